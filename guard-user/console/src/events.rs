@@ -35,7 +35,7 @@ const LIFE: Duration = Duration::from_secs(20);
 const MOST: usize = 256;
 
 /// What a stream tells.
-pub(crate) enum Told {
+pub(crate) enum NextEvent {
     Event(Bytes),
     /// Nothing is known yet.
     Nothing,
@@ -46,7 +46,7 @@ pub(crate) enum Told {
 /// Where that comes from.
 pub(crate) trait Source: 'static {
     /// What there is now; `is_first`: for a page that has just come.
-    async fn told(&mut self, is_first: bool) -> Told;
+    async fn told(&mut self, is_first: bool) -> NextEvent;
 
     /// Until that changes.
     async fn change(&mut self);
@@ -60,15 +60,15 @@ struct Here {
 }
 
 impl Source for Here {
-    async fn told(&mut self, is_first: bool) -> Told {
+    async fn told(&mut self, is_first: bool) -> NextEvent {
         let live = self.looking.now();
         // Of a hub that has only begun nothing is known yet.
         if !live.is_connected && is_first {
-            return Told::Nothing;
+            return NextEvent::Nothing;
         }
         match told(&live, &self.visitor, &self.machine).await {
-            Some(event) => Told::Event(event),
-            None => Told::Ended,
+            Some(event) => NextEvent::Event(event),
+            None => NextEvent::Ended,
         }
     }
 
@@ -101,9 +101,9 @@ pub(crate) fn stream_of<S: Source>(looking: usize, source: impl FnOnce() -> S) -
         let mut is_first = true;
         while is_open {
             match source.told(is_first).await {
-                Told::Event(event) => is_open = to.send(event).await.is_ok(),
-                Told::Nothing => {}
-                Told::Ended => is_open = false,
+                NextEvent::Event(event) => is_open = to.send(event).await.is_ok(),
+                NextEvent::Nothing => {}
+                NextEvent::Ended => is_open = false,
             }
             is_first = false;
             tokio::select! {

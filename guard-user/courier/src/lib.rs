@@ -26,15 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where guardd listens.
 #[derive(Clone, Debug)]
-pub struct Guardd(Place);
+pub struct Guardd(KnownSocket);
 
 /// Where guard-fleet tells of many machines, as the settings name it: whoever may make that file is believed.
 #[derive(Clone, Debug)]
-pub struct Fleet(Place);
+pub struct Fleet(KnownSocket);
 
 /// A socket, and whose it is.
 #[derive(Clone, Debug)]
-struct Place {
+struct KnownSocket {
     socket: PathBuf,
     whose: Whose,
 }
@@ -59,7 +59,7 @@ impl Guardd {
     #[must_use]
     pub fn at(socket: PathBuf) -> Self {
         let whose = Whose::Guardd;
-        Self(Place { socket, whose })
+        Self(KnownSocket { socket, whose })
     }
 
     /// Makes a call that has one answer.
@@ -86,7 +86,7 @@ impl Fleet {
     #[must_use]
     pub fn at(socket: PathBuf) -> Self {
         let whose = Whose::Fleet;
-        Self(Place { socket, whose })
+        Self(KnownSocket { socket, whose })
     }
 
     /// Makes a call that has one answer, which a machine may have to give.
@@ -111,7 +111,7 @@ impl Fleet {
     }
 }
 
-impl Place {
+impl KnownSocket {
     async fn call<C: Serialize, T: DeserializeOwned>(
         &self,
         call: &C,
@@ -180,7 +180,7 @@ impl Place {
 /// The answers to one call.
 #[derive(Debug)]
 pub struct Answers<T> {
-    place: Place,
+    place: KnownSocket,
     stream: BufReader<UnixStream>,
     /// What has come of the next one.
     frame: Vec<u8>,

@@ -13,7 +13,7 @@ pub const INTERFACE: &str = "org.guardd.Fleet";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "parameters")]
 pub enum FleetCall {
-    /// All machines, and then each that changes. With `more` only: one [`Told`] an answer.
+    /// All machines, and then each that changes. With `more` only: one [`FleetUpdate`] an answer.
     #[serde(rename = "org.guardd.Fleet.Follow")]
     Follow {},
     /// Somebody looks, for as long as the connection lasts: machines have connections wait. With `more` only. Answer: `{}`.
@@ -53,7 +53,7 @@ pub enum FleetCall {
 
 /// Answer to [`FleetCall::Follow`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct FleetUpdate {
     /// Whether a server of the fleet is reached.
     pub connected: bool,
     /// What was told before counts no more.

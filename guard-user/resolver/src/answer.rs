@@ -25,7 +25,7 @@ const NEGATIVE_TTL: u32 = 1 << 31;
 
 /// What a session learns by an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct DnsAnswer {
     /// The name that was asked for, then each that `CNAME` leads to, in order.
     pub(super) names: Vec<WireName>,
     /// Names that `SVCB` and `HTTPS` lead to. Whoever owns the name that was asked for says so, and of which address: it counts
@@ -53,7 +53,7 @@ pub(super) enum Odd {
 /// # Errors
 ///
 /// It cannot be read in one way.
-pub(super) fn read(message: &[u8], question: &Question) -> Result<Answer, Odd> {
+pub(super) fn read(message: &[u8], question: &Question) -> Result<DnsAnswer, Odd> {
     let message = decode(message)?;
     let records = message.answers.iter();
     let records: Vec<_> = records
@@ -63,7 +63,7 @@ pub(super) fn read(message: &[u8], question: &Question) -> Result<Answer, Odd> {
         .ok_or(Odd::Unreadable)?;
     let mut shortest = None;
     let names = chain(&question.name, &records, &mut shortest)?;
-    let mut answer = Answer {
+    let mut answer = DnsAnswer {
         names,
         targets: Vec::new(),
         addresses: Vec::new(),
@@ -114,7 +114,7 @@ fn chain(
     Ok(names)
 }
 
-impl Answer {
+impl DnsAnswer {
     /// What a record of one of its names says; `false` if nothing about addresses.
     fn learn(&mut self, data: &RData) -> bool {
         match data {

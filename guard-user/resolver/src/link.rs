@@ -15,7 +15,7 @@ use guard_sys::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{answer::Answer, kinds::Kind, name::WireName};
+use super::{answer::DnsAnswer, kinds::Kind, name::WireName};
 
 /// Messages that wait to be sent. Who has one more waits, with its place for a question.
 const QUEUE: usize = 1024;
@@ -96,7 +96,7 @@ impl Link {
     }
 
     /// That a session has learned an answer.
-    pub(super) async fn learned(&self, asker: &Asker, answer: &Answer) {
+    pub(super) async fn learned(&self, asker: &Asker, answer: &DnsAnswer) {
         let at = clock::now().0;
         for name in &answer.names {
             for part in answer.addresses.chunks(ADDRESSES) {
@@ -301,7 +301,7 @@ mod tests {
         let addresses: Vec<IpAddr> = (0..2500_u128)
             .map(|number| std::net::Ipv6Addr::from_bits(u128::MAX - number).into())
             .collect();
-        let answer = Answer {
+        let answer = DnsAnswer {
             names: vec![name("a.example"), name("b.example")],
             targets: Vec::new(),
             addresses,

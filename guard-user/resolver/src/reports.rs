@@ -7,7 +7,7 @@ use std::{
 
 use guard_common::BootTime;
 
-use super::{answer::Answer, kinds::Kind};
+use super::{answer::DnsAnswer, kinds::Kind};
 
 const SECOND: u64 = 1_000_000_000;
 /// Refusals that are told of a session in a second, as the kernel half reports as many; and questions that it is asked about.
@@ -59,7 +59,7 @@ impl Reports {
     }
 
     /// Whether an answer is to be told. That it lasts shorter each time is no news.
-    pub(super) fn is_answer_told(&mut self, answer: &Answer, kind: Kind, now: BootTime) -> bool {
+    pub(super) fn is_answer_told(&mut self, answer: &DnsAnswer, kind: Kind, now: BootTime) -> bool {
         let what = (&answer.names, &answer.addresses, kind);
         let hash = self.hasher.hash_one(what);
         if self
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn the_same_answer_is_told_again_after_a_while_and_another_at_once() {
         let mut reports = Reports::default();
-        let answer = |last, ttl| Answer {
+        let answer = |last, ttl| DnsAnswer {
             names: vec![name("a.example")],
             targets: Vec::new(),
             addresses: vec![[192, 0, 2, last].into()],

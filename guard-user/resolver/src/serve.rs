@@ -7,7 +7,7 @@ use guard_proto::names::Tgid;
 use tokio::time::timeout;
 
 use super::{
-    answer::{self, Answer},
+    answer::{self, DnsAnswer},
     common::Common,
     exchange,
     judge::{self, Judgement, Verdict},
@@ -25,16 +25,16 @@ use super::{
 pub(super) struct Reply {
     /// The message.
     pub(super) message: Vec<u8>,
-    told: Told,
+    told: ForGuardd,
 }
 
 /// What guardd is told.
 #[derive(Debug)]
-enum Told {
+enum ForGuardd {
     Nothing,
     /// Why, and whether the program hears that it has failed.
     Refused(String, bool),
-    Learned(Answer),
+    Learned(DnsAnswer),
 }
 
 /// Why a question gets an answer of the guard's own.
@@ -91,8 +91,8 @@ pub(super) async fn reply(
         Ok(reply) => reply,
         Err(Stopped { says, why }) => Reply {
             message: says.to(question),
-            told: why.map_or(Told::Nothing, |why| {
-                Told::Refused(why, says == Says::Failed)
+            told: why.map_or(ForGuardd::Nothing, |why| {
+                ForGuardd::Refused(why, says == Says::Failed)
             }),
         },
     }
@@ -105,14 +105,14 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
     };
     let now = (common.now)();
     match reply.told {
-        Told::Nothing => {}
-        Told::Refused(why, failed) => {
+        ForGuardd::Nothing => {}
+        ForGuardd::Refused(why, failed) => {
             let is_told = reports.borrow_mut().is_refusal_told(now);
             if is_told {
                 common.link.refused(asker, &why, failed).await;
             }
         }
-        Told::Learned(answer) => {
+        ForGuardd::Learned(answer) => {
             let is_told = reports
                 .borrow_mut()
                 .is_answer_told(&answer, asker.kind, now);
@@ -209,7 +209,7 @@ async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Awaited>
 
 /// Has a hole for the name cover the addresses, where there is one, before the program has them. Only the name that was asked for
 /// counts: where it leads its owner decides.
-async fn open(common: &Common, asker: &Asker, answer: &Answer) -> Result<(), Stopped> {
+async fn open(common: &Common, asker: &Asker, answer: &DnsAnswer) -> Result<(), Stopped> {
     if !common.sessions.is_opened(asker.session, &asker.name) {
         return Ok(());
     }
@@ -264,8 +264,8 @@ async fn fetch(
     }
     give_back(&mut message, question);
     let told = match is_learned {
-        true => Told::Learned(answer),
-        false => Told::Nothing,
+        true => ForGuardd::Learned(answer),
+        false => ForGuardd::Nothing,
     };
     Ok(Reply { message, told })
 }

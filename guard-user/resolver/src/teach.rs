@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
 
 use guard_common::{BootTime, Learned, MAX_PATTERNS, NameId, Named, NamedKey, PolicyId, SessionId};
 
-use super::{answer::Answer, common::Common, judge::Policy};
+use super::{answer::DnsAnswer, common::Common, judge::Policy};
 
 const SECOND: u64 = 1_000_000_000;
 /// Seconds for which an address is known at least, whatever its record says: programs look it up once and connect later.
@@ -30,7 +30,7 @@ pub(super) async fn teach(
     common: &Common,
     session: SessionId,
     policies: &[(PolicyId, Rc<Policy>)],
-    answer: &Answer,
+    answer: &DnsAnswer,
 ) -> Result<(), &'static str> {
     let now = (common.now)();
     let seconds = answer.ttl.max(LEAST) + GRACE;
@@ -62,7 +62,7 @@ fn key_of(address: IpAddr) -> guard_common::Address {
 
 /// Those that cover the name that was asked for, or one that it leads to by `CNAME`; and of those that cover a name that it
 /// leads to otherwise, what is denied.
-fn patterns(policy: &Policy, answer: &Answer) -> BTreeSet<NameId> {
+fn patterns(policy: &Policy, answer: &DnsAnswer) -> BTreeSet<NameId> {
     let rules = answer.names.iter().filter_map(|name| policy.rule(name));
     let targets = answer.targets.iter().filter_map(|name| policy.rule(name));
     rules

@@ -10,9 +10,9 @@ use super::{
     mirror::{Mirror, Now},
 };
 use crate::{
-    events::{Source, Told, stream_of, told_of},
+    events::{NextEvent, Source, stream_of, told_of},
     lookers::Looker,
-    pages::central::{Place, lines},
+    pages::central::{AskedQuestion, lines},
     reply::Reply,
 };
 
@@ -38,14 +38,14 @@ pub(super) fn stream(mirror: &Rc<Mirror>, visitor: Browser) -> Reply {
 }
 
 impl Source for Fleet {
-    async fn told(&mut self, _: bool) -> Told {
+    async fn told(&mut self, _: bool) -> NextEvent {
         let now = *self.now.borrow_and_update();
         let Some(identity) = self.visitor.identity() else {
-            return Told::Ended;
+            return NextEvent::Ended;
         };
         let machines = self.mirror.machines();
         let questions = match now.is_connected {
-            true => lines(Place::all(&machines, &identity)),
+            true => lines(AskedQuestion::all(&machines, &identity)),
             false => Vec::new(),
         };
         let told = json!({
@@ -53,10 +53,10 @@ impl Source for Fleet {
         });
         // Most of what machines say is for somebody else's page.
         if self.last.as_ref() == Some(&told) {
-            return Told::Nothing;
+            return NextEvent::Nothing;
         }
         self.last = Some(told.clone());
-        Told::Event(told_of(&told))
+        NextEvent::Event(told_of(&told))
     }
 
     async fn change(&mut self) {

@@ -11,7 +11,7 @@ use guard_courier::{Fleet, Refusal};
 use guard_proto::{
     ApproverShown,
     approvers::{Approvers, Asked},
-    central::{FleetCall, Machine, Over, Told},
+    central::{FleetCall, FleetUpdate, Machine, Over},
 };
 use guard_signed::{Document as _, Question, approvers::Key};
 use serde_json::Value;
@@ -188,7 +188,7 @@ impl Mirror {
     }
 
     async fn follow(&self, fleet: &Fleet) -> Result<(), Refusal> {
-        let mut all = fleet.stream::<Told>(&FleetCall::Follow {}).await?;
+        let mut all = fleet.stream::<FleetUpdate>(&FleetCall::Follow {}).await?;
         let mut are_machines_news = false;
         while let Some(told) = all.next().await? {
             if told.anew {

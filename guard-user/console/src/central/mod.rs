@@ -11,7 +11,7 @@ use std::{path::Path, rc::Rc};
 
 use anyhow::{Result, anyhow, ensure};
 use guard_courier::Fleet;
-use guard_proto::central::{FleetCall, Told};
+use guard_proto::central::{FleetCall, FleetUpdate};
 
 use crate::files::{Files, Identity};
 use mirror::{Mirror, Seen};
@@ -58,7 +58,7 @@ pub(crate) async fn enrolled(socket: &Path, name: &str) -> Result<Identity> {
     };
     let fleet = Fleet::at(socket.to_owned());
     let mut told = fleet
-        .stream::<Told>(&FleetCall::Follow {})
+        .stream::<FleetUpdate>(&FleetCall::Follow {})
         .await
         .map_err(said)?;
     let mut keys = Vec::new();

@@ -19,7 +19,7 @@ use crate::{
     login::LoginSigned,
     pages::{
         self, Tab,
-        central::{self as shown, Place},
+        central::{self as shown, AskedQuestion},
     },
     reply::{self, Reply},
     routes::{self, AnswerSigned, frame, nothing_here, page, parsed, refused, refused_page},
@@ -170,7 +170,7 @@ async fn question(
     let open = seen.asks(identity).find(|open| open.asked.request == id);
     match open {
         Some(open) => {
-            let place = Place { seen: &seen, open };
+            let place = AskedQuestion { seen: &seen, open };
             let origin = console.settings.origin.as_str();
             page(
                 StatusCode::OK,

@@ -30,7 +30,7 @@ use serde_json::Value;
 use self::{
     message::{Line, Message},
     send::Service,
-    told::Told,
+    told::Notices,
 };
 use crate::Settings;
 
@@ -116,7 +116,7 @@ pub fn notify(args: NotifyArgs, settings: &Settings, state: Option<PathBuf>) -> 
     if settings.is_quiet() {
         return Ok(Done::Later);
     }
-    let kept = Kept::<Told>::at(dir);
+    let kept = Kept::<Notices>::at(dir);
     let line = Line::of(&request, service.tells_address());
     let is_due = kept.change(|told| told.is_due(&line, seconds()))?;
     match is_due {

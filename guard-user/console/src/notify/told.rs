@@ -24,7 +24,7 @@ const MOST: usize = 256;
 
 /// All of it. Times are seconds since boot; those in the future are of another boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct Notices {
     /// Requests that a message was about, and when.
     told: BTreeMap<String, u64>,
     /// Requests that none was about yet, and when they were last seen.
@@ -59,7 +59,7 @@ pub(crate) enum Turn {
     Now,
 }
 
-impl Told {
+impl Notices {
     /// Whether it is time to tell of a request.
     pub(crate) fn is_due(&mut self, line: &Line, now: u64) -> Turn {
         self.forget(now);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// One run of the command at that moment; how many a message was about.
-    fn run(told: &mut Told, id: &str, session: &str, now: u64) -> Option<usize> {
+    fn run(told: &mut Notices, id: &str, session: &str, now: u64) -> Option<usize> {
         let turn = told.is_due(&line(id, session), now);
         (turn == Turn::Now).then(|| {
             let lines = told.waiting();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_comes_at_once_is_one_message() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         assert_eq!(told.is_due(&line("r1", "s1"), 100), Turn::Now);
         for id in ["r2", "r10", "r3"] {
             assert_eq!(told.is_due(&line(id, "s1"), 100), Turn::NotYet);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn three_in_five_minutes_about_a_session_and_then_all_at_once() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         let mut messages = Vec::new();
         for second in 1000..1300 {
             let id = format!("r{second}");
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn after_two_noes_nobody_is_told_of_that_session_for_a_quarter_of_an_hour() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
         told.note_no("r1", "s1", 1010, 1010);
         assert_eq!(run(&mut told, "r2", "s1", 1020), Some(1), "one is none");
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn many_sessions_are_no_way_round() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         let sent = (1000..1300).filter_map(|second| {
             let (id, session) = (format!("r{second}"), format!("s{second}"));
             run(&mut told, &id, &session, second)
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn whoever_floods_pushes_out_its_own_oldest() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
         // Nobody is told of another so soon, and they wait.
         told.is_due(&line("r2", "s2"), 1001);
@@ -267,7 +267,7 @@ mod tests {
         for number in 0..flood {
             told.is_due(&line(&format!("r{}", 100 + number), "s3"), 1002);
         }
-        let ids = |told: &Told| {
+        let ids = |told: &Notices| {
             let lines = told.waiting().into_iter();
             lines.map(|line| line.id).collect::<Vec<_>>()
         };
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn one_that_fails_or_is_killed_is_told_by_the_next() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         assert_eq!(told.is_due(&line("r1", "s1"), 100), Turn::Now);
         told.note_failed();
         assert_eq!(told.is_due(&line("r1", "s1"), 101), Turn::Now);
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn who_lists_all_that_waits_is_told_of_each_once_and_of_nothing_that_is_answered() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
         assert_eq!(told.is_due(&line("r2", "s1"), 1001), Turn::NotYet);
         // r1 waits for an hour, r2 is answered.
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_another_boot_has_left_counts_for_nothing() {
-        let mut told = Told::default();
+        let mut told = Notices::default();
         assert_eq!(run(&mut told, "r1", "s1", 100_000), Some(1));
         assert_eq!(run(&mut told, "r1", "s1", 50), Some(1));
     }
@@ -319,7 +319,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_nobody_is_told_too_often(asked in prop::collection::vec((1_u64..40, 0_u8..4), 1..200)) {
-            let (mut told, mut now) = (Told::default(), 1000);
+            let (mut told, mut now) = (Notices::default(), 1000);
             let (mut sent, mut open) = (Vec::new(), BTreeSet::new());
             let mut ids = 0;
             for (later, session) in asked {

@@ -26,12 +26,12 @@ const MOST: usize = 500;
 
 /// A question, and where it is asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'s> {
+pub(crate) struct AskedQuestion<'s> {
     pub(crate) seen: &'s Seen,
     pub(crate) open: &'s Open,
 }
 
-impl<'s> Place<'s> {
+impl<'s> AskedQuestion<'s> {
     /// All that somebody is asked, the oldest first.
     pub(crate) fn all(machines: &'s [Rc<Seen>], identity: &Identity) -> Vec<Self> {
         let machines = machines.iter();
@@ -71,8 +71,8 @@ impl<'s> Place<'s> {
 }
 
 /// The lines of a list.
-pub(crate) fn lines(all: Vec<Place<'_>>) -> Vec<Line> {
-    all.iter().map(Place::line).collect()
+pub(crate) fn lines(all: Vec<AskedQuestion<'_>>) -> Vec<Line> {
+    all.iter().map(AskedQuestion::line).collect()
 }
 
 /// What the first line of a question says: `curl (4711) wants PUT http://…`.
@@ -118,7 +118,7 @@ pub(crate) fn questions(frame: &Frame<'_>, machines: &[Rc<Seen>], identity: &Ide
     let more = html! { @for one in own.filter(|one| one.told.asks_more) { (asks_more(one)) } };
     list(
         frame,
-        &lines(Place::all(machines, identity)),
+        &lines(AskedQuestion::all(machines, identity)),
         &nothing,
         &more,
     )
@@ -142,7 +142,7 @@ fn no_key(identity: &Identity) -> Markup {
 /// One question: what is dangerous in it is the largest.
 pub(crate) fn question(
     frame: &Frame<'_>,
-    place: Place<'_>,
+    place: AskedQuestion<'_>,
     identity: &Identity,
     origin: &str,
 ) -> Markup {
@@ -176,7 +176,7 @@ pub(crate) fn question(
     )
 }
 
-fn answer(place: Place<'_>, identity: &Identity, origin: &str) -> Markup {
+fn answer(place: AskedQuestion<'_>, identity: &Identity, origin: &str) -> Markup {
     let (question, asked) = (&place.open.question, &place.open.asked);
     let at = link(place.machine(), &question.request);
     let people = place.seen.approvers.iter();
@@ -284,7 +284,7 @@ pub(crate) fn machines(
     let count = |rank: fn(&Seen) -> bool| own.iter().filter(|one| rank(one)).count();
     let here = count(|one| one.told.away_since.is_none());
     let enforce = count(enforces);
-    let asked = Place::all(all, identity).len();
+    let asked = AskedQuestion::all(all, identity).len();
     let left_out = own.len().saturating_sub(MOST);
     let content = html! {
         h1 { "Machines" }

@@ -364,7 +364,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         name: t(),
         keys: vec![],
     };
-    let place = |seen| central::Place::all(seen, &identity)[0];
+    let place = |seen| central::AskedQuestion::all(seen, &identity)[0];
     vec![
         central::questions(frame, &machines, &identity),
         central::questions(frame, &machines, &nobody),

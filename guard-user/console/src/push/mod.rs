@@ -45,7 +45,7 @@ use crate::{
         GATHER, Kept,
         message::{Line, Message},
         seconds,
-        told::{Told, Turn},
+        told::{Notices, Turn},
     },
     scope::Scope,
 };
@@ -242,7 +242,7 @@ struct Sender {
     devices: Devices,
     vapid: Rc<Vapid>,
     /// By approver: what one is told another does not miss.
-    kept: Kept<BTreeMap<String, Told>>,
+    kept: Kept<BTreeMap<String, Notices>>,
     /// How often no device of an approver's was reached, and until when none is tried.
     failed: BTreeMap<String, (u32, u64)>,
 }

@@ -394,7 +394,7 @@ fn holes(all: &[HoleThere]) -> Vec<HoleThere> {
 #[cfg(test)]
 mod tests {
     use anyhow::{Context as _, Result};
-    use guard_proto::{central::Told, varlink};
+    use guard_proto::{central::FleetUpdate, varlink};
 
     use super::*;
     use crate::people::known::tests::flooded;
@@ -428,9 +428,9 @@ mod tests {
             let shown = shown(&at, &before, Some(state), true);
             assert!(shown.asks_more && shown.questions.len() > 20, "{quotes}");
             assert!(!shown.approvers.is_empty() && shown.sessions.is_some());
-            let told = Told {
+            let told = FleetUpdate {
                 machine: Some(shown),
-                ..Told::default()
+                ..FleetUpdate::default()
             };
             let length = varlink::answer(&told, true)?.len() as u64;
             assert!(length < guard_courier::LONGEST / 2, "{quotes}: {length}");

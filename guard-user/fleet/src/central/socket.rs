@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use guard_proto::{
     ErrorName, Failure,
-    central::{self, FleetCall, Told},
+    central::{self, FleetCall, FleetUpdate},
     varlink,
 };
 use guard_signed::{Kind, Signed};
@@ -201,7 +201,7 @@ async fn follow(
     loop {
         let told = *now.borrow_and_update();
         let mut frames = Vec::new();
-        let mut say = |told: &Told| -> io::Result<()> {
+        let mut say = |told: &FleetUpdate| -> io::Result<()> {
             frames.extend(varlink::answer(told, true)?);
             frames.push(0);
             Ok(())
@@ -209,23 +209,23 @@ async fn follow(
         let connected = told.is_connected;
         if generation != Some(told.generation) {
             (seen, generation) = (0, Some(told.generation));
-            say(&Told {
+            say(&FleetUpdate {
                 connected,
                 anew: true,
-                ..Told::default()
+                ..FleetUpdate::default()
             })?;
         }
         for machine in desk.since(seen) {
-            say(&Told {
+            say(&FleetUpdate {
                 connected,
                 machine: Some(machine.as_ref().clone()),
-                ..Told::default()
+                ..FleetUpdate::default()
             })?;
         }
-        say(&Told {
+        say(&FleetUpdate {
             connected,
             whole: true,
-            ..Told::default()
+            ..FleetUpdate::default()
         })?;
         seen = told.version;
         out.write_all(&frames).await?;

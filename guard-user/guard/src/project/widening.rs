@@ -63,10 +63,10 @@ impl Widens {
 /// What is let through, where, and what held there.
 type Found = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
 /// Where a rule does so.
-type Shown = BTreeMap<usize, Vec<Place>>;
+type Shown = BTreeMap<usize, Vec<Reach>>;
 
 /// Prefixes, and ports; none: all.
-struct Place {
+struct Reach {
     prefixes: Vec<Prefix>,
     ports: Vec<String>,
 }
@@ -134,7 +134,7 @@ impl Widens {
 }
 
 /// Whether all that a rule does is in its lines: it is taken as a whole, and has an effect also where it was not found to widen.
-fn is_shown_whole(rule: &Rule, places: usize, shown: &[Place]) -> Result<(), String> {
+fn is_shown_whole(rule: &Rule, places: usize, shown: &[Reach]) -> Result<(), String> {
     let is_name = |to: &Target| matches!(to, Target::Name(_) | Target::Wildcard(_));
     let allows = |http: &HttpRule| http.action == HttpAction::Allow;
     let moves = rule.to.iter().find_map(|to| match to {
@@ -169,13 +169,13 @@ fn is_shown_whole(rule: &Rule, places: usize, shown: &[Place]) -> Result<(), Str
 }
 
 /// Whether, at each port, a place that is shown has to do with it.
-fn is_shown(to: &Target, ports: &[PortSpec], shown: &[Place]) -> bool {
+fn is_shown(to: &Target, ports: &[PortSpec], shown: &[Reach]) -> bool {
     let prefixes = match to {
         Target::Prefix(prefix) => vec![*prefix],
         Target::Group(group) => group.prefixes(&Environment::default()),
         Target::Name(_) | Target::Wildcard(_) => return false,
     };
-    let meets = |place: &&Place| {
+    let meets = |place: &&Reach| {
         let mut all = prefixes
             .iter()
             .flat_map(|one| place.prefixes.iter().map(move |other| (one, other)));
@@ -257,7 +257,7 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
                 .or_default()
                 .push((place, change.before));
             if let Some(number) = number {
-                shown.entry(number).or_default().push(Place {
+                shown.entry(number).or_default().push(Reach {
                     prefixes: change.prefixes.clone(),
                     ports: change.ports.clone(),
                 });

@@ -52,7 +52,7 @@ fn message(records: Vec<Record>) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-fn told(records: Vec<Record>) -> Result<Answer, Odd> {
+fn told(records: Vec<Record>) -> Result<DnsAnswer, Odd> {
     read(&message(records), &question())
 }
 
