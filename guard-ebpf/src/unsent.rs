@@ -54,6 +54,13 @@ impl Unsent {
         unsafe { (&raw const (*self.0).connects).read_volatile() }
     }
 
+    /// How often it had been when what it sends was last allowed.
+    #[inline(always)]
+    fn allowed(self) -> u64 {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw const (*self.0).allowed).read_volatile() }
+    }
+
     /// Whether that connection was allowed.
     #[inline(always)]
     fn is_allowed(self, connects: u64, to: &Connection) -> bool {
@@ -179,11 +186,20 @@ pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
     };
     // Before what it is connected to: who connects it meanwhile has it judged again.
     let connects = unsent.connects();
+    let unjudged = connects.wrapping_sub(unsent.allowed());
     let mut to = Connection::new(Address::default(), Protocol::UDP, 0);
-    if !ctx::connected_to(sk, &mut to) || unsent.is_allowed(connects, &to) {
+    let is_connected = ctx::connected_to(sk, &mut to);
+    if is_connected && unsent.is_allowed(connects, &to) || !is_connected && unjudged == 0 {
         return true;
     }
+    // What was corked (MSG_MORE) goes where the socket was connected when that was written. So nothing passes any more of one that
+    // was connected elsewhere, or to nothing, before that was judged.
+    let is_as_written = is_connected && unjudged <= 1;
     let said = of_policies(unsent, &to);
+    if !is_as_written {
+        emit::unsent(unsent, &to, said);
+        return false;
+    }
     if !verdict::unpacked(said).allows() {
         let hole = hole(sk, unsent, &to, said);
         if hole.0 == 0 {

@@ -36,6 +36,14 @@ def sendto(name, address, port):
     answered(sockets[name])
 
 
+def corked(name):
+    sockets[name].send(b"hello", socket.MSG_MORE)
+
+
+def uncork(name):
+    sockets[name].setsockopt(socket.IPPROTO_UDP, 1, 0)  # UDP_CORK
+
+
 def dissolve(name):
     nobody = (ctypes.c_ubyte * 16)(*socket.AF_UNSPEC.to_bytes(2, sys.byteorder))
     libc = ctypes.CDLL(None, use_errno=True)

@@ -80,17 +80,19 @@ fn nobody_is_asked_about_a_socket_that_sends_nothing() -> Tested {
     found.sort();
     assert_eq!(found, ["192.0.2.10", "192.0.2.11", NEVER, "2001:db8:7::10"]);
     // What is denied is so at once.
-    assert_eq!(
-        does(&mut client, &format!("connect never {NEVER} 9"))?,
-        "EPERM"
-    );
+    for port in ["0", "9"] {
+        let connects = format!("connect never{port} {NEVER} {port}");
+        assert_eq!(does(&mut client, &connects)?, "EPERM");
+    }
     eventually("the denial is written down", || {
         let denied = scene.daemon.audited("denied").unwrap();
         denied.iter().any(|one| one["destination"]["port"] == 9)
     })?;
     let denied = scene.daemon.audited("denied")?;
-    let is_never = |one: &Value| one["destination"]["address"] == NEVER;
-    assert!(denied.iter().all(is_never), "{denied:?}");
+    // And nothing of port 0, where nobody wants to go: so addresses are sorted (getent).
+    let is_it =
+        |one: &Value| one["destination"]["address"] == NEVER && one["destination"]["port"] != 0;
+    assert!(denied.iter().all(is_it), "{denied:?}");
     assert!(requests(&scene)?.is_empty());
     for to in [V4, V6] {
         assert!(!has_reached(&production, to)?);
@@ -161,30 +163,34 @@ fn a_hole_that_counts_connections_counts_the_socket_once() -> Tested {
 }
 
 #[test]
-fn a_socket_goes_elsewhere_once_it_is_connected_to_nothing_that_is_asked_about() -> Tested {
+fn a_socket_that_was_connected_to_what_asks_goes_nowhere_else() -> Tested {
     let scene = scene()?;
     let production = scene.production()?;
     let mut client = client(&scene, "asks")?;
     let elsewhere = format!("sendto one {OPEN} {PORT}");
     assert_eq!(does(&mut client, &elsewhere)?, "ok");
-    assert_eq!(
-        does(&mut client, &format!("connect one {V4} {PORT}"))?,
-        "ok"
-    );
-    // A packet does not say whether its address is what the socket is connected to, or a tunnel's that leads there.
+    let asks = format!("connect one {V4} {PORT}");
+    assert_eq!(does(&mut client, &asks)?, "ok");
+    // A packet does not say whether its address is what the socket is connected to, or a tunnel's that leads there; nor when what it
+    // has was written.
     assert_eq!(does(&mut client, &elsewhere)?, "EPERM");
     assert_eq!(does(&mut client, "dissolve one")?, "ok");
-    assert_eq!(does(&mut client, &elsewhere)?, "ok");
-    assert_eq!(
-        does(&mut client, &format!("connect one {OPEN} {PORT}"))?,
-        "ok"
-    );
-    assert_eq!(does(&mut client, "send one")?, "ok");
-    assert_eq!(
-        does(&mut client, &format!("connect one {V4} {PORT}"))?,
-        "ok"
-    );
+    assert_eq!(does(&mut client, &elsewhere)?, "EPERM");
+    let opens = format!("connect one {OPEN} {PORT}");
+    assert_eq!(does(&mut client, &opens)?, "ok");
     assert_eq!(does(&mut client, "send one")?, "EPERM");
+    // Another socket does, also after what asks was allowed.
+    let opens = format!("connect three {OPEN} {PORT}");
+    assert_eq!(does(&mut client, &opens)?, "ok");
+    assert_eq!(does(&mut client, "send three")?, "ok");
+    let asks = format!("connect three {V4} {PORT}");
+    assert_eq!(does(&mut client, &asks)?, "ok");
+    let hole = scene.daemon.json(["open", V4, "--all-ports"])?;
+    assert_eq!(does(&mut client, "send three")?, "ok");
+    assert_eq!(does(&mut client, &opens)?, "ok");
+    assert_eq!(does(&mut client, "send three")?, "ok");
+    scene.daemon.json(["close", hole["id"].text()?])?;
+    let reached = production.reached_at(V4, 443)?.len();
     // Refused, it stays connected to what it was.
     assert_eq!(
         does(&mut client, &format!("connect two {OPEN} {PORT}"))?,
@@ -195,7 +201,7 @@ fn a_socket_goes_elsewhere_once_it_is_connected_to_nothing_that_is_asked_about()
         "EPERM"
     );
     assert_eq!(does(&mut client, "send two")?, "ok");
-    assert!(production.reached_at(V4, 443)?.is_empty());
+    assert_eq!(production.reached_at(V4, 443)?.len(), reached);
     assert!(production.reached_at(NEVER, 443)?.is_empty());
     Ok(())
 }
@@ -225,11 +231,8 @@ fn a_policy_of_now_judges_what_is_sent() -> Tested {
     Ok(())
 }
 
-/// What a packet's address is, others may say: a redirect of the machine's as here, or a route that encapsulates.
-#[test]
-fn what_a_socket_is_connected_to_is_judged_wherever_its_packets_lead() -> Tested {
-    let scene = scene()?;
-    let production = scene.production()?;
+/// Has the machine send what is for [`V4`] to where all is open.
+fn redirect(scene: &Scene) -> Tested {
     let rules = format!(
         "add table ip nat
 add chain ip nat output {{ type nat hook output priority -100 ; }}
@@ -238,6 +241,15 @@ add rule ip nat output ip daddr {V4} udp dport {PORT} dnat to {OPEN}\n"
     let mut nft = scene.network.dev().command("nft");
     let done = exec::output_with(nft.args(["-f", "-"]), &rules)?;
     assert!(done.status.success(), "{done:?}");
+    Ok(())
+}
+
+/// What a packet's address is, others may say: a redirect of the machine's as here, or a route that encapsulates.
+#[test]
+fn what_a_socket_is_connected_to_is_judged_wherever_its_packets_lead() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    redirect(&scene)?;
     let outside = Attempt::new("udp-connect", V4, 443);
     assert!(outside.outside(scene.network.dev(), AGENT)?.ok);
     assert!(production.reached_at(V4, 443)?.is_empty());
@@ -252,5 +264,57 @@ add rule ip nat output ip daddr {V4} udp dport {PORT} dnat to {OPEN}\n"
     // Where that is open, what it leads to is judged, too.
     scene.daemon.json(["open", V4, "--all-ports"])?;
     assert_eq!(does(&mut client, "send one")?, "ok");
+    Ok(())
+}
+
+/// How many have come to where all is open.
+fn datagrams(production: &Production) -> Tested<usize> {
+    let reached = production.reached_at(OPEN, 443)?;
+    Ok(reached.iter().filter(|one| one.kind == "udp").count())
+}
+
+/// What was corked goes where the socket was connected when it was written, wherever it is connected since.
+#[test]
+fn what_was_corked_for_what_asks_does_not_leave_by_another_connection() -> Tested {
+    let scene = scene()?;
+    let production = scene.production()?;
+    redirect(&scene)?;
+    let steps = |name: &str| {
+        [
+            format!("connect {name} {V4} {PORT}"),
+            format!("corked {name}"),
+            format!("dissolve {name}"),
+            format!("uncork {name}"),
+        ]
+    };
+    let file = scene.daemon.write_for_agents("client.py", CLIENT)?;
+    let mut outside = scene.network.dev().command_as(AGENT, "/usr/bin/python3");
+    let lines = steps("one").join("\n") + "\n";
+    let said = exec::output_with(outside.arg(file), &lines)?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.trim_end().ends_with("did uncork one ok"), "{said}");
+    eventually("it arrives", || -> Tested<_> {
+        Ok(!production.reached_at(OPEN, 443)?.is_empty())
+    })?;
+    // From no port: it is bound to none any more.
+    let reached = datagrams(&production)?;
+
+    let mut client = client(&scene, "asks")?;
+    for (name, then) in [
+        ("nowhere", "dissolve nowhere".to_owned()),
+        ("elsewhere", format!("connect elsewhere {OPEN} {PORT}")),
+    ] {
+        let [connects, corks, _, uncorks] = steps(name);
+        for step in [connects, corks, then] {
+            assert_eq!(does(&mut client, &step)?, "ok", "{step}");
+        }
+        // The kernel does not say what came of it.
+        assert_eq!(does(&mut client, &uncorks)?, "ok");
+    }
+    // A later packet of another socket is there, and so would be these.
+    let opens = format!("connect open {OPEN} {PORT}");
+    assert_eq!(does(&mut client, &opens)?, "ok");
+    assert_eq!(does(&mut client, "send open")?, "ok");
+    assert_eq!(datagrams(&production)?, reached + 1);
     Ok(())
 }
