@@ -113,6 +113,27 @@ fn what_narrows_reaches_sessions_once_its_person_says_so_and_says_so_before() ->
     Ok(())
 }
 
+/// What a session has looked up goes by the text that it had then.
+#[test]
+fn a_text_with_rules_for_names_waits_for_the_next_session() -> Tested {
+    let project = Project::new("")?;
+    project.shop(OPEN)?;
+    let _shell = project.under_shop()?;
+    for names in [
+        "[[rule]]\nname = \"api\"\nto = [\"*.example.com\"]\naction = \"deny\"\n",
+        "[dns]\nnames = \"rules\"\n",
+    ] {
+        project.shop(&format!("{OPEN}{names}"))?;
+        let refused = project.apply(&["--yes"]);
+        assert_eq!(refused.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("rules for names"), "{refused:?}");
+        let explain = ["explain", V4, "--session", "s1"];
+        assert_eq!(project.lab.daemon.json(explain)?["verdict"], "allow");
+    }
+    assert!(project.lab.daemon.logged("policy-applied")?.is_empty());
+    Ok(())
+}
+
 #[test]
 fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Tested {
     let mut project = Project::new("")?;

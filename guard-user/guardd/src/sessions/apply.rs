@@ -68,6 +68,16 @@ pub async fn apply(shared: &Shared, by: &Answering, call: Apply) -> Result<Appli
     })
 }
 
+/// What a session has looked up, and its sockets to name servers, are judged by the rules for names of the text that it had then: under
+/// another one they would count as known to none, and a rule stricter than the rest would let them pass.
+fn knows_names(session: SessionId) -> CallError {
+    CallError::refused(
+        format!("no other policy judges {}", ids::session(session)),
+        "one of both has rules for names, or [dns], and what the session has looked up goes by the one that it has",
+        "start the command anew: guard run --policy NAME -- CMD",
+    )
+}
+
 /// What may be done.
 #[derive(Clone, Copy, Debug)]
 struct ApplyTerms {
@@ -169,8 +179,13 @@ impl State {
         let (Some(was), Some(is)) = (self.policies.get(old), self.policies.get(new)) else {
             return Ok(None);
         };
+        let has_names = [was, is].iter().any(|one| one.policy.has_patterns());
         let widens = widens(was, is);
         let record = record(told, is, widens.clone());
+        if has_names && old != new {
+            self.collect_slots();
+            return Err(knows_names(id));
+        }
         if old == new || terms.look {
             self.collect_slots();
             return Ok(Some(Put {
