@@ -28,6 +28,7 @@ pub(crate) mod drift;
 mod items;
 pub(crate) mod judge;
 mod page;
+mod unless;
 mod write;
 
 /// What was found, and what the person has said of it before.

@@ -239,8 +239,12 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
         window.guard(&guard(&["discover", "--write", "shop", "--policy", &asks]));
         window.expect("read-only in place of confirm widens the policy. Write this rule?");
         assert!(leaves_no_core_dump("discover", &asks)?);
-        window.type_text(answer);
-        window.press(&["Enter"]);
+        window.answer(answer);
+        if answer == "y" {
+            window.expect("Write this? [y/N]");
+            assert!(!file.exists());
+            window.answer("y");
+        }
         window.expect(then);
         assert_eq!(file.exists(), answer == "y");
     }
@@ -249,21 +253,40 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
     // A name may lead anywhere: where no rule asks yet, and where one does.
     let env = project.project.join(".env");
     fs::write(env, "DATABASE_URL=postgres://app:word@db.example.net/app\n")?;
-    for (answer, action) in [("n", "confirm"), ("y", "read-only")] {
-        let name = format!("named-{answer}");
-        let window = window(&name);
-        let args = ["discover", "--write", &name, "--policy", &project.open];
-        window.guard(&guard(&args));
-        window.expect("has reads pass wherever the name's owner lets it lead. Write this rule?");
-        window.type_text(answer);
-        window.press(&["Enter"]);
-        window.expect("Written: ");
-        let file = project
-            .home
-            .join(format!(".config/guard/policies/{name}.toml"));
-        let text = fs::read_to_string(file)?;
-        assert!(text.contains(&format!("action = \"{action}\"")), "{text}");
+    let policies = project.home.join(".config/guard/policies");
+    for verb in [&["discover", "--write"][..], &["setup"]] {
+        for (answer, action) in [("n", "confirm"), ("y", "read-only")] {
+            let name = format!("{}-{answer}", verb[0]);
+            let window = window(&name);
+            let words = [&name, "--policy", &project.open];
+            window.guard(&guard(&[verb, &words].concat()));
+            window.expect("has reads pass wherever the name's owner lets it lead. Write this rule (no: confirm in its place)? [y/N]");
+            window.answer(answer);
+            window.expect("Write this? [y/N]");
+            let file = policies.join(format!("{name}.toml"));
+            assert!(!file.exists());
+            window.answer("y");
+            window.expect("Written: ");
+            let text = fs::read_to_string(file)?;
+            assert!(text.contains(&format!("action = \"{action}\"")), "{text}");
+        }
     }
+
+    // Whoever says no to all of it has nothing written.
+    let window = window("none");
+    window.guard(&guard(&[
+        "discover",
+        "--write",
+        "none",
+        "--policy",
+        &project.open,
+    ]));
+    window.expect("Write this rule (no: confirm in its place)? [y/N]");
+    window.answer("n");
+    window.expect("Write this? [y/N]");
+    window.answer("n");
+    window.expect("Nothing was written.");
+    assert!(!policies.join("none.toml").exists());
     Ok(())
 }
 
@@ -899,6 +922,34 @@ impl Project {
         session.line_with("begun", guard_lab::PATIENCE)?;
         Ok(session)
     }
+}
+
+#[test]
+fn a_session_under_the_policy_that_was_written_is_named_and_how_it_gets_it() -> Tested {
+    let project = Project::new("")?;
+    let apply = "guard policy apply shop";
+    let write = [
+        "discover",
+        "--write",
+        "shop",
+        "--yes",
+        "--policy",
+        &project.open,
+    ];
+    let first = project.guard(&write);
+    assert_eq!(first.code(), Some(0), "{first:?}");
+    assert!(!first.stdout.contains(apply), "{first:?}");
+    let _session = project.in_session(&["--policy", "shop"])?;
+    let env = project.project.join(".env");
+    fs::write(env, format!("CACHE_URL=redis://:word@{V4}:8081\n"))?;
+    let more = project.guard(&["discover", "--write", "shop", "--yes"]);
+    assert_eq!(more.code(), Some(0), "{more:?}");
+    assert!(
+        more.stdout.contains("s1 runs under an older text of"),
+        "{more:?}"
+    );
+    assert!(more.stdout.contains(apply), "{more:?}");
+    Ok(())
 }
 
 #[test]

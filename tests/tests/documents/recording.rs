@@ -313,7 +313,8 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
     let setup = daemon.agent(["setup", "--agent", "claude-code"]);
     window.guard(&setup.env("HOME", dir.join("home")));
     for (after, question) in [
-        ("3/4", "Write this rule? [y/N]"),
+        ("3/4", "Write this rule (no: confirm in its place)? [y/N]"),
+        ("3  192.168.7.20:2283 (", "Write this rule? [y/N]"),
         ("Write this rule? [y/N] y", "Write this? [y/N]"),
         ("mcpServers", "Write this? [y/N]"),
     ] {

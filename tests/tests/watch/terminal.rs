@@ -151,6 +151,12 @@ impl Window<'_> {
             .tmux(&["capture-pane", "-e", "-p", "-t", &self.name])
     }
 
+    /// Says something to a question that it has shown.
+    pub(crate) fn answer(&self, text: &str) {
+        self.type_text(text);
+        self.press(&["Enter"]);
+    }
+
     /// Waits until it shows some text, and gives all that it shows then.
     pub(crate) fn expect(&self, text: &str) -> String {
         self.expect_that(text, |screen| screen.contains(text))

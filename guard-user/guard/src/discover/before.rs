@@ -16,6 +16,7 @@ use super::dismissals::Dismissals;
 use super::drift::Drift;
 use super::items::{Discovered, InReach, seen};
 use super::look;
+use super::unless;
 use crate::around::Base;
 use crate::error::CliError;
 use crate::person::Person;
@@ -202,6 +203,12 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
     let mut page = Page::default();
     let mut places: Vec<_> = all.items.iter().filter(|one| one.is_production()).collect();
     places.sort_by_key(|one| !one.is_open());
+    let unless = unless::of_all(
+        places
+            .iter()
+            .filter(|one| one.is_open())
+            .map(|one| &one.now),
+    );
     let open = places.iter().filter(|one| one.is_open()).count();
     let is_late = all
         .passed_over
@@ -217,7 +224,9 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
             "guard: {maybe} {noun} that may be production {is} in reach; {} leaves ",
             all.judged_by()
         ));
-        page.styled(WARN, format_args!("{them} open")).end();
+        let maybe = all.items.iter().filter(|one| one.may_be_open());
+        page.styled(WARN, format_args!("{them} open"));
+        page.text(unless::of_all(maybe.map(|one| &one.now))).end();
     }
     if !places.is_empty() {
         let (verb, noun) = match places.len() {
@@ -237,7 +246,7 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
                     true => "",
                     false => " of what was read",
                 }),
-            _ => page.styled(BAD, format_args!("{open} open")),
+            _ => page.styled(BAD, format_args!("{open} open")).text(&unless),
         };
         if maybe > 0 {
             page.text(", and ")
@@ -302,7 +311,8 @@ fn line(page: &mut Page, one: &InReach) {
     let (style, word) = word(one);
     let found = one.found.first().map_or_else(String::new, seen);
     page.text("  ").styled(style, format_args!("{word:<6}"));
-    page.line(format_args!("{:<30} {found}", one.at()));
+    let unless = unless::of_all([&one.now].into_iter());
+    page.line(format_args!("{:<30} {found}{unless}", one.at()));
 }
 
 fn open(all: &Discovered) -> Failure {
@@ -313,7 +323,7 @@ fn open(all: &Discovered) -> Failure {
             all.judged_by(),
             first.at(),
             match open.len() {
-                1 => String::new(),
+                1 => unless::of_all([&first.now].into_iter()),
                 more => format!(" and {} more", more - 1),
             }
         ),
@@ -354,8 +364,8 @@ mod tests {
     fn what_is_open_is_said_in_a_few_lines() -> Tested {
         let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
         insta::assert_snapshot!(page(&all, &[]).plain(), @r"
-        guard: 2 places that look like production are in reach; policy default leaves 1 open
-          open  db.example.net:5432            DATABASE_URL  .env:1
+        guard: 2 places that look like production are in reach; policy default leaves 1 open, unless private
+          open  db.example.net:5432            DATABASE_URL  .env:1, unless private
           asks  192.168.7.20:2283              IMMICH_URL  .env:2
           guard discover        guard discover --write NAME
         ");
@@ -386,13 +396,13 @@ mod tests {
         );
         let all = discovered(&[may_be], shipped(), false)?;
         insta::assert_snapshot!(page(&all, &[]).plain(), @r"
-        guard: 2 places that may be production are in reach; policy default leaves them open
+        guard: 2 places that may be production are in reach; policy default leaves them open, unless private
           guard discover        guard discover --write NAME
         ");
         let all = discovered(&[may_be, (".env", SETTINGS)], shipped(), false)?;
         insta::assert_snapshot!(page(&all, &[]).plain(), @r"
-        guard: 2 places that look like production are in reach; policy default leaves 1 open, and 2 open that may be
-          open  db.example.net:5432            DATABASE_URL  .env:1
+        guard: 2 places that look like production are in reach; policy default leaves 1 open, unless private, and 2 open that may be
+          open  db.example.net:5432            DATABASE_URL  .env:1, unless private
           asks  192.168.7.20:2283              IMMICH_URL  .env:2
           guard discover        guard discover --write NAME
         ");
@@ -462,8 +472,8 @@ mod tests {
             why: guard_discover::OUT_OF_TIME,
         });
         insta::assert_snapshot!(page(&all, &[]).plain(), @r"
-        guard: 2 places that look like production are in reach; policy default leaves 1 open
-          open  db.example.net:5432            DATABASE_URL  .env:1
+        guard: 2 places that look like production are in reach; policy default leaves 1 open, unless private
+          open  db.example.net:5432            DATABASE_URL  .env:1, unless private
           asks  192.168.7.20:2283              IMMICH_URL  .env:2
           not all was looked at: the time was up, and there may be more
           guard discover        guard discover --write NAME

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::dismissals::{Dismissals, Dismissed};
 use super::judge::{Judge, verdict};
+use super::unless::Unless;
 use crate::around::Base;
 
 /// All ports of all protocols.
@@ -93,6 +94,9 @@ pub(super) struct InReach {
     /// addresses its owner gives it, and where a rule for their prefix asks, reads would pass unasked.
     #[serde(skip)]
     pub(super) is_planted: bool,
+    /// Whether it is known which addresses it has, or that they are a platform's.
+    #[serde(skip)]
+    pub(super) is_looked_up: bool,
 }
 
 /// What a policy does with a place.
@@ -104,6 +108,9 @@ pub(super) struct Now {
     pub(super) rule: Option<String>,
     /// The policy that says so.
     pub(super) policy: Option<String>,
+    /// What may hold in its place of a name that nobody looked up.
+    #[serde(skip)]
+    pub(super) unless: Option<Unless>,
 }
 
 impl Now {
@@ -118,7 +125,14 @@ impl Now {
                 .as_str(),
             rule: loosest.and_then(|one| one.rule.clone()),
             policy: loosest.map(|one| one.policy.clone()),
+            unless: None,
         }
+    }
+
+    /// "public: allow"
+    pub(super) fn words(&self) -> String {
+        let only = self.unless.map_or("", Unless::only);
+        format!("{only}{}", self.verdict)
     }
 }
 
@@ -188,10 +202,16 @@ impl Discovered {
         let judge = Judge::new(parsed, all.iter().map(|(host, known)| (host, &known[..])))?;
         for one in &mut self.items {
             let loosest = Now::of(&explained(&judge, &one.host, &one.others, &one.ports));
+            let of_address = |now: &Now| match one.is_looked_up {
+                true => None,
+                false => Unless::of(&parsed.policy, &one.host, &one.ports, now),
+            };
+            let both = [one.now.unless, of_address(&loosest)];
             let strictness = |now: &Now| verdict(now.verdict).strictness();
             if strictness(&loosest) > strictness(&one.now) {
                 one.now = loosest;
             }
+            one.now.unless = Unless::beside(both, verdict(one.now.verdict));
         }
         Ok(self)
     }
@@ -252,12 +272,18 @@ impl InReach {
         // What is known as a platform's API is no one else's.
         let is_known = one.service == Service::Platform && is_platform(&one.host);
         let is_planted = is_name && !is_known && one.found.iter().all(is_projects);
+        let is_looked_up = !is_name || is_known || !one.addresses.is_empty();
+        let mut now = Now::of(&explained);
+        if !is_looked_up {
+            now.unless = Unless::of(judge.policy(), one.host.as_str(), &ports, &now);
+        }
         Self {
             number,
             effect: one.proposed.map(|proposed| effect(proposed.action)),
             dismissed: dismissals.of(one.host.as_str(), one.port, one.label),
             unkept: dismissals.unkept(one.host.as_str(), one.port, one.label),
             is_planted,
+            is_looked_up,
             label: one.label,
             points: one.points,
             because: one.because,
@@ -269,7 +295,7 @@ impl InReach {
             shared: one.is_shared,
             found: one.found,
             credential: one.credential.map(str::to_owned),
-            now: Now::of(&explained),
+            now,
             proposed: one.proposed.map(|proposed| Proposed {
                 action: proposed.action,
                 profile: proposed.profile.to_vec(),
@@ -297,6 +323,14 @@ impl InReach {
     /// Whether a rule would narrow the policy, or widen it, and nobody has said that it is not wanted.
     pub(super) fn is_missing(&self) -> bool {
         self.dismissed.is_none() && self.effect.is_some_and(|effect| effect != "same")
+    }
+
+    /// Whether the rule is less strict than one that may hold by the name's address.
+    pub(super) fn may_widen(&self) -> bool {
+        let proposed = self.proposed.as_ref();
+        let proposed = proposed.map(|proposed| verdict(proposed.action));
+        let unless = self.now.unless;
+        proposed.is_some_and(|it| unless.is_some_and(|unless| unless.is_stricter_than(it)))
     }
 
     /// What a rule for it is called.

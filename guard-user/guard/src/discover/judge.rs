@@ -7,7 +7,7 @@ use guard_common::Verdict;
 use guard_discover::Host;
 use guard_policy::{
     self as policy, Compiled, Destination, Diagnostic, DomainName, Environment, Explanation,
-    Parsed, Pattern, PortSpec, Target,
+    Parsed, Pattern, Policy, PortSpec, Target,
 };
 
 use super::items::ANY;
@@ -81,6 +81,11 @@ impl<'p> Judge<'p> {
             environment,
             compiled,
         })
+    }
+
+    /// The policy.
+    pub(super) const fn policy(&self) -> &Policy {
+        &self.parsed.policy
     }
 
     fn stand_ins(&self, name: &DomainName, number: usize) -> Vec<IpAddr> {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use guard_discover::Label;
 
 use super::items::{ANY, Discovered, InReach, Proposed, at, seen};
+use super::unless;
 use crate::render::explain;
 use crate::render::page::{HEAD, Page, STRONG, WARN};
 
@@ -42,7 +43,7 @@ pub(super) fn list(all: &Discovered) -> Page {
                 one.at(),
                 one.service.clone(),
                 one.reached_by(),
-                one.now.verdict.to_owned(),
+                one.now.words(),
                 one.rule(),
             ]
         });
@@ -83,12 +84,14 @@ pub(super) fn list(all: &Discovered) -> Page {
     if !all.complete {
         page.line("What was passed over was not read: this is not all that there is.");
     }
-    let open = all.items.iter().filter(|one| one.is_open()).count();
-    if open > 0 {
+    let open: Vec<_> = all.items.iter().filter(|one| one.is_open()).collect();
+    if !open.is_empty() {
         page.line(format_args!(
-            "The {} lets everything through to {open} that {} like production.",
+            "The {} lets everything through to {} that {} like production{}.",
             all.judged_by(),
-            if open == 1 { "looks" } else { "look" }
+            open.len(),
+            if open.len() == 1 { "looks" } else { "look" },
+            unless::of_all(open.iter().map(|one| &one.now))
         ));
     }
     page
@@ -227,7 +230,11 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     });
     let whose = one.now.policy.as_ref().filter(|_| is_around);
     let whose = whose.map_or_else(String::new, |policy| format!(" of {policy}"));
-    page.line(format_args!(", by {rule}{whose}"));
+    let unless = one.now.unless;
+    let unknown = unless.map_or_else(String::new, |unless| {
+        format!(", unless {}: it was not looked up", unless.words())
+    });
+    page.line(format_args!(", by {rule}{whose}{unknown}"));
     let (Some(proposed), Some(effect)) = (&one.proposed, one.effect) else {
         return page;
     };
@@ -235,7 +242,11 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
         "same" => "changes nothing",
         effect => effect,
     };
-    page.field("rule", format_args!("{}: it {does}", proposed.action))
+    let may = unless.filter(|_| effect != "widens" && one.may_widen());
+    let may = may.map_or_else(String::new, |unless| {
+        format!(", and widens if {}", unless.words())
+    });
+    page.field("rule", format_args!("{}: it {does}{may}", proposed.action))
         .end();
     for line in toml(one, &one.name(), proposed).lines() {
         page.line(line);

@@ -69,11 +69,11 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     insta::assert_snapshot!(page(&all).plain(), @r"
     Files read: 1 (home 0, directory 1). Nothing was connected to.
 
-    N  LOOKS LIKE  PLACE                SERVICE   REACHED BY            NOW      PROPOSED
-    1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm  read-only, immich (widens)
-    2  production  db.example.net:5432  postgres  DATABASE_URL  .env:1  allow    read-only, postgres
+    N  LOOKS LIKE  PLACE                SERVICE   REACHED BY            NOW            PROPOSED
+    1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm        read-only, immich (widens)
+    2  production  db.example.net:5432  postgres  DATABASE_URL  .env:1  public: allow  read-only, postgres
     Not listed: 1 place that does not look like production (guard discover --all).
-    The policy default lets everything through to 1 that looks like production.
+    The policy default lets everything through to 1 that looks like production, unless private.
         guard discover --why 1
         guard discover --write NAME
     ");
@@ -136,6 +136,82 @@ fn a_place_is_explained_with_a_valid_rule() -> Tested {
         };
         let text = format!("version = 1\n{}", toml(one, &one.name(), proposed));
         assert!(policy::parse("agent.toml", &text).is_ok(), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn of_a_name_that_nobody_looked_up_what_is_not_known_is_said() -> Tested {
+    let said = |files: &[(&str, &str)], policy: &str| -> Tested<(String, String)> {
+        let all = discovered(files, policy, false)?;
+        let one = all.items.first().ok_or("nothing is found")?;
+        let lines = why(one, false).plain();
+        let mut lines = lines.lines().filter_map(|line| {
+            let known = ["now ", "rule "]
+                .iter()
+                .any(|key| line.trim_start().starts_with(key));
+            known.then(|| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        });
+        let [now, rule] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
+        Ok((format!("{}, {now}", one.now.words()), rule))
+    };
+    let database = [(
+        ".env",
+        "DATABASE_URL=postgres://app:hunter2@db.example.net/app\n",
+    )];
+    let cache = [(".env", "CACHE_URL=redis://:hunter2@cache.example.net\n")];
+    let token = [("env", "DO_PAT_TF=hunter2hunter2\n")];
+    let by_rule =
+        "version = 1\ndefault = \"allow\"\n[[rule]]\nname = \"net\"\nto = [\"203.0.113.0/24\"]\n";
+    let deny = format!("{by_rule}action = \"deny\"\n");
+    let elsewhere = format!("{by_rule}ports = [\"tcp/22\"]\naction = \"deny\"\n");
+    let allowed = format!(
+        "{}[[rule]]\nto = [\"db.example.net\"]\naction = \"allow\"\n",
+        shipped()
+    );
+    let is = "now allow, by the policy's default";
+    let not = "it was not looked up";
+    for (files, policy, now, rule) in [
+        (
+            &database,
+            shipped(),
+            format!("public: allow, {is}, unless private: {not}"),
+            "rule read-only: it narrows, and widens if private",
+        ),
+        // A rule that asks is no wider than one that does.
+        (
+            &cache,
+            shipped(),
+            format!("public: allow, {is}, unless private: {not}"),
+            "rule confirm: it narrows",
+        ),
+        (
+            &database,
+            &deny,
+            format!("by name: allow, {is}, unless ruled by address: {not}"),
+            "rule read-only: it narrows, and widens if ruled by address",
+        ),
+        (
+            &database,
+            &elsewhere,
+            format!("allow, {is}"),
+            "rule read-only: it narrows",
+        ),
+        // A rule for the name holds wherever it leads, and a platform is nowhere but on the internet.
+        (
+            &database,
+            &allowed,
+            "allow, now allow, by rule rule 8".to_owned(),
+            "rule read-only: it narrows",
+        ),
+        (
+            &token,
+            shipped(),
+            format!("allow, {is}"),
+            "rule read-only: it narrows",
+        ),
+    ] {
+        assert_eq!(said(files, policy)?, (now, rule.to_owned()), "{policy}");
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::ask::yes;
 use crate::change::Change;
 use crate::error::CliError;
 use crate::person::Person;
+use crate::policy::apply::note_of;
 use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_machines, or_default};
 use crate::render::escape::visible;
@@ -66,9 +67,9 @@ struct Line<'i> {
 /// How a policy is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// A person says yes to each line that widens; where nobody is there, only what narrows is written.
+    /// A person says yes to each line that widens, or may, and to all of it; where nobody is there, only what narrows is written.
     Ask,
-    /// The same, and yes to all of it.
+    /// The same, where somebody is there.
     Offer,
     /// Only what narrows.
     Narrow,
@@ -109,7 +110,7 @@ impl Wanted<'_> {
             true => {
                 let change = target.change(&lines)?;
                 output.print(&(), |(), _| target.shown(&change, &lines))?;
-                agreed(lines, self.mode)?
+                agreed(lines)?
             }
             false => self.narrowing(lines),
         };
@@ -122,9 +123,9 @@ impl Wanted<'_> {
         }
         let is_written = match self.mode {
             _ if lines.is_empty() => false,
-            Mode::Ask | Mode::Narrow => true,
-            Mode::Offer => yes("Write this?")?,
             Mode::Print => false,
+            _ if is_asked => yes("Write this?")?,
+            Mode::Ask | Mode::Offer | Mode::Narrow => true,
         };
         if is_written {
             change.write()?;
@@ -161,12 +162,10 @@ impl Wanted<'_> {
 }
 
 /// The lines that narrow, and those that a person says yes to.
-fn agreed(lines: Vec<Line<'_>>, mode: Mode) -> Result<(Vec<Line<'_>>, Vec<LeftOut>), CliError> {
+fn agreed(lines: Vec<Line<'_>>) -> Result<(Vec<Line<'_>>, Vec<LeftOut>), CliError> {
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for mut line in lines {
-        // Who is asked about all of it at the end has seen this one, too.
-        let may_widen = mode == Mode::Ask && line.may_widen();
-        let is_yes = !(line.widens || may_widen) || asked(&line)?;
+        let is_yes = !(line.widens || line.may_widen()) || asked(&line)?;
         match (is_yes, line.widens) {
             (false, true) => {
                 left_out.push(LeftOut::of(line.item, "you said no"));
@@ -430,7 +429,7 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<Line<'
             proposed: proposed.clone(),
             widens,
         };
-        if !is_asked && line.may_widen() {
+        if !is_asked && line.is_by_planted_name() {
             line.proposed = Proposed::question();
         }
         lines.push(line);
@@ -452,6 +451,10 @@ impl Proposed {
 impl Line<'_> {
     /// Whether it narrows what is at the name now, as far as that is known, and lets reads through wherever else that leads.
     fn may_widen(&self) -> bool {
+        !self.widens && (self.is_by_planted_name() || self.item.may_widen())
+    }
+
+    fn is_by_planted_name(&self) -> bool {
         !self.widens && self.item.is_planted && self.proposed.action == "read-only"
     }
 
@@ -519,7 +522,14 @@ fn asked(line: &Line<'_>) -> Result<bool, CliError> {
         item.service,
         line.proposed.action,
     );
-    yes(format_args!("{} Write this rule?", visible(question, 400)))
+    let no = match line.widens {
+        true => "",
+        false => " (no: confirm in its place)",
+    };
+    yes(format_args!(
+        "{} Write this rule{no}?",
+        visible(question, 400)
+    ))
 }
 
 fn diff(change: &Change) -> Page {
@@ -548,6 +558,7 @@ pub(super) fn ended_step(written: &Written, _clock: &Clock) -> Page {
             page.text("Written: ")
                 .styled(STRONG, written.file.display())
                 .end();
+            note_of(&mut page, &written.file);
         }
         (false, true) => {
             page.line("Nothing was written: no rule is missing that would narrow the policy.");

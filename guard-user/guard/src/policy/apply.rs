@@ -77,6 +77,15 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
     Ok(())
 }
 
+/// The same of one file, which was written just now. Without a guardd nothing runs under it.
+pub(crate) fn note_of(page: &mut Page, file: &Path) {
+    let asked = ask(&Call::Sessions {}).and_then(Result::ok);
+    let Sessions { mut sessions } = asked.unwrap_or_default();
+    let file = file.to_str().unwrap_or_default();
+    sessions.retain(|session| names(session, file));
+    note(page, &sessions);
+}
+
 /// Says which sessions of the person's run under a text that its file does not have any more.
 pub(crate) fn note(page: &mut Page, sessions: &[Session]) {
     let mut older: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -275,6 +275,10 @@ impl Compared {
             page.text("  ").styled(GOOD, "narrows").text(" ");
             page.line(format_args!("{}:{}", self.found.shown.display(), line));
         }
+        for line in &self.widens.neither {
+            page.styled(HEAD, "  neither").text(" ");
+            page.line(format_args!("{}:{}", self.found.shown.display(), line));
+        }
         page.styled(HEAD, format_args!("  SHA-256 {}", file.sha256));
         page.end();
         page

@@ -32,6 +32,8 @@ pub(super) struct Widens {
     pub(super) lines: Vec<Line>,
     /// What does not, with its line.
     pub(super) narrow: Vec<String>,
+    /// What stops nothing either.
+    pub(super) neither: Vec<String>,
     /// All that widens, also what is too long for a line.
     all: String,
     /// Rules, by their order.
@@ -87,7 +89,8 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
         let places = found.remove(&None).unwrap_or_default();
         widens.default = !places.is_empty();
         let says = format!("default {}", own.default.as_str());
-        widens.add(line, &says, &places, PLACES);
+        let opens = own.default == Action::Allow;
+        widens.add((line, opens), &says, &places, PLACES);
     }
     for (number, rule) in own.rules.iter().enumerate() {
         let places = found.remove(&Some(number)).unwrap_or_default();
@@ -98,17 +101,28 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
             widens.rules.insert(number);
         }
         let says = format!("rule {}: {}", rule.name, rule.action.as_str());
-        widens.add(rule.line, &says, &places, MOST_PLACES);
+        let opens = rule.action == Action::Allow && rule.http.is_empty() && !rule.by_sni;
+        widens.add((rule.line, opens), &says, &places, MOST_PLACES);
     }
     widens.lines.sort_by_key(|line| line.number);
     Ok(widens)
 }
 
 impl Widens {
-    /// One line for each verdict that held before, the strictest first.
-    fn add(&mut self, number: usize, says: &str, places: &[(String, &'static str)], most: usize) {
+    /// One line for each verdict that held before, the strictest first; `opens`: it could do nothing else.
+    fn add(
+        &mut self,
+        (number, opens): (usize, bool),
+        says: &str,
+        places: &[(String, &'static str)],
+        most: usize,
+    ) {
         if places.is_empty() {
-            self.narrow.push(format!("{number}  {says}"));
+            let lines = match opens {
+                true => &mut self.neither,
+                false => &mut self.narrow,
+            };
+            lines.push(format!("{number}  {says}"));
             return;
         }
         let mut by_verdict: BTreeMap<_, Vec<&str>> = BTreeMap::new();
@@ -521,6 +535,20 @@ mod tests {
         ");
         let closed = "default = \"deny\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
         assert_eq!(lines(closed, "default = \"confirm\"\n").len(), 1);
+    }
+
+    #[test]
+    fn an_allow_without_an_effect_is_not_said_to_narrow() {
+        let base = parsed(
+            "default = \"allow\"\n[[rule]]\nname = \"photos\"\nto = [\"192.0.2.10\"]\naction = \"read-only\"\n",
+        );
+        let project = "default = \"allow\"\n\
+            [[rule]]\nname = \"web\"\nto = [\"192.0.2.11\"]\naction = \"allow\"\n\
+            [[rule]]\nname = \"db\"\nto = [\"192.0.2.12\"]\naction = \"confirm\"\n\
+            [[rule]]\nname = \"tls\"\nto = [\"www.example.net\"]\ntls = \"name\"\naction = \"allow\"\n";
+        let found = widens(&base, &parsed(project)).unwrap();
+        assert_eq!(found.neither, ["1  default allow", "2  rule web: allow"]);
+        assert_eq!(found.narrow, ["6  rule db: confirm", "10  rule tls: allow"]);
     }
 
     #[test]

@@ -40,30 +40,41 @@ fn side(policy: &InForce) -> Side<'_> {
 /// For what may stand for other addresses later. There a rule that goes may have kept another one from having an effect.
 fn by_rules(old: &Policy, new: &Policy) -> Option<String> {
     let (was, is) = (moving(old), moving(new));
-    if let Some((_, gone)) = was.difference(&is).next() {
-        return Some(format!("what {gone} says is gone"));
+    if let Some(gone) = was.difference(&is).next() {
+        return Some(format!("what {} says is gone", gone.words));
     }
-    let mut added = is.difference(&was);
-    if let Some((_, added)) = added.find(|(action, _)| *action != Verdict::Deny.as_str()) {
-        return Some(format!("{added} is new"));
+    let is_open = |one: &&Said| one.action != Verdict::Deny.as_str();
+    if let Some(added) = is.difference(&was).find(is_open) {
+        return Some(format!("{} is new", added.words));
     }
-    let names_open = is
-        .iter()
-        .any(|(action, _)| *action != Verdict::Deny.as_str());
+    let names_open = is.iter().any(|one| is_open(&one));
     let (was, is) = (fixed(old), fixed(new));
     let gone = was.difference(&is).next().filter(|_| names_open)?;
-    Some(format!("{gone} is gone, and names may have its addresses"))
+    Some(format!(
+        "{} is gone, and names may have its addresses",
+        gone.words
+    ))
 }
 
-/// The rules for names, or for what this machine's networks decide, each target by itself: what it does, and all of it in words.
-fn moving(policy: &Policy) -> BTreeSet<(&'static str, String)> {
+/// A rule for one target.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Said {
+    /// What it does.
+    action: &'static str,
+    /// For a person.
+    words: String,
+    /// What it lets through by itself, exactly: in words two may be the same.
+    requests: String,
+}
+
+/// The rules for names, or for what this machine's networks decide, each target by itself.
+fn moving(policy: &Policy) -> BTreeSet<Said> {
     said(policy, |rule, target| rule.by_sni || moves(target))
 }
 
 /// The others.
-fn fixed(policy: &Policy) -> BTreeSet<String> {
-    let said = said(policy, |rule, target| !rule.by_sni && !moves(target));
-    said.into_iter().map(|(_, words)| words).collect()
+fn fixed(policy: &Policy) -> BTreeSet<Said> {
+    said(policy, |rule, target| !rule.by_sni && !moves(target))
 }
 
 fn moves(target: &Target) -> bool {
@@ -74,14 +85,15 @@ fn moves(target: &Target) -> bool {
     }
 }
 
-fn said(
-    policy: &Policy,
-    is_meant: impl Fn(&Rule, &Target) -> bool,
-) -> BTreeSet<(&'static str, String)> {
+fn said(policy: &Policy, is_meant: impl Fn(&Rule, &Target) -> bool) -> BTreeSet<Said> {
     let all = policy.rules.iter().flat_map(|rule| {
         let targets = rule.to.iter();
         let meant = targets.filter(|target| is_meant(rule, target));
-        meant.map(|target| (rule.action.as_str(), in_words(rule, target)))
+        meant.map(|target| Said {
+            action: rule.action.as_str(),
+            words: in_words(rule, target),
+            requests: format!("{:?} {:?} {:?}", rule.http, rule.profiles, rule.lists),
+        })
     });
     all.collect()
 }
@@ -91,14 +103,26 @@ fn in_words(rule: &Rule, target: &Target) -> String {
     let ports: String = ports.collect();
     let private = if rule.private { " private" } else { "" };
     let tls = if rule.by_sni { " tls" } else { "" };
-    let requests = match (&rule.http[..], &rule.profiles[..]) {
-        ([], []) => String::new(),
-        (http, profiles) => format!(" {http:?} {profiles:?} {:?}", rule.lists),
-    };
     format!(
-        "the rule {} {target}{ports}{private}{tls}{requests}",
-        rule.action.as_str()
+        "the rule {} {target}{ports}{private}{tls}{}",
+        rule.action.as_str(),
+        requests(rule)
     )
+}
+
+/// ", profile postgres, with 2 HTTP rules"
+fn requests(rule: &Rule) -> String {
+    let profiles: Vec<_> = rule.profiles.iter().map(|one| one.as_str()).collect();
+    let profiles = match &profiles[..] {
+        [] => String::new(),
+        all => format!(", profile {}", all.join(", ")),
+    };
+    let http = match rule.http.len() {
+        0 => String::new(),
+        1 => ", with an HTTP rule".to_owned(),
+        more => format!(", with {more} HTTP rules"),
+    };
+    format!("{profiles}{http}")
 }
 
 /// For what holds for all destinations, and how long holes may last.
@@ -205,6 +229,25 @@ mod tests {
                 String::new(),
                 name.clone(),
                 "the rule allow *.example.com is new",
+            ),
+            (
+                allow.to_owned(),
+                allow.to_owned()
+                    + &rule(
+                        "x.example.com",
+                        "ports = [\"tcp/5432\"]\naction = \"read-only\"\nprofile = [\"postgres\"]",
+                    ),
+                "the rule read-only x.example.com tcp/5432, profile postgres is new",
+            ),
+            // In words it is the same.
+            (
+                allow.to_owned()
+                    + &rule("x.example.com", "action = \"read-only\"")
+                    + "[[rule.http]]\nmethod = [\"PUT\"]\naction = \"confirm\"\n",
+                allow.to_owned()
+                    + &rule("x.example.com", "action = \"read-only\"")
+                    + "[[rule.http]]\nmethod = [\"PUT\"]\naction = \"allow\"\n",
+                "what the rule read-only x.example.com, with an HTTP rule says is gone",
             ),
             (
                 allow.to_owned() + &rule("x.example.com", "action = \"deny\""),
