@@ -189,6 +189,38 @@ fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Teste
 }
 
 #[test]
+fn a_hole_that_may_last_longer_is_no_narrowing() -> Tested {
+    let project = Project::new("")?;
+    let of = |longest: &str| format!("{}max_hole = \"{longest}\"\n", with("confirm"));
+    let file = project.shop(&of("15m"))?;
+    let _shell = project.under_shop()?;
+    let before = project.lab.file("before.toml", &of("15m"));
+    project.shop(&of("1h"))?;
+    let refused = project.apply(&["--yes"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let words = "holes that last longer, 1h in place of 15m for 192.0.2.10";
+    assert!(refused.stderr.contains(words), "{refused:?}");
+    let open = || project.guard(&["open", V4, "--ports", "tcp/443", "--for", "1h"]);
+    let shortened = "the hole lasts 15m instead of 1h";
+    let short = open();
+    assert!(short.stderr.contains(shortened), "{short:?}");
+    let [before, file] = [&before, &file].map(|path| path.display().to_string());
+    let diff = project.guard(&["diff", &before, &file]);
+    assert_eq!(diff.code(), Some(1), "{diff:?}");
+    let line = "192.0.2.10 max_hole: 15m -> 1h";
+    assert!(diff.stdout.contains(line), "{diff:?}");
+    // Whoever means it says so; and back it only narrows.
+    assert_eq!(project.apply(&["--widen"]).code(), Some(0));
+    let long = open();
+    assert!(!long.stderr.contains("the hole lasts"), "{long:?}");
+    project.shop(&of("15m"))?;
+    assert_eq!(project.apply(&["--yes"]).code(), Some(0));
+    let short = open();
+    assert!(short.stderr.contains(shortened), "{short:?}");
+    Ok(())
+}
+
+#[test]
 fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested {
     let project = Project::new("")?;
     project.shop(OPEN)?;
