@@ -1,10 +1,10 @@
 //! A person's own policy that is changed while sessions run under it: it reaches them once that person says so, outside.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Attempt, Production, Shell, Tested, V4, V6};
+use guard_lab::{AGENT, Attempt, Json as _, Production, Shell, Tested, V4, V6};
 use serde_json::{Value, json};
 
 use super::discover::Project;
@@ -217,6 +217,49 @@ fn a_hole_that_may_last_longer_is_no_narrowing() -> Tested {
     assert_eq!(project.apply(&["--yes"]).code(), Some(0));
     let short = open();
     assert!(short.stderr.contains(shortened), "{short:?}");
+    Ok(())
+}
+
+#[test]
+fn a_file_is_the_same_wherever_it_is_named_from() -> Tested {
+    let project = Project::new("")?;
+    let file = project.project.join("names.toml");
+    let say = |text: &str| -> Tested {
+        fs::write(&file, text)?;
+        Ok(chown(&file, Some(AGENT), Some(AGENT))?)
+    };
+    let below = project.project.join("below");
+    fs::create_dir(&below)?;
+    let link = project.home.join("link.toml");
+    symlink(&file, &link)?;
+    let [whole, link] = [&file, &link].map(|path| path.display().to_string());
+    say(OPEN)?;
+    let named = ["names.toml", "./names.toml", "below/../names.toml"];
+    let sessions = named.map(|named| project.in_session(&["--policy", named]));
+    let sessions: Vec<_> = sessions.into_iter().collect::<Tested<_>>()?;
+    let spellings = [
+        (&project.project, "names.toml"),
+        (&project.project, "./names.toml"),
+        (&below, "../names.toml"),
+        (&project.home, &*link),
+        (&project.home, &*whole),
+    ];
+    for (at, (dir, spelled)) in spellings.into_iter().enumerate() {
+        say(&format!("{}# {at}\n", with("deny")))?;
+        let said = project.guard_in(&below, &["sessions"]).stdout;
+        assert!(
+            said.contains("s1, s2, s3 run under an older text"),
+            "{said}"
+        );
+        let applied = project.guard_in(dir, &["policy", "apply", spelled, "--yes", "--json"]);
+        assert_eq!(applied.json()?.list()?.len(), 3, "{spelled}: {applied:?}");
+        let said = project.guard_in(&below, &["sessions"]).stdout;
+        assert!(!said.contains("an older text"), "{spelled}: {said}");
+    }
+    let files = project.lab.daemon.json(["sessions"])?;
+    let files = files.list()?.iter().map(|one| one["policy_file"].clone());
+    assert_eq!(files.collect::<Vec<_>>(), [&*whole; 3]);
+    drop(sessions);
     Ok(())
 }
 
