@@ -457,7 +457,7 @@ pub struct OpenArgs {
     /// Every protocol and port, where neither DEST nor --ports names one
     #[arg(long, conflicts_with = "ports")]
     pub all_ports: bool,
-    /// Also what is as wide as a large part of the internet, without a question
+    /// Also prefixes wider than /8, or /32 in IPv6, without a question
     #[arg(long)]
     pub wide: bool,
     /// For which session [default: the only one]
