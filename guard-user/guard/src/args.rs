@@ -1,6 +1,7 @@
 //! The command line of `guard`, as clap derives it: help, completions and man pages come from here.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -443,7 +444,7 @@ pub struct DestinationArgs {
     /// 192.0.2.10, 192.0.2.10:443 (of TCP), [2001:db8::1]:443, a prefix, a name, or a group such as @private
     #[arg(value_name = "DEST")]
     pub destination: String,
-    /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp [default: all]
+    /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp; where none are named, explain takes all of them, and open none
     #[arg(long, value_name = "SPEC", value_delimiter = ',')]
     pub ports: Vec<String>,
 }
@@ -457,7 +458,7 @@ pub struct OpenArgs {
     /// Every protocol and port, where neither DEST nor --ports names one
     #[arg(long, conflicts_with = "ports")]
     pub all_ports: bool,
-    /// Also what is as wide as a large part of the internet, without a question
+    /// Also prefixes wider than /8, or /32 in IPv6, without a question
     #[arg(long)]
     pub wide: bool,
     /// For which session [default: the only one]
@@ -674,10 +675,10 @@ pub struct DiscoverArgs {
     /// With --write: show what would be written, and write nothing
     #[arg(long, requires = "write", conflicts_with = "yes")]
     pub print: bool,
-    /// Say that the places with these numbers are not what they look like; they stay listed as dismissed
+    /// Say that the places with these numbers, 1,2 say, are not what they look like; they stay listed as dismissed
     #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["why", "check"])]
     pub dismiss: Vec<Dismissable>,
-    /// With --dismiss: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number
+    /// With --dismiss 1,2: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number
     #[arg(long, requires = "dismiss")]
     pub withdraw: bool,
 }
@@ -689,6 +690,17 @@ pub enum Dismissable {
     Number(u32),
     /// By its host, and its port where it is known.
     Place(String, u16),
+}
+
+impl fmt::Display for Dismissable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Place(host, 0) => host.fmt(f),
+            Self::Place(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Place(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 impl FromStr for Dismissable {

@@ -33,6 +33,8 @@ struct Differences {
     names: Vec<NameChange>,
     /// What holds for all destinations.
     settings: Vec<SettingChange>,
+    /// Where holes may last longer, or not as long, by a rule of their own.
+    holes: Vec<HoleShift>,
 }
 
 /// A change, beside what the fleet has around both.
@@ -54,6 +56,15 @@ struct NameChange {
     /// Its addresses are not compared.
     #[serde(skip)]
     is_unresolved: bool,
+}
+
+/// How long holes for some addresses last at most.
+#[derive(Debug, Serialize)]
+struct HoleShift {
+    destination: String,
+    ports: Vec<String>,
+    before: String,
+    after: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -159,13 +170,18 @@ impl Differences {
             .collect();
         let names = names(old.policy, new.policy, environment);
         let settings = settings(old.policy, new.policy);
+        let holes = holes(old, new);
         Self {
             old: called[0].to_owned(),
             new: called[1].to_owned(),
-            equal: changes.is_empty() && names.is_empty() && settings.is_empty(),
+            equal: changes.is_empty()
+                && names.is_empty()
+                && settings.is_empty()
+                && holes.is_empty(),
             changes,
             names,
             settings,
+            holes,
         }
     }
 }
@@ -248,7 +264,21 @@ fn wildcards(policy: &Policy) -> impl Iterator<Item = (&Rule, String)> {
     })
 }
 
-/// What a rule does, and at which ports.
+/// Where a rule lets holes last otherwise. Where the policy does, its setting says so.
+fn holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleShift> {
+    let [before, after] = [old, new].map(|side| side.policy.longest_hole(None));
+    let changes = policy::diff_holes(old, new).into_iter();
+    let by_rules = changes.filter(|one| (one.before, one.after) != (before, after));
+    let shifts = by_rules.map(|one| HoleShift {
+        destination: one.destination,
+        ports: one.ports,
+        before: format_duration(one.before),
+        after: format_duration(one.after),
+    });
+    shifts.collect()
+}
+
+/// What a rule does, at which ports, and how long holes last by it.
 fn says(rule: &Rule) -> String {
     let ports: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
     let ports = if ports.is_empty() {
@@ -258,7 +288,9 @@ fn says(rule: &Rule) -> String {
     };
     let private = if rule.private { " private" } else { "" };
     let tls = if rule.by_sni { " tls=name" } else { "" };
-    format!("{} {ports}{private}{tls}", rule.action.as_str())
+    let longest = rule.max_hole.map(format_duration);
+    let longest = longest.map_or_else(String::new, |most| format!(" max_hole={most}"));
+    format!("{} {ports}{private}{tls}{longest}", rule.action.as_str())
 }
 
 fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
@@ -356,6 +388,15 @@ fn elsewhere(page: &mut Page, found: &Differences) {
                 of(&change.after)
             ));
     }
+    for change in &found.holes {
+        page.line(format_args!(
+            "{}{} max_hole: {} -> {}",
+            change.destination,
+            ports_of(&change.ports),
+            change.before,
+            change.after
+        ));
+    }
     for change in &found.settings {
         page.line(format_args!(
             "{}: {} -> {}",
@@ -371,18 +412,23 @@ fn line(change: &Change) -> String {
             .map(|rule| rule.as_deref().unwrap_or("the default"));
         names.collect::<Vec<_>>().join(", ")
     };
-    let ports = match change.ports.is_empty() {
-        true => String::new(),
-        false => format!(" {}", change.ports.join(",")),
-    };
     format!(
-        "{}{ports}  {} -> {}  ({} -> {})",
+        "{}{}  {} -> {}  ({} -> {})",
         change.destination,
+        ports_of(&change.ports),
         change.before,
         change.after,
         rules(&change.before_rules),
         rules(&change.after_rules)
     )
+}
+
+/// Behind a destination.
+fn ports_of(ports: &[String]) -> String {
+    match ports.is_empty() {
+        true => String::new(),
+        false => format!(" {}", ports.join(",")),
+    }
 }
 
 #[cfg(test)]
@@ -517,5 +563,36 @@ mod tests {
         let changed = settings(&ask(""), &ask("search = \"silent\""));
         let changed: Vec<_> = changed.iter().map(|one| one.setting).collect();
         assert_eq!(changed, ["[dns] search"]);
+    }
+
+    #[test]
+    fn holes_that_a_rule_lets_last_otherwise_are_a_difference() {
+        let parsed = |most: &str, longest: &str| {
+            let rule = |to: &str| {
+                format!(
+                    "[[rule]]\nto = [\"{to}\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\nmax_hole = \"{longest}\"\n"
+                )
+            };
+            let rules = rule("192.0.2.1") + &rule("*.example.com");
+            let text =
+                format!("version = 1\ndefault = \"confirm\"\nmax_hole = \"{most}\"\n{rules}");
+            policy::parse("one.toml", &text).unwrap().policy
+        };
+        let environment = Environment::default();
+        let shown = |before: [&str; 2], after: [&str; 2]| {
+            let [old, new] = [before, after].map(|[most, longest]| parsed(most, longest));
+            let [a, b] = [&old, &new].map(|one| policy::compile(one, &environment).unwrap());
+            let [old, new] =
+                [(&old, &a), (&new, &b)].map(|(policy, compiled)| Side { policy, compiled });
+            let found = Differences::of(["old", "new"], old, new, &environment);
+            page(&found, &clock()).plain()
+        };
+        insta::assert_snapshot!(shown(["2h", "15m"], ["2h", "30d"]), @r"
+        *.example.com: confirm tcp/443 max_hole=15m -> confirm tcp/443 max_hole=30d
+        192.0.2.1 tcp/443 max_hole: 15m -> 30d
+        ");
+        // Of all that has no rule of its own it is said once.
+        insta::assert_snapshot!(shown(["2h", "15m"], ["3h", "15m"]), @"max_hole: 2h -> 3h");
+        insta::assert_snapshot!(shown(["2h", "15m"], ["2h", "15m"]), @"Equal: old and new let the same through.");
     }
 }

@@ -46,6 +46,7 @@ pub(crate) fn discover(
     is_persons(socket)?;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let person = Person::own();
+    is_no_number(args)?;
     let Looked { found, dismissals } = looked(&dir, &person, socket)?;
     if let Some(name) = &args.write {
         let wanted = write::Wanted {
@@ -158,6 +159,26 @@ fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Looked, CliError
     Ok(Looked {
         found: look(dir, person, Bounds::default()).map_err(|error| unseen(dir, &error))?,
         dismissals: Dismissals::known(socket, None, person, dir)?,
+    })
+}
+
+/// A number behind those of `--dismiss` is one of them, and not the directory that the command line takes it for.
+fn is_no_number(args: &DiscoverArgs) -> Result<(), Failure> {
+    let dir = args.dir.as_deref().filter(|dir| !dir.exists());
+    let number = dir.and_then(|dir| dir.to_str()?.parse::<u32>().ok());
+    let Some(number) = number.filter(|_| !args.dismiss.is_empty()) else {
+        return Ok(());
+    };
+    let withdraw = if args.withdraw { " --withdraw" } else { "" };
+    let numbers = args.dismiss.iter().map(ToString::to_string);
+    let numbers: Vec<_> = numbers.chain([number.to_string()]).collect();
+    Err(Failure {
+        what: "nothing is dismissed or withdrawn".into(),
+        why: format!("{number} is taken for a directory, and there is none of that name"),
+        fix: format!(
+            "put a comma between the numbers:\nguard discover --dismiss {}{withdraw}",
+            numbers.join(",")
+        ),
     })
 }
 

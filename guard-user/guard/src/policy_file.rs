@@ -166,7 +166,7 @@ pub(crate) fn policy_ref(
 /// A policy as its file has it.
 #[derive(Debug)]
 pub(crate) struct PolicyFile {
-    /// The file, as the user wrote it.
+    /// The file, as the user wrote it, or its whole path.
     pub(crate) name: String,
     /// What is in it.
     pub(crate) text: String,
@@ -263,14 +263,21 @@ impl PolicyFile {
         }
     }
 
-    /// Reads `path` with the rights of whoever the command will run as, to whom root may be lending its own.
+    /// Reads `path` with the rights of whoever the command will run as, to whom root may be lending its own. It is called by its
+    /// whole path: wherever somebody looks at the session later, that is the file.
     ///
     /// # Errors
     ///
     /// As [`PolicyFile::read`]; and where root cannot become that user.
     pub(crate) fn read_as(path: &Path, identity: &Identity) -> Result<Self, Failure> {
-        let text = identity.with_rights(|| read(path)).flatten();
-        Self::new(path, text)
+        let (text, whole) = identity
+            .with_rights(|| (read(path), whole(path)))
+            .unwrap_or_else(|error| (Err(error), path.to_owned()));
+        let file = Self::new(path, text)?;
+        Ok(Self {
+            name: whole.to_string_lossy().into_owned(),
+            ..file
+        })
     }
 
     fn new(path: &Path, text: io::Result<String>) -> Result<Self, Failure> {
@@ -336,6 +343,14 @@ impl PolicyFile {
             text: Some(self.text.clone()),
         }
     }
+}
+
+/// A file from the root on, by the directory that it really lies in. A link in its last part stays one: what it leads to may change.
+pub(crate) fn whole(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let parts = whole.parent().zip(whole.file_name());
+    let real = parts.and_then(|(dir, name)| Some(dir.canonicalize().ok()?.join(name)));
+    real.unwrap_or(whole)
 }
 
 /// Without warnings that were told, in the words that guardd has for them.

@@ -37,6 +37,15 @@ fn every_verb_has_help_with_examples() {
 }
 
 #[test]
+fn to_open_all_ports_takes_a_word_and_no_help_says_otherwise() {
+    let command = Cli::command();
+    let open = command.find_subcommand("open").unwrap();
+    let ports = open.get_arguments().find(|one| one.get_id() == "ports");
+    let help = ports.unwrap().get_help().unwrap().to_string();
+    assert!(!help.contains("default: all"), "{help}");
+}
+
+#[test]
 fn what_stands_behind_the_help_fits_into_80_columns() {
     let command = Cli::command();
     let verbs = std::iter::once(&command).chain(command.get_subcommands());

@@ -4,6 +4,7 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
 };
 
 use guard_common::{Protocol, Verdict};
@@ -58,26 +59,47 @@ pub enum Opens {
     Otherwise,
 }
 
-/// What holds there, by verdict and rule.
-type Holds = (Verdict, u16);
-/// What held, and what holds.
-type Shift = (Verdict, Verdict);
-
-/// What changes for some addresses.
-#[derive(Clone, Debug, Default)]
-struct Shifts {
-    /// By ports.
-    ports: Vec<(PortSpec, Shift)>,
-    /// By which rules, before and after.
-    rules: BTreeMap<(u8, u8), [BTreeSet<u16>; 2]>,
+/// Addresses from one to another where holes may last otherwise than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoleChange {
+    /// A prefix, or `first - last`.
+    pub destination: String,
+    /// Empty: all; `other` is all but TCP, UDP and ICMP.
+    pub ports: Vec<String>,
+    /// How long at most before.
+    pub before: Duration,
+    /// How long at most after.
+    pub after: Duration,
 }
 
-impl Shifts {
-    fn add(&mut self, spec: PortSpec, (was, is): (Holds, Holds)) {
-        let shift = (was.0, is.0);
-        let [before, after] = self.rules.entry(key(shift)).or_default();
-        before.insert(was.1);
-        after.insert(is.1);
+/// What holds there, by verdict and rule.
+type Holds = (Verdict, u16);
+/// What held, and what holds: verdicts, or how long a hole lasts.
+type Shift<T> = (T, T);
+/// Addresses from one to another.
+type Run<T> = (u128, u128, Shifts<T>);
+
+/// What changes for some addresses.
+#[derive(Clone, Debug)]
+struct Shifts<T> {
+    /// By ports.
+    ports: Vec<(PortSpec, Shift<T>)>,
+    /// By which rules, before and after.
+    rules: BTreeMap<Shift<T>, [BTreeSet<u16>; 2]>,
+}
+
+impl<T: Copy + Ord> Shifts<T> {
+    const fn none() -> Self {
+        Self {
+            ports: Vec::new(),
+            rules: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, spec: PortSpec, shift: Shift<T>, (was, is): (u16, u16)) {
+        let [before, after] = self.rules.entry(shift).or_default();
+        before.insert(was);
+        after.insert(is);
         match self.ports.last_mut() {
             Some((last, same)) if *same == shift && touches(last, &spec) => last.high = spec.high,
             _ => self.ports.push((spec, shift)),
@@ -94,10 +116,6 @@ impl Shifts {
     }
 }
 
-fn key((was, is): Shift) -> (u8, u8) {
-    (was as u8, is as u8)
-}
-
 fn touches(last: &PortSpec, next: &PortSpec) -> bool {
     last.protocol == next.protocol && last.high.checked_add(1) == Some(next.low)
 }
@@ -106,15 +124,71 @@ fn touches(last: &PortSpec, next: &PortSpec) -> bool {
 /// in which it does; sorted by address.
 #[must_use]
 pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
-    let mut runs: Vec<(u128, u128, Shifts)> = Vec::new();
+    let shift = |was: Holds, is: Holds| {
+        let changes = changes_at(old, new, was, is);
+        changes.then_some((Told(was.0), Told(is.0)))
+    };
+    let runs = runs(old, new, shift).into_iter();
+    let changes = runs.flat_map(|(first, last, shifts)| changes(old, new, (first, last), &shifts));
+    changes.collect()
+}
+
+/// Where a hole may last otherwise than before: at all that a connection is stopped by on both sides. What is let through, or
+/// denied, on one of them [`diff`] tells.
+#[must_use]
+pub fn diff_holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleChange> {
+    let longest = |side: Side<'_>, (verdict, rule): Holds| {
+        let stops = matches!(verdict, Verdict::Confirm | Verdict::ReadOnly);
+        stops.then(|| side.policy.longest_hole(side.policy.rule(rule)))
+    };
+    let shift = |was: Holds, is: Holds| {
+        let shift = longest(old, was).zip(longest(new, is));
+        shift.filter(|(before, after)| before != after)
+    };
+    let runs = runs(old, new, shift).into_iter();
+    let changes = runs.flat_map(|(first, last, shifts)| {
+        let ways = by_way(&shifts).into_iter();
+        ways.map(move |((before, after), specs)| HoleChange {
+            destination: range(first, last),
+            ports: ports(&specs),
+            before,
+            after,
+        })
+    });
+    changes.collect()
+}
+
+/// A verdict, told apart from others in maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told(Verdict);
+
+impl Ord for Told {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.0 as u8).cmp(&(other.0 as u8))
+    }
+}
+
+impl PartialOrd for Told {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Where there is a shift: adjacent addresses with the same ones together, sorted by address.
+fn runs<T: Copy + Ord>(
+    old: Side<'_>,
+    new: Side<'_>,
+    shift: impl Fn(Holds, Holds) -> Option<Shift<T>>,
+) -> Vec<Run<T>> {
+    let mut runs: Vec<Run<T>> = Vec::new();
     for (first, last) in intervals(old.compiled, new.compiled) {
         let at = Prefix::new(first, 128);
         let values = [old, new].map(|side| side.compiled.longest(&at).map(|(_, value)| *value));
         let [Some(before), Some(after)] = values else {
             continue;
         };
-        let shifts = shifts(old, &before, new, &after);
-        let same_before = |run: &&mut (u128, u128, Shifts)| {
+        let shifts = shifts(old, &before, new, &after, &shift);
+        let same_before = |run: &&mut Run<T>| {
             run.1.checked_add(1) == Some(first) && run.2.ports == shifts.ports && !is_border(first)
         };
         match runs.last_mut().filter(same_before) {
@@ -126,10 +200,7 @@ pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
             None => runs.push((first, last, shifts)),
         }
     }
-    let changes = runs
-        .into_iter()
-        .flat_map(|(first, last, shifts)| changes(old, new, (first, last), &shifts));
-    changes.collect()
+    runs
 }
 
 /// IPv4 is shown by itself: no range goes from one family into the other.
@@ -157,21 +228,25 @@ fn intervals(old: &Compiled, new: &Compiled) -> Vec<(u128, u128)> {
 const PROTOCOLS: [Protocol; 4] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ANY];
 
 /// What changes for an address that one value held for and another one holds for.
-fn shifts(old: Side<'_>, before: &Value, new: Side<'_>, after: &Value) -> Shifts {
-    let mut shifts = Shifts::default();
+fn shifts<T: Copy + Ord>(
+    old: Side<'_>,
+    before: &Value,
+    new: Side<'_>,
+    after: &Value,
+    shift: impl Fn(Holds, Holds) -> Option<Shift<T>>,
+) -> Shifts<T> {
+    let mut shifts = Shifts::none();
     for protocol in PROTOCOLS {
         for (low, high) in pieces(old.compiled, before, new.compiled, after, protocol) {
             let was = holds(old.compiled, before, protocol, low);
             let is = holds(new.compiled, after, protocol, low);
-            if changes_at(old, new, was, is) {
-                shifts.add(
-                    PortSpec {
-                        protocol,
-                        low,
-                        high,
-                    },
-                    (was, is),
-                );
+            if let Some(shift) = shift(was, is) {
+                let spec = PortSpec {
+                    protocol,
+                    low,
+                    high,
+                };
+                shifts.add(spec, shift, (was.1, is.1));
             }
         }
     }
@@ -234,21 +309,11 @@ fn changes(
     old: Side<'_>,
     new: Side<'_>,
     (first, last): (u128, u128),
-    shifts: &Shifts,
+    shifts: &Shifts<Told>,
 ) -> Vec<Change> {
-    let mut ways: Vec<(Shift, Vec<PortSpec>)> = Vec::new();
-    for (spec, shift) in &shifts.ports {
-        match ways.iter_mut().find(|(known, _)| known == shift) {
-            Some((_, specs)) => specs.push(*spec),
-            None => ways.push((*shift, vec![*spec])),
-        }
-    }
-    let change = |((was, is), specs): (Shift, Vec<PortSpec>)| {
-        let [before, after] = shifts
-            .rules
-            .get(&key((was, is)))
-            .cloned()
-            .unwrap_or_default();
+    let change = |(shift, specs): (Shift<Told>, Vec<PortSpec>)| {
+        let [before, after] = shifts.rules.get(&shift).cloned().unwrap_or_default();
+        let (Told(was), Told(is)) = shift;
         Change {
             destination: range(first, last),
             prefixes: prefixes(first, last),
@@ -260,7 +325,19 @@ fn changes(
             after_rules: names(new, &after),
         }
     };
-    ways.into_iter().map(change).collect()
+    by_way(shifts).into_iter().map(change).collect()
+}
+
+/// The ports of each shift.
+fn by_way<T: Copy + Ord>(shifts: &Shifts<T>) -> Vec<(Shift<T>, Vec<PortSpec>)> {
+    let mut ways: Vec<(Shift<T>, Vec<PortSpec>)> = Vec::new();
+    for (spec, shift) in &shifts.ports {
+        match ways.iter_mut().find(|(known, _)| known == shift) {
+            Some((_, specs)) => specs.push(*spec),
+            None => ways.push((*shift, vec![*spec])),
+        }
+    }
+    ways
 }
 
 /// The names of rules; none for the default.

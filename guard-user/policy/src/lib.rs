@@ -39,7 +39,7 @@ mod zones;
 pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over, over_known};
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use diff::{Change, Opens, Side, diff};
+pub use diff::{Change, HoleChange, Opens, Side, diff, diff_holes};
 pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, explain_known, joined};
 pub use group::Group;

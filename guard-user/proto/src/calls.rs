@@ -91,7 +91,7 @@ pub enum Call {
         session: Option<String>,
         /// Why, for the audit log.
         reason: Option<String>,
-        /// Also where it is as wide as a large part of the internet.
+        /// Also where it is wider than /8, or /32 in IPv6.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         wide: bool,
         /// How long the hole lives.

@@ -102,7 +102,7 @@ pub struct Session {
     /// How many places that look like production came into reach while its command ran.
     #[serde(default)]
     pub appeared: u32,
-    /// The file that a person gave its policy by, as that was typed; null: it is guardd's own, or has more in it.
+    /// The file that a person gave its policy by, from the root on; null: it is guardd's own, or has more in it.
     #[serde(default)]
     pub policy_file: Option<String>,
     /// SHA-256 of the text that judges it, where there is such a file.

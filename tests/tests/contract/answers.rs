@@ -268,9 +268,14 @@ fn a_group_can_be_opened() -> Tested {
         "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"@private\"]\naction = \"confirm\"\n";
     let file = lab.file("private.toml", policy);
     let _shell = lab.shell_under(file.to_str().unwrap());
-    let holes = lab
-        .daemon
-        .json(["open", "@private", "--all-ports", "--for", "1m"])?;
+    let open = ["open", "@private", "--all-ports", "--for", "1m"];
+    // One of its networks is wider than most holes are.
+    let refused = lab.daemon.refused(open)?;
+    for part in ["fc00::/7", "--wide"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert_eq!(lab.daemon.json(["holes"])?, json!([]));
+    let holes = lab.daemon.json([&open[..], &["--wide"]].concat())?;
     let holes = holes.list()?;
     let prefixes: Vec<_> = holes.iter().map(|hole| &hole["destination"]).collect();
     for prefix in [

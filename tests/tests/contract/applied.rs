@@ -1,10 +1,10 @@
 //! A person's own policy that is changed while sessions run under it: it reaches them once that person says so, outside.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Attempt, Production, Shell, Tested, V4, V6};
+use guard_lab::{AGENT, Attempt, Json as _, Production, Shell, Tested, V4, V6};
 use serde_json::{Value, json};
 
 use super::discover::Project;
@@ -206,6 +206,81 @@ fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Teste
     project.shop(&with("deny"))?;
     assert_eq!(project.apply(&["--yes"]).code(), Some(0));
     assert_eq!(reaches(&mut shell)?, [false, false]);
+    Ok(())
+}
+
+#[test]
+fn a_hole_that_may_last_longer_is_no_narrowing() -> Tested {
+    let project = Project::new("")?;
+    let of = |longest: &str| format!("{}max_hole = \"{longest}\"\n", with("confirm"));
+    let file = project.shop(&of("15m"))?;
+    let _shell = project.under_shop()?;
+    let before = project.lab.file("before.toml", &of("15m"));
+    project.shop(&of("1h"))?;
+    let refused = project.apply(&["--yes"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let words = "holes that last longer, 1h in place of 15m for 192.0.2.10";
+    assert!(refused.stderr.contains(words), "{refused:?}");
+    let open = || project.guard(&["open", V4, "--ports", "tcp/443", "--for", "1h"]);
+    let shortened = "the hole lasts 15m instead of 1h";
+    let short = open();
+    assert!(short.stderr.contains(shortened), "{short:?}");
+    let [before, file] = [&before, &file].map(|path| path.display().to_string());
+    let diff = project.guard(&["diff", &before, &file]);
+    assert_eq!(diff.code(), Some(1), "{diff:?}");
+    let line = "192.0.2.10 max_hole: 15m -> 1h";
+    assert!(diff.stdout.contains(line), "{diff:?}");
+    // Whoever means it says so; and back it only narrows.
+    assert_eq!(project.apply(&["--widen"]).code(), Some(0));
+    let long = open();
+    assert!(!long.stderr.contains("the hole lasts"), "{long:?}");
+    project.shop(&of("15m"))?;
+    assert_eq!(project.apply(&["--yes"]).code(), Some(0));
+    let short = open();
+    assert!(short.stderr.contains(shortened), "{short:?}");
+    Ok(())
+}
+
+#[test]
+fn a_file_is_the_same_wherever_it_is_named_from() -> Tested {
+    let project = Project::new("")?;
+    let file = project.project.join("names.toml");
+    let say = |text: &str| -> Tested {
+        fs::write(&file, text)?;
+        Ok(chown(&file, Some(AGENT), Some(AGENT))?)
+    };
+    let below = project.project.join("below");
+    fs::create_dir(&below)?;
+    let link = project.home.join("link.toml");
+    symlink(&file, &link)?;
+    let [whole, link] = [&file, &link].map(|path| path.display().to_string());
+    say(OPEN)?;
+    let named = ["names.toml", "./names.toml", "below/../names.toml"];
+    let sessions = named.map(|named| project.in_session(&["--policy", named]));
+    let sessions: Vec<_> = sessions.into_iter().collect::<Tested<_>>()?;
+    let spellings = [
+        (&project.project, "names.toml"),
+        (&project.project, "./names.toml"),
+        (&below, "../names.toml"),
+        (&project.home, &*link),
+        (&project.home, &*whole),
+    ];
+    for (at, (dir, spelled)) in spellings.into_iter().enumerate() {
+        say(&format!("{}# {at}\n", with("deny")))?;
+        let said = project.guard_in(&below, &["sessions"]).stdout;
+        assert!(
+            said.contains("s1, s2, s3 run under an older text"),
+            "{said}"
+        );
+        let applied = project.guard_in(dir, &["policy", "apply", spelled, "--yes", "--json"]);
+        assert_eq!(applied.json()?.list()?.len(), 3, "{spelled}: {applied:?}");
+        let said = project.guard_in(&below, &["sessions"]).stdout;
+        assert!(!said.contains("an older text"), "{spelled}: {said}");
+    }
+    let files = project.lab.daemon.json(["sessions"])?;
+    let files = files.list()?.iter().map(|one| one["policy_file"].clone());
+    assert_eq!(files.collect::<Vec<_>>(), [&*whole; 3]);
+    drop(sessions);
     Ok(())
 }
 

@@ -764,6 +764,25 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
 }
 
 #[test]
+fn numbers_of_places_take_a_comma_between_them() -> Tested {
+    let project = Project::new("")?;
+    let env = project.project.join(".env");
+    let more = settings(["db1.example.net".to_owned()].into_iter());
+    fs::write(&env, format!("{}{more}", fs::read_to_string(&env)?))?;
+    for more in [&[][..], &["--withdraw"]] {
+        let spaced = [&["discover", "--dismiss", "1", "2"], more].concat();
+        let spaced = project.guard(&spaced);
+        assert_eq!(spaced.code(), Some(2), "{spaced:?}");
+        let advice = ["guard discover --dismiss 1,2", more.first().unwrap_or(&"")].join(" ");
+        assert!(spaced.stderr.contains(advice.trim_end()), "{spaced:?}");
+        let both = [&["discover", "--json", "--dismiss", "1,2"], more].concat();
+        let both = project.guard(&both);
+        assert_eq!(both.json()?.list()?.len(), 2, "{both:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_dismissed_in_one_project_is_found_in_another_and_in_the_home_it_is_the_same() -> Tested {
     let project = Project::new("")?;
     let other = project.lab.daemon.dir().join("other");

@@ -14,7 +14,7 @@ use crate::ask::yes;
 use crate::diff;
 use crate::error::{CliError, Exit};
 use crate::person::Person;
-use crate::policy_file::{PolicyFile, ask, is_file, is_machines, personal};
+use crate::policy_file::{PolicyFile, ask, is_file, is_machines, personal, whole};
 use crate::project::hash;
 use crate::render::Output;
 use crate::render::page::{COMMAND, GOOD, Page, STRONG, WARN};
@@ -66,7 +66,7 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
         return Ok(());
     };
     let file = PolicyFile::read_kept(path)?;
-    let of_file = sessions.iter().filter(|one| names(one, &file.name));
+    let of_file = sessions.iter().filter(|one| names(one, path));
     let older: Vec<_> = of_file.filter(|one| is_older(one, &file)).collect();
     if older.is_empty() {
         return Ok(());
@@ -136,7 +136,12 @@ fn asked<T: DeserializeOwned>(call: &Call) -> Result<T, CliError> {
 /// What the file says now.
 fn file(policy: &str) -> Result<PolicyFile, Failure> {
     if is_file(policy) {
-        return PolicyFile::read(Path::new(policy));
+        let path = Path::new(policy);
+        let file = PolicyFile::read(path)?;
+        return Ok(PolicyFile {
+            name: whole(path).to_string_lossy().into_owned(),
+            ..file
+        });
     }
     let refused = |why: &str, fix: String| Failure {
         what: format!("cannot apply the policy {policy}"),
@@ -166,18 +171,13 @@ fn meant<'s>(
     file: &PolicyFile,
 ) -> Result<Vec<&'s Session>, Failure> {
     if args.sessions.is_empty() {
-        let whole = std::path::absolute(&file.name).unwrap_or_else(|_| PathBuf::from(&file.name));
-        let whole = whole.display().to_string();
-        let meant: Vec<_> = sessions.iter().filter(|one| names(one, &whole)).collect();
-        let same = sessions.iter().find(|one| names(one, &args.policy));
-        return match same.filter(|_| meant.is_empty() && whole != args.policy) {
+        let path = Path::new(&file.name);
+        let meant: Vec<_> = sessions.iter().filter(|one| names(one, path)).collect();
+        return match sessions.iter().find(|one| may_name(one, path)) {
             None => Ok(meant),
             Some(same) => Err(Failure {
                 what: format!("cannot tell whether {} runs under this file", same.id),
-                why: format!(
-                    "it was started with --policy {}, in whichever directory",
-                    args.policy
-                ),
+                why: "it was started with a relative path, in whichever directory".to_owned(),
                 fix: format!("guard policy apply {} --session {}", args.policy, same.id),
             }),
         };
@@ -195,8 +195,21 @@ fn meant<'s>(
     named.collect()
 }
 
-fn names(session: &Session, file: &str) -> bool {
-    session.policy_file.as_deref() == Some(file)
+/// Whether it is the file that the session was started under. One's own may be called by another path that leads there; another
+/// person's session could make that lead anywhere.
+fn names(session: &Session, file: &Path) -> bool {
+    let Some(path) = session.policy_file.as_deref().map(Path::new) else {
+        return false;
+    };
+    let is_own = session.uid == geteuid().as_raw() && path.is_absolute();
+    let leads_there = || Some(path.canonicalize().ok()? == file.canonicalize().ok()?);
+    path == file || (is_own && leads_there().unwrap_or(false))
+}
+
+/// Whether it may be the file of a session whose client has told guardd no whole path.
+fn may_name(session: &Session, file: &Path) -> bool {
+    let path = session.policy_file.as_deref().map(Path::new);
+    path.is_some_and(|path| path.is_relative() && path.file_name() == file.file_name())
 }
 
 fn is_older(session: &Session, file: &PolicyFile) -> bool {

@@ -204,6 +204,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Differences", "`guard diff`"),
             ("NameChange", "`names`"),
             ("SettingChange", "`settings`"),
+            ("HoleShift", "`holes`"),
         ],
     ),
     ("enum Opens {", &[("Change", "`changes`")]),

@@ -1,6 +1,7 @@
-//! Holes as wide as a large part of the internet. A zero in place of an address opens them, so whoever means that says it.
+//! Holes as wide as a large part of the internet, or as all networks of one's own. A zero in place of an address opens them, so
+//! whoever means that says it.
 
-use guard_policy::{Environment, Group, Prefix};
+use guard_policy::Prefix;
 
 use super::{checked::Checked, names::Lifted};
 use crate::control::failure::CallError;
@@ -8,13 +9,6 @@ use crate::control::failure::CallError;
 /// Shorter prefixes are wide, in IPv6 bits: those of IPv4, and others.
 const OF_IPV4: u8 = 96 + 8;
 const OF_IPV6: u8 = 32;
-/// Networks that are no part of the internet, however wide they are.
-const APART: [Group; 4] = [
-    Group::Loopback,
-    Group::Private,
-    Group::LinkLocal,
-    Group::Multicast,
-];
 /// Rules that are named.
 const NAMED: usize = 4;
 
@@ -37,7 +31,7 @@ pub(super) fn may_open(checked: &Checked, wide: bool) -> Result<(), CallError> {
         more => format!(" and {more} more"),
     };
     Err(CallError::refused(
-        format!("a hole for {widest} is as wide as a large part of the internet"),
+        format!("a hole for {widest} is wider than most"),
         format!(
             "it has {} addresses, and lifts {}{more} there; only what is denied stays denied",
             addresses(widest),
@@ -52,9 +46,7 @@ fn is_wide(prefix: &Prefix) -> bool {
         true => OF_IPV4,
         false => OF_IPV6,
     };
-    let apart = APART.iter();
-    let mut apart = apart.flat_map(|group| group.prefixes(&Environment::default()));
-    prefix.length() < shortest && !apart.any(|network| network.contains(prefix))
+    prefix.length() < shortest
 }
 
 fn addresses(prefix: &Prefix) -> String {
@@ -76,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wide_is_so_whatever_its_family_and_networks_of_ones_own_are_not() {
+    fn what_is_wide_is_so_whatever_its_family_and_whosever_network_it_is() {
         for (text, expected) in [
             ("0.0.0.0/0", Some("4294967296")),
             ("::ffff:0:0/96", Some("4294967296")),
@@ -88,11 +80,10 @@ mod tests {
             ("2001:db8::/32", None),
             ("192.0.2.10", None),
             ("10.0.0.0/8", None),
-            ("fc00::/7", None),
-            ("fe80::/10", None),
-            ("224.0.0.0/4", None),
-            // More than one's own.
-            ("f800::/5", Some("2^123")),
+            ("fd00:7::/32", None),
+            ("fc00::/7", Some("2^121")),
+            ("fe80::/10", Some("2^118")),
+            ("224.0.0.0/4", Some("268435456")),
         ] {
             let prefix: Prefix = text.parse().unwrap();
             let shown = is_wide(&prefix).then(|| addresses(&prefix));

@@ -1,6 +1,9 @@
 //! Whether a policy may let more through than another one, in whose place it is to judge a session. In doubt it may.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use guard_common::Verdict;
 use guard_policy::{self as policy, DnsNames, Opens, Policy, Rule, Side, Target};
@@ -13,6 +16,7 @@ pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
     by_address(old, new)
         .or_else(|| by_rules(&old.policy, &new.policy))
         .or_else(|| by_settings(&old.policy, &new.policy))
+        .or_else(|| by_holes(old, new))
 }
 
 /// Exactly, for what the names and groups of both stand for now.
@@ -125,7 +129,7 @@ fn requests(rule: &Rule) -> String {
     format!("{profiles}{http}")
 }
 
-/// For what holds for all destinations, and how long holes may last.
+/// For what holds for all destinations.
 fn by_settings(old: &Policy, new: &Policy) -> Option<String> {
     if new.inbound && !old.inbound {
         return Some("replies to connections from outside".to_owned());
@@ -142,15 +146,46 @@ fn by_settings(old: &Policy, new: &Policy) -> Option<String> {
     if let Some(socket) = new.unix.iter().find(|name| !old.unix.contains(name)) {
         return Some(format!("the Unix socket {socket}"));
     }
-    let longest = |policy: &Policy| {
-        let rules = policy
-            .rules
-            .iter()
-            .map(|rule| policy.longest_hole(Some(rule)));
-        rules.chain([policy.longest_hole(None)]).max()
-    };
-    let longer = longest(new) > longest(old) || new.longest_hole(None) > old.longest_hole(None);
+    None
+}
+
+/// For how long holes may last: exactly by address, and by their rules for what may stand for other addresses later.
+fn by_holes(old: &InForce, new: &InForce) -> Option<String> {
+    let changes = policy::diff_holes(side(old), side(new));
+    if let Some(longer) = changes.iter().find(|one| one.after > one.before) {
+        let ports = longer.ports.iter().map(|spec| format!(" {spec}"));
+        let ports: String = ports.collect();
+        let [before, after] = [longer.before, longer.after].map(policy::format_duration);
+        return Some(format!(
+            "holes that last longer, {after} in place of {before} for {}{ports}",
+            longer.destination
+        ));
+    }
+    let (was, is) = (moving_holes(&old.policy), moving_holes(&new.policy));
+    let longer = is.iter().find(|(rule, terms)| {
+        let before = was.get(*rule).filter(|before| before != terms);
+        before.is_some_and(|before| terms.last() > before.first())
+    });
+    if let Some((rule, _)) = longer {
+        return Some(format!("holes that last longer for {rule}"));
+    }
+    // A yes to a question for a name, or to a port of this machine's loopback, has no rule.
+    let longer = new.policy.longest_hole(None) > old.policy.longest_hole(None);
     longer.then(|| "holes that last longer".to_owned())
+}
+
+/// How long holes last at most by the rules for names, or for what this machine's networks decide: of what says the same in all
+/// else, each term.
+fn moving_holes(policy: &Policy) -> BTreeMap<String, BTreeSet<Duration>> {
+    let mut all: BTreeMap<String, BTreeSet<Duration>> = BTreeMap::new();
+    for rule in &policy.rules {
+        let targets = rule.to.iter();
+        for target in targets.filter(|target| rule.by_sni || moves(target)) {
+            let terms = all.entry(in_words(rule, target)).or_default();
+            terms.insert(policy.longest_hole(Some(rule)));
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -171,6 +206,73 @@ mod tests {
             "[[rule]]\nname = \"{to} {}\"\nto = [\"{to}\"]\n{more}\n",
             more.len()
         )
+    }
+
+    fn held(to: &str, longest: &str) -> String {
+        let text = rule(to, "action = \"confirm\"");
+        format!("{text}max_hole = \"{longest}\"\n")
+    }
+
+    #[test]
+    fn a_hole_that_may_last_longer_anywhere_is_more_whatever_the_policy_says_of_others() {
+        let read = rule("192.0.2.10", "action = \"read-only\"\nmax_hole = \"15m\"");
+        for (old, new, words) in [
+            // Below what the policy itself lets holes last.
+            (
+                held("192.0.2.10", "15m"),
+                held("192.0.2.10", "1h"),
+                "1h in place of 15m for 192.0.2.10",
+            ),
+            (
+                held("192.0.2.10", "15m"),
+                held("192.0.2.10", "30d"),
+                "30d in place of 15m for 192.0.2.10",
+            ),
+            (
+                held("192.0.2.10", "15m"),
+                rule("192.0.2.10", "action = \"confirm\""),
+                "1h in place of 15m for 192.0.2.10",
+            ),
+            // One gets longer while another gets shorter.
+            (
+                held("192.0.2.10", "15m") + &held("192.0.2.11", "2h"),
+                held("192.0.2.10", "20m") + &held("192.0.2.11", "5m"),
+                "20m in place of 15m for 192.0.2.10",
+            ),
+            // Reads are asked about now, and what a yes opens may last longer.
+            (
+                read,
+                held("192.0.2.10", "20m"),
+                "20m in place of 15m for 192.0.2.10",
+            ),
+            (
+                "default = \"confirm\"\n".to_owned() + &held("192.0.2.10", "15m"),
+                "default = \"confirm\"\n".to_owned(),
+                "1h in place of 15m for 192.0.2.10",
+            ),
+            (
+                held("*.example.com", "15m"),
+                held("*.example.com", "20m"),
+                "for the rule confirm *.example.com",
+            ),
+            (
+                held("@on-link", "15m"),
+                held("@on-link", "20m"),
+                "for the rule confirm @on-link",
+            ),
+            (
+                held("x.example.com", "15m"),
+                rule("x.example.com", "action = \"confirm\""),
+                "for the rule confirm x.example.com",
+            ),
+        ] {
+            let said = said(&old, &new).unwrap_or_default();
+            assert!(
+                said.contains("holes that last longer"),
+                "{old} to {new}: {said}"
+            );
+            assert!(said.contains(words), "{old} to {new}: {said}");
+        }
     }
 
     #[test]
@@ -194,6 +296,18 @@ mod tests {
                 "max_hole = \"5m\"\n".to_owned(),
             ),
             (allow.to_owned(), "inbound = false\n".to_owned() + allow),
+            // Each hole lasts as long as before, or less.
+            (
+                "max_hole = \"1h\"\n".to_owned() + &held("192.0.2.10", "15m"),
+                "max_hole = \"5m\"\n".to_owned() + &held("192.0.2.10", "15m"),
+            ),
+            (held("192.0.2.10", "15m"), held("192.0.2.10", "5m")),
+            (held("*.example.com", "15m"), held("*.example.com", "5m")),
+            (held("@on-link", "15m"), held("@on-link", "15m")),
+            (
+                held("192.0.2.10", "15m"),
+                rule("192.0.2.10", "action = \"deny\"\nmax_hole = \"1h\""),
+            ),
         ] {
             assert_eq!(said(&old, &new), None, "{old} to {new}");
         }

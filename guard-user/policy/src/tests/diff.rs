@@ -7,7 +7,7 @@ use super::{
     super::{
         Environment, PortSpec, Prefix, compile,
         compile::Compiled,
-        diff::{Change, Opens, Side, diff},
+        diff::{Change, Opens, Side, diff, diff_holes},
         model::Policy,
     },
     environment, policy,
@@ -97,6 +97,46 @@ fn other_rules_for_requests_are_a_change() {
         ["192.0.2.1 \"\" read-only -> read-only"]
     );
     assert!(between(&reads(put), &reads(put)).is_empty());
+}
+
+#[test]
+fn holes_that_last_otherwise_are_told_by_address_and_port() {
+    let environment = environment();
+    let between = |old: &str, new: &str| -> Vec<String> {
+        let [old, new] = [old, new].map(|text| policy(&format!("version = 1\n{text}")));
+        let [a, b] = [&old, &new].map(|policy| compiled(policy, &environment));
+        let [old, new] =
+            [(&old, &a), (&new, &b)].map(|(policy, compiled)| Side { policy, compiled });
+        let line = |one: super::super::HoleChange| {
+            let [before, after] = [one.before, one.after].map(|term| term.as_secs() / 60);
+            format!(
+                "{} {:?} {before} -> {after}",
+                one.destination,
+                one.ports.join(",")
+            )
+        };
+        diff_holes(old, new).into_iter().map(line).collect()
+    };
+    let held = |to: &str, ports: &str, longest: &str| {
+        let more = format!("ports = [\"{ports}\"]\naction = \"confirm\"\nmax_hole = \"{longest}\"");
+        rule(to, &more)
+    };
+    let old = held("192.0.2.0/30", "tcp/1-9", "15m");
+    assert!(between(&old, &old).is_empty());
+    assert_eq!(
+        between(&old, &held("192.0.2.0/30", "tcp/5-12", "20m")),
+        ["192.0.2.0/30 \"tcp/5-9\" 15 -> 20"]
+    );
+    // What is denied or allowed on one side has no holes there.
+    for action in ["deny", "allow"] {
+        let new = format!("ports = [\"tcp/1-9\"]\naction = \"{action}\"");
+        assert!(between(&old, &rule("192.0.2.0/30", &new)).is_empty());
+    }
+    let asks = "default = \"confirm\"\n".to_owned();
+    assert_eq!(
+        between(&(asks.clone() + &old), &asks),
+        ["192.0.2.0/30 \"tcp/1-9\" 15 -> 60"]
+    );
 }
 
 /// Addresses at and beside every border, and some between.
