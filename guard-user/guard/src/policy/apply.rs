@@ -81,7 +81,6 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
 pub(crate) fn note_of(page: &mut Page, file: &Path) {
     let asked = ask(&Call::Sessions {}).and_then(Result::ok);
     let Sessions { mut sessions } = asked.unwrap_or_default();
-    let file = file.to_str().unwrap_or_default();
     sessions.retain(|session| names(session, file));
     note(page, &sessions);
 }
