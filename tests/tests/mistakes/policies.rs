@@ -396,7 +396,7 @@ const ROWS: &[Row] = &[
         User,
         "guard run --policy ./block.toml -- true",
         125,
-        &["block.toml", "found `block`", "guard check ./block.toml"],
+        &["found `block`", "guard check /", "/block.toml\n"],
     ),
     (
         User,

@@ -241,7 +241,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "wide",
         file: "docs/use.md",
-        says: "prefixes wider than /8, or /32 in IPv6, it asks once more, or needs `--wide`.",
+        says: "prefixes wider than /8, or /32 in IPv6, it asks again, or needs `--wide`.",
         shown: Here(&[
             "holes::a_hole_as_wide_as_the_internet_is_opened_by_whoever_says_so",
             "contract::answers::a_hole_as_wide_as_the_internet_is_asked_about_at_a_terminal",
