@@ -64,16 +64,7 @@ where
             self.idle().await?;
         }
         let terms = self.terms_in_turn().await?;
-        let mut batch = std::mem::take(&mut self.batch);
-        self.size = 0;
-        let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
-        let end = match last.map(|(head, _)| head.tag) {
-            Some(b'S') => End::Sync,
-            // Preparing alone must not keep a transaction open.
-            Some(_) if !self.is_open && !batch.iter().any(does_something) => End::Quiet,
-            Some(_) => End::Flush,
-            None => End::Full,
-        };
+        let (batch, end) = self.take_batch();
         let mut planned = Planned {
             before: self.before(&batch),
             batch: &batch,
@@ -105,19 +96,36 @@ where
             planned.messages.clear();
             planned.units.clear();
         }
-        // A batch that may write ends at once: many drivers send a Sync after this, and what else they send must be judged
-        // then.
-        let may_write = self.lock == Lock::Off || self.may_write();
-        let end = match end {
-            End::Flush if may_write && !self.is_open => End::Quiet,
-            End::Full if may_write => {
-                return Err(invalid(
-                    "a batch that may write is longer than what is kept",
-                ));
-            }
-            end => end,
-        };
+        let end = self.end_of_batch(end)?;
         self.send(planned, end).await
+    }
+
+    /// The batch so far, and what it ends with.
+    fn take_batch(&mut self) -> (Vec<(Head, Bytes)>, End) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.size = 0;
+        let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
+        let end = match last.map(|(head, _)| head.tag) {
+            Some(b'S') => End::Sync,
+            // Preparing alone must not keep a transaction open.
+            Some(_) if !self.is_open && !batch.iter().any(does_something) => End::Quiet,
+            Some(_) => End::Flush,
+            None => End::Full,
+        };
+        (batch, end)
+    }
+
+    /// What follows the batch. One that may write ends at once: many drivers send a Sync after this, and what else they send must
+    /// be judged then.
+    fn end_of_batch(&self, end: End) -> io::Result<End> {
+        let may_write = self.lock == Lock::Off || self.may_write();
+        match end {
+            End::Flush if may_write && !self.is_open => Ok(End::Quiet),
+            End::Full if may_write => Err(invalid(
+                "a batch that may write is longer than what is kept",
+            )),
+            end => Ok(end),
+        }
     }
 
     /// Whether a name in the batch is ambiguous until the server has answered.

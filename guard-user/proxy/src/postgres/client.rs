@@ -358,28 +358,7 @@ where
         let verdict = match (self.forbidden(&unit, Comes::Alone), self.needs(&unit)) {
             (Some(why), _) => Verdict::Refused(self.never(&terms, why)),
             (None, None) => Verdict::Passes,
-            (None, Some(asked)) => {
-                let is_set = asked.is_by_cursor() || unit.sets_first || self.sets_by_a_name(&unit);
-                let meaning = self.meaning(is_set).await?;
-                self.note_reading(&unit, &meaning);
-                if unit.prepares_a_write() {
-                    // An earlier statement in the text may set something.
-                    let by = if unit.statements == 1 {
-                        meaning.clone()
-                    } else {
-                        Meaning::default()
-                    };
-                    unit = unit.prepared_by(&by);
-                }
-                let meaning = asked.meaning(meaning);
-                let digest = meaning.digest(&self.login, &[&asked.sum, &text]);
-                let about = About {
-                    parameters: &Parameters::default(),
-                    meaning: &meaning,
-                    beside: &Beside::nothing(),
-                };
-                self.decide(&asked, about, digest).await?
-            }
+            (None, Some(asked)) => self.decide_query(&mut unit, &asked, &text).await?,
         };
         self.end_turn().await;
         match self.readied(verdict, &unit).await? {
@@ -390,6 +369,34 @@ where
                 self.to.write_all(&message).await
             }
         }
+    }
+
+    /// Whether a query may pass that needs to be `asked` about. What it prepares then stands in the unit.
+    async fn decide_query(
+        &mut self,
+        unit: &mut Rc<Unit>,
+        asked: &Unit,
+        text: &Bytes,
+    ) -> io::Result<Verdict> {
+        let is_set = asked.is_by_cursor() || unit.sets_first || self.sets_by_a_name(unit);
+        let meaning = self.meaning(is_set).await?;
+        self.note_reading(unit, &meaning);
+        if unit.prepares_a_write() {
+            // An earlier statement in the text may set something.
+            let by = match unit.statements {
+                1 => meaning.clone(),
+                _ => Meaning::default(),
+            };
+            *unit = unit.prepared_by(&by);
+        }
+        let meaning = asked.meaning(meaning);
+        let digest = meaning.digest(&self.login, &[&asked.sum, text]);
+        let about = About {
+            parameters: &Parameters::default(),
+            meaning: &meaning,
+            beside: &Beside::nothing(),
+        };
+        self.decide(asked, about, digest).await
     }
 
     async fn refuse_query(&mut self, refusal: Refusal) -> io::Result<()> {
