@@ -42,11 +42,11 @@ const MAX_INVITED: usize = 16;
 #[derive(Debug)]
 pub struct Answers {
     /// Who may answer.
-    pub people: People,
+    people: People,
     /// The questions whose bytes were given out.
-    pub questions: Questions,
+    questions: Questions,
     /// What came that was wrong.
-    pub meter: Meter,
+    meter: Meter,
     invited: Vec<Invited>,
     /// The users that are couriers.
     couriers: Vec<u32>,
@@ -118,6 +118,18 @@ impl Answers {
                 "signed answers are not taken until guardd is started anew: the number of its state cannot be kept: {error}"
             ),
         }
+    }
+
+    /// The question about a request, if its bytes were given out.
+    #[must_use]
+    pub fn question(&self, request: &str) -> Option<&Kept> {
+        self.questions.of(request)
+    }
+
+    /// Whether a user has tried too many signatures in this second.
+    #[must_use]
+    pub fn has_too_many_wrong(&self, uid: u32, now: BootTime) -> bool {
+        self.meter.is_over(uid, now)
     }
 
     /// Whether the approvers may be changed on the disk.

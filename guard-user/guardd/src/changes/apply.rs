@@ -22,6 +22,7 @@ impl State {
                 self.proxy.renew();
                 self.resolver.renew_holes();
             }
+            Change::Sessions => self.resolver.renew(),
             Change::Slots => {
                 self.proxy.renew();
                 self.resolver.renew();

@@ -12,6 +12,8 @@ pub enum Change {
     Answers,
     /// Holes were opened, or have ended.
     Holes,
+    /// A session has begun or ended.
+    Sessions,
     /// A slot holds another policy, or one that stands for other addresses.
     Policies,
     /// A slot is empty.

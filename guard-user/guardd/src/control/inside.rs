@@ -117,7 +117,7 @@ impl State {
         });
         let sockets = self.sockets.stopped(id, &clocks);
         let names = self.stopped_names(id, &clocks);
-        let closed = self.proxy.closings.of(id);
+        let closed = self.proxy.closings(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
         let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()

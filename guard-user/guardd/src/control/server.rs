@@ -253,7 +253,7 @@ async fn respond(
             error_frame(WireError::expected_more())?
         }
         Called::Guard(Call::AnswerSigned { .. } | Call::Present { .. })
-            if shared.with(|state| state.answers.meter.is_over(peer.uid(), clock::now())) =>
+            if shared.with(|state| state.answers.has_too_many_wrong(peer.uid(), clock::now())) =>
         {
             send(write, error_frame(too_many_wrong().into())?).await?;
             return Err(FrameError::Flood);

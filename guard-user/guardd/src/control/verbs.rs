@@ -503,7 +503,7 @@ impl State {
     pub fn pending(&mut self, who: Approver) -> Result<Requests, CallError> {
         let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
         for one in &mut listed.requests {
-            let kept = self.answers.questions.of(&one.id);
+            let kept = self.answers.question(&one.id);
             let code = kept.map(|kept| kept.code.clone());
             one.code = code.filter(|code| !code.is_empty());
         }

@@ -29,11 +29,12 @@ use crate::{
     policies::{InForce, Policies},
     record::meters::Meters,
     requests::Requests,
-    sessions::Session,
+    sessions::{Session, stops::Stop},
     times::is_past,
     workers::link::WorkerLink,
 };
 use authority::Vouching;
+use closings::{Closing, Closings};
 use held::HeldClients;
 
 /// The interval between two scans of all processes of sessions.
@@ -48,7 +49,7 @@ pub struct Proxy {
     /// Requests whose clients are held.
     held: HeldClients,
     /// What was closed without asking anybody.
-    pub(crate) closings: closings::Closings,
+    closings: Closings,
     /// How many requests each session has made lately: no approver reads those of a flood.
     pace: Meters,
     /// Sessions that wait for a certificate to trust.
@@ -94,6 +95,16 @@ impl Proxy {
         for id in self.held.take_all() {
             requests.hold(&id, None);
         }
+    }
+
+    /// What was closed of a session without asking anybody, the latest first.
+    pub fn closings(&self, session: SessionId) -> impl Iterator<Item = &Stop<Closing>> {
+        self.closings.of(session)
+    }
+
+    /// Forgets what was closed of a session that has ended.
+    pub fn forget_closings(&mut self, session: SessionId) {
+        self.closings.forget(session);
     }
 
     /// Removes the count of a session's requests.

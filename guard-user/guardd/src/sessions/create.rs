@@ -584,7 +584,7 @@ impl State {
         if is_new {
             self.apply(Change::Chains);
         }
-        self.resolver.renew();
+        self.apply(Change::Sessions);
         if let Some(session) = self.sessions.live(id) {
             let (policies, requests) = (&self.policies, &self.requests);
             self.holds

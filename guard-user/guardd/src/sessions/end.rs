@@ -10,6 +10,7 @@ use guard_sys::clock;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    changes::Change,
     control::{failure::CallError, ids},
     record::audit::LogEntry,
     sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
@@ -64,7 +65,7 @@ impl State {
         }
         self.requests.end_session(id);
         self.sockets.forget(id);
-        self.proxy.closings.forget(id);
+        self.proxy.forget_closings(id);
         self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
@@ -80,7 +81,7 @@ impl State {
         }
         self.sessions.remove_file(&ids::session(id));
         self.end_flows(now);
-        self.resolver.renew();
+        self.apply(Change::Sessions);
         tracing::info!(session = id.0, "ended");
     }
 
