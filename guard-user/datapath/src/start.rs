@@ -78,42 +78,7 @@ impl Datapath {
             false => None,
         };
         let holding = Holding::open(&live)?;
-        // Reading them takes some milliseconds.
-        let types =
-            Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
-        let with_types = types.as_ref().map_err(Clone::clone);
-        let lsm = with_types
-            .clone()
-            .and_then(|types| Lsm::attach(&live, object, &root, types));
-        // Once for all of them: each load reads the kernel's types, some megabytes.
-        let mut top = with_types.and_then(|types| {
-            let unix = lsm.is_err().then_some(unix::MAPS);
-            let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
-            layout::load(&live, object, &root, types, &others).map_err(|why| why.to_string())
-        });
-        let unix = match (&lsm, &top) {
-            // These are removed when those judge: see `judge_at_security_hooks`.
-            (Ok(_), _) => Err("programs at the security hooks judge Unix sockets".to_owned()),
-            (Err(_), Err(why)) => Err(why.clone()),
-            (Err(_), Ok(top)) => Unix::attach(&live, object, top).map_err(|why| why.to_string()),
-        };
-        let (dials, outside) = match &mut top {
-            Err(why) => (Err(why.clone()), Err(why.clone())),
-            Ok(top) => {
-                let dials = Dials::attach(&live, object, top);
-                let outside = top::attach(&live, &outside::HOOKS, top);
-                let told = |why: DatapathError| why.to_string();
-                (dials.map_err(told), outside.map_err(told))
-            }
-        };
-        let gate = match (tls, &mut top) {
-            (TlsBy::Proxy, _) => {
-                gate::detach(&live);
-                Err("the settings have the proxy look at TLS".to_owned())
-            }
-            (TlsBy::Kernel, Err(why)) => Err(why.clone()),
-            (TlsBy::Kernel, Ok(top)) => Gate::attach(&live, object, &root, top),
-        };
+        let offered = Offered::attach(&live, object, &root, tls);
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
@@ -128,11 +93,11 @@ impl Datapath {
             resolvers,
             holding,
             flows: Flows::open(&live)?,
-            gate,
-            lsm,
-            unix,
-            outside,
-            dials,
+            gate: offered.gate,
+            lsm: offered.lsm,
+            unix: offered.unix,
+            outside: offered.outside,
+            dials: offered.dials,
             relays,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],
@@ -140,6 +105,63 @@ impl Datapath {
         datapath.recall_slots()?;
         datapath.read_back()?;
         Ok((datapath, start))
+    }
+}
+
+/// What not every kernel takes; where it does not, why.
+struct Offered {
+    gate: std::result::Result<Gate, String>,
+    lsm: std::result::Result<Lsm, String>,
+    unix: std::result::Result<Unix, String>,
+    outside: std::result::Result<(), String>,
+    dials: std::result::Result<Dials, String>,
+}
+
+impl Offered {
+    fn attach(live: &Path, object: &Object, root: &cgroup::Root, tls: TlsBy) -> Self {
+        // Reading them takes some milliseconds.
+        let types =
+            Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
+        let with_types = types.as_ref().map_err(Clone::clone);
+        let lsm = with_types
+            .clone()
+            .and_then(|types| Lsm::attach(live, object, root, types));
+        // Once for all of them: each load reads the kernel's types, some megabytes.
+        let mut top = with_types.and_then(|types| {
+            let unix = lsm.is_err().then_some(unix::MAPS);
+            let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
+            layout::load(live, object, root, types, &others).map_err(|why| why.to_string())
+        });
+        let unix = match (&lsm, &top) {
+            // These are removed when those judge: see `judge_at_security_hooks`.
+            (Ok(_), _) => Err("programs at the security hooks judge Unix sockets".to_owned()),
+            (Err(_), Err(why)) => Err(why.clone()),
+            (Err(_), Ok(top)) => Unix::attach(live, object, top).map_err(|why| why.to_string()),
+        };
+        let (dials, outside) = match &mut top {
+            Err(why) => (Err(why.clone()), Err(why.clone())),
+            Ok(top) => {
+                let dials = Dials::attach(live, object, top);
+                let outside = top::attach(live, &outside::HOOKS, top);
+                let told = |why: DatapathError| why.to_string();
+                (dials.map_err(told), outside.map_err(told))
+            }
+        };
+        let gate = match (tls, &mut top) {
+            (TlsBy::Proxy, _) => {
+                gate::detach(live);
+                Err("the settings have the proxy look at TLS".to_owned())
+            }
+            (TlsBy::Kernel, Err(why)) => Err(why.clone()),
+            (TlsBy::Kernel, Ok(top)) => Gate::attach(live, object, root, top),
+        };
+        Self {
+            gate,
+            lsm,
+            unix,
+            outside,
+            dials,
+        }
     }
 }
 

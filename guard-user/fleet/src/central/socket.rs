@@ -120,12 +120,9 @@ pub(super) async fn serve(
 async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>) -> io::Result<()> {
     let (from, mut out) = stream.into_split();
     let mut from = BufReader::new(from);
-    let mut frame = Vec::new();
-    let mut some = (&mut from).take(LONGEST as u64);
-    timeout(PATIENCE, some.read_until(0, &mut frame)).await??;
-    if frame.pop() != Some(0) {
+    let Some(frame) = read(&mut from).await? else {
         return Ok(());
-    }
+    };
     let Ok(Incoming { call, more }) = serde_json::from_slice(&frame) else {
         let failure = Failure {
             what: "the call is not understood".to_owned(),
@@ -172,7 +169,23 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>)
             by,
         } => (machine, request, Handed::No(No { by, question })),
     };
-    let (machine, request, what) = handing;
+    hand(handing, &mut out, to).await
+}
+
+/// A whole frame, unless the console has gone before its end.
+async fn read(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
+    let mut frame = Vec::new();
+    let mut some = from.take(LONGEST as u64);
+    timeout(PATIENCE, some.read_until(0, &mut frame)).await??;
+    Ok((frame.pop() == Some(0)).then_some(frame))
+}
+
+/// Hands an answer on to its machine, and replies with what came of it.
+async fn hand(
+    (machine, request, what): (String, String, Handed),
+    out: &mut OwnedWriteHalf,
+    to: &mpsc::Sender<Handing>,
+) -> io::Result<()> {
     let (reply, said) = oneshot::channel();
     let handing = Handing {
         machine,
@@ -184,8 +197,8 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>)
         return Ok(());
     }
     match said.await {
-        Ok(Ok(taken)) => write(&mut out, &varlink::answer(&taken, false)?).await,
-        Ok(Err((name, failure))) => refuse(&mut out, name, &failure).await,
+        Ok(Ok(taken)) => write(out, &varlink::answer(&taken, false)?).await,
+        Ok(Err((name, failure))) => refuse(out, name, &failure).await,
         Err(_) => Ok(()),
     }
 }

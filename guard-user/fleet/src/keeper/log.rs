@@ -45,26 +45,7 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
     let servers = jetstream::ContextBuilder::new()
         .timeout(LOOKS)
         .build(link.client.clone());
-    let mut config = Config {
-        name: stream::NAME.to_owned(),
-        description: Some("audit logs of machines under guardd".to_owned()),
-        subjects: vec![Group::every(What::Log)],
-        max_age: age.unsigned_abs(),
-        // A machine that sends more is told so. What it has sent stays: else whoever has taken it could push out what tells on them.
-        discard_new_per_subject: true,
-        max_messages_per_subject: i64::from(args.log_records),
-        // Not so many bytes of all: nats-server 2.9 counts less of a new message than it keeps, and then drops the oldest to keep to
-        // that number, whose they may be. Its max_file_store drops nothing.
-        max_bytes: -1,
-        max_message_size: i32::try_from(LONGEST).unwrap_or(i32::MAX),
-        duplicate_window: DUPLICATES.min(age.unsigned_abs()),
-        discard: DiscardPolicy::New,
-        storage: StorageType::File,
-        num_replicas: args.log_copies.map_or(COPIES, usize::from),
-        deny_delete: true,
-        deny_purge: true,
-        ..Config::default()
-    };
+    let mut config = config(age.unsigned_abs(), args);
     let (mut is_as_said, mut said) = (false, None);
     loop {
         link.standing().await;
@@ -99,6 +80,30 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
             }
         };
         let _ = timeout(pause, link.change()).await;
+    }
+}
+
+/// The stream as it shall be.
+fn config(age: Duration, args: &KeepArgs) -> Config {
+    Config {
+        name: stream::NAME.to_owned(),
+        description: Some("audit logs of machines under guardd".to_owned()),
+        subjects: vec![Group::every(What::Log)],
+        max_age: age,
+        // A machine that sends more is told so. What it has sent stays: else whoever has taken it could push out what tells on them.
+        discard_new_per_subject: true,
+        max_messages_per_subject: i64::from(args.log_records),
+        // Not so many bytes of all: nats-server 2.9 counts less of a new message than it keeps, and then drops the oldest to keep to
+        // that number, whose they may be. Its max_file_store drops nothing.
+        max_bytes: -1,
+        max_message_size: i32::try_from(LONGEST).unwrap_or(i32::MAX),
+        duplicate_window: DUPLICATES.min(age),
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        num_replicas: args.log_copies.map_or(COPIES, usize::from),
+        deny_delete: true,
+        deny_purge: true,
+        ..Config::default()
     }
 }
 

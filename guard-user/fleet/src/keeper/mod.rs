@@ -93,27 +93,8 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                 }
                 server.follow_or_say(&own);
             }
-            Some(heard) = policies.next() => {
-                let group = Bundles::Policies.parse(&heard.subject);
-                let group = group.filter(|_| messages::is_published(&heard));
-                if let (Some(kept), Some(group)) = (&kept, group)
-                    && let Err(error) = kept.take(&group, &heard.payload)
-                    && warned.is_none_or(|at| at.elapsed() >= TOLD)
-                {
-                    // Whoever may publish fills no log.
-                    warned = Some(Instant::now());
-                    tracing::warn!(%group, "policies that were published are not kept: {error:#}");
-                }
-            }
-            Some(heard) = wants.next() => {
-                let group = Bundles::Want.parse(&heard.subject);
-                let group = group.filter(|_| messages::is_empty(&heard));
-                if let (Some(kept), Some(group)) = (&mut kept, group)
-                    && let Err(error) = kept.tell(&link, &group).await
-                {
-                    tracing::error!("{error:#}");
-                }
-            }
+            Some(heard) = policies.next() => keep_policies(&mut kept, &heard, &mut warned),
+            Some(heard) = wants.next() => tell_policies(&mut kept, &link, &heard).await,
             _ = looks.tick() => server.follow_or_say(&own),
             () = &mut log => {}
         }
@@ -123,6 +104,29 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
                 link.publish(subject, Vec::new()).await;
             }
         }
+    }
+}
+
+fn keep_policies(kept: &mut Option<KeptBundles>, heard: &Message, warned: &mut Option<Instant>) {
+    let group = Bundles::Policies.parse(&heard.subject);
+    let group = group.filter(|_| messages::is_published(heard));
+    if let (Some(kept), Some(group)) = (kept, group)
+        && let Err(error) = kept.take(&group, &heard.payload)
+        && warned.is_none_or(|at| at.elapsed() >= TOLD)
+    {
+        // Whoever may publish fills no log.
+        *warned = Some(Instant::now());
+        tracing::warn!(%group, "policies that were published are not kept: {error:#}");
+    }
+}
+
+async fn tell_policies(kept: &mut Option<KeptBundles>, link: &Link, heard: &Message) {
+    let group = Bundles::Want.parse(&heard.subject);
+    let group = group.filter(|_| messages::is_empty(heard));
+    if let (Some(kept), Some(group)) = (kept, group)
+        && let Err(error) = kept.tell(link, &group).await
+    {
+        tracing::error!("{error:#}");
     }
 }
 

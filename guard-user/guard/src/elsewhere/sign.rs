@@ -181,77 +181,51 @@ fn nothing() -> Answer {
 /// What may be answered, in words.
 fn choices(offers: &[String]) -> Vec<(String, Answer)> {
     let first = offers.iter().find_map(|offer| time(offer)).unwrap_or(ONCE);
+    let choice = |offer: &String| choice(offer, first);
+    offers.iter().filter_map(choice).collect()
+}
+
+/// An offer in words, and the answer that takes it; `usual` is for how many seconds a yes is where the offer does not say so.
+fn choice(offer: &str, usual: u64) -> Option<(String, Answer)> {
     let lasting = |seconds| format_duration(Duration::from_secs(seconds));
-    let usual = || Answer {
-        seconds: Some(first),
+    let for_a_while = lasting(usual);
+    let mut answer = Answer {
+        seconds: Some(usual),
         ..nothing()
     };
-    let choice = |offer: &String| {
-        let for_a_while = lasting(first);
-        let (words, answer) = match offer.split_once('=') {
-            Some(("for", _)) => {
-                let seconds = time(offer)?;
-                let answer = Answer {
-                    seconds: Some(seconds),
-                    ..nothing()
-                };
-                (format!("yes, for {}", lasting(seconds)), answer)
-            }
-            Some(("connections", count)) => {
-                let connections = Some(count.parse().ok()?);
-                let answer = Answer {
-                    connections,
-                    ..usual()
-                };
-                (
-                    format!("yes, to {count} connection within {for_a_while}"),
-                    answer,
-                )
-            }
-            Some(("requests", count)) => {
-                let requests = Some(count.parse().ok()?);
-                let answer = Answer {
-                    requests,
-                    ..usual()
-                };
-                (
-                    format!("yes, to {count} request within {for_a_while}"),
-                    answer,
-                )
-            }
-            Some(("scope", scope @ ("prefix" | "writes"))) => {
-                let answer = Answer {
-                    scope: scope.to_owned(),
-                    ..usual()
-                };
-                let what = match scope {
-                    "prefix" => "all of the prefix",
-                    _ => "all that change something there",
-                };
-                (format!("yes, to {what}, for {for_a_while}"), answer)
-            }
-            Some(("path", path)) => {
-                let answer = Answer {
-                    scope: "path".to_owned(),
-                    ..usual()
-                };
-                (
-                    format!("yes, to all with this method and the path {path}, for {for_a_while}"),
-                    answer,
-                )
-            }
-            None if offer == "read-only" => {
-                let answer = Answer {
-                    read_only: true,
-                    ..usual()
-                };
-                (format!("yes, to reads alone, for {for_a_while}"), answer)
-            }
-            _ => return None,
-        };
-        Some((words, answer))
+    let words = match offer.split_once('=') {
+        Some(("for", _)) => {
+            let seconds = time(offer)?;
+            answer.seconds = Some(seconds);
+            format!("yes, for {}", lasting(seconds))
+        }
+        Some(("connections", count)) => {
+            answer.connections = Some(count.parse().ok()?);
+            format!("yes, to {count} connection within {for_a_while}")
+        }
+        Some(("requests", count)) => {
+            answer.requests = Some(count.parse().ok()?);
+            format!("yes, to {count} request within {for_a_while}")
+        }
+        Some(("scope", scope @ ("prefix" | "writes"))) => {
+            scope.clone_into(&mut answer.scope);
+            let what = match scope {
+                "prefix" => "all of the prefix",
+                _ => "all that change something there",
+            };
+            format!("yes, to {what}, for {for_a_while}")
+        }
+        Some(("path", path)) => {
+            "path".clone_into(&mut answer.scope);
+            format!("yes, to all with this method and the path {path}, for {for_a_while}")
+        }
+        None if offer == "read-only" => {
+            answer.read_only = true;
+            format!("yes, to reads alone, for {for_a_while}")
+        }
+        _ => return None,
     };
-    offers.iter().filter_map(choice).collect()
+    Some((words, answer))
 }
 
 fn time(offer: &str) -> Option<u64> {

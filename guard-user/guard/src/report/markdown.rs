@@ -15,7 +15,15 @@ pub(super) fn page(report: &Report) -> String {
     let mut page = String::from("### guard\n\n");
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}\n", headline(report));
-    let stopped = report.stopped.iter().map(|one| {
+    stopped(&mut page, report);
+    asked(&mut page, report);
+    holes(&mut page, report);
+    reached(&mut page, report);
+    page
+}
+
+fn stopped(page: &mut String, report: &Report) {
+    let rows = report.stopped.iter().map(|one| {
         [
             code(one.words()),
             one.count.to_string(),
@@ -25,20 +33,19 @@ pub(super) fn page(report: &Report) -> String {
             code(session(one.session.as_deref(), one.name.as_deref())),
         ]
     });
-    table(
-        &mut page,
-        "Stopped",
-        [
-            "destination",
-            "times",
-            "verdict",
-            "rule",
-            "program",
-            "session",
-        ],
-        stopped,
-    );
-    let requests = report.requests.iter().map(|one| {
+    let head = [
+        "destination",
+        "times",
+        "verdict",
+        "rule",
+        "program",
+        "session",
+    ];
+    table(page, "Stopped", head, rows);
+}
+
+fn asked(page: &mut String, report: &Report) {
+    let rows = report.requests.iter().map(|one| {
         [
             code(&one.id),
             some(one.words()),
@@ -47,19 +54,18 @@ pub(super) fn page(report: &Report) -> String {
             some(one.by.as_ref()),
         ]
     });
-    table(
-        &mut page,
-        "Asked",
-        [
-            "request",
-            "destination",
-            "the agent's words",
-            "answer",
-            "by",
-        ],
-        requests,
-    );
-    let holes = report.holes.iter().map(|one| {
+    let head = [
+        "request",
+        "destination",
+        "the agent's words",
+        "answer",
+        "by",
+    ];
+    table(page, "Asked", head, rows);
+}
+
+fn holes(page: &mut String, report: &Report) {
+    let rows = report.holes.iter().map(|one| {
         let ports = one.ports.as_deref().unwrap_or("all ports");
         [
             code(&one.id),
@@ -69,13 +75,12 @@ pub(super) fn page(report: &Report) -> String {
             one.cut.to_string(),
         ]
     });
-    table(
-        &mut page,
-        "Holes",
-        ["hole", "destination", "by", "ended", "connections cut"],
-        holes,
-    );
-    let reached = report.reached.iter().map(|one| {
+    let head = ["hole", "destination", "by", "ended", "connections cut"];
+    table(page, "Holes", head, rows);
+}
+
+fn reached(page: &mut String, report: &Report) {
+    let rows = report.reached.iter().map(|one| {
         [
             code(flows::to(one)),
             code(flows::port(one)),
@@ -85,13 +90,8 @@ pub(super) fn page(report: &Report) -> String {
             code(&one.session),
         ]
     });
-    table(
-        &mut page,
-        "Reached",
-        ["destination", "port", "program", "times", "by", "session"],
-        reached,
-    );
-    page
+    let head = ["destination", "port", "program", "times", "by", "session"];
+    table(page, "Reached", head, rows);
 }
 
 /// All of it in a sentence.
