@@ -22,6 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::ebpf;
 use crate::shell::{read, root, say, target};
+use sbom::Sbom;
 
 /// The time that every file in a package bears, in seconds since 1970: a convention of reproducible builds.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -78,51 +79,54 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     };
     gnu.as_deref().map_or(Ok(()), sizes::check)?;
     let sbom = sbom::of_both_halves(&epoch)?;
-    let tree = |kind, programs: &Path| stage::lay_out(kind, programs, Some(&sbom));
     if let Some(programs) = gnu {
-        write(&out().join(sbom::name()), &sbom.text()?)?;
-        sbom.check(&with_kernel_half(programs::crates(programs::GNU, &epoch)?)?)?;
-        if all || args.deb {
-            let version = args.deb_version.as_deref().unwrap_or(version());
-            let tree = tree("root", &programs)?;
-            made(&deb::make(
-                &tree,
-                &out(),
-                version,
-                &epoch,
-                deb::Pack::Small,
-            )?)?;
-        }
-        if all || args.rpm {
-            made(&rpm::make(
-                &tree("rpm", &programs)?,
-                &out(),
-                rpm::FIRST,
-                &epoch,
-            )?)?;
-        }
-        for one in &stage::APART {
-            apart(one, args, all, &epoch)?;
-        }
+        for_distributions(args, all, &programs, &sbom, &epoch)?;
     }
     if all || args.tarball {
-        let programs = programs::build(programs::MUSL, &epoch)?;
-        programs::check_static(&programs)?;
-        let sbom = sbom.of_the_static_programs()?;
-        sbom.check(&with_kernel_half(programs::crates(
-            programs::MUSL,
-            &epoch,
-        )?)?)?;
-        // Of all that is made, the tarball's has the most in it.
-        write(&out().join(sbom::name()), &sbom.text()?)?;
-        let tree = stage::lay_out("tarball", &programs, Some(&sbom))?;
-        made(&tarball::make(&tree, &out(), &epoch, tarball::Pack::Small)?)?;
+        static_tarball(&sbom, &epoch)?;
     }
     sums()?;
     match args.check_reproducible {
         true => reproducible::check(),
         false => Ok(()),
     }
+}
+
+/// Makes the .deb and the .rpm of each package.
+fn for_distributions(
+    args: &PackageArgs,
+    all: bool,
+    programs: &Path,
+    sbom: &Sbom,
+    epoch: &str,
+) -> Result<()> {
+    let tree = |kind| stage::lay_out(kind, programs, Some(sbom));
+    write(&out().join(sbom::name()), &sbom.text()?)?;
+    sbom.check(&with_kernel_half(programs::crates(programs::GNU, epoch)?)?)?;
+    if all || args.deb {
+        let version = args.deb_version.as_deref().unwrap_or(version());
+        let tree = tree("root")?;
+        made(&deb::make(&tree, &out(), version, epoch, deb::Pack::Small)?)?;
+    }
+    if all || args.rpm {
+        made(&rpm::make(&tree("rpm")?, &out(), rpm::FIRST, epoch)?)?;
+    }
+    for one in &stage::APART {
+        apart(one, args, all, epoch)?;
+    }
+    Ok(())
+}
+
+/// Makes the archive of static programs, for systems of other packages.
+fn static_tarball(sbom: &Sbom, epoch: &str) -> Result<()> {
+    let programs = programs::build(programs::MUSL, epoch)?;
+    programs::check_static(&programs)?;
+    let sbom = sbom.of_the_static_programs()?;
+    sbom.check(&with_kernel_half(programs::crates(programs::MUSL, epoch)?)?)?;
+    // Of all that is made, the tarball's has the most in it.
+    write(&out().join(sbom::name()), &sbom.text()?)?;
+    let tree = stage::lay_out("tarball", &programs, Some(&sbom))?;
+    made(&tarball::make(&tree, &out(), epoch, tarball::Pack::Small)?)
 }
 
 /// Makes those of one that is apart, of the same kinds. The tarball has none: nothing there would start it.

@@ -243,15 +243,32 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     if args.shell || !args.bench.is_empty() {
         return by_hand(args);
     }
-    if args.gate {
-        Tests::build()?;
-        let timings = Timings::begin();
-        let outcome = gate(&timings)?;
-        timings.end()?;
-        outcome.print();
-        return Ok(verdict(&outcome));
+    let outcome = match args.gate {
+        true => {
+            Tests::build()?;
+            let timings = Timings::begin();
+            let outcome = gate(&timings)?;
+            timings.end()?;
+            outcome
+        }
+        false => cells_of(args, &suites)?,
+    };
+    outcome.print();
+    if !args.gate {
+        promises::keep(&outcome)?;
     }
-    let mut cells = plan::cells(&suites, &args.kernels(), args.machine);
+    Ok(verdict(&outcome))
+}
+
+/// Runs these suites in each machine that they are for.
+fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
+    // A part that somebody asks for says nothing about the whole suite.
+    let is_whole = args.tests.iter().all(|test| !test.contains("::"));
+    ensure!(
+        is_whole || !(args.write || args.missing),
+        "--write and --missing are for whole suites: leave out what follows ::"
+    );
+    let mut cells = plan::cells(suites, &args.kernels(), args.machine);
     ensure!(
         !cells.is_empty(),
         "no machine of these kinds runs these suites: see `cargo xtask vm --list`"
@@ -267,38 +284,17 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let _lock = alone(&logs)?;
     let record = Record::begin(&logs, tests.key()?, args.resume)?;
     let machines = plan::machines(&cells);
-    // A part that somebody asks for says nothing about the whole suite.
-    let is_whole = args.tests.iter().all(|test| !test.contains("::"));
-    ensure!(
-        is_whole || !(args.write || args.missing),
-        "--write and --missing are for whole suites: leave out what follows ::"
-    );
     let mut matrix = Matrix::read()?;
     if args.missing {
         cells.retain(|cell| !matrix.has(cell));
     }
     let all = cells.len();
     cells.retain(|cell| !(is_whole && record.has(cell)));
-    let skipped: usize = match cells.len() < all {
-        true => {
-            let left_out = all - cells.len();
-            say(&format!(
-                "{left_out} of {all} have passed at this commit with these programs, and are left out"
-            ));
-            record.tests()
-        }
-        false => 0,
-    };
+    let skipped = said_to_be_left_out(all - cells.len(), all, &record);
+    let record_of_whole = is_whole.then_some(&record);
     let ran = match cells.is_empty() {
         true => Vec::new(),
-        false => run(
-            args,
-            &cache,
-            &cells,
-            &tests,
-            &logs,
-            is_whole.then_some(&record),
-        )?,
+        false => run(args, &cache, &cells, &tests, &logs, record_of_whole)?,
     };
     println!();
     for ran in &ran {
@@ -315,9 +311,18 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     }
     let mut outcome = report::sum(ran);
     outcome.skipped = skipped + plan::left_out(&cells, &tests);
-    outcome.print();
-    promises::keep(&outcome)?;
-    Ok(verdict(&outcome))
+    Ok(outcome)
+}
+
+/// How many tests the cells have that passed already, and are left out.
+fn said_to_be_left_out(left_out: usize, all: usize, record: &Record) -> usize {
+    if left_out == 0 {
+        return 0;
+    }
+    say(&format!(
+        "{left_out} of {all} have passed at this commit with these programs, and are left out"
+    ));
+    record.tests()
 }
 
 /// The names of all tests that can be run in machines, of what is built.
