@@ -530,7 +530,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-kubernetes",
         file: "docs/fleet.md",
-        says: "`packaging/kubernetes` has three servers with `keep` for a cluster.",
+        says: "`packaging/kubernetes` has three servers with `keep` for a cluster, and the page.",
         shown: Here(&["fleet::kubernetes::"]),
     },
     Promise {
