@@ -10,6 +10,7 @@ mod machines;
 mod policies;
 mod rights;
 mod scene;
+mod told;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 

@@ -528,6 +528,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["fleet::one_list_beside_each_of_three_servers_lets_a_machine_in_once"]),
     },
     Promise {
+        name: "fleet-told",
+        file: "docs/fleet.md",
+        says: "The link opens here.",
+        shown: Here(&["fleet::told::"]),
+    },
+    Promise {
         name: "fleet-kubernetes",
         file: "docs/fleet.md",
         says: "`packaging/kubernetes` has three servers with `keep` for a cluster, and the page.",
