@@ -1,6 +1,7 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
 mod agent;
+mod away;
 pub(crate) mod central;
 mod client;
 mod five;

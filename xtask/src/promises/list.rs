@@ -528,6 +528,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["fleet::one_list_beside_each_of_three_servers_lets_a_machine_in_once"]),
     },
     Promise {
+        name: "fleet-away",
+        file: "docs/fleet.md",
+        says: "`guard-fleet status --list fleet.list` names who is listed and silent, and exits with 1.",
+        shown: Here(&["fleet::away::"]),
+    },
+    Promise {
         name: "fleet-told",
         file: "docs/fleet.md",
         says: "The link opens here.",

@@ -131,6 +131,7 @@ async fn carry(carrier: &Carrier, settings: &Settings) -> Result<()> {
         ended = policies::carry(carrier) => ended,
         () = questions::carry(carrier) => Ok(()),
         () = presence::tell(carrier) => Ok(()),
+        () = presence::tell_here(carrier, settings) => Ok(()),
         () = log::carry(carrier, settings) => Ok(()),
     }
 }
@@ -179,6 +180,7 @@ impl Carrier {
     /// Says that the machine goes.
     async fn leave(&self) {
         presence::publish(self, true).await;
+        presence::say_linked(self, false).await;
         // It is the last word: there is nobody to tell that it failed.
         let _ = self.link.client.flush().await;
     }

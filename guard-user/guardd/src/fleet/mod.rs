@@ -5,7 +5,8 @@
 //! taken once stands without the network, and is verified again when guardd starts.
 
 mod around;
-mod heard;
+pub(crate) mod heard;
+pub mod link;
 pub mod offering;
 
 use std::{
@@ -24,6 +25,7 @@ use guard_signed::{
 };
 use heard::{Heard, Uptime};
 use jiff::{SignedDuration, Timestamp};
+use link::Link;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,8 @@ pub struct Fleet {
     told_at: Option<BootTime>,
     /// Whether the base is [`SILENT`].
     is_silent: bool,
+    /// Whether its servers are reached.
+    pub link: Link,
 }
 
 /// A bundle that stays out.
@@ -132,6 +136,7 @@ impl Fleet {
     pub fn new(file: PathBuf, settings: config::Fleet) -> Self {
         let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
+            link: Link::new(settings.log.is_some()),
             heard: file.known().heard(),
             file,
             owed: None,
