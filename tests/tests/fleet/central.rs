@@ -20,7 +20,7 @@ use super::{
 use crate::{
     console::{
         browser::{DESK, both, fits, is_named},
-        http::Client,
+        http::{Answer, Client},
         passkey::Passkey,
         scene::{ORIGIN, PORT},
         webdriver::Browser,
@@ -92,6 +92,14 @@ impl<'h> Central<'h> {
         let answer = self.http.form("/login", &format!("secret={secret}"), None);
         assert_eq!(answer.status, 303, "{}", answer.body);
         Ok(answer.cookie())
+    }
+
+    /// What comes of logging in with a passkey on the page.
+    pub(super) fn log_in_with(&self, key: &Passkey) -> Answer {
+        let page = self.http.get("/login", None);
+        let nonce = page.between("data-nonce=\"", "\"");
+        let signed = key.log_in(&nonce, ORIGIN);
+        self.http.json("/login/passkey", &signed, None)
     }
 
     fn link(&self, name: &str) -> Tested<String> {

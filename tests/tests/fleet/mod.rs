@@ -9,6 +9,7 @@ mod kubernetes;
 mod log;
 mod machines;
 mod policies;
+mod revoked;
 mod rights;
 mod scene;
 mod told;

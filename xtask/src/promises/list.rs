@@ -534,6 +534,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["fleet::away::"]),
     },
     Promise {
+        name: "fleet-revoke",
+        file: "docs/fleet.md",
+        says: "`guard policy sign … --revoke SHA256:…` makes a bundle by which each machine takes that key out, for good, and logs it.",
+        shown: Here(&["signed::revoked::", "fleet::revoked::"]),
+    },
+    Promise {
         name: "fleet-told",
         file: "docs/fleet.md",
         says: "The link opens here.",

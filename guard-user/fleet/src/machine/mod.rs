@@ -53,6 +53,8 @@ struct Carrier {
     log: RefCell<Option<LogSent>>,
     /// Somebody has just come, or the server: publish all that is open again.
     anew: Notify,
+    /// Policies have come, which may revoke keys: look again at who may answer.
+    may_revoke: Notify,
 }
 
 /// Carries until it is told to end.
@@ -120,6 +122,7 @@ async fn begin(settings: &Settings, link: Link) -> Result<Carrier> {
         looked: watch::channel(None).0,
         log: RefCell::default(),
         anew: Notify::new(),
+        may_revoke: Notify::new(),
     })
 }
 

@@ -234,6 +234,18 @@ impl Fleet {
             .map_or_else(BTreeMap::new, |bundle| bundle.policies.clone())
     }
 
+    /// The fingerprints of keys by which nobody may answer.
+    #[must_use]
+    pub fn revoked(&self) -> &[String] {
+        self.bundle().map_or(&[][..], |bundle| &bundle.revoked)
+    }
+
+    /// What is in force, with who has signed it.
+    #[must_use]
+    pub fn verified(&self) -> Option<&Endorsed> {
+        self.verified.as_ref()
+    }
+
     /// The policy that lies around each session.
     ///
     /// # Errors
