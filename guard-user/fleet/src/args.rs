@@ -68,18 +68,12 @@ pub enum Verb {
         json: bool,
     },
     /// List the machines that are there
-    Machines {
-        /// One JSON object a line
-        #[arg(long)]
-        json: bool,
-    },
+    Machines(MachinesArgs),
     /// Sum up the machines that are there: how many enforce, and which policies they have
-    #[command(after_help = "Example:\n  guard-fleet status --json | jq .policies")]
-    Status {
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(
+        after_help = "Examples:\n  guard-fleet status --json | jq .policies\n  guard-fleet status --list fleet.list || echo 'not all are there'"
+    )]
+    Status(MachinesArgs),
     /// Bring a signed bundle of policies to the machines of its groups, and say which have it in force
     #[command(
         after_help = "Example:\n  guard policy sign --group ci --base base policies/ > bundle && guard-fleet push bundle"
@@ -135,6 +129,17 @@ pub struct KeepArgs {
     /// On so many servers [default: 3, or the one that there is]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5), requires = "log")]
     pub log_copies: Option<u8>,
+}
+
+/// Of `machines` and `status`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MachinesArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Also say which machines of this list are silent, as guard-fleet keep has it; 1 if there are any
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
 }
 
 /// Of `log`.

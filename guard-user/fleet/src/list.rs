@@ -116,6 +116,20 @@ impl List {
         }
         Ok(list)
     }
+
+    /// The machines that such a file lists; without one none.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read, or lists something else.
+    pub(crate) fn machines_in(file: Option<&Path>) -> Result<Vec<Listed>> {
+        let Some(file) = file else {
+            return Ok(Vec::new());
+        };
+        let list = Self::parse(&read_plain(file, LONGEST)?);
+        let list = list.with_context(|| format!("{} is wrong", file.display()))?;
+        Ok(list.machine)
+    }
 }
 
 /// The file, which nobody else of this program changes meanwhile.

@@ -605,6 +605,9 @@ pub struct PolicySignArgs {
     /// The number of the bundle, which has to rise [default: seconds since 1970]
     #[arg(long, value_name = "N")]
     pub serial: Option<u64>,
+    /// Nobody answers by the key of that fingerprint any more, on any machine of the group; may be given more than once
+    #[arg(long = "revoke", value_name = "SHA256:…")]
+    pub revoked: Vec<String>,
     /// The key, or its public half where ssh-agent has it [default: as guard sign]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,

@@ -350,6 +350,9 @@ impl State {
         self.tidy_signed_questions();
         self.datapath.judge_at_security_hooks()?;
         self.tell_library();
+        if let Err(error) = self.revoke_again() {
+            tracing::error!(%error, "keys that the fleet's policies revoke may still answer");
+        }
         self.set_base();
         self.set_default();
         let (policies, used) = (&mut self.policies, self.sessions.slots());

@@ -83,6 +83,9 @@ pub struct Approvers {
     /// Of [`Call::Approvers`]: the origins of pages whose passkeys are taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<String>,
+    /// The same: fingerprints of the keys that the fleet's policies revoke.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<String>,
 }
 
 /// Somebody who may answer from elsewhere.

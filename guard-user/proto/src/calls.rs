@@ -315,6 +315,12 @@ pub enum Call {
         /// Signatures by `ssh-keygen -Y sign`, in base64url.
         signatures: Vec<String>,
     },
+    /// From a courier, and root: whether the fleet's servers are reached. It is believed for two minutes. Answer: `{}`.
+    #[serde(rename = "org.guardd.Control.Linked")]
+    Linked {
+        /// Whether one of them is.
+        connected: bool,
+    },
     /// The texts of the fleet's policies. Answer: [`FleetTexts`].
     #[serde(rename = "org.guardd.Control.FleetTexts")]
     FleetTexts {},

@@ -78,6 +78,9 @@ pub struct Machine {
     pub state: Option<State>,
     /// Who may answer for its sessions.
     pub approvers: Vec<ApproverShown>,
+    /// Fingerprints of the keys that the fleet's policies revoke there.
+    #[serde(default)]
+    pub revoked: Vec<String>,
     /// The origins of pages whose passkeys it takes; null: it has not said so yet.
     pub origins: Option<Vec<String>>,
     /// How many more may, for whom its message had no room.

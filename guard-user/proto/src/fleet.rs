@@ -39,6 +39,16 @@ pub struct FleetPolicies {
     pub problem: Option<String>,
 }
 
+/// Whether the fleet's servers are reached, as the courier says that carries to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetLink {
+    /// Whether one of them is, by a word of the last two minutes.
+    pub connected: bool,
+    /// Since when that is so; null: nothing was said since guardd started.
+    #[serde(serialize_with = "moment::write_some")]
+    pub since: Option<Timestamp>,
+}
+
 /// Answer to [`Call::FleetTexts`]: what judges sessions beside the machine's own policies, or goes before one of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetTexts {

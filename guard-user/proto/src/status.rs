@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Call;
-use crate::{fleet::FleetPolicies, moment};
+use crate::{
+    fleet::{FleetLink, FleetPolicies},
+    moment,
+};
 
 /// Answer to [`Call::Status`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -54,6 +57,9 @@ pub struct Status {
     /// What the machine has of its fleet; null: the settings name none.
     #[serde(default)]
     pub fleet: Option<FleetPolicies>,
+    /// Whether the fleet's servers are reached; null: nobody carries to any.
+    #[serde(default)]
+    pub fleet_link: Option<FleetLink>,
 }
 
 /// The last record of the audit log: what to note elsewhere, so that `guard log --verify --head` can look for it.

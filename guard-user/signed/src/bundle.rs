@@ -16,6 +16,8 @@ pub const POLICY_NAMESPACE: &str = "policy@guardd.org";
 pub const LONGEST: usize = 60 * 1024;
 /// Signatures of a bundle at most.
 const MAX_SIGNATURES: usize = 16;
+/// Keys that a bundle revokes at most.
+pub const MAX_REVOKED: usize = 64;
 
 /// What whoever sets policy signs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +29,12 @@ pub struct Bundle {
     pub groups: Vec<String>,
     /// The texts of policies, by name.
     pub policies: BTreeMap<String, String>,
+    /// The fingerprints of keys by which nobody may answer any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<String>,
     /// Higher than that of any bundle before.
     pub serial: u64,
-    /// 1.
+    /// 1; 2 with revoked keys, so that no guardd that cannot revoke them puts the rest in force.
     pub v: u64,
 }
 
@@ -39,6 +44,13 @@ impl Document for Bundle {
 
     fn numbers(&self) -> (u64, Vec<u64>) {
         (self.v, vec![self.serial])
+    }
+
+    fn version(&self) -> u64 {
+        match self.revoked.is_empty() {
+            true => 1,
+            false => 2,
+        }
     }
 }
 
@@ -59,6 +71,14 @@ impl Bundle {
         matches!(name.len(), 1..=32) && name.bytes().all(is_fine)
     }
 
+    /// Whether a text can be the fingerprint of a key: `SHA256:` and 32 bytes in base64, of passkeys in base64url.
+    #[must_use]
+    pub fn is_fingerprint(text: &str) -> bool {
+        let is_fine = |c: u8| c.is_ascii_alphanumeric() || b"+/-_".contains(&c);
+        text.strip_prefix("SHA256:")
+            .is_some_and(|hash| hash.len() == 43 && hash.bytes().all(is_fine))
+    }
+
     /// The SHA-256 of a bundle's bytes, in hexadecimal: what machines say which one they mean by.
     #[must_use]
     pub fn hash(text: &str) -> String {
@@ -75,6 +95,8 @@ impl Bundle {
         let sound = self.policies.keys().all(|name| Self::is_name(name))
             && self.groups.iter().all(|group| Self::is_group(group))
             && !self.groups.is_empty()
+            && self.revoked.len() <= MAX_REVOKED
+            && self.revoked.iter().all(|key| Self::is_fingerprint(key))
             && self.base.as_ref().is_none_or(is_there);
         sound.then_some(()).ok_or(Refusal::Malformed(Self::NAME))
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{hash_of, signature::Refusal};
 
-/// The version of all documents.
+/// The version of documents.
 const VERSION: u64 = 1;
 /// Above this, not every program has the same integer.
 const LARGEST: u64 = 1 << 53;
@@ -104,6 +104,11 @@ pub trait Document: Serialize + DeserializeOwned {
     /// Its version, and its other numbers.
     fn numbers(&self) -> (u64, Vec<u64>);
 
+    /// The version that it has to have, by what is in it.
+    fn version(&self) -> u64 {
+        VERSION
+    }
+
     /// Its bytes.
     ///
     /// # Errors
@@ -111,7 +116,7 @@ pub trait Document: Serialize + DeserializeOwned {
     /// Where a number is too large, or the whole too long.
     fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
         let (version, numbers) = self.numbers();
-        if version != VERSION || numbers.iter().any(|number| *number >= LARGEST) {
+        if version != self.version() || numbers.iter().any(|number| *number >= LARGEST) {
             return Err(Refusal::Malformed(Self::NAME));
         }
         // The fields stand in the order of their keys, and serde_json writes text as RFC 8785 does.

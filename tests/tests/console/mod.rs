@@ -5,7 +5,7 @@ pub(crate) mod browser;
 mod gates;
 pub(crate) mod http;
 mod liar;
-mod notify;
+pub(crate) mod notify;
 pub(crate) mod passkey;
 mod push;
 pub(crate) mod scene;

@@ -27,7 +27,7 @@ const ORIGIN: &str = "https://guard.example.net";
 
 /// What was sent there.
 #[derive(Clone, Debug)]
-pub(super) struct Got {
+pub(crate) struct Got {
     pub(super) line: String,
     headers: Vec<(String, String)>,
     /// As text, where it is one.
@@ -36,7 +36,7 @@ pub(super) struct Got {
 }
 
 impl Got {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let mut all = self.headers.iter();
         all.find(|(key, _)| key == name)
             .map_or("", |(_, value)| value)
@@ -49,15 +49,15 @@ impl Got {
 }
 
 /// A server that takes messages, as ntfy, Slack and Matrix do, and writes down what it got.
-pub(super) struct Taker {
-    pub(super) port: u16,
+pub(crate) struct Taker {
+    pub(crate) port: u16,
     got: Arc<Mutex<Vec<Got>>>,
     /// What it answers.
     status: Arc<Mutex<u16>>,
 }
 
 impl Taker {
-    pub(super) fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Tested<Self> {
+    pub(crate) fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Tested<Self> {
         let port = listener.local_addr()?.port();
         let got = Arc::<Mutex<Vec<Got>>>::default();
         let status = Arc::new(Mutex::new(200));
@@ -82,7 +82,7 @@ impl Taker {
         Self::start(TcpListener::bind("127.0.0.1:0")?, None)
     }
 
-    pub(super) fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 

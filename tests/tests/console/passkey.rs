@@ -40,9 +40,28 @@ impl Passkey {
         BASE64URL_NOPAD.encode(&[&SPKI, self.key.public_key().as_ref()].concat())
     }
 
+    /// What people compare.
+    pub(crate) fn fingerprint(&self) -> String {
+        let public = [&SPKI, self.key.public_key().as_ref()].concat();
+        format!("SHA256:{}", BASE64URL_NOPAD.encode(&sha256(&public)))
+    }
+
     /// What a browser gives the script for an answer's bytes, on a page of that origin.
     pub(crate) fn sign(&self, answer: &str, origin: &str) -> Value {
-        let challenge = sha256(format!("guard answer v1\n{answer}").as_bytes());
+        let mut signed = self.signed("guard answer v1", answer, origin);
+        signed["answer"] = json!(answer);
+        signed
+    }
+
+    /// The same for what a login page has made up.
+    pub(crate) fn log_in(&self, nonce: &str, origin: &str) -> Value {
+        let mut signed = self.signed("guard login v1", nonce, origin);
+        signed["nonce"] = json!(nonce);
+        signed
+    }
+
+    fn signed(&self, domain: &str, text: &str, origin: &str) -> Value {
+        let challenge = sha256(format!("{domain}\n{text}").as_bytes());
         let client = json!({
             "type": "webauthn.get", "challenge": BASE64URL_NOPAD.encode(&challenge), "origin": origin, "crossOrigin": false,
         });
@@ -58,7 +77,6 @@ impl Passkey {
         let message = [data.clone(), sha256(client.as_bytes())].concat();
         let signature = self.key.sign(&SystemRandom::new(), &message).unwrap();
         json!({
-            "answer": answer,
             "key": self.id,
             "signature": BASE64URL_NOPAD.encode(signature.as_ref()),
             "authenticator_data": BASE64URL_NOPAD.encode(&data),

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     console::{
         browser::{DESK, both, fits, is_named},
-        http::Client,
+        http::{Answer, Client},
         passkey::Passkey,
         scene::{ORIGIN, PORT},
         webdriver::Browser,
@@ -33,16 +33,20 @@ pub(super) const CARRIER: u32 = 61241;
 const CONSOLE: u32 = 61242;
 
 /// Machines, and the page of all of them.
-struct Central<'h> {
-    fleet: Machines<'h>,
+pub(super) struct Central<'h> {
+    pub(super) fleet: Machines<'h>,
     hub: &'h Hub,
-    http: Client<'h>,
+    pub(super) http: Client<'h>,
     carrier: Option<Running>,
     _console: Running,
 }
 
 impl<'h> Central<'h> {
-    fn start(networks: &[Network], colleague: &'h Network, hub: &'h Hub) -> Tested<Self> {
+    pub(super) fn start(
+        networks: &[Network],
+        colleague: &'h Network,
+        hub: &'h Hub,
+    ) -> Tested<Self> {
         let fleet = Machines::start(networks, colleague, hub)?;
         let pages = fleet.own_dir("pages");
         fs::create_dir(&pages)?;
@@ -61,7 +65,7 @@ impl<'h> Central<'h> {
     }
 
     /// Has root of a machine enrol a passkey of somebody's, for the agent's sessions.
-    fn enrol(&self, number: usize, name: &str, key: &str) -> Tested {
+    pub(super) fn enrol(&self, number: usize, name: &str, key: &str) -> Tested {
         let add = ["approver", "add", name, "--passkey", key];
         let add = self.fleet.all[number].scene.daemon.root(add);
         add.args(["--answers-for", &agent()]).run()?.success()?;
@@ -82,12 +86,20 @@ impl<'h> Central<'h> {
     }
 
     /// Logs somebody in by a link, once machines have said that they know them; gives the cookie.
-    fn log_in(&self, name: &str) -> Tested<String> {
+    pub(super) fn log_in(&self, name: &str) -> Tested<String> {
         let link = self.link(name)?;
         let secret = link.rsplit('/').next().context("no secret")?;
         let answer = self.http.form("/login", &format!("secret={secret}"), None);
         assert_eq!(answer.status, 303, "{}", answer.body);
         Ok(answer.cookie())
+    }
+
+    /// What comes of logging in with a passkey on the page.
+    pub(super) fn log_in_with(&self, key: &Passkey) -> Answer {
+        let page = self.http.get("/login", None);
+        let nonce = page.between("data-nonce=\"", "\"");
+        let signed = key.log_in(&nonce, ORIGIN);
+        self.http.json("/login/passkey", &signed, None)
     }
 
     fn link(&self, name: &str) -> Tested<String> {
@@ -105,7 +117,7 @@ impl<'h> Central<'h> {
     }
 
     /// Until the page of machines has so many.
-    fn sees(&self, cookie: &str, text: &str) -> Tested {
+    pub(super) fn sees(&self, cookie: &str, text: &str) -> Tested {
         let mut last = String::new();
         let sees = eventually(&format!("the page says {text}"), || {
             last = self.http.get("/machines", Some(cookie)).body;
@@ -115,7 +127,7 @@ impl<'h> Central<'h> {
     }
 
     /// The page of what a machine asks about a port, as the list links it.
-    fn asked(&self, cookie: &str, number: usize, port: u16) -> Tested<String> {
+    pub(super) fn asked(&self, cookie: &str, number: usize, port: u16) -> Tested<String> {
         let (id, verb) = (self.id(number), format!(">tcp/{port}<"));
         let mut link = None;
         eventually(&format!("{id} asks about {port}"), || {
@@ -130,7 +142,7 @@ impl<'h> Central<'h> {
     }
 
     /// A question as its page has it, and where its answer goes.
-    fn question(&self, cookie: &str, place: &str) -> Tested<(Value, String)> {
+    pub(super) fn question(&self, cookie: &str, place: &str) -> Tested<(Value, String)> {
         let mut page = self.http.get(place, Some(cookie));
         assert_eq!(page.status, 200, "{}", page.body);
         // Who may answer comes by another message than the question.
@@ -145,11 +157,11 @@ impl<'h> Central<'h> {
         Ok((asked, format!("{place}/answer")))
     }
 
-    fn id(&self, number: usize) -> &str {
+    pub(super) fn id(&self, number: usize) -> &str {
         &self.fleet.all[number].id
     }
 
-    fn holes(&self, number: usize) -> Vec<String> {
+    pub(super) fn holes(&self, number: usize) -> Vec<String> {
         self.fleet.all[number].scene.holes()
     }
 }
@@ -231,17 +243,17 @@ fn altered(signed: &Value, field: &str, value: Value) -> Value {
 }
 
 /// Two machines and a colleague.
-fn places() -> Tested<(Vec<Network>, Network)> {
+pub(super) fn places() -> Tested<(Vec<Network>, Network)> {
     Ok((vec![Network::new()?, Network::new()?], Network::new()?))
 }
 
-fn hub_of(guarded: &[Network], colleague: &Network) -> Tested<Hub> {
+pub(super) fn hub_of(guarded: &[Network], colleague: &Network) -> Tested<Hub> {
     let all = guarded.iter().map(Network::dev).chain([colleague.dev()]);
     Ok(Hub::between(all)?)
 }
 
 /// The key as the page shows it to whoever enrols it.
-fn line_of(key: &Passkey) -> String {
+pub(super) fn line_of(key: &Passkey) -> String {
     format!("{}:{}", key.id(), key.public())
 }
 

@@ -8,14 +8,26 @@ use std::{
     process::Command,
 };
 
+use anyhow::Context as _;
 use guard_lab::{Company, Network, Running, Tested, bins, eventually, exec};
 use rustix::process::Signal;
 use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::{Value, json};
 
+use super::scene::own_id;
+use crate::signed::scene::{COURIER, Scene};
+
 /// The pod whose containers run here, and the user that all of them are.
 const POD: &str = "nats-0";
 const USER: u32 = 61000;
+
+/// The servers, and the page.
+const SERVERS: &str = "nats.yaml";
+const PAGE: &str = "console.yaml";
+const WORKLOADS: [&str; 2] = [SERVERS, PAGE];
+/// What the page is called, and where nginx listens.
+const NAME: &str = "guard.example.net";
+const PORT: u16 = 8443;
 
 #[test]
 fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
@@ -48,10 +60,23 @@ fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
         named.insert(format!("ConfigMap {}", made["name"].as_str().unwrap()));
     }
 
-    let pods = pods()?;
+    let images = list(&kustomization["images"]).iter();
+    let images: Vec<_> = images.map(|image| &image["name"]).collect();
+    for file in WORKLOADS {
+        volumes_are_there(file, &named)?;
+        for one in containers(&pods(file)?) {
+            assert!(images.contains(&&one["image"]), "{one}");
+        }
+    }
+    Ok(())
+}
+
+/// That what is mounted is a volume, of something that has a name, and each volume is mounted.
+fn volumes_are_there(file: &str, named: &BTreeSet<String>) -> Tested {
+    let pods = pods(file)?;
     let mut volumes = BTreeSet::new();
-    let servers = &documents("nats.yaml")?[0]["spec"];
-    let claims: Vec<_> = list(&servers["volumeClaimTemplates"])
+    let workload = &documents(file)?[0]["spec"];
+    let claims: Vec<_> = list(&workload["volumeClaimTemplates"])
         .iter()
         .map(|claim| claim["metadata"]["name"].as_str().unwrap().to_owned())
         .collect();
@@ -76,12 +101,7 @@ fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
     let mounted: BTreeSet<_> = mounts
         .map(|mount| mount["name"].as_str().unwrap())
         .collect();
-    assert_eq!(mounted, volumes);
-    let images = list(&kustomization["images"]).iter();
-    let images: Vec<_> = images.map(|image| &image["name"]).collect();
-    for one in all {
-        assert!(images.contains(&&one["image"]), "{one}");
-    }
+    assert_eq!(mounted, volumes, "{file}");
     Ok(())
 }
 
@@ -89,23 +109,33 @@ fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
 fn each_command_has_options_that_its_program_has() -> Tested {
     let readme = fs::read_to_string(manifests().join("README.md"))?;
     let typed = readme.lines().filter_map(|line| {
-        let (_, command) = line.split_once("-c keep -- ")?;
+        let (_, command) = line
+            .split_once("-c keep -- ")
+            .or_else(|| line.split_once("-c console -- "))?;
         let words = command.split_whitespace().map(str::to_owned);
         Some(words.collect::<Vec<_>>())
     });
-    let pods = pods()?;
-    let run = containers(&pods)
-        .into_iter()
-        .map(|one| texts(&one["command"]));
+    let mut run: Vec<_> = typed.collect();
+    for file in WORKLOADS {
+        run.extend(commands(file)?);
+    }
+    let programs = [
+        "guard-fleet",
+        "guard-console",
+        "nats-server",
+        "nginx",
+        "sh",
+        "cat",
+    ];
     let mut count = 0;
-    for command in run.chain(typed) {
+    for command in run {
         assert!(
-            ["guard-fleet", "nats-server", "sh", "cat"].contains(&&*command[0]),
+            programs.contains(&&*command[0]),
             "{command:?} is in no image"
         );
         count += options(&command)?;
     }
-    assert!(count > 4, "{count} options were looked for");
+    assert!(count > 8, "{count} options were looked for");
     Ok(())
 }
 
@@ -140,8 +170,9 @@ fn a_runner_joins_by_commands_that_there_are() -> Tested {
 /// Looks for the options of a command in what its program says of itself, and gives how many there are.
 fn options(command: &[String]) -> Tested<usize> {
     let program = match &*command[0] {
-        "guard-fleet" => bins::find("guard-fleet")?,
+        name @ ("guard-fleet" | "guard-console") => bins::find(name)?,
         "nats-server" => bins::nats()?,
+        // nginx has no long help; it runs below.
         _ => return Ok(0),
     };
     let verb = command[1..].iter().take(1);
@@ -169,13 +200,7 @@ fn nats_server_takes_the_settings_and_lets_those_in_whom_keep_has_listed() -> Te
     let key = exec::run(&mut pod.command(&person("key")))?;
     let listed = format!("[[person]]\nkey = \"{}\"\ngroups = [\"ci\"]\n", key.trim());
     fs::write(pod.at("/etc/guard/first.list"), &listed)?;
-    let pods = pods()?;
-    let [first, keep, nats] = containers(&pods)
-        .into_iter()
-        .map(|one| texts(&one["command"]))
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
+    let [first, keep, nats] = commands(SERVERS)?.try_into().unwrap();
     exec::run(&mut pod.command(&first))?;
     let list = pod.at("/var/lib/list/fleet.list");
     assert_eq!(fs::read_to_string(&list)?, listed);
@@ -211,6 +236,99 @@ fn nats_server_takes_the_settings_and_lets_those_in_whom_keep_has_listed() -> Te
     Ok(())
 }
 
+/// The page's pod, in the same way, beside a server and a machine that the list has.
+#[test]
+fn the_page_is_served_behind_tls_by_what_its_pod_runs() -> Tested {
+    let network = Network::new()?;
+    let pod = Pod::new(&network)?;
+    let scene = Scene::new(&network, &format!("origins = [\"https://{NAME}\"]"));
+    scene.approver("alice", &[])?;
+    let machine = own_id(&scene, &mut scene.shell())?;
+    let (_carrier, key) = pod.machine(&scene)?;
+    let listed = format!("[[machine]]\nid = \"{machine}\"\nkey = \"{key}\"\ngroup = \"ci\"\n");
+    fs::write(pod.at("/etc/guard/first.list"), &listed)?;
+    let [first, keep, nats] = commands(SERVERS)?.try_into().unwrap();
+    exec::run(&mut pod.command(&first))?;
+    let _keep = Running::start(&mut pod.command(&keep))?;
+    let rights = pod.at("/run/nats/guard.conf");
+    let has_rights = |of: &str| fs::read_to_string(&rights).is_ok_and(|text| text.contains(of));
+    eventually("the rights are there", || has_rights(&machine))?;
+    let _server = Running::start(&mut pod.command(&nats))?;
+
+    fs::copy(
+        bins::clients()?.join("usr/sbin/nginx"),
+        pod.at("/bin/nginx"),
+    )?;
+    let pods = pods(PAGE)?;
+    let mut running = Vec::new();
+    for one in containers(&pods) {
+        let user = one["securityContext"]["runAsUser"][0].as_u64();
+        let user = u32::try_from(user.context("it has no user")?)?;
+        let log = fs::File::create(pod.log(one))?;
+        let mut command = pod.command_as(user, &texts(&one["command"]));
+        running.push((user, Running::start(command.stderr(log))?));
+    }
+    // Its own key, which somebody puts into the list as the log says.
+    let said = || fs::read_to_string(pod.log(containers(&pods)[0]));
+    let key_in = |log: &str| {
+        let mut words = log.split(|c: char| !c.is_ascii_alphanumeric());
+        words
+            .find(|word| word.len() == 56 && word.starts_with('U'))
+            .map(str::to_owned)
+    };
+    let mut key = None;
+    eventually("it says its key", || {
+        key = key_in(&said()?);
+        Ok(key.is_some())
+    })?;
+    let key = key.context("no key")?;
+    let page = format!("[[person]]\nkey = \"{key}\"\ngroups = [\"ci\"]\nconsole = true\n");
+    fs::write(pod.at("/var/lib/list/fleet.list"), listed + &page)?;
+    eventually("the rights have it", || has_rights(&key))?;
+
+    let users: Vec<_> = running.iter().map(|(user, _)| *user).collect();
+    let login = [
+        "guard-console",
+        "--config",
+        "/etc/guard/console.toml",
+        "login",
+        "alice",
+    ];
+    let login = login.map(str::to_owned);
+    let mut link = String::new();
+    eventually("the machine is heard, and knows alice", || {
+        let made = exec::output(&mut pod.command_as(users[1], &login))?;
+        link = String::from_utf8(made.stdout)?.trim().to_owned();
+        Ok(made.status.success())
+    })?;
+    let secret = link
+        .strip_prefix(&format!("https://{NAME}/login/"))
+        .context(link.clone())?;
+    let jar = pod.at("/run/nginx").join("cookies");
+    let jar = jar.to_str().unwrap();
+    let origin = format!("Origin: https://{NAME}");
+    let form = format!("secret={secret}");
+    let status = ["-o", "/dev/null", "-w", "%{http_code}"];
+    let log_in = ["-c", jar, "-H", &origin, "-d", &form, "/login"];
+    assert_eq!(pod.curl(&[&status[..], &log_in].concat())?, "303");
+    let mut last = String::new();
+    let sees = eventually("the page has the machine", || {
+        last = pod.curl(&["-b", jar, "/machines"])?;
+        Ok(last.contains(&machine) && last.contains("<b>1</b> there"))
+    });
+    sees.context(last)?;
+    // Whoever is not logged in sees nothing of it.
+    assert!(!pod.curl(&["/machines"])?.contains(&machine));
+    // The key is the one's alone that speaks with servers.
+    let key = pod.at("/var/lib/guard-fleet-console/console.nk");
+    let read = ["cat".to_owned(), key.to_str().unwrap().to_owned()];
+    for user in &users[1..] {
+        let read = exec::output(network.dev().command_as(*user, &read[0]).arg(&read[1]))?;
+        assert!(!read.status.success(), "{user} may read the key");
+    }
+    Ok(())
+}
+
 /// A directory that stands for the root of a pod's containers.
 struct Pod<'n> {
     network: &'n Network,
@@ -218,10 +336,16 @@ struct Pod<'n> {
 }
 
 impl<'n> Pod<'n> {
-    const DIRS: [&'static str; 7] = [
+    const DIRS: [&'static str; 13] = [
         "/etc/guard",
         "/etc/nats/tls",
+        "/etc/nginx/tls",
+        "/run/guard-console",
+        "/run/guard-fleet",
         "/run/nats",
+        "/run/nginx",
+        "/var/lib/guard-console",
+        "/var/lib/guard-fleet-console",
         "/var/lib/guard-fleet",
         "/var/lib/list",
         "/var/lib/nats",
@@ -234,6 +358,8 @@ impl<'n> Pod<'n> {
         for dir in Self::DIRS {
             fs::create_dir_all(pod.at(dir))?;
             chown(pod.at(dir), Some(USER), Some(USER))?;
+            // As volumes of a pod with that fsGroup are.
+            fs::set_permissions(pod.at(dir), fs::Permissions::from_mode(0o2775))?;
         }
         fs::set_permissions(network.tag().dir(), fs::Permissions::from_mode(0o755))?;
         let certificate = documents("certificate.yaml")?;
@@ -251,13 +377,34 @@ impl<'n> Pod<'n> {
         ] {
             fs::write(pod.at("/etc/nats/tls").join(file), text)?;
         }
-        for (file, dir) in [("nats.conf", "/etc/nats"), ("fleet.toml", "/etc/guard")] {
+        let page = Company::new("browsers believe it")?;
+        let issued = page.issue(&[NAME])?;
+        for (file, text) in [
+            ("tls.crt", &issued),
+            ("tls.key", &issued),
+            ("ca.crt", &page.pem()),
+        ] {
+            fs::write(pod.at("/etc/nginx/tls").join(file), text)?;
+        }
+        for (file, dir) in [
+            ("nats.conf", "/etc/nats"),
+            ("fleet.toml", "/etc/guard"),
+            ("fleet-console.toml", "/etc/guard"),
+            ("console.toml", "/etc/guard"),
+            ("nginx.conf", "/etc/guard"),
+        ] {
             let text = fs::read_to_string(manifests().join(file))?;
+            // One server is there, and no names.
+            let text = (0..3).fold(text, |text, number| {
+                text.replace(&format!("tls://nats-{number}.nats:"), "tls://127.0.0.1:")
+            });
             fs::write(pod.at(dir).join(file), pod.inside(&text))?;
         }
         // By its own name, which keep looks for.
         fs::copy(bins::nats()?, pod.at("/bin/nats-server"))?;
-        fs::copy(bins::find("guard-fleet")?, pod.at("/bin/guard-fleet"))?;
+        for name in ["guard-fleet", "guard-console"] {
+            fs::copy(bins::find(name)?, pod.at("/bin").join(name))?;
+        }
         Ok(pod)
     }
 
@@ -267,7 +414,16 @@ impl<'n> Pod<'n> {
 
     /// Text with the pod's directories in it, as they are called here.
     fn inside(&self, text: &str) -> String {
-        let dirs = ["/etc/guard", "/etc/nats", "/run/nats", "/var/lib"];
+        let dirs = [
+            "/etc/guard",
+            "/etc/nats",
+            "/etc/nginx",
+            "/run/guard-console",
+            "/run/guard-fleet",
+            "/run/nats",
+            "/run/nginx",
+            "/var/lib",
+        ];
         dirs.iter().fold(text.to_owned(), |text, dir| {
             // What is named from another on, as `../../run/nats`, leads there by itself.
             let from = format!("../..{dir}");
@@ -279,16 +435,67 @@ impl<'n> Pod<'n> {
 
     /// What a container runs.
     fn command(&self, words: &[String]) -> Command {
+        self.command_as(USER, words)
+    }
+
+    /// The same as a user, in the group of all of them.
+    fn command_as(&self, user: u32, words: &[String]) -> Command {
         let program = match &*words[0] {
             "sh" => PathBuf::from("sh"),
             name => self.at("/bin").join(name),
         };
-        let mut command = self.network.dev().command_as(USER, program);
+        let mut command = self.network.dev().command("setpriv");
+        command
+            .args([format!("--reuid={user}"), format!("--regid={USER}")])
+            .args(["--clear-groups", "--inh-caps=-all", "--"])
+            .arg(program);
         command.args(words[1..].iter().map(|word| self.inside(word)));
         command
             .env("POD_NAME", POD)
             .env("HOME", self.at("/run/nats"));
         command
+    }
+
+    /// What a container has logged.
+    fn log(&self, container: &Value) -> PathBuf {
+        let name = container["name"].as_str().unwrap();
+        self.root.join(format!("{name}.log"))
+    }
+
+    /// What comes of a page, which is asked for last.
+    fn curl(&self, args: &[&str]) -> Tested<String> {
+        let mut curl = self.network.dev().command("curl");
+        curl.args(["-sS", "--noproxy", "*", "--cacert"]);
+        curl.arg(self.at("/etc/nginx/tls/ca.crt"));
+        // The service's port is that of https.
+        curl.args(["--connect-to", &format!("{NAME}:443:127.0.0.1:{PORT}")]);
+        let (place, options) = args.split_last().context("no page")?;
+        Ok(exec::run(
+            curl.args(options).arg(format!("https://{NAME}{place}")),
+        )?)
+    }
+
+    /// A machine's side of the fleet, with the key that it is known by.
+    fn machine(&self, scene: &Scene) -> Tested<(Running, String)> {
+        let home = self.at("/var/lib/machine");
+        fs::create_dir(&home)?;
+        chown(&home, Some(COURIER), Some(COURIER))?;
+        let config = home.join("fleet.toml");
+        let text = format!(
+            "servers = [\"tls://127.0.0.1:4222\"]\nca = {:?}\nkey = {:?}\ngroup = \"ci\"\n",
+            self.at("/etc/nats/tls/ca.crt"),
+            home.join("key.nk")
+        );
+        fs::write(&config, text)?;
+        let command = |verb: &str| {
+            let program = self.at("/bin/guard-fleet");
+            let mut command = scene.daemon.on_machine(COURIER, program);
+            command.arg("--config").arg(&config).arg("--socket");
+            command.arg(scene.daemon.socket()).arg(verb);
+            command
+        };
+        let key = exec::run(&mut command("key"))?.trim().to_owned();
+        Ok((Running::start(&mut command("serve"))?, key))
     }
 
     /// Somebody who looks: gives what to type for a verb.
@@ -345,9 +552,16 @@ fn texts(value: &Value) -> Vec<String> {
     all.map(|one| one.as_str().unwrap().to_owned()).collect()
 }
 
-/// What all three pods are.
-fn pods() -> Tested<Value> {
-    Ok(documents("nats.yaml")?[0]["spec"]["template"]["spec"].clone())
+/// What all pods of a workload are, which is the first in its file.
+fn pods(file: &str) -> Tested<Value> {
+    Ok(documents(file)?[0]["spec"]["template"]["spec"].clone())
+}
+
+/// What its containers run.
+fn commands(file: &str) -> Tested<Vec<Vec<String>>> {
+    let pods = pods(file)?;
+    let all = containers(&pods).into_iter();
+    Ok(all.map(|one| texts(&one["command"])).collect())
 }
 
 /// In the order in which they begin.

@@ -151,6 +151,29 @@ impl<'h> Machines<'h> {
             .collect()
     }
 
+    /// Has the servers let the colleague bring policies.
+    pub(super) fn may_push(&mut self) -> Tested {
+        let file = self.list();
+        let list = fs::read_to_string(&file)?;
+        let (own, may) = (
+            "groups = [\"ci\"]\n",
+            "groups = [\"ci\"]\npolicies = true\n",
+        );
+        fs::write(&file, list.replacen(own, may, 1))?;
+        let rights = ["rights", file.to_str().unwrap()];
+        let users = exec::run(&mut self.as_colleague(&rights)?)?;
+        Ok(self.nats.reload(&users)?)
+    }
+
+    /// The colleague brings a bundle, and hears what each machine has made of it.
+    pub(super) fn push(&self, signed: &str) -> Tested<String> {
+        let file = self.dir.join("bundle");
+        fs::write(&file, signed)?;
+        let mut push = self.as_colleague(&["push", "--for", "30s", text(&file)])?;
+        let said = exec::output(&mut push)?;
+        Ok(String::from_utf8(said.stdout)?)
+    }
+
     /// Takes a machine out of the list.
     pub(super) fn remove(&self, machine: &str) -> Tested {
         let mut command = self.as_one("keeper0", 0, &["remove", machine])?;

@@ -1,6 +1,7 @@
 //! Answers over NATS: guardd, the session, production, the servers and guard-fleet are real.
 
 mod agent;
+mod away;
 pub(crate) mod central;
 mod client;
 mod five;
@@ -8,8 +9,10 @@ mod kubernetes;
 mod log;
 mod machines;
 mod policies;
+mod revoked;
 mod rights;
 mod scene;
+mod told;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 

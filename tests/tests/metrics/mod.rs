@@ -1,5 +1,5 @@
 //! What guardd says of itself in numbers: the status line, and the endpoint for Prometheus.
 
 mod endpoint;
-mod scrape;
+pub(crate) mod scrape;
 mod status_line;

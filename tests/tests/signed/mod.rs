@@ -5,6 +5,7 @@ mod http;
 mod killed;
 mod people;
 mod policies;
+mod revoked;
 pub(crate) mod scene;
 
 use std::{fs, process::Command};

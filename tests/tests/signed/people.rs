@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use guard_lab::{Json as _, Network, PATIENCE, Tested, eventually, exec, patience};
 use serde_json::{Value, json};
 
-use super::scene::{COURIER, Scene, agent};
+use super::scene::{CALLS, COURIER, Scene, agent};
 
 const REFUSED: &str = "org.guardd.Control.Refused";
 
@@ -234,22 +234,6 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
     assert_eq!(answered["by"], format!("{COURIER}, unsigned"));
     Ok(())
 }
-
-/// Makes a call for which `guard` has no verb, and prints the answer.
-const CALLS: &str = r#"
-import socket, sys
-
-guardd = socket.socket(socket.AF_UNIX)
-guardd.connect(sys.argv[1])
-guardd.sendall(b'{"method":"org.guardd.Control.%s"}\0' % sys.argv[2].encode())
-said = b""
-while not said.endswith(b"\0"):
-    part = guardd.recv(65536)
-    if not part:
-        sys.exit("guardd has closed it")
-    said += part
-print(said[:-1].decode())
-"#;
 
 /// Of whose sessions it counts them it does not hear, and there is nothing else in it.
 #[test]

@@ -34,6 +34,23 @@ action = "confirm"
 max_hole = "2m"
 "#;
 
+/// Calls guardd by hand: its socket, the method, and parameters where there are any.
+pub(crate) const CALLS: &str = r#"
+import socket, sys
+
+guardd = socket.socket(socket.AF_UNIX)
+guardd.connect(sys.argv[1])
+method, parameters = sys.argv[2].encode(), (sys.argv[3:] or ["{}"])[0].encode()
+guardd.sendall(b'{"method":"org.guardd.Control.%s","parameters":%s}\0' % (method, parameters))
+said = b""
+while not said.endswith(b"\0"):
+    part = guardd.recv(65536)
+    if not part:
+        sys.exit("guardd has closed it")
+    said += part
+print(said[:-1].decode())
+"#;
+
 pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
 }
@@ -103,30 +120,7 @@ impl Scene {
 
     /// A yes to a question, in its canonical form, with something changed.
     pub(crate) fn answer(&self, asked: &Value, by: &str, change: &[(&str, Value)]) -> String {
-        let question: Value = serde_json::from_str(asked["question"].as_str().unwrap()).unwrap();
-        let mut fields = vec![
-            ("by", json!(by)),
-            ("bytes", Value::Null),
-            ("code", json!("")),
-            ("connections", Value::Null),
-            ("for", json!(300)),
-            ("machine", question["machine"].clone()),
-            ("question", asked["hash"].clone()),
-            ("read_only", json!(false)),
-            ("requests", Value::Null),
-            ("scope", json!("one")),
-            ("v", json!(1)),
-            ("verdict", json!("yes")),
-        ];
-        for (name, value) in change {
-            let field = fields.iter_mut().find(|(field, _)| field == name);
-            field.unwrap().1 = value.clone();
-        }
-        let fields: Vec<_> = fields
-            .into_iter()
-            .map(|(name, value)| format!("\"{name}\":{value}"))
-            .collect();
-        format!("{{{}}}", fields.join(","))
+        answer_to(asked, by, change)
     }
 
     /// Signed, as `guard sign` has it.
@@ -193,6 +187,34 @@ impl Scene {
         fs::write(&file, value.to_string())?;
         Ok(())
     }
+}
+
+/// A yes to a question, in its canonical form, with something changed.
+pub(crate) fn answer_to(asked: &Value, by: &str, change: &[(&str, Value)]) -> String {
+    let question: Value = serde_json::from_str(asked["question"].as_str().unwrap()).unwrap();
+    let mut fields = vec![
+        ("by", json!(by)),
+        ("bytes", Value::Null),
+        ("code", json!("")),
+        ("connections", Value::Null),
+        ("for", json!(300)),
+        ("machine", question["machine"].clone()),
+        ("question", asked["hash"].clone()),
+        ("read_only", json!(false)),
+        ("requests", Value::Null),
+        ("scope", json!("one")),
+        ("v", json!(1)),
+        ("verdict", json!("yes")),
+    ];
+    for (name, value) in change {
+        let field = fields.iter_mut().find(|(field, _)| field == name);
+        field.unwrap().1 = value.clone();
+    }
+    let fields: Vec<_> = fields
+        .into_iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 /// The agent's user, as guardd shows it.

@@ -528,9 +528,27 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["fleet::one_list_beside_each_of_three_servers_lets_a_machine_in_once"]),
     },
     Promise {
+        name: "fleet-away",
+        file: "docs/fleet.md",
+        says: "`guard-fleet status --list fleet.list` names who is listed and silent, and exits with 1.",
+        shown: Here(&["fleet::away::"]),
+    },
+    Promise {
+        name: "fleet-revoke",
+        file: "docs/fleet.md",
+        says: "`guard policy sign … --revoke SHA256:…` makes a bundle by which each machine takes that key out, for good, and logs it.",
+        shown: Here(&["signed::revoked::", "fleet::revoked::"]),
+    },
+    Promise {
+        name: "fleet-told",
+        file: "docs/fleet.md",
+        says: "The link opens here.",
+        shown: Here(&["fleet::told::"]),
+    },
+    Promise {
         name: "fleet-kubernetes",
         file: "docs/fleet.md",
-        says: "`packaging/kubernetes` has three servers with `keep` for a cluster.",
+        says: "`packaging/kubernetes` has three servers with `keep` for a cluster, and the page.",
         shown: Here(&["fleet::kubernetes::"]),
     },
     Promise {

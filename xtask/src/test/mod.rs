@@ -195,7 +195,8 @@ fn obtain_nats(timings: &Timings, selection: &Selection) -> Result<Option<PathBu
 
 /// Sees to it that real clients are here where the tests want them.
 fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
-    if !selection.has(clients::SUITE)? {
+    // nginx is in front of a fleet's page, too.
+    if !selection.has(clients::SUITE)? && !selection.has("fleet")? {
         return Ok(None);
     }
     timings.stage("real clients", clients::obtain).map(Some)

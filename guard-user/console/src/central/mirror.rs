@@ -394,7 +394,7 @@ pub(crate) mod tests {
     }
 
     /// A key of Ed25519, which signs nothing here, as a passkey's.
-    fn key(number: u8, claims: &str) -> KeyShown {
+    pub(crate) fn key(number: u8, claims: &str) -> KeyShown {
         let head = [
             0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
         ];
@@ -409,7 +409,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn approver(name: &str, key: KeyShown) -> ApproverShown {
+    pub(crate) fn approver(name: &str, key: KeyShown) -> ApproverShown {
         ApproverShown {
             name: name.to_owned(),
             answers_for: vec!["dev".to_owned()],

@@ -14,6 +14,7 @@ use super::{
     Frame, moment, none,
     question::yes,
     questions::{Line, link, list},
+    revoked::revoked,
     seen, seen_long,
 };
 use crate::{
@@ -309,6 +310,7 @@ pub(crate) fn machines(
             }
             @if left_out > 0 { p.more { (left_out) " more: " code { "guard fleet machines" } } }
         }
+        (revoked(all, identity))
         @if !other.is_empty() {
             p.more {
                 (other.len()) " more machines do not list your key."

@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod question;
 pub(crate) mod questions;
+mod revoked;
 #[cfg(test)]
 mod tests;
 

@@ -331,9 +331,15 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         warnings: vec![t()],
         at: Timestamp::UNIX_EPOCH,
     };
+    let lists = Seen::of(Machine {
+        approvers: vec![person.clone()],
+        ..Machine::default()
+    });
     let told = Machine {
         group: t(),
         machine: "m".to_owned(),
+        // Its key is revoked, and taken all the same.
+        revoked: vec![lists.approvers[0].keys[0].fingerprint.clone()],
         away_since: None,
         state: Some(state),
         approvers: vec![person],

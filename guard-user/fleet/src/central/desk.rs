@@ -7,8 +7,11 @@ use std::{
     time::Duration,
 };
 
-use guard_proto::central::{self, HoleThere, SessionThere, Untold};
-use guard_signed::{Question, visible::visible};
+use guard_proto::{
+    Presence,
+    central::{self, HoleThere, SessionThere, Untold},
+};
+use guard_signed::{Bundle, Question, bundle::MAX_REVOKED, visible::visible};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{Notify, watch},
@@ -327,20 +330,9 @@ fn shown(
     let questions = state.questions().filter(|_| is_looked);
     let questions = questions.filter_map(|asked| String::from_utf8(asked.bytes.clone()).ok());
     central::Machine {
-        state: guardd.map(|guardd| {
-            let fleet = guardd.fleet.as_ref();
-            let text = |text: &Option<String>| text.as_ref().map(|text| visible(text, LINE));
-            central::State {
-                version: visible(&guardd.version, 32),
-                enforcing: guardd.enforcing,
-                problem: text(&guardd.problem),
-                sessions: guardd.sessions,
-                holes: guardd.holes,
-                serial: fleet.and_then(|fleet| fleet.serial),
-                policies_problem: fleet.and_then(|fleet| text(&fleet.problem)),
-            }
-        }),
+        state: guardd.map(how_it_is),
         approvers: approvers.map_or(shown.approvers, |known| known.approvers.clone()),
+        revoked: approvers.map_or(shown.revoked, |known| revoked(&known.revoked)),
         origins: approvers.map_or(shown.origins, |known| Some(known.origins.clone())),
         sessions: there.and_then(|there| there.sessions.as_ref().map(|all| sessions(all))),
         holes: there.and_then(|there| there.holes.as_ref().map(|all| holes(all))),
@@ -350,10 +342,31 @@ fn shown(
         asks_more: is_looked && state.asks_more(),
         ..central::Machine {
             approvers: Vec::new(),
+            revoked: Vec::new(),
             origins: None,
             ..shown
         }
     }
+}
+
+fn how_it_is(guardd: &Presence) -> central::State {
+    let fleet = guardd.fleet.as_ref();
+    let text = |text: &Option<String>| text.as_ref().map(|text| visible(text, LINE));
+    central::State {
+        version: visible(&guardd.version, 32),
+        enforcing: guardd.enforcing,
+        problem: text(&guardd.problem),
+        sessions: guardd.sessions,
+        holes: guardd.holes,
+        serial: fleet.and_then(|fleet| fleet.serial),
+        policies_problem: fleet.and_then(|fleet| text(&fleet.problem)),
+    }
+}
+
+/// The fingerprints among these.
+fn revoked(all: &[String]) -> Vec<String> {
+    let all = all.iter().filter(|one| Bundle::is_fingerprint(one));
+    all.take(MAX_REVOKED).cloned().collect()
 }
 
 fn sessions(all: &[SessionThere]) -> Vec<SessionThere> {

@@ -53,6 +53,8 @@ struct Carrier {
     log: RefCell<Option<LogSent>>,
     /// Somebody has just come, or the server: publish all that is open again.
     anew: Notify,
+    /// Policies have come, which may revoke keys: look again at who may answer.
+    may_revoke: Notify,
 }
 
 /// Carries until it is told to end.
@@ -120,6 +122,7 @@ async fn begin(settings: &Settings, link: Link) -> Result<Carrier> {
         looked: watch::channel(None).0,
         log: RefCell::default(),
         anew: Notify::new(),
+        may_revoke: Notify::new(),
     })
 }
 
@@ -131,6 +134,7 @@ async fn carry(carrier: &Carrier, settings: &Settings) -> Result<()> {
         ended = policies::carry(carrier) => ended,
         () = questions::carry(carrier) => Ok(()),
         () = presence::tell(carrier) => Ok(()),
+        () = presence::tell_here(carrier, settings) => Ok(()),
         () = log::carry(carrier, settings) => Ok(()),
     }
 }
@@ -179,6 +183,7 @@ impl Carrier {
     /// Says that the machine goes.
     async fn leave(&self) {
         presence::publish(self, true).await;
+        presence::say_linked(self, false).await;
         // It is the last word: there is nobody to tell that it failed.
         let _ = self.link.client.flush().await;
     }

@@ -91,6 +91,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
                 if is_other {
                     wants = wants.min(Instant::now() + pace.every);
                 }
+                carrier.may_revoke.notify_one();
                 last = Some((name, Instant::now()));
             }
             // guardd was not reached: nobody has said anything of the bundle.

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use guard_proto::{Call, Presence};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::Carrier;
 use crate::{
     link,
     messages::{self, Here},
+    settings::Settings,
     subjects::What,
 };
 
 /// How often, in the mean: a third sooner or later, so that a fleet does not speak all at once.
 pub(crate) const EVERY: Duration = Duration::from_secs(30);
+
+/// A server that comes and goes has this machine's own guardd told no sooner.
+const PACE: Duration = Duration::from_secs(1);
 
 /// Of who signed policies, and characters of what is wrong with them.
 const MOST_NAMES: usize = 8;
@@ -24,6 +29,36 @@ pub(super) async fn tell(carrier: &Carrier) {
     loop {
         publish(carrier, false).await;
         sleep(EVERY.mul_f64(2.0 / 3.0 + link::random() * 2.0 / 3.0)).await;
+    }
+}
+
+/// Says to guardd and to the service manager whether a server is there, when that changes and as often as others hear it.
+pub(super) async fn tell_here(carrier: &Carrier, settings: &Settings) {
+    let mut link = carrier.link.clone();
+    loop {
+        let is_there = link.stands();
+        say_linked(carrier, is_there).await;
+        let servers = settings.servers();
+        let line = match is_there {
+            true => format!("connected to a server of {servers}"),
+            false => format!("no server is reached: {servers}"),
+        };
+        // Nobody may have asked for it.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&line)]);
+        sleep(PACE).await;
+        tokio::select! {
+            () = link.change() => {}
+            () = sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Says to guardd whether a server is there. Where guardd is away, it hears it later.
+pub(super) async fn say_linked(carrier: &Carrier, connected: bool) {
+    let call = Call::Linked { connected };
+    let said = carrier.guardd.call::<Value>(&call).await;
+    if let Err(refusal) = said {
+        tracing::debug!(why = refusal.failure.why, "guardd was not told");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The audit logs of machines, as servers keep them: read, or checked.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
@@ -42,6 +43,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Characters of a line that are shown.
 const LINE: usize = 1024;
+/// Records that are checked at once: of each some sixty bytes stay in memory.
+const MOST: u64 = 10_000_000;
 
 /// `guard-fleet log`
 ///
@@ -50,7 +53,8 @@ const LINE: usize = 1024;
 /// That no server takes the key, or keeps logs, or this key may not read them.
 pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<Outcome> {
     // What is wrong with these needs no server.
-    let (approvers, listed) = (approvers(&args)?, listed(&args)?);
+    let approvers = approvers(&args)?;
+    let listed = List::machines_in(args.list.as_deref())?;
     let link = Link::of_a_person(settings).await?;
     let reader = Reader::new(&link, args, approvers);
     let mut checked = BTreeMap::new();
@@ -95,6 +99,23 @@ struct Reader {
     /// Whose keys count; none: the logs say it.
     approvers: Option<Approvers>,
     since: Option<Timestamp>,
+    room: Room,
+}
+
+/// What may still be checked.
+struct Room(Cell<u64>);
+
+impl Room {
+    /// Takes a record's.
+    fn take(&self) -> Result<()> {
+        let left = self.0.get().checked_sub(1);
+        self.0.set(left.with_context(|| {
+            format!(
+                "these are more than {MOST} records: check one machine after the other, by --machine, or what is no older than --since"
+            )
+        })?);
+        Ok(())
+    }
 }
 
 /// Who may sign, as somebody has kept it elsewhere.
@@ -106,16 +127,6 @@ fn approvers(args: &LogArgs) -> Result<Option<Approvers>> {
     let known = Approvers::parse(&text);
     let known = known.with_context(|| format!("{} lists no approvers", file.display()))?;
     Ok(Some(known))
-}
-
-/// Which machines there are.
-fn listed(args: &LogArgs) -> Result<Vec<Listed>> {
-    let Some(file) = &args.list else {
-        return Ok(Vec::new());
-    };
-    let list = List::parse(&list::read_plain(file, list::LONGEST)?);
-    let list = list.with_context(|| format!("{} is wrong", file.display()))?;
-    Ok(list.machine)
 }
 
 impl Reader {
@@ -131,6 +142,7 @@ impl Reader {
             args,
             approvers,
             since,
+            room: Room(Cell::new(MOST)),
         }
     }
 
@@ -176,6 +188,7 @@ impl Reader {
             return Ok(());
         }
         if self.args.verify {
+            self.room.take()?;
             let signatures = || self.signatures(&machine);
             let collector = checked.entry((group, machine.clone()));
             let collector = collector.or_insert_with(|| Collector::new(signatures()));
@@ -337,12 +350,15 @@ fn page(group: &Group, machine: &Machine, found: &Collected) -> String {
         by,
         answer,
         why,
+        part_of,
         ..
     } in found.signatures.iter().flatten()
     {
-        let ok = why
-            .as_ref()
-            .map_or_else(|| "signed".to_owned(), |why| format!("NOT SIGNED: {why}"));
+        let ok = match (why, part_of) {
+            (Some(why), _) => format!("NOT SIGNED: {why}"),
+            (None, Some(first)) => format!("signed, as a part of record {first}"),
+            (None, None) => "signed".to_owned(),
+        };
         add(format!("record {number}: {answer} by {by}, {ok}"));
     }
     text
@@ -388,4 +404,17 @@ fn name() -> Result<String> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .context("there are no random numbers")?;
     Ok(data_encoding::HEXLOWER.encode(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_much_to_check_at_once_is_said_how_to_check_it() {
+        let room = Room(Cell::new(2));
+        assert!(room.take().is_ok() && room.take().is_ok());
+        let error = room.take().map_err(|error| error.to_string());
+        assert!(error.is_err_and(|error| error.contains("--machine")));
+    }
 }

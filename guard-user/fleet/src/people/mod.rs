@@ -15,7 +15,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Outcome, link::Link, settings::Settings};
+use crate::{
+    Outcome,
+    args::MachinesArgs,
+    link::Link,
+    list::{List, Listed},
+    settings::Settings,
+};
 
 pub(crate) use answer::{SHORTEST, answer};
 use heard::{Fleet, News};
@@ -70,11 +76,10 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
 /// # Errors
 ///
 /// As for [`pending`].
-pub(crate) async fn machines(settings: &Settings, json: bool) -> Result<Outcome> {
-    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
-    gather(&mut fleet).await?;
-    print(&show::machines(&fleet, json))?;
-    Ok(Outcome::Done)
+pub(crate) async fn machines(settings: &Settings, args: &MachinesArgs) -> Result<Outcome> {
+    let (fleet, silent) = all_of(settings, args).await?;
+    print(&show::machines(&fleet, &silent, args.json))?;
+    Ok(all_there(&silent))
 }
 
 /// `guard-fleet status`
@@ -82,10 +87,33 @@ pub(crate) async fn machines(settings: &Settings, json: bool) -> Result<Outcome>
 /// # Errors
 ///
 /// As for [`pending`].
-pub(crate) async fn status(settings: &Settings, json: bool) -> Result<Outcome> {
-    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+pub(crate) async fn status(settings: &Settings, args: &MachinesArgs) -> Result<Outcome> {
+    let (fleet, silent) = all_of(settings, args).await?;
+    print(&show::status(&fleet, &silent, args.json))?;
+    Ok(all_there(&silent))
+}
+
+/// The machines that are there, and those that are listed and are not.
+async fn all_of(settings: &Settings, args: &MachinesArgs) -> Result<(Fleet, Vec<Listed>)> {
+    // What is wrong with it needs no server.
+    let listed = List::machines_in(args.list.as_deref())?;
+    let groups = settings.looked_at();
+    let listed = listed.into_iter().filter(|one| groups.contains(&one.group));
+    let mut silent: Vec<_> = listed.collect();
+    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, groups).await?;
     gather(&mut fleet).await?;
-    print(&show::status(&fleet, json))
+    silent.retain(|one| {
+        let heard = fleet.machine(&one.group, &one.id);
+        heard.is_none_or(|state| state.here.is_none())
+    });
+    Ok((fleet, silent))
+}
+
+fn all_there(silent: &[Listed]) -> Outcome {
+    match silent.is_empty() {
+        true => Outcome::Done,
+        false => Outcome::No,
+    }
 }
 
 /// Hears all that is open now.

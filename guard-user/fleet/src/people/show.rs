@@ -10,7 +10,10 @@ use guard_signed::{
 use serde_json::{Value, json};
 
 use super::heard::{Fleet, OfMachine, State};
-use crate::subjects::{Group, Machine};
+use crate::{
+    list::Listed,
+    subjects::{Group, Machine},
+};
 
 /// Characters of a line that are shown.
 const LINE: usize = 1024;
@@ -79,8 +82,8 @@ pub(super) fn machines_of(fleet: &Fleet) -> String {
     }
 }
 
-/// All machines that were heard.
-pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
+/// All machines that were heard, and those that should have been.
+pub(super) fn machines(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
     let mut text = String::new();
     if !json {
         let _ = writeln!(
@@ -125,6 +128,16 @@ pub(super) fn machines(fleet: &Fleet, json: bool) -> String {
             serial_of(policies_of(state)),
             guardd.map_or_else(String::new, |guardd| visible(&guardd.version, 32)),
         );
+    }
+    for Listed { id, group, .. } in silent {
+        text.push_str(&match json {
+            true => line(&json!({"group": group, "machine": id, "silent": true})),
+            false => format!(
+                "{:<22}  {:<12}  listed, and silent\n",
+                id.to_string(),
+                group.to_string()
+            ),
+        });
     }
     text
 }
@@ -194,8 +207,8 @@ impl Logs {
     }
 }
 
-/// All machines in a few lines.
-pub(super) fn status(fleet: &Fleet, json: bool) -> String {
+/// All machines in a few lines, and those that should be there.
+pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
     let mut serials: BTreeMap<(Group, Option<u64>), usize> = BTreeMap::new();
     let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
     let mut logs = Logs::default();
@@ -223,6 +236,7 @@ pub(super) fn status(fleet: &Fleet, json: bool) -> String {
             "questions": asked,
             "policies": policies,
             "policies_with_problems": wrong,
+            "silent": silent.iter().map(|one| &one.id).collect::<Vec<_>>(),
             "logs": {"machines": logs.machines, "behind": logs.behind, "problems": logs.problems},
         }));
     }
@@ -235,6 +249,12 @@ pub(super) fn status(fleet: &Fleet, json: bool) -> String {
         };
         let _ = writeln!(text, "group {group}: {machines} have {has}");
     }
+    text + &amiss(&logs, wrong, silent)
+}
+
+/// What is not out, or wrong, or not there.
+fn amiss(logs: &Logs, wrong: usize, silent: &[Listed]) -> String {
+    let mut text = String::new();
     if logs.machines > 0 {
         let _ = writeln!(
             text,
@@ -254,6 +274,9 @@ pub(super) fn status(fleet: &Fleet, json: bool) -> String {
             text,
             "{wrong} say that something is wrong with theirs: guard-fleet machines --json"
         );
+    }
+    for Listed { id, group, .. } in silent {
+        let _ = writeln!(text, "{id} of {group} is listed, and silent");
     }
     text
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::{Call, Failure, fleet::FleetPolicies};
-use guard_signed::bundle::{LONGEST, POLICY_NAMESPACE};
+use guard_signed::bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE};
 use guard_signed::ssh::PublicKey;
 use guard_signed::visible::visible;
 use guard_signed::{Bundle, Document as _, SignedBundle};
@@ -43,10 +43,13 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
                 )
                 .into());
             }
-            let is_new = !args.groups.is_empty() || args.base.is_some() || args.serial.is_some();
+            let is_new = !args.groups.is_empty()
+                || args.base.is_some()
+                || args.serial.is_some()
+                || !args.revoked.is_empty();
             if is_new {
                 return Err(not_signed(
-                    "its groups, base and serial are signed already",
+                    "its groups, base, serial and revoked keys are signed already",
                     "give the bundle alone: guard policy sign BUNDLE",
                 )
                 .into());
@@ -162,7 +165,7 @@ fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
         Some(base) if !policies.contains_key(base) => {
             Some(format!("there is no {base}.toml in {}", dir.display()))
         }
-        _ => None,
+        _ => no_fingerprint(&args.revoked),
     };
     if let Some(wrong) = wrong {
         let fix = "guard policy sign --group GROUP --base NAME DIR";
@@ -174,8 +177,20 @@ fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
         groups: args.groups.clone(),
         policies,
         serial: args.serial.unwrap_or(now),
-        v: 1,
+        v: if args.revoked.is_empty() { 1 } else { 2 },
+        revoked: args.revoked.clone(),
     })
+}
+
+/// What of these is no key's fingerprint, or too much.
+fn no_fingerprint(revoked: &[String]) -> Option<String> {
+    if revoked.len() > MAX_REVOKED {
+        return Some(format!("it revokes more than {MAX_REVOKED} keys"));
+    }
+    let wrong = revoked.iter().find(|one| !Bundle::is_fingerprint(one))?;
+    Some(format!(
+        "{wrong:?} is no fingerprint: guard approver list has them, as SHA256:…"
+    ))
 }
 
 fn text_of(bundle: &Bundle) -> Result<String, Failure> {
@@ -212,6 +227,9 @@ fn show(bundle: &Bundle, keys: &[PublicKey]) -> io::Result<()> {
     }
     if base.is_none() {
         writeln!(err, "No policy lies around sessions, whatever did before.")?;
+    }
+    for key in &bundle.revoked {
+        writeln!(err, "Revoked: nobody answers by the key {key} any more.")?;
     }
     for key in keys {
         writeln!(err, "Signed by the key {}.", key.fingerprint())?;

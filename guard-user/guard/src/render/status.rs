@@ -1,6 +1,10 @@
 //! What is enforced.
 
-use guard_proto::{Status, fleet::FleetPolicies, status::PolicyStatus};
+use guard_proto::{
+    Status,
+    fleet::{FleetLink, FleetPolicies},
+    status::PolicyStatus,
+};
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
@@ -21,6 +25,9 @@ pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
     .field("refused", status.refused);
     if let Some(of_fleet) = &status.fleet {
         fleet(&mut page, of_fleet, clock);
+    }
+    if let Some(link) = &status.fleet_link {
+        page.field("servers", reached(link, clock));
     }
     losses(&mut page, status);
     for warning in &status.warnings {
@@ -76,6 +83,15 @@ pub(crate) fn fleet(page: &mut Page, fleet: &FleetPolicies, clock: &Clock) {
         _ => format!("group {}, no policies yet", fleet.group),
     };
     page.field("fleet", said);
+}
+
+/// Whether the fleet hears the machine.
+fn reached(link: &FleetLink, clock: &Clock) -> String {
+    let word = if link.connected { "reached" } else { "away" };
+    match link.since {
+        Some(since) => format!("of the fleet: {word} since {}", clock.at(since)),
+        None => "of the fleet: no courier has said that it reaches one".to_owned(),
+    }
 }
 
 fn headline(page: &mut Page, status: &Status) {
@@ -184,6 +200,17 @@ mod tests {
         Requests wait for an answer:
             guard pending
         ");
+    }
+
+    #[test]
+    fn a_machine_that_its_fleet_does_not_hear_says_since_when() {
+        let clock = clock();
+        let said = |connected, since| reached(&FleetLink { connected, since }, &clock);
+        let at = clock.at(clock.now);
+        let now = Some(clock.now);
+        assert_eq!(said(true, now), format!("of the fleet: reached since {at}"));
+        assert_eq!(said(false, now), format!("of the fleet: away since {at}"));
+        assert!(said(false, None).ends_with("no courier has said that it reaches one"));
     }
 
     #[test]

@@ -57,9 +57,10 @@ fn signatures(page: &mut Page, found: &Verified, clock: &Clock) {
         page.styled(HEAD, format_args!("    {at}"))
             .text(format_args!("  {request}  {} by {}, ", one.answer, one.by))
             .styled(style, said);
-        match &one.why {
-            Some(why) => page.line(format_args!(": {why}")),
-            None => page.line(format_args!(" with {}", one.key)),
+        match (&one.why, one.part_of) {
+            (Some(why), _) => page.line(format_args!(": {why}")),
+            (None, Some(first)) => page.line(format_args!(" as a part of record {first}")),
+            (None, None) => page.line(format_args!(" with {}", one.key)),
         };
         if let Some(shown) = one.shown.first() {
             page.line(format_args!("        {shown}"));

@@ -7,11 +7,12 @@ use guard_policy::format_duration;
 use guard_proto::{
     self as proto,
     approvers::{Enrolment, PresentedKey},
-    record::{ApproverAdded, ApproverRemoved},
+    record::{ApproverAdded, ApproverRemoved, Field, Origin},
 };
 use guard_signed::{
     Kind,
-    approvers::{Approver as Person, Key},
+    approvers::{Approver as Person, Approvers, Key},
+    bundle::Endorsed,
 };
 use guard_sys::{accounts::Account, clock::Clocks};
 
@@ -38,6 +39,7 @@ impl State {
             approvers: people.map(shown).collect(),
             warnings: off.into_iter().collect(),
             origins: self.config.answers.origins.clone(),
+            revoked: self.fleet.revoked().to_vec(),
         }
     }
 
@@ -185,6 +187,9 @@ impl State {
         if !key.is_fido() && !plain {
             return Err(without_touch());
         }
+        if self.fleet.revoked().contains(&key.fingerprint) {
+            return Err(revoked(&key.fingerprint));
+        }
         are_users(about)?;
         let mut now = self.answers.people.known().clone();
         now.add(about, key)?;
@@ -211,7 +216,7 @@ impl State {
         Ok(proto::approvers::Approvers {
             approvers: person.map(shown).collect(),
             warnings: (!key.is_fido()).then(could_sign).into_iter().collect(),
-            origins: Vec::new(),
+            ..proto::approvers::Approvers::default()
         })
     }
 
@@ -231,20 +236,8 @@ impl State {
         if gone.is_empty() {
             return Err(nobody(called));
         }
-        // The key first: what is not written down is gone all the same.
-        let replaced = self.answers.people.replace(now);
-        replaced.map_err(|error| not_written(&error))?;
         let (name, from) = self.machine.told_by(Some(by));
-        for (approver, key) in &gone {
-            self.recorder.note(ApproverRemoved {
-                approver: approver.clone().into(),
-                key: key.id.clone().into(),
-                key_kind: kind(key).into(),
-                public_key: key.public.clone().into(),
-                by: name.clone(),
-                from: from.clone(),
-            });
-        }
+        self.take_back(now, &gone, (name, from))?;
         let synced = self.recorder.sync().err();
         let warnings = synced.map(|error| format!("removed, but: {error}"));
         let mut people: Vec<proto::ApproverShown> = Vec::new();
@@ -263,8 +256,63 @@ impl State {
         Ok(proto::approvers::Approvers {
             approvers: people,
             warnings: warnings.into_iter().collect(),
-            origins: Vec::new(),
+            ..proto::approvers::Approvers::default()
         })
+    }
+
+    /// Takes back the keys that the fleet's policies revoke, as those say who are known to have signed them. Whatever comes of the
+    /// policies, and later: whose key that is, root has to enrol anew.
+    ///
+    /// # Errors
+    ///
+    /// That the file cannot be written.
+    pub fn revoke(&mut self, revoking: &Endorsed) -> Result<(), CallError> {
+        let mut now = self.answers.people.known().clone();
+        let revoked = revoking.bundle.revoked.iter();
+        let gone: Vec<_> = revoked.flat_map(|key| now.remove(key)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let by = format!(
+            "the fleet's policies {}, signed by {}",
+            revoking.bundle.serial,
+            revoking.by.join(", ")
+        );
+        tracing::warn!(by, keys = gone.len(), "keys of approvers are revoked");
+        self.take_back(now, &gone, (by.into(), Field::Absent))
+    }
+
+    /// The same of those in force: an older file of approvers may have brought a key back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::revoke`].
+    pub fn revoke_again(&mut self) -> Result<(), CallError> {
+        let in_force = self.fleet.verified().cloned();
+        in_force.map_or(Ok(()), |revoking| self.revoke(&revoking))
+    }
+
+    /// Has `now` be who may answer, which is without these.
+    fn take_back(
+        &mut self,
+        now: Approvers,
+        gone: &[(String, Key)],
+        (by, from): (Field<String>, Field<Origin>),
+    ) -> Result<(), CallError> {
+        // The key first: what is not written down is gone all the same.
+        let replaced = self.answers.people.replace(now);
+        replaced.map_err(|error| not_written(&error))?;
+        for (approver, key) in gone {
+            self.recorder.note(ApproverRemoved {
+                approver: approver.clone().into(),
+                key: key.id.clone().into(),
+                key_kind: kind(key).into(),
+                public_key: key.public.clone().into(),
+                by: by.clone(),
+                from: from.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Somebody as root describes him: what is not said stays as it is, or is the usual.
@@ -376,6 +424,14 @@ fn without_touch() -> CallError {
         "the key was not enrolled",
         "a program that can use it, or reaches its ssh-agent, signs with it alone: nobody has to touch anything",
         "take a FIDO key (ssh-keygen -t ed25519-sk); or --plain, for a key that is never on this machine",
+    )
+}
+
+fn revoked(fingerprint: &str) -> CallError {
+    CallError::refused(
+        "the key was not enrolled",
+        format!("the fleet's policies revoke {fingerprint}"),
+        "enrol another one; or have policies pushed that do not revoke it: guard policy sign, guard-fleet push",
     )
 }
 

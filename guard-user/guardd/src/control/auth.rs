@@ -154,7 +154,8 @@ fn audience(call: &Call) -> Audience {
         | Call::Reload {}
         | Call::KernelLog { .. }
         | Call::LogLines { .. }
-        | Call::OfferPolicies { .. } => Audience::Root,
+        | Call::OfferPolicies { .. }
+        | Call::Linked { .. } => Audience::Root,
         Call::Invite { .. } | Call::Accept { .. } | Call::Enrol { .. } | Call::Remove { .. } => {
             Audience::Root
         }
@@ -232,6 +233,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
         | Call::LogLines { .. }
         | Call::Presence {}
         | Call::OfferPolicies { .. }
+        | Call::Linked { .. }
         | Call::Approvers {}
         | Call::Invitation { .. }
         | Call::Present { .. } => Ok(Some(Courier { uid: caller.uid })),
@@ -397,6 +399,7 @@ mod tests {
                 bundle: text(),
                 signatures: Vec::new(),
             },
+            Call::Linked { connected: true },
             Call::Remove { called: text() },
             Call::Accept {
                 name: text(),
@@ -573,6 +576,7 @@ mod tests {
             "LogLines",
             "Presence",
             "OfferPolicies",
+            "Linked",
             "Approvers",
             "Invitation",
             "Present",

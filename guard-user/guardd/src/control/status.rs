@@ -8,7 +8,7 @@ use guard_proto::{
 use guard_sys::release::release;
 
 use crate::{
-    fleet::offering::look_again,
+    fleet::{heard::Heard, offering::look_again},
     sessions::{Session, slice},
     shared::Shared,
     state::State,
@@ -64,6 +64,7 @@ impl State {
             .chain(self.sessions.packet_warnings(&self.datapath))
             .chain(self.proxy_warning())
             .chain(self.fleet.warning())
+            .chain(self.fleet.link.warning(&Heard::now()))
             .chain(self.doctor_warning())
             .collect(),
             version: VERSION.to_owned(),
@@ -88,6 +89,7 @@ impl State {
                 hash: self.recorder.audit().head().hash.to_string(),
             }),
             fleet: self.fleet.shown(),
+            fleet_link: self.fleet.link.shown(&Heard::now()),
         }
     }
 

@@ -146,6 +146,7 @@ mod tests {
             events_lost: 0,
             events_summed_up: 0,
             fleet: None,
+            fleet_link: None,
             audit: None,
         }
     }

@@ -20,7 +20,7 @@ use crate::{
         ids, polkit, status,
     },
     doctor,
-    fleet::offering::offer,
+    fleet::{heard::Heard, offering::offer},
     holes::closing::open_holes,
     policies::load,
     proxy::{approve::Widening, needed},
@@ -161,6 +161,7 @@ async fn carried(
     }
     let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
+        Call::Linked { connected } => linked(state, connected),
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
@@ -180,6 +181,11 @@ async fn carried(
     });
     shared.reschedule();
     answer
+}
+
+fn linked(state: &mut State, connected: bool) -> Result<Vec<u8>, CallError> {
+    state.fleet.link.hear(connected, Heard::now());
+    one(&serde_json::json!({}))
 }
 
 /// A call about answers from elsewhere, at the machine.
@@ -253,6 +259,7 @@ async fn approver(
         Call::OfferPolicies { bundle, signatures } => {
             one(&offer(shared, true, (bundle, signatures)).await?)
         }
+        Call::Linked { connected } => shared.with(|state| linked(state, connected)),
         Call::FleetTexts {} => one(&shared.with(|state| state.fleet.texts())),
         Call::Reload {} => {
             load::reload(shared).await;

@@ -14,7 +14,7 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A moment, on both clocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     pub(super) at: Timestamp,
     /// None: it is not known which boot that was in.
     pub(super) up: Option<Uptime>,
@@ -29,7 +29,7 @@ pub(super) struct Uptime {
 }
 
 impl Heard {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let boot = fs::read_to_string(BOOT).ok();
         Self {
             at: Timestamp::now(),

@@ -5,7 +5,8 @@
 //! taken once stands without the network, and is verified again when guardd starts.
 
 mod around;
-mod heard;
+pub(crate) mod heard;
+pub mod link;
 pub mod offering;
 
 use std::{
@@ -24,6 +25,7 @@ use guard_signed::{
 };
 use heard::{Heard, Uptime};
 use jiff::{SignedDuration, Timestamp};
+use link::Link;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,8 @@ pub struct Fleet {
     told_at: Option<BootTime>,
     /// Whether the base is [`SILENT`].
     is_silent: bool,
+    /// Whether its servers are reached.
+    pub link: Link,
 }
 
 /// A bundle that stays out.
@@ -132,6 +136,7 @@ impl Fleet {
     pub fn new(file: PathBuf, settings: config::Fleet) -> Self {
         let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
+            link: Link::new(settings.log.is_some()),
             heard: file.known().heard(),
             file,
             owed: None,
@@ -227,6 +232,18 @@ impl Fleet {
     pub fn policies(&self) -> BTreeMap<String, String> {
         self.bundle()
             .map_or_else(BTreeMap::new, |bundle| bundle.policies.clone())
+    }
+
+    /// The fingerprints of keys by which nobody may answer.
+    #[must_use]
+    pub fn revoked(&self) -> &[String] {
+        self.bundle().map_or(&[][..], |bundle| &bundle.revoked)
+    }
+
+    /// What is in force, with who has signed it.
+    #[must_use]
+    pub fn verified(&self) -> Option<&Endorsed> {
+        self.verified.as_ref()
     }
 
     /// The policy that lies around each session.

@@ -39,6 +39,7 @@ pub async fn offer(
             state.fleet.heard(&signed, verified);
             state.fleet.turns_silent();
             state.set_base();
+            state.revoke_again()?;
             state.holds_bundle()?;
             state.fleet.refused = None;
             Ok(())
@@ -190,6 +191,8 @@ impl State {
             self.sessions.may_be_around()?;
         }
         self.recorder.reserve()?;
+        // What is stricter comes first.
+        self.revoke(&verified)?;
         self.fleet.kept(signed).map_err(|error| {
             CallError::failed(
                 "the policies are not put in force",

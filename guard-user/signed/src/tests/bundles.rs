@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{SshKey, ssh_keys};
 use crate::{
     Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
-    bundle::{LONGEST, POLICY_NAMESPACE},
+    bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE},
     ssh::PublicKey,
 };
 
@@ -22,6 +22,7 @@ fn bundle() -> Bundle {
         base: Some("floor".to_owned()),
         groups: vec!["ci".to_owned()],
         policies: BTreeMap::from([("floor".to_owned(), text.to_owned())]),
+        revoked: Vec::new(),
         serial: 7,
         v: 1,
     }
@@ -135,6 +136,48 @@ fn what_names_what_it_has_not_is_none() {
     assert_eq!(long.to_bytes(), Err(Refusal::Malformed(Bundle::NAME)));
 }
 
+/// What revokes keys has another version, which guardds that cannot revoke any refuse, and nothing else has it.
+#[test]
+fn keys_are_revoked_by_their_fingerprints_in_a_version_of_its_own() {
+    let plain = String::from_utf8(bundle().to_bytes().unwrap()).unwrap();
+    assert!(!plain.contains("revoked") && plain.ends_with(r#""serial":7,"v":1}"#));
+    let key = PublicKey::parse(&KEYS[1].line()).unwrap().fingerprint();
+    let of = |revoked: &[&str], v: u64| Bundle {
+        revoked: revoked.iter().map(|&one| one.to_owned()).collect(),
+        v,
+        ..bundle()
+    };
+    let verified = |one: &Bundle| {
+        let text = String::from_utf8(one.to_bytes().unwrap()).unwrap();
+        signed(&text, &[0], POLICY_NAMESPACE).verify(&signers(), 1)
+    };
+    let revoking = of(&[&key], 2);
+    let text = String::from_utf8(revoking.to_bytes().unwrap()).unwrap();
+    let end = format!(r#""revoked":["{key}"],"serial":7,"v":2}}"#);
+    assert!(text.ends_with(&end), "{text}");
+    assert_eq!(verified(&revoking).unwrap().bundle, revoking);
+    let malformed = Refusal::Malformed(Bundle::NAME);
+    for wrong in [of(&[&key], 1), of(&[], 2), of(&[&key], 3)] {
+        assert_eq!(wrong.to_bytes(), Err(malformed.clone()), "{wrong:?}");
+    }
+    let emptied = plain.replace(r#""serial""#, r#""revoked":[],"serial""#);
+    let emptied = signed(&emptied, &[0], POLICY_NAMESPACE).verify(&signers(), 1);
+    assert_eq!(emptied, Err(Refusal::NotCanonical(Bundle::NAME)));
+    for none in [
+        "",
+        "alice",
+        "SHA256:",
+        &key[..49],
+        &format!("{key}A"),
+        &key.replace(':', " "),
+    ] {
+        assert_eq!(verified(&of(&[none], 2)), Err(malformed.clone()), "{none}");
+    }
+    let many = vec![key.as_str(); MAX_REVOKED + 1];
+    assert_eq!(verified(&of(&many, 2)), Err(malformed));
+    assert!(verified(&of(&many[1..], 2)).is_ok());
+}
+
 #[test]
 fn a_list_that_is_not_understood_is_none() {
     let key = KEYS[0].line();
@@ -156,10 +199,12 @@ proptest! {
     #[test]
     fn it_has_one_form(
         names in proptest::collection::btree_map("[a-z][a-z0-9._-]{0,8}", ".{0,40}", 0..4),
+        revoked in proptest::collection::vec(".{0,60}", 0..3),
         serial in 0_u64..1 << 53,
     ) {
         let base = names.keys().next().cloned();
-        let one = Bundle { base, groups: vec!["ci".to_owned()], policies: names, serial, v: 1 };
+        let v = if revoked.is_empty() { 1 } else { 2 };
+        let one = Bundle { base, groups: vec!["ci".to_owned()], policies: names, revoked, serial, v };
         let bytes = one.to_bytes().unwrap();
         prop_assert_eq!(Bundle::from_bytes(&bytes), Ok(one.clone()));
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

@@ -220,9 +220,73 @@ fn what_was_signed_for_another_machine_or_before_is_signed_here_no_more() {
     let mut part = here.clone();
     part["kind"] = json!("answered-in-part");
     assert_eq!(why(found(&[added, here, part])), ["", once]);
-    // Statements in a row have one signature.
-    let [added, one, _] = records_of(dir.path(), "m-1", "sql");
-    let mut next = one.clone();
-    next["request"] = json!("r2");
-    assert_eq!(why(found(&[added, one, next])), ["", ""]);
+}
+
+/// Statements in a row have one signature, and each has a record: behind each other, and the last of the request that was signed.
+#[test]
+fn a_signed_answer_to_statements_in_a_row_counts_once_however_many_records_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let [added, own, _] = records_of(dir.path(), "m-1", "sql");
+    let of = |request: &str| {
+        let mut one = own.clone();
+        one["request"] = json!(request);
+        one
+    };
+    let opened = |request: &str| {
+        json!({
+            "at": "2026-11-25T12:00:01.000Z", "kind": "hole-open", "session": "s1", "request": request, "hole": "h1",
+        })
+    };
+    let checked = |records: &[Value]| {
+        let chain = [std::slice::from_ref(&added), records].concat();
+        let signatures = found(&chain).signatures.unwrap();
+        let told = signatures.into_iter().map(|one| {
+            assert_eq!(one.ok, one.why.is_none());
+            (one.why.unwrap_or_default(), one.part_of)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let ok = |part_of| (String::new(), part_of);
+    let wrong = |why: &str| (why.to_owned(), None);
+    assert_eq!(checked(&[own.clone(), opened("r1")]), [ok(None)]);
+    let row = [
+        of("r8"),
+        opened("r8"),
+        of("r9"),
+        opened("r9"),
+        own.clone(),
+        opened("r1"),
+    ];
+    assert_eq!(checked(&row), [ok(None), ok(Some(2)), ok(Some(2))]);
+
+    // Once more, behind it or later, it is none; nor where it has not what was signed, or something lies between.
+    let once = wrong("it is that of record 2, and counts once");
+    let again = [&row[..], &[of("r2"), own.clone()]].concat();
+    assert_eq!(checked(&again)[3..], [once.clone(), once.clone()]);
+    let later = [own.clone(), opened("r1"), opened("r5"), of("r7")];
+    assert_eq!(checked(&later), [ok(None), once.clone()]);
+    let missing = "the record of r1, which was signed, is missing behind it";
+    assert_eq!(checked(&[of("r7"), opened("r7")]), [wrong(missing)]);
+    let both = checked(&[of("r7"), opened("r7"), of("r8")]);
+    assert_eq!(
+        both.iter().map(|one| &*one.0).collect::<Vec<_>>(),
+        [missing; 2]
+    );
+    let between = [of("r7"), opened("r8"), own.clone()];
+    assert_eq!(checked(&between), [wrong(missing), once.clone()]);
+    let twice = [of("r7"), of("r7"), own.clone()];
+    assert_eq!(checked(&twice)[..2], [wrong(missing), once]);
+    // A no, and a part of a yes, have one record.
+    let mut part = of("r7");
+    part["kind"] = json!("answered-in-part");
+    assert_eq!(
+        checked(&[part]),
+        [wrong("the record is about another request")]
+    );
+    // More than guardd puts in a row.
+    let many: Vec<_> = (10..42).map(|number| of(&format!("r{number}"))).collect();
+    let fits = [&many[1..], std::slice::from_ref(&own)].concat();
+    assert!(checked(&fits).iter().all(|(why, _)| why.is_empty()));
+    let too_many = [&many[..], std::slice::from_ref(&own)].concat();
+    assert!(checked(&too_many).iter().all(|(why, _)| !why.is_empty()));
 }

@@ -14,6 +14,9 @@ use guard_signed::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+/// Statements that guardd puts in a row at most.
+const LONGEST_ROW: usize = 32;
+
 /// A signature that was checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckedSignature {
@@ -36,6 +39,8 @@ pub struct CheckedSignature {
     pub ok: bool,
     /// If not, why.
     pub why: Option<String>,
+    /// The first record of the same answer, where this is for another of the statements in a row that it was for.
+    pub part_of: Option<u64>,
 }
 
 /// What somebody says once: guardd takes no key's yes to a question twice.
@@ -45,6 +50,39 @@ struct Once {
     question: String,
     key: String,
     is_yes: bool,
+}
+
+/// Statements in a row, for which one answer is: each has a record with its one signature and its own request, behind which come the
+/// records of what was opened for it; the last has the request that was signed.
+#[derive(Debug)]
+struct Row {
+    signature: Signature,
+    /// The request that was signed.
+    own: String,
+    /// The requests that have a record so far.
+    requests: Vec<String>,
+    /// The first record, and where the row begins in what was found.
+    number: u64,
+    at: usize,
+}
+
+impl Row {
+    /// Whether a record stands where the next of the row stands.
+    fn has(&self, record: &Record) -> bool {
+        let last = self.requests.last();
+        match record {
+            Record::HoleOpen(opened) => opened.request.get() == last,
+            Record::Answered(one) => {
+                let is_new = |id: &String| !self.requests.contains(id);
+                one.signed.get() == Some(&self.signature)
+                    && one.answer.is("yes")
+                    && one.request.get().is_some_and(is_new)
+                    && last != Some(&self.own)
+                    && self.requests.len() < LONGEST_ROW
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Checks signatures along a chain.
@@ -58,6 +96,8 @@ pub struct Signatures {
     machine: Option<String>,
     /// The records of those that were given: each counts once.
     given: HashMap<Once, u64>,
+    /// The statements that the last record was one of.
+    row: Option<Row>,
     found: Vec<CheckedSignature>,
 }
 
@@ -94,13 +134,18 @@ impl Signatures {
 
     /// Those that were checked.
     #[must_use]
-    pub fn found(self) -> Vec<CheckedSignature> {
+    pub fn found(mut self) -> Vec<CheckedSignature> {
+        self.end_row();
         self.found
     }
 
     /// Looks at the next record of the chain.
     pub(super) fn see(&mut self, number: u64, line: &LogRecord) {
-        match line.record() {
+        let record = line.record();
+        if self.row.as_ref().is_some_and(|row| !row.has(&record)) {
+            self.end_row();
+        }
+        match record {
             Record::ApproverAdded(added) if self.by_log => {
                 let of = added.key_kind.take().zip(added.public_key.take());
                 let key = of.and_then(|(kind, public)| match kind.as_str() {
@@ -138,11 +183,14 @@ impl Signatures {
         signature: Option<Signature>,
     ) {
         let Some(signature) = signature else { return };
-        let checked = self
-            .is_signed(&signature, (request.as_deref(), &said))
-            .and_then(|answer| self.is_of_this_log(number, &signature, answer));
+        let checked = self.is_signed(&signature, (request.as_deref(), &said));
+        let checked = checked.and_then(|answer| {
+            let one = (number, request.as_deref(), &*said);
+            self.is_of_this_log(one, &signature, answer)
+        });
         let question = Question::from_bytes(signature.question.as_bytes());
         self.found.push(CheckedSignature {
+            part_of: checked.as_ref().ok().copied().flatten(),
             number,
             at: Some(line.at),
             request,
@@ -182,7 +230,7 @@ impl Signatures {
         }
         // Of statements in a row, each has a record of its own.
         let is_own = request.is_none_or(|request| request == question.request);
-        if !is_own && question.kind != "sql" {
+        if !is_own && !is_row(&question, said) {
             return Err("the record is about another request".to_owned());
         }
         let is_kind = signature.kind
@@ -198,13 +246,14 @@ impl Signatures {
         }
     }
 
-    /// Whether it was given on this machine, and in no record before.
+    /// Whether it was given on this machine, and in no record before; if it is for another statement in a row as well, the first
+    /// record of the row.
     fn is_of_this_log(
         &mut self,
-        number: u64,
+        (number, request, said): (u64, Option<&str>, &str),
         signature: &Signature,
         (answer, question): (Answer, Question),
-    ) -> Result<(), String> {
+    ) -> Result<Option<u64>, String> {
         let machine = self.machine.get_or_insert_with(|| question.machine.clone());
         if *machine != question.machine {
             return Err(format!(
@@ -212,9 +261,10 @@ impl Signatures {
                 question.machine
             ));
         }
-        // Of statements in a row, each has a record with the one signature.
-        if question.kind == "sql" {
-            return Ok(());
+        let request = request.unwrap_or(&question.request).to_owned();
+        if let Some(row) = &mut self.row {
+            row.requests.push(request);
+            return Ok(Some(row.number));
         }
         let given = Once {
             question: answer.question,
@@ -222,16 +272,44 @@ impl Signatures {
             is_yes: answer.verdict == Verdict::Yes,
         };
         match self.given.entry(given) {
-            Entry::Vacant(entry) => {
-                entry.insert(number);
-                Ok(())
+            Entry::Vacant(entry) => entry.insert(number),
+            Entry::Occupied(entry) => {
+                let first = entry.get();
+                return Err(format!("it is that of record {first}, and counts once"));
             }
-            Entry::Occupied(entry) => Err(format!(
-                "it is that of record {}, and counts once",
-                entry.get()
-            )),
+        };
+        if is_row(&question, said) {
+            self.row = Some(Row {
+                signature: signature.clone(),
+                own: question.request,
+                requests: vec![request],
+                number,
+                at: self.found.len(),
+            });
+        }
+        Ok(None)
+    }
+
+    /// The row is over: without the request that was signed it is none.
+    fn end_row(&mut self) {
+        let Some(row) = self.row.take() else { return };
+        if row.requests.last() == Some(&row.own) {
+            return;
+        }
+        let its = self.found.iter_mut().skip(row.at).take(row.requests.len());
+        for one in its {
+            one.ok = false;
+            one.why = Some(format!(
+                "the record of {}, which was signed, is missing behind it",
+                row.own
+            ));
         }
     }
+}
+
+/// Whether the answer to that question may have several records.
+fn is_row(question: &Question, said: &str) -> bool {
+    question.kind == "sql" && said == "yes"
 }
 
 fn is_about(answer: &Answer, question: &Question, bytes: &[u8]) -> Result<(), String> {

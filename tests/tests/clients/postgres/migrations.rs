@@ -1,12 +1,15 @@
 //! Migrations: many definitions in a row, of which a person is asked once.
 
-use guard_lab::{Json as _, Tested};
+use std::fs;
+
+use guard_lab::{Json as _, SshKey, Tested};
 use serde_json::Value;
 
 use super::database::psql;
 use super::{Database, everything};
 use crate::clients::agent::Agent;
 use crate::clients::scene::Scene;
+use crate::signed::scene::{COURIER, agent, answer_to};
 
 const MIGRATION: &str = "create table parts (id int primary key, name text);
 create index parts_by_name on parts (name);
@@ -75,5 +78,48 @@ fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() -> Tested {
     scene.answer(&["approve", id, "--writes", "--for", "5m"])?;
     agent.run(&migrate)?.ok();
     assert_eq!(scene.pending()?, [""; 0]);
+    Ok(())
+}
+
+/// Each of them has a record with the one signature, which counts once.
+#[test]
+fn a_signed_yes_to_many_definitions_is_one_in_the_audit_log() -> Tested {
+    let (mut scene, _database) = Database::with_scene()?;
+    let config = fs::read_to_string(scene.daemon.config())?;
+    let answers = format!("[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n");
+    scene.daemon.stop()?;
+    scene.daemon.write_config(&(config + &answers))?;
+    scene.daemon.start()?;
+    let key = SshKey::new(scene.daemon.dir().join("alice"))?;
+    let add = [
+        "approver",
+        "add",
+        "alice",
+        "--plain",
+        "--answers-for",
+        &agent(),
+    ];
+    let add = scene.daemon.root(add).args(["--ssh-key"]);
+    add.args([key.public()]).run()?.success()?;
+    scene.write("migration", MIGRATION.as_bytes())?;
+    let mut agent = scene.agent()?;
+    let said = all(&mut agent)?;
+    assert_eq!(said.matches("stopped by guard").count(), 4, "{said}");
+    let id = the_one(&scene)?["id"].text()?.to_owned();
+    let question = scene.daemon.json(["question", &id])?;
+    let signed = key.sign(&answer_to(&question, "alice", &[]), "answer@guardd.org")?;
+    let hand_in = scene.daemon.user(COURIER, ["answer", "--signed", "-"]);
+    hand_in.input(signed.to_string()).run()?.success()?;
+    assert_eq!(all(&mut agent)?, "");
+
+    let verify = ["log", "--verify", "--signatures"];
+    let verified = scene.daemon.ask(verify)?.success()?.stdout;
+    let count = |text: &str| verified.matches(text).count();
+    assert_eq!(count("yes by alice, signed"), 4, "{verified}");
+    assert_eq!(
+        count("yes by alice, signed as a part of record"),
+        3,
+        "{verified}"
+    );
     Ok(())
 }

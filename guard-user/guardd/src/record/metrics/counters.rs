@@ -225,6 +225,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Status {} => "Status",
         Call::Presence {} => "Presence",
         Call::OfferPolicies { .. } => "OfferPolicies",
+        Call::Linked { .. } => "Linked",
         Call::FleetTexts {} => "FleetTexts",
         Call::PolicyText { .. } => "PolicyText",
         Call::Apply(_) => "Apply",

@@ -117,6 +117,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.of_enforcement(&mut to)?;
         self.of_sessions(&mut to)?;
+        self.of_fleet(&mut to)?;
         self.of_guardd(&mut to)
     }
 }
@@ -213,6 +214,39 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Without a fleet these have no values.
+    fn of_fleet(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let link = self.status.fleet_link.as_ref();
+        let of = self.status.fleet.as_ref();
+        for (name, help, value) in [
+            (
+                "guard_fleet_connected",
+                "1 if the courier says that a server of the fleet is reached.",
+                link.map(|link| u64::from(link.connected)),
+            ),
+            (
+                "guard_fleet_serial",
+                "Serial of the fleet's policies in force.",
+                of.and_then(|of| of.serial),
+            ),
+            (
+                "guard_fleet_problem",
+                "1 if something is wrong with the fleet's policies: those kept, or those offered last.",
+                of.map(|of| u64::from(of.problem.is_some())),
+            ),
+        ] {
+            some(to, (name, help, None), value)?;
+        }
+        let heard = of.and_then(|of| of.heard_at);
+        let heard = heard.and_then(|at| u64::try_from(at.as_second()).ok());
+        let help = "When the fleet's policies were last offered, since 1970.";
+        some(
+            to,
+            ("guard_fleet_offered_timestamp", help, Some(&Unit::Seconds)),
+            heard,
+        )
+    }
+
     fn of_guardd(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         counter(
             to,
@@ -259,6 +293,19 @@ impl Snapshot {
 
 fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+/// A gauge that may have no value.
+fn some(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help, unit): (&str, &str, Option<&Unit>),
+    value: Option<u64>,
+) -> fmt::Result {
+    let encoder = to.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    match value {
+        Some(value) => ConstGauge::new(value).encode(encoder),
+        None => Ok(()),
+    }
 }
 
 fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
