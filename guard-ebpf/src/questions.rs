@@ -4,10 +4,16 @@
 //! notes in `NAMED` what it said before the program hears it. `connect` and `sendmsg` rewrite the address, egress tells the
 //! resolver which server was meant, `recvmsg` and `getpeername` show that one.
 
-use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, bpf_sock},
+    programs::SockAddrContext,
+};
 use guard_common::{
-    ASKED_AT_ONCE, BootTime, Connection, HoleId, Hook, MAX_ASKED, Origin, OriginKey, Protocol,
-    SessionId, Wanted, prefix_flags, with_hole,
+    ASKED_AT_ONCE, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, Origin, OriginKey,
+    Protocol, SessionId, Wanted, prefix_flags, with_hole,
 };
 
 use crate::{
@@ -70,7 +76,7 @@ const NOT_REDIRECTED: u32 = 1 << 16;
 fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> u32 {
     let said = of_policies(to, cgroup);
     let decision = verdict::unpacked(said);
-    if decision.flags & prefix_flags::NAMES == 0 || is_own(ctx, to, cgroup) {
+    if !is_judged(to, &decision) || is_own(ctx.as_ptr(), to, cgroup) {
         return NOT_REDIRECTED;
     }
     if decision.allows() {
@@ -135,6 +141,24 @@ pub(crate) fn is_direct(ctx: &SockAddrContext, to: &Connection) -> bool {
         && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
         && to.port != 0
         && to.port == maps::resolver(kernel::netns_cookie(ctx.as_ptr()))
+}
+
+/// Whether the name in a question is judged there.
+#[inline(always)]
+pub(crate) fn is_judged(to: &Connection, decision: &Decision) -> bool {
+    may_be(to) && decision.flags & prefix_flags::NAMES != 0
+}
+
+/// Whether a packet that the policies let through goes past the resolver: what is redirected goes to its port. Its socket was
+/// connected before a policy had rules for names.
+#[inline(always)]
+pub(crate) fn goes_past(
+    skb: *mut __sk_buff,
+    to: &Connection,
+    decision: &Decision,
+    cgroup: u64,
+) -> bool {
+    decision.allows() && is_judged(to, decision) && !is_own(skb.cast(), to, cgroup)
 }
 
 /// Whether one more datagram of a session may go to the resolver now.
@@ -266,7 +290,7 @@ fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {
 
 /// Whether a socket of the session itself receives it.
 #[inline(never)]
-fn is_own(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> bool {
+fn is_own(context: *mut c_void, to: &Connection, cgroup: u64) -> bool {
     if !to.to.is_loopback() || cgroup == 0 {
         return false;
     }
@@ -278,9 +302,9 @@ fn is_own(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> bool {
     let localhost = to.to.localhost();
     let (own, at) = ((&localhost, 0), (&to.to, to.port));
     let found = if to.protocol == Protocol::TCP {
-        kernel::with_receiver(ctx.as_ptr(), own, at, is_own)
+        kernel::with_receiver(context, own, at, is_own)
     } else {
-        kernel::with_udp_receiver(ctx.as_ptr(), at, is_own)
+        kernel::with_udp_receiver(context, at, is_own)
     };
     found.unwrap_or(false)
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod ask;
 pub(crate) mod churn;
+mod before;
 mod floods;
 mod holes;
 mod life;
