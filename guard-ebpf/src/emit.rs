@@ -515,6 +515,32 @@ pub(crate) unsafe fn count_in(
     }
 }
 
+/// Whether there is a turn left: one each `interval`, and so many of them at once of those that were not taken.
+///
+/// # Safety
+///
+/// `next` points into a live map value, aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn takes_turn(
+    next: *mut u64,
+    now: BootTime,
+    interval: u64,
+    at_once: u64,
+) -> bool {
+    // SAFETY: the caller's. Two writers that race for it both write the present, and at worst a few more pass.
+    unsafe {
+        if next.read_volatile() < now.0 {
+            next.write_volatile(now.0);
+        }
+        let turn = kernel::fetch_add(next, interval);
+        let is_left = turn < now.0 + interval * at_once;
+        if !is_left {
+            kernel::fetch_add(next, interval.wrapping_neg());
+        }
+        is_left
+    }
+}
+
 /// A number in [`SessionStats`].
 #[derive(Clone, Copy)]
 enum Counter {

@@ -12,13 +12,13 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    ASKED_AT_ONCE, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, Origin, OriginKey,
-    Protocol, SessionId, Wanted, prefix_flags, with_hole,
+    ASKED_AT_ONCE, Address, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, Origin,
+    OriginKey, Protocol, QuestionHash, SessionId, Wanted, prefix_flags, with_hole,
 };
 
 use crate::{
     ALLOW, REFUSE, UNDECIDED, allow_call, ctx, emit, kernel,
-    maps::{self, ListenerState, ORIGINS, Shared},
+    maps::{self, ListenerState, QUESTIONS, Shared},
     recall,
     redirect::{Proxy, Reason, Redirect},
     verdict::{self, Stage},
@@ -26,10 +26,12 @@ use crate::{
 
 /// Where DNS servers listen (RFC 1035 4.2).
 const PORT: u16 = 53;
-/// Nanoseconds, and how many datagrams of an outermost session and those inside it reach the resolver in that time. Those of all
-/// sessions wait in one buffer: who sends more than is read loses them itself.
-const MOMENT: u64 = 10_000_000;
-const IN_A_MOMENT: u64 = 256;
+/// Nanoseconds for each datagram of an outermost session and those inside it that reaches the resolver, and how many do at once. The
+/// resolver has one thread for all sessions, and one buffer: who sends more loses them itself, and takes a sixth of the thread.
+const INTERVAL: u64 = 250_000;
+const AT_ONCE: u64 = 256;
+/// Bytes of a datagram with its headers: more says no question (RFC 1035 3.1, RFC 8467), and fills that buffer.
+const LONGEST: u32 = 1280;
 
 /// Whether a call may be a question.
 #[inline(always)]
@@ -170,17 +172,45 @@ pub(crate) fn has_room(session: SessionId) -> bool {
     let Some(share) = maps::share(session, Shared::Questions, now) else {
         return false;
     };
-    // SAFETY: pointers into a live map value.
-    let before = unsafe {
-        emit::count_in(
-            &raw mut (*share).window,
-            &raw mut (*share).in_window,
-            now,
-            MOMENT,
-        )
-    };
-    before < IN_A_MOMENT
+    // SAFETY: a pointer into a live map value.
+    unsafe { emit::takes_turn(&raw mut (*share).in_window, now, INTERVAL, AT_ONCE) }
 }
+
+/// The [`QuestionHash`] of a datagram from that address; none where it is too long for a question.
+///
+/// A function of its own, as [`has_room`].
+#[inline(never)]
+pub(crate) fn hash(skb: *mut __sk_buff, from: &Address) -> u32 {
+    /// Of UDP.
+    const HEADER: u32 = 8;
+    let start = HEADER + if from.is_v4() { 20 } else { 40 };
+    // SAFETY: the kernel's context.
+    let length = unsafe { (&raw const (*skb).len).read_volatile() };
+    if length > LONGEST {
+        return TOO_LONG;
+    }
+    let mut hash = QuestionHash::BASIS;
+    let mut add = |at: u32| {
+        let mut word = [0; QuestionHash::WORD as usize];
+        let is_there = kernel::load_bytes(skb, at, &mut word);
+        if is_there {
+            hash = hash.with(word);
+        }
+        is_there
+    };
+    kernel::find(LONGEST / QuestionHash::WORD, 0_u32, |at| {
+        let is_there = add(start + at as u32 * QuestionHash::WORD);
+        if is_there { None } else { Some(0_u32) }
+    });
+    if length >= start + QuestionHash::WORD {
+        add(length - QuestionHash::WORD);
+    }
+    // A question whose hash is that number is as lost as any datagram may be.
+    hash.ended()
+}
+
+/// What is no [`hash`].
+pub(crate) const TOO_LONG: u32 = u32::MAX;
 
 /// Notes where a datagram goes. Where a port's go to several servers, each question is noted as well: a program may have sent it to
 /// all of them before the resolver reads the first (musl). False if there is no room. What was given is changed.
@@ -198,7 +228,7 @@ pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
         origin.several = last.several | u8::from(is_other);
     }
     let (at, of): (&OriginKey, &Origin) = (key, origin);
-    if ORIGINS.insert(at, of, 0).is_err() {
+    if QUESTIONS.insert(at, of, 0).is_err() {
         return false;
     }
     if is_other && last.several == 0 {
@@ -218,11 +248,11 @@ pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
 #[inline(never)]
 fn keep(key: &mut OriginKey, origin: &Origin) {
     for nth in 0..MAX_ASKED {
-        key.set_question(origin.id, nth);
+        key.set_question(origin.hash, nth);
         // The last of them makes room.
         if nth + 1 == MAX_ASKED || is_free(key, origin) {
             let at: &OriginKey = key;
-            let _ = ORIGINS.insert(at, origin, 0);
+            let _ = QUESTIONS.insert(at, origin, 0);
             return;
         }
     }
@@ -245,7 +275,7 @@ fn is_same_server(one: &Origin, other: &Origin) -> bool {
 /// Reads what is noted of a key; false where there is nothing, or of another session than the one that is given.
 #[inline(always)]
 fn read(key: &OriginKey, to: &mut Origin) -> bool {
-    let Some(origin) = ORIGINS.get_ptr(key) else {
+    let Some(origin) = QUESTIONS.get_ptr(key) else {
         return false;
     };
     // SAFETY: a live map value; aligned words. Where its memory becomes another entry's meanwhile, that is this session's as well,
@@ -263,8 +293,8 @@ fn read(key: &OriginKey, to: &mut Origin) -> bool {
         to.destination.0[3] = destination.add(3).read_volatile();
         to.tgid = (&raw const (*origin).tgid).read_volatile();
         to.port = (&raw const (*origin).port).read_volatile();
-        to.id = (&raw const (*origin).id).read_volatile();
         to.several = (&raw const (*origin).several).read_volatile();
+        to.hash = (&raw const (*origin).hash).read_volatile();
         whose() == to.session.0
     }
 }

@@ -26,11 +26,16 @@ pub(super) struct Resolvers {
     /// The same map, for whoever writes it beside guardd.
     shared: MapData,
 }
+    questions: MapData,
 
 impl Resolvers {
     /// Opens them where they are pinned; none where the programs that run are of a build that knows no names.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>> {
-        if !pins::map(dir, "RESOLVERS").exists() || !pins::map(dir, "NAMED").exists() {
+        let is_there = |map| pins::map(dir, map).exists();
+        if !["RESOLVERS", "NAMED", "QUESTIONS"]
+            .into_iter()
+            .all(is_there)
+        {
             return Ok(None);
         }
         Ok(Some(Self {
@@ -38,6 +43,7 @@ impl Resolvers {
             names: open(dir, "NAMED")?,
             shared: open_untyped(dir, "NAMED")?,
         }))
+            questions: open_untyped(dir, "QUESTIONS")?,
     }
 
     /// Removes every resolver from what is pinned, if that has any.
@@ -125,6 +131,21 @@ impl Datapath {
     }
 
     /// What a session knows an address by, for one of its policies.
+    /// The map in which the resolver finds where datagrams were going ([`guard_sys::bpf::Origins`]). Whoever holds it needs no
+    /// privilege.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn questions_map(&self) -> Result<OwnedFd> {
+        let resolvers = self.resolvers.as_ref().ok_or_else(unknown)?;
+        let fd = resolvers.questions.fd().as_fd().try_clone_to_owned();
+        fd.map_err(DatapathError::file(
+            "copy a descriptor of",
+            "the map QUESTIONS",
+        ))
+    }
+
     ///
     /// # Errors
     ///

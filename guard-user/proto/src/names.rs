@@ -13,7 +13,7 @@ pub use super::wire::{NetworkId, Number, Tgid, VERSION};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToResolver {
-    /// The first of all. With it come the descriptors of the maps `ORIGINS` and `NAMED`.
+    /// The first of all. With it come the descriptors of the maps `ORIGINS`, `QUESTIONS` and `NAMED`.
     Hello {
         /// guardd's version.
         version: String,

@@ -109,7 +109,11 @@ impl Worker for ResolverWorker {
             message: ToResolver::Hello {
                 version: VERSION.to_owned(),
             },
-            descriptors: vec![kernel.origins()?, kernel.named_map()?],
+            descriptors: vec![
+                kernel.origins()?,
+                kernel.questions_map()?,
+                kernel.named_map()?,
+            ],
         })
     }
 
