@@ -2,9 +2,10 @@
 //! told.
 
 mod answers;
+mod applied;
 mod ask;
-pub(crate) mod churn;
 mod before;
+pub(crate) mod churn;
 mod floods;
 mod holes;
 mod life;

@@ -91,6 +91,11 @@ pub enum ToResolver {
         /// The search list of this machine's resolvers.
         search: Vec<String>,
     },
+    /// Say [`FromResolver::Marked`] now: from then on no program gets an answer by what was said before this.
+    Mark {
+        /// Which one this is.
+        number: Number,
+    },
     /// The answer to [`FromResolver::Ask`] and [`FromResolver::Opens`].
     Answer {
         /// Which question this answers.
@@ -187,6 +192,11 @@ pub enum FromResolver {
         name: String,
         /// The addresses.
         addresses: Vec<IpAddr>,
+    },
+    /// [`ToResolver::Mark`] was heard, and all before it.
+    Marked {
+        /// Which one.
+        number: Number,
     },
     /// Nobody waits for the answer any more.
     Gone {

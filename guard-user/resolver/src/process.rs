@@ -10,7 +10,7 @@ use guard_sys::{
     bpf::{NamedMap, Origins},
     packets::{Packet, Packets},
 };
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 use super::{
     common::Common,
@@ -163,6 +163,11 @@ pub(super) fn obey(
         ToResolver::ForgetSession { session } => sessions.forget(session),
         ToResolver::Servers { addresses, search } => sessions.trust(&addresses, &search),
         ToResolver::Answer { number, yes } => common.link.answered(number, yes),
+        ToResolver::Mark { number } => {
+            // Not at once, where guardd is slow to hear: it is heard all the same.
+            let link = Rc::clone(&common.link);
+            spawn_local(async move { link.marked(number).await });
+        }
     }
     Ok(())
 }
