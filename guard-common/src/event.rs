@@ -72,6 +72,30 @@ impl Hook {
     }
 }
 
+/// Why a refusal is one, where it is not for what the policies say of the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cause {
+    /// It is for that.
+    Policies = 0,
+    /// A UDP socket was connected again before what it was connected to was judged.
+    ConnectedAgain = 1,
+    /// A socket asks a name server past the guard's resolver: it was connected before a policy had rules for names.
+    PastResolver = 2,
+}
+
+impl Cause {
+    /// The cause that an event names.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::ConnectedAgain,
+            2 => Self::PastResolver,
+            _ => Self::Policies,
+        }
+    }
+}
+
 /// A record in the ring buffer `EVENTS`: a refusal, or a connection that is held. For [`Hook::Listener`], [`Hook::Dial`] and
 /// [`Hook::ManyDials`] some fields mean something else: see there.
 #[derive(
@@ -113,8 +137,8 @@ pub struct Event {
     pub comm: [u8; 16],
     /// 1 where the connection was not refused but is held for an approver.
     pub held: u8,
-    /// Unused.
-    pub pad: u8,
+    /// A [`Cause`].
+    pub cause: u8,
     /// The port of this machine, in network byte order, behind which the destination is: it was connected to, and what
     /// listens there leads to the destination. 0 where the destination itself was.
     pub through: [u8; 2],

@@ -27,7 +27,7 @@ pub use decide::{
     Connection, Decision, NamesSaid, Passage, PolicyVerdict, Said, Tables, Wanted, chain_verdict,
     decide, find_hole, may_show, named_verdict, policy_verdict, said_of, with_hole,
 };
-pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
+pub use event::{AttemptCount, AttemptKey, Cause, Event, Hook, SessionStats};
 pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS, Mark};
 pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
@@ -36,7 +36,7 @@ pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };
 pub use names::{Learned, MAX_PATTERNS, NameId, Named, NamedKey};
-pub use origin::{ASKED_AT_ONCE, MAX_ASKED, NetnsCookie, Origin, OriginKey};
+pub use origin::{ASKED_AT_ONCE, MAX_ASKED, NetnsCookie, Origin, OriginKey, QuestionHash};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,

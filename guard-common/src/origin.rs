@@ -1,4 +1,4 @@
-//! The original destinations of connections that are redirected to the guard's own proxy.
+//! The original destinations of connections and questions that are redirected to the guard's own proxy and resolver.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -33,8 +33,8 @@ pub const MAX_ASKED: u8 = 4;
 /// For how long, in nanoseconds.
 pub const ASKED_AT_ONCE: u64 = 1_000_000_000;
 
-/// The key of `ORIGINS`: the client's end of a connection to the proxy or the resolver, which these learn by `accept`, or of
-/// datagrams to the resolver; or a question of such datagrams ([`Self::question`]).
+/// The key of `ORIGINS`: the client's end of a connection to the proxy or the resolver, which these learn by `accept`. And that of
+/// `QUESTIONS`: the client's end of datagrams to the resolver, or a question of such datagrams ([`Self::question`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -50,10 +50,8 @@ pub struct OriginKey {
     protocol: u8,
     /// 0, or which of a question's servers, from 1 on.
     nth: u8,
-    /// The number of the question.
-    id: u16,
-    /// Unused.
-    pad: [u8; 2],
+    /// The [`QuestionHash`] of the question.
+    hash: u32,
 }
 
 impl OriginKey {
@@ -67,8 +65,7 @@ impl OriginKey {
             port,
             protocol: 0,
             nth: 0,
-            id: 0,
-            pad: [0; 2],
+            hash: 0,
         }
     }
 
@@ -82,22 +79,60 @@ impl OriginKey {
         }
     }
 
-    /// For one of the servers, below [`MAX_ASKED`], that datagrams from there have asked at once, by the question's number.
+    /// For one of the servers, below [`MAX_ASKED`], that datagrams from there have asked at once, by the question's hash.
     #[inline(always)]
     #[must_use]
-    pub const fn question(mut self, id: u16, nth: u8) -> Self {
-        self.set_question(id, nth);
+    pub const fn question(mut self, hash: u32, nth: u8) -> Self {
+        self.set_question(hash, nth);
         self
     }
 
     /// Makes it the key for one of a question's servers, as [`Self::question`].
     #[inline(always)]
-    pub const fn set_question(&mut self, id: u16, nth: u8) {
-        (self.id, self.nth) = (id, nth + 1);
+    pub const fn set_question(&mut self, hash: u32, nth: u8) {
+        (self.hash, self.nth) = (hash, nth + 1);
     }
 }
 
-/// The value of `ORIGINS`: the original destination of a redirected connection, or of the last datagram from that port.
+/// The hash of a question: of all bytes of its message, the number included, so that what is sent to several servers counts as one
+/// question only where it is the same word for word. FNV-1a, by words of eight bytes, of which the last are the message's last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuestionHash(u64);
+
+impl QuestionHash {
+    /// Bytes of a word.
+    pub const WORD: u32 = 8;
+    /// Of no bytes.
+    pub const BASIS: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    /// Of a message. What is shorter than a word has none of its own.
+    #[must_use]
+    pub fn of(message: &[u8]) -> u32 {
+        let (words, _) = message.as_chunks();
+        let last = message.last_chunk();
+        let words = words.iter().chain(last);
+        words
+            .fold(Self::BASIS, |hash, word| hash.with(*word))
+            .ended()
+    }
+
+    /// With one more word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, word: [u8; Self::WORD as usize]) -> Self {
+        Self((self.0 ^ u64::from_ne_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    /// The number of what was hashed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ended(self) -> u32 {
+        (self.0 >> 32) as u32 ^ self.0 as u32
+    }
+}
+
+/// The value of `ORIGINS` and of `QUESTIONS`: the original destination of a redirected connection, or of the last datagram from that
+/// port.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -114,12 +149,12 @@ pub struct Origin {
     pub tgid: u32,
     /// The port that was asked for, host byte order.
     pub port: u16,
-    /// Of datagrams: the number of the question.
-    pub id: u16,
     /// Of datagrams: 1 where those from that port go to several servers. Then each question has entries of its own.
     pub several: u8,
     /// Unused.
-    pad: [u8; 3],
+    pad: u8,
+    /// Of datagrams: the [`QuestionHash`] of the question.
+    pub hash: u32,
 }
 
 impl Origin {
@@ -138,9 +173,9 @@ impl Origin {
             session,
             tgid,
             port,
-            id: 0,
             several: 0,
-            pad: [0; 3],
+            pad: 0,
+            hash: 0,
         }
     }
 }
@@ -162,5 +197,18 @@ mod tests {
         assert_eq!(datagram.as_bytes()[26..], [17, 0, 0, 0, 0, 0]);
         let question = datagram.question(0x1234, 2);
         assert_eq!(question.as_bytes()[26..], [17, 3, 0x34, 0x12, 0, 0]);
+    }
+
+    #[test]
+    fn questions_are_the_same_where_all_of_them_is() {
+        let one = [1; 29];
+        let hash = QuestionHash::of(&one);
+        for at in 0..one.len() {
+            let mut other = one;
+            other[at] = 2;
+            assert_ne!(QuestionHash::of(&other), hash, "{at}");
+        }
+        assert_ne!(QuestionHash::of(&one[..28]), hash);
+        assert_eq!(QuestionHash::of(&one[..7]), QuestionHash::of(&[]));
     }
 }

@@ -407,20 +407,6 @@ pub(crate) fn datagram(skb: *mut __sk_buff, from: &mut MaybeUninit<Segment>) -> 
     true
 }
 
-/// The number of the question in a datagram from that address; 0 where it has none.
-#[inline(always)]
-pub(crate) fn question_number(skb: *mut __sk_buff, from: &Address) -> u16 {
-    /// Of UDP.
-    const HEADER: u32 = 8;
-    let ip = if from.is_v4() { 20 } else { 40 };
-    let mut number = [0; 2];
-    if kernel::load_bytes(skb, ip + HEADER, &mut number) {
-        u16::from_be_bytes(number)
-    } else {
-        0
-    }
-}
-
 /// SYN and ACK in byte 13 of a TCP header (RFC 9293 3.1).
 const SYN: u16 = 0x02;
 const ACK: u16 = 0x10;

@@ -7,8 +7,8 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
-    AttemptCount, AttemptKey, BootTime, Connection, Decision, Event, HELD_PAUSE, Hook, NetnsCookie,
-    PolicyId, PolicyVerdict, Session, SessionId, SessionStats, Verdict,
+    AttemptCount, AttemptKey, BootTime, Cause, Connection, Decision, Event, HELD_PAUSE, Hook,
+    NetnsCookie, PolicyId, PolicyVerdict, Session, SessionId, SessionStats, Verdict,
 };
 
 use crate::{
@@ -48,6 +48,7 @@ pub(crate) struct RefusalReport<'a> {
     pub(crate) socket_type: u8,
     /// Whether it is held for an approver, not refused.
     pub(crate) held: bool,
+    pub(crate) cause: Cause,
     /// The local listener's port, if `to` is that listener's upstream; else 0.
     pub(crate) through: u16,
 }
@@ -117,7 +118,7 @@ impl RefusalReport<'_> {
             (&raw mut (*event).hook).write(self.hook as u8);
             (&raw mut (*event).socket_type).write(self.socket_type);
             (&raw mut (*event).held).write(u8::from(self.held));
-            (&raw mut (*event).pad).write(0);
+            (&raw mut (*event).cause).write(self.cause as u8);
             (&raw mut (*event).through).write(self.through.to_be_bytes());
             // Programs at maps of sockets cannot ask for it; guardd can.
             if let Some(unsent) = unsent {
@@ -255,26 +256,34 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
         decision,
         socket_type: 0,
         held: false,
+        cause: Cause::Policies,
         through: 0,
     }
     .tell(policy >> 32);
 }
 
+/// What refusals are counted as that are not for what the policies say: what these refuse at the same destination is reported for
+/// itself.
+const NOT_FOR_POLICIES: Verdict = Verdict::Allow;
+
 /// The refusal of what a UDP socket is connected to, when it sends something; reported if that is due, as one of `connect`. `said`
 /// is [`verdict::packed`].
 #[inline(always)]
-pub(crate) fn unsent(unsent: Unsent, to: &Connection, said: u64) {
+pub(crate) fn unsent(unsent: Unsent, to: &Connection, said: u64, cause: Cause) {
     let session = maps::session(unsent.cgroup()).id;
-    let verdict = PolicyVerdict::unpack(said & u64::from(u32::MAX)).verdict;
+    let verdict = match cause {
+        Cause::Policies => PolicyVerdict::unpack(said & u64::from(u32::MAX)).verdict,
+        _ => NOT_FOR_POLICIES,
+    };
     let due = due(session, to, verdict, false);
     if due != 0 {
-        tell_unsent(unsent, to, said, due);
+        tell_unsent(unsent, to, said, due, cause);
     }
 }
 
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
-fn tell_unsent(unsent: Unsent, to: &Connection, said: u64, count: u64) {
+fn tell_unsent(unsent: Unsent, to: &Connection, said: u64, count: u64, cause: Cause) {
     RefusalReport {
         hook: unsent.hook(),
         cgroup: unsent.cgroup(),
@@ -283,9 +292,36 @@ fn tell_unsent(unsent: Unsent, to: &Connection, said: u64, count: u64) {
         decision: &verdict::unpacked(said),
         socket_type: 0,
         held: false,
+        cause,
         through: 0,
     }
     .tell_of(count, Some(unsent));
+}
+
+/// The refusal of a packet to a name server that was not redirected, though the policies let it through; reported if that is due.
+#[inline(always)]
+pub(crate) fn past_resolver(case: &Case, to: &Connection) {
+    let due = due(case.session.id, to, NOT_FOR_POLICIES, false);
+    if due != 0 {
+        tell_past_resolver(case, to, due);
+    }
+}
+
+/// A function of its own in the kernel too, as [`due`].
+#[inline(never)]
+fn tell_past_resolver(case: &Case, to: &Connection, count: u64) {
+    RefusalReport {
+        hook: Hook::Egress,
+        cgroup: case.cgroup(),
+        session: &case.session,
+        to,
+        decision: &case.decision(),
+        socket_type: 0,
+        held: false,
+        cause: Cause::PastResolver,
+        through: 0,
+    }
+    .tell(count);
 }
 
 /// The refusal of what the policies allow, reported if that is due: a connection that has to show a name, and shows none that
@@ -306,6 +342,7 @@ pub(crate) fn allowed(
         decision,
         socket_type: 0,
         held: false,
+        cause: Cause::Policies,
         through: 0,
     }
     .emit();
@@ -333,6 +370,7 @@ fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64
         decision: &case.decision(),
         socket_type: 0,
         held,
+        cause: Cause::Policies,
         through: case.through(asked),
     }
     .tell(count);
@@ -474,6 +512,32 @@ pub(crate) unsafe fn count_in(
             count.write_volatile(0);
         }
         kernel::fetch_add(count, 1)
+    }
+}
+
+/// Whether there is a turn left: one each `interval`, and so many of them at once of those that were not taken.
+///
+/// # Safety
+///
+/// `next` points into a live map value, aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn takes_turn(
+    next: *mut u64,
+    now: BootTime,
+    interval: u64,
+    at_once: u64,
+) -> bool {
+    // SAFETY: the caller's. Two writers that race for it both write the present, and at worst a few more pass.
+    unsafe {
+        if next.read_volatile() < now.0 {
+            next.write_volatile(now.0);
+        }
+        let turn = kernel::fetch_add(next, interval);
+        let is_left = turn < now.0 + interval * at_once;
+        if !is_left {
+            kernel::fetch_add(next, interval.wrapping_neg());
+        }
+        is_left
     }
 }
 

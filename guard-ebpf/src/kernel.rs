@@ -264,7 +264,7 @@ pub(crate) fn with_receiver<R>(
     with_socket(context, false, from, to, work)
 }
 
-/// The same of a UDP socket. Connect and sendmsg hooks may ask.
+/// The same of a UDP socket. Connect and sendmsg hooks and egress may ask.
 #[inline(always)]
 pub(crate) fn with_udp_receiver<R>(
     context: *mut c_void,

@@ -39,8 +39,8 @@ use aya_ebpf::{
     programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome, PolicyId,
-    PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
+    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome,
+    PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
@@ -367,7 +367,10 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
         log::case(case, to, hook, Outcome::Unsent);
         return ALLOW;
     }
-    let can_wait = is_tcp_connect(to, hook) && matches!(decision.verdict, Verdict::Confirm);
+    // `connect` alone can redirect a question: once it is open, it has to begin anew.
+    let can_wait = is_tcp_connect(to, hook)
+        && matches!(decision.verdict, Verdict::Confirm)
+        && !questions::is_judged(to, &decision);
     let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
     log::case(case, to, hook, outcome(held, Outcome::Held));
     emit::case(case, to, hook, held);
@@ -448,7 +451,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
             }
         }
     }
-    if !unsent::judge(skb, sk) {
+    if !unsent::judge(skb, sk, to) {
         log::packet(skb, to, Outcome::Refused);
         return REFUSE;
     }
@@ -548,6 +551,11 @@ fn conclude(
     answers: Answers,
 ) -> i32 {
     let decision = case.decision();
+    if answers == Answers::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
+        log::case(case, to, Hook::Egress, Outcome::Refused);
+        emit::past_resolver(case, to);
+        return REFUSE;
+    }
     let passing = if decision.allows() && decision.is_by_sni() && answers == Answers::No {
         gate::judge(skb, sk, case.cgroup())
     } else {
@@ -687,6 +695,7 @@ fn judge_creation(ctx: &SockContext) -> i32 {
         decision: &Decision::by(session.policies[0], PolicyVerdict::DENY),
         socket_type: kind as u8,
         held: false,
+        cause: Cause::Policies,
         through: 0,
     }
     .emit();

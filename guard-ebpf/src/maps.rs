@@ -135,9 +135,15 @@ static LISTENERS: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
 #[btf_map]
 static TURNED: SocketStorage<RedirectState, NO_PREALLOC> = SocketStorage::new();
 
-/// The original destinations of redirected connections, by the client's end. Written here; the proxy takes each out.
+/// The original destinations of redirected connections, by the client's end. Written here; the proxy, or the resolver, takes each out.
 #[btf_map]
 pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::new();
+
+/// The original destinations of datagrams to the resolver, by the client's end, and of each question where a port's go to several
+/// servers. Written here, read by the resolver within a second. One session makes two for each datagram that [`crate::questions`]
+/// lets through: it takes some seconds to evict another's.
+#[btf_map]
+pub(crate) static QUESTIONS: LruHashMap<OriginKey, Origin, 32768> = LruHashMap::new();
 
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
@@ -204,7 +210,7 @@ pub(crate) enum Shared {
     Questions = 4,
 }
 
-/// A second, and how many events were reported in it.
+/// A second, and how many events were reported in it; of questions, when the next is due ([`crate::emit::takes_turn`]).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Share {

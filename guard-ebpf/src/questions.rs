@@ -4,15 +4,21 @@
 //! notes in `NAMED` what it said before the program hears it. `connect` and `sendmsg` rewrite the address, egress tells the
 //! resolver which server was meant, `recvmsg` and `getpeername` show that one.
 
-use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, bpf_sock},
+    programs::SockAddrContext,
+};
 use guard_common::{
-    ASKED_AT_ONCE, BootTime, Connection, HoleId, Hook, MAX_ASKED, Origin, OriginKey, Protocol,
-    SessionId, Wanted, prefix_flags, with_hole,
+    ASKED_AT_ONCE, Address, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, Origin,
+    OriginKey, Protocol, QuestionHash, SessionId, Wanted, prefix_flags, with_hole,
 };
 
 use crate::{
     ALLOW, REFUSE, UNDECIDED, allow_call, ctx, emit, kernel,
-    maps::{self, ListenerState, ORIGINS, Shared},
+    maps::{self, ListenerState, QUESTIONS, Shared},
     recall,
     redirect::{Proxy, Reason, Redirect},
     verdict::{self, Stage},
@@ -20,10 +26,12 @@ use crate::{
 
 /// Where DNS servers listen (RFC 1035 4.2).
 const PORT: u16 = 53;
-/// Nanoseconds, and how many datagrams of an outermost session and those inside it reach the resolver in that time. Those of all
-/// sessions wait in one buffer: who sends more than is read loses them itself.
-const MOMENT: u64 = 10_000_000;
-const IN_A_MOMENT: u64 = 256;
+/// Nanoseconds for each datagram of an outermost session and those inside it that reaches the resolver, and how many do at once. The
+/// resolver has one thread for all sessions, and one buffer: who sends more loses them itself, and takes a sixth of the thread.
+const INTERVAL: u64 = 250_000;
+const AT_ONCE: u64 = 256;
+/// Bytes of a datagram with its headers: more says no question (RFC 1035 3.1, RFC 8467), and fills that buffer.
+const LONGEST: u32 = 1280;
 
 /// Whether a call may be a question.
 #[inline(always)]
@@ -70,7 +78,7 @@ const NOT_REDIRECTED: u32 = 1 << 16;
 fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> u32 {
     let said = of_policies(to, cgroup);
     let decision = verdict::unpacked(said);
-    if decision.flags & prefix_flags::NAMES == 0 || is_own(ctx, to, cgroup) {
+    if !is_judged(to, &decision) || is_own(ctx.as_ptr(), to, cgroup) {
         return NOT_REDIRECTED;
     }
     if decision.allows() {
@@ -137,6 +145,24 @@ pub(crate) fn is_direct(ctx: &SockAddrContext, to: &Connection) -> bool {
         && to.port == maps::resolver(kernel::netns_cookie(ctx.as_ptr()))
 }
 
+/// Whether the name in a question is judged there.
+#[inline(always)]
+pub(crate) fn is_judged(to: &Connection, decision: &Decision) -> bool {
+    may_be(to) && decision.flags & prefix_flags::NAMES != 0
+}
+
+/// Whether a packet that the policies let through goes past the resolver: what is redirected goes to its port. Its socket was
+/// connected before a policy had rules for names.
+#[inline(always)]
+pub(crate) fn goes_past(
+    skb: *mut __sk_buff,
+    to: &Connection,
+    decision: &Decision,
+    cgroup: u64,
+) -> bool {
+    decision.allows() && is_judged(to, decision) && !is_own(skb.cast(), to, cgroup)
+}
+
 /// Whether one more datagram of a session may go to the resolver now.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
@@ -146,17 +172,45 @@ pub(crate) fn has_room(session: SessionId) -> bool {
     let Some(share) = maps::share(session, Shared::Questions, now) else {
         return false;
     };
-    // SAFETY: pointers into a live map value.
-    let before = unsafe {
-        emit::count_in(
-            &raw mut (*share).window,
-            &raw mut (*share).in_window,
-            now,
-            MOMENT,
-        )
-    };
-    before < IN_A_MOMENT
+    // SAFETY: a pointer into a live map value.
+    unsafe { emit::takes_turn(&raw mut (*share).in_window, now, INTERVAL, AT_ONCE) }
 }
+
+/// The [`QuestionHash`] of a datagram from that address; none where it is too long for a question.
+///
+/// A function of its own, as [`has_room`].
+#[inline(never)]
+pub(crate) fn hash(skb: *mut __sk_buff, from: &Address) -> u32 {
+    /// Of UDP.
+    const HEADER: u32 = 8;
+    let start = HEADER + if from.is_v4() { 20 } else { 40 };
+    // SAFETY: the kernel's context.
+    let length = unsafe { (&raw const (*skb).len).read_volatile() };
+    if length > LONGEST {
+        return TOO_LONG;
+    }
+    let mut hash = QuestionHash::BASIS;
+    let mut add = |at: u32| {
+        let mut word = [0; QuestionHash::WORD as usize];
+        let is_there = kernel::load_bytes(skb, at, &mut word);
+        if is_there {
+            hash = hash.with(word);
+        }
+        is_there
+    };
+    kernel::find(LONGEST / QuestionHash::WORD, 0_u32, |at| {
+        let is_there = add(start + at as u32 * QuestionHash::WORD);
+        if is_there { None } else { Some(0_u32) }
+    });
+    if length >= start + QuestionHash::WORD {
+        add(length - QuestionHash::WORD);
+    }
+    // A question whose hash is that number is as lost as any datagram may be.
+    hash.ended()
+}
+
+/// What is no [`hash`].
+pub(crate) const TOO_LONG: u32 = u32::MAX;
 
 /// Notes where a datagram goes. Where a port's go to several servers, each question is noted as well: a program may have sent it to
 /// all of them before the resolver reads the first (musl). False if there is no room. What was given is changed.
@@ -174,7 +228,7 @@ pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
         origin.several = last.several | u8::from(is_other);
     }
     let (at, of): (&OriginKey, &Origin) = (key, origin);
-    if ORIGINS.insert(at, of, 0).is_err() {
+    if QUESTIONS.insert(at, of, 0).is_err() {
         return false;
     }
     if is_other && last.several == 0 {
@@ -194,11 +248,11 @@ pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
 #[inline(never)]
 fn keep(key: &mut OriginKey, origin: &Origin) {
     for nth in 0..MAX_ASKED {
-        key.set_question(origin.id, nth);
+        key.set_question(origin.hash, nth);
         // The last of them makes room.
         if nth + 1 == MAX_ASKED || is_free(key, origin) {
             let at: &OriginKey = key;
-            let _ = ORIGINS.insert(at, origin, 0);
+            let _ = QUESTIONS.insert(at, origin, 0);
             return;
         }
     }
@@ -221,7 +275,7 @@ fn is_same_server(one: &Origin, other: &Origin) -> bool {
 /// Reads what is noted of a key; false where there is nothing, or of another session than the one that is given.
 #[inline(always)]
 fn read(key: &OriginKey, to: &mut Origin) -> bool {
-    let Some(origin) = ORIGINS.get_ptr(key) else {
+    let Some(origin) = QUESTIONS.get_ptr(key) else {
         return false;
     };
     // SAFETY: a live map value; aligned words. Where its memory becomes another entry's meanwhile, that is this session's as well,
@@ -239,8 +293,8 @@ fn read(key: &OriginKey, to: &mut Origin) -> bool {
         to.destination.0[3] = destination.add(3).read_volatile();
         to.tgid = (&raw const (*origin).tgid).read_volatile();
         to.port = (&raw const (*origin).port).read_volatile();
-        to.id = (&raw const (*origin).id).read_volatile();
         to.several = (&raw const (*origin).several).read_volatile();
+        to.hash = (&raw const (*origin).hash).read_volatile();
         whose() == to.session.0
     }
 }
@@ -266,7 +320,7 @@ fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {
 
 /// Whether a socket of the session itself receives it.
 #[inline(never)]
-fn is_own(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> bool {
+fn is_own(context: *mut c_void, to: &Connection, cgroup: u64) -> bool {
     if !to.to.is_loopback() || cgroup == 0 {
         return false;
     }
@@ -278,9 +332,9 @@ fn is_own(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> bool {
     let localhost = to.to.localhost();
     let (own, at) = ((&localhost, 0), (&to.to, to.port));
     let found = if to.protocol == Protocol::TCP {
-        kernel::with_receiver(ctx.as_ptr(), own, at, is_own)
+        kernel::with_receiver(context, own, at, is_own)
     } else {
-        kernel::with_udp_receiver(ctx.as_ptr(), at, is_own)
+        kernel::with_udp_receiver(context, at, is_own)
     };
     found.unwrap_or(false)
 }

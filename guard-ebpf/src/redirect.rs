@@ -337,11 +337,12 @@ fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let (asked, proxy) = (redirect.asked(), redirect.proxy());
     let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
     let whose = (redirect.session(), redirect.tgid());
-    if !questions::has_room(whose.0) {
+    let hash = questions::hash(skb, &from.from);
+    if hash == questions::TOO_LONG || !questions::has_room(whose.0) {
         return false;
     }
     let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
-    origin.id = ctx::question_number(skb, &from.from);
+    origin.hash = hash;
     questions::note(&mut key, &mut origin)
 }
 

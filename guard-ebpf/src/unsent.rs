@@ -10,7 +10,9 @@ use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
     programs::SockAddrContext,
 };
-use guard_common::{Address, Connection, HoleId, Hook, Protocol, Verdict, Wanted, with_hole};
+use guard_common::{
+    Address, Cause, Connection, HoleId, Hook, PolicyVerdict, Protocol, Verdict, Wanted, with_hole,
+};
 
 use crate::{
     ctx, emit, kernel,
@@ -176,11 +178,11 @@ pub(crate) fn begin(
 }
 
 /// Whether a packet may be judged by its destination. Of a socket that `connect` let pass, what it is connected to is judged first,
-/// as `connect` would have.
+/// as `connect` would have. `packet`: where the packet goes.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
+pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock, packet: &Connection) -> bool {
     let Some(unsent) = Unsent::of(sk) else {
         return true;
     };
@@ -194,16 +196,24 @@ pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
     }
     // What was corked (MSG_MORE) goes where the socket was connected when that was written. So nothing passes any more of one that
     // was connected elsewhere, or to nothing, before that was judged.
-    let is_as_written = is_connected && unjudged <= 1;
-    let said = of_policies(unsent, &to);
-    if !is_as_written {
-        emit::unsent(unsent, &to, said);
+    if !is_connected || unjudged > 1 {
+        // Whatever the policies say of where it would go now: who reads of the refusal is told of that, and why.
+        if !is_connected {
+            to = Connection::new(packet.to, packet.protocol, packet.port);
+        }
+        emit::unsent(
+            unsent,
+            &to,
+            PolicyVerdict::DENY.pack(),
+            Cause::ConnectedAgain,
+        );
         return false;
     }
+    let said = of_policies(unsent, &to);
     if !verdict::unpacked(said).allows() {
         let hole = hole(sk, unsent, &to, said);
         if hole.0 == 0 {
-            emit::unsent(unsent, &to, said);
+            emit::unsent(unsent, &to, said, Cause::Policies);
             return false;
         }
         maps::remember_through(kernel::socket_cookie(skb.cast()), hole);

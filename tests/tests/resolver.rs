@@ -2,7 +2,9 @@
 //! told.
 
 mod answers;
+mod applied;
 mod ask;
+mod before;
 pub(crate) mod churn;
 mod floods;
 mod holes;

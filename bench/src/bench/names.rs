@@ -147,7 +147,7 @@ fn a_second(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
             &mut |stage: &mut Stage| rate(&mut stage.named),
         ],
     )?;
-    let remark = "a session sends 25,600 a second at most";
+    let remark = "a session sends 4,000 a second at most";
     let figure = Figure::alone(
         "look-ups, 32 at once",
         Unit::Requests,
@@ -185,7 +185,7 @@ fn beside_a_flood(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         flooded,
         Target::Ratio(1.1),
     );
-    let remark = "the flood takes a CPU by itself, and the resolver reads 25,600 of it a second";
+    let remark = "the flood takes a CPU by itself, and the resolver reads 4,000 of it a second";
     Ok(figure
         .beside(Other::Measured("nobody does", quiet))
         .remark(remark))

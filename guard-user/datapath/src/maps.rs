@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 33] = [
+pub(super) const NAMES: [&str; 34] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -30,6 +30,7 @@ pub(super) const NAMES: [&str; 33] = [
     "LISTENERS",
     "TURNED",
     "ORIGINS",
+    "QUESTIONS",
     "PATIENCE",
     "HELD",
     "REFUSED",

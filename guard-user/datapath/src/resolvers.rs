@@ -8,7 +8,8 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use guard_common::{Named, NamedKey, NetnsCookie, SessionId};
+use guard_common::{Named, NamedKey, NetnsCookie};
+use guard_sys::bpf;
 
 use super::{
     Datapath, DatapathError, Result,
@@ -25,18 +26,24 @@ pub(super) struct Resolvers {
     names: Names,
     /// The same map, for whoever writes it beside guardd.
     shared: MapData,
+    questions: MapData,
 }
 
 impl Resolvers {
     /// Opens them where they are pinned; none where the programs that run are of a build that knows no names.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>> {
-        if !pins::map(dir, "RESOLVERS").exists() || !pins::map(dir, "NAMED").exists() {
+        let is_there = |map| pins::map(dir, map).exists();
+        if !["RESOLVERS", "NAMED", "QUESTIONS"]
+            .into_iter()
+            .all(is_there)
+        {
             return Ok(None);
         }
         Ok(Some(Self {
             ports: open(dir, "RESOLVERS")?,
             names: open(dir, "NAMED")?,
             shared: open_untyped(dir, "NAMED")?,
+            questions: open_untyped(dir, "QUESTIONS")?,
         }))
     }
 
@@ -124,6 +131,21 @@ impl Datapath {
         fd.map_err(DatapathError::file("copy a descriptor of", "the map NAMED"))
     }
 
+    /// The map in which the resolver finds where datagrams were going ([`guard_sys::bpf::Origins`]). Whoever holds it needs no
+    /// privilege.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn questions_map(&self) -> Result<OwnedFd> {
+        let resolvers = self.resolvers.as_ref().ok_or_else(unknown)?;
+        let fd = resolvers.questions.fd().as_fd().try_clone_to_owned();
+        fd.map_err(DatapathError::file(
+            "copy a descriptor of",
+            "the map QUESTIONS",
+        ))
+    }
+
     /// What a session knows an address by, for one of its policies.
     ///
     /// # Errors
@@ -164,16 +186,12 @@ impl Datapath {
         let Some(resolvers) = &self.resolvers else {
             return Ok(Vec::new());
         };
-        let mut found = Vec::new();
-        for entry in resolvers.names.iter() {
-            match entry {
-                Ok((key, value)) => found.push((read(&key), read(&value))),
-                // Another took its place in the hash table meanwhile: what is left of the list is found next time.
-                Err(MapError::KeyNotFound) => break,
-                Err(error) => return Err(DatapathError::ebpf("list the map NAMED")(error)),
-            }
-        }
-        Ok(found)
+        let listed = bpf::lookup_all(resolvers.shared.fd().as_fd());
+        let (keys, values) = listed.map_err(DatapathError::file("list", "the map NAMED"))?;
+        let (keys, _) = keys.as_chunks::<{ size_of::<NamedKey>() }>();
+        let (values, _) = values.as_chunks::<{ size_of::<Named>() }>();
+        let all = keys.iter().zip(values);
+        Ok(all.map(|(key, value)| (read(key), read(value))).collect())
     }
 
     /// Forgets what sessions know addresses by that are not to be kept.
@@ -181,9 +199,9 @@ impl Datapath {
     /// # Errors
     ///
     /// The system's.
-    pub fn forget_named(&mut self, is_kept: impl Fn(SessionId) -> bool) -> Result<()> {
+    pub fn forget_named(&mut self, is_kept: impl Fn(&NamedKey) -> bool) -> Result<()> {
         let all = self.all_named()?;
-        let gone_keys = all.into_iter().filter(|(key, _)| !is_kept(key.session));
+        let gone_keys = all.into_iter().filter(|(key, _)| !is_kept(key));
         for (key, _) in gone_keys {
             self.set_named(&key, &Named::default())?;
         }

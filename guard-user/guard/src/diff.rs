@@ -304,7 +304,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
             "as any name"
         };
         [
-            ("[dns] names", asked(policy.names_asked()).to_owned()),
+            ("[dns] names", asked(policy).to_owned()),
             ("[dns] search", searched.to_owned()),
             ("hold", format_duration(policy.hold)),
             ("inbound", inbound.to_owned()),
@@ -323,8 +323,9 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
         .collect()
 }
 
-fn asked(names: DnsNames) -> &'static str {
-    match names {
+fn asked(policy: &Policy) -> &'static str {
+    match policy.names_asked() {
+        _ if !policy.has_patterns() => "not judged",
         DnsNames::Any => "any",
         DnsNames::Ask => "ask",
         DnsNames::Rules => "rules",

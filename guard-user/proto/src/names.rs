@@ -13,7 +13,7 @@ pub use super::wire::{NetworkId, Number, Tgid, VERSION};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToResolver {
-    /// The first of all. With it come the descriptors of the maps `ORIGINS` and `NAMED`.
+    /// The first of all. With it come the descriptors of the maps `ORIGINS`, `QUESTIONS` and `NAMED`.
     Hello {
         /// guardd's version.
         version: String,
@@ -90,6 +90,11 @@ pub enum ToResolver {
         addresses: Vec<IpAddr>,
         /// The search list of this machine's resolvers.
         search: Vec<String>,
+    },
+    /// Say [`FromResolver::Marked`] now: from then on no program gets an answer by what was said before this.
+    Mark {
+        /// Which one this is.
+        number: Number,
     },
     /// The answer to [`FromResolver::Ask`] and [`FromResolver::Opens`].
     Answer {
@@ -187,6 +192,11 @@ pub enum FromResolver {
         name: String,
         /// The addresses.
         addresses: Vec<IpAddr>,
+    },
+    /// [`ToResolver::Mark`] was heard, and all before it.
+    Marked {
+        /// Which one.
+        number: Number,
     },
     /// Nobody waits for the answer any more.
     Gone {

@@ -13,8 +13,8 @@ use guard_common::BootTime;
 use guard_proto::names::NetworkId;
 
 use super::{
-    exchange::Ids, link::Link, maps::Maps, pulse::Pulse, question::Question, sessions::Sessions,
-    slots::Slots,
+    exchange::Ids, link::Link, maps::Maps, paces::Paces, pulse::Pulse, question::Question,
+    sessions::Sessions, slots::Slots,
 };
 
 /// Questions under way at once, and of one account. Each takes a descriptor, or two.
@@ -51,6 +51,8 @@ pub(super) struct Common {
     pub(super) exchanges: Rc<Slots>,
     /// Places for connections.
     pub(super) connections: Rc<Slots>,
+    /// When questions by TCP are taken.
+    pub(super) paces: Paces,
     /// Keys for encrypting a server's name are taken out of answers.
     pub(super) without_ech: bool,
     /// How long others are waited for.
@@ -91,6 +93,7 @@ impl Common {
             sessions: Sessions::default(),
             exchanges: Slots::new(MAX_EXCHANGES, MAX_OF_ACCOUNT),
             connections: Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ACCOUNT),
+            paces: Paces::default(),
             without_ech,
             times: TIMES,
             now: guard_sys::clock::now,

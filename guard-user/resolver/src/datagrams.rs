@@ -1,8 +1,8 @@
 //! Questions by UDP.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
-use guard_common::{ASKED_AT_ONCE, MAX_ASKED, Origin, OriginKey};
+use guard_common::{ASKED_AT_ONCE, BootTime, MAX_ASKED, Origin, OriginKey, QuestionHash};
 use guard_sys::arrival::{self, Datagram};
 use tokio::{io::Interest, net::UdpSocket, task::spawn_local};
 
@@ -12,6 +12,7 @@ use super::{
     question::{self, Question},
     refusal::{self, Says},
     serve,
+    turns::Turns,
 };
 
 /// After an error that asking again at once cannot help.
@@ -21,84 +22,150 @@ const BREATH: Duration = Duration::from_millis(100);
 /// and to open another one at its port.
 const SLACK: u64 = 5_000;
 
+/// Datagrams that are read before some of them are answered: the more are in here, the fewer wait where all sessions' do.
+const READ_AT_ONCE: usize = 128;
+/// Questions that are begun then, one of each account in turn.
+const BEGUN_AT_ONCE: usize = 8;
+/// Questions of an account that wait for their turn: as many as the kernel half lets through at once.
+const MOST_OF_ACCOUNT: usize = 256;
+
+/// A datagram that asks something.
+#[derive(Debug)]
+struct Asked {
+    question: Question,
+    peer: SocketAddr,
+    /// Where it was going.
+    origin: Origin,
+    /// The [`QuestionHash`] of the message.
+    hash: u32,
+    arrived: BootTime,
+}
+
+/// A socket, and what was read of it.
+struct Listening {
+    common: Rc<Common>,
+    network: Rc<Network>,
+    socket: Rc<UdpSocket>,
+    buffer: Vec<u8>,
+    turns: Turns<Asked>,
+}
+
 /// Answers what comes to a socket.
 pub(super) async fn serve(common: Rc<Common>, network: Rc<Network>, socket: UdpSocket) {
-    let socket = Rc::new(socket);
-    let mut buffer = vec![0; usize::from(u16::MAX)];
+    let mut listening = Listening {
+        common,
+        network,
+        socket: Rc::new(socket),
+        buffer: vec![0; usize::from(u16::MAX)],
+        turns: Turns::new(MOST_OF_ACCOUNT),
+    };
     loop {
-        let received = socket.async_io(Interest::READABLE, || {
-            arrival::receive(&*socket, &mut buffer)
-        });
-        match received.await {
-            Ok(datagram) => take(&common, &network, &socket, &buffer, &datagram),
-            Err(error) => {
-                tracing::warn!(%error, "cannot hear questions");
-                tokio::time::sleep(BREATH).await;
-            }
+        if let Err(error) = listening.read().await {
+            tracing::warn!(%error, "cannot hear questions");
+            tokio::time::sleep(BREATH).await;
+        }
+        listening.begin_some();
+        if !listening.turns.is_empty() {
+            tokio::task::yield_now().await;
         }
     }
 }
 
-/// Begins to answer a datagram. One that the kernel half has not redirected gets nothing.
-fn take(
-    common: &Rc<Common>,
-    network: &Rc<Network>,
-    socket: &Rc<UdpSocket>,
-    buffer: &[u8],
-    datagram: &Datagram,
-) {
-    let (message, peer) = (&buffer[..datagram.length], datagram.from);
-    let Some(origin) = origin(common, network, datagram) else {
-        return;
-    };
-    // Where there is no room for an answer it is as lost as any datagram.
-    let send = |message: &[u8]| drop(socket.try_send_to(message, peer));
-    let question = match question::parse(message) {
-        Ok(question) => question,
-        Err(rejected) => {
-            refusal::to_rejected(&rejected)
-                .iter()
-                .for_each(|message| send(message));
-            return;
+impl Listening {
+    /// Reads what there is, and waits for it where nothing is to be answered.
+    async fn read(&mut self) -> io::Result<()> {
+        let (socket, buffer) = (&self.socket, &mut self.buffer);
+        if self.turns.is_empty() {
+            let mut receive = || arrival::receive(&**socket, buffer);
+            let received = socket.async_io(Interest::READABLE, &mut receive).await?;
+            self.take(&received);
         }
-    };
-    let Some(account) = common.sessions.account(origin.session.0) else {
-        send(&Says::Failed.to(&question));
-        return;
-    };
-    for origin in asked(common, network, datagram, origin, question.head.id) {
-        let ends = (peer, serve::server(&origin));
-        let Some(under_way) = common.begin(network.id, ends, &question) else {
-            continue;
-        };
-        let Some(slot) = common.exchanges.take(account) else {
+        for _ in 0..READ_AT_ONCE {
+            let (socket, buffer) = (&self.socket, &mut self.buffer);
+            let receive = || arrival::receive(&**socket, buffer);
+            match socket.try_io(Interest::READABLE, receive) {
+                Ok(received) => self.take(&received),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a datagram wait for its turn. One that the kernel half has not redirected gets nothing.
+    fn take(&mut self, datagram: &Datagram) {
+        let (message, peer) = (&self.buffer[..datagram.length], datagram.from);
+        let Some(origin) = origin(&self.common, &self.network, datagram) else {
             return;
         };
-        let (common, network, socket) = (Rc::clone(common), Rc::clone(network), Rc::clone(socket));
-        let question = question.clone();
-        spawn_local(async move {
-            answer(&common, &network, &socket, (&origin, &question), peer).await;
-            drop((under_way, slot));
-        });
+        // Where there is no room for an answer it is as lost as any datagram.
+        let send = |message: &[u8]| drop(self.socket.try_send_to(message, peer));
+        let question = match question::parse(message) {
+            Ok(question) => question,
+            Err(rejected) => {
+                refusal::to_rejected(&rejected)
+                    .iter()
+                    .for_each(|message| send(message));
+                return;
+            }
+        };
+        let Some(account) = self.common.sessions.account(origin.session.0) else {
+            send(&Says::Failed.to(&question));
+            return;
+        };
+        let asked = Asked {
+            question,
+            peer,
+            origin,
+            hash: QuestionHash::of(message),
+            arrived: datagram.arrived,
+        };
+        self.turns.add(account, asked);
+    }
+
+    /// Begins to answer some of what waits.
+    fn begin_some(&mut self) {
+        for _ in 0..BEGUN_AT_ONCE {
+            let Some((account, asked)) = self.turns.take() else {
+                return;
+            };
+            self.begin(account, &asked);
+        }
+    }
+
+    fn begin(&self, account: u32, asked: &Asked) {
+        let (question, peer) = (&asked.question, asked.peer);
+        for origin in origins(&self.common, &self.network, asked) {
+            let ends = (peer, serve::server(&origin));
+            let Some(under_way) = self.common.begin(self.network.id, ends, question) else {
+                continue;
+            };
+            let Some(slot) = self.common.exchanges.take(account) else {
+                return;
+            };
+            let common = Rc::clone(&self.common);
+            let (network, socket) = (Rc::clone(&self.network), Rc::clone(&self.socket));
+            let question = question.clone();
+            spawn_local(async move {
+                answer(&common, &network, &socket, (&origin, &question), peer).await;
+                drop((under_way, slot));
+            });
+        }
     }
 }
 
 /// The servers that a datagram is for: its own, and those that the same question was sent to after it. So each is asked, also where
 /// all of them were sent before the first is read. Of a port whose datagrams go to one server alone, that one.
-fn asked(
-    common: &Common,
-    network: &Network,
-    datagram: &Datagram,
-    last: Origin,
-    id: u16,
-) -> Vec<Origin> {
+fn origins(common: &Common, network: &Network, asked: &Asked) -> Vec<Origin> {
+    let last = asked.origin;
     if last.several == 0 {
         return vec![last];
     }
-    let from = datagram.from;
+    let from = asked.peer;
     let key = OriginKey::datagram(network.cookie, from.ip().into(), from.port());
-    let kept = (0..MAX_ASKED).filter_map(|nth| common.maps.origin(&key.question(id, nth)).ok()?);
-    let arrived = datagram.arrived.0;
+    let of_server = |nth| common.maps.question(&key.question(asked.hash, nth)).ok()?;
+    let kept = (0..MAX_ASKED).filter_map(of_server);
+    let arrived = asked.arrived.0;
     let is_of_it = |kept: &Origin| {
         kept.session == last.session && kept.at.0.abs_diff(arrived) <= ASKED_AT_ONCE
     };
@@ -106,10 +173,10 @@ fn asked(
     let own = kept.iter().map(|kept| kept.at.0);
     let own = own.filter(|at| *at <= arrived).max();
     let from_own_on = |kept: &Origin| kept.at.0 >= own.unwrap_or_default();
-    let asked: Vec<_> = kept.into_iter().filter(from_own_on).collect();
-    match asked.is_empty() {
+    let found: Vec<_> = kept.into_iter().filter(from_own_on).collect();
+    match found.is_empty() {
         true => vec![last],
-        false => asked,
+        false => found,
     }
 }
 
@@ -118,7 +185,7 @@ fn asked(
 fn origin(common: &Common, network: &Network, datagram: &Datagram) -> Option<Origin> {
     let from = datagram.from;
     let key = OriginKey::datagram(network.cookie, from.ip().into(), from.port());
-    let origin = common.maps.origin(&key).unwrap_or_else(|error| {
+    let origin = common.maps.question(&key).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read where a question was going");
         None
     });
@@ -128,7 +195,7 @@ fn origin(common: &Common, network: &Network, datagram: &Datagram) -> Option<Ori
 /// Whether another session has sent something from that port meanwhile: it gets no answer but its own.
 fn has_passed_on(common: &Common, network: &Network, origin: &Origin, peer: SocketAddr) -> bool {
     let key = OriginKey::datagram(network.cookie, peer.ip().into(), peer.port());
-    let now = common.maps.origin(&key);
+    let now = common.maps.question(&key);
     now.is_ok_and(|now| now.is_some_and(|now| now.session != origin.session))
 }
 

@@ -17,6 +17,7 @@ mod link;
 mod maps;
 mod name;
 mod networks;
+mod paces;
 mod process;
 mod pulse;
 mod question;
@@ -27,6 +28,7 @@ mod sessions;
 mod slots;
 mod streams;
 mod teach;
+mod turns;
 
 pub use process::main;
 

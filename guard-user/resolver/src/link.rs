@@ -81,6 +81,11 @@ impl Link {
         self.outgoing.try_send(what).is_ok()
     }
 
+    /// That everything up to a mark was heard.
+    pub(super) async fn marked(&self, number: Number) {
+        self.say(FromResolver::Marked { number }).await;
+    }
+
     /// That a name was refused to a program, or that this has `failed`, and why.
     pub(super) async fn refused(&self, asker: &Asker, why: &str, failed: bool) {
         self.say(FromResolver::Refused {

@@ -5,10 +5,10 @@ use std::{fmt, io};
 use guard_common::{Named, NamedKey, Origin, OriginKey};
 use guard_sys::bpf::{NamedMap, Origins};
 
-/// `ORIGINS` and `NAMED`.
+/// `ORIGINS`, `QUESTIONS` and `NAMED`.
 pub(super) trait Maps: fmt::Debug {
-    /// Where datagrams from a port were going. Their entry serves for all that come from there.
-    fn origin(&self, key: &OriginKey) -> io::Result<Option<Origin>>;
+    /// Where datagrams from a port were going, or one question of these. The entry serves for all that come from there.
+    fn question(&self, key: &OriginKey) -> io::Result<Option<Origin>>;
     /// Where a connection was going. Its entry serves once.
     fn take_origin(&self, key: &OriginKey) -> io::Result<Option<Origin>>;
     /// Under which patterns a session knows an address.
@@ -23,12 +23,13 @@ pub(super) trait Maps: fmt::Debug {
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) origins: Origins,
+    pub(super) questions: Origins,
     pub(super) named: NamedMap,
 }
 
 impl Maps for Kernel {
-    fn origin(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
-        self.origins.get(key)
+    fn question(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
+        self.questions.get(key)
     }
 
     fn take_origin(&self, key: &OriginKey) -> io::Result<Option<Origin>> {

@@ -10,7 +10,7 @@ use guard_sys::{
     bpf::{NamedMap, Origins},
     packets::{Packet, Packets},
 };
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 use super::{
     common::Common,
@@ -44,9 +44,14 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
         Guardd::At(path) => Packets::connect(&path),
     };
     let packets = Rc::new(packets.context("cannot speak with guardd")?);
-    let Hello { origins, named } = greeted(&packets).await?;
+    let Hello {
+        origins,
+        questions,
+        named,
+    } = greeted(&packets).await?;
     let kernel = Kernel {
         origins: Origins::new(origins).context("guardd has sent no map of origins")?,
+        questions: Origins::new(questions).context("guardd has sent no map of questions")?,
         named: NamedMap::new(named).context("guardd has sent no map of names")?,
     };
     let link = Rc::new(Link::new());
@@ -64,6 +69,7 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
 /// What comes with guardd's first word.
 struct Hello {
     origins: OwnedFd,
+    questions: OwnedFd,
     named: OwnedFd,
 }
 
@@ -75,8 +81,9 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     };
     let hello: ToResolver = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
     let mut descriptors = descriptors.into_iter();
-    let (ToResolver::Hello { version }, Some(origins), Some(named)) =
-        (hello, descriptors.next(), descriptors.next())
+    let [origins, questions, named] = [(); 3].map(|()| descriptors.next());
+    let (ToResolver::Hello { version }, Some(origins), Some(questions), Some(named)) =
+        (hello, origins, questions, named)
     else {
         bail!("guardd said something else first: it is of another version");
     };
@@ -89,7 +96,11 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
         bail!("guardd is of version {version}, and guard-resolver of {VERSION}: restart guardd");
     }
     sent.context("cannot speak with guardd")?;
-    Ok(Hello { origins, named })
+    Ok(Hello {
+        origins,
+        questions,
+        named,
+    })
 }
 
 /// Does what guardd says until it says no more: then nothing can be asked, and nobody answers questions.
@@ -152,6 +163,11 @@ pub(super) fn obey(
         ToResolver::ForgetSession { session } => sessions.forget(session),
         ToResolver::Servers { addresses, search } => sessions.trust(&addresses, &search),
         ToResolver::Answer { number, yes } => common.link.answered(number, yes),
+        ToResolver::Mark { number } => {
+            // Not at once, where guardd is slow to hear: it is heard all the same.
+            let link = Rc::clone(&common.link);
+            spawn_local(async move { link.marked(number).await });
+        }
     }
     Ok(())
 }
@@ -167,7 +183,7 @@ mod tests {
         let (guardd, theirs) = Packets::pair().unwrap();
         let resolver = Packets::of(theirs).unwrap();
         let file = File::open("/dev/null").unwrap();
-        let files = [file.as_fd(), file.as_fd()];
+        let files = [file.as_fd(), file.as_fd(), file.as_fd()];
         guardd.send(first.as_bytes(), &files).await.unwrap();
         let hello = greeted(&resolver).await;
         let said = guardd.receive().await.unwrap().unwrap();

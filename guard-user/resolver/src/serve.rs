@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, rc::Rc};
 
-use guard_common::Origin;
+use guard_common::{Origin, SessionId};
 use guard_proto::names::Tgid;
 use tokio::time::timeout;
 
@@ -207,6 +207,23 @@ async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Awaited>
     judge(common, asker).map(|_| asked)
 }
 
+/// Has the session learn an answer under the policies that judge it when that is done: others may have come meanwhile.
+async fn learn(common: &Common, asker: &Asker, answer: &DnsAnswer) -> Result<(), Stopped> {
+    loop {
+        let (session, _) = judge(common, asker)?;
+        let policies = session.policies.unwrap_or_default();
+        let taught = teach(common, SessionId(asker.session), &policies, answer).await;
+        taught.map_err(|why| Stopped::because(Says::Failed, why))?;
+        let now = common.sessions.get(asker.session);
+        let now = now.and_then(|session| session.policies).unwrap_or_default();
+        let mut both = policies.iter().zip(&now);
+        let is_same = |((slot, old), (other, new)): (&_, &_)| slot == other && Rc::ptr_eq(old, new);
+        if policies.len() == now.len() && both.all(is_same) {
+            return Ok(());
+        }
+    }
+}
+
 /// Has a hole for the name cover the addresses, where there is one, before the program has them. Only the name that was asked for
 /// counts: where it leads its owner decides.
 async fn open(common: &Common, asker: &Asker, answer: &DnsAnswer) -> Result<(), Stopped> {
@@ -250,13 +267,11 @@ async fn fetch(
         read => read.map_err(odd)?,
     };
     let asker = asker(origin, question);
-    let (session, _) = judge(common, &asker)?;
+    judge(common, &asker)?;
     let is_trusted = common.sessions.is_trusted(server.ip()) && network.has_machines(server.ip());
     let is_learned = is_trusted && !answer.addresses.is_empty();
     if is_learned {
-        let policies = session.policies.unwrap_or_default();
-        let taught = teach(common, origin.session, &policies, &answer).await;
-        taught.map_err(|why| Stopped::because(Says::Failed, why))?;
+        learn(common, &asker, &answer).await?;
         open(common, &asker, &answer).await?;
     }
     if !is_stream && message.len() > question.datagram() {

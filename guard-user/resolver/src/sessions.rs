@@ -66,6 +66,7 @@ impl Sessions {
             .collect();
         let mut sessions = self.sessions.borrow_mut();
         let kept = sessions.entry(session).or_default();
+        kept.learned.borrow_mut().keep(&slots);
         (kept.account, kept.slots, kept.opened) = (account, slots, opened);
         let mut budgets = self.budgets.borrow_mut();
         kept.budget = Rc::clone(budgets.entry(account).or_default());
@@ -176,6 +177,11 @@ impl Sessions {
 pub(super) struct Learned(HashMap<NamedKey, BootTime>);
 
 impl Learned {
+    /// Under other policies nothing is known any more: guardd has the kernel forget that.
+    fn keep(&mut self, slots: &[u32]) {
+        self.0.retain(|key, _| slots.contains(&key.policy.0));
+    }
+
     /// Counts an address until that time. Returns those that are to make room for it, whose time is over; `None` where it would
     /// be one too many.
     pub(super) fn count(

@@ -108,6 +108,7 @@ async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer
                 continue;
             }
         };
+        common.paces.turn(account, (common.now)()).await;
         let Some(slot) = common.exchanges.take(account) else {
             writer.write(&Says::Failed.to(&question)).await;
             continue;

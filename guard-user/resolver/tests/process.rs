@@ -81,6 +81,7 @@ fn serve(server: &UdpSocket) -> io::Result<()> {
 #[test]
 fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
     let origins = map(LRU_HASH, size_of::<OriginKey>(), size_of::<Origin>())?;
+    let questions = map(LRU_HASH, size_of::<OriginKey>(), size_of::<Origin>())?;
     let named = map(HASH, size_of::<NamedKey>(), size_of::<Named>())?;
     let flags = rustix::net::SocketFlags::CLOEXEC;
     let (family, kind) = (
@@ -94,7 +95,11 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
         .spawn()?;
     let _resolver = Resolver(child);
     let version = VERSION.to_owned();
-    say(&guardd, &ToResolver::Hello { version }, &[&origins, &named])?;
+    say(
+        &guardd,
+        &ToResolver::Hello { version },
+        &[&origins, &questions, &named],
+    )?;
     assert!(matches!(hear(&guardd)?, FromResolver::Hello { version } if version == VERSION));
 
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -139,7 +144,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
 
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
-    note_origin(&origins, client.local_addr()?, server.local_addr()?)?;
+    note_origin(&questions, client.local_addr()?, server.local_addr()?)?;
     let serving = thread::spawn(move || serve(&server));
     // What guardd says is heard in order, and beside what programs ask: until it is, they are sent away.
     let answered = loop {
@@ -165,9 +170,9 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
 }
 
 /// That the client's datagrams were going to the server.
-fn note_origin(origins: &OwnedFd, client: SocketAddr, server: SocketAddr) -> io::Result<()> {
+fn note_origin(questions: &OwnedFd, client: SocketAddr, server: SocketAddr) -> io::Result<()> {
     let key = OriginKey::datagram(COOKIE, client.ip().into(), client.port());
     let origin = Origin::new(BootTime(1), (SESSION, 1), server.ip().into(), server.port());
     let (key, value) = (key.as_bytes(), origin.as_bytes());
-    update_batch(origins.as_fd(), key, value, key.len(), value.len())
+    update_batch(questions.as_fd(), key, value, key.len(), value.len())
 }

@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-pub use batch::{delete_batch, update_batch};
+pub use batch::{delete_batch, lookup_all, update_batch};
 pub use named::NamedMap;
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};

@@ -113,24 +113,39 @@ fn what_narrows_reaches_sessions_once_its_person_says_so_and_says_so_before() ->
     Ok(())
 }
 
-/// What a session has looked up goes by the text that it had then.
 #[test]
-fn a_text_with_rules_for_names_waits_for_the_next_session() -> Tested {
+fn a_text_with_rules_for_names_is_applied_and_one_without_lets_more_through() -> Tested {
     let project = Project::new("")?;
     project.shop(OPEN)?;
     let _shell = project.under_shop()?;
-    for names in [
-        "[[rule]]\nname = \"api\"\nto = [\"*.example.com\"]\naction = \"deny\"\n",
-        "[dns]\nnames = \"rules\"\n",
-    ] {
-        project.shop(&format!("{OPEN}{names}"))?;
-        let refused = project.apply(&["--yes"]);
-        assert_eq!(refused.code(), Some(2), "{refused:?}");
-        assert!(refused.stderr.contains("rules for names"), "{refused:?}");
-        let explain = ["explain", V4, "--session", "s1"];
-        assert_eq!(project.lab.daemon.json(explain)?["verdict"], "allow");
+    let rule = "[[rule]]\nname = \"api\"\nto = [\"*.example.com\"]\naction = \"deny\"\n";
+    let judged = format!("{OPEN}[dns]\nnames = \"rules\"\n{rule}");
+    for text in [format!("{OPEN}{rule}"), judged] {
+        project.shop(&text)?;
+        let applied = project.apply(&["--yes", "--json"]);
+        assert_eq!(applied.json()?["changed"], true, "{applied:?}");
     }
-    assert!(project.lab.daemon.logged("policy-applied")?.is_empty());
+    // Without any of it every name is asked for that the session likes.
+    project.shop(OPEN)?;
+    let refused = project.apply(&["--yes"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("may let more through"),
+        "{refused:?}"
+    );
+    let without_rule = format!("{OPEN}[dns]\nnames = \"rules\"\n");
+    project.shop(&without_rule)?;
+    assert_eq!(project.apply(&["--widen"]).code(), Some(0));
+    project.shop(OPEN)?;
+    let refused = project.apply(&["--yes"]);
+    assert!(
+        refused.stderr.contains("questions for more names"),
+        "{refused:?}"
+    );
+    let files = [("was.toml", &*without_rule), ("is.toml", OPEN)];
+    let [was, is] = files.map(|(name, text)| project.lab.file(name, text).display().to_string());
+    let diff = project.guard(&["diff", &was, &is]).stdout;
+    assert!(diff.contains("[dns] names: rules -> not judged"), "{diff}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ and how it went."""
 import ctypes
 import errno
 import socket
+import subprocess
 import sys
 
 sockets = {}
@@ -49,6 +50,11 @@ def dissolve(name):
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.connect(sockets[name].fileno(), nobody, 16):
         raise OSError(ctypes.get_errno(), "connect")
+
+
+def why(guard):
+    told = subprocess.run([guard, "why", "--json"], capture_output=True, text=True)
+    print("why", " ".join(told.stdout.split()), flush=True)
 
 
 def lookup(name):

@@ -315,3 +315,69 @@ fn what_was_corked_for_what_asks_does_not_leave_by_another_connection() -> Teste
     assert_eq!(datagrams(&production)?, 2);
     Ok(())
 }
+
+#[test]
+fn a_socket_that_was_connected_again_says_so_where_it_is_refused() -> Tested {
+    let scene = scene()?;
+    let _production = scene.production()?;
+    let mut client = client(&scene, "asks")?;
+    let opens = format!("connect open {OPEN} {PORT}");
+    assert_eq!(does(&mut client, &opens)?, "ok");
+    assert_eq!(does(&mut client, "send open")?, "ok", "others pass");
+    for step in [
+        format!("connect one {V4} {PORT}"),
+        format!("connect one {OPEN} {PORT}"),
+        format!("connect two {V4} {PORT}"),
+        "dissolve two".to_owned(),
+    ] {
+        assert_eq!(does(&mut client, &step)?, "ok", "{step}");
+    }
+    assert_eq!(does(&mut client, "send one")?, "EPERM");
+    // Without a connection the packet alone says where it goes.
+    assert_eq!(
+        does(&mut client, &format!("sendto two {OPEN} 123"))?,
+        "EPERM"
+    );
+    const WHY: &str = "the socket was connected again before what it was connected to was judged";
+    for port in [443, 123] {
+        let mut denied = Value::Null;
+        eventually("the refusal is written down", || {
+            let of_it = |one: &Value| {
+                one["destination"]["address"] == OPEN && one["destination"]["port"] == port
+            };
+            denied = scene
+                .daemon
+                .audited("denied")?
+                .into_iter()
+                .find(of_it)
+                .unwrap_or_default();
+            Ok(!denied.is_null())
+        })?;
+        assert_eq!(
+            denied["why"],
+            format!("{WHY}: open a new socket"),
+            "{denied}"
+        );
+        assert_eq!(denied["verdict"], "deny", "{denied}");
+        assert_eq!(denied["hook"], "connect4", "{denied}");
+        assert!(denied["comm"].text()?.starts_with("python3"), "{denied}");
+    }
+    let guard = scene.daemon.program("guard")?;
+    client.tell(&format!("why {}", guard.display()))?;
+    let said = client.line_with("why {")?;
+    let said: Value = serde_json::from_str(said.trim().trim_start_matches("why "))?;
+    let stopped = said["stopped"].list()?;
+    let of_it = |one: &&Value| one["destination"]["address"] == OPEN;
+    let told: Vec<_> = stopped.iter().filter(of_it).collect();
+    assert_eq!(told.len(), 2, "{said}");
+    for one in told {
+        let advice = one["advice"].text()?;
+        assert!(
+            advice.contains(WHY) && advice.contains("Open a new socket"),
+            "{one}"
+        );
+    }
+    // Nobody is asked about what no yes would let pass.
+    assert!(requests(&scene)?.is_empty());
+    Ok(())
+}

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::names::scene::with_resolvers;
 
 use super::{
-    place::{self, API, DNS, Place},
+    place::{self, API, DNS, PUBLIC, Place},
     server,
 };
 
@@ -44,6 +44,57 @@ if count == 1:
         print("came", s.recv(4096)[3] & 15, flush=True)
     except OSError:
         print("came nothing", flush=True)
+"#;
+
+/// Asks `SERVER OTHER` for ever new names in turn, as fast as it can, until it reads a line. Says when it meets its limit, and at the end
+/// how much of it was refused.
+const FLOODS: &str = r#"
+import itertools, socket, struct, sys, threading
+servers = sys.argv[1:3]
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sent = refused = 0
+is_over = False
+
+def flood():
+    global sent, refused
+    for number in itertools.count():
+        if is_over:
+            return
+        label = b"f%d" % number
+        question = struct.pack(">HH4H", number % 65536, 0x100, 1, 0, 0, 0) + bytes([len(label)]) + label
+        question += b"\x03api\x07example\x03com\0\0\1\0\1"
+        try:
+            s.sendto(question, (servers[number % 2], 53))
+            sent += 1
+        except OSError:
+            refused += 1
+            if refused == 1:
+                print("floods", flush=True)
+
+flooding = threading.Thread(target=flood)
+flooding.start()
+sys.stdin.readline()
+is_over = True
+flooding.join()
+print("flooded", sent, refused, flush=True)
+"#;
+
+/// Asks for a name, again and again, each time once: `PATIENCE COUNT SERVER`. Says how often it was answered.
+const ASKS: &str = r#"
+import socket, struct, sys
+patience, count, server = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(patience)
+s.connect((server, 53))
+answered = 0
+for id in range(count):
+    s.send(struct.pack(">HH4H", id, 0x100, 1, 0, 0, 0) + b"\2v1\3api\7example\3com\0\0\1\0\1")
+    try:
+        answer = s.recv(4096)
+        answered += struct.unpack(">H", answer[:2])[0] == id and answer[3] & 15 == 0
+    except OSError:
+        break
+print("was answered", answered, flush=True)
 "#;
 
 /// A resolver that reads nothing.
@@ -157,6 +208,93 @@ fn a_flood_of_one_session_loses_no_question_of_another() -> Tested {
     // Where nothing waits any more it is served again itself.
     scene.send(&mut flooder, "40005 1 v1.api.example.com")?;
     assert_eq!(flooder.line_with("came")?.trim(), "came 0");
+    Ok(())
+}
+
+/// Each of them is answered the first time that it is sent: nobody else's flood takes its place.
+#[test]
+fn a_flood_of_new_names_to_two_servers_takes_nothing_from_others() -> Tested {
+    const COUNT: usize = 300;
+    const PUBLIC_TOO: &str =
+        "[[rule]]\nto = [\"198.51.100.53\"]\nports = [\"udp/53\"]\naction = \"allow\"\n";
+    let place = Place::build(place::usual, |daemon| {
+        daemon.policy("any", &with_resolvers(&format!("{ANY}{PUBLIC_TOO}")))
+    })?;
+    let floods = place.daemon.write_for_agents("floods.py", FLOODS)?;
+    let asks = place.daemon.write_for_agents("asks.py", ASKS)?;
+    let patience = patience(Duration::from_secs(20)).as_secs();
+    let asks = format!(
+        "/usr/bin/python3 {} {patience} {COUNT} {DNS}",
+        asks.display()
+    );
+    let mut other = Shell::start(&place.daemon, "names")?;
+    let mut all_answered = || -> Tested {
+        other.tell(&asks)?;
+        let said = other.line_with("was answered")?;
+        assert_eq!(said.trim(), format!("was answered {COUNT}"));
+        Ok(())
+    };
+    all_answered()?;
+    let mut flooder = Shell::start(&place.daemon, "any")?;
+    flooder.tell(&format!(
+        "/usr/bin/python3 {} {DNS} {PUBLIC}",
+        floods.display()
+    ))?;
+    flooder.line_with("floods")?;
+    all_answered()?;
+    flooder.tell("stop")?;
+    let said = flooder.line_with("flooded ")?;
+    let counts: Vec<usize> = said
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // It went on all the while, and is still served as far as its own limit goes.
+    assert!(
+        matches!(counts[..], [sent, refused] if sent > 256 && refused > 0),
+        "{said}"
+    );
+    let question = format!("udp {DNS} v1.api.example.com");
+    assert_eq!(
+        place.asked(&mut flooder, &question)?,
+        format!("answered {API}")
+    );
+    Ok(())
+}
+
+/// From one socket, with one number: a question to each of two servers.
+const BOTH: &str = r#"
+import socket, struct, sys
+patience = int(sys.argv[1])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(patience)
+for label, server in [(b"near", sys.argv[2]), (b"far", sys.argv[3])]:
+    question = struct.pack(">HH4H", 500, 0x100, 1, 0, 0, 0) + bytes([len(label)]) + label
+    s.sendto(question + b"\x03api\x07example\x03com\0\0\1\0\1", (server, 53))
+print("sent", flush=True)
+try:
+    print("came", *sorted(s.recvfrom(4096)[1][0] for _ in range(2)), flush=True)
+except OSError:
+    print("came too little", flush=True)
+"#;
+
+#[test]
+fn questions_with_one_number_go_to_the_server_that_each_was_sent_to() -> Tested {
+    let scene = Scene::new()?;
+    let both = scene.place.daemon.write_for_agents("both.py", BOTH)?;
+    let mut shell = scene.session("names")?;
+    let patience = patience(Duration::from_secs(20)).as_secs();
+    // Both are sent before the first is read.
+    let stopped = Stopped::new(&scene.place)?;
+    shell.tell(&format!(
+        "/usr/bin/python3 {} {patience} {DNS} {PUBLIC}",
+        both.display()
+    ))?;
+    shell.line_with("sent")?;
+    drop(stopped);
+    shell.line_with("came")?;
+    let (dns, public) = (&scene.place.dns, &scene.place.public);
+    assert!(dns.has_heard(b"near") && public.has_heard(b"far"));
+    assert!(!dns.has_heard(b"far") && !public.has_heard(b"near"));
     Ok(())
 }
 

@@ -68,7 +68,7 @@ const ODD: &str = include_str!("programs/odd.py");
 pub(crate) struct Place {
     pub(crate) network: &'static Network,
     pub(crate) dns: OwnServer,
-    _public: OwnServer,
+    pub(crate) public: OwnServer,
     pub(crate) daemon: Daemon,
     pub(crate) odd: PathBuf,
 }
@@ -121,7 +121,7 @@ impl Place {
         Ok(Self {
             network,
             dns,
-            _public: public,
+            public,
             daemon,
             odd,
         })

@@ -86,6 +86,16 @@ pub fn closed(to: &Endpoint, why: &str) -> String {
     )
 }
 
+/// For a socket that is refused for how it was connected.
+#[must_use]
+pub fn refused_socket(to: &Endpoint, why: &str) -> String {
+    format!(
+        "Nothing of what a socket sent to {} left, whatever the rules say: {why}. Open a new socket and send it once more: the \
+         rules judge that one.",
+        destination(to),
+    )
+}
+
 /// For a connection of which nothing could be told.
 #[must_use]
 pub fn unnamed_refused() -> String {

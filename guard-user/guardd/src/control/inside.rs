@@ -116,6 +116,7 @@ impl State {
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
         let sockets = self.sockets.stopped(id, &clocks);
+        let past = self.stopped_sockets(id, &clocks);
         let names = self.stopped_names(id, &clocks);
         let closed = self.proxy.closings(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
@@ -124,6 +125,7 @@ impl State {
             .chain(closed)
             .chain(names)
             .chain(sockets)
+            .chain(past)
             .chain(stopped);
         let stopped = all.by_ref().take(MAX_STOPPED).collect();
         let more = all.next().is_some();

@@ -13,6 +13,7 @@ use guard_common::{Address, BootTime, Learned, NameId, Named, NamedKey, PolicyId
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DomainName};
 
+use super::carried::{Carried, UNKNOWN};
 use crate::times::after;
 
 /// Addresses that are known of one session at most. What is over that the kernel knows alone.
@@ -294,7 +295,7 @@ impl KnownNames {
                 }
             };
             let stays = found.patterns.into_iter();
-            let stays = stays.filter(|one| one.pattern.0 != 0 && compiled.has_pattern(one.pattern));
+            let stays = stays.filter(|one| counts_on(one, compiled, now));
             let of_names = names.into_iter().flatten().filter_map(|(name, told)| {
                 let pattern = pattern_of(compiled, name)?;
                 // The resolver's own time counts: to write it again might undo what it has written meanwhile.
@@ -343,6 +344,53 @@ impl KnownNames {
         }
     }
 
+    /// Has the kernel know for sessions under one policy what they know under another.
+    pub(super) fn carry(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &HashSet<SessionId>,
+        (old, new): (PolicyId, PolicyId),
+        carried: &Carried,
+    ) -> Result<(), DatapathError> {
+        let all = kernel.all_named()?.into_iter();
+        let known = all.filter(|(key, _)| key.policy == old && sessions.contains(&key.session));
+        for (key, named) in known {
+            let names = self.whole_names_of(&key);
+            let key = NamedKey::new(key.session, new, key.address);
+            // The resolver may have written something meanwhile.
+            let there = kernel.named(&key)?.unwrap_or_default();
+            let wanted = carried.add(there, (&key, &named), &names);
+            kernel.set_named(&key, &wanted)?;
+            self.patterns.borrow_mut().insert(key, wanted);
+        }
+        Ok(())
+    }
+
+    /// All names by which a session knows an address; none where there may be more.
+    fn whole_names_of(&self, key: &NamedKey) -> Vec<DomainName> {
+        let known = self.names.get(&key.session);
+        let names = known.and_then(|known| known.get(&key.address));
+        let names = names.filter(|names| names.len() < MAX_NAMES);
+        let names = names.into_iter().flat_map(BTreeMap::keys);
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// Forgets what sessions knew under a policy.
+    pub(super) fn forget_under(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &HashSet<SessionId>,
+        slot: PolicyId,
+    ) {
+        let is_kept = |key: &NamedKey| key.policy != slot || !sessions.contains(&key.session);
+        self.patterns.borrow_mut().retain(|key, _| is_kept(key));
+        // Until the resolver knows, too, it may write more.
+        self.beyond.extend(sessions);
+        if let Err(error) = kernel.forget_named(is_kept) {
+            tracing::error!(%error, slot = slot.0, "cannot forget what sessions knew");
+        }
+    }
+
     /// Forgets what a session knew.
     pub(super) fn forget(&mut self, kernel: &mut Datapath, session: SessionId) {
         self.names.remove(&session);
@@ -351,7 +399,7 @@ impl KnownNames {
         let keys: Vec<_> = of_it.map(|(key, _)| key).collect();
         let forgotten = match self.beyond.remove(&session) {
             // To look through all of the map takes a while.
-            true => kernel.forget_named(|one| one != session),
+            true => kernel.forget_named(|key| key.session != session),
             false => keys
                 .iter()
                 .try_for_each(|key| kernel.set_named(key, &Named::default())),
@@ -362,10 +410,19 @@ impl KnownNames {
     }
 }
 
-/// A pattern that no policy has: the kernel refuses.
-fn crowded(key: &NamedKey, until: BootTime) -> Named {
+/// Whether a policy has a pattern, or what is known by none is refused for a while.
+fn counts_on(learned: &Learned, compiled: &Compiled, now: BootTime) -> bool {
+    match learned.pattern {
+        NameId(0) => false,
+        UNKNOWN => learned.until > now,
+        pattern => compiled.has_pattern(pattern),
+    }
+}
+
+/// More than there is room for: the kernel refuses.
+pub(super) fn crowded(key: &NamedKey, until: BootTime) -> Named {
     let none = Learned {
-        pattern: NameId(u64::MAX),
+        pattern: UNKNOWN,
         until,
     };
     let alone = Named::default().with(key, none, BootTime(0));

@@ -463,7 +463,9 @@ impl State {
 
     /// Empties the slots that judge nothing any more.
     pub fn collect_slots(&mut self) {
-        let unused = self.policies.unused(&self.sessions.slots());
+        let mut used = self.sessions.slots();
+        used.extend(self.resolver.slots_soon());
+        let unused = self.policies.unused(&used);
         self.empty_slots(&unused);
     }
 

@@ -3,6 +3,7 @@
 //! `library.rs` finds a policy's text, `names.rs` resolves the host names in it, `load.rs` puts it in place. In code a slot
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
+mod carried;
 mod known_names;
 pub mod labels;
 pub mod library;
@@ -15,7 +16,7 @@ pub mod unusable;
 pub mod widens;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -25,7 +26,7 @@ use guard_common::{
     Address, BootTime, Connection, Learned, Named, NamedKey, PolicyId, Protocol, SessionId,
     Verdict, named_verdict, said_of,
 };
-use guard_datapath::Datapath;
+use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{
     self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
     PortSpec, Prefix, Rule, Severity, SocketName, Target,
@@ -37,6 +38,7 @@ use ring::digest::{SHA256, digest};
 
 pub use self::known_names::{Asker, NameAnswer};
 use self::{
+    carried::Carried,
     known_names::KnownNames,
     library::{Library, PolicyText},
     look_ups::LookUps,
@@ -678,6 +680,35 @@ impl Policies {
         let slots = &self.slots;
         let chain_of = |session| tables(slots, &chain(session));
         self.known.rewrite(kernel, chain_of, clock::now());
+    }
+
+    /// Has the kernel know for sessions under `new` what they know under `old`, so that the one may judge them in place of the other.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, as where there is no room: then some of it is there.
+    pub fn carry_names(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &HashSet<SessionId>,
+        (old, new): (PolicyId, PolicyId),
+    ) -> Result<(), DatapathError> {
+        let slots = (self.slots.get(&old), self.slots.get(&new));
+        let (Some(was), Some(is)) = slots else {
+            return Ok(());
+        };
+        let carried = Carried::between(was, is);
+        self.known.carry(kernel, sessions, (old, new), &carried)
+    }
+
+    /// Removes what sessions know under a policy that judges them no more, or not yet.
+    pub fn forget_names_under(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &HashSet<SessionId>,
+        slot: PolicyId,
+    ) {
+        self.known.forget_under(kernel, sessions, slot);
     }
 
     /// Reads from the kernel by which names a session knows an address, where its policies have rules for names.

@@ -134,7 +134,9 @@ fn by_settings(old: &Policy, new: &Policy) -> Option<String> {
     if new.inbound && !old.inbound {
         return Some("replies to connections from outside".to_owned());
     }
+    // Without any rule for names or [dns] nobody judges them, whatever the default is.
     let openness = |policy: &Policy| match policy.names_asked() {
+        _ if !policy.has_patterns() => 3,
         DnsNames::Any => 2,
         DnsNames::Ask => 1,
         DnsNames::Rules => 0,

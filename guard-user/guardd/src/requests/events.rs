@@ -15,7 +15,11 @@ use crate::{
     policies::{Judged, Policies},
     proxy::needed::ProxyWorker,
     record::{audit::LogEntry, meters::Admitted},
-    requests::{Noted, RequestKey, key::protocol_name},
+    requests::{
+        Noted, RequestKey,
+        key::protocol_name,
+        refused_sockets::{self, RefusedSocket},
+    },
     sessions::Sessions,
     state::State,
 };
@@ -62,7 +66,7 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if self.note_of_listener(event) || is_sorted(event) {
+        if self.note_of_listener(event) || is_sorted(event) || self.note_refused_socket(event) {
             return Ok(());
         }
         self.relays.note_tried(event);
@@ -108,6 +112,21 @@ impl State {
             _ => self.note_denial(event, Some(event.session)),
         }
         Ok(())
+    }
+
+    /// Notes a socket that is refused for how it was connected. False: it is about something else.
+    fn note_refused_socket(&mut self, event: &Event) -> bool {
+        let Some(why) = refused_sockets::cause(event) else {
+            return false;
+        };
+        let to = key(event);
+        let socket = RefusedSocket { to, why };
+        self.requests
+            .refused_sockets
+            .note(event.session, socket, (), event.at);
+        let why = format!("{why}: open a new socket");
+        self.note_refusal(event, Some(event.session), Some(why));
+        true
     }
 
     /// Notes a listener that is to be scanned, or what one's processes connect to. False: it is about something else.
@@ -188,7 +207,7 @@ impl State {
             let session = self.sessions.live(event.session)?;
             self.policies.around(&session.chain, &judged)
         });
-        let (rule, around, why) = match self.sni_rule(event) {
+        let (rule, around, why) = match self.sni_rule(event).filter(|_| why.is_none()) {
             Some(by_sni) => (Some(by_sni.name.clone()), None, Some(NOT_SHOWN.to_owned())),
             None => (rule, around, why),
         };

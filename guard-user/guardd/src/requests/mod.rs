@@ -18,6 +18,7 @@ pub mod on_request;
 pub mod pending;
 pub mod questions;
 pub mod refused;
+pub mod refused_sockets;
 pub mod series;
 pub mod shown;
 pub mod stored;
@@ -40,6 +41,7 @@ use self::{
     given::Given,
     offers::{Choice, Choices},
     refused::{Refused, Wide},
+    refused_sockets::RefusedSockets,
     series::Series,
     tries::Tries,
 };
@@ -103,6 +105,8 @@ pub struct Requests {
     choices: Choices,
     /// How destinations were tried lately.
     tries: Tries,
+    /// Sockets that were refused lately for how they were connected.
+    refused_sockets: RefusedSockets,
 }
 
 /// An answer that was given.
@@ -136,6 +140,7 @@ impl Requests {
             followers,
             choices: Choices::kept_on(choices),
             tries: Tries::default(),
+            refused_sockets: RefusedSockets::default(),
         }
     }
 
@@ -495,6 +500,7 @@ impl Requests {
     pub fn end_session(&mut self, session: SessionId) {
         self.take_all(|one| one.key.session == session);
         self.tries.forget(session);
+        self.refused_sockets.forget(session);
     }
 
     /// Drops requests without an attempt for [`MAX_AGE`].

@@ -22,6 +22,7 @@ impl State {
         match said {
             FromResolver::Hello { .. } => {}
             FromResolver::Gone { number } => self.question_gone(number),
+            FromResolver::Marked { number } => self.resolver.marked(number),
             FromResolver::Sockets {
                 network,
                 udp4,

@@ -2,7 +2,8 @@
 //!
 //! `workers` has one run and listen in network namespaces while a policy in force speaks of names (`needed.rs`). It gets what
 //! policies say of names and whose sessions they are for, and tells what sessions have learned (`messages.rs`). A person is asked
-//! about names in `asking.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer.
+//! about names in `asking.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer. `soon.rs` has it know of a
+//! policy that is about to take another's place.
 //!
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
@@ -11,14 +12,15 @@ pub mod asking;
 pub mod messages;
 pub mod needed;
 mod refused;
+pub mod soon;
 mod unserved;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use guard_common::SessionId;
-use guard_proto::names::{Names, Pattern, ToResolver};
+use guard_proto::names::{Names, Number, Pattern, ToResolver};
 
-use self::{asking::HeldQuestions, refused::RefusedNames};
+use self::{asking::HeldQuestions, refused::RefusedNames, soon::Soon};
 use crate::{requests::Requests, workers::link::WorkerLink};
 
 /// Owns what guardd knows about its resolver.
@@ -32,6 +34,11 @@ pub struct Resolver {
     held: HeldQuestions,
     /// Names that sessions were not told of.
     refused: RefusedNames,
+    /// Sessions that another policy is about to judge.
+    soon: Vec<Soon>,
+    /// How often it was asked whether it has heard everything, and which of these it has answered.
+    marks: Number,
+    marked: Number,
 }
 
 /// What the resolver was told.

@@ -109,7 +109,11 @@ impl Worker for ResolverWorker {
             message: ToResolver::Hello {
                 version: VERSION.to_owned(),
             },
-            descriptors: vec![kernel.origins()?, kernel.named_map()?],
+            descriptors: vec![
+                kernel.origins()?,
+                kernel.questions_map()?,
+                kernel.named_map()?,
+            ],
         })
     }
 
@@ -184,19 +188,27 @@ impl State {
 
     fn what_resolver_needs(&self) -> ResolverKnows {
         let sessions = self.sessions.all_live();
+        let sessions = sessions.map(|session| {
+            let slots = self.resolver.slots_of(session.outermost(), &session.chain);
+            (session, slots)
+        });
         let sessions: Vec<_> = sessions
-            .filter(|session| self.policies.speaks_of_names(&session.chain))
+            .filter(|(_, slots)| self.policies.speaks_of_names(slots))
             .collect();
         // All of each chain: a session of which one policy is not known gets no answer.
-        let chained: HashSet<_> = sessions.iter().flat_map(|one| &one.chain).collect();
+        let chained: HashSet<_> = sessions
+            .iter()
+            .flat_map(|(_, slots)| slots)
+            .copied()
+            .collect();
         let policies = self.policies.iter();
         let policies =
             policies.filter(|(slot, policy)| policy.speaks_of_names() || chained.contains(slot));
         let policies = policies.map(|(slot, policy)| (slot.0, terms(policy)));
-        let sessions = sessions.into_iter().map(|session| {
+        let sessions = sessions.into_iter().map(|(session, slots)| {
             let whose = Whose {
                 account: session.outermost().0,
-                policies: session.chain.iter().map(|slot| slot.0).collect(),
+                policies: slots.iter().map(|slot| slot.0).collect(),
                 opened: self.holes.opened_names(session.cgroup.id),
             };
             (session.cgroup.id.0, whose)

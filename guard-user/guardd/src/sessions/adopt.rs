@@ -124,7 +124,7 @@ impl State {
     fn adopt_names(&mut self) -> Result<(), CallError> {
         let sessions = &self.sessions;
         self.datapath
-            .forget_named(|id| sessions.get(id).is_some())?;
+            .forget_named(|key| sessions.get(key.session).is_some())?;
         self.policies.adopt_names(&self.datapath)
     }
 

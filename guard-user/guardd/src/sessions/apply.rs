@@ -1,8 +1,10 @@
 //! Another text of the policy that a person brought, for a session that runs under it. The file is read outside of the session by
 //! whoever asks for it, and never by guardd: whatever runs as that person may write there, the session too.
 
+use std::collections::HashSet;
+
 use guard_common::{PolicyId, SessionId};
-use guard_datapath::Datapath;
+use guard_datapath::{Datapath, DatapathError};
 use guard_proto::{
     PolicyRef,
     calls::Apply,
@@ -17,7 +19,11 @@ use crate::{
     policies::{InForce, Policies, library::PolicyText, load, widens::widens},
     proxy::needed::{self, ProxyWorker},
     record::audit::LogEntry,
-    resolver::{self, needed::ResolverWorker},
+    resolver::{
+        self,
+        needed::ResolverWorker,
+        soon::{self, Soon},
+    },
     shared::Shared,
     state::State,
 };
@@ -48,7 +54,12 @@ pub async fn apply(shared: &Shared, by: &Answering, call: Apply) -> Result<Appli
     let (mut applied, mut tries) = (None, 0..TRIES);
     while applied.is_none() && tries.next().is_some() {
         let (new, warnings) = load::slot_for(shared, source.clone(), None).await?;
-        let put = shared.with(|state| state.apply_policy(by, id, (old, new), terms))?;
+        let soon = Soon {
+            outermost: id,
+            old,
+            new,
+        };
+        let put = put(shared, by, soon, terms).await?;
         applied = put.map(|put| (put, warnings));
     }
     let Some((put, mut warnings)) = applied else {
@@ -68,13 +79,35 @@ pub async fn apply(shared: &Shared, by: &Answering, call: Apply) -> Result<Appli
     })
 }
 
-/// What a session has looked up, and its sockets to name servers, are judged by the rules for names of the text that it had then: under
-/// another one they would count as known to none, and a rule stricter than the rest would let them pass.
-fn knows_names(session: SessionId) -> CallError {
-    CallError::refused(
+/// Puts a policy in another's place, once the resolver judges names by both: what it has told the session by then is carried over, and
+/// what it tells later is known under both.
+async fn put(
+    shared: &Shared,
+    by: &Answering,
+    soon: Soon,
+    terms: ApplyTerms,
+) -> Result<Option<Put>, CallError> {
+    let knows_names = shared.with(|state| state.knows_names(soon)) && !terms.look;
+    let taught = match knows_names {
+        true => soon::taught(shared, soon).await,
+        false => Ok(()),
+    };
+    shared.with(|state| {
+        let put = taught.and_then(|()| state.apply_policy(by, soon, terms));
+        if knows_names {
+            state.not_soon(soon);
+        }
+        put.inspect_err(|_| state.collect_slots())
+    })
+}
+
+/// What a session has looked up cannot be carried over: without it, an address would be known by no name, and a rule stricter than the
+/// rest would not hold for it.
+fn not_carried(session: SessionId, error: &DatapathError) -> CallError {
+    CallError::failed(
         format!("no other policy judges {}", ids::session(session)),
-        "one of both has rules for names, or [dns], and what the session has looked up goes by the one that it has",
-        "start the command anew: guard run --policy NAME -- CMD",
+        format!("the kernel does not take over what it has looked up: {error}"),
+        "end sessions that are not needed, and try again: guard stop",
     )
 }
 
@@ -160,14 +193,23 @@ impl State {
         }
     }
 
+    /// Whether a session may know addresses by names that the policy has rules for which is to be replaced.
+    fn knows_names(&self, Soon { old, new, .. }: Soon) -> bool {
+        old != new && self.policies.speaks_of_names(&[old])
+    }
+
     /// Puts `new` in the place of `old` for a session and all inside it; none where `new` has gone.
     fn apply_policy(
         &mut self,
         by: &Answering,
-        id: SessionId,
-        (old, new): (PolicyId, PolicyId),
+        soon: Soon,
         terms: ApplyTerms,
     ) -> Result<Option<Put>, CallError> {
+        let Soon {
+            outermost: id,
+            old,
+            new,
+        } = soon;
         let Some(session) = self.sessions.live(id) else {
             return Err(ids::no_session(&ids::session(id)));
         };
@@ -179,13 +221,8 @@ impl State {
         let (Some(was), Some(is)) = (self.policies.get(old), self.policies.get(new)) else {
             return Ok(None);
         };
-        let has_names = [was, is].iter().any(|one| one.policy.has_patterns());
         let widens = widens(was, is);
         let record = record(told, is, widens.clone());
-        if has_names && old != new {
-            self.collect_slots();
-            return Err(knows_names(id));
-        }
         if old == new || terms.look {
             self.collect_slots();
             return Ok(Some(Put {
@@ -194,11 +231,54 @@ impl State {
             }));
         }
         if let Some(what) = widens.as_ref().filter(|_| !terms.widen) {
-            let refused = may_widen(what);
-            self.collect_slots();
-            return Err(refused);
+            return Err(may_widen(what));
         }
-        self.write_applied(id, owner, record.clone())?;
+        self.switch(soon, (owner, record))?;
+        self.follow_applied(id);
+        Ok(Some(Put {
+            changed: true,
+            widens,
+        }))
+    }
+
+    /// Has the kernel know by the new policy what the session knows, and judge it by that: all of it, or nothing.
+    fn switch(
+        &mut self,
+        soon: Soon,
+        (owner, record): (u32, PolicyApplied),
+    ) -> Result<(), CallError> {
+        let Soon {
+            outermost: id,
+            old,
+            new,
+        } = soon;
+        let sessions = self.sessions.judged_by(id, old);
+        let carried = self
+            .policies
+            .carry_names(&mut self.datapath, &sessions, (old, new))
+            .map_err(|error| not_carried(id, &error))
+            .and_then(|()| self.write_applied(id, owner, record.clone()));
+        let switched = carried.and_then(|()| self.rechain_applied(soon, (owner, record)));
+        let (unused, of) = match switched {
+            Ok(()) => (old, sessions),
+            // What one inside had under its own policy of the same text stays.
+            Err(_) => (new, &sessions - &self.sessions.judged_by(id, new)),
+        };
+        self.policies
+            .forget_names_under(&mut self.datapath, &of, unused);
+        switched
+    }
+
+    /// Has the sessions be judged by the new policy; where they are not, the log says so.
+    fn rechain_applied(
+        &mut self,
+        Soon {
+            outermost: id,
+            old,
+            new,
+        }: Soon,
+        (owner, record): (u32, PolicyApplied),
+    ) -> Result<(), CallError> {
         if let Err(error) = self.sessions.rechain(&mut self.datapath, id, (old, new)) {
             let record = PolicyApplied {
                 error: error.to_string().into(),
@@ -208,11 +288,7 @@ impl State {
             self.recorder.note(entry);
             return Err(error);
         }
-        self.follow_applied(id);
-        Ok(Some(Put {
-            changed: true,
-            widens,
-        }))
+        Ok(())
     }
 
     /// What follows once a session is judged by another text.
@@ -241,6 +317,13 @@ impl State {
 }
 
 impl Sessions {
+    /// A session and those inside it that a policy judges, those included whose sockets may still send something.
+    fn judged_by(&self, outermost: SessionId, slot: PolicyId) -> HashSet<SessionId> {
+        let its = self.all.values();
+        let its = its.filter(|one| one.outermost() == outermost && one.chain.contains(&slot));
+        its.map(|one| one.cgroup.id).collect()
+    }
+
     /// Has a session, and all inside it, be judged by `new` in place of `old`: all of them, or none.
     fn rechain(
         &mut self,

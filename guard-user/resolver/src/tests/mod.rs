@@ -439,16 +439,16 @@ fn all_servers_that_a_question_was_sent_to_at_once_are_asked() {
         // Nothing of it is read before all is sent.
         client.writable().await.unwrap();
         client.try_send(&question).unwrap();
-        scene.asks_at_once(&client, 0x1234, &servers);
+        scene.asks_at_once(&client, &question, &servers);
         client.try_send(&question).unwrap();
         assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
         let mut heard = [0; 512];
         let length = silent.recv(&mut heard).await.unwrap();
         assert_eq!(heard[12..length], question[12..]);
         assert_eq!(scene.asked.borrow().len(), 1, "each once");
-        // Another question of that port was sent to the last one alone.
+        // Another question of that port with the same number was sent to the last one alone.
         let other = asked("example.net", A_RECORD, EDNS);
-        client.send(&[&[0x55], &other[1..]].concat()).await.unwrap();
+        client.send(&other).await.unwrap();
         while heard[12..25] != other[12..25] {
             silent.recv(&mut heard).await.unwrap();
         }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, SessionId,
+    Address, BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId,
+    QuestionHash, SessionId,
 };
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver};
 use hickory_proto::op::Message;
@@ -40,6 +41,7 @@ pub(super) const SLOT: PolicyId = PolicyId(3);
 #[derive(Debug, Default)]
 pub(super) struct TestMaps {
     origins: RefCell<HashMap<OriginKey, Origin>>,
+    questions: RefCell<HashMap<OriginKey, Origin>>,
     pub(super) named: RefCell<HashMap<NamedKey, Named>>,
     pub(super) is_full: Cell<bool>,
     /// A client that must not have its answer yet when something is noted.
@@ -47,8 +49,8 @@ pub(super) struct TestMaps {
 }
 
 impl Maps for Rc<TestMaps> {
-    fn origin(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
-        Ok(self.origins.borrow().get(key).copied())
+    fn question(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
+        Ok(self.questions.borrow().get(key).copied())
     }
 
     fn take_origin(&self, key: &OriginKey) -> io::Result<Option<Origin>> {
@@ -209,7 +211,8 @@ impl Scene {
         socket.connect(self.resolvers[family]).await.unwrap();
         let own = socket.local_addr().unwrap();
         let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
-        self.note_origin(key, session, family);
+        let origin = self.origin(session, family);
+        self.maps.questions.borrow_mut().insert(key, origin);
         socket
     }
 
@@ -220,22 +223,23 @@ impl Scene {
         let server = self.servers[0];
         let to = Address::from(server.ip());
         let origin = Origin::new(guard_sys::clock::now(), (session, TGID), to, server.port());
-        self.maps.origins.borrow_mut().insert(key, origin);
+        self.maps.questions.borrow_mut().insert(key, origin);
     }
 
     /// A program has sent a question to several servers at once.
-    pub(super) fn asks_at_once(&self, client: &UdpSocket, id: u16, servers: &[SocketAddr]) {
+    pub(super) fn asks_at_once(&self, client: &UdpSocket, question: &[u8], servers: &[SocketAddr]) {
         let own = client.local_addr().unwrap();
         let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
-        let mut origins = self.maps.origins.borrow_mut();
+        let hash = QuestionHash::of(question);
+        let mut questions = self.maps.questions.borrow_mut();
         for (nth, server) in (0..).zip(servers) {
             let to = Address::from(server.ip());
             let at = guard_sys::clock::now();
             let mut origin = Origin::new(at, (SESSION, TGID), to, server.port());
-            (origin.id, origin.several) = (id, 1);
-            origins.insert(key.question(id, nth), origin);
+            (origin.hash, origin.several) = (hash, 1);
+            questions.insert(key.question(hash, nth), origin);
             origin.at = BootTime(1);
-            origins.insert(key, origin);
+            questions.insert(key, origin);
         }
     }
 
@@ -256,15 +260,15 @@ impl Scene {
     async fn connect(&self, socket: TcpSocket, session: SessionId, family: usize) -> TcpStream {
         let own = socket.local_addr().unwrap();
         let key = OriginKey::new(COOKIE, own.ip().into(), own.port());
-        self.note_origin(key, session, family);
+        let origin = self.origin(session, family);
+        self.maps.origins.borrow_mut().insert(key, origin);
         socket.connect(self.resolvers[family]).await.unwrap()
     }
 
-    fn note_origin(&self, key: OriginKey, session: SessionId, family: usize) {
+    fn origin(&self, session: SessionId, family: usize) -> Origin {
         let server = self.servers[family];
         let (to, port) = (Address::from(server.ip()), server.port());
-        let origin = Origin::new(BootTime(1), (session, TGID), to, port);
-        self.maps.origins.borrow_mut().insert(key, origin);
+        Origin::new(BootTime(1), (session, TGID), to, port)
     }
 
     /// A program that nothing was redirected of.

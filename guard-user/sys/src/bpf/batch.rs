@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{BPF_OBJ_GET_INFO_BY_FD, InfoByFd, address, bpf};
 
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
 
@@ -64,6 +65,79 @@ pub fn delete_batch(map: BorrowedFd<'_>, keys: &[u8], key_size: usize) -> io::Re
     elements(keys, key_size)?;
     keys.chunks(key_size * BATCH)
         .try_for_each(|chunk| delete_chunk(map, chunk, key_size))
+}
+
+/// All keys of a hash table and their values, one after the other in each. What is in the table all the while is there: the kernel
+/// copies each bucket whole.
+///
+/// # Errors
+///
+/// `InvalidInput` where the map has a value for each CPU. Else the system's.
+pub fn lookup_all(map: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let sizes @ (key_size, value_size) = map_sizes(map)?;
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let (mut bucket, mut room) = (None, BATCH);
+    loop {
+        let mut found = Found::with_room(room, sizes);
+        match found.read(map, bucket) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
+            Err(error) => return Err(error),
+            Ok(next) => {
+                keys.extend(found.keys.get(..found.count * key_size).unwrap_or_default());
+                values.extend(
+                    found
+                        .values
+                        .get(..found.count * value_size)
+                        .unwrap_or_default(),
+                );
+                if next.is_none() {
+                    return Ok((keys, values));
+                }
+                bucket = next;
+            }
+        }
+    }
+}
+
+/// What one call has found.
+struct Found {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    count: usize,
+}
+
+impl Found {
+    fn with_room(count: usize, (key_size, value_size): (usize, usize)) -> Self {
+        Self {
+            keys: vec![0; count * key_size],
+            values: vec![0; count * value_size],
+            count,
+        }
+    }
+
+    /// Reads from a bucket on, and returns that of the next call; none where there is no more.
+    fn read(&mut self, map: BorrowedFd<'_>, bucket: Option<u32>) -> io::Result<Option<u32>> {
+        let mut next = 0_u32;
+        let mut attr = Batch {
+            in_batch: bucket.as_ref().map_or(0, |bucket| address(bucket)),
+            out_batch: address(&raw mut next),
+            keys: address(self.keys.as_mut_ptr()),
+            values: address(self.values.as_mut_ptr()),
+            count: self.count as u32,
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads a bucket's number where there is one, and writes one; and no more than `count` keys and values, for
+        // which there is room: their sizes are the map's own.
+        let done = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let is_last = matches!(&done, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
+        if !is_last {
+            done?;
+        }
+        self.count = attr.count as usize;
+        Ok((!is_last).then_some(next))
+    }
 }
 
 fn delete_chunk(map: BorrowedFd<'_>, mut keys: &[u8], key_size: usize) -> io::Result<()> {

@@ -185,6 +185,38 @@ fn keys_that_are_not_there_are_passed_over() {
 }
 
 #[test]
+fn all_of_a_hash_table_is_listed_once() {
+    let count = batch::BATCH as u32 * 2 + 17;
+    let map = map(HASH, 4, 8, count);
+    let keys: Vec<u8> = (0..count).flat_map(u32::to_ne_bytes).collect();
+    let values: Vec<u8> = (0..count)
+        .flat_map(|n| u64::from(n).to_ne_bytes())
+        .collect();
+    let (none, _) = lookup_all(map.as_fd()).unwrap();
+    assert!(none.is_empty());
+    update_batch(map.as_fd(), &keys, &values, 4, 8).unwrap();
+    let (keys, values) = lookup_all(map.as_fd()).unwrap();
+    let keys = keys
+        .as_chunks()
+        .0
+        .iter()
+        .map(|key| u32::from_ne_bytes(*key));
+    let values = values
+        .as_chunks()
+        .0
+        .iter()
+        .map(|value| u64::from_ne_bytes(*value));
+    let mut found: Vec<_> = keys.zip(values).collect();
+    found.sort_unstable();
+    assert!(
+        found
+            .iter()
+            .copied()
+            .eq((0..count).map(|n| (n, u64::from(n))))
+    );
+}
+
+#[test]
 fn sizes_that_are_not_the_maps_are_refused_before_the_kernel_reads() {
     let map = map(HASH, 4, 8, 8);
     let fd = map.as_fd();

@@ -1,0 +1,68 @@
+//! Sockets that are refused for how they were connected, whatever the policies say of where they go.
+
+use guard_common::{Cause, Event, SessionId, Verdict};
+use guard_proto::Stopped;
+use guard_sys::clock::Clocks;
+
+use super::RequestKey;
+use crate::{
+    control::advice,
+    sessions::stops::{Stop, Stops},
+    state::State,
+};
+
+/// The sockets of each session that were refused lately.
+pub type RefusedSockets = Stops<16, RefusedSocket>;
+
+/// Sockets to one destination that were refused for one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedSocket {
+    /// Where they go.
+    pub to: RequestKey,
+    /// Why they are refused.
+    pub why: &'static str,
+}
+
+/// Why a socket is refused; none where it is for what the policies say.
+#[must_use]
+pub const fn cause(event: &Event) -> Option<&'static str> {
+    match Cause::from_u8(event.cause) {
+        Cause::Policies => None,
+        Cause::ConnectedAgain => {
+            Some("the socket was connected again before what it was connected to was judged")
+        }
+        Cause::PastResolver => Some(
+            "the socket was connected before names were judged there, so its questions go past guard's resolver",
+        ),
+    }
+}
+
+impl State {
+    /// The sockets of a session that were refused lately, in words for it.
+    pub(crate) fn stopped_sockets(
+        &self,
+        id: SessionId,
+        clocks: &Clocks,
+    ) -> impl Iterator<Item = Stopped> {
+        let sockets = self.requests.refused_sockets.of(id);
+        sockets.map(|one| stopped(one, clocks))
+    }
+}
+
+fn stopped(one: &Stop<RefusedSocket>, clocks: &Clocks) -> Stopped {
+    let destination = one.what.to.endpoint(None);
+    Stopped {
+        at: clocks.calendar(one.last),
+        advice: advice::refused_socket(&destination, one.what.why),
+        destination,
+        verdict: Verdict::Deny.as_str().to_owned(),
+        rule: None,
+        reason: None,
+        policy: None,
+        count: one.count,
+        request: None,
+        http: None,
+        named: None,
+        outcome: None,
+    }
+}

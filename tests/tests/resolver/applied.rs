@@ -1,0 +1,276 @@
+//! Another text for a session that knows addresses by names: what it was told counts on, from the moment on at which the other text
+//! judges it.
+
+use std::{fs, os::fd::AsFd as _, path::PathBuf};
+
+use aya::maps::MapData;
+use guard_common::{Address, Named, NamedKey, PolicyId, SessionId};
+use guard_lab::{Json as _, Output, Shell, Tested, eventually};
+use guard_sys::bpf::{delete_batch, update_batch};
+use zerocopy::IntoBytes as _;
+
+use crate::names::scene::{DNS, Names, Scene, reaches, with_resolvers};
+
+/// All is open but what has names of one zone.
+const POLICY: &str = r#"
+version = 1
+default = "allow"
+hold = "0s"
+
+[[rule]]
+name = "shop"
+to = ["*.example.com"]
+action = "confirm"
+"#;
+
+/// More of it.
+const NARROWER: &str = "\n[[rule]]\nto = [\"*.shop.example.com\"]\naction = \"deny\"\n";
+
+const NAME: &str = "db.shop.example.com";
+const ADDRESS: &str = "192.0.2.30";
+const OTHER_NAME: &str = "www.example.com";
+const OTHER: &str = "192.0.2.31";
+const NAMES: Names<'_> = &[(NAME, &[ADDRESS]), (OTHER_NAME, &[OTHER])];
+
+/// Connects again and again until it reads a line. Says how often it came there, and how often it was refused.
+const TRIES: &str = r#"
+import socket, sys, threading
+to = sys.argv[1], int(sys.argv[2])
+is_over = threading.Event()
+
+def wait():
+    sys.stdin.readline()
+    is_over.set()
+
+threading.Thread(target=wait).start()
+passed = refused = 0
+print("tries", flush=True)
+while not is_over.is_set():
+    with socket.socket() as s:
+        try:
+            s.connect(to)
+            passed += 1
+        except PermissionError:
+            refused += 1
+print("tried", passed, refused, flush=True)
+"#;
+
+/// Looks up names of its own: `SERVER COUNT`.
+const FILLS: &str = r#"
+import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(60)
+s.connect((sys.argv[1], 53))
+found = 0
+for number in range(int(sys.argv[2])):
+    label = b"n%d" % number
+    question = struct.pack(">HH4H", number, 0x100, 1, 0, 0, 1) + bytes([len(label)]) + label
+    question += b"\3own\4test\0\0\1\0\1" + b"\0" + struct.pack(">HHIH", 41, 1232, 0, 0)
+    s.send(question)
+    found += struct.unpack(">H", s.recv(4096)[6:8])[0]
+print("found", found, flush=True)
+"#;
+
+/// A session under a text that is a file's.
+struct Applying {
+    scene: Scene,
+    file: PathBuf,
+    shell: Shell,
+}
+
+impl Applying {
+    /// One that knows an address by its name, and is refused there for it.
+    fn new() -> Tested<Self> {
+        let scene = Scene::new("listed", "version = 1\nname = \"listed\"\n", NAMES)?;
+        for to in [ADDRESS, OTHER] {
+            scene.assert_open(to, 443)?;
+        }
+        let file = scene
+            .daemon
+            .write_for_agents("own.toml", &with_resolvers(POLICY))?;
+        let run = scene.daemon.agent(["run", "--policy"]).args([&file]);
+        let mut shell = Shell::run_by(&scene.daemon, run)?;
+        assert!(
+            reaches(&mut shell, ADDRESS, 443)?,
+            "by its address it is open"
+        );
+        let told = scene.asked(&mut shell, NAME, "connected")?;
+        assert_eq!(told, format!("0 {DNS} {ADDRESS}"));
+        assert!(!reaches(&mut shell, ADDRESS, 443)?);
+        Ok(Self { scene, file, shell })
+    }
+
+    /// Has the file have more rules, and the session be judged by it.
+    fn apply(&self, more: &str, how: &str) -> Tested<Output> {
+        fs::write(&self.file, with_resolvers(&format!("{POLICY}{more}")))?;
+        let apply = self.scene.daemon.agent(["policy", "apply"]);
+        Ok(apply.args([&self.file]).args([how, "--json"]).run()?)
+    }
+
+    fn applied(&self, more: &str) -> Tested {
+        let applied = self.apply(more, "--yes")?;
+        assert_eq!(applied.json()?["changed"], true, "{applied:?}");
+        Ok(())
+    }
+
+    fn verdict(&self, to: &str) -> Tested<String> {
+        let explain = ["explain", to, "--session", self.shell.session()];
+        let explained = self.scene.daemon.root(explain).json()?;
+        Ok(explained["verdict"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// How many connections have come there.
+    fn reached(&self) -> Tested<usize> {
+        Ok(self.scene.production.reached_at(ADDRESS, 443)?.len())
+    }
+}
+
+/// A rule that is about none of them.
+fn denies(last: u8) -> String {
+    format!("\n[[rule]]\nto = [\"198.51.100.{last}\"]\naction = \"deny\"\n")
+}
+
+#[test]
+fn a_text_that_narrows_opens_nothing_that_a_name_shuts() -> Tested {
+    let mut applying = Applying::new()?;
+    let before = applying.reached()?;
+    let file = applying.scene.daemon.write_for_agents("tries.py", TRIES)?;
+    let tries = format!("python3 {} {ADDRESS} 443", file.display());
+    applying.shell.tell(&tries)?;
+    applying.shell.line_with("tries")?;
+    let mut more = String::new();
+    for last in 70..78 {
+        more += &denies(last);
+        applying.applied(&more)?;
+        assert_eq!(applying.verdict(&format!("198.51.100.{last}"))?, "deny");
+    }
+    applying.shell.tell("stop")?;
+    let said = applying.shell.line_with("tried ")?;
+    let words: Vec<_> = said.split_whitespace().collect();
+    assert!(words[1] == "0" && words[2] != "0", "{said}");
+    assert_eq!(applying.reached()?, before);
+    // What it is told from now on counts as well.
+    let told = applying
+        .scene
+        .asked(&mut applying.shell, OTHER_NAME, "connected")?;
+    assert_eq!(told, format!("0 {DNS} {OTHER}"));
+    for to in [ADDRESS, OTHER] {
+        assert!(!reaches(&mut applying.shell, to, 443)?, "{to}");
+        assert_eq!(applying.verdict(to)?, "confirm", "{to}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_told_before_guardd_was_started_again_counts_on_under_another_text() -> Tested {
+    let mut applying = Applying::new()?;
+    applying.scene.daemon.kill()?;
+    applying.scene.daemon.start()?;
+    assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    applying.applied(&denies(70))?;
+    assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    assert_eq!(applying.verdict(ADDRESS)?, "confirm");
+    // Which name it was nobody knows any more, so the strictest of what it may be holds.
+    applying.applied(&format!("{}{NARROWER}", denies(70)))?;
+    assert_eq!(applying.verdict(ADDRESS)?, "deny");
+    assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    Ok(())
+}
+
+#[test]
+fn what_a_session_knows_beside_too_much_else_counts_on_under_another_text() -> Tested {
+    const COUNT: u32 = 330;
+    const EACH: u32 = 60;
+    let mut applying = Applying::new()?;
+    for number in 0..COUNT {
+        let addresses = (0..EACH).map(|nth| {
+            let [.., a, b] = (number * EACH + nth).to_be_bytes();
+            format!("203.0.{a}.{b}")
+        });
+        let addresses: Vec<_> = addresses.collect();
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        applying
+            .scene
+            .server
+            .set(&format!("n{number}.own.test"), &addresses);
+    }
+    let file = applying.scene.daemon.write_for_agents("fills.py", FILLS)?;
+    let fills = format!("python3 {} {DNS} {COUNT}", file.display());
+    applying.shell.tell(&fills)?;
+    let said = applying.shell.line_with("found")?;
+    assert_eq!(said.trim(), format!("found {}", COUNT * EACH));
+    // guardd has no room for it any more.
+    let told = applying
+        .scene
+        .asked(&mut applying.shell, OTHER_NAME, "connected")?;
+    assert_eq!(told, format!("0 {DNS} {OTHER}"));
+    assert!(!reaches(&mut applying.shell, OTHER, 443)?);
+    applying.applied(&denies(70))?;
+    for to in [ADDRESS, OTHER] {
+        assert!(!reaches(&mut applying.shell, to, 443)?, "{to}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_narrower_rule_holds_for_the_names_that_it_is_about() -> Tested {
+    let mut applying = Applying::new()?;
+    let told = applying
+        .scene
+        .asked(&mut applying.shell, OTHER_NAME, "connected")?;
+    assert_eq!(told, format!("0 {DNS} {OTHER}"));
+    for to in [ADDRESS, OTHER] {
+        assert!(!reaches(&mut applying.shell, to, 443)?, "{to}");
+    }
+    eventually("guardd knows the names", || {
+        let pending = applying.scene.daemon.root(["pending"]).json()?;
+        let hosts = pending
+            .list()?
+            .iter()
+            .map(|one| &one["destination"]["host"]);
+        let hosts: Vec<_> = hosts.collect();
+        Ok([NAME, OTHER_NAME]
+            .iter()
+            .all(|name| hosts.iter().any(|host| *host == name)))
+    })?;
+    applying.applied(NARROWER)?;
+    assert_eq!(applying.verdict(ADDRESS)?, "deny");
+    assert_eq!(applying.verdict(OTHER)?, "confirm");
+    // Back again is wider, and a person has to say so.
+    let refused = applying.apply("", "--yes")?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let wider = applying.apply("", "--widen")?;
+    assert_eq!(wider.json()?["changed"], true, "{wider:?}");
+    assert_eq!(applying.verdict(ADDRESS)?, "confirm");
+    Ok(())
+}
+
+#[test]
+fn what_the_kernel_cannot_take_over_is_not_applied() -> Tested {
+    let mut applying = Applying::new()?;
+    let pin = applying.scene.daemon.pin_dir().join("live/named");
+    let map = MapData::from_pin(pin)?;
+    let keys = (0..300_000_u128)
+        .map(|number| NamedKey::new(SessionId(u32::MAX), PolicyId(1), Address::from_u128(number)));
+    let keys: Vec<_> = keys.flat_map(|key| key.as_bytes().to_vec()).collect();
+    let (key, value) = (size_of::<NamedKey>(), size_of::<Named>());
+    let values = vec![0; keys.len() / key * value];
+    let full = update_batch(map.fd().as_fd(), &keys, &values, key, value);
+    assert!(full.is_err(), "there is room left");
+    let refused = applying.apply(&denies(70), "--yes")?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(
+        said.contains("does not take over what it has looked up"),
+        "{said}"
+    );
+    assert_eq!(applying.verdict("198.51.100.70")?, "allow");
+    assert_eq!(applying.verdict(ADDRESS)?, "confirm");
+    assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    assert!(applying.scene.daemon.logged("policy-applied")?.is_empty());
+    delete_batch(map.fd().as_fd(), &keys, key)?;
+    applying.applied(&denies(70))?;
+    assert_eq!(applying.verdict("198.51.100.70")?, "deny");
+    assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Sockets to name servers from before a policy has rules for names: they were not redirected, and nothing redirects them any more.
+
+use guard_lab::{Shell, Tested, eventually};
+
+use super::place::{self, DNS, Place};
+use crate::names::scene::with_resolvers;
+
+const SOCKETS: &str = include_str!("programs/before.py");
+
+/// Any name may be asked for, and nobody judges it.
+const FREE: &str = "version = 1\nname = \"free\"\ndefault = \"deny\"\n";
+
+/// The same with rules for names.
+const JUDGED: &str = r#"
+[dns]
+names = "rules"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+/// No such name.
+const NXDOMAIN: &str = "3";
+
+/// How a question went.
+fn asks(shell: &mut Shell, how: &str, name: &str) -> Tested<String> {
+    shell.tell(&format!("{how} {name}"))?;
+    let said = shell.line_with(&format!("asked {how} "))?;
+    let last = said.trim().rsplit(' ').next();
+    Ok(last.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn sockets_from_before_names_are_judged_ask_for_none() -> Tested {
+    let place = Place::build(place::usual, |daemon| {
+        daemon.policy("free", &with_resolvers(FREE))
+    })?;
+    let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
+    let mut shell = Shell::start(&place.daemon, "free")?;
+    shell.tell(&format!("exec /usr/bin/python3 {} {DNS}", file.display()))?;
+    shell.line_with("reads lines")?;
+    for how in ["udp", "tcp", "new-udp", "new-tcp"] {
+        let name = format!("{how}.first.example");
+        assert_eq!(asks(&mut shell, how, &name)?, "0", "{how}");
+        assert!(place.dns.has_heard(how.as_bytes()), "{how}");
+    }
+    let judged = with_resolvers(&format!("{FREE}{JUDGED}"));
+    place.daemon.write_policy("free", &judged)?;
+    eventually("names are judged", || {
+        Ok(asks(&mut shell, "new-udp", "new.second.example")? == NXDOMAIN)
+    })?;
+    place.dns.forget();
+    assert_eq!(asks(&mut shell, "udp", "udp.third.example")?, "EPERM");
+    // Packets of TCP are dropped, and sent again: nobody tells the program.
+    assert_eq!(asks(&mut shell, "sends", "tcp.third.example")?, "None");
+    for protocol in ["udp", "tcp"] {
+        let of_it = |one: &serde_json::Value| {
+            let to = &one["destination"];
+            let why = one["why"].as_str().unwrap_or_default();
+            to["address"] == DNS
+                && to["protocol"] == protocol
+                && why.contains("past guard's resolver")
+                && why.contains("open a new socket")
+        };
+        let written = eventually("the refusal is written down", || {
+            Ok(place.daemon.audited("denied")?.iter().any(of_it))
+        });
+        assert!(
+            written.is_ok(),
+            "{protocol}: {:?}",
+            place.daemon.audited("denied")?
+        );
+    }
+    for (how, name, code) in [
+        ("new-udp", "v1.api.example.com", "0"),
+        ("new-tcp", "v2.api.example.com", "0"),
+        ("new-tcp", "tcp.third.example", NXDOMAIN),
+    ] {
+        assert_eq!(asks(&mut shell, how, name)?, code, "{how} {name}");
+    }
+    assert!(place.dns.has_heard(b"v1") && place.dns.has_heard(b"v2"));
+    assert!(!place.dns.has_heard(b"third"));
+    Ok(())
+}
