@@ -175,6 +175,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         sink.begin(project.shown(path));
         sink.pass_over(None, why);
     }
+    sink.is_projects = true;
     let mut project_files = read(&mut sink, &project, &walked.files, deadline);
     let named = inventories(&mut sink, &project, &walked.files);
     project_files += read(&mut sink, &project, &named, deadline);

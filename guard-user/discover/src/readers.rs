@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::discovery::{ENVIRONMENT, KeyAlone, OUT_OF_TIME, PassedOver};
+use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::score::{Clue, Label, Seen, judge, shown_key};
 use crate::service::{self, Service};
@@ -225,6 +225,8 @@ pub(crate) struct Sink {
     pub(crate) keys: Vec<KeyAlone>,
     pub(crate) passed_over: Vec<PassedOver>,
     file: String,
+    /// Whether whoever wrote the project's files has a say in what is read now.
+    pub(crate) is_projects: bool,
     in_file: usize,
     /// When the time is over. The file that is read then ends, too.
     deadline: Option<Instant>,
@@ -291,6 +293,7 @@ impl Sink {
             line,
             key,
             dormant: false,
+            is_projects: self.is_projects,
         }
     }
 
@@ -553,7 +556,7 @@ impl Sink {
             .iter_mut()
             .filter(|clue| clue.seen.key == "VAULT_ADDR")
         {
-            is_known |= clue.seen.file == ENVIRONMENT || clue.seen.file.starts_with("~/");
+            is_known |= !clue.seen.is_projects;
             clue.service = Service::Platform;
             clue.credential = Some("token");
         }

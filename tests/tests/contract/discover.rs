@@ -831,6 +831,39 @@ fn what_is_dismissed_in_one_project_is_found_in_another_and_in_the_home_it_is_th
     Ok(())
 }
 
+/// A project may lie in the home, and name its own files by the home's name.
+#[test]
+fn what_a_hostile_project_has_dismissed_counts_nowhere_else() -> Tested {
+    let project = Project::new("")?;
+    let files = [
+        ("evil/.env", "PGPASSFILE=~/evil/pgp\n".to_owned()),
+        ("evil/pgp", format!("{V4}:5432:bank_live:u:word\n")),
+        (
+            "bank/.env",
+            format!("DATABASE_URL=postgres://u:word@{V4}:5432/bank\n"),
+        ),
+    ];
+    for (path, text) in files {
+        let path = project.home.join(path);
+        let dir = path.parent().unwrap();
+        fs::create_dir_all(dir)?;
+        fs::write(&path, text)?;
+        for path in [dir, path.as_path()] {
+            chown(path, Some(AGENT), Some(AGENT))?;
+        }
+    }
+    let [evil, bank] = ["evil", "bank"].map(|name| project.home.join(name));
+    let check = |dir: &Path| {
+        let checked = project.guard_in(dir, &["discover", "--check", "--policy", "open"]);
+        checked.code()
+    };
+    assert_eq!((check(&evil), check(&bank)), (Some(1), Some(1)));
+    let said = project.guard_in(&evil, &["discover", "--dismiss", "1"]);
+    assert!(said.stdout.contains("is not production in "), "{said:?}");
+    assert_eq!((check(&evil), check(&bank)), (Some(0), Some(1)));
+    Ok(())
+}
+
 #[test]
 fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept() -> Tested {
     let mut project = Project::new("")?;

@@ -76,6 +76,8 @@ pub(crate) struct Named {
     pub(crate) key: String,
     pub(crate) path: String,
     pub(crate) names: Names,
+    /// Whether a file of the project's says it, or one that such a file has named.
+    pub(crate) by_project: bool,
 }
 
 /// No more of them are followed.
@@ -103,6 +105,7 @@ impl Sink {
                 key: (*key).to_owned(),
                 path: path.to_owned(),
                 names: *names,
+                by_project: self.is_projects,
             });
         }
     }
