@@ -16,7 +16,7 @@ pub(crate) enum Names {
 
 use Names::{Dir, File, Files};
 
-const NAMED: [(&str, Names); 30] = [
+pub(super) const NAMED: [(&str, Names); 30] = [
     ("ARGOCD_CONFIG_DIR", Dir(".config/argocd")),
     ("AWS_CONFIG_FILE", File(Format::Aws)),
     ("AWS_SHARED_CREDENTIALS_FILE", File(Format::Aws)),

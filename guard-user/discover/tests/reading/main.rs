@@ -10,12 +10,17 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_uid;
 use tempfile::TempDir;
 
+use rounds::rounds;
+
 mod elsewhere;
 mod formats;
 mod hostile;
 mod incidents;
 mod keys;
+mod labelled;
 mod quiet;
+#[path = "../../src/rounds.rs"]
+mod rounds;
 mod secrets;
 mod sources;
 mod tools;
