@@ -13,6 +13,7 @@ use super::{Lab, POLICY};
 use crate::watch::terminal::Tmux;
 
 const COVERED: &str = "discover = { require = \"covered\" }\n";
+const ASKS: &str = "discover = { drift = \"ask\" }\n";
 
 /// A project with settings of production, and a home.
 pub(super) struct Project {
@@ -514,7 +515,7 @@ fn what_is_written_and_left_open_made_readable_or_put_behind_a_link_is_told() ->
 
 #[test]
 fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so() -> Tested {
-    let mut project = Project::new("discover = { drift = \"ask\" }\n")?;
+    let mut project = Project::new(ASKS)?;
     // Rules in a list, to which no `[[rule]]` can be added.
     let listed = "default = \"allow\"\nrule = [{ to = [\"192.0.2.77\"], action = \"deny\" }]\n";
     project.lab.daemon.write_policy("listed", listed)?;
@@ -567,6 +568,60 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
     assert!(project.reaches("open"));
+    Ok(())
+}
+
+#[test]
+fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tested {
+    let project = Project::new(ASKS)?;
+    let _production = project.lab.production();
+    let env = project.project.join(".env");
+    let settings = fs::read_to_string(&env)?;
+    fs::remove_file(&env)?;
+    let probe = project.lab.program("guard-lab");
+    let reaches = |session: &mut Running| -> Tested<bool> {
+        session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
+        let said = session.line_with("\"ok\":", guard_lab::PATIENCE)?;
+        Ok(said.contains("\"ok\":true"))
+    };
+    let mut session = project.in_session(&["--policy", "open", "--quiet", "--hold", "0s"])?;
+    assert!(reaches(&mut session)?);
+    fs::write(&env, settings)?;
+    chown(&env, Some(AGENT), Some(AGENT))?;
+    guard_lab::eventually("it is recorded", || Ok(!project.appeared()?.is_empty()))?;
+    assert!(!reaches(&mut session)?);
+    let pending = project.lab.daemon.json(["pending"])?;
+    assert_eq!(
+        pending[0]["rule"],
+        format!("in reach: {V4} tcp/8080"),
+        "{pending}"
+    );
+    // Another session is none of it: there it was before.
+    assert!(project.reaches("open"));
+    Ok(())
+}
+
+#[test]
+fn nothing_starts_that_nobody_would_see_come_into_reach_where_it_is_to_be_asked_about() -> Tested {
+    // It is too long to be handed on, so that nobody can say what it leaves open.
+    let long = format!(
+        "version = 1\ndefault = \"allow\"\n{}",
+        "# as it is\n".repeat(4_000)
+    );
+    let run = |config: &str| -> Tested<Output> {
+        let project = Project::new(config)?;
+        project.lab.daemon.write_policy("long", &long)?;
+        let run = ["run", "--policy", "long", "--quiet", "--", "echo", "it ran"];
+        Ok(project.guard(&run))
+    };
+    let free = run("")?;
+    assert!(free.stdout.contains("it ran"), "{free:?}");
+    let refused = run(ASKS)?;
+    assert_eq!(refused.code(), Some(125), "{refused:?}");
+    assert!(!refused.stdout.contains("it ran"), "{refused:?}");
+    for said in ["nobody could look for it", "guard discover --check"] {
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
     Ok(())
 }
 
