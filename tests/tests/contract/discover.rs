@@ -1077,6 +1077,17 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
         assert!(shown.stdout.contains(text), "{shown:?}");
     }
     assert!(!policy.exists() && !settings.exists());
+    // Where the machine can do all that is required, its page is short.
+    let required = project.guard(&["doctor", "--json"]).json()?;
+    let required = required
+        .list()?
+        .iter()
+        .filter(|row| row["required"] == true);
+    let open = required.filter(|row| row["ok"] == false).count();
+    let (_, machine) = shown.stdout.split_once("1/4").unwrap();
+    let (machine, _) = machine.split_once("2/4").unwrap();
+    let lines = machine.trim_end().lines().skip(1).count();
+    assert!(lines > 0 && (lines <= 3 || open > 0), "{machine}");
 
     let tmux = Tmux::start(project.lab.daemon.dir());
     for answer in ["n", "y"] {
