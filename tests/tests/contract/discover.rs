@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Lab, POLICY};
 use crate::watch::terminal::Tmux;
 
-const COVERED: &str = "discover = { require = \"covered\" }\n";
+pub(super) const COVERED: &str = "discover = { require = \"covered\" }\n";
 const ASKS: &str = "discover = { drift = \"ask\" }\n";
 
 /// A project with settings of production, and a home.
@@ -315,6 +315,28 @@ fn a_guard_run_that_has_looked_leaves_no_core_dump_and_its_command_may() -> Test
     assert!(!witness.exists());
     window.press(&["C-q"]);
     window.expect(&format!("owned-by-{AGENT}\n"));
+    Ok(())
+}
+
+#[test]
+fn an_explanation_that_has_looked_leaves_no_core_dump() -> Tested {
+    let project = Project::new("")?;
+    let place = format!("{V4}:8080");
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("explain", 160, 40);
+    let guard = ["explain", &place, "--policy", "open"];
+    let guard = project.lab.daemon.agent(guard);
+    let dir = project.project.display();
+    window.type_text(&format!("cd '{dir}'; echo rea''dy; read line; "));
+    window.guard(&guard.env("HOME", &project.home));
+    window.expect("ready\n");
+    // What it says is held up by its terminal: by then it has read.
+    window.press(&["C-s", "Enter"]);
+    guard_lab::eventually("it leaves no core dump", || {
+        Ok(leaves_no_core_dump("explain", &place).unwrap_or(false))
+    })?;
+    window.press(&["C-q"]);
+    window.expect("CACHE_URL");
     Ok(())
 }
 
