@@ -175,6 +175,7 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
         sink.begin(project.shown(path));
         sink.pass_over(None, why);
     }
+    sink.is_projects = true;
     let mut project_files = read(&mut sink, &project, &walked.files, deadline);
     let named = inventories(&mut sink, &project, &walked.files);
     project_files += read(&mut sink, &project, &named, deadline);
@@ -218,8 +219,10 @@ fn of_the_home(
         files.extend(in_dir(sink, &home, Path::new(dir), (inner, format)));
     }
     for (dir, ending, format) in HOME_ENDINGS {
-        let found = ending_so(sink, &home, (dir, ending));
-        files.extend(found.into_iter().map(|file| (file, format)));
+        let found = ending_so(sink, &home, (dir, ending)).into_iter();
+        // What has a reader of its own is no other's: `.pg_service.conf`.
+        let found = found.filter(|file| !of_home().any(|(own, _)| own == file));
+        files.extend(found.map(|file| (file, format)));
     }
     let mut count = read(sink, &home, &files, deadline);
     let known = files.into_iter().map(|(file, _)| file).collect();

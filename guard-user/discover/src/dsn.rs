@@ -249,6 +249,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rounds::rounds;
 
     fn host(text: &str) -> String {
         match scan(text) {
@@ -327,6 +328,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(rounds(256))]
+
         #[test]
         fn a_password_is_in_no_host(password in "[!-~]{1,24}") {
             let text = format!("postgres://app:{password}@db.example.net:5432/app");

@@ -11,6 +11,8 @@ mod named;
 mod network;
 mod open;
 mod readers;
+#[cfg(test)]
+mod rounds;
 mod routes;
 mod score;
 mod service;

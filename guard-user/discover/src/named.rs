@@ -1,13 +1,14 @@
 //! Files that variables name, wherever they are: they are read as those at the usual places.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use crate::discovery::{ENVIRONMENT, Inputs, in_dir, read};
 use crate::dsn::is_placeholder;
 use crate::open::Tree;
-use crate::readers::{Format, Named, Names, Sink, dirs_of_home, of_home};
+use crate::readers::{Format, HOME_ENDINGS, Named, Names, Sink, dirs_of_home, of_home};
 
 /// Such files, each of which is read once.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Places<'t> {
 #[derive(Debug)]
 struct Trees<'t> {
     home: Option<Tree>,
+    /// The home's whole path, without links.
+    home_at: PathBuf,
     project: &'t Tree,
     /// The project's whole path, as far as it is known.
     at: PathBuf,
@@ -37,11 +40,12 @@ pub(crate) struct Count {
 impl<'t> Places<'t> {
     pub(crate) fn of(inputs: &Inputs<'_>, project: &'t Tree) -> Self {
         let home = inputs.home.map(|home| Tree::home(home, inputs.uid));
-        let at = inputs.project.canonicalize();
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let trees = Trees {
             home: home.and_then(Result::ok),
+            home_at: inputs.home.map(whole).unwrap_or_default(),
             project,
-            at: at.unwrap_or_else(|_| inputs.project.to_owned()),
+            at: whole(inputs.project),
             machine: Tree::machine(inputs.uid).ok(),
         };
         Self {
@@ -91,13 +95,15 @@ impl<'t> Places<'t> {
         let is_project = std::ptr::eq(tree, self.trees.project);
         files.retain(|(file, format)| {
             let is_read = match is_project {
-                true => Format::of(&tree.path.join(file)) == Some(*format),
+                true => self.trees.is_read(file, *format),
                 false => tree.prefix == "~/" && is_usual(file),
             };
             // What this user may not read elsewhere is in no reach of theirs.
             let is_kept = tree.prefix == "/" && tree.keeps(file);
             !is_read && !is_kept && self.known.insert((tree.path.clone(), file.clone()))
         });
+        // Wherever it lies, a project's word for it makes it the project's.
+        sink.is_projects = is_project || one.by_project;
         let files = read(sink, tree, &files, deadline);
         match is_project {
             true => count.project += files,
@@ -109,38 +115,57 @@ impl<'t> Places<'t> {
 impl Trees<'_> {
     /// The tree that a path is in, and where in it; nothing for what is no path yet.
     fn find(&self, one: &Named) -> Result<Option<(&Tree, PathBuf)>, Elsewhere> {
-        let is_own = one.file == ENVIRONMENT || one.file.starts_with("~/");
-        let home = ["~/", "$HOME/", "${HOME}/"];
-        if let Some(below) = home.iter().find_map(|home| one.path.strip_prefix(home)) {
-            let home = self.home.as_ref().ok_or(Elsewhere::Outside)?;
-            return Ok(Some((home, steps(below)?)));
-        }
-        if is_placeholder(&one.path) {
+        let is_homes = one.file == ENVIRONMENT || one.file.starts_with("~/");
+        let Some(path) = self.whole(&one.path)? else {
             return Ok(None);
-        }
-        let path = Path::new(&one.path);
+        };
         if !path.is_absolute() {
-            let dir = Path::new(&one.file).parent().filter(|_| !is_own);
-            let beside = dir.map(|dir| steps(dir.join(path))).transpose()?;
+            let dir = Path::new(&one.file).parent().filter(|_| !is_homes);
+            let beside = dir.map(|dir| steps(dir.join(&path))).transpose()?;
             let beside = beside.filter(|path| self.project.has(path));
             return Ok(Some((
                 self.project,
-                beside.map_or_else(|| steps(path), Ok)?,
+                beside.map_or_else(|| steps(&path), Ok)?,
             )));
         }
-        let below_home = self.home.as_ref().and_then(|home| {
-            let below = path.strip_prefix(&home.path).ok()?;
-            Some((home, below.to_owned()))
-        });
-        let below_project = path.strip_prefix(&self.at).ok();
-        let below_project = below_project.map(|below| (self.project, below.to_owned()));
-        if let Some((tree, below)) = below_project.or(below_home) {
-            return Ok(Some((tree, steps(below)?)));
+        // A project may lie in the home: what is below both is the project's.
+        if let Ok(below) = path.strip_prefix(&self.at) {
+            return Ok(Some((self.project, steps(below)?)));
         }
-        let machine = self.machine.as_ref().filter(|_| is_own);
+        if let (Some(home), Ok(below)) = (&self.home, path.strip_prefix(&self.home_at)) {
+            return Ok(Some((home, steps(below)?)));
+        }
+        let is_persons = is_homes && !one.by_project;
+        let machine = self.machine.as_ref().filter(|_| is_persons);
         let machine = machine.ok_or(Elsewhere::Outside)?;
-        let below = path.strip_prefix("/").unwrap_or(path);
+        let below = path.strip_prefix("/").unwrap_or(&path);
         Ok(Some((machine, steps(below)?)))
+    }
+
+    /// The path with the home in the place of what stands for it; nothing for what is no path yet.
+    fn whole(&self, path: &str) -> Result<Option<PathBuf>, Elsewhere> {
+        let words = ["~/", "$HOME/", "${HOME}/"];
+        let below = words.iter().find_map(|home| path.strip_prefix(home));
+        if below.is_none() && is_placeholder(path) {
+            return Ok(None);
+        }
+        // The home may have another name by a link.
+        let home = self.home.as_ref();
+        let named = home.and_then(|home| Path::new(path).strip_prefix(&home.path).ok());
+        match (below.map(Path::new), named) {
+            (Some(_), _) if home.is_none() => Err(Elsewhere::Outside),
+            // What climbs out of it is no longer below it.
+            (Some(below), _) | (None, Some(below)) => Ok(Some(self.home_at.join(steps(below)?))),
+            (None, None) => Ok(Some(PathBuf::from(path))),
+        }
+    }
+
+    /// Whether a file of the project is read anyway: as one of the project's, or of the home that the project is, or lies in.
+    fn is_read(&self, file: &Path, format: Format) -> bool {
+        let whole = self.at.join(file);
+        let of_home = whole.strip_prefix(&self.home_at);
+        Format::of(&self.project.path.join(file)) == Some(format)
+            || (self.home.is_some() && of_home.is_ok_and(is_usual))
     }
 }
 
@@ -153,7 +178,14 @@ fn is_usual(file: &Path) -> bool {
         let mut steps = below.components();
         steps.next().is_some() && steps.as_path() == Path::new(inner)
     };
-    of_home().any(|(own, _)| own == file) || dirs_of_home().any(is_in)
+    let ends_so = |(dir, ending, _): &(&str, &str, Format)| {
+        let name = file.file_name().map(OsStr::as_encoded_bytes);
+        file.parent() == Some(Path::new(dir))
+            && name.is_some_and(|name| name.ends_with(ending.as_bytes()))
+    };
+    of_home().any(|(own, _)| own == file)
+        || dirs_of_home().any(is_in)
+        || HOME_ENDINGS.iter().any(ends_so)
 }
 
 /// Why a path is in none of them.

@@ -187,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rounds::rounds;
 
     fn of(all: &[&str]) -> (Vec<String>, bool) {
         let all = all.iter().map(|one| Network::parse(one).unwrap());
@@ -283,6 +284,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(rounds(256))]
+
         /// Nothing private that is reached is left out, and what is told has no other of them in it.
         #[test]
         fn what_is_private_is_in_a_place(all in prop::collection::vec(any_network(), 0..40)) {

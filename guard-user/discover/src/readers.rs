@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::discovery::{ENVIRONMENT, KeyAlone, OUT_OF_TIME, PassedOver};
+use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::score::{Clue, Label, Seen, judge, shown_key};
 use crate::service::{self, Service};
@@ -126,7 +126,7 @@ impl Format {
             return Some(Self::Link(link));
         }
         match name {
-            ".env.vault" | ".env.keys" => Some(Self::Encrypted),
+            _ if is_sealed(name) => Some(Self::Encrypted),
             ".envrc" => Some(Self::Shell),
             ".flaskenv" => Some(Self::Dotenv),
             ".mcp.json" | "mcp.json" | "opencode.json" | "opencode.jsonc" => Some(Self::Mcp),
@@ -148,7 +148,12 @@ impl Format {
             {
                 Some(Self::Hcl)
             }
-            _ if name.ends_with(".tfstate") => Some(Self::TerraformState),
+            _ if name.ends_with(".tfstate") || name.ends_with(".tfstate.backup") => {
+                Some(Self::TerraformState)
+            }
+            _ if name.ends_with(".tf.json") || name.ends_with(".tfvars.json") => {
+                Some(Self::JsonSettings)
+            }
             _ if name.starts_with("appsettings") && name.ends_with(".json") => {
                 Some(Self::JsonSettings)
             }
@@ -218,6 +223,21 @@ impl Format {
     }
 }
 
+/// Whether its name says that somebody has encrypted it: for Rails, or by sops, age or dotenvx.
+fn is_sealed(name: &str) -> bool {
+    let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    let is_settings = ["env", "ini", "json", "tfvars", "toml", "yaml", "yml"].contains(&ending);
+    [".env.vault", ".env.keys"].contains(&name)
+        // `.sops.yaml` itself says how.
+        || (is_settings && stem != ".sops" && (stem.ends_with(".enc") || stem.ends_with(".sops")))
+        || (ending == "enc" && starts(&[".env", "credentials", "secret"]))
+        || (ending == "age" && !stem.is_empty())
+}
+
+/// What sops and dotenvx write in the place of a value.
+const SEALED: [&str; 3] = ["ENC[AES256_GCM,", "=encrypted:", "=\"encrypted:"];
+
 /// What readers put what they find in.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
@@ -225,6 +245,8 @@ pub(crate) struct Sink {
     pub(crate) keys: Vec<KeyAlone>,
     pub(crate) passed_over: Vec<PassedOver>,
     file: String,
+    /// Whether whoever wrote the project's files has a say in what is read now.
+    pub(crate) is_projects: bool,
     in_file: usize,
     /// When the time is over. The file that is read then ends, too.
     deadline: Option<Instant>,
@@ -236,6 +258,10 @@ pub(crate) struct Sink {
     links: Vec<(bool, Clue)>,
     /// Inventories that a file names, and that file.
     inventories: Vec<(String, String)>,
+    /// What Terraform's workspaces are called, and the directory that each is chosen in; none: wherever it runs.
+    workspaces: Vec<(Option<String>, Said)>,
+    /// The contexts of Docker that are used.
+    chosen: Vec<String>,
     /// Files that variables name.
     pub(crate) named: Vec<Named>,
     /// What settings of ssh include.
@@ -291,6 +317,7 @@ impl Sink {
             line,
             key,
             dormant: false,
+            is_projects: self.is_projects,
         }
     }
 
@@ -426,6 +453,9 @@ impl Sink {
     /// Reads what a file has, and says where that was not all.
     pub(crate) fn read(&mut self, format: Format, text: &str, is_cut: bool) {
         self.read_some(format, text, is_cut);
+        if SEALED.iter().any(|mark| text.contains(mark)) {
+            self.pass_over(None, "values that are encrypted");
+        }
         if self.is_late() {
             self.pass_over(None, OUT_OF_TIME);
         } else if self.is_full() {
@@ -499,8 +529,41 @@ impl Sink {
         self.vault = Some(self.seen(None, "token"));
     }
 
+    /// A workspace of Terraform's that is chosen in this directory, or wherever it runs.
+    fn workspace(&mut self, dir: Option<String>, name: &str) {
+        if self.workspaces.len() < IN_ALL {
+            self.workspaces.push((dir, said(name)));
+        }
+    }
+
+    /// A context of Docker that is used.
+    fn choose(&mut self, context: &str) {
+        if !context.is_empty() && self.chosen.len() < IN_ALL {
+            self.chosen.push(shown_key(context));
+        }
+    }
+
+    /// What was chosen is no longer one of many; and production's workspace makes production of what Terraform leads to. One that is
+    /// called a developer's makes it nothing less: whoever chooses it next may choose another.
+    fn settle_choices(&mut self) {
+        let workspaces = std::mem::take(&mut self.workspaces);
+        for clue in &mut self.clues {
+            if clue.service == Service::Docker && self.chosen.contains(&clue.seen.key) {
+                clue.has_sibling = false;
+            }
+            let dir = terraform_dir(&clue.seen.file);
+            let said = workspaces.iter().filter(|(chosen, _)| {
+                dir.is_some_and(|dir| chosen.as_ref().is_none_or(|chosen| chosen == dir))
+            });
+            for (_, said) in said {
+                clue.data.production = clue.data.production.or(said.production);
+            }
+        }
+    }
+
     /// Brings together what one file says of another, when all are read.
     pub(crate) fn finish(&mut self) {
+        self.settle_choices();
         let known: BTreeMap<_, _> = self
             .clues
             .iter()
@@ -553,7 +616,7 @@ impl Sink {
             .iter_mut()
             .filter(|clue| clue.seen.key == "VAULT_ADDR")
         {
-            is_known |= clue.seen.file == ENVIRONMENT || clue.seen.file.starts_with("~/");
+            is_known |= !clue.seen.is_projects;
             clue.service = Service::Platform;
             clue.credential = Some("token");
         }
@@ -579,6 +642,27 @@ impl Sink {
     }
 }
 
+/// Where Terraform runs that has that file; none: it is another's.
+fn terraform_dir(file: &str) -> Option<&str> {
+    let endings = [
+        ".tf",
+        ".tf.json",
+        ".tfbackend",
+        ".tfstate",
+        ".tfstate.backup",
+        ".tfvars",
+        ".tfvars.json",
+    ];
+    let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let is_its = endings.iter().any(|ending| name.ends_with(ending));
+    // What it keeps itself lies one step below.
+    let dir = match dir.strip_suffix(".terraform") {
+        Some(above) => above.trim_end_matches('/'),
+        None => dir,
+    };
+    is_its.then_some(dir)
+}
+
 /// Whether it is the API of a platform that is known here, whatever a file says: not one that a file has named.
 #[must_use]
 pub fn is_platform(host: &Host) -> bool {
@@ -601,7 +685,7 @@ pub(crate) fn dirs_of_home() -> impl Iterator<Item = (&'static str, &'static str
     HOME_DIRS.into_iter().chain(sources::HOME_DIRS)
 }
 
-const HOME: [(&str, Format); 51] = [
+const HOME: [(&str, Format); 53] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -676,6 +760,8 @@ const HOME: [(&str, Format); 51] = [
     ),
     (".azure/azureProfile.json", Format::Azure),
     (".config/immich/auth.yml", Format::Immich),
+    (".gitconfig", Format::Git),
+    (".config/git/config", Format::Git),
     (".netrc", Format::Netrc),
     (".npmrc", Format::Npmrc),
     (".vultr-cli.yaml", Format::Login("api.vultr.com")),
@@ -690,7 +776,9 @@ const HOME_DIRS: [(&str, &str, Format); 4] = [
 ];
 
 /// Directories of a home in which files whose names end so are of one kind.
-pub(crate) const HOME_ENDINGS: [(&str, &str, Format); 10] = [
+pub(crate) const HOME_ENDINGS: [(&str, &str, Format); 12] = [
+    (".kube", ".yaml", Format::Kubeconfig),
+    (".kube", ".yml", Format::Kubeconfig),
     ("", ".conf", Format::Vpn),
     ("", ".ovpn", Format::Vpn),
     (".config", ".ovpn", Format::Vpn),
@@ -748,3 +836,6 @@ fn value<'t>(pairs: &[(String, &'t str)], keys: &[&str]) -> Option<&'t str> {
 fn words_of(all: &[&str]) -> Said {
     said(&all.join(" "))
 }
+
+#[cfg(test)]
+mod tests;

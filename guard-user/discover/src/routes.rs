@@ -425,6 +425,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rounds::rounds;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
@@ -551,6 +552,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(rounds(256))]
+
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0..400_usize, byte in any::<u8>()) {
             found(bytes);

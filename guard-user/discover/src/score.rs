@@ -23,6 +23,9 @@ pub struct Seen {
     pub key: String,
     /// Whether it is commented out.
     pub dormant: bool,
+    /// Whether a file of the project has it, or one that such a file has named, wherever it lies.
+    #[serde(skip)]
+    pub is_projects: bool,
 }
 
 /// What one line says of one destination, without any secret: there is no field for one.

@@ -278,7 +278,8 @@ const SHARED: [&str; 6] = [
 ];
 
 /// What an agent works with all day: models, forges, and packages.
-const TOOLS: [&str; 35] = [
+const TOOLS: [&str; 36] = [
+    "index.docker.io",
     "aiplatform.googleapis.com",
     "api.githubcopilot.com",
     "api.openai.com",

@@ -52,6 +52,9 @@ const WORDS: [(Stage, &[&str]); 3] = [
             "nonproduction",
             "fixture",
             "fixtures",
+            // Clusters on a developer's own machine.
+            "minikube",
+            "k3d",
         ],
     ),
 ];

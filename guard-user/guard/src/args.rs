@@ -500,7 +500,7 @@ pub struct StopArgs {
 }
 
 /// `guard doctor`
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// For commands of this user [default: you; under sudo, who called sudo; for root itself, nobody]
     #[arg(long, add = complete::users())]

@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::ValueEnum as _;
 use guard_proto::Failure;
 
-use super::args::{AgentKind, DoctorArgs, Global, SetupArgs};
+use super::args::{AgentKind, Global, SetupArgs};
 use super::discover;
 use super::doctor;
 use super::error::{CliError, Exit};
@@ -31,7 +31,7 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
     let name = args.name.clone().unwrap_or_else(of_the_directory);
 
     steps.head(1, "This machine", "guard doctor")?;
-    let machine = doctor::doctor(&DoctorArgs::default(), global, output)?;
+    let machine = doctor::brief(global, output)?;
 
     steps.head(
         2,

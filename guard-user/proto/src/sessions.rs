@@ -32,6 +32,10 @@ pub struct Started {
     /// looks first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub covered: bool,
+    /// guardd's settings say that what looks like production and comes into reach is asked about: whoever launches the command looks
+    /// for it, and starts nothing where that is not possible.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
     /// The policy's text, for whoever launches the command to say what it leaves open; absent where it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -57,6 +61,7 @@ impl Started {
             sockets: None,
             strict: false,
             covered: false,
+            asks: false,
             text: None,
             around: None,
             unresolved: Vec::new(),

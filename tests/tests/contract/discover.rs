@@ -12,7 +12,8 @@ use serde_json::json;
 use super::{Lab, POLICY};
 use crate::watch::terminal::Tmux;
 
-const COVERED: &str = "discover = { require = \"covered\" }\n";
+pub(super) const COVERED: &str = "discover = { require = \"covered\" }\n";
+const ASKS: &str = "discover = { drift = \"ask\" }\n";
 
 /// A project with settings of production, and a home.
 pub(super) struct Project {
@@ -318,6 +319,28 @@ fn a_guard_run_that_has_looked_leaves_no_core_dump_and_its_command_may() -> Test
 }
 
 #[test]
+fn an_explanation_that_has_looked_leaves_no_core_dump() -> Tested {
+    let project = Project::new("")?;
+    let place = format!("{V4}:8080");
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("explain", 160, 40);
+    let guard = ["explain", &place, "--policy", "open"];
+    let guard = project.lab.daemon.agent(guard);
+    let dir = project.project.display();
+    window.type_text(&format!("cd '{dir}'; echo rea''dy; read line; "));
+    window.guard(&guard.env("HOME", &project.home));
+    window.expect("ready\n");
+    // What it says is held up by its terminal: by then it has read.
+    window.press(&["C-s", "Enter"]);
+    guard_lab::eventually("it leaves no core dump", || {
+        Ok(leaves_no_core_dump("explain", &place).unwrap_or(false))
+    })?;
+    window.press(&["C-q"]);
+    window.expect("CACHE_URL");
+    Ok(())
+}
+
+#[test]
 fn what_has_no_address_yet_is_not_told_to_be_covered() -> Tested {
     let project = Project::new("resolvers = [\"127.0.0.1:1\"]\n")?;
     let env = project.project.join(".env");
@@ -514,7 +537,7 @@ fn what_is_written_and_left_open_made_readable_or_put_behind_a_link_is_told() ->
 
 #[test]
 fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so() -> Tested {
-    let mut project = Project::new("discover = { drift = \"ask\" }\n")?;
+    let mut project = Project::new(ASKS)?;
     // Rules in a list, to which no `[[rule]]` can be added.
     let listed = "default = \"allow\"\nrule = [{ to = [\"192.0.2.77\"], action = \"deny\" }]\n";
     project.lab.daemon.write_policy("listed", listed)?;
@@ -567,6 +590,60 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
     assert!(project.reaches("open"));
+    Ok(())
+}
+
+#[test]
+fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tested {
+    let project = Project::new(ASKS)?;
+    let _production = project.lab.production();
+    let env = project.project.join(".env");
+    let settings = fs::read_to_string(&env)?;
+    fs::remove_file(&env)?;
+    let probe = project.lab.program("guard-lab");
+    let reaches = |session: &mut Running| -> Tested<bool> {
+        session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
+        let said = session.line_with("\"ok\":", guard_lab::PATIENCE)?;
+        Ok(said.contains("\"ok\":true"))
+    };
+    let mut session = project.in_session(&["--policy", "open", "--quiet", "--hold", "0s"])?;
+    assert!(reaches(&mut session)?);
+    fs::write(&env, settings)?;
+    chown(&env, Some(AGENT), Some(AGENT))?;
+    guard_lab::eventually("it is recorded", || Ok(!project.appeared()?.is_empty()))?;
+    assert!(!reaches(&mut session)?);
+    let pending = project.lab.daemon.json(["pending"])?;
+    assert_eq!(
+        pending[0]["rule"],
+        format!("in reach: {V4} tcp/8080"),
+        "{pending}"
+    );
+    // Another session is none of it: there it was before.
+    assert!(project.reaches("open"));
+    Ok(())
+}
+
+#[test]
+fn nothing_starts_that_nobody_would_see_come_into_reach_where_it_is_to_be_asked_about() -> Tested {
+    // It is too long to be handed on, so that nobody can say what it leaves open.
+    let long = format!(
+        "version = 1\ndefault = \"allow\"\n{}",
+        "# as it is\n".repeat(4_000)
+    );
+    let run = |config: &str| -> Tested<Output> {
+        let project = Project::new(config)?;
+        project.lab.daemon.write_policy("long", &long)?;
+        let run = ["run", "--policy", "long", "--quiet", "--", "echo", "it ran"];
+        Ok(project.guard(&run))
+    };
+    let free = run("")?;
+    assert!(free.stdout.contains("it ran"), "{free:?}");
+    let refused = run(ASKS)?;
+    assert_eq!(refused.code(), Some(125), "{refused:?}");
+    assert!(!refused.stdout.contains("it ran"), "{refused:?}");
+    for said in ["nobody could look for it", "guard discover --check"] {
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
     Ok(())
 }
 
@@ -831,6 +908,39 @@ fn what_is_dismissed_in_one_project_is_found_in_another_and_in_the_home_it_is_th
     Ok(())
 }
 
+/// A project may lie in the home, and name its own files by the home's name.
+#[test]
+fn what_a_hostile_project_has_dismissed_counts_nowhere_else() -> Tested {
+    let project = Project::new("")?;
+    let files = [
+        ("evil/.env", "PGPASSFILE=~/evil/pgp\n".to_owned()),
+        ("evil/pgp", format!("{V4}:5432:bank_live:u:word\n")),
+        (
+            "bank/.env",
+            format!("DATABASE_URL=postgres://u:word@{V4}:5432/bank\n"),
+        ),
+    ];
+    for (path, text) in files {
+        let path = project.home.join(path);
+        let dir = path.parent().unwrap();
+        fs::create_dir_all(dir)?;
+        fs::write(&path, text)?;
+        for path in [dir, path.as_path()] {
+            chown(path, Some(AGENT), Some(AGENT))?;
+        }
+    }
+    let [evil, bank] = ["evil", "bank"].map(|name| project.home.join(name));
+    let check = |dir: &Path| {
+        let checked = project.guard_in(dir, &["discover", "--check", "--policy", "open"]);
+        checked.code()
+    };
+    assert_eq!((check(&evil), check(&bank)), (Some(1), Some(1)));
+    let said = project.guard_in(&evil, &["discover", "--dismiss", "1"]);
+    assert!(said.stdout.contains("is not production in "), "{said:?}");
+    assert_eq!((check(&evil), check(&bank)), (Some(0), Some(1)));
+    Ok(())
+}
+
 #[test]
 fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept() -> Tested {
     let mut project = Project::new("")?;
@@ -989,6 +1099,17 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
         assert!(shown.stdout.contains(text), "{shown:?}");
     }
     assert!(!policy.exists() && !settings.exists());
+    // Where the machine can do all that is required, its page is short.
+    let required = project.guard(&["doctor", "--json"]).json()?;
+    let required = required
+        .list()?
+        .iter()
+        .filter(|row| row["required"] == true);
+    let open = required.filter(|row| row["ok"] == false).count();
+    let (_, machine) = shown.stdout.split_once("1/4").unwrap();
+    let (machine, _) = machine.split_once("2/4").unwrap();
+    let lines = machine.trim_end().lines().skip(1).count();
+    assert!(lines > 0 && (lines <= 3 || open > 0), "{machine}");
 
     let tmux = Tmux::start(project.lab.daemon.dir());
     for answer in ["n", "y"] {

@@ -8,9 +8,14 @@ use crate::tokens::said;
 use super::links::heroku_remote;
 use super::{Sink, lines, sections, value};
 
-/// `.git/config`: where a push goes.
+/// Settings of git: where a push goes, and what stands for the beginning of an address.
 pub(super) fn git(sink: &mut Sink, text: &str) {
     for (line, name, pairs) in sections(sink, text) {
+        let is_instead = value(&pairs, &["insteadof", "pushinsteadof"]).is_some();
+        if let Some(url) = name.strip_prefix("url ").filter(|_| is_instead) {
+            remote(sink, line, "insteadOf", url.trim_matches('"'));
+            continue;
+        }
         let Some(name) = name.strip_prefix("remote ") else {
             continue;
         };
@@ -124,19 +129,7 @@ pub(super) fn npmrc(sink: &mut Sink, text: &str) {
             continue;
         }
         if key == "registry" || key.ends_with(":registry") {
-            match scan(rest) {
-                Dsn::Targets(targets) => {
-                    for target in targets {
-                        let at = Some((target.host, target.port));
-                        let clue = sink.named(line, "registry", Service::Http, at, target.data);
-                        if let Some(clue) = clue {
-                            clue.credential = target.has_password.then_some("password");
-                        }
-                    }
-                }
-                Dsn::Other => {}
-                Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable address"),
-            }
+            registry(sink, line, "registry", rest);
         } else if let Some(registry) = key.strip_prefix("//")
             && ["_authToken", "_auth", "_password"]
                 .iter()
@@ -145,6 +138,94 @@ pub(super) fn npmrc(sink: &mut Sink, text: &str) {
             let at = registry.split(['/', ':']).next().unwrap_or_default();
             let at = host_alone(at, 443);
             sink.named(line, "token", Service::Http, at, said(""));
+        }
+    }
+}
+
+/// Where packages come from, and are published to.
+pub(super) fn registry(sink: &mut Sink, line: usize, key: &str, url: &str) {
+    match scan(url) {
+        Dsn::Targets(targets) => {
+            for target in targets {
+                let service = match target.service {
+                    Service::Http => Service::Http,
+                    _ => Service::Git,
+                };
+                let at = Some((target.host, target.port));
+                let clue = sink.named(line, key, service, at, target.data);
+                if let Some(clue) = clue {
+                    clue.credential = target.has_password.then_some("password");
+                }
+            }
+        }
+        Dsn::Other => {}
+        Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable address"),
+    }
+}
+
+/// Indexes of pip: one, and others beside it.
+pub(super) fn pip(sink: &mut Sink, text: &str) {
+    for (line, _, pairs) in sections(sink, text) {
+        let urls = pairs.iter().filter(|(key, _)| {
+            [
+                "index-url",
+                "index_url",
+                "extra-index-url",
+                "extra_index_url",
+            ]
+            .contains(&key.as_str())
+        });
+        for (key, url) in
+            urls.flat_map(|(key, urls)| urls.split_whitespace().map(move |url| (key, url)))
+        {
+            registry(sink, line, key, url);
+        }
+    }
+}
+
+/// Registries of cargo, and what stands in their place.
+pub(super) fn cargo(sink: &mut Sink, text: &str) {
+    for (line, name, pairs) in sections(sink, text) {
+        let Some(name) = ["registries.", "source."]
+            .iter()
+            .find_map(|kind| name.strip_prefix(kind))
+        else {
+            continue;
+        };
+        if let Some(url) = value(&pairs, &["index", "registry"]) {
+            let url = url.split('"').next().unwrap_or_default();
+            registry(sink, line, name, url.strip_prefix("sparse+").unwrap_or(url));
+        }
+    }
+}
+
+/// Home Assistant's own settings: where it answers, and where it keeps what was.
+pub(super) fn home_assistant(sink: &mut Sink, text: &str) {
+    let service = Service::Home("home-assistant");
+    for (line, text) in lines(sink, text) {
+        let Some((key, value)) = text.trim().split_once(':') else {
+            continue;
+        };
+        let value = value.trim().trim_matches(['"', '\'']);
+        let is_own = ["internal_url", "external_url"].contains(&key);
+        if !is_own && key != "db_url" {
+            continue;
+        }
+        match scan(value) {
+            Dsn::Targets(targets) => {
+                for target in targets {
+                    let at = Some((target.host, target.port));
+                    let service = if is_own { service } else { target.service };
+                    let clue = sink.named(line, key, service, at, target.data);
+                    if let Some(clue) = clue {
+                        clue.has_sibling = false;
+                        clue.credential = target.has_password.then_some("password");
+                    }
+                }
+            }
+            // In another file, as `!secret` has it.
+            Dsn::Other => {}
+            Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable address"),
         }
     }
 }

@@ -29,7 +29,25 @@ impl Block {
 }
 
 pub(super) fn blocks(sink: &mut Sink, text: &str) {
-    let mut open = vec![Block::default()];
+    within(sink, text, Block::default());
+}
+
+/// `*.tfbackend`: what stands in a backend's block elsewhere.
+pub(super) fn backend_settings(sink: &mut Sink, text: &str) {
+    within(sink, text, Block::of(1, "backend s3"));
+}
+
+/// `.terraform/environment`: the workspace that was chosen here.
+pub(super) fn workspace(sink: &mut Sink, text: &str) {
+    let file = sink.file.clone();
+    let dir = file.strip_suffix(".terraform/environment");
+    let dir = dir.map(|dir| dir.trim_end_matches('/').to_owned());
+    sink.workspace(dir, text.trim());
+}
+
+/// Blocks, and what stands in none of them.
+fn within(sink: &mut Sink, text: &str, around: Block) {
+    let mut open = vec![around];
     let mut ends: Option<String> = None;
     let mut in_comment = false;
     for (number, line) in lines(sink, text) {

@@ -85,6 +85,22 @@ pub(super) fn docker_context(sink: &mut Sink, text: &str) {
     });
 }
 
+/// Docker's own settings: the context that is used, and where somebody is logged in to push.
+pub(super) fn docker(sink: &mut Sink, text: &str) {
+    let source = Lines::of_text(text);
+    with_root(sink, text, |sink, root| {
+        sink.choose(string(get(root, "currentContext")));
+        let logins = object(get(root, "auths"));
+        for login in logins.map_or(&[][..], |all| &all.properties) {
+            let name = login.name.as_str();
+            let bare = name.split_once("://").map_or(name, |(_, rest)| rest);
+            let at = host_and_port(bare.split('/').next().unwrap_or_default(), 443);
+            let line = source.of(login.range.start);
+            sink.named(line, "auths", Service::Http, at, said(""));
+        }
+    });
+}
+
 /// `appsettings.json`, and others that hold settings by names in names.
 pub(super) fn settings(sink: &mut Sink, text: &str) {
     let source = Lines::of_text(text);

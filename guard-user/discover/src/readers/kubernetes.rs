@@ -61,6 +61,8 @@ impl Kind {
                 Some(Self::Values)
             }
             _ if is_below(&MANIFESTS) => Some(Self::Manifest),
+            // What App Engine is told has variables as charts' values have.
+            "app" if name.ends_with(".yaml") => Some(Self::Values),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use crate::dsn::host_and_port;
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::{AWS, GOOGLE, Service};
@@ -27,6 +28,7 @@ pub(crate) enum Link {
     Sam,
     Serverless,
     Supabase,
+    SupabasePooler,
     SupabaseProject,
     Vercel,
     Wrangler,
@@ -54,6 +56,7 @@ impl Link {
             (b".vercel", "project.json") => Self::Vercel,
             (b".netlify", "state.json") => Self::NetlifySite,
             (b".temp", "project-ref") => Self::SupabaseProject,
+            (b".temp", "pooler-url") => Self::SupabasePooler,
             (b"supabase", "config.toml") => Self::Supabase,
             (_, "netlify.toml") => Self::Netlify,
             (_, ".firebaserc") => Self::Firebase,
@@ -113,6 +116,7 @@ impl Link {
             Self::Serverless => serverless(sink, text),
             Self::Supabase => toml_name(sink, text, "project_id", SUPABASE),
             Self::SupabaseProject => supabase_project(sink, text),
+            Self::SupabasePooler => supabase_pooler(sink, text),
             Self::Vercel => with_root(sink, text, |sink, root| {
                 let name = said(string(json_get(root, "projectName")));
                 if !string(json_get(root, "projectId")).is_empty() {
@@ -239,10 +243,24 @@ fn supabase_project(sink: &mut Sink, text: &str) {
     }
     own(sink, 1, "project-ref", SUPABASE, Said::default());
     let host = Host::parse(&format!("db.{project}.supabase.co"));
-    let seen = sink.seen(Some(1), "project-ref");
+    supabase_database(sink, "project-ref", (host, 5432));
+}
+
+/// What `supabase link` noted of the way to the project's database. A placeholder stands for the password.
+fn supabase_pooler(sink: &mut Sink, text: &str) {
+    let (_, after) = text.trim().rsplit_once('@').unwrap_or_default();
+    let at = after.split(['/', '?']).next().unwrap_or_default();
+    match host_and_port(at, 5432) {
+        Some(at) => supabase_database(sink, "pooler-url", at),
+        None => sink.pass_over(Some(1), "an unreadable address"),
+    }
+}
+
+fn supabase_database(sink: &mut Sink, key: &str, (host, port): (Option<Host>, u16)) {
+    let seen = sink.seen(Some(1), key);
     sink.push(Clue {
         host,
-        port: 5432,
+        port,
         service: Service::Postgres,
         seen,
         data: Said::default(),

@@ -16,7 +16,7 @@ pub(crate) enum Names {
 
 use Names::{Dir, File, Files};
 
-const NAMED: [(&str, Names); 30] = [
+pub(super) const NAMED: [(&str, Names); 30] = [
     ("ARGOCD_CONFIG_DIR", Dir(".config/argocd")),
     ("AWS_CONFIG_FILE", File(Format::Aws)),
     ("AWS_SHARED_CREDENTIALS_FILE", File(Format::Aws)),
@@ -76,6 +76,8 @@ pub(crate) struct Named {
     pub(crate) key: String,
     pub(crate) path: String,
     pub(crate) names: Names,
+    /// Whether a file of the project's says it, or one that such a file has named.
+    pub(crate) by_project: bool,
 }
 
 /// No more of them are followed.
@@ -103,6 +105,7 @@ impl Sink {
                 key: (*key).to_owned(),
                 path: path.to_owned(),
                 names: *names,
+                by_project: self.is_projects,
             });
         }
     }

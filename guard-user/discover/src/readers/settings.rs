@@ -171,7 +171,9 @@ fn variable(number: usize, line: &str, exported: bool) -> Option<Variable<'_>> {
             None => text.split_once('=')?,
         },
     };
+    // Quarkus has the profile there: `%prod.quarkus.datasource.jdbc.url`.
     let key = key.trim_end();
+    let key = key.strip_prefix('%').unwrap_or(key);
     let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let is_name =
         key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && key.bytes().all(is_key);
@@ -242,6 +244,11 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             return;
         }
         sink.name(one);
+        match one.key {
+            "TF_WORKSPACE" if !one.dormant => sink.workspace(None, one.value),
+            "DOCKER_CONTEXT" if !one.dormant => sink.choose(one.value),
+            _ => {}
+        }
         let clues = match token(one, all) {
             Some((host, data)) => {
                 let at = (crate::Host::parse(host), 443);

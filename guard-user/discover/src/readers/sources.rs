@@ -5,7 +5,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::literals::Language;
-use super::{Format, Sink, clients, commands, connections, ini, kamal, literals, logins, xml};
+use super::{
+    Format, Sink, clients, commands, connections, hcl, ini, json, kamal, literals, logins, xml,
+};
 
 /// What such a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,17 @@ pub(crate) enum Source {
     GitCredentials,
     /// What opens Google Cloud, as its library is told of it.
     GoogleKey,
+    /// Docker's own settings.
+    Docker,
+    Cargo,
+    Pip,
+    /// Maven's own settings.
+    Maven,
+    HomeAssistant,
+    /// Where Terraform keeps its state, as it is told of it apart.
+    Backend,
+    /// Which workspace Terraform is in.
+    Workspace,
     /// What keeps hosts and keys in a way that is not read.
     Kept(&'static str),
     Vault,
@@ -45,7 +58,7 @@ pub(crate) enum Source {
 use Source::{Connections, Ini, Kept, Procfile, Program, Recipes, Xml};
 
 /// Names of a project's files.
-const NAMES: [(&str, Source); 42] = [
+const NAMES: [(&str, Source); 44] = [
     ("settings.py", Program(Language::Python)),
     ("local_settings.py", Program(Language::Python)),
     ("config.py", Program(Language::Python)),
@@ -69,6 +82,8 @@ const NAMES: [(&str, Source); 42] = [
     ("configuration.php", Program(Language::Php)),
     (".mongorc.js", Program(Language::JavaScript)),
     (".mongoshrc.js", Program(Language::JavaScript)),
+    ("configuration.yaml", Source::HomeAssistant),
+    ("pip.conf", Source::Pip),
     ("alembic.ini", Ini),
     ("liquibase.properties", Ini),
     ("flyway.conf", Ini),
@@ -91,7 +106,9 @@ const NAMES: [(&str, Source); 42] = [
 ];
 
 /// The same, where the directory has to have a name, too.
-const PLACES: [(&str, &str, Source); 11] = [
+const PLACES: [(&str, &str, Source); 13] = [
+    (".cargo", "config.toml", Source::Cargo),
+    (".terraform", "environment", Source::Workspace),
     (".idea", "datasources.xml", Xml),
     (".idea", "sshconfigs.xml", Xml),
     (".idea", "webservers.xml", Xml),
@@ -154,6 +171,7 @@ impl Source {
             "properties" if is_of_data() => Ini,
             "config" if stem.starts_with("web.") || stem.starts_with("app.") => Xml,
             "mk" | "just" => Recipes,
+            "tfbackend" => Self::Backend,
             "sh" => Self::Shell,
             _ if stem == "procfile" => Procfile,
             _ => return None,
@@ -181,6 +199,8 @@ impl Source {
                 | Self::Pulumi
                 | Self::Minio
                 | Self::GoogleKey
+                | Self::Docker
+                | Self::Maven
         )
     }
 
@@ -208,13 +228,34 @@ impl Source {
             Self::Boto => logins::boto(sink, text),
             Self::GitCredentials => clients::git_credentials(sink, text),
             Self::GoogleKey => logins::google_key(sink, text),
+            Self::Docker => json::docker(sink, text),
+            Self::Cargo => clients::cargo(sink, text),
+            Self::Pip => clients::pip(sink, text),
+            Self::Maven => xml::maven(sink, text),
+            Self::HomeAssistant => clients::home_assistant(sink, text),
+            Self::Backend => hcl::backend_settings(sink, text),
+            Self::Workspace => hcl::workspace(sink, text),
             Self::Kept(_) | Self::Vault => {}
         }
     }
 }
 
 /// Files of a home.
-pub(super) const HOME: [(&str, Source); 28] = [
+pub(super) const HOME: [(&str, Source); 36] = [
+    (".docker/config.json", Source::Docker),
+    (".pip/pip.conf", Source::Pip),
+    (".config/pip/pip.conf", Source::Pip),
+    (".m2/settings.xml", Source::Maven),
+    (".cargo/config.toml", Source::Cargo),
+    (
+        ".cargo/credentials.toml",
+        Kept("a token of a registry of cargo"),
+    ),
+    (".config/op/config", Kept("a login of 1Password")),
+    (
+        ".config/sops/age/keys.txt",
+        Kept("a key to what sops encrypts"),
+    ),
     (".git-credentials", Source::GitCredentials),
     (".config/git/credentials", Source::GitCredentials),
     (".config/kcat.conf", Ini),

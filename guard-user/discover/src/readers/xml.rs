@@ -10,6 +10,7 @@ use crate::service::Service;
 use crate::tokens::said;
 
 use super::Sink;
+use super::clients::registry;
 use super::json::Lines;
 use super::servers::{Block, block};
 
@@ -24,6 +25,34 @@ const NODES: u32 = 65_536;
 const ABOVE: usize = 3;
 
 pub(super) fn settings(sink: &mut Sink, text: &str) {
+    elements(sink, text, |sink, line, element, names| {
+        match element.tag_name().name() {
+            "sshConfig" | "fileTransfer" => server(sink, line, element),
+            _ if element.attribute("key") == Some("parameterValues") => {
+                workbench(sink, line, element, names);
+            }
+            _ => address(sink, line, element),
+        }
+    });
+}
+
+/// Maven's: where artifacts come from, and are published to.
+pub(super) fn maven(sink: &mut Sink, text: &str) {
+    elements(sink, text, |sink, line, element, _| {
+        if element.tag_name().name() == "url"
+            && let Some(url) = element.text()
+        {
+            registry(sink, line, "url", url.trim());
+        }
+    });
+}
+
+/// Each element with its line, and names that some stand beside.
+fn elements(
+    sink: &mut Sink,
+    text: &str,
+    mut read: impl for<'a> FnMut(&mut Sink, usize, Node<'a, '_>, &mut HashMap<NodeId, &'a str>),
+) {
     let options = ParsingOptions {
         nodes_limit: NODES,
         ..ParsingOptions::default()
@@ -47,13 +76,7 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
             return;
         }
         let line = lines.of(element.range().start);
-        match element.tag_name().name() {
-            "sshConfig" | "fileTransfer" => server(sink, line, element),
-            _ if element.attribute("key") == Some("parameterValues") => {
-                workbench(sink, line, element, &mut names);
-            }
-            _ => address(sink, line, element),
-        }
+        read(sink, line, element, &mut names);
     }
 }
 
@@ -69,7 +92,10 @@ fn name<'a>(element: Node<'a, '_>) -> &'a str {
 
 /// A connection string, as a text or an attribute.
 fn address(sink: &mut Sink, line: usize, element: Node<'_, '_>) {
-    let attributes = element.attributes().map(|one| one.value());
+    // What a file is written by is no place.
+    let attributes = element.attributes();
+    let attributes = attributes.filter(|one| one.name() != "schemaLocation");
+    let attributes = attributes.map(|one| one.value());
     let texts = element.text().into_iter();
     let mut all = attributes
         .chain(texts)

@@ -58,6 +58,7 @@ fn example(line: &'static str) -> Example {
             line: number.parse().ok(),
             key: key.to_owned(),
             dormant: false,
+            is_projects: false,
         },
         data: said(data),
         credential: (!flags.contains(&"!c")).then_some("password"),

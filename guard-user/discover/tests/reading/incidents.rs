@@ -1,6 +1,7 @@
 //! What happened to people, with the file or variable by which the agent found its way there. `== thread | what is to be found`,
 //! then each file, or the environment, behind `-- `.
 
+use super::labelled::scene_of;
 use super::*;
 
 const INCIDENTS: &str = include_str!("../incidents.txt");
@@ -11,18 +12,7 @@ fn each_incident_is_named_before_the_first_connection() -> Tested {
     for incident in INCIDENTS.split("== ").skip(1) {
         let (head, files) = incident.split_once('\n').ok_or("no files")?;
         let (thread, expected) = head.split_once(" | ").ok_or("nothing expected")?;
-        let mut scene = Scene::new()?;
-        for file in files.split("-- ").skip(1) {
-            let (path, text) = file.split_once('\n').ok_or("no text")?;
-            if path == "env" {
-                let variables = text.lines().filter_map(|line| line.split_once('='));
-                let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
-                scene.environment = variables.collect();
-            } else {
-                scene = scene.with(path, text)?;
-            }
-        }
-        let found = scene.look()?;
+        let found = scene_of(files)?.look()?;
         let is_named = match expected.strip_prefix("key ") {
             Some(what) => found.keys.iter().any(|key| key.what == what),
             None => lines(&found)

@@ -241,6 +241,60 @@ fn what_a_variable_names_is_read_once_and_leads_nowhere_else() -> Tested {
     Ok(())
 }
 
+/// An agent's settings with a variable that names a file.
+fn naming(path: &Path) -> String {
+    let path = path.display();
+    format!("{{\"mcp\": {{\"a\": {{\"environment\": {{\"PGPASSFILE\": \"{path}\"}}}}}}}}")
+}
+
+#[test]
+fn what_a_project_names_by_the_homes_name_is_the_projects_wherever_it_lies() -> Tested {
+    let elsewhere = tempfile::tempdir()?;
+    let key = elsewhere.path().join("pgp");
+    fs::write(&key, "db.example.org:5432:shop_live:u:word\n")?;
+    let planted =
+        "PGPASSFILE=~/evil/pgp\nOPENCODE_CONFIG=$HOME/evil/oc.json\nNETRC=${HOME}/other/rc\n";
+    let scene = Scene::new()?
+        .with("~/evil/.env", planted)?
+        .with("~/evil/more.env", "OPENCODE_CONFIG=~/other/oc.json\n")?
+        .with("~/evil/pgp", "db.example.net:5432:bank_live:u:word\n")?
+        .with("~/evil/oc.json", naming(&key))?
+        .with(
+            "~/other/rc",
+            "machine api.heroku.com login a password word\n",
+        )?
+        .with("~/other/oc.json", naming(&key))?;
+    let project = scene.home.path().join("evil");
+    let found = scene.look_at(&project, WITHOUT_END)?;
+    let all = lines(&found);
+    assert_eq!(
+        all,
+        [
+            "production db.example.net:5432 postgres, bank_live pgp:1",
+            "production api.heroku.com:443 platform, machine ~/other/rc:1",
+        ]
+    );
+    let mut seen = found.findings.iter().flat_map(|one| &one.found);
+    assert!(seen.all(|seen| seen.is_projects), "{:?}", found.findings);
+    let mut keys = keys(&found);
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "a file outside of the home and the project: PGPASSFILE oc.json:1",
+            "a file outside of the home and the project: PGPASSFILE ~/other/oc.json:1",
+        ]
+    );
+    // The person's own word, by the same way, leads there.
+    let scene = scene.with("~/.zshrc", "export OPENCODE_CONFIG=~/other/oc.json\n")?;
+    let found = scene.look_at(&project, WITHOUT_END)?;
+    let is_it = |one: &&Finding| one.host.as_str() == "db.example.org";
+    let own = found.findings.iter().find(is_it);
+    let own = own.ok_or("it was not opened")?;
+    assert!(own.found.iter().all(|seen| !seen.is_projects), "{own:?}");
+    Ok(())
+}
+
 #[test]
 fn what_a_user_may_not_read_elsewhere_is_in_no_reach() -> Tested {
     let elsewhere = tempfile::tempdir()?;

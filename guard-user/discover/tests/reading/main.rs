@@ -10,17 +10,29 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_uid;
 use tempfile::TempDir;
 
+use rounds::rounds;
+
 mod elsewhere;
 mod formats;
 mod hostile;
 mod incidents;
 mod keys;
+mod labelled;
 mod quiet;
+#[path = "../../src/rounds.rs"]
+mod rounds;
 mod secrets;
 mod sources;
 mod tools;
 
 type Tested<T = ()> = Result<T, Box<dyn Error>>;
+
+/// As long as it takes.
+const WITHOUT_END: Bounds = Bounds {
+    files: 2_000,
+    depth: 12,
+    time: None,
+};
 
 /// A project and a home.
 struct Scene {
@@ -53,16 +65,17 @@ impl Scene {
     }
 
     fn look(&self) -> Tested<Discovery> {
-        let bounds = Bounds {
-            time: None,
-            ..Bounds::default()
-        };
-        self.look_within(bounds)
+        self.look_within(WITHOUT_END)
     }
 
     fn look_within(&self, bounds: Bounds) -> Tested<Discovery> {
+        self.look_at(self.project.path(), bounds)
+    }
+
+    /// The same of another project.
+    fn look_at(&self, project: &Path, bounds: Bounds) -> Tested<Discovery> {
         Ok(discover(&Inputs {
-            project: self.project.path(),
+            project,
             home: Some(self.home.path()),
             hosts: self.hosts.as_deref(),
             environment: &self.environment,

@@ -670,3 +670,133 @@ fn what_is_still_to_be_written_is_no_production() -> Tested {
     assert!(found.keys.is_empty());
     Ok(())
 }
+
+const STATE: &str = "{\"resources\": [{\"type\": \"aws_instance\", \"name\": \"web\", \"instances\": [{\"attributes\": {\"public_ip\": \"203.0.113.9\"}}]}]}";
+
+#[test]
+fn a_workspace_of_production_makes_production_and_none_makes_it_less() -> Tested {
+    for (workspace, variable, label) in [
+        ("default", "", "maybe"),
+        ("prod", "", "production"),
+        ("dev", "", "maybe"),
+        ("default", "TF_WORKSPACE=live", "production"),
+        ("dev", "#TF_WORKSPACE=live", "maybe"),
+    ] {
+        let scene = Scene::new()?
+            .with("infra/.terraform/environment", workspace)?
+            .with("infra/terraform.tfstate.backup", STATE)?
+            .with(".env", variable)?;
+        let line = format!(
+            "{label} 203.0.113.9:22 ssh, aws_instance.web infra/terraform.tfstate.backup:1"
+        );
+        has(&scene, &[line.as_str()])?;
+    }
+    // Another directory's says nothing of it.
+    let scene = Scene::new()?
+        .with("other/.terraform/environment", "prod")?
+        .with("terraform.tfstate", STATE)?;
+    has(
+        &scene,
+        &["maybe 203.0.113.9:22 ssh, aws_instance.web terraform.tfstate:1"],
+    )
+}
+
+#[test]
+fn what_is_encrypted_is_no_clean_bill() -> Tested {
+    let sealed = [
+        ".env.vault",
+        "deploy/app.sops.yaml",
+        "deploy/secrets.enc.json",
+        "config/credentials.yml.enc",
+        "secrets/db.age",
+    ];
+    let mut scene = Scene::new()?
+        .with(".env", "A_URL=ENC[AES256_GCM,data:aHVudGVyMg==,type:str]\n")?
+        .with(".env.production", "B_URL=\"encrypted:aHVudGVyMg==\"\n")?
+        .with(".sops.yaml", "creation_rules: []\n")?
+        .with("notes.enc.txt", "")?;
+    for name in sealed {
+        scene = scene.with(name, "data: aHVudGVyMg==\n")?;
+    }
+    let found = scene.look()?;
+    let mut expected: Vec<_> = sealed.map(|name| format!("{name}: encrypted")).to_vec();
+    for name in [".env", ".env.production"] {
+        expected.push(format!("{name}: values that are encrypted"));
+    }
+    let mut all = passed_over(&found);
+    all.sort();
+    expected.sort();
+    assert_eq!(all, expected);
+    Ok(())
+}
+
+#[test]
+fn where_packages_and_pushes_go() -> Tested {
+    let maven = "<settings xsi:schemaLocation=\"http://maven.apache.org/SETTINGS/1.0.0 https://maven.apache.org/xsd/settings-1.0.0.xsd\" \
+        xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\
+        <mirrors><mirror><id>acme</id><url>https://u:word@maven.example.io/a</url></mirror></mirrors></settings>";
+    let scene = Scene::new()?
+        .with("~/.m2/settings.xml", maven)?
+        .with("~/.config/pip/pip.conf", "[global]\nindex-url = https://u:word@pypi.example.io/simple\n")?
+        .with("~/.cargo/config.toml", "[registries.acme]\nindex = \"sparse+https://crates.example.io/index/\" # ours\n[net]\n")?
+        .with("~/.cargo/credentials.toml", "[registries.acme]\ntoken = \"word\"\n")?
+        .with("~/.gitconfig", "[user]\n\tname = a\n[url \"https://u:word@git.example.io/\"]\n\tpushInsteadOf = a:\n[url \"x\"]\n")?
+        .with("~/.docker/config.json", "{\"auths\": {\"https://index.docker.io/v1/\": {}, \"registry.example.io:5000\": {\"auth\": \"word\"}}}")?;
+    has(
+        &scene,
+        &[
+            "maybe git.example.io:443 git, insteadOf ~/.gitconfig:3",
+            "maybe maven.example.io:443 http, url ~/.m2/settings.xml:1",
+            "maybe pypi.example.io:443 http, index-url ~/.config/pip/pip.conf:1",
+            "maybe registry.example.io:5000 http, auths ~/.docker/config.json:1",
+            "tool index.docker.io:443 http, auths ~/.docker/config.json:1",
+            "unknown crates.example.io:443 http, acme ~/.cargo/config.toml:1",
+        ],
+    )?;
+    let found = scene.look()?;
+    assert_eq!(passed_over(&found), Vec::<String>::new());
+    let keys: Vec<_> = found.keys.iter().map(|key| key.what).collect();
+    assert_eq!(keys, ["a token of a registry of cargo"]);
+    Ok(())
+}
+
+#[test]
+fn clusters_beside_the_usual_one_and_what_is_used_of_many() -> Tested {
+    let cluster = |name: &str, at: u8| {
+        format!(
+            "clusters: [{{name: a, cluster: {{server: 'https://203.0.113.{at}:6443'}}}}]\ncontexts:\n- {{name: {name}, context: {{cluster: a}}}}\n"
+        )
+    };
+    let context = |name: &str| {
+        format!(
+            "{{\"Name\": \"{name}\", \"Endpoints\": {{\"docker\": {{\"Host\": \"ssh://me@{name}.example.io\"}}}}}}"
+        )
+    };
+    let scene = Scene::new()?
+        .with("~/.kube/shop.yaml", cluster("shop", 1))?
+        .with("~/.kube/live.yml", cluster("eu", 2))?
+        .with("~/.kube/notes.txt", cluster("none", 3))?
+        .with("~/.docker/config.json", "{\"currentContext\": \"used\"}")?
+        .with("~/.docker/contexts/meta/a/meta.json", context("used"))?
+        .with("~/.docker/contexts/meta/b/meta.json", context("other"))?
+        .with("configuration.yaml", "homeassistant:\n  internal_url: \"http://192.168.7.30:8123\"\nrecorder:\n  db_url: mysql://ha:word@db.example.io/ha\n  other: !secret x\n")?
+        .with("supabase/.temp/pooler-url", "postgresql://postgres.abcdefghijklmnopqrst:[YOUR-PASSWORD]@aws-0-eu-central-1.pooler.supabase.com:6543/postgres\n")?
+        .with("app.yaml", "runtime: go\nenv_variables:\n  A_URL: postgres://u:word@pg.example.io/a\n")?
+        .with("prod.tf.json", "{\"provider\": {\"postgresql\": {\"host\": \"tf.example.io\", \"password\": \"word\"}}}")?
+        .with("prod.tfbackend", "bucket = \"state\"\nregion = \"eu-west-1\"\n")?;
+    has(
+        &scene,
+        &[
+            "maybe 192.168.7.30:8123 home-assistant, internal_url configuration.yaml:2",
+            "maybe 203.0.113.1:6443 kubernetes, shop ~/.kube/shop.yaml:3",
+            "maybe aws-0-eu-central-1.pooler.supabase.com:6543 postgres, pooler-url supabase/.temp/pooler-url:1",
+            "maybe other.example.io:22 docker, other ~/.docker/contexts/meta/b/meta.json:1",
+            "production 203.0.113.2:6443 kubernetes, eu ~/.kube/live.yml:3",
+            "production db.example.io:3306 mysql, db_url configuration.yaml:4",
+            "production pg.example.io:5432 postgres, env_variables.A_URL app.yaml:3",
+            "production s3.eu-west-1.amazonaws.com:443 s3, backend.s3 prod.tfbackend:1",
+            "production tf.example.io:5432 postgres, provider.postgresql.host prod.tf.json:1",
+            "production used.example.io:22 docker, used ~/.docker/contexts/meta/a/meta.json:1",
+        ],
+    )
+}

@@ -1,5 +1,6 @@
 //! Files as the tools themselves write them: `== tool: what was typed | what is to be found`, then each file behind `-- `.
 
+use super::labelled::scene_of;
 use super::*;
 
 const TOOLS: &str = include_str!("../tools.txt");
@@ -10,12 +11,7 @@ fn what_a_tool_itself_writes_is_read() -> Tested {
     for tool in TOOLS.split("== ").skip(1) {
         let (head, files) = tool.split_once('\n').ok_or("no files")?;
         let (tool, expected) = head.split_once(" | ").ok_or("nothing expected")?;
-        let mut scene = Scene::new()?;
-        for file in files.split("-- ").skip(1) {
-            let (path, text) = file.split_once('\n').ok_or("no text")?;
-            scene = scene.with(path, text)?;
-        }
-        let found = scene.look()?;
+        let found = scene_of(files)?.look()?;
         let lines = lines(&found);
         let is_found = match expected {
             "nothing" => lines.is_empty(),

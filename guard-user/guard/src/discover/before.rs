@@ -13,7 +13,7 @@ use guard_proto::{Failure, Started};
 use rustix::process::geteuid;
 
 use super::dismissals::Dismissals;
-use super::drift::Drift;
+use super::drift::{Audience, Drift, unseen};
 use super::items::{Discovered, InReach, seen};
 use super::look;
 use super::unless;
@@ -47,7 +47,8 @@ impl Before<'_> {
     ///
     /// # Errors
     ///
-    /// Where guardd's settings say that nothing runs while something is open, and something is, or it is not known.
+    /// Where guardd's settings say that nothing runs while something is open, and something is, or it is not known; and where they
+    /// have what comes into reach asked about, and nobody would see it come.
     pub(crate) fn tell(
         self,
         started: &Started,
@@ -57,7 +58,7 @@ impl Before<'_> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
         // The outermost session's command was told.
         let is_inner = started.session.parent.is_some();
-        if is_inner || !(is_shown || started.covered) {
+        if is_inner || !(is_shown || started.covered || started.asks) {
             return Ok(None);
         }
         let since = SystemTime::now();
@@ -69,17 +70,20 @@ impl Before<'_> {
                     // That nobody reads it keeps no command from running.
                     let _ = io::Write::write_all(&mut anstream::stderr(), page.as_str().as_bytes());
                 }
-                match started.covered && !all.is_clean() {
-                    true => Err(open(&all).into()),
-                    false => Ok(Some(Drift::new(
-                        (self.identity.clone(), is_shown),
-                        (socket, &started.session.id),
-                        (&all, judging),
-                        since,
-                    ))),
+                if started.covered && !all.is_clean() {
+                    return Err(open(&all).into());
                 }
+                let audience = Audience {
+                    is_shown,
+                    asks: started.asks,
+                    output: self.output,
+                };
+                let identity = self.identity.clone();
+                let session = (socket, started.session.id.as_str());
+                Drift::new((identity, audience), session, (&all, judging), since)
             }
             Err(why) if started.covered => Err(not_known(why).into()),
+            Err(why) if started.asks => Err(unseen(&why).into()),
             Err(why) => {
                 let line = Page::of(format_args!(
                     "guard: did not look for production in reach: {why}"
@@ -174,12 +178,12 @@ impl Judging {
     }
 }
 
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
 /// Threads that have ended count for a moment yet, and a process with more than one cannot be copied.
-fn settle(before: usize) {
+pub(super) fn settle(before: usize) {
     let deadline = Instant::now() + GONE;
     while threads() > before && Instant::now() < deadline {
         thread::sleep(Duration::from_micros(50));

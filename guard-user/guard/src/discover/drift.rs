@@ -1,13 +1,14 @@
 //! While a command runs: what looks like production and comes into reach by what is written meanwhile.
 //!
 //! The files that were read before it started are watched, and the kernel's routes, and looked through again where one has changed. Whoever writes without
-//! end costs no more than [`SHARE`] says, and is told of in a few lines.
+//! end costs no more than [`SHARE`] says, and is told of in a few lines. Where the settings have it asked about, nothing starts that
+//! nobody would see come.
 
 use std::collections::{HashMap, HashSet};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use guard_discover::{Bounds, Changes, Linked, home_dirs, is_read, linked};
 use guard_launch::Identity;
 use guard_proto::{
-    Call,
+    Call, Failure,
     production::{Appeared, Place},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,12 +28,13 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
-use super::before::{Judging, looked, word};
+use super::before::{Judging, looked, settle, threads, word};
 use super::items::{Discovered, InReach, seen};
 use super::unless;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::person::Person;
+use crate::render::Output;
 use crate::render::page::{COMMAND, GOOD, Page};
 
 /// What is written together is looked at together.
@@ -67,16 +69,50 @@ const CHANGED: WatchFlags = WatchFlags::CLOSE_WRITE
 /// Tells of what comes into reach.
 pub(crate) struct Drift {
     identity: Identity,
-    /// Whether the person is told on the terminal.
-    is_shown: bool,
+    audience: Audience,
+    watched: Watched,
     socket: PathBuf,
     session: String,
     judging: Judging,
     /// Host and ports of what was told.
     known: HashSet<(String, String)>,
-    told: usize,
+    count: usize,
     /// Where not all was looked at before the command, what has not changed since was there.
     there_before: Option<SystemTime>,
+}
+
+/// Who is told, and whether that is all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Audience {
+    /// Whether a person is, on the terminal.
+    pub(super) is_shown: bool,
+    /// Whether it is asked about, too.
+    pub(super) asks: bool,
+    /// How the person is told.
+    pub(super) output: Output,
+}
+
+impl Audience {
+    /// That nothing of what comes into reach is seen. Where it is to be asked about, nothing may start then.
+    fn unseen(self, why: &str) -> Result<(), CliError> {
+        if self.asks {
+            return Err(unseen(why).into());
+        }
+        let said = format!("what comes into reach while the command runs is not told: {why}");
+        self.output.warnings(&[said]);
+        Ok(())
+    }
+}
+
+/// That nobody sees what comes into reach, although it is to be asked about.
+pub(super) fn unseen(why: &str) -> Failure {
+    Failure {
+        what: "the command was not started".into(),
+        why: format!(
+            "the settings say that what comes into reach is asked about, and nobody could look for it: {why}"
+        ),
+        fix: "look yourself, as whom the command runs:\nguard discover --check".into(),
+    }
 }
 
 /// The directories that are watched.
@@ -94,53 +130,77 @@ struct Watched {
 }
 
 impl Drift {
-    /// After what was found before the command, `since` then.
+    /// After what was found before the command, `since` then. None where nothing can be watched, and nobody is to be asked about it.
+    ///
+    /// # Errors
+    ///
+    /// The same where somebody is.
     pub(super) fn new(
-        (identity, is_shown): (Identity, bool),
+        (identity, audience): (Identity, Audience),
         (socket, session): (&Path, &str),
         (all, judging): (&Discovered, Judging),
         since: SystemTime,
-    ) -> Self {
+    ) -> Result<Option<Self>, CliError> {
+        // A thread that cannot be had now is none to be had beside the command.
+        let watched = Watched::new(&Person::of(&identity)).and_then(|watched| {
+            let before = threads();
+            thread::scope(|scope| thread().spawn_scoped(scope, || ()).map(drop))?;
+            settle(before);
+            Ok(watched)
+        });
+        let watched = match watched {
+            Ok(watched) => watched,
+            Err(why) => return audience.unseen(&why.to_string()).map(|()| None),
+        };
         let production = all.items.iter().filter(|one| one.is_production());
-        Self {
+        Ok(Some(Self {
             identity,
-            is_shown,
+            audience,
+            watched,
             socket: socket.to_owned(),
             session: session.to_owned(),
             judging,
             known: production.map(place).collect(),
-            told: 0,
+            count: 0,
             there_before: (!all.complete).then_some(since),
+        }))
+    }
+
+    /// Goes on beside the command, on a thread of its own, and ends with this process.
+    ///
+    /// # Errors
+    ///
+    /// That there can be none, and it is to be asked about what comes into reach.
+    pub(crate) fn begin(self) -> Result<(), CliError> {
+        let audience = self.audience;
+        match thread().spawn(move || self.follow()) {
+            Ok(_) => Ok(()),
+            Err(why) => audience.unseen(&why.to_string()),
         }
     }
 
-    /// Goes on beside the command, on a thread of its own, and ends with this process. Where there can be none, nothing is told.
-    pub(crate) fn begin(self) {
-        let thread = thread::Builder::new().name("guard-drift".to_owned());
-        let _ = thread.spawn(move || self.follow());
-    }
-
     fn follow(mut self) {
-        // The threads that look have the same.
-        let _ = setpriority_process(Some(gettid()), NICE);
-        let Some(mut watched) = Watched::new(&Person::of(&self.identity)) else {
-            return;
-        };
+        // The threads that look have the same. Where nobody sits at it, all of the machine may be one busy processor, and the kernel
+        // waits for each thread that is not let run before it attaches a program: there none is put off.
+        if self.audience.is_shown {
+            let _ = setpriority_process(Some(gettid()), NICE);
+        }
         loop {
             let began = Instant::now();
-            let has_new = self.look(&mut watched);
+            let has_new = self.look();
             thread::sleep((began.elapsed() * SHARE).max(PAUSE));
             // What was written in a new directory before it was watched is seen only then.
             if !has_new {
-                watched.wait();
+                self.watched.wait();
             }
         }
     }
 
     /// Looks, and tells. Whether there are directories that were not watched.
-    fn look(&mut self, watched: &mut Watched) -> bool {
+    fn look(&mut self) -> bool {
         let identity = self.identity.clone();
         let person = Person::of(&identity);
+        let watched = &mut self.watched;
         let found = identity.with_rights(|| {
             let mut found = looked(&person, Bounds::default().time).ok()?;
             let has_new = watched.watch(std::mem::take(&mut found.dirs));
@@ -157,7 +217,7 @@ impl Drift {
         let since = self.there_before.take();
         for one in all.items.iter().filter(|one| one.is_production()) {
             let is_new = self.known.insert(place(one));
-            if is_new && since.is_none_or(|since| watched.has_changed(one, since)) {
+            if is_new && since.is_none_or(|since| self.watched.has_changed(one, since)) {
                 self.tell(one);
             }
         }
@@ -165,14 +225,35 @@ impl Drift {
     }
 
     fn tell(&mut self, one: &InReach) {
-        self.told += 1;
-        let recorded = (self.told <= RECORDS).then(|| self.record(one));
-        if self.is_shown && self.told <= LINES + 1 {
-            let page = line(one, recorded.as_ref(), self.told > LINES);
+        self.count += 1;
+        let recorded = (self.count <= RECORDS).then(|| self.record(one));
+        if !self.audience.is_shown {
+            return self.warn(one, recorded);
+        }
+        if self.count <= LINES + 1 {
+            let page = line(one, recorded.as_ref(), self.count > LINES);
             // The command may have the terminal as it is drawn.
             let text = page.as_str().replace('\n', "\r\n");
             let _ = anstream::stderr().write_all(format!("\r{text}").as_bytes());
         }
+    }
+
+    /// Says where nobody is asked about a place, although somebody is to be.
+    fn warn(&self, one: &InReach, recorded: Option<Result<Appeared, CliError>>) {
+        let why = match recorded {
+            _ if !self.audience.asks => return,
+            Some(Ok(_)) => return,
+            Some(Err(why)) => why.to_string(),
+            None if self.count == RECORDS + 1 => {
+                "so many came before, and what comes later is not asked about either".to_owned()
+            }
+            None => return,
+        };
+        let said = format!(
+            "{} came into reach, and nobody is asked about it: {why}",
+            one.at()
+        );
+        self.audience.output.warnings(&[said]);
     }
 
     fn record(&self, one: &InReach) -> Result<Appeared, CliError> {
@@ -184,13 +265,13 @@ impl Drift {
 }
 
 impl Watched {
-    fn new(person: &Person) -> Option<Self> {
-        Some(Self {
-            inotify: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?,
+    fn new(person: &Person) -> io::Result<Self> {
+        Ok(Self {
+            inotify: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
             dirs: HashMap::new(),
             linked: HashMap::new(),
             routes: Changes::from_now().ok(),
-            project: env::current_dir().ok()?,
+            project: env::current_dir()?,
             home: person.home().map(Path::to_owned),
             is_cut: false,
         })
@@ -295,6 +376,10 @@ impl Watched {
     }
 }
 
+fn thread() -> thread::Builder {
+    thread::Builder::new().name("guard-drift".to_owned())
+}
+
 fn place(one: &InReach) -> (String, String) {
     (one.host.clone(), one.ports.clone())
 }
@@ -353,8 +438,6 @@ fn line(one: &InReach, recorded: Option<&Result<Appeared, CliError>>, is_too_man
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::Failure;
-
     use super::super::tests::{SETTINGS, Tested, discovered, shipped};
     use super::*;
 
@@ -375,6 +458,21 @@ mod tests {
         guard: it may be in no log, and nobody is asked about it: cannot load the policy open.toml: it does not fit
         ");
         Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_watched_starts_nothing_that_is_to_be_asked_about() {
+        let audience = |asks| Audience {
+            is_shown: false,
+            asks,
+            output: Output::new(false),
+        };
+        let why = "no file descriptor is left";
+        let refused = audience(true)
+            .unseen(why)
+            .map_err(|error| error.to_string());
+        assert!(refused.is_err_and(|said| said.contains(why)));
+        assert!(audience(false).unseen(why).is_ok());
     }
 
     #[test]

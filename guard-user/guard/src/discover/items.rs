@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use guard_common::Verdict;
 use guard_discover::{
-    Discovery, ENVIRONMENT, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen,
-    Service, Tunnel, is_platform,
+    Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen, Service, Tunnel,
+    is_platform,
 };
 use guard_policy::{Diagnostic, Explanation, Parsed};
 use guard_proto::decisions::Dismissal;
@@ -271,7 +271,7 @@ impl InReach {
         let is_name = !one.host.as_str().contains('/') && one.host.address().is_none();
         // What is known as a platform's API is no one else's.
         let is_known = one.service == Service::Platform && is_platform(&one.host);
-        let is_planted = is_name && !is_known && one.found.iter().all(is_projects);
+        let is_planted = is_name && !is_known && one.found.iter().all(|seen| seen.is_projects);
         let is_looked_up = !is_name || is_known || !one.addresses.is_empty();
         let mut now = Now::of(&explained);
         if !is_looked_up {
@@ -339,10 +339,10 @@ impl InReach {
     }
 
     /// Whether it is not the project's alone: the home has it, or the kernel, wherever an agent is started. The environment may be a
-    /// project's.
+    /// project's, and so is a file of the home that a project alone has named.
     pub(super) fn is_everywhere(&self) -> bool {
         let mut found = self.found.iter();
-        found.any(|seen| seen.file.starts_with("~/") || seen.file == ROUTES)
+        found.any(|seen| !seen.is_projects && (seen.file.starts_with("~/") || seen.file == ROUTES))
     }
 
     /// Its port.
@@ -408,11 +408,6 @@ fn explained(judge: &Judge<'_>, host: &str, others: &[String], ports: &str) -> V
         all.extend(judge.explained(other.as_str(), ports));
     }
     all
-}
-
-/// Whether a file of the project has it, and not the environment, the home or the kernel.
-fn is_projects(seen: &Seen) -> bool {
-    !seen.file.starts_with("~/") && ![ENVIRONMENT, ROUTES].contains(&seen.file.as_str())
 }
 
 /// "DATABASE_URL  .env:3"

@@ -15,6 +15,7 @@ use super::args::{DoctorArgs, Global};
 use super::client::Client;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
+use super::render::page::Page;
 use super::render::{self, Output};
 
 mod scratch;
@@ -36,13 +37,30 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Resu
     if let Some(targets) = &args.attempts {
         return scratch::attempt(targets, &global.socket());
     }
-    let identity = whom(args.user.as_deref())?;
-    let rows = examine(&identity, &global.socket())?;
-    let page = if args.all {
-        render::doctor::all
-    } else {
-        render::doctor::page
+    let page = match args.all {
+        true => render::doctor::all,
+        false => render::doctor::page,
     };
+    say(args.user.as_deref(), page, global, output)
+}
+
+/// The same, as a step of `guard setup`.
+///
+/// # Errors
+///
+/// Those of [`doctor`].
+pub(crate) fn brief(global: &Global, output: Output) -> Result<Exit, CliError> {
+    say(None, render::doctor::brief, global, output)
+}
+
+fn say(
+    user: Option<&str>,
+    page: fn(&[Row]) -> Page,
+    global: &Global,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let identity = whom(user)?;
+    let rows = examine(&identity, &global.socket())?;
     output.print(&rows, |rows, _| page(rows))?;
     Ok(Exit::answer(open(&rows).next().is_none()))
 }

@@ -45,9 +45,24 @@ pub(crate) fn page(rows: &[Row]) -> Page {
             page.line(line);
         }
     }
+    each(&mut page);
+    page
+}
+
+/// The same for who goes on from there: where all that is required is ok, that alone.
+pub(crate) fn brief(rows: &[Row]) -> Page {
+    if rows.iter().any(|row| row.required && !row.ok) {
+        return page(rows);
+    }
+    let mut page = Page::default();
+    verdict(&mut page, rows);
+    each(&mut page);
+    page
+}
+
+fn each(page: &mut Page) {
     page.text("Each with what was seen: ");
     page.styled(COMMAND, "guard doctor --all").end();
-    page
 }
 
 /// Rows with the same fix are one problem. In the order of the first of each.
@@ -268,6 +283,21 @@ mod tests {
         All rows are ok.
         Each with what was seen: guard doctor --all
         ");
+    }
+
+    #[test]
+    fn whoever_goes_on_is_told_in_three_lines_at_most_that_all_is_well() {
+        let mut rows = vec![CONNECT.row(ProbeResult::yes("read back: program 31"))];
+        rows.extend((0..9).map(|_| LONG.row(ProbeResult::no("it is there"))));
+        let lines = |page: Page| page.plain().lines().count();
+        assert!(lines(page(&rows)) > 3);
+        insta::assert_snapshot!(brief(&rows).plain(), @r"
+        Every required row is ok; 9 others not.
+        Each with what was seen: guard doctor --all
+        ");
+        // What is to be done first is told with how.
+        rows.push(UNIX.row(ProbeResult::no("in a session it works; outside it works")));
+        assert_eq!(brief(&rows).plain(), page(&rows).plain());
     }
 
     #[test]

@@ -112,8 +112,9 @@ pub async fn run(
     let is_outer = matches!(who, Authorised::Approver(_));
     started.strict = is_outer && shared.with(|state| state.config.strict);
     if is_outer {
-        let require = shared.with(|state| state.config.discover.require);
-        started.covered = require == Require::Covered;
+        let discover = shared.with(|state| state.config.discover);
+        started.covered = discover.require == Require::Covered;
+        started.asks = discover.drift == OnDrift::Ask;
         started.text = text;
         let around = shared.with(|state| state.fleet.base().ok().flatten());
         started.around = around.map(|base| Box::new(base.shown()));

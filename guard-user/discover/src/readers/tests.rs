@@ -1,0 +1,138 @@
+//! Each reader is tried with secrets: a row of `tests/secrets.txt` is for it.
+
+use super::literals::Language;
+use super::*;
+
+const PLACES: &str = include_str!("../../tests/secrets.txt");
+
+/// The names of the rows' files.
+fn names() -> impl Iterator<Item = &'static str> {
+    let rows = PLACES.strip_prefix("-- ").unwrap_or(PLACES).split("\n-- ");
+    let files = rows.filter_map(|row| row.split_once('\n'));
+    let files = files.map(|(name, _)| name);
+    files.filter(|name| !["env", "/etc/hosts"].contains(name))
+}
+
+/// What a row's file is read as.
+fn format_of(name: &str) -> Option<Format> {
+    if let Some((variable, _)) = name.split_once('=') {
+        let mut named = named::NAMED.iter();
+        let (_, names) = named.find(|(known, _)| *known == variable)?;
+        return match names {
+            Names::File(format) | Names::Files(format) => Some(*format),
+            Names::Dir(_) => None,
+        };
+    }
+    let Some(file) = name.strip_prefix("~/").map(Path::new) else {
+        return Format::of(Path::new(name));
+    };
+    let usual = of_home().find(|(path, _)| *path == file);
+    let of_dir = || dirs_of_home().find(|one| lies_in(file, one));
+    let by_ending = || HOME_ENDINGS.iter().find(|one| ends_so(file, one));
+    usual
+        .map(|(_, format)| format)
+        .or_else(|| of_dir().map(|(_, _, format)| format))
+        .or_else(|| by_ending().map(|(_, _, format)| *format))
+}
+
+fn lies_in(file: &Path, (dir, inner, _): &(&str, &str, Format)) -> bool {
+    let mut below = match file.strip_prefix(dir) {
+        Ok(below) => below.components(),
+        Err(_) => return false,
+    };
+    below.next().is_some() && below.as_path() == Path::new(inner)
+}
+
+fn ends_so(file: &Path, (dir, ending, _): &(&str, &str, Format)) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.parent() == Some(Path::new(dir)) && name.ends_with(ending)
+}
+
+/// Those of a kind that have nothing in them, and a match that is compiled only where none is left out.
+macro_rules! all {
+    ($kind:ty: $($one:path),+; $($with:pat),*) => {{
+        let _ = |one: $kind| match one {
+            $($one)|+ $(| $with)* => {}
+        };
+        vec![$($one),+]
+    }};
+}
+
+fn formats() -> Vec<Format> {
+    use Format::{
+        Ansible, Aws, Azure, Codex, Compose, DockerContext, Dotenv, Encrypted, Gcloud, Git, Hcl,
+        Immich, JsonSettings, Kubeconfig, Kubernetes, Link, Login, Mcp, MyCnf, Netrc, Npmrc,
+        PgService, Pgpass, Pipeline, Rails, Shell, Source, Spring, Ssh, TerraformState, Vpn,
+    };
+    let mut formats = all!(Format:
+        Aws, Azure, Codex, Compose, DockerContext, Dotenv, Encrypted, Gcloud, Git, Hcl, Immich, JsonSettings, Kubeconfig, Mcp,
+        MyCnf, Netrc, Npmrc, PgService, Pgpass, Pipeline, Rails, Shell, Spring, Ssh, TerraformState, Vpn;
+        Ansible(_), Kubernetes(_), Link(_), Login(_), Source(_));
+    formats.extend(links().into_iter().map(Link));
+    formats.extend(sources().into_iter().map(Source));
+    let kinds = all!(ansible::Kind:
+        ansible::Kind::Config, ansible::Kind::Inventory, ansible::Kind::InventoryYaml, ansible::Kind::Variables;);
+    formats.extend(kinds.into_iter().map(Ansible));
+    let kinds = all!(kubernetes::Kind:
+        kubernetes::Kind::Kustomization, kubernetes::Kind::Manifest, kubernetes::Kind::Values;);
+    formats.extend(kinds.into_iter().map(Kubernetes));
+    formats
+}
+
+fn links() -> Vec<links::Link> {
+    use links::Link::{
+        Firebase, Fly, HerokuApp, HerokuProcesses, Netlify, NetlifySite, Pulumi, Railway, Render,
+        Sam, Serverless, Supabase, SupabasePooler, SupabaseProject, Vercel, Wrangler, WranglerJson,
+    };
+    all!(links::Link:
+        Firebase, Fly, HerokuApp, HerokuProcesses, Netlify, NetlifySite, Pulumi, Railway, Render, Sam, Serverless, Supabase,
+        SupabasePooler, SupabaseProject, Vercel, Wrangler, WranglerJson;)
+}
+
+fn sources() -> Vec<Source> {
+    use Source::{
+        ArgoCd, Backend, Boto, Cargo, Connections, Databricks, Docker, Gh, GitCredentials, Glab,
+        GoogleKey, HomeAssistant, Ini, Kamal, Kept, Maven, Minio, Package, Pip, Procfile, Program,
+        Pulumi, Recipes, Shell, Stripe, Terraform, TerraformRc, Usql, Vault, Workspace, Xml,
+    };
+    let mut sources = all!(Source:
+        ArgoCd, Backend, Boto, Cargo, Connections, Databricks, Docker, Gh, GitCredentials, Glab, GoogleKey, HomeAssistant, Ini,
+        Kamal, Maven, Minio, Package, Pip, Procfile, Pulumi, Recipes, Shell, Stripe, Terraform, TerraformRc, Usql, Vault, Workspace, Xml;
+        Kept(_), Program(_));
+    let languages = all!(Language:
+        Language::Elixir, Language::Hocon, Language::JavaScript, Language::Php, Language::Python;);
+    sources.extend(languages.into_iter().map(Program));
+    sources
+}
+
+#[test]
+fn each_row_of_secrets_has_a_reader() {
+    for name in names() {
+        assert!(format_of(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn each_reader_has_a_row_of_secrets() {
+    let tried: BTreeSet<_> = names().filter_map(format_of).collect();
+    let missing = formats().into_iter().filter(|one| !tried.contains(one));
+    assert_eq!(missing.collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn each_place_of_a_home_has_a_row_of_secrets() {
+    let rows: Vec<_> = names()
+        .filter_map(|name| name.strip_prefix("~/"))
+        .map(Path::new)
+        .collect();
+    let files = of_home().filter(|(path, _)| !rows.contains(path));
+    let mut missing: Vec<_> = files.map(|(path, _)| path.display().to_string()).collect();
+    let has = |is: &dyn Fn(&Path) -> bool| rows.iter().any(|row| is(row));
+    let dirs = dirs_of_home().filter(|one| !has(&|row| lies_in(row, one)));
+    missing.extend(dirs.map(|(dir, inner, _)| format!("{dir}/*/{inner}")));
+    let endings = HOME_ENDINGS
+        .iter()
+        .filter(|one| !has(&|row| ends_so(row, one)));
+    missing.extend(endings.map(|(dir, ending, _)| format!("{dir}/*{ending}")));
+    assert_eq!(missing, Vec::<String>::new());
+}
