@@ -20,9 +20,9 @@ pub(crate) const SUITE: &str = "tools";
 pub(crate) const TREE: &str = "GUARD_TOOLS_TREE";
 const NPM: &str = "GUARD_TOOLS_NPM";
 const RUST: &str = "GUARD_TOOLS_RUST";
-/// Where they write what came of each tool, what the page is made from, and the page.
 /// An agent under a policy of names alone. It is a test of its own, and wants the same packages.
 const BY_NAME: &str = "clients::names::claude_code";
+/// Where they write what came of each tool, what the page is made from, and the page.
 const SAID: &str = "GUARD_TOOLS";
 const PASSED: &str = "GUARD_TOOLS_PASSED";
 const PAGE: &str = "GUARD_TOOLS_PAGE";
@@ -64,13 +64,16 @@ const MORE_UNPACKED: [(&str, &[&str]); 6] = [
     ("python3-pytest-xdist", &["pytest_xdist"]),
     ("sccache", &["sccache"]),
 ];
-/// What npm has, in the versions that were tried.
-const OF_NPM: [&str; 4] = [
-    "@anthropic-ai/claude-code@2.1.197",
+/// The version of Claude Code that was tried.
+pub(crate) const CLAUDE_CODE: &str = "2.1.331";
+/// What npm has, in the versions that were tried, beside that.
+const OF_NPM: [&str; 3] = [
     "@google/gemini-cli@0.61.0",
     "@openai/codex@0.169.0",
-    "playwright-core@1.65.1",
+    "npm@10.9.9",
 ];
+/// The same that is not tried in machines.
+const MORE_OF_NPM: [&str; 1] = ["playwright-core@1.65.1"];
 
 /// `cargo xtask tools`
 #[derive(Args)]
@@ -227,6 +230,33 @@ fn obtain_all() -> Result<(PathBuf, PathBuf, PathBuf, Vec<&'static str>)> {
     }
     let tree = install::obtain_whole_tree("all-tools", &packages, WHY)?;
     let rust = read(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let npm = install::obtain_of_npm("npm", &OF_NPM, WHY)?;
+    let npm = obtain_of_npm("npm", &MORE_OF_NPM)?;
     Ok((tree, npm, rust.trim().into(), missing))
+}
+
+/// The directory of what machines have of npm's.
+///
+/// # Errors
+///
+/// What could not be had.
+pub(crate) fn obtain_for_machines() -> Result<PathBuf> {
+    lab::obtain(&[("npm", "npm")], WHY)?;
+    obtain_of_npm("npm-of-machines", &[])
+}
+
+/// What tells it from another one.
+pub(crate) fn of_machines() -> Vec<String> {
+    of_npm(&[])
+}
+
+fn obtain_of_npm(name: &str, more: &[&str]) -> Result<PathBuf> {
+    let packages = of_npm(more);
+    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+    install::obtain_of_npm(name, &packages, WHY)
+}
+
+fn of_npm(more: &[&str]) -> Vec<String> {
+    let claude_code = format!("@anthropic-ai/claude-code@{CLAUDE_CODE}");
+    let others = OF_NPM.iter().chain(more).map(|one| (*one).to_owned());
+    [claude_code].into_iter().chain(others).collect()
 }

@@ -335,6 +335,12 @@ impl Datapath {
             .map_err(DatapathError::ebpf("list the map STATS"))
     }
 
+    /// Whether a socket went through a hole, as far as the kernel has it: of all holes the last 16,384.
+    #[must_use]
+    pub fn went_through(&self, cookie: u64) -> bool {
+        self.maps.through.get(&cookie, 0).is_ok()
+    }
+
     /// How many sockets went through a hole, as far as the kernel has them: of all holes the last 16,384.
     #[must_use]
     pub fn let_through(&self, hole: HoleId) -> u64 {

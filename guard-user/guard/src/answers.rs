@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
@@ -13,9 +14,10 @@ use jiff::Timestamp;
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::ask::yes;
-use super::client::Client;
+use super::client::{Client, Stream};
 use super::error::{CliError, Exit};
 use super::render::ended::Ended;
+use super::render::endpoint;
 use super::render::page::Page;
 use super::render::requests::Gone;
 use super::render::{self, Output};
@@ -23,6 +25,9 @@ use super::report::summary::Report;
 
 /// What is written down at one moment, and shown at another.
 const MOMENT: Duration = Duration::from_secs(5);
+
+/// A guardd that is gone is looked for this often.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// What went with its session in this time is told where nothing waits.
 const LATELY: Duration = Duration::from_secs(3600);
@@ -32,8 +37,8 @@ pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Resu
     let mut client = Client::connect(socket)?;
     if args.follow {
         super::keep_to_itself();
-        let ends = (!output.is_json() || args.ends).then_some(socket);
-        return follow(client, ends, output);
+        let ends = !output.is_json() || args.ends;
+        return follow(client, socket, ends, output);
     }
     let answer: Requests = client.call(&Call::Pending {})?;
     output.print(answer.requests.as_slice(), render::requests::list)?;
@@ -73,13 +78,59 @@ fn gone(client: Client) -> Result<Vec<Gone>, CliError> {
     Ok(gone.collect())
 }
 
-/// Prints each request when it comes up: a script may answer what it reads. Once more where it has become one about many
-/// destinations, which is another question, or is said to be for something. Where there is a socket to ask at, how each has ended, too.
-fn follow(client: Client, ends: Option<&Path>, output: Output) -> Result<Exit, CliError> {
-    let mut known = HashSet::new();
-    let mut waiting: Vec<Request> = Vec::new();
-    for answer in client.stream::<Requests>(&Call::Pending {})? {
-        let requests = answer?.requests;
+/// Prints each request when it comes up: a script may answer what it reads. A guardd that is gone, as for an upgrade, is waited for:
+/// whoever follows is who connections wait for.
+fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<Exit, CliError> {
+    let mut followed = Followed {
+        known: HashSet::new(),
+        waiting: Vec::new(),
+        ends: ends.then_some(socket),
+        output,
+    };
+    let mut answers = client.stream::<Requests>(&Call::Pending {})?;
+    loop {
+        let lost = loop {
+            match answers.next() {
+                Some(Ok(answer)) => followed.take(answer.requests)?,
+                Some(Err(refused @ CliError::Answer { .. })) => return Err(refused),
+                Some(Err(lost)) => break lost.to_string(),
+                None => break "guardd has ended what it told".to_owned(),
+            }
+        };
+        output.warn(&format!(
+            "{lost}; what waits there still does, and is followed again once guardd is back"
+        ));
+        answers = again(socket)?;
+        output.warn("guardd is back");
+    }
+}
+
+/// The stream of the guardd that comes next.
+fn again(socket: &Path) -> Result<Stream<Requests>, CliError> {
+    loop {
+        thread::sleep(RETRY);
+        let client = Client::connect(socket);
+        match client.and_then(|client| client.stream(&Call::Pending {})) {
+            Err(CliError::NoDaemon(_) | CliError::Local(_)) => {}
+            answers => return answers,
+        }
+    }
+}
+
+/// The requests that were told.
+struct Followed<'s> {
+    known: HashSet<(String, String, u32, Option<String>)>,
+    waiting: Vec<Request>,
+    /// Where to ask how each has ended.
+    ends: Option<&'s Path>,
+    output: Output,
+}
+
+impl Followed<'_> {
+    /// Tells what is new in the list: once more what has become one about many destinations, which is another question, or is said to
+    /// be for something; and how each has ended.
+    fn take(&mut self, requests: Vec<Request>) -> Result<(), CliError> {
+        let (output, mut waiting) = (self.output, std::mem::take(&mut self.waiting));
         // In JSON an object with `ended` has ended, and these wait.
         if !output.is_json() {
             let was_held = |one: &&Request| {
@@ -92,27 +143,26 @@ fn follow(client: Client, ends: Option<&Path>, output: Output) -> Result<Exit, C
         }
         let waits = |was: &Request| requests.iter().any(|one| one.id == was.id);
         waiting.retain(|was| !waits(was));
-        if let Some(socket) = ends.filter(|_| !waiting.is_empty()) {
+        if let Some(socket) = self.ends.filter(|_| !waiting.is_empty()) {
             for ended in ended(socket, waiting) {
                 output.print(&ended, render::ended::line)?;
             }
         }
-        // An agent may say why it asks once the request is there.
+        // An agent may say why it asks once the request is there. After a teardown another one has the same id.
         let key = |request: &Request| {
-            let note = request.note.clone();
-            (request.id.clone(), request.size(), note)
+            let (to, note) = (endpoint::words(&request.destination), request.note.clone());
+            (request.id.clone(), to, request.size(), note)
         };
         let current: HashSet<_> = requests.iter().map(key).collect();
-        for request in requests
-            .iter()
-            .filter(|request| !known.contains(&key(request)))
-        {
-            output.print(request, render::requests::one)?;
+        for request in &requests {
+            if !self.known.contains(&key(request)) {
+                output.print(request, render::requests::one)?;
+            }
         }
-        known = current;
-        waiting = requests;
+        self.known = current;
+        self.waiting = requests;
+        Ok(())
     }
-    Ok(Exit::DONE)
 }
 
 /// How requests have ended that were waiting a moment ago. That nobody knows it any more is no error.

@@ -56,10 +56,7 @@ impl Change {
             Some(_) => self.file.display().to_string(),
             None => "/dev/null".to_owned(),
         };
-        let diff = TextDiff::from_lines(before, after);
-        diff.unified_diff()
-            .header(&name(&self.before), &name(&self.after))
-            .to_string()
+        unified([before, after], [&name(&self.before), &name(&self.after)])
     }
 
     /// Does it: whoever reads the file meanwhile reads the one or the other, whole.
@@ -82,6 +79,12 @@ impl Change {
         };
         written.map_err(|error| cannot("write", &self.file, &error))
     }
+}
+
+/// What differs between two texts, in the format of `diff -u`.
+pub(crate) fn unified([before, after]: [&str; 2], [old, new]: [&str; 2]) -> String {
+    let diff = TextDiff::from_lines(before, after);
+    diff.unified_diff().header(old, new).to_string()
 }
 
 /// Where a file really is, so that a person sees what is written, and nobody can lead it elsewhere afterwards.

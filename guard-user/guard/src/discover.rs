@@ -193,8 +193,10 @@ fn unseen(dir: &Path, error: &std::io::Error) -> Failure {
 fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InReach, Failure> {
     all.numbered(number).ok_or_else(|| Failure {
         what: format!("cannot {verb} {number}"),
-        why: format!("{} places are listed", all.items.len()),
-        fix: "list them:\nguard discover".into(),
+        why: format!("{} places are listed, and {number} is none of their numbers", all.items.len()),
+        fix: format!(
+            "list them:\nguard discover\nor of what --all lists, with --all again: guard discover --all --why {number}"
+        ),
     })
 }
 

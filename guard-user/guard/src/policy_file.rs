@@ -407,6 +407,12 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
             "it is a directory".to_owned(),
             format!("give a file in it, or the name of a policy:\nls {file}\n{list}"),
         ),
+        (io::ErrorKind::InvalidInput, _) => (
+            error.to_string(),
+            format!(
+                "a pipe, a socket or a device has no text that stays; look at what it is:\nls -l {file}\n{list}"
+            ),
+        ),
         (io::ErrorKind::InvalidData, _) => (
             error.to_string(),
             format!("a policy is TOML, in UTF-8; this tells what it is:\nfile {file}"),
@@ -423,9 +429,18 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     }
 }
 
-/// The text of a file, or of a pipe such as `<(…)` gives, that is no longer than guardd takes.
+/// The text of a regular file, or of a pipe that was handed over, such as `<(…)` gives, that is no longer than guardd takes.
 fn read(path: &Path) -> io::Result<String> {
-    text_of(&File::open(path)?)
+    match is_handed(path) {
+        true => text_of(&File::open(path)?),
+        false => read_kept(path),
+    }
+}
+
+/// Whether it is what this process has open already: nothing that lies where a session writes.
+fn is_handed(path: &Path) -> bool {
+    let dirs = ["/dev/fd", "/proc/self/fd"].map(Path::new);
+    path == Path::new("/dev/stdin") || path.parent().is_some_and(|dir| dirs.contains(&dir))
 }
 
 /// The text of a regular file. Whoever opens a pipe otherwise waits for its other end.
@@ -503,6 +518,25 @@ mod tests {
         insta::assert_snapshot!(missing, @"cannot read the policy /nonexistent/agent.toml: there is no such file");
         assert!(PolicyFile::read(Path::new("/")).is_err());
         assert!(PolicyFile::read(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("agent.toml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        let link = dir.path().join("link.toml");
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        for odd in [fifo.as_path(), &link, Path::new("/dev/null")] {
+            let refused = PolicyFile::read(odd).unwrap_err();
+            assert!(refused.why.contains("no regular file"), "{refused}");
+        }
+        for handed in ["/dev/fd/63", "/proc/self/fd/0", "/dev/stdin"] {
+            assert!(is_handed(Path::new(handed)), "{handed}");
+        }
+        for other in ["/dev/zero", "/proc/self/fd/0/x", "fd/63", "/dev/fd"] {
+            assert!(!is_handed(Path::new(other)), "{other}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) fn report(
     // All sessions: what runs in sessions inside one is found by who started which.
     let records = teller.records(None, args.since)?;
     let mut report = Report::of(&records);
+    report.know(&live);
     report.reach(reached, args.since);
     report.keep(args.session.as_deref(), args.name.as_deref());
     if report.sessions.is_empty() && !report.may_lack {

@@ -72,6 +72,17 @@ pub struct HoleChange {
     pub after: Duration,
 }
 
+/// Addresses from one to another where an approver would read something else than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WordChange {
+    /// A prefix, or `first - last`.
+    pub destination: String,
+    /// The rule before; none: the default.
+    pub before: Option<String>,
+    /// The rule after; none: the default.
+    pub after: Option<String>,
+}
+
 /// What holds there, by verdict and rule.
 type Holds = (Verdict, u16);
 /// What held, and what holds: verdicts, or how long a hole lasts.
@@ -153,6 +164,29 @@ pub fn diff_holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleChange> {
             ports: ports(&specs),
             before,
             after,
+        })
+    });
+    changes.collect()
+}
+
+/// Where an approver is asked before and after, and would read something else: by another rule name, or with another reason.
+#[must_use]
+pub fn diff_words(old: Side<'_>, new: Side<'_>) -> Vec<WordChange> {
+    let shift = |was: Holds, is: Holds| {
+        let is_asked = [was.0, is.0]
+            .iter()
+            .all(|verdict| matches!(verdict, Verdict::Confirm | Verdict::ReadOnly));
+        let [before, after] =
+            [(old, was.1), (new, is.1)].map(|(side, rule)| side.policy.rule(rule).map(Rule::words));
+        (is_asked && before != after).then_some((was.1, is.1))
+    };
+    let runs = runs(old, new, shift).into_iter();
+    let changes = runs.flat_map(|(first, last, shifts)| {
+        let ways = by_way(&shifts).into_iter();
+        ways.map(move |((was, is), _)| WordChange {
+            destination: range(first, last),
+            before: old.policy.rule(was).map(|rule| rule.name.clone()),
+            after: new.policy.rule(is).map(|rule| rule.name.clone()),
         })
     });
     changes.collect()

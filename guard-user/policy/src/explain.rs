@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use guard_common::{BootTime, Named};
+use guard_common::{BootTime, Connection, Named};
 use serde::{Deserialize, Serialize};
 
 use super::{
     compile::Compiled,
+    known::{UNNAMED, barred, by_pattern},
     lookup::longest,
     model::{Environment, Policy, Rule},
     name::Pattern,
@@ -45,6 +46,9 @@ pub struct Explanation {
     /// The names of which TLS has to show one there, where the rule says `tls = "name"`. QUIC is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Vec<String>>,
+    /// A rule that has the name, where it opens nothing at these addresses, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
 }
 
 /// What holds for a destination, and why: one explanation for each prefix and set of ports that has
@@ -67,17 +71,29 @@ pub fn explain(
     };
     let mut explanations = Vec::new();
     if let (Target::Name(name), true) = (&to.target, compiled.judges_names()) {
-        let addresses = environment.resolved(name).map(|at| at.to_short());
-        let addresses: Vec<_> = addresses.collect();
         let pattern = compiled.pattern_of(name);
-        for part in compiled.parts_of_name(pattern.as_ref(), policy.default, &asked) {
-            let one = explainer.explain_name(to, pattern.as_ref(), part);
-            explanations.push(Explanation {
-                addresses: addresses.clone(),
-                ..one
-            });
+        let mut addresses = Vec::new();
+        for address in environment.resolved(name) {
+            match apart(
+                &mut explainer,
+                compiled,
+                to,
+                (&address, &asked),
+                pattern.as_ref(),
+            ) {
+                None => addresses.push(address.to_short()),
+                Some(apart) => explanations.extend(apart),
+            }
         }
-        return explanations;
+        if addresses.is_empty() && !explanations.is_empty() {
+            return explanations;
+        }
+        let parts = compiled.parts_of_name(pattern.as_ref(), policy.default, &asked);
+        let by_name = parts.into_iter().map(|part| Explanation {
+            addresses: addresses.clone(),
+            ..explainer.explain_name(to, pattern.as_ref(), part)
+        });
+        return by_name.chain(explanations).collect();
     }
     for within in to.target.prefixes(environment) {
         for (prefix, value) in compiled.deciding(&within) {
@@ -87,6 +103,32 @@ pub fn explain(
         }
     }
     explanations
+}
+
+/// What holds for an address of a name at which the rule that has the name opens nothing; none where it decides as at others.
+fn apart(
+    explainer: &mut Explainer<'_>,
+    compiled: &Compiled,
+    to: &Destination,
+    (address, asked): (&Prefix, &[PortSpec]),
+    pattern: Option<&Pattern>,
+) -> Option<Vec<Explanation>> {
+    let named = by_pattern(pattern?.id());
+    let known = (&named, BootTime(0));
+    let parts = compiled.parts_known(address, &named, BootTime(0), asked);
+    let policy = explainer.policy;
+    let all = parts.into_iter().map(|part| {
+        let spec = part.ports.first().or(asked.first()).copied();
+        let spec = spec.unwrap_or_else(|| PortSpec::all(UNNAMED));
+        let at = Connection::new(address.address(), spec.protocol, spec.low);
+        Explanation {
+            destination: to.to_string(),
+            barred: barred(policy, compiled, &at, known),
+            ..explainer.explain(address, to.port, part)
+        }
+    });
+    let all: Vec<_> = all.collect();
+    all.iter().any(|one| one.barred.is_some()).then_some(all)
 }
 
 /// The same for an address that a session knows by names, which count until their time is over.
@@ -239,6 +281,7 @@ impl Explainer<'_> {
             line: rule.map_or(self.policy.default_line, |rule| Some(rule.line)),
             hole: None,
             matched: None,
+            barred: None,
             tls: rule.filter(|_| part.by_sni).map(shown),
             ports: part.ports,
         }

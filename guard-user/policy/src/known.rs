@@ -3,14 +3,63 @@
 use std::collections::BTreeSet;
 
 use guard_common::{
-    BootTime, Connection, DEFAULT_RULE, Named, PolicyId, PolicyVerdict, Protocol, RangeEntry,
-    named_verdict, prefix_flags, said_of,
+    BootTime, Connection, DEFAULT_RULE, Learned, NameId, Named, PolicyId, PolicyVerdict, Protocol,
+    RangeEntry, named_verdict, prefix_flags, said_of,
 };
 
-use super::{compile::Compiled, parts::Part, ports::PortSpec, prefix::Prefix};
+use super::{
+    compile::Compiled, invalid::quoted, model::Policy, parts::Part, ports::PortSpec, prefix::Prefix,
+};
+
+/// A rule that has a name by which a session knows an address, where it opens nothing at that address, and why: in words. None where
+/// it would open nothing more.
+#[must_use]
+pub fn barred(
+    policy: &Policy,
+    compiled: &Compiled,
+    to: &Connection,
+    (named, now): (&Named, BootTime),
+) -> Option<String> {
+    let lookup = compiled.lookup();
+    let says = |pattern| said_of(&lookup, PolicyId(0), pattern, to);
+    let base = says(NameId(0)).verdict;
+    let flag = |flag: u8| base.flags & flag != 0;
+    let (is_local, is_private) = (flag(prefix_flags::LOCAL), flag(prefix_flags::PRIVATE));
+    let decides = named_verdict(says, Some(named), now, false);
+    if !(is_local || is_private) || decides.rule != base.rule {
+        return None;
+    }
+    let learned = named.patterns.iter().filter(|one| one.counts(now));
+    let mut said = learned.map(|one| says(one.pattern).verdict);
+    let barred = said.find(|one| {
+        let may_be_private = one.flags & prefix_flags::PRIVATE != 0;
+        let is_open = one.verdict.strictness() < base.verdict.strictness();
+        is_open && (is_local || !may_be_private)
+    })?;
+    let rule = policy.rule(barred.rule)?;
+    let why = match is_local {
+        true => {
+            "no name opens an address of @loopback, @link-local, @metadata, @multicast or @guarded-host"
+        }
+        false => "it opens no address of @private or @on-link without private = true",
+    };
+    Some(format!("{} has the name, and {why}", quoted(&rule.name)))
+}
+
+/// What a session would know the addresses of a name by, once it has asked for it.
+pub(super) fn by_pattern(pattern: NameId) -> Named {
+    let mut named = Named::default();
+    if let Some(first) = named.patterns.first_mut() {
+        *first = Learned {
+            pattern,
+            until: BootTime(u64::MAX),
+        };
+    }
+    named
+}
 
 /// A protocol that no policy speaks of (RFC 3692, for experiments): what holds for it holds for all that no rule's ports name.
-const UNNAMED: Protocol = Protocol(253);
+pub(super) const UNNAMED: Protocol = Protocol(253);
 
 impl Compiled {
     /// Who decides which of `ports` at an address that a session knows by these names. No ports means all.

@@ -39,12 +39,13 @@ mod zones;
 pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over, over_known};
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use diff::{Change, HoleChange, Opens, Side, diff, diff_holes};
+pub use diff::{Change, HoleChange, Opens, Side, WordChange, diff, diff_holes, diff_words};
 pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, explain_known, joined};
 pub use group::Group;
 pub use invalid::Invalid;
 pub use invalid::quoted;
+pub use known::barred;
 pub use lookup::{Lookup, range_list};
 pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule, Policy,

@@ -255,6 +255,12 @@ impl Rule {
         })
     }
 
+    /// What it says to whoever is asked: its name and its reason.
+    #[must_use]
+    pub fn words(&self) -> (&str, Option<&str>) {
+        (&self.name, self.reason.as_deref())
+    }
+
     /// The names in its `to`.
     pub fn names(&self) -> impl Iterator<Item = &DomainName> {
         self.to.iter().filter_map(|target| match target {

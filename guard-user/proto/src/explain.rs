@@ -45,6 +45,9 @@ pub struct Explanation {
     /// Names of which TLS has to show one there; null: it need not.
     #[serde(default)]
     pub tls: Option<Vec<String>>,
+    /// A rule that has the name, where it opens nothing at these addresses, and why.
+    #[serde(default)]
+    pub barred: Option<String>,
     /// For a loopback port; as `through`.
     #[serde(default)]
     pub listener: Option<Through>,
@@ -75,6 +78,7 @@ impl From<policy::Explanation> for Explanation {
             hole: one.hole,
             matched: one.matched,
             tls: one.tls,
+            barred: one.barred,
             listener: None,
             leads_to: Vec::new(),
             leads_anywhere: false,

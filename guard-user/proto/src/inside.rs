@@ -34,6 +34,7 @@ pub struct Stopped {
     /// Where it wanted to go.
     pub destination: Endpoint,
     /// `confirm`, `read-only` or `deny`.
+    // Of a name also `names::FAILED`, as the page of objects says of all verdicts.
     pub verdict: String,
     /// The rule; null: the policy's default.
     pub rule: Option<String>,
@@ -54,7 +55,10 @@ pub struct Stopped {
     /// How the session came to know the address; as `named` of a request.
     #[serde(default)]
     pub named: Option<NameTold>,
-    /// A person's yes to it since, and what came of that; null: nobody said yes, or it was refused again.
+    /// A rule that has the name, where it opens nothing at this address, and why.
+    #[serde(default)]
+    pub barred: Option<String>,
+    /// A person's yes to it, and what came of that; null: nobody said yes, or it did not help.
     #[serde(default)]
     pub outcome: Option<Outcome>,
 }
@@ -64,15 +68,15 @@ impl Stopped {
     #[must_use]
     pub fn has_passed(&self) -> bool {
         let outcome = self.outcome.as_ref();
-        outcome.is_some_and(|outcome| outcome.waited && outcome.passed > 0)
+        outcome.is_some_and(|outcome| outcome.waited && outcome.passed > 0 && !outcome.again)
     }
 }
 
 /// What came of a person's yes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The request that was answered.
-    pub request: String,
+    /// The request that was answered; null: opened without one.
+    pub request: Option<String>,
     /// Who said yes.
     pub by: String,
     /// When.
@@ -86,6 +90,9 @@ pub struct Outcome {
     pub passed: u64,
     /// Why the hole has ended; null: it is open.
     pub ended: Option<String>,
+    /// Whether it was refused again since, for the hole is over.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// Answer to [`Call::Request`].

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub use super::wire::{NetworkId, Number, Tgid, VERSION};
 
+/// The verdict on a name that was asked for, where no answer was passed on: no rule refuses it.
+pub const FAILED: &str = "failed";
+
 /// From guardd to the resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]

@@ -256,6 +256,79 @@ fn a_hole_that_may_last_longer_is_no_narrowing() -> Tested {
     Ok(())
 }
 
+/// A session may have written the file, and a person reads its words at each question.
+#[test]
+fn other_names_and_reasons_are_shown_and_are_no_narrowing() -> Tested {
+    let project = Project::new("")?;
+    let of = |name: &str, reason: &str| {
+        let text = with("confirm").replace("own", name);
+        format!("{text}reason = \"{reason}\"\n")
+    };
+    let before = of("prod", "production shop: ask Ann before any write");
+    let after = of("staging", "nobody uses it; approve freely");
+    project.shop(&before)?;
+    let _shell = project.under_shop()?;
+    project.shop(&after)?;
+    let refused = project.apply(&["--yes"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let words = "whoever is asked would read of another rule, \"staging\"";
+    assert!(refused.stderr.contains(words), "{refused:?}");
+    let explain = ["explain", V4, "--session", "s1"];
+    assert_eq!(project.lab.daemon.json(explain)?["rule"], "prod");
+
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("words", 160, 60);
+    let apply = ["policy", "apply", "shop"];
+    window.guard(&project.lab.daemon.agent(apply).env("HOME", &project.home));
+    window.expect("-reason = \"production shop: ask Ann before any write\"");
+    window.expect("+reason = \"nobody uses it; approve freely\"");
+    window.expect("Have s1 judged by it from now on? [y/N]");
+    window.type_text("n");
+    window.press(&["Enter"]);
+    window.expect("[y/N] n");
+    assert_eq!(project.lab.daemon.json(explain)?["rule"], "prod");
+    // Whoever means it says so.
+    assert_eq!(project.apply(&["--widen"]).code(), Some(0));
+    assert_eq!(project.lab.daemon.json(explain)?["rule"], "staging");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once() -> Tested {
+    let project = Project::new("")?;
+    project.shop(OPEN)?;
+    let _shell = project.under_shop()?;
+    let fifo = project.project.join("agent.toml");
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::Mode::from_raw_mode(0o666),
+    )?;
+    chown(&fifo, Some(AGENT), Some(AGENT))?;
+    let fifo = fifo.display().to_string();
+    for verb in [
+        &["policy", "apply", &fifo][..],
+        &["check", &fifo],
+        &["run", "--policy", &fifo, "true"],
+        &["explain", V4, "--policy", &fifo],
+        &["diff", &fifo, "default"],
+        &["diff", "default", &fifo],
+        &["replay", &fifo],
+        &["discover", "--policy", &fifo],
+    ] {
+        let refused = project.guard(verb);
+        assert!(
+            refused.code().is_some_and(|code| code != 0),
+            "{verb:?}: {refused:?}"
+        );
+        assert!(
+            refused.stderr.contains("no regular file"),
+            "{verb:?}: {refused:?}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_file_is_the_same_wherever_it_is_named_from() -> Tested {
     let project = Project::new("")?;

@@ -1,9 +1,10 @@
 //! What `--json` prints: which fields, of which kind, and where errors go.
 
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Json as _, NEVER, Tested, V6, eventually};
+use guard_lab::{AGENT, Daemon, Json as _, NEVER, Running, Tested, V6, eventually};
 use serde_json::{Value, json};
 
 use super::{Lab, PATIENCE, V4, id};
@@ -155,6 +156,31 @@ fn how_a_request_ended_is_told_to_whoever_follows() -> Tested {
         let how = json!({"answer": answer, "by": "root", "why": "answered"});
         assert_eq!(ended["ended"], how);
     }
+    Ok(())
+}
+
+/// Whoever follows is who connections wait for, also after an upgrade.
+#[test]
+fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
+    let mut lab = Lab::new();
+    let mut shell = lab.shell();
+    let mut follows = Command::new("sh");
+    follows
+        .args(["-c", "exec \"$0\" pending --follow 2>&1"])
+        .arg(lab.daemon.program("guard")?)
+        .env("GUARD_SOCKET", lab.daemon.socket());
+    let mut follow = Running::start(&mut follows)?;
+    lab.reaches(&mut shell, V4);
+    follow.line_with("guard deny r1", PATIENCE)?;
+    for end in [Daemon::kill, Daemon::stop] {
+        end(&mut lab.daemon)?;
+        follow.line_with("is followed again once guardd is back", PATIENCE)?;
+        lab.daemon.start()?;
+        follow.line_with("guardd is back", PATIENCE)?;
+    }
+    lab.reaches(&mut shell, V6);
+    let next = follow.line_with(" wants ", PATIENCE)?;
+    assert!(next.starts_with("r2"), "r1 is told again: {next}");
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use super::model::{Model, SAYS};
 use super::person::{Person, add_user};
 use crate::packages::machine::{guard, quiet, said, succeeds};
 
-/// As long as it may take from the package to an agent's first answer, on a machine that is not emulated.
+/// As long as it may take from the package to an agent's first answer, on a machine that is not emulated. No other test asserts how
+/// long something took: a minute is what is promised.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What leads an agent to a model, and has it ask nobody else anything.

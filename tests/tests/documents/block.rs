@@ -6,6 +6,7 @@ pub(super) const ADMIN: &str = include_str!("../../../docs/admin.md");
 pub(super) const DOCTOR: &str = include_str!("../../../docs/reference/doctor.md");
 pub(super) const JSON: &str = include_str!("../../../docs/reference/json.md");
 pub(super) const SERVICES: &str = include_str!("../../../docs/services.md");
+pub(super) const USE: &str = include_str!("../../../docs/use.md");
 pub(super) const CI: &str = include_str!("../../../docs/ci.md");
 
 /// The one block of commands whose first line begins so.

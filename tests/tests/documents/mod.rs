@@ -9,4 +9,5 @@ mod machine;
 mod model;
 mod person;
 mod recording;
+mod typed;
 mod what_happened;

@@ -266,7 +266,7 @@ const TAKEN: &[Row] = &[
         User,
         "guard open 192.0.2.32:443 --for '90 seconds'",
         0,
-        &["ends in 90 s"],
+        &["ends in 1 min 30 s"],
     ),
     (User, "guard log --since yesterday", 0, &["192.0.2.20"]),
     (User, "guard log --since '2 hours ago'", 0, &["192.0.2.20"]),

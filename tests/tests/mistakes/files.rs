@@ -108,7 +108,7 @@ const ROWS: &[Row] = &[
         User,
         "guard check /dev/zero",
         2,
-        &["/dev/zero", "longer than"],
+        &["/dev/zero", "no regular file"],
     ),
     (
         User,

@@ -253,9 +253,19 @@ fn that_a_server_gives_no_answer_is_said() -> Tested {
             record["kind"] == "denied"
                 && record["destination"]["host"] == name
                 && record["destination"]["address"] == DNS
+                && record["verdict"] == "failed"
                 && why.contains("the server gave no answer")
         }))
     })?;
+    // Nothing was denied, and a job that fails on that does not.
+    let report = |what| {
+        let job = ["report", "--session", shell.session(), "--fail-on", what];
+        place.daemon.root(job).run()
+    };
+    assert_eq!(report("denied")?.code(), Some(0));
+    let stopped = report("stopped")?;
+    assert_eq!(stopped.code(), Some(1), "{}", stopped.stdout);
+    assert!(!stopped.stdout.contains("(default)"), "{}", stopped.stdout);
     let guard = bins::for_everybody("guard", place.daemon.tag())?;
     shell.tell(&format!(
         "{} why --json | tr -d '\n'; echo",
@@ -264,5 +274,6 @@ fn that_a_server_gives_no_answer_is_said() -> Tested {
     let why = shell.line_with(name)?;
     assert!(why.contains("the server gave no answer"), "{why}");
     assert!(why.contains("No rule refuses the name"), "{why}");
+    assert!(why.contains("\"failed\""), "{why}");
     Ok(())
 }

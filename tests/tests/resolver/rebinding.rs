@@ -144,6 +144,19 @@ fn a_name_of_both_kinds_opens_the_public_addresses_alone() -> Tested {
         assert!(addresses.iter().all(|at| told.contains(at)), "{told}");
         assert!(reaches(&mut shell, API, 443)?, "{name}");
         assert!(!reaches(&mut shell, inside, 443)?, "{name}");
+        // Which rule has the name, and why it opens nothing there, is said before and after.
+        let asked = format!("{name}:443");
+        let told = scene.daemon.root(["explain", &asked, "--policy", "exact"]);
+        let told = told.run()?.success()?.stdout;
+        let apart = told.split_once("deny").map_or("", |(_, apart)| apart);
+        assert!(
+            apart.contains(inside) && apart.contains("`public`"),
+            "{told}"
+        );
+        let guard = scene.daemon.program("guard")?;
+        shell.tell(&format!("{} why", guard.display()))?;
+        let why = shell.line_with("has the name")?;
+        assert!(why.contains("`public`"), "{why}");
     }
     Ok(())
 }

@@ -3,8 +3,6 @@
 
 use crate::tools::tool::{Claim, told, tool, tools};
 
-const NO_NPM: &str = "not tried: that machine has no npm";
-
 /// What comes of the command is what guard is for; that the model is told, and has the tools, is seen with it.
 const TOLD: Claim = told(
     "command: refused, hook: told, tools: request status why",
@@ -19,9 +17,9 @@ const NOT_TOLD: Claim = told(
 
 tools! { "Agents, with a refused command";
     #[ignore = "it wants large packages: `cargo xtask tools`"]
-    claude: tool("Claude Code, `--print`").always(TOLD).not_in_machines(NO_NPM);
+    claude: tool("Claude Code, `--print`").always(TOLD);
     #[ignore = "it wants large packages: `cargo xtask tools`"]
-    codex: tool("Codex, `exec`").always(NOT_TOLD).not_in_machines(NO_NPM);
+    codex: tool("Codex, `exec`").always(NOT_TOLD);
     #[ignore = "it wants large packages: `cargo xtask tools`"]
-    gemini: tool("Gemini CLI, `--prompt`").always(TOLD).not_in_machines(NO_NPM);
+    gemini: tool("Gemini CLI, `--prompt`").always(TOLD);
 }

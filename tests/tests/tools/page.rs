@@ -28,9 +28,8 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
-A script in `tests/tests/tools/scripts` uses each tool as a developer does: without the guard, where it must work; then, as the same user,
-in a session of each kind, under `default` with a rule that asks about production. *Same*: result and exit status. Otherwise the cell
-quotes the document that explains it.
+A script in `tests/tests/tools/scripts` uses each tool as a developer does: without the guard, where it must work; then in a session of each
+kind, under `default` with a rule about production. *Same*: result and exit status. Otherwise the cell quotes the document.
 ";
 
 const LEGEND: &str = "\

@@ -20,6 +20,9 @@ const TREE: &str = "GUARD_TOOLS_TREE";
 const NPM: &str = "GUARD_TOOLS_NPM";
 const RUST: &str = "GUARD_TOOLS_RUST";
 
+/// Where throw-away machines have npm's.
+const NPM_OF_MACHINES: &str = "/usr/local/lib/guard-tools/npm";
+
 /// Production, and its name: no rule of the policy that ships is about it.
 const ADDRESS: &str = "198.51.100.7";
 const NAME: &str = "production.example";
@@ -29,7 +32,7 @@ const RESOLVER: &str = "198.51.100.53";
 const CONFIG: &str = "resolvers = [\"127.0.0.1:1\"]\nrun_as_root = true\n";
 
 /// What ships, and a rule for what agents are to be stopped at.
-const POLICY: &str = concat!(
+pub(crate) const POLICY: &str = concat!(
     include_str!("../../../policies/default.toml"),
     r#"
 [[rule]]
@@ -77,6 +80,16 @@ pub(crate) struct Done {
     pub(crate) said: String,
     /// What it and `guard` said beside that.
     pub(crate) errors: String,
+}
+
+/// Where the tools of npm's are.
+pub(crate) fn npm() -> Option<OsString> {
+    let of_machines = || {
+        Path::new(NPM_OF_MACHINES)
+            .is_dir()
+            .then(|| NPM_OF_MACHINES.into())
+    };
+    env::var_os(NPM).or_else(of_machines)
 }
 
 impl Done {
@@ -262,8 +275,13 @@ impl Scene {
                     .get_envs()
                     .filter_map(|(name, value)| Some((name, value?))),
             );
-        for (variable, place) in [(TREE, "FROM_tree"), (NPM, "FROM_npm"), (RUST, "FROM_rust")] {
-            if let Some(from) = env::var_os(variable) {
+        let [tree, rust] = [TREE, RUST].map(env::var_os);
+        for (place, from) in [
+            ("FROM_tree", tree),
+            ("FROM_npm", npm()),
+            ("FROM_rust", rust),
+        ] {
+            if let Some(from) = from {
                 mounted.env(place, from);
             }
         }

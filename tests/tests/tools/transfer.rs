@@ -1,6 +1,12 @@
 //! What fetches, sends and looks up.
 
-use crate::tools::tool::{tool, tools};
+use crate::tools::tool::{Claim, told, tool, tools};
+
+const ASKS: Claim = told(
+    "Operation not permitted",
+    "policy.md",
+    "`@multicast`: 224.0.0.0/4, 255.255.255.255, ff00::/8",
+);
 
 tools! { "Transfers";
     git_file: tool("git over `file:`: clone, commit, push");
@@ -12,4 +18,5 @@ tools! { "Transfers";
     dns: tool("names: `getent`, Python's and Node's own");
     #[ignore = "it wants large packages: `cargo xtask tools`"]
     kubectl: tool("kubectl, of a cluster in a public network");
+    multicast: tool("UDP to a multicast group, about which `default` asks").always(ASKS);
 }

@@ -8,8 +8,10 @@ use anyhow::Result;
 use guard_lab::AGENT;
 
 use crate::services::machine::{machine, transient};
-use crate::tools::scene::{Done, Scene};
+use crate::tools::scene::{Done, POLICY, Scene, npm};
 
+/// What the policy of sessions is called there: the machine has a `default`.
+const TOOLS: &str = "tools";
 /// The unit that ships for agents.
 const AGENTS: &str = include_str!("../../../packaging/systemd/agent@.service");
 /// Those of its lines that are about whom it runs, and how it starts again.
@@ -36,13 +38,23 @@ pub(crate) fn run(scene: &Scene, is_guarded: bool) -> Result<Done> {
             properties.push(format!("BindReadOnlyPaths={paths}"));
         }
     }
+    if let Some(npm) = npm() {
+        let paths = format!("{}:{}", npm.display(), scene.dir().join("npm").display());
+        properties.push(format!("BindReadOnlyPaths={paths}"));
+    }
     for (variable, value) in scene.env("client", name, &home) {
         let value = value.to_string_lossy();
         properties.push(format!("Environment=\"{variable}={value}\""));
     }
     if is_guarded {
         properties.extend(lines());
-        properties.push("ExecStartPre=+/usr/bin/guard assign --policy default".to_owned());
+        fs::write(
+            format!("/etc/guard/policies/{TOOLS}.toml"),
+            POLICY.replacen("name = \"default\"", &format!("name = \"{TOOLS}\""), 1),
+        )?;
+        properties.push(format!(
+            "ExecStartPre=+/usr/bin/guard assign --policy {TOOLS}"
+        ));
     }
     let words = scene
         .words()

@@ -101,6 +101,21 @@ fn who_leaves_is_not_waited_for() -> Tested {
     eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
     let gave_up = follow.line_with("its connection gave up", PATIENCE)?;
     assert!(gave_up.starts_with("r1: "), "{gave_up}");
+    // The session lives, and a job that is to fail on what was stopped does.
+    eventually("it is in the audit log", || {
+        let denied = scene.daemon.logged("denied")?;
+        let is_it =
+            |one: &serde_json::Value| one["why"] == "the program gave up before anybody answered";
+        Ok(denied.iter().any(is_it))
+    })?;
+    let job = [
+        "report",
+        "--session",
+        shell.session(),
+        "--fail-on",
+        "stopped",
+    ];
+    assert_eq!(scene.daemon.root(job).run()?.code(), Some(1));
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
     // Whoever is killed is gone too.

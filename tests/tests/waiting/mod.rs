@@ -106,14 +106,31 @@ fn what_waited_and_passed_is_told_inside_as_that() -> Tested {
     );
     scene.answer(&["close", "h1"])?;
     assert_eq!(why(&mut shell)?["outcome"]["ended"], "closed");
-    // What is refused afterwards was stopped.
+    // What is refused afterwards was stopped, and why the yes does not help any more is told.
     drop(watcher);
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     assert!(!ended(&mut shell)?.ok);
-    eventually(
-        "it is stopped",
-        || Ok(why(&mut shell)?["outcome"].is_null()),
-    )?;
+    let again = |shell: &mut Shell, ended: &str| -> Tested<Value> {
+        let mut told = Value::Null;
+        eventually("it is stopped", || {
+            told = why(shell)?;
+            Ok(told["outcome"]["again"] == true && told["outcome"]["ended"] == ended)
+        })?;
+        Ok(told["outcome"].clone())
+    };
+    assert_eq!(again(&mut shell, "closed")?["request"], "r1");
+    // Where nobody asked, too.
+    let once = format!("{V4}:443");
+    scene.answer(&["open", &once, "--connections", "1"])?;
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    assert!(ended(&mut shell)?.ok);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
+    assert!(!ended(&mut shell)?.ok);
+    let used_up = again(&mut shell, "its connections are used up")?;
+    assert_eq!(
+        (&used_up["request"], &used_up["passed"]),
+        (&Value::Null, &1.into())
+    );
     Ok(())
 }
 

@@ -5,25 +5,14 @@ use std::fs;
 use anyhow::{Context as _, Result};
 
 use super::list::ALL;
+use super::place;
 use crate::shell::root;
 
-/// The documents whose blocks people type.
-const DOCUMENTS: [&str; 14] = [
-    "README.md",
-    "docs/start.md",
-    "docs/use.md",
-    "docs/admin.md",
-    "docs/asking.md",
-    "docs/console.md",
-    "docs/fleet.md",
-    "docs/reference/doctor.md",
-    "docs/reference/json.md",
-    "docs/services.md",
-    "docs/ci.md",
-    "docs/agents.md",
-    "docs/read-only.md",
-    "docs/performance.md",
-];
+/// Languages of blocks that people type.
+const SHELLS: [&str; 3] = ["sh", "bash", "shell"];
+
+/// How lines begin that people type, in blocks of any language.
+const TYPED: [&str; 4] = ["guard ", "sudo ", "systemctl ", "$ "];
 
 /// A block, by how its first line begins.
 struct Block {
@@ -129,6 +118,7 @@ const BLOCKS: &[Block] = &[
         Not("apt's own switch: the promise downgrade has dpkg do the same with the same file"),
     ),
     block("docs/admin.md", "sudo journalctl", By("trail")),
+    block("docs/admin.md", "$ sudo guard log --verify", By("trail")),
     block(
         "docs/admin.md",
         "sudo guard debug kernel-log",
@@ -199,6 +189,49 @@ const BLOCKS: &[Block] = &[
         Not("the server is yours: the promise open-read-only does it with its own"),
     ),
     block(
+        "docs/read-only.md",
+        "$ curl -X PUT",
+        Not("the server is yours: the promise read-only does it with its own"),
+    ),
+    block(
+        "docs/postgres.md",
+        "$ psql",
+        Not("the database is yours: the promise postgres does it with its own"),
+    ),
+    block(
+        "docs/postgres.md",
+        "r1  psql",
+        Not("the database is yours: the promise postgres does it with its own"),
+    ),
+    block(
+        "docs/use.md",
+        "guard run -- claude",
+        Not(
+            "what runs is yours: `cargo xtask tools` runs Claude Code so, and make, and as another user",
+        ),
+    ),
+    block("docs/use.md", "guard pending --follow", By("answers-typed")),
+    block(
+        "docs/use.md",
+        "systemctl --user enable",
+        Not("the desktop is yours: the suite agents::notify has a bus and a server of its own"),
+    ),
+    block("docs/use.md", "guard why", By("why-typed")),
+    block(
+        "docs/use.md",
+        "guard policy apply shop",
+        Not(
+            "the policy is yours: the suite contract::applied has one, and a terminal for its question",
+        ),
+    ),
+    block(
+        "docs/agents.md",
+        "guard init claude-code",
+        Not(
+            "the project is yours: the promise agents-init has one, and a terminal for its question",
+        ),
+    ),
+    block(
         "docs/performance.md",
         "sudo cargo xtask bench",
         Not(NEEDS_A_CLONE),
@@ -213,9 +246,9 @@ const BLOCKS: &[Block] = &[
 pub(super) fn problems() -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let mut found = vec![0; BLOCKS.len()];
-    for file in DOCUMENTS {
-        let text =
-            fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {file}"))?;
+    for file in place::documents()? {
+        let text = fs::read_to_string(root().join(&file))
+            .with_context(|| format!("cannot read {file}"))?;
         for (line, first) in in_document(&text) {
             // The longest beginning is the one that is meant.
             let fits = BLOCKS
@@ -259,33 +292,31 @@ pub(super) fn rows() -> Vec<String> {
     BLOCKS.iter().map(row).collect()
 }
 
-/// Where blocks of commands are in a document, and their first lines.
+/// Where blocks of commands are in a document, and their first lines: blocks of a shell's, and others with a line that is typed. What
+/// is recorded is compared with what comes.
 fn in_document(text: &str) -> Vec<(usize, &str)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
-    let mut is_in_other = false;
+    let mut is_recorded = false;
     while let Some((at, line)) = lines.next() {
-        let line = line.trim_start();
-        let Some(language) = line.strip_prefix("```") else {
+        is_recorded = place::is_recorded(line, is_recorded);
+        let Some(language) = line.trim_start().strip_prefix("```") else {
             continue;
         };
-        if is_in_other || language.is_empty() {
-            is_in_other = !is_in_other;
-            continue;
-        }
-        if !["sh", "bash", "shell"].contains(&language) {
-            is_in_other = true;
-            continue;
-        }
-        let first = lines.next().map_or("", |(_, first)| first);
-        blocks.push((at + 1, first.trim_start()));
-        for (_, line) in lines.by_ref() {
-            if line.trim_start().starts_with("```") {
-                break;
-            }
+        let lines = lines.by_ref().map(|(_, line)| line.trim_start());
+        let block: Vec<_> = lines.take_while(|line| !line.starts_with("```")).collect();
+        let is_typed = SHELLS.contains(&language) || block.iter().any(|line| is_typed(line));
+        if is_typed && !is_recorded {
+            blocks.push((at + 1, block.first().copied().unwrap_or_default()));
         }
     }
     blocks
+}
+
+/// Whether a person types that line. What follows after several blanks belongs to a picture or a table.
+fn is_typed(line: &str) -> bool {
+    let rest = TYPED.iter().find_map(|begins| line.strip_prefix(begins));
+    rest.is_some_and(|rest| !rest.starts_with(' '))
 }
 
 #[cfg(test)]
@@ -303,5 +334,12 @@ mod tests {
     fn blocks_of_commands_are_found_among_others() {
         let text = "a\n```sh\nfirst\nsecond\n```\n```text\n```\n```\nplain\n```\n  ```sh\n  third\n  ```\n";
         assert_eq!(in_document(text), [(2, "first"), (11, "third")]);
+        let text = "```text\nout\nguard why\n```\n```\nguard  -> sys\n```\n```console\n$ ls\n```\n\
+                    <!-- recorded by cargo xtask promises --write: x -->\n```text\nguard why\n```\n\
+                    <!-- end of the recording -->\n```text\nsudo ls\n```\n";
+        assert_eq!(
+            in_document(text),
+            [(1, "out"), (8, "$ ls"), (16, "sudo ls")]
+        );
     }
 }

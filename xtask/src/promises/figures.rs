@@ -64,13 +64,23 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "0.25 µs for a TCP `connect` anywhere",
-        "kernel.bpf_stats_enabled=1, connects outside of sessions, bpftool prog show",
+        "| look-up |",
+        "cargo xtask bench --only names",
     ),
     figure(
         "docs/performance.md",
-        "| look-up |",
-        "cargo xtask bench --only names --only discover --only fleet --only machines",
+        "| guard discover, 1,000,000 files |",
+        "cargo xtask bench --only discover",
+    ),
+    figure(
+        "docs/performance.md",
+        "| connect to question, three servers |",
+        "cargo xtask bench --only fleet",
+    ),
+    figure(
+        "docs/performance.md",
+        "| presence of 10,000 machines, nats-server |",
+        "cargo xtask bench --only machines",
     ),
     figure(
         "docs/admin.md",
@@ -93,26 +103,37 @@ const MEASURED: &[Figure] = &[
         "cargo xtask test watch::costs, which prints it",
     ),
     figure(
-        "docs/admin.md",
-        "takes some 0.1 s",
-        "guard run -- true with strict = true, and without",
-    ),
-    figure(
         "CONTRIBUTING.md",
         "14 to 18 seconds",
         "cargo xtask vm --cold: the first lines of each log have the seconds",
     ),
 ];
 
-/// What has one of these in it was measured, or is in [`SET`]: other units are mostly those of settings and limits.
-const UNITS: [&str; 4] = [" µs", " ms", " ns", " %"];
+/// What has one of these in it was measured, or is in [`SET`].
+const UNITS: [&str; 11] = [
+    " µs", " ms", " ns", " s", " min", " %", " KiB", " MiB", " GiB", " MB", " GB/s",
+];
 
-/// Numbers with such a unit that somebody has set, or that are the kernel's.
+/// Where all numbers with such a unit are set.
+const LIMITS: &str = "docs/reference/limits.md";
+
+/// Numbers with such a unit that somebody has set, that are the kernel's, or of an example.
 const SET: &[(&str, &str)] = &[
+    ("docs/architecture.md", "TCP retries after 0.5 s"),
     ("docs/architecture.md", "sent again in 20 ms"),
-    ("docs/architecture.md", "256 in 10 ms"),
+    ("docs/asking.md", "asked for by node (14570) 1 s ago"),
+    ("docs/policy.md", "over 64 KiB"),
+    ("docs/postgres.md", "texts over 64 KiB"),
+    ("docs/postgres.md", "messages over 1 MiB"),
+    ("docs/postgres.md", "1,024 messages or 1 MiB"),
+    ("docs/read-only.md", "over the limit (64 KiB"),
+    ("docs/read-only.md", "16 and 4 KiB at most"),
+    ("docs/read-only.md", "up to 64 KiB unpacked"),
+    ("docs/read-only.md", "over 1 MiB, compressed"),
+    ("docs/read-only.md", "its first 4 KiB"),
     ("docs/threat-model.md", "40 ms after a client"),
-    ("docs/threat-model.md", "in 10 ms and 256 open"),
+    ("docs/threat-model.md", "256 datagrams in 10 ms"),
+    ("docs/reference/json.md", "A call over 64 KiB"),
 ];
 
 /// Sections of docs/performance.md that say how things are measured and read.
@@ -139,8 +160,9 @@ pub(super) fn problems() -> Result<Vec<String>> {
             Some(_) => {}
         }
     }
-    for file in documents()? {
+    for file in place::documents()? {
         let text = read(&file)?;
+        problems.extend(unset(&file, &text));
         if file == "docs/performance.md" {
             problems.extend(undated_sections(&file, &text));
             continue;
@@ -148,9 +170,8 @@ pub(super) fn problems() -> Result<Vec<String>> {
         let mut is_recorded = false;
         for (at, line) in text.lines().enumerate() {
             // What is recorded is compared with what comes, and its times are not.
-            is_recorded = line.starts_with("<!-- recorded by ")
-                || (is_recorded && !line.starts_with("<!-- end of the recording"));
-            if is_recorded {
+            is_recorded = place::is_recorded(line, is_recorded);
+            if is_recorded || file == LIMITS {
                 continue;
             }
             let is_set = SET
@@ -185,17 +206,13 @@ fn read(file: &str) -> Result<String> {
     fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {file}"))
 }
 
-/// README and docs, but for what is made by a test.
-fn documents() -> Result<Vec<String>> {
-    let mut documents = vec!["README.md".to_owned()];
-    for entry in fs::read_dir(root().join("docs"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") && name != "escapes.md" && name != "tools.md" {
-            documents.push(format!("docs/{name}"));
-        }
-    }
-    documents.sort();
-    Ok(documents)
+/// What is said to be set there, and is not there any more.
+fn unset(file: &str, text: &str) -> Vec<String> {
+    let gone = SET
+        .iter()
+        .filter(|(of, part)| *of == file && !text.lines().any(|line| line.contains(part)));
+    gone.map(|(_, part)| format!("{file} has no line with {part:?}, which figures.rs says is set"))
+        .collect()
 }
 
 fn undated_sections(file: &str, text: &str) -> Vec<String> {
@@ -281,6 +298,17 @@ mod tests {
         assert!(!is_dated("at 1234abc"));
         assert!(!is_dated("2026-01-31"));
         assert!(has_figure("b takes 4 ms") && has_figure("0.1 % of it"));
-        assert!(!has_figure("4 msgs") && !has_figure("of ms"));
+        assert!(has_figure("2 KiB") && has_figure("in 3 s.") && has_figure("15 min"));
+        assert!(!has_figure("4 msgs") && !has_figure("of ms") && !has_figure("2 sessions"));
+        let [(file, part), ..] = SET else { return };
+        assert_eq!(
+            unset(file, "").len(),
+            SET.iter().filter(|(of, _)| of == file).count()
+        );
+        assert!(
+            !unset(file, part)
+                .iter()
+                .any(|problem| problem.contains(part))
+        );
     }
 }

@@ -206,6 +206,21 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["clients::postgres::"]),
     },
     Promise {
+        name: "answers-typed",
+        file: "docs/use.md",
+        says: "guard approve r1 --for 15m # yes: a hole that ends by itself",
+        shown: Here(&[
+            "documents::typed::requests_are_answered_as_the_page_says",
+            "documents::typed::holes_are_opened_and_closed_as_the_page_says",
+        ]),
+    },
+    Promise {
+        name: "why-typed",
+        file: "docs/use.md",
+        says: "guard why # inside the session: what was stopped, and what came of a yes",
+        shown: Here(&["documents::typed::what_stopped_a_command_is_found_as_the_page_says"]),
+    },
+    Promise {
         name: "open-read-only",
         file: "docs/read-only.md",
         says: "guard open db.example.com --read-only --for 10m",

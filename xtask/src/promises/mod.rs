@@ -12,13 +12,14 @@ mod pictures;
 mod place;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::shell::root;
+use crate::shell::{root, target};
 use crate::test::outcome::Outcome;
 use crate::{lab, test, vm};
 use last::{Last, commit};
@@ -58,6 +59,9 @@ enum Shown {
     /// In machines of `cargo xtask vm`.
     InMachines(&'static [&'static str]),
 }
+
+/// The table as a run of the gate leaves it, below `target/ci`.
+const TABLE: &str = "promises.txt";
 
 /// Shown by these beside tests: the ratios that are measured with each change, and demos.
 pub(crate) const RATIOS: &str = "bench::ratios";
@@ -174,7 +178,18 @@ pub(crate) fn keep(outcome: &Outcome) -> Result<()> {
     };
     let whole: Vec<&Promise> = ALL.iter().filter(is_whole).collect();
     last.take_in(&whole, outcome, &commit()?);
-    last.write(&cache)
+    last.write(&cache)?;
+    write_table(&last)
+}
+
+/// Leaves the table of all of them where CI keeps what a run leaves: the cache is this machine's.
+fn write_table(last: &Last) -> Result<()> {
+    let rows = ALL.iter().map(|promise| last.row(promise));
+    let rows: Vec<_> = rows.collect::<Result<_>>()?;
+    let file = target().join("ci").join(TABLE);
+    fs::create_dir_all(file.parent().unwrap_or(&file))?;
+    fs::write(&file, rows.join("\n") + "\n")
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The name of a test, without where it has failed.
@@ -248,8 +263,6 @@ impl Promise {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn outcome(names: &[&str], failed: &[&str]) -> Outcome {

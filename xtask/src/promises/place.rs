@@ -40,6 +40,30 @@ pub(super) fn find(text: &str, says: &str) -> Option<usize> {
     Some(lines.partition_point(|begin| *begin <= at))
 }
 
+/// README and docs, but for what is made by a test.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) fn documents() -> Result<Vec<String>> {
+    let mut documents = vec!["README.md".to_owned()];
+    for folder in ["docs", "docs/reference"] {
+        for entry in fs::read_dir(root().join(folder))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".md") && name != "escapes.md" && name != "tools.md" {
+                documents.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    documents.sort();
+    Ok(documents)
+}
+
+/// Whether a line is of a recording, where the line before `was`.
+pub(super) fn is_recorded(line: &str, was: bool) -> bool {
+    line.starts_with("<!-- recorded by ") || (was && !line.starts_with("<!-- end of the recording"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::find;

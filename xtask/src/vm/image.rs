@@ -16,8 +16,8 @@ use super::debian::{self, Debian};
 use super::kernels::Kernel;
 use super::suites::Contents;
 use crate::cache::{self, Cache};
-use crate::lab;
 use crate::shell::{read, run, say};
+use crate::{lab, tools};
 
 /// What the guest has beside Debian's essential packages.
 const PACKAGES: &[&str] = &[
@@ -50,11 +50,14 @@ const PACKAGES: &[&str] = &[
 ];
 /// What developers use, of Debian 13: what is small, and runs in an emulated machine in some seconds.
 const TOOLS: &[&str] = &[
+    "ccache",
     "docker-cli",
+    "gcc",
     "gdb",
     "git",
     "gnupg",
     "kubernetes-client",
+    "libc6-dev",
     "nodejs",
     "openssh-client",
     "openssh-server",
@@ -152,7 +155,9 @@ const MODULES: &[&str] = &[
 const RECIPE: &str = "2";
 
 /// The agent that machines of one kind have, as npm has it for their architecture: Claude Code.
-const AGENT: (&str, &str) = ("@anthropic-ai/claude-code-linux-x64", "2.1.331");
+const AGENT: (&str, &str) = ("@anthropic-ai/claude-code-linux-x64", tools::CLAUDE_CODE);
+/// Where machines have tools of npm's: `tests/tests/tools/scene.rs`.
+const NPM: &str = "usr/local/lib/guard-tools/npm";
 /// Where its program is in the package, and in a machine.
 const AGENT_PROGRAM: (&str, &str) = ("claude", "usr/local/bin/claude");
 
@@ -240,11 +245,11 @@ impl Image {
         ];
         let mut keys = vec![root_key, kernel_key, guest_key];
         let mut name = name;
+        if let Some((archive, key)) = of_npm(cache, contents)? {
+            archives.push(archive);
+            keys.push(key);
+        }
         if contents == Contents::Agent {
-            let agent_key = cache::key(&[AGENT.0, AGENT.1])?;
-            let agent = cache.entry("agent", &agent_key, agent_archive)?;
-            archives.push(agent.join("agent.cpio"));
-            keys.push(agent_key);
             name += "-agent";
         }
         let key = cache::key(&keys)?;
@@ -259,6 +264,23 @@ impl Image {
             initrd: image.join("initrd"),
         })
     }
+}
+
+/// What machines with these contents have of npm's: an archive, and its key.
+fn of_npm(cache: &Cache, contents: Contents) -> Result<Option<(PathBuf, String)>> {
+    Ok(match contents {
+        Contents::Plain | Contents::Engines => None,
+        Contents::Agent => {
+            let key = cache::key(&[AGENT.0, AGENT.1])?;
+            let agent = cache.entry("agent", &key, agent_archive)?;
+            Some((agent.join("agent.cpio"), key))
+        }
+        Contents::Tools => {
+            let key = cache::key(&tools::of_machines())?;
+            let npm = cache.entry("npm", &key, npm_archive)?;
+            Some((npm.join("npm.cpio"), key))
+        }
+    })
 }
 
 fn join(archives: &[PathBuf], whole: &Path) -> Result<()> {
@@ -407,6 +429,19 @@ fn agent_archive(dir: &Path) -> Result<()> {
     pack(&tree, "usr", &dir.join("agent.cpio"))?;
     fs::remove_dir_all(&tree)?;
     fs::remove_dir_all(&made)?;
+    Ok(())
+}
+
+/// What tests use of npm's, as it is used on the machine that this runs on.
+fn npm_archive(dir: &Path) -> Result<()> {
+    let npm = tools::obtain_for_machines()?;
+    let tree = dir.join("tree");
+    let to = tree.join(NPM);
+    fs::create_dir_all(&to)?;
+    let modules = npm.join("node_modules");
+    run(Command::new("cp").arg("-a").args([&modules, &to]))?;
+    pack(&tree, "usr", &dir.join("npm.cpio"))?;
+    fs::remove_dir_all(&tree)?;
     Ok(())
 }
 

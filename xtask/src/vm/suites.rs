@@ -96,7 +96,9 @@ impl Kind {
     pub(super) fn memory(self) -> u32 {
         match self.contents() {
             Contents::Plain => 2048,
-            Contents::Engines | Contents::Agent | Contents::Tools => 3072,
+            Contents::Engines | Contents::Agent => 3072,
+            // Three agents, each with a program of its own.
+            Contents::Tools => 6144,
         }
     }
 

@@ -318,9 +318,7 @@ impl Target {
 
     /// A new file's text: that of the policy that it begins with, under its own name.
     fn begun(&self) -> Result<String, String> {
-        let mut document: DocumentMut = self
-            .base
-            .text
+        let mut document: DocumentMut = without_heading(&self.base.text)
             .parse()
             .map_err(|error| format!("{} is not TOML: {error}", self.base.name))?;
         if document.contains_key("name") {
@@ -470,6 +468,15 @@ impl Line<'_> {
             today(),
             toml(self.item, &self.name, &self.proposed)
         )
+    }
+}
+
+/// A policy's text; of the shipped `default` without what that says of itself at its beginning, which is true of no other.
+fn without_heading(text: &str) -> &str {
+    let is_default = policy::SHIPPED.contains(&("default", text));
+    match text.split_once("\n\n") {
+        Some((heading, rest)) if is_default && heading.starts_with('#') => rest,
+        _ => text,
     }
 }
 

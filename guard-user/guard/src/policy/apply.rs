@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::args::PolicyApplyArgs;
 use crate::ask::yes;
+use crate::change;
 use crate::diff;
 use crate::error::{CliError, Exit};
 use crate::person::Person;
@@ -296,6 +297,7 @@ fn show(
             name: file.name.clone(),
             text: file.text.clone(),
         };
+        let texts = change::unified([&old.text, &new.text], ["the one before", called]);
         let changes = diff::between(old, new, ["the one before", called], output)?;
         let parsed = file.parse(output)?;
         let looked: Applied = asked(&Call::Apply(Apply {
@@ -311,7 +313,10 @@ fn show(
                 .styled(WARN, "It may let more through")
                 .line(format_args!(": {what}.")),
         };
-        for page in [heading, changes, judged] {
+        // Names and reasons are what a person reads at each question: a session may have written them.
+        let mut lines = Page::default();
+        lines.diff(texts.lines());
+        for page in [heading, changes, lines, judged] {
             let _ = anstream::stderr().write_all(page.as_str().as_bytes());
         }
     }

@@ -190,6 +190,7 @@ pub(crate) fn explanation() -> Explanation {
         hole: None,
         matched: Some("192.0.2.0/24".into()),
         tls: None,
+        barred: None,
         listener: None,
         leads_to: Vec::new(),
         leads_anywhere: false,
@@ -209,6 +210,7 @@ pub(crate) fn stopped() -> Stopped {
         request: None,
         http: None,
         named: None,
+        barred: None,
         outcome: None,
     }
 }

@@ -39,6 +39,9 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
             format_args!("{matched}, which is the most specific that does"),
         );
     }
+    if let Some(barred) = &explanation.barred {
+        page.paragraph("not by", barred);
+    }
     if let Some(tls) = &explanation.tls {
         page.paragraph("TLS", shown(tls));
     }
@@ -273,6 +276,7 @@ mod tests {
             line: None,
             matched: None,
             tls: None,
+            barred: None,
             hole: Some("h3".into()),
             ..explanation()
         };

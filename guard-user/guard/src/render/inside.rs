@@ -3,6 +3,7 @@
 use guard_proto::{
     Stopped,
     inside::{Outcome, Requested, WhyReport},
+    names::FAILED,
 };
 
 use super::page::{Page, STRONG};
@@ -69,8 +70,14 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
         page.field("answer", answer(outcome, clock));
         page.field("passed", passed(outcome));
     }
-    page.field("rule", rule(stopped))
-        .paragraph("advice", &stopped.advice);
+    // No rule and no default refuses a name without an answer.
+    if stopped.verdict != FAILED {
+        page.field("rule", rule(stopped));
+    }
+    if let Some(barred) = &stopped.barred {
+        page.paragraph("not by", barred);
+    }
+    page.paragraph("advice", &stopped.advice);
     match &stopped.request {
         Some(request) => {
             page.field(
@@ -94,7 +101,7 @@ fn times(stopped: &Stopped, clock: &Clock) -> String {
     }
 }
 
-/// "yes to r1 by alice, 3 s ago"
+/// "yes to r1 by alice, 3 s ago"; "opened by alice, 3 s ago" where nobody asked.
 fn answer(outcome: &Outcome, clock: &Clock) -> String {
     let waited = if outcome.waited {
         ", for which it waited"
@@ -104,7 +111,11 @@ fn answer(outcome: &Outcome, clock: &Clock) -> String {
     let Outcome {
         request, by, at, ..
     } = outcome;
-    format!("yes to {request} by {by}, {}{waited}", clock.ago(*at))
+    let what = match request {
+        Some(request) => format!("yes to {request}"),
+        None => "opened".to_owned(),
+    };
+    format!("{what} by {by}, {}{waited}", clock.ago(*at))
 }
 
 /// "1 connection by h1, which has ended: expired"
@@ -195,13 +206,14 @@ mod tests {
     #[test]
     fn what_waited_and_passed_was_not_stopped_and_says_what_came_of_it() {
         let outcome = Outcome {
-            request: "r1".into(),
+            request: Some("r1".into()),
             by: "alice".into(),
             at: stopped().at,
             hole: "h1".into(),
             waited: true,
             passed: 1,
             ended: None,
+            again: false,
         };
         let of = |outcome| Stopped {
             outcome: Some(outcome),
@@ -214,9 +226,16 @@ mod tests {
             ended: Some("expired".into()),
             ..outcome.clone()
         };
+        let used_up = Outcome {
+            request: None,
+            waited: false,
+            ended: Some("its connections are used up".into()),
+            again: true,
+            ..outcome.clone()
+        };
         let report = WhyReport {
             session: session(),
-            stopped: vec![of(outcome), of(later)],
+            stopped: vec![of(outcome), of(later), of(used_up)],
             more: false,
         };
         insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
@@ -233,6 +252,13 @@ mod tests {
             stopped  2 times, last 3 s ago
             answer   yes to r1 by alice, 3 s ago
             passed   nothing, by h1, which has ended: expired
+            rule     photos: production photo server
+            advice   a person has opened it
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            stopped  2 times, last 3 s ago
+            answer   opened by alice, 3 s ago
+            passed   1 connection, by h1, which has ended: its connections are used up
             rule     photos: production photo server
             advice   a person has opened it
         ");

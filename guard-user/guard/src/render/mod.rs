@@ -118,12 +118,17 @@ impl Output {
     /// Tells, on standard error, what the person should know although all went well.
     pub(crate) fn warnings(self, warnings: &[String]) {
         for warning in warnings.iter().filter(|one| is_new(one)) {
-            let _ = if self.json {
-                writeln!(std::io::stderr(), "{}", failure::warning_json(warning))
-            } else {
-                write!(anstream::stderr(), "{}", failure::warning(warning).as_str())
-            };
+            self.warn(warning);
         }
+    }
+
+    /// Tells one, whether or not it was told before.
+    pub(crate) fn warn(self, warning: &str) {
+        let _ = if self.json {
+            writeln!(std::io::stderr(), "{}", failure::warning_json(warning))
+        } else {
+            write!(anstream::stderr(), "{}", failure::warning(warning).as_str())
+        };
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
             one.words(),
             one.count.to_string(),
             one.verdict.clone(),
-            one.rule.clone().unwrap_or_else(|| "(default)".into()),
+            one.rule_or("-", "(default)").to_owned(),
             programs.join(", "),
             one.session.clone().unwrap_or_else(|| "-".into()),
         ]

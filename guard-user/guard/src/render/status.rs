@@ -38,10 +38,20 @@ pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
     policies(&mut page, &status.policies, clock);
     for one in broken {
         let file = one.file.display();
-        page.styled(BAD, format_args!("{}: ", one.name))
-            .line(format_args!("nothing runs under it, {file} is broken:"))
-            .styled(HEAD, format_args!("    {}", one.error))
-            .end();
+        let mut known = status.policies.iter();
+        let held = known.find(|policy| policy.name == one.name && policy.sessions > 0);
+        page.styled(BAD, format_args!("{}: ", one.name));
+        match held.map(|policy| policy.sessions) {
+            None => page.line(format_args!("nothing runs under it, {file} is broken:")),
+            Some(sessions) => page.line(format_args!(
+                "nothing new starts under it, {file} is broken, and {} its text of before:",
+                match sessions {
+                    1 => "1 session keeps".to_owned(),
+                    more => format!("{more} sessions keep"),
+                }
+            )),
+        };
+        page.styled(HEAD, format_args!("    {}", one.error)).end();
         page.commands(format_args!("guard check {file}"));
     }
     page.line("");
@@ -240,7 +250,12 @@ mod tests {
             file: "/etc/guard/policies/lab.toml".into(),
             error: "line 3: this key means nothing here".into(),
         };
-        insta::assert_snapshot!(page(&broken, &[file], &clock()).plain(), @r#"
+        let kept = Broken {
+            name: "homelab".into(),
+            file: "/etc/guard/policies/homelab.toml".into(),
+            error: "line 6: invalid basic string".into(),
+        };
+        insta::assert_snapshot!(page(&broken, &[file, kept], &clock()).plain(), @r#"
         NOT enforcing: connect6 is not attached to /sys/fs/cgroup/guard
             journalctl -u guardd -n 20
             guardd   0.1.0 on Linux 6.12.0
@@ -261,6 +276,9 @@ mod tests {
         lab: nothing runs under it, /etc/guard/policies/lab.toml is broken:
             line 3: this key means nothing here
             guard check /etc/guard/policies/lab.toml
+        homelab: nothing new starts under it, /etc/guard/policies/homelab.toml is broken, and 1 session keeps its text of before:
+            line 6: invalid basic string
+            guard check /etc/guard/policies/homelab.toml
 
         HOOK      ATTACHED  PROGRAM
         connect4  yes       31

@@ -51,14 +51,15 @@ impl Clock {
     }
 }
 
-/// "90 s", "15 min", "2 h 5 min", "3 d 4 h": the two largest units of `seconds` at most, rounded down.
+/// "59 s", "1 min 30 s", "15 min", "2 h 5 min", "3 d 4 h": the two largest units of `seconds` at most, rounded down.
 pub(crate) fn duration(seconds: u64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     match seconds {
-        0..120 if !seconds.is_multiple_of(MINUTE) || seconds == 0 => format!("{seconds} s"),
-        0..HOUR => format!("{} min", seconds / MINUTE),
+        0..MINUTE => format!("{seconds} s"),
+        MINUTE..120 => pair(1, "min", seconds % MINUTE, "s"),
+        120..HOUR => format!("{} min", seconds / MINUTE),
         HOUR..DAY => pair(seconds / HOUR, "h", seconds % HOUR / MINUTE, "min"),
         DAY.. => pair(seconds / DAY, "d", seconds % DAY / HOUR, "h"),
     }
@@ -82,7 +83,7 @@ mod tests {
         ]
         .map(duration)
         .into();
-        insta::assert_snapshot!(said.join(", "), @"0 s, 1 s, 59 s, 1 min, 61 s, 119 s, 2 min, 2 min, 14 min, 15 min, 59 min, 1 h, 1 h 30 min, 1 d, 1 d 1 h");
+        insta::assert_snapshot!(said.join(", "), @"0 s, 1 s, 59 s, 1 min, 1 min 1 s, 1 min 59 s, 2 min, 2 min, 14 min, 15 min, 59 min, 1 h, 1 h 30 min, 1 d, 1 d 1 h");
     }
 
     #[test]

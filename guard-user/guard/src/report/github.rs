@@ -18,7 +18,7 @@ pub(super) fn commands(report: &Report) -> String {
     // Writing to a String cannot fail.
     for one in report.stopped.iter().take(MOST) {
         let title = property(format_args!("guard stopped {}", one.words()));
-        let rule = one.rule.as_deref().unwrap_or("the default");
+        let rule = one.rule_or("no rule", "the default");
         let by = programs(&one.programs).map(|by| format!(" by {by}"));
         let message = data(format_args!(
             "{}{}: {rule} ({}), session {}",

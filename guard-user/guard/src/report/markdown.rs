@@ -28,7 +28,10 @@ fn stopped(page: &mut String, report: &Report) {
             code(one.words()),
             one.count.to_string(),
             code(&one.verdict),
-            one.rule.as_ref().map_or("the default".to_owned(), code),
+            match &one.rule {
+                Some(rule) => code(rule),
+                None => one.rule_or("none", "the default").to_owned(),
+            },
             some(programs(&one.programs)),
             code(session(one.session.as_deref(), one.name.as_deref())),
         ]

@@ -149,7 +149,7 @@ impl RunSummary {
         page.styled(BAD, "guard:")
             .line(format_args!(" {}.", said.join("; ")));
         let named = self.report.stopped.iter().take(NAMED).map(|one| {
-            let rule = one.rule.as_deref().unwrap_or("the policy's default");
+            let rule = one.rule_or("no rule refuses it", "the policy's default");
             let times = match one.count {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),

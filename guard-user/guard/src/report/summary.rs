@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use guard_common::Verdict;
 use guard_proto::{
-    Endpoint, Flow, LogRecord, Question, moment,
+    Endpoint, Flow, LogRecord, Question, Session, moment,
+    names::FAILED,
     record::{Answered, Destination, Field, HoleClose, HoleOpen, Noted, Record, Request},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -92,6 +93,9 @@ pub(crate) struct StoppedLine {
     pub(crate) count: u64,
     /// The programs by executable, or by name where that was not known.
     pub(crate) programs: BTreeSet<String>,
+    /// Of these, connections that were held, by the records of their ends.
+    #[serde(skip)]
+    ended: u64,
     /// It is about connections that were closed.
     #[serde(skip)]
     is_closed: bool,
@@ -149,6 +153,20 @@ pub(crate) struct HoleLine {
 }
 
 impl StoppedLine {
+    /// Whether both are connections there.
+    fn is_attempt_of(&self, other: &Self) -> bool {
+        (self.of, &self.destination) == (other.of, &other.destination) && self.sends.is_none()
+    }
+
+    /// The rule; else `default`, or `none` where nothing of the policy refuses it.
+    pub(crate) fn rule_or<'a>(&'a self, none: &'a str, default: &'a str) -> &'a str {
+        match self.rule.as_deref() {
+            Some(rule) => rule,
+            None if self.verdict == FAILED => none,
+            None => default,
+        }
+    }
+
     /// Where to, by which name, and what was to be sent there.
     pub(crate) fn words(&self) -> String {
         let host = self.host.iter().map(|host| format!(" ({host})"));
@@ -196,8 +214,32 @@ impl Report {
         report
     }
 
-    /// Lists connections that were held and gave up before anybody ended them: the kernel has counted them, and nothing else tells
-    /// of them.
+    /// Completes sessions that live, and began before the records.
+    pub(crate) fn know(&mut self, live: &[Session]) {
+        for known in live {
+            let is_it = |line: &&mut SessionLine| line.id == known.id;
+            let line = self.sessions.iter_mut().rev().find(is_it);
+            let Some(line) = line.filter(|line| line.began_before && line.ended_at.is_none())
+            else {
+                continue;
+            };
+            line.began_before = false;
+            line.name = Some(known.name.clone());
+            line.policy = Some(known.policy.clone());
+            line.user = Some(known.user.clone());
+            line.parent.clone_from(&known.parent);
+            line.started_at = Some(known.started_at);
+            let at = Some(line.at);
+            for stopped in self.stopped.iter_mut().filter(|one| one.of == at) {
+                stopped.name = Some(known.name.clone());
+            }
+        }
+        // A session is later in the list than the one around it, whichever has the first record.
+        self.sessions.sort_by_key(|one| one.started_at);
+    }
+
+    /// Lists connections that were held and whose end the audit log does not tell, as of those that gave up at once: the kernel has
+    /// counted them.
     fn list_given_up(&mut self) {
         let held = std::mem::take(&mut self.held);
         let mut left: HashMap<usize, u64> = HashMap::new();
@@ -212,28 +254,32 @@ impl Report {
         }
         let mut lines: Vec<StoppedLine> = Vec::new();
         for (line, request) in held {
-            let Some(left) = line.of.and_then(|at| left.get_mut(&at)) else {
-                continue;
-            };
-            let is_same = |one: &StoppedLine| {
-                (one.of, &one.destination) == (line.of, &line.destination) && one.sends.is_none()
-            };
             let mut asked = self.requests.iter();
             let said_yes = asked.any(|one| {
                 let is_its = one.of == line.of && Some(&one.id) == request.as_ref();
                 is_its && one.answer.as_deref() == Some("yes")
             });
-            let count = line.count.min(*left);
-            if said_yes || count == 0 || self.stopped.iter().any(is_same) {
-                continue;
-            }
-            *left -= count;
-            match lines.iter_mut().find(|one| is_same(one)) {
-                Some(known) => known.count += count,
-                None => lines.push(StoppedLine { count, ..line }),
+            match lines.iter_mut().find(|one| one.is_attempt_of(&line)) {
+                _ if said_yes => {}
+                Some(known) => known.count += line.count,
+                None => lines.push(line),
             }
         }
-        self.stopped.extend(lines);
+        for line in lines {
+            let Some(left) = line.of.and_then(|at| left.get_mut(&at)) else {
+                continue;
+            };
+            let mut known = self.stopped.iter_mut();
+            let known = known.find(|one| one.is_attempt_of(&line));
+            let ended = known.as_ref().map_or(0, |known| known.ended);
+            let count = line.count.saturating_sub(ended).min(*left);
+            *left -= count;
+            match known {
+                Some(known) => known.count += count,
+                None if count == 0 => {}
+                None => self.stopped.push(StoppedLine { count, ..line }),
+            }
+        }
     }
 
     /// How many destinations were not let connect to.
@@ -320,8 +366,9 @@ impl Report {
                 let one = *one;
                 let (destination, host) = destination(&one.destination);
                 let count = one.count.take().unwrap_or(0).max(1);
+                let ended = one.connections.take().unwrap_or(0) as u64;
                 let program = one.exe.take().or_else(|| one.comm.take());
-                // guardd 0.3.0 told it with the request of one that was held alone.
+                // Not of one that was held and is gone.
                 let program = program.or_else(|| self.program_of(of, destination.as_deref()));
                 let line = StoppedLine {
                     rule: one.rule.take(),
@@ -330,7 +377,8 @@ impl Report {
                     ..self.stop(destination, host, id, of)
                 };
                 let known = self.stopped(line);
-                known.count = known.count.max(count);
+                known.ended += ended;
+                known.count = known.count.max(count).max(known.ended);
             }
             Record::Http(one) if one.outcome.is("refused") => {
                 let one = *one;
@@ -435,6 +483,7 @@ impl Report {
             verdict: String::new(),
             count: 0,
             programs: BTreeSet::new(),
+            ended: 0,
             is_closed: false,
             of,
         }
@@ -700,7 +749,7 @@ pub(crate) mod tests {
         let to = |last: u8| json!({"address": format!("192.0.2.{last}"), "port": 443, "protocol": "tcp", "host": null});
         let asked = |id: &str, last| json!({"kind": "request", "session": "s1", "request": id, "destination": to(last), "exe": "/usr/bin/curl"});
         let held = |id: &str, last| json!({"kind": "held", "session": "s1", "request": id, "destination": to(last), "rule": "ask", "verdict": "confirm", "count": 1});
-        let denied = |last| json!({"kind": "denied", "session": "s1", "destination": to(last), "rule": "ask", "verdict": "confirm", "why": "nobody answered in time"});
+        let denied = |last| json!({"kind": "denied", "session": "s1", "destination": to(last), "rule": "ask", "verdict": "confirm", "why": "nobody answered in time", "connections": 1});
         let yes = json!({"kind": "answered", "session": "s1", "request": "r3", "answer": "yes"});
         let all = json!([
             {"kind": "session-start", "session": "s1", "name": "make"},
@@ -726,6 +775,16 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(report.refused, 2);
+        // One whose end is told counts while the session lives, and those whose end is not by the kernel's count.
+        let mut lives = all.clone();
+        lives.as_array_mut().unwrap().pop();
+        assert_eq!(Report::of(&records(lives)).refused, 1);
+        let mut again = all.clone();
+        again[9]["denied"] = json!(4);
+        again.as_array_mut().unwrap().insert(4, held("r1", 1));
+        let report = Report::of(&records(again));
+        let counts: Vec<_> = report.stopped.iter().map(|one| one.count).collect();
+        assert_eq!((counts, report.refused), (vec![2, 1], 4));
         // What the kernel has not counted was let through, or waits yet.
         let mut passed = all;
         passed[9]["denied"] = json!(1);
@@ -759,6 +818,42 @@ pub(crate) mod tests {
         assert_eq!(kept(known, None, Some("s1")), (1, false));
         let harmless = json!([start("s1", None), {"kind": "session-end", "session": "s2"}]);
         assert_eq!(kept(harmless, None, Some("s1")), (0, false));
+    }
+
+    #[test]
+    fn what_lives_and_began_before_the_records_is_known() {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let denied =
+            json!({"kind": "denied", "session": "s1", "destination": to, "verdict": "deny"});
+        let mut report = Report::of(&records(json!([denied])));
+        let live = crate::render::examples::session();
+        assert_eq!(live.id, "s1");
+        report.know(std::slice::from_ref(&live));
+        report.keep(None, Some(&live.name));
+        assert_eq!((report.sessions.len(), report.may_lack), (1, false));
+        let name = Some(live.name.clone());
+        assert_eq!(
+            (&report.sessions[0].name, &report.stopped[0].name),
+            (&name, &name)
+        );
+        // What was stopped in one that was started inside counts, also where its record is the first.
+        let inner = guard_proto::Session {
+            id: "s2".to_owned(),
+            name: "inner".to_owned(),
+            parent: Some("s1".to_owned()),
+            started_at: live.started_at + SignedDuration::from_secs(1),
+            ..live.clone()
+        };
+        let of = |session: &str| json!({"kind": "denied", "session": session, "destination": to, "verdict": "deny"});
+        let mut report = Report::of(&records(json!([of("s2"), of("s1")])));
+        report.know(&[live.clone(), inner]);
+        report.keep(Some("s1"), None);
+        assert_eq!((report.stopped.len(), report.may_lack), (2, false));
+        // Another one of before a reboot had the same id.
+        let ended = json!([{"kind": "session-end", "session": "s1"}]);
+        let mut report = Report::of(&records(ended));
+        report.know(&[crate::render::examples::session()]);
+        assert_eq!(report.sessions[0].name, None);
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn number(text: &str, letter: char) -> Option<u32> {
 pub fn no_session(text: &str) -> CallError {
     CallError::not_found(
         format!("there is no session {text}"),
-        "no live session of yours has that id",
+        "no live session of yours has that id or name",
         "guard sessions",
     )
 }

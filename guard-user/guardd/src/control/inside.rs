@@ -25,6 +25,8 @@ use crate::{
 
 /// The latest refusals that are reported.
 const MAX_STOPPED: usize = 20;
+/// Why a hole is over that lasts for what goes on.
+const USED_UP: &str = "its connections are used up";
 /// Characters that are kept of an agent's note.
 const MAX_NOTE: usize = 500;
 
@@ -37,6 +39,8 @@ struct Matter {
     /// The policy, where it is one around the session's own.
     around: Option<String>,
     named: Option<NameTold>,
+    /// Why a rule that has the name opens nothing there.
+    barred: Option<String>,
 }
 
 impl Matter {
@@ -76,6 +80,7 @@ fn of_http(
         request: None,
         http: Some(http.clone()),
         named: asked.named.clone(),
+        barred: None,
         outcome: None,
     })
 }
@@ -153,6 +158,7 @@ impl State {
             request: None,
             http: None,
             named: about.named,
+            barred: None,
             outcome: None,
         })
     }
@@ -175,7 +181,7 @@ impl State {
         let request = request.map(|asked| asked.shown.id.clone());
         let is_open = holes.iter().any(|hole| lets_through(hole, &key));
         let reads = holes.iter().any(|hole| lets_read(hole, &key));
-        let outcome = self.outcome(&key, (attempt, tried), clocks);
+        let outcome = self.outcome(&key, (attempt, tried), holes, clocks);
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
             (_, _) if is_open => advice::opened(&about.destination),
@@ -199,30 +205,39 @@ impl State {
             request,
             http: None,
             named: about.named,
+            barred: about.barred,
             outcome,
         })
     }
 
-    /// What came of a person's yes, where there was one since the last attempt that was refused or held.
+    /// What came of a person's yes: to the last attempt that was refused or held, or to one before, where what it opened is over.
     fn outcome(
         &self,
         key: &RequestKey,
         (attempt, tried): (&AttemptKey, &AttemptCount),
+        holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Outcome> {
         let (yes, opened) = self.requests.given.to(key)?;
+        let again = !yes.is_last(attempt, tried);
         let (ended, passed) = match &opened.ended {
             Some((why, passed)) => (Some(why.clone()), *passed),
             None => (None, self.datapath.let_through(opened.hole)),
         };
-        yes.is_last(attempt, tried).then(|| Outcome {
-            request: yes.request.clone(),
+        let is_it = |hole: &&LiveHole| hole.entry.id == opened.hole;
+        let mut used_up = holes.iter().filter(is_it);
+        let used_up = again && used_up.any(LiveHole::is_used_up);
+        let ended = ended.or_else(|| used_up.then(|| USED_UP.to_owned()));
+        // What is refused while it is open, is so for another reason.
+        (!again || ended.is_some()).then(|| Outcome {
+            request: yes.request.as_ref().map(|request| request.id.clone()),
             by: yes.by.clone(),
             at: clocks.calendar(yes.at),
             hole: ids::hole(opened.hole),
             waited: yes.held,
             passed,
             ended,
+            again,
         })
     }
 
@@ -348,6 +363,7 @@ fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
         around: policies.around(&session.chain, &judged),
         named: policies.told_of(key.session, to, judged.rule, None),
+        barred: policies.barred(session.subject(), to, protocol, port),
     })
 }
 

@@ -535,7 +535,9 @@ impl State {
             let key = &asked.key;
             // The kernel half counts connections only.
             let tried = match key.is_connection() {
-                true => counted(&counts, asked),
+                true => {
+                    counted(&counts, asked).saturating_sub(self.requests.given.tried_before(key))
+                }
                 false => asked.tried,
             };
             proto::Request {

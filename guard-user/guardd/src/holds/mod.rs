@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{BootTime, Connection, Event, SessionId};
+use guard_common::{BootTime, Connection, Event, Held, SessionId};
 use guard_datapath::{Datapath, HeldSocket};
 use guard_sys::clock;
 
@@ -47,6 +47,8 @@ pub struct Holds {
     full: HashSet<SessionId>,
     /// The sessions whose connections are held, for how long, and the deadline in `PATIENCE`.
     held_for: HashMap<SessionId, (Duration, BootTime)>,
+    /// The connections that waited for an answer at the last scan, by their sockets' cookies.
+    waiting: HashMap<u64, Held>,
 }
 
 impl Default for Holds {
@@ -57,6 +59,7 @@ impl Default for Holds {
             not_before: BootTime(0),
             full: HashSet::new(),
             held_for: HashMap::new(),
+            waiting: HashMap::new(),
         }
     }
 }
@@ -221,6 +224,23 @@ impl Holds {
         }
     }
 
+    /// Notes connections that wait for an answer.
+    fn note_waiting(&mut self, group: &[HeldSocket]) {
+        self.waiting.extend(group.iter().copied());
+    }
+
+    /// Takes those that waited at the last scan; returns which of them are not held any more.
+    fn take_gone(&mut self, held: &[HeldSocket]) -> Vec<HeldSocket> {
+        let mut gone = std::mem::take(&mut self.waiting);
+        for (cookie, one) in held {
+            // A socket that is connected again is held anew.
+            if gone.get(cookie).is_some_and(|was| was.since == one.since) {
+                gone.remove(cookie);
+            }
+        }
+        gone.into_iter().collect()
+    }
+
     /// Notes the sessions with too many held connections, those of the sessions inside counted too: no other one is held.
     fn note_full(&mut self, sessions: &Sessions, held: &[HeldSocket]) -> Option<Change> {
         let mut counts: HashMap<SessionId, usize> = HashMap::new();
@@ -306,7 +326,7 @@ mod tests {
         let one = |session: u32| {
             let to = Connection::new(Address([0; 4]), Protocol::TCP, 443);
             let whose = (SessionId(session), 0);
-            (0, guard_common::Held::new([BootTime(0); 2], whose, &to))
+            (0, Held::new([BootTime(0); 2], whose, &to))
         };
         let few = vec![one(1); MOST_OF_SESSION / 2];
         assert_eq!(holds.note_full(&sessions, &few), None);
@@ -315,5 +335,28 @@ mod tests {
         assert_eq!(full, Some(Change::Approvers));
         assert_eq!(holds.full, HashSet::from([SessionId(1), SessionId(2)]));
         assert_eq!(holds.note_full(&sessions, &many), None, "it is no news");
+    }
+
+    #[test]
+    fn what_waited_and_is_held_no_more_is_told_once() {
+        let to = Connection::new(Address([0; 4]), Protocol::TCP, 443);
+        let one = |cookie, since| {
+            let times = [BootTime(since), BootTime(since + SECOND)];
+            (cookie, Held::new(times, (SessionId(1), 0), &to))
+        };
+        let cookies = |of: Vec<HeldSocket>| of.into_iter().map(|(cookie, _)| cookie).collect();
+        let gone =
+            |holds: &mut Holds, held: &[HeldSocket]| -> Vec<u64> { cookies(holds.take_gone(held)) };
+        let mut holds = Holds::default();
+        assert_eq!(gone(&mut holds, &[one(1, 1)]), [0; 0]);
+        holds.note_waiting(&[one(1, 1), one(2, 1)]);
+        assert_eq!(gone(&mut holds, &[one(1, 1)]), [2]);
+        assert_eq!(
+            gone(&mut holds, &[]),
+            [0; 0],
+            "the scan was to note it again"
+        );
+        holds.note_waiting(&[one(1, 1)]);
+        assert_eq!(gone(&mut holds, &[one(1, 2)]), [1], "connected again");
     }
 }

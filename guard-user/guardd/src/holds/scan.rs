@@ -33,6 +33,9 @@ const NOBODY: &str = "a person has to be asked, and nobody follows";
 /// Why held connections end that no approver answered.
 const TOO_LATE: &str = "nobody answered in time";
 
+/// Why held connections ended before an approver answered or their time was over.
+const GAVE_UP: &str = "the program gave up before anybody answered";
+
 /// Why held connections end where the next one is redirected to the proxy.
 const READ_IT: &str = "it may be read from: try again";
 
@@ -49,6 +52,16 @@ enum Fate {
     Held(String),
     /// Nobody will allow them.
     Ends(&'static str),
+}
+
+/// What somebody is asked about a held connection.
+struct HeldFor {
+    /// What it is about: what its listener leads to, if that is on the loopback.
+    key: RequestKey,
+    /// None: no session has it.
+    verdict: Option<Verdict>,
+    /// Whether a listener leads there.
+    leads: bool,
 }
 
 impl State {
@@ -133,6 +146,8 @@ impl State {
         if let Some(change) = self.holds.note_full(&self.sessions, &held) {
             self.apply(change);
         }
+        let gone = self.holds.take_gone(&held);
+        self.write_given_up(&gone, began);
         let (overdue, held): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(_, one)| one.until <= began);
         let overdue = grouped(&overdue).into_iter();
@@ -145,6 +160,7 @@ impl State {
                 Fate::Held(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
                     *until = (*until).max(latest(&group));
+                    self.holds.note_waiting(&group);
                 }
                 Fate::Ends(why) => ending.push((group, why)),
             }
@@ -164,35 +180,48 @@ impl State {
             .end_scan((began, clock::now()), first_end(&held), appointed);
     }
 
-    fn fate(&mut self, key: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
+    /// What a held connection is about, and the verdict on it: on what its listener leads to, if that is on the loopback. Else what
+    /// becomes of it whoever answers.
+    fn judge_held(&mut self, key: &RequestKey, since: BootTime) -> Result<HeldFor, Fate> {
+        const ENDED: &str = "the session has ended";
         if self.sessions.live(key.session).is_none() {
-            return Fate::Ends("the session has ended");
+            return Err(Fate::Ends(ENDED));
         }
-        let asked = (key.destination, key.port);
-        let (key, verdict) = match relays::is_on_loopback(key) {
+        let (key, at_listener) = match relays::is_on_loopback(key) {
             false => (key.clone(), None),
-            true => match self.relays.strictest_upstream(
-                &self.sessions,
-                &self.policies,
-                key,
-                first(group),
-            ) {
-                Upstreams::Own => return Fate::Passes,
-                Upstreams::Unknown => return Fate::Unscanned,
+            true => match self
+                .relays
+                .strictest_upstream(&self.sessions, &self.policies, key, since)
+            {
+                Upstreams::Own => return Err(Fate::Passes),
+                Upstreams::Unknown => return Err(Fate::Unscanned),
                 Upstreams::Leads { key, verdict, .. } => (key, Some(verdict)),
             },
         };
-        let key = &key;
         let Some(session) = self.sessions.live(key.session) else {
-            return Fate::Ends("the session has ended");
+            return Err(Fate::Ends(ENDED));
         };
         let by_policy = || {
             let (to, port) = (key.destination, key.port);
             self.policies
                 .judge(session.subject(), to, Protocol::TCP, port)
         };
-        let judged = verdict.or_else(|| by_policy().map(|judged| judged.verdict));
-        match judged {
+        let verdict = at_listener.or_else(|| by_policy().map(|judged| judged.verdict));
+        Ok(HeldFor {
+            key,
+            verdict,
+            leads: at_listener.is_some(),
+        })
+    }
+
+    fn fate(&mut self, key: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
+        let asked = (key.destination, key.port);
+        let held = match self.judge_held(key, first(group)) {
+            Ok(held) => held,
+            Err(fate) => return fate,
+        };
+        let key = &held.key;
+        match held.verdict {
             Some(Verdict::Allow) => return Fate::Passes,
             Some(Verdict::Confirm) => {}
             Some(Verdict::ReadOnly) => return Fate::Ends(READ_IT),
@@ -207,8 +236,30 @@ impl State {
         let fate = self.asked_about(key, group);
         match (fate, self.holds.may_hold(key.session)) {
             // It was held for a scan, and no approver will follow.
-            (Fate::Held(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
+            (Fate::Held(_), false) if held.leads => Fate::Ends(NOBODY),
             (fate, _) => fate,
+        }
+    }
+
+    /// Writes the end of connections that waited at the last scan and are gone. Nobody ended them, and none went on: by a hole, as the
+    /// kernel notes, or since a policy lets it.
+    fn write_given_up(&mut self, gone: &[HeldSocket], now: BootTime) {
+        for (key, mut group) in grouped(gone) {
+            group.retain(|(cookie, _)| !self.datapath.went_through(*cookie));
+            if group.is_empty() {
+                continue;
+            }
+            let held = self.judge_held(&key, first(&group));
+            if !held.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
+                continue;
+            }
+            let process = self.process_held(&group);
+            let why = if latest(&group) <= now {
+                TOO_LATE
+            } else {
+                GAVE_UP
+            };
+            self.write_end(&group, process, why);
         }
     }
 

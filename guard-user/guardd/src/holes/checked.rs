@@ -41,6 +41,8 @@ pub struct Checked {
     pub(crate) name: Option<String>,
     /// What stops connections there without it.
     pub(crate) lifts: BTreeSet<Lifted>,
+    /// Those of them that let nothing pass: stricter than `read-only`.
+    pub(crate) confirms: BTreeSet<Lifted>,
 }
 
 /// What is to be opened.
@@ -114,6 +116,7 @@ impl Checked {
             warnings: Vec::new(),
             name,
             lifts: BTreeSet::new(),
+            confirms: BTreeSet::new(),
         };
         if terms.connections == Some(0) {
             return Err(CallError::invalid(
@@ -197,10 +200,16 @@ impl Checked {
         let warning = denies.map(|met| stays_denied(met.rule));
         self.warnings.extend(warning);
         let stops = covered.met.iter().filter(|met| met.stops());
-        self.lifts.extend(stops.map(|met| Lifted {
-            policy: policy.name.clone(),
-            rule: met.rule.map(|rule| rule.name.clone()),
-        }));
+        for met in stops {
+            let lifted = Lifted {
+                policy: policy.name.clone(),
+                rule: met.rule.map(|rule| rule.name.clone()),
+            };
+            if met.verdict == Verdict::Confirm {
+                self.confirms.insert(lifted.clone());
+            }
+            self.lifts.insert(lifted);
+        }
         Ok(longest)
     }
 

@@ -21,7 +21,10 @@ use crate::{
     },
     proxy::needed::ProxyWorker,
     record::audit::LogEntry,
-    requests::RequestKey,
+    requests::{
+        RequestKey,
+        given::{self, Covered},
+    },
     state::State,
     times::after,
 };
@@ -70,7 +73,24 @@ impl State {
         let (sessions, policies) = (&self.sessions, &self.policies);
         let checked = Checked::of_name(sessions, policies, session, to, terms)?;
         wide::may_open(&checked, is_wide)?;
-        self.open_all(by, checked, reason, None)
+        let opened = self.open_all(by, checked, reason, None)?;
+        self.note_by_hand(by, session, &opened);
+        Ok(opened)
+    }
+
+    /// Notes what was opened without a request, for `guard why`.
+    fn note_by_hand(&mut self, by: &Answering, session: SessionId, holes: &proto::Holes) {
+        let ids = holes.holes.iter().map(|hole| ids::parse_hole(&hole.id));
+        let ids: Vec<_> = ids.filter_map(Result::ok).collect();
+        let live = self.datapath.holes().unwrap_or_default().into_iter();
+        let opened = live.map(|hole| hole.entry);
+        let opened = opened.filter(|entry| ids.contains(&entry.id));
+        let opened = opened.map(|entry| given::Opened {
+            hole: entry.id,
+            covers: Covered::Entry(entry),
+            ended: None,
+        });
+        self.note_given(by, session, opened.collect(), None);
     }
 
     /// Opens what was checked: in the kernel first, then in the audit log, then the answer. Where one

@@ -25,7 +25,10 @@ pub(super) fn may_open(checked: &Checked, wide: bool) -> Result<(), CallError> {
     else {
         return Ok(());
     };
-    let lifts: Vec<_> = checked.lifts.iter().take(NAMED).map(in_words).collect();
+    // The strictest first: of many some are only counted.
+    let reads = checked.lifts.difference(&checked.confirms);
+    let lifts = checked.confirms.iter().chain(reads);
+    let lifts: Vec<_> = lifts.take(NAMED).map(in_words).collect();
     let more = match checked.lifts.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -65,6 +68,10 @@ fn in_words(lifted: &Lifted) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use guard_common::SessionId;
+
     use super::*;
 
     #[test]
@@ -89,5 +96,39 @@ mod tests {
             let shown = is_wide(&prefix).then(|| addresses(&prefix));
             assert_eq!(shown.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_strictest_rules_are_named_and_the_others_counted() {
+        let rule = |name: &str| Lifted {
+            policy: "shop".to_owned(),
+            rule: Some(name.to_owned()),
+        };
+        let reads = ["api", "db", "mail", "nas"].map(rule);
+        let confirms = BTreeSet::from(["private", "public"].map(rule));
+        let checked = Checked {
+            session: SessionId(1),
+            owner: 0,
+            prefixes: vec![Prefix::IPV4],
+            ports: Vec::new(),
+            time: Duration::from_secs(60),
+            connections: None,
+            bytes: None,
+            read_only: false,
+            can_be_read: true,
+            warnings: Vec::new(),
+            name: None,
+            lifts: reads.into_iter().chain(confirms.clone()).collect(),
+            confirms,
+        };
+        let refused = may_open(&checked, false).unwrap_err();
+        let said = format!("{refused:?}");
+        let at = |name: &str| said.find(&format!("rule \\\"{name}\\\" of"));
+        assert!(
+            at("private") < at("api") && at("private").is_some(),
+            "{said}"
+        );
+        assert!(at("nas").is_none() && said.contains("and 2 more"), "{said}");
+        assert!(may_open(&checked, true).is_ok());
     }
 }

@@ -589,6 +589,25 @@ impl Policies {
         ))
     }
 
+    /// A rule of a session's policies that has a name of an address and opens nothing there, and why.
+    #[must_use]
+    pub fn barred(
+        &self,
+        subject: Subject<'_>,
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<String> {
+        let to = Connection::new(to, protocol, port);
+        subject.chain.iter().find_map(|slot| {
+            let policy = self.slots.get(slot)?;
+            let key = NamedKey::new(subject.session?, *slot, to.to);
+            // Also of a name whose time is over.
+            let known = (&self.known.patterns(&key)?, BootTime(0));
+            policy::barred(&policy.policy, &policy.compiled, &to, known)
+        })
+    }
+
     /// The verdict of a policy on an address that the session knows by names; `None` if it knows none.
     fn judge_by_names<'p>(
         &self,

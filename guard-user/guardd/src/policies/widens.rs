@@ -17,6 +17,43 @@ pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
         .or_else(|| by_rules(&old.policy, &new.policy))
         .or_else(|| by_settings(&old.policy, &new.policy))
         .or_else(|| by_holes(old, new))
+        .or_else(|| by_words(old, new))
+}
+
+/// What an approver reads at a question: whoever wrote other words may have them let through what they would not.
+fn by_words(old: &InForce, new: &InForce) -> Option<String> {
+    const OTHER: &str = "whoever is asked would read";
+    if let Some(change) = policy::diff_words(side(old), side(new)).first() {
+        let to = &change.destination;
+        return Some(match (&change.before, &change.after) {
+            (before, Some(after)) if before.as_ref() == Some(after) => {
+                format!("{OTHER} another reason of the rule {after:?} for {to}")
+            }
+            (_, Some(after)) => format!("{OTHER} of another rule, {after:?}, for {to}"),
+            (_, None) => format!("{OTHER} of no rule for {to}"),
+        });
+    }
+    let (was, is) = (moving_words(&old.policy), moving_words(&new.policy));
+    let other = is.iter().find(|(rule, words)| {
+        let before = was.get(*rule);
+        before.is_some_and(|before| before != *words)
+    })?;
+    Some(format!("{OTHER} another name or reason of {}", other.0))
+}
+
+/// The names and reasons of the rules that ask about names, or about what this machine's networks decide: of what says the same in
+/// all else, all.
+fn moving_words(policy: &Policy) -> BTreeMap<String, BTreeSet<(&str, Option<&str>)>> {
+    let mut all: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
+    let asks = |rule: &&Rule| matches!(rule.action.as_str(), "confirm" | "read-only");
+    for rule in policy.rules.iter().filter(asks) {
+        let targets = rule.to.iter();
+        for target in targets.filter(|target| rule.by_sni || moves(target)) {
+            let words = all.entry(in_words(rule, target)).or_default();
+            words.insert(rule.words());
+        }
+    }
+    all
 }
 
 /// Exactly, for what the names and groups of both stand for now.
@@ -213,6 +250,40 @@ mod tests {
     fn held(to: &str, longest: &str) -> String {
         let text = rule(to, "action = \"confirm\"");
         format!("{text}max_hole = \"{longest}\"\n")
+    }
+
+    #[test]
+    fn other_words_at_a_question_are_for_a_person_to_see() {
+        let own = |to: &str, name: &str, reason: &str, action: &str| {
+            format!(
+                "[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\nreason = \"{reason}\"\n"
+            )
+        };
+        for to in ["192.0.2.10", "*.example.com"] {
+            for action in ["confirm", "read-only"] {
+                let old = own(to, "prod", "ask Ann", action);
+                assert_eq!(said(&old, &old), None);
+                for new in [
+                    own(to, "prod", "nobody uses it", action),
+                    own(to, "staging", "ask Ann", action),
+                ] {
+                    let words = said(&old, &new).unwrap_or_default();
+                    let is_said = words.starts_with("whoever is asked would read");
+                    assert!(is_said && words.contains(to), "{words}");
+                }
+                // Nobody is asked any more.
+                let denied = own(to, "closed", "nobody uses it", "deny");
+                assert_eq!(said(&denied, &denied.replace("nobody", "somebody")), None);
+            }
+        }
+        let fewer = own("192.0.2.10", "prod", "ask Ann", "confirm");
+        let strict = fewer.replace("confirm", "deny").replace("Ann", "nobody");
+        assert_eq!(said(&fewer, &strict), None);
+        // What the default asked about, too.
+        let asks = "default = \"confirm\"\n";
+        let named = own("192.0.2.10", "staging", "approve freely", "confirm");
+        let words = said(asks, &format!("{asks}{named}")).unwrap_or_default();
+        assert!(words.contains("\"staging\", for 192.0.2.10"), "{words}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
-        given::{Opened, Yes},
+        given::{AnsweredRequest, Covered, Opened, Yes},
         questions::NameBurst,
         shown,
     },
@@ -129,21 +129,42 @@ impl State {
         let opened = holes.holes.iter().filter_map(|hole| {
             Some(Opened {
                 hole: ids::parse_hole(&hole.id).ok()?,
-                prefix: hole.destination.parse().ok(),
+                covers: hole
+                    .destination
+                    .parse()
+                    .map_or(Covered::Asked, Covered::Prefix),
                 ended: None,
             })
         });
-        // Without the kernel's word nothing is told of it.
-        let tried = self.datapath.attempts(asked.key.session);
-        let tried = tried.unwrap_or_default().into_iter();
-        self.requests.given.note(Yes {
+        let opened = opened.collect();
+        let request = AnsweredRequest {
+            id: request.to_owned(),
             key: asked.key.clone(),
-            request: request.to_owned(),
+        };
+        let held = asked.shown.held;
+        self.note_given(by, asked.key.session, opened, Some((request, held)));
+    }
+
+    /// Notes what a person has opened; `asked`: the request, and whether connections were held for it.
+    pub(crate) fn note_given(
+        &mut self,
+        by: &Answering,
+        session: SessionId,
+        opened: Vec<Opened>,
+        asked: Option<(AnsweredRequest, bool)>,
+    ) {
+        // Without the kernel's word nothing is told of it.
+        let tried = self.datapath.attempts(session);
+        let tried = tried.unwrap_or_default().into_iter();
+        let (request, held) = asked.unzip();
+        self.requests.given.note(Yes {
+            session,
+            request,
             by: self.machine.name_of(by),
             at: clock::now(),
             tried: tried.map(|(key, tried)| (key, tried.count)).collect(),
-            held: asked.shown.held,
-            opened: opened.collect(),
+            held: held.unwrap_or(false),
+            opened,
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use guard_common::{AttemptCount, AttemptKey, BootTime, HoleId, SessionId};
+use guard_common::{AttemptCount, AttemptKey, BootTime, HoleEntry, HoleId, SessionId};
 use guard_policy::Prefix;
 
 use super::key::RequestKey;
@@ -10,13 +10,13 @@ use super::key::RequestKey;
 /// Answers that are kept of all sessions together; of too many the oldest is evicted.
 const MOST: usize = 256;
 
-/// A yes to a request about connections.
+/// A yes to a request about connections, or a hole that a person opened without one.
 #[derive(Clone, Debug)]
 pub struct Yes {
-    /// What the request was about; of a burst at first.
-    pub key: RequestKey,
-    /// The request: `r1`.
-    pub request: String,
+    /// Whose.
+    pub session: SessionId,
+    /// The request.
+    pub request: Option<AnsweredRequest>,
     /// The approver.
     pub by: String,
     /// When.
@@ -29,15 +29,35 @@ pub struct Yes {
     pub opened: Vec<Opened>,
 }
 
+/// A request with a yes.
+#[derive(Clone, Debug)]
+pub struct AnsweredRequest {
+    /// Its id: `r1`.
+    pub id: String,
+    /// What it was about; of a burst at first.
+    pub key: RequestKey,
+}
+
 /// A hole that a yes opened.
 #[derive(Clone, Debug)]
 pub struct Opened {
     /// The hole.
     pub hole: HoleId,
-    /// Its prefix; none: that of the request, by whatever name.
-    pub prefix: Option<Prefix>,
+    /// What it covers.
+    pub covers: Covered,
     /// Why it has ended, and how many connections it let through; none: it has not.
     pub ended: Option<(String, u64)>,
+}
+
+/// What a hole covers.
+#[derive(Clone, Debug)]
+pub enum Covered {
+    /// What the request was about, by whatever name.
+    Asked,
+    /// Beside what the request was about: these addresses.
+    Prefix(Prefix),
+    /// What the kernel was told.
+    Entry(HoleEntry),
 }
 
 /// All of them, the oldest first.
@@ -45,6 +65,22 @@ pub struct Opened {
 pub struct Given(VecDeque<Yes>);
 
 impl Yes {
+    /// Whether a hole that it opened is for such connections.
+    fn covers(&self, opened: &Opened, key: &RequestKey) -> bool {
+        let asked = self.request.as_ref().map(|request| &request.key);
+        match &opened.covers {
+            Covered::Asked => asked == Some(key),
+            Covered::Prefix(prefix) => {
+                asked.is_some_and(|asked| asked.is_beside(key)) && prefix.covers(&key.destination)
+            }
+            Covered::Entry(entry) => {
+                self.session == key.session
+                    && key.is_connection()
+                    && entry.covers(&key.destination, key.protocol, key.port)
+            }
+        }
+    }
+
     /// Whether nothing has been refused or held there since.
     #[must_use]
     pub fn is_last(&self, attempt: &AttemptKey, tried: &AttemptCount) -> bool {
@@ -73,17 +109,27 @@ impl Given {
     #[must_use]
     pub fn to(&self, key: &RequestKey) -> Option<(&Yes, &Opened)> {
         self.0.iter().rev().find_map(|yes| {
-            let covers = |one: &&Opened| match &one.prefix {
-                Some(prefix) => yes.key.is_beside(key) && prefix.covers(&key.destination),
-                None => yes.key == *key,
-            };
-            Some((yes, yes.opened.iter().find(covers)?))
+            let mut opened = yes.opened.iter();
+            Some((yes, opened.find(|one| yes.covers(one, key))?))
         })
+    }
+
+    /// How often there had been attempts like that when a person last said yes to them: a request since is not about these.
+    #[must_use]
+    pub fn tried_before(&self, key: &RequestKey) -> u64 {
+        let of = |attempt: &AttemptKey| (attempt.destination, attempt.protocol, attempt.port);
+        let is_its =
+            |attempt: &AttemptKey| of(attempt) == (key.destination, key.protocol, key.port);
+        let tried = self
+            .to(key)
+            .map_or(&[][..], |(yes, _)| yes.tried.as_slice());
+        let its = tried.iter().filter(|(attempt, _)| is_its(attempt));
+        its.map(|(_, count)| count).sum()
     }
 
     /// Removes those of a session that has ended.
     pub fn forget(&mut self, session: SessionId) {
-        self.0.retain(|yes| yes.key.session != session);
+        self.0.retain(|yes| yes.session != session);
     }
 }
 
@@ -103,12 +149,18 @@ mod tests {
     fn yes(session: u32, request: &str, opened: &[(u32, Option<&str>)]) -> Yes {
         let opened = opened.iter().map(|(hole, prefix)| Opened {
             hole: HoleId(*hole),
-            prefix: prefix.map(|text| text.parse().unwrap()),
+            covers: match prefix {
+                Some(text) => Covered::Prefix(text.parse().unwrap()),
+                None => Covered::Asked,
+            },
             ended: None,
         });
         Yes {
-            key: key(session, 1, 443),
-            request: request.to_owned(),
+            session: SessionId(session),
+            request: Some(AnsweredRequest {
+                id: request.to_owned(),
+                key: key(session, 1, 443),
+            }),
             by: "alice".to_owned(),
             at: BootTime(1),
             tried: Vec::new(),
@@ -119,7 +171,8 @@ mod tests {
 
     fn found(given: &Given, key: &RequestKey) -> Option<(String, u32)> {
         let (yes, opened) = given.to(key)?;
-        Some((yes.request.clone(), opened.hole.0))
+        let request = yes.request.as_ref().map(|request| request.id.clone());
+        Some((request.unwrap_or_default(), opened.hole.0))
     }
 
     #[test]
@@ -138,6 +191,58 @@ mod tests {
         assert_eq!(opened.ended, Some(("expired".to_owned(), 7)));
         given.forget(SessionId(1));
         assert_eq!(found(&given, &key(1, 1, 443)), None);
+    }
+
+    #[test]
+    fn a_hole_without_a_request_is_found_by_what_it_covers() {
+        let to = key(1, 1, 443).destination;
+        let entry = HoleEntry {
+            prefix: to,
+            mask: guard_common::Address::mask(128),
+            id: HoleId(4),
+            low: 440,
+            high: 450,
+            prefix_len: 128,
+            protocol: Protocol::TCP,
+            ..HoleEntry::default()
+        };
+        let mut given = Given::default();
+        given.note(Yes {
+            request: None,
+            opened: vec![Opened {
+                hole: HoleId(4),
+                covers: Covered::Entry(entry),
+                ended: None,
+            }],
+            ..yes(1, "", &[])
+        });
+        assert_eq!(
+            found(&given, &key(1, 1, 443)),
+            Some((String::new(), 4)),
+            "whichever of its ports"
+        );
+        for other in [key(1, 2, 443), key(1, 1, 80), key(2, 1, 443)] {
+            assert_eq!(found(&given, &other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_tried_before_a_yes_is_no_part_of_the_next_request() {
+        let attempt = |port| AttemptKey {
+            session: SessionId(1),
+            destination: key(1, 1, 443).destination,
+            protocol: Protocol::TCP,
+            port,
+            ..AttemptKey::default()
+        };
+        let mut given = Given::default();
+        assert_eq!(given.tried_before(&key(1, 1, 443)), 0);
+        given.note(Yes {
+            tried: vec![(attempt(443), 2), (attempt(80), 7)],
+            ..yes(1, "r1", &[(1, None)])
+        });
+        assert_eq!(given.tried_before(&key(1, 1, 443)), 2);
+        assert_eq!(given.tried_before(&key(1, 2, 443)), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use guard_common::{BootTime, PolicyId, SessionId, Verdict};
 use guard_proto::{
     self as proto, Endpoint, Question,
-    names::{Number, Tgid, ToResolver},
+    names::{FAILED, Number, Tgid, ToResolver},
     record::{Denied, Destination},
 };
 use guard_sys::clock::{self, Clocks};
@@ -289,7 +289,11 @@ impl State {
         };
         let record = Denied {
             destination: Destination::Endpoint(asked.endpoint()).into(),
-            verdict: Verdict::Deny.as_str().into(),
+            verdict: match failed {
+                true => FAILED,
+                false => Verdict::Deny.as_str(),
+            }
+            .into(),
             why: format!("{why} ({})", asked.kind).into(),
             count: count.into(),
             pid: pid.into(),

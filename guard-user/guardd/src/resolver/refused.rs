@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use guard_common::{SessionId, Verdict};
-use guard_proto::Stopped;
+use guard_proto::{Stopped, names::FAILED};
 use guard_sys::clock::{self, Clocks};
 
 use super::asking::NameQuestion;
@@ -76,15 +76,15 @@ impl State {
             None if self.requests.is_refused(&key, now) => advice::name_answered_no(name),
             None => advice::name_refused(name, &refusal.why),
         };
-        let verdict = if may_ask {
-            Verdict::Confirm
-        } else {
-            Verdict::Deny
+        let verdict = match may_ask {
+            _ if refusal.failed => FAILED,
+            true => Verdict::Confirm.as_str(),
+            false => Verdict::Deny.as_str(),
         };
         Stopped {
             at: clocks.calendar(one.last),
             destination: asked.endpoint(),
-            verdict: verdict.as_str().to_owned(),
+            verdict: verdict.to_owned(),
             rule: None,
             reason: None,
             policy: None,
@@ -93,6 +93,7 @@ impl State {
             request,
             http: None,
             named: None,
+            barred: None,
             outcome: None,
         }
     }

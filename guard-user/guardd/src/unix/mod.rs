@@ -169,6 +169,7 @@ impl Sockets {
                 request: None,
                 http: None,
                 named: None,
+                barred: None,
                 outcome: None,
             }
         });

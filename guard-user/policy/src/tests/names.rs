@@ -300,6 +300,62 @@ fn a_name_counts_until_its_time_is_over() {
 }
 
 #[test]
+fn a_name_is_explained_apart_for_addresses_that_it_does_not_open() {
+    let policy = policy(LIST);
+    let names = [
+        ("a.forge.example", vec!["10.9.0.6"]),
+        ("b.forge.example", vec!["203.0.113.7", "10.9.0.6"]),
+        ("c.forge.example", vec!["127.0.0.1"]),
+        ("a.inside.example", vec!["10.9.0.6"]),
+    ];
+    let names = names.map(|(name, at)| {
+        let at = at.iter().map(|at| at.parse().unwrap());
+        (name.to_owned(), at.collect())
+    });
+    let environment = Environment {
+        names: names.into(),
+        ..judging()
+    };
+    let compiled = compile(&policy, &environment).unwrap();
+    let told = |asked: &str| -> Vec<_> {
+        let all = explain(
+            &policy,
+            &compiled,
+            &environment,
+            &asked.parse().unwrap(),
+            &[],
+        );
+        let all = all.into_iter().map(|one| {
+            assert_eq!(one.destination, asked);
+            (one.addresses.join(","), one.verdict, one.barred)
+        });
+        all.collect()
+    };
+    let said = |at: &str, verdict: &str, barred: Option<&str>| {
+        let barred = barred.map(|why| format!("`forge` has the name, and {why}"));
+        (at.to_owned(), verdict.to_owned(), barred)
+    };
+    let private = Some("it opens no address of @private or @on-link without private = true");
+    let local = Some(
+        "no name opens an address of @loopback, @link-local, @metadata, @multicast or @guarded-host",
+    );
+    let denied = said("10.9.0.6", "deny", private);
+    assert_eq!(told("a.forge.example:443"), std::slice::from_ref(&denied));
+    let public = said("203.0.113.7", "allow", None);
+    assert_eq!(told("b.forge.example:443"), [public, denied]);
+    assert_eq!(
+        told("c.forge.example:443"),
+        [said("127.0.0.1", "deny", local)]
+    );
+    assert_eq!(
+        told("a.inside.example:443"),
+        [said("10.9.0.6", "allow", None)]
+    );
+    // No rule has the name at that port.
+    assert_eq!(told("a.forge.example:80"), [said("10.9.0.6", "deny", None)]);
+}
+
+#[test]
 fn a_pattern_of_another_version_denies() {
     let text = "default = \"allow\"\n[[rule]]\nto = [\"*.forge.example\"]\naction = \"allow\"\n";
     let compiled = compile(&policy(text), &judging()).unwrap();

@@ -151,7 +151,9 @@ impl Judge<'_> {
         let only = |verdict: &str| verdicts.len() == 1 && verdicts.contains(verdict);
         let (after, opens) = match () {
             () if only("allow") => ("allow", true),
-            () if verdicts.contains("deny") => ("deny", false),
+            () if only("deny") => ("deny", false),
+            // What is denied was never open.
+            () if verdicts.contains("deny") => ("in part", false),
             // Somebody would have been asked, as somebody was.
             () => ("opened", false),
         };

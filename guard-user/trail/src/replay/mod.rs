@@ -39,7 +39,7 @@ pub struct Judged {
     pub before: String,
     /// The rule of then; null: the policy's default, or unknown.
     pub before_rule: Option<String>,
-    /// A verdict; of a request `read`, `ask`, `deny` or `by its body`.
+    /// A verdict; of a request `read`, `ask`, `deny` or `by its body`; of a hole `opened`, or `in part`: some is denied.
     pub after: String,
     /// The rule of now; null: the policy's default.
     pub after_rule: Option<String>,

@@ -45,6 +45,8 @@ fn a_new_policy_is_the_old_one_with_rules() -> Tested {
         text.contains("# One packet here reaches many machines."),
         "{text}"
     );
+    // Nothing that is true of `default` alone.
+    assert!(!text.contains("that names no other"), "{text}");
     let (_, block) = text.split_once("\n\n# >>> ").ok_or("no block")?;
     insta::assert_snapshot!(without_days(block), @r#"
     guard discover: rules are added between these lines, and none is taken away
