@@ -31,6 +31,4 @@ mod teach;
 pub use process::main;
 
 #[cfg(test)]
-mod rounds;
-#[cfg(test)]
 mod tests;

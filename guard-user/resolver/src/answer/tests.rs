@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use guard_rounds::rounds;
 use hickory_proto::{
     op::{MessageType, OpCode, Query},
     rr::{
@@ -16,7 +17,6 @@ use super::{
     super::{
         name::name,
         question::{parse, tests::asked},
-        rounds::rounds,
     },
     *,
 };
