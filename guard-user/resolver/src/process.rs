@@ -44,13 +44,21 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
         Guardd::At(path) => Packets::connect(&path),
     };
     let packets = Rc::new(packets.context("cannot speak with guardd")?);
-    let Hello { origins, named } = greeted(&packets).await?;
+    let Hello {
+        origins,
+        named,
+        least,
+    } = greeted(&packets).await?;
     let kernel = Kernel {
         origins: Origins::new(origins).context("guardd has sent no map of origins")?,
         named: NamedMap::new(named).context("guardd has sent no map of names")?,
     };
     let link = Rc::new(Link::new());
-    let common = Rc::new(Common::new(Rc::clone(&link), Box::new(kernel), without_ech));
+    let mut common = Common::new(Rc::clone(&link), Box::new(kernel), without_ech);
+    if let Some(least) = least {
+        common.times.keep(least);
+    }
+    let common = Rc::new(common);
     let networks = Networks::new(Rc::clone(&common));
     let sending = link::send_all(link, Rc::clone(&packets));
     let hearing = hear(&packets, &common, &networks);
@@ -65,6 +73,7 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
 struct Hello {
     origins: OwnedFd,
     named: OwnedFd,
+    least: Option<u32>,
 }
 
 /// Waits for that.
@@ -75,7 +84,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     };
     let hello: ToResolver = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
     let mut descriptors = descriptors.into_iter();
-    let (ToResolver::Hello { version }, Some(origins), Some(named)) =
+    let (ToResolver::Hello { version, least }, Some(origins), Some(named)) =
         (hello, descriptors.next(), descriptors.next())
     else {
         bail!("guardd said something else first: it is of another version");
@@ -89,7 +98,11 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
         bail!("guardd is of version {version}, and guard-resolver of {VERSION}: restart guardd");
     }
     sent.context("cannot speak with guardd")?;
-    Ok(Hello { origins, named })
+    Ok(Hello {
+        origins,
+        named,
+        least,
+    })
 }
 
 /// Does what guardd says until it says no more: then nothing can be asked, and nobody answers questions.
