@@ -66,6 +66,8 @@ pub(super) enum Target {
     More(f64),
     /// So much at most.
     AtMost(f64),
+    /// So much at least.
+    AtLeast(f64),
     /// Nothing: it is to be known.
     Stated,
 }
@@ -141,7 +143,7 @@ impl Figure {
         match (self.target, &self.other) {
             (Target::Ratio(_) | Target::RatioAtLeast(_), _) => self.ratios(),
             (Target::More(_), Other::Measured(_, other)) => Some(self.guard.less(other)),
-            (Target::AtMost(_), _) => Some(self.guard.clone()),
+            (Target::AtMost(_) | Target::AtLeast(_), _) => Some(self.guard.clone()),
             _ => None,
         }
     }
@@ -152,7 +154,7 @@ impl Figure {
         };
         let found = judged.median();
         let short = match self.target {
-            Target::RatioAtLeast(least) => (least - found) / least,
+            Target::RatioAtLeast(least) | Target::AtLeast(least) => (least - found) / least,
             Target::Ratio(most) | Target::More(most) | Target::AtMost(most) => {
                 (found - most) / most
             }
@@ -179,7 +181,8 @@ impl Figure {
             Target::Ratio(limit)
             | Target::RatioAtLeast(limit)
             | Target::More(limit)
-            | Target::AtMost(limit) => Some(limit),
+            | Target::AtMost(limit)
+            | Target::AtLeast(limit) => Some(limit),
             Target::Stated => None,
         }
     }
@@ -190,6 +193,7 @@ impl Figure {
             Target::RatioAtLeast(least) => format!("× ≥ {least}"),
             Target::More(most) => format!("+ ≤ {}", self.unit.text(most)),
             Target::AtMost(most) => format!("≤ {}", self.unit.text(most)),
+            Target::AtLeast(least) => format!("≥ {}", self.unit.text(least)),
             Target::Stated => String::new(),
         }
     }
@@ -213,12 +217,19 @@ mod tests {
             figure(Target::RatioAtLeast(0.98)).outcome(),
             Outcome::Reached
         );
+        assert_eq!(figure(Target::AtLeast(12.0)).outcome(), Outcome::Reached);
+        assert_eq!(
+            figure(Target::AtLeast(24.0)).outcome(),
+            Outcome::Missed(0.5)
+        );
         assert_eq!(figure(Target::Stated).outcome(), Outcome::Open);
     }
 
     #[test]
     fn nothing_measured_reaches_nothing() {
         let nothing = Figure::alone("x", Unit::Time, Samples::default(), Target::AtMost(1.0));
+        assert!(matches!(nothing.outcome(), Outcome::Missed(_)));
+        let nothing = Figure::alone("x", Unit::Time, Samples::default(), Target::AtLeast(1.0));
         assert!(matches!(nothing.outcome(), Outcome::Missed(_)));
     }
 

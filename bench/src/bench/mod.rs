@@ -21,6 +21,7 @@ mod http_sides;
 mod machine;
 mod machines;
 mod memory;
+mod name_server;
 mod names;
 mod peers;
 mod pgbench;

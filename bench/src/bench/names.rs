@@ -1,13 +1,10 @@
 //! What names in the path cost: a look-up through the guard's resolver beside one without, and a connection that a name allows.
 
-use std::net::UdpSocket;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use guard_lab::bench::monotonic;
+use guard_lab::kernel::Timing;
 use guard_lab::{Daemon, Network, Running};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -16,21 +13,31 @@ use super::Plan;
 use super::client::{Client, sink};
 use super::figure::{Figure, Other, Target, Unit};
 use super::memory;
+use super::name_server::{DNS, NameServer};
 use super::prefixes::{PORT, Prefixes};
 use super::rounds::{interleave, take_turns};
 use super::samples::Samples;
+use super::traffic;
 
-const DNS: &str = "192.0.2.53:53";
 /// Questions in a round.
 const QUESTIONS: u64 = 1000;
 /// Connections in a round.
 const CONNECTS: u64 = 400;
-/// Addresses in one answer, and answers that fill a session's share of what the kernel keeps.
-const IN_ONE: u16 = 32;
-const ANSWERS: u64 = 16_384 / IN_ONE as u64;
+/// The same where each takes long, or leaves something behind.
+const FEW_QUESTIONS: u64 = 100;
+/// Answers of 32 addresses that fill a session's share of what the kernel keeps.
+const ANSWERS: u64 = 16_384 / 32;
+/// Names that a session asks for, in zones of 64 each: as many as it may have in a minute.
+const MANY_NAMES: u64 = 16_000;
+const ZONES: u64 = MANY_NAMES / 64;
+/// Rules that name something, those zones among them.
+const RULES: u64 = 1000;
 const MICROSECOND: f64 = 1e3;
 const MIB: f64 = 1024.0 * 1024.0;
 const SECOND: f64 = 1e9;
+
+/// What stands in the way of a look-up.
+const WAY: &str = "two more processes and their wake-ups are in the path";
 
 /// What programs connect to is by one policy open by its prefix, and by the other by its name.
 fn policy(name: &str, to: &str) -> String {
@@ -41,13 +48,32 @@ fn policy(name: &str, to: &str) -> String {
     )
 }
 
+/// The second of those, with as many rules more.
+fn with_rules(named: &str) -> String {
+    let mut policy = named.replace("name = \"named\"", "name = \"many\"");
+    for rule in 0..RULES {
+        let zone = if rule < ZONES {
+            "bench.example.com"
+        } else {
+            "example.net"
+        };
+        // Nothing fails to be written into a string.
+        let _ = write!(
+            policy,
+            "[[rule]]\nname = \"r{rule}\"\nto = [\"*.z{rule:03}.{zone}\"]\naction = \"allow\"\n"
+        );
+    }
+    policy
+}
+
 struct Stage {
     free: Client,
     plain: Client,
     named: Client,
-    flooder: Client,
+    many: Client,
+    other: Client,
     daemon: Daemon,
-    _server: Server,
+    _server: NameServer,
     _sink: Running,
     _network: Network,
 }
@@ -55,7 +81,7 @@ struct Stage {
 impl Stage {
     fn start() -> Result<Self> {
         let network = Network::new()?;
-        let server = Server::start(&network)?;
+        let server = NameServer::start(&network)?;
         let sink = sink(&network)?;
         let named = policy("named", "*.bench.example.com").replace(
             "[[rule]]\nname = \"bench\"",
@@ -65,12 +91,14 @@ impl Stage {
             .config(&format!("resolvers = [\"{DNS}\"]\n"))
             .policy("plain", &policy("plain", "10.0.0.0/8"))
             .policy("named", &named)
+            .policy("many", &with_rules(&named))
             .start()?;
         Ok(Self {
             free: Client::free(&network)?,
             plain: Client::guarded(&daemon, "plain")?,
             named: Client::guarded(&daemon, "named")?,
-            flooder: Client::guarded(&daemon, "named")?,
+            many: Client::guarded(&daemon, "many")?,
+            other: Client::guarded(&daemon, "named")?,
             daemon,
             _server: server,
             _sink: sink,
@@ -85,7 +113,19 @@ fn order(what: &str, count: u64) -> Value {
 
 /// What the middle question took, and the one slower than 99 of 100.
 fn look_up(client: &mut Client) -> Result<[f64; 2]> {
-    let answer = client.ask(&order("ask", QUESTIONS))?;
+    took(client, &order("ask", QUESTIONS))
+}
+
+/// What the middle question for an address of a name took; of IPv6 there are always others.
+fn look_up_of(client: &mut Client, name: &str, is_v6: bool) -> Result<f64> {
+    let mut order = order("ask", FEW_QUESTIONS);
+    order["name"] = name.into();
+    order["v6"] = is_v6.into();
+    Ok(took(client, &order)?[0])
+}
+
+fn took(client: &mut Client, order: &Value) -> Result<[f64; 2]> {
+    let answer = client.ask(order)?;
     let number = |key: &str| answer[key].as_f64().context("no time");
     Ok([number("ns")?, number("p99")?])
 }
@@ -98,10 +138,15 @@ fn look_up(client: &mut Client) -> Result<[f64; 2]> {
 pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
     let mut stage = Stage::start()?;
     let mut figures = look_ups(plan, &mut stage)?;
+    figures.extend(of_slower_servers(plan, &mut stage)?);
+    figures.push(among_rules(plan, &mut stage)?);
+    figures.push(of_new_addresses(plan, &mut stage)?);
     figures.push(a_second(plan, &mut stage)?);
     figures.push(beside_a_flood(plan, &mut stage)?);
     figures.push(connects(plan, &mut stage)?);
+    figures.push(connect_program(plan, &mut stage)?);
     figures.push(resident(&mut stage)?);
+    figures.push(resident_names(&mut stage)?);
     figures.push(again(&mut stage)?);
     Ok(figures)
 }
@@ -116,7 +161,6 @@ fn look_ups(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
         ],
     )?;
     let of = |all: &[[f64; 2]], at: usize| Samples(all.iter().map(|one| one[at]).collect());
-    let remark = "two more processes and their wake-ups are in the path";
     let figure = |name, at, most: f64| {
         Figure::alone(
             name,
@@ -125,12 +169,75 @@ fn look_ups(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
             Target::More(most * MICROSECOND),
         )
         .beside(Other::Measured("no guard", of(&free, at)))
-        .remark(remark)
+        .remark(WAY)
     };
     Ok(vec![
         figure("look-up", 0, 25.0),
         figure("look-up, the 99th of 100", 1, 100.0),
     ])
+}
+
+/// A name server of a machine, which has to think, and one that is elsewhere.
+fn of_slower_servers(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
+    let servers = [
+        ("look-up, a server of 55 µs", "s1", 1.5),
+        ("look-up, a server of 1 ms", "t1", 1.05),
+    ];
+    let measured = servers.into_iter().map(|(figure, name, most)| {
+        let [free, named] = interleave(
+            plan.few,
+            stage,
+            [
+                &mut |stage: &mut Stage| look_up_of(&mut stage.free, name, false),
+                &mut |stage: &mut Stage| look_up_of(&mut stage.named, name, false),
+            ],
+        )?;
+        let figure = Figure::alone(figure, Unit::Time, named, Target::Ratio(most));
+        Ok(figure.beside(Other::Measured("no guard", free)).remark(WAY))
+    });
+    measured.collect()
+}
+
+/// What judging a name takes that has a thousand rules beside its own.
+fn among_rules(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+    let [one, many] = interleave(
+        plan.few,
+        stage,
+        [
+            &mut |stage: &mut Stage| Ok(look_up(&mut stage.named)?[0]),
+            &mut |stage: &mut Stage| Ok(look_up(&mut stage.many)?[0]),
+        ],
+    )?;
+    let figure = Figure::alone(
+        "look-up, 1,000 rules",
+        Unit::Time,
+        many,
+        Target::More(MICROSECOND),
+    );
+    let remark = "rounds of the same side differ by more";
+    Ok(figure
+        .beside(Other::Measured("two rules", one))
+        .remark(remark))
+}
+
+/// What it takes that the kernel knows eight addresses before the program does, beside one.
+fn of_new_addresses(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+    let [one, eight] = interleave(
+        plan.few,
+        stage,
+        [
+            &mut |stage: &mut Stage| look_up_of(&mut stage.other, "v1", true),
+            &mut |stage: &mut Stage| look_up_of(&mut stage.other, "v8", true),
+        ],
+    )?;
+    let figure = Figure::alone(
+        "look-up, 8 new addresses",
+        Unit::Time,
+        eight,
+        Target::More(10.0 * MICROSECOND),
+    );
+    let remark = "each is looked up in the kernel's map, written there, and told to guardd";
+    Ok(figure.beside(Other::Measured("one", one)).remark(remark))
 }
 
 /// One session's, beside having no guard: the server is one thread.
@@ -152,7 +259,7 @@ fn a_second(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         "look-ups, 32 at once",
         Unit::Requests,
         named,
-        Target::Stated,
+        Target::AtLeast(20_000.0),
     );
     Ok(figure
         .beside(Other::Measured("no guard", free))
@@ -164,11 +271,11 @@ fn beside_a_flood(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
     let flooded = |stage: &mut Stage| {
         let mut flood = order("ask-flood", 0);
         flood["ms"] = 500.into();
-        stage.flooder.tell(&flood)?;
+        stage.other.tell(&flood)?;
         let mut few = order("ask", QUESTIONS);
         few["count"] = 500.into();
         let answer = stage.named.ask(&few)?;
-        stage.flooder.answer()?;
+        stage.other.answer()?;
         answer["ns"].as_f64().context("no time")
     };
     let [quiet, flooded] = interleave(
@@ -215,9 +322,37 @@ fn connects(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         .remark(remark))
 }
 
+/// The connect program's own time.
+fn connect_program(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+    let program = traffic::program(&stage.daemon, "connect4")?;
+    let _timing = Timing::enable()?;
+    let to = Prefixes::TEN.one(0, 1);
+    let connect =
+        |client: &mut Client| traffic::timed(&program, || client.connect(to, CONNECTS, true));
+    let [plain, named] = interleave(
+        plan.fewest,
+        stage,
+        [
+            &mut |stage: &mut Stage| connect(&mut stage.plain),
+            &mut |stage: &mut Stage| connect(&mut stage.named),
+        ],
+    )?;
+    let figure = Figure::alone(
+        "connect program, by name",
+        Unit::Time,
+        named,
+        Target::More(100.0),
+    );
+    let remark = "two look-ups more: of the address, and of what the policy says of its pattern";
+    Ok(figure
+        .beside(Other::Measured("by prefix", plain))
+        .remark(remark))
+}
+
 /// A session that knows as many addresses as it may.
 fn resident(stage: &mut Stage) -> Result<Figure> {
     let mut many = order("ask", ANSWERS - 1);
+    many["name"] = "v32".into();
     many["v6"] = true.into();
     stage.named.ask(&many)?;
     let memory = memory::resolver(&stage.daemon)?;
@@ -228,6 +363,18 @@ fn resident(stage: &mut Stage) -> Result<Figure> {
         Target::AtMost(32.0 * MIB),
     );
     Ok(figure)
+}
+
+/// One more that has asked for as many names, and learned an address of each.
+fn resident_names(stage: &mut Stage) -> Result<Figure> {
+    stage.many.ask(&order("ask-each", MANY_NAMES))?;
+    let memory = memory::resolver(&stage.daemon)?;
+    Ok(Figure::alone(
+        "guard-resolver, 16,000 names more",
+        Unit::Memory,
+        Samples(vec![memory]),
+        Target::AtMost(32.0 * MIB),
+    ))
 }
 
 /// From the resolver's end to the next answer.
@@ -247,70 +394,4 @@ fn again(stage: &mut Stage) -> Result<Figure> {
         Samples(vec![took]),
         Target::AtMost(SECOND),
     ))
-}
-
-/// A name server in production: one address of IPv4, and always others of IPv6.
-struct Server {
-    ends: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(network: &Network) -> Result<Self> {
-        let socket = network.prod().enter(|| Ok(UdpSocket::bind(DNS)?))?;
-        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let ends: Arc<AtomicBool> = Arc::default();
-        let end = Arc::clone(&ends);
-        let thread = thread::spawn(move || serve(&socket, &end));
-        Ok(Self {
-            ends,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        // It has nothing to say.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn serve(socket: &UdpSocket, ends: &AtomicBool) {
-    let mut buffer = [0; 512];
-    let mut next = 1_u32;
-    while !ends.load(Ordering::Relaxed) {
-        if let Ok((length, from)) = socket.recv_from(&mut buffer)
-            && let Some(answer) = answer(&buffer[..length], &mut next)
-        {
-            // Whoever asked may be gone.
-            let _ = socket.send_to(&answer, from);
-        }
-    }
-}
-
-/// An answer to a question of `guard-lab bench`: what is behind the name is OPT, or nothing.
-fn answer(asked: &[u8], next: &mut u32) -> Option<Vec<u8>> {
-    const NAME: usize = 22;
-    let section = asked.get(12..12 + NAME + 4)?;
-    let is_v6 = section[NAME + 1] == 28;
-    let count = if is_v6 { IN_ONE } else { 1 };
-    let [high, low] = count.to_be_bytes();
-    let mut answer = asked.get(..2)?.to_vec();
-    answer.extend([0x81, 0x80, 0, 1, high, low, 0, 0, 0, 0]);
-    answer.extend(section);
-    for _ in 0..count {
-        answer.extend([0xc0, 12, 0, section[NAME + 1], 0, 1, 0, 0, 0, 60, 0]);
-        if is_v6 {
-            answer.push(16);
-            answer.extend([0x20, 1, 0x0d, 0xb8, 0, 7, 0, 0, 0, 0, 0, 0]);
-            answer.extend(next.to_be_bytes());
-            *next += 1;
-        } else {
-            answer.push(4);
-            answer.extend(Prefixes::TEN.one(0, 1).first().octets());
-        }
-    }
-    Some(answer)
 }

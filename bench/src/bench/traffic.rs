@@ -79,17 +79,17 @@ impl Sides {
             ],
         )
     }
+}
 
-    /// One of the guard's programs.
-    fn program(&self, hook: &str) -> Result<Program> {
-        let status = self.daemon.root(["status"]).json()?;
-        let mut hooks = status["hooks"].as_array().into_iter().flatten();
-        let hook = hooks
-            .find(|found| found["name"] == hook)
-            .with_context(|| format!("guard status names no hook {hook}"))?;
-        let id = hook["program_id"].as_u64().context("no program id")?;
-        Program::by_id(u32::try_from(id)?)
-    }
+/// One of the guard's programs.
+pub(super) fn program(daemon: &Daemon, hook: &str) -> Result<Program> {
+    let status = daemon.root(["status"]).json()?;
+    let mut hooks = status["hooks"].as_array().into_iter().flatten();
+    let hook = hooks
+        .find(|found| found["name"] == hook)
+        .with_context(|| format!("guard status names no hook {hook}"))?;
+    let id = hook["program_id"].as_u64().context("no program id")?;
+    Program::by_id(u32::try_from(id)?)
 }
 
 /// One TCP stream, and small datagrams.
@@ -135,7 +135,7 @@ pub(super) fn egress(plan: &Plan) -> Result<Vec<Figure>> {
     const WHY: &str = "finding the socket's storage, which an empty program does not, and the kernel's own \
                        stamp of each run, about 20 ns, which is in both";
     let mut sides = Sides::start(Prefixes::TEN)?;
-    let program = sides.program("egress")?;
+    let program = program(&sides.daemon, "egress")?;
     let _timing = Timing::enable()?;
     let pool = Prefixes::TEN.between();
     let [guard, empty] = interleave(
@@ -188,7 +188,7 @@ pub(super) fn connect(plan: &Plan) -> Result<Vec<Figure>> {
 }
 
 fn connect_times(plan: &Plan, sides: &mut Sides, prefixes: Prefixes) -> Result<[Samples; 2]> {
-    let program = sides.program("connect4")?;
+    let program = program(&sides.daemon, "connect4")?;
     let _timing = Timing::enable()?;
     let connect = |sides: &mut Sides, pool: Pool, allowed: bool| {
         timed(&program, || sides.guard.connect(pool, CONNECTS, allowed))
@@ -204,7 +204,7 @@ fn connect_times(plan: &Plan, sides: &mut Sides, prefixes: Prefixes) -> Result<[
 }
 
 /// What a run of a program took while something went on.
-fn timed(program: &Program, work: impl FnOnce() -> Result<f64>) -> Result<f64> {
+pub(super) fn timed(program: &Program, work: impl FnOnce() -> Result<f64>) -> Result<f64> {
     let before = program.runs()?;
     work()?;
     program

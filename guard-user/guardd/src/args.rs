@@ -22,6 +22,9 @@ pub struct Cli {
     /// Take everything down and end with the last session, or after 10 s without one
     #[arg(long, hide = true)]
     pub until_idle: bool,
+    /// Have what a session was told of names count for so many seconds at least: for tests that wait for its end
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub name_least: Option<u32>,
     /// What else to do.
     #[command(subcommand)]
     pub verb: Option<Verb>,

@@ -29,6 +29,9 @@ pub struct Config {
     pub name_refresh_floor: u64,
     /// Seconds that an address still stands for a name after the last answer with it has expired.
     pub name_grace: u64,
+    /// From the command line: seconds for which an answer to a session counts at least, and half as many more.
+    #[serde(skip)]
+    pub name_least: Option<u32>,
     /// A program, by its path, and its arguments: told of each new request.
     pub on_request: Option<Vec<String>>,
     /// User to run it as: a name or uid, never root. Absent: `nobody`.
@@ -398,6 +401,7 @@ impl Default for Config {
             max_requests: 1024,
             name_refresh_floor: 30,
             name_grace: 300,
+            name_least: None,
             on_request: None,
             on_request_user: None,
             on_request_answers: false,

@@ -139,6 +139,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         start,
         lock,
     } = start::begin(&cli.paths, object)?;
+    state.config.name_least = cli.name_least;
     if let Some(of) = &cli.kernel_log {
         kernel_log::switch(&mut state, Some(of.clone())).context("cannot do --kernel-log")?;
     }

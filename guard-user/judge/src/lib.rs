@@ -2,8 +2,6 @@
 //! read ([`http`]), and, with the feature `sql`, whether what PostgreSQL is told is ([`sql`]).
 
 pub mod http;
-#[cfg(test)]
-mod rounds;
 pub mod sieve;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -20,6 +20,9 @@ pub enum ToResolver {
     Hello {
         /// guardd's version.
         version: String,
+        /// Seconds for which an address is known at least, where that is not as usual.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        least: Option<u32>,
     },
     /// Take questions there. With it come, bound to the loopback, a UDP socket and a TCP listener of IPv4, and where the network
     /// has IPv6 the same two of IPv6.

@@ -197,4 +197,6 @@ fn take_ech(svcb: &mut SVCB) -> bool {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

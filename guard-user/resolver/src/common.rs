@@ -24,19 +24,32 @@ const MAX_OF_ACCOUNT: usize = 256;
 const MAX_CONNECTIONS: usize = 512;
 const MAX_CONNECTIONS_OF_ACCOUNT: usize = 64;
 
-/// How long others are waited for.
+/// How long others are waited for, and what is learned is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     /// A server, each time that it is asked.
     pub(super) server: Duration,
     /// A person: programs ask for five seconds, and then the next server.
     pub(super) person: Duration,
+    /// Seconds for which an address is known at least, whatever its record says: programs look it up once and connect later.
+    pub(super) least: u32,
+    /// Seconds more, for what is on its way.
+    pub(super) grace: u32,
+}
+
+impl Times {
+    /// Has addresses known for so many seconds at least.
+    pub(super) const fn keep(&mut self, least: u32) {
+        (self.least, self.grace) = (least, least / 2);
+    }
 }
 
 /// The usual ones.
 pub(super) const TIMES: Times = Times {
     server: Duration::from_secs(2),
     person: Duration::from_millis(4500),
+    least: 60,
+    grace: 30,
 };
 
 /// What all questions share.
@@ -55,7 +68,7 @@ pub(super) struct Common {
     pub(super) paces: Paces,
     /// Keys for encrypting a server's name are taken out of answers.
     pub(super) without_ech: bool,
-    /// How long others are waited for.
+    /// How long others are waited for, and addresses are known.
     pub(super) times: Times,
     /// Boot time.
     pub(super) now: fn() -> BootTime,

@@ -224,12 +224,10 @@ pub(super) fn is_canary(name: &WireName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use guard_rounds::rounds;
     use proptest::prelude::*;
 
-    use super::{
-        super::{name::name, rounds::rounds},
-        *,
-    };
+    use super::{super::name::name, *};
 
     fn policy(names: Names, patterns: &[(&str, bool)]) -> Policy {
         let patterns: Vec<_> = patterns

@@ -33,6 +33,4 @@ mod turns;
 pub use process::main;
 
 #[cfg(test)]
-mod rounds;
-#[cfg(test)]
 mod tests;

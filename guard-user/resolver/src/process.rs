@@ -48,6 +48,7 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
         origins,
         questions,
         named,
+        least,
     } = greeted(&packets).await?;
     let kernel = Kernel {
         origins: Origins::new(origins).context("guardd has sent no map of origins")?,
@@ -55,7 +56,11 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
         named: NamedMap::new(named).context("guardd has sent no map of names")?,
     };
     let link = Rc::new(Link::new());
-    let common = Rc::new(Common::new(Rc::clone(&link), Box::new(kernel), without_ech));
+    let mut common = Common::new(Rc::clone(&link), Box::new(kernel), without_ech);
+    if let Some(least) = least {
+        common.times.keep(least);
+    }
+    let common = Rc::new(common);
     let networks = Networks::new(Rc::clone(&common));
     let sending = link::send_all(link, Rc::clone(&packets));
     let hearing = hear(&packets, &common, &networks);
@@ -71,6 +76,7 @@ struct Hello {
     origins: OwnedFd,
     questions: OwnedFd,
     named: OwnedFd,
+    least: Option<u32>,
 }
 
 /// Waits for that.
@@ -82,7 +88,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     let hello: ToResolver = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
     let mut descriptors = descriptors.into_iter();
     let [origins, questions, named] = [(); 3].map(|()| descriptors.next());
-    let (ToResolver::Hello { version }, Some(origins), Some(questions), Some(named)) =
+    let (ToResolver::Hello { version, least }, Some(origins), Some(questions), Some(named)) =
         (hello, origins, questions, named)
     else {
         bail!("guardd said something else first: it is of another version");
@@ -100,6 +106,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
         origins,
         questions,
         named,
+        least,
     })
 }
 

@@ -4,15 +4,13 @@ use std::{collections::BTreeSet, net::IpAddr, rc::Rc};
 
 use guard_common::{BootTime, Learned, MAX_PATTERNS, NameId, Named, NamedKey, PolicyId, SessionId};
 
-use super::{answer::DnsAnswer, common::Common, judge::Policy};
+use super::{
+    answer::DnsAnswer,
+    common::{Common, Times},
+    judge::Policy,
+};
 
 const SECOND: u64 = 1_000_000_000;
-/// Seconds for which an address is known at least, whatever its record says: programs look it up once and connect later.
-const LEAST: u32 = 60;
-/// Seconds more, for what is on its way.
-const GRACE: u32 = 30;
-/// Seconds of [`GRACE`] that an address may lack and is not written again.
-const ENOUGH: u64 = 10;
 /// Addresses that are written before others get their turn.
 const AT_ONCE: usize = 64;
 
@@ -33,8 +31,8 @@ pub(super) async fn teach(
     answer: &DnsAnswer,
 ) -> Result<(), &'static str> {
     let now = (common.now)();
-    let seconds = answer.ttl.max(LEAST) + GRACE;
-    let until = BootTime(now.0 + u64::from(seconds) * SECOND);
+    let [lasts, grace] = [answer.ttl.max(common.times.least), common.times.grace].map(u64::from);
+    let until = BootTime(now.0 + (lasts + grace) * SECOND);
     for (slot, policy) in policies {
         let patterns = patterns(policy, answer);
         if patterns.len() > MAX_PATTERNS {
@@ -72,8 +70,14 @@ fn patterns(policy: &Policy, answer: &DnsAnswer) -> BTreeSet<NameId> {
 }
 
 /// Whether all of them are noted for so long, or a little less: whoever asks each second costs one write in ten.
-fn is_known(known: &Named, key: &NamedKey, patterns: &BTreeSet<NameId>, until: BootTime) -> bool {
-    let enough = until.0.saturating_sub(ENOUGH * SECOND);
+fn is_known(
+    known: &Named,
+    key: &NamedKey,
+    patterns: &BTreeSet<NameId>,
+    until: BootTime,
+    times: &Times,
+) -> bool {
+    let enough = until.0.saturating_sub(u64::from(times.grace / 3) * SECOND);
     let is_whole = [known.head, known.tail] == [key.mark(); 2];
     is_whole
         && patterns.iter().all(|pattern| {
@@ -103,7 +107,8 @@ fn note(
         FULL
     };
     let known = common.maps.named(&key).map_err(unknown)?;
-    if known.is_some_and(|known| is_known(&known, &key, patterns, until)) {
+    let is_known = |known: Named| is_known(&known, &key, patterns, until, &common.times);
+    if known.is_some_and(is_known) {
         return Ok(());
     }
     let named = patterns

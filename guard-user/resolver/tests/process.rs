@@ -95,11 +95,11 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
         .spawn()?;
     let _resolver = Resolver(child);
     let version = VERSION.to_owned();
-    say(
-        &guardd,
-        &ToResolver::Hello { version },
-        &[&origins, &questions, &named],
-    )?;
+    let hello = ToResolver::Hello {
+        version,
+        least: None,
+    };
+    say(&guardd, &hello, &[&origins, &questions, &named])?;
     assert!(matches!(hear(&guardd)?, FromResolver::Hello { version } if version == VERSION));
 
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;

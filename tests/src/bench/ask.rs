@@ -15,12 +15,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Questions under way at once, of those that do not wait for each other.
 const AT_ONCE: u64 = 32;
 
-/// For an address of that family of `v1.bench.example.com`, with room for many.
-fn question(id: u16, is_v6: bool) -> Vec<u8> {
+/// Names below one that [`each`] asks for: no more are new to the guard in a minute.
+const IN_A_ZONE: u64 = 64;
+
+/// The name that is asked for where an order has none, below [`ZONE`].
+pub(super) const USUAL: &str = "v1";
+const ZONE: &str = "bench.example.com";
+
+/// For an address of that family of a name below [`ZONE`], with room for many.
+fn question(id: u16, name: &str, is_v6: bool) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
     let mut message = vec![high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-    message.extend(b"\x02v1\x05bench\x07example\x03com\0\0");
-    message.push(if is_v6 { 28 } else { 1 });
+    for label in name.split('.').chain(ZONE.split('.')) {
+        message.push(label.len() as u8);
+        message.extend(label.bytes());
+    }
+    message.extend([0, 0, if is_v6 { 28 } else { 1 }]);
     message.extend(b"\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0");
     message
 }
@@ -33,8 +43,8 @@ fn socket(to: &Pool) -> io::Result<UdpSocket> {
 }
 
 /// One question, and its answer.
-fn exchange(socket: &UdpSocket, id: u16, is_v6: bool) -> io::Result<()> {
-    socket.send(&question(id, is_v6))?;
+fn exchange(socket: &UdpSocket, id: u16, name: &str, is_v6: bool) -> io::Result<()> {
+    socket.send(&question(id, name, is_v6))?;
     let mut answer = [0; 4096];
     loop {
         let length = socket.recv(&mut answer)?;
@@ -48,12 +58,12 @@ fn exchange(socket: &UdpSocket, id: u16, is_v6: bool) -> io::Result<()> {
 }
 
 /// `count` questions one after the other: what the middle one took, and the one that is slower than 99 of 100, in nanoseconds.
-pub(super) fn often(to: &Pool, count: u64, is_v6: bool) -> Result<Value> {
+pub(super) fn often(to: &Pool, count: u64, name: &str, is_v6: bool) -> Result<Value> {
     let socket = socket(to)?;
     let mut took = Vec::with_capacity(count as usize);
     for turn in 0..count {
         let start = Instant::now();
-        exchange(&socket, turn as u16, is_v6)?;
+        exchange(&socket, turn as u16, name, is_v6)?;
         took.push(start.elapsed().as_nanos() as u64);
     }
     took.sort_unstable();
@@ -65,6 +75,16 @@ pub(super) fn often(to: &Pool, count: u64, is_v6: bool) -> Result<Value> {
     Ok(json!({"ns": at(50), "p99": at(99)}))
 }
 
+/// One question for each of `count` names, `n0.z000` and so on: how many there were.
+pub(super) fn each(to: &Pool, count: u64) -> Result<Value> {
+    let socket = socket(to)?;
+    for turn in 0..count {
+        let name = format!("n{}.z{:03}", turn % IN_A_ZONE, turn / IN_A_ZONE);
+        exchange(&socket, turn as u16, &name, true)?;
+    }
+    Ok(json!({"asked": count}))
+}
+
 /// `count` questions, some of them at once: how many are answered in a second.
 pub(super) fn at_once(to: &Pool, count: u64) -> Result<Value> {
     let socket = socket(to)?;
@@ -73,7 +93,7 @@ pub(super) fn at_once(to: &Pool, count: u64) -> Result<Value> {
     let mut answer = [0; 4096];
     while answered < count {
         while asked < count && asked - answered < AT_ONCE {
-            match socket.send(&question(asked as u16, false)) {
+            match socket.send(&question(asked as u16, USUAL, false)) {
                 Ok(_) => asked += 1,
                 // More in a moment than a session may.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -96,7 +116,7 @@ pub(super) fn flood(to: &Pool, time: Duration) -> Result<Value> {
     let socket = socket(to)?;
     let (start, mut sent, mut refused) = (Instant::now(), 0_u64, 0_u64);
     while start.elapsed() < time {
-        match socket.send(&question(sent as u16, false)) {
+        match socket.send(&question(sent as u16, USUAL, false)) {
             Ok(_) => sent += 1,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => refused += 1,
             Err(error) => return Err(error.into()),
@@ -109,7 +129,7 @@ pub(super) fn flood(to: &Pool, time: Duration) -> Result<Value> {
 pub(super) fn until(to: &Pool, patience: Duration) -> Result<Value> {
     let deadline = Instant::now() + patience;
     while socket(to)
-        .and_then(|socket| exchange(&socket, 1, false))
+        .and_then(|socket| exchange(&socket, 1, USUAL, false))
         .is_err()
     {
         if Instant::now() > deadline {

@@ -63,8 +63,10 @@ fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
         "ask" => ask::often(
             &Pool::of(order)?,
             number(order, "count")?,
+            order["name"].as_str().unwrap_or(ask::USUAL),
             order["v6"] == true,
         )?,
+        "ask-each" => ask::each(&Pool::of(order)?, number(order, "count")?)?,
         "ask-at-once" => ask::at_once(&Pool::of(order)?, number(order, "count")?)?,
         "ask-flood" => ask::flood(&Pool::of(order)?, time(order)?)?,
         "ask-until" => ask::until(&Pool::of(order)?, time(order)?)?,

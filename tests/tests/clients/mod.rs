@@ -3,6 +3,7 @@
 //! byte for byte. And what waits before it connects: [`held`].
 
 mod agent;
+mod browser;
 mod console;
 mod etcd;
 mod files;
@@ -22,3 +23,4 @@ mod smuggling;
 mod sockets;
 mod streams;
 mod tls;
+mod validated;

@@ -14,8 +14,8 @@
 //! | 8 what is no question, or two | `two_questions` … `odd_label`; U `what_is_no_question_or_more_than_one_is_rejected`, `no_bytes_are_too_odd` |
 //! | 9 case, ids, options | `case`, `number`, `bits`, `options`; U `a_question_is_read_and_written_anew` |
 //! | 10 names that look alike | `below`, `ends_alike`; U `a_name_is_within_those_above_it_by_whole_labels` |
-//! | 11 tunnels | `null`, `private_type`, `any`; U `too_many_new_names_are_asked_about_as_one` |
-//! | 12 hints of HTTPS and SVCB | U `where_a_hint_leads_counts_against_it_only`, `hints_are_addresses_and_their_target_is_no_name_of_them` |
+//! | 11 tunnels | `null`, `private_type`, `any`, `tunnel`; U `too_many_new_names_are_asked_about_as_one` |
+//! | 12 hints of HTTPS and SVCB, AliasMode, `port` | `alias`; U `where_a_hint_leads_counts_against_it_only`, `an_alias_of_services_and_a_port_are_as_any_target` |
 //! | 13 CNAME to what is denied, and back; sixteen | `cname`; `resolver::answers::a_chain_of_sixteen_is_followed_and_no_longer_one` |
 //! | 14 a search list with `ndots:5` | `clients::names::glibc` |
 //! | 15 TTL 0, a week, 2,000 addresses, 8 of 400 | `resolver::answers` |
@@ -23,27 +23,41 @@
 //! | 17 answer and connect at once | `resolver::churn` |
 //! | 18 a cached answer after its end | guard_policy `a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned`; as 16 |
 //! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question` |
-//! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; guard_policy `public_names_open_no_private_addresses` |
+//! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; `resolver::rebinding`; guard_policy `public_names_open_no_private_addresses` |
 //! | 22 two names of one address, and nine | `resolver::answers::of_two_names_of_one_address_the_stricter_counts`, `of_nine_names_of_one_address_the_last_is_not_answered` |
-//! | 23–25, 27 SNI, ECH, QUIC, STARTTLS | those of `tls = "name"` |
-//! | 26 fronting | docs/threat-model.md: only `read-only` closes it |
-//! | 28 DNS over TLS | `over_tls`; U `browsers_are_told_to_keep_to_this_resolver` |
+//! | 23 odd ways to show a name | `shown::gate`. Early data comes behind the hello that it belongs to, and kernel TLS begins when that was answered; seccomp refuses a session's io_uring (`escapes::calls`) |
+//! | 24 ECH, real and pretended | `shown::gate`, `clients::browser` |
+//! | 25 QUIC | `shown::gate::quic_is_refused_where_a_name_decides_and_other_ports_are_open` |
+//! | 26 fronting | docs/threat-model.md: only `read-only` closes it, `shown::read_only::fronting_gets_an_answer_of_the_guards_own` |
+//! | 27 STARTTLS, PostgreSQL, ssh | `shown::gate`: the kernel and the proxy let nothing begin without TLS |
+//! | 28 DNS over TLS and QUIC | `over_tls`, `over_quic`; U `browsers_are_told_to_keep_to_this_resolver` |
 //! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; of what guardd lets pass none asks for others |
-//! | 30 mDNS, LLMNR, NetBIOS | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
-//! | 31 own files | `own_servers`; `escapes::forms::name` |
+//! | 30 mDNS, LLMNR, NetBIOS, WS-Discovery | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
+//! | 31 own files, own libraries | `own_servers`; `escapes::forms::name`; `clients::names::aliases_of_glibc_s_own`. A preloaded library does what a program can: `address` |
 //! | 32 an engine's 127.0.0.11 | `resolver::life::a_name_server_behind_a_redirect_of_the_machine_s_is_asked` |
 //! | 33 a nested session with a narrower list | `nested` |
 //! | 34 full, floods, slow servers | `resolver::floods`, `resolver::answers::a_session_that_knows_too_much_gets_no_more` |
-//! | 35 killed and restarted | `resolver::life`; `resolver::the_resolver_is_started_again_and_nothing_is_open_meanwhile` |
-//! | 36 the kernel's own look-ups | `escapes::rooted`: no mounts; seccomp refuses `request_key` |
-//! | 37 suspend | boot time: invariant 2 |
-//! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else` |
+//! | 35 killed and restarted, before and after a reply | `resolver::life`; `resolver::the_resolver_is_started_again_and_nothing_is_open_meanwhile` |
+//! | 36 the kernel's own look-ups | `launch::system_calls`: seccomp refuses `request_key`; `escapes::rooted`: no mounts |
+//! | 37 suspend | both halves count in boot time (`BootTime`): invariant 2 |
+//! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else`, `without_its_key_an_answer_says_what_it_said`; `clients::validated` |
 //! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on` |
 //! | 40 glibc's connects to port 0 | `datagrams::nobody_is_asked_about_a_socket_that_sends_nothing` |
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Result, ensure};
-use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, bins};
-use hickory_proto::op::Message;
+use guard_lab::{AGENT, Attempt, PATIENCE, Reached, Report, Running, Shell, bins};
+use hickory_proto::{
+    op::Message,
+    rr::{
+        Name, RData, Record,
+        rdata::{
+            A, HTTPS, SVCB,
+            svcb::{IpHint, SvcParamKey, SvcParamValue},
+        },
+    },
+};
 
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 use crate::resolver::place::{self, API, DB, DNS, PUBLIC, Place};
@@ -54,6 +68,7 @@ pub(super) const ANEW: &str = "the resolver sends a new question of name and typ
 pub(super) const STRICT: &str = "the resolver takes exactly one unambiguous question";
 pub(super) const LEARNED: &str =
     "only addresses that the machine's name servers gave this session are open";
+const BUDGET: &str = "a budget of names";
 pub(super) const INSIDE: &str =
     "a name opens no private, link-local, loopback or `@metadata` address";
 const PORT: &str = "`connect`, `sendmsg`";
@@ -73,16 +88,16 @@ family! { "Round the names";
     plain: asked("data in the labels of an unlisted name", "NXDOMAIN", JUDGED) => || leaves("udp", SECRET);
     connected: asked("the same from a connected socket", "NXDOMAIN", JUDGED) => || leaves("connected", SECRET);
     stream: asked("the same by TCP", "NXDOMAIN", JUDGED) => || leaves("tcp", SECRET);
-    pipelined: asked("the same in one connection, behind an allowed name", "NXDOMAIN", JUDGED)
+    pipelined: asked("the same behind an allowed name", "NXDOMAIN", JUDGED)
         => || leaves("pipelined", SECRET);
     pieces: asked("the same by TCP, byte by byte", "NXDOMAIN", JUDGED) => || leaves("split", SECRET);
-    below: asked("`github.com.evil.example`: an allowed name in front of another", "NXDOMAIN", JUDGED)
+    below: asked("`github.com.evil.example`: begins as an allowed name", "NXDOMAIN", JUDGED)
         => || leaves("udp", "v1.api.example.com.secret.evil.example");
-    ends_alike: asked("`evilgithub.com`: a name that ends as an allowed one", "NXDOMAIN", JUDGED)
+    ends_alike: asked("`evilgithub.com`: ends as an allowed name", "NXDOMAIN", JUDGED)
         => || leaves("udp", "secret.evilapi.example.com");
-    reverse: asked("the name of an address (PTR), which is the data", "NXDOMAIN", JUDGED)
+    reverse: asked("an address's name (PTR) as data", "NXDOMAIN", JUDGED)
         => || leaves("udp-PTR", "115.101.99.114.in-addr.arpa");
-    denied_below: asked("a name that a rule denies, below an allowed wildcard", "NXDOMAIN", JUDGED)
+    denied_below: asked("a denied name below an allowed wildcard", "NXDOMAIN", JUDGED)
         => || leaves("udp", "secret.db.api.example.com");
     by_device: asked("by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
     by_interface: asked("by `IP_UNICAST_IF`", "EPERM", "egress")
@@ -91,23 +106,23 @@ family! { "Round the names";
         => || leaves("segment", BELOW);
     elsewhere: asked("`sendto` another server from a connected socket", "EPERM", SENDMSG)
         => || leaves_by("elsewhere", &[DNS, SECRET, OTHER], Server::Public);
-    dissolved: asked("the same after the connection was dissolved (`AF_UNSPEC`)", "EPERM", SENDMSG)
+    dissolved: asked("the same, the connection dissolved (`AF_UNSPEC`)", "EPERM", SENDMSG)
         => || leaves_by("dissolved", &[DNS, SECRET, OTHER], Server::Public);
     dissolved_again: asked("such a socket connected elsewhere", "EPERM", CONNECT)
         => || leaves_by("reconnected", &[DNS, SECRET, OTHER], Server::Public);
     dissolved_stream: asked("the same of a TCP connection", "EPERM", CONNECT)
         => || leaves_by("dissolved_stream", &[DNS, SECRET, OTHER], Server::Public);
-    straight: asked("a datagram straight to the resolver's port", "EPERM", PORT) => || straight("straight", "udp");
+    straight: asked("a datagram to the resolver's port", "EPERM", PORT) => || straight("straight", "udp");
     straight_stream: asked("a connection to it", "EPERM", PORT) => || straight("straight_stream", "tcp");
     two_questions: asked("two questions in one message", "FORMERR", STRICT) => || leaves("two", SECRET);
-    reply: asked("a question that says it is an answer", "timeout", STRICT) => || leaves("reply", BELOW);
+    reply: asked("a question marked as an answer", "timeout", STRICT) => || leaves("reply", BELOW);
     trailing: asked("data behind a question", "FORMERR", STRICT) => || leaves("trailing", SECRET);
     additional: asked("a record beside a question", "FORMERR", STRICT) => || leaves("additional", SECRET);
     pointer: asked("a compression loop", "FORMERR", STRICT) => || leaves("pointer", BELOW);
     long_name: asked("an overlong name", "FORMERR", STRICT) => || leaves("longname", BELOW);
     long: asked("64 KiB behind a question, by TCP", "FORMERR", STRICT) => || leaves("long", BELOW);
-    other_class: asked("another class than IN", "NXDOMAIN", STRICT) => || leaves("class", BELOW);
-    other_opcode: asked("another kind of message (UPDATE)", "NOTIMP", STRICT) => || leaves("opcode", BELOW);
+    other_class: asked("another class", "NXDOMAIN", STRICT) => || leaves("class", BELOW);
+    other_opcode: asked("another message (UPDATE)", "NOTIMP", STRICT) => || leaves("opcode", BELOW);
     odd_label: asked("a label with NUL and dot, below an allowed name", "NXDOMAIN", "no host has such a name")
         => || leaves("odd", BELOW);
     null: asked("a type that tunnels use (NULL)", "answered", "not asked for")
@@ -115,37 +130,45 @@ family! { "Round the names";
     private_type: asked("a private type (65280)", "answered", "not asked for")
         => || leaves("udp-PRIVATE", BELOW);
     any: asked("all types (ANY)", "answered", "not asked for") => || leaves("udp-ANY", BELOW);
-    case: asked("letter case of an allowed name as data", "answered", ANEW)
+    tunnel: asked("10 KB as labels of TXT questions", "NXDOMAIN", BUDGET) => tunnel;
+    case: asked("an allowed name's letter case as data", "answered", ANEW)
         => || carries("case", b"ExAmPlE");
-    number: asked("the number of a question as data", "answered", ANEW) => || begins_with("id", b"SE");
-    bits: asked("unused bits of its header as data", "answered", ANEW) => || has_bits("bits", 0x70);
+    number: asked("a question's number as data", "answered", ANEW) => || begins_with("id", b"SE");
+    bits: asked("unused header bits as data", "answered", ANEW) => || has_bits("bits", 0x70);
     options: asked("EDNS options (padding, cookies, client subnet) as data", "answered", ANEW)
         => || carries("option", b"v1.api.example.com");
     over_tls: closed("DNS over TLS to an allowed server", "EPERM", CONNECT)
         => || reached(&[], &Attempt::tcp(DNS, 853));
-    multicast_name: asked("a question to all neighbours (mDNS, LLMNR)", "EPERM", SENDMSG) => neighbours;
-    own_servers: asked("another server, as in a `resolv.conf` of its own", "EPERM", SENDMSG)
+    over_quic: closed("the same by QUIC", "EPERM", CONNECT)
+        => || reached(&[], &Attempt::udp(DNS, 853));
+    multicast_name: asked("a question to all neighbours (mDNS, LLMNR, NetBIOS, WS-Discovery)", "EPERM", SENDMSG)
+        => neighbours;
+    own_servers: asked("another server, by its own `resolv.conf`", "EPERM", SENDMSG)
         => || leaves_by("udp", &[OTHER, BELOW], Server::Public);
-    address: closed("an allowed name's address, which nobody has asked for", "EPERM", LEARNED)
+    address: closed("an allowed name's address, not asked for", "EPERM", LEARNED)
         => || reached(&[], &Attempt::tcp(API, 443));
     other_port: closed("an allowed name's address, at another port", "EPERM", LEARNED)
         => || reached(&["udp", DNS, "v1.api.example.com"], &Attempt::tcp(API, 80));
-    liar: closed("an allowed name's address, as a public server gives it", "EPERM", LEARNED)
+    liar: closed("such an address from a public server", "EPERM", LEARNED)
         => || reached(&["udp", PUBLIC, "v1.api.example.com"], &Attempt::tcp(API, 443));
-    own_server: closed("the same, by a name server in the session", "EPERM", LEARNED) => own_server;
+    own_server: closed("one from a name server in the session", "EPERM", LEARNED) => own_server;
     cname: closed("an allowed name that leads to a denied one (CNAME)", "EPERM", LEARNED)
         => || reached(&["udp", DNS, "cloaked.api.example.com"], &Attempt::tcp(DB, 443));
-    nested: closed("in a nested session, a name that only the outer one may ask for", "EPERM", LEARNED)
+    alias: closed("one whose HTTPS record does (AliasMode)", "EPERM", LEARNED) => alias;
+    nested: closed("a name that only the outer session may ask for", "EPERM", LEARNED)
         => nested;
     private: rebinding("an allowed name with a private address (rebinding)") => || rebound("10.0.0.5");
     mapped: rebinding("the same as `::ffff:10.0.0.5`") => || rebound("::ffff:10.0.0.5");
     nat64: rebinding("the same as `64:ff9b::10.0.0.5`") => || rebound("64:ff9b::a00:5");
-    metadata: rebinding("one with an address that hands out credentials") => || rebound("169.254.169.254");
+    metadata: rebinding("one that hands out credentials") => || rebound("169.254.169.254");
     loopback: rebinding("one with an address of this machine") => || rebound("127.0.0.1");
     loopback_v6: rebinding("the same over IPv6") => || rebound("::1");
     any_address: rebinding("the same as `0.0.0.0`") => || rebound("0.0.0.0");
     rebound_later: rebinding("one that was public at first") => rebound_later;
 }
+
+/// [`place::OTHER`].
+const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
 
 /// A name server that no rule allows.
 const OTHER: &str = "198.51.100.99";
@@ -269,6 +292,78 @@ fn reached(words: &[&str], attempt: &Attempt) -> Result<Tried> {
     Ok(attempted(&with, &without))
 }
 
+/// Data that a name server hears, more than a budget of names has room for.
+fn tunnel() -> Result<Tried> {
+    const ZONE: &str = "tunnel.api.example.com";
+    let place = Place::new().unwrap();
+    let came = |said: String| {
+        let names = place.dns.heard();
+        let names: Vec<_> = names
+            .iter()
+            .filter(|heard| contains(heard, b"tunnel"))
+            .collect();
+        let bytes: usize = names.iter().map(|name| name.len()).sum();
+        place.dns.forget();
+        match names.len() > 64 || bytes > 4096 {
+            true => Came::Through(format!("{} names, {bytes} bytes", names.len())),
+            false => Came::Stopped(said),
+        }
+    };
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let said = place
+        .asked(&mut shell, &format!("tunnel {DNS} {ZONE}"))
+        .unwrap();
+    let with = came(said);
+    // A person is asked about all of them at once.
+    let pending = place.daemon.root(["pending"]).json()?;
+    let pending = pending.as_array().into_iter().flatten();
+    let asked: Vec<_> = pending.map(|one| &one["destination"]["host"]).collect();
+    ensure!(asked == ["*.api.example.com"], "{asked:?}");
+    let without = came(place.outside(&["tunnel", DNS, ZONE]).unwrap());
+    Ok(Tried { without, with })
+}
+
+/// By the hint of an HTTPS record, which may also say that the service is another name's.
+fn alias() -> Result<Tried> {
+    let serving = |asked: &Message, is_stream| {
+        let name = server::name_in(asked);
+        let to = match name.starts_with("aliased") {
+            true => "x.db.api.example.com.",
+            false => ".",
+        };
+        if !name.ends_with("ed.api.example.com") {
+            return place::usual(asked, is_stream);
+        }
+        let hint = SvcParamValue::Ipv4Hint(IpHint(vec![A(OTHER_HOST)]));
+        let port = SvcParamValue::Port(8443);
+        let values = vec![(SvcParamKey::Port, port), (SvcParamKey::Ipv4Hint, hint)];
+        let priority = u16::from(to == ".");
+        let service = SVCB::new(priority, Name::from_ascii(to).unwrap(), values);
+        let owner = Name::from_ascii(format!("{name}.")).unwrap();
+        let record = Record::from_rdata(owner, 60, RData::HTTPS(HTTPS(service)));
+        server::bytes(&server::answer(asked, vec![record]), is_stream)
+    };
+    let place = Place::serving(serving).unwrap();
+    let _production = place.production().unwrap();
+    let attempt = Attempt::tcp(place::OTHER, 443);
+    let reach = |name: &str| -> Result<Report> {
+        let mut shell = Shell::start(&place.daemon, "names")?;
+        let said = place.asked(
+            &mut shell,
+            &format!("udp-HTTPS {DNS} {name}.api.example.com"),
+        );
+        ensure!(said.unwrap().starts_with("answered"), "the question failed");
+        shell.attempt(&attempt)
+    };
+    ensure!(
+        reach("hinted")?.ok,
+        "the hint of an allowed name opens nothing"
+    );
+    let with = reach("aliased")?;
+    let without = attempt.outside(place.network.dev(), AGENT)?;
+    Ok(attempted(&with, &without))
+}
+
 /// A name that is another's, and others.
 fn cloaked(asked: &Message, is_stream: bool) -> Vec<Vec<u8>> {
     if server::name_in(asked) != "cloaked.api.example.com" {
@@ -363,16 +458,18 @@ while True:
     c.close()
 "#;
 
-/// A name server in the session answers it, and opens nothing.
+/// A name server in the session answers it, at the usual port and at that of mDNS, and opens nothing.
 fn own_server() -> Result<Tried> {
     const SERVES: &str = r#"
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("127.0.0.1", 53))
+import select, socket
+servers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+for s, port in zip(servers, (53, 5353)):
+    s.bind(("127.0.0.1", port))
 print("serves", flush=True)
 while True:
-    asked, peer = s.recvfrom(512)
-    s.sendto(asked[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked[12:] + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 10]), peer)
+    for s in select.select(servers, [], [])[0]:
+        asked, peer = s.recvfrom(512)
+        s.sendto(asked[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + asked[12:] + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([192, 0, 2, 10]), peer)
 "#;
     // Datagrams are open there: they are judged each by itself, answers too.
     let own =
@@ -391,13 +488,16 @@ while True:
     let mut shell = Shell::start(&place.daemon, "own-server")?;
     shell.tell(&format!("/usr/bin/python3 {} &", program.display()))?;
     shell.line_with("serves")?;
-    let said = place
-        .asked(&mut shell, "udp 127.0.0.1 v1.api.example.com")
-        .unwrap();
-    ensure!(
-        said == format!("answered {API}"),
-        "its own server is not asked: {said}"
-    );
+    for port in [53, 5353] {
+        shell.tell(&format!("export PORT={port}"))?;
+        let said = place
+            .asked(&mut shell, "udp 127.0.0.1 v1.api.example.com")
+            .unwrap();
+        ensure!(
+            said == format!("answered {API}"),
+            "its own server is not asked at {port}: {said}"
+        );
+    }
     let attempt = Attempt::tcp(API, 443);
     let with = shell.attempt(&attempt)?;
     let without = attempt.outside(place.network.dev(), AGENT)?;
@@ -435,15 +535,28 @@ fn nested() -> Result<Tried> {
     Ok(attempted(&with, &without))
 }
 
-/// mDNS and LLMNR: packets that leave tell.
+/// Groups of IPv4 and IPv6, and who hears what is sent to everybody: packets that leave tell.
 fn neighbours() -> Result<Tried> {
+    const NEIGHBOURS: [&str; 6] = [
+        "224.0.0.251@5353",
+        "ff02::fb@5353",
+        "224.0.0.252@5355",
+        "ff02::1:3@5355",
+        "239.255.255.250@3702",
+        "255.255.255.255@137",
+    ];
     const ASKS: &str = r#"
 import errno, socket, sys
 said = "sent"
-for group, port in [("224.0.0.251", 5353), ("224.0.0.252", 5355)]:
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+device = socket.if_nametoindex("prod0")
+for to in sys.argv[1:]:
+    group, port = to.split("@")
+    family = socket.AF_INET6 if ":" in group else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    place = (group, int(port), 0, device) if ":" in group else (group, int(port))
     try:
-        s.sendto(b"\0\0\0\0\0\1\0\0\0\0\0\0\6secret\5local\0\0\1\0\1", (group, port))
+        s.sendto(b"\0\0\0\0\0\1\0\0\0\0\0\0\6secret\5local\0\0\1\0\1", place)
     except OSError as error:
         said = errno.errorcode[error.errno]
 print("answer", said)
@@ -453,25 +566,30 @@ print("answer", said)
     let program = place.daemon.write_for_agents("neighbours.py", ASKS)?;
     let left = || -> Result<usize> {
         let reached = production.reached()?;
-        let groups = ["224.0.0.251", "224.0.0.252"];
-        Ok(reached
-            .iter()
-            .filter(|one| groups.contains(&&*one.to.to_string()))
-            .count())
+        let is_there = |to: &&&str| {
+            let is_it = |one: &Reached| format!("{}@{}", one.to, one.port.unwrap_or(0)) == **to;
+            reached.iter().any(is_it)
+        };
+        Ok(NEIGHBOURS.iter().filter(is_there).count())
     };
     let run = place
         .daemon
         .agent(["run", "--policy", "names", "--", "/usr/bin/python3"]);
-    let with = run.args([&program]).run()?.stdout;
+    let program = program.display().to_string();
+    let words = std::iter::once(&*program).chain(NEIGHBOURS);
+    let with = run.args(words.clone()).run()?.stdout;
     let with = match left()? {
         0 => Came::Stopped(with),
         packets => Came::Through(format!("{packets} packets")),
     };
     let mut outside = place.network.dev().command_as(AGENT, "/usr/bin/python3");
-    let outside = outside.arg(&program).output()?;
+    let outside = outside.args(words).output()?;
     let without = match left()? {
-        0 => Came::Stopped(String::from_utf8_lossy(&outside.stdout).into_owned()),
-        packets => Came::Through(format!("{packets} packets")),
+        packets if packets == NEIGHBOURS.len() => Came::Through(format!("{packets} packets")),
+        packets => Came::Stopped(format!(
+            "{packets} packets: {}",
+            String::from_utf8_lossy(&outside.stdout)
+        )),
     };
     Ok(Tried { without, with })
 }

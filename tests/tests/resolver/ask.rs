@@ -1,9 +1,14 @@
 //! `[dns] names = "ask"`: a person is asked about a name before any of its labels leave the machine.
 
-use guard_lab::{Json as _, Shell, Tested, Watcher, bins, eventually};
+use std::path::PathBuf;
+
+use guard_lab::{Daemon, Json as _, Network, Shell, Tested, Watcher, bins, eventually, mounts};
 use serde_json::{Value, json};
 
-use crate::names::scene::{API, DNS, Names, Scene, told};
+use crate::names::{
+    scene::{API, DNS, Names, Scene, told, with_resolvers},
+    server::NameServer,
+};
 
 const POLICY: &str = r#"
 version = 1
@@ -266,6 +271,74 @@ fn a_resolver_of_the_system_waits_for_a_person() -> Tested {
     assert!(!asking.scene.server.was_asked("x.evil"));
     asking.answer("approve", &request, &[])?;
     shell.line_with(API)?;
+    Ok(())
+}
+
+/// A machine whose resolvers have a search list.
+struct Searching {
+    daemon: Daemon,
+    server: NameServer,
+    resolv: PathBuf,
+    _network: Network,
+}
+
+impl Searching {
+    fn new(policy: &str) -> Tested<Self> {
+        let network = Network::new()?;
+        let server = NameServer::start_at(network.prod(), &format!("{DNS}:53"))?;
+        server.set(NAME, &[API]);
+        let mut daemon = Daemon::in_network(&network)
+            .policy("asking", &with_resolvers(policy))
+            .config("")
+            .prepare()?;
+        let text = format!("nameserver {DNS}\nsearch lab.example.net\noptions ndots:5\n");
+        let resolv = daemon.write_for_agents("resolv.conf", &text)?;
+        let guardd = mounts::with_file(&daemon.guardd()?, &resolv, "/etc/resolv.conf");
+        daemon.start_as(guardd)?;
+        Ok(Self {
+            daemon,
+            server,
+            resolv,
+            _network: network,
+        })
+    }
+
+    /// The names that a person is asked about.
+    fn asked(&self) -> Tested<Vec<String>> {
+        let pending = self.daemon.root(["pending"]).json()?;
+        let names = pending
+            .list()?
+            .iter()
+            .map(|one| one["question"]["name"].text());
+        Ok(names
+            .map(|name| name.map(str::to_owned))
+            .collect::<Result<_, _>>()?)
+    }
+}
+
+/// glibc tries a name of few dots below its search list first.
+#[test]
+fn what_glibc_s_search_list_makes_is_asked_about_unless_the_policy_says_silent() -> Tested {
+    let loud = POLICY.replace("search = \"silent\"\n", "");
+    assert_ne!(loud, POLICY);
+    let made = format!("{NAME}.lab.example.net");
+    for (policy, first) in [(&*loud, &*made), (POLICY, NAME)] {
+        let machine = Searching::new(policy)?;
+        let run = machine.daemon.agent(["run", "--policy", "asking"]);
+        let mut shell = Shell::run_by(&machine.daemon, run.resolv(&machine.resolv))?;
+        let _watcher = Watcher::start(&machine.daemon)?;
+        shell.tell(&format!("getent ahostsv4 {NAME}"))?;
+        eventually("a person is asked", || Ok(!machine.asked()?.is_empty()))?;
+        assert_eq!(machine.asked()?, [first]);
+        if first == NAME {
+            let pending = machine.daemon.root(["pending"]).json()?;
+            let id = pending[0]["id"].text()?.to_owned();
+            machine.daemon.root(["approve", &id]).json()?;
+            shell.line_with(API)?;
+            assert_eq!(machine.asked()?, [""; 0]);
+        }
+        assert!(!machine.server.was_asked(&made));
+    }
     Ok(())
 }
 

@@ -129,14 +129,14 @@ impl Churn {
         all.iter_mut().map(said).collect()
     }
 
-    /// How many connections there were, if none of them was refused. Of questions some may be lost on a busy machine, as any
-    /// datagram: programs ask again.
+    /// How many connections there were, if none of them was refused. Of a hundred questions one may be lost on a busy machine, as
+    /// any datagram: programs ask again.
     pub(crate) fn connections(&self, said: &[String]) -> u64 {
         let of = |line: &String| {
             let words: Vec<_> = line.split_whitespace().collect();
             let number = |at: usize| words[at].parse::<u64>().unwrap();
             let (asked, connected, lost) = (number(1), number(3), number(7));
-            let is_well = asked == connected + lost && 10 * lost <= asked;
+            let is_well = asked == connected + lost && lost <= 1 + asked / 100;
             let log = || self.place.daemon.root(["log"]).run().unwrap().stdout;
             assert!(is_well, "{said:#?}\n{}", log());
             connected
@@ -188,15 +188,15 @@ fn addresses_that_nobody_had_before_are_reached_at_once() -> Tested {
 
 /// A session may know 16,384 at a time.
 #[test]
-#[ignore = "it takes minutes"]
-fn a_hundred_thousand_addresses_are_reached_at_once() -> Tested {
+#[ignore = "it takes ten minutes"]
+fn a_million_addresses_are_reached_at_once() -> Tested {
     let churn = Churn::new(each_time())?;
     let mut all = 0;
-    while all < 100_000 {
+    while all < 1_000_000 {
         let said = churn.run(4, Duration::from_secs(600), 4000);
         all += churn.connections(&said);
     }
-    println!("{all} connections, none refused");
+    println!("{all} connections, each to an address that nobody had before, none refused");
     assert!(churn.place.dns.has_heard(b"v1"), "{DNS}");
     Ok(())
 }

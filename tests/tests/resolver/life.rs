@@ -1,15 +1,26 @@
 //! A resolver that ends, and name servers in odd places.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use guard_lab::{
     AGENT, Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually, exec, mounts,
 };
+use hickory_proto::{
+    op::Message,
+    rr::{Name, RData, Record, rdata::TXT},
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
+    churn,
     place::{API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
-    server::OwnServer,
+    server::{self, OwnServer},
 };
 
 #[test]
@@ -54,6 +65,92 @@ fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() -> Tested {
     let said = shell.line_with("answer")?;
     assert!(!said.contains("answered"), "{said}");
     assert!(!shell.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
+
+/// Asks for a name hundreds of times in one connection, and reads no answer until a file is there: `SERVER NAME FILE`. Prints the
+/// addresses of what had come whole by then.
+const READS_LATE: &str = r#"
+import os, socket, struct, sys, time
+server, name, file = sys.argv[1:4]
+labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+s = socket.socket()
+s.connect((server, 53))
+for number in range(300):
+    question = struct.pack(">HHHHHH", number, 0x100, 1, 0, 0, 0) + labels + struct.pack(">HH", 28, 1)
+    s.sendall(struct.pack(">H", len(question)) + question)
+while not os.path.exists(file):
+    time.sleep(0.05)
+came = b""
+try:
+    while part := s.recv(1 << 20):
+        came += part
+except ConnectionResetError:
+    pass
+got = []
+while len(came) > 2 and len(came) >= 2 + (length := struct.unpack(">H", came[:2])[0]):
+    answer, came = came[2:2 + length], came[2 + length:]
+    at = 12 + len(labels) + 4 + 12
+    got.append(socket.inet_ntop(socket.AF_INET6, answer[at:at + 16]))
+print("got", *got, "all", flush=True)
+"#;
+
+/// An answer with an address that nobody had before, and as much beside it as fits.
+fn long_answer(asked: &Message, next: &AtomicU64) -> Vec<Vec<u8>> {
+    let name = server::name_in(asked);
+    let address = churn::address(next.fetch_add(1, Ordering::Relaxed));
+    let mut answer = server::answer(
+        asked,
+        server::addresses(asked, &name, &[address.into()], 60),
+    );
+    let text = TXT::new(vec!["x".repeat(250)]);
+    let owner = Name::from_ascii("t.").unwrap();
+    let record = Record::from_rdata(owner, 60, RData::TXT(text));
+    answer.add_additionals(std::iter::repeat_n(record, 220));
+    server::bytes(&answer, true)
+}
+
+/// Nobody reads the answers, so that the last of them are known to the kernel and not sent when the resolver ends.
+#[test]
+fn what_a_dying_resolver_had_learned_counts_and_is_answered_by_the_next() -> Tested {
+    let next = Arc::new(AtomicU64::new(0));
+    let gives = Arc::clone(&next);
+    let place = Place::serving(move |asked, _| long_answer(asked, &gives))?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let reaches = |shell: &mut Shell, number: u64| -> Tested<bool> {
+        let to = churn::address(number).to_string();
+        Ok(shell.reaches(&Attempt::tcp(&to, 443))?)
+    };
+    assert!(!reaches(&mut shell, 0)?);
+    let program = place.daemon.write_for_agents("reads_late.py", READS_LATE)?;
+    let file = program.with_file_name("reads.toml");
+    shell.tell(&format!(
+        "/usr/bin/python3 {} {DNS} v1.api.example.com {} &",
+        program.display(),
+        file.display()
+    ))?;
+    // Nothing more is asked for, and all that was given is known.
+    let mut last = 0;
+    eventually("the resolver cannot send any more", || {
+        let given = next.load(Ordering::Relaxed);
+        let is_it = given > 0 && given == std::mem::replace(&mut last, given);
+        Ok(is_it && reaches(&mut shell, given - 1)?)
+    })?;
+    let resolver = place.resolver().unwrap();
+    kill_process(Pid::from_raw(resolver.cast_signed()).unwrap(), Signal::KILL)?;
+    place.daemon.write_for_agents("reads", "")?;
+    let got = shell.line_with("got ")?;
+    let is_missing = |number: &u64| !got.contains(&format!(" {} ", churn::address(*number)));
+    let missing = (0..last).rev().find(is_missing).unwrap();
+    assert!(reaches(&mut shell, missing)?, "it counts until its time");
+    let mut said = String::new();
+    eventually("another one answers", || {
+        said = place.asked(&mut shell, &format!("tcp-AAAA {DNS} v1.api.example.com"))?;
+        Ok(said.starts_with("answered"))
+    })?;
+    let to = said.trim_start_matches("answered ");
+    assert!(shell.reaches(&Attempt::tcp(to, 443))?, "{said}");
     Ok(())
 }
 

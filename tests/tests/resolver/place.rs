@@ -132,7 +132,7 @@ impl Place {
         Ok(Production::launch(
             self.network,
             &[80, 443, 853],
-            &[],
+            &[853],
             true,
         )?)
     }

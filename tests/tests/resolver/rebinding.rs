@@ -29,10 +29,16 @@ action = "allow"
 
 [[rule]]
 name = "split"
-to = ["split.example.com"]
+to = ["split.example.com", "*.split.example.com"]
 ports = ["tcp/443"]
 action = "allow"
 private = true
+
+[[rule]]
+name = "others"
+to = ["*.public.example.com"]
+ports = ["tcp/443"]
+action = "allow"
 "#;
 
 fn scene(refresh: &str) -> Tested<Scene> {
@@ -101,6 +107,29 @@ fn a_name_that_was_public_opens_no_private_address() -> Tested {
     })?;
     assert!(reaches(&mut shell, SPLIT_INSIDE, 443)?);
     assert!(reaches(&mut shell, OTHER_INSIDE, 443)?);
+    Ok(())
+}
+
+#[test]
+fn a_wildcard_opens_private_addresses_where_its_rule_says_so() -> Tested {
+    let scene = scene(REFRESHED)?;
+    let metadata = "169.254.169.254";
+    scene.network.answer_for(&["169.254.169.254/32"])?;
+    let all = [
+        ("a.split.example.com", SPLIT_INSIDE, true),
+        ("b.split.example.com", metadata, false),
+        ("a.public.example.com", INSIDE, false),
+    ];
+    let mut shell = scene.shell()?;
+    for (name, at, is_open) in all {
+        scene.assert_open(at, 443)?;
+        assert!(!reaches(&mut shell, at, 443)?, "{at}, without a name");
+        scene.server.set(name, &[at]);
+        let answered = scene.asked(&mut shell, name, "connected")?;
+        assert_eq!(answered, format!("0 {DNS} {at}"));
+        assert_eq!(reaches(&mut shell, at, 443)?, is_open, "{name}");
+        assert!(!reaches(&mut shell, at, 80)?, "{name}");
+    }
     Ok(())
 }
 

@@ -88,6 +88,18 @@ def send(s, way):
         other = b"other.example.com"
         entry = struct.pack(">HBH", len(other) + 3, 0, len(other)) + other
         s.sendall(hello(name, odd=[(0, entry)]))
+    elif way == "address":
+        entry = struct.pack(">HBH", len(address) + 3, 0, len(address)) + address.encode()
+        s.sendall(hello("", odd=[(0, entry)]))
+    elif way == "waits":
+        # As ssh and mail do, whose servers speak first.
+        s.recv(100)
+        s.sendall(b"SSH-2.0-client\r\n")
+    elif way == "ssl-request":
+        # As PostgreSQL's clients begin.
+        s.sendall(struct.pack(">II", 8, 80877103))
+        if s.recv(1) == b"S":
+            s.sendall(whole)
     elif way == "long":
         s.sendall(hello(name, odd=[(21, b"\0" * 16300)]))
     elif way == "no-tls":
@@ -126,7 +138,7 @@ try:
     s = connected(way)
     s.settimeout(4)
     answer = s.recv(16)
-    print("came", "answer" if answer[:1] == b"\x16" else "end")
+    print("came", "answer" if answer[:1] in (b"\x16", b"!") else "end")
 except TimeoutError:
     print("came nothing")
 except OSError as error:

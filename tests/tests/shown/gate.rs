@@ -1,16 +1,17 @@
 use guard_lab::{Attempt, Production, Shell, Tested, eventually};
 
-use super::scene::{EVIL, FORGE, Looks, SHARED, SHARED6, Scene, WITHOUT, with};
+use super::scene::{EVIL, FORGE, Looks, SHARED, SHARED6, SPEAKS, SPEAKS_AT, Scene, WITHOUT, with};
 
 const WAYS: [&str; 9] = [
     "whole", "bytes", "last", "last-two", "more", "zerocopy", "sendfile", "splice", "oob",
 ];
 
 /// Ways in which nobody is understood.
-const ODD: [&str; 8] = [
+const ODD: [&str; 9] = [
     "two-records",
     "half",
     "no-name",
+    "address",
     "ech",
     "two-names",
     "long",
@@ -129,6 +130,42 @@ fn however_it_is_sent(looks: Looks) -> Tested {
         nothing_came(&scene, &mut shell, before, way)?;
     }
     Ok(())
+}
+
+/// What speaks plainly before it speaks TLS, or waits until its server does, is not let in under its rule: nothing shows its name.
+fn what_begins_without_tls(looks: Looks) -> Tested {
+    let scene = Scene::new()?;
+    if !scene.can(looks)? {
+        return Ok(());
+    }
+    let ways = [(SHARED, "ssl-request"), (SPEAKS_AT, "waits")];
+    for (at, way) in ways {
+        assert_eq!(scene.says_outside(at, FORGE, way)?, "answer", "{way}");
+    }
+    for (policy, is_let) in [(WITHOUT.to_owned(), true), (with(), false)] {
+        let daemon = scene.daemon(&policy, looks)?;
+        let mut shell = scene.session(&daemon)?;
+        scene.asks(&mut shell, SPEAKS)?;
+        for (at, way) in ways {
+            let before = scene.begun();
+            let came = scene.says(&mut shell, at, FORGE, way)?;
+            assert_eq!(came == "answer", is_let, "{way}: {came}");
+            if !is_let {
+                nothing_came(&scene, &mut shell, before, way)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_kernel_lets_nothing_begin_without_tls() -> Tested {
+    what_begins_without_tls(Looks::Kernel)
+}
+
+#[test]
+fn the_proxy_lets_nothing_begin_without_tls() -> Tested {
+    what_begins_without_tls(Looks::Proxy)
 }
 
 /// Nothing of a connection has arrived when all of a later one has.

@@ -8,13 +8,17 @@ use tempfile::TempDir;
 use crate::names::server::NameServer;
 
 /// Production's name server.
-const DNS: &str = "192.0.2.53";
+pub(crate) const DNS: &str = "192.0.2.53";
 /// What both names share.
 pub(crate) const SHARED: &str = "192.0.2.10";
 /// The same by IPv6.
 pub(crate) const SHARED6: &str = "2001:db8:7::10";
 pub(crate) const FORGE: &str = "forge.example.com";
 pub(crate) const EVIL: &str = "evil.example.com";
+/// One of the same zone as the allowed one, whose server speaks first.
+pub(crate) const SPEAKS: &str = "speaks.forge.example.com";
+/// Where it is.
+pub(crate) const SPEAKS_AT: &str = "192.0.2.77";
 
 /// Without the key, the address is enough.
 pub(crate) const WITHOUT: &str = r#"
@@ -83,6 +87,7 @@ impl Scene {
         ] {
             names.set(name, &[SHARED, SHARED6]);
         }
+        names.set(SPEAKS, &[SPEAKS_AT]);
         let files = TempDir::new()?;
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(files.path(), readable)?;

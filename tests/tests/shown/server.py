@@ -2,6 +2,8 @@
 import socket, ssl, sys, threading
 
 cert, log = sys.argv[1:3]
+# Where it speaks first, and no TLS.
+SPEAKS = "192.0.2.77"
 lock = threading.Lock()
 
 
@@ -12,6 +14,8 @@ def note(*words):
 
 def serve(raw, context):
     to = raw.getsockname()[0].removeprefix("::ffff:")
+    if to == SPEAKS:
+        raw.sendall(b"SSH-2.0-server\r\n")
     try:
         begun = len(raw.recv(65536, socket.MSG_PEEK))
     except OSError:
@@ -19,6 +23,13 @@ def serve(raw, context):
     note("begun", to, begun)
     if not begun:
         return raw.close()
+    if to == SPEAKS:
+        raw.recv(begun)
+        raw.sendall(b"! welcome\r\n")
+        return raw.close()
+    if raw.recv(8, socket.MSG_PEEK) == b"\0\0\0\x08\x04\xd2\x16\x2f":
+        raw.recv(8)
+        raw.sendall(b"S")
     shown = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert)

@@ -391,6 +391,24 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["resolver::rebinding::"]),
     },
     Promise {
+        name: "searched",
+        file: "docs/policy.md",
+        says: "unlisted names below this machine's search domains are refused without a question",
+        shown: Here(&["resolver::ask::what_glibc_s_search_list_makes_is_asked_about"]),
+    },
+    Promise {
+        name: "pretends",
+        file: "docs/policy.md",
+        says: "Chromium and Firefox pretend to use it: set `EncryptedClientHelloEnabled` to `false`",
+        shown: Here(&["clients::browser::chromium_is_refused_until"]),
+    },
+    Promise {
+        name: "no-tls",
+        file: "docs/policy.md",
+        says: "Refused are also: no TLS at first (ssh, STARTTLS, PostgreSQL) or no name",
+        shown: Here(&["shown::gate::the_proxy_lets_nothing_begin_without_tls"]),
+    },
+    Promise {
         name: "supervised",
         file: "docs/use.md",
         says: "Start guard inside them, where its commands then reach no Unix socket, not even their own",

@@ -108,6 +108,7 @@ impl Worker for ResolverWorker {
         Ok(Outgoing {
             message: ToResolver::Hello {
                 version: VERSION.to_owned(),
+                least: state.config.name_least,
             },
             descriptors: vec![
                 kernel.origins()?,

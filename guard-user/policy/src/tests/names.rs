@@ -4,6 +4,7 @@ use guard_common::{
     Address, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId, PolicyVerdict,
     Protocol, Verdict, may_show, named_verdict, prefix_flags, said_of,
 };
+use guard_rounds::rounds;
 use proptest::{prelude::*, sample::select};
 
 use super::{
@@ -658,7 +659,7 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(rounds(1_500))]
 
     #[test]
     fn names_are_judged_as_the_sentences_say(

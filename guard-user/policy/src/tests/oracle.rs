@@ -10,6 +10,7 @@ use guard_common::{
     Address, Connection, DEFAULT_RULE, MAX_RANGES, PolicyId, Protocol, RangeEntry, Verdict,
     policy_verdict, prefix_flags,
 };
+use guard_rounds::rounds;
 use proptest::prelude::*;
 
 use super::{
@@ -116,7 +117,7 @@ fn meaning(policy: &Policy, compiled: &Compiled) -> Meaning {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(rounds(1_500))]
 
     #[test]
     fn compiled_tables_say_what_the_sentence_says(
@@ -231,7 +232,7 @@ proptest! {
 
 proptest! {
     // Each case tries every address and port of a small block.
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(rounds(200))]
 
     #[test]
     fn a_hole_meets_all_that_is_inside(

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use guard_judge::sieve::Sieve;
+use guard_rounds::rounds;
 use proptest::{collection::vec, prelude::*};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::tests::rounds::rounds;
 
 /// A connection from which these are read, one after the other.
 struct Pieces(VecDeque<Vec<u8>>);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use guard_common::tls::{self, Heard};
+use guard_rounds::rounds;
 use proptest::prelude::*;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, crypto::ring::default_provider, server::Acceptor,
@@ -41,7 +42,7 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(rounds(512))]
 
     #[test]
     fn what_rustls_sends_is_read_as_rustls_reads_it(name in names()) {

@@ -199,7 +199,7 @@ fn is_read(line: &str) -> bool {
 async fn try_all(cases: u32) {
     let (to, arrived) = destination().await;
     let lab = Lab::new(read_only(), no(), to).await;
-    let mut runner = rounds::runner(cases);
+    let mut runner = guard_rounds::runner(cases);
     let mut ends = 0;
     let steps = vec(step(), 0..6);
     for _ in 0..runner.config().cases {

@@ -8,7 +8,6 @@ mod http1;
 mod http2;
 mod https;
 mod parts;
-pub(super) mod rounds;
 
 use std::{
     cell::RefCell,

@@ -1,5 +1,6 @@
 //! What the proxy reads beside HTTP/1: heads of HTTP/2, a server's first word, and what guardd and the proxy say.
 
+use guard_rounds::rounds;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::Scheme};
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -10,7 +11,6 @@ use super::{
         upstream::Version,
         wire::{ToDaemon, ToProxy},
     },
-    rounds::rounds,
     *,
 };
 

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use guard_rounds::rounds;
 use hickory_proto::{
     op::{MessageType, OpCode, Query},
     rr::{
@@ -16,7 +17,6 @@ use super::{
     super::{
         name::name,
         question::{parse, tests::asked},
-        rounds::rounds,
     },
     *,
 };
@@ -102,6 +102,36 @@ fn hints_are_addresses_and_their_target_is_no_name_of_them() {
     assert_eq!(names(&answer.targets), ["b.example"]);
     assert_eq!(answer.addresses.len(), 2);
     assert_eq!(answer.ttl, 30);
+}
+
+#[test]
+fn an_alias_of_services_and_a_port_are_as_any_target() {
+    let hint = || {
+        let address = IpHint(vec![A(Ipv4Addr::new(192, 0, 2, 7))]);
+        (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(address))
+    };
+    let port = (SvcParamKey::Port, SvcParamValue::Port(8443));
+    // Priority 0: it is the other name's service.
+    let alias = https(0, hickory("b.example"), Vec::new());
+    let answer = told(vec![
+        record("a.example", 30, alias.clone()),
+        // What is said of the other name is not followed.
+        record(
+            "b.example",
+            30,
+            https(1, hickory("c.example"), vec![hint()]),
+        ),
+        record("b.example", 30, address(9)),
+    ])
+    .unwrap();
+    assert_eq!(names(&answer.names), ["a.example"]);
+    assert_eq!(names(&answer.targets), ["b.example"]);
+    assert!(answer.addresses.is_empty());
+    let alias = https(0, hickory("b.example"), vec![port, hint()]);
+    let with = told(vec![record("a.example", 30, alias)]).unwrap();
+    let plain = https(1, hickory("b.example"), vec![hint()]);
+    assert_eq!(with, told(vec![record("a.example", 30, plain)]).unwrap());
+    assert_eq!(with.addresses.len(), 1);
 }
 
 #[test]

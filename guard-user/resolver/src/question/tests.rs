@@ -1,10 +1,11 @@
+use guard_rounds::rounds;
 use hickory_proto::{
     op::{Message, MessageType, OpCode},
     rr::DNSClass,
 };
 use proptest::prelude::*;
 
-use super::{super::rounds::rounds, *};
+use super::*;
 
 /// A question as programs ask it.
 pub(crate) fn asked(name: &str, kind: u16, edns: Option<Edns>) -> Vec<u8> {

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::super::{
-    common::{Common, Times},
+    common::{Common, TIMES, Times},
     link::Link,
     maps::Maps,
     networks::Networks,
@@ -152,6 +152,7 @@ impl Scene {
         common.times = Times {
             server: Duration::from_millis(500),
             person: Duration::from_millis(500),
+            ..TIMES
         };
         let common = Rc::new(common);
         let networks = Networks::new(Rc::clone(&common));

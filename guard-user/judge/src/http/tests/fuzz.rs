@@ -125,7 +125,7 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(crate::rounds::rounds(2_000))]
+    #![proptest_config(guard_rounds::rounds(2_000))]
 
     #[test]
     fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

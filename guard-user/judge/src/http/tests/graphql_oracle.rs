@@ -110,7 +110,7 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(crate::rounds::rounds(6_000))]
+    #![proptest_config(guard_rounds::rounds(6_000))]
 
     #[test]
     fn what_is_let_through_has_no_other_operation(text in document()) {

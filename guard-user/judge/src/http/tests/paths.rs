@@ -209,7 +209,7 @@ action = "allow"
 });
 
 proptest! {
-    #![proptest_config(crate::rounds::rounds(2_000))]
+    #![proptest_config(guard_rounds::rounds(2_000))]
 
     #[test]
     fn no_server_is_let_reach_what_is_stopped(path in path()) {

@@ -47,7 +47,7 @@ fn as_response(input: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(crate::rounds::rounds(2048))]
+    #![proptest_config(guard_rounds::rounds(2048))]
 
     #[test]
     fn splitting_changes_nothing(

@@ -60,7 +60,7 @@ async fn read(io: &mut SievedIo<DuplexStream>, sizes: &[usize]) -> (Vec<u8>, Opt
 }
 
 proptest! {
-    #![proptest_config(crate::rounds::rounds(1024))]
+    #![proptest_config(guard_rounds::rounds(1024))]
 
     #[test]
     fn what_passes_is_delivered_and_nothing_else(

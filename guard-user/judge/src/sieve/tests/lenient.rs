@@ -68,7 +68,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    #![proptest_config(crate::rounds::rounds(1024))]
+    #![proptest_config(guard_rounds::rounds(1024))]
 
     #[test]
     fn hyper_finds_the_same_requests(input in stream()) {

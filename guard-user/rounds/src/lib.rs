@@ -1,4 +1,4 @@
-//! How often properties are tried.
+//! How often properties are tried: for tests of other crates.
 
 use std::env;
 
@@ -10,8 +10,9 @@ use proptest::{
 /// How many times as often as usual: for a machine that has a night for it.
 const ROUNDS: &str = "GUARD_FUZZ_ROUNDS";
 
-/// So many cases, or as many times more.
-pub(crate) fn rounds(cases: u32) -> ProptestConfig {
+/// This number of cases, times the factor of the environment.
+#[must_use]
+pub fn rounds(cases: u32) -> ProptestConfig {
     ProptestConfig::with_cases(cases.saturating_mul(factor().unwrap_or(1)))
 }
 
@@ -20,7 +21,8 @@ fn factor() -> Option<u32> {
 }
 
 /// The same, of a property that is async: always the same cases, unless there are to be more of them.
-pub(super) fn runner(cases: u32) -> TestRunner {
+#[must_use]
+pub fn runner(cases: u32) -> TestRunner {
     if factor().is_some() {
         return TestRunner::new(rounds(cases));
     }
