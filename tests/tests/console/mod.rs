@@ -2,6 +2,7 @@
 //! `browser.rs`, and elsewhere HTTP is by hand, for what no browser would send.
 
 pub(crate) mod browser;
+mod elsewhere;
 mod gates;
 pub(crate) mod http;
 mod liar;

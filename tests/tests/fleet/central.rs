@@ -33,16 +33,20 @@ pub(super) const CARRIER: u32 = 61241;
 const CONSOLE: u32 = 61242;
 
 /// Machines, and the page of all of them.
-struct Central<'h> {
-    fleet: Machines<'h>,
+pub(super) struct Central<'h> {
+    pub(super) fleet: Machines<'h>,
     hub: &'h Hub,
-    http: Client<'h>,
-    carrier: Option<Running>,
+    pub(super) http: Client<'h>,
+    pub(super) carrier: Option<Running>,
     _console: Running,
 }
 
 impl<'h> Central<'h> {
-    fn start(networks: &[Network], colleague: &'h Network, hub: &'h Hub) -> Tested<Self> {
+    pub(super) fn start(
+        networks: &[Network],
+        colleague: &'h Network,
+        hub: &'h Hub,
+    ) -> Tested<Self> {
         let fleet = Machines::start(networks, colleague, hub)?;
         let pages = fleet.own_dir("pages");
         fs::create_dir(&pages)?;
@@ -61,7 +65,7 @@ impl<'h> Central<'h> {
     }
 
     /// Has root of a machine enrol a passkey of somebody's, for the agent's sessions.
-    fn enrol(&self, number: usize, name: &str, key: &str) -> Tested {
+    pub(super) fn enrol(&self, number: usize, name: &str, key: &str) -> Tested {
         let add = ["approver", "add", name, "--passkey", key];
         let add = self.fleet.all[number].scene.daemon.root(add);
         add.args(["--answers-for", &agent()]).run()?.success()?;
@@ -82,12 +86,27 @@ impl<'h> Central<'h> {
     }
 
     /// Logs somebody in by a link, once machines have said that they know them; gives the cookie.
-    fn log_in(&self, name: &str) -> Tested<String> {
+    pub(super) fn log_in(&self, name: &str) -> Tested<String> {
         let link = self.link(name)?;
         let secret = link.rsplit('/').next().context("no secret")?;
         let answer = self.http.form("/login", &format!("secret={secret}"), None);
         assert_eq!(answer.status, 303, "{}", answer.body);
         Ok(answer.cookie())
+    }
+
+    /// Starts guard-fleet beside the console anew, which knows one of the servers alone.
+    pub(super) fn be_at(&mut self, server: usize) -> Tested {
+        let config = self.fleet.own_dir("console").join("fleet.toml");
+        let text = fs::read_to_string(&config)?;
+        let url = self.fleet.nats.urls().swap_remove(server);
+        let lines = text.lines().map(|line| match line.starts_with("servers") {
+            true => format!("servers = [{url:?}]\n"),
+            false => format!("{line}\n"),
+        });
+        fs::write(&config, lines.collect::<String>())?;
+        self.carrier = None;
+        self.carrier = Some(Running::start(&mut carrier(&self.fleet)?)?);
+        Ok(())
     }
 
     fn link(&self, name: &str) -> Tested<String> {
@@ -105,7 +124,7 @@ impl<'h> Central<'h> {
     }
 
     /// Until the page of machines has so many.
-    fn sees(&self, cookie: &str, text: &str) -> Tested {
+    pub(super) fn sees(&self, cookie: &str, text: &str) -> Tested {
         let mut last = String::new();
         let sees = eventually(&format!("the page says {text}"), || {
             last = self.http.get("/machines", Some(cookie)).body;
@@ -115,7 +134,7 @@ impl<'h> Central<'h> {
     }
 
     /// The page of what a machine asks about a port, as the list links it.
-    fn asked(&self, cookie: &str, number: usize, port: u16) -> Tested<String> {
+    pub(super) fn asked(&self, cookie: &str, number: usize, port: u16) -> Tested<String> {
         let (id, verb) = (self.id(number), format!(">tcp/{port}<"));
         let mut link = None;
         eventually(&format!("{id} asks about {port}"), || {
@@ -130,7 +149,7 @@ impl<'h> Central<'h> {
     }
 
     /// A question as its page has it, and where its answer goes.
-    fn question(&self, cookie: &str, place: &str) -> Tested<(Value, String)> {
+    pub(super) fn question(&self, cookie: &str, place: &str) -> Tested<(Value, String)> {
         let mut page = self.http.get(place, Some(cookie));
         assert_eq!(page.status, 200, "{}", page.body);
         // Who may answer comes by another message than the question.
@@ -145,17 +164,17 @@ impl<'h> Central<'h> {
         Ok((asked, format!("{place}/answer")))
     }
 
-    fn id(&self, number: usize) -> &str {
+    pub(super) fn id(&self, number: usize) -> &str {
         &self.fleet.all[number].id
     }
 
-    fn holes(&self, number: usize) -> Vec<String> {
+    pub(super) fn holes(&self, number: usize) -> Vec<String> {
         self.fleet.all[number].scene.holes()
     }
 }
 
 /// guard-fleet beside the console.
-fn carrier(fleet: &Machines<'_>) -> Tested<Command> {
+pub(super) fn carrier(fleet: &Machines<'_>) -> Tested<Command> {
     let mut command = fleet.as_one("console", CARRIER, &["console", "--at"])?;
     command
         .arg(socket(fleet))
@@ -193,7 +212,7 @@ fn socket(fleet: &Machines<'_>) -> PathBuf {
 }
 
 /// Somebody's connection to a server, with that one's own key.
-fn by_hand(central: &Central<'_>, name: &str, user: u32) -> Tested<ByHand> {
+pub(super) fn by_hand(central: &Central<'_>, name: &str, user: u32) -> Tested<ByHand> {
     let key = exec::run(&mut central.fleet.as_one(name, user, &["key"])?)?;
     let file = central.fleet.own_dir(name).join("key.nk");
     let (hub, nats) = (central.hub, &central.fleet.nats);
@@ -231,17 +250,17 @@ fn altered(signed: &Value, field: &str, value: Value) -> Value {
 }
 
 /// Two machines and a colleague.
-fn places() -> Tested<(Vec<Network>, Network)> {
+pub(super) fn places() -> Tested<(Vec<Network>, Network)> {
     Ok((vec![Network::new()?, Network::new()?], Network::new()?))
 }
 
-fn hub_of(guarded: &[Network], colleague: &Network) -> Tested<Hub> {
+pub(super) fn hub_of(guarded: &[Network], colleague: &Network) -> Tested<Hub> {
     let all = guarded.iter().map(Network::dev).chain([colleague.dev()]);
     Ok(Hub::between(all)?)
 }
 
 /// The key as the page shows it to whoever enrols it.
-fn line_of(key: &Passkey) -> String {
+pub(super) fn line_of(key: &Passkey) -> String {
     format!("{}:{}", key.id(), key.public())
 }
 

@@ -11,6 +11,7 @@ mod moments;
 mod policies;
 mod rights;
 mod scene;
+mod together;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
