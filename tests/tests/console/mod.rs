@@ -3,6 +3,7 @@
 
 pub(crate) mod browser;
 mod elsewhere;
+mod full;
 mod gates;
 pub(crate) mod http;
 mod liar;

@@ -4,6 +4,7 @@ mod agent;
 pub(crate) mod central;
 mod client;
 mod five;
+mod full;
 mod kubernetes;
 mod log;
 mod machines;
