@@ -32,6 +32,7 @@ mod report;
 mod rounds;
 mod samples;
 mod shown;
+mod signatures;
 mod stalls;
 mod starts;
 mod traffic;
@@ -83,7 +84,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -106,6 +107,7 @@ const NAMES: [&str; 24] = [
     "building",
     "names",
     "discover",
+    "signatures",
     "fleet",
     "machines",
 ];
@@ -133,6 +135,7 @@ const GROUPS: [Group; NAMES.len()] = [
     building::building,
     names::names,
     discover::discover,
+    signatures::signatures,
     fleet::fleet,
     machines::machines,
 ];
