@@ -3,6 +3,7 @@
 mod agent;
 pub(crate) mod central;
 mod client;
+pub(crate) mod clock;
 mod five;
 mod full;
 mod kubernetes;
