@@ -252,17 +252,28 @@ impl Side {
     /// That the namespace cannot be entered, or what `work` gives.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let path = self.path();
-        let netns = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
-                move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
-                    .with_context(|| format!("cannot enter {}", path.display()))?;
+                move_into(&path)?;
                 work()
             });
             match worker.join() {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
+        })
+    }
+
+    /// The same of work that goes on, and needs nothing of this value's.
+    pub(crate) fn spawn(
+        &self,
+        work: impl FnOnce() + Send + 'static,
+    ) -> thread::JoinHandle<Result<()>> {
+        let path = self.path();
+        thread::spawn(move || {
+            move_into(&path)?;
+            work();
+            Ok(())
         })
     }
 
@@ -275,4 +286,11 @@ impl Side {
     fn shell(&self, script: &str) -> Result<()> {
         exec::run(self.command("sh").args(["-ec", script])).map(drop)
     }
+}
+
+/// Has this thread be in a network namespace.
+fn move_into(path: &Path) -> Result<()> {
+    let netns = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("cannot enter {}", path.display()))
 }

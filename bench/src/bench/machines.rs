@@ -22,6 +22,7 @@ use super::figure::{Figure, Target, Unit};
 use super::samples::Samples;
 use super::starts::resident_of;
 
+const MIB: f64 = 1024.0 * 1024.0;
 const MANY: usize = 10_000;
 const FEW: usize = 1_000;
 /// How often each says that it is there, as guard-fleet has it, and bytes of that.
@@ -96,7 +97,13 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
             last,
             Target::AtMost(2e9),
         ),
-        figure("nats-server", Unit::Memory, memory, Target::Stated),
+        figure(
+            "nats-server",
+            Unit::Memory,
+            memory,
+            Target::AtMost(400.0 * MIB),
+        )
+        .remark("each connection has TLS and rights of its own: some 65 KiB"),
     ])
 }
 

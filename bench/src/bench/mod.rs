@@ -33,6 +33,7 @@ mod report;
 mod rounds;
 mod samples;
 mod shown;
+mod signatures;
 mod stalls;
 mod starts;
 mod traffic;
@@ -84,7 +85,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -107,6 +108,7 @@ const NAMES: [&str; 24] = [
     "building",
     "names",
     "discover",
+    "signatures",
     "fleet",
     "machines",
 ];
@@ -134,6 +136,7 @@ const GROUPS: [Group; NAMES.len()] = [
     building::building,
     names::names,
     discover::discover,
+    signatures::signatures,
     fleet::fleet,
     machines::machines,
 ];

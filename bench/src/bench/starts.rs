@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
-use guard_lab::{Daemon, Network, bins};
+use anyhow::{Context as _, Result, ensure};
+use guard_lab::{AGENT, Daemon, Network, SshKey, bins};
 
 use super::Plan;
 use super::client::Client;
@@ -16,6 +16,10 @@ use super::samples::Samples;
 const MILLISECOND: f64 = 1e6;
 const MIB: f64 = 1024.0 * 1024.0;
 const TRUE: &str = "/bin/true";
+/// People who answer, each with two keys.
+const APPROVERS: u32 = 16;
+/// Sessions that ask, and what each asks for.
+const SIDE: u32 = 8;
 
 /// `guard run -- true` beside `true`, by the same parent.
 ///
@@ -83,7 +87,7 @@ fn start(daemon: &mut Daemon) -> Result<f64> {
     Ok(start.elapsed().as_nanos() as f64)
 }
 
-/// guardd's memory with 10 sessions under a policy of 1,000 rules.
+/// guardd's memory with 10 sessions under a policy of 1,000 rules; and what answers from elsewhere add to it.
 ///
 /// # Errors
 ///
@@ -98,12 +102,63 @@ pub(super) fn memory(_: &Plan) -> Result<Vec<Figure>> {
         .collect::<Result<_>>()?;
     let resident = Samples(vec![resident(&daemon)?]);
     drop(sessions);
-    Ok(vec![Figure::alone(
-        "guardd, 10 sessions, 1,000 rules",
-        Unit::Memory,
-        resident,
-        Target::AtMost(24.0 * MIB),
-    )])
+    let [with, without] = [true, false].map(asked);
+    Ok(vec![
+        Figure::alone(
+            "guardd, 10 sessions, 1,000 rules",
+            Unit::Memory,
+            resident,
+            Target::AtMost(24.0 * MIB),
+        ),
+        Figure::alone(
+            "guardd, 16 approvers, 64 questions",
+            Unit::Memory,
+            Samples(vec![with?]),
+            Target::More(2.0 * MIB),
+        )
+        .beside(Other::Measured("nobody elsewhere", Samples(vec![without?]))),
+    ])
+}
+
+/// The same where sessions have asked for as much as that, with a question about each that was carried to approvers, or without.
+fn asked(elsewhere: bool) -> Result<f64> {
+    let network = Network::new()?;
+    let daemon =
+        Daemon::in_network(&network).policy("bench", &Prefixes::TEN.policy("bench", |_| false));
+    let daemon = match elsewhere {
+        true => daemon
+            .config("[answers]\ncouriers = []\ncode = \"never\"\n")
+            .start()?,
+        false => daemon.start()?,
+    };
+    if elsewhere {
+        let (dir, agent) = (daemon.dir().join("approvers"), AGENT.to_string());
+        fs::create_dir(&dir)?;
+        for number in 0..2 * APPROVERS {
+            let name = format!("approver{}", number / 2);
+            let key = SshKey::new(dir.join(number.to_string()))?;
+            let add = daemon.root(["approver", "add", &name, "--plain", "--answers-for", &agent]);
+            let add = add.args(["--ssh-key"]).args([key.public()]);
+            add.run()?.success()?;
+        }
+    }
+    let mut sessions: Vec<_> = (0..SIDE)
+        .map(|_| Client::guarded(&daemon, "bench"))
+        .collect::<Result<_>>()?;
+    for session in &mut sessions {
+        for prefix in 0..SIDE {
+            session.connect(Prefixes::TEN.one(prefix, 0), 1, false)?;
+        }
+    }
+    let pending = daemon.list(["pending"])?;
+    let count = (SIDE * SIDE) as usize;
+    ensure!(pending.len() == count, "{} ask, not {count}", pending.len());
+    for id in pending.iter().filter_map(|one| one["id"].as_str()) {
+        if elsewhere {
+            daemon.json(["question", id])?;
+        }
+    }
+    resident(&daemon)
 }
 
 /// Each with a prefix, ports and a reason of its own.

@@ -114,8 +114,13 @@ impl PublicKey {
 
 /// The origin that a browser says.
 pub(crate) fn origin(client_data: &[u8]) -> Option<String> {
-    let said: ClientData = serde_json::from_slice(client_data).ok()?;
-    Some(said.origin)
+    Some(said(client_data)?.origin)
+}
+
+/// A browser says an object: a list of the same values would be read as one, too.
+fn said(client_data: &[u8]) -> Option<ClientData> {
+    let is_object = client_data.starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(client_data).ok())?
 }
 
 /// The origin of the page that asked for the challenge.
@@ -124,8 +129,7 @@ fn on_a_page(
     challenge: &[u8; 32],
     origins: &[String],
 ) -> Result<String, Refusal> {
-    let said: ClientData = serde_json::from_slice(client_data)
-        .map_err(|_| Refusal::Malformed("assertion of a passkey"))?;
+    let said = said(client_data).ok_or(Refusal::Malformed("assertion of a passkey"))?;
     if said.r#type != "webauthn.get" {
         return Err(Refusal::Purpose);
     }

@@ -2,7 +2,7 @@
 //!
 //! What a call does to the process alone (a descriptor, memory, a map or program that nothing names yet) dies
 //! with it, so to be killed after such a call is to be killed after the last step before it. The same goes for what
-//! is only told to somebody: a log, a socket, a pipe.
+//! is only told to somebody, a log, a socket, a pipe; but of a program that only tells others, its words are its steps.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -20,6 +20,28 @@ pub(super) struct Step {
     pub(super) kind: &'static str,
     /// What it is made on, as far as it is known.
     pub(super) on: String,
+}
+
+/// The same, or what is told to somebody by a socket.
+pub(super) fn step_or_word(pid: pid_t, number: u64, args: [u64; 6]) -> Option<Step> {
+    step(pid, number, args).or_else(|| word_by_socket(pid, number, args))
+}
+
+fn word_by_socket(pid: pid_t, number: u64, args: [u64; 6]) -> Option<Step> {
+    const TELLS: [c_long; 4] = [
+        libc::SYS_sendto,
+        libc::SYS_sendmsg,
+        libc::SYS_write,
+        libc::SYS_writev,
+    ];
+    let number = c_long::try_from(number).ok()?;
+    let on = fs::read_link(format!("/proc/{pid}/fd/{}", args[0] as i32)).ok()?;
+    let is_told = TELLS.contains(&number) && on.to_string_lossy().starts_with("socket:");
+    is_told.then(|| Step {
+        kind: "tell",
+        // Which of its sockets is another number each time.
+        on: String::new(),
+    })
 }
 
 /// The step that a call is, if it is one.
@@ -165,5 +187,18 @@ mod tests {
             step(libc::SYS_bpf, [2, 0, 0, 0, 0, 0]).unwrap().kind,
             "map-update"
         );
+    }
+
+    #[test]
+    fn what_is_told_by_a_socket_is_a_word_and_no_step() {
+        use std::os::fd::AsRawFd as _;
+        let own = std::process::id() as pid_t;
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let args = [socket.as_raw_fd() as u64, 0, 0, 0, 0, 0];
+        for call in [libc::SYS_write, libc::SYS_writev, libc::SYS_sendto] {
+            assert_eq!(step(own, call as u64, args), None);
+            assert_eq!(step_or_word(own, call as u64, args).unwrap().kind, "tell");
+        }
+        assert_eq!(step_or_word(own, libc::SYS_recvfrom as u64, args), None);
     }
 }

@@ -3,6 +3,7 @@
 mod kind;
 mod tracer;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
@@ -37,13 +38,28 @@ impl Stepped {
     ///
     /// That it cannot be started.
     pub fn start(daemon: &Daemon, command: &Command, kill_after: Option<usize>) -> Result<Self> {
+        let kill = kill_after.map(|steps| ["--kill".to_owned(), steps.to_string()]);
+        Self::run(daemon, command, kill.iter().flatten())
+    }
+
+    /// The same of a program that tells others by sockets: each word of it is a step.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be started.
+    pub fn start_one_that_tells(daemon: &Daemon, command: &Command) -> Result<Self> {
+        Self::run(daemon, command, ["--words"])
+    }
+
+    fn run(
+        daemon: &Daemon,
+        command: &Command,
+        how: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Result<Self> {
         let log = daemon.dir().join("stepped.log");
         let said = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
         let mut traced = Command::new(bins::find("guard-lab")?);
-        traced.arg("steps");
-        if let Some(steps) = kill_after {
-            traced.args(["--kill", &steps.to_string()]);
-        }
+        traced.arg("steps").args(how);
         traced.arg(command.get_program()).args(command.get_args());
         let set = command.get_envs();
         traced.envs(set.filter_map(|(name, value)| Some((name, value?))));
@@ -84,6 +100,11 @@ impl Stepped {
         };
         self.running.write(&order)?;
         self.running.line_with("armed", PATIENCE).map(drop)
+    }
+
+    /// Whether it has ended, and all that it did is known.
+    pub fn has_ended(&mut self) -> bool {
+        self.running.has_ended()
     }
 
     /// Has it read the policies again.

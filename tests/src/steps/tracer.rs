@@ -21,6 +21,8 @@ struct Orders {
     tells: AtomicBool,
     /// After how many steps from now it is killed; never below 1.
     kill_after: AtomicI64,
+    /// What it tells others counts as well.
+    words: bool,
 }
 
 /// Runs a command to its end, and does what its input says meanwhile: `tell` has it print each step from now on,
@@ -30,16 +32,20 @@ struct Orders {
 ///
 /// That it cannot be traced.
 pub fn steps(args: impl Iterator<Item = String>) -> Result<()> {
-    let words: Vec<_> = args.collect();
-    let (program, args) = words.split_first().context("which command?")?;
-    let (first, args) = match program.as_str() {
-        "--kill" => (args[0].parse()?, &args[1..]),
-        _ => (-1, &words[..]),
+    let given: Vec<_> = args.collect();
+    let (words, args) = match given.first().map(String::as_str) {
+        Some("--words") => (true, &given[1..]),
+        _ => (false, &given[..]),
+    };
+    let (first, args) = match args {
+        [kill, count, args @ ..] if kill == "--kill" => (count.parse()?, args),
+        args => (-1, args),
     };
     let (program, args) = args.split_first().context("which command?")?;
     let orders = Arc::new(Orders {
         tells: AtomicBool::new(first >= 0),
         kill_after: AtomicI64::new(first),
+        words,
     });
     // What is printed here is the steps.
     let mut command = Command::new(program);
@@ -123,9 +129,10 @@ fn at_call(pid: pid_t, thread: pid_t, known: &mut Known, orders: &Orders) -> Opt
     let about = known.entry(thread).or_default();
     match trace::call(thread).ok()?? {
         Call::Entry { number, args } => {
-            *about = match orders.tells.load(Ordering::SeqCst) {
-                true => kind::step(pid, number, args),
-                false => None,
+            *about = match (orders.tells.load(Ordering::SeqCst), orders.words) {
+                (true, true) => kind::step_or_word(pid, number, args),
+                (true, false) => kind::step(pid, number, args),
+                (false, _) => None,
             };
             None
         }

@@ -2,66 +2,36 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use guard_common::MAX_CHAIN;
-use guard_lab::{Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Shell, Tested, V4};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use guard_lab::{
+    Attempt, CONFIRMS, Daemon, Json as _, Network, Production, Shell, SmallDisk, Tested, V4,
+};
 use serde_json::Value;
 
-/// A file system of little room. It is unmounted on drop.
-struct Small(PathBuf);
-
-impl Small {
-    fn new(dir: PathBuf) -> Self {
-        fs::create_dir_all(&dir).unwrap();
-        let options = Some(c"size=256k,mode=0755");
-        mount("guard-lab", &dir, "tmpfs", MountFlags::empty(), options).unwrap();
-        Self(dir)
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-
-    /// Leaves no room for another line, not even in the last page of the audit log.
-    fn fill(&self, trail: &Path) {
-        let filler = File::options()
-            .create(true)
-            .append(true)
-            .open(self.filler());
-        let mut filler = filler.unwrap();
-        while filler.write_all(&[0; 4096]).is_ok() {}
-        let line = "{\"at\":\"2026-01-01T00:00:00Z\",\"kind\":\"policy-load\"}\n";
-        let mut trail = File::options().append(true).open(trail).unwrap();
-        loop {
-            let whole = trail.metadata().unwrap().len();
-            if !trail
-                .write(line.as_bytes())
-                .is_ok_and(|written| written == line.len())
-            {
-                return trail.set_len(whole).unwrap();
-            }
+/// Leaves no room for another line, not even in the last page of the audit log.
+fn fill(disk: &SmallDisk, trail: &Path) -> Tested {
+    disk.fill()?;
+    let line = "{\"at\":\"2026-01-01T00:00:00Z\",\"kind\":\"policy-load\"}\n";
+    let mut trail = File::options().append(true).open(trail)?;
+    loop {
+        let whole = trail.metadata()?.len();
+        if !trail
+            .write(line.as_bytes())
+            .is_ok_and(|written| written == line.len())
+        {
+            return Ok(trail.set_len(whole)?);
         }
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        unmount(&self.0, UnmountFlags::DETACH).unwrap();
     }
 }
 
 /// Production, and a guardd that has not begun, whose state is on a small file system.
-fn small(name: &str, policy: &str) -> Tested<(Production, Daemon, Small)> {
+fn small(name: &str, policy: &str) -> Tested<(Production, Daemon, SmallDisk)> {
     let (network, production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network).policy(name, policy);
     let daemon = daemon.prepare()?;
-    let disk = Small::new(daemon.state_dir());
+    let disk = SmallDisk::new(daemon.state_dir())?;
     Ok((production, daemon, disk))
 }
 
@@ -83,7 +53,7 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
     let attempt = Attempt::tcp(V4, 443);
     assert!(!shell.reaches(&attempt)?);
     let open = daemon.json(["open", "192.0.2.77", "--all-ports"])?;
-    disk.fill(&daemon.audit());
+    fill(&disk, &daemon.audit())?;
     for args in [
         &["approve", "r1"][..],
         &["deny", "r1"],
@@ -107,7 +77,7 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
     assert!(said || trail(&daemon).contains("hole-close"), "{closed:?}");
     assert_eq!(daemon.json(["holes"])?, Value::Array(Vec::new()));
     // So is what is guarded.
-    disk.fill(&daemon.audit());
+    fill(&disk, &daemon.audit())?;
     let run = daemon
         .agent(["run", "--policy", "asks", "--", "true"])
         .run()?;
@@ -119,7 +89,7 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
         status["warnings"][0].text()?.contains("audit.jsonl"),
         "{status}"
     );
-    disk.empty();
+    disk.empty()?;
     let hole = daemon.json(["approve", "r1"])?;
     assert_eq!(hole["session"], "s1");
     assert!(shell.reaches(&attempt)?);
@@ -141,7 +111,7 @@ fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() -> Tested {
     let (_production, mut daemon, disk) = small("asks", CONFIRMS)?;
     daemon.start()?;
     let mut shell = Shell::start(&daemon, "asks")?;
-    disk.fill(&daemon.audit());
+    fill(&disk, &daemon.audit())?;
     daemon.kill()?;
     daemon.start()?;
     assert_eq!(daemon.json(["sessions"])?[0]["id"], "s1");
@@ -154,7 +124,7 @@ fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() -> Tested {
 #[test]
 fn a_daemon_begins_on_a_full_disk_and_says_so() -> Tested {
     let (_production, mut daemon, disk) = small("asks", CONFIRMS)?;
-    disk.fill(&disk.filler());
+    disk.fill()?;
     daemon.start()?;
     let status = daemon.json(["status"])?;
     assert_eq!(status["enforcing"], true, "{status}");
@@ -271,7 +241,7 @@ fn on_a_full_disk_no_write_passes_and_all_reads() -> Tested {
     };
     assert!(answer("POST").contains(" 403 "));
     daemon.json(["approve", "r1", "--writes"])?;
-    disk.fill(&daemon.audit());
+    fill(&disk, &daemon.audit())?;
     let refused = answer("POST");
     assert!(refused.contains("cannot be written down"), "{refused}");
     assert!(answer("GET").contains(" 200 "));
@@ -281,7 +251,7 @@ fn on_a_full_disk_no_write_passes_and_all_reads() -> Tested {
         posts.count()
     };
     assert_eq!(posts(), 0);
-    disk.empty();
+    disk.empty()?;
     assert!(answer("POST").contains(" 200 "));
     assert_eq!(posts(), 1);
     let trail = trail(&daemon);

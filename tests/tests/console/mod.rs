@@ -2,6 +2,8 @@
 //! `browser.rs`, and elsewhere HTTP is by hand, for what no browser would send.
 
 pub(crate) mod browser;
+mod elsewhere;
+mod full;
 mod gates;
 pub(crate) mod http;
 mod liar;

@@ -189,6 +189,50 @@ impl<'n> Browser<'n> {
         )
     }
 
+    /// Scripts are in that frame of the page from now on; none: in the page.
+    pub(crate) fn frame(&self, number: Option<u32>) -> Tested {
+        self.ask("/frame", &json!({ "id": number }))?;
+        Ok(())
+    }
+
+    /// The page as it is now, also where no script may run.
+    pub(crate) fn html(&self) -> Result<String> {
+        let whole = json!({ "nodeId": self.root()? });
+        let whole = self.developer("DOM.getOuterHTML", &whole)?;
+        Ok(whole["outerHTML"].text()?.to_owned())
+    }
+
+    /// Clicks where something is on the screen, also where no script may run.
+    pub(crate) fn click(&self, what: &str) -> Tested {
+        eventually(&format!("{what} can be clicked"), || {
+            self.try_click(what).is_ok()
+        })?;
+        Ok(())
+    }
+
+    fn try_click(&self, what: &str) -> Result<()> {
+        let found = json!({ "nodeId": self.root()?, "selector": what });
+        let found = self.developer("DOM.querySelector", &found)?;
+        self.developer("DOM.scrollIntoViewIfNeeded", &found)?;
+        let shape = self.developer("DOM.getBoxModel", &found)?;
+        // Its corners, each of which is two numbers.
+        let corners = shape["model"]["content"].list()?;
+        let mean = |of: usize| {
+            let numbers = corners.iter().skip(of).step_by(2);
+            numbers.filter_map(Value::as_f64).sum::<f64>() / 4.0
+        };
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({ "type": kind, "x": mean(0), "y": mean(1), "button": "left", "clickCount": 1 });
+            self.developer("Input.dispatchMouseEvent", &event)?;
+        }
+        Ok(())
+    }
+
+    fn root(&self) -> Result<Value> {
+        let document = self.developer("DOM.getDocument", &json!({ "depth": 0 }))?;
+        Ok(document["root"]["nodeId"].clone())
+    }
+
     /// As on a phone, or as on a desk.
     pub(crate) fn resize(&self, width: u32, height: u32, is_phone: bool) -> Tested {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": if is_phone { 2 } else { 1 }, "mobile": is_phone });

@@ -37,7 +37,7 @@ pub(super) struct Central<'h> {
     pub(super) fleet: Machines<'h>,
     hub: &'h Hub,
     pub(super) http: Client<'h>,
-    carrier: Option<Running>,
+    pub(super) carrier: Option<Running>,
     _console: Running,
 }
 
@@ -100,6 +100,21 @@ impl<'h> Central<'h> {
         let nonce = page.between("data-nonce=\"", "\"");
         let signed = key.log_in(&nonce, ORIGIN);
         self.http.json("/login/passkey", &signed, None)
+    }
+
+    /// Starts guard-fleet beside the console anew, which knows one of the servers alone.
+    pub(super) fn be_at(&mut self, server: usize) -> Tested {
+        let config = self.fleet.own_dir("console").join("fleet.toml");
+        let text = fs::read_to_string(&config)?;
+        let url = self.fleet.nats.urls().swap_remove(server);
+        let lines = text.lines().map(|line| match line.starts_with("servers") {
+            true => format!("servers = [{url:?}]\n"),
+            false => format!("{line}\n"),
+        });
+        fs::write(&config, lines.collect::<String>())?;
+        self.carrier = None;
+        self.carrier = Some(Running::start(&mut carrier(&self.fleet)?)?);
+        Ok(())
     }
 
     fn link(&self, name: &str) -> Tested<String> {
@@ -167,7 +182,7 @@ impl<'h> Central<'h> {
 }
 
 /// guard-fleet beside the console.
-fn carrier(fleet: &Machines<'_>) -> Tested<Command> {
+pub(super) fn carrier(fleet: &Machines<'_>) -> Tested<Command> {
     let mut command = fleet.as_one("console", CARRIER, &["console", "--at"])?;
     command
         .arg(socket(fleet))
@@ -205,7 +220,7 @@ fn socket(fleet: &Machines<'_>) -> PathBuf {
 }
 
 /// Somebody's connection to a server, with that one's own key.
-fn by_hand(central: &Central<'_>, name: &str, user: u32) -> Tested<ByHand> {
+pub(super) fn by_hand(central: &Central<'_>, name: &str, user: u32) -> Tested<ByHand> {
     let key = exec::run(&mut central.fleet.as_one(name, user, &["key"])?)?;
     let file = central.fleet.own_dir(name).join("key.nk");
     let (hub, nats) = (central.hub, &central.fleet.nats);

@@ -34,7 +34,7 @@ fn kept(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {
     Ok(kept.map(|mut line| line["record"].take()).collect())
 }
 
-fn is_all_kept(fleet: &Fleet<'_>) -> Tested {
+pub(super) fn is_all_kept(fleet: &Fleet<'_>) -> Tested {
     let mut last = String::new();
     let all = eventually("all is kept, once and in order", || {
         let (Ok(written), Ok(kept)) = (written(fleet), kept(fleet)) else {
@@ -47,7 +47,7 @@ fn is_all_kept(fleet: &Fleet<'_>) -> Tested {
 }
 
 /// Has the machine write some.
-fn write(fleet: &Fleet<'_>) -> Tested {
+pub(super) fn write(fleet: &Fleet<'_>) -> Tested {
     for _ in 0..3 {
         let id = ["--for", "60s", "--ports", "tcp/1000", "--session"];
         let shell = fleet.scene.shell();
@@ -71,7 +71,7 @@ fn verified(fleet: &Fleet<'_>) -> Tested<(Option<i32>, Value)> {
     Ok((ended.status.code(), found[0].clone()))
 }
 
-fn is_whole(fleet: &Fleet<'_>) -> Tested {
+pub(super) fn is_whole(fleet: &Fleet<'_>) -> Tested {
     let (code, found) = verified(fleet)?;
     assert_eq!(
         (code, &found["whole"]),

@@ -4,20 +4,26 @@ mod agent;
 mod away;
 pub(crate) mod central;
 mod client;
+pub(crate) mod clock;
 mod five;
+mod full;
 mod kubernetes;
 mod log;
 mod machines;
+mod moments;
 mod policies;
 mod revoked;
 mod rights;
 mod scene;
 mod told;
+mod together;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
 use anyhow::Context as _;
-use guard_lab::{Attempt, Network, PATIENCE, Production, SshKey, Tested, V4, eventually, exec};
+use guard_lab::{
+    Attempt, Network, PATIENCE, Production, Shell, SshKey, Tested, V4, eventually, exec,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -79,7 +85,7 @@ fn nothing_waits_while_nobody_looks() -> Tested {
     let (fleet, _) = Fleet::answered(&network, 1)?;
     let attempt = Attempt::tcp(V4, 443).timeout(Duration::from_secs(1));
     let mut shell = fleet.scene.shell();
-    let is_refused = |shell: &mut guard_lab::Shell| -> Tested<bool> {
+    let is_refused = |shell: &mut Shell| -> Tested<bool> {
         Ok(shell.attempt(&attempt)?.errno.as_deref() == Some("EPERM"))
     };
     let mut look = fleet.look()?;
@@ -174,19 +180,35 @@ fn one_server_of_three_carries_questions_and_answers() -> Tested {
 
 /// Somebody is asked, and says yes, and the connection goes on.
 fn is_answered(fleet: &Fleet<'_>, look: &mut Look, key: &SshKey) -> Tested {
+    let (shell, request) = is_asked(fleet, look, 8080)?;
+    is_taken(fleet, shell, &request, key)
+}
+
+/// A session begins to connect to a port, and whoever looks sees that; gives the session and its request.
+fn is_asked(fleet: &Fleet<'_>, look: &mut Look, port: u16) -> Tested<(Shell, String)> {
     let mut shell = fleet.scene.shell();
-    shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
+    let request = is_waiting(fleet, &mut shell, port)?;
+    look.until(|line| line["state"] == "open" && line["request"] == *request)?;
+    Ok((shell, request))
+}
+
+/// The same before anybody sees it.
+fn is_waiting(fleet: &Fleet<'_>, shell: &mut Shell, port: u16) -> Tested<String> {
+    shell.begin(&Attempt::tcp(V4, port).timeout(PATIENCE))?;
     // A server that hung a while says later what it was told before.
     let mut request = None;
     eventually("it is asked", || {
         let pending = fleet.scene.daemon.list(["pending"])?;
         let mut pending = pending.iter();
-        let asked = pending.find(|one| one["destination"]["port"] == 8080);
+        let asked = pending.find(|one| one["destination"]["port"] == port);
         request = asked.and_then(|one| one["id"].as_str().map(str::to_owned));
         Ok(request.is_some())
     })?;
-    let request = &*request.context("no request")?;
-    look.until(|line| line["state"] == "open" && line["request"] == request)?;
+    Ok(request.context("no request")?)
+}
+
+/// Somebody says yes, and the connection goes on.
+fn is_taken(fleet: &Fleet<'_>, mut shell: Shell, request: &str, key: &SshKey) -> Tested {
     let for_a_while = [("for", json!(60))];
     let signed = fleet.scene.yes(key, "alice", request, &for_a_while)?;
     let said = exec::run(&mut fleet.answer(request, &signed)?)?;

@@ -7,12 +7,17 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use anyhow::Context as _;
 use guard_lab::{
-    AGENT, Nats, Network, PATIENCE, Running, Shell, SshKey, Tested, bins, eventually, exec,
+    AGENT, Nats, Network, PATIENCE, Running, Shell, Side, SshKey, Tested, bins, eventually, exec,
 };
 use serde_json::Value;
 
-use crate::signed::scene::{COURIER, Scene};
+use super::client::Client;
+use crate::{
+    console::scene::ORIGIN,
+    signed::scene::{COURIER, Scene},
+};
 
 /// A user who answers, and owns nothing of the machines'.
 pub(super) const PERSON: u32 = 61240;
@@ -85,7 +90,7 @@ impl<'n> Fleet<'n> {
 
     fn with(network: &'n Network, servers: u16, keeps: bool) -> Tested<Self> {
         let settings = match keeps {
-            true => format!("[fleet]\nlog = \"{COURIER}\""),
+            true => format!("origins = [\"{ORIGIN}\"]\n[fleet]\nlog = \"{COURIER}\""),
             false => String::new(),
         };
         let scene = Scene::new(network, &settings);
@@ -233,6 +238,12 @@ impl<'n> Fleet<'n> {
         Ok(self.said(name, &["key"])?.trim().to_owned())
     }
 
+    /// The person's own connection to the first server.
+    pub(super) fn by_hand(&self, side: &Side) -> Tested<Client> {
+        let (key, file) = (self.key("person")?, self.dir.join("person/key.nk"));
+        Ok(Client::new(side, &self.nats, &key, &file)?)
+    }
+
     /// What nats-server is told of them.
     pub(super) fn rights(&self, machine: &str, person: &str) -> Tested<String> {
         let list = self.list();
@@ -254,6 +265,12 @@ impl<'n> Fleet<'n> {
     /// Ends it at once.
     pub(super) fn kill(&mut self) {
         self.carrier = None;
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&mut self, signal: rustix::process::Signal) -> Tested {
+        let carrier = self.carrier.as_mut().context("it does not run")?;
+        Ok(carrier.signal(signal)?)
     }
 
     /// Ends it as systemd does.

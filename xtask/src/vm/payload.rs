@@ -15,7 +15,7 @@ use super::suites::Suite;
 use crate::cache;
 use crate::package::{self, ForMachines};
 use crate::shell::{read, run, say, target};
-use crate::{build, dependencies, shell};
+use crate::{build, dependencies, nats, shell};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
 pub(super) const TESTS: &str = "/payload/debug/deps/suites";
@@ -26,6 +26,11 @@ pub(super) const BENCH: &str = "guard-bench";
 /// The suites that install packages, and their tests that want other kinds than the .deb.
 const OF_PACKAGES: [&str; 2] = ["documents", "packages"];
 const OF_OTHER_KINDS: [&str; 2] = ["packages::rpm::", "packages::tarball::"];
+/// The tests that want a server of NATS, and where it lies below its directory, in the machines and here.
+const OF_NATS: &str = "packages::fleet::a_clock";
+const NATS_SERVER: &str = "usr/sbin/nats-server";
+/// That directory in the machines.
+pub(super) const NATS: &str = "/payload/nats";
 /// Every payload is a disk of this size: a saved machine knows its disk.
 pub(super) const DISK: u64 = 640 << 20;
 
@@ -118,7 +123,12 @@ impl Tests {
             true => ForMachines::Upgrade,
             false => ForMachines::Deb,
         };
+        let wants_nats = tests.iter().any(|test| test.starts_with(OF_NATS));
         pack(which, programs, |tree| {
+            if wants_nats {
+                let server = nats::obtain("fleets are tested with it")?.join(NATS_SERVER);
+                strip(&server, &tree.join("nats").join(NATS_SERVER))?;
+            }
             strip(&self.suites, &tree.join("debug/deps/suites"))?;
             for example in examples()? {
                 let name = example.file_name().unwrap_or_default();

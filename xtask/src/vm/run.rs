@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::heard::{Ended, Heard, Results};
 use super::machine::{Console, Machine};
 use super::passed::Record;
-use super::payload::{self, PACKAGES, Payload, TESTS};
+use super::payload::{self, NATS, PACKAGES, Payload, TESTS};
 use super::plan::{MachineSpec, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
@@ -322,7 +322,7 @@ fn command(accel: Accel, names: &[String], threads: usize, limit: Duration) -> S
     let slowness = if accel == Accel::Kvm { 1 } else { SLOWNESS };
     let (limit, names) = (limit.as_secs().max(1), names.join(" "));
     format!(
-        "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} RUST_TEST_THREADS={threads} {SLOWNESS_NAME}={slowness} \
+        "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} GUARD_NATS={NATS} RUST_TEST_THREADS={threads} {SLOWNESS_NAME}={slowness} \
          timeout --kill-after=10 {limit} {TESTS} --color never --include-ignored --exact {names}",
     )
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 
-use super::{SshKey, ssh_keys};
+use super::{SshKey, rounds::rounds, ssh_keys};
 use crate::{
     Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
     bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE},
@@ -195,6 +195,8 @@ fn a_list_that_is_not_understood_is_none() {
 }
 
 proptest! {
+    #![proptest_config(rounds(256))]
+
     /// Whatever is in it, reading gives it back, and a second reader finds the same in the same bytes.
     #[test]
     fn it_has_one_form(

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{answer, question};
+use super::{answer, question, rounds::rounds};
 use crate::{Answer, Document, Question, Refusal};
 
 /// RFC 8785, section 3.2: no white space, keys in order of their UTF-16 units, text as ECMAScript writes it.
@@ -53,6 +53,8 @@ fn is_canonical<D: Document + PartialEq + std::fmt::Debug>(document: &D) {
 }
 
 proptest! {
+    #![proptest_config(rounds(256))]
+
     #[test]
     fn questions_have_one_form(
         shows in prop::collection::vec("\\PC{0,40}|[\\x00-\\x7f]{0,20}", 0..5),

@@ -3,12 +3,17 @@
 mod bits;
 mod bundles;
 mod documents;
+mod edited;
+mod edits;
 mod people;
+mod recorded;
+mod rounds;
 mod ssh;
 mod strange;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use ring::{
+    digest::{SHA256, SHA512, digest},
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
@@ -69,6 +74,14 @@ enum Pair {
 pub(crate) struct SshKey {
     pair: Pair,
     application: Option<&'static str>,
+}
+
+/// What a signature of SSH says of itself.
+pub(crate) struct Seal<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) reserved: &'a str,
+    pub(crate) hash: &'a str,
+    pub(crate) flags: u8,
 }
 
 /// All kinds of SSH keys.
@@ -144,9 +157,27 @@ impl SshKey {
 
     /// As `ssh-keygen -Y sign` would, with these flags of a FIDO device.
     pub(crate) fn seal(&self, namespace: &str, message: &[u8], flags: u8) -> Vec<u8> {
-        let hash = ring::digest::digest(&ring::digest::SHA512, message);
+        let seal = Seal {
+            namespace,
+            reserved: "",
+            hash: "sha512",
+            flags,
+        };
+        self.seal_as(&seal, message)
+    }
+
+    /// As it would where it says that.
+    pub(crate) fn seal_as(&self, seal: &Seal<'_>, message: &[u8]) -> Vec<u8> {
+        let flags = seal.flags;
+        let [namespace, reserved, name] =
+            [seal.namespace, seal.reserved, seal.hash].map(str::as_bytes);
+        let algorithm = match seal.hash {
+            "sha256" => &SHA256,
+            _ => &SHA512,
+        };
+        let hash = digest(algorithm, message);
         let mut signed = b"SSHSIG".to_vec();
-        for part in [namespace.as_bytes(), b"", b"sha512", hash.as_ref()] {
+        for part in [namespace, reserved, name, hash.as_ref()] {
             string(&mut signed, part);
         }
         let counter = 7_u32.to_be_bytes();
@@ -170,14 +201,7 @@ impl SshKey {
             signature.extend(counter);
         }
         let mut sealed = b"SSHSIG\0\0\0\x01".to_vec();
-        let parts = [
-            &self.blob(),
-            namespace.as_bytes(),
-            b"",
-            b"sha512",
-            &signature,
-        ];
-        for part in parts {
+        for part in [&self.blob(), namespace, reserved, name, &signature] {
             string(&mut sealed, part);
         }
         sealed

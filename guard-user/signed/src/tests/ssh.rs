@@ -4,13 +4,11 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::Instant,
 };
 
-use super::{ORIGIN, PAGE, SshKey, answer, passkeys, signed, ssh_keys};
+use super::{SshKey, answer, ssh_keys};
 use crate::{
     Document as _, NAMESPACE, Refusal,
-    approvers::Key,
     ssh::{PublicKey, unarmour},
 };
 
@@ -152,31 +150,4 @@ fn other_kinds_of_keys_are_named() {
         "the line says another kind than the key"
     );
     assert!(PublicKey::parse("ssh-ed25519").is_err());
-}
-
-/// Said, and not judged: a machine may be busy.
-#[test]
-fn how_long_it_takes() {
-    const TURNS: u32 = 200;
-    let answer = answer();
-    let say = |name: &str, check: &dyn Fn()| {
-        let began = Instant::now();
-        (0..TURNS).for_each(|_| check());
-        eprintln!(
-            "{name}: {} µs a signature",
-            (began.elapsed() / TURNS).as_micros()
-        );
-    };
-    for key in ssh_keys() {
-        let (enrolled, signed) = (Key::ssh(&key.line()).unwrap(), signed(&key, &answer));
-        say(key.line().split(' ').next().unwrap(), &|| {
-            signed.verify(&enrolled, &[]).unwrap();
-        });
-    }
-    for passkey in passkeys() {
-        let signed = passkey.sign(&answer, &PAGE);
-        say("a passkey", &|| {
-            signed.verify(&passkey.key, &[ORIGIN.to_owned()]).unwrap();
-        });
-    }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{NAMESPACE, ORIGIN, answer, passkeys, ssh_keys};
+use super::{NAMESPACE, ORIGIN, answer, passkeys, rounds::rounds, ssh_keys};
 use crate::{
     Answer, Document as _, Question,
     approvers::Approvers,
@@ -12,6 +12,8 @@ use crate::{
 };
 
 proptest! {
+    #![proptest_config(rounds(256))]
+
     #[test]
     fn documents(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,200}") {
         for bytes in [&bytes[..], text.as_bytes()] {
