@@ -231,8 +231,8 @@ fn launch(
     };
     let tell = teller(socket.clone(), session.id.clone());
     let launched = session::launch(&command, &mut enter, tell, || {
-        // Without it nobody would be asked who is to be: the session ends as it begins.
         if let Some(Err(why)) = drift.map(Drift::begin) {
+            // Nobody would be asked who is to be.
             output.warnings(&[why.to_string()]);
             abandon(&socket, &session.id, &why);
         }

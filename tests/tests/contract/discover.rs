@@ -625,14 +625,15 @@ fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tes
 
 #[test]
 fn nothing_starts_that_nobody_would_see_come_into_reach_where_it_is_to_be_asked_about() -> Tested {
-    // It is too long to be handed on, so that nobody can say what it leaves open.
+    // It is too long to be handed on, and its file is root's, so that nobody can say what it leaves open.
     let long = format!(
         "version = 1\ndefault = \"allow\"\n{}",
         "# as it is\n".repeat(4_000)
     );
     let run = |config: &str| -> Tested<Output> {
         let project = Project::new(config)?;
-        project.lab.daemon.write_policy("long", &long)?;
+        let file = project.lab.daemon.write_policy("long", &long)?;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
         let run = ["run", "--policy", "long", "--quiet", "--", "echo", "it ran"];
         Ok(project.guard(&run))
     };

@@ -129,7 +129,7 @@ impl Planted {
     }
 
     /// That none of them is in what was said, in guardd's files, and in its records.
-    fn is_told_nowhere(mut self) -> Tested {
+    fn tells_none(mut self) -> Tested {
         let lab = &self.project.lab;
         // What is told holds what was found, so that nothing would be in it by accident alone.
         assert!(String::from_utf8_lossy(&self.told).contains("db.example.net"));
@@ -186,7 +186,7 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     let screen = window.expect("it ran\n");
     assert!(screen.contains("in reach"), "{screen}");
     planted.told.extend(screen.into_bytes());
-    planted.is_told_nowhere()
+    planted.tells_none()
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn no_secret_is_said_where_nothing_starts_or_something_comes_into_reach() -> Tes
     assert_eq!(code, Some(125));
     let refused = planted.project.lab.daemon.logged("start-refused")?;
     assert_eq!(refused.len(), 1, "{refused:?}");
-    planted.is_told_nowhere()
+    planted.tells_none()
 }
 
 /// Ends a shell, and waits for it.

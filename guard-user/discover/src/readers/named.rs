@@ -84,8 +84,13 @@ pub(crate) struct Named {
 const FOLLOWED: usize = 256;
 
 impl Sink {
-    /// Keeps what a variable names, if it names anything.
+    /// Keeps what a variable names, if it names anything: a file, or which of many is meant.
     pub(super) fn name(&mut self, one: &Variable<'_>) {
+        match one.key {
+            "TF_WORKSPACE" if !one.dormant => self.workspace(None, one.value),
+            "DOCKER_CONTEXT" if !one.dormant => self.choose(one.value),
+            _ => {}
+        }
         let known = |(key, _): &&(&str, Names)| key.eq_ignore_ascii_case(one.key);
         let Some((key, names)) = NAMED.iter().find(known).filter(|_| !one.dormant) else {
             return;

@@ -244,11 +244,6 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             return;
         }
         sink.name(one);
-        match one.key {
-            "TF_WORKSPACE" if !one.dormant => sink.workspace(None, one.value),
-            "DOCKER_CONTEXT" if !one.dormant => sink.choose(one.value),
-            _ => {}
-        }
         let clues = match token(one, all) {
             Some((host, data)) => {
                 let at = (crate::Host::parse(host), 443);
