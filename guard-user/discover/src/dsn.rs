@@ -249,7 +249,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rounds::rounds;
+    use guard_rounds::rounds;
 
     fn host(text: &str) -> String {
         match scan(text) {

@@ -11,8 +11,6 @@ mod named;
 mod network;
 mod open;
 mod readers;
-#[cfg(test)]
-mod rounds;
 mod routes;
 mod score;
 mod service;

@@ -187,7 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rounds::rounds;
+    use guard_rounds::rounds;
 
     fn of(all: &[&str]) -> (Vec<String>, bool) {
         let all = all.iter().map(|one| Network::parse(one).unwrap());

@@ -10,10 +10,14 @@ use proptest::{
 /// How many times as often as usual: for a machine that has a night for it.
 const ROUNDS: &str = "GUARD_FUZZ_ROUNDS";
 
-/// This number of cases, times the factor of the environment.
+/// This number of cases, times the factor of the environment. A case that fails is printed, and kept in no file.
 #[must_use]
 pub fn rounds(cases: u32) -> ProptestConfig {
-    ProptestConfig::with_cases(cases.saturating_mul(factor().unwrap_or(1)))
+    ProptestConfig {
+        cases: cases.saturating_mul(factor().unwrap_or(1)),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 fn factor() -> Option<u32> {

@@ -15,8 +15,8 @@ mod policies;
 mod revoked;
 mod rights;
 mod scene;
-mod told;
 mod together;
+mod told;
 
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, discover};
+use guard_rounds::rounds;
 use rustix::process::Uid;
 use rustix::thread::set_thread_uid;
 use tempfile::TempDir;
-
-use rounds::rounds;
 
 mod elsewhere;
 mod formats;
@@ -19,8 +18,6 @@ mod incidents;
 mod keys;
 mod labelled;
 mod quiet;
-#[path = "../../src/rounds.rs"]
-mod rounds;
 mod secrets;
 mod sources;
 mod tools;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use data_encoding::BASE64URL_NOPAD;
+use guard_rounds::rounds;
 use proptest::prelude::*;
 
-use super::{SshKey, rounds::rounds, ssh_keys};
+use super::{SshKey, ssh_keys};
 use crate::{
     Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
     bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE},

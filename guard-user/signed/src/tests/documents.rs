@@ -1,9 +1,10 @@
 //! The canonical form, against one that is written down from RFC 8785 without serde.
 
+use guard_rounds::rounds;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{answer, question, rounds::rounds};
+use super::{answer, question};
 use crate::{Answer, Document, Question, Refusal};
 
 /// RFC 8785, section 3.2: no white space, keys in order of their UTF-16 units, text as ECMAScript writes it.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
+use guard_rounds::rounds;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -18,9 +19,7 @@ use serde_json::{Value, json};
 use super::{
     NAMESPACE, ORIGIN, PAGE, Passkey, Seal, SshKey, answer,
     edits::{Edit, FieldEdit, edited, edited_text, written},
-    passkeys,
-    rounds::rounds,
-    signed, ssh_keys,
+    passkeys, signed, ssh_keys,
 };
 use crate::{
     Answer, Bundle, Document as _, Signed, SignedBundle, Signers,

@@ -7,7 +7,6 @@ mod edited;
 mod edits;
 mod people;
 mod recorded;
-mod rounds;
 mod ssh;
 mod strange;
 

@@ -1,8 +1,9 @@
 //! Bytes of any kind: each is read or refused, and none is too strange.
 
+use guard_rounds::rounds;
 use proptest::prelude::*;
 
-use super::{NAMESPACE, ORIGIN, answer, passkeys, rounds::rounds, ssh_keys};
+use super::{NAMESPACE, ORIGIN, answer, passkeys, ssh_keys};
 use crate::{
     Answer, Document as _, Question,
     approvers::Approvers,
