@@ -63,6 +63,7 @@ fn stopped(one: &Stop<RefusedSocket>, clocks: &Clocks) -> Stopped {
         request: None,
         http: None,
         named: None,
+        barred: None,
         outcome: None,
     }
 }
