@@ -75,8 +75,7 @@ fn cut_behind_each_record(whose: &str, apart: usize) -> Tested {
     fleet.is_there()?;
     let mut look = fleet.look()?;
     look.until(|line| line["state"] == "open")?;
-    let mut cuts = 0;
-    for records in (1..MOST).step_by(apart) {
+    for (cuts, records) in (1..MOST).step_by(apart).enumerate() {
         line.cut_behind(records);
         let mut shell = fleet.scene.shell();
         let request = is_waiting(&fleet, &mut shell, PORT)?;
@@ -91,7 +90,6 @@ fn cut_behind_each_record(whose: &str, apart: usize) -> Tested {
             assert!(cuts > 3, "{cuts}");
             return Ok(());
         }
-        cuts += 1;
     }
     panic!("it is cut however many records go through");
 }
