@@ -26,7 +26,7 @@ use crate::{
     approvers::Key,
     bundle::POLICY_NAMESPACE,
     sha256,
-    ssh::{PublicKey, unarmour},
+    ssh::{SshPublicKey, unarmour},
     webauthn::{self, Assertion},
     wire::Wire,
 };
@@ -42,7 +42,7 @@ fn spki(passkey: &Passkey) -> Vec<u8> {
 }
 
 fn is_taken(passkey: &Passkey, [data, client, signature]: &[Vec<u8>; 3]) -> bool {
-    let public = webauthn::PublicKey::parse(&spki(passkey)).unwrap();
+    let public = webauthn::PasskeyPublicKey::parse(&spki(passkey)).unwrap();
     let assertion = Assertion {
         authenticator_data: data,
         client_data: client,
@@ -334,7 +334,7 @@ proptest! {
         other in seldom(select(vec![*b"SSHSIG\0\0\0\x02", *b"SSHSIG\0\0\0\0", *b"SSHSIH\0\0\0\x01"])),
     ) {
         let key = &SSH[which];
-        let public = PublicKey::parse(&key.line()).unwrap();
+        let public = SshPublicKey::parse(&key.line()).unwrap();
         let sealed = key.seal(NAMESPACE, &MESSAGE, 1);
         prop_assert_eq!(public.verify(NAMESPACE, &MESSAGE, &sealed), Ok(()));
         let mut parts = fields(&sealed[10..], 5).0;
@@ -346,7 +346,7 @@ proptest! {
             let taken = public.verify(NAMESPACE, &MESSAGE, &one).is_ok();
             prop_assert_eq!(taken, one == sealed, "{:?}", one);
             // Whose it says that it is by is asked of anything.
-            let _ = PublicKey::of_signature(&one);
+            let _ = SshPublicKey::of_signature(&one);
         }
     }
 
@@ -359,7 +359,7 @@ proptest! {
         flags in any::<u8>(),
     ) {
         let key = &SSH[which];
-        let public = PublicKey::parse(&key.line()).unwrap();
+        let public = SshPublicKey::parse(&key.line()).unwrap();
         let sealed = key.seal_as(&Seal { namespace, reserved, hash, flags }, &MESSAGE);
         let is_good = namespace == NAMESPACE
             && reserved.is_empty()
@@ -382,15 +382,15 @@ proptest! {
         let (kind, base64) = (key.name(), BASE64.encode(&edited(&blob, &bytes)));
         for line in [edited_text(&key.line(), &text), format!("{kind} {base64} a comment")] {
             let words: Vec<_> = line.split_ascii_whitespace().take(2).collect();
-            if let Ok(read) = PublicKey::parse(&line) && is_one(words[1]) {
+            if let Ok(read) = SshPublicKey::parse(&line) && is_one(words[1]) {
                 prop_assert_eq!(read.line(), words.join(" "));
             }
         }
         let whole = spki(&PASSKEYS[which % 2]);
         let other = edited(&whole, &bytes);
-        match webauthn::PublicKey::parse(&other) {
-            Ok(webauthn::PublicKey::P256(point)) => prop_assert_eq!(&other[26..], point),
-            Ok(webauthn::PublicKey::Ed25519(point)) => prop_assert_eq!(&other[12..], point),
+        match webauthn::PasskeyPublicKey::parse(&other) {
+            Ok(webauthn::PasskeyPublicKey::P256(point)) => prop_assert_eq!(&other[26..], point),
+            Ok(webauthn::PasskeyPublicKey::Ed25519(point)) => prop_assert_eq!(&other[12..], point),
             Err(_) => prop_assert_ne!(other, whole),
         }
     }
@@ -443,6 +443,7 @@ proptest! {
             base: None,
             groups: vec!["ci".to_owned()],
             policies: [("floor".to_owned(), "version = 1\n".to_owned())].into(),
+            revoked: Vec::new(),
             serial: 7,
             v: 1,
         };
