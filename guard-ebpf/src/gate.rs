@@ -1,6 +1,6 @@
 //! The gate for TLS: connections that a rule allows by the names that TLS shows (SNI) wait for their first record.
 //!
-//! `connect` notes such a socket, and egress lets none of its payload pass until its stage is [`Stage::PASSED`]. An established
+//! `connect` notes such a socket, and egress lets none of its payload pass until its stage is [`HelloStage::PASSED`]. An established
 //! one is put into a map of sockets, so that its program's bytes come by [`hear`] before TCP has them: that reads the first
 //! record, and passes or refuses it. Then the socket leaves the map, with its next round trip, since it is slower in there.
 //!
@@ -33,9 +33,9 @@ const DROP: u32 = 0;
 const PASS: u32 = 1;
 
 /// How far a socket has come. Zeroed memory is [`Self::NONE`].
-struct Stage;
+struct HelloStage;
 
-impl Stage {
+impl HelloStage {
     /// It is not concerned.
     const NONE: u64 = 0;
     /// Nothing of it may pass.
@@ -86,7 +86,7 @@ impl Gate {
             destination.add(3).write_volatile(to.to.0[3]);
             (&raw mut (*state).port).write_volatile(u64::from(to.port));
         }
-        self.set_stage(Stage::WAITS);
+        self.set_stage(HelloStage::WAITS);
     }
 
     /// The destination.
@@ -112,7 +112,7 @@ impl Gate {
 #[inline(always)]
 pub(crate) fn forget(sk: *mut bpf_sock) {
     if let Some(gate) = Gate::of(sk) {
-        gate.set_stage(Stage::NONE);
+        gate.set_stage(HelloStage::NONE);
     }
 }
 
@@ -159,13 +159,13 @@ pub(crate) enum Passing {
 #[inline(never)]
 pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock, cgroup: u64) -> Passing {
     let stage = match Gate::of(sk) {
-        Some(gate) if gate.stage() == Stage::NONE => Stage::NONE,
+        Some(gate) if gate.stage() == HelloStage::NONE => HelloStage::NONE,
         // A socket that is passed on reaches what both may.
         Some(gate) if gate.cgroup() != cgroup => return Passing::No,
         Some(gate) => gate.stage(),
-        None => Stage::NONE,
+        None => HelloStage::NONE,
     };
-    if stage == Stage::PASSED {
+    if stage == HelloStage::PASSED {
         return Passing::Yes;
     }
     let Some(payload) = ctx::payload(skb) else {
@@ -173,8 +173,8 @@ pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock, cgroup: u64) -> Pass
     };
     match stage {
         // It was allowed without when it began.
-        Stage::NONE if !payload.begins => Passing::Yes,
-        Stage::WAITS if payload.length == 0 => Passing::Once,
+        HelloStage::NONE if !payload.begins => Passing::Yes,
+        HelloStage::WAITS if payload.length == 0 => Passing::Once,
         _ => Passing::No,
     }
 }
@@ -186,7 +186,7 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         return;
     };
     match (ctx.op(), gate.stage()) {
-        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, Stage::WAITS) => {
+        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, HelloStage::WAITS) => {
             let mut key = kernel::socket_cookie(ctx.as_ptr());
             // SAFETY: the context, a map of sockets, and a key of its size. Where it fails, nothing of the connection passes.
             unsafe {
@@ -199,7 +199,7 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
             };
             let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_RTT_CB_FLAG) as i32);
         }
-        (BPF_SOCK_OPS_RTT_CB, Stage::PASSED) => {
+        (BPF_SOCK_OPS_RTT_CB, HelloStage::PASSED) => {
             let key = kernel::socket_cookie(ctx.as_ptr());
             // SAFETY: a map, and a key of its size.
             unsafe {
@@ -288,7 +288,7 @@ pub(crate) fn hear(ctx: &SkMsgContext) -> u32 {
         return DROP;
     };
     let message = Message(ctx.msg, gate);
-    if gate.stage() == Stage::PASSED {
+    if gate.stage() == HelloStage::PASSED {
         return message.wait_for(0);
     }
     if message.size() < tls::HEADER {
@@ -303,7 +303,7 @@ pub(crate) fn hear(ctx: &SkMsgContext) -> u32 {
         refused(gate);
         return DROP;
     }
-    gate.set_stage(Stage::PASSED);
+    gate.set_stage(HelloStage::PASSED);
     message.wait_for(0)
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Timings {
 #[derive(Default)]
 struct Parts {
     stages: Vec<Stage>,
-    suites: BTreeMap<String, Suite>,
+    suites: BTreeMap<String, SuiteSeconds>,
 }
 
 /// A part of the run.
@@ -38,7 +38,7 @@ struct Stage {
 
 /// The tests of a suite, or of a crate's module.
 #[derive(Clone, Default, Serialize)]
-struct Suite {
+struct SuiteSeconds {
     tests: u32,
     /// The seconds of all of them together: several run at once.
     seconds: f64,

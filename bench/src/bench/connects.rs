@@ -27,7 +27,7 @@ const MOST_OF_UDP: f64 = 10_000.0;
 ///
 /// That something could not be measured.
 pub(super) fn connects(plan: &Plan, prefixes: Prefixes, what: &str) -> Result<Vec<Figure>> {
-    let mut sides = Sides::start(prefixes)?;
+    let mut sides = ConnectSides::start(prefixes)?;
     let most = most(sides.kernel_judges);
     let allowed = sides.measure(plan.rounds, true)?;
     let denied = sides.measure(plan.rounds, false)?;
@@ -93,7 +93,7 @@ fn way(kernel_judges: bool) -> &'static str {
 }
 
 /// A client on each side, and what keeps it there.
-struct Sides {
+struct ConnectSides {
     prefixes: Prefixes,
     /// Unix sockets are judged without a supervisor.
     kernel_judges: bool,
@@ -115,7 +115,7 @@ struct Took {
     sandlock: Result<Samples, String>,
 }
 
-impl Sides {
+impl ConnectSides {
     fn start(prefixes: Prefixes) -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;

@@ -39,7 +39,7 @@ const ONE: u16 = 4828;
 const PAGES: usize = 200;
 
 /// A machine, whose questions a person sees here and there.
-struct Scene<'n> {
+struct FleetScene<'n> {
     client: Client,
     /// At the machine.
     here: Running,
@@ -56,7 +56,7 @@ struct Scene<'n> {
     _sink: Running,
 }
 
-impl<'n> Scene<'n> {
+impl<'n> FleetScene<'n> {
     fn start(network: &'n Network) -> Result<Self> {
         let policy = Prefixes::TEN.policy("bench", |_| false);
         let policy = policy.replacen("version = 1", "version = 1\nhold = \"60s\"", 1);
@@ -333,7 +333,7 @@ impl Looks {
 pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
     bins::nats_in(xtask::nats::obtain("guard is measured with it")?);
     let network = Network::new()?;
-    let mut scene = Scene::start(&network)?;
+    let mut scene = FleetScene::start(&network)?;
     let mut all_seen: [Vec<f64>; 4] = Default::default();
     let (mut at_once, mut carried) = (Vec::new(), Vec::new());
     for _ in 0..plan.few {

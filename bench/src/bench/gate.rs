@@ -18,7 +18,7 @@ use super::Plan;
 use super::figure::{Figure, Other, Target, Unit};
 use super::prefixes::Prefixes;
 use super::rounds::interleave;
-use super::traffic::{self, Sides};
+use super::traffic::{self, TrafficSides};
 
 /// Where the documents say what they are, and in which section.
 const DOCUMENT: &str = "docs/performance.md";
@@ -158,7 +158,7 @@ fn measured() -> Result<Vec<Figure>> {
 
 /// What a connection takes beside none without a guard, and a refusal beside a connection.
 fn connects(prefixes: Prefixes, what: &str) -> Result<[Figure; 2]> {
-    let mut sides = Sides::start(prefixes)?;
+    let mut sides = TrafficSides::start(prefixes)?;
     let (free, stopped) = (prefixes.between(), prefixes.inside());
     let [none, allowed, refused] = interleave(
         PLAN.rounds,

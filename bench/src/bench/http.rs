@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::Plan;
 use super::figure::{Figure, Target, Unit};
-use super::http_sides::{Sides, Task};
+use super::http_sides::{HttpSides, Task};
 use super::samples::Samples;
 
 /// What is measured on each side, and what of it is to be reached beside no guard.
@@ -104,7 +104,7 @@ const ROWS: [Row; 5] = [
 ///
 /// That something could not be measured. Of a peer, its lines say so.
 pub(super) fn http(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut sides = Sides::start()?;
+    let mut sides = HttpSides::start()?;
     // First: what the allocator has once had it keeps in part.
     let idle = idle(&mut sides)?;
     let mut figures = Vec::new();
@@ -123,7 +123,7 @@ pub(super) fn http(plan: &Plan) -> Result<Vec<Figure>> {
 }
 
 /// What a connection costs that has asked for something and is kept.
-fn idle(sides: &mut Sides) -> Result<Figure> {
+fn idle(sides: &mut HttpSides) -> Result<Figure> {
     let few = Task {
         amount: ("count", 10),
         ..IDLE

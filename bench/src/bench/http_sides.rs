@@ -58,7 +58,7 @@ impl Task {
 }
 
 /// One of them.
-struct Side {
+struct HttpSide {
     name: &'static str,
     /// Or why there is none.
     client: Result<Client, String>,
@@ -68,7 +68,7 @@ struct Side {
     _needs: Box<dyn Any>,
 }
 
-impl Side {
+impl HttpSide {
     fn of(name: &'static str, client: Client, needs: impl Any) -> Self {
         Self {
             name,
@@ -109,14 +109,14 @@ impl Side {
 }
 
 /// All of them: without a guard first, then under it.
-pub(super) struct Sides {
-    all: [Side; 6],
+pub(super) struct HttpSides {
+    all: [HttpSide; 6],
     daemon: Daemon,
     _sink: Running,
     _network: Network,
 }
 
-impl Sides {
+impl HttpSides {
     pub(super) fn start() -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;
@@ -127,12 +127,12 @@ impl Sides {
         let guard = Client::guarded(&daemon, "reads")?.pinned()?;
         Ok(Self {
             all: [
-                Side::of("no guard", none, ()),
-                Side::of("guard", guard, ()),
+                HttpSide::of("no guard", none, ()),
+                HttpSide::of("guard", guard, ()),
                 relay()?,
-                Side::peer("sandlock", 1, sandlock(&network)),
-                Side::peer("sandbox-runtime", 4, sandbox_runtime(&network)),
-                Side::peer("mitmproxy", 10, mitmproxy(&network)),
+                HttpSide::peer("sandlock", 1, sandlock(&network)),
+                HttpSide::peer("sandbox-runtime", 4, sandbox_runtime(&network)),
+                HttpSide::peer("mitmproxy", 10, mitmproxy(&network)),
             ],
             daemon,
             _sink: sink,
@@ -186,7 +186,7 @@ pub(super) struct Measured {
 }
 
 /// A client under another guardd, whose connections are turned to a process that only copies them.
-fn relay() -> Result<Side> {
+fn relay() -> Result<HttpSide> {
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-lab"])
         .args(["--example", "relay", "--target-dir"])
@@ -209,5 +209,9 @@ fn relay() -> Result<Side> {
     let mut relay = daemon.on_machine(RELAY, program);
     let relay = Running::start(relay.arg(daemon.state_dir().join("proxy.sock")))?;
     daemon.wait_for_log("the proxy runs")?;
-    Ok(Side::of("relay", client, (relay, daemon, sink, network)))
+    Ok(HttpSide::of(
+        "relay",
+        client,
+        (relay, daemon, sink, network),
+    ))
 }

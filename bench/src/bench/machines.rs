@@ -36,7 +36,7 @@ const AT_ONCE: usize = 32;
 const LOOKED: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Machine {
+struct SimulatedMachine {
     id: String,
     key: KeyPair,
 }
@@ -60,7 +60,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
         maximum: hard,
     };
     setrlimit(Resource::Nofile, limit).context("cannot have as many connections")?;
-    let machine = |number| Machine {
+    let machine = |number| SimulatedMachine {
         id: format!("m-{number:020x}"),
         key: KeyPair::new_user(),
     };
@@ -108,12 +108,12 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
 }
 
 /// What the server is told, by the program that people have.
-fn rights(machines: &[Machine], person: &KeyPair, dir: &Path) -> Result<String> {
+fn rights(machines: &[SimulatedMachine], person: &KeyPair, dir: &Path) -> Result<String> {
     let mut list = format!(
         "[[person]]\nkey = \"{}\"\ngroups = [\"ci\"]\n",
         person.public_key()
     );
-    for Machine { id, key } in machines {
+    for SimulatedMachine { id, key } in machines {
         let key = key.public_key();
         writeln!(
             list,
@@ -136,7 +136,7 @@ async fn connect(key: &KeyPair, url: &str, ca: &Path) -> Result<Client> {
 
 /// Seconds until all are connected, percent of a CPU of the server's, seconds until the last has heard, and the server's bytes.
 async fn measured(
-    machines: &[Machine],
+    machines: &[SimulatedMachine],
     person: &KeyPair,
     url: &str,
     ca: &Path,

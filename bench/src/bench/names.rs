@@ -66,7 +66,7 @@ fn with_rules(named: &str) -> String {
     policy
 }
 
-struct Stage {
+struct NamesStage {
     free: Client,
     plain: Client,
     named: Client,
@@ -78,7 +78,7 @@ struct Stage {
     _network: Network,
 }
 
-impl Stage {
+impl NamesStage {
     fn start() -> Result<Self> {
         let network = Network::new()?;
         let server = NameServer::start(&network)?;
@@ -136,7 +136,7 @@ fn took(client: &mut Client, order: &Value) -> Result<[f64; 2]> {
 ///
 /// That something could not be measured.
 pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut stage = Stage::start()?;
+    let mut stage = NamesStage::start()?;
     let mut figures = look_ups(plan, &mut stage)?;
     figures.extend(of_slower_servers(plan, &mut stage)?);
     figures.push(among_rules(plan, &mut stage)?);
@@ -151,13 +151,13 @@ pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn look_ups(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
+fn look_ups(plan: &Plan, stage: &mut NamesStage) -> Result<Vec<Figure>> {
     let [free, named] = take_turns(
         plan.few,
         stage,
         [
-            &mut |stage: &mut Stage| look_up(&mut stage.free),
-            &mut |stage: &mut Stage| look_up(&mut stage.named),
+            &mut |stage: &mut NamesStage| look_up(&mut stage.free),
+            &mut |stage: &mut NamesStage| look_up(&mut stage.named),
         ],
     )?;
     let of = |all: &[[f64; 2]], at: usize| Samples(all.iter().map(|one| one[at]).collect());
@@ -178,7 +178,7 @@ fn look_ups(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
 }
 
 /// A name server of a machine, which has to think, and one that is elsewhere.
-fn of_slower_servers(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
+fn of_slower_servers(plan: &Plan, stage: &mut NamesStage) -> Result<Vec<Figure>> {
     let servers = [
         ("look-up, a server of 55 µs", "s1", 1.5),
         ("look-up, a server of 1 ms", "t1", 1.05),
@@ -188,8 +188,8 @@ fn of_slower_servers(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
             plan.few,
             stage,
             [
-                &mut |stage: &mut Stage| look_up_of(&mut stage.free, name, false),
-                &mut |stage: &mut Stage| look_up_of(&mut stage.named, name, false),
+                &mut |stage: &mut NamesStage| look_up_of(&mut stage.free, name, false),
+                &mut |stage: &mut NamesStage| look_up_of(&mut stage.named, name, false),
             ],
         )?;
         let figure = Figure::alone(figure, Unit::Time, named, Target::Ratio(most));
@@ -199,13 +199,13 @@ fn of_slower_servers(plan: &Plan, stage: &mut Stage) -> Result<Vec<Figure>> {
 }
 
 /// What judging a name takes that has a thousand rules beside its own.
-fn among_rules(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+fn among_rules(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
     let [one, many] = interleave(
         plan.few,
         stage,
         [
-            &mut |stage: &mut Stage| Ok(look_up(&mut stage.named)?[0]),
-            &mut |stage: &mut Stage| Ok(look_up(&mut stage.many)?[0]),
+            &mut |stage: &mut NamesStage| Ok(look_up(&mut stage.named)?[0]),
+            &mut |stage: &mut NamesStage| Ok(look_up(&mut stage.many)?[0]),
         ],
     )?;
     let figure = Figure::alone(
@@ -221,13 +221,13 @@ fn among_rules(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
 }
 
 /// What it takes that the kernel knows eight addresses before the program does, beside one.
-fn of_new_addresses(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+fn of_new_addresses(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
     let [one, eight] = interleave(
         plan.few,
         stage,
         [
-            &mut |stage: &mut Stage| look_up_of(&mut stage.other, "v1", true),
-            &mut |stage: &mut Stage| look_up_of(&mut stage.other, "v8", true),
+            &mut |stage: &mut NamesStage| look_up_of(&mut stage.other, "v1", true),
+            &mut |stage: &mut NamesStage| look_up_of(&mut stage.other, "v8", true),
         ],
     )?;
     let figure = Figure::alone(
@@ -241,7 +241,7 @@ fn of_new_addresses(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
 }
 
 /// One session's, beside having no guard: the server is one thread.
-fn a_second(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+fn a_second(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
     let rate = |client: &mut Client| {
         let answer = client.ask(&order("ask-at-once", 10 * QUESTIONS))?;
         answer["a_second"].as_f64().context("no rate")
@@ -250,8 +250,8 @@ fn a_second(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         plan.fewest,
         stage,
         [
-            &mut |stage: &mut Stage| rate(&mut stage.free),
-            &mut |stage: &mut Stage| rate(&mut stage.named),
+            &mut |stage: &mut NamesStage| rate(&mut stage.free),
+            &mut |stage: &mut NamesStage| rate(&mut stage.named),
         ],
     )?;
     let remark = "a session sends 4,000 a second at most";
@@ -267,8 +267,8 @@ fn a_second(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
 }
 
 /// A look-up while another session sends questions as fast as it can.
-fn beside_a_flood(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
-    let flooded = |stage: &mut Stage| {
+fn beside_a_flood(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
+    let flooded = |stage: &mut NamesStage| {
         let mut flood = order("ask-flood", 0);
         flood["ms"] = 500.into();
         stage.other.tell(&flood)?;
@@ -282,8 +282,8 @@ fn beside_a_flood(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         plan.fewest,
         stage,
         [
-            &mut |stage: &mut Stage| Ok(look_up(&mut stage.named)?[0]),
-            &mut |stage: &mut Stage| flooded(stage),
+            &mut |stage: &mut NamesStage| Ok(look_up(&mut stage.named)?[0]),
+            &mut |stage: &mut NamesStage| flooded(stage),
         ],
     )?;
     let figure = Figure::alone(
@@ -298,7 +298,7 @@ fn beside_a_flood(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         .remark(remark))
 }
 
-fn connects(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+fn connects(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
     stage.named.ask(&order("ask", 1))?;
     let to = Prefixes::TEN.one(0, 1);
     let [plain, named] = interleave(
@@ -306,8 +306,8 @@ fn connects(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         plan.few,
         stage,
         [
-            &mut |stage: &mut Stage| stage.plain.connect(to, CONNECTS, true),
-            &mut |stage: &mut Stage| stage.named.connect(to, CONNECTS, true),
+            &mut |stage: &mut NamesStage| stage.plain.connect(to, CONNECTS, true),
+            &mut |stage: &mut NamesStage| stage.named.connect(to, CONNECTS, true),
         ],
     )?;
     let figure = Figure::alone(
@@ -323,7 +323,7 @@ fn connects(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
 }
 
 /// The connect program's own time.
-fn connect_program(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
+fn connect_program(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
     let program = traffic::program(&stage.daemon, "connect4")?;
     let _timing = Timing::enable()?;
     let to = Prefixes::TEN.one(0, 1);
@@ -333,8 +333,8 @@ fn connect_program(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
         plan.fewest,
         stage,
         [
-            &mut |stage: &mut Stage| connect(&mut stage.plain),
-            &mut |stage: &mut Stage| connect(&mut stage.named),
+            &mut |stage: &mut NamesStage| connect(&mut stage.plain),
+            &mut |stage: &mut NamesStage| connect(&mut stage.named),
         ],
     )?;
     let figure = Figure::alone(
@@ -350,7 +350,7 @@ fn connect_program(plan: &Plan, stage: &mut Stage) -> Result<Figure> {
 }
 
 /// A session that knows as many addresses as it may.
-fn resident(stage: &mut Stage) -> Result<Figure> {
+fn resident(stage: &mut NamesStage) -> Result<Figure> {
     let mut many = order("ask", ANSWERS - 1);
     many["name"] = "v32".into();
     many["v6"] = true.into();
@@ -366,7 +366,7 @@ fn resident(stage: &mut Stage) -> Result<Figure> {
 }
 
 /// One more that has asked for as many names, and learned an address of each.
-fn resident_names(stage: &mut Stage) -> Result<Figure> {
+fn resident_names(stage: &mut NamesStage) -> Result<Figure> {
     stage.many.ask(&order("ask-each", MANY_NAMES))?;
     let memory = memory::resolver(&stage.daemon)?;
     Ok(Figure::alone(
@@ -378,7 +378,7 @@ fn resident_names(stage: &mut Stage) -> Result<Figure> {
 }
 
 /// From the resolver's end to the next answer.
-fn again(stage: &mut Stage) -> Result<Figure> {
+fn again(stage: &mut NamesStage) -> Result<Figure> {
     let resolver = memory::child(&stage.daemon, "guard-resolver")?;
     let pid = Pid::from_raw(resolver.cast_signed()).context("no process")?;
     let start = monotonic();

@@ -23,14 +23,14 @@ const UNCOUNTED: &str = ", as the kernel counts: 48 bytes a prefix, without the 
                          up to as many";
 
 /// A session under the daemon's policy `bench`, which is then changed.
-struct Stage {
+struct PolicyStage {
     client: Client,
     daemon: Daemon,
     _sink: Running,
     _network: Network,
 }
 
-impl Stage {
+impl PolicyStage {
     fn start() -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;
@@ -78,7 +78,7 @@ pub(super) fn large(plan: &Plan) -> Result<Vec<Figure>> {
     let [checked, started] = first_session(plan, all)?;
     let (mut loaded, mut first, mut changed) = <(Samples, Samples, Samples)>::default();
     for _ in 0..plan.fewest.min(3) {
-        let mut stage = Stage::start()?;
+        let mut stage = PolicyStage::start()?;
         loaded
             .0
             .push(stage.change(&all.policy("bench", |_| false), all.one(0, 0), false)?);
@@ -147,7 +147,7 @@ fn first_session(plan: &Plan, all: Prefixes) -> Result<[Samples; 2]> {
 /// That something could not be measured.
 pub(super) fn largest(_: &Plan) -> Result<Vec<Figure>> {
     let all = Prefixes::MOST;
-    let mut stage = Stage::start()?;
+    let mut stage = PolicyStage::start()?;
     let (resident_before, maps_before) = (resident(&stage.daemon)?, stage.map_memory()?);
     let loaded = stage.change(&all.policy("bench", |_| false), all.one(0, 0), false)?;
     let (resident, maps) = (resident(&stage.daemon)?, stage.map_memory()?);

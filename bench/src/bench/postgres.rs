@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Plan;
 use super::figure::{Figure, Other, Target, Unit};
 use super::pgbench::{Reads, Run};
-use super::postgres_sides::Sides;
+use super::postgres_sides::PostgresSides;
 use super::rounds::{interleave, take_turns};
 use super::samples::Samples;
 
@@ -35,7 +35,7 @@ const fn reads(clients: u32, mode: &'static str) -> Reads {
 ///
 /// That something could not be measured.
 pub(super) fn postgres(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut sides = Sides::start()?;
+    let mut sides = PostgresSides::start()?;
     // First: what the allocator has once had it keeps in part.
     let idle = idle(plan, &mut sides)?;
     let mut figures = Vec::new();
@@ -50,12 +50,12 @@ pub(super) fn postgres(plan: &Plan) -> Result<Vec<Figure>> {
 }
 
 /// Transactions of one SELECT by its primary key.
-fn statements(plan: &Plan, sides: &mut Sides, reads: &Reads) -> Result<[Figure; 2]> {
+fn statements(plan: &Plan, sides: &mut PostgresSides, reads: &Reads) -> Result<[Figure; 2]> {
     let [guard, none] = take_turns(
         plan.few,
         sides,
         [
-            &mut |sides: &mut Sides| sides.guard.read(reads),
+            &mut |sides: &mut PostgresSides| sides.guard.read(reads),
             &mut |sides| sides.none.read(reads),
         ],
     )?;
@@ -83,7 +83,7 @@ fn statements(plan: &Plan, sides: &mut Sides, reads: &Reads) -> Result<[Figure; 
 }
 
 /// A large answer, in rows of so many bytes, each of which is a message.
-fn copy(plan: &Plan, sides: &mut Sides, width: u64) -> Result<Figure> {
+fn copy(plan: &Plan, sides: &mut PostgresSides, width: u64) -> Result<Figure> {
     let size = if plan.quick { 256 * MIB } else { 1024 * MIB };
     let rows = size / width;
     // With its end of line. In FROM, the server would write down all numbers first.
@@ -96,7 +96,7 @@ fn copy(plan: &Plan, sides: &mut Sides, width: u64) -> Result<Figure> {
         plan.fewest,
         sides,
         [
-            &mut |sides: &mut Sides| sides.guard.copy(&query).map(a_second),
+            &mut |sides: &mut PostgresSides| sides.guard.copy(&query).map(a_second),
             &mut |sides| sides.none.copy(&query).map(a_second),
         ],
     )?;
@@ -106,7 +106,7 @@ fn copy(plan: &Plan, sides: &mut Sides, width: u64) -> Result<Figure> {
 }
 
 /// What a connection costs that has logged in, has read something and is kept.
-fn idle(plan: &Plan, sides: &mut Sides) -> Result<Figure> {
+fn idle(plan: &Plan, sides: &mut PostgresSides) -> Result<Figure> {
     let count = if plan.quick { 200 } else { 1000 };
     sides.guard.idle(FEW)?;
     let before = sides.proxy()?;

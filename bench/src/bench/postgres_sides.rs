@@ -34,34 +34,34 @@ profile = "postgres"
 "#;
 
 /// Both of them.
-pub(super) struct Sides {
-    pub(super) none: Side,
-    pub(super) guard: Side,
+pub(super) struct PostgresSides {
+    pub(super) none: PostgresSide,
+    pub(super) guard: PostgresSide,
     daemon: Daemon,
-    _server: Server,
+    _server: PostgresServer,
     _network: Network,
 }
 
 /// One of them. It stays on no CPU, and the server neither: that has a process for each connection, and were they all on one,
 /// the guard would look better than it is.
-pub(super) struct Side {
+pub(super) struct PostgresSide {
     client: Client,
     programs: PathBuf,
     /// Of pgbench, whose user may write here.
     logs: PathBuf,
 }
 
-impl Sides {
+impl PostgresSides {
     pub(super) fn start() -> Result<Self> {
         clients::obtain_postgres("guard is measured in front of it")?;
         let network = Network::new()?;
-        let server = Server::start(&network)?;
+        let server = PostgresServer::start(&network)?;
         let daemon = Daemon::in_network(&network)
             .policy("reads", POLICY)
             .start()?;
         Ok(Self {
-            none: Side::of(&network, "none", Client::free(&network)?)?,
-            guard: Side::of(&network, "guard", Client::guarded(&daemon, "reads")?)?,
+            none: PostgresSide::of(&network, "none", Client::free(&network)?)?,
+            guard: PostgresSide::of(&network, "guard", Client::guarded(&daemon, "reads")?)?,
             daemon,
             _server: server,
             _network: network,
@@ -74,7 +74,7 @@ impl Sides {
     }
 }
 
-impl Side {
+impl PostgresSide {
     fn of(network: &Network, name: &str, client: Client) -> Result<Self> {
         let logs = scratch(network, &format!("pgbench-{name}"))?;
         chown(&logs, Some(AGENT), Some(AGENT))?;
@@ -133,9 +133,9 @@ impl Side {
 }
 
 /// The server, with pgbench's tables in it.
-struct Server(Running);
+struct PostgresServer(Running);
 
-impl Server {
+impl PostgresServer {
     fn start(network: &Network) -> Result<Self> {
         let dir = scratch(network, "production")?.join("postgres");
         let cluster = Cluster::new(network.prod(), dir)?;
@@ -163,7 +163,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         stop(&mut self.0);
     }

@@ -27,7 +27,7 @@ const PROXY: &str = "the hello and all that follows go through guard-proxy";
 const BEHIND: &str = "the socket has left the map of sockets by then; rounds of the same side differ more than sides do";
 
 /// The same policy without the key, with it, and with it where the proxy looks.
-struct Sides {
+struct TlsSides {
     none: Client,
     enough: Client,
     gate: Client,
@@ -50,7 +50,7 @@ fn daemon(network: &Network, key: &str, settings: &str) -> Result<Daemon> {
         .start()
 }
 
-impl Sides {
+impl TlsSides {
     fn start() -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;
@@ -101,7 +101,7 @@ impl Sides {
 ///
 /// That something could not be measured.
 pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut sides = Sides::start()?;
+    let mut sides = TlsSides::start()?;
     let pool = Prefixes::TEN.between();
     let hello = sides.each(plan.rounds, |client| client.hello(pool, COUNT, NAME))?;
     let stream = sides.each(plan.rounds, |client| {

@@ -29,7 +29,7 @@ const SENDTO_WAY: &str =
     "as above, and the sendmsg program, which looks at the same storage before";
 
 /// A client without a guard, one under it, and one under an empty egress program.
-pub(super) struct Sides {
+pub(super) struct TrafficSides {
     daemon: Daemon,
     pub(super) none: Client,
     pub(super) guard: Client,
@@ -41,7 +41,7 @@ pub(super) struct Sides {
     _network: Network,
 }
 
-impl Sides {
+impl TrafficSides {
     pub(super) fn start(prefixes: Prefixes) -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;
@@ -98,7 +98,7 @@ pub(super) fn program(daemon: &Daemon, hook: &str) -> Result<Program> {
 ///
 /// That something could not be measured.
 pub(super) fn throughput(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut sides = Sides::start(Prefixes::TEN)?;
+    let mut sides = TrafficSides::start(Prefixes::TEN)?;
     let pool = Prefixes::TEN.between();
     let stream = sides.each(plan.rounds, |client| client.stream(pool, STREAM))?;
     let mut figures = beside("one TCP stream", Unit::Throughput, stream, STREAM_WAY);
@@ -134,7 +134,7 @@ fn beside(name: &str, unit: Unit, measured: [Samples; 3], way: &str) -> Vec<Figu
 pub(super) fn egress(plan: &Plan) -> Result<Vec<Figure>> {
     const WHY: &str = "finding the socket's storage, which an empty program does not, and the kernel's own \
                        stamp of each run, about 20 ns, which is in both";
-    let mut sides = Sides::start(Prefixes::TEN)?;
+    let mut sides = TrafficSides::start(Prefixes::TEN)?;
     let program = program(&sides.daemon, "egress")?;
     let _timing = Timing::enable()?;
     let pool = Prefixes::TEN.between();
@@ -173,7 +173,7 @@ pub(super) fn connect(plan: &Plan) -> Result<Vec<Figure>> {
         (Prefixes::TEN, "10 rules", 500.0),
         (Prefixes::MANY, "100,000 prefixes", 1000.0),
     ] {
-        let mut sides = Sides::start(prefixes)?;
+        let mut sides = TrafficSides::start(prefixes)?;
         let [allowed, refused] = connect_times(plan, &mut sides, prefixes)?;
         for (name, took) in [("connect", allowed), ("refused connect", refused)] {
             let name = format!("{name} program, {what}");
@@ -187,10 +187,14 @@ pub(super) fn connect(plan: &Plan) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn connect_times(plan: &Plan, sides: &mut Sides, prefixes: Prefixes) -> Result<[Samples; 2]> {
+fn connect_times(
+    plan: &Plan,
+    sides: &mut TrafficSides,
+    prefixes: Prefixes,
+) -> Result<[Samples; 2]> {
     let program = program(&sides.daemon, "connect4")?;
     let _timing = Timing::enable()?;
-    let connect = |sides: &mut Sides, pool: Pool, allowed: bool| {
+    let connect = |sides: &mut TrafficSides, pool: Pool, allowed: bool| {
         timed(&program, || sides.guard.connect(pool, CONNECTS, allowed))
     };
     interleave(

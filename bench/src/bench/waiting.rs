@@ -44,7 +44,7 @@ const LONG_WAITS: [(&str, u64); 3] = [
 ];
 
 /// A guardd, a client whose connections wait, and somebody who watches.
-struct Scene {
+struct WaitingScene {
     client: Client,
     follower: Running,
     daemon: Daemon,
@@ -52,7 +52,7 @@ struct Scene {
     _network: Network,
 }
 
-impl Scene {
+impl WaitingScene {
     fn start(hold: &str) -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;
@@ -181,7 +181,7 @@ fn by_address(request: &Value) -> Result<(u32, String)> {
 ///
 /// That something could not be measured.
 pub(super) fn waiting(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut scene = Scene::start("60s")?;
+    let mut scene = WaitingScene::start("60s")?;
     let mut asked = Samples::default();
     for _ in 0..plan.few {
         scene.asked(&mut asked)?;
@@ -222,7 +222,7 @@ pub(super) fn waiting(plan: &Plan) -> Result<Vec<Figure>> {
 }
 
 /// What guardd needs for many that wait.
-fn crowd(scene: &mut Scene) -> Result<Vec<Figure>> {
+fn crowd(scene: &mut WaitingScene) -> Result<Vec<Figure>> {
     let before = resident(&scene.daemon)?;
     let pool = Prefixes::TEN.one(0, 0);
     scene.begin(pool, CROWD)?;
@@ -251,7 +251,7 @@ fn crowd(scene: &mut Scene) -> Result<Vec<Figure>> {
 fn long() -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (name, seconds) in LONG_WAITS {
-        let mut scene = Scene::start("5m")?;
+        let mut scene = WaitingScene::start("5m")?;
         let mut samples = Samples::default();
         scene.released(Duration::from_secs(seconds), &mut samples)?;
         let slowest = Samples(vec![samples.quantile(1.0)]);

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     Console,
     hub::{Live, Looking},
-    pages::questions::Line,
+    pages::questions::QuestionLine,
     reply::{self, Reply},
     scope::Visitor,
 };
@@ -140,7 +140,7 @@ fn event(live: &Live, machine: &str) -> Bytes {
     let lines: Vec<_> = live
         .requests
         .iter()
-        .map(|one| Line::of(one, machine))
+        .map(|one| QuestionLine::of(one, machine))
         .collect();
     told_of(&json!({ "connected": live.is_connected, "questions": lines }))
 }

@@ -53,7 +53,7 @@ impl Identity {
 /// What a file says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct FileText {
     /// In seconds since 1970.
     until: u64,
     identity: Identity,
@@ -167,7 +167,7 @@ impl Files {
         self.tidy(shelf);
         let secret = secret()?;
         let until = (now() + shelf.life()).as_secs();
-        let kept = serde_json::to_string(&Kept { until, identity })?;
+        let kept = serde_json::to_string(&FileText { until, identity })?;
         let mut open = OpenOptions::new();
         let open = open.write(true).create_new(true).mode(0o600);
         let mut file = open.open(self.path(shelf, &secret))?;
@@ -206,7 +206,7 @@ impl Files {
 }
 
 /// A file of a version that did not write down who had logged in counts no more.
-fn kept(path: &Path) -> Option<Kept> {
+fn kept(path: &Path) -> Option<FileText> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
@@ -268,7 +268,7 @@ mod tests {
         let files = Files::open(dir.path()).unwrap();
         let link = files.new_login(alice()).unwrap();
         let kept = |until| {
-            serde_json::to_string(&Kept {
+            serde_json::to_string(&FileText {
                 until,
                 identity: alice(),
             })

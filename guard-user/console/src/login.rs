@@ -8,7 +8,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::approvers::Approvers;
-use guard_signed::webauthn::{Assertion, PublicKey};
+use guard_signed::webauthn::{Assertion, PasskeyPublicKey};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
@@ -86,7 +86,7 @@ impl Challenges {
         let challenge = challenge(&signed.nonce);
         // Of many machines one may say that the id is another key's.
         keys.find_map(|(person, key)| {
-            let public = PublicKey::parse(&bytes(&key.public_key)?).ok()?;
+            let public = PasskeyPublicKey::parse(&bytes(&key.public_key)?).ok()?;
             public.verify(&challenge, &origins, assertion).ok()?;
             Some(Identity::of(person, [key]))
         })

@@ -12,11 +12,11 @@ use guard_common::{BootTime, Dialer};
 use super::{
     Datapath, DatapathError, Object, Result,
     maps::{bytes, gone, open, read},
-    top::{self, Hook},
+    top::{self, NamedHook},
 };
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
-pub(super) const HOOKS: [Hook; 2] = [("top_dial4", 10), ("top_dial6", 11)];
+pub(super) const HOOKS: [NamedHook; 2] = [("top_dial4", 10), ("top_dial6", 11)];
 
 /// As the eBPF object names them.
 pub(super) const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];

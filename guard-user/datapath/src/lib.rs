@@ -136,9 +136,9 @@ impl Datapath {
             });
         }
         let mut hooks = hooks::read_back(&live, self.root.id(), self.object.knows_names());
-        let unix: &[top::Hook] = &unix::HOOKS;
-        let outside: &[top::Hook] = &outside::HOOKS;
-        let dials: &[top::Hook] = &dials::HOOKS;
+        let unix: &[top::NamedHook] = &unix::HOOKS;
+        let outside: &[top::NamedHook] = &outside::HOOKS;
+        let dials: &[top::NamedHook] = &dials::HOOKS;
         let mut attached = Vec::new();
         attached.extend(self.unix.is_ok().then_some(unix));
         attached.extend(self.outside.is_ok().then_some(outside));

@@ -2,10 +2,10 @@
 //! of the hierarchy refuse `connect` and `sendmsg` on them (`guard-ebpf/src/outside.rs`). A socket that is connected already is
 //! not judged again.
 
-use super::top::Hook;
+use super::top::NamedHook;
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
-pub(super) const HOOKS: [Hook; 4] = [
+pub(super) const HOOKS: [NamedHook; 4] = [
     ("top_connect4", 10),
     ("top_connect6", 11),
     ("top_sendmsg4", 14),

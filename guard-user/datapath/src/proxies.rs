@@ -17,7 +17,8 @@ use super::{
     pins,
 };
 
-type Ports = HashMap<MapData, u64, u16>;
+/// The guard's port by network namespace.
+pub(super) type Ports = HashMap<MapData, u64, u16>;
 
 /// The maps for redirected connections.
 pub(super) struct Proxies {

@@ -15,9 +15,9 @@ use super::{
     Datapath, DatapathError, Result,
     maps::{bytes, gone, open, open_untyped, read},
     pins,
+    proxies::Ports,
 };
 
-type Ports = HashMap<MapData, u64, u16>;
 type Names = HashMap<MapData, [u8; size_of::<NamedKey>()], [u8; size_of::<Named>()]>;
 
 /// The maps of questions and of names.

@@ -18,10 +18,10 @@ use guard_sys::{bpf, cgroup2::Hierarchy};
 use super::{DatapathError, Result, pins};
 
 /// A hook's name, and its `enum bpf_attach_type`.
-pub(super) type Hook = (&'static str, u32);
+pub(super) type NamedHook = (&'static str, u32);
 
 /// All such hooks.
-const HOOKS: [&[Hook]; 3] = [
+const HOOKS: [&[NamedHook]; 3] = [
     &super::unix::HOOKS,
     &super::outside::HOOKS,
     &super::dials::HOOKS,
@@ -33,7 +33,7 @@ const HOOKS: [&[Hook]; 3] = [
 /// # Errors
 ///
 /// The system's, as if the kernel has no such hook.
-pub(super) fn attach(live: &Path, hooks: &[Hook], ebpf: &mut Ebpf) -> Result<()> {
+pub(super) fn attach(live: &Path, hooks: &[NamedHook], ebpf: &mut Ebpf) -> Result<()> {
     for hook in hooks {
         let failed = || DatapathError::ebpf(format!("load {}", hook.0));
         let found = ebpf
@@ -56,7 +56,7 @@ pub(super) fn attach(live: &Path, hooks: &[Hook], ebpf: &mut Ebpf) -> Result<()>
 /// The system's.
 pub(super) fn attach_one(
     live: &Path,
-    &(name, attach_type): &Hook,
+    &(name, attach_type): &NamedHook,
     program: &impl AsFd,
 ) -> Result<()> {
     let (top, pin) = (top()?, pin(live, name));
@@ -74,12 +74,12 @@ pub(super) fn attach_one(
 }
 
 /// Whether a program is pinned for a hook.
-pub(super) fn is_pinned(live: &Path, (name, _): &Hook) -> bool {
+pub(super) fn is_pinned(live: &Path, (name, _): &NamedHook) -> bool {
     pin(live, name).exists()
 }
 
 /// Removes programs, if they exist.
-pub(super) fn detach(live: &Path, hooks: &[Hook]) {
+pub(super) fn detach(live: &Path, hooks: &[NamedHook]) {
     for (name, _) in hooks {
         pins::take_away(&pin(live, name));
     }
@@ -120,7 +120,7 @@ pub(super) fn is_same(id: u32, program: &impl AsFd) -> io::Result<bool> {
 }
 
 /// The hooks as the kernel has them: attached ones, and those that an earlier guardd has left.
-pub(super) fn read_back(live: &Path, attached: &[&[Hook]]) -> Vec<HookStatus> {
+pub(super) fn read_back(live: &Path, attached: &[&[NamedHook]]) -> Vec<HookStatus> {
     let top = top().and_then(|top| {
         let meta = top.metadata();
         Ok(meta.map_err(refused("the top of the hierarchy"))?.ino())

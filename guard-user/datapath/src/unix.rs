@@ -14,11 +14,11 @@ use super::{
     DatapathError, Object, Result, instructions,
     maps::{bytes, gone, open},
     pins,
-    top::{self, Hook, refused},
+    top::{self, NamedHook, refused},
 };
 
 /// `BPF_CGROUP_UNIX_CONNECT` and `BPF_CGROUP_UNIX_SENDMSG`. One program is attached to both.
-pub(super) const HOOKS: [Hook; 2] = [("connect_unix", 49), ("sendmsg_unix", 50)];
+pub(super) const HOOKS: [NamedHook; 2] = [("connect_unix", 49), ("sendmsg_unix", 50)];
 
 /// Its name in the eBPF object, and below its maps.
 const PROGRAM: &str = "top_unix";

@@ -87,9 +87,9 @@ pub(crate) enum Format {
     Vpn,
     /// Which app, site or project of a platform this one is.
     Link(links::Link),
-    Ansible(ansible::Kind),
+    Ansible(ansible::AnsibleFile),
     /// Values of a chart, manifests, and what puts them together.
-    Kubernetes(kubernetes::Kind),
+    Kubernetes(kubernetes::KubernetesFile),
     /// A file that nobody can read without its key.
     Encrypted,
     /// The login of a platform's command, and the host that it is for: what is in it is not read.
@@ -173,9 +173,9 @@ impl Format {
                 Some(Self::Compose)
             }
             _ if vpn::is_client(dir, name) => Some(Self::Vpn),
-            _ => ansible::Kind::of(path, name)
+            _ => ansible::AnsibleFile::of(path, name)
                 .map(Self::Ansible)
-                .or_else(|| kubernetes::Kind::of(path, name).map(Self::Kubernetes))
+                .or_else(|| kubernetes::KubernetesFile::of(path, name).map(Self::Kubernetes))
                 .or_else(|| Source::of(path)),
         }
     }
@@ -197,7 +197,7 @@ impl Format {
 
     /// Whether some projects have thousands, which leave no other kind less room.
     pub(crate) const fn is_many(self) -> bool {
-        matches!(self, Self::Kubernetes(kubernetes::Kind::Manifest))
+        matches!(self, Self::Kubernetes(kubernetes::KubernetesFile::Manifest))
     }
 
     /// Whether a part of it says nothing.
@@ -805,11 +805,11 @@ fn lines<'t>(sink: &mut Sink, text: &'t str) -> Vec<(usize, &'t str)> {
 }
 
 /// The pairs of a section, with its line and name.
-type Section<'t> = (usize, &'t str, Vec<(String, &'t str)>);
+type IniSection<'t> = (usize, &'t str, Vec<(String, &'t str)>);
 
 /// `[section]`s of `key = value`: the line and name of each, with its pairs. One value a line.
-fn sections<'t>(sink: &mut Sink, text: &'t str) -> Vec<Section<'t>> {
-    let mut all: Vec<Section<'t>> = Vec::new();
+fn sections<'t>(sink: &mut Sink, text: &'t str) -> Vec<IniSection<'t>> {
+    let mut all: Vec<IniSection<'t>> = Vec::new();
     for (number, line) in lines(sink, text) {
         let bare = line.trim();
         if let Some(name) = bare

@@ -17,7 +17,7 @@ use crate::{Args, Verb, subjects::Group};
 pub struct Settings {
     /// `tls://HOST:PORT`; `nats://` on this machine alone
     #[serde(default)]
-    pub servers: Vec<Server>,
+    pub servers: Vec<ServerAddress>,
     /// The file of certificates that servers are believed by; absent: the system's
     pub ca: Option<PathBuf>,
     /// The file of the key that this machine, or person, is known by
@@ -45,7 +45,7 @@ pub struct Settings {
 /// Where a server is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Server(pub(crate) ServerAddr);
+pub struct ServerAddress(pub(crate) ServerAddr);
 
 impl Settings {
     /// Where packages put it.
@@ -191,7 +191,7 @@ fn socket() -> PathBuf {
     PathBuf::from("/run/guard/guardd.sock")
 }
 
-impl TryFrom<String> for Server {
+impl TryFrom<String> for ServerAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

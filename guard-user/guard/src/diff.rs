@@ -76,7 +76,7 @@ struct SettingChange {
 
 /// Compares two policies. No where they differ, as diff(1) does.
 pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
-    let [old, new] = [&args.old, &args.new].map(|name| Read::of(name, output));
+    let [old, new] = [&args.old, &args.new].map(|name| NamedPolicy::of(name, output));
     let (mut old, new) = (old?, new?);
     if args.observed {
         old.parsed.policy.observe();
@@ -119,7 +119,7 @@ pub(super) fn between(
 ) -> Result<Page, CliError> {
     let read = |file: PolicyFile| {
         let parsed = valid(&file).map_err(|wrong| file.invalid(&wrong, output))?;
-        Ok::<_, CliError>(Read { file, parsed })
+        Ok::<_, CliError>(NamedPolicy { file, parsed })
     };
     let (old, new) = (read(old)?, read(new)?);
     let environment = environment_of(&[&old.parsed.policy, &new.parsed.policy]);
@@ -136,12 +136,12 @@ pub(super) fn between(
 }
 
 /// A policy that was named.
-pub(super) struct Read {
+pub(super) struct NamedPolicy {
     file: PolicyFile,
     pub(super) parsed: Parsed,
 }
 
-impl Read {
+impl NamedPolicy {
     /// Reads a policy, given by file or by name.
     pub(super) fn of(name: &str, output: Output) -> Result<Self, CliError> {
         let file = PolicyFile::named(name)?;
@@ -474,10 +474,10 @@ mod tests {
                 )),
         );
         let output = Output::new(false);
-        let [old_read, new_read] = [&old, &new].map(|name| Read::of(name, output).unwrap());
+        let [old_read, new_read] = [&old, &new].map(|name| NamedPolicy::of(name, output).unwrap());
         let environment = Environment::default();
         let [a, b] = [&old_read, &new_read].map(|read| read.compile(&environment, output).unwrap());
-        fn side<'p>(read: &'p Read, compiled: &'p Compiled) -> Side<'p> {
+        fn side<'p>(read: &'p NamedPolicy, compiled: &'p Compiled) -> Side<'p> {
             Side {
                 policy: &read.parsed.policy,
                 compiled,

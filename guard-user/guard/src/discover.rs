@@ -32,7 +32,7 @@ mod unless;
 mod write;
 
 /// What was found, and what the person has said of it before.
-struct Looked {
+struct Findings {
     found: Discovery,
     dismissals: Dismissals,
 }
@@ -47,7 +47,7 @@ pub(crate) fn discover(
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let person = Person::own();
     is_no_number(args)?;
-    let Looked { found, dismissals } = looked(&dir, &person, socket)?;
+    let Findings { found, dismissals } = looked(&dir, &person, socket)?;
     if let Some(name) = &args.write {
         let wanted = write::Wanted {
             name,
@@ -103,7 +103,7 @@ pub(crate) fn discover(
 ///
 /// Those of [`discover`].
 pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Result<usize, CliError> {
-    let Looked { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
+    let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
     let file = PolicyFile::named(or_default(policy))?;
     let parsed = file.parse(output)?;
     let discovered = Discovered::of(found, &parsed, &dismissals, false)
@@ -125,7 +125,7 @@ pub(crate) fn offer(
     print: bool,
     (socket, output): (&Path, Output),
 ) -> Result<Option<String>, CliError> {
-    let Looked { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
+    let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
     let wanted = write::Wanted {
         name,
         base,
@@ -155,8 +155,8 @@ fn within(discovered: Discovered, output: Output) -> Result<Discovered, CliError
     })
 }
 
-fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Looked, CliError> {
-    Ok(Looked {
+fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Findings, CliError> {
+    Ok(Findings {
         found: look(dir, person, Bounds::default()).map_err(|error| unseen(dir, &error))?,
         dismissals: Dismissals::known(socket, None, person, dir)?,
     })

@@ -41,9 +41,9 @@ pub struct Config {
     /// What an approval takes.
     pub approve: Approve,
     /// Answers that people sign elsewhere.
-    pub answers: Answers,
+    pub answers: AnswersTable,
     /// Policies that people sign elsewhere.
-    pub fleet: Fleet,
+    pub fleet: FleetTable,
     /// Whether nothing runs while a required row of `guard doctor` is not ok.
     pub strict: bool,
     /// Whether `guard run --user root` is allowed.
@@ -55,7 +55,7 @@ pub struct Config {
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
-    pub proxy: Proxy,
+    pub proxy: ProxyTable,
     /// Who looks at TLS.
     pub tls: Tls,
     /// Policies of units and containers in the slice that bring none. The first that matches counts.
@@ -73,7 +73,7 @@ pub struct Approve {
 /// The table `[fleet]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Fleet {
+pub struct FleetTable {
     /// The group of machines that this one is in. Absent: it takes no policies from elsewhere
     pub group: Option<String>,
     /// Who may sign policies: lines of a name and a public key of SSH
@@ -83,10 +83,10 @@ pub struct Fleet {
     /// How long policies hold after they were last offered; then everything is denied. Absent: for ever
     pub lasts: Option<Longest>,
     /// The courier that may read all of the audit log, to keep it elsewhere. Absent: none
-    pub log: Option<Courier>,
+    pub log: Option<CourierUser>,
 }
 
-impl Default for Fleet {
+impl Default for FleetTable {
     fn default() -> Self {
         Self {
             group: None,
@@ -119,15 +119,15 @@ impl TryFrom<usize> for Signatures {
 /// The table `[answers]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Answers {
+pub struct AnswersTable {
     /// Users, by name or uid and never root, whose programs carry questions and signed answers. `[]`: only root and
     /// owners hand them in. Absent: no signed answer is taken
-    pub couriers: Option<Vec<Courier>>,
+    pub couriers: Option<Vec<CourierUser>>,
     /// How long a hole lasts at most that a signed yes opens
     pub max_for: Longest,
     /// What may be opened: `one` (once, or one connection), `offers` (the times that the question offers), `prefix`, `path`,
     /// `writes`, `read-only`
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<SignedScope>,
     /// Whether an answer needs a code that `guard pending` and `guard watch` show: `never`, `warned` (requests with
     /// `beware`) or `always`
     pub code: Code,
@@ -137,14 +137,14 @@ pub struct Answers {
     pub origins: Vec<String>,
 }
 
-impl Default for Answers {
+impl Default for AnswersTable {
     fn default() -> Self {
         Self {
             couriers: None,
             max_for: Longest(Duration::from_secs(3600)),
-            scopes: vec![Scope::One, Scope::Offers],
+            scopes: vec![SignedScope::One, SignedScope::Offers],
             code: Code::default(),
-            approvals: Approvals::All(People(1)),
+            approvals: Approvals::All(PeopleCount(1)),
             origins: Vec::new(),
         }
     }
@@ -153,9 +153,9 @@ impl Default for Answers {
 /// A user whose programs carry answers, by name or uid.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Courier(pub String);
+pub struct CourierUser(pub String);
 
-impl TryFrom<String> for Courier {
+impl TryFrom<String> for CourierUser {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -189,7 +189,7 @@ impl TryFrom<String> for Longest {
 /// What a signed yes may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scope {
+pub enum SignedScope {
     /// What was asked, once.
     One,
     /// What was asked, for a time that is offered.
@@ -222,17 +222,17 @@ pub enum Code {
 #[serde(untagged)]
 pub enum Approvals {
     /// To each request.
-    All(People),
+    All(PeopleCount),
     /// By patterns of rules' names; the most of those that match.
-    ByRule(BTreeMap<String, People>),
+    ByRule(BTreeMap<String, PeopleCount>),
 }
 
 /// People, from 1 to 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "u32")]
-pub struct People(pub u32);
+pub struct PeopleCount(pub u32);
 
-impl TryFrom<u32> for People {
+impl TryFrom<u32> for PeopleCount {
     type Error = String;
 
     fn try_from(count: u32) -> Result<Self, String> {
@@ -243,7 +243,7 @@ impl TryFrom<u32> for People {
     }
 }
 
-impl Answers {
+impl AnswersTable {
     /// How many people have to say yes where that rule decides; of a policy's default the name is empty.
     #[must_use]
     pub fn wanted(&self, rule: &str) -> u32 {
@@ -302,7 +302,7 @@ pub struct Metrics {
 /// The table `[proxy]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Proxy {
+pub struct ProxyTable {
     /// User to run it as: a name or uid, never root. Absent: `guard-proxy`, else `nobody`.
     pub user: Option<String>,
     /// Up to 16 files of certificates (PEM) of read-only destinations or their issuers, beside those that this machine
@@ -330,7 +330,7 @@ pub enum Gate {
     Kernel,
 }
 
-/// Files in [`Proxy::ca`] at most.
+/// Files in [`ProxyTable::ca`] at most.
 pub const MAX_CA: usize = 16;
 
 /// A policy for units of some name.
@@ -406,14 +406,14 @@ impl Default for Config {
             on_request_user: None,
             on_request_answers: false,
             approve: Approve::default(),
-            answers: Answers::default(),
-            fleet: Fleet::default(),
+            answers: AnswersTable::default(),
+            fleet: FleetTable::default(),
             strict: false,
             run_as_root: false,
             observe: true,
             discover: Discover::default(),
             metrics: Metrics::default(),
-            proxy: Proxy::default(),
+            proxy: ProxyTable::default(),
             tls: Tls::default(),
             assign: Vec::new(),
         }

@@ -27,7 +27,7 @@ use crate::{
     fleet::Fleet,
     flows::{Flows, kept::KeptFlows},
     holds::Holds,
-    holes::{hole::About, known::Holes, names::StoredName},
+    holes::{hole::HoleOrigin, known::Holes, names::StoredName},
     machine::Machine,
     policies::{Policies, library::PolicyText, names::Names},
     proxy::Proxy,
@@ -43,9 +43,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Shelves {
     /// By a session's id.
-    pub sessions: Shelf<sessions::About>,
+    pub sessions: Shelf<sessions::SessionFacts>,
     /// By a hole's id.
-    pub holes: Shelf<About>,
+    pub holes: Shelf<HoleOrigin>,
     /// By a request's id.
     pub requests: Shelf<StoredRequest>,
     /// Holes for names, by their ids.

@@ -8,7 +8,7 @@ use super::{
     invalid::{Invalid, nearest, printable, quoted},
     model::Action,
     profile::{Profile, ProfileLists},
-    source::{Source, Table, Value},
+    source::{Source, Table, TomlValue},
 };
 
 /// The lists of a rule, and the profile that each means something with.
@@ -96,7 +96,7 @@ fn profiles<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>) -> Vec<Profile> {
     profiles
 }
 
-fn refuse_empty<'s>(source: &mut Source<'s>, value: &Value<'s>, key: &str, help: &str) {
+fn refuse_empty<'s>(source: &mut Source<'s>, value: &TomlValue<'s>, key: &str, help: &str) {
     if value
         .get_ref()
         .as_array()
@@ -123,7 +123,7 @@ fn list<'s>(
 
 fn misplaced_lists<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>, profiles: &[Profile]) {
     for (key, profile) in LISTS {
-        let value: Option<&Value<'s>> = rule.get(key);
+        let value: Option<&TomlValue<'s>> = rule.get(key);
         if let (Some(value), false) = (value, profiles.contains(profile)) {
             let alone = format!("`{key}` means something with `profile = \"{profile}\"` only");
             let help = "add that profile, or remove this";

@@ -19,7 +19,7 @@ use super::{
 /// More errors, or more warnings, than a person reads at once.
 const MOST_SHOWN: usize = 50;
 
-pub(super) type Value<'s> = Spanned<DeValue<'s>>;
+pub(super) type TomlValue<'s> = Spanned<DeValue<'s>>;
 
 /// A source under inspection, and what has been found in it.
 pub(super) struct Source<'s> {
@@ -142,7 +142,7 @@ impl<'s> Source<'s> {
         table: &Table<'t, 's>,
         key: &str,
         help: &str,
-    ) -> Option<&'t Value<'s>> {
+    ) -> Option<&'t TomlValue<'s>> {
         let value = table.get(key);
         // A syntax error may have swallowed it, and is said already.
         if value.is_none() && self.broken.is_empty() {
@@ -153,7 +153,7 @@ impl<'s> Source<'s> {
     }
 
     /// The text of a string.
-    pub(super) fn text<'t>(&mut self, value: &'t Value<'s>, expected: &str) -> Option<&'t str> {
+    pub(super) fn text<'t>(&mut self, value: &'t TomlValue<'s>, expected: &str) -> Option<&'t str> {
         let text = value.get_ref().as_str();
         if text.is_none() {
             self.mismatch(value, expected);
@@ -162,7 +162,7 @@ impl<'s> Source<'s> {
     }
 
     /// Complains that a value has the wrong type.
-    pub(super) fn mismatch(&mut self, value: &Value<'s>, expected: &str) {
+    pub(super) fn mismatch(&mut self, value: &TomlValue<'s>, expected: &str) {
         let found = value.get_ref().type_str();
         let article = if found.starts_with(['a', 'i']) {
             "an"
@@ -181,7 +181,7 @@ impl<'s> Source<'s> {
     /// What a string stands for.
     pub(super) fn parsed<T>(
         &mut self,
-        value: &Value<'s>,
+        value: &TomlValue<'s>,
         expected: &str,
         parse: impl Fn(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
@@ -205,7 +205,7 @@ impl<'s> Source<'s> {
     /// What the strings of an array stand for, leaving out those that are wrong.
     pub(super) fn list<T>(
         &mut self,
-        value: &Value<'s>,
+        value: &TomlValue<'s>,
         expected: &str,
         parse: impl Fn(&str) -> Result<T, Invalid>,
     ) -> Option<Vec<T>> {
@@ -221,7 +221,7 @@ impl<'s> Source<'s> {
     }
 
     /// Refuses an empty list: a person who writes one may mean nothing, or everything.
-    pub(super) fn not_empty(&mut self, value: &Value<'s>, key: &str, help: &str) {
+    pub(super) fn not_empty(&mut self, value: &TomlValue<'s>, key: &str, help: &str) {
         let empty = |list: &DeArray<'_>| list.is_empty();
         if value.get_ref().as_array().is_some_and(empty) {
             let message = format!("`{key}` is empty, so the rule never holds");
@@ -231,7 +231,7 @@ impl<'s> Source<'s> {
 
     fn not_a_list(
         &mut self,
-        value: &Value<'s>,
+        value: &TomlValue<'s>,
         expected: &str,
         wrong: impl Fn(&str) -> Option<Invalid>,
     ) {
@@ -253,7 +253,7 @@ impl<'s> Source<'s> {
     /// The tables of an array of tables, written `[[header]]`.
     pub(super) fn tables<'t>(
         &mut self,
-        value: Option<&'t Value<'s>>,
+        value: Option<&'t TomlValue<'s>>,
         header: &str,
         known: &'static [&'static str],
     ) -> Vec<Table<'t, 's>> {
@@ -338,7 +338,7 @@ fn syntax(message: &str, line: &str) -> Option<&'static str> {
 }
 
 impl<'t, 's> Table<'t, 's> {
-    pub(super) fn get(&self, key: &str) -> Option<&'t Value<'s>> {
+    pub(super) fn get(&self, key: &str) -> Option<&'t TomlValue<'s>> {
         self.entries.get(key)
     }
 }

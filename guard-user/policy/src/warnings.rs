@@ -13,7 +13,7 @@ use super::{
     model::{Action, Environment, Rule},
     name::{DomainName, Wildcard},
     prefix::Prefix,
-    source::{Source, Value},
+    source::{Source, TomlValue},
     target::{Ambiguous, Target},
     zones,
 };
@@ -37,7 +37,7 @@ pub fn written(text: &str) -> Option<Range<usize>> {
 /// written itself, once a person had agreed. Whoever writes those lines silences nothing about what is let pass.
 pub(super) fn wildcards<'s>(
     source: &mut Source<'s>,
-    to: &Value<'s>,
+    to: &TomlValue<'s>,
     action: Action,
     default: Action,
 ) {
@@ -64,7 +64,7 @@ fn by_address(text: &str, action: Action, default: Action) -> Invalid {
 /// would not go without it.
 pub(super) fn zones_of_strangers<'s>(
     source: &mut Source<'s>,
-    to: &Value<'s>,
+    to: &TomlValue<'s>,
     action: Action,
     default: Action,
 ) {
@@ -92,7 +92,7 @@ pub(super) fn zones_of_strangers<'s>(
 /// Warns of names that are denied while addresses are open: a name may have others than it had when it was resolved.
 pub(super) fn denied_names<'s>(
     source: &mut Source<'s>,
-    value: &Value<'s>,
+    value: &TomlValue<'s>,
     (to, action): (&[Target], Action),
     default: Action,
 ) {
@@ -151,7 +151,7 @@ pub(super) fn secure_dns(source: &mut Source<'_>, rules: &[Rule], speaks_of_name
 }
 
 /// Warns of IPv6 addresses whose end reads as a port: a rule for another address than its author means holds for nobody.
-pub(super) fn ports_without_brackets<'s>(source: &mut Source<'s>, to: &Value<'s>) {
+pub(super) fn ports_without_brackets<'s>(source: &mut Source<'s>, to: &TomlValue<'s>) {
     for item in to.get_ref().as_array().into_iter().flatten() {
         if let Some(ambiguous) = item.get_ref().as_str().and_then(Ambiguous::of) {
             source.warn(item.span(), ambiguous.in_a_policy());
@@ -160,7 +160,7 @@ pub(super) fn ports_without_brackets<'s>(source: &mut Source<'s>, to: &Value<'s>
 }
 
 /// Warns of `::/0` and the like, which look like IPv6 alone: IPv4 lies in them.
-pub(super) fn both_families<'s>(source: &mut Source<'s>, value: &Value<'s>, to: &[Target]) {
+pub(super) fn both_families<'s>(source: &mut Source<'s>, value: &TomlValue<'s>, to: &[Target]) {
     let wide = |target: &Target| match target {
         Target::Prefix(prefix) => *prefix != Prefix::IPV4 && prefix.contains(&Prefix::IPV4),
         _ => false,

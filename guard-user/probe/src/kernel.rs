@@ -167,7 +167,7 @@ fn compared(
     attach: u32,
     call: Call,
 ) -> io::Result<(Outcome, Outcome)> {
-    let there = Targets::new()?;
+    let there = AttemptListeners::new()?;
     let inside = || {
         tried(|| {
             scratch.enter()?;
@@ -181,14 +181,14 @@ fn compared(
 }
 
 /// The listeners that an attempt would reach.
-struct Targets {
+struct AttemptListeners {
     tcp: TcpListener,
     stream: SocketAddr,
     datagram: SocketAddr,
     _listens: (UnixListener, UnixDatagram),
 }
 
-impl Targets {
+impl AttemptListeners {
     fn new() -> io::Result<Self> {
         let name = |what: &str| {
             let name = format!("guard-probe-{what}-{}", std::process::id());

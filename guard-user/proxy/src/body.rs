@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
-use super::{room::Taken, sieve::trailer::is_forbidden};
+use super::{room::ReservedBytes, sieve::trailer::is_forbidden};
 
 /// How long a client that was answered early may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
@@ -59,8 +59,8 @@ fn harmless(trailers: HeaderMap) -> HeaderMap {
 
 /// A body whose beginning may have been read.
 #[derive(Debug)]
-pub(super) struct Begun {
-    taken: Taken,
+pub(super) struct BegunBody {
+    taken: ReservedBytes,
     /// There was no room to read more.
     is_crowded: bool,
     /// Its length by the head; none if only its end tells. It is sent on in the same way, with its trailers.
@@ -70,9 +70,9 @@ pub(super) struct Begun {
     rest: Option<Incoming>,
 }
 
-impl Begun {
+impl BegunBody {
     /// A body that was not read yet. Reading takes room.
-    pub(super) fn new(body: Incoming, taken: Taken) -> Self {
+    pub(super) fn new(body: Incoming, taken: ReservedBytes) -> Self {
         Self {
             taken,
             is_crowded: false,
@@ -159,7 +159,7 @@ impl Begun {
     }
 }
 
-impl http_body::Body for Begun {
+impl http_body::Body for BegunBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

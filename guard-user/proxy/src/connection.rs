@@ -68,7 +68,7 @@ pub(super) async fn serve(
             let common = Rc::clone(common);
             let lanes = common.lanes.clone();
             lanes.spawn(terms.account, async move {
-                let place = |account| common.place(account).map(Some).ok_or(Taken);
+                let place = |account| common.place(account).map(Some).ok_or(LimitReached);
                 serve_to(context, Rc::clone(&common.tls), stream, place).await;
             });
         }
@@ -82,14 +82,14 @@ pub(super) async fn serve(
 }
 
 /// The account has reached its limit of connections.
-pub(super) struct Taken;
+pub(super) struct LimitReached;
 
 /// As [`serve`], once the original destination is known.
 pub(super) async fn serve_to(
     mut context: ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
-    place: impl FnOnce(u32) -> Result<Option<ConnectionSlot>, Taken>,
+    place: impl FnOnce(u32) -> Result<Option<ConnectionSlot>, LimitReached>,
 ) {
     let Some(terms) = context.link.terms(context.target).await else {
         return reset(&stream);
@@ -117,11 +117,11 @@ pub(super) async fn serve_to(
     }
     let opened = match begun(&context, &stream, &upstream).await {
         // Boxed, so that rare or short stages take no room in other connections.
-        Some(Begun::Client(HANDSHAKE)) => {
+        Some(BegunConnection::Client(HANDSHAKE)) => {
             Box::pin(secured(&mut context, tls, stream, &upstream)).await
         }
-        Some(Begun::Client(_)) => Ok(Stream::Plain(stream)),
-        Some(Begun::Http2) => {
+        Some(BegunConnection::Client(_)) => Ok(Stream::Plain(stream)),
+        Some(BegunConnection::Http2) => {
             return Box::pin(greet(context, Stream::Plain(stream), upstream, place)).await;
         }
         None => return,
@@ -133,7 +133,7 @@ pub(super) async fn serve_to(
 }
 
 /// The beginning of a connection.
-enum Begun {
+enum BegunConnection {
     /// The client's first byte.
     Client(u8),
     /// The destination's SETTINGS: it speaks HTTP/2, and the client may wait for them.
@@ -145,17 +145,17 @@ async fn begun(
     context: &ConnectionContext,
     stream: &TcpStream,
     upstream: &Upstream,
-) -> Option<Begun> {
+) -> Option<BegunConnection> {
     let mut first = [0];
     let why = tokio::select! {
         biased;
         begun = tokio::time::timeout(SILENCE, stream.peek(&mut first)) => match begun {
-            Ok(Ok(1)) => return Some(Begun::Client(first[0])),
+            Ok(Ok(1)) => return Some(BegunConnection::Client(first[0])),
             Ok(_) => return None,
             Err(_) => SILENT,
         },
         word = upstream.speaks_first() => match word {
-            FirstWord::Settings => return Some(Begun::Http2),
+            FirstWord::Settings => return Some(BegunConnection::Http2),
             FirstWord::Other => "the destination speaks first, which no HTTP server does",
         },
     };

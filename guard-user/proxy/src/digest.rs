@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use sha2::{Digest as _, Sha256};
 
-use super::body::Begun;
+use super::body::BegunBody;
 
 /// Headers that differ from one try of the same request to the next, and do not change what it does. Length and coding are the
 /// body's, which counts itself.
@@ -51,7 +51,7 @@ pub(super) struct Url<'a> {
 }
 
 /// SHA-256 of a request, in hex: of method, URL, headers and the body, which was read whole.
-pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &Begun) -> String {
+pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &BegunBody) -> String {
     let none = HeaderMap::new();
     let trailers = body.trailers().unwrap_or(&none);
     sum(parts, url, body.so_far(), trailers)

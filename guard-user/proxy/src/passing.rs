@@ -15,7 +15,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::{
     answers::Problem,
-    body::{self, Begun, Body},
+    body::{self, BegunBody, Body},
     client::{Abort, Client, ConnectionContext},
     digest,
     judge::{self, Judgement, Rules, Said, Write},
@@ -69,7 +69,7 @@ impl Client {
         if let Some(misnamed) = self.misnamed(parts, &terms).await {
             unwanted(
                 parts,
-                Begun::new(body, self.context.room.taken(terms.account)),
+                BegunBody::new(body, self.context.room.taken(terms.account)),
             );
             return Ok(Err(misnamed));
         }
@@ -85,7 +85,7 @@ impl Client {
         if let Judgement::Read { .. } = judgement {
             return Ok(Ok(Passed::read(body::outgoing(body))));
         }
-        let mut body = Begun::new(body, self.context.room.taken(terms.account));
+        let mut body = BegunBody::new(body, self.context.room.taken(terms.account));
         if let Judgement::NeedsBody { limit } = judgement {
             body.read(limit, ALL).await?;
             if body.is_crowded() {
@@ -135,7 +135,7 @@ impl Client {
         Some(self.denied(terms, parts, &why))
     }
 
-    fn crowded(&self, parts: &Parts, body: Begun) -> Problem {
+    fn crowded(&self, parts: &Parts, body: BegunBody) -> Problem {
         unwanted(parts, body);
         self.refused(parts, Problem::crowded())
     }
@@ -168,7 +168,7 @@ impl Client {
         terms: &Rc<TargetTerms>,
         parts: &Parts,
         request: &judge::Request<'_>,
-        mut body: Begun,
+        mut body: BegunBody,
         mut write: Write,
     ) -> Result<Judged, Abort> {
         // No person is asked about what cannot be sent.
@@ -218,7 +218,7 @@ impl Client {
         before: &Rc<TargetTerms>,
         parts: &Parts,
         request: &judge::Request<'_>,
-        body: Begun,
+        body: BegunBody,
         began: Instant,
     ) -> Result<Judged, Abort> {
         let terms = self.terms().await?;
@@ -242,7 +242,7 @@ impl Client {
 }
 
 /// Drops the rest of a body that is not sent on. In HTTP/1 the connection ends with it.
-fn unwanted(parts: &Parts, body: Begun) {
+fn unwanted(parts: &Parts, body: BegunBody) {
     if parts.version == Version::HTTP_2 {
         body.discard();
     }
@@ -258,7 +258,7 @@ fn left() -> AskAnswer {
 }
 
 /// The judgement on a request whose body was read, as far as that is limited.
-fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Judgement {
+fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &BegunBody) -> Judgement {
     match body.is_whole() {
         true => judge::judge_all(rules, request, Some(body.so_far())),
         false => judge::judge_too_long(rules, request),
@@ -269,7 +269,7 @@ fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Jud
 fn shown(
     parts: &Parts,
     request: &judge::Request<'_>,
-    body: &Begun,
+    body: &BegunBody,
     warnings: &mut Vec<String>,
 ) -> (Said, Preview) {
     let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
@@ -294,7 +294,7 @@ fn asked(
     parts: &Parts,
     context: &ConnectionContext,
     request: &judge::Request<'_>,
-    body: &Begun,
+    body: &BegunBody,
     (write, said, preview): (Write, Said, Preview),
 ) -> HttpAttempt {
     let server = context.secure.as_ref().map(|secure| secure.name());

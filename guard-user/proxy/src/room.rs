@@ -34,7 +34,7 @@ pub(super) struct Turn {
 
 /// The bytes that one body uses, released when this is dropped.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct ReservedBytes {
     room: Arc<Room>,
     account: u32,
     bytes: usize,
@@ -42,8 +42,8 @@ pub(super) struct Taken {
 
 impl Room {
     /// No bytes yet, on that account.
-    pub(super) fn taken(self: &Arc<Self>, account: u32) -> Taken {
-        Taken {
+    pub(super) fn taken(self: &Arc<Self>, account: u32) -> ReservedBytes {
+        ReservedBytes {
             room: Arc::clone(self),
             account,
             bytes: 0,
@@ -104,7 +104,7 @@ impl Drop for Turn {
     }
 }
 
-impl Taken {
+impl ReservedBytes {
     /// Takes more bytes, if there is room.
     #[must_use]
     pub(super) fn take(&mut self, bytes: usize) -> bool {
@@ -120,7 +120,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for ReservedBytes {
     fn drop(&mut self) {
         let mut accounts = self.room.accounts();
         if let Some(own) = accounts.get_mut(&self.account) {

@@ -90,7 +90,7 @@ impl Key {
     ///
     /// Where it is none that is understood.
     pub fn ssh(line: &str) -> Result<Self, Refusal> {
-        let public = ssh::PublicKey::parse(line)?;
+        let public = ssh::SshPublicKey::parse(line)?;
         Ok(Self {
             id: public.fingerprint(),
             fingerprint: public.fingerprint(),
@@ -110,7 +110,7 @@ impl Key {
         if credential.is_empty() || credential.len() > 1023 {
             return Err(Refusal::Malformed("credential id"));
         }
-        webauthn::PublicKey::parse(&spki)?;
+        webauthn::PasskeyPublicKey::parse(&spki)?;
         Ok(Self {
             id: id.to_owned(),
             public: public.to_owned(),

@@ -127,11 +127,11 @@ impl SignedBundle {
     /// # Errors
     ///
     /// Why one is not.
-    pub fn keys(&self) -> Result<Vec<ssh::PublicKey>, Refusal> {
+    pub fn keys(&self) -> Result<Vec<ssh::SshPublicKey>, Refusal> {
         let keys = self.signatures.iter().map(|signature| {
             let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
             let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
-            let key = ssh::PublicKey::of_signature(&signature)?;
+            let key = ssh::SshPublicKey::of_signature(&signature)?;
             key.verify(POLICY_NAMESPACE, self.bundle.as_bytes(), &signature)?;
             Ok(key)
         });
@@ -164,7 +164,7 @@ impl SignedBundle {
         for signature in &self.signatures {
             let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
             let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
-            let key = ssh::PublicKey::of_signature(&signature)?;
+            let key = ssh::SshPublicKey::of_signature(&signature)?;
             let Some(name) = signers.name_of(&key) else {
                 others.push(key.fingerprint());
                 continue;
@@ -189,7 +189,7 @@ impl SignedBundle {
 
 /// Who may sign: lines of a name and a public key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signers(Vec<(String, ssh::PublicKey)>);
+pub struct Signers(Vec<(String, ssh::SshPublicKey)>);
 
 impl Signers {
     /// Those of such a text.
@@ -209,7 +209,8 @@ impl Signers {
                 .trim()
                 .split_once(|c: char| c.is_ascii_whitespace())
                 .ok_or_else(|| wrong("it has no name and key".to_owned()))?;
-            let key = ssh::PublicKey::parse(key).map_err(|refusal| wrong(refusal.to_string()))?;
+            let key =
+                ssh::SshPublicKey::parse(key).map_err(|refusal| wrong(refusal.to_string()))?;
             Ok((name.to_owned(), key))
         });
         signers.collect::<Result<_, _>>().map(Self)
@@ -228,7 +229,7 @@ impl Signers {
         names.len()
     }
 
-    fn name_of(&self, key: &ssh::PublicKey) -> Option<&str> {
+    fn name_of(&self, key: &ssh::SshPublicKey) -> Option<&str> {
         let found = self.0.iter().find(|(_, known)| known == key);
         found.map(|(name, _)| name.as_str())
     }

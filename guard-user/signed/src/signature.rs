@@ -116,7 +116,7 @@ impl Signed {
         let signature = decoded(Some(&self.signature))?;
         match key.kind() {
             Kind::Ssh => {
-                let public = ssh::PublicKey::parse(&key.public)?;
+                let public = ssh::SshPublicKey::parse(&key.public)?;
                 if self.authenticator_data.is_some() || self.client_data.is_some() {
                     return Err(Refusal::Malformed("signature of SSH"));
                 }
@@ -130,7 +130,7 @@ impl Signed {
                     signature: &signature,
                 };
                 let challenge = Answer::challenge(bytes);
-                webauthn::PublicKey::parse(&spki)?.verify(&challenge, origins, assertion)?;
+                webauthn::PasskeyPublicKey::parse(&spki)?.verify(&challenge, origins, assertion)?;
             }
         }
         Ok(answer)

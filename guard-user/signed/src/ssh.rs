@@ -30,7 +30,7 @@ const END: &str = "-----END SSH SIGNATURE-----";
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey {
+pub struct SshPublicKey {
     /// As the wire has it.
     blob: Vec<u8>,
     kind: KeyKind,
@@ -70,7 +70,7 @@ impl KeyKind {
     }
 }
 
-impl PublicKey {
+impl SshPublicKey {
     /// The key of a line as `~/.ssh/id_ed25519_sk.pub` has one: kind, base64, and perhaps a comment.
     ///
     /// # Errors

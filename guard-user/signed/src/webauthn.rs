@@ -31,7 +31,7 @@ const LONGEST: usize = 4096;
 
 /// A passkey's public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublicKey {
+pub enum PasskeyPublicKey {
     /// A point of P-256 (`ES256`).
     P256(Vec<u8>),
     /// Of Ed25519 (`EdDSA`).
@@ -62,7 +62,7 @@ struct ClientData {
     top_origin: Option<String>,
 }
 
-impl PublicKey {
+impl PasskeyPublicKey {
     /// The key of a `SubjectPublicKeyInfo`.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::clock;
 
 /// Room for one message with a time, and for nothing else.
 #[repr(C, align(8))]
-struct Room([u8; STAMP]);
+struct StampRoom([u8; STAMP]);
 
 // SAFETY: it only counts.
 const STAMP: usize = unsafe { libc::CMSG_LEN(size_of::<libc::timespec>() as u32) } as usize;
@@ -60,7 +60,7 @@ pub fn tell(socket: impl AsFd) -> io::Result<()> {
 ///
 /// The system's; `WouldBlock` where there is none.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<Datagram> {
-    let mut room = MaybeUninit::<Room>::zeroed();
+    let mut room = MaybeUninit::<StampRoom>::zeroed();
     let mut sender = MaybeUninit::<libc::sockaddr_in6>::zeroed();
     let mut part = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),

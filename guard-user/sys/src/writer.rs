@@ -8,7 +8,7 @@ use std::ptr::from_mut;
 /// Room for one message with credentials, and for nothing else: descriptors that come along find none, and the kernel closes
 /// them.
 #[repr(C, align(8))]
-struct Room([u8; CREDENTIALS]);
+struct CredentialsRoom([u8; CREDENTIALS]);
 
 // SAFETY: it only counts.
 const CREDENTIALS: usize = unsafe { libc::CMSG_LEN(size_of::<libc::ucred>() as u32) } as usize;
@@ -21,7 +21,7 @@ const CREDENTIALS: usize = unsafe { libc::CMSG_LEN(size_of::<libc::ucred>() as u
 ///
 /// The system's; `WouldBlock` where there is nothing to read.
 pub fn read_from(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize, u32)> {
-    let mut room = MaybeUninit::<Room>::zeroed();
+    let mut room = MaybeUninit::<CredentialsRoom>::zeroed();
     let mut part = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),
         iov_len: into.len(),

@@ -21,7 +21,7 @@ const TOLD: &str = "DEBIAN";
 
 /// How hard it is packed.
 #[derive(Clone, Copy)]
-pub(super) enum Pack {
+pub(super) enum DebPacking {
     /// As people download it.
     Small,
     /// Not at all, for machines to throw away: an emulated one takes longer to unpack it than to read it.
@@ -38,7 +38,7 @@ pub(super) fn make(
     out: &Path,
     version: &str,
     epoch: &str,
-    pack: Pack,
+    pack: DebPacking,
 ) -> Result<PathBuf> {
     lab::obtain(
         &[("dpkg-deb", "dpkg"), ("dpkg-shlibdeps", "dpkg-dev")],
@@ -65,8 +65,8 @@ pub(super) fn make(
         .stdout(Stdio::null()))
     .with_context(|| format!("of the files in {}", whole.display()))?;
     match pack {
-        Pack::Small => compress(&deb, epoch)?,
-        Pack::Not => {}
+        DebPacking::Small => compress(&deb, epoch)?,
+        DebPacking::Not => {}
     }
     Ok(deb)
 }

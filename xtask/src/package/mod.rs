@@ -106,7 +106,13 @@ fn for_distributions(
     if all || args.deb {
         let version = args.deb_version.as_deref().unwrap_or(version());
         let tree = tree("root")?;
-        made(&deb::make(&tree, &out(), version, epoch, deb::Pack::Small)?)?;
+        made(&deb::make(
+            &tree,
+            &out(),
+            version,
+            epoch,
+            deb::DebPacking::Small,
+        )?)?;
     }
     if all || args.rpm {
         made(&rpm::make(&tree("rpm")?, &out(), rpm::FIRST, epoch)?)?;
@@ -126,7 +132,12 @@ fn static_tarball(sbom: &Sbom, epoch: &str) -> Result<()> {
     // Of all that is made, the tarball's has the most in it.
     write(&out().join(sbom::name()), &sbom.text()?)?;
     let tree = stage::lay_out("tarball", &programs, Some(&sbom))?;
-    made(&tarball::make(&tree, &out(), epoch, tarball::Pack::Small)?)
+    made(&tarball::make(
+        &tree,
+        &out(),
+        epoch,
+        tarball::TarballPacking::Small,
+    )?)
 }
 
 /// Makes those of one that is apart, of the same kinds. The tarball has none: nothing there would start it.
@@ -138,7 +149,7 @@ fn apart(one: &'static stage::Apart, args: &PackageArgs, all: bool, epoch: &str)
     let tree = |kind| stage::lay_out_apart(one, kind, &programs, Some(&sbom));
     if all || args.deb {
         let version = args.deb_version.as_deref().unwrap_or(version());
-        let pack = deb::Pack::Small;
+        let pack = deb::DebPacking::Small;
         made(&deb::make(&tree("deb")?, &out(), version, epoch, pack)?)?;
     }
     if all || args.rpm {
@@ -186,8 +197,8 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
     let mut made = Vec::new();
     let tree = stage::lay_out("root", &gnu, sbom.as_ref())?;
     let pack = match programs {
-        Some(_) => deb::Pack::Not,
-        None => deb::Pack::Small,
+        Some(_) => deb::DebPacking::Not,
+        None => deb::DebPacking::Small,
     };
     let next = format!("{}+next", version());
     for version in [version(), &next] {
@@ -213,8 +224,8 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
         let programs = built(programs::MUSL)?;
         let sbom = sbom.map(|sbom| sbom.of_the_static_programs()).transpose()?;
         let pack = match sbom {
-            Some(_) => tarball::Pack::Small,
-            None => tarball::Pack::Quickly,
+            Some(_) => tarball::TarballPacking::Small,
+            None => tarball::TarballPacking::Quickly,
         };
         let tree = stage::lay_out("tarball", &programs, sbom.as_ref())?;
         made.push(tarball::make(&tree, &out, &epoch, pack)?);
@@ -227,7 +238,7 @@ fn apart_for_machines(
     programs: Option<&Path>,
     out: &Path,
     epoch: &str,
-    pack: deb::Pack,
+    pack: deb::DebPacking,
 ) -> Result<PathBuf> {
     let name = one.package.name;
     let (built, sbom) = match programs {

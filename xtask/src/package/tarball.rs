@@ -10,7 +10,7 @@ use crate::{lab, shell::run};
 
 /// How hard it is packed.
 #[derive(Clone, Copy)]
-pub(super) enum Pack {
+pub(super) enum TarballPacking {
     /// As people download it.
     Small,
     /// As machines for tests read it once.
@@ -22,7 +22,7 @@ pub(super) enum Pack {
 /// # Errors
 ///
 /// What tar or xz say.
-pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: Pack) -> Result<PathBuf> {
+pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: TarballPacking) -> Result<PathBuf> {
     lab::obtain(&[("xz", "xz-utils")], "the tarball is packed with it")?;
     tree.add_licences()?;
     let name = format!("guard-{}-x86_64-linux", version());
@@ -45,8 +45,8 @@ pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: Pack) -> Result<P
         .arg("."))?;
     let how: &[_] = match pack {
         // With the filter for machine code.
-        Pack::Small => &["--x86", "--lzma2=preset=9e"],
-        Pack::Quickly => &["-0"],
+        TarballPacking::Small => &["--x86", "--lzma2=preset=9e"],
+        TarballPacking::Quickly => &["-0"],
     };
     // One thread: with several, the result depends on how many there are.
     run(Command::new("xz")

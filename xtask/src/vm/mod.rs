@@ -44,7 +44,7 @@ use image::Image;
 use kernels::Kernel;
 use matrix::Matrix;
 use passed::Record;
-use payload::{Payload, Programs, Tests};
+use payload::{Payload, Programs, TestsProgram};
 use plan::{Cell, Shard};
 use qemu::{Accel, Qemu};
 use report::Ran;
@@ -161,7 +161,7 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
     let begun = Instant::now();
     let newest = Kernel::ALL[Kernel::ALL.len() - 1];
     let cells = plan::of_the_gate(newest);
-    let tests = Tests::built()?;
+    let tests = TestsProgram::built()?;
     fit()?;
     let cache = Cache::open()?;
     let (made, payload) = timings.stage("machine: image and package", || {
@@ -223,7 +223,7 @@ pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
     };
     let suites = plan::select(&args.tests)?;
     let mut cells = plan::cells(&suites, &args.kernels(), args.machine);
-    let tests = Tests::build()?;
+    let tests = TestsProgram::build()?;
     leave_out_empty(&mut cells, &tests)?;
     fit()?;
     let cache = Cache::open()?;
@@ -245,7 +245,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     }
     let outcome = match args.gate {
         true => {
-            Tests::build()?;
+            TestsProgram::build()?;
             let timings = Timings::begin();
             let outcome = gate(&timings)?;
             timings.end()?;
@@ -276,7 +276,7 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
     if let Some(shard) = args.shard {
         cells = shard.share(cells);
     }
-    let tests = Tests::build()?;
+    let tests = TestsProgram::build()?;
     leave_out_empty(&mut cells, &tests)?;
     fit()?;
     let cache = Cache::open()?;
@@ -331,11 +331,11 @@ fn said_to_be_left_out(left_out: usize, all: usize, record: &Record) -> usize {
 ///
 /// That it cannot be asked.
 pub(crate) fn names_of_tests() -> Result<Vec<String>> {
-    Ok(Tests::built()?.into_names())
+    Ok(TestsProgram::built()?.into_names())
 }
 
 /// Without machines for which none of the tests is that were asked for.
-fn leave_out_empty(cells: &mut Vec<Cell>, tests: &Tests) -> Result<()> {
+fn leave_out_empty(cells: &mut Vec<Cell>, tests: &TestsProgram) -> Result<()> {
     cells.retain(|cell| !tests.wanted(&cell.suite).is_empty());
     ensure!(!cells.is_empty(), "no test has such a name");
     Ok(())
@@ -346,7 +346,7 @@ fn run(
     args: &VmArgs,
     cache: &Cache,
     cells: &[Cell],
-    tests: &Tests,
+    tests: &TestsProgram,
     logs: &Path,
     record: Option<&Record>,
 ) -> Result<Vec<Ran>> {
@@ -448,7 +448,7 @@ fn made(
     cache: &Cache,
     accel: Accel,
     cells: &[Cell],
-    tests: &Tests,
+    tests: &TestsProgram,
     programs: Programs,
 ) -> Result<(Made, Payload)> {
     let mut wanted: Vec<_> = cells

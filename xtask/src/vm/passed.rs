@@ -126,7 +126,7 @@ fn commit() -> Result<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::kernels::Kernel;
-    use super::super::report::Tests;
+    use super::super::report::TestsOutcome;
     use super::super::suites::{Kind, Suite};
     use super::*;
 
@@ -150,10 +150,10 @@ pub(super) mod tests {
             kernel: "6.12",
             kind: Kind::Plain,
             suite: suite.to_owned(),
-            tests: Ok(Tests {
+            tests: Ok(TestsOutcome {
                 passed,
                 failed,
-                ..Tests::default()
+                ..TestsOutcome::default()
             }),
             seconds: 1.0,
             log: "log".into(),

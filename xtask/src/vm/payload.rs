@@ -40,7 +40,7 @@ pub(super) struct Payload {
 }
 
 /// The program with the suites, once it is built.
-pub(super) struct Tests {
+pub(super) struct TestsProgram {
     suites: PathBuf,
     /// The names of all tests in it.
     names: Vec<String>,
@@ -55,7 +55,7 @@ pub(super) enum Programs {
     Released,
 }
 
-impl Tests {
+impl TestsProgram {
     /// Builds it, and what its tests start.
     pub(super) fn build() -> Result<Self> {
         let _ = dependencies::restore()?;

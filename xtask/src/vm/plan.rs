@@ -10,7 +10,7 @@ use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use super::kernels::Kernel;
 use super::machine::Machine;
-use super::payload::Tests;
+use super::payload::TestsProgram;
 use super::report::{Ran, Status};
 use super::snapshot::Maker;
 use super::suites::{GATE, Kind, Suite, kinds, part, runs_on, takes_long};
@@ -108,7 +108,7 @@ pub(super) fn machines(cells: &[Cell]) -> Vec<(&'static str, &'static str)> {
 }
 
 /// How many tests of these suites do not run in any of these places.
-pub(super) fn left_out(cells: &[Cell], tests: &Tests) -> usize {
+pub(super) fn left_out(cells: &[Cell], tests: &TestsProgram) -> usize {
     let suites: BTreeSet<_> = cells.iter().map(|cell| &*cell.suite.name).collect();
     let all = suites.into_iter().flat_map(|suite| {
         let of_it = cells.iter().filter(move |cell| cell.suite.name == suite);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::disk::Disk;
 use super::machine::{Console, Machine};
 use super::plan::MachineSpec;
-use super::report::{Status, Tests};
+use super::report::{Status, TestsOutcome};
 use super::run::{Log, Runner, install};
 use super::suites::Suite;
 
@@ -27,10 +27,10 @@ pub(super) fn run(
     place: MachineSpec<'_>,
     suite: &Suite,
     log: &mut Log,
-) -> Result<Tests> {
+) -> Result<TestsOutcome> {
     let disk = Disk::new(SIZE)?;
     let disk = disk.path();
-    let mut sum = Tests::default();
+    let mut sum = TestsOutcome::default();
 
     log.line("first boot");
     let mut machine = boot(runner, place, suite, &disk)?;

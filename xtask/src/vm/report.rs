@@ -20,7 +20,7 @@ pub(super) enum Status {
 
 /// What came of the tests of a suite, or of a part of it.
 #[derive(Debug, Default)]
-pub(super) struct Tests {
+pub(super) struct TestsOutcome {
     /// Those that passed in the end, with their seconds.
     pub(super) passed: Vec<(String, f64)>,
     /// Those that failed twice.
@@ -28,7 +28,7 @@ pub(super) struct Tests {
     pub(super) flaky: Vec<Flaky>,
 }
 
-impl Tests {
+impl TestsOutcome {
     pub(super) fn add(&mut self, other: Self) {
         self.passed.extend(other.passed);
         self.failed.extend(other.failed);
@@ -50,7 +50,7 @@ pub(super) struct Ran {
     pub(super) kind: Kind,
     pub(super) suite: String,
     /// None: the machine broke twice.
-    pub(super) tests: Result<Tests, String>,
+    pub(super) tests: Result<TestsOutcome, String>,
     /// Of the tests alone, without the boot.
     pub(super) seconds: f64,
     pub(super) log: PathBuf,
@@ -216,7 +216,7 @@ fn kernels(machines: &[(&str, &str)], passed: &[&Passed], kind: &str) -> Option<
 mod tests {
     use super::*;
 
-    fn ran(tests: Result<Tests, String>) -> Ran {
+    fn ran(tests: Result<TestsOutcome, String>) -> Ran {
         Ran {
             kernel: "6.12",
             kind: Kind::Plain,
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_test_that_passed_at_its_second_go_is_flaky_with_both_outputs() {
-        let tests = Tests {
+        let tests = TestsOutcome {
             passed: vec![("holes::one".to_owned(), 1.0)],
             failed: vec!["holes::two".to_owned()],
             flaky: vec![Flaky {

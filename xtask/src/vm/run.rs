@@ -15,7 +15,7 @@ use super::payload::{self, NATS, PACKAGES, Payload, TESTS};
 use super::plan::{MachineSpec, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
-use super::report::{Ran, Status, Tests};
+use super::report::{Ran, Status, TestsOutcome};
 use super::suites::{ALONE, Kind, Suite, limit};
 use crate::test::outcome::Flaky;
 
@@ -41,7 +41,7 @@ const INSTALL_IT: &str = "test \"$(dpkg-query -Wf '${db:Status-Status}' guard 2>
 /// How to run them.
 pub(super) struct Runner<'a> {
     pub(super) payload: &'a Payload,
-    pub(super) tests: &'a payload::Tests,
+    pub(super) tests: &'a payload::TestsProgram,
     pub(super) saved: bool,
     pub(super) deadline: Instant,
     pub(super) logs: &'a Path,
@@ -96,7 +96,7 @@ impl Runner<'_> {
         &self,
         place: MachineSpec<'_>,
         suite: &Suite,
-        mut run: impl FnMut(&mut Log) -> Result<Tests>,
+        mut run: impl FnMut(&mut Log) -> Result<TestsOutcome>,
     ) -> Ran {
         let mut broken = 0;
         loop {
@@ -134,7 +134,7 @@ impl Runner<'_> {
         suite: &Suite,
         running: &mut Option<Machine>,
         log: &mut Log,
-    ) -> Result<Tests> {
+    ) -> Result<TestsOutcome> {
         // One that breaks does not come back.
         let mut machine = match running.take() {
             Some(mut machine) => {
@@ -190,7 +190,7 @@ impl Runner<'_> {
         accel: Accel,
         suite: &Suite,
         log: &mut Log,
-    ) -> Result<Tests> {
+    ) -> Result<TestsOutcome> {
         let begun = Instant::now();
         let deadline = self.deadline.min(begun + limit(&suite.name));
         let mut names = self.tests.wanted(suite);
@@ -199,7 +199,7 @@ impl Runner<'_> {
             "no test of {} has such a name",
             suite.name
         );
-        let mut tests = Tests::default();
+        let mut tests = TestsOutcome::default();
         let mut failed = Vec::new();
         while !names.is_empty() {
             let results = self.first(machine, accel, &names, deadline, log)?;
@@ -260,7 +260,7 @@ impl Runner<'_> {
         machine: &mut Machine,
         accel: Accel,
         failed: Ended,
-        tests: &mut Tests,
+        tests: &mut TestsOutcome,
         log: &mut Log,
     ) -> Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());

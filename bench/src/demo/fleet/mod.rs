@@ -13,7 +13,7 @@ use super::agent::{Agent, JOB, Put};
 use super::story::Story;
 use super::waiting::held;
 use super::{POLICY, PORT, SERVER, by_guardd, nothing_left, requests, traces};
-use stage::{COURIER, Machine, Stage, shown};
+use stage::{COURIER, DemoMachine, FleetStage, shown};
 use terminal::Terminal;
 use xtask::lab;
 
@@ -45,7 +45,7 @@ pub(crate) fn demo() -> Result<()> {
             Hub::ADDRESS
         ));
         story.output(POLICY);
-        let mut stage = Stage::start(&mut story, &hub, colleague)?;
+        let mut stage = FleetStage::start(&mut story, &hub, colleague)?;
         story.step("Two machines run guardd, and beside it guard-fleet as a user without rights");
         let mut machines = [
             stage.machine(&mut story, MACHINES[0], first, POLICY)?,
@@ -53,7 +53,7 @@ pub(crate) fn demo() -> Result<()> {
         ];
         stage.admit(&story)?;
         let mut left = stage.traces()?;
-        left.extend(machines.iter().flat_map(Machine::traces));
+        left.extend(machines.iter().flat_map(DemoMachine::traces));
         act(&mut story, &mut stage, [first, second], &machines).inspect_err(|_| {
             for machine in &machines {
                 eprintln!(
@@ -78,9 +78,9 @@ pub(crate) fn demo() -> Result<()> {
 
 fn act(
     story: &mut Story,
-    stage: &mut Stage<'_>,
+    stage: &mut FleetStage<'_>,
     networks: [&Network; 2],
-    machines: &[Machine; 2],
+    machines: &[DemoMachine; 2],
 ) -> Result<()> {
     story.step("Without the guard, a command on either machine reaches production");
     for (machine, network) in machines.iter().zip(networks) {
@@ -109,7 +109,7 @@ fn act(
 }
 
 /// What is refused later.
-fn unguarded(story: &Story, machine: &Machine, network: &Network) -> Result<()> {
+fn unguarded(story: &Story, machine: &DemoMachine, network: &Network) -> Result<()> {
     let put = Put::new(network.tag())?;
     let mut shell = network.dev().command_as(AGENT, "sh");
     shell.args(["-c", &put.shell]);
@@ -124,7 +124,7 @@ fn unguarded(story: &Story, machine: &Machine, network: &Network) -> Result<()> 
 }
 
 /// An agent's command fails, and leaves a question.
-fn refused(story: &Story, machine: &Machine) -> Result<Agent> {
+fn refused(story: &Story, machine: &DemoMachine) -> Result<Agent> {
     let mut agent = Agent::start(story, &machine.daemon, &format!("@{}", machine.name))?;
     let status = agent.put(story)?;
     ensure!(status != 0, "the guard let the command through");
@@ -137,7 +137,7 @@ fn refused(story: &Story, machine: &Machine) -> Result<Agent> {
 }
 
 /// The colleague sees the machines, and follows what they ask.
-fn looks(story: &mut Story, stage: &Stage<'_>, machines: &[Machine]) -> Result<Running> {
+fn looks(story: &mut Story, stage: &FleetStage<'_>, machines: &[DemoMachine]) -> Result<Running> {
     story.step("The colleague sees both machines, and what is asked on them");
     eventually("both machines are there", || {
         let listed = stage.by_colleague(&["machines", "--json"]);
@@ -171,7 +171,7 @@ fn looks(story: &mut Story, stage: &Stage<'_>, machines: &[Machine]) -> Result<R
 }
 
 /// An agent's command waits, while somebody looks. Gives the request that it waits for.
-fn waits(story: &mut Story, machine: &Machine, agent: &mut Agent) -> Result<String> {
+fn waits(story: &mut Story, machine: &DemoMachine, agent: &mut Agent) -> Result<String> {
     story.step(&format!(
         "While somebody looks, the same command on {} waits",
         machine.name
@@ -193,8 +193,8 @@ fn waits(story: &mut Story, machine: &Machine, agent: &mut Agent) -> Result<Stri
 /// The colleague signs, and the agent's command goes on. Gives what was signed, as the machine's log has it.
 fn goes_on(
     story: &mut Story,
-    stage: &Stage<'_>,
-    machine: &Machine,
+    stage: &FleetStage<'_>,
+    machine: &DemoMachine,
     request: &str,
     agent: &mut Agent,
 ) -> Result<Value> {
@@ -231,7 +231,7 @@ fn goes_on(
 }
 
 /// What was signed for one machine is brought to another.
-fn replayed(story: &mut Story, machine: &Machine, signed: &Value) -> Result<()> {
+fn replayed(story: &mut Story, machine: &DemoMachine, signed: &Value) -> Result<()> {
     story.step(&format!(
         "Somebody on the way has kept that answer, and hands it in on {}",
         machine.name
@@ -264,7 +264,7 @@ fn replayed(story: &mut Story, machine: &Machine, signed: &Value) -> Result<()> 
 }
 
 /// The server that most are connected to is killed.
-fn killed(story: &mut Story, stage: &mut Stage<'_>) -> Result<()> {
+fn killed(story: &mut Story, stage: &mut FleetStage<'_>) -> Result<()> {
     story.step("While that command waits, a server is killed");
     let (clients, number) = stage.busiest()?;
     story.command("nats", &format!("kill -9 $(cat n{number}.pid)"));
@@ -277,7 +277,7 @@ fn killed(story: &mut Story, stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// Each log says who has said yes, and a signature shows it.
-fn proven(story: &mut Story, machines: &[Machine]) -> Result<()> {
+fn proven(story: &mut Story, machines: &[DemoMachine]) -> Result<()> {
     story.step("Each machine's log proves who said yes");
     for machine in machines {
         let who = format!("root@{}", machine.name);

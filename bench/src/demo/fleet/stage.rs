@@ -24,7 +24,7 @@ const PORT: u16 = 4222;
 const SETTINGS: &str = "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"61236\"]\n";
 
 /// A machine with production behind it.
-pub(super) struct Machine {
+pub(super) struct DemoMachine {
     pub(super) name: &'static str,
     pub(super) production: Production,
     pub(super) daemon: Daemon,
@@ -34,14 +34,14 @@ pub(super) struct Machine {
 }
 
 /// The servers, and whoever looks.
-pub(super) struct Stage<'n> {
+pub(super) struct FleetStage<'n> {
     pub(super) nats: Nats<'n>,
     colleague: &'n Network,
     dir: PathBuf,
     list: String,
 }
 
-impl<'n> Stage<'n> {
+impl<'n> FleetStage<'n> {
     /// The colleague makes a key, and servers know it.
     pub(super) fn start(story: &mut Story, hub: &'n Hub, colleague: &'n Network) -> Result<Self> {
         story.step("Three servers of NATS know whom a list names: a colleague, at first");
@@ -93,7 +93,7 @@ impl<'n> Stage<'n> {
         (name, machine_id): (&'static str, &str),
         network: &Network,
         policy: &str,
-    ) -> Result<Machine> {
+    ) -> Result<DemoMachine> {
         let production = Production::start(network)?;
         story.command(&format!("root@{name}"), "guardd");
         let daemon = Daemon::in_network(network)
@@ -132,7 +132,7 @@ impl<'n> Stage<'n> {
             "[[machine]]\nid = \"{id}\"\nkey = \"{}\"\ngroup = \"ci\"\n",
             key.trim()
         );
-        Ok(Machine {
+        Ok(DemoMachine {
             name,
             production,
             daemon,
@@ -187,7 +187,7 @@ impl<'n> Stage<'n> {
     }
 }
 
-impl Machine {
+impl DemoMachine {
     /// Root says whose signature counts.
     pub(super) fn enrol(&self, story: &Story, public: &Path) -> Result<()> {
         let agent = AGENT.to_string();

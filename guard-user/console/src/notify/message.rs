@@ -13,7 +13,7 @@ const NAMED: usize = 5;
 
 /// A request, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Line {
+pub(crate) struct RequestLine {
     /// What it is known by: one about many more destinations is another, as it is to guardd.
     pub(crate) key: String,
     /// `r1`
@@ -26,7 +26,7 @@ pub(crate) struct Line {
     pub(crate) to: Option<String>,
 }
 
-impl Line {
+impl RequestLine {
     pub(crate) fn of(request: &Request, tells_address: bool) -> Self {
         let outermost = request.chain.first();
         let outermost = outermost.map_or(&request.session, |link| &link.session);
@@ -60,7 +60,7 @@ pub(crate) struct Message {
 
 impl Message {
     /// About some requests, on the machine that questions call so.
-    pub(crate) fn of(lines: &[Line], settings: &Settings, machine: &str) -> Self {
+    pub(crate) fn of(lines: &[RequestLine], settings: &Settings, machine: &str) -> Self {
         let name = rustix::system::uname();
         let name = name.nodename().to_string_lossy();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
@@ -84,8 +84,8 @@ impl Message {
     }
 }
 
-fn asked(lines: &[Line]) -> String {
-    let named: Vec<_> = lines.iter().take(NAMED).map(Line::told).collect();
+fn asked(lines: &[RequestLine]) -> String {
+    let named: Vec<_> = lines.iter().take(NAMED).map(RequestLine::told).collect();
     let more = lines.len().saturating_sub(NAMED);
     match (&named[..], more) {
         ([only], _) => format!("Request {only} asks for an answer"),
@@ -103,8 +103,8 @@ fn asked(lines: &[Line]) -> String {
 mod tests {
     use super::*;
 
-    fn lines(count: usize, to: Option<&str>, has_code: bool) -> Vec<Line> {
-        let line = |number| Line {
+    fn lines(count: usize, to: Option<&str>, has_code: bool) -> Vec<RequestLine> {
+        let line = |number| RequestLine {
             key: format!("r{number}.0"),
             id: format!("r{number}"),
             session: "s1".to_owned(),
@@ -114,7 +114,7 @@ mod tests {
         (1..=count).map(line).collect()
     }
 
-    fn told(lines: &[Line]) -> Message {
+    fn told(lines: &[RequestLine]) -> Message {
         Message::of(lines, &Settings::default(), "m-1")
     }
 

@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use self::{
-    message::{Line, Message},
+    message::{Message, RequestLine},
     send::Service,
     told::Notices,
 };
@@ -116,8 +116,8 @@ pub fn notify(args: NotifyArgs, settings: &Settings, state: Option<PathBuf>) -> 
     if settings.is_quiet() {
         return Ok(Done::Later);
     }
-    let kept = Kept::<Notices>::at(dir);
-    let line = Line::of(&request, service.tells_address());
+    let kept = StateFile::<Notices>::at(dir);
+    let line = RequestLine::of(&request, service.tells_address());
     let is_due = kept.change(|told| told.is_due(&line, seconds()))?;
     match is_due {
         told::Turn::Known => return Ok(Done::Told),
@@ -147,12 +147,12 @@ pub(crate) fn seconds() -> u64 {
 }
 
 /// Where it is kept what was told: several of these may run at once.
-pub(crate) struct Kept<T> {
+pub(crate) struct StateFile<T> {
     dir: PathBuf,
     of: PhantomData<T>,
 }
 
-impl<T: Default + Clone + PartialEq + Serialize + DeserializeOwned> Kept<T> {
+impl<T: Default + Clone + PartialEq + Serialize + DeserializeOwned> StateFile<T> {
     pub(crate) fn at(dir: PathBuf) -> Self {
         Self {
             dir,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Line;
+use super::message::RequestLine;
 
 /// Seconds between two messages.
 const GAP: u64 = 15;
@@ -28,8 +28,8 @@ pub(crate) struct Notices {
     /// Requests that a message was about, and when.
     told: BTreeMap<String, u64>,
     /// Requests that none was about yet, and when they were last seen.
-    waiting: BTreeMap<String, (Line, u64)>,
-    messages: Vec<Sent>,
+    waiting: BTreeMap<String, (RequestLine, u64)>,
+    messages: Vec<SentMessage>,
     /// No's, by the request: to which outermost session, and when.
     #[serde(default)]
     noes: BTreeMap<String, (String, u64)>,
@@ -42,7 +42,7 @@ pub(crate) struct Notices {
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sent {
+struct SentMessage {
     at: u64,
     /// The outermost sessions whose requests it was about.
     sessions: BTreeSet<String>,
@@ -61,7 +61,7 @@ pub(crate) enum Turn {
 
 impl Notices {
     /// Whether it is time to tell of a request.
-    pub(crate) fn is_due(&mut self, line: &Line, now: u64) -> Turn {
+    pub(crate) fn is_due(&mut self, line: &RequestLine, now: u64) -> Turn {
         self.forget(now);
         if self.told.contains_key(&line.key) {
             return Turn::Known;
@@ -70,7 +70,7 @@ impl Notices {
             self.make_room();
         }
         self.waiting.insert(line.key.clone(), (line.clone(), now));
-        let is_about = |sent: &&Sent| sent.sessions.contains(&line.session);
+        let is_about = |sent: &&SentMessage| sent.sessions.contains(&line.session);
         let is_quiet = self.busy.is_some()
             || self.muted.contains_key(&line.session)
             || self.messages.last().is_some_and(|last| now < last.at + GAP)
@@ -110,7 +110,7 @@ impl Notices {
     }
 
     /// What a message is to be about, the first first.
-    pub(crate) fn waiting(&self) -> Vec<Line> {
+    pub(crate) fn waiting(&self) -> Vec<RequestLine> {
         let all = self.waiting.values().map(|(line, _)| line);
         let all = all.filter(|line| !self.muted.contains_key(&line.session));
         let mut all: Vec<_> = all.cloned().collect();
@@ -119,14 +119,14 @@ impl Notices {
     }
 
     /// A message was sent.
-    pub(crate) fn note_sent(&mut self, lines: &[Line], now: u64) {
+    pub(crate) fn note_sent(&mut self, lines: &[RequestLine], now: u64) {
         self.busy = None;
         for line in lines {
             self.waiting.remove(&line.key);
             self.told.insert(line.key.clone(), now);
         }
         let sessions = lines.iter().map(|line| line.session.clone()).collect();
-        self.messages.push(Sent { at: now, sessions });
+        self.messages.push(SentMessage { at: now, sessions });
     }
 
     /// Somebody has said no to a request of that outermost session, at that time.
@@ -168,8 +168,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn line(id: &str, session: &str) -> Line {
-        Line {
+    fn line(id: &str, session: &str) -> RequestLine {
+        RequestLine {
             key: format!("{id}.0"),
             id: id.to_owned(),
             session: session.to_owned(),

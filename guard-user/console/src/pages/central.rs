@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use super::{
     Frame, moment, none,
     question::yes,
-    questions::{Line, link, list},
+    questions::{QuestionLine, link, list},
     revoked::revoked,
     seen, seen_long,
 };
@@ -49,9 +49,9 @@ impl<'s> AskedQuestion<'s> {
         &self.seen.told.machine
     }
 
-    fn line(&self) -> Line {
+    fn line(&self) -> QuestionLine {
         let (question, asks) = (&self.open.question, Asks::of(&self.open.question));
-        Line {
+        QuestionLine {
             id: format!("{}/{}", self.machine(), question.request),
             link: link(self.machine(), &question.request),
             verb: seen(asks.verb),
@@ -72,7 +72,7 @@ impl<'s> AskedQuestion<'s> {
 }
 
 /// The lines of a list.
-pub(crate) fn lines(all: Vec<AskedQuestion<'_>>) -> Vec<Line> {
+pub(crate) fn lines(all: Vec<AskedQuestion<'_>>) -> Vec<QuestionLine> {
     all.iter().map(AskedQuestion::line).collect()
 }
 

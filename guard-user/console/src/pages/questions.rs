@@ -10,7 +10,7 @@ use crate::scope::Scope;
 
 /// A question in a list, for the page and for the script.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Line {
+pub(crate) struct QuestionLine {
     /// The request.
     pub(crate) id: String,
     /// Its own page.
@@ -31,7 +31,7 @@ pub(crate) struct Line {
     pub(crate) asked_at: String,
 }
 
-impl Line {
+impl QuestionLine {
     pub(crate) fn of(request: &Request, machine: &str) -> Self {
         let to = &request.destination;
         let host = request.http.as_ref().and_then(|http| http.host.as_deref());
@@ -89,7 +89,10 @@ pub(crate) fn page(
     scope: &Scope,
     machine: &str,
 ) -> Markup {
-    let lines: Vec<_> = requests.iter().map(|one| Line::of(one, machine)).collect();
+    let lines: Vec<_> = requests
+        .iter()
+        .map(|one| QuestionLine::of(one, machine))
+        .collect();
     let none = none_of(
         scope,
         "Nothing is asked.",
@@ -99,7 +102,12 @@ pub(crate) fn page(
 }
 
 /// The page of these; `none`: what it says where there are none, and `more` in any case.
-pub(super) fn list(frame: &Frame<'_>, lines: &[Line], none: &Markup, more: &Markup) -> Markup {
+pub(super) fn list(
+    frame: &Frame<'_>,
+    lines: &[QuestionLine],
+    none: &Markup,
+    more: &Markup,
+) -> Markup {
     let content = html! {
         h1 { "Questions" }
         ul.questions id="questions" {
@@ -115,7 +123,7 @@ pub(super) fn list(frame: &Frame<'_>, lines: &[Line], none: &Markup, more: &Mark
     frame.page("Questions", "questions", &content)
 }
 
-fn entry(line: &Line) -> Markup {
+fn entry(line: &QuestionLine) -> Markup {
     // As it was written.
     let time = |text: &str| match text.parse() {
         Ok(at) => moment(at),

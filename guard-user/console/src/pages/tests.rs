@@ -479,7 +479,7 @@ proptest! {
 
     #[test]
     fn nothing_in_a_question_hides(text in any::<String>()) {
-        let line = questions::Line::of(&request(&text, true), "m");
+        let line = questions::QuestionLine::of(&request(&text, true), "m");
         let shown = [line.verb, line.what, line.to, line.who, line.beware.unwrap_or_default()].concat();
         prop_assert!(!shown.contains(guard_signed::visible::is_unseen));
     }

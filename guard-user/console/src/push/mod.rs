@@ -36,14 +36,14 @@ use tokio::{
 
 use self::{
     devices::Device,
-    send::{Sent, send},
+    send::{PushOutcome, send},
 };
 pub(crate) use self::{devices::Devices, vapid::Vapid};
 use crate::{
     Console, Settings,
     notify::{
-        GATHER, Kept,
-        message::{Line, Message},
+        GATHER, StateFile,
+        message::{Message, RequestLine},
         seconds,
         told::{Notices, Turn},
     },
@@ -89,7 +89,7 @@ pub fn push(settings: Settings) -> Result<()> {
         settings: Rc::new(settings),
         guardd: guardd.clone(),
         devices,
-        kept: Kept::at(dir),
+        kept: StateFile::at(dir),
         failed: BTreeMap::new(),
     };
     tokio::task::LocalSet::new().block_on(&runtime, async move {
@@ -242,7 +242,7 @@ struct Sender {
     devices: Devices,
     vapid: Rc<Vapid>,
     /// By approver: what one is told another does not miss.
-    kept: Kept<BTreeMap<String, Notices>>,
+    kept: StateFile<BTreeMap<String, Notices>>,
     /// How often no device of an approver's was reached, and until when none is tried.
     failed: BTreeMap<String, (u32, u64)>,
 }
@@ -254,9 +254,9 @@ struct Person {
 }
 
 impl Person {
-    fn lines(&self, asked: &[Request], tells_address: bool) -> Vec<Line> {
+    fn lines(&self, asked: &[Request], tells_address: bool) -> Vec<RequestLine> {
         let own = asked.iter().filter(|one| self.scope.has(&one.user));
-        own.map(|one| Line::of(one, tells_address)).collect()
+        own.map(|one| RequestLine::of(one, tells_address)).collect()
     }
 }
 
@@ -437,7 +437,7 @@ impl Sender {
         Ok(())
     }
 
-    fn untold(&self, name: &str, person: &Person, asked: &[Request]) -> Result<Vec<Line>> {
+    fn untold(&self, name: &str, person: &Person, asked: &[Request]) -> Result<Vec<RequestLine>> {
         self.kept.change(|all| {
             let told = all.entry(name.to_owned()).or_default();
             let (now, lines) = (seconds(), person.lines(asked, self.settings.push_address));
@@ -450,7 +450,7 @@ impl Sender {
         })
     }
 
-    fn note(&mut self, name: &str, lines: &[Line], is_told: bool) -> Result<()> {
+    fn note(&mut self, name: &str, lines: &[RequestLine], is_told: bool) -> Result<()> {
         let now = seconds();
         self.kept.change(|all| {
             let told = all.entry(name.to_owned()).or_default();
@@ -473,7 +473,7 @@ impl Sender {
     async fn send(
         &self,
         people: &BTreeMap<String, Person>,
-        untold: &[(&str, Vec<Line>)],
+        untold: &[(&str, Vec<RequestLine>)],
     ) -> BTreeSet<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs();
@@ -496,10 +496,10 @@ impl Sender {
         let mut told = BTreeSet::new();
         while let Some(Ok((name, device, sent))) = sending.join_next().await {
             match sent {
-                Ok(Sent::Taken) => {
+                Ok(PushOutcome::Taken) => {
                     told.insert(name);
                 }
-                Ok(Sent::Gone) => {
+                Ok(PushOutcome::Gone) => {
                     tracing::info!(name, "a device is told no more: its browser has gone");
                     self.devices.remove(&device.id());
                 }
@@ -528,7 +528,7 @@ fn away(refusal: Refusal) -> anyhow::Error {
     anyhow!("{}: {}", failure.what, failure.why)
 }
 
-fn keys(lines: &[Line]) -> BTreeSet<&str> {
+fn keys(lines: &[RequestLine]) -> BTreeSet<&str> {
     lines.iter().map(|line| &*line.key).collect()
 }
 

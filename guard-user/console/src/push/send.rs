@@ -21,7 +21,7 @@ const KEPT: &str = "900";
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum PushOutcome {
     /// The service has it.
     Taken,
     /// The browser has gone: nothing is to be sent there again.
@@ -39,7 +39,7 @@ pub(super) async fn send(
     vapid: &Vapid,
     settings: &Settings,
     now: u64,
-) -> Result<Sent> {
+) -> Result<PushOutcome> {
     let endpoint = Endpoint::of(&device.endpoint, &settings.push_hosts)?;
     let (key, auth) = device.keys()?;
     let audience = endpoint.origin();
@@ -68,8 +68,8 @@ pub(super) async fn send(
         .and_then(|status| status);
     let status = status.with_context(|| endpoint.host().to_owned())?;
     match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Sent::Gone),
-        status if status.is_success() => Ok(Sent::Taken),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Ok(PushOutcome::Gone),
+        status if status.is_success() => Ok(PushOutcome::Taken),
         status => anyhow::bail!("{}: it answered {status}", endpoint.host()),
     }
 }

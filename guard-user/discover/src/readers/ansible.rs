@@ -19,7 +19,7 @@ use super::{Format, Sink, lines, sections};
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum AnsibleFile {
     /// `ansible.cfg`, which names inventories.
     Config,
     Inventory,
@@ -38,7 +38,7 @@ const TOO_MANY: &str = "more inventories than are read";
 /// Connections that lead to no other machine.
 const HERE: [&str; 6] = ["buildah", "chroot", "docker", "jail", "local", "podman"];
 
-impl Kind {
+impl AnsibleFile {
     /// The kind, by a file's path and name.
     pub(super) fn of(path: &Path, name: &str) -> Option<Self> {
         let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
@@ -142,8 +142,8 @@ pub(crate) fn inventories(
             let is_yaml =
                 [Some("yml"), Some("yaml")].contains(&file.extension().and_then(OsStr::to_str));
             let kind = match is_yaml {
-                true => Kind::InventoryYaml,
-                false => Kind::Inventory,
+                true => AnsibleFile::InventoryYaml,
+                false => AnsibleFile::Inventory,
             };
             all.push((file, Format::Ansible(kind)));
         }
@@ -174,7 +174,7 @@ struct Group<'t> {
 }
 
 /// A host's line.
-struct Line<'t> {
+struct HostLine<'t> {
     number: usize,
     group: &'t str,
     words: Vec<String>,
@@ -184,7 +184,7 @@ struct Line<'t> {
 /// name is something else.
 fn inventory(sink: &mut Sink, text: &str) {
     let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
-    let (mut hosts, mut vars): (Vec<Line<'_>>, BTreeMap<&str, Vec<Variable<'_>>>) =
+    let (mut hosts, mut vars): (Vec<HostLine<'_>>, BTreeMap<&str, Vec<Variable<'_>>>) =
         Default::default();
     let (mut group, mut part) = ("ungrouped", "");
     let (mut is_one, mut unreadable) = (false, Vec::new());
@@ -217,7 +217,7 @@ fn inventory(sink: &mut Sink, text: &str) {
             _ => match words(bare) {
                 Some(words) => {
                     is_one |= words.iter().any(|word| word.starts_with("ansible_"));
-                    hosts.push(Line {
+                    hosts.push(HostLine {
                         number,
                         group,
                         words,
@@ -305,7 +305,7 @@ pub(super) fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(all)
 }
 
-fn host_line(sink: &mut Sink, line: &Line<'_>, data: Said) {
+fn host_line(sink: &mut Sink, line: &HostLine<'_>, data: Said) {
     let Some((pattern, rest)) = line.words.split_first() else {
         return;
     };

@@ -4,7 +4,7 @@
 use jsonc_parser::ast::{Object, Value};
 
 use super::json::{Lines, get, object, string, with_root_of};
-use super::servers::{Block, below, block};
+use super::servers::{ServerBlock, below, block};
 use super::settings::kind;
 use super::{Sink, mcp};
 
@@ -14,7 +14,7 @@ const DEPTH: usize = 12;
 pub(super) fn connections(sink: &mut Sink, text: &str) {
     let lines = Lines::of_text(text);
     with_root_of(sink, text, |sink, root| {
-        walk(sink, &lines, root, &Block::default(), DEPTH);
+        walk(sink, &lines, root, &ServerBlock::default(), DEPTH);
         // An editor's have the servers of its agent, too.
         if let (Some(root), true) = (object(Some(root)), sink.file.ends_with("/settings.json")) {
             mcp::of_root(sink, &lines, root);
@@ -22,7 +22,7 @@ pub(super) fn connections(sink: &mut Sink, text: &str) {
     });
 }
 
-fn walk(sink: &mut Sink, lines: &Lines, value: &Value<'_>, around: &Block, depth: usize) {
+fn walk(sink: &mut Sink, lines: &Lines, value: &Value<'_>, around: &ServerBlock, depth: usize) {
     let Some(depth) = depth.checked_sub(1) else {
         return sink.pass_over(Some(lines.of(start(value))), "too deep");
     };
@@ -48,16 +48,22 @@ fn start(value: &Value<'_>) -> usize {
     }
 }
 
-fn of_object(sink: &mut Sink, lines: &Lines, object: &Object<'_>, around: &Block, depth: usize) {
+fn of_object(
+    sink: &mut Sink,
+    lines: &Lines,
+    object: &Object<'_>,
+    around: &ServerBlock,
+    depth: usize,
+) {
     // `mssql.connections`
     let is_told = around.driver.is_empty() && kind(&around.path.to_ascii_lowercase()).is_some();
     let told = match is_told {
         true => &around.path,
         false => &around.driver,
     };
-    let mut own = Block {
+    let mut own = ServerBlock {
         driver: told.clone(),
-        ..Block::of(name(object).unwrap_or(&around.path))
+        ..ServerBlock::of(name(object).unwrap_or(&around.path))
     };
     for property in &object.properties {
         let line = lines.of(property.range.start);
@@ -79,10 +85,10 @@ fn of_object(sink: &mut Sink, lines: &Lines, object: &Object<'_>, around: &Block
         if sink.is_full() {
             return;
         }
-        let inner = Block {
+        let inner = ServerBlock {
             path: below(&own.path, property.name.as_str()),
             driver: driver.clone(),
-            ..Block::default()
+            ..ServerBlock::default()
         };
         walk(sink, lines, &property.value, &inner, depth);
     }

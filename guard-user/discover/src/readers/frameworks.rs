@@ -16,7 +16,7 @@ const DEPTH: usize = 16;
 const MERGED: usize = 4;
 
 /// A mapping of `database.yml`, which need not be YAML before Ruby has filled it in.
-struct Section<'t> {
+struct YamlSection<'t> {
     indent: usize,
     /// The section at the top that it belongs to, and its own line.
     top: &'t str,
@@ -28,7 +28,7 @@ struct Section<'t> {
 
 /// `config/database.yml`: sections by environment.
 pub(super) fn rails(sink: &mut Sink, text: &str) {
-    let mut all: Vec<Section<'_>> = Vec::new();
+    let mut all: Vec<YamlSection<'_>> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     for (line, text) in lines(sink, text) {
         let bare = text.trim();
@@ -47,7 +47,7 @@ pub(super) fn rails(sink: &mut Sink, text: &str) {
         if value.is_empty() || !anchor.is_empty() {
             let top = open.first().map_or(key, |at| all[*at].top);
             open.push(all.len());
-            all.push(Section {
+            all.push(YamlSection {
                 indent,
                 top,
                 line,
@@ -70,7 +70,7 @@ pub(super) fn rails(sink: &mut Sink, text: &str) {
     }
 }
 
-fn server(sink: &mut Sink, section: &Section<'_>, anchors: &HashMap<&str, &Section<'_>>) {
+fn server(sink: &mut Sink, section: &YamlSection<'_>, anchors: &HashMap<&str, &YamlSection<'_>>) {
     let merged = section.pairs.iter().filter(|(key, _)| *key == "<<");
     let merged = merged.take(MERGED).filter_map(|(_, name)| {
         let name = name.strip_prefix('*')?;

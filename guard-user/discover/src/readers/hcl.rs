@@ -12,7 +12,7 @@ use super::{KEY, Sink, lines};
 const DEPTH: usize = 64;
 
 #[derive(Default)]
-struct Block {
+struct HclBlock {
     line: usize,
     /// `provider`, and `postgresql` beside it.
     kind: String,
@@ -21,7 +21,7 @@ struct Block {
     pairs: Vec<(usize, String, String)>,
 }
 
-impl Block {
+impl HclBlock {
     fn value(&self, key: &str) -> &str {
         let found = self.pairs.iter().find(|(_, own, _)| own == key);
         found.map_or("", |(_, _, value)| value)
@@ -29,12 +29,12 @@ impl Block {
 }
 
 pub(super) fn blocks(sink: &mut Sink, text: &str) {
-    within(sink, text, Block::default());
+    within(sink, text, HclBlock::default());
 }
 
 /// `*.tfbackend`: what stands in a backend's block elsewhere.
 pub(super) fn backend_settings(sink: &mut Sink, text: &str) {
-    within(sink, text, Block::of(1, "backend s3"));
+    within(sink, text, HclBlock::of(1, "backend s3"));
 }
 
 /// `.terraform/environment`: the workspace that was chosen here.
@@ -46,7 +46,7 @@ pub(super) fn workspace(sink: &mut Sink, text: &str) {
 }
 
 /// Blocks, and what stands in none of them.
-fn within(sink: &mut Sink, text: &str, around: Block) {
+fn within(sink: &mut Sink, text: &str, around: HclBlock) {
     let mut open = vec![around];
     let mut ends: Option<String> = None;
     let mut in_comment = false;
@@ -80,7 +80,7 @@ fn within(sink: &mut Sink, text: &str, around: Block) {
                     sink.pass_over(Some(number), "too deep");
                     return;
                 }
-                open.push(Block::of(number, head));
+                open.push(HclBlock::of(number, head));
             }
             (None, Some((key, value))) => {
                 if let Some(end) = heredoc(value) {
@@ -99,7 +99,7 @@ fn within(sink: &mut Sink, text: &str, around: Block) {
     }
 }
 
-impl Block {
+impl HclBlock {
     /// `provider "postgresql"`, `resource "aws_instance" "web"`, `datasource db`, `settings =`.
     fn of(line: usize, head: &str) -> Self {
         let mut words = head
@@ -143,7 +143,7 @@ fn literal(value: &str) -> Option<&str> {
     }
 }
 
-fn flush(sink: &mut Sink, block: &Block) {
+fn flush(sink: &mut Sink, block: &HclBlock) {
     match (block.kind.as_str(), block.label.as_str()) {
         ("backend", "s3") => return backend(sink, block),
         ("connection", _) if block.value("type") != "winrm" => return connection(sink, block),
@@ -174,7 +174,7 @@ fn flush(sink: &mut Sink, block: &Block) {
 }
 
 /// Where the state is kept: who writes there says what there is.
-fn backend(sink: &mut Sink, block: &Block) {
+fn backend(sink: &mut Sink, block: &HclBlock) {
     let host = match (block.value("endpoint"), block.value("region")) {
         ("", "") => return,
         ("", region) => format!("https://s3.{region}.amazonaws.com"),
@@ -184,7 +184,7 @@ fn backend(sink: &mut Sink, block: &Block) {
     leads(sink, block.line, "backend.s3", Service::S3, &host, data);
 }
 
-fn connection(sink: &mut Sink, block: &Block) {
+fn connection(sink: &mut Sink, block: &HclBlock) {
     let host = block.value("host");
     if !host.is_empty() {
         let port = block.value("port").parse().unwrap_or(22);
@@ -193,7 +193,7 @@ fn connection(sink: &mut Sink, block: &Block) {
     }
 }
 
-fn cluster(sink: &mut Sink, block: &Block) {
+fn cluster(sink: &mut Sink, block: &HclBlock) {
     let host = block.value("host");
     let data = said(block.value("config_context"));
     if !host.is_empty() {

@@ -1,12 +1,12 @@
 //! `[section]`s of `key = value` or `key: value`, of which one may stand before any section: what Alembic, Flyway and Liquibase read,
 //! and clients that keep connection strings by a name.
 
-use super::servers::{Block, block};
+use super::servers::{ServerBlock, block};
 use super::settings::unquoted;
 use super::{Sink, lines};
 
 pub(super) fn settings(sink: &mut Sink, text: &str) {
-    let mut open = Block::default();
+    let mut open = ServerBlock::default();
     for (number, line) in lines(sink, text) {
         let bare = line.trim();
         if bare.starts_with(['#', ';', '!']) {
@@ -15,7 +15,7 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
         if let Some(name) = bare.strip_prefix('[') {
             let name = name.split(']').next().unwrap_or_default();
             block(sink, &open);
-            open = Block::of(name.trim_matches(['[', '"', ' ']));
+            open = ServerBlock::of(name.trim_matches(['[', '"', ' ']));
         } else if let Some((key, value)) = pair(bare) {
             open.push(number, key, Some(unquoted(value)));
         }

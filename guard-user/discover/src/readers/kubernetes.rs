@@ -17,7 +17,7 @@ use super::{KEY, LONG_KEY, Sink};
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum KubernetesFile {
     Kustomization,
     Manifest,
     Values,
@@ -36,7 +36,7 @@ const MANIFESTS: [&str; 7] = [
     "overlays",
 ];
 
-impl Kind {
+impl KubernetesFile {
     /// The kind, by a file's path and name.
     pub(super) fn of(path: &Path, name: &str) -> Option<Self> {
         let stem = name

@@ -333,7 +333,7 @@ fn sam(sink: &mut Sink, text: &str) {
 }
 
 /// A text in TOML, or the head of a table without key and value.
-struct Pair<'t> {
+struct TomlText<'t> {
     line: usize,
     section: &'t str,
     key: &'t str,
@@ -341,7 +341,7 @@ struct Pair<'t> {
 }
 
 /// `key = "value"`, one a line. What goes over several is skipped, and says nothing here.
-fn toml<'t>(sink: &mut Sink, text: &'t str) -> Vec<Pair<'t>> {
+fn toml<'t>(sink: &mut Sink, text: &'t str) -> Vec<TomlText<'t>> {
     let mut all = Vec::new();
     let (mut section, mut long) = ("", None);
     for (line, text) in lines(sink, text) {
@@ -355,7 +355,7 @@ fn toml<'t>(sink: &mut Sink, text: &'t str) -> Vec<Pair<'t>> {
         if let Some(name) = bare.strip_prefix('[') {
             let name = name.trim_start_matches('[');
             section = name.split(']').next().unwrap_or_default().trim();
-            all.push(Pair {
+            all.push(TomlText {
                 line,
                 section,
                 key: "",
@@ -376,7 +376,7 @@ fn toml<'t>(sink: &mut Sink, text: &'t str) -> Vec<Pair<'t>> {
             .filter(|quote| ['"', '\''].contains(quote));
         let inner = quote.and_then(|quote| value[1..].split_once(quote));
         if let (None, Some((value, _))) = (long, inner) {
-            all.push(Pair {
+            all.push(TomlText {
                 line,
                 section,
                 key,

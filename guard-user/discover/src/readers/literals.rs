@@ -1,7 +1,7 @@
 //! Settings that are programs: Django's, knex', Laravel's, Phoenix'. Nothing of the language is known but how it writes texts and
 //! comments, and what stands in brackets: a name, and a text behind it, is a setting, and what is put together says nothing here.
 
-use super::servers::{Block, below, block};
+use super::servers::{ServerBlock, below, block};
 use super::{Sink, lines};
 
 /// Brackets in each other.
@@ -90,7 +90,7 @@ impl Frame {
 pub(super) fn settings(sink: &mut Sink, text: &str, language: Language) {
     let mut reading = Reading {
         language,
-        blocks: vec![(Block::default(), 0)],
+        blocks: vec![(ServerBlock::default(), 0)],
         open: vec![Frame::of(0, '\n')],
         within: None,
         why: None,
@@ -117,7 +117,7 @@ pub(super) fn settings(sink: &mut Sink, text: &str, language: Language) {
 struct Reading {
     language: Language,
     /// Each with the one that it is in.
-    blocks: Vec<(Block, usize)>,
+    blocks: Vec<(ServerBlock, usize)>,
     open: Vec<Frame>,
     /// What ends the text or the comment that goes over lines, and what of the text there is.
     within: Option<(&'static str, Option<String>)>,
@@ -319,7 +319,7 @@ impl Reading {
             false => below(&self.blocks[block].0.path, &name),
         };
         self.open.push(Frame::of(self.blocks.len(), opener));
-        self.blocks.push((Block::of(&path), block));
+        self.blocks.push((ServerBlock::of(&path), block));
     }
 
     fn close(&mut self) {
@@ -410,7 +410,7 @@ impl Reading {
             self.why = Some(TOO_MANY);
         } else {
             self.frame().block = self.blocks.len();
-            self.blocks.push((Block::of(name), 0));
+            self.blocks.push((ServerBlock::of(name), 0));
         }
     }
 
@@ -423,7 +423,7 @@ impl Reading {
     }
 
     /// The blocks, each told what it speaks by what it is in.
-    fn with_drivers(self) -> Vec<Block> {
+    fn with_drivers(self) -> Vec<ServerBlock> {
         let drivers: Vec<_> = self
             .blocks
             .iter()

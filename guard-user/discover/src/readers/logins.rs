@@ -108,14 +108,14 @@ pub(super) fn argocd(sink: &mut Sink, source: &str) {
 
 /// Connections of usql, by name: an address, or its parts.
 pub(super) fn usql(sink: &mut Sink, source: &str) {
-    use super::servers::{Block, block};
+    use super::servers::{ServerBlock, block};
 
     for document in &load(sink, source) {
         for (name, connection) in yaml::get(document, "connections")
             .into_iter()
             .flat_map(pairs)
         {
-            let mut settings = Block::of("connections");
+            let mut settings = ServerBlock::of("connections");
             match text(connection) {
                 Some(url) => settings.push(line(connection), name, Some(url)),
                 None => {

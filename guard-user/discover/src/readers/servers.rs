@@ -11,7 +11,7 @@ use super::{KEY, Sink};
 
 /// One setting.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(super) struct ServerSetting {
     pub(super) line: usize,
     pub(super) key: String,
     /// None of what is no literal.
@@ -20,10 +20,10 @@ pub(super) struct Pair {
 
 /// Settings that stand together.
 #[derive(Debug, Default)]
-pub(super) struct Block {
+pub(super) struct ServerBlock {
     /// The names that it stands below, with dots between.
     pub(super) path: String,
-    pub(super) pairs: Vec<Pair>,
+    pub(super) pairs: Vec<ServerSetting>,
     /// What it speaks where only what is around it says so.
     pub(super) driver: String,
 }
@@ -42,7 +42,7 @@ const DATABASES: [&str; 6] = [
 ];
 const PASSWORDS: [&str; 5] = ["password", "passwd", "pass", "pwd", "sslkey"];
 
-impl Block {
+impl ServerBlock {
     pub(super) fn of(path: &str) -> Self {
         Self {
             path: path.to_owned(),
@@ -51,14 +51,14 @@ impl Block {
     }
 
     pub(super) fn push(&mut self, line: usize, key: &str, value: Option<&str>) {
-        self.pairs.push(Pair {
+        self.pairs.push(ServerSetting {
             line,
             key: key.to_owned(),
             value: value.map(str::to_owned),
         });
     }
 
-    fn find(&self, keys: &[&str]) -> Option<&Pair> {
+    fn find(&self, keys: &[&str]) -> Option<&ServerSetting> {
         let mut pairs = self.pairs.iter();
         pairs.find(|pair| keys.contains(&pair.key.to_ascii_lowercase().as_str()))
     }
@@ -71,7 +71,8 @@ impl Block {
     /// What is said of what it speaks.
     pub(super) fn driver(&self) -> String {
         let pairs = self.pairs.iter();
-        let is_driver = |pair: &&Pair| DRIVERS.contains(&pair.key.to_ascii_lowercase().as_str());
+        let is_driver =
+            |pair: &&ServerSetting| DRIVERS.contains(&pair.key.to_ascii_lowercase().as_str());
         let values = pairs
             .filter(is_driver)
             .filter_map(|pair| pair.value.as_deref());
@@ -113,7 +114,7 @@ pub(super) fn below(path: &str, key: &str) -> String {
 }
 
 /// What the settings lead to. What is fetched over HTTP is no server that they are for.
-pub(super) fn block(sink: &mut Sink, block: &Block) {
+pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
     let credential = block.credential();
     let names = block.find(&["name"]).and_then(|pair| pair.value.as_deref());
     // What DBeaver says of a connection's type is said by a person.
@@ -151,7 +152,7 @@ pub(super) fn block(sink: &mut Sink, block: &Block) {
         }
     }
     // What says by its own name what it is the host of, and platforms' tokens.
-    let is_name = |pair: &&Pair| !HOSTS.contains(&pair.key.to_ascii_lowercase().as_str());
+    let is_name = |pair: &&ServerSetting| !HOSTS.contains(&pair.key.to_ascii_lowercase().as_str());
     let all: Vec<_> = block
         .pairs
         .iter()
@@ -176,7 +177,7 @@ pub(super) fn block(sink: &mut Sink, block: &Block) {
 type At = (Option<Host>, u16);
 
 /// What that is the host of, where it is that of a database: without a place where it cannot be read.
-fn server(block: &Block, host: &str) -> Option<(Service, Option<At>)> {
+fn server(block: &ServerBlock, host: &str) -> Option<(Service, Option<At>)> {
     // A socket's directory, or nothing.
     if host.is_empty() || host.contains('/') {
         return None;
@@ -208,7 +209,7 @@ fn server(block: &Block, host: &str) -> Option<(Service, Option<At>)> {
 
 fn lead(
     sink: &mut Sink,
-    (block, pair): (&Block, &Pair),
+    (block, pair): (&ServerBlock, &ServerSetting),
     (host, port): At,
     (service, data, credential): (Service, Said, Option<&'static str>),
 ) {
@@ -232,7 +233,7 @@ fn lead(
 }
 
 /// Where a text leads, if it is a connection string.
-fn url(sink: &mut Sink, pair: &Pair, value: &str) -> Vec<Target> {
+fn url(sink: &mut Sink, pair: &ServerSetting, value: &str) -> Vec<Target> {
     let to = |service| !matches!(service, Service::Http | Service::Ssh | Service::Git);
     match scan(value) {
         Dsn::Targets(targets) => {

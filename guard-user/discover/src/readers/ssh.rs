@@ -9,15 +9,15 @@ use super::ansible::words;
 use super::settings::by_driver;
 use super::{Include, KEY, Sink, lines};
 
-struct Block<'t> {
+struct HostBlock<'t> {
     line: usize,
     /// None of a `Match`.
     patterns: Vec<&'t str>,
-    options: Vec<Line<'t>>,
+    options: Vec<SshOption<'t>>,
 }
 
 /// An option, in lower case, with what it says.
-struct Line<'t> {
+struct SshOption<'t> {
     number: usize,
     key: String,
     value: &'t str,
@@ -57,14 +57,14 @@ pub(super) fn config(sink: &mut Sink, text: &str) {
 }
 
 /// The first that a block is for by name.
-fn name_of<'t>(block: &Block<'t>) -> Option<&'t str> {
+fn name_of<'t>(block: &HostBlock<'t>) -> Option<&'t str> {
     let mut plain = block.patterns.iter();
     let plain = plain.find(|name| !name.contains(['*', '?', '!']) && name.len() <= KEY);
     plain.copied()
 }
 
 /// Where a name leads, as the first value that holds for it says.
-fn place(blocks: &[Block<'_>], name: &str) -> Option<(Option<Host>, u16)> {
+fn place(blocks: &[HostBlock<'_>], name: &str) -> Option<(Option<Host>, u16)> {
     let first = |key: &str| {
         let holding = blocks.iter().filter(|block| holds(&block.patterns, name));
         let mut options = holding.flat_map(|block| &block.options);
@@ -76,7 +76,7 @@ fn place(blocks: &[Block<'_>], name: &str) -> Option<(Option<Host>, u16)> {
 }
 
 /// A server that is reached through the host: `[address:]port host:port`. What is on the host itself is there under its name.
-fn forward(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line<'_>) {
+fn forward(sink: &mut Sink, blocks: &[HostBlock<'_>], block: &HostBlock<'_>, line: &SshOption<'_>) {
     let mut parts = line.value.split_whitespace();
     let (Some(_), Some(to)) = (parts.next(), parts.next()) else {
         return;
@@ -113,7 +113,7 @@ fn forward(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line
 }
 
 /// The hosts by which another is reached, which whoever reaches them goes on from.
-fn jumps(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line<'_>) {
+fn jumps(sink: &mut Sink, blocks: &[HostBlock<'_>], block: &HostBlock<'_>, line: &SshOption<'_>) {
     let name = name_of(block).unwrap_or("jump");
     for hop in line.value.split(',').map(str::trim) {
         if sink.is_full() {
@@ -125,7 +125,7 @@ fn jumps(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line<'
         if is_none || hop.len() > KEY || is_placeholder(hop) {
             continue;
         }
-        let has_block = |block: &Block<'_>| block.patterns.contains(&hop);
+        let has_block = |block: &HostBlock<'_>| block.patterns.contains(&hop);
         let at = match blocks.iter().any(has_block) {
             true => place(blocks, hop),
             false => host_and_port(hop, 22),
@@ -134,8 +134,8 @@ fn jumps(sink: &mut Sink, blocks: &[Block<'_>], block: &Block<'_>, line: &Line<'
     }
 }
 
-fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<Block<'t>> {
-    let everywhere = Block {
+fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<HostBlock<'t>> {
+    let everywhere = HostBlock {
         line: 1,
         patterns: vec!["*"],
         options: Vec::new(),
@@ -159,13 +159,13 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<Block<'t>> {
                     .split_whitespace()
                     .map(|name| name.trim_matches('"'))
                     .collect();
-                blocks.push(Block {
+                blocks.push(HostBlock {
                     line,
                     patterns,
                     options: Vec::new(),
                 });
             }
-            "match" => blocks.push(Block {
+            "match" => blocks.push(HostBlock {
                 line,
                 patterns: Vec::new(),
                 options: Vec::new(),
@@ -186,7 +186,7 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<Block<'t>> {
             key => {
                 if let Some(block) = blocks.last_mut() {
                     let (number, key) = (line, key.to_owned());
-                    block.options.push(Line { number, key, value });
+                    block.options.push(SshOption { number, key, value });
                 }
             }
         }

@@ -70,11 +70,11 @@ fn formats() -> Vec<Format> {
         Ansible(_), Kubernetes(_), Link(_), Login(_), Source(_));
     formats.extend(links().into_iter().map(Link));
     formats.extend(sources().into_iter().map(Source));
-    let kinds = all!(ansible::Kind:
-        ansible::Kind::Config, ansible::Kind::Inventory, ansible::Kind::InventoryYaml, ansible::Kind::Variables;);
+    let kinds = all!(ansible::AnsibleFile:
+        ansible::AnsibleFile::Config, ansible::AnsibleFile::Inventory, ansible::AnsibleFile::InventoryYaml, ansible::AnsibleFile::Variables;);
     formats.extend(kinds.into_iter().map(Ansible));
-    let kinds = all!(kubernetes::Kind:
-        kubernetes::Kind::Kustomization, kubernetes::Kind::Manifest, kubernetes::Kind::Values;);
+    let kinds = all!(kubernetes::KubernetesFile:
+        kubernetes::KubernetesFile::Kustomization, kubernetes::KubernetesFile::Manifest, kubernetes::KubernetesFile::Values;);
     formats.extend(kinds.into_iter().map(Kubernetes));
     formats
 }

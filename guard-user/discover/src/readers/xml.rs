@@ -12,7 +12,7 @@ use crate::tokens::said;
 use super::Sink;
 use super::clients::registry;
 use super::json::Lines;
-use super::servers::{Block, block};
+use super::servers::{ServerBlock, block};
 
 /// Namespaces in one file.
 const NAMESPACES: usize = 64;
@@ -104,7 +104,7 @@ fn address(sink: &mut Sink, line: usize, element: Node<'_, '_>) {
     if all.peek().is_none() {
         return;
     }
-    let mut settings = Block::default();
+    let mut settings = ServerBlock::default();
     let name = name(element);
     for text in all {
         settings.push(line, name, Some(text.trim()));

@@ -38,11 +38,11 @@ pub(super) enum Handed {
 /// What has no receipt yet.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
-    open: Vec<Open>,
+    open: Vec<OpenAnswer>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenAnswer {
     subject: Subject,
     message: Vec<u8>,
     name: String,
@@ -64,7 +64,7 @@ impl Carried {
             }
         };
         let now = Instant::now();
-        self.open.push(Open {
+        self.open.push(OpenAnswer {
             name: messages::name_of(&message),
             subject,
             message,
@@ -137,7 +137,7 @@ impl Carried {
 
     /// Somebody has said what became of something.
     pub(super) fn receipt(&mut self, from: &Subject, receipt: Receipt) {
-        let is_it = |one: &Open| {
+        let is_it = |one: &OpenAnswer| {
             let subject = &one.subject;
             receipt.answer == one.name
                 && (&from.group, &from.machine, &from.request)

@@ -20,8 +20,11 @@ use tokio::{
 
 use crate::{
     messages::Receipt,
-    people::heard::{Fleet, OfMachine, State},
-    subjects::{Group, Machine, Subject},
+    people::{
+        heard::{Fleet, OfMachine, State},
+        known::At,
+    },
+    subjects::Subject,
 };
 
 /// After how long a silence a machine is away: its word was missed three times.
@@ -37,9 +40,6 @@ const MOST: usize = 100;
 const OVER: usize = 16;
 /// Characters of a text of guardd's.
 const LINE: usize = 512;
-
-/// A machine, and where it is.
-pub(super) type At = (Group, Machine);
 
 /// All machines.
 #[derive(Debug, Default)]

@@ -260,11 +260,11 @@ async fn ended(from: &mut BufReader<OwnedReadHalf>) {
 
 async fn refuse(out: &mut OwnedWriteHalf, name: ErrorName, failure: &Failure) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Refused<'f> {
+    struct RefusedCall<'f> {
         error: String,
         parameters: &'f Failure,
     }
-    let refused = Refused {
+    let refused = RefusedCall {
         error: format!("{}.{}", central::INTERFACE, name.as_str()),
         parameters: failure,
     };

@@ -151,7 +151,7 @@ impl Tries {
 
 /// Why a machine is not let in, in words that whoever has a token may read.
 #[derive(Debug)]
-struct Refused(String);
+struct NotAdmitted(String);
 
 /// Lets a machine in, or says why not.
 async fn answer(link: &Link, args: &KeepArgs, own: &Key, tries: &mut Tries, heard: &Message) {
@@ -169,7 +169,7 @@ async fn answer(link: &Link, args: &KeepArgs, own: &Key, tries: &mut Tries, hear
             tracing::info!(machine = %machine.id, %group, key = %machine.key, %invitation, "has joined");
             None
         }
-        Err(Refused(why)) => {
+        Err(NotAdmitted(why)) => {
             *tries.in_vain.entry(invitation.clone()).or_default() += 1;
             tracing::warn!(%invitation, why, "has not joined");
             Some(why)
@@ -189,8 +189,8 @@ fn admit(
     group: &Group,
     (invitation, is_used): (&Key, bool),
     join: Option<Join>,
-) -> Result<Listed, Refused> {
-    let refused = |why: &str| Refused(why.to_owned());
+) -> Result<Listed, NotAdmitted> {
+    let refused = |why: &str| NotAdmitted(why.to_owned());
     let join = join.ok_or_else(|| refused("it does not say which machine it is"))?;
     let is_its = join.is_signed(invitation) && join.key != *own && join.key != *invitation;
     if !is_its {

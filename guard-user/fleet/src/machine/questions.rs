@@ -21,11 +21,11 @@ const SPREAD: Duration = Duration::from_millis(250);
 /// What is published.
 #[derive(Debug, Default)]
 struct Published {
-    open: HashMap<String, Open>,
+    open: HashMap<String, OpenQuestion>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenQuestion {
     /// The request, as it was when its question was asked for.
     request: String,
     question: String,
@@ -154,7 +154,7 @@ impl Published {
             if is_news {
                 publish(carrier, &id, &question).await;
             }
-            self.open.insert(id, Open { request, question });
+            self.open.insert(id, OpenQuestion { request, question });
         }
         Ok(())
     }

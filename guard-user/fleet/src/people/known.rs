@@ -15,7 +15,7 @@ const MOST: (usize, usize) = (20_000, 64 * 1024 * 1024);
 const OF_ONE: (usize, usize) = (256, 1024 * 1024);
 
 /// A machine, and where it is.
-type At = (Group, Machine);
+pub(crate) type At = (Group, Machine);
 
 /// All of them.
 #[derive(Debug, Default)]

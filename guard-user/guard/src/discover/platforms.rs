@@ -138,7 +138,7 @@ const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum RequestFate {
     Passes,
     Asked { warned: bool },
 }
@@ -223,9 +223,9 @@ impl Platform {
             for request in requests(method, path)? {
                 let outcome = request.outcome(&rules);
                 let says = format!("{}: {method} {path}: {outcome:?}", self.name);
-                assert_eq!(outcome == Outcome::Passes, passes, "{says}");
+                assert_eq!(outcome == RequestFate::Passes, passes, "{says}");
                 if effect == Some("bulk") {
-                    assert_eq!(outcome, Outcome::Asked { warned: true }, "{says}");
+                    assert_eq!(outcome, RequestFate::Asked { warned: true }, "{says}");
                 }
             }
             count.add(method == "GET" || method == "HEAD", passes);
@@ -320,7 +320,7 @@ impl Sent {
     }
 
     /// As the proxy judges it.
-    fn outcome(&self, rules: &Rules) -> Outcome {
+    fn outcome(&self, rules: &Rules) -> RequestFate {
         let request = Request {
             method: &self.method,
             uri: &self.uri,
@@ -332,8 +332,8 @@ impl Sent {
             judgement => judgement,
         };
         match judgement {
-            Judgement::Read { .. } => Outcome::Passes,
-            Judgement::Write(write) => Outcome::Asked {
+            Judgement::Read { .. } => RequestFate::Passes,
+            Judgement::Write(write) => RequestFate::Asked {
                 warned: write
                     .warnings
                     .iter()
@@ -428,7 +428,7 @@ fn a_head_of_what_acts_is_asked_about() -> Tested {
         for (_, _, path) in platform.lines().filter(|line| line.0 == "acts") {
             let path = path.replace("**", "x1").replace('*', "x1");
             let outcome = Sent::new("HEAD", &path, &[], "")?.outcome(&rules);
-            assert_eq!(outcome, Outcome::Asked { warned: false }, "{path}");
+            assert_eq!(outcome, RequestFate::Asked { warned: false }, "{path}");
         }
     }
     Ok(())
@@ -454,19 +454,19 @@ fn queries_pass_and_mutations_are_asked_about() -> Tested {
             _ => "/graphql",
         };
         let rules = platform.rules()?;
-        let outcome = |query: &str| -> Tested<Outcome> {
+        let outcome = |query: &str| -> Tested<RequestFate> {
             let body = format!("{{\"query\":\"{query}\"}}");
             let json = ("content-type", "application/json");
             Ok(Sent::new("POST", path, &[json], &body)?.outcome(&rules))
         };
         let says = platform.name;
-        assert_eq!(outcome("{ viewer { id } }")?, Outcome::Passes, "{says}");
+        assert_eq!(outcome("{ viewer { id } }")?, RequestFate::Passes, "{says}");
         for write in [
             "mutation { volumeDelete(volumeId: 1) }",
             "query { a } mutation { b }",
             "subscription { c }",
         ] {
-            let asked = Outcome::Asked { warned: false };
+            let asked = RequestFate::Asked { warned: false };
             assert_eq!(outcome(write)?, asked, "{says}: {write}");
         }
         count += 1;

@@ -57,7 +57,7 @@ struct LeftOut {
 }
 
 /// A rule that may be added.
-struct Line<'i> {
+struct RuleLine<'i> {
     item: &'i InReach,
     name: String,
     proposed: Proposed,
@@ -142,7 +142,7 @@ impl Wanted<'_> {
     }
 
     /// The lines that narrow, without anybody who is asked about the others.
-    fn narrowing(self, lines: Vec<Line<'_>>) -> (Vec<Line<'_>>, Vec<LeftOut>) {
+    fn narrowing(self, lines: Vec<RuleLine<'_>>) -> (Vec<RuleLine<'_>>, Vec<LeftOut>) {
         let (wide, narrow): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.widens);
         let why = match self.mode {
             Mode::Print => "it widens the policy, so you would be asked",
@@ -162,7 +162,7 @@ impl Wanted<'_> {
 }
 
 /// The lines that narrow, and those that a person says yes to.
-fn agreed(lines: Vec<Line<'_>>) -> Result<(Vec<Line<'_>>, Vec<LeftOut>), CliError> {
+fn agreed(lines: Vec<RuleLine<'_>>) -> Result<(Vec<RuleLine<'_>>, Vec<LeftOut>), CliError> {
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for mut line in lines {
         let is_yes = !(line.widens || line.may_widen()) || asked(&line)?;
@@ -286,8 +286,8 @@ impl Target {
         })
     }
 
-    fn change(&self, lines: &[Line<'_>]) -> Result<Change, CliError> {
-        let rules: String = lines.iter().map(Line::toml).collect();
+    fn change(&self, lines: &[RuleLine<'_>]) -> Result<Change, CliError> {
+        let rules: String = lines.iter().map(RuleLine::toml).collect();
         Change::of(self.file.clone(), |before| {
             if lines.is_empty() {
                 return Ok(before.map(str::to_owned));
@@ -301,14 +301,14 @@ impl Target {
     }
 
     /// What is added, for a person: of a new file not all that it begins with.
-    fn shown(&self, change: &Change, lines: &[Line<'_>]) -> Page {
+    fn shown(&self, change: &Change, lines: &[RuleLine<'_>]) -> Page {
         if change.before.is_some() || lines.is_empty() {
             return diff(change);
         }
         let mut page = Page::default();
         page.styled(HEAD, format_args!("A new file, {}: ", self.file.display()));
         page.line(format_args!("all that {} says, and", self.base_name));
-        for line in lines.iter().map(Line::toml) {
+        for line in lines.iter().map(RuleLine::toml) {
             for line in line.lines() {
                 page.styled(GOOD, format_args!("+{line}")).end();
             }
@@ -338,7 +338,7 @@ impl Target {
         &self,
         change: &Change,
         before: &Policy,
-        lines: &[Line<'_>],
+        lines: &[RuleLine<'_>],
         output: Output,
     ) -> Result<(), CliError> {
         let file = PolicyFile {
@@ -399,7 +399,7 @@ fn with_rules(text: &str, rules: &str) -> String {
 
 /// What may be added. Where nobody is asked, a place that the project's files alone name, by a name, gets no more than a question:
 /// whoever owns that name says which address it is.
-fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<Line<'i>> {
+fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLine<'i>> {
     let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();
     let mut lines = Vec::new();
     for item in all.items.iter().filter(|item| item.dismissed.is_none()) {
@@ -421,7 +421,7 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<Line<'
             continue;
         };
         names.insert(name.clone());
-        let mut line = Line {
+        let mut line = RuleLine {
             item,
             name,
             proposed: proposed.clone(),
@@ -446,7 +446,7 @@ impl Proposed {
     }
 }
 
-impl Line<'_> {
+impl RuleLine<'_> {
     /// Whether it narrows what is at the name now, as far as that is known, and lets reads through wherever else that leads.
     fn may_widen(&self) -> bool {
         !self.widens && (self.is_by_planted_name() || self.item.may_widen())
@@ -515,7 +515,7 @@ fn is_terminal() -> bool {
 }
 
 /// Whether the person at the terminal says yes.
-fn asked(line: &Line<'_>) -> Result<bool, CliError> {
+fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
     let item = line.item;
     let found = item.found.first().map_or_else(String::new, seen);
     let why = match line.widens {

@@ -64,12 +64,12 @@ fn inside(identity: &Identity, targets: &Targets, socket: &Path) -> Tried {
 }
 
 /// What a command in a session has said.
-struct Said {
+struct CommandOutput {
     output: String,
     errors: String,
 }
 
-fn launched(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result<Said> {
+fn launched(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result<CommandOutput> {
     let (_ours, theirs) = hand_in()?;
     let (output, to_output) = pipe_with(PipeFlags::CLOEXEC)?;
     let (errors, to_errors) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -84,7 +84,7 @@ fn launched(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result
     })?;
     drop((to_output, to_errors, theirs));
     let deadline = Instant::now() + TIMEOUT;
-    Ok(Said {
+    Ok(CommandOutput {
         output: read_until(output.into(), deadline)?,
         errors: read_until(errors.into(), deadline)?
             .replace('\n', " ")

@@ -20,20 +20,20 @@ const LOOKED: Check = Check::part(
 );
 
 /// What was found.
-pub(super) struct Looked {
+pub(super) struct UserChecks {
     pub(super) rows: Vec<Row>,
     pub(super) helpers: Vec<Helper>,
 }
 
 /// Looks.
-pub(super) fn look(identity: &Identity) -> Looked {
-    looked(identity).unwrap_or_else(|error| Looked {
+pub(super) fn look(identity: &Identity) -> UserChecks {
+    looked(identity).unwrap_or_else(|error| UserChecks {
         rows: vec![LOOKED.row(ProbeResult::unclear(error))],
         helpers: Vec::new(),
     })
 }
 
-fn looked(identity: &Identity) -> io::Result<Looked> {
+fn looked(identity: &Identity) -> io::Result<UserChecks> {
     // Variables are the caller's own: another user has others.
     let is_own = identity.account().is_none();
     let mut child = Trying::start(|says| {
@@ -46,7 +46,7 @@ fn looked(identity: &Identity) -> io::Result<Looked> {
     let mut rows: Vec<Row> = child.hear()?;
     rows.extend(child.hear::<Vec<Row>>()?);
     let helpers = child.hear()?;
-    Ok(Looked { rows, helpers })
+    Ok(UserChecks { rows, helpers })
 }
 
 /// Somebody for a session's command to attack: a process of the same user, outside.

@@ -14,7 +14,7 @@ use guard_policy::format_duration;
 use guard_proto::Failure;
 use guard_signed::{
     Answer, Document as _, Kind, NAMESPACE, Question, Refusal, Signed, Verdict,
-    ssh::{PublicKey, unarmour},
+    ssh::{SshPublicKey, unarmour},
     visible::visible,
 };
 use guard_sys::accounts::Account;
@@ -281,7 +281,7 @@ impl SigningKey {
         &self,
         namespace: &str,
         bytes: &[u8],
-    ) -> Result<(PublicKey, Vec<u8>), String> {
+    ) -> Result<(SshPublicKey, Vec<u8>), String> {
         let mut keygen = Command::new("ssh-keygen")
             .args(["-Y", "sign", "-n", namespace, "-f"])
             .arg(&self.file)
@@ -300,7 +300,7 @@ impl SigningKey {
         }
         let signature = unarmour(&String::from_utf8_lossy(&done.stdout));
         let signature = signature.map_err(|why| why.to_string())?;
-        let public = PublicKey::of_signature(&signature).map_err(|why| why.to_string())?;
+        let public = SshPublicKey::of_signature(&signature).map_err(|why| why.to_string())?;
         let checked = public.verify(namespace, bytes, &signature);
         checked.map_err(|why| why.to_string())?;
         Ok((public, signature))
@@ -322,7 +322,7 @@ fn is_understood(file: &Path) -> Result<(), String> {
 
 /// What is to be said of a public key that is of another kind.
 fn kind_of(line: &str) -> Option<Refusal> {
-    let refused = PublicKey::parse(line).err()?;
+    let refused = SshPublicKey::parse(line).err()?;
     matches!(refused, Refusal::Algorithm(_) if !line.starts_with('-')).then_some(refused)
 }
 
@@ -339,7 +339,7 @@ fn chosen() -> Result<SigningKey, String> {
     let listed = listed.unwrap_or_default();
     let keys: Vec<_> = listed
         .lines()
-        .filter_map(|line| PublicKey::parse(line).ok())
+        .filter_map(|line| SshPublicKey::parse(line).ok())
         .collect();
     let fido: Vec<_> = keys.iter().filter(|key| key.is_fido()).collect();
     let only = match (&fido[..], &keys[..]) {

@@ -119,7 +119,7 @@ fn codex(scope: &Scope, program: Option<&Program>) -> Result<Vec<Change>, CliErr
     };
     let hooks = dir.join("hooks.json");
     let has_file = hooks.exists();
-    let edit = toml::Edit {
+    let edit = toml::TomlEdit {
         hook: !has_file,
         program,
     };
@@ -138,7 +138,7 @@ fn in_json(
     hook: Option<Hook>,
     program: Option<&Program>,
 ) -> Result<Change, CliError> {
-    let edit = json::Edit {
+    let edit = json::JsonEdit {
         server,
         hook,
         program,

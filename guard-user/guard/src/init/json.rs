@@ -25,7 +25,7 @@ pub(super) struct Hook {
 
 /// What shall stand there, or no more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Edit<'a> {
+pub(super) struct JsonEdit<'a> {
     /// Whether the server is in this file.
     pub(super) server: bool,
     /// The hook, if it is in this file.
@@ -34,7 +34,7 @@ pub(super) struct Edit<'a> {
     pub(super) program: Option<&'a Program>,
 }
 
-impl Edit<'_> {
+impl JsonEdit<'_> {
     /// The text as it shall be; none where nothing is left of it.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ mod tests {
 
     fn apply(text: Option<&str>, program: Option<&str>) -> Result<Option<String>, String> {
         let program = program.map(Program::called);
-        let edit = Edit {
+        let edit = JsonEdit {
             server: true,
             hook: Some(HOOK),
             program: program.as_ref(),

@@ -26,7 +26,7 @@ mod toml;
 
 /// What is or would be done to a file.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct FileChange {
     file: String,
     /// The change in the format of `diff -u`.
     diff: String,
@@ -98,8 +98,8 @@ fn tidy(agent: AgentKind, change: &Change) {
     }
 }
 
-fn shown(changes: &[Change], written: bool) -> Vec<Shown> {
-    let shown = changes.iter().map(|change| Shown {
+fn shown(changes: &[Change], written: bool) -> Vec<FileChange> {
+    let shown = changes.iter().map(|change| FileChange {
         file: change.file.display().to_string(),
         diff: change.diff(),
         written,
@@ -148,7 +148,7 @@ fn say(output: Output, page: Page) -> Result<(), CliError> {
     }
 }
 
-fn diffs(shown: &[Shown], _clock: &Clock) -> Page {
+fn diffs(shown: &[FileChange], _clock: &Clock) -> Page {
     let mut page = Page::default();
     page.diff(shown.iter().flat_map(|one| one.diff.lines().chain([""])));
     page

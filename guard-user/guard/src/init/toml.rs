@@ -20,14 +20,14 @@ const VARIABLES: [&str; 1] = ["GUARD_SOCKET"];
 
 /// What shall stand there, or no more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Edit<'a> {
+pub(super) struct TomlEdit<'a> {
     /// Whether the hook is in this file.
     pub(super) hook: bool,
     /// How guard is called; none: it is taken out.
     pub(super) program: Option<&'a Program>,
 }
 
-impl Edit<'_> {
+impl TomlEdit<'_> {
     /// The text as it shall be; none where nothing is left of it.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ mod tests {
 
     fn apply(text: Option<&str>, program: Option<&str>) -> Result<Option<String>, String> {
         let program = program.map(Program::called);
-        let edit = Edit {
+        let edit = TomlEdit {
             hook: true,
             program: program.as_ref(),
         };

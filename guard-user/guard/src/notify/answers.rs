@@ -13,7 +13,7 @@ const LATELY: f64 = 120.0;
 
 /// What came of something that was asked of guardd.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum CallOutcome {
     /// A button was pressed.
     Answered {
         request: String,

@@ -12,7 +12,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 
-use super::answers::{Outcome, tell, who_answered};
+use super::answers::{CallOutcome, tell, who_answered};
 use super::buttons::ButtonChoice;
 use super::desktop::{ActionInvoked, Desktop, NotificationClosed, Urgency};
 use super::follow::News;
@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(20);
 /// A request that is, or was, on the desktop.
 #[derive(Debug)]
-struct Shown {
+struct ShownRequest {
     /// The server's number of it; none: the person has put it away.
     notification: Option<u32>,
     words: Words,
@@ -48,12 +48,12 @@ pub(super) struct Notifier {
     desktop: Desktop,
     abilities: Abilities,
     waiting: Vec<Request>,
-    shown: BTreeMap<String, Shown>,
+    shown: BTreeMap<String, ShownRequest>,
     /// What says how many more there are.
     rest: Option<u32>,
     /// What says what came into reach last, and how much that has been since the person saw one.
     appeared: Option<(u32, usize)>,
-    outcomes: JoinSet<Outcome>,
+    outcomes: JoinSet<CallOutcome>,
     failing: Option<Instant>,
     retry: Option<Instant>,
     is_lost: bool,
@@ -171,7 +171,7 @@ impl Notifier {
         let waits = |id: &String| self.waiting.iter().any(|request| request.id == *id);
         // What a button has answered does not wait any more before it is known here what came of that, which takes the
         // request's place.
-        let is_open = |shown: &Shown| shown.answered && shown.notification.is_some();
+        let is_open = |shown: &ShownRequest| shown.answered && shown.notification.is_some();
         let gone = self.shown.iter();
         let gone: Vec<_> = gone
             .filter(|(id, shown)| !waits(id) && !is_open(shown))
@@ -189,7 +189,7 @@ impl Notifier {
                 let asked = request.clone();
                 let by = spawn_blocking(move || who_answered(&socket, &shown.session, &asked));
                 let by = by.await.ok().flatten();
-                Outcome::Gone {
+                CallOutcome::Gone {
                     request,
                     notification,
                     by,
@@ -275,7 +275,7 @@ impl Notifier {
             Urgency::Asked
         };
         let notification = Some(self.desktop.show(replaces, &words, urgency).await?);
-        let shown = Shown {
+        let shown = ShownRequest {
             notification,
             words,
             size: request.size(),
@@ -308,7 +308,8 @@ impl Notifier {
         let Ok(pressed) = signal.args() else {
             return;
         };
-        let is_that = |shown: &Shown| shown.notification == Some(pressed.id) && !shown.answered;
+        let is_that =
+            |shown: &ShownRequest| shown.notification == Some(pressed.id) && !shown.answered;
         let found = self.shown.iter_mut().find(|(_, shown)| is_that(shown));
         let (Some((request, shown)), Some(answer)) = (found, ButtonChoice::of(pressed.action_key))
         else {
@@ -338,7 +339,7 @@ impl Notifier {
             let asked = request.clone();
             let text = spawn_blocking(move || tell(&socket, &asked, answer)).await;
             let text = text.unwrap_or_else(|error| Err(error.to_string()));
-            Outcome::Answered { request, text }
+            CallOutcome::Answered { request, text }
         });
     }
 
@@ -362,9 +363,9 @@ impl Notifier {
         }
     }
 
-    async fn came_of_it(&mut self, outcome: Outcome) {
+    async fn came_of_it(&mut self, outcome: CallOutcome) {
         let (notification, words) = match outcome {
-            Outcome::Answered { request, text } => {
+            CallOutcome::Answered { request, text } => {
                 let is_done = text.is_ok();
                 let text = text.unwrap_or_else(|why| why);
                 let head = if is_done {
@@ -378,7 +379,7 @@ impl Notifier {
                     self.abilities.told(&head, &text),
                 )
             }
-            Outcome::Gone {
+            CallOutcome::Gone {
                 request,
                 notification,
                 by,

@@ -23,7 +23,7 @@ use crate::render::time::Clock;
 
 /// How a person says that sessions are to have another policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum Consent {
     /// At the terminal, once they have seen what changes.
     There,
     /// By `--yes`, for what only narrows.
@@ -37,9 +37,9 @@ pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliE
     let file = file(&args.policy)?;
     file.parse(output)?;
     let said = match (args.widen, args.yes) {
-        (true, _) => Said::Widen,
-        (false, true) => Said::Narrow,
-        (false, false) => Said::There,
+        (true, _) => Consent::Widen,
+        (false, true) => Consent::Narrow,
+        (false, false) => Consent::There,
     };
     let all: Sessions = asked(&Call::Sessions {})?;
     let meant = meant(&all.sessions, args, &file)?;
@@ -72,7 +72,7 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
     if older.is_empty() {
         return Ok(());
     }
-    if let Some(applied) = have(&file, name, &older, Said::There, output)? {
+    if let Some(applied) = have(&file, name, &older, Consent::There, output)? {
         output.print_things(&applied, page)?;
     }
     Ok(())
@@ -222,14 +222,14 @@ fn have(
     file: &PolicyFile,
     called: &str,
     sessions: &[&Session],
-    said: Said,
+    said: Consent,
     output: Output,
 ) -> Result<Option<Vec<Applied>>, CliError> {
     let ids: Vec<_> = sessions.iter().map(|one| one.id.as_str()).collect();
     let ids = ids.join(", ");
     let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     match said {
-        Said::There if output.is_json() || !is_terminal => {
+        Consent::There if output.is_json() || !is_terminal => {
             return Err(CliError::Local(Failure {
                 what: format!("{called} is not applied to {ids}"),
                 why: "nobody can be asked here whether it may let more through".to_owned(),
@@ -238,13 +238,13 @@ fn have(
                 ),
             }));
         }
-        Said::There => {
+        Consent::There => {
             show(file, called, sessions, output)?;
             if !yes(format_args!("Have {ids} judged by it from now on?"))? {
                 return Ok(None);
             }
         }
-        Said::Narrow | Said::Widen => {}
+        Consent::Narrow | Consent::Widen => {}
     }
     let parsed = file.parse(output)?;
     let mut applied = Vec::new();
@@ -252,7 +252,7 @@ fn have(
         let done: Applied = asked(&Call::Apply(Apply {
             session: session.id.clone(),
             policy: file.to_wire(&parsed),
-            widen: said != Said::Narrow,
+            widen: said != Consent::Narrow,
             look: false,
         }))?;
         output.warnings(&done.warnings);

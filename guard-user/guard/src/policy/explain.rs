@@ -45,7 +45,7 @@ pub(crate) fn explain(
         }
         explained => explained?,
     };
-    let shown = explanations.iter().map(|one| Shown(one, &found));
+    let shown = explanations.iter().map(|one| ShownExplanation(one, &found));
     let shown: Vec<_> = shown.collect();
     output.print_things(&shown, |shown, clock| {
         let mut page = render::explain::one(shown.0, clock);
@@ -193,9 +193,9 @@ fn stricter(
 
 /// An explanation as people get it: of a name under a session, `addresses` are those that the session was told, each with its
 /// verdict. Beside it, where files here say that it is production.
-struct Shown<'e>(&'e proto::explain::Explanation, &'e [FoundAt]);
+struct ShownExplanation<'e>(&'e proto::explain::Explanation, &'e [FoundAt]);
 
-impl Serialize for Shown<'_> {
+impl Serialize for ShownExplanation<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut shown = serde_json::to_value(self.0).map_err(S::Error::custom)?;
         if let Some(fields) = shown.as_object_mut() {

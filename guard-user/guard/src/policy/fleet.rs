@@ -8,7 +8,7 @@ use std::path::Path;
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::{Call, Failure, fleet::FleetPolicies};
 use guard_signed::bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE};
-use guard_signed::ssh::PublicKey;
+use guard_signed::ssh::SshPublicKey;
 use guard_signed::visible::visible;
 use guard_signed::{Bundle, Document as _, SignedBundle};
 use jiff::Timestamp;
@@ -205,7 +205,7 @@ fn text_of(bundle: &Bundle) -> Result<String, Failure> {
 }
 
 /// Whoever signs reads it here, on standard error: standard output is for the bundle.
-fn show(bundle: &Bundle, keys: &[PublicKey]) -> io::Result<()> {
+fn show(bundle: &Bundle, keys: &[SshPublicKey]) -> io::Result<()> {
     let mut err = anstream::stderr().lock();
     let base = bundle.base.as_deref();
     for (name, text) in &bundle.policies {

@@ -53,7 +53,7 @@ pub(crate) struct Broken {
 
 /// The same, with its text.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct ShownPolicy {
     #[serde(flatten)]
     named: Named,
     text: String,
@@ -211,7 +211,7 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
     let text = PolicyFile::named(&name)?.text;
     if output.is_json() {
         let named = Named::of(name, Fleet::known());
-        return output.print(&Shown { named, text }, |_, _| Page::default());
+        return output.print(&ShownPolicy { named, text }, |_, _| Page::default());
     }
     // Unescaped, so that it can be written to a file.
     let mut out = io::stdout().lock();

@@ -20,7 +20,7 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// The file, as it was read once.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ReadFile {
     /// Where it is.
     pub(super) path: PathBuf,
     /// The same, as a person would type it.
@@ -34,7 +34,7 @@ pub(super) struct Found {
 /// # Errors
 ///
 /// Where there is something of that name that is not read: what narrows must not go unnoticed.
-pub(super) fn look(dir: &Path) -> Result<Option<Found>, Failure> {
+pub(super) fn look(dir: &Path) -> Result<Option<ReadFile>, Failure> {
     // Where the command's user may not go, or that is gone, that user has no project.
     let Ok(real) = dir.canonicalize() else {
         return Ok(None);
@@ -47,7 +47,7 @@ pub(super) fn look(dir: &Path) -> Result<Option<Found>, Failure> {
                 steps => PathBuf::from("../".repeat(steps)).join(NAME),
             };
             let bytes = bytes(&path).map_err(|why| unreadable(&shown, &why))?;
-            return Ok(Some(Found { path, shown, bytes }));
+            return Ok(Some(ReadFile { path, shown, bytes }));
         }
     }
     Ok(None)
@@ -73,14 +73,14 @@ pub(crate) fn top(dir: &Path) -> Option<PathBuf> {
 /// # Errors
 ///
 /// As [`look`].
-pub(super) fn read(path: &Path) -> Result<Found, Failure> {
+pub(super) fn read(path: &Path) -> Result<ReadFile, Failure> {
     let there = path.symlink_metadata();
     if there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err(missing(path));
     }
     let bytes = bytes(path).map_err(|why| unreadable(path, &why))?;
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Ok(Found {
+    Ok(ReadFile {
         path: whole,
         shown: path.to_owned(),
         bytes,

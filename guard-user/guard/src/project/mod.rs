@@ -16,7 +16,7 @@ use rustix::process::geteuid;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use self::file::Found;
+use self::file::ReadFile;
 use self::widening::{Widens, beside, merged, stops_nothing_more, widens};
 use crate::args::TrustArgs;
 use crate::ask::yes;
@@ -52,7 +52,7 @@ pub(crate) struct Project {
 
 /// The project's policy, beside the one that it is to narrow.
 struct Compared {
-    found: Found,
+    found: ReadFile,
     project: PolicyFile,
     own: Parsed,
     base: PolicyFile,
@@ -174,7 +174,7 @@ struct Trusted {
 }
 
 impl Trusted {
-    fn new(found: &Found, is: &'static str) -> Self {
+    fn new(found: &ReadFile, is: &'static str) -> Self {
         Self {
             file: found.shown.display().to_string(),
             sha256: hash(&found.bytes),
@@ -185,13 +185,13 @@ impl Trusted {
 }
 
 /// Reads a policy by its path.
-type Read<'r> = &'r dyn Fn(&Path) -> Result<PolicyFile, Failure>;
+type PolicyReader<'r> = &'r dyn Fn(&Path) -> Result<PolicyFile, Failure>;
 
 impl Compared {
     fn of(
-        found: Found,
+        found: ReadFile,
         policy: Option<&str>,
-        (client, person, read): (&mut Client, &Person, Read<'_>),
+        (client, person, read): (&mut Client, &Person, PolicyReader<'_>),
         output: Output,
     ) -> Result<Self, CliError> {
         let text = String::from_utf8(found.bytes.clone())
@@ -360,7 +360,7 @@ fn parsed_of(file: &PolicyFile) -> Result<Parsed, String> {
     })
 }
 
-impl Found {
+impl ReadFile {
     fn trusted(&self, policy: &str, shown: &str) -> TrustedFile {
         TrustedFile {
             file: self.path.display().to_string(),
@@ -386,7 +386,7 @@ fn base(
     policy: Option<&str>,
     client: &mut Client,
     person: &Person,
-    read: Read<'_>,
+    read: PolicyReader<'_>,
 ) -> Result<PolicyFile, CliError> {
     let name = match policy {
         Some(file) if is_file(file) => return Ok(read(Path::new(file))?),

@@ -29,7 +29,7 @@ const NAME: usize = 80;
 #[derive(Debug, Default)]
 pub(super) struct Widens {
     /// For a person, in the order of the file.
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<WideningLine>,
     /// What does not, with its line.
     pub(super) narrow: Vec<String>,
     /// What stops nothing either.
@@ -44,7 +44,7 @@ pub(super) struct Widens {
 
 /// A line that lets more through.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct WideningLine {
     /// From 1.
     pub(super) number: usize,
     /// What it does.
@@ -63,9 +63,9 @@ impl Widens {
 }
 
 /// What is let through, where, and what held there.
-type Found = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
+type WiderByRule = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
 /// Where a rule does so.
-type Shown = BTreeMap<usize, Vec<Reach>>;
+type ShownReach = BTreeMap<usize, Vec<Reach>>;
 
 /// Prefixes, and ports; none: all.
 struct Reach {
@@ -142,7 +142,7 @@ impl Widens {
                 places.join(", ")
             );
             let says = format!("{says} in place of {before} for {shown}{more}");
-            self.lines.push(Line { number, says });
+            self.lines.push(WideningLine { number, says });
         }
     }
 }
@@ -228,7 +228,7 @@ fn changes(from: &Policy, to: &Policy) -> Result<Vec<Change>, String> {
 }
 
 /// Exactly, for all that has an address; and the prefixes of each rule where it does.
-fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
+fn by_address(base: &Policy, own: &Policy) -> Result<(WiderByRule, ShownReach), String> {
     let mut both = base.clone();
     if own.default_line.is_some() {
         both.default = own.default;
@@ -249,7 +249,7 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
             });
         }
     }
-    let (mut found, mut shown) = (Found::new(), Shown::new());
+    let (mut found, mut shown) = (WiderByRule::new(), ShownReach::new());
     for change in changes(base, &both)? {
         if change.opens != Opens::More {
             continue;
@@ -282,7 +282,7 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(Found, Shown), String> {
 }
 
 /// For names: by what the other policy says of the name, and of addresses like those that it may have.
-fn by_name(base: &Parsed, own: &Policy) -> Result<Found, String> {
+fn by_name(base: &Parsed, own: &Policy) -> Result<WiderByRule, String> {
     let mut named: Vec<(usize, &Rule, String, Host)> = Vec::new();
     for (number, rule) in own.rules.iter().enumerate() {
         for to in &rule.to {
@@ -298,7 +298,7 @@ fn by_name(base: &Parsed, own: &Policy) -> Result<Found, String> {
     let hosts = named.iter().map(|(_, _, _, host)| (host, &[][..]));
     let judge = Judge::new(base, hosts)
         .map_err(|_| "the policy that it would narrow cannot be compiled".to_owned())?;
-    let mut found = Found::new();
+    let mut found = WiderByRule::new();
     for (number, rule, shown, host) in &named {
         let ports: Vec<_> = match rule.ports.as_slice() {
             [] => ["tcp", "udp", "icmp"].map(str::to_owned).to_vec(),

@@ -7,9 +7,9 @@ use guard_proto as proto;
 use guard_signed::{Document as _, Question};
 use guard_sys::clock;
 
-use super::{digits, no_random, questions::Kept, random, shows::Shows};
+use super::{digits, no_random, questions::GivenQuestion, random, shows::Shows};
 use crate::{
-    config::{Code, Scope},
+    config::{Code, SignedScope},
     control::{failure::CallError, ids},
     requests::{Pending, offers::longest_yes},
     state::State,
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// The question about a request: the one that there is, if it asks what would be asked now.
-    fn asked_elsewhere(&mut self, asked: &Pending) -> Result<Kept, CallError> {
+    fn asked_elsewhere(&mut self, asked: &Pending) -> Result<GivenQuestion, CallError> {
         if self.answers.boot().is_empty() {
             return Err(without_number());
         }
@@ -88,7 +88,7 @@ impl State {
         let bytes = question.to_bytes().ok();
         let bytes = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let bytes = bytes.ok_or_else(|| too_long(&asked.shown.id))?;
-        let kept = Kept::new(bytes, after(clock::now(), LIFE), code);
+        let kept = GivenQuestion::new(bytes, after(clock::now(), LIFE), code);
         self.answers
             .questions
             .keep(&asked.shown.id, kept.clone())
@@ -98,12 +98,12 @@ impl State {
     }
 
     /// Whether the question about a request still asks what would be asked now.
-    pub(super) fn is_unchanged(&self, asked: &Pending, kept: &Kept) -> bool {
+    pub(super) fn is_unchanged(&self, asked: &Pending, kept: &GivenQuestion) -> bool {
         is_same(kept, &self.content(asked))
     }
 
     /// Whether an answer to it was taken, whatever came of that.
-    fn is_spent(&self, kept: &Kept) -> bool {
+    fn is_spent(&self, kept: &GivenQuestion) -> bool {
         let question = kept.question();
         question.is_none_or(|question| self.answers.questions.is_used(&question.nonce))
     }
@@ -155,32 +155,32 @@ impl State {
     /// What may be answered.
     fn offered(&self, asked: &Pending) -> Vec<String> {
         let settings = &self.config.answers;
-        let may = |scope: Scope| settings.scopes.contains(&scope);
+        let may = |scope: SignedScope| settings.scopes.contains(&scope);
         let Some(longest) = self.longest_signed(asked) else {
             return Vec::new();
         };
         let mut offers = Vec::new();
         for seconds in TIMES.map(|seconds| seconds.min(longest.as_secs())) {
             let offer = format!("for={seconds}");
-            if may(Scope::Offers) && seconds > 0 && !offers.contains(&offer) {
+            if may(SignedScope::Offers) && seconds > 0 && !offers.contains(&offer) {
                 offers.push(offer);
             }
         }
         let http = asked.shown.http.as_ref();
-        if may(Scope::One) {
+        if may(SignedScope::One) {
             let once = match http {
                 Some(_) => "requests=1",
                 None => "connections=1",
             };
             offers.push(once.to_owned());
         }
-        if let Some(http) = http.filter(|http| may(Scope::Path) && !http.is_statement()) {
+        if let Some(http) = http.filter(|http| may(SignedScope::Path) && !http.is_statement()) {
             offers.push(format!("path={}", http.as_pattern()));
         }
         for (is_meant, scope, offer) in [
-            (asked.burst.is_some(), Scope::Prefix, "scope=prefix"),
-            (http.is_some(), Scope::Writes, "scope=writes"),
-            (http.is_none(), Scope::ReadOnly, "read-only"),
+            (asked.burst.is_some(), SignedScope::Prefix, "scope=prefix"),
+            (http.is_some(), SignedScope::Writes, "scope=writes"),
+            (http.is_none(), SignedScope::ReadOnly, "read-only"),
         ] {
             if is_meant && may(scope) {
                 offers.push(offer.to_owned());
@@ -204,7 +204,7 @@ impl State {
 }
 
 /// Whether a question that was given out asks that.
-fn is_same(kept: &Kept, content: &Question) -> bool {
+fn is_same(kept: &GivenQuestion, content: &Question) -> bool {
     kept.question().is_some_and(|question| {
         let was = Question {
             asked_at: 0,

@@ -24,10 +24,10 @@ use ring::digest::{SHA256, digest};
 use self::{
     meter::Meter,
     people::People,
-    questions::{Kept, Questions},
+    questions::{GivenQuestion, Questions},
 };
 use crate::{
-    config::{Config, Courier as Named},
+    config::{Config, CourierUser as Named},
     control::{auth::Courier, failure::CallError},
     record::shelf::Shelf,
     times::after,
@@ -60,7 +60,7 @@ pub struct Answers {
 #[derive(Clone, Debug)]
 pub struct Files {
     /// Questions, by the request's id.
-    pub questions: Shelf<Kept>,
+    pub questions: Shelf<GivenQuestion>,
     /// Used nonces, and until when their questions were open.
     pub used: Shelf<u64>,
     /// The number of the kernel's state.
@@ -122,7 +122,7 @@ impl Answers {
 
     /// The question about a request, if its bytes were given out.
     #[must_use]
-    pub fn question(&self, request: &str) -> Option<&Kept> {
+    pub fn question(&self, request: &str) -> Option<&GivenQuestion> {
         self.questions.of(request)
     }
 
@@ -283,7 +283,7 @@ pub(crate) fn no_random(error: &io::Error) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Answers as Settings;
+    use crate::config::AnswersTable as Settings;
 
     fn answers(config: &Config) -> Answers {
         let files = Files {

@@ -6,13 +6,13 @@ use guard_signed::approvers::{Approvers, NoApprover};
 
 use crate::{
     control::failure::CallError,
-    record::kept::{Kept, KeptFile},
+    record::kept::{FileState, KeptFile},
 };
 
 /// Owns `approvers.toml`.
 pub type People = KeptFile<Approvers>;
 
-impl Kept for Approvers {
+impl FileState for Approvers {
     const WITHOUT: &'static str = "nobody may answer from elsewhere";
 
     fn parse(text: &str) -> Result<Self, String> {

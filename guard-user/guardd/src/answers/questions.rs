@@ -16,7 +16,7 @@ pub const MOST_WRONG: u8 = 3;
 
 /// A question that was given out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct GivenQuestion {
     /// Its bytes, as text.
     pub bytes: String,
     /// Their hash, as answers have it.
@@ -28,19 +28,19 @@ pub struct Kept {
     /// How many said another.
     pub wrong: u8,
     /// Those who have said yes, where several have to.
-    pub given: Vec<Given>,
+    pub given: Vec<PartialYes>,
 }
 
 /// A yes of somebody, which alone is not enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
+pub struct PartialYes {
     /// What was said.
     pub answer: Answer,
     /// The signature under it.
     pub signed: Signature,
 }
 
-impl Given {
+impl PartialYes {
     /// Whether another answer says the same.
     #[must_use]
     pub fn says(&self, other: &Answer) -> bool {
@@ -53,7 +53,7 @@ impl Given {
     }
 }
 
-impl Kept {
+impl GivenQuestion {
     /// What it asks. These are guardd's own bytes.
     #[must_use]
     pub fn question(&self) -> Option<Question> {
@@ -89,8 +89,8 @@ impl Kept {
 /// Owns the questions, by the ids of their requests.
 #[derive(Debug)]
 pub struct Questions {
-    kept: HashMap<String, Kept>,
-    files: Shelf<Kept>,
+    kept: HashMap<String, GivenQuestion>,
+    files: Shelf<GivenQuestion>,
     used: Shelf<u64>,
 }
 
@@ -120,13 +120,13 @@ impl Questions {
 
     /// The question about a request.
     #[must_use]
-    pub fn of(&self, id: &str) -> Option<&Kept> {
+    pub fn of(&self, id: &str) -> Option<&GivenQuestion> {
         self.kept.get(id)
     }
 
     /// The question with that hash, and its request.
     #[must_use]
-    pub fn with_hash(&self, hash: &str) -> Option<(&str, &Kept)> {
+    pub fn with_hash(&self, hash: &str) -> Option<(&str, &GivenQuestion)> {
         let mut kept = self.kept.iter();
         let found = kept.find(|(_, kept)| kept.hash == hash);
         found.map(|(id, kept)| (id.as_str(), kept))
@@ -137,7 +137,7 @@ impl Questions {
     /// # Errors
     ///
     /// That its file cannot be written; then it is not kept.
-    pub fn keep(&mut self, id: &str, kept: Kept) -> io::Result<()> {
+    pub fn keep(&mut self, id: &str, kept: GivenQuestion) -> io::Result<()> {
         self.files.put(id, &kept)?;
         self.kept.insert(id.to_owned(), kept);
         Ok(())
@@ -214,10 +214,10 @@ pub(crate) mod tests {
         }
     }
 
-    fn kept(request: &str, nonce: &str, until: u64) -> Kept {
+    fn kept(request: &str, nonce: &str, until: u64) -> GivenQuestion {
         let bytes = question(request, nonce).to_bytes().unwrap();
         let bytes = String::from_utf8(bytes).unwrap();
-        Kept::new(bytes, BootTime(until), String::new())
+        GivenQuestion::new(bytes, BootTime(until), String::new())
     }
 
     #[test]

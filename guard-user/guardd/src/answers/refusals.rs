@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{asking::lasting, questions::Given};
+use super::{asking::lasting, questions::PartialYes};
 use crate::control::failure::CallError;
 
 /// What every refusal says first.
@@ -139,7 +139,7 @@ pub(super) fn said_already(name: &str) -> CallError {
     )
 }
 
-pub(super) fn says_otherwise(others: &[Given]) -> CallError {
+pub(super) fn says_otherwise(others: &[PartialYes]) -> CallError {
     let who: Vec<_> = others.iter().map(|one| one.signed.by.as_str()).collect();
     let said = others.first().and_then(|one| one.answer.seconds);
     refused(

@@ -20,11 +20,11 @@ use guard_sys::clock;
 
 use super::{
     asking::{closed, not_kept, switched_off},
-    questions::{Given, Kept, MOST_WRONG},
+    questions::{GivenQuestion, MOST_WRONG, PartialYes},
     refusals,
 };
 use crate::{
-    config::{Scope, stands_for},
+    config::{SignedScope, stands_for},
     control::{
         answering::{Answering, SignedBy},
         auth::Approver,
@@ -58,7 +58,7 @@ impl Doubt {
 /// An answer that somebody has signed, to a question that is open.
 struct Meant {
     asked: Pending,
-    kept: Kept,
+    kept: GivenQuestion,
     question: Question,
     person: Person,
     answer: Answer,
@@ -148,7 +148,10 @@ impl State {
     }
 
     /// Condition 2.
-    fn open_question(&self, answer: &Answer) -> Result<(Pending, Kept, Question), CallError> {
+    fn open_question(
+        &self,
+        answer: &Answer,
+    ) -> Result<(Pending, GivenQuestion, Question), CallError> {
         if answer.machine != self.answers.machine() {
             return Err(refusals::another_machine(
                 &answer.machine,
@@ -277,8 +280,10 @@ impl State {
         }
         let count = answer.connections.or(answer.requests);
         let is_once = count.map_or(is_http, |count| count == 1);
-        let may = |scope: Scope| self.config.answers.scopes.contains(&scope);
-        if !(may(Scope::Offers) || (may(Scope::One) && is_once && answer.scope == "one")) {
+        let may = |scope: SignedScope| self.config.answers.scopes.contains(&scope);
+        if !(may(SignedScope::Offers)
+            || (may(SignedScope::One) && is_once && answer.scope == "one"))
+        {
             return Err(refusals::not_offered(&question.request, "more than once"));
         }
         let time = answer.seconds.map(Duration::from_secs);
@@ -318,9 +323,9 @@ impl State {
     }
 
     /// The others who have said the same, and may still.
-    fn others_who_said_so(&self, meant: &Meant) -> Result<Vec<Given>, CallError> {
+    fn others_who_said_so(&self, meant: &Meant) -> Result<Vec<PartialYes>, CallError> {
         let people = self.answers.people.known();
-        let counts = |one: &&Given| {
+        let counts = |one: &&PartialYes| {
             let owner = people.owner_of(&one.signed.key);
             owner.is_some_and(|(person, _)| person.name == one.signed.by)
         };
@@ -356,7 +361,7 @@ impl State {
         self.recorder.write(entry)?;
         self.recorder.sync()?;
         let mut kept = meant.kept.clone();
-        kept.given.push(Given {
+        kept.given.push(PartialYes {
             answer: meant.answer.clone(),
             signed: signature,
         });
@@ -376,7 +381,7 @@ impl State {
         from: &Origin,
         signed: &Signed,
         meant: &Meant,
-        others: Vec<Given>,
+        others: Vec<PartialYes>,
     ) -> Answering {
         let signed = SignedBy {
             signature: signature(signed, meant),

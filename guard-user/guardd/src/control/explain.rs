@@ -120,7 +120,7 @@ fn by_way_of(
     one: &mut Explanation,
     address: IpAddr,
     port: u16,
-    found: &relays::scan::Found,
+    found: &relays::scan::ScanResult,
     behind: &[Explanation],
 ) {
     one.listener = Some(relays::through(address.into(), port, found));

@@ -35,7 +35,7 @@ static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A process in polkit's interface: its kind, and what identifies it.
-type Subject<'a> = (&'a str, HashMap<&'a str, Variant<'a>>);
+type PolkitSubject<'a> = (&'a str, HashMap<&'a str, Variant<'a>>);
 /// Whether the process is authorised, whether it would be after authentication, and details.
 type AuthorizationResult = (bool, bool, HashMap<String, String>);
 
@@ -47,7 +47,7 @@ type AuthorizationResult = (bool, bool, HashMap<String, String>);
 trait Authority {
     fn check_authorization(
         &self,
-        subject: &Subject<'_>,
+        subject: &PolkitSubject<'_>,
         action_id: &str,
         details: HashMap<&str, &str>,
         flags: u32,
@@ -156,7 +156,7 @@ async fn ask(peer: &Peer, to: &str) -> Result<AuthorizationResult, String> {
 }
 
 /// The calling process: by pidfd for a polkit that supports that (124), and by pid and start time for an older one.
-fn subject(peer: &Peer) -> std::io::Result<Subject<'_>> {
+fn subject(peer: &Peer) -> std::io::Result<PolkitSubject<'_>> {
     let uid = i32::try_from(peer.uid()).map_err(std::io::Error::other)?;
     let about = HashMap::from([
         ("pidfd", Variant::from(Fd::from(peer.pidfd()))),

@@ -55,12 +55,12 @@ enum Account {
 
 /// The open connections.
 #[derive(Debug, Default)]
-struct Connections {
+struct OpenConnections {
     total: usize,
     of: HashMap<Account, usize>,
 }
 
-impl Connections {
+impl OpenConnections {
     fn admit(&mut self, account: Account) -> bool {
         let of_one = self.of.entry(account).or_default();
         let most = match account {
@@ -90,24 +90,24 @@ impl Connections {
 /// The open connections and their tasks. They end when this is dropped.
 #[derive(Default)]
 struct Open {
-    connections: Rc<RefCell<Connections>>,
+    connections: Rc<RefCell<OpenConnections>>,
     tasks: JoinSet<()>,
 }
 
 /// A connection's place among those of its account, until it is dropped.
 #[must_use]
-struct Admitted {
-    connections: Rc<RefCell<Connections>>,
+struct ConnectionPlace {
+    connections: Rc<RefCell<OpenConnections>>,
     account: Account,
 }
 
-impl Admitted {
+impl ConnectionPlace {
     /// Ends it. A task that names a field of it captures that field alone, and the slot would be released before the task
     /// begins: so each task ends with this.
     fn leave(self) {}
 }
 
-impl Drop for Admitted {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.connections.borrow_mut().leave(self.account);
     }
@@ -164,7 +164,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         tracing::warn!(?account, "has too many connections");
         return turn_away(&stream, too_many());
     }
-    let admitted = Admitted {
+    let admitted = ConnectionPlace {
         connections: Rc::clone(&open.connections),
         account,
     };
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_session_cannot_use_up_its_persons_connections() {
-        let mut connections = Connections::default();
+        let mut connections = OpenConnections::default();
         let inside = Account::Session(Some(SessionId(1)));
         let admitted = (0..1000).filter(|_| connections.admit(inside)).count();
         assert_eq!(admitted, MAX_OF_SESSION);
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn root_gets_in_when_all_others_are_there() {
-        let mut connections = Connections::default();
+        let mut connections = OpenConnections::default();
         for uid in 1..2000 {
             connections.admit(Account::User(uid));
         }

@@ -86,8 +86,10 @@ pub async fn stream(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let who = match asker(shared, peer, &call) {
-        Ok(Asker::Viewer(who)) => who,
-        Ok(Asker::Parent(who, session)) => return nested::log(shared, who, session, write).await,
+        Ok(StreamReader::Viewer(who)) => who,
+        Ok(StreamReader::Parent(who, session)) => {
+            return nested::log(shared, who, session, write).await;
+        }
         Err(refusal) => return send(write, error_frame(refusal.into())?).await,
     };
     let answers = async {
@@ -123,19 +125,19 @@ pub async fn stream(
 }
 
 /// Whom a stream is for, and where from.
-enum Asker {
+enum StreamReader {
     Viewer(Viewer),
     /// A process inside, which asks about a session that it may have started.
     Parent(Agent, String),
 }
 
-fn asker(shared: &Shared, peer: &Peer, call: &Call) -> Result<Asker, CallError> {
+fn asker(shared: &Shared, peer: &Peer, call: &Call) -> Result<StreamReader, CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     if let Some(who) = courier(&caller, call)? {
-        return Ok(Asker::Viewer(Viewer::Courier(who)));
+        return Ok(StreamReader::Viewer(Viewer::Courier(who)));
     }
     match (authorise(&caller, call)?, call) {
-        (Authorised::Approver(who), _) => Ok(Asker::Viewer(Viewer::Approver(who))),
+        (Authorised::Approver(who), _) => Ok(StreamReader::Viewer(Viewer::Approver(who))),
         (
             Authorised::Agent(who),
             Call::Log {
@@ -143,7 +145,7 @@ fn asker(shared: &Shared, peer: &Peer, call: &Call) -> Result<Asker, CallError> 
                 session: Some(session),
                 ..
             },
-        ) => Ok(Asker::Parent(who, session.clone())),
+        ) => Ok(StreamReader::Parent(who, session.clone())),
         (Authorised::Agent(_), _) => Err(auth::inside()),
     }
 }
@@ -151,8 +153,8 @@ fn asker(shared: &Shared, peer: &Peer, call: &Call) -> Result<Asker, CallError> 
 /// The caller, who is outside.
 fn viewer(shared: &Shared, peer: &Peer, call: &Call) -> Result<Viewer, CallError> {
     match asker(shared, peer, call)? {
-        Asker::Viewer(who) => Ok(who),
-        Asker::Parent(..) => Err(auth::inside()),
+        StreamReader::Viewer(who) => Ok(who),
+        StreamReader::Parent(..) => Err(auth::inside()),
     }
 }
 

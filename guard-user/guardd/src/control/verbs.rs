@@ -29,7 +29,7 @@ use crate::{
     sessions::{appeared::appeared, apply, assign, create},
     shared::Shared,
     state::State,
-    unix::{self, Kept},
+    unix::{self, Withheld},
 };
 
 /// A call that takes less of guardd's time causes no pause.
@@ -331,8 +331,8 @@ async fn of_supervisor(
             unknown,
         } => {
             let kept = match unknown {
-                true => Kept::Unknown,
-                false => Kept::Socket,
+                true => Withheld::Unknown,
+                false => Withheld::Socket,
             };
             let by = (pid, comm.as_deref().unwrap_or_default());
             shared.with(|state| state.socket_refused(who, &session, (kept, &socket), by))?;

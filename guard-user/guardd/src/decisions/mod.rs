@@ -13,7 +13,7 @@ use guard_proto::{
 
 use crate::{
     control::failure::CallError,
-    record::kept::{Kept, KeptFile},
+    record::kept::{FileState, KeptFile},
 };
 
 /// Places that one user may have dismissed, and all together.
@@ -29,7 +29,7 @@ const PRODUCTION: &str = "production";
 #[derive(Clone, Debug, Default)]
 struct ByUser(BTreeMap<u32, proto::decisions::Decisions>);
 
-impl Kept for ByUser {
+impl FileState for ByUser {
     const WITHOUT: &'static str = "nothing counts as decided before";
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -15,11 +15,11 @@ pub struct Link {
     is_wanted: bool,
     /// When guardd began to listen.
     began: Heard,
-    said: Option<Said>,
+    said: Option<LinkSaid>,
 }
 
 #[derive(Debug)]
-struct Said {
+struct LinkSaid {
     connected: bool,
     /// When that became so.
     since: Heard,
@@ -44,7 +44,7 @@ impl Link {
             Some((was, since)) if was == connected => since.clone(),
             _ => now.clone(),
         };
-        self.said = Some(Said {
+        self.said = Some(LinkSaid {
             connected,
             since,
             at: now,
@@ -84,7 +84,7 @@ impl Link {
     }
 }
 
-impl Said {
+impl LinkSaid {
     /// Whether servers are reached, and since when that is so.
     fn stands(&self, now: &Heard) -> (bool, &Heard) {
         match self.connected && is_silent(&self.at, now) {

@@ -33,7 +33,7 @@ use crate::{
     config,
     control::failure::CallError,
     policies::library::PolicyText,
-    record::kept::{Kept, KeptFile},
+    record::kept::{FileState, KeptFile},
 };
 
 /// The text of the base once the fleet has been silent for too long. Its rule is there for what it says: it is shown where it refuses.
@@ -71,7 +71,7 @@ impl KeptBundle {
     }
 }
 
-impl Kept for KeptBundle {
+impl FileState for KeptBundle {
     const WITHOUT: &'static str = "no session starts: the fleet's policies are not known";
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -86,7 +86,7 @@ impl Kept for KeptBundle {
 /// Owns `fleet.json`, and knows what of it is in force.
 #[derive(Debug)]
 pub struct Fleet {
-    settings: config::Fleet,
+    settings: config::FleetTable,
     file: KeptFile<KeptBundle>,
     /// What the file should say, where it could not be written: it has a bundle that is not in force.
     owed: Option<KeptBundle>,
@@ -122,7 +122,7 @@ struct RefusedOffer {
 
 /// What has to be as it was where a bundle stays out.
 #[derive(Clone, Debug)]
-struct Before {
+struct BundleBefore {
     /// None: the file could not be read.
     kept: Option<KeptBundle>,
     heard: Option<Heard>,
@@ -133,7 +133,7 @@ struct Before {
 impl Fleet {
     /// With what is on the disk, verified again.
     #[must_use]
-    pub fn new(file: PathBuf, settings: config::Fleet) -> Self {
+    pub fn new(file: PathBuf, settings: config::FleetTable) -> Self {
         let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
             link: Link::new(settings.log.is_some()),
@@ -203,9 +203,9 @@ impl Fleet {
         self.owed.as_ref().unwrap_or_else(|| self.file.known())
     }
 
-    fn before(&self) -> Before {
+    fn before(&self) -> BundleBefore {
         let whole = self.file.is_whole();
-        Before {
+        BundleBefore {
             kept: whole.ok().map(|()| self.known().clone()),
             heard: self.heard.clone(),
             verified: self.verified.clone(),
@@ -215,7 +215,7 @@ impl Fleet {
 
     /// What was before is again, on the disk too: but for a file that could not be read, in whose place the bundle stays that those
     /// have signed who may.
-    fn restore(&mut self, before: Before) {
+    fn restore(&mut self, before: BundleBefore) {
         self.owed = before.kept.filter(|kept| kept != self.file.known());
         self.write_owed();
         self.heard = before.heard;
@@ -410,9 +410,9 @@ impl Fleet {
 }
 
 /// Why no bundle can be taken here, whoever signs it. Reads a file, and may take long.
-fn readiness(settings: &config::Fleet) -> Option<String> {
+fn readiness(settings: &config::FleetTable) -> Option<String> {
     match &settings.group {
-        None if *settings == config::Fleet::default() => None,
+        None if *settings == config::FleetTable::default() => None,
         None => Some(
             "[fleet] in guardd.toml names no group, so that this machine is in no fleet: write group = \"NAME\", and restart guardd"
                 .to_owned(),
@@ -435,7 +435,7 @@ fn ago(now: Timestamp, at: Timestamp) -> String {
 }
 
 /// The bundle, if enough of those have signed it who may, and this machine is in one of its groups. Reads a file, and may take long.
-fn verify(settings: &config::Fleet, signed: &SignedBundle) -> Result<Endorsed, String> {
+fn verify(settings: &config::FleetTable, signed: &SignedBundle) -> Result<Endorsed, String> {
     let group = settings.group.as_deref().unwrap_or_default();
     let verified = signed
         .verify(&signers(settings)?, settings.signatures.0)
@@ -447,7 +447,7 @@ fn verify(settings: &config::Fleet, signed: &SignedBundle) -> Result<Endorsed, S
 }
 
 /// Those who may sign. A list that others may write, or put another one in place of, is nobody's.
-fn signers(settings: &config::Fleet) -> Result<Signers, String> {
+fn signers(settings: &config::FleetTable) -> Result<Signers, String> {
     let file = &settings.signers;
     let wrong = |why: String| format!("who may sign is not known: {}: {why}", file.display());
     let is_roots = |meta: &fs::Metadata| {

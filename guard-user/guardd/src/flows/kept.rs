@@ -7,7 +7,7 @@ use guard_proto::Endpoint;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::sessions::About;
+use crate::sessions::SessionFacts;
 
 /// Names that are kept of one destination.
 const MAX_NAMES: usize = 16;
@@ -17,7 +17,7 @@ pub type Began = (Timestamp, u32);
 
 /// A destination of a program's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Spot {
+pub struct ProgramTarget {
     /// Where to.
     pub address: IpAddr,
     /// IANA's number.
@@ -28,7 +28,7 @@ pub struct Spot {
     pub program: String,
 }
 
-impl Spot {
+impl ProgramTarget {
     /// That of the kernel's key.
     #[must_use]
     pub fn of(key: &FlowKey) -> Self {
@@ -49,7 +49,7 @@ impl Spot {
 
 /// What went there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reached {
+pub struct FlowTotals {
     /// When the first connection was established.
     pub first_at: Timestamp,
     /// When the last one was, or one was closed.
@@ -94,7 +94,7 @@ pub struct KeptFlows {
     pub left_out: u64,
     /// By destination.
     #[serde(with = "as_list")]
-    flows: BTreeMap<Spot, Reached>,
+    flows: BTreeMap<ProgramTarget, FlowTotals>,
     /// The file is not up to date.
     #[serde(skip)]
     is_unwritten: bool,
@@ -103,7 +103,7 @@ pub struct KeptFlows {
 impl KeptFlows {
     /// Of a session that has reached nothing yet.
     #[must_use]
-    pub fn of(id: SessionId, about: &About) -> Self {
+    pub fn of(id: SessionId, about: &SessionFacts) -> Self {
         Self {
             session: id.0,
             started_at: about.started_at,
@@ -146,7 +146,7 @@ impl KeptFlows {
     }
 
     /// Its flows.
-    pub fn iter(&self) -> impl Iterator<Item = (&Spot, &Reached)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&ProgramTarget, &FlowTotals)> {
         self.flows.iter()
     }
 
@@ -157,12 +157,12 @@ impl KeptFlows {
     }
 
     /// Takes over what the kernel has of a flow.
-    pub(super) fn take(&mut self, spot: Spot, now: impl FnOnce() -> Reached) {
+    pub(super) fn take(&mut self, spot: ProgramTarget, now: impl FnOnce() -> FlowTotals) {
         let now = now();
         match self.flows.get_mut(&spot) {
             Some(known) if known.counts() == now.counts() => return,
             Some(known) => {
-                *known = Reached {
+                *known = FlowTotals {
                     // The calendar may have been set since.
                     first_at: known.first_at,
                     named: known.named,
@@ -209,7 +209,7 @@ impl KeptFlows {
     }
 
     /// Takes note of where a listener leads.
-    pub(super) fn note_leads(&mut self, spot: Spot, leads: &[Endpoint]) {
+    pub(super) fn note_leads(&mut self, spot: ProgramTarget, leads: &[Endpoint]) {
         let Some(flow) = self.flows.get_mut(&spot) else {
             return;
         };
@@ -227,7 +227,7 @@ impl KeptFlows {
     }
 }
 
-impl Reached {
+impl FlowTotals {
     fn counts(&self) -> (u64, u64, u64, u64, &str) {
         let Self {
             connections,
@@ -247,10 +247,10 @@ mod as_list {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::{Reached, Spot};
+    use super::{FlowTotals, ProgramTarget};
 
     pub(super) fn serialize<S: Serializer>(
-        flows: &BTreeMap<Spot, Reached>,
+        flows: &BTreeMap<ProgramTarget, FlowTotals>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         to.collect_seq(flows)
@@ -258,8 +258,8 @@ mod as_list {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<BTreeMap<Spot, Reached>, D::Error> {
-        let all: Vec<(Spot, Reached)> = Vec::deserialize(from)?;
+    ) -> Result<BTreeMap<ProgramTarget, FlowTotals>, D::Error> {
+        let all: Vec<(ProgramTarget, FlowTotals)> = Vec::deserialize(from)?;
         Ok(all.into_iter().collect())
     }
 }
@@ -270,18 +270,18 @@ mod tests {
 
     use super::*;
 
-    fn spot(last: u8) -> Spot {
+    fn spot(last: u8) -> ProgramTarget {
         let to = Connection::new(
             Address::from(IpAddr::from([192, 0, 2, last])),
             Protocol::TCP,
             443,
         );
         let program = [u64::from_ne_bytes(*b"curl\0\0\0\0"), 0];
-        Spot::of(&FlowKey::new(SessionId(1), &to, program))
+        ProgramTarget::of(&FlowKey::new(SessionId(1), &to, program))
     }
 
-    fn reached(connections: u64) -> Reached {
-        Reached {
+    fn reached(connections: u64) -> FlowTotals {
+        FlowTotals {
             first_at: Timestamp::UNIX_EPOCH,
             last_at: Timestamp::UNIX_EPOCH,
             connections,

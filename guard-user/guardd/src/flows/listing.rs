@@ -5,7 +5,7 @@ use guard_proto::{Flow, flows::Flows as Listed};
 
 use super::{
     Flows, Knowledge,
-    kept::{KeptFlows, Reached, Spot},
+    kept::{FlowTotals, KeptFlows, ProgramTarget},
 };
 use crate::{
     control::{
@@ -139,7 +139,7 @@ fn shown(kept: &KeptFlows) -> Vec<Flow> {
         .collect()
 }
 
-fn one(session: &str, spot: &Spot, flow: &Reached) -> Flow {
+fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals) -> Flow {
     let protocol = Protocol(spot.protocol);
     let has_ports = matches!(protocol, Protocol::TCP | Protocol::UDP);
     let is_counted = protocol == Protocol::TCP;

@@ -16,12 +16,12 @@ use guard_datapath::{Datapath, DatapathError};
 use guard_proto::Endpoint;
 use guard_sys::clock::Clocks;
 
-use self::kept::{Began, KeptFlows, Reached, Spot};
+use self::kept::{Began, FlowTotals, KeptFlows, ProgramTarget};
 use crate::{
     policies::Policies,
     record::shelf::Shelf,
     relays::Relays,
-    sessions::{About, Session, Sessions},
+    sessions::{Session, SessionFacts, Sessions},
     times::after,
 };
 
@@ -77,7 +77,7 @@ impl Flows {
     }
 
     /// Takes note of a session that the kernel has.
-    pub fn add(&mut self, id: SessionId, about: &About) {
+    pub fn add(&mut self, id: SessionId, about: &SessionFacts) {
         let new = KeptFlows::of(id, about);
         let began = new.began();
         self.current.insert(id, began);
@@ -129,7 +129,9 @@ impl Flows {
                 continue;
             };
             if let Some(kept) = self.all.get_mut(began) {
-                kept.take(Spot::of(&key), || reached(&flow, &clocks, known.policies));
+                kept.take(ProgramTarget::of(&key), || {
+                    reached(&flow, &clocks, known.policies)
+                });
                 note_leads(kept, &key, known);
             }
         }
@@ -233,7 +235,7 @@ fn forget_in_kernel(
 }
 
 /// What the kernel says of a flow, in words.
-fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> Reached {
+fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> FlowTotals {
     let said = PolicyVerdict::unpack(flow.said & u64::from(u32::MAX));
     let policy = policies.get(PolicyId((flow.said >> 32) as u32));
     let rule = policy.and_then(|policy| policy.policy.rule(said.rule));
@@ -243,7 +245,7 @@ fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> Reached {
         Verdict::Allow => by_policy.unwrap_or(Verdict::Allow),
         verdict => verdict,
     };
-    Reached {
+    FlowTotals {
         first_at: clocks.calendar(flow.first),
         last_at: clocks.calendar(flow.last),
         connections: flow.connections,
@@ -263,6 +265,6 @@ fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> Reached {
 fn note_leads(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
     if key.protocol == Protocol::TCP && key.address.is_loopback() {
         let leads: Vec<Endpoint> = known.relays.upstreams(key.address, key.port);
-        kept.note_leads(Spot::of(key), &leads);
+        kept.note_leads(ProgramTarget::of(key), &leads);
     }
 }

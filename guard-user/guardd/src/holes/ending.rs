@@ -6,7 +6,7 @@ use guard_proto::record::HoleClose;
 use guard_sys::clock;
 
 use super::{
-    hole::{About, Hole, Scope},
+    hole::{Hole, HoleOrigin, Scope},
     known,
 };
 use crate::{
@@ -134,5 +134,7 @@ fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
 
 /// The bytes that a person opened it for.
 fn granted(hole: &Hole) -> Option<u64> {
-    hole.about.as_ref().and_then(|about: &About| about.bytes)
+    hole.about
+        .as_ref()
+        .and_then(|about: &HoleOrigin| about.bytes)
 }

@@ -15,7 +15,7 @@ use crate::control::ids;
 
 /// Who opened a hole, when, and why. Kept in a file, which outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct About {
+pub struct HoleOrigin {
     /// For which session.
     pub session: u32,
     /// The session's user.
@@ -39,7 +39,7 @@ pub struct Hole {
     /// When it ends.
     pub expires: BootTime,
     /// Who opened it; none if that file is gone.
-    pub about: Option<About>,
+    pub about: Option<HoleOrigin>,
     /// What it lets through.
     pub scope: Scope,
 }
@@ -78,7 +78,7 @@ pub struct Named {
 impl Hole {
     /// One for connections, as the kernel has it.
     #[must_use]
-    pub fn of_kernel(live: &LiveHole, about: Option<About>) -> Self {
+    pub fn of_kernel(live: &LiveHole, about: Option<HoleOrigin>) -> Self {
         let kind = live.entry.kind;
         Self {
             session: live.session,

@@ -12,7 +12,7 @@ use guard_proto as proto;
 use guard_sys::clock::Clocks;
 
 use super::{
-    hole::{About, Connections, Hole, Named, Scope},
+    hole::{Connections, Hole, HoleOrigin, Named, Scope},
     names::StoredName,
 };
 use crate::{
@@ -30,7 +30,7 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 pub struct Holes {
     all: BTreeMap<HoleId, Hole>,
     /// Who opened each hole for connections, by its id.
-    files: Shelf<About>,
+    files: Shelf<HoleOrigin>,
     /// Those for names.
     names: Shelf<StoredName>,
     /// When a session's last hole ended: packets of its connections are no new attempt.
@@ -40,7 +40,7 @@ pub struct Holes {
 impl Holes {
     /// None yet.
     #[must_use]
-    pub fn new(files: Shelf<About>, names: Shelf<StoredName>) -> Self {
+    pub fn new(files: Shelf<HoleOrigin>, names: Shelf<StoredName>) -> Self {
         Self {
             all: BTreeMap::new(),
             files,
@@ -56,7 +56,7 @@ impl Holes {
 
     /// Who opened the holes for connections that an earlier guardd has kept, by their ids.
     #[must_use]
-    pub fn kept(&self) -> BTreeMap<String, About> {
+    pub fn kept(&self) -> BTreeMap<String, HoleOrigin> {
         self.files.all().into_iter().collect()
     }
 
@@ -191,7 +191,7 @@ impl Holes {
 
     /// Who opened the hole, and why.
     #[must_use]
-    pub fn about(&self, id: HoleId) -> Option<&About> {
+    pub fn about(&self, id: HoleId) -> Option<&HoleOrigin> {
         self.all.get(&id)?.about.as_ref()
     }
 
@@ -237,7 +237,7 @@ pub fn used(granted: Option<u64>, left: Option<u64>) -> Option<u64> {
 
 /// A hole as `guard holes` shows it.
 #[must_use]
-pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::Hole {
+pub fn shown(hole: &LiveHole, about: Option<&HoleOrigin>, clocks: &Clocks) -> proto::Hole {
     let entry = &hole.entry;
     proto::Hole {
         id: ids::hole(entry.id),
@@ -315,7 +315,7 @@ mod tests {
         };
         let mut holes = Holes::nowhere();
         for id in [1, 2, 4] {
-            let about = About {
+            let about = HoleOrigin {
                 session: 1,
                 owner: 1000,
                 opened_by: format!("opener of h{id}"),

@@ -7,7 +7,7 @@ use guard_common::{BootTime, HoleId, SessionId};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    hole::{About, Connections, Hole, Named, Scope},
+    hole::{Connections, Hole, HoleOrigin, Named, Scope},
     known::Holes,
 };
 use crate::policies::labels;
@@ -23,7 +23,7 @@ pub struct StoredName {
     /// When it ends, in nanoseconds of boot time. These files do not outlive the boot.
     pub expires: u64,
     /// Who opened it, for whom, and why.
-    pub about: About,
+    pub about: HoleOrigin,
     /// What is reached through it; none: nothing but questions pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaches: Option<Reaches>,
@@ -149,7 +149,7 @@ mod tests {
         let stored = StoredName {
             pattern: pattern.to_owned(),
             expires,
-            about: About {
+            about: HoleOrigin {
                 session,
                 owner: 1000,
                 opened_by: "alice".to_owned(),

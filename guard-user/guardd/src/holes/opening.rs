@@ -16,7 +16,7 @@ use crate::{
     holds::unrefuse_in_kernel,
     holes::{
         checked::{Checked, Opened, no_requests},
-        hole::{About, Connections, Hole, Scope},
+        hole::{Connections, Hole, HoleOrigin, Scope},
         wide,
     },
     proxy::needed::ProxyWorker,
@@ -85,7 +85,7 @@ impl State {
         let live = self.datapath.holes().unwrap_or_default().into_iter();
         let opened = live.map(|hole| hole.entry);
         let opened = opened.filter(|entry| ids.contains(&entry.id));
-        let opened = opened.map(|entry| given::Opened {
+        let opened = opened.map(|entry| given::OpenedByYes {
             hole: entry.id,
             covers: Covered::Entry(entry),
             ended: None,
@@ -102,7 +102,7 @@ impl State {
         reason: Option<String>,
         request: Option<&str>,
     ) -> Result<proto::Holes, CallError> {
-        let about = About {
+        let about = HoleOrigin {
             session: checked.session.0,
             owner: checked.owner,
             opened_by: self.machine.name_of(by),
@@ -160,7 +160,7 @@ impl State {
         &mut self,
         by: &Answering,
         checked: &Checked,
-        about: &About,
+        about: &HoleOrigin,
         request: Option<&str>,
         opened: &mut Vec<HoleId>,
     ) -> Result<(), CallError> {
@@ -219,7 +219,7 @@ impl State {
         &mut self,
         id: HoleId,
         (checked, spec): (&Checked, &PortSpec),
-        about: &About,
+        about: &HoleOrigin,
         expires: BootTime,
     ) {
         let name = checked.name.as_deref();

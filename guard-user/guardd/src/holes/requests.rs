@@ -154,7 +154,7 @@ mod tests {
     use crate::{
         holes::{
             covers::{is_like_statement, said},
-            hole::About,
+            hole::HoleOrigin,
         },
         requests::HttpRequestKey,
     };
@@ -209,7 +209,7 @@ mod tests {
             session: SessionId(1),
             expires: BootTime(100),
             scope: Scope::Requests(Box::new(scope)),
-            about: Some(About {
+            about: Some(HoleOrigin {
                 session: 1,
                 owner: 1000,
                 opened_by: "alice".to_owned(),

@@ -42,12 +42,12 @@ struct LearnedAddress {
     at: BootTime,
     /// By which name it was led there, if it did not ask for this one.
     by: Option<String>,
-    asker: Asker,
+    asker: NameAsker,
 }
 
 /// The process that asked for a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asker {
+pub struct NameAsker {
     /// Its id.
     pub pid: Option<u32>,
     /// Its executable's name.
@@ -70,10 +70,10 @@ pub struct NameAnswer<'a> {
     /// Until when they count.
     pub until: BootTime,
     /// Who asked.
-    pub asker: Asker,
+    pub asker: NameAsker,
 }
 
-impl Asker {
+impl NameAsker {
     /// Whether a thread that calls itself so may be one of its: the kernel keeps 15 bytes of a name.
     fn is(&self, program: &str) -> bool {
         const KEPT: usize = 15;
@@ -98,7 +98,7 @@ pub struct KnownName<'a> {
     /// The name that has the address, where CNAME led to another.
     pub cname: Option<&'a str>,
     /// Who asked.
-    pub asker: &'a Asker,
+    pub asker: &'a NameAsker,
     /// When it was last told.
     pub at: BootTime,
     /// Other names that it asked for.
@@ -444,7 +444,7 @@ mod tests {
             addresses: vec![IpAddr::from([192, 0, 2, last]).into()],
             at: BootTime(at),
             until: BootTime(at + 100),
-            asker: Asker {
+            asker: NameAsker {
                 pid: Some(7),
                 comm: Some("node".to_owned()),
             },
@@ -504,7 +504,7 @@ mod tests {
                 addresses: vec![to],
                 at: BootTime(at * SECOND),
                 until: BootTime(100 * SECOND),
-                asker: Asker {
+                asker: NameAsker {
                     pid: None,
                     comm: Some(comm.to_owned()),
                 },

@@ -36,7 +36,7 @@ use guard_sys::clock;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
-pub use self::known_names::{Asker, NameAnswer};
+pub use self::known_names::{NameAnswer, NameAsker};
 use self::{
     carried::Carried,
     known_names::KnownNames,

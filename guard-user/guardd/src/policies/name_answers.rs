@@ -17,12 +17,12 @@ use jiff::Timestamp;
 
 use super::{
     Judged, KNOWN_NAMES, Policies, look_ups,
-    names::{Found, NameServers},
+    names::{FoundAddresses, NameServers},
 };
 use crate::{config::Config, control::failure::CallError};
 
 /// What was asked of a name server about each name, and what it said.
-pub(super) type LookedUp = Vec<(String, Result<Found, String>)>;
+pub(super) type LookedUp = Vec<(String, Result<FoundAddresses, String>)>;
 
 /// Whether a rule is about a name.
 fn is_of(rule: Option<&Rule>, name: &str) -> bool {

@@ -40,7 +40,7 @@ const MAX_WITHOUT: usize = 256;
 
 /// What a name server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundAddresses {
     /// The addresses.
     pub addresses: Vec<IpAddr>,
     /// For how long.
@@ -49,7 +49,7 @@ pub struct Found {
 
 /// What is known of a name.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Known {
+struct RefreshedName {
     /// The addresses, each with the time until which it counts.
     addresses: BTreeMap<IpAddr, Timestamp>,
     /// When it was last answered.
@@ -66,7 +66,7 @@ struct Known {
 /// All names, with what was last known of each. A name that no longer resolves keeps its addresses.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Names {
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, RefreshedName>,
     /// Those that policies are about to be compiled by, and how many.
     #[serde(skip)]
     awaited: HashMap<String, usize>,
@@ -75,7 +75,7 @@ pub struct Names {
     brought: BTreeSet<String>,
     /// What calls from inside have asked about. No rule holds by it.
     #[serde(skip)]
-    passing: BTreeMap<String, Known>,
+    passing: BTreeMap<String, RefreshedName>,
     /// When all was last written down, and whether something has come since.
     #[serde(skip)]
     written: BootTime,
@@ -160,7 +160,7 @@ impl Names {
     pub fn learn(
         &mut self,
         name: &str,
-        answer: Result<Found, String>,
+        answer: Result<FoundAddresses, String>,
         now: Timestamp,
         floor: Duration,
         grace: Duration,
@@ -237,11 +237,11 @@ impl Names {
     pub fn learn_in_passing(
         &mut self,
         name: String,
-        answer: Result<Found, String>,
+        answer: Result<FoundAddresses, String>,
         now: Timestamp,
         floor: Duration,
     ) {
-        let mut known = Known::default();
+        let mut known = RefreshedName::default();
         match answer {
             Ok(mut found) => {
                 let until = after(now, found.ttl.clamp(floor, LONGEST.max(floor)));
@@ -255,7 +255,7 @@ impl Names {
         }
         // Those of one session may stay for long; never is it they for which what is asked now has no room.
         if self.passing.len() >= MAX_PASSING && !self.passing.contains_key(&name) {
-            let is_past = |known: &Known| known.due.is_none_or(|due| due <= now);
+            let is_past = |known: &RefreshedName| known.due.is_none_or(|due| due <= now);
             let first = self.passing.iter();
             let first = first.min_by_key(|(_, known)| (!is_past(known), known.answered));
             if let Some(first) = first.map(|(name, _)| name.clone()) {
@@ -354,7 +354,7 @@ impl Names {
     }
 }
 
-impl Known {
+impl RefreshedName {
     /// Adds what was answered, and drops what has not been for long enough.
     fn believe(&mut self, addresses: &[IpAddr], now: Timestamp, until: Timestamp) {
         self.addresses.retain(|_, until| *until > now);
@@ -430,7 +430,10 @@ impl NameServers {
     }
 
     /// Looks all `names` up at once. The system's settings are read anew each time.
-    pub async fn look_up(&self, names: Vec<String>) -> Vec<(String, Result<Found, String>)> {
+    pub async fn look_up(
+        &self,
+        names: Vec<String>,
+    ) -> Vec<(String, Result<FoundAddresses, String>)> {
         if names.is_empty() {
             return Vec::new();
         }
@@ -484,7 +487,7 @@ impl With for ResolverBuilder<TokioRuntimeProvider> {
     }
 }
 
-async fn look_up(resolver: &TokioResolver, name: &str) -> Result<Found, String> {
+async fn look_up(resolver: &TokioResolver, name: &str) -> Result<FoundAddresses, String> {
     // With the final dot, so that no search domain is tried.
     let asked = resolver.lookup_ip(format!("{name}."));
     let answer = match timeout(ROUND, asked).await {
@@ -492,7 +495,7 @@ async fn look_up(resolver: &TokioResolver, name: &str) -> Result<Found, String> 
         Err(_) => return Err("no name server answered".to_owned()),
     };
     let valid = answer.valid_until();
-    Ok(Found {
+    Ok(FoundAddresses {
         addresses: answer.iter().collect(),
         ttl: valid.saturating_duration_since(std::time::Instant::now()),
     })
@@ -530,8 +533,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn found(last: u8, ttl: u64) -> Result<Found, String> {
-        Ok(Found {
+    fn found(last: u8, ttl: u64) -> Result<FoundAddresses, String> {
+        Ok(FoundAddresses {
             addresses: vec![IpAddr::from([192, 0, 2, last])],
             ttl: Duration::from_secs(ttl),
         })
@@ -547,7 +550,7 @@ mod tests {
         let name = |number: usize| format!("n{number}.example.com");
         for number in 0..MAX_NAMES + 3 {
             let answered = at(i64::try_from(number).unwrap());
-            let found = Found {
+            let found = FoundAddresses {
                 addresses: vec![[192, 0, 2, 1].into()],
                 ttl: FLOOR,
             };
@@ -597,7 +600,7 @@ mod tests {
     fn what_a_call_from_inside_asks_about_is_in_no_file_and_no_rule() {
         let mut names = Names::default();
         for number in 0..2 * MAX_PASSING {
-            let found = Found {
+            let found = FoundAddresses {
                 addresses: (0..=255).map(|last| [192, 0, 2, last].into()).collect(),
                 ttl: FLOOR,
             };

@@ -18,7 +18,7 @@ use crate::{
     holes::{
         checked::Checked,
         covers::{Covers, said},
-        hole::{About, Hole, Scope},
+        hole::{Hole, HoleOrigin, Scope},
         requests::RequestScope,
     },
     record::audit::LogEntry,
@@ -320,7 +320,7 @@ fn hole_for(
     if let Some(http) = http.filter(|http| !scope.has_room_for(http)) {
         return Err(no_room(http));
     }
-    let about = About {
+    let about = HoleOrigin {
         session: key.session.0,
         owner: checked.owner,
         opened_by: opened_by.to_owned(),

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::record::{journal::Journal, meters::Admitted};
+use crate::record::{journal::Journal, meters::AdmittedRecord};
 
 /// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ impl LogEntry {
 
     /// With the number of records left out before it, and whether those that follow may be left out.
     #[must_use]
-    pub fn admitted(mut self, admitted: Admitted) -> Self {
+    pub fn admitted(mut self, admitted: AdmittedRecord) -> Self {
         self.common.left_out = admitted.left_out.into();
         self.common.last = admitted.is_last.then_some(true).into();
         self
@@ -111,7 +111,7 @@ const ONE_DECISION: u64 = 64 * 1024;
 
 /// A position in the audit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
+pub struct LogPosition {
     /// The number of the file, since guardd's start.
     pub part: u64,
     /// The length of that file.
@@ -130,7 +130,7 @@ pub struct Audit {
     /// Why it does not go on in a new file, if it should.
     stuck: Option<String>,
     /// Wakes those who follow it.
-    reached: watch::Sender<Reached>,
+    reached: watch::Sender<LogPosition>,
     /// The last record in it.
     head: Head,
     /// What the next record must say of records before it.
@@ -155,7 +155,7 @@ impl Audit {
     ///
     /// [`AuditError`] if that fails.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let Opened { file, length, torn } = open(path)?;
+        let RepairedFile { file, length, torn } = open(path)?;
         let head = head_of(path, &file, length).map_err(|why| AuditError {
             path: path.to_owned(),
             why,
@@ -166,7 +166,7 @@ impl Audit {
             problem: None,
             failures: 0,
             stuck: None,
-            reached: watch::Sender::new(Reached { part: 0, length }),
+            reached: watch::Sender::new(LogPosition { part: 0, length }),
             head,
             gaps: Gaps { lost: 0, torn },
             journal: Journal::of_stderr(),
@@ -186,12 +186,12 @@ impl Audit {
             return;
         }
         match open(&self.path) {
-            Ok(Opened { file, length, torn }) => {
+            Ok(RepairedFile { file, length, torn }) => {
                 self.file = file;
                 self.gaps.torn += torn;
                 self.stuck = None;
                 let part = self.reached.borrow().part + 1;
-                self.reached.send_replace(Reached { part, length });
+                self.reached.send_replace(LogPosition { part, length });
                 tracing::info!(path = %self.path.display(), head = %self.head, "the audit log goes on in a new file");
             }
             Err(error) => {
@@ -244,7 +244,7 @@ impl Audit {
 
     /// The position in the audit log, as it grows.
     #[must_use]
-    pub fn reached(&self) -> watch::Receiver<Reached> {
+    pub fn reached(&self) -> watch::Receiver<LogPosition> {
         self.reached.subscribe()
     }
 
@@ -373,7 +373,7 @@ impl Gaps {
 }
 
 /// A file of the audit log, repaired.
-struct Opened {
+struct RepairedFile {
     file: File,
     length: u64,
     /// How many bytes were cut off.
@@ -381,7 +381,7 @@ struct Opened {
 }
 
 /// Opens the file at `path`, or makes it, and repairs it.
-fn open(path: &Path) -> Result<Opened, AuditError> {
+fn open(path: &Path) -> Result<RepairedFile, AuditError> {
     let opened = || {
         let mut file = OpenOptions::new()
             .read(true)
@@ -391,7 +391,7 @@ fn open(path: &Path) -> Result<Opened, AuditError> {
             .open(path)?;
         let before = file.metadata()?.len();
         let length = repair(&mut file)?;
-        Ok(Opened {
+        Ok(RepairedFile {
             file,
             length,
             torn: before - length,
@@ -500,7 +500,7 @@ mod tests {
         assert_eq!(read[0].session.as_deref(), Some("s1"));
         assert_eq!(read[0].fields["rule"], "photos\n");
         let length = fs::metadata(&path).unwrap().len();
-        assert_eq!(*audit.reached().borrow(), Reached { part: 0, length });
+        assert_eq!(*audit.reached().borrow(), LogPosition { part: 0, length });
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// What such a file says.
-pub trait Kept: Default {
+pub trait FileState: Default {
     /// What it means that the file cannot be read, for guardd's log.
     const WITHOUT: &'static str;
 
@@ -57,7 +57,7 @@ pub struct KeptFile<T> {
     unread: Option<Unread>,
 }
 
-impl<T: Kept> KeptFile<T> {
+impl<T: FileState> KeptFile<T> {
     /// What the file says. It may be absent.
     #[must_use]
     pub fn read(file: PathBuf) -> Self {
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    impl Kept for String {
+    impl FileState for String {
         const WITHOUT: &'static str = "nothing is known";
 
         fn parse(text: &str) -> Result<Self, String> {

@@ -26,7 +26,7 @@ struct Gap {
 
 /// What a record says of missing ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Admitted {
+pub struct AdmittedRecord {
     /// How many were left out since the last one.
     pub left_out: u64,
     /// Whether those that follow may be left out.
@@ -48,7 +48,7 @@ impl Meters {
         session: SessionId,
         outermost: SessionId,
         now: BootTime,
-    ) -> Option<Admitted> {
+    ) -> Option<AdmittedRecord> {
         let share = self.shares.entry(outermost).or_default();
         let gap = self.gaps.entry(session).or_default();
         let refilled = now.0.saturating_sub(share.at.0) / REFILL;
@@ -66,7 +66,7 @@ impl Meters {
         // but one. If it leaves out more, since others have used up the reports for all of them, it reports one of each session
         // after those.
         gap.is_told = share.used + 1 >= BURST;
-        Some(Admitted {
+        Some(AdmittedRecord {
             left_out: std::mem::take(&mut gap.left_out),
             is_last: gap.is_told,
         })
@@ -97,10 +97,10 @@ mod tests {
         let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
         let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
         assert_eq!(admitted.count() as u64, BURST);
-        let all = Admitted::default();
+        let all = AdmittedRecord::default();
         assert_eq!(meters.admit(SessionId(2), at(0)), Some(all));
         assert_eq!(meters.0.left_out(SessionId(1)), 1000 - BURST);
-        let some = Admitted {
+        let some = AdmittedRecord {
             left_out: 1000 - BURST,
             is_last: true,
         };
@@ -113,7 +113,7 @@ mod tests {
     struct Alone<'m>(&'m mut Meters);
 
     impl Alone<'_> {
-        fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
+        fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
             self.0.admit(session, session, now)
         }
     }

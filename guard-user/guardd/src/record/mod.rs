@@ -15,7 +15,7 @@ use guard_common::{BootTime, SessionId};
 
 use self::{
     audit::{Audit, AuditError, LogEntry},
-    meters::{Admitted, Meters},
+    meters::{AdmittedRecord, Meters},
     metrics::Counters,
 };
 
@@ -99,7 +99,7 @@ impl Recorder {
         session: SessionId,
         outermost: SessionId,
         now: BootTime,
-    ) -> Option<Admitted> {
+    ) -> Option<AdmittedRecord> {
         self.meters.admit(session, outermost, now)
     }
 

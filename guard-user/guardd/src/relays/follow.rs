@@ -11,7 +11,7 @@ use guard_common::NetnsCookie;
 
 use super::{
     now,
-    scan::{self, Found, Listener},
+    scan::{self, Listener, ScanResult},
     terms,
 };
 use crate::{changes::Change, shared::Shared};
@@ -78,7 +78,7 @@ fn named(place: &Listener) -> String {
 /// # Errors
 ///
 /// The system's.
-pub async fn scan_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
+pub async fn scan_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<ScanResult> {
     let place = Listener {
         way: None,
         netns: NetnsCookie(0),

@@ -14,8 +14,8 @@ use guard_common::{
 use guard_proto::{Endpoint, destination::Through};
 
 use super::{
-    past::{Before, Past, Spot},
-    scan::{self, Found},
+    past::{ListeningPort, Past, PastProgram},
+    scan::{self, ScanResult},
     shown, through,
 };
 use crate::{requests::RequestKey, times::after};
@@ -52,10 +52,10 @@ const MAX_WAYS: usize = 1024;
 
 /// A listener that a session connects to.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct KnownListener {
     pub(super) relay: Relay,
     /// The result of the last scan by this guardd; none if only an earlier guardd scanned it.
-    pub(super) who: Option<Found>,
+    pub(super) who: Option<ScanResult>,
     /// The session that connected last, and its process.
     pub(super) by: (SessionId, u32),
     /// The outermost session of that session, or itself.
@@ -83,7 +83,7 @@ pub(super) struct Known {
 /// All known listeners.
 #[derive(Debug, Default)]
 pub struct Relays {
-    pub(super) known: HashMap<Ticket, Known>,
+    pub(super) known: HashMap<Ticket, KnownListener>,
     /// Upstreams of programs that may be started again, even if another program has listened there in between.
     pub(super) past: Past,
     /// When this guardd began to scan.
@@ -99,7 +99,7 @@ impl Relays {
     #[must_use]
     pub fn recalled(relays: Vec<Relay>, now: BootTime) -> Self {
         let known = relays.into_iter().map(|relay| {
-            let known = Known {
+            let known = KnownListener {
                 relay,
                 who: None,
                 by: (SessionId(0), 0),
@@ -170,7 +170,7 @@ impl Relays {
             gone = self.make_room();
             self.let_wait(outermost);
         }
-        let new = || Known {
+        let new = || KnownListener {
             relay: Relay::new(ticket, netns, event.destination, port),
             who: None,
             by: (event.session, event.tgid),
@@ -217,7 +217,7 @@ impl Relays {
     /// listens at another address of that port. One whose network namespace is unknown stays: a session may have its own
     /// namespace.
     fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
-        let is_there = |known: &Known| {
+        let is_there = |known: &KnownListener| {
             let relay = &known.relay;
             relay.netns == netns && netns.0 != 0 && relay.port == port
         };
@@ -232,7 +232,7 @@ impl Relays {
 
     /// Evicts the oldest listeners not yet scanned, if one outermost session has too many; the kernel reports them again.
     fn let_wait(&mut self, outermost: SessionId) {
-        let waits = |known: &Known| known.share == outermost && known.told.is_none();
+        let waits = |known: &KnownListener| known.share == outermost && known.told.is_none();
         let waiting = || self.known.iter().filter(|(_, known)| waits(known));
         if waiting().count() >= MAX_WAITING {
             let oldest = waiting().min_by_key(|(_, known)| (known.leads_somewhere(), known.used));
@@ -252,7 +252,7 @@ impl Relays {
         for known in self.known.values().filter(|known| !known.leads_somewhere()) {
             *shares.entry(known.share).or_default() += 1;
         }
-        let most = |known: &Known| Reverse(shares.get(&known.share).copied());
+        let most = |known: &KnownListener| Reverse(shares.get(&known.share).copied());
         let oldest = self.known.iter();
         let oldest =
             oldest.min_by_key(|(_, known)| (known.leads_somewhere(), most(known), known.used));
@@ -263,7 +263,12 @@ impl Relays {
 
     /// The listener that gets connections to there that began at `since`. One that only an earlier guardd scanned may be gone;
     /// it counts for connections of that time.
-    pub(super) fn at(&self, address: Address, port: u16, since: BootTime) -> Option<&Known> {
+    pub(super) fn at(
+        &self,
+        address: Address,
+        port: u16,
+        since: BootTime,
+    ) -> Option<&KnownListener> {
         let mut at = self.known.values().filter(|known| {
             let is_there = known.relay.address == address && known.relay.port == port;
             let was_seen = known.used.0 != 0 || since.0 < self.began.0;
@@ -278,8 +283,8 @@ impl Relays {
     }
 
     /// Adds the upstreams that earlier scans found for the same process.
-    pub(super) fn add_known(&self, found: &mut Found, address: Address, port: u16) {
-        let is_it = |known: &&Known| {
+    pub(super) fn add_known(&self, found: &mut ScanResult, address: Address, port: u16) {
+        let is_it = |known: &&KnownListener| {
             let is_there = known.relay.address == address && known.relay.port == port;
             let pid = known.who.as_ref().and_then(|who| who.pid);
             is_there && pid.is_some() && pid == found.pid
@@ -322,7 +327,7 @@ impl Relays {
     }
 }
 
-impl Known {
+impl KnownListener {
     pub(super) fn leads(&self) -> &[Connection] {
         let count = (self.relay.len as usize).min(MAX_LEADS);
         &self.relay.leads[..count]
@@ -346,22 +351,22 @@ impl Known {
     /// Takes over what the kernel map has of it.
     pub(super) fn recall(&mut self, relay: &Relay) {
         let count = (relay.len as usize).min(MAX_LEADS);
-        let found = Found {
+        let found = ScanResult {
             leads: relay.leads[..count].to_vec(),
             anywhere: relay.flags & relay_flags::ANYWHERE != 0,
-            ..Found::default()
+            ..ScanResult::default()
         };
         self.learn(found, relay.owner);
     }
 
     /// Whether to write nothing to the kernel map before the next scan, which is soon: connections are held meanwhile. What
     /// could not be read may only have been busy.
-    pub(super) fn waits_for_more(&self, found: &Found) -> bool {
+    pub(super) fn waits_for_more(&self, found: &ScanResult) -> bool {
         found.unread && self.told.is_none() && self.step <= SCANS_TO_READ_ALL
     }
 
     /// Keeps what is known if the listener is still there but its process is not, because it is about to end.
-    pub(super) fn keep_whoever_ends(&self, found: &mut Found) {
+    pub(super) fn keep_whoever_ends(&self, found: &mut ScanResult) {
         let Some(who) = &self.who else { return };
         let ends = found.pid.is_none() || (found.pid == who.pid && found.command.is_empty());
         if ends {
@@ -373,8 +378,8 @@ impl Known {
     }
 
     /// Where it listens.
-    fn spot(&self) -> Spot {
-        Spot {
+    fn spot(&self) -> ListeningPort {
+        ListeningPort {
             netns: self.relay.netns,
             port: self.relay.port,
         }
@@ -382,9 +387,9 @@ impl Known {
 
     /// What to keep for when the program is started again. A session's servers are scanned each time, so that they evict
     /// nothing known of others.
-    fn to_remember(&self) -> Option<Before> {
+    fn to_remember(&self) -> Option<PastProgram> {
         let who = self.who.as_ref().filter(|_| self.leads_somewhere())?;
-        Some(Before {
+        Some(PastProgram {
             comm: who.comm.clone(),
             command: who.command.clone(),
             leads: self.leads().to_vec(),
@@ -394,7 +399,7 @@ impl Known {
 
     /// Takes over the upstreams of a program that was started again, whose listener is a new one. A session's server takes over
     /// nothing.
-    pub(super) fn take_over(&mut self, found: &Found, owner: u64, past: &mut Past) {
+    pub(super) fn take_over(&mut self, found: &ScanResult, owner: u64, past: &mut Past) {
         if owner != 0 {
             return;
         }
@@ -410,7 +415,7 @@ impl Known {
     }
 
     /// Takes over the result of a scan. Earlier upstreams stay: the listener may connect to them again.
-    pub(super) fn learn(&mut self, found: Found, owner: u64) {
+    pub(super) fn learn(&mut self, found: ScanResult, owner: u64) {
         let relay = &mut self.relay;
         relay.owner = owner;
         let was = relay.flags & relay_flags::ANYWHERE != 0;
@@ -557,14 +562,14 @@ mod tests {
         let mut relays = Relays::default();
         relays.note(&Event::default(), ALONE, true);
         let known = relays.known.values_mut().next().unwrap();
-        let unread = Found {
+        let unread = ScanResult {
             unread: true,
-            ..Found::default()
+            ..ScanResult::default()
         };
         for step in 1..=SCANS_TO_READ_ALL {
             known.step = step;
             assert!(known.waits_for_more(&unread), "{step}");
-            assert!(!known.waits_for_more(&Found::default()), "{step}");
+            assert!(!known.waits_for_more(&ScanResult::default()), "{step}");
         }
         known.step += 1;
         assert!(!known.waits_for_more(&unread));
@@ -640,14 +645,14 @@ mod tests {
             at: BootTime(ticket),
             ..Event::default()
         };
-        let found = |pid, command: &str| Found {
+        let found = |pid, command: &str| ScanResult {
             listens: true,
             pid,
             comm: (!command.is_empty()).then(|| "python3".to_owned()),
             command: command.split_whitespace().map(str::to_owned).collect(),
-            ..Found::default()
+            ..ScanResult::default()
         };
-        let mut leads_of = |ticket, found: &[Found], owner| {
+        let mut leads_of = |ticket, found: &[ScanResult], owner| {
             relays.note(&event(ticket), ALONE, true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             for found in found {
@@ -667,7 +672,7 @@ mod tests {
             found(Some(7), ""),
             found(None, ""),
         ];
-        let mut leads = |ticket, found: &[Found]| leads_of(ticket, found, 0);
+        let mut leads = |ticket, found: &[ScanResult]| leads_of(ticket, found, 0);
         assert_eq!(leads(1, &last), 1);
         // A process that ended before the first scan says nothing about its upstream.
         assert_eq!(leads(2, &[]), 0);

@@ -25,8 +25,8 @@ use crate::{
     times::after,
 };
 pub use known::Relays;
-use known::{FOLLOWED, FORGOTTEN, Known, LATER_SCANS, SCANS};
-use scan::{Found, Listener, ScanContext};
+use known::{FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS};
+use scan::{Listener, ScanContext, ScanResult};
 
 /// The upstream of a connection to this machine.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ fn counts(
 
 /// A listener as people see it.
 #[must_use]
-pub fn through(address: Address, port: u16, who: &Found) -> Through {
+pub fn through(address: Address, port: u16, who: &ScanResult) -> Through {
     Through {
         address: address.to_ip().to_string(),
         port,
@@ -232,7 +232,7 @@ impl Relays {
         sessions: &Sessions,
         policies: &Policies,
         ticket: Ticket,
-        mut found: Found,
+        mut found: ScanResult,
     ) -> bool {
         let owner = sessions.owner_of(&found.cgroups);
         let chains = sessions.chains(policies.default_chain());
@@ -402,12 +402,14 @@ impl Relays {
             return;
         };
         let to = Connection::new(event.destination, event.protocol, event.port);
-        let leads_there = |known: &&Known| {
+        let leads_there = |known: &&KnownListener| {
             let is_itself = known.relay.address == to.to && known.relay.port == to.port;
             known.relay.port == port && (is_itself || known.leads().contains(&to))
         };
         let known = self.known.values().filter(leads_there);
-        let known = known.max_by_key(|known| known.used).map(Known::through);
+        let known = known
+            .max_by_key(|known| known.used)
+            .map(KnownListener::through);
         if let Some(through) = known {
             self.note_way(event.session, to, through);
         }

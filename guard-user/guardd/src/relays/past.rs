@@ -3,7 +3,7 @@
 
 use guard_common::{BootTime, Connection, MAX_LEADS, NetnsCookie};
 
-use super::scan::Found;
+use super::scan::ScanResult;
 
 /// Programs that are kept.
 const MAX_PAST: usize = 256;
@@ -11,21 +11,21 @@ const MAX_PAST: usize = 256;
 /// The port that a program listens at, at whatever address: one that listens at all addresses, or has a listener for each, is
 /// the same program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spot {
+pub(super) struct ListeningPort {
     pub(super) netns: NetnsCookie,
     pub(super) port: u16,
 }
 
 /// What was known of a program.
 #[derive(Clone, Debug)]
-pub(super) struct Before {
+pub(super) struct PastProgram {
     pub(super) comm: Option<String>,
     pub(super) command: Vec<String>,
     pub(super) leads: Vec<Connection>,
     pub(super) anywhere: bool,
 }
 
-impl Before {
+impl PastProgram {
     fn is_of(&self, comm: Option<&String>, command: &[String]) -> bool {
         self.comm.as_ref() == comm && self.command == command
     }
@@ -47,14 +47,14 @@ pub(super) struct Past(Vec<Remembered>);
 
 #[derive(Debug)]
 struct Remembered {
-    spot: Spot,
-    before: Before,
+    spot: ListeningPort,
+    before: PastProgram,
     used: BootTime,
 }
 
 impl Past {
     /// Keeps a program that was last connected to at `used`. One without an upstream is not kept.
-    pub(super) fn add(&mut self, spot: Spot, before: Before, used: BootTime) {
+    pub(super) fn add(&mut self, spot: ListeningPort, before: PastProgram, used: BootTime) {
         // A program without a readable command line could not be recognised.
         if before.command.is_empty() || (before.leads.is_empty() && !before.anywhere) {
             return;
@@ -75,7 +75,12 @@ impl Past {
     }
 
     /// What is known of the program that listens there now, to which a session connected at `used`.
-    pub(super) fn of(&mut self, spot: Spot, who: &Found, used: BootTime) -> Option<&Before> {
+    pub(super) fn of(
+        &mut self,
+        spot: ListeningPort,
+        who: &ScanResult,
+        used: BootTime,
+    ) -> Option<&PastProgram> {
         if who.command.is_empty() || spot.netns.0 == 0 {
             return None;
         }
@@ -86,7 +91,7 @@ impl Past {
 
     fn find(
         &mut self,
-        spot: Spot,
+        spot: ListeningPort,
         comm: Option<&String>,
         command: &[String],
     ) -> Option<&mut Remembered> {
@@ -101,16 +106,16 @@ mod tests {
 
     use super::*;
 
-    fn spot(port: u16) -> Spot {
-        Spot {
+    fn spot(port: u16) -> ListeningPort {
+        ListeningPort {
             netns: NetnsCookie(1),
             port,
         }
     }
 
-    fn before(command: &str, leads: impl IntoIterator<Item = u16>) -> Before {
+    fn before(command: &str, leads: impl IntoIterator<Item = u16>) -> PastProgram {
         let lead = |port| Connection::new(Address::default(), Protocol::TCP, port);
-        Before {
+        PastProgram {
             comm: Some("relay".into()),
             command: vec![command.into()],
             leads: leads.into_iter().map(lead).collect(),
@@ -118,11 +123,11 @@ mod tests {
         }
     }
 
-    fn found(command: &str) -> Found {
-        Found {
+    fn found(command: &str) -> ScanResult {
+        ScanResult {
             comm: Some("relay".into()),
             command: vec![command.into()],
-            ..Found::default()
+            ..ScanResult::default()
         }
     }
 

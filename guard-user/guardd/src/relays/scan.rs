@@ -81,7 +81,7 @@ pub struct ScanContext {
 
 /// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct ScanResult {
     /// A process listens there.
     pub listens: bool,
     /// A client is connected there.
@@ -111,7 +111,7 @@ pub struct Found {
     pub unread: bool,
 }
 
-impl Found {
+impl ScanResult {
     /// Whether it may lead anywhere, as far as is known now.
     #[must_use]
     pub fn may_lead_anywhere(&self) -> bool {
@@ -124,8 +124,8 @@ impl Found {
 /// # Errors
 ///
 /// The system's, and that the namespace is no longer the expected one.
-pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<Found> {
-    let network = Network::of(place)?;
+pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<ScanResult> {
+    let network = ScannedNetwork::of(place)?;
     let processes = Processes::all(terms);
     Ok(find(place, &network, &processes))
 }
@@ -136,15 +136,15 @@ pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<Found> {
 ///
 /// As [`scan`], for each.
 #[must_use]
-pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<Found>> {
-    let mut networks: HashMap<NetnsCookie, Rc<Network>> = HashMap::new();
-    let listed: Vec<io::Result<Rc<Network>>> = places
+pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<ScanResult>> {
+    let mut networks: HashMap<NetnsCookie, Rc<ScannedNetwork>> = HashMap::new();
+    let listed: Vec<io::Result<Rc<ScannedNetwork>>> = places
         .iter()
         .map(|place| {
             if let Some(known) = networks.get(&place.netns) {
                 return Ok(Rc::clone(known));
             }
-            let network = Rc::new(Network::of(place)?);
+            let network = Rc::new(ScannedNetwork::of(place)?);
             // Namespace 0 is unknown, so not shared.
             if place.netns.0 != 0 {
                 networks.insert(place.netns, Rc::clone(&network));
@@ -159,7 +159,7 @@ pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<Foun
         .collect()
 }
 
-fn find(place: &Listener, network: &Network, processes: &Processes<'_>) -> Found {
+fn find(place: &Listener, network: &ScannedNetwork, processes: &Processes<'_>) -> ScanResult {
     let mut search = Search::new(network, processes);
     search.found.is_connected = network.is_connected(place.port);
     search.add(place.address, place.port, MAX_DEPTH);
@@ -172,7 +172,7 @@ fn find(place: &Listener, network: &Network, processes: &Processes<'_>) -> Found
 }
 
 /// The sockets of a network namespace at one moment.
-struct Network {
+struct ScannedNetwork {
     listed: Vec<Listed>,
     /// The listening sockets of a port, and the sockets of an inode, by their indices in `listed`.
     listeners: HashMap<u16, Vec<usize>>,
@@ -185,7 +185,7 @@ struct Network {
     connections: RefCell<HashMap<u32, Rc<Vec<Peer>>>>,
 }
 
-impl Network {
+impl ScannedNetwork {
     fn of(place: &Listener) -> io::Result<Self> {
         let (listed, here) = there(place.way.as_ref(), || {
             let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
@@ -413,25 +413,25 @@ impl<'t> Processes<'t> {
 
 /// A scan in progress.
 struct Search<'m> {
-    network: &'m Network,
+    network: &'m ScannedNetwork,
     processes: &'m Processes<'m>,
-    found: Found,
+    found: ScanResult,
     /// Processes, each with the port that it was scanned for: processes that connect to each other, or to themselves, have no
     /// upstream by that.
     seen: HashSet<(u32, u16)>,
 }
 
 impl<'m> Search<'m> {
-    fn new(network: &'m Network, processes: &'m Processes<'m>) -> Self {
+    fn new(network: &'m ScannedNetwork, processes: &'m Processes<'m>) -> Self {
         Self {
             network,
             processes,
-            found: Found::default(),
+            found: ScanResult::default(),
             seen: HashSet::new(),
         }
     }
 
-    fn finish(mut self) -> Found {
+    fn finish(mut self) -> ScanResult {
         self.found.leads.sort_by_key(|lead| (lead.to.0, lead.port));
         self.found.leads.dedup();
         self.found.processes.sort_unstable();

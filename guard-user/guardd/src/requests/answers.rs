@@ -20,7 +20,7 @@ use crate::{
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
-        given::{AnsweredRequest, Covered, Opened, Yes},
+        given::{AnsweredRequest, Covered, OpenedByYes, Yes},
         questions::NameBurst,
         shown,
     },
@@ -127,7 +127,7 @@ impl State {
     /// Notes what a yes has opened, for `guard why`.
     fn note_yes(&mut self, by: &Answering, asked: &Pending, request: &str, holes: &proto::Holes) {
         let opened = holes.holes.iter().filter_map(|hole| {
-            Some(Opened {
+            Some(OpenedByYes {
                 hole: ids::parse_hole(&hole.id).ok()?,
                 covers: hole
                     .destination
@@ -150,7 +150,7 @@ impl State {
         &mut self,
         by: &Answering,
         session: SessionId,
-        opened: Vec<Opened>,
+        opened: Vec<OpenedByYes>,
         asked: Option<(AnsweredRequest, bool)>,
     ) {
         // Without the kernel's word nothing is told of it.

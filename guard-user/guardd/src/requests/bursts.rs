@@ -20,7 +20,7 @@ pub const MOST_SHOWN: usize = 16;
 
 /// An address that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Member {
+struct TriedAddress {
     address: IpAddr,
     /// The id of the earlier request about this address alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ struct Member {
 pub struct Burst {
     prefix: Prefix,
     /// Oldest first. Under one id addresses are only added: a person's yes is for the first so many.
-    members: Vec<Member>,
+    members: Vec<TriedAddress>,
 }
 
 impl Burst {
@@ -81,7 +81,7 @@ impl Burst {
         let is_known = self.members.iter().any(|member| member.address == address);
         let is_new = !is_known && self.members.len() < MOST;
         if is_new {
-            self.members.push(Member { address, id });
+            self.members.push(TriedAddress { address, id });
         }
         is_new
     }
@@ -224,7 +224,7 @@ pub(crate) fn no_burst(id: &str) -> CallError {
 }
 
 /// Whether an address is in one of these prefixes.
-fn is_in(member: &Member, prefixes: &[Prefix]) -> bool {
+fn is_in(member: &TriedAddress, prefixes: &[Prefix]) -> bool {
     let address = member.address.into();
     prefixes.iter().any(|prefix| prefix.covers(&address))
 }

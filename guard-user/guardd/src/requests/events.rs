@@ -14,7 +14,7 @@ use crate::{
     control::{failure::CallError, ids},
     policies::{Judged, Policies},
     proxy::needed::ProxyWorker,
-    record::{audit::LogEntry, meters::Admitted},
+    record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
         key::protocol_name,
@@ -42,7 +42,7 @@ fn is_sorted(event: &Event) -> bool {
 
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
-    pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
+    pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
         let outermost = self.sessions.outermost_of(session);
         self.recorder.admit(session, outermost, now)
     }

@@ -26,7 +26,7 @@ pub struct Yes {
     /// Whether connections were held for the answer.
     pub held: bool,
     /// What it opened.
-    pub opened: Vec<Opened>,
+    pub opened: Vec<OpenedByYes>,
 }
 
 /// A request with a yes.
@@ -40,7 +40,7 @@ pub struct AnsweredRequest {
 
 /// A hole that a yes opened.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenedByYes {
     /// The hole.
     pub hole: HoleId,
     /// What it covers.
@@ -66,7 +66,7 @@ pub struct Given(VecDeque<Yes>);
 
 impl Yes {
     /// Whether a hole that it opened is for such connections.
-    fn covers(&self, opened: &Opened, key: &RequestKey) -> bool {
+    fn covers(&self, opened: &OpenedByYes, key: &RequestKey) -> bool {
         let asked = self.request.as_ref().map(|request| &request.key);
         match &opened.covers {
             Covered::Asked => asked == Some(key),
@@ -107,7 +107,7 @@ impl Given {
 
     /// The last one about connections like that, and what it opened there.
     #[must_use]
-    pub fn to(&self, key: &RequestKey) -> Option<(&Yes, &Opened)> {
+    pub fn to(&self, key: &RequestKey) -> Option<(&Yes, &OpenedByYes)> {
         self.0.iter().rev().find_map(|yes| {
             let mut opened = yes.opened.iter();
             Some((yes, opened.find(|one| yes.covers(one, key))?))
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn yes(session: u32, request: &str, opened: &[(u32, Option<&str>)]) -> Yes {
-        let opened = opened.iter().map(|(hole, prefix)| Opened {
+        let opened = opened.iter().map(|(hole, prefix)| OpenedByYes {
             hole: HoleId(*hole),
             covers: match prefix {
                 Some(text) => Covered::Prefix(text.parse().unwrap()),
@@ -209,7 +209,7 @@ mod tests {
         let mut given = Given::default();
         given.note(Yes {
             request: None,
-            opened: vec![Opened {
+            opened: vec![OpenedByYes {
                 hole: HoleId(4),
                 covers: Covered::Entry(entry),
                 ended: None,

@@ -7,7 +7,7 @@ use guard_proto as proto;
 use super::{
     MAX_PROGRAMS, MAX_WARNINGS, RequestKey,
     bursts::Burst,
-    questions::{NameBurst, Program},
+    questions::{AskingProgram, NameBurst},
     series::Series,
 };
 
@@ -84,7 +84,7 @@ impl Pending {
     /// Merges another request into this burst.
     pub(super) fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
-        let by = Program::of(&other.shown);
+        let by = AskingProgram::of(&other.shown);
         if !self.add_name(&other.key, Some(id.clone()), Some(by)) {
             self.add(other.key.destination, Some(id));
         }

@@ -22,24 +22,24 @@ const DNS: u16 = 53;
 
 /// A name that was asked for, and the id of the request about it alone, where there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Member {
+struct AskedName {
     name: String,
     id: Option<String>,
     /// Who asked for it; none: who asked for one that came later is not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    by: Option<Program>,
+    by: Option<AskingProgram>,
 }
 
 /// The program that a request is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Program {
+pub(super) struct AskingProgram {
     pid: Option<u32>,
     comm: Option<String>,
     exe: Option<String>,
     command: Vec<String>,
 }
 
-impl Program {
+impl AskingProgram {
     pub(super) fn of(shown: &proto::Request) -> Self {
         Self {
             pid: shown.pid,
@@ -61,7 +61,7 @@ impl Program {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameBurst {
     zone: String,
-    members: Vec<Member>,
+    members: Vec<AskedName>,
 }
 
 impl NameBurst {
@@ -85,12 +85,12 @@ impl NameBurst {
     }
 
     /// Adds a name, and the id of the request about it. Returns whether it is new. All of the zone is no name.
-    fn add(&mut self, name: &str, id: Option<String>, by: Option<Program>) -> bool {
+    fn add(&mut self, name: &str, id: Option<String>, by: Option<AskingProgram>) -> bool {
         let is_known = self.members.iter().any(|member| member.name == name);
         let is_new = !is_known && !name.starts_with("*.") && self.members.len() < MOST;
         if is_new {
             let name = name.to_owned();
-            self.members.push(Member { name, id, by });
+            self.members.push(AskedName { name, id, by });
         }
         is_new
     }
@@ -164,7 +164,7 @@ impl NameBurst {
     }
 }
 
-fn is_in(member: &Member, patterns: &[String]) -> bool {
+fn is_in(member: &AskedName, patterns: &[String]) -> bool {
     patterns
         .iter()
         .any(|pattern| labels::covers(pattern, &member.name))
@@ -217,7 +217,7 @@ impl Pending {
         &mut self,
         key: &RequestKey,
         id: Option<String>,
-        by: Option<Program>,
+        by: Option<AskingProgram>,
     ) -> bool {
         let (Some(names), Some(name)) = (&mut self.names, key.question.as_deref()) else {
             return false;
@@ -322,7 +322,7 @@ impl Requests {
         let mut root = merged.next()?;
         root.names = Some(NameBurst::over(zone));
         let (key, request) = (root.key.clone(), root.shown.id.clone());
-        let by = Program::of(&root.shown);
+        let by = AskingProgram::of(&root.shown);
         root.add_name(&key, Some(request.clone()), Some(by));
         let mut others = Vec::new();
         for other in merged {

@@ -15,7 +15,7 @@ use crate::{
     control::{answering::Answering, failure::CallError, ids},
     holes::{
         checked,
-        hole::{About, Hole, Scope},
+        hole::{Hole, HoleOrigin, Scope},
     },
     record::audit::LogEntry,
     requests::{Pending, answers::own_first, bursts, bursts::Extent, shown},
@@ -62,7 +62,7 @@ impl State {
         };
         self.recorder
             .write(LogEntry::of(&asked.shown.session, asked.owner, record))?;
-        let about = About {
+        let about = HoleOrigin {
             session: asked.key.session.0,
             owner: asked.owner,
             opened_by,

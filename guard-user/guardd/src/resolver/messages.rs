@@ -6,7 +6,7 @@ use guard_sys::clock;
 
 use super::asking::NameQuestion;
 use crate::{
-    policies::{Asker, NameAnswer},
+    policies::{NameAnswer, NameAsker},
     requests::RequestKey,
     state::State,
 };
@@ -129,9 +129,9 @@ impl State {
             .note_told(unanswered, &answered.addresses, &machine)
     }
 
-    fn asker(&self, session: SessionId, tgid: u32) -> Asker {
+    fn asker(&self, session: SessionId, tgid: u32) -> NameAsker {
         let (pid, process) = self.machine.process_of(self.sessions.live(session), tgid);
         let comm = process.comm;
-        Asker { pid, comm }
+        NameAsker { pid, comm }
     }
 }

@@ -160,14 +160,14 @@ impl State {
         &mut self,
         cgroup: SessionCgroup,
         kernel: &KernelSession,
-        about: Option<sessions::About>,
+        about: Option<sessions::SessionFacts>,
     ) {
         let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
         if about.is_none() {
             let entry = LogEntry::of(ids::session(cgroup.id), 0, SessionStart::default());
             self.recorder.note(entry.noticed(AFTER_RESTART));
         }
-        let mut about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
+        let mut about = about.unwrap_or_else(|| sessions::SessionFacts::unknown(&cgroup));
         // 0.2.0 wrote these two only.
         if about.around.is_empty() {
             let known = [about.outermost, about.parent];

@@ -59,7 +59,7 @@ pub async fn appeared(
 }
 
 /// A session into whose reach something came.
-struct Reached {
+struct ReachedSession {
     id: SessionId,
     uid: u32,
     /// The slot of the policy that is to be narrowed, if there is one.
@@ -94,7 +94,7 @@ impl State {
         who: Approver,
         session: &str,
         place: &Place,
-    ) -> Result<Option<Reached>, CallError> {
+    ) -> Result<Option<ReachedSession>, CallError> {
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
@@ -102,7 +102,7 @@ impl State {
         if self.decisions.dismisses(uid, place) {
             return Ok(None);
         }
-        Ok(Some(Reached {
+        Ok(Some(ReachedSession {
             id,
             uid,
             slot: self.sessions.slot_apart(id),
@@ -112,11 +112,11 @@ impl State {
     /// Records it. The record, where there is one.
     fn record_appeared(
         &mut self,
-        reached: &Reached,
+        reached: &ReachedSession,
         place: Place,
         asks: bool,
     ) -> Option<LogRecord> {
-        let Reached { id, uid, .. } = *reached;
+        let ReachedSession { id, uid, .. } = *reached;
         self.sessions.note_appeared(id);
         let admitted = self.admit(id, clock::now())?;
         let kept = |text: String| text.chars().take(LONGEST).collect::<String>().into();

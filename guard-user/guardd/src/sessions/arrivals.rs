@@ -15,7 +15,7 @@ use crate::{
     policies::load::in_background,
     sessions::{
         Sessions,
-        assign::{By, Cgroup, Wanted, make},
+        assign::{AssignedBy, Cgroup, Wanted, make},
         systemd::uid_of,
     },
     shared::Shared,
@@ -95,7 +95,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), CallEr
         name: cgroup.name(),
         owner,
         command: Vec::new(),
-        by: By::Settings,
+        by: AssignedBy::Settings,
     };
     let policy = PolicyRef {
         name: Some(rule.policy),
@@ -108,7 +108,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), CallEr
 impl Sessions {
     fn has_room(&self) -> Result<(), CallError> {
         let all = self.iter();
-        let of_settings = all.filter(|one| one.about.assigned == Some(By::Settings));
+        let of_settings = all.filter(|one| one.about.assigned == Some(AssignedBy::Settings));
         match of_settings.count() < MOST {
             true => Ok(()),
             false => Err(CallError::refused(

@@ -24,7 +24,7 @@ use crate::{
     machine::Machine,
     policies::{library::PolicyText, load},
     sessions::{
-        About, Sessions, Stage, arrivals,
+        SessionFacts, Sessions, Stage, arrivals,
         create::{self, is_still, shortened, shown_name},
         systemd::{self, Unit, uid_of, unit_of},
     },
@@ -35,7 +35,7 @@ use crate::{
 /// Who assigned a unit's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum By {
+pub enum AssignedBy {
     /// The unit, before it started.
     Unit,
     /// Root, from outside.
@@ -44,7 +44,7 @@ pub enum By {
     Settings,
 }
 
-impl By {
+impl AssignedBy {
     /// As in the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -111,7 +111,7 @@ pub struct Wanted {
     /// The command that people are shown.
     pub command: Vec<String>,
     /// Who wants it.
-    pub by: By,
+    pub by: AssignedBy,
 }
 
 /// Makes a session of a unit's cgroup.
@@ -163,7 +163,7 @@ async fn from_within(
     if let CallerPlace::Outside = place {
         return Err(not_right_below());
     }
-    let mut wanted = Wanted::of(&call, &cgroup, Some(&unit), By::Unit)?;
+    let mut wanted = Wanted::of(&call, &cgroup, Some(&unit), AssignedBy::Unit)?;
     wanted.name = call.name.unwrap_or(wanted.name);
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
     if unit.user.as_deref().is_none_or(|user| user == "root") {
@@ -198,7 +198,7 @@ async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, CallErro
         unit.is_kept()?;
     }
     let unit = unit.filter(|unit| unit.is_at(&path));
-    let wanted = Wanted::of(&call, &cgroup, unit.as_ref(), By::Root)?;
+    let wanted = Wanted::of(&call, &cgroup, unit.as_ref(), AssignedBy::Root)?;
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
     started.warnings.extend(warning.map(|why| {
         format!(
@@ -238,7 +238,12 @@ pub async fn make(
 }
 
 impl Wanted {
-    fn of(call: &Assign, cgroup: &Cgroup, unit: Option<&Unit>, by: By) -> Result<Self, CallError> {
+    fn of(
+        call: &Assign,
+        cgroup: &Cgroup,
+        unit: Option<&Unit>,
+        by: AssignedBy,
+    ) -> Result<Self, CallError> {
         let user = unit.and_then(|unit| unit.user.as_deref());
         let owner = match (call.owner, user) {
             (Some(owner), _) => owner,
@@ -279,9 +284,9 @@ impl State {
             .datapath
             .assign_session(cgroup.path, cgroup.id, &chain)?;
         let (name, command) = (shown_name(&wanted.name), shortened(wanted.command));
-        let about = About {
+        let about = SessionFacts {
             assigned: Some(wanted.by),
-            ..About::new(name, wanted.owner, command)
+            ..SessionFacts::new(name, wanted.owner, command)
         };
         self.begin(made, chain, about, Stage::Live, warnings)
     }

@@ -28,7 +28,7 @@ use crate::{
     proxy::{self, needed::ProxyWorker},
     record::audit::LogEntry,
     resolver::{self, needed::ResolverWorker},
-    sessions::{About, Session, Sessions, Stage, launchers::stands_in},
+    sessions::{Session, SessionFacts, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
     unix,
@@ -541,7 +541,7 @@ impl State {
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
         }
-        let about = About {
+        let about = SessionFacts {
             unstarted: matches!(who, Authorised::Approver(_)) && self.config.may_refuse_starts(),
             ..self.sessions.about(who, launcher, call)
         };
@@ -564,7 +564,7 @@ impl State {
         &mut self,
         cgroup: SessionCgroup,
         chain: Vec<PolicyId>,
-        about: About,
+        about: SessionFacts,
         stage: Stage,
         mut warnings: Vec<String>,
     ) -> Result<Started, CallError> {
@@ -744,7 +744,7 @@ impl Sessions {
     }
 
     /// What is kept about a new session. A nested one has the owner of its parent session.
-    fn about(&self, who: Authorised, launcher: u32, call: Run) -> About {
+    fn about(&self, who: Authorised, launcher: u32, call: Run) -> SessionFacts {
         let outer = match who {
             Authorised::Agent(agent) => self.live(agent.session()),
             Authorised::Approver(_) => None,
@@ -754,7 +754,7 @@ impl Sessions {
         let program = program.rsplit('/').next().unwrap_or_default();
         let name = call.name.unwrap_or_else(|| program.to_owned());
         let uid = outer.map_or(call.uid, |outer| outer.about.uid);
-        About {
+        SessionFacts {
             launcher: Some(launcher),
             parent: outer.map(|outer| outer.cgroup.id.0),
             around: outer.map(Session::with_those_around).unwrap_or_default(),
@@ -782,7 +782,7 @@ impl Sessions {
                 Authorised::Agent(_) => None,
             },
             agreed: call.agreed,
-            ..About::new(shown_name(&name), uid, command)
+            ..SessionFacts::new(shown_name(&name), uid, command)
         }
     }
 
@@ -843,7 +843,7 @@ impl Sessions {
 }
 
 /// A flood of events from sessions inside counts against their outermost session alone.
-pub(super) fn share_with_outermost(kernel: &mut Datapath, id: SessionId, about: &About) {
+pub(super) fn share_with_outermost(kernel: &mut Datapath, id: SessionId, about: &SessionFacts) {
     let Some(outermost) = about.outermost else {
         return;
     };

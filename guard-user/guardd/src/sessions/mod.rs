@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     arrivals::Unassigned,
-    assign::{By, short},
+    assign::{AssignedBy, short},
     launchers::Launchers,
     systemd::{Main, unit_of},
 };
@@ -45,7 +45,7 @@ pub const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
 
 /// What guardd keeps about a session beside the kernel's state, in a file that outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct About {
+pub struct SessionFacts {
     /// Its name.
     pub name: String,
     /// The user who answers for it.
@@ -69,7 +69,7 @@ pub struct About {
     pub outermost: Option<u32>,
     /// Who assigned its cgroup; none if guardd made the cgroup.
     #[serde(default)]
-    pub assigned: Option<By>,
+    pub assigned: Option<AssignedBy>,
     /// Its connections are never held: it, or its parent session, was started with `--hold 0s`.
     #[serde(default)]
     pub never_waits: bool,
@@ -114,7 +114,7 @@ pub struct About {
     pub command_ended_at: Option<Timestamp>,
 }
 
-impl About {
+impl SessionFacts {
     /// Of a session of that name that begins now, for that user: an outermost one, without a launcher.
     #[must_use]
     pub fn new(name: String, uid: u32, command: Vec<String>) -> Self {
@@ -198,7 +198,7 @@ pub struct Session {
     /// The fleet's policy, if it is the last of them.
     pub base: Option<PolicyId>,
     /// What people know of it.
-    pub about: About,
+    pub about: SessionFacts,
     /// Its stage.
     pub stage: Stage,
 }
@@ -273,7 +273,7 @@ impl Session {
 pub struct Sessions {
     all: BTreeMap<SessionId, Session>,
     /// What is kept about each, by its id.
-    files: Shelf<About>,
+    files: Shelf<SessionFacts>,
     /// The launchers of their commands.
     launchers: Launchers,
     /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
@@ -287,7 +287,7 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     #[must_use]
-    pub fn new(files: Shelf<About>, launchers: Launchers) -> Self {
+    pub fn new(files: Shelf<SessionFacts>, launchers: Launchers) -> Self {
         Self {
             all: BTreeMap::new(),
             files,
@@ -319,7 +319,7 @@ impl Sessions {
 
     /// What an earlier guardd has kept, by the sessions' ids.
     #[must_use]
-    pub fn kept(&self) -> Vec<(String, About)> {
+    pub fn kept(&self) -> Vec<(String, SessionFacts)> {
         self.files.all()
     }
 
@@ -602,13 +602,13 @@ pub(crate) fn none_but(all: &[(u32, Option<u32>)]) -> Sessions {
             cgroup_id: u64::from(*id) + 100,
             path: format!("/guard/s{id}").into(),
         };
-        let about = About {
+        let about = SessionFacts {
             name: format!("name{id}"),
             uid: 1000,
             outermost: *outermost,
             parent: *outermost,
             around: outermost.iter().copied().collect(),
-            ..About::unknown(&cgroup)
+            ..SessionFacts::unknown(&cgroup)
         };
         let own = [PolicyId(*id)].into_iter();
         sessions.add(Session {

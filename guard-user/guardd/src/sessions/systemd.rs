@@ -35,11 +35,11 @@ const PROPERTIES: &str =
 #[derive(Debug)]
 pub struct Manager {
     turns: Semaphore,
-    units: RefCell<BTreeMap<String, Rc<Known>>>,
+    units: RefCell<BTreeMap<String, Rc<KnownUnit>>>,
 }
 
 /// What the manager says of one unit.
-type Known = Fresh<Result<Unit, CallError>>;
+type KnownUnit = Fresh<Result<Unit, CallError>>;
 
 impl Default for Manager {
     fn default() -> Self {
@@ -66,7 +66,7 @@ impl Manager {
         about.get(in_turn).await
     }
 
-    fn about(&self, unit: &str) -> Rc<Known> {
+    fn about(&self, unit: &str) -> Rc<KnownUnit> {
         let mut units = self.units.borrow_mut();
         // Units that no caller asks about any more.
         units.retain(|_, about| Rc::strong_count(about) > 1 || !about.is_over());

@@ -2,7 +2,7 @@
 
 use guard_sys::clock;
 
-use super::{Kept, LONGEST, Members, UNNAMED};
+use super::{LONGEST, Members, UNNAMED, Withheld};
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     record::audit::LogEntry,
@@ -19,7 +19,7 @@ impl State {
         &mut self,
         who: Approver,
         session: &str,
-        (kept, socket): (Kept, &str),
+        (kept, socket): (Withheld, &str),
         (pid, comm): (u32, &str),
     ) -> Result<(), CallError> {
         let live = self

@@ -14,7 +14,7 @@ use crate::{
     record::audit::LogEntry,
     sessions::{Session, Sessions, Stage},
     state::State,
-    unix::Kept,
+    unix::Withheld,
 };
 
 /// Sockets of others to which one session may connect.
@@ -126,11 +126,11 @@ pub(super) fn judge(
 }
 
 /// What a session was kept from, and its name.
-fn kept(hook: LsmHook, event: &LsmEvent) -> (Kept, String) {
+fn kept(hook: LsmHook, event: &LsmEvent) -> (Withheld, String) {
     match hook {
-        LsmHook::UnixConnect | LsmHook::UnixSend => (Kept::Socket, socket_name(&event.name)),
-        LsmHook::Receive => (Kept::Receive, "a socket made outside".to_owned()),
-        LsmHook::Kill => (Kept::Kill, format!("process {}", event.subject)),
+        LsmHook::UnixConnect | LsmHook::UnixSend => (Withheld::Socket, socket_name(&event.name)),
+        LsmHook::Receive => (Withheld::Receive, "a socket made outside".to_owned()),
+        LsmHook::Kill => (Withheld::Kill, format!("process {}", event.subject)),
     }
 }
 

@@ -68,7 +68,7 @@ const UNNAMED: &str = "a socket whose name could not be told";
 
 /// What a session was kept from that is not a network destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Withheld {
     /// Connecting to a Unix socket of a process outside.
     Socket,
     /// A Unix socket of which it could not be told who listens there.
@@ -83,14 +83,14 @@ pub enum Kept {
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// By the name of the socket or process.
-    stops: Stops<64, (Kept, String)>,
+    stops: Stops<64, (Withheld, String)>,
     /// The sockets that sessions may connect to without a supervisor.
     by_themselves: Vec<PathBuf>,
     /// The reads of sessions' processes that are under way.
     looks: Looks,
 }
 
-impl Kept {
+impl Withheld {
     /// The destination as people and programs see it.
     pub(crate) fn endpoint(self, from: &str) -> Endpoint {
         let protocol = match self {
@@ -138,7 +138,13 @@ impl Kept {
 
 impl Sockets {
     /// Notes that a session was kept from something.
-    pub(crate) fn note_stop(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
+    pub(crate) fn note_stop(
+        &mut self,
+        session: SessionId,
+        kept: Withheld,
+        from: &str,
+        now: BootTime,
+    ) {
         let what = (kept, from.to_owned());
         self.stops.note(session, what, (), now);
     }

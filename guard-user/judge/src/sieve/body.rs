@@ -4,7 +4,7 @@ use super::{chunk::Chunks, framing::Framing, malformed::Malformed};
 
 /// What is left of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum SievedBody {
     /// A body of this many bytes, which may be none.
     Sized { left: u64 },
     /// Chunks, then a trailer section.
@@ -13,7 +13,7 @@ pub(super) enum Body {
     UntilClose,
 }
 
-impl Body {
+impl SievedBody {
     pub(super) const NONE: Self = Self::Sized { left: 0 };
 
     /// The body that a head announces; `unsaid` where it says nothing.

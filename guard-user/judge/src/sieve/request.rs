@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    body::Body,
+    body::SievedBody,
     connection::Connection,
     field::{Field, Name},
     framing::Framing,
@@ -91,14 +91,14 @@ impl Requests {
     }
 
     /// The head is whole: what follows it.
-    pub(super) fn end(&mut self) -> Result<Body, Malformed> {
+    pub(super) fn end(&mut self) -> Result<SievedBody, Malformed> {
         let head = &self.head;
         if !head.host && (!head.old || head.authority.is_some()) {
             return Err(Malformed::NoHost);
         }
         self.going = true;
         self.closing = !head.connection.persists(head.old);
-        Ok(Body::of(head.framing, Body::NONE))
+        Ok(SievedBody::of(head.framing, SievedBody::NONE))
     }
 }
 

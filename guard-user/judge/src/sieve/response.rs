@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    body::Body,
+    body::SievedBody,
     field::{Field, Name},
     framing::Framing,
     malformed::Malformed,
@@ -108,7 +108,7 @@ impl Responses {
     }
 
     /// The head is whole: what follows it, RFC 9112 6.3. No body at all where the protocol changes.
-    pub(super) fn end(&mut self) -> Result<Option<Body>, Malformed> {
+    pub(super) fn end(&mut self) -> Result<Option<SievedBody>, Malformed> {
         let asked = self.asked.ok_or(Malformed::Unasked)?;
         let interim = matches!(self.status, 100..200);
         if interim || self.status == 204 {
@@ -120,9 +120,9 @@ impl Responses {
         match self.status {
             101 if asked.upgrade => Ok(None),
             101 => Err(Malformed::SwitchUnasked),
-            100..200 | 204 | 304 => Ok(Some(Body::NONE)),
-            _ if asked.head => Ok(Some(Body::NONE)),
-            _ => Ok(Some(Body::of(self.framing, Body::UntilClose))),
+            100..200 | 204 | 304 => Ok(Some(SievedBody::NONE)),
+            _ if asked.head => Ok(Some(SievedBody::NONE)),
+            _ => Ok(Some(SievedBody::of(self.framing, SievedBody::UntilClose))),
         }
     }
 

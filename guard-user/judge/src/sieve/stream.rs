@@ -1,7 +1,7 @@
 //! The state machine.
 
 use super::{
-    body::Body,
+    body::SievedBody,
     chunk::Chunks,
     field::Field,
     limits::Limits,
@@ -31,7 +31,7 @@ pub enum Phase {
 enum State {
     Between,
     Head(Section),
-    Body(Body),
+    Body(SievedBody),
     Trailers(Section),
     Opaque,
     Refused(Malformed),
@@ -136,7 +136,7 @@ impl Sieve {
     /// Where it should not be, RFC 9112 8.
     pub fn end(&mut self) -> Result<(), Malformed> {
         match self.state {
-            State::Between | State::Opaque | State::Body(Body::UntilClose) => return Ok(()),
+            State::Between | State::Opaque | State::Body(SievedBody::UntilClose) => return Ok(()),
             State::Refused(_) => {}
             _ => self.state = State::Refused(Malformed::Truncated),
         }
@@ -246,10 +246,10 @@ impl Sieve {
 }
 
 /// The state in which a body of which this is left leaves the stream.
-fn after(body: Body) -> State {
+fn after(body: SievedBody) -> State {
     match body {
-        Body::NONE => State::Between,
-        Body::Chunked(Chunks::Over) => State::Trailers(Section::default()),
+        SievedBody::NONE => State::Between,
+        SievedBody::Chunked(Chunks::Over) => State::Trailers(Section::default()),
         _ => State::Body(body),
     }
 }
@@ -283,7 +283,7 @@ impl Direction {
         }
     }
 
-    fn end(&mut self) -> Result<Option<Body>, Malformed> {
+    fn end(&mut self) -> Result<Option<SievedBody>, Malformed> {
         match self {
             Self::Requests(requests) => requests.end().map(Some),
             Self::Responses(responses) => responses.end(),

@@ -140,9 +140,9 @@ impl SerializeSeq for Items {
     }
 }
 
-struct Fields(Node);
+struct NodeFields(Node);
 
-impl SerializeStruct for Fields {
+impl SerializeStruct for NodeFields {
     type Ok = Tree;
     type Error = Unknown;
 
@@ -189,7 +189,7 @@ impl Serializer for Maker {
     type Ok = Tree;
     type Error = Unknown;
     type SerializeSeq = Items;
-    type SerializeStruct = Fields;
+    type SerializeStruct = NodeFields;
     type SerializeTuple = Impossible<Tree, Unknown>;
     type SerializeTupleStruct = Impossible<Tree, Unknown>;
     type SerializeTupleVariant = Impossible<Tree, Unknown>;
@@ -280,9 +280,9 @@ impl Serializer for Maker {
         Ok(Items(Vec::with_capacity(len.unwrap_or_default())))
     }
 
-    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields, Unknown> {
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<NodeFields, Unknown> {
         let fields = Vec::new();
-        Ok(Fields(Node { name, fields }))
+        Ok(NodeFields(Node { name, fields }))
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Unknown> {

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// How a call is answered.
-pub(super) enum Plan {
+pub(super) enum AnswerPlan {
     /// At once, by this response.
     Answer(NotifyResponse),
     /// Its socket is connected, which may take as long as the listener likes.
@@ -41,36 +41,38 @@ pub(super) enum Target {
 }
 
 /// Decides how a call is answered.
-pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> Plan {
+pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> AnswerPlan {
     let [_, address, length, ..] = call.arguments;
     // An `int` each: the kernel ignores the rest.
     let length = u64::from(length as u32);
     match lookup::address(call.thread, address, length) {
-        Address::Other => Plan::Answer(NotifyResponse::Goes),
-        Address::Unread => Plan::Connect(Target::Unread),
+        Address::Other => AnswerPlan::Answer(NotifyResponse::Goes),
+        Address::Unread => AnswerPlan::Connect(Target::Unread),
         Address::Abstract(name) if judge.allows_name(call.thread, &name) => {
-            Plan::Connect(Target::Name(name))
+            AnswerPlan::Connect(Target::Name(name))
         }
         // Landlock judges it if it can; else the kernel refuses.
-        Address::Abstract(_) => Plan::Answer(NotifyResponse::Goes),
-        Address::Path(path) if judge.goes_by_itself(&path) => Plan::Answer(NotifyResponse::Goes),
+        Address::Abstract(_) => AnswerPlan::Answer(NotifyResponse::Goes),
+        Address::Path(path) if judge.goes_by_itself(&path) => {
+            AnswerPlan::Answer(NotifyResponse::Goes)
+        }
         Address::Path(path) => to_path(call, judge, &path, told),
     }
 }
 
-fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &RefusalSender) -> Plan {
+fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &RefusalSender) -> AnswerPlan {
     let file = match lookup::file(call.thread, path) {
         Ok(file) => file,
-        Err(why) => return Plan::Answer(outcome(Err(why))),
+        Err(why) => return AnswerPlan::Answer(outcome(Err(why))),
     };
     match judge.judge(call.thread, &file) {
-        Word::Connect => Plan::Connect(Target::File(file)),
-        Word::Nobody => Plan::Answer(NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error())),
+        Word::Connect => AnswerPlan::Connect(Target::File(file)),
+        Word::Nobody => AnswerPlan::Answer(NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error())),
         Word::Refuse(listener) => {
             let pid = lookup::process(call.thread).unwrap_or_default();
             let socket = path.display().to_string();
             told.tell(socket, pid, listener);
-            Plan::Answer(NotifyResponse::Done(Errno::PERM.raw_os_error()))
+            AnswerPlan::Answer(NotifyResponse::Done(Errno::PERM.raw_os_error()))
         }
     }
 }

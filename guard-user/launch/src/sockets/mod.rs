@@ -31,7 +31,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use answer::Plan;
+use answer::AnswerPlan;
 use guard_policy::SocketName;
 use guard_proto::sockets::{NamedSocket, SocketAddress, SocketTerms};
 use guard_sys::{
@@ -164,8 +164,8 @@ fn answer_all(
             continue;
         };
         match answer::plan(&call, &judge, &told) {
-            Plan::Answer(answer) => drop(listener.answer(call.id, answer)),
-            Plan::Connect(target) => workers.connect(call, target),
+            AnswerPlan::Answer(answer) => drop(listener.answer(call.id, answer)),
+            AnswerPlan::Connect(target) => workers.connect(call, target),
         }
     }
     Ok(())

@@ -33,11 +33,11 @@ type Job = (Waiting, Target);
 
 /// The threads of one session.
 pub(super) struct Workers {
-    shared: Arc<Shared>,
+    shared: Arc<WorkerQueue>,
     jobs: Sender<Job>,
 }
 
-struct Shared {
+struct WorkerQueue {
     listener: Listener,
     whom: Option<Whom>,
     unread: Unread,
@@ -50,7 +50,7 @@ struct Shared {
 impl Workers {
     pub(super) fn new(listener: Listener, whom: Option<Whom>, unread: Unread) -> Self {
         let (jobs, to_do) = channel();
-        let shared = Shared {
+        let shared = WorkerQueue {
             listener,
             whom,
             unread,
@@ -108,7 +108,7 @@ impl Workers {
     }
 }
 
-impl Shared {
+impl WorkerQueue {
     fn work(&self) {
         loop {
             let job = self.jobs.lock().map(|jobs| jobs.recv());

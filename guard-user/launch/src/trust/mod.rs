@@ -30,7 +30,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use self::authority::Authority;
-use self::variables::{Before, Plan};
+use self::variables::{Before, VariablesPlan};
 use self::view::View;
 use super::Identity;
 use super::populated::may_be_populated;
@@ -44,7 +44,7 @@ const VIEW: &str = "trust";
 /// A session's trust in the authority.
 #[derive(Debug)]
 pub struct Trust {
-    plan: Plan,
+    plan: VariablesPlan,
     place: StoreLocation,
 }
 
@@ -163,7 +163,7 @@ fn place(
 }
 
 /// The plan, from what this thread's rights allow to read.
-fn plan(authority: &Authority, place: &StoreLocation) -> Plan {
+fn plan(authority: &Authority, place: &StoreLocation) -> VariablesPlan {
     let bundle = system::existing(system::BUNDLES);
     let bundle = bundle.iter().find_map(|path| system::read(path).ok());
     let none = bundle.is_none();
@@ -172,7 +172,7 @@ fn plan(authority: &Authority, place: &StoreLocation) -> Plan {
         bundle,
         has_view: matches!(place, StoreLocation::View(_)),
     };
-    let mut plan = Plan::make(authority, &before, place.path());
+    let mut plan = VariablesPlan::make(authority, &before, place.path());
     if none {
         plan.warnings.push(without(
             "the system's own certificates are nowhere that guard knows; let SSL_CERT_FILE name them",

@@ -30,7 +30,7 @@ fn the_directory_goes_unless_it_is_needed() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().to_owned();
         let trust = Trust {
-            plan: Plan::default(),
+            plan: VariablesPlan::default(),
             place: StoreLocation::Directory(dir),
         };
         if let Some(events) = events {

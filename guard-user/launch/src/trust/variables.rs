@@ -96,7 +96,7 @@ impl Before<'_> {
 
 /// The plan for a session's variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct VariablesPlan {
     pub(super) files: Files,
     /// The variables, with their new values.
     pub(super) environment: Vec<(OsString, OsString)>,
@@ -104,7 +104,7 @@ pub(super) struct Plan {
     pub(super) warnings: Vec<String>,
 }
 
-impl Plan {
+impl VariablesPlan {
     /// Makes the plan, from what this thread's rights allow to read. The files will be in `place`.
     pub(super) fn make(authority: &Authority, before: &Before<'_>, place: &Path) -> Self {
         let mut plan = Self::default();

@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use super::{
     super::wire::TargetTerms,
     beside::Before,
-    client::{About, Client, Comes, Verdict, empty, too_long},
-    frame::{Head, MAX_READ, invalid},
+    client::{About, Comes, PostgresClient, Verdict, empty, too_long},
+    frame::{MAX_READ, MessageHead, invalid},
     ledger::{Bound, Expected, MAX_KEPT, Named},
     lock::Lock,
     meaning::Meaning,
@@ -25,13 +25,13 @@ const MAX_BATCH: usize = MAX_READ;
 const SHORT: usize = 4096;
 /// Messages that are held until then.
 const MAX_PARTS: usize = 1024;
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     /// Takes a message of a batch.
-    pub(super) async fn part(&mut self, head: Head) -> io::Result<()> {
+    pub(super) async fn part(&mut self, head: MessageHead) -> io::Result<()> {
         if matches!(head.tag, b'S' | b'H') {
             empty(head)?;
         }
@@ -101,7 +101,7 @@ where
     }
 
     /// The batch so far, and what it ends with.
-    fn take_batch(&mut self) -> (Vec<(Head, Bytes)>, End) {
+    fn take_batch(&mut self) -> (Vec<(MessageHead, Bytes)>, End) {
         let mut batch = std::mem::take(&mut self.batch);
         self.size = 0;
         let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
@@ -151,7 +151,7 @@ where
     async fn plan(
         &mut self,
         terms: &Rc<TargetTerms>,
-        head: Head,
+        head: MessageHead,
         message: &Bytes,
         end: End,
         planned: &mut Planned<'_>,
@@ -369,7 +369,7 @@ enum End {
 #[derive(Default)]
 struct Planned<'b> {
     /// The whole batch, and below the index of the current message.
-    batch: &'b [(Head, Bytes)],
+    batch: &'b [(MessageHead, Bytes)],
     at: usize,
     /// The meaning of names before it.
     before: Before,
@@ -428,6 +428,6 @@ impl Planned<'_> {
     }
 }
 
-fn does_something((head, _): &(Head, Bytes)) -> bool {
+fn does_something((head, _): &(MessageHead, Bytes)) -> bool {
     matches!(head.tag, b'B' | b'E')
 }

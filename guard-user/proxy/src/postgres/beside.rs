@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     super::wire::TargetTerms,
-    client::Client,
-    frame::Head,
+    client::PostgresClient,
+    frame::MessageHead,
     ledger::{Bound, Parameters},
     parts::Part,
     sum::sum,
@@ -170,13 +170,13 @@ impl Executed {
     }
 }
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     /// The meaning of names before a batch, if that executes several statements.
-    pub(super) fn before(&self, batch: &[(Head, Bytes)]) -> Before {
+    pub(super) fn before(&self, batch: &[(MessageHead, Bytes)]) -> Before {
         let executes = batch.iter().filter(|(head, _)| head.tag == b'E');
         match executes.count() {
             0 | 1 => Before::default(),
@@ -196,7 +196,7 @@ where
         &mut self,
         terms: &TargetTerms,
         before: &Before,
-        batch: &[(Head, Bytes)],
+        batch: &[(MessageHead, Bytes)],
         at: usize,
     ) -> io::Result<Beside> {
         let (mut prepared, mut bound) = (HashMap::new(), HashMap::new());

@@ -18,7 +18,7 @@ use super::{
     again::Again,
     asking::{Login, Statement},
     beside::Beside,
-    frame::{HEAD, Head, MAX_READ, Reader, invalid},
+    frame::{HEAD, MAX_READ, MessageHead, Reader, invalid},
     judge::{self, Control, Extra},
     large,
     ledger::{Bound, Expected, Heard, Parameters},
@@ -48,7 +48,7 @@ const BOUND: &str =
 const MAX_CALLS: usize = 64;
 
 /// A client, with its server.
-pub(super) struct Client<'a, R, W> {
+pub(super) struct PostgresClient<'a, R, W> {
     pub(super) context: &'a ConnectionContext,
     pub(super) login: Login,
     pub(super) from: Reader<R>,
@@ -61,7 +61,7 @@ pub(super) struct Client<'a, R, W> {
     rules: Option<Rc<TargetTerms>>,
     /// By shape, if a text has one and only reads; else by its full text.
     known: HashMap<Vec<u8>, Rc<Unit>>,
-    pub(super) batch: Vec<(Head, Bytes)>,
+    pub(super) batch: Vec<(MessageHead, Bytes)>,
     /// Whether something was sent of a batch that has not ended.
     pub(super) is_open: bool,
     /// Whether it is open to the client, and has ended to the server (a quiet end).
@@ -116,7 +116,7 @@ pub(super) enum Verdict {
     Refused(Refusal),
 }
 
-impl<'a, R, W> Client<'a, R, W>
+impl<'a, R, W> PostgresClient<'a, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -219,7 +219,7 @@ where
     }
 
     /// A password, or a part of an exchange about one. Only the mechanism in it is read.
-    async fn password(&mut self, head: Head) -> io::Result<()> {
+    async fn password(&mut self, head: MessageHead) -> io::Result<()> {
         let names_one = std::mem::take(&mut self.shared.ledger.borrow_mut().asks_sasl);
         if !names_one || head.body > MAX_READ {
             return self.from.pass(head, &mut self.to).await;
@@ -232,7 +232,7 @@ where
     }
 
     /// Skips a message after an error in the same batch, but for the batch's end, if the server does not know of the batch.
-    async fn is_read_past(&mut self, head: Head) -> io::Result<bool> {
+    async fn is_read_past(&mut self, head: MessageHead) -> io::Result<bool> {
         if !self.is_quiet || matches!(head.tag, b'X' | b'd' | b'c' | b'f') {
             return Ok(false);
         }
@@ -252,7 +252,7 @@ where
     }
 
     /// Rows, or their end.
-    async fn copy(&mut self, head: Head) -> io::Result<()> {
+    async fn copy(&mut self, head: MessageHead) -> io::Result<()> {
         if !self.batch.is_empty() {
             self.run().await?;
         }
@@ -331,7 +331,7 @@ where
     }
 
     /// A query, in one message.
-    async fn query(&mut self, head: Head) -> io::Result<()> {
+    async fn query(&mut self, head: MessageHead) -> io::Result<()> {
         self.closed()?;
         if head.body > MAX_READ {
             self.from.skip(head).await?;
@@ -409,7 +409,7 @@ where
     }
 
     /// A call of a function by its number: a few are known to read.
-    async fn call(&mut self, head: Head) -> io::Result<()> {
+    async fn call(&mut self, head: MessageHead) -> io::Result<()> {
         self.closed()?;
         let read = match head.body > large::MAX_CALL {
             true => {
@@ -574,7 +574,7 @@ async fn while_here<R: AsyncRead + Unpin, T>(
 }
 
 /// Checks that a message has no body.
-pub(super) fn empty(head: Head) -> io::Result<()> {
+pub(super) fn empty(head: MessageHead) -> io::Result<()> {
     match head.body {
         0 => Ok(()),
         _ => Err(invalid("a message is longer than what it says")),

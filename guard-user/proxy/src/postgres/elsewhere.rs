@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{super::wire::Entry, client::Client};
+use super::{super::wire::Entry, client::PostgresClient};
 
 /// Wrappers by which there are foreign tables, and extensions that connect to other servers.
 const QUESTION: &str = "(SELECT 'foreign tables of ' OPERATOR(pg_catalog.||) w.fdwname::pg_catalog.text \
@@ -19,7 +19,7 @@ const QUESTION: &str = "(SELECT 'foreign tables of ' OPERATOR(pg_catalog.||) w.f
 /// Bytes of a name in the warning.
 const MAX_NAME: usize = 64;
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -16,7 +16,7 @@ const ROOM: usize = 8 * 1024;
 
 /// The head of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct MessageHead {
     /// Its type.
     pub(super) tag: u8,
     /// Bytes that follow the head.
@@ -58,7 +58,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// # Errors
     ///
     /// The system's; that a message ends in its head; that its length is invalid.
-    pub(super) async fn head(&mut self) -> io::Result<Option<Head>> {
+    pub(super) async fn head(&mut self) -> io::Result<Option<MessageHead>> {
         if self.buffer.is_empty() {
             // An idle connection keeps no buffer.
             self.buffer = BytesMut::new();
@@ -72,7 +72,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let length = usize::try_from(head.get_i32()).ok();
         let body = length.and_then(|length| length.checked_sub(4));
         let body = body.ok_or_else(|| invalid("a message has a length that is none"))?;
-        Ok(Some(Head { tag, body }))
+        Ok(Some(MessageHead { tag, body }))
     }
 
     /// The whole message with that head.
@@ -80,7 +80,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// # Errors
     ///
     /// The system's; that it ends before its end.
-    pub(super) async fn message(&mut self, head: Head) -> io::Result<Bytes> {
+    pub(super) async fn message(&mut self, head: MessageHead) -> io::Result<Bytes> {
         debug_assert!(head.body <= MAX_READ);
         let length = HEAD + head.body;
         self.buffer
@@ -96,7 +96,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// The system's; that it ends before its end.
     pub(super) async fn pass<W: AsyncWrite + Unpin>(
         &mut self,
-        head: Head,
+        head: MessageHead,
         to: &mut W,
     ) -> io::Result<()> {
         let mut left = HEAD + head.body;
@@ -114,7 +114,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// # Errors
     ///
     /// As [`Self::pass`].
-    pub(super) async fn skip(&mut self, head: Head) -> io::Result<()> {
+    pub(super) async fn skip(&mut self, head: MessageHead) -> io::Result<()> {
         self.pass(head, &mut tokio::io::sink()).await
     }
 

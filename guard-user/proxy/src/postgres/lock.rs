@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     super::wire::TargetTerms,
-    client::{Client, Verdict},
+    client::{PostgresClient, Verdict},
     frame::invalid,
     ledger::{Expected, Heard},
     refusal::{Refusal, batch, query},
@@ -30,7 +30,7 @@ pub(super) enum Lock {
     Off,
 }
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

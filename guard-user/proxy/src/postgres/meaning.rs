@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     asking::{Login, escaped},
-    client::Client,
+    client::PostgresClient,
     judge::MEANING,
     sum::{digest, sum},
 };
@@ -105,7 +105,7 @@ impl Meaning {
     }
 }
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -47,7 +47,7 @@ use super::{
 };
 
 pub(super) use again::Again;
-use client::Client;
+use client::PostgresClient;
 use frame::Reader;
 use guard_policy::Profile;
 use refusal::Refusal;
@@ -87,7 +87,7 @@ async fn speak(context: &ConnectionContext, started: Started) {
     let (from_client, mut to_client) = split(started.client);
     let (from_server, to_server) = split(started.server);
     let ends = (Reader::new(from_client), to_server);
-    let mut client = Client::new(context, started.login, ends, &shared);
+    let mut client = PostgresClient::new(context, started.login, ends, &shared);
     if started.replicates {
         match client.may_replicate().await {
             Ok(None) => shared.ledger.borrow_mut().replicates = true,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    client::Client,
+    client::PostgresClient,
     judge::Control,
     ledger::{Bound, Parameters},
     lock::Lock,
@@ -15,7 +15,7 @@ use super::{
     unit::Unit,
 };
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::AskAnswer, asking::Statement, beside::Beside, client::Client, judge::Write,
-    ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
+    super::wire::AskAnswer, asking::Statement, beside::Beside, client::PostgresClient,
+    judge::Write, ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
 };
 
 /// The parameter of the start-up packet, and below the values that mean no replication (PostgreSQL's documentation, 55.4).
@@ -66,7 +66,7 @@ fn unit() -> Unit {
     }
 }
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{super::wire::TargetTerms, client::Client, judge::Write, lock::Lock, unit::Unit};
+use super::{
+    super::wire::TargetTerms, client::PostgresClient, judge::Write, lock::Lock, unit::Unit,
+};
 
 /// How long a plan may take: another client may hold the table.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -16,7 +18,7 @@ const MIGRATION: &str = "if it begins a migration: a yes with --writes --for 5m 
 /// The commands that change rows. For others a plan says nothing, or there is none.
 const CHANGES: [&str; 4] = ["DELETE", "INSERT", "MERGE", "UPDATE"];
 
-impl<R, W> Client<'_, R, W>
+impl<R, W> PostgresClient<'_, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    frame::{Fields, HEAD, Head, MAX_READ, Reader, invalid},
+    frame::{Fields, HEAD, MAX_READ, MessageHead, Reader, invalid},
     judge,
     ledger::{Expected, Heard, Ledger},
     refusal::MARK,
@@ -170,7 +170,7 @@ fn passing(ahead: &[u8], ledger: &Ledger) -> usize {
 
 /// Notes a message. Returns what the client gets, if anything.
 fn hear(
-    head: Head,
+    head: MessageHead,
     message: &Bytes,
     ledger: &RefCell<Ledger>,
     heard: &mut Heard,

@@ -4,7 +4,7 @@ use super::{ORIGIN, PAGE, Page, answer, passkeys, signed, ssh_keys};
 use crate::{
     Answer, Document as _, NAMESPACE, Refusal,
     approvers::Key,
-    ssh::PublicKey,
+    ssh::SshPublicKey,
     webauthn::{self, Assertion},
 };
 
@@ -24,7 +24,7 @@ fn altered(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 fn no_altered_signature_of_ssh_is_taken() {
     let message = answer().to_bytes().unwrap();
     for key in ssh_keys() {
-        let public = PublicKey::parse(&key.line()).unwrap();
+        let public = SshPublicKey::parse(&key.line()).unwrap();
         let sealed = key.seal(NAMESPACE, &message, 1);
         assert_eq!(public.verify(NAMESPACE, &message, &sealed), Ok(()));
         for one in altered(&sealed) {
@@ -47,7 +47,7 @@ fn no_altered_assertion_of_a_passkey_is_taken() {
     let origins = vec![ORIGIN.to_owned()];
     for passkey in passkeys() {
         let spki = crate::signature::decoded(Some(&passkey.key.public)).unwrap();
-        let public = webauthn::PublicKey::parse(&spki).unwrap();
+        let public = webauthn::PasskeyPublicKey::parse(&spki).unwrap();
         let parts = passkey.assert(&challenge, &PAGE);
         let check = |challenge: &[u8; 32], parts: &[Vec<u8>; 3]| {
             let [authenticator_data, client_data, signature] = parts;
@@ -73,7 +73,7 @@ fn no_altered_assertion_of_a_passkey_is_taken() {
         }
         // Another key's signature, and this key's public half altered.
         for one in altered(&spki) {
-            let other = webauthn::PublicKey::parse(&one);
+            let other = webauthn::PasskeyPublicKey::parse(&one);
             let [authenticator_data, client_data, signature] = &parts;
             let assertion = Assertion {
                 authenticator_data,

@@ -11,7 +11,7 @@ use super::{SshKey, ssh_keys};
 use crate::{
     Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
     bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE},
-    ssh::PublicKey,
+    ssh::SshPublicKey,
 };
 
 /// The same in all of a test.
@@ -60,7 +60,7 @@ fn so_many_people_of_the_list_have_signed_it() {
     let few = |by, needed| few_of(by, needed, Vec::new());
     assert_eq!(by(&[0], 1), Ok((bundle(), vec!["alice".to_owned()])));
     assert_eq!(by(&[], 0), few(0, 1), "nobody's word is never enough");
-    let strangers = PublicKey::parse(&KEYS[3].line()).unwrap().fingerprint();
+    let strangers = SshPublicKey::parse(&KEYS[3].line()).unwrap().fingerprint();
     let unlisted = by(&[3], 1);
     assert_eq!(unlisted, few_of(0, 1, vec![strangers.clone()]));
     assert_eq!(
@@ -142,7 +142,7 @@ fn what_names_what_it_has_not_is_none() {
 fn keys_are_revoked_by_their_fingerprints_in_a_version_of_its_own() {
     let plain = String::from_utf8(bundle().to_bytes().unwrap()).unwrap();
     assert!(!plain.contains("revoked") && plain.ends_with(r#""serial":7,"v":1}"#));
-    let key = PublicKey::parse(&KEYS[1].line()).unwrap().fingerprint();
+    let key = SshPublicKey::parse(&KEYS[1].line()).unwrap().fingerprint();
     let of = |revoked: &[&str], v: u64| Bundle {
         revoked: revoked.iter().map(|&one| one.to_owned()).collect(),
         v,

@@ -9,7 +9,7 @@ use std::{
 use super::{SshKey, answer, ssh_keys};
 use crate::{
     Document as _, NAMESPACE, Refusal,
-    ssh::{PublicKey, unarmour},
+    ssh::{SshPublicKey, unarmour},
 };
 
 /// `ssh-keygen -Y sign` of that message.
@@ -69,7 +69,7 @@ fn what_openssh_signs_is_taken_and_nothing_else_of_it() {
             .unwrap();
         assert!(made.success());
         let line = fs::read_to_string(key.with_extension("pub")).unwrap();
-        let public = PublicKey::parse(&line).unwrap();
+        let public = SshPublicKey::parse(&line).unwrap();
         assert!(line.starts_with(&public.line()) && !public.is_fido());
         let sealed = sign(dir.path(), &key, NAMESPACE, &message);
         assert_eq!(public.verify(NAMESPACE, &message, &sealed), Ok(()));
@@ -101,7 +101,7 @@ fn openssh_agrees_on_each_kind_of_key() {
     let dir = tempfile::tempdir().unwrap();
     let message = answer().to_bytes().unwrap();
     for key in ssh_keys() {
-        let public = PublicKey::parse(&key.line()).unwrap();
+        let public = SshPublicKey::parse(&key.line()).unwrap();
         let agree = |sealed: &[u8], message: &[u8]| {
             let theirs = openssh_takes(dir.path(), &key.line(), NAMESPACE, message, sealed);
             let ours = public.verify(NAMESPACE, message, sealed).is_ok();
@@ -124,7 +124,7 @@ fn openssh_agrees_on_each_kind_of_key() {
 fn a_fido_key_has_to_be_touched() {
     let message = answer().to_bytes().unwrap();
     for key in ssh_keys() {
-        let public = PublicKey::parse(&key.line()).unwrap();
+        let public = SshPublicKey::parse(&key.line()).unwrap();
         let untouched = public.verify(NAMESPACE, &message, &key.seal(NAMESPACE, &message, 4));
         match public.is_fido() {
             true => assert_eq!(untouched, Err(Refusal::Untouched)),
@@ -140,14 +140,14 @@ fn other_kinds_of_keys_are_named() {
         ("ssh-dss AAAA", "ssh-dss"),
         ("ecdsa-sha2-nistp384 AAAA", "nistp384"),
     ] {
-        let refusal = PublicKey::parse(line).unwrap_err().to_string();
+        let refusal = SshPublicKey::parse(line).unwrap_err().to_string();
         assert!(refusal.contains(named), "{refusal}");
     }
     let key: &SshKey = &ssh_keys()[0];
     let line = key.line().replace("ssh-ed25519", "ecdsa-sha2-nistp256");
     assert!(
-        PublicKey::parse(&line).is_err(),
+        SshPublicKey::parse(&line).is_err(),
         "the line says another kind than the key"
     );
-    assert!(PublicKey::parse("ssh-ed25519").is_err());
+    assert!(SshPublicKey::parse("ssh-ed25519").is_err());
 }

@@ -7,7 +7,7 @@ use super::{NAMESPACE, ORIGIN, answer, passkeys, ssh_keys};
 use crate::{
     Answer, Document as _, Question,
     approvers::Approvers,
-    ssh::{PublicKey, unarmour},
+    ssh::{SshPublicKey, unarmour},
     visible::{is_unseen, visible},
     webauthn::{self, Assertion},
 };
@@ -31,7 +31,7 @@ proptest! {
     ) {
         let message = answer().to_bytes().unwrap();
         let key = &ssh_keys()[2];
-        let public = PublicKey::parse(&key.line()).unwrap();
+        let public = SshPublicKey::parse(&key.line()).unwrap();
         prop_assert!(public.verify(NAMESPACE, &message, &bytes).is_err());
         // Something else in the middle of what would be one.
         let mut sealed = key.seal(NAMESPACE, &message, 1);
@@ -41,7 +41,7 @@ proptest! {
             sealed.splice(at..end, bytes);
             prop_assert!(public.verify(NAMESPACE, &message, &sealed).is_err());
         }
-        prop_assert!(PublicKey::parse(&text).is_err());
+        prop_assert!(SshPublicKey::parse(&text).is_err());
         prop_assert!(unarmour(&text).is_err());
     }
 
@@ -53,14 +53,14 @@ proptest! {
     ) {
         for passkey in passkeys() {
             let spki = crate::signature::decoded(Some(&passkey.key.public)).unwrap();
-            let public = webauthn::PublicKey::parse(&spki).unwrap();
+            let public = webauthn::PasskeyPublicKey::parse(&spki).unwrap();
             let assertion = Assertion {
                 authenticator_data: &data,
                 client_data: client.as_bytes(),
                 signature: &signature,
             };
             prop_assert!(public.verify(&[0; 32], &[ORIGIN.to_owned()], assertion).is_err());
-            prop_assert!(webauthn::PublicKey::parse(&data).is_err());
+            prop_assert!(webauthn::PasskeyPublicKey::parse(&data).is_err());
         }
     }
 

@@ -10,7 +10,7 @@ use super::{Pane, Parts, Shown, Tone, View, cut, piece, rows, width};
 use crate::watch::model::cursor::Cursor;
 
 /// A line of a list, and how it looks. Where the list has a cursor, its first character says whether it is marked.
-type Row = (String, Tone);
+type ListRow = (String, Tone);
 
 impl View<'_> {
     pub(super) fn draw_lists(&self, frame: &mut Frame<'_>, parts: &Parts) -> Shown {
@@ -84,7 +84,7 @@ impl View<'_> {
         frame: &mut Frame<'_>,
         area: Rect,
         head: (&str, Pane),
-        list: &[Row],
+        list: &[ListRow],
         cursor: &Cursor,
     ) -> Option<Range<usize>> {
         let room = usize::from(area.height.saturating_sub(1));
@@ -154,7 +154,7 @@ impl View<'_> {
             .sessions
             .iter()
             .map(|one| rows::session(one, self.clock));
-        let all: Vec<Row> = all
+        let all: Vec<ListRow> = all
             .filter(|row| self.model.lets_through(row))
             .map(|row| (row, Tone::Plain))
             .collect();
@@ -173,7 +173,7 @@ impl View<'_> {
             return 0;
         };
         let all = self.model.reached.iter();
-        let all: Vec<Row> = all
+        let all: Vec<ListRow> = all
             .map(|one| (rows::reached(one, self.clock), Tone::Plain))
             .filter(|(row, _)| self.model.lets_through(row))
             .collect();
@@ -195,7 +195,7 @@ impl View<'_> {
             .map(|one| (rows::record(one, self.clock), rows::record_tone(one)));
         // All are needed only where somebody looks for one.
         let is_all = self.model.filter.is_empty() && self.model.pane != Pane::Log;
-        let shown: Vec<Row> = match is_all {
+        let shown: Vec<ListRow> = match is_all {
             true => shown
                 .skip(self.model.records.len().saturating_sub(room))
                 .collect(),
@@ -212,7 +212,7 @@ impl View<'_> {
         most
     }
 
-    fn draw_rows(&self, frame: &mut Frame<'_>, area: Rect, rows: &[Row]) {
+    fn draw_rows(&self, frame: &mut Frame<'_>, area: Rect, rows: &[ListRow]) {
         for ((text, tone), y) in rows.iter().zip(area.y..area.bottom()) {
             let text = format!("  {}", piece(text));
             self.line(

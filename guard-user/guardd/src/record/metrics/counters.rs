@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 /// A metric with one label.
-type By<M> = Family<[(&'static str, &'static str); 1], M>;
+type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
 
 /// Buckets: a person answers in seconds, or in hours.
 const ANSWERS: [f64; 9] = [
@@ -27,16 +27,16 @@ pub struct Counters {
     /// When guardd was started, in seconds since 1970.
     pub(super) started: f64,
     requests: Counter,
-    answers: By<Counter>,
+    answers: ByLabel<Counter>,
     answer_delay: Histogram,
     holes_opened: Counter,
-    holes_closed: By<Counter>,
+    holes_closed: ByLabel<Counter>,
     cut: Counter,
     sessions_started: Counter,
     sessions_ended: Counter,
-    policy_loads: By<Counter>,
+    policy_loads: ByLabel<Counter>,
     policy_apply: Histogram,
-    http: By<Counter>,
+    http: ByLabel<Counter>,
     calls: Family<[(&'static str, &'static str); 1], Histogram>,
 }
 

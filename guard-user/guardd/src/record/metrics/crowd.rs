@@ -17,7 +17,7 @@ const MOST: usize = 64;
 const MOST_OF_ONE: usize = 8;
 
 /// The account: a uid, if it is known.
-pub(super) type Account = Option<u32>;
+pub(super) type AccountId = Option<u32>;
 
 /// The connections, in the order in which they came.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) struct Crowd {
 
 #[derive(Debug)]
 struct Guest {
-    account: Account,
+    account: AccountId,
     has_asked: Rc<Cell<bool>>,
     task: Option<AbortHandle>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Seat {
 
 impl Seat {
     /// A slot for a new connection, and whether another was closed for it.
-    pub(super) fn take(crowd: &Rc<RefCell<Crowd>>, account: Account) -> (Self, bool) {
+    pub(super) fn take(crowd: &Rc<RefCell<Crowd>>, account: AccountId) -> (Self, bool) {
         let mut all = crowd.borrow_mut();
         let made_room = all.make_room(account);
         let number = all.came;
@@ -88,7 +88,7 @@ impl Crowd {
         }
     }
 
-    fn make_room(&mut self, account: Account) -> bool {
+    fn make_room(&mut self, account: AccountId) -> bool {
         let of_one = self.open.values().filter(|one| one.account == account);
         let goes = if of_one.count() >= MOST_OF_ONE {
             self.first_to_go(|one| one.account == account)
@@ -118,7 +118,7 @@ impl Crowd {
 mod tests {
     use super::*;
 
-    fn take(crowd: &Rc<RefCell<Crowd>>, account: Account) -> Seat {
+    fn take(crowd: &Rc<RefCell<Crowd>>, account: AccountId) -> Seat {
         Seat::take(crowd, account).0
     }
 

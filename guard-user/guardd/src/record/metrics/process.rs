@@ -4,7 +4,7 @@ use std::{fs, io};
 
 /// What this process uses.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Process {
+pub(super) struct OwnUse {
     /// Memory in use.
     pub(super) resident_bytes: u64,
     /// Time on a CPU.
@@ -13,7 +13,7 @@ pub(super) struct Process {
     pub(super) open_fds: u64,
 }
 
-impl Process {
+impl OwnUse {
     /// The current values. One that cannot be read is 0.
     pub(super) fn look() -> Self {
         Self {
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn this_process_takes_something() {
-        let process = Process::look();
+        let process = OwnUse::look();
         assert!(process.resident_bytes > 100_000, "{process:?}");
         assert!(process.open_fds >= 3, "{process:?}");
         assert!(process.cpu_seconds < 10_000.0, "{process:?}");

@@ -29,7 +29,7 @@ use tokio::{
 
 use super::{
     Format, Listen, Snapshot,
-    crowd::{Account, Crowd, Seat},
+    crowd::{AccountId, Crowd, Seat},
     render,
 };
 use crate::{
@@ -155,9 +155,9 @@ impl Server {
 }
 
 /// An accepted connection.
-struct Caller {
+struct Scraper {
     stream: Box<dyn Stream>,
-    account: Account,
+    account: AccountId,
     may_read: bool,
 }
 
@@ -194,12 +194,12 @@ async fn accept(server: &Rc<Server>, socket: &Socket) {
 }
 
 /// Accepts the next connection.
-async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
+async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Scraper> {
     Ok(match socket {
         Socket::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
             let peer = shared.with(|state| state.machine.peer(&stream)).ok();
-            Caller {
+            Scraper {
                 account: peer.as_ref().map(Peer::uid),
                 may_read: peer.is_some_and(|peer| may_read(shared, &peer)),
                 stream: Box::new(stream),
@@ -207,7 +207,7 @@ async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
         }
         Socket::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
-            Caller {
+            Scraper {
                 account: owner(&stream),
                 may_read: true,
                 stream: Box::new(stream),
@@ -217,7 +217,7 @@ async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
 }
 
 /// The user at the other end.
-fn owner(stream: &TcpStream) -> Account {
+fn owner(stream: &TcpStream) -> AccountId {
     let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
         return None;
     };
@@ -235,7 +235,7 @@ fn may_read(shared: &Shared, peer: &Peer) -> bool {
 }
 
 /// One request and its answer.
-async fn converse(server: Rc<Server>, caller: Caller, seat: Seat) {
+async fn converse(server: Rc<Server>, caller: Scraper, seat: Seat) {
     let (server, seat, may_read) = (&server, &seat, caller.may_read);
     let service = service_fn(|request| async move {
         seat.asked();

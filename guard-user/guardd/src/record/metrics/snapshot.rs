@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::process::Process;
+use super::process::OwnUse;
 use crate::{control::ids, state::State};
 
 /// Bytes of a name in a label.
@@ -38,7 +38,7 @@ pub struct Snapshot {
     audit_failures: u64,
     audit_problem: bool,
     sessions: Vec<OfSession>,
-    process: Process,
+    process: OwnUse,
     started: f64,
 }
 
@@ -55,7 +55,7 @@ impl Snapshot {
             audit_failures: state.recorder.audit().failures(),
             audit_problem: state.recorder.audit().problem().is_some(),
             sessions: sessions(state),
-            process: Process::look(),
+            process: OwnUse::look(),
             started: state.recorder.counters().started,
         }
     }

@@ -45,7 +45,7 @@ fn parts(head: &[u8]) -> Vec<(String, String)> {
 fn json(head: &[u8]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(head);
-    let seed = Fields {
+    let seed = ScalarFields {
         name: "",
         found: &mut found,
     };
@@ -55,18 +55,18 @@ fn json(head: &[u8]) -> Vec<(String, String)> {
 }
 
 /// Writes down each scalar, under the name that it has or that the array around it has.
-struct Fields<'f> {
+struct ScalarFields<'f> {
     name: &'f str,
     found: &'f mut Vec<(String, String)>,
 }
 
-impl Fields<'_> {
+impl ScalarFields<'_> {
     fn add(self, value: impl fmt::Display) {
         self.found.push((self.name.to_owned(), value.to_string()));
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Fields<'_> {
+impl<'de> DeserializeSeed<'de> for ScalarFields<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -74,7 +74,7 @@ impl<'de> DeserializeSeed<'de> for Fields<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Fields<'_> {
+impl<'de> Visitor<'de> for ScalarFields<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,8 +112,8 @@ impl<'de> Visitor<'de> for Fields<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Fields { name, found } = self;
-        while let Some(()) = items.next_element_seed(Fields { name, found })? {}
+        let ScalarFields { name, found } = self;
+        while let Some(()) = items.next_element_seed(ScalarFields { name, found })? {}
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
         while let Some(name) = entries.next_key::<String>()? {
             let at = self.found.len();
             let found = &mut *self.found;
-            let result = entries.next_value_seed(Fields { name: &name, found });
+            let result = entries.next_value_seed(ScalarFields { name: &name, found });
             // A name counts whatever stands under it: `"force": {` or nothing at all.
             if self.found.len() == at {
                 self.found.push((name, "…".to_owned()));

@@ -49,7 +49,7 @@ impl Scene {
         self.with(name, path.into())
     }
 
-    fn plan(&self) -> (Plan, BTreeMap<String, String>) {
+    fn plan(&self) -> (VariablesPlan, BTreeMap<String, String>) {
         let variable = |name: &str| {
             let mut all = self.variables.iter().rev();
             all.find(|(one, _)| *one == name)
@@ -60,7 +60,7 @@ impl Scene {
             bundle: self.bundle.map(Into::into),
             has_view: self.has_view,
         };
-        let plan = Plan::make(&ours(), &before, PLACE.as_ref());
+        let plan = VariablesPlan::make(&ours(), &before, PLACE.as_ref());
         let text = |text: OsString| text.into_string().unwrap();
         let pairs = plan.environment.clone().into_iter();
         let pairs = pairs.map(|(name, value)| (text(name), text(value)));
@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-fn text(plan: &Plan, name: &str) -> String {
+fn text(plan: &VariablesPlan, name: &str) -> String {
     String::from_utf8(plan.files.content(name).to_vec()).unwrap()
 }
 
