@@ -189,7 +189,7 @@ pub(crate) fn hash(skb: *mut __sk_buff, from: &Address) -> u32 {
     if length > LONGEST {
         return TOO_LONG;
     }
-    let mut hash = QuestionHash::BASIS;
+    let mut hash = QuestionHash::begin(length.wrapping_sub(start));
     let mut add = |at: u32| {
         let mut word = [0; QuestionHash::WORD as usize];
         let is_there = kernel::load_bytes(skb, at, &mut word);
