@@ -7,13 +7,13 @@ use std::{
     rc::Rc,
 };
 
-use guard_common::{BootTime, NamedKey, PolicyId};
+use guard_common::{BootTime, NamedKey, PolicyId, SessionId};
 use guard_policy::DomainName;
 use guard_proto::names::{Names, Pattern};
 
 use super::{budget::Budget, judge::Policy, name::WireName, reports::Reports};
 
-/// Addresses of a session that the kernel knows at once, for each of its policies.
+/// Addresses that the kernel knows at once for an outermost session and those inside it, for each of their policies.
 pub(super) const MAX_LEARNED: usize = 16 * 1024;
 
 /// A session.
@@ -52,6 +52,8 @@ pub(super) struct Sessions {
     policies: RefCell<HashMap<u32, Rc<Policy>>>,
     /// Of an outermost session and those inside it.
     budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
+    /// Likewise: an agent can start as many sessions inside its own as it likes.
+    learned: RefCell<HashMap<u32, Rc<RefCell<Learned>>>>,
     without_ech: RefCell<HashSet<u32>>,
     servers: RefCell<HashSet<IpAddr>>,
     search: RefCell<Vec<WireName>>,
@@ -66,18 +68,26 @@ impl Sessions {
             .collect();
         let mut sessions = self.sessions.borrow_mut();
         let kept = sessions.entry(session).or_default();
-        kept.learned.borrow_mut().keep(&slots);
-        (kept.account, kept.slots, kept.opened) = (account, slots, opened);
         let mut budgets = self.budgets.borrow_mut();
         kept.budget = Rc::clone(budgets.entry(account).or_default());
+        let mut learned = self.learned.borrow_mut();
+        kept.learned = Rc::clone(learned.entry(account).or_default());
+        kept.learned.borrow_mut().keep(SessionId(session), &slots);
+        (kept.account, kept.slots, kept.opened) = (account, slots, opened);
     }
 
     /// It has ended.
     pub(super) fn forget(&self, session: u32) {
-        let gone = self.sessions.borrow_mut().remove(&session);
-        let account = gone.map(|gone| gone.account);
+        let Some(gone) = self.sessions.borrow_mut().remove(&session) else {
+            return;
+        };
+        gone.learned.borrow_mut().keep(SessionId(session), &[]);
+        let account = gone.account;
+        drop(gone);
         let mut budgets = self.budgets.borrow_mut();
-        budgets.retain(|of, budget| Some(*of) != account || Rc::strong_count(budget) > 1);
+        budgets.retain(|of, budget| *of != account || Rc::strong_count(budget) > 1);
+        let mut learned = self.learned.borrow_mut();
+        learned.retain(|of, learned| *of != account || Rc::strong_count(learned) > 1);
     }
 
     /// What a policy says. One that cannot be understood refuses every name.
@@ -172,14 +182,15 @@ impl Sessions {
     }
 }
 
-/// How many addresses of a session the kernel knows, so that one session does not fill the map of all.
+/// How many addresses the kernel knows for an outermost session and those inside it, so that one agent does not fill the map of all.
 #[derive(Debug, Default)]
 pub(super) struct Learned(HashMap<NamedKey, BootTime>);
 
 impl Learned {
-    /// Under other policies nothing is known any more: guardd has the kernel forget that.
-    fn keep(&mut self, slots: &[u32]) {
-        self.0.retain(|key, _| slots.contains(&key.policy.0));
+    /// Under other policies a session knows nothing any more: guardd has the kernel forget that.
+    fn keep(&mut self, session: SessionId, slots: &[u32]) {
+        let is_kept = |key: &NamedKey| key.session != session || slots.contains(&key.policy.0);
+        self.0.retain(|key, _| is_kept(key));
     }
 
     /// Counts an address until that time. Returns those that are to make room for it, whose time is over; `None` where it would
@@ -207,8 +218,6 @@ impl Learned {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
-
-    use guard_common::SessionId;
 
     use super::*;
 
@@ -252,6 +261,32 @@ mod tests {
         assert!(before.upgrade().is_some());
         sessions.forget(2);
         assert!(before.upgrade().is_none());
+    }
+
+    #[test]
+    fn sessions_inside_one_another_share_what_the_kernel_knows_for_them() {
+        let sessions = Sessions::default();
+        for session in [1, 2] {
+            sessions.keep(session, 1, vec![3], &[]);
+        }
+        sessions.keep(5, 5, vec![3], &[]);
+        let key = |session: u32, number: usize| {
+            let address = Ipv6Addr::from_bits(number as u128).into();
+            NamedKey::new(SessionId(session), PolicyId(3), address)
+        };
+        let count = |session: u32, number| {
+            let learned = sessions.learned(session).unwrap();
+            let key = key(session, number);
+            let counted = learned.borrow_mut().count(key, BootTime(10), BootTime(1));
+            counted.is_some()
+        };
+        assert!((0..MAX_LEARNED - 1).all(|number| count(1, number)));
+        assert!(count(2, 0) && !count(2, 1) && count(5, 1));
+        // What has ended leaves room, and so does what another policy judges.
+        sessions.forget(1);
+        assert!(count(2, 1));
+        sessions.keep(2, 1, vec![4], &[]);
+        assert_eq!(sessions.learned(2).unwrap().borrow().0.len(), 0);
     }
 
     #[test]
