@@ -60,6 +60,7 @@ pub(crate) struct Walked {
 
 /// Walks. What a project says is to be ignored is not: there are the files that matter.
 pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -> Walked {
+    let top = top(project, bounds, deadline);
     let found = Mutex::new(Walked::default());
     let (too_late, too_many) = (AtomicBool::new(false), AtomicBool::new(false));
     let many = AtomicUsize::new(0);
@@ -133,10 +134,12 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         })
     });
     let mut found = found.into_inner().unwrap_or_default();
+    found.files.extend(top);
     for files in [&mut found.files, &mut found.last] {
         files.sort_by_cached_key(|(path, format)| {
             (format.is_many(), path.components().count(), path.clone())
         });
+        files.dedup_by(|one, other| one.0 == other.0);
     }
     found.files.append(&mut found.last);
     found.left_out.sort();
@@ -151,4 +154,21 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         found.left_out.push((PathBuf::from("."), OUT_OF_TIME));
     }
     found
+}
+
+/// The files at the top of a project, however many lie below: the walk goes deep first, and ends at so many.
+fn top(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -> Vec<(PathBuf, Format)> {
+    let entries = std::fs::read_dir(project).into_iter().flatten();
+    let in_time = entries.take_while(|_| deadline.is_none_or(|end| Instant::now() <= end));
+    let files = in_time
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let named = files.filter_map(|entry| {
+        let format = Format::of(&entry.path()).filter(|format| !format.is_last())?;
+        Some((PathBuf::from(entry.file_name()), format))
+    });
+    let mut top: Vec<_> = named.collect();
+    top.sort_by_cached_key(|(path, format)| (format.is_many(), path.clone()));
+    top.truncate(bounds.files);
+    top
 }

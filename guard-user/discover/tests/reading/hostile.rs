@@ -184,6 +184,26 @@ fn a_bomb_of_aliases_is_refused() -> Tested {
 }
 
 #[test]
+fn no_number_of_files_below_hides_one_at_the_top() -> Tested {
+    let mut scene = Scene::new()?.with(".env", "A=redis://:p@cache.example.net\n")?;
+    // The walk ends at three times as many as are read.
+    for dir in 0..40 {
+        for file in [".env", "compose.yaml", "main.tf"] {
+            scene = scene.with(&format!("d{dir}/e/{file}"), "")?;
+        }
+    }
+    let found = scene.look_within(Bounds {
+        files: 4,
+        depth: 12,
+        time: None,
+    })?;
+    says(&found, ".: more files than are read");
+    let hosts: Vec<_> = found.findings.iter().map(|one| one.host.as_str()).collect();
+    assert_eq!(hosts, ["cache.example.net"]);
+    Ok(())
+}
+
+#[test]
 fn more_than_is_read_is_said() -> Tested {
     let mut scene = Scene::new()?;
     for number in 0..6 {
