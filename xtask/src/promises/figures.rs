@@ -132,7 +132,7 @@ const SET: &[(&str, &str)] = &[
     ("docs/read-only.md", "over 1 MiB, compressed"),
     ("docs/read-only.md", "its first 4 KiB"),
     ("docs/threat-model.md", "40 ms after a client"),
-    ("docs/threat-model.md", "256 datagrams in 10 ms"),
+    ("docs/threat-model.md", "4,000 datagrams a second"),
     ("docs/reference/json.md", "A call over 64 KiB"),
 ];
 
