@@ -227,7 +227,12 @@ fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
 fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     if questions::is_direct(ctx, to) {
-        return REFUSE;
+        // What a socket sends that is connected by an IPv4-mapped address comes here, with the address that `connect` gave it
+        // (udpv6_sendmsg in net/ipv6/udp.c). Egress judges it.
+        return match redirect::is_question(ctx, to) {
+            true => ALLOW,
+            false => REFUSE,
+        };
     }
     if questions::may_be(to) {
         let answer = questions::judge(ctx, to, hook, cgroup);

@@ -43,6 +43,14 @@ impl Reason {
 pub(crate) struct Redirect(*mut RedirectState);
 
 impl Redirect {
+    /// Whether its socket's questions go to the resolver at that port.
+    #[inline(always)]
+    fn asks(self, port: u16) -> bool {
+        // SAFETY: a live map value.
+        let resolver = unsafe { (&raw const (*self.0).proxy).read_volatile() };
+        self.reason().0 == Reason::QUESTION && resolver == port
+    }
+
     /// The record in a socket's storage.
     #[inline(always)]
     pub(crate) const fn new(state: *mut RedirectState) -> Self {
@@ -219,6 +227,12 @@ pub(crate) fn begin(
         _ => ctx::lead6(ctx, &localhost, proxy.port),
     }
     true
+}
+
+/// Whether what a socket sends to the resolver's own address is a question that was redirected there.
+#[inline(always)]
+pub(crate) fn is_question(ctx: &SockAddrContext, to: &Connection) -> bool {
+    Redirect::of(ctx::socket(ctx)).is_some_and(|redirect| redirect.asks(to.port))
 }
 
 /// Records whether an allowed connection goes to the proxy itself, to tell it from redirected ones. False if that cannot be

@@ -123,6 +123,16 @@ fn a_wildcard_holds_for_what_a_session_was_told() -> Tested {
     let told = scene.asked(&mut shell, "v1.api.example.com", "connected-AAAA")?;
     assert_eq!(told, format!("0 {DNS} {V6}"));
     assert!(reaches(&mut shell, V6, 443)?);
+    // A socket of IPv6 may ask a server of IPv4.
+    let mapped = format!("::ffff:{DNS}");
+    for how in ["unconnected", "connected", "tcp"] {
+        let ask = scene.ask.display();
+        shell.tell(&format!(
+            "python3 {ask} {mapped} v1.api.example.com A {how}"
+        ))?;
+        let told = shell.line_with("answer ")?;
+        assert_eq!(told.trim(), format!("answer 0 {mapped} {API}"), "{how}");
+    }
     // What one session was told is nothing to another.
     let mut other = scene.shell()?;
     assert!(!reaches(&mut other, API, 443)?);
