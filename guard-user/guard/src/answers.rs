@@ -127,10 +127,12 @@ struct Followed<'s> {
 }
 
 impl Followed<'_> {
-    /// Tells what is new in the list: once more what has become one about many destinations, which is another question, or is said to
-    /// be for something; and how each has ended.
+    /// Tells what is new in the list: once more what has become one about many destinations, which is another question, is said to be for
+    /// something, or has a connection wait again; and how each has ended.
     fn take(&mut self, requests: Vec<Request>) -> Result<(), CliError> {
         let (output, mut waiting) = (self.output, std::mem::take(&mut self.waiting));
+        let held = waiting.iter().filter(|one| one.held);
+        let held: HashSet<_> = held.map(|one| one.id.clone()).collect();
         // In JSON an object with `ended` has ended, and these wait.
         if !output.is_json() {
             let was_held = |one: &&Request| {
@@ -155,7 +157,8 @@ impl Followed<'_> {
         };
         let current: HashSet<_> = requests.iter().map(key).collect();
         for request in &requests {
-            if !self.known.contains(&key(request)) {
+            let waits_again = request.held && !held.contains(&request.id);
+            if waits_again || !self.known.contains(&key(request)) {
                 output.print(request, render::requests::one)?;
             }
         }

@@ -118,6 +118,9 @@ fn who_leaves_is_not_waited_for() -> Tested {
     assert_eq!(scene.daemon.root(job).run()?.code(), Some(1));
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held();
+    // Its request was told before, and now somebody waits for it again.
+    let again = follow.line_with("wants tcp", PATIENCE)?;
+    assert!(again.starts_with("r1 "), "{again}");
     // Whoever is killed is gone too.
     shell.tell("kill -9 $!")?;
     eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
