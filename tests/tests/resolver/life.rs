@@ -101,7 +101,7 @@ fn long_answer(asked: &Message, next: &AtomicU64) -> Vec<Vec<u8>> {
     let address = churn::address(next.fetch_add(1, Ordering::Relaxed));
     let mut answer = server::answer(
         asked,
-        server::addresses(asked, &name, &[address.into()], 60),
+        server::addresses(asked, &name, &[address.into()], 3600),
     );
     let text = TXT::new(vec!["x".repeat(250)]);
     let owner = Name::from_ascii("t.").unwrap();
