@@ -163,16 +163,22 @@ fn without_script_somebody_logs_in_by_a_link_looks_and_says_no() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_phone_that_has_slept_shows_who_has_answered_meanwhile() -> Tested {
-    let network = Network::new()?;
-    let looked = Looked::new(&network, "")?;
-    let browser = Browser::start(&network)?;
+/// A browser whose person has a passkey, and looks at what is asked.
+fn logged_in<'n>(network: &'n Network, looked: &Looked<'_>) -> Tested<Browser<'n>> {
+    let browser = Browser::start(network)?;
     browser.add_authenticator()?;
     enrol(&looked.scene, &browser)?;
     browser.go(&format!("{ORIGIN}/login"))?;
     browser.press("#login button")?;
     browser.expect("Nothing is asked.");
+    Ok(browser)
+}
+
+#[test]
+fn a_phone_that_has_slept_shows_who_has_answered_meanwhile() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    let browser = logged_in(&network, &looked)?;
     let daemon = &looked.scene.daemon;
     let held = || -> Tested<bool> {
         let pending = daemon.list(["pending"])?;
@@ -214,12 +220,7 @@ fn a_phone_that_has_slept_shows_who_has_answered_meanwhile() -> Tested {
 fn how_soon_a_question_is_seen() -> Tested {
     let network = Network::new()?;
     let looked = Looked::new(&network, "")?;
-    let browser = Browser::start(&network)?;
-    browser.add_authenticator()?;
-    enrol(&looked.scene, &browser)?;
-    browser.go(&format!("{ORIGIN}/login"))?;
-    browser.press("#login button")?;
-    browser.expect("Nothing is asked.");
+    let browser = logged_in(&network, &looked)?;
     // When the browser draws what it has been told.
     browser.script(
         "const drawn = () => requestAnimationFrame(() => { window.seen ??= performance.timeOrigin + performance.now(); });
