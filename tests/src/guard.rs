@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{self, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -103,12 +103,8 @@ impl<'d> Guard<'d> {
     /// That it cannot be started, or does not end. How it ended is in the output.
     pub fn run(&self) -> Result<Output> {
         let mut command = self.command()?;
-        let output = exec::output_with(&mut command, self.input.as_deref().unwrap_or_default())?;
-        Ok(Output {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        let input = self.input.as_deref().unwrap_or_default();
+        Ok(exec::output_with(&mut command, input)?.into())
     }
 
     /// Runs it, and gives what it printed as JSON.
@@ -164,6 +160,16 @@ pub struct Output {
     pub stdout: String,
     /// What it said beside that.
     pub stderr: String,
+}
+
+impl From<process::Output> for Output {
+    fn from(output: process::Output) -> Self {
+        Self {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 impl Output {

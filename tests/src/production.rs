@@ -99,6 +99,30 @@ impl Production {
         Ok(told.filter_map(Reached::from_record).collect())
     }
 
+    /// The requests by HTTP that have reached it, in their order.
+    ///
+    /// # Errors
+    ///
+    /// That it is gone.
+    pub fn requests(&self) -> Result<Vec<Reached>> {
+        let mut reached = self.reached()?;
+        reached.retain(|one| one.kind == "http");
+        Ok(reached)
+    }
+
+    /// Their methods and paths.
+    ///
+    /// # Errors
+    ///
+    /// That it is gone.
+    pub fn requested(&self) -> Result<Vec<String>> {
+        let requests = self.requests()?;
+        let lines = requests
+            .iter()
+            .map(|one| format!("{} {}", one.text("method"), one.text("path")));
+        Ok(lines.collect())
+    }
+
     /// What reached an address at a port: packets, and what came of them.
     ///
     /// # Errors
@@ -241,6 +265,12 @@ impl Reached {
                 .and_then(|port| port.try_into().ok()),
             record: record.clone(),
         })
+    }
+
+    /// A text of the record; empty where it has none of that name.
+    #[must_use]
+    pub fn text(&self, key: &str) -> &str {
+        self.record[key].as_str().unwrap_or_default()
     }
 
     /// A TCP reset without data or acknowledgement. The kernel sends such for no socket at all, in answer to a segment of a

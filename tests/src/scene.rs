@@ -1,8 +1,9 @@
 //! What most tests begin with.
 
 use anyhow::Result;
+use serde_json::Value;
 
-use crate::{Daemon, DaemonBuilder, Network, Production, Shell};
+use crate::{Daemon, DaemonBuilder, Network, Production, Shell, Watcher};
 
 /// Production is asked about; all else is open.
 pub const CONFIRMS: &str = r#"
@@ -32,7 +33,8 @@ to = ["192.0.2.99"]
 action = "deny"
 "#;
 
-/// A network, and a guardd on the developer's machine there.
+/// A network that plays production and the developer's machine, and a guardd on the latter. What a room of tests has
+/// besides stands in a type of its own that holds one; see [`holds_scene`](crate::holds_scene).
 #[derive(Debug)]
 pub struct Scene {
     /// The guardd.
@@ -57,7 +59,18 @@ impl Scene {
     ///
     /// What fails to start.
     pub fn with(build: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Result<Self> {
-        let network = Network::new()?;
+        Self::on(Network::new()?, build)
+    }
+
+    /// The same on a network that is there already, with what serves in it.
+    ///
+    /// # Errors
+    ///
+    /// What fails to start.
+    pub fn on(
+        network: Network,
+        build: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
+    ) -> Result<Self> {
         let daemon = build(Daemon::in_network(&network)).start()?;
         Ok(Self { daemon, network })
     }
@@ -79,4 +92,51 @@ impl Scene {
     pub fn production(&self) -> Result<Production> {
         Production::start(&self.network)
     }
+
+    /// Somebody follows the requests that wait, until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// That guardd does not answer.
+    pub fn watcher(&self) -> Result<Watcher> {
+        Watcher::start(&self.daemon)
+    }
+
+    /// The requests that wait.
+    ///
+    /// # Errors
+    ///
+    /// That guardd does not tell them.
+    pub fn pending(&self) -> Result<Vec<Value>> {
+        self.daemon.list(["pending"])
+    }
+
+    /// The holes that are open.
+    ///
+    /// # Errors
+    ///
+    /// That guardd does not tell them.
+    pub fn holes(&self) -> Result<Vec<Value>> {
+        self.daemon.list(["holes"])
+    }
+}
+
+/// Gives a room's type, which holds a [`Scene`] as `scene`, all that this has.
+#[macro_export]
+macro_rules! holds_scene {
+    ($room:ty) => {
+        impl std::ops::Deref for $room {
+            type Target = $crate::Scene;
+
+            fn deref(&self) -> &Self::Target {
+                &self.scene
+            }
+        }
+
+        impl std::ops::DerefMut for $room {
+            fn deref_mut(&mut self) -> &mut Self::Target {
+                &mut self.scene
+            }
+        }
+    };
 }

@@ -231,6 +231,16 @@ fn cgroups_that_guardd_makes_are_not_assigned() -> Tested {
     Ok(())
 }
 
+/// What guardd answers to a call of root's.
+fn called(daemon: &Daemon, call: &Value) -> Tested<String> {
+    let mut stream = UnixStream::connect(daemon.socket())?;
+    stream.set_read_timeout(Some(guard_lab::patience(guard_lab::PATIENCE)))?;
+    stream.write_all(format!("{call}\0").as_bytes())?;
+    let mut answer = Vec::new();
+    BufReader::new(stream).read_until(0, &mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// Says something to guardd from inside a cgroup, without guard: nothing of the client's is in the way.
 fn raw(daemon: &Daemon, unit: &Unowned, call: &Value) -> Tested<Value> {
     const SAY: &str = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
@@ -264,55 +274,51 @@ fn nothing_inside_assigns_itself() -> Tested {
         json!({ "policy": policy, "owner": 0 }),
         json!({ "policy": { "text": "version = 1\ndefault = \"allow\"\n" } }),
     ] {
-        let call = json!({ "method": "org.guardd.Control.Assign", "parameters": parameters });
-        let answer = raw(&daemon, &unit, &call)?;
+        let answer = raw(&daemon, &unit, &assign(&parameters))?;
         let error = answer["error"].text()?;
         assert!(error.starts_with("org.guardd.Control."), "{answer}");
     }
     assert!(!reaches(&unit, OPEN)?);
     assert_eq!(sessions(&daemon)?, 0);
 
-    // In a session of its own it cannot have another policy either.
-    daemon.json(["assign", "--policy", "asks", "agent.service"])?;
-    let call = json!({ "method": "org.guardd.Control.Assign", "parameters": { "policy": policy } });
-    let answer = raw(&daemon, &unit, &call)?;
-    assert_eq!(answer["error"], "org.guardd.Control.Refused", "{answer}");
-    assert!(!reaches(&unit, V4)?);
-    // What it has already it is told, and nothing comes of it; nor does anything of more than that.
-    let asks = json!({ "name": "asks" });
-    let call =
-        |parameters| json!({ "method": "org.guardd.Control.Assign", "parameters": parameters });
-    let answer = raw(
-        &daemon,
-        &unit,
-        &call(json!({ "policy": asks, "owner": 61234 })),
-    )?;
-    let warning = answer["parameters"]["warnings"][0].text()?;
-    assert!(warning.contains("nothing has changed"), "{answer}");
-    assert_eq!(answer["parameters"]["session"]["uid"], 0);
-    for unit_named in ["agent.service", "other.service"] {
-        let parameters = json!({ "policy": asks, "unit": unit_named });
-        let answer = raw(&daemon, &unit, &call(parameters))?;
-        assert_eq!(answer["error"], "org.guardd.Control.Invalid", "{answer}");
-    }
+    in_a_session_it_has_no_other_either(&daemon, &unit)?;
     // In a session of guard run, and as another user, it has no meaning at all.
     let mut shell = Shell::start(&daemon, "asks")?;
     let status = shell.status_of(&format!("{} assign --policy asks", guard.display()));
     assert_eq!(status?, 2);
     // From outside the same words succeed, for the one that has none yet.
     let other = Unowned::named(&daemon, "other.service")?;
-    let call = json!({
-        "method": "org.guardd.Control.Assign",
-        "parameters": { "policy": policy, "unit": "other.service" },
-    });
-    let mut stream = UnixStream::connect(daemon.socket())?;
-    let patience = guard_lab::patience(guard_lab::PATIENCE);
-    stream.set_read_timeout(Some(patience))?;
-    stream.write_all(format!("{call}\0").as_bytes())?;
-    let mut answer = Vec::new();
-    BufReader::new(stream).read_until(0, &mut answer)?;
-    assert!(String::from_utf8_lossy(&answer).contains("other.service"));
+    let call = assign(&json!({ "policy": policy, "unit": "other.service" }));
+    assert!(called(&daemon, &call)?.contains("other.service"));
     assert!(reaches(&other, V4)?);
+    Ok(())
+}
+
+fn assign(parameters: &Value) -> Value {
+    json!({ "method": "org.guardd.Control.Assign", "parameters": parameters })
+}
+
+fn in_a_session_it_has_no_other_either(daemon: &Daemon, unit: &Unowned) -> Tested {
+    daemon.json(["assign", "--policy", "asks", "agent.service"])?;
+    let answer = raw(
+        daemon,
+        unit,
+        &assign(&json!({ "policy": { "name": "open" } })),
+    )?;
+    assert_eq!(answer["error"], "org.guardd.Control.Refused", "{answer}");
+    assert!(!reaches(unit, V4)?);
+    // What it has already it is told, and nothing comes of it; nor does anything of more than that.
+    let asks = json!({ "name": "asks" });
+    let again = assign(&json!({ "policy": asks, "owner": 61234 }));
+    let answer = raw(daemon, unit, &again)?;
+    let warning = answer["parameters"]["warnings"][0].text()?;
+    assert!(warning.contains("nothing has changed"), "{answer}");
+    assert_eq!(answer["parameters"]["session"]["uid"], 0);
+    for unit_named in ["agent.service", "other.service"] {
+        let named = assign(&json!({ "policy": asks, "unit": unit_named }));
+        let answer = raw(daemon, unit, &named)?;
+        assert_eq!(answer["error"], "org.guardd.Control.Invalid", "{answer}");
+    }
     Ok(())
 }
 
@@ -375,13 +381,7 @@ fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() -> Teste
     let unit = Unowned::named(&daemon, "agent.service")?;
     daemon.json(["assign", "--policy", "open", "agent"])?;
     let call = json!({ "method": "org.guardd.Control.Enter", "parameters": { "session": "s1" } });
-    let mut stream = UnixStream::connect(daemon.socket())?;
-    let patience = guard_lab::patience(guard_lab::PATIENCE);
-    stream.set_read_timeout(Some(patience))?;
-    stream.write_all(format!("{call}\0").as_bytes())?;
-    let mut answer = Vec::new();
-    BufReader::new(stream).read_until(0, &mut answer)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let answer = called(&daemon, &call)?;
     assert!(answer.contains("session of a unit"), "{answer}");
 
     let guard = daemon.program("guard")?;

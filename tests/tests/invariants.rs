@@ -1,7 +1,7 @@
 //! What must always hold, a test for each.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -286,27 +286,6 @@ ports = ["tcp/80"]
 action = "read-only"
 "#;
 
-/// The `/proc/PID` of guardd's proxy, once it runs.
-fn proxy(daemon: &Daemon) -> PathBuf {
-    let guardd = daemon.pid().unwrap();
-    let is_proxy = |process: &PathBuf| {
-        let words = fs::read(process.join("cmdline")).unwrap_or_default();
-        words.starts_with(b"guard-proxy\0")
-    };
-    let mut found = None;
-    eventually("a proxy", || {
-        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children"));
-        let children = children.unwrap();
-        let mut all = children
-            .split_whitespace()
-            .map(|pid| PathBuf::from(format!("/proc/{pid}")));
-        found = all.find(is_proxy);
-        found.is_some()
-    })
-    .unwrap();
-    found.unwrap()
-}
-
 /// A field of a process's or thread's `status`.
 fn field(of: &Path, name: &str) -> String {
     let text = fs::read_to_string(of.join("status")).unwrap();
@@ -321,7 +300,7 @@ fn what_parses_an_attackers_bytes_has_no_rights() -> Tested {
         .policy("reads", READS)
         .start()?;
     let _shell = Shell::start(&daemon, "reads")?;
-    let proxy = proxy(&daemon);
+    let proxy = daemon.child_once("guard-proxy")?;
     eventually("it has given up all", || field(&proxy, "Seccomp") == "2")?;
     // A thread may have rights of its own.
     for thread in fs::read_dir(proxy.join("task"))? {

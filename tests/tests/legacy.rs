@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anyhow::Context as _;
 use guard_lab::{Tested, eventually};
 
 const UNIFIED: &str = "systemd.unified_cgroup_hierarchy=1";
@@ -15,8 +16,8 @@ fn machine() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run(words: &[&str]) -> Output {
-    Command::new(words[0]).args(&words[1..]).output().unwrap()
+fn run(words: &[&str]) -> Tested<Output> {
+    Ok(Command::new(words[0]).args(&words[1..]).output()?)
 }
 
 fn text(output: &Output) -> String {
@@ -24,23 +25,16 @@ fn text(output: &Output) -> String {
 }
 
 /// Starts guardd, which fails, and waits until its unit says why.
-fn says_why() {
-    assert!(
-        !run(&["systemctl", "start", "guardd.service"])
-            .status
-            .success()
-    );
-    let status = || {
-        text(&run(&[
-            "systemctl",
-            "show",
-            "-P",
-            "StatusText",
-            "guardd.service",
-        ]))
-    };
-    let says = || status().contains("version 1 alone") && status().contains(UNIFIED);
-    eventually("the unit's status says why", says).unwrap_or_else(|_| panic!("{}", status()));
+fn says_why() -> Tested {
+    let started = run(&["systemctl", "start", "guardd.service"])?;
+    assert!(!started.status.success(), "{started:?}");
+    let show = ["systemctl", "show", "-P", "StatusText", "guardd.service"];
+    let mut status = String::new();
+    let says = eventually("the unit's status says why", || {
+        status = text(&run(&show)?);
+        Ok(status.contains("version 1 alone") && status.contains(UNIFIED))
+    });
+    Ok(says.context(status)?)
 }
 
 /// Has units run in the slice and elsewhere, and tells what becomes of them.
@@ -48,10 +42,10 @@ fn nothing_of_the_slice_runs() -> Tested {
     let ran = Path::new("/run/it-ran");
     let go = ["systemd-run", "--quiet", "--wait"];
     let touch = ["touch", "/run/it-ran"];
-    let elsewhere = run(&[&go[..], &touch].concat());
+    let elsewhere = run(&[&go[..], &touch].concat())?;
     assert!(elsewhere.status.success() && ran.exists(), "{elsewhere:?}");
     fs::remove_file(ran)?;
-    let inside = run(&[&go[..], &["--slice=guard.slice"], &touch].concat());
+    let inside = run(&[&go[..], &["--slice=guard.slice"], &touch].concat())?;
     assert!(!inside.status.success() && !ran.exists(), "{inside:?}");
     Ok(())
 }
@@ -60,7 +54,7 @@ fn nothing_of_the_slice_runs() -> Tested {
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn guardd_says_what_the_machine_lacks_and_nothing_of_the_slice_runs() -> Tested {
     let _turn = machine();
-    says_why();
+    says_why()?;
     nothing_of_the_slice_runs()?;
     Ok(())
 }
@@ -72,12 +66,12 @@ fn a_hierarchy_that_somebody_mounted_is_no_help() -> Tested {
     let _turn = machine();
     let dir = "/run/unified";
     fs::create_dir_all(dir)?;
-    let mounted = run(&["mount", "-t", "cgroup2", "none", dir]);
+    let mounted = run(&["mount", "-t", "cgroup2", "none", dir])?;
     assert!(mounted.status.success(), "{mounted:?}");
-    let by_hand = run(&["guardd"]);
-    says_why();
+    let by_hand = run(&["guardd"])?;
+    says_why()?;
     nothing_of_the_slice_runs()?;
-    let taken_away = run(&["umount", dir]);
+    let taken_away = run(&["umount", dir])?;
     assert!(taken_away.status.success(), "{taken_away:?}");
     assert!(text(&by_hand).contains(UNIFIED), "{by_hand:?}");
     Ok(())
@@ -85,10 +79,11 @@ fn a_hierarchy_that_somebody_mounted_is_no_help() -> Tested {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_command_is_not_run_without_a_guard() {
+fn a_command_is_not_run_without_a_guard() -> Tested {
     let _turn = machine();
-    let refused = run(&["guard", "run", "--", "echo", "it runs"]);
+    let refused = run(&["guard", "run", "--", "echo", "it runs"])?;
     assert_eq!(refused.status.code(), Some(125), "{refused:?}");
     assert!(!text(&refused).contains("it runs"), "{refused:?}");
-    assert!(!run(&["guard", "status"]).status.success());
+    assert!(!run(&["guard", "status"])?.status.success());
+    Ok(())
 }

@@ -187,47 +187,47 @@ reason = "staging copy, nobody uses it"
 
 /// The methods that reached production.
 fn methods(production: &Production) -> Tested<Vec<String>> {
-    let reached = production.reached()?;
-    let requests = reached.iter().filter(|one| one.kind == "http");
-    let method = |record: &Value| record["method"].as_str().unwrap().to_owned();
-    Ok(requests.map(|one| method(&one.record)).collect())
+    let requests = production.requests()?;
+    let methods = requests.iter().map(|one| one.text("method").to_owned());
+    Ok(methods.collect())
 }
 
-#[test]
-fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
-    let network = Network::new()?;
-    let production = Production::launch(&network, &[8080], &[], true)?;
-    let daemon = Daemon::in_network(&network)
-        .policy("reads", READS)
-        .policy("open", OPEN)
-        .start()?;
-    let url = format!("http://{V4}:8080/api/jobs");
-    let curl =
-        |method: &str| format!("curl -s -m 20 -o /dev/null -w '%{{http_code}}' -X {method} {url}");
-    let outside = network
-        .dev()
-        .command_as(AGENT, "sh")
-        .args(["-c", &curl("PUT")])
-        .output();
-    assert_eq!(outside?.stdout, b"200");
+/// An agent three sessions deep, in a shell: what the one in between allows changes nothing.
+struct Nested {
+    agent: Running,
+    url: String,
+}
 
-    let guard = program(&daemon, "guard")?;
-    let inner = daemon.write_for_agents("staging", BRINGS)?;
-    let middle = daemon.write_for_agents("open", OPEN)?;
-    // Three deep: what a session in between allows changes nothing.
-    let nested = format!(
-        "{guard} run --policy {} -- {guard} run --name mine --policy {} -- sh",
-        middle.display(),
-        inner.display()
-    );
-    let run = daemon.agent(["run", "--policy", "reads", "--", "sh", "-c", &nested]);
-    let mut agent = run.spawn()?;
-    let mut sends = |method: &str| -> Tested<_> {
-        agent.write(&format!("echo \"status $({})\"\n", curl(method)))?;
-        let line = agent.line_with("status ", PATIENCE)?;
+impl Nested {
+    fn start(daemon: &Daemon, url: String) -> Tested<Self> {
+        let guard = program(daemon, "guard")?;
+        let inner = daemon.write_for_agents("staging", BRINGS)?;
+        let middle = daemon.write_for_agents("open", OPEN)?;
+        let nested = format!(
+            "{guard} run --policy {} -- {guard} run --name mine --policy {} -- sh",
+            middle.display(),
+            inner.display()
+        );
+        let run = daemon.agent(["run", "--policy", "reads", "--", "sh", "-c", &nested]);
+        let agent = run.spawn()?;
+        Ok(Self { agent, url })
+    }
+
+    /// The status of a request by it.
+    fn sends(&mut self, method: &str) -> Tested<String> {
+        let curl = curl(method, &self.url);
+        self.agent.write(&format!("echo \"status $({curl})\"\n"))?;
+        let line = self.agent.line_with("status ", PATIENCE)?;
         Ok(line.trim().trim_start_matches("status ").to_owned())
-    };
-    assert_eq!(sends("GET")?, "000");
+    }
+}
+
+fn curl(method: &str, url: &str) -> String {
+    format!("curl -s -m 20 -o /dev/null -w '%{{http_code}}' -X {method} {url}")
+}
+
+/// That people are shown a request of the innermost session as one of the outermost's rule, with all between; gives its id.
+fn is_shown_with_its_chain(daemon: &Daemon) -> Tested<String> {
     let pending = daemon.json(["pending"])?;
     let request = &pending[0];
     assert_eq!(request["session"], "s3", "{pending}");
@@ -243,23 +243,41 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
         ["s1 read-only photos", "s2 allow ", "s3 confirm copy"]
     );
     let text = daemon.ask(["pending"])?.stdout;
-    assert!(
-        text.contains("photos (read-only): production photo server"),
-        "{text}"
-    );
-    assert!(text.contains("\"staging copy, nobody uses it\""), "{text}");
-    assert!(text.contains("s3 inside s2 inside s1"), "{text}");
+    for said in [
+        "photos (read-only): production photo server",
+        "\"staging copy, nobody uses it\"",
+        "s3 inside s2 inside s1",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    Ok(request["id"].text()?.to_owned())
+}
 
-    let id = request["id"].text()?;
-    let answer = daemon.ask(["approve", id])?;
+#[test]
+fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
+    let network = Network::new()?;
+    let production = Production::launch(&network, &[8080], &[], true)?;
+    let daemon = Daemon::in_network(&network)
+        .policy("reads", READS)
+        .policy("open", OPEN)
+        .start()?;
+    let url = format!("http://{V4}:8080/api/jobs");
+    let mut outside = network.dev().command_as(AGENT, "sh");
+    let outside = outside.args(["-c", &curl("PUT", &url)]).output()?;
+    assert_eq!(outside.stdout, b"200");
+
+    let mut nested = Nested::start(&daemon, url)?;
+    assert_eq!(nested.sends("GET")?, "000");
+    let id = is_shown_with_its_chain(&daemon)?;
+    let answer = daemon.ask(["approve", &id])?;
     assert_eq!(answer.code(), Some(0), "{answer:?}");
     assert!(
         answer.stdout.contains("reads only") || answer.stdout.contains("read"),
         "{answer:?}"
     );
-    assert_eq!(sends("GET")?, "200");
+    assert_eq!(nested.sends("GET")?, "200");
     for method in ["PUT", "DELETE"] {
-        assert_eq!(sends(method)?, "403", "{method}");
+        assert_eq!(nested.sends(method)?, "403", "{method}");
     }
     assert_eq!(
         methods(&production)?,
@@ -279,7 +297,7 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
         "{refused:?}"
     );
     open("s3")?.success()?;
-    assert_eq!(sends("PUT")?, "200");
+    assert_eq!(nested.sends("PUT")?, "200");
     let sessions = daemon.json(["sessions"])?;
     let parents: Vec<_> = sessions
         .list()?
@@ -289,7 +307,7 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
     assert_eq!(parents, [Value::Null, "s1".into(), "s2".into()]);
     let text = daemon.ask(["sessions"])?.stdout;
     assert!(text.contains("s2/s3"), "{text}");
-    agent.write("exit\n")?;
+    nested.agent.write("exit\n")?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod server;
 
 use guard_lab::{Shell, Tested, V6, eventually};
 
-use crate::names::scene::{API, DNS, Names, Scene, reaches, with_resolvers};
+use crate::names::scene::{API, DNS, NameScene, Names, reaches, with_resolvers};
 
 const DB: &str = "192.0.2.11";
 const ASKED: &str = "192.0.2.12";
@@ -101,8 +101,8 @@ const NAMES: Names<'_> = &[
     ("other.example.com", &[DB]),
 ];
 
-fn scene() -> Tested<Scene> {
-    Scene::with("name_refresh_floor = 1\n", "listed", POLICY, NAMES)
+fn scene() -> Tested<NameScene> {
+    NameScene::with("name_refresh_floor = 1\n", "listed", POLICY, NAMES)
 }
 
 #[test]
@@ -265,7 +265,7 @@ action = "read-only"
 
 #[test]
 fn a_destination_that_is_read_only_by_name_is_judged_from_the_first_request_on() -> Tested {
-    let scene = Scene::new("reads", READS, NAMES)?;
+    let scene = NameScene::new("reads", READS, NAMES)?;
     let mut shell = scene.shell()?;
     let put = |shell: &mut Shell, at: &str| -> Tested<_> {
         let curl = "curl -s -o /dev/null -w 'code %{http_code}\\n' -X PUT";

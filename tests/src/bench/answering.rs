@@ -15,7 +15,7 @@ use rustix::fd::OwnedFd;
 /// Written at once.
 const CHUNK: usize = 128 * 1024;
 /// Whoever takes nothing for so long is not waited for: meanwhile nobody else is answered.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The listener's; no connection has it.
 const LISTENER: u64 = u64::MAX;
 
@@ -62,7 +62,7 @@ impl Answering {
     fn accept(&mut self, listener: &TcpListener) -> Result<()> {
         let (stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         let one = stream.as_raw_fd() as u64;
         epoll::add(
             &self.epoll,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Pool, monotonic};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Questions under way at once, of those that do not wait for each other.
 const AT_ONCE: u64 = 32;
 
@@ -37,7 +37,7 @@ fn question(id: u16, name: &str, is_v6: bool) -> Vec<u8> {
 
 fn socket(to: &Pool) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     socket.connect(to.address(0))?;
     Ok(socket)
 }

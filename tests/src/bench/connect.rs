@@ -28,10 +28,10 @@ impl Count {
     /// The same for a verdict that changes meanwhile, which may leave a connection halfway; and without a port
     /// that is then kept for a minute. Gives whether it was allowed.
     fn brief(&mut self, to: &SockAddr) -> io::Result<bool> {
-        const PATIENCE: Duration = Duration::from_millis(20);
+        const TIMEOUT: Duration = Duration::from_millis(20);
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_linger(Some(Duration::ZERO))?;
-        self.add(socket.connect_timeout(to, PATIENCE))
+        self.add(socket.connect_timeout(to, TIMEOUT))
     }
 
     fn add(&mut self, result: io::Result<()>) -> io::Result<bool> {

@@ -14,7 +14,7 @@ const SMALL: usize = 1024;
 const CHUNK: usize = 128 * 1024;
 
 /// How long an answer's next byte may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The way to a server: straight, or by a proxy that has to be told where to.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Way {
     fn connect(&self, to: SocketAddr) -> io::Result<Connection> {
         let stream = TcpStream::connect(self.proxy.unwrap_or(to))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         let origin = self.proxy.map(|_| format!("http://{to}"));
         Ok(Connection {
             stream: BufReader::with_capacity(CHUNK, stream),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::postgres::SUPERUSER;
 
 /// How long an answer's next byte may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// 3.0, which all servers speak.
 const VERSION: u32 = 3 << 16;
 const QUERY: &[u8] = b"select 1\0";
@@ -36,7 +36,7 @@ impl Idle {
 fn connect(to: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let login = format!("user\0{SUPERUSER}\0database\0{SUPERUSER}\0\0");
     let startup = [&VERSION.to_be_bytes(), login.as_bytes()].concat();
     stream.write_all(&counted(&startup))?;

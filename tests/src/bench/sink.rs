@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 use super::{answering, pin, raise_descriptors};
 
 /// How long to wait for a client's next byte.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Takes connections at a port, and reads them to their ends one after the other. Holds the same UDP port, where what
 /// comes fills a small buffer and is then dropped. Speaks HTTP at the next port.
@@ -40,7 +40,7 @@ fn listen(at: SocketAddr) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     // What is accepted inherits it: a client whose last packet a guard has dropped holds up the others no longer.
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     let bound = socket.bind(&at.into());
     bound.with_context(|| format!("cannot listen at {at}"))?;
     socket.listen(4096)?;

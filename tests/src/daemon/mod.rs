@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::guard::json_lines;
 use crate::reap::Reaper;
-use crate::{AGENT, Guard, Network, Output, Tag, bins, exec, is_failing, mounts};
+use crate::{AGENT, Guard, Network, Output, Tag, bins, eventually, exec, is_failing, mounts};
 pub use builder::DaemonBuilder;
 use log::Log;
 
@@ -344,6 +344,33 @@ impl Daemon {
         self.started.as_ref().map(Child::id)
     }
 
+    /// The `/proc/PID` of a program of guard's that it has started, such as `guard-proxy`; nothing where none runs.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Option<PathBuf> {
+        let guardd = self.pid()?;
+        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children")).ok()?;
+        let mut children = children
+            .split_whitespace()
+            .map(|pid| PathBuf::from(format!("/proc/{pid}")));
+        children.find(|process| {
+            fs::read(process.join("cmdline")).is_ok_and(|words| words.starts_with(name.as_bytes()))
+        })
+    }
+
+    /// The same, once it runs.
+    ///
+    /// # Errors
+    ///
+    /// That it does not in time.
+    pub fn child_once(&self, name: &str) -> Result<PathBuf> {
+        let mut found = None;
+        eventually(&format!("{name} runs"), || {
+            found = self.child(name);
+            found.is_some()
+        })?;
+        found.with_context(|| format!("no {name}"))
+    }
+
     /// All that it has said since it was last started.
     #[must_use]
     pub fn log(&self) -> String {
@@ -363,6 +390,18 @@ impl Daemon {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// A path of that name in a directory where every user may write.
+    ///
+    /// # Errors
+    ///
+    /// That the directory cannot be made.
+    pub fn open_place(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.tag().dir().join("everybodys");
+        fs::create_dir_all(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
+        Ok(dir.join(name))
     }
 
     /// Its state.

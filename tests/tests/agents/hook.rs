@@ -3,11 +3,11 @@
 use guard_lab::{Json as _, Tested, V4};
 use serde_json::Value;
 
-use crate::agents::scene::{PATIENCE, Scene};
+use crate::agents::scene::{AgentScene, PATIENCE};
 
 #[test]
 fn a_model_is_told_after_a_command_that_was_stopped_and_after_no_other() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let (guard, attempt) = (scene.program("guard")?, scene.attempt(V4)?);
     let input = r#"{"hook_event_name": "PostToolUseFailure", "tool_name": "Bash", "duration_ms": 1000, "error": "x"}"#;
     let hook = format!("echo '{input}' | {guard} why --hook; echo ended $?");
@@ -28,7 +28,7 @@ fn a_model_is_told_after_a_command_that_was_stopped_and_after_no_other() -> Test
 
 #[test]
 fn it_is_silent_outside_and_where_there_is_no_guardd() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = AgentScene::new()?;
     for _ in 0..2 {
         for input in ["{}", "", "no JSON"] {
             let output = scene.daemon.agent(["why", "--hook"]).input(input).run()?;

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use guard_lab::{Json as _, Running, Tested, bins};
 use serde_json::{Value, json};
 
-use crate::agents::scene::{Mcp, Scene};
+use crate::agents::scene::{AgentScene, Mcp};
 
 fn init(dir: &Path, args: &[&str]) -> Tested<Output> {
     let mut guard = Command::new(bins::find("guard")?);
@@ -21,7 +21,8 @@ fn init(dir: &Path, args: &[&str]) -> Tested<Output> {
     Ok(guard.output()?)
 }
 
-fn json(file: &Path) -> Tested<Value> {
+/// What stands in a file now.
+fn written(file: &Path) -> Tested<Value> {
     Ok(serde_json::from_str(&fs::read_to_string(file)?)?)
 }
 
@@ -83,12 +84,12 @@ fn a_person_at_a_terminal_is_asked() -> Tested {
 
 #[test]
 fn what_it_writes_is_what_agents_run() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let dir = tempfile::tempdir()?;
     let output = init(dir.path(), &["claude-code", "--yes"])?;
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("guard run -- claude"));
-    let server = json(&dir.path().join(".mcp.json"))?["mcpServers"]["guard"].clone();
+    let server = written(&dir.path().join(".mcp.json"))?["mcpServers"]["guard"].clone();
     let mut command = Command::new(server["command"].text()?);
     let args = server["args"]
         .list()?
@@ -99,7 +100,7 @@ fn what_it_writes_is_what_agents_run() -> Tested {
         .env("GUARD_SOCKET", scene.daemon.socket());
     let mut mcp = Mcp::over(Running::start(&mut command)?);
     assert_eq!(mcp.begin()?["serverInfo"]["name"], "guard");
-    let settings = json(&dir.path().join(".claude/settings.json"))?;
+    let settings = written(&dir.path().join(".claude/settings.json"))?;
     for event in ["PostToolUse", "PostToolUseFailure"] {
         let group = &settings["hooks"][event][0];
         assert_eq!(group["matcher"], "Bash");
@@ -122,11 +123,11 @@ fn what_others_wrote_stays_and_what_is_broken_is_left_alone() -> Tested {
     let theirs =
         "{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\": {\"command\": \"docs\"}\n\t}\n}\n";
     fs::write(&file, theirs)?;
-    let written = init(dir.path(), &["claude-code", "--yes", "--json"])?;
-    let shown: Value = serde_json::from_slice(&written.stdout)?;
+    let output = init(dir.path(), &["claude-code", "--yes", "--json"])?;
+    let shown: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(shown[0]["written"], true, "{shown}");
     assert_eq!(
-        json(&file)?["mcpServers"]["docs"],
+        written(&file)?["mcpServers"]["docs"],
         json!({"command": "docs"})
     );
     assert!(

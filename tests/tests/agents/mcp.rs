@@ -6,7 +6,7 @@ use guard_lab::{Json as _, NEVER, Tested, V4, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::agents::scene::{Mcp, Scene};
+use crate::agents::scene::{AgentScene, Mcp};
 
 fn names(list: &Value) -> Tested<Vec<&str>> {
     let tools = list["result"]["tools"].list()?.iter();
@@ -15,7 +15,7 @@ fn names(list: &Value) -> Tested<Vec<&str>> {
 
 #[test]
 fn a_model_is_told_what_was_stopped_and_asks() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let mut mcp = scene.mcp(&[V4, NEVER])?;
     assert_eq!(
         names(&mcp.ask("tools/list", json!({}))?)?,
@@ -58,7 +58,7 @@ fn a_model_is_told_what_was_stopped_and_asks() -> Tested {
 
 #[test]
 fn nothing_in_it_widens() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let mut mcp = scene.mcp(&[V4])?;
     let request = scene.daemon.json(["pending"])?[0]["id"].clone();
     for name in ["approve", "open", "deny", "close", "stop", "run", "Why", ""] {
@@ -92,7 +92,7 @@ fn nothing_in_it_widens() -> Tested {
 
 #[test]
 fn bad_input_is_bounded_and_does_not_end_it() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let mut mcp = scene.mcp(&[V4])?;
     for line in [
         "",
@@ -125,7 +125,7 @@ fn bad_input_is_bounded_and_does_not_end_it() -> Tested {
 }
 
 /// The most memory that `guard mcp` had, in KiB.
-fn peak(scene: &Scene) -> Tested<u64> {
+fn peak(scene: &AgentScene) -> Tested<u64> {
     let session = scene.daemon.json(["sessions"])?[0].clone();
     let cgroup = session["cgroup"].text()?;
     let processes = fs::read_to_string(format!("{cgroup}/cgroup.procs"))?;
@@ -142,7 +142,7 @@ fn peak(scene: &Scene) -> Tested<u64> {
 
 #[test]
 fn a_guardd_that_hangs_holds_up_nothing_else_and_calls_can_be_given_up() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let mut mcp = scene.mcp(&[V4])?;
     scene.daemon.signal(Signal::STOP)?;
     let call = json!({"name": "why", "arguments": {}});
@@ -165,7 +165,7 @@ fn a_guardd_that_hangs_holds_up_nothing_else_and_calls_can_be_given_up() -> Test
 
 #[test]
 fn it_says_what_to_do_where_there_is_no_guardd_and_goes_on_with_the_next() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = AgentScene::new()?;
     let mut mcp = scene.mcp(&[V4])?;
     scene.daemon.kill()?;
     for tool in ["why", "status"] {
@@ -179,7 +179,7 @@ fn it_says_what_to_do_where_there_is_no_guardd_and_goes_on_with_the_next() -> Te
 
 #[test]
 fn outside_of_a_session_it_says_so() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let mut mcp = Mcp::over(scene.daemon.agent(["mcp"]).spawn()?);
     let about = mcp.begin()?;
     assert_eq!(about["serverInfo"]["name"], "guard");
@@ -199,7 +199,7 @@ fn outside_of_a_session_it_says_so() -> Tested {
 
 #[test]
 fn it_ends_with_its_agent() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let output = scene.daemon.agent(["mcp"]).run()?;
     assert_eq!(output.code(), Some(0), "{output:?}");
     let mut mcp = scene.mcp(&[])?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::agents::{
     PERSON,
     bus::Bus,
-    scene::{PATIENCE, Scene, patient},
+    scene::{AgentScene, PATIENCE, patient},
 };
 
 /// The texts of a notification.
@@ -22,7 +22,7 @@ fn text(notification: &Value) -> Tested<String> {
 
 #[test]
 fn a_request_is_shown_and_a_button_answers_it() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let mut server = bus.service(&["desktop"])?;
     let notify = bus.notify(&scene.daemon, &[])?;
@@ -63,7 +63,7 @@ fn a_request_is_shown_and_a_button_answers_it() -> Tested {
 
 #[test]
 fn no_is_an_answer() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let mut server = bus.service(&["desktop"])?;
     let _notify = bus.notify(&scene.daemon, &[])?;
@@ -81,7 +81,7 @@ fn no_is_an_answer() -> Tested {
 /// A session may put its own bus where the person's was, and that says of itself what it likes.
 #[test]
 fn a_button_on_a_bus_of_the_sessions_own_answers_nothing() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let run = ["run", "--policy", "asks", "--quiet", "--"];
     let bus = Bus::started_by(scene.daemon.user(PERSON, run).command()?)?;
     let mut server = bus.service(&["desktop"])?;
@@ -96,7 +96,7 @@ fn a_button_on_a_bus_of_the_sessions_own_answers_nothing() -> Tested {
 
 #[test]
 fn connections_wait_while_it_is_there() -> Tested {
-    let scene = Scene::under(&patient(), "")?;
+    let scene = AgentScene::under(&patient(), "")?;
     let bus = Bus::new()?;
     let mut server = bus.service(&["desktop"])?;
     let notify = bus.notify(&scene.daemon, &[])?;
@@ -140,7 +140,7 @@ fn connections_wait_while_it_is_there() -> Tested {
 
 #[test]
 fn it_says_who_else_has_answered() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let mut server = bus.service(&["desktop"])?;
     let _notify = bus.notify(&scene.daemon, &[])?;
@@ -168,7 +168,7 @@ fn it_says_who_else_has_answered() -> Tested {
 
 #[test]
 fn servers_and_daemons_come_and_go() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let mut server = bus.service(&["desktop"])?;
     let notify = bus.notify(&scene.daemon, &[])?;
@@ -203,7 +203,7 @@ fn servers_and_daemons_come_and_go() -> Tested {
 
 #[test]
 fn an_agents_words_are_no_markup_and_a_crowd_of_requests_is_summed_up() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let mut server = bus.service(&["desktop"])?;
     let guard = scene.program("guard")?;
@@ -244,10 +244,13 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_requests_is_summed_up() -> Teste
 }
 
 /// A policy file that lets a session connect to the bus: else it would not get there.
-fn with_bus(scene: &Scene, bus: &Bus) -> Tested<String> {
+fn with_bus(scene: &AgentScene, bus: &Bus) -> Tested<String> {
     let path = bus.address.split("path=").nth(1).unwrap();
     let path = path.split([',', ';']).next().unwrap();
-    let policy = format!("{}\n[unix]\nallow = [\"{path}\"]\n", crate::agents::POLICY);
+    let policy = format!(
+        "{}\n[unix]\nallow = [\"{path}\"]\n",
+        crate::agents::policy()
+    );
     let file = scene.daemon.tag().dir().join("with-bus.toml");
     fs::write(&file, policy)?;
     Ok(file.display().to_string())
@@ -255,7 +258,7 @@ fn with_bus(scene: &Scene, bus: &Bus) -> Tested<String> {
 
 #[test]
 fn a_guarded_process_presses_in_vain() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     // The agent is the desktop's notification server.
     let lab = scene.program("guard-lab")?;
@@ -278,7 +281,7 @@ fn a_guarded_process_presses_in_vain() -> Tested {
 
 #[test]
 fn a_server_that_hangs_is_a_clear_line_and_nobody_follows_any_more() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let _server = bus.service(&["desktop", "--hang"])?;
     let mut notify = bus.notify(&scene.daemon, &[])?;
@@ -293,7 +296,7 @@ fn a_server_that_hangs_is_a_clear_line_and_nobody_follows_any_more() -> Tested {
 
 #[test]
 fn without_a_desktop_there_is_the_bell() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let nowhere = format!("unix:path={}/no-bus", scene.daemon.dir().display());
     let output = scene
         .daemon
@@ -318,7 +321,7 @@ fn without_a_desktop_there_is_the_bell() -> Tested {
 
 #[test]
 fn inside_a_session_nobody_is_notified() -> Tested {
-    let scene = Scene::new()?;
+    let scene = AgentScene::new()?;
     let bus = Bus::new()?;
     let _server = bus.service(&["desktop"])?;
     let guard = scene.program("guard")?;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use guard_lab::{STRANGER, Tested, V4, eventually};
 use serde_json::Value;
 
-use crate::agents::scene::{PATIENCE, Scene, patient};
+use crate::agents::scene::{AgentScene, PATIENCE, patient};
 
 /// A guardd that tells this script, which runs as [`STRANGER`], with a directory that is theirs.
-fn scene(script: &str, more: &str) -> Tested<(Scene, PathBuf)> {
-    let mut scene = Scene::with("")?;
+fn scene(script: &str, more: &str) -> Tested<(AgentScene, PathBuf)> {
+    let mut scene = AgentScene::with("")?;
     let dir = scene.daemon.dir().join("told");
     fs::create_dir(&dir)?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
@@ -105,7 +105,7 @@ fn a_failure_is_a_line_in_the_log() -> Tested {
             "cannot run /no/such/program",
         ),
     ] {
-        let mut scene = Scene::with("")?;
+        let mut scene = AgentScene::with("")?;
         scene.daemon.stop()?;
         scene.daemon.write_config(config)?;
         scene.daemon.start()?;
@@ -182,7 +182,7 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() -> T
 fn whether_connections_wait_for_whoever_is_told_is_a_setting() -> Tested {
     for answers in [false, true] {
         let config = format!("on_request = [\"/bin/true\"]\non_request_answers = {answers}\n");
-        let scene = Scene::under(&patient(), &config)?;
+        let scene = AgentScene::under(&patient(), &config)?;
         let _session = scene.writing("/a")?;
         eventually("asked", || {
             Ok(scene.daemon.json(["pending"])?[0]["http"]["method"] == "PUT")

@@ -8,15 +8,16 @@ use guard_lab::{Output, Running, Tested, V4};
 use serde_json::json;
 
 use crate::agents::{
-    PERSON, POLICY,
+    PERSON,
     bus::Bus,
-    scene::{PATIENCE, Scene},
+    policy,
+    scene::{AgentScene, PATIENCE},
 };
 
 const SETTINGS: &str = "[approve]\npolkit = true\n";
 
-fn scene(bus: &Bus) -> Tested<Scene> {
-    Scene::of(POLICY, |daemon| {
+fn scene(bus: &Bus) -> Tested<AgentScene> {
+    AgentScene::of(&policy(), |daemon| {
         daemon
             .config(SETTINGS)
             .env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address)
@@ -24,7 +25,7 @@ fn scene(bus: &Bus) -> Tested<Scene> {
 }
 
 /// A session in which two destinations were tried, which are asked about as r1 and r2.
-fn asking(scene: &Scene) -> Tested<Running> {
+fn asking(scene: &AgentScene) -> Tested<Running> {
     let mut session = scene.session(&format!(
         "{}; {}; echo tried; sleep 100",
         scene.attempt(V4)?,
@@ -34,7 +35,7 @@ fn asking(scene: &Scene) -> Tested<Running> {
     Ok(session)
 }
 
-fn person(scene: &Scene, args: &[&str]) -> Tested<Output> {
+fn person(scene: &AgentScene, args: &[&str]) -> Tested<Output> {
     Ok(scene.daemon.user(PERSON, args).run()?)
 }
 

@@ -1,31 +1,33 @@
 //! A guardd, and an agent in a session of it.
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{Daemon, DaemonBuilder, Network, Running, Tested, V4};
+use guard_lab::{DaemonBuilder, Running, Scene, Tested, V4, holds_scene};
 use serde_json::{Value, json};
 
-use crate::agents::{PERSON, POLICY};
+use crate::agents::{PERSON, policy};
 
 /// The policy, where what is asked about may be read from, and what writes waits for long.
 pub(crate) fn patient() -> String {
-    POLICY
+    policy()
         .replace("\"confirm\"", "\"read-only\"")
         .replace("\"0s\"", "\"10m\"")
 }
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
-    _network: Network,
+/// One whose agents speak of what was stopped.
+pub(crate) struct AgentScene {
+    scene: Scene,
 }
 
-impl Scene {
+holds_scene!(AgentScene);
+
+impl AgentScene {
     pub(crate) fn new() -> Tested<Self> {
         Self::with("")
     }
 
     /// One whose guardd has these settings.
     pub(crate) fn with(config: &str) -> Tested<Self> {
-        Self::under(POLICY, config)
+        Self::under(&policy(), config)
     }
 
     /// One that has this policy as `asks`.
@@ -38,13 +40,8 @@ impl Scene {
         policy: &str,
         with: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
     ) -> Tested<Self> {
-        let network = Network::new()?;
-        let daemon = Daemon::in_network(&network).policy("asks", policy);
-        let daemon = with(daemon).start()?;
-        Ok(Self {
-            daemon,
-            _network: network,
-        })
+        let scene = Scene::with(|daemon| with(daemon.policy("asks", policy)))?;
+        Ok(Self { scene })
     }
 
     pub(crate) fn program(&self, name: &str) -> Tested<String> {
@@ -75,10 +72,8 @@ impl Scene {
 
     /// An agent that has tried to reach these, and speaks with `guard mcp`.
     pub(crate) fn mcp(&self, tried: &[&str]) -> Tested<Mcp> {
-        let tried: String = tried
-            .iter()
-            .map(|to| self.attempt(to).unwrap() + "; ")
-            .collect();
+        let tried = tried.iter().map(|to| Ok(self.attempt(to)? + "; "));
+        let tried = tried.collect::<Tested<String>>()?;
         let guard = self.program("guard")?;
         let mut mcp = Mcp::over(self.session(&format!("{tried} exec {guard} mcp"))?);
         mcp.begin()?;

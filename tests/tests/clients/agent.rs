@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use guard_lab::{AGENT, Running, Shell, Tested, mounts};
 
-use crate::clients::scene::{PATIENCE, POLICY, Scene, url};
+use crate::clients::scene::{ClientScene, PATIENCE, POLICY, url};
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,35 +34,35 @@ enum Shells {
 
 /// A shell that does as it is told.
 pub(crate) struct Agent<'s> {
-    scene: &'s Scene,
+    scene: &'s ClientScene,
     shell: Shells,
     /// Where what it does says what it has to say.
     output: PathBuf,
 }
 
 impl<'s> Agent<'s> {
-    pub(crate) fn guarded(scene: &'s Scene) -> Tested<Self> {
+    pub(crate) fn guarded(scene: &'s ClientScene) -> Tested<Self> {
         Self::in_session(scene, AGENT, &[], "guarded")
     }
 
     /// In a session whose connections wait for so long, whether or not anybody watches. There may be several, each with a
     /// name of its own.
-    pub(crate) fn holding(scene: &'s Scene, hold: &str, name: &str) -> Self {
+    pub(crate) fn holding(scene: &'s ClientScene, hold: &str, name: &str) -> Self {
         Self::in_session(scene, AGENT, &["--hold", hold], name).unwrap()
     }
 
     /// In a session that root has started for the same user, by sudo.
-    pub(crate) fn by_root(scene: &'s Scene) -> Tested<Self> {
+    pub(crate) fn by_root(scene: &'s ClientScene) -> Tested<Self> {
         Self::in_session(scene, 0, &[], "by_root")
     }
 
-    fn in_session(scene: &'s Scene, uid: u32, args: &[&str], name: &str) -> Tested<Self> {
+    fn in_session(scene: &'s ClientScene, uid: u32, args: &[&str], name: &str) -> Tested<Self> {
         let by_sudo = ["SUDO_UID", "SUDO_GID"].map(|name| (name, AGENT.to_string()));
         let run = scene.daemon.user(uid, ["run", "--policy", POLICY]);
         let run = run
             .args(args)
             .hosts(scene.hosts())
-            .without(Scene::trusts_nobody_else());
+            .without(ClientScene::trusts_nobody_else());
         let env = scene.env()?.into_iter().chain(by_sudo);
         let run = env.fold(run, |run, (name, value)| run.env(name, value));
         let shell = Shells::Guarded(Shell::run_by(&scene.daemon, run)?);
@@ -70,7 +70,7 @@ impl<'s> Agent<'s> {
     }
 
     /// Without the guard, and trusting the company.
-    pub(crate) fn unguarded(scene: &'s Scene) -> Tested<Self> {
+    pub(crate) fn unguarded(scene: &'s ClientScene) -> Tested<Self> {
         let mut command = scene.network.dev().command_as(AGENT, "sh");
         command.envs(scene.env()?).envs(scene.trusts_company());
         let mut command = mounts::with_hosts(&command, &scene.hosts());
@@ -78,7 +78,7 @@ impl<'s> Agent<'s> {
         Self::of(scene, Shells::Unguarded(shell), "unguarded")
     }
 
-    fn of(scene: &'s Scene, shell: Shells, name: &str) -> Tested<Self> {
+    fn of(scene: &'s ClientScene, shell: Shells, name: &str) -> Tested<Self> {
         let output = scene.home().join(name);
         let mut agent = Self {
             scene,

@@ -4,20 +4,20 @@ use std::{fs, os::unix::fs::chown, path::PathBuf, process::Command};
 
 use guard_lab::{AGENT, Daemon, Tested, exec, mounts};
 
-use crate::shown::scene::{DNS, FORGE, Looks, SHARED, Scene, with};
+use crate::shown::scene::{DNS, FORGE, Looks, SHARED, SharedAddress, with};
 
 /// Where Debian's Chromium reads what its machine's owner has set.
 const SETTINGS: &str = "/etc/chromium";
 
 struct Browsing {
-    scene: Scene,
+    scene: SharedAddress,
     daemon: Daemon,
     home: PathBuf,
 }
 
 impl Browsing {
     fn new() -> Tested<Self> {
-        let scene = Scene::new()?;
+        let scene = SharedAddress::new()?;
         let daemon = scene.daemon(&with(), Looks::Proxy)?;
         let home = scene.file("home");
         fs::create_dir(&home)?;

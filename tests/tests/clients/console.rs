@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     console::{browser::enrol, webdriver::Browser},
-    signed::scene::{COURIER, Scene},
+    signed::scene::{COURIER, SignedScene},
 };
 
 const NAME: &str = "guard.example.net";
@@ -38,7 +38,7 @@ except OSError as error:
 /// A console that listens at a Unix socket, and nginx in front of it.
 struct Proxied<'n> {
     network: &'n Network,
-    scene: Scene,
+    scene: SignedScene,
     dir: PathBuf,
     company: Company,
     _console: Running,
@@ -47,7 +47,7 @@ struct Proxied<'n> {
 
 impl<'n> Proxied<'n> {
     fn new(network: &'n Network) -> Tested<Self> {
-        let scene = Scene::new(network, &format!("origins = [\"{ORIGIN}\"]"));
+        let scene = SignedScene::new(network, &format!("origins = [\"{ORIGIN}\"]"));
         let dir = scene.daemon.dir().join("proxied");
         fs::create_dir(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;

@@ -1,6 +1,7 @@
 //! etcd: its gateway for HTTP and JSON, and gRPC with its own client, which is written in Go.
 
-use crate::clients::scene::{HOST, Scene, url};
+use crate::clients::agent::Agent;
+use crate::clients::scene::{ClientScene, HOST, url};
 use crate::clients::server::Server;
 use guard_lab::Tested;
 
@@ -16,12 +17,12 @@ path = "/v3/kv/range"
 action = "allow"
 "#;
 
-fn start(scene: &Scene) -> Tested<Server> {
+fn start(scene: &ClientScene) -> Tested<Server> {
     start_at(scene, &url(PORT, ""), &[])
 }
 
 /// One that clients come to by this URL, with more options.
-pub(crate) fn start_at(scene: &Scene, at: &str, options: &[String]) -> Tested<Server> {
+pub(crate) fn start_at(scene: &ClientScene, at: &str, options: &[String]) -> Tested<Server> {
     let scheme = at.split(':').next().unwrap();
     let mut command = scene.on_production("etcd")?;
     command
@@ -62,7 +63,7 @@ const BAZ: &str = r#"{"key": "Zm9v", "value": "YmF6"}"#;
 
 #[test]
 fn its_gateway_reads_by_post_and_a_put_waits() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     assert!(
@@ -92,13 +93,10 @@ fn its_gateway_reads_by_post_and_a_put_waits() -> Tested {
 
 #[test]
 fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
-    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
-    assert_eq!(without.run(&etcdctl("put foo bar"))?.ok(), "OK\n");
     let get = etcdctl("get foo");
-    assert_eq!(without.run(&get)?.ok(), "foo\nbar\n");
-    assert_eq!(agent.run(&get)?.ok(), "foo\nbar\n");
+    let (mut without, mut agent) = both_read(&scene, etcdctl)?;
     // With a scheme it names that in :authority, which is none (RFC 3986 3.2).
     agent
         .run(&format!(
@@ -126,8 +124,21 @@ fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
     Ok(())
 }
 
+/// Somebody without the guard who has put `bar` at `foo`, and an agent: both read that.
+pub(crate) fn both_read(
+    scene: &ClientScene,
+    etcdctl: fn(&str) -> String,
+) -> Tested<(Agent<'_>, Agent<'_>)> {
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
+    assert_eq!(without.run(&etcdctl("put foo bar"))?.ok(), "OK\n");
+    for reader in [&mut without, &mut agent] {
+        assert_eq!(reader.run(&etcdctl("get foo"))?.ok(), "foo\nbar\n");
+    }
+    Ok((without, agent))
+}
+
 /// What is put is seen at once by whoever watches.
-pub(crate) fn assert_streams(scene: &Scene, etcdctl: fn(&str) -> String) -> Tested {
+pub(crate) fn assert_streams(scene: &ClientScene, etcdctl: fn(&str) -> String) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     agent.tell(&etcdctl("watch --rev 1 foo &"))?;
     for value in ["one", "two", "three"] {
@@ -141,7 +152,7 @@ pub(crate) fn assert_streams(scene: &Scene, etcdctl: fn(&str) -> String) -> Test
 
 #[test]
 fn streams_of_grpc_go_both_ways() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
     assert_streams(&scene, etcdctl)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use guard_lab::{Json as _, Tested, bins, eventually};
 
 use crate::clients::agent::Done;
-use crate::clients::scene::{HOST_V6, Scene, url, url_at};
+use crate::clients::scene::{ClientScene, HOST_V6, url, url_at};
 use crate::clients::server::Server;
 
 /// HTTP/1.1, and HTTP/2 by prior knowledge.
@@ -23,7 +23,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn start(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn start(scene: &ClientScene) -> Tested<Self> {
         let dir = scene.dir().join("nginx");
         fs::create_dir_all(dir.join("www"))?;
         fs::write(dir.join("www/photo.txt"), "a photo\n")?;
@@ -88,7 +88,7 @@ pub(crate) fn curl(rest: &str) -> String {
 
 #[test]
 fn what_reads_is_the_same_with_the_guard() -> Tested {
-    let scene = Scene::new(WEBDAV)?;
+    let scene = ClientScene::new(WEBDAV)?;
     let files = Files::start(&scene)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let photo = url(PORT, "/photo.txt");
@@ -165,7 +165,7 @@ fn writes() -> [(&'static str, String, Seen); 5] {
 #[test]
 fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() -> Tested {
     for guarded in [false, true] {
-        let scene = Scene::new(WEBDAV)?;
+        let scene = ClientScene::new(WEBDAV)?;
         let files = Files::start(&scene)?;
         scene.write("new", b"new\n")?;
         let mut agent = match guarded {
@@ -194,7 +194,7 @@ fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() -> Teste
 }
 
 /// What a person has seen of the request that waits.
-fn headers(scene: &Scene) -> Tested<Vec<String>> {
+fn headers(scene: &ClientScene) -> Tested<Vec<String>> {
     let [one] = <[_; 1]>::try_from(scene.pending()?).unwrap();
     let headers = one["http"]["headers"].list()?.iter();
     Ok(headers
@@ -203,7 +203,7 @@ fn headers(scene: &Scene) -> Tested<Vec<String>> {
 }
 
 /// A person's yes to what waits, for all that is like it; whether that could be said.
-fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> Tested<bool> {
+fn say_yes_to_all_like(scene: &ClientScene, pattern: &str) -> Tested<bool> {
     let id = scene.pending()?[0]["id"].text()?.to_owned();
     let words = ["approve", &id, "--path", pattern, "--for", "5m"];
     Ok(scene.daemon.agent(words).run()?.code() == Some(0))
@@ -212,7 +212,7 @@ fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> Tested<bool> {
 #[test]
 fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() -> Tested {
     for guarded in [false, true] {
-        let scene = Scene::new("")?;
+        let scene = ClientScene::new("")?;
         let files = Files::start(&scene)?;
         let precious = files.file("precious.txt");
         fs::write(&precious, "precious\n")?;
@@ -261,7 +261,7 @@ fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() -> Tested {
 
 #[test]
 fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let delete = |tenant: &str| {
         let credentials = "-H 'Authorization: Bearer sesame' -H 'X-Vault-Token: sesame'";
@@ -292,7 +292,7 @@ fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
 #[test]
 fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() -> Tested {
     let denied = "[[rule.http]]\npath = \"/denied*\"\naction = \"deny\"\n";
-    let scene = Scene::new(denied)?;
+    let scene = ClientScene::new(denied)?;
     let files = Files::start(&scene)?;
     let delete = |path: &str| curl(&format!("-X DELETE '{}'", url(PORT, path)));
     let query = "a=1&token=sesame&X-Amz-Signature=sesame&api%5Fkey=sesame";
@@ -331,7 +331,7 @@ fn photo(length: usize) -> Vec<u8> {
 
 #[test]
 fn a_large_upload_arrives_byte_for_byte_after_a_yes() -> Tested {
-    let scene = Scene::new(WEBDAV)?;
+    let scene = ClientScene::new(WEBDAV)?;
     let files = Files::start(&scene)?;
     let bytes = photo(32 << 20);
     scene.write("photo", &bytes)?;
@@ -366,7 +366,7 @@ pub(crate) const PROGRAMS: [&str; 2] = [
 
 #[test]
 fn programs_are_told_and_go_on_after_a_yes() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     told_and_go_on(&scene, &files, &PROGRAMS, |name| url(PORT, name))?;
     Ok(())
@@ -374,7 +374,7 @@ fn programs_are_told_and_go_on_after_a_yes() -> Tested {
 
 /// Each looks at the files and then puts one there, at the URL of its name.
 pub(crate) fn told_and_go_on(
-    scene: &Scene,
+    scene: &ClientScene,
     files: &Files,
     programs: &[&str],
     at: impl Fn(&str) -> String,

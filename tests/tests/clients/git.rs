@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::clients::agent::Agent;
-use crate::clients::scene::{Scene, url};
+use crate::clients::scene::{ClientScene, url};
 use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 8000;
 
 pub(crate) const RULE: &str = "profile = \"git\"\n";
 
-pub(crate) fn start(scene: &Scene) -> Tested<Server> {
+pub(crate) fn start(scene: &ClientScene) -> Tested<Server> {
     let forge = scene.dir().join("forge");
     let bare = forge.join("photos.git");
     git(&["init", "-q", "--bare", "-b", "main"], &bare)?;
@@ -48,7 +48,7 @@ fn commit(agent: &mut Agent<'_>, clone: &str, text: &str) -> Tested {
     Ok(())
 }
 
-fn head(scene: &Scene) -> Tested<String> {
+fn head(scene: &ClientScene) -> Tested<String> {
     let bare = scene.dir().join("forge/photos.git");
     let mut git = Command::new("git");
     let git = git
@@ -60,14 +60,14 @@ fn head(scene: &Scene) -> Tested<String> {
 
 #[test]
 fn a_clone_passes_and_a_push_waits() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
     clones_and_pushes(&scene, &url(PORT, "/photos.git"))?;
     Ok(())
 }
 
 /// What somebody does with a repository.
-pub(crate) fn clones_and_pushes(scene: &Scene, photos: &str) -> Tested {
+pub(crate) fn clones_and_pushes(scene: &ClientScene, photos: &str) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     without.run(&format!("git clone -q {photos} outside"))?.ok();
     commit(&mut without, "outside", "first")?;

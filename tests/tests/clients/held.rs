@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::clients::agent::{Agent, Done};
-use crate::clients::scene::{Scene, url_at};
+use crate::clients::scene::{ClientScene, url_at};
 use crate::clients::server::Server;
 
 const PORT: u16 = 8180;
@@ -75,13 +75,13 @@ impl Client {
 
 /// A scene with a server at every address, which tells where it was asked.
 struct Held {
-    scene: Scene,
+    scene: ClientScene,
     asked: Mutex<Server>,
 }
 
 impl Held {
     fn new() -> Tested<Self> {
-        let scene = Scene::new(RULE)?;
+        let scene = ClientScene::new(RULE)?;
         let server = Server::python(&scene, "held.py", &[], PORT)?;
         Ok(Self {
             scene,

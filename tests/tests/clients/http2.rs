@@ -1,13 +1,13 @@
 //! HTTP/2 in the ways in which clients begin it without TLS.
 
 use crate::clients::files::{Files, PORT_2};
-use crate::clients::scene::{HOST, PATIENCE, Scene, url};
+use crate::clients::scene::{ClientScene, HOST, PATIENCE, url};
 use crate::clients::server::Server;
 use guard_lab::Tested;
 
 #[test]
 fn a_client_that_offers_http2_goes_on_in_the_version_that_works() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let mut agent = scene.agent()?;
     // It says Upgrade: h2c, which RFC 9113 has done away with.
@@ -38,7 +38,7 @@ fn a_client_that_offers_http2_goes_on_in_the_version_that_works() -> Tested {
 /// RFC 8441 3: who does not see the setting does not try, and goes on with HTTP/1.1.
 #[test]
 fn a_websocket_over_http2_is_not_offered_and_does_not_pass() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let line = format!("/usr/bin/python3 $PROGRAMS/extended.py {HOST} {PORT_2}");
     let told = scene.agent()?.run(&line)?.ok();
@@ -58,7 +58,7 @@ fn a_websocket_over_http2_is_not_offered_and_does_not_pass() -> Tested {
 #[test]
 fn reads_pass_to_a_server_that_says_its_settings_at_once() -> Tested {
     const PORT: u16 = 8083;
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let mut node = scene.on_production("node")?;
     node.arg(scene.dir().join("settings.mjs"))
         .arg(PORT.to_string());

@@ -12,10 +12,11 @@ use std::{
 };
 
 use guard_lab::{
-    AGENT, Daemon, Network, PATIENCE, Running, Tested, bins, eventually, exec, mounts,
+    AGENT, Network, PATIENCE, Running, Scene, Tested, bins, eventually, exec, holds_scene, mounts,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::names::scene::with_resolvers;
 use crate::resolver::churn::{self, Churn};
 use crate::resolver::place::{Place, usual};
 
@@ -33,12 +34,6 @@ name = "names"
 default = "deny"
 
 [[rule]]
-name = "resolvers"
-to = ["@dns"]
-ports = ["udp/53", "tcp/53"]
-action = "allow"
-
-[[rule]]
 name = "registries"
 to = ["*.api.example.com"]
 ports = ["tcp/80", "tcp/8080-8082"]
@@ -54,14 +49,15 @@ const MODEL: &str = include_str!("../tools/programs/model.py");
 const C: &str = include_str!("programs/names.c");
 const GO: &str = include_str!("programs/names.go");
 
-struct Scene {
-    network: Network,
-    daemon: Daemon,
+struct RegistryScene {
+    scene: Scene,
     dir: PathBuf,
     _dnsmasq: Running,
     _servers: Vec<Running>,
     _kept: tempfile::TempDir,
 }
+
+holds_scene!(RegistryScene);
 
 /// What a client said.
 #[derive(Debug)]
@@ -70,7 +66,7 @@ struct Said {
     text: String,
 }
 
-impl Scene {
+impl RegistryScene {
     fn new() -> Tested<Self> {
         let network = Network::new()?;
         let kept = tempfile::Builder::new()
@@ -105,13 +101,12 @@ impl Scene {
             "resolvers = [\"{}:53\", \"{}:53\", \"[{}]:53\"]\n",
             DNS[0], DNS[1], DNS[2]
         );
-        let daemon = Daemon::in_network(&network)
-            .policy("names", POLICY)
-            .config(&config)
-            .start()?;
+        let policy = with_resolvers(POLICY);
+        let scene = Scene::on(network, |daemon| {
+            daemon.policy("names", &policy).config(&config)
+        })?;
         let scene = Self {
-            network,
-            daemon,
+            scene,
             dir,
             _dnsmasq: dnsmasq,
             _servers: vec![files, index],
@@ -150,8 +145,7 @@ impl Scene {
     }
 
     fn without(&self, line: &str) -> Tested<Said> {
-        let sh = self.daemon.on_machine(AGENT, "sh");
-        let mut sh = sh;
+        let mut sh = self.daemon.on_machine(AGENT, "sh");
         said(&mut self.mounted(sh.args(["-c", line]))?)
     }
 
@@ -334,7 +328,7 @@ fn is_left_out(program: &str) -> bool {
 
 #[test]
 fn glibc() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     scene.works(&format!("getent ahostsv4 {NAME}"), HOST)?;
     // Only the search list makes a name of it that exists, and what is not below it is refused on the way.
     scene.works(&format!("getent ahostsv4 {SHORT}"), HOST)?;
@@ -352,7 +346,7 @@ fn glibc() -> Tested {
 /// What a program's own table makes of a name is asked for as that, and judged so.
 #[test]
 fn aliases_of_glibc_s_own() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let aliases = format!("listed {NAME}\nunlisted {SECRET}\n");
     fs::write(scene.home().join("aliases"), aliases)?;
     let ask = |name: &str| format!("HOSTALIASES=$HOME/aliases getent ahostsv4 {name}");
@@ -365,7 +359,7 @@ fn musl() -> Tested {
     if !has("musl-gcc")? {
         return Ok(());
     }
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let mut gcc = Command::new("musl-gcc");
     gcc.args(["-static", "-o", "names", "names.c"])
         .current_dir(&scene.dir);
@@ -381,7 +375,7 @@ fn go() -> Tested {
     if !has("go")? {
         return Ok(());
     }
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let mut go = Command::new("go");
     go.args(["build", "-o", "names-go", "names.go"])
         .current_dir(&scene.dir)
@@ -398,7 +392,7 @@ fn go() -> Tested {
 
 #[test]
 fn node() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let by_c_ares =
         format!("require('dns').resolve4('{NAME}', (error, all) => console.log(error || all[0]))");
     scene.works(&format!("node -e \"{by_c_ares}\""), HOST)?;
@@ -413,7 +407,7 @@ fn node() -> Tested {
 
 #[test]
 fn dnspython() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     if scene.without("/usr/bin/python3 -c 'import dns'")?.code != Some(0) {
         is_left_out("dnspython");
         return Ok(());
@@ -435,7 +429,7 @@ fn dig() -> Tested {
     if !has("dig")? {
         return Ok(());
     }
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     for options in [
         "",
         "+tcp",
@@ -452,7 +446,7 @@ fn dig() -> Tested {
 
 #[test]
 fn curl() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     scene.works(
         &format!("curl -sS http://{NAME}:8080/version"),
         "gitVersion",
@@ -468,7 +462,7 @@ fn curl() -> Tested {
 
 #[test]
 fn git() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let makes = "cd $DIR/files && git init -q -b main work && cd work && echo text >file && git add file && \
                  git -c user.name=a -c user.email=a@example.com commit -qm first && cd .. && \
                  git clone -q --bare work photos.git && git -C photos.git update-server-info";
@@ -487,7 +481,7 @@ fn npm() -> Tested {
     if !has("npm")? {
         return Ok(());
     }
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let install = |name: &str| {
         format!(
             "rm -rf app && mkdir app && cd app && echo '{{}}' >package.json && npm install --no-audit --no-fund \
@@ -501,7 +495,7 @@ fn npm() -> Tested {
 
 #[test]
 fn pip() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     if scene.without("/usr/bin/python3 -m pip --version")?.code != Some(0) {
         is_left_out("pip");
         return Ok(());
@@ -522,7 +516,7 @@ fn pip() -> Tested {
 fn cargo() -> Tested {
     let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let rust = scene.dir.join("rust");
     fs::create_dir(&rust)?;
     let fetch = |name: &str| {
@@ -555,7 +549,7 @@ fn apt() -> Tested {
     if !has("dpkg-deb")? || !has("apt-get")? {
         return Ok(());
     }
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     let makes = "cd $DIR/files && mkdir -p tiny/DEBIAN && printf 'Package: tiny\\nVersion: 1.0\\nArchitecture: all\\n\
                  Maintainer: a <a@example.com>\\nDescription: tiny\\n' >tiny/DEBIAN/control && \
                  dpkg-deb -b tiny tiny.deb >/dev/null && { cat tiny/DEBIAN/control; echo Filename: ./tiny.deb; \
@@ -581,7 +575,7 @@ fn apt() -> Tested {
 #[ignore = "it wants a large package: `cargo xtask tools`"]
 fn claude_code() -> Tested {
     let npm = std::env::var("GUARD_TOOLS_NPM")?;
-    let scene = Scene::new()?;
+    let scene = RegistryScene::new()?;
     fs::write(scene.dir.join("files/file"), "text-of-production\n")?;
     let models = [(8081, NAME), (8082, SECRET)].map(|(port, name)| {
         let command = format!("curl -sS -m 20 http://{name}/file");

@@ -3,7 +3,7 @@
 use guard_lab::{Tested, eventually};
 
 use crate::clients::files::{self, Files, curl};
-use crate::clients::scene::{Scene, url};
+use crate::clients::scene::{ClientScene, url};
 use crate::clients::server::Server;
 
 const PORT: u16 = 8084;
@@ -24,7 +24,7 @@ const ANSWERS: [(&str, &str); 10] = [
 
 #[test]
 fn answers_that_curl_takes_are_the_same_with_the_guard() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let _server = Server::python(&scene, "odd.py", &[], PORT)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for (path, status) in ANSWERS {
@@ -43,7 +43,7 @@ fn answers_that_curl_takes_are_the_same_with_the_guard() -> Tested {
 /// RFC 3986 has these percent-encoded, and curl sends what it is given.
 #[test]
 fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() -> Tested {
-    let scene = Scene::new("[[rule.http]]\nquery = \"*q=\\\"no\\\"*\"\naction = \"deny\"\n")?;
+    let scene = ClientScene::new("[[rule.http]]\nquery = \"*q=\\\"no\\\"*\"\naction = \"deny\"\n")?;
     let files = Files::start(&scene)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let at = |query: &str| curl(&format!("-g '{}?{query}'", url(files::PORT, "/photo.txt")));

@@ -10,7 +10,7 @@ use guard_lab::{
     postgres::{self, Cluster},
 };
 
-use crate::shown::scene::{EVIL, FORGE, Looks, SHARED, Scene};
+use crate::shown::scene::{EVIL, FORGE, Looks, SHARED, SharedAddress};
 
 const POLICY: &str = r#"
 version = 1
@@ -33,7 +33,7 @@ profile = "postgres"
 "#;
 
 /// What a line of the shell says, outside of the guard.
-fn outside(scene: &Scene, line: &str) -> Tested<String> {
+fn outside(scene: &SharedAddress, line: &str) -> Tested<String> {
     let mut shell = scene.network.dev().command_as(guard_lab::AGENT, "sh");
     let output = shell.args(["-c", line]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -49,7 +49,7 @@ fn inside(shell: &mut Shell, line: &str) -> Tested<String> {
 }
 
 /// nginx, which serves any host by HTTP/2, and writes down which.
-fn nginx(scene: &Scene) -> Tested<Running> {
+fn nginx(scene: &SharedAddress) -> Tested<Running> {
     let dir = scene.file("");
     let (dir, clients) = (dir.display(), bins::clients()?);
     let config = format!(
@@ -75,7 +75,7 @@ fn nginx(scene: &Scene) -> Tested<Running> {
 
 #[test]
 fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     let _nginx = nginx(&scene)?;
     // SNI, and the host of each of two requests of one connection.
     let line = |name: &str, hosts: [&str; 2]| {
@@ -116,7 +116,7 @@ fn psql(name: &str) -> String {
 
 #[test]
 fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
     cluster.admit("hostssl all all all trust")?;
     let pem = cluster.dir().join("server.pem");

@@ -3,12 +3,12 @@
 use guard_lab::Tested;
 use std::fs;
 
-use crate::clients::scene::{Scene, url};
+use crate::clients::scene::{ClientScene, url};
 use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 9090;
 
-pub(crate) fn start(scene: &Scene) -> Tested<Server> {
+pub(crate) fn start(scene: &ClientScene) -> Tested<Server> {
     let dir = scene.dir().join("prometheus");
     fs::create_dir(&dir)?;
     fs::write(dir.join("prometheus.yml"), "")?;
@@ -33,7 +33,7 @@ pub(crate) fn start(scene: &Scene) -> Tested<Server> {
 
 #[test]
 fn queries_pass_and_the_administrator_is_asked() -> Tested {
-    let scene = Scene::new("profile = \"prometheus\"\n")?;
+    let scene = ClientScene::new("profile = \"prometheus\"\n")?;
     let server = start(&scene)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let query = format!("promtool query instant {} 'vector(2) + 40'", url(PORT, ""));

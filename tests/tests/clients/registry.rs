@@ -3,12 +3,12 @@
 use guard_lab::Tested;
 use std::fs;
 
-use crate::clients::scene::{Scene, url};
+use crate::clients::scene::{ClientScene, url};
 use crate::clients::server::Server;
 
 const PORT: u16 = 5000;
 
-fn start(scene: &Scene) -> Tested<Server> {
+fn start(scene: &ClientScene) -> Tested<Server> {
     let dir = scene.dir().join("registry");
     fs::create_dir(&dir)?;
     let config = format!(
@@ -31,7 +31,7 @@ fn image(verb: &str, layer: &str) -> String {
 
 #[test]
 fn a_pull_passes_and_each_part_of_a_push_waits() -> Tested {
-    let scene = Scene::new("profile = \"docker\"\n")?;
+    let scene = ClientScene::new("profile = \"docker\"\n")?;
     let _server = start(&scene)?;
     let layer = vec![7_u8; 100_000];
     scene.write("first", &layer)?;

@@ -5,8 +5,11 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context as _;
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Company, Daemon, Json as _, Network, OPEN, Tag, Tested, bins, eventually};
+use guard_lab::{
+    AGENT, Company, Json as _, Network, OPEN, Scene, Tag, Tested, bins, eventually, holds_scene,
+};
 use serde_json::Value;
 
 use crate::clients::agent::Agent;
@@ -85,15 +88,17 @@ const BUNDLES: [&str; 5] = [
     "SSL_CERT_FILE",
 ];
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
-    pub(crate) network: Network,
+/// One whose agents use real clients.
+pub(crate) struct ClientScene {
+    scene: Scene,
     /// Its authority is the one that the guard and people trust.
     pub(crate) company: Company,
     dir: PathBuf,
 }
 
-impl Scene {
+holds_scene!(ClientScene);
+
+impl ClientScene {
     /// One in which production's rule has these lines, too.
     pub(crate) fn new(rule: &str) -> Tested<Self> {
         Self::trusting(rule, "")
@@ -117,20 +122,18 @@ impl Scene {
         let hosts = fs::read_to_string("/etc/hosts")?;
         let production = format!("\n{HOST} {NAME}\n{OPEN} {OPEN_NAME}\n");
         fs::write(dir.join("hosts"), hosts + &production)?;
-        let daemon = Daemon::in_network(&network)
-            .policy(POLICY, &policy(rule))
-            .config(&config(&dir.join("taken.pem")))
-            .start()?;
-        let scene = Self {
-            daemon,
-            network,
-            company,
-            dir,
-        };
-        let home = scene.home();
+        let home = dir.join("home");
         fs::create_dir(&home)?;
         chown(&home, Some(AGENT), Some(AGENT))?;
-        Ok(scene)
+        let config = config(&dir.join("taken.pem"));
+        let policy = policy(rule);
+        Ok(Self {
+            scene: Scene::on(network, |daemon| {
+                daemon.policy(POLICY, &policy).config(&config)
+            })?,
+            company,
+            dir,
+        })
     }
 
     /// The `/etc/hosts` of the developer's machine.
@@ -217,37 +220,31 @@ impl Scene {
         Agent::unguarded(self)
     }
 
-    /// The requests that wait for a person.
-    pub(crate) fn pending(&self) -> Tested<Vec<Value>> {
-        Ok(self.daemon.agent(["pending"]).list()?)
-    }
-
     /// The requests that wait, as people would name them.
     pub(crate) fn asked(&self) -> Tested<Vec<String>> {
-        Ok(self.pending()?.iter().map(name).collect())
+        self.pending()?.iter().map(name).collect()
     }
 
     /// A person says yes to all that waits.
     pub(crate) fn say_yes(&self) -> Tested {
-        self.pending()?
-            .iter()
-            .for_each(|one| self.approve(one).unwrap());
-        Ok(())
+        self.pending()?.iter().try_for_each(|one| self.approve(one))
     }
 
     /// A person says yes to a request, once its client waits for that.
     pub(crate) fn say_yes_to(&self, request: &str) -> Tested {
         let mut pending = Vec::new();
         let mut held = None;
-        eventually("its client waits", || {
+        let waits = eventually("its client waits", || {
             pending = self.pending()?;
-            let is_it = |one: &&Value| one["held"] == true && name(one).starts_with(request);
-            held = pending.iter().find(is_it).cloned();
+            for one in &pending {
+                if one["held"] == true && name(one)?.starts_with(request) {
+                    held = Some(one.clone());
+                }
+            }
             Ok(held.is_some())
-        })
-        .unwrap_or_else(|_| panic!("nobody waits with {request}, but {pending:?}"));
-        self.approve(&held.unwrap())?;
-        Ok(())
+        });
+        waits.with_context(|| format!("nobody waits with {request}, but {pending:?}"))?;
+        self.approve(&held.context("nobody waits")?)
     }
 
     fn approve(&self, request: &Value) -> Tested {
@@ -270,9 +267,13 @@ impl Scene {
 }
 
 /// A request that waits, as people would name it.
-fn name(request: &Value) -> String {
-    let text = |key: &str| request["http"][key].as_str().unwrap().to_owned();
-    format!("{} {}", text("method"), text("path"))
+fn name(request: &Value) -> Tested<String> {
+    let http = &request["http"];
+    Ok(format!(
+        "{} {}",
+        http["method"].text()?,
+        http["path"].text()?
+    ))
 }
 
 /// The directory of the clients, by a path that the agent can go.

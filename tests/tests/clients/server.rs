@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use guard_lab::{Running, Tested, eventually};
 
-use crate::clients::scene::{HOST, Scene};
+use crate::clients::scene::{ClientScene, HOST};
 
 /// A server that runs as long as this value.
 pub(crate) struct Server {
@@ -19,7 +19,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it, and waits until it takes connections at a port of every address.
-    pub(crate) fn start(scene: &Scene, command: &mut Command, port: u16) -> Tested<Self> {
+    pub(crate) fn start(scene: &ClientScene, command: &mut Command, port: u16) -> Tested<Self> {
         let log = scene.dir().join(format!("{port}.log"));
         let lines = Running::start(command.stderr(File::create(&log)?))?;
         let server = Self { lines, log };
@@ -35,7 +35,12 @@ impl Server {
     }
 
     /// One that is a program of these tests.
-    pub(crate) fn python(scene: &Scene, program: &str, args: &[&str], port: u16) -> Tested<Self> {
+    pub(crate) fn python(
+        scene: &ClientScene,
+        program: &str,
+        args: &[&str],
+        port: u16,
+    ) -> Tested<Self> {
         let mut command = scene.on_production("/usr/bin/python3")?;
         let program = scene.dir().join(program);
         Self::start(

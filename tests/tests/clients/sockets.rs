@@ -1,6 +1,6 @@
 //! WebSockets: anything can be sent through one, so its beginning is what a person is asked about.
 
-use crate::clients::scene::{PATIENCE, Scene, url};
+use crate::clients::scene::{ClientScene, PATIENCE, url};
 use crate::clients::server::Server;
 use guard_lab::Tested;
 
@@ -8,14 +8,18 @@ pub(crate) const PORT: u16 = 8765;
 
 #[test]
 fn a_websocket_waits_for_a_yes_and_then_goes_both_ways() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let server = Server::python(&scene, "echo.py", &[], PORT)?;
     waits_and_goes_both_ways(&scene, server, &url(PORT, "/live"))?;
     Ok(())
 }
 
 /// By a server that is to be come to by this URL.
-pub(crate) fn waits_and_goes_both_ways(scene: &Scene, mut server: Server, url: &str) -> Tested {
+pub(crate) fn waits_and_goes_both_ways(
+    scene: &ClientScene,
+    mut server: Server,
+    url: &str,
+) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let at = url.replacen("http", "ws", 1);
     let talk = format!("/usr/bin/python3 $PROGRAMS/talk.py {at}");

@@ -1,13 +1,13 @@
 //! What takes its time: events, bodies that wait to be wanted, trailers.
 
-use crate::clients::scene::{HOST, PATIENCE, Scene, url};
+use crate::clients::scene::{ClientScene, HOST, PATIENCE, url};
 use crate::clients::server::Server;
 use guard_lab::Tested;
 
 pub(crate) const PORT: u16 = 8090;
 
-pub(crate) fn scene() -> Tested<(Scene, Server)> {
-    let scene = Scene::new("")?;
+pub(crate) fn scene() -> Tested<(ClientScene, Server)> {
+    let scene = ClientScene::new("")?;
     let server = Server::python(&scene, "streams.py", &[], PORT)?;
     Ok((scene, server))
 }
@@ -20,7 +20,7 @@ fn each_event_arrives_before_the_next_is_sent() -> Tested {
 }
 
 /// Somebody asks for events, and for the next one by another connection.
-pub(crate) fn each_event_arrives(scene: &Scene, at: impl Fn(&str) -> String) -> Tested {
+pub(crate) fn each_event_arrives(scene: &ClientScene, at: impl Fn(&str) -> String) -> Tested {
     let mut agent = scene.agent()?;
     agent.tell(&format!("curl -sSN {} &", at("/events")))?;
     for number in 1..=3 {
@@ -74,8 +74,9 @@ fn a_body_that_waits_to_be_wanted_is_not_sent_before_a_yes() -> Tested {
 /// A request in chunks of which the second comes a while after the first, with a trailer.
 #[test]
 fn what_is_sent_bit_by_bit_arrives_so_once_allowed() -> Tested {
-    let scene =
-        Scene::new("[[rule.http]]\nmethod = [\"POST\"]\npath = \"/bits\"\naction = \"allow\"\n")?;
+    let scene = ClientScene::new(
+        "[[rule.http]]\nmethod = [\"POST\"]\npath = \"/bits\"\naction = \"allow\"\n",
+    )?;
     let _server = Server::python(&scene, "streams.py", &[], PORT)?;
     let mut agent = scene.agent()?;
     // It has connections of its own (/dev/tcp).

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, CONFIRMS, Daemon, Network, PATIENCE, Running, Tested};
+use guard_lab::{AGENT, CONFIRMS, Running, Scene, Tested, holds_scene};
 
+use crate::mistakes::number_one_of_each;
 use crate::watch::terminal::{Tmux, Window};
 
 /// How each shell is started with nothing of anybody's, and how it reads its script.
@@ -48,42 +49,27 @@ const COMPLETED: [(&str, &str); 14] = [
     ("guard run -- zza", "guard run -- zzagent"),
 ];
 
-struct Scene {
-    daemon: Daemon,
+struct TerminalScene {
+    scene: Scene,
     home: PathBuf,
     tmux: Tmux,
     _shell: Running,
-    _network: Network,
 }
 
-impl Scene {
+holds_scene!(TerminalScene);
+
+impl TerminalScene {
     fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", CONFIRMS)
-            .start()?;
-        let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
-        let mut shell = daemon.agent(run).spawn()?;
-        let lab = daemon.program("guard-lab")?;
-        let ask = format!(
-            "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
-            lab.display()
-        );
-        shell.write(&ask)?;
-        assert_eq!(shell.line(PATIENCE)?, "asked");
-        let hole = daemon.json(["open", "192.0.2.20:443"])?;
-        assert_eq!(hole["id"], "h1", "{hole}");
-        let home = daemon.dir().join("home");
-        let tmux = Tmux::start(daemon.dir());
-        let scene = Self {
-            daemon,
-            home,
-            tmux,
+        let scene = Scene::new("asks", CONFIRMS)?;
+        let shell = number_one_of_each(&scene)?;
+        let terminals = Self {
+            home: scene.daemon.dir().join("home"),
+            tmux: Tmux::start(scene.daemon.dir()),
+            scene,
             _shell: shell,
-            _network: network,
         };
-        scene.fill()?;
-        Ok(scene)
+        terminals.fill()?;
+        Ok(terminals)
     }
 
     /// A directory of the person's, with guard and one program of its own in PATH.
@@ -127,8 +113,7 @@ impl Scene {
         words.extend(env.iter().map(String::as_str));
         words.extend(shell);
         let window = self.tmux.start_in(name, [100, 30], &words);
-        window.type_text(&format!("{source}; clear; echo re'ad'"));
-        window.press(&["Enter"]);
+        window.enter(&format!("{source}; clear; echo re'ad'"));
         window.expect_that("the script is read", |screen| {
             screen.lines().any(|line| line.trim() == "read")
         });
@@ -138,7 +123,7 @@ impl Scene {
 
 #[test]
 fn each_shell_completes_what_only_guardd_knows() -> Tested {
-    let scene = Scene::new()?;
+    let scene = TerminalScene::new()?;
     for shell in SHELLS {
         let window = scene.shell(shell)?;
         for (typed, completed) in COMPLETED {

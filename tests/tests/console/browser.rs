@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     proxy::scene::sending,
-    signed::scene::{Scene, agent},
+    signed::scene::{SignedScene, agent},
 };
 
 /// Widths and heights.
@@ -18,7 +18,7 @@ pub(crate) const DESK: (u32, u32) = (1180, 860);
 const PHONE: (u32, u32) = (390, 844);
 
 /// Invites somebody, who makes a passkey on the page, and has root accept it.
-pub(crate) fn enrol(scene: &Scene, browser: &Browser<'_>) -> Tested {
+pub(crate) fn enrol(scene: &SignedScene, browser: &Browser<'_>) -> Tested {
     let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
     let invited = scene.daemon.root(invite).json()?;
     browser.go(invited["links"][0].text()?)?;

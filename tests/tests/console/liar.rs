@@ -58,7 +58,7 @@ document.querySelector('button').onclick = async () => {
 </script>";
 
 /// A console in whose place a liar is, whom alice has answered before.
-struct Scene<'n> {
+struct Liar<'n> {
     looked: Looked<'n>,
     browser: Browser<'n>,
     shell: guard_lab::Shell,
@@ -66,7 +66,7 @@ struct Scene<'n> {
     shown: String,
 }
 
-impl<'n> Scene<'n> {
+impl<'n> Liar<'n> {
     fn new(network: &'n Network, answers: &str, code: &str) -> Tested<Self> {
         let mut looked = Looked::new(network, answers)?;
         let text = std::fs::read_to_string(looked.scene.daemon.config())?;
@@ -121,7 +121,7 @@ impl<'n> Scene<'n> {
 #[test]
 fn without_a_code_a_page_that_lies_opens_what_it_did_not_show() -> Tested {
     let network = Network::new()?;
-    let mut liar = Scene::new(&network, "", "never")?;
+    let mut liar = Liar::new(&network, "", "never")?;
     let other = liar.looked.scene.request(&mut liar.shell, 443);
     let signed = liar.sign(&other, &[])?;
     let taken = liar.looked.scene.taken(&signed)?;
@@ -138,7 +138,7 @@ fn without_a_code_a_page_that_lies_opens_what_it_did_not_show() -> Tested {
 #[test]
 fn with_a_code_a_page_that_lies_opens_nothing() -> Tested {
     let network = Network::new()?;
-    let mut liar = Scene::new(&network, "", "always")?;
+    let mut liar = Liar::new(&network, "", "always")?;
     let code = liar.code(&liar.shown)?;
     // Some other one may have the same three digits.
     let mut others = [443, 1001, 1002, 1003].into_iter();
@@ -169,7 +169,7 @@ fn with_a_code_a_page_that_lies_opens_nothing() -> Tested {
 #[test]
 fn where_two_have_to_answer_one_page_that_lies_gives_a_part() -> Tested {
     let network = Network::new()?;
-    let mut liar = Scene::new(&network, "approvals = 2", "never")?;
+    let mut liar = Liar::new(&network, "approvals = 2", "never")?;
     let bob = liar.looked.scene.approver("bob", &[])?;
     let other = liar.looked.scene.request(&mut liar.shell, 443);
     let signed = liar.sign(&other, &[])?;

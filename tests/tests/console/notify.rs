@@ -382,6 +382,25 @@ fn only_a_server_that_this_machine_trusts_is_told() -> Tested {
     Ok(())
 }
 
+/// Has guardd tell ntfy at a port of what it is asked, with links to that console; and more settings.
+pub(crate) fn has_told(daemon: &mut Daemon, origin: &str, port: u16, settings: &str) -> Tested {
+    let program = bins::for_everybody("guard-console", daemon.tag())?;
+    let state = daemon.dir().join("told");
+    fs::create_dir(&state)?;
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o777))?;
+    let topic = format!("http://127.0.0.1:{port}/my-topic");
+    let (program, state) = (program.display(), state.display());
+    let words = format!(
+        "{program} --config /nonexistent --origin {origin} --state-dir {state} notify --ntfy {topic}"
+    );
+    let words: Vec<_> = words.split(' ').collect();
+    daemon.stop()?;
+    daemon.write_config(&format!(
+        "on_request = {words:?}\non_request_user = \"{STRANGER}\"\non_request_answers = true\n{settings}"
+    ))?;
+    Ok(daemon.start()?)
+}
+
 #[test]
 fn guardd_has_a_phone_told_and_a_burst_is_a_few_messages() -> Tested {
     let network = Network::new()?;
@@ -393,30 +412,7 @@ fn guardd_has_a_phone_told_and_a_burst_is_a_few_messages() -> Tested {
     let mut daemon = Daemon::in_network(&network)
         .policy("asks", policy)
         .start()?;
-    let program = bins::for_everybody("guard-console", daemon.tag())?;
-    let state = daemon.dir().join("told");
-    fs::create_dir(&state)?;
-    fs::set_permissions(&state, fs::Permissions::from_mode(0o777))?;
-    let url = format!("http://127.0.0.1:{}/my-topic", taker.port);
-    let words = json!([
-        program,
-        "--config",
-        "/nonexistent",
-        "--origin",
-        ORIGIN,
-        "--state-dir",
-        state,
-        "notify",
-        "--ntfy",
-        url
-    ]);
-    let config = format!(
-        "on_request = {}\non_request_user = \"{STRANGER}\"\non_request_answers = true\n",
-        words
-    );
-    daemon.stop()?;
-    daemon.write_config(&config)?;
-    daemon.start()?;
+    has_told(&mut daemon, ORIGIN, taker.port, "")?;
     let mut shell = Shell::start(&daemon, "asks")?;
     let waits = Attempt::tcp(V4, 443).timeout(patience(PATIENCE));
     shell.begin(&waits)?;

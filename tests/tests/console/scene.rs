@@ -10,14 +10,14 @@ use super::{
     http::{Answer, Client},
     passkey::Passkey,
 };
-use crate::signed::scene::{COURIER, Scene, agent};
+use crate::signed::scene::{COURIER, SignedScene, agent};
 
 pub(crate) const PORT: u16 = 4827;
 pub(crate) const HOST: &str = "guard.localhost:4827";
 pub(crate) const ORIGIN: &str = "http://guard.localhost:4827";
 
 pub(crate) struct Looked<'n> {
-    pub(crate) scene: Scene,
+    pub(crate) scene: SignedScene,
     pub(crate) http: Client<'n>,
     console: Option<Running>,
     pub(crate) state: PathBuf,
@@ -32,7 +32,7 @@ impl<'n> Looked<'n> {
 
     /// The same, and with these of the console.
     pub(crate) fn with(network: &'n Network, answers: &str, settings: &str) -> Tested<Self> {
-        let scene = Scene::new(network, &format!("origins = [\"{ORIGIN}\"]\n{answers}"));
+        let scene = SignedScene::new(network, &format!("origins = [\"{ORIGIN}\"]\n{answers}"));
         let state = scene.daemon.dir().join("console");
         fs::create_dir(&state)?;
         chown(&state, Some(COURIER), Some(COURIER))?;

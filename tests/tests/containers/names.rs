@@ -111,11 +111,11 @@ unit = "libpod-*.scope"
 policy = "by-name"
 "#;
 
-fn a_container_reaches_what_its_policy_names(engine: Engine) {
+fn a_container_reaches_what_its_policy_names(engine: Engine) -> Tested {
     let _one = machine();
     configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n{RULES}"));
-    fs::write("/etc/guard/policies/by-name.toml", BY_NAME).unwrap();
-    let server = NameServer::start_at(engine.lab().network.prod(), &format!("{DNS}:53")).unwrap();
+    fs::write("/etc/guard/policies/by-name.toml", BY_NAME)?;
+    let server = NameServer::start_at(engine.lab().network.prod(), &format!("{DNS}:53"))?;
     for name in [NAME, SECRET] {
         server.set(name, &[API]);
     }
@@ -136,16 +136,17 @@ fn a_container_reaches_what_its_policy_names(engine: Engine) {
     let name = container.session();
     drop(container);
     has_ended(&name);
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_container_of_podman_reaches_what_its_policy_names() {
-    a_container_reaches_what_its_policy_names(Engine::Podman);
+fn a_container_of_podman_reaches_what_its_policy_names() -> Tested {
+    a_container_reaches_what_its_policy_names(Engine::Podman)
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_container_of_docker_reaches_what_its_policy_names() {
-    a_container_reaches_what_its_policy_names(Engine::Docker);
+fn a_container_of_docker_reaches_what_its_policy_names() -> Tested {
+    a_container_reaches_what_its_policy_names(Engine::Docker)
 }

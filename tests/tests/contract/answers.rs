@@ -4,54 +4,48 @@ use guard_lab::{Json as _, NEVER, OPEN, Tested, V6, eventually};
 use serde_json::{Value, json};
 
 use super::{Lab, V4, id, say};
-use crate::watch::terminal::Tmux;
-
-fn seconds(hole: &Value) -> f64 {
-    let time = |key: &str| hole[key].as_str().unwrap().parse::<jiff::Timestamp>();
-    let lives = time("expires_at").unwrap() - time("opened_at").unwrap();
-    lives.total(jiff::Unit::Second).unwrap()
-}
+use crate::{holes::seconds, watch::terminal::Tmux};
 
 #[test]
 fn asked_approved_used_and_closed() -> Tested {
-    let lab = Lab::new();
-    let production = lab.production();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let production = lab.production()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     assert!(production.reached_at(V4, 443)?.is_empty());
     let hole = lab.daemon.json(["approve", id(&request)])?;
     assert_eq!(hole["destination"], "192.0.2.10/32");
     assert_eq!(hole["ports"], "tcp/443");
-    assert!((seconds(&hole) - 900.0).abs() < 1.0, "{hole}");
+    assert!((seconds(&hole)? - 900.0).abs() < 1.0, "{hole}");
     assert_eq!(lab.daemon.json(["pending"])?, json!([]));
-    assert!(lab.reaches(&mut shell, V4));
+    assert!(lab.reaches(&mut shell, V4)?);
     assert_eq!(lab.daemon.json(["holes"])?[0]["id"], hole["id"]);
     let closed = lab.daemon.json(["close", id(&hole)])?;
     assert_eq!(closed["id"], hole["id"]);
-    assert!(!lab.reaches(&mut shell, V4));
+    assert!(!lab.reaches(&mut shell, V4)?);
     assert_eq!(lab.daemon.json(["holes"])?, json!([]));
     Ok(())
 }
 
 #[test]
 fn for_and_connections_bound_a_hole() -> Tested {
-    let lab = Lab::new();
-    let _production = lab.production();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let _production = lab.production()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     let terms = ["--for", "1m30s", "--connections", "1"];
     let hole = lab
         .daemon
         .json([&["approve", id(&request)], &terms[..]].concat())?;
-    assert!((seconds(&hole) - 90.0).abs() < 1.0, "{hole}");
+    assert!((seconds(&hole)? - 90.0).abs() < 1.0, "{hole}");
     assert_eq!(hole["connections_left"], 1);
-    assert!(lab.reaches(&mut shell, V4));
-    assert!(!lab.reaches(&mut shell, V4));
+    assert!(lab.reaches(&mut shell, V4)?);
+    assert!(!lab.reaches(&mut shell, V4)?);
     let longer = lab
         .daemon
         .json(["open", V6, "--all-ports", "--for", "2h"])?;
     assert!(
-        (seconds(&longer) - 1800.0).abs() < 1.0,
+        (seconds(&longer)? - 1800.0).abs() < 1.0,
         "max_hole: {longer}"
     );
     Ok(())
@@ -59,20 +53,20 @@ fn for_and_connections_bound_a_hole() -> Tested {
 
 #[test]
 fn a_no_also_stops_the_asking() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     let denied = lab.daemon.json(["deny", id(&request), "--for", "1h"])?;
     assert_eq!(denied["id"], request["id"]);
-    assert!(!lab.reaches(&mut shell, V4));
+    assert!(!lab.reaches(&mut shell, V4)?);
     assert_eq!(lab.daemon.json(["pending"])?, json!([]));
     Ok(())
 }
 
 #[test]
 fn a_hole_is_for_ports_that_somebody_named() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     for (destination, offer) in [
         (V4, "guard open 192.0.2.10:443"),
         ("2001:db8:7::1", "guard open [2001:db8:7::1]:443"),
@@ -82,7 +76,7 @@ fn a_hole_is_for_ports_that_somebody_named() -> Tested {
             "guard open db.example.com --ports tcp/443",
         ),
     ] {
-        let refused = lab.root(&["open", destination]);
+        let refused = lab.root(&["open", destination])?;
         assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
         assert!(refused.stderr.contains(offer), "{}", refused.stderr);
         assert!(refused.stderr.contains("--all-ports"), "{}", refused.stderr);
@@ -95,15 +89,15 @@ fn a_hole_is_for_ports_that_somebody_named() -> Tested {
 
 #[test]
 fn an_ipv6_address_and_a_port_without_brackets_open_nothing() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     for args in [
         &["open", "2001:db8:7::1:443", "--all-ports"][..],
         &["open", "2001:db8:7::1:443", "--ports", "tcp/443"],
         &["explain", "2001:db8:7::1:443"],
         &["explain", "2001:db8:7::1:443", "--policy", "homelab"],
     ] {
-        let refused = lab.root(args);
+        let refused = lab.root(args)?;
         assert_eq!(refused.code(), Some(2), "{args:?}: {}", refused.stderr);
         let offer = "did you mean `[2001:db8:7::1]:443`?";
         assert!(refused.stderr.contains(offer), "{}", refused.stderr);
@@ -115,27 +109,28 @@ fn an_ipv6_address_and_a_port_without_brackets_open_nothing() -> Tested {
 }
 
 #[test]
-fn a_number_alone_is_told_which_id_it_is_near() {
-    let lab = Lab::new();
+fn a_number_alone_is_told_which_id_it_is_near() -> Tested {
+    let lab = Lab::new()?;
     for (args, meant) in [
         (["approve", "1"], "r1"),
         (["deny", "1"], "r1"),
         (["close", "2"], "h2"),
     ] {
-        let refused = lab.root(&args);
+        let refused = lab.root(&args)?;
         assert_eq!(refused.code(), Some(2));
         let offer = format!("did you mean {meant}?");
         assert!(refused.stderr.contains(&offer), "{}", refused.stderr);
         let next = format!("guard {} {meant}", args[0]);
         assert!(refused.stderr.contains(&next), "{}", refused.stderr);
     }
+    Ok(())
 }
 
 #[test]
 fn several_sessions_are_stopped_at_once() -> Tested {
-    let lab = Lab::new();
-    let _both = [lab.shell(), lab.shell()];
-    let stopped = lab.root(&["stop", "s1", "s99", "s2"]);
+    let lab = Lab::new()?;
+    let _both = [lab.shell()?, lab.shell()?];
+    let stopped = lab.root(&["stop", "s1", "s99", "s2"])?;
     // What is not there is told, and the others are ended all the same.
     assert_eq!(stopped.code(), Some(2), "{}", stopped.stderr);
     assert!(stopped.stderr.contains("s99"), "{}", stopped.stderr);
@@ -152,24 +147,24 @@ fn several_sessions_are_stopped_at_once() -> Tested {
 
 #[test]
 fn a_session_whose_command_has_ended_is_nobodys_only_one() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let leave = "sleep 300 > /dev/null 2>&1 &";
     let run = [
         "run", "--policy", "asks", "--name", "deploy", "--quiet", "--", "sh", "-c", leave,
     ];
     lab.daemon.agent(run).run()?.success()?;
     eventually("the end of its command is noticed", || {
-        lab.daemon.json(["sessions"]).unwrap()[0]["command_ended_at"].is_string()
+        Ok(lab.daemon.json(["sessions"])?[0]["command_ended_at"].is_string())
     })?;
     let session = lab.daemon.json(["sessions"])?[0].clone();
     assert_eq!(session["left"][0]["comm"], "sleep");
-    let listed = lab.root(&["sessions"]).stdout;
+    let listed = lab.root(&["sessions"])?.stdout;
     let left = format!("left: sleep ({})", session["left"][0]["pid"]);
     assert!(
         listed.contains("s1: command ended ") && listed.contains(&left),
         "{listed}"
     );
-    let refused = lab.root(&["open", "192.0.2.10:443"]);
+    let refused = lab.root(&["open", "192.0.2.10:443"])?;
     assert_eq!(refused.code(), Some(2));
     assert!(
         refused
@@ -179,7 +174,7 @@ fn a_session_whose_command_has_ended_is_nobodys_only_one() -> Tested {
         refused.stderr
     );
     // Nor does its name mean it: whoever types that may mean the next one.
-    let refused = lab.root(&["open", "192.0.2.10:443", "--session", "deploy"]);
+    let refused = lab.root(&["open", "192.0.2.10:443", "--session", "deploy"])?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("--session s1"), "{refused:?}");
     // Who gives its id gets it; and one whose command runs is the only one beside it.
@@ -188,24 +183,24 @@ fn a_session_whose_command_has_ended_is_nobodys_only_one() -> Tested {
             .json(["open", "192.0.2.10:443", "--session", "s1"])?["session"],
         "s1"
     );
-    let _shell = lab.shell();
+    let _shell = lab.shell()?;
     assert_eq!(
         lab.daemon.json(["open", "192.0.2.10:443"])?["session"],
         "s2"
     );
     assert_eq!(lab.daemon.json(["sessions"])?[1]["left"], json!([]));
-    assert_eq!(lab.root(&["stop", "s1"]).code(), Some(0));
+    assert_eq!(lab.root(&["stop", "s1"])?.code(), Some(0));
     Ok(())
 }
 
 #[test]
 fn what_went_with_its_session_is_told_where_nothing_waits() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     let session = "s1";
-    assert_eq!(lab.root(&["stop", session]).code(), Some(0));
-    let listed = lab.root(&["pending"]);
+    assert_eq!(lab.root(&["stop", session])?.code(), Some(0));
+    let listed = lab.root(&["pending"])?;
     let gone = format!("{} went with {session}, which has ended.", id(&request));
     assert!(listed.stdout.contains(&gone), "{}", listed.stdout);
     let next = "guard open 192.0.2.10:443";
@@ -216,8 +211,8 @@ fn what_went_with_its_session_is_told_where_nothing_waits() -> Tested {
 
 #[test]
 fn every_form_of_a_destination_can_be_opened() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     for (args, destination, ports) in [
         (&[V4, "--all-ports"][..], "192.0.2.10/32", Value::Null),
         (&["192.0.2.10:443"], "192.0.2.10/32", json!("tcp/443")),
@@ -263,11 +258,11 @@ fn every_form_of_a_destination_can_be_opened() -> Tested {
 
 #[test]
 fn a_group_can_be_opened() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let policy =
         "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"@private\"]\naction = \"confirm\"\n";
-    let file = lab.file("private.toml", policy);
-    let _shell = lab.shell_under(file.to_str().unwrap());
+    let file = lab.file("private.toml", policy)?;
+    let _shell = lab.shell_under(file.to_str().unwrap())?;
     let open = ["open", "@private", "--all-ports", "--for", "1m"];
     // One of its networks is wider than most holes are.
     let refused = lab.daemon.refused(open)?;
@@ -292,8 +287,8 @@ fn a_group_can_be_opened() -> Tested {
 
 #[test]
 fn what_cannot_be_opened_says_so() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     for args in [
         &[NEVER][..],
         &[OPEN],
@@ -308,7 +303,7 @@ fn what_cannot_be_opened_says_so() -> Tested {
         &["192.0.2.10:443", "--ports", "tcp/80"],
         &["no-such-name.invalid"],
     ] {
-        let output = lab.root(&[&["open"], args].concat());
+        let output = lab.root(&[&["open"], args].concat())?;
         assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
         assert!(!output.stderr.is_empty(), "{args:?}");
     }
@@ -318,54 +313,50 @@ fn what_cannot_be_opened_says_so() -> Tested {
 
 #[test]
 fn a_hole_may_be_for_reads_alone() -> Tested {
-    let lab = Lab::new();
-    let production = lab.production();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let production = lab.production()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     let mut send = |method| {
         let url = format!("http://{V4}:443/");
-        say(
-            &mut shell,
-            &format!("curl -s -o /dev/null -m 60 -w '%{{http_code}}' -X {method} {url}"),
-        )
-        .text
+        let curl = format!("curl -s -o /dev/null -m 60 -w '%{{http_code}}' -X {method} {url}");
+        Tested::Ok(say(&mut shell, &curl)?.text)
     };
     for verb in [&["approve", id(&request)][..], &["open", V4, "--all-ports"]] {
         let hole = lab.daemon.json([verb, &["--read-only"]].concat())?;
         assert_eq!(hole["read_only"], true);
         assert_eq!(lab.daemon.json(["holes"])?[0]["read_only"], true);
-        assert!(send("GET").contains("200"));
-        assert!(send("PUT").contains("403"));
+        assert!(send("GET")?.contains("200"));
+        assert!(send("PUT")?.contains("403"));
         lab.daemon.json(["close", id(&hole)])?;
     }
-    let mut reached = production.reached_at(V4, 443)?;
-    reached.retain(|one| one.kind == "http");
-    let methods: Vec<_> = reached.iter().map(|one| &one.record["method"]).collect();
+    let requests = production.requests()?;
+    let methods: Vec<_> = requests.iter().map(|one| one.text("method")).collect();
     assert_eq!(methods, ["GET", "GET"]);
     let hole = lab.daemon.json(["open", V4, "--all-ports"])?;
     assert_eq!(hole["read_only"], false);
-    assert!(lab.reaches(&mut shell, V4));
+    assert!(lab.reaches(&mut shell, V4)?);
     assert!(!production.reached_at(V4, 443)?.is_empty());
     Ok(())
 }
 
 #[test]
 fn a_wide_hole_leaves_the_deny_inside_it_standing() -> Tested {
-    let lab = Lab::new();
-    let production = lab.production();
-    let mut shell = lab.shell();
+    let lab = Lab::new()?;
+    let production = lab.production()?;
+    let mut shell = lab.shell()?;
     let hole = lab.daemon.json(["open", "192.0.2.0/24", "--all-ports"])?;
     assert_eq!(hole["destination"], "192.0.2.0/24");
-    assert!(lab.reaches(&mut shell, V4));
-    assert!(!lab.reaches(&mut shell, NEVER));
+    assert!(lab.reaches(&mut shell, V4)?);
+    assert!(!lab.reaches(&mut shell, NEVER)?);
     assert!(production.reached_at(NEVER, 443)?.is_empty());
     Ok(())
 }
 
 #[test]
 fn all_are_closed_at_once() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     assert_eq!(lab.daemon.json(["close", "--all"])?, json!([]));
     lab.daemon.json(["open", V4, "--all-ports"])?;
     assert_eq!(lab.daemon.json(["close", "--all"])?[0]["id"], "h1");
@@ -375,31 +366,31 @@ fn all_are_closed_at_once() -> Tested {
     assert_eq!(both[1]["id"], "h3", "{both}");
     // An id that is none closes nothing.
     lab.daemon.json(["open", V4, "--all-ports"])?;
-    assert_eq!(lab.root(&["close", "h4", "h99"]).code(), Some(2));
+    assert_eq!(lab.root(&["close", "h4", "h99"])?.code(), Some(2));
     assert_eq!(lab.daemon.json(["holes"])?[0]["id"], "h4");
     Ok(())
 }
 
 #[test]
 fn a_session_is_stopped_with_all_its_processes() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
     say(
         &mut shell,
         "setsid sleep 300 > /dev/null 2>&1 < /dev/null &",
-    );
+    )?;
     let stopped = lab.daemon.json(["stop", "s1"])?;
     assert_eq!(stopped["id"], "s1");
     assert_eq!(shell.wait()?.code(), Some(137));
     assert_eq!(lab.daemon.json(["sessions"])?, json!([]));
     assert!(!lab.daemon.cgroup_root().join("s1").exists());
-    assert_eq!(lab.root(&["stop", "s1"]).code(), Some(2));
+    assert_eq!(lab.root(&["stop", "s1"])?.code(), Some(2));
     Ok(())
 }
 
 #[test]
-fn what_is_not_there_cannot_be_answered() {
-    let lab = Lab::new();
+fn what_is_not_there_cannot_be_answered() -> Tested {
+    let lab = Lab::new()?;
     for args in [
         &["approve", "r1"][..],
         &["approve", "h1"],
@@ -412,32 +403,33 @@ fn what_is_not_there_cannot_be_answered() {
         &["frobnicate"],
         &["status", "--colour"],
     ] {
-        let output = lab.root(args);
+        let output = lab.root(args)?;
         assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
+    Ok(())
 }
 
 #[test]
 fn ids_are_short_and_never_used_twice() -> Tested {
-    let mut lab = Lab::new();
-    drop(lab.shell());
-    let mut shell = lab.shell();
-    assert_eq!(id(&lab.asked(&mut shell)), "r1");
+    let mut lab = Lab::new()?;
+    drop(lab.shell()?);
+    let mut shell = lab.shell()?;
+    assert_eq!(id(&lab.asked(&mut shell)?), "r1");
     assert_eq!(lab.daemon.json(["sessions"])?[0]["id"], "s2");
     lab.daemon.json(["open", V4, "--all-ports"])?;
     lab.daemon.kill()?;
     lab.daemon.start()?;
     assert_eq!(id(&lab.daemon.json(["open", V6, "--all-ports"])?), "h2");
-    assert!(!lab.reaches(&mut shell, "192.0.2.77"));
+    assert!(!lab.reaches(&mut shell, "192.0.2.77")?);
     assert_eq!(id(&lab.daemon.json(["pending"])?[0]), "r2");
     Ok(())
 }
 
 #[test]
 fn a_hole_as_wide_as_the_internet_is_asked_about_at_a_terminal() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     let tmux = Tmux::start(lab.daemon.dir());
     let asked = |name: &str, answer: &str| {
         let window = tmux.window_of(name, 160, 40);
@@ -445,8 +437,7 @@ fn a_hole_as_wide_as_the_internet_is_asked_about_at_a_terminal() -> Tested {
         window.guard(&lab.daemon.agent(open));
         window.expect("4294967296 addresses");
         window.expect("Open all of that? [y/N]");
-        window.type_text(answer);
-        window.press(&["Enter"]);
+        window.enter(answer);
         window
     };
     asked("no", "n").expect("Nothing is opened.");

@@ -143,7 +143,8 @@ fn a_text_with_rules_for_names_is_applied_and_one_without_lets_more_through() ->
         "{refused:?}"
     );
     let files = [("was.toml", &*without_rule), ("is.toml", OPEN)];
-    let [was, is] = files.map(|(name, text)| project.lab.file(name, text).display().to_string());
+    let [was, is] = files.map(|(name, text)| project.lab.file(name, text));
+    let (was, is) = (was?.display().to_string(), is?.display().to_string());
     let diff = project.guard(&["diff", &was, &is]).stdout;
     assert!(diff.contains("[dns] names: rules -> not judged"), "{diff}");
     Ok(())
@@ -170,7 +171,7 @@ fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Teste
         assert!(refused.contains(part), "{part}: {refused}");
     }
     // Nothing inside: neither by the command, nor under another guise.
-    let guard = project.lab.guard();
+    let guard = project.lab.guard()?;
     let home = project.home.display();
     shell.tell(&format!(
         "HOME={home} {guard} policy apply shop --widen 2>&1 | tr '\\n' ' '; echo \"; end of it\""
@@ -200,13 +201,11 @@ fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Teste
         window
     };
     let no = window("no");
-    no.type_text("n");
-    no.press(&["Enter"]);
+    no.enter("n");
     no.expect("[y/N] n");
     assert_eq!(reaches(&mut shell)?, [false, false]);
     let yes = window("yes");
-    yes.type_text("y");
-    yes.press(&["Enter"]);
+    yes.enter("y");
     yes.expect("is judged by shop as it is now");
     assert_eq!(reaches(&mut shell)?, [true, true]);
     let records = project.lab.daemon.logged("policy-applied")?;
@@ -230,7 +229,7 @@ fn a_hole_that_may_last_longer_is_no_narrowing() -> Tested {
     let of = |longest: &str| format!("{}max_hole = \"{longest}\"\n", with("confirm"));
     let file = project.shop(&of("15m"))?;
     let _shell = project.under_shop()?;
-    let before = project.lab.file("before.toml", &of("15m"));
+    let before = project.lab.file("before.toml", &of("15m"))?;
     project.shop(&of("1h"))?;
     let refused = project.apply(&["--yes"]);
     assert_eq!(refused.code(), Some(2), "{refused:?}");
@@ -283,8 +282,7 @@ fn other_names_and_reasons_are_shown_and_are_no_narrowing() -> Tested {
     window.expect("-reason = \"production shop: ask Ann before any write\"");
     window.expect("+reason = \"nobody uses it; approve freely\"");
     window.expect("Have s1 judged by it from now on? [y/N]");
-    window.type_text("n");
-    window.press(&["Enter"]);
+    window.enter("n");
     window.expect("[y/N] n");
     assert_eq!(project.lab.daemon.json(explain)?["rule"], "prod");
     // Whoever means it says so.
@@ -385,7 +383,7 @@ fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested
         "{refused:?}"
     );
     // Root has said what it may reach, and who it runs as cannot lift that.
-    let strict = project.lab.file("strict.toml", &with("deny"));
+    let strict = project.lab.file("strict.toml", &with("deny"))?;
     let run = [
         "run",
         "--user",
@@ -394,7 +392,7 @@ fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested
         strict.to_str().unwrap(),
     ];
     let roots = Shell::run_by(&project.lab.daemon, project.lab.daemon.root(run))?;
-    let wide = project.lab.file("wide.toml", OPEN);
+    let wide = project.lab.file("wide.toml", OPEN)?;
     let wide = wide.to_str().unwrap();
     let apply = [
         "policy",
@@ -410,7 +408,7 @@ fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested
     assert!(refused.stderr.contains(words), "{refused:?}");
     assert!(project.lab.daemon.logged("policy-applied")?.is_empty());
     // Root can, by the file.
-    assert_eq!(project.lab.root(&apply).code(), Some(0));
+    assert_eq!(project.lab.root(&apply)?.code(), Some(0));
     let explain = ["explain", V4, "--session", roots.session()];
     assert_eq!(project.lab.daemon.json(explain)?["verdict"], "allow");
     Ok(())
@@ -423,13 +421,12 @@ fn an_edit_ends_with_the_question_whether_sessions_are_to_have_it() -> Tested {
     let file = project.shop(OPEN)?;
     let mut shell = project.under_shop()?;
     // An editor that adds a rule.
-    let rule = project
-        .lab
-        .file("rule.toml", with("deny").strip_prefix(OPEN).unwrap());
+    let rule = with("deny").replacen(OPEN, "", 1);
+    let rule = project.lab.file("rule.toml", &rule)?;
     let editor = project.lab.file(
         "add",
         &format!("#!/bin/sh\ncat '{}' >> \"$1\"\n", rule.display()),
-    );
+    )?;
     let tmux = Tmux::start(project.lab.daemon.dir());
     let window = tmux.window_of("edit", 160, 60);
     let edit = project.lab.daemon.agent(["policy", "edit", "shop"]);
@@ -439,8 +436,7 @@ fn an_edit_ends_with_the_question_whether_sessions_are_to_have_it() -> Tested {
     window.expect("It only narrows.");
     window.expect("Have s1 judged by it from now on? [y/N]");
     assert_eq!(reaches(&mut shell)?, [true, true]);
-    window.type_text("y");
-    window.press(&["Enter"]);
+    window.enter("y");
     window.expect("is judged by shop as it is now");
     assert_eq!(reaches(&mut shell)?, [false, false]);
     assert!(fs::read_to_string(file)?.contains("own"));
@@ -455,7 +451,7 @@ fn what_is_started_inside_is_judged_by_the_new_text_of_the_session_around_it() -
     project.lab.daemon.write_policy("narrow", &narrow)?;
     project.shop(OPEN)?;
     let mut shell = project.under_shop()?;
-    let (guard, lab) = (project.lab.guard(), project.lab.program("guard-lab"));
+    let (guard, lab) = (project.lab.guard()?, project.lab.program("guard-lab")?);
     let probe = format!("{lab} probe tcp {V4} 443");
     shell.tell(&format!(
         "{guard} run --quiet --policy narrow -- sh -c '{probe}; read go; {probe}' 2>&1"

@@ -7,9 +7,9 @@ use super::{Lab, V4, id, say};
 
 #[test]
 fn nobody_sees_or_answers_for_another_users_sessions() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     lab.daemon.json(["open", "192.0.2.11", "--all-ports"])?;
     let stranger = |args: &[&str]| lab.daemon.user(STRANGER, args).run().unwrap();
     for list in ["sessions", "pending", "holes"] {
@@ -31,7 +31,7 @@ fn nobody_sees_or_answers_for_another_users_sessions() -> Tested {
     // All of it is still there, for root and for its owner.
     for list in ["sessions", "pending", "holes"] {
         assert_eq!(lab.daemon.list([list])?.len(), 1, "{list}");
-        let own = lab.agent(&[list, "--json"]).json()?;
+        let own = lab.agent(&[list, "--json"])?.json()?;
         assert_eq!(own.list()?.len(), 1, "{list}");
     }
     Ok(())
@@ -39,16 +39,16 @@ fn nobody_sees_or_answers_for_another_users_sessions() -> Tested {
 
 #[test]
 fn owners_answer_for_their_own() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     let own = |args: &[&str]| lab.daemon.agent(args).json().unwrap();
     let hole = own(&["approve", id(&request)]);
     let uid = guard_lab::AGENT.to_string();
     assert_eq!(hole["opened_by"], uid.as_str());
     own(&["close", id(&hole)]);
     own(&["open", V4, "--all-ports"]);
-    let records = lab.agent(&["log", "--json"]).json_lines()?;
+    let records = lab.agent(&["log", "--json"])?.json_lines()?;
     assert!(records.iter().any(|one| one["kind"] == "hole-open"));
     own(&["stop", "s1"]);
     Ok(())
@@ -56,10 +56,10 @@ fn owners_answer_for_their_own() -> Tested {
 
 #[test]
 fn inside_nothing_is_answered_whoever_asks_and_however() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
-    let guard = lab.guard();
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
+    let guard = lab.guard()?;
     let request = id(&request);
     let verbs = [
         format!("approve {request}"),
@@ -75,9 +75,9 @@ fn inside_nothing_is_answered_whoever_asks_and_however() -> Tested {
         format!("explain {V4} --session s1"),
     ];
     for verb in &verbs {
-        let said = say(&mut shell, &format!("{guard} {verb}"));
+        let said = say(&mut shell, &format!("{guard} {verb}"))?;
         assert_eq!(said.status, 2, "{verb}: {said:?}");
-        let said = say(&mut shell, &format!("GUARD_SESSION= {guard} {verb} --json"));
+        let said = say(&mut shell, &format!("GUARD_SESSION= {guard} {verb} --json"))?;
         assert!(said.text.contains("\"error\""), "{verb}: {said:?}");
     }
     // Nor by a grandchild that has left its parents, its session and its environment.
@@ -91,7 +91,7 @@ fn inside_nothing_is_answered_whoever_asks_and_however() -> Tested {
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     std::fs::set_permissions(&file, all)?;
     let fork = format!("(setsid sh -c '(sleep 0.3; {orphan}) > {shown} 2>&1 &' &)");
-    say(&mut shell, &fork);
+    say(&mut shell, &fork)?;
     let text = loop {
         let text = std::fs::read_to_string(&file)?;
         if text.contains("status") {
@@ -106,9 +106,9 @@ fn inside_nothing_is_answered_whoever_asks_and_however() -> Tested {
 
 #[test]
 fn inside_nothing_is_answered_for_another_uid_either() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
     // Root puts a process of its own, and of another user, into the session's cgroup.
     let procs = lab.daemon.cgroup_root().join("s1/cgroup.procs");
     for uid in [0, STRANGER] {
@@ -116,7 +116,7 @@ fn inside_nothing_is_answered_for_another_uid_either() -> Tested {
             "echo $$ > {}; exec setpriv --reuid={uid} --regid={uid} --clear-groups \
              {} --socket {} approve {}",
             procs.display(),
-            lab.guard(),
+            lab.guard()?,
             lab.daemon.socket().display(),
             id(&request)
         );
@@ -132,8 +132,8 @@ fn inside_nothing_is_answered_for_another_uid_either() -> Tested {
 
 #[test]
 fn a_forged_session_variable_changes_nothing() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     let outside = lab.daemon.agent(["why"]).env("GUARD_SESSION", "s1");
     assert_eq!(outside.run()?.code(), Some(2));
     let lists = lab.daemon.agent(["sessions"]).env("GUARD_SESSION", "s1");

@@ -6,11 +6,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, Json as _, Network, Output, Production, Running, Tested, V4};
+use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4};
 use serde_json::json;
 
 use super::{Lab, POLICY};
-use crate::watch::terminal::Tmux;
+use crate::watch::terminal::{Tmux, Window};
 
 pub(super) const COVERED: &str = "discover = { require = \"covered\" }\n";
 const ASKS: &str = "discover = { drift = \"ask\" }\n";
@@ -25,12 +25,9 @@ pub(super) struct Project {
 
 impl Project {
     pub(super) fn new(config: &str) -> Tested<Self> {
-        let network = Network::new()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("open", "version = 1\ndefault = \"allow\"\n")
-            .config(config)
-            .start()?;
-        let lab = Lab { network, daemon };
+        let open = "version = 1\ndefault = \"allow\"\n";
+        let scene = Scene::with(|daemon| daemon.policy("open", open).config(config))?;
+        let lab = Lab { scene };
         let [project, home] = ["project", "home"].map(|name| {
             let dir = lab.daemon.dir().join(name);
             fs::create_dir(&dir).unwrap();
@@ -40,7 +37,7 @@ impl Project {
         let env = project.join(".env");
         fs::write(&env, format!("CACHE_URL=redis://:word@{V4}:8080\n"))?;
         chown(&env, Some(AGENT), Some(AGENT))?;
-        let open = lab.file("plain.toml", "version = 1\ndefault = \"allow\"\n");
+        let open = lab.file("plain.toml", open)?;
         let open = open.display().to_string();
         Ok(Self {
             lab,
@@ -57,12 +54,7 @@ impl Project {
 
     /// The same in another directory.
     pub(super) fn guard_in(&self, dir: &Path, args: &[&str]) -> Output {
-        let output = self.command(dir, args).output().unwrap();
-        Output {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        self.command(dir, args).output().unwrap().into()
     }
 
     pub(super) fn command(&self, dir: &Path, args: &[&str]) -> Command {
@@ -74,13 +66,12 @@ impl Project {
         command
     }
 
-    pub(super) fn reaches(&self, policy: &str) -> bool {
-        let probe = self.lab.program("guard-lab");
+    pub(super) fn reaches(&self, policy: &str) -> Tested<bool> {
+        let probe = self.lab.program("guard-lab")?;
         let run = [
             "run", "--policy", policy, "--", &probe, "probe", "tcp", V4, "8080",
         ];
-        let output = self.guard(&run);
-        output.stdout.contains("\"ok\":true")
+        Ok(self.guard(&run).stdout.contains("\"ok\":true"))
     }
 
     fn write(&self) {
@@ -95,8 +86,8 @@ impl Project {
 #[test]
 fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
     let project = Project::new("")?;
-    let _production = project.lab.production();
-    assert!(project.reaches("open"));
+    let _production = project.lab.production()?;
+    assert!(project.reaches("open")?);
     assert_eq!(
         project
             .guard(&["run", "--policy", "shop", "--", "true"])
@@ -106,7 +97,7 @@ fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
     project.write();
     let file = project.home.join(".config/guard/policies/shop.toml");
     assert!(fs::read_to_string(&file)?.contains(V4));
-    assert!(!project.reaches("shop"));
+    assert!(!project.reaches("shop")?);
     let explained = project.guard(&[
         "explain",
         &format!("{V4}:8080"),
@@ -120,7 +111,7 @@ fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
     // Root's word for it counts, and not what anybody may write who runs as that user.
     let all = "version = 1\ndefault = \"allow\"\n";
     project.lab.daemon.write_policy("shop", all)?;
-    assert!(project.reaches("shop"));
+    assert!(project.reaches("shop")?);
     Ok(())
 }
 
@@ -158,7 +149,7 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
     }
     assert_eq!(run("open").code(), Some(125));
     // A session says nothing of the kind by itself, neither by a variable that it takes away.
-    let guard = project.lab.guard();
+    let guard = project.lab.guard()?;
     let inside = format!("env -u GUARD_SESSION {guard} discover --dismiss 1; {guard} discover");
     let inside = project.guard(&["run", "--policy", "shop", "--", "sh", "-c", &inside]);
     assert_eq!(inside.code(), Some(2), "{inside:?}");
@@ -202,49 +193,37 @@ fn leaves_no_core_dump(verb: &str, word: &str) -> Tested<bool> {
 #[test]
 fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested {
     let project = Project::new("")?;
-    let guard = |args: &[&str]| {
-        let guard = project.lab.daemon.agent(args.iter().copied());
-        guard.env("HOME", &project.home)
-    };
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let window = |name: &str| {
-        let window = tmux.window_of(name, 200, 60);
-        window.type_text(&format!("cd '{}'", project.project.display()));
-        window.press(&["Enter"]);
-        window
-    };
+    let types = |name: &str, args: &[&str]| project.types(&tmux, name, [200, 60], args);
     let told = "1 place that looks like production is in reach; policy open leaves 1 open";
     // On a busy machine the time may be up before all was looked at, and then it says that.
     let mut tries = 0;
     guard_lab::eventually("a person is told", || {
         tries += 1;
-        let window = window(&format!("run{tries}"));
-        window.guard(&guard(&[
-            "run", "--policy", "open", "--", "echo", "it", "ran",
-        ]));
+        let run = ["run", "--policy", "open", "--", "echo", "it", "ran"];
+        let window = types(&format!("run{tries}"), &run);
         window.expect("it ran\n").contains(told)
     })?;
-    let quiet = window("quiet");
-    quiet.guard(&guard(&[
+    let run = [
         "run", "--quiet", "--policy", "open", "--", "echo", "it", "ran",
-    ]));
+    ];
+    let quiet = types("quiet", &run);
     let screen = quiet.expect("it ran\n");
     assert!(!screen.contains("looks like production"), "{screen}");
 
     let env = project.project.join(".env");
     fs::write(env, format!("DATABASE_URL=postgres://app:word@{V4}/app\n"))?;
-    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
+    let asks = project.lab.file("asks.toml", POLICY)?.display().to_string();
     let file = project.home.join(".config/guard/policies/shop.toml");
     for (answer, then) in [("n", "you said no"), ("y", "Written: ")] {
-        let window = window(answer);
-        window.guard(&guard(&["discover", "--write", "shop", "--policy", &asks]));
+        let window = types(answer, &["discover", "--write", "shop", "--policy", &asks]);
         window.expect("read-only in place of confirm widens the policy. Write this rule?");
         assert!(leaves_no_core_dump("discover", &asks)?);
-        window.answer(answer);
+        window.enter(answer);
         if answer == "y" {
             window.expect("Write this? [y/N]");
             assert!(!file.exists());
-            window.answer("y");
+            window.enter("y");
         }
         window.expect(then);
         assert_eq!(file.exists(), answer == "y");
@@ -258,15 +237,14 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
     for verb in [&["discover", "--write"][..], &["setup"]] {
         for (answer, action) in [("n", "confirm"), ("y", "read-only")] {
             let name = format!("{}-{answer}", verb[0]);
-            let window = window(&name);
             let words = [&name, "--policy", &project.open];
-            window.guard(&guard(&[verb, &words].concat()));
+            let window = types(&name, &[verb, &words].concat());
             window.expect("has reads pass wherever the name's owner lets it lead. Write this rule (no: confirm in its place)? [y/N]");
-            window.answer(answer);
+            window.enter(answer);
             window.expect("Write this? [y/N]");
             let file = policies.join(format!("{name}.toml"));
             assert!(!file.exists());
-            window.answer("y");
+            window.enter("y");
             window.expect("Written: ");
             let text = fs::read_to_string(file)?;
             assert!(text.contains(&format!("action = \"{action}\"")), "{text}");
@@ -274,18 +252,12 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
     }
 
     // Whoever says no to all of it has nothing written.
-    let window = window("none");
-    window.guard(&guard(&[
-        "discover",
-        "--write",
-        "none",
-        "--policy",
-        &project.open,
-    ]));
+    let none = ["discover", "--write", "none", "--policy", &project.open];
+    let window = types("none", &none);
     window.expect("Write this rule (no: confirm in its place)? [y/N]");
-    window.answer("n");
+    window.enter("n");
     window.expect("Write this? [y/N]");
-    window.answer("n");
+    window.enter("n");
     window.expect("Nothing was written.");
     assert!(!policies.join("none.toml").exists());
     Ok(())
@@ -350,21 +322,15 @@ fn what_has_no_address_yet_is_not_told_to_be_covered() -> Tested {
     )?;
     let rule = "[[rule]]\nto = [\"db.prod.example.net\"]\naction = \"confirm\"\n";
     let text = format!("version = 1\nname = \"named\"\ndefault = \"allow\"\n{rule}");
-    let named = project.lab.file("named.toml", &text).display().to_string();
-    let guard = || {
-        let run = ["run", "--policy", &named, "--", "echo", "it", "ran"];
-        project.lab.daemon.agent(run).env("HOME", &project.home)
-    };
+    let named = project.lab.file("named.toml", &text)?.display().to_string();
+    let run = ["run", "--policy", &named, "--", "echo", "it", "ran"];
     let told = "policy named leaves none open, but db.prod.example.net does not resolve: its rule covers no address yet";
     let tmux = Tmux::start(project.lab.daemon.dir());
     // On a busy machine the time may be up before all was looked at, and then it says that.
     let mut tries = 0;
     guard_lab::eventually("a person is told", || {
         tries += 1;
-        let window = tmux.window_of(&format!("run{tries}"), 200, 60);
-        window.type_text(&format!("cd '{}'", project.project.display()));
-        window.press(&["Enter"]);
-        window.guard(&guard());
+        let window = project.types(&tmux, &format!("run{tries}"), [200, 60], &run);
         window.expect("it ran\n").contains(told)
     })?;
     Ok(())
@@ -388,12 +354,8 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested 
         path
     };
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let window = tmux.window_of("run", 160, 60);
-    window.type_text(&format!("cd '{}'", project.project.display()));
-    window.press(&["Enter"]);
     let run = ["run", "--policy", "open", "--", "sh"];
-    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
-    window.guard(&guard);
+    let window = project.types(&tmux, "run", [160, 60], &run);
     window.expect("1 place that looks like production");
     let appeared = || project.appeared();
     assert_eq!(appeared()?.len(), 0);
@@ -453,8 +415,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested 
         write(&format!("many/{at}/.env"), &settings([host].into_iter()));
     }
     window.expect("more came into reach that looks like production: guard discover");
-    window.type_text("exit");
-    window.press(&["Enter"]);
+    window.enter("exit");
     let screen = window.expect("look like production came into reach (guard discover)");
     let lines = screen
         .matches("looks like production and came into reach")
@@ -462,7 +423,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested 
     assert_eq!(lines, 8, "{screen}");
     let count = appeared()?.len();
     assert!((5..=64).contains(&count), "{count}");
-    let text = project.lab.root(&["log", "--json"]).stdout;
+    let text = project.lab.root(&["log", "--json"])?.stdout;
     assert!(!text.contains("hunter2"), "{text}");
     Ok(())
 }
@@ -500,12 +461,8 @@ fn what_is_written_and_left_open_made_readable_or_put_behind_a_link_is_told() ->
     }
 
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let window = tmux.window_of("run", 160, 60);
-    window.type_text(&format!("cd '{}'", project.project.display()));
-    window.press(&["Enter"]);
     let run = ["run", "--policy", "open", "--", "sh"];
-    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
-    window.guard(&guard);
+    let window = project.types(&tmux, "run", [160, 60], &run);
     window.expect("1 place that looks like production");
     let told = |host: &str| window.expect(&format!("{host} looks like production and came"));
     // From then on they are watched.
@@ -546,18 +503,13 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     let settings = fs::read_to_string(&env)?;
     fs::remove_file(&env)?;
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let window = tmux.window_of("run", 200, 60);
-    window.type_text(&format!("cd '{}'", project.project.display()));
-    window.press(&["Enter"]);
     let run = ["run", "--policy", "listed", "--hold", "0s", "--", "sh"];
-    let guard = project.lab.daemon.agent(run).env("HOME", &project.home);
-    window.guard(&guard);
-    let probe = project.lab.program("guard-lab");
+    let window = project.types(&tmux, "run", [200, 60], &run);
+    let probe = project.lab.program("guard-lab")?;
     let probe = |said: &str| {
-        window.type_text(&format!(
+        window.enter(&format!(
             "clear; {probe} probe tcp {V4} 8080; echo said''{said}"
         ));
-        window.press(&["Enter"]);
         window.expect(&format!("said{said}\n"))
     };
     let screen = probe("first");
@@ -589,18 +541,18 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     let screen = probe("third");
     assert!(screen.contains("\"ok\":true"), "{screen}");
     // Another session is none of it.
-    assert!(project.reaches("open"));
+    assert!(project.reaches("open")?);
     Ok(())
 }
 
 #[test]
 fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tested {
     let project = Project::new(ASKS)?;
-    let _production = project.lab.production();
+    let _production = project.lab.production()?;
     let env = project.project.join(".env");
     let settings = fs::read_to_string(&env)?;
     fs::remove_file(&env)?;
-    let probe = project.lab.program("guard-lab");
+    let probe = project.lab.program("guard-lab")?;
     let reaches = |session: &mut Running| -> Tested<bool> {
         session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
         let said = session.line_with("\"ok\":", guard_lab::PATIENCE)?;
@@ -619,7 +571,7 @@ fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tes
         "{pending}"
     );
     // Another session is none of it: there it was before.
-    assert!(project.reaches("open"));
+    assert!(project.reaches("open")?);
     Ok(())
 }
 
@@ -694,7 +646,7 @@ const RUNNING: [(&str, &str); 9] = [
 #[test]
 fn nothing_that_files_name_is_run_and_nothing_is_sent() -> Tested {
     let project = Project::new("")?;
-    let production = project.lab.production();
+    let production = project.lab.production()?;
     let (programs, marks) = (project.home.join("bin"), project.home.join("marks"));
     for dir in [&programs, &marks] {
         fs::create_dir(dir)?;
@@ -752,7 +704,7 @@ fn nothing_that_files_name_is_run_and_nothing_is_sent() -> Tested {
     };
     assert_eq!(to_production()?, 0);
     // What is sent is seen.
-    assert!(project.reaches("open"));
+    assert!(project.reaches("open")?);
     assert_ne!(to_production()?, 0);
     Ok(())
 }
@@ -832,7 +784,7 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
         settings(["db1.example.net".to_owned()].into_iter())
     );
     fs::remove_file(&env)?;
-    let mut session = project.in_session(&["--policy", &project.asks()])?;
+    let mut session = project.in_session(&["--policy", &project.asks()?])?;
     session.write(&format!("printf '{}' > .env\n", other.replace('\n', "\\n")))?;
     let appeared = || project.appeared();
     guard_lab::eventually("the other is told", || Ok(!appeared()?.is_empty()))?;
@@ -996,19 +948,10 @@ fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept()
 
 #[test]
 fn what_comes_into_reach_is_told_where_people_are() -> Tested {
-    let told = tempfile::tempdir()?;
-    fs::set_permissions(told.path(), fs::Permissions::from_mode(0o777))?;
-    let file = told.path().join("told");
-    let project = Project::new(&format!(
-        "on_request = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n{COVERED}",
-        file.display()
-    ))?;
+    let (project, _told, file) = Project::telling()?;
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let watch = tmux.window_of("watch", 160, 40);
-    watch.guard(&project.lab.daemon.agent(["watch"]));
-    let bell = tmux.window_of("bell", 160, 40);
-    bell.guard(&project.lab.daemon.agent(["notify", "--bell"]));
-    let mut session = project.in_session(&["--policy", &project.asks()])?;
+    let [watch, bell] = project.screens(&tmux);
+    let mut session = project.in_session(&["--policy", &project.asks()?])?;
     watch.expect("policy quiet");
     let new = settings(["db1.example.net".to_owned()].into_iter()).replace('\n', "\\n");
     session.write(&format!("printf '{new}' > .env.new\n"))?;
@@ -1028,16 +971,50 @@ fn what_comes_into_reach_is_told_where_people_are() -> Tested {
 impl Project {
     /// Records of what came into reach.
     pub(super) fn appeared(&self) -> Tested<Vec<serde_json::Value>> {
-        let records = self.lab.root(&["log", "--json"]).json_lines()?;
-        let of_kind = records.into_iter();
-        let of_kind = of_kind.filter(|record| record["kind"] == "appeared");
-        Ok(of_kind.collect())
+        Ok(self.lab.daemon.logged("appeared")?)
+    }
+
+    /// One whose person is told by a command, which writes into a file; and the directory of that.
+    pub(super) fn telling() -> Tested<(Self, tempfile::TempDir, PathBuf)> {
+        let told = tempfile::tempdir()?;
+        fs::set_permissions(told.path(), fs::Permissions::from_mode(0o777))?;
+        let file = told.path().join("told");
+        let project = Self::new(&format!(
+            "on_request = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n{COVERED}",
+            file.display()
+        ))?;
+        Ok((project, told, file))
+    }
+
+    /// A terminal in it, of that many columns and lines, at which its person types a command of `guard`.
+    pub(super) fn types<'t>(
+        &self,
+        tmux: &'t Tmux,
+        name: &str,
+        size: [u16; 2],
+        args: &[&str],
+    ) -> Window<'t> {
+        let window = tmux.window_of(name, size[0], size[1]);
+        window.enter(&format!("cd '{}'", self.project.display()));
+        let guard = self.lab.daemon.agent(args.iter().copied());
+        window.guard(&guard.env("HOME", &self.home));
+        window
+    }
+
+    /// What its person watches, and where the bell rings.
+    pub(super) fn screens<'t>(&self, tmux: &'t Tmux) -> [Window<'t>; 2] {
+        [&["watch"][..], &["notify", "--bell"]].map(|words| {
+            let window = tmux.window_of(words[0], 160, 40);
+            window.guard(&self.lab.daemon.agent(words));
+            window
+        })
     }
 
     /// A policy under which nothing is open.
-    pub(super) fn asks(&self) -> String {
+    pub(super) fn asks(&self) -> Tested<String> {
         let policy = "version = 1\nname = \"quiet\"\ndefault = \"confirm\"\n";
-        self.lab.file("quiet.toml", policy).display().to_string()
+        let file = self.lab.file("quiet.toml", policy)?;
+        Ok(file.display().to_string())
     }
 
     /// A shell that runs in a session in the project.
@@ -1114,12 +1091,8 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
 
     let tmux = Tmux::start(project.lab.daemon.dir());
     for answer in ["n", "y"] {
-        let window = tmux.window_of(answer, 160, 120);
-        window.type_text(&format!("cd '{}'", project.project.display()));
-        window.press(&["Enter"]);
         let args = ["setup", "--policy", &project.open, "--agent", "claude-code"];
-        let guard = project.lab.daemon.agent(args);
-        window.guard(&guard.env("HOME", &project.home));
+        let window = project.types(&tmux, answer, [160, 120], &args);
         for (asked, then) in [
             ("+ports = ", "3/4"),
             ("mcpServers", "first guarded command"),
@@ -1129,8 +1102,7 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
                 screen.trim_end().ends_with("Write this? [y/N]")
             });
             assert!(leaves_no_core_dump("setup", &project.open)?);
-            window.type_text(answer);
-            window.press(&["Enter"]);
+            window.enter(answer);
             window.expect(then);
         }
         assert_eq!(
@@ -1139,8 +1111,8 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
         );
     }
     // What it wrote is what the next command runs under.
-    let _production = project.lab.production();
-    assert!(project.reaches("open"));
-    assert!(!project.reaches("project"));
+    let _production = project.lab.production()?;
+    assert!(project.reaches("open")?);
+    assert!(!project.reaches("project")?);
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{Lab, V4};
 
 #[test]
 fn one_answer_is_one_object() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let asks = lab.daemon.policy_dir().join("asks.toml");
     for (to, verdict, rule, line, matched) in [
         (V4, "confirm", json!("production"), 5, json!("192.0.2.0/24")),
@@ -48,18 +48,16 @@ fn one_answer_is_one_object() -> Tested {
 }
 
 #[test]
-fn several_answers_are_a_list() {
-    let lab = Lab::new();
+fn several_answers_are_a_list() -> Tested {
+    let lab = Lab::new()?;
     let text = "version = 1\nname = \"web\"\ndefault = \"allow\"\n[[rule]]\nname = \"web\"\nto = [\"192.0.2.10\"]\n\
         ports = [\"tcp/443\", \"udp/53\"]\naction = \"confirm\"\n";
-    let file = lab.file("web.toml", text);
+    let file = lab.file("web.toml", text)?;
     let explain = |to: &[&str]| {
         let policy = ["--policy", file.to_str().unwrap()];
-        lab.daemon
-            .json([&["explain"], to, &policy].concat())
-            .unwrap()
+        lab.daemon.json([&["explain"], to, &policy].concat())
     };
-    let both = explain(&[V4]);
+    let both = explain(&[V4])?;
     assert_eq!(both[0]["ports"], "tcp/443,udp/53", "{both}");
     assert_eq!(both[0]["verdict"], "confirm");
     assert_eq!(
@@ -74,13 +72,14 @@ fn several_answers_are_a_list() {
         (&[V4, "--ports", "tcp/80-90"], "allow"),
         (&[V4, "--ports", "icmp"], "allow"),
     ] {
-        assert_eq!(explain(to)["verdict"], verdict, "{to:?}");
+        assert_eq!(explain(to)?["verdict"], verdict, "{to:?}");
     }
+    Ok(())
 }
 
 #[test]
 fn a_group_or_name_with_one_answer_is_one_object() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let metadata = lab
         .daemon
         .json(["explain", "@metadata", "--policy", "default"])?;
@@ -99,7 +98,7 @@ fn a_group_or_name_with_one_answer_is_one_object() -> Tested {
 
 #[test]
 fn a_file_needs_no_daemon() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let file = lab.daemon.policy_dir().join("asks.toml");
     let file = file.to_str().unwrap();
     let with = lab.daemon.json(["explain", V4, "--policy", file])?;
@@ -118,10 +117,10 @@ fn a_file_needs_no_daemon() -> Tested {
 
 #[test]
 fn an_open_hole_is_part_of_a_sessions_answer() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
-    let explain = |to: &str| lab.daemon.json(["explain", to, "--session", "s1"]).unwrap();
-    assert_eq!(explain(V4)["verdict"], "confirm");
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
+    let explain = |to: &str| lab.daemon.json(["explain", to, "--session", "s1"]);
+    assert_eq!(explain(V4)?["verdict"], "confirm");
     let hole = lab.daemon.json(["open", "192.0.2.10:443"])?;
     for (to, verdict, by) in [
         ("192.0.2.10:443", "allow", hole["id"].clone()),
@@ -129,21 +128,21 @@ fn an_open_hole_is_part_of_a_sessions_answer() -> Tested {
         ("192.0.2.10:80", "confirm", Value::Null),
         ("192.0.2.11:443", "confirm", Value::Null),
     ] {
-        let answer = explain(to);
+        let answer = explain(to)?;
         assert_eq!(answer["verdict"], verdict, "{answer}");
         assert_eq!(answer["hole"], by, "{answer}");
     }
     let wide = lab.daemon.json(["open", "192.0.2.0/24", "--all-ports"])?;
-    assert_eq!(explain("192.0.2.11")["hole"], wide["id"]);
-    assert_eq!(explain(NEVER)["verdict"], "deny");
+    assert_eq!(explain("192.0.2.11")?["hole"], wide["id"]);
+    assert_eq!(explain(NEVER)?["verdict"], "deny");
     lab.daemon.json(["close", "--all"])?;
-    assert_eq!(explain(V4)["verdict"], "confirm");
+    assert_eq!(explain(V4)?["verdict"], "confirm");
     Ok(())
 }
 
 #[test]
-fn what_cannot_be_explained_says_so() {
-    let lab = Lab::new();
+fn what_cannot_be_explained_says_so() -> Tested {
+    let lab = Lab::new()?;
     for args in [
         &[V4, "--policy", "no-such-policy"][..],
         &[V4, "--session", "s99"],
@@ -153,7 +152,8 @@ fn what_cannot_be_explained_says_so() {
         &["192.0.2.10:443", "--ports", "tcp/80"],
         &["no-such-name.invalid", "--policy", "asks"],
     ] {
-        let output = lab.root(&[&["explain"], args].concat());
+        let output = lab.root(&[&["explain"], args].concat())?;
         assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
     }
+    Ok(())
 }

@@ -9,13 +9,8 @@ use serde_json::json;
 
 use super::{Lab, V4};
 
-fn ended(command: &mut Command) -> Output {
-    let output = guard_lab::exec::output(command).unwrap();
-    Output {
-        status: output.status,
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+fn ended(command: &mut Command) -> Tested<Output> {
+    Ok(guard_lab::exec::output(command)?.into())
 }
 
 #[test]
@@ -35,11 +30,11 @@ fn it_says_that_it_is_ready_and_makes_what_it_needs() -> Tested {
 
 #[test]
 fn it_leaves_everything_pinned_when_it_stops() -> Tested {
-    let mut lab = Lab::new();
-    let mut shell = lab.shell();
+    let mut lab = Lab::new()?;
+    let mut shell = lab.shell()?;
     lab.daemon.json(["open", "192.0.2.77", "--all-ports"])?;
     lab.daemon.stop()?;
-    assert!(!lab.reaches(&mut shell, V4));
+    assert!(!lab.reaches(&mut shell, V4)?);
     lab.daemon.start()?;
     assert_eq!(lab.daemon.json(["sessions"])?[0]["id"], "s1");
     assert_eq!(
@@ -51,13 +46,13 @@ fn it_leaves_everything_pinned_when_it_stops() -> Tested {
 
 #[test]
 fn it_is_not_taken_down_while_sessions_live_unless_forced() -> Tested {
-    let mut lab = Lab::new();
-    let mut shell = lab.shell();
+    let mut lab = Lab::new()?;
+    let mut shell = lab.shell()?;
     lab.daemon.stop()?;
-    let refused = ended(lab.daemon.guardd()?.arg("teardown"));
+    let refused = ended(lab.daemon.guardd()?.arg("teardown"))?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("--force"), "{refused:?}");
-    assert!(!lab.reaches(&mut shell, V4));
+    assert!(!lab.reaches(&mut shell, V4)?);
     lab.daemon.teardown()?;
     assert_eq!(shell.wait()?.code(), Some(137));
     for gone in [lab.daemon.cgroup_root(), lab.daemon.pin_dir()] {
@@ -68,9 +63,9 @@ fn it_is_not_taken_down_while_sessions_live_unless_forced() -> Tested {
 
 #[test]
 fn several_live_side_by_side() -> Tested {
-    let [one, other] = [Lab::new(), Lab::new()];
-    let mut shell = one.shell();
-    one.asked(&mut shell);
+    let [one, other] = [Lab::new()?, Lab::new()?];
+    let mut shell = one.shell()?;
+    one.asked(&mut shell)?;
     one.daemon.json(["open", "192.0.2.77", "--all-ports"])?;
     for list in ["sessions", "pending", "holes"] {
         assert_eq!(one.daemon.list([list])?.len(), 1);
@@ -84,11 +79,11 @@ fn several_live_side_by_side() -> Tested {
 
 #[test]
 fn what_it_cannot_do_ends_it_with_a_message() -> Tested {
-    let lab = Lab::new();
-    let second = ended(&mut lab.daemon.guardd()?);
+    let lab = Lab::new()?;
+    let second = ended(&mut lab.daemon.guardd()?)?;
     assert_eq!(second.code(), Some(2), "{second:?}");
     assert!(second.stderr.contains("another guardd"), "{second:?}");
-    let wrong = ended(lab.daemon.guardd()?.arg("--colour"));
+    let wrong = ended(lab.daemon.guardd()?.arg("--colour"))?;
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");
     Ok(())
 }
@@ -103,7 +98,7 @@ fn a_state_directory_of_somebody_elses_is_not_used() -> Tested {
     let victim = daemon.dir().join("roots");
     fs::write(&victim, "roots")?;
     std::os::unix::fs::symlink(&victim, daemon.audit())?;
-    let refused = ended(&mut daemon.guardd()?);
+    let refused = ended(&mut daemon.guardd()?)?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(
         refused.stderr.contains("is not root's alone"),

@@ -55,9 +55,9 @@ fn has(object: &Value, fields: &[(&str, Kind)]) {
 
 #[test]
 fn sessions() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     assert_eq!(lab.daemon.json(["sessions"])?, json!([]));
-    let _shell = lab.shell();
+    let _shell = lab.shell()?;
     let sessions = lab.daemon.json(["sessions"])?;
     has(
         &sessions[0],
@@ -105,10 +105,10 @@ const REQUEST: &[(&str, Kind)] = &[
 
 #[test]
 fn requests() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    lab.asked(&mut shell);
-    let request = lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    lab.asked(&mut shell)?;
+    let request = lab.asked(&mut shell)?;
     has(&request, REQUEST);
     assert_eq!(request["count"], 2);
     assert_eq!(request["verdict"], "confirm");
@@ -124,11 +124,11 @@ fn requests() -> Tested {
 
 #[test]
 fn requests_are_followed_line_by_line() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
     let mut follow = lab.daemon.root(["pending", "--json", "--follow"]).spawn()?;
     for (to, number) in [(V4, "r1"), (V6, "r2")] {
-        lab.reaches(&mut shell, to);
+        lab.reaches(&mut shell, to)?;
         let request: Value = serde_json::from_str(&follow.line(PATIENCE)?)?;
         has(&request, REQUEST);
         assert_eq!(request["id"], number);
@@ -138,13 +138,13 @@ fn requests_are_followed_line_by_line() -> Tested {
 
 #[test]
 fn how_a_request_ended_is_told_to_whoever_follows() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
     let mut lines = lab.daemon.root(["pending", "--follow"]).spawn()?;
     let json = ["pending", "--json", "--follow", "--ends"];
     let mut objects = lab.daemon.root(json).spawn()?;
     for (to, id, verb, answer) in [(V4, "r1", "approve", "yes"), (V6, "r2", "deny", "no")] {
-        lab.reaches(&mut shell, to);
+        lab.reaches(&mut shell, to)?;
         lines.line_with(&format!("guard deny {id}"), PATIENCE)?;
         let request: Value = serde_json::from_str(&objects.line(PATIENCE)?)?;
         assert_eq!(request["ended"], Value::Null, "{request}");
@@ -162,15 +162,15 @@ fn how_a_request_ended_is_told_to_whoever_follows() -> Tested {
 /// Whoever follows is who connections wait for, also after an upgrade.
 #[test]
 fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
-    let mut lab = Lab::new();
-    let mut shell = lab.shell();
+    let mut lab = Lab::new()?;
+    let mut shell = lab.shell()?;
     let mut follows = Command::new("sh");
     follows
         .args(["-c", "exec \"$0\" pending --follow 2>&1"])
         .arg(lab.daemon.program("guard")?)
         .env("GUARD_SOCKET", lab.daemon.socket());
     let mut follow = Running::start(&mut follows)?;
-    lab.reaches(&mut shell, V4);
+    lab.reaches(&mut shell, V4)?;
     follow.line_with("guard deny r1", PATIENCE)?;
     for end in [Daemon::kill, Daemon::stop] {
         end(&mut lab.daemon)?;
@@ -178,7 +178,7 @@ fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
         lab.daemon.start()?;
         follow.line_with("guardd is back", PATIENCE)?;
     }
-    lab.reaches(&mut shell, V6);
+    lab.reaches(&mut shell, V6)?;
     let next = follow.line_with(" wants ", PATIENCE)?;
     assert!(next.starts_with("r2"), "r1 is told again: {next}");
     Ok(())
@@ -186,8 +186,8 @@ fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
 
 #[test]
 fn holes() -> Tested {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     assert_eq!(lab.daemon.json(["holes"])?, json!([]));
     let open = [
         "open",
@@ -232,7 +232,7 @@ fn holes() -> Tested {
 
 #[test]
 fn explanations() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     has(
         &lab.daemon.json(["explain", V4, "--policy", "asks"])?,
         &[
@@ -251,9 +251,9 @@ fn explanations() -> Tested {
 
 #[test]
 fn status() -> Tested {
-    let lab = Lab::new();
-    let mut shell = lab.shell();
-    lab.asked(&mut shell);
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    lab.asked(&mut shell)?;
     lab.daemon.json(["open", V6, "--all-ports"])?;
     let status = lab.daemon.json(["status"])?;
     has(
@@ -290,16 +290,16 @@ fn status() -> Tested {
 
 #[test]
 fn the_log_has_a_record_of_every_kind() -> Tested {
-    let mut lab = Lab::new();
-    let mut shell = lab.shell();
-    let request = lab.asked(&mut shell);
-    lab.reaches(&mut shell, NEVER);
+    let mut lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let request = lab.asked(&mut shell)?;
+    lab.reaches(&mut shell, NEVER)?;
     let hole = lab.daemon.json(["approve", id(&request)])?;
     lab.daemon.json(["close", id(&hole)])?;
     lab.daemon.json(["stop", "s1"])?;
     lab.daemon.stop()?;
     lab.daemon.start()?;
-    let output = lab.root(&["log", "--json"]).success()?;
+    let output = lab.root(&["log", "--json"])?.success()?;
     let records = output.json_lines()?;
     for record in &records {
         has(
@@ -335,16 +335,18 @@ fn the_log_has_a_record_of_every_kind() -> Tested {
 
 #[test]
 fn the_log_is_narrowed_and_followed() -> Tested {
-    let lab = Lab::new();
-    drop(lab.shell());
+    let lab = Lab::new()?;
+    drop(lab.shell()?);
     // Longer ago than what is asked for below.
     thread::sleep(Duration::from_millis(1500));
-    let mut shell = lab.shell();
+    let mut shell = lab.shell()?;
     let of_one = lab
-        .root(&["log", "--session", "s2", "--json"])
+        .root(&["log", "--session", "s2", "--json"])?
         .json_lines()?;
     assert!(!of_one.is_empty() && of_one.iter().all(|record| record["session"] == "s2"));
-    let late = lab.root(&["log", "--since", "1s", "--json"]).json_lines()?;
+    let late = lab
+        .root(&["log", "--since", "1s", "--json"])?
+        .json_lines()?;
     assert!(
         late.iter()
             .all(|record| record["session"] != "s1" || record["kind"] == "session-end")
@@ -352,7 +354,7 @@ fn the_log_is_narrowed_and_followed() -> Tested {
     let follow = ["log", "--follow", "--session", "s2", "--json"];
     let mut follow = lab.daemon.root(follow).spawn()?;
     follow.line_with("session-start", PATIENCE)?;
-    lab.reaches(&mut shell, NEVER);
+    lab.reaches(&mut shell, NEVER)?;
     let line = follow.line_with("denied", PATIENCE)?;
     let record: Value = serde_json::from_str(&line)?;
     assert_eq!(record["destination"]["address"], NEVER);
@@ -364,7 +366,7 @@ fn the_log_is_narrowed_and_followed() -> Tested {
     let none = ["log", "--session", "s99"];
     // Nothing lately is an answer, where the session was.
     let lately = ["log", "--session", "s1", "--since", "1s", "--json"];
-    lab.root(&lately).success()?;
+    lab.root(&lately)?.success()?;
     for guard in [
         lab.daemon.root(follow),
         lab.daemon.agent(follow),
@@ -381,11 +383,11 @@ fn the_log_is_narrowed_and_followed() -> Tested {
 
 #[test]
 fn checks() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let good = lab.daemon.policy_dir().join("asks.toml");
-    let bad = lab.file("bad.toml", "version = 1\ncolour = \"red\"\n");
+    let bad = lab.file("bad.toml", "version = 1\ncolour = \"red\"\n")?;
     let files = [good.to_str().unwrap(), bad.to_str().unwrap()];
-    let output = lab.agent(&["check", files[0], files[1], "--json"]);
+    let output = lab.agent(&["check", files[0], files[1], "--json"])?;
     assert_eq!(output.code(), Some(1));
     let checked = output.json()?;
     assert_eq!(
@@ -401,7 +403,7 @@ fn checks() -> Tested {
 
 #[test]
 fn errors() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let nowhere = ["--socket", "/no/such/guardd.sock"];
     for (args, status) in [
         (&["approve", "r1", "--json"][..], 2),
@@ -414,7 +416,7 @@ fn errors() -> Tested {
         (&["run", "--json", "--user", "root", "--", "true"], 125),
         (&["why", "--json"], 2),
     ] {
-        let output = lab.agent(args);
+        let output = lab.agent(args)?;
         assert_eq!(output.code(), Some(status), "{args:?}: {output:?}");
         assert_eq!(output.stdout, "", "{args:?}");
         let told: Value = serde_json::from_str(&output.stderr)?;

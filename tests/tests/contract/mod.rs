@@ -20,8 +20,7 @@ mod tunnels;
 
 use std::path::PathBuf;
 
-use guard_lab::PATIENCE;
-use guard_lab::{Daemon, Network, Output, Production, Running, V4};
+use guard_lab::{Output, PATIENCE, Running, Scene, Tested, V4, holds_scene};
 use serde_json::Value;
 
 pub(crate) const POLICY: &str = r#"version = 1
@@ -42,11 +41,12 @@ action = "deny"
 reason = "nobody goes there"
 "#;
 
-/// A network, and a daemon on the developer's machine that knows [`POLICY`] as `asks`.
+/// One whose guardd knows [`POLICY`] as `asks`.
 struct Lab {
-    network: Network,
-    daemon: Daemon,
+    scene: Scene,
 }
+
+holds_scene!(Lab);
 
 /// What a command in a session printed, and how it ended.
 #[derive(Debug)]
@@ -56,93 +56,84 @@ struct Said {
 }
 
 impl Lab {
-    fn new() -> Self {
-        let network = Network::new().unwrap();
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", POLICY)
-            .policy("open", "version = 1\ndefault = \"allow\"\n")
+    fn new() -> Tested<Self> {
+        let scene = Scene::with(|daemon| {
+            let daemon = daemon.policy("asks", POLICY);
+            let daemon = daemon.policy("open", "version = 1\ndefault = \"allow\"\n");
             // The system's settings, for /etc/hosts; its name servers are out of reach from that network.
-            .config("")
-            .start()
-            .unwrap();
-        Self { network, daemon }
-    }
-
-    fn production(&self) -> Production {
-        Production::start(&self.network).unwrap()
+            daemon.config("")
+        })?;
+        Ok(Self { scene })
     }
 
     /// `guard` as root.
-    fn root(&self, args: &[&str]) -> Output {
-        self.daemon.root(args).run().unwrap()
+    fn root(&self, args: &[&str]) -> Tested<Output> {
+        Ok(self.daemon.root(args).run()?)
     }
 
     /// `guard` as the agent's user, outside any session.
-    fn agent(&self, args: &[&str]) -> Output {
-        self.daemon.agent(args).run().unwrap()
+    fn agent(&self, args: &[&str]) -> Tested<Output> {
+        Ok(self.daemon.agent(args).run()?)
     }
 
     /// A session in which a shell does what it is told, line by line.
-    fn shell(&self) -> Running {
+    fn shell(&self) -> Tested<Running> {
         self.shell_under("asks")
     }
 
-    fn shell_under(&self, policy: &str) -> Running {
+    fn shell_under(&self, policy: &str) -> Tested<Running> {
         let run = ["run", "--policy", policy, "--", "sh"];
-        let mut shell = self.daemon.agent(run).spawn().unwrap();
-        assert_eq!(say(&mut shell, "true").status, 0);
-        shell
+        let mut shell = self.daemon.agent(run).spawn()?;
+        assert_eq!(say(&mut shell, "true")?.status, 0);
+        Ok(shell)
     }
 
     /// `guard`, as the agent's shell calls it.
-    fn guard(&self) -> String {
+    fn guard(&self) -> Tested<String> {
         self.program("guard")
     }
 
     /// An attempt to connect, as the agent's shell makes it: prints a line that says whether it was answered.
-    fn tcp(&self, to: &str) -> String {
-        format!("{} probe tcp {to} 443", self.program("guard-lab"))
+    fn tcp(&self, to: &str) -> Tested<String> {
+        Ok(format!("{} probe tcp {to} 443", self.program("guard-lab")?))
     }
 
     /// Whether a session's shell reaches an address.
-    fn reaches(&self, shell: &mut Running, to: &str) -> bool {
-        let said = say(shell, &self.tcp(to));
-        said.text.contains("\"ok\":true")
+    fn reaches(&self, shell: &mut Running, to: &str) -> Tested<bool> {
+        let said = say(shell, &self.tcp(to)?)?;
+        Ok(said.text.contains("\"ok\":true"))
     }
 
     /// The request that comes of an attempt.
-    fn asked(&self, shell: &mut Running) -> Value {
-        assert!(!self.reaches(shell, V4));
-        let pending = self.daemon.json(["pending"]).unwrap();
-        assert_eq!(pending.as_array().unwrap().len(), 1, "{pending}");
-        pending[0].clone()
+    fn asked(&self, shell: &mut Running) -> Tested<Value> {
+        assert!(!self.reaches(shell, V4)?);
+        let mut pending = self.pending()?;
+        assert_eq!(pending.len(), 1, "{pending:?}");
+        Ok(pending.remove(0))
     }
 
-    fn program(&self, name: &str) -> String {
-        let path = self.daemon.program(name).unwrap();
-        path.display().to_string()
+    fn program(&self, name: &str) -> Tested<String> {
+        Ok(self.daemon.program(name)?.display().to_string())
     }
 
     /// A file that every user can read.
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    fn file(&self, name: &str, text: &str) -> Tested<PathBuf> {
         let path = self.daemon.dir().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
+        std::fs::write(&path, text)?;
+        Ok(path)
     }
 }
 
 /// Has a session's shell run a command to its end.
-fn say(shell: &mut Running, command: &str) -> Said {
-    shell
-        .write(&format!("({command}) 2>&1; echo \"--status $?\"\n"))
-        .unwrap();
+fn say(shell: &mut Running, command: &str) -> Tested<Said> {
+    shell.write(&format!("({command}) 2>&1; echo \"--status $?\"\n"))?;
     let mut text = String::new();
     loop {
-        let line = shell.line(PATIENCE).unwrap();
+        let line = shell.line(PATIENCE)?;
         if let Some((before, status)) = line.split_once("--status ") {
             text.push_str(before);
-            let status = status.parse().unwrap();
-            return Said { text, status };
+            let status = status.parse()?;
+            return Ok(Said { text, status });
         }
         text.push_str(&line);
         text.push('\n');

@@ -15,10 +15,10 @@ fn rule(action: &str) -> String {
 }
 
 impl Project {
-    fn say(&self, text: &str) {
+    fn say(&self, text: &str) -> Tested {
         let file = self.project.join(".guard.toml");
-        fs::write(&file, text).unwrap();
-        chown(&file, Some(AGENT), Some(AGENT)).unwrap();
+        fs::write(&file, text)?;
+        Ok(chown(&file, Some(AGENT), Some(AGENT))?)
     }
 
     /// Whether a command runs under a policy; else what is said.
@@ -42,22 +42,22 @@ impl Project {
 #[test]
 fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
     let project = Project::new("")?;
-    let _production = project.lab.production();
-    assert!(project.reaches("open"));
-    project.say(&rule("deny"));
-    assert!(!project.reaches("open"));
+    let _production = project.lab.production()?;
+    assert!(project.reaches("open")?);
+    project.say(&rule("deny"))?;
+    assert!(!project.reaches("open")?);
     // What it does not speak of is as it was.
-    project.say("[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n");
-    assert!(project.reaches("open"));
+    project.say("[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n")?;
+    assert!(project.reaches("open")?);
     let trust = || project.guard(&["trust", "--policy", "open"]).stdout;
     assert!(trust().contains("only narrows the policy open"));
-    project.say("version = 1\ndefault = \"allow\"\n");
+    project.say("version = 1\ndefault = \"allow\"\n")?;
     assert!(trust().contains("changes nothing of the policy open"));
     // Of a repository it is the nearest one up to its top.
-    project.say(&rule("deny"));
+    project.say(&rule("deny"))?;
     let below = project.project.join("a/b");
     fs::create_dir_all(&below)?;
-    let probe = project.lab.program("guard-lab");
+    let probe = project.lab.program("guard-lab")?;
     let reaches = || {
         let run = [
             "run", "--policy", "open", "--", &probe, "probe", "tcp", V4, "8080",
@@ -71,7 +71,7 @@ fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
     fs::create_dir(project.project.join(".git"))?;
     assert!(!reaches());
     // Inside of a session it is that of the session, whatever an agent writes there.
-    let guard = project.lab.guard();
+    let guard = project.lab.guard()?;
     let inner = format!("rm .guard.toml; {guard} run --policy open -- {probe} probe tcp {V4} 8080");
     let output = project.guard(&["run", "--policy", "open", "--", "sh", "-c", &inner]);
     assert!(output.stdout.contains("\"ok\":false"), "{output:?}");
@@ -81,8 +81,8 @@ fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
 #[test]
 fn no_variable_of_the_project_leaves_it_out() -> Tested {
     let project = Project::new("")?;
-    let _production = project.lab.production();
-    let probe = project.lab.program("guard-lab");
+    let _production = project.lab.production()?;
+    let probe = project.lab.program("guard-lab")?;
     let run = [
         "run", "--policy", "open", "--", &probe, "probe", "tcp", V4, "8080",
     ];
@@ -93,7 +93,7 @@ fn no_variable_of_the_project_leaves_it_out() -> Tested {
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(planted().contains("\"ok\":true"));
-    project.say(&rule("deny"));
+    project.say(&rule("deny"))?;
     assert!(planted().contains("\"ok\":false"));
     Ok(())
 }
@@ -101,9 +101,9 @@ fn no_variable_of_the_project_leaves_it_out() -> Tested {
 #[test]
 fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() -> Tested {
     let project = Project::new("")?;
-    project.say(&rule("confirm"));
+    project.say(&rule("confirm"))?;
     let mut session = project.in_session(&["--policy", "open"])?;
-    let probe = project.lab.program("guard-lab");
+    let probe = project.lab.program("guard-lab")?;
     session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
     let pending = || project.lab.daemon.json(["pending"]).unwrap();
     guard_lab::eventually("it is asked", || pending() != json!([]))?;
@@ -123,9 +123,9 @@ fn of_two_that_ask_a_person_is_shown_the_policys_own_words() -> Tested {
     project.lab.daemon.write_policy("prod", &prod)?;
     project.say(&format!(
         "[[rule]]\nname = \"package mirror\"\n{to}reason = \"always answer yes\"\n"
-    ));
+    ))?;
     let mut session = project.in_session(&["--policy", "prod"])?;
-    let probe = project.lab.program("guard-lab");
+    let probe = project.lab.program("guard-lab")?;
     session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
     let pending = || project.lab.daemon.json(["pending"]).unwrap();
     guard_lab::eventually("it is asked", || pending() != json!([]))?;
@@ -148,8 +148,8 @@ fn of_two_that_ask_a_person_is_shown_the_policys_own_words() -> Tested {
 fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Tested {
     let mut project = Project::new("")?;
     let _production = Production::start(&project.lab.network)?;
-    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
-    project.say(&rule("allow"));
+    let asks = project.lab.file("asks.toml", POLICY)?.display().to_string();
+    project.say(&rule("allow"))?;
     let said = project.runs(&asks).unwrap_err();
     for part in [
         "would let more through than the policy asks",
@@ -163,36 +163,35 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Test
 
     let tmux = Tmux::start(project.lab.daemon.dir());
     let window = |name: &str, args: &[&str]| {
-        let window = tmux.window_of(name, 160, 60);
-        window.type_text(&format!("cd '{}'", project.project.display()));
-        window.press(&["Enter"]);
-        window.guard(&project.lab.daemon.agent(args).env("HOME", &project.home));
+        let window = project.types(&tmux, name, [160, 60], args);
         window.expect(".guard.toml:1  rule own: allow in place of confirm for 192.0.2.10");
         window.expect("Let it, as it is now, under this policy? [y/N]");
         window
     };
     let run = ["run", "--policy", &asks, "--", "echo", "it", "ran"];
     let no = window("no", &run);
-    no.type_text("n");
-    no.press(&["Enter"]);
+    no.enter("n");
     no.expect("you said no");
     project.runs(&asks).unwrap_err();
     let yes = window("yes", &run);
-    yes.type_text("y");
-    yes.press(&["Enter"]);
+    yes.enter("y");
     yes.expect("it ran\n");
-    assert!(project.reaches(&asks));
+    assert!(project.reaches(&asks)?);
 
     // guardd has it, and no file that an agent could write.
     assert!(!project.home.join(".local").exists());
     assert_eq!(project.runs(&asks), Ok(()));
     // Under another policy it is another question; and so it is with any other byte.
     let other = format!("{POLICY}# Changed.\n");
-    let other = project.lab.file("other.toml", &other).display().to_string();
+    let other = project
+        .lab
+        .file("other.toml", &other)?
+        .display()
+        .to_string();
     project.runs(&other).unwrap_err();
-    project.say(&format!("{}\n", rule("allow")));
+    project.say(&format!("{}\n", rule("allow")))?;
     project.runs(&asks).unwrap_err();
-    project.say(&rule("allow"));
+    project.say(&rule("allow"))?;
     assert_eq!(project.runs(&asks), Ok(()));
     // A yes can be taken back.
     let withdrawn = project.guard(&["trust", "--withdraw", "--json"]);
@@ -201,8 +200,7 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Test
     project.runs(&asks).unwrap_err();
 
     let trust = window("trust", &["trust", "--policy", &asks]);
-    trust.type_text("y");
-    trust.press(&["Enter"]);
+    trust.enter("y");
     trust.expect("Trusted as it is now: .guard.toml");
     project.lab.daemon.stop()?;
     project.lab.daemon.start()?;
@@ -231,24 +229,20 @@ fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
     let _production = Production::start(&project.lab.network)?;
     let around = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\n[[rule]]\nname = \"around\"\n\
                   to = [\"@on-link\"]\naction = \"deny\"\n";
-    let asks = project.lab.file("asks.toml", around).display().to_string();
+    let asks = project.lab.file("asks.toml", around)?.display().to_string();
     let own = |to: &str| rule("allow").replace(&format!("\"{V4}\""), to);
     // What is another network elsewhere is nothing to agree to.
-    project.say(&own("\"192.0.2.10\", \"@on-link\""));
+    project.say(&own("\"192.0.2.10\", \"@on-link\""))?;
     let said = project.runs(&asks).unwrap_err();
     assert!(said.contains("@on-link, which is something else"), "{said}");
 
-    project.say(&own("\"198.51.100.128/25\""));
+    project.say(&own("\"198.51.100.128/25\""))?;
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let window = tmux.window_of("trust", 160, 60);
-    window.type_text(&format!("cd '{}'", project.project.display()));
-    window.press(&["Enter"]);
-    let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
-    window.guard(&trust.env("HOME", &project.home));
+    let trust = ["trust", "--policy", &asks];
+    let window = project.types(&tmux, "trust", [160, 60], &trust);
     window.expect("allow in place of confirm for 198.51.100.128/25\n");
     window.expect("[y/N]");
-    window.type_text("y");
-    window.press(&["Enter"]);
+    window.enter("y");
     window.expect("Trusted as it is now");
     assert_eq!(project.runs(&asks), Ok(()));
     // In this network the policy denies it.
@@ -263,8 +257,8 @@ fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
 #[test]
 fn what_was_typed_before_the_question_was_shown_is_no_yes() -> Tested {
     let project = Project::new("")?;
-    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
-    project.say(&rule("allow"));
+    let asks = project.lab.file("asks.toml", POLICY)?.display().to_string();
+    project.say(&rule("allow"))?;
     let tmux = Tmux::start(project.lab.daemon.dir());
     let window = tmux.window_of("trust", 160, 60);
     let gate = project.lab.daemon.dir().join("gate");
@@ -277,8 +271,7 @@ fn what_was_typed_before_the_question_was_shown_is_no_yes() -> Tested {
     let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
     window.guard(&trust.env("HOME", &project.home));
     window.expect("waits\n");
-    window.type_text("y");
-    window.press(&["Enter"]);
+    window.enter("y");
     window.expect("\ny\n");
     fs::write(&gate, "")?;
     window.expect("Let it, as it is now, under this policy? [y/N]");
@@ -291,17 +284,13 @@ fn what_was_typed_before_the_question_was_shown_is_no_yes() -> Tested {
 #[test]
 fn where_polkit_decides_nobody_but_root_lets_a_project_widen() -> Tested {
     let project = Project::new("[approve]\npolkit = true\n")?;
-    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
-    project.say(&rule("allow"));
+    let asks = project.lab.file("asks.toml", POLICY)?.display().to_string();
+    project.say(&rule("allow"))?;
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let window = tmux.window_of("trust", 160, 60);
-    window.type_text(&format!("cd '{}'", project.project.display()));
-    window.press(&["Enter"]);
-    let trust = project.lab.daemon.agent(["trust", "--policy", &asks]);
-    window.guard(&trust.env("HOME", &project.home));
+    let trust = ["trust", "--policy", &asks];
+    let window = project.types(&tmux, "trust", [160, 60], &trust);
     window.expect("Let it, as it is now, under this policy? [y/N]");
-    window.type_text("y");
-    window.press(&["Enter"]);
+    window.enter("y");
     window.expect("polkit is to be asked before anything opens");
     project.runs(&asks).unwrap_err();
     assert_eq!(project.lab.daemon.logged("trusted")?.len(), 0);
@@ -311,8 +300,8 @@ fn where_polkit_decides_nobody_but_root_lets_a_project_widen() -> Tested {
 #[test]
 fn nothing_inside_agrees_to_what_widens() -> Tested {
     let project = Project::new("")?;
-    let asks = project.lab.file("asks.toml", POLICY).display().to_string();
-    let guard = project.lab.guard();
+    let asks = project.lab.file("asks.toml", POLICY)?.display().to_string();
+    let guard = project.lab.guard()?;
     let own = rule("allow").replace('\n', "\\n");
     let inside = format!(
         "printf '{own}' > .guard.toml; env -u GUARD_SESSION {guard} trust --policy {asks}; {guard} trust --policy {asks}"
@@ -340,7 +329,7 @@ fn what_is_no_policy_of_ones_own_starts_nothing() -> Tested {
     chown(&file, Some(AGENT + 1), None)?;
     let said = project.runs("open").unwrap_err();
     assert!(said.contains("another user's"), "{said}");
-    project.say("rule = 1\n");
+    project.say("rule = 1\n")?;
     project.runs("open").unwrap_err();
     Ok(())
 }

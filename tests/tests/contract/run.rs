@@ -15,8 +15,8 @@ fn run<'a>(command: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn its_exit_status_is_the_commands() {
-    let lab = Lab::new();
+fn its_exit_status_is_the_commands() -> Tested {
+    let lab = Lab::new()?;
     for (command, status) in [
         (&["--", "true"][..], 0),
         (&["--", "sh", "-c", "exit 7"], 7),
@@ -28,18 +28,19 @@ fn its_exit_status_is_the_commands() {
         (&["--", "no-such-command"], 127),
         (&["--", "/no/such/command"], 127),
     ] {
-        let output = lab.agent(&run(command));
+        let output = lab.agent(&run(command))?;
         assert_eq!(output.code(), Some(status), "{command:?}: {output:?}");
     }
+    Ok(())
 }
 
 #[test]
 fn what_it_cannot_start_never_runs() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let witness = lab.daemon.dir().join("witness");
     let touch = witness.to_str().unwrap();
     fs::set_permissions(lab.daemon.dir(), fs::Permissions::from_mode(0o777))?;
-    let invalid = lab.file("invalid.toml", "version = 1\ncolour = \"red\"\n");
+    let invalid = lab.file("invalid.toml", "version = 1\ncolour = \"red\"\n")?;
     let invalid = invalid.to_str().unwrap();
     let missing = "/no/such/dir/guardd.sock";
     for options in [
@@ -55,13 +56,13 @@ fn what_it_cannot_start_never_runs() -> Tested {
         &["--socket", missing],
     ] {
         let args = [&["run"], options, &["--", "touch", touch]].concat();
-        let output = lab.agent(&args);
+        let output = lab.agent(&args)?;
         assert_eq!(output.code(), Some(125), "{args:?}: {output:?}");
         assert!(!output.stderr.is_empty(), "{args:?} says why");
         assert!(!witness.exists(), "{args:?}");
     }
     // It would be there if the command had run.
-    assert_eq!(lab.agent(&run(&["touch", touch])).code(), Some(0));
+    assert_eq!(lab.agent(&run(&["touch", touch]))?.code(), Some(0));
     assert!(witness.exists());
     Ok(())
 }
@@ -69,13 +70,11 @@ fn what_it_cannot_start_never_runs() -> Tested {
 /// Who sets the environment of a shell, as an `.envrc` does, names another socket to it.
 #[test]
 fn a_program_that_only_says_that_it_guards_is_not_believed() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     // Commands stay where they are, and are told that this is their session's.
     let cgroup = Cgroup::new()?;
-    let dir = lab.daemon.dir().join("everybodys");
-    fs::create_dir(&dir)?;
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
-    let program = lab.file("pretender.py", include_str!("pretender.py"));
+    let dir = lab.daemon.open_place("")?;
+    let program = lab.file("pretender.py", include_str!("pretender.py"))?;
     let pretends = |name: &str, uid| {
         let socket = dir.join(name);
         let mut python = lab.daemon.on_machine(uid, "/usr/bin/python3");
@@ -87,7 +86,7 @@ fn a_program_that_only_says_that_it_guards_is_not_believed() -> Tested {
     };
     let (own, _own) = pretends("own", AGENT);
     let (roots, _roots) = pretends("root", 0);
-    let guard = lab.guard();
+    let guard = lab.guard()?;
     let witness = dir.join("witness");
     let runs = |socket: &std::path::Path, wrap: &str| {
         let line = format!("{wrap} {guard} run -q -- touch {}", witness.display());
@@ -128,20 +127,21 @@ fn a_program_that_only_says_that_it_guards_is_not_believed() -> Tested {
 }
 
 #[test]
-fn nothing_waits_for_ever() {
-    let lab = Lab::new();
+fn nothing_waits_for_ever() -> Tested {
+    let lab = Lab::new()?;
     for hold in ["0", "0s", "5s", "5m"] {
-        let output = lab.agent(&run(&["--hold", hold, "--", "true"]));
+        let output = lab.agent(&run(&["--hold", hold, "--", "true"]))?;
         assert_eq!(output.code(), Some(0), "{output:?}");
     }
-    let output = lab.agent(&run(&["--hold", "301s", "--", "true"]));
+    let output = lab.agent(&run(&["--hold", "301s", "--", "true"]))?;
     assert_eq!(output.code(), Some(125));
     assert!(output.stderr.contains("--hold 5m"), "{output:?}");
+    Ok(())
 }
 
 #[test]
 fn the_commands_own_options_are_its_own() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let script = "printf '%s|' \"$@\"";
     let options = [
         "--json",
@@ -154,7 +154,7 @@ fn the_commands_own_options_are_its_own() -> Tested {
     ];
     let command = [&["sh", "-c", script, "sh"][..], &options].concat();
     for command in [command.clone(), [&["--"], &command[..]].concat()] {
-        let output = lab.agent(&run(&command)).success()?;
+        let output = lab.agent(&run(&command))?.success()?;
         assert_eq!(output.stdout, "--json|-h|--socket|/no/where|--|--policy||");
     }
     Ok(())
@@ -162,7 +162,7 @@ fn the_commands_own_options_are_its_own() -> Tested {
 
 #[test]
 fn input_environment_and_directory_are_inherited() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let piped = lab
         .daemon
         .agent(run(&["--", "cat"]))
@@ -181,7 +181,7 @@ fn input_environment_and_directory_are_inherited() -> Tested {
 
 #[test]
 fn no_descriptor_but_the_first_three_is_inherited() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let list = lab
         .daemon
         .agent(run(&["--", "sh", "-c", "ls /proc/$$/fd; true"]));
@@ -201,7 +201,7 @@ fn no_descriptor_but_the_first_three_is_inherited() -> Tested {
 
 #[test]
 fn signals_are_passed_on() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let script = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
     let guard = lab.daemon.agent(run(&["--", "sh", "-c", script]));
     let mut command = guard.command()?;
@@ -215,14 +215,14 @@ fn signals_are_passed_on() -> Tested {
 
 #[test]
 fn under_sudo_it_is_whoever_called_sudo() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let who = run(&["--", "sh", "-c", "id -u; id -g; echo $SUDO_UID"]);
     for (uid, gid) in [(65534, 65534), (AGENT, STRANGER)] {
         let sudo = lab.daemon.root(&who).env("SUDO_UID", uid.to_string());
         let output = sudo.env("SUDO_GID", gid.to_string()).run()?;
         assert_eq!(output.stdout, format!("{uid}\n{gid}\n\n"), "{output:?}");
     }
-    let named = lab.root(&run(&["--user", "nobody", "--", "id", "-un"]));
+    let named = lab.root(&run(&["--user", "nobody", "--", "id", "-un"]))?;
     assert_eq!(named.stdout, "nobody\n", "{named:?}");
     let by_sudo = lab
         .daemon
@@ -237,18 +237,19 @@ fn under_sudo_it_is_whoever_called_sudo() -> Tested {
 }
 
 #[test]
-fn root_is_never_the_one_who_runs_it() {
-    let lab = Lab::new();
+fn root_is_never_the_one_who_runs_it() -> Tested {
+    let lab = Lab::new()?;
     for options in [&[][..], &["--user", "root"], &["--user", "0"]] {
-        let output = lab.root(&run(&[options, &["--", "true"]].concat()));
+        let output = lab.root(&run(&[options, &["--", "true"]].concat()))?;
         assert_eq!(output.code(), Some(125), "{options:?}");
         assert!(output.stderr.contains("NAME"), "{output:?}");
     }
+    Ok(())
 }
 
 #[test]
 fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let private = lab.daemon.dir().join("private");
     fs::create_dir(&private)?;
     let file = private.join("mine.toml");
@@ -260,7 +261,7 @@ fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
     assert_eq!(fs::metadata(&file)?.uid(), AGENT);
     let file = file.to_str().unwrap();
     let run = ["run", "--policy", file, "--", "true"];
-    assert_eq!(lab.agent(&run).code(), Some(0));
+    assert_eq!(lab.agent(&run)?.code(), Some(0));
     let stranger = lab.daemon.user(STRANGER, run).run()?;
     assert_eq!(stranger.code(), Some(125));
     assert!(
@@ -268,7 +269,7 @@ fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
         "{stranger:?}"
     );
     // Root lends nobody its own rights.
-    let lent = lab.root(&[&["run", "--user", "nobody"], &run[1..]].concat());
+    let lent = lab.root(&[&["run", "--user", "nobody"], &run[1..]].concat())?;
     assert_eq!(lent.code(), Some(125), "{lent:?}");
     let relative = ["run", "--policy", "../private/mine.toml", "--", "pwd"];
     let mut guard = lab.daemon.agent(relative).command()?;
@@ -281,7 +282,7 @@ fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
 
 #[test]
 fn names_and_command_lines_are_shown_as_they_are() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let long = "x".repeat(100_000);
     let name = "Größe der 日本 🦀";
     let command = [
@@ -302,10 +303,10 @@ fn names_and_command_lines_are_shown_as_they_are() -> Tested {
 }
 
 #[test]
-fn without_a_daemon_there_are_two_commands_to_choose_from() {
-    let lab = Lab::new();
+fn without_a_daemon_there_are_two_commands_to_choose_from() -> Tested {
+    let lab = Lab::new()?;
     let run = ["run", "--socket", "/no/such/dir/guardd.sock", "--", "true"];
-    let output = lab.agent(&run);
+    let output = lab.agent(&run)?;
     assert_eq!(output.code(), Some(125));
     for command in [
         "sudo systemctl start guardd",
@@ -314,7 +315,8 @@ fn without_a_daemon_there_are_two_commands_to_choose_from() {
     ] {
         assert!(output.stderr.contains(command), "{output:?}");
     }
-    let other = lab.agent(&["status", "--socket", "/no/such/dir/guardd.sock"]);
+    let other = lab.agent(&["status", "--socket", "/no/such/dir/guardd.sock"])?;
     assert_eq!(other.code(), Some(2));
     assert!(!other.stderr.contains("guard run"), "{other:?}");
+    Ok(())
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use guard_lab::{AGENT, Json as _, Running, Tested};
 
-use super::discover::{COVERED, Project};
+use super::discover::Project;
 use crate::watch::terminal::Tmux;
 
 /// Each format with `@@` where a secret is, as the reading's own tests have them.
@@ -134,7 +134,7 @@ impl Planted {
         // What is told holds what was found, so that nothing would be in it by accident alone.
         assert!(String::from_utf8_lossy(&self.told).contains("db.example.net"));
         for verb in ["log", "pending", "sessions"] {
-            let said = lab.root(&[verb, "--json"]).stdout;
+            let said = lab.root(&[verb, "--json"])?.stdout;
             self.told.extend(said.into_bytes());
         }
         self.told.extend(lab.daemon.log().into_bytes());
@@ -177,12 +177,8 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     }
     // What is said before a command, to whoever sits at a terminal.
     let tmux = Tmux::start(planted.project.lab.daemon.dir());
-    let window = tmux.window_of("run", 200, 60);
-    window.type_text(&format!("cd '{}'", planted.project.project.display()));
-    window.press(&["Enter"]);
     let run = ["run", "--policy", "open", "--", "echo", "it", "ran"];
-    let guard = planted.project.lab.daemon.agent(run);
-    window.guard(&guard.env("HOME", &planted.project.home));
+    let window = planted.project.types(&tmux, "run", [200, 60], &run);
     let screen = window.expect("it ran\n");
     assert!(screen.contains("in reach"), "{screen}");
     planted.told.extend(screen.into_bytes());
@@ -191,19 +187,10 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
 
 #[test]
 fn no_secret_is_said_where_nothing_starts_or_something_comes_into_reach() -> Tested {
-    let told = tempfile::tempdir()?;
-    fs::set_permissions(told.path(), fs::Permissions::from_mode(0o777))?;
-    let file = told.path().join("told");
-    let project = Project::new(&format!(
-        "on_request = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n{COVERED}",
-        file.display()
-    ))?;
+    let (project, _told, file) = Project::telling()?;
     let tmux = Tmux::start(project.lab.daemon.dir());
-    let watch = tmux.window_of("watch", 160, 40);
-    watch.guard(&project.lab.daemon.agent(["watch"]));
-    let notify = tmux.window_of("notify", 160, 40);
-    notify.guard(&project.lab.daemon.agent(["notify", "--bell"]));
-    let mut session = project.in_session(&["--policy", &project.asks()])?;
+    let [watch, bell] = project.screens(&tmux);
+    let mut session = project.in_session(&["--policy", &project.asks()?])?;
     watch.expect("policy quiet");
     let mut planted = Planted::new(project);
     planted.plant(1)?;
@@ -213,7 +200,7 @@ fn no_secret_is_said_where_nothing_starts_or_something_comes_into_reach() -> Tes
     let lines = || fs::read_to_string(&file).unwrap_or_default();
     guard_lab::eventually("the command is told", || lines().ends_with('\n'))?;
     planted.told.extend(lines().into_bytes());
-    for (window, said) in [(&watch, "came into reach"), (&notify, ", by ")] {
+    for (window, said) in [(&watch, "came into reach"), (&bell, ", by ")] {
         planted.told.extend(window.expect(said).into_bytes());
     }
     end(&mut session)?;

@@ -16,7 +16,7 @@ fn on_a_terminal(lab: &Lab, variable: &str) -> Tested<String> {
     let mut command = Command::new("script");
     let status = format!(
         "{} --socket {} status",
-        lab.guard(),
+        lab.guard()?,
         lab.daemon.socket().display()
     );
     command
@@ -31,8 +31,8 @@ fn on_a_terminal(lab: &Lab, variable: &str) -> Tested<String> {
 
 #[test]
 fn colours_are_for_terminals_and_for_those_who_want_them() -> Tested {
-    let lab = Lab::new();
-    assert!(!lab.root(&["status"]).stdout.contains('\x1b'));
+    let lab = Lab::new()?;
+    assert!(!lab.root(&["status"])?.stdout.contains('\x1b'));
     assert!(on_a_terminal(&lab, "")?.contains("\x1b["));
     let plain = on_a_terminal(&lab, "NO_COLOR")?;
     assert!(
@@ -43,9 +43,9 @@ fn colours_are_for_terminals_and_for_those_who_want_them() -> Tested {
 }
 
 #[test]
-fn every_refusal_ends_with_what_to_type_next() {
-    let lab = Lab::new();
-    let _shell = lab.shell();
+fn every_refusal_ends_with_what_to_type_next() -> Tested {
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
     for args in [
         &["approve", "r9"][..],
         &["close", "h9"],
@@ -56,28 +56,29 @@ fn every_refusal_ends_with_what_to_type_next() {
         &["run", "--user", "nobody", "--policy", "none", "--", "true"],
         &["status", "--socket", "/no/such/guardd.sock"],
     ] {
-        let output = lab.root(args);
+        let output = lab.root(args)?;
         let last = output.stderr.lines().next_back().unwrap();
         assert!(last.starts_with("    "), "{args:?}: {}", output.stderr);
         assert!(output.stderr.starts_with("guard: "), "{output:?}");
     }
+    Ok(())
 }
 
 #[test]
 fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     for list in ["pending", "holes", "sessions"] {
-        let text = lab.root(&[list]).success()?.stdout;
+        let text = lab.root(&[list])?.success()?.stdout;
         assert!(text.starts_with("No"), "{list}: {text}");
     }
-    let mut shell = lab.shell();
-    lab.asked(&mut shell);
+    let mut shell = lab.shell()?;
+    lab.asked(&mut shell)?;
     lab.daemon.json(["open", "192.0.2.11", "--all-ports"])?;
     for (list, next) in [("pending", "guard approve r1"), ("holes", "guard close h1")] {
-        let text = lab.root(&[list]).stdout;
+        let text = lab.root(&[list])?.stdout;
         assert!(text.contains(next), "{text}");
     }
-    let pending = lab.root(&["pending"]).stdout;
+    let pending = lab.root(&["pending"])?.stdout;
     assert!(
         pending.contains(V4) && pending.contains("production"),
         "{pending}"
@@ -86,22 +87,23 @@ fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() -> Tested {
 }
 
 #[test]
-fn without_a_verb_there_is_help() {
-    let lab = Lab::new();
-    let output = lab.agent(&[]);
+fn without_a_verb_there_is_help() -> Tested {
+    let lab = Lab::new()?;
+    let output = lab.agent(&[])?;
     assert_eq!(output.code(), Some(2));
     assert!(output.stderr.contains("Examples:"), "{output:?}");
+    Ok(())
 }
 
 #[test]
 fn every_verb_has_help_with_examples_and_a_manual_page() -> Tested {
-    let lab = Lab::new();
+    let lab = Lab::new()?;
     let man = lab.daemon.dir().join("man");
     std::fs::create_dir(&man)?;
-    let success = |output: Output| output.success().unwrap().stdout;
-    success(lab.root(&["man", man.to_str().unwrap()]));
+    let success = |output: Output| Tested::Ok(output.success()?.stdout);
+    success(lab.root(&["man", man.to_str().unwrap()])?)?;
     for verb in VERBS {
-        let help = success(lab.root(&[verb, "--help"]));
+        let help = success(lab.root(&[verb, "--help"])?)?;
         assert!(help.contains("Examples:"), "{verb}: {help}");
         assert!(
             help.lines().all(|line| line.chars().count() <= 100),
@@ -110,7 +112,7 @@ fn every_verb_has_help_with_examples_and_a_manual_page() -> Tested {
         assert!(man.join(format!("guard-{verb}.1")).exists(), "{verb}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        let script = success(lab.root(&["completions", shell]));
+        let script = success(lab.root(&["completions", shell])?)?;
         let asks = format!("GUARD_COMPLETE=\"{shell}\"");
         assert!(
             script.replace("=fish", "=\"fish\"").contains(&asks),
@@ -122,7 +124,7 @@ fn every_verb_has_help_with_examples_and_a_manual_page() -> Tested {
             .root(["--", "guard", ""])
             .env("GUARD_COMPLETE", shell)
             .env("_CLAP_COMPLETE_INDEX", "1");
-        let offered = success(offered.run()?);
+        let offered = success(offered.run()?)?;
         for verb in VERBS {
             assert!(offered.contains(verb), "{shell} {verb}: {offered}");
         }

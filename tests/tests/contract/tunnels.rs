@@ -45,7 +45,7 @@ fn places(found: &Value) -> Vec<Value> {
 #[test]
 fn what_is_behind_a_tunnel_is_named_and_held_by_its_rule() -> Tested {
     let project = without_files("")?;
-    let _production = project.lab.production();
+    let _production = project.lab.production()?;
     let before = found(&project, "open")?;
     assert_eq!(places(&before), [] as [Value; 0], "{before}");
     assert_eq!(before["tunnels"], json!([]));
@@ -85,17 +85,16 @@ fn what_is_behind_a_tunnel_is_named_and_held_by_its_rule() -> Tested {
     assert_eq!(check("default"), Some(0));
 
     let reaches = |policy: &str| {
-        let probe = project.lab.program("guard-lab");
+        let probe = project.lab.program("guard-lab")?;
         let run = [
             "run", "--policy", policy, "--", &probe, "probe", "tcp", SERVER, "8080",
         ];
-        let output = project.guard(&run);
-        output.stdout.contains("\"ok\":true")
+        Tested::Ok(project.guard(&run).stdout.contains("\"ok\":true"))
     };
-    assert!(reaches("open"));
+    assert!(reaches("open")?);
     let written = project.guard(&["discover", "--write", "shop", "--yes", "--policy", "open"]);
     assert_eq!(written.code(), Some(0), "{written:?}");
-    assert!(!reaches("shop"));
+    assert!(!reaches("shop")?);
     assert_eq!(check("shop"), Some(0));
     let explained = project.guard(&["explain", SERVER, "--policy", "shop"]);
     assert!(
@@ -146,7 +145,7 @@ fn a_tunnel_for_everything_is_said_and_gets_no_rule() -> Tested {
 #[test]
 fn a_tunnel_that_comes_up_while_a_command_runs_is_told() -> Tested {
     let project = without_files(COVERED)?;
-    let _session = project.in_session(&["--policy", &project.asks()])?;
+    let _session = project.in_session(&["--policy", &project.asks()?])?;
     let _tunnel = Tunnel::new(&project.lab.network, "prod-vpn", &[BEHIND])?;
     guard_lab::eventually("it is told", || {
         let all = project.appeared()?;

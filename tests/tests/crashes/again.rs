@@ -2,17 +2,14 @@
 
 use guard_lab::Tested;
 
-use crate::crashes::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
+use crate::crashes::scene::{
+    CrashScene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old,
+};
 use crate::half::{self, before};
-
-/// Whether the kernel has the one policy or the other, and no mixture.
-fn is_either(scene: &mut Scene) -> bool {
-    [UNDER_OLD, UNDER_NEW].contains(&scene.reached())
-}
 
 #[test]
 fn while_it_adopts() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = CrashScene::new()?;
     let there = scene.settled(UNDER_OLD)?;
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
     at_each_step(Which::All, |turn, step| {
@@ -20,9 +17,11 @@ fn while_it_adopts() -> Tested {
         let (text, reached) = &policies[turn % 2];
         scene.daemon.write_policy("crash", text)?;
         let guardd = scene.daemon.guardd()?;
-        let ended = scene.run(&guardd, false, step, |_| ());
+        let ended = scene.run(&guardd, false, step, |_| Ok(()))?;
         let what = behind(step, &ended);
-        assert!(is_either(&mut scene), "{what}");
+        // The kernel has the one policy or the other, and no mixture.
+        let left = scene.reached()?;
+        assert!([UNDER_OLD, UNDER_NEW].contains(&left), "{left:?}: {what}");
         scene.assert_settles_under(*reached, &there, &what)?;
         Ok(ended)
     })?;
@@ -32,14 +31,14 @@ fn while_it_adopts() -> Tested {
 
 #[test]
 fn while_it_replaces_the_programs() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = CrashScene::new()?;
     let there = scene.settled(UNDER_OLD)?;
     let steps = at_each_step(Which::OfEachKind, |_, step| {
         // The kernel has the programs of today; the guardd that is killed brings those of the version before.
         let guardd = half::guardd(&scene.daemon, &before::object(&scene.daemon));
-        let ended = scene.run(&guardd, false, step, |_| ());
+        let ended = scene.run(&guardd, false, step, |_| Ok(()))?;
         let what = behind(step, &ended);
-        assert_eq!(scene.reached(), UNDER_OLD, "{what}");
+        assert_eq!(scene.reached()?, UNDER_OLD, "{what}");
         scene.assert_settles(&there, &what)?;
         Ok(ended)
     })?;

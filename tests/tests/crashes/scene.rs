@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
+use anyhow::Context as _;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, eventually, is_sampled, is_slow,
+    AGENT, Attempt, Json as _, Production, Scene, Shell, Stepped, Tested, eventually, holds_scene,
+    is_sampled, is_slow, steps::Ended,
 };
-use guard_lab::{Json as _, Tested, steps::Ended};
 
 use crate::crashes::inventory::{self, Inventory};
 
@@ -46,15 +47,16 @@ pub(crate) fn new() -> String {
     policy(OLD)
 }
 
-/// The scene.
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
+/// One whose guardd is killed again and again.
+pub(crate) struct CrashScene {
+    scene: Scene,
     pub(crate) agent: Shell,
-    network: Network,
     production: Production,
     /// Tries what neither policy allows, all the time.
     _loop: Shell,
 }
+
+holds_scene!(CrashScene);
 
 /// What a session may reach: the old policy's, the new one's, and what both allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,38 +83,34 @@ pub(crate) const UNDER_NEW: Reached = Reached {
     ..UNDER_OLD
 };
 
-impl Scene {
+impl CrashScene {
     /// With a session under the old policy. guardd does not run.
     pub(crate) fn new() -> Tested<Self> {
-        let (network, production) = Network::with_production()?;
-        let mut daemon = Daemon::in_network(&network)
-            .policy("crash", &old())
-            .start()?;
-        let agent = Shell::start(&daemon, "crash")?;
-        let mut looping = Shell::start(&daemon, "crash")?;
-        let probe = daemon.program("guard-lab")?;
+        let mut scene = Scene::new("crash", &old())?;
+        let production = scene.production()?;
+        let (agent, mut looping) = (scene.shell("crash")?, scene.shell("crash")?);
+        let probe = scene.daemon.program("guard-lab")?;
         let words = Attempt::new("keep", NEITHER, 443).args().join(" ");
         looping.tell(&format!("{} {words}", probe.display()))?;
-        daemon.stop()?;
+        scene.daemon.stop()?;
         Ok(Self {
-            daemon,
+            scene,
             agent,
-            network,
             production,
             _loop: looping,
         })
     }
 
     /// Tries everything, from inside.
-    pub(crate) fn reached(&mut self) -> Reached {
-        let mut reaches = |to| self.agent.reaches(&Attempt::tcp(to, 443)).unwrap();
-        Reached {
-            old: reaches(OLD),
-            new: reaches(NEW),
-            both: reaches(BOTH),
-            neither: reaches(NEITHER),
-            asked: reaches(ASKED),
-        }
+    pub(crate) fn reached(&mut self) -> Tested<Reached> {
+        let mut reaches = |to| self.agent.reaches(&Attempt::tcp(to, 443));
+        Ok(Reached {
+            old: reaches(OLD)?,
+            new: reaches(NEW)?,
+            both: reaches(BOTH)?,
+            neither: reaches(NEITHER)?,
+            asked: reaches(ASKED)?,
+        })
     }
 
     /// Starts a guardd as a command, tells steps from its start on or from when it is ready, has `work` done, and
@@ -122,27 +120,31 @@ impl Scene {
         command: &Command,
         from_ready: bool,
         kill_after: usize,
-        work: impl FnOnce(&mut Self),
-    ) -> Ended {
+        work: impl FnOnce(&mut Self) -> Tested,
+    ) -> Tested<Ended> {
         let first = (!from_ready).then_some(kill_after);
-        let mut guardd = Stepped::start(&self.daemon, command, first).unwrap();
+        let mut guardd = Stepped::start(&self.daemon, command, first)?;
         if from_ready {
-            guardd.wait_until_ready().unwrap();
-            guardd.arm(Some(kill_after)).unwrap();
-            work(self);
+            guardd.wait_until_ready()?;
+            guardd.arm(Some(kill_after))?;
+            work(self)?;
         } else {
-            guardd.wait_until_ready_or_killed().unwrap();
+            guardd.wait_until_ready_or_killed()?;
         }
         guardd.stop();
-        guardd.wait().unwrap()
+        Ok(guardd.wait()?)
     }
 
     /// Starts guardd, waits until the policy in its file is in force, stops it, and starts it again: what was to go
     /// with a delay is gone then. Gives what there is.
     pub(crate) fn settled(&mut self, reached: Reached) -> Tested<Inventory> {
         self.daemon.start()?;
-        eventually("the policy of the file holds", || self.reached() == reached)
-            .unwrap_or_else(|error| panic!("{error}: {:?}", self.reached()));
+        let mut last = None;
+        let holds = eventually("the policy of the file holds", || {
+            last = Some(self.reached()?);
+            Ok(last == Some(reached))
+        });
+        holds.with_context(|| format!("{last:?}"))?;
         let status = self.daemon.json(["status"])?;
         assert_eq!(status["enforcing"], true, "{status}");
         self.end_others()?;
@@ -180,10 +182,8 @@ impl Scene {
     fn end_others(&mut self) -> Tested {
         let sessions = self.daemon.json(["sessions"])?;
         let sessions = sessions.list()?;
-        let ids: Vec<_> = sessions
-            .iter()
-            .map(|one| one["id"].as_str().unwrap())
-            .collect();
+        let ids = sessions.iter().map(|one| one["id"].text());
+        let ids = ids.collect::<anyhow::Result<Vec<_>>>()?;
         for mine in ["s1", "s2"] {
             assert!(ids.contains(&mine), "{mine} is gone: {ids:?}");
         }

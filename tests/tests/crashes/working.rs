@@ -7,25 +7,26 @@ use guard_lab::{Attempt, Tested};
 use serde_json::Value;
 
 use crate::crashes::scene::{
-    ASKED, BOTH, NEITHER, Reached, Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new,
-    old,
+    ASKED, BOTH, CrashScene, NEITHER, Reached, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind,
+    new, old,
 };
 
 #[test]
 fn while_it_puts_a_policy_in_place() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = CrashScene::new()?;
     let there = scene.settled(UNDER_OLD)?;
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
     at_each_step(Which::All, |turn, step| {
         let (text, reached) = &policies[turn % 2];
         let guardd = scene.daemon.guardd()?;
         let ended = scene.run(&guardd, true, step, |scene| {
-            let before = loaded_at(scene);
-            scene.daemon.write_policy("crash", text).unwrap();
-            while before.is_some() && loaded_at(scene) == before {}
-        });
+            let before = loaded_at(scene)?;
+            scene.daemon.write_policy("crash", text)?;
+            while before.is_some() && loaded_at(scene)? == before {}
+            Ok(())
+        })?;
         let what = behind(step, &ended);
-        let left = scene.reached();
+        let left = scene.reached()?;
         assert!([UNDER_OLD, UNDER_NEW].contains(&left), "{left:?}: {what}");
         scene.assert_settles_under(*reached, &there, &what)?;
         Ok(ended)
@@ -35,15 +36,15 @@ fn while_it_puts_a_policy_in_place() -> Tested {
 }
 
 /// When the policy was put in place; nothing where nobody answers.
-fn loaded_at(scene: &Scene) -> Option<String> {
-    let status = scene.daemon.ask(["status", "--json"]).unwrap();
-    let status = status.json().ok()?;
-    Some(status["policies"][0]["loaded_at"].as_str()?.to_owned())
+fn loaded_at(scene: &CrashScene) -> Tested<Option<String>> {
+    let status = scene.daemon.ask(["status", "--json"])?.json().ok();
+    let loaded = status.and_then(|all| Some(all["policies"][0]["loaded_at"].as_str()?.to_owned()));
+    Ok(loaded)
 }
 
 #[test]
 fn while_it_opens_and_closes_a_hole() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = CrashScene::new()?;
     let there = scene.settled(UNDER_OLD)?;
     let with_hole = Reached {
         asked: true,
@@ -64,16 +65,12 @@ fn while_it_opens_and_closes_a_hole() -> Tested {
                 "--for",
                 "1h",
             ];
-            answered[0] = scene.daemon.ask(args).unwrap().status.success();
-            answered[1] = scene
-                .daemon
-                .ask(["close", "--all"])
-                .unwrap()
-                .status
-                .success();
-        });
+            answered[0] = scene.daemon.ask(args)?.status.success();
+            answered[1] = scene.daemon.ask(["close", "--all"])?.status.success();
+            Ok(())
+        })?;
         let what = behind(step, &ended);
-        let left = scene.reached();
+        let left = scene.reached()?;
         // Whoever was told that it is open, or closed, was told the truth.
         match answered {
             [true, true] => assert_eq!(left, UNDER_OLD, "{what}"),
@@ -102,28 +99,21 @@ fn while_it_opens_and_closes_a_hole() -> Tested {
 
 #[test]
 fn while_it_makes_a_session() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = CrashScene::new()?;
     let there = scene.settled(UNDER_OLD)?;
     let own = scene.daemon.dir().join("own.toml");
     std::fs::write(&own, old().replace("crash", "own"))?;
+    let own = own.display().to_string();
     at_each_step(Which::All, |_, step| {
         let guardd = scene.daemon.guardd()?;
         let mut said = String::new();
         let ended = scene.run(&guardd, true, step, |scene| {
-            let probe = scene.daemon.program("guard-lab").unwrap();
-            let words = |to| {
-                format!(
-                    "{} {}",
-                    probe.display(),
-                    Attempt::tcp(to, 443).args().join(" ")
-                )
-            };
+            let probe = scene.daemon.program("guard-lab")?;
+            let probe = probe.display();
+            let words = |to| format!("{probe} {}", Attempt::tcp(to, 443).args().join(" "));
             let script = format!("{}; {}", words(NEITHER), words(BOTH));
-            let run =
-                scene
-                    .daemon
-                    .agent(["run", "--policy", own.to_str().unwrap(), "--", "sh", "-c"]);
-            let run = run.args([script]).run().unwrap();
+            let run = ["run", "--policy", &own, "--", "sh", "-c", &script];
+            let run = scene.daemon.agent(run).run()?;
             said = run.stdout;
             // It never ran, or it was guarded.
             assert!(
@@ -131,7 +121,8 @@ fn while_it_makes_a_session() -> Tested {
                 "{said}: {:?}",
                 run.stderr
             );
-        });
+            Ok(())
+        })?;
         let what = behind(step, &ended);
         if !said.is_empty() {
             let reports: Vec<_> = said
@@ -140,7 +131,7 @@ fn while_it_makes_a_session() -> Tested {
                 .collect();
             assert_eq!(reports, [false, true], "{said}");
         }
-        assert_eq!(scene.reached(), UNDER_OLD, "{what}");
+        assert_eq!(scene.reached()?, UNDER_OLD, "{what}");
         scene.assert_settles(&there, &what)?;
         Ok(ended)
     })?;

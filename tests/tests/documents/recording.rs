@@ -308,8 +308,7 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
     }
     let tmux = Tmux::start(dir);
     let window = tmux.window_of("setup", 130, 120);
-    window.type_text(&format!("cd '{}'", dir.join("shop").display()));
-    window.press(&["Enter"]);
+    window.enter(&format!("cd '{}'", dir.join("shop").display()));
     let setup = daemon.agent(["setup", "--agent", "claude-code"]);
     window.guard(&setup.env("HOME", dir.join("home")));
     for (after, question) in [
@@ -321,8 +320,7 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
         window.expect_that("a question at the end", |screen| {
             screen.contains(after) && screen.trim_end().ends_with(question)
         });
-        window.type_text("y");
-        window.press(&["Enter"]);
+        window.enter("y");
     }
     let screen = window.expect("    guard watch\n");
     let screen = screen.replace(&dir.join("home").display().to_string(), "~");

@@ -3,7 +3,7 @@
 use guard_lab::{Attempt, Json as _, Output, PATIENCE, Shell, Tested, eventually};
 
 use super::block::{USE, line, text};
-use crate::names::scene::{API, DNS, Scene};
+use crate::names::scene::{API, DNS, NameScene};
 
 /// Where the name leads that is opened.
 const DATABASE: &str = "192.0.2.20";
@@ -21,9 +21,9 @@ action = "confirm"
 "#;
 
 /// Somebody who has seen a command stopped: a session in which one was.
-fn stopped() -> Tested<(Scene, Shell)> {
+fn stopped() -> Tested<(NameScene, Shell)> {
     let names: &[(&str, &[&str])] = &[("db.example.com", &[DATABASE])];
-    let scene = Scene::at(DNS, "", "asks", POLICY, names)?;
+    let scene = NameScene::at(DNS, "", "asks", POLICY, names)?;
     scene.assert_open(API, 443)?;
     let mut shell = scene.shell()?;
     assert!(!reaches(&mut shell)?, "the policy asks about it");
@@ -38,7 +38,7 @@ fn reaches(shell: &mut Shell) -> Tested<bool> {
 }
 
 /// Types a line of a block, outside: what it says.
-fn types(scene: &Scene, block: &str, begins: &str) -> Tested<Output> {
+fn types(scene: &NameScene, block: &str, begins: &str) -> Tested<Output> {
     let line = line(block, begins);
     let words = line.split_whitespace().skip(1);
     Ok(scene.daemon.agent(words).run()?.success()?)

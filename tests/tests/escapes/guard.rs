@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use guard_lab::{AGENT, Attempt, Daemon, Running, Shell, bins};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::escapes::scene::{OPEN, Scene, WayAddresses, line, said};
+use crate::escapes::scene::{EscapeScene, OPEN, WayAddresses, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
@@ -34,8 +34,8 @@ family! { "The guard itself";
         => || wider(None);
     other_guardd: closed("the same by another guardd", "", "inside one guard's session is inside for all")
         => || {
-            let scene = Scene::new()?;
-            let other = Daemon::in_network(scene.network).policy("open", OPEN).start()?;
+            let scene = EscapeScene::new()?;
+            let other = Daemon::in_network(&scene.network).policy("open", OPEN).start()?;
             wider_by(&scene, "192.0.2.200", Some(&other))
         };
     policy_file: closed("changing the policy file while in force", "EPERM", "read once, at the start")
@@ -67,7 +67,7 @@ family! { "The guard itself";
         };
     unpin: closed("removing guardd's pins, with `CAP_DAC_OVERRIDE`", "Permission denied", "root's; no capability")
         .without("removes it") => || {
-            let scene = Scene::new()?;
+            let scene = EscapeScene::new()?;
             let pins = scene.daemon.pin_dir().to_owned();
             let script = format!("rm {}/live/link_*", pins.display());
             // The other order: once it is done, it is done.
@@ -89,7 +89,7 @@ family! { "The guard itself";
         .without("reaches guardd") => deaf;
 }
 
-fn guard(scene: &Scene) -> Result<String> {
+fn guard(scene: &EscapeScene) -> Result<String> {
     let guard = bins::for_everybody("guard", scene.daemon.tag())?;
     Ok(format!(
         "GUARD_SOCKET={} {}",
@@ -98,7 +98,7 @@ fn guard(scene: &Scene) -> Result<String> {
     ))
 }
 
-fn by_hand(scene: &Scene, to: &str) -> Result<String> {
+fn by_hand(scene: &EscapeScene, to: &str) -> Result<String> {
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let attempt =
         Attempt::new("ask-to-open", to, 443).other(&scene.daemon.socket().to_string_lossy());
@@ -106,7 +106,7 @@ fn by_hand(scene: &Scene, to: &str) -> Result<String> {
 }
 
 /// The owner of a session opens its way to production from outside; and the session itself does.
-fn opened(open: impl Fn(&Scene, &str) -> Result<String>) -> Result<Tried> {
+fn opened(open: impl Fn(&EscapeScene, &str) -> Result<String>) -> Result<Tried> {
     let place = WayAddresses::new()?;
     let open = open(place.scene, &place.v4)?;
     opened_at(&place, [&open, &open])
@@ -157,7 +157,7 @@ fn wider(other: Option<&Daemon>) -> Result<Tried> {
 }
 
 /// A policy that allows all, asked for outside and inside.
-fn wider_by(scene: &Scene, to: &str, other: Option<&Daemon>) -> Result<Tried> {
+fn wider_by(scene: &EscapeScene, to: &str, other: Option<&Daemon>) -> Result<Tried> {
     let socket = other.unwrap_or(&scene.daemon).socket();
     let program = bins::for_everybody("guard", scene.daemon.tag())?;
     let attempt = Attempt::tcp(to, 443).args().join(" ");
@@ -193,7 +193,7 @@ fn policy_file() -> Result<Tried> {
 }
 
 /// A script that succeeds or not.
-fn with_capabilities(scene: &Scene, capabilities: &[&str], script: &str) -> Result<Tried> {
+fn with_capabilities(scene: &EscapeScene, capabilities: &[&str], script: &str) -> Result<Tried> {
     let came = |policy| -> Result<Came> {
         let report = scene.script(capabilities, policy, script)?;
         Ok(Came::of(&report, report.ok.then(|| "done".to_owned())))
@@ -205,7 +205,7 @@ fn with_capabilities(scene: &Scene, capabilities: &[&str], script: &str) -> Resu
 }
 
 fn kill() -> Result<Tried> {
-    let mut scene = Scene::new()?;
+    let mut scene = EscapeScene::new()?;
     let pid = scene.daemon.pid().context("guardd does not run")?;
     let script = format!("kill -KILL {pid}");
     let report = scene.script(&["kill"], Some("denied"), &script)?;
@@ -247,7 +247,7 @@ fn typing() -> Result<Tried> {
 }
 
 /// What a person's `guard pending` shows of a session that asks with this reason.
-fn asked(scene: &Scene, to: &str, reason: &str) -> Result<String> {
+fn asked(scene: &EscapeScene, to: &str, reason: &str) -> Result<String> {
     let mut shell = Shell::start(&scene.daemon, "asks")?;
     let session = shell.session().to_owned();
     shell.status_of(&format!(
@@ -261,7 +261,7 @@ fn asked(scene: &Scene, to: &str, reason: &str) -> Result<String> {
 
 fn steering() -> Result<Tried> {
     const REASON: &str = "\\033]0;title\\007\\033[2Jsteering";
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let printed = scene
         .bash(&[], None, &format!("printf '{REASON}'"))?
         .stdin(std::process::Stdio::null())
@@ -287,7 +287,7 @@ fn steering() -> Result<Tried> {
 fn long_reason() -> Result<Tried> {
     /// Far more than a person reads.
     const SCREEN: usize = 4000;
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let reason = "buried ".repeat(30 * 1024 / 7);
     let shown = asked(&scene, "192.0.2.200", &reason)?;
     let came = |length: usize| match length {
@@ -305,7 +305,7 @@ fn long_reason() -> Result<Tried> {
 }
 
 /// Whether guardd answers a person while that goes on.
-fn answers(scene: &Scene) -> Result<Came> {
+fn answers(scene: &EscapeScene) -> Result<Came> {
     let mut asks = scene.daemon.root(["pending"]).spawn()?;
     let answered = guard_lab::eventually("guardd answers", || asks.has_ended());
     Ok(match answered.is_ok() && asks.wait()?.success() {
@@ -315,7 +315,7 @@ fn answers(scene: &Scene) -> Result<Came> {
 }
 
 fn flood() -> Result<Tried> {
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let mut shell = Shell::start(&scene.daemon, "asks")?;
     let requests = format!(
         "for i in $(seq 1 40); do {0} request 192.0.2.$i:443 --reason x >/dev/null 2>&1 & {0} request 192.0.2.$i:80 >/dev/null 2>&1 & done; wait; echo done",
@@ -341,7 +341,7 @@ fn flood() -> Result<Tried> {
 }
 
 fn deaf() -> Result<Tried> {
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let attempt = Attempt::new("deaf", "::", 0).other(&scene.daemon.socket().to_string_lossy());
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let run = scene.daemon.agent(["run", "--policy", "denied", "--"]);

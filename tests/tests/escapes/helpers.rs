@@ -12,7 +12,7 @@ use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins, eventually, patien
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::escapes::layer::Layer;
-use crate::escapes::scene::{DENIED, PATIENCE, Scene, WayAddresses, line};
+use crate::escapes::scene::{DENIED, EscapeScene, PATIENCE, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family, open};
 
 pub(super) const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
@@ -211,7 +211,7 @@ fn fifo() -> Result<Tried> {
 /// A helper in a session that may reach all, asked from one that may not; and the same outside.
 fn in_session(
     place: &WayAddresses,
-    begin: impl Fn(&Scene, &str, &str) -> Result<Shell>,
+    begin: impl Fn(&EscapeScene, &str, &str) -> Result<Shell>,
 ) -> Result<Tried> {
     let (scene, to) = (place.scene, &place.v4);
     let at = scene.socket(place)?;
@@ -257,7 +257,7 @@ fn on_terminal(script: &str, is_done: impl Fn(&mut File) -> bool) -> Result<Trie
 }
 
 /// A helper may take a moment for what nobody waits for.
-fn settled(report: Report, scene: &Scene, to: &str) -> Result<Report> {
+fn settled(report: Report, scene: &EscapeScene, to: &str) -> Result<Report> {
     let before = scene.packets_to(to)?;
     let is_there = || scene.packets_to(to).is_ok_and(|now| now > before);
     let begun = Instant::now();
@@ -367,7 +367,7 @@ fn bus() -> Result<Tried> {
     }
 }
 
-fn ask_bus(scene: &Scene, dir: &Path, command: &str, policy: Option<&str>) -> Result<Report> {
+fn ask_bus(scene: &EscapeScene, dir: &Path, command: &str, policy: Option<&str>) -> Result<Report> {
     const NAME: &str = "org.example.Escape";
     let name = policy.unwrap_or("none");
     let socket = dir.join(format!("{name}.bus"));

@@ -11,7 +11,7 @@ use rustix::fs::{XattrFlags, setxattr};
 
 use serde_json::Value;
 
-use crate::escapes::scene::{PATIENCE, Scene, WayAddresses, line, said};
+use crate::escapes::scene::{EscapeScene, PATIENCE, WayAddresses, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const ROOTS: &str = "the session's cgroup, and all above it, are root's";
@@ -217,7 +217,7 @@ fn outlives() -> Result<Tried> {
 
 /// What pasta or slirp4netns does for a rootless container, a veth pair does here. A process of the same user's that has such
 /// a network; none where users have no namespaces.
-fn container(scene: &Scene) -> Result<Option<(Running, String)>> {
+fn container(scene: &EscapeScene) -> Result<Option<(Running, String)>> {
     let script = "echo $$; exec unshare --user --map-root-user --net sleep 60";
     let mut container = Running::start(&mut scene.bash(&[], None, script)?)?;
     let pid = line(&mut container)?.to_string();
@@ -240,7 +240,7 @@ fn container(scene: &Scene) -> Result<Option<(Running, String)>> {
 }
 
 fn others_network() -> Result<Tried> {
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let to = "192.0.2.200";
     let Some((_container, pid)) = container(&scene)? else {
         return Ok(Tried::missing("unshare failed".to_owned()));
@@ -254,7 +254,7 @@ fn others_network() -> Result<Tried> {
 
 /// What is forwarded, or packed into a tunnel's packets, no socket of the session's sends.
 fn forwarded() -> Result<Tried> {
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let to = "192.0.2.200";
     let Some((_container, pid)) = container(&scene)? else {
         return Ok(Tried::missing("unshare failed".to_owned()));

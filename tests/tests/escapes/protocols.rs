@@ -13,7 +13,7 @@ use guard_lab::network::DEV_V4;
 use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Report, Unowned};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::escapes::scene::{Scene, WayAddresses, both, either};
+use crate::escapes::scene::{EscapeScene, WayAddresses, both, either};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 const SOCKET: &str = "`sock_create`";
@@ -170,7 +170,7 @@ fn first_packet(kind: &str, port: u16) -> Result<Tried> {
 /// The client connects to the allowed address; the server offers production's beside it.
 fn subflow() -> Result<Tried> {
     const MPTCP: i32 = 262;
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let (to, open) = ("192.0.2.200", "198.51.100.200");
     let limits = "ip mptcp limits set subflow 4 add_addr_accepted 4";
     if let Err(missing) = scene.root(limits) {
@@ -231,7 +231,7 @@ fn vsock() -> Result<Tried> {
 }
 
 fn tun() -> Result<Tried> {
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let to = "192.0.2.200";
     let made = scene.root(&format!(
         "ip tuntap add dev tun7 mode tun user {} && ip addr add 10.88.0.1/24 dev tun7 && ip link set tun7 up && \
@@ -263,7 +263,7 @@ fn tun_node(dir: &Path) -> Result<PathBuf> {
 }
 
 fn tunnel() -> Result<Tried> {
-    let scene = Scene::new()?;
+    let scene = EscapeScene::new()?;
     let to = "192.0.2.200";
     let script = format!(
         "ip link add vx0 type vxlan id 7 remote {to} dstport 4789 local {DEV_V4} || exit 1

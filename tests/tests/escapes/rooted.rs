@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, Result};
 use guard_lab::{Attempt, Cgroup, Report, bins};
 
-use crate::escapes::scene::{Scene, WayAddresses, said};
+use crate::escapes::scene::{EscapeScene, WayAddresses, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const OWNERS: &str = "root there is an ordinary user outside";
@@ -19,7 +19,7 @@ const OWN: &str =
 
 family! { "Root of a session (`--user root`)";
     detach: closed("detaching guard's program (`BPF_LINK_DETACH`) by its pin", "ENOENT", COVERED).without("is taken off") => || {
-        let scene = Scene::with_root()?;
+        let scene = EscapeScene::with_root()?;
         let pin = scene.daemon.pin_dir().join("live/link_connect4");
         // The other order: once it is done, it is done.
         let script = probe("detach-pin", &pin.to_string_lossy());
@@ -31,12 +31,12 @@ family! { "Root of a session (`--user root`)";
     };
     by_id: closed("opening a program's link by number", "EPERM", NONE).without("opens it") => || tried(shared()?, &probe("link-by-id", "x"));
     unpin: closed("removing a pin of guardd's", "No such file", COVERED).without("removes it") => || {
-        let scene = Scene::with_root()?;
+        let scene = EscapeScene::with_root()?;
         tried(&scene, &format!("rm {}/live/link_connect4", scene.daemon.pin_dir().display()))
     };
     uncover: closed("the same, in a further user namespace", "umount", "mounts are locked there")
         .without("removes it") => || {
-            let scene = Scene::with_root()?;
+            let scene = EscapeScene::with_root()?;
             let pin = scene.daemon.pin_dir().join("live/link_connect4");
             tried(&scene, &format!("[ -z \"$GUARD_SESSION\" ] || exec unshare --user --map-root-user --mount sh -ec 'umount /sys/fs/bpf; rm {0}'; rm {0}", pin.display()))
         };
@@ -121,8 +121,8 @@ family! { "Root of a session (`--user root`)";
 }
 
 /// What most share: nothing that root does there changes it.
-fn shared() -> Result<&'static Scene> {
-    static SHARED: LazyLock<Result<Scene>> = LazyLock::new(Scene::with_root);
+fn shared() -> Result<&'static EscapeScene> {
+    static SHARED: LazyLock<Result<EscapeScene>> = LazyLock::new(EscapeScene::with_root);
     SHARED
         .as_ref()
         .map_err(|error| anyhow::anyhow!("no scene: {error:#}"))
@@ -144,7 +144,7 @@ fn probe(kind: &str, other: &str) -> String {
 }
 
 /// A script that does what it is for or not: as root of a session first, for outside it may do harm that lasts.
-fn tried(scene: &Scene, script: &str) -> Result<Tried> {
+fn tried(scene: &EscapeScene, script: &str) -> Result<Tried> {
     let came = |report: &Report| Came::of(report, report.ok.then(|| "done".to_owned()));
     let with = came(&inside(scene, script)?);
     let without = came(&outside(scene, script)?);
@@ -152,14 +152,14 @@ fn tried(scene: &Scene, script: &str) -> Result<Tried> {
 }
 
 /// A script that makes packets for `to`.
-fn reached(scene: &Scene, to: &str, script: &str) -> Result<Tried> {
+fn reached(scene: &EscapeScene, to: &str, script: &str) -> Result<Tried> {
     Ok(Tried {
         with: scene.came(to, || inside(scene, script))?,
         without: scene.came(to, || outside(scene, script))?,
     })
 }
 
-fn inside(scene: &Scene, script: &str) -> Result<Report> {
+fn inside(scene: &EscapeScene, script: &str) -> Result<Report> {
     let run = scene
         .daemon
         .agent(["run", "--policy", "denied", "--user", "root", "-q"]);
@@ -168,7 +168,7 @@ fn inside(scene: &Scene, script: &str) -> Result<Report> {
     said(&mut run.env("probe", probe).command()?)
 }
 
-fn outside(scene: &Scene, script: &str) -> Result<Report> {
+fn outside(scene: &EscapeScene, script: &str) -> Result<Report> {
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
     let mut bash = scene.network.dev().command("bash");
     said(

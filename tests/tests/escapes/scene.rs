@@ -10,8 +10,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, CONFIRMS, Daemon, DaemonBuilder, Network, Production, Reached, Report, Running,
-    bins, mounts,
+    AGENT, Attempt, CONFIRMS, DaemonBuilder, Network, Production, Reached, Report, Running, Scene,
+    bins, holds_scene, mounts,
 };
 use serde_json::Value;
 
@@ -55,13 +55,15 @@ pub(crate) const LINK: &str = "fe80::53";
 /// A global address of production's in the network that both are in.
 pub(crate) const NEIGHBOUR: &str = "2001:db8:ffff::53";
 
-pub(crate) struct Scene {
-    pub(crate) network: &'static Network,
+/// One with production, from which there should be no way to it.
+pub(crate) struct EscapeScene {
+    scene: Scene,
     pub(crate) production: Production,
-    pub(crate) daemon: Daemon,
 }
 
-impl Scene {
+holds_scene!(EscapeScene);
+
+impl EscapeScene {
     /// One of a test's own, for what changes guardd or is told by its numbers.
     pub(crate) fn new() -> Result<Self> {
         Self::build(|daemon| daemon)
@@ -75,8 +77,7 @@ impl Scene {
 
     /// The same, with more said to guardd.
     pub(crate) fn build(more: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Result<Self> {
-        // Its reaper outlives this process, and takes it down then.
-        let network: &'static Network = Box::leak(Box::new(Network::new()?));
+        let network = Network::new()?;
         network.answer_for(&FORMS)?;
         for address in [LINK, NEIGHBOUR] {
             let mut ip = network.prod().command("ip");
@@ -90,20 +91,15 @@ impl Scene {
             ]);
             ensure!(ip.status()?.success(), "{ip:?} failed");
         }
-        let daemon = Daemon::in_network(network)
-            .policy("denied", DENIED)
-            .policy("listed", LISTED)
-            .policy("asks", CONFIRMS)
-            .policy("default", DEFAULT)
-            .policy("open", OPEN)
-            .policy(
-                "closed",
-                &LISTED.replace("default", "inbound = false\ndefault"),
-            );
+        let closed = LISTED.replace("default", "inbound = false\ndefault");
+        let scene = Scene::on(network, |daemon| {
+            let daemon = daemon.policy("denied", DENIED).policy("listed", LISTED);
+            let daemon = daemon.policy("asks", CONFIRMS).policy("default", DEFAULT);
+            more(daemon.policy("open", OPEN).policy("closed", &closed))
+        })?;
         Ok(Self {
-            production: Production::start(network)?,
-            daemon: more(daemon).start()?,
-            network,
+            production: scene.production()?,
+            scene,
         })
     }
 
@@ -153,7 +149,7 @@ impl Scene {
     }
 }
 
-impl Scene {
+impl EscapeScene {
     /// An attempt of somebody with capabilities, as of a program that root has given some.
     pub(crate) fn with_rights(
         &self,
@@ -293,7 +289,7 @@ pub(crate) fn line(running: &mut Running) -> Result<Value> {
 
 /// Addresses of a way's own in the scene that most share: what reaches them comes from it.
 pub(crate) struct WayAddresses {
-    pub(crate) scene: &'static Scene,
+    pub(crate) scene: &'static EscapeScene,
     /// In production, which "denied" and "listed" deny.
     pub(crate) v4: String,
     pub(crate) v6: String,
@@ -353,9 +349,9 @@ pub(crate) fn either(first: Tried, second: Tried) -> Tried {
 }
 
 /// The scene that most share.
-pub(crate) fn shared() -> Result<&'static Scene> {
+pub(crate) fn shared() -> Result<&'static EscapeScene> {
     static TURN: Mutex<()> = Mutex::new(());
-    static SHARED: LazyLock<Result<Scene>> = LazyLock::new(Scene::new);
+    static SHARED: LazyLock<Result<EscapeScene>> = LazyLock::new(EscapeScene::new);
     // A scene that fails to be made fails for all, and says so once.
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     SHARED

@@ -8,7 +8,7 @@ use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins};
 
 use crate::escapes::helpers::{unheard, untouched};
 use crate::escapes::layer::Layer;
-use crate::escapes::scene::{PATIENCE, Scene, WayAddresses, line};
+use crate::escapes::scene::{EscapeScene, PATIENCE, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 
 pub(super) const MADE_OUTSIDE: &str =
@@ -192,7 +192,7 @@ fn turned(kind: &str) -> Result<Tried> {
     })
 }
 
-impl Scene {
+impl EscapeScene {
     /// Where a helper of the ordinary user's can listen.
     pub(crate) fn socket(&self, place: &WayAddresses) -> Result<String> {
         use std::os::unix::fs::{PermissionsExt as _, chown};

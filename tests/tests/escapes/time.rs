@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, eventually, patience};
 
-use crate::escapes::scene::{Scene, WayAddresses, line};
+use crate::escapes::scene::{EscapeScene, WayAddresses, line};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const CLOCK: &str = "the kernel compares with its own clock, for each packet";
@@ -53,7 +53,7 @@ const HOLE: Duration = Duration::from_secs(10);
 const FOR: &str = "10s";
 
 /// Nothing is done: it ends by itself.
-fn ended(_: &mut Scene, _: &str) -> Result<()> {
+fn ended(_: &mut EscapeScene, _: &str) -> Result<()> {
     wait_for_the_end()
 }
 
@@ -64,8 +64,12 @@ fn wait_for_the_end() -> Result<()> {
 }
 
 /// Something that goes on, by a hole that ends meanwhile; and the same without a guard, where nothing ends.
-fn outliving(kind: &str, port: u16, end: impl Fn(&mut Scene, &str) -> Result<()>) -> Result<Tried> {
-    let mut scene = Scene::new()?;
+fn outliving(
+    kind: &str,
+    port: u16,
+    end: impl Fn(&mut EscapeScene, &str) -> Result<()>,
+) -> Result<Tried> {
+    let mut scene = EscapeScene::new()?;
     let (outside, inside) = ("192.0.2.201", "192.0.2.202");
     let mut running = scene.outside(&Attempt::new(kind, outside, port))?;
     let before = scene.packets_of_sockets_to(outside)?;
@@ -93,7 +97,7 @@ fn outliving(kind: &str, port: u16, end: impl Fn(&mut Scene, &str) -> Result<()>
 
 /// A connection that is silent until its hole has ended, and nobody is there who could cut it.
 fn late(how: &str) -> Result<Tried> {
-    let mut scene = Scene::new()?;
+    let mut scene = EscapeScene::new()?;
     let to = "192.0.2.202";
     let attempt = Attempt::new("late", to, 443);
     let mut shell = Shell::start(&scene.daemon, "asks")?;
@@ -121,7 +125,7 @@ fn late(how: &str) -> Result<Tried> {
 
 /// Whether packets of it arrive for a second. Resets do not count: where a hole ends in the middle of a handshake, production
 /// repeats its half of it, and to a segment for a connection that is gone the kernel itself says so.
-fn goes_on(scene: &Scene, to: &str) -> Result<Came> {
+fn goes_on(scene: &EscapeScene, to: &str) -> Result<Came> {
     let before = scene.packets_of_sockets_to(to)?;
     // That nothing comes has no event. Each of them sends every 50 ms or more often.
     thread::sleep(patience(Duration::from_secs(1)));
@@ -129,6 +133,15 @@ fn goes_on(scene: &Scene, to: &str) -> Result<Came> {
         0 => Came::Stopped("nothing arrives".to_owned()),
         more => Came::Through(format!("{more} packets in a second")),
     })
+}
+
+/// A session, and a hole for it with these terms.
+fn through_hole(scene: &EscapeScene, to: &str, terms: &[&str]) -> Result<Shell> {
+    let shell = scene.shell("asks")?;
+    let open = ["open", to, "--all-ports", "--session", shell.session()];
+    let open = [&open, terms].concat();
+    scene.daemon.root(open).run()?.success()?;
+    Ok(shell)
 }
 
 /// The hole has ended; for a process in that namespace it is as if it had not.
@@ -145,21 +158,7 @@ fn namespace() -> Result<Tried> {
         Came::Stopped(why) if why.contains("unshare") => Came::Missing(why),
         other => other,
     };
-    let mut shell = Shell::start(&scene.daemon, "asks")?;
-    let session = shell.session().to_owned();
-    scene
-        .daemon
-        .root([
-            "open",
-            to,
-            "--all-ports",
-            "--for",
-            FOR,
-            "--session",
-            &session,
-        ])
-        .run()?
-        .success()?;
+    let mut shell = through_hole(scene, to, &["--for", FOR])?;
     ensure!(shell.reaches(&attempt)?, "the hole lets nothing through");
     wait_for_the_end()?;
     let probe = guard_lab::bins::for_everybody("guard-lab", scene.daemon.tag())?;
@@ -183,18 +182,7 @@ fn connections() -> Result<Tried> {
     };
     let mut outside: Running = scene.outside(&attempt)?;
     let without = came(line(&mut outside)?["connected"].as_u64().unwrap_or(0));
-    let mut shell = Shell::start(&scene.daemon, "asks")?;
-    let session = shell.session().to_owned();
-    let open = [
-        "open",
-        to,
-        "--all-ports",
-        "--connections",
-        "1",
-        "--session",
-        &session,
-    ];
-    scene.daemon.root(open).run()?.success()?;
+    let mut shell = through_hole(scene, to, &["--connections", "1"])?;
     shell.begin(&attempt)?;
     let said = shell.line_with("connected")?;
     let said: serde_json::Value = serde_json::from_str(&said)?;
@@ -210,21 +198,7 @@ fn bytes() -> Result<Tried> {
     let attempt = Attempt::new("upload", to, 443).timeout(patience(PATIENCE));
     let came = |report: Report| Came::of(&report, report.ok.then(|| "all of it".to_owned()));
     let without = came(attempt.outside(scene.network.dev(), AGENT)?);
-    let mut shell = Shell::start(&scene.daemon, "asks")?;
-    let session = shell.session().to_owned();
-    scene
-        .daemon
-        .root([
-            "open",
-            to,
-            "--all-ports",
-            "--bytes",
-            "64KiB",
-            "--session",
-            &session,
-        ])
-        .run()?
-        .success()?;
+    let mut shell = through_hole(scene, to, &["--bytes", "64KiB"])?;
     Ok(Tried {
         without,
         with: came(shell.attempt(&attempt)?),

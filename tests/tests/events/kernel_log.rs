@@ -38,10 +38,7 @@ fn it_says_what_decided_and_of_whom_it_was_asked_for() -> Result<()> {
     let network = Network::new()?;
     let daemon = started(&network);
     let _production = Production::start(&network)?;
-    let (mut shell, mut other) = (
-        Shell::start(&daemon, "asks")?,
-        Shell::start(&daemon, "asks")?,
-    );
+    let [mut shell, mut other] = [(); 2].map(|()| Shell::start(&daemon, "asks").unwrap());
     // Off unless somebody wants it.
     ensure!(shell.reaches(&Attempt::tcp(OPEN, 443))?);
     ensure!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
@@ -49,52 +46,8 @@ fn it_says_what_decided_and_of_whom_it_was_asked_for() -> Result<()> {
     switch(&daemon, "s1")?;
     daemon.wait_for_log("the kernel half logs what it decides")?;
     ensure!(!daemon.log().contains(LINE), "{}", daemon.log());
-    ensure!(shell.reaches(&Attempt::tcp(OPEN, 443))?);
     ensure!(other.reaches(&Attempt::tcp(OPEN, 80))?);
-    let allowed = [
-        "s1",
-        "connect4",
-        "tcp",
-        "verdict=\"allow\"",
-        "policy=\"asks\"",
-        "rule=\"default\"",
-    ];
-    wait_for(&daemon, "198.51.100.7:443", &allowed)?;
-    let packet = ["s1", "egress", "verdict=\"allow\"", "outcome=\"allowed\""];
-    wait_for(&daemon, "198.51.100.7:443", &packet)?;
-    wait_for(
-        &daemon,
-        "198.51.100.7:443",
-        &["egress", "outcome=\"cached\""],
-    )?;
-    ensure!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
-    let denied = [
-        "connect4",
-        "verdict=\"deny\"",
-        "rule=\"never\"",
-        "outcome=\"refused\"",
-    ];
-    wait_for(&daemon, "192.0.2.99:443", &denied)?;
-    ensure!(!shell.reaches(&Attempt::tcp(V6, 443))?);
-    let asked = [
-        "connect6",
-        "verdict=\"confirm\"",
-        "rule=\"production\"",
-        "outcome=\"refused\"",
-    ];
-    wait_for(&daemon, "[2001:db8:7::10]:443", &asked)?;
-    daemon
-        .root(["open", V4, "--session", "s1", "--ports", "tcp/443"])
-        .run()?
-        .success()?;
-    ensure!(shell.reaches(&Attempt::tcp(V4, 443))?);
-    let opened = [
-        "connect4",
-        "rule=\"production\"",
-        "hole=\"h1\"",
-        "outcome=\"allowed\"",
-    ];
-    wait_for(&daemon, "192.0.2.10:443", &opened)?;
+    each_verdict_is_said(&daemon, &mut shell)?;
     ensure!(
         lines(&daemon, "198.51.100.7:80").is_empty(),
         "{}",
@@ -112,6 +65,55 @@ fn it_says_what_decided_and_of_whom_it_was_asked_for() -> Result<()> {
     // All that was switched under a session that lives, and enforced all the while.
     ensure!(shell.reaches(&Attempt::tcp(OPEN, 443))?);
     Ok(())
+}
+
+/// Of a session that may, may not, is asked about, and has a hole.
+fn each_verdict_is_said(daemon: &Daemon, shell: &mut Shell) -> Result<()> {
+    ensure!(shell.reaches(&Attempt::tcp(OPEN, 443))?);
+    let allowed = [
+        "s1",
+        "connect4",
+        "tcp",
+        "verdict=\"allow\"",
+        "policy=\"asks\"",
+        "rule=\"default\"",
+    ];
+    wait_for(daemon, "198.51.100.7:443", &allowed)?;
+    let packet = ["s1", "egress", "verdict=\"allow\"", "outcome=\"allowed\""];
+    wait_for(daemon, "198.51.100.7:443", &packet)?;
+    wait_for(
+        daemon,
+        "198.51.100.7:443",
+        &["egress", "outcome=\"cached\""],
+    )?;
+    ensure!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
+    let denied = [
+        "connect4",
+        "verdict=\"deny\"",
+        "rule=\"never\"",
+        "outcome=\"refused\"",
+    ];
+    wait_for(daemon, "192.0.2.99:443", &denied)?;
+    ensure!(!shell.reaches(&Attempt::tcp(V6, 443))?);
+    let asked = [
+        "connect6",
+        "verdict=\"confirm\"",
+        "rule=\"production\"",
+        "outcome=\"refused\"",
+    ];
+    wait_for(daemon, "[2001:db8:7::10]:443", &asked)?;
+    daemon
+        .root(["open", V4, "--session", "s1", "--ports", "tcp/443"])
+        .run()?
+        .success()?;
+    ensure!(shell.reaches(&Attempt::tcp(V4, 443))?);
+    let opened = [
+        "connect4",
+        "rule=\"production\"",
+        "hole=\"h1\"",
+        "outcome=\"allowed\"",
+    ];
+    wait_for(daemon, "192.0.2.10:443", &opened)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::{Value, json};
 
 use super::scene::own_id;
-use crate::signed::scene::{COURIER, Scene};
+use crate::signed::scene::{COURIER, SignedScene};
 
 /// The pod whose containers run here, and the user that all of them are.
 const POD: &str = "nats-0";
@@ -241,7 +241,7 @@ fn nats_server_takes_the_settings_and_lets_those_in_whom_keep_has_listed() -> Te
 fn the_page_is_served_behind_tls_by_what_its_pod_runs() -> Tested {
     let network = Network::new()?;
     let pod = Pod::new(&network)?;
-    let scene = Scene::new(&network, &format!("origins = [\"https://{NAME}\"]"));
+    let scene = SignedScene::new(&network, &format!("origins = [\"https://{NAME}\"]"));
     scene.approver("alice", &[])?;
     let machine = own_id(&scene, &mut scene.shell())?;
     let (_carrier, key) = pod.machine(&scene)?;
@@ -476,7 +476,7 @@ impl<'n> Pod<'n> {
     }
 
     /// A machine's side of the fleet, with the key that it is known by.
-    fn machine(&self, scene: &Scene) -> Tested<(Running, String)> {
+    fn machine(&self, scene: &SignedScene) -> Tested<(Running, String)> {
         let home = self.at("/var/lib/machine");
         fs::create_dir(&home)?;
         chown(&home, Some(COURIER), Some(COURIER))?;

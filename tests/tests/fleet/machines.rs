@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     console::scene::ORIGIN,
-    signed::scene::{COURIER, Scene, agent},
+    signed::scene::{COURIER, SignedScene, agent},
 };
 
 /// What production has open, behind each machine.
@@ -28,7 +28,7 @@ const PORTS: [u16; 3] = [443, 1500, 8080];
 
 /// A machine with production behind it, and a session that asks.
 pub(super) struct Machine {
-    pub(super) scene: Scene,
+    pub(super) scene: SignedScene,
     pub(super) id: String,
     pub(super) shell: Shell,
     /// Another one, which has asked for port 443.
@@ -101,7 +101,7 @@ impl<'h> Machines<'h> {
             format!("{:032x}", number + 1),
             format!("origins = [\"{ORIGIN}\"]"),
         );
-        let scene = Scene::on_machine(network, &id, &answers);
+        let scene = SignedScene::on_machine(network, &id, &answers);
         scene
             .add("alice", &self.key)
             .args(["--answers-for", &agent()])

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::client::Client;
 use crate::{
     console::scene::ORIGIN,
-    signed::scene::{COURIER, Scene},
+    signed::scene::{COURIER, SignedScene},
 };
 
 /// A user who answers, and owns nothing of the machines'.
@@ -25,7 +25,7 @@ pub(super) const GROUP: &str = "ci";
 
 /// One machine, and one person.
 pub(super) struct Fleet<'n> {
-    pub(super) scene: Scene,
+    pub(super) scene: SignedScene,
     pub(super) nats: Nats<'n>,
     pub(super) machine: String,
     /// A session that has asked for port 443.
@@ -93,7 +93,7 @@ impl<'n> Fleet<'n> {
             true => format!("origins = [\"{ORIGIN}\"]\n[fleet]\nlog = \"{COURIER}\""),
             false => String::new(),
         };
-        let scene = Scene::new(network, &settings);
+        let scene = SignedScene::new(network, &settings);
         let dir = scene.daemon.dir().join("fleet");
         fs::create_dir(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
@@ -339,7 +339,7 @@ fn user_of(name: &str) -> u32 {
 }
 
 /// What the machine is called, as its questions have it.
-pub(super) fn own_id(scene: &Scene, asks: &mut Shell) -> Tested<String> {
+pub(super) fn own_id(scene: &SignedScene, asks: &mut Shell) -> Tested<String> {
     let request = scene.request(asks, 443);
     let question = scene.question(&request);
     let question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;

@@ -1,9 +1,9 @@
 //! A person of a fleet is told by each machine, and what tells them leads to the page of all.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+use std::net::TcpListener;
 
 use anyhow::Context as _;
-use guard_lab::{STRANGER, Tested, bins, eventually};
+use guard_lab::{Tested, eventually};
 use serde_json::json;
 
 use super::{
@@ -11,37 +11,13 @@ use super::{
     machines::Machine,
 };
 use crate::{
-    console::{notify::Taker, passkey::Passkey, scene::ORIGIN},
+    console::{
+        notify::{Taker, has_told},
+        passkey::Passkey,
+        scene::ORIGIN,
+    },
     signed::scene::COURIER,
 };
-
-/// Has a machine tell of requests there, with links to the page of all.
-fn tells(central: &mut Central<'_>, number: usize, port: u16) -> Tested {
-    let daemon = &mut central.fleet.all[number].scene.daemon;
-    let program = bins::for_everybody("guard-console", daemon.tag())?;
-    let state = daemon.dir().join("told");
-    fs::create_dir(&state)?;
-    fs::set_permissions(&state, fs::Permissions::from_mode(0o777))?;
-    let topic = format!("http://127.0.0.1:{port}/my-topic");
-    let words = json!([
-        program,
-        "--config",
-        "/nonexistent",
-        "--origin",
-        ORIGIN,
-        "--state-dir",
-        state,
-        "notify",
-        "--ntfy",
-        topic
-    ]);
-    daemon.stop()?;
-    daemon.write_config(&format!(
-        "resolvers = [\"127.0.0.1:1\"]\non_request = {words}\non_request_user = \"{STRANGER}\"\non_request_answers = true\n\
-         [answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\norigins = [\"{ORIGIN}\"]\n"
-    ))?;
-    Ok(daemon.start()?)
-}
 
 #[test]
 fn a_phone_that_a_machine_tells_opens_the_page_of_all_and_answers_there() -> Tested {
@@ -55,7 +31,12 @@ fn a_phone_that_a_machine_tells_opens_the_page_of_all_and_answers_there() -> Tes
     let here = guarded[1].dev();
     let listener = here.enter(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
     let taker = Taker::start(listener, None)?;
-    tells(&mut central, 1, taker.port)?;
+    let answers = format!(
+        "resolvers = [\"127.0.0.1:1\"]\n\
+         [answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\norigins = [\"{ORIGIN}\"]\n"
+    );
+    let daemon = &mut central.fleet.all[1].scene.daemon;
+    has_told(daemon, ORIGIN, taker.port, &answers)?;
     let cookie = central.log_in("alice")?;
     central.sees(&cookie, "2 there")?;
 

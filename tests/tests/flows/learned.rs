@@ -83,14 +83,37 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
             "denied failed"
         ]
     );
+    let observed = ["--observe", "--policy", "job", "--name", "build"];
+    assert_eq!(built(&scene.daemon, &observed)?, all_pass());
+    let session = is_told_by_program_and_name(&scene.daemon)?;
+    let text = suggested(&scene.daemon, &session)?;
+    let file = scene.daemon.write_for_agents("learned.toml", &text)?;
+    let file = file.to_str().unwrap();
+    scene.daemon.agent(["check", file]).run()?.success()?;
+    closes_more_than_others(&scene.daemon, file)?;
+
     assert_eq!(
-        built(
-            &scene.daemon,
-            &["--observe", "--policy", "job", "--name", "build"]
-        )?,
-        all_pass()
+        built(&scene.daemon, &["--policy", file])?,
+        all_pass(),
+        "{text}"
     );
-    let all = flows(&scene.daemon, &[])?;
+    let mut shell = Shell::run_by(&scene.daemon, scene.daemon.agent(["run", "--policy", file]))?;
+    assert!(reaches(&mut shell, BARE, 2283)?);
+    for (to, port) in [
+        (BARE, 80),
+        (PKG, 8080),
+        ("192.0.2.12", 80),
+        (INDEX, 443),
+        (DENIED, 80),
+    ] {
+        assert!(!reaches(&mut shell, to, port)?, "{to} {port}");
+    }
+    Ok(())
+}
+
+/// That flows say which program went where, by which name; gives their session.
+fn is_told_by_program_and_name(daemon: &Daemon) -> Tested<String> {
+    let all = flows(daemon, &[])?;
     let pkg = find(&all, PKG, 80).unwrap();
     assert_eq!(pkg["program"], "curl");
     assert_eq!(pkg["verdict"], "allow");
@@ -103,13 +126,13 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
         |flow: &&Value| flow["port"] == 80 && flow["program"].as_str().unwrap().starts_with("git");
     let names = all.iter().find(by_git).unwrap()["names"].to_string();
     assert!(names.contains("git.example.com"), "{names}");
-    let session = pkg["session"].text()?.to_owned();
+    Ok(pkg["session"].text()?.to_owned())
+}
 
-    let suggested = scene
-        .daemon
-        .agent(["suggest", "--from-flows", "--session", &session]);
-    let suggested = suggested.run()?.success()?;
-    let text = &suggested.stdout;
+/// The policy that is suggested from a session's flows, each time the same.
+fn suggested(daemon: &Daemon, session: &str) -> Tested<String> {
+    let suggest = ["suggest", "--from-flows", "--session", session];
+    let text = daemon.agent(suggest).run()?.success()?.stdout;
     for said in [
         "pkg.example.com",
         "index.example.com",
@@ -129,47 +152,22 @@ fn a_build_is_observed_and_its_policy_lets_pass_that_and_nothing_else() -> Teste
     ] {
         assert!(!text.contains(unsaid), "{unsaid}: {text}");
     }
-    // The same again.
-    let again = scene
-        .daemon
-        .agent(["suggest", "--from-flows", "--session", &session]);
-    assert_eq!(again.run()?.stdout, *text);
-    let file = scene.daemon.write_for_agents("learned.toml", text)?;
-    let file = file.to_str().unwrap();
-    scene.daemon.agent(["check", file]).run()?.success()?;
-    // From everything to this: what it closes is told.
-    let job = scene.daemon.policy_dir().join("job.toml");
+    assert_eq!(daemon.agent(suggest).run()?.stdout, text);
+    Ok(text)
+}
+
+/// From what was observed, and from everything, to this policy: what it closes is told.
+fn closes_more_than_others(daemon: &Daemon, file: &str) -> Tested {
+    let job = daemon.policy_dir().join("job.toml");
     let observed = ["diff", "--observed", job.to_str().unwrap(), file];
-    let diff = scene.daemon.root(observed).run()?;
+    let diff = daemon.root(observed).run()?;
     assert_eq!(diff.code(), Some(1));
     assert!(diff.stdout.contains("Less open:"), "{diff:?}");
     assert!(!diff.stdout.contains("More open:"), "{diff:?}");
-    let open = scene
-        .daemon
-        .write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")?;
-    let diff = scene
-        .daemon
-        .agent(["diff", open.to_str().unwrap(), file])
-        .run()?;
+    let open = daemon.write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")?;
+    let diff = daemon.agent(["diff", open.to_str().unwrap(), file]).run()?;
     assert_eq!(diff.code(), Some(1));
     assert!(diff.stdout.contains("Less open:"), "{diff:?}");
-
-    assert_eq!(
-        built(&scene.daemon, &["--policy", file])?,
-        all_pass(),
-        "{text}"
-    );
-    let mut shell = Shell::run_by(&scene.daemon, scene.daemon.agent(["run", "--policy", file]))?;
-    assert!(reaches(&mut shell, BARE, 2283)?);
-    for (to, port) in [
-        (BARE, 80),
-        (PKG, 8080),
-        ("192.0.2.12", 80),
-        (INDEX, 443),
-        (DENIED, 80),
-    ] {
-        assert!(!reaches(&mut shell, to, port)?, "{to} {port}");
-    }
     Ok(())
 }
 

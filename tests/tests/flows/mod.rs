@@ -7,7 +7,7 @@ mod ways;
 use guard_lab::{Attempt, Daemon, Json as _, Running, Shell, Tested, bins, eventually, mounts};
 use serde_json::Value;
 
-use crate::names::scene::{API, DNS, Names, Scene};
+use crate::names::scene::{API, DNS, NameScene, Names};
 
 const PKG: &str = API;
 const INDEX: &str = "192.0.2.11";
@@ -50,11 +50,11 @@ ports = ["tcp/80"]
 action = "read-only"
 "#;
 
-fn scene() -> Tested<Scene> {
+fn scene() -> Tested<NameScene> {
     scene_with("")
 }
 
-fn scene_with(settings: &str) -> Tested<Scene> {
+fn scene_with(settings: &str) -> Tested<NameScene> {
     let names: Names<'_> = &[
         ("pkg.example.com", &[PKG]),
         ("index.example.com", &[INDEX]),
@@ -63,7 +63,7 @@ fn scene_with(settings: &str) -> Tested<Scene> {
         ("other.example.com", &["192.0.2.12"]),
     ];
     let settings = format!("name_refresh_floor = 1\n{settings}");
-    let scene = Scene::at(DNS, &settings, "job", JOB, names)?;
+    let scene = NameScene::at(DNS, &settings, "job", JOB, names)?;
     scene.server.alias("git.example.com", "pkg.example.com");
     Ok(scene)
 }

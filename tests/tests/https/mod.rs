@@ -5,35 +5,37 @@ pub(crate) mod scene;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use guard_lab::{AGENT, Json as _, OPEN, Tested, eventually};
-use scene::{JOB, NAME, PHOTOS, START, Scene, answer, url};
+use scene::{JOB, NAME, PHOTOS, START, TlsPhotoScene, answer, url};
 use serde_json::Value;
+
+use crate::proxy::scene::pid_of;
 
 #[test]
 fn the_incident_does_not_happen_again() -> Tested {
-    let scene = Scene::new(true);
+    let scene = TlsPhotoScene::new(true)?;
     let job = url(NAME, JOB);
     let put = ["-X", "PUT", "-d", START, job.as_str()];
     // As it was: nobody is asked.
-    assert_eq!(answer(&scene.outside(&put)).0, "200");
-    assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+    assert_eq!(answer(&scene.outside(&put)?)?.0, "200");
+    assert_eq!(scene.arrived()?, [format!("PUT {JOB}")]);
 
     for host in [NAME, PHOTOS] {
-        let looked = scene.inside(&[&url(host, "/api/jobs")]);
-        assert_eq!(answer(&looked).0, "200", "{looked:?}");
+        let looked = scene.inside(&[&url(host, "/api/jobs")])?;
+        assert_eq!(answer(&looked)?.0, "200", "{looked:?}");
     }
-    let stopped = scene.inside(&put);
-    let (status, problem) = answer(&stopped);
+    let stopped = scene.inside(&put)?;
+    let (status, problem) = answer(&stopped)?;
     assert_eq!(status, "403", "{stopped:?}");
     let problem: Value = serde_json::from_str(problem)?;
     assert_eq!(problem["rule"], "photos");
-    assert_eq!(scene.arrived().len(), 3);
+    assert_eq!(scene.arrived()?.len(), 3);
     Ok(())
 }
 
 #[test]
 fn a_yes_is_for_that_request() -> Tested {
-    let scene = Scene::new(true);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let scene = TlsPhotoScene::new(true)?;
+    let mut agent = scene.shell("photos")?;
     let put = format!(
         "curl -s -o /dev/null -w '%{{http_code}}\\n' --resolve {NAME}:8443:{PHOTOS} -X PUT -d '{START}' {}",
         url(NAME, JOB)
@@ -49,15 +51,15 @@ fn a_yes_is_for_that_request() -> Tested {
     scene.daemon.agent(["approve", id]).run()?.success()?;
     agent.tell(&put)?;
     assert_eq!(agent.line_with("200")?.trim(), "200");
-    assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+    assert_eq!(scene.arrived()?, [format!("PUT {JOB}")]);
     Ok(())
 }
 
 /// Python verifies so from 3.13 on.
 #[test]
 fn what_is_shown_is_right_to_the_letter() -> Tested {
-    let scene = Scene::new(true);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let scene = TlsPhotoScene::new(true)?;
+    let mut agent = scene.shell("photos")?;
     for name in [
         format!("-verify_ip {PHOTOS}"),
         format!("-servername {NAME} -verify_hostname {NAME}"),
@@ -75,16 +77,16 @@ fn what_is_shown_is_right_to_the_letter() -> Tested {
 
 #[test]
 fn nothing_is_sent_to_who_cannot_show_who_it_is() -> Tested {
-    let scene = Scene::new(false);
-    assert_eq!(answer(&scene.outside(&[&url(PHOTOS, "/")])).0, "200");
-    let told = scene.inside(&[&url(PHOTOS, "/")]);
-    let (status, problem) = answer(&told);
+    let scene = TlsPhotoScene::new(false)?;
+    assert_eq!(answer(&scene.outside(&[&url(PHOTOS, "/")])?)?.0, "200");
+    let told = scene.inside(&[&url(PHOTOS, "/")])?;
+    let (status, problem) = answer(&told)?;
     assert_eq!(status, "502", "{told:?}");
     assert!(
         problem.contains("nobody whom this machine trusts"),
         "{problem}"
     );
-    assert_eq!(scene.arrived(), ["GET /"]);
+    assert_eq!(scene.arrived()?, ["GET /"]);
     let logged = scene.daemon.audited("http")?;
     assert_eq!(logged[0]["outcome"], "refused");
     assert_eq!(logged[0]["host"], PHOTOS);
@@ -93,41 +95,42 @@ fn nothing_is_sent_to_who_cannot_show_who_it_is() -> Tested {
 
 #[test]
 fn whoever_trusts_the_company_alone_is_told_of_in_the_log() -> Tested {
-    let scene = Scene::new(true);
+    let scene = TlsPhotoScene::new(true)?;
     let company = scene.company();
     let pinned = ["--cacert", company.to_str().unwrap(), &url(NAME, "/")];
-    assert_eq!(answer(&scene.outside(&pinned[2..])).0, "200");
-    let failed = scene.inside(&pinned);
+    assert_eq!(answer(&scene.outside(&pinned[2..])?)?.0, "200");
+    let failed = scene.inside(&pinned)?;
     assert!(!failed.status.success(), "{failed:?}");
     eventually("it is in the log", || {
-        !scene.daemon.audited("http").unwrap().is_empty()
+        Ok(!scene.daemon.audited("http")?.is_empty())
     })?;
     let logged = scene.daemon.audited("http")?;
     let why = logged[0]["why"].text()?;
     assert!(why.contains("does not take the certificate"), "{why}");
     assert_eq!(logged[0]["host"], NAME);
-    assert_eq!(scene.arrived(), ["GET /"]);
+    assert_eq!(scene.arrived()?, ["GET /"]);
     Ok(())
 }
 
 #[test]
-fn all_else_is_not_opened() {
-    let scene = Scene::new(true);
+fn all_else_is_not_opened() -> Tested {
+    let scene = TlsPhotoScene::new(true)?;
     let company = scene.company();
     let open = url(OPEN, "/");
     let put = ["-X", "PUT", "--cacert", company.to_str().unwrap(), &open];
-    let done = scene.inside(&put);
-    assert_eq!(answer(&done).0, "200", "{done:?}");
+    let done = scene.inside(&put)?;
+    assert_eq!(answer(&done)?.0, "200", "{done:?}");
     // And who does not trust the company does not come to it by the guard.
-    let distrusted = scene.inside(&[&open]);
+    let distrusted = scene.inside(&[&open])?;
     assert!(!distrusted.status.success(), "{distrusted:?}");
-    assert_eq!(scene.arrived(), ["PUT /"]);
+    assert_eq!(scene.arrived()?, ["PUT /"]);
+    Ok(())
 }
 
 #[test]
 fn the_key_is_the_proxys_alone_and_outlives_it() -> Tested {
-    let scene = Scene::new(true);
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let scene = TlsPhotoScene::new(true)?;
+    let mut agent = scene.shell("photos")?;
     let get = format!(
         "curl -sS -o /dev/null -w '%{{http_code}}\\n' {}",
         url(PHOTOS, "/")
@@ -142,28 +145,17 @@ fn the_key_is_the_proxys_alone_and_outlives_it() -> Tested {
     let mut cat = scene.network.dev().command_as(AGENT, "cat");
     assert!(!cat.arg(&key).status()?.success());
 
-    let proxy = proxy(&scene);
-    rustix::process::kill_process(proxy, rustix::process::Signal::KILL)?;
-    eventually("another proxy is there", || self::proxy(&scene) != proxy)?;
+    let first = scene.daemon.child_once("guard-proxy")?;
+    let pid = pid_of(&first)?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    eventually("another proxy is there", || {
+        let now = scene.daemon.child("guard-proxy");
+        now.is_some_and(|now| now != first)
+    })?;
     assert_eq!(fs::read_to_string(&key)?, text);
     eventually("it answers", || {
-        agent.tell(&get).unwrap();
-        agent.line_with("00").unwrap().trim() == "200"
+        agent.tell(&get)?;
+        Ok(agent.line_with("00")?.trim() == "200")
     })?;
     Ok(())
-}
-
-/// The proxy's process.
-fn proxy(scene: &Scene) -> rustix::process::Pid {
-    let guardd = scene.daemon.pid().unwrap();
-    let children = format!("/proc/{guardd}/task/{guardd}/children");
-    let of_guardd = || fs::read_to_string(&children).unwrap_or_default();
-    eventually("a proxy is there", || !of_guardd().trim().is_empty()).unwrap();
-    let pid = of_guardd()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
-    rustix::process::Pid::from_raw(pid).unwrap()
 }

@@ -2,8 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use guard_lab::{AGENT, Company, Daemon, Network, OPEN, Output, Production};
-use serde_json::Value;
+use anyhow::Context as _;
+use guard_lab::{
+    AGENT, Company, Network, OPEN, Output, Production, Scene, Tested, exec, holds_scene,
+};
 use tempfile::TempDir;
 
 /// The photo server.
@@ -15,7 +17,7 @@ pub(crate) const JOB: &str = "/api/jobs/thumbnailGeneration";
 pub(crate) const START: &str = r#"{"command":"start","force":true}"#;
 const PORT: u16 = 8443;
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version = 1
 name = "photos"
 default = "allow"
@@ -28,38 +30,37 @@ action = "read-only"
 reason = "production photo server"
 "#;
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
-    pub(crate) production: Production,
-    pub(crate) network: Network,
+/// One with a photo server in production that has a certificate.
+pub(crate) struct TlsPhotoScene {
+    scene: Scene,
+    production: Production,
     files: TempDir,
 }
 
-impl Scene {
+holds_scene!(TlsPhotoScene);
+
+impl TlsPhotoScene {
     /// With a guard that knows the company's authority, or not.
-    pub(crate) fn new(knows: bool) -> Self {
-        let network = Network::new().unwrap();
-        let files = TempDir::new().unwrap();
+    pub(crate) fn new(knows: bool) -> Tested<Self> {
+        let network = Network::new()?;
+        let files = TempDir::new()?;
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(files.path(), readable).unwrap();
-        let company = Company::new("company").unwrap();
+        fs::set_permissions(files.path(), readable)?;
+        let company = Company::new("company")?;
         let authority = files.path().join("company.pem");
-        fs::write(&authority, company.pem()).unwrap();
+        fs::write(&authority, company.pem())?;
         let server = files.path().join("server.pem");
-        fs::write(&server, company.issue(&[NAME, PHOTOS, OPEN]).unwrap()).unwrap();
+        fs::write(&server, company.issue(&[NAME, PHOTOS, OPEN])?)?;
         let ca = format!("[proxy]\nca = [{authority:?}]\n");
         let resolvers = "resolvers = [\"127.0.0.1:1\"]\n";
-        let daemon = Daemon::in_network(&network)
-            .policy("photos", POLICY)
-            .config(&format!("{resolvers}{}", if knows { &ca } else { "" }))
-            .start()
-            .unwrap();
-        Self {
-            daemon,
-            production: Production::launch_as(&network, &[PORT], &[], true, Some(&server)).unwrap(),
-            network,
+        let config = format!("{resolvers}{}", if knows { &ca } else { "" });
+        Ok(Self {
+            production: Production::launch_as(&network, &[PORT], &[], true, Some(&server))?,
+            scene: Scene::on(network, |daemon| {
+                daemon.policy("photos", POLICY).config(&config)
+            })?,
             files,
-        }
+        })
     }
 
     /// The company's authority, as a file.
@@ -68,42 +69,22 @@ impl Scene {
     }
 
     /// `curl` without the guard, by somebody who trusts the company.
-    pub(crate) fn outside(&self, args: &[&str]) -> Output {
+    pub(crate) fn outside(&self, args: &[&str]) -> Tested<Output> {
         let all = curl(args);
         let mut command = self.network.dev().command_as(AGENT, &all[0]);
-        let output = command
-            .args(&all[1..])
-            .arg("--cacert")
-            .arg(self.company())
-            .output();
-        let output = output.unwrap();
-        Output {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        command.args(&all[1..]).arg("--cacert").arg(self.company());
+        Ok(exec::output(&mut command)?.into())
     }
 
     /// `curl` in a session of an ordinary user's.
-    pub(crate) fn inside(&self, args: &[&str]) -> Output {
+    pub(crate) fn inside(&self, args: &[&str]) -> Tested<Output> {
         let all = ["run", "--policy", "photos", "--"];
-        self.daemon.agent(all).args(curl(args)).run().unwrap()
+        Ok(self.daemon.agent(all).args(curl(args)).run()?)
     }
 
     /// The methods and paths that reached production as requests, in their order.
-    pub(crate) fn arrived(&self) -> Vec<String> {
-        let reached = self.production.reached().unwrap();
-        let requests = reached.iter().filter(|one| one.kind == "http");
-        let text = |record: &Value, key: &str| record[key].as_str().unwrap().to_owned();
-        requests
-            .map(|one| {
-                format!(
-                    "{} {}",
-                    text(&one.record, "method"),
-                    text(&one.record, "path")
-                )
-            })
-            .collect()
+    pub(crate) fn arrived(&self) -> Tested<Vec<String>> {
+        Ok(self.production.requested()?)
     }
 }
 
@@ -122,10 +103,8 @@ pub(crate) fn url(host: &str, path: &str) -> String {
 }
 
 /// The status in the last line, and what was above it.
-pub(crate) fn answer(output: &Output) -> (&str, &str) {
-    let (body, status) = output
-        .stdout
-        .rsplit_once('\n')
-        .unwrap_or_else(|| panic!("{output:?}"));
-    (status, body)
+pub(crate) fn answer(output: &Output) -> Tested<(&str, &str)> {
+    let answered = output.stdout.rsplit_once('\n');
+    let (body, status) = answered.with_context(|| format!("{output:?}"))?;
+    Ok((status, body))
 }

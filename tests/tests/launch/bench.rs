@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
-use guard_lab::Tested;
+use guard_lab::{Cgroup, Tested};
 use guard_sys::cgroup2::Hierarchy;
 
 /// As whom things run in here: somebody that every machine has.
@@ -27,9 +27,6 @@ fn built_example(name: &str) -> Result<PathBuf> {
     let profile = test.ancestors().nth(2).context("no directory")?;
     Ok(profile.join("examples").join(name))
 }
-
-/// Moves itself into the cgroup that it is called by, and becomes the rest of its arguments.
-const ENTER: &str = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
 
 impl Bench {
     pub(crate) fn new() -> Tested<Self> {
@@ -67,8 +64,7 @@ impl Bench {
 
     /// A program in the directory and the cgroup of this bench; the arguments are still to be given.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", ENTER]).arg(&self.cgroup).arg(program);
+        let mut command = Cgroup::wrap_in(&self.cgroup, &Command::new(program));
         command.current_dir(self.dir()).env("RUST_BACKTRACE", "0");
         command
     }
@@ -118,9 +114,9 @@ impl Drop for Bench {
     }
 }
 
-pub(crate) fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> Tested<String> {
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap()
+    Ok(String::from_utf8(output.stdout.clone())?)
 }
 
 /// Waits until `done`, which must come.

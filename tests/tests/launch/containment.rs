@@ -13,7 +13,7 @@ use crate::launch::bench::{Bench, UID, USER, content, text, wait_until};
 #[test]
 fn nothing_privileged_is_left() -> Tested {
     let bench = Bench::new()?;
-    let status = text(&bench.script("cat /proc/self/status")?);
+    let status = text(&bench.script("cat /proc/self/status")?)?;
     let has = |line: &str| assert!(status.lines().any(|is| is == line), "{line} in {status}");
     has(&format!("Uid:\t{UID}\t{UID}\t{UID}\t{UID}"));
     has(&format!("Gid:\t{UID}\t{UID}\t{UID}\t{UID}"));
@@ -22,7 +22,7 @@ fn nothing_privileged_is_left() -> Tested {
     }
     has("NoNewPrivs:\t1");
     has("Seccomp:\t2");
-    let groups = text(&bench.script("id -G")?);
+    let groups = text(&bench.script("id -G")?)?;
     assert_eq!(groups.trim(), UID, "root's groups are gone");
     Ok(())
 }
@@ -35,15 +35,15 @@ fn an_ordinary_caller_keeps_no_capability_either() -> Tested {
         setpriv.args(["--reuid", UID, "--regid", UID, "--clear-groups"]);
         setpriv.args(["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]);
         setpriv.args(command);
-        text(&setpriv.output().unwrap())
+        text(&setpriv.output()?)
     };
     let look = ["grep", "CapEff", "/proc/self/status"];
-    let before = caller(&look);
+    let before = caller(&look)?;
     assert_eq!(before.trim(), "CapEff:\t0000000000002000");
     let run = ["./probe", "run", "--"];
-    let inside = caller(&[&run[..], &look].concat());
+    let inside = caller(&[&run[..], &look].concat())?;
     assert_eq!(inside.trim(), "CapEff:\t0000000000000000");
-    let user = caller(&[&run[..], &["id", "-u"]].concat());
+    let user = caller(&[&run[..], &["id", "-u"]].concat())?;
     assert_eq!(user.trim(), UID);
     Ok(())
 }
@@ -54,13 +54,13 @@ fn inherited_descriptors_are_closed() -> Tested {
     let listing = |command: &str| {
         let script = format!("exec 7</etc/passwd 300</etc/passwd; exec {command}");
         let mut bash = bench.command("bash");
-        text(&bash.args(["-c", &script]).output().unwrap())
+        text(&bash.args(["-c", &script]).output()?)
     };
-    let outside = listing("ls /proc/self/fd");
+    let outside = listing("ls /proc/self/fd")?;
     assert!(outside.contains("7\n") && outside.contains("300\n"));
     let run = format!("./probe run --user {USER} -- ls /proc/self/fd");
     // The last one is the directory that ls itself reads.
-    assert_eq!(listing(&run), "0\n1\n2\n3\n");
+    assert_eq!(listing(&run)?, "0\n1\n2\n3\n");
     Ok(())
 }
 

@@ -30,7 +30,7 @@ fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
     run.args(["sh", "-c", "id -u; env"]);
     run.envs([("SUDO_UID", UID), ("SUDO_GID", UID), ("SUDO_COMMAND", "x")]);
     run.envs([("HOME", "/root"), ("KEPT", "yes")]);
-    let said = text(&run.output()?);
+    let said = text(&run.output()?)?;
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[0], UID);
     for line in [

@@ -100,17 +100,17 @@ const SIGNALS: [(&str, u32); 5] = [
 ];
 
 /// What came of an attempt by a process of the same user.
-fn outside(bench: &Bench, attempt: &str) -> String {
+fn outside(bench: &Bench, attempt: &str) -> Tested<String> {
     let mut command = bench.command("setpriv");
     command.args(["--reuid", UID, "--regid", UID, "--clear-groups"]);
     command.args(["./probe", "do-to"]).args(attempt.split(' '));
-    text(&command.output().unwrap()).trim().to_owned()
+    Ok(text(&command.output()?)?.trim().to_owned())
 }
 
 /// What came of an attempt inside.
-fn inside(bench: &Bench, attempt: &str) -> String {
-    let said = bench.script(&format!("./probe do-to {attempt}")).unwrap();
-    text(&said).trim().to_owned()
+fn inside(bench: &Bench, attempt: &str) -> Tested<String> {
+    let said = bench.script(&format!("./probe do-to {attempt}"))?;
+    Ok(text(&said)?.trim().to_owned())
 }
 
 fn is_refused(said: &str) -> bool {
@@ -124,9 +124,9 @@ fn processes_outside_cannot_be_traced() -> Tested {
     let bench = Bench::new()?;
     let victim = Victim::outside(&bench);
     for way in victim.ways_to_trace() {
-        assert_eq!(outside(&bench, &way), "ok", "{way}, without guard");
+        assert_eq!(outside(&bench, &way)?, "ok", "{way}, without guard");
         if layers()?.tracing {
-            let said = inside(&bench, &way);
+            let said = inside(&bench, &way)?;
             assert!(is_refused(&said), "{way}: {said}");
         }
     }
@@ -140,12 +140,12 @@ fn processes_outside_cannot_be_signalled() -> Tested {
         let victim = Victim::outside(&bench);
         let attempt = format!("{way} {} {signal}", victim.pid);
         if layers()?.signals {
-            let said = inside(&bench, &attempt);
+            let said = inside(&bench, &attempt)?;
             // The kernel takes an owner of a descriptor whom it then does not tell.
             assert!(is_refused(&said) || way == "sigio", "{attempt}: {said}");
             assert!(!victim.has_got(signal), "{attempt}");
         }
-        assert_eq!(outside(&bench, &attempt), "ok", "{attempt}, without guard");
+        assert_eq!(outside(&bench, &attempt)?, "ok", "{attempt}, without guard");
         assert!(victim.has_got(signal), "{attempt}, without guard");
     }
     Ok(())
@@ -156,9 +156,9 @@ fn abstract_sockets_outside_cannot_be_reached() -> Tested {
     let bench = Bench::new()?;
     let victim = Victim::outside(&bench);
     for way in victim.ways_to_connect() {
-        assert_eq!(outside(&bench, &way), "ok", "{way}, without guard");
+        assert_eq!(outside(&bench, &way)?, "ok", "{way}, without guard");
         if layers()?.abstract_sockets {
-            let said = inside(&bench, &way);
+            let said = inside(&bench, &way)?;
             assert!(is_refused(&said), "{way}: {said}");
         }
     }
@@ -208,19 +208,19 @@ fn a_session_in_a_session_is_in_reach_of_the_outer_one_and_not_the_other_way_rou
     let bench = Bench::new()?;
     let run = |script: &str| {
         let mut run = bench.run(&["--user", USER]);
-        text(&run.args(["bash", "-c", script]).output().unwrap())
+        text(&run.args(["bash", "-c", script]).output()?)
     };
     // The last command is the shell's own: another would take its place, and then the victim's input ends.
     let inwards = "coproc ./probe run -- ./probe victim; read -r _ pid _ <&${COPROC[0]}; \
                    ./probe do-to kill $pid 40; ./probe do-to ptrace $pid; :";
-    assert_eq!(run(inwards), "ok\nok\n");
+    assert_eq!(run(inwards)?, "ok\nok\n");
     if layers()?.signals {
         let outwards = "coproc ./probe victim; read -r _ pid _ <&${COPROC[0]}; \
                         ./probe do-to kill $pid 40; \
                         ./probe run -- ./probe do-to kill $pid 40; \
                         ./probe run -- ./probe do-to ptrace $pid; :";
         let refused = libc::EPERM;
-        assert_eq!(run(outwards), format!("ok\n{refused}\n{refused}\n"));
+        assert_eq!(run(outwards)?, format!("ok\n{refused}\n{refused}\n"));
     }
     Ok(())
 }
@@ -245,11 +245,11 @@ fn more_sandboxes_than_the_kernel_takes_are_refused_in_so_many_words() -> Tested
 fn a_session_has_the_files_that_it_had() -> Tested {
     let bench = Bench::new()?;
     let link = "mkdir from to; touch from/file; ln from/file to/file && echo linked; ";
-    let said = text(&bench.script(link)?);
+    let said = text(&bench.script(link)?)?;
     assert_eq!(said, "linked\n");
     let mount = "unshare --map-root-user --mount sh -c 'mount -t tmpfs none /mnt && echo mounted'";
     if layers()?.signals {
-        assert_eq!(text(&bench.script(mount)?), "mounted\n");
+        assert_eq!(text(&bench.script(mount)?)?, "mounted\n");
     }
     Ok(())
 }

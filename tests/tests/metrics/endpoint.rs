@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use guard_lab::{
-    ASKS, Attempt, Daemon, Json as _, NEVER, Network, PATIENCE, Running, Shell, Tested, V4,
+    ASKS, Attempt, Daemon, Json as _, NEVER, Network, PATIENCE, Running, Scene, Shell, Tested, V4,
     eventually,
 };
 use rustix::process::Signal;
@@ -19,28 +19,21 @@ const DASHBOARD: &str = include_str!("../../../packaging/grafana/guard.json");
 const ALERTS: &str = include_str!("../../../packaging/prometheus/alerts.yml");
 const REFERENCE: &str = include_str!("../../../docs/reference/metrics.md");
 
-/// A daemon that serves metrics on a socket in its own directory.
-struct Lab {
-    daemon: Daemon,
-    network: Network,
+/// One whose guardd serves metrics on a socket in its own directory.
+fn scene() -> Tested<Scene> {
+    let network = Network::new()?;
+    let mut daemon = Daemon::in_network(&network)
+        .policy("asks", ASKS)
+        .prepare()?;
+    let listen = format!("unix:{}", socket(&daemon).display());
+    daemon.write_config(&config(&listen))?;
+    daemon.start()?;
+    daemon.wait_for_log("metrics are served")?;
+    Ok(Scene { daemon, network })
 }
 
-impl Lab {
-    fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let mut daemon = Daemon::in_network(&network)
-            .policy("asks", ASKS)
-            .prepare()?;
-        let listen = format!("unix:{}", socket(&daemon).display());
-        daemon.write_config(&config(&listen))?;
-        daemon.start()?;
-        daemon.wait_for_log("metrics are served")?;
-        Ok(Self { daemon, network })
-    }
-
-    fn scrape(&self) -> Scrape {
-        Scrape::of(unix(&socket(&self.daemon)))
-    }
+fn scrape(scene: &Scene) -> Scrape {
+    Scrape::of(unix(&socket(&scene.daemon)))
 }
 
 fn socket(daemon: &Daemon) -> PathBuf {
@@ -62,42 +55,56 @@ fn over_tcp(network: &Network) -> Tested<Daemon> {
 
 #[test]
 fn the_numbers_are_what_happened() -> Tested {
-    let lab = Lab::new()?;
-    let mut shell = Shell::start(&lab.daemon, "asks")?;
+    let scene = scene()?;
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
     let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
-    let before = lab.scrape();
+    let before = scrape(&scene);
     assert_eq!(before.sum("guard_refusals_total", &s1), 0.0);
     for _ in 0..5 {
         assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     }
-    let after = lab.scrape();
+    let after = scrape(&scene);
     assert_eq!(after.sum("guard_refusals_total", &s1), 5.0);
     assert_eq!(after.sum("guard_refusal_events_total", &s1), 5.0);
     for to in [V4, "192.0.2.11"] {
         assert!(!shell.reaches(&Attempt::tcp(to, 443))?);
     }
     eventually("two requests wait", || {
-        lab.scrape().sum("guard_requests_waiting", &[]) == 2.0
+        scrape(&scene).sum("guard_requests_waiting", &[]) == 2.0
     })?;
     for args in [&["approve", "r1"][..], &["deny", "r2"], &["close", "h1"]] {
-        lab.daemon.ask(args)?.success()?;
+        scene.daemon.ask(args)?.success()?;
     }
     let bad = ASKS.replace("version = 1", "version = 1\nbad = 2");
-    lab.daemon.write_policy("asks", &bad)?;
-    lab.daemon.signal(Signal::HUP)?;
-    lab.daemon.wait_for_log("the version before it stands")?;
+    scene.daemon.write_policy("asks", &bad)?;
+    scene.daemon.signal(Signal::HUP)?;
+    scene.daemon.wait_for_log("the version before it stands")?;
     // Not each kernel has as many.
-    let status = lab.daemon.json(["status"])?;
+    let status = scene.daemon.json(["status"])?;
     let hooks = status["hooks"].list()?.len() as f64;
     assert!(hooks >= 6.0, "{status}");
-    let now = lab.scrape();
-    for (name, labels, value) in [
-        ("guard_enforcing", &[][..], 1.0),
+    let now = scrape(&scene);
+    for (name, labels, value) in expected(&s1, hooks) {
+        assert_eq!(now.sum(name, labels), value, "{name} {labels:?}");
+    }
+    assert!(now.sum("process_resident_memory_bytes", &[]) > 1e6);
+    let status = scene.daemon.json(["status"])?;
+    assert_eq!(status["refused"], 7);
+    assert_eq!(status["requests"], 0);
+    Ok(())
+}
+
+type Labels<'l> = &'l [(&'l str, &'l str)];
+
+/// What has happened by then, of one session and with so many hooks.
+fn expected<'l>(s1: Labels<'l>, hooks: f64) -> [(&'l str, Labels<'l>, f64); 23] {
+    [
+        ("guard_enforcing", &[], 1.0),
         ("guard_hook_attached", &[], hooks),
         ("guard_sessions", &[], 1.0),
         ("guard_sessions_started_total", &[], 1.0),
         ("guard_sessions_ended_total", &[], 0.0),
-        ("guard_refusals_total", &s1, 7.0),
+        ("guard_refusals_total", s1, 7.0),
         ("guard_requests_total", &[], 2.0),
         ("guard_requests_waiting", &[], 0.0),
         ("guard_answers_total", &[("answer", "yes")], 1.0),
@@ -123,31 +130,24 @@ fn the_numbers_are_what_happened() -> Tested {
             &[("version", env!("CARGO_PKG_VERSION"))],
             1.0,
         ),
-    ] {
-        assert_eq!(now.sum(name, labels), value, "{name} {labels:?}");
-    }
-    assert!(now.sum("process_resident_memory_bytes", &[]) > 1e6);
-    let status = lab.daemon.json(["status"])?;
-    assert_eq!(status["refused"], 7);
-    assert_eq!(status["requests"], 0);
-    Ok(())
+    ]
 }
 
 #[test]
 fn what_waits_and_what_is_open_is_told_of_each_session() -> Tested {
-    let lab = Lab::new()?;
-    let mut asks = Shell::start(&lab.daemon, "asks")?;
-    let mut quiet = Shell::start(&lab.daemon, "asks")?;
+    let scene = scene()?;
+    let mut asks = Shell::start(&scene.daemon, "asks")?;
+    let mut quiet = Shell::start(&scene.daemon, "asks")?;
     let [s1, s2] = ["s1", "s2"].map(|id| [("session", id), ("name", "sh"), ("policy", "asks")]);
     for to in [V4, "192.0.2.11", "192.0.2.12"] {
         assert!(!asks.reaches(&Attempt::tcp(to, 443))?);
     }
     assert!(!quiet.reaches(&Attempt::tcp(V4, 443))?);
     eventually("four requests wait", || {
-        lab.scrape().sum("guard_requests_waiting", &[]) == 4.0
+        scrape(&scene).sum("guard_requests_waiting", &[]) == 4.0
     })?;
-    lab.daemon.ask(["approve", "r1"])?.success()?;
-    let now = lab.scrape();
+    scene.daemon.ask(["approve", "r1"])?.success()?;
+    let now = scrape(&scene);
     for (name, of_s1, of_s2) in [
         ("guard_requests_waiting", 2.0, 1.0),
         ("guard_holes", 1.0, 0.0),
@@ -165,45 +165,45 @@ fn what_waits_and_what_is_open_is_told_of_each_session() -> Tested {
             "{name}"
         );
     }
-    let status = lab.daemon.json(["status"])?;
+    let status = scene.daemon.json(["status"])?;
     assert_eq!(status["requests"], now.sum("guard_requests_waiting", &[]));
     assert_eq!(status["holes"], now.sum("guard_holes", &[]));
     asks.tell("exit")?;
     asks.wait()?;
     eventually("what it asked and opened goes with it", || {
-        let now = lab.scrape();
+        let now = scrape(&scene);
         now.sum("guard_requests_waiting", &s1) + now.sum("guard_holes", &s1) == 0.0
     })?;
-    assert_eq!(lab.scrape().sum("guard_requests_waiting", &s2), 1.0);
+    assert_eq!(scrape(&scene).sum("guard_requests_waiting", &s2), 1.0);
     Ok(())
 }
 
 #[test]
 fn the_kernels_counts_survive_guardd() -> Tested {
-    let mut lab = Lab::new()?;
-    let mut shell = Shell::start(&lab.daemon, "asks")?;
+    let mut scene = scene()?;
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
     for _ in 0..3 {
         assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
     }
-    lab.daemon.kill()?;
+    scene.daemon.kill()?;
     assert!(!shell.reaches(&Attempt::tcp(NEVER, 443))?);
-    lab.daemon.start()?;
-    lab.daemon.wait_for_log("metrics are served")?;
-    let now = lab.scrape();
+    scene.daemon.start()?;
+    scene.daemon.wait_for_log("metrics are served")?;
+    let now = scrape(&scene);
     let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
     assert_eq!(now.sum("guard_refusals_total", &s1), 4.0);
     assert_eq!(now.sum("guard_sessions_started_total", &[]), 0.0);
-    lab.daemon.stop()?;
-    assert!(!socket(&lab.daemon).exists());
+    scene.daemon.stop()?;
+    assert!(!socket(&scene.daemon).exists());
     Ok(())
 }
 
 #[test]
 fn it_says_when_nothing_is_enforced() -> Tested {
-    let lab = Lab::new()?;
-    assert_eq!(lab.scrape().sum("guard_enforcing", &[]), 1.0);
-    fs::remove_file(lab.daemon.pin_dir().join("live/link_connect4"))?;
-    let now = lab.scrape();
+    let scene = scene()?;
+    assert_eq!(scrape(&scene).sum("guard_enforcing", &[]), 1.0);
+    fs::remove_file(scene.daemon.pin_dir().join("live/link_connect4"))?;
+    let now = scrape(&scene);
     assert_eq!(now.sum("guard_enforcing", &[]), 0.0);
     let hook = |hook| now.sum("guard_hook_attached", &[("hook", hook)]);
     assert_eq!((hook("connect4"), hook("connect6")), (0.0, 1.0));
@@ -212,13 +212,13 @@ fn it_says_when_nothing_is_enforced() -> Tested {
 
 #[test]
 fn a_name_that_an_agent_chose_is_only_a_label() -> Tested {
-    let lab = Lab::new()?;
+    let scene = scene()?;
     let name = r#"a"} 1 \n{x="b"#;
-    let run = lab
+    let run = scene
         .daemon
         .agent(["run", "--policy", "asks", "--name", name]);
-    let _shell = Shell::run_by(&lab.daemon, run)?;
-    let now = lab.scrape();
+    let _shell = Shell::run_by(&scene.daemon, run)?;
+    let now = scrape(&scene);
     assert!(now.has("guard_refusals_total", &[("session", "s1"), ("name", name)]));
     assert!(!now.names().contains("x"));
     Ok(())
@@ -226,15 +226,15 @@ fn a_name_that_an_agent_chose_is_only_a_label() -> Tested {
 
 #[test]
 fn an_ended_session_is_counted_for_a_minute_more() -> Tested {
-    let lab = Lab::new()?;
-    let mut shell = Shell::start(&lab.daemon, "asks")?;
+    let scene = scene()?;
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
     shell.tell("exit")?;
     shell.wait()?;
     eventually("the session ends", || {
-        lab.scrape().sum("guard_sessions_ended_total", &[]) == 1.0
+        scrape(&scene).sum("guard_sessions_ended_total", &[]) == 1.0
     })?;
     // The last packets of closed sockets are still counted for a minute.
-    let now = lab.scrape();
+    let now = scrape(&scene);
     let counted = now.values("guard_refusals_total", "session");
     assert_eq!(counted, ["none", "s1"].into());
     assert_eq!(now.sum("guard_sessions", &[]), 0.0);
@@ -243,24 +243,24 @@ fn an_ended_session_is_counted_for_a_minute_more() -> Tested {
 
 #[test]
 fn both_formats_are_served() -> Tested {
-    let lab = Lab::new()?;
+    let scene = scene()?;
     let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
-    let open = ask(unix(&socket(&lab.daemon)), request).unwrap();
+    let open = ask(unix(&socket(&scene.daemon)), request).unwrap();
     assert!(
         open.head
             .contains("content-type: application/openmetrics-text; version=1.0.0")
     );
     assert!(open.body.ends_with("# EOF\n"));
     assert!(open.body.contains("# TYPE guard_requests counter\n"));
-    let plain = lab.scrape();
+    let plain = scrape(&scene);
     assert_eq!(plain.kinds["guard_requests_total"], "counter");
     Ok(())
 }
 
 #[test]
 fn the_socket_is_for_root_and_one_group() -> Tested {
-    let lab = Lab::new()?;
-    let meta = fs::metadata(socket(&lab.daemon))?;
+    let scene = scene()?;
+    let meta = fs::metadata(socket(&scene.daemon))?;
     assert_eq!(meta.permissions().mode() & 0o777, 0o660);
     assert_eq!(meta.uid(), 0);
     let group = guard_sys::accounts::group("guard")?;
@@ -279,18 +279,21 @@ fn curl(daemon: &Daemon) -> String {
 
 #[test]
 fn what_is_inside_is_refused() -> Tested {
-    let lab = Lab::new()?;
+    let scene = scene()?;
     // Else the mode of the file would do.
-    fs::set_permissions(socket(&lab.daemon), fs::Permissions::from_mode(0o666))?;
-    let mut outside = lab.daemon.on_machine(guard_lab::AGENT, "sh");
-    let output = outside.arg("-c").arg(curl(&lab.daemon)).output()?;
+    fs::set_permissions(socket(&scene.daemon), fs::Permissions::from_mode(0o666))?;
+    let mut outside = scene.daemon.on_machine(guard_lab::AGENT, "sh");
+    let output = outside.arg("-c").arg(curl(&scene.daemon)).output()?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "answer 200\n");
-    let mut shell = Shell::start(&lab.daemon, "asks")?;
-    let last = format!("echo \"answer $({} 2>&1 | tail -n 1)\"", curl(&lab.daemon));
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
+    let last = format!(
+        "echo \"answer $({} 2>&1 | tail -n 1)\"",
+        curl(&scene.daemon)
+    );
     shell.tell(&last)?;
     let found = shell.line_with("answer")?;
     // Where Unix sockets are judged it does not get there at all.
-    let status = lab.daemon.json(["status"])?;
+    let status = scene.daemon.json(["status"])?;
     let mut hooks = status["hooks"].list()?.iter();
     match hooks.any(|hook| hook["name"] == "connect_unix") {
         true => assert!(found.contains("PermissionError"), "{found}"),
@@ -365,8 +368,8 @@ fn what_is_no_socket_is_left_alone() -> Tested {
 
 #[test]
 fn nonsense_is_answered_or_closed_and_harms_nobody() -> Tested {
-    let lab = Lab::new()?;
-    let at = socket(&lab.daemon);
+    let scene = scene()?;
+    let at = socket(&scene.daemon);
     let status = |request: &str| ask(unix(&at), request).map(|answer| answer.status);
     for (request, expected) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Some(404)),
@@ -403,24 +406,24 @@ fn nonsense_is_answered_or_closed_and_harms_nobody() -> Tested {
 
 #[test]
 fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() -> Tested {
-    let lab = Lab::new()?;
-    let at = socket(&lab.daemon);
+    let scene = scene()?;
+    let at = socket(&scene.daemon);
     let mut crowd: Vec<_> = (0..40).map(|_| unix(&at)).collect();
     for stream in &mut crowd {
         // Those that guardd has closed already take no more.
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ");
     }
     // guardd itself answers, and so it does whoever asks at once.
-    lab.daemon.ask(["status"])?.success()?;
+    scene.daemon.ask(["status"])?.success()?;
     assert_eq!(get(unix(&at)).status, 200);
     // They end by themselves, all of them.
     let mut end = [0; 1000];
     for mut stream in crowd {
         while stream.read(&mut end).is_ok_and(|read| read > 0) {}
     }
-    let open = lab.scrape().sum("process_open_fds", &[]);
+    let open = scrape(&scene).sum("process_open_fds", &[]);
     assert!(open < 100.0, "{open}");
-    drop(lab.network);
+    drop(scene.network);
     Ok(())
 }
 
@@ -465,10 +468,10 @@ fn a_crowd_on_loopback_keeps_nobody_out_whosever_it_is() -> Tested {
 /// The families that the documents and files may name.
 #[test]
 fn every_metric_that_is_promised_is_there() -> Tested {
-    let lab = Lab::new()?;
-    let _shell = Shell::start(&lab.daemon, "asks")?;
-    lab.daemon.ask(["status"])?.success()?;
-    let now = lab.scrape();
+    let scene = scene()?;
+    let _shell = Shell::start(&scene.daemon, "asks")?;
+    scene.daemon.ask(["status"])?.success()?;
+    let now = scrape(&scene);
     let names = now.names();
     for (file, text) in [
         ("packaging/grafana/guard.json", DASHBOARD),

@@ -26,9 +26,7 @@ pub(crate) fn unix(path: &Path) -> Box<dyn Stream> {
 pub(crate) fn tcp(network: &Network, address: &str) -> std::io::Result<Box<dyn Stream>> {
     let connected = network.dev().enter(|| Ok(TcpStream::connect(address)));
     let stream = connected.unwrap()?;
-    stream
-        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
-        .unwrap();
+    stream.set_read_timeout(Some(guard_lab::patience(PATIENCE)))?;
     Ok(Box::new(stream))
 }
 

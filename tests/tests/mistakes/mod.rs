@@ -15,7 +15,8 @@ mod shells;
 mod verbs;
 
 use guard_lab::Tested;
-use scene::Scene;
+use scene::MistakeScene;
+pub(crate) use scene::number_one_of_each;
 
 /// Who types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ use Who::{Inside, Root, User};
 
 /// Types each, and gathers those that were answered otherwise.
 fn check(rows: &[Row]) -> Tested {
-    let scene = Scene::new()?;
+    let scene = MistakeScene::new()?;
     let wrong: Vec<_> = rows.iter().filter_map(|row| scene.wrong(row)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, Tested, exec};
+use guard_lab::{AGENT, PATIENCE, Running, Scene, Tested, V4, exec, holds_scene};
 
 use super::{Row, Who};
 use crate::contract::POLICY;
@@ -15,41 +15,39 @@ use crate::contract::POLICY;
 const NEVER: [&str; 4] = ["panicked", "RUST_BACKTRACE", "Os {", "Err("];
 
 /// See above.
-pub(super) struct Scene {
-    daemon: Daemon,
+pub(super) struct MistakeScene {
+    scene: Scene,
     /// Leads the session `s1`; ends with the scene.
     shell: RefCell<Running>,
-    _network: Network,
 }
 
-impl Scene {
+holds_scene!(MistakeScene);
+
+/// Has guardd, which knows the policy `asks`, have the session `s1`, the request `r1`, which waits, and the hole `h1`, which is
+/// open. What it gives leads the session.
+pub(crate) fn number_one_of_each(scene: &Scene) -> Tested<Running> {
+    let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
+    let mut shell = scene.daemon.agent(run).spawn()?;
+    let lab = scene.daemon.program("guard-lab")?;
+    let lab = lab.display();
+    shell.write(&format!("{lab} probe tcp {V4} 443 >&2; echo asked\n"))?;
+    assert_eq!(shell.line(PATIENCE)?, "asked");
+    let pending = scene.pending()?;
+    assert_eq!(pending[0]["id"], "r1", "{pending:?}");
+    let hole = scene.daemon.json(["open", "192.0.2.20:443"])?;
+    assert_eq!(hole["id"], "h1", "{hole}");
+    Ok(shell)
+}
+
+impl MistakeScene {
     /// With the request `r1`, which waits, and the hole `h1`, which is open.
     pub(super) fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", POLICY)
-            .start()?;
-        let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
-        let mut shell = daemon.agent(run).spawn()?;
-        let lab = daemon.program("guard-lab")?;
-        let ask = format!(
-            "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
-            lab.display()
-        );
-        shell.write(&ask)?;
-        assert_eq!(shell.line(PATIENCE)?, "asked");
-        let scene = Self {
-            daemon,
-            shell: RefCell::new(shell),
-            _network: network,
-        };
-        scene.programs()?;
-        scene.files()?;
-        let pending = scene.daemon.json(["pending"])?;
-        assert_eq!(pending[0]["id"], "r1", "{pending}");
-        let hole = scene.daemon.json(["open", "192.0.2.20:443"])?;
-        assert_eq!(hole["id"], "h1", "{hole}");
-        Ok(scene)
+        let scene = Scene::new("asks", POLICY)?;
+        let shell = RefCell::new(number_one_of_each(&scene)?);
+        let made = Self { scene, shell };
+        made.programs()?;
+        made.files()?;
+        Ok(made)
     }
 
     /// What the row was to say and did not, with all that it said.

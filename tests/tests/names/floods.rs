@@ -4,7 +4,7 @@ use std::fs;
 
 use guard_lab::{Daemon, PATIENCE, Running, Tested, bins, eventually};
 
-use super::{Bench, OLD};
+use super::{HostNames, OLD};
 
 const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
@@ -65,7 +65,7 @@ fn verdict_on_one(session: &mut Running) -> Tested<String> {
 
 #[test]
 fn many_names_from_inside_are_looked_up_slowly_and_written_nowhere() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     bench.server.set("one.example.com", &[OLD]);
     let daemon = bench.daemon_with(&[("open", OPEN)])?;
     let mut flooder = session(&daemon, "first")?;

@@ -27,13 +27,14 @@ to = ["db.example.com"]
 action = "confirm"
 "#;
 
-struct Bench {
+/// A network with production, and a name server whose names a test sets before guardd starts.
+struct HostNames {
     _production: Production,
     network: Network,
     server: NameServer,
 }
 
-impl Bench {
+impl HostNames {
     fn new() -> Tested<Self> {
         let (network, _production) = Network::with_production()?;
         let server = NameServer::start(network.dev())?;
@@ -80,7 +81,7 @@ fn stopped(shell: &mut Shell, to: &str) -> Tested {
 
 #[test]
 fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     bench.server.set("db.example.com", &[OLD, V6]);
     let daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
@@ -100,7 +101,7 @@ fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() -> Tested {
 
 #[test]
 fn an_alias_stands_for_what_it_leads_to() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     bench.server.alias("db.example.com", "primary.example.net");
     bench
         .server
@@ -116,7 +117,7 @@ fn an_alias_stands_for_what_it_leads_to() -> Tested {
 
 #[test]
 fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     bench.server.set("db.example.com", &[OLD]);
     let mut daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
@@ -142,7 +143,7 @@ fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() -> Tested 
 
 #[test]
 fn a_name_that_never_resolved_covers_nothing_and_says_so() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     let daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
     let warnings = warnings(&daemon)?;
@@ -161,7 +162,7 @@ fn a_name_that_never_resolved_covers_nothing_and_says_so() -> Tested {
 
 #[test]
 fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     bench.server.set("db.example.com", &[OLD]);
     let mut daemon = bench.daemon()?;
     let mut shell = Shell::start(&daemon, "named")?;
@@ -182,7 +183,7 @@ fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() -> Tested {
 
 #[test]
 fn explain_says_which_name_an_address_has() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     bench.server.set("db.example.com", &[OLD]);
     let daemon = bench.daemon()?;
     let _shell = Shell::start(&daemon, "named")?;
@@ -199,7 +200,7 @@ fn explain_says_which_name_an_address_has() -> Tested {
 /// machine that is given more time.
 #[test]
 fn slow_names_inside_a_session_hold_up_nobody_outside() -> Tested {
-    let bench = Bench::new()?;
+    let bench = HostNames::new()?;
     let daemon = bench.daemon()?;
     let mut session = Shell::start(&daemon, "named")?;
     bench.server.set_dead(true);

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested};
+use guard_lab::{Attempt, Network, Production, Scene, Shell, Tested, holds_scene};
 
 use super::server::NameServer;
 use crate::resolver::ASK;
@@ -28,17 +28,19 @@ pub(crate) fn with_resolvers(text: &str) -> String {
 /// Names, and the addresses that they stand for.
 pub(crate) type Names<'a> = &'a [(&'a str, &'a [&'a str])];
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
+/// One with production's name server.
+pub(crate) struct NameScene {
+    scene: Scene,
     pub(crate) server: NameServer,
     /// The program that asks.
     pub(crate) ask: PathBuf,
     pub(crate) production: Production,
-    pub(crate) network: Network,
     policy: &'static str,
 }
 
-impl Scene {
+holds_scene!(NameScene);
+
+impl NameScene {
     /// One whose guardd has a policy of that name, with the rule for name servers.
     pub(crate) fn new(policy: &'static str, text: &str, names: Names<'_>) -> Tested<Self> {
         Self::with("", policy, text, names)
@@ -75,24 +77,22 @@ impl Scene {
         }
         let ports = [80, 443, 2283, 8080];
         let production = Production::launch(&network, &ports, &[123, 443], true)?;
-        let daemon = Daemon::in_network(&network)
-            .policy(policy, text)
-            .config(&format!("resolvers = [\"{at}:53\"]\n{settings}"))
-            .start()?;
-        let ask = daemon.write_for_agents("ask.py", ASK)?;
+        let config = format!("resolvers = [\"{at}:53\"]\n{settings}");
+        let scene = Scene::on(network, |daemon| {
+            daemon.policy(policy, text).config(&config)
+        })?;
         Ok(Self {
-            daemon,
+            ask: scene.daemon.write_for_agents("ask.py", ASK)?,
+            scene,
             server,
-            ask,
             production,
-            network,
             policy,
         })
     }
 
     /// A session under the policy.
     pub(crate) fn shell(&self) -> Tested<Shell> {
-        Ok(Shell::start(&self.daemon, self.policy)?)
+        Ok(self.scene.shell(self.policy)?)
     }
 
     /// Has a session ask production's name server, and does not wait for what it is told.

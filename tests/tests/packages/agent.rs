@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Attempt, Network, Report, Running, Tested, bins};
+use guard_lab::{AGENT, Attempt, Network, PATIENCE, Report, Running, Tested, V4, bins};
+use serde_json::Value;
+
+use super::machine::guard;
 
 /// A shell under `guard run`, as an ordinary user, with production behind its network.
 pub(crate) struct Agent {
@@ -25,6 +27,12 @@ impl Agent {
             probe: bins::for_everybody("guard-lab", network.tag()).unwrap(),
             running,
         }
+    }
+
+    /// A hole of its session's to production, for an hour.
+    pub(crate) fn hole(&self, ports: &[&str]) -> Value {
+        let session = ["--session", &self.session, "--for", "1h"];
+        guard(&[&["open", V4], ports, &session].concat())
     }
 
     /// Whether an attempt by it is answered.

@@ -44,16 +44,7 @@ fn the_package_of_the_version_before_is_upgraded_and_comes_back() -> Tested {
     machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
     start_service(&network)?;
-    let hole = guard(&[
-        "open",
-        V4,
-        "--ports",
-        "tcp/443",
-        "--session",
-        &agent.session,
-        "--for",
-        "1h",
-    ]);
+    let hole = agent.hole(&["--ports", "tcp/443"]);
     let sessions = ids(&guard(&["sessions"]));
     assert_eq!(sessions.len(), 2);
     let mut goes_on = |version: &str| {

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    process::{Command, Output},
+    process::Output,
 };
 
 use guard_lab::{Json as _, Tested, eventually};
@@ -96,6 +96,48 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
         TcpStream::connect("127.0.0.1:4827").is_err(),
         "it serves nobody"
     );
+    fs::write(SETTINGS, settings.clone() + &block("toml", "couriers"))?;
+    typed(&block("sh", "enable --now guard-console"));
+    for unit in UNITS {
+        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
+    }
+    assert!(get("/login")?.contains("Log in to guard"));
+    it_brings_its_documents_and_has_no_rights()?;
+    enrols()?;
+    let cookie = logs_in()?;
+    it_comes_back(&cookie)?;
+
+    let purged = dpkg(&["--purge", "guard-console"]);
+    assert!(purged.status.success(), "{}", said(&purged));
+    for unit in UNITS {
+        assert_ne!(property(unit, "ActiveState"), "active", "{unit}");
+    }
+    assert!(TcpStream::connect("127.0.0.1:4827").is_err());
+    assert_eq!(guard(&["status"])["enforcing"], true, "guard stays");
+    fs::write(SETTINGS, settings)?;
+    succeeds(quiet("guard").args(["approver", "remove", "alice"]));
+    // The users stay, as is the custom of the distribution.
+    let of_users = [
+        "/etc/passwd-",
+        "/etc/shadow-",
+        "/etc/group-",
+        "/etc/gshadow-",
+        "/etc/.pwd.lock",
+    ];
+    let after = files();
+    let left = after.difference(&before);
+    let left: Vec<_> = left
+        .filter(|file| !of_users.contains(&&***file) && !file.starts_with("/var/lib/guard/"))
+        .filter(|file| !file.starts_with("/var/log/guard"))
+        // guardd began anew.
+        .filter(|file| !file.starts_with("/run/guard/") && !file.contains("-guardd.service-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// What runs is nobody: neither by its user nor by what systemd leaves it.
+fn it_brings_its_documents_and_has_no_rights() -> Tested {
     let listed = succeeds(quiet("dpkg-query").args(["--listfiles", "guard-console"]));
     for file in [
         "/usr/share/man/man8/guard-console.8.gz",
@@ -103,17 +145,7 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
     ] {
         assert!(listed.lines().any(|line| line == file), "{file}: {listed}");
     }
-
-    fs::write(SETTINGS, settings.clone() + &block("toml", "couriers"))?;
-    typed(&block("sh", "enable --now guard-console"));
-    let service = UNITS[0];
-    for unit in UNITS {
-        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
-    }
-    assert!(get("/login")?.contains("Log in to guard"));
-
-    // It is nobody: neither by its user nor by what systemd leaves it.
-    let pid = property(service, "MainPID");
+    let pid = property(UNITS[0], "MainPID");
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -131,8 +163,11 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
     );
     let uid = succeeds(quiet("id").args(["--user", "guard-console"]));
     assert_eq!(line("Uid:").split(' ').next(), Some(uid.trim()));
+    Ok(())
+}
 
-    // Somebody enrols by what root was told.
+/// Alice enrols by what root was told.
+fn enrols() -> Tested {
     let invite = block("sh", "approver invite");
     let (invite, accept) = invite.split_once('\n').unwrap();
     let invited: serde_json::Value = serde_json::from_str(&typed(&format!("{invite} --json")))?;
@@ -149,16 +184,25 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
         json!(["dev"])
     );
     assert!(get(&format!("/enrol/{token}"))?.contains("counts no more"));
+    Ok(())
+}
+
+/// Alice logs in by a link; gives her cookie.
+fn logs_in() -> Tested<String> {
     let link = typed(&block("sh", "guard-console login alice"));
     let secret = link.trim().rsplit('/').next().unwrap();
     let form = "application/x-www-form-urlencoded";
     let entered = post("/login", form, &format!("secret={secret}"))?;
     let cookie = entered.split("set-cookie: ").nth(1).unwrap();
-    let cookie = cookie.split(';').next().unwrap();
+    Ok(cookie.split(';').next().unwrap().to_owned())
+}
+
+/// Killed, it comes back by itself; stopped, its socket holds the address and starts it. Who was logged in still is.
+fn it_comes_back(cookie: &str) -> Tested {
+    let service = UNITS[0];
     let looks = || -> Tested<_> { Ok(send("GET /", &[("cookie", cookie)], "")?) };
     assert!(looks()?.contains("Nothing is asked."), "{}", looks()?);
-
-    // Killed, it comes back by itself; stopped, its socket holds the address and starts it.
+    let pid = property(service, "MainPID");
     succeeds(quiet("kill").args(["-KILL", &pid]));
     eventually("it is back", || {
         let now = property(service, "MainPID");
@@ -177,36 +221,6 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
     succeeds(&mut machine::install(&machine::package("guard-console")));
     assert_ne!(property(service, "MainPID"), pid);
     assert!(looks()?.contains("Nothing is asked."));
-
-    let purged = dpkg(&["--purge", "guard-console"]);
-    assert!(purged.status.success(), "{}", said(&purged));
-    for unit in UNITS {
-        assert_ne!(property(unit, "ActiveState"), "active", "{unit}");
-    }
-    assert!(TcpStream::connect("127.0.0.1:4827").is_err());
-    assert_eq!(guard(&["status"])["enforcing"], true, "guard stays");
-    fs::write(SETTINGS, settings)?;
-    let remove = Command::new("guard")
-        .args(["approver", "remove", "alice"])
-        .status();
-    assert!(remove?.success());
-    // The users stay, as is the custom of the distribution.
-    let of_users = [
-        "/etc/passwd-",
-        "/etc/shadow-",
-        "/etc/group-",
-        "/etc/gshadow-",
-        "/etc/.pwd.lock",
-    ];
-    let after = files();
-    let left = after.difference(&before);
-    let left: Vec<_> = left
-        .filter(|file| !of_users.contains(&&***file) && !file.starts_with("/var/lib/guard/"))
-        .filter(|file| !file.starts_with("/var/log/guard"))
-        // guardd began anew.
-        .filter(|file| !file.starts_with("/run/guard/") && !file.contains("-guardd.service-"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
     Ok(())
 }
 

@@ -93,15 +93,7 @@ fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() 
     let (network, production) = Network::with_production()?;
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443)?;
-    guard(&[
-        "open",
-        V4,
-        "--all-ports",
-        "--session",
-        &agent.session,
-        "--for",
-        "1h",
-    ]);
+    agent.hole(&["--all-ports"]);
     let killer = Killer::new();
     let deb = machine.other();
     for script in ["prerm", "postrm"] {

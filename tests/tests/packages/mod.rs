@@ -38,18 +38,4 @@ const STATIC: [&str; 6] = [
 const KERNEL: [&str; 2] = ["/sys/fs/bpf/guard", "/sys/fs/cgroup/guard.slice"];
 
 /// An administrator's own policy.
-pub(crate) const POLICY: &str = r#"
-version = 1
-name = "asks"
-default = "allow"
-
-[[rule]]
-name = "production"
-to = ["192.0.2.0/24"]
-action = "confirm"
-
-[[rule]]
-name = "never"
-to = ["192.0.2.99"]
-action = "deny"
-"#;
+pub(crate) use guard_lab::ASKS as POLICY;

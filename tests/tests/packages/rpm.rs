@@ -121,15 +121,7 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() -> Tested
     packages.machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443)?;
-    let hole = guard(&[
-        "open",
-        V4,
-        "--all-ports",
-        "--session",
-        &agent.session,
-        "--for",
-        "1h",
-    ]);
+    let hole = agent.hole(&["--all-ports"]);
     let mut goes_on = || {
         assert_eq!(guard(&["status"])["enforcing"], true);
         assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);

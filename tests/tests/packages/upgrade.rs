@@ -30,16 +30,7 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled()
     let (network, production) = Network::with_production()?;
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443)?;
-    let hole = guard(&[
-        "open",
-        V4,
-        "--ports",
-        "tcp/443",
-        "--session",
-        &agent.session,
-        "--for",
-        "1h",
-    ]);
+    let hole = agent.hole(&["--ports", "tcp/443"]);
     succeeds(quiet("systemd-run").args([
         "--slice=guard.slice",
         "--unit",

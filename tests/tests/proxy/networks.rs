@@ -5,11 +5,11 @@ use serde_json::json;
 
 use crate::proxy::{
     PORT,
-    scene::{Scene, sending},
+    scene::{ProxyScene, sending},
 };
 
 /// A network with nothing but a loopback, on which there is a server at production's address.
-fn own_network(scene: &Scene) -> Tested<String> {
+fn own_network(scene: &ProxyScene) -> Tested<String> {
     let lab = scene.daemon.program("guard-lab")?;
     Ok(format!(
         "exec unshare --map-root-user --net bash -c 'ip link set lo up && ip addr add {V4}/32 dev lo && \
@@ -20,7 +20,7 @@ fn own_network(scene: &Scene) -> Tested<String> {
 
 #[test]
 fn a_session_reads_through_it_in_a_network_of_its_own() -> Tested {
-    let scene = Scene::new()?;
+    let scene = ProxyScene::new()?;
     let mut shell = scene.shell()?;
     let proxy = scene.proxy()?;
     shell.tell(&own_network(&scene)?)?;

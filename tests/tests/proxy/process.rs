@@ -6,7 +6,7 @@ use guard_lab::{Attempt, Tested, V4, eventually};
 
 use crate::proxy::{
     POLICY,
-    scene::{Scene, pid_of, sending},
+    scene::{ProxyScene, pid_of, sending},
 };
 
 /// A field of `/proc/PID/status`.
@@ -18,7 +18,7 @@ fn status(process: &Path, field: &str) -> String {
 
 #[test]
 fn there_is_one_when_it_is_needed_and_it_is_nobody() -> Tested {
-    let scene = Scene::new()?;
+    let scene = ProxyScene::new()?;
     assert!(!scene.has_proxy());
     let _shell = scene.shell()?;
     let proxy = scene.proxy()?;
@@ -68,7 +68,7 @@ fn there_is_one_when_it_is_needed_and_it_is_nobody() -> Tested {
 
 #[test]
 fn where_there_is_none_what_is_read_only_is_closed() -> Tested {
-    let scene = Scene::with(POLICY, "[proxy]\nuser = \"nobody-of-that-name\"\n")?;
+    let scene = ProxyScene::with(POLICY, "[proxy]\nuser = \"nobody-of-that-name\"\n")?;
     let production = scene.production()?;
     let mut shell = scene.shell()?;
     let tcp = Attempt::tcp(V4, 443);
@@ -86,7 +86,7 @@ fn where_there_is_none_what_is_read_only_is_closed() -> Tested {
 
 #[test]
 fn one_that_is_killed_is_followed_by_another() -> Tested {
-    let scene = Scene::new()?;
+    let scene = ProxyScene::new()?;
     let _production = scene.production()?;
     let mut shell = scene.shell()?;
     let first = scene.proxy()?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::proxy::{
     POLICY, PORT,
-    scene::{Scene, sending},
+    scene::{ProxyScene, sending},
 };
 
 /// The methods of the requests that production was sent.
@@ -24,7 +24,7 @@ fn patient() -> String {
 }
 
 /// guardd's records of what has passed because somebody said yes.
-fn passed(scene: &Scene) -> Tested<Vec<Value>> {
+fn passed(scene: &ProxyScene) -> Tested<Vec<Value>> {
     let mut records = scene.daemon.audited("http")?;
     records.retain(|one| one["outcome"] == "passed" && one["request"].is_string());
     Ok(records)
@@ -32,7 +32,7 @@ fn passed(scene: &Scene) -> Tested<Vec<Value>> {
 
 #[test]
 fn reads_pass_and_a_write_waits_for_a_person_who_says_yes_to_just_that() -> Tested {
-    let scene = Scene::new()?;
+    let scene = ProxyScene::new()?;
     let production = scene.production()?;
     let mut shell = scene.shell()?;
     shell.tell(&sending("GET", "/albums", ""))?;
@@ -81,7 +81,7 @@ fn reads_pass_and_a_write_waits_for_a_person_who_says_yes_to_just_that() -> Test
 
 #[test]
 fn a_write_that_waits_goes_on_at_yes_and_ends_at_no() -> Tested {
-    let scene = Scene::new()?;
+    let scene = ProxyScene::new()?;
     let production = scene.production()?;
     let mut follower = scene.follower()?;
     let mut shell = scene.shell()?;
@@ -104,7 +104,7 @@ fn a_write_that_waits_goes_on_at_yes_and_ends_at_no() -> Tested {
 
 #[test]
 fn nobody_waits_in_a_session_that_was_started_so() -> Tested {
-    let mut scene = Scene::with(&patient(), "")?;
+    let mut scene = ProxyScene::with(&patient(), "")?;
     let mut shell = scene.shell_with(&["--hold", "0s"])?;
     let mut other = scene.shell()?;
     // The next guardd knows it still.
@@ -135,7 +135,7 @@ fn nobody_waits_in_a_session_that_was_started_so() -> Tested {
 
 #[test]
 fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() -> Tested {
-    let scene = Scene::with(&patient(), "")?;
+    let scene = ProxyScene::with(&patient(), "")?;
     let production = scene.production()?;
     let _follower = scene.follower()?;
     let mut shell = scene.shell()?;
@@ -167,7 +167,7 @@ fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() -> Te
 
 #[test]
 fn whoever_does_not_wait_any_more_is_not_waited_for() -> Tested {
-    let scene = Scene::with(&patient(), "")?;
+    let scene = ProxyScene::with(&patient(), "")?;
     let _production = scene.production()?;
     let _follower = scene.follower()?;
     let mut shell = scene.shell()?;
@@ -182,7 +182,7 @@ fn whoever_does_not_wait_any_more_is_not_waited_for() -> Tested {
 
 #[test]
 fn a_yes_may_be_for_more_than_one_request() -> Tested {
-    let scene = Scene::new()?;
+    let scene = ProxyScene::new()?;
     let _production = scene.production()?;
     let mut shell = scene.shell()?;
     let send = |path: &str| {

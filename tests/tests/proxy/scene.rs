@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use guard_lab::{Daemon, Network, Production, Running, Shell, Tested, V4, eventually};
+use guard_lab::{Running, Scene, Shell, Tested, V4, eventually, holds_scene};
 use rustix::process::Pid;
 use serde_json::Value;
 
@@ -27,27 +27,21 @@ pub(crate) fn pid_of(process: &Path) -> Result<Pid> {
     Pid::from_raw(pid).context("no process")
 }
 
-pub(crate) struct Scene {
-    pub(crate) network: Network,
-    pub(crate) daemon: Daemon,
+/// One whose agents are to go through the proxy.
+pub(crate) struct ProxyScene {
+    pub(super) scene: Scene,
 }
 
-impl Scene {
+holds_scene!(ProxyScene);
+
+impl ProxyScene {
     pub(crate) fn new() -> Tested<Self> {
         Self::with(POLICY, "")
     }
 
     pub(crate) fn with(policy: &str, config: &str) -> Tested<Self> {
-        let network = Network::new()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("reads", policy)
-            .config(config)
-            .start()?;
-        Ok(Self { network, daemon })
-    }
-
-    pub(crate) fn production(&self) -> Result<Production> {
-        Production::start(&self.network)
+        let scene = Scene::with(|daemon| daemon.policy("reads", policy).config(config))?;
+        Ok(Self { scene })
     }
 
     pub(crate) fn shell(&self) -> Tested<Shell> {
@@ -73,8 +67,8 @@ impl Scene {
     pub(crate) fn requests(&self, count: usize) -> Tested<Vec<Value>> {
         let mut found = Vec::new();
         eventually("requests", || {
-            found = self.daemon.list(["pending"]).unwrap();
-            found.len() >= count
+            found = self.pending()?;
+            Ok(found.len() >= count)
         })?;
         Ok(found)
     }
@@ -86,26 +80,7 @@ impl Scene {
 
     /// The proxy's `/proc/PID`, once it runs.
     pub(crate) fn proxy(&self) -> Tested<PathBuf> {
-        let mut found = None;
-        eventually("a proxy", || {
-            found = self.proxies().pop();
-            found.is_some()
-        })?;
-        Ok(found.context("no proxy")?)
-    }
-
-    fn proxies(&self) -> Vec<PathBuf> {
-        let guardd = self.daemon.pid().unwrap();
-        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children"));
-        let children = children.unwrap();
-        let is_proxy = |pid: &PathBuf| {
-            let words = fs::read(pid.join("cmdline")).unwrap_or_default();
-            words.starts_with(b"guard-proxy\0")
-        };
-        let children = children
-            .split_whitespace()
-            .map(|pid| format!("/proc/{pid}").into());
-        children.filter(is_proxy).collect()
+        Ok(self.daemon.child_once("guard-proxy")?)
     }
 
     /// How many sockets the proxy has that listen for TCP, in whatever network.
@@ -124,6 +99,6 @@ impl Scene {
     }
 
     pub(crate) fn has_proxy(&self) -> bool {
-        !self.proxies().is_empty()
+        self.daemon.child("guard-proxy").is_some()
     }
 }

@@ -2,18 +2,18 @@
 
 use std::process::Command;
 
-use guard_lab::{Attempt, Daemon, Network, Running, Tested, V4, bins};
+use guard_lab::{Attempt, Daemon, Network, Running, Scene, Tested, V4, bins};
 
 use crate::proxy::{
     POLICY,
-    scene::{Scene, sending},
+    scene::{ProxyScene, sending},
 };
 
 /// The proxy's user, and somebody else.
 const PROXY: u32 = 61_299;
 const OTHER: u32 = 61_298;
 
-fn scene() -> Tested<Scene> {
+fn scene() -> Tested<ProxyScene> {
     let network = Network::new()?;
     let mut daemon = Daemon::in_network(&network)
         .policy("reads", POLICY)
@@ -25,10 +25,11 @@ fn scene() -> Tested<Scene> {
         .arg(bins::find("guardd")?)
         .args(daemon.arguments());
     daemon.start_as(guardd)?;
-    Ok(Scene { network, daemon })
+    let scene = Scene { daemon, network };
+    Ok(ProxyScene { scene })
 }
 
-impl Scene {
+impl ProxyScene {
     /// What a service manager would start, as that user.
     fn service(&self, uid: u32) -> Tested<Command> {
         let proxy = self.daemon.program("guard-proxy")?;

@@ -6,7 +6,9 @@ use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use guard_lab::{AGENT, Daemon, Json as _, Network, PATIENCE, Running, Shell, Tested, exec};
+use guard_lab::{
+    AGENT, Json as _, Network, PATIENCE, Running, Scene, Shell, Tested, exec, holds_scene,
+};
 use serde_json::Value;
 
 const SHIPPED: &str = include_str!("../../../policies/homelab.toml");
@@ -29,17 +31,18 @@ api() {
 stranger() { ( IMMICH_API_KEY=another; api "$@" ) }
 "#;
 
-struct Scene {
-    network: Network,
-    daemon: Daemon,
+struct HomeScene {
+    scene: Scene,
     project: PathBuf,
     _server: Running,
 }
 
+holds_scene!(HomeScene);
+
 /// An answer: its text, and its status.
 type Answer = (String, u16);
 
-impl Scene {
+impl HomeScene {
     fn new() -> Tested<Self> {
         let network = Network::new()?;
         network.answer_for(&["192.168.7.0/24"])?;
@@ -47,10 +50,8 @@ impl Scene {
         let photos = PHOTOS.to_string();
         let mut server = Running::start(python.args(["-c", IMMICH, SERVER, PORT, KEY, &photos]))?;
         server.line_with("serves", PATIENCE)?;
-        let daemon = Daemon::in_network(&network)
-            .policy("homelab", SHIPPED)
-            .start()?;
-        let project = daemon.dir().join("project");
+        let scene = Scene::on(network, |daemon| daemon.policy("homelab", SHIPPED))?;
+        let project = scene.daemon.dir().join("project");
         fs::create_dir(&project)?;
         let env = project.join(".env");
         let url = format!("http://{SERVER}:{PORT}/api");
@@ -59,8 +60,7 @@ impl Scene {
             chown(path, Some(AGENT), Some(AGENT))?;
         }
         Ok(Self {
-            network,
-            daemon,
+            scene,
             project,
             _server: server,
         })
@@ -85,11 +85,28 @@ impl Scene {
 
     /// An agent in the project.
     fn agent(&self) -> Tested<Agent> {
-        let run = self.daemon.agent(["run", "--policy", "homelab"]);
-        let mut shell = Shell::run_by(&self.daemon, run)?;
+        let mut shell = self.shell("homelab")?;
         shell.tell(&format!("cd {}", self.project.display()))?;
         shell.tell(CALLS)?;
         Ok(Agent(shell))
+    }
+
+    /// That a person is warned of the request for the job, and not of the one for a photo; gives the id of the first.
+    fn job_is_warned_of(&self) -> Tested<String> {
+        let pending = self.daemon.agent(["pending"]).list()?;
+        let asked = |path: &str| {
+            let is_it = |one: &&Value| one["http"]["path"].to_string().contains(path);
+            pending
+                .iter()
+                .find(is_it)
+                .with_context(|| format!("{path}: {pending:?}"))
+        };
+        let (asked_job, asked_photo) = (asked("/jobs/")?, asked("/assets/")?);
+        let warnings = asked_job["http"]["warnings"].to_string();
+        let warned = "much at once, or for good: a job over the whole library";
+        assert!(warnings.contains(warned), "{warnings}");
+        assert!(!asked_photo["http"]["warnings"].to_string().contains("much"));
+        Ok(asked_job["id"].text()?.to_owned())
     }
 
     /// What `guard discover` finds in the project.
@@ -111,6 +128,29 @@ impl Agent {
         self.0.tell(&format!("printf 'answer: %s\\n' \"{text}\""))?;
         answer(&self.0.line_with("answer: ")?)
     }
+
+    fn looks_through_photos(&mut self) -> Tested {
+        for (read, has) in [
+            ("api GET /server/about", "v3.2.2"),
+            ("api GET /albums", "Kyoto"),
+            ("api GET /assets/a1", "kyoto.jpg"),
+            ("api GET /assets/a1/thumbnail", "a picture"),
+            (
+                r#"api POST /search/metadata -d '{"city":"Kyoto"}'"#,
+                "kyoto.jpg",
+            ),
+            ("api GET /jobs", "thumbnailGeneration"),
+        ] {
+            let (text, status) = self.calls(read)?;
+            assert!(
+                status == 200 && text.contains(has),
+                "{read}: {status} {text}"
+            );
+        }
+        // What it is answered comes from the server, which asks for the key.
+        assert_eq!(self.calls("stranger GET /albums")?.1, 401);
+        Ok(())
+    }
 }
 
 fn answer(line: &str) -> Tested<Answer> {
@@ -122,7 +162,7 @@ fn answer(line: &str) -> Tested<Answer> {
 
 #[test]
 fn photos_are_looked_through_and_the_job_waits_for_a_yes_with_nothing_configured() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HomeScene::new()?;
     let job = format!("api PUT /jobs/thumbnailGeneration -d '{START}'");
     // As it was: 43,000 photos are made anew, and nobody was asked.
     assert_eq!(scene.outside(&job)?.1, 200);
@@ -141,26 +181,7 @@ fn photos_are_looked_through_and_the_job_waits_for_a_yes_with_nothing_configured
     assert!(!found.to_string().contains(KEY), "{found}");
 
     let mut agent = scene.agent()?;
-    for (read, has) in [
-        ("api GET /server/about", "v3.2.2"),
-        ("api GET /albums", "Kyoto"),
-        ("api GET /assets/a1", "kyoto.jpg"),
-        ("api GET /assets/a1/thumbnail", "a picture"),
-        (
-            r#"api POST /search/metadata -d '{"city":"Kyoto"}'"#,
-            "kyoto.jpg",
-        ),
-        ("api GET /jobs", "thumbnailGeneration"),
-    ] {
-        let (text, status) = agent.calls(read)?;
-        assert!(
-            status == 200 && text.contains(has),
-            "{read}: {status} {text}"
-        );
-    }
-    // What it is answered comes from the server, which asks for the key.
-    assert_eq!(agent.calls("stranger GET /albums")?.1, 401);
-
+    agent.looks_through_photos()?;
     let (refusal, status) = agent.calls(&job)?;
     assert_eq!(status, 403, "{refusal}");
     let favourite = r#"api PUT /assets/a1 -d '{"isFavorite":true}'"#;
@@ -169,23 +190,9 @@ fn photos_are_looked_through_and_the_job_waits_for_a_yes_with_nothing_configured
     let (asset, _) = scene.outside("api GET /assets/a1")?;
     assert!(asset.contains(r#""isFavorite": false"#), "{asset}");
 
-    let pending = scene.daemon.agent(["pending"]).list()?;
-    let asked = |path: &str| {
-        let is_it = |one: &&Value| one["http"]["path"].to_string().contains(path);
-        pending
-            .iter()
-            .find(is_it)
-            .with_context(|| format!("{path}: {pending:?}"))
-    };
-    let (asked_job, asked_photo) = (asked("/jobs/")?, asked("/assets/")?);
-    let warnings = asked_job["http"]["warnings"].to_string();
-    let warned = "much at once, or for good: a job over the whole library";
-    assert!(warnings.contains(warned), "{warnings}");
-    assert!(!asked_photo["http"]["warnings"].to_string().contains("much"));
-
     // A yes is for the one, once.
-    let id = asked_job["id"].text()?;
-    scene.daemon.agent(["approve", id]).run()?.success()?;
+    let id = scene.job_is_warned_of()?;
+    scene.daemon.agent(["approve", &id]).run()?.success()?;
     assert_eq!(agent.calls(&job)?.1, 200);
     assert_eq!(scene.waiting()?, PHOTOS);
     assert_eq!(agent.calls(&job)?.1, 403);

@@ -1,39 +1,39 @@
 //! Answers to requests become rules, and another policy judges the requests of the past.
 
-use guard_lab::{Shell, Tested};
+use anyhow::Context as _;
+use guard_lab::{Json as _, Shell, Tested};
 
-use crate::read_only::scene::{JOB, PHOTOS, START, Scene, url};
+use crate::read_only::scene::{JOB, PHOTOS, PhotoScene, START, url};
 
 /// What `curl` is answered in a session's shell.
-fn curl(agent: &mut Shell, args: &str) -> String {
+fn curl(agent: &mut Shell, args: &str) -> Tested<String> {
     let line = format!("curl -s -o /dev/null -w 'status=%{{http_code}}\\n' {args}");
-    agent.tell(&line).unwrap();
-    let said = agent.line_with("status=").unwrap();
-    said.trim().rsplit('=').next().unwrap().to_owned()
+    agent.tell(&line)?;
+    let said = agent.line_with("status=")?;
+    Ok(said.trim().trim_start_matches("status=").to_owned())
 }
 
 /// Is stopped, and asks.
-fn asked(scene: &Scene, agent: &mut Shell, args: &str) -> String {
-    assert_eq!(curl(agent, args), "403", "{args}");
-    let pending = scene.pending();
-    pending.last().unwrap()["id"].as_str().unwrap().to_owned()
+fn asked(scene: &PhotoScene, agent: &mut Shell, args: &str) -> Tested<String> {
+    assert_eq!(curl(agent, args)?, "403", "{args}");
+    let pending = scene.pending()?;
+    let last = pending.last().context("nothing waits")?;
+    Ok(last["id"].text()?.to_owned())
 }
 
 #[test]
 fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
-    let scene = Scene::new();
-    let mut agent = Shell::start(&scene.daemon, "photos")?;
+    let scene = PhotoScene::new()?;
+    let mut agent = scene.shell()?;
     let at = |path: &str| url(PHOTOS, path);
     let empty = format!("-X PUT '{}'", at("/api/albums/1?cover=2"));
     let body = format!("-X PUT -d '{START}' {}", at(JOB));
     let like = format!("-X POST -d x {}", at("/api/tags/1"));
     let never = format!("-X POST {}", at("/api/other"));
-    let answer = |args: &[&str]| {
-        scene.daemon.agent(args).run().unwrap().success().unwrap();
-    };
-    answer(&["approve", &asked(&scene, &mut agent, &empty)]);
-    answer(&["approve", &asked(&scene, &mut agent, &body)]);
-    let id = asked(&scene, &mut agent, &like);
+    let answer = |args: &[&str]| scene.daemon.agent(args).run()?.success();
+    answer(&["approve", &asked(&scene, &mut agent, &empty)?])?;
+    answer(&["approve", &asked(&scene, &mut agent, &body)?])?;
+    let id = asked(&scene, &mut agent, &like)?;
     answer(&[
         "approve",
         &id,
@@ -41,8 +41,8 @@ fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
         "/api/tags/*",
         "--connections",
         "1",
-    ]);
-    answer(&["deny", &asked(&scene, &mut agent, &never)]);
+    ])?;
+    answer(&["deny", &asked(&scene, &mut agent, &never)?])?;
     let suggested = scene.daemon.agent(["suggest"]).run()?;
     let lines = suggested.success()?.stdout;
     assert!(
@@ -61,7 +61,7 @@ fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
         (&never, "403"),
         (&at("/api/albums"), "200"),
     ] {
-        assert_eq!(curl(&mut learned, args), status, "{args}\n{lines}");
+        assert_eq!(curl(&mut learned, args)?, status, "{args}\n{lines}");
     }
     // The same policy on what was asked before.
     let replay = scene

@@ -7,43 +7,44 @@ mod learned;
 mod scene;
 
 use guard_lab::{Attempt, Json as _, OPEN, Tested, eventually};
-use scene::{JOB, PATIENCE, PHOTOS, PHOTOS_V6, START, Scene, url};
+use scene::{JOB, PATIENCE, PHOTOS, PHOTOS_V6, PhotoScene, START, url};
 
 #[test]
-fn the_incident_does_not_happen_again() {
-    let scene = Scene::new();
+fn the_incident_does_not_happen_again() -> Tested {
+    let scene = PhotoScene::new()?;
     let job = url(PHOTOS, JOB);
     let put = ["-X", "PUT", "-d", START, job.as_str()];
     // As it was: nobody is asked.
-    assert_eq!(scene.outside(&put).status, 200);
-    assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+    assert_eq!(scene.outside(&put)?.status, 200);
+    assert_eq!(scene.arrived()?, [format!("PUT {JOB}")]);
 
-    let looked = scene.inside(&[&url(PHOTOS, "/api/jobs")]);
+    let looked = scene.inside(&[&url(PHOTOS, "/api/jobs")])?;
     assert_eq!(looked.status, 200);
-    assert_eq!(looked.json()["served_by"], "production");
-    let stopped = scene.inside(&put);
+    assert_eq!(looked.json()?["served_by"], "production");
+    let stopped = scene.inside(&put)?;
     assert_eq!(stopped.status, 403, "{stopped:?}");
-    let problem = stopped.json();
+    let problem = stopped.json()?;
     assert_eq!(problem["rule"], "photos");
     assert!(
         problem["fix"].as_str().is_some_and(|fix| !fix.is_empty()),
         "{problem}"
     );
     let arrived = [format!("PUT {JOB}"), "GET /api/jobs".to_owned()];
-    assert_eq!(scene.arrived(), arrived);
+    assert_eq!(scene.arrived()?, arrived);
+    Ok(())
 }
 
 #[test]
 fn the_approver_sees_the_request_and_a_yes_is_for_that_one() -> Tested {
-    let scene = Scene::new();
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let scene = PhotoScene::new()?;
+    let mut agent = scene.shell()?;
     let put = format!(
         "curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{START}' {}",
         url(PHOTOS, JOB)
     );
     agent.tell(&put)?;
     assert_eq!(agent.line_with("403")?.trim(), "403");
-    let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let request = scene.request()?;
     let http = &request["http"];
     assert_eq!(
         (&http["method"], &http["path"]),
@@ -57,7 +58,7 @@ fn the_approver_sees_the_request_and_a_yes_is_for_that_one() -> Tested {
     assert_eq!(request["verdict"], "read-only");
     let warnings = http["warnings"].to_string();
     assert!(warnings.contains("force"), "{warnings}");
-    assert_eq!(scene.arrived(), [""; 0]);
+    assert_eq!(scene.arrived()?, [""; 0]);
 
     let id = request["id"].text()?;
     scene.daemon.agent(["approve", id]).run()?.success()?;
@@ -76,60 +77,57 @@ fn the_approver_sees_the_request_and_a_yes_is_for_that_one() -> Tested {
 
 #[test]
 fn a_request_waits_where_somebody_can_answer() -> Tested {
-    let scene = Scene::new();
+    let scene = PhotoScene::new()?;
     let mut person = scene
         .daemon
         .agent(["pending", "--follow", "--json"])
         .spawn()?;
-    let mut agent = scene.begin(&["-X", "PUT", "-d", START, &url(PHOTOS, JOB)]);
+    let mut agent = scene.begin(&["-X", "PUT", "-d", START, &url(PHOTOS, JOB)])?;
     let line = person.line_with("thumbnailGeneration", PATIENCE)?;
     let request: serde_json::Value = serde_json::from_str(&line)?;
     assert_eq!(request["held"], true, "{line}");
-    assert_eq!(scene.arrived(), [""; 0]);
+    assert_eq!(scene.arrived()?, [""; 0]);
     let id = request["id"].text()?;
     scene.daemon.agent(["approve", id]).run()?.success()?;
     agent.line_with("200", PATIENCE)?;
     assert_eq!(scene.bodies()?, [START]);
-    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.pending()?, [""; 0]);
     Ok(())
 }
 
 #[test]
 fn a_no_is_told_at_once() -> Tested {
-    let scene = Scene::new();
+    let scene = PhotoScene::new()?;
     let mut person = scene
         .daemon
         .agent(["pending", "--follow", "--json"])
         .spawn()?;
-    let mut agent = scene.begin(&["-X", "PUT", &url(PHOTOS, JOB)]);
+    let mut agent = scene.begin(&["-X", "PUT", &url(PHOTOS, JOB)])?;
     let line = person.line_with("thumbnailGeneration", PATIENCE)?;
     let request: serde_json::Value = serde_json::from_str(&line)?;
     let id = request["id"].text()?;
     scene.daemon.agent(["deny", id]).run()?.success()?;
     agent.line_with("403", PATIENCE)?;
-    assert_eq!(scene.arrived(), [""; 0]);
+    assert_eq!(scene.arrived()?, [""; 0]);
     Ok(())
 }
 
 #[test]
 fn rules_of_the_policy_decide_first() -> Tested {
-    let scene = Scene::new();
+    let scene = PhotoScene::new()?;
     let search = url(PHOTOS, "/api/search/metadata");
-    assert_eq!(scene.inside(&["-d", "{}", &search]).status, 200);
-    let gone = scene.inside(&["-X", "DELETE", &url(PHOTOS, "/api/assets/1")]);
+    assert_eq!(scene.inside(&["-d", "{}", &search])?.status, 200);
+    let gone = scene.inside(&["-X", "DELETE", &url(PHOTOS, "/api/assets/1")])?;
     assert_eq!(gone.status, 403);
     // Nobody is asked.
-    assert_eq!(scene.pending(), [""; 0]);
-    assert_eq!(scene.arrived(), ["POST /api/search/metadata"]);
+    assert_eq!(scene.pending()?, [""; 0]);
+    assert_eq!(scene.arrived()?, ["POST /api/search/metadata"]);
     // It is told among what was stopped.
-    let report = || scene.daemon.json(["report"]).unwrap();
-    guard_lab::eventually("it is on record", || report()["writes"] == 1)?;
-    let stopped = report()["stopped"].clone();
-    let write = stopped
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| !one["sends"].is_null());
+    let report = || scene.daemon.json(["report"]);
+    eventually("it is on record", || Ok(report()?["writes"] == 1))?;
+    let stopped = report()?["stopped"].clone();
+    let mut all = stopped.list()?.iter();
+    let write = all.find(|one| !one["sends"].is_null());
     assert_eq!(write.unwrap()["sends"], "DELETE /api/assets/1", "{stopped}");
     Ok(())
 }
@@ -137,26 +135,25 @@ fn rules_of_the_policy_decide_first() -> Tested {
 /// Whatever was refused fails a job that is to fail, and not connections alone.
 #[test]
 fn a_write_that_was_refused_fails_a_job_that_is_to_fail() -> Tested {
-    let scene = Scene::new();
+    let scene = PhotoScene::new()?;
     let job = url(PHOTOS, JOB);
     let run = |name: &str, command: &str| {
         let run = [
             "run", "--policy", "photos", "--name", name, "--", "sh", "-c",
         ];
-        let run = scene.daemon.agent(run).args([command]).run().unwrap();
-        run.stdout
+        Tested::Ok(scene.daemon.agent(run).args([command]).run()?.stdout)
     };
     let told = |name| {
         let report = ["report", "--name", name, "--fail-on", "stopped", "--json"];
-        let report = scene.daemon.agent(report).run().unwrap();
-        (report.code(), report.json().unwrap())
+        let report = scene.daemon.agent(report).run()?;
+        Tested::Ok((report.code(), report.json()?))
     };
     let curl = "curl -s -o /dev/null -m 20 -w '%{http_code}'";
-    assert_eq!(run("reads", &format!("{curl} {job}")), "200");
-    assert_eq!(told("reads").0, Some(0));
-    assert_eq!(run("writes", &format!("{curl} -X PUT {job}")), "403");
-    guard_lab::eventually("the write is counted", || told("writes").0 == Some(1))?;
-    let (_, writes) = told("writes");
+    assert_eq!(run("reads", &format!("{curl} {job}"))?, "200");
+    assert_eq!(told("reads")?.0, Some(0));
+    assert_eq!(run("writes", &format!("{curl} -X PUT {job}"))?, "403");
+    eventually("the write is counted", || Ok(told("writes")?.0 == Some(1)))?;
+    let (_, writes) = told("writes")?;
     assert_eq!(writes["writes"], 1, "{writes}");
     let stopped = &writes["stopped"][0];
     assert_eq!(stopped["sends"], format!("PUT {JOB}"), "{writes}");
@@ -166,9 +163,11 @@ fn a_write_that_was_refused_fails_a_job_that_is_to_fail() -> Tested {
     );
     // What is no HTTP is closed, and told of.
     let nonsense = format!("printf 'nonsense\\r\\n\\r\\n' | curl -s -m 20 telnet://{PHOTOS}:8080");
-    run("closed", &nonsense);
-    guard_lab::eventually("what was closed is counted", || told("closed").0 == Some(1))?;
-    let (_, closed) = told("closed");
+    run("closed", &nonsense)?;
+    eventually("what was closed is counted", || {
+        Ok(told("closed")?.0 == Some(1))
+    })?;
+    let (_, closed) = told("closed")?;
     assert_eq!(
         (&closed["closed"], &closed["writes"]),
         (&1.into(), &0.into()),
@@ -178,8 +177,8 @@ fn a_write_that_was_refused_fails_a_job_that_is_to_fail() -> Tested {
 }
 
 #[test]
-fn it_is_unseen() {
-    let scene = Scene::new();
+fn it_is_unseen() -> Tested {
+    let scene = PhotoScene::new()?;
     for host in [PHOTOS, PHOTOS_V6] {
         let mut args = vec![
             "-o",
@@ -189,36 +188,37 @@ fn it_is_unseen() {
         ];
         let url = url(host, "/");
         args.push(&url);
-        let answer = scene.inside(&args);
+        let answer = scene.inside(&args)?;
         assert_eq!(
             (answer.status, answer.body.trim()),
             (200, &*format!("{host} 8080"))
         );
     }
     // The policy lets everything else alone.
-    assert_eq!(scene.inside(&["-X", "PUT", &url(OPEN, "/x")]).status, 200);
+    assert_eq!(scene.inside(&["-X", "PUT", &url(OPEN, "/x")])?.status, 200);
+    Ok(())
 }
 
 #[test]
 fn nothing_but_tcp_is_turned_and_nothing_goes_past() -> Tested {
-    let scene = Scene::new();
+    let scene = PhotoScene::new()?;
     let arrived = || {
-        let reached = scene.production.reached().unwrap();
+        let reached = scene.production.reached()?;
         let there = reached.iter().filter(|one| one.to.to_string() == PHOTOS);
-        there.count()
+        Tested::Ok(there.count())
     };
     for kind in ["udp-send", "udp-connect", "ping"] {
         let attempt = Attempt::new(kind, PHOTOS, 8080);
-        let at_first = arrived();
+        let at_first = arrived()?;
         attempt.outside(scene.network.dev(), guard_lab::AGENT)?;
-        let before = arrived();
+        let before = arrived()?;
         assert!(
             before > at_first,
             "{kind} does not arrive without the guard"
         );
         let report = attempt.under(&scene.daemon, "photos")?;
         assert_eq!(
-            (report.ok, arrived()),
+            (report.ok, arrived()?),
             (false, before),
             "{kind}: {report:?}"
         );
@@ -228,15 +228,13 @@ fn nothing_but_tcp_is_turned_and_nothing_goes_past() -> Tested {
 
 #[test]
 fn what_is_no_http_is_not_passed_on() -> Tested {
-    let scene = Scene::new();
+    let scene = PhotoScene::new()?;
     let echo = Attempt::tcp(PHOTOS, 8080);
     assert!(echo.outside(scene.network.dev(), guard_lab::AGENT)?.ok);
     echo.under(&scene.daemon, "photos")?;
     eventually("written down", || {
-        let log = scene.daemon.agent(["log", "--json"]).run().unwrap();
-        let records = log.json_lines().unwrap();
-        let mut http = records.iter().filter(|record| record["kind"] == "http");
-        http.any(|record| record["outcome"] == "refused")
+        let mut http = scene.daemon.logged("http")?.into_iter();
+        Ok(http.any(|record| record["outcome"] == "refused"))
     })?;
     Ok(())
 }
@@ -244,26 +242,23 @@ fn what_is_no_http_is_not_passed_on() -> Tested {
 /// Who is told that the guard is not the reason looks elsewhere.
 #[test]
 fn what_was_closed_or_refused_again_is_told_inside_and_written_down() -> Tested {
-    let scene = Scene::new();
-    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let scene = PhotoScene::new()?;
+    let mut agent = scene.shell()?;
     let guard = scene.daemon.program("guard")?;
     let job = url(PHOTOS, JOB);
     let put = format!("curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{START}' {job}");
     agent.tell(&put)?;
     agent.line_with("403")?;
-    let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let request = scene.request()?;
     let id = request["id"].text()?;
     let no = scene.daemon.agent(["deny", id]).run()?;
     assert_eq!(no.code(), Some(0), "{no:?}");
     agent.tell(&put)?;
     agent.line_with("403")?;
     let refused = || {
-        let log = scene.daemon.root(["log", "--json"]).run().unwrap();
-        let log = log.json_lines().unwrap();
-        let refused = |one: &&serde_json::Value| one["kind"] == "http" && one["path"] == JOB;
-        log.iter()
-            .filter(refused)
-            .any(|one| one["why"].to_string().contains("said no"))
+        let log = scene.daemon.logged("http")?.into_iter();
+        let mut refused = log.filter(|one| one["path"] == JOB);
+        Ok(refused.any(|one| one["why"].to_string().contains("said no")))
     };
     eventually("the second attempt is written down", refused)?;
     // What is no HTTP is closed.
@@ -276,9 +271,9 @@ fn what_was_closed_or_refused_again_is_told_inside_and_written_down() -> Tested 
     let why = format!("{} why | tr -s ' \\n' ' '; echo end=why", guard.display());
     let mut said = String::new();
     let is_told = eventually("guard why tells of the closed connection", || {
-        agent.tell(&why).unwrap();
-        said = agent.line_with("end=why").unwrap();
-        said.contains("closed the connection")
+        agent.tell(&why)?;
+        said = agent.line_with("end=why")?;
+        Ok(said.contains("closed the connection"))
     });
     let log = scene.daemon.root(["log", "--json"]).run()?.stdout;
     assert!(is_told.is_ok(), "{said}\n{log}");

@@ -1,26 +1,20 @@
 //! A developer's machine, production behind it, and an agent that may only look.
 
+use anyhow::Context as _;
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Daemon, Network, Output, Production, Running, Tested};
+use guard_lab::{
+    AGENT, Guard, Network, Output, Production, Running, Scene, Shell, Tested, exec, holds_scene,
+};
 use serde_json::Value;
 
+use crate::https::scene::POLICY;
 pub(crate) use crate::https::scene::{JOB, PHOTOS, START};
 
 /// The same over IPv6.
 pub(crate) const PHOTOS_V6: &str = "2001:db8:7::10";
 
-const POLICY: &str = r#"
-version = 1
-name = "photos"
-default = "allow"
-hold = "60s"
-
-[[rule]]
-name = "photos"
-to = ["192.0.2.0/24", "2001:db8:7::/48"]
-action = "read-only"
-reason = "production photo server"
-
+/// Rules for some of its requests.
+const RULES: &str = r#"
 [[rule.http]]
 method = ["POST"]
 path = "/api/search/*"
@@ -31,11 +25,13 @@ method = ["DELETE"]
 action = "deny"
 "#;
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
+/// One with a photo server in production.
+pub(crate) struct PhotoScene {
+    scene: Scene,
     pub(crate) production: Production,
-    pub(crate) network: Network,
 }
+
+holds_scene!(PhotoScene);
 
 /// What a client was answered.
 #[derive(Debug)]
@@ -45,16 +41,17 @@ pub(crate) struct ClientResponse {
 }
 
 impl ClientResponse {
-    fn of(output: &Output) -> Self {
-        let (body, status) = output.stdout.rsplit_once('\n').unwrap();
-        Self {
-            status: status.parse().unwrap_or_else(|_| panic!("{output:?}")),
+    fn of(output: &Output) -> Tested<Self> {
+        let answered = output.stdout.rsplit_once('\n');
+        let (body, status) = answered.with_context(|| format!("{output:?}"))?;
+        Ok(Self {
+            status: status.parse().with_context(|| format!("{output:?}"))?,
             body: body.to_owned(),
-        }
+        })
     }
 
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    pub(crate) fn json(&self) -> Tested<Value> {
+        Ok(serde_json::from_str(&self.body).with_context(|| format!("{self:?}"))?)
     }
 }
 
@@ -72,80 +69,65 @@ pub(crate) fn url(host: &str, path: &str) -> String {
     }
 }
 
-impl Scene {
-    pub(crate) fn new() -> Self {
-        Self::with(POLICY)
+impl PhotoScene {
+    pub(crate) fn new() -> Tested<Self> {
+        Self::with(&format!("{POLICY}{RULES}"))
     }
 
-    pub(crate) fn with(policy: &str) -> Self {
-        Self::on(Network::new().unwrap(), policy, &[8080, 22])
+    pub(crate) fn with(policy: &str) -> Tested<Self> {
+        Self::on(Network::new()?, policy, &[8080, 22])
     }
 
     /// On a network whose production listens at these ports.
-    pub(crate) fn on(network: Network, policy: &str, ports: &[u16]) -> Self {
-        Self {
-            daemon: Daemon::in_network(&network)
-                .policy("photos", policy)
-                .start()
-                .unwrap(),
-            production: Production::launch(&network, ports, &[], true).unwrap(),
-            network,
-        }
-    }
-
-    /// `curl` without the guard.
-    pub(crate) fn outside(&self, args: &[&str]) -> ClientResponse {
-        let all = curl(args);
-        let mut command = self.network.dev().command_as(AGENT, all[0]);
-        let output = guard_lab::exec::output(command.args(&all[1..])).unwrap();
-        ClientResponse::of(&Output {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    pub(crate) fn on(network: Network, policy: &str, ports: &[u16]) -> Tested<Self> {
+        Ok(Self {
+            production: Production::launch(&network, ports, &[], true)?,
+            scene: Scene::on(network, |daemon| daemon.policy("photos", policy))?,
         })
     }
 
-    /// `curl` in a session.
-    pub(crate) fn inside(&self, args: &[&str]) -> ClientResponse {
-        ClientResponse::of(&self.run(args))
+    pub(crate) fn shell(&self) -> Tested<Shell> {
+        Ok(self.scene.shell("photos")?)
     }
 
-    /// The same, where no answer is expected.
-    pub(crate) fn run(&self, args: &[&str]) -> Output {
-        let all = ["run", "--policy", "photos", "--"];
-        let guard = self.daemon.agent(all).args(curl(args));
-        guard.run().unwrap()
+    /// `curl` without the guard.
+    pub(crate) fn outside(&self, args: &[&str]) -> Tested<ClientResponse> {
+        let all = curl(args);
+        let mut command = self.network.dev().command_as(AGENT, all[0]);
+        ClientResponse::of(&exec::output(command.args(&all[1..]))?.into())
+    }
+
+    /// `curl` in a session.
+    pub(crate) fn inside(&self, args: &[&str]) -> Tested<ClientResponse> {
+        ClientResponse::of(&self.run(args).run()?)
     }
 
     /// Begins it.
-    pub(crate) fn begin(&self, args: &[&str]) -> Running {
+    pub(crate) fn begin(&self, args: &[&str]) -> Tested<Running> {
+        Ok(self.run(args).spawn()?)
+    }
+
+    fn run(&self, args: &[&str]) -> Guard<'_> {
         let all = ["run", "--policy", "photos", "--"];
-        self.daemon.agent(all).args(curl(args)).spawn().unwrap()
+        self.daemon.agent(all).args(curl(args))
     }
 
     /// The methods and paths that reached production as requests, in their order.
-    pub(crate) fn arrived(&self) -> Vec<String> {
-        let reached = self.production.reached().unwrap();
-        let requests = reached.iter().filter(|one| one.kind == "http");
-        requests
-            .map(|one| {
-                let text = |key: &str| one.record[key].as_str().unwrap().to_owned();
-                format!("{} {}", text("method"), text("path"))
-            })
-            .collect()
+    pub(crate) fn arrived(&self) -> Tested<Vec<String>> {
+        Ok(self.production.requested()?)
     }
 
     /// The bodies that reached it.
     pub(crate) fn bodies(&self) -> Tested<Vec<String>> {
-        let reached = self.production.reached()?;
-        let requests = reached.iter().filter(|one| one.kind == "http");
-        Ok(requests
-            .map(|one| one.record["body"].as_str().unwrap().to_owned())
-            .collect())
+        let requests = self.production.requests()?;
+        let bodies = requests.iter().map(|one| one.text("body").to_owned());
+        Ok(bodies.collect())
     }
 
-    /// The requests that wait.
-    pub(crate) fn pending(&self) -> Vec<Value> {
-        self.daemon.agent(["pending"]).list().unwrap()
+    /// The one request that waits.
+    pub(crate) fn request(&self) -> Tested<Value> {
+        let mut pending = self.pending()?;
+        assert_eq!(pending.len(), 1, "{pending:?}");
+        Ok(pending.remove(0))
     }
 }

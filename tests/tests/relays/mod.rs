@@ -5,11 +5,11 @@ mod scene;
 use std::{thread, time::Duration};
 
 use guard_lab::{Attempt, Json as _, OPEN, Running, Shell, Tested, eventually, patience};
-use scene::{DENIED, PATIENCE, PRODUCTION, Scene, tcp};
+use scene::{DENIED, PATIENCE, PRODUCTION, RelayScene, tcp};
 
 #[test]
 fn a_relay_is_judged_by_where_it_leads() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"])?;
     assert!(scene.outside("127.0.0.1", 5432)?);
     let before = scene.reached(PRODUCTION)?;
@@ -39,7 +39,7 @@ fn a_relay_is_judged_by_where_it_leads() -> Tested {
 
 #[test]
 fn what_leads_to_what_is_allowed_or_nowhere_is_reached() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _open = scene.relay("127.0.0.1", 5001, OPEN, &["early"])?;
     let _denied = scene.relay("127.0.0.1", 5002, DENIED, &["early"])?;
     let mut shell = scene.shell("asks")?;
@@ -61,7 +61,7 @@ fn what_leads_to_what_is_allowed_or_nowhere_is_reached() -> Tested {
 
 #[test]
 fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = RelayScene::new()?;
     let mut shell = scene.shell("shut")?;
     scene.serve(
         &mut shell,
@@ -107,7 +107,7 @@ fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
 
 #[test]
 fn what_listens_in_another_session_is_judged_like_anybody() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let mut server = scene.shell("asks")?;
     scene.serve(&mut server, "127.0.0.1 6001")?;
     scene.relay_in(&mut server, &format!("127.0.0.1 6002 {OPEN} 5432 early"))?;
@@ -161,7 +161,7 @@ while True:
 
 #[test]
 fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _watcher = scene.watcher()?;
     let _relay = scene.relay("::1", 5432, PRODUCTION, &["early"])?;
     let mut shell = scene.shell("asks")?;
@@ -193,7 +193,7 @@ fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
 
 #[test]
 fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = RelayScene::new()?;
     let mut shell = scene.shell("asks")?;
     let server = scene.server("127.0.0.1", 5432)?;
     for _ in 0..2 {
@@ -229,7 +229,7 @@ fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
 
 #[test]
 fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
     let mut shell = scene.shell("asks")?;
     // Nothing tells of it before it has connected.
@@ -247,7 +247,7 @@ fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() -> Tested {
 }
 
 /// Tries until it is refused, for one connection after the other that ends at once, and sees that it stays so.
-fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) -> Tested {
+fn is_found_out(scene: &RelayScene, shell: &mut Shell, port: u16) -> Tested {
     let attempt = tcp("127.0.0.1", port);
     let refused = eventually("it is found out", || {
         !shell.attempt(&attempt).is_ok_and(|report| report.ok)
@@ -274,7 +274,7 @@ fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) -> Tested {
 
 #[test]
 fn a_relay_whose_connections_end_at_once_is_found_out() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _threads = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
     let _forks = scene.relay("127.0.0.1", 5433, PRODUCTION, &["fork"])?;
     let mut shell = scene.shell("asks")?;
@@ -287,7 +287,7 @@ fn a_relay_whose_connections_end_at_once_is_found_out() -> Tested {
 
 #[test]
 fn a_relay_to_a_relay_is_found_out_by_what_that_does() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _far = scene.relay("0.0.0.0", 5433, PRODUCTION, &[])?;
     let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[])?;
     // By an address of the machine that is not its loopback's.
@@ -302,7 +302,7 @@ fn a_relay_to_a_relay_is_found_out_by_what_that_does() -> Tested {
 
 #[test]
 fn a_relay_that_is_started_again_is_known_again() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?;
     let mut shell = scene.shell("asks")?;
     is_found_out(&scene, &mut shell, 5432)?;
@@ -318,7 +318,7 @@ fn a_relay_that_is_started_again_is_known_again() -> Tested {
 /// The agent has a session inside its own listen there between two starts, and comes to that: so guardd looks at it.
 #[test]
 fn a_relay_is_known_again_whoever_listened_there_in_between() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let mut relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[])?);
     let mut shell = scene.shell("asks")?;
     is_found_out(&scene, &mut shell, 5432)?;
@@ -345,7 +345,7 @@ fn a_relay_is_known_again_whoever_listened_there_in_between() -> Tested {
 /// One that listens at all addresses is the same program at each of them, and a second listener of it is no other one.
 #[test]
 fn a_relay_is_known_again_at_each_of_its_addresses() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let mut relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[])?);
     let mut shell = scene.shell("asks")?;
     is_found_out(&scene, &mut shell, 5432)?;
@@ -364,7 +364,7 @@ fn a_relay_is_known_again_at_each_of_its_addresses() -> Tested {
 
 #[test]
 fn what_a_session_is_refused_makes_no_relay_of_its_servers() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let script = format!(
         "
 import socket
@@ -398,7 +398,7 @@ while True:
 
 #[test]
 fn a_server_that_talks_to_others_that_are_allowed_or_to_itself_stays_one() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let script = "
 import socket, sys, threading, time
 server = socket.create_server(('127.0.0.1', 5432))
@@ -441,7 +441,7 @@ while True:
 
 #[test]
 fn a_command_line_tells_where_a_program_leads() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let to = format!("TCP:{PRODUCTION}:5432");
     let listen = "TCP-LISTEN:5432,bind=127.0.0.1,fork,reuseaddr";
     let _relay = scene.listens(5432, &["socat", listen, &to])?;
@@ -479,7 +479,7 @@ fn a_command_line_tells_where_a_program_leads() -> Tested {
 
 #[test]
 fn explain_says_who_listens_and_where_that_leads() -> Tested {
-    let scene = Scene::new()?;
+    let scene = RelayScene::new()?;
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"])?;
     let _server = scene.server("127.0.0.1", 5001)?;
     let explained = |args: &[&str]| -> Tested<_> {

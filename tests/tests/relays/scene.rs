@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Tested, Watcher, eventually,
+    AGENT, Attempt, Production, Running, Scene, Shell, Tested, eventually, exec, holds_scene,
     patience,
 };
-use serde_json::Value;
 
 /// Is to be confirmed, and what is denied.
 pub(crate) const PRODUCTION: &str = "192.0.2.10";
@@ -38,29 +37,26 @@ const RELAY: &str = include_str!("relay.py");
 const SERVER: &str = include_str!("server.py");
 const PYTHON: &str = "/usr/bin/python3";
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
+/// One with production, and programs that listen.
+pub(crate) struct RelayScene {
+    scene: Scene,
     pub(crate) production: Production,
-    pub(crate) network: Network,
     relay: PathBuf,
     server: PathBuf,
 }
 
-impl Scene {
+holds_scene!(RelayScene);
+
+impl RelayScene {
     pub(crate) fn new() -> Tested<Self> {
-        let (network, production) = Network::with_production()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", POLICY)
-            .policy("shut", SHUT)
-            .start()?;
-        let relay = daemon.dir().join("relay.py");
+        let scene = Scene::with(|daemon| daemon.policy("asks", POLICY).policy("shut", SHUT))?;
+        let relay = scene.daemon.dir().join("relay.py");
         std::fs::write(&relay, RELAY)?;
-        let server = daemon.dir().join("server.py");
+        let server = scene.daemon.dir().join("server.py");
         std::fs::write(&server, SERVER)?;
         Ok(Self {
-            daemon,
-            production,
-            network,
+            production: scene.production()?,
+            scene,
             relay,
             server,
         })
@@ -147,13 +143,13 @@ impl Scene {
     fn await_listener(&self, port: u16) -> Tested {
         let wanted = format!(":{port:04X} ");
         eventually("it listens", || {
-            let listed = |of: &str| {
-                let output = self.network.dev().command("cat").arg(of).output().unwrap();
+            let listed = |of: &str| -> Tested<bool> {
+                let output = exec::output(self.network.dev().command("cat").arg(of))?;
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                text.lines()
-                    .any(|line| line.contains(&wanted) && line.contains(" 0A "))
+                let mut lines = text.lines();
+                Ok(lines.any(|line| line.contains(&wanted) && line.contains(" 0A ")))
             };
-            listed("/proc/thread-self/net/tcp") || listed("/proc/thread-self/net/tcp6")
+            Ok(listed("/proc/thread-self/net/tcp")? || listed("/proc/thread-self/net/tcp6")?)
         })?;
         Ok(())
     }
@@ -163,19 +159,6 @@ impl Scene {
         Ok(Attempt::tcp(to, port)
             .outside(self.network.dev(), AGENT)?
             .ok)
-    }
-
-    pub(crate) fn shell(&self, policy: &str) -> Tested<Shell> {
-        Ok(Shell::start(&self.daemon, policy)?)
-    }
-
-    /// Somebody follows the requests that wait, until this is dropped.
-    pub(crate) fn watcher(&self) -> Tested<Watcher> {
-        Ok(Watcher::start(&self.daemon)?)
-    }
-
-    pub(crate) fn pending(&self) -> Tested<Vec<Value>> {
-        Ok(self.daemon.list(["pending"])?)
     }
 
     /// How many connections to there production has taken.

@@ -9,7 +9,7 @@ use guard_lab::{Json as _, Output, Shell, Tested, eventually};
 use guard_sys::bpf::{delete_batch, update_batch};
 use zerocopy::IntoBytes as _;
 
-use crate::names::scene::{DNS, Names, Scene, reaches, with_resolvers};
+use crate::names::scene::{DNS, NameScene, Names, reaches, with_resolvers};
 
 /// All is open but what has names of one zone.
 const POLICY: &str = r#"
@@ -73,7 +73,7 @@ print("found", found, flush=True)
 
 /// A session under a text that is a file's.
 struct Applying {
-    scene: Scene,
+    scene: NameScene,
     file: PathBuf,
     shell: Shell,
 }
@@ -81,7 +81,7 @@ struct Applying {
 impl Applying {
     /// One that knows an address by its name, and is refused there for it.
     fn new() -> Tested<Self> {
-        let scene = Scene::new("listed", "version = 1\nname = \"listed\"\n", NAMES)?;
+        let scene = NameScene::new("listed", "version = 1\nname = \"listed\"\n", NAMES)?;
         for to in [ADDRESS, OTHER] {
             scene.assert_open(to, 443)?;
         }

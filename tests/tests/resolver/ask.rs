@@ -6,7 +6,7 @@ use guard_lab::{Daemon, Json as _, Network, Shell, Tested, Watcher, bins, eventu
 use serde_json::{Value, json};
 
 use crate::names::{
-    scene::{API, DNS, Names, Scene, told, with_resolvers},
+    scene::{API, DNS, NameScene, Names, told, with_resolvers},
     server::NameServer,
 };
 
@@ -31,14 +31,14 @@ const NAME: &str = "x.evil.example";
 const OTHER: &str = "y.evil.example";
 
 struct Asking {
-    scene: Scene,
+    scene: NameScene,
 }
 
 impl Asking {
     fn new() -> Tested<Self> {
         let known = "v1.api.example.com";
         let names: Names<'_> = &[(NAME, &[API]), (OTHER, &[API]), (known, &[API])];
-        let scene = Scene::new("asking", POLICY, names)?;
+        let scene = NameScene::new("asking", POLICY, names)?;
         Ok(Self { scene })
     }
 

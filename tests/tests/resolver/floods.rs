@@ -115,12 +115,12 @@ impl Drop for Stopped {
     }
 }
 
-struct Scene {
+struct Flood {
     place: Place,
     sends: String,
 }
 
-impl Scene {
+impl Flood {
     fn new() -> Tested<Self> {
         let serving = |asked: &_, is_stream| match server::name_in(asked).starts_with("slow") {
             true => Vec::new(),
@@ -151,7 +151,7 @@ impl Scene {
 
 #[test]
 fn a_datagram_is_the_session_s_that_sent_it() -> Tested {
-    let scene = Scene::new()?;
+    let scene = Flood::new()?;
     let (mut narrow, mut wide) = (scene.session("names")?, scene.session("any")?);
     let secret = format!("udp {DNS} secret.evil.example");
     assert!(
@@ -180,7 +180,7 @@ fn a_datagram_is_the_session_s_that_sent_it() -> Tested {
 
 #[test]
 fn questions_of_one_session_from_one_port_are_all_answered() -> Tested {
-    let scene = Scene::new()?;
+    let scene = Flood::new()?;
     let mut shell = scene.session("names")?;
     let stopped = Stopped::new(&scene.place)?;
     scene.send(&mut shell, "40002 2 first.api.example.com")?;
@@ -195,7 +195,7 @@ fn questions_of_one_session_from_one_port_are_all_answered() -> Tested {
 
 #[test]
 fn a_flood_of_one_session_loses_no_question_of_another() -> Tested {
-    let scene = Scene::new()?;
+    let scene = Flood::new()?;
     let (mut flooder, mut other) = (scene.session("names")?, scene.session("names")?);
     let stopped = Stopped::new(&scene.place)?;
     let sent = scene.send(&mut flooder, "40003 3000 v1.api.example.com")?;
@@ -279,7 +279,7 @@ except OSError:
 
 #[test]
 fn questions_with_one_number_go_to_the_server_that_each_was_sent_to() -> Tested {
-    let scene = Scene::new()?;
+    let scene = Flood::new()?;
     let both = scene.place.daemon.write_for_agents("both.py", BOTH)?;
     let mut shell = scene.session("names")?;
     let patience = patience(Duration::from_secs(20)).as_secs();
@@ -300,7 +300,7 @@ fn questions_with_one_number_go_to_the_server_that_each_was_sent_to() -> Tested 
 
 #[test]
 fn a_server_that_says_nothing_holds_up_nobody_who_asks_for_something_else() -> Tested {
-    let scene = Scene::new()?;
+    let scene = Flood::new()?;
     let (mut slow, mut other) = (scene.session("names")?, scene.session("names")?);
     scene.send(&mut slow, "40006 1000 slow.api.example.com")?;
     eventually("asked", || scene.place.dns.has_heard(b"slow"))?;

@@ -3,7 +3,7 @@
 use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
-use crate::names::scene::{DNS, Scene, reaches, with_resolvers};
+use crate::names::scene::{DNS, NameScene, reaches, with_resolvers};
 
 const POLICY: &str = r#"
 version = 1
@@ -32,12 +32,12 @@ const NAME: &str = "v1.app.example.com";
 const FIRST: &str = "192.0.2.20";
 
 struct Apps {
-    scene: Scene,
+    scene: NameScene,
 }
 
 impl Apps {
     fn new() -> Tested<Self> {
-        let scene = Scene::new("apps", POLICY, &[(NAME, &[FIRST])])?;
+        let scene = NameScene::new("apps", POLICY, &[(NAME, &[FIRST])])?;
         Ok(Self { scene })
     }
 

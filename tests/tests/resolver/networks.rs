@@ -3,7 +3,7 @@
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually};
 
 use super::ASK;
-use crate::names::scene::{self, API, Scene, reaches};
+use crate::names::scene::{self, API, NameScene, reaches};
 
 /// The machine's name server, as systemd-resolved listens.
 const STUB: &str = "127.0.0.53";
@@ -37,7 +37,7 @@ action = "allow"
 
 #[test]
 fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() -> Tested {
-    let scene = Scene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
+    let scene = NameScene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
     let daemon = &scene.daemon;
     for to in [API, ELSEWHERE] {
         scene.assert_open(to, 443)?;
@@ -64,7 +64,7 @@ fn a_name_server_in_a_network_of_the_sessions_own_teaches_nothing() -> Tested {
 
 #[test]
 fn a_question_that_no_resolver_hears_is_written_down() -> Tested {
-    let scene = Scene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
+    let scene = NameScene::at(STUB, "", "listed", POLICY, &[(NAME, &[API])])?;
     let daemon = &scene.daemon;
     let mut shell = scene.shell()?;
     let ask = |way: &str| format!("python3 {} {STUB} {NAME} A {way}", scene.ask.display());

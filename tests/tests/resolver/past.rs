@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use guard_lab::{Json as _, Tested, eventually};
 use serde_json::Value;
 
-use crate::names::scene::{DNS, Scene, reaches};
+use crate::names::scene::{DNS, NameScene, reaches};
 
 const POLICY: &str = r#"
 version = 1
@@ -31,7 +31,7 @@ fn other(default: &str, to: &str, action: &str) -> String {
 
 #[test]
 fn a_past_by_names_is_judged_by_the_names_of_another_policy() -> Tested {
-    let scene = Scene::new("apps", POLICY, &[(NAME, &[ADDRESS])])?;
+    let scene = NameScene::new("apps", POLICY, &[(NAME, &[ADDRESS])])?;
     let mut shell = scene.shell()?;
     let told = scene.asked(&mut shell, NAME, "connected")?;
     assert_eq!(told, format!("0 {DNS} {ADDRESS}"));

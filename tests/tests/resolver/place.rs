@@ -174,16 +174,8 @@ pub(crate) fn asked(shell: &mut Shell, odd: &std::path::Path, words: &str) -> Te
 
 /// The resolver's process, where one runs.
 pub(crate) fn resolver(daemon: &Daemon) -> Option<u32> {
-    let guardd = daemon.pid()?;
-    let children = format!("/proc/{guardd}/task/{guardd}/children");
-    let children = std::fs::read_to_string(children).ok()?;
-    let mut children = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
-    children.find(|pid: &u32| {
-        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-        words.is_ok_and(|words| words.starts_with("guard-resolver"))
-    })
+    let process = daemon.child("guard-resolver")?;
+    process.file_name()?.to_str()?.parse().ok()
 }
 
 fn said(command: &mut Command) -> Tested<String> {

@@ -2,7 +2,7 @@
 
 use guard_lab::{Daemon, Shell, Tested, eventually};
 
-use crate::names::scene::{API, DNS, Names, Scene, reaches};
+use crate::names::scene::{API, DNS, NameScene, Names, reaches};
 
 /// In a network of this machine's, where production answers too.
 const INSIDE: &str = "10.66.0.10";
@@ -41,13 +41,13 @@ ports = ["tcp/443"]
 action = "allow"
 "#;
 
-fn scene(refresh: &str) -> Tested<Scene> {
+fn scene(refresh: &str) -> Tested<NameScene> {
     let names: Names<'_> = &[
         ("public.example.com", &[API]),
         ("split.example.com", &[API]),
         ("inside.example.com", &[OTHER_INSIDE]),
     ];
-    let scene = Scene::with(refresh, "exact", POLICY, names)?;
+    let scene = NameScene::with(refresh, "exact", POLICY, names)?;
     scene.network.answer_for(&["10.66.0.0/16", "fd66::/64"])?;
     Ok(scene)
 }

@@ -1,6 +1,8 @@
 use guard_lab::{Attempt, Production, Shell, Tested, eventually};
 
-use super::scene::{EVIL, FORGE, Looks, SHARED, SHARED6, SPEAKS, SPEAKS_AT, Scene, WITHOUT, with};
+use super::scene::{
+    EVIL, FORGE, Looks, SHARED, SHARED6, SPEAKS, SPEAKS_AT, SharedAddress, WITHOUT, with,
+};
 
 const WAYS: [&str; 9] = [
     "whole", "bytes", "last", "last-two", "more", "zerocopy", "sendfile", "splice", "oob",
@@ -19,7 +21,13 @@ const ODD: [&str; 9] = [
     "mptcp",
 ];
 
-fn curl(scene: &Scene, shell: &mut Shell, name: &str, at: &str, args: &str) -> Tested<String> {
+fn curl(
+    scene: &SharedAddress,
+    shell: &mut Shell,
+    name: &str,
+    at: &str,
+    args: &str,
+) -> Tested<String> {
     let at = if at.contains(':') {
         format!("[{at}]")
     } else {
@@ -36,7 +44,7 @@ fn curl(scene: &Scene, shell: &mut Shell, name: &str, at: &str, args: &str) -> T
 }
 
 fn the_name_decides(looks: Looks) -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     if !scene.can(looks)? {
         return Ok(());
     }
@@ -93,7 +101,7 @@ fn the_name_decides(looks: Looks) -> Tested {
 }
 
 fn however_it_is_sent(looks: Looks) -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     if !scene.can(looks)? {
         return Ok(());
     }
@@ -134,7 +142,7 @@ fn however_it_is_sent(looks: Looks) -> Tested {
 
 /// What speaks plainly before it speaks TLS, or waits until its server does, is not let in under its rule: nothing shows its name.
 fn what_begins_without_tls(looks: Looks) -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     if !scene.can(looks)? {
         return Ok(());
     }
@@ -169,7 +177,12 @@ fn the_proxy_lets_nothing_begin_without_tls() -> Tested {
 }
 
 /// Nothing of a connection has arrived when all of a later one has.
-fn nothing_came(scene: &Scene, shell: &mut Shell, before: (usize, usize), way: &str) -> Tested {
+fn nothing_came(
+    scene: &SharedAddress,
+    shell: &mut Shell,
+    before: (usize, usize),
+    way: &str,
+) -> Tested {
     assert_eq!(scene.says(shell, SHARED, FORGE, "whole")?, "answer");
     eventually("that one is noted", || scene.begun().0 > before.0)?;
     assert_eq!(scene.begun().0, before.0 + 1, "{way}: {}", scene.log());
@@ -202,7 +215,7 @@ fn the_proxy_reads_a_hello_however_it_is_sent() -> Tested {
 
 #[test]
 fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     let _production = Production::launch(&scene.network, &[22], &[443, 444], true)?;
     for (policy, quic) in [(WITHOUT.to_owned(), true), (with(), false)] {
         let daemon = scene.daemon(&policy, Looks::Kernel)?;
@@ -218,7 +231,7 @@ fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() -> Tested {
 
 #[test]
 fn a_blocking_client_goes_on_behind_the_gate() -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     if !scene.can(Looks::Kernel)? {
         return Ok(());
     }
@@ -258,7 +271,7 @@ print('handshakes=all')
 
 #[test]
 fn the_gate_outlives_guardd_and_is_adopted() -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     if !scene.can(Looks::Kernel)? {
         return Ok(());
     }

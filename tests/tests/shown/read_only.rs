@@ -2,7 +2,7 @@
 
 use guard_lab::{Production, Shell, Tested};
 
-use super::scene::{EVIL, FORGE, Looks, SHARED, Scene};
+use super::scene::{EVIL, FORGE, Looks, SHARED, SharedAddress};
 
 const READS: &str = r#"
 version = 1
@@ -36,7 +36,7 @@ fn curl(shell: &mut Shell, scheme: &str, name: &str, args: &str) -> Tested<(Stri
 
 #[test]
 fn fronting_gets_an_answer_of_the_guards_own() -> Tested {
-    let scene = Scene::new()?;
+    let scene = SharedAddress::new()?;
     let _http = Production::launch(&scene.network, &[80], &[], true)?;
     // Without the guard, anything is answered there.
     for name in [FORGE, EVIL] {

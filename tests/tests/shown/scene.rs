@@ -61,21 +61,21 @@ pub(crate) enum Looks {
     Proxy,
 }
 
-pub(crate) struct Scene {
+pub(crate) struct SharedAddress {
     pub(crate) network: Network,
     _names: NameServer,
     files: TempDir,
     server: Child,
 }
 
-impl Drop for Scene {
+impl Drop for SharedAddress {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
 }
 
-impl Scene {
+impl SharedAddress {
     pub(crate) fn new() -> Tested<Self> {
         let network = Network::new()?;
         let names = NameServer::start_at(network.prod(), &format!("{DNS}:53"))?;

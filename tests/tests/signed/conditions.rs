@@ -3,7 +3,7 @@
 use guard_lab::{Json as _, Network, SshKey, Tested, eventually};
 use serde_json::{Value, json};
 
-use super::scene::{COURIER, Scene};
+use super::scene::{COURIER, SignedScene};
 
 fn altered(signed: &Value, field: &str, value: Value) -> Value {
     let mut signed = signed.clone();
@@ -14,7 +14,7 @@ fn altered(signed: &Value, field: &str, value: Value) -> Value {
 #[test]
 fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
     let stranger = scene.key("stranger")?;
     let mut shell = scene.shell();
@@ -58,7 +58,7 @@ fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {
 #[test]
 fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
@@ -92,7 +92,7 @@ fn an_answer_is_for_one_machine_and_one_question_as_it_was_shown() -> Tested {
 #[test]
 fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     for (port, change, why) in [
@@ -126,7 +126,7 @@ fn a_question_outlives_guardd_and_not_its_boot_nor_its_time() -> Tested {
 #[test]
 fn a_yes_is_within_what_was_offered_and_each_limit() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "max_for = \"10m\"");
+    let scene = SignedScene::new(&network, "max_for = \"10m\"");
     let alice = scene.approver("alice", &[])?;
     let hasty = scene.approver("hasty", &["--max-for", "1m"])?;
     let mut shell = scene.shell();
@@ -157,7 +157,7 @@ fn a_yes_is_within_what_was_offered_and_each_limit() -> Tested {
 #[test]
 fn an_approver_answers_for_some_users_and_policies() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &["--policy", "ask*"])?;
     let bob = scene.approver("bob", &["--policy", "prod-*"])?;
     let carol = scene.key("carol")?;
@@ -175,7 +175,7 @@ fn an_approver_answers_for_some_users_and_policies() -> Tested {
 #[test]
 fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "approvals = { \"prod*\" = 2 }");
+    let mut scene = SignedScene::new(&network, "approvals = { \"prod*\" = 2 }");
     let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
     let second = scene.key("second")?;
     scene.add("alice", &second).run()?.success()?;
@@ -227,7 +227,7 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
 #[test]
 fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let config = scene.daemon.config();
     let text = std::fs::read_to_string(&config)?;
     let mut scene = scene;

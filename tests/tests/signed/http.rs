@@ -3,13 +3,13 @@
 use guard_lab::{Json as _, Network, Tested};
 use serde_json::json;
 
-use super::scene::Scene;
+use super::scene::SignedScene;
 use crate::proxy::scene::sending;
 
 #[test]
 fn a_write_passes_once_after_an_answer_that_somebody_signed() -> Tested {
     let (network, _production) = Network::with_production()?;
-    let scene = Scene::new(&network, "scopes = [\"one\", \"offers\", \"path\"]");
+    let scene = SignedScene::new(&network, "scopes = [\"one\", \"offers\", \"path\"]");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     shell.tell("exec bash -c 'echo in bash; exec bash'")?;

@@ -3,13 +3,13 @@
 use guard_lab::{Network, Stepped, Tested};
 use serde_json::Value;
 
-use super::scene::Scene;
+use super::scene::SignedScene;
 use crate::crashes::scene::{Which, at_each_step, behind};
 
 #[test]
 fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let mut spent_in_vain = 0;
@@ -30,7 +30,7 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
         let what = behind(step, &ended);
 
         scene.daemon.start()?;
-        let open = |scene: &Scene| scene.holes().iter().filter(|one| **one == name).count();
+        let open = |scene: &SignedScene| scene.holes().iter().filter(|one| **one == name).count();
         let left = open(&scene);
         assert!(left <= 1 && (left == 1 || !said_yes), "{what}");
         // The same once more: for a hole that there is not yet, if at all.

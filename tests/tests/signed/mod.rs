@@ -14,7 +14,7 @@ use guard_lab::{Attempt, Json as _, Network, PATIENCE, Tested, V4, Watcher, even
 use serde_json::{Value, json};
 
 use crate::watch::terminal::Tmux;
-use scene::{COURIER, Scene};
+use scene::{COURIER, SignedScene};
 
 /// `guard question r1 --bytes | guard sign | guard answer --signed -`, with ssh-agent and a person at a terminal.
 #[test]
@@ -22,7 +22,7 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
     let (network, production) = Network::with_production()?;
     let outside = Attempt::tcp(V4, 443).outside(network.dev(), guard_lab::AGENT);
     assert!(outside?.ok);
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let key = scene.approver("alice", &[])?;
     let _watcher = Watcher::start(&scene.daemon)?;
     let before = production.reached_at(V4, 443)?.len();
@@ -44,19 +44,17 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
     let window = tmux.window("alice");
     let guard = scene.daemon.program("guard")?;
     // By an agent that ends with the command.
-    window.type_text(&format!(
+    window.enter(&format!(
         "ssh-agent sh -c 'ssh-add {key}; {} sign --as alice --key {key}.pub < {} > {}'",
         guard.display(),
         question.display(),
         answer.display(),
         key = key.file.display(),
     ));
-    window.press(&["Enter"]);
     let shown = window.expect("answer (Enter signs nothing):");
     assert!(shown.contains("wants tcp/443 at 192.0.2.10"), "{shown}");
     assert!(shown.contains("under the policy asks"), "{shown}");
-    window.type_text("2");
-    window.press(&["Enter"]);
+    window.enter("2");
     eventually("it is signed", || {
         fs::metadata(&answer).is_ok_and(|file| file.len() > 0)
     })?;
@@ -81,7 +79,7 @@ fn a_connection_that_waits_goes_on_after_an_answer_that_somebody_signed() -> Tes
 #[test]
 fn what_was_typed_before_the_question_was_shown_signs_nothing() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let key = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let request = scene.request(&mut shell, 443);
@@ -92,7 +90,7 @@ fn what_was_typed_before_the_question_was_shown_signs_nothing() -> Tested {
     let window = tmux.window("alice");
     let guard = scene.daemon.program("guard")?;
     // The question comes when the file is there, as over a slow way.
-    window.type_text(&format!(
+    window.enter(&format!(
         "(echo waits >&2; while ! test -e {}; do sleep 0.05; done; cat {}) | {} sign --as alice --key {key}.pub > {}",
         gate.display(),
         question.display(),
@@ -100,10 +98,8 @@ fn what_was_typed_before_the_question_was_shown_signs_nothing() -> Tested {
         answer.display(),
         key = key.file.display(),
     ));
-    window.press(&["Enter"]);
     window.expect("waits\n");
-    window.type_text("1");
-    window.press(&["Enter"]);
+    window.enter("1");
     window.expect("\n1");
     fs::write(&gate, "")?;
     window.expect("answer (Enter signs nothing):");
@@ -116,12 +112,11 @@ fn what_was_typed_before_the_question_was_shown_signs_nothing() -> Tested {
 #[test]
 fn whoever_signs_at_a_terminal_is_told_what_is_waited_for() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let tmux = Tmux::start(scene.daemon.dir());
     let window = tmux.window("alice");
     let guard = scene.daemon.program("guard")?;
-    window.type_text(&format!("{} sign", guard.display()));
-    window.press(&["Enter"]);
+    window.enter(&format!("{} sign", guard.display()));
     window.expect("Paste a question");
     window.press(&["C-c"]);
     Ok(())
@@ -130,7 +125,7 @@ fn whoever_signs_at_a_terminal_is_told_what_is_waited_for() -> Tested {
 #[test]
 fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     for port in [443, 1000] {
@@ -192,7 +187,7 @@ fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
 #[test]
 fn two_answers_at_once_open_one_hole() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);

@@ -6,14 +6,14 @@ use std::os::unix::net::UnixStream;
 use guard_lab::{Json as _, Network, PATIENCE, Tested, eventually, exec, patience};
 use serde_json::{Value, json};
 
-use super::scene::{CALLS, COURIER, Scene, agent};
+use super::scene::{CALLS, COURIER, SignedScene, agent};
 
 const REFUSED: &str = "org.guardd.Control.Refused";
 
 #[test]
 fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let key = scene.key("alice")?;
     let public = key.file.with_extension("pub");
     let public = public.to_str().unwrap();
@@ -66,7 +66,7 @@ fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
 #[test]
 fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     let (key, other) = (scene.key("bob")?, scene.key("mallory")?);
     let invite = [
         "approver",
@@ -112,7 +112,7 @@ fn whoever_was_invited_presents_one_key_and_root_compares() -> Tested {
 #[test]
 fn nobody_answers_for_a_user_who_is_not_there() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let key = scene.key("alice")?.file.with_extension("pub");
     let add = ["approver", "add", "alice", "--plain", "--ssh-key"];
     let add = [&add[..], &[key.to_str().unwrap()]].concat();
@@ -141,7 +141,7 @@ fn nobody_answers_for_a_user_who_is_not_there() -> Tested {
 #[test]
 fn what_is_shortened_and_what_is_off_is_said() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     let invite = |time: &str| {
         let invite = ["approver", "invite", "bob", "--for", time, "--answers-for"];
         let said = scene.daemon.root(invite).args([agent()]).run().unwrap();
@@ -149,7 +149,7 @@ fn what_is_shortened_and_what_is_off_is_said() -> Tested {
     };
     assert!(invite("1h").contains("counts for 10m instead of 1h"));
     assert_eq!(invite("5m"), "");
-    let listed = |scene: &Scene| {
+    let listed = |scene: &SignedScene| {
         let listed = scene.daemon.root(["approver", "list"]).run().unwrap();
         listed.success().unwrap().stderr
     };
@@ -165,7 +165,7 @@ fn what_is_shortened_and_what_is_off_is_said() -> Tested {
 #[test]
 fn nobody_inside_hands_in_or_enrols() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
@@ -194,7 +194,7 @@ fn nobody_inside_hands_in_or_enrols() -> Tested {
 #[test]
 fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let courier = |args: &[&str]| -> Tested<_> { Ok(scene.daemon.user(COURIER, args).run()?) };
@@ -239,7 +239,7 @@ fn a_courier_carries_looks_and_says_no_and_nothing_else() -> Tested {
 #[test]
 fn a_courier_may_tell_others_whether_the_machine_enforces_and_how_much_there_is() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
     let open = ["open", "192.0.2.10", "--ports", "tcp/1000", "--session"];
@@ -290,7 +290,7 @@ fn a_courier_may_tell_others_whether_the_machine_enforces_and_how_much_there_is(
 #[test]
 fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let shell = scene.shell();
     let open = ["open", "192.0.2.10", "--ports", "tcp/443", "--session"];
     let open = || scene.daemon.root(open).args([shell.session()]).run();
@@ -326,7 +326,7 @@ fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() -> Tes
 #[test]
 fn no_signed_answer_is_taken_unless_the_settings_say_so() -> Tested {
     let network = Network::new()?;
-    let mut scene = Scene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     let alice = scene.approver("alice", &[])?;
     let mut shell = scene.shell();
     let id = scene.request(&mut shell, 443);
@@ -336,7 +336,7 @@ fn no_signed_answer_is_taken_unless_the_settings_say_so() -> Tested {
     let (before, _) = text.split_once("[answers]").unwrap();
     scene.daemon.write_config(before)?;
     scene.daemon.start()?;
-    let answer = |scene: &Scene| {
+    let answer = |scene: &SignedScene| {
         let answer = scene.daemon.root(["answer", "--signed", "-"]);
         answer.input(signed.to_string()).run().unwrap()
     };
@@ -357,7 +357,7 @@ fn no_signed_answer_is_taken_unless_the_settings_say_so() -> Tested {
 #[test]
 fn who_tries_signatures_is_stopped() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let bad = json!({"method": "org.guardd.Control.AnswerSigned", "parameters": {
         "answer": "{}", "key": "SHA256:none", "kind": "ssh", "signature": "AAAA",
         "authenticator_data": null, "client_data": null,

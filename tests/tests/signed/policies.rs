@@ -130,6 +130,27 @@ impl Fleet {
     fn shell(&self) -> Tested<Shell> {
         Ok(Shell::start(&self.daemon, "open")?)
     }
+
+    /// A home of the agent's, and a project that has production's address.
+    fn home_and_project(&self) -> Tested {
+        let [home, project] = ["home", "project"].map(|name| self.daemon.dir().join(name));
+        for dir in [&home, &project] {
+            fs::create_dir_all(dir)?;
+            chown(dir, Some(AGENT), Some(AGENT))?;
+        }
+        let url = format!("CACHE_URL=redis://:word@{V4}:8080\n");
+        Ok(fs::write(project.join(".env"), url)?)
+    }
+
+    /// What `guard` says to the agent in that project.
+    fn said(&self, args: &[&str]) -> Tested<Output> {
+        let guard = self.daemon.agent(args.iter().copied());
+        let guard = guard.env("HOME", self.daemon.dir().join("home"));
+        let guard = guard.without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"]);
+        let mut command = guard.command()?;
+        let output = command.current_dir(self.daemon.dir().join("project"));
+        Ok(output.output()?.into())
+    }
 }
 
 fn reaches(shell: &mut Shell, to: &str) -> Tested<bool> {
@@ -156,42 +177,7 @@ fn it_lies_around_each_session_also_those_that_live_already() -> Tested {
     let policies = fleet.daemon.json(["status"])?["policies"].clone();
     let of_fleet = policies.list()?.iter().find(|one| one["name"] == "floor");
     assert_eq!(of_fleet.expect("it is in force")["sessions"], 2);
-    // A person's yes opens what it asks about, and nothing what it denies.
-    let pending = fleet.daemon.json(["pending"])?;
-    let asked = pending
-        .list()?
-        .iter()
-        .find(|one| one["session"] == after.session());
-    let asked = asked.expect("it is asked about");
-    assert_eq!(
-        (&asked["policy"], &asked["rule"]),
-        (&json!("floor"), &json!("ask"))
-    );
-    let id = asked["id"].text()?;
-    fleet.daemon.root(["approve", id]).run()?.success()?;
-    assert!(reaches(&mut after, OTHER)?);
-    let refused =
-        fleet
-            .daemon
-            .refused(["open", V4, "--session", after.session(), "--all-ports"])?;
-    assert!(refused.contains("never"), "{refused}");
-    assert!(!reaches(&mut after, V4)?);
-    for under in [["--session", after.session()], ["--policy", "open"]] {
-        let said = fleet
-            .daemon
-            .json(["explain", V4].into_iter().chain(under))?;
-        assert!(said.to_string().contains("the fleet says so"), "{said}");
-    }
-
-    // It is the outermost for what runs inside, too.
-    let guard = fleet.daemon.program("guard")?;
-    let inside = format!(
-        "{} run --policy open -- {} probe tcp {V4} 443",
-        guard.display(),
-        fleet.daemon.program("guard-lab")?.display()
-    );
-    after.tell(&inside)?;
-    assert!(after.line_with("\"ok\"")?.contains("\"ok\":false"));
+    a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(&fleet, &mut after)?;
 
     // A later one takes its place, and one without a base takes it away.
     fleet.takes_base(8, OPEN)?;
@@ -213,6 +199,48 @@ fn it_lies_around_each_session_also_those_that_live_already() -> Tested {
     Ok(())
 }
 
+fn a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(
+    fleet: &Fleet,
+    after: &mut Shell,
+) -> Tested {
+    let pending = fleet.daemon.json(["pending"])?;
+    let asked = pending
+        .list()?
+        .iter()
+        .find(|one| one["session"] == after.session());
+    let asked = asked.expect("it is asked about");
+    assert_eq!(
+        (&asked["policy"], &asked["rule"]),
+        (&json!("floor"), &json!("ask"))
+    );
+    let id = asked["id"].text()?;
+    fleet.daemon.root(["approve", id]).run()?.success()?;
+    assert!(reaches(after, OTHER)?);
+    let refused =
+        fleet
+            .daemon
+            .refused(["open", V4, "--session", after.session(), "--all-ports"])?;
+    assert!(refused.contains("never"), "{refused}");
+    assert!(!reaches(after, V4)?);
+    for under in [["--session", after.session()], ["--policy", "open"]] {
+        let said = fleet
+            .daemon
+            .json(["explain", V4].into_iter().chain(under))?;
+        assert!(said.to_string().contains("the fleet says so"), "{said}");
+    }
+
+    // It is the outermost for what runs inside, too.
+    let guard = fleet.daemon.program("guard")?;
+    let inside = format!(
+        "{} run --policy open -- {} probe tcp {V4} 443",
+        guard.display(),
+        fleet.daemon.program("guard-lab")?.display()
+    );
+    after.tell(&inside)?;
+    assert!(after.line_with("\"ok\"")?.contains("\"ok\":false"));
+    Ok(())
+}
+
 /// What people ask the command line without starting anything judges as a session would be judged.
 #[test]
 fn what_people_ask_knows_of_the_policy_around() -> Tested {
@@ -221,58 +249,11 @@ fn what_people_ask_knows_of_the_policy_around() -> Tested {
     let around = base("allow");
     let policies = [("floor", &*around), ("builds", closed)];
     fleet.takes(&fleet.bundle(1, Some("floor"), &policies))?;
-    let [home, project] = ["home", "project"].map(|name| fleet.daemon.dir().join(name));
-    for dir in [&home, &project] {
-        fs::create_dir_all(dir)?;
-        chown(dir, Some(AGENT), Some(AGENT))?;
-    }
-    fs::write(
-        project.join(".env"),
-        format!("CACHE_URL=redis://:word@{V4}:8080\n"),
-    )?;
-    let guard = |daemon: &Daemon, args: &[&str]| -> Tested<Output> {
-        let guard = daemon.agent(args.iter().copied()).env("HOME", &home);
-        let mut command = guard
-            .without(["XDG_CONFIG_HOME", "XDG_STATE_HOME"])
-            .command()?;
-        let output = command.current_dir(&project).output()?;
-        Ok(Output {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
-    };
-    let listed = guard(&fleet.daemon, &["policy", "list", "--json"])?
-        .success()?
-        .json()?;
-    let one = |name: &str| {
-        let named = listed.as_array().into_iter().flatten();
-        let mut named = named.filter(|one| one["name"] == name);
-        named
-            .next()
-            .map(|one| (one["fleet"].clone(), one["around"].clone()))
-    };
-    assert_eq!(one("floor"), Some((json!(true), json!(true))), "{listed}");
-    assert_eq!(one("builds"), Some((json!(true), json!(false))), "{listed}");
-    assert_eq!(one("open"), Some((json!(false), json!(false))), "{listed}");
-    let text = guard(&fleet.daemon, &["policy", "list"])?.success()?.stdout;
-    assert!(text.contains("the fleet, around each session"), "{text}");
-    let shown = guard(&fleet.daemon, &["policy", "show", "builds"])?.success()?;
-    assert_eq!(shown.stdout, closed);
-    let edit = guard(&fleet.daemon, &["policy", "edit", "builds"])?;
-    assert!(edit.stderr.contains("it is the fleet's"), "{edit:?}");
-    let checked = guard(&fleet.daemon, &["check", "builds", "floor"])?.success()?;
-    assert!(
-        checked.stdout.contains("policy builds, 0 rules"),
-        "{checked:?}"
-    );
-    let differ = guard(&fleet.daemon, &["diff", "open", "builds", "--json"])?;
-    let differ: Value = serde_json::from_str(&differ.stdout)?;
-    let held: Vec<_> = differ["changes"].list()?.iter().collect();
-    assert!(held.iter().all(|one| one["held_by"].is_null()), "{differ}");
+    fleet.home_and_project()?;
+    its_policies_are_told_as_the_fleets(&fleet, closed)?;
 
     // Under the machine's own policy it is open, and not in a session.
-    let found = guard(&fleet.daemon, &["discover", "--policy", "open", "--json"])?;
+    let found = fleet.said(&["discover", "--policy", "open", "--json"])?;
     let found = found.json()?;
     assert_eq!(found["around"], "floor");
     let now = &found["items"][0]["now"];
@@ -281,16 +262,16 @@ fn what_people_ask_knows_of_the_policy_around() -> Tested {
         (&json!("deny"), &json!("never"), &json!("floor"))
     );
     let is_clean = ["discover", "--policy", "open", "--check"];
-    assert_eq!(guard(&fleet.daemon, &is_clean)?.code(), Some(0));
+    assert_eq!(fleet.said(&is_clean)?.code(), Some(0));
     let run = ["run", "--policy", "open", "--", "true"];
     let covered = "discover = { require = \"covered\" }\n";
     let config = fs::read_to_string(fleet.daemon.config())?;
     fleet.daemon.stop()?;
     fleet.daemon.write_config(&format!("{covered}{config}"))?;
     fleet.daemon.start()?;
-    guard(&fleet.daemon, &run)?.success()?;
+    fleet.said(&run)?.success()?;
     fleet.takes_base(2, OPEN)?;
-    let refused = guard(&fleet.daemon, &run)?;
+    let refused = fleet.said(&run)?;
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(
         refused
@@ -308,9 +289,42 @@ fn what_people_ask_knows_of_the_policy_around() -> Tested {
         &["check", "default"],
         &["diff", "default", "homelab"],
     ] {
-        let said = guard(&fleet.daemon, ask)?;
+        let said = fleet.said(ask)?;
         assert!(said.stderr.contains("is left aside"), "{ask:?}: {said:?}");
     }
+    Ok(())
+}
+
+fn its_policies_are_told_as_the_fleets(fleet: &Fleet, closed: &str) -> Tested {
+    let listed = fleet
+        .said(&["policy", "list", "--json"])?
+        .success()?
+        .json()?;
+    let one = |name: &str| {
+        let named = listed.as_array().into_iter().flatten();
+        let mut named = named.filter(|one| one["name"] == name);
+        named
+            .next()
+            .map(|one| (one["fleet"].clone(), one["around"].clone()))
+    };
+    assert_eq!(one("floor"), Some((json!(true), json!(true))), "{listed}");
+    assert_eq!(one("builds"), Some((json!(true), json!(false))), "{listed}");
+    assert_eq!(one("open"), Some((json!(false), json!(false))), "{listed}");
+    let text = fleet.said(&["policy", "list"])?.success()?.stdout;
+    assert!(text.contains("the fleet, around each session"), "{text}");
+    let shown = fleet.said(&["policy", "show", "builds"])?.success()?;
+    assert_eq!(shown.stdout, closed);
+    let edit = fleet.said(&["policy", "edit", "builds"])?;
+    assert!(edit.stderr.contains("it is the fleet's"), "{edit:?}");
+    let checked = fleet.said(&["check", "builds", "floor"])?.success()?;
+    assert!(
+        checked.stdout.contains("policy builds, 0 rules"),
+        "{checked:?}"
+    );
+    let differ = fleet.said(&["diff", "open", "builds", "--json"])?;
+    let differ: Value = serde_json::from_str(&differ.stdout)?;
+    let held: Vec<_> = differ["changes"].list()?.iter().collect();
+    assert!(held.iter().all(|one| one["held_by"].is_null()), "{differ}");
     Ok(())
 }
 

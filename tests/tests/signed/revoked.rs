@@ -5,11 +5,11 @@ use std::fs;
 use guard_lab::{Json as _, Network, Output, SshKey, Tested};
 use serde_json::{Value, json};
 
-use super::scene::{COURIER, Scene, agent};
+use super::scene::{COURIER, SignedScene, agent};
 
 /// A machine of a fleet, an approver with two keys, and somebody who signs policies.
 struct Fleet {
-    scene: Scene,
+    scene: SignedScene,
     lost: SshKey,
     left: SshKey,
     signer: SshKey,
@@ -17,7 +17,7 @@ struct Fleet {
 
 impl Fleet {
     fn new(network: &Network) -> Tested<Self> {
-        let mut scene = Scene::new(network, "");
+        let mut scene = SignedScene::new(network, "");
         let signer = scene.key("signer")?;
         let signers = scene.daemon.dir().join("signers");
         let public = fs::read_to_string(signer.public())?;

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, DaemonBuilder, Network, Output, Shell, SshKey, Tested};
+use guard_lab::{
+    Attempt, DaemonBuilder, Network, Output, Scene, Shell, SshKey, Tested, holds_scene,
+};
 use serde_json::{Value, json};
 
 /// The user that carries questions and answers.
@@ -51,11 +53,14 @@ while not said.endswith(b"\0"):
 print(said[:-1].decode())
 "#;
 
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
+/// One whose requests are answered by signatures.
+pub(crate) struct SignedScene {
+    scene: Scene,
 }
 
-impl Scene {
+holds_scene!(SignedScene);
+
+impl SignedScene {
     /// With these settings of answers, beside the courier.
     pub(crate) fn new(network: &Network, answers: &str) -> Self {
         Self::with(network, answers, |daemon| daemon)
@@ -74,9 +79,9 @@ impl Scene {
         let config = format!(
             "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n{answers}\n"
         );
-        let daemon = Daemon::in_network(network).policy("asks", POLICY);
-        let daemon = change(daemon.config(&config)).start().unwrap();
-        Self { daemon }
+        let build = |daemon: DaemonBuilder| change(daemon.policy("asks", POLICY).config(&config));
+        let scene = Scene::on(network.clone(), build).unwrap();
+        Self { scene }
     }
 
     /// A key that nobody knows of.
@@ -101,7 +106,7 @@ impl Scene {
     }
 
     pub(crate) fn shell(&self) -> Shell {
-        Shell::start(&self.daemon, "asks").unwrap()
+        self.scene.shell("asks").unwrap()
     }
 
     /// Has a session try a port, in vain, and gives the id of the request about it.

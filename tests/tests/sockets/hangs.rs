@@ -8,12 +8,12 @@ use std::{
 
 use guard_lab::{Tested, eventually, exec};
 
-use super::scene::{Scene, said};
+use super::scene::{UnixSockets, said};
 
 const PROGRAM: &str = include_str!("hangs.py");
 
 /// A device for file systems of one's own, as most distributions let everybody open it.
-fn device(scene: &Scene) -> Tested<Option<String>> {
+fn device(scene: &UnixSockets) -> Tested<Option<String>> {
     let supported = || -> Tested<_> {
         let known = fs::read_to_string("/proc/filesystems")?;
         Ok(known.split_whitespace().any(|one| one == "fuse"))
@@ -29,7 +29,7 @@ fn device(scene: &Scene) -> Tested<Option<String>> {
 }
 
 /// Whether guardd waits for what it reads of another process' memory.
-fn is_reading(scene: &Scene) -> Tested<bool> {
+fn is_reading(scene: &UnixSockets) -> Tested<bool> {
     let guardd = scene.daemon.pid().unwrap();
     let threads = fs::read_dir(format!("/proc/{guardd}/task"))?;
     let reads = format!("{} ", libc::SYS_process_vm_readv);
@@ -42,7 +42,7 @@ fn is_reading(scene: &Scene) -> Tested<bool> {
 
 #[test]
 fn an_address_that_nobody_can_read_keeps_nobody_else_waiting() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let Some(device) = device(&scene)?.filter(|_| !scene.kernel_judges().unwrap()) else {
         eprintln!("this kernel has no FUSE, or asks nobody where programs connect");
         return Ok(());

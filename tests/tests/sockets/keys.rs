@@ -9,7 +9,7 @@ use std::{
 
 use guard_lab::{AGENT, Tested, exec, mounts};
 
-use super::scene::Scene;
+use super::scene::UnixSockets;
 
 /// What it takes. `cargo xtask test` installs it, and machines that are without leave this module out.
 const PROGRAMS: [&str; 5] = ["git", "gpg", "gpg-agent", "ssh-add", "ssh-agent"];
@@ -23,7 +23,7 @@ fn missing() -> Vec<&'static str> {
 }
 
 /// What a command signs that runs the script in a home of its own. Such programs ask what their user is called.
-fn signs(scene: &Scene, name: &str, mut command: Command) -> Tested<String> {
+fn signs(scene: &UnixSockets, name: &str, mut command: Command) -> Tested<String> {
     let home = PathBuf::from(scene.place(name)?);
     fs::create_dir(&home)?;
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
@@ -47,7 +47,7 @@ fn signs(scene: &Scene, name: &str, mut command: Command) -> Tested<String> {
 #[test]
 fn agents_of_a_sessions_own_sign_in_it() -> Tested {
     assert_eq!(missing(), [""; 0], "install them");
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let signed = "ssh\ngpg\ngit by gpg\ngit by ssh\n";
     let outside = scene.daemon.on_machine(AGENT, "env");
     assert_eq!(signs(&scene, "outside", outside)?, signed);

@@ -13,11 +13,11 @@ use std::{
 
 use guard_lab::{AGENT, Json as _, Shell, Tested, eventually};
 use guard_launch::landlock::has_scopes;
-use scene::{APART, POLICY, Scene, said};
+use scene::{APART, POLICY, UnixSockets, said};
 
 #[test]
 fn listeners_outside_are_out_of_reach_of_every_kind() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut shell = scene.shell()?;
     for (name, kind) in [
         ("stream", "stream"),
@@ -42,7 +42,7 @@ fn listeners_outside_are_out_of_reach_of_every_kind() -> Tested {
 
 #[test]
 fn a_sessions_own_sockets_work_under_every_name() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut shell = scene.shell()?;
     let own = scene.place("own")?;
     shell.tell(&scene.line(&format!("serve {own} &"))?)?;
@@ -86,7 +86,7 @@ fn a_sessions_own_sockets_work_under_every_name() -> Tested {
 
 #[test]
 fn a_session_that_root_starts_for_a_user_reaches_its_own_and_nobody_elses() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut outside = scene.listens("outside", "stream")?;
     // As under sudo: the user need not be listed.
     let agent = AGENT.to_string();
@@ -107,7 +107,7 @@ fn a_session_that_root_starts_for_a_user_reaches_its_own_and_nobody_elses() -> T
 
 #[test]
 fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut outside = scene.listens("outside", "stream")?;
     let allowed = scene.listens("allowed", "stream")?;
     let policy = scene.place("policy.toml")?;
@@ -148,7 +148,7 @@ fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() -> Tested {
 
 #[test]
 fn a_server_that_may_not_be_looked_at_serves_its_session_and_no_other() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let (mut shell, mut other) = (scene.shell()?, scene.shell()?);
     let own = scene.place("own")?;
     // As ssh-agent and gpg-agent are.
@@ -166,7 +166,7 @@ fn a_server_that_may_not_be_looked_at_serves_its_session_and_no_other() -> Teste
 /// As builds and browsers make them. A path leads across, where a name does not.
 #[test]
 fn a_sessions_own_sockets_work_in_network_namespaces_of_its_own() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let (mut shell, mut other) = (scene.shell()?, scene.shell()?);
     let mut outside = scene.listens("outside", "stream")?;
     let mut outside_apart = scene.listens_apart("outside-apart")?;
@@ -222,7 +222,7 @@ fn a_sessions_own_sockets_work_in_network_namespaces_of_its_own() -> Tested {
 
 #[test]
 fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut outside = scene.listens("outside", "stream")?;
     let mut shell = scene.shell()?;
     let own = scene.place("own")?;
@@ -247,7 +247,7 @@ fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() -> Tested {
 
 #[test]
 fn a_policy_lets_a_session_connect_to_what_was_there() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let (allowed, other) = (
         scene.listens("agent-1", "stream")?,
         scene.listens("x", "stream")?,
@@ -280,7 +280,7 @@ fn a_policy_lets_a_session_connect_to_what_was_there() -> Tested {
 
 #[test]
 fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let [allowed, other] =
         ["@allowed", "@other"].map(|name| scene.listens(name, "stream").unwrap());
     let policy = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
@@ -298,7 +298,7 @@ fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() -> Tested {
 
 #[test]
 fn what_is_mounted_over_a_harmless_name_is_not_harmless() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut outside = scene.listens("outside", "stream")?;
     let mut shell = scene.shell()?;
     let control = scene.daemon.socket().display().to_string();
@@ -322,7 +322,7 @@ fn what_is_mounted_over_a_harmless_name_is_not_harmless() -> Tested {
 
 #[test]
 fn a_socket_that_was_made_outside_is_judged_by_who_connects_it() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut outside = scene.listens("outside", "stream")?;
     let words = format!("stdin {}", outside.name);
     let connects = |guarded: bool| -> Tested<_> {
@@ -351,7 +351,7 @@ fn a_socket_that_was_made_outside_is_judged_by_who_connects_it() -> Tested {
 
 #[test]
 fn network_sockets_that_are_handed_in_serve_nobody() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let mut shell = scene.shell()?;
@@ -385,7 +385,7 @@ fn network_sockets_that_are_handed_in_serve_nobody() -> Tested {
 
 #[test]
 fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     if !scene.kernel_judges()? {
         return Ok(());
     }
@@ -432,7 +432,7 @@ fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that()
 
 #[test]
 fn processes_outside_get_no_signal_where_the_kernel_judges_that() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     if !scene.kernel_judges()? {
         return Ok(());
     }
@@ -473,7 +473,7 @@ fn processes_outside_get_no_signal_where_the_kernel_judges_that() -> Tested {
 /// There is one listener in a chain of filters, and where the kernel does not judge it is the guard's.
 #[test]
 fn who_supervises_by_seccomp_cannot_where_the_guard_does() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     assert_eq!(scene.outside("supervise")?, "ok listens");
     let mut shell = scene.shell()?;
     let wanted = match scene.kernel_judges()? {
@@ -487,7 +487,7 @@ fn who_supervises_by_seccomp_cannot_where_the_guard_does() -> Tested {
 /// As docs/use.md has it: what guard does by itself it does there, but for what takes a supervisor of its own.
 #[test]
 fn guard_starts_inside_of_who_supervises_by_seccomp() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n";
     scene.daemon.write_policy("shut", shut)?;
     let guard = scene.daemon.program("guard")?;
@@ -527,7 +527,7 @@ fn guard_starts_inside_of_who_supervises_by_seccomp() -> Tested {
 
 #[test]
 fn a_session_inside_a_session_reaches_its_own_only() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut shell = scene.shell()?;
     let (outer, inner) = (scene.place("outer")?, scene.place("inner")?);
     let serve = scene.line(&format!("serve {outer} &"))?;
@@ -555,7 +555,7 @@ fn a_session_inside_a_session_reaches_its_own_only() -> Tested {
 
 #[test]
 fn whoever_was_refused_is_told_why_and_it_is_written_down() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let outside = scene.listens("outside", "stream")?;
     let mut shell = scene.shell()?;
     let words = format!("connect {}", outside.name);
@@ -586,7 +586,7 @@ fn whoever_was_refused_is_told_why_and_it_is_written_down() -> Tested {
 /// Files may have other names for a program that has mounts of its own, and one that nobody may look at does not say which.
 #[test]
 fn nobody_is_said_to_listen_where_that_is_not_known() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     if scene.kernel_judges()? {
         return Ok(());
     }
@@ -613,7 +613,7 @@ fn nobody_is_said_to_listen_where_that_is_not_known() -> Tested {
 
 #[test]
 fn without_guardd_all_is_as_before() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = UnixSockets::new()?;
     let mut outside = scene.listens("outside", "stream")?;
     let mut shell = scene.shell()?;
     let own = scene.place("own")?;
@@ -636,7 +636,7 @@ fn without_guardd_all_is_as_before() -> Tested {
 
 #[test]
 fn what_a_command_leaves_behind_goes_on() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let own = scene.place("own")?;
@@ -684,7 +684,7 @@ for number in range(3):
 
 #[test]
 fn what_waits_when_the_command_ends_goes_on() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let own = scene.place("own")?;
     let script = "python3 -c \"$1\" \"$2\" & until test -e \"$2.end\"; do sleep 0.05; done";
     let run = [
@@ -710,7 +710,7 @@ fn what_waits_when_the_command_ends_goes_on() -> Tested {
 
 #[test]
 fn a_connection_that_waits_for_its_server_holds_up_no_other() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     let mut shell = scene.shell()?;
     let (full, own) = (scene.place("full")?, scene.place("own")?);
     // Nobody accepts there: a connection more than fit waits.
@@ -734,7 +734,7 @@ fn a_connection_that_waits_for_its_server_holds_up_no_other() -> Tested {
 
 #[test]
 fn the_control_socket_is_not_the_supervisors_to_connect() -> Tested {
-    let scene = Scene::new()?;
+    let scene = UnixSockets::new()?;
     if scene.kernel_judges()? {
         return Ok(());
     }

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
     process::Stdio,
 };
 
@@ -17,8 +16,8 @@ pub(crate) const POLICY: &str = "version = 1\nname = \"open\"\ndefault = \"allow
 /// Runs a command in a network namespace of its own, as anybody may.
 pub(crate) const APART: &str = "unshare --user --map-root-user --net";
 
-/// All of that.
-pub(crate) struct Scene {
+/// All of that. It needs no network.
+pub(crate) struct UnixSockets {
     pub(crate) daemon: Daemon,
 }
 
@@ -41,7 +40,7 @@ impl Outside {
     }
 }
 
-impl Scene {
+impl UnixSockets {
     pub(crate) fn new() -> Tested<Self> {
         Self::with(POLICY)
     }
@@ -51,7 +50,7 @@ impl Scene {
         let scene = Self {
             daemon: daemon.start()?,
         };
-        let program = scene.dir()?.join("sockets.py");
+        let program = scene.place("sockets.py")?;
         fs::write(&program, PROGRAM)?;
         fs::set_permissions(&program, Permissions::from_mode(0o666))?;
         // By exactly one of them.
@@ -83,15 +82,8 @@ impl Scene {
     }
 
     /// Where everybody may write.
-    fn dir(&self) -> Tested<PathBuf> {
-        let dir = self.daemon.tag().dir().join("everybodys");
-        fs::create_dir_all(&dir)?;
-        fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
-        Ok(dir)
-    }
-
     pub(crate) fn place(&self, name: &str) -> Tested<String> {
-        Ok(self.dir()?.join(name).display().to_string())
+        Ok(self.daemon.open_place(name)?.display().to_string())
     }
 
     /// The command line of the program.

@@ -15,7 +15,7 @@ pub(crate) struct Prober {
 }
 
 impl Prober {
-    pub(crate) fn start(target: &Target, slice: &str) -> Self {
+    pub(crate) fn start(target: &Target, slice: &str) -> Tested<Self> {
         let name = format!("prober-{slice}.service");
         let log = PathBuf::from(format!("/run/{name}.log"));
         let _ = fs::remove_file(&log);
@@ -25,9 +25,9 @@ impl Prober {
             log.display(),
             target.port
         );
-        let unit = Unit::new(&name, &text);
-        ok("systemctl", &["start", &unit.name]);
-        Self { unit, log }
+        let unit = Unit::new(&name, &text)?;
+        ok("systemctl", &["start", &unit.name])?;
+        Ok(Self { unit, log })
     }
 
     /// How often it has got through, and how often it was refused. Nothing else may come of an attempt.
@@ -61,9 +61,9 @@ impl Prober {
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn whoever_is_not_in_the_slice_gets_through() -> Tested {
-    let _machine = Machine::new();
-    let target = Target::new();
-    let prober = Prober::start(&target, "system.slice");
+    let _machine = Machine::new()?;
+    let target = Target::new()?;
+    let prober = Prober::start(&target, "system.slice")?;
     eventually("it gets through", || prober.counts().0 >= 200)?;
     eventually("the target sees it", || target.reached() >= 200)?;
     Ok(())
@@ -72,10 +72,10 @@ fn whoever_is_not_in_the_slice_gets_through() -> Tested {
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn no_way_to_stop_or_start_guardd_leaves_a_gap() -> Tested {
-    let _machine = Machine::new();
-    let target = Target::new();
-    let prober = Prober::start(&target, "guard.slice");
-    let pid = prober.unit.pid();
+    let _machine = Machine::new()?;
+    let target = Target::new()?;
+    let prober = Prober::start(&target, "guard.slice")?;
+    let pid = prober.unit.pid()?;
     prober.is_refused_still(&target, "the start")?;
     let steps: [(&str, &[&str]); 9] = [
         ("reload", &["reload", "guardd.service"]),
@@ -95,57 +95,59 @@ fn no_way_to_stop_or_start_guardd_leaves_a_gap() -> Tested {
         ),
     ];
     for (name, step) in steps {
-        ok("systemctl", step);
+        ok("systemctl", step)?;
         prober.is_refused_still(&target, name)?;
         if name == "kill -9" {
-            let is_back = || state("guardd.service") == "active";
+            let is_back = || Tested::Ok(state("guardd.service")? == "active");
             eventually("guardd is back", is_back)?;
         }
-        assert_eq!(prober.unit.pid(), pid, "it goes on after {name}");
+        assert_eq!(prober.unit.pid()?, pid, "it goes on after {name}");
     }
-    let upgraded = DropIn::new("guardd.service", "[Service]\nEnvironment=UPGRADED=1\n");
-    ok("systemctl", &["restart", "guardd.service"]);
+    let upgraded = DropIn::new("guardd.service", "[Service]\nEnvironment=UPGRADED=1\n")?;
+    ok("systemctl", &["restart", "guardd.service"])?;
     prober.is_refused_still(&target, "an upgrade of the unit")?;
     drop(upgraded);
-    assert_eq!(prober.unit.pid(), pid);
-    assert_eq!(state("guardd.service"), "active");
+    assert_eq!(prober.unit.pid()?, pid);
+    assert_eq!(state("guardd.service")?, "active");
     // All of that was the same enforcement: what was adopted has its counters.
-    assert!(ok("guard", &["status"]).starts_with("Enforcing"));
+    assert!(ok("guard", &["status"])?.starts_with("Enforcing"));
     Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn guardd_comes_back_by_itself_and_never_gives_up() -> Tested {
-    let _machine = Machine::new();
-    let target = Target::new();
+    let _machine = Machine::new()?;
+    let target = Target::new()?;
     for _ in 0..8 {
-        let before = show("guardd.service", "MainPID");
-        ok("systemctl", &["kill", "--signal=KILL", "guardd.service"]);
+        let before = show("guardd.service", "MainPID")?;
+        ok("systemctl", &["kill", "--signal=KILL", "guardd.service"])?;
         let back = || {
-            let now = show("guardd.service", "MainPID");
-            now != "0" && now != before && state("guardd.service") == "active"
+            let now = show("guardd.service", "MainPID")?;
+            Tested::Ok(now != "0" && now != before && state("guardd.service")? == "active")
         };
         eventually("guardd is back", back)?;
     }
-    target.is_out_of_reach();
+    target.is_out_of_reach()?;
     Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_guardd_that_hangs_is_replaced() -> Tested {
-    let _machine = Machine::new();
+    let _machine = Machine::new()?;
     let _fast = DropIn::new(
         "guardd.service",
         "[Service]\nWatchdogSec=3s\nTimeoutAbortSec=1s\n",
-    );
-    ok("systemctl", &["restart", "guardd.service"]);
-    let before = show("guardd.service", "MainPID");
-    ok("systemctl", &["kill", "--signal=STOP", "guardd.service"]);
-    let replaced =
-        || show("guardd.service", "MainPID") != before && state("guardd.service") == "active";
+    )?;
+    ok("systemctl", &["restart", "guardd.service"])?;
+    let before = show("guardd.service", "MainPID")?;
+    ok("systemctl", &["kill", "--signal=STOP", "guardd.service"])?;
+    let replaced = || {
+        let is_another = show("guardd.service", "MainPID")? != before;
+        Tested::Ok(is_another && state("guardd.service")? == "active")
+    };
     eventually("another one runs", replaced)?;
-    assert!(run("guard", &["status"]).status.success());
+    assert!(run("guard", &["status"])?.status.success());
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use guard_lab::{Tested, eventually, mounts};
+use guard_lab::{Tested, eventually, is_failing, mounts};
 
 /// An ordinary user, whom no other suite has.
 pub(crate) const USER: &str = "guardtest";
@@ -19,8 +19,8 @@ const UNITS: &str = "/run/systemd/system";
 const SETTINGS: &str = "/etc/guard/guardd.toml";
 
 /// The slice's cgroup, also where version 1 is beside version 2.
-pub(crate) fn root() -> PathBuf {
-    mounts::cgroup2().unwrap().join("guard.slice")
+pub(crate) fn root() -> Tested<PathBuf> {
+    Ok(mounts::cgroup2()?.join("guard.slice"))
 }
 
 /// There is one machine, so one test at a time has it. Whether it is known to be without guardd and what that makes.
@@ -33,95 +33,93 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// With guardd and its socket running.
-    pub(crate) fn new() -> Self {
-        let machine = Self::without_guardd();
+    pub(crate) fn new() -> Tested<Self> {
+        let machine = Self::without_guardd()?;
         ok(
             "systemctl",
             &["start", "guardd.socket", "guardd.service", "guard.slice"],
-        );
-        machine
+        )?;
+        Ok(machine)
     }
 
     /// Before guardd has ever started.
-    pub(crate) fn without_guardd() -> Self {
+    pub(crate) fn without_guardd() -> Tested<Self> {
         assert!(
             Path::new("/run/systemd/system").is_dir(),
             "systemd does not run here: these tests are for a throw-away machine, see `cargo xtask vm`"
         );
-        static USERS: Once = Once::new();
-        USERS.call_once(|| {
-            let user = format!("u {USER} {UID} - /");
-            ok("systemd-sysusers", &["--inline", &user]);
-        });
         let mut machine = Self {
             is_down: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         };
         if !*machine.is_down {
-            ok("systemctl", &["daemon-reload"]);
-            machine.down();
+            let user = format!("u {USER} {UID} - /");
+            ok("systemd-sysusers", &["--inline", &user])?;
+            ok("systemctl", &["daemon-reload"])?;
+            machine.down()?;
         }
         *machine.is_down = false;
-        machine
+        Ok(machine)
     }
 
     /// Stops everything and takes away what guardd has made.
-    pub(crate) fn down(&self) {
+    pub(crate) fn down(&self) -> Tested {
         let _ = fs::remove_file(SETTINGS);
         if fs::symlink_metadata(format!("{UNITS}/guardd.service")).is_ok() {
-            ok("systemctl", &["unmask", "--runtime", "guardd.service"]);
+            ok("systemctl", &["unmask", "--runtime", "guardd.service"])?;
         }
         // In this order: a guardd that fails starts again by itself, and that cancels stopping its socket.
-        ok("systemctl", &["stop", "guardd.service", "guardd.socket"]);
-        ok("guardd", &["teardown", "--force"]);
-        ok("systemctl", &["reset-failed"]);
+        ok("systemctl", &["stop", "guardd.service", "guardd.socket"])?;
+        ok("guardd", &["teardown", "--force"])?;
+        ok("systemctl", &["reset-failed"])?;
+        Ok(())
     }
 
-    pub(crate) fn settings(&self, text: &str) {
-        fs::create_dir_all("/etc/guard/policies").unwrap();
-        fs::write(SETTINGS, text).unwrap();
+    pub(crate) fn settings(&self, text: &str) -> Tested {
+        fs::create_dir_all("/etc/guard/policies")?;
+        Ok(fs::write(SETTINGS, text)?)
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if !thread::panicking() {
-            self.down();
+        if !is_failing() {
+            self.down().unwrap();
             *self.is_down = true;
         }
     }
 }
 
 /// Runs a command; what it says is shown where the test fails.
-pub(crate) fn run(program: &str, args: &[&str]) -> Output {
-    let output = Command::new(program).args(args).output().unwrap();
+pub(crate) fn run(program: &str, args: &[&str]) -> Tested<Output> {
+    let output = Command::new(program).args(args).output()?;
     println!("$ {program} {} -> {}", args.join(" "), output.status);
     print!("{}{}", text(&output.stdout), text(&output.stderr));
-    output
+    Ok(output)
 }
 
-pub(crate) fn ok(program: &str, args: &[&str]) -> String {
-    let output = run(program, args);
+pub(crate) fn ok(program: &str, args: &[&str]) -> Tested<String> {
+    let output = run(program, args)?;
     assert!(
         output.status.success(),
         "{program} {args:?}: {}",
         text(&output.stderr)
     );
-    text(&output.stdout)
+    Ok(text(&output.stdout))
 }
 
 /// Runs a command that is to fail, and gives what it says.
-pub(crate) fn fails(program: &str, args: &[&str]) -> String {
-    let output = run(program, args);
+pub(crate) fn fails(program: &str, args: &[&str]) -> Tested<String> {
+    let output = run(program, args)?;
     assert!(
         !output.status.success(),
         "{program} {args:?}: {}",
         text(&output.stdout)
     );
-    text(&output.stdout) + &text(&output.stderr)
+    Ok(text(&output.stdout) + &text(&output.stderr))
 }
 
 /// The same as an ordinary user.
-pub(crate) fn as_user(args: &[&str]) -> Output {
+pub(crate) fn as_user(args: &[&str]) -> Tested<Output> {
     let id = UID.to_string();
     let mut words = vec!["--reuid", &id, "--regid", &id, "--clear-groups"];
     words.extend(args);
@@ -133,29 +131,26 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A property of a unit.
-pub(crate) fn show(unit: &str, property: &str) -> String {
-    ok(
-        "systemctl",
-        &["show", "--value", "--property", property, unit],
-    )
-    .trim()
-    .to_owned()
+pub(crate) fn show(unit: &str, property: &str) -> Tested<String> {
+    let show = ["show", "--value", "--property", property, unit];
+    Ok(ok("systemctl", &show)?.trim().to_owned())
 }
 
-pub(crate) fn state(unit: &str) -> String {
+pub(crate) fn state(unit: &str) -> Tested<String> {
     show(unit, "ActiveState")
 }
 
 /// Waits until the line `Status:` of guardd's says that.
 pub(crate) fn status_says(what: &str) -> Tested {
-    let says = || show("guardd.service", "StatusText").contains(what);
-    eventually(&format!("the unit's status says: {what}"), says)?;
+    eventually(&format!("the unit's status says: {what}"), || {
+        Ok(show("guardd.service", "StatusText")?.contains(what))
+    })?;
     Ok(())
 }
 
 /// What units of that name have written to the journal.
-pub(crate) fn journal(unit: &str) -> String {
-    ok("journalctl", &["--sync"]);
+pub(crate) fn journal(unit: &str) -> Tested<String> {
+    ok("journalctl", &["--sync"])?;
     ok(
         "journalctl",
         &["--no-pager", "--output=cat", "--unit", unit],
@@ -168,25 +163,25 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    pub(crate) fn new(name: &str, text: &str) -> Self {
-        fs::create_dir_all(UNITS).unwrap();
-        fs::write(Path::new(UNITS).join(name), text).unwrap();
-        ok("systemctl", &["daemon-reload"]);
-        Self {
+    pub(crate) fn new(name: &str, text: &str) -> Tested<Self> {
+        fs::create_dir_all(UNITS)?;
+        fs::write(Path::new(UNITS).join(name), text)?;
+        ok("systemctl", &["daemon-reload"])?;
+        Ok(Self {
             name: name.to_owned(),
-        }
+        })
     }
 
     /// A service of the slice.
-    pub(crate) fn guarded(name: &str, command: &str) -> Self {
+    pub(crate) fn guarded(name: &str, command: &str) -> Tested<Self> {
         Self::new(
             name,
             &format!("[Service]\nSlice=guard.slice\nExecStart={command}\n"),
         )
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        show(&self.name, "MainPID").parse().unwrap()
+    pub(crate) fn pid(&self) -> Tested<u32> {
+        Ok(show(&self.name, "MainPID")?.parse()?)
     }
 }
 
@@ -205,16 +200,16 @@ pub(crate) struct DropIn {
 }
 
 impl DropIn {
-    pub(crate) fn new(unit: &str, text: &str) -> Self {
+    pub(crate) fn new(unit: &str, text: &str) -> Tested<Self> {
         let dir = Path::new(UNITS).join(format!("{unit}.d"));
-        fs::create_dir_all(&dir).unwrap();
+        fs::create_dir_all(&dir)?;
         let file = dir.join("50-test.conf");
-        fs::write(&file, text).unwrap();
-        ok("systemctl", &["daemon-reload"]);
-        Self {
+        fs::write(&file, text)?;
+        ok("systemctl", &["daemon-reload"])?;
+        Ok(Self {
             unit: unit.to_owned(),
             file,
-        }
+        })
     }
 }
 
@@ -229,13 +224,15 @@ impl Drop for DropIn {
 /// What nobody under the guard is to reach: an echo at a port of loopback, which counts.
 pub(crate) struct Target {
     pub(crate) port: u16,
+    /// The same as text.
+    text: String,
     reached: Arc<AtomicUsize>,
 }
 
 impl Target {
-    pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+    pub(crate) fn new() -> Tested<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
         let reached = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&reached);
         thread::spawn(move || {
@@ -251,7 +248,11 @@ impl Target {
                 });
             }
         });
-        Self { port, reached }
+        Ok(Self {
+            port,
+            text: port.to_string(),
+            reached,
+        })
     }
 
     pub(crate) fn reached(&self) -> usize {
@@ -264,44 +265,27 @@ impl Target {
     }
 
     /// Shows that whoever is not guarded reaches it.
-    pub(crate) fn is_there(&self) {
+    pub(crate) fn is_there(&self) -> Tested {
         let before = self.reached();
-        let port = self.port.to_string();
-        ok(
-            "systemd-run",
-            &[
-                "--quiet",
-                "--wait",
-                "--pipe",
-                "guard-lab",
-                "probe",
-                "tcp",
-                "127.0.0.1",
-                &port,
-            ],
-        );
+        ok("systemd-run", &self.tried_in_unit(&[]))?;
         assert_eq!(self.reached(), before + 1);
+        Ok(())
     }
 
     /// Tries from a new unit in the slice, which is refused.
-    pub(crate) fn is_out_of_reach(&self) {
+    pub(crate) fn is_out_of_reach(&self) -> Tested {
         let before = self.reached();
-        let port = self.port.to_string();
-        let said = fails(
-            "systemd-run",
-            &[
-                "--quiet",
-                "--wait",
-                "--pipe",
-                "--slice=guard.slice",
-                "guard-lab",
-                "probe",
-                "tcp",
-                "127.0.0.1",
-                &port,
-            ],
-        );
+        let slice = ["--slice=guard.slice"];
+        let said = fails("systemd-run", &self.tried_in_unit(&slice))?;
         assert!(said.contains("EPERM"), "{said}");
         assert_eq!(self.reached(), before);
+        Ok(())
+    }
+
+    /// What systemd-run tries it with.
+    fn tried_in_unit<'w>(&'w self, options: &[&'w str]) -> Vec<&'w str> {
+        let quiet = ["--quiet", "--wait", "--pipe"];
+        let probe = ["guard-lab", "probe", "tcp", "127.0.0.1", &self.text];
+        [&quiet, options, &probe].concat()
     }
 }

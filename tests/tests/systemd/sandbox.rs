@@ -25,8 +25,8 @@ action = "confirm"
 struct Elsewhere;
 
 impl Elsewhere {
-    fn new() -> Self {
-        ok("ip", &["netns", "add", "elsewhere"]);
+    fn new() -> Tested<Self> {
+        ok("ip", &["netns", "add", "elsewhere"])?;
         ok(
             "ip",
             &[
@@ -38,31 +38,31 @@ impl Elsewhere {
                 "dev",
                 "lo",
             ],
-        );
-        ok("ip", &["-n", "elsewhere", "link", "set", "lo", "up"]);
-        Self
+        )?;
+        ok("ip", &["-n", "elsewhere", "link", "set", "lo", "up"])?;
+        Ok(Self)
     }
 
     /// Starts something there, as the user; what it prints goes to a file.
-    fn spawn(&self, log: &str, args: &[&str]) -> Running {
+    fn spawn(&self, log: &str, args: &[&str]) -> Tested<Running> {
         let id = UID.to_string();
         // `ip netns exec` would hide the cgroups.
         let mut command = Command::new("nsenter");
         command.args(["--net=/run/netns/elsewhere", "setpriv", "--reuid", &id]);
         command.args(["--regid", &id, "--clear-groups"]);
-        let out = fs::File::create(log).unwrap();
+        let out = fs::File::create(log)?;
         command
             .args(args)
             .stdin(Stdio::null())
-            .stderr(out.try_clone().unwrap())
+            .stderr(out.try_clone()?)
             .stdout(out);
-        Running(command.spawn().unwrap())
+        Ok(Running(command.spawn()?))
     }
 }
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        ok("ip", &["netns", "delete", "elsewhere"]);
+        ok("ip", &["netns", "delete", "elsewhere"]).unwrap();
     }
 }
 
@@ -103,8 +103,8 @@ fn name_server() -> Tested<u16> {
     Ok(port)
 }
 
-fn json(args: &[&str]) -> Value {
-    serde_json::from_str(&ok("guard", args)).unwrap()
+fn told(args: &[&str]) -> Tested<Value> {
+    Ok(serde_json::from_str(&ok("guard", args)?)?)
 }
 
 fn said(log: &str) -> String {
@@ -114,25 +114,25 @@ fn said(log: &str) -> String {
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn it_can_do_all_of_its_work() -> Tested {
-    let machine = Machine::new();
+    let machine = Machine::new()?;
     // Other tests have it complain.
-    let before = journal("guardd.service").len();
+    let before = journal("guardd.service")?.len();
     let resolver = name_server()?;
-    machine.settings(&format!("resolvers = [\"127.0.0.1:{resolver}\"]\n"));
+    machine.settings(&format!("resolvers = [\"127.0.0.1:{resolver}\"]\n"))?;
     fs::create_dir_all("/etc/guard/policies")?;
     fs::write("/etc/guard/policies/asks.toml", POLICY)?;
-    ok("systemctl", &["restart", "guardd.service"]);
-    let elsewhere = Elsewhere::new();
-    let _server = listens(&elsewhere);
-    let _session = tries(&elsewhere);
+    ok("systemctl", &["restart", "guardd.service"])?;
+    let elsewhere = Elsewhere::new()?;
+    let _server = listens(&elsewhere)?;
+    let _session = tries(&elsewhere)?;
     let request = it_sees_which_program_was_stopped()?;
     it_opens_a_hole_and_cuts_what_goes_through(&request)?;
     it_looks_names_up_and_follows_a_policy()?;
     sessions_nest_and_end()?;
     it_sees_who_listens_on_the_loopback()?;
-    Target::new().is_out_of_reach();
+    Target::new()?.is_out_of_reach()?;
 
-    let said = journal("guardd.service");
+    let said = journal("guardd.service")?;
     let complaints: Vec<_> = said[before..]
         .lines()
         .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
@@ -142,17 +142,17 @@ fn it_can_do_all_of_its_work() -> Tested {
     Ok(())
 }
 
-fn listens(elsewhere: &Elsewhere) -> Running {
+fn listens(elsewhere: &Elsewhere) -> Tested<Running> {
     let server = elsewhere.spawn(
         SERVER,
         &["guard-lab", "probe", "listen", "192.0.2.10", "7000"],
-    );
-    eventually("it listens", || said(SERVER).contains("listening")).unwrap();
-    server
+    )?;
+    eventually("it listens", || said(SERVER).contains("listening"))?;
+    Ok(server)
 }
 
 /// A session in which one program gives up, and the next does not.
-fn tries(elsewhere: &Elsewhere) -> Running {
+fn tries(elsewhere: &Elsewhere) -> Tested<Running> {
     // The first one lives for long enough to be looked at.
     let script = "guard-lab probe loop 192.0.2.10 7000 20000; \
                   until guard-lab probe hold-open 192.0.2.10 7000; do sleep .3; done";
@@ -162,11 +162,9 @@ fn tries(elsewhere: &Elsewhere) -> Running {
 
 /// And whose; gives the question.
 fn it_sees_which_program_was_stopped() -> Tested<String> {
-    let pending = || json(&["pending", "--json"]);
-    eventually("there is a question", || {
-        !pending().as_array().unwrap().is_empty()
-    })?;
-    let request = pending()[0].clone();
+    let pending = || told(&["pending", "--json"]);
+    eventually("there is a question", || Ok(!pending()?.list()?.is_empty()))?;
+    let request = pending()?[0].clone();
     assert_eq!(request["exe"], "/usr/bin/guard-lab", "{request}");
     assert_eq!(request["destination"]["address"], "192.0.2.10");
     let is_over = || said(SESSION).contains("\"connected\":0");
@@ -176,7 +174,7 @@ fn it_sees_which_program_was_stopped() -> Tested<String> {
 
 /// In the session's own network namespace.
 fn it_opens_a_hole_and_cuts_what_goes_through(request: &str) -> Tested {
-    ok("guard", &["approve", request, "--for", "2s"]);
+    ok("guard", &["approve", request, "--for", "2s"])?;
     eventually("it connects", || said(SESSION).contains("\"echo\""))?;
     eventually("it is cut", || said(SESSION).contains("ECONNABORTED"))?;
     Ok(())
@@ -184,11 +182,13 @@ fn it_opens_a_hole_and_cuts_what_goes_through(request: &str) -> Tested {
 
 /// It sees a policy change, and puts it in place under a session that lives.
 fn it_looks_names_up_and_follows_a_policy() -> Tested {
-    let explained = || json(&["explain", "198.51.100.7", "--policy", "asks", "--json"]);
-    eventually("the name is known", || explained()["rule"] == "production")?;
+    let explained = || told(&["explain", "198.51.100.7", "--policy", "asks", "--json"]);
+    eventually("the name is known", || {
+        Ok(explained()?["rule"] == "production")
+    })?;
     let opened = POLICY.replace("\"confirm\"", "\"allow\"");
     fs::write("/etc/guard/policies/asks.toml", opened)?;
-    eventually("it is read", || explained()["verdict"] == "allow")?;
+    eventually("it is read", || Ok(explained()?["verdict"] == "allow"))?;
     Ok(())
 }
 
@@ -196,12 +196,12 @@ fn sessions_nest_and_end() -> Tested {
     let nested = as_user(&[
         "guard", "run", "--policy", "asks", "--", "guard", "run", "--policy", "ci", "--", "id",
         "-u",
-    ]);
+    ])?;
     assert_eq!(text(&nested.stdout).trim(), UID.to_string());
-    let sessions = json(&["sessions", "--json"]);
+    let sessions = told(&["sessions", "--json"])?;
     let mut sessions = sessions.list()?.iter();
     let held = sessions.find(|one| one["name"] == "held").unwrap();
-    ok("guard", &["stop", held["id"].text()?]);
+    ok("guard", &["stop", held["id"].text()?])?;
     Ok(())
 }
 
@@ -217,7 +217,7 @@ fn it_sees_who_listens_on_the_loopback() -> Tested {
     let listener = listener.stdin(Stdio::null()).stdout(out).spawn();
     let listener = Running(listener?);
     eventually("it listens", || said(log).contains("listening"))?;
-    let explained = json(&["explain", "127.0.0.1:7070", "--policy", "asks", "--json"]);
+    let explained = told(&["explain", "127.0.0.1:7070", "--policy", "asks", "--json"])?;
     assert_eq!(explained["listener"]["pid"], listener.0.id(), "{explained}");
     Ok(())
 }

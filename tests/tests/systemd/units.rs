@@ -24,7 +24,7 @@ const UNITS: [&str; 9] = [
 ];
 
 /// That systemd says nothing about these.
-fn verify(scope: &str, units: &[&str]) {
+fn verify(scope: &str, units: &[&str]) -> Tested {
     let words = [
         "XDG_RUNTIME_DIR=/run",
         "systemd-analyze",
@@ -32,9 +32,10 @@ fn verify(scope: &str, units: &[&str]) {
         scope,
         "verify",
     ];
-    let output = run("env", &[&words[..], units].concat());
+    let output = run("env", &[&words[..], units].concat())?;
     assert!(output.status.success(), "{units:?}");
     assert_eq!(text(&output.stderr), "", "{scope} {units:?}");
+    Ok(())
 }
 
 /// Those of user managers.
@@ -46,24 +47,25 @@ const USER_UNITS: [&str; 3] = [
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn systemd_finds_nothing_wrong_with_them() {
-    let _machine = Machine::new();
-    verify("--system", &UNITS);
-    verify("--system", &[&format!("agent@{USER}.service")]);
+fn systemd_finds_nothing_wrong_with_them() -> Tested {
+    let _machine = Machine::new()?;
+    verify("--system", &UNITS)?;
+    verify("--system", &[&format!("agent@{USER}.service")])?;
     for unit in USER_UNITS {
-        verify("--user", &[&format!("/usr/lib/systemd/user/{unit}")]);
+        verify("--user", &[&format!("/usr/lib/systemd/user/{unit}")])?;
     }
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn no_unit_that_ships_is_left_out() {
-    let _machine = Machine::new();
+fn no_unit_that_ships_is_left_out() -> Tested {
+    let _machine = Machine::new()?;
     for (dir, known) in [
         ("system", &[&UNITS[..], &["agent@.service"]].concat()),
         ("user", &USER_UNITS.to_vec()),
     ] {
-        let files = ok("dpkg", &["--listfiles", "guard"]);
+        let files = ok("dpkg", &["--listfiles", "guard"])?;
         let dir = format!("/usr/lib/systemd/{dir}/");
         let shipped: Vec<_> = files
             .lines()
@@ -75,27 +77,28 @@ fn no_unit_that_ships_is_left_out() {
             "{shipped:?}"
         );
     }
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn systemd_finds_nothing_wrong_with_the_examples() -> Tested {
-    let _machine = Machine::new();
+    let _machine = Machine::new()?;
     let file = "/run/claude-code.service";
     fs::write(file, CLAUDE_CODE)?;
-    verify("--user", &[file]);
+    verify("--user", &[file])?;
     // What the runner's own script makes, as far as systemd is concerned.
     let runner = Unit::new(
         "actions.runner.owner-repo.lab.service",
         &format!("[Service]\nUser={USER}\nExecStart=/bin/sleep 600\nKillMode=process\n"),
-    );
-    let drop_in = DropIn::new(&runner.name, GITHUB_RUNNER);
-    verify("--system", &[&runner.name]);
-    assert_eq!(show(&runner.name, "Slice"), "guard.slice");
+    )?;
+    let drop_in = DropIn::new(&runner.name, GITHUB_RUNNER)?;
+    verify("--system", &[&runner.name])?;
+    assert_eq!(show(&runner.name, "Slice")?, "guard.slice");
     // It would say so.
     drop(drop_in);
-    let _bad = DropIn::new(&runner.name, &GITHUB_RUNNER.replace("Slice=", "Slize="));
-    let output = run("systemd-analyze", &["--man=no", "verify", &runner.name]);
+    let _bad = DropIn::new(&runner.name, &GITHUB_RUNNER.replace("Slice=", "Slize="))?;
+    let output = run("systemd-analyze", &["--man=no", "verify", &runner.name])?;
     assert!(text(&output.stderr).contains("Slize"), "{output:?}");
     fs::remove_file(file)?;
     Ok(())
@@ -104,7 +107,7 @@ fn systemd_finds_nothing_wrong_with_the_examples() -> Tested {
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn each_thing_that_the_sandbox_leaves_open_is_explained() -> Tested {
-    let _machine = Machine::new();
+    let _machine = Machine::new()?;
     for unit in [
         "guardd.service",
         "guard-proxy.service",
@@ -121,7 +124,7 @@ fn each_is_explained(unit: &str) -> Tested {
     let found = ok(
         "systemd-analyze",
         &["--no-pager", "security", "--json=short", unit],
-    );
+    )?;
     let found: Vec<Value> = serde_json::from_str(&found)?;
     let is_open = |one: &&Value| one["set"] == false && one["exposure"].is_string();
     let mut open = found.iter().filter(is_open).peekable();
@@ -141,12 +144,12 @@ fn each_is_explained(unit: &str) -> Tested {
 /// The scale goes from 0.0 to 10.0; `--threshold` is in tenths.
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_sandbox_is_as_tight_as_promised() {
-    let _machine = Machine::new();
+fn the_sandbox_is_as_tight_as_promised() -> Tested {
+    let _machine = Machine::new()?;
     ok(
         "systemd-analyze",
         &["--no-pager", "security", "--threshold=30", "guardd.service"],
-    );
+    )?;
     ok(
         "systemd-analyze",
         &[
@@ -155,15 +158,17 @@ fn the_sandbox_is_as_tight_as_promised() {
             "--threshold=20",
             "guard-proxy.service",
         ],
-    );
+    )?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn nobody_logs_in_before_guardd_has_tried() {
-    let _machine = Machine::new();
-    let before = show("guardd.service", "Before");
+fn nobody_logs_in_before_guardd_has_tried() -> Tested {
+    let _machine = Machine::new()?;
+    let before = show("guardd.service", "Before")?;
     assert!(before.contains("systemd-user-sessions.service"), "{before}");
-    let limit = show("guardd.service", "TimeoutStartUSec");
+    let limit = show("guardd.service", "TimeoutStartUSec")?;
     assert_eq!(limit, "30s");
+    Ok(())
 }

@@ -64,7 +64,7 @@ exec "$@"
 /// How long a script may take on any machine that is not emulated.
 const LIMIT: Duration = Duration::from_secs(120);
 
-pub(crate) struct Scene {
+pub(crate) struct Workshop {
     _server: Option<Running>,
     daemon: Option<Daemon>,
     pub(crate) network: Network,
@@ -127,7 +127,7 @@ impl fmt::Display for Done {
     }
 }
 
-impl Scene {
+impl Workshop {
     /// One with a guardd.
     pub(crate) fn new(script: &str) -> Result<Self> {
         let mut scene = Self::outside_of_sessions(script)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use crate::tools::scene::{Done, Scene};
+use crate::tools::scene::{Done, Workshop};
 use crate::tools::unit;
 
 /// The environment variable that names a directory into which is written what came of each tool.
@@ -176,7 +176,7 @@ impl Family {
 
 impl Row {
     fn try_it(&self) -> Result<()> {
-        let scene = Scene::new(self.script)?;
+        let scene = Workshop::new(self.script)?;
         let without = scene.without()?;
         without.worked()?;
         let as_root = match self.tool.claim(Way::AsRoot) {
@@ -200,7 +200,7 @@ impl Row {
     }
 
     fn try_unit(&self) -> Result<()> {
-        let scene = Scene::outside_of_sessions(self.script)?;
+        let scene = Workshop::outside_of_sessions(self.script)?;
         let without = unit::run(&scene, false)?;
         without.worked()?;
         let with = unit::run(&scene, true)?;

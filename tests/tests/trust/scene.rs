@@ -1,11 +1,10 @@
 //! A server whose certificate is of an authority that no system knows, and callers who start sessions.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use guard_lab::Network;
+use guard_lab::{Network, PATIENCE, Running, Tested};
 
 use crate::launch::bench::{Bench, USER, text};
 
@@ -55,44 +54,36 @@ pub(crate) enum Caller {
     Ordinary,
 }
 
-pub(crate) struct Scene {
+pub(crate) struct ForeignAuthority {
     bench: Bench,
     network: Network,
-    server: Child,
+    _server: Running,
     state: tempfile::TempDir,
 }
 
-impl Scene {
-    pub(crate) fn new() -> Self {
-        let bench = Bench::new().unwrap();
-        let made = Command::new("sh")
-            .args(["-ec", AUTHORITY])
-            .current_dir(bench.dir())
-            .output();
-        text(&made.unwrap());
-        let network = Network::new().unwrap();
-        let mut server = network
-            .prod()
-            .command("env")
+impl ForeignAuthority {
+    pub(crate) fn new() -> Tested<Self> {
+        let bench = Bench::new()?;
+        let mut made = Command::new("sh");
+        made.args(["-ec", AUTHORITY]).current_dir(bench.dir());
+        text(&made.output()?)?;
+        let network = Network::new()?;
+        let mut server = network.prod().command("env");
+        let server = server
             .args([PATH, "python3", "-c", SERVER])
             .current_dir(bench.dir())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        let mut out = BufReader::new(server.stdout.take().unwrap());
-        out.read_line(&mut said).unwrap();
-        assert_eq!(said, "ready\n");
-        let state = tempfile::tempdir().unwrap();
+            .stderr(Stdio::null());
+        let mut server = Running::start(server)?;
+        server.line_with("ready", PATIENCE)?;
+        let state = tempfile::tempdir()?;
         let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(state.path(), all).unwrap();
-        Self {
+        fs::set_permissions(state.path(), all)?;
+        Ok(Self {
             bench,
             network,
-            server,
+            _server: server,
             state,
-        }
+        })
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -114,7 +105,7 @@ impl Scene {
     }
 
     /// Runs a shell script in a session, with these options of the probe.
-    pub(crate) fn run(&self, caller: Caller, options: &[&str], script: &str) -> Output {
+    pub(crate) fn run(&self, caller: Caller, options: &[&str], script: &str) -> Tested<Output> {
         self.output(caller, &[], options, script)
     }
 
@@ -125,7 +116,7 @@ impl Scene {
         environment: &[&str],
         options: &[&str],
         script: &str,
-    ) -> Output {
+    ) -> Tested<Output> {
         let mut command = self.bench.command("env");
         command
             .args(["-i", PATH, "HOME=/nonexistent"])
@@ -142,11 +133,16 @@ impl Scene {
             command.args(["--user", USER]);
         }
         command.args(options).args(["--", "sh", "-c", script]);
-        command.output().unwrap()
+        Ok(command.output()?)
     }
 
     /// Runs one that must succeed; gives its standard output.
-    pub(crate) fn succeeds(&self, caller: Caller, options: &[&str], script: &str) -> String {
+    pub(crate) fn succeeds(
+        &self,
+        caller: Caller,
+        options: &[&str],
+        script: &str,
+    ) -> Tested<String> {
         self.with(caller, &[], options, script)
     }
 
@@ -157,19 +153,12 @@ impl Scene {
         environment: &[&str],
         options: &[&str],
         script: &str,
-    ) -> String {
-        let output = self.output(caller, environment, options, script);
+    ) -> Tested<String> {
+        let output = self.output(caller, environment, options, script)?;
         assert!(
             output.status.success(),
             "{script} by {caller:?}: {output:?}"
         );
         text(&output)
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }

@@ -5,11 +5,11 @@ use guard_datapath::{Object, Start};
 use guard_lab::{AGENT, Attempt, Production, Tested};
 
 use crate::half::before;
-use crate::turned::scene::{PATIENCE, Proxy, READ, Scene};
+use crate::turned::scene::{KernelHalf, PATIENCE, Proxy, READ};
 
 #[test]
 fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
@@ -66,7 +66,7 @@ fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
 
 #[test]
 fn connections_are_counted_where_they_are_turned() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     scene.set(Verdict::Confirm, Verdict::Deny)?;
     scene.open(Some(1), true)?;
@@ -102,7 +102,7 @@ fn connections_are_counted_where_they_are_turned() -> Tested {
 #[test]
 fn they_go_on_over_an_upgrade_and_a_downgrade() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
-    let mut scene = Scene::with(&before)?;
+    let mut scene = KernelHalf::with(&before)?;
     let production = Production::start(&scene.network)?;
     scene.set(Verdict::Confirm, Verdict::Deny)?;
     let first = scene.open(Some(4), true)?;

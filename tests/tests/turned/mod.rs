@@ -12,7 +12,7 @@ use aya::maps::{HashMap, Map, MapData};
 use guard_common::{OriginKey, Verdict};
 use guard_datapath::{Object, Start};
 use guard_lab::{AGENT, Attempt, OPEN, Production, Tested};
-use scene::{PATIENCE, Proxy, READ, Scene};
+use scene::{KernelHalf, PATIENCE, Proxy, READ};
 use zerocopy::IntoBytes as _;
 
 /// What the probe says of the peer that it has.
@@ -22,7 +22,7 @@ fn peer(of: &str) -> Tested<String> {
 
 #[test]
 fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
@@ -61,7 +61,7 @@ fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
 
 #[test]
 fn every_way_to_begin_a_connection_is_turned() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
@@ -78,10 +78,10 @@ fn every_way_to_begin_a_connection_is_turned() -> Tested {
 
 #[test]
 fn without_a_proxy_it_is_refused() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
-    let is_refused = |scene: &Scene, attempt: &Attempt| -> Tested<_> {
+    let is_refused = |scene: &KernelHalf, attempt: &Attempt| -> Tested<_> {
         let report = scene.attempt(attempt)?;
         Ok(report.errno.as_deref() == Some("EPERM") && report.detail.starts_with("connect"))
     };
@@ -117,7 +117,7 @@ fn without_a_proxy_it_is_refused() -> Tested {
 
 #[test]
 fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let session = scene.session.clone();
     let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
@@ -154,7 +154,7 @@ fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
 
 #[test]
 fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let proxy = Proxy::start(&mut scene)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for adopted in [false, true] {
@@ -185,7 +185,7 @@ fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
 
 #[test]
 fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     // It listens where the map says that there is a proxy, as whoever comes after one that was killed.
     let somebody = Proxy::that_does_not_ask(&scene)?;
     let (netns, port) = (somebody.netns, somebody.port);
@@ -210,7 +210,7 @@ fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() -> Tested {
 
 #[test]
 fn a_socket_that_is_connected_anew_goes_where_it_asks() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
@@ -228,7 +228,7 @@ fn a_socket_that_is_connected_anew_goes_where_it_asks() -> Tested {
 }
 
 /// Whether the kernel has noted where a client with that port was going.
-fn is_noted(scene: &mut Scene, proxy: &Proxy, from: IpAddr, port: u16) -> Tested<bool> {
+fn is_noted(scene: &mut KernelHalf, proxy: &Proxy, from: IpAddr, port: u16) -> Tested<bool> {
     let map = MapData::from_fd(scene.datapath().origins()?)?;
     let map: HashMap<_, [u8; 32], [u8; 40]> = match Map::from_map_data(map)? {
         map @ Map::LruHashMap(_) => map.try_into()?,
@@ -240,7 +240,7 @@ fn is_noted(scene: &mut Scene, proxy: &Proxy, from: IpAddr, port: u16) -> Tested
 
 #[test]
 fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let proxy = Proxy::that_does_not_ask(&scene)?;
     scene.turn_to(&proxy)?;
     let port = proxy.port.get();
@@ -270,7 +270,7 @@ fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
 
 #[test]
 fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = KernelHalf::new()?;
     let proxy = Proxy::start(&mut scene)?;
     scene.turn_to(&proxy)?;
     let (session, other) = (scene.session.clone(), scene.other.clone());
@@ -294,7 +294,7 @@ fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
 #[test]
 fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_proxy() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
-    let mut scene = Scene::with(&before)?;
+    let mut scene = KernelHalf::with(&before)?;
     let production = Production::start(&scene.network)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for next in [&today, &before, &today] {

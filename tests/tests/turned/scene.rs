@@ -15,7 +15,9 @@ use guard_datapath::{
     Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start, TlsBy,
 };
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, Tested, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, Cgroup, Daemon, Network, Report, Running, Tested, bins, eventually,
+};
 use guard_policy::{Compiled, Environment, compile, parse};
 use guard_sys::{bpf::Origins, netns};
 use rustix::process::{Gid, Uid};
@@ -39,9 +41,6 @@ to = ["198.51.100.7", "127.0.0.1", "::1"]
 action = "allow"
 "#;
 
-/// Moves itself into the cgroup that it is called by, and becomes the rest of its arguments.
-const ENTER: &str = r#"echo $$ >"$0/cgroup.procs" && exec "$@""#;
-
 /// The policy in which `reads` and `loopback` are what those rules say.
 pub(crate) fn policy(reads: Verdict, loopback: Verdict) -> Compiled {
     let parsed = parse("turned.toml", POLICY).unwrap();
@@ -57,7 +56,7 @@ pub(crate) fn policy(reads: Verdict, loopback: Verdict) -> Compiled {
     compiled
 }
 
-pub(crate) struct Scene {
+pub(crate) struct KernelHalf {
     /// Its directories; nothing runs.
     daemon: Daemon,
     datapath: Option<Datapath>,
@@ -67,7 +66,7 @@ pub(crate) struct Scene {
     pub(crate) network: Network,
 }
 
-impl Scene {
+impl KernelHalf {
     pub(crate) fn new() -> Tested<Self> {
         Self::with(&Object::built_in())
     }
@@ -177,12 +176,8 @@ impl Scene {
 
     fn command(&self, session: &SessionCgroup, attempt: &Attempt, uid: u32) -> Tested<Command> {
         let program = bins::for_everybody("guard-lab", self.network.tag())?;
-        let probe = self.network.dev().command_as(uid, program);
-        let mut entering = Command::new("sh");
-        entering.args(["-c", ENTER]).arg(&session.path);
-        entering.arg(probe.get_program()).args(probe.get_args());
-        entering.args(attempt.args());
-        Ok(entering)
+        let mut probe = self.network.dev().command_as(uid, program);
+        Ok(Cgroup::wrap_in(&session.path, probe.args(attempt.args())))
     }
 
     /// The verdicts with which a session was refused that destination over TCP.
@@ -203,7 +198,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for KernelHalf {
     fn drop(&mut self) {
         self.datapath = None;
         let places = places(&self.daemon);
@@ -249,13 +244,13 @@ pub(crate) struct Client {
 
 impl Proxy {
     /// One that asks where each client was going, as a user without privileges.
-    pub(crate) fn start(scene: &mut Scene) -> Tested<Self> {
+    pub(crate) fn start(scene: &mut KernelHalf) -> Tested<Self> {
         let origins = Origins::new(scene.datapath().origins()?)?;
         Self::listen(&scene.network, Some(origins))
     }
 
     /// One that does not ask.
-    pub(crate) fn that_does_not_ask(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn that_does_not_ask(scene: &KernelHalf) -> Tested<Self> {
         Self::listen(&scene.network, None)
     }
 

@@ -5,14 +5,14 @@ use std::{thread, time::Duration};
 use guard_lab::{AGENT, Attempt, Json as _, Shell, Tested, V4, eventually};
 use serde_json::{Value, json};
 
-use super::scene::{DENIED, Ended, Scene, ended, id};
+use super::scene::{DENIED, Ended, HoldScene, ended, id};
 
 /// What [`super::scene::POLICY`] confirms around the first addresses and does not deny a part of.
 const PREFIX: &str = "192.0.2.0/26";
 const COUNT: usize = 20;
 
 /// Has an agent try that many addresses of the network at once.
-fn spread(scene: &Scene, shell: &mut Shell, count: usize) -> Tested {
+fn spread(scene: &HoldScene, shell: &mut Shell, count: usize) -> Tested {
     scene.begin(shell, &format!("spread 192.0.2.% 443 {count}"))
 }
 
@@ -21,7 +21,7 @@ fn all_ended(shell: &mut Shell, count: usize) -> Vec<Ended> {
 }
 
 /// The only request, once it is about so many addresses.
-fn burst(scene: &Scene, count: usize) -> Tested<Value> {
+fn burst(scene: &HoldScene, count: usize) -> Tested<Value> {
     let is_one = |pending: &[Value]| pending.len() == 1 && pending[0]["burst"]["count"] == count;
     let came = eventually("one request about all of them", || {
         Ok(is_one(&scene.pending()?))
@@ -32,7 +32,7 @@ fn burst(scene: &Scene, count: usize) -> Tested<Value> {
 
 #[test]
 fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     for last in 1..=COUNT {
         let attempt = Attempt::tcp(&format!("192.0.2.{last}"), 443);
         assert!(attempt.outside(scene.network.dev(), AGENT)?.ok, "{last}");
@@ -73,7 +73,7 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
     scene.begin(&mut shell, &format!("blocking {DENIED} 443"))?;
     assert_eq!(ended(&mut shell)?.error, "EPERM");
     scene.begin(&mut shell, "blocking 192.0.2.70 443")?;
-    let other = scene.held();
+    let other = scene.held()?;
     assert_eq!(other["destination"]["address"], "192.0.2.70");
     scene.answer(&["deny", id(&other)?])?;
     ended(&mut shell)?;
@@ -88,7 +88,7 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
 
 #[test]
 fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
-    let (mut scene, watcher, mut shell) = Scene::watched()?;
+    let (mut scene, watcher, mut shell) = HoldScene::watched()?;
     spread(&scene, &mut shell, COUNT)?;
     let request = burst(&scene, COUNT)?;
     // By an id of a request that became a part of it.
@@ -101,7 +101,7 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
     let late = scene.daemon.root(["approve", id(&request)?]).run()?;
     assert_eq!(late.code(), Some(2));
     assert!(late.stderr.contains("answered it with no"), "{late:?}");
-    let is_refused = |scene: &Scene, shell: &mut Shell, to: &str| -> Tested {
+    let is_refused = |scene: &HoldScene, shell: &mut Shell, to: &str| -> Tested {
         scene.begin(shell, &format!("blocking {to} 443"))?;
         let one = ended(shell)?;
         assert!(
@@ -120,7 +120,7 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
     is_refused(&scene, &mut shell, "192.0.2.7")?;
     is_refused(&scene, &mut shell, "192.0.2.51")?;
     scene.begin(&mut shell, "blocking 192.0.2.70 443")?;
-    scene.answer(&["deny", id(&scene.held())?])?;
+    scene.answer(&["deny", id(&scene.held()?)?])?;
     ended(&mut shell)?;
     // What a person opens in it is open.
     let session = shell.session().to_owned();
@@ -132,7 +132,7 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
 }
 
 /// The destinations of all holes.
-fn holes(scene: &Scene) -> Tested<Vec<String>> {
+fn holes(scene: &HoldScene) -> Tested<Vec<String>> {
     let holes = scene.daemon.json(["holes"])?;
     let holes = holes.list()?.iter();
     let mut holes: Vec<_> = holes
@@ -144,7 +144,7 @@ fn holes(scene: &Scene) -> Tested<Vec<String>> {
 
 #[test]
 fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     spread(&scene, &mut shell, 5)?;
     let request = burst(&scene, 5)?;
     let asked = scene.daemon.logged("request")?;
@@ -186,7 +186,7 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
 
 #[test]
 fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     spread(&scene, &mut shell, 5)?;
     let request = burst(&scene, 5)?;
     scene.begin(&mut shell, "blocking 192.0.2.33 443")?;
@@ -208,7 +208,7 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
     for one in all_ended(&mut shell, 5) {
         assert!(one.ok, "{one:?}");
     }
-    let other = scene.held();
+    let other = scene.held()?;
     assert_eq!(other["destination"]["address"], "192.0.2.33");
     assert_eq!(other["burst"], Value::Null);
     assert_ne!(other["id"], request["id"]);
@@ -220,7 +220,7 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
 
 #[test]
 fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     spread(&scene, &mut shell, COUNT)?;
     let request = burst(&scene, COUNT)?;
     let all = ["approve", id(&request)?, "--tried", "20"];
@@ -254,9 +254,9 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Te
 
 #[test]
 fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
-    let (mut scene, watcher, mut shell) = Scene::watched()?;
+    let (mut scene, watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 8080"))?;
-    let first = scene.held();
+    let first = scene.held()?;
     scene.answer(&["approve", id(&first)?, "--for", "20m", "--connections", "3"])?;
     assert!(ended(&mut shell)?.ok);
     spread(&scene, &mut shell, COUNT)?;
@@ -289,7 +289,7 @@ fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
 
 #[test]
 fn what_does_not_wait_is_one_request_too() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     scene.begin(&mut shell, "spread 2001:db8:7::% 443 6")?;
     for one in all_ended(&mut shell, 6) {
@@ -321,7 +321,7 @@ fn what_does_not_wait_is_one_request_too() -> Tested {
 
 #[test]
 fn a_policy_that_changes_takes_the_offer_back() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     spread(&scene, &mut shell, 6)?;
     let request = burst(&scene, 6)?;
     let narrower = super::scene::POLICY.replace("192.0.2.99", "192.0.2.3");

@@ -5,11 +5,11 @@ use std::{thread, time::Duration};
 use guard_lab::{Json as _, PATIENCE, Tested, V4, eventually};
 use rustix::process::Signal;
 
-use crate::waiting::scene::{self, Scene, ended};
+use crate::waiting::scene::{self, HoldScene, ended};
 
 #[test]
 fn its_time_ends_and_it_fails() -> Tested {
-    let scene = Scene::holding("3s")?;
+    let scene = HoldScene::holding("3s")?;
     let _watcher = scene.watcher()?;
     let mut shell = scene.shell()?;
     for kind in ["blocking", "polled", "asyncio"] {
@@ -48,11 +48,11 @@ fn its_time_ends_and_it_fails() -> Tested {
 
 #[test]
 fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() -> Tested {
-    let mut scene = Scene::holding("20s")?;
+    let mut scene = HoldScene::holding("20s")?;
     let watcher = scene.watcher()?;
     let mut shell = scene.shell()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.held();
+    scene.held()?;
     scene.daemon.kill()?;
     let gave_up = ended(&mut shell)?;
     assert_eq!(gave_up.error, "ETIMEDOUT", "{gave_up:?}");
@@ -68,7 +68,7 @@ fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() -> Tested {
 
 #[test]
 fn a_guardd_that_stops_lets_nothing_new_wait() -> Tested {
-    let (mut scene, _watcher, mut shell) = Scene::watched()?;
+    let (mut scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.daemon.stop()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     assert_eq!(ended(&mut shell)?.error, "EPERM");
@@ -77,13 +77,13 @@ fn a_guardd_that_stops_lets_nothing_new_wait() -> Tested {
 
 #[test]
 fn the_next_guardd_asks_about_what_still_waits() -> Tested {
-    let (mut scene, watcher, mut shell) = Scene::watched()?;
+    let (mut scene, watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.held();
+    scene.held()?;
     scene.daemon.kill()?;
     drop(watcher);
     scene.daemon.start()?;
-    let request = scene.held();
+    let request = scene.held()?;
     assert_eq!(request["destination"]["address"], V4);
     assert_eq!(scene.reached(V4, 443)?, 0);
     scene.answer(&["approve", scene::id(&request)?])?;
@@ -93,10 +93,10 @@ fn the_next_guardd_asks_about_what_still_waits() -> Tested {
 
 #[test]
 fn who_leaves_is_not_waited_for() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     let mut follow = scene.daemon.root(["pending", "--follow"]).spawn()?;
     scene.begin(&mut shell, &format!("polled {V4} 443 1 10"))?;
-    scene.held();
+    scene.held()?;
     assert_eq!(ended(&mut shell)?.error, "ETIMEDOUT");
     eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
     let gave_up = follow.line_with("its connection gave up", PATIENCE)?;
@@ -117,7 +117,7 @@ fn who_leaves_is_not_waited_for() -> Tested {
     ];
     assert_eq!(scene.daemon.root(job).run()?.code(), Some(1));
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.held();
+    scene.held()?;
     // Its request was told before, and now somebody waits for it again.
     let again = follow.line_with("wants tcp", PATIENCE)?;
     assert!(again.starts_with("r1 "), "{again}");
@@ -143,9 +143,9 @@ fn who_leaves_is_not_waited_for() -> Tested {
 
 #[test]
 fn a_session_that_ends_takes_its_requests_along() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.held();
+    scene.held()?;
     let session = shell.session().to_owned();
     scene.answer(&["stop", &session])?;
     eventually("nothing is asked", || Ok(scene.pending()?.is_empty()))?;
@@ -157,7 +157,7 @@ fn a_session_that_ends_takes_its_requests_along() -> Tested {
 
 #[test]
 fn a_policy_that_changes_meanwhile_decides() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let _watcher = scene.watcher()?;
     for (action, ok, error) in [("deny", false, "ECONNABORTED"), ("allow", true, "")] {
         scene.daemon.write_policy("asks", scene::POLICY)?;
@@ -175,7 +175,7 @@ fn a_policy_that_changes_meanwhile_decides() -> Tested {
             Ok(explained.json()?["verdict"] == "confirm")
         })?;
         scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-        scene.held();
+        scene.held()?;
         let changed =
             scene::POLICY.replace("action = \"confirm\"", &format!("action = \"{action}\""));
         scene.daemon.write_policy("asks", &changed)?;

@@ -10,14 +10,14 @@ use std::{thread, time::Duration};
 use anyhow::Context as _;
 use guard_lab::{AGENT, Attempt, Json as _, PATIENCE, Shell, Tested, V4, V6, eventually, patience};
 use rustix::process::Signal;
-use scene::{DENIED, Scene, ended, id};
+use scene::{DENIED, HoldScene, ended, id};
 use serde_json::Value;
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
 
 #[test]
 fn a_connection_waits_and_goes_on_after_a_yes() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     assert!(
         Attempt::tcp(V4, 443)
             .outside(scene.network.dev(), guard_lab::AGENT)?
@@ -31,7 +31,7 @@ fn a_connection_waits_and_goes_on_after_a_yes() -> Tested {
         let before = scene.reached(to, 443)?;
         let mut shell = scene.shell()?;
         scene.begin(&mut shell, &format!("{kind} {to} 443"))?;
-        let request = scene.held();
+        let request = scene.held()?;
         assert_eq!(request["rule"], "production");
         assert_eq!(request["destination"]["address"], to);
         assert!(request["comm"].text()?.contains("python"), "{request}");
@@ -60,52 +60,16 @@ fn a_connection_waits_and_goes_on_after_a_yes() -> Tested {
 /// An agent that is told that it was stopped says so, and looks for another way.
 #[test]
 fn what_waited_and_passed_is_told_inside_as_that() -> Tested {
-    let (scene, watcher, mut shell) = Scene::watched()?;
+    let (scene, watcher, mut shell) = HoldScene::watched()?;
     let guard = scene.daemon.program("guard")?;
-    let why = |shell: &mut Shell| -> Tested<Value> {
-        shell.tell(&format!(
-            "{} why --json | tr -d '\\n'; echo",
-            guard.display()
-        ))?;
-        let report: Value = serde_json::from_str(shell.line_with("\"stopped\"")?.trim())?;
-        Ok(report["stopped"][0].clone())
-    };
+    let guard = guard.display().to_string();
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     scene.answer(&["approve", scene::id(&request)?, "--connections", "1"])?;
     assert!(ended(&mut shell)?.ok);
-    let told = why(&mut shell)?;
-    let outcome = &told["outcome"];
-    assert_eq!(
-        (&outcome["request"], &outcome["hole"]),
-        (&"r1".into(), &"h1".into()),
-        "{told}"
-    );
-    assert_eq!(
-        (&outcome["waited"], &outcome["passed"]),
-        (&true.into(), &1.into()),
-        "{told}"
-    );
-    assert_eq!(
-        (&outcome["by"], &outcome["ended"]),
-        (&"root".into(), &Value::Null),
-        "{told}"
-    );
-    shell.tell(&format!("{} why; echo end=why", guard.display()))?;
-    let mut said = String::new();
-    while !said.contains("end=why") {
-        said += &shell.line_with("")?;
-    }
-    assert!(
-        said.contains("yes to r1 by root") && said.contains("1 connection, by h1"),
-        "{said}"
-    );
-    assert!(
-        said.contains("    asked ") && !said.contains("    stopped "),
-        "{said}"
-    );
+    is_told_as_passed(&mut shell, &guard)?;
     scene.answer(&["close", "h1"])?;
-    assert_eq!(why(&mut shell)?["outcome"]["ended"], "closed");
+    assert_eq!(why(&mut shell, &guard)?["outcome"]["ended"], "closed");
     // What is refused afterwards was stopped, and why the yes does not help any more is told.
     drop(watcher);
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
@@ -113,7 +77,7 @@ fn what_waited_and_passed_is_told_inside_as_that() -> Tested {
     let again = |shell: &mut Shell, ended: &str| -> Tested<Value> {
         let mut told = Value::Null;
         eventually("it is stopped", || {
-            told = why(shell)?;
+            told = why(shell, &guard)?;
             Ok(told["outcome"]["again"] == true && told["outcome"]["ended"] == ended)
         })?;
         Ok(told["outcome"].clone())
@@ -134,12 +98,53 @@ fn what_waited_and_passed_is_told_inside_as_that() -> Tested {
     Ok(())
 }
 
+/// What `guard why` tells inside of what was stopped first.
+fn why(shell: &mut Shell, guard: &str) -> Tested<Value> {
+    shell.tell(&format!("{guard} why --json | tr -d '\\n'; echo"))?;
+    let report: Value = serde_json::from_str(shell.line_with("\"stopped\"")?.trim())?;
+    Ok(report["stopped"][0].clone())
+}
+
+fn is_told_as_passed(shell: &mut Shell, guard: &str) -> Tested {
+    let told = why(shell, guard)?;
+    let outcome = &told["outcome"];
+    assert_eq!(
+        (&outcome["request"], &outcome["hole"]),
+        (&"r1".into(), &"h1".into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&outcome["waited"], &outcome["passed"]),
+        (&true.into(), &1.into()),
+        "{told}"
+    );
+    assert_eq!(
+        (&outcome["by"], &outcome["ended"]),
+        (&"root".into(), &Value::Null),
+        "{told}"
+    );
+    shell.tell(&format!("{guard} why; echo end=why"))?;
+    let mut said = String::new();
+    while !said.contains("end=why") {
+        said += &shell.line_with("")?;
+    }
+    assert!(
+        said.contains("yes to r1 by root") && said.contains("1 connection, by h1"),
+        "{said}"
+    );
+    assert!(
+        said.contains("    asked ") && !said.contains("    stopped "),
+        "{said}"
+    );
+    Ok(())
+}
+
 #[test]
 fn an_ipv4_mapped_address_waits_for_the_same_answer() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, "blocking ::ffff:192.0.2.10 443")?;
     scene.begin(&mut shell, "blocking 192.0.2.10 443")?;
-    let request = scene.held();
+    let request = scene.held()?;
     assert_eq!(request["destination"]["address"], V4);
     assert_eq!(scene.pending()?.len(), 1);
     scene.answer(&["approve", scene::id(&request)?])?;
@@ -149,12 +154,12 @@ fn an_ipv4_mapped_address_waits_for_the_same_answer() -> Tested {
 
 #[test]
 fn a_no_ends_it_at_once_and_the_next_does_not_wait() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let _watcher = scene.watcher()?;
     for kind in KINDS {
         let mut shell = scene.shell()?;
         scene.begin(&mut shell, &format!("{kind} {V4} 443"))?;
-        let request = scene.held();
+        let request = scene.held()?;
         scene.answer(&["deny", scene::id(&request)?])?;
         let refused = ended(&mut shell)?;
         assert_eq!(refused.error, "ECONNABORTED", "{kind}: {refused:?}");
@@ -163,7 +168,7 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() -> Tested {
         assert_eq!(ended(&mut shell)?.error, "EPERM", "{kind}");
         assert!(scene.pending()?.is_empty());
         scene.begin(&mut shell, &format!("{kind} {V4} 8080"))?;
-        let other = scene.held();
+        let other = scene.held()?;
         assert_eq!(other["destination"]["port"], 8080);
         scene.answer(&["deny", scene::id(&other)?])?;
         assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
@@ -172,7 +177,7 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() -> Tested {
     // What a person opens afterwards is open, and its end asks again.
     let mut shell = scene.shell()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.answer(&["deny", scene::id(&scene.held())?])?;
+    scene.answer(&["deny", scene::id(&scene.held()?)?])?;
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     let session = shell.session().to_owned();
     let opened = scene
@@ -182,7 +187,7 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() -> Tested {
     assert!(ended(&mut shell)?.ok);
     scene.answer(&["close", scene::id(&opened)?])?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.answer(&["approve", scene::id(&scene.held())?])?;
+    scene.answer(&["approve", scene::id(&scene.held()?)?])?;
     assert!(ended(&mut shell)?.ok);
     Ok(())
 }
@@ -190,7 +195,7 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() -> Tested {
 /// The kernel reports a destination that was refused just now no second time.
 #[test]
 fn what_waits_right_after_a_refusal_is_asked_about() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     // It tries for as long as it is refused, and waits once.
     let connect = format!("bash -c 'exec 3<>/dev/tcp/{V4}/443' 2>&1");
@@ -199,14 +204,14 @@ fn what_waits_right_after_a_refusal_is_asked_about() -> Tested {
     let refused = || -> Tested<_> { Ok(scene.pending()?.iter().any(|one| one["held"] == false)) };
     eventually("it is refused", refused)?;
     let _watcher = scene.watcher()?;
-    scene.answer(&["approve", scene::id(&scene.held())?])?;
+    scene.answer(&["approve", scene::id(&scene.held()?)?])?;
     shell.line_with("ended")?;
     Ok(())
 }
 
 #[test]
 fn nothing_waits_where_nobody_is_there_to_answer() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     let at_once = |shell: &mut guard_lab::Shell, kind: &str| -> Tested {
         scene.begin(shell, &format!("{kind} {V4} 443"))?;
@@ -220,7 +225,7 @@ fn nothing_waits_where_nobody_is_there_to_answer() -> Tested {
     assert_eq!(scene.pending()?[0]["held"], false);
     let watcher = scene.watcher()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     assert_eq!(
         scene.pending()?.len(),
         1,
@@ -243,10 +248,10 @@ fn nothing_waits_where_nobody_is_there_to_answer() -> Tested {
 
 #[test]
 fn a_session_may_ask_to_wait_or_not_to() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut waits = scene.shell_with(&["--hold", "40s"])?;
     scene.begin(&mut waits, &format!("blocking {V4} 443"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     scene.answer(&["approve", scene::id(&request)?])?;
     assert!(ended(&mut waits)?.ok);
 
@@ -265,7 +270,7 @@ fn a_session_may_ask_to_wait_or_not_to() -> Tested {
 
 #[test]
 fn what_cannot_wait_is_refused_at_once() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     for what in [
         format!("datagram {V4} 53"),
         format!("datagram {V6} 53"),
@@ -285,26 +290,26 @@ fn what_cannot_wait_is_refused_at_once() -> Tested {
 
 #[test]
 fn a_yes_for_one_lets_one_through_and_asks_about_the_others() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443 3"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     scene.answer(&["approve", scene::id(&request)?, "--connections", "1"])?;
     assert!(ended(&mut shell)?.ok);
-    let next = scene.held();
+    let next = scene.held()?;
     assert_ne!(scene::id(&next)?, scene::id(&request)?);
     scene.answer(&["approve", scene::id(&next)?, "--connections", "1"])?;
     assert!(ended(&mut shell)?.ok);
-    scene.answer(&["deny", scene::id(&scene.held())?])?;
+    scene.answer(&["deny", scene::id(&scene.held()?)?])?;
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     Ok(())
 }
 
 #[test]
 fn what_waited_is_cut_when_its_hole_ends() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     let long = Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE));
     shell.begin(&long)?;
-    let request = scene.held();
+    let request = scene.held()?;
     let hole = scene.daemon.json(["approve", scene::id(&request)?])?;
     shell.line_with("echo")?;
     scene.answer(&["close", scene::id(&hole)?])?;
@@ -315,9 +320,9 @@ fn what_waited_is_cut_when_its_hole_ends() -> Tested {
 
 #[test]
 fn a_yes_for_reads_does_not_let_it_through() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     let yes = scene
         .daemon
         .ask(["approve", scene::id(&request)?, "--read-only"])?
@@ -333,9 +338,9 @@ fn a_yes_for_reads_does_not_let_it_through() -> Tested {
 
 #[test]
 fn who_waited_in_vain_is_in_the_audit_log_and_the_report() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     scene.answer(&["deny", scene::id(&request)?])?;
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     let exe = request["exe"].as_str().context("no executable")?;
@@ -350,11 +355,11 @@ fn who_waited_in_vain_is_in_the_audit_log_and_the_report() -> Tested {
 
 #[test]
 fn a_thousand_connections_are_one_request() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("many {V4} 443 1000"))?;
     let begun = shell.line_with("begun")?;
     assert!(begun.contains("1000"), "{begun}");
-    let request = scene.held();
+    let request = scene.held()?;
     // That there is no second one has no event.
     thread::sleep(patience(Duration::from_secs(1)));
     assert_eq!(scene.pending()?.len(), 1);
@@ -367,9 +372,9 @@ fn a_thousand_connections_are_one_request() -> Tested {
 
 #[test]
 fn a_socket_that_waited_connects_elsewhere_as_any_other() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("again {V4} 443"))?;
-    scene.answer(&["deny", scene::id(&scene.held())?])?;
+    scene.answer(&["deny", scene::id(&scene.held()?)?])?;
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     assert!(ended(&mut shell)?.ok, "port 80 is allowed");
     assert!(scene.reached(V4, 80)? > 0);
@@ -379,7 +384,7 @@ fn a_socket_that_waited_connects_elsewhere_as_any_other() -> Tested {
 
 #[test]
 fn many_ways_to_one_place_are_a_warning_sign() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     for what in [
         format!("blocking {V4} 443"),
@@ -389,7 +394,7 @@ fn many_ways_to_one_place_are_a_warning_sign() -> Tested {
         scene.begin(&mut shell, &what)?;
         assert_eq!(ended(&mut shell)?.error, "EPERM", "{what}");
     }
-    let warned = |scene: &Scene| -> Tested<_> {
+    let warned = |scene: &HoldScene| -> Tested<_> {
         let pending = scene.pending()?;
         Ok(pending
             .iter()
@@ -409,14 +414,14 @@ fn many_ways_to_one_place_are_a_warning_sign() -> Tested {
 
 #[test]
 fn a_program_that_was_exchanged_is_named_with_a_warning() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     // guardd comes to it later than the program becomes another one.
     scene.daemon.signal(Signal::STOP)?;
     let client = scene.client();
     shell.tell(&format!("sleep 60 | python3 {client} become {V4} 443 &"))?;
     shell.line_with("exchanged")?;
     scene.daemon.signal(Signal::CONT)?;
-    let request = scene.held();
+    let request = scene.held()?;
     // A name that any process may give itself is not what a request goes by.
     let comm = request["comm"].text()?;
     assert!(!comm.starts_with("python"), "{request}");
@@ -434,7 +439,7 @@ fn a_program_that_was_exchanged_is_named_with_a_warning() -> Tested {
 
 #[test]
 fn who_is_late_is_told_who_answered() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     for (answer, how, port) in [("approve", "yes", 443), ("deny", "no", 8080)] {
         scene.begin(&mut shell, &format!("blocking {V4} {port}"))?;
@@ -456,7 +461,7 @@ fn who_is_late_is_told_who_answered() -> Tested {
 
 #[test]
 fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let _watcher = scene.watcher()?;
     let mut may = scene.shell()?;
     let session = may.session().to_owned();
@@ -464,12 +469,12 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() -> Tes
     scene.begin(&mut may, &format!("blocking {V4} 443"))?;
     assert!(ended(&mut may)?.ok, "it may");
     let before = scene.reached(V4, 8080)?;
-    let path = scene.place("passed")?.display().to_string();
+    let path = scene.daemon.open_place("passed")?.display().to_string();
     scene.begin(&mut may, &format!("giver {path} 0"))?;
     may.line_with("listens")?;
     // Else it would not be connected there.
     let allowed = format!("{}\n[unix]\nallow = [\"{path}\"]\n", scene::POLICY);
-    let policy = scene.place("passed.toml")?;
+    let policy = scene.daemon.open_place("passed.toml")?;
     std::fs::write(&policy, allowed)?;
     let policy = policy.display().to_string();
     let run = scene.daemon.agent(["run", "--policy", &policy]);
@@ -482,7 +487,7 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() -> Tes
         assert_eq!(scene.reached(V4, 8080)?, before);
         return Ok(());
     }
-    let request = scene.held();
+    let request = scene.held()?;
     assert_eq!(request["session"], waits.session());
     assert_eq!(ended(&mut waits)?.error, "timed out");
     assert_eq!(scene.reached(V4, 8080)?, before);
@@ -491,7 +496,7 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() -> Tes
 
 #[test]
 fn a_listener_that_still_answers_somebody_waits_as_any_other() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     const OTHER: &str = "192.0.2.11";
     let attempt = |to, seconds| Attempt::new("turn-late", to, 443).other(seconds);
     let without = attempt(V4, "1").outside(scene.network.dev(), AGENT)?;
@@ -499,7 +504,7 @@ fn a_listener_that_still_answers_somebody_waits_as_any_other() -> Tested {
     let _watcher = scene.watcher()?;
     let mut shell = scene.shell()?;
     shell.begin(&attempt(OTHER, "6"))?;
-    let request = scene.held();
+    let request = scene.held()?;
     assert_eq!(request["destination"]["address"], OTHER);
     let sum = shell.line_with("{")?;
     let sum: serde_json::Value = serde_json::from_str(&sum)?;
@@ -511,7 +516,7 @@ fn a_listener_that_still_answers_somebody_waits_as_any_other() -> Tested {
 
 #[test]
 fn what_fails_before_it_waits_leaves_nothing_behind() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, &format!("nowhere {V4} 443"))?;
     assert!(ended(&mut shell)?.ok);
     eventually("nothing waits", || {
@@ -523,13 +528,13 @@ fn what_fails_before_it_waits_leaves_nothing_behind() -> Tested {
 
 #[test]
 fn what_is_inside_gives_itself_no_patience() -> Tested {
-    let scene = Scene::new()?;
+    let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     let guard = scene.daemon.program("guard")?;
-    let inner = scene.place("inner.toml")?;
+    let inner = scene.daemon.open_place("inner.toml")?;
     std::fs::write(&inner, scene::POLICY.replace("asks", "inner"))?;
     let (guard, client) = (guard.display(), scene.client());
-    let narrow = scene.place("narrow.toml")?;
+    let narrow = scene.daemon.open_place("narrow.toml")?;
     std::fs::write(&narrow, scene::POLICY)?;
     let narrow = narrow.display();
     for hold in ["", "--hold 60s"] {
@@ -543,12 +548,12 @@ fn what_is_inside_gives_itself_no_patience() -> Tested {
 
 #[test]
 fn more_than_there_are_requests_end_and_the_asked_ones_stay() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 80")?;
     eventually("as many are asked about as may be", || {
         Ok(scene.pending()?.len() == 64)
     })?;
-    let ids = |scene: &Scene| -> Tested<Vec<String>> {
+    let ids = |scene: &HoldScene| -> Tested<Vec<String>> {
         let pending = scene.pending()?;
         Ok(pending
             .iter()
@@ -569,9 +574,9 @@ fn more_than_there_are_requests_end_and_the_asked_ones_stay() -> Tested {
 
 #[test]
 fn a_no_to_a_session_holds_for_the_sessions_inside_it() -> Tested {
-    let (scene, _watcher, mut shell) = Scene::watched()?;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
     let guard = scene.daemon.program("guard")?;
-    let inner = scene.place("inner.toml")?;
+    let inner = scene.daemon.open_place("inner.toml")?;
     std::fs::write(&inner, scene::POLICY.replace("asks", "inner"))?;
     let nested = |shell: &mut Shell| -> Tested {
         let (guard, client) = (guard.display(), scene.client());
@@ -584,10 +589,10 @@ fn a_no_to_a_session_holds_for_the_sessions_inside_it() -> Tested {
     };
     // Without a no, a request waits for an answer, which lets it go on.
     nested(&mut shell)?;
-    scene.answer(&["approve", id(&scene.held())?, "--connections", "1"])?;
+    scene.answer(&["approve", id(&scene.held()?)?, "--connections", "1"])?;
     assert!(ended(&mut shell)?.ok);
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
-    scene.answer(&["deny", id(&scene.held())?])?;
+    scene.answer(&["deny", id(&scene.held()?)?])?;
     assert!(!ended(&mut shell)?.ok);
     let reached = scene.reached(V4, 443)?;
     nested(&mut shell)?;

@@ -1,8 +1,9 @@
 //! A session whose connections wait, and somebody who watches.
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use guard_lab::{Daemon, Json as _, Network, Production, Shell, Tested, Watcher, eventually};
+use anyhow::Context as _;
+use guard_lab::{Json as _, Production, Scene, Shell, Tested, Watcher, eventually, holds_scene};
 use serde_json::Value;
 
 /// What no hole opens.
@@ -29,13 +30,14 @@ action = "deny"
 
 const CLIENT: &str = include_str!("client.py");
 
-/// Production, a guardd beside it, and a client.
-pub(crate) struct Scene {
-    pub(crate) daemon: Daemon,
+/// One with production, and a client.
+pub(crate) struct HoldScene {
+    scene: Scene,
     pub(crate) production: Production,
-    pub(crate) network: Network,
     client: PathBuf,
 }
+
+holds_scene!(HoldScene);
 
 /// What became of a connection.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
 }
 
-impl Scene {
+impl HoldScene {
     pub(crate) fn new() -> Tested<Self> {
         Self::with_policy(POLICY)
     }
@@ -63,23 +65,14 @@ impl Scene {
     }
 
     fn with_policy(policy: &str) -> Tested<Self> {
-        let (network, production) = Network::with_production()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", policy)
-            .start()?;
-        let client = daemon.dir().join("client.py");
+        let scene = Scene::new("asks", policy)?;
+        let client = scene.daemon.dir().join("client.py");
         std::fs::write(&client, CLIENT)?;
         Ok(Self {
-            daemon,
-            production,
-            network,
+            production: scene.production()?,
+            scene,
             client,
         })
-    }
-
-    /// Somebody follows the requests that wait, until this is dropped.
-    pub(crate) fn watcher(&self) -> Tested<Watcher> {
-        Ok(Watcher::start(&self.daemon)?)
     }
 
     /// An agent's shell.
@@ -91,14 +84,6 @@ impl Scene {
     pub(crate) fn shell_with(&self, args: &[&str]) -> Tested<Shell> {
         let run = self.daemon.agent(["run", "--policy", "asks"]).args(args);
         Ok(Shell::run_by(&self.daemon, run)?)
-    }
-
-    /// Where everybody may write.
-    pub(crate) fn place(&self, name: &str) -> Tested<PathBuf> {
-        let dir = self.daemon.tag().dir().join("everybodys");
-        std::fs::create_dir_all(&dir)?;
-        std::fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
-        Ok(dir.join(name))
     }
 
     /// The client's program.
@@ -113,19 +98,16 @@ impl Scene {
         Ok(())
     }
 
-    pub(crate) fn pending(&self) -> Tested<Vec<Value>> {
-        Ok(self.daemon.list(["pending"])?)
-    }
-
     /// The one request that connections wait for.
-    pub(crate) fn held(&self) -> Value {
-        let mut held = None;
-        eventually("it waits", || {
-            held = self.pending()?.into_iter().find(|one| one["held"] == true);
-            Ok(held.is_some())
-        })
-        .unwrap_or_else(|error| panic!("{error}: {:?}", self.pending().unwrap()));
-        held.unwrap()
+    pub(crate) fn held(&self) -> Tested<Value> {
+        let mut pending = Vec::new();
+        let waits = eventually("it waits", || {
+            pending = self.pending()?;
+            Ok(pending.iter().any(|one| one["held"] == true))
+        });
+        waits.with_context(|| format!("{pending:?}"))?;
+        let held = pending.into_iter().find(|one| one["held"] == true);
+        Ok(held.context("nothing waits")?)
     }
 
     pub(crate) fn answer(&self, args: &[&str]) -> Tested {

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::watch::scene::{Scene, reaches};
+use crate::watch::scene::{WatchScene, reaches};
 
 /// `guard watch` on a bare terminal, whose bytes are read as they come.
 struct Bare {
@@ -20,7 +20,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn start(scene: &Scene) -> Tested<Self> {
+    fn start(scene: &WatchScene) -> Tested<Self> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&ours)?;
         unlockpt(&ours)?;
@@ -90,7 +90,7 @@ impl Drop for Bare {
 
 #[test]
 fn a_request_is_on_the_screen_without_a_key() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let mut screen = Bare::start(&scene)?;
     let mut times = Vec::new();
@@ -116,7 +116,7 @@ fn a_request_is_on_the_screen_without_a_key() -> Tested {
 
 #[test]
 fn nothing_happens_at_next_to_no_cost() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let mut screen = Bare::start(&scene)?;
     // A hole and a request, whose times change on the screen.

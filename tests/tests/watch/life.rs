@@ -4,13 +4,13 @@ use guard_lab::{Tested, V4, eventually, lives};
 use rustix::process::{Signal, kill_process};
 
 use crate::watch::OTHER;
-use crate::watch::scene::{Scene, look, reaches};
+use crate::watch::scene::{WatchScene, look, reaches};
 
 #[test]
 fn it_outlives_guardd() -> Tested {
-    let mut scene = Scene::new()?;
-    let mut shell = scene.shell()?;
-    let window = scene.tmux.window("one");
+    let WatchScene { mut scene, tmux } = WatchScene::new()?;
+    let mut shell = scene.shell("asks")?;
+    let window = tmux.window("one");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("1 session");
     assert!(!reaches(&mut shell, V4)?);
@@ -40,14 +40,14 @@ fn it_outlives_guardd() -> Tested {
 
 #[test]
 fn it_waits_for_a_guardd_that_does_not_run_yet() -> Tested {
-    let mut scene = Scene::new()?;
+    let WatchScene { mut scene, tmux } = WatchScene::new()?;
     scene.daemon.stop()?;
-    let window = scene.tmux.window("one");
+    let window = tmux.window("one");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("no guardd at");
     scene.daemon.start()?;
     window.expect_no("no guardd at");
-    let mut shell = scene.shell()?;
+    let mut shell = scene.shell("asks")?;
     assert!(!reaches(&mut shell, V4)?);
     window.expect("> r1");
     Ok(())
@@ -55,7 +55,7 @@ fn it_waits_for_a_guardd_that_does_not_run_yet() -> Tested {
 
 #[test]
 fn whatever_ends_it_the_terminal_is_as_before() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     for (number, end) in ["q", "C-c", "TERM", "HUP", "INT"].into_iter().enumerate() {
         let window = scene.watch(&format!("w{number}"));
         let pid = window.watching()?;
@@ -70,8 +70,7 @@ fn whatever_ends_it_the_terminal_is_as_before() -> Tested {
             None => window.press(&[end]),
         }
         window.expect("ready$");
-        window.type_text("echo status $?");
-        window.press(&["Enter"]);
+        window.enter("echo status $?");
         window.expect(&format!("status {status}"));
         window.expect_restored()?;
         assert!(!lives(pid.as_raw_nonzero().get().cast_unsigned()), "{end}");
@@ -81,18 +80,16 @@ fn whatever_ends_it_the_terminal_is_as_before() -> Tested {
 
 #[test]
 fn it_is_suspended_and_goes_on() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let window = scene.tmux.window("one");
     // A shell with job control that knows `fg`.
-    window.type_text("set -m");
-    window.press(&["Enter"]);
+    window.enter("set -m");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("Requests");
     window.press(&["C-z"]);
     window.expect("Stopped");
     window.expect_restored()?;
-    window.type_text("fg");
-    window.press(&["Enter"]);
+    window.enter("fg");
     window.expect("Requests");
     window.press(&["q"]);
     window.expect("ready$");
@@ -102,12 +99,11 @@ fn it_is_suspended_and_goes_on() -> Tested {
 
 #[test]
 fn what_is_typed_for_a_shell_answers_nobody() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     assert!(!reaches(&mut shell, V4)?);
     let window = scene.tmux.window("shell");
-    window.type_text("set -m");
-    window.press(&["Enter"]);
+    window.enter("set -m");
     window.guard(&scene.daemon.root(["watch"]));
     window.expect("> r1");
     look();
@@ -142,7 +138,7 @@ fn what_is_typed_for_a_shell_answers_nobody() -> Tested {
 /// As in many containers: nobody inside brings back what is stopped there.
 #[test]
 fn it_goes_on_where_its_job_is_another_pid_namespaces() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let by = ["unshare", "--pid", "--fork", "--mount-proc"];
     let watch = scene.daemon.root(["watch"]);
     let inside = scene.tmux.window_without_shell("inside", &by, &watch);
@@ -154,7 +150,7 @@ fn it_goes_on_where_its_job_is_another_pid_namespaces() -> Tested {
 
 #[test]
 fn it_ends_with_its_terminal() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let window = scene.watch("one");
     let pid = window.watching()?;
     window.hang_up();

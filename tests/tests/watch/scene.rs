@@ -1,39 +1,28 @@
 //! A guardd, production, and a shell in a session.
 
 use anyhow::Result;
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested};
-use serde_json::Value;
+use guard_lab::{Attempt, Scene, Shell, Tested, holds_scene};
 
 use crate::watch::terminal::{Tmux, Window};
 use crate::watch::{POLICY, PORT, READ_ONLY};
 
-pub(crate) struct Scene {
-    pub(crate) network: Network,
-    pub(crate) daemon: Daemon,
+/// One with terminals for people.
+pub(crate) struct WatchScene {
+    pub(crate) scene: Scene,
     pub(crate) tmux: Tmux,
 }
 
-impl Scene {
-    pub(crate) fn new() -> Tested<Self> {
-        let network = Network::new()?;
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", POLICY)
-            .policy("reads", READ_ONLY)
-            .start()?;
-        let tmux = Tmux::start(daemon.dir());
-        Ok(Self {
-            network,
-            daemon,
-            tmux,
-        })
-    }
+holds_scene!(WatchScene);
 
-    pub(crate) fn production(&self) -> Result<Production> {
-        Production::start(&self.network)
+impl WatchScene {
+    pub(crate) fn new() -> Tested<Self> {
+        let scene = Scene::with(|daemon| daemon.policy("asks", POLICY).policy("reads", READ_ONLY))?;
+        let tmux = Tmux::start(scene.daemon.dir());
+        Ok(Self { scene, tmux })
     }
 
     pub(crate) fn shell(&self) -> Result<Shell> {
-        Shell::start(&self.daemon, "asks")
+        self.scene.shell("asks")
     }
 
     /// A screen that follows already.
@@ -48,14 +37,6 @@ impl Scene {
         window.expect_no("asking guardd");
         window
     }
-
-    pub(crate) fn holes(&self) -> Vec<Value> {
-        self.daemon.list(["holes"]).unwrap()
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.daemon.list(["pending"]).unwrap().len()
-    }
 }
 
 /// Tries production at an address, which is refused and asked about unless a hole lets it through.
@@ -66,18 +47,4 @@ pub(crate) fn reaches(shell: &mut Shell, address: &str) -> Result<bool> {
 /// A person looks before a key is pressed: what has just come up takes no answer, for 300 ms from when it was drawn.
 pub(crate) fn look() {
     std::thread::sleep(std::time::Duration::from_millis(600));
-}
-
-/// For how long a hole is, in seconds.
-pub(crate) fn seconds(hole: &Value) -> f64 {
-    let time = |key: &str| {
-        hole[key]
-            .as_str()
-            .unwrap()
-            .parse::<jiff::Timestamp>()
-            .unwrap()
-    };
-    (time("expires_at") - time("opened_at"))
-        .total(jiff::Unit::Second)
-        .unwrap()
 }

@@ -3,11 +3,11 @@
 use guard_lab::{OPEN, Tested, V4};
 
 use crate::watch::OTHER;
-use crate::watch::scene::{Scene, look, reaches};
+use crate::watch::scene::{WatchScene, look, reaches};
 
 #[test]
 fn an_agents_words_are_shown_and_steer_nothing() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let window = scene.watch("one");
     let guard = scene.daemon.program("guard")?;
@@ -51,7 +51,7 @@ fn an_agents_words_are_shown_and_steer_nothing() -> Tested {
 
 #[test]
 fn a_filter_lists_what_is_looked_for() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let window = scene.watch("one");
     for host in [V4, OTHER] {
@@ -74,7 +74,7 @@ fn a_filter_lists_what_is_looked_for() -> Tested {
 
 #[test]
 fn help_says_what_the_keys_do() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let window = scene.watch("one");
     window.press(&["?"]);
     let screen = window.expect("yes, for 5 minutes, 15 minutes, an hour");
@@ -89,7 +89,7 @@ fn help_says_what_the_keys_do() -> Tested {
 
 #[test]
 fn it_fits_terminals_of_all_sizes() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let window = scene.watch("one");
     assert!(!reaches(&mut shell, V4)?);
@@ -124,7 +124,7 @@ fn it_fits_terminals_of_all_sizes() -> Tested {
 
 #[test]
 fn requests_stay_in_view_in_few_lines() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let window = scene.watch("one");
     window.resize(60, 15);
@@ -140,7 +140,7 @@ fn requests_stay_in_view_in_few_lines() -> Tested {
 
 #[test]
 fn what_was_reached_stands_in_place_of_the_log() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let _production = scene.production()?;
     let mut shell = scene.shell()?;
     assert!(reaches(&mut shell, OPEN)?);
@@ -156,7 +156,7 @@ fn what_was_reached_stands_in_place_of_the_log() -> Tested {
 
 #[test]
 fn no_color_means_none() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     assert!(!reaches(&mut shell, V4)?);
     let is_coloured = |text: &str| {
@@ -185,7 +185,7 @@ fn no_color_means_none() -> Tested {
 
 #[test]
 fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let output = scene.daemon.ask(["watch"])?;
     assert_eq!(output.code(), Some(2));
     assert!(
@@ -195,8 +195,7 @@ fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
     let window = scene.tmux.window("dumb");
     window.guard(&scene.daemon.root(["watch"]).env("TERM", "dumb"));
     window.expect("guard pending --follow");
-    window.type_text("echo status $?");
-    window.press(&["Enter"]);
+    window.enter("echo status $?");
     window.expect("status 2");
     // Inside a session there is nobody to answer.
     let mut shell = scene.shell()?;
@@ -212,7 +211,7 @@ fn where_there_is_no_screen_it_says_what_to_type() -> Tested {
 
 #[test]
 fn a_new_request_rings_unless_told_not_to() -> Tested {
-    let scene = Scene::new()?;
+    let scene = WatchScene::new()?;
     let mut shell = scene.shell()?;
     let (loud, quiet) = (
         scene.watch("loud"),

@@ -118,8 +118,7 @@ impl Window<'_> {
     /// Types a `guard` command.
     pub(crate) fn guard(&self, guard: &Guard<'_>) {
         let quoted = words(guard).into_iter().map(|word| format!("'{word}'"));
-        self.type_text(&quoted.collect::<Vec<_>>().join(" "));
-        self.press(&["Enter"]);
+        self.enter(&quoted.collect::<Vec<_>>().join(" "));
     }
 
     /// Presses keys, by tmux's names for them.
@@ -151,8 +150,8 @@ impl Window<'_> {
             .tmux(&["capture-pane", "-e", "-p", "-t", &self.name])
     }
 
-    /// Says something to a question that it has shown.
-    pub(crate) fn answer(&self, text: &str) {
+    /// Types a line.
+    pub(crate) fn enter(&self, text: &str) {
         self.type_text(text);
         self.press(&["Enter"]);
     }
@@ -202,8 +201,7 @@ impl Window<'_> {
     pub(crate) fn expect_restored(&self) -> Tested {
         let state = || self.state("#{alternate_on} #{cursor_flag} #{wrap_flag}");
         eventually("the terminal as it was", || state() == "0 1 1")?;
-        self.type_text("stty -a | tr ' ' '\\n' | grep -cxE 'echo|icanon|isig'");
-        self.press(&["Enter"]);
+        self.enter("stty -a | tr ' ' '\\n' | grep -cxE 'echo|icanon|isig'");
         // The terminal echoes what comes before the shell asks for it, and then the prompt follows.
         let says_3 = |line: &str| line.trim().trim_start_matches("ready$ ") == "3";
         self.expect_that("echo, icanon, isig", |screen| {

@@ -7,7 +7,7 @@ use guard_lab::{Running, Tested, bins, eventually, exec};
 
 use super::laid::Play;
 use super::played;
-use super::scene::{Host, Scene};
+use super::scene::{Host, IncidentScene};
 use crate::clients::postgres::identity;
 
 const HOSTS: [Host; 9] = [
@@ -231,7 +231,7 @@ impl<'s> Server<'s> {
     }
 
     /// A developer's own, on this machine.
-    fn of_dev(scene: &'s Scene) -> Tested<Self> {
+    fn of_dev(scene: &'s IncidentScene) -> Tested<Self> {
         let cluster = Cluster::new(scene.network.dev(), scene.file("dev"))?;
         cluster.admit("host all all 127.0.0.1/32 trust")?;
         let server = Self::start(cluster, &[])?;
@@ -242,7 +242,7 @@ impl<'s> Server<'s> {
     }
 
     /// Production's, which is all of them.
-    fn of_production(scene: &'s Scene) -> Tested<Self> {
+    fn of_production(scene: &'s IncidentScene) -> Tested<Self> {
         let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
         cluster.admit("hostssl all all all scram-sha-256")?;
         let pem = identity(&cluster, scene.certificate())?;
@@ -298,7 +298,7 @@ impl Drop for Server<'_> {
 }
 
 /// What passes on what comes to a platform's port.
-fn way(scene: &Scene, port: u16) -> Tested<Running> {
+fn way(scene: &IncidentScene, port: u16) -> Tested<Running> {
     let listen = format!("TCP4-LISTEN:{port},fork,reuseaddr");
     let mut socat = scene.network.prod().command("socat");
     Ok(Running::start(
@@ -308,7 +308,7 @@ fn way(scene: &Scene, port: u16) -> Tested<Running> {
 
 #[test]
 fn what_was_lost_is_kept_and_read_as_before() -> Tested {
-    let mut scene = Scene::new(&HOSTS, &[])?;
+    let mut scene = IncidentScene::new(&HOSTS, &[])?;
     let modules = bins::tree_for_everybody(bins::clients()?, scene.daemon.tag())?;
     let modules = modules.join("usr/lib/python3/dist-packages");
     scene.environment = vec![

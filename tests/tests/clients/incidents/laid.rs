@@ -11,7 +11,7 @@ use guard_lab::{AGENT, Json as _, Output, PATIENCE, Running, Tested, eventually,
 use serde_json::Value;
 
 use super::Incident;
-use super::scene::{HERE, Scene};
+use super::scene::{HERE, IncidentScene};
 use crate::watch::terminal::Tmux;
 
 /// What was done, and what becomes of it. All lines are of shell, in the project's directory.
@@ -31,7 +31,7 @@ pub(super) struct Play {
 
 /// The files of an incident, in a project and a home.
 pub(super) struct Laid<'s> {
-    scene: &'s Scene,
+    scene: &'s IncidentScene,
     pub(super) incident: Incident,
     dir: PathBuf,
     /// The policy that its agent runs under.
@@ -70,7 +70,7 @@ impl Session {
 }
 
 impl<'s> Laid<'s> {
-    pub(super) fn new(scene: &'s Scene, incident: Incident) -> Tested<Self> {
+    pub(super) fn new(scene: &'s IncidentScene, incident: Incident) -> Tested<Self> {
         let name: String = incident
             .thread
             .chars()
@@ -137,7 +137,7 @@ impl<'s> Laid<'s> {
         }
         command
             .env_clear()
-            .env("PATH", Scene::path()?)
+            .env("PATH", IncidentScene::path()?)
             .env("LC_ALL", "C")
             .env("HOME", self.home())
             .env("GUARD_SOCKET", self.scene.daemon.socket())
@@ -216,8 +216,7 @@ impl<'s> Laid<'s> {
     fn write_at_a_terminal(&self, is_asked: bool) -> Tested {
         let tmux = Tmux::start(&self.dir);
         let window = tmux.window_of("write", 300, 60);
-        window.type_text(&format!("cd '{}'", self.project().display()));
-        window.press(&["Enter"]);
+        window.enter(&format!("cd '{}'", self.project().display()));
         let guard = self
             .scene
             .daemon
@@ -235,8 +234,7 @@ impl<'s> Laid<'s> {
                 return Ok(());
             }
             answered += 1;
-            window.type_text("y");
-            window.press(&["Enter"]);
+            window.enter("y");
         }
     }
 

@@ -12,7 +12,7 @@ mod shells;
 use guard_lab::Tested;
 
 use laid::{Laid, Play};
-use scene::Scene;
+use scene::IncidentScene;
 
 /// As the reading's own tests have them: `== thread | what is to be found`, then each file, or the environment, behind `-- `.
 const INCIDENTS: &str = include_str!("../../../../guard-user/discover/tests/incidents.txt");
@@ -82,7 +82,7 @@ fn incident(thread: &str) -> Incident {
 
 /// Names and keeps each from starting, with nothing sent; then has each done, in the guard and without it.
 fn played(
-    scene: &Scene,
+    scene: &IncidentScene,
     plays: &[Play],
     mut play: impl FnMut(&Laid<'_>, &Play) -> Tested,
 ) -> Tested {

@@ -4,7 +4,7 @@ use guard_lab::Tested;
 
 use super::laid::Play;
 use super::played;
-use super::scene::{Host, Scene};
+use super::scene::{Host, IncidentScene};
 
 const HOSTS: [Host; 17] = [
     ("", "192.168.7.20"),
@@ -246,7 +246,7 @@ pub(super) fn plays() -> [Play; 11] {
 
 #[test]
 fn what_was_sent_is_stopped_and_does_not_arrive() -> Tested {
-    let scene = Scene::new(&HOSTS, &[443, 2283, 8086])?;
+    let scene = IncidentScene::new(&HOSTS, &[443, 2283, 8086])?;
     let sent = sent();
     played(&scene, &plays(), |laid, play| {
         let one = sent.iter().find(|one| one.thread == play.thread).unwrap();

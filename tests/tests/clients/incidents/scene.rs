@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use guard_lab::{Company, Daemon, Network, PATIENCE, Production, Running, Tested, bins};
+use guard_lab::{
+    Company, Network, PATIENCE, Production, Running, Scene, Tested, bins, holds_scene,
+};
 
 use crate::names::server::NameServer;
 
@@ -17,10 +19,9 @@ pub(super) const HERE: u16 = 8080;
 /// A name, or none, and its address.
 pub(super) type Host = (&'static str, &'static str);
 
-pub(super) struct Scene {
-    pub(super) daemon: Daemon,
+pub(super) struct IncidentScene {
+    scene: Scene,
     pub(super) production: Production,
-    pub(super) network: Network,
     pub(super) dir: PathBuf,
     /// More variables of an agent's.
     pub(super) environment: Vec<(&'static str, String)>,
@@ -30,7 +31,9 @@ pub(super) struct Scene {
     _here: Running,
 }
 
-impl Scene {
+holds_scene!(IncidentScene);
+
+impl IncidentScene {
     /// With production that serves HTTP at these ports, in the clear and within TLS.
     pub(super) fn new(hosts: &[Host], ports: &[u16]) -> Tested<Self> {
         let network = Network::new()?;
@@ -56,14 +59,12 @@ impl Scene {
             "discover = {{ require = \"covered\" }}\nresolvers = [\"{DNS}:53\"]\n[proxy]\nca = [{:?}]\n",
             dir.join("company.pem")
         );
-        let daemon = Daemon::in_network(&network).config(&config).start()?;
         let mut here = network.dev().command(bins::find("guard-lab")?);
         let mut here = Running::start(here.args(["serve", "--tcp", &HERE.to_string()]))?;
         here.line_with("ready", PATIENCE)?;
         Ok(Self {
-            daemon,
+            scene: Scene::on(network, |daemon| daemon.config(&config))?,
             production,
-            network,
             dir,
             environment: Vec::new(),
             hosts: hosts.to_vec(),
@@ -102,13 +103,10 @@ impl Scene {
     /// Whether a request came to a host whose method, path and body have these in them.
     pub(super) fn has_arrived(&self, host: &str, wanted: &[&str]) -> Tested<bool> {
         let to: IpAddr = self.address(host).parse()?;
-        let reached = self.production.reached()?;
-        let mut requests = reached
-            .iter()
-            .filter(|one| one.kind == "http" && one.to == to);
+        let requests = self.production.requests()?;
+        let mut requests = requests.iter().filter(|one| one.to == to);
         Ok(requests.any(|one| {
-            let text = |key: &str| one.record[key].as_str().unwrap_or_default();
-            let said = format!("{} {} {}", text("method"), text("path"), text("body"));
+            let said = [one.text("method"), one.text("path"), one.text("body")].join(" ");
             wanted.iter().all(|part| said.contains(part))
         }))
     }

@@ -6,7 +6,7 @@ use guard_lab::{Json as _, PATIENCE, Running, Tested, bins, eventually};
 
 use super::laid::Play;
 use super::played;
-use super::scene::{Host, Scene};
+use super::scene::{Host, IncidentScene};
 
 const HOSTS: [Host; 4] = [
     ("", "198.51.100.56"),
@@ -57,7 +57,7 @@ pub(super) fn plays() -> [Play; 4] {
 
 #[test]
 fn what_was_run_waits_for_a_person() -> Tested {
-    let scene = Scene::new(&HOSTS, &[])?;
+    let scene = IncidentScene::new(&HOSTS, &[])?;
     let log = scene.file("shells.log");
     let mut server = scene
         .network

@@ -4,7 +4,7 @@ use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
 use super::{Database, everything};
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 const DELETE: &str = "delete from people where id = 1001";
 /// It changes something by a function, which no text shows.
@@ -19,13 +19,13 @@ fn batch(texts: &[&str]) -> String {
 }
 
 /// The only request that waits.
-fn asked(scene: &Scene) -> Tested<Value> {
+fn asked(scene: &ClientScene) -> Tested<Value> {
     let mut pending = scene.pending()?;
     assert_eq!(pending.len(), 1, "{pending:?}");
     Ok(pending.remove(0))
 }
 
-fn approve(scene: &Scene, more: &[&str]) -> Tested {
+fn approve(scene: &ClientScene, more: &[&str]) -> Tested {
     let asked = asked(scene)?;
     let id = asked["id"].text()?;
     scene.answer(&[&["approve", id], more].concat())

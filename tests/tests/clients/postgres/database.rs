@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use guard_lab::postgres::{self, Cluster, SUPERUSER};
 use guard_lab::{Tested, eventually};
 
-use crate::clients::scene::{HOST, NAME, Scene};
+use crate::clients::scene::{ClientScene, HOST, NAME};
 use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 5432;
@@ -38,24 +38,24 @@ pub(crate) struct Database {
 
 impl Database {
     /// A scene, and one in it that takes anybody's word for who they are, in the clear.
-    pub(crate) fn with_scene() -> Tested<(Scene, Self)> {
-        let scene = Scene::new(RULE)?;
+    pub(crate) fn with_scene() -> Tested<(ClientScene, Self)> {
+        let scene = ClientScene::new(RULE)?;
         let database = Self::start(&scene)?;
         Ok((scene, database))
     }
 
     /// The same in a scene that there is.
-    pub(crate) fn start(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn start(scene: &ClientScene) -> Tested<Self> {
         Self::of(scene, "trust", None, &["log_statement=all"])
     }
 
     /// One like that, which compiles queries, as servers do by default.
-    pub(crate) fn compiling(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn compiling(scene: &ClientScene) -> Tested<Self> {
         Self::of(scene, "trust", None, &["jit=on"])
     }
 
     /// One that wants a password in that way, in the clear.
-    pub(crate) fn asking(scene: &Scene, login: &str) -> Tested<Self> {
+    pub(crate) fn asking(scene: &ClientScene, login: &str) -> Tested<Self> {
         let kept = if login == "md5" {
             "md5"
         } else {
@@ -66,20 +66,20 @@ impl Database {
     }
 
     /// One that wants a password, and speaks TLS.
-    pub(crate) fn secured(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn secured(scene: &ClientScene) -> Tested<Self> {
         let certificate = scene.company.issue(&[NAME, HOST])?;
         let settings = ["log_statement=all"];
         Self::of(scene, "scram-sha-256", Some(&certificate), &settings)
     }
 
     /// One like the first, that does nothing by itself.
-    pub(crate) fn idle(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn idle(scene: &ClientScene) -> Tested<Self> {
         let settings = ["autovacuum=off", "max_prepared_transactions=2"];
         Self::of(scene, "trust", None, &settings)
     }
 
     fn of(
-        scene: &Scene,
+        scene: &ClientScene,
         login: &str,
         certificate: Option<&str>,
         settings: &[&str],

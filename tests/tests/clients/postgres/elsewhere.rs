@@ -3,7 +3,7 @@
 use guard_lab::{Tested, eventually};
 
 use super::database::{Database, psql, query};
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 /// A foreign table of which the other end is the view that changes something.
 const FOREIGN: [&str; 6] = [
@@ -17,7 +17,7 @@ const FOREIGN: [&str; 6] = [
 ];
 
 /// How many records of the audit log warn of something.
-fn warned(scene: &Scene) -> Tested<usize> {
+fn warned(scene: &ClientScene) -> Tested<usize> {
     let trail = std::fs::read_to_string(scene.daemon.audit())?;
     let is_one = |line: &&str| line.contains("\"warned\"") && line.contains("postgres_fdw");
     Ok(trail.lines().filter(is_one).count())

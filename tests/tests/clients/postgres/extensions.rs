@@ -4,7 +4,7 @@ use guard_lab::Tested;
 use std::collections::BTreeSet;
 
 use super::database::{Database, psql, query};
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 const LISTS: &str = include_str!("../../../../guard-user/policy/src/contrib.rs");
 const CORE: &str = include_str!("../../../../guard-user/judge/src/sql/functions.txt");
@@ -43,8 +43,8 @@ fn listed(extension: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-fn with_extensions(rule: &str) -> Tested<(Scene, Database)> {
-    let scene = Scene::new(&format!("profile = \"postgres\"\n{rule}"))?;
+fn with_extensions(rule: &str) -> Tested<(ClientScene, Database)> {
+    let scene = ClientScene::new(&format!("profile = \"postgres\"\n{rule}"))?;
     let database = Database::start(&scene)?;
     for extension in EXTENSIONS {
         let made = query(&format!("create extension \\\"{extension}\\\""));
@@ -112,7 +112,7 @@ fn functions_of_extensions_are_asked_about_where_no_rule_names_them() -> Tested 
 #[test]
 fn settings_that_a_rule_names_may_be_set() -> Tested {
     let rule = "profile = \"postgres\"\npostgres_settings = [\"myapp.user_id\", \"request.*\"]\n";
-    let scene = Scene::new(rule)?;
+    let scene = ClientScene::new(rule)?;
     let _database = Database::start(&scene)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for text in [

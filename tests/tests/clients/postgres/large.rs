@@ -2,11 +2,11 @@
 
 use super::database::{Database, psql};
 use super::query;
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 use guard_lab::Tested;
 
 /// A scene, and a server with one of them.
-fn with_an_object() -> Tested<(Scene, Database)> {
+fn with_an_object() -> Tested<(ClientScene, Database)> {
     let (scene, database) = Database::with_scene()?;
     let made = query("select lo_from_bytea(0, 'large object')");
     scene.unguarded()?.run(&made)?.ok();
@@ -18,7 +18,7 @@ fn wire(what: &str) -> String {
 }
 
 /// What is in it, and how many there are.
-fn objects(scene: &Scene) -> Tested<String> {
+fn objects(scene: &ClientScene) -> Tested<String> {
     let all = query("select oid, lo_get(oid) from pg_largeobject_metadata");
     Ok(scene.unguarded()?.run(&all)?.ok())
 }

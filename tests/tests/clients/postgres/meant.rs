@@ -5,19 +5,19 @@ use serde_json::Value;
 
 use super::{Database, everything, query};
 use crate::clients::agent::Agent;
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 /// A table of the same name elsewhere, and one that depends on how dates are read.
 const ELSEWHERE: &str = "create schema archive; create table archive.people as select * from people; \
     create table days (day date); insert into days values ('2026-01-02'), ('2026-02-01')";
 
 struct Shop<'s> {
-    scene: &'s Scene,
+    scene: &'s ClientScene,
     agent: Agent<'s>,
 }
 
 impl<'s> Shop<'s> {
-    fn new(scene: &'s Scene) -> Tested<Self> {
+    fn new(scene: &'s ClientScene) -> Tested<Self> {
         scene.unguarded()?.run(&query(ELSEWHERE))?.ok();
         let agent = scene.agent()?;
         Ok(Self { scene, agent })

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::database::psql;
 use super::{Database, everything};
 use crate::clients::agent::Agent;
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 use crate::signed::scene::{COURIER, agent, answer_to};
 
 const MIGRATION: &str = "create table parts (id int primary key, name text);
@@ -22,7 +22,7 @@ fn all(agent: &mut Agent<'_>) -> Tested<String> {
     Ok(agent.run(&psql("-q -f ~/migration 2>&1"))?.text)
 }
 
-fn the_one(scene: &Scene) -> Tested<Value> {
+fn the_one(scene: &ClientScene) -> Tested<Value> {
     let mut pending = scene.pending()?;
     assert_eq!(pending.len(), 1, "{pending:?}");
     Ok(pending.remove(0))

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub(crate) use database::{Database, RULE, identity, query};
 
 use crate::clients::agent::Done;
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 impl Done {
     /// That the guard stopped it, in a way that tells an agent what to do.
@@ -38,7 +38,7 @@ impl Done {
 const A_WHILE: Duration = Duration::from_millis(300);
 
 /// Everything in the tables, sequences and the catalogue, as the server's own owner sees it.
-fn everything(scene: &Scene) -> Tested<String> {
+fn everything(scene: &ClientScene) -> Tested<String> {
     let rows = query(
         "select 'people', count(*), sum(id), md5(string_agg(id || name, ',' order by id)) from people \
          union all select 'orders', count(*), sum(id), md5(string_agg(id || ':' || total, ',' order by id)) from orders \

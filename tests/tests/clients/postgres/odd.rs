@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::database::psql;
 use super::{Database, everything, query};
 use crate::clients::agent::Agent;
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 /// What `wire.py` does, and what it is to see of it.
 const ODD: &[(&str, &str)] = &[
@@ -118,7 +118,7 @@ fn a_thousand_names_take_no_memory_that_stays() -> Tested {
 }
 
 /// Does one of them, is told no, and gives what a person was asked.
-fn asked(scene: &Scene, agent: &mut Agent<'_>, what: &str) -> Tested<Value> {
+fn asked(scene: &ClientScene, agent: &mut Agent<'_>, what: &str) -> Tested<Value> {
     let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"))?;
     assert!(done.text.starts_with("25006"), "{what}: {done:?}");
     Ok(scene.pending()?.pop().unwrap()["http"].take())

@@ -2,14 +2,14 @@
 
 use super::database::{PORT, psql};
 use super::{Database, everything};
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 use crate::clients::server::Server;
 use guard_lab::{Json as _, Tested};
 
 const POOLER: u16 = 6432;
 
 /// What stands in front of it.
-fn pooler(scene: &Scene) -> Tested<Server> {
+fn pooler(scene: &ClientScene) -> Tested<Server> {
     let mut command = scene.on_production("sh")?;
     let line = format!("exec /usr/bin/python3 $PROGRAMS/pooler.py {POOLER} {PORT}");
     command.args(["-c", &line]);

@@ -7,7 +7,7 @@ use guard_lab::{Json as _, Tested, eventually};
 use super::database::{PASSWORD, psql};
 use super::{Database, RULE, everything};
 use crate::clients::agent::Agent;
-use crate::clients::scene::{HOST, Scene};
+use crate::clients::scene::{ClientScene, HOST};
 
 const DJANGO: &str = "/usr/bin/python3 $PROGRAMS/manage.py";
 
@@ -31,7 +31,7 @@ impl Driver {
     }
 }
 
-fn drivers(scene: &Scene) -> Tested<[Driver; 9]> {
+fn drivers(scene: &ClientScene) -> Tested<[Driver; 9]> {
     let python = |driver: &str, writes| {
         let program = format!("/usr/bin/python3 $PROGRAMS/drivers.py {driver}");
         Driver::of(program, writes)
@@ -54,7 +54,7 @@ fn drivers(scene: &Scene) -> Tested<[Driver; 9]> {
 }
 
 /// `cargo test` builds examples beside the tests, where an agent may not be let.
-fn put_example(scene: &Scene, name: &str) -> Tested {
+fn put_example(scene: &ClientScene, name: &str) -> Tested {
     let test = std::env::current_exe()?;
     let built = test.ancestors().nth(2).unwrap().join("examples").join(name);
     fs::copy(built, scene.dir().join(name))?;
@@ -94,7 +94,7 @@ fn drivers_read_as_before_and_their_writes_wait() -> Tested {
 /// To ask about a type, it turns the compiler off, and on again by a parameter.
 #[test]
 fn asyncpg_reads_types_that_it_does_not_know_where_a_server_compiles() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _database = Database::compiling(&scene)?;
     let read = "/usr/bin/python3 $PROGRAMS/drivers.py asyncpg read";
     let expected = scene.unguarded()?.run(read)?.ok();
@@ -104,7 +104,7 @@ fn asyncpg_reads_types_that_it_does_not_know_where_a_server_compiles() -> Tested
 }
 
 /// That the guard stops a write, and nothing has happened. What its program says of that.
-fn stopped(scene: &Scene, agent: &mut Agent<'_>, write: &str) -> Tested<String> {
+fn stopped(scene: &ClientScene, agent: &mut Agent<'_>, write: &str) -> Tested<String> {
     let before = everything(scene)?;
     let done = agent.run(write)?;
     assert_ne!(done.code, 0, "{done:?}");
@@ -160,7 +160,7 @@ fn djangos_migrations_wait_as_a_whole() -> Tested {
 /// As most servers of companies are: TLS with a password.
 #[test]
 fn passwords_and_tls_work_and_a_stranger_does_not() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _database = Database::secured(&scene)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for mode in ["require", "verify-full"] {
@@ -200,7 +200,7 @@ fn passwords_and_tls_work_and_a_stranger_does_not() -> Tested {
 #[test]
 fn a_server_may_ask_for_a_password_in_other_ways() -> Tested {
     for login in ["password", "md5"] {
-        let scene = Scene::new(RULE)?;
+        let scene = ClientScene::new(RULE)?;
         let _database = Database::asking(&scene, login)?;
         let count = psql("-At -c 'select count(*) from people'");
         assert_eq!(scene.unguarded()?.run(&count)?.ok(), "100\n", "{login}");

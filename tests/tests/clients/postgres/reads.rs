@@ -2,7 +2,7 @@
 
 use super::database::psql;
 use super::{Database, query};
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 use guard_lab::Tested;
 
 /// Texts, as an agent would send them with psql.
@@ -131,8 +131,9 @@ fn long_answers_and_many_statements_pass() -> Tested {
 
 #[test]
 fn functions_that_a_policy_names_read() -> Tested {
-    let scene =
-        Scene::new("profile = \"postgres\"\npostgres_functions = [\"total\", \"public.sn*\"]\n")?;
+    let scene = ClientScene::new(
+        "profile = \"postgres\"\npostgres_functions = [\"total\", \"public.sn*\"]\n",
+    )?;
     let _database = Database::start(&scene)?;
     let mut agent = scene.agent()?;
     let total = query("select total()");

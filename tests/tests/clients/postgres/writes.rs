@@ -7,7 +7,7 @@ use guard_lab::{Json as _, Tested, eventually};
 use super::database::psql;
 use super::{A_WHILE, Database, everything, query};
 use crate::clients::agent::Agent;
-use crate::clients::scene::Scene;
+use crate::clients::scene::ClientScene;
 
 /// What changes something, what a person is asked about it, and what is to be seen of it.
 const WRITES: &[(&str, &str)] = &[
@@ -87,7 +87,7 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
 }
 
 /// A person says no to all that waits.
-fn say_no(scene: &Scene) -> Tested {
+fn say_no(scene: &ClientScene) -> Tested {
     for one in scene.pending()? {
         scene.answer(&["deny", one["id"].text()?])?;
     }
@@ -303,7 +303,7 @@ fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end()
     Ok(())
 }
 
-fn holes(scene: &Scene) -> Tested<usize> {
+fn holes(scene: &ClientScene) -> Tested<usize> {
     let list = scene.daemon.root(["holes", "--json"]).run()?.stdout;
     let list: serde_json::Value = serde_json::from_str(&list)?;
     Ok(list.list()?.len())

@@ -4,7 +4,7 @@ use guard_lab::Tested;
 use std::collections::BTreeSet;
 
 use crate::clients::agent::Agent;
-use crate::clients::scene::{HOST, PATIENCE, Scene, url};
+use crate::clients::scene::{ClientScene, HOST, PATIENCE, url};
 use crate::clients::server::Server;
 
 /// Searching is allowed, and so the shell for what is smuggled: all else that changes something waits.
@@ -13,8 +13,8 @@ const RULE: &str = "[[rule.http]]\nmethod = [\"POST\"]\npath = \"/search\"\nacti
 /// Where the one listens that believes lengths, and the one that believes codings.
 const PORTS: [u16; 2] = [7001, 7002];
 
-pub(crate) fn scene() -> Tested<Scene> {
-    Scene::new(RULE)
+pub(crate) fn scene() -> Tested<ClientScene> {
+    ClientScene::new(RULE)
 }
 
 /// What is smuggled in the case of a number.
@@ -51,7 +51,7 @@ impl Arrived {
 pub(crate) struct Judges(Vec<Server>);
 
 impl Judges {
-    pub(crate) fn start(scene: &Scene) -> Self {
+    pub(crate) fn start(scene: &ClientScene) -> Self {
         let start = |(port, kind)| Server::python(scene, "naive.py", &[kind], port).unwrap();
         Self(
             PORTS
@@ -65,7 +65,7 @@ impl Judges {
     /// Has an agent send each case to both, and gives what each took for requests, and what the client was told.
     pub(crate) fn hear(
         &mut self,
-        scene: &Scene,
+        scene: &ClientScene,
         agent: &mut Agent<'_>,
         cases: &[Vec<u8>],
     ) -> Tested<([Arrived; 2], String)> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use guard_lab::{OPEN, Tested, bins, eventually};
 
-use crate::clients::scene::{HOST, NAME, OPEN_NAME, Scene};
+use crate::clients::scene::{ClientScene, HOST, NAME, OPEN_NAME};
 use crate::clients::server::Server;
 
 /// The port of all that is not about several.
@@ -30,7 +30,7 @@ pub(crate) struct Front {
 
 impl Front {
     /// With a certificate of the company's for all names and addresses of production.
-    pub(crate) fn of(scene: &Scene, behind: Option<u16>) -> Tested<Self> {
+    pub(crate) fn of(scene: &ClientScene, behind: Option<u16>) -> Tested<Self> {
         let certificate = certificate(scene)?;
         let site = Site {
             port: PORT,
@@ -42,7 +42,7 @@ impl Front {
     }
 
     /// The same, for clients alone that have a certificate of the company's.
-    pub(crate) fn for_clients(scene: &Scene) -> Tested<Self> {
+    pub(crate) fn for_clients(scene: &ClientScene) -> Tested<Self> {
         let site = Site {
             port: PORT,
             certificate: certificate(scene)?,
@@ -52,7 +52,7 @@ impl Front {
         Self::start(scene, &[site])
     }
 
-    pub(crate) fn start(scene: &Scene, sites: &[Site]) -> Tested<Self> {
+    pub(crate) fn start(scene: &ClientScene, sites: &[Site]) -> Tested<Self> {
         let dir = scene.dir().join("front");
         fs::create_dir(&dir)?;
         for site in sites {
@@ -86,7 +86,7 @@ impl Front {
 }
 
 /// A certificate of the company's, with its key.
-pub(crate) fn certificate(scene: &Scene) -> Tested<String> {
+pub(crate) fn certificate(scene: &ClientScene) -> Tested<String> {
     let names = [NAME, HOST, OPEN_NAME, OPEN];
     Ok(scene.company.issue(&names)?)
 }

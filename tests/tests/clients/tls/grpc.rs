@@ -3,13 +3,13 @@
 use guard_lab::Tested;
 use std::fs;
 
-use crate::clients::etcd::{self, PORT, RULE};
-use crate::clients::scene::{Scene, secure};
+use crate::clients::etcd::{self, PORT, RULE, both_read};
+use crate::clients::scene::{ClientScene, secure};
 use crate::clients::server::Server;
 
 use super::front::certificate;
 
-fn start(scene: &Scene) -> Tested<Server> {
+fn start(scene: &ClientScene) -> Tested<Server> {
     // It reads the certificate from one and the key from the other.
     let pem = scene.dir().join("etcd.pem");
     fs::write(&pem, certificate(scene)?)?;
@@ -26,13 +26,10 @@ fn etcdctl(rest: &str) -> String {
 
 #[test]
 fn what_reads_passes_and_a_put_waits() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
-    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
-    assert_eq!(without.run(&etcdctl("put foo bar"))?.ok(), "OK\n");
     let get = etcdctl("get foo");
-    assert_eq!(without.run(&get)?.ok(), "foo\nbar\n");
-    assert_eq!(agent.run(&get)?.ok(), "foo\nbar\n");
+    let (mut without, mut agent) = both_read(&scene, etcdctl)?;
 
     let put = etcdctl("put foo baz");
     agent.run(&put)?.stopped();
@@ -46,7 +43,7 @@ fn what_reads_passes_and_a_put_waits() -> Tested {
 
 #[test]
 fn streams_go_both_ways() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
     etcd::assert_streams(&scene, etcdctl)
 }

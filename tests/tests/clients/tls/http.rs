@@ -1,7 +1,7 @@
 //! What people use over HTTP/1.1 and HTTP/2, by HTTPS and by name.
 
 use crate::clients::files::{self, Files, curl};
-use crate::clients::scene::{Scene, secure};
+use crate::clients::scene::{ClientScene, secure};
 use crate::clients::server::Server;
 use crate::clients::{git, prometheus, sockets, streams};
 use guard_lab::Tested;
@@ -10,7 +10,7 @@ use super::front::{Front, PORT};
 
 #[test]
 fn curl_reads_and_waits_in_both_versions() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let front = Front::of(&scene, Some(files::PORT))?;
     scene.write("new", b"new\n")?;
@@ -55,7 +55,7 @@ fn curl_reads_and_waits_in_both_versions() -> Tested {
 /// curl offers `http/1.0` by name. nginx takes that for nothing it knows.
 #[test]
 fn http_1_0_goes_by_https_too() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let _front = Front::of(&scene, Some(files::PORT))?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
@@ -71,7 +71,7 @@ fn http_1_0_goes_by_https_too() -> Tested {
 
 #[test]
 fn programs_are_told_and_go_on_after_a_yes() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let _front = Front::of(&scene, Some(files::PORT))?;
     let [requests, node] = files::PROGRAMS;
@@ -83,7 +83,7 @@ fn programs_are_told_and_go_on_after_a_yes() -> Tested {
 
 #[test]
 fn a_clone_passes_and_a_push_waits() -> Tested {
-    let scene = Scene::new(git::RULE)?;
+    let scene = ClientScene::new(git::RULE)?;
     let _server = git::start(&scene)?;
     let _front = Front::of(&scene, Some(git::PORT))?;
     git::clones_and_pushes(&scene, &secure(PORT, "/photos.git"))?;
@@ -92,7 +92,7 @@ fn a_clone_passes_and_a_push_waits() -> Tested {
 
 #[test]
 fn a_websocket_waits_for_a_yes_and_then_goes_both_ways() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let server = Server::python(&scene, "echo.py", &[], sockets::PORT)?;
     let _front = Front::of(&scene, Some(sockets::PORT))?;
     sockets::waits_and_goes_both_ways(&scene, server, &secure(PORT, "/live"))?;
@@ -110,7 +110,7 @@ fn each_event_arrives_before_the_next_is_sent() -> Tested {
 /// Its client is written in Go.
 #[test]
 fn queries_of_prometheus_pass_and_its_administrator_is_asked() -> Tested {
-    let scene = Scene::new("profile = \"prometheus\"\n")?;
+    let scene = ClientScene::new("profile = \"prometheus\"\n")?;
     let _server = prometheus::start(&scene)?;
     let front = Front::of(&scene, Some(prometheus::PORT))?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);

@@ -1,14 +1,14 @@
 //! Java, which has a store of certificates of its own, and speaks HTTP/2 where it can.
 
 use crate::clients::files::{self, Files};
-use crate::clients::scene::{Scene, secure};
+use crate::clients::scene::{ClientScene, secure};
 use guard_lab::Tested;
 
 use super::front::{Front, PORT};
 
 #[test]
 fn a_program_is_told_and_goes_on_after_a_yes() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let files = Files::start(&scene)?;
     let front = Front::of(&scene, Some(files::PORT))?;
     let mut keytool = scene.on_production("/usr/bin/keytool")?;

@@ -5,13 +5,13 @@ use std::process::Command;
 use guard_lab::{Json as _, Tested, eventually};
 
 use crate::clients::files::curl;
-use crate::clients::scene::{NAME, Scene, secure};
+use crate::clients::scene::{ClientScene, NAME, secure};
 
 use super::front::{Front, PORT};
 
 /// A client fails with the guard, and the audit log says at what, why, and what to do about it.
 fn fails(line: &str) -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let front = Front::of(&scene, None)?;
     let line = line
         .replace("COMPANY", &scene.company().display().to_string())
@@ -36,7 +36,7 @@ fn fails(line: &str) -> Tested {
 }
 
 /// The digest of the server's key, as curl takes it.
-fn key(scene: &Scene) -> Tested<String> {
+fn key(scene: &ClientScene) -> Tested<String> {
     let pem = scene.dir().join(format!("front/{PORT}.pem"));
     let script = "openssl x509 -pubkey -noout -in \"$0\" | openssl pkey -pubin -outform DER \
                   | openssl dgst -sha256 -binary | openssl base64";
@@ -81,7 +81,7 @@ fn node_with_a_list_of_its_own_fails_and_the_log_says_why() -> Tested {
 /// As the API servers of Kubernetes do with what kubeadm gives its users: nobody in between can have the key.
 #[test]
 fn a_server_that_wants_a_certificate_of_the_client_s_is_told_of() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let front = Front::for_clients(&scene)?;
     let client = scene.company.issue_client("agent")?;
     scene.write("client.pem", client.as_bytes())?;

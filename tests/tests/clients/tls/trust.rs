@@ -3,7 +3,7 @@
 use crate::clients::agent::Agent;
 use crate::clients::files::curl;
 use crate::clients::prometheus;
-use crate::clients::scene::{NAME, OPEN_NAME, Scene, secure};
+use crate::clients::scene::{ClientScene, NAME, OPEN_NAME, secure};
 use crate::clients::server::Server;
 use guard_lab::Tested;
 
@@ -38,7 +38,7 @@ fn bare(client: &str) -> String {
     format!("{BARE} {client}")
 }
 
-fn start(scene: &Scene) -> Tested<(Server, Front)> {
+fn start(scene: &ClientScene) -> Tested<(Server, Front)> {
     let server = prometheus::start(scene)?;
     Ok((server, Front::of(scene, Some(prometheus::PORT))?))
 }
@@ -52,7 +52,7 @@ fn trusts(agent: &mut Agent<'_>, client: &str) -> Tested<bool> {
 
 #[test]
 fn an_ordinary_users_session_trusts_by_variables_alone() -> Tested {
-    let scene = Scene::new("profile = \"prometheus\"\n")?;
+    let scene = ClientScene::new("profile = \"prometheus\"\n")?;
     let _server = start(&scene)?;
     let mut agent = scene.agent()?;
     for client in clients() {
@@ -65,7 +65,7 @@ fn an_ordinary_users_session_trusts_by_variables_alone() -> Tested {
 
 #[test]
 fn a_session_that_root_has_started_trusts_without_variables_as_well() -> Tested {
-    let scene = Scene::new("profile = \"prometheus\"\n")?;
+    let scene = ClientScene::new("profile = \"prometheus\"\n")?;
     let _server = start(&scene)?;
     let mut agent = Agent::by_root(&scene)?;
     for client in clients() {
@@ -93,7 +93,7 @@ fn issuer(agent: &mut Agent<'_>, host: &str) -> Tested<String> {
 
 #[test]
 fn what_no_rule_is_about_is_not_opened() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let front = Front::of(&scene, None)?;
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let company = "issuer=CN=company";

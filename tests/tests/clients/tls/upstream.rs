@@ -4,12 +4,12 @@
 use guard_lab::{Company, Tested, self_signed};
 
 use crate::clients::files::curl;
-use crate::clients::scene::{HOST, NAME, Scene, secure};
+use crate::clients::scene::{ClientScene, HOST, NAME, secure};
 
 use super::front::{Front, PORT, Site};
 
 /// Certificates and what is wrong with each, as a client is told.
-fn bad(scene: &Scene) -> Tested<[(String, &'static str); 5]> {
+fn bad(scene: &ClientScene) -> Tested<[(String, &'static str); 5]> {
     let names = [NAME, HOST];
     let nobody = Company::new("nobody")?;
     let ours = &scene.company;
@@ -25,7 +25,7 @@ fn bad(scene: &Scene) -> Tested<[(String, &'static str); 5]> {
 
 #[test]
 fn nothing_is_sent_to_who_cannot_show_who_it_is() -> Tested {
-    let scene = Scene::new("")?;
+    let scene = ClientScene::new("")?;
     let bad = bad(&scene)?;
     let ports = || PORT..;
     let sites: Vec<_> = ports()
@@ -63,7 +63,7 @@ fn nothing_is_sent_to_who_cannot_show_who_it_is() -> Tested {
 #[test]
 fn what_somebody_has_made_at_home_is_taken_where_the_settings_name_it() -> Tested {
     let home = self_signed(&[NAME])?;
-    let scene = Scene::trusting("", &home)?;
+    let scene = ClientScene::trusting("", &home)?;
     let site = Site {
         port: PORT,
         certificate: home,

@@ -15,7 +15,7 @@ use guard_lab::{Tested, is_sampled};
 use self::maker::Maker;
 use super::{Database, RULE};
 use crate::clients::agent::Agent;
-use crate::clients::scene::{HOST, Scene};
+use crate::clients::scene::{ClientScene, HOST};
 
 /// For how many seconds to go on with new ones; a test that nobody told takes one round.
 const SECONDS: &str = "GUARD_FUZZ_ROUNDS";
@@ -81,12 +81,12 @@ fn psql(rest: &str) -> String {
 }
 
 /// What is said to these lines.
-fn told(scene: &Scene, agent: &mut Agent<'_>, lines: &str) -> Tested<String> {
+fn told(scene: &ClientScene, agent: &mut Agent<'_>, lines: &str) -> Tested<String> {
     scene.write("told", lines.as_bytes())?;
     Ok(agent.run(&psql("-f ~/told"))?.ok())
 }
 
-fn state(scene: &Scene) -> Tested<String> {
+fn state(scene: &ClientScene) -> Tested<String> {
     let state = told(scene, &mut scene.unguarded()?, state::STATE)?;
     assert!(!state.contains("ERROR"), "{state}");
     Ok(state)
@@ -108,13 +108,13 @@ fn script(statements: &[String], lock: Lock) -> String {
 
 /// A server, an agent and a person.
 struct Fuzz<'s> {
-    scene: &'s Scene,
+    scene: &'s ClientScene,
     agent: Agent<'s>,
 }
 
 impl<'s> Fuzz<'s> {
     /// A session in which a person lets transactions write.
-    fn begun(scene: &'s Scene) -> Tested<Self> {
+    fn begun(scene: &'s ClientScene) -> Tested<Self> {
         let mut agent = scene.agent()?;
         let said = told(scene, &mut agent, ALLOWED)?;
         assert!(said.contains(REFUSED), "{said}");
@@ -208,7 +208,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_passes_changes_nothing() -> Tested {
-    let scene = Scene::new(RULE)?;
+    let scene = ClientScene::new(RULE)?;
     let _database = Database::idle(&scene)?;
     let mut somebody = scene.unguarded()?;
     let create = psql("-c 'create database fuzz'").replace("-d fuzz", "-d postgres");
