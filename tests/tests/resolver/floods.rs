@@ -99,6 +99,33 @@ print("was answered", answered, flush=True)
 
 /// A resolver that reads nothing.
 struct Stopped(Pid);
+/// At each line, asks `SERVER` for ever new names until so many are refused one after the other that none pass any more at any rate, or
+/// far more has passed than a buffer takes. Says how much has.
+const FILLS: &str = r#"
+import itertools, socket, struct, sys
+server = sys.argv[1]
+IN_A_ROW, TOO_MANY = 5000, 20000
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+numbers = itertools.count()
+for line in sys.stdin:
+    if line.strip() == "stop":
+        break
+    sent = in_a_row = 0
+    while in_a_row < IN_A_ROW and sent < TOO_MANY:
+        number = next(numbers)
+        label = b"f%d" % number
+        question = struct.pack(">HH4H", number % 65536, 0x100, 1, 0, 0, 0) + bytes([len(label)]) + label
+        question += b"\x03api\x07example\x03com\0\0\1\0\1"
+        try:
+            s.sendto(question, (server, 53))
+            sent += 1
+            in_a_row = 0
+        except OSError:
+            in_a_row += 1
+    print("filled", sent, flush=True)
+print("stopped", flush=True)
+"#;
+
 
 impl Stopped {
     fn new(place: &Place) -> Tested<Self> {
@@ -213,6 +240,37 @@ fn a_flood_of_one_session_loses_no_question_of_another() -> Tested {
 
 /// Each of them is answered the first time that it is sent: nobody else's flood takes its place.
 #[test]
+/// The limit is no rate alone, which a slow machine's resolver may not keep up with: here it reads nothing, however long one session goes on.
+#[test]
+fn a_resolver_that_does_not_keep_up_loses_no_question_of_those_who_ask_little() -> Tested {
+    let scene = Scene::new()?;
+    let (mut flooder, mut other) = (scene.session("any")?, scene.session("names")?);
+    let fills = scene.place.daemon.write_for_agents("fills.py", FILLS)?;
+    flooder.tell(&format!("/usr/bin/python3 {} {DNS}", fills.display()))?;
+    for round in 0..5 {
+        let stopped = Stopped::new(&scene.place)?;
+        flooder.tell("fill")?;
+        let filled = flooder.line_with("filled ")?;
+        let sent: usize = filled.trim().trim_start_matches("filled ").parse()?;
+        assert!(sent <= 512, "{sent} wait");
+        let asks = format!("{} 1 v{round}.api.example.com", 40010 + round);
+        assert_eq!(
+            scene.send(&mut other, &asks)?.trim(),
+            "sent 1 refused 0",
+            "{round}"
+        );
+        drop(stopped);
+        assert_eq!(other.line_with("came")?.trim(), "came 0", "{round}");
+    }
+    flooder.tell("stop")?;
+    flooder.line_with("stopped")?;
+    let question = format!("udp {DNS} v1.api.example.com");
+    eventually("the flooder is served, too", || {
+        Ok(scene.place.asked(&mut flooder, &question)? == format!("answered {API}"))
+    })?;
+    Ok(())
+}
+
 fn a_flood_of_new_names_to_two_servers_takes_nothing_from_others() -> Tested {
     const COUNT: usize = 300;
     const PUBLIC_TOO: &str =
