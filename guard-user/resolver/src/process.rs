@@ -57,8 +57,10 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
         named: NamedMap::new(named).context("guardd has sent no map of names")?,
         queues: Queues::new(drained).context("guardd has sent no map of queues")?,
     };
+    let before = kernel.named.all().context("cannot read the map of names")?;
     let link = Rc::new(Link::new());
     let mut common = Common::new(Rc::clone(&link), Box::new(kernel), without_ech);
+    common.sessions.recall(before);
     if let Some(least) = least {
         common.times.keep(least);
     }
@@ -78,9 +80,9 @@ struct Hello {
     origins: OwnedFd,
     questions: OwnedFd,
     named: OwnedFd,
+    drained: OwnedFd,
     least: Option<u32>,
 }
-    drained: OwnedFd,
 
 /// Waits for that.
 async fn greeted(packets: &Packets) -> Result<Hello> {
@@ -111,9 +113,9 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
         origins,
         questions,
         named,
+        drained,
         least,
     })
-        drained,
 }
 
 /// Does what guardd says until it says no more: then nothing can be asked, and nobody answers questions.
