@@ -602,8 +602,7 @@ impl Policies {
         subject.chain.iter().find_map(|slot| {
             let policy = self.slots.get(slot)?;
             let key = NamedKey::new(subject.session?, *slot, to.to);
-            // Also of a name whose time is over.
-            let known = (&self.known.patterns(&key)?, BootTime(0));
+            let known = (&self.known.patterns(&key)?, clock::now());
             policy::barred(&policy.policy, &policy.compiled, &to, known)
         })
     }
@@ -719,6 +718,7 @@ impl Policies {
         let carried = Carried::between(was, is);
         self.known.carry(kernel, sessions, (old, new), &carried)
     }
+
     /// Has the kernel know under `base` what sessions with these chains know, so that it may judge them as well.
     ///
     /// # Errors
@@ -750,7 +750,6 @@ impl Policies {
         self.known
             .write_all_under(kernel, &sessions, table, clock::now())
     }
-
 
     /// Removes what sessions know under a policy that judges them no more, or not yet.
     pub fn forget_names_under(
