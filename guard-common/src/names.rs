@@ -134,6 +134,11 @@ impl Learned {
     }
 }
 
+/// How many addresses sessions know by names, each of a session for each of its policies.
+pub const MAX_NAMED: usize = 262_144;
+/// Of these the resolver notes so many. The rest is guardd's: what a session knows it takes along where another policy comes to judge it.
+pub const MAX_TAUGHT: usize = MAX_NAMED / 4 * 3;
+
 /// How many patterns an address can have at once. A name that would be one more is not answered.
 pub const MAX_PATTERNS: usize = 8;
 

@@ -188,6 +188,33 @@ impl Origin {
     }
 }
 
+/// The key of `DRAINED` and `UNREAD`: a UDP socket at which a resolver reads questions.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct QueueKey {
+    /// The network namespace in which it is.
+    pub netns: NetnsCookie,
+    /// 4 or 6: there is one of each family.
+    family: u32,
+    /// In `UNREAD` the outermost session that has sent questions there; else 0.
+    pub account: SessionId,
+}
+
+impl QueueKey {
+    /// That of a network namespace which gets what is sent from or to addresses such as this one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(netns: NetnsCookie, address: &Address) -> Self {
+        Self {
+            netns,
+            family: if address.is_v4() { 4 } else { 6 },
+            account: SessionId(0),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use zerocopy::IntoBytes as _;

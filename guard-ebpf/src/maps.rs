@@ -13,9 +13,9 @@ use aya_ebpf::{
 };
 use guard_common::{
     Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Flow, FlowCount,
-    FlowKey, Held, HoldTerms, HoleId, HoleKind, HoleList, Learned, ListId, NameId, Named, NamedKey,
-    NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, RangeList, RefusedKey, Relay, Session,
-    SessionId, SessionStats, Tables, meta, tls,
+    FlowKey, Held, HoldTerms, HoleId, HoleKind, HoleList, Learned, ListId, MAX_NAMED, NameId,
+    Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, QueueKey, RangeList,
+    RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -56,9 +56,6 @@ static RANGES: HashMap<u32, RangeList, 65536, NO_PREALLOC> = HashMap::new();
 /// Nothing is evicted: what would be might be the stricter name.
 #[btf_map]
 static NAMED: HashMap<NamedKey, Named, MAX_NAMED, NO_PREALLOC> = HashMap::new();
-
-/// How many addresses all sessions know by names.
-const MAX_NAMED: usize = 262_144;
 
 /// Sessions by the id of their cgroup; key 0: what unowned cgroups are judged by. Written by guardd.
 #[btf_map]
@@ -145,6 +142,14 @@ pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::ne
 #[btf_map]
 pub(crate) static QUESTIONS: LruHashMap<OriginKey, Origin, 32768> = LruHashMap::new();
 
+/// When a resolver last had nothing left to read at a socket: boot time. Written by the resolver.
+#[btf_map]
+static DRAINED: LruHashMap<QueueKey, u64, 8192> = LruHashMap::new();
+
+/// How many datagrams each outermost session has sent there since. Written here.
+#[btf_map]
+static UNREAD: LruHashMap<QueueKey, Unread, 8192> = LruHashMap::new();
+
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
 static PATIENCE: HashMap<u32, HoldTerms, 4096, NO_PREALLOC> = HashMap::new();
@@ -161,7 +166,7 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 #[btf_map]
 static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
-/// The state of a UDP socket that was connected to what an approver has to allow first. Written here.
+/// The state of a UDP socket that was connected to what the policies do not allow. Written here.
 #[btf_map]
 static UNSENT: SocketStorage<UnsentState, NO_PREALLOC> = SocketStorage::new();
 
@@ -218,6 +223,18 @@ pub(crate) struct Share {
     pub(crate) in_window: u64,
 }
 
+/// What an outermost session has sent to a resolver's socket. See [`crate::questions`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Unread {
+    /// Since when: what [`DRAINED`] said.
+    pub(crate) since: u64,
+    /// So many datagrams.
+    pub(crate) count: u64,
+    /// When one more may be sent, however many are unread ([`crate::emit::takes_turn`]).
+    pub(crate) next: u64,
+}
+
 /// The session that a person started, around that one or itself.
 #[inline(always)]
 fn outermost(session: SessionId) -> SessionId {
@@ -254,6 +271,33 @@ pub(crate) fn share(session: SessionId, of: Shared, now: BootTime) -> Option<*mu
     // Of two that are the first at once, one is the second.
     let _ = SHARES.insert(key, new, NO_EXIST);
     SHARES.get_ptr_mut(key)
+}
+
+/// When a resolver last had nothing left to read at a socket; 0 where it has not said.
+#[inline(always)]
+pub(crate) fn drained(queue: &QueueKey) -> u64 {
+    DRAINED
+        .get_ptr(queue)
+        // SAFETY: a live map value; one aligned word. Where the kernel makes it another socket's meanwhile, a count begins anew.
+        .map_or(0, |at| unsafe { at.read_volatile() })
+}
+
+/// What a session's account has sent to a socket; none where memory is short. The key gets the account.
+#[inline(always)]
+pub(crate) fn unread(queue: &mut QueueKey, session: SessionId) -> Option<*mut Unread> {
+    queue.account = outermost(session);
+    let queue: &QueueKey = queue;
+    if let Some(unread) = UNREAD.get_ptr_mut(queue) {
+        return Some(unread);
+    }
+    let new = Unread {
+        since: 0,
+        count: 0,
+        next: 0,
+    };
+    // Of two that are the first at once, one is the second.
+    let _ = UNREAD.insert(queue, new, NO_EXIST);
+    UNREAD.get_ptr_mut(queue)
 }
 
 /// The last allowance of a socket, valid for one generation and one destination. See [`crate::socket`].
@@ -316,7 +360,7 @@ pub(crate) struct HoldState {
     pub(crate) tgid: u64,
 }
 
-/// The state of a UDP socket that was connected to what an approver has to allow first. See [`crate::unsent`].
+/// The state of a UDP socket that was connected to what the policies do not allow. See [`crate::unsent`].
 #[repr(C)]
 pub(crate) struct UnsentState {
     /// How often it was connected since.

@@ -12,8 +12,9 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    ASKED_AT_ONCE, Address, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, Origin,
-    OriginKey, Protocol, QuestionHash, SessionId, Wanted, prefix_flags, with_hole,
+    ASKED_AT_ONCE, Address, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, NetnsCookie,
+    Origin, OriginKey, Protocol, QuestionHash, QueueKey, SessionId, Wanted, prefix_flags,
+    with_hole,
 };
 
 use crate::{
@@ -27,9 +28,12 @@ use crate::{
 /// Where DNS servers listen (RFC 1035 4.2).
 const PORT: u16 = 53;
 /// Nanoseconds for each datagram of an outermost session and those inside it that reaches the resolver, and how many do at once. The
-/// resolver has one thread for all sessions, and one buffer: who sends more loses them itself, and takes a sixth of the thread.
+/// resolver has one thread for all sessions: who sends more loses them itself, and takes a sixth of the thread.
 const INTERVAL: u64 = 250_000;
 const AT_ONCE: u64 = 256;
+/// So many of them wait in a socket's buffer, which all sessions share: as many as are let through at once, however slowly the resolver
+/// reads.
+const MAX_UNREAD: u64 = AT_ONCE;
 /// Bytes of a datagram with its headers: more says no question (RFC 1035 3.1, RFC 8467), and fills that buffer.
 const LONGEST: u32 = 1280;
 
@@ -163,17 +167,41 @@ pub(crate) fn goes_past(
     decision.allows() && is_judged(to, decision) && !is_own(skb.cast(), to, cgroup)
 }
 
-/// Whether one more datagram of a session may go to the resolver now.
+/// Whether one more datagram of a session may go to the resolver now, from that address.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-pub(crate) fn has_room(session: SessionId) -> bool {
+pub(crate) fn has_room(session: SessionId, netns: NetnsCookie, from: &Address) -> bool {
     let now = kernel::boot_time();
     let Some(share) = maps::share(session, Shared::Questions, now) else {
         return false;
     };
     // SAFETY: a pointer into a live map value.
-    unsafe { emit::takes_turn(&raw mut (*share).in_window, now, INTERVAL, AT_ONCE) }
+    let is_due = unsafe { emit::takes_turn(&raw mut (*share).in_window, now, INTERVAL, AT_ONCE) };
+    is_due && is_read(session, QueueKey::new(netns, from), now)
+}
+
+/// Whether the resolver has read what the session has sent to that socket, but for [`MAX_UNREAD`].
+///
+/// The count begins anew when the resolver has found nothing left to read. So nothing is ever counted down, and what gets lost on its way
+/// counts only until then. Where all does, nothing is read: one datagram a second passes in any case.
+#[inline(always)]
+fn is_read(session: SessionId, mut queue: QueueKey, now: BootTime) -> bool {
+    let drained = maps::drained(&queue);
+    let Some(unread) = maps::unread(&mut queue, session) else {
+        return false;
+    };
+    // SAFETY: pointers into a live map value. Two writers that race for a new count both write the present, and at worst a few
+    // more pass.
+    unsafe {
+        let (since, count) = (&raw mut (*unread).since, &raw mut (*unread).count);
+        if since.read_volatile() != drained {
+            since.write_volatile(drained);
+            count.write_volatile(0);
+        }
+        kernel::fetch_add(count, 1) < MAX_UNREAD
+            || emit::takes_turn(&raw mut (*unread).next, now, emit::SECOND, 1)
+    }
 }
 
 /// The [`QuestionHash`] of a datagram from that address; none where it is too long for a question.

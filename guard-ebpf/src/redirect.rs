@@ -352,7 +352,7 @@ fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
     let whose = (redirect.session(), redirect.tgid());
     let hash = questions::hash(skb, &from.from);
-    if hash == questions::TOO_LONG || !questions::has_room(whose.0) {
+    if hash == questions::TOO_LONG || !questions::has_room(whose.0, proxy.netns, &from.from) {
         return false;
     }
     let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);

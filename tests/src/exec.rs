@@ -150,6 +150,19 @@ fn text(command: &Command, output: &Output) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The same command, run by another one whose last words it is.
+#[must_use]
+pub fn by(mut runner: Command, command: &Command) -> Command {
+    runner.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => runner.env(name, value),
+            None => runner.env_remove(name),
+        };
+    }
+    runner
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

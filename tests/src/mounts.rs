@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 
+use crate::exec;
+
 /// Where pins live.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` in linux/magic.h.
@@ -62,17 +64,8 @@ pub fn with_hosts(command: &Command, file: &Path) -> Command {
 pub fn with_file(command: &Command, file: &Path, place: &str) -> Command {
     let script = format!("mount --bind \"$0\" {place} && exec \"$@\"");
     let mut with = Command::new("unshare");
-    with.args(["--mount", "--", "sh", "-c", &script])
-        .arg(file)
-        .arg(command.get_program())
-        .args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => with.env(name, value),
-            None => with.env_remove(name),
-        };
-    }
-    with
+    with.args(["--mount", "--", "sh", "-c", &script]).arg(file);
+    exec::by(with, command)
 }
 
 fn is_bpffs(path: &Path) -> bool {

@@ -15,6 +15,7 @@ pub(crate) mod place;
 mod rebinding;
 mod reverse;
 pub(crate) mod server;
+mod unheard;
 
 use guard_lab::{Shell, Tested, V6, eventually};
 

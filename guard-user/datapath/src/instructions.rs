@@ -146,4 +146,20 @@ mod tests {
             );
         }
     }
+
+    /// A hole, a name and a hold end after so much time, also where the machine was suspended meanwhile.
+    #[test]
+    fn no_program_reads_a_clock_that_stands_still_in_suspend() {
+        /// `bpf_ktime_get_boot_ns`, `bpf_ktime_get_ns` and `bpf_ktime_get_coarse_ns` of linux/bpf.h.
+        const BOOT: i32 = 125;
+        const STAND_STILL: [i32; 2] = [5, 160];
+        let object = Object::built_in();
+        let parsed = aya_obj::Object::parse(object.bytes()).unwrap();
+        let all = parsed.functions.values();
+        let all = all.flat_map(|function| &function.instructions);
+        let helpers = all.filter(|one| (one.code, one.src_reg()) == (0x85, 0));
+        let helpers: BTreeSet<_> = helpers.map(|one| one.imm).collect();
+        assert!(helpers.contains(&BOOT));
+        assert!(STAND_STILL.iter().all(|clock| !helpers.contains(clock)));
+    }
 }

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 34] = [
+pub(super) const NAMES: [&str; 36] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -31,6 +31,8 @@ pub(super) const NAMES: [&str; 34] = [
     "TURNED",
     "ORIGINS",
     "QUESTIONS",
+    "DRAINED",
+    "UNREAD",
     "PATIENCE",
     "HELD",
     "REFUSED",

@@ -27,13 +27,14 @@ pub(super) struct Resolvers {
     /// The same map, for whoever writes it beside guardd.
     shared: MapData,
     questions: MapData,
+    drained: MapData,
 }
 
 impl Resolvers {
     /// Opens them where they are pinned; none where the programs that run are of a build that knows no names.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>> {
         let is_there = |map| pins::map(dir, map).exists();
-        if !["RESOLVERS", "NAMED", "QUESTIONS"]
+        if !["RESOLVERS", "NAMED", "QUESTIONS", "DRAINED"]
             .into_iter()
             .all(is_there)
         {
@@ -44,6 +45,7 @@ impl Resolvers {
             names: open(dir, "NAMED")?,
             shared: open_untyped(dir, "NAMED")?,
             questions: open_untyped(dir, "QUESTIONS")?,
+            drained: open_untyped(dir, "DRAINED")?,
         }))
     }
 
@@ -126,9 +128,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn named_map(&self) -> Result<OwnedFd> {
-        let resolvers = self.resolvers.as_ref().ok_or_else(unknown)?;
-        let fd = resolvers.shared.fd().as_fd().try_clone_to_owned();
-        fd.map_err(DatapathError::file("copy a descriptor of", "the map NAMED"))
+        self.shared(|resolvers| (&resolvers.shared, "the map NAMED"))
     }
 
     /// The map in which the resolver finds where datagrams were going ([`guard_sys::bpf::Origins`]). Whoever holds it needs no
@@ -138,12 +138,23 @@ impl Datapath {
     ///
     /// The system's.
     pub fn questions_map(&self) -> Result<OwnedFd> {
-        let resolvers = self.resolvers.as_ref().ok_or_else(unknown)?;
-        let fd = resolvers.questions.fd().as_fd().try_clone_to_owned();
-        fd.map_err(DatapathError::file(
-            "copy a descriptor of",
-            "the map QUESTIONS",
-        ))
+        self.shared(|resolvers| (&resolvers.questions, "the map QUESTIONS"))
+    }
+
+    /// The map in which the resolver says that it has read what there was ([`guard_sys::bpf::Queues`]). Whoever holds it needs no
+    /// privilege.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn drained_map(&self) -> Result<OwnedFd> {
+        self.shared(|resolvers| (&resolvers.drained, "the map DRAINED"))
+    }
+
+    fn shared(&self, map: impl Fn(&Resolvers) -> (&MapData, &'static str)) -> Result<OwnedFd> {
+        let (map, name) = map(self.resolvers.as_ref().ok_or_else(unknown)?);
+        let fd = map.fd().as_fd().try_clone_to_owned();
+        fd.map_err(DatapathError::file("copy a descriptor of", name))
     }
 
     /// What a session knows an address by, for one of its policies.
@@ -186,12 +197,8 @@ impl Datapath {
         let Some(resolvers) = &self.resolvers else {
             return Ok(Vec::new());
         };
-        let listed = bpf::lookup_all(resolvers.shared.fd().as_fd());
-        let (keys, values) = listed.map_err(DatapathError::file("list", "the map NAMED"))?;
-        let (keys, _) = keys.as_chunks::<{ size_of::<NamedKey>() }>();
-        let (values, _) = values.as_chunks::<{ size_of::<Named>() }>();
-        let all = keys.iter().zip(values);
-        Ok(all.map(|(key, value)| (read(key), read(value))).collect())
+        let listed = bpf::all_named(resolvers.shared.fd().as_fd());
+        listed.map_err(DatapathError::file("list", "the map NAMED"))
     }
 
     /// Forgets what sessions know addresses by that are not to be kept.

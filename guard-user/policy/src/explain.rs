@@ -118,9 +118,7 @@ fn apart(
     let parts = compiled.parts_known(address, &named, BootTime(0), asked);
     let policy = explainer.policy;
     let all = parts.into_iter().map(|part| {
-        let spec = part.ports.first().or(asked.first()).copied();
-        let spec = spec.unwrap_or_else(|| PortSpec::all(UNNAMED));
-        let at = Connection::new(address.address(), spec.protocol, spec.low);
+        let at = place(address, &part, asked);
         Explanation {
             destination: to.to_string(),
             barred: barred(policy, compiled, &at, known),
@@ -129,6 +127,13 @@ fn apart(
     });
     let all: Vec<_> = all.collect();
     all.iter().any(|one| one.barred.is_some()).then_some(all)
+}
+
+/// A connection that the part is about.
+fn place(address: &Prefix, part: &Part, asked: &[PortSpec]) -> Connection {
+    let spec = part.ports.first().or(asked.first()).copied();
+    let spec = spec.unwrap_or_else(|| PortSpec::all(UNNAMED));
+    Connection::new(address.address(), spec.protocol, spec.low)
 }
 
 /// The same for an address that a session knows by names, which count until their time is over.
@@ -150,8 +155,11 @@ pub fn explain_known(
         environment,
         targets: HashMap::new(),
     };
-    let parts = compiled.parts_known(address, named, now, &to.ports(ports));
+    let asked = to.ports(ports);
+    let parts = compiled.parts_known(address, named, now, &asked);
     let told = parts.into_iter().map(|part| {
+        let at = place(address, &part, &asked);
+        let barred = barred(policy, compiled, &at, known);
         let rule = part.rule.and_then(|index| policy.rule(index));
         let patterns = rule.into_iter().flat_map(|rule| &rule.to);
         let mut patterns = patterns.filter_map(Pattern::of);
@@ -160,12 +168,11 @@ pub fn explain_known(
             learned.any(|known| known.pattern == one.id())
         });
         let one = explainer.explain(address, to.port, part);
-        match by_name {
-            Some(pattern) => Explanation {
-                matched: Some(pattern.to_string()),
-                ..one
-            },
-            None => one,
+        let by_name = by_name.map(|pattern| pattern.to_string());
+        Explanation {
+            matched: by_name.or_else(|| one.matched.clone()),
+            barred,
+            ..one
         }
     });
     told.collect()

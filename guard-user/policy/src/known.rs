@@ -11,6 +11,9 @@ use super::{
     compile::Compiled, invalid::quoted, model::Policy, parts::Part, ports::PortSpec, prefix::Prefix,
 };
 
+/// Before all: what is known by names counts then, also that whose time is over.
+const EVER: BootTime = BootTime(0);
+
 /// A rule that has a name by which a session knows an address, where it opens nothing at that address, and why: in words. None where
 /// it would open nothing more.
 #[must_use]
@@ -25,11 +28,17 @@ pub fn barred(
     let base = says(NameId(0)).verdict;
     let flag = |flag: u8| base.flags & flag != 0;
     let (is_local, is_private) = (flag(prefix_flags::LOCAL), flag(prefix_flags::PRIVATE));
-    let decides = named_verdict(says, Some(named), now, false);
+    let decides = named_verdict(says, Some(named), EVER, false);
     if !(is_local || is_private) || decides.rule != base.rule {
-        return None;
+        let decides_now = named_verdict(says, Some(named), now, false);
+        let is_less = decides_now.verdict.strictness() <= decides.verdict.strictness();
+        let rule = policy.rule(decides.rule).filter(|_| !is_less)?;
+        let name = quoted(&rule.name);
+        return Some(format!(
+            "{name} has the name, and the time of its answer is over: look it up again"
+        ));
     }
-    let learned = named.patterns.iter().filter(|one| one.counts(now));
+    let learned = named.patterns.iter().filter(|one| one.counts(EVER));
     let mut said = learned.map(|one| says(one.pattern).verdict);
     let barred = said.find(|one| {
         let may_be_private = one.flags & prefix_flags::PRIVATE != 0;

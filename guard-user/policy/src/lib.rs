@@ -61,4 +61,4 @@ pub use profile::{Profile, ProfileLists};
 pub use shipped::{SHIPPED, built_in, place};
 pub use socket::SocketName;
 pub use target::{Destination, Target, as_word};
-pub use warnings::{WRITTEN, left_open, written};
+pub use warnings::{WRITTEN, left_open, unasked, written};

@@ -10,7 +10,7 @@ use super::{
     diff::Side,
     group::Group,
     invalid::{Invalid, quoted},
-    model::{Action, Environment, Rule},
+    model::{Action, Environment, Policy, Rule, SourceSpan},
     name::{DomainName, Wildcard},
     prefix::Prefix,
     source::{Source, TomlValue},
@@ -18,6 +18,8 @@ use super::{
     zones,
 };
 
+/// Where name servers listen (RFC 1035 4.2).
+const DNS: u16 = 53;
 /// DNS over TLS and over QUIC (RFC 7858, RFC 9250).
 const SECURE_DNS: u16 = 853;
 
@@ -183,7 +185,7 @@ pub(super) fn both_families<'s>(source: &mut Source<'s>, value: &TomlValue<'s>, 
 #[must_use]
 pub fn left_open(side: Side<'_>, around: Option<Side<'_>>, text: &str) -> Option<Diagnostic> {
     let policy = side.policy;
-    let line = policy.default_line?;
+    let place = default_place(policy, text)?;
     let metadata = left_to_default(side, around, Group::Metadata);
     let private = left_to_default(side, around, Group::Private);
     let open: Vec<_> = [
@@ -201,6 +203,17 @@ pub fn left_open(side: Side<'_>, around: Option<Side<'_>>, text: &str) -> Option
     let warning = Invalid::new(format!("this leaves open {}", open.join(", and ")));
     let help = "add rules, as the policy `default` has them: to = [\"@metadata\"] with action = \"deny\", to = [\"@private\"] with \
                 action = \"confirm\"; or action = \"allow\" where that is meant";
+    Some(Diagnostic::new(
+        Severity::Warning,
+        &policy.file,
+        place,
+        warning.help(help),
+    ))
+}
+
+/// Where the policy says its default, if it does.
+fn default_place(policy: &Policy, text: &str) -> Option<SourceSpan> {
+    let line = policy.default_line?;
     let start: usize = text
         .split_inclusive('\n')
         .take(line - 1)
@@ -209,7 +222,37 @@ pub fn left_open(side: Side<'_>, around: Option<Side<'_>>, text: &str) -> Option
     let said = text[start..].lines().next().unwrap_or_default();
     let said = said.split('#').next().unwrap_or_default();
     let start = start + said.len() - said.trim_start().len();
-    let place = Lines::new(text).place(start..start + said.trim().len());
+    Some(Lines::new(text).place(start..start + said.trim().len()))
+}
+
+/// Warns, once, of names that let something pass and that nobody can ask for: the default denies the question, and no rule for addresses
+/// lets it pass.
+#[must_use]
+pub fn unasked(policy: &Policy, text: &str) -> Option<Diagnostic> {
+    let is_name = |target: &Target| matches!(target, Target::Name(_) | Target::Wildcard(_));
+    let passes = |rule: &&Rule| rule.action != Verdict::Deny;
+    let asks = |rule: &Rule| {
+        let mut covers = rule
+            .ports
+            .iter()
+            .map(|spec| spec.covers(Protocol::UDP, DNS));
+        !rule.to.iter().all(is_name) && (rule.ports.is_empty() || covers.any(|covers| covers))
+    };
+    let mut passing = policy.rules.iter().filter(passes);
+    if policy.default != Verdict::Deny || passing.clone().any(asks) {
+        return None;
+    }
+    let named = passing.find(|rule| rule.to.iter().any(is_name));
+    let place = match named {
+        Some(rule) => rule.place.clone(),
+        // What `[dns]` says is of no use then.
+        None => default_place(policy, text).filter(|_| policy.dns_names.is_some())?,
+    };
+    let warning = Invalid::new(
+        "nobody can ask for a name: the default denies questions to name servers (port 53)",
+    );
+    let help =
+        "add a rule: to = [\"@dns\"] with ports = [\"udp/53\", \"tcp/53\"] and action = \"allow\"";
     Some(Diagnostic::new(
         Severity::Warning,
         &policy.file,

@@ -26,6 +26,9 @@ pub struct Explanation {
     /// Of a name under a session that knows no address of it: what becomes of its question, where that does not just leave.
     #[serde(default)]
     pub question: Option<String>,
+    /// Of a name: why no question for it reaches a name server.
+    #[serde(default)]
+    pub unheard: Option<String>,
     /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
     /// The rule; null: the policy's default.
@@ -69,6 +72,7 @@ impl From<policy::Explanation> for Explanation {
             addresses: one.addresses,
             known: Vec::new(),
             question: None,
+            unheard: None,
             verdict: one.verdict,
             rule: one.rule,
             reason: one.reason,

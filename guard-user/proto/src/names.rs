@@ -16,7 +16,7 @@ pub const FAILED: &str = "failed";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToResolver {
-    /// The first of all. With it come the descriptors of the maps `ORIGINS`, `QUESTIONS` and `NAMED`.
+    /// The first of all. With it come the descriptors of the maps `ORIGINS`, `QUESTIONS`, `NAMED` and `DRAINED`.
     Hello {
         /// guardd's version.
         version: String,

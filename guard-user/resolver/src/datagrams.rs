@@ -1,8 +1,13 @@
 //! Questions by UDP.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
 
-use guard_common::{ASKED_AT_ONCE, BootTime, MAX_ASKED, Origin, OriginKey, QuestionHash};
+use guard_common::{ASKED_AT_ONCE, BootTime, MAX_ASKED, Origin, OriginKey, QuestionHash, QueueKey};
 use guard_sys::arrival::{self, Datagram};
 use tokio::{io::Interest, net::UdpSocket, task::spawn_local};
 
@@ -46,19 +51,29 @@ struct Listening {
     common: Rc<Common>,
     network: Rc<Network>,
     socket: Rc<UdpSocket>,
+    /// By which the kernel half knows the socket.
+    queue: QueueKey,
     buffer: Vec<u8>,
     turns: Turns<Asked>,
 }
 
-/// Answers what comes to a socket.
-pub(super) async fn serve(common: Rc<Common>, network: Rc<Network>, socket: UdpSocket) {
+/// Answers what comes to a socket, which is bound to that address.
+pub(super) async fn serve(
+    common: Rc<Common>,
+    network: Rc<Network>,
+    socket: UdpSocket,
+    address: IpAddr,
+) {
     let mut listening = Listening {
+        queue: QueueKey::new(network.cookie, &address.into()),
         common,
         network,
         socket: Rc::new(socket),
         buffer: vec![0; usize::from(u16::MAX)],
         turns: Turns::new(MOST_OF_ACCOUNT),
     };
+    // What another resolver has not read is lost.
+    listening.tell_drained();
     loop {
         if let Err(error) = listening.read().await {
             tracing::warn!(%error, "cannot hear questions");
@@ -82,14 +97,33 @@ impl Listening {
         }
         for _ in 0..READ_AT_ONCE {
             let (socket, buffer) = (&self.socket, &mut self.buffer);
-            let receive = || arrival::receive(&**socket, buffer);
+            // Not where tokio alone says so: it looks now and then.
+            let mut is_drained = false;
+            let receive = || {
+                let received = arrival::receive(&**socket, buffer);
+                is_drained = received.as_ref().is_err_and(is_empty);
+                received
+            };
             match socket.try_io(Interest::READABLE, receive) {
                 Ok(received) => self.take(&received),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_empty(&error) => {
+                    if is_drained {
+                        self.tell_drained();
+                    }
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Tells the kernel half that nothing is left to read: sessions may send as much again.
+    fn tell_drained(&self) {
+        let drained = self.common.maps.drained(&self.queue, (self.common.now)());
+        if let Err(error) = drained {
+            tracing::warn!(%error, "cannot say that all questions are read");
+        }
     }
 
     /// Has a datagram wait for its turn. One that the kernel half has not redirected gets nothing.
@@ -152,6 +186,11 @@ impl Listening {
             });
         }
     }
+}
+
+/// Whether nothing is left to read.
+fn is_empty(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// The servers that a datagram is for: its own, and those that the same question was sent to after it. So each is asked, also where

@@ -2,10 +2,10 @@
 
 use std::{fmt, io};
 
-use guard_common::{Named, NamedKey, Origin, OriginKey};
-use guard_sys::bpf::{NamedMap, Origins};
+use guard_common::{BootTime, Named, NamedKey, Origin, OriginKey, QueueKey};
+use guard_sys::bpf::{NamedMap, Origins, Queues};
 
-/// `ORIGINS`, `QUESTIONS` and `NAMED`.
+/// `ORIGINS`, `QUESTIONS`, `NAMED` and `DRAINED`.
 pub(super) trait Maps: fmt::Debug {
     /// Where datagrams from a port were going, or one question of these. The entry serves for all that come from there.
     fn question(&self, key: &OriginKey) -> io::Result<Option<Origin>>;
@@ -17,6 +17,8 @@ pub(super) trait Maps: fmt::Debug {
     fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()>;
     /// Has the kernel know nothing of it.
     fn remove_named(&self, key: &NamedKey) -> io::Result<()>;
+    /// Has the kernel count anew what is sent to a socket: nothing was left to read there at that time.
+    fn drained(&self, queue: &QueueKey, at: BootTime) -> io::Result<()>;
 }
 
 /// The kernel's own.
@@ -25,6 +27,7 @@ pub(super) struct Kernel {
     pub(super) origins: Origins,
     pub(super) questions: Origins,
     pub(super) named: NamedMap,
+    pub(super) queues: Queues,
 }
 
 impl Maps for Kernel {
@@ -46,5 +49,9 @@ impl Maps for Kernel {
 
     fn remove_named(&self, key: &NamedKey) -> io::Result<()> {
         self.named.remove(key)
+    }
+
+    fn drained(&self, queue: &QueueKey, at: BootTime) -> io::Result<()> {
+        self.queues.drained(queue, at)
     }
 }

@@ -7,7 +7,7 @@ use guard_common::NetnsCookie;
 use guard_launch::Guardd;
 use guard_proto::names::{FromResolver, ToResolver, VERSION};
 use guard_sys::{
-    bpf::{NamedMap, Origins},
+    bpf::{NamedMap, Origins, Queues},
     packets::{Packet, Packets},
 };
 use tokio::task::{LocalSet, spawn_local};
@@ -48,15 +48,19 @@ async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
         origins,
         questions,
         named,
+        drained,
         least,
     } = greeted(&packets).await?;
     let kernel = Kernel {
         origins: Origins::new(origins).context("guardd has sent no map of origins")?,
         questions: Origins::new(questions).context("guardd has sent no map of questions")?,
         named: NamedMap::new(named).context("guardd has sent no map of names")?,
+        queues: Queues::new(drained).context("guardd has sent no map of queues")?,
     };
+    let before = kernel.named.all().context("cannot read the map of names")?;
     let link = Rc::new(Link::new());
     let mut common = Common::new(Rc::clone(&link), Box::new(kernel), without_ech);
+    common.sessions.recall(before);
     if let Some(least) = least {
         common.times.keep(least);
     }
@@ -76,6 +80,7 @@ struct Hello {
     origins: OwnedFd,
     questions: OwnedFd,
     named: OwnedFd,
+    drained: OwnedFd,
     least: Option<u32>,
 }
 
@@ -87,9 +92,11 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     };
     let hello: ToResolver = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
     let mut descriptors = descriptors.into_iter();
-    let [origins, questions, named] = [(); 3].map(|()| descriptors.next());
-    let (ToResolver::Hello { version, least }, Some(origins), Some(questions), Some(named)) =
-        (hello, origins, questions, named)
+    let maps = [(); 4].map(|()| descriptors.next());
+    let (
+        ToResolver::Hello { version, least },
+        [Some(origins), Some(questions), Some(named), Some(drained)],
+    ) = (hello, maps)
     else {
         bail!("guardd said something else first: it is of another version");
     };
@@ -106,6 +113,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
         origins,
         questions,
         named,
+        drained,
         least,
     })
 }
@@ -190,7 +198,7 @@ mod tests {
         let (guardd, theirs) = Packets::pair().unwrap();
         let resolver = Packets::of(theirs).unwrap();
         let file = File::open("/dev/null").unwrap();
-        let files = [file.as_fd(), file.as_fd(), file.as_fd()];
+        let files = [file.as_fd(); 4];
         guardd.send(first.as_bytes(), &files).await.unwrap();
         let hello = greeted(&resolver).await;
         let said = guardd.receive().await.unwrap().unwrap();

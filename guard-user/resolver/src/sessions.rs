@@ -1,13 +1,13 @@
 //! What guardd has said of sessions, their policies, and the servers whose answers count.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     net::IpAddr,
     rc::Rc,
 };
 
-use guard_common::{BootTime, NamedKey, PolicyId, SessionId};
+use guard_common::{BootTime, MAX_TAUGHT, Named, NamedKey, PolicyId, SessionId};
 use guard_policy::DomainName;
 use guard_proto::names::{Names, Pattern};
 
@@ -15,6 +15,11 @@ use super::{budget::Budget, judge::Policy, name::WireName, reports::Reports};
 
 /// Addresses that the kernel knows at once for an outermost session and those inside it, for each of their policies.
 pub(super) const MAX_LEARNED: usize = 16 * 1024;
+/// So many of them where all together have what the resolver notes: no agent's keep others from being answered.
+const RESERVE: usize = 256;
+
+const SHARE: &str = "the session knows as many addresses as are kept for one";
+const ALL: &str = "all sessions together know as many addresses as are kept of them";
 
 /// A session.
 #[derive(Debug)]
@@ -54,12 +59,27 @@ pub(super) struct Sessions {
     budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
     /// Likewise: an agent can start as many sessions inside its own as it likes.
     learned: RefCell<HashMap<u32, Rc<RefCell<Learned>>>>,
+    /// How many the kernel knows for all of them.
+    taught: Rc<Cell<usize>>,
+    /// What it knew before this resolver began, by session, until guardd says what holds for that.
+    before: RefCell<HashMap<u32, Vec<(NamedKey, BootTime)>>>,
     without_ech: RefCell<HashSet<u32>>,
     servers: RefCell<HashSet<IpAddr>>,
     search: RefCell<Vec<WireName>>,
 }
 
 impl Sessions {
+    /// Counts what the kernel knew before this resolver began.
+    pub(super) fn recall(&self, all: impl IntoIterator<Item = (NamedKey, Named)>) {
+        let mut before = self.before.borrow_mut();
+        for (key, named) in all {
+            let times = named.patterns.iter().map(|learned| learned.until);
+            let until = times.max_by_key(|until| until.0).unwrap_or_default();
+            let of_it = before.entry(key.session.0).or_default();
+            of_it.push((key, until));
+        }
+    }
+
     /// Whose policies hold for a session. What it has asked for so far stays counted.
     pub(super) fn keep(&self, session: u32, account: u32, slots: Vec<u32>, opened: &[String]) {
         let opened = opened.iter().filter_map(|name| name.parse().ok());
@@ -71,7 +91,12 @@ impl Sessions {
         let mut budgets = self.budgets.borrow_mut();
         kept.budget = Rc::clone(budgets.entry(account).or_default());
         let mut learned = self.learned.borrow_mut();
-        kept.learned = Rc::clone(learned.entry(account).or_default());
+        let learned = learned.entry(account);
+        let learned = learned.or_insert_with(|| Learned::among(&self.taught));
+        kept.learned = Rc::clone(learned);
+        if let Some(before) = self.before.borrow_mut().remove(&session) {
+            kept.learned.borrow_mut().extend(before);
+        }
         kept.learned.borrow_mut().keep(SessionId(session), &slots);
         (kept.account, kept.slots, kept.opened) = (account, slots, opened);
     }
@@ -182,36 +207,81 @@ impl Sessions {
     }
 }
 
-/// How many addresses the kernel knows for an outermost session and those inside it, so that one agent does not fill the map of all.
+/// The addresses that the kernel knows for an outermost session and those inside it, so that one agent does not fill the map of all.
 #[derive(Debug, Default)]
-pub(super) struct Learned(HashMap<NamedKey, BootTime>);
+pub(super) struct Learned {
+    known: HashMap<NamedKey, BootTime>,
+    /// How many all of these have.
+    all: Rc<Cell<usize>>,
+}
 
 impl Learned {
+    /// None yet, of those that are counted together.
+    fn among(all: &Rc<Cell<usize>>) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self {
+            known: HashMap::new(),
+            all: Rc::clone(all),
+        }))
+    }
+
+    /// Changes what is known, and counts.
+    fn change<R>(&mut self, change: impl FnOnce(&mut HashMap<NamedKey, BootTime>) -> R) -> R {
+        let before = self.known.len();
+        let done = change(&mut self.known);
+        self.all.set(self.all.get() + self.known.len() - before);
+        done
+    }
+
+    fn extend(&mut self, more: Vec<(NamedKey, BootTime)>) {
+        self.change(|known| known.extend(more));
+    }
+
     /// Under other policies a session knows nothing any more: guardd has the kernel forget that.
     fn keep(&mut self, session: SessionId, slots: &[u32]) {
         let is_kept = |key: &NamedKey| key.session != session || slots.contains(&key.policy.0);
-        self.0.retain(|key, _| is_kept(key));
+        self.change(|known| known.retain(|key, _| is_kept(key)));
     }
 
-    /// Counts an address until that time. Returns those that are to make room for it, whose time is over; `None` where it would
-    /// be one too many.
+    /// Whether there is room for one more; else why not.
+    fn has_room(&self) -> Result<(), &'static str> {
+        let own = self.known.len();
+        match () {
+            () if own >= MAX_LEARNED => Err(SHARE),
+            () if own >= RESERVE && self.all.get() >= MAX_TAUGHT => Err(ALL),
+            () => Ok(()),
+        }
+    }
+
+    /// Counts an address until that time. Returns those that are to make room for it, whose time is over.
+    ///
+    /// # Errors
+    ///
+    /// Why it would be one too many.
     pub(super) fn count(
         &mut self,
         key: NamedKey,
         until: BootTime,
         now: BootTime,
-    ) -> Option<Vec<NamedKey>> {
+    ) -> Result<Vec<NamedKey>, &'static str> {
         let mut over = Vec::new();
-        if self.0.len() >= MAX_LEARNED && !self.0.contains_key(&key) {
-            let old = self.0.extract_if(|_, until| until.0 <= now.0);
-            over.extend(old.map(|(key, _)| key));
-            if self.0.len() >= MAX_LEARNED {
-                return None;
-            }
+        if !self.known.contains_key(&key) && self.has_room().is_err() {
+            over = self.change(|known| {
+                let old = known.extract_if(|_, until| until.0 <= now.0);
+                old.map(|(key, _)| key).collect()
+            });
+            self.has_room()?;
         }
-        let known = self.0.entry(key).or_insert(until);
-        known.0 = known.0.max(until.0);
-        Some(over)
+        self.change(|known| {
+            let known = known.entry(key).or_insert(until);
+            known.0 = known.0.max(until.0);
+        });
+        Ok(over)
+    }
+}
+
+impl Drop for Learned {
+    fn drop(&mut self) {
+        self.change(HashMap::clear);
     }
 }
 
@@ -278,7 +348,7 @@ mod tests {
             let learned = sessions.learned(session).unwrap();
             let key = key(session, number);
             let counted = learned.borrow_mut().count(key, BootTime(10), BootTime(1));
-            counted.is_some()
+            counted.is_ok()
         };
         assert!((0..MAX_LEARNED - 1).all(|number| count(1, number)));
         assert!(count(2, 0) && !count(2, 1) && count(5, 1));
@@ -286,7 +356,7 @@ mod tests {
         sessions.forget(1);
         assert!(count(2, 1));
         sessions.keep(2, 1, vec![4], &[]);
-        assert_eq!(sessions.learned(2).unwrap().borrow().0.len(), 0);
+        assert_eq!(sessions.learned(2).unwrap().borrow().known.len(), 0);
     }
 
     #[test]
@@ -311,13 +381,60 @@ mod tests {
             NamedKey::new(SessionId(1), PolicyId(1), address)
         };
         let now = BootTime(1);
-        let none = Some(Vec::new());
+        let none = Ok(Vec::new());
         assert!((0..MAX_LEARNED).all(|n| learned.count(key(n), BootTime(10), now) == none));
-        assert_eq!(learned.count(key(MAX_LEARNED), BootTime(20), now), None);
+        let full = learned.count(key(MAX_LEARNED), BootTime(20), now);
+        assert_eq!(full, Err(SHARE));
         assert_eq!(learned.count(key(0), BootTime(20), now), none);
         // The kernel is to forget what makes room.
         let over = learned.count(key(MAX_LEARNED), BootTime(20), BootTime(10));
-        assert_eq!(over.map(|over| over.len()), Some(MAX_LEARNED - 1));
-        assert_eq!(learned.0.len(), 2);
+        assert_eq!(over.map(|over| over.len()), Ok(MAX_LEARNED - 1));
+        assert_eq!(learned.known.len(), 2);
+        assert_eq!(learned.all.get(), 2);
+    }
+
+    #[test]
+    fn all_sessions_leave_room_for_those_that_know_little_and_for_guardd() {
+        let sessions = Sessions::default();
+        let key = |session: u32, number: usize| {
+            let address = Ipv6Addr::from_bits(number as u128).into();
+            NamedKey::new(SessionId(session), PolicyId(3), address)
+        };
+        let count = |session: u32, number: usize, now| {
+            let learned = sessions.learned(session).unwrap();
+            let mut learned = learned.borrow_mut();
+            learned.count(key(session, number), BootTime(10), BootTime(now))
+        };
+        let full = (MAX_TAUGHT / MAX_LEARNED) as u32;
+        // Those of before this resolver count as well.
+        let pattern = guard_common::Learned {
+            pattern: guard_common::NameId(1),
+            until: BootTime(10),
+        };
+        let before = (0..MAX_LEARNED).map(|number| {
+            let key = key(1, number);
+            let named = Named::default().with(&key, pattern, BootTime(1));
+            (key, named.unwrap())
+        });
+        sessions.recall(before);
+        for session in 1..=full + 1 {
+            sessions.keep(session, session, vec![3], &[]);
+        }
+        for session in 2..=full {
+            assert!((0..MAX_LEARNED).all(|number| count(session, number, 1).is_ok()));
+        }
+        assert_eq!(sessions.taught.get(), MAX_TAUGHT);
+        assert_eq!(count(1, MAX_LEARNED, 1), Err(SHARE));
+        let other = full + 1;
+        assert!((0..RESERVE).all(|number| count(other, number, 1).is_ok()));
+        assert_eq!(count(other, RESERVE, 1), Err(ALL));
+        // What is over makes room, and so does who has ended.
+        assert_eq!(
+            count(other, RESERVE, 10).map(|over| over.len()),
+            Ok(RESERVE)
+        );
+        sessions.forget(1);
+        assert_eq!(sessions.taught.get(), MAX_TAUGHT - MAX_LEARNED + 1);
+        assert!((0..MAX_LEARNED / 2).all(|number| count(other, number, 1).is_ok()));
     }
 }

@@ -16,7 +16,6 @@ const AT_ONCE: usize = 64;
 
 const ENDED: &str = "the session has ended";
 const PATTERNS: &str = "more patterns of a policy cover its address than are kept of one";
-const SHARE: &str = "the session knows as many addresses as are kept for one";
 const FULL: &str = "the kernel keeps no more addresses";
 
 /// Notes an answer, in each policy of a session's that has a pattern for one of the names.
@@ -95,7 +94,7 @@ fn note(
     now: BootTime,
 ) -> Result<(), &'static str> {
     let learned = common.sessions.learned(key.session.0).ok_or(ENDED)?;
-    let over = learned.borrow_mut().count(key, until, now).ok_or(SHARE)?;
+    let over = learned.borrow_mut().count(key, until, now)?;
     for old in over {
         // What stays there only takes room until the session ends.
         if let Err(error) = common.maps.remove_named(&old) {

@@ -12,11 +12,12 @@ use std::{
 };
 
 use guard_common::{
-    BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, SessionId,
+    BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, QueueKey,
+    SessionId,
 };
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VERSION};
 use guard_sys::{
-    bpf::{MapLayout, NamedMap, create_map, update_batch},
+    bpf::{MapLayout, NamedMap, create_map, lookup_all, update_batch},
     packets::{self, Packet},
 };
 use zerocopy::IntoBytes as _;
@@ -83,6 +84,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
     let origins = map(LRU_HASH, size_of::<OriginKey>(), size_of::<Origin>())?;
     let questions = map(LRU_HASH, size_of::<OriginKey>(), size_of::<Origin>())?;
     let named = map(HASH, size_of::<NamedKey>(), size_of::<Named>())?;
+    let drained = map(LRU_HASH, size_of::<QueueKey>(), size_of::<u64>())?;
     let flags = rustix::net::SocketFlags::CLOEXEC;
     let (family, kind) = (
         rustix::net::AddressFamily::UNIX,
@@ -99,7 +101,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
         version,
         least: None,
     };
-    say(&guardd, &hello, &[&origins, &questions, &named])?;
+    say(&guardd, &hello, &[&origins, &questions, &named, &drained])?;
     assert!(matches!(hear(&guardd)?, FromResolver::Hello { version } if version == VERSION));
 
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -161,6 +163,9 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
     let key = NamedKey::new(SESSION, SLOT, Ipv4Addr::new(192, 0, 2, 1).into());
     let known = NamedMap::new(named)?.get(&key)?.ok_or("nothing is known")?;
     assert_eq!(known.patterns[0].pattern, NameId::of("*.example.com"));
+    let (queues, _) = lookup_all(drained.as_fd())?;
+    let queue = QueueKey::new(COOKIE, &Ipv4Addr::LOCALHOST.into());
+    assert_eq!(queues, queue.as_bytes());
     let learned = hear(&guardd)?;
     assert!(
         matches!(learned, FromResolver::Learned { ttl: 60, .. }),

@@ -8,6 +8,7 @@ mod named;
 mod origins;
 mod pins;
 mod program;
+mod queues;
 mod socket_storage;
 
 use std::ffi::CString;
@@ -18,13 +19,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, lookup_all, update_batch};
-pub use named::NamedMap;
+pub use named::{NamedMap, all_named};
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};
 pub use program::{
     ANSWER_0, ProgramKind, attach_to_cgroup, attach_to_function, code, counting, encode,
     first_of_array, is_compiled, load_program, message_program, program_of,
 };
+pub use queues::Queues;
 pub use socket_storage::store_at_socket;
 
 const BPF_MAP_CREATE: libc::c_int = 0;

@@ -39,7 +39,7 @@
 //! | 34 full, floods, slow servers | `resolver::floods`, `resolver::answers::a_session_that_knows_too_much_gets_no_more` |
 //! | 35 killed and restarted, before and after a reply | `resolver::life`; `resolver::the_resolver_is_started_again_and_nothing_is_open_meanwhile` |
 //! | 36 the kernel's own look-ups | `launch::system_calls`: seccomp refuses `request_key`; `escapes::rooted`: no mounts |
-//! | 37 suspend | both halves count in boot time (`BootTime`): invariant 2 |
+//! | 37 suspend | `resolver::life::what_was_answered_counts_on_a_machine_that_was_suspended`; guard_datapath `no_program_reads_a_clock_that_stands_still_in_suspend` |
 //! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else`, `without_its_key_an_answer_says_what_it_said`; `clients::validated` |
 //! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on` |
 //! | 40 glibc's connects to port 0 | `datagrams::nobody_is_asked_about_a_socket_that_sends_nothing` |

@@ -5,8 +5,9 @@ use std::{
     time::Instant,
 };
 
-use guard_lab::{Attempt, Shell, Tested, eventually};
+use guard_lab::{Attempt, Shell, Tested, bins, eventually};
 use hickory_proto::op::Message;
+use serde_json::json;
 
 use crate::names::scene::with_resolvers;
 
@@ -271,6 +272,28 @@ fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
         !report.ok
     })?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
+    // Whoever asks is told so.
+    const OVER: &str = "`api` has the name, and the time of its answer is over: look it up again";
+    let guard = bins::for_everybody("guard", place.daemon.tag())?;
+    let why = format!("{} why --json | tr -d '\n'; echo", guard.display());
+    new.tell(&why)?;
+    let said = new.line_with("stopped")?;
+    let said: serde_json::Value = serde_json::from_str(said.trim())?;
+    assert_eq!(said["stopped"][0]["barred"], OVER, "{said}");
+    let explain = [
+        "explain",
+        API,
+        "--ports",
+        "tcp/443",
+        "--session",
+        new.session(),
+    ];
+    let said = place.daemon.json(explain)?;
+    assert_eq!(
+        (&said["verdict"], &said["barred"]),
+        (&json!("deny"), &json!(OVER)),
+        "{said}"
+    );
     place.asked(&mut new, &format!("udp {DNS} v1.api.example.com"))?;
     assert!(reaches(&mut new, API)?);
     // The connection goes on, and would end with a refused packet. There are no more than twenty echoes in a second, so that this

@@ -5,8 +5,9 @@ use std::{fs, os::fd::AsFd as _, path::PathBuf};
 
 use aya::maps::MapData;
 use guard_common::{Address, Named, NamedKey, PolicyId, SessionId};
-use guard_lab::{Json as _, Output, Shell, Tested, eventually};
+use guard_lab::{Json as _, Output, Shell, SshKey, Tested, eventually};
 use guard_sys::bpf::{delete_batch, update_batch};
+use serde_json::json;
 use zerocopy::IntoBytes as _;
 
 use crate::names::scene::{DNS, NameScene, Names, reaches, with_resolvers};
@@ -245,18 +246,38 @@ fn a_narrower_rule_holds_for_the_names_that_it_is_about() -> Tested {
     Ok(())
 }
 
+/// The kernel's map, in which there is no room left.
+struct Full {
+    map: MapData,
+    keys: Vec<u8>,
+}
+
+impl Full {
+    const KEY: usize = size_of::<NamedKey>();
+
+    fn new(scene: &Scene) -> Tested<Self> {
+        const VALUE: usize = size_of::<Named>();
+        let map = MapData::from_pin(scene.daemon.pin_dir().join("live/named"))?;
+        let keys = (0..300_000_u128).map(|number| {
+            NamedKey::new(SessionId(u32::MAX), PolicyId(1), Address::from_u128(number))
+        });
+        let keys: Vec<_> = keys.flat_map(|key| key.as_bytes().to_vec()).collect();
+        let values = vec![0; keys.len() / Self::KEY * VALUE];
+        let full = update_batch(map.fd().as_fd(), &keys, &values, Self::KEY, VALUE);
+        assert!(full.is_err(), "there is room left");
+        Ok(Self { map, keys })
+    }
+
+    fn empty(self) -> Tested {
+        delete_batch(self.map.fd().as_fd(), &self.keys, Self::KEY)?;
+        Ok(())
+    }
+}
+
 #[test]
 fn what_the_kernel_cannot_take_over_is_not_applied() -> Tested {
     let mut applying = Applying::new()?;
-    let pin = applying.scene.daemon.pin_dir().join("live/named");
-    let map = MapData::from_pin(pin)?;
-    let keys = (0..300_000_u128)
-        .map(|number| NamedKey::new(SessionId(u32::MAX), PolicyId(1), Address::from_u128(number)));
-    let keys: Vec<_> = keys.flat_map(|key| key.as_bytes().to_vec()).collect();
-    let (key, value) = (size_of::<NamedKey>(), size_of::<Named>());
-    let values = vec![0; keys.len() / key * value];
-    let full = update_batch(map.fd().as_fd(), &keys, &values, key, value);
-    assert!(full.is_err(), "there is room left");
+    let full = Full::new(&applying.scene)?;
     let refused = applying.apply(&denies(70), "--yes")?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     let said = format!("{}{}", refused.stdout, refused.stderr);
@@ -268,9 +289,80 @@ fn what_the_kernel_cannot_take_over_is_not_applied() -> Tested {
     assert_eq!(applying.verdict(ADDRESS)?, "confirm");
     assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
     assert!(applying.scene.daemon.logged("policy-applied")?.is_empty());
-    delete_batch(map.fd().as_fd(), &keys, key)?;
+    full.empty()?;
     applying.applied(&denies(70))?;
     assert_eq!(applying.verdict("198.51.100.70")?, "deny");
     assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    Ok(())
+}
+
+/// Some of the zone is denied by the fleet.
+const BASE: &str = r#"
+version = 1
+name = "floor"
+default = "allow"
+
+[[rule]]
+name = "never"
+to = ["*.shop.example.com"]
+action = "deny"
+"#;
+/// Under which all of it is open.
+const OPEN: &str = r#"
+version = 1
+name = "listed"
+default = "allow"
+
+[[rule]]
+name = "shop"
+to = ["*.example.com"]
+action = "allow"
+"#;
+
+/// Has the fleet's policy lie around sessions, if guardd takes it.
+fn offer(scene: &Scene, key: &SshKey) -> Tested<Output> {
+    let policies = json!({"floor": BASE});
+    let bundle =
+        format!(r#"{{"base":"floor","groups":["ci"],"policies":{policies},"serial":1,"v":1}}"#);
+    let signature = key.sign(&bundle, "policy@guardd.org")?["signature"].take();
+    let signed = json!({"bundle": bundle, "signatures": [signature]});
+    let offer = scene.daemon.root(["policy", "offer", "-"]);
+    Ok(offer.input(signed.to_string()).run()?)
+}
+
+#[test]
+fn what_comes_around_a_session_holds_for_what_it_has_looked_up_or_does_not_come() -> Tested {
+    let mut scene = Scene::new("listed", OPEN, NAMES)?;
+    let dir = scene.daemon.dir().to_owned();
+    let signers = dir.join("signers");
+    let key = SshKey::new(dir.join("alice"))?;
+    fs::write(
+        &signers,
+        format!("alice {}", fs::read_to_string(key.public())?),
+    )?;
+    scene.daemon.stop()?;
+    scene.daemon.write_config(&format!(
+        "resolvers = [\"{DNS}:53\"]\n[fleet]\ngroup = \"ci\"\nsigners = {signers:?}\n"
+    ))?;
+    scene.daemon.start()?;
+    let mut shell = scene.shell()?;
+    for (name, to) in [(NAME, ADDRESS), (OTHER_NAME, OTHER)] {
+        let told = scene.asked(&mut shell, name, "connected")?;
+        assert_eq!(told, format!("0 {DNS} {to}"));
+        assert!(reaches(&mut shell, to, 443)?);
+    }
+    let full = Full::new(&scene)?;
+    let refused = offer(&scene, &key)?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let why = "does not take over what they have looked up";
+    assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    let status = scene.daemon.json(["status"])?;
+    assert!(status["fleet"]["base"].is_null(), "{status}");
+    assert!(reaches(&mut shell, ADDRESS, 443)?, "as before");
+
+    full.empty()?;
+    offer(&scene, &key)?.success()?;
+    assert!(!reaches(&mut shell, ADDRESS, 443)?, "its name is denied");
+    assert!(reaches(&mut shell, OTHER, 443)?);
     Ok(())
 }

@@ -22,12 +22,14 @@ default = "deny"
 names = "any"
 "#;
 
-/// From one port, some questions by UDP: `PATIENCE PORT COUNT NAME`. Says when they are sent, and where they are one, what came.
+/// From one port, some questions by UDP: `PATIENCE PORT COUNT NAME`, in which `%d` is the number of each. Says when they are sent, and
+/// where they are one, what came.
 const SENDS: &str = r#"
 import errno, socket, struct, sys
 patience, port, count = map(int, sys.argv[1:4])
 name = sys.argv[4]
-labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0"
+def labels(number):
+    return b"".join(bytes([len(l)]) + l.encode() for l in name.replace("%d", str(number)).split(".")) + b"\0"
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("0.0.0.0", port))
 s.settimeout(patience)
@@ -35,7 +37,7 @@ s.connect(("192.0.2.53", 53))
 refused = 0
 for id in range(count):
     try:
-        s.send(struct.pack(">HH4H", id, 0x100, 1, 0, 0, 0) + labels + b"\0\1\0\1")
+        s.send(struct.pack(">HH4H", id, 0x100, 1, 0, 0, 0) + labels(id) + b"\0\1\0\1")
     except OSError as error:
         refused += error.errno == errno.EPERM
 print("sent", count, "refused", refused, flush=True)
@@ -95,6 +97,33 @@ for id in range(count):
     except OSError:
         break
 print("was answered", answered, flush=True)
+"#;
+
+/// At each line, asks `SERVER` for ever new names until so many are refused one after the other that none pass any more at any rate, or
+/// far more has passed than a buffer takes. Says how much has.
+const FILLS: &str = r#"
+import itertools, socket, struct, sys
+server = sys.argv[1]
+IN_A_ROW, TOO_MANY = 5000, 20000
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+numbers = itertools.count()
+for line in sys.stdin:
+    if line.strip() == "stop":
+        break
+    sent = in_a_row = 0
+    while in_a_row < IN_A_ROW and sent < TOO_MANY:
+        number = next(numbers)
+        label = b"f%d" % number
+        question = struct.pack(">HH4H", number % 65536, 0x100, 1, 0, 0, 0) + bytes([len(label)]) + label
+        question += b"\x03api\x07example\x03com\0\0\1\0\1"
+        try:
+            s.sendto(question, (server, 53))
+            sent += 1
+            in_a_row = 0
+        except OSError:
+            in_a_row += 1
+    print("filled", sent, flush=True)
+print("stopped", flush=True)
 "#;
 
 /// A resolver that reads nothing.
@@ -211,6 +240,37 @@ fn a_flood_of_one_session_loses_no_question_of_another() -> Tested {
     Ok(())
 }
 
+/// The limit is no rate alone, which a slow machine's resolver may not keep up with: here it reads nothing, however long one session goes on.
+#[test]
+fn a_resolver_that_does_not_keep_up_loses_no_question_of_those_who_ask_little() -> Tested {
+    let scene = Flood::new()?;
+    let (mut flooder, mut other) = (scene.session("any")?, scene.session("names")?);
+    let fills = scene.place.daemon.write_for_agents("fills.py", FILLS)?;
+    flooder.tell(&format!("/usr/bin/python3 {} {DNS}", fills.display()))?;
+    for round in 0..5 {
+        let stopped = Stopped::new(&scene.place)?;
+        flooder.tell("fill")?;
+        let filled = flooder.line_with("filled ")?;
+        let sent: usize = filled.trim().trim_start_matches("filled ").parse()?;
+        assert!(sent <= 512, "{sent} wait");
+        let asks = format!("{} 1 v{round}.api.example.com", 40010 + round);
+        assert_eq!(
+            scene.send(&mut other, &asks)?.trim(),
+            "sent 1 refused 0",
+            "{round}"
+        );
+        drop(stopped);
+        assert_eq!(other.line_with("came")?.trim(), "came 0", "{round}");
+    }
+    flooder.tell("stop")?;
+    flooder.line_with("stopped")?;
+    let question = format!("udp {DNS} v1.api.example.com");
+    eventually("the flooder is served, too", || {
+        Ok(scene.place.asked(&mut flooder, &question)? == format!("answered {API}"))
+    })?;
+    Ok(())
+}
+
 /// Each of them is answered the first time that it is sent: nobody else's flood takes its place.
 #[test]
 fn a_flood_of_new_names_to_two_servers_takes_nothing_from_others() -> Tested {
@@ -301,13 +361,19 @@ fn questions_with_one_number_go_to_the_server_that_each_was_sent_to() -> Tested 
 #[test]
 fn a_server_that_says_nothing_holds_up_nobody_who_asks_for_something_else() -> Tested {
     let scene = Flood::new()?;
-    let (mut slow, mut other) = (scene.session("names")?, scene.session("names")?);
-    scene.send(&mut slow, "40006 1000 slow.api.example.com")?;
-    eventually("asked", || scene.place.dns.has_heard(b"slow"))?;
+    let mut other = scene.session("names")?;
     let question = format!("udp {DNS} v1.api.example.com");
-    assert_eq!(
-        scene.place.asked(&mut other, &question)?,
-        format!("answered {API}")
-    );
+    // The same one, and a thousand.
+    for (port, name) in [(40006, "slow"), (40007, "slow%d-of-many")] {
+        let mut slow = scene.session("any")?;
+        scene.send(&mut slow, &format!("{port} 1000 {name}.api.example.com"))?;
+        let first = name.replace("%d", "0");
+        eventually("asked", || scene.place.dns.has_heard(first.as_bytes()))?;
+        assert_eq!(
+            scene.place.asked(&mut other, &question)?,
+            format!("answered {API}"),
+            "{name}"
+        );
+    }
     Ok(())
 }

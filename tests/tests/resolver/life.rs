@@ -1,6 +1,7 @@
 //! A resolver that ends, and name servers in odd places.
 
 use std::{
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,12 +10,14 @@ use std::{
 };
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually, exec, mounts,
+    AGENT, Attempt, Daemon, Json as _, Network, Production, Shell, Tested, bins, eventually, exec,
+    mounts,
 };
 use hickory_proto::{
     op::Message,
     rr::{Name, RData, Record, rdata::TXT},
 };
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
@@ -372,5 +375,62 @@ fn that_a_server_gives_no_answer_is_said() -> Tested {
     assert!(why.contains("the server gave no answer"), "{why}");
     assert!(why.contains("No rule refuses the name"), "{why}");
     assert!(why.contains("\"failed\""), "{why}");
+    Ok(())
+}
+
+#[test]
+fn the_end_of_a_session_says_how_often_it_was_denied_names() -> Tested {
+    let place = Place::new()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    for name in ["one", "two"] {
+        let question = format!("udp {DNS} {name}.evil.example");
+        assert_eq!(place.asked(&mut shell, &question)?, "NXDOMAIN");
+    }
+    eventually("both are written down", || {
+        Ok(place.daemon.audited("denied")?.len() == 2)
+    })?;
+    shell.tell("exit")?;
+    shell.wait()?;
+    eventually("it has ended", || {
+        Ok(!place.daemon.audited("session-end")?.is_empty())
+    })?;
+    let ended = place.daemon.audited("session-end")?;
+    assert_eq!(ended[0]["denied"], 2, "{ended:?}");
+    let report = place.daemon.root(["report"]).run()?.stdout;
+    assert!(
+        report.starts_with("2 refused, of 2 destinations, in 1 session.\n"),
+        "{report}"
+    );
+    Ok(())
+}
+
+/// In suspend the monotonic clock stands still, and boot time goes on: to this guardd and its resolver they are apart.
+#[test]
+fn what_was_answered_counts_on_a_machine_that_was_suspended() -> Tested {
+    let mut place = Place::new()?;
+    let _production = place.production()?;
+    place.daemon.stop()?;
+    let uptime = std::fs::read_to_string("/proc/uptime")?;
+    let uptime: f64 = uptime.split(' ').next().unwrap_or_default().parse()?;
+    let slept = format!("-{}", uptime as u64 / 2);
+    let mut suspended = Command::new("unshare");
+    suspended.args(["--time", "--monotonic", &slept, "--"]);
+    let guardd = exec::by(suspended, &place.daemon.guardd()?);
+    place.daemon.start_as(guardd)?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let name = "v1.api.example.com";
+    let said = place.asked(&mut shell, &format!("udp {DNS} {name}"))?;
+    assert_eq!(said, format!("answered {API}"));
+    let resolver = place.resolver().unwrap();
+    let offsets = std::fs::read_to_string(format!("/proc/{resolver}/timens_offsets"))?;
+    assert!(offsets.contains(&slept), "{offsets}");
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    assert!(!shell.reaches(&Attempt::tcp(DB, 443))?);
+    let explain = ["explain", name, "--session", shell.session()];
+    let known = place.daemon.json(explain)?["addresses"][0].take();
+    let until: Timestamp = known["until"].text()?.parse()?;
+    // By the record's time, and half as much.
+    let counts = Timestamp::now()..Timestamp::now() + SignedDuration::from_mins(5);
+    assert!(counts.contains(&until), "{known}");
     Ok(())
 }

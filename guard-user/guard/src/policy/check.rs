@@ -113,6 +113,7 @@ fn warnings(
     let left = policy::left_open(side, around, &file.text);
     let mut warnings = parsed.warnings.clone();
     warnings.extend(left.filter(|_| !is_project && !is_around));
+    warnings.extend(policy::unasked(&parsed.policy, &file.text));
     warnings.sort_by_key(|one| one.span.start);
     warnings
 }
@@ -263,6 +264,40 @@ mod tests {
         // What lies around others opens nothing.
         assert_eq!(warned("(fleet)/floor.toml", open), [""; 0]);
         assert_eq!(warned("agent.toml", open).len(), 1);
+    }
+
+    #[test]
+    fn names_that_nobody_can_ask_for_are_warned_of_once() {
+        let all =
+            "nobody can ask for a name: the default denies questions to name servers (port 53)";
+        let rule = |to: &str, ports: &str, action: &str| {
+            format!("[[rule]]\nname = \"{to}\"\nto = [\"{to}\"]\n{ports}\naction = \"{action}\"\n")
+        };
+        let shop = rule("shop.example.com", "ports = [\"tcp/443\"]", "allow");
+        let both = format!("{shop}{}", rule("*.example.com", "", "confirm"));
+        assert_eq!(warned(&both), [all]);
+        let diagnostic = &checked(&both).diagnostics[0];
+        assert_eq!(diagnostic.line, 2);
+        assert!(diagnostic.text.contains("shop.example.com"));
+        let dns = "default = \"deny\"\n[dns]\nnames = \"ask\"\n";
+        assert_eq!(warned(dns), [all]);
+        assert_eq!(warned("default = \"deny\"\n"), [""; 0]);
+        // Nothing is lost where every name is denied, and the default lets others ask.
+        assert_eq!(warned(&rule("shop.example.com", "", "deny")), [""; 0]);
+        assert_eq!(warned(&format!("default = \"confirm\"\n{shop}")), [""; 0]);
+        for (to, ports, is_asked) in [
+            ("@dns", "ports = [\"udp/53\", \"tcp/53\"]", true),
+            ("@dns", "", true),
+            ("192.0.2.53", "ports = [\"udp\"]", true),
+            ("@dns", "ports = [\"tcp/853\"]", false),
+            ("other.example.com", "", false),
+        ] {
+            let server = rule(to, ports, "allow");
+            let is_warned = warned(&format!("{shop}{server}")).contains(&all.to_owned());
+            assert_eq!(is_warned, !is_asked, "{to} {ports}");
+        }
+        let denied = rule("@dns", "ports = [\"udp/53\"]", "deny");
+        assert_eq!(warned(&format!("{shop}{denied}")), [all]);
     }
 
     #[test]

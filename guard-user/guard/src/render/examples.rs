@@ -181,6 +181,7 @@ pub(crate) fn explanation() -> Explanation {
         addresses: vec!["192.0.2.10".into()],
         known: Vec::new(),
         question: None,
+        unheard: None,
         verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),

@@ -22,7 +22,7 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     for known in known(explanation) {
         page.field("told", known);
     }
-    if let Some(question) = &explanation.question {
+    for question in explanation.question.iter().chain(&explanation.unheard) {
         page.paragraph("question", question);
     }
     if let Some(listener) = &explanation.listener {

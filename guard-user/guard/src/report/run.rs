@@ -154,8 +154,8 @@ impl RunSummary {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
-            let sends = one.sends.iter().map(|sends| format!(", {sends}"));
-            let sends: String = sends.collect();
+            let sends = one.sends.as_deref().or(one.question());
+            let sends = sends.map_or_else(String::new, |sends| format!(", {sends}"));
             format!(
                 "{times} {}{sends} ({}, {rule})",
                 one.destination, one.verdict
@@ -485,5 +485,23 @@ mod tests {
             let page = RunSummary::of(&records(all.clone()), goes_on).page();
             assert_eq!(page.plain().lines().next_back(), Some(last));
         }
+    }
+
+    #[test]
+    fn a_name_that_was_denied_is_said() {
+        let server =
+            json!({"address": "192.0.2.53", "port": 53, "protocol": "dns", "host": "a.example"});
+        let summary = RunSummary::of(
+            &records(json!([
+                {"kind": "session-start", "session": "s1", "name": "make"},
+                {"kind": "denied", "session": "s1", "destination": server, "verdict": "deny", "count": 2},
+            ])),
+            false,
+        );
+        let said = summary.page().plain();
+        assert!(
+            said.contains("2 times dns 192.0.2.53:53, a.example (deny"),
+            "{said}"
+        );
     }
 }

@@ -167,6 +167,13 @@ impl StoppedLine {
         }
     }
 
+    /// The name that was asked for, where it is about names.
+    pub(super) fn question(&self) -> Option<&str> {
+        let protocol = self.destination.split(' ').next();
+        let is_question = protocol == Some(Question::PROTOCOL);
+        self.host.as_deref().filter(|_| is_question)
+    }
+
     /// Where to, by which name, and what was to be sent there.
     pub(crate) fn words(&self) -> String {
         let host = self.host.iter().map(|host| format!(" ({host})"));
@@ -494,6 +501,7 @@ impl Report {
         let found = self.stopped.iter().position(|one| {
             one.of == line.of
                 && one.destination == line.destination
+                && one.question() == line.question()
                 && one.sends == line.sends
                 && one.rule == line.rule
                 && one.verdict == line.verdict
@@ -742,6 +750,24 @@ pub(crate) mod tests {
         };
         assert_eq!(argument(&to("dns")), None);
         assert!(argument(&to("udp")).is_some());
+    }
+
+    #[test]
+    fn each_name_that_was_denied_is_a_line_of_its_own() {
+        let denied = |name: &str, count| {
+            let server =
+                json!({"address": "192.0.2.53", "port": 53, "protocol": "dns", "host": name});
+            json!({"kind": "denied", "session": "s1", "destination": server, "verdict": "deny", "count": count})
+        };
+        let report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            denied("a.example", 1), denied("b.example", 1), denied("a.example", 2),
+            {"kind": "session-end", "session": "s1", "denied": 3},
+        ])));
+        let listed = report.stopped.iter();
+        let listed: Vec<_> = listed.map(|one| (one.question(), one.count)).collect();
+        assert_eq!(listed, [(Some("a.example"), 2), (Some("b.example"), 1)]);
+        assert_eq!((report.refused, report.destinations()), (3, 2));
     }
 
     #[test]

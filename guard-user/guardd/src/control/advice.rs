@@ -55,6 +55,18 @@ pub fn denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String
     )
 }
 
+/// For a name server of this machine that the policy denies.
+#[must_use]
+pub fn name_server_denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
+    format!(
+        "{} is a name server, and denied by {}: no name can be looked up in this session. Nobody can open it for this session. \
+         {NO_DETOUR} Say in your answer that the policy lacks a rule for name servers, for a person to weigh: to = [\"@dns\"], \
+         ports = [\"udp/53\", \"tcp/53\"], action = \"allow\".",
+        destination(to),
+        because(rule, reason),
+    )
+}
+
 /// For a Unix socket whose listener is outside of the session.
 #[must_use]
 pub fn socket_refused(path: &str) -> String {

@@ -6,7 +6,7 @@ use guard_common::{Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
 use guard_proto::{
-    PolicyRef,
+    PolicyRef, Question,
     explain::{Explanation, Explanations},
 };
 
@@ -172,16 +172,45 @@ async fn under_policy(
         None => None,
     };
     let now = shared.with(|state| state.environment());
-    let inner = explained(&policy, &now, to, ports);
-    let outer = base.map(|base| explained(&base, &now, to, ports));
-    told(
-        to,
-        [inner]
-            .into_iter()
-            .chain(outer)
-            .reduce(stricter)
-            .unwrap_or_default(),
-    )
+    let chain: Vec<_> = [policy].into_iter().chain(base).collect();
+    let by_all = |to: &Destination, ports: &[PortSpec]| {
+        let of_each = chain.iter().map(|one| explained(one, &now, to, ports));
+        of_each.reduce(stricter).unwrap_or_default()
+    };
+    let mut all = told(to, by_all(to, ports))?;
+    if name_in(to).is_some() && chain.iter().any(InForce::speaks_of_names) {
+        let unheard = unheard(&now, by_all);
+        for one in &mut all.explanations {
+            one.unheard.clone_from(&unheard);
+        }
+    }
+    Ok(all)
+}
+
+/// Why no question for a name reaches a name server of this machine; none where one may be asked. `explained`: what holds there.
+pub(super) fn unheard(
+    now: &Environment,
+    explained: impl Fn(&Destination, &[PortSpec]) -> Vec<policy::Explanation>,
+) -> Option<String> {
+    let ports =
+        [Protocol::UDP, Protocol::TCP].map(|protocol| PortSpec::one(protocol, Question::PORT));
+    let all = now.dns.iter().flat_map(|server| {
+        let to = Destination {
+            target: policy::Target::Prefix(Prefix::from(*server)),
+            port: None,
+        };
+        explained(&to, &ports)
+    });
+    let all: Vec<_> = all.collect();
+    let is_denied = |one: &policy::Explanation| one.verdict == Verdict::Deny.as_str();
+    let (first, server) = (all.first()?, now.dns.first()?);
+    all.iter().all(is_denied).then(|| match &first.rule {
+        Some(rule) => format!("refused: the rule {rule:?} denies name servers ({server})"),
+        None => format!(
+            "refused: the policy's default denies name servers ({server}); a rule lets them be asked: to = [\"@dns\"], \
+             ports = [\"udp/53\", \"tcp/53\"], action = \"allow\""
+        ),
+    })
 }
 
 pub(super) fn explained(

@@ -10,7 +10,7 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{
-        explain::{explained, opened, stricter, strictness, through, told},
+        explain::{explained, opened, stricter, strictness, through, told, unheard},
         failure::CallError,
         ids,
     },
@@ -54,17 +54,35 @@ impl State {
         let mut told = told(to, strictest)?;
         if let policy::Target::Name(name) = &to.target {
             let known = self.told_of(session, name.as_str(), &to.ports(ports), &own);
-            let question = known.is_empty().then(|| self.held_question(session, name));
-            let question = question.flatten();
-            for one in &mut told.explanations {
-                one.name = Some(name.as_str().to_owned());
-                one.known.clone_from(&known);
-                if let Some(question) = &question {
-                    held_back(one, question);
-                }
-            }
+            self.tell_of_name((session, name), &now, &known, &mut told.explanations);
         }
         Ok(told)
+    }
+
+    /// Has answers say which addresses a session knows of a name, and what becomes of its question.
+    fn tell_of_name(
+        &self,
+        (session, name): (&Session, &DomainName),
+        now: &Environment,
+        known: &[KnownAddress],
+        all: &mut [Explanation],
+    ) {
+        let by_all = |to: &Destination, ports: &[PortSpec]| {
+            self.explained_by_all(session.subject(), now, to, ports)
+        };
+        let speaks = self.policies.speaks_of_names(&session.chain);
+        let unheard = speaks.then(|| unheard(now, by_all)).flatten();
+        let is_held = known.is_empty() && unheard.is_none();
+        let question = is_held.then(|| self.held_question(session, name));
+        let question = question.flatten();
+        for one in all {
+            one.name = Some(name.as_str().to_owned());
+            one.known = known.to_vec();
+            one.unheard.clone_from(&unheard);
+            if let Some(question) = &question {
+                held_back(one, question);
+            }
+        }
     }
 
     /// The addresses that a session knows of a name, as destinations; the destination itself where it is something else.

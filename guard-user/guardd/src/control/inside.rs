@@ -1,6 +1,6 @@
 //! The calls from inside a session: what was stopped, and a request to open something.
 
-use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
+use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{
@@ -47,6 +47,11 @@ impl Matter {
     fn denied(&self) -> String {
         let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
         advice::denied(&self.destination, rule, reason)
+    }
+
+    fn name_server_denied(&self) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::name_server_denied(&self.destination, rule, reason)
     }
 
     fn asked(&self, request: &str) -> String {
@@ -144,7 +149,7 @@ impl State {
     /// Connections that the proxy closed for what came first.
     fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
         let Closing { to, port, why } = &one.what;
-        let key = RequestKey::new(session, *to, guard_common::Protocol::TCP, *port);
+        let key = RequestKey::new(session, *to, Protocol::TCP, *port);
         let about = matter(&self.sessions, &self.policies, &key)?;
         Some(Stopped {
             at: clocks.calendar(one.last),
@@ -183,6 +188,7 @@ impl State {
         let reads = holes.iter().any(|hole| lets_read(hole, &key));
         let outcome = self.outcome(&key, (attempt, tried), holes, clocks);
         let advice = match (about.verdict, &request) {
+            (Verdict::Deny, _) if self.is_name_server(&key) => about.name_server_denied(),
             (Verdict::Deny, _) => about.denied(),
             (_, _) if is_open => advice::opened(&about.destination),
             (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
@@ -208,6 +214,14 @@ impl State {
             barred: about.barred,
             outcome,
         })
+    }
+
+    /// Whether it is one of this machine, asked for a name.
+    fn is_name_server(&self, key: &RequestKey) -> bool {
+        let servers = self.policies.name_servers();
+        key.port == proto::Question::PORT
+            && matches!(key.protocol, Protocol::UDP | Protocol::TCP)
+            && servers.contains(&key.destination.to_ip())
     }
 
     /// What came of a person's yes: to the last attempt that was refused or held, or to one before, where what it opened is over.

@@ -63,6 +63,7 @@ impl State {
             .chain(unassigned)
             .chain(self.sessions.packet_warnings(&self.datapath))
             .chain(self.proxy_warning())
+            .chain(self.named_warning())
             .chain(self.fleet.warning())
             .chain(self.fleet.link.warning(&Heard::now()))
             .chain(self.doctor_warning())

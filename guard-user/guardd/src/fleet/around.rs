@@ -1,6 +1,8 @@
 //! The fleet's policy around sessions: the last of each chain, so that all that a machine has of its own can only narrow it.
 
-use guard_common::{MAX_CHAIN, PolicyId};
+use std::collections::HashMap;
+
+use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 
 use crate::{
     changes::Change,
@@ -75,6 +77,9 @@ impl State {
     /// Has that slot, and no other base, be the last of each session's chain that has room for it, and then says whether one has none.
     fn chain_all(&mut self, base: Option<PolicyId>) -> Result<(), CallError> {
         let bases = self.policies.bases();
+        if let Some(base) = base {
+            self.carry_around(base)?;
+        }
         let is_changed = self.sessions.chain_base(&mut self.datapath, base, &bases)?;
         let default = self.policies.default_slot();
         self.policies
@@ -86,6 +91,27 @@ impl State {
             Some(_) => self.sessions.may_be_around(),
             None => Ok(()),
         }
+    }
+
+    /// Has the kernel know under the base what sessions know that it is not around yet: all of it, or none. Without that, a rule of the
+    /// base for a name would not hold at an address that a session has looked up already.
+    fn carry_around(&mut self, base: PolicyId) -> Result<(), CallError> {
+        let bare = self.sessions.without(base);
+        if bare.is_empty() {
+            return Ok(());
+        }
+        let kernel = &mut self.datapath;
+        let carried = self.policies.carry_names_around(kernel, &bare, base);
+        carried.map_err(|error| {
+            let sessions = bare.into_keys().collect();
+            self.policies
+                .forget_names_under(&mut self.datapath, &sessions, base);
+            CallError::failed(
+                "the fleet's policy is not put around sessions",
+                format!("the kernel does not take over what they have looked up: {error}"),
+                format!("{}, and offer the bundle again", self.less_named()),
+            )
+        })
     }
 
     /// Whether the fleet's policy is around a new session with that chain, where there is one.
@@ -109,6 +135,12 @@ impl State {
 }
 
 impl Sessions {
+    /// The chains of those that a policy does not judge.
+    fn without(&self, slot: PolicyId) -> HashMap<SessionId, Vec<PolicyId>> {
+        let bare = self.iter().filter(|one| !one.chain.contains(&slot));
+        bare.map(|one| (one.cgroup.id, one.chain.clone())).collect()
+    }
+
     /// Whether each session has room for one more policy around it.
     ///
     /// # Errors

@@ -280,46 +280,79 @@ impl KnownNames {
         chain: &[(PolicyId, &Compiled)],
         now: BootTime,
     ) {
-        let names = self
-            .names
-            .get(&session)
-            .and_then(|known| known.get(&address));
         for (slot, compiled) in chain {
             let key = NamedKey::new(session, *slot, address);
-            // What the resolver wrote meanwhile, and what was learned under an earlier guardd, counts on.
-            let found = match kernel.named(&key) {
-                Ok(found) => found.unwrap_or_default(),
-                Err(error) => {
-                    tracing::error!(%error, "cannot read what a session knows an address by");
-                    continue;
-                }
-            };
-            let stays = found.patterns.into_iter();
-            let stays = stays.filter(|one| counts_on(one, compiled, now));
-            let of_names = names.into_iter().flatten().filter_map(|(name, told)| {
-                let pattern = pattern_of(compiled, name)?;
-                // The resolver's own time counts: to write it again might undo what it has written meanwhile.
-                let is_there = found.patterns.iter().any(|one| one.pattern == pattern);
-                (!is_there).then_some(Learned {
-                    pattern,
-                    until: told.until,
-                })
-            });
-            let mut wanted = Named::default();
-            for learned in stays.chain(of_names) {
-                // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
-                wanted = match wanted.with(&key, learned, now) {
-                    Some(more) => more,
-                    None => crowded(&key, learned.until),
-                };
-            }
-            if wanted.patterns != found.patterns
-                && let Err(error) = kernel.set_named(&key, &wanted)
-            {
+            if let Err(error) = self.write_under(kernel, &key, compiled, now) {
                 tracing::error!(%error, "cannot write what a session knows an address by");
             }
-            self.patterns.borrow_mut().insert(key, wanted);
         }
+    }
+
+    /// The same under one policy.
+    fn write_under(
+        &mut self,
+        kernel: &mut Datapath,
+        key: &NamedKey,
+        compiled: &Compiled,
+        now: BootTime,
+    ) -> Result<(), DatapathError> {
+        let known = self.names.get(&key.session);
+        let names = known.and_then(|known| known.get(&key.address));
+        // What the resolver wrote meanwhile, and what was learned under an earlier guardd, counts on.
+        let found = kernel.named(key)?.unwrap_or_default();
+        let stays = found.patterns.into_iter();
+        let stays = stays.filter(|one| counts_on(one, compiled, now));
+        let of_names = names.into_iter().flatten().filter_map(|(name, told)| {
+            let pattern = pattern_of(compiled, name)?;
+            // The resolver's own time counts: to write it again might undo what it has written meanwhile.
+            let is_there = found.patterns.iter().any(|one| one.pattern == pattern);
+            (!is_there).then_some(Learned {
+                pattern,
+                until: told.until,
+            })
+        });
+        let mut wanted = Named::default();
+        for learned in stays.chain(of_names) {
+            // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
+            wanted = match wanted.with(key, learned, now) {
+                Some(more) => more,
+                None => crowded(key, learned.until),
+            };
+        }
+        if wanted.patterns != found.patterns {
+            kernel.set_named(key, &wanted)?;
+        }
+        self.patterns.borrow_mut().insert(*key, wanted);
+        Ok(())
+    }
+
+    /// Writes to the kernel by which patterns of a policy sessions know addresses that is about to judge them, too.
+    pub(super) fn write_all_under(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &HashSet<SessionId>,
+        (slot, compiled): (PolicyId, &Compiled),
+        now: BootTime,
+    ) -> Result<(), DatapathError> {
+        let named = sessions.iter().flat_map(|session| {
+            let known = self.names.get(session).into_iter().flatten();
+            known.map(move |(address, _)| NamedKey::new(*session, slot, *address))
+        });
+        let keys: Vec<_> = named.collect();
+        for key in keys {
+            self.write_under(kernel, &key, compiled, now)?;
+        }
+        Ok(())
+    }
+
+    /// How many addresses the kernel knows for each session, by each of its policies, as far as it is known here.
+    #[must_use]
+    pub fn counts(&self) -> HashMap<SessionId, usize> {
+        let mut counts = HashMap::new();
+        for key in self.patterns.borrow().keys() {
+            *counts.entry(key.session).or_default() += 1;
+        }
+        counts
     }
 
     /// Writes all anew for sessions whose policies have changed.

@@ -16,7 +16,7 @@ pub mod unusable;
 pub mod widens;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -602,8 +602,7 @@ impl Policies {
         subject.chain.iter().find_map(|slot| {
             let policy = self.slots.get(slot)?;
             let key = NamedKey::new(subject.session?, *slot, to.to);
-            // Also of a name whose time is over.
-            let known = (&self.known.patterns(&key)?, BootTime(0));
+            let known = (&self.known.patterns(&key)?, clock::now());
             policy::barred(&policy.policy, &policy.compiled, &to, known)
         })
     }
@@ -718,6 +717,38 @@ impl Policies {
         };
         let carried = Carried::between(was, is);
         self.known.carry(kernel, sessions, (old, new), &carried)
+    }
+
+    /// Has the kernel know under `base` what sessions with these chains know, so that it may judge them as well.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, as where there is no room: then some of it is there.
+    pub fn carry_names_around(
+        &mut self,
+        kernel: &mut Datapath,
+        chains: &HashMap<SessionId, Vec<PolicyId>>,
+        base: PolicyId,
+    ) -> Result<(), DatapathError> {
+        let Some(is) = self.slots.get(&base) else {
+            return Ok(());
+        };
+        if !is.speaks_of_names() {
+            return Ok(());
+        }
+        let slots: BTreeSet<_> = chains.values().flatten().collect();
+        for slot in slots {
+            let under = chains.iter().filter(|(_, chain)| chain.contains(slot));
+            let under = under.map(|(session, _)| *session).collect();
+            if let Some(was) = self.slots.get(slot) {
+                let carried = Carried::between(was, is);
+                self.known.carry(kernel, &under, (*slot, base), &carried)?;
+            }
+        }
+        let sessions = chains.keys().copied().collect();
+        let table = (base, is.compiled.as_ref());
+        self.known
+            .write_all_under(kernel, &sessions, table, clock::now())
     }
 
     /// Removes what sessions know under a policy that judges them no more, or not yet.

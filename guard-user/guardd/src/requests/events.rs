@@ -7,7 +7,10 @@
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
 use guard_policy::Rule;
-use guard_proto::record::{Denied, Destination, Field};
+use guard_proto::{
+    Question,
+    record::{Denied, Destination, Field},
+};
 
 use crate::{
     changes::Change,
@@ -26,19 +29,6 @@ use crate::{
 
 /// Why a connection is refused that a rule allows.
 const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
-
-/// Where DNS servers listen (RFC 1035 4.2).
-const DNS_PORT: u16 = 53;
-
-/// Whether that was a UDP socket refused at `connect` to port 0. It sends nothing: so the C library sorts the addresses of a name (RFC 6724),
-/// and no program wanted to go there.
-fn is_sorted(event: &Event) -> bool {
-    let is_connect = [Hook::Connect4, Hook::Connect6].map(|hook| hook as u8);
-    event.protocol == Protocol::UDP
-        && event.port == 0
-        && event.verdict == Verdict::Deny as u8
-        && is_connect.contains(&event.hook)
-}
 
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
@@ -66,7 +56,7 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if self.note_of_listener(event) || is_sorted(event) || self.note_refused_socket(event) {
+        if self.note_of_listener(event) || self.note_refused_socket(event) {
             return Ok(());
         }
         self.relays.note_tried(event);
@@ -149,7 +139,7 @@ impl State {
     /// Whether the resolver should have got it.
     fn is_question(&self, event: &Event) -> bool {
         let session = self.sessions.live(event.session);
-        event.port == DNS_PORT
+        event.port == Question::PORT
             && matches!(event.protocol, Protocol::UDP | Protocol::TCP)
             && session.is_some_and(|session| self.policies.speaks_of_names(&session.chain))
     }

@@ -282,6 +282,8 @@ impl State {
         let (name, refusal) = (asked.name.clone(), NameRefusal::new(asked, why, failed));
         let refused = &mut self.resolver.refused;
         let count = refused.note(asked.session, name, refusal, now);
+        let denied = self.resolver.denied.entry(asked.session).or_default();
+        *denied += u64::from(!failed);
         let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
         let admitted = self.recorder.admit(asked.session, outermost, now);
         let Some(admitted) = admitted else {

@@ -15,7 +15,10 @@ mod refused;
 pub mod soon;
 mod unserved;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use guard_common::SessionId;
 use guard_proto::names::{Names, Number, Pattern, ToResolver};
@@ -34,6 +37,8 @@ pub struct Resolver {
     held: HeldQuestions,
     /// Names that sessions were not told of.
     refused: RefusedNames,
+    /// How often each session was denied one.
+    denied: HashMap<SessionId, u64>,
     /// Sessions that another policy is about to judge.
     soon: Vec<Soon>,
     /// How often it was asked whether it has heard everything, and which of these it has answered.
@@ -79,9 +84,10 @@ impl Resolver {
         self.link.renew();
     }
 
-    /// Forgets what a session was refused.
-    pub fn forget_refused(&mut self, session: SessionId) {
+    /// Forgets what a session was refused, and says how often it was denied a name.
+    pub fn forget_refused(&mut self, session: SessionId) -> u64 {
         self.refused.forget(session);
+        self.denied.remove(&session).unwrap_or_default()
     }
 
     fn say(&mut self, message: ToResolver) {

@@ -114,6 +114,7 @@ impl Worker for ResolverWorker {
                 kernel.origins()?,
                 kernel.questions_map()?,
                 kernel.named_map()?,
+                kernel.drained_map()?,
             ],
         })
     }

@@ -103,11 +103,11 @@ async fn put(
 
 /// What a session has looked up cannot be carried over: without it, an address would be known by no name, and a rule stricter than the
 /// rest would not hold for it.
-fn not_carried(session: SessionId, error: &DatapathError) -> CallError {
+fn not_carried(session: SessionId, error: &DatapathError, less: &str) -> CallError {
     CallError::failed(
         format!("no other policy judges {}", ids::session(session)),
         format!("the kernel does not take over what it has looked up: {error}"),
-        "end sessions that are not needed, and try again: guard stop",
+        format!("{less}, and try again"),
     )
 }
 
@@ -256,7 +256,7 @@ impl State {
         let carried = self
             .policies
             .carry_names(&mut self.datapath, &sessions, (old, new))
-            .map_err(|error| not_carried(id, &error))
+            .map_err(|error| not_carried(id, &error, &self.less_named()))
             .and_then(|()| self.write_applied(id, owner, record.clone()));
         let switched = carried.and_then(|()| self.rechain_applied(soon, (owner, record)));
         let (unused, of) = match switched {

@@ -66,11 +66,11 @@ impl State {
         self.requests.end_session(id);
         self.sockets.forget(id);
         self.proxy.forget_closings(id);
-        self.resolver.forget_refused(id);
+        let names = self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
             seconds: lasted.as_secs_f64().into(),
-            denied: denied(&self.datapath, id).into(),
+            denied: denied(&self.datapath, id).map(|calls| calls + names).into(),
         };
         let left_out = self.recorder.left_out(id);
         match self.shown(id).filter(|_| is_unstarted) {

@@ -8,6 +8,7 @@ pub mod assign;
 pub mod create;
 pub mod end;
 pub mod launchers;
+mod named;
 pub mod slice;
 pub mod stops;
 pub mod systemd;

@@ -18,8 +18,8 @@ use rustix::{
 
 /// Connections in the backlog of a listener.
 const BACKLOG: i32 = 1024;
-/// Bytes that wait to be read of the questions of all sessions, in the kernel's count: some thousands. The kernel half lets through
-/// what is read in that time of each.
+/// Bytes that wait to be read of the questions of all sessions, in the kernel's count: some ten thousand. Of an outermost session and
+/// those inside it, the kernel half lets some hundreds wait.
 const UNREAD: usize = 4 << 20;
 /// Ports that are tried: one that is free on one loopback, or by one protocol, may be in use by another.
 const TRIES: usize = 32;

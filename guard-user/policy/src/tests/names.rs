@@ -298,6 +298,14 @@ fn a_name_counts_until_its_time_is_over() {
     let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &connection);
     let stands = named_verdict(says, Some(&known), BootTime(99), true);
     assert_eq!(stands.verdict, Verdict::Allow);
+    // Whoever begins then hears why not.
+    let why = |now| {
+        let known = (&known, BootTime(now));
+        crate::barred(&policy(LIST), &compiled, &connection, known)
+    };
+    assert_eq!(why(9), None);
+    let over = why(10).unwrap();
+    assert!(over.ends_with("the time of its answer is over: look it up again"));
 }
 
 #[test]

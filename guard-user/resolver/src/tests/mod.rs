@@ -5,12 +5,12 @@ mod scene;
 use std::{
     cell::Cell,
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use guard_common::{MAX_PATTERNS, NameId, NamedKey, PolicyId, SessionId};
+use guard_common::{MAX_PATTERNS, NameId, NamedKey, PolicyId, QueueKey, SessionId};
 use guard_proto::names::{FromResolver, Names, Number, Pattern, Tgid, ToResolver};
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -26,7 +26,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::question::{Edns, tests::asked};
 use scene::{
-    SESSION, SLOT, Scene, TGID, ask, framed, hear, policy, run, send_framed, session, stamps,
+    COOKIE, SESSION, SLOT, Scene, TGID, ask, framed, hear, policy, run, send_framed, session,
+    stamps,
 };
 
 const A_RECORD: u16 = 1;
@@ -132,6 +133,26 @@ fn an_address_is_known_to_the_kernel_before_the_program_has_it() {
         // What left says nothing but the name.
         let left = scene.asked.borrow()[0].clone();
         assert_eq!(left[2..], asked("db.example.com", A_RECORD, EDNS)[2..]);
+    });
+}
+
+#[test]
+fn the_kernel_half_hears_when_all_that_was_sent_to_a_socket_is_read() {
+    let patterns = &[("example.com", false)];
+    run(Names::Rules, patterns, one_address, async |scene| {
+        let client = scene.client(SESSION).await;
+        let drained = |address: &str| {
+            let address: IpAddr = address.parse().unwrap();
+            let queue = QueueKey::new(COOKIE, &address.into());
+            scene.maps.drained.borrow().get(&queue).map(|at| at.0)
+        };
+        let question = asked("example.com", A_RECORD, None);
+        ask(&client, &question).await;
+        let (before, other) = (drained("127.0.0.1"), drained("::1"));
+        assert!(before.is_some() && other.is_some());
+        ask(&client, &question).await;
+        assert!(drained("127.0.0.1") > before);
+        assert_eq!(drained("::1"), other);
     });
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use guard_common::{
     Address, BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId,
-    QuestionHash, SessionId,
+    QuestionHash, QueueKey, SessionId,
 };
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver};
 use hickory_proto::op::Message;
@@ -44,6 +44,8 @@ pub(super) struct TestMaps {
     questions: RefCell<HashMap<OriginKey, Origin>>,
     pub(super) named: RefCell<HashMap<NamedKey, Named>>,
     pub(super) is_full: Cell<bool>,
+    /// Of which sockets all was read, and when.
+    pub(super) drained: RefCell<HashMap<QueueKey, BootTime>>,
     /// A client that must not have its answer yet when something is noted.
     waiting: RefCell<Option<std::net::UdpSocket>>,
 }
@@ -75,6 +77,11 @@ impl Maps for Rc<TestMaps> {
 
     fn remove_named(&self, key: &NamedKey) -> io::Result<()> {
         self.named.borrow_mut().remove(key);
+        Ok(())
+    }
+
+    fn drained(&self, queue: &QueueKey, at: BootTime) -> io::Result<()> {
+        self.drained.borrow_mut().insert(*queue, at);
         Ok(())
     }
 }

@@ -1,11 +1,29 @@
 //! Under which names sessions have learned addresses.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use guard_common::{Named, NamedKey};
+use zerocopy::FromBytes as _;
 
+use super::batch::lookup_all;
 use super::element::{check_sizes, lookup, remove, update};
+
+/// All that a map of these keys and values has.
+///
+/// # Errors
+///
+/// The system's.
+pub fn all_named(map: BorrowedFd<'_>) -> io::Result<Vec<(NamedKey, Named)>> {
+    let (keys, values) = lookup_all(map)?;
+    let keys = keys.chunks_exact(size_of::<NamedKey>());
+    let values = values.chunks_exact(size_of::<Named>());
+    let all = keys.zip(values).filter_map(|(key, value)| {
+        let key = NamedKey::read_from_bytes(key).ok()?;
+        Some((key, Named::read_from_bytes(value).ok()?))
+    });
+    Ok(all.collect())
+}
 
 /// The map `NAMED`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
 #[derive(Debug)]
@@ -30,6 +48,15 @@ impl NamedMap {
     pub fn get(&self, key: &NamedKey) -> io::Result<Option<Named>> {
         // SAFETY: `new` has compared the sizes, and any bytes make a `Named`.
         unsafe { lookup(&self.0, key) }
+    }
+
+    /// All that is known.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn all(&self) -> io::Result<Vec<(NamedKey, Named)>> {
+        all_named(self.0.as_fd())
     }
 
     /// Has the kernel know that of an address, and nothing else.
