@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
-use crate::score::{Clue, Label, Seen, judge, shown_key};
+use crate::score::{Clue, Label, Seen, is_hidden, judge, shown_key};
 use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 
@@ -579,7 +579,8 @@ impl Sink {
                 self.pass_over(None, MORE);
                 break;
             }
-            match known.get(&(clue.service, name)) {
+            let of_that_name = known.get(&(clue.service, name.clone()));
+            match of_that_name.filter(|_| !is_hidden(&name)) {
                 Some(at) => {
                     let meant = &self.clues[*at];
                     let (data, seen) = (meant.data.and(clue.data), clue.seen);
