@@ -193,6 +193,20 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         withdraw: bool,
     },
+    /// What an encrypted file has in it is not known, and that is all right. Answer: [`Decisions`].
+    #[serde(rename = "org.guardd.Control.DismissFile")]
+    DismissFile {
+        /// The file, as it is shown.
+        file: String,
+        /// SHA-256 of its bytes, in hexadecimal.
+        sha256: String,
+        /// The project that it is in; absent: it is the home's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<String>,
+        /// It is not, after all.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        withdraw: bool,
+    },
     /// A project's policy may widen a policy, as it is now. Answer: [`Decisions`].
     #[serde(rename = "org.guardd.Control.Trust")]
     Trust {

@@ -14,6 +14,7 @@ mod json;
 mod policy;
 mod project;
 mod run;
+mod sealed;
 mod secrets;
 mod text;
 mod tunnels;

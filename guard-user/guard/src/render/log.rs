@@ -159,10 +159,13 @@ fn place(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     ))
 }
 
-/// What a person has dismissed: "db.example.net port 5432 (production)"; of an unknown port its host alone.
+/// What a person has dismissed: "db.example.net port 5432 (production)"; of an unknown port its host alone. Of a file that it is encrypted.
 fn dismissed(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     if kind != LogKind::Dismissed {
         return None;
+    }
+    if let Some(file) = text(rest, "file") {
+        return Some(format!("{file} (encrypted: its contents are not known)"));
     }
     let [host, port, label] =
         ["host", "port", "label"].map(|field| text(rest, field).unwrap_or_default());
@@ -439,6 +442,12 @@ mod tests {
             "label": "production", "withdrawn": false, "by": "dev", "from": from,
         }));
         let expected = "dismissed        db.example.net port 5432 (production)  by dev at pts/3\n";
+        assert!(page.ends_with(expected), "{page}");
+        let page = said(json!({
+            "at": at, "kind": "dismissed", "session": null, "uid": 1000, "file": ".env.vault",
+            "dir": "/home/dev/shop", "sha256": "0a", "withdrawn": false, "by": "dev", "from": from,
+        }));
+        let expected = "dismissed        .env.vault (encrypted: its contents are not known)  by dev at pts/3  dir=/home/dev/shop sha256=0a\n";
         assert!(page.ends_with(expected), "{page}");
         let page = said(json!({
             "at": at, "kind": "trusted", "session": null, "uid": 1000, "file": "/p/.guard.toml", "sha256": "0a",

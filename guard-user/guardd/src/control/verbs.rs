@@ -228,9 +228,10 @@ async fn approver(
             one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
         }
         Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
-        Call::Decisions { .. } | Call::Dismiss { .. } | Call::Trust { .. } => {
-            decisions(shared, who, peer, call).await
-        }
+        Call::Decisions { .. }
+        | Call::Dismiss { .. }
+        | Call::DismissFile { .. }
+        | Call::Trust { .. } => decisions(shared, who, peer, call).await,
         Call::Status {} => one(&status::status(shared).await),
         Call::Presence {} => one(&status::presence(shared).await),
         Call::Doctor {} => one(&doctor::found(shared).await),
@@ -304,6 +305,12 @@ async fn decisions(
             dir,
             withdraw,
         } => one(&state.dismiss(&by, (host, port), (label, dir), withdraw)?),
+        Call::DismissFile {
+            file,
+            sha256,
+            dir,
+            withdraw,
+        } => one(&state.dismiss_file(&by, (file, sha256, dir), withdraw)?),
         Call::Trust {
             file,
             uid,

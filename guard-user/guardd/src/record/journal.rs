@@ -119,6 +119,10 @@ fn has_error(record: &LogRecord) -> bool {
     error.is_some_and(|error| !error.is_null())
 }
 
+fn is_of_file(record: &LogRecord) -> bool {
+    record.fields.get("file").is_some_and(Value::is_string)
+}
+
 fn is_withdrawn(record: &LogRecord) -> bool {
     record.fields.get("withdrawn") == Some(&Value::Bool(true))
 }
@@ -142,8 +146,12 @@ fn message(record: &LogRecord) -> String {
             let [host, ports, file] = ["host", "ports", "file"].map(word);
             Some(format!("{host} {ports}, file {file}"))
         }
-        LogKind::Dismissed => Some(format!("{} port {}", word("host"), word("port"))),
-        LogKind::Trusted => Some(format!("{}, SHA-256 {}", word("file"), word("sha256"))),
+        LogKind::Dismissed if !is_of_file(record) => {
+            Some(format!("{} port {}", word("host"), word("port")))
+        }
+        LogKind::Dismissed | LogKind::Trusted => {
+            Some(format!("{}, SHA-256 {}", word("file"), word("sha256")))
+        }
         _ => to,
     };
     let named = [
@@ -170,6 +178,10 @@ fn message(record: &LogRecord) -> String {
         LogKind::AnswerRefused => format!("a signed answer{of} was refused"),
         LogKind::ApproverAdded => "a key may sign answers".to_owned(),
         LogKind::ApproverRemoved => "a key may not sign answers any more".to_owned(),
+        LogKind::Dismissed if is_of_file(record) => match is_withdrawn(record) {
+            true => "what is in an encrypted file is to be known after all".to_owned(),
+            false => "what is in an encrypted file is not known, and that is all right".to_owned(),
+        },
         LogKind::Dismissed if is_withdrawn(record) => {
             "a place is what it looks like after all".to_owned()
         }
@@ -360,6 +372,11 @@ mod tests {
                 json!({"kind": "dismissed", "host": "db.example.net", "port": 5432, "label": "production", "withdrawn": false, "by": "dev"}),
                 "5",
                 "a place is not what it looks like: db.example.net port 5432, by dev",
+            ),
+            (
+                json!({"kind": "dismissed", "file": ".env.vault", "sha256": "0a", "withdrawn": false, "by": "dev"}),
+                "5",
+                "what is in an encrypted file is not known, and that is all right: .env.vault, SHA-256 0a, by dev",
             ),
             (
                 json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "policy_sha256": "1b", "withdrawn": false, "by": "dev"}),
