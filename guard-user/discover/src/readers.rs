@@ -297,7 +297,8 @@ pub(crate) struct Include {
 
 /// What there is to say of a token of a forge.
 const FORGE: &str = "token of a forge (no rule: each push would ask)";
-const MORE: &str = "more places than are kept: is this file yours?";
+/// Why something was passed over that stands behind as many places as are kept.
+pub const MORE: &str = "more places than are kept: is this file yours?";
 /// One file has no more places, unless it is there to be counted.
 const IN_FILE: usize = 256;
 /// All have no more.

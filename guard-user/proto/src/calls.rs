@@ -169,6 +169,9 @@ pub enum Call {
         session: String,
         /// What.
         place: Box<Place>,
+        /// What comes after it is not told: where the settings say so, each new connection is asked about from then on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
     },
     /// What a person has decided before: not production, and trusted. Answer: [`Decisions`].
     #[serde(rename = "org.guardd.Control.Decisions")]

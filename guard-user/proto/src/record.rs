@@ -333,6 +333,7 @@ kinds! {
     /// Something that looks like production has come into reach.
     Appeared {
         host: String, ports: String, service: String, file: String, line: u64, key: String, verdict: String, asks: bool,
+        more: bool,
     }
     /// A person answered one.
     Answered {

@@ -5,6 +5,7 @@
 mod answers;
 mod applied;
 mod authority;
+mod decoys;
 mod discover;
 mod embedded;
 mod explain;
@@ -18,6 +19,7 @@ mod sealed;
 mod secrets;
 mod text;
 mod tunnels;
+mod unwatched;
 
 use std::path::PathBuf;
 

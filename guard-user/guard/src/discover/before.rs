@@ -13,7 +13,7 @@ use guard_proto::{Failure, Started};
 use rustix::process::geteuid;
 
 use super::dismissals::Dismissals;
-use super::drift::{Audience, Drift, unseen};
+use super::drift::{Audience, Drift, Unseen};
 use super::items::{Discovered, InReach, seen};
 use super::look;
 use super::unless;
@@ -83,7 +83,7 @@ impl Before<'_> {
                 Drift::new((identity, audience), session, (&all, judging), since)
             }
             Err(why) if started.covered => Err(not_known(why).into()),
-            Err(why) if started.asks => Err(unseen(&why).into()),
+            Err(why) if started.asks => Err(Unseen::of(why).failure().into()),
             Err(why) => {
                 let line = Page::of(format_args!(
                     "guard: did not look for production in reach: {why}"

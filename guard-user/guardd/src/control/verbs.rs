@@ -227,7 +227,11 @@ async fn approver(
         Call::Flows { session, .. } => {
             one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
         }
-        Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
+        Call::Appeared {
+            session,
+            place,
+            more,
+        } => one(&appeared(shared, who, &session, (*place, more)).await?),
         Call::Decisions { .. }
         | Call::Dismiss { .. }
         | Call::DismissFile { .. }

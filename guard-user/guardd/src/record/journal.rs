@@ -102,6 +102,7 @@ fn priority(record: &LogRecord) -> &'static str {
         }
         LogKind::Http if warns(record) => WARNING,
         LogKind::AnswerRefused => WARNING,
+        LogKind::Appeared if is_more(record) => WARNING,
         LogKind::Denied
         | LogKind::Appeared
         | LogKind::StartRefused
@@ -127,6 +128,24 @@ fn is_withdrawn(record: &LogRecord) -> bool {
     record.fields.get("withdrawn") == Some(&Value::Bool(true))
 }
 
+fn appeared(record: &LogRecord, of: &str) -> String {
+    let asks = record.fields.get("asks") == Some(&Value::Bool(true));
+    match (is_more(record), asks) {
+        (false, _) => format!("what looks like production came into reach{of}"),
+        (true, false) => {
+            format!("more that looks like production came into reach{of} than is told")
+        }
+        (true, true) => format!(
+            "more that looks like production came into reach{of} than is told, and each new connection is asked about"
+        ),
+    }
+}
+
+/// Whether what came into reach is more than is told.
+fn is_more(record: &LogRecord) -> bool {
+    record.fields.get("more") == Some(&Value::Bool(true))
+}
+
 /// Whether it is about what lies behind a destination, and not about a request.
 fn warns(record: &LogRecord) -> bool {
     let outcome = record.fields.get("outcome");
@@ -144,7 +163,10 @@ fn message(record: &LogRecord) -> String {
     let to = match record.kind {
         LogKind::Appeared => {
             let [host, ports, file] = ["host", "ports", "file"].map(word);
-            Some(format!("{host} {ports}, file {file}"))
+            Some(match &*host {
+                "" => format!("file {file}"),
+                host => format!("{host} {ports}, file {file}"),
+            })
         }
         LogKind::Dismissed if !is_of_file(record) => {
             Some(format!("{} port {}", word("host"), word("port")))
@@ -170,7 +192,7 @@ fn message(record: &LogRecord) -> String {
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),
         LogKind::Noted => format!("a process{of} said what a request is for"),
-        LogKind::Appeared => format!("what looks like production came into reach{of}"),
+        LogKind::Appeared => appeared(record, &of),
         LogKind::Answered => format!("a person answered a request{of}"),
         LogKind::AnsweredInPart => {
             format!("a person said yes to a request{of}, and others have to")
@@ -342,6 +364,21 @@ mod tests {
                 json!({"kind": "appeared", "session": "s1", "host": "db.example.net", "ports": "tcp/5432", "file": ".env", "key": "A"}),
                 "5",
                 "what looks like production came into reach of session s1: db.example.net tcp/5432, file .env, key A",
+            ),
+            (
+                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": true, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: a tcp/1, file .env",
+            ),
+            (
+                json!({"kind": "appeared", "session": "s1", "host": "", "ports": "", "file": ".env", "asks": true, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: file .env",
+            ),
+            (
+                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": false, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told: a tcp/1, file .env",
             ),
             (
                 json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),
