@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use crate::host::Host;
 use crate::named::Places;
-use crate::open::Tree;
+use crate::open::{Content, Tree};
 use crate::readers::{
-    Format, HOME_ENDINGS, Sink, Source, dirs_of_home, inventories, is_match, of_environment,
-    of_home, routes,
+    Format, HOME_ENDINGS, Sink, Source, dirs_of_home, has_seals, inventories, is_match,
+    of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
@@ -91,6 +91,9 @@ pub struct PassedOver {
     pub line: Option<usize>,
     /// Why, in guard's own words.
     pub why: &'static str,
+    /// SHA-256 of the whole file, where somebody has encrypted it: what is in it cannot be known here, and it may be said that that is
+    /// right.
+    pub sha256: Option<String>,
 }
 
 /// One place that is in reach.
@@ -435,22 +438,40 @@ pub(crate) fn read(
                 }
                 continue;
             }
-            Format::Encrypted => {
-                sink.pass_over(None, "encrypted");
-                continue;
-            }
             _ => {}
         }
         match tree.read(path, format.limit()) {
             Ok(None) => {}
-            Ok(Some(text)) => {
-                sink.read(*format, &text.text, text.is_cut);
-                count += 1;
-            }
+            Ok(Some(content)) => count += usize::from(read_one(sink, *format, &content)),
             Err(why) => sink.pass_over(None, why),
         }
     }
     count
+}
+
+/// Whether it is a text that could be read.
+fn read_one(sink: &mut Sink, format: Format, content: &Content) -> bool {
+    let is_sealed = format == Format::Encrypted || content.is_sealed();
+    if is_sealed {
+        sink.seal("encrypted", content);
+        // Who puts such a beginning above lines that anybody can read hides none of them.
+        if !format.is_by_lines() {
+            return false;
+        }
+    }
+    let text = match content.text() {
+        Ok(text) => text,
+        Err(_) if is_sealed => return false,
+        Err(why) => {
+            sink.pass_over(None, why);
+            return false;
+        }
+    };
+    sink.read(format, &text, content.is_cut);
+    if !is_sealed && has_seals(&text) {
+        sink.seal("values that are encrypted", content);
+    }
+    true
 }
 
 /// Limit of the list of names, in bytes.

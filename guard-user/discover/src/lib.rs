@@ -22,7 +22,7 @@ pub use discovery::{
     Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, OUT_OF_TIME, PassedOver, discover,
 };
 pub use host::Host;
-pub use readers::is_platform;
+pub use readers::{MORE, is_platform};
 pub use routes::{Changes, ROUTES, Routes, Tunnel};
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
 pub use service::{Proposal, Service, Transport, propose};

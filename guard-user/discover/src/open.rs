@@ -1,5 +1,6 @@
 //! Files of others are opened so that none of them holds the reader up, or leads it elsewhere.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,8 +9,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 
 /// A directory below which files are read.
 #[derive(Debug)]
@@ -23,11 +26,45 @@ pub(crate) struct Tree {
     uid: u32,
 }
 
-/// The text of a file.
-pub(crate) struct Text {
-    pub(crate) text: String,
+/// What is in a file.
+pub(crate) struct Content {
+    pub(crate) bytes: Vec<u8>,
     /// Whether it goes on.
     pub(crate) is_cut: bool,
+}
+
+/// What the files begin with that git-crypt, age, Ansible's vault and GnuPG write.
+const SEALS: [&[u8]; 5] = [
+    b"\0GITCRYPT\0",
+    b"age-encryption.org/v1",
+    b"-----BEGIN AGE ENCRYPTED FILE-----",
+    b"$ANSIBLE_VAULT;",
+    b"-----BEGIN PGP MESSAGE-----",
+];
+
+impl Content {
+    /// Whether somebody has encrypted all of it.
+    pub(crate) fn is_sealed(&self) -> bool {
+        SEALS.iter().any(|begin| self.bytes.starts_with(begin))
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub(crate) fn text(&self) -> Result<Cow<'_, str>, &'static str> {
+        if self.bytes.contains(&0) {
+            return Err("not text");
+        }
+        let bytes = self.bytes.strip_prefix("\u{feff}".as_bytes());
+        Ok(String::from_utf8_lossy(bytes.unwrap_or(&self.bytes)))
+    }
+
+    /// SHA-256 of all of it, in hexadecimal; none where there is more.
+    pub(crate) fn sha256(&self) -> Option<String> {
+        (!self.is_cut).then(|| HEXLOWER.encode(&Sha256::digest(&self.bytes)))
+    }
 }
 
 impl Tree {
@@ -88,7 +125,7 @@ impl Tree {
     /// # Errors
     ///
     /// Why it is passed over.
-    pub(crate) fn read(&self, file: &Path, limit: u64) -> Result<Option<Text>, &'static str> {
+    pub(crate) fn read(&self, file: &Path, limit: u64) -> Result<Option<Content>, &'static str> {
         let file = match self.file(file) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
@@ -109,12 +146,7 @@ impl Tree {
             .map_err(|_| "it cannot be read")?;
         let is_cut = bytes.len() as u64 > limit;
         bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        if bytes.contains(&0) {
-            return Err("not text");
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-        Ok(Some(Text { text, is_cut }))
+        Ok(Some(Content { bytes, is_cut }))
     }
 
     /// At most so many names in a directory, in their order, but for those of directories.

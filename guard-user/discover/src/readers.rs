@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
-use crate::score::{Clue, Label, Seen, judge, shown_key};
+use crate::open::Content;
+use crate::score::{Clue, Label, Seen, is_hidden, judge, shown_key};
 use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 
@@ -185,7 +186,8 @@ impl Format {
         match self {
             // What an agent keeps beside its servers grows.
             Self::Kubeconfig | Self::Mcp => 2 << 20,
-            Self::TerraformState => 8 << 20,
+            // What is encrypted is told apart by all of its bytes.
+            Self::TerraformState | Self::Encrypted => 8 << 20,
             _ => 256 << 10,
         }
     }
@@ -198,6 +200,11 @@ impl Format {
     /// Whether some projects have thousands, which leave no other kind less room.
     pub(crate) const fn is_many(self) -> bool {
         matches!(self, Self::Kubernetes(kubernetes::KubernetesFile::Manifest))
+    }
+
+    /// Whether a line that is none of its own leaves what the others say as it is.
+    pub(crate) const fn is_by_lines(self) -> bool {
+        !self.is_whole() && !matches!(self, Self::Ansible(_) | Self::Encrypted)
     }
 
     /// Whether a part of it says nothing.
@@ -223,7 +230,7 @@ impl Format {
     }
 }
 
-/// Whether its name says that somebody has encrypted it: for Rails, or by sops, age or dotenvx.
+/// Whether its name says that somebody has encrypted it: for Rails, or by sops, age, GnuPG or dotenvx.
 fn is_sealed(name: &str) -> bool {
     let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
     let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -231,12 +238,23 @@ fn is_sealed(name: &str) -> bool {
     [".env.vault", ".env.keys"].contains(&name)
         // `.sops.yaml` itself says how.
         || (is_settings && stem != ".sops" && (stem.ends_with(".enc") || stem.ends_with(".sops")))
-        || (ending == "enc" && starts(&[".env", "credentials", "secret"]))
+        || (["enc", "gpg"].contains(&ending) && starts(&[".env", "credentials", "secret"]))
         || (ending == "age" && !stem.is_empty())
 }
 
-/// What sops and dotenvx write in the place of a value.
-const SEALED: [&str; 3] = ["ENC[AES256_GCM,", "=encrypted:", "=\"encrypted:"];
+/// What sops, dotenvx and Ansible's vault write in the place of a value.
+const SEALED: [&str; 5] = [
+    "ENC[AES256_GCM,",
+    "=encrypted:",
+    "=\"encrypted:",
+    "='encrypted:",
+    "$ANSIBLE_VAULT;",
+];
+
+/// Whether values in a text are encrypted.
+pub(crate) fn has_seals(text: &str) -> bool {
+    SEALED.iter().any(|mark| text.contains(mark))
+}
 
 /// What readers put what they find in.
 #[derive(Debug, Default)]
@@ -279,7 +297,8 @@ pub(crate) struct Include {
 
 /// What there is to say of a token of a forge.
 const FORGE: &str = "token of a forge (no rule: each push would ask)";
-const MORE: &str = "more places than are kept: is this file yours?";
+/// Why something was passed over that stands behind as many places as are kept.
+pub const MORE: &str = "more places than are kept: is this file yours?";
 /// One file has no more places, unless it is there to be counted.
 const IN_FILE: usize = 256;
 /// All have no more.
@@ -303,8 +322,21 @@ impl Sink {
     /// A line counts as a place: to find that it is none took as long.
     pub(crate) fn pass_over(&mut self, line: Option<usize>, why: &'static str) {
         self.in_file += usize::from(line.is_some());
-        let file = self.file.clone();
-        let one = PassedOver { file, line, why };
+        self.leave_out(line, why, None);
+    }
+
+    /// What nobody reads without its key.
+    pub(crate) fn seal(&mut self, why: &'static str, content: &Content) {
+        self.leave_out(None, why, content.sha256());
+    }
+
+    fn leave_out(&mut self, line: Option<usize>, why: &'static str, sha256: Option<String>) {
+        let one = PassedOver {
+            file: self.file.clone(),
+            line,
+            why,
+            sha256,
+        };
         if self.passed_over.len() < IN_ALL && self.passed_over.last() != Some(&one) {
             self.passed_over.push(one);
         }
@@ -453,9 +485,6 @@ impl Sink {
     /// Reads what a file has, and says where that was not all.
     pub(crate) fn read(&mut self, format: Format, text: &str, is_cut: bool) {
         self.read_some(format, text, is_cut);
-        if SEALED.iter().any(|mark| text.contains(mark)) {
-            self.pass_over(None, "values that are encrypted");
-        }
         if self.is_late() {
             self.pass_over(None, OUT_OF_TIME);
         } else if self.is_full() {
@@ -579,7 +608,8 @@ impl Sink {
                 self.pass_over(None, MORE);
                 break;
             }
-            match known.get(&(clue.service, name)) {
+            let of_that_name = known.get(&(clue.service, name.clone()));
+            match of_that_name.filter(|_| !is_hidden(&name)) {
                 Some(at) => {
                     let meant = &self.clues[*at];
                     let (data, seen) = (meant.data.and(clue.data), clue.seen);

@@ -49,7 +49,68 @@ pub struct Clue {
     pub is_own: bool,
 }
 
-/// A key as it may be shown, else `-`: files choose their words, and some are meant to steer their reader.
+/// What stands for what no name of a setting has: it may be a token.
+const HIDDEN: &str = "--";
+/// A word so long is no name's, and with digits in it one that is shorter.
+const LONG: usize = 20;
+const LONG_WITH_DIGITS: usize = 16;
+/// Which characters of a UUID are hyphens. There are platforms whose tokens are such.
+const UUID: (usize, [usize; 4]) = (36, [8, 13, 18, 23]);
+
+/// Whether that is not all of a name: two of which as much is shown may be different ones.
+pub(crate) fn is_hidden(key: &str) -> bool {
+    key == "-" || key.contains(HIDDEN)
+}
+
+/// A name without the words that may be secrets. Of these what guard knows of stages is left.
+fn without_tokens(key: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = key;
+    while !rest.is_empty() {
+        let length = match begins_with_uuid(rest) {
+            true => UUID.0,
+            false => rest.find(['_', '.', '-']).unwrap_or(rest.len()),
+        };
+        let (word, behind) = rest.split_at(length);
+        match is_token(word) {
+            true => {
+                let said = said(word);
+                let stages = [said.production, said.staging, said.development];
+                let stages: Vec<_> = stages.into_iter().flatten().collect();
+                shown.push_str(HIDDEN);
+                shown.push_str(&stages.join("-"));
+            }
+            false => shown.push_str(word),
+        }
+        let (mark, behind) = behind.split_at(behind.len().min(1));
+        shown.push_str(mark);
+        rest = behind;
+    }
+    shown
+}
+
+fn is_token(word: &str) -> bool {
+    let has_digits = word.bytes().any(|byte| byte.is_ascii_digit());
+    word.len() >= LONG || (has_digits && word.len() >= LONG_WITH_DIGITS)
+}
+
+/// Whether a name, of which each character is a byte, begins with a UUID.
+fn begins_with_uuid(key: &str) -> bool {
+    let (length, hyphens) = UUID;
+    let begin = key.as_bytes().get(..length);
+    begin.is_some_and(|begin| {
+        begin
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| match hyphens.contains(&at) {
+                true => *byte == b'-',
+                false => byte.is_ascii_hexdigit(),
+            })
+    })
+}
+
+/// A key as it may be shown, else `-`: files choose their words, and some are meant to steer their reader. What stands as the key of a
+/// mapping may be a secret, too.
 #[must_use]
 pub(crate) fn shown_key(key: &str) -> String {
     let is_shown = |key: &str| {
@@ -63,7 +124,7 @@ pub(crate) fn shown_key(key: &str) -> String {
         false => key.rsplit('/').next().unwrap_or_default(),
     };
     let shown = [key, last].into_iter().find(|key| is_shown(key));
-    shown.unwrap_or("-").to_owned()
+    shown.map_or_else(|| "-".to_owned(), |key| without_tokens(key))
 }
 
 /// What a place is.
@@ -295,7 +356,8 @@ pub(crate) fn find_siblings(clues: &mut [Clue]) {
     let key = |clue: &Clue| (clue.seen.file.clone(), stem(&clue.seen.key));
     let less = clues
         .iter()
-        .filter(|clue| matches!(judge(clue).label, Label::Dev | Label::Local));
+        .filter(|clue| matches!(judge(clue).label, Label::Dev | Label::Local))
+        .filter(|clue| !is_hidden(&clue.seen.key));
     let keys: HashSet<_> = less.map(key).collect();
     for clue in clues {
         clue.has_sibling |= keys.contains(&key(clue));

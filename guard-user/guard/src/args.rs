@@ -667,7 +667,7 @@ pub struct DiscoverArgs {
     pub all: bool,
     /// Write a policy of yours with this name: one that is there, else that of --policy, and a rule for each place. Asks about
     /// each that widens it
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["why", "check", "all", "dismiss"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["why", "check", "all", "dismissing"])]
     pub write: Option<String>,
     /// With --write: ask nothing, and write only what narrows
     #[arg(long, requires = "write")]
@@ -679,10 +679,14 @@ pub struct DiscoverArgs {
     #[arg(long, requires = "write", conflicts_with = "yes")]
     pub print: bool,
     /// Say that the places with these numbers, 1,2 say, are not what they look like; they stay listed as dismissed
-    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["why", "check"])]
+    #[arg(long, value_name = "N", value_delimiter = ',', group = "dismissing", conflicts_with_all = ["why", "check"])]
     pub dismiss: Vec<Dismissable>,
-    /// With --dismiss 1,2: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number
-    #[arg(long, requires = "dismiss")]
+    /// Say that nobody has to know what is in this encrypted file, as long as its bytes are the same
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "dismissing", conflicts_with_all = ["why", "check"])]
+    pub dismiss_file: Vec<PathBuf>,
+    /// With --dismiss 1,2: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number. With
+    /// --dismiss-file FILE: somebody has to, after all
+    #[arg(long, requires = "dismissing")]
     pub withdraw: bool,
 }
 

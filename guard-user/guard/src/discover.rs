@@ -25,6 +25,7 @@ use super::render::time::Clock;
 pub(crate) mod before;
 mod dismissals;
 pub(crate) mod drift;
+mod files;
 mod items;
 pub(crate) mod judge;
 mod page;
@@ -74,23 +75,13 @@ pub(crate) fn discover(
         output.print(one, |one, _| page::why(one, is_around))?;
         return Ok(Exit::DONE);
     }
-    if !args.dismiss.is_empty() {
-        let to_keep = Keeping {
-            dir: &dir,
-            person: &person,
-            socket,
-            dismissals: &dismissals,
-        };
-        match args.withdraw {
-            true => {
-                let all = to_keep.withdrawn(&args.dismiss, &discovered)?;
-                output.print_things(&all, withdrawn_page)?;
-            }
-            false => {
-                let all = to_keep.dismissed(&args.dismiss, &discovered)?;
-                output.print_things(&all, dismissed_page)?;
-            }
-        }
+    let to_keep = Keeping {
+        dir: &dir,
+        person: &person,
+        socket,
+        dismissals: &dismissals,
+    };
+    if to_keep.decide(args, &discovered, output)? {
         return Ok(Exit::DONE);
     }
     output.print(&discovered, |discovered, _| page::page(discovered))?;
@@ -219,8 +210,34 @@ struct DismissedNow {
 }
 
 impl Keeping<'_> {
+    /// Keeps or takes back what is dismissed. Whether anything was to be.
+    fn decide(
+        &self,
+        args: &DiscoverArgs,
+        all: &Discovered,
+        output: Output,
+    ) -> Result<bool, CliError> {
+        let (places, own) = (&args.dismiss[..], &args.dismiss_file[..]);
+        match (places, own, args.withdraw) {
+            ([], [], _) => return Ok(false),
+            ([], own, true) => {
+                output.print_things(&self.withdrawn_files(own)?, files::withdrawn_page)?;
+            }
+            ([], own, false) => {
+                output.print_things(&self.dismissed_files(own, all)?, files::dismissed_page)?;
+            }
+            (places, _, true) => {
+                output.print_things(&self.withdrawn(places, all)?, withdrawn_page)?;
+            }
+            (places, _, false) => {
+                output.print_things(&self.dismissed(places, all)?, dismissed_page)?;
+            }
+        }
+        Ok(true)
+    }
+
     fn dismissed(
-        self,
+        &self,
         which: &[Dismissable],
         all: &Discovered,
     ) -> Result<Vec<DismissedNow>, CliError> {
@@ -298,7 +315,7 @@ impl Keeping<'_> {
     }
 
     fn withdrawn(
-        self,
+        &self,
         which: &[Dismissable],
         all: &Discovered,
     ) -> Result<Vec<Withdrawn>, CliError> {

@@ -169,6 +169,9 @@ pub enum Call {
         session: String,
         /// What.
         place: Box<Place>,
+        /// What comes after it is not told: where the settings say so, each new connection is asked about from then on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
     },
     /// What a person has decided before: not production, and trusted. Answer: [`Decisions`].
     #[serde(rename = "org.guardd.Control.Decisions")]
@@ -190,6 +193,20 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dir: Option<String>,
         /// It is, after all.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        withdraw: bool,
+    },
+    /// What an encrypted file has in it is not known, and that is all right. Answer: [`Decisions`].
+    #[serde(rename = "org.guardd.Control.DismissFile")]
+    DismissFile {
+        /// The file, as it is shown.
+        file: String,
+        /// SHA-256 of its bytes, in hexadecimal.
+        sha256: String,
+        /// The project that it is in; absent: it is the home's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<String>,
+        /// It is not, after all.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         withdraw: bool,
     },

@@ -1,4 +1,4 @@
-//! What a person has decided once: what is no production, and whose policies are trusted.
+//! What a person has decided once: what is no production, which files may stay encrypted, and whose policies are trusted.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Call;
 use crate::moment;
 
-/// Answer to [`Call::Decisions`], [`Call::Dismiss`] and [`Call::Trust`]: all that one user has decided.
+/// Answer to [`Call::Decisions`], [`Call::Dismiss`], [`Call::DismissFile`] and [`Call::Trust`]: all that one user has decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decisions {
@@ -17,6 +17,9 @@ pub struct Decisions {
     /// Policies of projects that may widen, the latest last.
     #[serde(default)]
     pub trusted: Vec<TrustedFile>,
+    /// Encrypted files whose contents are not known, which is all right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<DismissedFile>,
 }
 
 /// A place that is not what it looks like.
@@ -52,6 +55,32 @@ impl Dismissal {
             )
         };
         about(self) == about(other)
+    }
+}
+
+/// A file that somebody has encrypted. Its contents are not known, and a person says that this is all right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DismissedFile {
+    /// The file: below the project as `a/b`, below the home as `~/a`. Never opened.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal: with others it is another file, of which nobody has said anything.
+    pub sha256: String,
+    /// The project that it is in; absent: it is the home's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+    /// When that was said.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Who said it.
+    pub by: String,
+}
+
+impl DismissedFile {
+    /// Whether it is the same file of the same place, with the same bytes.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.file, &self.sha256, &self.dir) == (&other.file, &other.sha256, &other.dir)
     }
 }
 

@@ -29,6 +29,6 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Appeared {
-    /// Whether it is asked about from now on.
+    /// Whether it is asked about from now on; of more than are told, whether each new connection is.
     pub asks: bool,
 }

@@ -333,6 +333,7 @@ kinds! {
     /// Something that looks like production has come into reach.
     Appeared {
         host: String, ports: String, service: String, file: String, line: u64, key: String, verdict: String, asks: bool,
+        more: bool,
     }
     /// A person answered one.
     Answered {
@@ -351,8 +352,10 @@ kinds! {
     }
     /// Somebody may not any more.
     ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: Origin, }
-    /// A person said that a place is not what it looks like, or is after all.
-    Dismissed { host: String, port: u16, label: String, dir: String, withdrawn: bool, by: String, from: Origin, }
+    /// A person said that a place is not what it looks like, or is after all; or that nobody has to know what is in an encrypted file.
+    Dismissed {
+        host: String, port: u16, label: String, file: String, sha256: String, dir: String, withdrawn: bool, by: String, from: Origin,
+    }
     /// A person let a project's policy widen another one, or not any more.
     Trusted {
         file: String, sha256: String, policy_sha256: String, shown_sha256: String, withdrawn: bool, by: String, from: Origin,

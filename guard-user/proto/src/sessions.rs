@@ -107,6 +107,9 @@ pub struct Session {
     /// How many places that look like production came into reach while its command ran.
     #[serde(default)]
     pub appeared: u32,
+    /// More came than are told, and each new connection is asked about, as the settings say.
+    #[serde(default)]
+    pub all_asked: bool,
     /// The file that a person gave its policy by, from the root on; null: it is guardd's own, or has more in it.
     #[serde(default)]
     pub policy_file: Option<String>,

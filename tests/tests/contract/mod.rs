@@ -5,6 +5,7 @@
 mod answers;
 mod applied;
 mod authority;
+mod decoys;
 mod discover;
 mod embedded;
 mod explain;
@@ -14,9 +15,11 @@ mod json;
 mod policy;
 mod project;
 mod run;
+mod sealed;
 mod secrets;
 mod text;
 mod tunnels;
+mod unwatched;
 
 use std::path::PathBuf;
 

@@ -119,6 +119,16 @@ impl Planted {
         command
     }
 
+    /// A file of shell that sets the variables: what is typed is seen.
+    fn exported(&mut self) -> Tested<PathBuf> {
+        let file = self.project.lab.daemon.dir().join("variables");
+        let lines = self.environment.iter();
+        let lines = lines.map(|(key, value)| format!("export {key}='{value}'\n"));
+        fs::write(&file, lines.collect::<String>())?;
+        self.but.insert(file.clone());
+        Ok(file)
+    }
+
     /// Runs `guard`, and keeps what it says.
     fn guard(&mut self, args: &[&str]) -> Tested<(Option<i32>, String)> {
         let output = self.command(args).output()?;
@@ -177,8 +187,16 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     }
     // What is said before a command, to whoever sits at a terminal.
     let tmux = Tmux::start(planted.project.lab.daemon.dir());
+    let window = tmux.window_of("run", 200, 60);
+    let variables = planted.exported()?;
+    window.enter(&format!(
+        "cd '{}'; . '{}'",
+        planted.project.project.display(),
+        variables.display()
+    ));
     let run = ["run", "--policy", "open", "--", "echo", "it", "ran"];
-    let window = planted.project.types(&tmux, "run", [200, 60], &run);
+    let guard = planted.project.lab.daemon.agent(run);
+    window.guard(&guard.env("HOME", &planted.project.home));
     let screen = window.expect("it ran\n");
     assert!(screen.contains("in reach"), "{screen}");
     planted.told.extend(screen.into_bytes());

@@ -30,6 +30,9 @@ pub(crate) fn sessions(frame: &Frame<'_>, sessions: &[Session], scope: &Scope) -
                         div { dt { "Policy" } dd { (seen(&one.policy)) @if one.observed { " (observed)" } } }
                         div { dt { "User" } dd { (seen(&one.user)) } }
                         div { dt { "Since" } dd { (moment(one.started_at)) } }
+                        @if one.all_asked {
+                            div { dt { "Asked about" } dd { "each new connection: " (one.appeared) " places that look like production came into reach" } }
+                        }
                         @if let Some(ended) = one.command_ended_at {
                             div { dt { "Ended" } dd { (moment(ended)) ", left " (one.left.len()) " processes" } }
                         }

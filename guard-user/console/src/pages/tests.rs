@@ -194,6 +194,7 @@ fn pages(text: &str) -> Vec<String> {
         parent: Some(t()),
         observed: true,
         appeared: 0,
+        all_asked: false,
         policy_file: None,
         policy_sha256: None,
     };

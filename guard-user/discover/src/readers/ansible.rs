@@ -73,9 +73,7 @@ impl AnsibleFile {
 
     /// Reads one.
     pub(super) fn read(self, sink: &mut Sink, text: &str) {
-        if text.starts_with("$ANSIBLE_VAULT") {
-            sink.pass_over(None, "encrypted");
-        } else if text.starts_with("#!") {
+        if text.starts_with("#!") {
             sink.pass_over(None, "a program, which is not run");
         } else {
             match self {

@@ -234,6 +234,44 @@ fn keys_that_steer_their_reader_are_not_shown() {
 }
 
 #[test]
+fn a_key_that_may_be_a_secret_is_shown_without_it() {
+    for (key, shown) in [
+        ("spring.datasource.password", "spring.datasource.password"),
+        (
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ),
+        ("DefaultConnection", "DefaultConnection"),
+        (
+            "do-fra1-k8s-1-29-1-do-0-fra1-1712345678901",
+            "do-fra1-k8s-1-29-1-do-0-fra1-1712345678901",
+        ),
+        ("tenants.4eC39HqLyjWDarjtT1zdp7dc.url", "tenants.--.url"),
+        ("sk_live_4eC39HqLyjWDarjt", "sk_live_--"),
+        ("8f14e45fceea167a5a36dedd4bea2543", "--"),
+        ("1b671a64-40d5-491e-99b0-da01ff1f3341_url", "--_url"),
+        // What it says of a stage is guard's own word, and counts.
+        ("ProductionConnectionString", "--production"),
+        ("myDevelopmentConnectionString", "--development"),
+    ] {
+        assert_eq!(shown_key(key), shown);
+    }
+    // Two of which no more is shown are not taken for one.
+    let mut clues = vec![
+        example(
+            "production|-|.env:1|tenants.4eC39HqLyjWDarjtT1zdp7dc.url|postgres|db.example.net|app",
+        )
+        .clue,
+        example("local|-|.env:2|tenants.5eC39HqLyjWDarjtT1zdp7dc.url|postgres|localhost|app").clue,
+    ];
+    for clue in &mut clues {
+        clue.seen.key = shown_key(&clue.seen.key);
+    }
+    find_siblings(&mut clues);
+    assert!(!clues[0].has_sibling);
+}
+
+#[test]
 fn a_sibling_of_development_is_seen_in_the_same_file() {
     let mut clues = vec![
         example("production|-|.env:1|DATABASE_URL|postgres|db.example.net|app").clue,

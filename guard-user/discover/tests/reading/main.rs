@@ -18,6 +18,7 @@ mod incidents;
 mod keys;
 mod labelled;
 mod quiet;
+mod sealed;
 mod secrets;
 mod sources;
 mod tools;

@@ -279,6 +279,8 @@ Examples:
   guard discover --write shop             a policy of yours with these rules;
                                           asks where one widens
   guard discover --dismiss 3              the third is not production
+  guard discover --dismiss-file .env.vault
+                                          nobody has to know what is in it
   guard discover --policy ./agent.toml --check
   guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
 

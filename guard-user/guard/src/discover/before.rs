@@ -13,7 +13,7 @@ use guard_proto::{Failure, Started};
 use rustix::process::geteuid;
 
 use super::dismissals::Dismissals;
-use super::drift::{Audience, Drift, unseen};
+use super::drift::{Audience, Drift, Unseen};
 use super::items::{Discovered, InReach, seen};
 use super::look;
 use super::unless;
@@ -83,7 +83,7 @@ impl Before<'_> {
                 Drift::new((identity, audience), session, (&all, judging), since)
             }
             Err(why) if started.covered => Err(not_known(why).into()),
-            Err(why) if started.asks => Err(unseen(&why).into()),
+            Err(why) if started.asks => Err(Unseen::of(why).failure().into()),
             Err(why) => {
                 let line = Page::of(format_args!(
                     "guard: did not look for production in reach: {why}"
@@ -215,8 +215,7 @@ fn page(all: &Discovered, unresolved: &[String]) -> Page {
     );
     let open = places.iter().filter(|one| one.is_open()).count();
     let is_late = all
-        .passed_over
-        .iter()
+        .unread()
         .any(|one| one.why == guard_discover::OUT_OF_TIME);
     let maybe = all.items.iter().filter(|one| one.may_be_open()).count();
     let (noun, is, them) = match maybe {
@@ -321,7 +320,7 @@ fn line(page: &mut Page, one: &InReach) {
 
 fn open(all: &Discovered) -> Failure {
     let open: Vec<_> = all.items.iter().filter(|one| one.is_open()).collect();
-    let why = match (open.first(), all.passed_over.first()) {
+    let why = match (open.first(), all.unread().next()) {
         (Some(first), _) => format!(
             "the settings say so while production is open, and {} lets everything through to {}{}",
             all.judged_by(),
@@ -337,11 +336,16 @@ fn open(all: &Discovered) -> Failure {
         ),
         (None, None) => "the settings say so while production is open".to_owned(),
     };
+    let sealed = all.unread().any(|one| one.sha256.is_some());
+    let sealed = match sealed {
+        true => "\nguard discover --dismiss-file FILE",
+        false => "",
+    };
     Failure {
         what: "the command was not started".into(),
         why,
         fix: format!(
-            "have a policy that covers it, or say that it is not production:\nguard discover --check --policy {}\nguard discover --write NAME\nguard discover --dismiss N",
+            "have a policy that covers it, or say that it is not production:\nguard discover --check --policy {}\nguard discover --write NAME\nguard discover --dismiss N{sealed}",
             all.policy
         ),
     }
@@ -359,6 +363,7 @@ fn not_known(why: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::items::Unread;
     use super::super::page::why;
     use super::super::tests::{SETTINGS, Tested, discovered, shipped};
     use super::*;
@@ -470,11 +475,14 @@ mod tests {
     #[test]
     fn that_the_time_was_up_is_said() -> Tested {
         let mut all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
-        all.passed_over.push(guard_discover::PassedOver {
+        let one = guard_discover::PassedOver {
             file: ".".into(),
             line: None,
             why: guard_discover::OUT_OF_TIME,
-        });
+            sha256: None,
+        };
+        let dismissed = None;
+        all.passed_over.push(Unread { one, dismissed });
         insta::assert_snapshot!(page(&all, &[]).plain(), @r"
         guard: 2 places that look like production are in reach; policy default leaves 1 open, unless private
           open  db.example.net:5432            DATABASE_URL  .env:1, unless private

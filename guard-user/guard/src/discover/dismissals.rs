@@ -1,4 +1,4 @@
-//! What a person has said is not production. guardd keeps it, where no session can write.
+//! What a person has said is not production, and which encrypted files nobody has to read. guardd keeps it, where no session can write.
 //!
 //! Where none runs, it is in a file of that person's, outside of every project; that counts for nothing where one does, since whatever
 //! runs as that person, a session too, may write to it. The person is told what it says, and may say it again.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use guard_discover::Label;
 use guard_proto::{
     Call, Failure,
-    decisions::{Decisions, Dismissal},
+    decisions::{Decisions, Dismissal, DismissedFile},
 };
 use guard_sys::accounts::Account;
 use jiff::Timestamp;
@@ -34,12 +34,17 @@ const LONGEST: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dismissals {
     dismissed: Vec<Dismissal>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<DismissedFile>,
     /// What the file says while a guardd runs.
     #[serde(skip)]
     unkept: Vec<Dismissal>,
     /// The project that is looked through: what was said of another one counts for nothing here.
     #[serde(skip)]
     project: Option<String>,
+    /// Which directory below the project's top is looked through.
+    #[serde(skip)]
+    below: PathBuf,
 }
 
 /// When, by whom, and how widely.
@@ -52,6 +57,22 @@ pub(super) struct Dismissed {
     /// The project; null: wherever it is found.
     pub(super) dir: Option<String>,
 }
+
+/// What it means that an encrypted file is dismissed.
+pub(super) const UNKNOWN: &str =
+    "its contents are not known, and a person says that this is all right";
+
+/// When, and by whom it was said that nobody has to know what is in an encrypted file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct DismissedSeal {
+    #[serde(flatten)]
+    pub(super) when: Dismissed,
+    /// What that means.
+    pub(super) says: &'static str,
+}
+
+/// An encrypted file, and the SHA-256 of its bytes.
+pub(super) type Sealed<'f> = (&'f str, &'f str);
 
 /// A place, and what it looks like.
 pub(super) type Looks<'p> = (&'p str, u16, Label);
@@ -75,7 +96,11 @@ impl Dismissals {
         person: &Person,
         dir: &Path,
     ) -> Result<Self, CliError> {
-        let project = top(dir).map(|top| top.to_string_lossy().into_owned());
+        let top = top(dir);
+        let whole = dir.canonicalize().ok().zip(top.as_ref());
+        let below = whole.and_then(|(dir, top)| dir.strip_prefix(top).ok().map(Path::to_owned));
+        let below = below.unwrap_or_default();
+        let project = top.map(|top| top.to_string_lossy().into_owned());
         let file = || {
             let file = person.dismissals();
             file.map_or_else(|| Ok(Self::default()), |file| Self::read(&file))
@@ -83,7 +108,11 @@ impl Dismissals {
         let mut client = match Client::connect(socket) {
             Ok(client) => client,
             Err(CliError::NoDaemon(_)) => {
-                return Ok(Self { project, ..file()? });
+                return Ok(Self {
+                    project,
+                    below,
+                    ..file()?
+                });
             }
             Err(error) => return Err(error),
         };
@@ -95,7 +124,9 @@ impl Dismissals {
                 None => file().unwrap_or_default().dismissed,
             },
             project,
+            below,
             dismissed: decided.dismissed,
+            files: decided.files,
         })
     }
 
@@ -130,6 +161,68 @@ impl Dismissals {
             withdraw,
         })?;
         Ok(Some(self.find(&decided.dismissed, (host, port, label))))
+    }
+
+    /// Has guardd keep that nobody has to know what is in an encrypted file with those bytes, or that somebody has to, after all;
+    /// none where no guardd runs.
+    ///
+    /// # Errors
+    ///
+    /// guardd's.
+    pub(super) fn keep_file(
+        &self,
+        socket: &Path,
+        (file, sha256): Sealed<'_>,
+        dir: Option<&str>,
+        withdraw: bool,
+    ) -> Result<Option<Option<DismissedSeal>>, CliError> {
+        let mut client = match Client::connect(socket) {
+            Ok(client) => client,
+            Err(CliError::NoDaemon(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let decided: Decisions = client.call(&Call::DismissFile {
+            file: file.to_owned(),
+            sha256: sha256.to_owned(),
+            dir: dir.map(str::to_owned),
+            withdraw,
+        })?;
+        Ok(Some(self.find_file(&decided.files, (file, sha256))))
+    }
+
+    /// What a file is called from the project's top on; a home's by its own name.
+    pub(super) fn key(&self, file: &str) -> String {
+        match file.starts_with(['~', '/']) {
+            true => file.to_owned(),
+            false => self.below.join(file).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Whether a person has said that nobody has to know what is in an encrypted file with those bytes.
+    pub(super) fn of_file(&self, (file, sha256): Sealed<'_>) -> Option<DismissedSeal> {
+        self.find_file(&self.files, (&self.key(file), sha256))
+    }
+
+    fn find_file(&self, all: &[DismissedFile], file: Sealed<'_>) -> Option<DismissedSeal> {
+        let is_it = |one: &&DismissedFile| (&*one.file, &*one.sha256) == file;
+        let mut all = all.iter().filter(is_it);
+        let found = all.find(|one| self.holds_for(one.dir.as_deref()))?;
+        Some(DismissedSeal {
+            when: Dismissed {
+                at: found.at,
+                by: found.by.clone(),
+                dir: found.dir.clone(),
+            },
+            says: UNKNOWN,
+        })
+    }
+
+    /// What was said of an encrypted file here, with whatever bytes.
+    pub(super) fn said_of_file(&self, file: &str) -> Vec<DismissedFile> {
+        let key = self.key(file);
+        let said = self.files.iter().filter(|one| one.file == key);
+        let said = said.filter(|one| self.holds_for(one.dir.as_deref()));
+        said.cloned().collect()
     }
 
     /// Reads the dismissals of a file; none where there is no such file.
@@ -175,7 +268,11 @@ impl Dismissals {
 
     /// Whether it counts in the project that is looked through.
     fn holds(&self, one: &Dismissal) -> bool {
-        one.dir.is_none() || one.dir == self.project
+        self.holds_for(one.dir.as_deref())
+    }
+
+    fn holds_for(&self, dir: Option<&str>) -> bool {
+        dir.is_none() || dir == self.project.as_deref()
     }
 
     /// What was said of a place, whatever it looks like by now: here, or `anywhere`.
@@ -223,14 +320,12 @@ impl Dismissals {
         dir: Option<&str>,
     ) -> Result<Dismissed, CliError> {
         let mut all = Self::read(&file)?;
-        let now = Timestamp::now();
         let new = Dismissal {
             host: host.to_owned(),
             port,
             label: label.as_str().to_owned(),
             dir: dir.map(str::to_owned),
-            // As it is written.
-            at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+            at: now(),
             by: user(),
         };
         let known = all.dismissed.iter().find(|one| one.is_same(&new)).cloned();
@@ -245,6 +340,54 @@ impl Dismissals {
             by: said.by,
             dir: said.dir,
         })
+    }
+
+    /// Adds an encrypted file to a file's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub(super) fn add_file(
+        file: PathBuf,
+        (path, sha256): Sealed<'_>,
+        dir: Option<&str>,
+    ) -> Result<DismissedSeal, CliError> {
+        let mut all = Self::read(&file)?;
+        let new = DismissedFile {
+            file: path.to_owned(),
+            sha256: sha256.to_owned(),
+            dir: dir.map(str::to_owned),
+            at: now(),
+            by: user(),
+        };
+        let when = Dismissed {
+            at: new.at,
+            by: new.by.clone(),
+            dir: new.dir.clone(),
+        };
+        all.files.retain(|one| !one.is_same(&new));
+        all.files.push(new);
+        all.write(file)?;
+        Ok(DismissedSeal {
+            when,
+            says: UNKNOWN,
+        })
+    }
+
+    /// Takes what was said of encrypted files out of a file; nothing where there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub(super) fn remove_files(file: PathBuf, said: &[DismissedFile]) -> Result<(), CliError> {
+        let mut all = Self::read(&file)?;
+        let before = all.files.len();
+        all.files
+            .retain(|one| !said.iter().any(|said| said.is_same(one)));
+        match all.files.len() == before {
+            true => Ok(()),
+            false => all.write(file),
+        }
     }
 
     fn write(&self, file: PathBuf) -> Result<(), CliError> {
@@ -272,6 +415,12 @@ fn read(file: &Path) -> io::Result<Option<String>> {
         Some(why) => Err(io::Error::other(why)),
         None => fs::read_to_string(file).map(Some),
     }
+}
+
+/// The time, as it is written.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// This user's name, or else the uid.
@@ -337,6 +486,33 @@ mod tests {
         Dismissals::add(file.clone(), looks, None).unwrap();
         assert!(is_so("/home/dev/bank"));
         assert_eq!(of("/home/dev/shop").said((DB, 5432), false).len(), 2);
+    }
+
+    #[test]
+    fn what_is_said_of_an_encrypted_file_is_so_of_its_bytes_in_its_project() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("discover.json");
+        let own = (".env.vault", "0a");
+        let said = Dismissals::add_file(file.clone(), own, Some("/home/dev/shop")).unwrap();
+        assert!(said.says.contains("not known"), "{said:?}");
+        let of = |project: &str| Dismissals {
+            project: Some(project.to_owned()),
+            ..Dismissals::read(&file).unwrap()
+        };
+        let shop = of("/home/dev/shop");
+        assert_eq!(shop.of_file(own), Some(said));
+        for other in [(".env.vault", "0b"), ("other/.env.vault", "0a")] {
+            assert_eq!(shop.of_file(other), None, "{other:?}");
+        }
+        assert_eq!(of("/home/dev/bank").of_file(own), None);
+        assert_eq!(of("/home/dev/bank").said_of_file(".env.vault"), []);
+        Dismissals::add_file(file.clone(), ("~/.env", "0c"), None).unwrap();
+        assert!(of("/home/dev/bank").of_file(("~/.env", "0c")).is_some());
+        // The file has other bytes by now: what was said of it is taken back all the same.
+        let said = shop.said_of_file(".env.vault");
+        assert_eq!(said.len(), 1);
+        Dismissals::remove_files(file.clone(), &said).unwrap();
+        assert_eq!(of("/home/dev/shop").of_file(own), None);
     }
 
     #[test]

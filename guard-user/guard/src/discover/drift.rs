@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -25,6 +26,7 @@ use guard_proto::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
@@ -34,21 +36,22 @@ use super::unless;
 use crate::client::Client;
 use crate::error::CliError;
 use crate::person::Person;
-use crate::render::Output;
 use crate::render::page::{COMMAND, GOOD, Page};
+use crate::render::{Output, is_new};
 
 /// What is written together is looked at together.
 const PAUSE: Duration = Duration::from_millis(300);
 /// So many times as long as a look took, none follows.
 const SHARE: u32 = 20;
-/// Where there are more directories than are watched, all are looked through again after this time.
+/// Where there are more directories than are watched, all are looked through again after this time; and guardd is told again of what it
+/// does not know.
 const AGAIN: Timespec = Timespec {
     tv_sec: 30,
     tv_nsec: 0,
 };
 /// Places that are shown on the terminal; of more it is said once that there are.
 const LINES: usize = 8;
-/// Places that are recorded.
+/// Places that are recorded. Where it is to be asked about what comes into reach, each new connection is once there are more.
 const RECORDS: usize = 64;
 /// Changes that are read at once; the kernel keeps no more either, by default.
 const CHANGES: usize = 16_384;
@@ -77,8 +80,22 @@ pub(crate) struct Drift {
     /// Host and ports of what was told.
     known: HashSet<(String, String)>,
     count: usize,
+    /// Files with more places than are kept.
+    full: HashSet<String>,
+    beyond: Beyond,
     /// Where not all was looked at before the command, what has not changed since was there.
     there_before: Option<SystemTime>,
+}
+
+/// What comes beyond the places that are recorded.
+#[derive(Debug)]
+enum Beyond {
+    /// Nothing that the policy leaves open.
+    Nothing,
+    /// guardd does not know of it yet.
+    Untold(Box<Place>),
+    /// guardd knows, and needs to know of no other.
+    Told,
 }
 
 /// Who is told, and whether that is all.
@@ -94,24 +111,76 @@ pub(super) struct Audience {
 
 impl Audience {
     /// That nothing of what comes into reach is seen. Where it is to be asked about, nothing may start then.
-    fn unseen(self, why: &str) -> Result<(), CliError> {
+    fn unseen(self, unseen: Unseen) -> Result<(), CliError> {
         if self.asks {
-            return Err(unseen(why).into());
+            return Err(unseen.failure().into());
         }
+        let why = unseen.why;
         let said = format!("what comes into reach while the command runs is not told: {why}");
         self.output.warnings(&[said]);
         Ok(())
     }
 }
 
-/// That nobody sees what comes into reach, although it is to be asked about.
-pub(super) fn unseen(why: &str) -> Failure {
-    Failure {
-        what: "the command was not started".into(),
-        why: format!(
-            "the settings say that what comes into reach is asked about, and nobody could look for it: {why}"
-        ),
-        fix: "look yourself, as whom the command runs:\nguard discover --check".into(),
+/// Why nobody sees what comes into reach, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Unseen {
+    why: String,
+    fix: String,
+}
+
+/// How many instances of inotify(7) a user may have.
+const INSTANCES: &str = "/proc/sys/fs/inotify/max_user_instances";
+/// As many are enough for an editor, an agent and more beside it.
+const ENOUGH: u32 = 1_024;
+
+impl Unseen {
+    pub(super) fn of(why: impl ToString) -> Self {
+        Self {
+            why: why.to_string(),
+            fix: "look yourself, as whom the command runs:\nguard discover --check".into(),
+        }
+    }
+
+    /// Of an inotify that could not be had. The kernel has one error for a process' files and for a user's instances.
+    fn of_inotify(error: Errno) -> Self {
+        let limit = fs::read_to_string(INSTANCES).ok();
+        let limit = limit.and_then(|text| text.trim().parse::<u32>().ok());
+        match (error, limit, fs::File::open("/dev/null")) {
+            (Errno::MFILE, Some(limit), Ok(_)) => Self {
+                why: format!(
+                    "all inotify instances of this user are in use, and fs.inotify.max_user_instances is {limit}"
+                ),
+                fix: format!(
+                    "end what watches so many files, such as an editor or an agent, or allow more:\nguard sessions\nsudo sysctl fs.inotify.max_user_instances={}",
+                    limit.saturating_mul(2).max(ENOUGH)
+                ),
+            },
+            _ => Self::of(io::Error::from(error)),
+        }
+    }
+
+    /// Of a working directory that has no path.
+    fn of_dir(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self {
+                why: "the working directory has been removed".into(),
+                fix: "go to a directory that is there, and start the command again:\ncd DIR".into(),
+            },
+            _ => Self::of(error),
+        }
+    }
+
+    /// That nothing starts, as it is to be asked about.
+    pub(super) fn failure(self) -> Failure {
+        let Self { why, fix } = self;
+        Failure {
+            what: "the command was not started".into(),
+            why: format!(
+                "the settings say that what comes into reach is asked about, and nobody could look for it: {why}"
+            ),
+            fix,
+        }
     }
 }
 
@@ -144,13 +213,14 @@ impl Drift {
         // A thread that cannot be had now is none to be had beside the command.
         let watched = Watched::new(&Person::of(&identity)).and_then(|watched| {
             let before = threads();
-            thread::scope(|scope| thread().spawn_scoped(scope, || ()).map(drop))?;
+            let spawned = thread::scope(|scope| thread().spawn_scoped(scope, || ()).map(drop));
+            spawned.map_err(Unseen::of)?;
             settle(before);
             Ok(watched)
         });
         let watched = match watched {
             Ok(watched) => watched,
-            Err(why) => return audience.unseen(&why.to_string()).map(|()| None),
+            Err(unseen) => return audience.unseen(unseen).map(|()| None),
         };
         let production = all.items.iter().filter(|one| one.is_production());
         Ok(Some(Self {
@@ -162,6 +232,8 @@ impl Drift {
             judging,
             known: production.map(place).collect(),
             count: 0,
+            full: full(all).map(str::to_owned).collect(),
+            beyond: Beyond::Nothing,
             there_before: (!all.complete).then_some(since),
         }))
     }
@@ -175,7 +247,7 @@ impl Drift {
         let audience = self.audience;
         match thread().spawn(move || self.follow()) {
             Ok(_) => Ok(()),
-            Err(why) => audience.unseen(&why.to_string()),
+            Err(why) => audience.unseen(Unseen::of(why)),
         }
     }
 
@@ -191,7 +263,8 @@ impl Drift {
             thread::sleep((began.elapsed() * SHARE).max(PAUSE));
             // What was written in a new directory before it was watched is seen only then.
             if !has_new {
-                self.watched.wait();
+                let is_untold = matches!(self.beyond, Beyond::Untold(_));
+                self.watched.wait(is_untold);
             }
         }
     }
@@ -215,63 +288,113 @@ impl Drift {
             return has_new;
         };
         let since = self.there_before.take();
+        let mut new = Vec::new();
         for one in all.items.iter().filter(|one| one.is_production()) {
             let is_new = self.known.insert(place(one));
             if is_new && since.is_none_or(|since| self.watched.has_changed(one, since)) {
-                self.tell(one);
+                new.push(one);
             }
         }
+        self.note_full(&all, since);
+        self.tell_all(new);
         has_new
+    }
+
+    /// Where it is to be asked about what comes into reach, and a file has more places by now than are kept, anything may be among them.
+    fn note_full(&mut self, all: &Discovered, since: Option<SystemTime>) {
+        if !self.audience.asks {
+            return;
+        }
+        for file in full(all) {
+            let is_new = self.full.insert(file.to_owned());
+            let is_news =
+                is_new && since.is_none_or(|since| self.watched.has_file_changed(file, since));
+            if is_news && matches!(self.beyond, Beyond::Nothing) {
+                self.beyond = Beyond::Untold(Box::new(unread(file)));
+            }
+        }
+    }
+
+    /// Names may take long to be looked up, as whoever owns them likes: what is asked about without comes first.
+    fn tell_all(&mut self, mut new: Vec<&InReach>) {
+        new.sort_by_key(|one| one.host.parse::<IpAddr>().is_err());
+        let room = RECORDS.saturating_sub(self.count).min(new.len());
+        let mut beyond = new[room..].iter().filter(|one| one.is_open());
+        if let (Beyond::Nothing, Some(one)) = (&self.beyond, beyond.next()) {
+            self.beyond = Beyond::Untold(Box::new(recorded(one)));
+        }
+        self.tell_beyond();
+        for one in new {
+            self.tell(one);
+        }
+    }
+
+    /// Tells guardd, until it knows, that more came than is recorded.
+    fn tell_beyond(&mut self) {
+        let Beyond::Untold(place) = &self.beyond else {
+            return;
+        };
+        let told = self.appeared(place.clone(), true);
+        if self.audience.asks && is_new(&beyond(&told)) {
+            self.say(&beyond(&told));
+        }
+        self.beyond = match told {
+            // That one was dismissed meanwhile: the next one counts.
+            Ok(Appeared { asks: false }) if self.audience.asks => Beyond::Nothing,
+            Ok(_) => Beyond::Told,
+            Err(_) => return,
+        };
+    }
+
+    fn say(&self, said: &str) {
+        match self.audience.is_shown {
+            true => show(&Page::of(format_args!("guard: {said}"))),
+            false => self.audience.output.warn(said),
+        }
     }
 
     fn tell(&mut self, one: &InReach) {
         self.count += 1;
-        let recorded = (self.count <= RECORDS).then(|| self.record(one));
+        let is_recorded = self.count <= RECORDS;
+        let told = is_recorded.then(|| self.appeared(Box::new(recorded(one)), false));
         if !self.audience.is_shown {
-            return self.warn(one, recorded);
+            return self.warn(one, told);
         }
         if self.count <= LINES + 1 {
-            let page = line(one, recorded.as_ref(), self.count > LINES);
-            // The command may have the terminal as it is drawn.
-            let text = page.as_str().replace('\n', "\r\n");
-            let _ = anstream::stderr().write_all(format!("\r{text}").as_bytes());
+            show(&line(one, told.as_ref(), self.count > LINES));
         }
     }
 
     /// Says where nobody is asked about a place, although somebody is to be.
-    fn warn(&self, one: &InReach, recorded: Option<Result<Appeared, CliError>>) {
-        let why = match recorded {
-            _ if !self.audience.asks => return,
-            Some(Ok(_)) => return,
-            Some(Err(why)) => why.to_string(),
-            None if self.count == RECORDS + 1 => {
-                "so many came before, and what comes later is not asked about either".to_owned()
-            }
-            None => return,
-        };
-        let said = format!(
-            "{} came into reach, and nobody is asked about it: {why}",
-            one.at()
-        );
-        self.audience.output.warnings(&[said]);
+    fn warn(&self, one: &InReach, told: Option<Result<Appeared, CliError>>) {
+        if let (true, Some(Err(why))) = (self.audience.asks, told) {
+            let said = format!(
+                "{} came into reach, and nobody is asked about it: {why}",
+                one.at()
+            );
+            self.audience.output.warnings(&[said]);
+        }
     }
 
-    fn record(&self, one: &InReach) -> Result<Appeared, CliError> {
+    fn appeared(&self, place: Box<Place>, more: bool) -> Result<Appeared, CliError> {
         Client::connect(&self.socket)?.call(&Call::Appeared {
             session: self.session.clone(),
-            place: Box::new(recorded(one)),
+            place,
+            more,
         })
     }
 }
 
 impl Watched {
-    fn new(person: &Person) -> io::Result<Self> {
+    fn new(person: &Person) -> Result<Self, Unseen> {
+        let project = env::current_dir().map_err(|error| Unseen::of_dir(&error))?;
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
         Ok(Self {
-            inotify: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
+            inotify: inotify.map_err(Unseen::of_inotify)?,
             dirs: HashMap::new(),
             linked: HashMap::new(),
             routes: Changes::from_now().ok(),
-            project: env::current_dir()?,
+            project,
             home: person.home().map(Path::to_owned),
             is_cut: false,
         })
@@ -306,10 +429,10 @@ impl Watched {
         added.ok()
     }
 
-    /// Returns when something has changed that is read.
-    fn wait(&mut self) {
+    /// Returns when something has changed that is read; where it `is_untold` what came, after a time, too.
+    fn wait(&mut self, is_untold: bool) {
         loop {
-            let timeout = self.is_cut.then_some(&AGAIN);
+            let timeout = (self.is_cut || is_untold).then_some(&AGAIN);
             let mut ready = vec![PollFd::new(&self.inotify, PollFlags::IN)];
             let routes = self.routes.as_ref();
             ready.extend(routes.map(|routes| PollFd::new(routes, PollFlags::IN)));
@@ -358,20 +481,23 @@ impl Watched {
 
     /// Whether a file that says so was changed since then, by the clock that nobody sets back for a file alone.
     fn has_changed(&self, one: &InReach, since: SystemTime) -> bool {
+        let mut found = one.found.iter();
+        found.any(|seen| self.has_file_changed(&seen.file, since))
+    }
+
+    fn has_file_changed(&self, file: &str, since: SystemTime) -> bool {
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = since.saturating_sub(TICK);
-        one.found.iter().any(|seen| {
-            let path = match (seen.file.strip_prefix("~/"), &self.home) {
-                (Some(below), Some(home)) => home.join(below),
-                _ => self.project.join(&seen.file),
-            };
-            // A link may be older than what it leads to.
-            let about = [fs::symlink_metadata(&path), fs::metadata(&path)];
-            let mut about = about.iter().flatten();
-            about.any(|about| {
-                let of_second = Duration::from_nanos(about.ctime_nsec().cast_unsigned());
-                Duration::from_secs(about.ctime().cast_unsigned()) + of_second >= since
-            })
+        let path = match (file.strip_prefix("~/"), &self.home) {
+            (Some(below), Some(home)) => home.join(below),
+            _ => self.project.join(file),
+        };
+        // A link may be older than what it leads to.
+        let about = [fs::symlink_metadata(&path), fs::metadata(&path)];
+        let mut about = about.iter().flatten();
+        about.any(|about| {
+            let of_second = Duration::from_nanos(about.ctime_nsec().cast_unsigned());
+            Duration::from_secs(about.ctime().cast_unsigned()) + of_second >= since
         })
     }
 }
@@ -397,6 +523,40 @@ fn recorded(one: &InReach) -> Place {
         key: seen.map_or_else(String::new, |seen| seen.key.clone()),
         verdict: one.now.verdict.to_owned(),
     }
+}
+
+/// The files that have more places than are kept.
+fn full(all: &Discovered) -> impl Iterator<Item = &str> {
+    let full = all.unread().filter(|one| one.why == guard_discover::MORE);
+    full.map(|one| one.file.as_str())
+}
+
+/// What stands for all that was not kept of a file.
+fn unread(file: &str) -> Place {
+    Place {
+        host: String::new(),
+        ports: String::new(),
+        service: String::new(),
+        file: file.to_owned(),
+        line: None,
+        key: String::new(),
+        verdict: String::new(),
+    }
+}
+
+/// On the terminal. The command may have it as it is drawn.
+fn show(page: &Page) {
+    let text = page.as_str().replace('\n', "\r\n");
+    let _ = anstream::stderr().write_all(format!("\r{text}").as_bytes());
+}
+
+/// What is said where more came than is recorded, and it is to be asked about.
+fn beyond(told: &Result<Appeared, CliError>) -> String {
+    let then = match told {
+        Ok(_) => "each new connection is asked about from now on".to_owned(),
+        Err(why) => format!("nobody is asked about it: {why}"),
+    };
+    format!("more that looks like production came into reach than is told one by one, and {then}")
 }
 
 /// What is said of a place; of one too many, that there are more.
@@ -461,6 +621,18 @@ mod tests {
     }
 
     #[test]
+    fn that_more_came_than_is_told_says_what_becomes_of_connections() {
+        let told = Ok(Appeared { asks: true });
+        insta::assert_snapshot!(beyond(&told), @"more that looks like production came into reach than is told one by one, and each new connection is asked about from now on");
+        let away = Err(CliError::Local(Failure {
+            what: "no guardd".to_owned(),
+            why: "it has gone".to_owned(),
+            fix: String::new(),
+        }));
+        insta::assert_snapshot!(beyond(&away), @"more that looks like production came into reach than is told one by one, and nobody is asked about it: no guardd: it has gone");
+    }
+
+    #[test]
     fn what_cannot_be_watched_starts_nothing_that_is_to_be_asked_about() {
         let audience = |asks| Audience {
             is_shown: false,
@@ -469,10 +641,27 @@ mod tests {
         };
         let why = "no file descriptor is left";
         let refused = audience(true)
-            .unseen(why)
+            .unseen(Unseen::of(why))
             .map_err(|error| error.to_string());
         assert!(refused.is_err_and(|said| said.contains(why)));
-        assert!(audience(false).unseen(why).is_ok());
+        assert!(audience(false).unseen(Unseen::of(why)).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_watched_says_which_limit_or_directory_it_is() {
+        let limit = fs::read_to_string(INSTANCES).unwrap();
+        let used_up = Unseen::of_inotify(Errno::MFILE).failure();
+        let said = format!("fs.inotify.max_user_instances is {}", limit.trim());
+        assert!(used_up.why.ends_with(&said), "{used_up}");
+        assert!(
+            used_up
+                .fix
+                .contains("sudo sysctl fs.inotify.max_user_instances=")
+        );
+        let full = Unseen::of_inotify(Errno::NFILE).failure();
+        assert!(!full.fix.contains("sysctl"), "{full}");
+        let gone = Unseen::of_dir(&io::ErrorKind::NotFound.into()).failure();
+        assert!(gone.why.ends_with("has been removed") && gone.fix.ends_with("cd DIR"));
     }
 
     #[test]

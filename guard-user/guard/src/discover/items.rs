@@ -11,7 +11,7 @@ use guard_policy::{Diagnostic, Explanation, Parsed};
 use guard_proto::decisions::Dismissal;
 use serde::Serialize;
 
-use super::dismissals::{Dismissals, Dismissed};
+use super::dismissals::{Dismissals, Dismissed, DismissedSeal};
 use super::judge::{Judge, verdict};
 use super::unless::Unless;
 use crate::around::Base;
@@ -34,9 +34,9 @@ pub(super) struct Discovered {
     pub(super) tunnels: Vec<Tunnel>,
     /// `host`, `port`, `label`, `at`, `by`.
     pub(super) dismissed_apart: Vec<Dismissal>,
-    /// Files and lines that were not read.
-    pub(super) passed_over: Vec<PassedOver>,
-    /// Whether nothing was passed over.
+    /// `file`, `line`, `why`, `sha256` (null: not encrypted), `dismissed`.
+    pub(super) passed_over: Vec<Unread>,
+    /// Whether nothing was passed over but what is dismissed.
     pub(super) complete: bool,
     /// The policy.
     pub(super) policy: String,
@@ -51,6 +51,25 @@ pub(super) struct Discovered {
     /// Whether places that do not look like production are listed, too.
     #[serde(skip)]
     pub(super) lists_all: bool,
+}
+
+/// What was not read.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Unread {
+    #[serde(flatten)]
+    pub(super) one: PassedOver,
+    /// When, and by whom it was said that nobody has to know what is in it; null: by nobody.
+    pub(super) dismissed: Option<DismissedSeal>,
+}
+
+impl Unread {
+    fn of(one: PassedOver, dismissals: &Dismissals) -> Self {
+        let sha256 = one.sha256.as_deref();
+        Self {
+            dismissed: sha256.and_then(|sha256| dismissals.of_file((&one.file, sha256))),
+            one,
+        }
+    }
 }
 
 /// A place.
@@ -167,6 +186,8 @@ impl Discovered {
             parsed,
             own.chain(others.iter().map(|other| (other, &[][..]))),
         )?;
+        let passed_over = found.passed_over.into_iter();
+        let passed_over: Vec<_> = passed_over.map(|one| Unread::of(one, dismissals)).collect();
         let items = shown.into_iter().enumerate();
         let items = items.map(|(at, one)| InReach::of(at + 1, one, &judge, dismissals));
         Ok(Self {
@@ -176,8 +197,8 @@ impl Discovered {
             keys: found.keys,
             dismissed_apart,
             tunnels: found.tunnels,
-            complete: found.passed_over.is_empty(),
-            passed_over: found.passed_over,
+            complete: passed_over.iter().all(|one| one.dismissed.is_some()),
+            passed_over,
             policy: parsed.policy.name.clone(),
             around: None,
             home_files: found.home_files,
@@ -242,6 +263,15 @@ impl Discovered {
     /// read may be the place that matters.
     pub(super) fn is_clean(&self) -> bool {
         self.complete && !self.items.iter().any(InReach::is_open)
+    }
+
+    /// What was passed over, and nobody has dismissed.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &PassedOver> {
+        let unread = self
+            .passed_over
+            .iter()
+            .filter(|one| one.dismissed.is_none());
+        unread.map(|one| &one.one)
     }
 
     /// The place with that number.

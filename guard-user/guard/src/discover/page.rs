@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use guard_discover::Label;
 
-use super::items::{ANY, Discovered, InReach, Proposed, at, seen};
+use super::items::{ANY, Discovered, InReach, Proposed, Unread, at, seen};
 use super::unless;
-use crate::render::explain;
 use crate::render::page::{HEAD, Page, STRONG, WARN};
+use crate::render::{command_line, explain};
 
 /// What was found, and what to type next.
 pub(super) fn page(all: &Discovered) -> Page {
@@ -75,15 +75,7 @@ pub(super) fn list(all: &Discovered) -> Page {
         page.line(format_args!("{}: {}", key.what, seen(&key.seen)));
     }
     more(&mut page, all.keys.len());
-    for one in all.passed_over.iter().take(SHOWN) {
-        let line = one.line.map_or_else(String::new, |line| format!(":{line}"));
-        page.styled(WARN, "passed over  ");
-        page.line(format_args!("{}{line}: {}", one.file, one.why));
-    }
-    more(&mut page, all.passed_over.len());
-    if !all.complete {
-        page.line("What was passed over was not read: this is not all that there is.");
-    }
+    unread(&mut page, all);
     let open: Vec<_> = all.items.iter().filter(|one| one.is_open()).collect();
     if !open.is_empty() {
         page.line(format_args!(
@@ -95,6 +87,32 @@ pub(super) fn list(all: &Discovered) -> Page {
         ));
     }
     page
+}
+
+/// What was not read, and which of it nobody has to.
+fn unread(page: &mut Page, all: &Discovered) {
+    for Unread { one, dismissed } in all.passed_over.iter().take(SHOWN) {
+        let line = one.line.map_or_else(String::new, |line| format!(":{line}"));
+        let (style, word) = match dismissed {
+            Some(_) => (HEAD, "dismissed"),
+            None => (WARN, "passed over"),
+        };
+        page.styled(style, format_args!("{word}  "));
+        page.text(format_args!("{}{line}: {}", one.file, one.why));
+        match dismissed {
+            Some(said) => page.line(format_args!(" ({}: {})", said.when.by, said.says)),
+            None => page.end(),
+        };
+    }
+    more(page, all.passed_over.len());
+    if !all.complete {
+        page.line("What was passed over was not read: this is not all that there is.");
+    }
+    if let Some(one) = all.unread().find(|one| one.sha256.is_some()) {
+        page.line("Nobody knows here what is in an encrypted file. To say that this is all right:");
+        let file = command_line(std::slice::from_ref(&one.file));
+        page.commands(format_args!("guard discover --dismiss-file {file}"));
+    }
 }
 
 /// What the person has dismissed where guardd did not hear of it: what runs as that person may have written the same.

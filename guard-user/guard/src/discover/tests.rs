@@ -254,6 +254,43 @@ fn what_was_passed_over_is_said() -> Tested {
     Ok(())
 }
 
+#[test]
+fn an_encrypted_file_that_is_dismissed_leaves_the_rest_complete_until_it_has_other_bytes() -> Tested
+{
+    let dir = tempfile::tempdir()?;
+    let own = dir.path().join("discover.json");
+    let looked = |text: &str, dismissals: &Dismissals| -> Tested<Discovered> {
+        let found = look_at(&[(".env.vault", text)])?;
+        let parsed = policy::parse("a.toml", shipped()).map_err(|all| format!("{all:?}"))?;
+        Ok(Discovered::of(found, &parsed, dismissals, true).map_err(|all| format!("{all:?}"))?)
+    };
+    let before = looked("DOTENV_VAULT=hunter2", &Dismissals::default())?;
+    assert!(!before.complete && !before.is_clean());
+    let sha256 = before.passed_over[0].one.sha256.clone().ok_or("no hash")?;
+    let text = page(&before).plain();
+    assert!(
+        text.contains("guard discover --dismiss-file .env.vault\n"),
+        "{text}"
+    );
+    Dismissals::add_file(own.clone(), (".env.vault", &sha256), None)?;
+    let dismissals = Dismissals::read(&own)?;
+    let after = looked("DOTENV_VAULT=hunter2", &dismissals)?;
+    assert!(after.complete && after.is_clean());
+    let text = page(&after).plain();
+    let said = "its contents are not known, and a person says that this is all right";
+    assert!(
+        text.contains(said) && !text.contains("--dismiss-file"),
+        "{text}"
+    );
+    let json = serde_json::to_value(&after)?;
+    let one = &json["passed_over"][0];
+    assert_eq!(one["file"], ".env.vault");
+    assert_eq!(one["dismissed"]["says"], said);
+    assert_eq!(one["sha256"], sha256);
+    assert!(!looked("DOTENV_VAULT=other", &dismissals)?.complete);
+    Ok(())
+}
+
 /// What happened to people, with the file that led there, as the reading's own tests have it.
 const INCIDENTS: &str = include_str!("../../../discover/tests/incidents.txt");
 

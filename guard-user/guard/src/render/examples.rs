@@ -168,6 +168,7 @@ pub(crate) fn session() -> Session {
         parent: None,
         observed: false,
         appeared: 0,
+        all_asked: false,
         policy_file: None,
         policy_sha256: None,
     }

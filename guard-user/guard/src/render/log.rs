@@ -150,19 +150,26 @@ fn place(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     let line = line.map_or_else(String::new, |line| format!(":{}", scalar(&line)));
     let [host, ports, service, key, file] = ["host", "ports", "service", "key", "file"]
         .map(|field| text(rest, field).unwrap_or_default());
-    let asks = match rest.remove("asks") {
-        Some(Value::Bool(true)) => ", asks from now on",
-        _ => "",
+    let [asks, more] = ["asks", "more"].map(|field| rest.remove(field) == Some(true.into()));
+    let asks = match (asks, more) {
+        (true, true) => ", and more than is told: each new connection asks from now on",
+        (false, true) => ", and more than is told",
+        (true, false) => ", asks from now on",
+        (false, false) => "",
     };
-    Some(format!(
-        "{host} {ports} ({service}), by {key} in {file}{line}{asks}"
-    ))
+    Some(match &*host {
+        "" => format!("not all of {file} is read{asks}"),
+        host => format!("{host} {ports} ({service}), by {key} in {file}{line}{asks}"),
+    })
 }
 
-/// What a person has dismissed: "db.example.net port 5432 (production)"; of an unknown port its host alone.
+/// What a person has dismissed: "db.example.net port 5432 (production)"; of an unknown port its host alone. Of a file that it is encrypted.
 fn dismissed(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     if kind != LogKind::Dismissed {
         return None;
+    }
+    if let Some(file) = text(rest, "file") {
+        return Some(format!("{file} (encrypted: its contents are not known)"));
     }
     let [host, port, label] =
         ["host", "port", "label"].map(|field| text(rest, field).unwrap_or_default());
@@ -183,20 +190,30 @@ pub(crate) fn appeared(record: &LogRecord) -> Option<(String, String)> {
     let line = one.line.get();
     let line = line.map_or_else(String::new, |line| format!(":{line}"));
     let then = match (one.asks.is(&true), &*word(&one.verdict)) {
+        (true, _) if one.more.is(&true) => {
+            "with more than is told: each new connection is asked about from now on".to_owned()
+        }
         (true, _) => "it is asked about from now on".to_owned(),
+        (false, _) if one.more.is(&true) => {
+            "more than is told came, and what comes later is in no log".to_owned()
+        }
         (false, "allow") => "the policy lets everything through".to_owned(),
         (false, verdict) => format!("the policy says {verdict}"),
     };
-    let head = format!(
-        "{} {} came into reach of {session}",
-        word(&one.host),
-        word(&one.ports)
-    );
+    let file = word(&one.file);
+    let host = word(&one.host);
+    if host.is_empty() {
+        let head = format!("not all is read that may have come into reach of {session}");
+        return Some((
+            head,
+            format!("{file} has more places than are kept, {then}"),
+        ));
+    }
+    let head = format!("{host} {} came into reach of {session}", word(&one.ports));
     let below = format!(
-        "it looks like production ({}), by {} in {}{line}; {then}",
+        "it looks like production ({}), by {} in {file}{line}; {then}",
         word(&one.service),
         word(&one.key),
-        word(&one.file)
     );
     Some((head, below))
 }
@@ -427,6 +444,51 @@ mod tests {
     }
 
     #[test]
+    fn that_each_connection_is_asked_about_is_said_where_more_came_than_is_told() {
+        let record = |asks| {
+            let record = json!({
+                "at": "2026-11-20T11:59:57.25Z", "kind": "appeared", "session": "s1", "uid": 1000, "host": "db.example.net",
+                "ports": "tcp/5432", "service": "postgres", "file": ".env", "line": 3, "key": "A", "verdict": "allow",
+                "asks": asks, "more": true,
+            });
+            serde_json::from_value::<LogRecord>(record).unwrap()
+        };
+        let said = |asks| {
+            let page = line(&record(asks), &crate::render::examples::clock()).plain();
+            let (_, below) = appeared(&record(asks)).unwrap();
+            format!("{page}{below}")
+        };
+        let all = said(true);
+        for words in [
+            "in .env:3, and more than is told: each new connection asks from now on",
+            "with more than is told: each new connection is asked about from now on",
+        ] {
+            assert!(all.contains(words), "{all}");
+        }
+        let unread: LogRecord = serde_json::from_value(json!({
+            "at": "2026-11-20T11:59:57.25Z", "kind": "appeared", "session": "s1", "uid": 1000, "host": "", "ports": "",
+            "service": "", "file": ".env", "line": null, "key": "", "verdict": "", "asks": true, "more": true,
+        }))
+        .unwrap();
+        let page = line(&unread, &crate::render::examples::clock()).plain();
+        assert!(
+            page.contains("  not all of .env is read, and more than is told"),
+            "{page}"
+        );
+        let (head, below) = appeared(&unread).unwrap();
+        assert!(head.starts_with("not all is read"), "{head}");
+        assert!(
+            below.starts_with(".env has more places than are kept, with more"),
+            "{below}"
+        );
+        let none = said(false);
+        assert!(
+            none.contains("what comes later is in no log") && !none.contains("asks"),
+            "{none}"
+        );
+    }
+
+    #[test]
     fn what_a_person_has_decided_for_later_is_said_with_who_and_what() {
         let said = |record: serde_json::Value| {
             let record: LogRecord = serde_json::from_value(record).unwrap();
@@ -439,6 +501,12 @@ mod tests {
             "label": "production", "withdrawn": false, "by": "dev", "from": from,
         }));
         let expected = "dismissed        db.example.net port 5432 (production)  by dev at pts/3\n";
+        assert!(page.ends_with(expected), "{page}");
+        let page = said(json!({
+            "at": at, "kind": "dismissed", "session": null, "uid": 1000, "file": ".env.vault",
+            "dir": "/home/dev/shop", "sha256": "0a", "withdrawn": false, "by": "dev", "from": from,
+        }));
+        let expected = "dismissed        .env.vault (encrypted: its contents are not known)  by dev at pts/3  dir=/home/dev/shop sha256=0a\n";
         assert!(page.ends_with(expected), "{page}");
         let page = said(json!({
             "at": at, "kind": "trusted", "session": null, "uid": 1000, "file": "/p/.guard.toml", "sha256": "0a",

@@ -20,6 +20,14 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
         page.styled(STRONG, &session.id)
             .line(format_args!(": {}", left(session, clock)));
     }
+    for session in sessions.iter().filter(|session| session.all_asked) {
+        page.styled(STRONG, &session.id).line(format_args!(
+            ": {} places that look like production came into reach, more than are told: each new connection is asked about",
+            session.appeared
+        ));
+        page.line("What is there when a command starts is looked at anew. So, when it has ended:");
+        page.commands("guard run -- CMD");
+    }
     page
 }
 
@@ -130,6 +138,22 @@ mod tests {
         ID  NAME    POLICY   USER   PID   STARTED        COMMAND
         s1  claude  homelab  alice  4700  2 h 5 min ago  claude --continue
         s1: command ended 12 min ago; left: gpg-agent (3409), make (3410)
+        ");
+    }
+
+    #[test]
+    fn that_each_connection_of_one_is_asked_about_is_said() {
+        let asked = Session {
+            appeared: 65,
+            all_asked: true,
+            ..session()
+        };
+        insta::assert_snapshot!(list(&[asked], &clock()).plain(), @r"
+        ID  NAME    POLICY   USER   PID   STARTED        COMMAND
+        s1  claude  homelab  alice  4700  2 h 5 min ago  claude --continue
+        s1: 65 places that look like production came into reach, more than are told: each new connection is asked about
+        What is there when a command starts is looked at anew. So, when it has ended:
+            guard run -- CMD
         ");
     }
 

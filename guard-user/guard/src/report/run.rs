@@ -36,6 +36,8 @@ pub(crate) struct RunSummary {
     closed: u64,
     /// What looks like production and came into reach meanwhile: host and ports.
     appeared: BTreeSet<(String, String)>,
+    /// What came into reach is more than is told, and each connection was asked about from then on.
+    all_asked: bool,
     /// Each once.
     warnings: BTreeSet<Warning>,
     /// Processes of the session go on, so that its requests can be answered.
@@ -86,6 +88,7 @@ impl RunSummary {
             http,
             closed,
             appeared,
+            all_asked: records.iter().any(has_all_asked),
             warnings,
             goes_on,
             is_inside: false,
@@ -297,7 +300,11 @@ impl RunSummary {
         let verb = if places == 1 { "looks" } else { "look" };
         (places > 0).then(|| {
             let places = count(places, "place");
-            format!("{places} that {verb} like production came into reach (guard discover)")
+            let then = match self.all_asked {
+                true => " and more, so that each new connection was asked about",
+                false => "",
+            };
+            format!("{places} that {verb} like production came into reach{then} (guard discover)")
         })
     }
 
@@ -321,6 +328,10 @@ impl RunSummary {
         let others: Vec<_> = others.collect();
         (!others.is_empty()).then(|| format!("writes: {}", others.join(", ")))
     }
+}
+
+fn has_all_asked(record: &LogRecord) -> bool {
+    matches!(record.record(), Record::Appeared(one) if one.asks.is(&true) && one.more.is(&true))
 }
 
 #[cfg(test)]

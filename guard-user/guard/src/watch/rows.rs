@@ -265,6 +265,7 @@ pub(crate) fn reached(flow: &Flow, clock: &Clock) -> String {
 pub(crate) fn session(session: &Session, clock: &Clock) -> String {
     let appeared = match session.appeared {
         0 => String::new(),
+        count if session.all_asked => format!("{count} came into reach: all is asked about  "),
         count => format!("{count} came into reach  "),
     };
     format!(

@@ -304,7 +304,7 @@ fn lower(says: &str) -> String {
 }
 
 /// Methods for `guard run`, of which the page says no more.
-const INTERNAL: [&str; 11] = [
+const INTERNAL: [&str; 12] = [
     "Run",
     "Enter",
     "NameSockets",
@@ -315,6 +315,7 @@ const INTERNAL: [&str; 11] = [
     "Appeared",
     "Decisions",
     "Dismiss",
+    "DismissFile",
     "PolicyText",
 ];
 

@@ -173,6 +173,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Appeared { .. }
         | Call::Decisions { .. }
         | Call::Dismiss { .. }
+        | Call::DismissFile { .. }
         | Call::Trust { .. }
         | Call::SocketAddress { .. }
         | Call::HasSocket { .. }
@@ -455,6 +456,12 @@ mod tests {
                 host: text(),
                 port: 0,
                 label: text(),
+                dir: None,
+                withdraw: false,
+            },
+            Call::DismissFile {
+                file: text(),
+                sha256: text(),
                 dir: None,
                 withdraw: false,
             },

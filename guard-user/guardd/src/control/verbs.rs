@@ -227,10 +227,15 @@ async fn approver(
         Call::Flows { session, .. } => {
             one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
         }
-        Call::Appeared { session, place } => one(&appeared(shared, who, &session, *place).await?),
-        Call::Decisions { .. } | Call::Dismiss { .. } | Call::Trust { .. } => {
-            decisions(shared, who, peer, call).await
-        }
+        Call::Appeared {
+            session,
+            place,
+            more,
+        } => one(&appeared(shared, who, &session, (*place, more)).await?),
+        Call::Decisions { .. }
+        | Call::Dismiss { .. }
+        | Call::DismissFile { .. }
+        | Call::Trust { .. } => decisions(shared, who, peer, call).await,
         Call::Status {} => one(&status::status(shared).await),
         Call::Presence {} => one(&status::presence(shared).await),
         Call::Doctor {} => one(&doctor::found(shared).await),
@@ -304,6 +309,12 @@ async fn decisions(
             dir,
             withdraw,
         } => one(&state.dismiss(&by, (host, port), (label, dir), withdraw)?),
+        Call::DismissFile {
+            file,
+            sha256,
+            dir,
+            withdraw,
+        } => one(&state.dismiss_file(&by, (file, sha256, dir), withdraw)?),
         Call::Trust {
             file,
             uid,

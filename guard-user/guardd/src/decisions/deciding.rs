@@ -2,7 +2,7 @@
 
 use guard_proto::{
     self as proto,
-    decisions::{Dismissal, TrustedFile},
+    decisions::{Dismissal, DismissedFile, TrustedFile},
     record::{Dismissed, Field, Trusted},
 };
 use jiff::Timestamp;
@@ -57,6 +57,7 @@ impl State {
             withdrawn: withdraw.into(),
             by: name,
             from,
+            ..Dismissed::default()
         };
         let one = Dismissal {
             host,
@@ -71,6 +72,46 @@ impl State {
             false => {
                 is_place(&one)?;
                 self.decisions.with_dismissed(uid, one)?
+            }
+        };
+        self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
+        Ok(self.decisions.of(uid))
+    }
+
+    /// Keeps that nobody has to know what is in an encrypted file, as long as it has those bytes; or that somebody has to, after all.
+    ///
+    /// # Errors
+    ///
+    /// That it is none, or it cannot be kept.
+    pub fn dismiss_file(
+        &mut self,
+        by: &Answering,
+        (file, sha256, dir): (String, String, Option<String>),
+        withdraw: bool,
+    ) -> Result<proto::decisions::Decisions, CallError> {
+        let uid = by.who.uid();
+        let (name, from) = self.machine.told_by(Some(by));
+        let record = Dismissed {
+            file: file.clone().into(),
+            sha256: sha256.clone().into(),
+            dir: dir.clone().map_or(Field::Absent, Field::Is),
+            withdrawn: withdraw.into(),
+            by: name,
+            from,
+            ..Dismissed::default()
+        };
+        let one = DismissedFile {
+            file,
+            sha256,
+            dir,
+            at: Timestamp::now(),
+            by: self.machine.user(uid),
+        };
+        let changed = match withdraw {
+            true => self.decisions.without_file(uid, &one)?,
+            false => {
+                is_file(&one)?;
+                self.decisions.with_file(uid, one)?
             }
         };
         self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
@@ -162,11 +203,31 @@ impl State {
     }
 }
 
+/// Whether it is a directory's whole path, where there is one.
+fn is_dir(dir: Option<&str>) -> bool {
+    dir.is_none_or(|dir| dir.starts_with('/') && dir.len() <= MAX_DIR)
+}
+
+fn is_file(one: &DismissedFile) -> Result<(), CallError> {
+    let is_homes = one.file.starts_with("~/") && one.dir.is_none();
+    let is_path = (1..=MAX_DIR).contains(&one.file.len());
+    if is_path
+        && is_hash(&one.sha256)
+        && is_dir(one.dir.as_deref())
+        && (is_homes || one.dir.is_some())
+    {
+        return Ok(());
+    }
+    Err(CallError::invalid(
+        "nothing was dismissed",
+        "it is no file of a project or a home with the SHA-256 of its bytes, in hexadecimal",
+        "guard discover, and a file that it has passed over as encrypted: guard discover --dismiss-file FILE",
+    ))
+}
+
 fn is_place(one: &Dismissal) -> Result<(), CallError> {
     let is_host = (1..=MAX_TEXT).contains(&one.host.len()) && one.host.is_ascii();
-    let mut dir = one.dir.iter();
-    let is_dir = dir.all(|dir| dir.starts_with('/') && dir.len() <= MAX_DIR);
-    if is_host && is_dir && LABELS.contains(&one.label.as_str()) {
+    if is_host && is_dir(one.dir.as_deref()) && LABELS.contains(&one.label.as_str()) {
         return Ok(());
     }
     Err(CallError::invalid(

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io, path::PathBuf};
 
 use guard_proto::{
     self as proto,
-    decisions::{Dismissal, TrustedFile},
+    decisions::{Dismissal, DismissedFile, TrustedFile},
     production::Place,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     record::kept::{FileState, KeptFile},
 };
 
-/// Places that one user may have dismissed, and all together.
+/// Places and files that one user may have dismissed, and all together.
 const MAX_DISMISSED: usize = 1024;
 const MAX_DISMISSED_IN_ALL: usize = 4096;
 /// Files that are trusted of one user's, whose oldest is forgotten for another; and of all together.
@@ -113,20 +113,42 @@ impl Decisions {
     }
 
     fn with_dismissed(&self, uid: u32, new: Dismissal) -> Result<Changed, CallError> {
-        let all = self.in_all(|own| own.dismissed.len());
         self.with(uid, |own| {
-            if own.dismissed.iter().any(|one| one.is_same(&new)) {
-                return Ok(());
+            if !own.dismissed.iter().any(|one| one.is_same(&new)) {
+                self.may_dismiss(own)?;
+                own.dismissed.push(new);
             }
-            if own.dismissed.len() >= MAX_DISMISSED {
-                return Err(too_many(format!("{MAX_DISMISSED} are")));
+            Ok(())
+        })
+    }
+
+    fn with_file(&self, uid: u32, new: DismissedFile) -> Result<Changed, CallError> {
+        self.with(uid, |own| {
+            if !own.files.iter().any(|one| one.is_same(&new)) {
+                self.may_dismiss(own)?;
+                own.files.push(new);
             }
-            if all >= MAX_DISMISSED_IN_ALL {
-                return Err(too_many(format!(
-                    "{MAX_DISMISSED_IN_ALL} are, of all users together"
-                )));
-            }
-            own.dismissed.push(new);
+            Ok(())
+        })
+    }
+
+    /// Whether there is room for one more.
+    fn may_dismiss(&self, own: &proto::decisions::Decisions) -> Result<(), CallError> {
+        let count = |own: &proto::decisions::Decisions| own.dismissed.len() + own.files.len();
+        if count(own) >= MAX_DISMISSED {
+            return Err(too_many(format!("{MAX_DISMISSED} are")));
+        }
+        if self.in_all(count) >= MAX_DISMISSED_IN_ALL {
+            return Err(too_many(format!(
+                "{MAX_DISMISSED_IN_ALL} are, of all users together"
+            )));
+        }
+        Ok(())
+    }
+
+    fn without_file(&self, uid: u32, file: &DismissedFile) -> Result<Changed, CallError> {
+        self.with(uid, |own| {
+            own.files.retain(|one| !one.is_same(file));
             Ok(())
         })
     }
@@ -323,6 +345,49 @@ mod tests {
             let refused = all.with_dismissed(uid, new).unwrap_err();
             assert!(refused.failure.why.contains(why), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_dismissed_file_is_the_one_with_those_bytes_and_counts_among_what_is_dismissed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut decisions = Decisions::read(dir.path().join("decisions.json"));
+        let sealed = |sha256: &str, dir: Option<&str>| DismissedFile {
+            file: ".env.vault".to_owned(),
+            sha256: sha256.repeat(64),
+            dir: dir.map(str::to_owned),
+            at: Timestamp::UNIX_EPOCH,
+            by: "dev".to_owned(),
+        };
+        let own = sealed("a", Some("/home/dev/shop"));
+        for is_first in [true, false] {
+            let now = decisions.with_file(1000, own.clone());
+            assert_eq!(kept(&mut decisions, now), is_first);
+        }
+        assert_eq!(decisions.of(1000).files, [own.clone()]);
+        // Of another project, and of other bytes, nothing was said: neither is taken back.
+        for other in [
+            sealed("a", Some("/home/dev/bank")),
+            sealed("b", Some("/home/dev/shop")),
+        ] {
+            let now = decisions.without_file(1000, &other);
+            assert!(!kept(&mut decisions, now), "{other:?}");
+        }
+        let now = decisions.without_file(1000, &own);
+        assert!(kept(&mut decisions, now));
+        let full = full(
+            &|_| proto::decisions::Decisions {
+                files: (0..MAX_DISMISSED)
+                    .map(|at| DismissedFile {
+                        file: at.to_string(),
+                        ..own.clone()
+                    })
+                    .collect(),
+                ..Default::default()
+            },
+            1,
+        );
+        let new = place("new.example.net", 1, PRODUCTION);
+        assert!(full.with_dismissed(1, new).is_err() && full.with_file(1, own).is_err());
     }
 
     #[test]

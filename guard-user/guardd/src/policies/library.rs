@@ -83,7 +83,8 @@ impl PolicyText {
     }
 
     /// What judges one session alone beside a policy, and allows all, until [`Self::narrowed`] adds rules. How the text of the policy
-    /// is written does not matter to these, nor what its own rules say. What is no matter of rules is as there: both must allow.
+    /// is written does not matter to these, nor what its own rules say. What is no matter of rules is as there: both must allow. However
+    /// wide a rule is that is added, the machine itself and its name servers are left to the policy.
     #[must_use]
     pub fn beside(policy: &Policy, nonce: &str) -> Self {
         let max_hole = policy.max_hole.map_or_else(String::new, |most| {
@@ -105,7 +106,9 @@ impl PolicyText {
             file: Some(format!("(for this session)/{}.toml", policy.name)),
             text: format!(
                 "# For one session: {nonce}.\nversion = 1\ndefault = \"allow\"\nhold = \"{hold}\"\n\
-                 inbound = {inbound}\n{max_hole}{unix}"
+                 inbound = {inbound}\n{max_hole}{unix}\n\
+                 [[rule]]\nname = \"this machine\"\nto = [\"@loopback\"]\naction = \"allow\"\n\n\
+                 [[rule]]\nname = \"name servers\"\nto = [\"@dns\"]\nports = [\"tcp/53\", \"udp/53\"]\naction = \"allow\"\n"
             ),
             observe: false,
             base: false,
@@ -370,7 +373,7 @@ rule = [ { to = ["192.0.2.0/24"], action = "allow" } ]
             let parsed = guard_policy::parse(&beside.shown_file(), &beside.text);
             let narrowed = parsed.unwrap().policy;
             let names: Vec<_> = narrowed.rules.iter().map(|rule| &rule.name).collect();
-            assert_eq!(names, ["one", "two"]);
+            assert_eq!(names, ["this machine", "name servers", "one", "two"]);
             assert_eq!(narrowed.default, guard_common::Verdict::Allow);
             let of = |policy: &Policy| {
                 (

@@ -102,6 +102,7 @@ fn priority(record: &LogRecord) -> &'static str {
         }
         LogKind::Http if warns(record) => WARNING,
         LogKind::AnswerRefused => WARNING,
+        LogKind::Appeared if is_more(record) => WARNING,
         LogKind::Denied
         | LogKind::Appeared
         | LogKind::StartRefused
@@ -119,8 +120,30 @@ fn has_error(record: &LogRecord) -> bool {
     error.is_some_and(|error| !error.is_null())
 }
 
+fn is_of_file(record: &LogRecord) -> bool {
+    record.fields.get("file").is_some_and(Value::is_string)
+}
+
 fn is_withdrawn(record: &LogRecord) -> bool {
     record.fields.get("withdrawn") == Some(&Value::Bool(true))
+}
+
+fn appeared(record: &LogRecord, of: &str) -> String {
+    let asks = record.fields.get("asks") == Some(&Value::Bool(true));
+    match (is_more(record), asks) {
+        (false, _) => format!("what looks like production came into reach{of}"),
+        (true, false) => {
+            format!("more that looks like production came into reach{of} than is told")
+        }
+        (true, true) => format!(
+            "more that looks like production came into reach{of} than is told, and each new connection is asked about"
+        ),
+    }
+}
+
+/// Whether what came into reach is more than is told.
+fn is_more(record: &LogRecord) -> bool {
+    record.fields.get("more") == Some(&Value::Bool(true))
 }
 
 /// Whether it is about what lies behind a destination, and not about a request.
@@ -140,10 +163,17 @@ fn message(record: &LogRecord) -> String {
     let to = match record.kind {
         LogKind::Appeared => {
             let [host, ports, file] = ["host", "ports", "file"].map(word);
-            Some(format!("{host} {ports}, file {file}"))
+            Some(match &*host {
+                "" => format!("file {file}"),
+                host => format!("{host} {ports}, file {file}"),
+            })
         }
-        LogKind::Dismissed => Some(format!("{} port {}", word("host"), word("port"))),
-        LogKind::Trusted => Some(format!("{}, SHA-256 {}", word("file"), word("sha256"))),
+        LogKind::Dismissed if !is_of_file(record) => {
+            Some(format!("{} port {}", word("host"), word("port")))
+        }
+        LogKind::Dismissed | LogKind::Trusted => {
+            Some(format!("{}, SHA-256 {}", word("file"), word("sha256")))
+        }
         _ => to,
     };
     let named = [
@@ -162,7 +192,7 @@ fn message(record: &LogRecord) -> String {
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),
         LogKind::Noted => format!("a process{of} said what a request is for"),
-        LogKind::Appeared => format!("what looks like production came into reach{of}"),
+        LogKind::Appeared => appeared(record, &of),
         LogKind::Answered => format!("a person answered a request{of}"),
         LogKind::AnsweredInPart => {
             format!("a person said yes to a request{of}, and others have to")
@@ -170,6 +200,10 @@ fn message(record: &LogRecord) -> String {
         LogKind::AnswerRefused => format!("a signed answer{of} was refused"),
         LogKind::ApproverAdded => "a key may sign answers".to_owned(),
         LogKind::ApproverRemoved => "a key may not sign answers any more".to_owned(),
+        LogKind::Dismissed if is_of_file(record) => match is_withdrawn(record) {
+            true => "what is in an encrypted file is to be known after all".to_owned(),
+            false => "what is in an encrypted file is not known, and that is all right".to_owned(),
+        },
         LogKind::Dismissed if is_withdrawn(record) => {
             "a place is what it looks like after all".to_owned()
         }
@@ -332,6 +366,21 @@ mod tests {
                 "what looks like production came into reach of session s1: db.example.net tcp/5432, file .env, key A",
             ),
             (
+                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": true, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: a tcp/1, file .env",
+            ),
+            (
+                json!({"kind": "appeared", "session": "s1", "host": "", "ports": "", "file": ".env", "asks": true, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: file .env",
+            ),
+            (
+                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": false, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told: a tcp/1, file .env",
+            ),
+            (
                 json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),
                 "6",
                 "a person answered a request of session s1: request r1, answer no, by alice",
@@ -360,6 +409,11 @@ mod tests {
                 json!({"kind": "dismissed", "host": "db.example.net", "port": 5432, "label": "production", "withdrawn": false, "by": "dev"}),
                 "5",
                 "a place is not what it looks like: db.example.net port 5432, by dev",
+            ),
+            (
+                json!({"kind": "dismissed", "file": ".env.vault", "sha256": "0a", "withdrawn": false, "by": "dev"}),
+                "5",
+                "what is in an encrypted file is not known, and that is all right: .env.vault, SHA-256 0a, by dev",
             ),
             (
                 json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "policy_sha256": "1b", "withdrawn": false, "by": "dev"}),

@@ -1,9 +1,9 @@
 //! What came into reach of a session while its command runs, as its launcher tells.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
-use guard_common::{PolicyId, SessionId};
-use guard_policy::{PortSpec, Target};
+use guard_common::{PolicyId, SessionId, Verdict};
+use guard_policy::{Policy, PortSpec, Rule, Target};
 use guard_proto::{
     LogRecord,
     production::{Appeared, Place},
@@ -25,7 +25,7 @@ use crate::{
 const LONGEST: usize = 256;
 
 /// Has something asked about from now on that looks like production and has come into reach, where the settings say so, and tells
-/// people of it. What the session's owner has dismissed is none.
+/// people of it. What the session's owner has dismissed is none. Where more comes than is told, each new connection is asked about.
 ///
 /// # Errors
 ///
@@ -34,23 +34,26 @@ pub async fn appeared(
     shared: &Shared,
     who: Approver,
     session: &str,
-    place: Place,
+    (place, more): (Place, bool),
 ) -> Result<Appeared, CallError> {
     let Some(reached) = shared.with(|state| state.comes_into_reach(who, session, &place))? else {
         return Ok(Appeared { asks: false });
     };
-    let narrowed = match (reached.slot, rule(&place)) {
-        (Some(slot), Some((name, rule))) => {
-            let narrowed = load::narrow(shared, slot, (&name, &rule)).await;
-            if let Err(error) = &narrowed {
-                tracing::error!(session, rule = name, %error, "what came into reach is not asked about");
-            }
-            narrowed.map(|()| true)
-        }
-        _ => Ok(false),
+    let narrowed = match (reached.slot, more) {
+        (Some(slot), true) => all_asked(shared, slot, &reached.reads).await,
+        (Some(slot), false) => match rule(&place) {
+            Some((name, rule)) => load::narrow(shared, slot, (&name, &rule))
+                .await
+                .map(|()| true),
+            None => Ok(false),
+        },
+        (None, _) => Ok(false),
     };
+    if let Err(error) = &narrowed {
+        tracing::error!(session, host = place.host, more, %error, "what came into reach is not asked about");
+    }
     let asks = narrowed.as_ref().is_ok_and(|asks| *asks);
-    let told = shared.with(|state| state.record_appeared(&reached, place, asks));
+    let told = shared.with(|state| state.record_appeared(&reached, place, (asks, more)));
     if let Some(told) = told {
         // That nobody is told by a command is no error.
         let _ = shared.appeared.send(Arc::new(told));
@@ -64,6 +67,67 @@ struct ReachedSession {
     uid: u32,
     /// The slot of the policy that is to be narrowed, if there is one.
     slot: Option<PolicyId>,
+    /// Rules that leave to its other policies what these open to reads alone.
+    reads: String,
+}
+
+/// What the rule is called that asks about each new connection.
+const MORE: &str = "in reach: more than is told";
+/// That rule: but for the machine itself and its name servers, which [`PolicyText::beside`] has rules for.
+///
+/// [`PolicyText::beside`]: crate::policies::library::PolicyText::beside
+const EVERYTHING: &str = "to = [\"0.0.0.0/0\", \"::/0\"]\naction = \"confirm\"\n\
+    reason = \"more that looks like production came into reach while the command ran than is told one by one\"\n";
+
+/// Has each new connection asked about.
+async fn all_asked(shared: &Shared, slot: PolicyId, reads: &str) -> Result<bool, CallError> {
+    let with_reads = format!("{EVERYTHING}{reads}");
+    if load::narrow(shared, slot, (MORE, &with_reads))
+        .await
+        .is_ok()
+    {
+        return Ok(true);
+    }
+    let narrowed = load::narrow(shared, slot, (MORE, EVERYTHING)).await;
+    narrowed.map(|()| true)
+}
+
+/// Rules that allow what other policies open to reads alone, as it is left to these: whoever says yes to a connection where all are
+/// asked about says nothing of writes there. None where a wider rule asks about some of it already.
+fn reads<'p>(others: impl Iterator<Item = &'p Policy>, apart: &Policy) -> String {
+    let asks = |rule: &&Rule| rule.action == Verdict::Confirm;
+    if !apart.rules.iter().filter(asks).all(is_of_one_port) {
+        return String::new();
+    }
+    let list = |all: Vec<String>| serde_json::Value::from_iter(all);
+    let read = others.flat_map(|policy| &policy.rules);
+    let read = read.filter(|rule| rule.action == Verdict::ReadOnly);
+    read.enumerate()
+        .fold(String::new(), |mut text, (at, rule)| {
+            let to = list(rule.to.iter().map(ToString::to_string).collect());
+            let ports = rule.ports.iter().map(ToString::to_string).collect();
+            let ports = match rule.ports.is_empty() {
+                true => String::new(),
+                false => format!("ports = {}\n", list(ports)),
+            };
+            let name = format!("reads: {at}");
+            let _ = write!(
+                text,
+                "\n[[rule]]\nname = \"{name}\"\nto = {to}\n{ports}action = \"allow\"\n"
+            );
+            text
+        })
+}
+
+/// Whether no rule is narrower.
+fn is_of_one_port(rule: &Rule) -> bool {
+    let is_port = matches!(&rule.ports[..], [only] if only.low == only.high);
+    let is_host = |to: &Target| match to {
+        Target::Prefix(prefix) => prefix.is_host(),
+        Target::Name(_) => true,
+        _ => false,
+    };
+    is_port && rule.to.iter().all(is_host)
 }
 
 /// A rule for it, and its name; none where the policy does not allow it anyway, or no rule can be for that.
@@ -102,10 +166,16 @@ impl State {
         if self.decisions.dismisses(uid, place) {
             return Ok(None);
         }
+        let slot = self.sessions.slot_apart(id);
+        let others = live.chain.iter().filter(|one| Some(**one) != slot);
+        let others = others.filter_map(|slot| self.policies.get(*slot));
+        let apart = slot.and_then(|slot| self.policies.get(slot));
+        let reads = apart.map(|apart| reads(others.map(|one| &*one.policy), &apart.policy));
         Ok(Some(ReachedSession {
             id,
             uid,
-            slot: self.sessions.slot_apart(id),
+            slot,
+            reads: reads.unwrap_or_default(),
         }))
     }
 
@@ -114,11 +184,15 @@ impl State {
         &mut self,
         reached: &ReachedSession,
         place: Place,
-        asks: bool,
+        (asks, more): (bool, bool),
     ) -> Option<LogRecord> {
         let ReachedSession { id, uid, .. } = *reached;
-        self.sessions.note_appeared(id);
-        let admitted = self.admit(id, clock::now())?;
+        let is_first = self.sessions.note_appeared(id, asks && more);
+        let admitted = self.admit(id, clock::now());
+        // What all that follows is asked about for is in the log, however many records came before.
+        if admitted.is_none() && !is_first {
+            return None;
+        }
         let kept = |text: String| text.chars().take(LONGEST).collect::<String>().into();
         let record = record::Appeared {
             host: kept(place.host),
@@ -129,6 +203,7 @@ impl State {
             key: kept(place.key),
             verdict: kept(place.verdict),
             asks: asks.into(),
+            more: more.into(),
         };
         let (session, common) = (
             ids::session(id),
@@ -140,17 +215,26 @@ impl State {
         let told = record.clone().into();
         let told = LogRecord::new(Timestamp::now(), Some(session.clone()), &common, &told);
         let entry = LogEntry::of(session, uid, record);
-        self.recorder.note(entry.admitted(admitted));
+        self.recorder.note(match admitted {
+            Some(admitted) => entry.admitted(admitted),
+            None => entry,
+        });
         Some(told)
     }
 }
 
 impl Sessions {
-    fn note_appeared(&mut self, id: SessionId) {
-        if let Some(session) = self.get_mut(id) {
-            session.about.appeared = session.about.appeared.saturating_add(1);
-            self.keep(id);
-        }
+    /// Whether that is the first after which all is asked about.
+    fn note_appeared(&mut self, id: SessionId, all_asked: bool) -> bool {
+        let Some(session) = self.get_mut(id) else {
+            return false;
+        };
+        let about = &mut session.about;
+        let is_first = all_asked && !about.all_asked;
+        about.appeared = about.appeared.saturating_add(1);
+        about.all_asked |= all_asked;
+        self.keep(id);
+        is_first
     }
 }
 
@@ -159,6 +243,7 @@ mod tests {
     use guard_policy as policy;
 
     use super::*;
+    use crate::policies::library::PolicyText;
 
     fn place(host: &str, ports: &str, verdict: &str) -> Place {
         Place {
@@ -170,6 +255,57 @@ mod tests {
             key: "A".to_owned(),
             verdict: verdict.to_owned(),
         }
+    }
+
+    #[test]
+    fn beyond_what_is_told_each_connection_is_asked_about_but_to_the_machine_itself() {
+        let base = policy::parse("a.toml", "default = \"allow\"\n").unwrap();
+        let beside = PolicyText::beside(&base.policy, "1");
+        let all = beside.narrowed(MORE, EVERYTHING).unwrap();
+        assert_eq!(all.narrowed(MORE, EVERYTHING), None);
+        let parsed = policy::parse("a.toml", &all.text).unwrap().policy;
+        let rules = parsed.rules.iter();
+        let rules: Vec<_> = rules
+            .map(|rule| {
+                let to: Vec<_> = rule.to.iter().map(ToString::to_string).collect();
+                (to.join(" "), rule.action.as_str(), rule.ports.len())
+            })
+            .collect();
+        let expected = [
+            ("@loopback", "allow", 0),
+            ("@dns", "allow", 2),
+            ("0.0.0.0/0 ::/0", "confirm", 0),
+        ];
+        assert_eq!(
+            rules,
+            expected.map(|(to, action, ports)| (to.to_owned(), action, ports))
+        );
+    }
+
+    #[test]
+    fn what_is_open_to_reads_alone_is_left_to_the_policy_that_says_so() {
+        let own = "default = \"allow\"\n\
+            [[rule]]\nname = \"a\"\nto = [\"192.0.2.9\"]\naction = \"deny\"\n\
+            [[rule]]\nname = \"b\"\nto = [\"db.example.net\", \"*.example.org\", \"192.0.2.0/28\"]\nports = [\"tcp/5432\"]\naction = \"read-only\"\nprofile = [\"postgres\"]\n";
+        let own = policy::parse("a.toml", own).unwrap().policy;
+        let beside = PolicyText::beside(&own, "1");
+        let with = |ports: &str| {
+            let (name, rule) = rule(&place("db.example.com", ports, "allow")).unwrap();
+            let beside = beside.narrowed(&name, &rule).unwrap();
+            let apart = policy::parse("a.toml", &beside.text).unwrap().policy;
+            let reads = reads([&own].into_iter(), &apart);
+            let all = beside
+                .narrowed(MORE, &format!("{EVERYTHING}{reads}"))
+                .unwrap();
+            let parsed = policy::parse("a.toml", &all.text).unwrap().policy;
+            let last = parsed.rules.last().unwrap().clone();
+            let to: Vec<_> = last.to.iter().map(ToString::to_string).collect();
+            (to.join(" "), last.action)
+        };
+        let left = "db.example.net *.example.org 192.0.2.0/28".to_owned();
+        assert_eq!(with("tcp/5432"), (left, Verdict::Allow));
+        // What a wider rule asks about already, none opens.
+        assert_eq!(with("tcp"), ("0.0.0.0/0 ::/0".to_owned(), Verdict::Confirm));
     }
 
     #[test]

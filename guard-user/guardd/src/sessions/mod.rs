@@ -104,6 +104,9 @@ pub struct SessionFacts {
     /// How many places came into reach that look like production.
     #[serde(default)]
     pub appeared: u32,
+    /// More came than are told: each new connection is asked about.
+    #[serde(default)]
+    pub all_asked: bool,
     /// Whoever launches its command looks first whether the settings let it start: no record says that it began.
     #[serde(default)]
     pub unstarted: bool,
@@ -141,6 +144,7 @@ impl SessionFacts {
             brought_by: None,
             agreed: false,
             appeared: 0,
+            all_asked: false,
             unstarted: false,
             refused: None,
             command_ended_at: None,
@@ -222,6 +226,7 @@ impl Session {
             left: Vec::new(),
             observed: self.about.observed,
             appeared: self.about.appeared,
+            all_asked: self.about.all_asked,
             policy_file: None,
             policy_sha256: None,
             parent: self.about.parent.map(|id| ids::session(SessionId(id))),

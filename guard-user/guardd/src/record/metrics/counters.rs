@@ -236,6 +236,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Appeared { .. } => "Appeared",
         Call::Decisions { .. } => "Decisions",
         Call::Dismiss { .. } => "Dismiss",
+        Call::DismissFile { .. } => "DismissFile",
         Call::Trust { .. } => "Trust",
         Call::NameSockets { .. } => "NameSockets",
         Call::HasSocket { .. } => "HasSocket",

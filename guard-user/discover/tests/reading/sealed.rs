@@ -1,0 +1,77 @@
+//! Files that tools have encrypted: `== tool: what was typed | what is said of it`, then the file behind `-- `, with `hex` where it is
+//! no text. What is in them nobody knows here; which bytes it is of, whoever says that this is all right does.
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+
+const SEALED: &str = include_str!("../sealed.txt");
+
+/// A tool, what is said of the file, its name and its bytes.
+type SealedFile = (&'static str, &'static str, &'static str, Vec<u8>);
+
+fn sealed() -> Tested<Vec<SealedFile>> {
+    let all = SEALED.split("== ").skip(1).map(|one| {
+        let (head, file) = one.split_once("\n-- ").ok_or("no file")?;
+        let (tool, said) = head.split_once(" | ").ok_or("nothing is said")?;
+        let (name, text) = file.split_once('\n').ok_or("no text")?;
+        Ok(match name.strip_suffix(" hex") {
+            Some(name) => {
+                let digits: String = text.split_whitespace().collect();
+                let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes())?;
+                (tool, said, name, bytes)
+            }
+            None => (tool, said, name, text.as_bytes().to_vec()),
+        })
+    });
+    all.collect()
+}
+
+#[test]
+fn what_a_tool_has_encrypted_is_told_by_its_bytes() -> Tested {
+    let all = sealed()?;
+    assert_eq!(all.len(), 8);
+    for (tool, said, name, bytes) in all {
+        let found = Scene::new()?.with(name, &bytes)?.look()?;
+        assert_eq!(passed_over(&found), [said], "{tool}");
+        assert_eq!(lines(&found), Vec::<String>::new(), "{tool}");
+        let sha256 = HEXLOWER.encode(&Sha256::digest(&bytes));
+        let told = found.passed_over[0].sha256.clone();
+        assert_eq!(told, Some(sha256), "{tool}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_stands_readable_below_the_beginning_of_a_vault_is_read() -> Tested {
+    let place = "DATABASE_URL=postgres://app:hunter2@db.example.net/app\n";
+    let found = Scene::new()?
+        .with(".env", format!("$ANSIBLE_VAULT;1.1;AES256\n{place}"))?
+        .look()?;
+    assert_eq!(passed_over(&found), [".env: encrypted"]);
+    assert_eq!(
+        lines(&found),
+        ["production db.example.net:5432 postgres, DATABASE_URL .env:2"]
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_passed_over_for_another_reason_has_no_hash_to_be_dismissed_by() -> Tested {
+    let scene = Scene::new()?
+        .with("binary.env", b"A=\0")?
+        .with("compose.yaml", "[")?
+        .with("whole.enc.yaml", vec![b'a'; 8 << 20])?
+        .with("long.enc.yaml", vec![b'a'; (8 << 20) + 1])?;
+    let found = scene.look()?;
+    let with: Vec<_> = found
+        .passed_over
+        .iter()
+        .filter(|one| one.sha256.is_some())
+        .map(|one| one.file.as_str())
+        .collect();
+    assert_eq!(with, ["whole.enc.yaml"], "{:?}", passed_over(&found));
+    assert_eq!(found.passed_over.len(), 4);
+    Ok(())
+}
