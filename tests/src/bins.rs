@@ -21,6 +21,8 @@ pub const CLIENTS: &str = "GUARD_CLIENTS";
 pub const BROWSERS: &str = "GUARD_BROWSERS";
 /// The same of a server of NATS.
 pub const NATS: &str = "GUARD_NATS";
+/// The same of the modules of Python that know the schemas of Kubernetes.
+pub const KUBERNETES: &str = "GUARD_KUBERNETES";
 
 const LIBEXEC: &str = "/usr/libexec/guard";
 
@@ -67,9 +69,22 @@ pub fn clients() -> Result<PathBuf> {
 ///
 /// That nothing says where it is.
 pub fn browsers() -> Result<PathBuf> {
-    let dir = env::var_os(BROWSERS)
-        .with_context(|| format!("none here: run `cargo xtask test`, or set {BROWSERS}"))?;
-    fs::canonicalize(&dir).with_context(|| format!("{BROWSERS}={}", dir.display()))
+    dir_by(BROWSERS)
+}
+
+/// The directory with what pip has that knows the schemas of Kubernetes.
+///
+/// # Errors
+///
+/// That nothing says where it is.
+pub fn kubernetes() -> Result<PathBuf> {
+    dir_by(KUBERNETES)
+}
+
+fn dir_by(name: &str) -> Result<PathBuf> {
+    let dir = env::var_os(name)
+        .with_context(|| format!("none here: run `cargo xtask test`, or set {name}"))?;
+    fs::canonicalize(&dir).with_context(|| format!("{name}={}", dir.display()))
 }
 
 /// Says for this process where a server of NATS is unpacked, as [`NATS`] does. Only the first call counts.

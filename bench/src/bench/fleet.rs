@@ -1,19 +1,13 @@
 //! Questions and answers over three servers of NATS: from a connection to the question in front of a person, in a terminal and on
 //! the page of all machines, and from the signed answer to the connection; beside the same at the machine.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use guard_lab::bench::monotonic;
 use guard_lab::{AGENT, Daemon, Nats, Network, Running, SshKey, bins, exec};
 use serde_json::{Value, json};
@@ -21,6 +15,7 @@ use serde_json::{Value, json};
 use super::Plan;
 use super::client::{Client, sink};
 use super::figure::{Figure, Other, Target, Unit};
+use super::pages::{CONSOLE, PATIENCE, Page};
 use super::prefixes::Prefixes;
 use super::samples::Samples;
 use super::starts::resident_of;
@@ -28,15 +23,11 @@ use super::starts::resident_of;
 const MILLISECOND: f64 = 1e6;
 const MIB: f64 = 1024.0 * 1024.0;
 const SERVERS: u16 = 3;
-const PATIENCE: Duration = Duration::from_secs(20);
-/// As whom the console runs, and where.
-const CONSOLE: u32 = 61242;
-const HOST: &str = "guard.localhost";
+/// For how long consoles are looked at whose pages are open: two streams of each page; and where that is to be quick.
+const LOOKED: [Duration; 2] = [Duration::from_secs(41), Duration::from_secs(5)];
 /// Where the page of all machines is, and that of one.
 const ALL: u16 = 4827;
 const ONE: u16 = 4828;
-/// Pages at once, of each.
-const PAGES: usize = 200;
 
 /// A machine, whose questions a person sees here and there.
 struct FleetScene<'n> {
@@ -58,38 +49,20 @@ struct FleetScene<'n> {
 
 impl<'n> FleetScene<'n> {
     fn start(network: &'n Network) -> Result<Self> {
-        let policy = Prefixes::TEN.policy("bench", |_| false);
-        let policy = policy.replacen("version = 1", "version = 1\nhold = \"60s\"", 1);
-        let daemon = Daemon::in_network(network)
-            .policy("bench", &policy)
-            .config("[answers]\ncouriers = [\"61242\"]\ncode = \"never\"\n")
-            .start()?;
+        let daemon = guardd(network)?;
         let dir = daemon.dir().join("fleet");
         fs::create_dir(&dir)?;
-        let key = SshKey::new(dir.join("alice"))?;
-        let public = key.public();
-        let public = public.to_str().context("a path that is no text")?;
-        let agent = AGENT.to_string();
-        let add = ["approver", "add", "alice", "--plain", "--ssh-key", public];
-        let add = daemon.root(add).args(["--answers-for", &agent]);
-        add.run()?.success()?;
-
+        let key = approver(&daemon, dir.join("alice"))?;
         let mut nats = Nats::start(network.dev(), dir.join("nats"), SERVERS, "")?;
-        let config = dir.join("fleet.toml");
-        let settings = |key: &str| {
-            format!(
-                "servers = {:?}\nca = {:?}\nkey = {:?}\n",
-                nats.urls(),
-                nats.ca(),
-                dir.join(key)
-            )
-        };
         // The machine and the person are one user here: root, whose rights are not what is measured.
-        fs::write(&config, settings("key.nk"))?;
+        let config = dir.join("fleet.toml");
+        let (urls, ca, key_file) = (nats.urls(), nats.ca(), dir.join("key.nk"));
+        let settings = format!("servers = {urls:?}\nca = {ca:?}\nkey = {key_file:?}\n");
+        fs::write(&config, settings)?;
         let fleet = |args: &[&str]| -> Result<Command> {
             let mut command = daemon.on_machine(0, bins::find("guard-fleet")?);
-            command.arg("--config").arg(&config).args(args);
-            command.arg("--socket").arg(daemon.socket());
+            command.arg("--config").arg(&config);
+            command.arg("--socket").arg(daemon.socket()).args(args);
             Ok(command)
         };
         let public = exec::run(&mut fleet(&["key"])?)?;
@@ -103,14 +76,10 @@ impl<'n> FleetScene<'n> {
         let at = dir.join("console.sock");
         let mut beside = fleet(&["console", "--user", &CONSOLE.to_string(), "--at"])?;
         let beside = Running::start(beside.arg(&at))?;
-        let all = Page::start(network, &daemon, ALL, ["--fleet".as_ref(), at.as_ref()])?;
-        let socket = daemon.socket();
-        let one = Page::start(
-            network,
-            &daemon,
-            ONE,
-            ["--socket".as_ref(), socket.as_ref()],
-        )?;
+        let (beside_it, socket) = (["--fleet".as_ref(), at.as_ref()], daemon.socket());
+        let all = Page::start(network, &daemon, ALL, beside_it)?;
+        let at_it = ["--socket".as_ref(), socket.as_ref()];
+        let one = Page::start(network, &daemon, ONE, at_it)?;
         let sink = sink(network)?;
         let client = Client::guarded(&daemon, "bench")?;
         // Nobody is told anything before there is something.
@@ -182,6 +151,56 @@ impl<'n> FleetScene<'n> {
         Ok(command)
     }
 
+    /// What consoles take of a processor with so many pages, while nothing happens and while questions come and go.
+    fn busy(&mut self, looked: Duration) -> Result<Vec<Figure>> {
+        self.pages.iter().try_for_each(Page::fill)?;
+        let (idle, _) = self.percent_while(|_| {
+            thread::sleep(looked);
+            Ok(0.0)
+        })?;
+        let (asked, rate) = self.percent_while(|scene| {
+            let (begun, mut count) = (Instant::now(), 0.0);
+            while begun.elapsed() < looked {
+                let (_, asked) = scene.asked()?;
+                let mut command = scene.at_the_machine(&asked)?;
+                scene.answered(&mut command)?;
+                count += 1.0;
+            }
+            Ok(count / begun.elapsed().as_secs_f64())
+        })?;
+        let remark = format!("{rate:.1} questions a second come, are answered and go");
+        let names = ["guard-console of all", "guard-console of a machine"];
+        let figures = names.into_iter().enumerate().flat_map(|(at, console)| {
+            let figure = |what: &str, percent: f64, target| {
+                let name = format!("{console}, 200 pages, {what}");
+                Figure::alone(&name, Unit::Cpu, Samples(vec![percent]), target)
+            };
+            [
+                figure("nothing asked", idle[at], Target::AtMost(3.0)),
+                figure("while it is asked", asked[at], Target::Stated).remark(&*remark),
+            ]
+        });
+        Ok(figures.collect())
+    }
+
+    /// The share of a processor that each console has while that goes on, and what comes of that.
+    fn percent_while(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<f64>,
+    ) -> Result<([f64; 2], f64)> {
+        let cpu = |scene: &Self| -> Result<[Duration; 2]> {
+            Ok([scene.pages[0].cpu()?, scene.pages[1].cpu()?])
+        };
+        let (before, begun) = (cpu(self)?, Instant::now());
+        let came = work(self)?;
+        let (after, took) = (cpu(self)?, begun.elapsed());
+        let percent = |at: usize| {
+            let had: Duration = after[at] - before[at];
+            had.as_secs_f64() / took.as_secs_f64() * 100.0
+        };
+        Ok(([percent(0), percent(1)], came))
+    }
+
     fn at_the_machine(&self, asked: &Value) -> Result<Command> {
         let request = asked["request"].as_str().context("no request")?;
         let mut command = self.daemon.on_machine(0, bins::find("guard")?);
@@ -191,138 +210,23 @@ impl<'n> FleetScene<'n> {
     }
 }
 
-/// A console, and somebody who looks at it.
-struct Page {
-    console: Running,
-    /// Each event, and when it came.
-    events: Receiver<(u64, String)>,
-    looks: Looks,
+/// One that has connections wait.
+fn guardd(network: &Network) -> Result<Daemon> {
+    let policy = Prefixes::TEN.policy("bench", |_| false);
+    let policy = policy.replacen("version = 1", "version = 1\nhold = \"60s\"", 1);
+    let daemon = Daemon::in_network(network).policy("bench", &policy);
+    let answers = format!("[answers]\ncouriers = [\"{CONSOLE}\"]\ncode = \"never\"\n");
+    daemon.config(&answers).start()
 }
 
-/// What it takes to look.
-#[derive(Clone)]
-struct Looks {
-    netns: PathBuf,
-    port: u16,
-    cookie: String,
-}
-
-impl Page {
-    /// Starts it, logs in, and looks at it from then on.
-    fn start(network: &Network, daemon: &Daemon, port: u16, of: [&OsStr; 2]) -> Result<Self> {
-        let state = daemon.dir().join(format!("pages{port}"));
-        fs::create_dir(&state)?;
-        chown(&state, Some(CONSOLE), Some(CONSOLE))?;
-        let program = bins::for_everybody("guard-console", daemon.tag())?;
-        let origin = format!("http://{HOST}:{port}");
-        let console = |args: &[&str]| {
-            let mut command = daemon.on_machine(CONSOLE, &program);
-            command.args(["--config", "/nonexistent", "--origin", &origin, "--listen"]);
-            command.arg(format!("localhost:{port}")).args(of);
-            command.arg("--state-dir").arg(&state).args(args);
-            command
-        };
-        let running = Running::start(&mut console(&[]))?;
-        let mut looks = Looks {
-            netns: network.dev().path(),
-            port,
-            cookie: String::new(),
-        };
-        guard_lab::eventually("the console serves", || looks.connect().is_ok())?;
-        let mut link = String::new();
-        guard_lab::eventually("a link is made", || -> guard_lab::Tested<bool> {
-            let made = exec::output(&mut console(&["login", "alice"]))?;
-            link = String::from_utf8(made.stdout)?.trim().to_owned();
-            Ok(!link.is_empty())
-        })?;
-        looks.log_in(&link)?;
-        let (to, events) = channel();
-        let looking = looks.clone();
-        thread::spawn(move || {
-            // Until the console ends.
-            while looking.follow(&to).is_ok() {}
-        });
-        Ok(Self {
-            console: running,
-            events,
-            looks,
-        })
-    }
-
-    /// When it had a question that was asked since.
-    fn asked_since(&self, at: u64) -> Result<u64> {
-        loop {
-            let (moment, event) = self.events.recv_timeout(PATIENCE)?;
-            if moment >= at && event.contains("\"questions\":[{") {
-                return Ok(moment);
-            }
-        }
-    }
-
-    /// What the console has in memory with one page, and with so many.
-    fn memory(&self) -> Result<[f64; 2]> {
-        let one = resident_of(self.console.pid())?;
-        let streams = (0..PAGES).map(|_| self.looks.stream());
-        let mut streams: Vec<_> = streams.collect::<Result<_>>()?;
-        for stream in &mut streams {
-            stream.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("data: ")));
-        }
-        Ok([one, resident_of(self.console.pid())?])
-    }
-}
-
-impl Looks {
-    fn connect(&self) -> Result<TcpStream> {
-        let (netns, port) = (fs::File::open(&self.netns)?, self.port);
-        let connected = thread::spawn(move || -> Result<TcpStream> {
-            rustix::thread::move_into_link_name_space(
-                netns.as_fd(),
-                Some(rustix::thread::LinkNameSpaceType::Network),
-            )?;
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?)
-        });
-        connected.join().map_err(|_| anyhow!("no thread"))?
-    }
-
-    fn log_in(&mut self, link: &str) -> Result<()> {
-        let secret = link.rsplit('/').next().context("no link")?;
-        let (host, body) = (format!("{HOST}:{}", self.port), format!("secret={secret}"));
-        let mut stream = self.connect()?;
-        write!(
-            stream,
-            "POST /login HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\nconnection: close\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let mut lines = answer.lines();
-        let cookie = lines.find_map(|line| line.strip_prefix("set-cookie: "));
-        let cookie = cookie.and_then(|set| set.split(';').next());
-        cookie.context("no session")?.clone_into(&mut self.cookie);
-        Ok(())
-    }
-
-    /// One stream of events, line by line.
-    fn stream(&self) -> Result<Lines<BufReader<TcpStream>>> {
-        let mut stream = self.connect()?;
-        write!(
-            stream,
-            "GET /events HTTP/1.1\r\nhost: {HOST}:{}\r\ncookie: {}\r\nconnection: close\r\n\r\n",
-            self.port, self.cookie
-        )?;
-        Ok(BufReader::new(stream).lines())
-    }
-
-    /// One, which ends by itself.
-    fn follow(&self, to: &Sender<(u64, String)>) -> Result<()> {
-        for line in self.stream()? {
-            if let Some(data) = line?.strip_prefix("data: ") {
-                to.send((monotonic(), data.to_owned()))?;
-            }
-        }
-        Ok(())
-    }
+/// A key of somebody who may answer.
+fn approver(daemon: &Daemon, file: PathBuf) -> Result<SshKey> {
+    let key = SshKey::new(file)?;
+    let add = daemon.root(["approver", "add", "alice", "--plain", "--ssh-key"]);
+    let add = add.args([key.public()]);
+    let add = add.args(["--answers-for", &AGENT.to_string()]);
+    add.run()?.success()?;
+    Ok(key)
 }
 
 /// All of it.
@@ -358,10 +262,13 @@ pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
     let most = |milliseconds: f64| Target::AtMost(milliseconds * MILLISECOND);
     let time = |name, samples, target| Figure::alone(name, Unit::Time, Samples(samples), target);
     let at_the_machine = |samples| Other::Measured("at the machine", Samples(samples));
-    Ok(vec![
-        time("connect to question, three servers", there, most(300.0)).beside(at_the_machine(here)),
-        time("connect to question on the page of all", all, most(300.0)),
-        time("connect to question on a machine's page", one, most(300.0)),
+    let mut figures = vec![
+        time("connect to question, three servers", there, most(300.0))
+            .beside(at_the_machine(here.clone())),
+        time("connect to question on the page of all", all, most(300.0))
+            .beside(at_the_machine(here.clone())),
+        time("connect to question on a machine's page", one, most(300.0))
+            .beside(at_the_machine(here)),
         time("answer to connected, three servers", carried, most(500.0))
             .beside(at_the_machine(at_once)),
         Figure::alone(
@@ -372,5 +279,7 @@ pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
         ),
         console("guard-console of all, 200 pages", of_all?),
         console("guard-console of a machine, 200 pages", of_one?),
-    ])
+    ];
+    figures.extend(scene.busy(LOOKED[usize::from(plan.quick)])?);
+    Ok(figures)
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, Subscriber};
 use futures_util::StreamExt as _;
 use guard_lab::{Nats, Network, bins, exec};
 use nkeys::KeyPair;
@@ -49,17 +49,7 @@ struct SimulatedMachine {
 pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
     bins::nats_in(xtask::nats::obtain("guard is measured with it")?);
     let count = if plan.quick { FEW } else { MANY };
-    let hard = getrlimit(Resource::Nofile).maximum;
-    // Each has a connection here, and one at the server.
-    ensure!(
-        hard.is_none_or(|hard| hard > count as u64 + 100),
-        "{count} machines want as many open files, and {hard:?} may be had: ulimit -Hn"
-    );
-    let limit = Rlimit {
-        current: hard,
-        maximum: hard,
-    };
-    setrlimit(Resource::Nofile, limit).context("cannot have as many connections")?;
+    have_files(count)?;
     let machine = |number| SimulatedMachine {
         id: format!("m-{number:020x}"),
         key: KeyPair::new_user(),
@@ -107,6 +97,20 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
     ])
 }
 
+/// Has as many connections as there are machines here, and at the server.
+fn have_files(count: usize) -> Result<()> {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    ensure!(
+        hard.is_none_or(|hard| hard > count as u64 + 100),
+        "{count} machines want as many open files, and {hard:?} may be had: ulimit -Hn"
+    );
+    let limit = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, limit).context("cannot have as many connections")
+}
+
 /// What the server is told, by the program that people have.
 fn rights(machines: &[SimulatedMachine], person: &KeyPair, dir: &Path) -> Result<String> {
     let mut list = format!(
@@ -134,6 +138,57 @@ async fn connect(key: &KeyPair, url: &str, ca: &Path) -> Result<Client> {
     Ok(options.connect(url).await?)
 }
 
+/// A machine with all that guard-fleet hears.
+struct ConnectedMachine {
+    client: Client,
+    here: String,
+    looks: Subscriber,
+    _others: Vec<Subscriber>,
+}
+
+impl ConnectedMachine {
+    async fn of(machine: &SimulatedMachine, url: &str, ca: &Path) -> Result<Self> {
+        let client = connect(&machine.key, url, ca).await?;
+        let id = &machine.id;
+        let looks = client.subscribe("guard.ci.look").await?;
+        let mut others = Vec::new();
+        for subject in [
+            "guard.ci.who".to_owned(),
+            "guard.ci.policies".to_owned(),
+            format!("guard.ci.answer.{id}.*"),
+            format!("guard.ci.no.{id}.*"),
+        ] {
+            others.push(client.subscribe(subject).await?);
+        }
+        client.flush().await?;
+        Ok(Self {
+            client,
+            here: format!("guard.ci.here.{id}"),
+            looks,
+            _others: others,
+        })
+    }
+
+    /// Says that it is there, again and again, and tells when it has heard a word.
+    async fn go_on(mut self, begins: Duration, heard: mpsc::UnboundedSender<Instant>) {
+        sleep(begins).await;
+        loop {
+            let here = vec![b' '; HERE];
+            let said = self.client.publish(self.here.clone(), here.into());
+            if said.await.is_err() {
+                return;
+            }
+            match timeout(EVERY, self.looks.next()).await {
+                Err(_) => {}
+                Ok(None) => return,
+                Ok(Some(_)) => {
+                    let _ = heard.send(Instant::now());
+                }
+            }
+        }
+    }
+}
+
 /// Seconds until all are connected, percent of a CPU of the server's, seconds until the last has heard, and the server's bytes.
 async fn measured(
     machines: &[SimulatedMachine],
@@ -146,44 +201,31 @@ async fn measured(
     let turns = Semaphore::new(AT_ONCE);
     let connecting = machines.iter().map(|machine| async {
         let _turn = turns.acquire().await?;
-        let client = connect(&machine.key, url, ca).await?;
-        let looks = client.subscribe("guard.ci.look").await?;
-        let answers = format!("guard.ci.answer.{}.*", machine.id);
-        let answers = client.subscribe(answers).await?;
-        client.flush().await?;
-        anyhow::Ok((
-            format!("guard.ci.here.{}", machine.id),
-            client,
-            looks,
-            answers,
-        ))
+        ConnectedMachine::of(machine, url, ca).await
     });
     let connected = futures_util::future::try_join_all(connecting).await?;
     let took = begun.elapsed();
-    let (heard, mut all_heard) = mpsc::unbounded_channel();
+    let (heard, all_heard) = mpsc::unbounded_channel();
     let count = connected.len();
-    for (number, (subject, client, mut looks, answers)) in connected.into_iter().enumerate() {
-        let heard = heard.clone();
-        tokio::spawn(async move {
-            let _answers = answers;
-            // Spread over the time, as those are that begin when they like.
-            sleep(EVERY.mul_f64(number as f64 / count as f64)).await;
-            loop {
-                let here = vec![b' '; HERE];
-                if client.publish(subject.clone(), here.into()).await.is_err() {
-                    return;
-                }
-                match timeout(EVERY, looks.next()).await {
-                    Err(_) => {}
-                    Ok(None) => return,
-                    Ok(Some(_)) => {
-                        let _ = heard.send(Instant::now());
-                    }
-                }
-            }
-        });
+    for (number, machine) in connected.into_iter().enumerate() {
+        // Spread over the time, as those are that begin when they like.
+        let begins = EVERY.mul_f64(number as f64 / count as f64);
+        tokio::spawn(machine.go_on(begins, heard.clone()));
     }
     let person = connect(person, url, ca).await?;
+    let percent = presence(&person, count, server).await?;
+    let last = told(&person, count, all_heard).await?;
+    let nanoseconds = |time: Duration| time.as_nanos() as f64;
+    Ok([
+        nanoseconds(took),
+        percent,
+        nanoseconds(last),
+        resident_of(server)?,
+    ])
+}
+
+/// The share of a processor that the server has while so many say that they are there.
+async fn presence(person: &Client, count: usize, server: u32) -> Result<f64> {
     let mut here = person.subscribe("guard.ci.here.*").await?;
     person.flush().await?;
     sleep(EVERY).await;
@@ -198,24 +240,23 @@ async fn measured(
         f64::from(messages) > expected * 0.9,
         "{messages} messages came, and not {expected}"
     );
+    Ok(percent)
+}
+
+/// How long it takes until all have heard a word.
+async fn told(
+    person: &Client,
+    count: usize,
+    mut heard: mpsc::UnboundedReceiver<Instant>,
+) -> Result<Duration> {
+    let word = vec![b' '; WORD];
     let told = Instant::now();
-    person
-        .publish("guard.ci.look", vec![b' '; WORD].into())
-        .await?;
+    person.publish("guard.ci.look", word.into()).await?;
     let mut last = told;
     for _ in 0..count {
-        let heard = timeout(PATIENCE, all_heard.recv()).await;
-        last = last.max(
-            heard
-                .context("not all have heard")?
-                .context("all are gone")?,
-        );
+        let one = timeout(PATIENCE, heard.recv()).await;
+        let one = one.context("not all have heard")?;
+        last = last.max(one.context("all are gone")?);
     }
-    let nanoseconds = |time: Duration| time.as_nanos() as f64;
-    Ok([
-        nanoseconds(took),
-        percent,
-        nanoseconds(last - told),
-        resident_of(server)?,
-    ])
+    Ok(last - told)
 }

@@ -23,6 +23,7 @@ mod machines;
 mod memory;
 mod name_server;
 mod names;
+mod pages;
 mod peers;
 mod pgbench;
 mod policies;

@@ -92,7 +92,7 @@ fn start(daemon: &mut Daemon) -> Result<f64> {
 /// # Errors
 ///
 /// That something could not be measured.
-pub(super) fn memory(_: &Plan) -> Result<Vec<Figure>> {
+pub(super) fn memory(plan: &Plan) -> Result<Vec<Figure>> {
     let network = Network::new()?;
     let daemon = Daemon::in_network(&network)
         .policy("bench", &thousand_rules())
@@ -102,7 +102,11 @@ pub(super) fn memory(_: &Plan) -> Result<Vec<Figure>> {
         .collect::<Result<_>>()?;
     let resident = Samples(vec![resident(&daemon)?]);
     drop(sessions);
-    let [with, without] = [true, false].map(asked);
+    let [mut with, mut without] = [Samples::default(), Samples::default()];
+    for _ in 0..plan.fewest {
+        with.0.push(asked(true)?);
+        without.0.push(asked(false)?);
+    }
     Ok(vec![
         Figure::alone(
             "guardd, 10 sessions, 1,000 rules",
@@ -113,10 +117,10 @@ pub(super) fn memory(_: &Plan) -> Result<Vec<Figure>> {
         Figure::alone(
             "guardd, 16 approvers, 64 questions",
             Unit::Memory,
-            Samples(vec![with?]),
+            with,
             Target::More(2.0 * MIB),
         )
-        .beside(Other::Measured("nobody elsewhere", Samples(vec![without?]))),
+        .beside(Other::Measured("nobody elsewhere", without)),
     ])
 }
 

@@ -73,14 +73,7 @@ pub(crate) async fn answer(console: &Console, request: Request<Incoming>) -> Rep
 }
 
 async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
-    let path: Option<Vec<String>> = parts
-        .uri
-        .path()
-        .split('/')
-        .skip(1)
-        .map(|part| Some(percent_decode_str(part).decode_utf8().ok()?.into_owned()))
-        .collect();
-    let path = path.unwrap_or_default();
+    let path = path_of(parts);
     let path: Vec<_> = path.iter().map(String::as_str).collect();
     let is_post = parts.method == Method::POST;
     if let Some(central) = &console.central {
@@ -127,6 +120,13 @@ async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
             refused_page(console, tab, &refusal)
         }
     }
+}
+
+/// Part by part; none where that is no text.
+fn path_of(parts: &Parts) -> Vec<String> {
+    let path = parts.uri.path().split('/').skip(1);
+    let path = path.map(|part| Some(percent_decode_str(part).decode_utf8().ok()?.into_owned()));
+    path.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// What takes no session: the assets, and the ways to one.

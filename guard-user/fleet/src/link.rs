@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use guard_signed::visible::visible;
 use nkeys::KeyPair;
@@ -140,24 +140,8 @@ impl Link {
             said: Mutex::default(),
         };
         let unheard = events.unheard.clone();
-        let is_first = AtomicBool::new(true);
-        let mut options = options
-            // Where a server answers: whoever has no right to it hears nothing.
-            .custom_inbox_prefix(stream::inbox_of(&public))
-            .connection_timeout(PATIENCE)
-            .ping_interval(PING)
-            // Settings say which servers there are, and no server does.
-            .ignore_discovered_servers()
-            .reconnect_delay_callback(move |attempt| {
-                match is_first.swap(false, Ordering::Relaxed) {
-                    true => Duration::ZERO,
-                    false => pause(attempt),
-                }
-            })
-            .event_callback(move |event| {
-                events.hear(&event);
-                async {}
-            });
+        // Where a server answers: whoever has no right to it hears nothing.
+        let mut options = options.custom_inbox_prefix(stream::inbox_of(&public));
         if let Some(ca) = &settings.ca {
             options = options.add_root_certificates(ca.clone());
         }
@@ -165,24 +149,8 @@ impl Link {
             options = options.retry_on_initial_connect();
         }
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
-        let client = options.connect(&servers[..]).await;
-        let (asked, file) = (settings.servers(), settings.file.display());
-        let client = client.map_err(|error| match error.kind() {
-            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                match unknown {
-                    Unknown::Said(words) => anyhow!("{words}"),
-                    _ => anyhow!("the server does not know the key"),
-                }
-            }
-            ConnectErrorKind::Tls => anyhow!(
-                "no server of {asked} is believed: {}\nca in {file} names the certificates that servers are believed by",
-                visible(&error, LINE)
-            ),
-            _ => anyhow!(
-                "no server answers at {asked}: {}\nservers in {file} says which are asked, and ca by what they are believed",
-                visible(&error, LINE)
-            ),
-        })?;
+        let client = patient(options, events).connect(&servers[..]).await;
+        let client = client.map_err(|error| not_connected(&error, settings, unknown))?;
         if waits {
             tokio::spawn(connect_anew(client.clone(), unheard));
         }
@@ -221,6 +189,47 @@ impl Link {
 fn options(pair: &KeyPair, name: &str) -> Result<ConnectOptions> {
     let seed = pair.seed().context("the key has no seed")?;
     Ok(ConnectOptions::with_nkey(seed).name(name))
+}
+
+/// The same that goes on by whatever server there is, and tells how it goes.
+fn patient(options: ConnectOptions, events: Events) -> ConnectOptions {
+    let is_first = AtomicBool::new(true);
+    options
+        .connection_timeout(PATIENCE)
+        .ping_interval(PING)
+        // Settings say which servers there are, and no server does.
+        .ignore_discovered_servers()
+        .reconnect_delay_callback(
+            move |attempt| match is_first.swap(false, Ordering::Relaxed) {
+                true => Duration::ZERO,
+                false => pause(attempt),
+            },
+        )
+        .event_callback(move |event| {
+            events.hear(&event);
+            async {}
+        })
+}
+
+/// Why there is no connection, and what to do.
+fn not_connected(error: &ConnectError, settings: &Settings, unknown: Unknown<'_>) -> anyhow::Error {
+    let (asked, file) = (settings.servers(), settings.file.display());
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            match unknown {
+                Unknown::Said(words) => anyhow!("{words}"),
+                _ => anyhow!("the server does not know the key"),
+            }
+        }
+        ConnectErrorKind::Tls => anyhow!(
+            "no server of {asked} is believed: {}\nca in {file} names the certificates that servers are believed by",
+            visible(error, LINE)
+        ),
+        _ => anyhow!(
+            "no server answers at {asked}: {}\nservers in {file} says which are asked, and ca by what they are believed",
+            visible(error, LINE)
+        ),
+    }
 }
 
 /// Hears what the connection tells of itself.

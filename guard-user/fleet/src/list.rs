@@ -216,6 +216,15 @@ impl Held {
         })
     }
 
+    /// Takes out the invitations whose time is over: a clock that is set back has none of them count again.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be written.
+    pub(crate) fn drop_ended(self) -> Result<()> {
+        self.change(|_| Ok(()))
+    }
+
     fn change(self, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
         let mut document: DocumentMut = self.text.parse()?;
         change(&mut document)?;
@@ -391,6 +400,26 @@ mod tests {
         assert_eq!(held.list.machine, [machine]);
         assert_eq!(held.list.invitation.len(), 1);
         assert!(held.text.starts_with(&written), "{}", held.text);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_over_is_taken_out_and_all_else_stays() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("fleet.list");
+        let (person, over) = (key(), invitation("2000-01-01T00:00:00Z")?);
+        let written = format!(
+            "# ours\n[[person]]\nkey = \"{person}\"\ngroups = [\"ci\"]\n\n[[invitation]]\nkey = \"{}\"\nuntil = {}\n",
+            over.key, over.until.0
+        );
+        fs::write(&file, &written)?;
+        Held::open(&file)?.drop_ended()?;
+        let left = fs::read_to_string(&file)?;
+        assert!(
+            written.starts_with(&left) && left.contains("groups"),
+            "{left}"
+        );
+        assert!(!left.contains("invitation"), "{left}");
         Ok(())
     }
 

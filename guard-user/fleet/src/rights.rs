@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
 use crate::{
-    list::List,
+    list::{List, Listed, Person},
     settings::text_of,
     stream,
     subjects::{Bundles, Group, Joining, Key, What},
@@ -61,53 +61,61 @@ pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<Strin
 fn users_of(list: &List) -> String {
     let mut users = String::new();
     for one in &list.machine {
-        let (group, machine) = (&one.group, Some(&one.id));
-        let own = [
-            What::Here,
-            What::Question,
-            What::Receipt,
-            What::Approvers,
-            What::Log,
-        ];
-        let own = own.map(|what| group.all(what, machine));
-        let own: Vec<_> = own.into_iter().chain([Bundles::Want.of(group)]).collect();
-        let told = [
-            group.all(What::Answer, machine),
-            group.all(What::No, machine),
-            group.look(),
-            group.who(),
-            Bundles::Policies.of(group),
-            // The server says there what it has kept.
-            stream::inbox(&one.key),
-        ];
-        user(&mut users, &one.key, &own, &told);
+        machine(&mut users, one);
     }
     for one in &list.person {
-        let of_all = |whats: &[What]| -> Vec<_> {
-            let groups = one.groups.iter();
-            groups
-                .flat_map(|group| whats.iter().map(|what| group.all(*what, None)))
-                .collect()
-        };
-        let own = of_all(&[What::Answer]).into_iter();
-        let own = own.chain(one.groups.iter().map(Group::look));
-        let sets = one.groups.iter().filter(|_| one.policies);
-        let mut own: Vec<_> = own
-            .chain(sets.map(|group| Bundles::Policies.of(group)))
-            .collect();
-        let mut told = of_all(&[What::Here, What::Question, What::Receipt]);
-        if one.console {
-            own.extend(of_all(&[What::No]));
-            own.extend(one.groups.iter().map(Group::who));
-            told.extend(of_all(&[What::Approvers, What::Removed]));
-        }
-        if one.log {
-            own.extend(stream::read_in(&one.groups));
-            told.push(stream::inbox(&one.key));
-        }
-        user(&mut users, &one.key, &own, &told);
+        person(&mut users, one);
     }
     users
+}
+
+fn machine(users: &mut String, one: &Listed) {
+    let (group, machine) = (&one.group, Some(&one.id));
+    let own = [
+        What::Here,
+        What::Question,
+        What::Receipt,
+        What::Approvers,
+        What::Log,
+    ];
+    let own = own.map(|what| group.all(what, machine));
+    let own: Vec<_> = own.into_iter().chain([Bundles::Want.of(group)]).collect();
+    let told = [
+        group.all(What::Answer, machine),
+        group.all(What::No, machine),
+        group.look(),
+        group.who(),
+        Bundles::Policies.of(group),
+        // The server says there what it has kept.
+        stream::inbox(&one.key),
+    ];
+    user(users, &one.key, &own, &told);
+}
+
+fn person(users: &mut String, one: &Person) {
+    let of_all = |whats: &[What]| -> Vec<_> {
+        let groups = one.groups.iter();
+        groups
+            .flat_map(|group| whats.iter().map(|what| group.all(*what, None)))
+            .collect()
+    };
+    let own = of_all(&[What::Answer]).into_iter();
+    let own = own.chain(one.groups.iter().map(Group::look));
+    let sets = one.groups.iter().filter(|_| one.policies);
+    let mut own: Vec<_> = own
+        .chain(sets.map(|group| Bundles::Policies.of(group)))
+        .collect();
+    let mut told = of_all(&[What::Here, What::Question, What::Receipt]);
+    if one.console {
+        own.extend(of_all(&[What::No]));
+        own.extend(one.groups.iter().map(Group::who));
+        told.extend(of_all(&[What::Approvers, What::Removed]));
+    }
+    if one.log {
+        own.extend(stream::read_in(&one.groups));
+        told.push(stream::inbox(&one.key));
+    }
+    user(users, &one.key, &own, &told);
 }
 
 fn written(users: &str) -> String {

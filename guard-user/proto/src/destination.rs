@@ -18,6 +18,25 @@ pub struct Endpoint {
     pub host: Option<String>,
 }
 
+impl Endpoint {
+    /// Its protocol and port, as a question says them.
+    #[must_use]
+    pub fn service(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}/{port}", self.protocol),
+            None => self.protocol.clone(),
+        }
+    }
+
+    /// The same with its address, and its name if it has one.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let name = self.host.as_deref().map(|host| format!(" ({host})"));
+        let (service, address) = (self.service(), &self.address);
+        format!("{service} at {address}{}", name.unwrap_or_default())
+    }
+}
+
 /// A name that a session asked for, and was told an address of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameTold {

@@ -47,6 +47,9 @@ pub struct FleetLink {
     /// Since when that is so; null: nothing was said since guardd started.
     #[serde(serialize_with = "moment::write_some")]
     pub since: Option<Timestamp>,
+    /// The user of that courier; null: none has said so.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// Answer to [`Call::FleetTexts`]: what judges sessions beside the machine's own policies, or goes before one of the same name.

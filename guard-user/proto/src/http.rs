@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Endpoint;
+
 /// An HTTP request that was stopped; or a statement for a database, which has the same parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HttpRequest {
@@ -39,6 +41,9 @@ impl HttpRequest {
     /// The scheme of statements for `PostgreSQL`.
     pub const POSTGRES: &str = "postgres";
 
+    /// Between two statements in a row, where one line is about both.
+    pub const BETWEEN: &str = "; ";
+
     /// Said of a request whose headers are not all shown.
     pub const CUT_HEADERS: &str = "not all that its headers say is shown";
 
@@ -59,5 +64,20 @@ impl HttpRequest {
     #[must_use]
     pub fn is_statement(&self) -> bool {
         self.scheme == Self::POSTGRES
+    }
+
+    /// Two texts of statements in a row as one.
+    #[must_use]
+    pub fn in_a_row(one: &str, between: &str, other: &str) -> String {
+        let one = one.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+        format!("{one}{between}{other}")
+    }
+
+    /// A statement as a question says it, with its database, which is there.
+    #[must_use]
+    pub fn statement_at(&self, to: &Endpoint) -> String {
+        let (text, scheme) = (&self.path, &self.scheme);
+        let database = self.host.as_deref().unwrap_or_default();
+        format!("{text} ({scheme}://{database}) at {}", to.place())
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use guard_common::Protocol;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto::{
-    Endpoint, LogRecord,
+    Endpoint, HttpHole, HttpRequest, LogRecord,
     record::{Answered, Destination, HoleOpen, Record, Request},
 };
 use jiff::Timestamp;
@@ -211,25 +211,34 @@ impl Decisions {
                 });
             }
             (Some(to), Ok(Some(ports)), Some(http)) => {
-                let bytes = shown.and_then(|shown| shown.http.get()?.bytes);
-                // A hole for one request names its digest, or its very path where it had none.
                 let asked = shown.and_then(|shown| shown.http.get());
-                let is_asked = asked.is_none_or(|asked| http.path.as_ref() == Some(&asked.path));
-                let is_last = http.requests_left == Some(1);
-                let one = http.digest.is_some() || (is_last && is_asked);
-                self.http.push(HttpDecision {
-                    to,
-                    ports,
-                    method: http.method.clone(),
-                    path: http.path.clone(),
-                    is_pattern: !one,
-                    has_body: one && bytes != Some(0),
-                    yes: true,
-                    why,
-                });
+                self.http.push(opened_for(http, asked, (to, ports), why));
             }
             _ => self.unsaid.push(format!("{why}: no policy can say it")),
         }
+    }
+}
+
+/// The yes to requests that a hole is for.
+fn opened_for(
+    http: &HttpHole,
+    asked: Option<&HttpRequest>,
+    (to, ports): (Prefix, PortSpec),
+    why: String,
+) -> HttpDecision {
+    // A hole for one request names its digest, or its very path where it had none.
+    let is_asked = asked.is_none_or(|asked| http.path.as_ref() == Some(&asked.path));
+    let is_last = http.requests_left == Some(1);
+    let one = http.digest.is_some() || (is_last && is_asked);
+    HttpDecision {
+        to,
+        ports,
+        method: http.method.clone(),
+        path: http.path.clone(),
+        is_pattern: !one,
+        has_body: one && asked.and_then(|asked| asked.bytes) != Some(0),
+        yes: true,
+        why,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const REFUSED: &str = "org.guardd.Control.Refused";
+/// Another courier, as a console is one.
+const OTHER: u32 = 61239;
 
 /// What a machine says of its fleet's servers.
 struct Link {
@@ -57,6 +59,8 @@ impl Link {
         let word = if connected { "reached" } else { "away" };
         let said = format!("of the fleet: {word} since 2");
         assert!(last.text.contains(&said), "{}", last.text);
+        let by = format!(", as {COURIER} says\n");
+        assert!(last.text.contains(&by), "{}", last.text);
         let warned = last.text.contains("the fleet does not hear this machine");
         assert_eq!(warned, !connected, "{}", last.text);
         Ok(last)
@@ -68,14 +72,7 @@ fn a_machine_that_reaches_no_server_says_since_when_to_people_and_in_numbers() -
     let network = Network::new()?;
     let mut fleet = Fleet::new(&network, 1)?;
     fleet.is_there()?;
-    fleet.scene.daemon.stop()?;
-    let socket = fleet.scene.daemon.dir().join("metrics.sock");
-    fleet.scene.daemon.write_config(&format!(
-        "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\n[metrics]\nlisten = \"unix:{}\"\n",
-        socket.display()
-    ))?;
-    fleet.scene.daemon.start()?;
-    fleet.scene.daemon.wait_for_log("metrics are served")?;
+    restart(&mut fleet, "")?;
     let reached = Link::once(&fleet, true)?;
     fleet.nats.kill(0);
     let left = Link::once(&fleet, false)?;
@@ -88,16 +85,56 @@ fn a_machine_that_reaches_no_server_says_since_when_to_people_and_in_numbers() -
     Link::once(&fleet, false)?;
 
     // Couriers say it, and nobody else without rights.
-    let daemon = &fleet.scene.daemon;
-    let script = daemon.write_for_agents("calls.py", CALLS)?;
     for (user, error) in [(AGENT, json!(REFUSED)), (COURIER, Value::Null)] {
-        let mut python = daemon.on_machine(user, "/usr/bin/python3");
-        python.arg(&script).arg(daemon.socket());
-        python.args(["Linked", "{\"connected\":true}"]);
-        let said: Value = serde_json::from_slice(&exec::output(&mut python)?.stdout)?;
-        assert_eq!(said["error"], error, "{user}: {said}");
+        assert_eq!(says_reached(&fleet, user)?, error, "{user}");
         Link::once(&fleet, error.is_null())?;
     }
+    Ok(())
+}
+
+/// Starts guardd anew, with two couriers and numbers, and more in its settings.
+fn restart(fleet: &mut Fleet<'_>, more: &str) -> Tested {
+    let daemon = &mut fleet.scene.daemon;
+    daemon.stop()?;
+    let socket = daemon.dir().join("metrics.sock");
+    daemon.write_config(&format!(
+        "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\", \"{OTHER}\"]\n[metrics]\nlisten = \"unix:{}\"\n{more}",
+        socket.display()
+    ))?;
+    daemon.start()?;
+    Ok(daemon.wait_for_log("metrics are served")?)
+}
+
+/// Has a user say that a server is reached: the error, or null.
+fn says_reached(fleet: &Fleet<'_>, user: u32) -> Tested<Value> {
+    let daemon = &fleet.scene.daemon;
+    let script = daemon.write_for_agents("calls.py", CALLS)?;
+    let mut python = daemon.on_machine(user, "/usr/bin/python3");
+    python.arg(&script).arg(daemon.socket());
+    python.args(["Linked", "{\"connected\":true}"]);
+    let said = exec::output(&mut python)?.stdout;
+    Ok(serde_json::from_slice::<Value>(&said)?["error"].take())
+}
+
+#[test]
+fn no_other_courier_says_that_the_fleet_is_reached() -> Tested {
+    let network = Network::new()?;
+    let mut fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    restart(&mut fleet, "")?;
+    Link::once(&fleet, true)?;
+    fleet.nats.kill(0);
+    Link::once(&fleet, false)?;
+    // What it says is its own word, and hides nothing.
+    assert_eq!(says_reached(&fleet, OTHER)?, Value::Null);
+    Link::once(&fleet, false)?;
+
+    // Where the settings name the one that carries to the fleet, nobody takes it from another one.
+    restart(&mut fleet, &format!("[fleet]\nlog = \"{COURIER}\"\n"))?;
+    assert_eq!(says_reached(&fleet, OTHER)?, json!(REFUSED));
+    assert!(!Link::of(&fleet)?.connected);
+    fleet.nats.start_again(0)?;
+    Link::once(&fleet, true)?;
     Ok(())
 }
 

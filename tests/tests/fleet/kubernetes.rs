@@ -105,6 +105,78 @@ fn volumes_are_there(file: &str, named: &BTreeSet<String>) -> Tested {
     Ok(())
 }
 
+/// The newest release whose schemas are here.
+const NEWEST: &str = "1.37";
+
+/// What `kubectl apply -k` would send fits the schemas of the oldest Kubernetes that README.md names, and of the newest.
+#[test]
+fn what_comes_of_the_manifests_fits_the_schemas_of_kubernetes() -> Tested {
+    let mut kustomize = Command::new("kubectl");
+    let built = exec::run(kustomize.arg("kustomize").arg(manifests()))?;
+    let all: Vec<_> = Yaml::load_from_str(&built)?.iter().map(value).collect();
+    // Those of cert-manager are not Kubernetes' own, and have none here.
+    let is_own = |one: &&Value| one["apiVersion"] != "cert-manager.io/v1";
+    let own: Vec<_> = all.iter().filter(is_own).collect();
+    assert!(own.len() > 10 && own.len() < all.len(), "{built}");
+    let readme = fs::read_to_string(manifests().join("README.md"))?;
+    let oldest = readme.split_once("- Kubernetes ").context("no release")?.1;
+    let oldest = oldest.split(',').next().unwrap_or_default();
+    for release in [oldest, NEWEST] {
+        let said = fitted(&built, release)?;
+        let fits = said.iter().filter(|line| line.starts_with("INFO "));
+        assert_eq!(fits.count(), own.len(), "{said:#?}");
+        let others = said.iter().filter(|line| !line.starts_with("INFO "));
+        for other in others {
+            assert!(other.contains("cert-manager.io/v1"), "{other}");
+        }
+        // A field that is none does not.
+        let wrong = fitted(
+            &built.replace("  replicas: 3\n", "  replicaz: 3\n"),
+            release,
+        )?;
+        assert!(
+            wrong.iter().any(|line| line.contains("'replicaz'")),
+            "{wrong:#?}"
+        );
+    }
+
+    // What is mounted has the name that was made for it, and the image is of this version.
+    let of_kind = |kind: &'static str| own.iter().filter(move |one| one["kind"] == kind);
+    let made: Vec<_> = of_kind("ConfigMap")
+        .map(|one| &one["metadata"]["name"])
+        .collect();
+    let image = format!(":{}", env!("CARGO_PKG_VERSION"));
+    let mut mounted = 0;
+    for workload in of_kind("StatefulSet").chain(of_kind("Deployment")) {
+        let pods = &workload["spec"]["template"]["spec"];
+        for one in containers(pods) {
+            assert!(
+                one["image"]
+                    .as_str()
+                    .is_some_and(|name| name.ends_with(&image)),
+                "{one}"
+            );
+        }
+        for volume in list(&pods["volumes"]) {
+            let name = &volume["configMap"]["name"];
+            assert!(name.is_null() || made.contains(&name), "{name}");
+            mounted += usize::from(!name.is_null());
+        }
+    }
+    assert_eq!(mounted, made.len());
+    Ok(())
+}
+
+/// What `kubernetes-validate` says of each, line by line.
+fn fitted(text: &str, release: &str) -> Tested<Vec<String>> {
+    let mut validate = Command::new("python3");
+    validate.env("PYTHONPATH", bins::kubernetes()?);
+    validate.args(["-m", "kubernetes_validate", "--strict", "-k", release, "-"]);
+    let said = exec::output_with(&mut validate, text)?;
+    let said = String::from_utf8([said.stdout, said.stderr].concat())?;
+    Ok(said.lines().map(str::to_owned).collect())
+}
+
 #[test]
 fn each_command_has_options_that_its_program_has() -> Tested {
     let readme = fs::read_to_string(manifests().join("README.md"))?;

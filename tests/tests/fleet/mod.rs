@@ -377,6 +377,9 @@ fn an_invitation_ends() -> Tested {
         || fs::read_to_string(fleet.nats.users(0)).is_ok_and(|users| users.contains(".join.U"));
     eventually("the server knows it", knows)?;
     eventually("the server has forgotten it", || !knows())?;
+    // For good: also where the clock is set back.
+    let listed = fs::read_to_string(fleet.list())?;
+    assert!(!listed.contains("[[invitation]]"), "{listed}");
     let late = fleet.join("machine", &token)?;
     assert_eq!(late.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&late.stderr).contains("its time is over"));

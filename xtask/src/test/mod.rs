@@ -21,6 +21,7 @@ const PROGRAMS: &str = "GUARD_BIN_DIR";
 const CLIENTS: &str = "GUARD_CLIENTS";
 const BROWSERS: &str = "GUARD_BROWSERS";
 const NATS: &str = "GUARD_NATS";
+const KUBERNETES: &str = "GUARD_KUBERNETES";
 /// The same by which it asks for some of very many steps: `guard_lab::is_sampled`.
 const SAMPLED: &str = "GUARD_LAB_SAMPLED";
 
@@ -193,6 +194,23 @@ fn obtain_nats(timings: &Timings, selection: &Selection) -> Result<Option<PathBu
     timings.stage("a server of NATS", server).map(Some)
 }
 
+/// What knows the schemas of Kubernetes.
+const KNOWS_KUBERNETES: &str = "kubernetes-validate==1.37.0";
+
+/// Sees to it that it is here where the manifests are tested, and what puts them together.
+fn obtain_kubernetes(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
+    if !selection.has("fleet")? {
+        return Ok(None);
+    }
+    let why = "manifests are tested with it";
+    let schemas = || {
+        let programs = [("kubectl", "kubernetes-client"), ("python3", "python3")];
+        lab::obtain(&programs, why)?;
+        install::obtain_of_pip("kubernetes", &[KNOWS_KUBERNETES], why)
+    };
+    timings.stage("schemas of Kubernetes", schemas).map(Some)
+}
+
 /// Sees to it that real clients are here where the tests want them.
 fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
     // nginx is in front of a fleet's page, too.
@@ -207,6 +225,7 @@ fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resul
     let browsers = obtain_browser(timings, selection)?;
     let clients = obtain_clients(timings, selection)?;
     let nats = obtain_nats(timings, selection)?;
+    let kubernetes = obtain_kubernetes(timings, selection)?;
     let tools = obtain_tools(timings, selection, env)?;
     let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
     if selection.has_suites()? {
@@ -221,6 +240,7 @@ fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resul
     env.extend(clients.map(|dir| (CLIENTS, dir.into())));
     env.extend(browsers.map(|dir| (BROWSERS, dir.into())));
     env.extend(nats.map(|dir| (NATS, dir.into())));
+    env.extend(kubernetes.map(|dir| (KUBERNETES, dir.into())));
     let mut outcome = timings.stage("tests on this kernel", || {
         nextest::run(timings, selection, &env)
     })?;

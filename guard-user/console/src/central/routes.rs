@@ -54,6 +54,24 @@ pub(crate) async fn route(
     let Some((identity, visitor)) = known else {
         return routes::logged_out(console, parts, is_post);
     };
+    inside(
+        console,
+        central,
+        (&identity, visitor),
+        (is_post, path),
+        &body,
+    )
+    .await
+}
+
+/// The same for somebody who is logged in.
+async fn inside(
+    console: &Console,
+    central: &Central,
+    (identity, visitor): (&Identity, Browser),
+    (is_post, path): (bool, &[&str]),
+    body: &[u8],
+) -> Reply {
     match (is_post, path) {
         (true, ["logout"]) => {
             console.files.end_session(&visitor.secret);
@@ -61,16 +79,16 @@ pub(crate) async fn route(
             reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
         }
         (true, ["q", machine, id, "no"]) => {
-            deny(console, central, &identity, machine, id, &body).await
+            deny(console, central, identity, machine, id, body).await
         }
-        (true, ["q", machine, id, "answer"]) => hand_in(central, machine, id, &body).await,
+        (true, ["q", machine, id, "answer"]) => hand_in(central, machine, id, body).await,
         (false, ["events"]) => events::stream(&central.mirror, visitor),
         (false, [""]) => {
             let _looker = central.mirror.look_at(|_| false).await;
             let machines = central.mirror.machines();
             page(
                 StatusCode::OK,
-                shown::questions(&frame(console, Some(Tab::Fleet)), &machines, &identity),
+                shown::questions(&frame(console, Some(Tab::Fleet)), &machines, identity),
             )
         }
         (false, ["machines"]) => {
@@ -79,11 +97,11 @@ pub(crate) async fn route(
             let frame = frame(console, Some(Tab::Machines));
             page(
                 StatusCode::OK,
-                shown::machines(&frame, &machines, &identity, origin),
+                shown::machines(&frame, &machines, identity, origin),
             )
         }
-        (false, ["machines", machine]) => one_machine(console, central, &identity, machine).await,
-        (false, ["q", machine, id]) => question(console, central, &identity, machine, id).await,
+        (false, ["machines", machine]) => one_machine(console, central, identity, machine).await,
+        (false, ["q", machine, id]) => question(console, central, identity, machine, id).await,
         _ => nothing_here(),
     }
 }

@@ -85,6 +85,19 @@ impl Service {
         }
     }
 
+    fn begun(&self, method: Method, path: &str) -> request::Builder {
+        let host = self.url.authority().map_or("", |host| host.as_str());
+        let begun = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, host)
+            .header("user-agent", "guard-console");
+        match &self.token {
+            Some(token) => begun.header(AUTHORIZATION, format!("Bearer {token}")),
+            None => begun,
+        }
+    }
+
     fn request(&self, message: &Message) -> Result<Request<Full<Bytes>>> {
         let Message { title, text, link } = message;
         let json = |request: request::Builder, value: serde_json::Value| {
@@ -92,31 +105,17 @@ impl Service {
                 .header(CONTENT_TYPE, "application/json")
                 .body(value.to_string())
         };
-        let begun = |method, path: &str| {
-            let host = self
-                .url
-                .authority()
-                .map_or("", |authority| authority.as_str());
-            let begun = Request::builder()
-                .method(method)
-                .uri(path)
-                .header(HOST, host)
-                .header("user-agent", "guard-console");
-            match &self.token {
-                Some(token) => begun.header(AUTHORIZATION, format!("Bearer {token}")),
-                None => begun,
-            }
-        };
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
         let made = match &self.kind {
-            Kind::Ntfy => begun(Method::POST, path)
+            Kind::Ntfy => self
+                .begun(Method::POST, path)
                 .header("title", title)
                 .header("click", link)
                 .header("tags", "lock")
                 .body(text.clone()),
             Kind::Slack => {
                 let text = format!("*{title}*: {}\n<{link}|Look and answer>", escaped(text));
-                json(begun(Method::POST, path), json!({ "text": text }))
+                json(self.begun(Method::POST, path), json!({ "text": text }))
             }
             Kind::Matrix { room } => {
                 let body = format!("{title}: {text}\n{link}");
@@ -130,7 +129,7 @@ impl Service {
                     self.url.path().trim_end_matches('/')
                 );
                 let content = json!({ "msgtype": "m.text", "body": body });
-                json(begun(Method::PUT, &path), content)
+                json(self.begun(Method::PUT, &path), content)
             }
         };
         let made = made.context("the token or the URL cannot stand in a request")?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use guard_proto::{
     ApproverShown,
-    central::{HoleThere, Over, SessionThere, State},
+    central::{HoleThere, Over, SessionThere, State, Untold},
 };
 use guard_signed::Question;
 use jiff::Timestamp;
@@ -356,13 +356,7 @@ pub(crate) fn one_machine(
     let sessions: Vec<_> = sessions.filter(|one| is_own(&one.user)).collect();
     let holes = told.holes.iter().flatten();
     let holes: Vec<_> = holes.filter(|one| is_own(&one.user)).collect();
-    let more = told.left_out.iter().filter(|one| is_own(&one.user));
-    let more = more.fold([0_usize; 2], |[sessions, holes], one| {
-        [
-            sessions.saturating_add(one.sessions),
-            holes.saturating_add(one.holes),
-        ]
-    });
+    let more = left_out(told.left_out.iter().filter(|one| is_own(&one.user)));
     let asked = one.asks(identity).count();
     let content = html! {
         p.crumbs { a href="/machines" { "Machines" } span aria-hidden="true" { "/" } (seen(&told.machine)) }
@@ -396,6 +390,16 @@ pub(crate) fn one_machine(
         }
     };
     frame.page(&seen(&told.machine), "machines", &content)
+}
+
+/// How many sessions and holes are not told.
+fn left_out<'a>(of: impl Iterator<Item = &'a Untold>) -> [usize; 2] {
+    of.fold([0, 0], |[sessions, holes]: [usize; 2], one| {
+        [
+            sessions.saturating_add(one.sessions),
+            holes.saturating_add(one.holes),
+        ]
+    })
 }
 
 /// That there are more, and what lists them on the machine.

@@ -49,14 +49,23 @@ pub(crate) fn chart(hours: &[Hour; HOURS], now: Timestamp) -> Markup {
             div.hours aria-hidden="true" {
                 @for index in (5..HOURS).step_by(6) { span { (of_hour(index)) } }
             }
-            details {
-                summary { "As a table (UTC)" }
-                table {
-                    thead { tr { th scope="col" { "Hour" } th scope="col" { "Reached" } th scope="col" { "Asked" } th scope="col" { "Stopped" } } }
-                    tbody {
-                        @for (index, hour) in hours.iter().enumerate().filter(|(_, hour)| **hour != Hour::default()) {
-                            tr { th scope="row" { (of_hour(index)) } td { (hour.reached) } td { (hour.asked) } td { (hour.stopped) } }
-                        }
+            (table(hours, of_hour))
+        }
+    }
+}
+
+/// The same numbers.
+fn table(hours: &[Hour; HOURS], of_hour: impl Fn(usize) -> String) -> Markup {
+    let hours = hours.iter().enumerate();
+    let hours = hours.filter(|(_, hour)| **hour != Hour::default());
+    html! {
+        details {
+            summary { "As a table (UTC)" }
+            table {
+                thead { tr { th scope="col" { "Hour" } th scope="col" { "Reached" } th scope="col" { "Asked" } th scope="col" { "Stopped" } } }
+                tbody {
+                    @for (index, hour) in hours {
+                        tr { th scope="row" { (of_hour(index)) } td { (hour.reached) } td { (hour.asked) } td { (hour.stopped) } }
                     }
                 }
             }

@@ -11,7 +11,7 @@ use std::{rc::Rc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -24,7 +24,7 @@ use crate::{
     people::heard::{Fleet, News},
     settings::Settings,
 };
-use carried::Carried;
+use carried::{Carried, Handing};
 use desk::Desk;
 
 /// How often it is looked which machines are silent.
@@ -40,8 +40,8 @@ const WAITING: usize = 16;
 ///
 /// That there is no key, or nowhere to listen.
 pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<Outcome> {
-    let mut told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let mut typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let key = key::public(&settings.key)?;
     tracing::info!(
         key,
@@ -50,28 +50,40 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<O
     let user = socket::user(&args.user)?;
     let listener = socket::listen(&args.at)?;
     let link = Link::of_a_console(settings).await?;
-    let mut fleet = Fleet::begin_console(link, settings.looked_at()).await?;
+    let fleet = Fleet::begin_console(link, settings.looked_at()).await?;
     let desk = Rc::new(Desk::default());
-    let (to, mut handed) = mpsc::channel(WAITING);
+    let (to, handed) = mpsc::channel(WAITING);
     let served = tokio::task::spawn_local(socket::serve(listener, user, Rc::clone(&desk), to));
     // Nobody may have asked for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let outcome = attend(&desk, fleet, handed, [told, typed]).await;
+    served.abort();
+    Ok(outcome)
+}
+
+/// Hears what comes from machines and from the console, until one of these signals comes, or no server is heard any more.
+async fn attend(
+    desk: &Desk,
+    mut fleet: Fleet,
+    mut handed: mpsc::Receiver<Handing>,
+    [mut told, mut typed]: [Signal; 2],
+) -> Outcome {
     let mut carried = Carried::default();
     let mut ages = interval(AGES);
     ages.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut again = None;
-    let outcome = loop {
+    loop {
         tokio::select! {
             news = fleet.next() => match news {
                 Ok(news) => {
                     if matches!(news, News::Link) && fleet.link.stands() {
                         again = Some(Instant::now() + AGAIN);
                     }
-                    hear(&desk, &fleet, &mut carried, news);
+                    hear(desk, &fleet, &mut carried, news);
                 }
                 Err(error) => {
                     tracing::error!("{error:#}");
-                    break Outcome::Lost;
+                    return Outcome::Lost;
                 }
             },
             Some(handing) = handed.recv() => carried.begin(&fleet, handing).await,
@@ -92,12 +104,10 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<O
                     again = Some(Instant::now() + AGES * 4);
                 }
             }
-            _ = told.recv() => break Outcome::Done,
-            _ = typed.recv() => break Outcome::Done,
+            _ = told.recv() => return Outcome::Done,
+            _ = typed.recv() => return Outcome::Done,
         }
-    };
-    served.abort();
-    Ok(outcome)
+    }
 }
 
 fn hear(desk: &Desk, fleet: &Fleet, carried: &mut Carried, news: News) {

@@ -124,12 +124,7 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>)
         return Ok(());
     };
     let Ok(Incoming { call, more }) = serde_json::from_slice(&frame) else {
-        let failure = Failure {
-            what: "the call is not understood".to_owned(),
-            why: "guard-fleet does not know it".to_owned(),
-            fix: "install the programs of guard in one version".to_owned(),
-        };
-        return refuse(&mut out, ErrorName::Invalid, &failure).await;
+        return refuse(&mut out, ErrorName::Invalid, &not_understood()).await;
     };
     let handing = match call {
         FleetCall::Follow {} | FleetCall::Look {} if !more => {
@@ -170,6 +165,14 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>)
         } => (machine, request, Handed::No(No { by, question })),
     };
     hand(handing, &mut out, to).await
+}
+
+fn not_understood() -> Failure {
+    Failure {
+        what: "the call is not understood".to_owned(),
+        why: "guard-fleet does not know it".to_owned(),
+        fix: "install the programs of guard in one version".to_owned(),
+    }
 }
 
 /// A whole frame, unless the console has gone before its end.

@@ -71,16 +71,21 @@ pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
                 }
             }
             Err(error) => {
-                let why = visible(format!("{error:#}"), 512);
-                if said.as_ref() != Some(&why) {
-                    tracing::warn!("the servers keep no logs: {why}");
-                }
-                said = Some(why);
+                say_once(&mut said, &error);
                 SOON
             }
         };
         let _ = timeout(pause, link.change()).await;
     }
+}
+
+/// Says why, unless that was said last.
+fn say_once(said: &mut Option<String>, error: &anyhow::Error) {
+    let why = visible(format!("{error:#}"), 512);
+    if said.as_ref() != Some(&why) {
+        tracing::warn!("the servers keep no logs: {why}");
+    }
+    *said = Some(why);
 }
 
 /// The stream as it shall be.

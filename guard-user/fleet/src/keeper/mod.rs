@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use async_nats::Message;
+use async_nats::{Message, Subscriber};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{
@@ -61,17 +61,11 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     drop(Held::open(&args.list)?);
     server.follow_or_say(&own);
     let link = Link::of_a_machine(settings).await?;
-    let joins = link.client.subscribe(Joining::Join.all()).await;
-    let mut joins = joins.context("cannot hear who would join")?;
+    let [mut joins, mut policies, mut wants] = heard(&link).await?;
     let mut kept = match (&args.policies, &args.signers) {
         (Some(dir), Some(signers)) => Some(KeptBundles::new(dir, signers, args.signatures)?),
         _ => None,
     };
-    let hear = |what: Bundles| link.client.subscribe(what.all());
-    let policies = hear(Bundles::Policies).await;
-    let mut policies = policies.context("cannot hear policies")?;
-    let wants = hear(Bundles::Want).await;
-    let mut wants = wants.context("cannot hear who wants policies")?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(list = %args.list.display(), rights = %args.rights.display(), "keeps the rights");
     let log = log::keep(&link, settings, args);
@@ -105,6 +99,19 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
             }
         }
     }
+}
+
+/// Who would join, policies, and who wants them.
+async fn heard(link: &Link) -> Result<[Subscriber; 3]> {
+    let hear = async |subject: String, what: &str| {
+        let heard = link.client.subscribe(subject).await;
+        heard.with_context(|| format!("cannot hear {what}"))
+    };
+    Ok([
+        hear(Joining::Join.all(), "who would join").await?,
+        hear(Bundles::Policies.all(), "policies").await?,
+        hear(Bundles::Want.all(), "who wants policies").await?,
+    ])
 }
 
 fn keep_policies(kept: &mut Option<KeptBundles>, heard: &Message, warned: &mut Option<Instant>) {

@@ -61,8 +61,14 @@ impl Server {
     ///
     /// That the list is wrong, and all stays as it was, nothing can be written, or the server cannot be told.
     pub(super) fn follow(&mut self, keeper: &Key) -> Result<()> {
-        let held = Held::open(&self.list)?;
-        let rights = rights::kept_by(keeper, &held.list, Timestamp::now())?;
+        let now = Timestamp::now();
+        let mut held = Held::open(&self.list)?;
+        let mut dropped = Ok(());
+        if held.list.invitation.iter().any(|one| one.until.0 <= now) {
+            dropped = held.drop_ended();
+            held = Held::open(&self.list)?;
+        }
+        let rights = rights::kept_by(keeper, &held.list, now)?;
         let text =
             format!("# Written by guard-fleet keep, of its list: change that one.\n{rights}");
         let before = fs::read_to_string(&self.rights).unwrap_or_default();
@@ -76,7 +82,8 @@ impl Server {
             self.removed.retain(|one| !now.contains(one));
         }
         drop(held);
-        self.tell()
+        self.tell()?;
+        dropped.context("an invitation whose time is over counts again where the clock is set back")
     }
 
     /// The same later, when there is a server that goes on with what it knows.

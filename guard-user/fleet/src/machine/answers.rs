@@ -44,31 +44,17 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             continue;
         };
         let name = messages::name_of(&heard.payload);
-        let known = kept.iter().find(|one| one.answer == name);
+        let known = kept.iter().find(|one| one.answer == name).cloned();
+        let is_new = known.is_none();
         let receipt = match known {
-            Some(known) => known.clone(),
-            None => {
-                let done = match subject.what {
-                    What::No => deny(carrier, &request, &heard.payload).await,
-                    _ => hand_in(carrier, &request, &heard.payload).await,
-                };
-                let (taken, refused) = match done {
-                    Ok(taken) => (Some(taken), None),
-                    Err(failure) => (None, Some(failure)),
-                };
-                let receipt = Receipt {
-                    answer: name,
-                    taken,
-                    refused,
-                };
-                // What was not taken may be another time.
-                if receipt.taken.is_some() {
-                    kept.truncate(KEPT - 1);
-                    kept.push_front(receipt.clone());
-                }
-                receipt
-            }
+            Some(known) => known,
+            None => receipt(carrier, (subject.what, &request), name, &heard.payload).await,
         };
+        // What was not taken may be another time.
+        if is_new && receipt.taken.is_some() {
+            kept.truncate(KEPT - 1);
+            kept.push_front(receipt.clone());
+        }
         let is_taken = receipt.taken.is_some();
         let subject = carrier.subject(What::Receipt, Some(&request));
         carrier
@@ -78,6 +64,28 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         if !is_taken {
             sleep(PAUSE).await;
         }
+    }
+}
+
+/// What comes of an answer, or of a no.
+async fn receipt(
+    carrier: &Carrier,
+    (what, request): (What, &str),
+    answer: String,
+    payload: &[u8],
+) -> Receipt {
+    let done = match what {
+        What::No => deny(carrier, request, payload).await,
+        _ => hand_in(carrier, request, payload).await,
+    };
+    let (taken, refused) = match done {
+        Ok(taken) => (Some(taken), None),
+        Err(failure) => (None, Some(failure)),
+    };
+    Receipt {
+        answer,
+        taken,
+        refused,
     }
 }
 

@@ -37,18 +37,7 @@ const AGAIN: Duration = Duration::from_millis(300);
 ///
 /// That it is none, or counts no more, or nobody keeps a list, and guardd's.
 pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
-    let line = line_of_stdin()?;
-    let (group, seed) = line.split_once('.').unwrap_or_default();
-    let token = KeyPair::from_seed(seed).ok();
-    let token = token.filter(|pair| pair.key_pair_type() == KeyPairType::User);
-    let token = token.context("standard input has no token: guard-fleet invite prints one")?;
-    ensure!(
-        group == settings.group.to_string(),
-        "the token is for the group {}: write group = {:?} into {}",
-        visible(group, 64),
-        visible(group, 64),
-        settings.file.display()
-    );
+    let token = token(settings)?;
     let parse = |public: String| public.parse::<Key>().map_err(|why| anyhow!(why));
     let invitation = parse(token.public_key())?;
     let own = parse(key::public(&settings.key)?)?;
@@ -60,25 +49,7 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
         &key::pair(&settings.key)?,
     )?;
     let link = connected(settings, &token).await?;
-    let answered = Joining::Joined.of(&settings.group, &invitation);
-    let mut answers = link.client.subscribe(answered).await;
-    let answers = answers.as_mut().map_err(|error| anyhow!("{error}"))?;
-    let subject = Joining::Join.of(&settings.group, &invitation);
-    let latest = Instant::now() + PATIENCE;
-    let answer: Joined = loop {
-        // Whoever keeps the list may have much to do.
-        link.publish(subject.clone(), messages::bytes(&join)).await;
-        let again = latest.min(Instant::now() + REPEATED);
-        let heard = timeout_at(again, answers.next()).await.ok().flatten();
-        let heard = heard.filter(messages::is_published);
-        match heard.and_then(|heard| messages::read(&heard.payload)) {
-            Some(answer) => break answer,
-            None => ensure!(
-                Instant::now() < latest,
-                "nobody has answered: guard-fleet keep has to run beside the server. The token may have been used all the same"
-            ),
-        }
-    };
+    let answer = answer(&link, settings, &invitation, &join).await?;
     if let Some(refused) = answer.refused {
         bail!("not let in: {}", visible(&refused, 512));
     }
@@ -91,6 +62,46 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
         sleep(AGAIN).await;
     }
     print(&format!("{machine} is in {}\n", settings.group))
+}
+
+/// The one on standard input, which is for this group.
+fn token(settings: &Settings) -> Result<KeyPair> {
+    let line = line_of_stdin()?;
+    let (group, seed) = line.split_once('.').unwrap_or_default();
+    let token = KeyPair::from_seed(seed).ok();
+    let token = token.filter(|pair| pair.key_pair_type() == KeyPairType::User);
+    let token = token.context("standard input has no token: guard-fleet invite prints one")?;
+    ensure!(
+        group == settings.group.to_string(),
+        "the token is for the group {}: write group = {:?} into {}",
+        visible(group, 64),
+        visible(group, 64),
+        settings.file.display()
+    );
+    Ok(token)
+}
+
+/// What whoever keeps the list says.
+async fn answer(link: &Link, settings: &Settings, invitation: &Key, join: &Join) -> Result<Joined> {
+    let answered = Joining::Joined.of(&settings.group, invitation);
+    let mut answers = link.client.subscribe(answered).await;
+    let answers = answers.as_mut().map_err(|error| anyhow!("{error}"))?;
+    let subject = Joining::Join.of(&settings.group, invitation);
+    let latest = Instant::now() + PATIENCE;
+    loop {
+        // They may have much to do.
+        link.publish(subject.clone(), messages::bytes(join)).await;
+        let again = latest.min(Instant::now() + REPEATED);
+        let heard = timeout_at(again, answers.next()).await.ok().flatten();
+        let heard = heard.filter(messages::is_published);
+        match heard.and_then(|heard| messages::read(&heard.payload)) {
+            Some(answer) => return Ok(answer),
+            None => ensure!(
+                Instant::now() < latest,
+                "nobody has answered: guard-fleet keep has to run beside the server. The token may have been used all the same"
+            ),
+        }
+    }
 }
 
 /// A server may hear of an invitation a moment late.

@@ -228,22 +228,8 @@ impl<'c> Sender<'c> {
                     continue;
                 }
             };
-            let mut some = Vec::new();
-            let mut bytes = 0;
-            let mut next =
-                first.ok_or_else(|| Stopped::By("guardd has ended its log".to_owned()))?;
-            loop {
-                bytes += next.line.len();
-                some.push(next.line);
-                if some.len() >= MOST.0 || bytes >= MOST.1 {
-                    break;
-                }
-                match more(&mut lines)? {
-                    Some(line) => next = line,
-                    None => break,
-                }
-            }
-            let (items, stopped) = self.items(&mut from, some)?;
+            let first = first.ok_or_else(|| Stopped::By("guardd has ended its log".to_owned()))?;
+            let (items, stopped) = self.items(&mut from, batch(first, &mut lines)?)?;
             self.publish(items).await?;
             if let Some(stopped) = stopped {
                 return Err(stopped);
@@ -258,8 +244,6 @@ impl<'c> Sender<'c> {
         from: &mut Option<Head>,
         lines: Vec<String>,
     ) -> Result<(Vec<Item>, Option<Stopped>), Stopped> {
-        let takes = self.link.client.server_info().max_payload;
-        let (takes, longest) = (takes.saturating_sub(BESIDE), link::LONGEST - BESIDE);
         let mut items = Vec::with_capacity(lines.len());
         let mut before = self.cursor.head;
         for line in lines {
@@ -284,31 +268,40 @@ impl<'c> Sender<'c> {
                 items.push(self.missing(from, to, why, head));
             }
             before = Some(head);
-            if line.len() > longest {
-                let why = format!("it has {} bytes, and {longest} go out", line.len());
-                let mut item = self.missing(head.number, head.number, &why, head);
-                item.is_record = true;
-                items.push(item);
-                continue;
+            match self.item(head, line) {
+                Ok(item) => items.push(item),
+                Err(stopped) => return Ok((items, Some(stopped))),
             }
-            // What a server says of itself anybody in the path may have said: no record is left out for that.
-            if line.len() > takes {
-                let why = format!(
-                    "record {} has {} bytes, and the server takes {takes}: max_payload in nats-server.conf",
-                    head.number,
-                    line.len()
-                );
-                return Ok((items, Some(Stopped::By(why))));
-            }
-            items.push(Item {
-                head,
-                // A log that was begun anew has the same numbers.
-                id: format!("{}-{}-{}", self.carrier.machine, head.number, short(&head)),
-                payload: line.into(),
-                is_record: true,
-            });
         }
         Ok((items, None))
+    }
+
+    /// What a record is published as.
+    fn item(&self, head: Head, line: String) -> Result<Item, Stopped> {
+        let takes = self.link.client.server_info().max_payload;
+        let (takes, longest) = (takes.saturating_sub(BESIDE), link::LONGEST - BESIDE);
+        if line.len() > longest {
+            let why = format!("it has {} bytes, and {longest} go out", line.len());
+            return Ok(Item {
+                is_record: true,
+                ..self.missing(head.number, head.number, &why, head)
+            });
+        }
+        // What a server says of itself anybody in the path may have said: no record is left out for that.
+        if line.len() > takes {
+            return Err(Stopped::By(format!(
+                "record {} has {} bytes, and the server takes {takes}: max_payload in nats-server.conf",
+                head.number,
+                line.len()
+            )));
+        }
+        Ok(Item {
+            head,
+            // A log that was begun anew has the same numbers.
+            id: format!("{}-{}-{}", self.carrier.machine, head.number, short(&head)),
+            payload: line.into(),
+            is_record: true,
+        })
     }
 
     fn missing(&self, from: u64, to: u64, why: &str, before: Head) -> Item {
@@ -420,6 +413,21 @@ impl<'c> Sender<'c> {
             Err(_) => {}
         }
     }
+}
+
+/// The first, and others that are there, up to so many.
+fn batch(first: LogLine, lines: &mut Answers<LogLine>) -> Result<Vec<String>, Stopped> {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(LogLine { line }) = next {
+        bytes += line.len();
+        some.push(line);
+        next = match some.len() >= MOST.0 || bytes >= MOST.1 {
+            true => None,
+            false => more(lines)?,
+        };
+    }
+    Ok(some)
 }
 
 /// What has come beside the first, without waiting for it.

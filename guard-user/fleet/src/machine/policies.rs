@@ -42,75 +42,97 @@ impl Pace {
     }
 }
 
+/// What is known of the bundles that came.
+struct Bundled {
+    /// When the last one is asked for.
+    wants: Instant,
+    /// The last of which guardd has said something, and when.
+    last: Option<(String, Instant)>,
+    pace: Pace,
+    /// When it was last said that one was not taken.
+    said: Option<Instant>,
+}
+
 /// Hands in what comes.
 pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     let subject = Bundles::Policies.of(&carrier.group);
     let bundles = carrier.link.client.subscribe(subject).await;
     let mut bundles = bundles.context("cannot hear policies")?;
     let mut link = carrier.link.clone();
-    let mut wants = Instant::now();
-    let mut last: Option<(String, Instant)> = None;
-    let mut pace = Pace::default();
-    let mut said: Option<Instant> = None;
+    let mut known = Bundled {
+        wants: Instant::now(),
+        last: None,
+        pace: Pace::default(),
+        said: None,
+    };
     loop {
         let heard = tokio::select! {
             heard = bundles.next() => heard.context("the connection has ended")?,
             () = link.change() => {
                 if link.stands() {
-                    wants = Instant::now();
+                    known.wants = Instant::now();
                 }
                 continue;
             }
-            () = sleep_until(wants) => {
+            () = sleep_until(known.wants) => {
                 let subject = Bundles::Want.of(&carrier.group);
                 carrier.link.publish(subject, Vec::new()).await;
-                wants = Instant::now() + pace.every.mul_f64(2.0 / 3.0 + link::random() * 2.0 / 3.0);
+                let every = known.pace.every.mul_f64(2.0 / 3.0 + link::random() * 2.0 / 3.0);
+                known.wants = Instant::now() + every;
                 continue;
             }
         };
-        if !messages::is_published(&heard) {
-            continue;
-        }
         let name = messages::name_of(&heard.payload);
-        let is_known =
-            |(known, at): &(String, Instant)| *known == name && at.elapsed() < pace.again;
-        if last.as_ref().is_some_and(is_known) {
+        if !messages::is_published(&heard) || known.has_just_heard(&name) {
             continue;
         }
-        let Some(SignedBundle { bundle, signatures }) = messages::read(&heard.payload) else {
+        let Some(bundle) = messages::read(&heard.payload) else {
             continue;
         };
+        if known.offer(carrier, name, bundle).await {
+            super::presence::publish(carrier, false).await;
+        }
+    }
+}
+
+impl Bundled {
+    fn has_just_heard(&self, name: &str) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|(known, at)| known == name && at.elapsed() < self.pace.again)
+    }
+
+    /// Has guardd put one in force, and gives whether that has said something of it.
+    async fn offer(&mut self, carrier: &Carrier, name: String, bundle: SignedBundle) -> bool {
+        let SignedBundle { bundle, signatures } = bundle;
         let call = Call::OfferPolicies { bundle, signatures };
         match carrier.guardd.call::<FleetPolicies>(&call).await {
             Ok(done) => {
-                if last.as_ref().is_none_or(|(known, _)| *known != name) {
+                if self.last.as_ref().is_none_or(|(known, _)| *known != name) {
                     tracing::info!(serial = done.serial, "policies are in force");
                 }
-                let is_other = pace != Pace::of(done.lasts);
-                pace = Pace::of(done.lasts);
-                if is_other {
-                    wants = wants.min(Instant::now() + pace.every);
+                let pace = Pace::of(done.lasts);
+                if std::mem::replace(&mut self.pace, pace) != pace {
+                    self.wants = self.wants.min(Instant::now() + pace.every);
                 }
                 carrier.may_revoke.notify_one();
-                last = Some((name, Instant::now()));
             }
             // guardd was not reached: nobody has said anything of the bundle.
             Err(refusal) if refusal.name.is_none() => {
-                wants = wants.min(Instant::now() + SOON);
-                continue;
+                self.wants = self.wants.min(Instant::now() + SOON);
+                return false;
             }
+            // It may be taken another time, and is not tried all the time.
             Err(refusal) => {
                 let why = refusal.failure.why;
                 // Whoever may publish fills no log.
-                if said.is_none_or(|at| at.elapsed() >= AGAIN) {
+                if self.said.is_none_or(|at| at.elapsed() >= AGAIN) {
                     tracing::warn!(why, "policies were not taken");
-                    said = Some(Instant::now());
+                    self.said = Some(Instant::now());
                 }
-                // It may be another time, and is not tried all the time.
-                last = Some((name, Instant::now()));
             }
         }
-        super::presence::publish(carrier, false).await;
+        self.last = Some((name, Instant::now()));
+        true
     }
 }
 

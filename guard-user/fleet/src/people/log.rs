@@ -325,43 +325,39 @@ fn page(group: &Group, machine: &Machine, found: &Collected) -> String {
             found.lost
         ));
     }
-    for one in &found.findings {
-        add(match one {
-            Finding::Gap { from, to, why } => {
-                let why = why
-                    .as_ref()
-                    .map_or_else(String::new, |why| format!(": {why}"));
-                format!("records {from} to {to} are missing{why}")
-            }
-            Finding::Altered { number } => format!("record {number} is not as it was written"),
-            Finding::WentBack { number, after } => {
-                format!(
-                    "the log begins anew at {number}, after {after}: it was removed there, or brought back from earlier"
-                )
-            }
-            Finding::NoRecord => "something that is no record".to_owned(),
-        });
-    }
+    found.findings.iter().map(finding).for_each(&mut add);
     if found.more > 0 {
         add(format!("and {} more", found.more));
     }
-    for CheckedSignature {
-        number,
-        by,
-        answer,
-        why,
-        part_of,
-        ..
-    } in found.signatures.iter().flatten()
-    {
-        let ok = match (why, part_of) {
-            (Some(why), _) => format!("NOT SIGNED: {why}"),
-            (None, Some(first)) => format!("signed, as a part of record {first}"),
-            (None, None) => "signed".to_owned(),
-        };
-        add(format!("record {number}: {answer} by {by}, {ok}"));
-    }
+    let signatures = found.signatures.iter().flatten();
+    signatures.map(signature).for_each(add);
     text
+}
+
+fn finding(one: &Finding) -> String {
+    match one {
+        Finding::Gap { from, to, why } => {
+            let why = why.as_ref().map(|why| format!(": {why}"));
+            format!(
+                "records {from} to {to} are missing{}",
+                why.unwrap_or_default()
+            )
+        }
+        Finding::Altered { number } => format!("record {number} is not as it was written"),
+        Finding::WentBack { number, after } => format!(
+            "the log begins anew at {number}, after {after}: it was removed there, or brought back from earlier"
+        ),
+        Finding::NoRecord => "something that is no record".to_owned(),
+    }
+}
+
+fn signature(one: &CheckedSignature) -> String {
+    let ok = match (&one.why, one.part_of) {
+        (Some(why), _) => format!("NOT SIGNED: {why}"),
+        (None, Some(first)) => format!("signed, as a part of record {first}"),
+        (None, None) => "signed".to_owned(),
+    };
+    format!("record {}: {} by {}, {ok}", one.number, one.answer, one.by)
 }
 
 async fn messages(consumer: Consumer<OrderedConfig>) -> Result<Ordered> {

@@ -93,41 +93,10 @@ pub(super) fn machines(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
         );
     }
     for (group, machine, state) in fleet.machines() {
-        let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
-        if json {
-            let object = json!({
-                "group": group,
-                "machine": machine,
-                "version": state.here.as_ref().map(|here| &here.version),
-                "guardd": guardd,
-                "questions": state.open(),
-                "asks_more": state.asks_more(),
-                "log": state.here.as_ref().and_then(|here| here.log.as_ref()),
-            });
-            text.push_str(&line(&object));
-            continue;
-        }
-        let enforces = match guardd {
-            Some(guardd) if guardd.enforcing => "yes".to_owned(),
-            Some(guardd) => {
-                let problem = guardd.problem.as_deref().unwrap_or_default();
-                format!("no: {}", visible(problem, LINE))
-            }
-            None => "not known".to_owned(),
-        };
-        let count = |count: Option<usize>| count.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        let _ = writeln!(
-            text,
-            "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  {:<10}  {}",
-            machine.to_string(),
-            group.to_string(),
-            enforces,
-            count(guardd.map(|guardd| guardd.sessions)),
-            asked(state),
-            count(guardd.map(|guardd| guardd.holes)),
-            serial_of(policies_of(state)),
-            guardd.map_or_else(String::new, |guardd| visible(&guardd.version, 32)),
-        );
+        text.push_str(&match json {
+            true => line(&as_object(group, machine, state)),
+            false => as_row(group, machine, state),
+        });
     }
     for Listed { id, group, .. } in silent {
         text.push_str(&match json {
@@ -140,6 +109,43 @@ pub(super) fn machines(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
         });
     }
     text
+}
+
+fn as_object(group: &Group, machine: &Machine, state: &State) -> Value {
+    let here = state.here.as_ref();
+    json!({
+        "group": group,
+        "machine": machine,
+        "version": here.map(|here| &here.version),
+        "guardd": here.and_then(|here| here.guardd.as_ref()),
+        "questions": state.open(),
+        "asks_more": state.asks_more(),
+        "log": here.and_then(|here| here.log.as_ref()),
+    })
+}
+
+fn as_row(group: &Group, machine: &Machine, state: &State) -> String {
+    let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
+    let enforces = match guardd {
+        Some(guardd) if guardd.enforcing => "yes".to_owned(),
+        Some(guardd) => {
+            let problem = guardd.problem.as_deref().unwrap_or_default();
+            format!("no: {}", visible(problem, LINE))
+        }
+        None => "not known".to_owned(),
+    };
+    let count = |count: Option<usize>| count.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    format!(
+        "{:<22}  {:<12}  {:<9}  {:>8}  {:>8}  {:>5}  {:<10}  {}\n",
+        machine.to_string(),
+        group.to_string(),
+        enforces,
+        count(guardd.map(|guardd| guardd.sessions)),
+        asked(state),
+        count(guardd.map(|guardd| guardd.holes)),
+        serial_of(policies_of(state)),
+        guardd.map_or_else(String::new, |guardd| visible(&guardd.version, 32)),
+    )
 }
 
 /// How many questions it asks.

@@ -98,8 +98,10 @@ pub(crate) fn fleet(page: &mut Page, fleet: &FleetPolicies, clock: &Clock) {
 /// Whether the fleet hears the machine.
 fn reached(link: &FleetLink, clock: &Clock) -> String {
     let word = if link.connected { "reached" } else { "away" };
+    let by = link.by.as_deref().map(|by| format!(", as {by} says"));
+    let by = by.unwrap_or_default();
     match link.since {
-        Some(since) => format!("of the fleet: {word} since {}", clock.at(since)),
+        Some(since) => format!("of the fleet: {word} since {}{by}", clock.at(since)),
         None => "of the fleet: no courier has said that it reaches one".to_owned(),
     }
 }
@@ -215,11 +217,21 @@ mod tests {
     #[test]
     fn a_machine_that_its_fleet_does_not_hear_says_since_when() {
         let clock = clock();
-        let said = |connected, since| reached(&FleetLink { connected, since }, &clock);
+        let said = |connected, since: Option<_>| {
+            let by = since.map(|_| "guard-fleet".to_owned());
+            let link = FleetLink {
+                connected,
+                since,
+                by,
+            };
+            reached(&link, &clock)
+        };
         let at = clock.at(clock.now);
         let now = Some(clock.now);
-        assert_eq!(said(true, now), format!("of the fleet: reached since {at}"));
-        assert_eq!(said(false, now), format!("of the fleet: away since {at}"));
+        for (connected, word) in [(true, "reached"), (false, "away")] {
+            let expected = format!("of the fleet: {word} since {at}, as guard-fleet says");
+            assert_eq!(said(connected, now), expected);
+        }
         assert!(said(false, None).ends_with("no courier has said that it reaches one"));
     }
 

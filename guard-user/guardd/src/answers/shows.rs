@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use guard_proto::{Endpoint, HttpRequest, Request};
+use guard_proto::{HttpRequest, Request};
 use guard_signed::visible::{quoted, visible};
 
 /// Characters of a line, and of the one with a body: 2,048 bytes of that are kept.
@@ -154,46 +154,23 @@ fn program(request: &Request) -> String {
 fn target(request: &Request) -> String {
     let to = &request.destination;
     match (&request.http, &request.burst) {
-        (Some(http), _) if http.is_statement() => format!(
-            "{} ({}://{}) at {}",
-            http.path,
-            http.scheme,
-            http.host.as_deref().unwrap_or_default(),
-            place(to)
-        ),
+        (Some(http), _) if http.is_statement() => http.statement_at(to),
         (Some(http), _) => format!(
             "{} {}://{}{} at {}",
             http.method,
             http.scheme,
             http.host.as_deref().unwrap_or_default(),
             http.path,
-            place(to)
+            to.place()
         ),
         (None, Some(burst)) => format!(
             "{} at {} addresses of {}",
-            service(to),
+            to.service(),
             burst.count,
             burst.prefix
         ),
-        (None, None) => place(to),
+        (None, None) => to.place(),
     }
-}
-
-fn service(to: &Endpoint) -> String {
-    match to.port {
-        Some(port) => format!("{}/{port}", to.protocol),
-        None => to.protocol.clone(),
-    }
-}
-
-fn place(to: &Endpoint) -> String {
-    let name = to.host.as_deref().map(|host| format!(" ({host})"));
-    format!(
-        "{} at {}{}",
-        service(to),
-        to.address,
-        name.unwrap_or_default()
-    )
 }
 
 #[cfg(test)]

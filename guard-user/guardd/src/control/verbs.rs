@@ -161,7 +161,7 @@ async fn carried(
     }
     let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
-        Call::Linked { connected } => linked(state, connected),
+        Call::Linked { connected } => linked_by(state, who, connected),
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
@@ -183,8 +183,21 @@ async fn carried(
     answer
 }
 
-fn linked(state: &mut State, connected: bool) -> Result<Vec<u8>, CallError> {
-    state.fleet.link.hear(connected, Heard::now());
+/// Where the settings name the courier that carries to the fleet's servers, no other one says whether they are reached.
+fn linked_by(state: &mut State, who: Courier, connected: bool) -> Result<Vec<u8>, CallError> {
+    if state.fleet.link.is_wanted && !state.answers.keeps_log(who) {
+        return Err(CallError::refused(
+            "this courier does not say whether the fleet's servers are reached",
+            "the settings name another one that carries to them",
+            "as root, in /etc/guard/guardd.toml: log = \"USER\" under [fleet]",
+        ));
+    }
+    linked(state, who.uid(), connected)
+}
+
+fn linked(state: &mut State, uid: u32, connected: bool) -> Result<Vec<u8>, CallError> {
+    let by = state.machine.user(uid);
+    state.fleet.link.hear(by, connected, Heard::now());
     one(&serde_json::json!({}))
 }
 
@@ -264,7 +277,7 @@ async fn approver(
         Call::OfferPolicies { bundle, signatures } => {
             one(&offer(shared, true, (bundle, signatures)).await?)
         }
-        Call::Linked { connected } => shared.with(|state| linked(state, connected)),
+        Call::Linked { connected } => shared.with(|state| linked(state, who.uid(), connected)),
         Call::FleetTexts {} => one(&shared.with(|state| state.fleet.texts())),
         Call::Reload {} => {
             load::reload(shared).await;

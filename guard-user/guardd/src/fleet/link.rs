@@ -1,21 +1,27 @@
-//! Whether the fleet's servers are reached, by the word of the courier that carries to them. Nothing is judged by it: it is told.
+//! Whether the fleet's servers are reached, by the word of the courier that carries to them. Nothing is judged by it: it is told, and
+//! by whom. No courier speaks for another one.
+
+use std::collections::BTreeMap;
 
 use guard_proto::fleet::FleetLink;
 use jiff::SignedDuration;
 
 use super::heard::Heard;
 
+/// The user of the courier that is missed where none has spoken.
+const COURIER: &str = "guard-fleet";
 /// A courier says it every half a minute: one that has said nothing for so long is away itself.
 const SILENT: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is known of it.
 #[derive(Debug)]
 pub struct Link {
-    /// Whether the settings want a courier to be there.
-    is_wanted: bool,
+    /// Whether the settings want a courier to be there: they name the one that carries the audit log to them.
+    pub(crate) is_wanted: bool,
     /// When guardd began to listen.
     began: Heard,
-    said: Option<LinkSaid>,
+    /// The last word of each courier, by its user.
+    said: BTreeMap<String, LinkSaid>,
 }
 
 #[derive(Debug)]
@@ -33,36 +39,48 @@ impl Link {
         Self {
             is_wanted,
             began: Heard::now(),
-            said: None,
+            said: BTreeMap::new(),
         }
     }
 
-    /// A courier says it.
-    pub(crate) fn hear(&mut self, connected: bool, now: Heard) {
-        let before = self.said.as_ref().map(|said| said.stands(&now));
+    /// A courier of that user says it.
+    pub(crate) fn hear(&mut self, by: String, connected: bool, now: Heard) {
+        let before = self.said.get(&by).map(|said| said.stands(&now));
         let since = match before {
             Some((was, since)) if was == connected => since.clone(),
             _ => now.clone(),
         };
-        self.said = Some(LinkSaid {
+        let said = LinkSaid {
             connected,
             since,
             at: now,
+        };
+        self.said.insert(by, said);
+    }
+
+    /// Who says so now, with whether servers are reached, and since when: one that reaches none before one that does.
+    fn worst(&self, now: &Heard) -> Option<(&str, &LinkSaid, FleetLink)> {
+        let all = self.said.iter().map(|(by, said)| {
+            let (connected, since) = said.stands(now);
+            let link = FleetLink {
+                connected,
+                since: Some(since.at),
+                by: Some(by.clone()),
+            };
+            (by.as_str(), said, link)
         });
+        all.min_by_key(|(_, _, link)| (link.connected, link.since))
     }
 
     /// As it is now; none: nobody carries to any.
     #[must_use]
     pub(crate) fn shown(&self, now: &Heard) -> Option<FleetLink> {
-        match &self.said {
-            Some(said) => {
-                let (connected, since) = said.stands(now);
-                let since = Some(since.at);
-                Some(FleetLink { connected, since })
-            }
+        match self.worst(now) {
+            Some((_, _, link)) => Some(link),
             None => self.is_wanted.then_some(FleetLink {
                 connected: false,
                 since: None,
+                by: None,
             }),
         }
     }
@@ -70,13 +88,15 @@ impl Link {
     /// A warning for `guard status`.
     #[must_use]
     pub(crate) fn warning(&self, now: &Heard) -> Option<String> {
-        let last = self.said.as_ref().map_or(&self.began, |said| &said.at);
-        let why = match self.shown(now)? {
+        let link = self.shown(now)?;
+        let worst = self.worst(now).map(|(by, said, _)| (by, &said.at));
+        let (by, last) = worst.unwrap_or((COURIER, &self.began));
+        let why = match link {
             link if link.connected => return None,
-            _ if is_silent(last, now) => "guard-fleet says nothing: systemctl status guard-fleet",
+            _ if is_silent(last, now) => format!("{by} says nothing: systemctl status {COURIER}"),
             // It may have just been started.
             link if link.since.is_none() => return None,
-            _ => "guard-fleet reaches no server: journalctl -u guard-fleet",
+            _ => format!("{by} reaches no server: journalctl -u {COURIER}"),
         };
         Some(format!(
             "the fleet does not hear this machine: {why}; what is asked here is answered here"
@@ -104,6 +124,8 @@ mod tests {
 
     use super::*;
 
+    const FLEET: &str = COURIER;
+
     fn at(second: i64) -> Heard {
         Heard {
             at: Timestamp::from_second(second).unwrap(),
@@ -127,7 +149,7 @@ mod tests {
             (60, false, 50),
             (70, true, 70),
         ] {
-            link.hear(connected, at(second));
+            link.hear(FLEET.to_owned(), connected, at(second));
             assert_eq!(shown(&link, second), Some((connected, Some(since))));
             let warned = link.warning(&at(second)).unwrap_or_default();
             assert_eq!(warned.contains("reaches no server"), !connected, "{warned}");
@@ -137,16 +159,16 @@ mod tests {
     #[test]
     fn a_courier_that_says_nothing_is_away_since_its_last_word() {
         let mut link = Link::new(false);
-        link.hear(true, at(10));
-        link.hear(true, at(40));
+        link.hear(FLEET.to_owned(), true, at(10));
+        link.hear(FLEET.to_owned(), true, at(40));
         assert_eq!(shown(&link, 160), Some((true, Some(10))));
         assert_eq!(shown(&link, 161), Some((false, Some(40))));
         let warned = link.warning(&at(161)).unwrap();
         assert!(warned.contains("guard-fleet says nothing"), "{warned}");
         // It is back, with a server and without.
-        link.hear(false, at(200));
+        link.hear(FLEET.to_owned(), false, at(200));
         assert_eq!(shown(&link, 200), Some((false, Some(40))));
-        link.hear(true, at(210));
+        link.hear(FLEET.to_owned(), true, at(210));
         assert_eq!(shown(&link, 210), Some((true, Some(210))));
     }
 
@@ -157,5 +179,35 @@ mod tests {
         assert_eq!(shown(&link, 60), Some((false, None)));
         assert_eq!(link.warning(&at(60)), None);
         assert!(link.warning(&at(121)).unwrap().contains("says nothing"));
+    }
+
+    /// Whoever may speak at all, as a console, speaks for itself.
+    #[test]
+    fn a_courier_speaks_for_no_other_one() {
+        let mut link = Link::new(false);
+        link.hear(FLEET.to_owned(), true, at(10));
+        link.hear(FLEET.to_owned(), false, at(40));
+        link.hear("guard-console".to_owned(), true, at(50));
+        let said = |link: &Link, second| link.shown(&at(second)).and_then(|shown| shown.by);
+        assert_eq!(shown(&link, 50), Some((false, Some(40))));
+        assert_eq!(said(&link, 50).as_deref(), Some(FLEET));
+        link.hear(FLEET.to_owned(), true, at(60));
+        assert_eq!(shown(&link, 60), Some((true, Some(50))));
+        assert_eq!(said(&link, 60).as_deref(), Some("guard-console"));
+        // Nor does it hide that another one is silent, and its own word is told as its own.
+        link.hear("guard-console".to_owned(), true, at(181));
+        assert_eq!(shown(&link, 181), Some((false, Some(60))));
+        assert!(
+            link.warning(&at(181))
+                .unwrap()
+                .contains("guard-fleet says nothing")
+        );
+        link.hear(FLEET.to_owned(), true, at(190));
+        link.hear("guard-console".to_owned(), false, at(190));
+        let warned = link.warning(&at(190)).unwrap();
+        assert!(
+            warned.contains("guard-console reaches no server"),
+            "{warned}"
+        );
     }
 }

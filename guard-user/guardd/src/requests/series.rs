@@ -17,8 +17,8 @@ const PAUSE: u64 = 60_000_000_000;
 const MAX_STATEMENTS: usize = 32;
 /// Bytes of the summary of a series.
 const MAX_WORD: usize = 256;
-/// Between the summaries of two statements; their texts are separated by a line's end, since they may end in a comment.
-const BETWEEN: &str = "; ";
+/// Between two statements; their whole texts are separated by a line's end, since they may end in a comment.
+const BETWEEN: &str = HttpRequest::BETWEEN;
 const BETWEEN_TEXTS: &str = ";\n";
 
 /// The statements of one request, oldest first, if there are several.
@@ -153,10 +153,7 @@ impl Pending {
 
 /// Two statements as one, without a digest: that identifies one statement alone.
 fn together(first: HttpRequest, second: HttpRequest) -> HttpRequest {
-    let joined = |one: &str, between: &str, other: &str| {
-        let one = one.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-        format!("{one}{between}{other}")
-    };
+    let joined = HttpRequest::in_a_row;
     let mut warnings = first.warnings;
     for warning in second.warnings {
         if !warnings.contains(&warning) {

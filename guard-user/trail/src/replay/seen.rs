@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guard_proto::{
     LogRecord,
-    record::{Destination, Field, HoleOpen, Record},
+    record::{Destination, Field, HoleOpen, Record, Request},
 };
 
 /// Where something wanted to go, and what was said.
@@ -71,20 +71,7 @@ impl Seen {
                 let verdict = one.verdict.take().unwrap_or_else(|| "confirm".to_owned());
                 self.stopped(session, (one.destination, one.rule), verdict, 1);
             }
-            Record::Request(one) => {
-                let asked = (one.destination, one.rule);
-                match one.http.take() {
-                    Some(http) => {
-                        let request = Some((http.method, http.path));
-                        self.http_request(asked, request, "asked".to_owned());
-                    }
-                    // A question of `guard request` comes without a refusal.
-                    None => {
-                        let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
-                        self.stopped(session, asked, verdict, 0);
-                    }
-                }
-            }
+            Record::Request(one) => self.asked(session, *one),
             Record::Http(one) => {
                 let request = one.method.take().zip(one.path.take());
                 let outcome = one.outcome.take().unwrap_or_default();
@@ -100,17 +87,28 @@ impl Seen {
             }
             Record::SessionStart(_) => self.close(session),
             Record::SessionEnd(one) => {
-                let told: u64 = self
-                    .open
-                    .get(session)
-                    .into_iter()
-                    .flat_map(BTreeMap::values)
-                    .sum();
+                let told = self.open.get(session).into_iter();
+                let told: u64 = told.flat_map(BTreeMap::values).sum();
                 let denied = one.denied.take().unwrap_or(0);
                 self.counted += denied.saturating_sub(told);
                 self.close(session);
             }
             _ => {}
+        }
+    }
+
+    fn asked(&mut self, session: &Option<String>, one: Request) {
+        let asked = (one.destination, one.rule);
+        match one.http.take() {
+            Some(http) => {
+                let request = Some((http.method, http.path));
+                self.http_request(asked, request, "asked".to_owned());
+            }
+            // A question of `guard request` comes without a refusal.
+            None => {
+                let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
+                self.stopped(session, asked, verdict, 0);
+            }
         }
     }
 

@@ -4,5 +4,6 @@ mod chain;
 mod collected;
 mod learned;
 mod records;
+mod row;
 mod signed;
 mod suggest;

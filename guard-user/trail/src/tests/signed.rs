@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::LogRecord;
-use guard_signed::{Answer, Document as _, Question, Verdict, approvers::Key, ssh::unarmour};
+use guard_signed::{Answer, Document, Question, Verdict, approvers::Key, ssh::unarmour};
 use serde_json::{Value, json};
 
 use super::super::{
@@ -18,16 +18,17 @@ use super::super::{
 };
 
 fn question() -> String {
-    question_of("m-1", "connect")
+    text_of(&question_of("m-1"))
 }
 
-fn question_of(machine: &str, kind: &str) -> String {
-    let question = Question {
+/// What is asked on that machine.
+pub(super) fn question_of(machine: &str) -> Question {
+    Question {
         asked_at: 1,
         boot: "b".to_owned(),
         code_by: None,
         expires_at: 2,
-        kind: kind.to_owned(),
+        kind: "connect".to_owned(),
         machine: machine.to_owned(),
         nonce: "n".to_owned(),
         offers: vec!["for=900".to_owned()],
@@ -39,30 +40,33 @@ fn question_of(machine: &str, kind: &str) -> String {
         shows: vec!["curl wants tcp/443 at 192.0.2.10".to_owned()],
         user: "dev".to_owned(),
         v: 1,
-    };
-    String::from_utf8(question.to_bytes().unwrap()).unwrap()
+    }
+}
+
+fn text_of(document: &impl Document) -> String {
+    String::from_utf8(document.to_bytes().unwrap()).unwrap()
 }
 
 fn answer() -> String {
-    answer_to("m-1", &question())
+    text_of(&answer_to(&question_of("m-1")))
 }
 
-fn answer_to(machine: &str, question: &str) -> String {
-    let answer = Answer {
+/// Yes.
+pub(super) fn answer_to(question: &Question) -> Answer {
+    Answer {
         by: "alice".to_owned(),
         bytes: None,
         code: String::new(),
         connections: None,
         seconds: Some(900),
-        machine: machine.to_owned(),
-        question: Question::hash(question.as_bytes()),
+        machine: question.machine.clone(),
+        question: Question::hash(text_of(question).as_bytes()),
         read_only: false,
         requests: None,
         scope: "one".to_owned(),
         v: 1,
         verdict: Verdict::Yes,
-    };
-    String::from_utf8(answer.to_bytes().unwrap()).unwrap()
+    }
 }
 
 /// What `ssh-keygen` says of that, of a key in that directory.
@@ -83,13 +87,17 @@ fn keygen(dir: &Path, args: &[&str], said: &str) -> String {
 /// A key that is added, answers, and is removed.
 fn records() -> [Value; 3] {
     let dir = tempfile::tempdir().unwrap();
-    records_of(dir.path(), "m-1", "connect")
+    records_of(dir.path(), "m-1")
 }
 
 /// The same about that machine, of the key in that directory.
-fn records_of(dir: &Path, machine: &str, kind: &str) -> [Value; 3] {
-    let question = question_of(machine, kind);
-    let answer = answer_to(machine, &question);
+fn records_of(dir: &Path, machine: &str) -> [Value; 3] {
+    let question = question_of(machine);
+    records_about(dir, &question, &answer_to(&question))
+}
+
+pub(super) fn records_about(dir: &Path, question: &Question, answer: &Answer) -> [Value; 3] {
+    let [question, answer] = [text_of(question), text_of(answer)];
     if !dir.join("key").exists() {
         keygen(dir, &["-q", "-N", "", "-t", "ed25519"], "");
     }
@@ -119,7 +127,7 @@ fn found(records: &[Value]) -> Verified {
     found_by(records, Signatures::by_log())
 }
 
-fn found_by(records: &[Value], signatures: Signatures) -> Verified {
+pub(super) fn found_by(records: &[Value], signatures: Signatures) -> Verified {
     let mut head = Head::behind(std::io::empty()).unwrap();
     let mut text = Vec::new();
     for record in records {
@@ -162,6 +170,10 @@ fn who_said_yes_to_what_is_shown_and_cannot_be_made_up() {
             "another request",
         ),
         (
+            altered(&|one| one["session"] = json!("s2")),
+            "another session",
+        ),
+        (
             altered(&|one| one["answer"] = json!("no")),
             "something else",
         ),
@@ -191,8 +203,8 @@ fn who_said_yes_to_what_is_shown_and_cannot_be_made_up() {
 #[test]
 fn what_was_signed_for_another_machine_or_before_is_signed_here_no_more() {
     let dir = tempfile::tempdir().unwrap();
-    let [added, here, _] = records_of(dir.path(), "m-1", "connect");
-    let [_, there, _] = records_of(dir.path(), "m-2", "connect");
+    let [added, here, _] = records_of(dir.path(), "m-1");
+    let [_, there, _] = records_of(dir.path(), "m-2");
     let why = |verified: Verified| {
         let signatures = verified.signatures.unwrap();
         assert_eq!(verified.whole, signatures.iter().all(|one| one.ok));
@@ -220,73 +232,4 @@ fn what_was_signed_for_another_machine_or_before_is_signed_here_no_more() {
     let mut part = here.clone();
     part["kind"] = json!("answered-in-part");
     assert_eq!(why(found(&[added, here, part])), ["", once]);
-}
-
-/// Statements in a row have one signature, and each has a record: behind each other, and the last of the request that was signed.
-#[test]
-fn a_signed_answer_to_statements_in_a_row_counts_once_however_many_records_it_has() {
-    let dir = tempfile::tempdir().unwrap();
-    let [added, own, _] = records_of(dir.path(), "m-1", "sql");
-    let of = |request: &str| {
-        let mut one = own.clone();
-        one["request"] = json!(request);
-        one
-    };
-    let opened = |request: &str| {
-        json!({
-            "at": "2026-11-25T12:00:01.000Z", "kind": "hole-open", "session": "s1", "request": request, "hole": "h1",
-        })
-    };
-    let checked = |records: &[Value]| {
-        let chain = [std::slice::from_ref(&added), records].concat();
-        let signatures = found(&chain).signatures.unwrap();
-        let told = signatures.into_iter().map(|one| {
-            assert_eq!(one.ok, one.why.is_none());
-            (one.why.unwrap_or_default(), one.part_of)
-        });
-        told.collect::<Vec<_>>()
-    };
-    let ok = |part_of| (String::new(), part_of);
-    let wrong = |why: &str| (why.to_owned(), None);
-    assert_eq!(checked(&[own.clone(), opened("r1")]), [ok(None)]);
-    let row = [
-        of("r8"),
-        opened("r8"),
-        of("r9"),
-        opened("r9"),
-        own.clone(),
-        opened("r1"),
-    ];
-    assert_eq!(checked(&row), [ok(None), ok(Some(2)), ok(Some(2))]);
-
-    // Once more, behind it or later, it is none; nor where it has not what was signed, or something lies between.
-    let once = wrong("it is that of record 2, and counts once");
-    let again = [&row[..], &[of("r2"), own.clone()]].concat();
-    assert_eq!(checked(&again)[3..], [once.clone(), once.clone()]);
-    let later = [own.clone(), opened("r1"), opened("r5"), of("r7")];
-    assert_eq!(checked(&later), [ok(None), once.clone()]);
-    let missing = "the record of r1, which was signed, is missing behind it";
-    assert_eq!(checked(&[of("r7"), opened("r7")]), [wrong(missing)]);
-    let both = checked(&[of("r7"), opened("r7"), of("r8")]);
-    assert_eq!(
-        both.iter().map(|one| &*one.0).collect::<Vec<_>>(),
-        [missing; 2]
-    );
-    let between = [of("r7"), opened("r8"), own.clone()];
-    assert_eq!(checked(&between), [wrong(missing), once.clone()]);
-    let twice = [of("r7"), of("r7"), own.clone()];
-    assert_eq!(checked(&twice)[..2], [wrong(missing), once]);
-    // A no, and a part of a yes, have one record.
-    let mut part = of("r7");
-    part["kind"] = json!("answered-in-part");
-    assert_eq!(
-        checked(&[part]),
-        [wrong("the record is about another request")]
-    );
-    // More than guardd puts in a row.
-    let many: Vec<_> = (10..42).map(|number| of(&format!("r{number}"))).collect();
-    let fits = [&many[1..], std::slice::from_ref(&own)].concat();
-    assert!(checked(&fits).iter().all(|(why, _)| why.is_empty()));
-    let too_many = [&many[..], std::slice::from_ref(&own)].concat();
-    assert!(checked(&too_many).iter().all(|(why, _)| !why.is_empty()));
 }

@@ -1,6 +1,7 @@
 //! Whether a trail is whole: each line as it was written, none missing, none between.
 
 pub mod collected;
+mod row;
 pub mod signatures;
 mod walk;
 

@@ -14,8 +14,7 @@ use guard_signed::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// Statements that guardd puts in a row at most.
-const LONGEST_ROW: usize = 32;
+use super::row::{AskedRequests, Row, Statement};
 
 /// A signature that was checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +42,24 @@ pub struct CheckedSignature {
     pub part_of: Option<u64>,
 }
 
+/// A record of an answer.
+struct SignedRecord<'l> {
+    number: u64,
+    line: &'l LogRecord,
+    request: Option<String>,
+    /// `yes`, `no`, or `part`.
+    said: String,
+    /// What it is about, if that is a statement for a database.
+    statement: Option<Statement>,
+}
+
+impl SignedRecord<'_> {
+    /// The request that it is about; where it does not say so, the one that was signed.
+    fn request_or<'r>(&'r self, question: &'r Question) -> &'r str {
+        self.request.as_ref().unwrap_or(&question.request)
+    }
+}
+
 /// What somebody says once: guardd takes no key's yes to a question twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Once {
@@ -50,39 +67,6 @@ struct Once {
     question: String,
     key: String,
     is_yes: bool,
-}
-
-/// Statements in a row, for which one answer is: each has a record with its one signature and its own request, behind which come the
-/// records of what was opened for it; the last has the request that was signed.
-#[derive(Debug)]
-struct Row {
-    signature: Signature,
-    /// The request that was signed.
-    own: String,
-    /// The requests that have a record so far.
-    requests: Vec<String>,
-    /// The first record, and where the row begins in what was found.
-    number: u64,
-    at: usize,
-}
-
-impl Row {
-    /// Whether a record stands where the next of the row stands.
-    fn has(&self, record: &Record) -> bool {
-        let last = self.requests.last();
-        match record {
-            Record::HoleOpen(opened) => opened.request.get() == last,
-            Record::Answered(one) => {
-                let is_new = |id: &String| !self.requests.contains(id);
-                one.signed.get() == Some(&self.signature)
-                    && one.answer.is("yes")
-                    && one.request.get().is_some_and(is_new)
-                    && last != Some(&self.own)
-                    && self.requests.len() < LONGEST_ROW
-            }
-            _ => false,
-        }
-    }
 }
 
 /// Checks signatures along a chain.
@@ -96,6 +80,8 @@ pub struct Signatures {
     machine: Option<String>,
     /// The records of those that were given: each counts once.
     given: HashMap<Once, u64>,
+    /// What was asked.
+    asked: AskedRequests,
     /// The statements that the last record was one of.
     row: Option<Row>,
     found: Vec<CheckedSignature>,
@@ -142,9 +128,11 @@ impl Signatures {
     /// Looks at the next record of the chain.
     pub(super) fn see(&mut self, number: u64, line: &LogRecord) {
         let record = line.record();
-        if self.row.as_ref().is_some_and(|row| !row.has(&record)) {
+        let is_next = |row: &Row| row.has(line, &record, &self.asked);
+        if !self.row.as_ref().is_none_or(is_next) {
             self.end_row();
         }
+        self.asked.see(line, &record);
         match record {
             Record::ApproverAdded(added) if self.by_log => {
                 let of = added.key_kind.take().zip(added.public_key.take());
@@ -160,41 +148,40 @@ impl Signatures {
                 gone.key.get().map(|id| self.keys.remove(id));
             }
             Record::Answered(one) => {
-                let said = one.answer.take().unwrap_or_default();
-                self.check(number, line, (one.request.take(), said), one.signed.take());
-            }
-            Record::AnsweredInPart(one) => {
-                self.check(
+                let record = SignedRecord {
                     number,
                     line,
-                    (one.request.take(), "part".to_owned()),
-                    one.signed.take(),
-                );
+                    statement: Statement::answered(&one),
+                    request: one.request.take(),
+                    said: one.answer.take().unwrap_or_default(),
+                };
+                self.check(record, one.signed.take());
+            }
+            Record::AnsweredInPart(one) => {
+                let record = SignedRecord {
+                    number,
+                    line,
+                    statement: None,
+                    request: one.request.take(),
+                    said: "part".to_owned(),
+                };
+                self.check(record, one.signed.take());
             }
             _ => {}
         }
     }
 
-    fn check(
-        &mut self,
-        number: u64,
-        line: &LogRecord,
-        (request, said): (Option<String>, String),
-        signature: Option<Signature>,
-    ) {
+    fn check(&mut self, record: SignedRecord<'_>, signature: Option<Signature>) {
         let Some(signature) = signature else { return };
-        let checked = self.is_signed(&signature, (request.as_deref(), &said));
-        let checked = checked.and_then(|answer| {
-            let one = (number, request.as_deref(), &*said);
-            self.is_of_this_log(one, &signature, answer)
-        });
+        let checked = self.is_signed(&signature, &record);
+        let checked = checked.and_then(|answer| self.is_of_this_log(&record, &signature, answer));
         let question = Question::from_bytes(signature.question.as_bytes());
         self.found.push(CheckedSignature {
             part_of: checked.as_ref().ok().copied().flatten(),
-            number,
-            at: Some(line.at),
-            request,
-            answer: said,
+            number: record.number,
+            at: Some(record.line.at),
+            request: record.request,
+            answer: record.said,
             by: signature.by,
             key: signature.key,
             shown: question.map(|question| question.shows).unwrap_or_default(),
@@ -206,7 +193,7 @@ impl Signatures {
     fn is_signed(
         &self,
         signature: &Signature,
-        (request, said): (Option<&str>, &str),
+        record: &SignedRecord<'_>,
     ) -> Result<(Answer, Question), String> {
         let found = self.keys.get(&signature.key);
         let (name, key) = found.ok_or("nobody is known to have that key at that time")?;
@@ -228,9 +215,12 @@ impl Signatures {
         if answer.by != *name || signature.by != *name {
             return Err(format!("the key is {name}'s"));
         }
+        if record.line.session.as_ref() != Some(&question.session) {
+            return Err("the record is about another session".to_owned());
+        }
         // Of statements in a row, each has a record of its own.
-        let is_own = request.is_none_or(|request| request == question.request);
-        if !is_own && !is_row(&question, said) {
+        let is_own = record.request_or(&question) == question.request;
+        if !is_own && !self.is_part(record, &answer, &question) {
             return Err("the record is about another request".to_owned());
         }
         let is_kind = signature.kind
@@ -238,7 +228,7 @@ impl Signatures {
                 Kind::Ssh => "ssh",
                 Kind::Passkey => "passkey",
             };
-        match (is_kind, answer.verdict, said) {
+        match (is_kind, answer.verdict, &*record.said) {
             (true, Verdict::Yes, "yes" | "part") | (true, Verdict::No, "no") => {
                 Ok((answer, question))
             }
@@ -246,11 +236,20 @@ impl Signatures {
         }
     }
 
+    /// Whether it may be one of the statements in a row that the answer is for.
+    fn is_part(&self, record: &SignedRecord<'_>, answer: &Answer, question: &Question) -> bool {
+        let request = record.request_or(question);
+        let fits = |one| self.asked.fits(request, &question.session, one);
+        is_row(question, record)
+            && answer.scope == "one"
+            && record.statement.as_ref().is_some_and(fits)
+    }
+
     /// Whether it was given on this machine, and in no record before; if it is for another statement in a row as well, the first
     /// record of the row.
     fn is_of_this_log(
         &mut self,
-        (number, request, said): (u64, Option<&str>, &str),
+        record: &SignedRecord<'_>,
         signature: &Signature,
         (answer, question): (Answer, Question),
     ) -> Result<Option<u64>, String> {
@@ -261,9 +260,10 @@ impl Signatures {
                 question.machine
             ));
         }
-        let request = request.unwrap_or(&question.request).to_owned();
+        let part = record.request_or(&question).to_owned();
+        let part = (part, record.statement.clone());
         if let Some(row) = &mut self.row {
-            row.requests.push(request);
+            row.push(part);
             return Ok(Some(row.number));
         }
         let given = Once {
@@ -272,44 +272,35 @@ impl Signatures {
             is_yes: answer.verdict == Verdict::Yes,
         };
         match self.given.entry(given) {
-            Entry::Vacant(entry) => entry.insert(number),
+            Entry::Vacant(entry) => entry.insert(record.number),
             Entry::Occupied(entry) => {
                 let first = entry.get();
                 return Err(format!("it is that of record {first}, and counts once"));
             }
         };
-        if is_row(&question, said) {
-            self.row = Some(Row {
-                signature: signature.clone(),
-                own: question.request,
-                requests: vec![request],
-                number,
-                at: self.found.len(),
-            });
+        if is_row(&question, record) {
+            let at = (record.number, self.found.len());
+            self.row = Some(Row::new(signature, question, part, at));
         }
         Ok(None)
     }
 
-    /// The row is over: without the request that was signed it is none.
+    /// The row is over: what is wrong with it is wrong with each of its records.
     fn end_row(&mut self) {
         let Some(row) = self.row.take() else { return };
-        if row.requests.last() == Some(&row.own) {
-            return;
-        }
-        let its = self.found.iter_mut().skip(row.at).take(row.requests.len());
-        for one in its {
+        let (at, count) = (row.at, row.len());
+        let Some(wrong) = row.wrong() else { return };
+        for one in self.found.iter_mut().skip(at).take(count) {
             one.ok = false;
-            one.why = Some(format!(
-                "the record of {}, which was signed, is missing behind it",
-                row.own
-            ));
+            one.part_of = None;
+            one.why = Some(wrong.clone());
         }
     }
 }
 
 /// Whether the answer to that question may have several records.
-fn is_row(question: &Question, said: &str) -> bool {
-    question.kind == "sql" && said == "yes"
+fn is_row(question: &Question, record: &SignedRecord<'_>) -> bool {
+    question.kind == "sql" && record.said == "yes"
 }
 
 fn is_about(answer: &Answer, question: &Question, bytes: &[u8]) -> Result<(), String> {
