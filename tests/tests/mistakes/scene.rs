@@ -28,6 +28,7 @@ impl Scene {
         let network = Network::new()?;
         let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
+            .config("answers = { couriers = [] }\n")
             .start()?;
         let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
         let mut shell = daemon.agent(run).spawn()?;
