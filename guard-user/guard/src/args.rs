@@ -354,8 +354,10 @@ pub struct AnswerArgs {
 #[derive(Debug, Subcommand)]
 pub enum ApproverVerb {
     /// List who may sign answers
+    #[command(after_help = examples::APPROVER_LIST)]
     List,
     /// As root: let somebody present a key
+    #[command(after_help = examples::APPROVER_INVITE)]
     Invite {
         /// The name to sign with
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -368,6 +370,7 @@ pub enum ApproverVerb {
         person: EnrolmentArgs,
     },
     /// With an invitation: present the key that root may accept
+    #[command(after_help = examples::APPROVER_PRESENT)]
     Present {
         /// The invitation
         // Its text is random: it may begin with a dash.
@@ -378,6 +381,7 @@ pub enum ApproverVerb {
         ssh_key: PathBuf,
     },
     /// As root: enrol the key that somebody has presented
+    #[command(after_help = examples::APPROVER_ACCEPT)]
     Accept {
         /// Whose
         name: String,
@@ -388,6 +392,7 @@ pub enum ApproverVerb {
         plain: bool,
     },
     /// As root: enrol a key
+    #[command(after_help = examples::APPROVER_ADD)]
     Add {
         /// The name to sign with
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -412,6 +417,7 @@ pub enum ApproverVerb {
         person: EnrolmentArgs,
     },
     /// As root: take a key back, or all of a person's
+    #[command(after_help = examples::APPROVER_REMOVE)]
     Remove {
         /// A name, or a key's id or fingerprint
         #[arg(value_name = "NAME|KEY", value_parser = NonEmptyStringValueParser::new())]
@@ -564,11 +570,13 @@ pub struct PolicyArgs {
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
     /// List the policies that have a name, and where each comes from
+    #[command(after_help = examples::POLICY_LIST)]
     List,
     /// As `guard check`
     #[command(hide = true, after_help = examples::CHECK, aliases = ["validate", "lint"])]
     Check(CheckArgs),
     /// Print a policy's text
+    #[command(after_help = examples::POLICY_SHOW)]
     Show {
         /// Its name
         #[arg(add = complete::names())]
@@ -585,6 +593,7 @@ pub enum PolicyVerb {
         file: PathBuf,
     },
     /// Write a copy of a policy to where yours are, if there is none yet, and open it in $EDITOR
+    #[command(after_help = examples::POLICY_EDIT)]
     Edit {
         /// Its name
         #[arg(add = complete::names())]
