@@ -21,6 +21,8 @@ mod timings;
 mod toolchain;
 mod tools;
 mod vm;
+#[cfg(test)]
+mod workflows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

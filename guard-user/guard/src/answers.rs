@@ -324,9 +324,31 @@ fn is_id(verb: &str, letter: char, id: &str) -> Result<(), Failure> {
     not_an_id(verb, letter, id).map_or(Ok(()), Err)
 }
 
+/// That a person looks at each request before the answer.
+pub(super) fn one_by_one(verb: &str) -> Failure {
+    Failure {
+        what: format!("cannot {verb} all requests at once"),
+        why: "each is answered by itself".to_owned(),
+        fix: format!(
+            "guard pending\nguard {verb} ID\nor one after the other, by a key:\nguard watch"
+        ),
+    }
+}
+
 /// What is to be said about a number alone, another case, or an id of another kind.
 pub(super) fn not_an_id(verb: &str, letter: char, id: &str) -> Option<Failure> {
     let small = id.to_ascii_lowercase();
+    match (verb, &*small) {
+        ("approve" | "deny", "all") => return Some(one_by_one(verb)),
+        ("close", "all") => {
+            return Some(Failure {
+                what: format!("cannot close {id}"),
+                why: "that is no id, and all holes are closed by an option".to_owned(),
+                fix: "guard close --all".to_owned(),
+            });
+        }
+        _ => {}
+    }
     let number = small.trim_start_matches(|c: char| c.is_ascii_alphabetic());
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

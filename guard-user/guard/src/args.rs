@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use guard_trail::Head;
 
 use super::complete;
-use super::size::{parse_count, parse_number, parse_size};
+use super::size::{parse_count, parse_number, parse_serial, parse_size};
 
 mod examples;
 mod when;
@@ -213,11 +214,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
     /// What to call the session [default: the command's name]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Run the command as this user [default: you; under sudo, who called sudo]. As root: of a user namespace, with your own
     /// rights, where the settings say `run_as_root = true`
-    #[arg(long, add = complete::users())]
+    #[arg(long, add = complete::users(), value_parser = NonEmptyStringValueParser::new())]
     pub user: Option<String>,
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
@@ -241,7 +242,7 @@ pub struct AssignArgs {
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: String,
     /// What to call the session [default: the unit's name]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Who may answer for it, beside root [default: the unit's User=]
     #[arg(long, value_name = "USER", add = complete::users())]
@@ -353,10 +354,13 @@ pub struct AnswerArgs {
 #[derive(Debug, Subcommand)]
 pub enum ApproverVerb {
     /// List who may sign answers
+    #[command(after_help = examples::APPROVER_LIST)]
     List,
     /// As root: let somebody present a key
+    #[command(after_help = examples::APPROVER_INVITE)]
     Invite {
         /// The name to sign with
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         /// How long the invitation counts, 10m at most [default: 10m]
         #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
@@ -366,6 +370,7 @@ pub enum ApproverVerb {
         person: EnrolmentArgs,
     },
     /// With an invitation: present the key that root may accept
+    #[command(after_help = examples::APPROVER_PRESENT)]
     Present {
         /// The invitation
         // Its text is random: it may begin with a dash.
@@ -376,6 +381,7 @@ pub enum ApproverVerb {
         ssh_key: PathBuf,
     },
     /// As root: enrol the key that somebody has presented
+    #[command(after_help = examples::APPROVER_ACCEPT)]
     Accept {
         /// Whose
         name: String,
@@ -386,8 +392,10 @@ pub enum ApproverVerb {
         plain: bool,
     },
     /// As root: enrol a key
+    #[command(after_help = examples::APPROVER_ADD)]
     Add {
         /// The name to sign with
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         /// The public half of an SSH key
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "passkey")]
@@ -409,9 +417,10 @@ pub enum ApproverVerb {
         person: EnrolmentArgs,
     },
     /// As root: take a key back, or all of a person's
+    #[command(after_help = examples::APPROVER_REMOVE)]
     Remove {
         /// A name, or a key's id or fingerprint
-        #[arg(value_name = "NAME|KEY")]
+        #[arg(value_name = "NAME|KEY", value_parser = NonEmptyStringValueParser::new())]
         called: String,
     },
 }
@@ -442,11 +451,30 @@ pub struct NotifyArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DestinationArgs {
     /// 192.0.2.10, 192.0.2.10:443 (of TCP), [2001:db8::1]:443, a prefix, a name, or a group such as @private
-    #[arg(value_name = "DEST")]
+    #[arg(value_name = "DEST", value_parser = parse_destination)]
     pub destination: String,
     /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp; where none are named, explain takes all of them, and open none
     #[arg(long, value_name = "SPEC", value_delimiter = ',')]
     pub ports: Vec<String>,
+}
+
+/// What no destination is: ports alone, or behind it as other programs have them. The rest is for whoever judges it.
+fn parse_destination(text: &str) -> Result<String, String> {
+    let protocols = ["tcp", "udp"];
+    match text.split_once('/') {
+        Some((protocol, _)) if protocols.contains(&protocol) => Err(format!(
+            "it names ports and no destination: write one, and `--ports {text}` behind it"
+        )),
+        Some((place, protocol)) if protocols.contains(&protocol) => {
+            Err(match place.rsplit_once(':') {
+                Some((host, port)) => format!("write `{host} --ports {protocol}/{port}`"),
+                None => format!(
+                    "write `{place}`, and its ports behind it, such as `--ports {protocol}/443`"
+                ),
+            })
+        }
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// `guard open`
@@ -542,11 +570,13 @@ pub struct PolicyArgs {
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
     /// List the policies that have a name, and where each comes from
+    #[command(after_help = examples::POLICY_LIST)]
     List,
     /// As `guard check`
     #[command(hide = true, after_help = examples::CHECK, aliases = ["validate", "lint"])]
     Check(CheckArgs),
     /// Print a policy's text
+    #[command(after_help = examples::POLICY_SHOW)]
     Show {
         /// Its name
         #[arg(add = complete::names())]
@@ -563,6 +593,7 @@ pub enum PolicyVerb {
         file: PathBuf,
     },
     /// Write a copy of a policy to where yours are, if there is none yet, and open it in $EDITOR
+    #[command(after_help = examples::POLICY_EDIT)]
     Edit {
         /// Its name
         #[arg(add = complete::names())]
@@ -603,7 +634,7 @@ pub struct PolicySignArgs {
     #[arg(long, value_name = "NAME")]
     pub base: Option<String>,
     /// The number of the bundle, which has to rise [default: seconds since 1970]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_serial)]
     pub serial: Option<u64>,
     /// Nobody answers by the key of that fingerprint any more, on any machine of the group; may be given more than once
     #[arg(long = "revoke", value_name = "SHA256:…")]
@@ -667,7 +698,12 @@ pub struct DiscoverArgs {
     pub all: bool,
     /// Write a policy of yours with this name: one that is there, else that of --policy, and a rule for each place. Asks about
     /// each that widens it
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["why", "check", "all", "dismissing"])]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["why", "check", "all", "dismissing"],
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub write: Option<String>,
     /// With --write: ask nothing, and write only what narrows
     #[arg(long, requires = "write")]
@@ -813,7 +849,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
     /// Of sessions with this name only, and of those that were started in them
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Not older than this, such as 10m, yesterday or 14:30
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]

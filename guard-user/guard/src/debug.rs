@@ -3,6 +3,7 @@
 use guard_proto::{Call, status::KernelLog};
 
 use super::{
+    answers::not_an_id,
     args::DebugVerb,
     client::Client,
     error::{CliError, Exit},
@@ -18,6 +19,9 @@ pub(crate) fn debug(client: Client, verb: &DebugVerb, output: Output) -> Result<
 
 fn kernel_log(mut client: Client, of: &str, output: Output) -> Result<Exit, CliError> {
     const OFF: &str = "off";
+    if let Some(wrong) = not_an_id("debug kernel-log", 's', of) {
+        return Err(wrong.into());
+    }
     let of = (of != OFF).then(|| of.to_owned());
     let answer: KernelLog = client.call(&Call::KernelLog { of })?;
     output.print(&answer, |answer, _| {

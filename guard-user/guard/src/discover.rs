@@ -32,6 +32,8 @@ mod page;
 mod unless;
 mod write;
 
+pub(crate) use self::write::is_name;
+
 /// What was found, and what the person has said of it before.
 struct Findings {
     found: Discovery,

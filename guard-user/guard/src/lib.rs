@@ -38,6 +38,7 @@ mod init;
 mod inside;
 mod log;
 mod mcp;
+mod meant;
 mod misplaced;
 mod notify;
 mod person;
@@ -72,6 +73,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             let output = Output::new(cli.global.json);
             if let Verb::Run(run) = &cli.verb
                 && let Err(failure) = misplaced::policy_behind_command(&arguments, run)
+                    .and_then(|()| meant::word_before_command(&arguments, run))
             {
                 return tell(output, &CliError::Local(failure).not_started());
             }
@@ -80,6 +82,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Err(mut error) => {
             misplaced::nearest_first(&mut error);
+            meant::no_value(&mut error, verb(&arguments).and_then(OsStr::to_str));
             usage(&arguments, &error)
         }
     }
@@ -194,7 +197,9 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         return Exit::FAILED;
     }
     let verb = verb(arguments);
-    if let Some(failure) = misplaced::command_for_verb(arguments, error) {
+    let meant =
+        misplaced::command_for_verb(arguments, error).or_else(|| meant::meant(arguments, error));
+    if let Some(failure) = meant {
         Output::new(wants_json(arguments)).failure(&failure);
     } else if wants_json(arguments) {
         Output::new(true).failure(&usage_failure(verb, error));

@@ -23,6 +23,7 @@ pub(crate) fn log(
     args: LogArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    only_to_verify(&args)?;
     match args.verify {
         true => verified(connect, socket, args, output),
         false if args.follow => followed(connect()?, args, output),
@@ -33,6 +34,22 @@ pub(crate) fn log(
                 shown(records.into_iter().map(Ok), output)
             }
         },
+    }
+}
+
+/// Beside an option that --verify does not go with, clap lets pass what needs it: it would count for nothing.
+fn only_to_verify(args: &LogArgs) -> Result<(), Failure> {
+    let file = args.files.first().map(|file| file.display().to_string());
+    let head = (!args.head.is_empty()).then(|| "--head".to_owned());
+    let signatures = args.signatures.then(|| "--signatures".to_owned());
+    match file.or(head).or(signatures) {
+        Some(what) if !args.verify => Err(Failure {
+            what: format!("cannot take {what} without --verify"),
+            why: "the audit log's files are checked; of one session records are shown by an option"
+                .to_owned(),
+            fix: "guard log --verify FILE…\nguard log --session s1".to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

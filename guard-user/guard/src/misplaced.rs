@@ -121,8 +121,6 @@ pub(super) fn help(arguments: &[OsString]) -> Option<String> {
 ///
 /// Both ways to write it.
 pub(super) fn policy_behind_command(arguments: &[OsString], args: &RunArgs) -> Result<(), Failure> {
-    let begin = arguments.len().saturating_sub(args.command.len());
-    let is_escaped = begin > 0 && arguments.get(begin - 1).is_some_and(|word| word == "--");
     let is_policy = |word: &&OsString| {
         let text = word.to_string_lossy();
         text == "--policy" || text.starts_with("--policy=")
@@ -130,7 +128,7 @@ pub(super) fn policy_behind_command(arguments: &[OsString], args: &RunArgs) -> R
     let Some(at) = args.command.iter().position(|word| is_policy(&word)) else {
         return Ok(());
     };
-    if is_escaped || args.policy.is_some() {
+    if is_escaped(arguments, args) || args.policy.is_some() {
         return Ok(());
     }
     let (program, option) = (args.command[0].display(), args.command[at].display());
@@ -150,7 +148,14 @@ pub(super) fn policy_behind_command(arguments: &[OsString], args: &RunArgs) -> R
     })
 }
 
-fn typed(words: &[OsString]) -> String {
+/// Whether `--` says which words are the command's.
+pub(super) fn is_escaped(arguments: &[OsString], args: &RunArgs) -> bool {
+    let begin = arguments.len().saturating_sub(args.command.len());
+    begin > 0 && arguments.get(begin - 1).is_some_and(|word| word == "--")
+}
+
+/// Words as they are typed.
+pub(super) fn typed(words: &[OsString]) -> String {
     let words: Vec<_> = words
         .iter()
         .map(|word| word.to_string_lossy().into_owned())

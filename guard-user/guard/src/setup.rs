@@ -26,6 +26,9 @@ use super::render::page::{COMMAND, HEAD, Page};
 pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
     let socket = global.socket();
     discover::is_persons(&socket)?;
+    if let Some(name) = &args.name {
+        discover::is_name(name, "guard setup shop")?;
+    }
     is_asked(args, output)?;
     let steps = Steps { args, output };
     let name = args.name.clone().unwrap_or_else(of_the_directory);

@@ -63,6 +63,16 @@ pub(crate) fn parse_number(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| "write a number of the list, such as 1".to_owned())
 }
 
+/// The number of a bundle.
+///
+/// # Errors
+///
+/// That it is none.
+pub(crate) fn parse_serial(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "write a number that is larger than that of the bundle before".to_owned())
+}
+
 /// In the largest unit of 1,024 of which there is one, as `1.5 MiB`.
 pub(crate) fn shown(size: u64) -> String {
     let unit = UNITS[..3].iter().rev().find(|(_, each)| size >= *each);

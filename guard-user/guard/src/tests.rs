@@ -1,6 +1,7 @@
 //! The command line as a whole.
 
 use clap::Command;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 
 use super::*;
 
@@ -78,15 +79,20 @@ fn what_fingers_type_is_understood_and_stands_for_one_verb() {
 
 #[test]
 fn every_example_is_a_command_line_that_parses() {
-    for verb in Cli::command().get_subcommands() {
+    let command = Cli::command();
+    let verbs = command.get_subcommands();
+    for verb in verbs.flat_map(|verb| std::iter::once(verb).chain(verb.get_subcommands())) {
         let help = verb
             .get_after_help()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let examples = help
-            .lines()
-            .filter_map(|line| line.strip_prefix("  guard "));
-        for example in examples {
+        let examples = help.lines().filter_map(|line| {
+            line.strip_prefix("  ")?
+                .trim_start_matches("sudo ")
+                .strip_prefix("guard ")
+        });
+        // One that is cut is for reading.
+        for example in examples.filter(|example| !example.contains('…')) {
             let typed = example
                 .split(" | ")
                 .next()
@@ -185,22 +191,77 @@ fn verbs_without_a_daemon_say_how_to_start_one() {
 fn man_pages_come_one_for_each_verb() {
     let directory = tempfile::tempdir().unwrap();
     generate::man(directory.path()).unwrap();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let page = std::fs::read_to_string(&path).unwrap();
+        for section in [".SH EXAMPLES\n.nf\n  ", ".SH \"EXIT STATUS\"\n"] {
+            assert!(page.contains(section), "{}: {page}", path.display());
+        }
+        assert!(!page.contains(".SH EXTRA"), "{}", path.display());
+        names.push(path.file_name().unwrap().to_owned());
+    }
     for name in [
         "guard.1",
         "guard-run.1",
-        "guard-approve.1",
-        "guard-why.1",
-        "guard-explain.1",
+        "guard-policy-show.1",
+        "guard-approver-invite.1",
         "guard-explain-error.1",
     ] {
-        let page = std::fs::read_to_string(directory.path().join(name)).unwrap();
-        for section in [".SH EXAMPLES\n.nf\n  guard ", ".SH \"EXIT STATUS\"\n"] {
-            assert!(page.contains(section), "{name}: {page}");
-        }
-        assert!(!page.contains(".SH EXTRA"), "{name}");
+        assert!(names.contains(&name.into()), "{name}: {names:?}");
     }
     let run = std::fs::read_to_string(directory.path().join("guard-run.1")).unwrap();
     for part in ["policy NAME|FILE]", "[\\-q|\\-\\-quiet]", "CMD..."] {
         assert!(run.contains(part), "{part}: {run}");
+    }
+}
+
+/// What only this machine knows is offered wherever it can stand.
+#[test]
+fn ids_policies_and_users_are_completed_wherever_they_are_taken() {
+    const KNOWN: [&str; 9] = [
+        "FILE|NAME",
+        "ID",
+        "NAME|FILE",
+        "NEW",
+        "OLD",
+        "POLICY",
+        "ROW",
+        "SESSION|all|off",
+        "USER",
+    ];
+    fn walk(command: &Command, seen: &mut Vec<String>) {
+        let takes_one = |arg: &&clap::Arg| arg.get_action().takes_values();
+        for arg in command.get_arguments().filter(takes_one) {
+            let id = arg.get_id().as_str();
+            let names = arg.get_value_names().unwrap_or_default();
+            let is_known = match names {
+                [] => arg.is_positional() && KNOWN.contains(&&*id.to_uppercase()),
+                names => names.iter().any(|name| KNOWN.contains(&name.as_str())),
+            };
+            if is_known {
+                let of = format!("{} {id}", command.get_name());
+                let is_offered = arg.get::<ArgValueCandidates>().is_some()
+                    || arg.get::<ArgValueCompleter>().is_some();
+                assert!(is_offered, "nothing is offered for {of}");
+                seen.push(of);
+            }
+        }
+        for verb in command.get_subcommands() {
+            walk(verb, seen);
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    let mut seen = Vec::new();
+    walk(&command, &mut seen);
+    for of in [
+        "approve id",
+        "close ids",
+        "stop sessions",
+        "run user",
+        "apply policy",
+    ] {
+        assert!(seen.iter().any(|one| one == of), "{of}: {seen:?}");
     }
 }

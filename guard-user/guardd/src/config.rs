@@ -9,9 +9,11 @@ use std::{
 };
 
 use guard_sys::accounts::Account;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::record::metrics::Listen;
+
+mod hint;
 
 /// The settings. Every one has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -24,6 +26,7 @@ pub struct Config {
     /// system's.
     pub resolvers: Option<Vec<SocketAddr>>,
     /// Requests that may wait at once, of all sessions together.
+    #[serde(deserialize_with = "at_least_one")]
     pub max_requests: usize,
     /// Seconds before a name is looked up again, whatever its TTL, or retried if it did not resolve; at least 1.
     pub name_refresh_floor: u64,
@@ -62,9 +65,36 @@ pub struct Config {
     pub assign: Vec<Rule>,
 }
 
+/// None at all would keep anybody from being asked.
+fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    match usize::deserialize(from)? {
+        0 => Err(D::Error::custom(
+            "nobody could be asked: expected 1 or more",
+        )),
+        count => Ok(count),
+    }
+}
+
+/// A browser says each as it is: a page without its scheme, or with a path, is none that anybody signs on.
+fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let origins = Vec::<String>::deserialize(from)?;
+    let is_origin = |origin: &String| {
+        let host = ["http://", "https://"]
+            .into_iter()
+            .find_map(|scheme| origin.strip_prefix(scheme));
+        host.is_some_and(|host| !host.is_empty() && !host.contains('/'))
+    };
+    match origins.iter().find(|origin| !is_origin(origin)) {
+        None => Ok(origins),
+        Some(wrong) => Err(D::Error::custom(format_args!(
+            "{wrong:?} is no page's origin: expected its scheme and host, as \"https://guard.example.net\""
+        ))),
+    }
+}
+
 /// The table `[approve]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [approve]")]
 pub struct Approve {
     /// Whether polkit is asked before a hole is opened; off by default.
     pub polkit: bool,
@@ -72,7 +102,7 @@ pub struct Approve {
 
 /// The table `[fleet]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [fleet]")]
 pub struct FleetTable {
     /// The group of machines that this one is in. Absent: it takes no policies from elsewhere
     pub group: Option<String>,
@@ -118,7 +148,7 @@ impl TryFrom<usize> for Signatures {
 
 /// The table `[answers]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [answers]")]
 pub struct AnswersTable {
     /// Users, by name or uid and never root, whose programs carry questions and signed answers. `[]`: only root and
     /// owners hand them in. Absent: no signed answer is taken
@@ -134,6 +164,7 @@ pub struct AnswersTable {
     /// How many people have to sign a yes: a number, or numbers by the rule's name, as `{ "prod-*" = 2 }`
     pub approvals: Approvals,
     /// Pages that passkeys sign on, as `["https://guard.example.net"]`. Absent: none
+    #[serde(deserialize_with = "origins")]
     pub origins: Vec<String>,
 }
 
@@ -219,7 +250,10 @@ pub enum Code {
 
 /// How many people have to say yes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a number of people from 1 to 16, or such numbers by the rule's name: { \"prod-*\" = 2 }"
+)]
 pub enum Approvals {
     /// To each request.
     All(PeopleCount),
@@ -259,7 +293,7 @@ impl AnswersTable {
 
 /// The table `[discover]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [discover]")]
 pub struct Discover {
     /// `"covered"`: `guard run` starts nothing where `guard discover --check` would say no. `"nothing"`: it only tells.
     pub require: Require,
@@ -292,7 +326,7 @@ pub enum Require {
 
 /// The table `[metrics]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [metrics]")]
 pub struct Metrics {
     /// Where metrics are served: `unix:/run/guard/metrics.sock`, `127.0.0.1:9478` or `[::1]:9478`; only loopback.
     /// Absent: nowhere.
@@ -301,7 +335,7 @@ pub struct Metrics {
 
 /// The table `[proxy]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [proxy]")]
 pub struct ProxyTable {
     /// User to run it as: a name or uid, never root. Absent: `guard-proxy`, else `nobody`.
     pub user: Option<String>,
@@ -312,7 +346,7 @@ pub struct ProxyTable {
 
 /// The table `[tls]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table: [tls]")]
 pub struct Tls {
     /// Who reads the first record under `tls = "name"`: `"proxy"`, or `"kernel"` where it can, which a program can evade
     /// on purpose.
@@ -434,7 +468,7 @@ pub enum ConfigError {
         why: io::Error,
     },
     /// The file does not say what settings are.
-    #[error("the settings in {file} are wrong:\n{why}")]
+    #[error("the settings in {file} are wrong:\n{why}{}", hint::line(.why.message()))]
     Invalid {
         /// Which file.
         file: String,
@@ -590,6 +624,59 @@ mod tests {
         fs::write(&file, "[proxy]\nport = 8080\n").unwrap();
         let error = Config::read(&file, true).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_what_to_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        for (text, shown) in [
+            ("strcit = true", "did you mean `strict`?"),
+            ("[proxy]\nusr = \"x\"", "did you mean `user`?"),
+            ("tls = { gate = \"kernal\" }", "did you mean `kernel`?"),
+            ("strict = \"yes\"", "write true or false, without quotes"),
+            ("strict = 1", "write true or false, without quotes"),
+            (
+                "resolvers = \"192.0.2.53:53\"",
+                "write a list: [\"192.0.2.53:53\"]",
+            ),
+            (
+                "resolvers = [\"192.0.2.53\"]",
+                "write an address with its port",
+            ),
+            (
+                "[answers]\nmax_for = 15",
+                "in quotes, a time with its unit: \"15m\"",
+            ),
+            (
+                "[answers]\napprovals = 0",
+                "expected a number of people from 1 to 16",
+            ),
+            (
+                "[answers]\norigins = [\"guard.example.net\"]",
+                "is no page's origin",
+            ),
+            (
+                "[answers]\norigins = [\"https://a.example/\"]",
+                "is no page's origin",
+            ),
+            ("max_requests = 0", "expected 1 or more"),
+            ("metrics = 9478", "expected a table: [metrics]"),
+            (
+                "assign = { unit = \"a.scope\", policy = \"ci\" }",
+                "[[assign]]",
+            ),
+        ] {
+            fs::write(&file, format!("{text}\n")).unwrap();
+            let error = Config::read(&file, true).unwrap_err().to_string();
+            assert!(error.contains(shown), "{text}: {error}");
+            assert!(error.contains("line "), "{text}: {error}");
+        }
+        let right = "[answers]\napprovals = 2\norigins = [\"http://guard.localhost:4827\"]\n";
+        fs::write(&file, right).unwrap();
+        let read = Config::read(&file, true).unwrap().answers;
+        assert_eq!(read.origins, ["http://guard.localhost:4827"]);
+        assert_eq!(read.approvals, Approvals::All(PeopleCount(2)));
     }
 
     #[test]

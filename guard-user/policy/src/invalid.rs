@@ -40,7 +40,8 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 /// The word among `known` that `given` was probably meant to be.
-pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let given = given.to_ascii_lowercase();
     let close = |word: &&'k str| strsim::damerau_levenshtein(&given, word);
     let best = known.iter().copied().min_by_key(close)?;

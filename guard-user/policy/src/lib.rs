@@ -44,7 +44,7 @@ pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, explain_known, joined};
 pub use group::Group;
 pub use invalid::Invalid;
-pub use invalid::quoted;
+pub use invalid::{nearest, quoted};
 pub use known::barred;
 pub use lookup::{Lookup, range_list};
 pub use model::{

@@ -19,6 +19,8 @@ pub const MAX_KEYS: usize = 16;
 /// Characters of a name, and names or patterns in a list, at most.
 const LONGEST_NAME: usize = 64;
 const MAX_NAMES: usize = 64;
+/// How the line of a passkey begins.
+pub const PASSKEY: &str = "passkey ";
 
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -106,7 +108,11 @@ impl Key {
     ///
     /// Where it is none that is understood.
     pub fn passkey(id: &str, public: &str) -> Result<Self, Refusal> {
-        let (credential, spki) = (decoded(Some(id))?, decoded(Some(public))?);
+        let part = |text| {
+            let bytes = decoded(Some(text));
+            bytes.map_err(|_| Refusal::Malformed("passkey: its id and its key are in base64url"))
+        };
+        let (credential, spki) = (part(id)?, part(public)?);
         if credential.is_empty() || credential.len() > 1023 {
             return Err(Refusal::Malformed("credential id"));
         }
@@ -126,7 +132,7 @@ impl Key {
     ///
     /// Where it is none that is understood.
     pub fn of_line(line: &str) -> Result<Self, Refusal> {
-        let passkey = line.strip_prefix("passkey ");
+        let passkey = line.strip_prefix(PASSKEY);
         match passkey.map(|made| made.trim().split_once(':')) {
             Some(Some((id, public))) => Self::passkey(id, public),
             Some(None) => Err(Refusal::Malformed("passkey: expected ID:PUBLIC_KEY")),
@@ -278,7 +284,12 @@ impl Approvers {
 }
 
 impl Approver {
-    fn check(&self) -> Result<(), NoApprover> {
+    /// Whether what is said of them can be said of anybody.
+    ///
+    /// # Errors
+    ///
+    /// Which name or list cannot be.
+    pub fn check(&self) -> Result<(), NoApprover> {
         name(&self.name, false)?;
         for (what, all) in [
             ("answers_for", &self.answers_for),

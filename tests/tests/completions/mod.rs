@@ -29,11 +29,13 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
 ];
 
 /// What is typed before TAB, and what stands there then.
-const COMPLETED: [(&str, &str); 14] = [
+const COMPLETED: [(&str, &str); 16] = [
     ("guard sugg", "guard suggest"),
     ("guard approve ", "guard approve r1"),
     ("guard deny ", "guard deny r1"),
     ("guard close ", "guard close h1"),
+    ("guard question ", "guard question r1"),
+    ("guard flows --session ", "guard flows --session s1"),
     ("guard stop ", "guard stop s1"),
     ("guard log --session ", "guard log --session s1"),
     ("guard explain --session ", "guard explain --session s1"),

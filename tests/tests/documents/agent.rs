@@ -1,16 +1,16 @@
 //! Claude Code under the guard, as the documents say, with a model on the loopback.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Tested, eventually, is_slow, patience};
+use guard_lab::{Tested, eventually, patience};
 
 use super::block::{README, SERVICES, block};
 use super::model::{Model, SAYS};
-use super::person::{Person, add_user};
+use super::person::{Person, add_user, clock};
 use crate::packages::machine::{guard, quiet, said, succeeds};
 
 /// As long as it may take from the package to an agent's first answer, on a machine that is not emulated. No other test asserts how
@@ -50,14 +50,7 @@ fn from_the_package_to_a_guarded_agent_in_a_minute() -> Tested {
     drop(input);
     let output = agent.wait_with_output()?;
     let took = begun.elapsed();
-    // Whoever watches is told, also where the test passes.
-    let _ = writeln!(
-        io::stderr(),
-        "from the package to a guarded agent's first answer: {:.1} s, of which the installation took {:.1} s; emulated: {}",
-        took.as_secs_f64(),
-        installed.as_secs_f64(),
-        is_slow()
-    );
+    clock("a guarded agent's first answer", took, installed);
 
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains(SAYS), "{}", said(&output));

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::time::Instant;
 
 use guard_lab::{PATIENCE, Production, Running, Tested, V4, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::block::{ADMIN, CI, DOCTOR, START, block, line, text};
-use super::person::{Person, add_user};
+use super::person::{Person, add_user, clock};
 use crate::packages::SETTINGS;
 use crate::packages::install::assert_enforces;
 use crate::packages::machine::{guard, quiet, said, succeeds};
@@ -28,8 +29,10 @@ fn getting_started_ends_with_a_request_answered() -> Tested {
     assert!(run.contains(&format!("http://{ROUTER}/")));
     let seen = production.reached_at(ROUTER, 80)?.len();
 
+    let begun = Instant::now();
     let mut first = person.begins(&block(START, "sudo apt install"));
     person.is_watching()?;
+    let installed = begun.elapsed();
     let mut second = person.begins(&run);
     let request = first.line_with("r1", PATIENCE)?;
     assert!(request.contains("wants tcp 192.168.1.1:80"), "{request}");
@@ -37,6 +40,7 @@ fn getting_started_ends_with_a_request_answered() -> Tested {
     assert_eq!(production.reached_at(ROUTER, 80)?.len(), seen);
     person.succeeds(&block(START, "guard approve"));
     assert!(second.wait()?.success(), "curl was let through, and failed");
+    clock("an answered request", begun.elapsed(), installed);
     assert!(production.reached_at(ROUTER, 80)?.len() > seen);
     end(first);
     Ok(())

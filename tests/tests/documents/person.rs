@@ -1,11 +1,13 @@
 //! A person at a fresh machine, who types what a document says.
 
 use std::fs::{self, Permissions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use guard_lab::{Network, Running, Tested, eventually};
+use guard_lab::{Network, Running, Tested, eventually, is_slow};
 
 use crate::packages::machine::{Machine, quiet, said, succeeds, version_of};
 
@@ -108,6 +110,16 @@ impl Person {
         succeeds(quiet("guard").arg("status"));
         Ok(())
     }
+}
+
+/// Tells whoever watches how long something took from the package on, also where the test passes.
+pub(super) fn clock(what: &str, took: Duration, installed: Duration) {
+    let (took, installed) = (took.as_secs_f64(), installed.as_secs_f64());
+    let slow = is_slow();
+    let _ = writeln!(
+        io::stderr(),
+        "from the package to {what}: {took:.1} s, of which the installation took {installed:.1} s; emulated: {slow}"
+    );
 }
 
 /// A user with a home.

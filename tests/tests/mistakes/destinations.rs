@@ -252,6 +252,55 @@ const ROWS: &[Row] = &[
         2,
         &["no policy", "nope", "asks, aws-prod, ci, default, homelab"],
     ),
+    (
+        User,
+        "guard open tcp/443",
+        2,
+        &["'tcp/443'", "ports and no destination", "--ports tcp/443"],
+    ),
+    (
+        User,
+        "guard explain 192.0.2.10:443/tcp --policy homelab",
+        2,
+        &["'192.0.2.10:443/tcp'", "`192.0.2.10 --ports tcp/443`"],
+    ),
+    (
+        User,
+        "guard explain 192.0.2.10/udp --policy homelab",
+        2,
+        &["write `192.0.2.10`", "--ports udp/443"],
+    ),
+    (
+        User,
+        "guard log --since 25:00",
+        2,
+        &["`25:00` is no time of a day", "`14:30`"],
+    ),
+    (
+        User,
+        "guard report --since 2026-13-01",
+        2,
+        &["`2026-13-01` is no day", "write a date like"],
+    ),
+    (
+        User,
+        "guard log --since -5m",
+        2,
+        &[
+            "cannot take --since -5m",
+            "a time has no sign",
+            "guard log --since 5m\n",
+        ],
+    ),
+    (
+        User,
+        "guard open 192.0.2.30:443 --for -15m",
+        2,
+        &[
+            "cannot take --for -15m",
+            "guard open 192.0.2.30:443 --for 15m\n",
+        ],
+    ),
 ];
 
 /// What is taken as it is meant.

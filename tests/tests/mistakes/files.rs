@@ -215,6 +215,97 @@ const ROWS: &[Row] = &[
             "--config",
         ],
     ),
+    (
+        User,
+        "guard policy offer block.toml",
+        2,
+        &[
+            "block.toml",
+            "it is one policy",
+            "guard policy sign --group GROUP . > BUNDLE",
+        ],
+    ),
+    (
+        User,
+        "guard policy sign block.toml",
+        2,
+        &[
+            "block.toml",
+            "it is one policy",
+            "guard policy sign --group GROUP . > BUNDLE",
+        ],
+    ),
+    (
+        User,
+        "guard policy sign page.toml",
+        2,
+        &[
+            "page.toml",
+            "not what guard policy sign prints",
+            "guard policy sign --group GROUP DIR",
+        ],
+    ),
+    (
+        User,
+        "guard policy sign nothing",
+        2,
+        &["no file or directory nothing", "a directory with policies"],
+    ),
+    (
+        User,
+        "guard policy sign . --group dev --serial next",
+        2,
+        &["'next'", "--serial", "write a number"],
+    ),
+    (
+        User,
+        "guard answer --signed notes.txt",
+        2,
+        &[
+            "cannot hand in notes.txt",
+            "it is no signed answer",
+            "guard question ID --bytes",
+        ],
+    ),
+    (
+        User,
+        "guard answer --signed empty.toml",
+        2,
+        &["cannot hand in empty.toml", "it is empty"],
+    ),
+    (
+        User,
+        "echo yes | guard answer --signed -",
+        2,
+        &["what came on standard input", "it is no signed answer"],
+    ),
+    (
+        User,
+        "guard sign < /dev/null",
+        2,
+        &[
+            "cannot read the question",
+            "standard input is empty",
+            "guard question ID --bytes",
+        ],
+    ),
+    (
+        User,
+        "guard approver present abc --ssh-key notes.txt",
+        2,
+        &[
+            "cannot read the key in notes.txt",
+            "no public key of SSH",
+            "ssh-ed25519",
+            "--ssh-key",
+        ],
+    ),
+    (
+        User,
+        "mkdir -p .codex; echo \"x = [\" > .codex/config.toml; guard init codex --print; is=$?; rm -r .codex; exit $is",
+        2,
+        &["config.toml", "it is not TOML", "in line 1"],
+    ),
 ];
 
 /// What is odd, and well all the same.

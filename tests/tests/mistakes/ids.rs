@@ -164,6 +164,142 @@ const ROWS: &[Row] = &[
         2,
         &["--path", "--writes", "Usage: guard approve"],
     ),
+    (
+        User,
+        "guard answer r1",
+        2,
+        &[
+            "cannot answer r1 so",
+            "signed elsewhere",
+            "guard approve r1",
+            "guard deny r1",
+        ],
+    ),
+    (
+        User,
+        "guard sign r1",
+        2,
+        &[
+            "reads the question from standard input",
+            "guard question r1 --bytes | guard sign > answer",
+        ],
+    ),
+    (
+        User,
+        "guard question s1",
+        2,
+        &["cannot question s1", "id of a session", "guard pending"],
+    ),
+    (
+        User,
+        "guard question 1",
+        2,
+        &["1 is no id", "guard question r1"],
+    ),
+    (
+        User,
+        "guard log s1",
+        2,
+        &[
+            "takes no session by itself",
+            "chosen by an option",
+            "guard log --session s1\n",
+        ],
+    ),
+    (
+        User,
+        "guard log s1 --since 1h",
+        2,
+        &[
+            "cannot take s1 without --verify",
+            "guard log --session s1",
+            "guard log --verify FILE",
+        ],
+    ),
+    (
+        User,
+        "guard flows s1",
+        2,
+        &[
+            "guard flows takes no session by itself",
+            "guard flows --session s1\n",
+        ],
+    ),
+    (
+        User,
+        "guard report s1 --format markdown",
+        2,
+        &["guard report --session s1 --format markdown"],
+    ),
+    (User, "guard suggest s1", 2, &["guard suggest --session s1"]),
+    (
+        User,
+        "guard pending r1",
+        2,
+        &["cannot list r1 alone", "guard approve r1", "guard deny r1"],
+    ),
+    (
+        User,
+        "guard holes h1",
+        2,
+        &["cannot list h1 alone", "guard close h1"],
+    ),
+    (
+        User,
+        "guard sessions s1",
+        2,
+        &["cannot show s1 alone", "guard log --session s1"],
+    ),
+    (
+        User,
+        "guard status s1",
+        2,
+        &["cannot show s1 alone", "guard sessions"],
+    ),
+    (
+        User,
+        "guard approve all",
+        2,
+        &[
+            "cannot approve all requests at once",
+            "each is answered by itself",
+            "guard pending",
+        ],
+    ),
+    (
+        User,
+        "guard deny --all",
+        2,
+        &["cannot deny all requests at once", "guard deny ID"],
+    ),
+    (
+        User,
+        "guard close all",
+        2,
+        &["cannot close all", "guard close --all"],
+    ),
+    (
+        User,
+        "guard stop --all",
+        2,
+        &[
+            "cannot stop all sessions at once",
+            "guard sessions",
+            "guard stop ID",
+        ],
+    ),
+    (
+        Root,
+        "guard debug kernel-log r1",
+        2,
+        &["id of a request", "such as s1", "guard sessions"],
+    ),
+    (
+        Root,
+        "guard debug kernel-log 1",
+        2,
+        &["1 is no id", "guard debug kernel-log s1"],
+    ),
 ];
 
 #[test]

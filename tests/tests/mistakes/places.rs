@@ -178,6 +178,100 @@ const ROWS: &[Row] = &[
         2,
         &["only root may do this", "sudo guard"],
     ),
+    (
+        Root,
+        "guard approver invite 'al ice'",
+        2,
+        &[
+            "nobody was enrolled",
+            "\"al ice\" is no name",
+            "letters, digits",
+        ],
+    ),
+    (
+        Root,
+        "guard approver invite ''",
+        2,
+        &["a value is required for '<NAME>'"],
+    ),
+    (
+        Root,
+        "guard approver add root --passkey xx",
+        2,
+        &[
+            "no passkey that can be enrolled",
+            "expected ID:PUBLIC_KEY",
+            "--passkey ID:KEY",
+        ],
+    ),
+    (
+        Root,
+        "guard approver add root --passkey a:b",
+        2,
+        &[
+            "no passkey that can be enrolled",
+            "base64url",
+            "--passkey ID:KEY",
+        ],
+    ),
+    (
+        Root,
+        "echo 'strcit = true' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["s.toml", "line 1", "did you mean `strict`?"],
+    ),
+    (
+        Root,
+        "echo 'strict = \"yes\"' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1, column 10", "write true or false, without quotes"],
+    ),
+    (
+        Root,
+        "echo 'metrics = 9478' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1", "expected a table: [metrics]"],
+    ),
+    (
+        Root,
+        "echo 'resolvers = [\"192.0.2.53\"]' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1", "with its port", "\"192.0.2.53:53\""],
+    ),
+    (
+        Root,
+        "echo 'answers = { couriers = \"alice\" }' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1", "write a list: [\"alice\"]"],
+    ),
+    (
+        Root,
+        "echo 'answers = { approvals = 0 }' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1", "from 1 to 16"],
+    ),
+    (
+        Root,
+        "echo 'answers = { max_for = 15 }' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1", "\"15m\""],
+    ),
+    (
+        Root,
+        "echo 'answers = { origins = [\"guard.example.net\"] }' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &[
+            "line 1",
+            "\"guard.example.net\"",
+            "https://guard.example.net",
+        ],
+    ),
+    (
+        Root,
+        "echo 'max_requests = 0' > s.toml; guardd --config s.toml --state-dir mine",
+        2,
+        &["line 1", "expected 1 or more"],
+    ),
 ];
 
 #[test]

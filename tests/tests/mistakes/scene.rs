@@ -42,7 +42,10 @@ pub(crate) fn number_one_of_each(scene: &Scene) -> Tested<Running> {
 impl MistakeScene {
     /// With the request `r1`, which waits, and the hole `h1`, which is open.
     pub(super) fn new() -> Tested<Self> {
-        let scene = Scene::new("asks", POLICY)?;
+        let scene = Scene::with(|daemon| {
+            let asks = daemon.policy("asks", POLICY);
+            asks.config("answers = { couriers = [] }\n")
+        })?;
         let shell = RefCell::new(number_one_of_each(&scene)?);
         let made = Self { scene, shell };
         made.programs()?;

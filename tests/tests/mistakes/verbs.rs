@@ -254,6 +254,72 @@ const ROWS: &[Row] = &[
         2,
         &["'--port'", "Usage: guardd", "--help"],
     ),
+    (
+        User,
+        "guard run asks -- echo ran",
+        125,
+        &[
+            "cannot tell what asks is",
+            "where guard's own options do",
+            "guard run --policy asks -- echo ran",
+            "guard run --name asks -- echo ran",
+        ],
+    ),
+    (
+        User,
+        "guard run --hold -5s -- true",
+        125,
+        &["cannot take --hold -5s", "guard run --hold 5s -- true"],
+    ),
+    (
+        User,
+        "guard run --name '' -- true",
+        125,
+        &["a value is required for '--name <NAME>'"],
+    ),
+    (
+        User,
+        "guard run --user '' -- true",
+        125,
+        &["a value is required for '--user <USER>'"],
+    ),
+    (
+        User,
+        "guard log --tail 10",
+        2,
+        &["guard log has no --tail", "guard log | tail -n 10"],
+    ),
+    (
+        User,
+        "guard log --kind denied",
+        2,
+        &["guard log has no --kind", "select(.kind == \"denied\")"],
+    ),
+    (
+        User,
+        "guard log --colour 2>&1 | grep -c 'as a value'",
+        1,
+        &["0\n"],
+    ),
+    (
+        User,
+        "guard completions --shell bash",
+        2,
+        &[
+            "guard completions has no --shell",
+            "guard completions bash\n",
+        ],
+    ),
+    (
+        User,
+        "guard setup a/b --print",
+        2,
+        &[
+            "cannot write a policy a/b",
+            "a name has letters, digits",
+            "guard setup shop",
+        ],
+    ),
 ];
 
 const TAKEN: &[Row] = &[

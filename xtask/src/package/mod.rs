@@ -85,7 +85,7 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     if all || args.tarball {
         static_tarball(&sbom, &epoch)?;
     }
-    sums()?;
+    sums(&out())?;
     match args.check_reproducible {
         true => reproducible::check(),
         false => Ok(()),
@@ -271,23 +271,23 @@ fn made(package: &Path) -> Result<()> {
 }
 
 /// Lists the checksums of all that is there.
-fn sums() -> Result<()> {
+pub(crate) fn sums(dir: &Path) -> Result<()> {
     let listed = || {
-        fs::read_dir(out())?
+        fs::read_dir(dir)?
             .map(|entry| Ok(entry?.file_name()))
             .collect()
     };
     let names: io::Result<Vec<OsString>> = listed();
-    let mut names = names.with_context(|| format!("cannot list {}", out().display()))?;
+    let mut names = names.with_context(|| format!("cannot list {}", dir.display()))?;
     names.retain(|name| name != SUMS);
     names.sort();
     let sums = read(
         Command::new("sha256sum")
-            .current_dir(out())
+            .current_dir(dir)
             .arg("--")
             .args(names),
     )?;
-    write(&out().join(SUMS), &sums)
+    write(&dir.join(SUMS), &sums)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -102,6 +102,7 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
         outcome.print();
         is_false = last.take_in(&chosen, &outcome, &commit()?);
         last.write(&Cache::open()?)?;
+        write_table(&last)?;
     }
     println!();
     for promise in &chosen {

@@ -109,6 +109,34 @@ Only FIDO keys are enrolled (ssh-keygen -t ed25519-sk), for which somebody has
 to touch a device. With --plain any Ed25519 or P-256 key is: only for keys that
 no program on this machine reaches.";
 
+pub(super) const APPROVER_LIST: &str = "\
+Examples:
+  guard approver list
+  guard approver list --json | jq -r '.[].keys[].fingerprint'";
+
+pub(super) const APPROVER_INVITE: &str = "\
+Examples:
+  sudo guard approver invite bob --answers-for dev
+  sudo guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m";
+
+pub(super) const APPROVER_PRESENT: &str = "\
+Examples:
+  guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub";
+
+pub(super) const APPROVER_ACCEPT: &str = "\
+Examples:
+  sudo guard approver accept bob SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg";
+
+pub(super) const APPROVER_ADD: &str = "\
+Examples:
+  sudo guard approver add alice --ssh-key alice.pub --answers-for dev
+  sudo guard approver add alice --passkey ID:KEY --answers-for dev";
+
+pub(super) const APPROVER_REMOVE: &str = "\
+Examples:
+  sudo guard approver remove alice
+  sudo guard approver remove SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg";
+
 pub(super) const NOTIFY: &str = "\
 Examples:
   guard notify
@@ -236,6 +264,21 @@ Examples:
 The first of these that has a policy of that name wins: /etc/guard/policies,
 /usr/share/guard/policies, what is built in; then your own
 ~/.config/guard/policies.";
+
+pub(super) const POLICY_LIST: &str = "\
+Examples:
+  guard policy list
+  guard policy list --json | jq -r '.[].name'";
+
+pub(super) const POLICY_SHOW: &str = "\
+Examples:
+  guard policy show default
+  guard policy show ci > ci.toml";
+
+pub(super) const POLICY_EDIT: &str = "\
+Examples:
+  sudo guard policy edit homelab
+  EDITOR=nano guard policy edit homelab --policy-dir ~/policies";
 
 pub(super) const POLICY_APPLY: &str = "\
 Examples:

@@ -50,16 +50,24 @@ fn before(text: &str, now: &Zoned) -> Result<Duration, String> {
         // Takes it with or without "ago" at its end.
         return match friendly(text) {
             Some(ago) if ago.is_negative() => Ok(ago.unsigned_abs()),
-            _ => duration(text).map_err(|why| {
-                format!(
-                    "{why}; or `yesterday`, a time like `14:30`, or a date like `{}`",
-                    now.date()
-                )
-            }),
+            _ => duration(text).map_err(|why| not_a_time(text, &why, now)),
         };
     };
     let passed = now.timestamp().duration_since(then);
     Duration::try_from(passed).map_err(|_| "that is still to come".to_owned())
+}
+
+/// What to write instead: where it looks like a time or a date, that.
+fn not_a_time(text: &str, why: &str, now: &Zoned) -> String {
+    let today = now.date();
+    let is_digit = |c: char| c.is_ascii_digit();
+    if text.contains(':') && text.starts_with(is_digit) {
+        return format!("`{text}` is no time of a day: write one like `14:30`, or `{today} 14:30`");
+    }
+    if text.matches('-').count() == 2 && text.starts_with(is_digit) {
+        return format!("`{text}` is no day: write a date like `{today}`");
+    }
+    format!("{why}; or `yesterday`, a time like `14:30`, or a date like `{today}`")
 }
 
 fn moment(text: &str, now: &Zoned) -> Option<Timestamp> {
@@ -168,6 +176,12 @@ mod tests {
             ("23:59", "that is still to come"),
             ("15", "write `15m`"),
             ("last week", "`yesterday`"),
+            (
+                "25:00",
+                "`25:00` is no time of a day: write one like `14:30`",
+            ),
+            ("2026-13-01", "is no day: write a date like `2026-11-24`"),
+            ("24.12.2026", "or a date like `2026-11-24`"),
         ] {
             let why = before(text, &now).unwrap_err();
             assert!(why.contains(said), "{text}: {why}");

@@ -179,30 +179,40 @@ fn agreed(lines: Vec<RuleLine<'_>>) -> Result<(Vec<RuleLine<'_>>, Vec<LeftOut>),
     Ok((kept, left_out))
 }
 
+fn refused(name: &str, why: String, fix: String) -> Failure {
+    Failure {
+        what: format!("cannot write a policy {name}"),
+        why,
+        fix,
+    }
+}
+
+/// Whether a policy can have that name; else with what to type, of another name.
+///
+/// # Errors
+///
+/// That it cannot.
+pub(crate) fn is_name(name: &str, fix: &str) -> Result<(), Failure> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(is_fine)
+        && !name.ends_with(".toml");
+    let why = "a name has letters, digits, -, _ and ., and no .toml at its end";
+    match is_name {
+        true => Ok(()),
+        false => Err(refused(name, why.to_owned(), fix.to_owned())),
+    }
+}
+
 /// The file of a person's policy.
 ///
 /// # Errors
 ///
 /// Where there is none, the machine has a policy of that name, or the agent that is started here could write to it.
 fn file(name: &str, dir: &Path, here: bool) -> Result<PathBuf, Failure> {
-    let refuse = |why: String, fix: String| {
-        Err(Failure {
-            what: format!("cannot write a policy {name}"),
-            why,
-            fix,
-        })
-    };
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_name = name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(is_fine)
-        && !name.ends_with(".toml");
-    if !is_name {
-        return refuse(
-            "a name has letters, digits, -, _ and ., and no .toml at its end".into(),
-            "guard discover --write shop".into(),
-        );
-    }
+    let refuse = |why: String, fix: String| Err(refused(name, why, fix));
+    is_name(name, "guard discover --write shop")?;
     if is_machines(name) {
         return refuse(
             "one of that name is installed or built in, and that would be taken instead of yours"

@@ -10,6 +10,7 @@ use guard_proto::{
 };
 use guard_signed::{Document as _, Kind, Question, Signed};
 
+use super::answers::not_an_id;
 use super::args::{AnswerArgs, ApproverVerb, EnrolmentArgs, QuestionArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
@@ -21,6 +22,8 @@ pub(crate) use sign::{SigningKey, print, sign};
 
 /// A question or a signed answer has at most so many bytes.
 const LONGEST: u64 = 64 * 1024;
+/// How the lines of public keys begin, whether they can be enrolled or not.
+const KINDS: [&str; 4] = ["ecdsa-", "sk-", "ssh-", "webauthn-"];
 
 /// `guard approver`
 pub(crate) fn approver(
@@ -129,8 +132,15 @@ fn key_in(file: &Path) -> Result<String, Failure> {
         ));
     }
     let line = text.lines().find(|line| !line.trim().is_empty());
-    line.map(str::to_owned)
-        .ok_or_else(|| unread("it is empty".to_owned()))
+    let line = line.ok_or_else(|| unread("it is empty".to_owned()))?;
+    let is_key = KINDS.iter().any(|kind| line.trim_start().starts_with(kind));
+    match is_key {
+        true => Ok(line.to_owned()),
+        false => Err(unread(
+            "it is no public key of SSH, which begins with its kind, such as ssh-ed25519"
+                .to_owned(),
+        )),
+    }
 }
 
 /// `guard question`
@@ -139,6 +149,9 @@ pub(crate) fn question(
     args: QuestionArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    if let Some(wrong) = not_an_id("question", 'r', &args.id) {
+        return Err(wrong.into());
+    }
     let asked: Asked = client.call(&Call::Question { id: args.id })?;
     if args.bytes {
         // As they are: another newline would be another question.
@@ -165,8 +178,11 @@ pub(crate) fn answer(
 ) -> Result<Exit, CliError> {
     let text = read(&args.signed)?;
     let signed: Signed = serde_json::from_str(text.trim()).map_err(|error| Failure {
-        what: "cannot hand in that answer".to_owned(),
-        why: format!("it is no signed answer: {error}"),
+        what: format!("cannot hand in {}", shown(&args.signed)),
+        why: match text.trim().is_empty() {
+            true => "it is empty".to_owned(),
+            false => format!("it is no signed answer: {error}"),
+        },
         fix: "guard question ID --bytes | guard sign | guard answer --signed -".to_owned(),
     })?;
     let kind = match signed.kind {
@@ -189,6 +205,13 @@ pub(crate) fn answer(
     Ok(Exit::DONE)
 }
 
+fn shown(file: &Path) -> String {
+    match file == Path::new("-") {
+        true => "what came on standard input".to_owned(),
+        false => file.display().to_string(),
+    }
+}
+
 /// A file, or standard input where that is `-`.
 fn read(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
@@ -197,7 +220,7 @@ fn read(file: &Path) -> Result<String, Failure> {
         false => fs::File::open(file).and_then(|from| from.take(LONGEST).read_to_string(&mut text)),
     };
     done.map_err(|error| Failure {
-        what: format!("cannot read {}", file.display()),
+        what: format!("cannot read {}", shown(file)),
         why: error.to_string(),
         fix: "name a file, or - for standard input".to_owned(),
     })?;

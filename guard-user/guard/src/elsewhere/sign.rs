@@ -43,6 +43,9 @@ pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
     }
     let read = io::stdin().take(LONGEST).read_to_string(&mut text);
     read.map_err(|error| unread(&error.to_string()))?;
+    if text.trim().is_empty() {
+        return Err(unread("standard input is empty").into());
+    }
     let bytes = text.strip_suffix('\n').unwrap_or(&text);
     let question =
         Question::from_bytes(bytes.as_bytes()).map_err(|why| unread(&why.to_string()))?;

@@ -1,7 +1,7 @@
 //! Codex's settings in TOML: what is not guard's keeps its place, its form and its comments.
 
 use toml_edit::{
-    Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value,
+    Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value, value,
 };
 
 use super::program::{Program, is_hook, is_server};
@@ -35,9 +35,7 @@ impl TomlEdit<'_> {
     /// What in the text is not as settings are. Then nothing is to be written.
     pub(super) fn apply(self, text: Option<&str>) -> Result<Option<String>, String> {
         let before = text.unwrap_or_default();
-        let mut document: DocumentMut = before
-            .parse()
-            .map_err(|error| format!("it is not TOML: {error}"))?;
+        let mut document: DocumentMut = before.parse().map_err(|error| not_toml(before, &error))?;
         let Some(program) = self.program else {
             let changed = remove(&mut document);
             let left = document.to_string();
@@ -53,6 +51,13 @@ impl TomlEdit<'_> {
         }
         Ok(Some(document.to_string()))
     }
+}
+
+/// In one line: the error's own has the text below it.
+fn not_toml(text: &str, error: &TomlError) -> String {
+    let before = error.span().and_then(|at| text.get(..at.start));
+    let line = before.unwrap_or_default().matches('\n').count() + 1;
+    format!("it is not TOML: {}, in line {line}", error.message())
 }
 
 /// The table of that name, made where it is absent, without a head of its own.

@@ -38,7 +38,7 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
         false => {
             if !args.from.exists() && args.from != Path::new("-") {
                 return Err(not_signed(
-                    &format!("there is no {}", args.from.display()),
+                    &format!("there is no file or directory {}", args.from.display()),
                     "name a directory with policies, or a bundle",
                 )
                 .into());
@@ -260,13 +260,27 @@ fn read(file: &Path) -> Result<SignedBundle, Failure> {
         true => io::stdin().take(MOST).read_to_string(&mut text),
         false => fs::File::open(file).and_then(|from| from.take(MOST).read_to_string(&mut text)),
     };
-    let no_bundle = |why: String| Failure {
+    let no_bundle = |why: String, dir: &str| Failure {
         what: format!("there is no bundle in {}", file.display()),
         why,
-        fix: "make one: guard policy sign --group GROUP DIR > BUNDLE".to_owned(),
+        fix: format!("make one: guard policy sign --group GROUP {dir} > BUNDLE"),
     };
-    done.map_err(|error| no_bundle(error.to_string()))?;
-    serde_json::from_str(text.trim()).map_err(|error| no_bundle(error.to_string()))
+    done.map_err(|error| no_bundle(error.to_string(), "DIR"))?;
+    serde_json::from_str(text.trim()).map_err(|error| {
+        let is_toml = !text.trim().is_empty() && text.parse::<DocumentMut>().is_ok();
+        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = dir.unwrap_or(Path::new(".")).to_string_lossy();
+        match is_toml {
+            true => no_bundle(
+                "it is one policy, and a directory of them is signed".to_owned(),
+                &dir,
+            ),
+            false => no_bundle(
+                format!("it is not what guard policy sign prints: {error}"),
+                "DIR",
+            ),
+        }
+    })
 }
 
 fn read_bundle(signed: &SignedBundle) -> Result<Bundle, Failure> {

@@ -11,7 +11,7 @@ use guard_proto::{
 };
 use guard_signed::{
     Kind,
-    approvers::{Approver as Person, Approvers, Key},
+    approvers::{Approver as Person, Approvers, Key, PASSKEY},
     bundle::Endorsed,
 };
 use guard_sys::{accounts::Account, clock::Clocks};
@@ -58,6 +58,7 @@ impl State {
         }
         self.answers.may_be_changed()?;
         let about = self.person(who)?;
+        about.check()?;
         are_users(&about)?;
         let wanted = match seconds {
             Some(_) => checked::term(seconds)?,
@@ -171,7 +172,11 @@ impl State {
             return Err(switched_off());
         }
         let about = self.person(who)?;
-        let key = Key::of_line(line).map_err(|why| no_key(&why.to_string()))?;
+        about.check()?;
+        let key = Key::of_line(line).map_err(|why| match line.starts_with(PASSKEY) {
+            true => no_passkey(&why.to_string()),
+            false => no_key(&why.to_string()),
+        })?;
         self.enrolled(by, &about, &key, plain)
     }
 
@@ -392,6 +397,14 @@ fn no_key(why: &str) -> CallError {
         "that is no key that can be enrolled",
         why,
         "ssh-keygen -t ed25519-sk, and give the .pub file",
+    )
+}
+
+fn no_passkey(why: &str) -> CallError {
+    CallError::invalid(
+        "that is no passkey that can be enrolled",
+        why,
+        "copy the whole line from the page on which it was made:\nsudo guard approver add NAME --passkey ID:KEY",
     )
 }
 

@@ -1,0 +1,193 @@
+//! What CI and a release run, held to the commands that there are; and the scripts of a release, run on files like its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser as _;
+
+use crate::package;
+use crate::shell::root;
+
+const CI: &str = ".github/workflows/ci.yml";
+const RELEASE: &str = ".github/workflows/release.yml";
+const GITLAB: &str = ".gitlab-ci.yml";
+
+/// Variables of theirs, and what they may be.
+const VARIABLES: [(&str, &str); 2] = [
+    ("${{ matrix.shard }}", "1"),
+    ("\"$CI_NODE_INDEX/$CI_NODE_TOTAL\"", "1/3"),
+];
+
+/// What `cargo xtask package` makes of each kind.
+const MADE: [&str; 4] = [
+    "guard_0.3.0_amd64.deb",
+    "guard-0.3.0-1.x86_64.rpm",
+    "guard-0.3.0-x86_64-linux.tar.xz",
+    "guard-0.3.0.cdx.json",
+];
+
+fn text(file: &str) -> Result<String> {
+    fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {file}"))
+}
+
+/// Its lines that are no comments.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+}
+
+/// The script of the first step behind some words, as the runner has it.
+fn script(text: &str, behind: &str) -> Result<String> {
+    let (_, rest) = text.split_once(behind).context("there is no such step")?;
+    let (_, block) = rest.split_once("run: |\n").context("it runs nothing")?;
+    let indent = block.len() - block.trim_start_matches(' ').len();
+    let lines = block.lines().map_while(|line| {
+        line.get(indent..)
+            .filter(|_| line[..indent].trim().is_empty())
+    });
+    Ok(lines.map(|line| format!("{line}\n")).collect())
+}
+
+/// Runs one as GitHub's runners do, with these variables and more programs.
+fn run(script: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Output> {
+    let mut bash = Command::new("bash");
+    bash.args(["-e", "-c", script]).current_dir(dir);
+    Ok(bash.envs(variables.iter().copied()).output()?)
+}
+
+#[test]
+fn each_command_of_ci_is_one_that_there_is() -> Result<()> {
+    let mut count = 0;
+    for file in [CI, RELEASE, GITLAB] {
+        for line in lines(&text(file)?) {
+            let Some((_, rest)) = line.split_once("cargo xtask ") else {
+                continue;
+            };
+            let mut typed = rest.to_owned();
+            for (variable, value) in VARIABLES {
+                typed = typed.replace(variable, value);
+            }
+            ensure!(!typed.contains('$'), "{file}: {typed}");
+            let words = typed.split_whitespace();
+            let parsed = crate::Args::try_parse_from(["cargo xtask"].into_iter().chain(words));
+            let parsed = parsed.map_err(|error| error.to_string());
+            ensure!(parsed.is_ok(), "{file}: {typed}: {:?}", parsed.err());
+            count += 1;
+        }
+    }
+    ensure!(count >= 10, "only {count} commands were found");
+    Ok(())
+}
+
+#[test]
+fn actions_are_pinned_and_jobs_may_only_read() -> Result<()> {
+    for (file, writes) in [(CI, 0), (RELEASE, 3)] {
+        let text = text(file)?;
+        for action in lines(&text).filter_map(|line| line.split_once("uses: ")) {
+            let (name, version) = action.1.split_once('@').unwrap_or((action.1, ""));
+            let (commit, remark) = version.split_once(" # ").unwrap_or((version, ""));
+            let is_commit = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_pinned = name.starts_with("./") || (is_commit && remark.starts_with('v'));
+            ensure!(is_pinned, "{file}: {}", action.1);
+        }
+        let (head, _) = text.split_once("\njobs:\n").context("no jobs")?;
+        ensure!(
+            head.contains("\npermissions:\n  contents: read\n"),
+            "{file}"
+        );
+        let count = lines(&text).filter(|line| line.contains(": write")).count();
+        ensure!(count == writes, "{file}: {count} rights to write");
+        let checkouts = text.matches("uses: actions/checkout@").count();
+        let without = text.matches("persist-credentials: false").count();
+        ensure!(checkouts == without, "{file}: a checkout keeps the token");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_release_takes_what_was_made_whole_and_nothing_else() -> Result<()> {
+    let script = script(&text(RELEASE)?, "All of it is there, and as it was made")?;
+    let made = |names: &[&str]| -> Result<tempfile::TempDir> {
+        let dir = tempfile::tempdir()?;
+        for name in names {
+            fs::write(dir.path().join(name), name)?;
+        }
+        package::sums(dir.path())?;
+        Ok(dir)
+    };
+    let is_taken = |dir: &Path| -> Result<bool> { Ok(run(&script, dir, &[])?.status.success()) };
+
+    let whole = made(&MADE)?;
+    ensure!(is_taken(whole.path())?, "what is whole is refused");
+    for missing in MADE {
+        let names: Vec<_> = MADE.into_iter().filter(|name| *name != missing).collect();
+        let dir = made(&names)?;
+        ensure!(!is_taken(dir.path())?, "it does without {missing}");
+    }
+    fs::write(whole.path().join(MADE[0]), "other bytes")?;
+    ensure!(!is_taken(whole.path())?, "other bytes than were made");
+    let more = made(&MADE)?;
+    fs::write(more.path().join("other_1_amd64.deb"), "")?;
+    ensure!(!is_taken(more.path())?, "one that has no sum");
+    Ok(())
+}
+
+#[test]
+fn a_release_bears_one_version_everywhere() -> Result<()> {
+    let script = script(&text(RELEASE)?, "TAG: ${{ github.ref_name }}")?;
+    let dir = tempfile::tempdir()?;
+    fs::copy(root().join("Cargo.toml"), dir.path().join("Cargo.toml"))?;
+    let version = env!("CARGO_PKG_VERSION");
+    let log = |head: &str| {
+        fs::write(
+            dir.path().join("CHANGELOG.md"),
+            format!("# Changes\n\n{head}\n"),
+        )
+    };
+    let is_taken = |tag: &str| -> Result<bool> {
+        Ok(run(&script, dir.path(), &[("TAG", tag)])?.status.success())
+    };
+    let tag = format!("v{version}");
+    log(&format!("## [{version}] - 2026-11-27"))?;
+    ensure!(is_taken(&tag)?, "the tag of this workspace is refused");
+    ensure!(!is_taken("v99.0.0")?, "another version's tag");
+    ensure!(!is_taken(version)?, "a tag without its v");
+    log("## [Unreleased]")?;
+    ensure!(!is_taken(&tag)?, "nothing says what has changed");
+    Ok(())
+}
+
+#[test]
+fn a_draft_says_what_has_changed_since_the_last_one() -> Result<()> {
+    let text = text(RELEASE)?;
+    let (_, draft) = text.split_once("\n  draft:\n").context("no draft")?;
+    let script = script(draft, "GH_TOKEN")?;
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    let log = "# Changes\n\n## [Unreleased]\n\nlater\n\n## [9.1.0] - 2026-11-27\n\n- new\n\n## [9.0.0]\n\n- old\n";
+    fs::write(at("CHANGELOG.md"), log)?;
+    fs::create_dir(at("packages"))?;
+    fs::write(at("packages/guard.deb"), "")?;
+    // In the place of GitHub's: what it is told is written down.
+    fs::create_dir(at("bin"))?;
+    fs::write(at("bin/gh"), "#!/bin/sh\nprintf '%s\\n' \"$@\" > told\n")?;
+    fs::set_permissions(at("bin/gh"), fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", at("bin").display(), std::env::var("PATH")?);
+    let output = run(&script, dir.path(), &[("TAG", "v9.1.0"), ("PATH", &path)])?;
+    ensure!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(at("notes.md"))?, "\n- new\n\n");
+    let told = fs::read_to_string(at("told"))?;
+    for word in [
+        "v9.1.0",
+        "--draft",
+        "--verify-tag",
+        "guard 9.1.0",
+        "packages/guard.deb",
+    ] {
+        ensure!(told.lines().any(|line| line == word), "{word}: {told}");
+    }
+    Ok(())
+}
