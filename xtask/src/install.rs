@@ -114,9 +114,24 @@ pub(crate) fn obtain(tool: &str, version: &str, why: &str) -> Result<()> {
 ///
 /// That they could not be had.
 pub(crate) fn obtain_of_npm(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    obtain_of_npm_and(name, packages, why, &[], |_| Ok(()))
+}
+
+/// The same with more options for npm, and with what is done to the directory then.
+///
+/// # Errors
+///
+/// That they could not be had.
+pub(crate) fn obtain_of_npm_and(
+    name: &str,
+    packages: &[&str],
+    why: &str,
+    options: &[&str],
+    then: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let (_lock, tools) = tools_alone()?;
     let dir = tools.join(name);
-    let list = packages.join(" ");
+    let list = [packages, options].concat().join(" ");
     let stamp = dir.join("packages");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == list) {
         return Ok(dir);
@@ -125,13 +140,26 @@ pub(crate) fn obtain_of_npm(name: &str, packages: &[&str], why: &str) -> Result<
         "installing {list} into {} with npm: {why}",
         dir.display()
     ));
+    // Something else, or what a run has left that was ended.
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
     fs::create_dir_all(&dir)?;
-    run(Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+    run(npm_install(options)
+        .arg("--prefix")
         .arg(&dir)
         .args(packages))?;
+    then(&dir)?;
     fs::write(stamp, list)?;
     Ok(dir)
+}
+
+/// `npm install`, which says nothing but errors.
+pub(crate) fn npm_install(options: &[&str]) -> Command {
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--silent"]);
+    npm.args(options);
+    npm
 }
 
 /// A program, out of the package of Debian or Ubuntu that it is in: where it is not on PATH it is unpacked into
