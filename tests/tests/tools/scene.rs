@@ -15,13 +15,14 @@ use guard_lab::{AGENT, Cgroup, Daemon, Network, PATIENCE, Running, bins, exec, p
 use crate::tools::tool::Way;
 
 /// The environment variables by which `cargo xtask` says where tools are that are not installed: those of packages of the system,
-/// those of npm's, and Rust's.
+/// those of npm's, Rust's, and VS Code's.
 const TREE: &str = "GUARD_TOOLS_TREE";
 const NPM: &str = "GUARD_TOOLS_NPM";
 const RUST: &str = "GUARD_TOOLS_RUST";
+const VSCODE: &str = "GUARD_TOOLS_VSCODE";
 
-/// Where throw-away machines have npm's.
-const NPM_OF_MACHINES: &str = "/usr/local/lib/guard-tools/npm";
+/// Where throw-away machines have npm's and VS Code's, below a directory of that name.
+const OF_MACHINES: &str = "/usr/local/lib/guard-tools";
 
 /// Production, and its name: no rule of the policy that ships is about it.
 const ADDRESS: &str = "198.51.100.7";
@@ -43,10 +44,11 @@ action = "confirm"
 );
 
 const PRELUDE: &str = include_str!("scripts/prelude.sh");
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("dns.py", include_str!("programs/dns.py")),
     ("index.py", include_str!("programs/index.py")),
     ("model.py", include_str!("programs/model.py")),
+    ("vscode.js", include_str!("programs/vscode.js")),
     ("web.py", include_str!("programs/web.py")),
 ];
 /// What both do before a script: files of their own in the place of the system's, and the tools where everybody may look.
@@ -54,7 +56,7 @@ const MOUNTS: &str = r#"
 for file in "$0"/etc/*; do
     if [ -e "/etc/${file##*/}" ]; then mount --bind "$file" "/etc/${file##*/}"; fi
 done
-for place in tree npm rust; do
+for place in tree npm rust vscode; do
     eval "from=\${FROM_$place-}"
     if [ -n "$from" ]; then mount --bind "$from" "$0/$place"; fi
     unset "FROM_$place"
@@ -82,14 +84,16 @@ pub(crate) struct Done {
     pub(crate) errors: String,
 }
 
-/// Where the tools of npm's are.
-pub(crate) fn npm() -> Option<OsString> {
-    let of_machines = || {
-        Path::new(NPM_OF_MACHINES)
-            .is_dir()
-            .then(|| NPM_OF_MACHINES.into())
-    };
-    env::var_os(NPM).or_else(of_machines)
+/// Where tools of npm's and VS Code's are, if they are here, each below the name of the place where scripts find them.
+pub(crate) fn of_npm() -> impl Iterator<Item = (&'static str, OsString)> {
+    let places = [("npm", NPM), ("vscode", VSCODE)].into_iter();
+    places.filter_map(|(place, variable)| {
+        let of_machines = || {
+            let dir = Path::new(OF_MACHINES).join(place);
+            dir.is_dir().then(|| dir.into_os_string())
+        };
+        Some((place, env::var_os(variable).or_else(of_machines)?))
+    })
 }
 
 impl Done {
@@ -156,7 +160,7 @@ impl Workshop {
             .tempdir_in("/tmp")?;
         let dir = kept.path().to_owned();
         fs::set_permissions(&dir, Permissions::from_mode(0o755))?;
-        for name in ["bin", "etc", "npm", "programs", "rust", "tree"] {
+        for name in ["bin", "etc", "npm", "programs", "rust", "tree", "vscode"] {
             fs::create_dir(dir.join(name))?;
         }
         for (name, text) in PROGRAMS {
@@ -255,6 +259,7 @@ impl Workshop {
             ("RESOLVER", RESOLVER.into()),
             ("SHARED", at("shared").into()),
             ("TREE", at("tree").into()),
+            ("VSCODE", at("vscode").into()),
             ("WAY", way.into()),
             ("WORK", home.into()),
         ]
@@ -275,15 +280,10 @@ impl Workshop {
                     .get_envs()
                     .filter_map(|(name, value)| Some((name, value?))),
             );
-        let [tree, rust] = [TREE, RUST].map(env::var_os);
-        for (place, from) in [
-            ("FROM_tree", tree),
-            ("FROM_npm", npm()),
-            ("FROM_rust", rust),
-        ] {
-            if let Some(from) = from {
-                mounted.env(place, from);
-            }
+        let places = [("tree", TREE), ("rust", RUST)].into_iter();
+        let places = places.filter_map(|(place, from)| Some((place, env::var_os(from)?)));
+        for (place, from) in places.chain(of_npm()) {
+            mounted.env(format!("FROM_{place}"), from);
         }
         mounted
     }

@@ -156,8 +156,8 @@ const RECIPE: &str = "2";
 
 /// The agent that machines of one kind have, as npm has it for their architecture: Claude Code.
 const AGENT: (&str, &str) = ("@anthropic-ai/claude-code-linux-x64", tools::CLAUDE_CODE);
-/// Where machines have tools of npm's: `tests/tests/tools/scene.rs`.
-const NPM: &str = "usr/local/lib/guard-tools/npm";
+/// Where machines have tools of npm's and VS Code's: `tests/tests/tools/scene.rs`.
+const OF_NPM: &str = "usr/local/lib/guard-tools";
 /// Where its program is in the package, and in a machine.
 const AGENT_PROGRAM: (&str, &str) = ("claude", "usr/local/bin/claude");
 
@@ -434,12 +434,13 @@ fn agent_archive(dir: &Path) -> Result<()> {
 
 /// What tests use of npm's, as it is used on the machine that this runs on.
 fn npm_archive(dir: &Path) -> Result<()> {
-    let npm = tools::obtain_for_machines()?;
     let tree = dir.join("tree");
-    let to = tree.join(NPM);
-    fs::create_dir_all(&to)?;
-    let modules = npm.join("node_modules");
-    run(Command::new("cp").arg("-a").args([&modules, &to]))?;
+    for (name, from) in tools::obtain_for_machines()? {
+        let to = tree.join(OF_NPM).join(name);
+        fs::create_dir_all(&to)?;
+        let modules = from.join("node_modules");
+        run(Command::new("cp").arg("-a").args([&modules, &to]))?;
+    }
     pack(&tree, "usr", &dir.join("npm.cpio"))?;
     fs::remove_dir_all(&tree)?;
     Ok(())
