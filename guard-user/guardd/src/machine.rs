@@ -1,5 +1,4 @@
-//! The machine that guardd runs on: cgroups, networks, users, processes, and the two sources of events, which are the kernel
-//! half's ring buffer and inotify.
+//! The machine that guardd runs on: cgroups, networks, users, processes, and what inotify reports of files.
 
 use std::{
     cell::RefCell,
@@ -9,13 +8,12 @@ use std::{
 };
 
 use guard_common::Event;
-use guard_datapath::{EventReader, KernelEvent, Places, SessionCgroup};
+use guard_datapath::{Places, SessionCgroup};
 use guard_proto::record::{Answered, Field, Origin};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
     host::Host,
     pidfd::Peer,
-    readiness::Readiness,
 };
 
 use crate::{
@@ -30,14 +28,12 @@ use crate::{
     watch::{self, Watches},
 };
 
-/// Owns the sources of what guardd knows of the machine.
+/// Owns what guardd knows of the machine, and where it is read.
 #[derive(Debug)]
 pub struct Machine {
     /// The pin directory and the cgroup root.
     places: Places,
     hierarchy: Hierarchy,
-    /// Events of the kernel half.
-    events: EventReader,
     /// Changes of files: policies, and whether cgroups have processes.
     watches: Watches,
     /// Names of users.
@@ -51,16 +47,10 @@ pub struct Machine {
 impl Machine {
     /// A machine with these places.
     #[must_use]
-    pub fn new(
-        places: Places,
-        hierarchy: Hierarchy,
-        events: EventReader,
-        watches: Watches,
-    ) -> Self {
+    pub fn new(places: Places, hierarchy: Hierarchy, watches: Watches) -> Self {
         Self {
             places,
             hierarchy,
-            events,
             watches,
             users: Users::default(),
             host: RefCell::default(),
@@ -121,20 +111,6 @@ impl Machine {
             Some(by) => (self.name_of(by).into(), by.from.clone().into()),
             None => (Field::Null, Field::Absent),
         }
-    }
-
-    /// The next event of the kernel half, if there is one.
-    pub fn next_event(&mut self) -> Option<KernelEvent> {
-        self.events.next()
-    }
-
-    /// Becomes ready when [`Self::next_event`] has an event.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn listening(&self) -> io::Result<Readiness> {
-        Readiness::of(&self.events)
     }
 
     /// The file changes that inotify has reported since the last call.
