@@ -4,33 +4,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, Mask, Protocol, SessionId};
 
-/// `h1`, `h2`, … 0 is none.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct HoleId(pub u32);
+number! {
+    /// `h1`, `h2`, … 0 is none.
+    HoleId(u32)
+}
 
 /// The key of a budget in `BUDGETS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BudgetId(pub u32);
 
 impl BudgetId {
-    /// Key bit for budgets of hole kinds added after 0.1.0, so that 0.1.0 never finds them. No hole's own number is as large
-    /// as this or the next.
-    const NEWER: u32 = 1 << 31;
+    /// Set where connections of a hole for reads alone, or for so many bytes, are counted: pins of 0.2.0 have it. No hole's own
+    /// number is as large as this or the next.
+    const READS_OR_BYTES: u32 = 1 << 31;
     /// Set where bytes are counted.
     const BYTES: u32 = 1 << 30;
 
@@ -38,9 +24,10 @@ impl BudgetId {
     #[inline(always)]
     #[must_use]
     pub const fn of(hole: HoleId, kind: HoleKind) -> Self {
-        match kind.reads() || kind.counts_bytes() {
-            true => Self(hole.0 | Self::NEWER),
-            false => Self(hole.0),
+        if kind.reads() || kind.counts_bytes() {
+            Self(hole.0 | Self::READS_OR_BYTES)
+        } else {
+            Self(hole.0)
         }
     }
 
@@ -51,22 +38,14 @@ impl BudgetId {
         Self(hole.0 | Self::BYTES)
     }
 
-    /// Where 0.1.0 looks, which does not know that a hole is for reads alone, or for so many bytes. There are none left. Of a
-    /// hole for so many bytes it lets through what had begun before it came, until the hole ends.
-    #[must_use]
-    pub const fn for_those_before(hole: HoleId) -> Self {
-        Self(hole.0)
-    }
-
     /// Whose it is.
     #[must_use]
     pub const fn hole(self) -> HoleId {
-        HoleId(self.0 & !(Self::NEWER | Self::BYTES))
+        HoleId(self.0 & !(Self::READS_OR_BYTES | Self::BYTES))
     }
 }
 
-/// What a hole lets through: one number of a [`HoleEntry`]. 0.1.0 knows 0, and takes all others for
-/// [`Self::COUNTED`].
+/// What a hole lets through: one number of a [`HoleEntry`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

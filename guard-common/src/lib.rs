@@ -6,6 +6,19 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+/// Makes a type of a number, so that it is not mixed up with another.
+macro_rules! number {
+    ($(#[$about:meta])* $name:ident($number:ty)) => {
+        $(#[$about])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, zerocopy::FromBytes,
+            zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout,
+        )]
+        #[repr(transparent)]
+        pub struct $name(pub $number);
+    };
+}
+
 mod address;
 mod decide;
 mod event;
@@ -76,21 +89,7 @@ pub mod meta {
     pub const LEN: u32 = 9;
 }
 
-/// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`, `bpf_ktime_get_boot_ns`).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    zerocopy::FromBytes,
-    zerocopy::IntoBytes,
-    zerocopy::Immutable,
-    zerocopy::KnownLayout,
-)]
-#[repr(transparent)]
-pub struct BootTime(pub u64);
+number! {
+    /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`, `bpf_ktime_get_boot_ns`).
+    BootTime(u64)
+}

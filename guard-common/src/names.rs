@@ -8,24 +8,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, PolicyId, SessionId};
 
-/// A pattern of names: the FNV-1a hash of its text in lower case. 0 is none.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct NameId(pub u64);
+number! {
+    /// A pattern of names: the FNV-1a hash of its text in lower case. 0 is none.
+    NameId(u64)
+}
 
 /// The first half of the addresses that stand for patterns: the discard-only prefix 100::/64 (RFC 6666), which no network
 /// forwards.
@@ -126,7 +112,7 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Whether it is one that counts at that time.
+    /// Whether the entry is valid at `now`.
     #[inline(always)]
     #[must_use]
     pub const fn counts(&self, now: BootTime) -> bool {

@@ -4,25 +4,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, SessionId};
 
-/// The number that names a network namespace until the machine is booted again (`SO_NETNS_COOKIE`,
-/// `bpf_get_netns_cookie`). It is never 0, and never used twice.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct NetnsCookie(pub u64);
+number! {
+    /// The number that names a network namespace until the machine is booted again (`SO_NETNS_COOKIE`,
+    /// `bpf_get_netns_cookie`). It is never 0, and never used twice.
+    NetnsCookie(u64)
+}
 
 /// What [`OriginKey`] has of a datagram: the number of UDP. A port of TCP may be another client's.
 const UDP: u8 = 17;

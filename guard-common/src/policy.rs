@@ -2,43 +2,15 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A slot of the outer policy map. 0 is none.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct PolicyId(pub u32);
+number! {
+    /// A slot of the outer policy map. 0 is none.
+    PolicyId(u32)
+}
 
-/// The key of a [`RangeList`]. 0 is none.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct ListId(pub u32);
+number! {
+    /// The key of a [`RangeList`]. 0 is none.
+    ListId(u32)
+}
 
 /// What a policy says about a destination.
 ///
@@ -97,24 +69,10 @@ impl Verdict {
     }
 }
 
-/// Protocols that ports and rules name, as IANA numbers.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct Protocol(pub u8);
+number! {
+    /// Protocols that ports and rules name, as IANA numbers.
+    Protocol(u8)
+}
 
 impl Protocol {
     /// Every protocol, in rules and holes only.

@@ -7,24 +7,10 @@ use crate::{Address, BootTime, Connection, NetnsCookie, Protocol};
 /// Upstreams that are kept of one listener; a listener with more is taken to lead anywhere.
 pub const MAX_LEADS: usize = 16;
 
-/// The number that the kernel half has given to a listener, for as long as that lives. 0 is none.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct Ticket(pub u64);
+number! {
+    /// The number that the kernel half has given to a listener, for as long as that lives. 0 is none.
+    Ticket(u64)
+}
 
 /// Bits of [`Relay::flags`].
 pub mod relay_flags {

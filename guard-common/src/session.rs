@@ -4,24 +4,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::PolicyId;
 
-/// `s1`, `s2`, … 0 stands for a cgroup under the root that no session owns.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct SessionId(pub u32);
+number! {
+    /// `s1`, `s2`, … 0 stands for a cgroup under the root that no session owns.
+    SessionId(u32)
+}
 
 /// How deep sessions nest.
 pub const MAX_CHAIN: usize = 4;

@@ -27,6 +27,61 @@ pub(crate) const LOOPBACK_DEVICE: u32 = 1;
 /// Extension headers that are walked before a packet counts as unreadable.
 const MAX_EXTENSIONS: u32 = 6;
 
+/// Reads an address in a context or a map value word by word, as the verifier wants it; volatile keeps LLVM from joining the loads.
+///
+/// # Safety
+///
+/// It is there.
+#[inline(always)]
+pub(crate) unsafe fn read_address(at: *const [u32; 4]) -> Address {
+    let at = at.cast::<u32>();
+    // SAFETY: the caller knows that it is there.
+    unsafe {
+        Address([
+            at.read_volatile(),
+            at.add(1).read_volatile(),
+            at.add(2).read_volatile(),
+            at.add(3).read_volatile(),
+        ])
+    }
+}
+
+/// Writes one, as [`read_address`] reads it.
+///
+/// # Safety
+///
+/// Its place is there, and may be written.
+#[inline(always)]
+pub(crate) unsafe fn write_address(at: *mut [u32; 4], address: &Address) {
+    let at = at.cast::<u32>();
+    // SAFETY: the caller knows that its place is there.
+    unsafe {
+        at.write_volatile(address.0[0]);
+        at.add(1).write_volatile(address.0[1]);
+        at.add(2).write_volatile(address.0[2]);
+        at.add(3).write_volatile(address.0[3]);
+    }
+}
+
+/// An IPv6 address in a packet.
+///
+/// # Safety
+///
+/// Its 16 bytes were checked.
+#[inline(always)]
+unsafe fn address6(at: *const u8) -> Address {
+    let at = at.cast::<u32>();
+    // SAFETY: the caller checked them.
+    unsafe {
+        Address([
+            at.read_unaligned(),
+            at.add(1).read_unaligned(),
+            at.add(2).read_unaligned(),
+            at.add(3).read_unaligned(),
+        ])
+    }
+}
+
 /// The socket of a connect or sendmsg hook.
 #[inline(always)]
 pub(crate) fn socket(ctx: &SockAddrContext) -> *mut bpf_sock {
@@ -52,25 +107,15 @@ pub(crate) fn connected_to(sk: *mut bpf_sock, to: &mut Connection) -> bool {
     const ESTABLISHED: u32 = 1;
     // SAFETY: a socket from the context. All is read whatever the family is, as in `peer`.
     let (state, port, is_v6, v4, v6) = unsafe {
-        let ip6 = (&raw const (*sk).dst_ip6).cast::<u32>();
         (
             (&raw const (*sk).state).read_volatile(),
             u16::from_be((&raw const (*sk).dst_port).read_volatile()),
             (&raw const (*sk).family).read_volatile() == AF_INET6,
             (&raw const (*sk).dst_ip4).read_volatile(),
-            [
-                ip6.read_volatile(),
-                ip6.add(1).read_volatile(),
-                ip6.add(2).read_volatile(),
-                ip6.add(3).read_volatile(),
-            ],
+            read_address(&raw const (*sk).dst_ip6),
         )
     };
-    to.to = if is_v6 {
-        Address(v6)
-    } else {
-        Address::from_v4_be(v4)
-    };
+    to.to = if is_v6 { v6 } else { Address::from_v4_be(v4) };
     to.port = port;
     state == ESTABLISHED
 }
@@ -82,24 +127,14 @@ pub(crate) fn peer(ctx: &SockOpsContext) -> Connection {
     // offset that the verifier refuses. `remote_port` has 16 bits in network byte order in its high half.
     let (port, is_v6, v4, v6) = unsafe {
         let ops = ctx.ops;
-        let ip6 = (&raw const (*ops).remote_ip6).cast::<u32>();
         (
             u32::from_be((&raw const (*ops).remote_port).read_volatile()) as u16,
             (&raw const (*ops).family).read_volatile() == AF_INET6,
             (&raw const (*ops).remote_ip4).read_volatile(),
-            [
-                ip6.read_volatile(),
-                ip6.add(1).read_volatile(),
-                ip6.add(2).read_volatile(),
-                ip6.add(3).read_volatile(),
-            ],
+            read_address(&raw const (*ops).remote_ip6),
         )
     };
-    let to = if is_v6 {
-        Address(v6)
-    } else {
-        Address::from_v4_be(v4)
-    };
+    let to = if is_v6 { v6 } else { Address::from_v4_be(v4) };
     Connection::new(to, Protocol::TCP, port)
 }
 
@@ -114,18 +149,9 @@ pub(crate) fn connection4(ctx: &SockAddrContext) -> Connection {
 /// What a program asked for on an IPv6 socket, the IPv4-mapped form included.
 #[inline(always)]
 pub(crate) fn connection6(ctx: &SockAddrContext) -> Connection {
-    // SAFETY: the kernel's context. The verifier wants the address read word by word, and volatile keeps
-    // LLVM from joining the loads.
-    let words = unsafe {
-        let ip6 = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
-        [
-            ip6.read_volatile(),
-            ip6.add(1).read_volatile(),
-            ip6.add(2).read_volatile(),
-            ip6.add(3).read_volatile(),
-        ]
-    };
-    connection(ctx.sock_addr, Address(words))
+    // SAFETY: the kernel's context.
+    let address = unsafe { read_address(&raw const (*ctx.sock_addr).user_ip6) };
+    connection(ctx.sock_addr, address)
 }
 
 #[inline(always)]
@@ -155,14 +181,8 @@ pub(crate) fn lead4(ctx: &SockAddrContext, to: &Address, port: u16) {
 /// The same on an IPv6 socket, the IPv4-mapped form included.
 #[inline(always)]
 pub(crate) fn lead6(ctx: &SockAddrContext, to: &Address, port: u16) {
-    // SAFETY: the kernel's context, whose hook may write this, word by word. Volatile keeps LLVM from joining the stores.
-    unsafe {
-        let ip6 = (&raw mut (*ctx.sock_addr).user_ip6).cast::<u32>();
-        ip6.write_volatile(to.0[0]);
-        ip6.add(1).write_volatile(to.0[1]);
-        ip6.add(2).write_volatile(to.0[2]);
-        ip6.add(3).write_volatile(to.0[3]);
-    }
+    // SAFETY: the kernel's context, whose hook may write this.
+    unsafe { write_address(&raw mut (*ctx.sock_addr).user_ip6, to) };
     lead_to_port(ctx, port);
 }
 
@@ -231,15 +251,9 @@ fn flow6(start: usize) -> Option<Flow> {
     let header = start as *const u8;
     // SAFETY: the caller checked 44 bytes.
     let (protocol, to, port) = unsafe {
-        let address = header.add(24).cast::<u32>();
         (
             *header.add(6),
-            Address([
-                address.read_unaligned(),
-                address.add(1).read_unaligned(),
-                address.add(2).read_unaligned(),
-                address.add(3).read_unaligned(),
-            ]),
+            address6(header.add(24)),
             header.add(42).cast::<u16>().read_unaligned(),
         )
     };
@@ -282,13 +296,13 @@ pub(crate) fn strays(skb: *mut __sk_buff, to: &Connection) -> bool {
     to.to.is_loopback() && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE
 }
 
-/// The sender's side of a TCP segment.
+/// The sender's side of a TCP segment or a UDP datagram.
 #[repr(C)]
 pub(crate) struct Segment {
     pub(crate) from: Address,
     /// In host byte order.
     pub(crate) port: u16,
-    /// Bytes 12 and 13 of a TCP header: its length and flags.
+    /// Bytes 12 and 13 of a TCP header: its length and flags. 0 for a datagram.
     flags: u16,
 }
 
@@ -317,8 +331,8 @@ pub(crate) fn segment(skb: *mut __sk_buff, segment: &mut MaybeUninit<Segment>) -
     }
     // SAFETY: 40 bytes were just checked.
     match unsafe { *(start as *const u8) } {
-        0x45 => segment4(start, segment),
-        first if first >> 4 == 6 && start + 60 <= end => segment6(start, segment),
+        0x45 => sender4(start, IPPROTO_TCP, segment),
+        first if first >> 4 == 6 && start + 60 <= end => sender6(start, IPPROTO_TCP, segment),
         _ => false,
     }
 }
@@ -366,101 +380,69 @@ pub(crate) fn datagram(skb: *mut __sk_buff, from: &mut MaybeUninit<Segment>) -> 
     if start + 28 > end {
         return false;
     }
-    let header = start as *const u8;
     // SAFETY: 28 bytes were just checked.
-    let first = unsafe { *header };
-    let (protocol, address, port) = if first == 0x45 {
-        // SAFETY: as above.
-        unsafe {
-            (
-                *header.add(9),
-                Address::from_v4_be(header.add(12).cast::<u32>().read_unaligned()),
-                header.add(20).cast::<u16>().read_unaligned(),
-            )
-        }
-    } else if first >> 4 == 6 && start + 48 <= end {
-        // SAFETY: 48 bytes were just checked.
-        unsafe {
-            let address = header.add(8).cast::<u32>();
-            (
-                *header.add(6),
-                Address([
-                    address.read_unaligned(),
-                    address.add(1).read_unaligned(),
-                    address.add(2).read_unaligned(),
-                    address.add(3).read_unaligned(),
-                ]),
-                header.add(40).cast::<u16>().read_unaligned(),
-            )
-        }
-    } else {
-        return false;
-    };
-    if protocol != IPPROTO_UDP {
-        return false;
+    match unsafe { *(start as *const u8) } {
+        0x45 => sender4(start, IPPROTO_UDP, from),
+        first if first >> 4 == 6 && start + 48 <= end => sender6(start, IPPROTO_UDP, from),
+        _ => false,
     }
-    from.write(Segment {
-        from: address,
-        port: u16::from_be(port),
-        flags: 0,
-    });
-    true
 }
 
 /// SYN and ACK in byte 13 of a TCP header (RFC 9293 3.1).
 const SYN: u16 = 0x02;
 const ACK: u16 = 0x10;
 
+/// The sender's side of a TCP segment or a UDP datagram in an IPv4 packet. The caller checked 40 bytes of a segment, 28 of a
+/// datagram; the first 20 are the IP header.
 #[inline(always)]
-fn segment4(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
+fn sender4(start: usize, protocol: u8, segment: &mut MaybeUninit<Segment>) -> bool {
     let header = start as *const u8;
-    // SAFETY: the caller checked 40 bytes, of which the first 20 are the IP header.
-    let (protocol, address, port, flags) = unsafe {
+    // SAFETY: see above.
+    let (found, address) = unsafe {
         (
             *header.add(9),
             header.add(12).cast::<u32>().read_unaligned(),
-            header.add(20).cast::<u16>().read_unaligned(),
-            header.add(32).cast::<u16>().read_unaligned(),
         )
     };
-    if protocol != IPPROTO_TCP {
+    let address = Address::from_v4_be(address);
+    if found != protocol {
         return false;
     }
-    segment.write(Segment {
-        from: Address::from_v4_be(address),
-        port: u16::from_be(port),
-        flags: u16::from_be(flags),
-    });
+    segment.write(read_sender(start + 20, protocol, address));
     true
 }
 
+/// The same in an IPv6 packet, of which the caller checked 20 bytes more.
 #[inline(always)]
-fn segment6(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
+fn sender6(start: usize, protocol: u8, segment: &mut MaybeUninit<Segment>) -> bool {
     let header = start as *const u8;
-    // SAFETY: the caller checked 60 bytes, of which the first 40 are the IP header.
-    let (protocol, from, port, flags) = unsafe {
-        let address = header.add(8).cast::<u32>();
-        (
-            *header.add(6),
-            Address([
-                address.read_unaligned(),
-                address.add(1).read_unaligned(),
-                address.add(2).read_unaligned(),
-                address.add(3).read_unaligned(),
-            ]),
-            header.add(40).cast::<u16>().read_unaligned(),
-            header.add(52).cast::<u16>().read_unaligned(),
-        )
-    };
-    if protocol != IPPROTO_TCP {
+    // SAFETY: see above.
+    let (found, address) = unsafe { (*header.add(6), address6(header.add(8))) };
+    if found != protocol {
         return false;
     }
-    segment.write(Segment {
+    segment.write(read_sender(start + 40, protocol, address));
+    true
+}
+
+/// What [`sender4`] and [`sender6`] read behind the IP header.
+#[inline(always)]
+fn read_sender(start: usize, protocol: u8, from: Address) -> Segment {
+    let header = start as *const u8;
+    // SAFETY: their caller checked the TCP header, or the UDP header.
+    let (port, flags) = unsafe {
+        let port = header.cast::<u16>().read_unaligned();
+        if protocol == IPPROTO_TCP {
+            (port, header.add(12).cast::<u16>().read_unaligned())
+        } else {
+            (port, 0)
+        }
+    };
+    Segment {
         from,
         port: u16::from_be(port),
         flags: u16::from_be(flags),
-    });
-    true
+    }
 }
 
 /// RFC 791 3.1.
@@ -511,16 +493,10 @@ fn packet6(
     let header = start as *const u8;
     // SAFETY: 44 bytes were just checked.
     let (next, port, address) = unsafe {
-        let address = header.add(24).cast::<u32>();
         (
             *header.add(6),
             header.add(42).cast::<u16>().read_unaligned(),
-            Address([
-                address.read_unaligned(),
-                address.add(1).read_unaligned(),
-                address.add(2).read_unaligned(),
-                address.add(3).read_unaligned(),
-            ]),
+            address6(header.add(24)),
         )
     };
     let (next, port) = if next == IPPROTO_TCP || next == IPPROTO_UDP {

@@ -18,7 +18,7 @@ use aya_ebpf::{
     programs::{SkMsgContext, SockAddrContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Connection, Hook, NameId, PolicyId, Protocol, Said, Session, may_show,
+    Connection, Hook, NameId, PolicyId, Protocol, Said, Session, may_show,
     tls::{self, Bytes, MAX_LABELS, Patterns},
 };
 
@@ -79,11 +79,7 @@ impl Gate {
         // SAFETY: a live map value.
         unsafe {
             (&raw mut (*state).cgroup).write_volatile(cgroup);
-            let destination = (&raw mut (*state).destination).cast::<u32>();
-            destination.write_volatile(to.to.0[0]);
-            destination.add(1).write_volatile(to.to.0[1]);
-            destination.add(2).write_volatile(to.to.0[2]);
-            destination.add(3).write_volatile(to.to.0[3]);
+            ctx::write_address(&raw mut (*state).destination, &to.to);
             (&raw mut (*state).port).write_volatile(u64::from(to.port));
         }
         self.set_stage(HelloStage::WAITS);
@@ -95,13 +91,7 @@ impl Gate {
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
-            let destination = (&raw const (*state).destination).cast::<u32>();
-            let to = Address([
-                destination.read_volatile(),
-                destination.add(1).read_volatile(),
-                destination.add(2).read_volatile(),
-                destination.add(3).read_volatile(),
-            ]);
+            let to = ctx::read_address(&raw const (*state).destination);
             let port = (&raw const (*state).port).read_volatile() as u16;
             Connection::new(to, Protocol::TCP, port)
         }

@@ -16,7 +16,7 @@ use aya_ebpf::{
     },
     programs::{SockAddrContext, SockOpsContext},
 };
-use guard_common::{Address, BootTime, Connection, Decision, Held, Protocol, SessionId};
+use guard_common::{BootTime, Connection, Decision, Held, Protocol, SessionId};
 
 use crate::{
     ctx, kernel,
@@ -103,11 +103,7 @@ impl Hold {
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
-            let destination = (&raw mut (*state).destination).cast::<u32>();
-            destination.write_volatile(to.to.0[0]);
-            destination.add(1).write_volatile(to.to.0[1]);
-            destination.add(2).write_volatile(to.to.0[2]);
-            destination.add(3).write_volatile(to.to.0[3]);
+            ctx::write_address(&raw mut (*state).destination, &to.to);
             (&raw mut (*state).session).write_volatile(session.0);
             (&raw mut (*state).port).write_volatile(u32::from(to.port) | unscanned);
             (&raw mut (*state).drops).write_volatile(quick << 32);
@@ -130,13 +126,7 @@ impl Hold {
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
-            let destination = (&raw const (*state).destination).cast::<u32>();
-            let to = Address([
-                destination.read_volatile(),
-                destination.add(1).read_volatile(),
-                destination.add(2).read_volatile(),
-                destination.add(3).read_volatile(),
-            ]);
+            let to = ctx::read_address(&raw const (*state).destination);
             let port = (&raw const (*state).port).read_volatile() as u16;
             Connection::new(to, Protocol::TCP, port)
         }
@@ -215,7 +205,7 @@ pub(crate) fn begin(
     asked: &Connection,
 ) -> bool {
     let now = kernel::boot_time();
-    let Some((time, quick)) = maps::patience(session, asked, now) else {
+    let Some((time, quick)) = maps::hold_terms(session, asked, now) else {
         return false;
     };
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
@@ -233,7 +223,7 @@ pub(crate) fn begin(
 #[inline(never)]
 pub(crate) fn begin_unscanned(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
     let now = kernel::boot_time();
-    let (time, quick) = maps::patience(session, to, now).unwrap_or((SCAN_TIMEOUT, 0));
+    let (time, quick) = maps::hold_terms(session, to, now).unwrap_or((SCAN_TIMEOUT, 0));
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
         return false;
     };

@@ -434,31 +434,21 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     }
     // SAFETY: `packet` wrote it.
     let to = unsafe { to.assume_init_ref() };
+    let mut packet = Packet {
+        skb,
+        sk,
+        to,
+        generation,
+    };
     if ctx::strays(skb, to) {
-        log::packet(skb, to, Outcome::Strays);
-        return REFUSE;
+        return packet.refuse(Outcome::Strays);
     }
-    if redirect::may_be_redirected(to) {
-        match judge_redirected(skb, sk, to) {
-            UNDECIDED => {}
-            ALLOW if redirect::tell(skb, sk) => {
-                log::packet(skb, to, Outcome::ToProxy);
-                cache_plain(skb, sk, to, generation);
-                return ALLOW;
-            }
-            ALLOW_ONCE if redirect::tell(skb, sk) => {
-                log::packet(skb, to, Outcome::ToProxy);
-                return ALLOW;
-            }
-            _ => {
-                log::packet(skb, to, Outcome::Refused);
-                return REFUSE;
-            }
-        }
+    let answer = packet.judge_redirect();
+    if answer != UNDECIDED {
+        return answer;
     }
     if !unsent::judge(skb, sk, to) {
-        log::packet(skb, to, Outcome::Refused);
-        return REFUSE;
+        return packet.refuse(Outcome::Refused);
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let known = recall(sk, to, generation, cgroup);
@@ -468,42 +458,102 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     }
     let answers = answers(sk, to, &known);
     let receiver = relay::of_packet(skb, to, cgroup);
-    // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
-    let generation = if receiver.begins() { 0 } else { generation };
+    if receiver.begins() {
+        // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
+        packet.generation = 0;
+    }
     if receiver.is_own() {
-        log::packet(skb, to, Outcome::Own);
-        flows::note_own(sk);
-        if generation != 0 {
-            cache_plain(skb, sk, to, generation);
+        return packet.pass_to_own_server();
+    }
+    packet.judge_by_policies(cgroup, known.granted, receiver, answers)
+}
+
+/// A packet of a flow that is not cached. [`judge_packet`] takes it through the stages below.
+#[derive(Clone, Copy)]
+struct Packet<'a> {
+    skb: *mut __sk_buff,
+    sk: *mut bpf_sock,
+    to: &'a Connection,
+    /// Under which its allowance is cached; 0: not at all.
+    generation: u64,
+}
+
+impl Packet<'_> {
+    #[inline(always)]
+    fn refuse(self, outcome: Outcome) -> i32 {
+        log::packet(self.skb, self.to, outcome);
+        REFUSE
+    }
+
+    /// The verdict on a packet of a redirected socket, whose receiver hears of it; [`UNDECIDED`] for others.
+    #[inline(always)]
+    fn judge_redirect(self) -> i32 {
+        if !redirect::may_be_redirected(self.to) {
+            return UNDECIDED;
         }
-        return ALLOW;
+        let answer = judge_redirected(self.skb, self.sk, self.to);
+        match answer {
+            UNDECIDED => UNDECIDED,
+            ALLOW | ALLOW_ONCE if redirect::tell(self.skb, self.sk) => {
+                log::packet(self.skb, self.to, Outcome::ToProxy);
+                if answer == ALLOW {
+                    cache_plain(self.skb, self.sk, self.to, self.generation);
+                }
+                ALLOW
+            }
+            _ => self.refuse(Outcome::Refused),
+        }
     }
-    let listener = if receiver.is_scanned() && matches!(answers, Answers::No) {
-        receiver
-    } else {
-        Receiver::NONE
-    };
-    let mut case = Case::of_packet(cgroup, listener, to, known.granted);
-    if hold::is_of_another(sk, case.session.id) {
-        log::case(&case, to, Hook::Egress, Outcome::Refused);
-        return REFUSE;
+
+    /// Allows a packet to a server of the session's own.
+    #[inline(always)]
+    fn pass_to_own_server(self) -> i32 {
+        log::packet(self.skb, self.to, Outcome::Own);
+        flows::note_own(self.sk);
+        if self.generation != 0 {
+            cache_plain(self.skb, self.sk, self.to, self.generation);
+        }
+        ALLOW
     }
-    // Also of a known listener: `connect` may have reported another one that shares the port.
-    if listener.is_report_due() {
-        emit::listener(to, case.session.id, case.ticket(), NetnsCookie(0));
+
+    /// The verdict of policies and holes, by the upstreams of the listener that receives the packet if there are any.
+    #[inline(always)]
+    fn judge_by_policies(
+        self,
+        cgroup: u64,
+        granted: HoleId,
+        receiver: Receiver,
+        answers: Answers,
+    ) -> i32 {
+        let listener = if receiver.is_scanned() && matches!(answers, Answers::No) {
+            receiver
+        } else {
+            Receiver::NONE
+        };
+        let mut case = Case::of_packet(cgroup, listener, self.to, granted);
+        if hold::is_of_another(self.sk, case.session.id) {
+            log::case(&case, self.to, Hook::Egress, Outcome::Refused);
+            return REFUSE;
+        }
+        // Also of a known listener: `connect` may have reported another one that shares the port.
+        if listener.is_report_due() {
+            emit::listener(self.to, case.session.id, case.ticket(), NetnsCookie(0));
+        }
+        if case.decide_for_others(self.to) == Ruling::Unscanned {
+            return self.hold_unscanned(&case);
+        }
+        case.set_generation(self.generation);
+        conclude(self.skb, self.sk, self.to, &mut case, answers)
     }
-    if case.decide_for_others(to) == Ruling::Unscanned {
-        let held = hold::judge(sk, to, case.session.id);
-        log::case(
-            &case,
-            to,
-            Hook::Egress,
-            outcome(held.is_some(), Outcome::Unscanned),
-        );
-        return held.unwrap_or(REFUSE);
+
+    /// Holds a packet to a listener that guardd has not scanned, or refuses it.
+    #[inline(always)]
+    fn hold_unscanned(self, case: &Case) -> i32 {
+        let held = hold::judge(self.sk, self.to, case.session.id);
+        let outcome = outcome(held.is_some(), Outcome::Unscanned);
+        log::case(case, self.to, Hook::Egress, outcome);
+        held.unwrap_or(REFUSE)
     }
-    case.set_generation(generation);
-    conclude(skb, sk, to, &mut case, answers)
 }
 
 /// Whether a packet is of the flow that its socket was allowed last: what most packets are, without a copy of the destination.
@@ -574,19 +624,7 @@ fn conclude(
     } else if passing == Passing::No {
         // What is allowed is not held.
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
-        // What cannot be cached is decided again with the next packet.
-        if let Some(socket) = Socket::new(sk) {
-            if answers == Answers::Listens {
-                socket.mark_inbound();
-            }
-            socket.remember(
-                to,
-                &decision,
-                cacheable(&decision, passing, case.generation()),
-                case.cgroup(),
-                Judge::Packet,
-            );
-        }
+        cache_allowed(sk, to, case, passing, answers);
         hold::note_passed(skb, sk, &decision);
         log::case(case, to, Hook::Egress, Outcome::Allowed);
         if answers == Answers::No {
@@ -600,6 +638,25 @@ fn conclude(
     log::case(case, to, Hook::Egress, Outcome::Refused);
     emit::case(case, to, Hook::Egress, false);
     REFUSE
+}
+
+/// Caches that a packet is allowed. What cannot be cached is decided again with the next packet.
+#[inline(always)]
+fn cache_allowed(
+    sk: *mut bpf_sock,
+    to: &Connection,
+    case: &Case,
+    passing: Passing,
+    answers: Answers,
+) {
+    let decision = case.decision();
+    if let Some(socket) = Socket::new(sk) {
+        if answers == Answers::Listens {
+            socket.mark_inbound();
+        }
+        let generation = cacheable(&decision, passing, case.generation());
+        socket.remember(to, &decision, generation, case.cgroup(), Judge::Packet);
+    }
 }
 
 /// The verdict on a packet to the proxy, of a socket that was redirected there; [`UNDECIDED`] for others, and [`ALLOW_ONCE`]

@@ -523,16 +523,16 @@ pub(crate) fn listener_states() -> *mut c_void {
     ptr::from_ref(&NEAR).cast_mut().cast()
 }
 
-/// How long connections of a session wait there, if they do now: its time in nanoseconds, and how many quick probes it has.
+/// How long connections of a session are held there, if they are now: its time in nanoseconds, and how many quick probes it has.
 #[inline(always)]
-pub(crate) fn patience(session: SessionId, to: &Connection, now: BootTime) -> Option<(u64, u64)> {
-    let patience = PATIENCE.get_ptr(session.0)?;
+pub(crate) fn hold_terms(session: SessionId, to: &Connection, now: BootTime) -> Option<(u64, u64)> {
+    let terms = PATIENCE.get_ptr(session.0)?;
     // SAFETY: a live map value. guardd may write another one over it: each field holds for itself.
     let (until, time, quick) = unsafe {
         (
-            (&raw const (*patience).until.0).read_volatile(),
-            (&raw const (*patience).time).read_volatile(),
-            (&raw const (*patience).quick).read_volatile(),
+            (&raw const (*terms).until.0).read_volatile(),
+            (&raw const (*terms).time).read_volatile(),
+            (&raw const (*terms).quick).read_volatile(),
         )
     };
     if now.0 >= until || time == 0 || is_refused(session, to, now) {

@@ -12,8 +12,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    Address, Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict,
-    Protocol, Session, SessionId, Verdict, Wanted,
+    Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict, Protocol,
+    Session, SessionId, Verdict, Wanted,
 };
 
 use crate::{
@@ -96,11 +96,7 @@ impl Redirect {
         // SAFETY: a live map value.
         unsafe {
             (&raw mut (*state).netns).write_volatile(proxy.netns.0);
-            let destination = (&raw mut (*state).destination).cast::<u32>();
-            destination.write_volatile(asked.to.0[0]);
-            destination.add(1).write_volatile(asked.to.0[1]);
-            destination.add(2).write_volatile(asked.to.0[2]);
-            destination.add(3).write_volatile(asked.to.0[3]);
+            ctx::write_address(&raw mut (*state).destination, &asked.to);
             (&raw mut (*state).session).write_volatile(session.0);
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
@@ -117,13 +113,7 @@ impl Redirect {
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
-            let destination = (&raw const (*state).destination).cast::<u32>();
-            let to = Address([
-                destination.read_volatile(),
-                destination.add(1).read_volatile(),
-                destination.add(2).read_volatile(),
-                destination.add(3).read_volatile(),
-            ]);
+            let to = ctx::read_address(&raw const (*state).destination);
             let port = (&raw const (*state).port).read_volatile();
             let protocol = if self.is_datagram() {
                 Protocol::UDP

@@ -418,14 +418,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     if !is_own && case.wanted & BEGINS != 0 && !maps::is_followed(case.number) {
         return unscanned(case, to);
     }
-    // The strictest verdict counts. What was asked for is the first of the upstreams.
-    guard_decide(case, to);
-    let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
-        let to = leads.get(at)?;
-        let said = verdict::packed(&case.session, to, case.stage());
-        case.add(to, said);
-        None
-    });
+    let is_whole = case.decide_by_all(to, leads, len);
     // SAFETY: as above.
     let (ticket, flags, again, tail) = unsafe {
         (
@@ -435,33 +428,16 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
             (&raw const (*relay).tail).read_volatile(),
         )
     };
-    if failed.is_some() || ticket != case.number || again != head || tail != head {
+    if !is_whole || ticket != case.number || again != head || tail != head {
         return Ruling::UNSCANNED;
     }
     if is_own {
         return Ruling::OWN;
     }
-    let verdict = case.verdict();
-    if flags & relay_flags::ANYWHERE != 0 && verdict.strictness() < Verdict::Confirm.strictness() {
-        let policy = case.session.policies[0];
-        case.note(&Decision::by(policy, PolicyVerdict::CONFIRM));
-        case.to = Connection::new(to.to, to.protocol, to.port);
-        case.wanted |= THROUGH;
+    if flags & relay_flags::ANYWHERE != 0 {
+        case.ask_for_anywhere(to);
     }
-    // A hole for the listener's own address covers its upstreams.
-    if case.has_upstream() && matches!(case.verdict(), Verdict::Confirm) {
-        let granted = HoleId(case.granted);
-        if let Some(passage) = verdict::hole(case.session.id, to, granted, Wanted::All) {
-            case.said = PolicyVerdict {
-                verdict: Verdict::Allow,
-                ..PolicyVerdict::unpack(case.said)
-            }
-            .pack();
-            case.hole = passage.hole.0;
-            case.kind = passage.kind;
-            case.expires = passage.expires.0;
-        }
-    }
+    case.allow_by_hole_of_listener(to);
     Ruling::DECIDED
 }
 
@@ -502,6 +478,55 @@ impl Case {
     #[inline(always)]
     pub(crate) fn verdict(&self) -> Verdict {
         PolicyVerdict::unpack(self.said).verdict
+    }
+
+    /// Decides by what was asked for, which is the first of the upstreams, and the others: the strictest verdict counts. False where
+    /// not all could be read.
+    #[inline(always)]
+    fn decide_by_all(
+        &mut self,
+        to: &Connection,
+        leads: &[Connection; MAX_LEADS],
+        len: u32,
+    ) -> bool {
+        guard_decide(self, to);
+        let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
+            let to = leads.get(at)?;
+            let said = verdict::packed(&self.session, to, self.stage());
+            self.add(to, said);
+            None
+        });
+        failed.is_none()
+    }
+
+    /// Makes the decision `confirm` unless it is stricter: the listener's upstream may be anywhere.
+    #[inline(always)]
+    fn ask_for_anywhere(&mut self, listener: &Connection) {
+        if self.verdict().strictness() < Verdict::Confirm.strictness() {
+            let policy = self.session.policies[0];
+            self.note(&Decision::by(policy, PolicyVerdict::CONFIRM));
+            self.to = Connection::new(listener.to, listener.protocol, listener.port);
+            self.wanted |= THROUGH;
+        }
+    }
+
+    /// Allows by a hole for the listener's own address, which covers its upstreams.
+    #[inline(always)]
+    fn allow_by_hole_of_listener(&mut self, listener: &Connection) {
+        if !self.has_upstream() || !matches!(self.verdict(), Verdict::Confirm) {
+            return;
+        }
+        let granted = HoleId(self.granted);
+        if let Some(passage) = verdict::hole(self.session.id, listener, granted, Wanted::All) {
+            self.said = PolicyVerdict {
+                verdict: Verdict::Allow,
+                ..PolicyVerdict::unpack(self.said)
+            }
+            .pack();
+            self.hole = passage.hole.0;
+            self.kind = passage.kind;
+            self.expires = passage.expires.0;
+        }
     }
 
     /// Takes an upstream into account.

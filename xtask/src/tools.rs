@@ -125,21 +125,12 @@ pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
     let said = tempfile::tempdir()?;
     let dirs = dirs.iter().map(|(variable, dir)| (*variable, &**dir));
     let env: Vec<_> = dirs.chain([(SAID, said.path())]).collect();
-    let is_missing = |test: &str| {
-        missing
-            .iter()
-            .any(|tool| test.ends_with(&format!("::{tool}")))
-    };
-    let tried = tests
-        .iter()
-        .filter(|test| test.contains("::tried::") && !is_missing(test));
-    let by_name = args.names.is_empty() || args.names.iter().any(|name| BY_NAME.contains(&**name));
-    let tried = tried.cloned().chain(by_name.then(|| BY_NAME.to_owned()));
-    let here = test::all_of(tried.collect(), &env)?;
+    let here = test::all_of(tried_here(&tests, &missing, &args.names), &env)?;
     println!("{}", table(said.path())?);
-    let machine = match args.all {
-        true => Some(vm::these(tests.iter().cloned().collect())?),
-        false => None,
+    let machine = if args.all {
+        Some(vm::these(tests.iter().cloned().collect())?)
+    } else {
+        None
     };
     let mut passed = json!({"here": passed(&here)?});
     let mut outcome = here;
@@ -161,6 +152,21 @@ pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     })
+}
+
+/// Those of the tests that run tools on this machine which are not missing.
+fn tried_here(tests: &BTreeSet<String>, missing: &[&str], names: &[String]) -> Vec<String> {
+    let is_missing = |test: &str| {
+        missing
+            .iter()
+            .any(|tool| test.ends_with(&format!("::{tool}")))
+    };
+    let tried = tests
+        .iter()
+        .filter(|test| test.contains("::tried::") && !is_missing(test));
+    let by_name = names.is_empty() || names.iter().any(|name| BY_NAME.contains(&**name));
+    let by_name = by_name.then(|| BY_NAME.to_owned());
+    tried.cloned().chain(by_name).collect()
 }
 
 /// The names of the tests that run tools whose names contain one of these; all, where there is none.

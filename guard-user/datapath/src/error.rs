@@ -169,15 +169,7 @@ impl DatapathError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run guardd as root, with all of root's capabilities; a container usually lacks some".into()
             }
-            Self::Ebpf { denied: true, .. } => {
-                "run guardd as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a container usually has none \
-                 of them"
-                    .into()
-            }
-            Self::Ebpf { .. } if jit_is_off() => {
-                "run `sysctl net.core.bpf_jit_enable=1`: the kernel has to compile these programs".into()
-            }
-            Self::Ebpf { .. } => kernel_needed(&release()),
+            Self::Ebpf { denied, .. } => ebpf_fix(*denied),
             Self::File { path, .. } => format!(
                 "see to {}, or give guardd other places: --pin-dir, --cgroup-root, --state-dir",
                 path.display()
@@ -246,6 +238,18 @@ fn kernel_needed(release: &str) -> String {
             "report it as a bug, with this line and the kernel's release, {release}; Linux {major}.{minor} or \
              later is needed, with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"
         ),
+    }
+}
+
+fn ebpf_fix(is_denied: bool) -> String {
+    if is_denied {
+        "run guardd as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a container usually has none \
+         of them"
+            .into()
+    } else if jit_is_off() {
+        "run `sysctl net.core.bpf_jit_enable=1`: the kernel has to compile these programs".into()
+    } else {
+        kernel_needed(&release())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use guard_common::{
-    Address, BootTime, BudgetId, Connection, Decision, HoleEntry, HoleId, HoleKind, HoleList,
-    ListId, PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session, SessionId, Tables,
-    Verdict, Wanted, decide, find_hole,
+    Address, BootTime, BudgetId, Connection, Decision, HoleEntry, HoleId, HoleList, ListId,
+    PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session, SessionId, Tables, Verdict,
+    Wanted, decide, find_hole,
 };
 use proptest::prelude::*;
 
@@ -199,17 +199,6 @@ fn naive(
     }
 }
 
-/// The search of 0.1.0, which knows of no reads: a hole has a number, a time and perhaps a budget under its own id.
-fn before(memory: &Memory, to: &Connection, granted: HoleId) -> Option<HoleEntry> {
-    let mut entries = hole_list::entries(&memory.list).iter();
-    let found = entries.find(|hole| {
-        let is_there = hole.covers(&to.to, to.protocol, to.port) && hole.expires > NOW;
-        let (id, counted) = (hole.id, hole.kind != HoleKind::ALL);
-        is_there && (!counted || id == granted || memory.take(BudgetId(id.0)))
-    });
-    found.copied()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
@@ -244,24 +233,6 @@ proptest! {
         for (key, left) in before {
             let one = i64::from(taken == Some(BudgetId(key)));
             prop_assert_eq!(memory.left(BudgetId(key)), Some(left - one));
-        }
-    }
-
-    #[test]
-    fn the_version_before_lets_nothing_through_holes_that_it_does_not_know(
-        holes in prop::collection::vec(hole(), 0..6),
-        to in connection(),
-        // Of a hole that it knows of: no other is ever granted there.
-        granted in 0..6_usize,
-    ) {
-        let memory = Memory::with(&holes);
-        let known = granted.checked_sub(1).and_then(|at| holes.get(at));
-        let is_known = known.is_some_and(|new| !new.read_only && new.bytes.is_none());
-        let granted = HoleId(if is_known { u32::try_from(granted).unwrap() } else { 0 });
-        for _ in 0..3 {
-            let found = before(&memory, &to, granted);
-            let is_newer = |hole: HoleEntry| hole.kind.reads() || hole.kind.counts_bytes();
-            prop_assert!(!found.is_some_and(is_newer), "{:?}", found);
         }
     }
 }

@@ -184,7 +184,7 @@ impl Datapath {
     fn left(&self, budget: BudgetId) -> Result<u64> {
         let left = match self.maps.budgets.get(&budget.0, 0) {
             Ok(left) => left,
-            // 0.1.0 removes the budget of a hole for reads as stray. The kernel half then finds none either.
+            // The kernel half finds none either, and lets nothing through.
             Err(aya::maps::MapError::KeyNotFound) => 0,
             Err(error) => return Err(DatapathError::ebpf("read the map BUDGETS")(error)),
         };
@@ -229,8 +229,6 @@ impl Datapath {
 
 /// A hole's entries in `BUDGETS`, written before the hole is in place.
 pub(super) fn budgets(id: HoleId, new: &NewHole) -> Vec<(BudgetId, i64)> {
-    let is_newer = new.read_only || new.bytes.is_some();
-    let before = is_newer.then_some((BudgetId::for_those_before(id), 0));
     let own = new
         .connections
         .map(|left| (BudgetId::of(id, kind(new)), i64::from(left)));
@@ -238,7 +236,7 @@ pub(super) fn budgets(id: HoleId, new: &NewHole) -> Vec<(BudgetId, i64)> {
         let left = i64::try_from(left).unwrap_or(i64::MAX);
         (BudgetId::bytes(id), left)
     });
-    before.into_iter().chain(own).chain(bytes).collect()
+    own.into_iter().chain(bytes).collect()
 }
 
 fn kind(new: &NewHole) -> HoleKind {

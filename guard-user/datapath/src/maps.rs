@@ -56,8 +56,7 @@ type Bytes<const N: usize> = [u8; N];
 pub(super) type Trie = LpmTrie<MapData, Bytes<16>, Bytes<{ size_of::<PrefixValue>() }>>;
 type Table<K, const N: usize> = HashMap<MapData, K, Bytes<N>>;
 
-/// Every map that guardd reads or writes, but for those of [`super::proxies`], [`super::holding`] and [`super::relays`],
-/// which 0.1.0 did not pin.
+/// The maps that guardd reads or writes, but for those of [`super::proxies`], [`super::holding`] and [`super::relays`].
 pub(super) struct Maps {
     pub(super) meta: Array<MapData, u64>,
     pub(super) policies: HashOfMaps<MapData, u32, Trie>,

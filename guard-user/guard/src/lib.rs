@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use guard_proto::Failure;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use self::args::{Cli, DoctorArgs, PolicyVerb, Verb};
+use self::args::{Cli, PolicyVerb, Verb};
 use self::client::Client;
 use self::error::{CliError, Exit};
 use self::records::Teller;
@@ -130,17 +130,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),
-        Verb::Policy(args) => match args.verb {
-            PolicyVerb::Offer { file } => policy::fleet::offer(connect()?, &file, output),
-            PolicyVerb::Sign(args) => policy::fleet::sign(&args),
-            PolicyVerb::Check(args) => policy::check(&args, output),
-            PolicyVerb::Apply(args) => policy::apply::apply(&args, output),
-            verb => policy::library::policy(verb, output),
-        },
+        Verb::Policy(args) => dispatch_policy(args.verb, connect, output),
         Verb::Diff(args) => diff::diff(&args, output),
-        Verb::Doctor(DoctorArgs {
-            explain: Some(row), ..
-        }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Discover(args) => discover::discover(&args, &socket, output),
         Verb::Trust(args) => project::trust(&args, &socket, output),
@@ -150,6 +141,20 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Debug { verb } => debug::debug(connect()?, &verb, output),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),
+    }
+}
+
+fn dispatch_policy(
+    verb: PolicyVerb,
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    output: Output,
+) -> Result<Exit, CliError> {
+    match verb {
+        PolicyVerb::Offer { file } => policy::fleet::offer(connect()?, &file, output),
+        PolicyVerb::Sign(args) => policy::fleet::sign(&args),
+        PolicyVerb::Check(args) => policy::check(&args, output),
+        PolicyVerb::Apply(args) => policy::apply::apply(&args, output),
+        verb => policy::library::policy(verb, output),
     }
 }
 

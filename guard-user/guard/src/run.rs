@@ -10,7 +10,7 @@ use guard_launch::{
     self as session, Ask, Entered, Identity, LaunchError, Listening, RefusedSocket, Sockets,
     ToldRoot, Trust, landlock::AbstractNames,
 };
-use guard_policy::SocketName;
+use guard_policy::{Parsed, SocketName};
 use guard_proto::{
     Call, ErrorName, Failure, LogRecord, PolicyRef, Session, Started,
     calls::Run,
@@ -64,11 +64,11 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
 /// The policy of the project, if the command starts in one that has it.
 fn projects(
     args: &RunArgs,
-    global: &Global,
+    socket: &Path,
     identity: &Identity,
     output: Output,
 ) -> Result<Option<Project>, CliError> {
-    let project = project(identity, args.policy.as_deref(), &global.socket(), output)?;
+    let project = project(identity, args.policy.as_deref(), socket, output)?;
     let is_shown = !args.quiet && !output.is_json() && io::stderr().is_terminal();
     if let Some(project) = project.as_ref().filter(|_| is_shown) {
         let line = Page::of(format_args!("guard: {}", project.says));
@@ -89,9 +89,11 @@ pub(super) fn in_session(
     is_scratch: bool,
 ) -> Result<Exit, CliError> {
     let (mut client, embedded) = reach(global)?;
-    let project = match is_scratch {
-        true => None,
-        false => projects(args, global, &identity, output)?,
+    let socket = global.socket();
+    let project = if is_scratch {
+        None
+    } else {
+        projects(args, &socket, &identity, output)?
     };
     let (changed, beside, narrows) = match project {
         Some(project) => (project.policy, Some(project.beside), Some(project.parsed)),
@@ -102,6 +104,37 @@ pub(super) fn in_session(
     let text = policy.as_ref().and_then(|policy| policy.text.clone());
     let run = Run {
         policy,
+        beside: beside.map(Box::new),
+        agreed,
+        ..wanted(args, &identity)
+    };
+    let started = start(&mut client, run, &identity, output);
+    // The command gets a connection of its own to enter with, and this one is not left for it to find.
+    drop(client);
+    let started: Started = started?;
+    warn(&started, output);
+    let before = Before {
+        identity: &identity,
+        quiet: args.quiet,
+        output,
+    };
+    let told = (text.as_deref(), narrows);
+    let drift = ready(before, &started, told, &socket, is_scratch)
+        .inspect_err(|why| abandon(&socket, &started.session.id, why))?;
+    let ended = launch(args, global, output, (identity, drift), &started);
+    if ended.is_ok() && !args.quiet {
+        sum_up(&socket, &started.session, embedded.is_some(), output);
+    }
+    if let Some(embedded) = embedded {
+        embedded.finish(&started.session.cgroup);
+    }
+    ended
+}
+
+/// A session for the command, as the command line has it; without a policy.
+fn wanted(args: &RunArgs, identity: &Identity) -> Run {
+    Run {
+        policy: None,
         name: args.name.clone(),
         hold: args.hold.map(|hold| hold.as_secs_f64()),
         command: shown(&args.command),
@@ -110,47 +143,38 @@ pub(super) fn in_session(
         connects: true,
         scoped: session::landlock::has_scopes(),
         observe: args.observe,
-        beside: beside.map(Box::new),
-        agreed,
-    };
-    let started = start(&mut client, run, &identity, output);
-    // The command gets a connection of its own to enter with, and this one is not left for it to find.
-    drop(client);
-    let started: Started = started?;
+        beside: None,
+        agreed: false,
+    }
+}
+
+/// Tells what guardd warns of, and that the session is not refused what no rule names.
+fn warn(started: &Started, output: Output) {
     output.warnings(&started.warnings);
     if started.session.observed {
         let id = &started.session.id;
-        let said = format!(
+        output.warnings(&[format!(
             "what no rule of the policy names passes, and is recorded: guard suggest --from-flows --session {id}"
-        );
-        output.warnings(&[said]);
+        )]);
     }
+}
+
+/// Sees that all is as the settings want it before the command starts, and gives what watches for more meanwhile.
+fn ready(
+    before: Before<'_>,
+    started: &Started,
+    policies: (Option<&str>, Option<Parsed>),
+    socket: &Path,
+    is_scratch: bool,
+) -> Result<Option<Drift>, CliError> {
     if started.strict && !is_scratch {
-        doctor::is_closed(&identity, &global.socket())
-            .inspect_err(|why| abandon(&global.socket(), &started.session.id, why))?;
+        doctor::is_closed(before.identity, socket)?;
     }
-    name_sockets(&global.socket(), &started)
-        .inspect_err(|why| abandon(&global.socket(), &started.session.id, why))?;
-    let before = Before {
-        identity: &identity,
-        quiet: args.quiet,
-        output,
-    };
-    let drift = match is_scratch {
-        true => None,
-        false => before
-            .tell(&started, (text.as_deref(), narrows), &global.socket())
-            .inspect_err(|why| abandon(&global.socket(), &started.session.id, why))?,
-    };
-    let ended = launch(args, global, output, (identity, drift), &started);
-    if ended.is_ok() && !args.quiet {
-        let is_alone = embedded.is_some();
-        sum_up(&global.socket(), &started.session, is_alone, output);
+    name_sockets(socket, started)?;
+    if is_scratch {
+        return Ok(None);
     }
-    if let Some(embedded) = embedded {
-        embedded.finish(&started.session.cgroup);
-    }
-    ended
+    before.tell(started, policies, socket)
 }
 
 /// Has guardd make the session. A name that it has no policy of may be one of the person's own.
@@ -240,14 +264,10 @@ fn launch(
     if let Some(trust) = trust {
         trust.finish(&session.cgroup);
     }
-    match launched {
-        Ok(outcome) => Ok(Exit(outcome.status())),
-        Err(error) => {
-            let error = error.into();
-            abandon(&socket, &session.id, &error);
-            Err(error)
-        }
-    }
+    let status = launched.map(|outcome| Exit(outcome.status()));
+    status
+        .map_err(CliError::from)
+        .inspect_err(|error| abandon(&socket, &session.id, error))
 }
 
 /// Has guardd write down that a connection to a Unix socket was refused, where it was not told of the same a moment ago.

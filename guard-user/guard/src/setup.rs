@@ -70,7 +70,13 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
     }
 
     let first = agents.first().map_or("CMD", |agent| agent.program());
-    let policy = used.map_or_else(String::new, |name| format!("--policy {name} "));
+    output.print(&(), |(), _| last_words(used.as_deref(), first))?;
+    Ok(machine)
+}
+
+/// What to type once all is set up.
+fn last_words(policy: Option<&str>, program: &str) -> Page {
+    let policy = policy.map_or_else(String::new, |name| format!("--policy {name} "));
     let mut page = Page::default();
     page.end();
     page.styled(
@@ -78,9 +84,8 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
         "The first guarded command; `guard watch` in another terminal answers its requests:",
     );
     page.end()
-        .commands(format_args!("guard run {policy}-- {first}\nguard watch"));
-    output.print(&(), |(), _| page)?;
-    Ok(machine)
+        .commands(format_args!("guard run {policy}-- {program}\nguard watch"));
+    page
 }
 
 /// Each step asks a person, unless nothing is to be changed.

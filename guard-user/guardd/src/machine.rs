@@ -1,5 +1,4 @@
-//! The machine that guardd runs on: cgroups, networks, users, processes, and the two sources of events, which are the kernel
-//! half's ring buffer and inotify.
+//! The machine that guardd runs on: cgroups, networks, users, processes, and what inotify reports of files.
 
 use std::{
     cell::RefCell,
@@ -9,13 +8,12 @@ use std::{
 };
 
 use guard_common::Event;
-use guard_datapath::{EventReader, KernelEvent, Places, SessionCgroup};
+use guard_datapath::{Places, SessionCgroup};
 use guard_proto::record::{Answered, Field, Origin};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
     host::Host,
     pidfd::Peer,
-    readiness::Readiness,
 };
 
 use crate::{
@@ -30,14 +28,12 @@ use crate::{
     watch::{self, Watches},
 };
 
-/// Owns the sources of what guardd knows of the machine.
+/// Owns what guardd knows of the machine, and where it is read.
 #[derive(Debug)]
 pub struct Machine {
     /// The pin directory and the cgroup root.
     places: Places,
     hierarchy: Hierarchy,
-    /// Events of the kernel half.
-    events: EventReader,
     /// Changes of files: policies, and whether cgroups have processes.
     watches: Watches,
     /// Names of users.
@@ -51,16 +47,10 @@ pub struct Machine {
 impl Machine {
     /// A machine with these places.
     #[must_use]
-    pub fn new(
-        places: Places,
-        hierarchy: Hierarchy,
-        events: EventReader,
-        watches: Watches,
-    ) -> Self {
+    pub fn new(places: Places, hierarchy: Hierarchy, watches: Watches) -> Self {
         Self {
             places,
             hierarchy,
-            events,
             watches,
             users: Users::default(),
             host: RefCell::default(),
@@ -121,20 +111,6 @@ impl Machine {
             Some(by) => (self.name_of(by).into(), by.from.clone().into()),
             None => (Field::Null, Field::Absent),
         }
-    }
-
-    /// The next event of the kernel half, if there is one.
-    pub fn next_event(&mut self) -> Option<KernelEvent> {
-        self.events.next()
-    }
-
-    /// Becomes ready when [`Self::next_event`] has an event.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn listening(&self) -> io::Result<Readiness> {
-        Readiness::of(&self.events)
     }
 
     /// The file changes that inotify has reported since the last call.
@@ -258,4 +234,103 @@ fn in_doubt(why: &str) -> CallError {
         why,
         "ask from a process that goes on living",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::net::UnixStream};
+
+    use guard_common::SessionId;
+
+    use super::*;
+    use crate::{
+        control::auth::Approver,
+        sessions::{none_but, one_in_cgroup},
+    };
+
+    /// A user that no machine has.
+    const NOBODY: u32 = 4_000_000_000;
+
+    fn machine(cgroup_root: &Path) -> Machine {
+        let places = Places {
+            pin_dir: PathBuf::from("/nonexistent"),
+            cgroup_root: cgroup_root.to_owned(),
+        };
+        let (watches, _) = Watches::new().unwrap();
+        Machine::new(places, Hierarchy::find().unwrap(), watches)
+    }
+
+    #[test]
+    fn a_process_is_in_the_session_that_owns_its_cgroup() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+            cgroup2::id(&root.path().join(name)).unwrap()
+        };
+        let (own, other) = (make("s1"), make("by-hand"));
+        let machine = machine(root.path());
+        let place =
+            |sessions: &Sessions, below: &str| machine.place_below(sessions, below.as_ref());
+        let sessions = one_in_cgroup(own);
+        for below in ["s1", "s1/inner", "s1/inner/deeper"] {
+            let inside = CallerPlace::Inside(Some(SessionId(1)));
+            assert_eq!(place(&sessions, below), inside, "{below}");
+        }
+        assert_eq!(place(&sessions, "by-hand/s1"), CallerPlace::Unowned(other));
+        // The root itself, and what is gone by now.
+        for below in ["", "s2"] {
+            let inside = CallerPlace::Inside(None);
+            assert_eq!(place(&sessions, below), inside, "{below}");
+        }
+        // Another cgroup under the session's old name is not the session's.
+        let before = one_in_cgroup(own + 1);
+        assert_eq!(place(&before, "s1"), CallerPlace::Unowned(own));
+    }
+
+    #[test]
+    fn a_caller_is_who_the_kernel_says_and_nobody_where_the_root_cannot_be_seen() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let sessions = none_but(&[]);
+        let mount = Hierarchy::find().unwrap().mount().to_owned();
+        let machine = self::machine(&mount.join("guard-test-no-root"));
+        let peer = machine.peer(&here).unwrap();
+        let caller = machine.caller(&sessions, &peer).unwrap();
+        assert_eq!(caller.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(caller.pid, std::process::id());
+        assert_eq!(caller.place, CallerPlace::Outside);
+        let blind = self::machine(Path::new("/nonexistent"));
+        let error = blind.caller(&sessions, &peer).unwrap_err();
+        assert_eq!(error.failure.what, "cannot tell who is asking");
+    }
+
+    #[test]
+    fn a_decision_is_said_to_be_the_signers_else_the_users() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let mut machine = machine(Path::new("/nonexistent"));
+        let peer = machine.peer(&here).unwrap();
+        let by = Answering::of(Approver::by_signature(NOBODY), &peer);
+        assert_eq!(machine.name_of(&by), NOBODY.to_string());
+        let signed = Answering {
+            name: Some("alice".to_owned()),
+            ..by
+        };
+        assert_eq!(machine.answered_by(&signed).by, "alice".to_owned().into());
+        let (name, from) = machine.told_by(Some(&signed));
+        assert_eq!(
+            (name, from),
+            ("alice".to_owned().into(), signed.from.into())
+        );
+        assert_eq!(machine.told_by(None), (Field::Null, Field::Absent));
+    }
+
+    #[test]
+    fn of_a_process_outside_of_the_session_only_the_name_in_the_event_counts() {
+        let machine = machine(Path::new("/nonexistent"));
+        let own = std::process::id();
+        let (pid, process) = machine.thread_behind(None, (own, own), b"curl\0\0\0\0");
+        assert_eq!((pid, process.comm.as_deref()), (Some(own), Some("curl")));
+        assert_eq!(process.exe, None);
+        let (pid, process) = machine.thread_behind(None, (0, 0), b"\0");
+        assert_eq!((pid, process), (None, Process::default()));
+    }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use caps::{CapSet, Capability};
-use guard_sys::patient::{PATIENCE, Patient};
+use guard_sys::bounded::{BoundedReader, TIMEOUT};
 
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;
@@ -113,7 +113,8 @@ fn executable(proc: &Path) -> Option<String> {
 
 fn command(proc: &Path) -> Vec<String> {
     // What cannot be read is not shown.
-    static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
+    static OF_SESSIONS: LazyLock<BoundedReader<Vec<u8>>> =
+        LazyLock::new(|| BoundedReader::waiting(TIMEOUT));
     let text = OF_SESSIONS.read(&proc.join("cmdline"), MAX_COMMAND);
     words(&text.unwrap_or_default())
 }

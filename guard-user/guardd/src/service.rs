@@ -149,7 +149,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let shared = Rc::new(Shared::new(state));
     shared.with(|state| allow_control(&mut state.datapath, &listener));
     ready(&shared, start, &socket)?;
-    let listening = shared.with(|state| state.machine.listening());
+    let listening = shared.with(|state| Readiness::of(&state.events));
     let listening = listening.context("cannot wait for events")?;
     let mut tasks = tasks(cli, &shared, (listener, listening), (watching, attending));
     let idle = tokio::select! {
@@ -356,10 +356,10 @@ async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
     Ok(())
 }
 
-/// Handles the kernel half's events as they come: `State::hear` in `requests/events.rs`.
+/// Handles the kernel half's events as they come: `State::read_events` in `requests/events.rs`.
 async fn hear(shared: Rc<Shared>, listening: Readiness) {
     loop {
-        let heard = listening.drained(|| shared.with(State::hear));
+        let heard = listening.drained(|| shared.with(State::read_events));
         if let Err(error) = heard.await {
             return tracing::error!(%error, "no more events are heard");
         }

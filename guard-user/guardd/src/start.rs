@@ -112,7 +112,7 @@ fn clear_away(paths: &Paths) {
         let _ = fs::remove_dir(paths.run_dir().join(shelf));
     }
     let audit = paths.audit();
-    if fs::metadata(&audit).is_ok_and(|trail| trail.len() == 0) {
+    if fs::metadata(&audit).is_ok_and(|log| log.len() == 0) {
         let _ = fs::remove_file(&audit);
     }
     let _ = fs::remove_dir(paths.run_dir());
@@ -190,14 +190,13 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     };
     let (datapath, start) = Datapath::start(&places, object, tls)
         .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
-    let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     if let Err(error) = watches.root(&places.cgroup_root) {
         tracing::warn!(%error, "units that come and go, and a root that is removed, will be noticed late");
     }
     let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = library(paths, &mut watches);
-    let machine = Machine::new(places, hierarchy, events, watches);
+    let machine = Machine::new(places, hierarchy, watches);
     let mut state = owners(
         paths,
         config,
@@ -230,6 +229,7 @@ fn owners(
 ) -> Result<State> {
     let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
     Ok(State {
+        events: datapath.events()?,
         datapath,
         relays,
         machine,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use guard_common::SessionId;
-use guard_datapath::Datapath;
+use guard_datapath::{Datapath, EventReader};
 use guard_policy::Environment;
 use guard_proto as proto;
 use guard_sys::pidfd::Peer;
@@ -161,6 +161,8 @@ impl Shelves {
 pub struct State {
     /// The kernel half.
     pub(crate) datapath: Datapath,
+    /// The kernel half's events.
+    pub(crate) events: EventReader,
     /// The machine that it is on.
     pub(crate) machine: Machine,
     /// The settings.

@@ -205,7 +205,7 @@ pub(super) struct Ambiguous<'t> {
 }
 
 impl<'t> Ambiguous<'t> {
-    /// What that is, if it is such a one.
+    /// An IPv6 address without brackets whose end reads as a port, if the text is one.
     pub(super) fn of(text: &'t str) -> Option<Self> {
         let address = text.parse().ok()?;
         let (host, port) = text.rsplit_once(':')?;

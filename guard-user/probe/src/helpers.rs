@@ -142,12 +142,10 @@ impl Places {
         let run = |path: &str| self.run.join(path);
         let fixed = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
         let home = |path: &str| self.home.as_ref().map(|home| home.join(path));
-        let screens = below("/run/screen", "S-")
-            .into_iter()
-            .flat_map(|dir| below(dir, ""));
-        let agents = below("/tmp", "ssh-")
-            .into_iter()
-            .flat_map(|dir| below(dir, "agent."));
+        let screens = below("/run/screen", "S-").into_iter();
+        let screens = screens.flat_map(|dir| below(dir, ""));
+        let agents = below("/tmp", "ssh-").into_iter();
+        let agents = agents.flat_map(|dir| below(dir, "agent."));
         let docker = with(
             fixed(&["/run/docker.sock", "/var/run/docker.sock"]),
             self.variable("DOCKER_HOST"),

@@ -36,30 +36,22 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
     let unpacked = unpacked(headers, body, &mut forms);
     let bytes = unpacked.as_ref().map_or(body, |unpacked| &unpacked.bytes);
     let is_packed = unpacked.is_none() && !forms.is_empty();
-    let decoded = match is_packed {
-        true => None,
-        false => decoded(headers, bytes, &mut forms),
+    let decoded = if is_packed {
+        None
+    } else {
+        decoded(headers, bytes, &mut forms)
     };
     let parts = match (&decoded, text(bytes)) {
         (None, None) => parts(headers, bytes, &mut forms),
         _ => None,
     };
     let head = &body[..body.len().min(MAX_PREVIEW)];
-    let own = || match is_whole && head.len() == body.len() {
-        true => std::str::from_utf8(body).ok().map(str::to_owned),
-        false => text(head),
-    };
     if forms.is_empty() {
-        let seen = seen(head);
-        return Preview {
-            form: seen.as_ref().and_then(|seen| seen.form.clone()),
-            text: seen.map(|seen| seen.text),
-            meant: None,
-        };
+        return of_plain(head);
     }
     let meant = decoded.as_ref().map(|text| text.as_bytes().to_vec());
     let meant = meant.or(unpacked.as_ref().map(|unpacked| unpacked.bytes.clone()));
-    if let Some(own) = own().filter(|own| !own.contains('\0')) {
+    if let Some(own) = own(body, head, is_whole).filter(|own| !own.contains('\0')) {
         let forms = forms.join(", ");
         return Preview {
             text: Some(own),
@@ -85,6 +77,25 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
         text,
         form: Some(forms.join(", ")),
         meant,
+    }
+}
+
+/// The preview of a body that is neither packed nor encoded.
+fn of_plain(head: &[u8]) -> Preview {
+    let seen = seen(head);
+    Preview {
+        form: seen.as_ref().and_then(|seen| seen.form.clone()),
+        text: seen.map(|seen| seen.text),
+        meant: None,
+    }
+}
+
+/// The body as it came, if it is text.
+fn own(body: &[u8], head: &[u8], is_whole: bool) -> Option<String> {
+    if is_whole && head.len() == body.len() {
+        std::str::from_utf8(body).ok().map(str::to_owned)
+    } else {
+        text(head)
     }
 }
 

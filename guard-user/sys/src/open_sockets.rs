@@ -2,7 +2,7 @@
 //!
 //! The links of `/proc/PID/fd` tell it, too, but those of another user's process only whoever has `CAP_DAC_READ_SEARCH`, which guardd
 //! does without. `fdinfo` takes what `/proc/PID/exe` takes, and has numbers since Linux 5.14. What a process waits for with
-//! epoll(7) it may keep from being read for as long as it likes: see [`super::patient`].
+//! epoll(7) it may keep from being read for as long as it likes: see [`super::bounded`].
 
 use std::{
     fs::{self, File},

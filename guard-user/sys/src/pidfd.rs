@@ -18,9 +18,8 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
 
 use super::{
-    open_sockets,
-    patient::{PATIENCE, Patient},
-    unix_diag,
+    bounded::{BoundedReader, TIMEOUT},
+    open_sockets, unix_diag,
 };
 
 /// A command line is read up to this many bytes.
@@ -169,7 +168,8 @@ impl Peer {
     ///
     /// `NotFound` where it has ended; `TimedOut` where it may not be read for now. Else the system's.
     pub fn command(&self) -> io::Result<Vec<u8>> {
-        static OF_PEERS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
+        static OF_PEERS: LazyLock<BoundedReader<Vec<u8>>> =
+            LazyLock::new(|| BoundedReader::waiting(TIMEOUT));
         self.read(|proc| OF_PEERS.read(&proc.join("cmdline"), MAX_COMMAND))
     }
 
@@ -352,17 +352,17 @@ enum Callers {
 impl Callers {
     /// Whether a process has a socket open, among the first of what it has.
     fn has_open(self, proc: &Path, socket: u64) -> io::Result<bool> {
-        type Sockets = LazyLock<Patient<Vec<u64>>>;
-        static HELD: Sockets = LazyLock::new(|| Patient::waiting(PATIENCE));
-        static USERS: Sockets = LazyLock::new(|| Patient::waiting(PATIENCE * 5));
-        static ROOT: Sockets = LazyLock::new(|| Patient::waiting(PATIENCE * 60));
-        let patient = match self {
+        type Sockets = LazyLock<BoundedReader<Vec<u64>>>;
+        static HELD: Sockets = LazyLock::new(|| BoundedReader::waiting(TIMEOUT));
+        static USERS: Sockets = LazyLock::new(|| BoundedReader::waiting(TIMEOUT * 5));
+        static ROOT: Sockets = LazyLock::new(|| BoundedReader::waiting(TIMEOUT * 60));
+        let reader = match self {
             Self::Held => &HELD,
             Self::Users => &USERS,
             Self::Root => &ROOT,
         };
         let proc = proc.to_owned();
-        let open = patient.look(move || open_sockets::of(&proc, MAX_OPEN))?;
+        let open = reader.look(move || open_sockets::of(&proc, MAX_OPEN))?;
         Ok(open.contains(&socket))
     }
 }

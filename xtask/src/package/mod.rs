@@ -185,15 +185,11 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
     // Not where those lie that people are to get.
     let out = work().join("for-machines");
     empty(&out)?;
-    let built = |target| match programs {
-        Some(programs) => Ok(programs.to_owned()),
-        None => programs::build(target, &epoch),
-    };
     let sbom = match programs {
         Some(_) => None,
         None => Some(sbom::of_both_halves(&epoch)?),
     };
-    let gnu = built(programs::GNU)?;
+    let gnu = given_or_built(programs, programs::GNU, &epoch)?;
     let mut made = Vec::new();
     let tree = stage::lay_out("root", &gnu, sbom.as_ref())?;
     let pack = match programs {
@@ -214,23 +210,46 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
         made.push(apart_for_machines(one, programs, &out, &epoch, pack)?);
     }
     if which == ForMachines::All {
-        let tree = stage::lay_out("rpm", &gnu, sbom.as_ref())?;
-        for release in [rpm::FIRST, "2"] {
-            if release != rpm::FIRST {
-                tree.change_settings()?;
-            }
-            made.push(rpm::make(&tree, &out, release, &epoch)?);
-        }
-        let programs = built(programs::MUSL)?;
-        let sbom = sbom.map(|sbom| sbom.of_the_static_programs()).transpose()?;
-        let pack = match sbom {
-            Some(_) => tarball::TarballPacking::Small,
-            None => tarball::TarballPacking::Quickly,
-        };
-        let tree = stage::lay_out("tarball", &programs, sbom.as_ref())?;
-        made.push(tarball::make(&tree, &out, &epoch, pack)?);
+        made.extend(rpms_for_machines(&gnu, sbom.as_ref(), &out, &epoch)?);
+        made.push(tarball_for_machines(programs, sbom.as_ref(), &out, &epoch)?);
     }
     Ok(made)
+}
+
+fn given_or_built(given: Option<&Path>, target: &str, epoch: &str) -> Result<PathBuf> {
+    match given {
+        Some(programs) => Ok(programs.to_owned()),
+        None => programs::build(target, epoch),
+    }
+}
+
+/// One, and one to upgrade to.
+fn rpms_for_machines(
+    programs: &Path,
+    sbom: Option<&Sbom>,
+    out: &Path,
+    epoch: &str,
+) -> Result<[PathBuf; 2]> {
+    let tree = stage::lay_out("rpm", programs, sbom)?;
+    let first = rpm::make(&tree, out, rpm::FIRST, epoch)?;
+    tree.change_settings()?;
+    Ok([first, rpm::make(&tree, out, "2", epoch)?])
+}
+
+fn tarball_for_machines(
+    programs: Option<&Path>,
+    sbom: Option<&Sbom>,
+    out: &Path,
+    epoch: &str,
+) -> Result<PathBuf> {
+    let programs = given_or_built(programs, programs::MUSL, epoch)?;
+    let sbom = sbom.map(Sbom::of_the_static_programs).transpose()?;
+    let pack = match sbom {
+        Some(_) => tarball::TarballPacking::Small,
+        None => tarball::TarballPacking::Quickly,
+    };
+    let tree = stage::lay_out("tarball", &programs, sbom.as_ref())?;
+    tarball::make(&tree, out, epoch, pack)
 }
 
 fn apart_for_machines(

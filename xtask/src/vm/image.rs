@@ -204,88 +204,129 @@ impl Image {
     pub(super) fn obtain(cache: &Cache, kernel: Kernel, contents: Contents) -> Result<Self> {
         let debian = Debian::open(cache, kernel.codename())?;
         let release = debian.release()?;
-        let packages = match contents {
-            Contents::Plain | Contents::Agent => PACKAGES.to_vec(),
-            Contents::Engines => [PACKAGES, kernel.engines()].concat(),
-            Contents::Tools => [PACKAGES, TOOLS].concat(),
-        };
-        let modules = MODULES.join(" ").into_bytes();
         let recipe = format!("{RECIPE}{}", left_out()).into_bytes();
-
-        let name = match contents {
-            Contents::Plain | Contents::Agent => kernel.name().to_owned(),
-            Contents::Engines => format!("{}-engines", kernel.name()),
-            Contents::Tools => format!("{}-tools", kernel.name()),
-        };
-        let root_key = cache::key(&[&recipe, &release, packages.join(" ").as_bytes()])?;
-        let root = cache.entry(&format!("root-{name}"), &root_key, |dir| {
-            say(&format!(
-                "making a root file system of Debian {}",
-                debian.codename
-            ));
-            root_archive(&debian, &packages, dir)
-        })?;
-        let kernel_key = cache::key(&[&recipe, &release, &modules])?;
-        let linux = cache.entry(&format!("linux-{}", kernel.name()), &kernel_key, |dir| {
-            let package = debian.behind("linux-image-cloud-amd64", "linux-image-")?;
-            say(&format!("unpacking {package}"));
-            unpack_kernel(&debian, &package, dir)
-        })?;
-        let guest: Vec<_> = GUEST
-            .iter()
-            .flat_map(|(path, text, _)| [*path, *text])
-            .collect();
-        let guest_key = cache::key(&guest)?;
-        let guest = cache.entry("guest", &guest_key, guest_archive)?;
-
-        let mut archives = vec![
-            root.join("root.cpio"),
-            linux.join("modules.cpio"),
-            guest.join("guest.cpio"),
-        ];
-        let mut keys = vec![root_key, kernel_key, guest_key];
-        let mut name = name;
-        if let Some((archive, key)) = of_npm(cache, contents)? {
-            archives.push(archive);
-            keys.push(key);
-        }
-        if contents == Contents::Agent {
-            name += "-agent";
-        }
+        let mut parts = vec![root_of(
+            cache,
+            &debian,
+            kernel,
+            contents,
+            &[&recipe, &release],
+        )?];
+        let linux = kernel_of(cache, &debian, kernel, &[&recipe, &release])?;
+        let vmlinuz = linux.archive.with_file_name("vmlinuz");
+        parts.extend([linux, of_guest(cache)?]);
+        parts.extend(of_npm(cache, contents)?);
+        let keys: Vec<_> = parts.iter().map(|part| &part.key).collect();
         let key = cache::key(&keys)?;
-        let image = cache.entry(&format!("image-{name}"), &key, |dir| {
-            join(&archives, &dir.join("initrd"))
-        })?;
+        let name = format!("image-{}", named(kernel, contents));
+        let image = cache.entry(&name, &key, |dir| join(&parts, &dir.join("initrd")))?;
         Ok(Self {
             kernel,
             contents,
             key,
-            vmlinuz: linux.join("vmlinuz"),
+            vmlinuz,
             initrd: image.join("initrd"),
         })
     }
 }
 
-/// What machines with these contents have of npm's: an archive, and its key.
-fn of_npm(cache: &Cache, contents: Contents) -> Result<Option<(PathBuf, String)>> {
-    Ok(match contents {
-        Contents::Plain | Contents::Engines => None,
+/// An archive of the files that machines boot, and its key in the cache.
+struct ImagePart {
+    archive: PathBuf,
+    key: String,
+}
+
+fn named(kernel: Kernel, contents: Contents) -> String {
+    let kernel = kernel.name();
+    match contents {
+        Contents::Plain => kernel.to_owned(),
+        Contents::Engines => format!("{kernel}-engines"),
+        Contents::Agent => format!("{kernel}-agent"),
+        Contents::Tools => format!("{kernel}-tools"),
+    }
+}
+
+/// Debian's files, and those that the contents want.
+fn root_of(
+    cache: &Cache,
+    debian: &Debian,
+    kernel: Kernel,
+    contents: Contents,
+    made_from: &[&[u8]],
+) -> Result<ImagePart> {
+    let (name, packages) = match contents {
+        Contents::Plain | Contents::Agent => (kernel.name().to_owned(), PACKAGES.to_vec()),
+        Contents::Engines => (
+            named(kernel, contents),
+            [PACKAGES, kernel.engines()].concat(),
+        ),
+        Contents::Tools => (named(kernel, contents), [PACKAGES, TOOLS].concat()),
+    };
+    let listed = packages.join(" ");
+    let key = cache::key(&[made_from, &[listed.as_bytes()]].concat())?;
+    let root = cache.entry(&format!("root-{name}"), &key, |dir| {
+        say(&format!(
+            "making a root file system of Debian {}",
+            debian.codename
+        ));
+        root_archive(debian, &packages, dir)
+    })?;
+    let archive = root.join("root.cpio");
+    Ok(ImagePart { archive, key })
+}
+
+/// The modules, with the kernel beside them.
+fn kernel_of(
+    cache: &Cache,
+    debian: &Debian,
+    kernel: Kernel,
+    made_from: &[&[u8]],
+) -> Result<ImagePart> {
+    let modules = MODULES.join(" ");
+    let key = cache::key(&[made_from, &[modules.as_bytes()]].concat())?;
+    let linux = cache.entry(&format!("linux-{}", kernel.name()), &key, |dir| {
+        let package = debian.behind("linux-image-cloud-amd64", "linux-image-")?;
+        say(&format!("unpacking {package}"));
+        unpack_kernel(debian, &package, dir)
+    })?;
+    let archive = linux.join("modules.cpio");
+    Ok(ImagePart { archive, key })
+}
+
+/// What of this workspace is in each machine.
+fn of_guest(cache: &Cache) -> Result<ImagePart> {
+    let guest: Vec<_> = GUEST
+        .iter()
+        .flat_map(|(path, text, _)| [*path, *text])
+        .collect();
+    let key = cache::key(&guest)?;
+    let archive = cache
+        .entry("guest", &key, guest_archive)?
+        .join("guest.cpio");
+    Ok(ImagePart { archive, key })
+}
+
+/// What machines with these contents have of npm's.
+fn of_npm(cache: &Cache, contents: Contents) -> Result<Option<ImagePart>> {
+    let (archive, key) = match contents {
+        Contents::Plain | Contents::Engines => return Ok(None),
         Contents::Agent => {
             let key = cache::key(&[AGENT.0, AGENT.1])?;
             let agent = cache.entry("agent", &key, agent_archive)?;
-            Some((agent.join("agent.cpio"), key))
+            (agent.join("agent.cpio"), key)
         }
         Contents::Tools => {
             let key = cache::key(&tools::of_machines())?;
             let npm = cache.entry("npm", &key, npm_archive)?;
-            Some((npm.join("npm.cpio"), key))
+            (npm.join("npm.cpio"), key)
         }
-    })
+    };
+    Ok(Some(ImagePart { archive, key }))
 }
 
-fn join(archives: &[PathBuf], whole: &Path) -> Result<()> {
+fn join(parts: &[ImagePart], whole: &Path) -> Result<()> {
     let mut whole = File::create(whole)?;
-    for archive in archives {
+    for ImagePart { archive, .. } in parts {
         io::copy(&mut File::open(archive)?, &mut whole)
             .with_context(|| format!("cannot copy {}", archive.display()))?;
     }

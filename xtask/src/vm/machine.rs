@@ -77,21 +77,7 @@ impl Machine {
         };
         // Its sockets are connected: nothing of it is left, however this program ends.
         dir.close()?;
-        let (send, lines) = channel();
-        let mut output = BufReader::new(tty.try_clone()?);
-        thread::spawn(move || {
-            let mut line = Vec::new();
-            while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&line);
-                if send
-                    .send(text.trim_end_matches(['\r', '\n']).to_owned())
-                    .is_err()
-                {
-                    break;
-                }
-                line.clear();
-            }
-        });
+        let lines = lines_of(tty.try_clone()?);
         Ok(Self {
             qemu: child,
             lines,
@@ -213,6 +199,24 @@ impl Drop for Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+/// The lines that come over that socket, until it ends.
+fn lines_of(output: UnixStream) -> Receiver<String> {
+    let (send, lines) = channel();
+    let mut output = BufReader::new(output);
+    thread::spawn(move || {
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end_matches(['\r', '\n']).to_owned();
+            if send.send(text).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+    lines
 }
 
 fn connect(path: &Path, qemu: &mut Child) -> Result<UnixStream> {

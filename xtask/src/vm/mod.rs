@@ -243,15 +243,14 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     if args.shell || !args.bench.is_empty() {
         return by_hand(args);
     }
-    let outcome = match args.gate {
-        true => {
-            TestsProgram::build()?;
-            let timings = Timings::begin();
-            let outcome = gate(&timings)?;
-            timings.end()?;
-            outcome
-        }
-        false => cells_of(args, &suites)?,
+    let outcome = if args.gate {
+        TestsProgram::build()?;
+        let timings = Timings::begin();
+        let outcome = gate(&timings)?;
+        timings.end()?;
+        outcome
+    } else {
+        cells_of(args, &suites)?
     };
     outcome.print();
     if !args.gate {
@@ -292,17 +291,12 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
     cells.retain(|cell| !(is_whole && record.has(cell)));
     let skipped = said_to_be_left_out(all - cells.len(), all, &record);
     let record_of_whole = is_whole.then_some(&record);
-    let ran = match cells.is_empty() {
-        true => Vec::new(),
-        false => run(args, &cache, &cells, &tests, &logs, record_of_whole)?,
+    let ran = if cells.is_empty() {
+        Vec::new()
+    } else {
+        run(args, &cache, &cells, &tests, &logs, record_of_whole)?
     };
-    println!();
-    for ran in &ran {
-        println!("{ran}");
-    }
-    let table = logs.join("table.md");
-    fs::write(&table, record.table(&machines))?;
-    println!("what passed, as a list: {}", table.display());
+    print_results(&ran, &logs, &record.table(&machines))?;
     if args.write {
         let mut whole = plan::cells(&plan::select(&[])?, &Kernel::ALL, None);
         leave_out_empty(&mut whole, &tests)?;
@@ -312,6 +306,18 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
     let mut outcome = report::sum(ran);
     outcome.skipped = skipped + plan::left_out(&cells, &tests);
     Ok(outcome)
+}
+
+/// Prints what came of each cell, and where the list of what passed is.
+fn print_results(ran: &[Ran], logs: &Path, passed: &str) -> Result<()> {
+    println!();
+    for ran in ran {
+        println!("{ran}");
+    }
+    let table = logs.join("table.md");
+    fs::write(&table, passed)?;
+    println!("what passed, as a list: {}", table.display());
+    Ok(())
 }
 
 /// How many tests the cells have that passed already, and are left out.

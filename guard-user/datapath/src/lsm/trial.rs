@@ -29,7 +29,7 @@ use super::super::{DatapathError, Result, maps::open, top::refused};
 /// The words for the trial.
 const TRIAL: &str = "a call to try it";
 
-/// Those that note that they were run. The one for connections refuses one instead.
+/// Hooks whose programs record that they were run. The one for connections refuses a connection instead.
 const NOTING: [LsmHook; 3] = [LsmHook::UnixSend, LsmHook::Receive, LsmHook::Kill];
 
 /// Has each program run once, and returns one that was not. For a moment, connections to one socket of guardd's are refused to

@@ -15,6 +15,7 @@ use super::args::{DoctorArgs, Global};
 use super::client::Client;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
+use super::explain;
 use super::render::page::Page;
 use super::render::{self, Output};
 
@@ -34,6 +35,9 @@ const VERSIONS: Check = Check::part(
 .optional();
 /// `guard doctor`: yes only if every required row is ok.
 pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
+    if let Some(row) = &args.explain {
+        return explain::row(&row.join(" "), output);
+    }
     if let Some(targets) = &args.attempts {
         return scratch::attempt(targets, &global.socket());
     }

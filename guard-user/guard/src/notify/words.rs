@@ -145,18 +145,7 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         .iter()
         .for_each(|warning| add("Beware", warning));
     if let Some(http) = &request.http {
-        add("It", &http.kind);
-        http.headers.iter().for_each(|header| add("Header", header));
-        if let Some(form) = &http.body_form {
-            add("Body is", form);
-        }
-        if let Some(body) = &http.body_preview {
-            let is_statement = http.is_statement();
-            add(if is_statement { "Text" } else { "Body" }, body);
-        }
-        http.warnings
-            .iter()
-            .for_each(|warning| add("Beware", warning));
+        http_details(http, &mut add);
     }
     if !request.command.is_empty() {
         add("Command", &command_line(&request.command));
@@ -178,6 +167,21 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         add("It waits", &format!("until {}", clock.at(until)));
     }
     lines
+}
+
+fn http_details(http: &HttpRequest, add: &mut impl FnMut(&str, &str)) {
+    add("It", &http.kind);
+    http.headers.iter().for_each(|header| add("Header", header));
+    if let Some(form) = &http.body_form {
+        add("Body is", form);
+    }
+    if let Some(body) = &http.body_preview {
+        let is_statement = http.is_statement();
+        add(if is_statement { "Text" } else { "Body" }, body);
+    }
+    http.warnings
+        .iter()
+        .for_each(|warning| add("Beware", warning));
 }
 
 #[cfg(test)]

@@ -30,32 +30,13 @@ const MOST: u64 = 4 * LONGEST as u64;
 
 /// `guard policy sign`
 pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
-    let mut signed = match args.from.is_dir() {
-        true => SignedBundle {
+    let mut signed = if args.from.is_dir() {
+        SignedBundle {
             bundle: text_of(&bundle_in(args)?)?,
             signatures: Vec::new(),
-        },
-        false => {
-            if !args.from.exists() && args.from != Path::new("-") {
-                return Err(not_signed(
-                    &format!("there is no file or directory {}", args.from.display()),
-                    "name a directory with policies, or a bundle",
-                )
-                .into());
-            }
-            let is_new = !args.groups.is_empty()
-                || args.base.is_some()
-                || args.serial.is_some()
-                || !args.revoked.is_empty();
-            if is_new {
-                return Err(not_signed(
-                    "its groups, base, serial and revoked keys are signed already",
-                    "give the bundle alone: guard policy sign BUNDLE",
-                )
-                .into());
-            }
-            read(&args.from)?
         }
+    } else {
+        bundle_of_file(args)?
     };
     let bundle = read_bundle(&signed)?;
     let keys = signed.keys().map_err(|why| {
@@ -87,6 +68,27 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
     signed.signatures.push(BASE64URL_NOPAD.encode(&signature));
     print(&signed)?;
     Ok(Exit::DONE)
+}
+
+/// A bundle that others have signed, or somebody made elsewhere.
+fn bundle_of_file(args: &PolicySignArgs) -> Result<SignedBundle, Failure> {
+    if !args.from.exists() && args.from != Path::new("-") {
+        return Err(not_signed(
+            &format!("there is no file or directory {}", args.from.display()),
+            "name a directory with policies, or a bundle",
+        ));
+    }
+    let is_new = !args.groups.is_empty()
+        || args.base.is_some()
+        || args.serial.is_some()
+        || !args.revoked.is_empty();
+    if is_new {
+        return Err(not_signed(
+            "its groups, base, serial and revoked keys are signed already",
+            "give the bundle alone: guard policy sign BUNDLE",
+        ));
+    }
+    read(&args.from)
 }
 
 /// `guard policy offer`
@@ -121,9 +123,8 @@ fn is_agreed() -> Result<bool, CliError> {
     ask().map_err(|error: io::Error| CliError::output(&error))
 }
 
-/// What a directory's policies make, each of them valid.
-fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
-    let dir = &args.from;
+/// The texts of a directory's policies by name, each of them valid.
+fn policies_in(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let unread = |error: io::Error| {
         not_signed(
             &format!("{} cannot be read: {error}", dir.display()),
@@ -142,8 +143,7 @@ fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
             return Err(not_signed(
                 &format!("{name:?} is no policy's name"),
                 "a name has letters, digits, -, _ and ., and begins with a letter or digit",
-            )
-            .into());
+            ));
         }
         let file = PolicyFile::read(&path)?;
         if let Err(diagnostics) = valid(&file) {
@@ -151,11 +151,17 @@ fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
             return Err(not_signed(
                 &format!("{} is not valid", path.display()),
                 &format!("guard check {}", path.display()),
-            )
-            .into());
+            ));
         }
         policies.insert(name.to_owned(), file.text);
     }
+    Ok(policies)
+}
+
+/// What a directory's policies make.
+fn bundle_in(args: &PolicySignArgs) -> Result<Bundle, CliError> {
+    let dir = &args.from;
+    let policies = policies_in(dir)?;
     let wrong = match &args.base {
         _ if args.groups.is_empty() => Some("it is for no group".to_owned()),
         _ if !args.groups.iter().all(|group| Bundle::is_group(group)) => {

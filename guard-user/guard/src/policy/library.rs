@@ -241,23 +241,7 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
         None => format!("sudo {again}"),
     };
     let file = own.unwrap_or_else(|| dir.join(format!("{name}.toml")));
-    let not_written = |why: io::Error| Failure {
-        what: format!("cannot write {}", file.display()),
-        why: match why.kind() {
-            io::ErrorKind::PermissionDenied => "you may not: it takes root".to_owned(),
-            _ => why.to_string(),
-        },
-        fix: fix.clone(),
-    };
-    let copied = !file.exists();
-    if copied {
-        let policy = PolicyFile::named(name)?;
-        copy(&policy.text, dir, &file).map_err(not_written)?;
-    } else {
-        // Before an editor finds out.
-        let written = File::options().append(true).open(&file);
-        written.map_err(not_written)?;
-    }
+    let copied = make_writable(&file, name, dir, &fix)?;
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let opened = !output.is_json() && is_terminal && open(&file)?;
     if opened {
@@ -280,6 +264,27 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
         apply::offer(&edited.file, name, output)?;
     }
     Ok(Exit::DONE)
+}
+
+/// Copies the policy to that file where there is none, and says whether it did. Fails before an editor would find out that it may
+/// not write.
+fn make_writable(file: &Path, name: &str, dir: &Path, fix: &str) -> Result<bool, Failure> {
+    let not_written = |why: io::Error| Failure {
+        what: format!("cannot write {}", file.display()),
+        why: match why.kind() {
+            io::ErrorKind::PermissionDenied => "you may not: it takes root".to_owned(),
+            _ => why.to_string(),
+        },
+        fix: fix.to_owned(),
+    };
+    if file.exists() {
+        let written = File::options().append(true).open(file);
+        return written.map(|_| false).map_err(not_written);
+    }
+    let policy = PolicyFile::named(name)?;
+    copy(&policy.text, dir, file)
+        .map(|()| true)
+        .map_err(not_written)
 }
 
 /// A copy of the fleet's would count for nothing: that goes before it.

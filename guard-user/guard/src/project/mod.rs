@@ -116,35 +116,12 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
     let found = file::read(&path)?;
     let mut client = Client::connect(socket)?;
     if args.withdraw {
-        let file = found.trusted("", "");
-        let call = Call::Trust {
-            file,
-            uid: None,
-            withdraw: true,
-        };
-        let _: Decisions = client.call(&call)?;
-        let said = Trusted::new(&found, "withdrawn");
-        output.print(&said, |said, _| {
-            Page::of(format_args!("{} widens no policy any more.", said.file))
-        })?;
-        return Ok(Exit::DONE);
+        return withdraw(&found, &mut client, output);
     }
     let (policy, read) = (args.policy.as_deref(), PolicyFile::read);
     let compared = Compared::of(found, policy, (&mut client, &Person::own(), &read), output)?;
     if compared.widens.is_empty() {
-        let mut said = Trusted::new(&compared.found, "narrows");
-        said.unchanged = compared.changes_nothing()?;
-        let does = match said.unchanged {
-            true => "changes nothing of",
-            false => "only narrows",
-        };
-        output.print(&said, |said, _| {
-            Page::of(format_args!(
-                "{} {does} the policy {}: nobody has to agree to it.",
-                said.file, compared.base_parsed.policy.name
-            ))
-        })?;
-        return Ok(Exit::DONE);
+        return compared.say_that_it_narrows(output);
     }
     let is_agreed = compared.is_agreed(&mut client, None, policy, output)?;
     let said = Trusted::new(
@@ -158,6 +135,19 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
         })
     })?;
     Ok(Exit::answer(is_agreed))
+}
+
+fn withdraw(found: &ReadFile, client: &mut Client, output: Output) -> Result<Exit, CliError> {
+    let call = Call::Trust {
+        file: found.trusted("", ""),
+        uid: None,
+        withdraw: true,
+    };
+    let _: Decisions = client.call(&call)?;
+    output.print(&Trusted::new(found, "withdrawn"), |said, _| {
+        Page::of(format_args!("{} widens no policy any more.", said.file))
+    })?;
+    Ok(Exit::DONE)
 }
 
 /// What became of a file.
@@ -213,6 +203,24 @@ impl Compared {
             base_parsed,
             widens,
         })
+    }
+
+    /// Says that nobody has to agree to it.
+    fn say_that_it_narrows(&self, output: Output) -> Result<Exit, CliError> {
+        let mut said = Trusted::new(&self.found, "narrows");
+        said.unchanged = self.changes_nothing()?;
+        let does = if said.unchanged {
+            "changes nothing of"
+        } else {
+            "only narrows"
+        };
+        output.print(&said, |said, _| {
+            Page::of(format_args!(
+                "{} {does} the policy {}: nobody has to agree to it.",
+                said.file, self.base_parsed.policy.name
+            ))
+        })?;
+        Ok(Exit::DONE)
     }
 
     /// Whether a person has agreed to it, or does now.

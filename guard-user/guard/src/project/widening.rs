@@ -227,20 +227,15 @@ fn changes(from: &Policy, to: &Policy) -> Result<Vec<Change>, String> {
     Ok(policy::diff(side(from, &before), side(to, &after)))
 }
 
-/// Exactly, for all that has an address; and the prefixes of each rule where it does.
-fn by_address(base: &Policy, own: &Policy) -> Result<(WiderByRule, ShownReach), String> {
+/// The base with what of `own` has an address, whose rules are [marked](mark) by number.
+fn with_addresses(base: &Policy, own: &Policy) -> Policy {
     let mut both = base.clone();
     if own.default_line.is_some() {
         both.default = own.default;
     }
-    let has_address = |to: &Target| matches!(to, Target::Prefix(_) | Target::Group(_));
+    let has_address = |to: &&Target| matches!(to, Target::Prefix(_) | Target::Group(_));
     for (number, rule) in own.rules.iter().enumerate() {
-        let to: Vec<_> = rule
-            .to
-            .iter()
-            .filter(|to| has_address(to))
-            .cloned()
-            .collect();
+        let to: Vec<_> = rule.to.iter().filter(has_address).cloned().collect();
         if !to.is_empty() {
             both.rules.push(Rule {
                 name: mark(number),
@@ -249,6 +244,12 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(WiderByRule, ShownReach), 
             });
         }
     }
+    both
+}
+
+/// Exactly, for all that has an address; and the prefixes of each rule where it does.
+fn by_address(base: &Policy, own: &Policy) -> Result<(WiderByRule, ShownReach), String> {
+    let both = with_addresses(base, own);
     let (mut found, mut shown) = (WiderByRule::new(), ShownReach::new());
     for change in changes(base, &both)? {
         if change.opens != Opens::More {

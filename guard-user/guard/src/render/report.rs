@@ -2,13 +2,26 @@
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
-use crate::report::{markdown::count, summary::Report};
+use crate::report::markdown::count;
+use crate::report::summary::{HoleLine, Report, RequestLine, SessionLine, StoppedLine};
 
 /// All of it.
 pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, report);
-    let sessions = report.sessions.iter().map(|one| {
+    sessions(&mut page, &report.sessions, clock);
+    stopped(&mut page, &report.stopped);
+    requests(&mut page, &report.requests);
+    holes(&mut page, &report.holes);
+    if !report.reached.is_empty() {
+        page.line("");
+        super::flows::table(&mut page, &report.reached, clock);
+    }
+    page
+}
+
+fn sessions(page: &mut Page, sessions: &[SessionLine], clock: &Clock) {
+    let sessions = sessions.iter().map(|one| {
         [
             one.id.clone(),
             one.name.clone().unwrap_or_default(),
@@ -19,8 +32,11 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
         ]
     });
     let heads = ["SESSION", "NAME", "POLICY", "USER", "STARTED", "ENDED"];
-    table(&mut page, heads, sessions);
-    let stopped = report.stopped.iter().map(|one| {
+    table(page, heads, sessions);
+}
+
+fn stopped(page: &mut Page, stopped: &[StoppedLine]) {
+    let stopped = stopped.iter().map(|one| {
         let programs: Vec<_> = one.programs.iter().map(String::as_str).collect();
         [
             one.words(),
@@ -32,8 +48,11 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
         ]
     });
     let heads = ["STOPPED", "TIMES", "VERDICT", "RULE", "PROGRAM", "SESSION"];
-    table(&mut page, heads, stopped);
-    let requests = report.requests.iter().map(|one| {
+    table(page, heads, stopped);
+}
+
+fn requests(page: &mut Page, requests: &[RequestLine]) {
+    let requests = requests.iter().map(|one| {
         [
             one.id.clone(),
             one.words().unwrap_or_default(),
@@ -43,8 +62,11 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
         ]
     });
     let heads = ["ASKED", "DESTINATION", "ANSWER", "BY", "NOTE"];
-    table(&mut page, heads, requests);
-    let holes = report.holes.iter().map(|one| {
+    table(page, heads, requests);
+}
+
+fn holes(page: &mut Page, holes: &[HoleLine]) {
+    let holes = holes.iter().map(|one| {
         [
             one.id.clone(),
             one.destination.clone().unwrap_or_default(),
@@ -55,12 +77,7 @@ pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
         ]
     });
     let heads = ["HOLE", "DESTINATION", "PORTS", "BY", "ENDED", "CUT"];
-    table(&mut page, heads, holes);
-    if !report.reached.is_empty() {
-        page.line("");
-        super::flows::table(&mut page, &report.reached, clock);
-    }
-    page
+    table(page, heads, holes);
 }
 
 fn headline(page: &mut Page, report: &Report) {

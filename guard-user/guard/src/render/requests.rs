@@ -238,18 +238,7 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
         .text(format_args!("  {} {wants} ", program(request)))
         .styled(STRONG, target(request))
         .end();
-    if let Some(burst) = &request.burst {
-        page.paragraph("tried", tried(burst));
-    }
-    if let Some(question) = &request.question {
-        page.paragraph("name", name(request, question));
-    }
-    if let Some(told) = &request.named {
-        page.paragraph("name", names::told(told, clock));
-    }
-    if let Some(way) = &request.through {
-        page.field("through", through(way));
-    }
+    destination_fields(page, request, clock);
     if !request.command.is_empty() {
         page.field("command", command_line(&request.command));
     }
@@ -289,6 +278,22 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
             ),
         )
         .end();
+    }
+}
+
+/// What is known of the destination beside its address.
+fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
+    if let Some(burst) = &request.burst {
+        page.paragraph("tried", tried(burst));
+    }
+    if let Some(question) = &request.question {
+        page.paragraph("name", name(request, question));
+    }
+    if let Some(told) = &request.named {
+        page.paragraph("name", names::told(told, clock));
+    }
+    if let Some(way) = &request.through {
+        page.field("through", through(way));
     }
 }
 

@@ -37,24 +37,39 @@ pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
     page.line("");
     policies(&mut page, &status.policies, clock);
     for one in broken {
-        let file = one.file.display();
-        let mut known = status.policies.iter();
-        let held = known.find(|policy| policy.name == one.name && policy.sessions > 0);
-        page.styled(BAD, format_args!("{}: ", one.name));
-        match held.map(|policy| policy.sessions) {
-            None => page.line(format_args!("nothing runs under it, {file} is broken:")),
-            Some(sessions) => page.line(format_args!(
-                "nothing new starts under it, {file} is broken, and {} its text of before:",
-                match sessions {
-                    1 => "1 session keeps".to_owned(),
-                    more => format!("{more} sessions keep"),
-                }
-            )),
-        };
-        page.styled(HEAD, format_args!("    {}", one.error)).end();
-        page.commands(format_args!("guard check {file}"));
+        self::broken(&mut page, one, &status.policies);
     }
     page.line("");
+    hooks(&mut page, status);
+    if status.requests > 0 {
+        page.line("")
+            .line("Requests wait for an answer:")
+            .commands("guard pending");
+    }
+    page
+}
+
+/// A file that is no policy, and who still has its text of before.
+fn broken(page: &mut Page, one: &Broken, known: &[PolicyStatus]) {
+    let file = one.file.display();
+    let mut known = known.iter();
+    let held = known.find(|policy| policy.name == one.name && policy.sessions > 0);
+    page.styled(BAD, format_args!("{}: ", one.name));
+    match held.map(|policy| policy.sessions) {
+        None => page.line(format_args!("nothing runs under it, {file} is broken:")),
+        Some(sessions) => page.line(format_args!(
+            "nothing new starts under it, {file} is broken, and {} its text of before:",
+            match sessions {
+                1 => "1 session keeps".to_owned(),
+                more => format!("{more} sessions keep"),
+            }
+        )),
+    };
+    page.styled(HEAD, format_args!("    {}", one.error)).end();
+    page.commands(format_args!("guard check {file}"));
+}
+
+fn hooks(page: &mut Page, status: &Status) {
     let hooks = status.hooks.iter().map(|hook| {
         let program = hook
             .program_id
@@ -66,12 +81,6 @@ pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
         ]
     });
     page.table(["HOOK", "ATTACHED", "PROGRAM"], hooks);
-    if status.requests > 0 {
-        page.line("")
-            .line("Requests wait for an answer:")
-            .commands("guard pending");
-    }
-    page
 }
 
 /// What the machine has of its fleet.

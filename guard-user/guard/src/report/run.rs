@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::markdown::count;
-use super::summary::{Report, destination};
+use super::summary::{Report, StoppedLine, destination};
 use crate::render::page::{BAD, COMMAND, Page, WARN};
 
 /// Limit of the destinations that are named, and of the warnings.
@@ -151,21 +151,8 @@ impl RunSummary {
         let said: Vec<_> = parts.into_iter().flatten().collect();
         page.styled(BAD, "guard:")
             .line(format_args!(" {}.", said.join("; ")));
-        let named = self.report.stopped.iter().take(NAMED).map(|one| {
-            let rule = one.rule_or("no rule refuses it", "the policy's default");
-            let times = match one.count {
-                1 => "once".to_owned(),
-                times => format!("{times} times"),
-            };
-            let sends = one.sends.as_deref().or(one.question());
-            let sends = sends.map_or_else(String::new, |sends| format!(", {sends}"));
-            format!(
-                "{times} {}{sends} ({}, {rule})",
-                one.destination, one.verdict
-            )
-        });
-        for one in named {
-            page.text("    ").line(one);
+        for one in self.report.stopped.iter().take(NAMED) {
+            page.text("    ").line(in_short(one));
         }
         for one in self.warnings.iter().take(NAMED) {
             let named = one.destination.iter().chain(&one.host);
@@ -174,30 +161,30 @@ impl RunSummary {
                 .styled(WARN, "beware")
                 .line(format_args!(" {named}: {}", one.why));
         }
-        let session = self
-            .report
-            .sessions
-            .first()
-            .map(|session| session.id.as_str());
-        if let Some(session) = session {
-            let more = self.report.stopped.len().saturating_sub(NAMED);
-            if more > 0 {
-                page.text(format_args!("    and {} more: ", more));
-            } else {
-                page.text("    ");
-            }
-            if self.is_inside {
-                page.text("outside of the session: ");
-            }
-            let sudo = self.sudo();
-            page.styled(
-                COMMAND,
-                format_args!("{sudo}guard report --session {session}"),
-            )
-            .end();
-            self.next(&mut page, session);
+        if let Some(session) = self.report.sessions.first() {
+            self.commands(&mut page, &session.id);
         }
         page
+    }
+
+    /// How to see the rest, and what to type next.
+    fn commands(&self, page: &mut Page, session: &str) {
+        let more = self.report.stopped.len().saturating_sub(NAMED);
+        if more > 0 {
+            page.text(format_args!("    and {more} more: "));
+        } else {
+            page.text("    ");
+        }
+        if self.is_inside {
+            page.text("outside of the session: ");
+        }
+        let sudo = self.sudo();
+        page.styled(
+            COMMAND,
+            format_args!("{sudo}guard report --session {session}"),
+        )
+        .end();
+        self.next(page, session);
     }
 
     /// Before a command that reads the audit log.
@@ -332,6 +319,21 @@ impl RunSummary {
 
 fn has_all_asked(record: &LogRecord) -> bool {
     matches!(record.record(), Record::Appeared(one) if one.asks.is(&true) && one.more.is(&true))
+}
+
+/// How often a place was refused, what was sent there, and by which rule.
+fn in_short(one: &StoppedLine) -> String {
+    let rule = one.rule_or("no rule refuses it", "the policy's default");
+    let times = match one.count {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    let sends = one.sends.as_deref().or(one.question());
+    let sends = sends.map_or_else(String::new, |sends| format!(", {sends}"));
+    format!(
+        "{times} {}{sends} ({}, {rule})",
+        one.destination, one.verdict
+    )
 }
 
 #[cfg(test)]

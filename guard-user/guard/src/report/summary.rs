@@ -7,7 +7,10 @@ use guard_common::Verdict;
 use guard_proto::{
     Endpoint, Flow, LogRecord, Question, Session, moment,
     names::FAILED,
-    record::{Answered, Destination, Field, HoleClose, HoleOpen, Noted, Record, Request},
+    record::{
+        Answered, Denied, Destination, Field, Held, HoleClose, HoleOpen, Http, Noted, Record,
+        Request,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -369,57 +372,9 @@ impl Report {
                     session.refused = one.denied.take();
                 }
             }
-            Record::Denied(one) => {
-                let one = *one;
-                let (destination, host) = destination(&one.destination);
-                let count = one.count.take().unwrap_or(0).max(1);
-                let ended = one.connections.take().unwrap_or(0) as u64;
-                let program = one.exe.take().or_else(|| one.comm.take());
-                // Not of one that was held and is gone.
-                let program = program.or_else(|| self.program_of(of, destination.as_deref()));
-                let line = StoppedLine {
-                    rule: one.rule.take(),
-                    verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
-                    programs: program.into_iter().collect(),
-                    ..self.stop(destination, host, id, of)
-                };
-                let known = self.stopped(line);
-                known.ended += ended;
-                known.count = known.count.max(count).max(known.ended);
-            }
-            Record::Http(one) if one.outcome.is("refused") => {
-                let one = *one;
-                let (destination, _) = destination(&one.destination);
-                // Nothing was read that could be a request.
-                let is_closed = one.method.is_none();
-                let sends = match is_closed {
-                    true => shortened(format!("closed: {}", one.why.take().unwrap_or_default())),
-                    false => sends(one.method.take(), one.path.take()),
-                };
-                let line = StoppedLine {
-                    rule: one.rule.take(),
-                    verdict: Verdict::ReadOnly.as_str().to_owned(),
-                    sends: Some(sends),
-                    is_closed,
-                    ..self.stop(destination, one.host.take(), id, of)
-                };
-                self.stopped(line).count += 1;
-            }
-            Record::Held(one) => {
-                let one = *one;
-                let (destination, host) = destination(&one.destination);
-                let program = one.exe.take().or_else(|| one.comm.take());
-                // guardd 0.3.0 told it with the request alone.
-                let program = program.or_else(|| self.program_of(of, destination.as_deref()));
-                let line = StoppedLine {
-                    rule: one.rule.take(),
-                    verdict: one.verdict.take().unwrap_or_else(|| "confirm".to_owned()),
-                    count: one.count.take().unwrap_or(0).max(1),
-                    programs: program.into_iter().collect(),
-                    ..self.stop(destination, host, id, of)
-                };
-                self.held.push((line, one.request.take()));
-            }
+            Record::Denied(one) => self.denied(*one, id, of),
+            Record::Http(one) if one.outcome.is("refused") => self.http_refused(*one, id, of),
+            Record::Held(one) => self.held(*one, id, of),
             Record::Request(one) => self.request(*one, id, of),
             Record::Noted(one) => self.noted(&one, of),
             Record::Answered(one) => self.answered(&one, id, of),
@@ -427,6 +382,58 @@ impl Report {
             Record::HoleClose(one) => self.closed(*one, id, of),
             _ => {}
         }
+    }
+
+    fn denied(&mut self, one: Denied, session: Option<&String>, of: Option<usize>) {
+        let (destination, host) = destination(&one.destination);
+        let count = one.count.take().unwrap_or(0).max(1);
+        let ended = one.connections.take().unwrap_or(0) as u64;
+        let program = one.exe.take().or_else(|| one.comm.take());
+        // Not of one that was held and is gone.
+        let program = program.or_else(|| self.program_of(of, destination.as_deref()));
+        let line = StoppedLine {
+            rule: one.rule.take(),
+            verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
+            programs: program.into_iter().collect(),
+            ..self.stop(destination, host, session, of)
+        };
+        let known = self.stopped(line);
+        known.ended += ended;
+        known.count = known.count.max(count).max(known.ended);
+    }
+
+    fn http_refused(&mut self, one: Http, session: Option<&String>, of: Option<usize>) {
+        let (destination, _) = destination(&one.destination);
+        // Nothing was read that could be a request.
+        let is_closed = one.method.is_none();
+        let sends = if is_closed {
+            shortened(format!("closed: {}", one.why.take().unwrap_or_default()))
+        } else {
+            sends(one.method.take(), one.path.take())
+        };
+        let line = StoppedLine {
+            rule: one.rule.take(),
+            verdict: Verdict::ReadOnly.as_str().to_owned(),
+            sends: Some(sends),
+            is_closed,
+            ..self.stop(destination, one.host.take(), session, of)
+        };
+        self.stopped(line).count += 1;
+    }
+
+    fn held(&mut self, one: Held, session: Option<&String>, of: Option<usize>) {
+        let (destination, host) = destination(&one.destination);
+        let program = one.exe.take().or_else(|| one.comm.take());
+        // guardd 0.3.0 told it with the request alone.
+        let program = program.or_else(|| self.program_of(of, destination.as_deref()));
+        let line = StoppedLine {
+            rule: one.rule.take(),
+            verdict: one.verdict.take().unwrap_or_else(|| "confirm".to_owned()),
+            count: one.count.take().unwrap_or(0).max(1),
+            programs: program.into_iter().collect(),
+            ..self.stop(destination, host, session, of)
+        };
+        self.held.push((line, one.request.take()));
     }
 
     /// The program that first asked for a destination.

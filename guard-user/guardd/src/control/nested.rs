@@ -97,11 +97,11 @@ async fn send_all(
         since: Some(about.started_at),
         uids: Some(vec![about.uid]),
     };
-    let (mut trail, _) = opened(shared, filter)?;
+    let (mut reader, _) = opened(shared, filter)?;
     let mut is_its = false;
     loop {
         let batch;
-        (batch, trail) = next_batch(trail).await?;
+        (batch, reader) = next_batch(reader).await?;
         for record in batch.records {
             is_its |= is_start_in(&record, &parent);
             if let Some(told) = told(record).filter(|_| is_its) {

@@ -243,7 +243,7 @@ async fn respond(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     // A caller that has just been refused, and asks why, gets to know of it.
-    shared.with(State::hear);
+    shared.with(State::read_events);
     let frame = match incoming.asked {
         Called::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,
         Called::Guard(call) if incoming.more && is_stream(&call) => {

@@ -45,29 +45,10 @@ impl State {
         let of_trial = |id| self.sessions.get(id).is_some_and(|one| self.is_trial(one));
         let stats = self.datapath.stats().unwrap_or_default().into_iter();
         let stats: Vec<_> = stats.filter(|(id, _)| !of_trial(*id)).collect();
-        let (kernel, default) = (&self.datapath, self.policies.default_slot());
-        let unassigned = self.sessions.unassigned_warnings(kernel, default);
         Status {
             enforcing: problem.is_none(),
             problem,
-            warnings: (self
-                .recorder
-                .audit()
-                .problem()
-                .map(str::to_owned)
-                .into_iter())
-            .chain(slice::without_unit(self.machine.cgroup_root()))
-            .chain(self.policies.unusable_warnings())
-            .chain(self.recorder.metrics_problem().map(str::to_owned))
-            .chain(self.sessions.astray_warnings())
-            .chain(unassigned)
-            .chain(self.sessions.packet_warnings(&self.datapath))
-            .chain(self.proxy_warning())
-            .chain(self.named_warning())
-            .chain(self.fleet.warning())
-            .chain(self.fleet.link.warning(&Heard::now()))
-            .chain(self.doctor_warning())
-            .collect(),
+            warnings: self.warnings(),
             version: VERSION.to_owned(),
             kernel: release(),
             cgroup_root: self.machine.cgroup_root().to_owned(),
@@ -92,6 +73,24 @@ impl State {
             fleet: self.fleet.shown(),
             fleet_link: self.fleet.link.shown(&Heard::now()),
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let (kernel, default) = (&self.datapath, self.policies.default_slot());
+        let problem = self.recorder.audit().problem();
+        (problem.map(str::to_owned).into_iter())
+            .chain(slice::without_unit(self.machine.cgroup_root()))
+            .chain(self.policies.unusable_warnings())
+            .chain(self.recorder.metrics_problem().map(str::to_owned))
+            .chain(self.sessions.astray_warnings())
+            .chain(self.sessions.unassigned_warnings(kernel, default))
+            .chain(self.sessions.packet_warnings(kernel))
+            .chain(self.proxy_warning())
+            .chain(self.named_warning())
+            .chain(self.fleet.warning())
+            .chain(self.fleet.link.warning(&Heard::now()))
+            .chain(self.doctor_warning())
+            .collect()
     }
 
     /// What a courier may tell others of this machine. Nothing in it about enforcement is from memory.

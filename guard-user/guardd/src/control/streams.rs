@@ -248,13 +248,13 @@ async fn log(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let mut reached = shared.with(|state| state.recorder.audit().reached());
-    let (mut trail, mut part) = opened(shared, filter)?;
+    let (mut reader, mut part) = opened(shared, filter)?;
     loop {
         let written = *reached.borrow_and_update();
         let batch;
-        (batch, trail) = next_batch(trail).await?;
+        (batch, reader) = next_batch(reader).await?;
         // One that has no record in that time has some before it.
-        sought = sought.filter(|_| !trail.knows_session());
+        sought = sought.filter(|_| !reader.knows_session());
         for record in &batch.records {
             send(write, frame(record, true)?).await?;
         }
@@ -264,7 +264,7 @@ async fn log(
         if written.part != part {
             // The file was read to its end before: it has no more.
             let (next, its) = shared.with(|state| state.recorder.audit().current())?;
-            trail.then(next);
+            reader.then(next);
             part = its;
             continue;
         }
@@ -339,20 +339,20 @@ pub(super) fn opened(shared: &Shared, filter: Filter) -> io::Result<(AuditReader
         (audit.previous(), audit.current())
     });
     let (current, part) = current?;
-    let trail = match previous {
+    let reader = match previous {
         Some(previous) => {
-            let mut trail = AuditReader::new(previous, filter);
-            trail.then(current);
-            trail
+            let mut reader = AuditReader::new(previous, filter);
+            reader.then(current);
+            reader
         }
         None => AuditReader::new(current, filter),
     };
-    Ok((trail, part))
+    Ok((reader, part))
 }
 
 /// Reads on where that keeps nobody waiting.
-pub(super) async fn next_batch(mut trail: AuditReader) -> io::Result<(Batch, AuditReader)> {
-    in_background(move || Ok((trail.next_batch()?, trail))).await
+pub(super) async fn next_batch(mut reader: AuditReader) -> io::Result<(Batch, AuditReader)> {
+    in_background(move || Ok((reader.next_batch()?, reader))).await
 }
 
 /// The records that the caller asks for and may see.

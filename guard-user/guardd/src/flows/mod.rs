@@ -268,3 +268,107 @@ fn note_leads(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
         kept.note_leads(ProgramTarget::of(key), &leads);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn about(uid: u32, second: i64) -> SessionFacts {
+        SessionFacts {
+            started_at: Timestamp::from_second(second).unwrap(),
+            ..SessionFacts::new(String::new(), uid, Vec::new())
+        }
+    }
+
+    fn with(shelf: &Shelf<KeptFlows>, sessions: &[(u32, u32)]) -> Flows {
+        let mut flows = Flows::new(shelf.clone());
+        for (id, uid) in sessions {
+            flows.add(SessionId(*id), &about(*uid, i64::from(*id)));
+        }
+        flows
+    }
+
+    /// That session has reached something, and its file says so.
+    fn reach(flows: &mut Flows, id: u32) {
+        let at = Timestamp::UNIX_EPOCH;
+        let kept = flows.all.get_mut(&flows.current[&SessionId(id)]).unwrap();
+        kept.take(
+            ProgramTarget {
+                address: IpAddr::from([192, 0, 2, 1]),
+                protocol: Protocol::TCP.0,
+                port: 443,
+                program: "curl".to_owned(),
+            },
+            || FlowTotals {
+                first_at: at,
+                last_at: at,
+                connections: 1,
+                sent: 1,
+                received: 1,
+                verdict: "allow".to_owned(),
+                rule: None,
+                boot: 1,
+                first: 1,
+                names: Vec::new(),
+                named: 0,
+                leads: Vec::new(),
+            },
+        );
+        flows.files.keep(&kept.file(), kept);
+    }
+
+    fn ids(flows: &Flows) -> Vec<u32> {
+        flows.all.keys().map(|(_, id)| *id).collect()
+    }
+
+    #[test]
+    fn what_was_reached_is_known_to_the_next_guardd() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(dir.path().to_owned()).unwrap();
+        let mut before = with(&shelf, &[(1, 1000), (2, 1000)]);
+        reach(&mut before, 1);
+        let mut after = Flows::new(shelf);
+        assert_eq!(ids(&after), [1]);
+        // It goes on where that one was; another session of that id is another.
+        after.add(SessionId(1), &about(1000, 1));
+        assert_eq!(after.all.values().map(KeptFlows::len).sum::<usize>(), 1);
+        after.add(SessionId(1), &about(1000, 9));
+        assert_eq!(ids(&after), [1, 1]);
+    }
+
+    #[test]
+    fn room_is_made_by_the_oldest_ended_session_of_whoever_has_most() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(dir.path().to_owned()).unwrap();
+        let few = [(1, 1000), (2, 1001)];
+        let many = (10..10 + MAX_SESSIONS as u32).map(|id| (id, 1001));
+        let all: Vec<_> = few.into_iter().chain(many).collect();
+        let mut flows = with(&shelf, &all);
+        for id in [1, 2, 10] {
+            reach(&mut flows, id);
+        }
+        assert_eq!(shelf.keys().len(), 3);
+        // One that goes on is kept, however old; two are too many.
+        for id in [1, 10, 11] {
+            flows.current.remove(&SessionId(id));
+        }
+        flows.make_room();
+        let left = ids(&flows);
+        assert_eq!(left.len(), MAX_SESSIONS);
+        assert_eq!(left[..3], [1, 2, 12]);
+        // Whose file is gone, too; only the one that had reached something is missed.
+        assert_eq!((shelf.keys().len(), flows.forgotten), (2, 1));
+    }
+
+    #[test]
+    fn nothing_is_forgotten_where_all_sessions_go_on() {
+        let all: Vec<_> = (0..MAX_SESSIONS as u32 + 5).map(|id| (id, 1000)).collect();
+        let mut flows = with(&Shelf::nowhere(), &all);
+        flows.make_room();
+        assert_eq!(flows.all.len(), all.len());
+    }
+}

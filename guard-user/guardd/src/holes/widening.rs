@@ -179,29 +179,7 @@ impl State {
         let Some(ports) = ports_of(reaches) else {
             return false;
         };
-        let Some(live) = self.sessions.live(session) else {
-            return false;
-        };
-        // guardd may not have heard of the answer yet.
-        if self
-            .policies
-            .recall_names(&self.datapath, live.subject(), to)
-            .is_err()
-        {
-            return false;
-        }
-        let terms = HoleTerms {
-            read_only: reaches.read_only,
-            ..HoleTerms::default()
-        };
-        let prefix = Prefix::host(to);
-        let (sessions, policies) = (&self.sessions, &self.policies);
-        let opened = Opened {
-            prefixes: vec![prefix],
-            ports: ports.clone(),
-            name: hole.named().map(|named| named.name.clone()),
-        };
-        let Ok(checked) = Checked::of_name(sessions, policies, session, opened, &terms) else {
+        let Some(checked) = self.checked(hole, reaches, &ports, to) else {
             return false;
         };
         let spec = ports.first().copied();
@@ -224,7 +202,7 @@ impl State {
         let new = NewHole {
             read_only: reaches.read_only,
             bytes,
-            ..new_hole(&prefix, &spec, expires, reaches.connections)
+            ..new_hole(&Prefix::host(to), &spec, expires, reaches.connections)
         };
         match self.datapath.widen_hole(session, id, new) {
             Ok(()) => true,
@@ -233,6 +211,32 @@ impl State {
                 false
             }
         }
+    }
+
+    /// What opening that address would lift; none where a policy denies it, or allows it anyway.
+    fn checked(
+        &mut self,
+        hole: &Hole,
+        reaches: &Reaches,
+        ports: &[PortSpec],
+        to: Address,
+    ) -> Option<Checked> {
+        let live = self.sessions.live(hole.session)?;
+        // guardd may not have heard of the answer yet.
+        self.policies
+            .recall_names(&self.datapath, live.subject(), to)
+            .ok()?;
+        let terms = HoleTerms {
+            read_only: reaches.read_only,
+            ..HoleTerms::default()
+        };
+        let opened = Opened {
+            prefixes: vec![Prefix::host(to)],
+            ports: ports.to_vec(),
+            name: hole.named().map(|named| named.name.clone()),
+        };
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        Checked::of_name(sessions, policies, hole.session, opened, &terms).ok()
     }
 
     /// Whether a person has said no to that session about an address, or to the one around it.

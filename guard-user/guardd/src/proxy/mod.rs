@@ -155,3 +155,90 @@ pub(super) fn reads_only(holes: &Holes, policies: &Policies, session: &Session) 
     holes.any_for_reads(Some(session.cgroup.id))
         || policies_of.any(|policy| is_proxied(policies, policy))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use guard_common::{Address, Protocol};
+    use guard_proto::wire::{Number, Tgid};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        proxy::held::HeldClient,
+        requests::{RequestKey, tests::shown},
+    };
+
+    const SESSION: SessionId = SessionId(1);
+
+    #[test]
+    fn a_change_is_told_once() {
+        let mut proxy = Proxy::default();
+        proxy.link.up();
+        assert!(proxy.is_up() && !proxy.link.takes_change());
+        proxy.renew();
+        assert!(!proxy.link.is_told());
+        assert!(proxy.link.takes_change() && !proxy.link.takes_change());
+    }
+
+    #[test]
+    fn nobody_is_held_without_it() {
+        let mut requests = Requests::without_files(10);
+        let key = RequestKey::new(SESSION, Address::default(), Protocol::TCP, 443);
+        let asked = || Ok::<_, Infallible>(shown(1));
+        requests
+            .note(key.clone(), (1000, SESSION), BootTime(1), asked)
+            .unwrap();
+        requests.hold("r1", Some(Timestamp::UNIX_EPOCH));
+        let mut proxy = Proxy::default();
+        proxy.held.add(
+            Number(3),
+            HeldClient {
+                tgid: Tgid(0),
+                key,
+                request: "r1".to_owned(),
+                until: BootTime(9),
+            },
+        );
+        assert!(requests.get("r1").unwrap().shown.held);
+        assert_eq!(proxy.next_expiry(), Some(BootTime(9)));
+        proxy.gone(&mut requests);
+        assert!(!requests.get("r1").unwrap().shown.held);
+        assert_eq!(proxy.next_expiry(), None);
+    }
+
+    #[test]
+    fn a_survey_counts_as_done_until_the_next_is_due() {
+        let mut proxy = Proxy::default();
+        let interval = SURVEYS.as_nanos() as u64;
+        for (now, is_due) in [
+            (interval, true),
+            (interval + 1, false),
+            (2 * interval - 1, false),
+            (2 * interval, true),
+            (2 * interval, false),
+        ] {
+            assert_eq!(proxy.takes_survey(BootTime(now)), is_due, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_was_closed_is_known_of_its_own_session_until_that_ends() {
+        let mut proxy = Proxy::default();
+        let closing = Closing {
+            to: Address::default(),
+            port: 443,
+            why: "it is no HTTP".to_owned(),
+        };
+        for session in [SESSION, SessionId(2)] {
+            proxy
+                .closings
+                .note(session, closing.clone(), (), BootTime(1));
+        }
+        assert_eq!(proxy.closings(SESSION).next().unwrap().what, closing);
+        proxy.forget_closings(SESSION);
+        assert_eq!(proxy.closings(SESSION).count(), 0);
+        assert_eq!(proxy.closings(SessionId(2)).count(), 1);
+    }
+}

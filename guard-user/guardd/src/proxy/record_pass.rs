@@ -42,7 +42,7 @@ impl State {
         Http {
             destination: Destination::Endpoint(key.endpoint(None)).into(),
             method: http.map(|http| http.method.clone()).into(),
-            path: http.map(shown::path_for_trail).into(),
+            path: http.map(shown::path_for_log).into(),
             host: http.and_then(|http| http.host.clone()).into(),
             rule: rule_of(self.standing(&target(key))).into(),
             ..Http::default()

@@ -162,8 +162,8 @@ mod tests {
     }
 
     fn sessions(path: &Path, filter: Filter) -> Vec<String> {
-        let mut trail = open(path, filter);
-        let batch = trail.next_batch().unwrap();
+        let mut reader = open(path, filter);
+        let batch = reader.next_batch().unwrap();
         assert!(batch.is_last);
         let records = batch.records.into_iter();
         records.map(|r| r.session.unwrap_or_default()).collect()
@@ -193,12 +193,12 @@ mod tests {
             ..Filter::default()
         };
         assert!(sessions(&path, later).is_empty());
-        let mut trail = open(&path, one);
-        trail.next_batch().unwrap();
+        let mut reader = open(&path, one);
+        reader.next_batch().unwrap();
         audit
             .write(LogEntry::of("s1", 1000, Held::default()))
             .unwrap();
-        assert_eq!(trail.next_batch().unwrap().records[0].kind, LogKind::Held);
+        assert_eq!(reader.next_batch().unwrap().records[0].kind, LogKind::Held);
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
         let mut audit = Audit::open(&path).unwrap();
         audit.write(denied("s1", 1000)).unwrap();
         let knows = |session: &str, uid| {
-            let mut trail = open(
+            let mut reader = open(
                 &path,
                 Filter {
                     session: Some(session.to_owned()),
@@ -216,8 +216,8 @@ mod tests {
                     uids: Some(vec![uid]),
                 },
             );
-            assert!(trail.next_batch().unwrap().records.is_empty());
-            trail.knows_session()
+            assert!(reader.next_batch().unwrap().records.is_empty());
+            reader.knows_session()
         };
         assert!(knows("s1", 1000));
         // Whose it is not, to them it never was.
@@ -233,10 +233,10 @@ mod tests {
         audit.write(denied("s1", 1)).unwrap();
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..9]).unwrap();
-        let mut trail = open(&path, Filter::default());
-        assert!(trail.next_batch().unwrap().records.is_empty());
+        let mut reader = open(&path, Filter::default());
+        assert!(reader.next_batch().unwrap().records.is_empty());
         fs::write(&path, &whole).unwrap();
-        assert_eq!(trail.next_batch().unwrap().records.len(), 1);
+        assert_eq!(reader.next_batch().unwrap().records.len(), 1);
     }
 
     #[test]
@@ -247,9 +247,9 @@ mod tests {
             let mut audit = Audit::open(path).unwrap();
             audit.write(denied(session, 1)).unwrap();
         }
-        let mut trail = open(&old, Filter::default());
-        trail.then(File::open(&new).unwrap());
-        let read = trail.next_batch().unwrap();
+        let mut reader = open(&old, Filter::default());
+        reader.then(File::open(&new).unwrap());
+        let read = reader.next_batch().unwrap();
         assert!(read.is_last);
         let sessions = read.records.iter().map(|one| one.session.as_deref());
         assert_eq!(sessions.collect::<Vec<_>>(), [Some("s1"), Some("s2")]);

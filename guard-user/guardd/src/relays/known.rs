@@ -9,7 +9,7 @@ use std::{
 
 use guard_common::{
     Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay, SessionId,
-    Ticket, relay_flags,
+    Ticket, Verdict, relay_flags,
 };
 use guard_proto::{Endpoint, destination::Through};
 
@@ -170,22 +170,7 @@ impl Relays {
             gone = self.make_room();
             self.let_wait(outermost);
         }
-        let new = || KnownListener {
-            relay: Relay::new(ticket, netns, event.destination, port),
-            who: None,
-            by: (event.session, event.tgid),
-            share: outermost,
-            chain: Vec::new(),
-            followed: BootTime(0),
-            used: event.at,
-            busy: event.at,
-            due: None,
-            step: 0,
-            told: None,
-            unread: false,
-            dialed: Vec::new(),
-            hurried: BootTime(0),
-        };
+        let new = || KnownListener::new(ticket, event, outermost);
         let known = self.known.entry(ticket).or_insert_with(new);
         // One listener may serve many addresses: the scan uses the one that was asked for last.
         known.relay.address = event.destination;
@@ -328,6 +313,49 @@ impl Relays {
 }
 
 impl KnownListener {
+    /// The strictest verdict on what was asked for and on the upstreams, and on which of these it is; none: on what was asked for.
+    pub(super) fn strictest(
+        &self,
+        asked: &Connection,
+        judge: impl Fn(&Connection) -> Verdict,
+    ) -> (Verdict, Option<Connection>) {
+        let mut strictest = (judge(asked), None);
+        for lead in self.leads() {
+            let verdict = match judge(lead) {
+                Verdict::ReadOnly => Verdict::Confirm,
+                verdict => verdict,
+            };
+            if verdict.strictness() > strictest.0.strictness() {
+                strictest = (verdict, Some(*lead));
+            }
+        }
+        if self.is_anywhere() && strictest.0.strictness() < Verdict::Confirm.strictness() {
+            strictest = (Verdict::Confirm, Some(*asked));
+        }
+        strictest
+    }
+
+    /// One that nobody has scanned.
+    fn new(ticket: Ticket, event: &Event, outermost: SessionId) -> Self {
+        let netns = NetnsCookie(event.cgroup);
+        Self {
+            relay: Relay::new(ticket, netns, event.destination, event.port),
+            who: None,
+            by: (event.session, event.tgid),
+            share: outermost,
+            chain: Vec::new(),
+            followed: BootTime(0),
+            used: event.at,
+            busy: event.at,
+            due: None,
+            step: 0,
+            told: None,
+            unread: false,
+            dialed: Vec::new(),
+            hurried: BootTime(0),
+        }
+    }
+
     pub(super) fn leads(&self) -> &[Connection] {
         let count = (self.relay.len as usize).min(MAX_LEADS);
         &self.relay.leads[..count]

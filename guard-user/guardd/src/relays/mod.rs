@@ -365,21 +365,9 @@ impl Relays {
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
         let asked = Connection::new(key.destination, key.protocol, key.port);
-        let mut strictest = (judge(&asked), None);
-        for lead in known.leads() {
-            let verdict = match judge(lead) {
-                Verdict::ReadOnly => Verdict::Confirm,
-                verdict => verdict,
-            };
-            if verdict.strictness() > strictest.0.strictness() {
-                strictest = (verdict, Some(*lead));
-            }
-        }
-        if known.is_anywhere() && strictest.0.strictness() < Verdict::Confirm.strictness() {
-            strictest = (Verdict::Confirm, Some(asked));
-        }
-        let through = strictest.1.map(|_| known.through());
-        let to = strictest.1.unwrap_or(asked);
+        let (verdict, upstream) = known.strictest(&asked, judge);
+        let through = upstream.map(|_| known.through());
+        let to = upstream.unwrap_or(asked);
         let key = RequestKey {
             destination: to.to,
             protocol: to.protocol,
@@ -391,7 +379,7 @@ impl Relays {
         }
         Upstreams::Leads {
             key,
-            verdict: strictest.0,
+            verdict,
             through,
         }
     }

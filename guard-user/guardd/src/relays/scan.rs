@@ -15,8 +15,8 @@ use std::{
 
 use guard_common::{Address, Connection, NetnsCookie, Protocol};
 use guard_sys::{
+    bounded::{BoundedReader, TIMEOUT},
     cgroup2, host, netns, open_sockets,
-    patient::{PATIENCE, Patient},
     sock_list::{self, Listed, Use},
 };
 
@@ -364,8 +364,8 @@ impl<'t> Processes<'t> {
 
     /// The sockets that a process has open, by their inodes.
     fn sockets_of(&self, pid: u32) -> io::Result<Vec<u32>> {
-        static OF_SESSIONS: LazyLock<Patient<Vec<u64>>> =
-            LazyLock::new(|| Patient::waiting(PATIENCE));
+        static OF_SESSIONS: LazyLock<BoundedReader<Vec<u64>>> =
+            LazyLock::new(|| BoundedReader::waiting(TIMEOUT));
         let proc = PathBuf::from(format!("/proc/{pid}"));
         // A session can delay the reading of sessions' processes, and nothing else.
         let found = match self.is_guarded(pid) {
@@ -393,17 +393,17 @@ impl<'t> Processes<'t> {
     }
 
     fn read_command_line(&self, pid: u32) -> Option<Vec<String>> {
-        static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> =
-            LazyLock::new(|| Patient::waiting(PATIENCE));
+        static OF_SESSIONS: LazyLock<BoundedReader<Vec<u8>>> =
+            LazyLock::new(|| BoundedReader::waiting(TIMEOUT));
         // On a busy machine each read takes a while, and no session can prolong it.
-        static OF_OTHERS: LazyLock<Patient<Vec<u8>>> =
-            LazyLock::new(|| Patient::waiting(PATIENCE * 10));
-        let patient = match self.is_guarded(pid) {
+        static OF_OTHERS: LazyLock<BoundedReader<Vec<u8>>> =
+            LazyLock::new(|| BoundedReader::waiting(TIMEOUT * 10));
+        let reader = match self.is_guarded(pid) {
             true => &OF_SESSIONS,
             false => &OF_OTHERS,
         };
         let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
-        match patient.read(&path, MAX_COMMAND) {
+        match reader.read(&path, MAX_COMMAND) {
             Ok(line) => Some(process::words(&line)),
             Err(error) if is_gone(&error) => Some(Vec::new()),
             Err(_) => None,

@@ -7,7 +7,7 @@ use guard_proto::{
 };
 use guard_sys::clock::Clocks;
 
-use super::{Noted, Pending, RequestKey, shown::for_trail, tries};
+use super::{Noted, Pending, RequestKey, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
     policies::Judged,
@@ -52,10 +52,8 @@ impl State {
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each);
         let named = self.policies.told_of(key.session, to, judged.rule, typed);
-        let host = match &named {
-            Some(named) => Some(named.name.clone()),
-            None => self.policies.host_of(key.session, to, judged),
-        };
+        let host = named.as_ref().map(|named| named.name.clone());
+        let host = host.or_else(|| self.policies.host_of(key.session, to, judged));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
@@ -142,7 +140,7 @@ impl State {
             warnings: warnings.cloned().into(),
             note: shown.note.clone().into(),
             through: shown.through.clone().into(),
-            http: shown.http.as_ref().map(for_trail).into(),
+            http: shown.http.as_ref().map(for_log).into(),
             question: shown.question.clone().map_or(Field::Absent, Field::Is),
             burst: burst.cloned().into(),
         };

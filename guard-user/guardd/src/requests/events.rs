@@ -1,6 +1,6 @@
 //! The kernel half's events.
 //!
-//! `State::hear` takes each event out of the ring buffer. A listener or a dial goes to `relays`. A refusal is judged again, by
+//! `State::read_events` takes each event out of the ring buffer. A listener or a dial goes to `relays`. A refusal is judged again, by
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`asking.rs`), or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
 
@@ -38,9 +38,9 @@ impl State {
     }
 
     /// Handles all events that are unread in the ring buffer.
-    pub fn hear(&mut self) {
+    pub fn read_events(&mut self) {
         let before = self.requests.version();
-        while let Some(told) = self.machine.next_event() {
+        while let Some(told) = self.events.next() {
             match told {
                 KernelEvent::Connection(event) => {
                     if let Err(error) = self.note_event(&event) {

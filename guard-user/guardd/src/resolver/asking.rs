@@ -59,11 +59,11 @@ impl NameQuestion {
 
 /// A question that is held.
 #[derive(Clone, Debug)]
-struct Held {
-    asked: NameQuestion,
-    key: RequestKey,
-    request: String,
-    until: BootTime,
+pub(super) struct Held {
+    pub(super) asked: NameQuestion,
+    pub(super) key: RequestKey,
+    pub(super) request: String,
+    pub(super) until: BootTime,
 }
 
 /// Those that are held, by the resolver's numbers.
@@ -80,6 +80,10 @@ impl HeldQuestions {
     fn until(&self, request: &str) -> Option<BootTime> {
         let of = self.0.values().filter(|held| held.request == request);
         of.map(|held| held.until).max()
+    }
+
+    pub(super) fn add(&mut self, number: Number, held: Held) {
+        self.0.insert(number.0, held);
     }
 
     /// Removes all; returns the requests for which they were held.
@@ -139,7 +143,7 @@ impl State {
             request: request.clone(),
             until: after(now, PERSON),
         };
-        self.resolver.held.0.insert(number.0, held);
+        self.resolver.held.add(number, held);
         self.show_held_questions(&request);
         self.apply(Change::Requests);
         Ok(None)

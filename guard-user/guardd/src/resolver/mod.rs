@@ -146,3 +146,143 @@ impl Resolver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use guard_common::BootTime;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        requests::{RequestKey, tests::shown},
+        resolver::{
+            asking::{Held, NameQuestion},
+            refused::NameRefusal,
+        },
+    };
+
+    const SESSION: SessionId = SessionId(7);
+
+    fn question() -> NameQuestion {
+        NameQuestion {
+            session: SESSION,
+            tgid: guard_proto::names::Tgid(0),
+            name: "db.example.com".to_owned(),
+            kind: "A".to_owned(),
+            server: IpAddr::from([192, 0, 2, 53]),
+        }
+    }
+
+    fn connected() -> Resolver {
+        let mut resolver = Resolver::default();
+        resolver.link.up();
+        resolver
+    }
+
+    fn knows(opened: &[&str]) -> ResolverKnows {
+        let terms = NameTerms {
+            names: Names::Ask,
+            patterns: Vec::new(),
+            silent: false,
+            without_ech: false,
+        };
+        let whose = Whose {
+            account: 7,
+            policies: vec![3],
+            opened: opened.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        ResolverKnows {
+            policies: BTreeMap::from([(3, terms)]),
+            sessions: BTreeMap::from([(SESSION.0, whose)]),
+            servers: vec![IpAddr::from([192, 0, 2, 53])],
+            search: Vec::new(),
+        }
+    }
+
+    /// What it has been told since this was asked last, in short.
+    fn said(resolver: &mut Resolver) -> Vec<&'static str> {
+        let said = resolver.link.take_unsaid().into_iter();
+        said.map(|one| match one.message {
+            ToResolver::Servers { .. } => "servers",
+            ToResolver::Policy { .. } => "policy",
+            ToResolver::Session { .. } => "session",
+            ToResolver::ForgetSession { .. } => "no session",
+            ToResolver::ForgetPolicy { .. } => "no policy",
+            other => panic!("{other:?}"),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn it_is_told_what_differs_from_what_it_was_told_and_no_more() {
+        let mut resolver = connected();
+        resolver.tell(knows(&[]));
+        assert_eq!(said(&mut resolver), ["servers", "policy", "session"]);
+        resolver.tell(knows(&[]));
+        assert_eq!(said(&mut resolver), [""; 0]);
+        resolver.tell(knows(&["db.example.com"]));
+        assert_eq!(said(&mut resolver), ["session"]);
+        // No session is left without its policies, however short.
+        resolver.tell(ResolverKnows {
+            servers: knows(&[]).servers,
+            ..ResolverKnows::default()
+        });
+        assert_eq!(said(&mut resolver), ["no session", "no policy"]);
+    }
+
+    #[test]
+    fn the_next_one_is_told_everything() {
+        let mut resolver = connected();
+        resolver.tell(knows(&[]));
+        resolver.link.take_unsaid();
+        resolver.gone(&mut Requests::without_files(10));
+        resolver.tell(knows(&[]));
+        assert_eq!(said(&mut resolver), ["servers", "policy", "session"]);
+    }
+
+    #[test]
+    fn no_question_is_held_without_it() {
+        let mut requests = Requests::without_files(10);
+        let key = RequestKey::of_name(SESSION, "db.example.com");
+        let asked = || Ok::<_, std::convert::Infallible>(shown(1));
+        requests
+            .note(key.clone(), (1000, SESSION), BootTime(1), asked)
+            .unwrap();
+        requests.hold("r1", Some(Timestamp::UNIX_EPOCH));
+        assert!(requests.get("r1").unwrap().shown.held);
+        let mut resolver = connected();
+        let held = Held {
+            asked: question(),
+            key,
+            request: "r1".to_owned(),
+            until: BootTime(9),
+        };
+        resolver.held.add(Number(4), held);
+        resolver.gone(&mut requests);
+        assert!(!requests.get("r1").unwrap().shown.held);
+        assert!(resolver.held.take_all().is_empty());
+    }
+
+    #[test]
+    fn other_sessions_may_mean_other_networks_and_other_holes_do_not() {
+        let mut resolver = connected();
+        resolver.renew_holes();
+        assert!(resolver.link.takes_change() && !resolver.needs_survey);
+        resolver.renew();
+        assert!(resolver.link.takes_change() && resolver.needs_survey);
+    }
+
+    #[test]
+    fn a_session_that_has_ended_was_refused_nothing() {
+        let mut resolver = Resolver::default();
+        let refusal = NameRefusal::new(&question(), "a rule denies it", false);
+        let name = "db.example.com".to_owned();
+        for session in [SESSION, SessionId(8)] {
+            let (name, refusal) = (name.clone(), refusal.clone());
+            resolver.refused.note(session, name, refusal, BootTime(1));
+        }
+        resolver.forget_refused(SESSION);
+        let count = |session| resolver.refused.of(session).count();
+        assert_eq!([count(SESSION), count(SessionId(8))], [0, 1]);
+    }
+}

@@ -288,7 +288,7 @@ impl State {
             assigned: Some(wanted.by),
             ..SessionFacts::new(name, wanted.owner, command)
         };
-        self.begin(made, chain, about, Stage::Live, warnings)
+        self.register(made, chain, about, Stage::Live, warnings)
     }
 
     /// The answer to a process in a session. A policy that its unit has already is no error, since units start again and again.

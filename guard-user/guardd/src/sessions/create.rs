@@ -112,17 +112,8 @@ pub async fn run(
     let is_outer = matches!(who, Authorised::Approver(_));
     started.strict = is_outer && shared.with(|state| state.config.strict);
     if is_outer {
-        let discover = shared.with(|state| state.config.discover);
-        started.covered = discover.require == Require::Covered;
-        started.asks = discover.drift == OnDrift::Ask;
         started.text = text;
-        let around = shared.with(|state| state.fleet.base().ok().flatten());
-        started.around = around.map(|base| Box::new(base.shown()));
-        started.unresolved = shared.with(|state| {
-            let all = [Some(slots.own), slots.base].into_iter().flatten();
-            all.flat_map(|slot| state.policies.unresolved(slot))
-                .collect()
-        });
+        shared.with(|state| state.tell_person(slots, &mut started));
     }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::needed::ready(shared).await);
@@ -548,11 +539,24 @@ impl State {
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
         let stage = Stage::Empty { since };
-        let mut started = self.begin(cgroup, chain, about, stage, warnings)?;
+        let mut started = self.register(cgroup, chain, about, stage, warnings)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
         self.sockets
             .judge(&mut self.datapath, sessions, policies, &mut started)?;
         Ok(started)
+    }
+
+    /// Adds what is told of a session to the person who starts it.
+    fn tell_person(&self, slots: Slots, started: &mut Started) {
+        let discover = self.config.discover;
+        started.covered = discover.require == Require::Covered;
+        started.asks = discover.drift == OnDrift::Ask;
+        let around = self.fleet.base().ok().flatten();
+        started.around = around.map(|base| Box::new(base.shown()));
+        let slots = [Some(slots.own), slots.base].into_iter().flatten();
+        started.unresolved = slots
+            .flat_map(|slot| self.policies.unresolved(slot))
+            .collect();
     }
 
     /// Registers a session that the kernel has.
@@ -560,7 +564,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound`, never.
-    pub fn begin(
+    pub fn register(
         &mut self,
         cgroup: SessionCgroup,
         chain: Vec<PolicyId>,
@@ -568,7 +572,7 @@ impl State {
         stage: Stage,
         mut warnings: Vec<String>,
     ) -> Result<Started, CallError> {
-        let id = cgroup.id;
+        let (id, is_ours) = (cgroup.id, cgroup.is_ours());
         self.machine.watch_session(&cgroup);
         share_with_outermost(&mut self.datapath, id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
@@ -594,16 +598,11 @@ impl State {
         unix::judge_unix(&mut self.datapath, &self.sessions, id)?;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
-        if self
-            .sessions
-            .get(id)
-            .is_some_and(|one| !one.cgroup.is_ours())
-        {
+        if !is_ours {
             self.survey_networks::<ProxyWorker>();
             self.survey_networks::<ResolverWorker>();
         }
-        let is_unstarted = self.sessions.get(id).is_some_and(|one| one.about.unstarted);
-        if !is_unstarted {
+        if !self.sessions.is_unstarted(id) {
             self.write_start(id, &session);
         }
         // In this order, so that a session which the next guardd finds here is in the audit log.

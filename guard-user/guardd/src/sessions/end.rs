@@ -54,7 +54,7 @@ impl State {
     /// Closes a session that has no process left.
     fn end_session(&mut self, id: SessionId, now: BootTime) {
         // Events from while it lived are judged by its policies, which it is about to leave.
-        self.hear();
+        self.read_events();
         let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };

@@ -628,6 +628,14 @@ pub(crate) fn none_but(all: &[(u32, Option<u32>)]) -> Sessions {
     sessions
 }
 
+/// A live one, in that cgroup.
+#[cfg(test)]
+pub(crate) fn one_in_cgroup(cgroup_id: u64) -> Sessions {
+    let mut sessions = none_but(&[(1, None)]);
+    sessions.get_mut(SessionId(1)).unwrap().cgroup.cgroup_id = cgroup_id;
+    sessions
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

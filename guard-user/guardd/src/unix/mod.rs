@@ -505,6 +505,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_session_was_kept_from_is_told_with_what_to_do_until_it_ends() {
+        let mut sockets = Sockets::default();
+        let (session, other) = (SessionId(1), SessionId(2));
+        let docker = "/run/docker.sock";
+        for at in [1, 2] {
+            sockets.note_stop(session, Withheld::Socket, docker, BootTime(at));
+        }
+        sockets.note_stop(session, Withheld::Kill, "sleep (7)", BootTime(3));
+        sockets.note_stop(other, Withheld::Unknown, UNNAMED, BootTime(4));
+        let clocks = Clocks::read();
+        let stopped = sockets.stopped(session, &clocks);
+        let told = stopped.iter().map(|one| {
+            let to = &one.destination;
+            (to.protocol.as_str(), to.address.as_str(), one.count)
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [("signal", "sleep (7)", 1), ("unix", docker, 2)]);
+        assert!(
+            stopped[1]
+                .advice
+                .contains(&format!("allow = [\"{docker}\"]"))
+        );
+        sockets.forget(session);
+        assert!(sockets.stopped(session, &clocks).is_empty());
+        assert_eq!(sockets.stopped(other, &clocks).len(), 1);
+    }
+
+    #[test]
     fn harmless_sockets_are_not_named_twice_and_are_roots() {
         for path in HARMLESS {
             assert!(path.starts_with('/') && path.len() < 108, "{path}");

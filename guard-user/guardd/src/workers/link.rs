@@ -89,17 +89,17 @@ impl<M> WorkerLink<M> {
     }
 
     /// Whether that happened since this was last asked.
-    pub(super) fn takes_change(&mut self) -> bool {
+    pub(crate) fn takes_change(&mut self) -> bool {
         mem::take(&mut self.is_stale)
     }
 
     /// The messages that are not sent yet, in order.
-    pub(super) fn take_unsaid(&mut self) -> Vec<Outgoing<M>> {
+    pub(crate) fn take_unsaid(&mut self) -> Vec<Outgoing<M>> {
         self.unsaid.drain(..).collect()
     }
 
     /// A worker is connected from now on.
-    pub(super) fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         self.is_up = true;
         self.problem = None;
     }

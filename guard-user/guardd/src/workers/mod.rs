@@ -35,11 +35,11 @@ pub trait Worker: Serves<Message: Serialize> {
 
     /// The name of its program, of its unit, and of its user on a machine where guard was installed.
     const NAME: &'static str;
-    /// That it runs.
+    /// Says that it runs.
     const RUNS: &'static str;
-    /// That it is gone, and what that means.
+    /// Says that it is gone, and the consequence.
     const GONE: &'static str;
-    /// That none runs although one is needed, and what that means.
+    /// Says that none runs although one is needed, and the consequence.
     const MISSING: &'static str;
 
     /// Whether anything in force needs it.
@@ -69,13 +69,13 @@ pub trait Worker: Serves<Message: Serialize> {
     fn encode(message: &Self::Message) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(message)
     }
-    /// Tells it what it has to know before it listens anywhere.
+    /// Sends the worker what it needs before it listens.
     fn begin(_: &mut State) {}
-    /// Policies, sessions or holes have changed: tells it what it has to know.
+    /// Sends the worker what has changed of policies, sessions or holes.
     fn refresh(state: &mut State);
     /// Handles a message.
     fn hear(shared: &Shared, said: Self::Said);
-    /// None runs any more: nobody is held for it.
+    /// Releases what is held for a worker that runs no more.
     fn gone(state: &mut State);
 }
 

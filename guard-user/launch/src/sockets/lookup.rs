@@ -24,7 +24,7 @@ pub(super) enum Address {
     Abstract(Vec<u8>),
     /// No address, not a Unix socket's, or unreadable.
     Other,
-    /// That of a process that this one may not read, as one that is not dumpable.
+    /// Its process may not be read, as an undumpable one.
     Unread,
 }
 

@@ -20,20 +20,25 @@ struct Around {
     wide: SetId,
 }
 
-/// The whole answer for each prefix that rules name, and for `::/0`. `entries` are sorted.
-pub(super) fn sweep(
-    entries: &[Entry],
-    answers: &mut AddressVerdicts<'_>,
-) -> Vec<(Prefix, AddressVerdictId)> {
-    let mut swept = vec![(Prefix::EVERYTHING, AddressVerdicts::DEFAULT)];
-    let mut around = vec![Around {
+impl Around {
+    /// Everything, before any rule.
+    const NO_RULES: Self = Self {
         prefix: Prefix::EVERYTHING,
         answer: AddressVerdicts::DEFAULT,
         plain: AddressVerdicts::NO_RULES,
         all: AddressVerdicts::NO_RULES,
         is_exception: false,
         wide: AddressVerdicts::NO_RULES,
-    }];
+    };
+}
+
+/// The whole answer for each prefix that rules name, and for `::/0`. `entries` are sorted.
+pub(super) fn sweep(
+    entries: &[Entry],
+    answers: &mut AddressVerdicts<'_>,
+) -> Vec<(Prefix, AddressVerdictId)> {
+    let mut swept = vec![(Prefix::EVERYTHING, AddressVerdicts::DEFAULT)];
+    let mut around = vec![Around::NO_RULES];
     let mut ranks = Vec::new();
     for here in entries.chunk_by(|a, b| a.prefix == b.prefix) {
         let prefix = here[0].prefix;

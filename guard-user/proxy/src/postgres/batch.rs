@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     super::wire::TargetTerms,
-    beside::Before,
+    beside::{Before, Beside},
     client::{About, Comes, PostgresClient, Verdict, empty, too_long},
     frame::{MAX_READ, MessageHead, invalid},
     ledger::{Bound, Expected, MAX_KEPT, Named},
@@ -218,12 +218,7 @@ where
             self.note_reading(&bound.unit, &meaning);
             let meaning = asked.meaning(meaning);
             let beside = self.beside(terms, &planned.before, planned.batch, planned.at)?;
-            let digest = beside.sum().and_then(|beside| {
-                let mut parts = vec![&asked.sum, &bound.values];
-                // A yes to a statement alone is for it in any form.
-                parts.extend((!beside.is_empty()).then_some(&beside));
-                meaning.digest(&self.login, &parts)
-            });
+            let digest = self.digest_of(&asked, &bound.values, &meaning, &beside);
             let about = About {
                 parameters: &bound.parameters,
                 meaning: &meaning,
@@ -234,10 +229,24 @@ where
                 allowed => planned.verdict = allowed,
             }
         }
-        let is_it = |one: &Unasked| one.portal.as_ref() == Some(portal);
-        planned.unasked.retain(|one| !is_it(one));
+        let is_another = |one: &Unasked| one.portal.as_ref() != Some(portal);
+        planned.unasked.retain(is_another);
         planned.units.push(bound.unit);
         Ok(None)
+    }
+
+    /// What a yes to a statement is kept under: for one alone, in any form.
+    fn digest_of(
+        &self,
+        asked: &Unit,
+        values: &Bytes,
+        meaning: &Meaning,
+        beside: &Beside,
+    ) -> Option<String> {
+        let beside = beside.sum()?;
+        let mut parts = vec![&asked.sum, values];
+        parts.extend((!beside.is_empty()).then_some(&beside));
+        meaning.digest(&self.login, &parts)
     }
 
     /// The settings by which the server reads what follows the planned messages.

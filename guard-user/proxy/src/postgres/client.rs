@@ -527,10 +527,20 @@ where
             // Only then is the surrounding transaction known.
             while_here(&mut self.from, self.shared.idle()).await?;
         }
-        Ok(match answer {
+        Ok(self.by_answer(answer, &statement, terms))
+    }
+
+    /// The verdict on a write, by an approver's answer.
+    fn by_answer(
+        &self,
+        answer: AskAnswer,
+        statement: &Statement<'_>,
+        terms: &TargetTerms,
+    ) -> Verdict {
+        match answer {
             AskAnswer::Yes if self.can_write() => Verdict::Allowed,
             AskAnswer::Yes => {
-                if let Some(digest) = digest {
+                if let Some(digest) = statement.digest {
                     self.again
                         .keep(self.context.target, self.login.at(), digest);
                 }
@@ -540,11 +550,11 @@ where
                 Verdict::Refused(Refusal::stopped(terms, why, fix))
             }
             AskAnswer::No { why, fix, .. } => {
-                let why = format!("{}; {why}", write.because);
+                let why = format!("{}; {why}", statement.write.because);
                 self.context.log(statement.entry("refused", terms, &why));
                 Verdict::Refused(Refusal::stopped(terms, &why, &fix))
             }
-        })
+        }
     }
 
     /// Whether what is done now can write, or be made to.

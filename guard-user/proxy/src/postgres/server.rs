@@ -114,20 +114,9 @@ where
             from.pass(head, to).await?;
             continue;
         }
-        if head.tag == b'E' && head.body > MAX_READ && !shared.ledger.borrow().is_own() {
-            // A refused statement fails with a shorter message.
-            shared.ledger.borrow_mut().failed();
-            from.pass(head, to).await?;
-            shared.answered.notify_one();
-            continue;
-        }
-        if head.body > MAX_READ && shared.ledger.borrow().is_own() {
-            from.skip(head).await?;
-            heard = Err("more than is read at once".to_owned());
-            continue;
-        }
         if head.body > MAX_READ {
-            return Err(invalid("the server says more at once than can be read"));
+            pass_too_long(&mut from, head, to, shared, &mut heard).await?;
+            continue;
         }
         let message = from.message(head).await?;
         let is_own = shared.ledger.borrow().is_own();
@@ -138,6 +127,33 @@ where
         }
         shared.answered.notify_one();
     }
+}
+
+/// Passes on, or skips, a message that is longer than what is read at once.
+async fn pass_too_long<R, W>(
+    from: &mut Reader<R>,
+    head: MessageHead,
+    to: &mut W,
+    shared: &Shared,
+    heard: &mut Heard,
+) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    if shared.ledger.borrow().is_own() {
+        from.skip(head).await?;
+        *heard = Err("more than is read at once".to_owned());
+        return Ok(());
+    }
+    if head.tag != b'E' {
+        return Err(invalid("the server says more at once than can be read"));
+    }
+    // A refused statement fails with a shorter message.
+    shared.ledger.borrow_mut().failed();
+    from.pass(head, to).await?;
+    shared.answered.notify_one();
+    Ok(())
 }
 
 /// Whether a message means nothing to the guard.

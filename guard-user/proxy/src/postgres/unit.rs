@@ -52,6 +52,39 @@ pub(super) struct Unit {
     pub(super) statements: usize,
 }
 
+/// What the statements of a text do together.
+#[derive(Default)]
+struct UnitEffects {
+    write: Option<Write>,
+    controls: Vec<Control>,
+    copies_in: bool,
+    sets: bool,
+    sets_first: bool,
+    resets: bool,
+    /// A change that sets something is reported by itself.
+    reads_and_sets: bool,
+}
+
+impl UnitEffects {
+    fn add(&mut self, statement: judge::Statement) {
+        let own = match (statement.effect, &statement.control) {
+            (Effect::Writes(own), _) => Some(own),
+            (Effect::Reads, Some(Control::Prepare { write, .. })) => write.clone(),
+            (Effect::Reads, _) => None,
+        };
+        self.controls.extend(statement.control);
+        self.sets_first |= self.reads_and_sets && own.is_some();
+        self.reads_and_sets |= statement.sets && own.is_none();
+        self.sets |= statement.sets;
+        self.resets |= statement.resets;
+        self.copies_in |= own.as_ref().is_some_and(|own| own.command == COPY_IN);
+        self.write = match (self.write.take(), own) {
+            (Some(first), Some(own)) => Some(first.and(own)),
+            (first, own) => first.or(own),
+        };
+    }
+}
+
 impl Unit {
     /// Judged by the rules of all policies in force; the strictest counts.
     pub(super) fn of(text: &Bytes, rules: &[Rules]) -> Rc<Self> {
@@ -75,28 +108,15 @@ impl Unit {
 
     fn judged(text: &Bytes, judged: Judged) -> Self {
         let statements = judged.statements.len();
-        let mut write: Option<Write> = None;
-        let mut controls = Vec::new();
-        let (mut copies_in, mut sets, mut sets_first, mut resets) = (false, false, false, false);
-        // A change that sets something is reported by itself.
-        let mut reads_and_sets = false;
+        let mut effects = UnitEffects::default();
         for statement in judged.statements {
-            let own = match (statement.effect, &statement.control) {
-                (Effect::Writes(own), _) => Some(own),
-                (Effect::Reads, Some(Control::Prepare { write, .. })) => write.clone(),
-                (Effect::Reads, _) => None,
-            };
-            controls.extend(statement.control);
-            sets_first |= reads_and_sets && own.is_some();
-            reads_and_sets |= statement.sets && own.is_none();
-            sets |= statement.sets;
-            resets |= statement.resets;
-            copies_in |= own.as_ref().is_some_and(|own| own.command == COPY_IN);
-            write = match (write, own) {
-                (Some(first), Some(own)) => Some(first.and(own)),
-                (first, own) => first.or(own),
-            };
+            effects.add(statement);
         }
+        let UnitEffects {
+            mut write,
+            controls,
+            ..
+        } = effects;
         if controls.len() > MAX_CONTROLS {
             return Self::unknown(
                 text,
@@ -123,10 +143,10 @@ impl Unit {
             normalised,
             write,
             controls,
-            sets,
-            sets_first,
-            resets,
-            copies_in,
+            sets: effects.sets,
+            sets_first: effects.sets_first,
+            resets: effects.resets,
+            copies_in: effects.copies_in,
             statements,
         }
     }

@@ -106,6 +106,8 @@ impl ProgramKind {
     };
 }
 
+// Assembled here, since these try what a kernel takes, and must not depend on an object and its maps.
+
 /// `mov64 r0, 0; exit`: refuses, where 0 means no.
 pub const ANSWER_0: [u64; 2] = [encode(0xb7, 0, 0, 0, 0), encode(0x95, 0, 0, 0, 0)];
 

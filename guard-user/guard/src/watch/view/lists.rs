@@ -16,42 +16,9 @@ impl View<'_> {
     pub(super) fn draw_lists(&self, frame: &mut Frame<'_>, parts: &Parts) -> Shown {
         let model = self.model;
         let is_narrow = parts.title.width < 70;
-        let requests = model.shown_requests().map(|one| {
-            let row = rows::request(one, self.clock, is_narrow);
-            let is_marked = model.marked.contains(&one.id);
-            let mark = if is_marked { '*' } else { ' ' };
-            match model.answering.contains(&one.id) {
-                true => (format!("{mark}{row}  (being answered)"), Tone::Dim),
-                false if is_marked => (format!("{mark}{row}"), Tone::Strong),
-                false => (format!("{mark}{row}"), Tone::Plain),
-            }
-        });
-        let holes = model
-            .shown_holes()
-            .map(|one| (format!(" {}", rows::hole(one, self.clock)), Tone::Plain));
-        let heading = format!(
-            "Requests{}",
-            self.hidden(model.shown_requests().count(), model.requests.len())
-        );
-        let requests = self.draw_chosen(
-            frame,
-            parts.requests,
-            (&heading, Pane::Requests),
-            &requests.collect::<Vec<_>>(),
-            &model.asked,
-        );
+        let requests = self.draw_requests(frame, parts.requests, is_narrow);
         self.draw_brief(frame, parts.detail);
-        let heading = format!(
-            "Holes{}",
-            self.hidden(model.shown_holes().count(), model.holes.len())
-        );
-        let holes = self.draw_chosen(
-            frame,
-            parts.holes,
-            (&heading, Pane::Holes),
-            &holes.collect::<Vec<_>>(),
-            &model.opened,
-        );
+        let holes = self.draw_holes(frame, parts.holes);
         let sessions = self.draw_sessions(frame, parts.sessions);
         let log = match model.pane {
             Pane::Reached => self.draw_reached(frame, parts.log),
@@ -68,6 +35,42 @@ impl View<'_> {
             scroll,
             together: Vec::new(),
         }
+    }
+
+    fn draw_requests(
+        &self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        is_narrow: bool,
+    ) -> Option<Range<usize>> {
+        let model = self.model;
+        let requests = model.shown_requests().map(|one| {
+            let row = rows::request(one, self.clock, is_narrow);
+            let is_marked = model.marked.contains(&one.id);
+            let mark = if is_marked { '*' } else { ' ' };
+            match model.answering.contains(&one.id) {
+                true => (format!("{mark}{row}  (being answered)"), Tone::Dim),
+                false if is_marked => (format!("{mark}{row}"), Tone::Strong),
+                false => (format!("{mark}{row}"), Tone::Plain),
+            }
+        });
+        let requests: Vec<ListRow> = requests.collect();
+        let hidden = self.hidden(requests.len(), model.requests.len());
+        let heading = format!("Requests{hidden}");
+        let head = (heading.as_str(), Pane::Requests);
+        self.draw_chosen(frame, area, head, &requests, &model.asked)
+    }
+
+    fn draw_holes(&self, frame: &mut Frame<'_>, area: Rect) -> Option<Range<usize>> {
+        let model = self.model;
+        let holes = model
+            .shown_holes()
+            .map(|one| (format!(" {}", rows::hole(one, self.clock)), Tone::Plain));
+        let holes: Vec<ListRow> = holes.collect();
+        let hidden = self.hidden(holes.len(), model.holes.len());
+        let heading = format!("Holes{hidden}");
+        let head = (heading.as_str(), Pane::Holes);
+        self.draw_chosen(frame, area, head, &holes, &model.opened)
     }
 
     /// That a filter hides some.

@@ -1,4 +1,4 @@
-//! Looking at what another process may keep from being looked at. For `/proc/PID/cmdline` the kernel takes the lock of that process' memory
+//! Reading what another process may keep from being read, for a bounded time. For `/proc/PID/cmdline` the kernel takes the lock of that process' memory
 //! (`mmap_lock`), and a thread of it may hold that for as long as it likes, as while it waits for a file system of its own (FUSE).
 
 use std::{
@@ -18,17 +18,17 @@ use std::{
 const TURN: Duration = Duration::from_secs(60);
 const NOTHING: Duration = Duration::from_millis(1);
 /// How long is waited at once, where nothing else is done meanwhile; and mostly in all of each turn.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const TIMEOUT: Duration = Duration::from_secs(1);
 /// Limit of the threads that may wait for ever: then nothing is read until one comes back.
 const MOST: usize = 8;
 
 /// Reads for one kind of processes: those that keep it waiting keep it from reading others of that kind only.
-pub struct Patient<T>(Mutex<Reader<T>>);
+pub struct BoundedReader<T>(Mutex<ReadingThread<T>>);
 
 /// A thread that reads.
-struct Reader<T> {
+struct ReadingThread<T> {
     /// How long it waits in a turn.
-    patience: Duration,
+    budget: Duration,
     jobs: Option<Sender<Job<T>>>,
     /// When the turn began, and what was waited in it.
     turn: Option<Instant>,
@@ -49,11 +49,11 @@ const ASKED: u8 = 0;
 const DONE: u8 = 1;
 const ABANDONED: u8 = 2;
 
-impl<T: Send + 'static> Patient<T> {
+impl<T: Send + 'static> BoundedReader<T> {
     /// One that waits so long in each minute.
     #[must_use]
-    pub fn waiting(patience: Duration) -> Self {
-        Self(Mutex::new(Reader::waiting(patience)))
+    pub fn waiting(budget: Duration) -> Self {
+        Self(Mutex::new(ReadingThread::waiting(budget)))
     }
 
     /// What `look` finds.
@@ -67,7 +67,7 @@ impl<T: Send + 'static> Patient<T> {
     }
 }
 
-impl Patient<Vec<u8>> {
+impl BoundedReader<Vec<u8>> {
     /// Reads a file, and no more than `most` bytes of it.
     ///
     /// # Errors
@@ -79,10 +79,10 @@ impl Patient<Vec<u8>> {
     }
 }
 
-impl<T: Send + 'static> Reader<T> {
-    fn waiting(patience: Duration) -> Self {
+impl<T: Send + 'static> ReadingThread<T> {
+    fn waiting(budget: Duration) -> Self {
         Self {
-            patience,
+            budget,
             jobs: None,
             turn: None,
             waited: Duration::ZERO,
@@ -95,11 +95,11 @@ impl<T: Send + 'static> Reader<T> {
         if self.turn.is_none_or(|turn| turn + TURN <= began) {
             (self.turn, self.waited) = (Some(began), Duration::ZERO);
         }
-        let left = self.patience.saturating_sub(self.waited);
+        let left = self.budget.saturating_sub(self.waited);
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let found = self.look_within(left.min(PATIENCE), look);
+        let found = self.look_within(left.min(TIMEOUT), look);
         let took = began.elapsed();
         if took >= NOTHING {
             self.waited += took;
@@ -178,11 +178,11 @@ mod tests {
 
     use super::*;
 
-    fn reader() -> Reader<Vec<u8>> {
-        Reader::waiting(PATIENCE)
+    fn reader() -> ReadingThread<Vec<u8>> {
+        ReadingThread::waiting(TIMEOUT)
     }
 
-    fn read(reader: &mut Reader<Vec<u8>>, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    fn read(reader: &mut ReadingThread<Vec<u8>>, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let path = path.to_owned();
         reader.look(Box::new(move || read_now(&path, most)))
     }
@@ -193,7 +193,11 @@ mod tests {
     }
 
     /// Reads until that is not kept waiting by a machine that stands still.
-    fn read_at_last(reader: &mut Reader<Vec<u8>>, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    fn read_at_last(
+        reader: &mut ReadingThread<Vec<u8>>,
+        path: &Path,
+        most: u64,
+    ) -> io::Result<Vec<u8>> {
         loop {
             let read = read(reader, path, most);
             if is_waited_for(&read) {
@@ -203,7 +207,7 @@ mod tests {
         }
     }
 
-    fn next_turn(reader: &mut Reader<Vec<u8>>) {
+    fn next_turn(reader: &mut ReadingThread<Vec<u8>>) {
         reader.turn = None;
     }
 
@@ -253,7 +257,7 @@ mod tests {
             assert!(reader.waited > before);
             writer.join().unwrap();
         }
-        reader.waited = PATIENCE;
+        reader.waited = TIMEOUT;
         assert!(!is_waited_for(&read(
             &mut reader,
             Path::new("/proc/self/cmdline"),
