@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::shell::{cargo, is_root, read, run, say, which};
 
 /// Where apt keeps what it knows; locked for as long as it works for us.
@@ -129,27 +129,58 @@ pub(crate) fn obtain_of_npm_and(
     options: &[&str],
     then: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
+    let list = [packages, options].concat().join(" ");
+    obtain_by("npm", name, (&list, why), |dir| {
+        run(npm_install(options)
+            .arg("--prefix")
+            .arg(dir)
+            .args(packages))?;
+        then(dir)
+    })
+}
+
+/// The same of pip's, for the `python3` that is here: what some of them have is compiled for it.
+///
+/// # Errors
+///
+/// That they could not be had.
+pub(crate) fn obtain_of_pip(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    let python = || Command::new("python3");
+    if read(python().args(["-m", "pip", "--version"])).is_err() {
+        apt_install(&["python3-pip"], why)?;
+    }
+    let version = read(python().arg("--version"))?;
+    let list = format!("{} for {}", packages.join(" "), version.trim());
+    obtain_by("pip", name, (&list, why), |dir| {
+        run(python()
+            .args(["-m", "pip", "install", "--quiet", "--no-compile"])
+            .args(["--root-user-action", "ignore", "--target"])
+            .arg(dir)
+            .args(packages))
+    })
+}
+
+/// A directory of the cache, made anew where it has something else than that list.
+fn obtain_by(
+    installer: &str,
+    name: &str,
+    (list, why): (&str, &str),
+    install: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let (_lock, tools) = tools_alone()?;
     let dir = tools.join(name);
-    let list = [packages, options].concat().join(" ");
     let stamp = dir.join("packages");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == list) {
         return Ok(dir);
     }
     say(&format!(
-        "installing {list} into {} with npm: {why}",
+        "installing {list} into {} with {installer}: {why}",
         dir.display()
     ));
     // Something else, or what a run has left that was ended.
-    if dir.exists() {
-        fs::remove_dir_all(&dir)?;
-    }
+    cache::remove(&dir)?;
     fs::create_dir_all(&dir)?;
-    run(npm_install(options)
-        .arg("--prefix")
-        .arg(&dir)
-        .args(packages))?;
-    then(&dir)?;
+    install(&dir)?;
     fs::write(stamp, list)?;
     Ok(dir)
 }
