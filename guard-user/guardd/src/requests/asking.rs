@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 use super::{Noted, Pending, RequestKey, shown::for_trail, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::Judged,
+    policies::{Judged, NameAsker},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -51,7 +51,12 @@ impl State {
         }
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each, own_layers(session, &each));
-        let named = self.policies.told_of(key.session, to, judged.rule, typed);
+        let who = NameAsker::of(pid, process.comm.as_deref());
+        let policies = &self.policies;
+        let named = match typed {
+            Some(_) => policies.told_of(key.session, to, judged.rule, typed),
+            None => policies.used_name(key.session, to, judged.rule, &who),
+        };
         let host = match &named {
             Some(named) => Some(named.name.clone()),
             None => self.policies.host_of(key.session, to, judged),

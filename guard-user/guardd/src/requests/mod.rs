@@ -51,7 +51,10 @@ pub use self::{
     stored::StoredRequest,
 };
 use crate::{
-    control::auth::Approver, policies::Policies, record::shelf::Shelf, sessions::Sessions,
+    control::auth::Approver,
+    policies::{NameAsker, Policies},
+    record::shelf::Shelf,
+    sessions::Sessions,
 };
 
 /// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
@@ -362,12 +365,12 @@ impl Requests {
         found.map(|one| one.how.as_str())
     }
 
-    /// Shows on a request about an address by which name the session knows it: guardd may hear of that later.
+    /// Shows on a request about an address by which name its process is likely to have gone there: guardd may hear of that later.
     pub fn name(
         &mut self,
         session: SessionId,
         to: Address,
-        told: impl Fn(&RequestKey) -> Option<proto::destination::NameTold>,
+        told: impl Fn(&RequestKey, &NameAsker) -> Option<proto::destination::NameTold>,
     ) {
         let about = |one: &&mut Pending| {
             let key = &one.key;
@@ -376,7 +379,8 @@ impl Requests {
         };
         for one in self.pending.iter_mut().filter(about) {
             if one.shown.named.is_none() {
-                one.shown.named = told(&one.key);
+                let who = NameAsker::of(one.shown.pid, one.shown.comm.as_deref());
+                one.shown.named = told(&one.key, &who);
                 if let Some(told) = &one.shown.named {
                     one.shown.destination.host = Some(told.name.clone());
                     self.version += 1;
