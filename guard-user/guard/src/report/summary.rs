@@ -89,6 +89,8 @@ pub(crate) struct StoppedLine {
     /// The rule; null: the policy's default.
     pub(crate) rule: Option<String>,
     pub(crate) verdict: String,
+    /// Of a name that was not told: why.
+    pub(crate) why: Option<String>,
     /// At least so often.
     pub(crate) count: u64,
     /// The programs by executable, or by name where that was not known.
@@ -152,19 +154,32 @@ pub(crate) struct HoleLine {
     of: Option<usize>,
 }
 
+/// Why a name was not told, as it is written: "nobody answered in time (AAAA)", without the type.
+fn without_type(why: String) -> String {
+    match why.rsplit_once(" (") {
+        Some((why, _)) => why.to_owned(),
+        None => why,
+    }
+}
+
 impl StoppedLine {
     /// Whether both are connections there.
     fn is_attempt_of(&self, other: &Self) -> bool {
         (self.of, &self.destination) == (other.of, &other.destination) && self.sends.is_none()
     }
 
-    /// The rule; else `default`, or `none` where nothing of the policy refuses it.
+    /// The rule; else why a name was not told, `default`, or `none` where nothing of the policy refuses it.
     pub(crate) fn rule_or<'a>(&'a self, none: &'a str, default: &'a str) -> &'a str {
-        match self.rule.as_deref() {
+        match self.rule.as_deref().or(self.why.as_deref()) {
+            _ if self.verdict == FAILED => none,
             Some(rule) => rule,
-            None if self.verdict == FAILED => none,
             None => default,
         }
+    }
+
+    /// Whether it is about a name.
+    pub(crate) fn is_question(&self) -> bool {
+        self.destination.starts_with("dns ")
     }
 
     /// Where to, by which name, and what was to be sent there.
@@ -370,12 +385,17 @@ impl Report {
                 let program = one.exe.take().or_else(|| one.comm.take());
                 // Not of one that was held and is gone.
                 let program = program.or_else(|| self.program_of(of, destination.as_deref()));
-                let line = StoppedLine {
+                let mut line = StoppedLine {
                     rule: one.rule.take(),
                     verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
                     programs: program.into_iter().collect(),
                     ..self.stop(destination, host, id, of)
                 };
+                line.why = one
+                    .why
+                    .take()
+                    .filter(|_| line.is_question())
+                    .map(without_type);
                 let known = self.stopped(line);
                 known.ended += ended;
                 known.count = known.count.max(count).max(known.ended);
@@ -481,6 +501,7 @@ impl Report {
             sends: None,
             rule: None,
             verdict: String::new(),
+            why: None,
             count: 0,
             programs: BTreeSet::new(),
             ended: 0,
@@ -497,6 +518,8 @@ impl Report {
                 && one.sends == line.sends
                 && one.rule == line.rule
                 && one.verdict == line.verdict
+                && one.why == line.why
+                && (one.host == line.host || !line.is_question())
         });
         let at = match found {
             Some(at) => {
