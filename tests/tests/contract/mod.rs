@@ -16,6 +16,7 @@ mod project;
 mod run;
 mod secrets;
 mod text;
+mod told;
 mod tunnels;
 
 use std::path::PathBuf;
