@@ -124,7 +124,7 @@ pub(crate) fn shown_key(key: &str) -> String {
         false => key.rsplit('/').next().unwrap_or_default(),
     };
     let shown = [key, last].into_iter().find(|key| is_shown(key));
-    shown.map_or_else(|| "-".to_owned(), |key| without_tokens(key))
+    shown.map_or_else(|| "-".to_owned(), without_tokens)
 }
 
 /// What a place is.

@@ -79,20 +79,27 @@ pub fn run(args: Args) -> Result<Outcome> {
     })
 }
 
-/// The key alone on standard output; beside it, of a machine, the id that the list has it by.
+/// The key alone on standard output; beside it whose it is, and which entry of the list has it.
 async fn print_key(settings: &Settings) -> Result<Outcome> {
     let key = key::public(&settings.key)?;
-    if !settings.is_own {
-        match machine::id_of_this_machine(settings).await {
-            Ok(id) => eprintln!("guard-fleet: the key of the machine {id}:"),
-            Err(why) => {
-                let why = why.to_string();
-                let why = why.lines().next().unwrap_or_default();
-                eprintln!(
-                    "guard-fleet: the key of this machine; guardd does not say its id: {why}"
-                );
-            }
+    let whose = match settings.is_persons() {
+        true => "your key, for a [[person]] of the list:".to_owned(),
+        false => machines_key(machine::id_of_this_machine(settings).await),
+    };
+    eprintln!("guard-fleet: {whose}");
+    people::print(&format!("{key}\n"))
+}
+
+/// Of a machine there is the id, too, that the list has it by.
+fn machines_key(id: Result<subjects::Machine>) -> String {
+    match id {
+        Ok(id) => format!("the key of the machine {id}, for a [[machine]] of the list:"),
+        Err(why) => {
+            let why = why.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            format!(
+                "the key of this machine, for a [[machine]] of the list; guardd does not say its id: {why}"
+            )
         }
     }
-    people::print(&format!("{key}\n"))
 }

@@ -125,6 +125,12 @@ impl Settings {
         servers.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether they are a person's, or a console's: a machine looks at no groups.
+    #[must_use]
+    pub(crate) fn is_persons(&self) -> bool {
+        self.is_own || self.groups.is_some()
+    }
+
     /// Whose questions a person looks at.
     #[must_use]
     pub(crate) fn looked_at(&self) -> Vec<Group> {

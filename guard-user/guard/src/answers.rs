@@ -22,6 +22,7 @@ use super::render::page::Page;
 use super::render::requests::Gone;
 use super::render::{self, Output};
 use super::report::summary::Report;
+use super::sessions::is_carried;
 
 /// What is written down at one moment, and shown at another.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Resu
         return follow(client, socket, ends, output);
     }
     let answer: Requests = client.call(&Call::Pending {})?;
+    is_carried(answer.carried, output);
     output.print(answer.requests.as_slice(), render::requests::list)?;
     if answer.requests.is_empty() && !output.is_json() {
         // What has gone is worth a word, and no error.
@@ -85,13 +87,17 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
         known: HashSet::new(),
         waiting: Vec::new(),
         ends: ends.then_some(socket),
+        carried: false,
         output,
     };
     let mut answers = client.stream::<Requests>(&Call::Pending {})?;
     loop {
         let lost = loop {
             match answers.next() {
-                Some(Ok(answer)) => followed.take(answer.requests)?,
+                Some(Ok(answer)) => {
+                    followed.is_carried(answer.carried);
+                    followed.take(answer.requests)?;
+                }
                 Some(Err(refused @ CliError::Answer { .. })) => return Err(refused),
                 Some(Err(lost)) => break lost.to_string(),
                 None => break "guardd has ended what it told".to_owned(),
@@ -101,7 +107,8 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
             "{lost}; what waits there still does, and is followed again once guardd is back"
         ));
         answers = again(socket)?;
-        output.warn("guardd is back");
+        output.note("guardd is back");
+        followed.is_new_to_guardd();
     }
 }
 
@@ -123,10 +130,28 @@ struct Followed<'s> {
     waiting: Vec<Request>,
     /// Where to ask how each has ended.
     ends: Option<&'s Path>,
+    /// Whether this user is a courier.
+    carried: bool,
     output: Output,
 }
 
 impl Followed<'_> {
+    /// Whoever has become a courier is not told of what still waits.
+    fn is_carried(&mut self, carried: bool) {
+        if carried && !self.carried {
+            is_carried(carried, self.output);
+            self.waiting.clear();
+        }
+        self.carried = carried;
+    }
+
+    /// Another guardd finds out only now what waits: that it has not said so is no end, and what does is told once more.
+    fn is_new_to_guardd(&mut self) {
+        for one in &mut self.waiting {
+            one.held = false;
+        }
+    }
+
     /// Tells what is new in the list: once more what has become one about many destinations, which is another question, is said to be for
     /// something, or has a connection wait again; and how each has ended.
     fn take(&mut self, requests: Vec<Request>) -> Result<(), CliError> {
@@ -135,11 +160,11 @@ impl Followed<'_> {
         let held: HashSet<_> = held.map(|one| one.id.clone()).collect();
         // In JSON an object with `ended` has ended, and these wait.
         if !output.is_json() {
-            let was_held = |one: &&Request| {
-                let mut before = waiting.iter();
-                !one.held && before.any(|was| was.id == one.id && was.held)
+            let waits_no_more = |was: &&Request| {
+                let mut now = requests.iter();
+                was.held && now.any(|one| was.id == one.id && !one.held)
             };
-            for given_up in requests.iter().filter(was_held) {
+            for given_up in waiting.iter().filter(waits_no_more) {
                 output.print(given_up, render::ended::given_up)?;
             }
         }

@@ -12,12 +12,22 @@ use super::render::{self, Output};
 /// `guard sessions`
 pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliError> {
     let answer: Sessions = client.call(&Call::Sessions {})?;
+    is_carried(answer.carried, output);
     output.print(answer.sessions.as_slice(), |sessions, clock| {
         let mut page = render::sessions::list(sessions, clock);
         note(&mut page, sessions);
         page
     })?;
     Ok(Exit::DONE)
+}
+
+/// Tells a courier why it may miss something.
+pub(crate) fn is_carried(carried: bool, output: Output) {
+    if carried {
+        output.note(
+            "this user is a courier (guardd.toml, [answers]), and is told of no others than those for whom somebody is enrolled",
+        );
+    }
 }
 
 /// `guard stop`

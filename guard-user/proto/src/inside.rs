@@ -61,9 +61,42 @@ pub struct Stopped {
     /// A person's yes to it, and what came of that; null: nobody said yes, or it did not help.
     #[serde(default)]
     pub outcome: Option<Outcome>,
+    /// A person's no to it, where that is the last answer.
+    #[serde(default)]
+    pub refused: Option<PersonsNo>,
+    /// What decides there now; null: what decided then.
+    #[serde(default)]
+    pub now: Option<DecidesNow>,
+    /// Whether that was before guardd started again, and it is not known any more what decided then: verdict, rule and names are
+    /// those of now.
+    #[serde(default)]
+    pub before_restart: bool,
 }
 
 impl Stopped {
+    /// A refusal of which nothing else is known.
+    #[must_use]
+    pub fn new(at: Timestamp, destination: Endpoint, verdict: &str, advice: String) -> Self {
+        Self {
+            at,
+            destination,
+            verdict: verdict.to_owned(),
+            rule: None,
+            reason: None,
+            policy: None,
+            count: 1,
+            advice,
+            request: None,
+            http: None,
+            named: None,
+            barred: None,
+            outcome: None,
+            refused: None,
+            now: None,
+            before_restart: false,
+        }
+    }
+
     /// Whether it waited for an answer, and then passed.
     #[must_use]
     pub fn has_passed(&self) -> bool {
@@ -86,13 +119,39 @@ pub struct Outcome {
     pub hole: String,
     /// Whether a connection was held for the answer.
     pub waited: bool,
-    /// Connections that the hole has let through.
+    /// Connections that the hole has let through; of an HTTP request or a statement, requests.
     pub passed: u64,
     /// Why the hole has ended; null: it is open.
     pub ended: Option<String>,
     /// Whether it was refused again since, for the hole is over.
     #[serde(default)]
     pub again: bool,
+}
+
+/// A person's no to what was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonsNo {
+    /// The request that was answered.
+    pub request: String,
+    /// Who said no.
+    pub by: String,
+    /// When.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Until when it is not asked about again.
+    #[serde(serialize_with = "moment::write")]
+    pub until: Timestamp,
+}
+
+/// What decides about a destination now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecidesNow {
+    /// `confirm`, `read-only` or `deny`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// The policy, where that is not the session's own.
+    pub policy: Option<String>,
 }
 
 /// Answer to [`Call::Request`].

@@ -320,8 +320,8 @@ kinds! {
     }
     /// A connection waits.
     Held {
-        request: String, destination: Destination, rule: String, verdict: String, count: u64, pid: u32, comm: String, exe: String,
-        waits_until: String,
+        request: String, destination: Destination, rule: String, policy: String, verdict: String, count: u64, pid: u32, comm: String,
+        exe: String, waits_until: String,
     }
     /// A request was made.
     Request {
@@ -338,7 +338,7 @@ kinds! {
     /// A person answered one.
     Answered {
         request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,
-        seconds: f64, connections: u64, bytes: u64, read_only: bool, shown: Map<String, Value>, by: String, from: Origin,
+        seconds: f64, connections: u64, bytes: u64, read_only: bool, count: u64, shown: Map<String, Value>, by: String, from: Origin,
         signed: Signature, with: Vec<String>,
     }
     /// A person said yes elsewhere, and others have to.

@@ -159,6 +159,9 @@ pub struct Offer {
 pub struct Requests {
     /// Oldest first.
     pub requests: Vec<Request>,
+    /// As of [`Sessions`](crate::Sessions).
+    #[serde(default)]
+    pub carried: bool,
 }
 
 /// Answer to [`Call::Deny`].

@@ -147,4 +147,7 @@ pub struct LeftProcess {
 pub struct Sessions {
     /// Oldest first.
     pub sessions: Vec<Session>,
+    /// The caller is a courier, and is told of no others than those for whose users somebody is enrolled.
+    #[serde(default)]
+    pub carried: bool,
 }

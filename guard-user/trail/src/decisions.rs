@@ -81,6 +81,18 @@ pub struct HttpDecision {
     pub why: String,
 }
 
+/// What a hole has in place of ports that is for questions alone.
+const QUESTIONS: &str = "dns";
+
+/// An answer about asking for a name, of which no rule says just that.
+fn about_name(name: &str, yes: bool) -> String {
+    let what = match yes {
+        true => "any rule with that name has it asked for without a person",
+        false => "[dns] names = \"rules\" has no name asked for that no rule names",
+    };
+    format!("it was about asking for {name}, and nothing else: {what}")
+}
+
 /// What was asked, by session and request.
 type Asked = HashMap<(Option<String>, String), Request>;
 
@@ -134,6 +146,11 @@ impl Decisions {
             one.answer.get().map_or("something", String::as_str)
         );
         let why = why(record, one.by.get(), &what, shown, None);
+        if let Some(question) = shown.and_then(|shown| shown.question.get()) {
+            self.unsaid
+                .push(format!("{why}: {}", about_name(&question.name, yes)));
+            return;
+        }
         let to = shown.and_then(|shown| shown.destination.get()?.endpoint());
         let Some((to, ports)) = to.and_then(place) else {
             self.unsaid.push(format!(
@@ -174,6 +191,10 @@ impl Decisions {
 
     fn opened(&mut self, record: &LogRecord, one: &HoleOpen, shown: Option<&Request>) {
         let (http, request) = (one.http.get(), one.request.get());
+        // Of a hole for questions the answer tells.
+        if one.ports.is(QUESTIONS) {
+            return;
+        }
         if one.name.is_none() && one.http.is_none() && request.is_some() {
             return;
         }

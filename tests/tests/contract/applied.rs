@@ -136,6 +136,19 @@ fn a_text_with_rules_for_names_is_applied_and_one_without_lets_more_through() ->
     let without_rule = format!("{OPEN}[dns]\nnames = \"rules\"\n");
     project.shop(&without_rule)?;
     assert_eq!(project.apply(&["--widen"]).code(), Some(0));
+    // All of it is said, by the names that the file has, and what to type.
+    project.shop(&format!(
+        "{OPEN}[unix]\nallow = [\"ssh-agent\"]\n[[rule]]\nname = \"ask\"\nto = [\"www.example.com\"]\naction = \"confirm\"\n"
+    ))?;
+    let refused = project.apply(&["--yes"]).stderr;
+    let refused: Vec<_> = refused.split_whitespace().collect();
+    let refused = refused.join(" ");
+    for part in [
+        "the rule confirm www.example.com is new; questions for more names; the Unix socket ssh-agent",
+        "at a terminal: guard policy apply shop or, if you mean it: guard policy apply shop --widen",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
     project.shop(OPEN)?;
     let refused = project.apply(&["--yes"]);
     assert!(

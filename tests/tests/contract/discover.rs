@@ -241,7 +241,10 @@ fn a_person_at_a_terminal_is_told_first_and_asked_about_what_widens() -> Tested 
             let window = types(&name, &[verb, &words].concat());
             window.expect("has reads pass wherever the name's owner lets it lead. Write this rule (no: confirm in its place)? [y/N]");
             window.enter(answer);
-            window.expect("Write this? [y/N]");
+            // What is asked about is what was shown last.
+            let screen = window.expect("Write this? [y/N]");
+            let shown = format!("+action = \"{action}\"");
+            assert!(screen.contains(&shown), "{screen}");
             let file = policies.join(format!("{name}.toml"));
             assert!(!file.exists());
             window.enter("y");

@@ -176,7 +176,8 @@ fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
         end(&mut lab.daemon)?;
         follow.line_with("is followed again once guardd is back", PATIENCE)?;
         lab.daemon.start()?;
-        follow.line_with("guardd is back", PATIENCE)?;
+        let back = follow.line_with("guardd is back", PATIENCE)?;
+        assert!(!back.contains("warning"), "{back}");
     }
     lab.reaches(&mut shell, V6)?;
     let next = follow.line_with(" wants ", PATIENCE)?;

@@ -18,6 +18,7 @@ mod run;
 mod sealed;
 mod secrets;
 mod text;
+mod told;
 mod tunnels;
 mod unwatched;
 

@@ -266,7 +266,7 @@ fn a_machine_is_named_by_enough_of_its_id() -> Tested {
     for (machine, why) in [
         ("", "may be any machine"),
         ("m-", "may be any machine"),
-        ("m-zzzz", "does not ask"),
+        ("m-zzzz", "was not heard"),
     ] {
         let refused = exec::output(&mut fleet.answer_to(machine, request, &signed)?)?;
         let said = String::from_utf8_lossy(&refused.stderr);
@@ -276,6 +276,70 @@ fn a_machine_is_named_by_enough_of_its_id() -> Tested {
     let whole = fleet.machine.clone();
     let said = exec::run(&mut fleet.answer_to(&whole, request, &signed)?)?;
     assert_eq!(said, "yes: a hole is open\n");
+    Ok(())
+}
+
+/// What a machine asks, those who are enrolled there can answer.
+#[test]
+fn where_nobody_is_enrolled_it_is_said_that_requests_wait_all_the_same() -> Tested {
+    let network = Network::new()?;
+    let fleet = Fleet::new(&network, 1)?;
+    fleet.is_there()?;
+    let machine = fleet.machine.clone();
+    let waiting = fleet.scene.daemon.list(["pending"])?;
+    let request = waiting[0]["id"].as_str().unwrap();
+    let listed = fleet.machines()?;
+    assert_eq!(
+        (&listed[0]["questions"], &listed[0]["requests"]),
+        (&0.into(), &1.into())
+    );
+    let table = fleet.said("person", &["machines"])?;
+    assert!(table.contains("0 of 1"), "{table}");
+    let status = fleet.said("person", &["status"])?;
+    assert!(
+        status.contains("1 requests wait on the machines"),
+        "{status}"
+    );
+    let refused = exec::output(&mut fleet.command("person", &["answer", &machine, request])?)?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("nobody is enrolled there to answer"),
+        "{said}"
+    );
+    // Enrolled, it is asked, and another one is not.
+    fleet.scene.approver("alice", &[])?;
+    eventually("it is asked", || Ok(fleet.machines()?[0]["questions"] == 1))?;
+    let refused = exec::output(&mut fleet.command("person", &["answer", &machine, "r999"])?)?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains(&format!("does not ask r999, but {request}:")),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_key_says_whose_it_is() -> Tested {
+    let network = Network::new()?;
+    let fleet = Fleet::new(&network, 1)?;
+    let whose = |name: &str| -> Tested<String> {
+        let mut command = fleet.command(name, &["key"])?;
+        let output = exec::output(command.stderr(std::process::Stdio::piped()))?;
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    let machine = whose("machine")?;
+    let words = format!(
+        "the key of the machine {}, for a [[machine]]",
+        fleet.machine
+    );
+    assert!(machine.contains(&words), "{machine}");
+    let settings = fleet.dir().join("person/fleet.toml");
+    let text = std::fs::read_to_string(&settings)?;
+    std::fs::write(&settings, format!("groups = [\"lab\"]\n{text}"))?;
+    let person = whose("person")?;
+    assert!(person.contains("your key, for a [[person]]"), "{person}");
+    assert!(!person.contains("machine"), "{person}");
     Ok(())
 }
 

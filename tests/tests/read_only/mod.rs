@@ -239,6 +239,85 @@ fn what_is_no_http_is_not_passed_on() -> Tested {
     Ok(())
 }
 
+#[test]
+fn what_came_of_a_yes_is_told_inside_also_after_a_restart() -> Tested {
+    let mut scene = Scene::new();
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
+    let guard = scene.daemon.program("guard")?;
+    let put = format!(
+        "curl -s -o /dev/null -w 'status=%{{http_code}}\\n' -X PUT -d '{START}' {}",
+        url(PHOTOS, JOB)
+    );
+    // A guardd that has just begun starts its proxy.
+    let sends = |agent: &mut guard_lab::Shell, status: &str| {
+        eventually("the proxy answers", || {
+            agent.tell(&put)?;
+            Ok(agent.line_with("status=")?.trim().ends_with(status))
+        })
+    };
+    sends(&mut agent, "403")?;
+    let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let (id, asked_at) = (request["id"].text()?, request["asked_at"].clone());
+    let why = |agent: &mut guard_lab::Shell| -> Tested<serde_json::Value> {
+        agent.tell(&format!(
+            "{} why --json | tr -d '\\n'; echo",
+            guard.display()
+        ))?;
+        let line = agent.line_with("\"stopped\"")?;
+        let report: serde_json::Value = serde_json::from_str(&line)?;
+        let [told] = <[_; 1]>::try_from(report["stopped"].list()?.clone()).unwrap();
+        Ok(told)
+    };
+    let told = why(&mut agent)?;
+    assert_eq!(
+        (&told["request"], &told["outcome"]),
+        (&id.into(), &serde_json::Value::Null)
+    );
+    // A request that waits keeps its time, too.
+    scene.daemon.kill()?;
+    scene.daemon.start()?;
+    let again = why(&mut agent)?;
+    assert_eq!(again["request"], id, "{again}");
+    let [pending] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    assert_eq!(pending["asked_at"], asked_at, "{pending}");
+    let starts = scene.daemon.logged("daemon-start")?;
+    let started = starts
+        .last()
+        .map(|one| one["at"].clone())
+        .unwrap_or_default();
+    assert!(again["at"].text()? < started.text()?, "{again}");
+    assert!(pending["last_at"].text()? < started.text()?, "{pending}");
+
+    scene.daemon.agent(["approve", id]).run()?.success()?;
+    let open = &why(&mut agent)?["outcome"];
+    assert_eq!(
+        (&open["request"], &open["passed"]),
+        (&id.into(), &0.into()),
+        "{open}"
+    );
+    sends(&mut agent, "200")?;
+    for _ in 0..2 {
+        let told = why(&mut agent)?;
+        let outcome = &told["outcome"];
+        assert_eq!(told["request"], serde_json::Value::Null, "{told}");
+        assert_eq!(told["http"]["method"], "PUT", "{told}");
+        assert_eq!(outcome["request"], id, "{told}");
+        assert_eq!(
+            (&outcome["passed"], &outcome["ended"]),
+            (&1.into(), &"used up".into()),
+            "{told}"
+        );
+        scene.daemon.kill()?;
+        scene.daemon.start()?;
+    }
+    // The same once more is asked about once more.
+    sends(&mut agent, "403")?;
+    let told = why(&mut agent)?;
+    assert!(told["request"].is_string(), "{told}");
+    assert_eq!(told["outcome"]["request"], id, "{told}");
+    Ok(())
+}
+
 /// Who is told that the guard is not the reason looks elsewhere.
 #[test]
 fn what_was_closed_or_refused_again_is_told_inside_and_written_down() -> Tested {

@@ -63,6 +63,14 @@ impl Apps {
         Ok(found.unwrap())
     }
 
+    /// Whether the program that asks for names reaches an address.
+    fn tries(&self, shell: &mut Shell, address: &str) -> Tested<bool> {
+        shell.tell(&format!(
+            "python3 -c 'import socket\ntry: socket.create_connection((\"{address}\", 443), 20); print(\"tried: yes\")\nexcept OSError: print(\"tried: no\")'"
+        ))?;
+        Ok(shell.line_with("tried: ")?.contains("yes"))
+    }
+
     fn guard(&self, args: &[&str]) -> Tested<Value> {
         Ok(self.scene.daemon.root(args.iter().copied()).json()?)
     }
@@ -81,7 +89,7 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     apps.tell(&mut shell, "also.app.example.com", FIRST)?;
     apps.tell(&mut shell, NAME, FIRST)?;
     apps.tell(&mut other, NAME, FIRST)?;
-    assert!(!reaches(&mut shell, FIRST, 443)?);
+    assert!(!apps.tries(&mut shell, FIRST)?);
     let request = apps.request(FIRST)?;
     let named = &request["named"];
     assert_eq!(
@@ -150,10 +158,36 @@ fn a_yes_to_an_address_is_for_that_alone() -> Tested {
     let apps = Apps::new()?;
     let mut shell = apps.scene.shell()?;
     apps.tell(&mut shell, NAME, FIRST)?;
-    assert!(!reaches(&mut shell, FIRST, 443)?);
+    assert!(!apps.tries(&mut shell, FIRST)?);
     let request = apps.request(FIRST)?;
     let id = request["id"].text()?;
     apps.guard(&["approve", id, "--address"])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    apps.tell(&mut shell, NAME, "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
+/// A program that goes by the address has not asked for the name, whoever else in the session has.
+#[test]
+fn a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
+    // It lives on: of one that has ended guardd may not know any more what it was.
+    let ask = apps.scene.ask.display();
+    shell.tell(&format!(
+        "python3 -c 'import runpy, sys, time\nsys.argv[1:] = [\"{DNS}\", \"{NAME}\", \"A\", \"connected\"]\ntry: runpy.run_path(\"{ask}\", run_name=\"__main__\")\nfinally: sys.stdout.flush(); time.sleep(600)' &"
+    ))?;
+    shell.line_with("answer 0 ")?;
+    assert!(!reaches(&mut shell, FIRST, 443)?);
+    let request = &apps.guard(&["pending"])?[0];
+    assert_eq!(request["named"], Value::Null, "{request}");
+    assert_eq!(request["destination"]["host"], NAME, "{request}");
+    let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
+    let title = format!("wants tcp {FIRST}:443 ({NAME})");
+    assert!(shown.contains(&title), "{shown}");
+    apps.guard(&["approve", request["id"].text()?])?;
     assert!(reaches(&mut shell, FIRST, 443)?);
     assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
     apps.tell(&mut shell, NAME, "192.0.2.30")?;
@@ -220,7 +254,7 @@ fn a_no_at_any_port_is_not_lifted_by_a_name() -> Tested {
     let session = shell.session().to_owned();
     let refused = "192.0.2.30";
     apps.tell(&mut shell, "also.app.example.com", refused)?;
-    assert!(!reaches(&mut shell, refused, 443)?);
+    assert!(!apps.tries(&mut shell, refused)?);
     let request = apps.request(refused)?;
     apps.guard(&["deny", request["id"].text()?])?;
     apps.guard(&["open", NAME, "--ports", "tcp/1-1000", "--session", &session])?;
@@ -292,13 +326,13 @@ fn a_name_lifts_no_rule_but_the_one_that_was_shown() -> Tested {
     let database = "192.0.2.30";
     apps.tell(&mut shell, "one.db.example.com", database)?;
     apps.tell(&mut shell, NAME, FIRST)?;
-    assert!(!reaches(&mut shell, FIRST, 443)?);
+    assert!(!apps.tries(&mut shell, FIRST)?);
     let request = apps.request(FIRST)?;
     assert_eq!(request["rule"], "apps");
     apps.guard(&["approve", request["id"].text()?])?;
     for (address, passes) in [(FIRST, true), (database, false), ("192.0.2.31", true)] {
         apps.tell(&mut shell, NAME, address)?;
-        assert_eq!(reaches(&mut shell, address, 443)?, passes, "{address}");
+        assert_eq!(apps.tries(&mut shell, address)?, passes, "{address}");
     }
     let asked = apps.request(database)?;
     assert_eq!(asked["rule"], "databases", "{asked}");
@@ -345,7 +379,7 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     let no = pending[0]["id"].text()?.to_owned();
     apps.guard(&["deny", &no, "--for", "8h"])?;
     apps.tell(&mut shell, EVIL, FIRST)?;
-    assert!(!reaches(&mut shell, FIRST, 443)?);
+    assert!(!apps.tries(&mut shell, FIRST)?);
     let request = apps.request(FIRST)?;
     assert_eq!(request["named"]["name"], EVIL);
     apps.guard(&["approve", request["id"].text()?])?;

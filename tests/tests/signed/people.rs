@@ -286,6 +286,21 @@ fn a_courier_may_tell_others_whether_the_machine_enforces_and_how_much_there_is(
     Ok(())
 }
 
+/// Whoever was made one and has sessions of their own would think that nothing runs.
+#[test]
+fn a_courier_is_told_why_it_sees_nothing() -> Tested {
+    let network = Network::new()?;
+    let scene = Scene::new(&network, "");
+    let _shell = scene.shell();
+    for verb in ["sessions", "pending"] {
+        let told = scene.daemon.user(COURIER, [verb]).run()?.success()?.stderr;
+        assert!(told.contains("this user is a courier"), "{verb}: {told}");
+        let own = scene.daemon.agent([verb]).run()?.success()?.stderr;
+        assert!(!own.contains("courier"), "{verb}: {own}");
+    }
+    Ok(())
+}
+
 /// Of whom nobody answers for it sees nothing, and closes nothing.
 #[test]
 fn a_courier_sees_and_closes_what_is_of_those_for_whom_somebody_answers() -> Tested {

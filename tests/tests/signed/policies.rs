@@ -241,6 +241,35 @@ fn a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(
     Ok(())
 }
 
+/// Where it says by default what a rule of the session's own policy says, that rule is named.
+#[test]
+fn a_rule_is_named_before_a_default_around_it() -> Tested {
+    let fleet = Fleet::new("")?;
+    let own = "version = 1\nname = \"web\"\ndefault = \"deny\"\n[[rule]]\nname = \"www\"\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
+    fleet.daemon.write_policy("web", own)?;
+    fleet.takes_base(1, OPEN)?;
+    let mut shell = Shell::start(&fleet.daemon, "web")?;
+    assert!(reaches(&mut shell, OTHER)?);
+    for under in [["--session", shell.session()], ["--policy", "web"]] {
+        let args = ["explain", OTHER, "--ports", "tcp/443"];
+        let said = fleet.daemon.json(args.into_iter().chain(under))?;
+        assert_eq!(
+            (&said["verdict"], &said["rule"], &said["policy"]),
+            (&json!("allow"), &json!("www"), &json!("web")),
+            "{said}"
+        );
+    }
+    let flows = fleet.daemon.list(["flows"])?;
+    let [flow] = <[_; 1]>::try_from(flows).unwrap();
+    assert_eq!(
+        (&flow["verdict"], &flow["rule"]),
+        (&json!("allow"), &json!("www"))
+    );
+    let learned = fleet.daemon.json(["suggest", "--from-flows"])?;
+    assert_eq!(learned["rules"][0]["to"], json!([OTHER]), "{learned}");
+    Ok(())
+}
+
 /// What people ask the command line without starting anything judges as a session would be judged.
 #[test]
 fn what_people_ask_knows_of_the_policy_around() -> Tested {

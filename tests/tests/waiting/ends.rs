@@ -99,7 +99,7 @@ fn who_leaves_is_not_waited_for() -> Tested {
     scene.held()?;
     assert_eq!(ended(&mut shell)?.error, "ETIMEDOUT");
     eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
-    let gave_up = follow.line_with("its connection gave up", PATIENCE)?;
+    let gave_up = follow.line_with("the program gave up before anybody answered", PATIENCE)?;
     assert!(gave_up.starts_with("r1: "), "{gave_up}");
     // The session lives, and a job that is to fail on what was stopped does.
     eventually("it is in the audit log", || {

@@ -81,7 +81,7 @@ async fn there(carrier: &Carrier, is_looked: bool) -> Result<There, Refusal> {
             ..There::default()
         });
     }
-    let Sessions { mut sessions } = guardd.call(&Call::Sessions {}).await?;
+    let Sessions { mut sessions, .. } = guardd.call(&Call::Sessions {}).await?;
     let Holes { mut holes, .. } = guardd.call(&Call::Holes {}).await?;
     sessions.sort_by_key(|one| Reverse(one.started_at));
     holes.sort_by_key(|one| Reverse(one.opened_at));

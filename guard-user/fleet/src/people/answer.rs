@@ -106,12 +106,47 @@ async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
         };
         match news {
             Some(news) => news?,
-            None => bail!(
-                "{} does not ask {}: guard-fleet pending lists what is asked",
-                args.machine,
-                args.request
-            ),
+            None => bail!("{}", not_asked(fleet, args)),
         };
+    }
+}
+
+/// Why there is nothing to answer: as far as the machine has said.
+fn not_asked(fleet: &Fleet, args: &AnswerArgs) -> String {
+    let mut machines = fleet.machines();
+    let found = machines.find(|(_, id, _)| id.begins(&args.machine));
+    let heard = found.map(|(_, id, state)| {
+        let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
+        let asked = state.questions().map(|one| one.question.request.clone());
+        (
+            id.to_string(),
+            guardd.map(|guardd| guardd.requests),
+            asked.collect(),
+        )
+    });
+    why_not_asked(heard, (&args.machine, &args.request))
+}
+
+/// `heard`: the machine, how many requests wait there, and which it asks.
+fn why_not_asked(
+    heard: Option<(String, Option<usize>, Vec<String>)>,
+    (machine, request): (&str, &str),
+) -> String {
+    match heard {
+        None => format!(
+            "{machine} was not heard, so it is not known whether it asks {request}: guard-fleet machines lists who is there"
+        ),
+        Some((id, Some(waiting @ 1..), asked)) if asked.is_empty() => format!(
+            "{id} asks nothing here, though {waiting} of its requests wait: nobody is enrolled there to answer for who asks, they can be \
+             answered there alone, or it has not said so yet. On that machine: guard approver list; else try again in a moment"
+        ),
+        Some((id, _, asked)) if asked.is_empty() => format!(
+            "{id} does not ask {request}, and nothing else: guard-fleet pending lists what is asked"
+        ),
+        Some((id, _, asked)) => format!(
+            "{id} does not ask {request}, but {}: guard-fleet pending lists what is asked",
+            asked.join(", ")
+        ),
     }
 }
 
@@ -240,4 +275,32 @@ fn said(receipt: Receipt) -> Result<Outcome> {
         ))?;
     }
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_answered_says_as_much_as_is_known() {
+        let said = |heard| why_not_asked(heard, ("m-0123", "r6"));
+        let of = |waiting, asked: &[&str]| {
+            let asked = asked.iter().map(|one| (*one).to_owned());
+            Some(("m-0123".to_owned(), waiting, asked.collect()))
+        };
+        assert!(said(None).contains("was not heard"));
+        for (waiting, asked, words) in [
+            (
+                Some(3),
+                &[][..],
+                "though 3 of its requests wait: nobody is enrolled",
+            ),
+            (Some(0), &[], "does not ask r6, and nothing else"),
+            (None, &[], "does not ask r6, and nothing else"),
+            (Some(3), &["r7", "r8"], "does not ask r6, but r7, r8:"),
+        ] {
+            let said = said(of(waiting, asked));
+            assert!(said.contains(words), "{said}");
+        }
+    }
 }

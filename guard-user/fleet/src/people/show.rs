@@ -119,6 +119,7 @@ fn as_object(group: &Group, machine: &Machine, state: &State) -> Value {
         "version": here.map(|here| &here.version),
         "guardd": here.and_then(|here| here.guardd.as_ref()),
         "questions": state.open(),
+        "requests": waiting(state),
         "asks_more": state.asks_more(),
         "log": here.and_then(|here| here.log.as_ref()),
     })
@@ -148,10 +149,18 @@ fn as_row(group: &Group, machine: &Machine, state: &State) -> String {
     )
 }
 
-/// How many questions it asks.
+/// How many requests wait there, by its own word.
+fn waiting(state: &State) -> Option<usize> {
+    let guardd = state.here.as_ref()?.guardd.as_ref()?;
+    Some(guardd.requests)
+}
+
+/// How many questions it asks, and of how many requests, where nobody is enrolled to answer the others.
 fn asked(state: &State) -> String {
     let more = if state.asks_more() { "+" } else { "" };
-    format!("{}{more}", state.open())
+    let of = waiting(state).filter(|waiting| *waiting > state.open());
+    let of = of.map_or_else(String::new, |waiting| format!(" of {waiting}"));
+    format!("{}{more}{of}", state.open())
 }
 
 /// What a machine says of its fleet's policies.
@@ -217,12 +226,14 @@ impl Logs {
 pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
     let mut serials: BTreeMap<(Group, Option<u64>), usize> = BTreeMap::new();
     let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
+    let mut requests = 0;
     let mut logs = Logs::default();
     for (group, _, state) in fleet.machines() {
         let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
         all += 1;
         enforce += usize::from(guardd.is_some_and(|guardd| guardd.enforcing));
         asked += state.open();
+        requests += waiting(state).unwrap_or(0).max(state.open());
         logs.add(state);
         let policies = policies_of(state);
         wrong += usize::from(policies.is_some_and(|of| of.problem.is_some()));
@@ -240,6 +251,7 @@ pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
             "machines": all,
             "enforcing": enforce,
             "questions": asked,
+            "requests": requests,
             "policies": policies,
             "policies_with_problems": wrong,
             "silent": silent.iter().map(|one| &one.id).collect::<Vec<_>>(),
@@ -248,6 +260,7 @@ pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
     }
     let mut text =
         format!("{all} machines are there, {enforce} of them enforce; {asked} questions wait\n");
+    text += &unasked(requests, asked);
     for ((group, serial), machines) in &serials {
         let has = match serial {
             Some(serial) => format!("policies {serial}"),
@@ -256,6 +269,16 @@ pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
         let _ = writeln!(text, "group {group}: {machines} have {has}");
     }
     text + &amiss(&logs, wrong, silent)
+}
+
+/// That more waits than is asked.
+fn unasked(requests: usize, asked: usize) -> String {
+    match requests > asked {
+        true => format!(
+            "{requests} requests wait on the machines: of the others nobody is enrolled there to answer, or they are answered there alone\n"
+        ),
+        false => String::new(),
+    }
 }
 
 /// What is not out, or wrong, or not there.

@@ -106,17 +106,16 @@ impl Wanted<'_> {
             .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
         let is_asked = self.is_asked(output);
         let lines = lines(&all, &parsed.policy, is_asked);
+        let seen = is_asked.then(|| target.show(&lines, output)).transpose()?;
         let (lines, left_out) = match is_asked {
-            true => {
-                let change = target.change(&lines)?;
-                output.print(&(), |(), _| target.shown(&change, &lines))?;
-                agreed(lines)?
-            }
+            true => agreed(lines)?,
             false => self.narrowing(lines),
         };
         let change = target.change(&lines)?;
-        if !is_asked && !output.is_json() {
-            output.print(&(), |(), _| target.shown(&change, &lines))?;
+        // After a no it is another text.
+        let is_seen = seen.is_some_and(|seen| seen == change.diff() || lines.is_empty());
+        if !is_seen && !output.is_json() {
+            target.show(&lines, output)?;
         }
         if !lines.is_empty() {
             target.is_as_agreed(&change, &parsed.policy, &lines, output)?;
@@ -308,6 +307,13 @@ impl Target {
             };
             Ok(Some(with_rules(&text, &rules)))
         })
+    }
+
+    /// Shows a person what is added, and returns it.
+    fn show(&self, lines: &[RuleLine<'_>], output: Output) -> Result<String, CliError> {
+        let change = self.change(lines)?;
+        output.print(&(), |(), _| self.shown(&change, lines))?;
+        Ok(change.diff())
     }
 
     /// What is added, for a person: of a new file not all that it begins with.

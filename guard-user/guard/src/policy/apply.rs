@@ -63,7 +63,7 @@ pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliE
 /// Behind `guard policy edit` of a person's own: asks whether sessions that run under it are to have it as it is now.
 pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliError> {
     // Without a guardd nothing runs under it.
-    let Some(Ok(Sessions { sessions })) = ask(&Call::Sessions {}) else {
+    let Some(Ok(Sessions { sessions, .. })) = ask(&Call::Sessions {}) else {
         return Ok(());
     };
     let file = PolicyFile::read_kept(path)?;
@@ -81,7 +81,7 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
 /// The same of one file, which was written just now. Without a guardd nothing runs under it.
 pub(crate) fn note_of(page: &mut Page, file: &Path) {
     let asked = ask(&Call::Sessions {}).and_then(Result::ok);
-    let Sessions { mut sessions } = asked.unwrap_or_default();
+    let Sessions { mut sessions, .. } = asked.unwrap_or_default();
     sessions.retain(|session| names(session, file));
     note(page, &sessions);
 }
@@ -254,11 +254,26 @@ fn have(
             policy: file.to_wire(&parsed),
             widen: said != Consent::Narrow,
             look: false,
-        }))?;
+        }))
+        .map_err(|error| as_called(error, called))?;
         output.warnings(&done.warnings);
         applied.push(done);
     }
     Ok(Some(applied))
+}
+
+/// An answer of guardd's, which does not know how the person calls the policy.
+fn as_called(error: CliError, called: &str) -> CliError {
+    match error {
+        CliError::Answer { name, failure } => {
+            let fix = failure
+                .fix
+                .replace("policy apply NAME", &format!("policy apply {called}"));
+            let failure = Failure { fix, ..failure };
+            CliError::Answer { name, failure }
+        }
+        other => other,
+    }
 }
 
 /// Shows what it changes: once for each text that sessions have.

@@ -30,6 +30,8 @@ pub(crate) struct How {
     pub(crate) why: Option<&'static str>,
 }
 
+/// What is told of a time may be a moment late.
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 /// guardd keeps a request that nobody tries any more so long.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
@@ -95,11 +97,18 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
     page
 }
 
-/// That a request's connections wait no more, while it does.
-pub(crate) fn given_up(request: &Request, _clock: &Clock) -> Page {
+/// That a request's connections wait no more, while it does; as it was while they did. Before its time the program gave up.
+pub(crate) fn given_up(request: &Request, clock: &Clock) -> Page {
     let mut page = Page::default();
+    let is_early = request
+        .waits_until
+        .is_some_and(|until| until > clock.now + MOMENT);
+    let why = match is_early {
+        true => "the program gave up before anybody answered",
+        false => "not answered in time, and its connection gave up",
+    };
     page.styled(STRONG, &request.id).line(format_args!(
-        ": not answered in time, and its connection gave up; for the next one: guard approve {}",
+        ": {why}; for the next one: guard approve {}",
         request.id
     ));
     page
@@ -139,6 +148,15 @@ mod tests {
         assert_eq!(
             given_up(&request(), &clock()).plain(),
             "r1: not answered in time, and its connection gave up; for the next one: guard approve r1\n"
+        );
+        // Its time was not over.
+        let early = Request {
+            waits_until: Some(now + SignedDuration::from_secs(56)),
+            ..request()
+        };
+        assert_eq!(
+            given_up(&early, &clock()).plain(),
+            "r1: the program gave up before anybody answered; for the next one: guard approve r1\n"
         );
         let late = Ended::of(request(), &[], now + KEPT);
         assert_eq!(

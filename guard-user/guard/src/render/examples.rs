@@ -200,20 +200,13 @@ pub(crate) fn explanation() -> Explanation {
 }
 
 pub(crate) fn stopped() -> Stopped {
+    let at = "2026-11-20T11:59:57Z".parse().unwrap();
+    let advice = "ask for it with guard request, and try again once it is approved".into();
     Stopped {
-        at: "2026-11-20T11:59:57Z".parse().unwrap(),
-        destination: endpoint(),
-        verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
-        policy: None,
         count: 2,
-        advice: "ask for it with guard request, and try again once it is approved".into(),
-        request: None,
-        http: None,
-        named: None,
-        barred: None,
-        outcome: None,
+        ..Stopped::new(at, endpoint(), "confirm", advice)
     }
 }
 

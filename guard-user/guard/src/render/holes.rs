@@ -34,7 +34,7 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
     }
     for hole in &used_up {
         page.styled(STRONG, &hole.id).line(format_args!(
-            " is used up: {} may reach {} {} with what goes on, which ends {}.",
+            " is used up: {} opens nothing more at {} {}; what it has open there may go on, and ends {}.",
             hole.session,
             hole.destination,
             ports(hole),
@@ -258,14 +258,14 @@ mod tests {
         insta::assert_snapshot!(list(&[hole(), used_up.clone()], &clock()).plain(), @r"
         ID  SESSION  DESTINATION    PORTS    ENDS       LEFT  BY     REASON
         h1  s1       192.0.2.10/32  tcp/443  in 14 min  any   alice
-        h2 is used up: s1 may reach 192.0.2.10/32 tcp/443 with what goes on, which ends in 14 min.
+        h2 is used up: s1 opens nothing more at 192.0.2.10/32 tcp/443; what it has open there may go on, and ends in 14 min.
 
         Close one with:
             guard close h1
         ");
         insta::assert_snapshot!(list(&[used_up], &clock()).plain(), @r"
         No holes are open.
-        h2 is used up: s1 may reach 192.0.2.10/32 tcp/443 with what goes on, which ends in 14 min.
+        h2 is used up: s1 opens nothing more at 192.0.2.10/32 tcp/443; what it has open there may go on, and ends in 14 min.
 
         Close one with:
             guard close h2

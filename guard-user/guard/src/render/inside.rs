@@ -1,8 +1,8 @@
 //! For the agent inside: what was stopped, and what to do about it.
 
 use guard_proto::{
-    Stopped,
-    inside::{Outcome, Requested, WhyReport},
+    HttpRequest, Stopped,
+    inside::{DecidesNow, Outcome, PersonsNo, Requested, WhyReport},
     names::FAILED,
 };
 
@@ -68,12 +68,16 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
     page.field(label, times(stopped, clock));
     if let Some(outcome) = &stopped.outcome {
         page.field("answer", answer(outcome, clock));
-        page.field("passed", passed(outcome));
+        page.field("passed", passed(outcome, stopped.http.as_ref()));
+    }
+    if let Some(no) = &stopped.refused {
+        page.field("answer", said_no(no, clock));
     }
     // No rule and no default refuses a name without an answer.
     if stopped.verdict != FAILED {
         page.field("rule", rule(stopped));
     }
+    since(page, stopped);
     if let Some(barred) = &stopped.barred {
         page.paragraph("not by", barred);
     }
@@ -91,6 +95,19 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
             page.commands(format_args!("guard request {to} --reason 'what for'"));
         }
         None => {}
+    }
+}
+
+/// What has changed since, or is not known any more.
+fn since(page: &mut Page, stopped: &Stopped) {
+    if let Some(now) = &stopped.now {
+        page.field("now", decides(now));
+    }
+    if stopped.before_restart {
+        page.field(
+            "note",
+            "that was before guardd restarted: the rule is the one that decides now",
+        );
     }
 }
 
@@ -118,11 +135,30 @@ fn answer(outcome: &Outcome, clock: &Clock) -> String {
     format!("{what} by {by}, {}{waited}", clock.ago(*at))
 }
 
+/// "no to r1 by alice, 3 s ago"
+fn said_no(no: &PersonsNo, clock: &Clock) -> String {
+    let until = match no.until > clock.now {
+        true => format!("; may be asked again {}", clock.until(no.until)),
+        false => String::new(),
+    };
+    format!(
+        "no to {} by {}, {}{until}",
+        no.request,
+        no.by,
+        clock.ago(no.at)
+    )
+}
+
 /// "1 connection by h1, which has ended: expired"
-fn passed(outcome: &Outcome) -> String {
+fn passed(outcome: &Outcome, http: Option<&HttpRequest>) -> String {
+    let what = match http {
+        None => "connection",
+        Some(http) if http.is_statement() => "statement",
+        Some(_) => "request",
+    };
     let through = match outcome.passed {
         0 => "nothing".to_owned(),
-        many => count(many, "connection"),
+        many => count(many, what),
     };
     let ended = outcome.ended.as_ref();
     let ended = ended.map_or_else(String::new, |why| format!(", which has ended: {why}"));
@@ -130,20 +166,32 @@ fn passed(outcome: &Outcome) -> String {
 }
 
 fn rule(stopped: &Stopped) -> String {
-    let rule = match (stopped.rule.as_deref(), &stopped.policy) {
-        (Some(rule), Some(policy)) => format!("{rule} of {policy}"),
-        (Some(rule), None) => rule.to_owned(),
-        (None, Some(policy)) => format!("the default of {policy}"),
-        (None, None) => "the policy's default".to_owned(),
-    };
+    let rule = rule_of(stopped.rule.as_deref(), stopped.policy.as_deref());
     match &stopped.reason {
         Some(reason) => format!("{rule}: {reason}"),
         None => rule,
     }
 }
 
+/// "deny, by private of base"
+fn decides(now: &DecidesNow) -> String {
+    let rule = rule_of(now.rule.as_deref(), now.policy.as_deref());
+    format!("{}, by {rule}: the policy has changed since", now.verdict)
+}
+
+fn rule_of(rule: Option<&str>, policy: Option<&str>) -> String {
+    match (rule, policy) {
+        (Some(rule), Some(policy)) => format!("{rule} of {policy}"),
+        (Some(rule), None) => rule.to_owned(),
+        (None, Some(policy)) => format!("the default of {policy}"),
+        (None, None) => "the policy's default".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::super::examples::{clock, http, request, session, stopped};
     use super::*;
 
@@ -262,6 +310,84 @@ mod tests {
             rule     photos: production photo server
             advice   a person has opened it
         ");
+    }
+
+    #[test]
+    fn a_no_and_what_has_changed_since_are_told() {
+        let no = PersonsNo {
+            request: "r2".into(),
+            by: "alice".into(),
+            at: stopped().at,
+            until: clock().now + SignedDuration::from_mins(15),
+        };
+        let refused = Stopped {
+            refused: Some(no),
+            before_restart: true,
+            advice: "go on without it".into(),
+            ..stopped()
+        };
+        let now = DecidesNow {
+            verdict: "deny".into(),
+            rule: Some("private".into()),
+            policy: Some("base".into()),
+        };
+        let changed = Stopped {
+            now: Some(now),
+            ..refused.clone()
+        };
+        let changed = Stopped {
+            refused: None,
+            before_restart: false,
+            ..changed
+        };
+        let report = WhyReport {
+            session: session(),
+            stopped: vec![refused, changed],
+            more: false,
+        };
+        insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
+        This is session s1 (claude), under the policy homelab.
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            stopped  2 times, last 3 s ago
+            answer   no to r2 by alice, 3 s ago; may be asked again in 15 min
+            rule     photos: production photo server
+            note     that was before guardd restarted: the rule is the one that decides now
+            advice   go on without it
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            stopped  2 times, last 3 s ago
+            rule     photos: production photo server
+            now      deny, by private of base: the policy has changed since
+            advice   go on without it
+        ");
+    }
+
+    #[test]
+    fn a_yes_to_an_http_request_says_how_many_passed() {
+        let outcome = Outcome {
+            request: Some("r1".into()),
+            by: "alice".into(),
+            at: stopped().at,
+            hole: "h1".into(),
+            waited: false,
+            passed: 2,
+            ended: Some("used up".into()),
+            again: false,
+        };
+        let passed = Stopped {
+            http: Some(http()),
+            outcome: Some(outcome),
+            ..stopped()
+        };
+        let report = WhyReport {
+            session: session(),
+            stopped: vec![passed],
+            more: false,
+        };
+        let text = why(&report, &clock()).plain();
+        let words = "    passed   2 requests, by h1, which has ended: used up\n";
+        assert!(text.contains(words), "{text}");
     }
 
     #[test]

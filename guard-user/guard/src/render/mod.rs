@@ -122,6 +122,13 @@ impl Output {
         }
     }
 
+    /// Tells, on standard error, what is no warning; programs do not read it.
+    pub(crate) fn note(self, text: &str) {
+        if !self.json {
+            let _ = writeln!(anstream::stderr(), "guard: {text}");
+        }
+    }
+
     /// Tells one, whether or not it was told before.
     pub(crate) fn warn(self, warning: &str) {
         let _ = if self.json {

@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
-/// All of them, and how to answer the first.
+/// All of them, and how to answer the one that gives up first; where none does, the first.
 pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
-    let Some(first) = requests.first() else {
+    let held = requests.iter().filter(|one| one.held);
+    let urgent = held.min_by_key(|one| one.waits_until);
+    let Some(first) = urgent.or(requests.first()) else {
         return Page::of("No requests wait for an answer.");
     };
     let mut page = Page::default();
@@ -571,6 +573,20 @@ mod tests {
             guard approve r1 --for 15m
             guard deny r1
         "#);
+    }
+
+    #[test]
+    fn what_is_to_be_typed_is_about_the_one_that_gives_up_first() {
+        let waits = |id: &str, seconds| Request {
+            id: id.into(),
+            held: true,
+            waits_until: Some(clock().now + jiff::SignedDuration::from_secs(seconds)),
+            ..request()
+        };
+        let all = [request(), waits("r7", 50), waits("r8", 20)];
+        let shown = list(&all, &clock()).plain();
+        let words = "Answer with:\n    guard approve r8 ";
+        assert!(shown.contains(words), "{shown}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
 use crate::policy::library::Broken;
 
+/// The file, as guardd has it, of what judges one session alone beside its policy.
+const BESIDE: &str = "(for this session)/";
+
 /// All of it: the verdict first, then what it rests on.
 pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
     let mut page = Page::default();
@@ -156,15 +159,21 @@ fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
         return;
     }
     let rows = policies.iter().map(|policy| {
+        let file = policy.file.clone().unwrap_or_else(|| "built in".into());
+        let is_beside = file.starts_with(BESIDE);
         [
-            match policy.observed {
-                true => format!("{} (observed)", policy.name),
-                false => policy.name.clone(),
+            match (policy.observed, is_beside) {
+                (true, _) => format!("{} (observed)", policy.name),
+                (_, true) => format!("beside {}", policy.name),
+                _ => policy.name.clone(),
             },
             policy.sessions.to_string(),
             policy.prefixes.to_string(),
             clock.ago(policy.loaded_at),
-            policy.file.clone().unwrap_or_else(|| "built in".into()),
+            match is_beside {
+                true => "asks one session about what came into reach".to_owned(),
+                false => file,
+            },
         ]
     });
     page.table(["POLICY", "SESSIONS", "PREFIXES", "LOADED", "FILE"], rows);
@@ -242,6 +251,20 @@ mod tests {
             assert_eq!(said(connected, now), expected);
         }
         assert!(said(false, None).ends_with("no courier has said that it reaches one"));
+    }
+
+    #[test]
+    fn what_judges_one_session_beside_its_policy_is_no_second_one_of_that_name() {
+        let mut status = status();
+        let beside = PolicyStatus {
+            file: Some(format!("{BESIDE}homelab.toml")),
+            prefixes: 1,
+            ..status.policies[0].clone()
+        };
+        status.policies.push(beside);
+        let text = page(&status, &[], &clock()).plain();
+        let row = "beside homelab  1         1         3 min ago  asks one session about what came into reach";
+        assert!(text.contains(row), "{text}");
     }
 
     #[test]

@@ -328,10 +328,11 @@ fn in_short(one: &StoppedLine) -> String {
         1 => "once".to_owned(),
         times => format!("{times} times"),
     };
-    let sends = one.sends.as_deref().or(one.question());
-    let sends = sends.map_or_else(String::new, |sends| format!(", {sends}"));
+    let sends = one.sends.iter().map(|sends| format!(", {sends}"));
+    let name = one.question().map(|name| format!(" for {name}"));
+    let more: String = name.into_iter().chain(sends).collect();
     format!(
-        "{times} {}{sends} ({}, {rule})",
+        "{times} {}{more} ({}, {rule})",
         one.destination, one.verdict
     )
 }
@@ -375,6 +376,27 @@ mod tests {
             (&json!(1), &json!(1))
         );
         assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn names_that_were_not_told_are_named_with_why() {
+        let denied = |name: &str, why: &str| {
+            let to = json!({"address": "192.0.2.53", "port": 53, "protocol": "dns", "host": name});
+            json!({"kind": "denied", "session": "s1", "destination": to, "verdict": "deny", "why": why, "count": 1})
+        };
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            denied("a.example", "no rule names it (A)"),
+            denied("a.example", "no rule names it (AAAA)"),
+            denied("b.example", "nobody answered in time (A)"),
+        ]);
+        let summary = RunSummary::of(&records(all), false);
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 2 attempts to reach 2 destinations.
+            once dns 192.0.2.53:53 for a.example (deny, no rule names it)
+            once dns 192.0.2.53:53 for b.example (deny, nobody answered in time)
+            guard report --session s1
+        ");
     }
 
     #[test]

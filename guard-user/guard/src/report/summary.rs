@@ -92,6 +92,8 @@ pub(crate) struct StoppedLine {
     /// The rule; null: the policy's default.
     pub(crate) rule: Option<String>,
     pub(crate) verdict: String,
+    /// Of a name that was not told: why.
+    pub(crate) why: Option<String>,
     /// At least so often.
     pub(crate) count: u64,
     /// The programs by executable, or by name where that was not known.
@@ -155,17 +157,25 @@ pub(crate) struct HoleLine {
     of: Option<usize>,
 }
 
+/// Why a name was not told, as it is written: "nobody answered in time (AAAA)", without the type.
+fn without_type(why: String) -> String {
+    match why.rsplit_once(" (") {
+        Some((why, _)) => why.to_owned(),
+        None => why,
+    }
+}
+
 impl StoppedLine {
     /// Whether both are connections there.
     fn is_attempt_of(&self, other: &Self) -> bool {
         (self.of, &self.destination) == (other.of, &other.destination) && self.sends.is_none()
     }
 
-    /// The rule; else `default`, or `none` where nothing of the policy refuses it.
+    /// The rule; else why a name was not told, `default`, or `none` where nothing of the policy refuses it.
     pub(crate) fn rule_or<'a>(&'a self, none: &'a str, default: &'a str) -> &'a str {
-        match self.rule.as_deref() {
+        match self.rule.as_deref().or(self.why.as_deref()) {
+            _ if self.verdict == FAILED => none,
             Some(rule) => rule,
-            None if self.verdict == FAILED => none,
             None => default,
         }
     }
@@ -391,12 +401,14 @@ impl Report {
         let program = one.exe.take().or_else(|| one.comm.take());
         // Not of one that was held and is gone.
         let program = program.or_else(|| self.program_of(of, destination.as_deref()));
-        let line = StoppedLine {
+        let mut line = StoppedLine {
             rule: one.rule.take(),
             verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
             programs: program.into_iter().collect(),
             ..self.stop(destination, host, session, of)
         };
+        let why = one.why.take().filter(|_| line.question().is_some());
+        line.why = why.map(without_type);
         let known = self.stopped(line);
         known.ended += ended;
         known.count = known.count.max(count).max(known.ended);
@@ -495,6 +507,7 @@ impl Report {
             sends: None,
             rule: None,
             verdict: String::new(),
+            why: None,
             count: 0,
             programs: BTreeSet::new(),
             ended: 0,
@@ -512,6 +525,7 @@ impl Report {
                 && one.sends == line.sends
                 && one.rule == line.rule
                 && one.verdict == line.verdict
+                && one.why == line.why
         });
         let at = match found {
             Some(at) => {

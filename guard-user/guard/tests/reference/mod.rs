@@ -151,6 +151,8 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("WhyReport", "`guard why`"),
             ("Stopped", "`stopped`"),
             ("Outcome", "`outcome`"),
+            ("PersonsNo", "`refused`"),
+            ("DecidesNow", "`now` of stopped"),
             ("Requested", "`guard request`"),
             ("Row", "`guard doctor`"),
             ("Asked", "`guard question`"),

@@ -72,6 +72,7 @@ impl State {
         let sessions = owners.flat_map(|who| self.sessions_of(who).sessions);
         proto::Sessions {
             sessions: sessions.collect(),
+            carried: true,
         }
     }
 
@@ -186,8 +187,11 @@ impl State {
     /// The kernel's.
     pub fn pending_to(&mut self, who: Courier) -> Result<proto::Requests, CallError> {
         let owners = self.owners_in_scope(None);
-        self.pending_of(Approver::by_signature(who.uid()), |owner| {
-            owners.contains(&owner)
+        let may = |owner| owners.contains(&owner);
+        let listed = self.pending_of(Approver::by_signature(who.uid()), may)?;
+        Ok(proto::Requests {
+            carried: true,
+            ..listed
         })
     }
 

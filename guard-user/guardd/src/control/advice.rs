@@ -167,6 +167,31 @@ pub fn http_answered_no(what: &str) -> String {
     )
 }
 
+/// For an HTTP request to which a person said no, which is over.
+#[must_use]
+pub fn http_may_be_asked(what: &str) -> String {
+    format!(
+        "A person was asked about {what} and said no; that is over. The same request asks once more: send it if it must be, and not \
+         in a loop."
+    )
+}
+
+/// For an HTTP request to which a person has said yes; `ended`: why that is over.
+#[must_use]
+pub fn http_answered_yes(what: &str, passed: u64, ended: Option<&str>) -> String {
+    match (passed, ended) {
+        (_, None) => {
+            format!("A person has said yes to {what}: the same request works until that ends.")
+        }
+        (0, Some(_)) => format!(
+            "A person had said yes to {what}, and it did not come by then. The same request asks once more."
+        ),
+        (_, Some(_)) => format!(
+            "A person said yes to {what}, and it has passed. The same request asks once more."
+        ),
+    }
+}
+
 /// For a destination that a person may open, but about which no request waits.
 #[must_use]
 pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {

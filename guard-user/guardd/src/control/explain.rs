@@ -27,9 +27,11 @@ pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>),
     let wrong = |what: &str, why: policy::Invalid, fix: &str| {
         CallError::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
     };
-    let destination: Destination = to
-        .parse()
-        .map_err(|why| wrong(to, why, "give an address, a prefix, a name or a group"))?;
+    let fix = match to.strip_prefix("*.") {
+        Some(below) => format!("take one of the names, such as www.{below}"),
+        None => "give an address, a prefix, a name or a group".to_owned(),
+    };
+    let destination: Destination = to.parse().map_err(|why| wrong(to, why, &fix))?;
     let specs = ports.iter().map(|port| {
         port.parse()
             .map_err(|why| wrong(port, why, "write ports as tcp/443, udp/53 or icmp"))
@@ -222,13 +224,17 @@ pub(super) fn explained(
     policy::explain(&policy.policy, &policy.compiled, now, to, ports)
 }
 
-/// Of two policies' answers, the one with the stricter part, or of equals the outer one: all policies of a nested session must
-/// allow.
+/// Of two policies' answers, the one with the stricter part: all policies of a nested session must allow. Of equals the one where a
+/// rule says so and no default, or else the outer one.
 pub(super) fn stricter(
     inner: Vec<policy::Explanation>,
     outer: Vec<policy::Explanation>,
 ) -> Vec<policy::Explanation> {
-    let rank = |all: &[policy::Explanation]| all.iter().map(|one| strictness(&one.verdict)).max();
+    let rank = |all: &[policy::Explanation]| {
+        let each = all.iter();
+        let each = each.map(|one| (strictness(&one.verdict), one.rule.is_some()));
+        each.max()
+    };
     if rank(&outer) >= rank(&inner) {
         outer
     } else {
@@ -318,6 +324,8 @@ mod tests {
         assert!(parse("192.0.2.10:443", &["tcp/80".to_owned()]).is_err());
         let error = parse("https://example.com/", &[]).unwrap_err();
         assert!(error.failure.why.contains("URL"), "{error}");
+        let error = parse("*.example.com:80", &[]).unwrap_err();
+        assert!(error.failure.fix.contains("www.example.com:80"), "{error}");
         assert!(parse("192.0.2.10", &["443".to_owned()]).is_err());
     }
 

@@ -4,9 +4,8 @@ use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{
-    self as proto, Endpoint, Stopped,
-    destination::NameTold,
-    inside::{Outcome, Requested, WhyReport},
+    Endpoint, Stopped,
+    inside::{DecidesNow, Outcome, PersonsNo, Requested, WhyReport},
     record,
 };
 use guard_sys::clock::{self, Clocks};
@@ -16,9 +15,12 @@ use crate::{
     policies::Policies,
     process::Process,
     proxy::closings::Closing,
-    proxy::requests::in_words,
     record::audit::LogEntry,
-    requests::{Noted, Pending, RequestKey, Requests},
+    requests::{
+        Noted, RequestKey,
+        decided::Matter,
+        given::{OpenedByYes, PersonsAnswer, YesOrNo},
+    },
     sessions::{Sessions, stops::Stop},
     state::State,
 };
@@ -30,64 +32,35 @@ const USED_UP: &str = "its connections are used up";
 /// Characters that are kept of an agent's note.
 const MAX_NOTE: usize = 500;
 
-/// What a piece of advice is about.
-struct Matter {
-    destination: Endpoint,
-    verdict: Verdict,
-    rule: Option<String>,
-    reason: Option<String>,
-    /// The policy, where it is one around the session's own.
-    around: Option<String>,
-    named: Option<NameTold>,
-    /// Why a rule that has the name opens nothing there.
-    barred: Option<String>,
-}
+/// The words about what decides, for the one who was stopped at a destination.
+#[derive(Clone, Copy)]
+struct Advised<'m>(&'m Endpoint, &'m Matter);
 
-impl Matter {
+impl Advised<'_> {
+    fn because(&self) -> (Option<&str>, Option<&str>) {
+        let Self(_, matter) = self;
+        (matter.rule.as_deref(), matter.reason.as_deref())
+    }
+
     fn denied(&self) -> String {
-        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
-        advice::denied(&self.destination, rule, reason)
+        let (rule, reason) = self.because();
+        advice::denied(self.0, rule, reason)
     }
 
     fn name_server_denied(&self) -> String {
-        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
-        advice::name_server_denied(&self.destination, rule, reason)
+        let (rule, reason) = self.because();
+        advice::name_server_denied(self.0, rule, reason)
     }
 
     fn asked(&self, request: &str) -> String {
-        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
-        advice::asked(&self.destination, rule, reason, request)
+        let (rule, reason) = self.because();
+        advice::asked(self.0, rule, reason, request)
     }
 
     fn askable(&self) -> String {
-        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
-        advice::askable(&self.destination, rule, reason)
+        let (rule, reason) = self.because();
+        advice::askable(self.0, rule, reason)
     }
-}
-
-/// A stopped HTTP request, if the request is about one.
-fn of_http(
-    asked: &proto::Request,
-    advice: impl Fn(&str, &proto::Request) -> String,
-) -> Option<Stopped> {
-    let http = asked.http.as_ref()?;
-    let what = advice::short(&in_words(http, &asked.destination.address));
-    Some(Stopped {
-        at: asked.last_at,
-        destination: asked.destination.clone(),
-        verdict: asked.verdict.clone(),
-        rule: asked.rule.clone(),
-        reason: asked.reason.clone(),
-        // The person who is asked sees it.
-        policy: None,
-        count: asked.count,
-        advice: advice(&what, asked),
-        request: None,
-        http: Some(http.clone()),
-        named: asked.named.clone(),
-        barred: None,
-        outcome: None,
-    })
 }
 
 /// An answer without a request.
@@ -117,28 +90,26 @@ impl State {
         let id = agent.session();
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
-        let mut attempts = self.datapath.attempts(id)?;
-        attempts.sort_by_key(|(_, tried)| std::cmp::Reverse(tried.reported));
+        let attempts = self.datapath.attempts(id)?;
         let clocks = Clocks::read();
         let holes = self.datapath.holes()?;
-        let stopped = attempts.iter().filter_map(|(key, tried)| {
-            let one = self.stopped(key, tried, &holes, &clocks);
-            one.filter(|one| one.verdict != Verdict::Allow.as_str())
-        });
-        let sockets = self.sockets.stopped(id, &clocks);
-        let past = self.stopped_sockets(id, &clocks);
-        let names = self.stopped_names(id, &clocks);
+        let stopped = attempts
+            .iter()
+            .filter_map(|(key, tried)| self.stopped(key, tried, &holes, &clocks));
         let closed = self.proxy.closings(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
-        let mut all = stopped_http(&self.requests, id, &clocks)
+        let mut stopped: Vec<_> = self
+            .stopped_http(id, &clocks)
             .into_iter()
             .chain(closed)
-            .chain(names)
-            .chain(sockets)
-            .chain(past)
-            .chain(stopped);
-        let stopped = all.by_ref().take(MAX_STOPPED).collect();
-        let more = all.next().is_some();
+            .chain(self.stopped_names(id, &clocks))
+            .chain(self.sockets.stopped(id, &clocks))
+            .chain(self.stopped_sockets(id, &clocks))
+            .chain(stopped)
+            .collect();
+        stopped.sort_by_key(|one| std::cmp::Reverse(one.at));
+        let more = stopped.len() > MAX_STOPPED;
+        stopped.truncate(MAX_STOPPED);
         Ok(WhyReport {
             session,
             stopped,
@@ -146,25 +117,18 @@ impl State {
         })
     }
 
-    /// Connections that the proxy closed for what came first.
+    /// Connections that the proxy closed for what came first on them.
     fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
         let Closing { to, port, why } = &one.what;
         let key = RequestKey::new(session, *to, Protocol::TCP, *port);
         let about = matter(&self.sessions, &self.policies, &key)?;
+        let destination = key.endpoint(about.host.clone());
+        let advice = advice::closed(&destination, why);
+        let at = clocks.calendar(one.last);
         Some(Stopped {
-            at: clocks.calendar(one.last),
-            advice: advice::closed(&about.destination, why),
-            destination: about.destination,
-            verdict: about.verdict.as_str().to_owned(),
-            rule: about.rule,
-            reason: about.reason,
-            policy: about.around,
             count: one.count,
-            request: None,
-            http: None,
-            named: about.named,
             barred: None,
-            outcome: None,
+            ..decided(Stopped::new(at, destination, "", advice), about)
         })
     }
 
@@ -181,38 +145,44 @@ impl State {
             attempt.protocol,
             attempt.port,
         );
-        let about = matter(&self.sessions, &self.policies, &key)?;
+        let now = matter(&self.sessions, &self.policies, &key)?;
+        if now.verdict == Verdict::Allow {
+            return None;
+        }
+        let then = self.requests.decided_about(attempt);
+        let before_restart = then.is_none() && tried.reported < self.requests.began;
+        let then = then.unwrap_or(&now).clone();
         let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
-        let is_open = holes.iter().any(|hole| lets_through(hole, &key));
-        let reads = holes.iter().any(|hole| lets_read(hole, &key));
-        let outcome = self.outcome(&key, (attempt, tried), holes, clocks);
-        let advice = match (about.verdict, &request) {
-            (Verdict::Deny, _) if self.is_name_server(&key) => about.name_server_denied(),
-            (Verdict::Deny, _) => about.denied(),
-            (_, _) if is_open => advice::opened(&about.destination),
-            (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
-            (_, Some(id)) => about.asked(id),
-            (_, None) if outcome.is_some() => advice::was_open(&about.destination),
-            (_, None) if self.requests.is_refused(&key, clock::now()) => {
-                advice::answered_no(&about.destination)
+        let answer = self.last_answer(&key);
+        let outcome =
+            answer.and_then(|answer| self.outcome((&key, answer), (attempt, tried), holes, clocks));
+        let refused = answer.and_then(|answer| refused(answer, clocks));
+        let destination = key.endpoint(then.host.clone());
+        let advice = match request.as_deref() {
+            _ if now.verdict == Verdict::Deny && self.is_name_server(&key) => {
+                Advised(&destination, &now).name_server_denied()
             }
-            (_, None) => about.askable(),
+            _ if now.verdict == Verdict::Deny => Advised(&destination, &now).denied(),
+            asked => {
+                let advised = Advised(&destination, &then);
+                self.advice((&key, &now), advised, (asked, outcome.is_some()), holes)
+            }
         };
+        let other = (!now.is_by_the_same(&then)).then(|| DecidesNow {
+            verdict: now.verdict.as_str().to_owned(),
+            rule: now.rule.clone(),
+            policy: now.around.clone(),
+        });
+        let at = clocks.calendar(tried.reported);
         Some(Stopped {
-            at: clocks.calendar(tried.reported),
-            destination: about.destination,
-            verdict: about.verdict.as_str().to_owned(),
-            rule: about.rule,
-            reason: about.reason,
-            policy: about.around,
             count: tried.count,
-            advice,
             request,
-            http: None,
-            named: about.named,
-            barred: about.barred,
             outcome,
+            refused,
+            now: other,
+            before_restart,
+            ..decided(Stopped::new(at, destination, "", advice), then)
         })
     }
 
@@ -224,16 +194,56 @@ impl State {
             && servers.contains(&key.destination.to_ip())
     }
 
+    /// What to do about a destination that a person may open; `was_open`: one did, and that is over.
+    fn advice(
+        &self,
+        (key, now): (&RequestKey, &Matter),
+        advised: Advised<'_>,
+        (request, was_open): (Option<&str>, bool),
+        holes: &[LiveHole],
+    ) -> String {
+        let Advised(destination, _) = advised;
+        let is_open = holes.iter().any(|hole| lets_through(hole, key));
+        let reads = holes.iter().any(|hole| lets_read(hole, key));
+        match request {
+            _ if is_open => advice::opened(destination),
+            _ if reads && now.verdict == Verdict::Confirm => advice::opened_for_reads(destination),
+            Some(id) => advised.asked(id),
+            None if self.is_refused_to(key) => advice::answered_no(destination),
+            None if was_open => advice::was_open(destination),
+            None => advised.askable(),
+        }
+    }
+
+    /// A person's last answer to that, or no to the outermost session about it.
+    pub(crate) fn last_answer(&self, key: &RequestKey) -> Option<&PersonsAnswer> {
+        let given = &self.requests.given;
+        let outermost = key.of(self.sessions.outermost_of(key.session));
+        let of_all = given.to(&outermost).filter(|answer| answer.is_no());
+        given
+            .to(key)
+            .into_iter()
+            .chain(of_all)
+            .max_by_key(|answer| answer.at)
+    }
+
+    /// Whether a person said no to that, or to the outermost session about it, and the no still holds.
+    pub(crate) fn is_refused_to(&self, key: &RequestKey) -> bool {
+        let (requests, now) = (&self.requests, clock::now());
+        let outermost = key.of(self.sessions.outermost_of(key.session));
+        requests.is_refused(key, now) || requests.is_refused(&outermost, now)
+    }
+
     /// What came of a person's yes: to the last attempt that was refused or held, or to one before, where what it opened is over.
     fn outcome(
         &self,
-        key: &RequestKey,
+        (key, answer): (&RequestKey, &PersonsAnswer),
         (attempt, tried): (&AttemptKey, &AttemptCount),
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Outcome> {
-        let (yes, opened) = self.requests.given.to(key)?;
-        let again = !yes.is_last(attempt, tried);
+        let opened = answer.hole(key)?;
+        let again = !answer.is_last(attempt, tried);
         let (ended, passed) = match &opened.ended {
             Some((why, passed)) => (Some(why.clone()), *passed),
             None => (None, self.datapath.let_through(opened.hole)),
@@ -244,14 +254,10 @@ impl State {
         let ended = ended.or_else(|| used_up.then(|| USED_UP.to_owned()));
         // What is refused while it is open, is so for another reason.
         (!again || ended.is_some()).then(|| Outcome {
-            request: yes.request.as_ref().map(|request| request.id.clone()),
-            by: yes.by.clone(),
-            at: clocks.calendar(yes.at),
-            hole: ids::hole(opened.hole),
-            waited: yes.held,
             passed,
             ended,
             again,
+            ..came_of(answer, opened, clocks)
         })
     }
 
@@ -281,10 +287,12 @@ impl State {
         let Some(about) = matter(&self.sessions, &self.policies, &key) else {
             return Err(ids::no_session(&ids::session(agent.session())));
         };
-        let to = advice::destination(&about.destination);
+        let destination = key.endpoint(about.host.clone());
+        let to = advice::destination(&destination);
+        let advised = Advised(&destination, &about);
         match about.verdict {
             Verdict::Allow => return Ok(told(Verdict::Allow, advice::allowed(&to))),
-            Verdict::Deny => return Ok(told(Verdict::Deny, about.denied())),
+            Verdict::Deny => return Ok(told(Verdict::Deny, advised.denied())),
             Verdict::Confirm | Verdict::ReadOnly => {}
         }
         let holes = self.datapath.holes()?;
@@ -295,12 +303,9 @@ impl State {
         match self.put_request(key, pid, (note, typed.as_deref()))? {
             Noted::New(id) | Noted::Again(id) => Ok(Requested {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
-                ..told(about.verdict, about.asked(&id))
+                ..told(about.verdict, advised.asked(&id))
             }),
-            Noted::Muted => {
-                let advice = advice::answered_no(&about.destination);
-                Ok(told(Verdict::Deny, advice))
-            }
+            Noted::Muted => Ok(told(Verdict::Deny, advice::answered_no(&destination))),
             Noted::Full => Err(nobody_to_ask()),
         }
     }
@@ -342,36 +347,53 @@ impl State {
     }
 }
 
-/// The HTTP requests about which a person was asked: those that wait, latest first, and those answered with no.
-fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-    let mine = |one: &&Pending| one.key.session == session;
-    let mut waiting: Vec<_> = requests.pending().iter().filter(mine).collect();
-    waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
-    let waiting = waiting.into_iter().filter_map(|one| {
-        let told = |what: &str, asked: &proto::Request| {
-            let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
-            advice::http_asked(what, rule, reason, &asked.id)
-        };
-        Some(Stopped {
-            at: clocks.calendar(one.last),
-            count: one.tried,
-            request: Some(one.shown.id.clone()),
-            ..of_http(&one.shown, told)?
-        })
-    });
-    let refused = requests.refused_http(session, clock::now());
-    let refused =
-        refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
-    waiting.chain(refused).collect()
+/// With what decided.
+fn decided(stopped: Stopped, matter: Matter) -> Stopped {
+    Stopped {
+        verdict: matter.verdict.as_str().to_owned(),
+        rule: matter.rule,
+        reason: matter.reason,
+        policy: matter.around,
+        named: matter.named,
+        barred: matter.barred,
+        ..stopped
+    }
 }
 
-/// The verdict of the session's policies on a request, in words.
-fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<Matter> {
+/// A yes as the one inside sees it; what passed is for the caller to tell.
+pub(super) fn came_of(answer: &PersonsAnswer, opened: &OpenedByYes, clocks: &Clocks) -> Outcome {
+    Outcome {
+        request: answer.request.as_ref().map(|request| request.id.clone()),
+        by: answer.by.clone(),
+        at: clocks.calendar(answer.at),
+        hole: ids::hole(opened.hole),
+        waited: answer.held,
+        passed: 0,
+        ended: None,
+        again: false,
+    }
+}
+
+/// A no as the one inside sees it; none of a yes.
+pub(crate) fn refused(answer: &PersonsAnswer, clocks: &Clocks) -> Option<PersonsNo> {
+    let YesOrNo::No { until, .. } = &answer.said else {
+        return None;
+    };
+    Some(PersonsNo {
+        request: answer.request.as_ref()?.id.clone(),
+        by: answer.by.clone(),
+        at: clocks.calendar(answer.at),
+        until: clocks.calendar(*until),
+    })
+}
+
+/// What the session's policies say of a request.
+pub(crate) fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey) -> Option<Matter> {
     let session = sessions.live(key.session)?;
     let (to, protocol, port) = (key.destination, key.protocol, key.port);
     let judged = policies.judge(session.subject(), to, protocol, port)?;
     Some(Matter {
-        destination: key.endpoint(policies.host_of(key.session, to, &judged)),
+        host: policies.host_of(key.session, to, &judged),
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),

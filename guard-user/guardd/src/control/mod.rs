@@ -10,6 +10,7 @@ pub mod frames;
 pub mod fresh;
 pub mod ids;
 pub mod inside;
+mod inside_http;
 pub mod listening;
 mod nested;
 pub mod polkit;

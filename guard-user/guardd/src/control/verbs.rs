@@ -575,6 +575,7 @@ impl State {
         });
         Ok(Requests {
             requests: requests.collect(),
+            carried: false,
         })
     }
 
@@ -598,6 +599,7 @@ impl State {
         let sessions = mine.into_iter().filter_map(|id| self.shown(id));
         Sessions {
             sessions: sessions.collect(),
+            carried: false,
         }
     }
 

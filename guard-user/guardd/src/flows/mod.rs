@@ -130,7 +130,7 @@ impl Flows {
             };
             if let Some(kept) = self.all.get_mut(began) {
                 kept.take(ProgramTarget::of(&key), || {
-                    reached(&flow, &clocks, known.policies)
+                    reached(&key, &flow, &clocks, known)
                 });
                 note_leads(kept, &key, known);
             }
@@ -235,9 +235,9 @@ fn forget_in_kernel(
 }
 
 /// What the kernel says of a flow, in words.
-fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> FlowTotals {
+fn reached(key: &FlowKey, flow: &Flow, clocks: &Clocks, known: Knowledge<'_>) -> FlowTotals {
     let said = PolicyVerdict::unpack(flow.said & u64::from(u32::MAX));
-    let policy = policies.get(PolicyId((flow.said >> 32) as u32));
+    let policy = known.policies.get(PolicyId((flow.said >> 32) as u32));
     let rule = policy.and_then(|policy| policy.policy.rule(said.rule));
     // What a hole let through is what the policy says of it.
     let by_policy = policy.map(|policy| rule.map_or(policy.policy.default, |rule| rule.action));
@@ -252,13 +252,26 @@ fn reached(flow: &Flow, clocks: &Clocks, policies: &Policies) -> FlowTotals {
         sent: flow.sent,
         received: flow.received,
         verdict: verdict.as_str().to_owned(),
-        rule: rule.map(|rule| rule.name.clone()),
+        rule: match rule {
+            Some(rule) => Some(rule.name.clone()),
+            None => rule_beside(key, verdict, known),
+        },
         boot: flow.last.0,
         first: flow.first.0,
         named: 0,
         names: Vec::new(),
         leads: Vec::new(),
     }
+}
+
+/// The rule of another policy of the session that says the same as the default of the one which decides.
+fn rule_beside(key: &FlowKey, verdict: Verdict, known: Knowledge<'_>) -> Option<String> {
+    let session = known.sessions.live(key.session);
+    let session = session.filter(|session| session.chain.len() > 1)?;
+    let (to, protocol, port) = (key.address, key.protocol, key.port);
+    let judged = known.policies.judge(session.subject(), to, protocol, port);
+    let judged = judged.filter(|judged| judged.verdict == verdict)?;
+    Some(judged.rule?.name.clone())
 }
 
 /// Takes note of where a listener on this machine leads.

@@ -9,7 +9,7 @@ use guard_common::{Address, BootTime, Event, Protocol, SessionId, Verdict};
 use guard_datapath::{Datapath, HeldSocket, LiveHole};
 use guard_proto::{
     moment,
-    record::{Denied, Destination, Held},
+    record::{Denied, Destination, Field, Held},
 };
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
@@ -115,10 +115,14 @@ impl State {
             true => asked.shown.destination.clone(),
             false => key.endpoint(None),
         };
+        let live = self.sessions.live(event.session);
+        let own = live.map(|session| self.policies.name_of(&session.chain));
+        let around = Some(&asked.shown.policy).filter(|policy| own.as_ref() != Some(*policy));
         let record = Held {
             request: id.into(),
             destination: Destination::Endpoint(destination).into(),
             rule: asked.shown.rule.clone().into(),
+            policy: around.map_or(Field::Absent, |policy| policy.clone().into()),
             verdict: Verdict::Confirm.as_str().into(),
             count: event.count.into(),
             pid: (event.tgid != 0).then_some(event.tgid).into(),

@@ -56,7 +56,8 @@ impl State {
                 (used, 0)
             }
         };
-        let through = used.connections.get().copied().unwrap_or(0);
+        let through = used.connections.get().or(used.requests.get());
+        let through = through.copied().unwrap_or(0);
         self.requests.given.note_end(id, why, through);
         self.recorder.counters().hole_closed(why, cut);
         let (by, from) = self.machine.told_by(by);

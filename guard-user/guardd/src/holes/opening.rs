@@ -23,7 +23,7 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         RequestKey,
-        given::{self, Covered},
+        given::{self, Covered, YesOrNo},
     },
     state::State,
     times::after,
@@ -90,7 +90,8 @@ impl State {
             covers: Covered::Entry(entry),
             ended: None,
         });
-        self.note_given(by, session, opened.collect(), None);
+        let said = YesOrNo::Yes(opened.collect());
+        self.note_given(by, session, said, None);
     }
 
     /// Opens what was checked: in the kernel first, then in the audit log, then the answer. Where one

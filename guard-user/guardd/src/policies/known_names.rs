@@ -74,11 +74,41 @@ pub struct NameAnswer<'a> {
 }
 
 impl NameAsker {
+    /// That process, as far as it is known.
+    #[must_use]
+    pub fn of(pid: Option<u32>, comm: Option<&str>) -> Self {
+        let comm = comm.map(str::to_owned);
+        Self { pid, comm }
+    }
+
     /// Whether a thread that calls itself so may be one of its: the kernel keeps 15 bytes of a name.
     fn is(&self, program: &str) -> bool {
         const KEPT: usize = 15;
         let comm = self.comm.as_deref().unwrap_or_default();
         !comm.is_empty() && comm.bytes().take(KEPT).eq(program.bytes().take(KEPT))
+    }
+
+    /// Whether it may be that process. Of one of which nothing is known it may.
+    fn may_be(&self, other: &Self) -> bool {
+        let is_same = self.pid.is_some() && self.pid == other.pid;
+        is_same || self.is_called_as(other)
+    }
+
+    /// Whether both may be of one program: an executable is `python3.12` whose thread calls itself `python3`.
+    fn is_called_as(&self, other: &Self) -> bool {
+        let (Some(one), Some(two)) = (&self.comm, &other.comm) else {
+            return true;
+        };
+        self.is(two) || one.starts_with(two.as_str()) || two.starts_with(one.as_str())
+    }
+}
+
+impl LearnedAddress {
+    /// Whether that process is likely to have gone by this name: it asked for it, or another one of its program did whose answer
+    /// still counts.
+    fn is_likely_by(&self, who: &NameAsker, now: BootTime) -> bool {
+        let is_it = self.asker.pid.is_some() && self.asker.pid == who.pid;
+        is_it || (self.asker.may_be(who) && (self.until > now || who.pid.is_none()))
     }
 }
 
@@ -156,10 +186,34 @@ impl KnownNames {
         address: Address,
         is_meant: impl Fn(&str) -> bool,
     ) -> Option<KnownName<'_>> {
+        self.name_by(session, address, is_meant, |_| true)
+    }
+
+    /// The same of those alone by which that process is likely to have gone there.
+    #[must_use]
+    pub fn name_used_by(
+        &self,
+        session: SessionId,
+        address: Address,
+        is_meant: impl Fn(&str) -> bool,
+        (who, now): (&NameAsker, BootTime),
+    ) -> Option<KnownName<'_>> {
+        self.name_by(session, address, is_meant, |told| {
+            told.is_likely_by(who, now)
+        })
+    }
+
+    fn name_by(
+        &self,
+        session: SessionId,
+        address: Address,
+        is_meant: impl Fn(&str) -> bool,
+        is_likely: impl Fn(&LearnedAddress) -> bool,
+    ) -> Option<KnownName<'_>> {
         let names = self.names.get(&session)?.get(&address)?;
         let asked = names.iter().filter(|(_, told)| told.by.is_none());
-        let latest = asked.clone();
-        let (name, told) = latest.max_by_key(|(name, told)| (is_meant(name), told.at))?;
+        let likely = asked.clone().filter(|(_, told)| is_likely(told));
+        let (name, told) = likely.max_by_key(|(name, told)| (is_meant(name), told.at))?;
         let mut led = names
             .iter()
             .filter(|(_, other)| other.by.as_ref() == Some(name));
@@ -522,6 +576,28 @@ mod tests {
             (of.name, of.cname, of.also.len()),
             ("new.example.com", None, 0)
         );
+    }
+
+    #[test]
+    fn a_name_is_used_by_who_asked_for_it_or_for_a_while_by_its_program() {
+        let mut known = KnownNames::default();
+        // By node, process 7, at 1, until 101.
+        told(&mut known, 1, "api.example.com", "api.example.com", 1);
+        let to = Address::from(IpAddr::from([192, 0, 2, 1]));
+        let used = |pid: Option<u32>, comm: Option<&str>, now| {
+            let who = NameAsker {
+                pid,
+                comm: comm.map(str::to_owned),
+            };
+            let known = known.name_used_by(SessionId(1), to, |_| false, (&who, BootTime(now)));
+            known.is_some()
+        };
+        assert!(used(Some(7), Some("node"), 500), "itself, at any time");
+        assert!(used(Some(8), Some("node"), 50));
+        assert!(used(Some(8), Some("node22"), 50));
+        assert!(!used(Some(8), Some("node"), 500));
+        assert!(!used(Some(8), Some("python3"), 50), "it never asked");
+        assert!(used(None, None, 500), "nobody knows who it is");
     }
 
     #[test]

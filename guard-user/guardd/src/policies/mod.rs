@@ -516,9 +516,9 @@ impl Policies {
         port: u16,
     ) -> Option<Judged<'_>> {
         let each = self.judge_each(subject, to, protocol, port)?;
-        // Of equals the last.
+        // Of equals one by a rule, which says more than a default; of these the outermost.
         let each = each.into_iter();
-        each.max_by_key(|judged| judged.verdict.strictness())
+        each.max_by_key(|judged| (judged.verdict.strictness(), judged.rule.is_some()))
     }
 
     /// The verdict of each policy of a chain on one destination, in the chain's order. `None` as for [`Self::judge`].
@@ -942,6 +942,27 @@ mod tests {
         assert_eq!(judge(&[2, 1], 5432), stopped);
         assert_eq!(judge(&[1, 2], 5433), Some((Verdict::Allow, None)));
         assert_eq!(judge(&[1, 3], 5432), None);
+    }
+
+    #[test]
+    fn of_policies_that_say_the_same_a_rule_is_named_before_a_default() {
+        let rule = |name: &str| {
+            format!(
+                "default = \"deny\"\n[[rule]]\nname = \"{name}\"\nto = [\"192.0.2.1\"]\naction = \"allow\""
+            )
+        };
+        let (own, base) = (rule("own"), rule("base"));
+        let policies = policies(&[&own, "default = \"allow\"", &base]);
+        let named = |slots: &[u32]| {
+            let chain: Vec<_> = slots.iter().map(|slot| PolicyId(*slot)).collect();
+            let to = IpAddr::from([192, 0, 2, 1]).into();
+            let judged = policies.judge(&chain, to, Protocol::TCP, 443).unwrap();
+            judged.rule.map(|rule| rule.name.clone())
+        };
+        assert_eq!(named(&[1, 2]).as_deref(), Some("own"));
+        assert_eq!(named(&[2, 1]).as_deref(), Some("own"));
+        assert_eq!(named(&[1, 3]).as_deref(), Some("base"), "the outermost");
+        assert_eq!(named(&[2, 2]), None);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use guard_sys::{
 use jiff::Timestamp;
 
 use super::{
-    Judged, KNOWN_NAMES, Policies, look_ups,
+    Judged, KNOWN_NAMES, NameAsker, Policies,
+    known_names::KnownName,
+    look_ups,
     names::{FoundAddresses, NameServers},
 };
 use crate::{config::Config, control::failure::CallError};
@@ -29,6 +31,18 @@ fn is_of(rule: Option<&Rule>, name: &str) -> bool {
     let name: Option<DomainName> = name.parse().ok();
     rule.zip(name)
         .is_some_and(|(rule, name)| rule.has_name(&name))
+}
+
+/// A name as people see it.
+fn shown(known: KnownName<'_>) -> NameTold {
+    NameTold {
+        name: known.name.to_owned(),
+        cname: known.cname.map(str::to_owned),
+        pid: known.asker.pid,
+        comm: known.asker.comm.clone(),
+        at: Clocks::read().calendar(known.at),
+        also: known.also.into_iter().map(str::to_owned).collect(),
+    }
 }
 
 /// Whether one of the addresses is neither this machine's nor of its networks. A name that has both kinds is whoever's outside.
@@ -102,14 +116,23 @@ impl Policies {
             None => is_of(rule, name),
         };
         let known = self.known.name_of(session, to, is_meant)?;
-        Some(NameTold {
-            name: known.name.to_owned(),
-            cname: known.cname.map(str::to_owned),
-            pid: known.asker.pid,
-            comm: known.asker.comm.clone(),
-            at: Clocks::read().calendar(known.at),
-            also: known.also.into_iter().map(str::to_owned).collect(),
-        })
+        Some(shown(known))
+    }
+
+    /// The same of a process that goes there: by a name that it is likely to have used. By none where it asked for none: what a
+    /// person says yes to is the address then.
+    #[must_use]
+    pub fn used_name(
+        &self,
+        session: SessionId,
+        to: Address,
+        rule: Option<&Rule>,
+        who: &NameAsker,
+    ) -> Option<NameTold> {
+        let is_meant = |name: &str| is_of(rule, name);
+        let who = (who, clock::now());
+        let known = self.known.name_used_by(session, to, is_meant, who)?;
+        Some(shown(known))
     }
 
     /// The names that are looked up. Where the resolver tells sessions of theirs, those of policies that a session brought are not:

@@ -33,8 +33,8 @@ const MAX_PASSING: usize = 256;
 const MAX_PASSING_ADDRESSES: usize = 8;
 /// What may be lost with a guardd that is killed is written this often at most, in nanoseconds.
 const PAUSE: u64 = 5_000_000_000;
-/// Names that one warning tells.
-const MAX_TOLD: usize = 8;
+/// Names that one warning tells of each reason: it comes with each start.
+const MAX_TOLD: usize = 3;
 /// Names without an address that a launcher is told of.
 const MAX_WITHOUT: usize = 256;
 
@@ -312,25 +312,23 @@ impl Names {
     /// What a person should know about `names`: those that do not resolve, by what that means.
     #[must_use]
     pub fn warnings<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
-        let (mut kept, mut empty) = (Vec::new(), Vec::new());
+        let (mut kept, mut empty) = (BTreeMap::new(), BTreeMap::new());
         for name in names {
-            let Some(known) = self.known.get(name) else {
-                empty.push(format!("{name} (it was not looked up)"));
-                continue;
+            let (of, why) = match self.known.get(name) {
+                None => (&mut empty, "it was not looked up"),
+                Some(known) => match (known.problem.as_deref(), known.addresses.is_empty()) {
+                    (None, _) => continue,
+                    (Some(why), false) => (&mut kept, why),
+                    (Some(why), true) => (&mut empty, why),
+                },
             };
-            match (&known.problem, known.addresses.is_empty()) {
-                (None, _) => {}
-                (Some(why), false) => kept.push(format!("{name} ({why})")),
-                (Some(why), true) => empty.push(format!("{name} ({why})")),
-            }
+            let of: &mut Vec<_> = of.entry(why).or_default();
+            of.push(name);
         }
-        let tell = |names: Vec<String>, meaning: &str| {
-            let first = names.get(..MAX_TOLD).unwrap_or(&names).join(", ");
-            let others = match names.len().saturating_sub(MAX_TOLD) {
-                0 => String::new(),
-                others => format!(", and {others} more"),
-            };
-            (!names.is_empty()).then(|| format!("{meaning}: {first}{others}"))
+        let tell = |by_reason: BTreeMap<&str, Vec<&str>>, meaning: &str| {
+            let told = by_reason.iter().map(|(why, names)| told(names, why));
+            let told: Vec<_> = told.collect();
+            (!told.is_empty()).then(|| format!("{meaning}: {}", told.join("; ")))
         };
         let kept = tell(
             kept,
@@ -352,6 +350,16 @@ impl Names {
         let without = names.filter(|name| !has(name)).take(MAX_WITHOUT);
         without.map(str::to_owned).collect()
     }
+}
+
+/// "a.example, b.example and 7 more (no such name)"
+fn told(names: &[&str], why: &str) -> String {
+    let first = names.get(..MAX_TOLD).unwrap_or(names).join(", ");
+    let others = match names.len().saturating_sub(MAX_TOLD) {
+        0 => String::new(),
+        others => format!(" and {others} more"),
+    };
+    format!("{first}{others} ({why})")
 }
 
 impl RefreshedName {
@@ -508,7 +516,15 @@ fn in_words(error: &NetError) -> String {
     } else if error.is_no_records_found() {
         "it has no address".to_owned()
     } else {
-        error.to_string()
+        said_by_server(&error.to_string())
+    }
+}
+
+/// The error without how the library leads up to it: "Query Refused".
+fn said_by_server(error: &str) -> String {
+    match error.strip_prefix("DNS error: error response: ") {
+        Some(said) => format!("the name server answers: {said}"),
+        None => error.to_owned(),
     }
 }
 
@@ -664,15 +680,30 @@ mod tests {
         let all: Vec<String> = (0..MAX_TOLD + 2).map(|n| format!("n{n}.example")).collect();
         let told = |count| Names::default().warnings(all.iter().take(count).map(String::as_str));
         let few = told(MAX_TOLD);
+        let three = "n0.example, n1.example, n2.example";
         assert!(
-            few[0].ends_with("n7.example (it was not looked up)"),
+            few[0].ends_with(&format!("{three} (it was not looked up)")),
             "{few:?}"
         );
         let many = told(MAX_TOLD + 2);
         assert!(
-            many[0].ends_with("n7.example (it was not looked up), and 2 more"),
+            many[0].ends_with(&format!("{three} and 2 more (it was not looked up)")),
             "{many:?}"
         );
+        let refused = said_by_server("DNS error: error response: Query Refused");
+        assert_eq!(refused, "the name server answers: Query Refused");
+        // Each reason once.
+        let mut names = Names::default();
+        for (name, why) in [
+            ("a.example", "refused"),
+            ("b.example", "no such name"),
+            ("c.example", "refused"),
+        ] {
+            names.learn(name, Err(why.to_owned()), at(0), FLOOR, GRACE);
+        }
+        let all = names.warnings(["a.example", "b.example", "c.example"].into_iter());
+        let words = "yet: b.example (no such name); a.example, c.example (refused)";
+        assert!(all[0].ends_with(words), "{all:?}");
     }
 
     #[test]

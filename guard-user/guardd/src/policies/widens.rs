@@ -10,35 +10,50 @@ use guard_policy::{self as policy, DnsNames, Opens, Policy, Rule, Side, Target};
 
 use super::InForce;
 
+/// Ways in which it may let more through that are told; of more, how many.
+const MOST: usize = 6;
+/// Names and groups of a rule that are told with it.
+const TARGETS: usize = 3;
+
 /// What it may let through that the other one does not, in words; none: it only narrows.
 #[must_use]
 pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
-    by_address(old, new)
-        .or_else(|| by_rules(&old.policy, &new.policy))
-        .or_else(|| by_settings(&old.policy, &new.policy))
-        .or_else(|| by_holes(old, new))
-        .or_else(|| by_words(old, new))
+    let mut all = by_address(old, new);
+    all.extend(by_rules(&old.policy, &new.policy));
+    all.extend(by_settings(&old.policy, &new.policy));
+    all.extend(by_holes(old, new));
+    all.extend(by_words(old, new));
+    let more = match all.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    all.truncate(MOST);
+    (!all.is_empty()).then(|| all.join("; ") + &more)
 }
 
 /// What an approver reads at a question: whoever wrote other words may have them let through what they would not.
-fn by_words(old: &InForce, new: &InForce) -> Option<String> {
+fn by_words(old: &InForce, new: &InForce) -> Vec<String> {
     const OTHER: &str = "whoever is asked would read";
-    if let Some(change) = policy::diff_words(side(old), side(new)).first() {
-        let to = &change.destination;
-        return Some(match (&change.before, &change.after) {
-            (before, Some(after)) if before.as_ref() == Some(after) => {
-                format!("{OTHER} another reason of the rule {after:?} for {to}")
+    let changes = policy::diff_words(side(old), side(new)).into_iter();
+    let mut all: Vec<_> = changes
+        .map(|change| {
+            let to = &change.destination;
+            match (&change.before, &change.after) {
+                (before, Some(after)) if before.as_ref() == Some(after) => {
+                    format!("{OTHER} another reason of the rule {after:?} for {to}")
+                }
+                (_, Some(after)) => format!("{OTHER} of another rule, {after:?}, for {to}"),
+                (_, None) => format!("{OTHER} of no rule for {to}"),
             }
-            (_, Some(after)) => format!("{OTHER} of another rule, {after:?}, for {to}"),
-            (_, None) => format!("{OTHER} of no rule for {to}"),
-        });
-    }
+        })
+        .collect();
     let (was, is) = (moving_words(&old.policy), moving_words(&new.policy));
-    let other = is.iter().find(|(rule, words)| {
+    let other = is.iter().filter(|(rule, words)| {
         let before = was.get(*rule);
         before.is_some_and(|before| before != *words)
-    })?;
-    Some(format!("{OTHER} another name or reason of {}", other.0))
+    });
+    all.extend(other.map(|(rule, _)| format!("{OTHER} another name or reason of {rule}")));
+    all
 }
 
 /// The names and reasons of the rules that ask about names, or about what this machine's networks decide: of what says the same in
@@ -57,18 +72,43 @@ fn moving_words(policy: &Policy) -> BTreeMap<String, BTreeSet<(&str, Option<&str
 }
 
 /// Exactly, for what the names and groups of both stand for now.
-fn by_address(old: &InForce, new: &InForce) -> Option<String> {
-    let changes = policy::diff(side(old), side(new));
-    let more = changes.iter().find(|one| one.opens != Opens::Less)?;
-    let ports = more.ports.iter().map(|spec| format!(" {spec}"));
-    let ports: String = ports.collect();
-    Some(match more.opens {
-        Opens::Otherwise => format!("other requests to {}{ports}", more.destination),
-        _ => format!(
-            "{} in place of {} for {}{ports}",
-            more.after, more.before, more.destination
-        ),
-    })
+fn by_address(old: &InForce, new: &InForce) -> Vec<String> {
+    let changes = policy::diff(side(old), side(new)).into_iter();
+    let more = changes.filter(|one| one.opens != Opens::Less);
+    let told = more.map(|more| {
+        let ports = more.ports.iter().map(|spec| format!(" {spec}"));
+        let ports: String = ports.collect();
+        let rules = more.after_rules.iter().flatten();
+        let rules: String = rules.map(|rule| by_rule(&new.policy, rule)).collect();
+        match more.opens {
+            Opens::Otherwise => format!("other requests to {}{ports}{rules}", more.destination),
+            _ => format!(
+                "{} in place of {} for {}{ports}{rules}",
+                more.after, more.before, more.destination
+            ),
+        }
+    });
+    told.collect()
+}
+
+/// ", by the rule api (api.example.com)": with what the file has in place of addresses.
+fn by_rule(policy: &Policy, rule: &str) -> String {
+    let mut named = policy.rules.iter().filter(|one| one.name == rule);
+    let targets = named.next().into_iter().flat_map(|one| &one.to);
+    let targets: Vec<_> = targets.filter(|to| moves(to)).collect();
+    let shown: Vec<_> = targets
+        .iter()
+        .take(TARGETS)
+        .map(ToString::to_string)
+        .collect();
+    let more = match targets.len() > TARGETS {
+        true => ", …",
+        false => "",
+    };
+    match shown.is_empty() {
+        true => format!(", by the rule {rule}"),
+        false => format!(", by the rule {rule} ({}{more})", shown.join(", ")),
+    }
 }
 
 fn side(policy: &InForce) -> Side<'_> {
@@ -79,22 +119,23 @@ fn side(policy: &InForce) -> Side<'_> {
 }
 
 /// For what may stand for other addresses later. There a rule that goes may have kept another one from having an effect.
-fn by_rules(old: &Policy, new: &Policy) -> Option<String> {
+fn by_rules(old: &Policy, new: &Policy) -> Vec<String> {
     let (was, is) = (moving(old), moving(new));
-    if let Some(gone) = was.difference(&is).next() {
-        return Some(format!("what {} says is gone", gone.words));
-    }
+    let gone = was.difference(&is);
+    let mut all: Vec<_> = gone
+        .map(|gone| format!("what {} says is gone", gone.words))
+        .collect();
     let is_open = |one: &&Said| one.action != Verdict::Deny.as_str();
-    if let Some(added) = is.difference(&was).find(is_open) {
-        return Some(format!("{} is new", added.words));
-    }
+    let added = is.difference(&was).filter(is_open);
+    all.extend(added.map(|added| format!("{} is new", added.words)));
     let names_open = is.iter().any(|one| is_open(&one));
     let (was, is) = (fixed(old), fixed(new));
-    let gone = was.difference(&is).next().filter(|_| names_open)?;
-    Some(format!(
-        "{} is gone, and names may have its addresses",
-        gone.words
-    ))
+    let gone = was.difference(&is).filter(|_| names_open);
+    all.extend(gone.map(|gone| {
+        let rule = &gone.words;
+        format!("{rule} is gone, and names may have its addresses")
+    }));
+    all
 }
 
 /// A rule for one target.
@@ -167,9 +208,10 @@ fn requests(rule: &Rule) -> String {
 }
 
 /// For what holds for all destinations.
-fn by_settings(old: &Policy, new: &Policy) -> Option<String> {
+fn by_settings(old: &Policy, new: &Policy) -> Vec<String> {
+    let mut all = Vec::new();
     if new.inbound && !old.inbound {
-        return Some("replies to connections from outside".to_owned());
+        all.push("replies to connections from outside".to_owned());
     }
     // Without any rule for names or [dns] nobody judges them, whatever the default is.
     let openness = |policy: &Policy| match policy.names_asked() {
@@ -180,37 +222,39 @@ fn by_settings(old: &Policy, new: &Policy) -> Option<String> {
     };
     let searches = old.dns_search_silent && !new.dns_search_silent;
     if openness(new) > openness(old) || searches {
-        return Some("questions for more names".to_owned());
+        all.push("questions for more names".to_owned());
     }
-    if let Some(socket) = new.unix.iter().find(|name| !old.unix.contains(name)) {
-        return Some(format!("the Unix socket {socket}"));
-    }
-    None
+    let sockets = new.unix.iter().filter(|name| !old.unix.contains(name));
+    all.extend(sockets.map(|socket| format!("the Unix socket {socket}")));
+    all
 }
 
 /// For how long holes may last: exactly by address, and by their rules for what may stand for other addresses later.
-fn by_holes(old: &InForce, new: &InForce) -> Option<String> {
-    let changes = policy::diff_holes(side(old), side(new));
-    if let Some(longer) = changes.iter().find(|one| one.after > one.before) {
-        let ports = longer.ports.iter().map(|spec| format!(" {spec}"));
-        let ports: String = ports.collect();
-        let [before, after] = [longer.before, longer.after].map(policy::format_duration);
-        return Some(format!(
-            "holes that last longer, {after} in place of {before} for {}{ports}",
-            longer.destination
-        ));
-    }
+fn by_holes(old: &InForce, new: &InForce) -> Vec<String> {
+    let changes = policy::diff_holes(side(old), side(new)).into_iter();
+    let longer = changes.filter(|one| one.after > one.before);
+    let mut all: Vec<_> = longer
+        .map(|longer| {
+            let ports = longer.ports.iter().map(|spec| format!(" {spec}"));
+            let ports: String = ports.collect();
+            let [before, after] = [longer.before, longer.after].map(policy::format_duration);
+            format!(
+                "holes that last longer, {after} in place of {before} for {}{ports}",
+                longer.destination
+            )
+        })
+        .collect();
     let (was, is) = (moving_holes(&old.policy), moving_holes(&new.policy));
-    let longer = is.iter().find(|(rule, terms)| {
+    let longer = is.iter().filter(|(rule, terms)| {
         let before = was.get(*rule).filter(|before| before != terms);
         before.is_some_and(|before| terms.last() > before.first())
     });
-    if let Some((rule, _)) = longer {
-        return Some(format!("holes that last longer for {rule}"));
-    }
+    all.extend(longer.map(|(rule, _)| format!("holes that last longer for {rule}")));
     // A yes to a question for a name, or to a port of this machine's loopback, has no rule.
-    let longer = new.policy.longest_hole(None) > old.policy.longest_hole(None);
-    longer.then(|| "holes that last longer".to_owned())
+    if all.is_empty() && new.policy.longest_hole(None) > old.policy.longest_hole(None) {
+        all.push("holes that last longer".to_owned());
+    }
+    all
 }
 
 /// How long holes last at most by the rules for names, or for what this machine's networks decide: of what says the same in all
@@ -384,6 +428,31 @@ mod tests {
         ] {
             assert_eq!(said(&old, &new), None, "{old} to {new}");
         }
+    }
+
+    #[test]
+    fn all_that_widens_is_told_as_the_file_names_it_up_to_a_number() {
+        let host = |last: usize| {
+            let to = format!("192.0.2.{last}");
+            rule(&to, "ports = [\"tcp/80\"]\naction = \"allow\"")
+        };
+        let name = rule(
+            "api.example.com",
+            "ports = [\"tcp/80\"]\naction = \"allow\"",
+        );
+        let new = host(1) + &host(3) + &name + "[unix]\nallow = [\"ssh-agent\"]\n";
+        let all = said("", &new).unwrap_or_default();
+        for part in [
+            "allow in place of deny for 192.0.2.1 tcp/80, by the rule 192.0.2.1 35; ",
+            "allow in place of deny for 192.0.2.3 tcp/80, by the rule 192.0.2.3 35; ",
+            "the rule allow api.example.com tcp/80 is new; ",
+            "the Unix socket ssh-agent",
+        ] {
+            assert!(all.contains(part), "{part}: {all}");
+        }
+        let many: String = (0..20).map(|one| host(2 * one + 1)).collect();
+        let all = said("", &many).unwrap_or_default();
+        assert!(all.ends_with("; and 14 more"), "{all}");
     }
 
     #[test]

@@ -22,7 +22,11 @@ use crate::{
         requests::RequestScope,
     },
     record::audit::LogEntry,
-    requests::{HttpRequestKey, Pending, RequestKey, shown},
+    requests::{
+        HttpRequestKey, Pending, RequestKey,
+        given::{self, AnsweredRequest, OpenedByYes, YesOrNo},
+        shown,
+    },
     state::State,
     times::after,
 };
@@ -114,6 +118,7 @@ impl State {
             answered.drain(..answered.len().saturating_sub(left.max(open.len())));
         }
         let ids = self.write_holes(by, &checked, (&open, &answered))?;
+        self.note_http_yes(by, (&ids, &open), (asked, &answered));
         self.requests
             .take_those(|_, id| answered.iter().any(|one| one == id));
         for id in &answered {
@@ -128,6 +133,29 @@ impl State {
             holes,
             warnings: checked.warnings,
         })
+    }
+
+    /// Notes which of the answered requests each hole is for, for `guard why`: before it may be used up.
+    fn note_http_yes(
+        &mut self,
+        by: &Answering,
+        (ids, holes): (&[HoleId], &[(Hole, &proto::Request)]),
+        (asked, answered): (&Pending, &[String]),
+    ) {
+        let is_answered = |shown: &proto::Request| answered.contains(&shown.id);
+        for (id, (hole, _)) in ids.iter().zip(holes) {
+            let its = asked.each().filter(|(key, _)| hole.is_for(key));
+            for (key, shown) in its.filter(|(_, shown)| is_answered(shown)) {
+                let opened = OpenedByYes {
+                    hole: *id,
+                    covers: given::Covered::Asked,
+                    ended: None,
+                };
+                let request = AnsweredRequest::of(asked, &shown.id, (key.clone(), shown));
+                let said = YesOrNo::Yes(vec![opened]);
+                self.note_given(by, key.session, said, Some(request));
+            }
+        }
     }
 
     /// Writes all holes to the audit log, or none; `answered` are the requests that they answer.

@@ -9,6 +9,7 @@ pub mod lines;
 pub mod meters;
 pub mod metrics;
 pub mod reader;
+pub mod recent;
 pub mod shelf;
 
 use guard_common::{BootTime, SessionId};

@@ -5,7 +5,10 @@
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
-use guard_proto::{self as proto, HoleTerms, moment, record::Answered};
+use guard_proto::{
+    self as proto, HoleTerms, moment,
+    record::{Answered, Field},
+};
 use guard_sys::clock;
 use jiff::Timestamp;
 
@@ -20,7 +23,7 @@ use crate::{
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, Extent},
-        given::{AnsweredRequest, Covered, OpenedByYes, Yes},
+        given::{AnsweredRequest, Covered, OpenedByYes, PersonsAnswer, YesOrNo},
         questions::NameBurst,
         shown,
     },
@@ -98,7 +101,10 @@ impl State {
             begun(&everything(checked.session, &prefixes, &ports))
         });
         let by_whom = self.machine.answered_by(by);
-        let record = yes(by_whom, asked, (called, &answered), &checked);
+        let record = Answered {
+            count: self.tried_by_now(&asked.key),
+            ..yes(by_whom, asked, (called, &answered), &checked)
+        };
         self.recorder.reserve()?;
         let entry = LogEntry::of(ids::session(checked.session), checked.owner, record);
         self.recorder.write(entry)?;
@@ -136,36 +142,47 @@ impl State {
                 ended: None,
             })
         });
-        let opened = opened.collect();
-        let request = AnsweredRequest {
-            id: request.to_owned(),
-            key: asked.key.clone(),
-        };
-        let held = asked.shown.held;
-        self.note_given(by, asked.key.session, opened, Some((request, held)));
+        let said = YesOrNo::Yes(opened.collect());
+        let key = asked.key.clone();
+        let request = AnsweredRequest::of(asked, request, (key, &asked.shown));
+        self.note_given(by, asked.key.session, said, Some(request));
     }
 
-    /// Notes what a person has opened; `asked`: the request, and whether connections were held for it.
+    /// Notes what a person has said, for `guard why`; `request`: to which request.
     pub(crate) fn note_given(
         &mut self,
         by: &Answering,
         session: SessionId,
-        opened: Vec<OpenedByYes>,
-        asked: Option<(AnsweredRequest, bool)>,
+        said: YesOrNo,
+        request: Option<AnsweredRequest>,
     ) {
-        // Without the kernel's word nothing is told of it.
-        let tried = self.datapath.attempts(session);
-        let tried = tried.unwrap_or_default().into_iter();
-        let (request, held) = asked.unzip();
-        self.requests.given.note(Yes {
+        // Without the kernel's word nothing is told of it; of what is sent through a connection it has none.
+        let counts = request
+            .as_ref()
+            .is_none_or(|request| request.key.is_connection());
+        let tried = counts.then(|| self.datapath.attempts(session));
+        let tried = tried.and_then(Result::ok).unwrap_or_default().into_iter();
+        self.requests.given.note(PersonsAnswer {
             session,
-            request,
             by: self.machine.name_of(by),
             at: clock::now(),
             tried: tried.map(|(key, tried)| (key, tried.count)).collect(),
-            held: held.unwrap_or(false),
-            opened,
+            held: request.as_ref().is_some_and(|request| request.shown.held),
+            request,
+            said,
         });
+    }
+
+    /// How often connections there had been refused or held by now, for the audit log.
+    fn tried_by_now(&self, key: &RequestKey) -> Field<u64> {
+        if !key.is_connection() {
+            return Field::Absent;
+        }
+        let attempts = self.datapath.attempts(key.session).unwrap_or_default();
+        let its = attempts
+            .iter()
+            .filter(|(attempt, _)| key.is_tried_by(attempt));
+        its.map(|(_, tried)| tried.count).sum::<u64>().into()
     }
 
     /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.
@@ -209,6 +226,7 @@ impl State {
             answer: "no".into(),
             refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
+            count: self.tried_by_now(&asked.key),
             shown: shown::as_shown(&asked.shown).into(),
             ..self.machine.answered_by(by)
         };
@@ -225,7 +243,7 @@ impl State {
             .counters()
             .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
-        self.keep_no(&asked, until);
+        self.keep_no(by, &asked, until);
         self.apply(Change::Answers);
         Ok(proto::requests::Denied {
             requests: vec![asked.shown],
@@ -234,7 +252,7 @@ impl State {
     }
 
     /// Keeps a person's no until that time, in the kernel too.
-    fn keep_no(&mut self, asked: &Pending, until: BootTime) {
+    fn keep_no(&mut self, by: &Answering, asked: &Pending, until: BootTime) {
         refuse_in_kernel(&mut self.datapath, &asked.key, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
             refuse_in_kernel(&mut self.datapath, &asked.key.at(to), until);
@@ -249,7 +267,11 @@ impl State {
                     None => key.of(session),
                 };
                 let burst = asked.burst.clone();
+                let prefixes = burst.iter().map(Burst::prefix).collect();
+                let request = AnsweredRequest::of(asked, &shown.id, (key.clone(), shown));
                 self.requests.refuse(key, burst, shown.clone(), until);
+                let no = YesOrNo::No { prefixes, until };
+                self.note_given(by, session, no, Some(request));
             }
         }
     }

@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 use super::{Noted, Pending, RequestKey, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::Judged,
+    policies::{Judged, NameAsker},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -50,10 +50,15 @@ impl State {
             return Ok(Noted::Muted);
         }
         let (owner, share) = (session.about.uid, session.outermost());
-        let judged = asked_about(&each);
-        let named = self.policies.told_of(key.session, to, judged.rule, typed);
+        let judged = asked_about(&each, own_layers(session, &each));
+        let who = NameAsker::of(pid, process.comm.as_deref());
+        let policies = &self.policies;
+        let named = match typed {
+            Some(_) => policies.told_of(key.session, to, judged.rule, typed),
+            None => policies.used_name(key.session, to, judged.rule, &who),
+        };
         let host = named.as_ref().map(|named| named.name.clone());
-        let host = host.or_else(|| self.policies.host_of(key.session, to, judged));
+        let host = host.or_else(|| policies.host_of(key.session, to, judged));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
@@ -150,20 +155,32 @@ impl State {
 }
 
 /// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
-/// policy may be the words of the agent that it stops. Where all allow it, the outermost.
-fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
+/// policy may be the words of the agent that it stops. Where all allow it, the outermost. Of the last `own` policies, which are the
+/// outermost session's, a rule that says the same as a default outside of it is shown in its place.
+fn asked_about<'j, 'p>(each: &'j [Judged<'p>], own: usize) -> &'j Judged<'p> {
     let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
     let outermost = each.iter().rev().find(stops);
-    outermost.unwrap_or(&each[each.len() - 1])
+    let outermost = outermost.unwrap_or(&each[each.len() - 1]);
+    let mut own = each.iter().rev().take(own);
+    let says_it = |one: &&Judged<'_>| one.verdict == outermost.verdict && one.rule.is_some();
+    match outermost.rule {
+        Some(_) => outermost,
+        None => own.find(says_it).unwrap_or(outermost),
+    }
+}
+
+/// How many of the last verdicts are those of policies of the outermost session, which may be judged by others beside its own.
+fn own_layers(session: &Session, each: &[Judged<'_>]) -> usize {
+    let sessions = session.with_those_around().len();
+    1 + each.len().saturating_sub(sessions)
 }
 
 /// The verdict of each policy in the chain, the outermost first.
 fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLink> {
     let sessions = session.with_those_around();
-    // The outermost session may be judged by a policy beside its own, too, which narrows that.
-    let own = 1 + each.len().saturating_sub(sessions.len());
+    let own = own_layers(session, each);
     let (inside, outermost) = each.split_at(each.len().saturating_sub(own));
-    let outermost = (!outermost.is_empty()).then(|| asked_about(outermost));
+    let outermost = (!outermost.is_empty()).then(|| asked_about(outermost, own));
     let links = sessions
         .into_iter()
         .zip(outermost.into_iter().chain(inside.iter().rev()));

@@ -70,6 +70,7 @@ impl State {
         let (kernel, subject) = (&self.datapath, session.subject());
         self.policies
             .recall_names(kernel, subject, event.destination)?;
+        self.note_decided(event);
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,

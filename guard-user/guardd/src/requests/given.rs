@@ -1,19 +1,22 @@
-//! What people have said yes to lately, so that `guard why` can tell what came of it.
+//! What people have said yes or no to lately, so that `guard why` can tell what came of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use guard_common::{AttemptCount, AttemptKey, BootTime, HoleEntry, HoleId, SessionId};
 use guard_policy::Prefix;
+use guard_proto as proto;
+use guard_sys::clock::Clocks;
 
-use super::key::RequestKey;
+use super::{key::RequestKey, pending::Pending};
+use crate::policies::labels;
 
 /// Answers that are kept of all sessions together; of too many the oldest is evicted.
 const MOST: usize = 256;
 
-/// A yes to a request about connections, or a hole that a person opened without one.
+/// An answer to a request, or a hole that a person opened without one.
 #[derive(Clone, Debug)]
-pub struct Yes {
-    /// Whose.
+pub struct PersonsAnswer {
+    /// Whose session.
     pub session: SessionId,
     /// The request.
     pub request: Option<AnsweredRequest>,
@@ -23,19 +26,35 @@ pub struct Yes {
     pub at: BootTime,
     /// How often the session had been refused or held there by then, as the kernel counts.
     pub tried: Vec<(AttemptKey, u64)>,
-    /// Whether connections were held for the answer.
+    /// Whether connections or a client were held for the answer.
     pub held: bool,
-    /// What it opened.
-    pub opened: Vec<OpenedByYes>,
+    /// The answer.
+    pub said: YesOrNo,
 }
 
-/// A request with a yes.
+/// What the answer was.
+#[derive(Clone, Debug)]
+pub enum YesOrNo {
+    /// It opened these.
+    Yes(Vec<OpenedByYes>),
+    /// It refuses what the request was about, and more.
+    No {
+        /// Beside that: these addresses.
+        prefixes: Vec<Prefix>,
+        /// Until then it is not asked about again.
+        until: BootTime,
+    },
+}
+
+/// A request with an answer.
 #[derive(Clone, Debug)]
 pub struct AnsweredRequest {
     /// Its id: `r1`.
     pub id: String,
     /// What it was about; of a burst at first.
     pub key: RequestKey,
+    /// What people saw of it, with its attempts by then.
+    pub shown: proto::Request,
 }
 
 /// A hole that a yes opened.
@@ -62,22 +81,99 @@ pub enum Covered {
 
 /// All of them, the oldest first.
 #[derive(Debug, Default)]
-pub struct Given(VecDeque<Yes>);
+pub struct Given(VecDeque<PersonsAnswer>);
 
-impl Yes {
-    /// Whether a hole that it opened is for such connections.
-    fn covers(&self, opened: &OpenedByYes, key: &RequestKey) -> bool {
+impl AnsweredRequest {
+    /// A request by the id under which it was answered; `shown`: what people saw of that part of it.
+    pub(crate) fn of(
+        asked: &Pending,
+        id: &str,
+        (key, shown): (RequestKey, &proto::Request),
+    ) -> Self {
+        let shown = proto::Request {
+            count: asked.tried,
+            last_at: Clocks::read().calendar(asked.last),
+            ..shown.clone()
+        };
+        Self {
+            id: id.to_owned(),
+            key,
+            shown,
+        }
+    }
+}
+
+impl PersonsAnswer {
+    /// Whether the request was about that, or about all names of a zone that this is one of.
+    fn is_about(&self, key: &RequestKey) -> bool {
+        let Some(AnsweredRequest { key: asked, .. }) = &self.request else {
+            return false;
+        };
+        let names = asked.question.as_deref().zip(key.question.as_deref());
+        let is_named = names.is_some_and(|(zone, name)| labels::covers(zone, name));
+        (asked.is_there(key) && asked.alike() == key.alike())
+            || (asked.session == key.session && is_named)
+    }
+
+    /// Whether these addresses are beside what the request was about.
+    fn is_beside(&self, key: &RequestKey, prefix: &Prefix) -> bool {
         let asked = self.request.as_ref().map(|request| &request.key);
+        asked.is_some_and(|asked| asked.is_beside(key)) && prefix.covers(&key.destination)
+    }
+
+    /// Whether a hole that it opened is for such connections.
+    fn opens(&self, opened: &OpenedByYes, key: &RequestKey) -> bool {
         match &opened.covers {
-            Covered::Asked => asked == Some(key),
-            Covered::Prefix(prefix) => {
-                asked.is_some_and(|asked| asked.is_beside(key)) && prefix.covers(&key.destination)
-            }
+            Covered::Asked => self.is_about(key),
+            Covered::Prefix(prefix) => self.is_beside(key, prefix),
             Covered::Entry(entry) => {
                 self.session == key.session
                     && key.is_connection()
                     && entry.covers(&key.destination, key.protocol, key.port)
             }
+        }
+    }
+
+    /// Whether it is a no to that.
+    fn refuses(&self, prefixes: &[Prefix], key: &RequestKey) -> bool {
+        self.is_about(key) || prefixes.iter().any(|one| self.is_beside(key, one))
+    }
+
+    /// The hole for that, of those that it opened.
+    #[must_use]
+    pub fn hole(&self, key: &RequestKey) -> Option<&OpenedByYes> {
+        match &self.said {
+            YesOrNo::Yes(opened) => opened.iter().find(|one| self.opens(one, key)),
+            YesOrNo::No { .. } => None,
+        }
+    }
+
+    /// The same for another session.
+    #[must_use]
+    pub fn of(&self, session: SessionId) -> Self {
+        let request = self.request.clone().map(|asked| AnsweredRequest {
+            key: asked.key.of(session),
+            ..asked
+        });
+        Self {
+            session,
+            request,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is a no.
+    #[must_use]
+    pub const fn is_no(&self) -> bool {
+        matches!(self.said, YesOrNo::No { .. })
+    }
+
+    /// Whether it answers that.
+    #[must_use]
+    pub fn is_to(&self, key: &RequestKey) -> bool {
+        match &self.said {
+            YesOrNo::Yes(_) => self.hole(key).is_some(),
+            YesOrNo::No { prefixes, .. } => self.refuses(prefixes, key),
         }
     }
 
@@ -90,31 +186,73 @@ impl Yes {
 
 impl Given {
     /// Keeps one.
-    pub fn note(&mut self, yes: Yes) {
+    pub fn note(&mut self, answer: PersonsAnswer) {
         if self.0.len() >= MOST {
             self.0.pop_front();
         }
-        self.0.push_back(yes);
+        self.0.push_back(answer);
     }
 
-    /// Notes that a hole has ended.
-    pub fn note_end(&mut self, hole: HoleId, why: &str, connections: u64) {
-        let opened = self.0.iter_mut().flat_map(|yes| &mut yes.opened);
-        for one in opened.filter(|one| one.hole == hole) {
-            one.ended = Some((why.to_owned(), connections));
+    /// Adds a hole to the yes that opened it.
+    pub fn add(&mut self, session: SessionId, request: &str, hole: OpenedByYes) {
+        let is_its = |answer: &&mut PersonsAnswer| {
+            let asked = answer.request.as_ref();
+            answer.session == session && asked.is_some_and(|asked| asked.id == request)
+        };
+        let answer = self.0.iter_mut().rev().find(is_its);
+        if let Some(YesOrNo::Yes(opened)) = answer.map(|answer| &mut answer.said) {
+            opened.push(hole);
         }
     }
 
-    /// The last one about connections like that, and what it opened there.
+    /// The holes for HTTP requests and statements of which no end is known.
+    pub fn open_for_http(&self) -> impl Iterator<Item = HoleId> {
+        let is_http = |answer: &&PersonsAnswer| {
+            let asked = answer.request.as_ref();
+            asked.is_some_and(|asked| asked.key.http.is_some())
+        };
+        let opened = self.0.iter().filter(is_http);
+        let opened = opened.flat_map(|answer| match &answer.said {
+            YesOrNo::Yes(opened) => opened.as_slice(),
+            YesOrNo::No { .. } => &[],
+        });
+        let open = opened.filter(|one| one.ended.is_none());
+        open.map(|one| one.hole)
+    }
+
+    /// Notes that a hole has ended, and how many connections or requests it let through.
+    pub fn note_end(&mut self, hole: HoleId, why: &str, passed: u64) {
+        let said = self.0.iter_mut().map(|answer| &mut answer.said);
+        let opened = said.flat_map(|said| match said {
+            YesOrNo::Yes(opened) => opened.as_mut_slice(),
+            YesOrNo::No { .. } => &mut [],
+        });
+        for one in opened.filter(|one| one.hole == hole) {
+            one.ended = Some((why.to_owned(), passed));
+        }
+    }
+
+    /// The last one to that.
     #[must_use]
-    pub fn to(&self, key: &RequestKey) -> Option<(&Yes, &OpenedByYes)> {
-        self.0.iter().rev().find_map(|yes| {
-            let mut opened = yes.opened.iter();
-            Some((yes, opened.find(|one| yes.covers(one, key))?))
+    pub fn to(&self, key: &RequestKey) -> Option<&PersonsAnswer> {
+        self.0.iter().rev().find(|answer| answer.is_to(key))
+    }
+
+    /// Those to HTTP requests and statements of a session, the last first; of several to the same one the last.
+    pub fn to_http(
+        &self,
+        session: SessionId,
+    ) -> impl Iterator<Item = (&PersonsAnswer, &AnsweredRequest)> {
+        let mut seen = HashSet::new();
+        let all = self.0.iter().rev();
+        let of = all.filter_map(move |answer| Some((answer, answer.request.as_ref()?)));
+        of.filter(move |(answer, asked)| {
+            let is_its = answer.session == session && asked.key.http.is_some();
+            is_its && seen.insert(asked.key.alike())
         })
     }
 
-    /// How often there had been attempts like that when a person last said yes to them: a request since is not about these.
+    /// How often there had been attempts like that when a person last answered: a request since is not about these.
     #[must_use]
     pub fn tried_before(&self, key: &RequestKey) -> u64 {
         let of = |attempt: &AttemptKey| (attempt.destination, attempt.protocol, attempt.port);
@@ -122,14 +260,14 @@ impl Given {
             |attempt: &AttemptKey| of(attempt) == (key.destination, key.protocol, key.port);
         let tried = self
             .to(key)
-            .map_or(&[][..], |(yes, _)| yes.tried.as_slice());
+            .map_or(&[][..], |answer| answer.tried.as_slice());
         let its = tried.iter().filter(|(attempt, _)| is_its(attempt));
         its.map(|(_, count)| count).sum()
     }
 
     /// Removes those of a session that has ended.
     pub fn forget(&mut self, session: SessionId) {
-        self.0.retain(|yes| yes.session != session);
+        self.0.retain(|answer| answer.session != session);
     }
 }
 
@@ -140,13 +278,24 @@ mod tests {
     use guard_common::Protocol;
 
     use super::*;
+    use crate::requests::asking::blank;
 
     fn key(session: u32, last: u8, port: u16) -> RequestKey {
         let to = IpAddr::from([192, 0, 2, last]).into();
         RequestKey::new(SessionId(session), to, Protocol::TCP, port)
     }
 
-    fn yes(session: u32, request: &str, opened: &[(u32, Option<&str>)]) -> Yes {
+    fn asked(session: u32, request: &str) -> AnsweredRequest {
+        let key = key(session, 1, 443);
+        let to = key.endpoint(None);
+        AnsweredRequest {
+            id: request.to_owned(),
+            shown: blank(&key, BootTime(1), to, "lab".to_owned()),
+            key,
+        }
+    }
+
+    fn yes(session: u32, request: &str, opened: &[(u32, Option<&str>)]) -> PersonsAnswer {
         let opened = opened.iter().map(|(hole, prefix)| OpenedByYes {
             hole: HoleId(*hole),
             covers: match prefix {
@@ -155,24 +304,33 @@ mod tests {
             },
             ended: None,
         });
-        Yes {
+        PersonsAnswer {
             session: SessionId(session),
-            request: Some(AnsweredRequest {
-                id: request.to_owned(),
-                key: key(session, 1, 443),
-            }),
+            request: Some(asked(session, request)),
             by: "alice".to_owned(),
             at: BootTime(1),
             tried: Vec::new(),
             held: true,
-            opened: opened.collect(),
+            said: YesOrNo::Yes(opened.collect()),
+        }
+    }
+
+    fn no(session: u32, request: &str, prefixes: &[&str]) -> PersonsAnswer {
+        let prefixes = prefixes.iter().map(|text| text.parse().unwrap());
+        PersonsAnswer {
+            said: YesOrNo::No {
+                prefixes: prefixes.collect(),
+                until: BootTime(9),
+            },
+            ..yes(session, request, &[])
         }
     }
 
     fn found(given: &Given, key: &RequestKey) -> Option<(String, u32)> {
-        let (yes, opened) = given.to(key)?;
-        let request = yes.request.as_ref().map(|request| request.id.clone());
-        Some((request.unwrap_or_default(), opened.hole.0))
+        let answer = given.to(key)?;
+        let request = answer.request.as_ref().map(|request| request.id.clone());
+        let hole = answer.hole(key).map_or(0, |opened| opened.hole.0);
+        Some((request.unwrap_or_default(), hole))
     }
 
     #[test]
@@ -187,7 +345,8 @@ mod tests {
         given.note(yes(1, "r2", &[(3, None)]));
         assert_eq!(found(&given, &key(1, 1, 443)), Some(("r2".to_owned(), 3)));
         given.note_end(HoleId(3), "expired", 7);
-        let (_, opened) = given.to(&key(1, 1, 443)).unwrap();
+        let to = key(1, 1, 443);
+        let opened = given.to(&to).and_then(|answer| answer.hole(&to)).unwrap();
         assert_eq!(opened.ended, Some(("expired".to_owned(), 7)));
         given.forget(SessionId(1));
         assert_eq!(found(&given, &key(1, 1, 443)), None);
@@ -207,13 +366,13 @@ mod tests {
             ..HoleEntry::default()
         };
         let mut given = Given::default();
-        given.note(Yes {
+        given.note(PersonsAnswer {
             request: None,
-            opened: vec![OpenedByYes {
+            said: YesOrNo::Yes(vec![OpenedByYes {
                 hole: HoleId(4),
                 covers: Covered::Entry(entry),
                 ended: None,
-            }],
+            }]),
             ..yes(1, "", &[])
         });
         assert_eq!(
@@ -227,7 +386,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_before_a_yes_is_no_part_of_the_next_request() {
+    fn a_no_after_a_yes_is_the_last_answer_and_a_yes_after_that() {
+        let mut given = Given::default();
+        given.note(yes(1, "r1", &[(1, None)]));
+        given.note_end(HoleId(1), "expired", 1);
+        given.note(no(1, "r2", &["192.0.2.0/30"]));
+        for last in [1, 3] {
+            let to = key(1, last, 443);
+            assert_eq!(found(&given, &to), Some(("r2".to_owned(), 0)), "{to:?}");
+        }
+        for other in [key(1, 4, 443), key(1, 3, 80), key(2, 1, 443)] {
+            assert_eq!(found(&given, &other), None, "{other:?}");
+        }
+        given.note(yes(1, "r3", &[(2, None)]));
+        assert_eq!(found(&given, &key(1, 1, 443)), Some(("r3".to_owned(), 2)));
+    }
+
+    #[test]
+    fn what_was_tried_before_an_answer_is_no_part_of_the_next_request() {
         let attempt = |port| AttemptKey {
             session: SessionId(1),
             destination: key(1, 1, 443).destination,
@@ -237,7 +413,7 @@ mod tests {
         };
         let mut given = Given::default();
         assert_eq!(given.tried_before(&key(1, 1, 443)), 0);
-        given.note(Yes {
+        given.note(PersonsAnswer {
             tried: vec![(attempt(443), 2), (attempt(80), 7)],
             ..yes(1, "r1", &[(1, None)])
         });

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use guard_common::{Address, Protocol, SessionId};
+use guard_common::{Address, AttemptKey, Protocol, SessionId};
 use guard_policy::{PortSpec, Prefix};
 use guard_proto::{self as proto, Endpoint};
 
@@ -102,6 +102,18 @@ impl RequestKey {
         of(self) == of(other)
     }
 
+    /// Whether that is an attempt to connect there.
+    #[must_use]
+    pub fn is_tried_by(&self, attempt: &AttemptKey) -> bool {
+        let there = (
+            attempt.session,
+            attempt.destination,
+            attempt.protocol,
+            attempt.port,
+        );
+        there == (self.session, self.destination, self.protocol, self.port)
+    }
+
     /// The same for another session.
     #[must_use]
     pub fn of(&self, session: SessionId) -> Self {
@@ -170,5 +182,16 @@ pub fn protocol_name(protocol: Protocol) -> String {
         Protocol::UDP => "udp".to_owned(),
         Protocol::ICMP => "icmp".to_owned(),
         Protocol(number) => number.to_string(),
+    }
+}
+
+/// The same the other way.
+#[must_use]
+pub fn protocol_number(name: &str) -> Option<Protocol> {
+    match name {
+        "tcp" => Some(Protocol::TCP),
+        "udp" => Some(Protocol::UDP),
+        "icmp" => Some(Protocol::ICMP),
+        number => number.parse().ok().map(Protocol),
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
 //! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, `asking.rs` makes requests of
-//! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `refused.rs` remembers each no.
+//! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `refused.rs` remembers each no. For `guard why`,
+//! `decided.rs` keeps what decided and `given.rs` what approvers said; `recalled.rs` reads both from the audit log.
 
 pub mod answers;
 pub mod asking;
 pub mod bursts;
+pub(crate) mod decided;
 pub mod events;
 pub mod followers;
 pub mod gathering;
@@ -17,6 +19,7 @@ pub mod offers;
 pub mod on_request;
 pub mod pending;
 pub mod questions;
+mod recalled;
 pub mod refused;
 pub mod refused_sockets;
 pub mod series;
@@ -29,14 +32,15 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, BootTime, SessionId};
+use guard_common::{Address, AttemptKey, BootTime, SessionId};
 use guard_policy::Prefix;
 use guard_proto as proto;
-use guard_sys::clock::Clocks;
+use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
 use self::{
     bursts::Burst,
+    decided::{Decided, Matter},
     followers::{Followers, Following},
     given::Given,
     offers::{Choice, Choices},
@@ -51,13 +55,18 @@ pub use self::{
     stored::StoredRequest,
 };
 use crate::{
-    control::auth::Approver, policies::Policies, record::shelf::Shelf, sessions::Sessions,
+    control::auth::Approver,
+    policies::{NameAsker, Policies},
+    record::shelf::Shelf,
+    sessions::Sessions,
 };
 
 /// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
 pub const MAX_PER_SESSION: usize = 64;
 /// How long a request without an attempt is kept.
 pub const MAX_AGE: Duration = Duration::from_secs(3600);
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 /// Programs that one request names at most.
 const MAX_PROGRAMS: usize = 8;
 /// Warnings that one request shows at most.
@@ -94,8 +103,12 @@ pub struct Requests {
     /// The ids of requests that have grown since their files were written.
     grown: HashSet<String>,
     answered: VecDeque<GivenAnswer>,
-    /// What they opened lately.
+    /// What approvers said lately.
     pub(crate) given: Given,
+    /// What decided lately.
+    pub(crate) decided: Decided,
+    /// When this guardd began.
+    pub(crate) began: BootTime,
     /// The files of pending requests and of each no; `kept` has the names of those that exist.
     files: Shelf<StoredRequest>,
     kept: HashSet<String>,
@@ -135,6 +148,8 @@ impl Requests {
             grown: HashSet::new(),
             answered: VecDeque::new(),
             given: Given::default(),
+            decided: Decided::default(),
+            began: clock::now(),
             files,
             kept: HashSet::new(),
             followers,
@@ -201,8 +216,12 @@ impl Requests {
             return Ok(Noted::Muted);
         }
         if let Some(known) = self.find_mut(&key) {
+            let is_later = known.last.0 / SECOND != now.0 / SECOND;
             known.last = now;
             known.tried += 1;
+            // So that the next guardd knows when; not for each of a loop's.
+            let id = is_later.then(|| known.shown.id.clone());
+            self.grown.extend(id);
         }
         if let Some(id) = self.join(&key) {
             return Ok(Noted::Again(id));
@@ -301,6 +320,13 @@ impl Requests {
         self.pending.iter().find(|one| one.is_about(key))
     }
 
+    /// What decided about such attempts when the last of them was refused or held.
+    pub(crate) fn decided_about(&self, attempt: &AttemptKey) -> Option<&Matter> {
+        let mut of = self.decided.of(attempt.session);
+        let found = of.find(|one| one.what == *attempt);
+        found.map(|one| &one.details)
+    }
+
     /// Notes an attempt by that program, and returns in how many ways the destination was tried.
     pub fn note_way(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
         self.tries.note(key, program, at)
@@ -362,12 +388,12 @@ impl Requests {
         found.map(|one| one.how.as_str())
     }
 
-    /// Shows on a request about an address by which name the session knows it: guardd may hear of that later.
+    /// Shows on a request about an address by which name its process is likely to have gone there: guardd may hear of that later.
     pub fn name(
         &mut self,
         session: SessionId,
         to: Address,
-        told: impl Fn(&RequestKey) -> Option<proto::destination::NameTold>,
+        told: impl Fn(&RequestKey, &NameAsker) -> Option<proto::destination::NameTold>,
     ) {
         let about = |one: &&mut Pending| {
             let key = &one.key;
@@ -376,7 +402,8 @@ impl Requests {
         };
         for one in self.pending.iter_mut().filter(about) {
             if one.shown.named.is_none() {
-                one.shown.named = told(&one.key);
+                let who = NameAsker::of(one.shown.pid, one.shown.comm.as_deref());
+                one.shown.named = told(&one.key, &who);
                 if let Some(told) = &one.shown.named {
                     one.shown.destination.host = Some(told.name.clone());
                     self.version += 1;
@@ -501,6 +528,7 @@ impl Requests {
         self.take_all(|one| one.key.session == session);
         self.tries.forget(session);
         self.refused_sockets.forget(session);
+        self.decided.forget(session);
     }
 
     /// Drops requests without an attempt for [`MAX_AGE`].

@@ -24,6 +24,9 @@ const MOST: usize = 64;
 /// What everybody is offered, the plain yes first.
 const USUAL: [(u64, Option<u32>); 4] = [(900, None), (300, None), (3600, None), (900, Some(1))];
 
+/// A yes for less than so long is one of haste, and is not offered the next time.
+const HABIT: f64 = 60.0;
+
 /// The terms of a person's last yes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
@@ -112,13 +115,13 @@ impl Requests {
         }
     }
 
-    /// Keeps the terms of a person's yes, to be offered first the next time. A yes for reads alone, or one that counts bytes,
-    /// is not kept.
+    /// Keeps the terms of a person's yes, to be offered first the next time. A yes for reads alone, one that counts bytes, or one for
+    /// some seconds is not kept.
     pub(crate) fn note_choice(&mut self, who: Approver, asked: &proto::Request, terms: &HoleTerms) {
-        if terms.read_only || terms.bytes.is_some() {
+        let seconds = terms.seconds.unwrap_or(DEFAULT_TERM.as_secs_f64());
+        if terms.read_only || terms.bytes.is_some() || seconds < HABIT {
             return;
         }
-        let seconds = terms.seconds.unwrap_or(DEFAULT_TERM.as_secs_f64());
         let choice = Choice {
             policy: asked.policy.clone(),
             rule: asked.rule.clone(),
@@ -203,6 +206,30 @@ mod tests {
             choices.note(1000, choice(&number.to_string(), 1.0, None));
         }
         assert_eq!(choices.of[&1000].len(), MOST);
+    }
+
+    #[test]
+    fn some_seconds_are_offered_to_nobody_the_next_time() {
+        let mut requests = Requests::without_files(1);
+        let key = crate::requests::RequestKey::new(
+            guard_common::SessionId(1),
+            std::net::IpAddr::from([192, 0, 2, 1]).into(),
+            guard_common::Protocol::TCP,
+            443,
+        );
+        let to = key.endpoint(None);
+        let at = guard_common::BootTime(1);
+        let asked = crate::requests::asking::blank(&key, at, to, "homelab".to_owned());
+        let who = Approver::by_signature(1000);
+        for (seconds, offered) in [(300.0, 300.0), (20.0, 300.0), (60.0, 60.0)] {
+            let terms = HoleTerms {
+                seconds: Some(seconds),
+                ..HoleTerms::default()
+            };
+            requests.note_choice(who, &asked, &terms);
+            let last = requests.choices.last(1000, "homelab", None);
+            assert_eq!(last.map(|offer| offer.seconds), Some(offered), "{seconds}");
+        }
     }
 
     #[test]

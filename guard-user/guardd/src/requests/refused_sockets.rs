@@ -51,19 +51,10 @@ impl State {
 
 fn stopped(one: &Stop<RefusedSocket>, clocks: &Clocks) -> Stopped {
     let destination = one.what.to.endpoint(None);
+    let advice = advice::refused_socket(&destination, one.what.why);
+    let (at, verdict) = (clocks.calendar(one.last), Verdict::Deny.as_str());
     Stopped {
-        at: clocks.calendar(one.last),
-        advice: advice::refused_socket(&destination, one.what.why),
-        destination,
-        verdict: Verdict::Deny.as_str().to_owned(),
-        rule: None,
-        reason: None,
-        policy: None,
         count: one.count,
-        request: None,
-        http: None,
-        named: None,
-        barred: None,
-        outcome: None,
+        ..Stopped::new(at, destination, verdict, advice)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, net::IpAddr, rc::Rc};
 
-use guard_common::{Protocol, SessionId};
+use guard_common::{BootTime, Protocol, SessionId};
 use guard_proto as proto;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Requests,
+    Pending, Requests,
     bursts::Burst,
     key::{HttpRequestKey, RequestKey},
     questions::NameBurst,
@@ -46,6 +46,20 @@ pub struct StoredRequest {
     /// The names, if it is about several questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<NameBurst>,
+    /// When it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<RequestTimes>,
+}
+
+/// When a request was asked, in nanoseconds of boot time, and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestTimes {
+    /// [`Pending::asked`](super::Pending::asked).
+    pub asked: u64,
+    /// [`Pending::last`](super::Pending::last).
+    pub last: u64,
+    /// [`Pending::tried`](super::Pending::tried).
+    pub tried: u64,
 }
 
 impl StoredRequest {
@@ -67,6 +81,7 @@ impl StoredRequest {
             burst: None,
             question: key.question.as_deref().map(str::to_owned),
             names: None,
+            times: None,
         }
     }
 
@@ -76,6 +91,16 @@ impl StoredRequest {
 
     fn with_names(self, names: Option<NameBurst>) -> Self {
         Self { names, ..self }
+    }
+
+    fn with_times(self, asked: &Pending) -> Self {
+        let times = RequestTimes {
+            asked: asked.asked.0,
+            last: asked.last.0,
+            tried: asked.tried,
+        };
+        let times = Some(times);
+        Self { times, ..self }
     }
 
     /// What the request is about.
@@ -100,6 +125,15 @@ impl StoredRequest {
 }
 
 impl Requests {
+    /// Takes over when an adopted request was asked.
+    pub fn put_times(&mut self, id: &str, times: &RequestTimes) {
+        if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
+            known.asked = BootTime(times.asked);
+            known.last = BootTime(times.last);
+            known.tried = times.tried;
+        }
+    }
+
     /// Writes and removes files so that they match the pending requests and each no that holds.
     pub fn keep(&mut self) {
         let mut kept = HashSet::new();
@@ -123,7 +157,7 @@ impl Requests {
         let waiting = self.pending.iter().flat_map(|one| {
             let keep = |(key, shown): (&RequestKey, &proto::Request)| {
                 let asked = StoredRequest::of(key, shown, None);
-                let asked = asked.with(one.burst.clone());
+                let asked = asked.with(one.burst.clone()).with_times(one);
                 (shown.id.clone(), asked.with_names(one.names.clone()))
             };
             one.each().map(keep).collect::<Vec<_>>()

@@ -18,7 +18,14 @@ use crate::{
         hole::{Hole, HoleOrigin, Scope},
     },
     record::audit::LogEntry,
-    requests::{Pending, answers::own_first, bursts, bursts::Extent, shown},
+    requests::{
+        Pending, RequestKey,
+        answers::own_first,
+        bursts,
+        bursts::Extent,
+        given::{AnsweredRequest, Covered, OpenedByYes, YesOrNo},
+        shown,
+    },
     state::State,
     times::after,
 };
@@ -78,6 +85,7 @@ impl State {
             scope: Scope::Questions(pattern.clone()),
         });
         let holes = self.open_names(by, holes.collect(), &answered[0])?;
+        self.note_question_yes(by, asked, (&answered[0], &patterns), &holes);
         self.recorder
             .counters()
             .answered("yes", asked.shown.asked_at);
@@ -90,6 +98,30 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(proto::Holes { holes, warnings })
+    }
+
+    /// Notes a yes to each of these, for `guard why`; `holes`: one for each.
+    fn note_question_yes(
+        &mut self,
+        by: &Answering,
+        asked: &Pending,
+        (id, patterns): (&str, &[String]),
+        holes: &[proto::Hole],
+    ) {
+        for (pattern, hole) in patterns.iter().zip(holes) {
+            let Ok(hole) = ids::parse_hole(&hole.id) else {
+                continue;
+            };
+            let opened = OpenedByYes {
+                hole,
+                covers: Covered::Asked,
+                ended: None,
+            };
+            let key = RequestKey::of_name(asked.key.session, pattern);
+            let request = AnsweredRequest::of(asked, id, (key, &asked.shown));
+            let said = YesOrNo::Yes(vec![opened]);
+            self.note_given(by, asked.key.session, said, Some(request));
+        }
     }
 
     /// How long a yes to a question lasts, and what a person should know.

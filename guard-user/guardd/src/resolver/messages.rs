@@ -107,9 +107,9 @@ impl State {
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
         let (policies, id, subject) = (&self.policies, answered.session, session.subject());
-        let told = |key: &RequestKey| {
+        let told = |key: &RequestKey, who: &NameAsker| {
             let judged = policies.judge(subject, key.destination, key.protocol, key.port)?;
-            policies.told_of(id, key.destination, judged.rule, None)
+            policies.used_name(id, key.destination, judged.rule, who)
         };
         for to in &answered.addresses {
             self.requests.name(id, *to, told);

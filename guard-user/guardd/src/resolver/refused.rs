@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use guard_common::{SessionId, Verdict};
-use guard_proto::{Stopped, names::FAILED};
+use guard_common::{BootTime, SessionId, Verdict};
+use guard_proto::{Endpoint, Stopped, names::FAILED};
 use guard_sys::clock::{self, Clocks};
 
-use super::asking::NameQuestion;
+use super::{Resolver, asking::NameQuestion};
 use crate::{
-    control::advice,
+    control::{advice, inside::refused},
     requests::RequestKey,
     sessions::stops::{Stop, Stops},
     state::State,
@@ -38,6 +38,31 @@ impl NameRefusal {
             why: why.to_owned(),
             failed,
         }
+    }
+}
+
+impl Resolver {
+    /// Notes what a record of the audit log says of a name.
+    pub(crate) fn recall_refused(
+        &mut self,
+        (session, at): (SessionId, BootTime),
+        to: &Endpoint,
+        why: Option<&str>,
+        failed: bool,
+    ) {
+        let (Some(name), Ok(server)) = (&to.host, to.address.parse()) else {
+            return;
+        };
+        // As it is written: "nobody answered in time (AAAA)".
+        let why = why.unwrap_or_default();
+        let (why, kind) = why.rsplit_once(" (").unwrap_or((why, ""));
+        let refusal = NameRefusal {
+            kind: kind.trim_end_matches(')').to_owned(),
+            server,
+            why: why.to_owned(),
+            failed,
+        };
+        self.refused.note(session, name.clone(), refusal, at);
     }
 }
 
@@ -73,7 +98,7 @@ impl State {
             _ if refusal.failed => advice::name_failed(name, &refusal.why),
             _ if self.holes.lets_ask(id, name, now) => advice::name_opened(name),
             Some(request) => advice::name_asked(name, request),
-            None if self.requests.is_refused(&key, now) => advice::name_answered_no(name),
+            None if self.is_refused_to(&key) => advice::name_answered_no(name),
             None => advice::name_refused(name, &refusal.why),
         };
         let verdict = match may_ask {
@@ -81,20 +106,13 @@ impl State {
             true => Verdict::Confirm.as_str(),
             false => Verdict::Deny.as_str(),
         };
+        let answer = self.last_answer(&key);
+        let at = clocks.calendar(one.last);
         Stopped {
-            at: clocks.calendar(one.last),
-            destination: asked.endpoint(),
-            verdict: verdict.to_owned(),
-            rule: None,
-            reason: None,
-            policy: None,
             count: one.count,
-            advice,
             request,
-            http: None,
-            named: None,
-            barred: None,
-            outcome: None,
+            refused: answer.and_then(|answer| refused(answer, clocks)),
+            ..Stopped::new(at, asked.endpoint(), verdict, advice)
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         known,
     },
     record::{audit::LogEntry, given},
+    requests::{RequestKey, StoredRequest, stored::RequestTimes},
     sessions::{self, Session, Stage, create::share_with_outermost, end::not_started},
     state::{Shelves, State},
     unix,
@@ -58,6 +59,7 @@ impl State {
         self.adopt_policies()?;
         self.adopt_named();
         self.adopt_requests()?;
+        self.recall();
         self.adopt_flows()?;
         self.relays.follow_none(&mut self.datapath);
         tracing::info!(
@@ -102,8 +104,10 @@ impl State {
                 (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
                     let id = asked.shown.id.clone();
+                    let times = self.times_of(&key, &asked);
                     let ask = || Ok::<_, Infallible>(asked.shown);
                     let Ok(_) = self.requests.note(key, owner, clock::now(), ask);
+                    self.requests.put_times(&id, &times);
                     self.requests.put_burst(&id, asked.burst);
                     if asked.names.is_some() {
                         self.requests.put_names(&id, asked.names);
@@ -118,6 +122,26 @@ impl State {
         self.requests.settle(&self.sessions, &self.policies);
         self.requests.keep();
         Ok(())
+    }
+
+    /// When attempts were made for a request that is kept. Of those for connections the kernel knows more.
+    fn times_of(&self, key: &RequestKey, asked: &StoredRequest) -> RequestTimes {
+        let clocks = Clocks::read();
+        let asked_at = clocks.boot(asked.shown.asked_at);
+        let known = asked.times.clone().unwrap_or(RequestTimes {
+            asked: asked_at.0,
+            last: asked_at.0,
+            tried: 1,
+        });
+        let attempts = self.datapath.attempts(key.session).unwrap_or_default();
+        let its = attempts
+            .iter()
+            .filter(|(attempt, _)| key.is_connection() && key.is_tried_by(attempt));
+        let last = its.map(|(_, count)| count.reported.0).max();
+        RequestTimes {
+            last: last.unwrap_or(0).max(known.last),
+            ..known
+        }
     }
 
     /// Takes over by which names live sessions know addresses; what ended ones knew goes.

@@ -416,6 +416,6 @@ fn may_widen(what: &str) -> CallError {
     CallError::refused(
         "the policy is not put in place: it may let more through",
         what,
-        "look at it at a terminal: guard policy apply NAME; or, if you mean it, add --widen",
+        "look at it at a terminal: guard policy apply NAME\nor, if you mean it: guard policy apply NAME --widen",
     )
 }

@@ -368,7 +368,10 @@ pub async fn stop(
             "guard sessions, in a while",
         )
     })?;
-    Ok(proto::Sessions { sessions: shown })
+    Ok(proto::Sessions {
+        sessions: shown,
+        carried: false,
+    })
 }
 
 /// The limit on a policy from inside a session, so that it cannot fill the kernel's memory.

@@ -149,6 +149,22 @@ impl Sockets {
         self.stops.note(session, what, (), now);
     }
 
+    /// Notes what a record of the audit log says of a refusal.
+    pub(crate) fn recall_stop(
+        &mut self,
+        (session, at): (SessionId, BootTime),
+        to: &Endpoint,
+        why: Option<&str>,
+    ) {
+        let kept = match (to.protocol.as_str(), why) {
+            ("unix", None) => Withheld::Socket,
+            ("unix", Some(_)) => Withheld::Unknown,
+            ("handed", _) => Withheld::Receive,
+            _ => Withheld::Kill,
+        };
+        self.note_stop(session, kept, &to.address, at);
+    }
+
     /// Removes a session that has ended.
     pub fn forget(&mut self, session: SessionId) {
         self.stops.forget(session);
@@ -163,20 +179,10 @@ impl Sockets {
     pub(crate) fn stopped(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
         let stopped = self.stops.of(session).map(|stop| {
             let (kept, from) = &stop.what;
+            let (at, verdict) = (clocks.calendar(stop.last), Verdict::Deny.as_str());
             Stopped {
-                at: clocks.calendar(stop.last),
-                destination: kept.endpoint(from),
-                verdict: Verdict::Deny.as_str().to_owned(),
-                rule: None,
-                reason: None,
-                policy: None,
                 count: stop.count,
-                advice: kept.advice(from),
-                request: None,
-                http: None,
-                named: None,
-                barred: None,
-                outcome: None,
+                ..Stopped::new(at, kept.endpoint(from), verdict, kept.advice(from))
             }
         });
         stopped.collect()

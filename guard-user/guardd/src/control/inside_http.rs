@@ -1,0 +1,134 @@
+//! The HTTP requests and statements of a session that were stopped, and what a person said of them.
+
+use std::collections::HashSet;
+
+use guard_common::SessionId;
+use guard_proto::{self as proto, Stopped, inside::Outcome};
+use guard_sys::clock::{self, Clocks};
+
+use super::inside::{came_of, refused};
+use crate::{
+    control::advice,
+    holes::hole::Hole,
+    proxy::requests::in_words,
+    requests::{
+        Pending, RequestKey,
+        given::{AnsweredRequest, PersonsAnswer},
+    },
+    state::State,
+};
+
+/// Of a session's answered requests so many are told.
+const MAX_ANSWERED: usize = 8;
+
+/// A stopped request, as people saw it. None if it is about a connection.
+fn of_http(
+    asked: &proto::Request,
+    advice: impl FnOnce(&str, &proto::Request) -> String,
+) -> Option<Stopped> {
+    let http = asked.http.as_ref()?;
+    let what = advice::short(&in_words(http, &asked.destination.address));
+    let (to, advice) = (asked.destination.clone(), advice(&what, asked));
+    Some(Stopped {
+        rule: asked.rule.clone(),
+        reason: asked.reason.clone(),
+        count: asked.count,
+        http: Some(http.clone()),
+        named: asked.named.clone(),
+        // The policy is for the person who is asked to see.
+        ..Stopped::new(asked.last_at, to, &asked.verdict, advice)
+    })
+}
+
+fn asked_again(what: &str, asked: &proto::Request) -> String {
+    let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
+    advice::http_asked(what, rule, reason, &asked.id)
+}
+
+impl State {
+    /// Those that wait, and those that were answered lately.
+    pub(super) fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+        let mine = |one: &&Pending| one.key.session == session && one.key.http.is_some();
+        let waiting = self.requests.pending().iter().filter(mine);
+        let waiting = waiting.filter_map(|one| self.waiting_http(one, clocks));
+        let given = self.requests.given.to_http(session);
+        let is_over = |(_, asked): &(_, &AnsweredRequest)| self.requests.find(&asked.key).is_none();
+        let given: Vec<_> = given.filter(is_over).take(MAX_ANSWERED).collect();
+        let told: HashSet<_> = given.iter().map(|(_, asked)| asked.id.as_str()).collect();
+        let answered = given
+            .iter()
+            .filter_map(|(answer, asked)| self.answered_http(answer, asked, clocks));
+        let refused = self.requests.refused_http(session, clock::now());
+        let refused = refused
+            .filter(|asked| !told.contains(asked.id.as_str()))
+            .filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
+        waiting.chain(answered).chain(refused).collect()
+    }
+
+    /// One that waits, with what came of a yes to one like it before.
+    fn waiting_http(&self, one: &Pending, clocks: &Clocks) -> Option<Stopped> {
+        let before = self.requests.given.to(&one.key);
+        let outcome = before.and_then(|answer| {
+            let AnsweredRequest { key, .. } = answer.request.as_ref()?;
+            let outcome = self.http_outcome(answer, key, clocks)?;
+            Some(Outcome {
+                again: true,
+                ..outcome
+            })
+        });
+        Some(Stopped {
+            at: clocks.calendar(one.last),
+            count: one.tried,
+            request: Some(one.shown.id.clone()),
+            outcome,
+            refused: before.and_then(|answer| refused(answer, clocks)),
+            ..of_http(&one.shown, asked_again)?
+        })
+    }
+
+    /// One that does not wait any more.
+    fn answered_http(
+        &self,
+        answer: &PersonsAnswer,
+        asked: &AnsweredRequest,
+        clocks: &Clocks,
+    ) -> Option<Stopped> {
+        let outcome = self.http_outcome(answer, &asked.key, clocks);
+        let is_refused = self.is_refused_to(&asked.key);
+        let words = |what: &str, _: &proto::Request| match &outcome {
+            None if is_refused => advice::http_answered_no(what),
+            None => advice::http_may_be_asked(what),
+            Some(outcome) => {
+                advice::http_answered_yes(what, outcome.passed, outcome.ended.as_deref())
+            }
+        };
+        let stopped = of_http(&asked.shown, words)?;
+        Some(Stopped {
+            outcome,
+            refused: refused(answer, clocks),
+            ..stopped
+        })
+    }
+
+    /// What came of a yes.
+    fn http_outcome(
+        &self,
+        answer: &PersonsAnswer,
+        key: &RequestKey,
+        clocks: &Clocks,
+    ) -> Option<Outcome> {
+        let opened = answer.hole(key)?;
+        let (ended, passed) = match &opened.ended {
+            Some((why, passed)) => (Some(why.clone()), *passed),
+            None => {
+                let hole = self.holes.get(opened.hole).and_then(Hole::requests);
+                (None, hole.map_or(0, |requests| requests.passed))
+            }
+        };
+        Some(Outcome {
+            passed,
+            ended,
+            ..came_of(answer, opened, clocks)
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! What decided about attempts when they were refused or held, so that `guard why` tells that, whatever policy has come since.
+
+use guard_common::{AttemptKey, Event, Verdict};
+use guard_proto::destination::NameTold;
+
+use crate::{control::inside::matter, requests::RequestKey, sessions::stops::Stops, state::State};
+
+/// What decided lately, by what the kernel counts.
+pub(crate) type Decided = Stops<64, AttemptKey, Matter>;
+
+/// What an attempt is about, and what decides about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Matter {
+    /// By which name the session knew the destination.
+    pub(crate) host: Option<String>,
+    pub(crate) verdict: Verdict,
+    pub(crate) rule: Option<String>,
+    pub(crate) reason: Option<String>,
+    /// The policy, where it is one around the session's own.
+    pub(crate) around: Option<String>,
+    pub(crate) named: Option<NameTold>,
+    /// Why a rule that has the name opens nothing there.
+    pub(crate) barred: Option<String>,
+}
+
+impl Matter {
+    /// Whether the same decides here and there.
+    pub(crate) fn is_by_the_same(&self, other: &Self) -> bool {
+        let by = |one: &Self| (one.verdict, one.rule.clone(), one.around.clone());
+        by(self) == by(other)
+    }
+}
+
+/// By what the kernel counts an event.
+pub(crate) const fn counted_as(event: &Event) -> AttemptKey {
+    AttemptKey {
+        destination: event.destination,
+        session: event.session,
+        port: event.port,
+        protocol: event.protocol,
+        verdict: event.verdict,
+    }
+}
+
+impl State {
+    /// Notes what decides about an attempt, as it is refused or held. What policies allow is refused for another reason.
+    pub(crate) fn note_decided(&mut self, event: &Event) {
+        let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
+        let about = matter(&self.sessions, &self.policies, &key);
+        if let Some(about) = about.filter(|about| about.verdict != Verdict::Allow) {
+            let attempt = counted_as(event);
+            self.requests
+                .decided
+                .note(event.session, attempt, about, event.at);
+        }
+    }
+}
