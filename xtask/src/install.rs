@@ -131,10 +131,7 @@ pub(crate) fn obtain_of_npm_and(
 ) -> Result<PathBuf> {
     let list = [packages, options].concat().join(" ");
     obtain_by("npm", name, (&list, why), |dir| {
-        run(npm_install(options)
-            .arg("--prefix")
-            .arg(dir)
-            .args(packages))?;
+        run(npm_install(options).arg("--prefix").arg(dir).args(packages))?;
         then(dir)
     })
 }

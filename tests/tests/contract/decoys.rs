@@ -24,7 +24,7 @@ impl Trying {
     fn new(project: &Project) -> Tested<Self> {
         Ok(Self {
             session: project.in_session(&["--policy", "open", "--quiet", "--hold", "0s"])?,
-            probe: project.lab.program("guard-lab"),
+            probe: project.lab.program("guard-lab")?,
         })
     }
 
@@ -105,7 +105,7 @@ fn decoys_have_each_new_connection_asked_about_where_the_settings_say_so() -> Te
     // Nobody is asked about this machine's own servers: there, nothing listens.
     assert_eq!(shell.tries("127.0.0.1", 9)?["errno"], "ECONNREFUSED");
     watch.expect("came into reach: all is asked about");
-    let said = project.lab.root(&["sessions"]).stdout;
+    let said = project.lab.root(&["sessions"])?.stdout;
     assert!(
         said.contains("each new connection is asked about"),
         "{said}"
@@ -149,7 +149,7 @@ fn so_many_places_of_a_developers_that_one_is_not_read_have_all_asked_about() ->
             eventually("each connection is asked about", || {
                 Ok(project.lab.daemon.json(["sessions"])?[0]["all_asked"] == true)
             })?;
-            let said = project.lab.root(&["log"]).stdout;
+            let said = project.lab.root(&["log"])?.stdout;
             assert!(said.contains("not all of .env is read"), "{said}");
         }
         assert_eq!(shell.is_stopped(V4)?, is_asked);

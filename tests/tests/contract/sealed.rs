@@ -145,9 +145,9 @@ fn no_agent_says_it_and_no_other_file_is_let_pass_by_it() -> Tested {
     }]});
     lay(&own, &planted.to_string())?;
     assert!(is_held(&project, &here)?);
-    let guard = project.lab.guard();
+    let guard = project.lab.guard()?;
     let inside = format!("env -u GUARD_SESSION {guard} discover --dismiss-file deploy/.env.vault");
-    let asks = project.asks();
+    let asks = project.asks()?;
     fs::rename(here.join("deploy"), project.home.join("away"))?;
     let inside = project.guard(&["run", "--policy", &asks, "--", "sh", "-c", &inside]);
     fs::rename(project.home.join("away"), here.join("deploy"))?;

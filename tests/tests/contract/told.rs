@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What `guard why` says of an address, inside.
 fn why(lab: &Lab, shell: &mut Running, to: &str) -> Tested<Value> {
-    let said = say(shell, &format!("{} why --json", lab.guard()));
+    let said = say(shell, &format!("{} why --json", lab.guard()?))?;
     let report: Value = serde_json::from_str(&said.text)?;
     let stopped = report["stopped"].list()?;
     let found = stopped
@@ -17,24 +17,24 @@ fn why(lab: &Lab, shell: &mut Running, to: &str) -> Tested<Value> {
 }
 
 fn words(lab: &Lab, shell: &mut Running) -> String {
-    let said = say(shell, &format!("{} why", lab.guard()));
+    let said = say(shell, &format!("{} why", lab.guard()?))?;
     said.text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// An older yes, which has ended, does not hide it.
 #[test]
 fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
-    let mut lab = Lab::new();
-    let _production = lab.production();
-    let mut shell = lab.shell();
-    let first = lab.asked(&mut shell);
+    let mut lab = Lab::new()?;
+    let _production = lab.production()?;
+    let mut shell = lab.shell()?;
+    let first = lab.asked(&mut shell)?;
     lab.daemon
         .json(["approve", id(&first), "--connections", "1"])?;
-    assert!(lab.reaches(&mut shell, V4));
+    assert!(lab.reaches(&mut shell, V4)?);
     // The kernel tells of one refusal a second.
     let mut second = Value::Null;
     eventually("it is asked about once more", || {
-        assert!(!lab.reaches(&mut shell, V4));
+        assert!(!lab.reaches(&mut shell, V4)?);
         second = lab.daemon.json(["pending"])?[0].take();
         Ok(second.is_object())
     })?;
@@ -43,7 +43,7 @@ fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
         id(&first).to_owned()
     );
     lab.daemon.json(["deny", id(&second)])?;
-    assert!(!lab.reaches(&mut shell, V4));
+    assert!(!lab.reaches(&mut shell, V4)?);
     // The next guardd knows both, too.
     for _ in 0..2 {
         let told = why(&lab, &mut shell, V4)?;
@@ -54,7 +54,7 @@ fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
         assert!(text.contains(&answer), "{text}");
         assert!(text.contains("said no"), "{text}");
         assert!(!text.contains("guard request"), "{text}");
-        let asked = say(&mut shell, &format!("{} request {V4}:443", lab.guard()));
+        let asked = say(&mut shell, &format!("{} request {V4}:443", lab.guard()?))?;
         assert_eq!(asked.status, 1, "{asked:?}");
         lab.daemon.kill()?;
         lab.daemon.start()?;
@@ -65,15 +65,15 @@ fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
 /// guardd may be started again, and another policy may come: what was stopped before was stopped by what decided then.
 #[test]
 fn what_was_stopped_before_a_restart_is_told_as_it_was() -> Tested {
-    let mut lab = Lab::new();
-    let _production = lab.production();
-    let mut shell = lab.shell();
-    let asked = lab.asked(&mut shell);
+    let mut lab = Lab::new()?;
+    let _production = lab.production()?;
+    let mut shell = lab.shell()?;
+    let asked = lab.asked(&mut shell)?;
     lab.daemon
         .json(["approve", id(&asked), "--connections", "1"])?;
-    assert!(lab.reaches(&mut shell, V4));
-    assert!(!lab.reaches(&mut shell, V4));
-    assert!(!lab.reaches(&mut shell, NEVER));
+    assert!(lab.reaches(&mut shell, V4)?);
+    assert!(!lab.reaches(&mut shell, V4)?);
+    assert!(!lab.reaches(&mut shell, NEVER)?);
     let open = why(&lab, &mut shell, V4)?;
     let never = why(&lab, &mut shell, NEVER)?;
     assert_eq!(
@@ -120,9 +120,9 @@ fn what_was_stopped_before_a_restart_is_told_as_it_was() -> Tested {
 /// Where the log is gone, nobody knows any more what decided.
 #[test]
 fn what_cannot_be_known_after_a_restart_is_said_to_be_so() -> Tested {
-    let mut lab = Lab::new();
-    let mut shell = lab.shell();
-    lab.asked(&mut shell);
+    let mut lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    lab.asked(&mut shell)?;
     lab.daemon.kill()?;
     std::fs::write(lab.daemon.audit(), "")?;
     lab.daemon.start()?;
@@ -131,7 +131,7 @@ fn what_cannot_be_known_after_a_restart_is_said_to_be_so() -> Tested {
     let text = words(&lab, &mut shell);
     assert!(text.contains("that was before guardd restarted"), "{text}");
     eventually("the next refusal is known", || {
-        assert!(!lab.reaches(&mut shell, V4));
+        assert!(!lab.reaches(&mut shell, V4)?);
         let told = why(&lab, &mut shell, V4)?;
         Ok(told["before_restart"] == false)
     })?;

@@ -79,7 +79,7 @@ fn in_a_directory_that_is_gone_it_says_so() -> Tested {
         let gone = project.home.join("gone");
         fs::create_dir(&gone)?;
         chown(&gone, Some(AGENT), Some(AGENT))?;
-        let guard = project.lab.guard();
+        let guard = project.lab.guard()?;
         let line = format!(
             "cd '{gone}' && rmdir '{gone}' && exec {guard} run --policy open --quiet -- echo it ran",
             gone = gone.display()
