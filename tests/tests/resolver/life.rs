@@ -426,7 +426,8 @@ fn what_was_answered_counts_on_a_machine_that_was_suspended() -> Tested {
     assert!(offsets.contains(&slept), "{offsets}");
     assert!(shell.reaches(&Attempt::tcp(API, 443))?);
     assert!(!shell.reaches(&Attempt::tcp(DB, 443))?);
-    let explain = ["explain", name, "--session", shell.session()];
+    let at = format!("{name}:443");
+    let explain = ["explain", &at, "--session", shell.session()];
     let known = place.daemon.json(explain)?["addresses"][0].take();
     let until: Timestamp = known["until"].text()?.parse()?;
     // By the record's time, and half as much.

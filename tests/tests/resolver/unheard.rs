@@ -21,6 +21,7 @@ ports = ["tcp/443"]
 action = "confirm"
 "#;
 const NAME: &str = "v1.api.example.com";
+const PLACE: &str = "v1.api.example.com:443";
 
 struct Scene {
     place: Place,
@@ -60,17 +61,17 @@ fn check_and_explain_say_that_nobody_can_ask_for_a_name() -> Tested {
 
     let session = ["--session", scene.shell.session()];
     for (name, under) in [
-        (NAME, session),
+        (PLACE, session),
         ("other.example.net:80", session),
-        (NAME, ["--policy", "unheard"]),
+        (PLACE, ["--policy", "unheard"]),
     ] {
         let said = scene.unheard(name, under)?;
         let said = said.expect("nothing is said");
         assert!(said.contains(DNS) && said.contains("@dns"), "{said}");
     }
-    assert_eq!(scene.unheard(NAME, ["--policy", "names"])?, None);
+    assert_eq!(scene.unheard(PLACE, ["--policy", "names"])?, None);
     let other = Shell::start(daemon, "names")?;
-    assert_eq!(scene.unheard(NAME, ["--session", other.session()])?, None);
+    assert_eq!(scene.unheard(PLACE, ["--session", other.session()])?, None);
     Ok(())
 }
 
