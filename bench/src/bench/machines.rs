@@ -93,7 +93,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
             memory,
             Target::AtMost(400.0 * MIB),
         )
-        .remark("each connection has TLS and rights of its own: some 65 KiB"),
+        .remark("each connection has TLS, rights and what it hears of its own"),
     ])
 }
 

@@ -83,6 +83,26 @@ const MEASURED: &[Figure] = &[
         "cargo xtask bench --only machines",
     ),
     figure(
+        "docs/performance.md",
+        "| verify a signature |",
+        "cargo xtask bench --only signatures",
+    ),
+    figure(
+        "docs/performance.md",
+        "| connect to question, in a browser |",
+        "cargo xtask test console::elsewhere::how_soon, which prints it, and cargo xtask bench --only fleet",
+    ),
+    figure(
+        "docs/performance.md",
+        "| guard-console, 200 pages |",
+        "cargo xtask bench --only fleet",
+    ),
+    figure(
+        "docs/performance.md",
+        "| guardd, 64 questions |",
+        "cargo xtask bench --only memory",
+    ),
+    figure(
         "docs/admin.md",
         "guardd enforces 0.2 s after its start",
         "cargo xtask vm packages::install, which prints it",
