@@ -107,7 +107,7 @@ fn line(words: &[&str], of: &str, others: &[&str]) -> String {
 /// A time that lies before nothing: clap takes it for an option.
 fn below_zero(words: &[&str], wrong: &str) -> Option<Failure> {
     let is_wrong = |word: &&str| word.starts_with(wrong) && word.starts_with('-');
-    let at = words.iter().position(|word| is_wrong(&word))?;
+    let at = words.iter().position(is_wrong)?;
     let time = words[at].strip_prefix('-')?;
     let option = at.checked_sub(1).map(|before| words[before])?;
     if !TIMES.contains(&option) || !time.starts_with(|c: char| c.is_ascii_digit()) {
