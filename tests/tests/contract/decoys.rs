@@ -110,6 +110,7 @@ fn decoys_have_each_new_connection_asked_about_where_the_settings_say_so() -> Te
         said.contains("each new connection is asked about"),
         "{said}"
     );
+    is_logged_once(&project)?;
     // It outlives guardd.
     project.lab.daemon.stop()?;
     project.lab.daemon.start()?;
@@ -125,7 +126,6 @@ fn decoys_have_each_new_connection_asked_about_where_the_settings_say_so() -> Te
     for address in [V4, V6] {
         assert!(!shell.is_stopped(address)?, "{address}");
     }
-    is_logged_once(&project)?;
     asks_once_for_a_burst(&project, &mut shell)
 }
 

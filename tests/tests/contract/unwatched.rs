@@ -48,7 +48,7 @@ fn where_inotify_is_used_up_it_says_which_limit_that_is_and_how_it_is_raised() -
     let (asks, tells) = (Project::new(ASKS)?, Project::new("")?);
     let ran = run(&asks)?;
     assert!(ran.stdout.contains("it ran"), "{ran:?}");
-    let mut python = asks.lab.daemon.on_machine(WATCHER, "python3");
+    let mut python = asks.lab.daemon.on_machine(WATCHER, "/usr/bin/python3");
     let mut holder = Running::start(python.args(["-c", TAKES_ALL]))?;
     let taken = holder.line_with("taken:", guard_lab::PATIENCE)?;
     assert!(taken.contains("Too many open files"), "{taken}");
