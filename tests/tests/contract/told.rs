@@ -16,9 +16,10 @@ fn why(lab: &Lab, shell: &mut Running, to: &str) -> Tested<Value> {
     Ok(found.cloned().unwrap_or_default())
 }
 
-fn words(lab: &Lab, shell: &mut Running) -> String {
+fn words(lab: &Lab, shell: &mut Running) -> Tested<String> {
     let said = say(shell, &format!("{} why", lab.guard()?))?;
-    said.text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = said.text.split_whitespace().collect();
+    Ok(words.join(" "))
 }
 
 /// An older yes, which has ended, does not hide it.
@@ -49,7 +50,7 @@ fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
         let told = why(&lab, &mut shell, V4)?;
         assert_eq!(told["outcome"], Value::Null, "{told}");
         assert_eq!(told["refused"]["request"], id(&second).to_owned(), "{told}");
-        let text = words(&lab, &mut shell);
+        let text = words(&lab, &mut shell)?;
         let answer = format!("answer no to {} by ", id(&second));
         assert!(text.contains(&answer), "{text}");
         assert!(text.contains("said no"), "{text}");
@@ -109,7 +110,7 @@ fn what_was_stopped_before_a_restart_is_told_as_it_was() -> Tested {
         assert_eq!(after["before_restart"], false, "{after}");
         assert_eq!(after["now"]["rule"], rule, "{after}");
     }
-    let text = words(&lab, &mut shell);
+    let text = words(&lab, &mut shell)?;
     assert!(
         text.contains("now confirm, by later: the policy has changed since"),
         "{text}"
@@ -128,7 +129,7 @@ fn what_cannot_be_known_after_a_restart_is_said_to_be_so() -> Tested {
     lab.daemon.start()?;
     let told = why(&lab, &mut shell, V4)?;
     assert_eq!(told["before_restart"], true, "{told}");
-    let text = words(&lab, &mut shell);
+    let text = words(&lab, &mut shell)?;
     assert!(text.contains("that was before guardd restarted"), "{text}");
     eventually("the next refusal is known", || {
         assert!(!lab.reaches(&mut shell, V4)?);

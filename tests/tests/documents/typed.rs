@@ -96,6 +96,9 @@ fn what_stopped_a_command_is_found_as_the_page_says() -> Tested {
         let typed = line(&block, begins).replacen("guard", &guard.display().to_string(), 1);
         shell.tell(&typed)?;
         shell.line_with(says)?;
+        // What `guard why` says below that has the words of the next one.
+        shell.tell("echo all is said")?;
+        shell.line_with("all is said")?;
     }
     let note = &scene.daemon.list(["pending"])?[0]["note"];
     assert_eq!(note.text()?, "run the tests");

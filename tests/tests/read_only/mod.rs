@@ -241,7 +241,7 @@ fn what_is_no_http_is_not_passed_on() -> Tested {
 
 #[test]
 fn what_came_of_a_yes_is_told_inside_also_after_a_restart() -> Tested {
-    let mut scene = Scene::new();
+    let mut scene = PhotoScene::new()?;
     let mut agent = guard_lab::Shell::start(&scene.daemon, "photos")?;
     let guard = scene.daemon.program("guard")?;
     let put = format!(
@@ -256,7 +256,7 @@ fn what_came_of_a_yes_is_told_inside_also_after_a_restart() -> Tested {
         })
     };
     sends(&mut agent, "403")?;
-    let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let [request] = <[_; 1]>::try_from(scene.pending()?).unwrap();
     let (id, asked_at) = (request["id"].text()?, request["asked_at"].clone());
     let why = |agent: &mut guard_lab::Shell| -> Tested<serde_json::Value> {
         agent.tell(&format!(
@@ -278,7 +278,7 @@ fn what_came_of_a_yes_is_told_inside_also_after_a_restart() -> Tested {
     scene.daemon.start()?;
     let again = why(&mut agent)?;
     assert_eq!(again["request"], id, "{again}");
-    let [pending] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let [pending] = <[_; 1]>::try_from(scene.pending()?).unwrap();
     assert_eq!(pending["asked_at"], asked_at, "{pending}");
     let starts = scene.daemon.logged("daemon-start")?;
     let started = starts

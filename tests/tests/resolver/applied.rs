@@ -255,7 +255,7 @@ struct Full {
 impl Full {
     const KEY: usize = size_of::<NamedKey>();
 
-    fn new(scene: &Scene) -> Tested<Self> {
+    fn new(scene: &NameScene) -> Tested<Self> {
         const VALUE: usize = size_of::<Named>();
         let map = MapData::from_pin(scene.daemon.pin_dir().join("live/named"))?;
         let keys = (0..300_000_u128).map(|number| {
@@ -320,7 +320,7 @@ action = "allow"
 "#;
 
 /// Has the fleet's policy lie around sessions, if guardd takes it.
-fn offer(scene: &Scene, key: &SshKey) -> Tested<Output> {
+fn offer(scene: &NameScene, key: &SshKey) -> Tested<Output> {
     let policies = json!({"floor": BASE});
     let bundle =
         format!(r#"{{"base":"floor","groups":["ci"],"policies":{policies},"serial":1,"v":1}}"#);
@@ -332,7 +332,7 @@ fn offer(scene: &Scene, key: &SshKey) -> Tested<Output> {
 
 #[test]
 fn what_comes_around_a_session_holds_for_what_it_has_looked_up_or_does_not_come() -> Tested {
-    let mut scene = Scene::new("listed", OPEN, NAMES)?;
+    let mut scene = NameScene::new("listed", OPEN, NAMES)?;
     let dir = scene.daemon.dir().to_owned();
     let signers = dir.join("signers");
     let key = SshKey::new(dir.join("alice"))?;

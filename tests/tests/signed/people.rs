@@ -290,7 +290,7 @@ fn a_courier_may_tell_others_whether_the_machine_enforces_and_how_much_there_is(
 #[test]
 fn a_courier_is_told_why_it_sees_nothing() -> Tested {
     let network = Network::new()?;
-    let scene = Scene::new(&network, "");
+    let scene = SignedScene::new(&network, "");
     let _shell = scene.shell();
     for verb in ["sessions", "pending"] {
         let told = scene.daemon.user(COURIER, [verb]).run()?.success()?.stderr;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use guard_lab::AGENT;
 
 use crate::services::machine::{machine, transient};
-use crate::tools::scene::{Done, POLICY, Scene, of_npm};
+use crate::tools::scene::{Done, POLICY, Workshop, of_npm};
 
 /// What the policy of sessions is called there: the machine has a `default`.
 const TOOLS: &str = "tools";
@@ -25,7 +25,7 @@ const NOT_OURS: [&str; 6] = [
 ];
 
 /// Runs the script in a unit: with what the unit that ships says for agents, or with nothing of that.
-pub(crate) fn run(scene: &Scene, is_guarded: bool) -> Result<Done> {
+pub(crate) fn run(scene: &Workshop, is_guarded: bool) -> Result<Done> {
     let _machine = machine();
     let name = if is_guarded { "unit" } else { "without" };
     let home = scene.own_dir(name)?;

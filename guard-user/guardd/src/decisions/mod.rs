@@ -363,7 +363,7 @@ mod tests {
             let now = decisions.with_file(1000, own.clone());
             assert_eq!(kept(&mut decisions, now), is_first);
         }
-        assert_eq!(decisions.of(1000).files, [own.clone()]);
+        assert_eq!(decisions.of(1000).files, std::slice::from_ref(&own));
         // Of another project, and of other bytes, nothing was said: neither is taken back.
         for other in [
             sealed("a", Some("/home/dev/bank")),
