@@ -260,8 +260,8 @@ mod tests {
         Machine::new(places, Hierarchy::find().unwrap(), watches)
     }
 
-    #[test]
-    fn a_process_is_in_the_session_that_owns_its_cgroup() {
+    #[tokio::test]
+    async fn a_process_is_in_the_session_that_owns_its_cgroup() {
         let root = tempfile::tempdir().unwrap();
         let make = |name: &str| {
             fs::create_dir_all(root.path().join(name)).unwrap();
@@ -287,8 +287,8 @@ mod tests {
         assert_eq!(place(&before, "s1"), CallerPlace::Unowned(own));
     }
 
-    #[test]
-    fn a_caller_is_who_the_kernel_says_and_nobody_where_the_root_cannot_be_seen() {
+    #[tokio::test]
+    async fn a_caller_is_who_the_kernel_says_and_nobody_where_the_root_cannot_be_seen() {
         let (here, _there) = UnixStream::pair().unwrap();
         let sessions = none_but(&[]);
         let mount = Hierarchy::find().unwrap().mount().to_owned();
@@ -303,8 +303,8 @@ mod tests {
         assert_eq!(error.failure.what, "cannot tell who is asking");
     }
 
-    #[test]
-    fn a_decision_is_said_to_be_the_signers_else_the_users() {
+    #[tokio::test]
+    async fn a_decision_is_said_to_be_the_signers_else_the_users() {
         let (here, _there) = UnixStream::pair().unwrap();
         let mut machine = machine(Path::new("/nonexistent"));
         let peer = machine.peer(&here).unwrap();
@@ -323,8 +323,8 @@ mod tests {
         assert_eq!(machine.told_by(None), (Field::Null, Field::Absent));
     }
 
-    #[test]
-    fn of_a_process_outside_of_the_session_only_the_name_in_the_event_counts() {
+    #[tokio::test]
+    async fn of_a_process_outside_of_the_session_only_the_name_in_the_event_counts() {
         let machine = machine(Path::new("/nonexistent"));
         let own = std::process::id();
         let (pid, process) = machine.thread_behind(None, (own, own), b"curl\0\0\0\0");

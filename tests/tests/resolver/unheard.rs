@@ -23,12 +23,12 @@ action = "confirm"
 const NAME: &str = "v1.api.example.com";
 const PLACE: &str = "v1.api.example.com:443";
 
-struct Scene {
+struct Unheard {
     place: Place,
     shell: Shell,
 }
 
-impl Scene {
+impl Unheard {
     fn new() -> Tested<Self> {
         let place = Place::build(usual, |daemon| daemon.policy("unheard", UNHEARD))?;
         let shell = Shell::start(&place.daemon, "unheard")?;
@@ -46,7 +46,7 @@ impl Scene {
 
 #[test]
 fn check_and_explain_say_that_nobody_can_ask_for_a_name() -> Tested {
-    let scene = Scene::new()?;
+    let scene = Unheard::new()?;
     let daemon = &scene.place.daemon;
     let check = |text: &str| -> Tested<_> {
         let file = daemon.write_for_agents("checked.toml", text)?;
@@ -77,7 +77,7 @@ fn check_and_explain_say_that_nobody_can_ask_for_a_name() -> Tested {
 
 #[test]
 fn why_says_that_it_was_a_name_server() -> Tested {
-    let mut scene = Scene::new()?;
+    let mut scene = Unheard::new()?;
     let question = format!("udp {DNS} {NAME}");
     let mut other = Shell::start(&scene.place.daemon, "names")?;
     let answered = scene.place.asked(&mut other, &question)?;

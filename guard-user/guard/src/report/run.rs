@@ -535,7 +535,7 @@ mod tests {
         );
         let said = summary.page().plain();
         assert!(
-            said.contains("2 times dns 192.0.2.53:53, a.example (deny"),
+            said.contains("2 times dns 192.0.2.53:53 for a.example (deny"),
             "{said}"
         );
     }
