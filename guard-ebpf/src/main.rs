@@ -368,7 +368,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
         log::case(case, to, hook, Outcome::Redirected);
         return ALLOW;
     }
-    if unsent::begin(ctx, to, hook, case.cgroup()) {
+    if unsent::begin(ctx, to, hook, decision.verdict, case.cgroup()) {
         log::case(case, to, hook, Outcome::Unsent);
         return ALLOW;
     }

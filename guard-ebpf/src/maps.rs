@@ -166,7 +166,7 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 #[btf_map]
 static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
-/// The state of a UDP socket that was connected to what the policies do not allow. Written here.
+/// The state of a UDP socket that was connected to what an approver has to allow first. Written here.
 #[btf_map]
 static UNSENT: SocketStorage<UnsentState, NO_PREALLOC> = SocketStorage::new();
 
@@ -360,7 +360,7 @@ pub(crate) struct HoldState {
     pub(crate) tgid: u64,
 }
 
-/// The state of a UDP socket that was connected to what the policies do not allow. See [`crate::unsent`].
+/// The state of a UDP socket that was connected to what an approver has to allow first. See [`crate::unsent`].
 #[repr(C)]
 pub(crate) struct UnsentState {
     /// How often it was connected since.

@@ -1,8 +1,8 @@
-//! UDP sockets that are connected to what the policies do not allow.
+//! UDP sockets that are connected to what an approver has to allow first.
 //!
 //! `connect` of a UDP socket sends nothing, and resolvers connect one to each address of a name, only to sort these (RFC 6724). So
-//! `connect` passes. The first packet is judged in its place, by the session that connected the socket, and a refusal is reported
-//! then: nobody is asked about what is never sent, and none of it was denied.
+//! `connect` lets pass what the policies do not deny. The first packet is judged in its place, by the session that connected the
+//! socket, and a refusal is reported then: nobody is asked about what is never sent.
 //!
 //! Questions to name servers are left out: `connect` alone can redirect them ([`crate::questions`]).
 
@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    Address, Cause, Connection, HoleId, Hook, PolicyVerdict, Protocol, Wanted, with_hole,
+    Address, Cause, Connection, HoleId, Hook, PolicyVerdict, Protocol, Verdict, Wanted, with_hole,
 };
 
 use crate::{
@@ -152,13 +152,20 @@ pub(crate) fn renew(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: 
     }
 }
 
-/// Lets a `connect` pass that the policies do not allow, if it sends nothing. False where it must be refused.
+/// Lets a `connect` pass that the policies do not allow, if it sends nothing and they do not deny it. False where it must be refused.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-pub(crate) fn begin(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> bool {
+pub(crate) fn begin(
+    ctx: &SockAddrContext,
+    to: &Connection,
+    hook: Hook,
+    verdict: Verdict,
+    cgroup: u64,
+) -> bool {
     let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
-    if !connects || to.protocol != Protocol::UDP || questions::may_be(to) {
+    let may_be_allowed = matches!(verdict, Verdict::Confirm | Verdict::ReadOnly);
+    if !connects || to.protocol != Protocol::UDP || !may_be_allowed || questions::may_be(to) {
         return false;
     }
     match kernel::new_socket_storage(maps::unsent(), ctx::socket(ctx)).map(Unsent) {

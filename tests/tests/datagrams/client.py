@@ -3,7 +3,6 @@ and how it went."""
 
 import ctypes
 import errno
-import os
 import socket
 import subprocess
 import sys
@@ -44,70 +43,6 @@ def corked(name):
 
 def uncork(name):
     sockets[name].setsockopt(socket.IPPROTO_UDP, 1, 0)  # UDP_CORK
-
-
-class Piece(ctypes.Structure):
-    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
-
-
-class Message(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("pieces", ctypes.POINTER(Piece)),
-        ("count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    ]
-
-
-class Sent(ctypes.Structure):
-    _fields_ = [("message", Message), ("length", ctypes.c_uint)]
-
-
-def sendmmsg(made):
-    libc = ctypes.CDLL(None, use_errno=True)
-    piece = Piece(b"hello", 5)
-    message = Sent(Message(pieces=ctypes.pointer(piece), count=1))
-    if libc.sendmmsg(made.fileno(), ctypes.byref(message), 1, 0) != 1:
-        raise OSError(ctypes.get_errno(), "sendmmsg")
-
-
-def segments(made):
-    made.setsockopt(socket.IPPROTO_UDP, 103, 5)  # UDP_SEGMENT
-    made.send(b"hellohello")
-
-
-def splice(made):
-    reads, writes = os.pipe()
-    try:
-        os.write(writes, b"hello")
-        os.splice(reads, made.fileno(), 5)
-    finally:
-        os.close(reads)
-        os.close(writes)
-
-
-def cork(made):
-    made.setsockopt(socket.IPPROTO_UDP, 1, 1)  # UDP_CORK
-    made.send(b"hello")
-    made.setsockopt(socket.IPPROTO_UDP, 1, 0)
-
-
-WAYS = {
-    "send": lambda made: made.send(b"hello"),
-    "write": lambda made: os.write(made.fileno(), b"hello"),
-    "sendmsg": lambda made: made.sendmsg([b"hel", b"lo"]),
-    "sendmmsg": sendmmsg,
-    "segments": segments,
-    "splice": splice,
-    "cork": cork,
-}
-
-
-def by(way, name):
-    WAYS[way](sockets[name])
 
 
 def dissolve(name):

@@ -30,6 +30,16 @@ use crate::{
 /// Why a connection is refused that a rule allows.
 const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
+/// Whether that was a UDP socket refused at `connect` to port 0. It sends nothing: so the C library sorts the addresses of a name (RFC 6724),
+/// and no program wanted to go there.
+fn is_sorted(event: &Event) -> bool {
+    let is_connect = [Hook::Connect4, Hook::Connect6].map(|hook| hook as u8);
+    event.protocol == Protocol::UDP
+        && event.port == 0
+        && event.verdict == Verdict::Deny as u8
+        && is_connect.contains(&event.hook)
+}
+
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
@@ -56,7 +66,7 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if self.note_of_listener(event) || self.note_refused_socket(event) {
+        if self.note_of_listener(event) || is_sorted(event) || self.note_refused_socket(event) {
             return Ok(());
         }
         self.relays.note_tried(event);
