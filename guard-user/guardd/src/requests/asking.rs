@@ -7,7 +7,7 @@ use guard_proto::{
 };
 use guard_sys::clock::Clocks;
 
-use super::{Noted, Pending, RequestKey, shown::for_log, tries};
+use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
     policies::{Judged, NameAsker},
@@ -87,7 +87,8 @@ impl State {
         at: BootTime,
         (draft, warning): (proto::Request, Option<String>),
     ) -> Result<Noted, CallError> {
-        let program = draft.comm.clone();
+        let asker = AskingProgram::of(&draft);
+        let program = asker.comm.clone();
         let ways = match key.question {
             Some(_) => 0,
             None => self.requests.note_way(&key, program.as_deref(), at),
@@ -98,6 +99,9 @@ impl State {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
+        if let Noted::Again(id) = &noted {
+            self.requests.note_asker(id, asker);
+        }
         if let Noted::New(id) | Noted::Again(id) = &noted {
             let warnings = [tries::warning(ways), warning];
             self.requests.note_try(id, program, warnings);

@@ -44,6 +44,7 @@ use self::{
     followers::{Followers, Following},
     given::Given,
     offers::{Choice, Choices},
+    questions::AskingProgram,
     refused::{Refused, Wide},
     refused_sockets::RefusedSockets,
     series::Series,
@@ -339,6 +340,21 @@ impl Requests {
 
     fn find_mut(&mut self, key: &RequestKey) -> Option<&mut Pending> {
         self.pending.iter_mut().find(|one| one.is_about(key))
+    }
+
+    /// Shows who asks by now: what asked first may be over, and its command line must not stand for what another one sends.
+    fn note_asker(&mut self, id: &str, asker: AskingProgram) {
+        let known = self.pending.iter_mut().find(|one| one.shown.id == id);
+        let known = known.filter(|one| one.shown.burst.is_none() && one.names.is_none());
+        let Some(known) = known.filter(|_| asker.pid.is_some()) else {
+            return;
+        };
+        let shown = &mut known.shown;
+        let is_other = (&shown.comm, &shown.command) != (&asker.comm, &asker.command);
+        asker.put(shown);
+        if is_other {
+            self.version += 1;
+        }
     }
 
     /// Notes which program made the attempt, and warns if the destination was tried in many ways or the program looks

@@ -33,10 +33,10 @@ struct AskedName {
 /// The program that a request is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AskingProgram {
-    pid: Option<u32>,
-    comm: Option<String>,
+    pub(super) pid: Option<u32>,
+    pub(super) comm: Option<String>,
     exe: Option<String>,
-    command: Vec<String>,
+    pub(super) command: Vec<String>,
 }
 
 impl AskingProgram {
@@ -49,7 +49,7 @@ impl AskingProgram {
         }
     }
 
-    fn put(self, shown: &mut proto::Request) {
+    pub(super) fn put(self, shown: &mut proto::Request) {
         shown.pid = self.pid;
         shown.comm = self.comm;
         shown.exe = self.exe;
