@@ -107,6 +107,7 @@ server = sys.argv[1]
 IN_A_ROW, TOO_MANY = 5000, 20000
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 numbers = itertools.count()
+print("fills", flush=True)
 for line in sys.stdin:
     if line.strip() == "stop":
         break
@@ -247,6 +248,8 @@ fn a_resolver_that_does_not_keep_up_loses_no_question_of_those_who_ask_little() 
     let (mut flooder, mut other) = (scene.session("any")?, scene.session("names")?);
     let fills = scene.place.daemon.write_for_agents("fills.py", FILLS)?;
     flooder.tell(&format!("/usr/bin/python3 {} {DNS}", fills.display()))?;
+    // Before, the shell reads what it is told.
+    flooder.line_with("fills")?;
     for round in 0..5 {
         let stopped = Stopped::new(&scene.place)?;
         flooder.tell("fill")?;
