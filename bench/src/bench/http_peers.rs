@@ -11,9 +11,8 @@ use guard_lab::{Network, Running, bins};
 use serde_json::json;
 
 use super::client::Client;
-use super::http_sides::pool;
 use super::peers::{SANDLOCK, pip};
-use super::prefixes::HTTP_PORT;
+use super::prefixes::{HTTP_PORT, Pool, Prefixes};
 use xtask::lab;
 use xtask::shell::{run, say, target};
 
@@ -25,6 +24,11 @@ const MITMPROXY: &str = "mitmproxy==11.0.2";
 const MITMPROXY_AT: &str = "127.0.0.1:9999";
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where all of them read.
+pub(super) fn pool() -> Pool {
+    Prefixes::TEN.between()
+}
 
 /// Starts its command with every GET let through, of all that goes to a port.
 const SANDLOCK_DRIVER: &str = "\

@@ -7,9 +7,9 @@ use guard_lab::{Daemon, Network, Running, bins};
 
 use super::client::{Client, sink};
 use super::figure::Other;
-use super::http_peers::{Peer, mitmproxy, sandbox_runtime, sandlock};
+use super::http_peers::{Peer, mitmproxy, pool, sandbox_runtime, sandlock};
 use super::memory;
-use super::prefixes::{HTTP_PORT, Pool, Prefixes};
+use super::prefixes::HTTP_PORT;
 use super::rounds::interleave;
 use super::samples::Samples;
 use xtask::shell::{cargo, run, target};
@@ -27,11 +27,6 @@ name = "bench"
 to = ["10.0.0.0/8"]
 action = "read-only"
 "#;
-
-/// Where all of them read.
-pub(super) fn pool() -> Pool {
-    Prefixes::TEN.between()
-}
 
 /// What each does once in a round.
 #[derive(Clone, Copy, Debug)]

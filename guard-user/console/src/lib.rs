@@ -9,6 +9,7 @@
 //! A request passes `gate.rs` first (host, origin, size), then `routes.rs`. What an agent wrote is put into pages by maud's
 //! escaping alone (`pages/`), and the one script writes it as text.
 
+mod both;
 mod central;
 mod events;
 mod files;
@@ -17,6 +18,7 @@ mod hub;
 mod listen;
 mod login;
 mod lookers;
+mod machine;
 mod notify;
 mod outgoing;
 mod pages;

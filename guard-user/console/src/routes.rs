@@ -7,48 +7,27 @@ use guard_proto::{
     flows::Flows,
     requests::Denied,
 };
-use guard_signed::{Answer, Document as _};
 use http::{Method, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::{Request, body::Incoming};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    Console, central, events,
-    files::Identity,
-    gate,
+    Console,
+    both::{
+        self, AnswerSigned, assets_and_links, body_of, frame, logged_in, logged_out, login,
+        nothing_here, parsed, refused, refused_page,
+    },
+    central, events, gate,
     login::LoginSigned,
+    machine::machine,
     pages::{self, Frame, Tab},
     push,
     reply::{self, Reply},
     scope::{Scope, Visitor},
 };
-
-/// Bytes of a body at most.
-const LONGEST: usize = 64 * 1024;
-/// How long a body may take to come.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
-
-/// A signed answer, as the script has it. Bytes are base64url.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AnswerSigned {
-    pub(crate) answer: String,
-    pub(crate) key: String,
-    pub(crate) signature: String,
-    pub(crate) authenticator_data: String,
-    pub(crate) client_data: String,
-}
-
-impl AnswerSigned {
-    /// The hash of the question that it is to, as the answer says.
-    pub(crate) fn question(&self) -> Option<String> {
-        let answer = Answer::from_bytes(self.answer.as_bytes());
-        answer.ok().map(|answer| answer.question)
-    }
-}
 
 /// A new passkey, as the script has it.
 #[derive(Debug, Deserialize)]
@@ -146,90 +125,11 @@ async fn open_to_all(
     }
 }
 
-/// The same of what asks no guardd.
-pub(crate) fn assets_and_links(console: &Console, path: &[&str], parts: &Parts) -> Option<Reply> {
-    match path {
-        ["push.js" | "manifest.webmanifest"] => push::pages::asset(console, path),
-        ["assets", name] => Some(console.assets.get(name).unwrap_or_else(nothing_here)),
-        ["login", secret] => Some(match console.files.is_login(secret) {
-            true => page(
-                StatusCode::OK,
-                pages::login::link(&frame(console, None), secret),
-            ),
-            false => page(
-                StatusCode::FORBIDDEN,
-                pages::login::used(&frame(console, None)),
-            ),
-        }),
-        ["login"] => Some(again(console, parts)),
-        _ => None,
-    }
-}
-
-/// The body of what posts.
-pub(crate) async fn body_of(is_post: bool, body: Incoming) -> Result<Vec<u8>, Reply> {
-    match is_post {
-        true => read(body).await,
-        false => Ok(Vec::new()),
-    }
-}
-
-/// A body, if it is no longer than bodies are.
-async fn read(body: Incoming) -> Result<Vec<u8>, Reply> {
-    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
-    match whole {
-        Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
-        Ok(Err(_)) => Err(reply::text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "That is too long.",
-        )),
-        Err(_) => Err(reply::text(
-            StatusCode::REQUEST_TIMEOUT,
-            "That takes too long.",
-        )),
-    }
-}
-
-pub(crate) fn nothing_here() -> Reply {
-    reply::text(StatusCode::NOT_FOUND, "There is nothing here.")
-}
-
-pub(crate) fn page(status: StatusCode, page: maud::Markup) -> Reply {
-    reply::page(status, page)
-}
-
-pub(crate) fn frame(console: &Console, tab: Option<Tab>) -> Frame<'_> {
-    Frame {
-        assets: &console.assets,
-        tab,
-    }
-}
-
-/// The way in, for whoever has no session. A browser keeps the cookie back where a link of another site leads here, and brings
-/// it when the page itself asks again.
-pub(crate) fn logged_out(console: &Console, parts: &Parts, is_post: bool) -> Reply {
-    match (is_post, gate::is_visit(&parts.headers)) {
-        (true, _) => reply::json(
-            StatusCode::UNAUTHORIZED,
-            &json!({ "error": "Log in again: this browser's session has ended." }),
-        ),
-        (false, true) => again(console, parts),
-        (false, false) => reply::to("/login"),
-    }
-}
-
-fn again(console: &Console, parts: &Parts) -> Reply {
-    page(
-        StatusCode::OK,
-        pages::login::again(&frame(console, None), parts.uri.path()),
-    )
-}
-
 async fn login_page(console: &Console) -> Reply {
     let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
     let ids: Vec<_> = known.map(|known| passkeys(&known)).unwrap_or_default();
     let nonce = console.logins.begin().unwrap_or_default();
-    page(
+    reply::page(
         StatusCode::OK,
         pages::login::choose(&frame(console, None), &nonce, &ids),
     )
@@ -241,8 +141,8 @@ async fn enrol_page(console: &Console, text: &str) -> Reply {
     let invitation = text.to_owned();
     let call = Call::Invitation { invitation };
     match console.guardd.call::<Invitation>(&call).await {
-        Ok(_) => page(StatusCode::OK, pages::login::enrol(&frame, text)),
-        Err(refusal) => page(pages::status(&refusal), pages::refused(&frame, &refusal)),
+        Ok(_) => reply::page(StatusCode::OK, pages::login::enrol(&frame, text)),
+        Err(refusal) => reply::page(pages::status(&refusal), pages::refused(&frame, &refusal)),
     }
 }
 
@@ -251,21 +151,6 @@ fn passkeys(known: &Approvers) -> Vec<String> {
     let keys = known.approvers.iter().flat_map(|one| &one.keys);
     let passkeys = keys.filter(|key| key.kind == "passkey");
     passkeys.map(|key| key.id.clone()).collect()
-}
-
-/// A link's secret becomes a session.
-pub(crate) fn login(console: &Console, body: &[u8]) -> Reply {
-    let mut fields = form_urlencoded::parse(body);
-    let secret = fields
-        .find(|(name, _)| name == "secret")
-        .map(|(_, secret)| secret);
-    match secret.and_then(|secret| console.files.take_login(&secret)) {
-        Some(identity) => begin_session(console, identity, reply::to("/")),
-        None => page(
-            StatusCode::FORBIDDEN,
-            pages::login::used(&frame(console, None)),
-        ),
-    }
 }
 
 async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
@@ -281,36 +166,6 @@ async fn login_by_passkey(console: &Console, body: &[u8]) -> Reply {
         .logins
         .person(&signed, &known, &console.settings.origin);
     logged_in(console, identity)
-}
-
-/// A session for whose passkey has signed the login.
-pub(crate) fn logged_in(console: &Console, identity: Option<Identity>) -> Reply {
-    match identity {
-        Some(identity) => {
-            let named = reply::json(StatusCode::OK, &json!({ "name": identity.name }));
-            begin_session(console, identity, named)
-        }
-        None => reply::json(
-            StatusCode::FORBIDDEN,
-            &json!({ "error": "No passkey that is enrolled has signed this. Load the page again." }),
-        ),
-    }
-}
-
-fn begin_session(console: &Console, identity: Identity, reply: Reply) -> Reply {
-    match console.files.new_session(identity) {
-        Ok(secret) => {
-            let cookie = gate::set_cookie(&console.settings.origin, Some(&secret));
-            reply::and(reply, header::SET_COOKIE, &cookie)
-        }
-        Err(error) => {
-            tracing::error!(%error, "no session can be kept");
-            reply::text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "No session can be kept: see the console's log.",
-            )
-        }
-    }
 }
 
 async fn enrol(console: &Console, body: &[u8]) -> Reply {
@@ -336,30 +191,6 @@ async fn enrol(console: &Console, body: &[u8]) -> Reply {
         ),
         Err(refusal) => refused(&refusal),
     }
-}
-
-pub(crate) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Reply>> {
-    serde_json::from_slice(body).map_err(|error| {
-        Box::new(reply::json(
-            StatusCode::BAD_REQUEST,
-            &json!({ "error": format!("That is not understood: {error}") }),
-        ))
-    })
-}
-
-/// guardd's no, for the script.
-pub(crate) fn refused(refusal: &Refusal) -> Reply {
-    let failure = &refusal.failure;
-    let said = json!({ "error": format!("{}: {}", failure.what, failure.why), "fix": failure.fix });
-    reply::json(pages::status(refusal), &said)
-}
-
-/// guardd's no, as a page.
-pub(crate) fn refused_page(console: &Console, tab: Tab, refusal: &Refusal) -> Reply {
-    page(
-        pages::status(refusal),
-        pages::refused(&frame(console, Some(tab)), refusal),
-    )
 }
 
 async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> Reply {
@@ -437,15 +268,6 @@ async fn flows_of(
     console.guardd.call(&Call::Flows { session, by }).await
 }
 
-/// What this machine is called in questions.
-pub(crate) fn machine() -> &'static str {
-    static MACHINE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    MACHINE.get_or_init(|| {
-        let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        guard_signed::machine(&id)
-    })
-}
-
 fn query(parts: &Parts, name: &str) -> Option<String> {
     let query = parts.uri.query()?.as_bytes();
     let mut pairs = form_urlencoded::parse(query);
@@ -460,7 +282,7 @@ fn shown<T>(
     show: impl FnOnce(&Frame<'_>, &T) -> maud::Markup,
 ) -> Reply {
     match answer {
-        Ok(answer) => page(StatusCode::OK, show(&frame(console, Some(tab)), &answer)),
+        Ok(answer) => reply::page(StatusCode::OK, show(&frame(console, Some(tab)), &answer)),
         Err(refusal) => refused_page(console, tab, &refusal),
     }
 }
@@ -491,7 +313,7 @@ async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
         } else {
             StatusCode::NOT_FOUND
         };
-        return page(status, became);
+        return reply::page(status, became);
     };
     let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
     let known = known.unwrap_or_default().approvers;
@@ -502,7 +324,7 @@ async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
         by: &scope.name,
         machine: machine(),
     };
-    page(
+    reply::page(
         StatusCode::OK,
         pages::question::page(&frame(console, Some(Tab::Questions)), &asking),
     )
@@ -563,18 +385,7 @@ async fn hand_in(console: &Console, body: &[u8]) -> Reply {
         client_data: Some(signed.client_data),
     };
     match console.guardd.call::<Taken>(&call).await {
-        Ok(taken) => self::taken(&taken),
+        Ok(taken) => both::taken(&taken),
         Err(refusal) => refused(&refusal),
     }
-}
-
-/// That guardd has taken it, for the script.
-pub(crate) fn taken(taken: &Taken) -> Reply {
-    reply::json(
-        StatusCode::OK,
-        &json!({
-            "answer": taken.answer, "by": taken.by, "approvals": taken.approvals, "wanted": taken.wanted,
-            "warnings": taken.warnings,
-        }),
-    )
 }

@@ -16,7 +16,7 @@ use aya::{
 use guard_proto::HookStatus;
 use guard_sys::bpf;
 
-use super::{DatapathError, LogOf, Object, Result, holding, kernel_log, maps, pins};
+use super::{DatapathError, LogOf, Object, Result, holding, log_of, maps, pins};
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
 struct Hook {
@@ -106,9 +106,9 @@ pub(super) fn load(
     session_level: u32,
     log: Option<LogOf>,
 ) -> Result<Ebpf> {
-    let log = kernel_log::constants(log);
+    let log = log_of::constants(log);
     let mut loader = EbpfLoader::new();
-    kernel_log::prepare(&mut loader, &log);
+    log_of::prepare(&mut loader, &log);
     loader.override_global("SESSION_LEVEL", &session_level, true);
     let first_probe =
         holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;

@@ -10,25 +10,14 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, MapData},
 };
-use aya_log::{EbpfLogger, Level};
-use guard_common::{
-    HoleId, Hook, LogLines, Outcome, PolicyId, Protocol, SessionId, Verdict, kernel_log,
-};
+use aya_log::EbpfLogger;
+use guard_common::{HoleId, Hook, LogLines, Outcome, PolicyId, Protocol, SessionId, Verdict};
 use log::{Log, Metadata, Record};
 
-use super::{Datapath, DatapathError, Object, Result, maps, pins, start};
-
-/// The sessions whose decisions are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogOf {
-    /// One session.
-    Session(SessionId),
-    /// All sessions, and cgroups that no session owns.
-    All,
-}
+use super::{Datapath, DatapathError, LogOf, Result, maps, pins, start};
 
 /// A line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +57,6 @@ pub(super) struct KernelLog {
     counted_before: LogLines,
     read: u64,
     left_out: u64,
-}
-
-/// Sets in a loader whose decisions the programs log. If none's, the unused ring buffer gets one page.
-pub(super) fn prepare<'l>(loader: &mut EbpfLoader<'l>, of: &'l (u32, u8)) {
-    const RING: &str = "AYA_LOGS";
-    const PAGE: u32 = 4096;
-    // An object of an earlier guard has none of these.
-    loader.override_global("KERNEL_LOG", &of.0, false);
-    loader.override_global(aya_log::LEVEL, &of.1, false);
-    if of.0 == kernel_log::OFF {
-        loader.map_max_entries(RING, PAGE);
-    }
-}
-
-/// The constants that [`prepare`] sets.
-pub(super) fn constants(of: Option<LogOf>) -> (u32, u8) {
-    match of {
-        None => (kernel_log::OFF, 0),
-        Some(LogOf::All) => (kernel_log::ALL, Level::Info as u8),
-        Some(LogOf::Session(session)) => (session.0, Level::Info as u8),
-    }
 }
 
 impl KernelLog {
@@ -202,17 +170,6 @@ impl Datapath {
     /// The lines since the last call; none if nothing is logged.
     pub fn decisions(&mut self) -> Option<Logged> {
         self.kernel_log.as_mut().map(KernelLog::read)
-    }
-}
-
-impl Object {
-    /// The mark in the kernel that programs of this object are attached, which log decisions or none: a guardd that finds
-    /// programs that log replaces them.
-    pub(super) fn attached(&self, of: Option<LogOf>) -> u64 {
-        match of {
-            None => self.build(),
-            Some(_) => !self.build(),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 use guard_common::at;
 use guard_sys::btf::Btf;
 
-use super::{DatapathError, Object, Result, cgroup, kernel_log, maps, pins, top::refused};
+use super::{DatapathError, Object, Result, cgroup, log_of, maps, pins, top::refused};
 
 /// Loads an object for programs that read the kernel's structures. Pinned maps are used, and these others made and pinned if
 /// they are missing.
@@ -20,9 +20,9 @@ pub(super) fn load(
     let offsets = offsets(types).map_err(refused("the kernel's types"))?;
     let (level, id) = (root.session_level(), root.id());
     // These decide nothing that would be logged.
-    let log = kernel_log::constants(None);
+    let log = log_of::constants(None);
     let mut loader = EbpfLoader::new();
-    kernel_log::prepare(&mut loader, &log);
+    log_of::prepare(&mut loader, &log);
     loader.override_global("SESSION_LEVEL", &level, true);
     // An object of an earlier guard has none of these.
     loader.override_global("ROOT_ID", &id, false);

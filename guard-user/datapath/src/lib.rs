@@ -19,6 +19,7 @@ mod hooks;
 mod instructions;
 mod kernel_log;
 mod layout;
+mod log_of;
 mod lsm;
 mod maps;
 mod object;
@@ -49,7 +50,8 @@ pub use events::{EventReader, KernelEvent};
 pub use gate::TlsBy;
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
-pub use kernel_log::{Decided, LogOf, Logged};
+pub use kernel_log::{Decided, Logged};
+pub use log_of::LogOf;
 pub use lsm::SecurityHooks;
 pub use object::Object;
 pub use probe::{has_types, security_hooks};
@@ -136,14 +138,14 @@ impl Datapath {
             });
         }
         let mut hooks = hooks::read_back(&live, self.root.id(), self.object.knows_names());
-        let unix: &[top::NamedHook] = &unix::HOOKS;
-        let outside: &[top::NamedHook] = &outside::HOOKS;
-        let dials: &[top::NamedHook] = &dials::HOOKS;
-        let mut attached = Vec::new();
-        attached.extend(self.unix.is_ok().then_some(unix));
-        attached.extend(self.outside.is_ok().then_some(outside));
-        attached.extend(self.dials.is_ok().then_some(dials));
-        hooks.extend(top::read_back(&live, &attached));
+        hooks.extend(top::read_back(
+            &live,
+            &[
+                (&unix::HOOKS, self.unix.is_ok()),
+                (&outside::HOOKS, self.outside.is_ok()),
+                (&dials::HOOKS, self.dials.is_ok()),
+            ],
+        ));
         if self.gate.is_ok() {
             hooks.extend(gate::read_back(&live, self.root.id()));
         }

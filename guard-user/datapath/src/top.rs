@@ -20,13 +20,6 @@ use super::{DatapathError, Result, pins};
 /// A hook's name, and its `enum bpf_attach_type`.
 pub(super) type NamedHook = (&'static str, u32);
 
-/// All such hooks.
-const HOOKS: [&[NamedHook]; 3] = [
-    &super::unix::HOOKS,
-    &super::outside::HOOKS,
-    &super::dials::HOOKS,
-];
-
 /// Loads an object's programs for some hooks, which have the hooks' names, attaches each, and pins the links in `live`. An
 /// existing one that does the same stays; else the new one is attached before that goes.
 ///
@@ -119,17 +112,17 @@ pub(super) fn is_same(id: u32, program: &impl AsFd) -> io::Result<bool> {
     Ok(bpf::code(bpf::program_of(id)?.as_fd())? == bpf::code(program.as_fd())?)
 }
 
-/// The hooks as the kernel has them: attached ones, and those that an earlier guardd has left.
-pub(super) fn read_back(live: &Path, attached: &[&[NamedHook]]) -> Vec<HookStatus> {
+/// Hooks as the kernel has them: those that are said to be attached, and those that an earlier guardd has left.
+pub(super) fn read_back(live: &Path, all: &[(&[NamedHook], bool)]) -> Vec<HookStatus> {
     let top = top().and_then(|top| {
         let meta = top.metadata();
         Ok(meta.map_err(refused("the top of the hierarchy"))?.ino())
     });
-    let hooks = HOOKS
-        .iter()
-        .filter(|hooks| attached.contains(hooks) || hooks.iter().any(|hook| is_pinned(live, hook)));
-    let pinned = hooks.copied().flatten();
-    pinned
+    let hooks = all.iter().filter(|(hooks, is_attached)| {
+        *is_attached || hooks.iter().any(|hook| is_pinned(live, hook))
+    });
+    hooks
+        .flat_map(|(hooks, _)| *hooks)
         .map(|(name, attach_type)| {
             let link = bpf::link_info(&pin(live, name)).ok();
             let is_attached = link.as_ref().is_some_and(|link| {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::{Browser, Central, events, mirror::Seen};
 use crate::{
     Console,
+    both::{self, AnswerSigned, frame, nothing_here, parsed, refused, refused_page},
     files::Identity,
     gate,
     login::LoginSigned,
@@ -22,7 +23,6 @@ use crate::{
         central::{self as shown, AskedQuestion},
     },
     reply::{self, Reply},
-    routes::{self, AnswerSigned, frame, nothing_here, page, parsed, refused, refused_page},
 };
 
 /// Answers a request.
@@ -37,12 +37,12 @@ pub(crate) async fn route(
     if let Some(reply) = open_to_all(console, central, is_post, path, parts) {
         return reply;
     }
-    let body = match routes::body_of(is_post, body).await {
+    let body = match both::body_of(is_post, body).await {
         Ok(body) => body,
         Err(reply) => return reply,
     };
     match (is_post, path) {
-        (true, ["login"]) => return routes::login(console, &body),
+        (true, ["login"]) => return both::login(console, &body),
         (true, ["login", "passkey"]) => return login_by_passkey(console, central, &body),
         _ => {}
     }
@@ -52,7 +52,7 @@ pub(crate) async fn route(
     });
     let known = visitor.and_then(|visitor| Some((visitor.identity()?, visitor)));
     let Some((identity, visitor)) = known else {
-        return routes::logged_out(console, parts, is_post);
+        return both::logged_out(console, parts, is_post);
     };
     inside(
         console,
@@ -86,7 +86,7 @@ async fn inside(
         (false, [""]) => {
             let _looker = central.mirror.look_at(|_| false).await;
             let machines = central.mirror.machines();
-            page(
+            reply::page(
                 StatusCode::OK,
                 shown::questions(&frame(console, Some(Tab::Fleet)), &machines, identity),
             )
@@ -95,7 +95,7 @@ async fn inside(
             let machines = central.mirror.machines();
             let origin = console.settings.origin.as_str();
             let frame = frame(console, Some(Tab::Machines));
-            page(
+            reply::page(
                 StatusCode::OK,
                 shown::machines(&frame, &machines, identity, origin),
             )
@@ -119,14 +119,17 @@ fn open_to_all(
     }
     match path {
         // A machine's own invitation leads here, too, where its settings name this page's origin.
-        ["enrol"] | ["enrol", _] => Some(page(StatusCode::OK, shown::enrol(&frame(console, None)))),
+        ["enrol"] | ["enrol", _] => Some(reply::page(
+            StatusCode::OK,
+            shown::enrol(&frame(console, None)),
+        )),
         ["login"] if !gate::is_visit(&parts.headers) => {
             let nonce = console.logins.begin().unwrap_or_default();
             let ids = central.mirror.passkeys();
             let login = pages::login::choose(&frame(console, None), &nonce, &ids);
-            Some(page(StatusCode::OK, login))
+            Some(reply::page(StatusCode::OK, login))
         }
-        _ => routes::assets_and_links(console, path, parts),
+        _ => both::assets_and_links(console, path, parts),
     }
 }
 
@@ -139,7 +142,7 @@ fn login_by_passkey(console: &Console, central: &Central, body: &[u8]) -> Reply 
     let identity = console
         .logins
         .person(&signed, &known, &console.settings.origin);
-    routes::logged_in(console, identity)
+    both::logged_in(console, identity)
 }
 
 /// One machine, and what there is of those for whom somebody answers there.
@@ -157,12 +160,12 @@ async fn one_machine(
     match seen() {
         Some(seen) => {
             let origin = console.settings.origin.as_str();
-            page(
+            reply::page(
                 StatusCode::OK,
                 shown::one_machine(&frame, &seen, identity, origin),
             )
         }
-        None => page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine)),
+        None => reply::page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine)),
     }
 }
 
@@ -183,14 +186,14 @@ async fn question(
         .await;
     let frame = frame(console, Some(Tab::Fleet));
     let Some(seen) = seen() else {
-        return page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine));
+        return reply::page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine));
     };
     let open = seen.asks(identity).find(|open| open.asked.request == id);
     match open {
         Some(open) => {
             let place = AskedQuestion { seen: &seen, open };
             let origin = console.settings.origin.as_str();
-            page(
+            reply::page(
                 StatusCode::OK,
                 shown::question(&frame, place, identity, origin),
             )
@@ -202,7 +205,7 @@ async fn question(
                 Some(_) => StatusCode::OK,
                 None => StatusCode::NOT_FOUND,
             };
-            page(status, shown::over(&frame, &seen, id, over))
+            reply::page(status, shown::over(&frame, &seen, id, over))
         }
     }
 }
@@ -226,7 +229,7 @@ async fn hand_in(central: &Central, machine: &str, id: &str, body: &[u8]) -> Rep
     match central.fleet.call::<Taken>(&call).await {
         Ok(taken) => {
             note(central, machine, question, &taken);
-            routes::taken(&taken)
+            both::taken(&taken)
         }
         Err(refusal) => refused(&refusal),
     }
@@ -258,7 +261,7 @@ async fn deny(
         asks(seen).then_some(person)
     });
     let Some(person) = may else {
-        return page(
+        return reply::page(
             StatusCode::NOT_FOUND,
             shown::no_question(&frame(console, Some(Tab::Fleet)), id),
         );

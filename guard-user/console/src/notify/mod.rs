@@ -126,7 +126,7 @@ pub fn notify(args: NotifyArgs, settings: &Settings, state: Option<PathBuf>) -> 
     }
     std::thread::sleep(GATHER);
     let lines = kept.change(|told| told.waiting())?;
-    let message = Message::of(&lines, settings, crate::routes::machine());
+    let message = Message::of(&lines, settings, crate::machine::machine());
     let sent = service.send(&message);
     kept.change(|told| match &sent {
         Ok(()) => told.note_sent(&lines, seconds()),

@@ -480,7 +480,7 @@ impl Sender {
         let mut sending = JoinSet::new();
         for (name, lines) in untold.iter().filter(|(_, lines)| !lines.is_empty()) {
             let Message { title, text, link } =
-                Message::of(lines, &self.settings, crate::routes::machine());
+                Message::of(lines, &self.settings, crate::machine::machine());
             let text: Rc<str> = json!({ "title": title, "text": text, "link": link })
                 .to_string()
                 .into();
