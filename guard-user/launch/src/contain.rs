@@ -41,6 +41,10 @@ use super::{failure, landlock, root, seccomp};
 const WHAT: &str = "cannot contain the command";
 const FIX: &str =
     "guard needs Linux 6.1 or later with seccomp; the system's message above says what is missing";
+/// `ip netns exec` mounts a `/sys` of its own (ip-netns(8)).
+const HIDDEN: &str =
+    "no cgroups are to be seen here: nothing is mounted at /sys/fs/cgroup, as under ip netns exec";
+const TO_SEE: &str = "enter the network alone: nsenter --net=/run/netns/NAME guard run …";
 
 /// Runs all steps. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
 pub(super) fn contain(
@@ -107,11 +111,15 @@ fn refuse(step: &str, why: impl ToString) -> Failure {
 /// Checks that this process is in the session's cgroup or below it.
 fn check_cgroup(expected: &Path) -> Result<(), Failure> {
     let own = cgroup2::own_path().map_err(|why| refuse("its cgroup cannot be read", why))?;
-    let seen = Hierarchy::find().ok().and_then(|all| all.path(expected));
+    let hierarchy = Hierarchy::find();
+    let seen = hierarchy.as_ref().ok().and_then(|all| all.path(expected));
     let expected = seen.unwrap_or_else(|| expected.to_owned());
     // The root cgroup is no session's: everything is below it.
     if own.starts_with(&expected) && cgroup2::level(&expected) > 0 {
         return Ok(());
+    }
+    if hierarchy.is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
+        return Err(failure(WHAT, HIDDEN, TO_SEE));
     }
     let why = format!("it is {}, not {}", own.display(), expected.display());
     Err(refuse("it is in the wrong cgroup", why))

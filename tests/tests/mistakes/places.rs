@@ -94,6 +94,17 @@ const ROWS: &[Row] = &[
         2,
         &["guardd:", "needs root", "sudo"],
     ),
+    // As ip netns exec does.
+    (
+        Root,
+        "unshare --mount sh -c 'umount -R /sys && mount -t sysfs none /sys && exec guard run --user nobody --policy asks -- true'",
+        125,
+        &[
+            "no cgroups are to be seen here",
+            "ip netns exec",
+            "nsenter --net=",
+        ],
+    ),
     (
         Root,
         "guardd --state-dir notes.txt",
