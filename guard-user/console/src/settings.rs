@@ -76,7 +76,7 @@ impl Default for Settings {
             origin: Origin {
                 text: "http://guard.localhost:4827".to_owned(),
             },
-            socket: PathBuf::from("/run/guard/guardd.sock"),
+            socket: PathBuf::from(guard_proto::varlink::DEFAULT_SOCKET),
             fleet: None,
             state_dir: PathBuf::from("/var/lib/guard-console"),
             push: Vec::new(),

@@ -194,7 +194,7 @@ fn own_dir() -> Option<PathBuf> {
 }
 
 fn socket() -> PathBuf {
-    PathBuf::from("/run/guard/guardd.sock")
+    PathBuf::from(guard_proto::varlink::DEFAULT_SOCKET)
 }
 
 impl TryFrom<String> for ServerAddress {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use guard_proto::varlink::DEFAULT_SOCKET;
 use guard_trail::Head;
 
 use super::complete;
@@ -16,9 +17,6 @@ use super::size::{parse_count, parse_number, parse_serial, parse_size};
 
 mod examples;
 mod when;
-
-/// Where guardd listens unless told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/guard/guardd.sock";
 
 /// Let a program run, and decide what it may reach
 #[derive(Debug, Parser)]

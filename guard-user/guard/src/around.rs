@@ -8,10 +8,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use guard_policy::{self as policy, Parsed};
-use guard_proto::{Call, Failure, PolicyRef, fleet::FleetTexts};
+use guard_proto::{Call, Failure, PolicyRef, fleet::FleetTexts, varlink::DEFAULT_SOCKET};
 use toml_edit::DocumentMut;
 
-use super::args::DEFAULT_SOCKET;
 use super::error::CliError;
 use super::policy_file::{self, PolicyFile};
 use super::render::Output;

@@ -17,7 +17,7 @@ use clap_complete::engine::{
 use clap_complete::env::{CompleteEnv, Shells};
 use serde::de::DeserializeOwned;
 
-use super::args::{Cli, DEFAULT_SOCKET};
+use super::args::Cli;
 use super::client::Client;
 use super::error::Exit;
 use super::policy::library;
@@ -25,7 +25,9 @@ use super::reference::{errors, rows};
 use super::render::escape::visible;
 use super::render::time::Clock;
 use super::render::{Output, command_line, holes as hole_words, requests as request_words};
-use guard_proto::{Call, Failure, Holes, Request, Requests, Sessions, Status};
+use guard_proto::{
+    Call, Failure, Holes, Request, Requests, Sessions, Status, varlink::DEFAULT_SOCKET,
+};
 
 /// Which shell asks, in the environment of `guard`. Not clap's own `COMPLETE`, which may be there for another reason.
 const VARIABLE: &str = "GUARD_COMPLETE";

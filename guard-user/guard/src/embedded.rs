@@ -9,11 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_proto::{Call, Failure, Status};
+use guard_proto::{Call, Failure, Status, varlink::DEFAULT_SOCKET};
 use guard_sys::cgroup2::Hierarchy;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::args::DEFAULT_SOCKET;
 use super::client::Client;
 
 /// guardd enforces within this time, or is given up on.

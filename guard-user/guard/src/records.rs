@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use guard_proto::{Call, Failure, LogRecord};
+use guard_proto::{Call, Failure, LogRecord, varlink::DEFAULT_SOCKET};
 use guard_trail::{chain::Line, files};
 use jiff::{SignedDuration, Timestamp};
 
-use super::args::DEFAULT_SOCKET;
 use super::client::Client;
 use super::error::CliError;
 use super::render::Output;

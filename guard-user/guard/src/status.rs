@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::policy::apply::note;
-use super::policy::library::{Broken, broken};
+use super::policy::library::broken;
+use super::render::status::Broken;
 use super::render::{self, Output};
 
 /// What guardd says, and what it will find where it looks for policies.

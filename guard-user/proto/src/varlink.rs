@@ -14,6 +14,9 @@ use crate::Call;
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";
 
+/// Where guardd listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/guard/guardd.sock";
+
 /// A call is at most this long, its NUL included. Answers are as long as the lists that they hold: the daemon bounds those, not
 /// their frames.
 pub const MAX_FRAME: usize = 64 * 1024;

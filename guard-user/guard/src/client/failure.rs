@@ -4,11 +4,13 @@ use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use guard_proto::{ErrorName, Failure, varlink::INTERFACE};
+use guard_proto::{
+    ErrorName, Failure,
+    varlink::{DEFAULT_SOCKET, INTERFACE},
+};
 use serde_json::Value;
 
 use super::TIMEOUT;
-use crate::args::DEFAULT_SOCKET;
 use crate::error::CliError;
 
 const VERSIONS: &str =

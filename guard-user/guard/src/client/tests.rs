@@ -326,7 +326,7 @@ fn a_missing_daemon_brings_the_commands() {
         Client::connect(&socket),
         Err(CliError::NoDaemon(_))
     ));
-    insta::assert_snapshot!(start_commands(Path::new(super::super::args::DEFAULT_SOCKET)), @r"
+    insta::assert_snapshot!(start_commands(Path::new(guard_proto::varlink::DEFAULT_SOCKET)), @r"
     start it:
     sudo systemctl start guardd
     or, where no systemd runs:

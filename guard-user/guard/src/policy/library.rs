@@ -24,6 +24,7 @@ use crate::policy_file::{
 };
 use crate::render::Output;
 use crate::render::page::{BAD, Page, STRONG};
+use crate::render::status::Broken;
 use crate::render::time::Clock;
 
 /// A policy that has a name.
@@ -38,17 +39,6 @@ struct Named {
     fleet: bool,
     /// Whether it lies around each session.
     around: bool,
-}
-
-/// A file that is to be a policy, and is none.
-#[derive(Debug, Serialize)]
-pub(crate) struct Broken {
-    /// Its name.
-    pub(crate) name: String,
-    /// Where it is.
-    pub(crate) file: PathBuf,
-    /// What is wrong with it first, and where.
-    pub(crate) error: String,
 }
 
 /// The same, with its text.

@@ -1,14 +1,28 @@
 //! What is enforced.
 
+use std::path::PathBuf;
+
 use guard_proto::{
     Status,
     fleet::{FleetLink, FleetPolicies},
     status::PolicyStatus,
 };
 
+use serde::Serialize;
+
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
-use crate::policy::library::Broken;
+
+/// A file that is to be a policy, and is none.
+#[derive(Debug, Serialize)]
+pub(crate) struct Broken {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    /// What is wrong with it first, and where.
+    pub(crate) error: String,
+}
 
 /// The file, as guardd has it, of what judges one session alone beside its policy.
 const BESIDE: &str = "(for this session)/";
