@@ -157,6 +157,11 @@ fn a_release_bears_one_version_everywhere() -> Result<()> {
     ensure!(!is_taken(version)?, "a tag without its v");
     log("## [Unreleased]")?;
     ensure!(!is_taken(&tag)?, "nothing says what has changed");
+    let own = run(&script, root(), &[("TAG", &tag)])?;
+    ensure!(
+        own.status.success(),
+        "this clone could be no release: {own:?}"
+    );
     Ok(())
 }
 

@@ -252,7 +252,7 @@ pub struct AnswerArgs {
     /// A key's file, as guard sign takes it
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// The name that you are enrolled by
+    /// The name that you are enrolled with, as guard sign takes it
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<String>,
     /// What guard sign has printed elsewhere; -: standard input

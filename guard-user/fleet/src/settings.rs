@@ -72,6 +72,9 @@ impl Settings {
         let file = file.or(of_it).unwrap_or(machines);
         let mut read = Self::of(&file, persons.as_deref().filter(|_| !is_own))?;
         read.is_own = is_own;
+        if matches!(args.verb, Verb::Serve | Verb::Join) {
+            read.is_of_a_machine()?;
+        }
         if let Some(own) = of_verb {
             own.check(&read)?;
         }
@@ -114,6 +117,18 @@ impl Settings {
         );
         read.file = file.to_owned();
         Ok(read)
+    }
+
+    /// Those of a person, or a console, are not to make a machine of another group, with another key.
+    fn is_of_a_machine(&self) -> Result<()> {
+        ensure!(
+            self.groups.is_none(),
+            "{}: groups is for a person, or a console, who looks at several: a machine is in one, as group says. Name the machine's file: \
+             guard-fleet --config {} serve",
+            self.file.display(),
+            Self::FILE
+        );
+        Ok(())
     }
 
     /// The servers, in words.
@@ -287,6 +302,14 @@ mod tests {
             assert!(read(verb, "key = \"/k.nk\"").is_ok(), "{verb}");
         }
         assert_eq!(read("serve", "")?.key, Path::new(Settings::KEY));
+        for verb in ["serve", "join"] {
+            let refused = read(verb, "groups = [\"ci\"]").map_err(|error| error.to_string());
+            let is_said = refused.as_ref().is_err_and(|why| {
+                why.contains("own.toml: groups is for a person") && why.contains(Settings::FILE)
+            });
+            assert!(is_said, "{verb}: {refused:?}");
+        }
+        assert!(read("pending", "groups = [\"ci\"]").is_ok());
         Ok(())
     }
 

@@ -335,9 +335,12 @@ pub struct SignArgs {
     /// the usual files in ~/.ssh]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key: Option<PathBuf>,
-    /// The name that you are enrolled with [default: your user name here]
+    /// The name that you are enrolled with, where the answer is to count under no other [default: whose the key is]
     #[arg(long = "as", value_name = "NAME")]
     pub name: Option<String>,
+    /// What the person typed, of a program that has this sign
+    #[arg(long, hide = true, value_name = "COMMAND")]
+    pub typed: Option<String>,
 }
 
 /// `guard answer`
@@ -515,6 +518,9 @@ pub struct FlowsArgs {
     /// Of this session only, and of those that were started in it
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
+    /// Only where a connection began or ended in this time, or since then
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
+    pub since: Option<Duration>,
 }
 
 /// `guard stop`

@@ -1,10 +1,8 @@
 //! `guard diff`: what another policy opens and closes. What a fleet has around both, guardd alone knows; the rest needs none.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use guard_policy::{
-    self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Policy, PortSpec, Rule,
-    Side, Target, format_duration,
+    self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Pattern, PatternChange,
+    Policy, PortSpec, Side, format_duration,
 };
 use guard_proto::Failure;
 use serde::Serialize;
@@ -29,7 +27,7 @@ struct Differences {
     equal: bool,
     /// What changes, by address.
     changes: Vec<Judged>,
-    /// Wildcards, names without an address here, and names that TLS has to show in one of the two, of which the rules differ.
+    /// What changes by name: another name may have the same address, and this one another address.
     names: Vec<NameChange>,
     /// What holds for all destinations.
     settings: Vec<SettingChange>,
@@ -47,11 +45,16 @@ struct Judged {
     held_by: Option<String>,
 }
 
-/// What rules say of a wildcard, or of a name that does not resolve here.
+/// What rules say of a name, or of all names below one.
 #[derive(Debug, Serialize)]
 struct NameChange {
+    /// The name, or the wildcard.
     name: String,
+    /// `more`, `less`, or `otherwise`.
+    opens: Opens,
+    /// What the rules say that decide; empty: none does.
     before: Vec<String>,
+    /// The same after.
     after: Vec<String>,
     /// Its addresses are not compared.
     #[serde(skip)]
@@ -91,7 +94,7 @@ pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
         .into_iter()
         .chain(around)
         .collect();
-    let environment = environment_of(&all);
+    let environment = judging(&all);
     let [before, after] = [&old, &new].map(|read| read.compile(&environment, output));
     let (before, after) = (before?, after?);
     let [old, new] = [(&old, &before), (&new, &after)].map(|(read, compiled)| Side {
@@ -122,7 +125,7 @@ pub(super) fn between(
         Ok::<_, CliError>(NamedPolicy { file, parsed })
     };
     let (old, new) = (read(old)?, read(new)?);
-    let environment = environment_of(&[&old.parsed.policy, &new.parsed.policy]);
+    let environment = judging(&[&old.parsed.policy, &new.parsed.policy]);
     let (before, after) = (
         old.compile(&environment, output)?,
         new.compile(&environment, output)?,
@@ -133,6 +136,16 @@ pub(super) fn between(
     });
     let differences = Differences::of(called, old, new, &environment);
     Ok(page(&differences, &Clock::system()))
+}
+
+/// What names and groups of policies stand for here, where names are judged.
+fn judging(policies: &[&Policy]) -> Environment {
+    let mut environment = environment_of(policies);
+    let names = environment.names.iter();
+    let public = names.filter(|(_, addresses)| environment.has_public(addresses));
+    environment.public = public.map(|(name, _)| name.clone()).collect();
+    environment.judges_names = true;
+    environment
 }
 
 /// A policy that was named.
@@ -168,7 +181,8 @@ impl Differences {
                 held_by: None,
             })
             .collect();
-        let names = names(old.policy, new.policy, environment);
+        let names = policy::diff_names(old, new, environment).into_iter();
+        let names: Vec<_> = names.map(|one| NameChange::of(one, environment)).collect();
         let settings = settings(old.policy, new.policy);
         let holes = holes(old, new);
         Self {
@@ -212,56 +226,24 @@ impl Differences {
     }
 }
 
-/// Wildcards, and names that do not resolve here, are compared by what their rules say.
-fn names(old: &Policy, new: &Policy, environment: &Environment) -> Vec<NameChange> {
-    let (shown_before, shown_after) = (shown(old), shown(new));
-    let differ: BTreeSet<_> = shown_before.symmetric_difference(&shown_after).collect();
-    let said = |policy: &Policy| {
-        let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let unresolved = policy.unresolved(environment);
-        let names = unresolved.map(|(rule, name)| (rule, name.to_string()));
-        let all = policy.rules.iter();
-        let all = all.flat_map(|rule| rule.names().map(move |name| (rule, name.to_string())));
-        let by_tls = all.filter(|(_, name)| differ.contains(name));
-        for (rule, name) in names.chain(wildcards(policy)).chain(by_tls) {
-            said.entry(name).or_default().insert(says(rule));
+impl NameChange {
+    fn of(change: PatternChange, environment: &Environment) -> Self {
+        Self {
+            name: change.pattern.to_string(),
+            opens: change.opens,
+            before: change.before,
+            after: change.after,
+            is_unresolved: match &change.pattern {
+                Pattern::Name(name) => environment.resolved(name).next().is_none(),
+                Pattern::Below(_) => false,
+            },
         }
-        said
-    };
-    let (before, after) = (said(old), said(new));
-    let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let of = |said: &BTreeMap<String, BTreeSet<String>>, name: &String| {
-        said.get(name)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    let changes = all.into_iter().map(|name| NameChange {
-        name: name.clone(),
-        before: of(&before, name),
-        after: of(&after, name),
-        is_unresolved: !name.starts_with('*')
-            && environment.names.get(name).is_none_or(Vec::is_empty),
-    });
-    changes
-        .filter(|change| change.before != change.after)
-        .collect()
-}
+    }
 
-/// The names that TLS has to show.
-fn shown(policy: &Policy) -> BTreeSet<String> {
-    let rules = policy.rules.iter().filter(|rule| rule.by_sni);
-    let names = rules.flat_map(Rule::names);
-    names.map(ToString::to_string).collect()
-}
-
-fn wildcards(policy: &Policy) -> impl Iterator<Item = (&Rule, String)> {
-    policy.rules.iter().flat_map(|rule| {
-        let targets = rule.to.iter();
-        let wildcards = targets.filter(|target| matches!(target, Target::Wildcard(_)));
-        wildcards.map(move |target| (rule, target.to_string()))
-    })
+    /// Whether it is in its HTTP rules: in all that is told here both are alike.
+    fn is_by_requests(&self) -> bool {
+        self.opens == Opens::Otherwise && self.before == self.after
+    }
 }
 
 /// Where a rule lets holes last otherwise. Where the policy does, its setting says so.
@@ -276,21 +258,6 @@ fn holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleShift> {
         after: format_duration(one.after),
     });
     shifts.collect()
-}
-
-/// What a rule does, at which ports, and how long holes last by it.
-fn says(rule: &Rule) -> String {
-    let ports: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
-    let ports = if ports.is_empty() {
-        "all".to_owned()
-    } else {
-        ports.join(",")
-    };
-    let private = if rule.private { " private" } else { "" };
-    let tls = if rule.by_sni { " tls=name" } else { "" };
-    let longest = rule.max_hole.map(format_duration);
-    let longest = longest.map_or_else(String::new, |most| format!(" max_hole={most}"));
-    format!("{} {ports}{private}{tls}{longest}", rule.action.as_str())
 }
 
 fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
@@ -346,16 +313,19 @@ fn page(found: &Differences, _: &Clock) -> Page {
         (Opens::Less, BAD, "Less open:"),
         (Opens::Otherwise, HEAD, "Other rules for HTTP requests:"),
     ] {
-        let of_kind: Vec<_> = found
-            .changes
-            .iter()
-            .filter(|one| one.change.opens == opens)
-            .collect();
-        if of_kind.is_empty() {
+        let changes = found.changes.iter();
+        let changes: Vec<_> = changes.filter(|one| one.change.opens == opens).collect();
+        let names = found.names.iter().filter(|one| one.opens == opens);
+        let is_here = |one: &&NameChange| opens != Opens::Otherwise || one.is_by_requests();
+        let names: Vec<_> = names.filter(is_here).collect();
+        if changes.is_empty() && names.is_empty() {
             continue;
         }
         page.styled(style, title).end();
-        for one in of_kind {
+        for one in names {
+            named(page.text("    "), one);
+        }
+        for one in changes {
             let held = one.held_by.as_ref();
             let held = held.map_or_else(String::new, |base| {
                 format!("; the fleet's {base} holds all the same")
@@ -368,26 +338,29 @@ fn page(found: &Differences, _: &Clock) -> Page {
     page
 }
 
-/// What is not told by address.
+/// "api.example.com: nothing -> allow tcp/443"
+fn named(page: &mut Page, change: &NameChange) {
+    let of = |said: &[String]| match said.is_empty() {
+        true => "nothing".to_owned(),
+        false => said.join("; "),
+    };
+    let remark = match change.is_unresolved {
+        true => " (does not resolve here)",
+        false => "",
+    };
+    page.styled(WARN, format_args!("{}{remark}", change.name))
+        .line(format_args!(
+            ": {} -> {}",
+            of(&change.before),
+            of(&change.after)
+        ));
+}
+
+/// What opens nothing and closes nothing.
 fn elsewhere(page: &mut Page, found: &Differences) {
-    for change in &found.names {
-        let of = |said: &[String]| {
-            if said.is_empty() {
-                "nothing".to_owned()
-            } else {
-                said.join("; ")
-            }
-        };
-        let remark = match change.is_unresolved {
-            true => " (does not resolve here)",
-            false => "",
-        };
-        page.styled(WARN, format_args!("{}{remark}", change.name))
-            .line(format_args!(
-                ": {} -> {}",
-                of(&change.before),
-                of(&change.after)
-            ));
+    let names = found.names.iter();
+    for change in names.filter(|one| one.opens == Opens::Otherwise && !one.is_by_requests()) {
+        named(page, change);
     }
     for change in &found.holes {
         page.line(format_args!(
@@ -475,7 +448,7 @@ mod tests {
         );
         let output = Output::new(false);
         let [old_read, new_read] = [&old, &new].map(|name| NamedPolicy::of(name, output).unwrap());
-        let environment = Environment::default();
+        let environment = resolving(&[]);
         let [a, b] = [&old_read, &new_read].map(|read| read.compile(&environment, output).unwrap());
         fn side<'p>(read: &'p NamedPolicy, compiled: &'p Compiled) -> Side<'p> {
             Side {
@@ -492,13 +465,14 @@ mod tests {
         assert!(!found.equal);
         insta::assert_snapshot!(page(&found, &clock()).plain(), @r"
         More open:
+            *.api.example.com: confirm all -> allow tcp/443
             192.0.2.0 - 192.0.2.6 tcp/80  confirm -> allow  (web -> web)
             192.0.2.8 - 192.0.2.127 tcp/80  confirm -> allow  (web -> web)
             192.0.2.128/25 tcp/80  deny -> allow  (the default -> web)
         Less open:
+            no-such-name.invalid (does not resolve here): allow all -> nothing
             192.0.2.7 tcp/80  confirm -> deny  (web -> no)
-        *.api.example.com: confirm all -> allow tcp/443
-        no-such-name.invalid (does not resolve here): allow all -> nothing
+        [dns] names: rules -> any
         hold: 1m -> 5s
         ");
         let mut within = found;
@@ -523,70 +497,210 @@ mod tests {
         insta::assert_snapshot!(page(&same, &clock()).plain(), @"Equal: old and new let the same through.");
     }
 
-    #[test]
-    fn what_tls_has_to_show_and_what_is_asked_differ() {
-        let parsed = |text: &str| {
-            let text = format!("version = 1\ndefault = \"deny\"\n{text}");
-            policy::parse("one.toml", &text).unwrap().policy
-        };
-        let environment = Environment {
-            names: [(
-                "forge.example.com".to_owned(),
-                vec![std::net::IpAddr::from([192, 0, 2, 1])],
-            )]
-            .into(),
+    /// Where these names have these addresses.
+    fn resolving(names: &[(&str, &str)]) -> Environment {
+        let mut environment = Environment {
+            judges_names: true,
             ..Environment::default()
         };
-        let rule = |to: &str, more: &str| {
-            let to = format!("to = [\"{to}\"]\nports = [\"tcp/443\"]\naction = \"allow\"");
-            format!("[[rule]]\n{to}\n{more}\n")
+        for (name, address) in names {
+            let known = environment.names.entry((*name).to_owned());
+            known.or_default().push(address.parse().unwrap());
+        }
+        environment
+    }
+
+    fn parsed(text: &str) -> Policy {
+        let text = format!("version = 1\n{text}");
+        policy::parse("one.toml", &text).unwrap().policy
+    }
+
+    fn differences(before: &str, after: &str, environment: &Environment) -> Differences {
+        let [old, new] = [before, after].map(parsed);
+        let [a, b] = [&old, &new].map(|one| policy::compile(one, environment).unwrap());
+        let [old, new] =
+            [(&old, &a), (&new, &b)].map(|(policy, compiled)| Side { policy, compiled });
+        Differences::of(["old", "new"], old, new, environment)
+    }
+
+    fn told(before: &str, after: &str, environment: &Environment) -> String {
+        page(&differences(before, after, environment), &clock()).plain()
+    }
+
+    fn rule(to: &str, more: &str) -> String {
+        format!(
+            "[[rule]]\nname = \"{to} {}\"\nto = [\"{to}\"]\n{more}\n",
+            more.len()
+        )
+    }
+
+    fn web(to: &str, action: &str) -> String {
+        rule(to, &format!("ports = [\"tcp/80\"]\naction = \"{action}\""))
+    }
+
+    #[test]
+    fn a_name_at_an_address_that_another_name_has_is_a_difference() {
+        let environment = resolving(&[
+            ("two.example.com", "192.0.2.10"),
+            ("two.example.com", "192.0.2.11"),
+            ("api.example.net", "192.0.2.11"),
+        ]);
+        let old = web("two.example.com", "allow");
+        let new = old.clone() + &web("api.example.net", "allow");
+        let found = differences(&old, &new, &environment);
+        assert!(!found.equal && found.changes.is_empty());
+        insta::assert_snapshot!(told(&old, &new, &environment), @r"
+        More open:
+            api.example.net: nothing -> allow tcp/80
+        ");
+        insta::assert_snapshot!(told(&new, &old, &environment), @r"
+        Less open:
+            api.example.net: allow tcp/80 -> nothing
+        ");
+        for same in [
+            old.clone(),
+            new.clone(),
+            // In other words.
+            old.replace("tcp/80", "tcp/80-90\", \"udp/53"),
+        ] {
+            assert!(differences(&same, &same, &environment).equal, "{same}");
+        }
+        let apart = web("two.example.com", "allow")
+            + &web("two.example.com", "allow")
+                .replace("tcp/80", "tcp/81")
+                .replace(" 35", " 36");
+        let joined = old.replace("tcp/80", "tcp/80-81");
+        assert!(differences(&apart, &joined, &environment).equal, "{apart}");
+    }
+
+    #[test]
+    fn a_name_below_a_wildcard_is_compared_with_what_that_says() {
+        let environment = resolving(&[]);
+        let old = web("*.example.com", "allow");
+        let told = |more: &str| told(&old, &(old.clone() + more), &environment);
+        insta::assert_snapshot!(told(&web("api.example.com", "confirm")), @r"
+        More open:
+            api.example.com (does not resolve here): allow tcp/80 -> confirm tcp/80 private
+        ");
+        insta::assert_snapshot!(told(&rule("*.api.example.com", "action = \"confirm\"")), @r"
+        More open:
+            *.api.example.com: allow tcp/80 -> confirm all
+        ");
+        insta::assert_snapshot!(told(&web("*.api.example.com", "allow")), @"Equal: old and new let the same through.");
+        // A name that is spelled out may have private addresses.
+        insta::assert_snapshot!(told(&web("api.example.com", "allow")), @r"
+        More open:
+            api.example.com (does not resolve here): allow tcp/80 -> allow tcp/80 private
+        ");
+        let mut public = resolving(&[("api.example.com", "203.0.113.1")]);
+        public.public.insert("api.example.com".to_owned());
+        let new = old.clone() + &web("api.example.com", "allow");
+        let names = differences(&old, &new, &public).names;
+        assert!(names.is_empty(), "{names:?}");
+        let new = web("api.example.com", "allow");
+        insta::assert_snapshot!(super::page(&differences(&old, &new, &public), &clock()).plain(), @r"
+        More open:
+            203.0.113.1 tcp/80  deny -> allow  (the default -> api.example.com 35)
+        Less open:
+            *.example.com: allow tcp/80 -> nothing
+        ");
+    }
+
+    #[test]
+    fn what_may_be_asked_for_is_a_difference() {
+        let environment = resolving(&[("api.example.com", "192.0.2.1")]);
+        let said = |before: &str, after: &str| told(before, after, &environment);
+        let named = web("www.example.net", "allow");
+        let denied = named.clone() + &rule("api.example.com", "action = \"deny\"");
+        // Nobody could ask for it before, either.
+        insta::assert_snapshot!(said(&named, &denied), @"Equal: old and new let the same through.");
+        let any = "[dns]\nnames = \"any\"\n";
+        insta::assert_snapshot!(said(&(any.to_owned() + &named), &(any.to_owned() + &denied)), @r"
+        Less open:
+            api.example.com: nothing -> deny all
+        ");
+        // Of some of its ports nothing is let through, and yet it may be asked for.
+        let asked = named.clone() + &web("api.example.com", "deny");
+        insta::assert_snapshot!(said(&named, &asked), @r"
+        More open:
+            api.example.com: nothing -> deny tcp/80
+        ");
+        insta::assert_snapshot!(said(&named, &(any.to_owned() + &named)), @"[dns] names: rules -> any");
+        let ask = "[dns]\nnames = \"ask\"\n".to_owned() + &named;
+        insta::assert_snapshot!(said(&ask, &(ask.clone() + &web("*.example.com", "confirm"))), @r"
+        More open:
+            *.example.com: nothing -> confirm tcp/80
+        ");
+        let silent = ask.replace("\"ask\"", "\"ask\"\nsearch = \"silent\"");
+        insta::assert_snapshot!(said(&ask, &silent), @"[dns] search: as any name -> silent");
+    }
+
+    #[test]
+    fn a_name_under_an_open_default_only_narrows_but_where_it_may_lift_something() {
+        let environment = resolving(&[]);
+        let open = "default = \"allow\"\n".to_owned();
+        let base = open.clone()
+            + &rule("@private", "action = \"confirm\"")
+            + &rule("@metadata", "action = \"deny\"");
+        let added = |base: &str, to: &str, action: &str| {
+            let new = base.to_owned() + &web(to, action);
+            differences(base, &new, &environment).names
         };
-        let said = |before: &str, after: &str| -> Vec<String> {
-            let names = names(&parsed(before), &parsed(after), &environment);
-            let line = |one: NameChange| {
-                format!(
-                    "{}: {} -> {}",
-                    one.name,
-                    one.before.join("; "),
-                    one.after.join("; ")
-                )
-            };
-            names.into_iter().map(line).collect()
+        let opens = |base: &str, to: &str, action: &str| {
+            let names = added(base, to, action);
+            names.first().map(|one| one.opens)
+        };
+        for to in ["*.example.com", "api.example.com"] {
+            assert_eq!(opens(&base, to, "confirm"), Some(Opens::Less));
+            assert_eq!(opens(&base, to, "deny"), Some(Opens::Less));
+            assert_eq!(opens(&open, to, "allow"), None);
+        }
+        assert_eq!(opens(&base, "*.example.com", "allow"), None);
+        assert_eq!(opens(&base, "api.example.com", "allow"), Some(Opens::More));
+    }
+
+    #[test]
+    fn what_tls_has_to_show_and_other_requests_are_a_difference() {
+        let environment = resolving(&[("forge.example.com", "192.0.2.1")]);
+        let secure = |to: &str, more: &str| {
+            rule(
+                to,
+                &format!("ports = [\"tcp/443\"]\naction = \"allow\"\n{more}"),
+            )
         };
         for name in ["forge.example.com", "*.forge.example.com"] {
-            let (plain, by_tls) = (rule(name, ""), rule(name, "tls = \"name\""));
-            assert_eq!(said(&plain, &plain), [""; 0]);
-            assert_eq!(said(&by_tls, &by_tls), [""; 0]);
-            let wanted = format!("{name}: allow tcp/443 -> allow tcp/443 tls=name");
-            assert_eq!(said(&plain, &by_tls), [wanted]);
+            let (plain, by_tls) = (secure(name, ""), secure(name, "tls = \"name\""));
+            assert!(differences(&by_tls, &by_tls, &environment).equal);
+            let names = differences(&plain, &by_tls, &environment).names;
+            let all: Vec<_> = names
+                .iter()
+                .map(|one| (one.opens, &one.before[..], &one.after[..]))
+                .collect();
+            let [before, after] = ["allow tcp/443", "allow tcp/443 tls=name"].map(str::to_owned);
+            assert_eq!(all, [(Opens::Less, &[before][..], &[after][..])]);
+            let reads = web(name, "read-only");
+            let more = "[[rule.http]]\nmethod = [\"PUT\"]\naction = \"allow\"\n";
+            let requests = differences(&reads, &(reads.clone() + more), &environment);
+            let line = format!("\n    {name}: read-only tcp/80 -> read-only tcp/80\n");
+            let page = page(&requests, &clock()).plain();
+            assert!(
+                page.starts_with("Other rules for HTTP requests:") && page.contains(&line),
+                "{page}"
+            );
         }
-        let ask = |search: &str| parsed(&format!("[dns]\nnames = \"ask\"\n{search}\n"));
-        let changed = settings(&ask(""), &ask("search = \"silent\""));
-        let changed: Vec<_> = changed.iter().map(|one| one.setting).collect();
-        assert_eq!(changed, ["[dns] search"]);
     }
 
     #[test]
     fn holes_that_a_rule_lets_last_otherwise_are_a_difference() {
-        let parsed = |most: &str, longest: &str| {
-            let rule = |to: &str| {
-                format!(
-                    "[[rule]]\nto = [\"{to}\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\nmax_hole = \"{longest}\"\n"
-                )
-            };
-            let rules = rule("192.0.2.1") + &rule("*.example.com");
-            let text =
-                format!("version = 1\ndefault = \"confirm\"\nmax_hole = \"{most}\"\n{rules}");
-            policy::parse("one.toml", &text).unwrap().policy
-        };
-        let environment = Environment::default();
         let shown = |before: [&str; 2], after: [&str; 2]| {
-            let [old, new] = [before, after].map(|[most, longest]| parsed(most, longest));
-            let [a, b] = [&old, &new].map(|one| policy::compile(one, &environment).unwrap());
-            let [old, new] =
-                [(&old, &a), (&new, &b)].map(|(policy, compiled)| Side { policy, compiled });
-            let found = Differences::of(["old", "new"], old, new, &environment);
-            page(&found, &clock()).plain()
+            let [before, after] = [before, after].map(|[most, longest]| {
+                let held = format!(
+                    "ports = [\"tcp/443\"]\naction = \"confirm\"\nmax_hole = \"{longest}\""
+                );
+                let rules = rule("192.0.2.1", &held) + &rule("*.example.com", &held);
+                format!("default = \"confirm\"\nmax_hole = \"{most}\"\n{rules}")
+            });
+            told(&before, &after, &resolving(&[]))
         };
         insta::assert_snapshot!(shown(["2h", "15m"], ["2h", "30d"]), @r"
         *.example.com: confirm tcp/443 max_hole=15m -> confirm tcp/443 max_hole=30d

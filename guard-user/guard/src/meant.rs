@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use guard_policy::Destination;
 use guard_proto::Failure;
 
 use super::answers::one_by_one;
@@ -45,6 +46,7 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
     };
     below_zero(&words, wrong)
         .or_else(|| of_an_id(&words, &verb, wrong))
+        .or_else(|| of_a_destination(&verb, wrong))
         .or_else(|| of_an_option(&words, &verb, wrong))
 }
 
@@ -157,6 +159,18 @@ fn of_an_id(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
     }
 }
 
+/// A destination behind `guard why`, which tells what was stopped.
+fn of_a_destination(verb: &str, wrong: &str) -> Option<Failure> {
+    if verb != "why" || wrong.parse::<Destination>().is_err() {
+        return None;
+    }
+    failure(
+        format!("guard why takes no destination, such as {wrong}"),
+        "it tells what was stopped, whatever it was",
+        format!("guard why\nor what holds there:\nguard explain {wrong}"),
+    )
+}
+
 /// An option that this verb does not have, and others do.
 fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
     match (verb, wrong) {
@@ -213,6 +227,8 @@ mod tests {
             ("guard log --kind denied", "jq"),
             ("guard completions --shell bash", "guard completions bash"),
             ("guard log --since -5m", "guard log --since 5m"),
+            ("guard why 192.0.2.10:443", "guard explain 192.0.2.10:443"),
+            ("guard why db.example.com", "guard explain db.example.com"),
             (
                 "guard run --hold -5s -- true",
                 "guard run --hold 5s -- true",
@@ -231,6 +247,7 @@ mod tests {
             "guard approve",
             "guard log --colour",
             "guard log r1",
+            "guard why --everything",
             "guard open 192.0.2.10 443",
             "guard approve r1 r2",
             "guard run --quite -- true",

@@ -300,7 +300,9 @@ impl PolicyFile {
         let parsed = policy::parse(&self.name, &self.text)
             .map_err(|diagnostics| self.invalid(&diagnostics, output))?;
         if !output.is_json() {
-            self.show(&parsed.warnings);
+            let unasked = policy::unasked(&parsed.policy, &self.text);
+            let warnings = parsed.warnings.iter().cloned().chain(unasked);
+            self.show(&warnings.collect::<Vec<_>>());
         }
         Ok(parsed)
     }

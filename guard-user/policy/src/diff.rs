@@ -1,5 +1,7 @@
 //! What another policy opens and closes, exactly: over all addresses, protocols and ports, without a sample.
 
+mod names;
+
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
@@ -7,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Protocol, Verdict};
+use guard_common::{Protocol, RangeEntry, Verdict};
 use serde::Serialize;
 
+pub use self::names::{PatternChange, diff_names};
 use super::{
     compile::{Compiled, Value},
     model::{Policy, Rule},
@@ -271,7 +274,9 @@ fn shifts<T: Copy + Ord>(
 ) -> Shifts<T> {
     let mut shifts = Shifts::none();
     for protocol in PROTOCOLS {
-        for (low, high) in pieces(old.compiled, before, new.compiled, after, protocol) {
+        let ranges = old.compiled.ranges(before).iter();
+        let ranges = ranges.chain(new.compiled.ranges(after));
+        for (low, high) in pieces(protocol, starts(ranges, protocol)) {
             let was = holds(old.compiled, before, protocol, low);
             let is = holds(new.compiled, after, protocol, low);
             if let Some(shift) = shift(was, is) {
@@ -287,41 +292,48 @@ fn shifts<T: Copy + Ord>(
     shifts
 }
 
-/// The ports of a protocol in pieces in each of which either value has one answer. Only TCP and UDP have ports.
-fn pieces(
-    old: &Compiled,
-    before: &Value,
-    new: &Compiled,
-    after: &Value,
-    protocol: Protocol,
-) -> Vec<(u16, u16)> {
+/// The ports of a protocol in pieces that begin at port 0 and at `starts`. Only TCP and UDP have ports.
+fn pieces(protocol: Protocol, starts: impl Iterator<Item = u16>) -> Vec<(u16, u16)> {
     if !matches!(protocol, Protocol::TCP | Protocol::UDP) {
         return vec![(0, u16::MAX)];
     }
-    let ranges = old.ranges(before).iter().chain(new.ranges(after));
-    let ranges = ranges.filter(|range| range.protocol.covers(protocol));
-    let mut starts: Vec<u16> = ranges
-        .flat_map(|range| [Some(range.low), range.high.checked_add(1)])
-        .flatten()
-        .chain([0])
-        .collect();
+    let mut starts: Vec<_> = starts.chain([0]).collect();
     starts.sort_unstable();
     starts.dedup();
     let ends = starts[1..].iter().map(|next| next - 1).chain([u16::MAX]);
     starts.iter().copied().zip(ends).collect()
 }
 
+/// Where ranges begin, and where what is behind them does.
+fn starts<'r>(
+    ranges: impl Iterator<Item = &'r RangeEntry>,
+    protocol: Protocol,
+) -> impl Iterator<Item = u16> {
+    let ranges = ranges.filter(move |range| range.protocol.covers(protocol));
+    let starts = ranges.flat_map(|range| [Some(range.low), range.high.checked_add(1)]);
+    starts.flatten()
+}
+
 /// What a value says of a port, as the kernel reads it: the first range that covers it, else the verdict.
 fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> Holds {
-    let covers = |range: &&guard_common::RangeEntry| match protocol {
+    match range_at(compiled, value, protocol, port) {
+        Some(range) => (range.verdict(), range.rule),
+        None => (value.verdict, value.rule),
+    }
+}
+
+fn range_at<'c>(
+    compiled: &'c Compiled,
+    value: &Value,
+    protocol: Protocol,
+    port: u16,
+) -> Option<&'c RangeEntry> {
+    let covers = |range: &&RangeEntry| match protocol {
         // A protocol that no rule can name.
         Protocol::ANY => range.protocol == Protocol::ANY && range.low <= port && port <= range.high,
         protocol => range.covers(protocol, port),
     };
-    match compiled.ranges(value).iter().find(covers) {
-        Some(range) => (range.verdict(), range.rule),
-        None => (value.verdict, value.rule),
-    }
+    compiled.ranges(value).iter().find(covers)
 }
 
 fn changes_at(old: Side<'_>, new: Side<'_>, was: Holds, is: Holds) -> bool {

@@ -10,7 +10,7 @@ use super::{
     known::{UNNAMED, barred, by_pattern},
     lookup::longest,
     model::{Environment, Policy, Rule},
-    name::Pattern,
+    name::{DomainName, Pattern},
     parts::Part,
     ports::PortSpec,
     prefix::Prefix,
@@ -70,7 +70,13 @@ pub fn explain(
         targets: HashMap::new(),
     };
     let mut explanations = Vec::new();
-    if let (Target::Name(name), true) = (&to.target, compiled.judges_names()) {
+    // What no rule names gets what is said of its addresses.
+    let by_name = |name: &DomainName| {
+        compiled.pattern_of(name).is_some() || environment.resolved(name).next().is_none()
+    };
+    if let (Target::Name(name), true) = (&to.target, compiled.judges_names())
+        && by_name(name)
+    {
         let pattern = compiled.pattern_of(name);
         let mut addresses = Vec::new();
         for address in environment.resolved(name) {

@@ -41,6 +41,17 @@ impl Group {
         Self::GuardedHost,
     ];
 
+    /// This machine, and the networks around it.
+    pub(super) const INSIDE: [Self; 7] = [
+        Self::Loopback,
+        Self::Private,
+        Self::LinkLocal,
+        Self::OnLink,
+        Self::Metadata,
+        Self::Multicast,
+        Self::GuardedHost,
+    ];
+
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Loopback,

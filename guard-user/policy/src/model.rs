@@ -11,7 +11,7 @@ use guard_common::{Protocol, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    group::Group,
+    group::{Group, PUBLIC},
     name::DomainName,
     ports::PortSpec,
     prefix::Prefix,
@@ -183,20 +183,30 @@ impl Policy {
     /// internet may be reached by its address, and are refused where nothing may.
     #[must_use]
     pub fn names_asked(&self) -> DnsNames {
-        let is_open = |rule: &Rule| {
-            let wide = |target: &Target| match target {
-                Target::Prefix(_) => true,
-                Target::Group(group) => *group == Group::Public,
-                Target::Name(_) | Target::Wildcard(_) => false,
-            };
-            rule.action != Verdict::Deny && rule.to.iter().any(wide)
-        };
         self.dns_names.unwrap_or_else(|| {
-            match self.default != Verdict::Deny || self.rules.iter().any(is_open) {
+            match self.default != Verdict::Deny || self.names_opened_by().is_some() {
                 true => DnsNames::Any,
                 false => DnsNames::Rules,
             }
         })
+    }
+
+    /// The first rule by which they pass, where neither the file nor the default says so. One that asks a person lets nothing pass by
+    /// itself: it counts where it is about all of the internet, of which nothing could be asked for without names.
+    #[must_use]
+    pub fn names_opened_by(&self) -> Option<&Rule> {
+        let opens = |rule: &&Rule| {
+            let is_wide = |target: &Target| match target {
+                Target::Prefix(prefix) => {
+                    rule.action != Verdict::Confirm || PUBLIC.iter().any(|all| prefix.contains(all))
+                }
+                Target::Group(group) => *group == Group::Public,
+                Target::Name(_) | Target::Wildcard(_) => false,
+            };
+            rule.action != Verdict::Deny && rule.to.iter().any(is_wide)
+        };
+        let is_said = self.dns_names.is_some() || self.default != Verdict::Deny;
+        self.rules.iter().find(opens).filter(|_| !is_said)
     }
 
     /// How long a hole may last at most where this rule stops, or where the default does.
@@ -293,5 +303,14 @@ impl Environment {
     pub fn resolved(&self, name: &DomainName) -> impl Iterator<Item = Prefix> {
         let known = self.names.get(name.as_str()).into_iter().flatten();
         known.map(|address| Prefix::from(*address))
+    }
+
+    /// Whether one of the addresses is neither this machine's nor of its networks. A name that has both kinds is whoever's outside.
+    #[must_use]
+    pub fn has_public(&self, addresses: &[IpAddr]) -> bool {
+        let inside = Group::INSIDE.iter().flat_map(|group| group.prefixes(self));
+        let inside: Vec<_> = inside.collect();
+        let is_inside = |address: &IpAddr| inside.iter().any(|all| all.covers(&(*address).into()));
+        !addresses.iter().all(is_inside)
     }
 }

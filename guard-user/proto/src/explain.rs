@@ -23,9 +23,12 @@ pub struct Explanation {
     /// The addresses of a name under a session; the command's JSON has it in `addresses`.
     #[serde(default)]
     pub known: Vec<KnownAddress>,
-    /// Of a name under a session that knows no address of it: what becomes of its question, where that does not just leave.
+    /// Of a name that no rule names, and of which a session knows no address: what becomes of its question, where that does not just leave.
     #[serde(default)]
     pub question: Option<String>,
+    /// Why such a question leaves though the default denies.
+    #[serde(default)]
+    pub leaves: Option<String>,
     /// Of a name: why no question for it reaches a name server.
     #[serde(default)]
     pub unheard: Option<String>,
@@ -72,6 +75,7 @@ impl From<policy::Explanation> for Explanation {
             addresses: one.addresses,
             known: Vec::new(),
             question: None,
+            leaves: None,
             unheard: None,
             verdict: one.verdict,
             rule: one.rule,

@@ -57,7 +57,7 @@ pub struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// The approver's name.
+    /// The approver's name; empty: whose the key is.
     pub by: String,
     /// How many bytes may be sent.
     pub bytes: Option<u64>,
@@ -171,6 +171,12 @@ impl Question {
 }
 
 impl Answer {
+    /// Whether it may be that of an approver, whose key has signed it.
+    #[must_use]
+    pub fn is_by(&self, name: &str) -> bool {
+        self.by.is_empty() || self.by == name
+    }
+
     /// What a passkey signs of an answer's bytes.
     #[must_use]
     pub fn challenge(bytes: &[u8]) -> [u8; 32] {

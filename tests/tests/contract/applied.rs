@@ -114,6 +114,30 @@ fn what_narrows_reaches_sessions_once_its_person_says_so_and_says_so_before() ->
 }
 
 #[test]
+fn a_session_that_ends_meanwhile_leaves_no_other_one_wide() -> Tested {
+    let project = Project::new("")?;
+    let _production = Production::start(&project.lab.network)?;
+    project.shop(OPEN)?;
+    let _first = project.under_shop()?;
+    let mut second = project.under_shop()?;
+    assert_eq!(reaches(&mut second)?, [true, true]);
+    project.shop(&with("deny"))?;
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = tmux.window_of("apply", 160, 60);
+    let apply = ["policy", "apply", "shop"];
+    window.guard(&project.lab.daemon.agent(apply).env("HOME", &project.home));
+    window.expect("Have s1, s2 judged by it from now on? [y/N]");
+    project.lab.daemon.root(["stop", "s1"]).run()?.success()?;
+    window.enter("y");
+    window.expect("s1 has ended meanwhile");
+    window.expect("is judged by shop as it is now");
+    window.enter("echo status $?");
+    window.expect("status 0");
+    assert_eq!(reaches(&mut second)?, [false, false]);
+    Ok(())
+}
+
+#[test]
 fn a_text_with_rules_for_names_is_applied_and_one_without_lets_more_through() -> Tested {
     let project = Project::new("")?;
     project.shop(OPEN)?;

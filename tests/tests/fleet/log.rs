@@ -528,7 +528,7 @@ fn a_server_whose_disk_is_full_keeps_no_record_which_is_said_and_sent_later() ->
         Ok(problem(&fleet).is_some_and(|why| why.contains("keep") || why.contains("kept")))
     })?;
     let status = fleet.said("person", &["status"])?;
-    assert!(status.contains("1 cannot send theirs"), "{status}");
+    assert!(status.contains("1 cannot send its own"), "{status}");
     // It carries questions all the same, whatever the server makes of what it cannot write.
     let mut look = fleet.look()?;
     look.until(|line| line["state"] == "open")?;

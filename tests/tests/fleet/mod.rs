@@ -297,8 +297,14 @@ fn where_nobody_is_enrolled_it_is_said_that_requests_wait_all_the_same() -> Test
     assert!(table.contains("0 of 1"), "{table}");
     let status = fleet.said("person", &["status"])?;
     assert!(
-        status.contains("1 requests wait on the machines"),
+        status.starts_with("1 machine is there, 1 of them enforces; 0 questions wait\n"),
         "{status}"
+    );
+    let pending = fleet.said("person", &["pending"])?;
+    let waits = "1 request waits on the machines";
+    assert!(
+        status.contains(waits) && pending.contains(waits),
+        "{pending}"
     );
     let refused = exec::output(&mut fleet.command("person", &["answer", &machine, request])?)?;
     let said = String::from_utf8_lossy(&refused.stderr);

@@ -115,7 +115,10 @@ fn who_may_pushes_policies_and_is_told_what_each_machine_has_in_force() -> Teste
     );
     assert!(!open(&fleet)?);
     let status = fleet.said("person", &["status"])?;
-    assert!(status.contains("1 say that something is wrong"), "{status}");
+    assert!(
+        status.contains("1 says that something is wrong"),
+        "{status}"
+    );
     // Without a server, all stays.
     fleet.kill();
     fleet.scene.daemon.kill()?;

@@ -2,7 +2,7 @@
 
 use guard_lab::{Shell, Tested, eventually};
 
-use super::place::{self, DNS, Place};
+use super::place::{DNS, Place};
 use crate::names::scene::with_resolvers;
 
 const SOCKETS: &str = include_str!("programs/before.py");
@@ -35,11 +35,8 @@ fn asks(shell: &mut Shell, how: &str, name: &str) -> Tested<String> {
 
 #[test]
 fn sockets_from_before_names_are_judged_ask_for_none() -> Tested {
-    let place = Place::build(place::usual, |daemon| {
-        daemon.policy("free", &with_resolvers(FREE))
-    })?;
+    let (place, mut shell) = Place::under("free", &with_resolvers(FREE))?;
     let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
-    let mut shell = Shell::start(&place.daemon, "free")?;
     shell.tell(&format!("exec /usr/bin/python3 {} {DNS}", file.display()))?;
     shell.line_with("reads lines")?;
     for how in ["udp", "tcp", "new-udp", "new-tcp"] {

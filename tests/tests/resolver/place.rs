@@ -127,6 +127,13 @@ impl Place {
         })
     }
 
+    /// The usual one, and a session under a policy of that name and text.
+    pub(crate) fn under(policy: &'static str, text: &str) -> Tested<(Self, Shell)> {
+        let place = Self::build(usual, |daemon| daemon.policy(policy, text))?;
+        let shell = Shell::start(&place.daemon, policy)?;
+        Ok((place, shell))
+    }
+
     /// Production, at the ports that these tests use.
     pub(crate) fn production(&self) -> Tested<Production> {
         Ok(Production::launch(

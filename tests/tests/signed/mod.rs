@@ -91,7 +91,7 @@ fn what_was_typed_before_the_question_was_shown_signs_nothing() -> Tested {
     let guard = scene.daemon.program("guard")?;
     // The question comes when the file is there, as over a slow way.
     window.enter(&format!(
-        "(echo waits >&2; while ! test -e {}; do sleep 0.05; done; cat {}) | {} sign --as alice --key {key}.pub > {}",
+        "(echo waits >&2; while ! test -e {}; do sleep 0.05; done; cat {}) | {} sign --key {key}.pub > {}",
         gate.display(),
         question.display(),
         guard.display(),

@@ -202,7 +202,7 @@ fn goes_on(
         "The colleague reads what {} asks in a terminal, and signs a yes",
         machine.name
     ));
-    let words = ["answer", &machine.id, request, "--as", "alice", "--key"];
+    let words = ["answer", &machine.id, request, "--key"];
     let text = format!("guard-fleet {} alice", words.join(" "));
     story.command("colleague", &text);
     let key = stage.private();

@@ -72,7 +72,15 @@ pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<Outc
     };
     let message = checked(&signed, &of)?;
     let receipt = hand_in(&mut fleet, &of, message).await?;
-    said(receipt)
+    said(receipt, &typed(&of))
+}
+
+/// What answers that question here.
+fn typed(of: &OfMachine) -> String {
+    format!(
+        "guard-fleet answer {} {}",
+        of.machine, of.asked.question.request
+    )
 }
 
 async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
@@ -153,7 +161,7 @@ fn why_not_asked(
 /// Has the person see the question's bytes and sign; none: nothing was signed.
 async fn sign(args: &AnswerArgs, of: &OfMachine) -> Result<Option<Vec<u8>>> {
     let mut command = Command::new("guard");
-    command.arg("sign");
+    command.args(["sign", "--typed", &typed(of)]);
     if let Some(key) = &args.key {
         command.arg("--key").arg(key);
     }
@@ -243,8 +251,8 @@ async fn hand_in(fleet: &mut Fleet, of: &OfMachine, message: Vec<u8>) -> Result<
     }
 }
 
-/// Says what guardd has said.
-fn said(receipt: Receipt) -> Result<Outcome> {
+/// Says what guardd has said. Of signing it knows `guard sign` alone; here another command does it.
+fn said(receipt: Receipt, typed: &str) -> Result<Outcome> {
     let Some(taken) = receipt.taken else {
         let failure = receipt.refused.context("the receipt says nothing")?;
         let shown = |text: &str| guard_signed::visible::visible(text, 2048);
@@ -252,7 +260,7 @@ fn said(receipt: Receipt) -> Result<Outcome> {
             "{}: {}\n{}",
             shown(&failure.what),
             shown(&failure.why),
-            shown(&failure.fix)
+            shown(&failure.fix.replace("guard sign", typed))
         );
     };
     let words = match taken.answer.as_str() {
@@ -279,7 +287,29 @@ fn said(receipt: Receipt) -> Result<Outcome> {
 
 #[cfg(test)]
 mod tests {
+    use guard_proto::Failure;
+
     use super::*;
+
+    #[test]
+    fn what_guardd_advises_is_said_in_the_words_of_this_command() {
+        let receipt = Receipt {
+            answer: String::new(),
+            taken: None,
+            refused: Some(Failure {
+                what: "the signed answer is not taken".to_owned(),
+                why: "it is by \"root\", and the key is alice's".to_owned(),
+                fix: "guard sign --as alice".to_owned(),
+            }),
+        };
+        let error = said(receipt, "guard-fleet answer m-0123 r7");
+        let error = error.map_err(|error| error.to_string());
+        let line = "guard-fleet answer m-0123 r7 --as alice";
+        assert!(
+            error.as_ref().is_err_and(|said| said.ends_with(line)),
+            "{error:?}"
+        );
+    }
 
     #[test]
     fn what_cannot_be_answered_says_as_much_as_is_known() {

@@ -45,11 +45,8 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
         for asked in fleet.questions() {
             print(&show::question(asked, json))?;
         }
-        if !json && fleet.questions().next().is_none() {
-            print(&format!(
-                "nothing is asked on {}\n",
-                show::machines_of(&fleet)
-            ))?;
+        if !json {
+            print(&show::rest(&fleet))?;
         }
         return Ok(Outcome::Done);
     }

@@ -73,13 +73,34 @@ pub(super) fn line(value: &Value) -> String {
     text
 }
 
-/// `3 machines`
-pub(super) fn machines_of(fleet: &Fleet) -> String {
-    match fleet.machines().count() {
-        0 => "any machine: none is there".to_owned(),
-        1 => "1 machine".to_owned(),
-        many => format!("{many} machines"),
-    }
+/// Behind the questions: that there are none, and that more waits than is asked.
+pub(super) fn rest(fleet: &Fleet) -> String {
+    let open = fleet.questions().count();
+    let waiting = fleet.machines().map(|(_, _, state)| of_all(state));
+    rest_of(fleet.machines().count(), open, waiting.sum())
+}
+
+fn rest_of(machines: usize, open: usize, waiting: usize) -> String {
+    let none = match (open, machines) {
+        (0, 0) => "nothing is asked on any machine: none is there\n".to_owned(),
+        (0, _) => format!(
+            "nothing is asked on {}\n",
+            count(machines, "machine", "machines")
+        ),
+        _ => String::new(),
+    };
+    none + &unasked(waiting, open)
+}
+
+/// "1 machine", "3 machines"
+fn count(number: usize, one: &str, more: &str) -> String {
+    let what = if number == 1 { one } else { more };
+    format!("{number} {what}")
+}
+
+/// How many requests wait there, asked or not.
+fn of_all(state: &State) -> usize {
+    waiting(state).unwrap_or(0).max(state.open())
 }
 
 /// All machines that were heard, and those that should have been.
@@ -233,7 +254,7 @@ pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
         all += 1;
         enforce += usize::from(guardd.is_some_and(|guardd| guardd.enforcing));
         asked += state.open();
-        requests += waiting(state).unwrap_or(0).max(state.open());
+        requests += of_all(state);
         logs.add(state);
         let policies = policies_of(state);
         wrong += usize::from(policies.is_some_and(|of| of.problem.is_some()));
@@ -258,26 +279,33 @@ pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
             "logs": {"machines": logs.machines, "behind": logs.behind, "problems": logs.problems},
         }));
     }
-    let mut text =
-        format!("{all} machines are there, {enforce} of them enforce; {asked} questions wait\n");
+    let mut text = format!(
+        "{}, {}; {}\n",
+        count(all, "machine is there", "machines are there"),
+        count(enforce, "of them enforces", "of them enforce"),
+        count(asked, "question waits", "questions wait")
+    );
     text += &unasked(requests, asked);
     for ((group, serial), machines) in &serials {
         let has = match serial {
             Some(serial) => format!("policies {serial}"),
             None => "no policies of the fleet".to_owned(),
         };
-        let _ = writeln!(text, "group {group}: {machines} have {has}");
+        let machines = count(*machines, "has", "have");
+        let _ = writeln!(text, "group {group}: {machines} {has}");
     }
     text + &amiss(&logs, wrong, silent)
 }
 
 /// That more waits than is asked.
 fn unasked(requests: usize, asked: usize) -> String {
-    match requests > asked {
-        true => format!(
-            "{requests} requests wait on the machines: of the others nobody is enrolled there to answer, or they are answered there alone\n"
+    match requests.saturating_sub(asked) {
+        0 => String::new(),
+        more => format!(
+            "{} on the machines, and nobody is asked here: nobody is enrolled there to answer, or {} answered there alone\n",
+            count(more, "request waits", "requests wait"),
+            if more == 1 { "it is" } else { "they are" }
         ),
-        false => String::new(),
     }
 }
 
@@ -287,21 +315,34 @@ fn amiss(logs: &Logs, wrong: usize, silent: &[Listed]) -> String {
     if logs.machines > 0 {
         let _ = writeln!(
             text,
-            "{} send their audit logs: {} records are not out yet",
-            logs.machines, logs.behind
+            "{}: {} not out yet",
+            count(
+                logs.machines,
+                "sends its audit log",
+                "send their audit logs"
+            ),
+            match logs.behind {
+                1 => "1 record is".to_owned(),
+                more => format!("{more} records are"),
+            }
         );
     }
     if logs.problems > 0 {
         let _ = writeln!(
             text,
-            "{} cannot send theirs: guard-fleet machines --json",
-            logs.problems
+            "{}: guard-fleet machines --json",
+            count(logs.problems, "cannot send its own", "cannot send theirs")
         );
     }
     if wrong > 0 {
         let _ = writeln!(
             text,
-            "{wrong} say that something is wrong with theirs: guard-fleet machines --json"
+            "{}: guard-fleet machines --json",
+            count(
+                wrong,
+                "says that something is wrong with its policies",
+                "say that something is wrong with their policies"
+            )
         );
     }
     for Listed { id, group, .. } in silent {
@@ -313,6 +354,27 @@ fn amiss(logs: &Logs, wrong: usize, silent: &[Listed]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_without_being_asked_is_said_where_nothing_is_asked() {
+        assert_eq!(
+            rest_of(0, 0, 0),
+            "nothing is asked on any machine: none is there\n"
+        );
+        assert_eq!(rest_of(1, 0, 0), "nothing is asked on 1 machine\n");
+        assert_eq!(rest_of(2, 2, 2), "");
+        let why = "and nobody is asked here: nobody is enrolled there to answer, or";
+        assert_eq!(
+            rest_of(1, 0, 1),
+            format!(
+                "nothing is asked on 1 machine\n1 request waits on the machines, {why} it is answered there alone\n"
+            )
+        );
+        assert_eq!(
+            rest_of(3, 1, 3),
+            format!("2 requests wait on the machines, {why} they are answered there alone\n")
+        );
+    }
 
     #[test]
     fn json_says_the_same_and_steers_no_terminal() -> serde_json::Result<()> {

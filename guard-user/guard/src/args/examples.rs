@@ -80,7 +80,7 @@ The bytes are the same until the request changes. From another machine:
 pub(super) const SIGN: &str = "\
 Examples:
   guard sign < question > answer
-  guard sign --key ~/.ssh/id_ed25519_sk.pub --as alice < question > answer
+  guard sign --key ~/.ssh/id_ed25519_sk.pub < question > answer
 
 It needs a terminal, which it asks on, and no guardd: what it shows is what you
 sign. ssh-keygen or ssh-agent signs. The answer counts once, on the machine
@@ -171,7 +171,7 @@ Examples:
 pub(super) const FLOWS: &str = "\
 Examples:
   guard flows
-  guard flows --session s1
+  guard flows --session s1 --since 10m
   guard flows --json | jq -r '.[] | [.program, .host // .address, .port] | @tsv'
 
 A TCP connection is listed once it is established, and its bytes once it is

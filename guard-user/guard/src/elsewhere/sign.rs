@@ -17,7 +17,6 @@ use guard_signed::{
     ssh::{SshPublicKey, unarmour},
     visible::visible,
 };
-use guard_sys::accounts::Account;
 use rustix::termios::{QueueSelector, tcflush};
 use serde::Serialize;
 
@@ -49,7 +48,7 @@ pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
     let bytes = text.strip_suffix('\n').unwrap_or(&text);
     let question =
         Question::from_bytes(bytes.as_bytes()).map_err(|why| unread(&why.to_string()))?;
-    let key = SigningKey::of(args.key.as_deref()).map_err(|why| not_signed(&why))?;
+    let key = SigningKey::of(args.key.as_deref()).map_err(|why| not_signed(&why, args))?;
     let mut terminal = Terminal::open()?;
     let asked = terminal
         .ask(&question)
@@ -61,16 +60,13 @@ pub(crate) fn sign(args: &SignArgs) -> Result<Exit, CliError> {
         return Ok(Exit::NO);
     };
     let answer = Answer {
-        by: match &args.name {
-            Some(name) => name.clone(),
-            None => own_name()?,
-        },
+        by: args.name.clone().unwrap_or_default(),
         machine: question.machine.clone(),
         question: Question::hash(bytes.as_bytes()),
         ..choice
     };
     let answer = answer.to_bytes().map_err(|why| unread(&why.to_string()))?;
-    print(&signed_by(&key, answer)?)?;
+    print(&signed_by(&key, answer, args)?)?;
     Ok(Exit::DONE)
 }
 
@@ -235,12 +231,12 @@ fn time(offer: &str) -> Option<u64> {
     offer.strip_prefix("for=")?.parse().ok()
 }
 
-fn signed_by(key: &SigningKey, answer: Vec<u8>) -> Result<Signed, Failure> {
+fn signed_by(key: &SigningKey, answer: Vec<u8>, args: &SignArgs) -> Result<Signed, Failure> {
     let (public, signature) = key
         .sign(NAMESPACE, &answer)
-        .map_err(|why| not_signed(&why))?;
+        .map_err(|why| not_signed(&why, args))?;
     Ok(Signed {
-        answer: String::from_utf8(answer).map_err(|error| not_signed(&error.to_string()))?,
+        answer: String::from_utf8(answer).map_err(|error| not_signed(&error.to_string(), args))?,
         key: public.fingerprint(),
         kind: Kind::Ssh,
         signature: BASE64URL_NOPAD.encode(&signature),
@@ -377,16 +373,6 @@ fn chosen() -> Result<SigningKey, String> {
     }
 }
 
-fn own_name() -> Result<String, Failure> {
-    let uid = rustix::process::getuid().as_raw();
-    let account = Account::by_uid(uid).ok().flatten();
-    account.map(|account| account.name).ok_or_else(|| Failure {
-        what: "cannot tell who you are".to_owned(),
-        why: format!("the user {uid} has no name here"),
-        fix: "say the name that you are enrolled with: guard sign --as NAME".to_owned(),
-    })
-}
-
 fn unread(why: &str) -> Failure {
     Failure {
         what: "cannot read the question".to_owned(),
@@ -404,11 +390,12 @@ fn no_terminal(error: &io::Error) -> Failure {
     }
 }
 
-fn not_signed(why: &str) -> Failure {
+fn not_signed(why: &str, args: &SignArgs) -> Failure {
+    let typed = args.typed.as_deref().unwrap_or("guard sign");
     Failure {
         what: "the answer was not signed".to_owned(),
         why: why.to_owned(),
-        fix: "name the key: guard sign --key ~/.ssh/id_ed25519_sk".to_owned(),
+        fix: format!("name the key: {typed} --key ~/.ssh/id_ed25519_sk"),
     }
 }
 

@@ -1,14 +1,18 @@
 //! `guard policy apply`: gives sessions the text that a policy's file has now. Whatever runs as a person may write to that file, a
 //! session too, so guardd never follows it: the person says so, outside, and is shown what it would let through.
 
+mod outcome;
+
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use guard_policy::Parsed;
 use guard_proto::{Applied, Call, Failure, PolicyRef, Session, Sessions, calls::Apply};
 use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 
+use self::outcome::{Outcome, is_not_found};
 use crate::args::PolicyApplyArgs;
 use crate::ask::yes;
 use crate::change;
@@ -17,9 +21,9 @@ use crate::error::{CliError, Exit};
 use crate::person::Person;
 use crate::policy_file::{PolicyFile, ask, is_file, is_machines, personal, whole};
 use crate::project::hash;
-use crate::render::Output;
 use crate::render::page::{COMMAND, GOOD, Page, STRONG, WARN};
 use crate::render::time::Clock;
+use crate::render::{Output, command_line};
 
 /// How a person says that sessions are to have another policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,7 @@ enum Consent {
 
 /// `guard policy apply`: no where a person said so.
 pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliError> {
-    let file = file(&args.policy)?;
+    let file = file(&args.policy).map_err(|failure| with_file(failure, &args.policy))?;
     file.parse(output)?;
     let said = match (args.widen, args.yes) {
         (true, _) => Consent::Widen,
@@ -54,10 +58,11 @@ pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliE
         })?;
         return Ok(Exit::DONE);
     }
-    let applied = have(&file, &args.policy, &older, said, output)?;
-    let is_agreed = applied.is_some();
-    output.print_things(&applied.unwrap_or_default(), page)?;
-    Ok(Exit::answer(is_agreed))
+    match have(&file, &args.policy, &older, said, output)? {
+        Some(outcome) => outcome.tell(&args.policy, output)?,
+        None => return Ok(Exit::NO),
+    }
+    Ok(Exit::DONE)
 }
 
 /// Behind `guard policy edit` of a person's own: asks whether sessions that run under it are to have it as it is now.
@@ -72,10 +77,8 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
     if older.is_empty() {
         return Ok(());
     }
-    if let Some(applied) = have(&file, name, &older, Consent::There, output)? {
-        output.print_things(&applied, page)?;
-    }
-    Ok(())
+    let outcome = have(&file, name, &older, Consent::There, output)?;
+    outcome.map_or(Ok(()), |outcome| outcome.tell(name, output))
 }
 
 /// The same of one file, which was written just now. Without a guardd nothing runs under it.
@@ -164,6 +167,27 @@ fn file(policy: &str) -> Result<PolicyFile, Failure> {
     }
 }
 
+/// What `guard sessions` calls a policy may be the name of a file that a session was started under.
+fn with_file(failure: Failure, policy: &str) -> Failure {
+    let sessions = ask(&Call::Sessions {}).and_then(Result::ok);
+    let Sessions { sessions, .. } = sessions.unwrap_or_default();
+    let mut named = sessions.iter().filter(|one| one.policy == policy);
+    match named.find_map(|one| Some((&one.id, one.policy_file.as_ref()?))) {
+        Some((id, path)) => Failure {
+            why: format!(
+                "{}, and {id} runs under a file that is called so",
+                failure.why
+            ),
+            fix: format!(
+                "guard policy apply {}",
+                command_line(std::slice::from_ref(path))
+            ),
+            ..failure
+        },
+        None => failure,
+    }
+}
+
 /// The sessions that are to have it: those that were named, or all that were started under that file.
 fn meant<'s>(
     sessions: &'s [Session],
@@ -217,14 +241,14 @@ fn is_older(session: &Session, file: &PolicyFile) -> bool {
     session.policy_sha256.as_ref() != Some(&now)
 }
 
-/// Has them judged by it; none where the person says no.
+/// Has them judged by it, all that live; none where the person says no.
 fn have(
     file: &PolicyFile,
     called: &str,
     sessions: &[&Session],
     said: Consent,
     output: Output,
-) -> Result<Option<Vec<Applied>>, CliError> {
+) -> Result<Option<Outcome>, CliError> {
     let ids: Vec<_> = sessions.iter().map(|one| one.id.as_str()).collect();
     let ids = ids.join(", ");
     let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -247,8 +271,7 @@ fn have(
         Consent::Narrow | Consent::Widen => {}
     }
     let parsed = file.parse(output)?;
-    let mut applied = Vec::new();
-    for session in sessions {
+    let give = |session: &Session| {
         let done: Applied = asked(&Call::Apply(Apply {
             session: session.id.clone(),
             policy: file.to_wire(&parsed),
@@ -257,9 +280,15 @@ fn have(
         }))
         .map_err(|error| as_called(error, called))?;
         output.warnings(&done.warnings);
-        applied.push(done);
-    }
-    Ok(Some(applied))
+        Ok(done)
+    };
+    Ok(Some(Outcome::of_each(sessions, give, lives)))
+}
+
+/// Whether guardd still has it. Where nobody knows, it may.
+fn lives(session: &Session) -> bool {
+    let now = ask(&Call::Sessions {}).and_then(Result::ok);
+    now.is_none_or(|now: Sessions| now.sessions.iter().any(|one| one.id == session.id))
 }
 
 /// An answer of guardd's, which does not know how the person calls the policy.
@@ -288,8 +317,9 @@ fn show(
         let text = session.policy_sha256.as_deref();
         by_text.entry(text).or_default().push(session);
     }
+    let parsed = file.parse(output)?;
     for sessions in by_text.values() {
-        let Some(first) = sessions.first() else {
+        let Some((old, looked)) = looked_at(file, &parsed, sessions)? else {
             continue;
         };
         let ids = sessions
@@ -301,9 +331,6 @@ fn show(
             ": {called} as it is now, beside what judges {} so far:",
             if ids.len() == 1 { "it" } else { "them" }
         ));
-        let old: PolicyRef = asked(&Call::PolicyText {
-            session: first.id.clone(),
-        })?;
         let old = PolicyFile {
             name: old.file.or(old.name).unwrap_or_else(|| called.to_owned()),
             text: old.text.unwrap_or_default(),
@@ -314,13 +341,6 @@ fn show(
         };
         let texts = change::unified([&old.text, &new.text], ["the one before", called]);
         let changes = diff::between(old, new, ["the one before", called], output)?;
-        let parsed = file.parse(output)?;
-        let looked: Applied = asked(&Call::Apply(Apply {
-            session: first.id.clone(),
-            policy: file.to_wire(&parsed),
-            widen: false,
-            look: true,
-        }))?;
         let mut judged = Page::default();
         match looked.widens {
             None => judged.styled(GOOD, "It only narrows").line("."),
@@ -336,6 +356,29 @@ fn show(
         }
     }
     Ok(())
+}
+
+/// What judges sessions of one text so far, and what the newer one may let through: by the first that has not ended meanwhile.
+fn looked_at(
+    file: &PolicyFile,
+    parsed: &Parsed,
+    sessions: &[&Session],
+) -> Result<Option<(PolicyRef, Applied)>, CliError> {
+    let look = |session: &Session| {
+        let old = asked(&Call::PolicyText {
+            session: session.id.clone(),
+        })?;
+        let looked = asked(&Call::Apply(Apply {
+            session: session.id.clone(),
+            policy: file.to_wire(parsed),
+            widen: false,
+            look: true,
+        }))?;
+        Ok((old, looked))
+    };
+    let mut looked = sessions.iter().map(|session| look(session));
+    let found = looked.find(|one| !one.as_ref().is_err_and(is_not_found));
+    found.transpose()
 }
 
 fn page(applied: &Applied, _clock: &Clock) -> Page {

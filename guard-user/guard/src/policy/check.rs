@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use guard_common::Verdict;
-use guard_policy::{self as policy, Compiled, Diagnostic, Environment, Parsed, Severity, Side};
+use guard_policy::{
+    self as policy, Compiled, Diagnostic, DnsNames, Environment, Parsed, Policy, Severity, Side,
+};
 use serde::Serialize;
 
 use crate::args::CheckArgs;
@@ -24,6 +26,11 @@ struct Checked {
     name: Option<String>,
     /// Number of rules; null if invalid.
     rules: Option<usize>,
+    /// What becomes of questions for names that no rule names: `any`, `ask` or `rules`; null if invalid, or where none is judged.
+    names: Option<DnsNames>,
+    /// The rule by which all of them pass, where nothing else says so.
+    #[serde(skip)]
+    names_opened_by: Option<String>,
     /// Whether nothing may pass at all, as of a file that is empty.
     #[serde(skip)]
     denies_all: bool,
@@ -127,6 +134,7 @@ impl Checked {
             }
             Err(diagnostics) => (None, diagnostics),
         };
+        let judged = policy.as_ref().filter(|policy| policy.has_patterns());
         Self {
             file: file.name.clone(),
             valid: policy.is_some(),
@@ -134,6 +142,10 @@ impl Checked {
                 .as_ref()
                 .is_some_and(|policy| policy.rules.is_empty() && policy.default == Verdict::Deny),
             rules: policy.as_ref().map(|policy| policy.rules.len()),
+            names: judged.map(Policy::names_asked),
+            names_opened_by: judged
+                .and_then(Policy::names_opened_by)
+                .map(|rule| rule.name.clone()),
             name: policy.map(|policy| policy.name),
             diagnostics,
         }
@@ -169,6 +181,15 @@ fn page(checked: &Checked, _clock: &Clock) -> Page {
         0 => page.end(),
         warnings => page.line(format_args!(", {}", count(warnings, "warning"))),
     };
+    if let Some(rule) = &checked.names_opened_by {
+        page.paragraph(
+            "names",
+            format_args!(
+                "any name may be asked for, as the rule {rule:?} lets addresses pass; to refuse what no rule names: \
+                 [dns] names = \"rules\""
+            ),
+        );
+    }
     page
 }
 
@@ -196,6 +217,30 @@ mod tests {
             checked("version = 1\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n");
         assert!(checked.valid);
         insta::assert_snapshot!(page(&checked, &clock()).plain(), @"agent.toml: valid: policy agent, 1 rule");
+    }
+
+    #[test]
+    fn a_rule_by_which_any_name_may_be_asked_for_is_named() {
+        let text = |action: &str, more: &str| {
+            format!(
+                "default = \"deny\"\n{more}[[rule]]\nname = \"names\"\nto = [\"www.example.com\", \"@dns\"]\nports = [\"udp/53\", \"tcp/443\"]\naction = \"allow\"\n\
+                 [[rule]]\nname = \"box\"\nto = [\"192.0.2.12\"]\naction = \"{action}\"\n"
+            )
+        };
+        let summed = |text: &str| page(&checked(text), &clock()).plain();
+        insta::assert_snapshot!(summed(&text("allow", "")), @r#"
+        agent.toml: valid: policy agent, 2 rules
+            names    any name may be asked for, as the rule "box" lets addresses pass;
+                     to refuse what no rule names: [dns] names = "rules"
+        "#);
+        let quiet = "agent.toml: valid: policy agent, 2 rules\n";
+        assert_eq!(summed(&text("confirm", "")), quiet);
+        for names in ["any", "rules"] {
+            let text = text("allow", &format!("[dns]\nnames = \"{names}\"\n"));
+            assert_eq!(summed(&text), quiet);
+            let json = serde_json::to_value(checked(&text)).unwrap();
+            assert_eq!(json["names"], names);
+        }
     }
 
     /// Its warnings.

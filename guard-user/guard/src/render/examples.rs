@@ -182,6 +182,7 @@ pub(crate) fn explanation() -> Explanation {
         addresses: vec!["192.0.2.10".into()],
         known: Vec::new(),
         question: None,
+        leaves: None,
         unheard: None,
         verdict: "confirm".into(),
         rule: Some("photos".into()),

@@ -22,7 +22,12 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     for known in known(explanation) {
         page.field("told", known);
     }
-    for question in explanation.question.iter().chain(&explanation.unheard) {
+    let said = [
+        &explanation.question,
+        &explanation.leaves,
+        &explanation.unheard,
+    ];
+    for question in said.into_iter().flatten() {
         page.paragraph("question", question);
     }
     if let Some(listener) = &explanation.listener {

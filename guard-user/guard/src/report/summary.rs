@@ -12,9 +12,10 @@ use guard_proto::{
         Request,
     },
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::super::flows;
 use super::super::render::{endpoint, requests};
 
 /// Characters that are shown of an HTTP request or a statement.
@@ -310,11 +311,7 @@ impl Report {
 
     /// Adds what sessions have reached, and reached lately.
     pub(crate) fn reach(&mut self, flows: Vec<Flow>, since: Option<Duration>) {
-        let since = since.and_then(|since| SignedDuration::try_from(since).ok());
-        let now = Timestamp::now();
-        let is_late =
-            |flow: &Flow| since.is_none_or(|since| now.duration_since(flow.last_at) <= since);
-        self.reached = flows.into_iter().filter(is_late).collect();
+        self.reached = flows::lately(flows, since, Timestamp::now());
     }
 
     /// Keeps one session, or those of a name, with all that were started inside; else all but those of `guard doctor`.
@@ -891,7 +888,7 @@ pub(crate) mod tests {
             id: "s2".to_owned(),
             name: "inner".to_owned(),
             parent: Some("s1".to_owned()),
-            started_at: live.started_at + SignedDuration::from_secs(1),
+            started_at: live.started_at + jiff::SignedDuration::from_secs(1),
             ..live.clone()
         };
         let of = |session: &str| json!({"kind": "denied", "session": session, "destination": to, "verdict": "deny"});

@@ -120,7 +120,7 @@ impl State {
         let (person, key) = owner.ok_or_else(|| Doubt::forged(refusals::no_key(&signed.key)))?;
         let answer = signed.verify(key, &self.config.answers.origins);
         let answer = answer.map_err(|why| Doubt::forged(refusals::not_signed(&why.to_string())))?;
-        if answer.by != person.name {
+        if !answer.is_by(&person.name) {
             return Err(Doubt::forged(refusals::another_name(
                 &answer.by,
                 &person.name,

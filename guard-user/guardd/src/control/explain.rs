@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use guard_common::{DNS_PORT, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
-use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
+use guard_policy::{
+    self as policy, Destination, DnsNames, DomainName, Environment, Policy, PortSpec, Prefix,
+};
 use guard_proto::{
     PolicyRef,
     explain::{Explanation, Explanations},
@@ -180,14 +182,84 @@ async fn under_policy(
         of_each.reduce(stricter).unwrap_or_default()
     };
     let mut all = told(to, by_all(to, ports))?;
-    if name_in(to).is_some() && chain.iter().any(InForce::speaks_of_names) {
+    if let policy::Target::Name(name) = &to.target
+        && chain.iter().any(InForce::speaks_of_names)
+    {
         let unheard = unheard(&now, by_all);
+        let question = UnnamedQuestion::under(chain.iter(), name);
         for one in &mut all.explanations {
             one.unheard.clone_from(&unheard);
+            if let (None, Some(question)) = (&unheard, &question) {
+                question.tell(one);
+            }
         }
     }
     Ok(all)
 }
+
+/// What becomes of a question for a name that no rule of a policy names.
+pub(super) struct UnnamedQuestion<'p> {
+    pub(super) names: DnsNames,
+    policy: &'p Policy,
+}
+
+impl<'p> UnnamedQuestion<'p> {
+    /// Under the strictest of some policies, of those that have no rule for the name; none where all have one.
+    pub(super) fn under(
+        policies: impl Iterator<Item = &'p InForce>,
+        name: &DomainName,
+    ) -> Option<Self> {
+        let unnamed = policies.filter(|policy| {
+            policy.speaks_of_names() && policy.compiled.pattern_of(name).is_none()
+        });
+        let judged = unnamed.map(|policy| Self {
+            names: policy.policy.names_asked(),
+            policy: &policy.policy,
+        });
+        judged.max_by_key(|judged| match judged.names {
+            DnsNames::Any => 0,
+            DnsNames::Ask => 1,
+            DnsNames::Rules => 2,
+        })
+    }
+
+    /// Has an answer say it. Where it does not leave there is no address to connect to.
+    pub(super) fn tell(&self, one: &mut Explanation) {
+        let (verdict, words) = match self.names {
+            DnsNames::Rules => (Verdict::Deny, NOT_NAMED),
+            DnsNames::Ask => (Verdict::Confirm, ASKED_ABOUT),
+            DnsNames::Any => {
+                one.leaves = self.leaves();
+                return;
+            }
+        };
+        one.question = Some(words.to_owned());
+        if strictness(&one.verdict) < verdict.strictness() {
+            verdict.as_str().clone_into(&mut one.verdict);
+            (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
+            (one.hole, one.policy) = (None, self.policy.name.clone());
+            one.file = Some(self.policy.file.clone());
+        }
+    }
+
+    /// Why it leaves, where the policy's default denies what it is asked for.
+    fn leaves(&self) -> Option<String> {
+        let policy = self.policy;
+        let why = match (policy.dns_names, policy.names_opened_by()) {
+            (Some(_), _) => "the policy has [dns] names = \"any\"".to_owned(),
+            (None, rule) => format!(
+                "the rule {:?} lets addresses pass; [dns] names = \"rules\" would refuse it",
+                rule?.name
+            ),
+        };
+        (policy.default == Verdict::Deny).then(|| format!("leaves this machine: {why}"))
+    }
+}
+
+/// What becomes of a question that no rule is about.
+const NOT_NAMED: &str = "refused: no rule names it, and the policy has [dns] names = \"rules\"";
+const ASKED_ABOUT: &str =
+    "a person is asked before it leaves: the policy has [dns] names = \"ask\"";
 
 /// Why no question for a name reaches a name server of this machine; none where one may be asked. `explained`: what holds there.
 pub(super) fn unheard(

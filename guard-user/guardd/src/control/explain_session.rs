@@ -10,7 +10,7 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{
-        explain::{explained, opened, stricter, strictness, through, told, unheard},
+        explain::{UnnamedQuestion, explained, opened, stricter, through, told, unheard},
         failure::CallError,
         ids,
     },
@@ -72,15 +72,15 @@ impl State {
         };
         let speaks = self.policies.speaks_of_names(&session.chain);
         let unheard = speaks.then(|| unheard(now, by_all)).flatten();
-        let is_held = known.is_empty() && unheard.is_none();
-        let question = is_held.then(|| self.held_question(session, name));
+        let is_unknown = known.is_empty() && unheard.is_none();
+        let question = is_unknown.then(|| self.unnamed_question(session, name));
         let question = question.flatten();
         for one in all {
             one.name = Some(name.as_str().to_owned());
             one.known = known.to_vec();
             one.unheard.clone_from(&unheard);
             if let Some(question) = &question {
-                held_back(one, question);
+                question.tell(one);
             }
         }
     }
@@ -117,23 +117,18 @@ impl State {
         }
     }
 
-    /// What becomes of a question for a name that no rule names, where it does not just leave: the strictest of its policies.
-    fn held_question(&self, session: &Session, name: &DomainName) -> Option<Question> {
+    /// What becomes of a question for a name that no rule names; none where a person has opened it.
+    fn unnamed_question(
+        &self,
+        session: &Session,
+        name: &DomainName,
+    ) -> Option<UnnamedQuestion<'_>> {
         let policies = session.chain.iter();
         let policies = policies.filter_map(|slot| self.policies.get(*slot));
-        let unnamed = policies.filter(|policy| {
-            policy.speaks_of_names() && policy.compiled.pattern_of(name).is_none()
-        });
-        let judged = unnamed.map(|policy| (policy.policy.names_asked(), policy));
-        let held = judged.filter(|(names, _)| *names != DnsNames::Any);
-        let (names, policy) = held.max_by_key(|(names, _)| *names == DnsNames::Rules)?;
+        let question = UnnamedQuestion::under(policies, name)?;
         let id = session.cgroup.id;
         let is_open = self.holes.lets_ask(id, name.as_str(), clock::now());
-        (!is_open || names == DnsNames::Rules).then(|| Question {
-            names,
-            policy: policy.policy.name.clone(),
-            file: policy.policy.file.clone(),
-        })
+        (!is_open || question.names != DnsNames::Ask).then_some(question)
     }
 
     /// Under one policy of a session, for an address that the session knows by names; `None` if it knows none.
@@ -208,33 +203,6 @@ impl State {
         of_each.reduce(stricter).unwrap_or_default()
     }
 }
-
-/// A question that does not leave just so.
-struct Question {
-    names: DnsNames,
-    policy: String,
-    file: String,
-}
-
-/// Has an answer say what becomes of the question: without one there is no address to connect to.
-fn held_back(one: &mut Explanation, question: &Question) {
-    let (verdict, words) = match question.names {
-        DnsNames::Rules => (Verdict::Deny, NOT_NAMED),
-        _ => (Verdict::Confirm, ASKED_ABOUT),
-    };
-    one.question = Some(words.to_owned());
-    if strictness(&one.verdict) < verdict.strictness() {
-        verdict.as_str().clone_into(&mut one.verdict);
-        (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
-        (one.hole, one.policy) = (None, question.policy.clone());
-        one.file = Some(question.file.clone());
-    }
-}
-
-/// What becomes of a question that no rule is about.
-const NOT_NAMED: &str = "refused: no rule names it, and the policy has [dns] names = \"rules\"";
-const ASKED_ABOUT: &str =
-    "a person is asked before it leaves: the policy has [dns] names = \"ask\"";
 
 /// The port that is meant where none is said, of an address that a session was told.
 const HTTPS: u16 = 443;

@@ -99,7 +99,7 @@ impl Checked {
             false => ports,
         };
         if prefixes.len() * ports.len().max(1) > MAX_AT_ONCE {
-            return Err(too_many(prefixes.len() * ports.len().max(1)));
+            return Err(too_many(prefixes.len(), ports.len().max(1)));
         }
         let live = sessions.live(session);
         let live = live.ok_or_else(|| ids::no_session(&ids::session(session)))?;
@@ -377,17 +377,38 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> CallError {
     )
 }
 
-fn too_many(holes: usize) -> CallError {
+/// Each prefix takes one for each range of ports.
+fn too_many(prefixes: usize, ports: usize) -> CallError {
+    let holes = prefixes * ports;
+    let fix = match (prefixes, ports) {
+        (_, 1) => "name one prefix of it",
+        (1, _) => "name fewer ports",
+        _ => "name fewer ports, or one prefix of it",
+    };
     CallError::invalid(
         "cannot open that at once",
         format!("it would take {holes} holes, and {MAX_AT_ONCE} is the most"),
-        "name fewer ports, or one prefix",
+        fix,
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_too_many_holes_says_which_of_both_are_too_many() {
+        for (prefixes, ports, fix) in [
+            (74, 1, "name one prefix of it"),
+            (1, 20, "name fewer ports"),
+            (5, 5, "name fewer ports, or one prefix of it"),
+        ] {
+            let failure = too_many(prefixes, ports).failure;
+            assert_eq!(failure.fix, fix);
+            let holes = format!("{} holes", prefixes * ports);
+            assert!(failure.why.contains(&holes), "{}", failure.why);
+        }
+    }
 
     #[test]
     fn reads_are_of_tcp() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_common::{Address, DNS_PORT, NameId, PolicyId, Protocol, SessionId, Verdict};
-use guard_policy::{DnsNames, DomainName, Environment, Group, Rule, networks_around};
+use guard_policy::{DnsNames, DomainName, Environment, Rule, networks_around};
 use guard_proto::destination::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
@@ -56,23 +56,6 @@ fn shown(known: KnownName<'_>) -> NameTold {
         at: Clocks::read().calendar(known.at),
         also: known.also.into_iter().map(str::to_owned).collect(),
     }
-}
-
-/// Whether one of the addresses is neither this machine's nor of its networks. A name that has both kinds is whoever's outside.
-fn has_public(addresses: &[IpAddr], machine: &Environment) -> bool {
-    const INSIDE: [Group; 7] = [
-        Group::Loopback,
-        Group::Private,
-        Group::LinkLocal,
-        Group::OnLink,
-        Group::Metadata,
-        Group::Multicast,
-        Group::GuardedHost,
-    ];
-    let inside = INSIDE.iter().flat_map(|group| group.prefixes(machine));
-    let inside: Vec<_> = inside.collect();
-    let is_inside = |address: &IpAddr| inside.iter().any(|all| all.covers(&(*address).into()));
-    !addresses.iter().all(is_inside)
 }
 
 impl Policies {
@@ -288,7 +271,7 @@ impl Policies {
             }
             if answer
                 .as_ref()
-                .is_ok_and(|found| has_public(&found.addresses, machine))
+                .is_ok_and(|found| machine.has_public(&found.addresses))
             {
                 self.names.note_public(&name);
             }
@@ -318,7 +301,7 @@ impl Policies {
         machine: &Environment,
     ) -> bool {
         let addresses: Vec<_> = addresses.iter().copied().map(Address::to_ip).collect();
-        if !has_public(&addresses, machine) {
+        if !machine.has_public(&addresses) {
             return false;
         }
         let mut is_news = false;

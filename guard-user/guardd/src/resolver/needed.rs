@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs::File, mem, os::fd::AsFd as _};
 
 use anyhow::Result;
-use guard_common::{NameId, NetnsCookie, Verdict};
+use guard_common::NetnsCookie;
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DnsNames, Pattern as PolicyPattern, Policy};
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VERSION};
@@ -268,17 +268,8 @@ fn patterns(policy: &Policy, compiled: &Compiled) -> Vec<Pattern> {
     patterns.sort_unstable();
     patterns.dedup();
     let patterns = patterns.into_iter().map(|pattern| Pattern {
-        denied: is_denied(compiled, pattern.id()),
+        denied: compiled.denies(pattern.id()),
         pattern: pattern.to_string(),
     });
     patterns.collect()
-}
-
-/// Whether a rule denies a pattern on all ports, so that nobody needs its addresses.
-fn is_denied(compiled: &Compiled, id: NameId) -> bool {
-    compiled.value_of(id).is_some_and(|value| {
-        value.verdict == Verdict::Deny
-            && value.rule != guard_common::DEFAULT_RULE
-            && value.list.is_none()
-    })
 }

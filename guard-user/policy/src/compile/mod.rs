@@ -268,6 +268,14 @@ impl Compiled {
         self.value_of(id).is_some()
     }
 
+    /// Whether a rule denies a pattern on all ports, so that nobody needs its addresses.
+    #[must_use]
+    pub fn denies(&self, id: NameId) -> bool {
+        self.value_of(id).is_some_and(|value| {
+            value.verdict == Verdict::Deny && value.rule != DEFAULT_RULE && value.list.is_none()
+        })
+    }
+
     /// The narrowest pattern that covers a name, of those that rules name.
     #[must_use]
     pub fn pattern_of(&self, name: &DomainName) -> Option<Pattern> {

@@ -10,9 +10,10 @@ use proptest::{prelude::*, sample::select};
 use super::{
     super::{
         compile::{Compiled, compile},
+        diff::{Opens, Side, diff_names},
         explain::{explain, explain_known},
         group::Group,
-        model::{Environment, Policy, Rule},
+        model::{DnsNames, Environment, Policy, Rule},
         name::{DomainName, Pattern},
         ports::PortSpec,
         prefix::Prefix,
@@ -381,6 +382,62 @@ fn a_pattern_of_another_version_denies() {
 }
 
 #[test]
+fn names_pass_where_something_lets_the_internet_pass_by_itself() {
+    let asked = |text: &str| policy(text).names_asked();
+    let rule = |to: &str, action: &str| {
+        asked(&format!(
+            "default = \"deny\"\n[[rule]]\nto = [{to:?}]\naction = {action:?}\n"
+        ))
+    };
+    for to in ["192.0.2.12", "10.0.0.0/8", "128.0.0.0/1"] {
+        assert_eq!(rule(to, "allow"), DnsNames::Any);
+        assert_eq!(rule(to, "read-only"), DnsNames::Any);
+        assert_eq!(rule(to, "confirm"), DnsNames::Rules);
+        assert_eq!(rule(to, "deny"), DnsNames::Rules);
+    }
+    for to in ["@public", "0.0.0.0/0", "2000::/3", "::/0"] {
+        for action in ["allow", "read-only", "confirm"] {
+            assert_eq!(rule(to, action), DnsNames::Any);
+        }
+        assert_eq!(rule(to, "deny"), DnsNames::Rules);
+    }
+    for to in ["@private", "@dns", "www.x.test", "*.x.test"] {
+        assert_eq!(rule(to, "allow"), DnsNames::Rules);
+    }
+    for default in ["allow", "confirm"] {
+        let text = format!("default = {default:?}\n");
+        assert_eq!(asked(&text), DnsNames::Any);
+        let said = format!("{text}[dns]\nnames = \"rules\"\n");
+        assert_eq!(asked(&said), DnsNames::Rules);
+    }
+}
+
+#[test]
+fn what_no_rule_names_is_explained_by_its_addresses() {
+    let text = format!(
+        "{LIST}\n[[rule]]\nname = \"net\"\nto = [\"192.0.2.0/29\"]\naction = \"confirm\"\n"
+    );
+    let policy = policy(&text);
+    let compiled = compile(&policy, &judging()).unwrap();
+    let explained = |name: &str| {
+        let all = explain(&policy, &compiled, &judging(), &name.parse().unwrap(), &[]);
+        let all = all.into_iter();
+        all.map(|one| (one.destination, one.verdict, one.rule))
+            .collect::<Vec<_>>()
+    };
+    let net = |address: &str| {
+        (
+            address.to_owned(),
+            "confirm".to_owned(),
+            Some("net".to_owned()),
+        )
+    };
+    assert_eq!(explained("b.example"), [net("192.0.2.5"), net("192.0.2.6")]);
+    let nowhere = ("unknown.example".to_owned(), "deny".to_owned(), None);
+    assert_eq!(explained("unknown.example"), [nowhere]);
+}
+
+#[test]
 fn nothing_changes_where_nobody_judges_names() {
     let compiled = compile(&policy(LIST), &environment()).unwrap();
     assert!(compiled.patterns.is_empty());
@@ -634,7 +691,10 @@ const NAMES: &[&str] = &[
     "z.other",
 ];
 
-fn rule() -> impl Strategy<Value = String> {
+/// Those of [`TARGETS`] that are names or wildcards.
+const PATTERNS: usize = 6;
+
+fn rule(targets: &'static [&'static str]) -> impl Strategy<Value = String> {
     let ports = &[
         "",
         "ports = [\"tcp/443\"]",
@@ -642,7 +702,7 @@ fn rule() -> impl Strategy<Value = String> {
     ][..];
     let actions = &["allow", "confirm", "read-only", "deny"][..];
     (
-        prop::collection::vec(select(TARGETS), 1..4),
+        prop::collection::vec(select(targets), 1..4),
         select(ports),
         select(actions),
         any::<bool>(),
@@ -666,15 +726,100 @@ fn rule() -> impl Strategy<Value = String> {
         })
 }
 
+const PLACES: &[&str] = &[
+    "203.0.113.7",
+    "203.0.113.8",
+    "10.1.2.3",
+    "10.9.9.9",
+    "127.0.0.1",
+    "64:ff9b::a01:203",
+    "2600::1",
+];
+
+/// How far a question for a name gets: 0 is not at all.
+fn asked(policy: &Policy, compiled: &Compiled, name: &DomainName) -> u8 {
+    let pattern = compiled.pattern_of(name);
+    let names = match pattern {
+        Some(pattern) if compiled.denies(pattern.id()) => DnsNames::Rules,
+        None if policy.has_patterns() => policy.names_asked(),
+        _ => DnsNames::Any,
+    };
+    match names {
+        DnsNames::Rules => 0,
+        DnsNames::Ask => 1,
+        DnsNames::Any => 2,
+    }
+}
+
+/// Whether more is let through to a name, and whether less is: by a look at each place.
+fn naive_difference(sides: [Side<'_>; 2], name: &str) -> (bool, bool) {
+    let domain: DomainName = name.parse().unwrap();
+    let asked = sides.map(|side| asked(side.policy, side.compiled, &domain));
+    let (mut more, mut less) = (asked[1] > asked[0], asked[1] < asked[0]);
+    for place in PLACES {
+        for (protocol, port) in [
+            (Protocol::TCP, 443),
+            (Protocol::TCP, 450),
+            (Protocol::UDP, 22),
+        ] {
+            let to = Connection::new(to(place, port).to, protocol, port);
+            let said = [0, 1].map(|side| {
+                // What nobody can ask for is known to nobody.
+                let known = match asked[side] {
+                    0 => &[][..],
+                    _ => &[name][..],
+                };
+                let said = decided(sides[side].compiled, known, &to, 1);
+                strict((said.verdict, said.flags & prefix_flags::BY_SNI != 0))
+            });
+            more |= asked[1] > 0 && said[1] < said[0];
+            less |= asked[0] > 0 && said[1] > said[0];
+        }
+    }
+    (more, less)
+}
+
 proptest! {
     #![proptest_config(rounds(1_500))]
 
     #[test]
+    fn no_name_gets_more_or_less_without_a_word(
+        default in select(&["allow", "confirm", "deny"][..]),
+        asks in select(&["", "[dns]\nnames = \"any\"\n", "[dns]\nnames = \"ask\"\n", "[dns]\nnames = \"rules\"\n"][..]),
+        shared in prop::collection::vec(rule(TARGETS), 0..4),
+        named in prop::array::uniform2(prop::collection::vec(rule(&TARGETS[..PATTERNS]), 0..3)),
+    ) {
+        let policies = named.map(|own| {
+            policy(&format!("default = {default:?}\n{asks}{}{}", shared.concat(), own.concat()))
+        });
+        let [a, b] = [0, 1].map(|side| compile(&policies[side], &judging()).unwrap());
+        let sides = [Side { policy: &policies[0], compiled: &a }, Side { policy: &policies[1], compiled: &b }];
+        let told = diff_names(sides[0], sides[1], &judging());
+        for name in NAMES {
+            let own = Pattern::Name(name.parse().unwrap());
+            let wider = own.around();
+            let mut covering = std::iter::once(own.clone()).chain(wider);
+            let is_named = |pattern: &Pattern| a.has_pattern(pattern.id()) || b.has_pattern(pattern.id());
+            let Some(narrowest) = covering.find(is_named) else {
+                continue;
+            };
+            let opens = told.iter().find(|one| one.pattern == narrowest).map(|one| one.opens);
+            let (more, less) = naive_difference(sides, name);
+            match opens {
+                Some(Opens::More) => {}
+                Some(Opens::Less) => prop_assert!(!more, "{}: {:?} {:?}", name, policies, told),
+                _ => prop_assert!(!more && !less, "{}: {:?} {:?}", name, policies, told),
+            }
+        }
+        prop_assert!(diff_names(sides[0], sides[0], &judging()).is_empty());
+    }
+
+    #[test]
     fn names_are_judged_as_the_sentences_say(
         default in select(&["allow", "confirm", "deny"][..]),
-        rules in prop::collection::vec(rule(), 0..7),
+        rules in prop::collection::vec(rule(TARGETS), 0..7),
         known in prop::sample::subsequence(NAMES, 0..4),
-        address in select(&["203.0.113.7", "203.0.113.8", "10.1.2.3", "10.9.9.9", "127.0.0.1", "64:ff9b::a01:203", "2600::1"][..]),
+        address in select(PLACES),
         port in select(&[443_u16, 450, 22][..]),
         protocol in select(&[Protocol::TCP, Protocol::UDP][..]),
     ) {

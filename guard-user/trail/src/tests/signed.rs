@@ -199,6 +199,25 @@ fn who_said_yes_to_what_is_shown_and_cannot_be_made_up() {
     }
 }
 
+#[test]
+fn an_answer_without_a_name_is_by_whoever_has_the_key_and_by_nobody_else() {
+    let question = question_of("m-1");
+    for (by, why) in [
+        ("", None),
+        ("alice", None),
+        ("bob", Some("the key is alice's")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let answer = Answer {
+            by: by.to_owned(),
+            ..answer_to(&question)
+        };
+        let [added, answered, _] = records_about(dir.path(), &question, &answer);
+        let one = &found(&[added, answered]).signatures.unwrap()[0];
+        assert_eq!((&*one.by, one.why.as_deref()), ("alice", why), "{by:?}");
+    }
+}
+
 /// Root of a machine writes into its log what it likes, but for what somebody signs.
 #[test]
 fn what_was_signed_for_another_machine_or_before_is_signed_here_no_more() {

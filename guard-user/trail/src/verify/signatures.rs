@@ -212,7 +212,7 @@ impl Signatures {
         let bytes = signature.question.as_bytes();
         let question = Question::from_bytes(bytes).map_err(|why| why.to_string())?;
         is_about(&answer, &question, bytes)?;
-        if answer.by != *name || signature.by != *name {
+        if !answer.is_by(name) || signature.by != *name {
             return Err(format!("the key is {name}'s"));
         }
         if record.line.session.as_ref() != Some(&question.session) {

@@ -1,0 +1,337 @@
+//! What another policy opens and closes by name. Addresses do not tell: many names share one, and a name may have others tomorrow.
+
+use std::collections::{BTreeSet, HashSet};
+
+use guard_common::{DEFAULT_RULE, Protocol, Verdict, prefix_flags};
+
+use super::{
+    super::{
+        compile::{Compiled, Value},
+        duration::format_duration,
+        group::Group,
+        model::{DnsNames, Environment, Rule},
+        name::Pattern,
+        prefix::Prefix,
+    },
+    Opens, PROTOCOLS, Side, judge_alike, pieces, range_at, starts,
+};
+
+/// A name, or all names below one, of which two policies say something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternChange {
+    /// The name, or the wildcard.
+    pub pattern: Pattern,
+    /// `more` where any port lets more through, or the name may be asked for and could not.
+    pub opens: Opens,
+    /// What the rules say that decide, in words; empty: none does.
+    pub before: Vec<String>,
+    /// The same after.
+    pub after: Vec<String>,
+}
+
+/// All names and wildcards of two policies that change, sorted by their text. Both sides are compiled for a machine that judges names
+/// ([`Environment::judges_names`]).
+#[must_use]
+pub fn diff_names(old: Side<'_>, new: Side<'_>, environment: &Environment) -> Vec<PatternChange> {
+    let sides = [old, new].map(|side| ByName::new(side, environment));
+    let rules = [old, new].into_iter().flat_map(|side| &side.policy.rules);
+    let targets = rules.flat_map(|rule| &rule.to);
+    let patterns: BTreeSet<_> = targets.filter_map(Pattern::of).collect();
+    let changes = patterns.into_iter();
+    let mut changes: Vec<_> = changes.filter_map(|one| change(&sides, one)).collect();
+    changes.sort_by_cached_key(|change| change.pattern.to_string());
+    changes
+}
+
+/// How strict a verdict is: one that looks at TLS is between two others.
+type Rank = u8;
+
+const fn rank(verdict: Verdict, by_sni: bool) -> Rank {
+    2 * verdict.strictness() + if by_sni { 1 } else { 0 }
+}
+
+/// What a name may get at a port.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// The least strict verdict.
+    low: Rank,
+    /// The strictest of those that a rule for the name could lift.
+    high: Rank,
+}
+
+impl Bounds {
+    const fn only(rank: Rank) -> Self {
+        Self {
+            low: rank,
+            high: rank,
+        }
+    }
+}
+
+/// From a port on.
+type FromPort = Vec<(u16, Bounds)>;
+
+/// A policy, and what addresses get under it, whatever their names.
+struct ByName<'p> {
+    side: Side<'p>,
+    /// For a name that may have no private addresses, and for one that may: by protocol, from a port on.
+    addresses: [Vec<(Protocol, FromPort)>; 2],
+}
+
+/// What a policy says of a pattern.
+#[derive(Clone, Copy)]
+struct Said<'p> {
+    /// That of the narrowest of the policy's patterns that covers it.
+    value: Option<&'p Value>,
+    /// Whether it may be asked for.
+    asked: DnsNames,
+}
+
+/// What decides about a name at a port.
+enum Decides {
+    /// A rule for names, by its index.
+    Rule(Verdict, bool, u16),
+    /// What is said of whichever address the name has.
+    Address(Bounds),
+}
+
+impl Decides {
+    const fn bounds(&self) -> Bounds {
+        match self {
+            Self::Rule(verdict, by_sni, _) => Bounds::only(rank(*verdict, *by_sni)),
+            Self::Address(bounds) => *bounds,
+        }
+    }
+
+    const fn rule(&self) -> u16 {
+        match self {
+            Self::Rule(_, _, rule) => *rule,
+            Self::Address(_) => DEFAULT_RULE,
+        }
+    }
+}
+
+impl<'p> ByName<'p> {
+    fn new(side: Side<'p>, environment: &Environment) -> Self {
+        let areas = |groups: &[Group]| -> Vec<Prefix> {
+            let areas = groups.iter().flat_map(|group| group.areas(environment));
+            areas.collect()
+        };
+        let (local, private) = (
+            areas(&Group::LOCAL),
+            areas(&[Group::Private, Group::OnLink]),
+        );
+        let is_in =
+            |areas: &[Prefix], prefix: &Prefix| areas.iter().any(|all| all.contains(prefix));
+        let of = |may_be_private: bool| {
+            let can_lift = |prefix: &Prefix| {
+                !prefix.is_host()
+                    && !is_in(&local, prefix)
+                    && (may_be_private || !is_in(&private, prefix))
+            };
+            let values = side.compiled.prefixes.iter();
+            let values: HashSet<_> = values
+                .map(|(prefix, value)| (*value, can_lift(prefix)))
+                .collect();
+            let protocols = PROTOCOLS.into_iter();
+            let all =
+                protocols.map(|protocol| (protocol, bounds(side.compiled, &values, protocol)));
+            all.collect()
+        };
+        Self {
+            side,
+            addresses: [of(false), of(true)],
+        }
+    }
+
+    fn said(&self, pattern: &Pattern) -> Said<'p> {
+        let Side { policy, compiled } = self.side;
+        let mut all = std::iter::once(pattern.clone()).chain(pattern.around());
+        let id = all.find_map(|one| Some(one.id()).filter(|id| compiled.has_pattern(*id)));
+        let asked = match id {
+            Some(id) if compiled.denies(id) => DnsNames::Rules,
+            None if policy.has_patterns() => policy.names_asked(),
+            _ => DnsNames::Any,
+        };
+        Said {
+            value: id.and_then(|id| compiled.value_of(id)),
+            asked,
+        }
+    }
+
+    /// The ports from which on something else may hold.
+    fn starts(&self, said: Said<'_>, protocol: Protocol) -> impl Iterator<Item = u16> {
+        let ranges = said.value.map(|value| self.side.compiled.ranges(value));
+        let own = starts(ranges.into_iter().flatten(), protocol);
+        let all = self.addresses.iter().flatten();
+        let all = all.filter(move |(of, _)| *of == protocol);
+        own.chain(all.flat_map(|(_, from)| from.iter().map(|(low, _)| *low)))
+    }
+
+    fn decides(
+        &self,
+        said: Said<'_>,
+        protocol: Protocol,
+        port: u16,
+        may_be_private: bool,
+    ) -> Decides {
+        let by_rule = said.value.and_then(|value| {
+            let (verdict, by_sni, rule) = holds(self.side.compiled, value, protocol, port);
+            (rule != DEFAULT_RULE).then_some(Decides::Rule(verdict, by_sni, rule))
+        });
+        by_rule.unwrap_or_else(|| {
+            let mut all = self.addresses[usize::from(may_be_private)].iter();
+            let from = all.find(|(of, _)| *of == protocol);
+            let from = from.and_then(|(_, from)| from.iter().rfind(|(low, _)| *low <= port));
+            let bounds = from.filter(|_| said.asked != DnsNames::Rules);
+            Decides::Address(bounds.map_or(DENIED, |(_, bounds)| *bounds))
+        })
+    }
+
+    /// The rules that decide for some port, in words.
+    fn words(&self, said: Said<'_>, is_told_private: bool) -> Vec<String> {
+        let Some(value) = said.value else {
+            return Vec::new();
+        };
+        let ranges = self.side.compiled.ranges(value);
+        let rules = ranges.iter().map(|range| range.rule).chain([value.rule]);
+        let rules: BTreeSet<_> = rules
+            .filter_map(|rule| self.side.policy.rule(rule))
+            .map(|rule| words(rule, is_told_private))
+            .collect();
+        rules.into_iter().collect()
+    }
+}
+
+/// Of a name that nobody can ask for.
+const DENIED: Bounds = Bounds::only(rank(Verdict::Deny, false));
+
+/// What values say of a protocol's ports, from each port on where that may change. Each comes with whether a rule for a name can lift it.
+fn bounds(compiled: &Compiled, values: &HashSet<(Value, bool)>, protocol: Protocol) -> FromPort {
+    let ranges = values.iter().flat_map(|(value, _)| compiled.ranges(value));
+    let pieces = pieces(protocol, starts(ranges, protocol)).into_iter();
+    let at = |port| {
+        let said = values.iter().map(|(value, can_lift)| {
+            let (verdict, by_sni, rule) = holds(compiled, value, protocol, port);
+            // No name lifts what a rule denies.
+            let can_lift = *can_lift && (verdict != Verdict::Deny || rule == DEFAULT_RULE);
+            (rank(verdict, by_sni), can_lift)
+        });
+        let said: Vec<_> = said.collect();
+        let lifted = said.iter().filter(|(_, can_lift)| *can_lift);
+        Bounds {
+            low: said.iter().map(|(rank, _)| *rank).min().unwrap_or_default(),
+            high: lifted.map(|(rank, _)| *rank).max().unwrap_or_default(),
+        }
+    };
+    pieces.map(|(low, _)| (low, at(low))).collect()
+}
+
+/// As [`super::holds`], and whether TLS is looked at.
+fn holds(
+    compiled: &Compiled,
+    value: &Value,
+    protocol: Protocol,
+    port: u16,
+) -> (Verdict, bool, u16) {
+    match range_at(compiled, value, protocol, port) {
+        Some(range) => (range.verdict(), range.is_by_sni(), range.rule),
+        None => (value.verdict, false, value.rule),
+    }
+}
+
+fn change(sides: &[ByName<'_>; 2], pattern: Pattern) -> Option<PatternChange> {
+    let [old, new] = sides;
+    let (was, is) = (old.said(&pattern), new.said(&pattern));
+    if [was.asked, is.asked] == [DnsNames::Rules; 2] {
+        return None;
+    }
+    let private = [was, is].map(|said| {
+        said.value
+            .map(|value| value.flags & prefix_flags::PRIVATE != 0)
+    });
+    let is_other = matches!(private, [Some(was), Some(is)] if was != is);
+    let may_be_private = private.contains(&Some(true));
+    let mut ways = BTreeSet::new();
+    let mut add = |more: bool, less: bool| {
+        ways.extend(more.then_some(Opens::More));
+        ways.extend(less.then_some(Opens::Less));
+    };
+    add(
+        openness(is.asked) > openness(was.asked),
+        openness(is.asked) < openness(was.asked),
+    );
+    add(
+        is_other && private[1] == Some(true),
+        is_other && private[0] == Some(true),
+    );
+    for protocol in PROTOCOLS {
+        let all = old.starts(was, protocol).chain(new.starts(is, protocol));
+        for (port, _) in pieces(protocol, all) {
+            let was = old.decides(was, protocol, port, may_be_private);
+            let is = new.decides(is, protocol, port, may_be_private);
+            ways.extend(way([old.side, new.side], &was, &is));
+        }
+    }
+    let opens = *ways.first()?;
+    let [before, after] = [(old, was, private[0]), (new, is, private[1])]
+        .map(|(side, said, private)| side.words(said, is_other && private == Some(true)));
+    Some(PatternChange {
+        pattern,
+        opens,
+        before,
+        after,
+    })
+}
+
+const fn openness(asked: DnsNames) -> u8 {
+    match asked {
+        DnsNames::Rules => 0,
+        DnsNames::Ask => 1,
+        DnsNames::Any => 2,
+    }
+}
+
+/// Which ways a port changes: none, one, or both where it depends on the address.
+fn way([old, new]: [Side<'_>; 2], was: &Decides, is: &Decides) -> Vec<Opens> {
+    if let (Decides::Address(_), Decides::Address(_)) = (was, is) {
+        return Vec::new();
+    }
+    let (before, after) = (was.bounds(), is.bounds());
+    let mut ways = Vec::new();
+    ways.extend((after.low < before.high).then_some(Opens::More));
+    ways.extend((after.high > before.low).then_some(Opens::Less));
+    if !ways.is_empty() {
+        return ways;
+    }
+    // The verdict is the same, whatever the address.
+    let is_otherwise = before.low == rank(Verdict::ReadOnly, false)
+        && !judge_alike(old, new, was.rule(), is.rule());
+    let longest = |side: Side<'_>, rule| side.policy.longest_hole(side.policy.rule(rule));
+    let (before, after) = (longest(old, was.rule()), longest(new, is.rule()));
+    // Where the policy itself says otherwise, its setting is told.
+    let by_rule = (before, after) != (longest(old, DEFAULT_RULE), longest(new, DEFAULT_RULE));
+    let stops = [Verdict::Confirm, Verdict::ReadOnly].map(|verdict| rank(verdict, false));
+    let lasts = by_rule && before != after && stops.contains(&was.bounds().low);
+    ways.extend((is_otherwise || lasts).then_some(Opens::Otherwise));
+    ways
+}
+
+/// What a rule does, at which ports, and how long holes last by it.
+fn words(rule: &Rule, is_told_private: bool) -> String {
+    let ports: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
+    let ports = if ports.is_empty() {
+        "all".to_owned()
+    } else {
+        ports.join(",")
+    };
+    let private = if rule.private || is_told_private {
+        " private"
+    } else {
+        ""
+    };
+    let tls = if rule.by_sni { " tls=name" } else { "" };
+    let longest = rule.max_hole.map(format_duration);
+    let longest = longest.map_or_else(String::new, |most| format!(" max_hole={most}"));
+    format!("{} {ports}{private}{tls}{longest}", rule.action.as_str())
+}
