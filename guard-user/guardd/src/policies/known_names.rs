@@ -104,11 +104,12 @@ impl NameAsker {
 }
 
 impl LearnedAddress {
-    /// Whether that process is likely to have gone by this name: it asked for it, or another one of its program did whose answer
-    /// still counts.
+    /// Whether that process is likely to have gone by this name: it asked for it, or another one of its program did just now, of
+    /// whose answer the resolver does not tell again when this one asks. What an earlier one asked for says nothing of it.
     fn is_likely_by(&self, who: &NameAsker, now: BootTime) -> bool {
         let is_it = self.asker.pid.is_some() && self.asker.pid == who.pid;
-        is_it || (self.asker.may_be(who) && (self.until > now || who.pid.is_none()))
+        let is_just_now = self.until > now && after(self.at, UNTOLD) > now;
+        is_it || (self.asker.may_be(who) && (is_just_now || who.pid.is_none()))
     }
 }
 
@@ -135,6 +136,8 @@ pub struct KnownName<'a> {
     pub also: Vec<&'a str>,
 }
 
+/// The resolver tells guardd of the same answer again after ten seconds: a program that asked in between has then connected.
+const UNTOLD: Duration = Duration::from_secs(15);
 /// A program may connect before the resolver has looked at the clock.
 const MOMENT: Duration = Duration::from_millis(5);
 /// Other names that are told of one address.
@@ -598,6 +601,27 @@ mod tests {
         assert!(!used(Some(8), Some("node"), 500));
         assert!(!used(Some(8), Some("python3"), 50), "it never asked");
         assert!(used(None, None, 500), "nobody knows who it is");
+    }
+
+    #[test]
+    fn a_name_that_an_earlier_process_asked_for_is_not_another_ones() {
+        const SECOND: u64 = 1_000_000_000;
+        let node = |pid| NameAsker::of(Some(pid), Some("node"));
+        let told = LearnedAddress {
+            until: BootTime(90 * SECOND),
+            since: BootTime(SECOND),
+            at: BootTime(SECOND),
+            by: None,
+            asker: node(7),
+        };
+        for (pid, second, is_likely) in [(7, 80, true), (8, 9, true), (8, 26, false)] {
+            let now = BootTime(second * SECOND);
+            assert_eq!(
+                told.is_likely_by(&node(pid), now),
+                is_likely,
+                "{pid} {second}"
+            );
+        }
     }
 
     #[test]
