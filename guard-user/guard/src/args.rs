@@ -285,9 +285,9 @@ pub struct TermsArgs {
 /// `guard approve`
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
-    /// Which request, as `guard pending` lists it
-    #[arg(add = complete::requests())]
-    pub id: String,
+    /// Which requests, as `guard pending` lists them; each gets a hole of its own
+    #[arg(required = true, value_name = "ID", add = complete::requests())]
+    pub ids: Vec<String>,
     /// Of an HTTP request: let through all with its method and a path like this, in which * stands for any text
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["writes", "read_only"])]
     pub path: Option<String>,
@@ -311,9 +311,9 @@ pub struct ApproveArgs {
 /// `guard deny`
 #[derive(Debug, Args)]
 pub struct DenyArgs {
-    /// Which request, as `guard pending` lists it
-    #[arg(add = complete::requests())]
-    pub id: String,
+    /// Which requests, as `guard pending` lists them; the id of a session stands for all that wait of it, and of those inside it
+    #[arg(required = true, value_name = "ID", add = complete::requests())]
+    pub ids: Vec<String>,
     /// For how long it is not asked again; `n` in guard watch is for 1m [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
@@ -517,6 +517,9 @@ pub struct FlowsArgs {
     /// Of this session only, and of those that were started in it
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
+    /// Only what went on in the last of these, or after that time
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
+    pub since: Option<Duration>,
 }
 
 /// `guard stop`

@@ -181,6 +181,11 @@ fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
             "the shell is named by itself",
             line(words, wrong, &[]),
         ),
+        ("why", destination) if !destination.starts_with('-') => failure(
+            format!("guard why takes no destination such as {destination}"),
+            "it tells all that was stopped",
+            format!("guard why\nor what the policy says of it:\nguard explain {destination}"),
+        ),
         _ => None,
     }
 }
@@ -213,6 +218,7 @@ mod tests {
             ("guard log --kind denied", "jq"),
             ("guard completions --shell bash", "guard completions bash"),
             ("guard log --since -5m", "guard log --since 5m"),
+            ("guard why 192.0.2.1:443", "guard explain 192.0.2.1:443"),
             (
                 "guard run --hold -5s -- true",
                 "guard run --hold 5s -- true",
@@ -232,7 +238,7 @@ mod tests {
             "guard log --colour",
             "guard log r1",
             "guard open 192.0.2.10 443",
-            "guard approve r1 r2",
+            "guard question r1 r2",
             "guard run --quite -- true",
         ] {
             let words = words(line);

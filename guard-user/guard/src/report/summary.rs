@@ -12,9 +12,10 @@ use guard_proto::{
         Request,
     },
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::super::flows::keep_late;
 use super::super::render::{endpoint, requests};
 
 /// Characters that are shown of an HTTP request or a statement.
@@ -145,6 +146,8 @@ pub(crate) struct HoleLine {
     pub(crate) id: String,
     pub(crate) session: Option<String>,
     pub(crate) destination: Option<String>,
+    /// Null: for the destination, and for no name.
+    pub(crate) name: Option<String>,
     pub(crate) ports: Option<String>,
     pub(crate) by: Option<String>,
     pub(crate) reason: Option<String>,
@@ -305,16 +308,16 @@ impl Report {
     /// How many destinations were not let connect to.
     pub(crate) fn destinations(&self) -> u64 {
         let connections = self.stopped.iter().filter(|one| one.sends.is_none());
-        connections.count() as u64
+        let places: BTreeSet<_> = connections
+            .map(|one| (one.of, &one.destination, one.question()))
+            .collect();
+        places.len() as u64
     }
 
     /// Adds what sessions have reached, and reached lately.
     pub(crate) fn reach(&mut self, flows: Vec<Flow>, since: Option<Duration>) {
-        let since = since.and_then(|since| SignedDuration::try_from(since).ok());
-        let now = Timestamp::now();
-        let is_late =
-            |flow: &Flow| since.is_none_or(|since| now.duration_since(flow.last_at) <= since);
-        self.reached = flows.into_iter().filter(is_late).collect();
+        self.reached = flows;
+        keep_late(&mut self.reached, since);
     }
 
     /// Keeps one session, or those of a name, with all that were started inside; else all but those of `guard doctor`.
@@ -633,6 +636,7 @@ impl Report {
         };
         if let (line, true) = self.hole(id, session, of) {
             line.destination = one.destination.take();
+            line.name = one.name.take();
             line.ports = one.ports.take();
             line.by = one.by.take();
             line.reason = one.reason.take();
@@ -724,6 +728,7 @@ pub(super) fn destination(to: &Field<Destination>) -> (Option<String>, Option<St
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use jiff::SignedDuration;
     use serde_json::{Value, json};
 
     use super::*;
