@@ -60,7 +60,7 @@ impl State {
         // A cut text could be that of another request.
         let plain = asked.plain && !is_cut;
         let (tgid, is_definition) = (asked.tgid, asked.definition);
-        let matter = asked.matter.clone().filter(is_digest);
+        let matter = asked.matter.clone().filter(|text| is_digest(text));
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
@@ -302,11 +302,11 @@ fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
         headers,
         kind: cut(&asked.kind, MAX_WORD),
         warnings,
-        digest: asked.digest.filter(is_digest),
+        digest: asked.digest.filter(|text| is_digest(text)),
     })
 }
 
-fn is_digest(text: &String) -> bool {
+fn is_digest(text: &str) -> bool {
     text.len() == DIGEST && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
