@@ -104,11 +104,11 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
             }
         };
         output.warn(&format!(
-            "{lost}; what waits there still does, and is followed again once guardd is back"
+            "{lost}; connections that wait there still do, and are followed again once guardd is back"
         ));
+        followed.loses_guardd()?;
         answers = again(socket)?;
         output.note("guardd is back");
-        followed.is_new_to_guardd();
     }
 }
 
@@ -145,11 +145,17 @@ impl Followed<'_> {
         self.carried = carried;
     }
 
-    /// Another guardd finds out only now what waits: that it has not said so is no end, and what does is told once more.
-    fn is_new_to_guardd(&mut self) {
+    /// What its proxy or its resolver held has failed. The kernel holds connections on: the next guardd finds out only then that they
+    /// wait, so that it has not said so is no end, and what does is told once more.
+    fn loses_guardd(&mut self) -> Result<(), CliError> {
         for one in &mut self.waiting {
+            let is_connection = one.http.is_none() && one.question.is_none();
+            if one.held && !is_connection && !self.output.is_json() {
+                self.output.print(&*one, render::ended::lost)?;
+            }
             one.held = false;
         }
+        Ok(())
     }
 
     /// Tells what is new in the list: once more what has become one about many destinations, which is another question, is said to be for
@@ -212,49 +218,110 @@ fn ended(socket: &Path, requests: Vec<Request>) -> Vec<Ended> {
         .collect()
 }
 
-/// `guard approve`
+/// `guard approve`: of several requests, those are answered that can be.
 pub(crate) fn approve(
     mut client: Client,
     args: ApproveArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
-    is_id("approve", 'r', &args.id)?;
-    let (id, reads) = (args.id.clone(), args.terms.read_only);
-    let call = Call::Approve {
-        id: args.id,
-        path: args.path,
-        writes: args.writes,
-        prefix: args.prefix,
-        tried: args.tried,
-        address: args.address,
-        terms: args.terms.into(),
-    };
-    let answer = client.call(&call).map_err(|error| match error {
-        CliError::Answer { name, mut failure } if reads && failure.fix.contains(LEAVE_OUT) => {
-            failure.fix.push_str(&format!(":\nguard approve {id}"));
-            CliError::Answer { name, failure }
+    args.ids
+        .iter()
+        .try_for_each(|id| is_id("approve", 'r', id))?;
+    let reads = args.terms.read_only;
+    let terms = HoleTerms::from(args.terms);
+    let (mut all, mut failed) = (Holes::default(), None);
+    for id in args.ids {
+        let call = Call::Approve {
+            id: id.clone(),
+            path: args.path.clone(),
+            writes: args.writes,
+            prefix: args.prefix,
+            tried: args.tried,
+            address: args.address,
+            terms,
+        };
+        match client.call::<Holes>(&call) {
+            Ok(answer) => {
+                all.holes.extend(answer.holes);
+                all.warnings.extend(answer.warnings);
+            }
+            Err(CliError::Answer { name, mut failure })
+                if reads && failure.fix.contains(LEAVE_OUT) =>
+            {
+                failure.fix.push_str(&format!(":\nguard approve {id}"));
+                failed = failed.or(Some(CliError::Answer { name, failure }));
+            }
+            Err(error) => failed = failed.or(Some(error)),
         }
-        other => other,
-    });
-    opened(&answer?, output)
+    }
+    if !all.holes.is_empty() || failed.is_none() {
+        opened(&all, output)?;
+    }
+    failed.map_or(Ok(Exit::DONE), Err)
 }
 
 /// How guardd says of any command that it is to let through more than reads.
 const LEAVE_OUT: &str = "leave out --read-only";
 
-/// `guard deny`
+/// `guard deny`: of several requests, those are answered that can be.
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {
-    is_id("deny", 'r', &args.id)?;
     let seconds = args.duration.map(|duration| duration.as_secs_f64());
-    let answer: Denied = client.call(&Call::Deny {
-        id: args.id,
-        seconds,
-        by: None,
-    })?;
-    output.print_things(&answer.requests, |request, clock| {
-        render::requests::denied(request, answer.until, clock)
-    })?;
-    Ok(Exit::DONE)
+    let (mut all, mut failed) = (Denied::default(), None);
+    for id in to_deny(&mut client, args.ids)? {
+        // A no to one may have answered others with it.
+        if all.requests.iter().any(|one| one.id == id) {
+            continue;
+        }
+        let by = None;
+        match client.call::<Denied>(&Call::Deny { id, seconds, by }) {
+            Ok(answer) => {
+                all.requests.extend(answer.requests);
+                all.until = answer.until;
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if !all.requests.is_empty() || failed.is_none() {
+        output.print_things(&all.requests, |request, clock| {
+            render::requests::denied(request, all.until, clock)
+        })?;
+    }
+    failed.map_or(Ok(Exit::DONE), Err)
+}
+
+/// The requests that are meant: a session stands for all that wait of it now.
+fn to_deny(client: &mut Client, ids: Vec<String>) -> Result<Vec<String>, CliError> {
+    let is_session = |id: &String| {
+        let number = id.strip_prefix('s').unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let mut requests = ids.iter().filter(|id| !is_session(id));
+    requests.try_for_each(|id| is_id("deny", 'r', id))?;
+    let mut meant = Vec::new();
+    for id in ids {
+        if !is_session(&id) {
+            meant.push(id);
+            continue;
+        }
+        let pending: Requests = client.call(&Call::Pending {})?;
+        let is_inside = |one: &Request| one.chain.iter().any(|link| link.session == id);
+        let is_its = |one: &Request| one.session == id || is_inside(one);
+        let its = pending.requests.into_iter().filter(is_its);
+        let its: Vec<_> = its.map(|one| one.id).collect();
+        if its.is_empty() {
+            return Err(nothing_of(&id).into());
+        }
+        meant.extend(its);
+    }
+    Ok(meant)
+}
+
+fn nothing_of(session: &str) -> Failure {
+    Failure {
+        what: format!("cannot deny what waits of {session}"),
+        why: "no request of it waits that is yours to answer".to_owned(),
+        fix: "guard pending".to_owned(),
+    }
 }
 
 /// `guard open`

@@ -283,9 +283,9 @@ pub struct TermsArgs {
 /// `guard approve`
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
-    /// Which request, as `guard pending` lists it
-    #[arg(add = complete::requests())]
-    pub id: String,
+    /// Which requests, as `guard pending` lists them; each gets a hole of its own
+    #[arg(required = true, value_name = "ID", add = complete::requests())]
+    pub ids: Vec<String>,
     /// Of an HTTP request: let through all with its method and a path like this, in which * stands for any text
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["writes", "read_only"])]
     pub path: Option<String>,
@@ -309,9 +309,9 @@ pub struct ApproveArgs {
 /// `guard deny`
 #[derive(Debug, Args)]
 pub struct DenyArgs {
-    /// Which request, as `guard pending` lists it
-    #[arg(add = complete::requests())]
-    pub id: String,
+    /// Which requests, as `guard pending` lists them; the id of a session stands for all that wait of it, and of those inside it
+    #[arg(required = true, value_name = "ID", add = complete::requests())]
+    pub ids: Vec<String>,
     /// For how long it is not asked again; `n` in guard watch is for 1m [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,

@@ -195,6 +195,11 @@ fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
             "the shell is named by itself",
             line(words, wrong, &[]),
         ),
+        ("why", destination) if !destination.starts_with('-') => failure(
+            format!("guard why takes no destination such as {destination}"),
+            "it tells all that was stopped",
+            format!("guard why\nor what the policy says of it:\nguard explain {destination}"),
+        ),
         _ => None,
     }
 }
@@ -249,7 +254,7 @@ mod tests {
             "guard log r1",
             "guard why --everything",
             "guard open 192.0.2.10 443",
-            "guard approve r1 r2",
+            "guard question r1 r2",
             "guard run --quite -- true",
         ] {
             let words = words(line);

@@ -256,7 +256,7 @@ fn ids_policies_and_users_are_completed_wherever_they_are_taken() {
     let mut seen = Vec::new();
     walk(&command, &mut seen);
     for of in [
-        "approve id",
+        "approve ids",
         "close ids",
         "stop sessions",
         "run user",

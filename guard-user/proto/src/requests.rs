@@ -82,6 +82,9 @@ pub struct Request {
     /// What a signed answer has to say; null: none.
     #[serde(default)]
     pub code: Option<String>,
+    /// The session's, where one around it stops it.
+    #[serde(default)]
+    pub own_policy: Option<String>,
 }
 
 impl Request {

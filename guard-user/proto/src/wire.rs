@@ -242,6 +242,10 @@ pub struct HttpAttempt {
     /// SHA-256 of method, URL, headers and body, in hex, where the whole body has been read: a yes can be for this very
     /// request though its client has gone.
     pub digest: Option<String>,
+    /// The same without the headers that say nothing of what is done to what: a person who says no to several of these is not
+    /// asked about the next.
+    #[serde(default)]
+    pub matter: Option<String>,
     /// The rule that stopped it.
     pub rule: String,
     /// What kind of write it is.

@@ -1,44 +1,9 @@
-//! The digest of a request, by which a person's yes is for exactly that request.
+//! The digest of a request, by which a person's answer is for exactly that request.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, request::Parts};
 use sha2::{Digest as _, Sha256};
 
-use super::body::BegunBody;
-
-/// Headers that differ from one try of the same request to the next, and do not change what it does. Length and coding are the
-/// body's, which counts itself.
-const OF_A_TRY: [&str; 17] = [
-    "amz-sdk-invocation-id",
-    "amz-sdk-request",
-    "connection",
-    "content-length",
-    "date",
-    "expect",
-    "idempotency-key",
-    "sec-websocket-key",
-    "te",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "user-agent",
-    "x-amz-date",
-    "x-b3-spanid",
-    "x-correlation-id",
-    "x-request-id",
-];
-
-/// Schemes that sign each try, and the parameters that are new in each: signatures, times, counters. The other parameters
-/// identify the signer, and count. AWS Signature Version 4; RFC 7616; Hawk; RFC 5849; draft-cavage-http-signatures.
-const SIGNED: [(&str, &[&str]); 5] = [
-    ("aws4-", &["signature"]),
-    ("digest ", &["nonce", "nc", "cnonce", "response"]),
-    ("hawk ", &["ts", "nonce", "mac"]),
-    (
-        "oauth ",
-        &["oauth_signature", "oauth_nonce", "oauth_timestamp"],
-    ),
-    ("signature ", &["signature", "created", "expires"]),
-];
+use super::{body::BegunBody, judge};
 
 /// A request's URL.
 pub(super) struct Url<'a> {
@@ -50,32 +15,49 @@ pub(super) struct Url<'a> {
     pub(super) path: &'a str,
 }
 
-/// SHA-256 of a request, in hex: of method, URL, headers and the body, which was read whole.
-pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &BegunBody) -> String {
-    let none = HeaderMap::new();
-    let trailers = body.trailers().unwrap_or(&none);
-    sum(parts, url, body.so_far(), trailers)
+/// What identifies a request whose body was read whole: two hashes, in hex.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Of method, URL, the headers that count and the body.
+    pub(super) digest: String,
+    /// The same without the headers that say nothing of what is done to what.
+    pub(super) matter: String,
 }
 
-fn sum(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> String {
-    let mut sum = Sum(Sha256::new());
+/// The identity of a request.
+pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &BegunBody) -> Identity {
+    let none = HeaderMap::new();
+    let trailers = body.trailers().unwrap_or(&none);
+    identity(parts, url, body.so_far(), trailers)
+}
+
+fn identity(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> Identity {
+    let (mut digest, mut matter) = (Sum(Sha256::new()), Sum(Sha256::new()));
+    let mut both = |part: &[u8]| {
+        digest.add(part);
+        matter.add(part);
+    };
     let method = parts.method.as_str();
     for part in [method, url.scheme, url.server, url.host, url.path] {
-        sum.add(part.as_bytes());
+        both(part.as_bytes());
     }
+    both(body);
     for headers in [&parts.headers, trailers] {
-        for (name, value) in sorted(headers) {
-            sum.add(name.as_str().as_bytes());
-            match credentials(&name, value) {
-                Some(lasting) => sum.add(lasting.as_bytes()),
-                None => sum.add(value.as_bytes()),
+        for (name, value) in judge::counting(headers) {
+            digest.add(name.as_bytes());
+            digest.add(&value);
+            if judge::is_matter(name) {
+                matter.add(name.as_bytes());
+                matter.add(&value);
             }
         }
-        sum.add(b"");
+        digest.add(b"");
+        matter.add(b"");
     }
-    sum.add(body);
-    let sum = sum.0.finalize();
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    Identity {
+        digest: digest.hex(),
+        matter: matter.hex(),
+    }
 }
 
 /// A hash of parts, each with its length before it, so that no two requests have the same bytes.
@@ -86,57 +68,11 @@ impl Sum {
         self.0.update((part.len() as u64).to_be_bytes());
         self.0.update(part);
     }
-}
 
-/// The headers that count, sorted by name; those of one name in their order.
-fn sorted(headers: &HeaderMap) -> Vec<(HeaderName, &HeaderValue)> {
-    let counts = |(name, _): &(&HeaderName, &HeaderValue)| !OF_A_TRY.contains(&name.as_str());
-    let counting = headers.iter().filter(counts);
-    let mut counting: Vec<_> = counting
-        .map(|(name, value)| (name.clone(), value))
-        .collect();
-    counting.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
-    counting
-}
-
-/// The identity in credentials that are signed for each try. None for a form that signers do not use: then all of the value
-/// counts.
-fn credentials(name: &HeaderName, value: &HeaderValue) -> Option<String> {
-    let text = (*name == header::AUTHORIZATION).then(|| value.to_str().ok())??;
-    let begins = |with: &str| {
-        let begins = text.get(..with.len());
-        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(with))
-    };
-    let (_, of_a_try) = SIGNED.iter().find(|(scheme, _)| begins(scheme))?;
-    let (scheme, parameters) = text.split_once(' ')?;
-    let mut lasting = vec![scheme.to_owned()];
-    for parameter in parameters.split(',').map(str::trim) {
-        // A comma in quotes: what follows is no parameter.
-        let whole = parameter.matches('"').count().is_multiple_of(2);
-        let (name, value) = parameter.split_once('=').filter(|_| whole)?;
-        match of_a_try.iter().any(|one| name.eq_ignore_ascii_case(one)) {
-            true if is_plain(value) => {}
-            true => return None,
-            false if name.eq_ignore_ascii_case("credential") => lasting.push(undated(parameter)),
-            false => lasting.push(parameter.to_owned()),
-        }
+    fn hex(self) -> String {
+        let sum = self.0.finalize();
+        sum.iter().map(|byte| format!("{byte:02x}")).collect()
     }
-    Some(lasting.join(","))
-}
-
-/// Whether a value cannot be read as containing another parameter.
-fn is_plain(value: &str) -> bool {
-    let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-    let mut bytes = inner.unwrap_or(value).bytes();
-    bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+/=-._~%:".contains(&byte))
-}
-
-/// Without the day behind the access key: `AKID/20261120/eu-west-1/s3/aws4_request`.
-fn undated(credential: &str) -> String {
-    let is_day = |part: &str| part.len() == 8 && part.bytes().all(|b| b.is_ascii_digit());
-    let parts = credential.split('/').enumerate();
-    let lasting = parts.filter(|(at, part)| *at != 1 || !is_day(part));
-    lasting.map(|(_, part)| part).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -152,13 +88,17 @@ mod tests {
         path: "/x",
     };
 
-    fn digest(headers: &[(&str, &str)], body: &str) -> String {
+    fn of(headers: &[(&str, &str)], body: &str) -> Identity {
         let mut request = Request::builder().method("POST").uri("/x");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        sum(&parts, &URL, body.as_bytes(), &HeaderMap::new())
+        identity(&parts, &URL, body.as_bytes(), &HeaderMap::new())
+    }
+
+    fn digest(headers: &[(&str, &str)], body: &str) -> String {
+        of(headers, body).digest
     }
 
     #[test]
@@ -175,22 +115,57 @@ mod tests {
             ("x", "1"),
             ("date", "then"),
         ];
-        assert_eq!(digest(&first, "a"), digest(&second, "a"));
+        assert_eq!(of(&first, "a"), of(&second, "a"));
+    }
+
+    #[test]
+    fn what_no_person_is_shown_makes_no_other_request() {
+        let plain = of(&[], "a");
+        for header in [
+            ("accept", "a/b"),
+            ("accept-encoding", "gzip"),
+            ("accept-language", "de"),
+            ("origin", "http://photos"),
+            ("referer", "http://photos/"),
+            ("sec-fetch-mode", "cors"),
+            ("upgrade", "h2c"),
+            ("x-requested-with", "XMLHttpRequest"),
+        ] {
+            assert_eq!(of(&[header], "a"), plain, "{header:?}");
+        }
     }
 
     #[test]
     fn whatever_may_make_another_of_it_counts() {
-        let plain = digest(&[("x", "1")], "a");
-        for (headers, body) in [
-            (&[("x", "1")][..], "b"),
-            (&[("x", "2")], "a"),
-            (&[("x", "1"), ("x-http-method-override", "DELETE")], "a"),
-            (&[("x", "1"), ("content-encoding", "gzip")], "a"),
-            (&[("x", "1"), ("authorization", "Bearer admin")], "a"),
-            (&[("x", "1"), ("x", "1")], "a"),
-            (&[("x", "1a")], ""),
+        let plain = of(&[("x", "1")], "a");
+        for (headers, body, is_matter) in [
+            (&[("x", "1")][..], "b", true),
+            (&[("x", "1a")], "", true),
+            (
+                &[("x", "1"), ("x-http-method-override", "DELETE")],
+                "a",
+                true,
+            ),
+            (&[("x", "1"), ("destination", "/y")], "a", true),
+            (&[("x", "1"), ("x-forwarded-host", "other")], "a", true),
+            (&[("x", "1"), ("content-encoding", "gzip")], "a", true),
+            (&[("x", "1"), ("content-type", "text/plain")], "a", true),
+            (&[("x", "1"), ("upgrade", "websocket")], "a", true),
+            (&[("x", "2")], "a", false),
+            (&[("x", "1"), ("x", "1")], "a", false),
+            (&[("x", "1"), ("accept_language", "de")], "a", false),
+            (&[("x", "1"), ("authorization", "Bearer admin")], "a", false),
+            (&[("x", "1"), ("cookie", "a=1")], "a", false),
+            (&[("x", "1"), ("if-match", "1")], "a", false),
+            (&[("x", "1"), ("x-ms-version", "2")], "a", false),
         ] {
-            assert_ne!(digest(headers, body), plain, "{headers:?} {body}");
+            let other = of(headers, body);
+            assert_ne!(other.digest, plain.digest, "{headers:?} {body}");
+            assert_eq!(
+                other.matter != plain.matter,
+                is_matter,
+                "{headers:?} {body}"
+            );
         }
     }
 

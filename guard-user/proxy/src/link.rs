@@ -315,6 +315,7 @@ mod tests {
             bytes: None,
             body_preview: None,
             digest: None,
+            matter: None,
             rule: "photos".to_owned(),
             kind: "changes something".to_owned(),
             warnings: Vec::new(),

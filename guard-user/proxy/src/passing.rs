@@ -300,7 +300,7 @@ fn asked(
     let server = context.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));
     let scheme = context.scheme();
-    let digest = || {
+    let identity = body.is_whole().then(|| {
         let url = digest::Url {
             scheme: scheme.as_str(),
             server: server.as_deref().unwrap_or_default(),
@@ -308,7 +308,8 @@ fn asked(
             path: &path,
         };
         digest::of(parts, &url, body)
-    };
+    });
+    let (digest, matter) = identity.map(|one| (one.digest, one.matter)).unzip();
     let rule = terms.rules.first().and_then(|rules| rules.name.clone());
     HttpAttempt {
         tgid: context.tgid,
@@ -320,7 +321,8 @@ fn asked(
         plain: judge::is_plain(request, &said),
         headers: said.headers,
         definition: false,
-        digest: body.is_whole().then(digest),
+        digest,
+        matter,
         rule: rule.unwrap_or_default(),
         kind: write.kind,
         warnings: write.warnings,

@@ -272,9 +272,10 @@ fn a_pattern_is_for_requests_that_say_the_same() -> Tested {
     };
     let mut agent = scene.agent()?;
     agent.run(&delete("dev"))?.stopped();
-    let [tenant, token] = <[String; 2]>::try_from(headers(&scene)?).unwrap();
+    let [tenant, token, signer] = <[String; 3]>::try_from(headers(&scene)?).unwrap();
     assert_eq!(tenant, "x-tenant: dev");
     assert!(token.starts_with("x-vault-token: (left out"), "{token}");
+    assert!(signer.starts_with("authorization: (left out"), "{signer}");
     assert!(!scene.pending()?[0].to_string().contains("sesame"));
     assert!(say_yes_to_all_like(&scene, "/*")?);
     for _ in 0..2 {

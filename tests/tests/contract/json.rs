@@ -153,7 +153,7 @@ fn how_a_request_ended_is_told_to_whoever_follows() -> Tested {
         let ended: Value = serde_json::from_str(&objects.line(PATIENCE)?)?;
         has(&ended, REQUEST);
         assert_eq!(ended["id"], id);
-        let how = json!({"answer": answer, "by": "root", "why": "answered"});
+        let how = json!({"answer": answer, "by": "root", "seconds": 900.0, "why": "answered"});
         assert_eq!(ended["ended"], how);
     }
     Ok(())
@@ -174,7 +174,7 @@ fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
     follow.line_with("guard deny r1", PATIENCE)?;
     for end in [Daemon::kill, Daemon::stop] {
         end(&mut lab.daemon)?;
-        follow.line_with("is followed again once guardd is back", PATIENCE)?;
+        follow.line_with("followed again once guardd is back", PATIENCE)?;
         lab.daemon.start()?;
         let back = follow.line_with("guardd is back", PATIENCE)?;
         assert!(!back.contains("warning"), "{back}");

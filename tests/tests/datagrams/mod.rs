@@ -100,6 +100,31 @@ fn nobody_is_asked_about_a_socket_that_sends_nothing() -> Tested {
     Ok(())
 }
 
+/// Nothing tells it from an attempt by UDP, which ends at `connect` as well: so it counts.
+#[test]
+fn what_is_denied_counts_where_a_library_only_sorts_the_addresses_of_a_name() -> Tested {
+    let scene = scene()?;
+    let mut client = client(&scene, "asks")?;
+    let job = [
+        "report",
+        "--session",
+        client.session(),
+        "--fail-on",
+        "denied",
+    ]
+    .map(str::to_owned);
+    client.tell(&format!("lookup {NAME}"))?;
+    client.line_with("did ")?;
+    eventually("it is in the report", || {
+        Ok(scene.daemon.root(&job).run()?.code() == Some(1))
+    })?;
+    let report = scene.daemon.root(job).args(["--json"]).run()?.json()?;
+    let stopped = &report["stopped"];
+    assert_eq!(stopped[0]["destination"], format!("udp {NEVER}:443"));
+    assert_eq!(stopped.list()?.len(), 1, "{stopped}");
+    Ok(())
+}
+
 #[test]
 fn what_is_sent_on_one_is_asked_about_and_passes_while_it_is_open() -> Tested {
     let scene = scene()?;

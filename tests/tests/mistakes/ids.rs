@@ -23,9 +23,13 @@ const ROWS: &[Row] = &[
     ),
     (
         User,
-        "guard deny s1",
+        "guard deny s9",
         2,
-        &["cannot deny s1", "id of a session", "guard pending"],
+        &[
+            "cannot deny what waits of s9",
+            "no request",
+            "guard pending",
+        ],
     ),
     (
         User,
@@ -100,15 +104,15 @@ const ROWS: &[Row] = &[
     ),
     (
         User,
-        "guard approve r1 r2",
+        "guard approve r8 r9",
         2,
-        &["unexpected argument 'r2'", "guard approve [OPTIONS] <ID>"],
+        &["no request r8", "guard pending"],
     ),
     (
         User,
         "guard approve",
         2,
-        &["<ID>", "Usage: guard approve <ID>", "--help"],
+        &["<ID>...", "Usage: guard approve <ID>...", "--help"],
     ),
     (
         User,

@@ -4,6 +4,7 @@ mod first;
 mod holes;
 mod home;
 mod learned;
+mod same;
 mod scene;
 
 use guard_lab::{Attempt, Json as _, OPEN, Tested, eventually};
@@ -108,6 +109,23 @@ fn a_no_is_told_at_once() -> Tested {
     let id = request["id"].text()?;
     scene.daemon.agent(["deny", id]).run()?.success()?;
     agent.line_with("403", PATIENCE)?;
+    assert_eq!(scene.arrived()?, [""; 0]);
+    Ok(())
+}
+
+/// The proxy holds it, and ends with guardd; a connection the kernel would hold on.
+#[test]
+fn a_write_that_waits_is_said_to_have_failed_where_guardd_is_gone() -> Tested {
+    let mut scene = PhotoScene::new()?;
+    let mut person = scene.daemon.agent(["pending", "--follow"]).spawn()?;
+    let mut agent = scene.begin(&["-X", "PUT", &url(PHOTOS, JOB)])?;
+    person.line_with("gives up", PATIENCE)?;
+    scene.daemon.kill()?;
+    let line = person.line_with("it waits no more", PATIENCE)?;
+    assert!(line.starts_with("r1: "), "{line}");
+    // curl has no answer.
+    agent.line_with("000", PATIENCE)?;
+    scene.daemon.start()?;
     assert_eq!(scene.arrived()?, [""; 0]);
     Ok(())
 }

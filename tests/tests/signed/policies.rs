@@ -213,6 +213,12 @@ fn a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(
         (&asked["policy"], &asked["rule"]),
         (&json!("floor"), &json!("ask"))
     );
+    // And which policy the session runs under.
+    let sessions = fleet.daemon.list(["sessions"])?;
+    let own = sessions.iter().find(|one| one["id"] == after.session());
+    assert_eq!(asked["own_policy"], own.unwrap()["policy"]);
+    let text = fleet.daemon.root(["pending"]).run()?.stdout;
+    assert!(text.contains("stopped by floor around it"), "{text}");
     let id = asked["id"].text()?;
     fleet.daemon.root(["approve", id]).run()?.success()?;
     assert!(reaches(after, OTHER)?);

@@ -106,6 +106,7 @@ fn request(text: &str, is_http: bool) -> Request {
             command: vec![t()],
         }),
         code: None,
+        own_policy: None,
     }
 }
 

@@ -66,7 +66,8 @@ Examples:
 pub(super) const DENY: &str = "\
 Examples:
   guard deny r1
-  guard deny r1 --for 8h";
+  guard deny r1 r2 --for 8h
+  guard deny s24                          all that waits of a session";
 
 pub(super) const QUESTION: &str = "\
 Examples:

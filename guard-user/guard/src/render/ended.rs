@@ -1,5 +1,8 @@
 //! Requests that do not wait any more, and how they ended.
 
+use std::time::Duration;
+
+use guard_policy::format_duration;
 use guard_proto::{
     LogRecord, Request,
     record::{Answered, Field, Record},
@@ -20,12 +23,14 @@ pub(crate) struct Ended {
 }
 
 /// How a request ended.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct How {
     /// `yes` or `no`; null: nobody answered.
     pub(crate) answer: Option<String>,
     /// Who answered.
     pub(crate) by: Option<String>,
+    /// For so long; null: not known.
+    pub(crate) seconds: Option<f64>,
     /// `answered`, `session-end` or `expired`; null: not known.
     pub(crate) why: Option<&'static str>,
 }
@@ -41,6 +46,7 @@ impl Ended {
         let mut how = How {
             answer: None,
             by: None,
+            seconds: None,
             why: (now.duration_since(request.last_at) >= KEPT).then_some("expired"),
         };
         for record in records
@@ -52,6 +58,7 @@ impl Ended {
                     how = How {
                         answer: one.answer.take(),
                         by: one.by.take(),
+                        seconds: one.seconds.take(),
                         why: Some("answered"),
                     };
                 }
@@ -82,9 +89,13 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
     let (request, how) = (&all.request, &all.ended);
     let mut page = Page::default();
     page.styled(STRONG, &request.id).text(": ");
+    let time = how.seconds.map(Duration::try_from_secs_f64);
+    let time = time.and_then(Result::ok).map_or_else(String::new, |time| {
+        format!(", for {}", format_duration(time))
+    });
     match (&how.answer, &how.by, how.why) {
-        (Some(answer), Some(by), _) => page.line(format_args!("{answer}, by {by}")),
-        (Some(answer), None, _) => page.line(answer),
+        (Some(answer), Some(by), _) => page.line(format_args!("{answer}, by {by}{time}")),
+        (Some(answer), None, _) => page.line(format_args!("{answer}{time}")),
         (None, _, Some("session-end")) => page.line(format_args!(
             "not answered, and {} has ended",
             request.session
@@ -99,7 +110,6 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
 
 /// That a request's connections wait no more, while it does; as it was while they did. Before its time the program gave up.
 pub(crate) fn given_up(request: &Request, clock: &Clock) -> Page {
-    let mut page = Page::default();
     let is_early = request
         .waits_until
         .is_some_and(|until| until > clock.now + MOMENT);
@@ -107,6 +117,16 @@ pub(crate) fn given_up(request: &Request, clock: &Clock) -> Page {
         true => "the program gave up before anybody answered",
         false => "not answered in time, and its connection gave up",
     };
+    waits_no_more(request, why)
+}
+
+/// That what guardd's proxy or its resolver held for a request has failed, since guardd has gone.
+pub(crate) fn lost(request: &Request, _clock: &Clock) -> Page {
+    waits_no_more(request, "it waits no more, since guardd has gone")
+}
+
+fn waits_no_more(request: &Request, why: &str) -> Page {
+    let mut page = Page::default();
     page.styled(STRONG, &request.id).line(format_args!(
         ": {why}; for the next one: guard approve {}",
         request.id
@@ -140,6 +160,9 @@ mod tests {
             answered("s2", "r1", "yes", json!("bob")),
         ];
         assert_eq!(said(json!(others)), "r1: it does not wait any more\n");
+        let mut timed = yes.clone();
+        timed["seconds"] = json!(900.0);
+        assert_eq!(said(json!([timed])), "r1: yes, by alice, for 15m\n");
         // One that had become a part of another.
         let mut part = answered("s1", "r7", "no", json!("alice"));
         part["parts"] = json!(["r3", "r1"]);
@@ -148,6 +171,10 @@ mod tests {
         assert_eq!(
             given_up(&request(), &clock()).plain(),
             "r1: not answered in time, and its connection gave up; for the next one: guard approve r1\n"
+        );
+        assert_eq!(
+            lost(&request(), &clock()).plain(),
+            "r1: it waits no more, since guardd has gone; for the next one: guard approve r1\n"
         );
         // Its time was not over.
         let early = Request {
@@ -167,7 +194,7 @@ mod tests {
         assert_eq!(object["id"], "r1");
         assert_eq!(
             object["ended"],
-            json!({"answer": "yes", "by": "alice", "why": "answered"})
+            json!({"answer": "yes", "by": "alice", "seconds": null, "why": "answered"})
         );
     }
 }

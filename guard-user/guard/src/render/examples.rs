@@ -54,6 +54,7 @@ pub(crate) fn request() -> Request {
         named: None,
         through: None,
         code: None,
+        own_policy: None,
         offers: Vec::new(),
     }
 }

@@ -69,7 +69,11 @@ fn holes(page: &mut Page, holes: &[HoleLine]) {
     let holes = holes.iter().map(|one| {
         [
             one.id.clone(),
-            one.destination.clone().unwrap_or_default(),
+            one.name
+                .as_ref()
+                .or(one.destination.as_ref())
+                .cloned()
+                .unwrap_or_default(),
             one.ports.clone().unwrap_or_else(|| "all".into()),
             one.by.clone().unwrap_or_default(),
             one.ended.clone().unwrap_or_else(|| "open".into()),

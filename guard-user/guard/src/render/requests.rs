@@ -487,9 +487,10 @@ pub(crate) fn whose(request: &Request) -> String {
 
 /// The policy that stops it, in quotes where a session inside has brought it.
 pub(crate) fn policy(request: &Request) -> String {
-    match stops(request) {
-        Some(1..) => quoted(&request.policy),
-        _ => request.policy.clone(),
+    match (stops(request), &request.own_policy) {
+        (Some(1..), _) => quoted(&request.policy),
+        (_, Some(own)) => format!("{own}, stopped by {} around it", request.policy),
+        (_, None) => request.policy.clone(),
     }
 }
 

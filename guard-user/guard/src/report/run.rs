@@ -147,12 +147,14 @@ impl RunSummary {
             self.closed(),
             self.appeared(),
             self.warned(),
+            self.left_out(),
         ];
         let said: Vec<_> = parts.into_iter().flatten().collect();
         page.styled(BAD, "guard:")
             .line(format_args!(" {}.", said.join("; ")));
         for one in self.report.stopped.iter().take(NAMED) {
-            page.text("    ").line(in_short(one));
+            page.text("    ")
+                .line(format_args!("{}{}", self.at_least(), in_short(one)));
         }
         for one in self.warnings.iter().take(NAMED) {
             let named = one.destination.iter().chain(&one.host);
@@ -237,7 +239,21 @@ impl RunSummary {
             format!("{attempts} to reach {destinations}")
         });
         let all: Vec<_> = reach.into_iter().chain(writes).collect();
-        (!all.is_empty()).then(|| format!("stopped {}", all.join(", and ")))
+        (!all.is_empty()).then(|| format!("stopped {}{}", self.at_least(), all.join(", and ")))
+    }
+
+    /// Before a number: the audit log may have fewer records than there were.
+    fn at_least(&self) -> &'static str {
+        if self.report.may_lack {
+            "at least "
+        } else {
+            ""
+        }
+    }
+
+    fn left_out(&self) -> Option<String> {
+        let left_out = self.report.left_out;
+        (left_out > 0).then(|| format!("{} left out of the audit log", count(left_out, "record")))
     }
 
     /// The answers: how many of which kind, and by whom.
@@ -258,7 +274,8 @@ impl RunSummary {
         let answers: Vec<_> = answers.collect();
         (!requests.is_empty()).then(|| {
             format!(
-                "{} ({})",
+                "{}{} ({})",
+                self.at_least(),
                 count(requests.len() as u64, "request"),
                 answers.join(", ")
             )
@@ -321,7 +338,7 @@ fn has_all_asked(record: &LogRecord) -> bool {
     matches!(record.record(), Record::Appeared(one) if one.asks.is(&true) && one.more.is(&true))
 }
 
-/// How often a place was refused, what was sent there, and by which rule.
+/// How often a place was refused, by which name, what was sent there, and by which rule.
 fn in_short(one: &StoppedLine) -> String {
     let rule = one.rule_or("no rule refuses it", "the policy's default");
     let times = match one.count {
@@ -331,8 +348,12 @@ fn in_short(one: &StoppedLine) -> String {
     let sends = one.sends.iter().map(|sends| format!(", {sends}"));
     let name = one.question().map(|name| format!(" for {name}"));
     let more: String = name.into_iter().chain(sends).collect();
+    // Of a name that was asked for it stands there already; of what was sent, `guard report` tells.
+    let is_connection = one.question().is_none() && one.sends.is_none();
+    let host = one.host.as_ref().filter(|_| is_connection);
+    let host = host.map_or_else(String::new, |host| format!("{host}, "));
     format!(
-        "{times} {}{more} ({}, {rule})",
+        "{times} {}{more} ({host}{}, {rule})",
         one.destination, one.verdict
     )
 }
@@ -376,6 +397,24 @@ mod tests {
             (&json!(1), &json!(1))
         );
         assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn what_the_log_left_out_makes_every_number_a_least_one() {
+        let to = json!({"address": "192.0.2.1", "port": 443, "protocol": "tcp", "host": null});
+        let write = json!({"kind": "http", "session": "s1", "destination": to, "outcome": "refused", "method": "PUT", "path": "/a", "rule": "photos"});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"}, write, write,
+            {"kind": "request", "session": "s1", "request": "r1", "destination": to},
+            {"kind": "session-end", "session": "s1", "denied": 0, "left_out": 37},
+        ]);
+        let summary = RunSummary::of(&records(all), false);
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped at least 2 writes; at least 1 request (1 without an answer); 37 records left out of the audit log.
+            at least 2 times tcp 192.0.2.1:443, PUT /a (read-only, photos)
+            guard report --session s1
+            next time, while it runs: guard open 192.0.2.1:443
+        ");
     }
 
     #[test]

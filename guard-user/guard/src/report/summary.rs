@@ -146,6 +146,8 @@ pub(crate) struct HoleLine {
     pub(crate) id: String,
     pub(crate) session: Option<String>,
     pub(crate) destination: Option<String>,
+    /// Null: for the destination, and for no name.
+    pub(crate) name: Option<String>,
     pub(crate) ports: Option<String>,
     pub(crate) by: Option<String>,
     pub(crate) reason: Option<String>,
@@ -306,7 +308,10 @@ impl Report {
     /// How many destinations were not let connect to.
     pub(crate) fn destinations(&self) -> u64 {
         let connections = self.stopped.iter().filter(|one| one.sends.is_none());
-        connections.count() as u64
+        let places: BTreeSet<_> = connections
+            .map(|one| (one.of, &one.destination, one.question()))
+            .collect();
+        places.len() as u64
     }
 
     /// Adds what sessions have reached, and reached lately.
@@ -633,6 +638,7 @@ impl Report {
         };
         if let (line, true) = self.hole(id, session, of) {
             line.destination = one.destination.take();
+            line.name = one.name.take();
             line.ports = one.ports.take();
             line.by = one.by.take();
             line.reason = one.reason.take();
@@ -724,6 +730,7 @@ pub(super) fn destination(to: &Field<Destination>) -> (Option<String>, Option<St
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use jiff::SignedDuration;
     use serde_json::{Value, json};
 
     use super::*;

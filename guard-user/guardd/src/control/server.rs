@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_common::SessionId;
+use guard_common::{BootTime, SessionId};
 use guard_proto::{
     Call,
     varlink::{self, Called, Incoming, WireError},
@@ -32,6 +32,7 @@ use crate::{
     record::metrics,
     shared::Shared,
     state::State,
+    times::is_past,
 };
 
 /// Connections at once, of all callers but root. Each takes two descriptors.
@@ -40,6 +41,8 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_OF_USER: usize = 512;
 /// Connections at once of one session.
 const MAX_OF_SESSION: usize = 32;
+/// At most so often the log tells that an account has too many.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -87,10 +90,43 @@ impl OpenConnections {
     }
 }
 
+/// Who was turned away, so that nobody fills guardd's own log by connecting again and again.
+#[derive(Debug, Default)]
+struct TurnedAway(HashMap<Account, TurnedAwayCount>);
+
+/// What the log has of one account.
+#[derive(Debug, Default)]
+struct TurnedAwayCount {
+    /// When it was last told; none: never.
+    at: Option<BootTime>,
+    /// How often it was turned away since.
+    since: u64,
+}
+
+impl TurnedAway {
+    /// Accounts that are kept: more than may have connections.
+    const MOST: usize = 2 * MAX_CONNECTIONS;
+
+    /// Notes that one was, and returns how often since it was told, if that is to be told now.
+    fn note(&mut self, account: Account, now: BootTime) -> Option<u64> {
+        let is_due = |told: &TurnedAwayCount| told.at.is_none_or(|at| is_past(at, PAUSE, now));
+        if self.0.len() >= Self::MOST {
+            self.0.retain(|_, told| !is_due(told));
+        }
+        let told = self.0.entry(account).or_default();
+        told.since += 1;
+        is_due(told).then(|| {
+            told.at = Some(now);
+            std::mem::take(&mut told.since)
+        })
+    }
+}
+
 /// The open connections and their tasks. They end when this is dropped.
 #[derive(Default)]
 struct Open {
     connections: Rc<RefCell<OpenConnections>>,
+    turned_away: TurnedAway,
     tasks: JoinSet<()>,
 }
 
@@ -161,7 +197,9 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         CallerPlace::Unowned(cgroup) => Account::Unowned(cgroup),
     };
     if !open.connections.borrow_mut().admit(account) {
-        tracing::warn!(?account, "has too many connections");
+        if let Some(times) = open.turned_away.note(account, clock::now()) {
+            tracing::warn!(?account, times, "has too many connections");
+        }
         return turn_away(&stream, too_many());
     }
     let admitted = ConnectionPlace {
@@ -326,6 +364,26 @@ mod tests {
         assert!(connections.admit(Account::User(1000)));
         connections.leave(inside);
         assert!(connections.admit(inside));
+    }
+
+    #[test]
+    fn who_has_too_many_is_told_of_once_a_second() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut away = TurnedAway::default();
+        let [one, other] = [1, 2].map(|id| Account::Session(Some(SessionId(id))));
+        let mut note = |account, now| away.note(account, BootTime(now));
+        assert_eq!(note(one, 5), Some(1));
+        let told = (6..5000).filter_map(|now| note(one, now)).count();
+        assert_eq!(told, 0);
+        assert_eq!(note(other, 6), Some(1));
+        assert_eq!(note(one, SECOND + 5), Some(4995));
+        assert_eq!(note(one, SECOND + 6), None);
+        // Where there are too many to keep, those go of which nothing was told lately.
+        for uid in 0..TurnedAway::MOST {
+            note(Account::Unowned(uid as u64), 3 * SECOND);
+        }
+        note(Account::Unowned(0), 9 * SECOND);
+        assert_eq!(away.0.len(), 1);
     }
 
     #[test]

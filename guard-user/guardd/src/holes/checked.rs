@@ -9,7 +9,7 @@ use guard_proto::HoleTerms;
 use crate::{
     control::{failure::CallError, ids},
     holes::names::Lifted,
-    policies::{InForce, Policies, Subject},
+    policies::{InForce, Policies, Subject, library::fleets},
     sessions::Sessions,
     times::DEFAULT_TERM,
 };
@@ -367,12 +367,16 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> CallError {
     CallError::refused(
         "no hole can be opened there",
         format!("{by} denies it, and a hole changes only what is to be confirmed"),
-        match policy::built_in(&policy.file) {
-            Some(name) => format!(
+        match (policy::built_in(&policy.file), fleets(&policy.file)) {
+            (_, Some(name)) => format!(
+                "have whoever signs the fleet's policies change it: {}",
+                policy::place(name, line)
+            ),
+            (Some(name), _) => format!(
                 "change a copy of the policy, {}:\nguard policy show {name}\nsudo guard policy edit {name}",
                 policy::place(&policy.file, line)
             ),
-            None => format!("change the policy: {}", policy::place(&policy.file, line)),
+            (None, None) => format!("change the policy: {}", policy::place(&policy.file, line)),
         },
     )
 }

@@ -1,5 +1,6 @@
 //! Which HTTP requests and SQL statements a yes covers.
 
+use guard_judge::http as judge;
 use guard_proto::{HttpHole, HttpRequest};
 
 use crate::{config::stands_for, requests::HttpRequestKey};
@@ -95,10 +96,14 @@ impl Covers {
     }
 }
 
-/// The headers of a request that say what it does. A condition's header counts by its name alone, since its value differs each
-/// time; but a `*` stays.
+/// The headers of a request that say what it does, without what its client says each time. A condition's header counts by its
+/// name alone, since its value differs each time; but a `*` stays.
 pub fn said(request: &HttpRequest) -> Vec<String> {
-    let headers = request.headers.iter();
+    let is_usual = |header: &&String| {
+        let name = header.split(": ").next();
+        name.is_some_and(judge::is_of_a_client)
+    };
+    let headers = request.headers.iter().filter(|header| !is_usual(header));
     let said = headers.map(|header| match header.split_once(": ") {
         Some((name, value)) if name.starts_with(CONDITION) && value != "*" => name,
         _ => header,

@@ -348,6 +348,7 @@ mod tests {
             alone: None,
             plain: true,
             series: false,
+            matter: None,
         };
         for (port, http, kind, expected) in [
             (443, None, HoleKind::ALL, true),

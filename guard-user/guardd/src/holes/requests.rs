@@ -182,6 +182,7 @@ mod tests {
             alone,
             plain: true,
             series: false,
+            matter: None,
         }
     }
 

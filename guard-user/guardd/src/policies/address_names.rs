@@ -1,9 +1,13 @@
 //! The names by which a session knows one address: so many, and those before others of which its policies speak.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use guard_common::BootTime;
 
+use crate::times::after;
+
+/// The resolver tells guardd of the same answer again after ten seconds: a program that asked in between has then connected.
+const UNTOLD: Duration = Duration::from_secs(15);
 /// Names that are known of one address of a session at most.
 const MAX_NAMES: usize = 16;
 
@@ -77,11 +81,12 @@ impl NameAsker {
 }
 
 impl LearnedAddress {
-    /// Whether that process is likely to have gone by this name: it asked for it, or another one of its program did whose answer
-    /// still counts.
+    /// Whether that process is likely to have gone by this name: it asked for it, or another one of its program did just now, of
+    /// whose answer the resolver does not tell again when this one asks. What an earlier one asked for says nothing of it.
     pub(super) fn is_likely_by(&self, who: &NameAsker, now: BootTime) -> bool {
         let is_it = self.asker.pid.is_some() && self.asker.pid == who.pid;
-        is_it || (self.asker.may_be(who) && (self.until > now || who.pid.is_none()))
+        let is_just_now = self.until > now && after(self.at, UNTOLD) > now;
+        is_it || (self.asker.may_be(who) && (is_just_now || who.pid.is_none()))
     }
 }
 

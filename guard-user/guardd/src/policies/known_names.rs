@@ -590,6 +590,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_an_earlier_process_asked_for_is_not_another_ones() {
+        const SECOND: u64 = 1_000_000_000;
+        let node = |pid| NameAsker::of(Some(pid), Some("node"));
+        let told = LearnedAddress {
+            until: BootTime(90 * SECOND),
+            since: BootTime(SECOND),
+            at: BootTime(SECOND),
+            by: None,
+            asker: node(7),
+            rank: 0,
+        };
+        for (pid, second, is_likely) in [(7, 80, true), (8, 9, true), (8, 26, false)] {
+            let now = BootTime(second * SECOND);
+            assert_eq!(
+                told.is_likely_by(&node(pid), now),
+                is_likely,
+                "{pid} {second}"
+            );
+        }
+    }
+
+    #[test]
     fn a_flow_has_the_name_that_its_program_had_asked_for_by_then() {
         const SECOND: u64 = 1_000_000_000;
         let mut known = KnownNames::default();

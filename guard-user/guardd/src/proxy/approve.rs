@@ -458,6 +458,7 @@ mod tests {
             alone,
             plain: true,
             series: false,
+            matter: None,
         }
     }
 

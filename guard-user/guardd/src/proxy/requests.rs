@@ -60,6 +60,7 @@ impl State {
         // A cut text could be that of another request.
         let plain = asked.plain && !is_cut;
         let (tgid, is_definition) = (asked.tgid, asked.definition);
+        let matter = asked.matter.clone().filter(|text| is_digest(text));
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
@@ -77,6 +78,7 @@ impl State {
             alone,
             plain,
             series: is_definition && hold.is_none(),
+            matter,
         });
         let key = RequestKey::of_http(id, to, target.port, http);
         if is_open {
@@ -278,8 +280,6 @@ fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
     if asked.path.len() > MAX_PATH || asked.method.len() > MAX_WORD {
         return None;
     }
-    let is_digest =
-        |text: &String| text.len() == DIGEST && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let mut warnings: Vec<_> = asked
         .warnings
         .iter()
@@ -302,8 +302,12 @@ fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
         headers,
         kind: cut(&asked.kind, MAX_WORD),
         warnings,
-        digest: asked.digest.filter(is_digest),
+        digest: asked.digest.filter(|text| is_digest(text)),
     })
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == DIGEST && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -403,6 +407,7 @@ mod tests {
             bytes: Some(3),
             body_preview: Some("é".repeat(MAX_PREVIEW)),
             digest: Some("ab".repeat(32)),
+            matter: None,
             rule: "photos".to_owned(),
             kind: "changes something".to_owned(),
             warnings: vec!["bulky".to_owned(); 20],

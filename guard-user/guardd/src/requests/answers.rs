@@ -93,7 +93,7 @@ impl State {
         // A signature is for what its question shows: that address.
         let name = match &by.signed {
             Some(_) => None,
-            None => self.named_of(asked, extent)?,
+            None => self.named_of(asked, extent),
         };
         let checked = Checked { name, ..checked };
         let reads_alone = (checked.read_only && asked.shown.held).then(|| {
@@ -202,16 +202,13 @@ impl State {
     }
 
     /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.
-    fn named_of(&self, asked: &Pending, extent: Extent) -> Result<Option<String>, CallError> {
+    fn named_of(&self, asked: &Pending, extent: Extent) -> Option<String> {
         let told = asked.shown.named.as_ref().filter(|_| asked.burst.is_none());
-        if extent.address && told.is_none() {
-            return Err(no_name(&asked.shown.id));
-        }
         let session = self.sessions.live(asked.key.session);
         let speaks = session.is_some_and(|live| self.policies.speaks_of_names(&live.chain));
         let is_for_names = speaks && !extent.address && self.is_for_names(asked.key.destination);
         let told = told.filter(|_| is_for_names);
-        Ok(told.map(|told| told.name.clone()))
+        told.map(|told| told.name.clone())
     }
 
     /// Answers a request with no.
@@ -228,23 +225,13 @@ impl State {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = checked::term(seconds)?;
         let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
-        let answered = refused(&asked, &prefixes);
-        let names = asked.names.as_ref();
-        let refuses = match names {
-            Some(names) => Some(vec![names.pattern()]),
-            None => asked.burst.is_some().then(|| shown_prefixes(&prefixes)),
-        };
-        let (request, parts) = (&answered[0], &answered[1..]);
+        let with = self.requests.refused_with(&asked, clock::now());
+        let mut answered = refused(&asked, &prefixes);
+        answered.extend(with.iter().map(|one| one.shown.id.clone()));
         let record = Answered {
-            request: request.clone().into(),
-            called: (id != request).then_some(id).into(),
-            parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
-            answer: "no".into(),
-            refuses: refuses.into(),
             seconds: time.as_secs_f64().into(),
             count: self.tried_by_now(&asked.key),
-            shown: shown::as_shown(&asked.shown).into(),
-            ..self.machine.answered_by(by)
+            ..no(self.machine.answered_by(by), &asked, (id, &answered))
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.write(entry)?;
@@ -259,10 +246,15 @@ impl State {
             .counters()
             .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
-        self.keep_no(by, &asked, until);
+        let mut requests = Vec::new();
+        for one in std::iter::once(asked).chain(with) {
+            self.requests.take(&one.shown.id);
+            self.keep_no(by, &one, until);
+            requests.push(one.shown);
+        }
         self.apply(Change::Answers);
         Ok(proto::requests::Denied {
-            requests: vec![asked.shown],
+            requests,
             until: Some(clock::Clocks::read().calendar(until)),
         })
     }
@@ -365,15 +357,6 @@ impl Requests {
     }
 }
 
-/// The error for `--address` where there is no name.
-fn no_name(id: &str) -> CallError {
-    CallError::invalid(
-        format!("cannot answer {id} for its address alone"),
-        "it is about an address, and no name is known for it",
-        format!("guard approve {id}"),
-    )
-}
-
 /// The hole that a yes opens. It overrides a `confirm` in the chain, but not a `read-only`: else a nested session could remove
 /// that by a `confirm` of its own.
 fn grant_asked(
@@ -470,6 +453,25 @@ fn yes(
         connections: checked.connections.map(u64::from).into(),
         bytes: checked.bytes.into(),
         read_only: checked.read_only.then_some(true).into(),
+        shown: shown::as_shown(&asked.shown).into(),
+        ..by_whom
+    }
+}
+
+/// The audit record of a no to a request, called by that id, and to others with it.
+fn no(by_whom: Answered, asked: &Pending, (called, answered): (&str, &[String])) -> Answered {
+    let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
+    let refuses = match &asked.names {
+        Some(names) => Some(vec![names.pattern()]),
+        None => asked.burst.is_some().then(|| shown_prefixes(&prefixes)),
+    };
+    let (request, parts) = (&answered[0], &answered[1..]);
+    Answered {
+        request: request.clone().into(),
+        called: (called != request).then_some(called).into(),
+        parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
+        answer: "no".into(),
+        refuses: refuses.into(),
         shown: shown::as_shown(&asked.shown).into(),
         ..by_whom
     }

@@ -64,6 +64,7 @@ impl State {
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
+            own_policy: own_policy(session, &each, judged),
             named,
             through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
@@ -186,6 +187,18 @@ fn own_layers(session: &Session, each: &[Judged<'_>]) -> usize {
     1 + each.len().saturating_sub(sessions)
 }
 
+/// The policy that the outermost session runs under, where another of its layers stops it: a fleet's base.
+fn own_policy(session: &Session, each: &[Judged<'_>], judged: &Judged<'_>) -> Option<String> {
+    let own = own_layers(session, each);
+    let [of_session, around @ ..] = &each[each.len().saturating_sub(own)..] else {
+        return None;
+    };
+    let name = |one: &Judged<'_>| one.policy.policy.name.clone();
+    let is_around = around.iter().any(|one| name(one) == name(judged));
+    let own = name(of_session);
+    (is_around && own != name(judged)).then_some(own)
+}
+
 /// The verdict of each policy in the chain, the outermost first.
 fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLink> {
     let sessions = session.with_those_around();
@@ -259,5 +272,6 @@ pub(crate) fn blank(
         offers: Vec::new(),
         through: None,
         code: None,
+        own_policy: None,
     }
 }

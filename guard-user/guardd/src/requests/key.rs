@@ -37,6 +37,8 @@ pub struct HttpRequestKey {
     /// Whether it is asked about together with those that follow it: it is a definition, no client is held for the answer, and
     /// a migration has many.
     pub series: bool,
+    /// A digest of what is done to what: [`guard_proto::wire::HttpAttempt::matter`].
+    pub matter: Option<String>,
 }
 
 impl HttpRequestKey {
@@ -112,6 +114,17 @@ impl RequestKey {
             attempt.port,
         );
         there == (self.session, self.destination, self.protocol, self.port)
+    }
+
+    /// Whether another one asks for the same to be done to the same there, though some header is another.
+    #[must_use]
+    pub fn has_matter_of(&self, other: &Self) -> bool {
+        let own = self.matter();
+        own.is_some() && own == other.matter() && self.is_there(other)
+    }
+
+    fn matter(&self) -> Option<&str> {
+        self.http.as_deref().and_then(|http| http.matter.as_deref())
     }
 
     /// The same for another session.

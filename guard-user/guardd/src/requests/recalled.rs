@@ -323,6 +323,7 @@ fn answered(session: SessionId, one: &Answered) -> Option<AnsweredRequest> {
                 alone: None,
                 plain: true,
                 series: false,
+                matter: None,
             };
             RequestKey::of_http(session, key.destination, key.port, http.into())
         }
@@ -431,6 +432,7 @@ mod tests {
             alone: None,
             plain: false,
             series: false,
+            matter: None,
         };
         let key = &request.key;
         let same = RequestKey::of_http(key.session, key.destination, key.port, own.into());

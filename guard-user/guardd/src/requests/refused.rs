@@ -4,7 +4,11 @@ use guard_common::{Address, BootTime, SessionId};
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 
-use super::{MAX_MUTED, MAX_WIDE, Requests, bursts::Burst, key::RequestKey};
+use super::{MAX_MUTED, MAX_WIDE, Pending, Requests, bursts::Burst, key::RequestKey};
+
+/// So many times a person is asked about one method, URL and body with different headers: after as many noes the next header
+/// would not change their mind.
+const NOES: usize = 2;
 
 /// A person's no.
 #[derive(Clone, Debug)]
@@ -33,9 +37,37 @@ impl Requests {
     #[must_use]
     pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
         let no = self.muted.get(&key.alike());
-        no.is_some_and(|no| no.until > now)
-            || self.is_refused_widely(key, now)
+        no.is_some_and(|no| no.until > now) || self.is_refused_beside(key, now)
+    }
+
+    /// Whether what a person has refused takes it in, though it is another.
+    fn is_refused_beside(&self, key: &RequestKey, now: BootTime) -> bool {
+        self.is_refused_widely(key, now)
             || self.is_zone_refused(key, now)
+            || self.noes_to_matter(key, now) >= NOES
+    }
+
+    /// To how many with the same matter a person has said no.
+    fn noes_to_matter(&self, key: &RequestKey, now: BootTime) -> usize {
+        let noes = self.muted.iter();
+        if key.http.is_none() {
+            return 0;
+        }
+        noes.filter(|(one, no)| no.until > now && one.has_matter_of(key))
+            .count()
+    }
+
+    /// The other pending requests that one more no to the matter of this one answers.
+    #[must_use]
+    pub(super) fn refused_with(&self, asked: &Pending, now: BootTime) -> Vec<Pending> {
+        if self.noes_to_matter(&asked.key, now) + 1 < NOES {
+            return Vec::new();
+        }
+        let its = self
+            .pending()
+            .iter()
+            .filter(|one| one.shown.id != asked.shown.id && one.key.has_matter_of(&asked.key));
+        its.cloned().collect()
     }
 
     fn is_refused_widely(&self, key: &RequestKey, now: BootTime) -> bool {
@@ -50,7 +82,7 @@ impl Requests {
             Some(_) => drop(self.muted.remove(&key)),
             None => {}
         }
-        self.is_refused_widely(&key, now) || self.is_zone_refused(&key, now)
+        self.is_refused_beside(&key, now)
     }
 
     /// Whether a person has said no to a part of that prefix: then it is not offered.

@@ -224,6 +224,7 @@ mod tests {
                 alone: None,
                 plain: true,
                 series,
+                matter: None,
             })),
             question: None,
         };

@@ -34,6 +34,9 @@ pub struct StoredRequest {
     /// [`HttpRequestKey::series`].
     #[serde(default)]
     pub series: bool,
+    /// [`HttpRequestKey::matter`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matter: Option<String>,
     /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_until: Option<u64>,
@@ -77,6 +80,7 @@ impl StoredRequest {
             },
             plain: key.http.as_deref().is_some_and(|http| http.plain),
             series: key.http.as_deref().is_some_and(|http| http.series),
+            matter: key.http.as_deref().and_then(|http| http.matter.clone()),
             refused_until,
             burst: None,
             question: key.question.as_deref().map(str::to_owned),
@@ -117,6 +121,7 @@ impl StoredRequest {
                     alone: None,
                     plain: self.plain,
                     series: self.series,
+                    matter: self.matter.clone(),
                 })
             }),
             question: self.question.as_deref().map(Rc::from),

@@ -30,6 +30,7 @@ fn write(path: &str, alone: Option<u64>) -> RequestKey {
         alone,
         plain,
         series: false,
+        matter: None,
     }));
     RequestKey { http, ..key(1, 1) }
 }
@@ -68,6 +69,7 @@ pub(crate) fn shown(id: u32) -> proto::Request {
         burst: None,
         through: None,
         code: None,
+        own_policy: None,
         offers: vec![],
     }
 }
@@ -197,6 +199,53 @@ fn a_no_is_remembered_for_its_time() {
     table.mute(key(1, 1), shown(9), BootTime(100));
     assert_eq!(note(&mut table, key(1, 1), 99, 1), Noted::Muted);
     assert!(matches!(note(&mut table, key(1, 1), 100, 1), Noted::New(_)));
+}
+
+#[test]
+fn two_noes_to_one_matter_are_a_no_to_all_of_it() {
+    let with = |digest: &str, matter: &str| {
+        let one = write("/a", None);
+        let http = one.http.as_deref().unwrap();
+        let http = HttpRequestKey {
+            request: proto::HttpRequest {
+                digest: Some(digest.to_owned()),
+                ..http.request.clone()
+            },
+            matter: Some(matter.to_owned()),
+            ..http.clone()
+        };
+        RequestKey {
+            http: Some(Rc::new(http)),
+            ..one
+        }
+    };
+    let mut table = Requests::without_files(10);
+    let now = BootTime(1);
+    for (id, digest) in (1..).zip(["a", "b", "c"]) {
+        note(&mut table, with(digest, "m"), 0, id);
+    }
+    note(&mut table, with("d", "n"), 0, 4);
+    let beside = |table: &Requests, asked: &Pending| {
+        let beside = table.refused_with(asked, now).into_iter();
+        beside.map(|one| one.shown.id).collect::<Vec<_>>()
+    };
+    let first = table.take("r1").unwrap();
+    assert_eq!(beside(&table, &first), [""; 0]);
+    table.mute(first.key, first.shown, BootTime(100));
+    assert!(table.is_refused(&with("a", "m"), now));
+    assert!(!table.is_refused(&with("b", "m"), now));
+    let second = table.get("r2").unwrap().clone();
+    assert_eq!(beside(&table, &second), ["r3"]);
+    table.mute(second.key, second.shown, BootTime(50));
+    assert!(table.is_refused(&with("e", "m"), now));
+    assert!(!table.is_refused(&with("d", "n"), now));
+    let elsewhere = with("e", "m").at(key(1, 2).destination);
+    assert!(!table.is_refused(&elsewhere, now));
+    assert_eq!(note(&mut table, with("e", "m"), 1, 5), Noted::Muted);
+    assert!(
+        !table.is_refused(&with("e", "m"), BootTime(50)),
+        "one has ended"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use http::header;
 use super::{Request, headers};
 
 /// `Forwarded` is RFC 7239.
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "forwarded",
     "x-forwarded-host",
     "x-host",

@@ -11,6 +11,7 @@ mod glob;
 mod headers;
 mod hosts;
 mod http_rule;
+mod identity;
 mod json;
 mod method;
 mod obstacle;
@@ -26,8 +27,9 @@ mod tests;
 mod warnings;
 
 use facts::Facts;
+pub use identity::{counting, is_matter};
 pub use rules::Rules;
-pub use said::{Said, steers};
+pub use said::{Said, is_of_a_client, steers};
 pub use secrets::{LEFT_OUT, warning_without_values, without_secrets};
 pub use warnings::HEAD;
 

@@ -1,5 +1,5 @@
 //! What the headers of a request say of what it does, for a person: all but those that are known to say nothing of it, and
-//! the values of credentials.
+//! the values of credentials. What is shown is what tells one request from another ([`super::identity`]).
 //!
 //! What a program sends is not known in advance, so nothing is left out for want of a place in a list.
 
@@ -8,9 +8,9 @@ use std::{
     sync::LazyLock,
 };
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 
-use super::{headers::plain, secrets};
+use super::{headers::plain, identity::lasting, secrets};
 
 /// How many are shown.
 const MOST: usize = 16;
@@ -20,77 +20,71 @@ const LONGEST: usize = 1024;
 const ALL: usize = 4096;
 
 /// In the place of a value that nobody is shown: one that is the same is known by its mark, by which nobody finds the value.
-fn left_out(value: &HeaderValue) -> String {
+fn left_out(value: &[u8]) -> String {
     static MARKS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let mark = MARKS.hash_one(value.as_bytes()) >> 32;
+    let mark = MARKS.hash_one(value) >> 32;
     format!("(left out, as {mark:08x})")
 }
 
-/// What is about the connection, the client, the form of the body or of the answer, or one try of several; and credentials that
-/// every client sends.
+/// What cannot change what a request does: nobody is shown it, and a yes or a no does not look at it. It is about the
+/// connection, the client, the length and the sums of the body, the caches on the way, or one try of several. The `Accept`s say
+/// which form of the answer the client would like (RFC 9110 12.5): a server may choose another. `Origin`, `Referer`,
+/// `X-Requested-With` and `Sec-Fetch-*` say where a request comes from: a server may refuse it for that, and does not do another
+/// thing. The host is in the URL.
 const HARMLESS: &[&str] = &[
     "accept",
     "accept-charset",
     "accept-encoding",
     "accept-language",
-    "authorization",
     "cache-control",
     "connection",
     "content-digest",
-    "content-encoding",
     "content-length",
     "content-md5",
-    "content-type",
-    "cookie",
     "date",
     "digest",
     "dnt",
     "expect",
     "git-protocol",
     "grpc-accept-encoding",
-    "grpc-encoding",
     "grpc-timeout",
     "host",
+    "http2-settings",
     "idempotency-key",
     "keep-alive",
     "origin",
     "pragma",
     "priority",
-    "proxy-authorization",
     "proxy-connection",
     "referer",
     "repr-digest",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-version",
     "te",
     "traceparent",
     "tracestate",
     "trailer",
     "transfer-encoding",
-    "upgrade",
     "upgrade-insecure-requests",
     "user-agent",
     "want-content-digest",
     "want-repr-digest",
-    "x-amz-api-version",
     "x-amz-content-sha256",
     "x-amz-date",
     "x-amz-decoded-content-length",
-    "x-amz-expected-bucket-owner",
     "x-amz-sdk-checksum-algorithm",
-    "x-amz-security-token",
     "x-amz-trailer",
     "x-amz-user-agent",
     "x-amzn-query-mode",
     "x-amzn-trace-id",
-    "x-api-key",
     "x-client-data",
     "x-cloud-trace-context",
     "x-correlation-id",
     "x-elastic-client-meta",
     "x-goog-api-client",
-    "x-goog-request-params",
     "x-ms-client-request-id",
     "x-ms-date",
-    "x-ms-version",
     "x-opaque-id",
     "x-request-id",
     "x-requested-with",
@@ -102,12 +96,34 @@ const HARMLESS_FAMILIES: &[&str] = &[
     "kubectl-",
     "sec-ch-",
     "sec-fetch-",
-    "sec-websocket-",
     "x-amz-checksum-",
     "x-b3-",
     "x-datadog-",
     "x-stainless-",
 ];
+
+/// What a client says in all that it sends, and may change what that does: for whom (credentials), of which form body and
+/// protocol are, which version of an API is meant, whose bucket it must be. None of it names another thing than the path, so a
+/// yes for a path is not for one value of it alone.
+const OF_A_CLIENT: &[&str] = &[
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "cookie",
+    "grpc-encoding",
+    SUBPROTOCOL,
+    "proxy-authorization",
+    "upgrade",
+    "x-amz-api-version",
+    "x-amz-expected-bucket-owner",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-goog-request-params",
+    "x-ms-version",
+];
+
+/// Clients of Kubernetes have their token in it.
+const SUBPROTOCOL: &str = "sec-websocket-protocol";
 
 /// What names another thing than the path does, or says what is done to it, by the letters of its name. `WebDAV` (RFC 4918
 /// 10, RFC 3253, RFC 3648, RFC 5842): where a copy goes, whether it replaces what is there, how deep it reaches, whose lock it
@@ -212,7 +228,7 @@ impl Said {
             return;
         }
         let (text, is_text) = match (is_secret(name), std::str::from_utf8(value.as_bytes())) {
-            (true, _) => (left_out(value), true),
+            (true, _) => (left_out(&lasting(name, value)), true),
             (false, Ok(text)) => (text.to_owned(), true),
             (false, Err(_)) => (
                 String::from_utf8_lossy(value.as_bytes()).into_owned(),
@@ -232,9 +248,9 @@ pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Said {
     let both = headers.iter().chain(trailers.into_iter().flatten());
     let mut told: Vec<_> = both
         .map(|(name, value)| (name.as_str(), value))
-        .filter(|(name, _)| !is_harmless(name))
+        .filter(|(name, value)| !is_harmless(name, value))
         .collect();
-    told.sort_by_key(|(name, _)| (!steers(name), *name));
+    told.sort_by_key(|(name, _)| (!steers(name), is_of_a_client(name), *name));
     let mut said = Said::default();
     for (name, value) in told {
         said.add(name, value);
@@ -242,10 +258,18 @@ pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Said {
     said
 }
 
-/// Whether a header is harmless, by its exact name: a server may take another spelling for something else.
-fn is_harmless(name: &str) -> bool {
+/// Whether a header is harmless, by its exact name: a server may take another spelling for something else. The proxy strips
+/// an offer of HTTP/2.
+pub(super) fn is_harmless(name: &str, value: &HeaderValue) -> bool {
     let begins = |family: &&str| name.starts_with(*family);
-    HARMLESS.contains(&name) || HARMLESS_FAMILIES.iter().any(begins)
+    let is_stripped = name == header::UPGRADE && value.as_bytes().eq_ignore_ascii_case(b"h2c");
+    HARMLESS.contains(&name) || HARMLESS_FAMILIES.iter().any(begins) || is_stripped
+}
+
+/// Whether a client says it in all that it sends: a yes for a path is not for one value of it alone.
+#[must_use]
+pub fn is_of_a_client(name: &str) -> bool {
+    OF_A_CLIENT.contains(&name)
 }
 
 /// Whether a header of that name is known to say what is done, or to what, beside method and path.
@@ -254,7 +278,8 @@ pub fn steers(name: &str) -> bool {
     let letters = plain(name);
     let is_named = STEER.iter().any(|one| plain(one) == letters);
     let is_kin = STEER_FAMILIES.iter().any(|one| letters.starts_with(one));
-    (is_named || is_kin) && !is_harmless(name) && !is_secret(name)
+    let is_usual = is_of_a_client(name) || is_harmless(name, &HeaderValue::from_static(""));
+    (is_named || is_kin) && !is_usual && !is_secret(name)
 }
 
 /// Whether its value may let somebody in.
@@ -267,6 +292,7 @@ fn is_secret(name: &str) -> bool {
     let is_key = |pair: &[&str]| pair[1] == "key" && KEYS.contains(&pair[0]);
     // `x-auth`, and not `x-auth-project-id`, which names a thing.
     words.last() == Some(&"auth")
+        || name == SUBPROTOCOL
         || words.iter().any(|word| SECRET.contains(word))
         || words.windows(2).any(is_key)
         || secrets::has_part(&plain(name))

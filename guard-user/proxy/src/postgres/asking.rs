@@ -99,6 +99,7 @@ impl Statement<'_> {
             plain: self.is_plain(),
             definition: self.write.is_definition,
             digest: self.digest.map(str::to_owned),
+            matter: None,
             rule: rule.unwrap_or_default(),
             kind: self.write.kind.clone(),
             warnings,
