@@ -48,7 +48,7 @@ pub use log::{LogLines, Outcome, kernel_log};
 pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };
-pub use names::{Learned, MAX_NAMED, MAX_PATTERNS, MAX_TAUGHT, NameId, Named, NamedKey};
+pub use names::{DNS_PORT, Learned, MAX_NAMED, MAX_PATTERNS, MAX_TAUGHT, NameId, Named, NamedKey};
 pub use origin::{
     ASKED_AT_ONCE, MAX_ASKED, NetnsCookie, Origin, OriginKey, QuestionHash, QueueKey,
 };

@@ -8,6 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, PolicyId, SessionId};
 
+/// Where name servers listen (RFC 1035 4.2).
+pub const DNS_PORT: u16 = 53;
+
 number! {
     /// A pattern of names: the FNV-1a hash of its text in lower case. 0 is none.
     NameId(u64)

@@ -12,9 +12,9 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    ASKED_AT_ONCE, Address, BootTime, Connection, Decision, HoleId, Hook, MAX_ASKED, NetnsCookie,
-    Origin, OriginKey, Protocol, QuestionHash, QueueKey, SessionId, Wanted, prefix_flags,
-    with_hole,
+    ASKED_AT_ONCE, Address, BootTime, Connection, DNS_PORT, Decision, HoleId, Hook, MAX_ASKED,
+    NetnsCookie, Origin, OriginKey, Protocol, QuestionHash, QueueKey, SessionId, Wanted,
+    prefix_flags, with_hole,
 };
 
 use crate::{
@@ -25,8 +25,6 @@ use crate::{
     verdict::{self, Stage},
 };
 
-/// Where DNS servers listen (RFC 1035 4.2).
-const PORT: u16 = 53;
 /// Nanoseconds for each datagram of an outermost session and those inside it that reaches the resolver, and how many do at once. The
 /// resolver has one thread for all sessions: who sends more loses them itself, and takes a sixth of the thread.
 const INTERVAL: u64 = 250_000;
@@ -40,7 +38,7 @@ const LONGEST: u32 = 1280;
 /// Whether a call may be a question.
 #[inline(always)]
 pub(crate) fn may_be(to: &Connection) -> bool {
-    to.port == PORT && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
+    to.port == DNS_PORT && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
 }
 
 /// Redirects a question that the policies let through; [`UNDECIDED`] where nothing is to be redirected: the policies do not speak

@@ -6,6 +6,7 @@ mod applied;
 mod ask;
 mod before;
 pub(crate) mod churn;
+mod crowd;
 mod floods;
 mod holes;
 mod life;

@@ -2,13 +2,14 @@
 //! addresses by.
 
 use std::{
+    collections::BTreeMap,
     num::NonZeroU16,
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use guard_common::{Named, NamedKey, NetnsCookie};
+use guard_common::{Named, NamedKey, NetnsCookie, SessionId};
 use guard_sys::bpf;
 
 use super::{
@@ -201,17 +202,39 @@ impl Datapath {
         listed.map_err(DatapathError::file("list", "the map NAMED"))
     }
 
-    /// Forgets what sessions know addresses by that are not to be kept.
+    /// How many addresses of each session are in the kernel, by each of its policies.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn named_counts(&self) -> Result<BTreeMap<SessionId, usize>> {
+        let mut counts = BTreeMap::new();
+        for key in self.named_keys()? {
+            *counts.entry(key.session).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    /// Forgets what sessions know addresses by that are not to be kept, whoever has written it.
     ///
     /// # Errors
     ///
     /// The system's.
     pub fn forget_named(&mut self, is_kept: impl Fn(&NamedKey) -> bool) -> Result<()> {
-        let all = self.all_named()?;
-        let gone_keys = all.into_iter().filter(|(key, _)| !is_kept(key));
-        for (key, _) in gone_keys {
-            self.set_named(&key, &Named::default())?;
-        }
-        Ok(())
+        let mut gone = self.named_keys()?;
+        gone.retain(|key| !is_kept(key));
+        let Some(resolvers) = &self.resolvers else {
+            return Ok(());
+        };
+        let removed = bpf::remove_named(resolvers.shared.fd().as_fd(), &gone);
+        removed.map_err(DatapathError::file("write", "the map NAMED"))
+    }
+
+    fn named_keys(&self) -> Result<Vec<NamedKey>> {
+        let Some(resolvers) = &self.resolvers else {
+            return Ok(Vec::new());
+        };
+        let listed = bpf::named_keys(resolvers.shared.fd().as_fd());
+        listed.map_err(DatapathError::file("list", "the map NAMED"))
     }
 }

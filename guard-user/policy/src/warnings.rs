@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use guard_common::{Protocol, Verdict};
+use guard_common::{DNS_PORT, Protocol, Verdict};
 
 use super::{
     coverage::{Met, over},
@@ -18,8 +18,6 @@ use super::{
     zones,
 };
 
-/// Where name servers listen (RFC 1035 4.2).
-const DNS: u16 = 53;
 /// DNS over TLS and over QUIC (RFC 7858, RFC 9250).
 const SECURE_DNS: u16 = 853;
 
@@ -235,7 +233,7 @@ pub fn unasked(policy: &Policy, text: &str) -> Option<Diagnostic> {
         let mut covers = rule
             .ports
             .iter()
-            .map(|spec| spec.covers(Protocol::UDP, DNS));
+            .map(|spec| spec.covers(Protocol::UDP, DNS_PORT));
         !rule.to.iter().all(is_name) && (rule.ports.is_empty() || covers.any(|covers| covers))
     };
     let mut passing = policy.rules.iter().filter(passes);

@@ -85,8 +85,13 @@ pub enum ToResolver {
         /// Names with an open hole: guardd is told of their addresses before the program ([`FromResolver::Opens`]).
         opened: Vec<String>,
     },
-    /// That session has ended.
+    /// That session has ended, or its policies speak of no names any more. What it has learned is still in the kernel.
     ForgetSession {
+        /// Its number.
+        session: u32,
+    },
+    /// Nothing of that session is in the kernel any more: it has ended a while ago.
+    ForgetNames {
         /// Its number.
         session: u32,
     },

@@ -133,8 +133,6 @@ pub struct Question {
 impl Question {
     /// The protocol of its destination.
     pub const PROTOCOL: &str = "dns";
-    /// Where DNS servers listen (RFC 1035 4.2).
-    pub const PORT: u16 = 53;
 
     /// The zone, where it is about all below that.
     #[must_use]

@@ -15,8 +15,8 @@ pub(super) trait Maps: fmt::Debug {
     fn named(&self, key: &NamedKey) -> io::Result<Option<Named>>;
     /// Has the kernel know that.
     fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()>;
-    /// Has the kernel know nothing of it.
-    fn remove_named(&self, key: &NamedKey) -> io::Result<()>;
+    /// Has the kernel know nothing of these.
+    fn remove_named(&self, keys: &[NamedKey]) -> io::Result<()>;
     /// Has the kernel count anew what is sent to a socket: nothing was left to read there at that time.
     fn drained(&self, queue: &QueueKey, at: BootTime) -> io::Result<()>;
 }
@@ -47,8 +47,8 @@ impl Maps for Kernel {
         self.named.put(key, named)
     }
 
-    fn remove_named(&self, key: &NamedKey) -> io::Result<()> {
-        self.named.remove(key)
+    fn remove_named(&self, keys: &[NamedKey]) -> io::Result<()> {
+        self.named.remove(keys)
     }
 
     fn drained(&self, queue: &QueueKey, at: BootTime) -> io::Result<()> {

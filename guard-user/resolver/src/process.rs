@@ -176,6 +176,7 @@ pub(super) fn obey(
             opened,
         } => sessions.keep(session, account, policies, &opened),
         ToResolver::ForgetSession { session } => sessions.forget(session),
+        ToResolver::ForgetNames { session } => sessions.forget_names(session),
         ToResolver::Servers { addresses, search } => sessions.trust(&addresses, &search),
         ToResolver::Answer { number, yes } => common.link.answered(number, yes),
         ToResolver::Mark { number } => {

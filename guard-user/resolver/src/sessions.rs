@@ -50,6 +50,13 @@ struct Kept {
     reports: Rc<RefCell<Reports>>,
 }
 
+/// What is kept of one that has ended.
+#[derive(Debug)]
+struct Ended {
+    account: u32,
+    learned: Rc<RefCell<Learned>>,
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -59,6 +66,8 @@ pub(super) struct Sessions {
     budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
     /// Likewise: an agent can start as many sessions inside its own as it likes.
     learned: RefCell<HashMap<u32, Rc<RefCell<Learned>>>>,
+    /// That of sessions which have ended, or learn nothing any more: what the kernel has of them takes room until guardd removes it.
+    ended: RefCell<HashMap<u32, Ended>>,
     /// How many the kernel knows for all of them.
     taught: Rc<Cell<usize>>,
     /// What it knew before this resolver began, by session, until guardd says what holds for that.
@@ -99,18 +108,35 @@ impl Sessions {
         }
         kept.learned.borrow_mut().keep(SessionId(session), &slots);
         (kept.account, kept.slots, kept.opened) = (account, slots, opened);
+        self.ended.borrow_mut().remove(&session);
     }
 
-    /// It has ended.
+    /// It has ended, and learns nothing any more. What it has learned stays counted: else an agent that starts one session after the
+    /// other would fill the map of all.
     pub(super) fn forget(&self, session: u32) {
         let Some(gone) = self.sessions.borrow_mut().remove(&session) else {
+            return;
+        };
+        let account = gone.account;
+        let ended = Ended {
+            account,
+            learned: Rc::clone(&gone.learned),
+        };
+        drop(gone);
+        self.ended.borrow_mut().insert(session, ended);
+        let mut budgets = self.budgets.borrow_mut();
+        budgets.retain(|of, budget| *of != account || Rc::strong_count(budget) > 1);
+    }
+
+    /// The kernel knows nothing of it any more.
+    pub(super) fn forget_names(&self, session: u32) {
+        self.before.borrow_mut().remove(&session);
+        let Some(gone) = self.ended.borrow_mut().remove(&session) else {
             return;
         };
         gone.learned.borrow_mut().keep(SessionId(session), &[]);
         let account = gone.account;
         drop(gone);
-        let mut budgets = self.budgets.borrow_mut();
-        budgets.retain(|of, budget| *of != account || Rc::strong_count(budget) > 1);
         let mut learned = self.learned.borrow_mut();
         learned.retain(|of, learned| *of != account || Rc::strong_count(learned) > 1);
     }
@@ -242,39 +268,48 @@ impl Learned {
         self.change(|known| known.retain(|key, _| is_kept(key)));
     }
 
-    /// Whether there is room for one more; else why not.
-    fn has_room(&self) -> Result<(), &'static str> {
-        let own = self.known.len();
+    /// Whether there is room for so many more where so many have gone; else why not.
+    fn has_room(&self, new: usize, gone: usize) -> Result<(), &'static str> {
+        let own = self.known.len() - gone + new;
+        let all = self.all.get() - gone + new;
         match () {
-            () if own >= MAX_LEARNED => Err(SHARE),
-            () if own >= RESERVE && self.all.get() >= MAX_TAUGHT => Err(ALL),
+            () if own > MAX_LEARNED => Err(SHARE),
+            () if own > RESERVE && all > MAX_TAUGHT => Err(ALL),
             () => Ok(()),
         }
     }
 
-    /// Counts an address until that time. Returns those that are to make room for it, whose time is over.
+    /// Counts addresses until that time: all of them, or none. Returns those that are to make room for them, whose time is over.
     ///
     /// # Errors
     ///
-    /// Why it would be one too many.
+    /// Why they would be too many.
     pub(super) fn count(
         &mut self,
-        key: NamedKey,
+        keys: &[NamedKey],
         until: BootTime,
         now: BootTime,
     ) -> Result<Vec<NamedKey>, &'static str> {
+        let mut new = HashSet::new();
+        for key in keys {
+            match self.known.get_mut(key) {
+                Some(known) => known.0 = known.0.max(until.0),
+                None => {
+                    new.insert(*key);
+                }
+            }
+        }
         let mut over = Vec::new();
-        if !self.known.contains_key(&key) && self.has_room().is_err() {
+        if self.has_room(new.len(), 0).is_err() {
+            let is_over = |until: &BootTime| until.0 <= now.0;
+            let gone = self.known.values().filter(|until| is_over(until)).count();
+            self.has_room(new.len(), gone)?;
             over = self.change(|known| {
-                let old = known.extract_if(|_, until| until.0 <= now.0);
+                let old = known.extract_if(|_, until| is_over(until));
                 old.map(|(key, _)| key).collect()
             });
-            self.has_room()?;
         }
-        self.change(|known| {
-            let known = known.entry(key).or_insert(until);
-            known.0 = known.0.max(until.0);
-        });
+        self.change(|known| known.extend(new.into_iter().map(|key| (key, until))));
         Ok(over)
     }
 }
@@ -347,16 +382,49 @@ mod tests {
         let count = |session: u32, number| {
             let learned = sessions.learned(session).unwrap();
             let key = key(session, number);
-            let counted = learned.borrow_mut().count(key, BootTime(10), BootTime(1));
+            let counted = learned
+                .borrow_mut()
+                .count(&[key], BootTime(10), BootTime(1));
             counted.is_ok()
         };
         assert!((0..MAX_LEARNED - 1).all(|number| count(1, number)));
         assert!(count(2, 0) && !count(2, 1) && count(5, 1));
-        // What has ended leaves room, and so does what another policy judges.
+        // What has ended leaves room once the kernel has forgotten it, and so does what another policy judges.
         sessions.forget(1);
+        assert!(sessions.learned(1).is_none() && !count(2, 1));
+        sessions.forget_names(1);
         assert!(count(2, 1));
         sessions.keep(2, 1, vec![4], &[]);
         assert_eq!(sessions.learned(2).unwrap().borrow().known.len(), 0);
+    }
+
+    #[test]
+    fn sessions_that_end_one_after_the_other_have_no_more_than_one() {
+        let sessions = Sessions::default();
+        sessions.keep(1, 1, vec![3], &[]);
+        let key = |session: u32, number: usize| {
+            let address = Ipv6Addr::from_bits(number as u128).into();
+            NamedKey::new(SessionId(session), PolicyId(3), address)
+        };
+        let mut counted = 0;
+        for inner in 2..40 {
+            sessions.keep(inner, 1, vec![3], &[]);
+            let keys: Vec<_> = (0..1000).map(|number| key(inner, number)).collect();
+            let learned = sessions.learned(inner).unwrap();
+            let done = learned.borrow_mut().count(&keys, BootTime(10), BootTime(1));
+            counted += usize::from(done.is_ok()) * keys.len();
+            sessions.forget(inner);
+        }
+        assert_eq!((counted, sessions.taught.get()), (16_000, 16_000));
+        // Those that went on meanwhile are of the same account.
+        sessions.keep(2, 1, vec![3], &[]);
+        sessions.forget_names(2);
+        assert_eq!(sessions.taught.get(), 16_000, "it is there again");
+        sessions.forget(1);
+        (2..40).for_each(|inner| sessions.forget(inner));
+        (1..40).for_each(|inner| sessions.forget_names(inner));
+        assert_eq!(sessions.taught.get(), 0);
+        assert!(sessions.learned.borrow().is_empty() && sessions.ended.borrow().is_empty());
     }
 
     #[test]
@@ -382,15 +450,22 @@ mod tests {
         };
         let now = BootTime(1);
         let none = Ok(Vec::new());
-        assert!((0..MAX_LEARNED).all(|n| learned.count(key(n), BootTime(10), now) == none));
-        let full = learned.count(key(MAX_LEARNED), BootTime(20), now);
+        // All of an answer or nothing.
+        let keys: Vec<_> = (0..=MAX_LEARNED).map(key).collect();
+        let too_many = learned.count(&keys, BootTime(10), now);
+        assert_eq!((too_many, learned.known.len()), (Err(SHARE), 0));
+        assert_eq!(learned.count(&keys[1..], BootTime(10), now), none);
+        let full = learned.count(&keys[..2], BootTime(20), now);
         assert_eq!(full, Err(SHARE));
-        assert_eq!(learned.count(key(0), BootTime(20), now), none);
-        // The kernel is to forget what makes room.
-        let over = learned.count(key(MAX_LEARNED), BootTime(20), BootTime(10));
-        assert_eq!(over.map(|over| over.len()), Ok(MAX_LEARNED - 1));
-        assert_eq!(learned.known.len(), 2);
-        assert_eq!(learned.all.get(), 2);
+        assert_eq!(learned.count(&keys[2..3], BootTime(20), now), none);
+        // The kernel is to forget what makes room, and nothing where that is not enough.
+        let many: Vec<_> = (MAX_LEARNED..2 * MAX_LEARNED).map(key).collect();
+        let full = learned.count(&many[1..], BootTime(20), BootTime(10));
+        assert_eq!((full, learned.known.len()), (Err(SHARE), MAX_LEARNED));
+        let over = learned.count(&keys[..1], BootTime(20), BootTime(10));
+        assert_eq!(over.map(|over| over.len()), Ok(MAX_LEARNED - 2));
+        assert_eq!(learned.known.len(), 3);
+        assert_eq!(learned.all.get(), 3);
     }
 
     #[test]
@@ -403,7 +478,7 @@ mod tests {
         let count = |session: u32, number: usize, now| {
             let learned = sessions.learned(session).unwrap();
             let mut learned = learned.borrow_mut();
-            learned.count(key(session, number), BootTime(10), BootTime(now))
+            learned.count(&[key(session, number)], BootTime(10), BootTime(now))
         };
         let full = (MAX_TAUGHT / MAX_LEARNED) as u32;
         // Those of before this resolver count as well.
@@ -434,6 +509,8 @@ mod tests {
             Ok(RESERVE)
         );
         sessions.forget(1);
+        assert_eq!(sessions.taught.get(), MAX_TAUGHT + 1);
+        sessions.forget_names(1);
         assert_eq!(sessions.taught.get(), MAX_TAUGHT - MAX_LEARNED + 1);
         assert!((0..MAX_LEARNED / 2).all(|number| count(other, number, 1).is_ok()));
     }

@@ -18,11 +18,13 @@ const ENDED: &str = "the session has ended";
 const PATTERNS: &str = "more patterns of a policy cover its address than are kept of one";
 const FULL: &str = "the kernel keeps no more addresses";
 
-/// Notes an answer, in each policy of a session's that has a pattern for one of the names.
+/// Notes an answer, in each policy of a session's that has a pattern for one of the names: all of it where the session has room for that,
+/// else nothing.
 ///
 /// # Errors
 ///
-/// Why that is not to be had. Then the answer must not be passed on; what was noted stays.
+/// Why that is not to be had. Then the answer must not be passed on. What was noted all the same, as where the kernel has no room, stays:
+/// another question may have found it known.
 pub(super) async fn teach(
     common: &Common,
     session: SessionId,
@@ -32,23 +34,48 @@ pub(super) async fn teach(
     let now = (common.now)();
     let [lasts, grace] = [answer.ttl.max(common.times.least), common.times.grace].map(u64::from);
     let until = BootTime(now.0 + (lasts + grace) * SECOND);
+    let mut notes = Vec::new();
     for (slot, policy) in policies {
         let patterns = patterns(policy, answer);
         if patterns.len() > MAX_PATTERNS {
             return Err(PATTERNS);
         }
-        if patterns.is_empty() {
-            continue;
+        if !patterns.is_empty() {
+            let keys = answer.addresses.iter();
+            let keys = keys.map(|address| NamedKey::new(session, *slot, key_of(*address)));
+            notes.push((patterns, keys.collect::<Vec<_>>()));
         }
-        for some in answer.addresses.chunks(AT_ONCE) {
-            for address in some {
-                let key = NamedKey::new(session, *slot, key_of(*address));
-                note(common, key, &patterns, until, now)?;
+    }
+    let keys: Vec<_> = notes.iter().flat_map(|(_, keys)| keys).copied().collect();
+    count(common, session, &keys, until, now)?;
+    for (patterns, keys) in &notes {
+        for some in keys.chunks(AT_ONCE) {
+            for key in some {
+                note(common, *key, patterns, until, now)?;
             }
             if some.len() == AT_ONCE {
                 tokio::task::yield_now().await;
             }
         }
+    }
+    Ok(())
+}
+
+/// Counts addresses of a session, which makes room where what it knew is over.
+fn count(
+    common: &Common,
+    session: SessionId,
+    keys: &[NamedKey],
+    until: BootTime,
+    now: BootTime,
+) -> Result<(), &'static str> {
+    let learned = common.sessions.learned(session.0).ok_or(ENDED)?;
+    let over = learned.borrow_mut().count(keys, until, now)?;
+    // What stays there only takes room until the session ends.
+    if !over.is_empty()
+        && let Err(error) = common.maps.remove_named(&over)
+    {
+        tracing::warn!(%error, "cannot forget addresses");
     }
     Ok(())
 }
@@ -85,7 +112,8 @@ fn is_known(
         })
 }
 
-/// In one write, with what is known already.
+/// In one write, with what is known already. It is counted once more: the session may have ended, or be judged by other policies, since
+/// others had their turn.
 fn note(
     common: &Common,
     key: NamedKey,
@@ -93,14 +121,7 @@ fn note(
     until: BootTime,
     now: BootTime,
 ) -> Result<(), &'static str> {
-    let learned = common.sessions.learned(key.session.0).ok_or(ENDED)?;
-    let over = learned.borrow_mut().count(key, until, now)?;
-    for old in over {
-        // What stays there only takes room until the session ends.
-        if let Err(error) = common.maps.remove_named(&old) {
-            tracing::warn!(%error, "cannot forget an address");
-        }
-    }
+    count(common, key.session, &[key], until, now)?;
     let unknown = |error| {
         common.warn_full(&error);
         FULL

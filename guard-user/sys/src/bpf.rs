@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, lookup_all, update_batch};
-pub use named::{NamedMap, all_named};
+pub use named::{NamedMap, all_named, named_keys, remove_named};
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};
 pub use program::{

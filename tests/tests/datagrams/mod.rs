@@ -359,6 +359,7 @@ fn a_socket_that_was_connected_again_says_so_where_it_is_refused() -> Tested {
             "{denied}"
         );
         assert_eq!(denied["verdict"], "deny", "{denied}");
+        assert_eq!(denied["rule"], Value::Null, "its rule allows it: {denied}");
         assert_eq!(denied["hook"], "connect4", "{denied}");
         assert!(denied["comm"].text()?.starts_with("python3"), "{denied}");
     }
@@ -377,6 +378,9 @@ fn a_socket_that_was_connected_again_says_so_where_it_is_refused() -> Tested {
             "{one}"
         );
     }
+    let report = scene.daemon.root(["report", "--session", client.session()]);
+    let report = report.run()?;
+    assert!(report.stdout.contains(WHY), "{report:?}");
     // Nobody is asked about what no yes would let pass.
     assert!(requests(&scene)?.is_empty());
     Ok(())

@@ -277,7 +277,15 @@ impl Full {
 #[test]
 fn what_the_kernel_cannot_take_over_is_not_applied() -> Tested {
     let mut applying = Applying::new()?;
+    let is_warned = |applying: &Applying| -> Tested<_> {
+        let status = applying.scene.daemon.json(["status"])?;
+        Ok(status["warnings"]
+            .to_string()
+            .contains("of 262144 that the kernel keeps"))
+    };
+    assert!(!is_warned(&applying)?);
     let full = Full::new(&applying.scene)?;
+    assert!(is_warned(&applying)?, "guardd has never heard of any of it");
     let refused = applying.apply(&denies(70), "--yes")?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     let said = format!("{}{}", refused.stdout, refused.stderr);
@@ -293,6 +301,41 @@ fn what_the_kernel_cannot_take_over_is_not_applied() -> Tested {
     applying.applied(&denies(70))?;
     assert_eq!(applying.verdict("198.51.100.70")?, "deny");
     assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    Ok(())
+}
+
+/// A name that no rule is about, as yet.
+const OWN_NAME: &str = "www.own.test";
+const OWN: &str = "192.0.2.32";
+
+#[test]
+fn what_the_kernel_cannot_take_over_is_not_reloaded() -> Tested {
+    let scene = NameScene::new("listed", OPEN, &[(OWN_NAME, &[OWN])])?;
+    let mut shell = scene.shell()?;
+    let told = scene.asked(&mut shell, OWN_NAME, "connected")?;
+    assert_eq!(told, format!("0 {DNS} {OWN}"));
+    assert!(reaches(&mut shell, OWN, 443)?);
+    eventually("guardd knows of it", || {
+        let explain = ["explain", OWN_NAME, "--session", shell.session()];
+        let explained = scene.daemon.root(explain).json()?;
+        Ok(!explained["addresses"].list()?.is_empty())
+    })?;
+    let narrower = format!("{OPEN}\n[[rule]]\nto = [\"*.own.test\"]\naction = \"deny\"\n");
+    let write = |text: &str| scene.daemon.write_policy("listed", &with_resolvers(text));
+    let full = Full::new(&scene)?;
+    write(&narrower)?;
+    eventually("the version before it stands", || {
+        let status = scene.daemon.json(["status"])?;
+        let policies = status["policies"].list()?.iter();
+        let errors: Vec<_> = policies.map(|one| one["error"].to_string()).collect();
+        Ok(errors.iter().any(|error| error.contains("NAMED")))
+    })?;
+    assert!(reaches(&mut shell, OWN, 443)?, "whole");
+    full.empty()?;
+    write(&format!("{narrower}# again\n"))?;
+    eventually("the newer one is in force", || {
+        Ok(!reaches(&mut shell, OWN, 443)?)
+    })?;
     Ok(())
 }
 

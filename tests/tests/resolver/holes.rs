@@ -1,5 +1,7 @@
 //! Requests with names, and holes for a name: whatever addresses it gets, each passes before the program has it.
 
+use std::ops::Range;
+
 use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
@@ -37,7 +39,11 @@ struct Apps {
 
 impl Apps {
     fn new() -> Tested<Self> {
-        let scene = NameScene::new("apps", POLICY, &[(NAME, &[FIRST])])?;
+        Self::under(POLICY)
+    }
+
+    fn under(policy: &str) -> Tested<Self> {
+        let scene = NameScene::new("apps", policy, &[(NAME, &[FIRST])])?;
         Ok(Self { scene })
     }
 
@@ -192,6 +198,57 @@ fn a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address() -> Tested {
     assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
     apps.tell(&mut shell, NAME, "192.0.2.30")?;
     assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
+/// More names than are kept of an address, which any program may have asked for.
+#[test]
+fn names_that_no_policy_speaks_of_hide_none_that_one_does() -> Tested {
+    let apps = Apps::under(&POLICY.replace("default = \"deny\"", "default = \"allow\""))?;
+    apps.scene.assert_open(FIRST, 443)?;
+    let mut shell = apps.scene.shell()?;
+    let junk = |shell: &mut Shell, numbers: Range<u32>| -> Tested {
+        for number in numbers {
+            apps.tell(shell, &format!("cdn{number}.evil.test"), FIRST)?;
+        }
+        Ok(())
+    };
+    junk(&mut shell, 0..18)?;
+    apps.tell(&mut shell, NAME, FIRST)?;
+    junk(&mut shell, 18..22)?;
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let request = apps.request(FIRST)?;
+    assert_eq!(request["named"]["name"], NAME, "{request}");
+    assert_eq!(request["destination"]["host"], NAME, "{request}");
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], NAME);
+    // What it opens is not the agent's to say.
+    apps.tell(&mut shell, "v2.app.example.com", "192.0.2.30")?;
+    apps.tell(&mut shell, "cdn0.evil.test", "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
+#[test]
+fn where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
+    apps.tell(&mut shell, NAME, FIRST)?;
+    for number in 2..22 {
+        apps.tell(&mut shell, &format!("v{number}.app.example.com"), FIRST)?;
+    }
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let mut request = Value::Null;
+    eventually("a person is warned", || {
+        request = apps.guard(&["pending"])?[0].take();
+        Ok(request["warnings"].to_string().contains("more names"))
+    })?;
+    assert_eq!(request["named"], Value::Null, "{request}");
+    let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
+    assert!(shown.contains(&format!("wants tcp {FIRST}:443")), "{shown}");
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
     Ok(())
 }
 

@@ -400,6 +400,28 @@ mod tests {
     }
 
     #[test]
+    fn what_no_rule_denies_is_named_with_why() {
+        let denied = |rule: Option<&str>, verdict: &str, port, why: &str| {
+            let to = json!({"address": "192.0.2.1", "port": port, "protocol": "udp", "host": null});
+            json!({"kind": "denied", "session": "s1", "destination": to, "rule": rule, "verdict": verdict, "why": why, "count": 1})
+        };
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            denied(None, "deny", 1, "the socket was connected again: open a new socket"),
+            denied(Some("names"), "deny", 2, "TLS has to show a name"),
+            denied(None, "confirm", 3, "nobody answered in time"),
+        ]);
+        let summary = RunSummary::of(&records(all), false);
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 3 attempts to reach 3 destinations.
+            once udp 192.0.2.1:1 (deny, the socket was connected again: open a new socket)
+            once udp 192.0.2.1:2 (deny, names)
+            once udp 192.0.2.1:3 (confirm, the policy's default)
+            guard report --session s1
+        ");
+    }
+
+    #[test]
     fn writes_alone_are_stopped_as_well() {
         let to = json!({"address": "192.0.2.1", "port": 5432, "protocol": "tcp", "host": null});
         let refused = json!({

@@ -92,7 +92,7 @@ pub(crate) struct StoppedLine {
     /// The rule; null: the policy's default.
     pub(crate) rule: Option<String>,
     pub(crate) verdict: String,
-    /// Of a name that was not told: why.
+    /// Why a name was not told, or what no policy denies was refused all the same.
     pub(crate) why: Option<String>,
     /// At least so often.
     pub(crate) count: u64,
@@ -171,7 +171,7 @@ impl StoppedLine {
         (self.of, &self.destination) == (other.of, &other.destination) && self.sends.is_none()
     }
 
-    /// The rule; else why a name was not told, `default`, or `none` where nothing of the policy refuses it.
+    /// The rule; else why it is refused where no policy says so, `default`, or `none` where nothing of the policy refuses it.
     pub(crate) fn rule_or<'a>(&'a self, none: &'a str, default: &'a str) -> &'a str {
         match self.rule.as_deref().or(self.why.as_deref()) {
             _ if self.verdict == FAILED => none,
@@ -407,8 +407,11 @@ impl Report {
             programs: program.into_iter().collect(),
             ..self.stop(destination, host, session, of)
         };
-        let why = one.why.take().filter(|_| line.question().is_some());
-        line.why = why.map(without_type);
+        let is_policys = line.rule.is_some() || line.verdict != Verdict::Deny.as_str();
+        line.why = match line.question() {
+            Some(_) => one.why.take().map(without_type),
+            None => one.why.take().filter(|_| !is_policys),
+        };
         let known = self.stopped(line);
         known.ended += ended;
         known.count = known.count.max(count).max(known.ended);

@@ -20,20 +20,17 @@ impl State {
             }
             Change::Holes => {
                 self.proxy.renew();
-                self.resolver.renew_holes();
+                self.resolver.renew_names();
             }
             Change::Sessions => self.resolver.renew(),
             Change::Slots => {
                 self.proxy.renew();
                 self.resolver.renew();
             }
-            Change::Policies => {
-                let sessions = &self.sessions;
-                let chain = |id| {
-                    let session = sessions.get(id);
-                    session.map_or_else(Vec::new, |session| session.chain.clone())
-                };
-                self.policies.rewrite_names(&mut self.datapath, chain);
+            Change::Policies(slot) => {
+                let sessions = self.sessions.judged_under(slot);
+                self.policies
+                    .rewrite_names(&mut self.datapath, &sessions, slot);
                 self.resolver.renew();
                 self.requests.settle(&self.sessions, &self.policies);
                 self.relays.scan_again(&mut self.datapath);

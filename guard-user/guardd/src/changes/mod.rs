@@ -3,6 +3,8 @@
 
 mod apply;
 
+use guard_common::PolicyId;
+
 /// What an operation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -14,8 +16,8 @@ pub enum Change {
     Holes,
     /// A session has begun or ended.
     Sessions,
-    /// A slot holds another policy, or one that stands for other addresses.
-    Policies,
+    /// That slot holds another policy, or one that stands for other addresses.
+    Policies(PolicyId),
     /// A slot is empty.
     Slots,
     /// Sessions are judged by a chain of policies that was not in use before.

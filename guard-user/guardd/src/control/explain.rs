@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use guard_common::{Protocol, SessionId, Verdict};
+use guard_common::{DNS_PORT, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
 use guard_proto::{
-    PolicyRef, Question,
+    PolicyRef,
     explain::{Explanation, Explanations},
 };
 
@@ -194,8 +194,7 @@ pub(super) fn unheard(
     now: &Environment,
     explained: impl Fn(&Destination, &[PortSpec]) -> Vec<policy::Explanation>,
 ) -> Option<String> {
-    let ports =
-        [Protocol::UDP, Protocol::TCP].map(|protocol| PortSpec::one(protocol, Question::PORT));
+    let ports = [Protocol::UDP, Protocol::TCP].map(|protocol| PortSpec::one(protocol, DNS_PORT));
     let all = now.dns.iter().flat_map(|server| {
         let to = Destination {
             target: policy::Target::Prefix(Prefix::from(*server)),

@@ -1,10 +1,10 @@
 //! The calls from inside a session: what was stopped, and a request to open something.
 
-use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
+use guard_common::{AttemptCount, AttemptKey, DNS_PORT, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{
-    Endpoint, Question, Stopped,
+    Endpoint, Stopped,
     inside::{DecidesNow, Outcome, PersonsNo, Requested, WhyReport},
     record,
 };
@@ -189,7 +189,7 @@ impl State {
     /// Whether it is one of this machine, asked for a name.
     fn is_name_server(&self, key: &RequestKey) -> bool {
         let servers = self.policies.name_servers();
-        key.port == Question::PORT
+        key.port == DNS_PORT
             && matches!(key.protocol, Protocol::UDP | Protocol::TCP)
             && servers.contains(&key.destination.to_ip())
     }

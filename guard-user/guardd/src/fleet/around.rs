@@ -84,8 +84,8 @@ impl State {
         let default = self.policies.default_slot();
         self.policies
             .chain_default(&mut self.datapath, default, base)?;
-        if is_changed {
-            self.apply(Change::Policies);
+        if let Some(slot) = base.or(bases.first().copied()).filter(|_| is_changed) {
+            self.apply(Change::Policies(slot));
         }
         match base {
             Some(_) => self.sessions.may_be_around(),

@@ -4,7 +4,7 @@
 //! every pattern that its name may have under the other policy. The strictest of them decides.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -21,6 +21,8 @@ pub(super) const UNKNOWN: NameId = NameId(u64::MAX);
 pub(super) struct Carried {
     old: Side,
     new: Side,
+    /// What was found out: many addresses have the same pattern and names.
+    known: HashMap<NameId, HashMap<Vec<String>, BTreeSet<NameId>>>,
 }
 
 #[derive(Debug)]
@@ -59,30 +61,42 @@ impl Carried {
         Self {
             old: Side::of(&old.policy, &old.compiled),
             new: Side::of(&new.policy, &new.compiled),
+            known: HashMap::new(),
         }
     }
 
     /// `there`, with what is known by the patterns of the old policy. `names`: all that the address is known by, or none.
     pub(super) fn add(
-        &self,
+        &mut self,
         there: Named,
         (key, known): (&NamedKey, &Named),
-        names: &[DomainName],
+        names: &[String],
     ) -> Named {
-        let known = known.patterns.iter().filter(|one| one.pattern.0 != 0);
-        let carried = known.flat_map(|one| {
-            let patterns = self.patterns(one.pattern, names).into_iter();
-            patterns.map(|pattern| Learned { pattern, ..*one })
-        });
-        // Connections that stand are judged by what is over, too.
-        carried.fold(there, |all, one| {
-            all.with(key, one, BootTime(0))
-                .unwrap_or_else(|| crowded(key, one.until))
-        })
+        let mut all = there;
+        for one in known.patterns.iter().filter(|one| one.pattern.0 != 0) {
+            for pattern in self.patterns(one.pattern, names) {
+                let carried = Learned { pattern, ..*one };
+                // Connections that stand are judged by what is over, too.
+                let more = all.with(key, carried, BootTime(0));
+                all = more.unwrap_or_else(|| crowded(key, one.until));
+            }
+        }
+        all
     }
 
     /// By which patterns of the new policy something is known that the old one's has.
-    fn patterns(&self, id: NameId, names: &[DomainName]) -> BTreeSet<NameId> {
+    fn patterns(&mut self, id: NameId, names: &[String]) -> BTreeSet<NameId> {
+        let known = self.known.get(&id).and_then(|known| known.get(names));
+        if let Some(known) = known {
+            return known.clone();
+        }
+        let found = self.find(id, names);
+        let known = self.known.entry(id).or_default();
+        known.insert(names.to_vec(), found.clone());
+        found
+    }
+
+    fn find(&self, id: NameId, names: &[String]) -> BTreeSet<NameId> {
         let Some(pattern) = self.old.patterns.get(&id) else {
             return BTreeSet::from([UNKNOWN]);
         };
@@ -92,6 +106,7 @@ impl Carried {
         let new = new.filter(|(id, _)| !self.old.patterns.contains_key(id));
         let inside = new.filter(|(_, one)| is_inside(pattern, one));
         let inside: Vec<_> = inside.map(|(id, _)| *id).collect();
+        let names: Vec<DomainName> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let its = names
             .iter()
             .filter(|name| self.old.pattern_of(name) == Some(id));
@@ -149,12 +164,13 @@ mod tests {
         Carried {
             old: side(old),
             new: side(new),
+            known: HashMap::new(),
         }
     }
 
     fn patterns(carried: &Carried, of: &str, names: &[&str]) -> Vec<NameId> {
-        let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
-        let found = carried.patterns(NameId::of(of), &names);
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = carried.find(NameId::of(of), &names);
         found.into_iter().collect()
     }
 
@@ -219,7 +235,7 @@ mod tests {
             .map(|n| format!("n{n}.example.com"))
             .collect();
         let rules: Vec<_> = names.iter().map(|name| (name.as_str(), "deny")).collect();
-        let many = carried(&OLD[..1], &[&OLD[..1], &rules].concat());
+        let mut many = carried(&OLD[..1], &[&OLD[..1], &rules].concat());
         let key = NamedKey::new(SessionId(1), PolicyId(2), Address::default());
         let learned = Learned {
             pattern: NameId::of("*.example.com"),
@@ -228,8 +244,10 @@ mod tests {
         let known = Named::default().with(&key, learned, BootTime(0)).unwrap();
         let added = many.add(Named::default(), (&key, &known), &[]);
         assert!(added.patterns.iter().any(|one| one.pattern == UNKNOWN));
-        let few = carried(&OLD, &OLD);
-        let added = few.add(Named::default(), (&key, &known), &[]);
-        assert_eq!(added, known);
+        let mut few = carried(&OLD, &OLD);
+        for _ in 0..2 {
+            let added = few.add(Named::default(), (&key, &known), &[]);
+            assert_eq!(added, known);
+        }
     }
 }

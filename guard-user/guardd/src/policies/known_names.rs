@@ -5,53 +5,40 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
 use guard_common::{Address, BootTime, Learned, NameId, Named, NamedKey, PolicyId, SessionId};
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DomainName};
+use guard_sys::clock;
 
-use super::carried::{Carried, UNKNOWN};
+use super::{
+    address_names::{AddressNames, LearnedAddress, NameAsker},
+    carried::{Carried, UNKNOWN},
+};
 use crate::times::after;
 
 /// Addresses that are known of one session at most. What is over that the kernel knows alone.
 const MAX_ADDRESSES: usize = 16_384;
-/// Names that are known of one address of a session at most.
-const MAX_NAMES: usize = 16;
 
 /// What sessions know.
 #[derive(Debug, Default)]
 pub struct KnownNames {
     /// As the kernel has it, or had it when it was last read.
     patterns: RefCell<HashMap<NamedKey, Named>>,
-    /// Sessions of which the kernel knows more than is kept here.
-    beyond: HashSet<SessionId>,
     /// The names of each address.
-    names: HashMap<SessionId, HashMap<Address, BTreeMap<String, LearnedAddress>>>,
+    names: HashMap<SessionId, SessionNames>,
 }
 
-/// What a session was told of a name and an address.
-#[derive(Clone, Debug)]
-struct LearnedAddress {
-    /// Until when it counts.
-    until: BootTime,
-    /// When first, and when last.
-    since: BootTime,
-    at: BootTime,
-    /// By which name it was led there, if it did not ask for this one.
-    by: Option<String>,
-    asker: NameAsker,
-}
-
-/// The process that asked for a name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NameAsker {
-    /// Its id.
-    pub pid: Option<u32>,
-    /// Its executable's name.
-    pub comm: Option<String>,
+/// The names by which a session knows addresses.
+#[derive(Debug, Default)]
+struct SessionNames {
+    of: HashMap<Address, AddressNames>,
+    /// Until when names count that are not among these: of addresses that there was no room for, and from before this guardd began.
+    unnoted_until: BootTime,
 }
 
 /// An answer of a name server that a session got.
@@ -73,50 +60,56 @@ pub struct NameAnswer<'a> {
     pub asker: NameAsker,
 }
 
-impl NameAsker {
-    /// That process, as far as it is known.
-    #[must_use]
-    pub fn of(pid: Option<u32>, comm: Option<&str>) -> Self {
-        let comm = comm.map(str::to_owned);
-        Self { pid, comm }
-    }
-
-    /// Whether a thread that calls itself so may be one of its: the kernel keeps 15 bytes of a name.
-    fn is(&self, program: &str) -> bool {
-        const KEPT: usize = 15;
-        let comm = self.comm.as_deref().unwrap_or_default();
-        !comm.is_empty() && comm.bytes().take(KEPT).eq(program.bytes().take(KEPT))
-    }
-
-    /// Whether it may be that process. Of one of which nothing is known it may.
-    fn may_be(&self, other: &Self) -> bool {
-        let is_same = self.pid.is_some() && self.pid == other.pid;
-        is_same || self.is_called_as(other)
-    }
-
-    /// Whether both may be of one program: an executable is `python3.12` whose thread calls itself `python3`.
-    fn is_called_as(&self, other: &Self) -> bool {
-        let (Some(one), Some(two)) = (&self.comm, &other.comm) else {
-            return true;
-        };
-        self.is(two) || one.starts_with(two.as_str()) || two.starts_with(one.as_str())
-    }
-}
-
-impl LearnedAddress {
-    /// Whether that process is likely to have gone by this name: it asked for it, or another one of its program did whose answer
-    /// still counts.
-    fn is_likely_by(&self, who: &NameAsker, now: BootTime) -> bool {
-        let is_it = self.asker.pid.is_some() && self.asker.pid == who.pid;
-        is_it || (self.asker.may_be(who) && (self.until > now || who.pid.is_none()))
-    }
-}
-
 impl<'a> NameAnswer<'a> {
     /// The names of the addresses, each with the one by which the session was led there.
     fn names(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
         let led = (self.name != self.asked).then_some((self.name, Some(self.asked)));
         std::iter::once((self.asked, None)).chain(led)
+    }
+
+    /// What the session is told of each of them.
+    fn told(
+        &self,
+        chain: &[(PolicyId, &Compiled)],
+    ) -> impl Iterator<Item = (&'a str, LearnedAddress)> {
+        self.names().map(move |(name, by)| {
+            let mut outermost = chain.iter();
+            let outermost =
+                outermost.rposition(|(_, compiled)| pattern_of(compiled, name).is_some());
+            let told = LearnedAddress {
+                until: self.until,
+                since: self.at,
+                at: self.at,
+                by: by.map(str::to_owned),
+                asker: self.asker.clone(),
+                rank: outermost.map_or(0, |at| at + 1),
+            };
+            (name, told)
+        })
+    }
+}
+
+/// The patterns of a policy for names, each looked up once: many addresses have the same.
+struct PatternsOfNames<'p> {
+    compiled: &'p Compiled,
+    known: HashMap<String, Option<NameId>>,
+}
+
+impl<'p> PatternsOfNames<'p> {
+    fn of(compiled: &'p Compiled) -> Self {
+        Self {
+            compiled,
+            known: HashMap::new(),
+        }
+    }
+
+    fn pattern(&mut self, name: &str) -> Option<NameId> {
+        if let Some(known) = self.known.get(name) {
+            return *known;
+        }
+        let pattern = pattern_of(self.compiled, name);
+        self.known.insert(name.to_owned(), pattern);
+        pattern
     }
 }
 
@@ -133,6 +126,8 @@ pub struct KnownName<'a> {
     pub at: BootTime,
     /// Other names that it asked for.
     pub also: Vec<&'a str>,
+    /// There may be others that a policy speaks of as much, and that there was no room for: it may have meant one of those.
+    pub may_be_another: bool,
 }
 
 /// A program may connect before the resolver has looked at the clock.
@@ -186,7 +181,7 @@ impl KnownNames {
         address: Address,
         is_meant: impl Fn(&str) -> bool,
     ) -> Option<KnownName<'_>> {
-        self.name_by(session, address, is_meant, |_| true)
+        self.name_by((session, address), is_meant, |_| true, clock::now())
     }
 
     /// The same of those alone by which that process is likely to have gone there.
@@ -198,36 +193,50 @@ impl KnownNames {
         is_meant: impl Fn(&str) -> bool,
         (who, now): (&NameAsker, BootTime),
     ) -> Option<KnownName<'_>> {
-        self.name_by(session, address, is_meant, |told| {
-            told.is_likely_by(who, now)
-        })
+        let is_likely = |told: &LearnedAddress| told.is_likely_by(who, now);
+        self.name_by((session, address), is_meant, is_likely, now)
     }
 
     fn name_by(
         &self,
-        session: SessionId,
-        address: Address,
+        (session, address): (SessionId, Address),
         is_meant: impl Fn(&str) -> bool,
         is_likely: impl Fn(&LearnedAddress) -> bool,
+        now: BootTime,
     ) -> Option<KnownName<'_>> {
-        let names = self.names.get(&session)?.get(&address)?;
+        let names = self.names_of(session, address)?;
         let asked = names.iter().filter(|(_, told)| told.by.is_none());
         let likely = asked.clone().filter(|(_, told)| is_likely(told));
         let (name, told) = likely.max_by_key(|(name, told)| (is_meant(name), told.at))?;
         let mut led = names
             .iter()
             .filter(|(_, other)| other.by.as_ref() == Some(name));
-        let also = asked.filter(|(other, _)| *other != name);
+        let mut also: Vec<_> = asked.filter(|(other, _)| *other != name).collect();
+        // What policies speak of must not be among those that are too many to be told.
+        also.sort_by_key(|(_, told)| Reverse(told.rank));
         Some(KnownName {
             name,
             cname: led.next().map(|(cname, _)| cname.as_str()),
             asker: &told.asker,
             at: told.at,
             also: also
+                .into_iter()
                 .map(|(other, _)| other.as_str())
                 .take(MAX_ALSO)
                 .collect(),
+            may_be_another: names.may_miss(told.rank, now),
         })
+    }
+
+    /// Whether a session may know an address by names that there was no room for.
+    #[must_use]
+    pub fn misses_names(&self, session: SessionId, address: Address, now: BootTime) -> bool {
+        let names = self.names_of(session, address);
+        names.is_some_and(|names| names.may_miss(0, now))
+    }
+
+    fn names_of(&self, session: SessionId, address: Address) -> Option<&AddressNames> {
+        self.names.get(&session)?.of.get(&address)
     }
 
     /// The name by which a program is likely to have known an address when it connected: the last one that the session had
@@ -240,7 +249,7 @@ impl KnownNames {
         program: &str,
         then: BootTime,
     ) -> Option<&str> {
-        let names = self.names.get(&session)?.get(&address)?;
+        let names = self.names_of(session, address)?;
         // A time of the resolver's may be a moment behind the answer's own.
         let then = after(then, MOMENT);
         let asked = names
@@ -260,14 +269,20 @@ impl KnownNames {
         name: &str,
         now: BootTime,
     ) -> impl Iterator<Item = (Address, BootTime)> {
-        let known = self.names.get(&session).into_iter().flatten();
+        let known = self.names.get(&session).into_iter();
+        let known = known.flat_map(|known| &known.of);
         let known =
             known.filter_map(move |(address, names)| Some((*address, names.get(name)?.until)));
         known.filter(move |(_, until)| *until > now)
     }
 
-    /// Takes over what an earlier guardd left in the kernel.
+    /// Takes over what an earlier guardd left in the kernel: patterns, of which it is not known any more by which names.
     pub(super) fn adopt(&mut self, all: Vec<(NamedKey, Named)>) {
+        for (key, named) in &all {
+            let until = named.patterns.iter().map(|one| one.until);
+            let known = self.names.entry(key.session).or_default();
+            known.unnoted_until = until.fold(known.unnoted_until, BootTime::max);
+        }
         self.patterns = RefCell::new(all.into_iter().collect());
     }
 
@@ -279,85 +294,72 @@ impl KnownNames {
         chain: &[(PolicyId, &Compiled)],
         now: BootTime,
     ) {
-        self.note(answered, now);
-        for address in &answered.addresses {
-            self.write(kernel, (answered.session, *address), chain, now);
+        self.note(answered, chain, now);
+        for (slot, compiled) in chain {
+            let addresses = answered.addresses.iter();
+            let keys = addresses.map(|address| NamedKey::new(answered.session, *slot, *address));
+            self.write(kernel, keys.collect(), compiled, now);
         }
     }
 
     /// Takes note of the names.
-    fn note(&mut self, answered: &NameAnswer<'_>, now: BootTime) {
+    fn note(&mut self, answered: &NameAnswer<'_>, chain: &[(PolicyId, &Compiled)], now: BootTime) {
         let known = self.names.entry(answered.session).or_default();
-        if known.len() + answered.addresses.len() > MAX_ADDRESSES {
-            known.retain(|_, names| names.values().any(|told| told.until > now));
+        if known.of.len() + answered.addresses.len() > MAX_ADDRESSES {
+            known.of.retain(|_, names| names.counts(now));
             let is_kept = |key: &NamedKey| {
-                key.session != answered.session || known.contains_key(&key.address)
+                key.session != answered.session || known.of.contains_key(&key.address)
             };
             self.patterns.borrow_mut().retain(|key, _| is_kept(key));
-            self.beyond.insert(answered.session);
         }
+        let told: Vec<_> = answered.told(chain).collect();
         for address in &answered.addresses {
-            if known.len() < MAX_ADDRESSES || known.contains_key(address) {
-                let names = known.entry(*address).or_default();
-                names.retain(|_, told| told.until > now);
-                for (name, by) in answered.names() {
-                    let known = names.get(name);
-                    if names.len() >= MAX_NAMES && known.is_none() {
-                        continue;
-                    }
-                    let told = match known.filter(|told| by.is_some() && told.by.is_none()) {
-                        // It was asked for before: that this answer leads there as well says nothing of who asked.
-                        Some(asked) => LearnedAddress {
-                            until: asked.until.max(answered.until),
-                            ..asked.clone()
-                        },
-                        None => LearnedAddress {
-                            until: answered.until,
-                            since: known.map_or(answered.at, |told| told.since),
-                            at: answered.at,
-                            by: by.map(str::to_owned),
-                            asker: answered.asker.clone(),
-                        },
-                    };
-                    names.insert(name.to_owned(), told);
-                }
+            if known.of.len() >= MAX_ADDRESSES && !known.of.contains_key(address) {
+                known.unnoted_until = known.unnoted_until.max(answered.until);
+                continue;
+            }
+            let names = known.of.entry(*address).or_default();
+            names.expire(now);
+            for (name, told) in &told {
+                names.note(name, told.clone(), answered.asked);
             }
         }
     }
 
-    /// Writes to the kernel by which patterns of its policies a session knows an address. What another version of a policy had
-    /// goes.
+    /// Writes to the kernel by which patterns of a policy sessions know addresses. What another version of it had goes.
     fn write(
-        &mut self,
+        &self,
         kernel: &mut Datapath,
-        (session, address): (SessionId, Address),
-        chain: &[(PolicyId, &Compiled)],
+        keys: Vec<NamedKey>,
+        compiled: &Compiled,
         now: BootTime,
     ) {
-        for (slot, compiled) in chain {
-            let key = NamedKey::new(session, *slot, address);
-            if let Err(error) = self.write_under(kernel, &key, compiled, now) {
+        let stays = |one: &Learned| counts_on(one, compiled, now);
+        let mut patterns = PatternsOfNames::of(compiled);
+        for key in keys {
+            if let Err(error) = self.write_one(kernel, &key, &mut patterns, stays, now) {
                 tracing::error!(%error, "cannot write what a session knows an address by");
             }
         }
     }
 
-    /// The same under one policy.
-    fn write_under(
-        &mut self,
+    /// The same of one address; `stays`: which of the patterns that are there.
+    fn write_one(
+        &self,
         kernel: &mut Datapath,
         key: &NamedKey,
-        compiled: &Compiled,
+        patterns: &mut PatternsOfNames<'_>,
+        stays: impl Fn(&Learned) -> bool,
         now: BootTime,
     ) -> Result<(), DatapathError> {
-        let known = self.names.get(&key.session);
-        let names = known.and_then(|known| known.get(&key.address));
+        let names = self.names_of(key.session, key.address);
         // What the resolver wrote meanwhile, and what was learned under an earlier guardd, counts on.
         let found = kernel.named(key)?.unwrap_or_default();
-        let stays = found.patterns.into_iter();
-        let stays = stays.filter(|one| counts_on(one, compiled, now));
-        let of_names = names.into_iter().flatten().filter_map(|(name, told)| {
-            let pattern = pattern_of(compiled, name)?;
+        let known = found.patterns.into_iter();
+        let known = known.filter(stays);
+        let names = names.into_iter().flat_map(AddressNames::iter);
+        let of_names = names.filter_map(|(name, told)| {
+            let pattern = patterns.pattern(name)?;
             // The resolver's own time counts: to write it again might undo what it has written meanwhile.
             let is_there = found.patterns.iter().any(|one| one.pattern == pattern);
             (!is_there).then_some(Learned {
@@ -366,7 +368,7 @@ impl KnownNames {
             })
         });
         let mut wanted = Named::default();
-        for learned in stays.chain(of_names) {
+        for learned in known.chain(of_names) {
             // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
             wanted = match wanted.with(key, learned, now) {
                 Some(more) => more,
@@ -380,86 +382,79 @@ impl KnownNames {
         Ok(())
     }
 
-    /// Writes to the kernel by which patterns of a policy sessions know addresses that is about to judge them, too.
-    pub(super) fn write_all_under(
-        &mut self,
+    /// Writes to the kernel by which patterns of a policy sessions know addresses that is about to judge them, too, or in the place of one
+    /// whose patterns are there and stay.
+    pub(super) fn write_ahead(
+        &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
         (slot, compiled): (PolicyId, &Compiled),
         now: BootTime,
     ) -> Result<(), DatapathError> {
-        let named = sessions.iter().flat_map(|session| {
-            let known = self.names.get(session).into_iter().flatten();
-            known.map(move |(address, _)| NamedKey::new(*session, slot, *address))
-        });
-        let keys: Vec<_> = named.collect();
-        for key in keys {
-            self.write_under(kernel, &key, compiled, now)?;
+        let mut patterns = PatternsOfNames::of(compiled);
+        let stays = |one: &Learned| one.pattern != NameId(0);
+        for session in sessions {
+            let known = self.names.get(session).into_iter();
+            for address in known.flat_map(|known| known.of.keys()) {
+                let key = NamedKey::new(*session, slot, *address);
+                self.write_one(kernel, &key, &mut patterns, stays, now)?;
+            }
         }
         Ok(())
     }
 
-    /// How many addresses the kernel knows for each session, by each of its policies, as far as it is known here.
-    #[must_use]
-    pub fn counts(&self) -> HashMap<SessionId, usize> {
-        let mut counts = HashMap::new();
-        for key in self.patterns.borrow().keys() {
-            *counts.entry(key.session).or_default() += 1;
-        }
-        counts
-    }
-
-    /// Writes all anew for sessions whose policies have changed.
-    pub(super) fn rewrite<'p>(
-        &mut self,
+    /// Writes all anew that sessions know under a policy which has changed.
+    pub(super) fn rewrite(
+        &self,
         kernel: &mut Datapath,
-        chain_of: impl Fn(SessionId) -> Vec<(PolicyId, &'p Compiled)>,
+        sessions: &HashSet<SessionId>,
+        (slot, compiled): (PolicyId, &Compiled),
         now: BootTime,
     ) {
-        let named = self.names.iter();
-        let named =
-            named.flat_map(|(session, known)| known.keys().map(|address| (*session, *address)));
-        let patterns = self.patterns.borrow();
-        let patterned = patterns.keys().map(|key| (key.session, key.address));
-        let mut all: Vec<_> = named.chain(patterned).collect();
-        drop(patterns);
-        all.sort_unstable_by_key(|(session, address)| (session.0, address.to_u128()));
-        all.dedup();
-        for (session, address) in all {
-            let chain = chain_of(session);
-            self.write(kernel, (session, address), &chain, now);
-        }
+        let named = sessions.iter().flat_map(|session| {
+            let known = self.names.get(session).into_iter();
+            let addresses = known.flat_map(|known| known.of.keys());
+            addresses.map(|address| NamedKey::new(*session, slot, *address))
+        });
+        let is_its = |key: &NamedKey| key.policy == slot && sessions.contains(&key.session);
+        let mut keys: HashSet<_> = named.collect();
+        keys.extend(self.patterns.borrow().keys().filter(|key| is_its(key)));
+        self.write(kernel, keys.into_iter().collect(), compiled, now);
     }
 
-    /// Has the kernel know for sessions under one policy what they know under another.
+    /// Has the kernel know for sessions under one policy what they know under another, or under an earlier version of it.
     pub(super) fn carry(
-        &mut self,
+        &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
         (old, new): (PolicyId, PolicyId),
-        carried: &Carried,
+        carried: &mut Carried,
+        now: BootTime,
     ) -> Result<(), DatapathError> {
         let all = kernel.all_named()?.into_iter();
         let known = all.filter(|(key, _)| key.policy == old && sessions.contains(&key.session));
         for (key, named) in known {
-            let names = self.whole_names_of(&key);
+            let names = self.whole_names_of(&key, now);
             let key = NamedKey::new(key.session, new, key.address);
             // The resolver may have written something meanwhile.
             let there = kernel.named(&key)?.unwrap_or_default();
             let wanted = carried.add(there, (&key, &named), &names);
-            kernel.set_named(&key, &wanted)?;
+            if wanted.patterns != there.patterns {
+                kernel.set_named(&key, &wanted)?;
+            }
             self.patterns.borrow_mut().insert(key, wanted);
         }
         Ok(())
     }
 
     /// All names by which a session knows an address; none where there may be more.
-    fn whole_names_of(&self, key: &NamedKey) -> Vec<DomainName> {
+    fn whole_names_of(&self, key: &NamedKey, now: BootTime) -> Vec<String> {
         let known = self.names.get(&key.session);
-        let names = known.and_then(|known| known.get(&key.address));
-        let names = names.filter(|names| names.len() < MAX_NAMES);
-        let names = names.into_iter().flat_map(BTreeMap::keys);
-        names.filter_map(|name| name.parse().ok()).collect()
+        let known = known.filter(|known| known.unnoted_until <= now);
+        let names = known.and_then(|known| known.of.get(&key.address));
+        let names = names.filter(|names| !names.may_miss(0, now));
+        let names = names.into_iter().flat_map(AddressNames::iter);
+        names.map(|(name, _)| name.clone()).collect()
     }
 
     /// Forgets what sessions knew under a policy.
@@ -471,29 +466,23 @@ impl KnownNames {
     ) {
         let is_kept = |key: &NamedKey| key.policy != slot || !sessions.contains(&key.session);
         self.patterns.borrow_mut().retain(|key, _| is_kept(key));
-        // Until the resolver knows, too, it may write more.
-        self.beyond.extend(sessions);
+        // Until the resolver knows, too, it may write more: that goes when the session has ended.
         if let Err(error) = kernel.forget_named(is_kept) {
             tracing::error!(%error, slot = slot.0, "cannot forget what sessions knew");
         }
     }
 
-    /// Forgets what a session knew.
-    pub(super) fn forget(&mut self, kernel: &mut Datapath, session: SessionId) {
-        self.names.remove(&session);
+    /// Forgets what sessions knew that are not there any more. What is in the kernel of them goes, whoever has written it: guardd does not
+    /// hear of all that the resolver writes.
+    pub(super) fn keep_alone(
+        &mut self,
+        kernel: &mut Datapath,
+        is_there: impl Fn(SessionId) -> bool,
+    ) -> Result<(), DatapathError> {
+        self.names.retain(|session, _| is_there(*session));
         let mut patterns = self.patterns.borrow_mut();
-        let of_it = patterns.extract_if(|key, _| key.session == session);
-        let keys: Vec<_> = of_it.map(|(key, _)| key).collect();
-        let forgotten = match self.beyond.remove(&session) {
-            // To look through all of the map takes a while.
-            true => kernel.forget_named(|key| key.session != session),
-            false => keys
-                .iter()
-                .try_for_each(|key| kernel.set_named(key, &Named::default())),
-        };
-        if let Err(error) = forgotten {
-            tracing::error!(%error, session = session.0, "cannot forget what a session knew");
-        }
+        patterns.retain(|key, _| is_there(key.session));
+        kernel.forget_named(|key| is_there(key.session))
     }
 }
 
@@ -536,7 +525,7 @@ mod tests {
                 comm: Some("node".to_owned()),
             },
         };
-        known.note(&answered, BootTime(at));
+        known.note(&answered, &[], BootTime(at));
     }
 
     #[test]
@@ -618,7 +607,7 @@ mod tests {
                     comm: Some(comm.to_owned()),
                 },
             };
-            known.note(&answered, BootTime(at * SECOND));
+            known.note(&answered, &[], BootTime(at * SECOND));
         };
         ask(10, "api.example.com", "curl");
         ask(13, "evil.example.net", "getent");

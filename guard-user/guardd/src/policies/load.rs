@@ -23,6 +23,7 @@ use crate::{
     control::{auth::Agent, failure::CallError},
     policies::{self, InForce, Policies, Prepared, Read, library::PolicyText, unusable},
     record::{Recorder, metrics::Counters},
+    resolver::soon,
     shared::Shared,
     state::State,
 };
@@ -292,6 +293,7 @@ async fn renew<'s>(
     let file = source.shown_file();
     let renewed = match prepare_known(shared, source, Bringer::Person, ahead).await {
         Ok((prepared, _awaited)) => {
+            let _taught = soon::taught_ahead(shared, slot, &prepared).await;
             shared.with(|state| state.install(Some(slot), prepared).map(|_| ()))
         }
         Err(refusal) => Err(refusal),
@@ -455,8 +457,10 @@ impl State {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<PolicyId, CallError> {
+        let judged = slot.map(|slot| self.sessions.judged_under(slot));
         let (policies, kernel) = (&mut self.policies, &mut self.datapath);
-        let (slot, change) = policies.install(kernel, &mut self.recorder, slot, prepared)?;
+        let stands = slot.zip(judged);
+        let (slot, change) = policies.install(kernel, &mut self.recorder, stands, prepared)?;
         self.apply(change);
         Ok(slot)
     }
@@ -493,7 +497,7 @@ impl Policies {
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
     }
 
-    /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not at all.
+    /// Puts a policy into the kernel, in a new slot or in place of the one in `stands`, which judges these sessions: whole, or not at all.
     ///
     /// # Errors
     ///
@@ -502,33 +506,21 @@ impl Policies {
         &mut self,
         kernel: &mut Datapath,
         recorder: &mut Recorder,
-        slot: Option<PolicyId>,
+        stands: Option<(PolicyId, HashSet<SessionId>)>,
         prepared: Prepared,
     ) -> Result<(PolicyId, Change), CallError> {
-        // The text first, if the policy is in force: if guardd is killed in between, the next one goes on from the new text,
-        // not the old one.
-        if let Some(slot) = slot {
-            self.keep_text(slot, &prepared.source);
-        }
+        let policy = InForce::from(prepared);
         let began = Instant::now();
-        let installed = kernel.install_policy(slot, &prepared.compiled);
-        let slot = match (installed, slot) {
-            (Ok(installed), Some(_)) => installed,
-            (Ok(installed), None) => {
-                self.keep_text(installed, &prepared.source);
-                installed
-            }
-            (Err(error), slot) => {
-                let stands = slot.and_then(|slot| Some((slot, self.slots.get(&slot)?)));
-                if let Some((slot, stands)) = stands {
-                    self.keep_text(slot, &stands.source);
-                }
-                return Err(error.into());
+        let slot = match stands {
+            Some((slot, sessions)) => self.replace(kernel, (slot, &sessions), &policy)?,
+            None => {
+                let slot = kernel.install_policy(None, &policy.compiled)?;
+                self.keep_text(slot, &policy.source);
+                slot
             }
         };
         recorder.counters().policy_applied(began);
         recorder.counters().policy_loaded();
-        let policy = InForce::from(prepared);
         let record = PolicyLoad {
             policy: policy.policy.name.clone().into(),
             file: policy.source.file.clone().into(),
@@ -538,7 +530,29 @@ impl Policies {
         tracing::info!(policy = policy.policy.name, slot = slot.0, "in force");
         self.put(slot, policy);
         recorder.note(record);
-        Ok((slot, Change::Policies))
+        Ok((slot, Change::Policies(slot)))
+    }
+
+    /// Puts a policy in place of the one in a slot.
+    fn replace(
+        &mut self,
+        kernel: &mut Datapath,
+        (slot, sessions): (PolicyId, &HashSet<SessionId>),
+        policy: &InForce,
+    ) -> Result<PolicyId, CallError> {
+        // The text first: if guardd is killed in between, the next one goes on from the new text, not the old one.
+        self.keep_text(slot, &policy.source);
+        // Then the names: by patterns that it has and the old one has not, an address would be known by too little until they are written.
+        // Before that the old one denies what it has no such pattern for.
+        let written = self.write_names_ahead(kernel, sessions, (slot, policy));
+        let installed = written.and_then(|()| kernel.install_policy(Some(slot), &policy.compiled));
+        if installed.is_err() {
+            if let Some(stands) = self.slots.get(&slot) {
+                self.keep_text(slot, &stands.source);
+            }
+            self.rewrite_names(kernel, sessions, slot);
+        }
+        Ok(installed?)
     }
 
     fn keep_text(&self, slot: PolicyId, source: &PolicyText) {
@@ -573,7 +587,7 @@ impl Policies {
             policy = policy.policy.name,
             "follows the names' new addresses"
         );
-        Ok(Some(Change::Policies))
+        Ok(Some(Change::Policies(slot)))
     }
 
     /// Records why a newer text of a policy is not put in place: the old one stays in force.

@@ -3,6 +3,7 @@
 //! `library.rs` finds a policy's text, `names.rs` resolves the host names in it, `load.rs` puts it in place. In code a slot
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
+mod address_names;
 mod carried;
 mod known_names;
 pub mod labels;
@@ -36,7 +37,7 @@ use guard_sys::clock;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
-pub use self::known_names::{NameAnswer, NameAsker};
+pub use self::{address_names::NameAsker, known_names::NameAnswer, name_answers::UsedName};
 use self::{
     carried::Carried,
     known_names::KnownNames,
@@ -689,15 +690,40 @@ impl Policies {
         self.known.learn(kernel, answered, &tables, clock::now());
     }
 
-    /// Writes to the kernel again by which patterns sessions know addresses: policies have changed.
+    /// Writes to the kernel again by which patterns sessions know addresses that the policy in a slot judges: it has changed.
     pub fn rewrite_names(
-        &mut self,
+        &self,
         kernel: &mut Datapath,
-        chain: impl Fn(SessionId) -> Vec<PolicyId>,
+        sessions: &HashSet<SessionId>,
+        slot: PolicyId,
     ) {
-        let slots = &self.slots;
-        let chain_of = |session| tables(slots, &chain(session));
-        self.known.rewrite(kernel, chain_of, clock::now());
+        if let Some(policy) = self.slots.get(&slot) {
+            let table = (slot, policy.compiled.as_ref());
+            self.known.rewrite(kernel, sessions, table, clock::now());
+        }
+    }
+
+    /// Has the kernel know for sessions by the patterns of a new version what they know by those of the one that is in the slot, which
+    /// stay: it may take the other's place then.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, as where there is no room: then some of it is there.
+    fn write_names_ahead(
+        &self,
+        kernel: &mut Datapath,
+        sessions: &HashSet<SessionId>,
+        (slot, new): (PolicyId, &InForce),
+    ) -> Result<(), DatapathError> {
+        let Some(stands) = self.slots.get(&slot) else {
+            return Ok(());
+        };
+        let now = clock::now();
+        let mut carried = Carried::between(stands, new);
+        self.known
+            .carry(kernel, sessions, (slot, slot), &mut carried, now)?;
+        let table = (slot, new.compiled.as_ref());
+        self.known.write_ahead(kernel, sessions, table, now)
     }
 
     /// Has the kernel know for sessions under `new` what they know under `old`, so that the one may judge them in place of the other.
@@ -706,7 +732,7 @@ impl Policies {
     ///
     /// The kernel's, as where there is no room: then some of it is there.
     pub fn carry_names(
-        &mut self,
+        &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
         (old, new): (PolicyId, PolicyId),
@@ -715,8 +741,9 @@ impl Policies {
         let (Some(was), Some(is)) = slots else {
             return Ok(());
         };
-        let carried = Carried::between(was, is);
-        self.known.carry(kernel, sessions, (old, new), &carried)
+        let mut carried = Carried::between(was, is);
+        self.known
+            .carry(kernel, sessions, (old, new), &mut carried, clock::now())
     }
 
     /// Has the kernel know under `base` what sessions with these chains know, so that it may judge them as well.
@@ -725,7 +752,7 @@ impl Policies {
     ///
     /// The kernel's, as where there is no room: then some of it is there.
     pub fn carry_names_around(
-        &mut self,
+        &self,
         kernel: &mut Datapath,
         chains: &HashMap<SessionId, Vec<PolicyId>>,
         base: PolicyId,
@@ -736,19 +763,20 @@ impl Policies {
         if !is.speaks_of_names() {
             return Ok(());
         }
+        let now = clock::now();
         let slots: BTreeSet<_> = chains.values().flatten().collect();
         for slot in slots {
             let under = chains.iter().filter(|(_, chain)| chain.contains(slot));
             let under = under.map(|(session, _)| *session).collect();
             if let Some(was) = self.slots.get(slot) {
-                let carried = Carried::between(was, is);
-                self.known.carry(kernel, &under, (*slot, base), &carried)?;
+                let mut carried = Carried::between(was, is);
+                self.known
+                    .carry(kernel, &under, (*slot, base), &mut carried, now)?;
             }
         }
         let sessions = chains.keys().copied().collect();
         let table = (base, is.compiled.as_ref());
-        self.known
-            .write_all_under(kernel, &sessions, table, clock::now())
+        self.known.write_ahead(kernel, &sessions, table, now)
     }
 
     /// Removes what sessions know under a policy that judges them no more, or not yet.
@@ -780,19 +808,26 @@ impl Policies {
         Ok(())
     }
 
-    /// Adopts what sessions knew under an earlier guardd.
+    /// Adopts what sessions knew under an earlier guardd; of those that are not there any more nothing stays.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub fn adopt_names(&mut self, kernel: &Datapath) -> Result<(), CallError> {
+    pub fn adopt_names(
+        &mut self,
+        kernel: &mut Datapath,
+        is_there: impl Fn(SessionId) -> bool,
+    ) -> Result<(), CallError> {
+        self.known.keep_alone(kernel, is_there)?;
         self.known.adopt(kernel.all_named()?);
         Ok(())
     }
 
-    /// Removes what a session knew.
-    pub fn forget_names(&mut self, kernel: &mut Datapath, session: SessionId) {
-        self.known.forget(kernel, session);
+    /// Removes what sessions knew that are not there any more.
+    pub fn keep_names_of(&mut self, kernel: &mut Datapath, is_there: impl Fn(SessionId) -> bool) {
+        if let Err(error) = self.known.keep_alone(kernel, is_there) {
+            tracing::error!(%error, "cannot forget what sessions knew that have ended");
+        }
     }
 
     /// Sets whether the guard's resolver judges names. The policies in force must be compiled again then.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, NameId, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{Address, DNS_PORT, NameId, PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{DnsNames, DomainName, Environment, Group, Rule, networks_around};
 use guard_proto::destination::NameTold;
 use guard_sys::{
@@ -22,6 +22,19 @@ use super::{
     names::{FoundAddresses, NameServers},
 };
 use crate::{config::Config, control::failure::CallError};
+
+/// What a person is warned of where it is not known by which name a process went somewhere.
+const TOO_MANY: &str = "the session has asked for more names of this address than are kept, so the program may mean another one: a yes opens the \
+                        address alone";
+
+/// The name by which a process went somewhere, as far as that can be told.
+#[derive(Clone, Debug, Default)]
+pub struct UsedName {
+    /// The name.
+    pub told: Option<NameTold>,
+    /// What a person has to know where there is none.
+    pub beware: Option<String>,
+}
 
 /// What was asked of a name server about each name, and what it said.
 pub(super) type LookedUp = Vec<(String, Result<FoundAddresses, String>)>;
@@ -88,14 +101,14 @@ impl Policies {
         self.names.latest(name)
     }
 
-    /// The name that a session asked for and was told that address of, else the one in the deciding rule that stands for it.
+    /// The name that a session asked for and was told that address of, else the one in the deciding rule that stands for it. None where
+    /// it may have meant another, unless the rule is about it.
     #[must_use]
     pub fn host_of(&self, session: SessionId, to: Address, judged: &Judged<'_>) -> Option<String> {
-        if let Some(name) = self
-            .known
-            .name_of(session, to, |name| is_of(judged.rule, name))
-        {
-            return Some(name.name.to_owned());
+        let is_meant = |name: &str| is_of(judged.rule, name);
+        let known = self.known.name_of(session, to, is_meant);
+        if let Some(known) = known.filter(|one| !one.may_be_another || is_meant(one.name)) {
+            return Some(known.name.to_owned());
         }
         let names = judged.rule?.names().map(|name| name.as_str());
         let name = self.names.name_of(to.to_ip(), names)?;
@@ -119,8 +132,8 @@ impl Policies {
         Some(shown(known))
     }
 
-    /// The same of a process that goes there: by a name that it is likely to have used. By none where it asked for none: what a
-    /// person says yes to is the address then.
+    /// The same of a process that goes there: by a name that it is likely to have used. By none where it asked for none, or where it may
+    /// have used another: what a person says yes to is the address then.
     #[must_use]
     pub fn used_name(
         &self,
@@ -128,11 +141,18 @@ impl Policies {
         to: Address,
         rule: Option<&Rule>,
         who: &NameAsker,
-    ) -> Option<NameTold> {
+    ) -> UsedName {
         let is_meant = |name: &str| is_of(rule, name);
-        let who = (who, clock::now());
-        let known = self.known.name_used_by(session, to, is_meant, who)?;
-        Some(shown(known))
+        let now = clock::now();
+        let known = self
+            .known
+            .name_used_by(session, to, is_meant, (who, now))
+            .filter(|known| !known.may_be_another);
+        let misses = known.is_none() && self.known.misses_names(session, to, now);
+        UsedName {
+            told: known.map(shown),
+            beware: misses.then(|| TOO_MANY.to_owned()),
+        }
     }
 
     /// The names that are looked up. Where the resolver tells sessions of theirs, those of policies that a session brought are not:
@@ -194,7 +214,6 @@ impl Policies {
     /// name is data, and whoever answers for it reads it.
     #[must_use]
     pub fn may_ask_name_servers(&self, chain: &[PolicyId]) -> bool {
-        const DNS: u16 = 53;
         // Under these a question needs a rule or a person, and guardd's own would have neither.
         let is_free = |slot: &PolicyId| {
             let policy = self.slots.get(slot);
@@ -205,7 +224,7 @@ impl Policies {
         }
         let servers = self.resolver.addresses();
         let is_open = |server: &IpAddr| {
-            let judged = self.judge(chain, (*server).into(), Protocol::UDP, DNS);
+            let judged = self.judge(chain, (*server).into(), Protocol::UDP, DNS_PORT);
             judged.is_some_and(|judged| judged.verdict == Verdict::Allow)
         };
         !servers.is_empty() && servers.iter().all(is_open)

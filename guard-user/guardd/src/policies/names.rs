@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::BootTime;
+use guard_common::{BootTime, DNS_PORT};
 use hickory_resolver::{
     ResolverBuilder, TokioResolver,
     config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
@@ -21,8 +21,6 @@ use tokio::{task::JoinSet, time::timeout};
 const ROUND: Duration = Duration::from_secs(3);
 /// No answer is believed for longer, whatever its TTL.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Where name servers listen that programs ask (RFC 1035 4.2).
-const PORT: u16 = 53;
 /// Names that are remembered at most, but for those of policies; the one answered longest ago makes room.
 const MAX_NAMES: usize = 10_000;
 /// Addresses of one name at most; the ones that it lost first make room.
@@ -416,7 +414,7 @@ impl NameServers {
     pub fn teachers(&self) -> Vec<IpAddr> {
         match &self.servers {
             Some(servers) => {
-                let servers = servers.iter().filter(|server| server.port() == PORT);
+                let servers = servers.iter().filter(|server| server.port() == DNS_PORT);
                 servers.map(SocketAddr::ip).collect()
             }
             None => self.addresses(),

@@ -8,14 +8,14 @@ use std::{
 };
 
 use guard_common::{
-    Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay, SessionId,
-    Ticket, Verdict, relay_flags,
+    Address, BootTime, Connection, DNS_PORT, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay,
+    SessionId, Ticket, Verdict, relay_flags,
 };
 use guard_proto::{Endpoint, destination::Through};
 
 use super::{
     past::{ListeningPort, Past, PastProgram},
-    scan::{self, ScanResult},
+    scan::ScanResult,
     shown, through,
 };
 use crate::{requests::RequestKey, times::after};
@@ -496,7 +496,7 @@ impl KnownListener {
             event.destination.is_loopback() || who.is_some_and(|who| who.here.contains(&ip));
         // The loopback of another network namespace is not this one, and name servers are no upstream.
         let is_there = [0, event.cgroup].contains(&self.relay.netns.0);
-        if !is_here || !is_there || event.port == scan::NAMES {
+        if !is_here || !is_there || event.port == DNS_PORT {
             return false;
         }
         let to = SocketAddr::new(ip, event.port);
@@ -521,7 +521,7 @@ impl KnownListener {
 
     /// A name server that asks another name server does not have it as an upstream.
     pub(super) fn is_for_names(&self, to: &Connection) -> bool {
-        self.relay.port == scan::NAMES && to.port == scan::NAMES
+        self.relay.port == DNS_PORT && to.port == DNS_PORT
     }
 
     /// Whether that process serves the listener.

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use guard_common::{Address, Connection, NetnsCookie, Protocol};
+use guard_common::{Address, Connection, DNS_PORT, NetnsCookie, Protocol};
 use guard_sys::{
     bounded::{BoundedReader, TIMEOUT},
     cgroup2, host, netns, open_sockets,
@@ -31,8 +31,6 @@ const MAX_COMMAND: u64 = 16 * 1024;
 const MAX_OPEN: usize = 1024;
 /// Processes of one listener that are followed; one with more counts as leading anywhere.
 const MAX_PROCESSES: usize = 32;
-/// A name server's port: a process that asks a name server does not have it as an upstream.
-pub(super) const NAMES: u16 = 53;
 
 impl ScanContext {
     /// The id of the cgroup of the session that a process is in: 0 if unknown, none if it is in no session. `known` caches
@@ -571,7 +569,8 @@ impl<'m> Search<'m> {
             known.insert(pid, Rc::clone(&found));
             found
         });
-        let is_way = |peer: &&Peer| port != NAMES || peer.0.port() != NAMES;
+        // A process that asks a name server does not have it as an upstream.
+        let is_way = |peer: &&Peer| port != DNS_PORT || peer.0.port() != DNS_PORT;
         all.iter().filter(is_way).copied().collect()
     }
 

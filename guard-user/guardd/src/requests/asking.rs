@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::{Judged, NameAsker},
+    policies::{Judged, NameAsker, UsedName},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -53,10 +53,14 @@ impl State {
         let judged = asked_about(&each, own_layers(session, &each));
         let who = NameAsker::of(pid, process.comm.as_deref());
         let policies = &self.policies;
-        let named = match typed {
-            Some(_) => policies.told_of(key.session, to, judged.rule, typed),
+        let used = match typed {
+            Some(_) => UsedName {
+                told: policies.told_of(key.session, to, judged.rule, typed),
+                beware: None,
+            },
             None => policies.used_name(key.session, to, judged.rule, &who),
         };
+        let (named, beware) = (used.told, used.beware);
         let host = named.as_ref().map(|named| named.name.clone());
         let host = host.or_else(|| policies.host_of(key.session, to, judged));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
@@ -76,7 +80,8 @@ impl State {
             note,
             ..draft(&key, at, host, judged)
         };
-        self.put(key, (owner, share), at, (draft, process.warning))
+        let warnings = process.warning.into_iter().chain(beware).collect();
+        self.put(key, (owner, share), at, (draft, warnings))
     }
 
     /// Makes a request of a draft, or counts one more attempt for the one that is pending.
@@ -85,13 +90,12 @@ impl State {
         key: RequestKey,
         (owner, share): (u32, SessionId),
         at: BootTime,
-        (draft, warning): (proto::Request, Option<String>),
+        (draft, warnings): (proto::Request, Vec<String>),
     ) -> Result<Noted, CallError> {
         let asker = AskingProgram::of(&draft);
-        let program = asker.comm.clone();
         let ways = match key.question {
             Some(_) => 0,
-            None => self.requests.note_way(&key, program.as_deref(), at),
+            None => self.requests.note_way(&key, asker.comm.as_deref(), at),
         };
         let datapath = &mut self.datapath;
         let asked = key.clone();
@@ -99,12 +103,9 @@ impl State {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
-        if let Noted::Again(id) = &noted {
-            self.requests.note_asker(id, asker);
-        }
         if let Noted::New(id) | Noted::Again(id) = &noted {
-            let warnings = [tries::warning(ways), warning];
-            self.requests.note_try(id, program, warnings);
+            let ways = tries::warning(ways);
+            self.requests.note_attempt(id, asker, (ways, warnings));
         }
         match &noted {
             Noted::New(id) => Ok(self.note_new(id, &asked, at).unwrap_or(noted)),

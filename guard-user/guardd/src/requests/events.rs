@@ -4,13 +4,10 @@
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`asking.rs`), or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
 
-use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
+use guard_common::{BootTime, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
 use guard_policy::Rule;
-use guard_proto::{
-    Question,
-    record::{Denied, Destination, Field},
-};
+use guard_proto::record::{Denied, Destination, Field};
 
 use crate::{
     changes::Change,
@@ -150,7 +147,7 @@ impl State {
     /// Whether the resolver should have got it.
     fn is_question(&self, event: &Event) -> bool {
         let session = self.sessions.live(event.session);
-        event.port == Question::PORT
+        event.port == DNS_PORT
             && matches!(event.protocol, Protocol::UDP | Protocol::TCP)
             && session.is_some_and(|session| self.policies.speaks_of_names(&session.chain))
     }
@@ -208,9 +205,11 @@ impl State {
             let session = self.sessions.live(event.session)?;
             self.policies.around(&session.chain, &judged)
         });
-        let (rule, around, why) = match self.sni_rule(event).filter(|_| why.is_none()) {
-            Some(by_sni) => (Some(by_sni.name.clone()), None, Some(NOT_SHOWN.to_owned())),
-            None => (rule, around, why),
+        let (rule, around, why) = match (why, self.sni_rule(event)) {
+            // The rule that is about it may allow it.
+            (Some(why), _) => (None, None, Some(why)),
+            (None, Some(by_sni)) => (Some(by_sni.name.clone()), None, Some(NOT_SHOWN.to_owned())),
+            (None, None) => (rule, around, None),
         };
         let host = judged.and_then(|judged| {
             let policies = &self.policies;

@@ -57,7 +57,7 @@ pub use self::{
 };
 use crate::{
     control::auth::Approver,
-    policies::{NameAsker, Policies},
+    policies::{NameAsker, Policies, UsedName},
     record::shelf::Shelf,
     sessions::Sessions,
 };
@@ -342,50 +342,41 @@ impl Requests {
         self.pending.iter_mut().find(|one| one.is_about(key))
     }
 
-    /// Shows who asks by now: what asked first may be over, and its command line must not stand for what another one sends.
-    fn note_asker(&mut self, id: &str, asker: AskingProgram) {
-        let known = self.pending.iter_mut().find(|one| one.shown.id == id);
-        let known = known.filter(|one| one.shown.burst.is_none() && one.names.is_none());
-        let Some(known) = known.filter(|_| asker.pid.is_some()) else {
-            return;
-        };
-        let shown = &mut known.shown;
-        let is_other = (&shown.comm, &shown.command) != (&asker.comm, &asker.command);
-        asker.put(shown);
-        if is_other {
-            self.version += 1;
-        }
-    }
-
-    /// Notes which program made the attempt, and warns if the destination was tried in many ways or the program looks
-    /// suspicious.
-    pub fn note_try(
+    /// Notes an attempt: which program made it, and warns if the destination was tried in many ways, or for what else there is. Shows who asks
+    /// by now: what asked first may be over, and its command line must not stand for what another one sends.
+    fn note_attempt(
         &mut self,
         id: &str,
-        program: Option<String>,
-        [ways, of_program]: [Option<String>; 2],
+        asker: AskingProgram,
+        (ways, warnings): (Option<String>, Vec<String>),
     ) {
         let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) else {
             return;
         };
+        let is_one = known.shown.burst.is_none() && known.names.is_none();
         let shown = &mut known.shown;
+        let program = asker.comm.clone();
+        let mut is_other = false;
+        if is_one && asker.pid.is_some() {
+            is_other = (&shown.comm, &shown.command) != (&asker.comm, &asker.command);
+            asker.put(shown);
+        }
         // A warning is not taken back.
-        let mut warnings = shown.warnings.clone();
-        let worst = warnings.iter().filter_map(|one| tries::ways(one)).max();
-        if ways.as_deref().and_then(tries::ways) > worst {
-            warnings.retain(|known| tries::ways(known).is_none());
-            warnings.splice(..0, ways);
+        let worst = shown.warnings.iter().filter_map(|one| tries::ways(one));
+        if ways.as_deref().and_then(tries::ways) > worst.max() {
+            shown.warnings.retain(|known| tries::ways(known).is_none());
+            shown.warnings.splice(..0, ways);
+            is_other = true;
         }
-        let has_room = warnings.len() < MAX_WARNINGS;
-        warnings.extend(of_program.filter(|warning| has_room && !warnings.contains(warning)));
+        for warning in warnings {
+            is_other |= warn(&mut shown.warnings, warning);
+        }
         let has_room = shown.programs.len() < MAX_PROGRAMS;
-        let program = program.filter(|program| has_room && !shown.programs.contains(program));
-        if program.is_none() && shown.warnings == warnings {
-            return;
+        if let Some(program) = program.filter(|one| has_room && !shown.programs.contains(one)) {
+            shown.programs.push(program);
+            is_other = true;
         }
-        shown.warnings = warnings;
-        shown.programs.extend(program);
-        self.version += 1;
+        self.version += u64::from(is_other);
     }
 
     /// Keeps who answered a request, and how, in words.
@@ -409,7 +400,7 @@ impl Requests {
         &mut self,
         session: SessionId,
         to: Address,
-        told: impl Fn(&RequestKey, &NameAsker) -> Option<proto::destination::NameTold>,
+        told: impl Fn(&RequestKey, &NameAsker) -> UsedName,
     ) {
         let about = |one: &&mut Pending| {
             let key = &one.key;
@@ -419,11 +410,16 @@ impl Requests {
         for one in self.pending.iter_mut().filter(about) {
             if one.shown.named.is_none() {
                 let who = NameAsker::of(one.shown.pid, one.shown.comm.as_deref());
-                one.shown.named = told(&one.key, &who);
-                if let Some(told) = &one.shown.named {
+                let used = told(&one.key, &who);
+                let is_warned = used
+                    .beware
+                    .map(|beware| warn(&mut one.shown.warnings, beware));
+                if let Some(told) = &used.told {
                     one.shown.destination.host = Some(told.name.clone());
-                    self.version += 1;
                 }
+                let is_other = used.told.is_some() || is_warned == Some(true);
+                one.shown.named = used.told;
+                self.version += u64::from(is_other);
             }
         }
     }
@@ -554,6 +550,15 @@ impl Requests {
         self.muted.retain(|_, no| no.until > now);
         self.wide.retain(|one| one.no.until > now);
     }
+}
+
+/// Adds a warning where it is new, and there is room for it. Returns whether that is so.
+fn warn(warnings: &mut Vec<String>, warning: String) -> bool {
+    let is_new = warnings.len() < MAX_WARNINGS && !warnings.contains(&warning);
+    if is_new {
+        warnings.push(warning);
+    }
+    is_new
 }
 
 #[cfg(test)]

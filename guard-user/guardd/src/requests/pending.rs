@@ -5,10 +5,11 @@ use guard_policy::Prefix;
 use guard_proto as proto;
 
 use super::{
-    MAX_PROGRAMS, MAX_WARNINGS, RequestKey,
+    MAX_PROGRAMS, RequestKey,
     bursts::Burst,
     questions::{AskingProgram, NameBurst},
     series::Series,
+    warn,
 };
 
 /// A request that is pending: it waits for an approver's answer.
@@ -106,9 +107,7 @@ impl Pending {
             }
         }
         for warning in other.warnings {
-            if shown.warnings.len() < MAX_WARNINGS && !shown.warnings.contains(&warning) {
-                shown.warnings.push(warning);
-            }
+            warn(&mut shown.warnings, warning);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use guard_common::{BootTime, NameId, Protocol, SessionId};
+use guard_common::{BootTime, DNS_PORT, NameId, Protocol, SessionId};
 use guard_proto::{self as proto, Question, record::Gathered};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,6 @@ use crate::{
 
 /// Record types that one request names at most.
 const MAX_TYPES: usize = 8;
-/// Where name servers listen.
-const DNS: u16 = 53;
 
 /// A name that was asked for, and the id of the request about it alone, where there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,7 +184,7 @@ impl RequestKey {
             session,
             destination: NameId::of(pattern).key(),
             protocol: Protocol::UDP,
-            port: DNS,
+            port: DNS_PORT,
             http: None,
             question: Some(pattern.into()),
         }

@@ -110,17 +110,20 @@ fn what_asks_by_now_is_shown_and_not_what_asked_first() {
     };
     let mut table = Requests::without_files(10);
     note(&mut table, key(1, 1), 1, 1);
-    table.note_asker("r1", by(Some(7), &["curl", "http://192.0.2.1/"]));
-    let before = table.version();
-    table.note_asker("r1", by(Some(8), &["curl", "http://192.0.2.1/"]));
-    assert_eq!(table.version(), before, "it looks the same");
-    table.note_asker("r1", by(Some(9), &["python3", "steal.py"]));
+    let tried = |table: &mut Requests, asker| {
+        table.note_attempt("r1", asker, (None, Vec::new()));
+        table.version()
+    };
+    let before = tried(&mut table, by(Some(7), &["curl", "http://192.0.2.1/"]));
+    let again = tried(&mut table, by(Some(8), &["curl", "http://192.0.2.1/"]));
+    assert_eq!(again, before, "it looks the same");
+    tried(&mut table, by(Some(9), &["python3", "steal.py"]));
     assert!(table.version() > before);
     let now = &table.get("r1").unwrap().shown;
     assert_eq!((now.pid, now.comm.as_deref()), (Some(9), Some("python3")));
     assert_eq!(now.command, ["python3", "steal.py"]);
     // Of one that is gone nothing is known.
-    table.note_asker("r1", by(None, &[]));
+    tried(&mut table, by(None, &[]));
     assert_eq!(table.get("r1").unwrap().shown.pid, Some(9));
 }
 

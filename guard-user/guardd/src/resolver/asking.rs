@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use guard_common::{BootTime, PolicyId, SessionId, Verdict};
+use guard_common::{BootTime, DNS_PORT, PolicyId, SessionId, Verdict};
 use guard_proto::{
     self as proto, Endpoint, Question,
     names::{FAILED, Number, Tgid, ToResolver},
@@ -25,8 +25,6 @@ use crate::{
 const PERSON: Duration = Duration::from_millis(4500);
 /// Questions of one session that are held at once; more are refused.
 const MAX_OF_SESSION: usize = 64;
-/// Where name servers listen.
-const PORT: u16 = 53;
 /// What is beware of where a zone is flooded.
 const FLOOD: &str = "so many new names below it carry data to whoever owns the zone";
 
@@ -50,7 +48,7 @@ impl NameQuestion {
     pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint {
             address: self.server.to_canonical().to_string(),
-            port: Some(PORT),
+            port: Some(DNS_PORT),
             protocol: Question::PROTOCOL.to_owned(),
             host: Some(self.name.clone()),
         }
@@ -182,8 +180,8 @@ impl State {
             question: Some(question),
             ..asking::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
         };
-        let warning = process.warning.or(beware);
-        let noted = self.put(key.clone(), (owner, share), at, (draft, warning))?;
+        let warnings = process.warning.or(beware).into_iter().collect();
+        let noted = self.put(key.clone(), (owner, share), at, (draft, warnings))?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
             self.requests.note_type(id, &asked.kind);
         }

@@ -6,7 +6,7 @@ use guard_sys::clock;
 
 use super::asking::NameQuestion;
 use crate::{
-    policies::{NameAnswer, NameAsker},
+    policies::{NameAnswer, NameAsker, UsedName},
     requests::RequestKey,
     state::State,
 };
@@ -107,9 +107,14 @@ impl State {
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
         let (policies, id, subject) = (&self.policies, answered.session, session.subject());
-        let told = |key: &RequestKey, who: &NameAsker| {
-            let judged = policies.judge(subject, key.destination, key.protocol, key.port)?;
-            policies.used_name(id, key.destination, judged.rule, who)
+        let told = |key: &RequestKey, who: &NameAsker| match policies.judge(
+            subject,
+            key.destination,
+            key.protocol,
+            key.port,
+        ) {
+            Some(judged) => policies.used_name(id, key.destination, judged.rule, who),
+            None => UsedName::default(),
         };
         for to in &answered.addresses {
             self.requests.name(id, *to, told);

@@ -16,11 +16,11 @@ pub mod soon;
 mod unserved;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
-use guard_common::SessionId;
+use guard_common::{PolicyId, SessionId};
 use guard_proto::names::{Names, Number, Pattern, ToResolver};
 
 use self::{asking::HeldQuestions, refused::RefusedNames, soon::Soon};
@@ -41,6 +41,8 @@ pub struct Resolver {
     denied: HashMap<SessionId, u64>,
     /// Sessions that another policy is about to judge.
     soon: Vec<Soon>,
+    /// What the version of a policy says that is about to take its place in its slot.
+    ahead: BTreeMap<PolicyId, NameTerms>,
     /// How often it was asked whether it has heard everything, and which of these it has answered.
     marks: Number,
     marked: Number,
@@ -51,6 +53,8 @@ pub struct Resolver {
 struct ResolverKnows {
     policies: BTreeMap<u32, NameTerms>,
     sessions: BTreeMap<u32, Whose>,
+    /// All sessions of which something may be in the kernel: these, and those that have ended a moment ago.
+    there: BTreeSet<u32>,
     servers: Vec<IpAddr>,
     search: Vec<String>,
 }
@@ -76,11 +80,11 @@ impl Resolver {
     /// Has it told again what has changed of policies and sessions.
     pub fn renew(&mut self) {
         self.needs_survey = true;
-        self.renew_holes();
+        self.renew_names();
     }
 
-    /// The same of the names that are open.
-    pub fn renew_holes(&mut self) {
+    /// The same where that means no other networks: of names that are open, and of what sessions knew that are gone.
+    pub fn renew_names(&mut self) {
         self.link.renew();
     }
 
@@ -128,6 +132,9 @@ impl Resolver {
         let ended = before.sessions.keys();
         for session in ended.filter(|id| !self.knows.sessions.contains_key(*id)) {
             messages.push(ToResolver::ForgetSession { session: *session });
+        }
+        for session in before.there.difference(&self.knows.there) {
+            messages.push(ToResolver::ForgetNames { session: *session });
         }
         let gone = before.policies.keys();
         for slot in gone.filter(|slot| !self.knows.policies.contains_key(*slot)) {
@@ -194,6 +201,7 @@ mod tests {
         ResolverKnows {
             policies: BTreeMap::from([(3, terms)]),
             sessions: BTreeMap::from([(SESSION.0, whose)]),
+            there: BTreeSet::from([SESSION.0]),
             servers: vec![IpAddr::from([192, 0, 2, 53])],
             search: Vec::new(),
         }
@@ -207,6 +215,7 @@ mod tests {
             ToResolver::Policy { .. } => "policy",
             ToResolver::Session { .. } => "session",
             ToResolver::ForgetSession { .. } => "no session",
+            ToResolver::ForgetNames { .. } => "no names",
             ToResolver::ForgetPolicy { .. } => "no policy",
             other => panic!("{other:?}"),
         })
@@ -223,11 +232,19 @@ mod tests {
         resolver.tell(knows(&["db.example.com"]));
         assert_eq!(said(&mut resolver), ["session"]);
         // No session is left without its policies, however short.
+        let servers = knows(&[]).servers;
         resolver.tell(ResolverKnows {
-            servers: knows(&[]).servers,
+            there: BTreeSet::from([SESSION.0]),
+            servers: servers.clone(),
             ..ResolverKnows::default()
         });
         assert_eq!(said(&mut resolver), ["no session", "no policy"]);
+        // What it has learned counts until the kernel has nothing of it any more.
+        resolver.tell(ResolverKnows {
+            servers,
+            ..ResolverKnows::default()
+        });
+        assert_eq!(said(&mut resolver), ["no names"]);
     }
 
     #[test]
@@ -266,7 +283,7 @@ mod tests {
     #[test]
     fn other_sessions_may_mean_other_networks_and_other_holes_do_not() {
         let mut resolver = connected();
-        resolver.renew_holes();
+        resolver.renew_names();
         assert!(resolver.link.takes_change() && !resolver.needs_survey);
         resolver.renew();
         assert!(resolver.link.takes_change() && resolver.needs_survey);

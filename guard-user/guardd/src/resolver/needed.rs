@@ -12,7 +12,6 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{NameTerms, Resolver, ResolverKnows, Whose};
 use crate::{
-    policies::InForce,
     sessions::Session,
     shared::Shared,
     state::State,
@@ -206,7 +205,11 @@ impl State {
         let policies = self.policies.iter();
         let policies =
             policies.filter(|(slot, policy)| policy.speaks_of_names() || chained.contains(slot));
-        let policies = policies.map(|(slot, policy)| (slot.0, terms(policy)));
+        let policies = policies.map(|(slot, policy)| {
+            let ahead = self.resolver.ahead.get(&slot).cloned();
+            let terms = ahead.unwrap_or_else(|| terms(&policy.policy, &policy.compiled));
+            (slot.0, terms)
+        });
         let sessions = sessions.into_iter().map(|(session, slots)| {
             let whose = Whose {
                 account: session.outermost().0,
@@ -218,6 +221,7 @@ impl State {
         ResolverKnows {
             policies: policies.collect(),
             sessions: sessions.collect(),
+            there: self.sessions.iter().map(|one| one.cgroup.id.0).collect(),
             servers: self.policies.teachers(),
             search: self.policies.search_list(),
         }
@@ -244,17 +248,17 @@ impl Resolver {
 }
 
 /// What a policy says of names.
-fn terms(policy: &InForce) -> NameTerms {
-    let names = match policy.policy.names_asked() {
+pub(super) fn terms(policy: &Policy, compiled: &Compiled) -> NameTerms {
+    let names = match policy.names_asked() {
         DnsNames::Any => Names::Any,
         DnsNames::Ask => Names::Ask,
         DnsNames::Rules => Names::Rules,
     };
     NameTerms {
         names,
-        patterns: patterns(&policy.policy, &policy.compiled),
-        silent: policy.policy.dns_search_silent,
-        without_ech: policy.policy.looks_at_sni(),
+        patterns: patterns(policy, compiled),
+        silent: policy.dns_search_silent,
+        without_ech: policy.looks_at_sni(),
     }
 }
 

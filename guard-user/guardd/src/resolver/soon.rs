@@ -1,13 +1,22 @@
 //! Sessions that another policy is about to judge: what the resolver tells them is known under both, so that nothing is missing when
-//! the one takes the other's place.
+//! the one takes the other's place. And policies of which another version is about to take the place: the resolver tells by that.
 
 use std::time::Duration;
 
 use guard_common::{PolicyId, SessionId};
 use guard_proto::names::{Number, ToResolver};
 
-use super::{Resolver, needed::ResolverWorker};
-use crate::{control::failure::CallError, shared::Shared, state::State, workers::Worker as _};
+use super::{
+    Resolver,
+    needed::{self, ResolverWorker},
+};
+use crate::{
+    control::failure::CallError,
+    policies::{InForce, Prepared},
+    shared::Shared,
+    state::State,
+    workers::Worker as _,
+};
 
 /// The timeout for the resolver to do so.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -65,8 +74,20 @@ impl Resolver {
 ///
 /// It does not answer.
 pub async fn taught(shared: &Shared, soon: Soon) -> Result<(), CallError> {
+    let is_heard = hears(shared, |resolver| resolver.soon.push(soon)).await;
+    is_heard.then_some(()).ok_or_else(|| {
+        CallError::failed(
+            "no other policy judges the session",
+            "guard-resolver does not say that it judges names by it, too",
+            "try again; if it fails again, sudo systemctl restart guardd",
+        )
+    })
+}
+
+/// Has the resolver hear of a change, and waits until it has. False where it does not say so in time.
+async fn hears(shared: &Shared, change: impl FnOnce(&mut Resolver)) -> bool {
     let mark = shared.with(|state| {
-        state.resolver.soon.push(soon);
+        change(&mut state.resolver);
         if state.resolver.link.is_up() {
             ResolverWorker::begin(state);
         }
@@ -77,14 +98,51 @@ pub async fn taught(shared: &Shared, soon: Soon) -> Result<(), CallError> {
             tokio::time::sleep(GLANCE).await;
         }
     };
-    let heard = tokio::time::timeout(TIMEOUT, is_heard).await;
-    heard.map_err(|_| {
-        CallError::failed(
-            "no other policy judges the session",
-            "guard-resolver does not say that it judges names by it, too",
-            "try again; if it fails again, sudo systemctl restart guardd",
-        )
-    })
+    tokio::time::timeout(TIMEOUT, is_heard).await.is_ok()
+}
+
+/// That the resolver judges names, and teaches sessions, by the version of a policy that is about to take its place, until it is dropped.
+#[derive(Debug)]
+pub struct TaughtAhead<'s> {
+    shared: &'s Shared,
+    slot: PolicyId,
+}
+
+/// Has the resolver do so. What it told before is written by guardd, so that between them nothing is missing. One that does not hear in
+/// time tells nobody anything, and holds nothing up.
+pub async fn taught_ahead<'s>(
+    shared: &'s Shared,
+    slot: PolicyId,
+    new: &Prepared,
+) -> Option<TaughtAhead<'s>> {
+    let stands = shared.with(|state| {
+        let policy = state.policies.get(slot);
+        state.resolver.link.is_up() && policy.is_some_and(InForce::speaks_of_names)
+    });
+    if !stands {
+        return None;
+    }
+    let taught = TaughtAhead { shared, slot };
+    let terms = needed::terms(&new.policy, &new.compiled);
+    let is_heard = hears(shared, |resolver| {
+        resolver.ahead.insert(slot, terms);
+    });
+    if !is_heard.await {
+        tracing::warn!(
+            slot = slot.0,
+            "guard-resolver does not say that it judges names by the new version"
+        );
+    }
+    Some(taught)
+}
+
+impl Drop for TaughtAhead<'_> {
+    fn drop(&mut self) {
+        self.shared.with(|state| {
+            state.resolver.ahead.remove(&self.slot);
+            state.resolver.renew();
+        });
+    }
 }
 
 impl State {

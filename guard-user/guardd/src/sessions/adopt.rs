@@ -149,9 +149,8 @@ impl State {
     /// Takes over by which names live sessions know addresses; what ended ones knew goes.
     fn adopt_names(&mut self) -> Result<(), CallError> {
         let sessions = &self.sessions;
-        self.datapath
-            .forget_named(|key| sessions.get(key.session).is_some())?;
-        self.policies.adopt_names(&self.datapath)
+        let is_there = |id| sessions.get(id).is_some();
+        self.policies.adopt_names(&mut self.datapath, is_there)
     }
 
     fn adopt_sessions(&mut self) -> Result<(), CallError> {

@@ -234,7 +234,7 @@ impl State {
             return Err(may_widen(what));
         }
         self.switch(soon, (owner, record))?;
-        self.follow_applied(id);
+        self.follow_applied(soon);
         Ok(Some(Put {
             changed: true,
             widens,
@@ -292,9 +292,13 @@ impl State {
     }
 
     /// What follows once a session is judged by another text.
-    fn follow_applied(&mut self, id: SessionId) {
-        self.sessions.note_agreed_no_more(id);
-        for change in [Change::Policies, Change::Chains, Change::Approvers] {
+    fn follow_applied(&mut self, soon: Soon) {
+        self.sessions.note_agreed_no_more(soon.outermost);
+        for change in [
+            Change::Policies(soon.new),
+            Change::Chains,
+            Change::Approvers,
+        ] {
             self.apply(change);
         }
         self.survey_networks::<ProxyWorker>();

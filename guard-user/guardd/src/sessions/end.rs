@@ -46,9 +46,20 @@ impl State {
         if !drained.is_empty() {
             self.forget_flows(&drained);
         }
-        for id in drained {
-            self.forget_session(id);
+        for id in &drained {
+            self.forget_session(*id);
         }
+        if !drained.is_empty() {
+            self.forget_names_of_gone();
+        }
+    }
+
+    /// What sessions knew that are gone makes room, in the kernel and in the resolver's count.
+    fn forget_names_of_gone(&mut self) {
+        let sessions = &self.sessions;
+        let is_there = |id| sessions.get(id).is_some();
+        self.policies.keep_names_of(&mut self.datapath, is_there);
+        self.resolver.renew_names();
     }
 
     /// Closes a session that has no process left.
@@ -106,7 +117,6 @@ impl State {
             Ok(()) => {
                 let outermost = self.sessions.outermost_of(id);
                 self.sessions.remove(id);
-                self.policies.forget_names(&mut self.datapath, id);
                 let is_shared = self.sessions.share(outermost);
                 // A person's no holds for all sessions inside the outermost one.
                 if id != outermost {

@@ -411,6 +411,13 @@ impl Sessions {
         self.all.values()
     }
 
+    /// Those that the policy in a slot judges, those included whose sockets may still send something.
+    #[must_use]
+    pub fn judged_under(&self, slot: PolicyId) -> HashSet<SessionId> {
+        let judged = self.iter().filter(|one| one.chain.contains(&slot));
+        judged.map(|one| one.cgroup.id).collect()
+    }
+
     /// Whether a session with that id, or inside it, is left: what is counted for these together must be kept.
     #[must_use]
     pub fn share(&self, outermost: SessionId) -> bool {

@@ -1,8 +1,9 @@
 //! Whose sessions know so many addresses by names that the kernel's map of them is nearly full.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use guard_common::{MAX_NAMED, MAX_TAUGHT, SessionId};
+use guard_datapath::DatapathError;
 
 use super::Sessions;
 use crate::{control::ids, state::State};
@@ -21,32 +22,53 @@ struct Crowd {
 impl State {
     /// That not many more addresses can be looked up, and who has looked up most.
     pub(crate) fn named_warning(&self) -> Option<String> {
-        let Crowd { all, most, of_it } = self.crowd()?;
+        let Crowd { all, most, of_it } = match self.crowd() {
+            Ok(crowd) => crowd?,
+            Err(error) => {
+                return Some(format!(
+                    "it is not known how many addresses sessions know by names: {error}"
+                ));
+            }
+        };
+        let most = match self.still_called(most) {
+            Some(most) => {
+                format!(
+                    "{most} has most, {of_it}; end it where it is not needed: guard stop {most}"
+                )
+            }
+            None => format!(
+                "{} has ended and had most, {of_it}; they go a minute after its end",
+                ids::session(most)
+            ),
+        };
         Some(format!(
-            "sessions know {all} addresses by names, of {MAX_NAMED} that the kernel keeps: {0} has most, {of_it}; end it where it is not \
-             needed: guard stop {0}",
-            ids::session(most)
+            "sessions know {all} addresses by names, of {MAX_NAMED} that the kernel keeps: {most}"
         ))
     }
 
     /// What to do where the kernel keeps no more of them.
     pub(crate) fn less_named(&self) -> String {
-        let most = self.crowd().map(|crowd| {
-            format!(
-                "{0} has looked up most: guard stop {0}",
-                ids::session(crowd.most)
-            )
-        });
-        most.unwrap_or_else(|| "end sessions that are not needed: guard stop".to_owned())
+        let crowd = self.crowd().ok().flatten();
+        let most = crowd.and_then(|crowd| self.still_called(crowd.most));
+        most.map_or_else(
+            || "end sessions that are not needed, and wait for a minute: guard sessions".to_owned(),
+            |most| format!("{most} has looked up most: guard stop {most}"),
+        )
     }
 
-    fn crowd(&self) -> Option<Crowd> {
-        crowd(&self.policies.known_names().counts(), &self.sessions)
+    /// The session as people call it, where it has not ended.
+    fn still_called(&self, id: SessionId) -> Option<String> {
+        self.sessions.live(id).map(|_| ids::session(id))
+    }
+
+    /// As the kernel has them: guardd does not hear of all.
+    fn crowd(&self) -> Result<Option<Crowd>, DatapathError> {
+        Ok(crowd(&self.datapath.named_counts()?, &self.sessions))
     }
 }
 
-fn crowd(counts: &HashMap<SessionId, usize>, sessions: &Sessions) -> Option<Crowd> {
-    let mut together: HashMap<SessionId, usize> = HashMap::new();
+fn crowd(counts: &BTreeMap<SessionId, usize>, sessions: &Sessions) -> Option<Crowd> {
+    let mut together: BTreeMap<SessionId, usize> = BTreeMap::new();
     for (session, count) in counts {
         *together.entry(sessions.outermost_of(*session)).or_default() += count;
     }

@@ -353,6 +353,70 @@ fn what_fits_into_no_datagram_is_asked_for_by_tcp() {
     });
 }
 
+/// As many addresses as fit into one answer, by TCP.
+const MOST: u32 = 4000;
+
+/// Record by record in bytes: in time for whoever waits for it.
+fn most_addresses(question: Message, is_stream: bool) -> Vec<Vec<u8>> {
+    let mut answer = answer(question, Vec::new());
+    answer.metadata.truncation = !is_stream;
+    let mut whole = answer.to_vec().unwrap();
+    if is_stream {
+        whole[6..8].copy_from_slice(&(MOST as u16).to_be_bytes());
+        for number in 0..MOST {
+            whole.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x78\0\x04");
+            whole.extend((0xc633_0000 + number).to_be_bytes());
+        }
+    }
+    vec![whole]
+}
+
+#[test]
+fn sessions_that_end_one_after_the_other_leave_no_more_than_the_share_of_one() {
+    let patterns = &[("*.example.com", false)];
+    run(Names::Rules, patterns, most_addresses, async |scene| {
+        let slots = [SLOT, PolicyId(4), PolicyId(5)];
+        for slot in &slots[1..] {
+            scene.say(policy(*slot, Names::Rules, patterns));
+        }
+        scene.say(session(SESSION, 1, &slots));
+        let known = || scene.maps.named.borrow().len();
+        let ask = async |of| {
+            let mut stream = scene.stream(of).await;
+            send_framed(&mut stream, &asked("a.example.com", A_RECORD, None)).await;
+            code(&Message::from_vec(&framed(&mut stream).await).unwrap())
+        };
+        assert_eq!(ask(SESSION).await, ResponseCode::NoError);
+        assert_eq!(known(), 3 * MOST as usize);
+        // There is room for one more, and for no part of another.
+        let inner = |number: u32| SessionId(100 + number);
+        for number in 0..5 {
+            scene.say(session(inner(number), 1, &[SLOT]));
+            let expected = match number {
+                0 => ResponseCode::NoError,
+                _ => ResponseCode::ServFail,
+            };
+            assert_eq!(ask(inner(number)).await, expected, "{number}");
+            let ended = inner(number).0;
+            scene.say(ToResolver::ForgetSession { session: ended });
+            assert_eq!(known(), 4 * MOST as usize, "{number}");
+        }
+        // It is guardd that removes what the first one has in the kernel.
+        let gone = inner(0);
+        scene
+            .maps
+            .named
+            .borrow_mut()
+            .retain(|key, _| key.session != gone);
+        scene.say(ToResolver::ForgetNames { session: gone.0 });
+        scene.say(session(inner(6), 1, &[SLOT]));
+        assert_eq!(ask(inner(6)).await, ResponseCode::NoError);
+        // Another account has room all the while.
+        scene.say(session(inner(7), 2, &[SLOT]));
+        assert_eq!(ask(inner(7)).await, ResponseCode::NoError);
+    });
+}
+
 #[test]
 fn what_is_too_long_for_the_program_is_to_be_asked_for_by_tcp() {
     let serving = |question, _| {

@@ -75,8 +75,8 @@ impl Maps for Rc<TestMaps> {
         Ok(())
     }
 
-    fn remove_named(&self, key: &NamedKey) -> io::Result<()> {
-        self.named.borrow_mut().remove(key);
+    fn remove_named(&self, keys: &[NamedKey]) -> io::Result<()> {
+        self.named.borrow_mut().retain(|key, _| !keys.contains(key));
         Ok(())
     }
 

@@ -74,24 +74,44 @@ pub fn delete_batch(map: BorrowedFd<'_>, keys: &[u8], key_size: usize) -> io::Re
 ///
 /// `InvalidInput` where the map has a value for each CPU. Else the system's.
 pub fn lookup_all(map: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let sizes @ (key_size, value_size) = map_sizes(map)?;
     let (mut keys, mut values) = (Vec::new(), Vec::new());
+    each_batch(map, |some_keys, some_values| {
+        keys.extend(some_keys);
+        values.extend(some_values);
+    })?;
+    Ok((keys, values))
+}
+
+/// The same of the keys alone.
+///
+/// # Errors
+///
+/// The errors of [`lookup_all`].
+pub(super) fn all_keys(map: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let mut keys = Vec::new();
+    each_batch(map, |some, _| keys.extend(some))?;
+    Ok(keys)
+}
+
+/// Hands over all keys of a hash table with their values, some at a time.
+fn each_batch(map: BorrowedFd<'_>, mut take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    let sizes @ (key_size, value_size) = map_sizes(map)?;
     let (mut bucket, mut room) = (None, BATCH);
+    let mut found = Found::with_room(room, sizes);
     loop {
-        let mut found = Found::with_room(room, sizes);
+        found.count = room;
         match found.read(map, bucket) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                room *= 2;
+                found = Found::with_room(room, sizes);
+            }
             Err(error) => return Err(error),
             Ok(next) => {
-                keys.extend(found.keys.get(..found.count * key_size).unwrap_or_default());
-                values.extend(
-                    found
-                        .values
-                        .get(..found.count * value_size)
-                        .unwrap_or_default(),
-                );
+                let keys = found.keys.get(..found.count * key_size);
+                let values = found.values.get(..found.count * value_size);
+                take(keys.unwrap_or_default(), values.unwrap_or_default());
                 if next.is_none() {
-                    return Ok((keys, values));
+                    return Ok(());
                 }
                 bucket = next;
             }

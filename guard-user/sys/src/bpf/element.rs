@@ -10,7 +10,6 @@ use super::{Element, address, bpf};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
-const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 
 /// Whether a map has keys and values of these sizes.
 ///
@@ -71,27 +70,4 @@ where
     };
     // SAFETY: the kernel reads a key and a value, of the sizes that the caller has compared.
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
-}
-
-/// Takes a key out, if it is there.
-///
-/// # Safety
-///
-/// The promise of [`lookup`].
-pub(super) unsafe fn remove<K>(map: &OwnedFd, key: &K) -> io::Result<()>
-where
-    K: IntoBytes + Immutable,
-{
-    let mut attr = Element {
-        map_fd: map.as_raw_fd().cast_unsigned(),
-        padding: 0,
-        key: address(key.as_bytes().as_ptr()),
-        value: 0,
-        flags: 0,
-    };
-    // SAFETY: the kernel reads a key, of the size that the caller has compared.
-    match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        done => done.map(drop),
-    }
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use guard_common::{Named, NamedKey};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::batch::lookup_all;
-use super::element::{check_sizes, lookup, remove, update};
+use super::batch::{all_keys, delete_batch, lookup_all};
+use super::element::{check_sizes, lookup, update};
 
 /// All that a map of these keys and values has.
 ///
@@ -23,6 +23,27 @@ pub fn all_named(map: BorrowedFd<'_>) -> io::Result<Vec<(NamedKey, Named)>> {
         Some((key, Named::read_from_bytes(value).ok()?))
     });
     Ok(all.collect())
+}
+
+/// Of what a map of these keys has something.
+///
+/// # Errors
+///
+/// The system's.
+pub fn named_keys(map: BorrowedFd<'_>) -> io::Result<Vec<NamedKey>> {
+    let keys = all_keys(map)?;
+    let keys = keys.chunks_exact(size_of::<NamedKey>());
+    let keys = keys.filter_map(|key| NamedKey::read_from_bytes(key).ok());
+    Ok(keys.collect())
+}
+
+/// Takes these out of a map of these keys, as far as they are in it.
+///
+/// # Errors
+///
+/// The system's.
+pub fn remove_named(map: BorrowedFd<'_>, keys: &[NamedKey]) -> io::Result<()> {
+    delete_batch(map, keys.as_bytes(), size_of::<NamedKey>())
 }
 
 /// The map `NAMED`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
@@ -69,13 +90,12 @@ impl NamedMap {
         unsafe { update(&self.0, key, named) }
     }
 
-    /// Has the kernel know nothing of an address.
+    /// Has the kernel know nothing of these addresses.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn remove(&self, key: &NamedKey) -> io::Result<()> {
-        // SAFETY: `new` has compared the sizes.
-        unsafe { remove(&self.0, key) }
+    pub fn remove(&self, keys: &[NamedKey]) -> io::Result<()> {
+        remove_named(self.0.as_fd(), keys)
     }
 }

@@ -334,10 +334,48 @@ fn what_was_learned_is_there_and_a_full_map_refuses() {
     let full = known.put(&key(2), &Named::default()).unwrap_err();
     assert_eq!(full.raw_os_error(), Some(libc::E2BIG));
     for _ in 0..2 {
-        known.remove(&key(1)).unwrap();
+        known.remove(&[key(1), key(3)]).unwrap();
         assert_eq!(known.get(&key(1)).unwrap(), None);
     }
     known.put(&key(2), &Named::default()).unwrap();
     let other = NamedMap::new(map(HASH, key_size, value_size + 8, 1)).unwrap_err();
     assert_eq!(other.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn many_are_listed_and_taken_out_at_once() {
+    const COUNT: u32 = 10_000;
+    let (key_size, value_size) = (size_of::<NamedKey>() as u32, size_of::<Named>() as u32);
+    let map = map(HASH, key_size, value_size, COUNT);
+    let known = NamedMap::new(map.try_clone().unwrap()).unwrap();
+    let map = map.as_fd();
+    let key = |number: u32| {
+        let address = Ipv4Addr::from_bits(number).into();
+        NamedKey::new(SessionId(number % 3), PolicyId(3), address)
+    };
+    let named = |number| {
+        let learned = Learned {
+            pattern: NameId::of("*.example.com"),
+            until: BootTime(u64::from(number) + 2),
+        };
+        let named = Named::default().with(&key(number), learned, BootTime(1));
+        (key(number), named.unwrap())
+    };
+    let mut all: Vec<_> = (0..COUNT).map(named).collect();
+    for (key, named) in &all {
+        known.put(key, named).unwrap();
+    }
+    let order = |key: &NamedKey| key.address.to_u128();
+    let mut found = known.all().unwrap();
+    found.sort_unstable_by_key(|(key, _)| order(key));
+    all.sort_unstable_by_key(|(key, _)| order(key));
+    assert!(found == all);
+    let gone = named_keys(map).unwrap().into_iter();
+    let gone: Vec<_> = gone.filter(|key| key.session == SessionId(1)).collect();
+    // Some are gone already.
+    known.remove(&gone[..7]).unwrap();
+    remove_named(map, &gone).unwrap();
+    let left = named_keys(map).unwrap();
+    assert_eq!(left.len(), COUNT as usize - gone.len());
+    assert!(left.iter().all(|key| key.session != SessionId(1)));
 }

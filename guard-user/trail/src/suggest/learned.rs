@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use guard_common::{Protocol, Verdict};
+use guard_common::{DNS_PORT, Protocol, Verdict};
 use guard_policy::{self as policy, Environment, Group, PortSpec, Prefix};
 use guard_proto::Flow;
 use serde::Serialize;
@@ -182,9 +182,8 @@ fn targets(
     ports: PortSpec,
     environment: &Environment,
 ) -> Vec<Target> {
-    const DNS: u16 = 53;
     let to = Prefix::from(address);
-    if ports.low == DNS && ports.high == DNS && environment.dns.contains(&address) {
+    if ports.low == DNS_PORT && ports.high == DNS_PORT && environment.dns.contains(&address) {
         return vec![Target::Group(Group::Dns.as_str())];
     }
     let names = flow.names.iter().map(|name| name.trim_end_matches('.'));
