@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use guard_datapath::{Datapath, Object, Places, TlsBy};
+use guard_datapath::{Datapath, Object, TlsBy};
 use guard_lab::{
     Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Shell, Tested, V4, eventually,
 };
 use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::turned::scene::places;
 
 fn daemon(network: &Network) -> Daemon {
     Daemon::in_network(network)
@@ -22,13 +24,6 @@ fn daemon(network: &Network) -> Daemon {
 
 fn shell(daemon: &Daemon) -> Shell {
     Shell::start(daemon, "asks").unwrap()
-}
-
-fn places(daemon: &Daemon) -> Places {
-    Places {
-        pin_dir: daemon.pin_dir().to_owned(),
-        cgroup_root: daemon.cgroup_root().to_owned(),
-    }
 }
 
 fn pin(daemon: &Daemon, name: &str) -> std::path::PathBuf {

@@ -29,24 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// That something could not be measured, or that not all sessions live.
 pub(super) fn crowd(_: &Plan) -> Result<Vec<Figure>> {
     let network = Network::new()?;
-    let policy = Prefixes::TEN.policy("bench", |_| false);
-    // Somebody looks for requests, and what is refused is measured: nothing is held.
-    let policy = policy.replacen("version = 1", "version = 1\nhold = \"0s\"", 1);
-    let daemon = Daemon::in_network(&network)
-        .policy("bench", &policy)
-        .start()?;
+    let daemon = holding_nothing(&network)?;
     let start = Instant::now();
     let mut clients = start_all(&daemon)?;
     let started = start.elapsed();
     for client in &mut clients {
         client.ask(&json!({"do": "ping"}))?;
     }
-    let sessions = daemon.root(["sessions"]).json()?;
-    let listed = sessions.as_array().map_or(0, Vec::len);
-    ensure!(
-        listed == SESSIONS,
-        "{listed} of {SESSIONS} sessions are listed"
-    );
+    all_live(&daemon)?;
     let memory = resident(&daemon)?;
     let [loud, quiet, ..] = &mut clients[..] else {
         unreachable!("{SESSIONS} are more than two");
@@ -84,6 +74,14 @@ pub(super) fn crowd(_: &Plan) -> Result<Vec<Figure>> {
     ])
 }
 
+/// A guardd that holds nothing: somebody looks for requests, and what is refused is measured.
+fn holding_nothing(network: &Network) -> Result<Daemon> {
+    let policy = Prefixes::TEN.policy("bench", |_| false);
+    let policy = policy.replacen("version = 1", "version = 1\nhold = \"0s\"", 1);
+    let daemon = Daemon::in_network(network).policy("bench", &policy);
+    daemon.start()
+}
+
 /// All at once.
 fn start_all(daemon: &Daemon) -> Result<Vec<Client>> {
     let commands = (0..SESSIONS).map(|_| guarded(daemon, "bench"));
@@ -92,6 +90,16 @@ fn start_all(daemon: &Daemon) -> Result<Vec<Client>> {
     let mut clients = started.collect::<Result<Vec<_>>>()?;
     clients.iter_mut().try_for_each(Client::ready)?;
     Ok(clients)
+}
+
+fn all_live(daemon: &Daemon) -> Result<()> {
+    let sessions = daemon.root(["sessions"]).json()?;
+    let listed = sessions.as_array().map_or(0, Vec::len);
+    ensure!(
+        listed == SESSIONS,
+        "{listed} of {SESSIONS} sessions are listed"
+    );
+    Ok(())
 }
 
 /// What a misbehaving session costs.

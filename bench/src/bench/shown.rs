@@ -107,11 +107,15 @@ pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
     let stream = sides.each(plan.rounds, |client| {
         client.stream_behind(pool, STREAM, NAME)
     })?;
-    let [none, enough, gate, proxy] = hello;
+    Ok([greeted(hello), streamed(stream)].concat())
+}
+
+/// What a ClientHello takes.
+fn greeted([none, enough, gate, proxy]: [Samples; 4]) -> Vec<Figure> {
     let time = |name: &str, guard: &Samples, target| {
         Figure::alone(name, Unit::Time, guard.clone(), target)
     };
-    let mut figures = vec![
+    vec![
         time(
             "connect + ClientHello + end, tls = \"name\"",
             &gate,
@@ -129,12 +133,15 @@ pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
         time("the same by the proxy", &proxy, Target::Stated)
             .beside(Other::Measured("no guard", none))
             .remark(PROXY),
-    ];
-    let [none, enough, gate, proxy] = stream;
+    ]
+}
+
+/// How fast a stream behind one is.
+fn streamed([none, enough, gate, proxy]: [Samples; 4]) -> Vec<Figure> {
     let speed = |name: &str, guard: &Samples, target| {
         Figure::alone(name, Unit::Throughput, guard.clone(), target)
     };
-    figures.extend([
+    vec![
         speed(
             "one TCP stream behind its ClientHello",
             &gate,
@@ -152,6 +159,5 @@ pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
         speed("the same by the proxy", &proxy, Target::Stated)
             .beside(Other::Measured("no guard", none))
             .remark(PROXY),
-    ]);
-    Ok(figures)
+    ]
 }

@@ -27,6 +27,11 @@ pub const ENVIRONMENT: &str = "the environment";
 /// Why something was passed over that there was no time for.
 pub const OUT_OF_TIME: &str = "out of time";
 
+/// Why something was passed over that nobody reads without its key.
+const ENCRYPTED: &str = "encrypted";
+/// Why something is told that is called so, and anybody can read.
+pub const PLAIN: &str = "named encrypted, but plain";
+
 /// How much is read. What is beyond it is said.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -91,8 +96,8 @@ pub struct PassedOver {
     pub line: Option<usize>,
     /// Why, in guard's own words.
     pub why: &'static str,
-    /// SHA-256 of the whole file, where somebody has encrypted it: what is in it cannot be known here, and it may be said that that is
-    /// right.
+    /// SHA-256 of the whole file, where somebody has encrypted it, or called it so: what is in it cannot be known here, and it may be
+    /// said that that is right.
     pub sha256: Option<String>,
 }
 
@@ -442,7 +447,7 @@ pub(crate) fn read(
         }
         match tree.read(path, format.limit()) {
             Ok(None) => {}
-            Ok(Some(content)) => count += usize::from(read_one(sink, *format, &content)),
+            Ok(Some(content)) => count += usize::from(read_one(sink, (path, *format), &content)),
             Err(why) => sink.pass_over(None, why),
         }
     }
@@ -450,16 +455,26 @@ pub(crate) fn read(
 }
 
 /// Whether it is a text that could be read.
-fn read_one(sink: &mut Sink, format: Format, content: &Content) -> bool {
-    let is_sealed = format == Format::Encrypted || content.is_sealed();
+fn read_one(sink: &mut Sink, (path, format): (&Path, Format), content: &Content) -> bool {
+    let is_named = format == Format::Encrypted;
+    if is_named && content.is_opaque() {
+        sink.seal(ENCRYPTED, content);
+        return false;
+    }
+    // A name encrypts nothing.
+    let format = match is_named {
+        true => Format::within_seal(path),
+        false => format,
+    };
+    let is_sealed = content.is_sealed();
     if is_sealed {
-        sink.seal("encrypted", content);
+        sink.seal(ENCRYPTED, content);
         // Who puts such a beginning above lines that anybody can read hides none of them.
         if !format.is_by_lines() {
             return false;
         }
     }
-    let text = match content.text() {
+    let (text, is_cut) = match content.text(format.limit()) {
         Ok(text) => text,
         Err(_) if is_sealed => return false,
         Err(why) => {
@@ -467,11 +482,19 @@ fn read_one(sink: &mut Sink, format: Format, content: &Content) -> bool {
             return false;
         }
     };
-    sink.read(format, &text, content.is_cut);
-    if !is_sealed && has_seals(&text) {
-        sink.seal("values that are encrypted", content);
+    let has_seals = has_seals(&text, is_named);
+    match is_named && has_seals {
+        true => sink.read_around(format, &text, is_cut),
+        false => sink.read(format, &text, is_cut),
     }
-    true
+    match (is_named, has_seals) {
+        _ if is_sealed => {}
+        (true, true) => sink.seal(ENCRYPTED, content),
+        (true, false) => sink.seal(PLAIN, content),
+        (false, true) => sink.seal("values that are encrypted", content),
+        (false, false) => {}
+    }
+    format != Format::Encrypted
 }
 
 /// Limit of the list of names, in bytes.

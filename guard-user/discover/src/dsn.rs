@@ -36,62 +36,35 @@ pub(crate) fn scan(value: &str) -> Dsn {
         Some(rest) => (rest, true),
         None => (value, false),
     };
-    let Some((scheme, rest)) = value.split_once("://") else {
+    let url = value.split_once("://");
+    let Some((scheme, rest)) = url.filter(|(scheme, _)| is_scheme(scheme)) else {
         return keywords(value);
     };
-    if !is_scheme(scheme) {
-        return keywords(value);
-    }
     let Some((service, port)) = Service::of_scheme(scheme) else {
         return Dsn::Other;
     };
-    if value.len() > LONGEST {
+    let is_ado = is_jdbc && service == Service::Sqlserver;
+    let parts = authority(rest, is_ado).filter(|_| value.len() <= LONGEST);
+    let Some((authority, tail)) = parts else {
         return Dsn::Unreadable;
-    }
-    let ado = is_jdbc && service == Service::Sqlserver;
-    let ends: &[char] = if ado {
-        &[';', '/', '?', '#']
-    } else {
-        &['/', '?', '#']
     };
-    let (authority, tail) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
-    // A password with a slash in it: what stands before that is no host.
-    let in_two_ways = if ado {
-        authority.contains('@')
-    } else {
-        tail.contains('@')
-    };
-    if in_two_ways {
-        return Dsn::Unreadable;
-    }
     let (user, hosts) = match authority.rsplit_once('@') {
         Some((user, hosts)) => (Some(user), hosts),
         None => (None, authority),
     };
-    let data = match (ado, service) {
-        (true, _) => parameter(tail, &["databasename", "database"]),
-        (_, Service::Http) => "",
-        _ => tail
-            .strip_prefix('/')
-            .unwrap_or_default()
-            .split(['?', '#', '/'])
-            .next()
-            .unwrap_or_default(),
-    };
-    let has_password = user.is_some_and(|user| {
-        user.split_once(':')
-            .is_some_and(|(_, word)| !word.is_empty())
-    });
     if hosts.is_empty() {
         return Dsn::Other;
     }
+    let word = user.and_then(|user| user.split_once(':'));
+    let has_password = word.is_some_and(|(_, word)| !word.is_empty());
+    let data = said(data_of(tail, service, is_ado));
     let targets = hosts.split(',').map(|text| {
         let (host, port) = host_and_port(text, port)?;
         Some(Target {
             host,
             port,
             service,
-            data: said(data),
+            data,
             has_password,
         })
     });
@@ -100,9 +73,33 @@ pub(crate) fn scan(value: &str) -> Dsn {
         .map_or(Dsn::Unreadable, Dsn::Targets)
 }
 
+/// User and hosts, and what is behind; nothing where it may be read in two ways.
+fn authority(rest: &str, is_ado: bool) -> Option<(&str, &str)> {
+    let ends: &[char] = match is_ado {
+        true => &[';', '/', '?', '#'],
+        false => &['/', '?', '#'],
+    };
+    let (authority, tail) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+    // A password with a slash in it: what stands before that is no host.
+    let doubtful = if is_ado { authority } else { tail };
+    (!doubtful.contains('@')).then_some((authority, tail))
+}
+
+/// The database that is behind the hosts.
+fn data_of(tail: &str, service: Service, is_ado: bool) -> &str {
+    match service {
+        _ if is_ado => parameter(tail, &["databasename", "database"]),
+        Service::Http => "",
+        _ => {
+            let path = tail.strip_prefix('/').unwrap_or_default();
+            path.split(['?', '#', '/']).next().unwrap_or_default()
+        }
+    }
+}
+
 /// A host without a port beside it, or none for a placeholder: a colon there is an IPv6 address.
 pub(crate) fn host_alone(text: &str, port: u16) -> Option<(Option<Host>, u16)> {
-    if is_placeholder(text) {
+    if is_placeholder(text) || is_sealed(text) {
         return Some((None, port));
     }
     Some((Some(Host::parse(text)?), port))
@@ -110,7 +107,7 @@ pub(crate) fn host_alone(text: &str, port: u16) -> Option<(Option<Host>, u16)> {
 
 /// A host, or none for a placeholder, and its port; nothing where it is neither.
 pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u16)> {
-    if is_placeholder(text) {
+    if is_placeholder(text) || is_sealed(text) {
         return Some((None, default));
     }
     let (host, port) = match text.strip_prefix('[') {
@@ -128,6 +125,13 @@ pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u
         port => port.parse().ok().filter(|port| *port != 0)?,
     };
     Some((Some(Host::parse(host)?), port))
+}
+
+/// Whether sops or dotenvx has encrypted it, which is said of its whole file.
+fn is_sealed(text: &str) -> bool {
+    let rest = text.strip_prefix("encrypted:");
+    // A host of that name may have a port.
+    text.starts_with("ENC[AES256_GCM,") || rest.is_some_and(|rest| rest.parse::<u16>().is_err())
 }
 
 /// Whether somebody, or a program, is still to write it.
@@ -188,18 +192,7 @@ const OTHER_KEYS: [&str; 8] = [
 
 /// `Server=…;Database=…` of .NET, and `host=… dbname=…` of libpq.
 fn keywords(text: &str) -> Dsn {
-    let is_ado = text.contains(';');
-    let pairs: Vec<(String, &str)> = text
-        .split(|c: char| {
-            if is_ado {
-                c == ';'
-            } else {
-                c.is_ascii_whitespace()
-            }
-        })
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key.trim().to_ascii_lowercase(), value.trim()))
-        .collect();
+    let pairs = key_values(text);
     let of = |keys: &[&str]| {
         pairs
             .iter()
@@ -242,6 +235,19 @@ fn keywords(text: &str) -> Dsn {
             has_password,
         }])
     })
+}
+
+/// The pairs of such a text, with the keys in small letters.
+fn key_values(text: &str) -> Vec<(String, &str)> {
+    let is_ado = text.contains(';');
+    let pairs = text.split(|c: char| match is_ado {
+        true => c == ';',
+        false => c.is_ascii_whitespace(),
+    });
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.trim().to_ascii_lowercase(), value.trim()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64_NOPAD, HEXLOWER};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -48,23 +48,50 @@ impl Content {
         SEALS.iter().any(|begin| self.bytes.starts_with(begin))
     }
 
-    /// The text.
+    /// Whether nobody reads any of it: bytes of a cipher, also in base64.
+    pub(crate) fn is_opaque(&self) -> bool {
+        is_noise(&self.bytes) || from_base64(&self.bytes).is_some_and(|bytes| is_noise(&bytes))
+    }
+
+    /// At most so many bytes of the text, and whether it goes on.
     ///
     /// # Errors
     ///
     /// Where it is none.
-    pub(crate) fn text(&self) -> Result<Cow<'_, str>, &'static str> {
+    pub(crate) fn text(&self, limit: u64) -> Result<(Cow<'_, str>, bool), &'static str> {
         if self.bytes.contains(&0) {
             return Err("not text");
         }
-        let bytes = self.bytes.strip_prefix("\u{feff}".as_bytes());
-        Ok(String::from_utf8_lossy(bytes.unwrap_or(&self.bytes)))
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let bytes = &self.bytes[..self.bytes.len().min(limit)];
+        let bare = bytes.strip_prefix("\u{feff}".as_bytes());
+        let is_cut = self.is_cut || self.bytes.len() > limit;
+        Ok((String::from_utf8_lossy(bare.unwrap_or(bytes)), is_cut))
     }
 
     /// SHA-256 of all of it, in hexadecimal; none where there is more.
     pub(crate) fn sha256(&self) -> Option<String> {
         (!self.is_cut).then(|| HEXLOWER.encode(&Sha256::digest(&self.bytes)))
     }
+}
+
+/// Whether more than one character in eight is none of a text's.
+fn is_noise(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let is_odd = |c: &char| {
+        *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_ascii_whitespace())
+    };
+    text.chars().filter(is_odd).count() > text.chars().count() / 8
+}
+
+/// What is in base64, in parts with `--` between, as Rails has it; nothing where it is anything else.
+fn from_base64(bytes: &[u8]) -> Option<Vec<u8>> {
+    let text: String = str::from_utf8(bytes).ok()?.split_whitespace().collect();
+    let parts = text.split("--").map(|part| {
+        let bare = part.trim_end_matches('=');
+        BASE64_NOPAD.decode(bare.as_bytes()).ok()
+    });
+    Some(parts.collect::<Option<Vec<_>>>()?.concat())
 }
 
 impl Tree {

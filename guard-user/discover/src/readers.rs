@@ -91,7 +91,7 @@ pub(crate) enum Format {
     Ansible(ansible::AnsibleFile),
     /// Values of a chart, manifests, and what puts them together.
     Kubernetes(kubernetes::KubernetesFile),
-    /// A file that nobody can read without its key.
+    /// A file whose name says that nobody can read it without its key.
     Encrypted,
     /// The login of a platform's command, and the host that it is for: what is in it is not read.
     Login(&'static str),
@@ -105,80 +105,80 @@ impl Format {
         // What is no text in it is as little a part of what it is called by.
         let name = path.file_name()?.to_string_lossy();
         let name = name.as_ref();
-        let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
         let mut dirs = path.iter().rev().skip(1).map(OsStr::as_encoded_bytes);
-        match (dirs.next(), name) {
-            (Some(b".git"), "config") => return Some(Self::Git),
-            (Some(b".git"), _) => return None,
-            (Some(b"workflows"), _) if is_yaml && dirs.next() == Some(&b".github"[..]) => {
-                return Some(Self::Pipeline);
-            }
-            (Some(b"config"), "database.yml" | "database.yaml") => return Some(Self::Rails),
-            (Some(b".codex"), "config.toml") => return Some(Self::Codex),
-            (Some(b".claude"), "settings.json" | "settings.local.json")
-            | (Some(b".gemini"), "settings.json") => return Some(Self::Mcp),
-            _ => {}
+        let dir = dirs.next().unwrap_or_default();
+        if dir == b".git" {
+            return (name == "config").then_some(Self::Git);
         }
-        let dir = path
-            .iter()
-            .nth_back(1)
-            .map_or(&b""[..], OsStr::as_encoded_bytes);
-        if let Some(link) = links::Link::of(dir, name) {
-            return Some(Self::Link(link));
-        }
-        match name {
-            _ if is_sealed(name) => Some(Self::Encrypted),
-            ".envrc" => Some(Self::Shell),
-            ".flaskenv" => Some(Self::Dotenv),
-            ".mcp.json" | "mcp.json" | "opencode.json" | "opencode.jsonc" => Some(Self::Mcp),
-            ".pgpass" => Some(Self::Pgpass),
-            ".pg_service.conf" | "pg_service.conf" => Some(Self::PgService),
-            ".gitlab-ci.yml" => Some(Self::Pipeline),
-            _ if is_yaml
-                && ["taskfile.", "Taskfile."]
-                    .iter()
-                    .any(|begin| name.starts_with(begin)) =>
-            {
+        Self::by_directories((dirs.next(), dir), name)
+            .or_else(|| links::Link::of(dir, name).map(Self::Link))
+            .or_else(|| Self::by_name(name))
+            .or_else(|| vpn::is_client(dir, name).then_some(Self::Vpn))
+            .or_else(|| ansible::AnsibleFile::of(path, name).map(Self::Ansible))
+            .or_else(|| kubernetes::KubernetesFile::of(path, name).map(Self::Kubernetes))
+            .or_else(|| Source::of(path))
+    }
+
+    /// The reader for what has to lie in a certain place, by the last two directories.
+    fn by_directories((above, dir): (Option<&[u8]>, &[u8]), name: &str) -> Option<Self> {
+        match (dir, name) {
+            (b"workflows", _) if is_yaml(name) && above == Some(&b".github"[..]) => {
                 Some(Self::Pipeline)
             }
-            ".netrc" => Some(Self::Netrc),
-            ".npmrc" => Some(Self::Npmrc),
-            _ if [".tf", ".tfvars", ".prisma"]
-                .iter()
-                .any(|end| name.ends_with(end)) =>
-            {
-                Some(Self::Hcl)
-            }
-            _ if name.ends_with(".tfstate") || name.ends_with(".tfstate.backup") => {
-                Some(Self::TerraformState)
-            }
-            _ if name.ends_with(".tf.json") || name.ends_with(".tfvars.json") => {
-                Some(Self::JsonSettings)
-            }
-            _ if name.starts_with("appsettings") && name.ends_with(".json") => {
-                Some(Self::JsonSettings)
-            }
-            _ if is_yaml
-                && (name.starts_with("application.") || name.starts_with("application-")) =>
-            {
-                Some(Self::Spring)
-            }
-            _ if name.starts_with("application") && name.ends_with(".properties") => {
-                Some(Self::Dotenv)
-            }
-            _ if name == ".env" || name.starts_with(".env.") || name.ends_with(".env") => {
-                Some(Self::Dotenv)
-            }
-            _ if name.starts_with("kubeconfig") => Some(Self::Kubeconfig),
-            _ if is_yaml && (name.starts_with("docker-compose") || name.starts_with("compose")) => {
-                Some(Self::Compose)
-            }
-            _ if vpn::is_client(dir, name) => Some(Self::Vpn),
-            _ => ansible::AnsibleFile::of(path, name)
-                .map(Self::Ansible)
-                .or_else(|| kubernetes::KubernetesFile::of(path, name).map(Self::Kubernetes))
-                .or_else(|| Source::of(path)),
+            (b"config", "database.yml" | "database.yaml") => Some(Self::Rails),
+            (b".codex", "config.toml") => Some(Self::Codex),
+            (b".claude", "settings.json" | "settings.local.json")
+            | (b".gemini", "settings.json") => Some(Self::Mcp),
+            _ => None,
         }
+    }
+
+    /// The reader for what is called so wherever it lies.
+    fn by_name(name: &str) -> Option<Self> {
+        let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
+        let ends = |words: &[&str]| words.iter().any(|word| name.ends_with(word));
+        let is_yaml = is_yaml(name);
+        Some(match name {
+            _ if unsealed(name).is_some() => Self::Encrypted,
+            ".envrc" => Self::Shell,
+            ".flaskenv" => Self::Dotenv,
+            ".mcp.json" | "mcp.json" | "opencode.json" | "opencode.jsonc" => Self::Mcp,
+            ".pgpass" => Self::Pgpass,
+            ".pg_service.conf" | "pg_service.conf" => Self::PgService,
+            ".gitlab-ci.yml" => Self::Pipeline,
+            _ if is_yaml && starts(&["taskfile.", "Taskfile."]) => Self::Pipeline,
+            ".netrc" => Self::Netrc,
+            ".npmrc" => Self::Npmrc,
+            _ if ends(&[".tf", ".tfvars", ".prisma"]) => Self::Hcl,
+            _ if ends(&[".tfstate", ".tfstate.backup"]) => Self::TerraformState,
+            _ if ends(&[".tf.json", ".tfvars.json"]) => Self::JsonSettings,
+            _ if starts(&["appsettings"]) && ends(&[".json"]) => Self::JsonSettings,
+            _ if is_yaml && starts(&["application.", "application-"]) => Self::Spring,
+            _ if starts(&["application"]) && ends(&[".properties"]) => Self::Dotenv,
+            _ if starts(&[".env."]) || ends(&[".env"]) => Self::Dotenv,
+            _ if starts(&["kubeconfig"]) => Self::Kubeconfig,
+            _ if is_yaml && starts(&["docker-compose", "compose"]) => Self::Compose,
+            _ => return None,
+        })
+    }
+
+    /// The reader for a project's file whose name says that it is encrypted, by its name without that, and else by its ending;
+    /// [`Self::Encrypted`] where there is none.
+    pub(crate) fn within_seal(path: &Path) -> Self {
+        let mut path = path.to_owned();
+        let name_of = |path: &Path| unsealed(&path.file_name()?.to_string_lossy());
+        while let Some(name) = name_of(&path) {
+            path.set_file_name(name);
+        }
+        let by_ending = || match path.extension()?.to_str()? {
+            "json" => Some(Self::JsonSettings),
+            "yaml" | "yml" => Some(Self::Spring),
+            "ini" | "toml" => Some(Self::Dotenv),
+            _ => None,
+        };
+        Self::of(&path)
+            .or_else(by_ending)
+            .unwrap_or(Self::Encrypted)
     }
 
     /// How much of it is read.
@@ -230,16 +230,31 @@ impl Format {
     }
 }
 
-/// Whether its name says that somebody has encrypted it: for Rails, or by sops, age, GnuPG or dotenvx.
-fn is_sealed(name: &str) -> bool {
+fn is_yaml(name: &str) -> bool {
+    name.ends_with(".yml") || name.ends_with(".yaml")
+}
+
+/// A file's name without what says that somebody has encrypted it: for Rails, or by sops, age, GnuPG or dotenvx; nothing where it does
+/// not say so.
+fn unsealed(name: &str) -> Option<String> {
+    if [".env.vault", ".env.keys"].contains(&name) {
+        return Some(".env".to_owned());
+    }
     let starts = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    let (stem, ending) = name.rsplit_once('.')?;
+    let is_last = (["enc", "gpg"].contains(&ending) && starts(&[".env", "credentials", "secret"]))
+        || (ending == "age" && !stem.is_empty());
+    if is_last {
+        return Some(stem.to_owned());
+    }
     let is_settings = ["env", "ini", "json", "tfvars", "toml", "yaml", "yml"].contains(&ending);
-    [".env.vault", ".env.keys"].contains(&name)
-        // `.sops.yaml` itself says how.
-        || (is_settings && stem != ".sops" && (stem.ends_with(".enc") || stem.ends_with(".sops")))
-        || (["enc", "gpg"].contains(&ending) && starts(&[".env", "credentials", "secret"]))
-        || (ending == "age" && !stem.is_empty())
+    // `.sops.yaml` itself says how.
+    if !is_settings || stem == ".sops" {
+        return None;
+    }
+    let mut marks = [".enc", ".sops"].iter();
+    let bare = marks.find_map(|mark| stem.strip_suffix(mark))?;
+    Some(format!("{bare}.{ending}"))
 }
 
 /// What sops, dotenvx and Ansible's vault write in the place of a value.
@@ -250,10 +265,13 @@ const SEALED: [&str; 5] = [
     "='encrypted:",
     "$ANSIBLE_VAULT;",
 ];
+/// What variables are called whose values dotenvx and what came before it have encrypted, or which are keys to such.
+const VAULTS: [&str; 2] = ["DOTENV_VAULT", "DOTENV_PRIVATE_KEY"];
 
-/// Whether values in a text are encrypted.
-pub(crate) fn has_seals(text: &str) -> bool {
-    SEALED.iter().any(|mark| text.contains(mark))
+/// Whether values in a text are encrypted; `is_named`: as its name has it.
+pub(crate) fn has_seals(text: &str, is_named: bool) -> bool {
+    let mut vaults = VAULTS.iter().filter(|_| is_named);
+    SEALED.iter().any(|mark| text.contains(mark)) || vaults.any(|key| text.contains(key))
 }
 
 /// What readers put what they find in.
@@ -490,6 +508,18 @@ impl Sink {
         } else if self.is_full() {
             self.pass_over(None, MORE);
         }
+    }
+
+    /// Reads what is plain in a file that tools have encrypted, which is said of all of it: that some of it cannot be read is nothing
+    /// else.
+    pub(crate) fn read_around(&mut self, format: Format, text: &str, is_cut: bool) {
+        let before = self.passed_over.len();
+        self.read(format, text, is_cut);
+        let new = self.passed_over.split_off(before);
+        let limits = new
+            .into_iter()
+            .filter(|one| [OUT_OF_TIME, MORE].contains(&one.why));
+        self.passed_over.extend(limits);
     }
 
     fn read_some(&mut self, format: Format, text: &str, is_cut: bool) {

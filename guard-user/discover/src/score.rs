@@ -191,80 +191,39 @@ pub struct Judged {
 
 impl Judged {
     fn by(label: Label, text: &str) -> Self {
-        let because = vec![Reason {
-            points: 0,
-            text: text.to_owned(),
-        }];
         Self {
             label,
             points: 0,
-            because,
+            because: vec![Reason::without_points(text)],
         }
+    }
+}
+
+impl Reason {
+    fn without_points(text: &str) -> Self {
+        let text = text.to_owned();
+        Self { points: 0, text }
     }
 }
 
 /// Judges one clue by itself.
 #[must_use]
 pub fn judge(clue: &Clue) -> Judged {
-    if is_template(&clue.seen.file) {
-        return Judged::by(Label::Template, "a template or a fixture");
-    }
-    let Some(host) = clue.host.as_ref().filter(|host| !host.is_placeholder()) else {
-        return Judged::by(Label::Placeholder, "a placeholder in place of a host");
+    let host = match weighed(clue) {
+        Ok(host) => host,
+        Err((label, why)) => return Judged::by(label, why),
     };
-    if clue.is_own {
-        return Judged::by(Label::Local, "a service of the same file");
-    }
-    if host.is_local() {
-        return Judged::by(Label::Local, "this machine");
-    }
-    if is_tool(host) {
-        return Judged::by(Label::Tool, "what agents work with");
-    }
-    let words = [
-        (40, "name", said(&clue.seen.key)),
-        (40, "host", said(host.telling())),
-        (35, "file", file_says(&clue.seen.file)),
-        (35, "database, namespace or tag", clue.data),
-    ];
-    let mut because = Vec::new();
-    let (mut calls_production, mut calls_less) = (false, None);
-    for (points, at, said) in words {
-        if let Some(word) = said.production {
-            calls_production = true;
-            because.push(Reason {
-                points,
-                text: format!("\"{word}\" in {at}"),
-            });
-        }
-        let less = [
-            (said.staging, Label::Staging),
-            (said.development, Label::Dev),
-        ];
-        for (word, label) in less {
-            let Some(word) = word else { continue };
-            calls_less.get_or_insert(label);
-            because.push(Reason {
-                points: 0,
-                text: format!("\"{word}\" in {at}"),
-            });
-        }
-    }
+    let names = NamesSay::of(clue, host);
+    let mut because = names.because;
     because.extend(circumstances(clue, host));
     because.sort_by_key(|reason| std::cmp::Reverse(reason.points));
     let points = because
         .iter()
         .map(|reason| reason.points)
         .fold(0, u8::saturating_add);
-    let label = match (calls_production, calls_less) {
+    let label = match (names.call_production, names.call_less) {
         (true, Some(_)) => {
-            because.insert(
-                0,
-                Reason {
-                    points: 0,
-                    text: "names disagree".to_owned(),
-                },
-            );
+            because.insert(0, Reason::without_points("names disagree"));
             Label::Maybe
         }
         (false, Some(label)) => label,
@@ -276,6 +235,62 @@ pub fn judge(clue: &Clue) -> Judged {
         label,
         points,
         because,
+    }
+}
+
+/// The host whose reasons are weighed; or what it is whatever else is said of it.
+fn weighed(clue: &Clue) -> Result<&Host, (Label, &'static str)> {
+    if is_template(&clue.seen.file) {
+        return Err((Label::Template, "a template or a fixture"));
+    }
+    let host = clue.host.as_ref().filter(|host| !host.is_placeholder());
+    let host = host.ok_or((Label::Placeholder, "a placeholder in place of a host"))?;
+    if clue.is_own {
+        return Err((Label::Local, "a service of the same file"));
+    }
+    if host.is_local() {
+        return Err((Label::Local, "this machine"));
+    }
+    if is_tool(host) {
+        return Err((Label::Tool, "what agents work with"));
+    }
+    Ok(host)
+}
+
+/// What a clue's names say.
+#[derive(Default)]
+struct NamesSay {
+    because: Vec<Reason>,
+    call_production: bool,
+    /// Staging or development, where one of them says so.
+    call_less: Option<Label>,
+}
+
+impl NamesSay {
+    fn of(clue: &Clue, host: &Host) -> Self {
+        let mut names = Self::default();
+        for (points, at, said) in [
+            (40, "name", said(&clue.seen.key)),
+            (40, "host", said(host.telling())),
+            (35, "file", file_says(&clue.seen.file)),
+            (35, "database, namespace or tag", clue.data),
+        ] {
+            if let Some(word) = said.production {
+                names.call_production = true;
+                let text = format!("\"{word}\" in {at}");
+                names.because.push(Reason { points, text });
+            }
+            for (word, label) in [
+                (said.staging, Label::Staging),
+                (said.development, Label::Dev),
+            ] {
+                let Some(word) = word else { continue };
+                names.call_less.get_or_insert(label);
+                let why = format!("\"{word}\" in {at}");
+                names.because.push(Reason::without_points(&why));
+            }
+        }
+        names
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use ignore::{WalkBuilder, WalkState};
+use ignore::{DirEntry, WalkBuilder, WalkState};
 
 use crate::discovery::{Bounds, OUT_OF_TIME};
 use crate::readers::Format;
@@ -61,10 +61,16 @@ pub(crate) struct Walked {
 /// Walks. What a project says is to be ignored is not: there are the files that matter.
 pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -> Walked {
     let top = top(project, bounds, deadline);
-    let found = Mutex::new(Walked::default());
-    let (too_late, too_many) = (AtomicBool::new(false), AtomicBool::new(false));
-    let many = AtomicUsize::new(0);
-    let device = std::fs::metadata(project).ok().map(|of| of.dev());
+    let walk = Walk {
+        project,
+        bounds,
+        deadline,
+        device: std::fs::metadata(project).ok().map(|of| of.dev()),
+        found: Mutex::default(),
+        many: AtomicUsize::new(0),
+        too_late: AtomicBool::new(false),
+        too_many: AtomicBool::new(false),
+    };
     let threads = available_parallelism().map_or(1, |threads| threads.get().min(4));
     let walker = WalkBuilder::new(project)
         .standard_filters(false)
@@ -72,88 +78,119 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         .same_file_system(true)
         .max_depth(Some(bounds.depth))
         .threads(threads)
-        .filter_entry(|entry| {
-            let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            entry.depth() == 0 || !is_dir || is_entered(entry.path())
-        })
+        .filter_entry(|entry| entry.depth() == 0 || !is_dir(entry) || is_entered(entry.path()))
         .build_parallel();
-    walker.run(|| {
-        Box::new(|entry| {
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                too_late.store(true, Ordering::Relaxed);
+    walker.run(|| Box::new(|entry| walk.visit(entry)));
+    walk.end(top)
+}
+
+fn is_dir(entry: &DirEntry) -> bool {
+    entry.file_type().is_some_and(|kind| kind.is_dir())
+}
+
+/// A walk, which several threads do.
+struct Walk<'w> {
+    project: &'w Path,
+    bounds: &'w Bounds,
+    deadline: Option<Instant>,
+    /// The file system that the project is on.
+    device: Option<u64>,
+    found: Mutex<Walked>,
+    /// How many files were found of kinds that some projects have thousands of.
+    many: AtomicUsize,
+    too_late: AtomicBool,
+    too_many: AtomicBool,
+}
+
+impl Walk<'_> {
+    fn visit(&self, entry: Result<DirEntry, ignore::Error>) -> WalkState {
+        if self.deadline.is_some_and(|end| Instant::now() > end) {
+            self.too_late.store(true, Ordering::Relaxed);
+            return WalkState::Quit;
+        }
+        match entry {
+            Err(_) => self.leave_out(Path::new("."), "a part that cannot be listed"),
+            Ok(entry) if is_dir(&entry) => self.enter(&entry),
+            Ok(entry) => {
+                if let Some(format) = Format::of(entry.path()) {
+                    return self.keep(self.below(entry.path()), format);
+                }
+            }
+        }
+        WalkState::Continue
+    }
+
+    fn enter(&self, dir: &DirEntry) {
+        let is_elsewhere = || dir.metadata().ok().map(|of| of.dev()) != self.device;
+        if dir.depth() > 0 && is_elsewhere() {
+            return self.leave_out(dir.path(), "another file system");
+        }
+        if let Ok(mut found) = self.found.lock()
+            && found.dirs.len() < DIRS
+        {
+            found.dirs.push(dir.path().to_owned());
+        }
+        if dir.depth() == self.bounds.depth {
+            self.leave_out(dir.path(), "too deep");
+        }
+    }
+
+    /// Keeps a file, where there is room for it.
+    fn keep(&self, path: PathBuf, format: Format) -> WalkState {
+        let most = self.bounds.files;
+        let is_over = format.is_many() && self.many.fetch_add(1, Ordering::Relaxed) >= most;
+        let Ok(mut found) = self.found.lock() else {
+            return WalkState::Continue;
+        };
+        // Of those that are read last as many as are read: they take no other's place.
+        if is_over || (format.is_last() && found.last.len() >= most) {
+            self.too_many.store(true, Ordering::Relaxed);
+        } else if format.is_last() {
+            found.last.push((path, format));
+        } else {
+            found.files.push((path, format));
+            // Twice and more, so that which are read depends less on who was faster.
+            if found.files.len() > 3 * most {
+                self.too_many.store(true, Ordering::Relaxed);
                 return WalkState::Quit;
             }
-            let leave_out = |path: &Path, why| {
-                let path = path.strip_prefix(project).unwrap_or(path).to_owned();
-                if let Ok(mut found) = found.lock() {
-                    found.left_out.push((path, why));
-                }
-            };
-            let Ok(entry) = entry else {
-                leave_out(Path::new("."), "a part that cannot be listed");
-                return WalkState::Continue;
-            };
-            let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            let is_elsewhere = || entry.metadata().ok().map(|of| of.dev()) != device;
-            if is_dir && entry.depth() > 0 && is_elsewhere() {
-                leave_out(entry.path(), "another file system");
-                return WalkState::Continue;
-            }
-            if is_dir
-                && let Ok(mut found) = found.lock()
-                && found.dirs.len() < DIRS
-            {
-                found.dirs.push(entry.path().to_owned());
-            }
-            if is_dir && entry.depth() == bounds.depth {
-                leave_out(entry.path(), "too deep");
-            } else if !is_dir && let Some(format) = Format::of(entry.path()) {
-                let path = entry.path().strip_prefix(project).unwrap_or(entry.path());
-                if format.is_many() && many.fetch_add(1, Ordering::Relaxed) >= bounds.files {
-                    too_many.store(true, Ordering::Relaxed);
-                    return WalkState::Continue;
-                }
-                if let Ok(mut found) = found.lock() {
-                    if format.is_last() {
-                        // Of these as many as are read: they take no other's place.
-                        match found.last.len() < bounds.files {
-                            true => found.last.push((path.to_owned(), format)),
-                            false => too_many.store(true, Ordering::Relaxed),
-                        }
-                        return WalkState::Continue;
-                    }
-                    found.files.push((path.to_owned(), format));
-                    // Twice and more, so that which are read depends less on who was faster.
-                    if found.files.len() > 3 * bounds.files {
-                        too_many.store(true, Ordering::Relaxed);
-                        return WalkState::Quit;
-                    }
-                }
-            }
-            WalkState::Continue
-        })
-    });
-    let mut found = found.into_inner().unwrap_or_default();
-    found.files.extend(top);
-    for files in [&mut found.files, &mut found.last] {
-        files.sort_by_cached_key(|(path, format)| {
-            (format.is_many(), path.components().count(), path.clone())
-        });
-        files.dedup_by(|one, other| one.0 == other.0);
+        }
+        WalkState::Continue
     }
-    found.files.append(&mut found.last);
-    found.left_out.sort();
-    found.left_out.dedup();
-    if found.files.len() > bounds.files || too_many.into_inner() {
-        found.files.truncate(bounds.files);
+
+    fn leave_out(&self, path: &Path, why: &'static str) {
+        if let Ok(mut found) = self.found.lock() {
+            found.left_out.push((self.below(path), why));
+        }
+    }
+
+    fn below(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.project).unwrap_or(path).to_owned()
+    }
+
+    /// What was found, in its order, with those files at the top; and what there was no room or no time for.
+    fn end(self, top: Vec<(PathBuf, Format)>) -> Walked {
+        let mut found = self.found.into_inner().unwrap_or_default();
+        found.files.extend(top);
+        for files in [&mut found.files, &mut found.last] {
+            files.sort_by_cached_key(|(path, format)| {
+                (format.is_many(), path.components().count(), path.clone())
+            });
+            files.dedup_by(|one, other| one.0 == other.0);
+        }
+        found.files.append(&mut found.last);
+        found.left_out.sort();
+        found.left_out.dedup();
+        let mut all_of_it = |why| found.left_out.push((PathBuf::from("."), why));
+        if found.files.len() > self.bounds.files || self.too_many.into_inner() {
+            found.files.truncate(self.bounds.files);
+            all_of_it("more files than are read");
+        }
+        if self.too_late.into_inner() {
+            all_of_it(OUT_OF_TIME);
+        }
         found
-            .left_out
-            .push((PathBuf::from("."), "more files than are read"));
     }
-    if too_late.into_inner() {
-        found.left_out.push((PathBuf::from("."), OUT_OF_TIME));
-    }
-    found
 }
 
 /// The files at the top of a project, however many lie below: the walk goes deep first, and ends at so many.

@@ -55,7 +55,7 @@ pub use name::{DomainName, Pattern, Wildcard};
 pub use on_link::networks_around;
 pub use parse::{Parsed, parse};
 pub use plan::{Plan, plan};
-pub use ports::PortSpec;
+pub use ports::{PortSpec, protocol_name, protocol_number};
 pub use prefix::Prefix;
 pub use profile::{Profile, ProfileLists};
 pub use shipped::{SHIPPED, built_in, place};

@@ -25,6 +25,21 @@ const PROTOCOLS: [(&str, Protocol); 3] = [
     ("icmp", Protocol::ICMP),
 ];
 
+/// `tcp`, `udp`, `icmp`, or the number.
+#[must_use]
+pub fn protocol_name(protocol: Protocol) -> String {
+    let known = PROTOCOLS.iter().find(|(_, known)| *known == protocol);
+    known.map_or_else(|| protocol.0.to_string(), |(name, _)| (*name).to_owned())
+}
+
+/// The same the other way.
+#[must_use]
+pub fn protocol_number(name: &str) -> Option<Protocol> {
+    let known = PROTOCOLS.iter().find(|(known, _)| *known == name);
+    let by_number = || name.parse().ok().map(Protocol);
+    known.map(|(_, protocol)| *protocol).or_else(by_number)
+}
+
 impl PortSpec {
     /// All ports of a protocol.
     #[must_use]

@@ -21,6 +21,7 @@ use super::{
     question::{self, Question, Rejected},
     refusal::{self, Says},
     serve,
+    slots::Slot,
 };
 
 /// Questions of one connection under way at once; further ones wait in it.
@@ -64,16 +65,40 @@ impl Writer {
             self.broken.notify_one();
         }
     }
+
+    /// Says what is wrong with a message, where there is anything to say.
+    async fn reject(&self, rejected: &Rejected) {
+        if let Some(message) = refusal::to_rejected(rejected) {
+            self.write(&message).await;
+        }
+    }
+}
+
+/// Where a connection was going, whose it is, and its place; nothing where it is not served.
+fn admit(
+    common: &Common,
+    network: &Network,
+    stream: &TcpStream,
+    peer: SocketAddr,
+) -> Option<(Origin, u32, Slot)> {
+    let origin = origin(common, network, stream, peer).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read where a connection was going");
+        None
+    })?;
+    let account = common.sessions.account(origin.session.0)?;
+    Some((origin, account, common.connections.take(account)?))
+}
+
+/// Waits until one more question may be under way.
+async fn have_room(answering: &mut JoinSet<()>) {
+    while answering.len() >= PIPELINED {
+        answering.join_next().await;
+    }
+    while answering.try_join_next().is_some() {}
 }
 
 async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer: SocketAddr) {
-    let origin = origin(&common, &network, &stream, peer).unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read where a connection was going");
-        None
-    });
-    let account = origin.and_then(|origin| common.sessions.account(origin.session.0));
-    let slot = account.and_then(|account| common.connections.take(account));
-    let (Some(origin), Some(account), Some(_slot)) = (origin, account, slot) else {
+    let Some((origin, account, _slot)) = admit(&common, &network, &stream, peer) else {
         // Where that cannot be set it ends in the ordinary way.
         let _ = stream.set_zero_linger();
         return;
@@ -87,10 +112,7 @@ async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer
     });
     let mut answering = JoinSet::new();
     loop {
-        while answering.len() >= PIPELINED {
-            answering.join_next().await;
-        }
-        while answering.try_join_next().is_some() {}
+        have_room(&mut answering).await;
         let message = tokio::select! {
             read = timeout(IDLE, read(&mut reader)) => read,
             () = writer.broken.notified() => return,
@@ -102,9 +124,7 @@ async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer
             Ok(question) => question,
             Err(Rejected::Silently) => return,
             Err(rejected) => {
-                if let Some(message) = refusal::to_rejected(&rejected) {
-                    writer.write(&message).await;
-                }
+                writer.reject(&rejected).await;
                 continue;
             }
         };

@@ -11,7 +11,7 @@ use std::{
 use guard_common::BootTime;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::clock;
+use crate::{call::set_option, clock};
 
 /// Room for one message with a time, and for nothing else.
 #[repr(C, align(8))]
@@ -37,21 +37,7 @@ pub struct Datagram {
 ///
 /// The system's.
 pub fn tell(socket: impl AsFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer is to an int, as the length says, and lives as long as the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    match set {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
 /// Receives a datagram, as far as it fits, without waiting.

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::call::check;
+
 /// Begins to trace a process, without stopping it (`PTRACE_SEIZE`). It goes on untraced when this process ends.
 ///
 /// # Errors
@@ -44,7 +46,7 @@ pub fn read_memory(pid: u32, address: u64) -> io::Result<u64> {
             0,
         )
     };
-    check(read as libc::c_long).map(|_| value)
+    check(read).map(|_| value)
 }
 
 /// Whether a signal could be sent to a process: none is (signal 0).
@@ -54,7 +56,7 @@ pub fn read_memory(pid: u32, address: u64) -> io::Result<u64> {
 /// The system's: `EPERM` where that is not allowed.
 pub fn signal(pid: u32) -> io::Result<()> {
     // SAFETY: kill(2) touches no memory.
-    check(unsafe { libc::kill(pid.cast_signed(), 0) }.into()).map(drop)
+    check(unsafe { libc::kill(pid.cast_signed(), 0) }).map(drop)
 }
 
 /// A socket of any family.
@@ -64,9 +66,9 @@ pub fn signal(pid: u32) -> io::Result<()> {
 /// The system's.
 pub fn socket(family: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket(2) touches no memory.
-    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) }.into())?;
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Packets of a device, past IP.
@@ -111,7 +113,7 @@ pub fn type_into(terminal: impl AsFd) -> io::Result<()> {
     let byte = b'\n';
     // SAFETY: the kernel reads one byte.
     let done = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSTI, &raw const byte) };
-    check(done.into()).map(drop)
+    check(done).map(drop)
 }
 
 /// Asks `/dev/net/tun` for a device that cannot be: none is made, whatever it answers.
@@ -124,7 +126,7 @@ pub fn ask_for_tun(tun: impl AsFd) -> io::Result<()> {
     let request = [0_u8; 40];
     // SAFETY: the kernel reads and writes 40 bytes at most, which is the size of `struct ifreq`.
     let done = unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETIFF, request.as_ptr()) };
-    check(done.into()).map(drop)
+    check(done).map(drop)
 }
 
 /// A new terminal: whoever holds the first end is its user, the second is what programs use.
@@ -141,7 +143,7 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     );
     // SAFETY: the two descriptors are written to; null means that nothing else is asked for.
     let done = unsafe { libc::openpty(&raw mut outer, &raw mut inner, name, settings, size) };
-    check(done.into())?;
+    check(done)?;
     // SAFETY: the call has just made both, and nobody else knows them.
     Ok(unsafe { (OwnedFd::from_raw_fd(outer), OwnedFd::from_raw_fd(inner)) })
 }
@@ -153,8 +155,7 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 /// The system's.
 pub fn control(terminal: impl AsFd) -> io::Result<()> {
     // SAFETY: the argument is a number.
-    check(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0_usize) }.into())
-        .map(drop)
+    check(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0_usize) }).map(drop)
 }
 
 /// Moves this process, which has one thread, into a user namespace of its own.
@@ -166,13 +167,6 @@ pub fn own_user_namespace() -> io::Result<()> {
     // SAFETY: a user namespace takes no memory or descriptors away, and the kernel refuses where there are threads that
     // would keep other credentials.
     Ok(unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }?)
-}
-
-fn check(done: libc::c_long) -> io::Result<libc::c_long> {
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(done)
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::call::check;
+
 pub use batch::{delete_batch, lookup_all, update_batch};
 pub use named::{NamedMap, all_named, named_keys, remove_named};
 pub use origins::Origins;
@@ -97,10 +99,7 @@ unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long>
     // SAFETY: `attr` is `size_of::<T>()` bytes that live through the call; the rest is the caller's
     // promise.
     let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(done)
+    check(done)
 }
 
 fn address<T: ?Sized>(of: *const T) -> u64 {

@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod bounded;
 pub mod bpf;
 pub mod btf;
+mod call;
 pub mod cgroup2;
 pub mod clock;
 pub mod errno;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use super::cgroup2::unescape;
+use super::{call::check, cgroup2::unescape};
 
 /// Gives this thread, and what it starts, a view of its own: what it mounts from now on nobody else sees. What others
 /// mount still arrives.
@@ -112,10 +112,7 @@ pub fn make_read_only(at: &Path) -> io::Result<()> {
             size_of_val(&change),
         )
     };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    check(done).map(drop)
 }
 
 /// Shows an empty directory at `at`, where nobody can make anything.

@@ -9,6 +9,8 @@ use std::thread;
 use guard_common::NetnsCookie;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::call::{check, option};
+
 /// Calls `work` in the network namespace that `netns` (an open `/proc/PID/ns/net`) stands for, and
 /// returns what it returns. `work` runs on a thread of its own, which ends with it, so that no other
 /// thread ever changes its namespace.
@@ -43,10 +45,7 @@ pub fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -
 /// The system's: `EPERM` if it belongs to one that is not within this process' own.
 pub fn is_of_own_user_namespace(netns: BorrowedFd<'_>) -> io::Result<bool> {
     // SAFETY: the request has no argument.
-    let owner = unsafe { libc::ioctl(netns.as_raw_fd(), libc::NS_GET_USERNS) };
-    if owner < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let owner = check(unsafe { libc::ioctl(netns.as_raw_fd(), libc::NS_GET_USERNS) })?;
     // SAFETY: the kernel has made this descriptor for the request, and nobody else has it.
     let owner = File::from(unsafe { OwnedFd::from_raw_fd(owner) }).metadata()?;
     let own = fs::metadata("/proc/thread-self/ns/user")?;
@@ -59,22 +58,7 @@ pub fn is_of_own_user_namespace(netns: BorrowedFd<'_>) -> io::Result<bool> {
 ///
 /// The system's, as where it is no socket.
 pub fn cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
-    let mut cookie = 0_u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: `cookie` is `length` writable bytes.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    match done {
-        0 => Ok(NetnsCookie(cookie)),
-        _ => Err(io::Error::last_os_error()),
-    }
+    option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE).map(NetnsCookie)
 }
 
 /// Moves this thread into a network namespace with nothing but a loopback that is down.

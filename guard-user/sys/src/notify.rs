@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use libc::{c_int, c_ulong, sock_filter, sock_fprog};
 use rustix::ioctl::{Opcode, opcode};
 
-use super::release::is_at_least;
+use super::{call::check, release::is_at_least};
 
 /// `AUDIT_ARCH_*` of linux/audit.h, of the architecture that this was built for.
 #[cfg(target_arch = "x86_64")]
@@ -100,11 +100,9 @@ pub fn listen_to_connect() -> io::Result<Listener> {
             &raw const program,
         )
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let fd = check(fd)? as c_int;
     // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
-    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd as c_int) }))
+    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 impl Listener {
@@ -201,10 +199,7 @@ impl Listener {
     fn control(&self, request: Opcode, argument: AddressOf) -> io::Result<()> {
         // SAFETY: whoever made the address says that it is good for the request.
         let done = unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), request as _, argument.0) };
-        if done < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        check(done).map(drop)
     }
 }
 

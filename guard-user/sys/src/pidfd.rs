@@ -19,6 +19,7 @@ use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
 
 use super::{
     bounded::{BoundedReader, TIMEOUT},
+    call::option,
     open_sockets, unix_diag,
 };
 
@@ -46,30 +47,13 @@ impl Credentials {
     ///
     /// The system's.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
-        let mut said = libc::ucred {
-            pid: 0,
-            uid: u32::MAX,
-            gid: u32::MAX,
-        };
-        let mut length = size_of_val(&said) as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes at `said`, and the descriptor is open.
-        let done = unsafe {
-            libc::getsockopt(
-                socket.as_fd().as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERCRED,
-                (&raw mut said).cast(),
-                &raw mut length,
-            )
-        };
-        match done {
-            0 => Ok(Self {
-                uid: Uid::from_raw(said.uid),
-                gid: Gid::from_raw(said.gid),
-                pid: Pid::from_raw(said.pid),
-            }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        // `struct ucred`
+        let [pid, uid, gid]: [u32; 3] = option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED)?;
+        Ok(Self {
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(gid),
+            pid: Pid::from_raw(pid.cast_signed()),
+        })
     }
 }
 
@@ -383,21 +367,7 @@ pub fn is_told_by_the_kernel() -> bool {
 
 /// `SO_PEERPIDFD`, unix(7)
 fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut fd: libc::c_int = -1;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: `fd` is `len` writable bytes, and both outlive the call.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERPIDFD,
-            (&raw mut fd).cast(),
-            &raw mut len,
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let fd = option(socket, libc::SOL_SOCKET, libc::SO_PEERPIDFD)?;
     // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

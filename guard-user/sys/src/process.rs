@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use caps::{CapSet, Capability, has_cap};
 use rustix::process::Pid;
 
+use super::call::check;
+
 /// Whether a process may make packet sockets now. One that is gone may not.
 #[must_use]
 pub fn may_send_packets(pid: u32) -> bool {
@@ -92,10 +94,7 @@ pub fn session_at(tty: impl AsFd) -> io::Result<Group> {
 }
 
 fn group(returned: i32) -> io::Result<Group> {
-    match returned {
-        0.. => Ok(Pid::from_raw(returned)),
-        _ => Err(io::Error::last_os_error()),
-    }
+    check(returned).map(Pid::from_raw)
 }
 
 /// _exit(2): ends this process and leaves everything that waits for a normal exit (buffers, exit
@@ -120,10 +119,7 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    check(done).map(drop)
 }
 
 /// Closes all descriptors but these, whoever owns them here: for a process that has just been made and uses nothing else.
@@ -141,10 +137,7 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     for number in kept.into_iter().chain([u32::MAX]) {
         if first < number {
             // SAFETY: close_range(2) touches no memory. The caller uses none of these any more.
-            let done = unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0_u32) };
-            if done < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0_u32) })?;
         }
         first = number.saturating_add(1);
     }

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::thread::set_no_new_privs;
 
+use super::call::check;
+
 const CREATE_RULESET_VERSION: u32 = 1;
 /// A right that nobody misses: to make a block device (`LANDLOCK_ACCESS_FS_MAKE_BLOCK`). A domain must handle something.
 const MAKE_BLOCK: u64 = 1 << 11;
@@ -81,11 +83,4 @@ pub fn enter_domain() -> io::Result<()> {
         )
     };
     check(done).map(drop)
-}
-
-fn check(done: libc::c_long) -> io::Result<libc::c_long> {
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(done)
 }

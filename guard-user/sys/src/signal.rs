@@ -8,6 +8,8 @@ use std::ptr;
 
 use rustix::process::Pid;
 
+use super::call::check;
+
 /// While this lives, signals to this process wait to be read from it; all but those that the
 /// process' own faults raise. Before, and where it is dropped, they do what they did before.
 #[derive(Debug)]
@@ -91,10 +93,7 @@ impl Signals {
         let mask = change_mask(libc::SIG_SETMASK, &held)?;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: `held` is an initialised set.
-        let fd = unsafe { libc::signalfd(-1, &raw const held, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let fd = check(unsafe { libc::signalfd(-1, &raw const held, flags) })?;
         // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
         let queue = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self {
@@ -162,10 +161,7 @@ pub fn send_to_group(leader: Pid, signal: i32) -> io::Result<()> {
 
 fn kill(to: libc::pid_t, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) touches no memory.
-    match unsafe { libc::kill(to, signal) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    check(unsafe { libc::kill(to, signal) }).map(drop)
 }
 
 /// Stops this process as `signal` (one of those that stop) stops others, and returns when it goes
@@ -237,10 +233,7 @@ fn default_action(signal: libc::c_int) -> io::Result<libc::sigaction> {
     // SAFETY: all zeros is a valid `sigaction`: SIG_DFL, no flags, an empty mask.
     let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     // SAFETY: both are good for their size; no handler is installed.
-    let done = unsafe { libc::sigaction(signal, &raw const default, before.as_mut_ptr()) };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(unsafe { libc::sigaction(signal, &raw const default, before.as_mut_ptr()) })?;
     // SAFETY: filled by the call, and valid as zeros before.
     Ok(unsafe { before.assume_init() })
 }

@@ -1,8 +1,9 @@
 //! What the kernel knows of a TCP connection.
 
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::AsFd;
+
+use super::call::{option, set_option};
 
 /// `TCP_CLOSE` and the rest of net/tcp_states.h.
 const CLOSED: u8 = 7;
@@ -36,38 +37,12 @@ pub fn bounds_timeout() -> bool {
     let Ok(socket) = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)) else {
         return false;
     };
-    let most: libc::c_int = 4000;
-    // SAFETY: the pointer is to an int, as the length says, and lives as long as the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            TCP_RTO_MAX_MS,
-            (&raw const most).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    set == 0
+    set_option(socket, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, 4000).is_ok()
 }
 
 fn state(socket: impl AsFd) -> io::Result<u8> {
-    // The first field of `struct tcp_info` (uapi/linux/tcp.h). The kernel writes no more than there is room for.
-    let mut state = 0_u8;
-    let mut length = size_of::<u8>() as libc::socklen_t;
-    // SAFETY: the pointers are to a byte, as `length` says, and to that length, and live as long as the call.
-    let got = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut state).cast(),
-            &raw mut length,
-        )
-    };
-    if got != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(state)
+    // The first field of `struct tcp_info` (uapi/linux/tcp.h).
+    option(socket, libc::IPPROTO_TCP, libc::TCP_INFO)
 }
 
 #[cfg(test)]

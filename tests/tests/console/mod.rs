@@ -19,14 +19,7 @@ use serde_json::{Value, json};
 use passkey::Passkey;
 use scene::{Looked, ORIGIN};
 
-use crate::signed::scene::COURIER;
-
-/// What the script's keys are called in an answer that `guard` would take, too.
-fn altered(signed: &Value, field: &str, value: Value) -> Value {
-    let mut signed = signed.clone();
-    signed[field] = value;
-    signed
-}
+use crate::signed::scene::{COURIER, altered};
 
 #[test]
 fn a_question_appears_and_a_signed_answer_opens_its_hole_once() -> Tested {

@@ -25,7 +25,7 @@ use crate::{
         scene::{ORIGIN, PORT},
         webdriver::Browser,
     },
-    signed::scene::{COURIER, POLICY, agent},
+    signed::scene::{COURIER, POLICY, agent, altered},
 };
 
 /// As whom guard-fleet and the console run there.
@@ -249,12 +249,6 @@ fn is_asked(event: &Value, machine: &str, port: u16) -> bool {
         id.starts_with(machine) && line["verb"] == format!("tcp/{port}")
     };
     event["questions"].as_array().unwrap().iter().any(is_it)
-}
-
-fn altered(signed: &Value, field: &str, value: Value) -> Value {
-    let mut signed = signed.clone();
-    signed[field] = value;
-    signed
 }
 
 /// Two machines and a colleague.

@@ -3,13 +3,7 @@
 use guard_lab::{Json as _, Network, SshKey, Tested, eventually};
 use serde_json::{Value, json};
 
-use super::scene::{COURIER, SignedScene};
-
-fn altered(signed: &Value, field: &str, value: Value) -> Value {
-    let mut signed = signed.clone();
-    signed[field] = value;
-    signed
-}
+use super::scene::{COURIER, SignedScene, altered};
 
 #[test]
 fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {

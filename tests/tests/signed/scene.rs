@@ -10,6 +10,13 @@ use serde_json::{Value, json};
 /// The user that carries questions and answers.
 pub(crate) const COURIER: u32 = 61236;
 
+/// The same signed answer, with another value in a field.
+pub(crate) fn altered(signed: &Value, field: &str, value: Value) -> Value {
+    let mut signed = signed.clone();
+    signed[field] = value;
+    signed
+}
+
 pub(crate) const POLICY: &str = r#"
 version = 1
 name = "asks"

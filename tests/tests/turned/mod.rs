@@ -2,7 +2,7 @@
 //! where they were going.
 
 mod holes;
-mod scene;
+pub(crate) mod scene;
 
 use crate::half::before;
 use std::net::{IpAddr, TcpListener};

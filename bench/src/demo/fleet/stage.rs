@@ -101,12 +101,7 @@ impl<'n> FleetStage<'n> {
             .config(SETTINGS)
             .machine_id(machine_id)
             .start()?;
-        let home = self.dir.join(name);
-        fs::create_dir(&home)?;
-        let settings = fs::read_to_string(self.dir.join("fleet.toml"))?;
-        let settings = format!("{settings}key = {:?}\n", home.join("machine.nk"));
-        fs::write(home.join("fleet.toml"), settings)?;
-        chown(&home, Some(COURIER), Some(COURIER))?;
+        let home = self.home_of(name)?;
         let program = bins::for_everybody("guard-fleet", daemon.tag())?;
         let fleet = |verb: &str| {
             let mut command = daemon.on_machine(COURIER, &program);
@@ -139,6 +134,17 @@ impl<'n> FleetStage<'n> {
             id,
             carrier,
         })
+    }
+
+    /// A directory for a machine's courier, with its settings.
+    fn home_of(&self, name: &str) -> Result<PathBuf> {
+        let home = self.dir.join(name);
+        fs::create_dir(&home)?;
+        let settings = fs::read_to_string(self.dir.join("fleet.toml"))?;
+        let settings = format!("{settings}key = {:?}\n", home.join("machine.nk"));
+        fs::write(home.join("fleet.toml"), settings)?;
+        chown(&home, Some(COURIER), Some(COURIER))?;
+        Ok(home)
     }
 
     /// The servers let all of the list in.

@@ -178,77 +178,96 @@ struct HostLine<'t> {
     words: Vec<String>,
 }
 
+/// An inventory's lines.
+#[derive(Default)]
+struct InventoryLines<'t> {
+    groups: BTreeMap<&'t str, Group<'t>>,
+    hosts: Vec<HostLine<'t>>,
+    vars: BTreeMap<&'t str, Vec<Variable<'t>>>,
+    /// Whether anything in it says that it is one.
+    is_one: bool,
+    unreadable: Vec<usize>,
+}
+
+impl<'t> InventoryLines<'t> {
+    fn of(lines: Vec<(usize, &'t str)>) -> Self {
+        let mut all = Self::default();
+        let (mut group, mut part) = ("ungrouped", "");
+        for (number, line) in lines {
+            let bare = line.trim();
+            if bare.is_empty() || bare.starts_with(['#', ';']) {
+                continue;
+            }
+            if let Some((head, _)) = bare.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                (group, part) = head.split_once(':').unwrap_or((head, ""));
+                all.is_one = true;
+                all.groups.entry(group).or_default();
+                continue;
+            }
+            match part {
+                "children" => {
+                    let child = bare.split_whitespace().next().unwrap_or_default();
+                    all.groups.entry(child).or_default().parents.push(group);
+                }
+                "vars" => all.variable(number, bare, group),
+                _ => all.host(number, bare, group),
+            }
+        }
+        all
+    }
+
+    fn variable(&mut self, number: usize, line: &'t str, group: &'t str) {
+        let Some((key, value)) = line.split_once('=') else {
+            return;
+        };
+        self.vars.entry(group).or_default().push(Variable {
+            line: Some(number),
+            key: key.trim(),
+            value: value.trim().trim_matches(['"', '\'']),
+            dormant: false,
+        });
+    }
+
+    fn host(&mut self, number: usize, line: &str, group: &'t str) {
+        let Some(words) = words(line) else {
+            return self.unreadable.push(number);
+        };
+        self.is_one |= words.iter().any(|word| word.starts_with("ansible_"));
+        self.hosts.push(HostLine {
+            number,
+            group,
+            words,
+        });
+    }
+}
+
 /// `[group]`, `[group:children]` and `[group:vars]`. Without any of them, and without one of Ansible's own variables, a file of that
 /// name is something else.
 fn inventory(sink: &mut Sink, text: &str) {
-    let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
-    let (mut hosts, mut vars): (Vec<HostLine<'_>>, BTreeMap<&str, Vec<Variable<'_>>>) =
-        Default::default();
-    let (mut group, mut part) = ("ungrouped", "");
-    let (mut is_one, mut unreadable) = (false, Vec::new());
-    for (number, line) in lines(sink, text) {
-        let bare = line.trim();
-        if bare.is_empty() || bare.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(head) = bare.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            (group, part) = head.0.split_once(':').unwrap_or((head.0, ""));
-            is_one = true;
-            groups.entry(group).or_default();
-            continue;
-        }
-        match part {
-            "children" => {
-                let child = bare.split_whitespace().next().unwrap_or_default();
-                groups.entry(child).or_default().parents.push(group);
-            }
-            "vars" => {
-                if let Some((key, value)) = bare.split_once('=') {
-                    vars.entry(group).or_default().push(Variable {
-                        line: Some(number),
-                        key: key.trim(),
-                        value: value.trim().trim_matches(['"', '\'']),
-                        dormant: false,
-                    });
-                }
-            }
-            _ => match words(bare) {
-                Some(words) => {
-                    is_one |= words.iter().any(|word| word.starts_with("ansible_"));
-                    hosts.push(HostLine {
-                        number,
-                        group,
-                        words,
-                    });
-                }
-                None => unreadable.push(number),
-            },
-        }
-    }
-    if !is_one {
+    let mut all = InventoryLines::of(lines(sink, text));
+    if !all.is_one {
         return;
     }
-    for number in unreadable {
+    for number in all.unreadable {
         sink.pass_over(Some(number), "an unreadable line");
     }
-    spread(sink, &mut groups);
+    spread(sink, &mut all.groups);
     let of = |group: &str| {
-        groups
-            .get(group)
-            .map_or_else(|| said(group), |one| one.said)
+        let known = all.groups.get(group);
+        known.map_or_else(|| said(group), |one| one.said)
     };
-    for line in &hosts {
+    for line in &all.hosts {
         if sink.is_full() {
             return;
         }
         host_line(sink, line, of(line.group));
     }
-    for (group, all) in &vars {
+    for (group, variables) in &all.vars {
         let around = Around {
             data: of(group),
             ..Around::default()
         };
-        variables_in(sink, all, &around);
+        variables_in(sink, variables, &around);
     }
 }
 

@@ -28,6 +28,24 @@ struct Job<'n> {
     data: Said,
 }
 
+impl<'n> Job<'n> {
+    /// The same, or the environment that it says it deploys to.
+    fn deployed(self, node: &'n Node<'_>) -> Self {
+        let environment = get(node, "environment");
+        let name = environment.map_or("", |environment| match text(environment) {
+            Some(name) => name,
+            None => string(get(environment, "name")),
+        });
+        match name.is_empty() {
+            true => self,
+            false => Self {
+                name,
+                data: said(name),
+            },
+        }
+    }
+}
+
 pub(super) fn pipeline(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
         let job = Job {
@@ -49,18 +67,7 @@ fn walk<'n>(sink: &mut Sink, node: &'n Node<'_>, job: Job<'n>, own: &[&'n str], 
     for item in items(Some(node)) {
         walk(sink, item, job, own, depth);
     }
-    let environment = get(node, "environment");
-    let named = environment.map_or("", |environment| match text(environment) {
-        Some(name) => name,
-        None => string(get(environment, "name")),
-    });
-    let job = match named.is_empty() {
-        true => job,
-        false => Job {
-            name: named,
-            data: said(named),
-        },
-    };
+    let job = job.deployed(node);
     let services = get(node, "services").map(|services| {
         let names = pairs(services).map(|(name, _)| name);
         own.iter().copied().chain(names).collect::<Vec<_>>()

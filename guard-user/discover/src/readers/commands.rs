@@ -248,15 +248,6 @@ fn is_variable(key: &str) -> bool {
 
 /// One command; whether it is one, and not only said.
 fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> bool {
-    let is_before = |word: &&str| {
-        let before = [
-            "", "sudo", "exec", "time", "env", "export", "then", "do", "else", "if", "-",
-        ];
-        before.contains(word)
-            || word
-                .split_once('=')
-                .is_some_and(|(key, _)| is_variable(key))
-    };
     let begins = words.iter().take_while(|word| is_before(word)).count();
     let words = &words[begins..];
     let Some(program) = words
@@ -269,26 +260,49 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> 
     if ["echo", "printf"].contains(&program) {
         return false;
     }
-    let by_ssh = words.iter().position(|word| SSH.contains(word));
-    // `sshpass -p word ssh host`: what is no program here is none of theirs.
-    let is_ssh = |at: usize| at == 0 || program == "sshpass" || program == "timeout";
-    let (ssh, is_sure) = match by_ssh {
-        _ if SSH.contains(&program) => (Some((program, &words[1..])), true),
-        Some(at) => (Some((words[at], &words[at + 1..])), is_ssh(at)),
-        None => (None, true),
-    };
-    for (at, port) in ssh.map_or_else(Vec::new, destinations) {
-        // Whatever runs it, `user@host` is where it goes.
-        if is_sure || at.contains('@') {
-            place(sink, line, (at, port), script);
-        }
-    }
+    over_ssh(sink, line, (program, words), script);
     if let Some(client) = CLIENTS
         .iter()
         .find(|(name, _, _)| program == *name || words.contains(name))
     {
         database(sink, line, (client.1, client.2), words, script);
     }
+    contexts(sink, line, (program, words), script);
+    true
+}
+
+/// Whether a word may stand before a command.
+fn is_before(word: &str) -> bool {
+    let before = [
+        "", "sudo", "exec", "time", "env", "export", "then", "do", "else", "if", "-",
+    ];
+    let is_assignment = || {
+        let pair = word.split_once('=');
+        pair.is_some_and(|(key, _)| is_variable(key))
+    };
+    before.contains(&word) || is_assignment()
+}
+
+/// Where a command goes by ssh, if it does.
+fn over_ssh(sink: &mut Sink, line: usize, (program, words): (&str, &[&str]), script: Script<'_>) {
+    let by_ssh = words.iter().position(|word| SSH.contains(word));
+    // `sshpass -p word ssh host`: what is no program here is none of theirs.
+    let is_ssh = |at: usize| at == 0 || program == "sshpass" || program == "timeout";
+    let (ssh, is_sure) = match by_ssh {
+        _ if SSH.contains(&program) => ((program, &words[1..]), true),
+        Some(at) => ((words[at], &words[at + 1..]), is_ssh(at)),
+        None => return,
+    };
+    for (at, port) in destinations(ssh) {
+        // Whatever runs it, `user@host` is where it goes.
+        if is_sure || at.contains('@') {
+            place(sink, line, (at, port), script);
+        }
+    }
+}
+
+/// The contexts of kubectl and Docker that a command uses.
+fn contexts(sink: &mut Sink, line: usize, (program, words): (&str, &[&str]), script: Script<'_>) {
     for (name, service, options) in CONTEXTS {
         if program == name {
             for context in values(words, options) {
@@ -305,7 +319,6 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> 
         }
         _ => {}
     }
-    true
 }
 
 /// The words behind options, or in them: `--context a` and `--context=a`.

@@ -48,21 +48,10 @@ pub(super) fn workspace(sink: &mut Sink, text: &str) {
 /// Blocks, and what stands in none of them.
 fn within(sink: &mut Sink, text: &str, around: HclBlock) {
     let mut open = vec![around];
-    let mut ends: Option<String> = None;
-    let mut in_comment = false;
+    let mut prose = HclProse::default();
     for (number, line) in lines(sink, text) {
         let bare = line.trim();
-        if let Some(end) = &ends {
-            if bare == end {
-                ends = None;
-            }
-            continue;
-        }
-        if in_comment || bare.starts_with("/*") {
-            in_comment = !bare.contains("*/");
-            continue;
-        }
-        if bare.starts_with('#') || bare.starts_with("//") {
+        if prose.has(bare) {
             continue;
         }
         if bare.starts_with('}') {
@@ -84,7 +73,7 @@ fn within(sink: &mut Sink, text: &str, around: HclBlock) {
             }
             (None, Some((key, value))) => {
                 if let Some(end) = heredoc(value) {
-                    ends = Some(end);
+                    prose.ends = Some(end);
                 } else if let (Some(value), Some(block)) = (literal(value), open.last_mut()) {
                     let key = key.trim().trim_matches('"').to_owned();
                     block.pairs.push((number, key, value.to_owned()));
@@ -96,6 +85,31 @@ fn within(sink: &mut Sink, text: &str, around: HclBlock) {
     // What is not closed says what it says all the same.
     for block in open.iter().rev() {
         flush(sink, block);
+    }
+}
+
+/// Lines that are no settings: comments, and texts of several lines.
+#[derive(Default)]
+struct HclProse {
+    /// What ends the text.
+    ends: Option<String>,
+    in_comment: bool,
+}
+
+impl HclProse {
+    /// Whether the next line is part of one.
+    fn has(&mut self, line: &str) -> bool {
+        if let Some(end) = &self.ends {
+            if line == end {
+                self.ends = None;
+            }
+            return true;
+        }
+        if self.in_comment || line.starts_with("/*") {
+            self.in_comment = !line.contains("*/");
+            return true;
+        }
+        line.starts_with('#') || line.starts_with("//")
     }
 }
 

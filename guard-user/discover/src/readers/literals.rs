@@ -166,23 +166,11 @@ impl Reading {
     fn next<'t>(&mut self, number: usize, line: &'t str, rest: &'t str) -> &'t str {
         let first = rest.chars().next().unwrap_or(' ');
         let behind = &rest[first.len_utf8()..];
-        let before = &line[..line.len() - rest.len()];
         if first.is_whitespace() {
             return behind;
         }
-        if first == '#' && self.language.has_hashes() {
-            return "";
-        }
-        if first == '/' && self.language.has_slashes() {
-            // Not that of an address that stands without quotes.
-            let is_free = !before.ends_with(':');
-            if behind.starts_with('/') && is_free {
-                return "";
-            }
-            if let Some(inner) = behind.strip_prefix('*') {
-                self.within = Some(("*/", None));
-                return inner;
-            }
+        if let Some(behind) = self.comment(line, rest) {
+            return behind;
         }
         let long = self.language.long().iter();
         if let Some(quote) = long.copied().find(|quote| rest.starts_with(quote)) {
@@ -197,6 +185,30 @@ impl Reading {
         if is_word(first) {
             return self.word_of(number, rest);
         }
+        self.mark(first, rest)
+    }
+
+    /// What is behind the beginning of a comment, or behind all of one, where one comes next.
+    fn comment<'t>(&mut self, line: &str, rest: &'t str) -> Option<&'t str> {
+        if rest.starts_with('#') && self.language.has_hashes() {
+            return Some("");
+        }
+        if !self.language.has_slashes() {
+            return None;
+        }
+        // Not the slashes of an address that stands without quotes.
+        let is_free = !line[..line.len() - rest.len()].ends_with(':');
+        if rest.starts_with("//") && is_free {
+            return Some("");
+        }
+        let inner = rest.strip_prefix("/*")?;
+        self.within = Some(("*/", None));
+        Some(inner)
+    }
+
+    /// A mark of punctuation, and what is behind it.
+    fn mark<'t>(&mut self, first: char, rest: &'t str) -> &'t str {
+        let behind = &rest[first.len_utf8()..];
         let pair = rest.get(..2).unwrap_or_default();
         match (first, pair) {
             (_, "||" | "??" | "?:") => self.frame().last = Last::Leads,

@@ -121,25 +121,9 @@ pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
     let about = said(block.value(&DATABASES))
         .and(said(names.unwrap_or_default()))
         .and(said(&block.driver()));
-    let mut known = Vec::new();
-    for pair in &block.pairs {
-        if sink.is_full() {
-            return;
-        }
-        for target in pair
-            .value
-            .as_deref()
-            .map_or(Vec::new(), |value| url(sink, pair, value))
-        {
-            known.push((target.host.clone(), target.port));
-            let own = target.has_password.then_some("password");
-            if target.service == Service::Smtp && own.or(credential).is_none() {
-                continue;
-            }
-            let data = target.data.and(about);
-            let told = (target.service, data, own.or(credential));
-            lead(sink, (block, pair), (target.host, target.port), told);
-        }
+    let known = urls(sink, block, about);
+    if sink.is_full() {
+        return;
     }
     let host = block.find(&HOSTS);
     let server = host.and_then(|pair| server(block, pair.value.as_deref()?));
@@ -151,12 +135,39 @@ pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
             None => sink.pass_over(Some(pair.line), "an unreadable host"),
         }
     }
-    // What says by its own name what it is the host of, and platforms' tokens.
+    named(sink, block);
+}
+
+/// What connection strings lead to, each of which is told.
+fn urls(sink: &mut Sink, block: &ServerBlock, about: Said) -> Vec<At> {
+    let credential = block.credential();
+    let mut known = Vec::new();
+    for pair in &block.pairs {
+        if sink.is_full() {
+            return known;
+        }
+        let Some(value) = pair.value.as_deref() else {
+            continue;
+        };
+        for target in url(sink, pair, value) {
+            known.push((target.host.clone(), target.port));
+            let own = target.has_password.then_some("password");
+            if target.service == Service::Smtp && own.or(credential).is_none() {
+                continue;
+            }
+            let data = target.data.and(about);
+            let told = (target.service, data, own.or(credential));
+            lead(sink, (block, pair), (target.host, target.port), told);
+        }
+    }
+    known
+}
+
+/// What says by its own name what it is the host of, and platforms' tokens.
+fn named(sink: &mut Sink, block: &ServerBlock) {
     let is_name = |pair: &&ServerSetting| !HOSTS.contains(&pair.key.to_ascii_lowercase().as_str());
-    let all: Vec<_> = block
-        .pairs
-        .iter()
-        .filter(is_name)
+    let pairs = block.pairs.iter().filter(is_name);
+    let all: Vec<_> = pairs
         .filter_map(|pair| {
             let value = pair.value.as_deref()?;
             matches!(scan(value), Dsn::Other).then_some(Variable {

@@ -135,12 +135,12 @@ fn jumps(sink: &mut Sink, blocks: &[HostBlock<'_>], block: &HostBlock<'_>, line:
 }
 
 fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<HostBlock<'t>> {
-    let everywhere = HostBlock {
-        line: 1,
-        patterns: vec!["*"],
+    let begin = |line, patterns| HostBlock {
+        line,
+        patterns,
         options: Vec::new(),
     };
-    let mut blocks = vec![everywhere];
+    let mut blocks = vec![begin(1, vec!["*"])];
     for (line, text) in lines(sink, text) {
         let bare = text.trim();
         if bare.is_empty() || bare.starts_with('#') {
@@ -155,34 +155,12 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<HostBlock<'t>> {
         let value = all.trim_matches('"');
         match key.to_ascii_lowercase().as_str() {
             "host" => {
-                let patterns = value
-                    .split_whitespace()
-                    .map(|name| name.trim_matches('"'))
-                    .collect();
-                blocks.push(HostBlock {
-                    line,
-                    patterns,
-                    options: Vec::new(),
-                });
+                let names = value.split_whitespace();
+                let names = names.map(|name| name.trim_matches('"'));
+                blocks.push(begin(line, names.collect()));
             }
-            "match" => blocks.push(HostBlock {
-                line,
-                patterns: Vec::new(),
-                options: Vec::new(),
-            }),
-            "include" => {
-                let Some(paths) = words(all) else {
-                    sink.pass_over(Some(line), "an Include that is not followed");
-                    continue;
-                };
-                let file = sink.file.clone();
-                let paths = paths.into_iter().map(|path| Include {
-                    file: file.clone(),
-                    line,
-                    path,
-                });
-                sink.includes.extend(paths);
-            }
+            "match" => blocks.push(begin(line, Vec::new())),
+            "include" => include(sink, line, all),
             key => {
                 if let Some(block) = blocks.last_mut() {
                     let (number, key) = (line, key.to_owned());
@@ -192,6 +170,20 @@ fn blocks<'t>(sink: &mut Sink, text: &'t str) -> Vec<HostBlock<'t>> {
         }
     }
     blocks
+}
+
+/// Keeps the files that are to be read as if they stood there.
+fn include(sink: &mut Sink, line: usize, paths: &str) {
+    let Some(paths) = words(paths) else {
+        return sink.pass_over(Some(line), "an Include that is not followed");
+    };
+    let file = sink.file.clone();
+    let paths = paths.into_iter().map(|path| Include {
+        file: file.clone(),
+        line,
+        path,
+    });
+    sink.includes.extend(paths);
 }
 
 fn holds(patterns: &[&str], name: &str) -> bool {

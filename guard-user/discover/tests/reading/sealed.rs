@@ -1,7 +1,7 @@
 //! Files that tools have encrypted: `== tool: what was typed | what is said of it`, then the file behind `-- `, with `hex` where it is
 //! no text. What is in them nobody knows here; which bytes it is of, whoever says that this is all right does.
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
@@ -54,6 +54,90 @@ fn what_stands_readable_below_the_beginning_of_a_vault_is_read() -> Tested {
         lines(&found),
         ["production db.example.net:5432 postgres, DATABASE_URL .env:2"]
     );
+    Ok(())
+}
+
+/// A plain file that is called so: what is in it is found, and what is said of it.
+fn is_read(name: &str, text: &str, said: &str) -> Tested {
+    let found = Scene::new()?.with(name, text)?.look()?;
+    assert_eq!(passed_over(&found), [format!("{name}: {said}")], "{text}");
+    let [line] = &lines(&found)[..] else {
+        return Err(format!("{name}: {:?}", lines(&found)).into());
+    };
+    assert!(line.contains(" db.example.net:5432 postgres"), "{line}");
+    assert_eq!(found.project_files, 1, "{name}");
+    let sha256 = HEXLOWER.encode(&Sha256::digest(text));
+    assert_eq!(found.passed_over[0].sha256, Some(sha256), "{name}");
+    Ok(())
+}
+
+#[test]
+fn what_is_only_named_encrypted_is_read_and_told() -> Tested {
+    let url = "postgres://app:hunter2@db.example.net/app";
+    let env = &format!("DATABASE_URL={url}\n");
+    let yaml = &format!("database:\n  url: {url}\n");
+    for (name, text) in [
+        ("secrets.enc.env", env),
+        (".env.production.enc", env),
+        (".env.vault", env),
+        ("secrets.enc.env.age", env),
+        ("secrets.enc.yaml", yaml),
+        ("config/credentials.yml.enc", yaml),
+        ("config/database.yml.age", yaml),
+        ("secrets.sops.json", &format!("{{\"url\": \"{url}\"}}")),
+        ("secret.toml.gpg", &format!("url = \"{url}\"\n")),
+    ] {
+        is_read(name, text, "named encrypted, but plain")?;
+    }
+    // A tool may encrypt some values alone, and a mark alone encrypts nothing.
+    let seal = "ENC[AES256_GCM,data:aHVudGVyMg==,iv:aA==,tag:aA==,type:str]";
+    for (name, text) in [
+        ("some.enc.env", format!("DB_HOST={seal}\n{env}")),
+        ("some.enc.yaml", format!("{yaml}  password: {seal}\n")),
+        ("head.enc.env", format!("age-encryption.org/v1\n{env}")),
+        (
+            "k8s/some.enc.yaml",
+            format!(
+                "kind: Secret\ndata:\n  password: {seal}\nstringData:\n  DATABASE_URL: {url}\n"
+            ),
+        ),
+    ] {
+        is_read(name, &text, "encrypted")?;
+    }
+    // What no reader is for is told, too; and so is what can be read in base64.
+    let base64 = BASE64.encode(env.as_bytes());
+    for (name, text) in [
+        ("people.age", "name,age\nada,36\n"),
+        ("secrets.enc.env", &*base64),
+        ("secrets.enc.env", "DBHOST1=prod\n"),
+    ] {
+        let found = Scene::new()?.with(name, text)?.look()?;
+        let said = format!("{name}: named encrypted, but plain");
+        assert_eq!(passed_over(&found), [said]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cipher_without_a_mark_is_encrypted_where_the_name_says_so() -> Tested {
+    let noise: Vec<u8> = (0..64_u32)
+        .flat_map(|at| Sha256::digest(at.to_le_bytes()))
+        .collect();
+    let base64 = BASE64.encode(&noise);
+    let wrapped: Vec<_> = base64.as_bytes().chunks(64).collect();
+    let wrapped = wrapped.join(&b"\n"[..]);
+    for bytes in [&noise[..], base64.as_bytes(), &wrapped] {
+        let found = Scene::new()?
+            .with("secrets.enc.env", bytes)?
+            .with("secrets.enc.json", bytes)?
+            .look()?;
+        let both = ["secrets.enc.env", "secrets.enc.json"];
+        assert_eq!(
+            passed_over(&found),
+            both.map(|name| format!("{name}: encrypted"))
+        );
+        assert_eq!(found.project_files, 0);
+    }
     Ok(())
 }
 

@@ -704,22 +704,33 @@ fn a_workspace_of_production_makes_production_and_none_makes_it_less() -> Tested
 #[test]
 fn what_is_encrypted_is_no_clean_bill() -> Tested {
     let sealed = [
-        ".env.vault",
-        "deploy/app.sops.yaml",
-        "deploy/secrets.enc.json",
-        "config/credentials.yml.enc",
-        "secrets/db.age",
+        (".env.vault", "DOTENV_VAULT_PRODUCTION=\"aHVudGVyMg==\"\n"),
+        (
+            "deploy/app.sops.yaml",
+            "db_password: ENC[AES256_GCM,data:aHVudGVyMg==,type:str]\n",
+        ),
+        (
+            "deploy/secrets.enc.json",
+            "{\"db_host\": \"ENC[AES256_GCM,data:aHVudGVyMg==,type:str]\"}",
+        ),
+        (
+            "config/credentials.yml.enc",
+            "7U2/A9yb6Yl+ifPW--8mXjGZ2Qn5kP--tQ6+9BvXwJ3rV7hFzLcO8g==\n",
+        ),
+        ("secrets/db.age", "age-encryption.org/v1\n-> X25519\n"),
     ];
     let mut scene = Scene::new()?
         .with(".env", "A_URL=ENC[AES256_GCM,data:aHVudGVyMg==,type:str]\n")?
         .with(".env.production", "B_URL=\"encrypted:aHVudGVyMg==\"\n")?
         .with(".sops.yaml", "creation_rules: []\n")?
         .with("notes.enc.txt", "")?;
-    for name in sealed {
-        scene = scene.with(name, "data: aHVudGVyMg==\n")?;
+    for (name, text) in sealed {
+        scene = scene.with(name, text)?;
     }
     let found = scene.look()?;
-    let mut expected: Vec<_> = sealed.map(|name| format!("{name}: encrypted")).to_vec();
+    let mut expected: Vec<_> = sealed
+        .map(|(name, _)| format!("{name}: encrypted"))
+        .to_vec();
     for name in [".env", ".env.production"] {
         expected.push(format!("{name}: values that are encrypted"));
     }

@@ -202,102 +202,143 @@ pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Discover
     look(Path::new("."), person, bounds).map_err(|error| error.to_string())
 }
 
-/// Nothing where there is nothing to say. What a rule is for and has no address, no rule covers yet.
+/// Nothing where there is nothing to say.
 fn page(all: &Discovered, unresolved: &[String]) -> Page {
     let mut page = Page::default();
-    let mut places: Vec<_> = all.items.iter().filter(|one| one.is_production()).collect();
-    places.sort_by_key(|one| !one.is_open());
-    let unless = unless::of_all(
-        places
-            .iter()
-            .filter(|one| one.is_open())
-            .map(|one| &one.now),
-    );
-    let open = places.iter().filter(|one| one.is_open()).count();
-    let is_late = all
-        .unread()
-        .any(|one| one.why == guard_discover::OUT_OF_TIME);
-    let maybe = all.items.iter().filter(|one| one.may_be_open()).count();
-    let (noun, is, them) = match maybe {
-        1 => ("place", "is", "it"),
-        _ => ("places", "are", "them"),
-    };
-    if places.is_empty() && maybe > 0 {
+    let counted = Counted::of(all);
+    match counted.places.is_empty() {
+        false => counted.say_production(&mut page, unresolved),
+        true if counted.maybe > 0 => counted.say_maybe(&mut page),
+        true => {}
+    }
+    counted.list_open(&mut page);
+    page
+}
+
+/// What is in reach, counted.
+struct Counted<'d> {
+    all: &'d Discovered,
+    /// What looks like production, what is open first.
+    places: Vec<&'d InReach>,
+    /// How many of them are open.
+    open: usize,
+    /// How many more are open that may be.
+    maybe: usize,
+    /// Whether there was no time for all.
+    is_late: bool,
+}
+
+impl<'d> Counted<'d> {
+    fn of(all: &'d Discovered) -> Self {
+        let mut places: Vec<_> = all.items.iter().filter(|one| one.is_production()).collect();
+        places.sort_by_key(|one| !one.is_open());
+        Self {
+            open: places.iter().filter(|one| one.is_open()).count(),
+            maybe: all.items.iter().filter(|one| one.may_be_open()).count(),
+            is_late: all
+                .unread()
+                .any(|one| one.why == guard_discover::OUT_OF_TIME),
+            all,
+            places,
+        }
+    }
+
+    /// That nothing looks like production, and some may be.
+    fn say_maybe(&self, page: &mut Page) {
+        let (noun, is, them) = match self.maybe {
+            1 => ("place", "is", "it"),
+            _ => ("places", "are", "them"),
+        };
         page.text(format_args!(
-            "guard: {maybe} {noun} that may be production {is} in reach; {} leaves ",
-            all.judged_by()
+            "guard: {} {noun} that may be production {is} in reach; {} leaves ",
+            self.maybe,
+            self.all.judged_by()
         ));
-        let maybe = all.items.iter().filter(|one| one.may_be_open());
+        let maybe = self.all.items.iter().filter(|one| one.may_be_open());
         page.styled(WARN, format_args!("{them} open"));
         page.text(unless::of_all(maybe.map(|one| &one.now))).end();
     }
-    if !places.is_empty() {
-        let (verb, noun) = match places.len() {
-            1 => ("looks", "place"),
-            _ => ("look", "places"),
+
+    /// How much of production is in reach, and open.
+    fn say_production(&self, page: &mut Page, unresolved: &[String]) {
+        let (noun, looks, is) = match self.places.len() {
+            1 => ("place", "looks", "is"),
+            _ => ("places", "look", "are"),
         };
-        let is = if places.len() == 1 { "is" } else { "are" };
         page.text(format_args!(
-            "guard: {} {noun} that {verb} like production {is} in reach; {} leaves ",
-            places.len(),
-            all.judged_by()
+            "guard: {} {noun} that {looks} like production {is} in reach; {} leaves ",
+            self.places.len(),
+            self.all.judged_by()
         ));
-        match open {
+        match self.open {
             0 => page
                 .styled(GOOD, "none open")
-                .text(match all.complete || is_late {
+                .text(match self.all.complete || self.is_late {
                     true => "",
                     false => " of what was read",
                 }),
-            _ => page.styled(BAD, format_args!("{open} open")).text(&unless),
+            open => {
+                let open_ones = self.places.iter().filter(|one| one.is_open());
+                page.styled(BAD, format_args!("{open} open"))
+                    .text(unless::of_all(open_ones.map(|one| &one.now)))
+            }
         };
-        if maybe > 0 {
+        if self.maybe > 0 {
             page.text(", and ")
-                .styled(WARN, format_args!("{maybe} open"));
+                .styled(WARN, format_args!("{} open", self.maybe));
             page.text(" that may be");
         }
-        let has_none = |one: &&&InReach| !one.is_open() && unresolved.contains(&one.host);
-        let without: Vec<_> = places.iter().filter(has_none).collect();
-        match without[..] {
-            [] => {}
-            [one] => {
-                page.text(", but ")
-                    .styled(WARN, format_args!("{} does not resolve", one.host));
-                page.text(": its rule covers no address yet");
-            }
-            [_, ..] => {
-                page.text(", but ")
-                    .styled(WARN, format_args!("{} do not resolve", without.len()));
-                page.text(": their rules cover no address yet");
-            }
-        }
+        self.say_unresolved(page, unresolved);
         page.end();
     }
-    let most = LINES - 2 - usize::from(is_late);
-    let shown = match open {
-        0 => 0,
-        _ => places.len().min(most),
-    };
-    for one in &places[..shown] {
-        line(&mut page, one);
+
+    /// What a rule is for and has no address, no rule covers yet.
+    fn say_unresolved(&self, page: &mut Page, unresolved: &[String]) {
+        let has_none = |one: &&&InReach| !one.is_open() && unresolved.contains(&one.host);
+        let without: Vec<_> = self.places.iter().filter(has_none).collect();
+        let (which, whose) = match without[..] {
+            [] => return,
+            [one] => (
+                format!("{} does not resolve", one.host),
+                ": its rule covers no address yet",
+            ),
+            [_, ..] => (
+                format!("{} do not resolve", without.len()),
+                ": their rules cover no address yet",
+            ),
+        };
+        page.text(", but ").styled(WARN, which).text(whose);
     }
-    if is_late {
-        page.styled(WARN, "  not all was looked at");
-        page.line(": the time was up, and there may be more");
-    }
-    if open > 0 || maybe > 0 || is_late {
+
+    /// The places, where any is open, and what to type next.
+    fn list_open(&self, page: &mut Page) {
+        let most = LINES - 2 - usize::from(self.is_late);
+        let shown = match self.open {
+            0 => 0,
+            _ => self.places.len().min(most),
+        };
+        for one in &self.places[..shown] {
+            line(page, one);
+        }
+        if self.is_late {
+            page.styled(WARN, "  not all was looked at");
+            page.line(": the time was up, and there may be more");
+        }
+        let is_open = self.open > 0 || self.maybe > 0;
+        if !is_open && !self.is_late {
+            return;
+        }
         page.text("  ");
-        if places.len() > shown {
-            page.text(format_args!("… {} more.   ", places.len() - shown));
+        if self.places.len() > shown {
+            page.text(format_args!("… {} more.   ", self.places.len() - shown));
         }
         page.styled(COMMAND, "guard discover");
-        if open > 0 || maybe > 0 {
+        if is_open {
             page.text("        ")
                 .styled(COMMAND, "guard discover --write NAME");
         }
         page.end();
     }
-    page
 }
 
 /// What the policy does with it, in a word.

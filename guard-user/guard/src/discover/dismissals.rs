@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use guard_discover::Label;
+use guard_discover::{Label, PLAIN};
 use guard_proto::{
     Call, Failure,
     decisions::{Decisions, Dismissal, DismissedFile},
@@ -59,8 +59,10 @@ pub(super) struct Dismissed {
 }
 
 /// What it means that an encrypted file is dismissed.
-pub(super) const UNKNOWN: &str =
-    "its contents are not known, and a person says that this is all right";
+const UNKNOWN: &str = "its contents are not known, and a person says that this is all right";
+
+/// The same of a file that is only named so.
+const ONLY_NAMED: &str = "it is only named encrypted, and a person says that this is all right";
 
 /// When, and by whom it was said that nobody has to know what is in an encrypted file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,6 +71,14 @@ pub(super) struct DismissedSeal {
     pub(super) when: Dismissed,
     /// What that means.
     pub(super) says: &'static str,
+}
+
+impl DismissedSeal {
+    /// With what it means for a file that was passed over for that reason.
+    pub(super) fn said_of(self, why: &str) -> Self {
+        let says = if why == PLAIN { ONLY_NAMED } else { UNKNOWN };
+        Self { says, ..self }
+    }
 }
 
 /// An encrypted file, and the SHA-256 of its bytes.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Keeping;
-use super::dismissals::{Dismissals, DismissedSeal, UNKNOWN};
+use super::dismissals::{Dismissals, DismissedSeal};
 use super::items::{Discovered, Unread};
 use crate::error::CliError;
 use crate::render::page::{Page, STRONG};
@@ -85,10 +85,7 @@ impl Keeping<'_> {
             false => Some(self.project(file)?),
         };
         let said = |dismissed, kept| DismissedFileNow {
-            unread: Unread {
-                dismissed,
-                one: unread.one.clone(),
-            },
+            unread: Unread::with(unread.one.clone(), dismissed),
             kept,
         };
         let key = self.dismissals.key(file);
@@ -168,11 +165,11 @@ impl Keeping<'_> {
 pub(super) fn dismissed_page(said: &DismissedFileNow, _clock: &Clock) -> Page {
     let mut page = Page::default();
     let DismissedFileNow { unread, kept } = said;
-    if let Some(DismissedSeal { when, .. }) = &unread.dismissed {
+    if let Some(DismissedSeal { when, says }) = &unread.dismissed {
         page.text("Dismissed: ")
             .styled(STRONG, &unread.one.file)
             .line(format_args!(
-                " ({}): {UNKNOWN}{}, says {}; {kept}.",
+                " ({}): {says}{}, says {}; {kept}.",
                 unread.one.why,
                 match &when.dir {
                     Some(dir) => format!(" in {dir}"),

@@ -34,7 +34,7 @@ pub(super) struct Discovered {
     pub(super) tunnels: Vec<Tunnel>,
     /// `host`, `port`, `label`, `at`, `by`.
     pub(super) dismissed_apart: Vec<Dismissal>,
-    /// `file`, `line`, `why`, `sha256` (null: not encrypted), `dismissed`.
+    /// `file`, `line`, `why`, `sha256` (null: not dismissable), `dismissed`.
     pub(super) passed_over: Vec<Unread>,
     /// Whether nothing was passed over but what is dismissed.
     pub(super) complete: bool,
@@ -65,10 +65,14 @@ pub(super) struct Unread {
 impl Unread {
     fn of(one: PassedOver, dismissals: &Dismissals) -> Self {
         let sha256 = one.sha256.as_deref();
-        Self {
-            dismissed: sha256.and_then(|sha256| dismissals.of_file((&one.file, sha256))),
-            one,
-        }
+        let dismissed = sha256.and_then(|sha256| dismissals.of_file((&one.file, sha256)));
+        Self::with(one, dismissed)
+    }
+
+    /// One of which that was said.
+    pub(super) fn with(one: PassedOver, dismissed: Option<DismissedSeal>) -> Self {
+        let dismissed = dismissed.map(|seal| seal.said_of(one.why));
+        Self { one, dismissed }
     }
 }
 
@@ -280,24 +284,29 @@ impl Discovered {
     }
 }
 
+/// What becomes of verdicts by a rule.
+fn effect(explained: &[Explanation], action: &str) -> &'static str {
+    let proposed = verdict(action).strictness();
+    let now = explained
+        .iter()
+        .map(|one| verdict(&one.verdict).strictness());
+    let (mut widens, mut narrows) = (false, false);
+    for now in now {
+        widens |= proposed < now;
+        narrows |= proposed > now;
+    }
+    match (widens, narrows) {
+        (true, _) => "widens",
+        (false, true) => "narrows",
+        (false, false) => "same",
+    }
+}
+
 impl InReach {
     fn of(number: usize, one: Finding, judge: &Judge<'_>, dismissals: &Dismissals) -> Self {
         let ports = one.service.ports(one.port);
         let ports = ports.unwrap_or_else(|| ANY.to_owned());
         let explained = explained(judge, one.host.as_str(), &one.others, &ports);
-        let strictness = |one: &Explanation| verdict(&one.verdict).strictness();
-        let effect = |action| {
-            let proposed = verdict(action).strictness();
-            let all = || explained.iter().map(strictness);
-            match (
-                all().any(|now| proposed < now),
-                all().any(|now| proposed > now),
-            ) {
-                (true, _) => "widens",
-                (false, true) => "narrows",
-                (false, false) => "same",
-            }
-        };
         let is_name = !one.host.as_str().contains('/') && one.host.address().is_none();
         // What is known as a platform's API is no one else's.
         let is_known = one.service == Service::Platform && is_platform(&one.host);
@@ -309,7 +318,9 @@ impl InReach {
         }
         Self {
             number,
-            effect: one.proposed.map(|proposed| effect(proposed.action)),
+            effect: one
+                .proposed
+                .map(|proposed| effect(&explained, proposed.action)),
             dismissed: dismissals.of(one.host.as_str(), one.port, one.label),
             unkept: dismissals.unkept(one.host.as_str(), one.port, one.label),
             is_planted,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use guard_discover::Label;
+use guard_discover::{Label, PLAIN};
 
 use super::items::{ANY, Discovered, InReach, Proposed, Unread, at, seen};
 use super::unless;
@@ -33,33 +33,7 @@ pub(super) fn list(all: &Discovered) -> Page {
     if all.items.is_empty() {
         page.line("Nothing that looks like production was found.");
     } else {
-        let rows = all.items.iter().map(|one| {
-            [
-                one.number.to_string(),
-                match one.dismissed {
-                    Some(_) => "dismissed".to_owned(),
-                    None => one.label.as_str().to_owned(),
-                },
-                one.at(),
-                one.service.clone(),
-                one.reached_by(),
-                one.now.words(),
-                one.rule(),
-            ]
-        });
-        page.end();
-        page.table(
-            [
-                "N",
-                "LOOKS LIKE",
-                "PLACE",
-                "SERVICE",
-                "REACHED BY",
-                "NOW",
-                "PROPOSED",
-            ],
-            rows,
-        );
+        places(&mut page, all);
     }
     unkept(&mut page, all);
     left_out(&mut page, all);
@@ -89,6 +63,34 @@ pub(super) fn list(all: &Discovered) -> Page {
     page
 }
 
+/// The table of the places.
+fn places(page: &mut Page, all: &Discovered) {
+    let rows = all.items.iter().map(|one| {
+        [
+            one.number.to_string(),
+            match one.dismissed {
+                Some(_) => "dismissed".to_owned(),
+                None => one.label.as_str().to_owned(),
+            },
+            one.at(),
+            one.service.clone(),
+            one.reached_by(),
+            one.now.words(),
+            one.rule(),
+        ]
+    });
+    let head = [
+        "N",
+        "LOOKS LIKE",
+        "PLACE",
+        "SERVICE",
+        "REACHED BY",
+        "NOW",
+        "PROPOSED",
+    ];
+    page.end().table(head, rows);
+}
+
 /// What was not read, and which of it nobody has to.
 fn unread(page: &mut Page, all: &Discovered) {
     for Unread { one, dismissed } in all.passed_over.iter().take(SHOWN) {
@@ -109,7 +111,10 @@ fn unread(page: &mut Page, all: &Discovered) {
         page.line("What was passed over was not read: this is not all that there is.");
     }
     if let Some(one) = all.unread().find(|one| one.sha256.is_some()) {
-        page.line("Nobody knows here what is in an encrypted file. To say that this is all right:");
+        page.line(match one.why {
+            PLAIN => "Anybody can read a file that is only named encrypted. To say that this is all right:",
+            _ => "Nobody knows here what is in an encrypted file. To say that this is all right:",
+        });
         let file = command_line(std::slice::from_ref(&one.file));
         page.commands(format_args!("guard discover --dismiss-file {file}"));
     }
@@ -240,6 +245,13 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
             format_args!("{first}{and}, by the same credential"),
         );
     }
+    judged(&mut page, one, is_around);
+    rule(&mut page, one);
+    page
+}
+
+/// What the policy does with it now.
+fn judged(page: &mut Page, one: &InReach, is_around: bool) {
     page.styled(HEAD, format_args!("    {:<9}", "now"));
     page.styled(explain::style(one.now.verdict), one.now.verdict);
     let rule = one.now.rule.as_deref();
@@ -248,19 +260,23 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     });
     let whose = one.now.policy.as_ref().filter(|_| is_around);
     let whose = whose.map_or_else(String::new, |policy| format!(" of {policy}"));
-    let unless = one.now.unless;
-    let unknown = unless.map_or_else(String::new, |unless| {
+    let unknown = one.now.unless.map_or_else(String::new, |unless| {
         format!(", unless {}: it was not looked up", unless.words())
     });
     page.line(format_args!(", by {rule}{whose}{unknown}"));
+}
+
+/// The rule for it, and what becomes of the policy by it.
+fn rule(page: &mut Page, one: &InReach) {
     let (Some(proposed), Some(effect)) = (&one.proposed, one.effect) else {
-        return page;
+        return;
     };
     let does = match effect {
         "same" => "changes nothing",
         effect => effect,
     };
-    let may = unless.filter(|_| effect != "widens" && one.may_widen());
+    let may = one.now.unless;
+    let may = may.filter(|_| effect != "widens" && one.may_widen());
     let may = may.map_or_else(String::new, |unless| {
         format!(", and widens if {}", unless.words())
     });
@@ -269,7 +285,6 @@ pub(super) fn why(one: &InReach, is_around: bool) -> Page {
     for line in toml(one, &one.name(), proposed).lines() {
         page.line(line);
     }
-    page
 }
 
 /// A longer list has a line for each: what is shown of a line ends somewhere, and it is to be pasted whole.

@@ -159,16 +159,9 @@ impl State {
             answer.and_then(|answer| self.outcome((&key, answer), (attempt, tried), holes, clocks));
         let refused = answer.and_then(|answer| refused(answer, clocks));
         let destination = key.endpoint(then.host.clone());
-        let advice = match request.as_deref() {
-            _ if now.verdict == Verdict::Deny && self.is_name_server(&key) => {
-                Advised(&destination, &now).name_server_denied()
-            }
-            _ if now.verdict == Verdict::Deny => Advised(&destination, &now).denied(),
-            asked => {
-                let advised = Advised(&destination, &then);
-                self.advice((&key, &now), advised, (asked, outcome.is_some()), holes)
-            }
-        };
+        let asked = (request.as_deref(), outcome.is_some());
+        let advised = Advised(&destination, &then);
+        let advice = self.advice((&key, &now), advised, asked, holes);
         let other = (!now.is_by_the_same(&then)).then(|| DecidesNow {
             verdict: now.verdict.as_str().to_owned(),
             rule: now.rule.clone(),
@@ -194,7 +187,7 @@ impl State {
             && servers.contains(&key.destination.to_ip())
     }
 
-    /// What to do about a destination that a person may open; `was_open`: one did, and that is over.
+    /// What to do about a destination by what decides now, and by what decided then; `was_open`: a person opened it, and that is over.
     fn advice(
         &self,
         (key, now): (&RequestKey, &Matter),
@@ -203,6 +196,13 @@ impl State {
         holes: &[LiveHole],
     ) -> String {
         let Advised(destination, _) = advised;
+        if now.verdict == Verdict::Deny {
+            let advised = Advised(destination, now);
+            return match self.is_name_server(key) {
+                true => advised.name_server_denied(),
+                false => advised.denied(),
+            };
+        }
         let is_open = holes.iter().any(|hole| lets_through(hole, key));
         let reads = holes.iter().any(|hole| lets_read(hole, key));
         match request {

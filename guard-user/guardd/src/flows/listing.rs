@@ -1,6 +1,7 @@
 //! What sessions have reached, for whoever may see it.
 
 use guard_common::{Protocol, SessionId};
+use guard_policy::protocol_name;
 use guard_proto::{Flow, flows::Flows as Listed};
 
 use super::{
@@ -13,7 +14,6 @@ use crate::{
         failure::CallError,
         ids,
     },
-    requests::key::protocol_name,
     state::State,
 };
 

@@ -118,19 +118,7 @@ impl Checked {
             lifts: BTreeSet::new(),
             confirms: BTreeSet::new(),
         };
-        if terms.connections == Some(0) {
-            return Err(CallError::invalid(
-                "cannot open a hole for no connections",
-                "it would let nothing through",
-                "--connections 1 or more",
-            ));
-        }
-        if terms.bytes == Some(0) {
-            return Err(no_bytes());
-        }
-        if terms.bytes.is_some() && terms.read_only {
-            return Err(no_bytes_of_reads());
-        }
+        may_be_counted(terms)?;
         checked.shorten(policies, live.subject())?;
         Ok(checked)
     }
@@ -285,6 +273,22 @@ pub(crate) fn term(seconds: Option<f64>) -> Result<Duration, CallError> {
             "--for 15m",
         )
     })
+}
+
+/// Whether a hole may have these budgets.
+fn may_be_counted(terms: &HoleTerms) -> Result<(), CallError> {
+    if terms.connections == Some(0) {
+        return Err(CallError::invalid(
+            "cannot open a hole for no connections",
+            "it would let nothing through",
+            "--connections 1 or more",
+        ));
+    }
+    match terms.bytes {
+        Some(0) => Err(no_bytes()),
+        Some(_) if terms.read_only => Err(no_bytes_of_reads()),
+        _ => Ok(()),
+    }
 }
 
 fn already_allowed() -> CallError {

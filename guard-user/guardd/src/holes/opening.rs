@@ -185,18 +185,8 @@ impl State {
         };
         for prefix in first {
             for spec in every_port_or(&checked.ports) {
-                let new = NewHole {
-                    read_only: checked.read_only,
-                    bytes: checked.bytes,
-                    ..new_hole(prefix, &spec, expires, checked.connections)
-                };
-                let id = self.datapath.open_hole(checked.session, new)?;
-                opened.push(id);
-                for other in others {
-                    let prefix = other.address();
-                    let new = NewHole { prefix, ..new };
-                    self.datapath.widen_hole(checked.session, id, new)?;
-                }
+                let to = (prefix, others, &spec);
+                let id = self.open_in_kernel(checked, to, expires, opened)?;
                 self.recorder.counters().hole_opened();
                 self.note_opened(id, (checked, &spec), about, expires);
                 let record = HoleOpen {
@@ -213,6 +203,29 @@ impl State {
             }
         }
         Ok(self.recorder.sync()?)
+    }
+
+    /// Opens one hole in the kernel, and has it be for other addresses, too.
+    fn open_in_kernel(
+        &mut self,
+        checked: &Checked,
+        (prefix, others, spec): (&Prefix, &[Prefix], &PortSpec),
+        expires: BootTime,
+        opened: &mut Vec<HoleId>,
+    ) -> Result<HoleId, CallError> {
+        let new = NewHole {
+            read_only: checked.read_only,
+            bytes: checked.bytes,
+            ..new_hole(prefix, spec, expires, checked.connections)
+        };
+        let id = self.datapath.open_hole(checked.session, new)?;
+        opened.push(id);
+        for other in others {
+            let prefix = other.address();
+            let new = NewHole { prefix, ..new };
+            self.datapath.widen_hole(checked.session, id, new)?;
+        }
+        Ok(id)
     }
 
     /// Notes a hole that the kernel has from now on.

@@ -154,13 +154,30 @@ fn warns(record: &LogRecord) -> bool {
 
 /// One line for people.
 fn message(record: &LogRecord) -> String {
-    let field = |name: &str| record.fields.get(name).and_then(scalar);
-    let to = record.fields.get("destination").map(destination);
-    let to = to
-        .and_then(|to| to.into_iter().next())
-        .map(|(_, text)| text);
-    let word = |name: &str| field(name).unwrap_or_default();
-    let to = match record.kind {
+    let named = [
+        "policy", "rule", "request", "hole", "answer", "approver", "key", "by", "why", "error",
+    ];
+    let named = named.into_iter().filter_map(|name| {
+        let value = record.fields.get(name).and_then(scalar)?;
+        Some(format!("{name} {value}"))
+    });
+    let sentence = sentence(record);
+    let words: Vec<_> = subject(record).into_iter().chain(named).collect();
+    let said = match words.is_empty() {
+        true => sentence,
+        false => format!("{sentence}: {}", words.join(", ")),
+    };
+    // A text with newlines is one line here.
+    said.replace(['\n', '\r'], " ")
+}
+
+/// The place or the file that it is about.
+fn subject(record: &LogRecord) -> Option<String> {
+    let word = |name: &str| {
+        let value = record.fields.get(name).and_then(scalar);
+        value.unwrap_or_default()
+    };
+    match record.kind {
         LogKind::Appeared => {
             let [host, ports, file] = ["host", "ports", "file"].map(word);
             Some(match &*host {
@@ -174,17 +191,18 @@ fn message(record: &LogRecord) -> String {
         LogKind::Dismissed | LogKind::Trusted => {
             Some(format!("{}, SHA-256 {}", word("file"), word("sha256")))
         }
-        _ => to,
-    };
-    let named = [
-        "policy", "rule", "request", "hole", "answer", "approver", "key", "by", "why", "error",
-    ];
-    let named = named
-        .into_iter()
-        .filter_map(|name| Some(format!("{name} {}", field(name)?)));
+        _ => {
+            let to = destination(record.fields.get("destination")?);
+            to.into_iter().next().map(|(_, text)| text)
+        }
+    }
+}
+
+/// What happened.
+fn sentence(record: &LogRecord) -> String {
     let session = record.session.as_deref();
     let of = session.map_or_else(String::new, |session| format!(" of session {session}"));
-    let sentence = match record.kind {
+    match record.kind {
         LogKind::SessionStart => format!("session {} started", session.unwrap_or("-")),
         LogKind::SessionEnd => format!("session {} ended", session.unwrap_or("-")),
         LogKind::StartRefused => "a command was not started".to_owned(),
@@ -225,14 +243,7 @@ fn message(record: &LogRecord) -> String {
         LogKind::DaemonStart => "guardd started".to_owned(),
         LogKind::DaemonStop if has_error(record) => "guardd failed".to_owned(),
         LogKind::DaemonStop => "guardd stopped".to_owned(),
-    };
-    let words: Vec<_> = to.into_iter().chain(named).collect();
-    let said = match words.is_empty() {
-        true => sentence,
-        false => format!("{sentence}: {}", words.join(", ")),
-    };
-    // A text with newlines is one line here.
-    said.replace(['\n', '\r'], " ")
+    }
 }
 
 /// `192.0.2.10 tcp/443`, and its name in the policy; or a prefix, as it is.

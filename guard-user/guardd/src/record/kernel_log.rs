@@ -4,10 +4,10 @@ use std::{rc::Rc, time::Duration};
 
 use guard_common::{DEFAULT_RULE, PolicyId, SessionId};
 use guard_datapath::{Decided, LogOf, Logged};
+use guard_policy::protocol_name;
 
 use crate::{
     control::{failure::CallError, ids},
-    requests::key::protocol_name,
     shared::Shared,
     state::State,
 };

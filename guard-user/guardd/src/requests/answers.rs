@@ -100,24 +100,12 @@ impl State {
             let ports = [asked.key.ports()];
             begun(&everything(checked.session, &prefixes, &ports))
         });
-        let by_whom = self.machine.answered_by(by);
-        let record = Answered {
-            count: self.tried_by_now(&asked.key),
-            ..yes(by_whom, asked, (called, &answered), &checked)
-        };
-        self.recorder.reserve()?;
-        let entry = LogEntry::of(ids::session(checked.session), checked.owner, record);
-        self.recorder.write(entry)?;
+        self.write_yes(by, asked, (called, &answered), &checked)?;
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, checked, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
         opened.warnings.extend(reads_alone);
-        self.recorder
-            .counters()
-            .answered("yes", asked.shown.asked_at);
-        let name = self.machine.name_of(by);
-        self.requests
-            .note_answers(&name, asked.owner, &answered, "yes");
+        self.count_yes(by, asked, &answered);
         self.note_yes(by, asked, &answered[0], &opened);
         if by.signed.is_none() {
             self.requests.note_choice(by.who, &asked.shown, terms);
@@ -128,6 +116,34 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(opened)
+    }
+
+    /// Counts a yes, and keeps whose it was.
+    pub(crate) fn count_yes(&mut self, by: &Answering, asked: &Pending, answered: &[String]) {
+        self.recorder
+            .counters()
+            .answered("yes", asked.shown.asked_at);
+        let name = self.machine.name_of(by);
+        self.requests
+            .note_answers(&name, asked.owner, answered, "yes");
+    }
+
+    /// Writes a yes to the audit log, with room left for what it opens.
+    fn write_yes(
+        &mut self,
+        by: &Answering,
+        asked: &Pending,
+        (called, answered): (&str, &[String]),
+        checked: &Checked,
+    ) -> Result<(), CallError> {
+        let by_whom = self.machine.answered_by(by);
+        let record = Answered {
+            count: self.tried_by_now(&asked.key),
+            ..yes(by_whom, asked, (called, answered), checked)
+        };
+        self.recorder.reserve()?;
+        let entry = LogEntry::of(ids::session(checked.session), checked.owner, record);
+        Ok(self.recorder.write(entry)?)
     }
 
     /// Notes what a yes has opened, for `guard why`.

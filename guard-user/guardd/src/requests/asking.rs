@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::{Judged, NameAsker, UsedName},
+    policies::{Judged, NameAsker, Policies, UsedName},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -33,14 +33,8 @@ impl State {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        let (to, protocol, port) = (key.destination, key.protocol, key.port);
-        let each = self
-            .policies
-            .judge_each(session.subject(), to, protocol, port);
-        let each = each.filter(|each| !each.is_empty());
-        let Some(each) = each else {
-            return Err(ids::no_session(&ids::session(key.session)));
-        };
+        let to = key.destination;
+        let each = each_says(&self.policies, session, &key)?;
         // A no to the outermost session is a no to all inside it.
         let outermost = RequestKey {
             session: session.outermost(),
@@ -157,6 +151,18 @@ impl State {
         let entry = LogEntry::of(&shown.session, asked.owner, record);
         self.recorder.note(entry.admitted(admitted));
     }
+}
+
+/// What each policy of a session says of it.
+fn each_says<'p>(
+    policies: &'p Policies,
+    session: &Session,
+    key: &RequestKey,
+) -> Result<Vec<Judged<'p>>, CallError> {
+    let (to, protocol, port) = (key.destination, key.protocol, key.port);
+    let each = policies.judge_each(session.subject(), to, protocol, port);
+    let each = each.filter(|each| !each.is_empty());
+    each.ok_or_else(|| ids::no_session(&ids::session(key.session)))
 }
 
 /// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner

@@ -6,7 +6,7 @@
 
 use guard_common::{BootTime, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
-use guard_policy::Rule;
+use guard_policy::{Rule, protocol_name};
 use guard_proto::record::{Denied, Destination, Field};
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
-        key::protocol_name,
         refused_sockets::{self, RefusedSocket},
     },
     sessions::Sessions,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use guard_common::{Address, AttemptKey, Protocol, SessionId};
-use guard_policy::{PortSpec, Prefix};
+use guard_policy::{PortSpec, Prefix, protocol_name};
 use guard_proto::{self as proto, Endpoint};
 
 /// What a request is about.
@@ -171,27 +171,5 @@ impl RequestKey {
             Protocol::TCP | Protocol::UDP => PortSpec::one(self.protocol, self.port),
             other => PortSpec::all(other),
         }
-    }
-}
-
-/// `tcp`, `udp`, `icmp`, or the number.
-#[must_use]
-pub fn protocol_name(protocol: Protocol) -> String {
-    match protocol {
-        Protocol::TCP => "tcp".to_owned(),
-        Protocol::UDP => "udp".to_owned(),
-        Protocol::ICMP => "icmp".to_owned(),
-        Protocol(number) => number.to_string(),
-    }
-}
-
-/// The same the other way.
-#[must_use]
-pub fn protocol_number(name: &str) -> Option<Protocol> {
-    match name {
-        "tcp" => Some(Protocol::TCP),
-        "udp" => Some(Protocol::UDP),
-        "icmp" => Some(Protocol::ICMP),
-        number => number.parse().ok().map(Protocol),
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use guard_common::{
     AttemptCount, AttemptKey, BootTime, HoleEntry, HoleId, Protocol, SessionId, Verdict,
 };
-use guard_policy::{PortSpec, Prefix};
+use guard_policy::{PortSpec, Prefix, protocol_number};
 use guard_proto::{
     self as proto, Endpoint,
     names::FAILED,
@@ -16,7 +16,7 @@ use guard_sys::clock::Clocks;
 use super::{
     decided::Matter,
     given::{AnsweredRequest, Covered, OpenedByYes, PersonsAnswer, YesOrNo},
-    key::{HttpRequestKey, RequestKey, protocol_number},
+    key::{HttpRequestKey, RequestKey},
 };
 use crate::{control::ids, record::recent::recent, sessions::Session, state::State};
 

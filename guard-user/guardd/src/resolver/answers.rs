@@ -50,29 +50,19 @@ impl State {
         };
         let (time, warnings) = self.question_term(asked, terms)?;
         let answered = ids_of(asked, called, &patterns);
-        let is_rest = asked
-            .names
-            .as_ref()
-            .is_some_and(|names| !patterns.contains(&names.pattern()));
+        let names = asked.names.as_ref();
+        let is_rest = names.is_some_and(|names| !patterns.contains(&names.pattern()));
         let new = is_rest.then(|| self.datapath.next_request()).transpose()?;
-        let opened_by = self.machine.name_of(by);
-        self.recorder.reserve()?;
         let record = Answered {
-            request: answered[0].clone().into(),
-            called: (called != answered[0]).then_some(called).into(),
-            parts: asked.names.is_some().then(|| answered[1..].to_vec()).into(),
-            answer: "yes".into(),
             opens: patterns.clone().into(),
             seconds: time.as_secs_f64().into(),
-            shown: shown::as_shown(&asked.shown).into(),
             ..self.machine.answered_by(by)
         };
-        self.recorder
-            .write(LogEntry::of(&asked.shown.session, asked.owner, record))?;
+        self.write_question_yes(asked, (called, &answered), record)?;
         let about = HoleOrigin {
             session: asked.key.session.0,
             owner: asked.owner,
-            opened_by,
+            opened_by: self.machine.name_of(by),
             reason: asked.shown.note.clone(),
             opened_at: Timestamp::now(),
             bytes: None,
@@ -86,11 +76,7 @@ impl State {
         });
         let holes = self.open_names(by, holes.collect(), &answered[0])?;
         self.note_question_yes(by, asked, (&answered[0], &patterns), &holes);
-        self.recorder
-            .counters()
-            .answered("yes", asked.shown.asked_at);
-        self.requests
-            .note_answers(&about.opened_by, asked.owner, &answered, "yes");
+        self.count_yes(by, asked, &answered);
         let new = new.map(|number| format!("r{number}"));
         self.requests.take_names(called, &patterns, new);
         for pattern in &patterns {
@@ -98,6 +84,26 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(proto::Holes { holes, warnings })
+    }
+
+    /// Writes a yes to the audit log, with room left for what it opens.
+    fn write_question_yes(
+        &mut self,
+        asked: &Pending,
+        (called, answered): (&str, &[String]),
+        record: Answered,
+    ) -> Result<(), CallError> {
+        self.recorder.reserve()?;
+        let record = Answered {
+            request: answered[0].clone().into(),
+            called: (called != answered[0]).then_some(called).into(),
+            parts: asked.names.is_some().then(|| answered[1..].to_vec()).into(),
+            answer: "yes".into(),
+            shown: shown::as_shown(&asked.shown).into(),
+            ..record
+        };
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        Ok(self.recorder.write(entry)?)
     }
 
     /// Notes a yes to each of these, for `guard why`; `holes`: one for each.

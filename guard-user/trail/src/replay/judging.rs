@@ -6,7 +6,7 @@ use guard_common::{
     BootTime, Learned, Named, NamedKey, PolicyId, Protocol, Verdict, named_verdict, said_of,
 };
 use guard_judge::http::{self as judge, Judgement, Rules};
-use guard_policy::{DomainName, Pattern, PortSpec, Prefix, Rule, over};
+use guard_policy::{DomainName, Pattern, PortSpec, Prefix, Rule, over, protocol_number};
 
 use super::{
     Judge, Judged, What,
@@ -19,8 +19,8 @@ impl Judge<'_> {
         (address, protocol, port, before): &Key,
         tried: &Tried,
     ) -> Option<Judged> {
-        let (protocol_number, port_number) = (protocol_of(protocol)?, port.unwrap_or(0));
-        let (verdict, rule) = self.verdict(address, protocol_number, port_number, tried)?;
+        let (number, port_number) = (protocol_number(protocol)?, port.unwrap_or(0));
+        let (verdict, rule) = self.verdict(address, number, port_number, tried)?;
         let port = port.map_or_else(String::new, |port| format!("/{port}"));
         Some(Judged {
             what: What::Connection,
@@ -176,15 +176,6 @@ impl Judge<'_> {
             times: hole.times,
             opens: Some(opens),
         })
-    }
-}
-
-fn protocol_of(name: &str) -> Option<Protocol> {
-    match name {
-        "tcp" => Some(Protocol::TCP),
-        "udp" => Some(Protocol::UDP),
-        "icmp" => Some(Protocol::ICMP),
-        number => number.parse().ok().map(Protocol),
     }
 }
 

@@ -1,9 +1,8 @@
 //! What else a batch executes: a yes for one statement of it lets all of it pass, in a transaction that may write.
 
 use guard_lab::{Json as _, Tested};
-use serde_json::Value;
 
-use super::{Database, everything};
+use super::{Database, everything, migrations::the_one};
 use crate::clients::scene::ClientScene;
 
 const DELETE: &str = "delete from people where id = 1001";
@@ -18,15 +17,8 @@ fn batch(texts: &[&str]) -> String {
     )
 }
 
-/// The only request that waits.
-fn asked(scene: &ClientScene) -> Tested<Value> {
-    let mut pending = scene.pending()?;
-    assert_eq!(pending.len(), 1, "{pending:?}");
-    Ok(pending.remove(0))
-}
-
 fn approve(scene: &ClientScene, more: &[&str]) -> Tested {
-    let asked = asked(scene)?;
+    let asked = the_one(scene)?;
     let id = asked["id"].text()?;
     scene.answer(&[&["approve", id], more].concat())
 }
@@ -38,7 +30,7 @@ fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
     let mut agent = scene.agent()?;
     let both = batch(&[DELETE, SNEAKY]);
     assert_eq!(agent.run(&both)?.text, "25006\n");
-    let http = &asked(&scene)?["http"];
+    let http = &the_one(&scene)?["http"];
     let text = http["body_preview"].text()?;
     assert!(text.starts_with(DELETE), "{text}");
     assert!(

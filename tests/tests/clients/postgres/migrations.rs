@@ -22,7 +22,8 @@ fn all(agent: &mut Agent<'_>) -> Tested<String> {
     Ok(agent.run(&psql("-q -f ~/migration 2>&1"))?.text)
 }
 
-fn the_one(scene: &ClientScene) -> Tested<Value> {
+/// The only request that waits.
+pub(super) fn the_one(scene: &ClientScene) -> Tested<Value> {
     let mut pending = scene.pending()?;
     assert_eq!(pending.len(), 1, "{pending:?}");
     Ok(pending.remove(0))

@@ -1,0 +1,57 @@
+//! What system calls return, and options of sockets that rustix does not know.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use zerocopy::FromBytes;
+
+/// What a call returned; where that is less than 0, the error that it has left behind.
+pub(crate) fn check<N: Default + PartialOrd>(returned: N) -> io::Result<N> {
+    match returned < N::default() {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(returned),
+    }
+}
+
+/// The value of a socket's option. Of a longer one the kernel gives the beginning.
+pub(crate) fn option<T: FromBytes>(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<T> {
+    let mut value = T::new_zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` is `length` writable bytes, of which each may be anything, and both live as long as the call.
+    let done = unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            value,
+            &raw mut length,
+        )
+    };
+    check(done)?;
+    // What the kernel has not said is not taken for a zero.
+    match length as usize == size_of::<T>() {
+        true => Ok(value),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Sets a socket's option that is a number.
+pub(crate) fn set_option(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the pointer is to an int, as the length says, and lives as long as the call.
+    let done = unsafe {
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        let value = (&raw const value).cast();
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, value, length)
+    };
+    check(done).map(drop)
+}
