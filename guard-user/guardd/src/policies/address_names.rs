@@ -40,12 +40,12 @@ pub struct NameAsker {
 #[derive(Debug, Default)]
 pub(super) struct AddressNames {
     names: BTreeMap<String, LearnedAddress>,
-    left_out: LeftOut,
+    left_out: DroppedNames,
 }
 
 /// Of names that there was no room for: until when one of them counts, and the highest rank.
 #[derive(Clone, Copy, Debug, Default)]
-struct LeftOut {
+struct DroppedNames {
     until: BootTime,
     rank: usize,
 }
@@ -152,7 +152,7 @@ impl AddressNames {
     }
 }
 
-impl LeftOut {
+impl DroppedNames {
     fn add(&mut self, one: &LearnedAddress, now: BootTime) {
         if self.until <= now {
             *self = Self::default();
