@@ -705,7 +705,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "agent-service",
         file: "docs/services.md",
-        says: "`agent@.service` comes with the package. Its instance is the user:",
+        says: "The package has `agent@.service`, whose instance is the user:",
         shown: InMachines(&["documents::agent::an_agent_is_a_service"]),
     },
     Promise {

@@ -730,7 +730,6 @@ pub(super) fn destination(to: &Field<Destination>) -> (Option<String>, Option<St
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use jiff::SignedDuration;
     use serde_json::{Value, json};
 
     use super::*;
