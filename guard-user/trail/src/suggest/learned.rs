@@ -326,6 +326,11 @@ fn toml(rules: &[LearnedRule], sessions: &BTreeSet<&str>) -> String {
         "Beside each destination are the programs, and how often each connected.",
     ));
     text.push_str("version = 1\nname = \"learned\"\ndefault = \"deny\"\n");
+    let mut targets = rules.iter().flat_map(|rule| &rule.to);
+    if targets.any(|to| to.parse::<policy::DomainName>().is_ok()) {
+        // A rule for an address would have any name asked for.
+        text.push_str("\n[dns]\nnames = \"rules\"\n");
+    }
     for rule in rules {
         text.push('\n');
         for why in &rule.why {

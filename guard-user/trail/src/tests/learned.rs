@@ -76,6 +76,9 @@ fn a_policy_reads_well() {
     name = "learned"
     default = "deny"
 
+    [dns]
+    names = "rules"
+
     # pypi.org: curl 4
     [[rule]]
     name = "reached pypi.org tcp/80 tcp/443"
