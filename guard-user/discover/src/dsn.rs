@@ -2,6 +2,7 @@
 //! a piece of the password for the host.
 
 use crate::host::{Host, is_crosses, is_yours, stands_for};
+use crate::score::has_token;
 use crate::service::Service;
 use crate::tokens::{Said, said};
 
@@ -60,6 +61,9 @@ pub(crate) fn scan(value: &str) -> Dsn {
     let data = said(data_of(tail, service, is_ado));
     let targets = hosts.split(',').map(|text| {
         let (host, port) = host_and_port(text, port)?;
+        if host.as_ref().is_some_and(is_cut) {
+            return None;
+        }
         Some(Target {
             host,
             port,
@@ -71,6 +75,12 @@ pub(crate) fn scan(value: &str) -> Dsn {
     targets
         .collect::<Option<_>>()
         .map_or(Dsn::Unreadable, Dsn::Targets)
+}
+
+/// Whether a host may be a piece of a password, in which something ended the text: no machine of a short name is called so.
+fn is_cut(host: &Host) -> bool {
+    let host = host.as_str();
+    !host.contains(['.', ':']) && has_token(host)
 }
 
 /// User and hosts, and what is behind; nothing where it may be read in two ways.
@@ -326,6 +336,11 @@ mod tests {
                 "hooks.example.net:443",
             ),
             ("https://x:secret", "unreadable"),
+            ("https://u:@2ma9mvay885t395l726m", "unreadable"),
+            (
+                "redis://the-database-of-the-application/0",
+                "the-database-of-the-application:6379",
+            ),
             ("file:///etc/passwd", "other"),
             ("hello", "other"),
         ] {

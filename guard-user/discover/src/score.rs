@@ -89,6 +89,11 @@ fn without_tokens(key: &str) -> String {
     shown
 }
 
+/// Whether a word of a name may be a secret.
+pub(crate) fn has_token(name: &str) -> bool {
+    without_tokens(name) != name
+}
+
 fn is_token(word: &str) -> bool {
     let has_digits = word.bytes().any(|byte| byte.is_ascii_digit());
     word.len() >= LONG || (has_digits && word.len() >= LONG_WITH_DIGITS)

@@ -175,10 +175,15 @@ pub(super) fn pip(sink: &mut Sink, text: &str) {
             ]
             .contains(&key.as_str())
         });
-        for (key, url) in
-            urls.flat_map(|(key, urls)| urls.split_whitespace().map(move |url| (key, url)))
-        {
-            registry(sink, line, key, url);
+        for (key, urls) in urls {
+            // What is no address belongs to the one before it.
+            if urls.split_whitespace().any(|url| !url.contains("://")) {
+                sink.pass_over(Some(line), "an unreadable address");
+                continue;
+            }
+            for url in urls.split_whitespace() {
+                registry(sink, line, key, url);
+            }
         }
     }
 }

@@ -193,10 +193,15 @@ pub(super) fn unquoted(value: &str) -> &str {
             return rest.split(quote).next().unwrap_or_default();
         }
     }
-    value
-        .split_once(" #")
-        .map_or(value, |(value, _)| value)
-        .trim_end()
+    let kept = value.split_once(" #").filter(|kept| !is_in_two(*kept));
+    kept.map_or(value, |(value, _)| value).trim_end()
+}
+
+/// Whether an address may go on behind what ends it: a password may have anything in it, and what stands before that is no host.
+pub(super) fn is_in_two((address, behind): (&str, &str)) -> bool {
+    let begins = behind.split_whitespace().next().unwrap_or_default();
+    address.contains("://")
+        && (begins.contains('@') || (behind.contains('@') && address.contains('@')))
 }
 
 /// Clues of variables that stand together. `own` are the services of the same file.
