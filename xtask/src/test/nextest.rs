@@ -1,8 +1,11 @@
 //! cargo-nextest: each test in a process of its own, several at once, and what came of them as JUnit has it.
 
+use std::collections::{BTreeMap, BTreeSet, hash_map::RandomState};
+use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -25,6 +28,8 @@ const NO_TESTS: i32 = 4;
 /// The profiles in `.config/nextest.toml`: for the first time, and alone.
 const FIRST: &str = "default";
 const AGAIN: &str = "again";
+/// The number that what is tried at random follows from: <https://docs.rs/proptest/latest/proptest/test_runner/struct.Config.html>.
+const SEED: &str = "PROPTEST_RNG_SEED";
 
 /// Which tests.
 #[derive(Clone, Default)]
@@ -84,11 +89,16 @@ impl Selection {
 
     fn arguments(&self) -> Result<Vec<OsString>> {
         let mut arguments: Vec<OsString> = Vec::new();
+        let wanted = self.wanted()?;
         if !self.has_suites()? {
             // The programs and the suites need not be built.
             arguments.push("--lib".into());
+            arguments.extend(
+                own_tests(&wanted)?
+                    .into_iter()
+                    .flat_map(|name| ["--test".into(), name]),
+            );
         }
-        let wanted = self.wanted()?;
         if !wanted.is_empty() {
             let tests = wanted.iter().map(Wanted::expression);
             arguments.push("-E".into());
@@ -109,10 +119,10 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(name: &str, crates: &[String]) -> Self {
+    fn of(name: &str, crates: &BTreeMap<String, PathBuf>) -> Self {
         let (first, rest) = name.split_once("::").unwrap_or((name, ""));
         let package = first.replace('_', "-");
-        match crates.contains(&package) {
+        match crates.contains_key(&package) {
             true => Self {
                 package: Some(package),
                 begins: rest.to_owned(),
@@ -139,20 +149,53 @@ impl Wanted {
     }
 }
 
-/// The packages of the user half.
-fn crates() -> Result<Vec<String>> {
-    let dir = root().join("guard-user");
-    let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    let mut crates = Vec::new();
-    for entry in entries {
-        let manifest = entry?.path().join("Cargo.toml");
+/// The packages of the user half, and where they are.
+fn crates() -> Result<BTreeMap<String, PathBuf>> {
+    let mut crates = BTreeMap::new();
+    for dir in entries(&root().join("guard-user"))? {
+        let manifest = dir.join("Cargo.toml");
         let text = fs::read_to_string(&manifest)
             .with_context(|| format!("cannot read {}", manifest.display()))?;
         let name = text.lines().find_map(|line| line.strip_prefix("name = \""));
         let name = name.with_context(|| format!("{} has no name", manifest.display()))?;
-        crates.push(name.trim_end_matches('"').to_owned());
+        crates.insert(name.trim_end_matches('"').to_owned(), dir);
     }
     Ok(crates)
+}
+
+/// The programs of tests that packages have beside their libraries, of which the libraries have no module.
+fn own_tests(wanted: &[Wanted]) -> Result<BTreeSet<OsString>> {
+    let crates = crates()?;
+    let mut all = BTreeSet::new();
+    for one in wanted {
+        let Some(dir) = one.package.as_ref().and_then(|name| crates.get(name)) else {
+            continue;
+        };
+        let (first, _) = one.begins.split_once("::").unwrap_or((&one.begins, ""));
+        let module = dir.join("src").join(first);
+        let tests = dir.join("tests");
+        let has_module =
+            !first.is_empty() && (module.is_dir() || module.with_extension("rs").exists());
+        if has_module || !tests.exists() {
+            continue;
+        }
+        let is_program = |path: &PathBuf| {
+            path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").exists()
+        };
+        let programs = entries(&tests)?.into_iter().filter(is_program);
+        all.extend(programs.filter_map(|path| path.file_stem().map(OsString::from)));
+    }
+    Ok(all)
+}
+
+/// What is in a directory.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).and_then(|entries| {
+        entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect()
+    });
+    entries.with_context(|| format!("cannot list {}", dir.display()))
 }
 
 /// Runs them, and those that fail once more, each alone.
@@ -166,6 +209,9 @@ pub(super) fn run(
     env: &[(&str, OsString)],
 ) -> Result<Outcome> {
     obtain()?;
+    // With one number in both runs what failed at random fails again, and is believed.
+    let seed = env::var_os(SEED).unwrap_or_else(random);
+    let env = &[env, &[(SEED, seed.clone())]].concat();
     let arguments = selection.arguments()?;
     let mut first: Vec<OsString> = arguments.clone();
     first.extend(selection.args.iter().map(OsString::from));
@@ -182,12 +228,21 @@ pub(super) fn run(
     };
     if !failed.is_empty() {
         say(&format!(
-            "{} failed, and run once more, each alone",
-            failed.len()
+            "{} failed, and run once more, each alone (what is tried at random again from {SEED}={})",
+            failed.len(),
+            seed.display()
         ));
         again(failed, env, &mut outcome)?;
     }
     Ok(outcome)
+}
+
+fn random() -> OsString {
+    RandomState::new()
+        .build_hasher()
+        .finish()
+        .to_string()
+        .into()
 }
 
 /// Sorts those that failed into those that are flaky and those that fail.
@@ -451,8 +506,25 @@ mod tests {
     }
 
     #[test]
+    fn tests_beside_a_library_are_built_where_they_may_be_meant() -> Result<()> {
+        let own = |name: &str| own_tests(&[Wanted::of(name, &crates()?)]);
+        assert_eq!(own("guard_discover")?, ["reading".into()].into());
+        assert_eq!(own("guard_discover::secrets")?, ["reading".into()].into());
+        for name in [
+            "guard_discover::dsn::tests",
+            "guard::watch",
+            "guard_policy",
+            "secrets",
+        ] {
+            assert!(own(name)?.is_empty(), "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_crate_is_told_from_a_suite() {
-        let crates = ["guard".to_owned(), "guard-proxy".to_owned()];
+        let crates = ["guard", "guard-proxy"].map(|name| (name.to_owned(), PathBuf::new()));
+        let crates = BTreeMap::from(crates);
         let expression = |name: &str| Wanted::of(name, &crates).expression();
         assert_eq!(expression("watch::shown"), "test(/^watch::shown/)");
         assert_eq!(
