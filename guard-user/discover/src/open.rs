@@ -33,24 +33,29 @@ pub(crate) struct Content {
     pub(crate) is_cut: bool,
 }
 
-/// What the files begin with that git-crypt, age, Ansible's vault and GnuPG write.
-const SEALS: [&[u8]; 5] = [
-    b"\0GITCRYPT\0",
-    b"age-encryption.org/v1",
-    b"-----BEGIN AGE ENCRYPTED FILE-----",
-    b"$ANSIBLE_VAULT;",
-    b"-----BEGIN PGP MESSAGE-----",
-];
-
 impl Content {
-    /// Whether somebody has encrypted all of it.
+    /// Whether git-crypt, age, Ansible's vault or GnuPG has encrypted all of it: anybody can write what their files begin with above
+    /// lines that programs read.
     pub(crate) fn is_sealed(&self) -> bool {
-        SEALS.iter().any(|begin| self.bytes.starts_with(begin))
+        if let Some(rest) = self.bytes.strip_prefix(b"\0GITCRYPT\0") {
+            return is_noise(rest);
+        }
+        if let Some(rest) = self.bytes.strip_prefix(b"age-encryption.org/v1\n") {
+            return is_of_age(rest);
+        }
+        str::from_utf8(&self.bytes).is_ok_and(|text| is_armoured(text) || is_vault(text))
     }
 
     /// Whether nobody reads any of it: bytes of a cipher, also in base64.
     pub(crate) fn is_opaque(&self) -> bool {
-        is_noise(&self.bytes) || from_base64(&self.bytes).is_some_and(|bytes| is_noise(&bytes))
+        // UTF-16 has text between the zeros.
+        let bytes: Vec<_> = self
+            .bytes
+            .iter()
+            .copied()
+            .filter(|byte| *byte != 0)
+            .collect();
+        is_noise(&bytes) || from_base64(&bytes).is_some_and(|bytes| is_noise(&bytes))
     }
 
     /// At most so many bytes of the text, and whether it goes on.
@@ -73,6 +78,59 @@ impl Content {
     pub(crate) fn sha256(&self) -> Option<String> {
         (!self.is_cut).then(|| HEXLOWER.encode(&Sha256::digest(&self.bytes)))
     }
+}
+
+/// Whether that is recipients, and a cipher behind them: <https://age-encryption.org/v1>.
+fn is_of_age(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(5).position(|window| window == b"\n--- ") else {
+        return false;
+    };
+    let (head, rest) = bytes.split_at(end);
+    let is_head = str::from_utf8(head).is_ok_and(|head| {
+        let mut lines = head.lines();
+        lines.all(|line| line.starts_with("-> ") || is_base64(line))
+    });
+    let body = rest[1..].iter().position(|byte| *byte == b'\n');
+    is_head && body.is_some_and(|at| is_noise(&rest[at + 2..]))
+}
+
+/// Whether a text is age's or OpenPGP's armour, and nothing beside.
+fn is_armoured(text: &str) -> bool {
+    let mut lines = text.lines();
+    let kinds = ["AGE ENCRYPTED FILE", "PGP MESSAGE"];
+    let is = |line: &str, mark: &str, kind: &str| line == format!("-----{mark} {kind}-----");
+    let first = lines.next().unwrap_or_default();
+    let Some(kind) = kinds.into_iter().find(|kind| is(first, "BEGIN", kind)) else {
+        return false;
+    };
+    let is_header = |line: &str| {
+        ["Version: ", "Comment: ", "Hash: ", "Charset: "]
+            .iter()
+            .any(|key| {
+                line.strip_prefix(key)
+                    .is_some_and(|rest| !rest.contains([':', '=', '@']))
+            })
+    };
+    lines.all(|line| {
+        let bare = line.strip_prefix('=').unwrap_or(line);
+        line.is_empty() || is_base64(bare) || is_header(line) || is(line, "END", kind)
+    })
+}
+
+/// Whether a text is a file of Ansible's vault, and nothing beside.
+fn is_vault(text: &str) -> bool {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().trim_end();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b";._-".contains(&byte);
+    first
+        .strip_prefix("$ANSIBLE_VAULT;")
+        .is_some_and(|rest| rest.bytes().all(plain))
+        && lines.all(|line| line.trim().bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn is_base64(line: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    line.trim_end_matches('=').bytes().all(plain)
 }
 
 /// Whether more than one character in eight is none of a text's.

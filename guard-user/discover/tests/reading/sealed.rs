@@ -49,11 +49,47 @@ fn what_stands_readable_below_the_beginning_of_a_vault_is_read() -> Tested {
     let found = Scene::new()?
         .with(".env", format!("$ANSIBLE_VAULT;1.1;AES256\n{place}"))?
         .look()?;
-    assert_eq!(passed_over(&found), [".env: encrypted"]);
+    assert_eq!(passed_over(&found), [".env: values that are encrypted"]);
     assert_eq!(
         lines(&found),
         ["production db.example.net:5432 postgres, DATABASE_URL .env:2"]
     );
+    Ok(())
+}
+
+/// Each is what one tool writes at the beginning, with what anybody reads behind it.
+#[test]
+fn a_beginning_alone_encrypts_nothing() -> Tested {
+    let place = "database:\n  url: postgres://app:hunter2@db.example.net/app\n";
+    for head in [
+        "$ANSIBLE_VAULT;1.1;AES256: 1",
+        "-----BEGIN PGP MESSAGE-----: 1",
+        "age-encryption.org/v1: 1",
+        "-----BEGIN AGE ENCRYPTED FILE-----: 1",
+    ] {
+        let plain = Scene::new()?.with("chart/values.yaml", place)?.look()?;
+        let found = Scene::new()?
+            .with("chart/values.yaml", format!("{head}\n{place}"))?
+            .look()?;
+        assert_eq!(lines(&found).len(), 1, "{head}");
+        assert_eq!(lines(&found).len(), lines(&plain).len(), "{head}");
+    }
+    let env = "DATABASE_URL=postgres://app:hunter2@db.example.net/app\n";
+    let utf_16: Vec<u8> = env.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (name, bytes) in [
+        (".env", [b"\0GITCRYPT\0\n", env.as_bytes()].concat()),
+        ("secrets.enc.env", [&b"\xff\xfe"[..], &utf_16].concat()),
+        ("secrets.enc.env", utf_16),
+        (
+            "docker-compose.yml",
+            format!("$ANSIBLE_VAULT;1.1;AES256\n{place}").into_bytes(),
+        ),
+    ] {
+        let found = Scene::new()?.with(name, &bytes)?.look()?;
+        // Nobody can say of it that this is all right.
+        let whole = found.passed_over.iter().any(|one| one.sha256.is_none());
+        assert!(whole, "{name}: {:?}", passed_over(&found));
+    }
     Ok(())
 }
 
@@ -86,6 +122,7 @@ fn what_is_only_named_encrypted_is_read_and_told() -> Tested {
         ("config/database.yml.age", yaml),
         ("secrets.sops.json", &format!("{{\"url\": \"{url}\"}}")),
         ("secret.toml.gpg", &format!("url = \"{url}\"\n")),
+        ("head.enc.env", &format!("age-encryption.org/v1\n{env}")),
     ] {
         is_read(name, text, "named encrypted, but plain")?;
     }
@@ -94,7 +131,6 @@ fn what_is_only_named_encrypted_is_read_and_told() -> Tested {
     for (name, text) in [
         ("some.enc.env", format!("DB_HOST={seal}\n{env}")),
         ("some.enc.yaml", format!("{yaml}  password: {seal}\n")),
-        ("head.enc.env", format!("age-encryption.org/v1\n{env}")),
         (
             "k8s/some.enc.yaml",
             format!(

@@ -102,13 +102,14 @@ type Secret = (String, String);
 
 /// So many secrets in each place, all of which are read: those that are in what is found.
 fn told(
+    times: u32,
     made: impl Fn(&mut TestRunner) -> Tested<Secret>,
     is_looked_at: impl Fn(&Discovery) -> Tested,
 ) -> Tested<Vec<String>> {
     let mut all = Vec::new();
     let mut runner = TestRunner::new(rounds(1));
     let scenes = scenes();
-    for rows in (0..rounds(10).cases).flat_map(|_| &scenes) {
+    for rows in (0..rounds(times).cases).flat_map(|_| &scenes) {
         let mut cores = Vec::new();
         let mut scene = Scene::new()?;
         for (at, row) in rows.iter().enumerate() {
@@ -138,7 +139,7 @@ fn no_secret_is_in_what_is_found() -> Tested {
         let (before, core, behind) = made(&secret, runner)?;
         Ok((format!("{before}{core}{behind}"), core))
     };
-    assert_eq!(told(odd, |_| Ok(()))?, Vec::<String>::new());
+    assert_eq!(told(10, odd, |_| Ok(()))?, Vec::<String>::new());
     Ok(())
 }
 
@@ -156,7 +157,7 @@ fn no_secret_is_taken_for_a_host_that_it_pretends_to_hold() -> Tested {
             let core = made(&"[a-z0-9]{20}", runner)?;
             Ok((shape.replace('*', &core), core))
         };
-        let told = told(led, |_| Ok(()))?.into_iter();
+        let told = told(1, led, |_| Ok(()))?.into_iter();
         all.extend(told.map(|secret| format!("{shape}: {secret}")));
     }
     assert_eq!(all, Vec::<String>::new());
@@ -169,7 +170,7 @@ fn each_of_a_thousand_plain_secrets_is_left_out_of_all_formats() -> Tested {
         let core = made(&"[A-Za-z0-9]{24}", runner)?;
         Ok((core.clone(), core))
     };
-    let told = told(plain, |found| {
+    let told = told(10, plain, |found| {
         let why: BTreeSet<_> = found
             .passed_over
             .iter()

@@ -717,7 +717,10 @@ fn what_is_encrypted_is_no_clean_bill() -> Tested {
             "config/credentials.yml.enc",
             "7U2/A9yb6Yl+ifPW--8mXjGZ2Qn5kP--tQ6+9BvXwJ3rV7hFzLcO8g==\n",
         ),
-        ("secrets/db.age", "age-encryption.org/v1\n-> X25519\n"),
+        (
+            "secrets/db.age",
+            "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n",
+        ),
     ];
     let mut scene = Scene::new()?
         .with(".env", "A_URL=ENC[AES256_GCM,data:aHVudGVyMg==,type:str]\n")?
