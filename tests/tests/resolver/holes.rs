@@ -71,8 +71,12 @@ impl Apps {
 
     /// Whether the program that asks for names reaches an address.
     fn tries(&self, shell: &mut Shell, address: &str) -> Tested<bool> {
+        self.tries_at(shell, address, 443)
+    }
+
+    fn tries_at(&self, shell: &mut Shell, address: &str, port: u16) -> Tested<bool> {
         shell.tell(&format!(
-            "python3 -c 'import socket\ntry: socket.create_connection((\"{address}\", 443), 20); print(\"tried: yes\")\nexcept OSError: print(\"tried: no\")'"
+            "python3 -c 'import socket\ntry: socket.create_connection((\"{address}\", {port}), 20); print(\"tried: yes\")\nexcept OSError: print(\"tried: no\")'"
         ))?;
         Ok(shell.line_with("tried: ")?.contains("yes"))
     }
@@ -196,6 +200,43 @@ fn a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address() -> Tested {
     apps.guard(&["approve", request["id"].text()?])?;
     assert!(reaches(&mut shell, FIRST, 443)?);
     assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    apps.tell(&mut shell, NAME, "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
+/// Of what a person was shown without a name nobody changes the title by asking for one, which may lead elsewhere next.
+#[test]
+fn a_name_that_is_asked_for_after_the_attempt_is_not_what_a_yes_opens() -> Tested {
+    let apps = Apps::under(&POLICY.replace("192.0.2.77", FIRST))?;
+    for port in [443, 80] {
+        apps.scene.assert_open(FIRST, port)?;
+    }
+    let mut shell = apps.scene.shell()?;
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let shown = apps.guard(&["pending"])?[0].clone();
+    assert_eq!(shown["named"], Value::Null, "{shown}");
+    apps.tell(&mut shell, NAME, FIRST)?;
+    // A later attempt, by the name, is another matter, and shows that guardd has heard of it.
+    assert!(!apps.tries_at(&mut shell, FIRST, 80)?);
+    let is_named = || -> Tested<_> {
+        let pending = apps.guard(&["pending"])?;
+        let mut pending = pending.list()?.iter();
+        let other = pending.find(|one| one["destination"]["port"] == 80);
+        Ok(other.is_some_and(|one| one["named"]["name"] == NAME))
+    };
+    eventually("the other one is named", is_named)?;
+    assert!(!apps.tries(&mut shell, FIRST)?, "again");
+    let now = apps.guard(&["pending"])?;
+    let now = now
+        .list()?
+        .iter()
+        .find(|one| one["id"] == shown["id"])
+        .unwrap();
+    assert_eq!(now["named"], Value::Null, "{now}");
+    apps.guard(&["approve", shown["id"].text()?])?;
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    assert!(reaches(&mut shell, FIRST, 443)?);
     apps.tell(&mut shell, NAME, "192.0.2.30")?;
     assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
     Ok(())

@@ -395,17 +395,18 @@ impl Requests {
         found.map(|one| one.how.as_str())
     }
 
-    /// Shows on a request about an address by which name its process is likely to have gone there: guardd may hear of that later.
+    /// Shows on a request about an address by which name its process is likely to have gone there: guardd may hear of that later. What was
+    /// told only after the attempt says nothing of it: a yes must not open more than a person was shown.
     pub fn name(
         &mut self,
         session: SessionId,
-        to: Address,
+        (to, at): (Address, BootTime),
         told: impl Fn(&RequestKey, &NameAsker) -> UsedName,
     ) {
         let about = |one: &&mut Pending| {
             let key = &one.key;
             let is_there = key.session == session && key.destination == to;
-            is_there && key.question.is_none() && one.burst.is_none()
+            is_there && key.question.is_none() && one.burst.is_none() && one.asked >= at
         };
         for one in self.pending.iter_mut().filter(about) {
             if one.shown.named.is_none() {

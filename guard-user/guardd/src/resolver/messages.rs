@@ -117,7 +117,7 @@ impl State {
             None => UsedName::default(),
         };
         for to in &answered.addresses {
-            self.requests.name(id, *to, told);
+            self.requests.name(id, (*to, answered.at), told);
         }
         let session = id;
         // Where the resolver did not know of the hole yet.
