@@ -215,6 +215,12 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
         scene.taken(&scene.yes(&bob, "bob", &id, &[])?)?["answer"],
         "part"
     );
+    // A signature without a name counts for one person, whosever the key is by now.
+    let add = scene.add("carol", &alice);
+    let added = add.args(["--answers-for", &super::scene::agent()]).run();
+    added?.success()?;
+    let again = scene.yes(&alice, "", &id, &[])?;
+    scene.refused(&again, "when it was alice's")?;
     Ok(())
 }
 

@@ -139,6 +139,13 @@ pub(super) fn said_already(name: &str) -> CallError {
     )
 }
 
+pub(super) fn signed_already(name: &str) -> CallError {
+    refused(
+        format!("this key has signed it already, when it was {name}'s"),
+        "sign with another key, or ask another approver: guard approver list",
+    )
+}
+
 pub(super) fn says_otherwise(others: &[PartialYes]) -> CallError {
     let who: Vec<_> = others.iter().map(|one| one.signed.by.as_str()).collect();
     let said = others.first().and_then(|one| one.answer.seconds);

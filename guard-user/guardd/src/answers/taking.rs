@@ -229,7 +229,7 @@ impl State {
         let id = &meant.asked.shown.id;
         let rule = meant.asked.shown.rule.as_deref().unwrap_or_default();
         let wanted = self.config.answers.wanted(rule);
-        let others = self.others_who_said_so(meant)?;
+        let others = self.others_who_said_so(&signed.key, meant)?;
         let approvals = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
         if approvals < wanted {
             self.keep_in_part(from, signed, meant, (approvals, wanted))?;
@@ -323,7 +323,12 @@ impl State {
     }
 
     /// The others who have said the same, and may still.
-    fn others_who_said_so(&self, meant: &Meant) -> Result<Vec<PartialYes>, CallError> {
+    fn others_who_said_so(&self, key: &str, meant: &Meant) -> Result<Vec<PartialYes>, CallError> {
+        // Whoever had it then: one signature is one yes.
+        let mut given = meant.kept.given.iter().map(|one| &one.signed);
+        if let Some(one) = given.find(|one| one.key == key && one.by != meant.person.name) {
+            return Err(refusals::signed_already(&one.by));
+        }
         let people = self.answers.people.known();
         let counts = |one: &&PartialYes| {
             let owner = people.owner_of(&one.signed.key);
