@@ -75,7 +75,7 @@ fn told(verdict: Verdict, advice: String) -> Requested {
 fn nobody_to_ask() -> CallError {
     CallError::failed(
         "nobody can be asked now",
-        "as many requests wait as guardd keeps",
+        "as many requests wait, or were refused, as guardd keeps",
         "ask the person to answer some: guard pending",
     )
 }

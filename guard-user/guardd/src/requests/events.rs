@@ -183,7 +183,10 @@ impl State {
             .process_behind(self.sessions.live(event.session), event);
         let noted = self.ask(key(event), event.at, process, (None, None))?;
         if noted == Noted::Full {
-            tracing::warn!(session = event.session.0, "too many requests wait already");
+            tracing::warn!(
+                session = event.session.0,
+                "as many requests wait, or were refused, as are kept"
+            );
         }
         Ok(())
     }

@@ -74,10 +74,8 @@ const MAX_PROGRAMS: usize = 8;
 const MAX_WARNINGS: usize = 4;
 /// Answers that are kept, so that a later approver learns who was faster.
 const MAX_ANSWERED: usize = 256;
-/// Answers "no" that are kept of one session at most.
-const MAX_MUTED: usize = 256;
-/// Answers "no" to bursts that are kept of one session at most.
-const MAX_WIDE: usize = 256;
+/// With so many answers "no" that hold a session asks for nothing more.
+const MAX_NOES: usize = 256;
 
 /// The effect of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +86,7 @@ pub enum Noted {
     Again(String),
     /// A person said no, and the no still holds.
     Muted,
-    /// The limit of pending requests is reached.
+    /// The limit of pending requests, or of noes, is reached.
     Full,
 }
 
@@ -227,7 +225,7 @@ impl Requests {
         if let Some(id) = self.join(&key) {
             return Ok(Noted::Again(id));
         }
-        if !self.has_room(key.session, share) {
+        if self.has_all_noes(key.session, now) || !self.has_room(key.session, share) {
             return Ok(Noted::Full);
         }
         let shown = ask()?;

@@ -4,7 +4,7 @@ use guard_common::{Address, BootTime, SessionId};
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 
-use super::{MAX_MUTED, MAX_WIDE, Pending, Requests, bursts::Burst, key::RequestKey};
+use super::{MAX_NOES, Pending, Requests, bursts::Burst, key::RequestKey};
 
 /// So many times a person is asked about one method, URL and body with different headers: after as many noes the next header
 /// would not change their mind.
@@ -128,18 +128,17 @@ impl Requests {
         of.map(|(_, no)| &no.shown)
     }
 
+    /// Whether as many noes of a session hold as are kept: then it asks for nothing more, so that none goes before its time.
+    pub(super) fn has_all_noes(&self, session: SessionId, now: BootTime) -> bool {
+        let muted = self.muted.iter().map(|(key, no)| (key.session, no.until));
+        let wide = self.wide.iter().map(|one| (one.key.session, one.no.until));
+        let holds = |(of, until): &(SessionId, BootTime)| *of == session && *until > now;
+        muted.chain(wide).filter(holds).count() >= MAX_NOES
+    }
+
     /// Notes a person's no: until then attempts like `key` make no request. `shown` is the request that was answered.
     pub fn mute(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
-        let of_session = |one: &&RequestKey| one.session == key.session;
-        if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
-            let first = self.muted.iter().filter(|(one, _)| of_session(one));
-            let first = first.min_by_key(|(_, no)| no.until);
-            if let Some(first) = first.map(|(one, _)| one.clone()) {
-                self.muted.remove(&first);
-            }
-        }
-        let key = key.alike();
-        self.muted.insert(key, Refused { until, shown });
+        self.muted.insert(key.alike(), Refused { until, shown });
     }
 
     /// The same for all of a burst.
@@ -150,16 +149,6 @@ impl Requests {
         shown: proto::Request,
         until: BootTime,
     ) {
-        let of_session = |one: &Wide| one.key.session == key.session;
-        if self.wide.iter().filter(|one| of_session(one)).count() >= MAX_WIDE {
-            let of = self
-                .wide
-                .iter()
-                .enumerate()
-                .filter(|(_, one)| of_session(one));
-            let first = of.min_by_key(|(_, one)| one.no.until).map(|(at, _)| at);
-            first.map(|at| self.wide.remove(at));
-        }
         let no = Refused { until, shown };
         self.wide.push(Wide { key, burst, no });
     }

@@ -249,6 +249,30 @@ fn two_noes_to_one_matter_are_a_no_to_all_of_it() {
 }
 
 #[test]
+fn no_refusal_goes_before_its_time_and_with_so_many_nothing_more_is_asked() {
+    let mut table = Requests::without_files(10);
+    for port in 0..256 {
+        let key = RequestKey { port, ..key(1, 1) };
+        table.mute(key, shown(u32::from(port)), BootTime(100 + u64::from(port)));
+    }
+    let first = RequestKey {
+        port: 0,
+        ..key(1, 1)
+    };
+    assert_eq!(note(&mut table, key(1, 2), 1, 1), Noted::Full);
+    assert_eq!(note(&mut table, first, 1, 1), Noted::Muted);
+    // Of another session's it says nothing.
+    assert_eq!(
+        note(&mut table, key(2, 2), 1, 1),
+        Noted::New("r1".to_owned())
+    );
+    assert_eq!(
+        note(&mut table, key(1, 2), 100, 2),
+        Noted::New("r2".to_owned())
+    );
+}
+
+#[test]
 fn what_waits_and_what_was_refused_is_kept_apart() {
     let mut table = Requests::without_files(10);
     note(&mut table, key(1, 1), 1, 1);

@@ -123,7 +123,7 @@ impl State {
         let (Noted::New(request) | Noted::Again(request)) = noted else {
             let why = match noted {
                 Noted::Muted => "a person said no",
-                _ => "as many requests wait as guardd keeps",
+                _ => "as many requests wait, or were refused, as guardd keeps",
             };
             self.note_refused_name(&asked, why);
             return Ok(Some(false));
