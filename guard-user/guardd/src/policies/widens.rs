@@ -129,6 +129,11 @@ fn by_rules(old: &Policy, new: &Policy) -> Vec<String> {
     let added = is.difference(&was).filter(is_open);
     all.extend(added.map(|added| format!("{} is new", added.words)));
     let names_open = is.iter().any(|one| is_open(&one));
+    // A name is asked for where a rule leaves some of its ports to others.
+    let is_judged = old.has_patterns() && old.names_asked() != DnsNames::Any;
+    let (asked, asks) = (denied_in_part(old), denied_in_part(new));
+    let added = asks.difference(&asked).filter(|_| is_judged);
+    all.extend(added.map(|rule| format!("{rule} is new, and has names asked for")));
     let (was, is) = (fixed(old), fixed(new));
     let gone = was.difference(&is).filter(|_| names_open);
     all.extend(gone.map(|gone| {
@@ -157,6 +162,20 @@ fn moving(policy: &Policy) -> BTreeSet<Said> {
 /// The others.
 fn fixed(policy: &Policy) -> BTreeSet<Said> {
     said(policy, |rule, target| !rule.by_sni && !moves(target))
+}
+
+/// The rules that deny names at some ports, in words.
+fn denied_in_part(policy: &Policy) -> BTreeSet<String> {
+    let denies = |rule: &&Rule| rule.action == Verdict::Deny && !rule.ports.is_empty();
+    let rules = policy.rules.iter().filter(denies);
+    let all = rules.flat_map(|rule| {
+        let names = rule
+            .to
+            .iter()
+            .filter(|to| matches!(to, Target::Name(_) | Target::Wildcard(_)));
+        names.map(|name| in_words(rule, name))
+    });
+    all.collect()
 }
 
 fn moves(target: &Target) -> bool {
@@ -509,6 +528,12 @@ mod tests {
                 allow.to_owned() + &rule("x.example.com", "action = \"deny\""),
                 allow.to_owned(),
                 "what the rule deny x.example.com says is gone",
+            ),
+            // Nobody could ask for any name below it.
+            (
+                name.clone(),
+                name.clone() + &rule("*.evil.test", "ports = [\"tcp/9\"]\naction = \"deny\""),
+                "the rule deny *.evil.test tcp/9 is new, and has names asked for",
             ),
             (
                 allow.to_owned() + &rule("@on-link", "action = \"deny\""),
