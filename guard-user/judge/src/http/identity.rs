@@ -37,18 +37,12 @@ pub fn counting(headers: &HeaderMap) -> Vec<(&str, Cow<'_, [u8]>)> {
     counting
 }
 
-/// Whether a header says what is done to what, as method, URL and body do: it names another method, path, host or object, or
-/// says how the body is read. The others that count say for whom it is done, or what nobody here knows.
+/// Whether a header says what is done to what, as method, URL and body do: it names another method, path, host or object. The others
+/// that count say how the body is read, for whom it is done, or what nobody here knows.
 #[must_use]
 pub fn is_matter(name: &str) -> bool {
-    const FORM: [&str; 4] = [
-        "content-encoding",
-        "content-type",
-        "grpc-encoding",
-        "upgrade",
-    ];
     let is_other = is_elsewhere(name) || is_one_of(name, hosts::NAMES);
-    steers(name) || is_other || FORM.contains(&name)
+    steers(name) || is_other || name == header::UPGRADE.as_str()
 }
 
 /// What of a header's value is the same in each try.
