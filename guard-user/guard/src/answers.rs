@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use guard_policy::{Destination, Target};
+use guard_policy::{Destination, Target, parse_duration};
 use guard_proto::{
     Call, Failure, Hole, HoleTerms, Holes, LogRecord, Request, Requests, requests::Denied,
 };
@@ -224,12 +224,10 @@ pub(crate) fn approve(
     args: ApproveArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
-    args.ids
-        .iter()
-        .try_for_each(|id| is_id("approve", 'r', id))?;
+    are_ids("approve", 'r', args.ids.iter())?;
     let reads = args.terms.read_only;
     let terms = HoleTerms::from(args.terms);
-    let (mut all, mut failed) = (Holes::default(), None);
+    let (mut all, mut failed) = (Holes::default(), Vec::new());
     for id in args.ids {
         let call = Call::Approve {
             id: id.clone(),
@@ -249,15 +247,24 @@ pub(crate) fn approve(
                 if reads && failure.fix.contains(LEAVE_OUT) =>
             {
                 failure.fix.push_str(&format!(":\nguard approve {id}"));
-                failed = failed.or(Some(CliError::Answer { name, failure }));
+                failed.push(CliError::Answer { name, failure });
             }
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => failed.push(error),
         }
     }
-    if !all.holes.is_empty() || failed.is_none() {
+    if !all.holes.is_empty() || failed.is_empty() {
         opened(&all, output)?;
     }
-    failed.map_or(Ok(Exit::DONE), Err)
+    all_said(failed, output)
+}
+
+/// Tells of each that has failed: the last one is what the command ends with.
+fn all_said(mut failed: Vec<CliError>, output: Output) -> Result<Exit, CliError> {
+    let last = failed.pop();
+    for error in failed {
+        output.error(&error);
+    }
+    last.map_or(Ok(Exit::DONE), Err)
 }
 
 /// How guardd says of any command that it is to let through more than reads.
@@ -266,7 +273,7 @@ const LEAVE_OUT: &str = "leave out --read-only";
 /// `guard deny`: of several requests, those are answered that can be.
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {
     let seconds = args.duration.map(|duration| duration.as_secs_f64());
-    let (mut all, mut failed) = (Denied::default(), None);
+    let (mut all, mut failed) = (Denied::default(), Vec::new());
     for id in to_deny(&mut client, args.ids)? {
         // A no to one may have answered others with it.
         if all.requests.iter().any(|one| one.id == id) {
@@ -278,15 +285,15 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
                 all.requests.extend(answer.requests);
                 all.until = answer.until;
             }
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => failed.push(error),
         }
     }
-    if !all.requests.is_empty() || failed.is_none() {
+    if !all.requests.is_empty() || failed.is_empty() {
         output.print_things(&all.requests, |request, clock| {
             render::requests::denied(request, all.until, clock)
         })?;
     }
-    failed.map_or(Ok(Exit::DONE), Err)
+    all_said(failed, output)
 }
 
 /// The requests that are meant: a session stands for all that wait of it now.
@@ -295,8 +302,7 @@ fn to_deny(client: &mut Client, ids: Vec<String>) -> Result<Vec<String>, CliErro
         let number = id.strip_prefix('s').unwrap_or_default();
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let mut requests = ids.iter().filter(|id| !is_session(id));
-    requests.try_for_each(|id| is_id("deny", 'r', id))?;
+    are_ids("deny", 'r', ids.iter().filter(|id| !is_session(id)))?;
     let mut meant = Vec::new();
     for id in ids {
         if !is_session(&id) {
@@ -411,19 +417,49 @@ const KINDS: [(char, &str, &str); 3] = [
     ('s', "session", "guard sessions"),
 ];
 
-/// Whether it may be an id of that kind, which guardd alone knows.
-fn is_id(verb: &str, letter: char, id: &str) -> Result<(), Failure> {
-    not_an_id(verb, letter, id).map_or(Ok(()), Err)
+/// Whether all may be ids of that kind, which guardd alone knows: of a line that is not understood nothing is done.
+fn are_ids<'i>(
+    verb: &str,
+    letter: char,
+    ids: impl Iterator<Item = &'i String>,
+) -> Result<(), Failure> {
+    let ids: Vec<_> = ids.collect();
+    let failed = ids.iter().find_map(|id| not_an_id(verb, letter, id));
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    let is_one = |id: &&&String| {
+        let number = id.strip_prefix(letter).unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    // guardd says what is wrong with one that stands alone.
+    let Some(other) = ids.iter().find(|id| !is_one(id)).filter(|_| ids.len() > 1) else {
+        return Ok(());
+    };
+    let (_, of, list) = KINDS
+        .iter()
+        .find(|(one, ..)| *one == letter)
+        .unwrap_or(&KINDS[0]);
+    Err(Failure {
+        what: format!("{other} is no id, and nothing was done"),
+        why: format!("that of a {of} is {letter} and a number"),
+        fix: (*list).to_owned(),
+    })
 }
 
 /// That a person looks at each request before the answer.
 pub(super) fn one_by_one(verb: &str) -> Failure {
+    let (why, some) = match verb {
+        "deny" => (
+            "each is named, or the session of which all that waits is denied",
+            "guard deny s1",
+        ),
+        _ => ("each is named", "guard approve r1 r2"),
+    };
     Failure {
         what: format!("cannot {verb} all requests at once"),
-        why: "each is answered by itself".to_owned(),
-        fix: format!(
-            "guard pending\nguard {verb} ID\nor one after the other, by a key:\nguard watch"
-        ),
+        why: why.to_owned(),
+        fix: format!("guard pending\n{some}\nor one after the other, by a key:\nguard watch"),
     }
 }
 
@@ -440,6 +476,9 @@ pub(super) fn not_an_id(verb: &str, letter: char, id: &str) -> Option<Failure> {
             });
         }
         _ => {}
+    }
+    if let Some(failure) = several(verb, id).or_else(|| not_a_time(verb, letter, id)) {
+        return Some(failure);
     }
     let number = small.trim_start_matches(|c: char| c.is_ascii_alphabetic());
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -476,6 +515,27 @@ pub(super) fn not_an_id(verb: &str, letter: char, id: &str) -> Option<Failure> {
     })
 }
 
+/// Ids with commas between.
+fn several(verb: &str, ids: &str) -> Option<Failure> {
+    let apart: Vec<_> = ids.split(',').filter(|id| !id.is_empty()).collect();
+    ids.contains(',').then(|| Failure {
+        what: format!("{ids} is no id"),
+        why: "several stand with blanks between".to_owned(),
+        fix: format!("guard {verb} {}", apart.join(" ")),
+    })
+}
+
+/// `15m` without its option.
+fn not_a_time(verb: &str, letter: char, id: &str) -> Option<Failure> {
+    let takes_time = ["approve", "deny"].contains(&verb);
+    let is_time = id.ends_with(|c: char| c.is_ascii_alphabetic()) && parse_duration(id).is_ok();
+    (takes_time && is_time).then(|| Failure {
+        what: format!("{id} is no id, and nothing was done"),
+        why: format!("did you mean --for {id}?"),
+        fix: format!("guard {verb} {letter}1 --for {id}"),
+    })
+}
+
 fn opened(answer: &Holes, output: Output) -> Result<Exit, CliError> {
     output.warnings(&answer.warnings);
     output.print_things(&answer.holes, render::holes::opened)?;
@@ -490,22 +550,32 @@ pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError
     Ok(Exit::DONE)
 }
 
-/// `guard close`
+/// `guard close`: of several holes, those are closed that are open.
 pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Result<Exit, CliError> {
-    args.ids.iter().try_for_each(|id| is_id("close", 'h', id))?;
-    let all = args.all;
-    let answer: Holes = client.call(&Call::Close {
-        ids: args.ids,
-        all,
-        by: None,
-    })?;
-    output.warnings(&answer.warnings);
-    if all {
+    are_ids("close", 'h', args.ids.iter())?;
+    let mut close = |ids, all| client.call::<Holes>(&Call::Close { ids, all, by: None });
+    if args.all {
+        let answer = close(Vec::new(), true)?;
+        output.warnings(&answer.warnings);
         output.print(answer.holes.as_slice(), render::holes::all_closed)?;
-    } else {
-        output.print_things(&answer.holes, render::holes::closed)?;
+        return Ok(Exit::DONE);
     }
-    Ok(Exit::DONE)
+    let (mut all, mut failed) = (Holes::default(), Vec::new());
+    for id in args.ids {
+        match close(vec![id], false) {
+            Ok(answer) => {
+                all.holes.extend(answer.holes);
+                all.warnings.extend(answer.warnings);
+            }
+            Err(error) => failed.push(error),
+        }
+    }
+    all.warnings.dedup();
+    output.warnings(&all.warnings);
+    if !all.holes.is_empty() || failed.is_empty() {
+        output.print_things(&all.holes, render::holes::closed)?;
+    }
+    all_said(failed, output)
 }
 
 impl From<TermsArgs> for HoleTerms {

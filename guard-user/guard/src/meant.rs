@@ -227,7 +227,7 @@ mod tests {
             ("guard holes h1", "guard close h1"),
             ("guard ps s1", "guard log --session s1"),
             ("guard stop --all", "guard stop ID…"),
-            ("guard yes --all", "guard approve ID"),
+            ("guard yes --all", "guard approve r1 r2"),
             ("guard log -n 10", "guard log | tail"),
             ("guard log --kind denied", "jq"),
             ("guard completions --shell bash", "guard completions bash"),

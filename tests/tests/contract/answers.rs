@@ -364,10 +364,21 @@ fn all_are_closed_at_once() -> Tested {
     lab.daemon.json(["open", V6, "--all-ports"])?;
     let both = lab.daemon.json(["close", "h2", "h3"])?;
     assert_eq!(both[1]["id"], "h3", "{both}");
-    // An id that is none closes nothing.
-    lab.daemon.json(["open", V4, "--all-ports"])?;
-    assert_eq!(lab.root(&["close", "h4", "h99"])?.code(), Some(2));
+    // One that has ended keeps the others from nothing; of what is no id nothing is closed.
+    for _ in 0..2 {
+        lab.daemon.json(["open", V4, "--all-ports"])?;
+    }
+    assert_eq!(lab.root(&["close", "h4", "5m"])?.code(), Some(2));
     assert_eq!(lab.daemon.json(["holes"])?[0]["id"], "h4");
+    let closed = lab.root(&["close", "h98", "h4", "h99", "h5"])?;
+    assert_eq!(closed.code(), Some(2));
+    for gone in ["h98", "h99"] {
+        assert!(
+            closed.stderr.contains(&format!("no hole {gone}")),
+            "{closed:?}"
+        );
+    }
+    assert_eq!(lab.daemon.json(["holes"])?, json!([]));
     Ok(())
 }
 

@@ -106,7 +106,31 @@ const ROWS: &[Row] = &[
         User,
         "guard approve r8 r9",
         2,
-        &["no request r8", "guard pending"],
+        &["no request r8", "no request r9", "guard pending"],
+    ),
+    (
+        User,
+        "guard approve r8 15m",
+        2,
+        &[
+            "15m is no id, and nothing was done",
+            "did you mean --for 15m?",
+        ],
+    ),
+    (
+        User,
+        "guard deny r8,r9",
+        2,
+        &["several stand with blanks between", "guard deny r8 r9"],
+    ),
+    (
+        User,
+        "guard close h98 everything",
+        2,
+        &[
+            "everything is no id, and nothing was done",
+            "h and a number",
+        ],
     ),
     (
         User,
@@ -266,7 +290,7 @@ const ROWS: &[Row] = &[
         2,
         &[
             "cannot approve all requests at once",
-            "each is answered by itself",
+            "each is named",
             "guard pending",
         ],
     ),
@@ -274,7 +298,7 @@ const ROWS: &[Row] = &[
         User,
         "guard deny --all",
         2,
-        &["cannot deny all requests at once", "guard deny ID"],
+        &["cannot deny all requests at once", "guard deny s1"],
     ),
     (
         User,

@@ -10,6 +10,7 @@ use guard_proto::{
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::holes::HoleScope;
 use super::page::{Page, STRONG};
 use super::time::Clock;
 
@@ -31,6 +32,9 @@ pub(crate) struct How {
     pub(crate) by: Option<String>,
     /// For so long; null: not known.
     pub(crate) seconds: Option<f64>,
+    /// What of it a yes lets pass, in words; empty: all.
+    #[serde(skip)]
+    pub(crate) scope: String,
     /// `answered`, `session-end` or `expired`; null: not known.
     pub(crate) why: Option<&'static str>,
 }
@@ -47,6 +51,7 @@ impl Ended {
             answer: None,
             by: None,
             seconds: None,
+            scope: String::new(),
             why: (now.duration_since(request.last_at) >= KEPT).then_some("expired"),
         };
         for record in records
@@ -59,8 +64,18 @@ impl Ended {
                         answer: one.answer.take(),
                         by: one.by.take(),
                         seconds: one.seconds.take(),
+                        scope: String::new(),
                         why: Some("answered"),
                     };
+                }
+                Record::HoleOpen(one) if one.request.get() == Some(&request.id) => {
+                    let scope = HoleScope {
+                        http: one.http.get(),
+                        read_only: one.read_only.get() == Some(&true),
+                        connections: one.connections.get().copied(),
+                        bytes: one.bytes.get().copied(),
+                    };
+                    how.scope = scope.words();
                 }
                 Record::SessionEnd(_) if how.answer.is_none() => how.why = Some("session-end"),
                 _ => {}
@@ -91,7 +106,7 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
     page.styled(STRONG, &request.id).text(": ");
     let time = how.seconds.map(Duration::try_from_secs_f64);
     let time = time.and_then(Result::ok).map_or_else(String::new, |time| {
-        format!(", for {}", format_duration(time))
+        format!("{}, for {}", how.scope, format_duration(time))
     });
     match (&how.answer, &how.by, how.why) {
         (Some(answer), Some(by), _) => page.line(format_args!("{answer}, by {by}{time}")),
@@ -162,7 +177,24 @@ mod tests {
         assert_eq!(said(json!(others)), "r1: it does not wait any more\n");
         let mut timed = yes.clone();
         timed["seconds"] = json!(900.0);
-        assert_eq!(said(json!([timed])), "r1: yes, by alice, for 15m\n");
+        assert_eq!(said(json!([timed.clone()])), "r1: yes, by alice, for 15m\n");
+        let opened = |terms: serde_json::Value| {
+            let mut hole =
+                json!({"kind": "hole-open", "session": "s1", "hole": "h1", "request": "r1"});
+            hole.as_object_mut()
+                .unwrap()
+                .extend(terms.as_object().unwrap().clone());
+            said(json!([timed, hole]))
+        };
+        assert_eq!(
+            opened(json!({"connections": 1, "read_only": true})),
+            "r1: yes, by alice, reads only, 1 connection, for 15m\n"
+        );
+        let http = json!({"method": "DELETE", "path": "/a", "host": "photos", "requests_left": 1, "digest": "0a"});
+        assert_eq!(
+            opened(json!({"http": http})),
+            "r1: yes, by alice, DELETE photos/a, once, for 15m\n"
+        );
         // One that had become a part of another.
         let mut part = answered("s1", "r7", "no", json!("alice"));
         part["parts"] = json!(["r3", "r1"]);

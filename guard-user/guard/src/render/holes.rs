@@ -184,34 +184,53 @@ pub(crate) fn ports(hole: &Hole) -> &str {
     }
 }
 
-/// How much may still be sent.
-fn bytes(hole: &Hole) -> String {
-    match hole.bytes_left {
-        Some(left) => format!(", {}", size::shown(left)),
+/// What of all that a hole leads to passes; empty: all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HoleScope<'h> {
+    pub(crate) http: Option<&'h HttpHole>,
+    pub(crate) read_only: bool,
+    pub(crate) connections: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+}
+
+impl HoleScope<'_> {
+    /// ", reads only, 1 connection"
+    pub(crate) fn words(self) -> String {
+        let mut words = match self.http {
+            Some(http) => format!(", {}{}", requests(http), times(http.requests_left)),
+            None => String::new(),
+        };
+        if self.http.is_none() && self.read_only {
+            words.push_str(", reads only");
+        }
+        match self.connections.filter(|_| self.http.is_none()) {
+            Some(1) => words.push_str(", 1 connection"),
+            Some(left) => words.push_str(&format!(", {left} connections")),
+            None => {}
+        }
+        if let Some(left) = self.bytes {
+            words.push_str(&format!(", {}", size::shown(left)));
+        }
+        words
+    }
+}
+
+fn times(left: Option<u64>) -> String {
+    match left {
+        Some(1) => ", once".to_owned(),
+        Some(left) => format!(", {left} times"),
         None => String::new(),
     }
 }
 
 fn limits(hole: &Hole) -> String {
-    if let Some(http) = &hole.http {
-        let times = match http.requests_left {
-            Some(1) => ", once".to_owned(),
-            Some(left) => format!(", {left} times"),
-            None => String::new(),
-        };
-        return format!(", {}{times}{}", requests(http), bytes(hole));
-    }
-    let mut connections = match hole.connections_left {
-        Some(1) => ", 1 connection".into(),
-        Some(left) => format!(", {left} connections"),
-        None => String::new(),
+    let scope = HoleScope {
+        http: hole.http.as_ref(),
+        read_only: hole.read_only,
+        connections: hole.connections_left,
+        bytes: hole.bytes_left,
     };
-    connections.push_str(&bytes(hole));
-    if hole.read_only {
-        format!(", reads only{connections}")
-    } else {
-        connections
-    }
+    scope.words()
 }
 
 #[cfg(test)]
