@@ -252,7 +252,7 @@ fn what_is_no_http_is_not_passed_on() -> Tested {
     echo.under(&scene.daemon, "photos")?;
     eventually("written down", || {
         let mut http = scene.daemon.logged("http")?.into_iter();
-        Ok(http.any(|record| record["outcome"] == "refused"))
+        Ok(http.any(|record| record["outcome"] == "refused" && record["rule"] == "photos"))
     })?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use guard_proto::record::{Destination, Http};
 use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy};
 use guard_sys::clock;
 
-use super::closings::Closing;
+use super::{closings::Closing, record_pass::rule_of};
 use crate::{control::ids, record::audit::LogEntry, requests::RequestKey, state::State};
 
 /// Bytes that the audit log keeps of each text.
@@ -80,7 +80,8 @@ impl State {
             method: cut(entry.method).into(),
             path: cut(entry.path).into(),
             host: cut(entry.host).into(),
-            rule: cut(entry.rule).into(),
+            // Of what was closed before a request was read no rule is told.
+            rule: cut(entry.rule.or_else(|| rule_of(self.standing(target)))).into(),
             why: cut(entry.why).into(),
             status: entry.status.into(),
             ..Http::default()

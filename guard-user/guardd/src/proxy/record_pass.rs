@@ -70,7 +70,7 @@ impl State {
 }
 
 /// The outermost rule that stops it without a person's yes.
-fn rule_of(standing: Standing) -> Option<String> {
+pub(super) fn rule_of(standing: Standing) -> Option<String> {
     match standing {
         Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
         Standing::Open | Standing::Closed => None,
