@@ -196,6 +196,15 @@ impl RequestKey {
         let name = self.question.as_deref();
         name.is_some_and(|name| labels::covers(pattern, name))
     }
+
+    /// Whether both are about names below one zone.
+    pub(super) fn is_in_zone_of(&self, other: &Self) -> bool {
+        let zone = |one: &Self| {
+            let zone = one.question.as_deref().and_then(labels::zone_of);
+            zone.map(str::to_owned)
+        };
+        self.session == other.session && zone(self).is_some() && zone(self) == zone(other)
+    }
 }
 
 impl Pending {
@@ -538,6 +547,36 @@ mod tests {
             ask(&mut table, 1, &host(id), 101 * SECOND, id);
         }
         assert!(table.pending().iter().all(|one| one.names.is_none()));
+    }
+
+    #[test]
+    fn three_noes_below_a_zone_are_one_to_all_of_it() {
+        let mut table = Requests::without_files(100);
+        let now = BootTime(SECOND);
+        for id in 1..=3 {
+            // So far apart that they are not asked about together.
+            ask(&mut table, 1, &host(id), u64::from(id) * 100 * SECOND, id);
+        }
+        ask(&mut table, 1, "other.example", SECOND, 4);
+        ask(&mut table, 2, &host(1), SECOND, 5);
+        for id in 1..=2 {
+            let asked = table.get(&format!("r{id}")).unwrap().clone();
+            let with = table.refused_with(&asked, now);
+            let with: Vec<_> = with.iter().map(|one| one.shown.id.as_str()).collect();
+            assert_eq!(with, [""; 0], "{id}");
+            table.take(&asked.shown.id);
+            table.mute(asked.key, asked.shown, BootTime(1000 * SECOND));
+        }
+        ask(&mut table, 1, &host(8), 400 * SECOND, 8);
+        let third = table.get("r3").unwrap().clone();
+        let with = table.refused_with(&third, now);
+        let with: Vec<_> = with.iter().map(|one| one.shown.id.as_str()).collect();
+        assert_eq!(with, ["r8"]);
+        table.mute(third.key, third.shown, BootTime(1000 * SECOND));
+        assert_eq!(ask(&mut table, 1, &host(9), 401 * SECOND, 9), Noted::Muted);
+        assert_ne!(ask(&mut table, 2, &host(9), 401 * SECOND, 10), Noted::Muted);
+        let elsewhere = ask(&mut table, 1, "a.other.example", 401 * SECOND, 11);
+        assert_eq!(elsewhere, Noted::New("r11".to_owned()));
     }
 
     fn names() -> impl Strategy<Value = String> {

@@ -9,6 +9,8 @@ use super::{MAX_NOES, Pending, Requests, bursts::Burst, key::RequestKey};
 /// So many times a person is asked about one method, URL and body with different headers: after as many noes the next header
 /// would not change their mind.
 const NOES: usize = 2;
+/// The same for names below one zone: data in names is as good in the next one.
+const NOES_BELOW: usize = 3;
 
 /// A person's no.
 #[derive(Clone, Debug)]
@@ -45,6 +47,14 @@ impl Requests {
         self.is_refused_widely(key, now)
             || self.is_zone_refused(key, now)
             || self.noes_to_matter(key, now) >= NOES
+            || self.noes_below_zone(key, now) >= NOES_BELOW
+    }
+
+    /// To how many names in the zone of this one a person has said no.
+    fn noes_below_zone(&self, key: &RequestKey, now: BootTime) -> usize {
+        let noes = self.muted.iter();
+        noes.filter(|(one, no)| no.until > now && one.is_in_zone_of(key))
+            .count()
     }
 
     /// To how many with the same matter a person has said no.
@@ -57,16 +67,17 @@ impl Requests {
             .count()
     }
 
-    /// The other pending requests that one more no to the matter of this one answers.
+    /// The other pending requests that one more no to the matter of this one, or in its zone, answers.
     #[must_use]
     pub(super) fn refused_with(&self, asked: &Pending, now: BootTime) -> Vec<Pending> {
-        if self.noes_to_matter(&asked.key, now) + 1 < NOES {
-            return Vec::new();
-        }
-        let its = self
-            .pending()
-            .iter()
-            .filter(|one| one.shown.id != asked.shown.id && one.key.has_matter_of(&asked.key));
+        let key = &asked.key;
+        let all_matter = self.noes_to_matter(key, now) + 1 >= NOES;
+        let all_below = self.noes_below_zone(key, now) + 1 >= NOES_BELOW;
+        let its = self.pending().iter().filter(|one| {
+            let is_its = (all_matter && one.key.has_matter_of(key))
+                || (all_below && one.key.is_in_zone_of(key));
+            one.shown.id != asked.shown.id && is_its
+        });
         its.cloned().collect()
     }
 
