@@ -111,7 +111,8 @@ pub fn explain(
     explanations
 }
 
-/// What holds for an address of a name at which the rule that has the name opens nothing; none where it decides as at others.
+/// What holds for an address of a name at which the rule that has the name opens nothing, or another one decides; none where it decides as at
+/// others.
 fn apart(
     explainer: &mut Explainer<'_>,
     compiled: &Compiled,
@@ -123,6 +124,12 @@ fn apart(
     let known = (&named, BootTime(0));
     let parts = compiled.parts_known(address, &named, BootTime(0), asked);
     let policy = explainer.policy;
+    let by_name = compiled.parts_of_name(pattern, policy.default, asked);
+    let is_anothers = |part: &Part| {
+        let mut own = by_name.iter().map(|own| own.rule);
+        part.rule.is_some() && !own.any(|rule| rule == part.rule)
+    };
+    let is_apart = parts.iter().any(is_anothers);
     let all = parts.into_iter().map(|part| {
         let at = place(address, &part, asked);
         Explanation {
@@ -132,7 +139,7 @@ fn apart(
         }
     });
     let all: Vec<_> = all.collect();
-    all.iter().any(|one| one.barred.is_some()).then_some(all)
+    (is_apart || all.iter().any(|one| one.barred.is_some())).then_some(all)
 }
 
 /// A connection that the part is about.

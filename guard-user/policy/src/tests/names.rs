@@ -365,6 +365,58 @@ fn a_name_is_explained_apart_for_addresses_that_it_does_not_open() {
     assert_eq!(told("a.forge.example:80"), [said("10.9.0.6", "deny", None)]);
 }
 
+/// No name lifts a rule's `deny`, nor what a rule says of that very address.
+#[test]
+fn a_name_is_explained_apart_where_another_rule_decides() {
+    let text = r#"
+    default = "allow"
+    [[rule]]
+    name = "closed"
+    to = ["192.0.2.0/24"]
+    action = "deny"
+    [[rule]]
+    name = "own"
+    to = ["203.0.113.9"]
+    action = "confirm"
+    [[rule]]
+    name = "wide"
+    to = ["203.0.113.0/24"]
+    action = "confirm"
+    [[rule]]
+    name = "open"
+    to = ["*.example.com"]
+    action = "allow"
+    "#;
+    let policy = policy(text);
+    let at = ["192.0.2.21", "203.0.113.7", "203.0.113.9"].map(|at| at.parse().unwrap());
+    let environment = Environment {
+        names: [("prod.example.com".to_owned(), at.to_vec())].into(),
+        ..judging()
+    };
+    let compiled = compile(&policy, &environment).unwrap();
+    let asked = "prod.example.com:443".parse().unwrap();
+    let all = explain(&policy, &compiled, &environment, &asked, &[]).into_iter();
+    let told: Vec<_> = all
+        .map(|one| {
+            (
+                one.addresses.join(","),
+                one.verdict,
+                one.rule.unwrap_or_default(),
+            )
+        })
+        .collect();
+    let said =
+        |at: &str, verdict: &str, rule: &str| (at.to_owned(), verdict.to_owned(), rule.to_owned());
+    assert_eq!(
+        told,
+        [
+            said("203.0.113.7", "allow", "open"),
+            said("192.0.2.21", "deny", "closed"),
+            said("203.0.113.9", "confirm", "own"),
+        ]
+    );
+}
+
 #[test]
 fn a_pattern_of_another_version_denies() {
     let text = "default = \"allow\"\n[[rule]]\nto = [\"*.forge.example\"]\naction = \"allow\"\n";
