@@ -72,28 +72,41 @@ fn where_inotify_is_used_up_it_says_which_limit_that_is_and_how_it_is_raised() -
     Ok(())
 }
 
+/// Runs a command in a session, in a directory to which that was done before.
+fn run_in(config: &str, done: &str) -> Tested<Output> {
+    let project = Project::new(config)?;
+    let dir = project.home.join("own");
+    fs::create_dir(&dir)?;
+    chown(&dir, Some(AGENT), Some(AGENT))?;
+    let guard = project.lab.guard()?;
+    let line = format!(
+        "cd '{dir}' && {done} '{dir}' && exec {guard} run --policy open --quiet -- echo it ran",
+        dir = dir.display()
+    );
+    let mut shell = project.lab.daemon.on_machine(AGENT, "sh");
+    shell.args(["-c", &line]).env("HOME", &project.home);
+    said(shell.env("GUARD_SOCKET", project.lab.daemon.socket()))
+}
+
 #[test]
-fn in_a_directory_that_is_gone_it_says_so() -> Tested {
-    let started = |config: &str| -> Tested<Output> {
-        let project = Project::new(config)?;
-        let gone = project.home.join("gone");
-        fs::create_dir(&gone)?;
-        chown(&gone, Some(AGENT), Some(AGENT))?;
-        let guard = project.lab.guard()?;
-        let line = format!(
-            "cd '{gone}' && rmdir '{gone}' && exec {guard} run --policy open --quiet -- echo it ran",
-            gone = gone.display()
-        );
-        let mut shell = project.lab.daemon.on_machine(AGENT, "sh");
-        shell.args(["-c", &line]).env("HOME", &project.home);
-        said(shell.env("GUARD_SOCKET", project.lab.daemon.socket()))
-    };
-    let free = started("")?;
-    assert!(free.stdout.contains("it ran"), "{free:?}");
-    let refused = started(ASKS)?;
-    assert_eq!(refused.code(), Some(125), "{refused:?}");
-    for said in ["the working directory has been removed", "cd DIR"] {
-        assert!(refused.stderr.contains(said), "{refused:?}");
+fn in_a_directory_that_is_gone_or_closed_it_says_so() -> Tested {
+    for (done, words) in [
+        (
+            "rmdir",
+            ["the working directory has been removed", "cd DIR"],
+        ),
+        (
+            "chmod 000",
+            ["may not enter /", "start it in another directory"],
+        ),
+    ] {
+        let free = run_in("", done)?;
+        assert!(free.stdout.contains("it ran"), "{free:?}");
+        let refused = run_in(ASKS, done)?;
+        assert_eq!(refused.code(), Some(125), "{refused:?}");
+        for said in words {
+            assert!(refused.stderr.contains(said), "{said}: {refused:?}");
+        }
     }
     Ok(())
 }

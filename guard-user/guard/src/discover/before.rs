@@ -1,10 +1,10 @@
 //! Before `guard run` starts its command: what looks like production and is in reach of it, and what the policy leaves open.
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs};
 
 use guard_discover::{Bounds, Discovery};
 use guard_launch::Identity;
@@ -199,7 +199,18 @@ pub(super) fn looked(person: &Person, time: Option<Duration>) -> Result<Discover
         time,
         ..Bounds::default()
     };
-    look(Path::new("."), person, bounds).map_err(|error| error.to_string())
+    look(Path::new("."), person, bounds).map_err(|error| unlooked(&error))
+}
+
+/// Why nobody could look, and where: root may start a command for somebody who may not enter root's directory.
+fn unlooked(error: &io::Error) -> String {
+    match (error.kind(), env::current_dir()) {
+        (io::ErrorKind::PermissionDenied, Ok(dir)) => format!(
+            "whom the command runs as may not enter {}: start it in another directory",
+            dir.display()
+        ),
+        _ => error.to_string(),
+    }
 }
 
 /// Nothing where there is nothing to say.
