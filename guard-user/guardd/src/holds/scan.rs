@@ -281,7 +281,7 @@ impl State {
                 Fate::Held(id)
             }
             Ok(Noted::Muted) => Fate::Ends("a person said no"),
-            Ok(Noted::Full) => Fate::Ends("as many requests wait, or were refused, as are kept"),
+            Ok(Noted::Full) => Fate::Ends("too many requests wait, or were refused"),
             Err(error) => {
                 tracing::warn!(%error, session = key.session.0, "cannot ask about a connection");
                 Fate::Ends("nobody can be asked")

@@ -185,7 +185,7 @@ impl State {
         if noted == Noted::Full {
             tracing::warn!(
                 session = event.session.0,
-                "as many requests wait, or were refused, as are kept"
+                "too many requests wait, or were refused"
             );
         }
         Ok(())
