@@ -69,13 +69,7 @@ impl Ended {
                     };
                 }
                 Record::HoleOpen(one) if one.request.get() == Some(&request.id) => {
-                    let scope = HoleScope {
-                        http: one.http.get(),
-                        read_only: one.read_only.get() == Some(&true),
-                        connections: one.connections.get().copied(),
-                        bytes: one.bytes.get().copied(),
-                    };
-                    how.scope = scope.words();
+                    how.scope = HoleScope::of(&one).words();
                 }
                 Record::SessionEnd(_) if how.answer.is_none() => how.why = Some("session-end"),
                 _ => {}

@@ -1,6 +1,6 @@
 //! What a person has let through for a while.
 
-use guard_proto::{Hole, HttpHole, Question};
+use guard_proto::{Hole, HttpHole, Question, record::HoleOpen};
 
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
@@ -193,7 +193,17 @@ pub(crate) struct HoleScope<'h> {
     pub(crate) bytes: Option<u64>,
 }
 
-impl HoleScope<'_> {
+impl<'h> HoleScope<'h> {
+    /// As it was opened.
+    pub(crate) fn of(record: &'h HoleOpen) -> Self {
+        Self {
+            http: record.http.get(),
+            read_only: record.read_only.get() == Some(&true),
+            connections: record.connections.get().copied(),
+            bytes: record.bytes.get().copied(),
+        }
+    }
+
     /// ", reads only, 1 connection"
     pub(crate) fn words(self) -> String {
         let mut words = match self.http {

@@ -74,7 +74,7 @@ fn holes(page: &mut Page, holes: &[HoleLine]) {
                 .or(one.destination.as_ref())
                 .cloned()
                 .unwrap_or_default(),
-            one.ports.clone().unwrap_or_else(|| "all".into()),
+            one.ports.clone().unwrap_or_else(|| "all".into()) + &one.scope,
             one.by.clone().unwrap_or_default(),
             one.ended.clone().unwrap_or_else(|| "open".into()),
             one.cut.to_string(),
@@ -164,8 +164,8 @@ mod tests {
         ASKED  DESTINATION                           ANSWER  BY     NOTE
         r1     tcp 192.0.2.11:5432 (db.example.com)  yes     alice  migrate
 
-        HOLE  DESTINATION    PORTS     BY     ENDED    CUT
-        h1    192.0.2.11/32  tcp/5432  alice  expired  2
+        HOLE  DESTINATION    PORTS                    BY     ENDED    CUT
+        h1    192.0.2.11/32  tcp/5432, 2 connections  alice  expired  2
         "#);
     }
 

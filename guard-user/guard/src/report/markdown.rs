@@ -72,7 +72,11 @@ fn holes(page: &mut String, report: &Report) {
         let ports = one.ports.as_deref().unwrap_or("all ports");
         [
             code(&one.id),
-            some(one.destination.as_ref().map(|to| format!("{to} {ports}"))),
+            some(
+                one.destination
+                    .as_ref()
+                    .map(|to| format!("{to} {ports}{}", one.scope)),
+            ),
             some(one.by.as_ref()),
             one.ended.as_ref().map_or("open".to_owned(), code),
             one.cut.to_string(),
@@ -209,7 +213,7 @@ mod tests {
 
         | hole | destination | by | ended | connections cut |
         | --- | --- | --- | --- | --- |
-        | `h1` | `192.0.2.11/32 tcp/5432` | `alice` | `expired` | 2 |
+        | `h1` | `192.0.2.11/32 tcp/5432, 2 connections` | `alice` | `expired` | 2 |
         "#);
     }
 

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::flows;
-use super::super::render::{endpoint, requests};
+use super::super::render::{endpoint, holes::HoleScope, requests};
 
 /// Characters that are shown of an HTTP request or a statement.
 const SENDS: usize = 100;
@@ -156,6 +156,9 @@ pub(crate) struct HoleLine {
     pub(crate) ended: Option<String>,
     /// Connections that were cut then.
     pub(crate) cut: u64,
+    /// What of it passes, in words; empty: all.
+    #[serde(skip)]
+    pub(crate) scope: String,
     #[serde(skip)]
     of: Option<usize>,
 }
@@ -633,10 +636,12 @@ impl Report {
     }
 
     fn opened(&mut self, one: HoleOpen, session: Option<&String>, of: Option<usize>) {
+        let scope = HoleScope::of(&one).words();
         let Some(id) = one.hole.take() else {
             return;
         };
         if let (line, true) = self.hole(id, session, of) {
+            line.scope = scope;
             line.destination = one.destination.take();
             line.name = one.name.take();
             line.ports = one.ports.take();
@@ -755,7 +760,7 @@ pub(crate) mod tests {
             {"kind": "denied", "session": "s1", "destination": named, "rule": null, "verdict": "confirm", "count": 1, "exe": "/usr/bin/psql"},
             {"kind": "request", "session": "s1", "destination": named, "rule": null, "request": "r1", "note": "migrate"},
             {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "alice"},
-            {"kind": "hole-open", "session": "s1", "hole": "h1", "destination": "192.0.2.11/32", "ports": "tcp/5432", "by": "alice", "request": "r1"},
+            {"kind": "hole-open", "session": "s1", "hole": "h1", "destination": "192.0.2.11/32", "ports": "tcp/5432", "by": "alice", "request": "r1", "connections": 2},
             {"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired", "cut": 2},
             {"kind": "session-start", "session": "s2", "name": "inner", "policy": "narrow", "user": "runner", "parent": "s1"},
             {"kind": "denied", "session": "s2", "destination": {"protocol": "17", "socket_type": 3}, "verdict": "deny", "count": 1},
