@@ -81,6 +81,28 @@ impl Apps {
         Ok(shell.line_with("tried: ")?.contains("yes"))
     }
 
+    /// Has a session know an address by more names that the policy speaks of than are kept, and returns the last of them.
+    fn crowd(&self, shell: &mut Shell) -> Tested<String> {
+        self.tell(shell, NAME, FIRST)?;
+        let names = (2..22).map(|number| format!("v{number}.app.example.com"));
+        let names: Vec<_> = names.collect();
+        for name in &names {
+            self.tell(shell, name, FIRST)?;
+        }
+        Ok(names[names.len() - 1].clone())
+    }
+
+    /// What a person is asked once a program in a session has asked for a name by `guard request`.
+    fn typed(&self, shell: &mut Shell, name: &str) -> Tested<Value> {
+        let guard = self.scene.daemon.program("guard")?;
+        let asked = shell.status_of(&format!("{} request {name}:443", guard.display()))?;
+        assert_eq!(asked, 0);
+        let pending = self.guard(&["pending"])?;
+        let mut own = pending.list()?.iter();
+        let own = own.find(|one| one["session"] == shell.session());
+        Ok(own.cloned().unwrap_or_default())
+    }
+
     fn guard(&self, args: &[&str]) -> Tested<Value> {
         Ok(self.scene.daemon.root(args.iter().copied()).json()?)
     }
@@ -274,10 +296,7 @@ fn names_that_no_policy_speaks_of_hide_none_that_one_does() -> Tested {
 fn where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address() -> Tested {
     let apps = Apps::new()?;
     let mut shell = apps.scene.shell()?;
-    apps.tell(&mut shell, NAME, FIRST)?;
-    for number in 2..22 {
-        apps.tell(&mut shell, &format!("v{number}.app.example.com"), FIRST)?;
-    }
+    apps.crowd(&mut shell)?;
     assert!(!apps.tries(&mut shell, FIRST)?);
     let mut request = Value::Null;
     eventually("a person is warned", || {
@@ -290,6 +309,27 @@ fn where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address() 
     apps.guard(&["approve", request["id"].text()?])?;
     assert!(reaches(&mut shell, FIRST, 443)?);
     assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    Ok(())
+}
+
+/// It may ask for the name whose owner adds addresses, and the names that a person would be told beside it are missing.
+#[test]
+fn where_names_are_missing_a_yes_to_a_name_that_a_program_types_is_for_the_address() -> Tested {
+    let apps = Apps::new()?;
+    let (mut shell, mut other) = (apps.scene.shell()?, apps.scene.shell()?);
+    apps.tell(&mut other, NAME, FIRST)?;
+    let request = apps.typed(&mut other, NAME)?;
+    assert_eq!(request["named"]["name"], NAME, "{request}");
+    let last = apps.crowd(&mut shell)?;
+    let request = apps.typed(&mut shell, &last)?;
+    assert_eq!(request["named"], Value::Null, "{request}");
+    let warnings = request["warnings"].to_string();
+    assert!(warnings.contains("more names"), "{warnings}");
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    apps.tell(&mut shell, &last, "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
     Ok(())
 }
 

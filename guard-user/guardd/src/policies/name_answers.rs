@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, DNS_PORT, NameId, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{Address, BootTime, DNS_PORT, NameId, PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{DnsNames, DomainName, Environment, Rule, networks_around};
 use guard_proto::destination::NameTold;
 use guard_sys::{
@@ -107,12 +107,20 @@ impl Policies {
         rule: Option<&Rule>,
         typed: Option<&str>,
     ) -> Option<NameTold> {
+        self.known_by((session, to), rule, typed).map(shown)
+    }
+
+    fn known_by(
+        &self,
+        (session, to): (SessionId, Address),
+        rule: Option<&Rule>,
+        typed: Option<&str>,
+    ) -> Option<KnownName<'_>> {
         let is_meant = |name: &str| match typed {
             Some(typed) => name == typed,
             None => is_of(rule, name),
         };
-        let known = self.known.name_of(session, to, is_meant)?;
-        Some(shown(known))
+        self.known.name_of(session, to, is_meant)
     }
 
     /// The same of a process that goes there: by a name that it is likely to have used. By none where it asked for none, or where it may
@@ -127,10 +135,32 @@ impl Policies {
     ) -> UsedName {
         let is_meant = |name: &str| is_of(rule, name);
         let now = clock::now();
-        let known = self
-            .known
-            .name_used_by(session, to, is_meant, (who, now))
-            .filter(|known| !known.may_be_another);
+        let known = self.known.name_used_by(session, to, is_meant, (who, now));
+        self.unless_another((session, to), known, now)
+    }
+
+    /// The same of a process that says by which name it wants to go there. It may have chosen one whose owner adds addresses: where
+    /// names are missing that a person would be told beside it, a yes is for the address, too.
+    #[must_use]
+    pub fn typed_name(
+        &self,
+        session: SessionId,
+        to: Address,
+        rule: Option<&Rule>,
+        typed: &str,
+    ) -> UsedName {
+        let known = self.known_by((session, to), rule, Some(typed));
+        self.unless_another((session, to), known, clock::now())
+    }
+
+    /// A name, unless it may be another one that there was no room for.
+    fn unless_another(
+        &self,
+        (session, to): (SessionId, Address),
+        known: Option<KnownName<'_>>,
+        now: BootTime,
+    ) -> UsedName {
+        let known = known.filter(|known| !known.may_be_another);
         let misses = known.is_none() && self.known.misses_names(session, to, now);
         UsedName {
             told: known.map(shown),

@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::{Judged, NameAsker, Policies, UsedName},
+    policies::{Judged, NameAsker, Policies},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -48,10 +48,7 @@ impl State {
         let who = NameAsker::of(pid, process.comm.as_deref());
         let policies = &self.policies;
         let used = match typed {
-            Some(_) => UsedName {
-                told: policies.told_of(key.session, to, judged.rule, typed),
-                beware: None,
-            },
+            Some(typed) => policies.typed_name(key.session, to, judged.rule, typed),
             None => policies.used_name(key.session, to, judged.rule, &who),
         };
         let (named, beware) = (used.told, used.beware);
