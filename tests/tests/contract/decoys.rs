@@ -120,6 +120,8 @@ fn decoys_have_each_new_connection_asked_about_where_the_settings_say_so() -> Te
     assert_eq!(all.len(), 2, "{pending}");
     for one in all {
         assert_eq!(one["rule"], "in reach: more than is told", "{one}");
+        let reason = one["reason"].text()?;
+        assert!(reason.contains("until the command has ended"), "{one}");
         assert_eq!(one["policy"], "open", "{one}");
         project.lab.daemon.json(["approve", one["id"].text()?])?;
     }

@@ -2,6 +2,8 @@
 
 use guard_proto::Endpoint;
 
+use crate::sessions::appeared::IN_REACH;
+
 /// The end of every piece of advice about a refusal.
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
                          refuses every one, and each attempt is written down.";
@@ -33,9 +35,12 @@ pub fn short(what: &str) -> String {
     }
 }
 
-/// The rule and its reason, in the words of its author.
+/// The rule and its reason, in the words of its author, if it has one.
 fn because(rule: Option<&str>, reason: Option<&str>) -> String {
     match (rule, reason) {
+        (Some(rule), Some(reason)) if rule.starts_with(IN_REACH) => {
+            format!("the guard's own rule {rule:?} ({reason})")
+        }
         (Some(rule), Some(reason)) => {
             format!("the rule {rule:?} (its author says: {reason})")
         }
@@ -332,6 +337,15 @@ mod tests {
         assert!(
             tcp.contains("\"photos\" (its author says: production)"),
             "{tcp}"
+        );
+        let own = askable(
+            &to("tcp", Some(443)),
+            Some("in reach: more than is told"),
+            Some("more places came"),
+        );
+        assert!(
+            own.contains("the guard's own rule \"in reach: more than is told\" (more places came)"),
+            "{own}"
         );
         let icmp = askable(&to("icmp", None), None, None);
         assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");

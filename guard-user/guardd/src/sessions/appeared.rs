@@ -71,13 +71,16 @@ struct ReachedSession {
     reads: String,
 }
 
+/// What rules are called that guard itself adds for what came into reach.
+pub(crate) const IN_REACH: &str = "in reach: ";
 /// What the rule is called that asks about each new connection.
 const MORE: &str = "in reach: more than is told";
 /// That rule: but for the machine itself and its name servers, which [`PolicyText::beside`] has rules for.
 ///
 /// [`PolicyText::beside`]: crate::policies::library::PolicyText::beside
 const EVERYTHING: &str = "to = [\"0.0.0.0/0\", \"::/0\"]\naction = \"confirm\"\n\
-    reason = \"more that looks like production came into reach while the command ran than is told one by one\"\n";
+    reason = \"more places that look like production came into reach than are told, so each new connection is asked about, until the \
+    command has ended and is started anew\"\n";
 
 /// Has each new connection asked about.
 async fn all_asked(shared: &Shared, slot: PolicyId, reads: &str) -> Result<bool, CallError> {
@@ -147,7 +150,7 @@ fn rule(place: &Place) -> Option<(String, String)> {
             "to = [\"{host}\"]\n{only}action = \"confirm\"\n\
              reason = \"looks like production, and came into reach while the command ran\"\n"
         );
-        (format!("in reach: {host} {ports}"), rule)
+        (format!("{IN_REACH}{host} {ports}"), rule)
     })
 }
 
