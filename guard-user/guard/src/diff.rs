@@ -1,8 +1,10 @@
 //! `guard diff`: what another policy opens and closes. What a fleet has around both, guardd alone knows; the rest needs none.
 
+use std::collections::HashSet;
+
 use guard_policy::{
     self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Pattern, PatternChange,
-    Policy, PortSpec, Side, format_duration,
+    Policy, PortSpec, Rule, Side, format_duration,
 };
 use guard_proto::Failure;
 use serde::Serialize;
@@ -27,12 +29,20 @@ struct Differences {
     equal: bool,
     /// What changes, by address.
     changes: Vec<Judged>,
+    /// What changes by a name that the policy opens, and not for the address: no name lifts a rule's `deny`.
+    by_name: Vec<Change>,
+    /// Where only replies to incoming connections change: a rule's `deny` stops them, the default's does not.
+    replies: Vec<Change>,
     /// What changes by name: another name may have the same address, and this one another address.
     names: Vec<NameChange>,
     /// What holds for all destinations.
     settings: Vec<SettingChange>,
     /// Where holes may last longer, or not as long, by a rule of their own.
     holes: Vec<HoleShift>,
+    /// New rules without effect.
+    idle_new: Vec<String>,
+    /// Rules that are gone, without effect.
+    idle_gone: Vec<String>,
 }
 
 /// A change, beside what the fleet has around both.
@@ -183,19 +193,29 @@ impl Differences {
             .collect();
         let names = policy::diff_names(old, new, environment).into_iter();
         let names: Vec<_> = names.map(|one| NameChange::of(one, environment)).collect();
+        let by_name = policy::diff_by_name(old, new);
+        let replies = policy::diff_replies(old, new);
         let settings = settings(old.policy, new.policy);
         let holes = holes(old, new);
+        let by_address = [changes.len(), by_name.len(), replies.len()];
+        let others = [names.len(), settings.len(), holes.len()];
+        let equal = by_address.iter().chain(&others).all(|count| *count == 0);
+        let idle = |of: Side<'_>, beside: Side<'_>| match equal {
+            true => missing(of.policy, beside.policy),
+            false => Vec::new(),
+        };
         Self {
             old: called[0].to_owned(),
             new: called[1].to_owned(),
-            equal: changes.is_empty()
-                && names.is_empty()
-                && settings.is_empty()
-                && holes.is_empty(),
+            equal,
             changes,
+            by_name,
+            replies,
             names,
             settings,
             holes,
+            idle_new: idle(new, old),
+            idle_gone: idle(old, new),
         }
     }
 }
@@ -244,6 +264,22 @@ impl NameChange {
     fn is_by_requests(&self) -> bool {
         self.opens == Opens::Otherwise && self.before == self.after
     }
+}
+
+/// The names of rules that another policy has in no words.
+fn missing(of: &Policy, beside: &Policy) -> Vec<String> {
+    let does = |rule: &Rule| {
+        let mut to: Vec<_> = rule.to.iter().map(ToString::to_string).collect();
+        let mut ports = rule.ports.clone();
+        to.sort_unstable();
+        ports.sort_unstable();
+        let requests = (&rule.http, &rule.profiles, &rule.lists);
+        let how = (rule.action, rule.max_hole, rule.private, rule.by_sni);
+        format!("{to:?} {ports:?} {how:?} {requests:?}")
+    };
+    let known: HashSet<_> = beside.rules.iter().map(does).collect();
+    let rules = of.rules.iter().filter(|rule| !known.contains(&does(rule)));
+    rules.map(|rule| rule.name.clone()).collect()
 }
 
 /// Where a rule lets holes last otherwise. Where the policy does, its setting says so.
@@ -306,6 +342,14 @@ fn page(found: &Differences, _: &Clock) -> Page {
             ": {} and {} let the same through.",
             found.old, found.new
         ));
+        for (rules, word) in [(&found.idle_new, "New"), (&found.idle_gone, "Gone")] {
+            if !rules.is_empty() {
+                page.line(format_args!(
+                    "{word}, and without effect: {}",
+                    rules.join(", ")
+                ));
+            }
+        }
         return page;
     }
     for (opens, style, title) in [
@@ -318,7 +362,11 @@ fn page(found: &Differences, _: &Clock) -> Page {
         let names = found.names.iter().filter(|one| one.opens == opens);
         let is_here = |one: &&NameChange| opens != Opens::Otherwise || one.is_by_requests();
         let names: Vec<_> = names.filter(is_here).collect();
-        if changes.is_empty() && names.is_empty() {
+        let [by_name, replies] = [&found.by_name, &found.replies].map(|all| {
+            let here = all.iter().filter(|one| one.opens == opens);
+            here.collect::<Vec<_>>()
+        });
+        if [changes.len(), names.len(), by_name.len(), replies.len()] == [0; 4] {
             continue;
         }
         page.styled(style, title).end();
@@ -331,7 +379,12 @@ fn page(found: &Differences, _: &Clock) -> Page {
                 format!("; the fleet's {base} holds all the same")
             });
             page.text("    ")
-                .line(format_args!("{}{held}", line(&one.change)));
+                .line(format_args!("{}{held}", line(&one.change, "")));
+        }
+        for (changes, what) in [(by_name, ", by a name"), (replies, ", replies to there")] {
+            for one in changes {
+                page.text("    ").line(line(one, what));
+            }
         }
     }
     elsewhere(&mut page, found);
@@ -379,7 +432,8 @@ fn elsewhere(page: &mut Page, found: &Differences) {
     }
 }
 
-fn line(change: &Change) -> String {
+/// "192.0.2.7 tcp/80  confirm -> deny  (web -> no)", with what of the destination it is about.
+fn line(change: &Change, what: &str) -> String {
     let rules = |rules: &[Option<String>]| {
         let names = rules
             .iter()
@@ -387,7 +441,7 @@ fn line(change: &Change) -> String {
         names.collect::<Vec<_>>().join(", ")
     };
     format!(
-        "{}{}  {} -> {}  ({} -> {})",
+        "{}{}{what}  {} -> {}  ({} -> {})",
         change.destination,
         ports_of(&change.ports),
         change.before,
@@ -472,6 +526,8 @@ mod tests {
         Less open:
             no-such-name.invalid (does not resolve here): allow all -> nothing
             192.0.2.7 tcp/80  confirm -> deny  (web -> no)
+            192.0.2.7 tcp/0-79,tcp/81-65535,udp,icmp,other, by a name  allow -> deny  (the default -> no)
+            192.0.2.7 tcp/0-79,tcp/81-65535,udp,icmp,other, replies to there  allow -> deny  (the default -> no)
         [dns] names: rules -> any
         hold: 1m -> 5s
         ");
@@ -586,7 +642,10 @@ mod tests {
         More open:
             *.api.example.com: allow tcp/80 -> confirm all
         ");
-        insta::assert_snapshot!(told(&web("*.api.example.com", "allow")), @"Equal: old and new let the same through.");
+        insta::assert_snapshot!(told(&web("*.api.example.com", "allow")), @r"
+        Equal: old and new let the same through.
+        New, and without effect: *.api.example.com 35
+        ");
         // A name that is spelled out may have private addresses.
         insta::assert_snapshot!(told(&web("api.example.com", "allow")), @r"
         More open:
@@ -612,18 +671,28 @@ mod tests {
         let said = |before: &str, after: &str| told(before, after, &environment);
         let named = web("www.example.net", "allow");
         let denied = named.clone() + &rule("api.example.com", "action = \"deny\"");
-        // Nobody could ask for it before, either.
-        insta::assert_snapshot!(said(&named, &denied), @"Equal: old and new let the same through.");
+        // Nobody could ask for it before, either; others may lead to it, or have its address.
+        insta::assert_snapshot!(said(&named, &denied), @r"
+        Less open:
+            api.example.com: nothing -> deny all
+            192.0.2.1 tcp/80, by a name  allow -> deny  (the default -> api.example.com 15)
+            192.0.2.1, replies to there  allow -> deny  (the default -> api.example.com 15)
+        ");
         let any = "[dns]\nnames = \"any\"\n";
         insta::assert_snapshot!(said(&(any.to_owned() + &named), &(any.to_owned() + &denied)), @r"
         Less open:
             api.example.com: nothing -> deny all
+            192.0.2.1 tcp/80, by a name  allow -> deny  (the default -> api.example.com 15)
+            192.0.2.1, replies to there  allow -> deny  (the default -> api.example.com 15)
         ");
         // Of some of its ports nothing is let through, and yet it may be asked for.
         let asked = named.clone() + &web("api.example.com", "deny");
         insta::assert_snapshot!(said(&named, &asked), @r"
         More open:
             api.example.com: nothing -> deny tcp/80
+        Less open:
+            192.0.2.1 tcp/80, by a name  allow -> deny  (the default -> api.example.com 34)
+            192.0.2.1 tcp/80, replies to there  allow -> deny  (the default -> api.example.com 34)
         ");
         insta::assert_snapshot!(said(&named, &(any.to_owned() + &named)), @"[dns] names: rules -> any");
         let ask = "[dns]\nnames = \"ask\"\n".to_owned() + &named;
@@ -633,6 +702,41 @@ mod tests {
         ");
         let silent = ask.replace("\"ask\"", "\"ask\"\nsearch = \"silent\"");
         insta::assert_snapshot!(said(&ask, &silent), @"[dns] search: as any name -> silent");
+    }
+
+    #[test]
+    fn a_deny_under_a_default_of_deny_is_a_difference_where_it_has_an_effect() {
+        let environment = resolving(&[]);
+        let said = |before: &str, after: &str| told(before, after, &environment);
+        let (open, closed) = ("", "inbound = false\n");
+        let names = web("www.example.net", "allow") + &web("*.example.com", "confirm");
+        let denied = rule("192.0.2.0/24", "action = \"deny\"");
+        insta::assert_snapshot!(said(open, &denied), @r"
+        Less open:
+            192.0.2.0/24, replies to there  allow -> deny  (the default -> 192.0.2.0/24 15)
+        ");
+        insta::assert_snapshot!(said(&denied, open), @r"
+        More open:
+            192.0.2.0/24, replies to there  deny -> allow  (192.0.2.0/24 15 -> the default)
+        ");
+        let with_names = closed.to_owned() + &names;
+        insta::assert_snapshot!(said(&with_names, &(with_names.clone() + &denied)), @r"
+        Less open:
+            192.0.2.0/24 tcp/80, by a name  allow -> deny  (the default -> 192.0.2.0/24 15)
+        ");
+        // With neither it changes nothing.
+        let alone = closed.to_owned() + &denied;
+        insta::assert_snapshot!(said(closed, &alone), @r"
+        Equal: old and new let the same through.
+        New, and without effect: 192.0.2.0/24 15
+        ");
+        insta::assert_snapshot!(said(&alone, closed), @r"
+        Equal: old and new let the same through.
+        Gone, and without effect: 192.0.2.0/24 15
+        ");
+        // The words of a rule are no difference.
+        let reworded = alone.replace("192.0.2.0/24 15", "other");
+        insta::assert_snapshot!(said(&alone, &reworded), @"Equal: old and new let the same through.");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What another policy opens and closes, exactly: over all addresses, protocols and ports, without a sample.
 
+mod by_name;
 mod names;
 
 use std::{
@@ -9,10 +10,13 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Protocol, RangeEntry, Verdict};
+use guard_common::{DEFAULT_RULE, Protocol, RangeEntry, Verdict, prefix_flags};
 use serde::Serialize;
 
-pub use self::names::{PatternChange, diff_names};
+pub use self::{
+    by_name::diff_by_name,
+    names::{PatternChange, diff_names},
+};
 use super::{
     compile::{Compiled, Value},
     model::{Policy, Rule},
@@ -86,8 +90,34 @@ pub struct WordChange {
     pub after: Option<String>,
 }
 
-/// What holds there, by verdict and rule.
-type Holds = (Verdict, u16);
+/// What holds at a port of an address.
+#[derive(Clone, Copy, Debug)]
+struct Holds {
+    verdict: Verdict,
+    /// The rule that gives it.
+    rule: u16,
+    /// Which names can make it less strict.
+    lifted: Lifted,
+}
+
+/// Which names can make what holds at an address less strict, as [`guard_common::NamesSaid::over`] has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lifted {
+    Never,
+    /// Names that may have private addresses.
+    ByPrivate,
+    ByAny,
+}
+
+/// A port of some addresses under both policies.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    protocol: Protocol,
+    port: u16,
+    was: Holds,
+    is: Holds,
+}
+
 /// What held, and what holds: verdicts, or how long a hole lasts.
 type Shift<T> = (T, T);
 /// Addresses from one to another.
@@ -138,11 +168,41 @@ fn touches(last: &PortSpec, next: &PortSpec) -> bool {
 /// in which it does; sorted by address.
 #[must_use]
 pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
-    let shift = |was: Holds, is: Holds| {
+    let shift = |At { was, is, .. }: At| {
         let changes = changes_at(old, new, was, is);
-        changes.then_some((Told(was.0), Told(is.0)))
+        changes.then_some((Told(was.verdict), Told(is.verdict)))
     };
-    let runs = runs(old, new, shift).into_iter();
+    by_verdict(old, new, &[], shift)
+}
+
+/// Where replies to connections from outside are `allow` and become `deny`, or the other way round, and a session itself may
+/// connect to nothing before and after: under `inbound`, a `deny` of a rule stops them, and that of the default does not.
+#[must_use]
+pub fn diff_replies(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
+    if !old.policy.inbound || !new.policy.inbound {
+        // None pass on either side, or the setting is told.
+        return Vec::new();
+    }
+    let replies = |holds: Holds| match holds.rule {
+        DEFAULT_RULE => Verdict::Allow,
+        _ => Verdict::Deny,
+    };
+    let shift = |At { was, is, .. }: At| {
+        let denied = [was, is].iter().all(|one| one.verdict == Verdict::Deny);
+        let shift = (Told(replies(was)), Told(replies(is)));
+        (denied && shift.0 != shift.1).then_some(shift)
+    };
+    by_verdict(old, new, &[], shift)
+}
+
+/// The changes of what a verdict stands for.
+fn by_verdict(
+    old: Side<'_>,
+    new: Side<'_>,
+    borders: &[RangeEntry],
+    shift: impl Fn(At) -> Option<Shift<Told>>,
+) -> Vec<Change> {
+    let runs = runs(old, new, borders, shift).into_iter();
     let changes = runs.flat_map(|(first, last, shifts)| changes(old, new, (first, last), &shifts));
     changes.collect()
 }
@@ -151,15 +211,15 @@ pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
 /// denied, on one of them [`diff`] tells.
 #[must_use]
 pub fn diff_holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleChange> {
-    let longest = |side: Side<'_>, (verdict, rule): Holds| {
-        let stops = matches!(verdict, Verdict::Confirm | Verdict::ReadOnly);
-        stops.then(|| side.policy.longest_hole(side.policy.rule(rule)))
+    let longest = |side: Side<'_>, holds: Holds| {
+        let stops = matches!(holds.verdict, Verdict::Confirm | Verdict::ReadOnly);
+        stops.then(|| side.policy.longest_hole(side.policy.rule(holds.rule)))
     };
-    let shift = |was: Holds, is: Holds| {
+    let shift = |At { was, is, .. }: At| {
         let shift = longest(old, was).zip(longest(new, is));
         shift.filter(|(before, after)| before != after)
     };
-    let runs = runs(old, new, shift).into_iter();
+    let runs = runs(old, new, &[], shift).into_iter();
     let changes = runs.flat_map(|(first, last, shifts)| {
         let ways = by_way(&shifts).into_iter();
         ways.map(move |((before, after), specs)| HoleChange {
@@ -175,15 +235,15 @@ pub fn diff_holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleChange> {
 /// Where an approver is asked before and after, and would read something else: by another rule name, or with another reason.
 #[must_use]
 pub fn diff_words(old: Side<'_>, new: Side<'_>) -> Vec<WordChange> {
-    let shift = |was: Holds, is: Holds| {
-        let is_asked = [was.0, is.0]
+    let shift = |At { was, is, .. }: At| {
+        let is_asked = [was.verdict, is.verdict]
             .iter()
             .all(|verdict| matches!(verdict, Verdict::Confirm | Verdict::ReadOnly));
-        let [before, after] =
-            [(old, was.1), (new, is.1)].map(|(side, rule)| side.policy.rule(rule).map(Rule::words));
-        (is_asked && before != after).then_some((was.1, is.1))
+        let [before, after] = [(old, was.rule), (new, is.rule)]
+            .map(|(side, rule)| side.policy.rule(rule).map(Rule::words));
+        (is_asked && before != after).then_some((was.rule, is.rule))
     };
-    let runs = runs(old, new, shift).into_iter();
+    let runs = runs(old, new, &[], shift).into_iter();
     let changes = runs.flat_map(|(first, last, shifts)| {
         let ways = by_way(&shifts).into_iter();
         ways.map(move |((was, is), _)| WordChange {
@@ -211,11 +271,13 @@ impl PartialOrd for Told {
     }
 }
 
-/// Where there is a shift: adjacent addresses with the same ones together, sorted by address.
+/// Where there is a shift: adjacent addresses with the same ones together, sorted by address. There may be one where the ranges
+/// of both begin and end, and those of `borders`.
 fn runs<T: Copy + Ord>(
     old: Side<'_>,
     new: Side<'_>,
-    shift: impl Fn(Holds, Holds) -> Option<Shift<T>>,
+    borders: &[RangeEntry],
+    shift: impl Fn(At) -> Option<Shift<T>>,
 ) -> Vec<Run<T>> {
     let mut runs: Vec<Run<T>> = Vec::new();
     for (first, last) in intervals(old.compiled, new.compiled) {
@@ -224,7 +286,7 @@ fn runs<T: Copy + Ord>(
         let [Some(before), Some(after)] = values else {
             continue;
         };
-        let shifts = shifts(old, &before, new, &after, &shift);
+        let shifts = shifts([(old, &before), (new, &after)], borders, &shift);
         let same_before = |run: &&mut Run<T>| {
             run.1.checked_add(1) == Some(first) && run.2.ports == shifts.ports && !is_border(first)
         };
@@ -266,26 +328,28 @@ const PROTOCOLS: [Protocol; 4] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP, 
 
 /// What changes for an address that one value held for and another one holds for.
 fn shifts<T: Copy + Ord>(
-    old: Side<'_>,
-    before: &Value,
-    new: Side<'_>,
-    after: &Value,
-    shift: impl Fn(Holds, Holds) -> Option<Shift<T>>,
+    [(old, before), (new, after)]: [(Side<'_>, &Value); 2],
+    borders: &[RangeEntry],
+    shift: impl Fn(At) -> Option<Shift<T>>,
 ) -> Shifts<T> {
     let mut shifts = Shifts::none();
     for protocol in PROTOCOLS {
         let ranges = old.compiled.ranges(before).iter();
-        let ranges = ranges.chain(new.compiled.ranges(after));
+        let ranges = ranges.chain(new.compiled.ranges(after)).chain(borders);
         for (low, high) in pieces(protocol, starts(ranges, protocol)) {
-            let was = holds(old.compiled, before, protocol, low);
-            let is = holds(new.compiled, after, protocol, low);
-            if let Some(shift) = shift(was, is) {
+            let at = At {
+                protocol,
+                port: low,
+                was: holds(old.compiled, before, protocol, low),
+                is: holds(new.compiled, after, protocol, low),
+            };
+            if let Some(shift) = shift(at) {
                 let spec = PortSpec {
                     protocol,
                     low,
                     high,
                 };
-                shifts.add(spec, shift, (was.1, is.1));
+                shifts.add(spec, shift, (at.was.rule, at.is.rule));
             }
         }
     }
@@ -316,28 +380,49 @@ fn starts<'r>(
 
 /// What a value says of a port, as the kernel reads it: the first range that covers it, else the verdict.
 fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> Holds {
-    match range_at(compiled, value, protocol, port) {
-        Some(range) => (range.verdict(), range.rule),
-        None => (value.verdict, value.rule),
+    let (verdict, rule, is_own) = match range_at(compiled, value, protocol, port) {
+        Some((range, is_own)) => (range.verdict(), range.rule, is_own),
+        None => {
+            let is_own = value.flags & prefix_flags::HOST != 0;
+            (value.verdict, value.rule, is_own)
+        }
+    };
+    let is_denied = verdict == Verdict::Deny && rule != DEFAULT_RULE;
+    let is_local = value.flags & prefix_flags::LOCAL != 0;
+    let lifted = match value.flags & prefix_flags::PRIVATE {
+        _ if is_denied || is_own || is_local => Lifted::Never,
+        0 => Lifted::ByAny,
+        _ => Lifted::ByPrivate,
+    };
+    Holds {
+        verdict,
+        rule,
+        lifted,
     }
 }
 
+/// The range that covers a port, and whether it is of a rule for that very address.
 fn range_at<'c>(
     compiled: &'c Compiled,
     value: &Value,
     protocol: Protocol,
     port: u16,
-) -> Option<&'c RangeEntry> {
-    let covers = |range: &&RangeEntry| match protocol {
+) -> Option<(&'c RangeEntry, bool)> {
+    let own = value.list.and_then(|list| compiled.lists.get(list.get()));
+    let own = own.map_or(0, |list| usize::from(list.own));
+    let covers = |range: &RangeEntry| match protocol {
         // A protocol that no rule can name.
         Protocol::ANY => range.protocol == Protocol::ANY && range.low <= port && port <= range.high,
         protocol => range.covers(protocol, port),
     };
-    compiled.ranges(value).iter().find(covers)
+    let mut ranges = compiled.ranges(value).iter().enumerate();
+    let found = ranges.find(|(_, range)| covers(range));
+    found.map(|(at, range)| (range, at < own))
 }
 
 fn changes_at(old: Side<'_>, new: Side<'_>, was: Holds, is: Holds) -> bool {
-    was.0 != is.0 || (was.0 == Verdict::ReadOnly && !judge_alike(old, new, was.1, is.1))
+    was.verdict != is.verdict
+        || (was.verdict == Verdict::ReadOnly && !judge_alike(old, new, was.rule, is.rule))
 }
 
 /// Whether two `read-only` rules let the same requests through.

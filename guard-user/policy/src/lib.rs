@@ -40,8 +40,8 @@ pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over, over_known};
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use diff::{
-    Change, HoleChange, Opens, PatternChange, Side, WordChange, diff, diff_holes, diff_names,
-    diff_words,
+    Change, HoleChange, Opens, PatternChange, Side, WordChange, diff, diff_by_name, diff_holes,
+    diff_names, diff_replies, diff_words,
 };
 pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, explain_known, joined};

@@ -19,6 +19,7 @@ const TARGETS: usize = 3;
 #[must_use]
 pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
     let mut all = by_address(old, new);
+    all.extend(by_replies(old, new));
     all.extend(by_rules(&old.policy, &new.policy));
     all.extend(by_settings(&old.policy, &new.policy));
     all.extend(by_holes(old, new));
@@ -87,6 +88,18 @@ fn by_address(old: &InForce, new: &InForce) -> Vec<String> {
                 more.after, more.before, more.destination
             ),
         }
+    });
+    told.collect()
+}
+
+/// Where a rule's `deny` goes that stopped them.
+fn by_replies(old: &InForce, new: &InForce) -> Vec<String> {
+    let changes = policy::diff_replies(side(old), side(new)).into_iter();
+    let more = changes.filter(|one| one.opens == Opens::More);
+    let told = more.map(|more| {
+        let ports = more.ports.iter().map(|spec| format!(" {spec}"));
+        let ports: String = ports.collect();
+        format!("replies to connections from {}{ports}", more.destination)
     });
     told.collect()
 }
@@ -547,6 +560,12 @@ mod tests {
                 "names may have its addresses",
             ),
             ("inbound = false\n".to_owned(), String::new(), "replies"),
+            // A session connects to it no more than before, and it to a server in the session.
+            (
+                deny.clone(),
+                String::new(),
+                "replies to connections from 192.0.2.10",
+            ),
             (
                 allow.to_owned() + "[dns]\nnames = \"ask\"\n",
                 allow.to_owned() + "[dns]\nnames = \"any\"\n",

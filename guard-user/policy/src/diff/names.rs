@@ -44,7 +44,7 @@ pub fn diff_names(old: Side<'_>, new: Side<'_>, environment: &Environment) -> Ve
 }
 
 /// How strict a verdict is: one that looks at TLS is between two others.
-type Rank = u8;
+pub(super) type Rank = u8;
 
 const fn rank(verdict: Verdict, by_sni: bool) -> Rank {
     2 * verdict.strictness() + if by_sni { 1 } else { 0 }
@@ -52,14 +52,21 @@ const fn rank(verdict: Verdict, by_sni: bool) -> Rank {
 
 /// What a name may get at a port.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
+pub(super) struct Bounds {
     /// The least strict verdict.
-    low: Rank,
+    pub(super) low: Rank,
     /// The strictest of those that a rule for the name could lift.
     high: Rank,
 }
 
 impl Bounds {
+    /// The least strict one, whatever TLS shows.
+    pub(super) fn verdict(&self) -> Verdict {
+        let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
+        let found = all.into_iter().find(|one| self.low <= rank(*one, true));
+        found.unwrap_or(Verdict::Deny)
+    }
+
     const fn only(rank: Rank) -> Self {
         Self {
             low: rank,
@@ -69,13 +76,15 @@ impl Bounds {
 }
 
 /// From a port on.
-type FromPort = Vec<(u16, Bounds)>;
+pub(super) type FromPort = Vec<(u16, Bounds)>;
 
 /// A policy, and what addresses get under it, whatever their names.
 struct ByName<'p> {
     side: Side<'p>,
     /// For a name that may have no private addresses, and for one that may: by protocol, from a port on.
     addresses: [Vec<(Protocol, FromPort)>; 2],
+    /// The same for what rules say of the names that may be asked for.
+    named: Vec<(Protocol, FromPort)>,
 }
 
 /// What a policy says of a pattern.
@@ -138,9 +147,16 @@ impl<'p> ByName<'p> {
                 protocols.map(|protocol| (protocol, bounds(side.compiled, &values, protocol)));
             all.collect()
         };
+        let patterns = side.compiled.patterns.iter();
+        let is_denied = |value: &Value| value.list.is_none() && value.verdict == Verdict::Deny;
+        let named = patterns.filter(|(_, value)| !is_denied(value));
+        let named: HashSet<_> = named.map(|(_, value)| (*value, true)).collect();
+        let protocols = PROTOCOLS.into_iter().filter(|_| !named.is_empty());
+        let named = protocols.map(|protocol| (protocol, bounds(side.compiled, &named, protocol)));
         Self {
             side,
             addresses: [of(false), of(true)],
+            named: named.collect(),
         }
     }
 
@@ -159,11 +175,23 @@ impl<'p> ByName<'p> {
         }
     }
 
+    /// The least strict that a name gets at a port which may be asked for, or its addresses: what leads by `CNAME` to a name that a rule
+    /// speaks of is judged by that rule, too. None: no rule's name may be asked for.
+    fn least(&self, protocol: Protocol, port: u16) -> Option<Rank> {
+        let at = |all: &[(Protocol, FromPort)]| {
+            let from = all.iter().find(|(of, _)| *of == protocol);
+            let bounds = from.and_then(|(_, from)| from.iter().rfind(|(low, _)| *low <= port));
+            bounds.map(|(_, bounds)| bounds.low)
+        };
+        let named = at(&self.named)?;
+        Some(at(&self.addresses[1]).map_or(named, |address| named.min(address)))
+    }
+
     /// The ports from which on something else may hold.
     fn starts(&self, said: Said<'_>, protocol: Protocol) -> impl Iterator<Item = u16> {
         let ranges = said.value.map(|value| self.side.compiled.ranges(value));
         let own = starts(ranges.into_iter().flatten(), protocol);
-        let all = self.addresses.iter().flatten();
+        let all = self.addresses.iter().chain([&self.named]).flatten();
         let all = all.filter(move |(of, _)| *of == protocol);
         own.chain(all.flat_map(|(_, from)| from.iter().map(|(low, _)| *low)))
     }
@@ -207,7 +235,11 @@ impl<'p> ByName<'p> {
 const DENIED: Bounds = Bounds::only(rank(Verdict::Deny, false));
 
 /// What values say of a protocol's ports, from each port on where that may change. Each comes with whether a rule for a name can lift it.
-fn bounds(compiled: &Compiled, values: &HashSet<(Value, bool)>, protocol: Protocol) -> FromPort {
+pub(super) fn bounds(
+    compiled: &Compiled,
+    values: &HashSet<(Value, bool)>,
+    protocol: Protocol,
+) -> FromPort {
     let ranges = values.iter().flat_map(|(value, _)| compiled.ranges(value));
     let pieces = pieces(protocol, starts(ranges, protocol)).into_iter();
     let at = |port| {
@@ -235,7 +267,7 @@ fn holds(
     port: u16,
 ) -> (Verdict, bool, u16) {
     match range_at(compiled, value, protocol, port) {
-        Some(range) => (range.verdict(), range.is_by_sni(), range.rule),
+        Some((range, _)) => (range.verdict(), range.is_by_sni(), range.rule),
         None => (value.verdict, false, value.rule),
     }
 }
@@ -243,7 +275,8 @@ fn holds(
 fn change(sides: &[ByName<'_>; 2], pattern: Pattern) -> Option<PatternChange> {
     let [old, new] = sides;
     let (was, is) = (old.said(&pattern), new.said(&pattern));
-    if [was.asked, is.asked] == [DnsNames::Rules; 2] {
+    let is_refused = [was.asked, is.asked] == [DnsNames::Rules; 2];
+    if is_refused && was.value.is_some() == is.value.is_some() {
         return None;
     }
     let private = [was, is].map(|said| {
@@ -252,7 +285,7 @@ fn change(sides: &[ByName<'_>; 2], pattern: Pattern) -> Option<PatternChange> {
     });
     let is_other = matches!(private, [Some(was), Some(is)] if was != is);
     let may_be_private = private.contains(&Some(true));
-    let mut ways = BTreeSet::new();
+    let (mut ways, mut led) = (BTreeSet::new(), None);
     let mut add = |more: bool, less: bool| {
         ways.extend(more.then_some(Opens::More));
         ways.extend(less.then_some(Opens::Less));
@@ -271,9 +304,10 @@ fn change(sides: &[ByName<'_>; 2], pattern: Pattern) -> Option<PatternChange> {
             let was = old.decides(was, protocol, port, may_be_private);
             let is = new.decides(is, protocol, port, may_be_private);
             ways.extend(way([old.side, new.side], &was, &is));
+            led = led.or_else(|| led_to([old, new], (protocol, port), (&was, &is)));
         }
     }
-    let opens = *ways.first()?;
+    let opens = ways.first().copied().or(led)?;
     let [before, after] = [(old, was, private[0]), (new, is, private[1])]
         .map(|(side, said, private)| side.words(said, is_other && private == Some(true)));
     Some(PatternChange {
@@ -315,6 +349,25 @@ fn way([old, new]: [Side<'_>; 2], was: &Decides, is: &Decides) -> Vec<Opens> {
     let lasts = by_rule && before != after && stops.contains(&was.bounds().low);
     ways.extend((is_otherwise || lasts).then_some(Opens::Otherwise));
     ways
+}
+
+/// Which way a port changes for another name that leads to this one, of which a rule speaks on one side alone.
+fn led_to(
+    [old, new]: [&ByName<'_>; 2],
+    (protocol, port): (Protocol, u16),
+    ways: (&Decides, &Decides),
+) -> Option<Opens> {
+    let (side, rule, opens) = match ways {
+        (Decides::Address(_), Decides::Rule(verdict, by_sni, _)) => {
+            (new, rank(*verdict, *by_sni), Opens::Less)
+        }
+        (Decides::Rule(verdict, by_sni, _), Decides::Address(_)) => {
+            (old, rank(*verdict, *by_sni), Opens::More)
+        }
+        _ => return None,
+    };
+    let least = side.least(protocol, port)?;
+    (least < rule).then_some(opens)
 }
 
 /// What a rule does, at which ports, and how long holes last by it.

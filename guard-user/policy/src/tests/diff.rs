@@ -1,13 +1,13 @@
 //! Differences against a naive look at every address and port where one may begin or end.
 
-use guard_common::{Address, Connection, PolicyId, Protocol, Verdict, policy_verdict};
+use guard_common::{Address, Connection, Decision, PolicyId, Protocol, Verdict, policy_verdict};
 use proptest::prelude::*;
 
 use super::{
     super::{
         Environment, PortSpec, Prefix, compile,
         compile::Compiled,
-        diff::{Change, Opens, Side, diff, diff_holes},
+        diff::{Change, Opens, Side, diff, diff_holes, diff_replies},
         model::Policy,
     },
     environment, policy,
@@ -167,7 +167,7 @@ fn ports() -> Vec<(u8, u16)> {
     [&tcp[..], &udp[..], &[(1, 0), (47, 0)]].concat()
 }
 
-fn covers(change: &Change, to: u128, protocol: u8, port: u16) -> bool {
+pub(super) fn covers(change: &Change, to: u128, protocol: u8, port: u16) -> bool {
     let at = change
         .prefixes
         .iter()
@@ -205,6 +205,7 @@ proptest! {
         let [a, b] = [&old, &new].map(|policy| compiled(policy, &environment));
         let sides = [(&old, &a), (&new, &b)].map(|(policy, compiled)| Side { policy, compiled });
         let changes = diff(sides[0], sides[1]);
+        let answered = diff_replies(sides[0], sides[1]);
         let lookups = [a.lookup(), b.lookup()];
         for to in addresses([&a, &b]) {
             let here: Vec<_> = changes.iter()
@@ -214,6 +215,15 @@ proptest! {
                 let connection = Connection::new(Address::from_u128(to), Protocol(protocol), port);
                 let [was, is] = [0, 1].map(|side| policy_verdict(&lookups[side], PolicyId(1), &connection).verdict);
                 let told: Vec<_> = here.iter().filter(|change| covers(change, to, protocol, port)).collect();
+                let replies = [0, 1].map(|side| {
+                    Decision::by(PolicyId(1), policy_verdict(&lookups[side], PolicyId(1), &connection)).allows_reply()
+                });
+                let shifts = old.inbound && new.inbound && replies[0] != replies[1];
+                let answers = answered.iter().find(|change| covers(change, to, protocol, port));
+                let answers = answers.map(|change| change.opens);
+                let wanted = if replies[1] { Opens::More } else { Opens::Less };
+                let denied = [was, is] == [Verdict::Deny; 2];
+                prop_assert_eq!(answers, (shifts && denied).then_some(wanted), "{:?}", connection);
                 let expected = usize::from(was != is);
                 prop_assert_eq!(told.len(), expected, "{:?} {} {:?}", connection, connection.to.to_ip(), told);
                 if let Some(told) = told.first() {

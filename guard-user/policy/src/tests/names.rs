@@ -10,7 +10,7 @@ use proptest::{prelude::*, sample::select};
 use super::{
     super::{
         compile::{Compiled, compile},
-        diff::{Opens, Side, diff_names},
+        diff::{Change, Opens, Side, diff, diff_by_name, diff_names},
         explain::{explain, explain_known},
         group::Group,
         model::{DnsNames, Environment, Policy, Rule},
@@ -19,6 +19,7 @@ use super::{
         prefix::Prefix,
         target::Target,
     },
+    diff::covers,
     environment, policy,
 };
 
@@ -831,8 +832,98 @@ fn naive_difference(sides: [Side<'_>; 2], name: &str) -> (bool, bool) {
     (more, less)
 }
 
+/// Where connections go that are looked at one by one.
+fn connections() -> impl Iterator<Item = Connection> {
+    const PORTS: [(Protocol, u16); 3] = [
+        (Protocol::TCP, 443),
+        (Protocol::TCP, 450),
+        (Protocol::UDP, 22),
+    ];
+    PLACES.iter().flat_map(|place| {
+        PORTS.map(|(protocol, port)| Connection::new(to(place, port).to, protocol, port))
+    })
+}
+
+fn is_told(changes: &[Change], at: &Connection) -> bool {
+    changes
+        .iter()
+        .any(|one| covers(one, at.to.to_u128(), at.protocol.0, at.port))
+}
+
+/// The least strict verdict that a connection gets where its address is known by one name, or by none.
+fn most_open(compiled: &Compiled, to: &Connection) -> Verdict {
+    // No rule names this one but by a wildcard.
+    let names = NAMES.iter().chain(&["d.x.test"]);
+    let alone = names.map(std::slice::from_ref);
+    let verdicts = alone
+        .chain([&[][..]])
+        .map(|known| verdict_of(compiled, known, to, 1));
+    let least = verdicts.min_by_key(|verdict| verdict.strictness());
+    least.unwrap_or(Verdict::Deny)
+}
+
+/// Whether a connection is judged otherwise where one name may be asked for, and leads to another one.
+fn differs(sides: [Side<'_>; 2], known: [&str; 2], to: &Connection) -> bool {
+    let asked: DomainName = known[0].parse().unwrap();
+    let [was, is] = sides.map(|side| {
+        let known = match self::asked(side.policy, side.compiled, &asked) {
+            0 => &[][..],
+            _ => &known[..],
+        };
+        verdict_of(side.compiled, known, to, 1)
+    });
+    was != is
+}
+
 proptest! {
     #![proptest_config(rounds(1_500))]
+
+    #[test]
+    fn what_names_get_where_rules_for_addresses_differ_is_told_and_nothing_else(
+        default in select(&["allow", "confirm", "deny"][..]),
+        shared in prop::collection::vec(rule(TARGETS), 1..5),
+        own in prop::array::uniform2(prop::collection::vec(rule(&TARGETS[PATTERNS..]), 0..3)),
+    ) {
+        let policies = own.map(|own| policy(&format!("default = {default:?}\n{}{}", shared.concat(), own.concat())));
+        let [a, b] = [0, 1].map(|side| compile(&policies[side], &judging()).unwrap());
+        let sides = [Side { policy: &policies[0], compiled: &a }, Side { policy: &policies[1], compiled: &b }];
+        let told = diff_by_name(sides[0], sides[1]);
+        for at in connections() {
+            let [was, is] = [&a, &b].map(|side| verdict_of(side, &[], &at, 1));
+            let [before, after] = [&a, &b].map(|side| most_open(side, &at));
+            prop_assert_eq!(is_told(&told, &at), was == is && before != after, "{:?} {:?} {:?}", policies, at, told);
+        }
+        prop_assert!(diff_by_name(sides[0], sides[0]).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_judged_otherwise_without_a_word(
+        default in select(&["confirm", "deny"][..]),
+        asks in select(&["", "[dns]\nnames = \"any\"\n", "[dns]\nnames = \"rules\"\n"][..]),
+        shared in prop::collection::vec(rule(TARGETS), 0..3),
+        own in prop::array::uniform2(prop::collection::vec(rule(TARGETS), 0..3)),
+        known in prop::array::uniform2(select(NAMES)),
+    ) {
+        let policies = own.map(|own| {
+            policy(&format!("default = {default:?}\n{asks}{}{}", shared.concat(), own.concat()))
+        });
+        // Whether names are judged at all, and which may be asked for, is told as a setting.
+        let settings = [0, 1].map(|side| (policies[side].has_patterns(), policies[side].names_asked()));
+        prop_assume!(settings[0] == settings[1]);
+        let [a, b] = [0, 1].map(|side| compile(&policies[side], &judging()).unwrap());
+        let sides = [Side { policy: &policies[0], compiled: &a }, Side { policy: &policies[1], compiled: &b }];
+        let changes = [diff(sides[0], sides[1]), diff_by_name(sides[0], sides[1])].concat();
+        let names = diff_names(sides[0], sides[1], &judging());
+        let is_of_known = |pattern: &Pattern| known.iter().any(|name| {
+            let own = Pattern::Name(name.parse().unwrap());
+            own == *pattern || own.around().any(|wider| wider == *pattern)
+        });
+        let by_name = names.iter().any(|one| is_of_known(&one.pattern));
+        for at in connections() {
+            let is_silent = !by_name && !is_told(&changes, &at);
+            prop_assert!(!(is_silent && differs(sides, known, &at)), "{:?} {:?} {:?} {:?}", policies, known, at, names);
+        }
+    }
 
     #[test]
     fn no_name_gets_more_or_less_without_a_word(
