@@ -2,7 +2,8 @@
 
 use guard_proto::Endpoint;
 
-use crate::sessions::appeared::IN_REACH;
+/// What rules are called that guard itself adds for what came into reach.
+pub(crate) const IN_REACH: &str = "in reach: ";
 
 /// The end of every piece of advice about a refusal.
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \

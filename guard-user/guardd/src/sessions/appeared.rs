@@ -13,7 +13,7 @@ use guard_sys::clock;
 use jiff::Timestamp;
 
 use crate::{
-    control::{auth::Approver, failure::CallError, ids},
+    control::{advice::IN_REACH, auth::Approver, failure::CallError, ids},
     policies::load,
     record::audit::LogEntry,
     sessions::Sessions,
@@ -71,8 +71,6 @@ struct ReachedSession {
     reads: String,
 }
 
-/// What rules are called that guard itself adds for what came into reach.
-pub(crate) const IN_REACH: &str = "in reach: ";
 /// What the rule is called that asks about each new connection.
 const MORE: &str = "in reach: more than is told";
 /// That rule: but for the machine itself and its name servers, which [`PolicyText::beside`] has rules for.
