@@ -82,6 +82,8 @@ pub enum Cause {
     ConnectedAgain = 1,
     /// A socket asks a name server past the guard's resolver: it was connected before a policy had rules for names.
     PastResolver = 2,
+    /// It is for that, and nothing was sent: a UDP socket was to be connected.
+    NothingSent = 3,
 }
 
 impl Cause {
@@ -91,6 +93,7 @@ impl Cause {
         match value {
             1 => Self::ConnectedAgain,
             2 => Self::PastResolver,
+            3 => Self::NothingSent,
             _ => Self::Policies,
         }
     }
@@ -169,8 +172,19 @@ pub struct AttemptKey {
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// A [`crate::Verdict`].
+    /// A [`crate::Verdict`], or [`Self::NOTHING_SENT`].
     pub verdict: u8,
+}
+
+impl AttemptKey {
+    /// What refusals for [`Cause::NothingSent`] are counted as: what is sent there is reported for itself.
+    pub const NOTHING_SENT: u8 = 1;
+
+    /// Whose attempt it is, and where it wanted to go.
+    #[must_use]
+    pub const fn there(&self) -> (SessionId, Address, Protocol, u16) {
+        (self.session, self.destination, self.protocol, self.port)
+    }
 }
 
 /// The value of `ATTEMPTS`.

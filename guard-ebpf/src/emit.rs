@@ -8,7 +8,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
     AttemptCount, AttemptKey, BootTime, Cause, Connection, Decision, Event, HELD_PAUSE, Hook,
-    NetnsCookie, PolicyId, PolicyVerdict, Session, SessionId, SessionStats, Verdict,
+    NetnsCookie, PolicyId, PolicyVerdict, Protocol, Session, SessionId, SessionStats, Verdict,
 };
 
 use crate::{
@@ -58,7 +58,7 @@ impl RefusalReport<'_> {
     #[inline(always)]
     pub(crate) fn emit(&self) {
         let verdict = reported(self.decision.verdict);
-        let due = due(self.session.id, self.to, verdict, self.held);
+        let due = due(self.session.id, self.to, verdict as u8, self.held);
         if due != 0 {
             self.tell(due);
         }
@@ -144,12 +144,13 @@ const fn reported(verdict: Verdict) -> Verdict {
     }
 }
 
-/// Counts a refusal. Returns the number of the session's attempts at that destination if an event is due, else 0.
+/// Counts a refusal, as that verdict or what else an [`AttemptKey`] has in its place. Returns the number of the session's attempts at
+/// that destination if an event is due, else 0.
 ///
 /// A function of its own in the kernel too: its stack is not needed when the refusal is reported, and all that are at once may
 /// have 512 bytes together.
 #[inline(never)]
-pub(crate) fn due(session: SessionId, to: &Connection, verdict: Verdict, held: bool) -> u64 {
+pub(crate) fn due(session: SessionId, to: &Connection, verdict: u8, held: bool) -> u64 {
     let Some(stats) = STATS.get_ptr_mut(session.0) else {
         return 0;
     };
@@ -169,7 +170,7 @@ pub(crate) fn due(session: SessionId, to: &Connection, verdict: Verdict, held: b
 fn count(
     session: SessionId,
     to: &Connection,
-    verdict: Verdict,
+    verdict: u8,
     held: bool,
     now: BootTime,
 ) -> Option<u64> {
@@ -178,7 +179,7 @@ fn count(
         session,
         port: to.port,
         protocol: to.protocol,
-        verdict: verdict as u8,
+        verdict,
     };
     let first = AttemptCount {
         count: 1,
@@ -234,7 +235,8 @@ pub(crate) fn packet(
     said: u64,
     policy: PolicyId,
 ) {
-    let due = due(session.id, to, PolicyVerdict::unpack(said).verdict, false);
+    let verdict = PolicyVerdict::unpack(said).verdict as u8;
+    let due = due(session.id, to, verdict, false);
     if due != 0 {
         let count = due.min(u64::from(u32::MAX));
         tell_packet(skb, session, to, said, u64::from(policy.0) | count << 32);
@@ -264,7 +266,7 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
 
 /// What refusals are counted as that are not for what the policies say: what these refuse at the same destination is reported for
 /// itself.
-const NOT_FOR_POLICIES: Verdict = Verdict::Allow;
+const NOT_FOR_POLICIES: u8 = Verdict::Allow as u8;
 
 /// The refusal of what a UDP socket is connected to, when it sends something; reported if that is due, as one of `connect`. `said`
 /// is [`verdict::packed`].
@@ -272,7 +274,7 @@ const NOT_FOR_POLICIES: Verdict = Verdict::Allow;
 pub(crate) fn unsent(unsent: Unsent, to: &Connection, said: u64, cause: Cause) {
     let session = maps::session(unsent.cgroup()).id;
     let verdict = match cause {
-        Cause::Policies => PolicyVerdict::unpack(said & u64::from(u32::MAX)).verdict,
+        Cause::Policies => PolicyVerdict::unpack(said & u64::from(u32::MAX)).verdict as u8,
         _ => NOT_FOR_POLICIES,
     };
     let due = due(session, to, verdict, false);
@@ -348,12 +350,26 @@ pub(crate) fn allowed(
     .emit();
 }
 
+/// Why a case is refused.
+#[inline(always)]
+fn cause(case: &Case, hook: Hook) -> Cause {
+    let is_connect = matches!(hook, Hook::Connect4 | Hook::Connect6);
+    let is_udp = case.to.protocol == Protocol::UDP;
+    match case.verdict() {
+        Verdict::Deny if is_connect && is_udp => Cause::NothingSent,
+        _ => Cause::Policies,
+    }
+}
+
 /// Counts the refusal of a case, and reports it if that is due. `held`: it is held for an approver instead. `asked`: the
 /// destination that the program gave, if the case is about a listener's upstream.
 #[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
-    let verdict = reported(case.verdict());
-    let due = due(case.session.id, &case.to, verdict, held);
+    let counted = match cause(case, hook) {
+        Cause::NothingSent => AttemptKey::NOTHING_SENT,
+        _ => reported(case.verdict()) as u8,
+    };
+    let due = due(case.session.id, &case.to, counted, held);
     if due != 0 {
         tell_case(case, asked, hook, held, due);
     }
@@ -370,7 +386,7 @@ fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64
         decision: &case.decision(),
         socket_type: 0,
         held,
-        cause: Cause::Policies,
+        cause: cause(case, hook),
         through: case.through(asked),
     }
     .tell(count);

@@ -9,7 +9,7 @@ use super::error::{CliError, Exit};
 use super::flows;
 use super::records::Teller;
 use super::render::{self, Output};
-use guard_proto::{Call, Failure, Session, Sessions};
+use guard_proto::{Call, Failure, Holes, Session, Sessions};
 use summary::Report;
 
 mod github;
@@ -25,15 +25,17 @@ pub(crate) fn report(
     output: Output,
 ) -> Result<Exit, CliError> {
     // Of a guardd that has ended, no session lives, and what was reached went with it.
-    let (mut reached, mut live) = (Vec::new(), Vec::new());
+    let (mut reached, mut live, mut open) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(client) = teller.client() {
         reached = flows::reached(client, None)?.flows;
         live = client.call::<Sessions>(&Call::Sessions {})?.sessions;
+        open = client.call::<Holes>(&Call::Holes {})?.holes;
     }
     // All sessions: what runs in sessions inside one is found by who started which.
     let records = teller.records(None, args.since)?;
     let mut report = Report::of(&records);
     report.know(&live);
+    report.know_holes(&open);
     report.reach(reached, args.since);
     report.keep(args.session.as_deref(), args.name.as_deref());
     if report.sessions.is_empty() && !report.may_lack {

@@ -316,7 +316,7 @@ kinds! {
     /// Something was refused: for good, or until a person says yes.
     Denied {
         cgroup: u64, destination: Destination, rule: String, policy: String, verdict: String, through: Through, hook: String,
-        count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64,
+        count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64, tcp: String,
     }
     /// A connection waits.
     Held {

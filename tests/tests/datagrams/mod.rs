@@ -100,19 +100,12 @@ fn nobody_is_asked_about_a_socket_that_sends_nothing() -> Tested {
     Ok(())
 }
 
-/// Nothing tells it from an attempt by UDP, which ends at `connect` as well: so it counts.
+/// Nothing tells it from an attempt by UDP, which ends at `connect` as well: so it counts where TCP is denied, too.
 #[test]
 fn what_is_denied_counts_where_a_library_only_sorts_the_addresses_of_a_name() -> Tested {
     let scene = scene()?;
     let mut client = client(&scene, "asks")?;
-    let job = [
-        "report",
-        "--session",
-        client.session(),
-        "--fail-on",
-        "denied",
-    ]
-    .map(str::to_owned);
+    let job = job(&client);
     client.tell(&format!("lookup {NAME}"))?;
     client.line_with("did ")?;
     eventually("it is in the report", || {
@@ -122,6 +115,51 @@ fn what_is_denied_counts_where_a_library_only_sorts_the_addresses_of_a_name() ->
     let stopped = &report["stopped"];
     assert_eq!(stopped[0]["destination"], format!("udp {NEVER}:443"));
     assert_eq!(stopped.list()?.len(), 1, "{stopped}");
+    assert!(report["unsent"].list()?.is_empty(), "{report}");
+    Ok(())
+}
+
+/// What a job asks of a session at its end.
+fn job(session: &Shell) -> [String; 5] {
+    let id = session.session();
+    ["report", "--session", id, "--fail-on", "denied"].map(str::to_owned)
+}
+
+/// A job that reaches by TCP what it may reach passes, and the same by a datagram fails it.
+#[test]
+fn what_passes_by_tcp_counts_only_once_it_is_sent_by_udp() -> Tested {
+    let scene = scene()?;
+    let ci = "version = 1\nname = \"ci\"\ndefault = \"deny\"\n\
+              [[rule]]\nname = \"web\"\nto = [\"192.0.2.0/24\", \"2001:db8:7::/64\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n";
+    let file = scene.daemon.write_for_agents("ci.toml", ci)?;
+    let mut client = client(&scene, &file.display().to_string())?;
+    let job = job(&client);
+    client.tell(&format!("lookup {NAME}"))?;
+    client.line_with("did ")?;
+    let mut report = Value::Null;
+    eventually("it is in the report", || {
+        report = scene.daemon.root(&job).args(["--json"]).run()?.json()?;
+        Ok(report["unsent"].list()?.len() == 4)
+    })?;
+    assert!(
+        report["unsent"]
+            .list()?
+            .iter()
+            .all(|one| one["tcp"] == "allow"),
+        "{report}"
+    );
+    assert!(report["stopped"].list()?.is_empty(), "{report}");
+    let told = scene.daemon.root(&job).run()?;
+    assert_eq!(told.code(), Some(0), "{told:?}");
+    assert!(told.stdout.starts_with("Nothing was stopped"), "{told:?}");
+    assert!(told.stdout.contains("Not counted, 4 times"), "{told:?}");
+    assert_eq!(
+        does(&mut client, &format!("sendto quic {V4} 443"))?,
+        "EPERM"
+    );
+    eventually("what is sent counts", || {
+        Ok(scene.daemon.root(&job).run()?.code() == Some(1))
+    })?;
     Ok(())
 }
 

@@ -9,6 +9,9 @@ use crate::report::summary::{HoleLine, Report, RequestLine, SessionLine, Stopped
 pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, report);
+    if let Some(not_counted) = report.not_counted() {
+        page.styled(HEAD, not_counted).end();
+    }
     sessions(&mut page, &report.sessions, clock);
     stopped(&mut page, &report.stopped);
     requests(&mut page, &report.requests);
@@ -99,8 +102,8 @@ fn headline(page: &mut Page, report: &Report) {
         )
     });
     let writes = (report.writes > 0).then(|| match attempts {
-        Some(_) => (count(report.writes, "write"), String::new()),
-        None => (count(report.writes, "write") + " refused", String::new()),
+        Some(_) => (report.sent(), String::new()),
+        None => (report.sent() + " refused", String::new()),
     });
     let closed = (report.closed > 0).then(|| {
         (

@@ -15,6 +15,9 @@ pub(super) fn page(report: &Report) -> String {
     let mut page = String::from("### guard\n\n");
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}\n", headline(report));
+    if let Some(not_counted) = report.not_counted() {
+        let _ = writeln!(page, "{not_counted}\n");
+    }
     stopped(&mut page, report);
     asked(&mut page, report);
     holes(&mut page, report);
@@ -119,7 +122,7 @@ pub(crate) fn headline(report: &Report) -> String {
             count(report.destinations(), "destination")
         )
     });
-    let writes = (report.writes > 0).then(|| count(report.writes, "write"));
+    let writes = (report.writes > 0).then(|| report.sent());
     let closed = (report.closed > 0).then(|| count(report.closed, "connection") + " closed");
     let all: Vec<_> = attempts.into_iter().chain(writes).chain(closed).collect();
     format!("Stopped in {sessions}: {}.{left_out}", all.join(", and "))

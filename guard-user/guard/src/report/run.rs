@@ -232,7 +232,7 @@ impl RunSummary {
 
     fn stopped(&self) -> Option<String> {
         let report = &self.report;
-        let writes = (report.writes > 0).then(|| count(report.writes, "write"));
+        let writes = (report.writes > 0).then(|| report.sent());
         let reach = (report.destinations() > 0).then(|| {
             let attempts = count(report.refused, "attempt");
             let destinations = count(report.destinations(), "destination");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use guard_common::Verdict;
 use guard_proto::{
-    Endpoint, Flow, LogRecord, Question, Session, moment,
+    Endpoint, Flow, Hole, LogRecord, Question, Session, moment,
     names::FAILED,
     record::{
         Answered, Denied, Destination, Field, Held, HoleClose, HoleOpen, Http, Noted, Record,
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::super::flows;
 use super::super::render::{endpoint, holes::HoleScope, requests};
+use super::markdown::count;
 
 /// Characters that are shown of an HTTP request or a statement.
 const SENDS: usize = 100;
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) sessions: Vec<SessionLine>,
     /// What was refused, most often tried first.
     pub(crate) stopped: Vec<StoppedLine>,
+    /// UDP sockets that were refused before they sent anything, where TCP passes: so a C library sorts the addresses of a name.
+    pub(crate) unsent: Vec<StoppedLine>,
     /// What a person was asked, oldest first.
     pub(crate) requests: Vec<RequestLine>,
     /// What was opened, oldest first.
@@ -99,6 +102,9 @@ pub(crate) struct StoppedLine {
     pub(crate) count: u64,
     /// The programs by executable, or by name where that was not known.
     pub(crate) programs: BTreeSet<String>,
+    /// Of what is unsent, what TCP gets there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<String>,
     /// Of these, connections that were held, by the records of their ends.
     #[serde(skip)]
     ended: u64,
@@ -157,7 +163,6 @@ pub(crate) struct HoleLine {
     /// Connections that were cut then.
     pub(crate) cut: u64,
     /// What of it passes, in words; empty: all.
-    #[serde(skip)]
     pub(crate) scope: String,
     #[serde(skip)]
     of: Option<usize>,
@@ -193,9 +198,21 @@ impl StoppedLine {
         self.host.as_deref().filter(|_| is_question)
     }
 
+    /// The name, without the port where the destination has it: an HTTP request's is as the program wrote it.
+    fn other_host(&self) -> Option<&str> {
+        let host = self.host.as_deref()?;
+        let (_, port) = self.destination.rsplit_once(':').unwrap_or_default();
+        let without = host
+            .strip_suffix(port)
+            .and_then(|host| host.strip_suffix(':'));
+        let is_same = self.destination.ends_with(&format!(" {host}"));
+        Some(without.unwrap_or(host)).filter(|_| !is_same)
+    }
+
     /// Where to, by which name, and what was to be sent there.
     pub(crate) fn words(&self) -> String {
-        let host = self.host.iter().map(|host| format!(" ({host})"));
+        let host = self.other_host();
+        let host = host.iter().map(|host| format!(" ({host})"));
         let sends = self.sends.iter().map(|sends| format!(", {sends}"));
         let more: String = host.chain(sends).collect();
         format!("{}{more}", self.destination)
@@ -256,7 +273,8 @@ impl Report {
             line.parent.clone_from(&known.parent);
             line.started_at = Some(known.started_at);
             let at = Some(line.at);
-            for stopped in self.stopped.iter_mut().filter(|one| one.of == at) {
+            let lines = self.stopped.iter_mut().chain(&mut self.unsent);
+            for stopped in lines.filter(|one| one.of == at) {
                 stopped.name = Some(known.name.clone());
             }
         }
@@ -317,6 +335,38 @@ impl Report {
         places.len() as u64
     }
 
+    /// What is told of and counts as nothing, in words.
+    pub(crate) fn not_counted(&self) -> Option<String> {
+        let times: u64 = self.unsent.iter().map(|one| one.count).sum();
+        (times > 0).then(|| {
+            let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+            format!("Not counted, {times}: a UDP connect, which sends nothing, where TCP passes (so a C library sorts a name's addresses).")
+        })
+    }
+
+    /// Completes holes that have not ended, and let nothing more through.
+    pub(crate) fn know_holes(&mut self, open: &[Hole]) {
+        for known in open.iter().filter(|hole| hole.is_used_up()) {
+            let is_it = |line: &&mut HoleLine| {
+                line.id == known.id && line.session.as_ref() == Some(&known.session)
+            };
+            let line = self.holes.iter_mut().rev().find(is_it);
+            if let Some(line) = line.filter(|line| line.ended.is_none()) {
+                line.ended = Some("used up".to_owned());
+            }
+        }
+    }
+
+    /// What was refused of what was sent, in words: "1 write", "3 HTTP requests or statements" if some only read.
+    pub(crate) fn sent(&self) -> String {
+        let sent = self.stopped.iter().filter(|one| !one.is_closed);
+        let mut sent = sent.filter_map(|one| one.sends.as_deref());
+        match sent.any(reads) {
+            true => count(self.writes, "HTTP request"),
+            false => count(self.writes, "write"),
+        }
+    }
+
     /// Adds what sessions have reached, and reached lately.
     pub(crate) fn reach(&mut self, flows: Vec<Flow>, since: Option<Duration>) {
         self.reached = flows::lately(flows, since, Timestamp::now());
@@ -350,6 +400,7 @@ impl Report {
         let is_kept = |of: Option<usize>| of.is_some_and(|at| kept.contains(&at));
         self.sessions.retain(|one| is_kept(Some(one.at)));
         self.stopped.retain(|one| is_kept(one.of));
+        self.unsent.retain(|one| is_kept(one.of));
         self.requests.retain(|one| is_kept(one.of));
         self.holes.retain(|one| is_kept(one.of));
         // After a reboot another session has the same id.
@@ -369,6 +420,7 @@ impl Report {
         let trials: BTreeSet<_> = trials.map(|one| Some(one.at)).collect();
         self.sessions.retain(|one| !one.is_trial);
         self.stopped.retain(|one| !trials.contains(&one.of));
+        self.unsent.retain(|one| !trials.contains(&one.of));
         self.count();
     }
 
@@ -410,6 +462,7 @@ impl Report {
             rule: one.rule.take(),
             verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
             programs: program.into_iter().collect(),
+            tcp: one.tcp.take(),
             ..self.stop(destination, host, session, of)
         };
         let is_policys = line.rule.is_some() || line.verdict != Verdict::Deny.as_str();
@@ -518,6 +571,7 @@ impl Report {
             why: None,
             count: 0,
             programs: BTreeSet::new(),
+            tcp: None,
             ended: 0,
             is_closed: false,
             of,
@@ -534,6 +588,7 @@ impl Report {
                 && one.rule == line.rule
                 && one.verdict == line.verdict
                 && one.why == line.why
+                && one.tcp == line.tcp
         });
         let at = match found {
             Some(at) => {
@@ -665,6 +720,8 @@ impl Report {
 
     /// Sorts what was stopped, and adds it up: by the kernel's own count, where a session has ended.
     fn count(&mut self) {
+        let unsent = self.stopped.extract_if(.., |one| one.tcp.is_some());
+        self.unsent.extend(unsent);
         self.stopped.sort_by_key(|one| std::cmp::Reverse(one.count));
         let mut of: BTreeMap<Option<usize>, u64> = BTreeMap::new();
         let (sent, attempts): (Vec<_>, Vec<_>) =
@@ -678,13 +735,22 @@ impl Report {
             *of.entry(one.of).or_default() += one.count;
         }
         for session in &self.sessions {
+            let unsent = self.unsent.iter().filter(|one| one.of == Some(session.at));
+            let unsent: u64 = unsent.map(|one| one.count).sum();
+            let refused = session.refused.unwrap_or(0).saturating_sub(unsent);
             let counted = of.entry(Some(session.at)).or_default();
-            *counted = session.refused.unwrap_or(0).max(*counted);
+            *counted = refused.max(*counted);
         }
         self.refused = of.values().sum();
         self.left_out = self.sessions.iter().map(|one| one.left_out).sum();
         self.may_lack = self.left_out > 0 || self.sessions.iter().any(|one| one.may_lack);
     }
+}
+
+/// Whether that is an HTTP request that changes nothing, and was refused for another reason.
+fn reads(sends: &str) -> bool {
+    let method = sends.split(' ').next();
+    method.is_some_and(|method| ["GET", "HEAD", "OPTIONS"].contains(&method))
 }
 
 /// An HTTP request, or a statement, of which the path is the text: "PUT /api/jobs", "update users set name = $1".
@@ -912,6 +978,30 @@ pub(crate) mod tests {
         let mut report = Report::of(&records(ended));
         report.know(&[crate::render::examples::session()]);
         assert_eq!(report.sessions[0].name, None);
+    }
+
+    #[test]
+    fn what_sent_nothing_and_passes_by_tcp_is_not_counted() {
+        let udp = json!({"address": "192.0.2.10", "port": 443, "protocol": "udp", "host": null});
+        let other = json!({"address": "192.0.2.11", "port": 443, "protocol": "udp", "host": null});
+        let mut report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "tcp": "allow", "count": 1},
+            {"kind": "denied", "session": "s1", "destination": other, "verdict": "deny", "count": 1},
+            {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "tcp": "allow", "count": 3},
+            // The same, by a datagram that was sent.
+            {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "count": 1},
+            {"kind": "session-end", "session": "s1", "denied": 5},
+        ])));
+        report.keep(Some("s1"), None);
+        assert_eq!((report.refused, report.stopped.len()), (2, 2));
+        assert!(report.stopped.iter().all(|one| one.tcp.is_none()));
+        let unsent = &report.unsent[0];
+        assert_eq!((unsent.count, unsent.tcp.as_deref()), (3, Some("allow")));
+        let said = report.not_counted().unwrap();
+        assert!(said.starts_with("Not counted, 3 times:"), "{said}");
+        report.keep(Some("s9"), None);
+        assert!(report.not_counted().is_none());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The calls from inside a session: what was stopped, and a request to open something.
 
+use std::collections::HashSet;
+
 use guard_common::{AttemptCount, AttemptKey, DNS_PORT, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
@@ -93,8 +95,12 @@ impl State {
         let attempts = self.datapath.attempts(id)?;
         let clocks = Clocks::read();
         let holes = self.datapath.holes()?;
+        let is_sent = |key: &AttemptKey| key.verdict != AttemptKey::NOTHING_SENT;
+        let sent = attempts.iter().filter(|(key, _)| is_sent(key));
+        let sent: HashSet<_> = sent.map(|(key, _)| key.there()).collect();
         let stopped = attempts
             .iter()
+            .filter(|(key, _)| is_sent(key) || !sent.contains(&key.there()))
             .filter_map(|(key, tried)| self.stopped(key, tried, &holes, &clocks));
         let closed = self.proxy.closings(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_common::{Address, AttemptKey, SessionId};
+use guard_common::{Address, Protocol, SessionId};
 use guard_policy::Destination;
 use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, varlink};
 use guard_sys::{clock::Clocks, pidfd::Peer};
@@ -585,7 +585,7 @@ impl State {
         let mut counts = HashMap::new();
         for session in sessions {
             for (key, tried) in self.datapath.attempts(session)? {
-                *counts.entry(of(&key)).or_default() += tried.count;
+                *counts.entry(key.there()).or_default() += tried.count;
             }
         }
         Ok(counts)
@@ -621,19 +621,15 @@ impl State {
 }
 
 /// The key of the kernel half's counts, without the verdict.
-type Tried = (SessionId, [u32; 4], u8, u16);
+type Tried = (SessionId, Address, Protocol, u16);
 
 /// How often all that a request is about was refused.
 fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
     let key = &asked.key;
-    let of = |to: Address| (key.session, to.0, key.protocol.0, key.port);
+    let of = |to: Address| (key.session, to, key.protocol, key.port);
     let count = |to: Address| counts.get(&of(to)).copied().unwrap_or(0);
     match &asked.burst {
         Some(burst) => burst.addresses().map(count).sum(),
         None => count(key.destination),
     }
-}
-
-fn of(key: &AttemptKey) -> Tried {
-    (key.session, key.destination.0, key.protocol.0, key.port)
 }

@@ -302,7 +302,7 @@ impl Requests {
             Some(how) => CallError::not_found(
                 format!("{id} waits no more"),
                 how,
-                "guard holes shows what is open; guard close ID ends it",
+                "guard log shows all answers, guard holes what is open",
             ),
             None => ids::no_request(id),
         }

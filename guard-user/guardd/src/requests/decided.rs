@@ -1,6 +1,6 @@
 //! What decided about attempts when they were refused or held, so that `guard why` tells that, whatever policy has come since.
 
-use guard_common::{AttemptKey, Event, Verdict};
+use guard_common::{AttemptKey, Cause, Event, Verdict};
 use guard_proto::destination::NameTold;
 
 use crate::{control::inside::matter, requests::RequestKey, sessions::stops::Stops, state::State};
@@ -38,7 +38,10 @@ pub(crate) const fn counted_as(event: &Event) -> AttemptKey {
         session: event.session,
         port: event.port,
         protocol: event.protocol,
-        verdict: event.verdict,
+        verdict: match Cause::from_u8(event.cause) {
+            Cause::NothingSent => AttemptKey::NOTHING_SENT,
+            _ => event.verdict,
+        },
     }
 }
 

@@ -4,7 +4,7 @@
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`asking.rs`), or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
 
-use guard_common::{BootTime, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict};
+use guard_common::{BootTime, Cause, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
 use guard_policy::{Rule, protocol_name};
 use guard_proto::record::{Denied, Destination, Field};
@@ -26,14 +26,9 @@ use crate::{
 /// Why a connection is refused that a rule allows.
 const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
-/// Whether that was a UDP socket refused at `connect` to port 0. It sends nothing: so the C library sorts the addresses of a name (RFC 6724),
-/// and no program wanted to go there.
-fn is_sorted(event: &Event) -> bool {
-    let is_connect = [Hook::Connect4, Hook::Connect6].map(|hook| hook as u8);
-    event.protocol == Protocol::UDP
-        && event.port == 0
-        && event.verdict == Verdict::Deny as u8
-        && is_connect.contains(&event.hook)
+/// Whether that was a UDP socket refused at `connect`, which sends nothing: so the C library sorts the addresses of a name (RFC 6724).
+fn sends_nothing(event: &Event) -> bool {
+    Cause::from_u8(event.cause) == Cause::NothingSent
 }
 
 impl State {
@@ -62,7 +57,11 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if self.note_of_listener(event) || is_sorted(event) || self.note_refused_socket(event) {
+        // To port 0 no program wants to go.
+        if self.note_of_listener(event)
+            || (sends_nothing(event) && event.port == 0)
+            || self.note_refused_socket(event)
+        {
             return Ok(());
         }
         self.relays.note_tried(event);
@@ -176,6 +175,20 @@ impl State {
         }
     }
 
+    /// What TCP gets there, unless it is denied, too, where a UDP socket was refused before it sent anything. The C library has the
+    /// port that the program wants, and the program may be about to connect by TCP.
+    fn passes_by_tcp(&self, event: &Event) -> Option<Verdict> {
+        let session = self
+            .sessions
+            .live(event.session)
+            .filter(|_| sends_nothing(event))?;
+        let (to, port) = (event.destination, event.port);
+        let judged = self
+            .policies
+            .judge(session.subject(), to, Protocol::TCP, port)?;
+        Some(judged.verdict).filter(|verdict| *verdict != Verdict::Deny)
+    }
+
     /// Makes a request for a refusal, unless there is one.
     fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
         let process = self
@@ -235,6 +248,9 @@ impl State {
             pid: pid.into(),
             comm: process.comm.into(),
             exe: process.exe.into(),
+            tcp: self
+                .passes_by_tcp(event)
+                .map_or(Field::Absent, |verdict| verdict.as_str().into()),
             ..Denied::default()
         };
         let entry = match live {

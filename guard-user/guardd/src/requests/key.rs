@@ -107,13 +107,7 @@ impl RequestKey {
     /// Whether that is an attempt to connect there.
     #[must_use]
     pub fn is_tried_by(&self, attempt: &AttemptKey) -> bool {
-        let there = (
-            attempt.session,
-            attempt.destination,
-            attempt.protocol,
-            attempt.port,
-        );
-        there == (self.session, self.destination, self.protocol, self.port)
+        attempt.there() == (self.session, self.destination, self.protocol, self.port)
     }
 
     /// Whether another one asks for the same to be done to the same there, though some header is another.

@@ -27,7 +27,7 @@ pub struct RefusedSocket {
 #[must_use]
 pub const fn cause(event: &Event) -> Option<&'static str> {
     match Cause::from_u8(event.cause) {
-        Cause::Policies => None,
+        Cause::Policies | Cause::NothingSent => None,
         Cause::ConnectedAgain => {
             Some("the socket was connected again before what it was connected to was judged")
         }
