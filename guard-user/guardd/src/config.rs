@@ -106,7 +106,7 @@ pub struct Approve {
 pub struct FleetTable {
     /// The group of machines that this one is in. Absent: it takes no policies from elsewhere
     pub group: Option<String>,
-    /// Who may sign policies: lines of a name and a public key of SSH
+    /// Who may sign policies: a file, each line a name and a public key of SSH
     pub signers: PathBuf,
     /// How many of them have to
     pub signatures: Signatures,

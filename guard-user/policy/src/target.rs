@@ -98,9 +98,29 @@ fn no_port(text: &str) -> Invalid {
 }
 
 fn no_url(text: &str) -> Invalid {
-    let host = text.split("://").nth(1).unwrap_or(text);
-    let host = host.split(['/', '?', '#']).next().unwrap_or(host);
+    let host = text
+        .split_once("://")
+        .map_or(text, |(_, rest)| host_of(rest));
     Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(host)))
+}
+
+/// Who is reached, of what follows `://`: without the name and password of a person.
+fn host_of(rest: &str) -> &str {
+    let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    host.rsplit_once('@').map_or(host, |(_, host)| host)
+}
+
+/// The same of what a person aims at: the scheme says which port.
+fn no_url_with_port(text: &str, (scheme, rest): (&str, &str)) -> Invalid {
+    let host = host_of(rest);
+    let has_port = split_port(host).is_ok_and(|(_, port)| port.is_some());
+    let port = match scheme {
+        "http" if !has_port => ":80",
+        "https" if !has_port => ":443",
+        _ => "",
+    };
+    let meant = format!("{host}{port}");
+    Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(&meant)))
 }
 
 /// What a person aims at on a command line: an address, a prefix, a name or a group, and perhaps a
@@ -164,6 +184,9 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if let Some(ambiguous) = Ambiguous::of(text) {
             return Err(ambiguous.on_a_command_line());
+        }
+        if let Some(parts) = text.split_once("://") {
+            return Err(no_url_with_port(text, parts));
         }
         let (host, port) = split_port(text)?;
         let destination = Self {
@@ -349,7 +372,15 @@ mod tests {
         for (given, said) in [
             (
                 "https://db.example.com/x",
-                "`https://db.example.com/x` is a URL: write `db.example.com`",
+                "`https://db.example.com/x` is a URL: write `db.example.com:443`",
+            ),
+            (
+                "http://u:secret@[2001:db8::1]?x",
+                "`http://u:secret@[2001:db8::1]?x` is a URL: write `[2001:db8::1]:80`",
+            ),
+            (
+                "http://db.example.com:8080",
+                "`http://db.example.com:8080` is a URL: write `db.example.com:8080`",
             ),
             (
                 "2001:db8::1:99999",

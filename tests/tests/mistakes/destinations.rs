@@ -136,7 +136,7 @@ const ROWS: &[Row] = &[
         User,
         "guard open https://192.0.2.10/api",
         2,
-        &["is a URL", "write `192.0.2.10`"],
+        &["is a URL", "write `192.0.2.10:443`"],
     ),
     (
         User,

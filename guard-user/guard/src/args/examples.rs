@@ -297,13 +297,12 @@ nobody could be asked.";
 pub(super) const DIFF: &str = "\
 Examples:
   guard diff homelab ./homelab.toml
-  guard diff old.toml new.toml --json | jq '.changes[].destination'
+  guard diff old.toml new.toml --json | jq '.changes, .names'
   guard diff --observed ci learned.toml   what the learned policy closes of
                                           what was observed
 
-All addresses, protocols and ports are compared, none is sampled. Names are
-what they stand for here and now; of those that do not resolve, the rules are
-compared.
+All addresses, protocols and ports are compared, none is sampled; and names: by
+their rules, and by what they stand for here and now.
 
 Exit status: 0 they are equal; 1 they differ; 2 it could not be done.";
 

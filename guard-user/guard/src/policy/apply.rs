@@ -184,6 +184,22 @@ fn with_file(failure: Failure, policy: &str) -> Failure {
             ),
             ..failure
         },
+        None => with_session(failure, policy, &sessions),
+    }
+}
+
+/// It may be a session's id or name, too.
+fn with_session(failure: Failure, called: &str, sessions: &[Session]) -> Failure {
+    let is_it = |one: &&Session| one.name == called || one.id == called;
+    match sessions.iter().find(is_it) {
+        Some(one) => Failure {
+            why: format!(
+                "{}; {called} is a session, under the policy {}",
+                failure.why, one.policy
+            ),
+            fix: format!("guard policy apply {} --session {}", one.policy, one.id),
+            ..failure
+        },
         None => failure,
     }
 }

@@ -175,7 +175,7 @@ fn shown(names: &[String]) -> String {
 
 fn rule(explanation: &Explanation) -> String {
     match (&explanation.rule, &explanation.reason) {
-        (None, _) if explanation.question.is_some() => "none has the name".into(),
+        (None, _) if explanation.question.is_some() => "none names it".into(),
         (Some(rule), Some(reason)) => format!("{rule}: {reason}"),
         (Some(rule), None) => rule.clone(),
         (None, _) => "none: the policy's default".into(),
@@ -266,7 +266,7 @@ mod tests {
         insta::assert_snapshot!(one(&asked, &clock()).plain(), @r"
         api.example.net  confirm
             question a person is asked before it leaves
-            rule     none has the name
+            rule     none names it
             policy   homelab, /etc/guard/policies/homelab.toml
                      when the session asks for it, it is a request: guard pending
         ");

@@ -42,8 +42,12 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
         ));
     }
     if let Some(first) = open.first().or(used_up.first()) {
+        let words = match open.is_empty() {
+            true => "End what it has open with:",
+            false => "Close one with:",
+        };
         page.line("")
-            .line("Close one with:")
+            .line(words)
             .commands(format_args!("guard close {}", first.id));
     }
     page
@@ -296,7 +300,7 @@ mod tests {
         No holes are open.
         h2 is used up: s1 opens nothing more at 192.0.2.10/32 tcp/443; what it has open there may go on, and ends in 14 min.
 
-        Close one with:
+        End what it has open with:
             guard close h2
         ");
     }

@@ -37,11 +37,25 @@ pub(crate) struct Gone {
     pub(crate) argument: Option<String>,
 }
 
+/// "r3, r7 to r9": three and more in a row by the first and the last.
+fn in_short(ids: &[String]) -> String {
+    let number = |id: &String| id.strip_prefix('r')?.parse::<u32>().ok();
+    let follows = |one: &String, next: &String| {
+        let next = number(next).and_then(|next| next.checked_sub(1));
+        number(one).is_some() && number(one) == next
+    };
+    let runs = ids.chunk_by(follows).map(|run| match run {
+        [first, _, .., last] => format!("{first} to {last}"),
+        few => few.join(", "),
+    });
+    runs.collect::<Vec<_>>().join(", ")
+}
+
 /// What is to be said about them, and how to be quicker the next time.
 pub(crate) fn gone(all: &Vec<Gone>, _clock: &Clock) -> Page {
     let mut page = Page::default();
     for gone in all {
-        let (ids, session) = (gone.ids.join(", "), &gone.session);
+        let (ids, session) = (in_short(&gone.ids), &gone.session);
         page.line(format_args!("{ids} went with {session}, which has ended."));
     }
     if let Some(last) = all.last() {
