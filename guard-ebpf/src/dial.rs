@@ -13,6 +13,7 @@ use guard_common::{BootTime, Connection, Dialed, Dialer, Hook, Protocol, at};
 use crate::{
     ALLOW, ctx, emit, hold, kernel, layout,
     maps::{self, NO_PREALLOC, SESSION_LEVEL, Shared},
+    rates,
     redirect::Redirect,
 };
 
@@ -131,7 +132,7 @@ fn tell(
     // SAFETY: pointers into a live map value.
     let before = unsafe {
         let (window, count) = (&raw mut (*dialer).window, &raw mut (*dialer).in_window);
-        emit::count_in(window, count, now, emit::SECOND)
+        rates::count_in(window, count, now, rates::SECOND)
     };
     let hook = match before {
         TOLD_A_SECOND => Hook::ManyDials,
@@ -154,5 +155,5 @@ fn lose(dialer: *mut Dialer) {
 /// buffer.
 #[inline(always)]
 fn has_sessions_room(cgroup: u64) -> bool {
-    cgroup == 0 || emit::may_tell(maps::session(cgroup).id, Shared::Dials)
+    cgroup == 0 || rates::may_tell(maps::session(cgroup).id, Shared::Dials)
 }

@@ -13,14 +13,12 @@ use guard_common::{
 
 use crate::{
     kernel,
-    maps::{self, ATTEMPTS, EVENTS, EVENTS_SIZE, NO_EXIST, SESSION_LEVEL, STATS, Shared},
+    maps::{self, ATTEMPTS, EVENTS, NO_EXIST, SESSION_LEVEL, STATS, Shared},
+    rates,
     relay::Case,
     unsent::Unsent,
     verdict,
 };
-
-/// In nanoseconds.
-pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// Refusals of one session that are reported in a second, at most.
 const EVENTS_A_SECOND: u64 = 64;
@@ -29,15 +27,6 @@ const EVENTS_TOGETHER: u64 = 256;
 /// Added to a session's count of a second when others have used up their common share, and one of its refusals is reported
 /// nevertheless: guardd must know that there are more.
 const TOLD_ALL_THE_SAME: u64 = 1 << 32;
-/// Reports in a second of listeners to which a session and those inside it connect; and as many of the dials of those
-/// listeners' processes.
-const TOLD_A_SECOND: u64 = 64;
-/// Unread bytes of the ring buffer from which on listeners are not reported. A connection to one is held, so a later SYN
-/// reports it; a refusal that has no room is lost.
-const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
-/// The same for dials. A listener whose dials could not be reported counts as leading anywhere.
-const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
-
 /// A refused or held call or packet, as it is reported.
 pub(crate) struct RefusalReport<'a> {
     pub(crate) hook: Hook,
@@ -201,7 +190,7 @@ fn count(
         let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
         let reported = &raw mut (*attempt).reported;
         // An approver must see a held connection soon, even if the destination was refused just before.
-        let pause = if held { HELD_PAUSE } else { SECOND };
+        let pause = if held { HELD_PAUSE } else { rates::SECOND };
         if now.0 < reported.read_volatile().0 + pause {
             return None;
         }
@@ -392,7 +381,7 @@ fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64
     .tell(count);
 }
 
-/// Has guardd scan a listener, if [`may_tell_of_listener`]. If the ring buffer is full, the next SYN reports it.
+/// Has guardd scan a listener, if [`rates::may_tell_of_listener`]. If the ring buffer is full, the next SYN reports it.
 #[inline(always)]
 pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: NetnsCookie) {
     let Some(mut entry) = EVENTS.reserve(0) else {
@@ -423,7 +412,7 @@ pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: 
 /// Reports the connection of a process that serves a listener. False if the ring buffer has no room.
 #[inline(always)]
 pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie) -> bool {
-    if is_filled(ROOM_FOR_DIALS) {
+    if rates::is_filled(rates::ROOM_FOR_DIALS) {
         return false;
     }
     let Some(mut entry) = EVENTS.reserve(0) else {
@@ -453,12 +442,12 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
     // SAFETY: pointers into a live map value.
     let before = unsafe {
         let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
-        count_in(window, count, now, SECOND)
+        rates::count_in(window, count, now, rates::SECOND)
     };
     if before % TOLD_ALL_THE_SAME >= EVENTS_A_SECOND {
         return false;
     }
-    if count_together(session, Shared::Refusals, now) < EVENTS_TOGETHER {
+    if rates::count_together(session, Shared::Refusals, now) < EVENTS_TOGETHER {
         return true;
     }
     let is_first = before < TOLD_ALL_THE_SAME;
@@ -467,94 +456,6 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
         unsafe { kernel::fetch_add(&raw mut (*stats).in_window, TOLD_ALL_THE_SAME) };
     }
     is_first
-}
-
-/// Whether a session may cause one more event, other than a refusal, in this second.
-#[inline(always)]
-pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
-    count_together(session, of, kernel::boot_time()) < TOLD_A_SECOND
-}
-
-/// Whether one more listener to which a task of that cgroup connects may be reported in this second.
-///
-/// A function of its own in the kernel too, as [`due`].
-#[inline(never)]
-pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
-    !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
-}
-
-/// Counts one more event on a session's share, which it has in common with the sessions around and inside it. Returns how many
-/// there were in this second before.
-///
-/// A function of its own in the kernel too, as [`due`].
-#[inline(never)]
-fn count_together(session: SessionId, of: Shared, now: BootTime) -> u64 {
-    match maps::share(session, of, now) {
-        // SAFETY: pointers into a live map value.
-        Some(share) => unsafe {
-            count_in(
-                &raw mut (*share).window,
-                &raw mut (*share).in_window,
-                now,
-                SECOND,
-            )
-        },
-        None => u64::MAX,
-    }
-}
-
-/// Whether more than so many bytes of the ring buffer are unread.
-#[inline(always)]
-fn is_filled(bytes: u64) -> bool {
-    kernel::unread(maps::events()) > bytes
-}
-
-/// Counts one more in the time of that length, a second mostly, that began at `window`. Returns how many there were before.
-///
-/// # Safety
-///
-/// Both point into a live map value, aligned to 8.
-#[inline(always)]
-pub(crate) unsafe fn count_in(
-    window: *mut BootTime,
-    count: *mut u64,
-    now: BootTime,
-    length: u64,
-) -> u64 {
-    // SAFETY: the caller's. Two writers that race for a new window both write the present, and at worst a few more pass.
-    unsafe {
-        if now.0 >= window.read_volatile().0 + length {
-            window.write_volatile(now);
-            count.write_volatile(0);
-        }
-        kernel::fetch_add(count, 1)
-    }
-}
-
-/// Whether there is a turn left: one each `interval`, and so many of them at once of those that were not taken.
-///
-/// # Safety
-///
-/// `next` points into a live map value, aligned to 8.
-#[inline(always)]
-pub(crate) unsafe fn takes_turn(
-    next: *mut u64,
-    now: BootTime,
-    interval: u64,
-    at_once: u64,
-) -> bool {
-    // SAFETY: the caller's. Two writers that race for it both write the present, and at worst a few more pass.
-    unsafe {
-        if next.read_volatile() < now.0 {
-            next.write_volatile(now.0);
-        }
-        let turn = kernel::fetch_add(next, interval);
-        let is_left = turn < now.0 + interval * at_once;
-        if !is_left {
-            kernel::fetch_add(next, interval.wrapping_neg());
-        }
-        is_left
-    }
 }
 
 /// A number in [`SessionStats`].

@@ -23,7 +23,7 @@ use aya_ebpf::{
 use aya_log_ebpf::info;
 use guard_common::{Address, Connection, HoleId, Hook, LogLines, Outcome, Protocol, kernel_log};
 
-use crate::{ctx, emit, kernel, maps, relay::Case, socket::Socket};
+use crate::{ctx, kernel, maps, rates, relay::Case, socket::Socket};
 
 /// Lines in a second, of all sessions together.
 const LINES_A_SECOND: u64 = 64;
@@ -93,7 +93,7 @@ pub(crate) fn cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock) {
     }
 }
 
-/// A function of its own in the kernel too, as [`emit::due`].
+/// A function of its own in the kernel too, as [`crate::emit::due`].
 #[inline(never)]
 fn write_cached(skb: *mut __sk_buff, sk: *mut bpf_sock) {
     let mut to = MaybeUninit::uninit();
@@ -117,7 +117,7 @@ fn how(hook: Hook, hole: HoleId, outcome: Outcome) -> u64 {
 /// `by`: the policy's slot, the rule from bit 32 and the verdict from bit 48 on. `how`: the hole, the hook from bit 32 and the
 /// outcome from bit 40 on. The line has numbers only, since the verifier would check each length of a name.
 ///
-/// A function of its own in the kernel too, as [`emit::due`].
+/// A function of its own in the kernel too, as [`crate::emit::due`].
 #[inline(never)]
 fn write(session: u32, to: &Connection, by: u64, how: u64) {
     let wanted = KERNEL_LOG.load();
@@ -151,7 +151,7 @@ fn has_room() -> bool {
     unsafe {
         let (window, count) = (&raw mut (*lines).window, &raw mut (*lines).in_window);
         let has_room =
-            emit::count_in(window, count, kernel::boot_time(), emit::SECOND) < LINES_A_SECOND;
+            rates::count_in(window, count, kernel::boot_time(), rates::SECOND) < LINES_A_SECOND;
         let counter = if has_room {
             &raw mut (*lines).written
         } else {

@@ -22,6 +22,7 @@ mod lsm;
 mod maps;
 mod outside;
 mod questions;
+mod rates;
 mod redirect;
 mod relay;
 mod socket;

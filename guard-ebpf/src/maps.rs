@@ -215,7 +215,7 @@ pub(crate) enum Shared {
     Questions = 4,
 }
 
-/// A second, and how many events were reported in it; of questions, when the next is due ([`crate::emit::takes_turn`]).
+/// A second, and how many events were reported in it; of questions, when the next is due ([`crate::rates::takes_turn`]).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
@@ -231,7 +231,7 @@ pub(crate) struct Unread {
     pub(crate) since: u64,
     /// So many datagrams.
     pub(crate) count: u64,
-    /// When one more may be sent, however many are unread ([`crate::emit::takes_turn`]).
+    /// When one more may be sent, however many are unread ([`crate::rates::takes_turn`]).
     pub(crate) next: u64,
 }
 

@@ -20,7 +20,7 @@ use guard_common::{
 use crate::{
     ALLOW, REFUSE, UNDECIDED, allow_call, ctx, emit, kernel,
     maps::{self, ListenerState, QUESTIONS, Shared},
-    recall,
+    rates, recall,
     redirect::{Proxy, Reason, Redirect},
     verdict::{self, Stage},
 };
@@ -175,7 +175,7 @@ pub(crate) fn has_room(session: SessionId, netns: NetnsCookie, from: &Address) -
         return false;
     };
     // SAFETY: a pointer into a live map value.
-    let is_due = unsafe { emit::takes_turn(&raw mut (*share).in_window, now, INTERVAL, AT_ONCE) };
+    let is_due = unsafe { rates::takes_turn(&raw mut (*share).in_window, now, INTERVAL, AT_ONCE) };
     is_due && is_read(session, QueueKey::new(netns, from), now)
 }
 
@@ -198,7 +198,7 @@ fn is_read(session: SessionId, mut queue: QueueKey, now: BootTime) -> bool {
             count.write_volatile(0);
         }
         kernel::fetch_add(count, 1) < MAX_UNREAD
-            || emit::takes_turn(&raw mut (*unread).next, now, emit::SECOND, 1)
+            || rates::takes_turn(&raw mut (*unread).next, now, rates::SECOND, 1)
     }
 }
 

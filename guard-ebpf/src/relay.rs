@@ -19,8 +19,9 @@ use guard_common::{
 
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
-    emit, kernel,
+    kernel,
     maps::{self, ListenerState, RELAYS},
+    rates,
     verdict::{self, Stage},
 };
 
@@ -565,13 +566,13 @@ fn without_reads(mut decision: Decision) -> Decision {
 fn is_due(receiver: *mut bpf_sock, cgroup: u64) -> bool {
     let Some(state) = kernel::socket_storage::<ListenerState>(maps::listener_states(), receiver)
     else {
-        return emit::may_tell_of_listener(cgroup);
+        return rates::may_tell_of_listener(cgroup);
     };
     let now = kernel::boot_time().0;
     // SAFETY: a live map value; one aligned word, and two writers write the present.
     unsafe {
         let told = &raw mut (*state).told;
-        let is_due = now >= told.read_volatile() + PAUSE && emit::may_tell_of_listener(cgroup);
+        let is_due = now >= told.read_volatile() + PAUSE && rates::may_tell_of_listener(cgroup);
         if is_due {
             told.write_volatile(now);
         }

@@ -1,0 +1,108 @@
+//! How often something may happen: in a second, or one after the other; and how much room the ring buffer has for it.
+
+use guard_common::{BootTime, SessionId};
+
+use crate::{
+    kernel,
+    maps::{self, EVENTS_SIZE, Shared},
+};
+
+/// In nanoseconds.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// Reports in a second of listeners to which a session and those inside it connect; and as many of the dials of those
+/// listeners' processes.
+const TOLD_A_SECOND: u64 = 64;
+/// Unread bytes of the ring buffer from which on listeners are not reported. A connection to one is held, so a later SYN
+/// reports it; a refusal that has no room is lost.
+const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
+/// The same for dials. A listener whose dials could not be reported counts as leading anywhere.
+pub(crate) const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
+
+/// Whether a session may cause one more event, other than a refusal, in this second.
+#[inline(always)]
+pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
+    count_together(session, of, kernel::boot_time()) < TOLD_A_SECOND
+}
+
+/// Whether one more listener to which a task of that cgroup connects may be reported in this second.
+///
+/// A function of its own in the kernel too, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
+    !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
+}
+
+/// Counts one more event on a session's share, which it has in common with the sessions around and inside it. Returns how many
+/// there were in this second before.
+///
+/// A function of its own in the kernel too, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn count_together(session: SessionId, of: Shared, now: BootTime) -> u64 {
+    match maps::share(session, of, now) {
+        // SAFETY: pointers into a live map value.
+        Some(share) => unsafe {
+            count_in(
+                &raw mut (*share).window,
+                &raw mut (*share).in_window,
+                now,
+                SECOND,
+            )
+        },
+        None => u64::MAX,
+    }
+}
+
+/// Whether more than so many bytes of the ring buffer are unread.
+#[inline(always)]
+pub(crate) fn is_filled(bytes: u64) -> bool {
+    kernel::unread(maps::events()) > bytes
+}
+
+/// Counts one more in the time of that length, a second mostly, that began at `window`. Returns how many there were before.
+///
+/// # Safety
+///
+/// Both point into a live map value, aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn count_in(
+    window: *mut BootTime,
+    count: *mut u64,
+    now: BootTime,
+    length: u64,
+) -> u64 {
+    // SAFETY: the caller's. Two writers that race for a new window both write the present, and at worst a few more pass.
+    unsafe {
+        if now.0 >= window.read_volatile().0 + length {
+            window.write_volatile(now);
+            count.write_volatile(0);
+        }
+        kernel::fetch_add(count, 1)
+    }
+}
+
+/// Whether there is a turn left: one each `interval`, and so many of them at once of those that were not taken.
+///
+/// # Safety
+///
+/// `next` points into a live map value, aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn takes_turn(
+    next: *mut u64,
+    now: BootTime,
+    interval: u64,
+    at_once: u64,
+) -> bool {
+    // SAFETY: the caller's. Two writers that race for it both write the present, and at worst a few more pass.
+    unsafe {
+        if next.read_volatile() < now.0 {
+            next.write_volatile(now.0);
+        }
+        let turn = kernel::fetch_add(next, interval);
+        let is_left = turn < now.0 + interval * at_once;
+        if !is_left {
+            kernel::fetch_add(next, interval.wrapping_neg());
+        }
+        is_left
+    }
+}
