@@ -220,7 +220,8 @@ add rule ip nat output ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5300\
 const SECOND: &str = "192.0.2.54";
 const THIRD: &str = "192.0.2.55";
 
-/// Sends one question to each server at once, from one socket, as musl does, and waits for an answer that is none of failure.
+/// Sends one question to each server at once, from one socket, as musl does, and waits for an answer that is none of failure. Who
+/// could not answer is asked again, as by musl: a busy machine's server may be late.
 const AT_ONCE: &str = r#"
 import socket, struct, sys
 name, *servers = sys.argv[1:]
@@ -231,9 +232,10 @@ s.settimeout(60)
 for server in servers:
     s.sendto(question, (server, 53))
 print("sent", flush=True)
-answer = s.recv(512)
+answer, server = s.recvfrom(512)
 while answer[3] & 15 == 2:
-    answer = s.recv(512)
+    s.sendto(question, server)
+    answer, server = s.recvfrom(512)
 print("answer", socket.inet_ntoa(answer[-4:]), flush=True)
 "#;
 
