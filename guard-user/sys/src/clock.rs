@@ -3,7 +3,17 @@
 use guard_common::BootTime;
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_getres, clock_gettime};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// How far apart two readings may be, in nanoseconds, and the calendar's clock was not set: it is slewed by some hundred in a
+/// second (adjtimex(2)).
+const STEADY: u64 = 5_000_000;
+
+/// From boot to the calendar's epoch, in nanoseconds, as it was last read; 0: never.
+static OFFSET: AtomicI64 = AtomicI64::new(0);
 
 /// Now.
 #[must_use]
@@ -15,7 +25,8 @@ pub fn now() -> BootTime {
 
 /// The two clocks read at one moment, to convert between them.
 ///
-/// Read them anew for each use: the calendar's clock is set now and then, boot time never is.
+/// Read them anew for each use: the calendar's clock is set now and then, boot time never is. As long as nobody sets it, a moment is
+/// the same one on the calendar each time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     boot: BootTime,
@@ -26,9 +37,22 @@ impl Clocks {
     /// Now.
     #[must_use]
     pub fn read() -> Self {
+        let before = now();
+        let calendar = Timestamp::now();
+        let took = now().0 - before.0;
+        let boot = BootTime(before.0 + took / 2);
+        let own = calendar.as_nanosecond() - i128::from(boot.0);
+        let Ok(own) = i64::try_from(own) else {
+            return Self { boot, calendar };
+        };
+        let kept = OFFSET.load(Relaxed);
+        let is_steady = kept.abs_diff(own) <= took.saturating_add(STEADY);
+        let offset = if is_steady { kept } else { own };
+        OFFSET.store(offset, Relaxed);
+        let steady = Timestamp::from_nanosecond(i128::from(offset) + i128::from(boot.0));
         Self {
-            boot: now(),
-            calendar: Timestamp::now(),
+            boot,
+            calendar: steady.unwrap_or(calendar),
         }
     }
 
@@ -68,6 +92,13 @@ mod tests {
         let now = now();
         assert!((now.0 as f64 / 1e9 - uptime).abs() < 5.0);
         assert!(super::now() >= now);
+    }
+
+    #[test]
+    fn a_moment_is_the_same_one_each_time() {
+        let at = now();
+        let first = Clocks::read().calendar(at);
+        assert!((0..1_000).all(|_| Clocks::read().calendar(at) == first));
     }
 
     #[test]
