@@ -80,7 +80,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             dispatch(cli, output)
                 .unwrap_or_else(|error| tell(output, &misplaced::typed_out(error, &arguments)))
         }
-        Err(mut error) => {
+        Err(error) => {
+            let (arguments, mut error) = misplaced::asked_about(arguments, error);
             misplaced::nearest_first(&mut error);
             meant::no_value(&mut error, verb(&arguments).and_then(OsStr::to_str));
             usage(&arguments, &error)

@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, RunArgs};
 use super::error::CliError;
@@ -112,6 +112,22 @@ pub(super) fn help(arguments: &[OsString]) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What is wrong with `guard help aprove` is what is wrong with `guard aprove`.
+pub(super) fn asked_about(
+    arguments: Vec<OsString>,
+    error: clap::Error,
+) -> (Vec<OsString>, clap::Error) {
+    let [guard, word, verb] = &arguments[..] else {
+        return (arguments, error);
+    };
+    if word != "help" || is_verb(verb) {
+        return (arguments, error);
+    }
+    let about = vec![guard.clone(), verb.clone()];
+    let wrong = Cli::try_parse_from(&about).err();
+    (about, wrong.unwrap_or(error))
 }
 
 /// That `--policy` stands behind a command, whose own it is there: it would run under another policy than the person believes.

@@ -324,6 +324,7 @@ const ROWS: &[Row] = &[
 
 const TAKEN: &[Row] = &[
     (User, "guard help", 0, &["Usage: guard", "Examples:"]),
+    (User, "guard help aprove", 2, &["'aprove'", "'approve'"]),
     (User, "guard help run", 0, &["Usage: guard run", "--policy"]),
     (User, "guard version", 0, &["guard 0."]),
     (

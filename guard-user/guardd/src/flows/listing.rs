@@ -111,12 +111,21 @@ impl State {
         let may = |owner| who.answers_for(owner);
         let live = self.sessions.called(session, may);
         live.map(|live| live.cgroup.id).or_else(|unknown| {
-            let id = ids::parse_session(session)?;
+            let id = ids::parse_session(session).map_err(|_| not_by_name(session))?;
             let mut all = self.flows.all.values();
             let is_known = all.any(|kept| kept.belongs_to(id) && may(kept.uid));
             if is_known { Ok(id) } else { Err(unknown) }
         })
     }
+}
+
+/// Of sessions that have ended, the audit log alone has the names.
+fn not_by_name(session: &str) -> CallError {
+    CallError::not_found(
+        format!("there is no session {session}"),
+        "no live session of yours has that id or name; of one that has ended the id is known",
+        format!("guard report --name {session}"),
+    )
 }
 
 fn left_out(kept: &KeptFlows) -> Option<String> {
