@@ -20,7 +20,11 @@ const TARGETS: usize = 3;
 pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
     let mut all = by_address(old, new);
     all.extend(by_replies(old, new));
-    all.extend(by_rules(&old.policy, &new.policy));
+    let by_rules = by_rules(&old.policy, &new.policy);
+    if by_rules.is_empty() {
+        all.extend(by_names(old, new));
+    }
+    all.extend(by_rules);
     all.extend(by_settings(&old.policy, &new.policy));
     all.extend(by_holes(old, new));
     all.extend(by_words(old, new));
@@ -102,6 +106,30 @@ fn by_replies(old: &InForce, new: &InForce) -> Vec<String> {
         format!("replies to connections from {}{ports}", more.destination)
     });
     told.collect()
+}
+
+/// What names get that no rule for them has been added to or taken from, or by a rule that denies and leaves more to others.
+fn by_names(old: &InForce, new: &InForce) -> Vec<String> {
+    let names = policy::diff_names(side(old), side(new), &new.fitted).into_iter();
+    let names = names.filter(|one| one.opens != Opens::Less);
+    let names = names.map(|one| {
+        let or_nothing = |words: &[String]| match words {
+            [] => "nothing".to_owned(),
+            words => words.join(" and "),
+        };
+        let [before, after] = [&one.before, &one.after].map(|words| or_nothing(words));
+        format!("{after} in place of {before} for the name {}", one.pattern)
+    });
+    let addresses = policy::diff_by_name(side(old), side(new)).into_iter();
+    let addresses = addresses.filter(|one| one.opens != Opens::Less);
+    let addresses = addresses.map(|one| {
+        let to = &one.destination;
+        format!(
+            "{} in place of {} for {to}, by a name",
+            one.after, one.before
+        )
+    });
+    names.chain(addresses).collect()
 }
 
 /// ", by the rule api (api.example.com)": with what the file has in place of addresses.
@@ -436,6 +464,13 @@ mod tests {
             (allow.to_owned() + &confirm, allow.to_owned() + &deny),
             (allow.to_owned(), String::new()),
             (allow.to_owned() + &name, allow.to_owned() + &name + &deny),
+            // What it leaves to the wildcard is as without it: no private addresses.
+            (
+                allow.to_owned() + &name,
+                allow.to_owned()
+                    + &name
+                    + &rule("a.example.com", "ports = [\"tcp/9\"]\naction = \"deny\""),
+            ),
             (
                 allow.to_owned(),
                 allow.to_owned() + &rule("x.example.com", "action = \"deny\""),
@@ -495,7 +530,18 @@ mod tests {
         let reads = rule("192.0.2.10", "action = \"read-only\"");
         let name = rule("*.example.com", "action = \"allow\"");
         let allow = "default = \"allow\"\n";
+        let below = "[dns]\nnames = \"any\"\n".to_owned() + &name;
         for (old, new, words) in [
+            // Ports that a rule leaves to the wildcard, of a name that may have private addresses.
+            (
+                below.clone(),
+                below
+                    + &rule(
+                        "a.example.com",
+                        "ports = [\"tcp/9\"]\naction = \"read-only\"",
+                    ),
+                "the rule read-only a.example.com tcp/9 is new",
+            ),
             (
                 allow.to_owned() + &deny,
                 allow.to_owned(),

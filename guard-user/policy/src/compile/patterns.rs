@@ -66,17 +66,25 @@ pub(super) fn answered(
 }
 
 /// A name that a rule spells out may have private addresses, unless it had public ones first; others may where every rule that
-/// decides says so.
+/// decides says so. A rule that denies says nothing of that: what it leaves to others is as without it.
 fn flags(
     pattern: &Pattern,
     ranking: &Ranking<'_>,
     ranks: &HashMap<Pattern, Vec<Rank>>,
     closed: &Closed<'_>,
 ) -> u8 {
-    let mut own = ranks.get(pattern).into_iter().flatten();
-    let is_private = match pattern {
-        Pattern::Name(name) => !closed.public.contains(name.as_str()),
-        Pattern::Below(_) => own.all(|rank| ranking.get(*rank).rule.private),
+    let opening = |pattern: &Pattern| {
+        let own = ranks.get(pattern).into_iter().flatten();
+        let mut rules = own.map(|rank| ranking.get(*rank).rule);
+        let opens = rules.clone().any(|rule| rule.action != Verdict::Deny);
+        opens.then(|| rules.all(|rule| rule.private || rule.action == Verdict::Deny))
+    };
+    let all = std::iter::once(pattern.clone()).chain(pattern.around());
+    let mut opened = all.filter_map(|one| Some((opening(&one)?, one)));
+    let is_private = match opened.next() {
+        Some((_, Pattern::Name(name))) => !closed.public.contains(name.as_str()),
+        Some((is_private, Pattern::Below(_))) => is_private,
+        None => false,
     };
     match is_private {
         true => prefix_flags::NAME | prefix_flags::PRIVATE,

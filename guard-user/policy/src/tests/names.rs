@@ -659,12 +659,16 @@ fn says(rule: &Rule, to: &Connection) -> Says {
 fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<(Says, bool)> {
     let named = policy.rules.iter();
     let named = named.filter_map(|rule| Some((names(rule, name)?, rule)));
-    let narrowest = named.clone().map(|(narrow, _)| narrow).max()?;
-    let is_private = (narrowest == usize::MAX && !judging().public.contains(name.as_str()))
-        || named
-            .clone()
-            .filter(|(narrow, _)| *narrow == narrowest)
-            .all(|(_, rule)| rule.private);
+    let opening = named
+        .clone()
+        .filter(|(_, rule)| rule.action != Verdict::Deny);
+    let narrowest = opening.clone().map(|(narrow, _)| narrow).max();
+    let is_private = narrowest.is_some_and(|narrowest| {
+        (narrowest == usize::MAX && !judging().public.contains(name.as_str()))
+            || opening
+                .filter(|(narrow, _)| *narrow == narrowest)
+                .all(|(_, rule)| rule.private)
+    });
     let decides = named.filter_map(|(narrow, rule)| {
         let width = width(rule, to)?;
         let stricter = (3 - rule.action.strictness(), !rule.by_sni);
