@@ -133,8 +133,27 @@ fn is_base64(line: &str) -> bool {
     line.trim_end_matches('=').bytes().all(plain)
 }
 
-/// Whether more than one character in eight is none of a text's.
+/// Characters of a text in a row that a cipher makes in one of a million files of 10 KB: 102 of 256 bytes are such.
+const MADE_BY_CHANCE: usize = 24;
+/// The same of a line that sets something.
+const SET_BY_CHANCE: usize = 8;
+
+/// Whether something in it reads as text: programs skip what they do not understand beside a line that they do.
+fn has_text(bytes: &[u8]) -> bool {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) || byte.is_ascii_whitespace();
+    let mut runs = bytes.split(|byte| !is_plain(byte));
+    let sets = |line: &[u8]| {
+        line.len() >= SET_BY_CHANCE && line.iter().all(is_plain) && line.contains(&b'=')
+    };
+    let mut lines = bytes.split(|byte| b"\r\n".contains(byte));
+    runs.any(|run| run.len() >= MADE_BY_CHANCE) || lines.any(sets)
+}
+
+/// Whether more than one character in eight is none of a text's, and nothing in it reads as one.
 fn is_noise(bytes: &[u8]) -> bool {
+    if has_text(bytes) {
+        return false;
+    }
     let text = String::from_utf8_lossy(bytes);
     let is_odd = |c: &char| {
         *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_ascii_whitespace())

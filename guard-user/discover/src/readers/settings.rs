@@ -190,11 +190,23 @@ fn variable(number: usize, line: &str, exported: bool) -> Option<Variable<'_>> {
 pub(super) fn unquoted(value: &str) -> &str {
     for quote in ['"', '\'', '`'] {
         if let Some(rest) = value.strip_prefix(quote) {
-            return rest.split(quote).next().unwrap_or_default();
+            return within_quotes(rest, quote);
         }
     }
     let kept = value.split_once(" #").filter(|kept| !is_in_two(*kept));
     kept.map_or(value, |(value, _)| value).trim_end()
+}
+
+/// What stands before the quote that ends it. Nothing of an address whose line has no such quote: it goes on below.
+fn within_quotes(rest: &str, quote: char) -> &str {
+    let Some((kept, behind)) = rest.split_once(quote) else {
+        return if rest.contains("://") { "" } else { rest };
+    };
+    let is_comment = behind.trim_start().starts_with('#');
+    match is_in_two((kept, behind)) && !is_comment {
+        true => rest.rsplit_once(quote).map_or(rest, |(all, _)| all),
+        false => kept,
+    }
 }
 
 /// Whether an address may go on behind what ends it: a password may have anything in it, and what stands before that is no host.

@@ -75,9 +75,14 @@ fn a_beginning_alone_encrypts_nothing() -> Tested {
         assert_eq!(lines(&found).len(), lines(&plain).len(), "{head}");
     }
     let env = "DATABASE_URL=postgres://app:hunter2@db.example.net/app\n";
+    let noise = b"#\xff\xff\xff\xff\xff\xff\xff\xff\n".repeat(60);
     let utf_16: Vec<u8> = env.encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (name, bytes) in [
         (".env", [b"\0GITCRYPT\0\n", env.as_bytes()].concat()),
+        (
+            ".env",
+            [b"\0GITCRYPT\0\n", &*noise, env.as_bytes()].concat(),
+        ),
         ("secrets.enc.env", [&b"\xff\xfe"[..], &utf_16].concat()),
         ("secrets.enc.env", utf_16),
         (
@@ -90,6 +95,10 @@ fn a_beginning_alone_encrypts_nothing() -> Tested {
         let whole = found.passed_over.iter().any(|one| one.sha256.is_none());
         assert!(whole, "{name}: {:?}", passed_over(&found));
     }
+    let found = Scene::new()?
+        .with("secrets.enc.env", [&*noise, env.as_bytes()].concat())?
+        .look()?;
+    assert_eq!(lines(&found).len(), 1, "{:?}", passed_over(&found));
     Ok(())
 }
 

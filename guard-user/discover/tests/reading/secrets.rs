@@ -183,3 +183,32 @@ fn each_of_a_thousand_plain_secrets_is_left_out_of_all_formats() -> Tested {
     assert_eq!(told, Vec::<String>::new());
     Ok(())
 }
+
+/// A shell takes both parts for one word, and a line may end within quotes.
+#[test]
+fn a_quote_or_a_line_s_end_in_a_password_makes_no_host_of_its_beginning() -> Tested {
+    for (text, host) in [
+        (
+            "A_URL='postgres://svc:4712'geheim@db.example.net/x'\n",
+            Some("db.example.net"),
+        ),
+        (
+            "A_URL=\"https://Summer.Rain\"2024@db.example.net/x\"\n",
+            Some("db.example.net"),
+        ),
+        (
+            "A_URL=\"postgres://svc:4715\ngeheim@db.example.net/x\"\n",
+            None,
+        ),
+        (
+            "A_URL=\"postgres://db.example.net/x\" # ask ann@example.com\n",
+            Some("db.example.net"),
+        ),
+    ] {
+        let found = Scene::new()?.with(".env", text)?.look()?;
+        let hosts = found.findings.iter().map(|one| one.host.to_string());
+        let hosts: Vec<_> = hosts.collect();
+        assert_eq!(hosts, Vec::from_iter(host.map(str::to_owned)), "{text}");
+    }
+    Ok(())
+}
