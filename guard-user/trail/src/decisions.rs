@@ -84,6 +84,9 @@ pub struct HttpDecision {
 /// What a hole has in place of ports that is for questions alone.
 const QUESTIONS: &str = "dns";
 
+/// An answer about a statement.
+const OF_STATEMENTS: &str = "it was about a statement of SQL, of which no rule speaks: a database role without the right to write is for good";
+
 /// An answer about asking for a name, of which no rule says just that.
 fn about_name(name: &str, yes: bool) -> String {
     let what = match yes {
@@ -175,6 +178,9 @@ impl Decisions {
                         why: why.clone(),
                     }));
             }
+            Some(http) if http.is_statement() => {
+                self.unsaid.push(format!("{why}: {OF_STATEMENTS}"));
+            }
             Some(http) if !yes => self.http.push(HttpDecision {
                 to,
                 ports,
@@ -220,6 +226,7 @@ impl Decisions {
         let to = one.destination.get();
         let to = to.and_then(|to| to.parse::<Prefix>().ok());
         let ports = one.ports.get().map(|ports| ports.parse::<PortSpec>());
+        let asked = shown.and_then(|shown| shown.http.get());
         match (to, ports.transpose(), http) {
             (Some(to), Ok(ports), None) if one.http.is_none() => {
                 let reads = one.read_only.is(&true);
@@ -231,8 +238,8 @@ impl Decisions {
                     why,
                 });
             }
+            (Some(_), _, Some(_)) if asked.is_some_and(HttpRequest::is_statement) => {}
             (Some(to), Ok(Some(ports)), Some(http)) => {
-                let asked = shown.and_then(|shown| shown.http.get());
                 self.http.push(opened_for(http, asked, (to, ports), why));
             }
             _ => self.unsaid.push(format!("{why}: no policy can say it")),

@@ -244,6 +244,26 @@ fn http_answers_become_rules_under_one_that_only_reads() {
 }
 
 #[test]
+fn answers_about_statements_become_no_rules_for_http() {
+    let statement = json!({"method": "DELETE", "scheme": "postgres", "path": "delete from orders where id = $1", "host": "app@shop"});
+    let asked = shown("192.0.2.10", 5432, statement);
+    let hole = json!({"ports": "tcp/5432", "http": {"requests_left": null}});
+    let all = [
+        answered("r1", "yes", &asked),
+        opened("h1", Some("r1"), hole),
+        answered("r2", "no", &asked),
+    ];
+    let suggestion = suggested(&all);
+    assert!(suggestion.rules.is_empty(), "{}", suggestion.toml);
+    let left_out = suggestion.left_out.join("\n");
+    assert_eq!(
+        left_out.matches("a statement of SQL").count(),
+        2,
+        "{left_out}"
+    );
+}
+
+#[test]
 fn what_no_policy_can_say_is_said() {
     let mut gre = shown("192.0.2.10", 0, Value::Null);
     gre["destination"]["protocol"] = json!("47");
