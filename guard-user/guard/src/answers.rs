@@ -424,7 +424,10 @@ fn are_ids<'i>(
     ids: impl Iterator<Item = &'i String>,
 ) -> Result<(), Failure> {
     let ids: Vec<_> = ids.collect();
-    let failed = ids.iter().find_map(|id| not_an_id(verb, letter, id));
+    let mut wrong = ids
+        .iter()
+        .map(|id| not_an_id(verb, letter, id).or_else(|| not_a_time(verb, &ids, id)));
+    let failed = wrong.find_map(|wrong| wrong);
     if let Some(failed) = failed {
         return Err(failed);
     }
@@ -477,7 +480,7 @@ pub(super) fn not_an_id(verb: &str, letter: char, id: &str) -> Option<Failure> {
         }
         _ => {}
     }
-    if let Some(failure) = several(verb, id).or_else(|| not_a_time(verb, letter, id)) {
+    if let Some(failure) = several(verb, id) {
         return Some(failure);
     }
     let number = small.trim_start_matches(|c: char| c.is_ascii_alphabetic());
@@ -526,13 +529,19 @@ fn several(verb: &str, ids: &str) -> Option<Failure> {
 }
 
 /// `15m` without its option.
-fn not_a_time(verb: &str, letter: char, id: &str) -> Option<Failure> {
+fn not_a_time(verb: &str, ids: &[&String], id: &str) -> Option<Failure> {
+    let is_time =
+        |id: &str| id.ends_with(|c: char| c.is_ascii_alphabetic()) && parse_duration(id).is_ok();
     let takes_time = ["approve", "deny"].contains(&verb);
-    let is_time = id.ends_with(|c: char| c.is_ascii_alphabetic()) && parse_duration(id).is_ok();
-    (takes_time && is_time).then(|| Failure {
+    let others = ids.iter().filter(|other| !is_time(other));
+    let others: String = others.map(|other| format!(" {other}")).collect();
+    (takes_time && is_time(id)).then(|| Failure {
         what: format!("{id} is no id, and nothing was done"),
         why: format!("did you mean --for {id}?"),
-        fix: format!("guard {verb} {letter}1 --for {id}"),
+        fix: match others.is_empty() {
+            true => format!("guard {verb} --help"),
+            false => format!("guard {verb}{others} --for {id}"),
+        },
     })
 }
 

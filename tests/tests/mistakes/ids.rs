@@ -115,6 +115,7 @@ const ROWS: &[Row] = &[
         &[
             "15m is no id, and nothing was done",
             "did you mean --for 15m?",
+            "guard approve r8 --for 15m",
         ],
     ),
     (

@@ -1,5 +1,7 @@
 //! What a yes is to be for, where it is not what a plain yes would be for.
 
+use std::fmt::{self, Display, Formatter};
+
 use guard_proto::{Call, HoleTerms};
 
 use super::Subject;
@@ -20,9 +22,9 @@ pub(crate) enum What {
     /// What was asked, and no more.
     Asked,
     /// A number of connections, or of HTTP requests: the digits typed so far.
-    Connections(String),
+    Connections(Typed),
     /// A number of bytes, as `64KiB`: what has been typed so far.
-    Bytes(String),
+    Bytes(Typed),
     /// All with the method and a path like this.
     Path {
         /// The path, with `*` for any text.
@@ -40,6 +42,44 @@ pub(crate) enum What {
     Address,
 }
 
+/// What stands in a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Typed {
+    text: String,
+    /// Nobody has typed it: the first character goes in its place.
+    is_suggested: bool,
+}
+
+impl Typed {
+    /// What stands there at first.
+    pub(crate) fn suggested(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            is_suggested: true,
+        }
+    }
+
+    fn push(&mut self, c: char, longest: usize) {
+        if std::mem::take(&mut self.is_suggested) {
+            self.text.clear();
+        }
+        if self.text.len() < longest {
+            self.text.push(c);
+        }
+    }
+
+    fn pop(&mut self) {
+        self.is_suggested = false;
+        self.text.pop();
+    }
+}
+
+impl Display for Typed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// More digits make no sense, and fewer cannot overflow.
 const DIGITS: usize = 6;
 /// Limit of the characters of a size with its unit.
@@ -49,7 +89,7 @@ impl What {
     /// The number typed; none where that is no number of connections.
     pub(crate) fn connections(&self) -> Option<u32> {
         match self {
-            Self::Connections(digits) => digits.parse().ok().filter(|count| *count > 0),
+            Self::Connections(digits) => digits.text.parse().ok().filter(|count| *count > 0),
             _ => None,
         }
     }
@@ -57,7 +97,7 @@ impl What {
     /// The size typed; none where that is none.
     pub(crate) fn bytes(&self) -> Option<u64> {
         match self {
-            Self::Bytes(size) => parse_size(size).ok(),
+            Self::Bytes(size) => parse_size(&size.text).ok(),
             _ => None,
         }
     }
@@ -66,16 +106,12 @@ impl What {
     pub(crate) fn typed(&mut self, c: char) -> bool {
         match self {
             Self::Connections(digits) if c.is_ascii_digit() => {
-                if digits.len() < DIGITS {
-                    digits.push(c);
-                }
+                digits.push(c, DIGITS);
                 true
             }
             // None of the keys that say yes is in a unit's name.
             Self::Bytes(size) if c.is_ascii_digit() || "kmgib".contains(c.to_ascii_lowercase()) => {
-                if size.len() < SIZE {
-                    size.push(c);
-                }
+                size.push(c, SIZE);
                 true
             }
             Self::Path {
@@ -92,12 +128,11 @@ impl What {
     /// Takes the last character back.
     pub(crate) fn erase(&mut self) {
         match self {
-            Self::Connections(text)
-            | Self::Bytes(text)
-            | Self::Path {
-                pattern: text,
+            Self::Connections(typed) | Self::Bytes(typed) => typed.pop(),
+            Self::Path {
+                pattern,
                 typing: true,
-            } => drop(text.pop()),
+            } => drop(pattern.pop()),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use guard_proto::{Call, Request};
 
-use super::choice::{Choice, What};
+use super::choice::{Choice, Typed, What};
 use super::cursor::is_settled;
 use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
 use crate::watch::answer::Decision;
@@ -49,7 +49,9 @@ impl Model {
         match self.faces.settled(&id, at).map(|face| face.offer) {
             Some(Some(offer)) => {
                 let count = offer.connections.map(|count| count.to_string());
-                let what = count.map_or(What::Asked, What::Connections);
+                let what = count.map_or(What::Asked, |count| {
+                    What::Connections(Typed::suggested(&count))
+                });
                 self.say_yes(&what, offer.seconds, at)
             }
             Some(None) => Vec::new(),
@@ -108,8 +110,8 @@ impl Model {
         }
         let is_named = subject.request.named.is_some() && subject.request.burst.is_none();
         let what = match (c, &subject.request.http) {
-            ('c', _) => What::Connections("1".to_owned()),
-            ('s', _) => What::Bytes("1MiB".to_owned()),
+            ('c', _) => What::Connections(Typed::suggested("1")),
+            ('s', _) => What::Bytes(Typed::suggested("1MiB")),
             ('p', Some(http)) => What::Path {
                 pattern: http.as_pattern(),
                 typing: true,
@@ -120,6 +122,9 @@ impl Model {
             ('i', None) if is_named => What::Address,
             ('i', None) => return self.tell_why(&subject, "about no address that has a name"),
             (_, None) => return self.tell_why(&subject, "no HTTP request"),
+            (_, Some(http)) if http.is_statement() => {
+                return self.tell_why(&subject, "a statement");
+            }
             (_, Some(_)) => return self.tell_why(&subject, "an HTTP request"),
         };
         self.mode = Mode::Choose(Choice { subject, what });
