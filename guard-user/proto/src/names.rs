@@ -231,6 +231,9 @@ pub enum FromResolver {
         /// It was asked for: the program hears that this has failed, not that there is no such name.
         #[serde(default)]
         failed: bool,
+        /// A search list made it of a name that may be asked for.
+        #[serde(default)]
+        searched: bool,
     },
 }
 

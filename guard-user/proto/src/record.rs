@@ -317,6 +317,7 @@ kinds! {
     Denied {
         cgroup: u64, destination: Destination, rule: String, policy: String, verdict: String, through: Through, hook: String,
         count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64, tcp: String,
+        searched: bool,
     }
     /// A connection waits.
     Held {

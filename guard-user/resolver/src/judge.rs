@@ -40,6 +40,9 @@ struct Found<'a> {
     below: Option<&'a [u8]>,
 }
 
+/// Why a name is refused that no rule is about.
+pub(super) const UNNAMED: &str = "no rule names it";
+
 /// Whether a name may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -155,7 +158,7 @@ impl Policy {
             (Some(_), _) | (None, Names::Any) => Verdict::Passes,
             (None, _) if is_odd => Verdict::Refused("no host has such a name"),
             (None, Names::Ask) => Verdict::Ask,
-            (None, Names::Rules) => Verdict::Refused("no rule names it"),
+            (None, Names::Rules) => Verdict::Refused(UNNAMED),
         };
         (verdict, found)
     }
@@ -245,7 +248,7 @@ mod tests {
     }
 
     const DENIED: Verdict = Verdict::Refused("a rule denies the name");
-    const UNNAMED: Verdict = Verdict::Refused("no rule names it");
+    const UNNAMED: Verdict = Verdict::Refused(super::UNNAMED);
     const ODD: Verdict = Verdict::Refused("no host has such a name");
 
     #[test]

@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// That a name was refused to a program, or that this has `failed`, and why.
-    pub(super) async fn refused(&self, asker: &Asker, why: &str, failed: bool) {
+    pub(super) async fn refused(&self, asker: &Asker, why: &str, failed: bool, searched: bool) {
         self.say(FromResolver::Refused {
             session: asker.session,
             tgid: asker.tgid,
@@ -96,6 +96,7 @@ impl Link {
             server: asker.server,
             why: why.to_owned(),
             failed,
+            searched,
         })
         .await;
     }

@@ -80,6 +80,16 @@ impl WireName {
         name.filter(|name| Self::from(name) == *self)
     }
 
+    /// What it has before that name, which it is below; `None`: it is not below.
+    #[must_use]
+    pub(super) fn before(&self, other: &Self) -> Option<Self> {
+        let own = self.bytes().strip_suffix(other.bytes())?;
+        let is_below = self != other && self.is_within(other);
+        is_below
+            .then(|| Self::read(&[own, &[0]].concat()))
+            .flatten()
+    }
+
     /// Whether it is that name, or one below.
     #[must_use]
     pub(super) fn is_within(&self, other: &Self) -> bool {

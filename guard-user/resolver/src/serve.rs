@@ -32,8 +32,13 @@ pub(super) struct Reply {
 #[derive(Debug)]
 enum ForGuardd {
     Nothing,
-    /// Why, and whether the program hears that it has failed.
-    Refused(String, bool),
+    Refused {
+        why: String,
+        /// The program hears that it has failed.
+        failed: bool,
+        /// A search list made it of a name that may be asked for.
+        searched: bool,
+    },
     Learned(DnsAnswer),
 }
 
@@ -43,17 +48,23 @@ struct Stopped {
     says: Says,
     /// For guardd, unless it knows.
     why: Option<String>,
+    searched: bool,
 }
 
 impl Stopped {
     fn silently(says: Says) -> Self {
-        Self { says, why: None }
+        Self {
+            says,
+            why: None,
+            searched: false,
+        }
     }
 
     fn because(says: Says, why: impl ToString) -> Self {
         Self {
             says,
             why: Some(why.to_string()),
+            searched: false,
         }
     }
 }
@@ -89,10 +100,16 @@ pub(super) async fn reply(
     };
     match answered.await {
         Ok(reply) => reply,
-        Err(Stopped { says, why }) => Reply {
+        Err(Stopped {
+            says,
+            why,
+            searched,
+        }) => Reply {
             message: says.to(question),
-            told: why.map_or(ForGuardd::Nothing, |why| {
-                ForGuardd::Refused(why, says == Says::Failed)
+            told: why.map_or(ForGuardd::Nothing, |why| ForGuardd::Refused {
+                why,
+                failed: says == Says::Failed,
+                searched,
             }),
         },
     }
@@ -106,10 +123,14 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
     let now = (common.now)();
     match reply.told {
         ForGuardd::Nothing => {}
-        ForGuardd::Refused(why, failed) => {
+        ForGuardd::Refused {
+            why,
+            failed,
+            searched,
+        } => {
             let is_told = reports.borrow_mut().is_refusal_told(now);
             if is_told {
-                common.link.refused(asker, &why, failed).await;
+                common.link.refused(asker, &why, failed, searched).await;
             }
         }
         ForGuardd::Learned(answer) => {
@@ -131,9 +152,26 @@ fn judge(common: &Common, asker: &Asker) -> Result<(Session, Judgement), Stopped
     let policies = policies.iter().map(|(_, policy)| &**policy);
     let judgement = judge::judge(policies, &asker.name);
     match judgement.verdict {
-        Verdict::Refused(why) => Err(Stopped::because(Says::NoName, why)),
+        Verdict::Refused(why) => Err(Stopped {
+            searched: why == judge::UNNAMED && is_made(common, &session, &asker.name),
+            ..Stopped::because(Says::NoName, why)
+        }),
         Verdict::Passes | Verdict::Ask => Ok((session, judgement)),
     }
+}
+
+/// Whether a search list makes it of a name that may be asked for.
+fn is_made(common: &Common, session: &Session, name: &WireName) -> bool {
+    let policies = || {
+        session
+            .policies
+            .iter()
+            .flatten()
+            .map(|(_, policy)| &**policy)
+    };
+    let before = common.sessions.before_search(name);
+    let mut judged = before.iter().map(|own| judge::judge(policies(), own));
+    judged.any(|judged| judged.verdict == Verdict::Passes)
 }
 
 /// Whether the question may leave: as policies and budget say, or a person.
@@ -141,13 +179,16 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
     if judge::is_canary(&asker.name) {
         return Err(Stopped::silently(Says::NoName));
     }
-    let (_, judgement) = judge(common, asker)?;
+    let (session, judgement) = judge(common, asker)?;
     if judgement.verdict == Verdict::Ask
         && judgement.is_silent
         && common.sessions.is_searched(&asker.name)
     {
         let why = "no rule names it, and a search list makes such names";
-        return Err(Stopped::because(Says::NoName, why));
+        return Err(Stopped {
+            searched: is_made(common, &session, &asker.name),
+            ..Stopped::because(Says::NoName, why)
+        });
     }
     if !asker.kind.is_known() {
         let why = "records of that type are not asked for";

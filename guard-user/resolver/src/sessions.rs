@@ -180,7 +180,14 @@ impl Sessions {
     /// Whether a search list may have made a name.
     pub(super) fn is_searched(&self, name: &WireName) -> bool {
         let search = self.search.borrow();
-        search.iter().any(|one| name != one && name.is_within(one))
+        search.iter().any(|one| name.before(one).is_some())
+    }
+
+    /// The names that a search list may have made a name of.
+    pub(super) fn before_search(&self, name: &WireName) -> Vec<WireName> {
+        let search = self.search.borrow();
+        let all = search.iter().filter_map(|one| name.before(one));
+        all.collect()
     }
 
     /// Whether a server's answers teach.

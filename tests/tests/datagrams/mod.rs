@@ -115,7 +115,7 @@ fn what_is_denied_counts_where_a_library_only_sorts_the_addresses_of_a_name() ->
     let stopped = &report["stopped"];
     assert_eq!(stopped[0]["destination"], format!("udp {NEVER}:443"));
     assert_eq!(stopped.list()?.len(), 1, "{stopped}");
-    assert!(report["unsent"].list()?.is_empty(), "{report}");
+    assert!(report["not_counted"].list()?.is_empty(), "{report}");
     Ok(())
 }
 
@@ -139,25 +139,42 @@ fn what_passes_by_tcp_counts_only_once_it_is_sent_by_udp() -> Tested {
     let mut report = Value::Null;
     eventually("it is in the report", || {
         report = scene.daemon.root(&job).args(["--json"]).run()?.json()?;
-        Ok(report["unsent"].list()?.len() == 4)
+        Ok(report["not_counted"].list()?.len() == 4)
     })?;
-    assert!(
-        report["unsent"]
-            .list()?
-            .iter()
-            .all(|one| one["tcp"] == "allow"),
-        "{report}"
-    );
     assert!(report["stopped"].list()?.is_empty(), "{report}");
     let told = scene.daemon.root(&job).run()?;
     assert_eq!(told.code(), Some(0), "{told:?}");
     assert!(told.stdout.starts_with("Nothing was stopped"), "{told:?}");
     assert!(told.stdout.contains("Not counted, 4 times"), "{told:?}");
+    let guard = scene.daemon.program("guard")?;
+    client.tell(&format!("why {}", guard.display()))?;
+    let said = client.line_with("why {")?;
+    assert!(said.contains("nothing was sent"), "{said}");
+    assert!(!said.contains("Nobody can open it"), "{said}");
     assert_eq!(
         does(&mut client, &format!("sendto quic {V4} 443"))?,
         "EPERM"
     );
     eventually("what is sent counts", || {
+        Ok(scene.daemon.root(&job).run()?.code() == Some(1))
+    })?;
+    Ok(())
+}
+
+/// Who denies UDP by a rule wants to hear of it.
+#[test]
+fn what_a_rule_denies_by_udp_counts_before_it_is_sent() -> Tested {
+    let scene = scene()?;
+    let no_quic = "version = 1\nname = \"ci\"\ndefault = \"allow\"\n\
+                   [[rule]]\nname = \"no-quic\"\nto = [\"192.0.2.0/24\"]\nports = [\"udp\"]\naction = \"deny\"\n";
+    let file = scene.daemon.write_for_agents("ci.toml", no_quic)?;
+    let mut client = client(&scene, &file.display().to_string())?;
+    let job = job(&client);
+    assert_eq!(
+        does(&mut client, &format!("connect quic {V4} 443"))?,
+        "EPERM"
+    );
+    eventually("it counts", || {
         Ok(scene.daemon.root(&job).run()?.code() == Some(1))
     })?;
     Ok(())

@@ -342,6 +342,40 @@ fn what_glibc_s_search_list_makes_is_asked_about_unless_the_policy_says_silent()
     Ok(())
 }
 
+/// A job that asks for names of its policy alone is not to fail since the machine has a search list; the same name elsewhere counts.
+#[test]
+fn what_a_search_list_makes_of_a_listed_name_does_not_count() -> Tested {
+    let rules = POLICY.replace("names = \"ask\"", "names = \"rules\"");
+    assert_ne!(rules, POLICY);
+    let listed = format!("{rules}\n[[rule]]\nto = [\"{NAME}\"]\naction = \"allow\"\n");
+    let machine = Searching::new(&listed)?;
+    let run = machine.daemon.agent(["run", "--policy", "asking"]);
+    let mut shell = Shell::run_by(&machine.daemon, run.resolv(&machine.resolv))?;
+    shell.tell(&format!("getent ahostsv4 {NAME}"))?;
+    shell.line_with(API)?;
+    let made = format!("{NAME}.lab.example.net");
+    assert!(!machine.server.was_asked(&made));
+    let job = [
+        "report",
+        "--fail-on",
+        "denied",
+        "--session",
+        shell.session(),
+    ]
+    .map(str::to_owned);
+    eventually("it is told apart", || {
+        let report = machine.daemon.root(&job).args(["--json"]).run()?.json()?;
+        let apart = report["not_counted"].list()?;
+        Ok(apart.iter().any(|one| one["host"] == made.as_str()))
+    })?;
+    assert_eq!(machine.daemon.root(&job).run()?.code(), Some(0));
+    shell.tell("getent ahostsv4 other.lab.example.net")?;
+    eventually("another one counts", || {
+        Ok(machine.daemon.root(&job).run()?.code() == Some(1))
+    })?;
+    Ok(())
+}
+
 #[test]
 fn guardd_asks_for_no_name_that_a_session_might_not_ask_for() -> Tested {
     let asking = Asking::new()?;

@@ -9,7 +9,7 @@ use crate::report::summary::{HoleLine, Report, RequestLine, SessionLine, Stopped
 pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, report);
-    if let Some(not_counted) = report.not_counted() {
+    for not_counted in report.not_counted() {
         page.styled(HEAD, not_counted).end();
     }
     sessions(&mut page, &report.sessions, clock);

@@ -15,7 +15,7 @@ pub(super) fn page(report: &Report) -> String {
     let mut page = String::from("### guard\n\n");
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{}\n", headline(report));
-    if let Some(not_counted) = report.not_counted() {
+    for not_counted in report.not_counted() {
         let _ = writeln!(page, "{not_counted}\n");
     }
     stopped(&mut page, report);

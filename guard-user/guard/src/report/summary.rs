@@ -29,8 +29,9 @@ pub(crate) struct Report {
     pub(crate) sessions: Vec<SessionLine>,
     /// What was refused, most often tried first.
     pub(crate) stopped: Vec<StoppedLine>,
-    /// UDP sockets that were refused before they sent anything, where TCP passes: so a C library sorts the addresses of a name.
-    pub(crate) unsent: Vec<StoppedLine>,
+    /// What was refused and counts as nothing: UDP sockets that sent nothing, where TCP passes, and what a search list makes of a name
+    /// that may be asked for.
+    pub(crate) not_counted: Vec<StoppedLine>,
     /// What a person was asked, oldest first.
     pub(crate) requests: Vec<RequestLine>,
     /// What was opened, oldest first.
@@ -102,9 +103,9 @@ pub(crate) struct StoppedLine {
     pub(crate) count: u64,
     /// The programs by executable, or by name where that was not known.
     pub(crate) programs: BTreeSet<String>,
-    /// Of what is unsent, what TCP gets there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tcp: Option<String>,
+    /// Why it counts as nothing.
+    #[serde(skip)]
+    is_nothing: Option<CountsAsNothing>,
     /// Of these, connections that were held, by the records of their ends.
     #[serde(skip)]
     ended: u64,
@@ -113,6 +114,36 @@ pub(crate) struct StoppedLine {
     is_closed: bool,
     #[serde(skip)]
     of: Option<usize>,
+}
+
+/// Why a refusal counts as nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CountsAsNothing {
+    Unsent,
+    Searched,
+}
+
+impl CountsAsNothing {
+    const ALL: [Self; 2] = [Self::Unsent, Self::Searched];
+
+    fn of(one: &Denied) -> Option<Self> {
+        match (one.tcp.get(), one.searched.is(&true)) {
+            (Some(_), _) => Some(Self::Unsent),
+            (None, true) => Some(Self::Searched),
+            (None, false) => None,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Unsent => {
+                "a UDP connect, which sends nothing, where TCP is not denied (so a C library sorts a name's addresses)"
+            }
+            Self::Searched => {
+                "a name that may be asked for, with a domain of this machine's search list behind it"
+            }
+        }
+    }
 }
 
 /// A request.
@@ -180,6 +211,11 @@ impl StoppedLine {
     /// Whether both are connections there.
     fn is_attempt_of(&self, other: &Self) -> bool {
         (self.of, &self.destination) == (other.of, &other.destination) && self.sends.is_none()
+    }
+
+    /// Whether the kernel half has counted it for that session, too.
+    fn is_sent_by(&self, session: &SessionLine) -> bool {
+        self.of == Some(session.at) && self.is_nothing == Some(CountsAsNothing::Unsent)
     }
 
     /// The rule; else why it is refused where no policy says so, `default`, or `none` where nothing of the policy refuses it.
@@ -273,7 +309,7 @@ impl Report {
             line.parent.clone_from(&known.parent);
             line.started_at = Some(known.started_at);
             let at = Some(line.at);
-            let lines = self.stopped.iter_mut().chain(&mut self.unsent);
+            let lines = self.stopped.iter_mut().chain(&mut self.not_counted);
             for stopped in lines.filter(|one| one.of == at) {
                 stopped.name = Some(known.name.clone());
             }
@@ -290,7 +326,9 @@ impl Report {
         for session in &self.sessions {
             let own = self.stopped.iter().filter(|one| one.of == Some(session.at));
             let listed: u64 = own
-                .filter(|one| one.sends.is_none())
+                .filter(|one| {
+                    one.sends.is_none() && one.is_nothing != Some(CountsAsNothing::Searched)
+                })
                 .map(|one| one.count)
                 .sum();
             let counted = session.refused.unwrap_or(0);
@@ -336,12 +374,20 @@ impl Report {
     }
 
     /// What is told of and counts as nothing, in words.
-    pub(crate) fn not_counted(&self) -> Option<String> {
-        let times: u64 = self.unsent.iter().map(|one| one.count).sum();
-        (times > 0).then(|| {
-            let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
-            format!("Not counted, {times}: a UDP connect, which sends nothing, where TCP passes (so a C library sorts a name's addresses).")
-        })
+    pub(crate) fn not_counted(&self) -> Vec<String> {
+        let all = CountsAsNothing::ALL.into_iter().filter_map(|why| {
+            let its = self
+                .not_counted
+                .iter()
+                .filter(|one| one.is_nothing == Some(why));
+            let times: u64 = its.map(|one| one.count).sum();
+            let said = match times {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            };
+            (times > 0).then(|| format!("Not counted, {said}: {}.", why.words()))
+        });
+        all.collect()
     }
 
     /// Completes holes that have not ended, and let nothing more through.
@@ -400,7 +446,7 @@ impl Report {
         let is_kept = |of: Option<usize>| of.is_some_and(|at| kept.contains(&at));
         self.sessions.retain(|one| is_kept(Some(one.at)));
         self.stopped.retain(|one| is_kept(one.of));
-        self.unsent.retain(|one| is_kept(one.of));
+        self.not_counted.retain(|one| is_kept(one.of));
         self.requests.retain(|one| is_kept(one.of));
         self.holes.retain(|one| is_kept(one.of));
         // After a reboot another session has the same id.
@@ -420,7 +466,7 @@ impl Report {
         let trials: BTreeSet<_> = trials.map(|one| Some(one.at)).collect();
         self.sessions.retain(|one| !one.is_trial);
         self.stopped.retain(|one| !trials.contains(&one.of));
-        self.unsent.retain(|one| !trials.contains(&one.of));
+        self.not_counted.retain(|one| !trials.contains(&one.of));
         self.count();
     }
 
@@ -453,6 +499,7 @@ impl Report {
 
     fn denied(&mut self, one: Denied, session: Option<&String>, of: Option<usize>) {
         let (destination, host) = destination(&one.destination);
+        let is_nothing = CountsAsNothing::of(&one);
         let count = one.count.take().unwrap_or(0).max(1);
         let ended = one.connections.take().unwrap_or(0) as u64;
         let program = one.exe.take().or_else(|| one.comm.take());
@@ -462,7 +509,7 @@ impl Report {
             rule: one.rule.take(),
             verdict: one.verdict.take().unwrap_or_else(|| "deny".to_owned()),
             programs: program.into_iter().collect(),
-            tcp: one.tcp.take(),
+            is_nothing,
             ..self.stop(destination, host, session, of)
         };
         let is_policys = line.rule.is_some() || line.verdict != Verdict::Deny.as_str();
@@ -571,7 +618,7 @@ impl Report {
             why: None,
             count: 0,
             programs: BTreeSet::new(),
-            tcp: None,
+            is_nothing: None,
             ended: 0,
             is_closed: false,
             of,
@@ -588,7 +635,7 @@ impl Report {
                 && one.rule == line.rule
                 && one.verdict == line.verdict
                 && one.why == line.why
-                && one.tcp == line.tcp
+                && one.is_nothing == line.is_nothing
         });
         let at = match found {
             Some(at) => {
@@ -720,8 +767,8 @@ impl Report {
 
     /// Sorts what was stopped, and adds it up: by the kernel's own count, where a session has ended.
     fn count(&mut self) {
-        let unsent = self.stopped.extract_if(.., |one| one.tcp.is_some());
-        self.unsent.extend(unsent);
+        let nothing = self.stopped.extract_if(.., |one| one.is_nothing.is_some());
+        self.not_counted.extend(nothing);
         self.stopped.sort_by_key(|one| std::cmp::Reverse(one.count));
         let mut of: BTreeMap<Option<usize>, u64> = BTreeMap::new();
         let (sent, attempts): (Vec<_>, Vec<_>) =
@@ -735,10 +782,16 @@ impl Report {
             *of.entry(one.of).or_default() += one.count;
         }
         for session in &self.sessions {
-            let unsent = self.unsent.iter().filter(|one| one.of == Some(session.at));
-            let unsent: u64 = unsent.map(|one| one.count).sum();
-            let refused = session.refused.unwrap_or(0).saturating_sub(unsent);
             let counted = of.entry(Some(session.at)).or_default();
+            // The first attempt at each destination is in the log: without one, all that the kernel has refused counts as nothing.
+            let has_refused = *counted > 0 || session.left_out > 0 || session.may_lack;
+            let refused = session.refused.filter(|_| has_refused);
+            let nothing = self
+                .not_counted
+                .iter()
+                .filter(|one| one.is_sent_by(session));
+            let nothing: u64 = nothing.map(|one| one.count).sum();
+            let refused = refused.unwrap_or(0).saturating_sub(nothing);
             *counted = refused.max(*counted);
         }
         self.refused = of.values().sum();
@@ -984,24 +1037,43 @@ pub(crate) mod tests {
     fn what_sent_nothing_and_passes_by_tcp_is_not_counted() {
         let udp = json!({"address": "192.0.2.10", "port": 443, "protocol": "udp", "host": null});
         let other = json!({"address": "192.0.2.11", "port": 443, "protocol": "udp", "host": null});
+        let searched = json!({"address": "192.0.2.53", "port": 53, "protocol": "dns", "host": "api.example.com.corp.example"});
         let mut report = Report::of(&records(json!([
             {"kind": "session-start", "session": "s1", "name": "make"},
             {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "tcp": "allow", "count": 1},
             {"kind": "denied", "session": "s1", "destination": other, "verdict": "deny", "count": 1},
             {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "tcp": "allow", "count": 3},
+            {"kind": "denied", "session": "s1", "destination": searched, "verdict": "deny", "why": "no rule names it (A)", "searched": true, "count": 2},
             // The same, by a datagram that was sent.
             {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "count": 1},
             {"kind": "session-end", "session": "s1", "denied": 5},
         ])));
         report.keep(Some("s1"), None);
         assert_eq!((report.refused, report.stopped.len()), (2, 2));
-        assert!(report.stopped.iter().all(|one| one.tcp.is_none()));
-        let unsent = &report.unsent[0];
-        assert_eq!((unsent.count, unsent.tcp.as_deref()), (3, Some("allow")));
-        let said = report.not_counted().unwrap();
-        assert!(said.starts_with("Not counted, 3 times:"), "{said}");
+        let counts: Vec<_> = report.not_counted.iter().map(|one| one.count).collect();
+        assert_eq!(counts, [3, 2]);
+        insta::assert_snapshot!(report.not_counted().join("\n"), @r"
+        Not counted, 3 times: a UDP connect, which sends nothing, where TCP is not denied (so a C library sorts a name's addresses).
+        Not counted, 2 times: a name that may be asked for, with a domain of this machine's search list behind it.
+        ");
         report.keep(Some("s9"), None);
-        assert!(report.not_counted().is_none());
+        assert!(report.not_counted().is_empty());
+    }
+
+    #[test]
+    fn where_nothing_counts_the_kernels_count_is_none() {
+        // To port 0, which is not in the log.
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "session-end", "session": "s1", "denied": 4},
+        ]);
+        assert_eq!(Report::of(&records(all)).refused, 0);
+        // What was left out may have been any.
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "session-end", "session": "s1", "denied": 4, "left_out": 1},
+        ]);
+        assert_eq!(Report::of(&records(all)).refused, 4);
     }
 
     #[test]

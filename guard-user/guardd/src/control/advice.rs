@@ -50,6 +50,16 @@ fn because(rule: Option<&str>, reason: Option<&str>) -> String {
     }
 }
 
+/// For a UDP socket that was to be connected, where TCP may pass.
+#[must_use]
+pub fn unsent(to: &Endpoint) -> String {
+    format!(
+        "By UDP {} is denied, and nothing was sent: a UDP socket was to be connected, as a C library does to sort the addresses of a \
+         name. If the program came through by TCP, nothing is wrong.",
+        destination(to)
+    )
+}
+
 /// For something that a `deny` rule refused.
 #[must_use]
 pub fn denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {

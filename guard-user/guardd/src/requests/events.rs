@@ -175,18 +175,19 @@ impl State {
         }
     }
 
-    /// What TCP gets there, unless it is denied, too, where a UDP socket was refused before it sent anything. The C library has the
-    /// port that the program wants, and the program may be about to connect by TCP.
+    /// What TCP gets there, where a UDP socket was refused before it sent anything: the C library has the port that the program wants,
+    /// which may be about to connect. None where that is denied, too, or a rule denies UDP.
     fn passes_by_tcp(&self, event: &Event) -> Option<Verdict> {
         let session = self
             .sessions
             .live(event.session)
             .filter(|_| sends_nothing(event))?;
         let (to, port) = (event.destination, event.port);
-        let judged = self
-            .policies
-            .judge(session.subject(), to, Protocol::TCP, port)?;
-        Some(judged.verdict).filter(|verdict| *verdict != Verdict::Deny)
+        let judged = |protocol| self.policies.judge(session.subject(), to, protocol, port);
+        let denies = |rule: &Rule| rule.action == Verdict::Deny;
+        let is_by_rule = judged(Protocol::UDP)?.rule.is_some_and(denies);
+        let by_tcp = judged(Protocol::TCP)?.verdict;
+        (!is_by_rule && by_tcp != Verdict::Deny).then_some(by_tcp)
     }
 
     /// Makes a request for a refusal, unless there is one.

@@ -7,7 +7,7 @@ use guard_common::{BootTime, DNS_PORT, PolicyId, SessionId, Verdict};
 use guard_proto::{
     self as proto, Endpoint, Question,
     names::{FAILED, Number, Tgid, ToResolver},
-    record::{Denied, Destination},
+    record::{Denied, Destination, Field},
 };
 use guard_sys::clock::{self, Clocks};
 
@@ -271,11 +271,17 @@ impl State {
     }
 
     fn note_refused_name(&mut self, asked: &NameQuestion, why: &str) {
-        self.note_unanswered_name(asked, why, false);
+        self.note_unanswered_name(asked, why, (false, false));
     }
 
-    /// Writes to the audit log that a session was not told of a name, as a `denied` record; `failed`: though it was asked for.
-    pub(super) fn note_unanswered_name(&mut self, asked: &NameQuestion, why: &str, failed: bool) {
+    /// Writes to the audit log that a session was not told of a name, as a `denied` record; `failed`: though it was asked for;
+    /// `searched`: a search list made it of one that may be asked for, so it counts as none.
+    pub(super) fn note_unanswered_name(
+        &mut self,
+        asked: &NameQuestion,
+        why: &str,
+        (failed, searched): (bool, bool),
+    ) {
         let Some(session) = self.sessions.live(asked.session) else {
             return;
         };
@@ -285,7 +291,7 @@ impl State {
         let refused = &mut self.resolver.refused;
         let count = refused.note(asked.session, name, refusal, now);
         let denied = self.resolver.denied.entry(asked.session).or_default();
-        *denied += u64::from(!failed);
+        *denied += u64::from(!failed && !searched);
         let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
         let admitted = self.recorder.admit(asked.session, outermost, now);
         let Some(admitted) = admitted else {
@@ -303,6 +309,7 @@ impl State {
             pid: pid.into(),
             comm: process.comm.into(),
             exe: process.exe.into(),
+            searched: if searched { true.into() } else { Field::Absent },
             ..Denied::default()
         };
         let entry = LogEntry::of(ids::session(asked.session), owner, record);

@@ -86,6 +86,7 @@ impl State {
                 server,
                 why,
                 failed,
+                searched,
             } => {
                 let asked = NameQuestion {
                     session: SessionId(session),
@@ -94,7 +95,7 @@ impl State {
                     kind,
                     server,
                 };
-                self.note_unanswered_name(&asked, &why, failed);
+                self.note_unanswered_name(&asked, &why, (failed, searched));
             }
         }
         false
