@@ -12,7 +12,7 @@ use std::{
 /// second (adjtimex(2)).
 const STEADY: u64 = 5_000_000;
 
-/// From boot to the calendar's epoch, in nanoseconds, as it was last read; 0: never.
+/// [`Reading::offset`], as it was last read; 0: never.
 static OFFSET: AtomicI64 = AtomicI64::new(0);
 
 /// Now.
@@ -21,6 +21,36 @@ pub fn now() -> BootTime {
     // Seconds since boot are never negative, and nanoseconds last for 584 years.
     let now = clock_gettime(ClockId::Boottime);
     BootTime(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
+}
+
+/// The two clocks, one after the other.
+struct Reading {
+    boot: BootTime,
+    /// From boot to the calendar's epoch, in nanoseconds.
+    offset: i64,
+    /// How long that took.
+    took: u64,
+}
+
+impl Reading {
+    fn new() -> Self {
+        let before = now();
+        let calendar = Timestamp::now().as_nanosecond();
+        let took = now().0 - before.0;
+        let boot = BootTime(before.0 + took / 2);
+        // Until the year 2262.
+        let offset = i64::try_from(calendar - i128::from(boot.0)).unwrap_or(i64::MAX);
+        Self { boot, offset, took }
+    }
+
+    /// The quickest of some: a busy machine may do something else in between.
+    fn best() -> Self {
+        let others = (0..7).map(|_| Self::new());
+        others.fold(
+            Self::new(),
+            |best, one| if one.took < best.took { one } else { best },
+        )
+    }
 }
 
 /// The two clocks read at one moment, to convert between them.
@@ -37,23 +67,26 @@ impl Clocks {
     /// Now.
     #[must_use]
     pub fn read() -> Self {
-        let before = now();
-        let calendar = Timestamp::now();
-        let took = now().0 - before.0;
-        let boot = BootTime(before.0 + took / 2);
-        let own = calendar.as_nanosecond() - i128::from(boot.0);
-        let Ok(own) = i64::try_from(own) else {
-            return Self { boot, calendar };
-        };
+        let one = Reading::new();
         let kept = OFFSET.load(Relaxed);
-        let is_steady = kept.abs_diff(own) <= took.saturating_add(STEADY);
-        let offset = if is_steady { kept } else { own };
+        let is_steady = kept.abs_diff(one.offset) <= one.took.saturating_add(STEADY);
+        let offset = if is_steady {
+            kept
+        } else {
+            Reading::best().offset
+        };
         OFFSET.store(offset, Relaxed);
-        let steady = Timestamp::from_nanosecond(i128::from(offset) + i128::from(boot.0));
+        let calendar = Timestamp::from_nanosecond(i128::from(offset) + i128::from(one.boot.0));
         Self {
-            boot,
-            calendar: steady.unwrap_or(calendar),
+            boot: one.boot,
+            calendar: calendar.unwrap_or_else(|_| Timestamp::now()),
         }
+    }
+
+    /// When they were read.
+    #[must_use]
+    pub const fn present(&self) -> Timestamp {
+        self.calendar
     }
 
     /// When `at` was or will be. What is too far off for a calendar is its first or last moment.

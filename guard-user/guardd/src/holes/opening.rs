@@ -8,7 +8,6 @@ use guard_proto::{
     record::{Field, HoleOpen},
 };
 use guard_sys::clock::{self, Clocks};
-use jiff::Timestamp;
 
 use crate::{
     changes::Change,
@@ -108,7 +107,7 @@ impl State {
             owner: checked.owner,
             opened_by: self.machine.name_of(by),
             reason,
-            opened_at: Timestamp::now(),
+            opened_at: Clocks::read().present(),
             bytes: checked.bytes,
         };
         self.recorder.reserve()?;

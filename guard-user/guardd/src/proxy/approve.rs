@@ -9,7 +9,6 @@ use guard_proto::{
     wire::AskAnswer,
 };
 use guard_sys::clock::{self, Clocks};
-use jiff::Timestamp;
 
 use super::Proxy;
 use crate::{
@@ -353,7 +352,7 @@ fn hole_for(
         owner: checked.owner,
         opened_by: opened_by.to_owned(),
         reason: shown.note.clone(),
-        opened_at: Timestamp::now(),
+        opened_at: Clocks::read().present(),
         bytes: checked.bytes,
     };
     Ok(Hole {

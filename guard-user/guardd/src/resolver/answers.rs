@@ -8,7 +8,6 @@ use guard_proto::{
     record::{Answered, HoleOpen},
 };
 use guard_sys::clock::{self, Clocks};
-use jiff::Timestamp;
 
 use crate::{
     changes::Change,
@@ -64,7 +63,7 @@ impl State {
             owner: asked.owner,
             opened_by: self.machine.name_of(by),
             reason: asked.shown.note.clone(),
-            opened_at: Timestamp::now(),
+            opened_at: Clocks::read().present(),
             bytes: None,
         };
         let expires = after(clock::now(), time);
