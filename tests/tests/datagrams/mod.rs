@@ -108,9 +108,7 @@ fn what_is_denied_counts_where_a_library_only_sorts_the_addresses_of_a_name() ->
     let job = job(&client);
     client.tell(&format!("lookup {NAME}"))?;
     client.line_with("did ")?;
-    eventually("it is in the report", || {
-        Ok(scene.daemon.root(&job).run()?.code() == Some(1))
-    })?;
+    fails(&scene, &job, "it is in the report")?;
     let report = scene.daemon.root(job).args(["--json"]).run()?.json()?;
     let stopped = &report["stopped"];
     assert_eq!(stopped[0]["destination"], format!("udp {NEVER}:443"));
@@ -125,15 +123,26 @@ fn job(session: &Shell) -> [String; 5] {
     ["report", "--session", id, "--fail-on", "denied"].map(str::to_owned)
 }
 
+/// A session under the text of a policy, and that.
+fn job_under(scene: &Scene, policy: &str) -> Tested<(Shell, [String; 5])> {
+    let file = scene.daemon.write_for_agents("ci.toml", policy)?;
+    let client = client(scene, &file.display().to_string())?;
+    let job = job(&client);
+    Ok((client, job))
+}
+
+fn fails(scene: &Scene, job: &[String; 5], what: &str) -> Tested {
+    eventually(what, || Ok(scene.daemon.root(job).run()?.code() == Some(1)))?;
+    Ok(())
+}
+
 /// A job that reaches by TCP what it may reach passes, and the same by a datagram fails it.
 #[test]
 fn what_passes_by_tcp_counts_only_once_it_is_sent_by_udp() -> Tested {
     let scene = scene()?;
     let ci = "version = 1\nname = \"ci\"\ndefault = \"deny\"\n\
               [[rule]]\nname = \"web\"\nto = [\"192.0.2.0/24\", \"2001:db8:7::/64\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n";
-    let file = scene.daemon.write_for_agents("ci.toml", ci)?;
-    let mut client = client(&scene, &file.display().to_string())?;
-    let job = job(&client);
+    let (mut client, job) = job_under(&scene, ci)?;
     client.tell(&format!("lookup {NAME}"))?;
     client.line_with("did ")?;
     let mut report = Value::Null;
@@ -155,10 +164,7 @@ fn what_passes_by_tcp_counts_only_once_it_is_sent_by_udp() -> Tested {
         does(&mut client, &format!("sendto quic {V4} 443"))?,
         "EPERM"
     );
-    eventually("what is sent counts", || {
-        Ok(scene.daemon.root(&job).run()?.code() == Some(1))
-    })?;
-    Ok(())
+    fails(&scene, &job, "what is sent counts")
 }
 
 /// Who denies UDP by a rule wants to hear of it.
@@ -167,17 +173,12 @@ fn what_a_rule_denies_by_udp_counts_before_it_is_sent() -> Tested {
     let scene = scene()?;
     let no_quic = "version = 1\nname = \"ci\"\ndefault = \"allow\"\n\
                    [[rule]]\nname = \"no-quic\"\nto = [\"192.0.2.0/24\"]\nports = [\"udp\"]\naction = \"deny\"\n";
-    let file = scene.daemon.write_for_agents("ci.toml", no_quic)?;
-    let mut client = client(&scene, &file.display().to_string())?;
-    let job = job(&client);
+    let (mut client, job) = job_under(&scene, no_quic)?;
     assert_eq!(
         does(&mut client, &format!("connect quic {V4} 443"))?,
         "EPERM"
     );
-    eventually("it counts", || {
-        Ok(scene.daemon.root(&job).run()?.code() == Some(1))
-    })?;
-    Ok(())
+    fails(&scene, &job, "it counts")
 }
 
 #[test]

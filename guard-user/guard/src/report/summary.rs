@@ -403,7 +403,7 @@ impl Report {
         }
     }
 
-    /// What was refused of what was sent, in words: "1 write", "3 HTTP requests or statements" if some only read.
+    /// What was refused of what was sent, in words: "1 write", "3 HTTP requests" if some only read.
     pub(crate) fn sent(&self) -> String {
         let sent = self.stopped.iter().filter(|one| !one.is_closed);
         let mut sent = sent.filter_map(|one| one.sends.as_deref());

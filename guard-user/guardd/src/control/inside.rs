@@ -167,9 +167,9 @@ impl State {
         let destination = key.endpoint(then.host.clone());
         let asked = (request.as_deref(), outcome.is_some());
         let advised = Advised(&destination, &then);
-        let advice = match self.may_pass_by_tcp(attempt) {
-            true => advice::unsent(&destination),
-            false => self.advice((&key, &now), advised, asked, holes),
+        let advice = match self.passes_by_tcp(attempt) {
+            Some(_) => advice::unsent(&destination),
+            None => self.advice((&key, &now), advised, asked, holes),
         };
         let other = (!now.is_by_the_same(&then)).then(|| DecidesNow {
             verdict: now.verdict.as_str().to_owned(),
@@ -186,15 +186,6 @@ impl State {
             before_restart,
             ..decided(Stopped::new(at, destination, "", advice), then)
         })
-    }
-
-    /// Whether nothing was sent, and TCP is not denied there.
-    fn may_pass_by_tcp(&self, attempt: &AttemptKey) -> bool {
-        let (session, to) = (attempt.session, attempt.destination);
-        let by_tcp = RequestKey::new(session, to, Protocol::TCP, attempt.port);
-        let by_tcp = matter(&self.sessions, &self.policies, &by_tcp);
-        attempt.verdict == AttemptKey::NOTHING_SENT
-            && by_tcp.is_some_and(|about| about.verdict != Verdict::Deny)
     }
 
     /// Whether it is one of this machine, asked for a name.

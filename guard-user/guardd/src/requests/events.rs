@@ -4,7 +4,9 @@
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`asking.rs`), or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
 
-use guard_common::{BootTime, Cause, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict};
+use guard_common::{
+    AttemptKey, BootTime, Cause, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict,
+};
 use guard_datapath::KernelEvent;
 use guard_policy::{Rule, protocol_name};
 use guard_proto::record::{Denied, Destination, Field};
@@ -17,6 +19,7 @@ use crate::{
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
+        decided::counted_as,
         refused_sockets::{self, RefusedSocket},
     },
     sessions::Sessions,
@@ -177,12 +180,10 @@ impl State {
 
     /// What TCP gets there, where a UDP socket was refused before it sent anything: the C library has the port that the program wants,
     /// which may be about to connect. None where that is denied, too, or a rule denies UDP.
-    fn passes_by_tcp(&self, event: &Event) -> Option<Verdict> {
-        let session = self
-            .sessions
-            .live(event.session)
-            .filter(|_| sends_nothing(event))?;
-        let (to, port) = (event.destination, event.port);
+    pub(crate) fn passes_by_tcp(&self, attempt: &AttemptKey) -> Option<Verdict> {
+        let is_unsent = attempt.verdict == AttemptKey::NOTHING_SENT;
+        let session = self.sessions.live(attempt.session).filter(|_| is_unsent)?;
+        let (to, port) = (attempt.destination, attempt.port);
         let judged = |protocol| self.policies.judge(session.subject(), to, protocol, port);
         let denies = |rule: &Rule| rule.action == Verdict::Deny;
         let is_by_rule = judged(Protocol::UDP)?.rule.is_some_and(denies);
@@ -250,7 +251,7 @@ impl State {
             comm: process.comm.into(),
             exe: process.exe.into(),
             tcp: self
-                .passes_by_tcp(event)
+                .passes_by_tcp(&counted_as(event))
                 .map_or(Field::Absent, |verdict| verdict.as_str().into()),
             ..Denied::default()
         };
