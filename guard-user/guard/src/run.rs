@@ -10,7 +10,7 @@ use guard_launch::{
     self as session, Ask, Entered, Identity, LaunchError, Listening, RefusedSocket, Sockets,
     ToldRoot, Trust, landlock::AbstractNames,
 };
-use guard_policy::{Parsed, SocketName};
+use guard_policy::{LONGEST_HOLD, Parsed, SocketName};
 use guard_proto::{
     Call, ErrorName, Failure, LogRecord, PolicyRef, Session, Started,
     calls::Run,
@@ -45,9 +45,6 @@ struct Moved {}
 const SAME: Duration = Duration::from_secs(10);
 /// Different ones in that time, at most.
 const MOST_TOLD: usize = 32;
-
-/// A connection waits no longer.
-const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// Runs the command and exits as it does. Every error means that it never ran.
 pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exit, CliError> {

@@ -27,6 +27,7 @@ mod profile;
 mod profiles;
 mod rules;
 mod shipped;
+mod slips;
 mod socket;
 mod source;
 mod spans;
@@ -51,8 +52,8 @@ pub use invalid::{nearest, quoted};
 pub use known::barred;
 pub use lookup::{Lookup, range_list};
 pub use model::{
-    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule, Policy,
-    Rule, SourceSpan,
+    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule,
+    LONGEST_HOLD, Policy, Rule, SourceSpan,
 };
 pub use name::{DomainName, Pattern, Wildcard};
 pub use on_link::networks_around;

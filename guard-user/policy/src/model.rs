@@ -29,8 +29,9 @@ pub const DEFAULT_MAX_HOLE: Duration = Duration::from_secs(3_600);
 /// How long a connection waits where the policy does not say.
 pub const DEFAULT_HOLD: Duration = Duration::from_secs(60);
 
-/// The longest that a connection waits for an answer.
-const LONGEST_HOLD: Duration = Duration::from_secs(300);
+/// The longest that a connection or a question for a name waits for an answer, whatever a policy says: the kernel stops trying. HTTP
+/// requests and SQL statements wait as long as it says.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// A policy as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq)]

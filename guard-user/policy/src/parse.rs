@@ -9,7 +9,7 @@ use super::{
     diagnostic::Diagnostic,
     duration::parse_duration,
     invalid::{Invalid, nearest, printable, quoted},
-    model::{Action, DEFAULT_HOLD, DnsNames, Policy},
+    model::{Action, DEFAULT_HOLD, DnsNames, LONGEST_HOLD, Policy},
     socket::SocketName,
     source::{Source, Table},
     warnings,
@@ -83,10 +83,7 @@ impl<'s> Reader<'s> {
             default_line: table
                 .get("default")
                 .map(|value| self.source.place(value.span()).line),
-            hold: self
-                .source
-                .optional(&table, "hold", "a duration like \"60s\"", parse_duration)
-                .unwrap_or(DEFAULT_HOLD),
+            hold: self.hold(&table),
             inbound: self.inbound(&table),
             max_hole: self.max_hole(&table),
             unix: self.unix(&table),
@@ -120,6 +117,19 @@ impl<'s> Reader<'s> {
             .source
             .optional(table, "default", expected, |text| action(text, DEFAULTS));
         given.unwrap_or(Verdict::Deny)
+    }
+
+    fn hold(&mut self, table: &Table<'_, 's>) -> Duration {
+        let expected = "a duration like \"60s\"";
+        let given = self
+            .source
+            .optional(table, "hold", expected, parse_duration);
+        let hold = given.unwrap_or(DEFAULT_HOLD);
+        if let Some(value) = table.get("hold").filter(|_| hold > LONGEST_HOLD) {
+            self.source
+                .warn(value.span(), warnings::longer_than_held(hold));
+        }
+        hold
     }
 
     fn inbound(&mut self, table: &Table<'_, 's>) -> bool {
@@ -171,25 +181,15 @@ impl<'s> Reader<'s> {
         };
         self.source.check_keys(&table);
         let expected = "\"any\", \"ask\" or \"rules\"";
-        let names = self
-            .source
-            .optional(&table, "names", expected, |text| match text {
-                "any" => Ok(DnsNames::Any),
-                "ask" => Ok(DnsNames::Ask),
-                "rules" => Ok(DnsNames::Rules),
-                other => Err(Invalid::new(format!(
-                    "expected one of any, ask, rules, found {}",
-                    quoted(other)
-                ))),
-            });
+        let names = self.source.optional(&table, "names", expected, dns_names);
         let search = self
             .source
             .optional(&table, "search", "\"silent\"", |text| match text {
                 "silent" => Ok(()),
-                other => Err(Invalid::new(format!(
-                    "expected silent, found {}",
-                    quoted(other)
-                ))),
+                other => Err(
+                    Invalid::new(format!("expected silent, found {}", quoted(other)))
+                        .help("write `search = \"silent\"`, or leave it out"),
+                ),
             });
         if let Some(value) = table.get("search").filter(|_| names != Some(DnsNames::Ask)) {
             self.source.warn(value.span(), warnings::nothing_asked());
@@ -209,6 +209,32 @@ impl<'s> Reader<'s> {
                 duration => Ok(duration),
             }
         })
+    }
+}
+
+/// What `[dns] names` says.
+fn dns_names(text: &str) -> Result<DnsNames, Invalid> {
+    const WORDS: &[&str] = &["any", "ask", "rules"];
+    match text {
+        "any" => Ok(DnsNames::Any),
+        "ask" => Ok(DnsNames::Ask),
+        "rules" => Ok(DnsNames::Rules),
+        other => {
+            // The actions that come to the same.
+            let meant = match synonym(other, &["allow", "confirm", "deny"]).unwrap_or(other) {
+                "allow" | "all" => Some("any"),
+                "confirm" => Some("ask"),
+                "deny" | "none" => Some("rules"),
+                other => nearest(other, WORDS),
+            };
+            let help = match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "`rules` refuses names that no rule names, `ask` asks a person, `any` lets them pass".to_owned(),
+            };
+            let expected = WORDS.join(", ");
+            let found = quoted(other);
+            Err(Invalid::new(format!("expected one of {expected}, found {found}")).help(help))
+        }
     }
 }
 

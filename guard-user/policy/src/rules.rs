@@ -12,7 +12,7 @@ use super::{
     name::Pattern,
     parse::{Reader, action, rule_name},
     ports::PortSpec,
-    profiles,
+    profiles, slips,
     source::Table,
     target::Target,
     warnings,
@@ -194,6 +194,7 @@ impl<'s> Reader<'s> {
         let Some(to) = self.source.list(value, expected, str::parse::<Target>) else {
             return Vec::new();
         };
+        slips::tell(&mut self.source, value);
         warnings::wildcards(&mut self.source, value, action, default);
         warnings::zones_of_strangers(&mut self.source, value, action, default);
         warnings::denied_names(&mut self.source, value, (&to, action), default);

@@ -172,7 +172,7 @@ impl<'s> Source<'s> {
         let message = format!("expected {expected}, found {article} {found}");
         let invalid = Invalid::new(message);
         let invalid = match meant(value.get_ref(), expected) {
-            Some(meant) => invalid.help(format!("write `{meant}`")),
+            Some(help) => invalid.help(help),
             None => invalid,
         };
         self.error(value.span(), invalid);
@@ -241,7 +241,7 @@ impl<'s> Source<'s> {
                 let message = format!("expected an array, each entry {expected}, found a string");
                 // In an array it might be wrong all the same.
                 let help = match wrong(text).and_then(|invalid| invalid.help) {
-                    Some(help) => format!("write an array, `[...]`, and in it: {help}"),
+                    Some(help) => in_an_array(&help),
                     None => format!("write `[{written}]`"),
                 };
                 self.error(value.span(), Invalid::new(message).help(help));
@@ -293,16 +293,34 @@ fn elsewhere(key: &str, known: &[&str]) -> Option<&'static str> {
     }
 }
 
-/// What a value of the wrong type was most likely meant to be.
+/// What to write in place of a string that should be an array of what a string in it should be.
+fn in_an_array(help: &str) -> String {
+    let Some(meant) = help.strip_prefix("write ") else {
+        return format!("write an array, `[...]`; {help}");
+    };
+    let word = meant.strip_prefix('`').and_then(|it| it.strip_suffix('`'));
+    match word.filter(|word| !word.contains('`')) {
+        Some(word) => format!("write `[\"{word}\"]`"),
+        None => format!("write an array, `[...]`, and in it {meant}"),
+    }
+}
+
+/// What to write in place of a value of the wrong type.
 fn meant(value: &DeValue<'_>, expected: &str) -> Option<String> {
+    let write = |meant: String| format!("write `{meant}`");
+    let is_one_word = expected.starts_with('"') && expected.matches('"').count() == 2;
     match value {
+        DeValue::Boolean(true) if is_one_word => Some(write(expected.to_owned())),
+        DeValue::Boolean(false) if is_one_word => {
+            Some(format!("leave it out, or write `{expected}`"))
+        }
         DeValue::Integer(number) => {
             let number = number.as_str();
             let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
             match expected {
                 _ if !is_plain => None,
-                _ if expected.starts_with("a duration") => Some(format!("\"{number}s\"")),
-                _ if expected.starts_with("a port") => Some(format!("\"tcp/{number}\"")),
+                _ if expected.starts_with("a duration") => Some(write(format!("\"{number}s\""))),
+                _ if expected.starts_with("a port") => Some(write(format!("\"tcp/{number}\""))),
                 _ => None,
             }
         }
@@ -311,7 +329,7 @@ fn meant(value: &DeValue<'_>, expected: &str) -> Option<String> {
                 (expected, text.as_ref()),
                 ("true or false", "true" | "false") | ("the number 1", "1")
             );
-            is_meant.then(|| text.to_string())
+            is_meant.then(|| write(text.to_string()))
         }
         _ => None,
     }
@@ -331,6 +349,15 @@ fn syntax(message: &str, line: &str) -> Option<&'static str> {
         _ if message.starts_with("key with no value") => Some("write `key = value`"),
         _ if message.starts_with("string values must be quoted") => {
             Some("write it in quotes, as in `default = \"deny\"`")
+        }
+        _ if message.starts_with("invalid basic string, expected `\"`") => {
+            Some("a quote is missing: end the text with `\"`, as in `name = \"lab\"`")
+        }
+        _ if message.starts_with("invalid literal string, expected `'`") => {
+            Some("a quote is missing: end the text with `'`, as in `name = 'lab'`")
+        }
+        _ if message.starts_with("missing comma between array elements") => {
+            Some("write a `,` between two entries, and quotes around each")
         }
         _ if message.starts_with("duplicate key") => Some("remove one of the two"),
         _ => None,

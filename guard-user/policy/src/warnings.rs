@@ -1,6 +1,6 @@
 //! What is allowed, and may not do what its author thinks.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use guard_common::{DNS_PORT, Protocol, Verdict};
 
@@ -8,11 +8,13 @@ use super::{
     coverage::{Met, over},
     diagnostic::{Diagnostic, Lines, Severity},
     diff::Side,
+    duration::format_duration,
     group::Group,
     invalid::{Invalid, quoted},
-    model::{Action, Environment, Policy, Rule, SourceSpan},
+    model::{Action, Environment, LONGEST_HOLD, Policy, Rule, SourceSpan},
     name::{DomainName, Wildcard},
     prefix::Prefix,
+    slips::Slip,
     source::{Source, TomlValue},
     target::{Ambiguous, Target},
     zones,
@@ -78,13 +80,9 @@ pub(super) fn zones_of_strangers<'s>(
         let Some(Ok(wildcard)) = wildcard.filter(|_| action != Verdict::Deny) else {
             continue;
         };
-        if let Some(zone) = zones::of_strangers(wildcard.below()) {
-            let warning = Invalid::new(format!(
-                "anybody can have names below {}: this lets data go to them",
-                quoted(zone)
-            ));
+        if let Some(warning) = zones::warning(wildcard.below()) {
             let help = "list the names that are meant, as in \"yours.example.com\"";
-            source.warn(item.span(), warning.help(help));
+            source.warn(item.span(), Invalid::new(warning).help(help));
         }
     }
 }
@@ -102,7 +100,8 @@ pub(super) fn denied_names<'s>(
     }
     for item in value.get_ref().as_array().into_iter().flatten() {
         let text = item.get_ref().as_str().unwrap_or_default();
-        if text.parse::<DomainName>().is_ok() {
+        // Of a slip there is more to say.
+        if text.parse::<DomainName>().is_ok() && Slip::of(text).is_none() {
             let text = quoted(text);
             let warning = Invalid::new(format!(
                 "{text} is denied at the addresses that it resolves to: whoever knows another one of it gets `allow`, the default"
@@ -123,6 +122,15 @@ pub(super) fn no_names() -> Invalid {
 pub(super) fn nothing_asked() -> Invalid {
     Invalid::new("`search` is about names that a person would be asked about, and nobody is: it changes nothing here")
         .help("write `names = \"ask\"` in `[dns]`, or remove it")
+}
+
+/// What is to be said of a time for which no connection is held.
+pub(super) fn longer_than_held(hold: Duration) -> Invalid {
+    let (most, hold) = (format_duration(LONGEST_HOLD), format_duration(hold));
+    Invalid::new(format!(
+        "connections and questions for names are held for {most} at most: only HTTP requests and SQL statements for {hold}"
+    ))
+    .help(format!("write `{most}` unless that is meant"))
 }
 
 /// Warns of questions that go past the guard's resolver, where names count.

@@ -102,8 +102,49 @@ const ZONES: &[&str] = &[
     "xip.io",
 ];
 
+/// Domains in which whoever pays gets a name, beside those of countries.
+const REGISTRIES: &[&str] = &[
+    "app", "biz", "blog", "club", "cloud", "com", "dev", "icu", "info", "link", "live", "net",
+    "online", "org", "page", "pro", "shop", "site", "store", "tech", "top", "vip", "world", "xyz",
+];
+/// What countries call those of theirs.
+const SECOND_LEVEL: &[&str] = &["co", "com", "net", "org"];
+
+/// What is to be said of letting programs reach all names below one, if strangers have some there.
+pub(super) fn warning(below: &DomainName) -> Option<String> {
+    let name = below.as_str();
+    if is_registry(name) {
+        return Some(format!(
+            "`{name}` is a public suffix: whoever registers a name below it is let through"
+        ));
+    }
+    let zone = of_strangers(below)?;
+    let names = match is_wider(name, zone) {
+        true => format!("some names below `{name}`, as below `{zone}`"),
+        false => format!("names below `{zone}`"),
+    };
+    Some(format!(
+        "anybody can have {names}: this lets data go to them"
+    ))
+}
+
+/// Whether anybody may register a name right below that one.
+fn is_registry(name: &str) -> bool {
+    let is_country =
+        |label: &str| label.len() == 2 && label.bytes().all(|b| b.is_ascii_lowercase());
+    match name.rsplit_once('.') {
+        Some((second, last)) => is_country(last) && SECOND_LEVEL.contains(&second),
+        None => is_country(name) || REGISTRIES.contains(&name),
+    }
+}
+
+/// Whether a zone that lies within a name is not that name itself.
+fn is_wider(name: &str, zone: &str) -> bool {
+    name.split('.').count() < zone.split('.').count()
+}
+
 /// A zone in which strangers get names, all of which lie below that name.
-pub(super) fn of_strangers(below: &DomainName) -> Option<&'static str> {
+fn of_strangers(below: &DomainName) -> Option<&'static str> {
     let zones = ZONES.iter().copied();
     zones
         .into_iter()
@@ -153,6 +194,42 @@ mod tests {
             ("api.example.com", None),
         ] {
             assert_eq!(zone(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_warned_of_is_what_was_written() {
+        let said = |name: &str| warning(&name.parse().unwrap());
+        for suffix in ["com", "de", "dev", "co.uk", "com.au"] {
+            let wanted = format!(
+                "`{suffix}` is a public suffix: whoever registers a name below it is let through"
+            );
+            assert_eq!(said(suffix), Some(wanted));
+        }
+        for (name, wanted) in [
+            ("github.io", "names below `github.io`"),
+            (
+                "s3.eu-west-1.amazonaws.com",
+                "names below `s3.*.amazonaws.com`",
+            ),
+            (
+                "amazonaws.com",
+                "some names below `amazonaws.com`, as below `s3.amazonaws.com`",
+            ),
+        ] {
+            let wanted = format!("anybody can have {wanted}: this lets data go to them");
+            assert_eq!(said(name), Some(wanted));
+        }
+        // Nobody sells names there, or they are somebody's own.
+        for name in [
+            "internal",
+            "test",
+            "lan",
+            "example.com",
+            "example.co.uk",
+            "gov.uk",
+        ] {
+            assert_eq!(said(name), None, "{name}");
         }
     }
 

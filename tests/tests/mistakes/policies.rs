@@ -47,6 +47,10 @@ pub(super) const FILES: &[(&str, &str)] = &[
         "version = 1\n[[rule]]\nname = \"x\"\nto = [\"*\"]\naction = \"deny\"\n",
     ),
     (
+        "to-unspecified.toml",
+        "version = 1\n[[rule]]\nname = \"x\"\nto = [\"0.0.0.0\"]\naction = \"deny\"\n",
+    ),
+    (
         "to-group.toml",
         "version = 1\n[[rule]]\nname = \"x\"\nto = [\"@lan\"]\naction = \"deny\"\n",
     ),
@@ -149,7 +153,7 @@ const ROWS: &[Row] = &[
         User,
         "guard check unclosed.toml",
         1,
-        &["unclosed.toml:2", "expected `\"`"],
+        &["unclosed.toml:2", "expected `\"`", "a quote is missing"],
     ),
     (
         User,
@@ -216,6 +220,16 @@ const ROWS: &[Row] = &[
         "guard check to-any.toml",
         1,
         &["to-any.toml:4:7", "`*`", "are everything"],
+    ),
+    (
+        User,
+        "guard check to-unspecified.toml",
+        1,
+        &[
+            "to-unspecified.toml:4:7",
+            "`0.0.0.0` alone is no destination",
+            "write `0.0.0.0/0` and `::/0`",
+        ],
     ),
     (
         User,

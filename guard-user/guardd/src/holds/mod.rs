@@ -11,6 +11,7 @@ use std::{
 
 use guard_common::{BootTime, Connection, Event, Held, SessionId};
 use guard_datapath::{Datapath, HeldSocket};
+use guard_policy::LONGEST_HOLD;
 use guard_sys::clock;
 
 use crate::{
@@ -21,8 +22,6 @@ use crate::{
     times::after,
 };
 
-/// The longest hold, whatever a policy says: the kernel stops trying.
-pub const LONGEST: Duration = Duration::from_secs(300);
 /// How far ahead the deadline in `PATIENCE` is, after which no further connection is held. More than twice the interval at
 /// which guardd renews it.
 const AHEAD: Duration = Duration::from_secs(12);
@@ -204,7 +203,7 @@ impl Holds {
             Some(time) => time,
             None => by_policy.filter(|_| requests.is_followed(about.uid))?,
         };
-        (!time.is_zero()).then_some(time.min(LONGEST))
+        (!time.is_zero()).then_some(time.min(LONGEST_HOLD))
     }
 
     /// Has a scan find the next connection, after one was refused: it may be held without an event.

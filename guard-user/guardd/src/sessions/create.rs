@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
+use guard_policy::LONGEST_HOLD;
 use guard_probe::attempts as probe;
 use guard_proto::{
     self as proto, PolicyRef, Started,
@@ -23,7 +24,6 @@ use crate::{
         ids,
     },
     doctor,
-    holds::LONGEST,
     policies::{library::PolicyText, load},
     proxy::{self, needed::ProxyWorker},
     record::audit::LogEntry,
@@ -55,7 +55,7 @@ const TRIES: usize = 3;
 const MAX_STOPPING: Duration = Duration::from_secs(10);
 
 fn hold_is_possible(seconds: f64) -> bool {
-    (0.0..=LONGEST.as_secs_f64()).contains(&seconds)
+    (0.0..=LONGEST_HOLD.as_secs_f64()).contains(&seconds)
 }
 
 fn no_such_hold(seconds: f64) -> CallError {

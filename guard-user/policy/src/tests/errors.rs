@@ -226,6 +226,8 @@ fn a_broken_line_is_said_once() {
       |
     1 | name = "lab
       |            ^
+      |
+      = help: a quote is missing: end the text with `"`, as in `name = "lab"`
 
     error: `192.0.2.1/24` has host bits set
      --> test.toml:3:7
@@ -243,6 +245,139 @@ fn a_broken_line_is_said_once() {
       |
       = help: remove one of the two
     "#);
+}
+
+#[test]
+fn a_value_of_another_type_says_what_to_write() {
+    let help = |text: &str| {
+        let found = parse("test.toml", text).unwrap_err();
+        let help: Vec<_> = found.into_iter().map(|one| one.help.unwrap()).collect();
+        help.join(" / ")
+    };
+    let rule = |more: &str| format!("[[rule]]\nto = [\"a.example\"]\naction = \"allow\"\n{more}\n");
+    for (text, wanted) in [
+        ("[dns]\nnames = \"deny\"\n", "did you mean `rules`?"),
+        ("[dns]\nnames = \"allow\"\n", "did you mean `any`?"),
+        ("[dns]\nnames = \"prompt\"\n", "did you mean `ask`?"),
+        ("[dns]\nnames = \"rule\"\n", "did you mean `rules`?"),
+        (
+            "[dns]\nnames = \"something\"\n",
+            "`rules` refuses names that no rule names, `ask` asks a person, `any` lets them pass",
+        ),
+        (
+            "[dns]\nnames = \"ask\"\nsearch = true\n",
+            "write `\"silent\"`",
+        ),
+        (
+            "[dns]\nnames = \"ask\"\nsearch = false\n",
+            "leave it out, or write `\"silent\"`",
+        ),
+        (
+            "[dns]\nnames = \"ask\"\nsearch = \"no\"\n",
+            "write `search = \"silent\"`, or leave it out",
+        ),
+        (&rule("tls = true"), "write `\"name\"`"),
+        (
+            &rule("ports = \"443\""),
+            "write an array, `[...]`, and in it `tcp/443` or `udp/443`",
+        ),
+        (
+            &rule("ports = \"tcp/443\"").replace("\"a.example\"", "\"@privat\""),
+            "did you mean `@private`? / write `[\"tcp/443\"]`",
+        ),
+        (
+            "[[rule]]\nto = \"@privat\"\naction = \"deny\"\n",
+            "write an array, `[...]`; did you mean `@private`?",
+        ),
+        (
+            "[[rule]]\nto = [\"192.0.2.1\"]\naction = \"read-only\"\n[[rule.http]]\nmethod = \"post\"\naction = \"allow\"\n",
+            "write `[\"POST\"]`",
+        ),
+    ] {
+        assert_eq!(help(text), wanted, "{text}");
+    }
+}
+
+#[test]
+fn a_missing_quote_is_said_to_be_one() {
+    let double = "a quote is missing: end the text with `\"`, as in `name = \"lab\"`";
+    let single = "a quote is missing: end the text with `'`, as in `name = 'lab'`";
+    let between = "write a `,` between two entries, and quotes around each";
+    for (text, wanted) in [
+        ("default = \"deny\n", double),
+        ("default = 'deny\n", single),
+        ("[[rule]]\nto = [\"a.example]\naction = \"deny\"\n", double),
+        (
+            "[[rule]]\nto = [\"a.example, \"b.example\"]\naction = \"deny\"\n",
+            between,
+        ),
+    ] {
+        let found = parse("test.toml", text).unwrap_err();
+        let help = found.iter().find_map(|one| one.help.as_deref());
+        assert_eq!(help, Some(wanted), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_written_for_everything_and_is_not_that() {
+    let rule = |to: &str, action: &str| format!("[[rule]]\nto = [{to}]\naction = \"{action}\"\n");
+    // A program that connects there reaches the loopback: no rule for it ever holds.
+    for address in ["0.0.0.0", "::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"] {
+        let found = parse("test.toml", &rule(&format!("\"{address}\""), "deny")).unwrap_err();
+        let [one] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            one.to_string(),
+            format!(
+                "test.toml:2:7: `{address}` alone is no destination: who connects to it reaches this machine (write \
+                 `0.0.0.0/0` and `::/0` for everything, `127.0.0.0/8` and `::1` for this machine)"
+            )
+        );
+    }
+    let warned = |to: &str, default: &str| {
+        let text = format!("default = \"{default}\"\n{}", rule(to, "deny"));
+        let warnings = parse("test.toml", &text).unwrap().warnings;
+        let said = warnings.iter().map(ToString::to_string);
+        said.collect::<Vec<_>>()
+    };
+    for default in ["allow", "deny"] {
+        for name in ["any", "All", "everything", "internet"] {
+            let wanted = format!(
+                "test.toml:3:7: `{name}` is taken for the name of a host, and for nothing else (write `0.0.0.0/0` and `::/0` \
+                 for everything, or `@public` for the internet)"
+            );
+            assert_eq!(warned(&format!("\"{name}\""), default), [wanted]);
+        }
+        let wanted = "test.toml:3:7: `localhost` is a name, and no name opens anything on the loopback (write `127.0.0.0/8` \
+                      and `::1`)";
+        assert_eq!(warned("\"localhost\"", default), [wanted]);
+    }
+    for name in [
+        "any.example.com",
+        "db",
+        "0.0.0.0/0",
+        "0.0.0.1",
+        "::1",
+        "0.0.0.0/32",
+        "::/128",
+    ] {
+        assert_eq!(warned(&format!("\"{name}\""), "deny"), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn a_connection_is_held_for_five_minutes_at_most() {
+    let warned = |hold: &str| {
+        let parsed = parse("test.toml", &format!("hold = \"{hold}\"\n")).unwrap();
+        let said = parsed.warnings.iter().map(ToString::to_string);
+        (parsed.policy.hold.as_secs(), said.collect::<Vec<_>>())
+    };
+    assert_eq!(warned("5m"), (300, vec![]));
+    // It counts for HTTP requests and statements: guardd shortens it for what the kernel holds.
+    let said = "test.toml:1:8: connections and questions for names are held for 5m at most: only HTTP requests and SQL \
+                statements for 10m (write `5m` unless that is meant)";
+    assert_eq!(warned("10m"), (600, vec![said.to_owned()]));
 }
 
 #[test]
