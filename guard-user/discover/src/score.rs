@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::host::Host;
 use crate::service::{Service, is_managed, is_tool};
-use crate::tokens::{Said, said, stem};
+use crate::tokens::{Said, said};
 
 /// The least scores of `production` and of `maybe`.
 const PRODUCTION: u8 = 55;
@@ -43,7 +43,7 @@ pub struct Clue {
     pub data: Said,
     /// Which kind of credential is beside it, if any.
     pub credential: Option<&'static str>,
-    /// Whether others stand beside it under names of their own (hosts of ssh, contexts), or one of development under the same key.
+    /// Whether others stand beside it under names of their own (hosts of ssh, contexts), or one of development has the same key.
     pub has_sibling: bool,
     /// Whether it is a service of the same file, which runs here.
     pub is_own: bool,
@@ -317,7 +317,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
         _ => None,
     };
     let credential = clue.credential.map(|_| (10, "credential beside it"));
-    let alone = (!clue.has_sibling).then_some((10, "no dev sibling"));
+    let alone = (!clue.has_sibling).then_some((10, "no dev sibling under its key"));
     let all = [Some(place), does, credential, alone];
     let all = all.into_iter().flatten();
     all.map(|(points, text)| Reason {
@@ -371,13 +371,14 @@ fn is_template(file: &str) -> bool {
 }
 
 /// Tells each clue whether one of development, or on this machine, has the same key in the same file: then the other is likelier to
-/// be meant. What another file says counts for nothing: whoever can write one would have a place look harmless by it.
+/// be meant. One under a key of its own (`DEV_DATABASE_URL`), or that is commented out, takes no other's place: what is left is
+/// production rather than not. What another file says counts for nothing: whoever can write one would have a place look harmless by it.
 pub(crate) fn find_siblings(clues: &mut [Clue]) {
-    let key = |clue: &Clue| (clue.seen.file.clone(), stem(&clue.seen.key));
+    let key = |clue: &Clue| (clue.seen.file.clone(), clue.seen.key.clone());
     let less = clues
         .iter()
         .filter(|clue| matches!(judge(clue).label, Label::Dev | Label::Local))
-        .filter(|clue| !is_hidden(&clue.seen.key));
+        .filter(|clue| !clue.seen.dormant && !is_hidden(&clue.seen.key));
     let keys: HashSet<_> = less.map(key).collect();
     for clue in clues {
         clue.has_sibling |= keys.contains(&key(clue));

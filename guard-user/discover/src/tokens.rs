@@ -109,13 +109,6 @@ pub fn said(text: &str) -> Said {
     said
 }
 
-/// A key without what it says of a stage: the same for `DATABASE_URL` and `DEV_DATABASE_URL`.
-pub(crate) fn stem(key: &str) -> String {
-    let words = joined(words(key)).into_iter();
-    let rest: Vec<_> = words.filter(|word| known(word).is_none()).collect();
-    rest.join("_")
-}
-
 fn stages(words: &[String]) -> Vec<(Stage, &'static str)> {
     let words = joined(words.to_vec());
     words.iter().filter_map(|word| known(word)).collect()
@@ -209,12 +202,5 @@ mod tests {
         assert_eq!(said("pre-prod").staging, Some("preprod"));
         assert_eq!(said("noProd").development, Some("nonprod"));
         assert_eq!(said("e2e").development, Some("e2e"));
-    }
-
-    #[test]
-    fn a_key_is_the_same_at_every_stage() {
-        assert_eq!(stem("DEV_DATABASE_URL"), stem("DATABASE_URL"));
-        assert_eq!(stem("databaseUrlNonProd"), stem("DATABASE_URL"));
-        assert_ne!(stem("CACHE_URL"), stem("DATABASE_URL"));
     }
 }

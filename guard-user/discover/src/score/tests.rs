@@ -200,7 +200,7 @@ fn reasons_are_in_the_order_of_their_weight() {
             "an address elsewhere",
             "commands run there",
             "credential beside it",
-            "no dev sibling"
+            "no dev sibling under its key"
         ]
     );
     assert_eq!(judged.points, 95);
@@ -272,19 +272,32 @@ fn a_key_that_may_be_a_secret_is_shown_without_it() {
 }
 
 #[test]
-fn a_sibling_of_development_is_seen_in_the_same_file() {
+fn a_sibling_of_development_has_the_same_key_in_the_same_file() {
     let mut clues = vec![
         example("production|-|.env:1|DATABASE_URL|postgres|db.example.net|app").clue,
         example("local|-|.env:2|DEV_DATABASE_URL|postgres|localhost|app").clue,
-        example("production|-|.env:3|CACHE_URL|redis|cache.example.net|0").clue,
-        example("local|-|.env.test:1|CACHE_URL|redis|localhost|0").clue,
+        example("maybe|-|.env:3|CACHE_URL|redis|cache.example.net|0").clue,
+        example("local|-|.env:4|CACHE_URL|redis|localhost|0").clue,
+        example("production|-|.env:5|MONGO_URL|mongodb|mongo.example.net|app").clue,
+        example("local|-|.env:6|MONGO_URL|mongodb|localhost|app").clue,
+        example("production|-|.env:7|AMQP_URL|amqp|mq.example.net|app").clue,
+        example("local|-|.env.test:1|AMQP_URL|amqp|localhost|app").clue,
     ];
+    clues[5].seen.dormant = true;
     find_siblings(&mut clues);
-    assert_eq!(
-        clues
-            .iter()
-            .map(|clue| clue.has_sibling)
-            .collect::<Vec<_>>(),
-        [true, true, false, true]
-    );
+    let has_sibling: Vec<_> = clues.iter().map(|clue| clue.has_sibling).collect();
+    let wanted = [false, true, true, true, false, false, false, true];
+    assert_eq!(has_sibling, wanted);
+    let labels = clues.iter().map(|clue| judge(clue).label.as_str());
+    let wanted = [
+        "production",
+        "local",
+        "maybe",
+        "local",
+        "production",
+        "local",
+        "production",
+        "local",
+    ];
+    assert_eq!(labels.collect::<Vec<_>>(), wanted);
 }

@@ -351,6 +351,40 @@ fn what_the_documentation_of_tools_shows_is_found() -> Tested {
     Ok(())
 }
 
+/// A URL of development beside that of the server, and what is to be found of the server.
+const BESIDE_DEVELOPMENT: [(&str, &str); 3] = [
+    (
+        "production db.example.net:5432 postgres, DATABASE_URL .env:1",
+        "-- .env\nDATABASE_URL=postgres://shop:hunter2@db.example.net/shop\n\
+         DEV_DATABASE_URL=postgres://shop:hunter2@localhost/shop\n",
+    ),
+    (
+        "production pg.example.io:5432 postgres, DATABASE_URL .env:3",
+        "-- .env\nTEST_DATABASE_URL=postgresql://shop:hunter2@pg-test.example.io/shop_test\n\
+         #DATABASE_URL=postgresql://shop:hunter2@localhost/shop\n\
+         DATABASE_URL=postgresql://shop:hunter2@pg.example.io/shop\n",
+    ),
+    // Which of the two is meant, the file does not say.
+    (
+        "maybe db.example.net:5432 postgres, DATABASE_URL .env:1",
+        "-- .env\nDATABASE_URL=postgres://shop:hunter2@db.example.net/shop\n\
+         DATABASE_URL=postgres://shop:hunter2@localhost/shop\n",
+    ),
+];
+
+#[test]
+fn a_sibling_of_development_under_its_own_key_leaves_production_what_it_is() -> Tested {
+    for (expected, files) in BESIDE_DEVELOPMENT {
+        let found = scene_of(files)?.look()?;
+        let lines = lines(&found);
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "{files}: {lines:?}"
+        );
+    }
+    Ok(())
+}
+
 /// Files, and the environment, behind `-- `.
 pub(super) fn scene_of(files: &str) -> Tested<Scene> {
     let mut scene = Scene::new()?;

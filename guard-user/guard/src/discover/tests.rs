@@ -118,7 +118,7 @@ fn a_place_is_explained_with_a_valid_rule() -> Tested {
         because  an address elsewhere (25 points)
         because  holds data (10 points)
         because  credential beside it (10 points)
-        because  no dev sibling (10 points)
+        because  no dev sibling under its key (10 points)
         now      confirm, by rule private
         rule     read-only: it widens
 
