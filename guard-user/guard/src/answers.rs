@@ -177,7 +177,7 @@ impl Followed<'_> {
         let waits = |was: &Request| requests.iter().any(|one| one.id == was.id);
         waiting.retain(|was| !waits(was));
         if let Some(socket) = self.ends.filter(|_| !waiting.is_empty()) {
-            for ended in ended(socket, waiting) {
+            for ended in ended(socket, waiting, &requests) {
                 output.print(&ended, render::ended::line)?;
             }
         }
@@ -199,8 +199,8 @@ impl Followed<'_> {
     }
 }
 
-/// How requests have ended that were waiting a moment ago. That nobody knows it any more is no error.
-fn ended(socket: &Path, requests: Vec<Request>) -> Vec<Ended> {
+/// How requests have ended that were waiting a moment ago, of which `waiting` still do. That nobody knows it any more is no error.
+fn ended(socket: &Path, requests: Vec<Request>, waiting: &[Request]) -> Vec<Ended> {
     let now = Timestamp::now();
     let since = requests.iter().map(|one| one.last_at).min().unwrap_or(now);
     let call = Call::Log {
@@ -214,7 +214,7 @@ fn ended(socket: &Path, requests: Vec<Request>) -> Vec<Ended> {
     });
     let records = records.unwrap_or_default();
     let all = requests.into_iter();
-    all.map(|request| Ended::of(request, &records, now))
+    all.map(|request| Ended::of(request, &records, (waiting, now)))
         .collect()
 }
 

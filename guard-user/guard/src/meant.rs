@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use guard_policy::Destination;
+use guard_policy::{Destination, parse_duration};
 use guard_proto::Failure;
 
 use super::answers::one_by_one;
@@ -20,8 +20,9 @@ const OF_A_SESSION: [&str; 5] = ["flows", "log", "replay", "report", "suggest"];
 /// What it was meant to be, where that can be told.
 pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failure> {
     let kinds = [
-        ErrorKind::UnknownArgument,
+        ErrorKind::InvalidValue,
         ErrorKind::MissingRequiredArgument,
+        ErrorKind::UnknownArgument,
     ];
     if !kinds.contains(&error.kind()) {
         return None;
@@ -36,6 +37,12 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
         .iter()
         .position(|word| command.find_subcommand(word).is_some())?;
     let verb = command.find_subcommand(words[at])?.get_name().to_owned();
+    if error.kind() == ErrorKind::InvalidValue {
+        return of_a_format(&words, &verb, error);
+    }
+    if let Some(failure) = of_a_missing_option(&words, &verb, error.kind()) {
+        return Some(failure);
+    }
     let wrong = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(wrong)) => wrong.as_str(),
         // What stands where a file does that wants another option.
@@ -45,6 +52,7 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
             .find(|word| id(word).is_some())?,
     };
     below_zero(&words, wrong)
+        .or_else(|| of_a_time(&words, &verb, wrong))
         .or_else(|| of_an_id(&words, &verb, wrong))
         .or_else(|| of_a_destination(&verb, wrong))
         .or_else(|| of_an_option(&words, &verb, wrong))
@@ -122,6 +130,61 @@ fn below_zero(words: &[&str], wrong: &str) -> Option<Failure> {
     )
 }
 
+/// A time without its option.
+fn of_a_time(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
+    let option = match verb {
+        "open" => "--for",
+        "flows" | "report" | "suggest" => "--since",
+        _ => return None,
+    };
+    let has_unit = wrong.ends_with(|c: char| c.is_ascii_alphabetic());
+    if !has_unit || parse_duration(wrong).is_err() {
+        return None;
+    }
+    failure(
+        format!("cannot tell what {wrong} is for"),
+        &format!("did you mean {option} {wrong}?"),
+        line(words, wrong, &[option, wrong]),
+    )
+}
+
+/// `--format json`: what a program reads, every verb prints by the same option.
+fn of_a_format(words: &[&str], verb: &str, error: &clap::Error) -> Option<Failure> {
+    let value = error.get(ContextKind::InvalidValue);
+    let is_json = |value: &ContextValue| matches!(value, ContextValue::String(it) if it == "json");
+    if verb != "report" || !value.is_some_and(is_json) {
+        return None;
+    }
+    let words = words.iter().filter(|word| !word.starts_with("--format"));
+    let words: Vec<_> = words.copied().collect();
+    let other = match words.contains(&"json") {
+        true => line(&words, "json", &["--json"]),
+        false => format!("{} --json", line(&words, "", &[])),
+    };
+    failure(
+        "guard report has no --format json".to_owned(),
+        "did you mean --json?",
+        other,
+    )
+}
+
+/// An option that is nothing without another.
+fn of_a_missing_option(words: &[&str], verb: &str, kind: ErrorKind) -> Option<Failure> {
+    let is_name = |word: &&str| *word == "--name" || word.starts_with("--name=");
+    let is_missing = kind == ErrorKind::MissingRequiredArgument;
+    if !is_missing || verb != "suggest" || !words.iter().any(is_name) {
+        return None;
+    }
+    failure(
+        "guard suggest knows sessions by name only with --from-flows".to_owned(),
+        "without it, rules come of answers, and --session takes an id",
+        format!(
+            "{} --from-flows\nor, of the answers in one session:\nguard suggest --session s1",
+            line(words, "", &[])
+        ),
+    )
+}
+
 /// An id behind a verb that takes none.
 fn of_an_id(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
     match (verb, id(wrong)?) {
@@ -190,6 +253,14 @@ fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
             "its records are chosen by their fields, in JSON",
             "guard log --json | jq -c 'select(.kind == \"denied\")'".to_owned(),
         ),
+        ("report", name) if !name.starts_with('-') => failure(
+            "guard report takes no session by itself".to_owned(),
+            "one is chosen by an option: by its name, or by its id",
+            format!(
+                "{}\nor by its id:\nguard report --session s1",
+                line(words, name, &["--name", name])
+            ),
+        ),
         ("completions", "--shell") => failure(
             "guard completions has no --shell".to_owned(),
             "the shell is named by itself",
@@ -232,6 +303,22 @@ mod tests {
             ("guard log --kind denied", "jq"),
             ("guard completions --shell bash", "guard completions bash"),
             ("guard log --since -5m", "guard log --since 5m"),
+            (
+                "guard open db.example.com:5432 5m",
+                "guard open db.example.com:5432 --for 5m",
+            ),
+            ("guard flows 1h", "guard flows --since 1h"),
+            (
+                "guard report --format json --name ci",
+                "guard report --json --name ci",
+            ),
+            ("guard report --format=json", "guard report --json"),
+            ("guard report n1", "guard report --name n1\n"),
+            ("guard report s1", "guard report --session s1"),
+            (
+                "guard suggest --name day",
+                "guard suggest --name day --from-flows\n",
+            ),
             ("guard why 192.0.2.10:443", "guard explain 192.0.2.10:443"),
             ("guard why db.example.com", "guard explain db.example.com"),
             (
@@ -254,6 +341,8 @@ mod tests {
             "guard log r1",
             "guard why --everything",
             "guard open 192.0.2.10 443",
+            "guard report --format yaml",
+            "guard suggest 443",
             "guard question r1 r2",
             "guard run --quite -- true",
         ] {

@@ -133,12 +133,21 @@ fn personal_names(person: &Person) -> Vec<String> {
 pub(crate) fn none_of_that_name(unknown: CliError, person: &Person) -> CliError {
     let own = personal_names(person);
     match unknown {
-        CliError::Answer { name, mut failure } if !own.is_empty() => {
-            failure.fix = format!("{}; or of your own: {}", failure.fix, own.join(", "));
+        CliError::Answer { name, mut failure } => {
+            failure.why.push_str(&nor_ones_own(person));
+            if !own.is_empty() {
+                failure.fix = format!("{}; or of your own: {}", failure.fix, own.join(", "));
+            }
             CliError::Answer { name, failure }
         }
         unknown => unknown,
     }
+}
+
+/// Where a person's own policies were looked for in vain, behind where the machine's were.
+fn nor_ones_own(person: &Person) -> String {
+    let dir = person.policies();
+    dir.map_or_else(String::new, |dir| format!(", nor in {}", dir.display()))
 }
 
 /// What guardd gets for `--policy`: a name of its own, or a file's text.
@@ -213,8 +222,7 @@ impl PolicyFile {
             why: format!(
                 "it is neither in {} nor built in{}",
                 shown(dirs()),
-                own.policies()
-                    .map_or_else(String::new, |dir| format!(", nor in {}", dir.display()))
+                nor_ones_own(&own)
             ),
             fix: "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
                 .into(),
@@ -561,13 +569,19 @@ mod tests {
             name: ErrorName::NotFound,
             failure: Failure {
                 what: String::new(),
-                why: String::new(),
+                why: "none of that name is in /etc/guard/policies or built in".to_owned(),
                 fix: "use one of: ci, default".to_owned(),
             },
         };
+        let why = format!(
+            "none of that name is in /etc/guard/policies or built in, nor in {}",
+            policies.display()
+        );
         let fix = |person| {
             let error = none_of_that_name(unknown(), &person);
-            error.failure().unwrap().fix.clone()
+            let failure = error.failure().unwrap();
+            assert_eq!(failure.why, why);
+            failure.fix.clone()
         };
         let person = Person::of_home(home.path());
         assert_eq!(

@@ -186,9 +186,11 @@ fn start(
         answer => return answer,
     };
     let named = run.policy.as_ref().filter(|policy| policy.text.is_none());
-    let named = named.and_then(|policy| policy.name.as_deref());
+    let Some(name) = named.and_then(|policy| policy.name.as_deref()) else {
+        return Err(unknown);
+    };
     let person = Person::of(identity);
-    let Some(file) = named.and_then(|name| personal(name, &person)) else {
+    let Some(file) = personal(name, &person) else {
         return Err(none_of_that_name(unknown, &person));
     };
     let file = PolicyFile::read_as(&file, identity)?;

@@ -110,16 +110,36 @@ fn host_of(rest: &str) -> &str {
     host.rsplit_once('@').map_or(host, |(_, host)| host)
 }
 
+/// The ports of schemes that people have URLs of.
+const PORTS: &[(&str, u16)] = &[
+    ("amqp", 5672),
+    ("amqps", 5671),
+    ("ftp", 21),
+    ("http", 80),
+    ("https", 443),
+    ("ldap", 389),
+    ("ldaps", 636),
+    ("mongodb", 27017),
+    ("mysql", 3306),
+    ("nats", 4222),
+    ("postgres", 5432),
+    ("postgresql", 5432),
+    ("redis", 6379),
+    ("rediss", 6379),
+    ("ssh", 22),
+    ("ws", 80),
+    ("wss", 443),
+];
+
 /// The same of what a person aims at: the scheme says which port.
 fn no_url_with_port(text: &str, (scheme, rest): (&str, &str)) -> Invalid {
     let host = host_of(rest);
     let has_port = split_port(host).is_ok_and(|(_, port)| port.is_some());
-    let port = match scheme {
-        "http" if !has_port => ":80",
-        "https" if !has_port => ":443",
-        _ => "",
+    let scheme = PORTS.iter().find(|(known, _)| *known == scheme);
+    let meant = match scheme.filter(|_| !has_port) {
+        Some((_, port)) => format!("{host}:{port}"),
+        None => host.to_owned(),
     };
-    let meant = format!("{host}{port}");
     Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(&meant)))
 }
 
@@ -377,6 +397,14 @@ mod tests {
             (
                 "http://u:secret@[2001:db8::1]?x",
                 "`http://u:secret@[2001:db8::1]?x` is a URL: write `[2001:db8::1]:80`",
+            ),
+            (
+                "postgres://app@10.9.0.5/shop",
+                "`postgres://app@10.9.0.5/shop` is a URL: write `10.9.0.5:5432`",
+            ),
+            (
+                "gopher://db.example.com",
+                "`gopher://db.example.com` is a URL: write `db.example.com`",
             ),
             (
                 "http://db.example.com:8080",

@@ -153,9 +153,32 @@ fn how_a_request_ended_is_told_to_whoever_follows() -> Tested {
         let ended: Value = serde_json::from_str(&objects.line(PATIENCE)?)?;
         has(&ended, REQUEST);
         assert_eq!(ended["id"], id);
-        let how = json!({"answer": answer, "by": "root", "seconds": 900.0, "why": "answered"});
+        let how = json!({
+            "answer": answer, "by": "root", "seconds": 900.0, "why": "answered", "other": null
+        });
         assert_eq!(ended["ended"], how);
     }
+    Ok(())
+}
+
+#[test]
+fn that_a_request_was_opened_without_an_answer_is_told_to_whoever_follows() -> Tested {
+    let lab = Lab::new()?;
+    let mut shell = lab.shell()?;
+    let mut lines = lab.daemon.root(["pending", "--follow"]).spawn()?;
+    let json = ["pending", "--json", "--follow", "--ends"];
+    let mut objects = lab.daemon.root(json).spawn()?;
+    lab.reaches(&mut shell, V4)?;
+    lines.line_with("guard deny r1", PATIENCE)?;
+    objects.line(PATIENCE)?;
+    let to = format!("{V4}:443");
+    lab.daemon.root(["open", &to]).run()?.success()?;
+    lines.line_with("r1: h1, opened by root, lets it pass", PATIENCE)?;
+    let ended: Value = serde_json::from_str(&objects.line(PATIENCE)?)?;
+    let how = json!({
+        "answer": null, "by": "root", "seconds": null, "why": "opened", "other": "h1"
+    });
+    assert_eq!(ended["ended"], how);
     Ok(())
 }
 

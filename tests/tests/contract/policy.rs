@@ -320,6 +320,8 @@ fn where_there_is_no_policy_of_a_name_ones_own_are_offered_too() -> Tested {
         let said = guard.env("HOME", &home).run()?.stderr;
         assert!(said.contains("use one of: asks, aws-prod"), "{said}");
         assert!(said.contains("or of your own: shop"), "{said}");
+        let nor = format!("or built in, nor in {}", own.display());
+        assert!(said.contains(&nor), "{said}");
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Requests that do not wait any more, and how they ended.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use guard_policy::format_duration;
+use guard_policy::{PortSpec, Prefix, format_duration, protocol_number};
 use guard_proto::{
-    LogRecord, Request,
-    record::{Answered, Field, Record},
+    HttpRequest, LogRecord, Request,
+    record::{Answered, Field, HoleOpen, Record},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -24,19 +25,24 @@ pub(crate) struct Ended {
 }
 
 /// How a request ended.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct How {
-    /// `yes` or `no`; null: nobody answered.
+    /// `yes` or `no`.
     pub(crate) answer: Option<String>,
     /// Who answered.
     pub(crate) by: Option<String>,
-    /// For so long; null: not known.
+    /// For so long.
     pub(crate) seconds: Option<f64>,
     /// What of it a yes lets pass, in words; empty: all.
     #[serde(skip)]
     pub(crate) scope: String,
-    /// `answered`, `session-end` or `expired`; null: not known.
+    /// `answered`, `joined`, `opened`, `session-end` or `expired`; null: not known.
     pub(crate) why: Option<&'static str>,
+    /// `r9` or `h5`; what it is part of now, or what covers it.
+    pub(crate) other: Option<String>,
+    /// The other request to which a yes has opened that hole.
+    #[serde(skip)]
+    pub(crate) yes_to: Option<String>,
 }
 
 /// What is told of a time may be a moment late.
@@ -45,41 +51,128 @@ const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 impl Ended {
-    /// As the audit log has it.
-    pub(crate) fn of(request: Request, records: &[LogRecord], now: Timestamp) -> Self {
-        let mut how = How {
-            answer: None,
-            by: None,
-            seconds: None,
-            scope: String::new(),
-            why: (now.duration_since(request.last_at) >= KEPT).then_some("expired"),
+    /// As the audit log has it, and what waits now.
+    pub(crate) fn of(
+        request: Request,
+        records: &[LogRecord],
+        (waiting, now): (&[Request], Timestamp),
+    ) -> Self {
+        let joined = waiting.iter().find(|one| is_part(&request, one));
+        let is_old = now.duration_since(request.last_at) >= KEPT;
+        let mut ended = How {
+            why: match joined {
+                Some(_) => Some("joined"),
+                None => is_old.then_some("expired"),
+            },
+            other: joined.map(|one| one.id.clone()),
+            ..How::default()
         };
-        for record in records
-            .iter()
-            .filter(|one| one.session.as_ref() == Some(&request.session))
-        {
-            match record.record() {
-                Record::Answered(one) if is_of(&one, &request.id) => {
-                    how = How {
-                        answer: one.answer.take(),
-                        by: one.by.take(),
-                        seconds: one.seconds.take(),
-                        scope: String::new(),
-                        why: Some("answered"),
-                    };
-                }
-                Record::HoleOpen(one) if one.request.get() == Some(&request.id) => {
-                    how.scope = HoleScope::of(&one).words();
-                }
-                Record::SessionEnd(_) if how.answer.is_none() => how.why = Some("session-end"),
-                _ => {}
-            }
+        let own = |one: &&LogRecord| one.session.as_ref() == Some(&request.session);
+        for record in records.iter().filter(own) {
+            ended.read(record, &request);
         }
-        Self {
-            request,
-            ended: how,
+        Self { request, ended }
+    }
+}
+
+impl How {
+    /// Takes in what a record of the request's session says of it.
+    fn read(&mut self, record: &LogRecord, request: &Request) {
+        let is_answered = self.answer.is_some();
+        match record.record() {
+            Record::Answered(one) if is_of(&one, &request.id) => {
+                *self = Self {
+                    answer: one.answer.take(),
+                    by: one.by.take(),
+                    seconds: one.seconds.take(),
+                    why: Some("answered"),
+                    ..Self::default()
+                };
+            }
+            Record::HoleOpen(one) if one.request.get() == Some(&request.id) => {
+                self.scope = HoleScope::of(&one).words();
+            }
+            // An older one would have let it pass.
+            Record::HoleOpen(one)
+                if !is_answered && record.at >= request.last_at && is_for(&one, request) =>
+            {
+                *self = Self {
+                    by: one.by.take(),
+                    why: Some("opened"),
+                    other: one.hole.take(),
+                    yes_to: one.request.take(),
+                    ..Self::default()
+                };
+            }
+            Record::SessionEnd(_) if matches!(self.why, None | Some("expired")) => {
+                self.why = Some("session-end");
+            }
+            _ => {}
         }
     }
+}
+
+/// Whether a request has become a part of another, which is about many addresses, names or statements.
+fn is_part(request: &Request, of: &Request) -> bool {
+    if (&request.session, request.id == of.id) != (&of.session, false) {
+        return false;
+    }
+    let (to, all) = (&request.destination, &of.destination);
+    let is_there = (&to.protocol, to.port) == (&all.protocol, all.port);
+    let of_names = of.question.as_ref().and_then(|one| one.zone());
+    match (&request.question, &of.burst, &request.http, &of.http) {
+        (Some(own), ..) => of_names.is_some_and(|zone| is_below(&own.name, zone)),
+        (None, Some(burst), None, _) => is_there && holds(&burst.prefix, &to.address),
+        (None, _, Some(own), Some(all)) => {
+            let all = all.path.split_once(&own.path);
+            is_there && all.is_some_and(|(_, rest)| rest.starts_with(HttpRequest::BETWEEN))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a hole that was not opened for that request covers it.
+fn is_for(hole: &HoleOpen, request: &Request) -> bool {
+    let to = &request.destination;
+    let place = hole.destination.get().map_or("", String::as_str);
+    if let Some(question) = &request.question {
+        let zone = place.strip_prefix("*.");
+        let is_below = zone.is_some_and(|zone| is_below(&question.name, zone));
+        return hole.http.is_none() && (place == question.name || is_below);
+    }
+    let lets_through = match (hole.http.get(), &request.http) {
+        (None, None) => true,
+        // One for reads lets no such request through.
+        (None, Some(_)) => hole.read_only.get() != Some(&true),
+        (Some(scope), Some(http)) => {
+            let is = |wanted: Option<&str>, own: &str| wanted.is_none_or(|wanted| wanted == own);
+            scope.digest.is_none()
+                && is(scope.method.as_deref(), &http.method)
+                && is(scope.path.as_deref(), &http.path)
+        }
+        (Some(_), None) => false,
+    };
+    let is_name = to.host.is_some() && to.host.as_ref() == hole.name.get();
+    let protocol = protocol_number(&to.protocol);
+    let covers = |spec: PortSpec| {
+        protocol.is_some_and(|protocol| spec.covers(protocol, to.port.unwrap_or(0)))
+    };
+    let ports = hole.ports.get().map(|ports| ports.parse::<PortSpec>());
+    let has_port = ports.is_none_or(|spec| spec.is_ok_and(covers));
+    lets_through && has_port && (is_name || holds(place, &to.address))
+}
+
+/// Whether an address lies in a prefix.
+fn holds(prefix: &str, address: &str) -> bool {
+    let (prefix, address) = (prefix.parse::<Prefix>(), address.parse::<IpAddr>());
+    let address = address.map(Prefix::from);
+    prefix.is_ok_and(|prefix| address.is_ok_and(|address| prefix.contains(&address)))
+}
+
+/// Whether a name, or all below one, lies below another.
+fn is_below(name: &str, zone: &str) -> bool {
+    let above = name.strip_suffix(zone);
+    above.is_some_and(|labels| labels.ends_with('.') && labels != "*.")
 }
 
 /// Whether an answer is to that request, or to one that it had become a part of.
@@ -105,6 +198,11 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
     match (&how.answer, &how.by, how.why) {
         (Some(answer), Some(by), _) => page.line(format_args!("{answer}, by {by}{time}")),
         (Some(answer), None, _) => page.line(format_args!("{answer}{time}")),
+        (None, _, Some("opened")) => page.line(opened(how)),
+        (None, _, Some("joined")) => page.line(format_args!(
+            "it is a part of {} now",
+            how.other.as_deref().unwrap_or("another")
+        )),
         (None, _, Some("session-end")) => page.line(format_args!(
             "not answered, and {} has ended",
             request.session
@@ -115,6 +213,16 @@ pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
         (None, ..) => page.line("it does not wait any more"),
     };
     page
+}
+
+/// That a hole covers it which was opened for something else.
+fn opened(how: &How) -> String {
+    let hole = how.other.as_deref().unwrap_or("a hole");
+    let by = how.by.as_deref().unwrap_or("somebody");
+    match &how.yes_to {
+        Some(other) => format!("the yes to {other}, by {by}, is for it, too ({hole})"),
+        None => format!("{hole}, opened by {by}, lets it pass"),
+    }
 }
 
 /// That a request's connections wait no more, while it does; as it was while they did. Before its time the program gave up.
@@ -147,6 +255,8 @@ fn waits_no_more(request: &Request, why: &str) -> Page {
 mod tests {
     use serde_json::json;
 
+    use guard_proto::{Question, requests::Burst};
+
     use super::super::examples::{clock, request};
     use super::*;
     use crate::report::summary::tests::records;
@@ -154,7 +264,7 @@ mod tests {
     #[test]
     fn a_request_that_waits_no_more_says_how_it_ended() {
         let now = clock().now;
-        let ended = |all| Ended::of(request(), &records(all), now);
+        let ended = |all| Ended::of(request(), &records(all), (&[], now));
         let said = |all| line(&ended(all), &clock()).plain();
         let answered = |session: &str, request: &str, answer: &str, by: serde_json::Value| json!({"kind": "answered", "session": session, "request": request, "answer": answer, "by": by});
         let yes = answered("s1", "r1", "yes", json!("alice"));
@@ -211,7 +321,7 @@ mod tests {
             given_up(&early, &clock()).plain(),
             "r1: the program gave up before anybody answered; for the next one: guard approve r1\n"
         );
-        let late = Ended::of(request(), &[], now + KEPT);
+        let late = Ended::of(request(), &[], (&[], now + KEPT));
         assert_eq!(
             line(&late, &clock()).plain(),
             "r1: not answered, and nobody has tried it for an hour\n"
@@ -220,7 +330,92 @@ mod tests {
         assert_eq!(object["id"], "r1");
         assert_eq!(
             object["ended"],
-            json!({"answer": "yes", "by": "alice", "seconds": null, "why": "answered"})
+            json!({"answer": "yes", "by": "alice", "seconds": null, "why": "answered", "other": null})
         );
+    }
+
+    #[test]
+    fn what_another_answer_was_for_too_names_it() {
+        let to = |host: Option<&str>| {
+            let mut one = request();
+            one.destination.host = host.map(str::to_owned);
+            one
+        };
+        let said = |one: Request, hole: serde_json::Value| {
+            let mut record =
+                json!({"kind": "hole-open", "session": "s1", "hole": "h5", "by": "alice"});
+            let fields = record.as_object_mut().unwrap();
+            fields.extend(hole.as_object().unwrap().clone());
+            let ended = Ended::of(one, &records(json!([record])), (&[], clock().now));
+            line(&ended, &clock()).plain()
+        };
+        let unknown = "r1: it does not wait any more\n";
+        let address = request().destination.address;
+        let there = json!({"destination": format!("{address}/32"), "ports": "tcp/443"});
+        assert_eq!(
+            said(to(None), there.clone()),
+            "r1: h5, opened by alice, lets it pass\n"
+        );
+        let mut yes = there.clone();
+        yes["request"] = json!("r28");
+        let too = "r1: the yes to r28, by alice, is for it, too (h5)\n";
+        assert_eq!(said(to(None), yes), too);
+        // Of a name, the record has the first address.
+        let named =
+            json!({"destination": "192.0.2.99/32", "name": "db.example.com", "request": "r28"});
+        assert_eq!(said(to(Some("db.example.com")), named.clone()), too);
+        assert_eq!(said(to(Some("other.example.com")), named), unknown);
+        let mut other = there.clone();
+        other["ports"] = json!("tcp/80");
+        assert_eq!(said(to(None), other), unknown);
+        // A hole for HTTP lets no connection through.
+        let mut http = there;
+        http["http"] = json!({"method": null, "path": null, "requests_left": null, "digest": null});
+        assert_eq!(said(to(None), http), unknown);
+    }
+
+    #[test]
+    fn what_has_become_a_part_of_another_names_it() {
+        let said = |of: &Request| {
+            let ended = Ended::of(request(), &[], (std::slice::from_ref(of), clock().now));
+            line(&ended, &clock()).plain()
+        };
+        let burst = |prefix: &str| Request {
+            id: "r9".to_owned(),
+            burst: Some(Burst {
+                prefix: prefix.to_owned(),
+                addresses: Vec::new(),
+                count: 4,
+            }),
+            ..request()
+        };
+        let address = request().destination.address;
+        assert_eq!(
+            said(&burst(&format!("{address}/32"))),
+            "r1: it is a part of r9 now\n"
+        );
+        assert_eq!(
+            said(&burst("198.51.100.0/24")),
+            "r1: it does not wait any more\n"
+        );
+        let own = Request {
+            id: "r1".to_owned(),
+            ..burst("0.0.0.0/0")
+        };
+        assert_eq!(said(&own), "r1: it does not wait any more\n");
+        let question = |name: &str| Question {
+            name: name.to_owned(),
+            types: Vec::new(),
+            bytes: 9,
+        };
+        let asked = |id: &str, name: &str| Request {
+            id: id.to_owned(),
+            question: Some(question(name)),
+            ..request()
+        };
+        let zone = asked("r9", "*.evil.example");
+        assert!(is_part(&asked("r1", "a.b.evil.example"), &zone));
+        assert!(!is_part(&asked("r1", "evil.example"), &zone));
+        assert!(!is_part(&asked("r1", "an-evil.example"), &zone));
     }
 }

@@ -46,8 +46,8 @@ impl Widening {
         *self == Self::default()
     }
 
-    /// The requests that a yes to this one covers. `is_held`: its client is held.
-    fn covers(&self, http: &HttpRequestKey, is_held: bool) -> Result<Covers, CallError> {
+    /// The requests that a yes to this one covers, which is called `id`. `is_held`: its client is held.
+    fn covers(&self, id: &str, http: &HttpRequestKey, is_held: bool) -> Result<Covers, CallError> {
         let (request, alone) = (&http.request, http.alone.filter(|_| is_held));
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
@@ -71,7 +71,11 @@ impl Widening {
         };
         match (covers.covers(http), http.plain) {
             (true, _) => Ok(covers),
-            (false, true) => Err(not_like_that(self.path.as_deref().unwrap_or("*"), request)),
+            (false, true) => Err(not_like_that(
+                id,
+                self.path.as_deref().unwrap_or("*"),
+                request,
+            )),
             (false, false) => Err(not_plain()),
         }
     }
@@ -317,7 +321,7 @@ impl Proxy {
                 return Err(no_http(called));
             };
             let is_held = self.held.is_asking(key);
-            wanted.push((widening.covers(http, is_held)?, shown));
+            wanted.push((widening.covers(called, http, is_held)?, shown));
         }
         // A hole that is for more than one request is for all of the series.
         if !widening.is_none() {
@@ -404,15 +408,19 @@ fn unknown_again() -> CallError {
     )
 }
 
-fn not_like_that(pattern: &str, request: &HttpRequest) -> CallError {
+fn not_like_that(id: &str, pattern: &str, request: &HttpRequest) -> CallError {
+    let (is, but) = match request.is_statement() {
+        true => ("it is", ""),
+        false => (
+            "its path is",
+            ", and no pattern is for a path that a server may read in two ways",
+        ),
+    };
     CallError::invalid(
         format!("{pattern:?} is not for this request"),
+        format!("{is} {:?}; a * stands for any text{but}", request.path),
         format!(
-            "its path is {:?}; a * stands for any text, and no pattern is for a path that a server may read in two ways",
-            request.path
-        ),
-        format!(
-            "take one that is for it, with the id that guard pending shows: guard approve ID --path {}",
+            "take one that is for it: guard approve {id} --path {}",
             quoted(&request.as_pattern())
         ),
     )
@@ -472,13 +480,13 @@ mod tests {
     fn a_plain_yes_is_for_one_request_that_can_be_known_again() {
         let plain = Widening::default();
         let known = put(Some("d1"), None);
-        let one = plain.covers(&known, false).unwrap();
+        let one = plain.covers("r3", &known, false).unwrap();
         assert_eq!(one, Covers::Digest(known.request));
         let alone = put(None, Some(3));
-        let held = plain.covers(&alone, true).unwrap();
+        let held = plain.covers("r3", &alone, true).unwrap();
         assert_eq!(held, Covers::Waiting(alone.request.clone(), 3));
         for (gone, is_held) in [(alone, false), (put(None, None), true)] {
-            let refusal = plain.covers(&gone, is_held).unwrap_err();
+            let refusal = plain.covers("r3", &gone, is_held).unwrap_err();
             assert!(refusal.failure.fix.contains("--path"), "{refusal}");
         }
     }
@@ -486,20 +494,20 @@ mod tests {
     #[test]
     fn more_than_that_has_to_be_said_and_to_fit() {
         let one = put(None, None);
-        assert!(path("/api/jobs/*").covers(&one, false).is_ok());
-        let other = path("/api/people/*").covers(&one, false).unwrap_err();
-        let example = "guard approve ID --path '/api/jobs/7'";
+        assert!(path("/api/jobs/*").covers("r3", &one, false).is_ok());
+        let other = path("/api/people/*").covers("r3", &one, false).unwrap_err();
+        let example = "guard approve r3 --path '/api/jobs/7'";
         assert!(other.failure.fix.ends_with(example), "{other}");
         let writes = Widening {
             path: None,
             writes: true,
         };
-        assert_eq!(writes.covers(&one, false).unwrap(), Covers::Writes);
+        assert_eq!(writes.covers("r3", &one, false).unwrap(), Covers::Writes);
         let two = Widening {
             writes: true,
             ..path("*")
         };
-        assert!(two.covers(&one, false).is_err());
+        assert!(two.covers("r3", &one, false).is_err());
     }
 
     #[test]
@@ -508,9 +516,9 @@ mod tests {
             plain: false,
             ..put(Some("d1"), None)
         };
-        let refusal = path("*").covers(&other, false).unwrap_err();
+        let refusal = path("*").covers("r3", &other, false).unwrap_err();
         assert!(refusal.failure.fix.contains("--writes"), "{refusal}");
-        let alone = Widening::default().covers(&other, false).unwrap();
+        let alone = Widening::default().covers("r3", &other, false).unwrap();
         assert_eq!(alone, Covers::Digest(other.request));
     }
 }

@@ -18,21 +18,27 @@ pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
 }
 
 /// An HTTP request for the audit log: without its body, which may hold anything, headers that are not known to say what is
-/// done, and values in its query that may be credentials.
+/// done, and values in its query, or in warnings about it, that may be credentials. Warnings about a statement are guard's words and
+/// the settings by which it is read.
 pub(super) fn for_log(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
         |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
     let headers = http.headers.iter().filter(steers);
-    let warnings = http.warnings.iter();
     proto::HttpRequest {
         path: path_for_log(http),
         body_preview: None,
         headers: headers
             .map(|one| http_judge::without_secrets(one))
             .collect(),
-        warnings: warnings
-            .map(|one| http_judge::warning_without_values(one))
-            .collect(),
+        warnings: match http.is_statement() {
+            true => http.warnings.clone(),
+            false => {
+                let warnings = http.warnings.iter();
+                warnings
+                    .map(|one| http_judge::warning_without_values(one))
+                    .collect()
+            }
+        },
         ..http.clone()
     }
 }
@@ -43,5 +49,28 @@ pub fn path_for_log(http: &proto::HttpRequest) -> String {
     match http.is_statement() {
         true => http.path.clone(),
         false => http_judge::without_secrets(&http.path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_about_a_statement_is_kept_whole_and_a_value_of_a_body_is_not() {
+        let kept = |scheme: &str, warning: &str| {
+            let http = proto::HttpRequest {
+                scheme: scheme.to_owned(),
+                warnings: vec![warning.to_owned()],
+                ..proto::HttpRequest::default()
+            };
+            for_log(&http).warnings
+        };
+        let setting = "its text is read by client_encoding = SQL_ASCII";
+        assert_eq!(kept(proto::HttpRequest::POSTGRES, setting), [setting]);
+        assert_eq!(
+            kept("https", "reset=hunter2: what was there is lost"),
+            ["reset=***: what was there is lost"]
+        );
     }
 }
