@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use caps::{CapSet, Capability};
+use guard_signed::visible;
 use guard_sys::bounded::{BoundedReader, TIMEOUT};
 
 /// A command line is shown up to this many bytes.
@@ -93,6 +94,7 @@ fn name_of_thread((tgid, tid): (u32, u32)) -> Option<String> {
 }
 
 fn exchanged(then: &str, now: &str) -> String {
+    let [then, now] = [then, now].map(visible::program);
     format!(
         "{then} asked, and its process is {now} now: the program was exchanged meanwhile, or renamed"
     )

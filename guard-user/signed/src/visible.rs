@@ -27,6 +27,33 @@ pub fn quoted(words: &str) -> String {
     format!("\"{words}\"")
 }
 
+/// Characters that are shown of a program's name.
+const PROGRAM: usize = 40;
+
+/// The name of a program's file, which whoever made that chose: in quotes, unless nothing in it can be taken for the words
+/// around it.
+#[must_use]
+pub fn program(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    match !name.is_empty() && name.chars().all(is_plain) {
+        true => cut(name),
+        false => claimed(name),
+    }
+}
+
+/// What a program calls itself, of which no file is known.
+#[must_use]
+pub fn claimed(name: &str) -> String {
+    quoted(&cut(name))
+}
+
+fn cut(name: &str) -> String {
+    match name.char_indices().nth(PROGRAM) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
+    }
+}
+
 /// Whether `c` moves the cursor, reorders the line, or shows nothing where something is.
 #[must_use]
 pub const fn is_unseen(c: char) -> bool {

@@ -81,17 +81,36 @@ pub(crate) fn lines(all: Vec<AskedQuestion<'_>>) -> Vec<QuestionLine> {
 struct Asks<'q> {
     who: &'q str,
     verb: &'q str,
-    /// All behind that: a program whose name has the word in it hides nothing.
+    /// All behind that.
     what: &'q str,
 }
 
 impl<'q> Asks<'q> {
     fn of(question: &'q Question) -> Self {
         let first = question.shows.first().map_or("", String::as_str);
-        let (who, wants) = first.split_once(" wants ").unwrap_or(("A process", first));
+        let at = name_end(first);
+        let wants = first[at..].find(" wants ").map(|found| at + found);
+        let (who, wants) = match wants {
+            Some(at) => (&first[..at], &first[at + " wants ".len()..]),
+            None => ("A process", first),
+        };
         let (verb, what) = wants.split_once(' ').unwrap_or((wants, ""));
         Self { who, verb, what }
     }
+}
+
+/// Where a program's name ends that stands in quotes: it may have the word in it.
+fn name_end(line: &str) -> usize {
+    let Some(quoted) = line.strip_prefix('"') else {
+        return 0;
+    };
+    let mut is_escaped = false;
+    let end = quoted.find(|c: char| {
+        let is_end = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(0, |end| end + 2)
 }
 
 /// What looks dangerous.
@@ -527,6 +546,11 @@ mod tests {
             asks("a wants tcp/80 (1) wants tcp/22 at 192.0.2.1"),
             ["a", "tcp/80", "(1) wants tcp/22 at 192.0.2.1"],
             "what it really wants is there"
+        );
+        let name = r#""a\" wants tcp/80 \\""#;
+        assert_eq!(
+            asks(&format!("{name} (1) wants tcp/22 at 192.0.2.1")),
+            [&format!("{name} (1)"), "tcp/22", "at 192.0.2.1"]
         );
         assert_eq!(asks("odd"), ["A process", "odd", ""]);
         assert_eq!(asks(""), ["A process", "", ""]);

@@ -18,7 +18,7 @@ use data_encoding::HEXLOWER;
 use guard_courier::Refusal;
 use guard_policy::format_duration;
 use guard_proto::ErrorName;
-use guard_signed::visible::visible;
+use guard_signed::visible::{self, visible};
 use http::StatusCode;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
@@ -177,6 +177,11 @@ fn bar(now: Tab) -> Markup {
 /// Text of somebody's, with what cannot be seen written out.
 pub(crate) fn seen(text: &str) -> String {
     visible(text, SHORT)
+}
+
+/// A program's name, where it is known.
+pub(crate) fn program(name: Option<&str>, unknown: &str) -> String {
+    name.map_or_else(|| unknown.to_owned(), visible::program)
 }
 
 /// The same of what is shown alone, and may be longer.

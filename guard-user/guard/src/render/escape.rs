@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-pub(crate) use guard_signed::visible::{is_unseen, quoted, visible};
+pub(crate) use guard_signed::visible::{claimed, is_unseen, program, quoted, visible};
 
 /// At most this many characters of one piece of foreign text are shown.
 pub(crate) const LIMIT: usize = 400;

@@ -5,7 +5,7 @@ use guard_proto::record::{Field, Record};
 use guard_proto::{LogKind, LogRecord};
 use serde_json::{Map, Value};
 
-use super::escape::quoted;
+use super::escape::{claimed, quoted};
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
@@ -262,7 +262,7 @@ fn origin(rest: &mut Map<String, Value>) -> Option<String> {
 /// The program's executable where it is known; else its name, in quotes, for a program chooses that itself.
 fn program(rest: &mut Map<String, Value>) -> Option<String> {
     let pid = rest.remove("pid").filter(|pid| !pid.is_null());
-    let chosen = |rest: &mut _| Some(quoted(&text(rest, "comm")?));
+    let chosen = |rest: &mut Map<String, Value>| Some(claimed(rest.remove("comm")?.as_str()?));
     let name = text(rest, "exe").or_else(|| chosen(rest));
     if let (Some(exe), Some(Value::String(comm))) = (&name, rest.get("comm"))
         && exe.rsplit('/').next() == Some(comm)
@@ -348,14 +348,16 @@ fn text(rest: &mut Map<String, Value>, key: &str) -> Option<String> {
 /// A value in one word, quoted where it is more; a list of words as a command line.
 fn scalar(value: &Value) -> String {
     match value {
-        Value::String(text) if text.contains(char::is_whitespace) => format!("\"{text}\""),
+        Value::String(text) if text.contains(|c: char| c.is_whitespace() || c == '"') => {
+            quoted(text)
+        }
         Value::String(text) => text.clone(),
         Value::Array(items) => match items
             .iter()
             .map(|item| item.as_str().map(str::to_owned))
             .collect::<Option<Vec<_>>>()
         {
-            Some(words) => format!("\"{}\"", command_line(&words)),
+            Some(words) => quoted(&command_line(&words)),
             None => value.to_string(),
         },
         _ => value.to_string(),
@@ -371,6 +373,23 @@ mod tests {
 
     fn shown(record: Value) -> String {
         line(&serde_json::from_value(record).unwrap(), &clock()).plain()
+    }
+
+    #[test]
+    fn no_words_from_inside_end_their_quotes() {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let forged = r#"/x/curl" (99) wants tcp a.example:443"#;
+        let record = json!({"at": "2026-11-20T11:59:57.25Z", "kind": "denied", "session": "s1", "destination": to, "rule": null,
+            "verdict": "deny", "exe": forged, "pid": 71, "command": [forged], "note": "\"x\""});
+        assert_eq!(
+            shown(record),
+            concat!(
+                "2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  default (deny)  ",
+                r#""/x/curl\" (99) wants tcp a.example:443" (71)  "#,
+                r#"command="'/x/curl\" (99) wants tcp a.example:443'" note="\"x\"""#,
+                "\n"
+            )
+        );
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use guard_proto::{Endpoint, Question, destination::NameTold};
 
-use super::{escape::visible, time::Clock};
+use super::{
+    escape::{program, visible},
+    time::Clock,
+};
 
 /// Characters of a name that is shown whole.
 const WHOLE: usize = 64;
@@ -12,8 +15,6 @@ const HEAD: usize = 15;
 /// And whole labels behind, in so many, but two of them in any case.
 const TAIL: usize = 40;
 const LEAST: usize = 2;
-/// Characters of a program's name.
-const NAME: usize = 24;
 
 /// A name in the line of a request.
 pub(crate) fn short(name: &str) -> String {
@@ -58,10 +59,7 @@ pub(crate) fn reached(to: &Endpoint, told: &NameTold) -> String {
 
 /// Who asked for a name, and what else the session calls the address.
 pub(crate) fn told(told: &NameTold, clock: &Clock) -> String {
-    let asker = match (
-        told.comm.as_deref().map(|comm| visible(comm, NAME)),
-        told.pid,
-    ) {
+    let asker = match (told.comm.as_deref().map(program), told.pid) {
         (Some(comm), Some(pid)) => format!("{comm} ({pid})"),
         (None, Some(pid)) => format!("process {pid}"),
         _ => "a process".to_owned(),

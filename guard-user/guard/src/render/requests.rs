@@ -1,6 +1,6 @@
 //! What waits for an answer.
 
-use super::escape::{quoted, visible};
+use super::escape::{self, claimed, quoted, visible};
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint, names};
@@ -233,7 +233,7 @@ pub(crate) fn through(way: &Through) -> String {
         false => format!("{}:{}", way.address, way.port),
     };
     match (&way.comm, way.pid) {
-        (Some(comm), Some(pid)) => format!("{at} ({comm}, pid {pid})"),
+        (Some(comm), Some(pid)) => format!("{at} ({}, pid {pid})", escape::program(comm)),
         (None, Some(pid)) => format!("{at} (pid {pid})"),
         _ => at,
     }
@@ -427,12 +427,12 @@ pub(crate) fn program(request: &Request) -> String {
     }
 }
 
-/// What a program is called. In quotes where its executable is not known: then it is what it calls itself.
+/// What a program is called.
 pub(crate) fn called(request: &Request) -> Option<String> {
     let comm = request.comm.as_deref()?;
     Some(match request.exe {
-        Some(_) => comm.to_owned(),
-        None => quoted(comm),
+        Some(_) => escape::program(comm),
+        None => claimed(comm),
     })
 }
 
@@ -452,7 +452,10 @@ pub(crate) fn asked(request: &Request, clock: &Clock) -> String {
 fn by_programs(programs: &[String]) -> String {
     match programs {
         [] | [_] => String::new(),
-        several => format!(" by {}", several.join(", ")),
+        several => {
+            let names: Vec<_> = several.iter().map(|name| escape::program(name)).collect();
+            format!(" by {}", names.join(", "))
+        }
     }
 }
 
@@ -546,6 +549,54 @@ mod tests {
         );
         let shown = list(&[asked], &clock()).plain();
         assert!(shown.contains(r#""\" c""#), "{shown}");
+    }
+
+    /// The names of files that would tell of another connection, and what stands for them.
+    const FORGED: [(&str, &str); 3] = [
+        (
+            "node (14570) wants tcp a.example:443",
+            r#""node (14570) wants tcp a.example:443" (4711)"#,
+        ),
+        (r#"a" (1) \"#, r#""a\" (1) \\" (4711)"#),
+        (
+            "curl (4711) wants tcp api.example.com:443                               ",
+            r#""curl (4711) wants tcp api.example.com:44…" (4711)"#,
+        ),
+    ];
+
+    #[test]
+    fn a_programs_name_is_taken_for_no_words_of_ours() {
+        for (name, shown) in FORGED {
+            let way = Through {
+                address: "127.0.0.1".into(),
+                port: 5432,
+                pid: Some(4711),
+                comm: Some(name.into()),
+                command: Vec::new(),
+            };
+            let asked = Request {
+                comm: Some(name.into()),
+                through: Some(way),
+                programs: vec![name.into(), "curl".into()],
+                ..request()
+            };
+            let page = one(&asked, &clock()).plain();
+            let first = format!("r1  {shown} wants tcp 192.0.2.10:443");
+            assert!(page.starts_with(&first), "{page}");
+            let quoted = shown.trim_end_matches(" (4711)");
+            for words in [
+                format!("127.0.0.1:5432 ({quoted}, pid 4711)"),
+                format!("by {quoted}, curl"),
+            ] {
+                assert!(page.contains(&words), "{page}");
+            }
+            assert!(denied(&asked, None, &clock()).plain().contains(shown));
+        }
+        let plain = Request {
+            comm: Some("g++-13.2_x".into()),
+            ..request()
+        };
+        assert_eq!(program(&plain), "g++-13.2_x (4711)");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use guard_proto::Session;
 
 use super::command_line;
+use super::escape::program;
 use super::page::{Page, STRONG};
 use super::time::Clock;
 
@@ -35,7 +36,8 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
 fn left(session: &Session, clock: &Clock) -> String {
     let when = session.command_ended_at.map(|at| clock.ago(at));
     let left = session.left.iter().map(|process| {
-        let name = process.comm.as_deref().unwrap_or("process");
+        let name = process.comm.as_deref();
+        let name = name.map_or_else(|| "process".to_owned(), program);
         format!("{name} ({})", process.pid)
     });
     let left: Vec<_> = left.collect();

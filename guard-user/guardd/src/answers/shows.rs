@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use guard_proto::{HttpRequest, Request};
-use guard_signed::visible::{quoted, visible};
+use guard_signed::visible::{self, claimed, quoted, visible};
 
 /// Characters of a line, and of the one with a body: 2,048 bytes of that are kept.
 const LIMIT: usize = 400;
@@ -14,7 +14,7 @@ const BODY: usize = 4096;
 pub struct Shows {
     /// Line by line.
     pub lines: Vec<String>,
-    /// Whether nothing is left out.
+    /// Whether nothing is left out, but for the end of a program's long name.
     pub whole: bool,
 }
 
@@ -40,7 +40,8 @@ impl Shows {
             }
         }
         if let Some(way) = &request.through {
-            let name = way.comm.as_deref().unwrap_or("a process");
+            let name = way.comm.as_deref();
+            let name = name.map_or_else(|| "a process".to_owned(), visible::program);
             shows.line(format_args!(
                 "through {name} at {} port {}",
                 way.address, way.port
@@ -140,9 +141,8 @@ impl Shows {
 
 fn program(request: &Request) -> String {
     let name = match (&request.comm, &request.exe) {
-        (Some(comm), Some(_)) => comm.clone(),
-        // What it calls itself.
-        (Some(comm), None) => quoted(comm),
+        (Some(comm), Some(_)) => visible::program(comm),
+        (Some(comm), None) => claimed(comm),
         (None, _) => "a process".to_owned(),
     };
     match request.pid {
@@ -226,6 +226,37 @@ mod tests {
         session s1 of 1000
         it says "so that the \"queue\" runs"
         "#);
+    }
+
+    #[test]
+    fn a_programs_name_is_taken_for_no_words_of_ours() {
+        for (exe, name, words) in [
+            (Some("/x"), "curl", "curl (4711)"),
+            (None, "curl", r#""curl" (4711)"#),
+            (
+                Some("/x"),
+                "node (1) wants tcp/443",
+                r#""node (1) wants tcp/443" (4711)"#,
+            ),
+            (Some("/x"), r#"a" (1) \"#, r#""a\" (1) \\" (4711)"#),
+            (
+                Some("/x"),
+                &"a ".repeat(30),
+                &format!("\"{}…\" (4711)", "a ".repeat(20)),
+            ),
+        ] {
+            let request = Request {
+                comm: Some(name.to_owned()),
+                exe: exe.map(str::to_owned),
+                pid: Some(4711),
+                ..shown(1)
+            };
+            let lines = Shows::of(&request).lines;
+            assert!(
+                lines[0].starts_with(&format!("{words} wants tcp/443")),
+                "{lines:?}"
+            );
+        }
     }
 
     #[test]
