@@ -9,7 +9,7 @@ use std::process::Command;
 use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4};
 use serde_json::json;
 
-use super::{Lab, POLICY};
+use super::{Lab, POLICY, say};
 use crate::watch::terminal::{Tmux, Window};
 
 pub(super) const COVERED: &str = "discover = { require = \"covered\" }\n";
@@ -553,7 +553,7 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
 
 #[test]
 fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tested {
-    let project = Project::new(ASKS)?;
+    let mut project = Project::new(ASKS)?;
     let _production = project.lab.production()?;
     let env = project.project.join(".env");
     let settings = fs::read_to_string(&env)?;
@@ -576,6 +576,14 @@ fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tes
         format!("in reach: {V4} tcp/8080"),
         "{pending}"
     );
+    let by = format!("the guard's own rule \"in reach: {V4} tcp/8080\" (looks like production");
+    for _ in 0..2 {
+        let said = say(&mut session, &format!("{} why", project.lab.guard()?))?;
+        let words: Vec<_> = said.text.split_whitespace().collect();
+        assert!(words.join(" ").contains(&by), "{words:?}");
+        project.lab.daemon.kill()?;
+        project.lab.daemon.start()?;
+    }
     // Another session is none of it: there it was before.
     assert!(project.reaches("open")?);
     Ok(())

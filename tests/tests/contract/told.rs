@@ -63,6 +63,25 @@ fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
     Ok(())
 }
 
+/// Whoever writes a policy calls its rules what they like.
+#[test]
+fn a_rule_that_is_called_as_the_guards_own_is_its_authors() -> Tested {
+    let mut lab = Lab::new()?;
+    let other = POLICY.replace("\"production\"", "\"in reach: production\"");
+    assert_ne!(other, POLICY);
+    lab.daemon.write_policy("asks", &other)?;
+    let mut shell = lab.shell()?;
+    assert!(!lab.reaches(&mut shell, V4)?);
+    let by = "the rule \"in reach: production\" (its author says: it is production)";
+    for _ in 0..2 {
+        let text = words(&lab, &mut shell)?;
+        assert!(text.contains(by), "{text}");
+        lab.daemon.kill()?;
+        lab.daemon.start()?;
+    }
+    Ok(())
+}
+
 /// guardd may be started again, and another policy may come: what was stopped before was stopped by what decided then.
 #[test]
 fn what_was_stopped_before_a_restart_is_told_as_it_was() -> Tested {

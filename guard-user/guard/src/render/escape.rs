@@ -10,6 +10,27 @@ pub(crate) use guard_signed::visible::{claimed, is_unseen, program, quoted, visi
 /// At most this many characters of one piece of foreign text are shown.
 pub(crate) const LIMIT: usize = 400;
 
+/// What stands in the place of a rule where there is none.
+pub(crate) const DEFAULT: &str = "the policy's default";
+const NO_RULE: [&str; 8] = [
+    DEFAULT,
+    "the default",
+    "default",
+    "(default)",
+    "no rule",
+    "no rule refuses it",
+    "none",
+    "-",
+];
+
+/// A rule's name; in quotes where it would be taken for the words of one that is none, or for a name in quotes.
+pub(crate) fn rule(name: &str) -> String {
+    match NO_RULE.contains(&name) || name.starts_with('"') {
+        true => quoted(name),
+        false => name.to_owned(),
+    }
+}
+
 /// JSON text without raw unseen characters. Inside strings is the only place where valid JSON has those
 /// beyond `\t`, `\n` and `\r`, so that an escape there stands for the same value.
 pub(crate) fn json(text: &str) -> String {
@@ -56,6 +77,14 @@ mod tests {
     fn escapes_are_written_out() {
         let hostile = "\u{1b}]0;owned\u{7}ls\r\n\u{9b}2J \u{202e}txt.exe";
         insta::assert_snapshot!(visible(hostile, LIMIT), @r"\u{1b}]0;owned\u{7}ls\r\n\u{9b}2J \u{202e}txt.exe");
+    }
+
+    #[test]
+    fn no_rule_is_called_as_if_it_were_none() {
+        assert_eq!(rule("photos"), "photos");
+        assert_eq!(rule("in reach: x (default)"), "in reach: x (default)");
+        assert_eq!(rule("(default)"), "\"(default)\"");
+        assert_eq!(rule("\"(default)\""), r#""\"(default)\"""#);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use guard_proto::record::{Field, Record};
 use guard_proto::{LogKind, LogRecord};
 use serde_json::{Map, Value};
 
-use super::escape::{claimed, quoted};
+use super::escape::{self, claimed, quoted};
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
@@ -227,7 +227,11 @@ fn rule(rest: &mut Map<String, Value>) -> Option<String> {
         false => None,
     };
     let around = around.unwrap_or_default();
-    let rule = text(rest, "rule").map(|rule| format!("rule {rule}{around}"));
+    let rule = text(rest, "rule").map(|rule| match rule.starts_with('"') {
+        true => rule,
+        false => escape::rule(&rule),
+    });
+    let rule = rule.map(|rule| format!("rule {rule}{around}"));
     match (rule, text(rest, "verdict")) {
         (Some(rule), Some(verdict)) => Some(format!("{rule} ({verdict})")),
         (None, Some(verdict)) if is_told => Some(format!("default{around} ({verdict})")),
@@ -390,6 +394,18 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_rule_that_is_called_as_the_default_is_a_rule() {
+        let of_rule = |rule: Value| {
+            shown(
+                json!({"at": "2026-11-20T11:59:57Z", "kind": "denied", "session": "s1", "rule": rule, "verdict": "deny"}),
+            )
+        };
+        assert!(of_rule(Value::Null).ends_with("  default (deny)\n"));
+        assert!(of_rule(json!("(default)")).ends_with("  rule \"(default)\" (deny)\n"));
+        assert!(of_rule(json!("the default")).ends_with("  rule \"the default\" (deny)\n"));
     }
 
     #[test]

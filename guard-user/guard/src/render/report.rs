@@ -45,7 +45,7 @@ fn stopped(page: &mut Page, stopped: &[StoppedLine]) {
             one.words(),
             one.count.to_string(),
             one.verdict.clone(),
-            one.rule_or("-", "(default)").to_owned(),
+            one.rule_or("-", "(default)"),
             programs.join(", "),
             one.session.clone().unwrap_or_else(|| "-".into()),
         ]

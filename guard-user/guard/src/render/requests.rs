@@ -466,7 +466,8 @@ pub(crate) fn rule(request: &Request) -> String {
             None => "[dns] names = \"ask\"".to_owned(),
         };
     }
-    let rule = request.rule.as_deref().unwrap_or("the policy's default");
+    let rule = request.rule.as_deref();
+    let rule = rule.map_or_else(|| escape::DEFAULT.to_owned(), escape::rule);
     let link = stops(request).map(|at| (at, &request.chain[at]));
     let verdict = link.map_or(&request.verdict, |(_, link)| &link.verdict);
     match (link, &request.reason) {

@@ -69,6 +69,25 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_is_called_as_the_default_is_a_rule() {
+        let records = ["(default)", "the default", "-", "photos"].map(|rule| {
+            serde_json::json!({"kind": "denied", "session": "s1", "rule": rule, "verdict": "deny",
+                "destination": {"address": "192.0.2.1", "port": rule.len(), "protocol": "tcp", "host": null}})
+        });
+        let report = Report::of(&self::records(serde_json::Value::from_iter(records)));
+        let mut rules: Vec<_> = report
+            .stopped
+            .iter()
+            .map(|one| one.rule_or("-", "(default)"))
+            .collect();
+        rules.sort();
+        assert_eq!(
+            rules,
+            [r#""(default)""#, r#""-""#, r#""the default""#, "photos"]
+        );
+    }
+
+    #[test]
     fn foreign_text_cannot_give_commands() {
         let hostile = "x,file=/etc/passwd::y\r\n::error::z%0A::add-mask::\u{2028}##[error]";
         let report = Report::of(&records(serde_json::json!([

@@ -33,7 +33,7 @@ fn stopped(page: &mut String, report: &Report) {
             code(&one.verdict),
             match &one.rule {
                 Some(rule) => code(rule),
-                None => one.rule_or("none", "the default").to_owned(),
+                None => one.rule_or("none", "the default"),
             },
             some(programs(&one.programs)),
             code(session(one.session.as_deref(), one.name.as_deref())),

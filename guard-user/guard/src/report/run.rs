@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::markdown::count;
 use super::summary::{Report, StoppedLine, destination};
+use crate::render::escape;
 use crate::render::page::{BAD, COMMAND, Page, WARN};
 
 /// Limit of the destinations that are named, and of the warnings.
@@ -340,7 +341,7 @@ fn has_all_asked(record: &LogRecord) -> bool {
 
 /// How often a place was refused, by which name, what was sent there, and by which rule.
 fn in_short(one: &StoppedLine) -> String {
-    let rule = one.rule_or("no rule refuses it", "the policy's default");
+    let rule = one.rule_or("no rule refuses it", escape::DEFAULT);
     let times = match one.count {
         1 => "once".to_owned(),
         times => format!("{times} times"),

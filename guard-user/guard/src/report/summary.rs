@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::flows;
-use super::super::render::{endpoint, holes::HoleScope, requests};
+use super::super::render::{endpoint, escape, holes::HoleScope, requests};
 use super::markdown::count;
 
 /// Characters that are shown of an HTTP request or a statement.
@@ -219,11 +219,12 @@ impl StoppedLine {
     }
 
     /// The rule; else why it is refused where no policy says so, `default`, or `none` where nothing of the policy refuses it.
-    pub(crate) fn rule_or<'a>(&'a self, none: &'a str, default: &'a str) -> &'a str {
-        match self.rule.as_deref().or(self.why.as_deref()) {
-            _ if self.verdict == FAILED => none,
-            Some(rule) => rule,
-            None => default,
+    pub(crate) fn rule_or(&self, none: &str, default: &str) -> String {
+        match (&self.rule, &self.why) {
+            _ if self.verdict == FAILED => none.to_owned(),
+            (Some(rule), _) => escape::rule(rule),
+            (None, Some(why)) => why.clone(),
+            (None, None) => default.to_owned(),
         }
     }
 

@@ -1,9 +1,8 @@
 //! The advice that a refused program, or the model behind it, gets.
 
-use guard_proto::Endpoint;
+use std::fmt::{self, Display};
 
-/// What rules are called that guard itself adds for what came into reach.
-pub(crate) const IN_REACH: &str = "in reach: ";
+use guard_proto::Endpoint;
 
 /// The end of every piece of advice about a refusal.
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
@@ -36,17 +35,29 @@ pub fn short(what: &str) -> String {
     }
 }
 
-/// The rule and its reason, in the words of its author, if it has one.
-fn because(rule: Option<&str>, reason: Option<&str>) -> String {
-    match (rule, reason) {
-        (Some(rule), Some(reason)) if rule.starts_with(IN_REACH) => {
-            format!("the guard's own rule {rule:?} ({reason})")
+/// What decides: a rule and its reason, in the words of its author; without one the policy's default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DecidingRule<'m> {
+    /// Its name.
+    pub name: Option<&'m str>,
+    /// Its reason.
+    pub reason: Option<&'m str>,
+    /// Whether guardd added it, for what came into reach of the session.
+    pub is_own: bool,
+}
+
+impl Display for DecidingRule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name, self.reason) {
+            (Some(rule), Some(reason)) if self.is_own => {
+                write!(f, "the guard's own rule {rule:?} ({reason})")
+            }
+            (Some(rule), Some(reason)) => {
+                write!(f, "the rule {rule:?} (its author says: {reason})")
+            }
+            (Some(rule), None) => write!(f, "the rule {rule:?}"),
+            (None, _) => f.write_str("the policy's default"),
         }
-        (Some(rule), Some(reason)) => {
-            format!("the rule {rule:?} (its author says: {reason})")
-        }
-        (Some(rule), None) => format!("the rule {rule:?}"),
-        (None, _) => "the policy's default".to_owned(),
     }
 }
 
@@ -62,24 +73,22 @@ pub fn unsent(to: &Endpoint) -> String {
 
 /// For something that a `deny` rule refused.
 #[must_use]
-pub fn denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
+pub fn denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
     format!(
-        "{} is denied by {}. Nobody can open it for this session. {NO_DETOUR} Go on without it, and \
+        "{} is denied by {by}. Nobody can open it for this session. {NO_DETOUR} Go on without it, and \
          say in your answer that it was denied.",
         destination(to),
-        because(rule, reason),
     )
 }
 
 /// For a name server of this machine that the policy denies.
 #[must_use]
-pub fn name_server_denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
+pub fn name_server_denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
     format!(
-        "{} is a name server, and denied by {}: no name can be looked up in this session. Nobody can open it for this session. \
+        "{} is a name server, and denied by {by}: no name can be looked up in this session. Nobody can open it for this session. \
          {NO_DETOUR} Say in your answer that the policy lacks a rule for name servers, for a person to weigh: to = [\"@dns\"], \
          ports = [\"udp/53\", \"tcp/53\"], action = \"allow\".",
         destination(to),
-        because(rule, reason),
     )
 }
 
@@ -154,23 +163,21 @@ pub fn signal_refused(process: &str) -> String {
 
 /// For a destination that a person may open, and about which the request `request` waits.
 #[must_use]
-pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {
+pub fn asked(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> String {
     format!(
-        "{} was stopped by {}. A person has been asked (request {request}). {NO_DETOUR} Go on with \
+        "{} was stopped by {by}. A person has been asked (request {request}). {NO_DETOUR} Go on with \
          something else, or say that you wait for the answer; when it is yes, the same command works.",
         destination(to),
-        because(rule, reason),
     )
 }
 
 /// For an HTTP request about which the request `request` waits.
 #[must_use]
-pub fn http_asked(what: &str, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {
+pub fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
     format!(
-        "{what} would change something, and was stopped by {}. Reading there is allowed. A person has been asked about \
+        "{what} would change something, and was stopped by {by}. Reading there is allowed. A person has been asked about \
          this very request ({request}). {NO_DETOUR} Go on with something else, or say that you wait for the answer; when \
          it is yes, send the same request again.",
-        because(rule, reason),
     )
 }
 
@@ -210,12 +217,11 @@ pub fn http_answered_yes(what: &str, passed: u64, ended: Option<&str>) -> String
 
 /// For a destination that a person may open, but about which no request waits.
 #[must_use]
-pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
+pub fn askable(to: &Endpoint, by: DecidingRule<'_>) -> String {
     format!(
-        "{} was stopped by {}. To ask a person for it, run: guard request {}{} --reason \
+        "{} was stopped by {by}. To ask a person for it, run: guard request {}{} --reason \
          'why you need it'. {NO_DETOUR}",
         destination(to),
-        because(rule, reason),
         destination(to),
         ports(to),
     )
@@ -340,7 +346,12 @@ mod tests {
 
     #[test]
     fn advice_ends_with_a_command_that_asks_for_just_that() {
-        let tcp = askable(&to("tcp", Some(443)), Some("photos"), Some("production"));
+        let production = DecidingRule {
+            name: Some("photos"),
+            reason: Some("production"),
+            is_own: false,
+        };
+        let tcp = askable(&to("tcp", Some(443)), production);
         assert!(
             tcp.contains("guard request [2001:db8::1]:443 --reason"),
             "{tcp}"
@@ -349,16 +360,22 @@ mod tests {
             tcp.contains("\"photos\" (its author says: production)"),
             "{tcp}"
         );
-        let own = askable(
-            &to("tcp", Some(443)),
-            Some("in reach: more than is told"),
-            Some("more places came"),
+        let own = DecidingRule {
+            name: Some("in reach: more than is told"),
+            reason: Some("more places came"),
+            is_own: true,
+        };
+        let said = "the guard's own rule \"in reach: more than is told\" (more places came)";
+        assert!(askable(&to("tcp", Some(443)), own).contains(said));
+        let called_so = DecidingRule {
+            is_own: false,
+            ..own
+        };
+        assert_eq!(
+            called_so.to_string(),
+            "the rule \"in reach: more than is told\" (its author says: more places came)"
         );
-        assert!(
-            own.contains("the guard's own rule \"in reach: more than is told\" (more places came)"),
-            "{own}"
-        );
-        let icmp = askable(&to("icmp", None), None, None);
+        let icmp = askable(&to("icmp", None), DecidingRule::default());
         assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");
     }
 
@@ -381,7 +398,11 @@ mod tests {
 
     #[test]
     fn what_is_denied_is_not_asked_for() {
-        let text = denied(&to("tcp", Some(443)), Some("metadata"), None);
+        let metadata = DecidingRule {
+            name: Some("metadata"),
+            ..DecidingRule::default()
+        };
+        let text = denied(&to("tcp", Some(443)), metadata);
         assert!(!text.contains("guard request"), "{text}");
         assert!(text.contains("\"metadata\""), "{text}");
     }

@@ -14,7 +14,7 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{advice, auth::Agent, explain, failure::CallError, ids},
-    policies::Policies,
+    policies::{InForce, Policies},
     process::Process,
     proxy::closings::Closing,
     record::audit::LogEntry,
@@ -39,29 +39,20 @@ const MAX_NOTE: usize = 500;
 struct Advised<'m>(&'m Endpoint, &'m Matter);
 
 impl Advised<'_> {
-    fn because(&self) -> (Option<&str>, Option<&str>) {
-        let Self(_, matter) = self;
-        (matter.rule.as_deref(), matter.reason.as_deref())
-    }
-
     fn denied(&self) -> String {
-        let (rule, reason) = self.because();
-        advice::denied(self.0, rule, reason)
+        advice::denied(self.0, self.1.by())
     }
 
     fn name_server_denied(&self) -> String {
-        let (rule, reason) = self.because();
-        advice::name_server_denied(self.0, rule, reason)
+        advice::name_server_denied(self.0, self.1.by())
     }
 
     fn asked(&self, request: &str) -> String {
-        let (rule, reason) = self.because();
-        advice::asked(self.0, rule, reason, request)
+        advice::asked(self.0, self.1.by(), request)
     }
 
     fn askable(&self) -> String {
-        let (rule, reason) = self.because();
-        advice::askable(self.0, rule, reason)
+        advice::askable(self.0, self.1.by())
     }
 }
 
@@ -401,7 +392,9 @@ pub(crate) fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey)
     let session = sessions.live(key.session)?;
     let (to, protocol, port) = (key.destination, key.protocol, key.port);
     let judged = policies.judge(session.subject(), to, protocol, port)?;
+    let apart = apart(sessions, policies, key.session);
     Some(Matter {
+        is_own: apart.is_some_and(|apart| std::ptr::eq(apart, judged.policy)),
         host: policies.host_of(key.session, to, &judged),
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
@@ -410,6 +403,16 @@ pub(crate) fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey)
         named: policies.told_of(key.session, to, judged.rule, None),
         barred: policies.barred(session.subject(), to, protocol, port),
     })
+}
+
+/// The policy that guardd adds rules to for what comes into reach of a session, or of the outermost around it.
+pub(crate) fn apart<'p>(
+    sessions: &Sessions,
+    policies: &'p Policies,
+    session: SessionId,
+) -> Option<&'p InForce> {
+    let slot = sessions.slot_apart(sessions.outermost_of(session))?;
+    policies.get(slot)
 }
 
 /// The key of the request that an agent makes: the first address of a name, and one port.

@@ -6,9 +6,9 @@ use guard_common::SessionId;
 use guard_proto::{self as proto, Stopped, inside::Outcome};
 use guard_sys::clock::{self, Clocks};
 
-use super::inside::{came_of, refused};
+use super::inside::{came_of, matter, refused};
 use crate::{
-    control::advice,
+    control::advice::{self, DecidingRule},
     holes::hole::Hole,
     proxy::requests::in_words,
     requests::{
@@ -38,11 +38,6 @@ fn of_http(
         // The policy is for the person who is asked to see.
         ..Stopped::new(asked.last_at, to, &asked.verdict, advice)
     })
-}
-
-fn asked_again(what: &str, asked: &proto::Request) -> String {
-    let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
-    advice::http_asked(what, rule, reason, &asked.id)
 }
 
 impl State {
@@ -76,13 +71,22 @@ impl State {
                 ..outcome
             })
         });
+        let decides = matter(&self.sessions, &self.policies, &one.key);
+        let words = |what: &str, asked: &proto::Request| {
+            let by = DecidingRule {
+                name: asked.rule.as_deref(),
+                reason: asked.reason.as_deref(),
+                is_own: decides.is_some_and(|now| now.is_own && now.rule == asked.rule),
+            };
+            advice::http_asked(what, by, &asked.id)
+        };
         Some(Stopped {
             at: clocks.calendar(one.last),
             count: one.tried,
             request: Some(one.shown.id.clone()),
             outcome,
             refused: before.and_then(|answer| refused(answer, clocks)),
-            ..of_http(&one.shown, asked_again)?
+            ..of_http(&one.shown, words)?
         })
     }
 

@@ -3,7 +3,12 @@
 use guard_common::{AttemptKey, Cause, Event, Verdict};
 use guard_proto::destination::NameTold;
 
-use crate::{control::inside::matter, requests::RequestKey, sessions::stops::Stops, state::State};
+use crate::{
+    control::{advice::DecidingRule, inside::matter},
+    requests::RequestKey,
+    sessions::stops::Stops,
+    state::State,
+};
 
 /// What decided lately, by what the kernel counts.
 pub(crate) type Decided = Stops<64, AttemptKey, Matter>;
@@ -16,6 +21,8 @@ pub(crate) struct Matter {
     pub(crate) verdict: Verdict,
     pub(crate) rule: Option<String>,
     pub(crate) reason: Option<String>,
+    /// Whether guardd added the rule, for what came into reach of the session.
+    pub(crate) is_own: bool,
     /// The policy, where it is one around the session's own.
     pub(crate) around: Option<String>,
     pub(crate) named: Option<NameTold>,
@@ -24,9 +31,25 @@ pub(crate) struct Matter {
 }
 
 impl Matter {
+    /// What decides, in words.
+    pub(crate) fn by(&self) -> DecidingRule<'_> {
+        DecidingRule {
+            name: self.rule.as_deref(),
+            reason: self.reason.as_deref(),
+            is_own: self.is_own,
+        }
+    }
+
     /// Whether the same decides here and there.
     pub(crate) fn is_by_the_same(&self, other: &Self) -> bool {
-        let by = |one: &Self| (one.verdict, one.rule.clone(), one.around.clone());
+        let by = |one: &Self| {
+            (
+                one.verdict,
+                one.rule.clone(),
+                one.is_own,
+                one.around.clone(),
+            )
+        };
         by(self) == by(other)
     }
 }

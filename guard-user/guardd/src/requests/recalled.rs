@@ -18,7 +18,12 @@ use super::{
     given::{AnsweredRequest, Covered, OpenedByYes, PersonsAnswer, YesOrNo},
     key::{HttpRequestKey, RequestKey},
 };
-use crate::{control::ids, record::recent::recent, sessions::Session, state::State};
+use crate::{
+    control::{ids, inside::apart},
+    record::recent::recent,
+    sessions::Session,
+    state::State,
+};
 
 /// Bytes of the audit log that are looked through, from its end.
 const LOOKED_THROUGH: u64 = 4 * 1024 * 1024;
@@ -142,9 +147,16 @@ impl State {
             None => policies.name_of(&session.chain),
         };
         let in_force = session.chain.iter().filter_map(|slot| policies.get(*slot));
-        let rules = in_force.filter(|one| one.policy.name == policy);
-        let mut rules = rules.flat_map(|one| &one.policy.rules);
-        let rule = rules.find(|rule| Some(&rule.name) == refusal.rule);
+        let called = in_force.filter(|one| one.policy.name == policy);
+        let rules = called.flat_map(|one| one.policy.rules.iter().map(move |rule| (one, rule)));
+        let mut found = rules
+            .filter(|(_, rule)| Some(&rule.name) == refusal.rule)
+            .peekable();
+        let reason = found.peek().and_then(|(_, rule)| rule.reason.clone());
+        let apart = apart(&self.sessions, policies, session.cgroup.id);
+        // Another policy may have a rule that is called the same.
+        let is_own = found.peek().is_some()
+            && found.all(|(of, _)| apart.is_some_and(|apart| std::ptr::eq(of, apart)));
         let host = to.host.as_deref();
         let told = host
             .and_then(|host| policies.told_of(session.cgroup.id, address.into(), None, Some(host)));
@@ -152,7 +164,8 @@ impl State {
             host: to.host.clone(),
             verdict,
             rule: refusal.rule.cloned(),
-            reason: rule.and_then(|rule| rule.reason.clone()),
+            reason,
+            is_own,
             around: refusal.policy.cloned(),
             named: told.filter(|told| Some(told.name.as_str()) == host),
             barred: None,

@@ -13,7 +13,7 @@ use guard_sys::clock;
 use jiff::Timestamp;
 
 use crate::{
-    control::{advice::IN_REACH, auth::Approver, failure::CallError, ids},
+    control::{auth::Approver, failure::CallError, ids},
     policies::load,
     record::audit::LogEntry,
     sessions::Sessions,
@@ -71,6 +71,8 @@ struct ReachedSession {
     reads: String,
 }
 
+/// How the name of a rule begins that asks about one place.
+const IN_REACH: &str = "in reach: ";
 /// What the rule is called that asks about each new connection.
 const MORE: &str = "in reach: more than is told";
 /// That rule: but for the machine itself and its name servers, which [`PolicyText::beside`] has rules for.
