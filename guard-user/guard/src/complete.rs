@@ -22,7 +22,7 @@ use super::client::Client;
 use super::error::Exit;
 use super::policy::library;
 use super::reference::{errors, rows};
-use super::render::escape::visible;
+use super::render::escape::{escaped, visible};
 use super::render::time::Clock;
 use super::render::{Output, command_line, holes as hole_words, requests as request_words};
 use guard_proto::{
@@ -195,7 +195,7 @@ fn asked<Reply: DeserializeOwned>(call: &Call) -> Option<Reply> {
 }
 
 fn candidate(value: &str, help: &str) -> CompletionCandidate {
-    CompletionCandidate::new(visible(value, usize::MAX)).help(Some(visible(help, LONGEST).into()))
+    CompletionCandidate::new(escaped(value, usize::MAX)).help(Some(visible(help, LONGEST).into()))
 }
 
 /// Requests that wait.

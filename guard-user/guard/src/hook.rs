@@ -118,8 +118,8 @@ fn one(stopped: &Stopped) -> String {
         0 | 1 => String::new(),
         count => format!(" ({count} times)"),
     };
-    let to = escape::visible(endpoint::words(&stopped.destination), MAX_ADVICE);
-    let advice = escape::visible(&stopped.advice, MAX_ADVICE);
+    let to = escape::escaped(endpoint::words(&stopped.destination), MAX_ADVICE);
+    let advice = escape::escaped(&stopped.advice, MAX_ADVICE);
     format!("- {to}{times}: {advice}")
 }
 

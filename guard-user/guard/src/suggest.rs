@@ -112,7 +112,7 @@ fn write(text: &str, left_out: &[String]) -> Result<(), CliError> {
         text.push_str("\n# Left out:\n");
     }
     for left_out in left_out {
-        let line = escape::visible(left_out, escape::LIMIT);
+        let line = escape::escaped(left_out, escape::LIMIT);
         text.push_str(&format!("# - {line}\n"));
     }
     let mut out = anstream::stdout().lock();

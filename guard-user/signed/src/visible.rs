@@ -5,12 +5,28 @@
 
 use std::fmt::{self, Display, Write};
 
-/// `text` with what cannot be seen written out as an escape, and cut at `limit` characters.
+use unicode_bidi::{BidiClass, bidi_class};
+
+/// Around letters that are written from right to left, so that they turn nothing else of the line (UAX #9: first strong isolate,
+/// and the end of that).
+const ISOLATE: char = '\u{2068}';
+const END: char = '\u{2069}';
+/// Marks that one letter may bear, as in pointed Hebrew and in Tibetan: more of them grow into the lines above and below.
+const MARKS: usize = 3;
+
+/// `text` as part of a line: what cannot be seen is written out as an escape, what is written from right to left turns nothing
+/// but itself, and it is cut at `limit` characters. What is visible stays as it is.
 pub fn visible(text: impl Display, limit: usize) -> String {
+    isolated(&escaped(text, limit))
+}
+
+/// The same for what is copied, or laid out in lines that are made visible each: nothing in it is isolated.
+pub fn escaped(text: impl Display, limit: usize) -> String {
     let mut out = Bounded {
         text: String::new(),
         left: limit,
         full: false,
+        marks: 0,
     };
     // Bounded fails only to stop early; a Display that fails by itself is cut short just the same.
     let _ = write!(out, "{text}");
@@ -18,6 +34,47 @@ pub fn visible(text: impl Display, limit: usize) -> String {
         out.text.push('…');
     }
     out.text
+}
+
+/// Each run of letters that are written from right to left, with single blanks between, in an isolate of its own.
+fn isolated(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_right_to_left) {
+        let length = length_of_run(&rest[start..]);
+        let (before, run) = (&rest[..start], &rest[start..start + length]);
+        out.push_str(before);
+        out.push(ISOLATE);
+        out.push_str(run);
+        out.push(END);
+        rest = &rest[start + length..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The run of an isolate, which is behind its first character, as [`isolated`] makes them.
+fn run_before_end(behind: &str) -> Option<&str> {
+    let (run, rest) = behind.split_at(length_of_run(behind));
+    let is_own = run.starts_with(is_right_to_left) && rest.starts_with(END);
+    is_own.then_some(run)
+}
+
+/// Bytes of the run that a text begins with.
+fn length_of_run(text: &str) -> usize {
+    let mut length = 0;
+    let mut is_blank = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            ' ' if !is_blank => is_blank = true,
+            c if is_right_to_left(c) || (is_mark(c) && !is_blank) => {
+                is_blank = false;
+                length = at + c.len_utf8();
+            }
+            _ => break,
+        }
+    }
+    length
 }
 
 /// Somebody's own words, in quotes that none of theirs ends.
@@ -73,27 +130,73 @@ pub const fn is_unseen(c: char) -> bool {
     )
 }
 
+/// Whether `c` is written from right to left, or stands in a block of scripts that are.
+#[must_use]
+pub const fn is_right_to_left(c: char) -> bool {
+    matches!(c,
+        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}'
+        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}'
+    )
+}
+
+/// Whether it stands on, in or below the letter before it.
+fn is_mark(c: char) -> bool {
+    !c.is_ascii() && bidi_class(c) == BidiClass::NSM
+}
+
 /// A writer that escapes, and fails once it is full so that endless text is not walked to its end.
 struct Bounded {
     text: String,
     left: usize,
     full: bool,
+    /// Marks that the last character may bear.
+    marks: usize,
 }
 
-impl Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Bounded {
+    fn push_all(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
             if self.left == 0 {
                 self.full = true;
                 return Err(fmt::Error);
             }
             self.left -= 1;
-            if is_unseen(c) {
-                self.text.extend(c.escape_default());
-            } else {
-                self.text.push(c);
-            }
+            self.push(c);
         }
         Ok(())
+    }
+
+    fn push(&mut self, c: char) {
+        let is_mark = is_mark(c);
+        if is_unseen(c) || (is_mark && self.marks == 0) {
+            self.text.extend(c.escape_default());
+            self.marks = 0;
+            return;
+        }
+        self.text.push(c);
+        self.marks = match c {
+            _ if is_mark => self.marks - 1,
+            c if c.is_alphanumeric() => MARKS,
+            _ => 0,
+        };
+    }
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        // What was visible already comes as it came out.
+        while let Some(start) = rest.find(ISOLATE) {
+            let (before, isolate) = rest.split_at(start);
+            self.push_all(before)?;
+            let behind = &isolate[ISOLATE.len_utf8()..];
+            let run = run_before_end(behind);
+            self.push_all(run.unwrap_or(&isolate[..ISOLATE.len_utf8()]))?;
+            rest = match run {
+                Some(run) => &behind[run.len() + END.len_utf8()..],
+                None => behind,
+            };
+        }
+        self.push_all(rest)
     }
 }

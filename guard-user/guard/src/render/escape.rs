@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-pub(crate) use guard_signed::visible::{claimed, is_unseen, program, quoted, visible};
+pub(crate) use guard_signed::visible::{
+    claimed, escaped, is_right_to_left, is_unseen, program, quoted, visible,
+};
 
 /// At most this many characters of one piece of foreign text are shown.
 pub(crate) const LIMIT: usize = 400;
@@ -58,7 +60,9 @@ mod tests {
         #[test]
         fn nothing_unseen_comes_out(text in any::<String>(), limit in 0_usize..500) {
             let shown = visible(&text, limit);
-            prop_assert!(!shown.chars().any(is_unseen));
+            prop_assert_eq!(visible(&shown, usize::MAX), shown.clone());
+            let bare = escaped(&text, limit);
+            prop_assert!(!bare.chars().any(is_unseen));
             prop_assert!(!shown.chars().any(char::is_control));
             let longest = "\\u{10ffff}".len();
             prop_assert!(shown.chars().count() <= limit * longest + 1);

@@ -4,7 +4,7 @@
 use guard_proto::{Endpoint, Question, destination::NameTold};
 
 use super::{
-    escape::{program, visible},
+    escape::{escaped, program},
     time::Clock,
 };
 
@@ -18,7 +18,7 @@ const LEAST: usize = 2;
 
 /// A name in the line of a request.
 pub(crate) fn short(name: &str) -> String {
-    let shown = visible(name, usize::MAX);
+    let shown = escaped(name, usize::MAX);
     let count = shown.chars().count();
     if count <= WHOLE {
         return shown;

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use ratatui::text::Span;
 
-use super::escape::{LIMIT, visible};
+use super::escape::{LIMIT, escaped, visible};
 
 /// Table heads.
 pub(crate) const HEAD: Style = Style::new().dimmed();
@@ -103,21 +103,25 @@ impl Page {
     /// Adds an indented label, and several sentences beside it: broken between words, and told to their end.
     pub(crate) fn paragraph(&mut self, label: &str, text: impl Display) -> &mut Self {
         self.styled(HEAD, format_args!("{INDENT}{label:<8} "));
-        let text = visible(text, PARAGRAPH);
+        let text = escaped(text, PARAGRAPH);
+        let mut line = String::new();
         let mut column = 0;
         for word in text.split(' ') {
             let length = word.chars().count();
             if column > 0 && column + 1 + length > LINE {
+                self.text.push_str(&visible(&line, usize::MAX));
                 self.text.push_str("\n             ");
+                line.clear();
                 column = 0;
             }
             if column > 0 {
-                self.text.push(' ');
+                line.push(' ');
                 column += 1;
             }
-            self.text.push_str(word);
+            line.push_str(word);
             column += length;
         }
+        self.text.push_str(&visible(&line, usize::MAX));
         self.end()
     }
 
@@ -130,7 +134,10 @@ impl Page {
             } else {
                 Style::new()
             };
-            self.styled(style, line).end();
+            // Somebody may copy it.
+            let line = escaped(line, LIMIT);
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "{style}{line}{style:#}");
         }
         self
     }
@@ -148,7 +155,7 @@ impl Page {
             // No line breaks are left in them.
             cells: rows
                 .into_iter()
-                .map(|row| row.map(|cell| visible(cell, LIMIT)).into())
+                .map(|row| row.map(|cell| escaped(cell, LIMIT)).into())
                 .collect(),
         };
         self.text.push_str(&table.text(usize::MAX));
@@ -248,7 +255,7 @@ impl PageTable {
 
 /// Adds a line of a table, of which the first is the head.
 fn push(text: &mut String, number: usize, line: &str) {
-    let line = line.trim_end();
+    let line = visible(line.trim_end(), usize::MAX);
     // Writing to a String cannot fail.
     let _ = match number {
         _ if line.is_empty() => Ok(()),
@@ -312,6 +319,31 @@ mod tests {
         h1     192.0.2.10
         h1000  a\u{1b}[2J\nb
         ");
+    }
+
+    #[test]
+    fn words_from_right_to_left_turn_nothing_beside_them() {
+        let words = "אבג דהו זחט";
+        let mut page = Page::default();
+        page.table(
+            ["ID", "NAME", "PORT"],
+            [["h1".into(), words.into(), "15".into()]],
+        );
+        page.paragraph("name", words.repeat(8)).commands(words);
+        let isolates = |line: &str| {
+            [
+                line.matches('\u{2068}').count(),
+                line.matches('\u{2069}').count(),
+            ]
+        };
+        for page in [page.plain(), page.fit(12).plain()] {
+            let is_command = |line: &&str| line.trim() == words;
+            assert_eq!(page.lines().filter(is_command).count(), 1, "{page:?}");
+            for line in page.lines().filter(|line| !is_command(line)) {
+                let is_turned = line.contains('א') || line.contains('ד') || line.contains('ז');
+                assert_eq!(isolates(line), [usize::from(is_turned); 2], "{page:?}");
+            }
+        }
     }
 
     fn of_two_holes() -> Page {

@@ -1,6 +1,6 @@
 //! What waits for an answer.
 
-use super::escape::{self, claimed, quoted, visible};
+use super::escape::{self, claimed, escaped, quoted};
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint, names};
@@ -207,7 +207,7 @@ pub(crate) const fn wants(request: &Request) -> &'static str {
 pub(crate) fn name(request: &Request, question: &Question) -> String {
     let shown = names::short(&question.name);
     let whole = match shown.ends_with(')') {
-        true => format!("; all of it: {}", visible(&question.name, usize::MAX)),
+        true => format!("; all of it: {}", escaped(&question.name, usize::MAX)),
         false => String::new(),
     };
     let server = &request.destination.address;

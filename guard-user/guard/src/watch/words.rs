@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use crate::render::{escape::is_unseen, escape::visible};
+use crate::render::escape::{self, is_right_to_left, is_unseen};
 
 /// What a piece of text in a line of a list may hold.
 const LIMIT: usize = 400;
@@ -12,16 +12,16 @@ const PARAGRAPH: usize = 4000;
 
 /// A piece of text for a line that goes on with something else: nothing in it makes a terminal turn the line around.
 pub(crate) fn piece(text: &str) -> String {
-    escaped(text, LIMIT, |c| is_odd(c) || is_right_to_left(c))
+    without(text, LIMIT, |c| is_odd(c) || is_right_to_left(c))
 }
 
 /// Several sentences that stand by themselves.
 pub(crate) fn paragraph(text: &str) -> String {
-    escaped(text, PARAGRAPH, is_odd)
+    without(text, PARAGRAPH, is_odd)
 }
 
-fn escaped(text: &str, limit: usize, is_bad: impl Fn(char) -> bool) -> String {
-    let text = visible(text, limit);
+fn without(text: &str, limit: usize, is_bad: impl Fn(char) -> bool) -> String {
+    let text = escape::escaped(text, limit);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_bad(c) {
@@ -47,14 +47,6 @@ fn joins(c: char) -> bool {
     );
     let between = format!("a{c}a");
     halves || Span::raw(&between).styled_graphemes(Style::new()).count() < 3
-}
-
-/// Letters that are written from right to left, which many a terminal does by itself.
-const fn is_right_to_left(c: char) -> bool {
-    matches!(c,
-        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
-        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}'
-    )
 }
 
 fn width_of(c: char) -> usize {

@@ -8,7 +8,7 @@ use crate::{
     Answer, Document as _, Question,
     approvers::Approvers,
     ssh::{SshPublicKey, unarmour},
-    visible::{is_unseen, visible},
+    visible::{escaped, is_right_to_left, is_unseen, visible},
     webauthn::{self, Assertion},
 };
 
@@ -73,6 +73,67 @@ proptest! {
     #[test]
     fn nothing_unseen_comes_out(text in any::<String>(), limit in 0_usize..500) {
         let shown = visible(&text, limit);
-        prop_assert!(!shown.chars().any(|c| is_unseen(c) || c.is_control()));
+        let bare = shown.replace([ISOLATE, END], "");
+        prop_assert!(!bare.chars().any(|c| is_unseen(c) || c.is_control()));
+        // It is what is shown, and is shown again as it is.
+        prop_assert_eq!(visible(&shown, usize::MAX), shown);
+        prop_assert_eq!(bare, escaped(&text, limit));
+    }
+
+    #[test]
+    fn nothing_of_a_line_is_turned(text in "[אש٣ܐࢠ\u{64b}\u{2068}\u{2069}\u{202e} a.1]{0,20}") {
+        let line = format!("r1  {} (4711) wants 15 17", visible(&text, 30));
+        let mut inside = false;
+        for c in line.chars() {
+            match c {
+                ISOLATE => prop_assert!(!std::mem::replace(&mut inside, true)),
+                END => prop_assert!(std::mem::replace(&mut inside, false)),
+                c => prop_assert_eq!(inside && c != ' ', is_right_to_left(c)),
+            }
+        }
+        prop_assert!(!inside);
+    }
+}
+
+const ISOLATE: char = '\u{2068}';
+const END: char = '\u{2069}';
+
+#[test]
+fn letters_from_right_to_left_stand_in_isolates() {
+    for (text, shown) in [
+        ("אבג 15 17", "\u{2068}אבג\u{2069} 15 17"),
+        ("a אבג דהו b", "a \u{2068}אבג דהו\u{2069} b"),
+        ("אבג  דהו", "\u{2068}אבג\u{2069}  \u{2068}דהו\u{2069}"),
+        ("שלום, tcp", "\u{2068}שלום\u{2069}, tcp"),
+        ("שָׁלוֹם", "\u{2068}שָׁלוֹם\u{2069}"),
+        ("\u{2068}a\u{2069}", "\\u{2068}a\\u{2069}"),
+        ("\u{2068}אa\u{2069}", "\\u{2068}\u{2068}א\u{2069}a\\u{2069}"),
+    ] {
+        assert_eq!(visible(text, 99), shown);
+        assert_eq!(visible(shown, 99), shown);
+    }
+    assert_eq!(visible("אבג", 2), "\u{2068}אב\u{2069}…");
+}
+
+#[test]
+fn every_letter_from_right_to_left_is_known() {
+    use unicode_bidi::BidiClass::{AL, AN, R};
+    for c in ('\0'..=char::MAX).filter(|c| matches!(unicode_bidi::bidi_class(*c), AL | AN | R)) {
+        assert!(is_right_to_left(c) || is_unseen(c), "{c:?}");
+    }
+}
+
+#[test]
+fn marks_stand_on_letters_and_not_in_stacks() {
+    for (text, shown) in [
+        ("e\u{301}", "e\u{301}"),
+        ("Việt ড়ীং ที่ བསྒྲུབས", "Việt ড়ীং ที่ བསྒྲུབས"),
+        ("e\u{301}\u{302}\u{303}\u{304}\u{305}x", r"é̂̃\u{304}\u{305}x"),
+        ("\"\u{338} \u{20dd}", r#""\u{338} \u{20dd}"#),
+        ("\u{336}a", r"\u{336}a"),
+    ] {
+        let plain = shown.replace('é', "e\u{301}");
+        assert_eq!(visible(text, 99), plain);
+        assert_eq!(visible(&plain, 99), plain);
     }
 }

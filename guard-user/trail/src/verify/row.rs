@@ -60,8 +60,12 @@ impl Statement {
     fn is_shown(&self, question: &Question) -> bool {
         let text = format!(" wants {}", self.text.statement_at(&self.to));
         let text = visible(text, usize::MAX);
+        // An earlier version has signed what it showed.
         let line = question.shows.first();
-        let behind = line.and_then(|line| Some(line.split_once(&text)?.1));
+        let line = line.map(|line| visible(line, usize::MAX));
+        let behind = line
+            .as_deref()
+            .and_then(|line| Some(line.split_once(&text)?.1));
         behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(" ("))
     }
 

@@ -6,7 +6,7 @@ use guard_proto::{
 };
 
 use super::{Effect, GONE, Model, Moment, Notice, RECORDS, Tone};
-use crate::render::escape::visible;
+use crate::render::escape::escaped;
 use crate::render::log::appeared;
 use crate::watch::{answer::Outcome, answer::told};
 
@@ -26,7 +26,7 @@ impl Model {
             Record::Answered(one) => self.answered(&one, is_news),
             Record::Appeared(_) if is_news => {
                 if let Some((head, below)) = appeared(&record) {
-                    let text = visible(format_args!("{head}: {below}"), NOTICE);
+                    let text = escaped(format_args!("{head}: {below}"), NOTICE);
                     self.notice = Some(Notice::new(Tone::Warn, text));
                 }
                 effects.extend(self.ring(now));
