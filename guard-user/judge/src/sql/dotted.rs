@@ -5,7 +5,7 @@
 //! taken for a field: only a function that takes rows would be called, and PostgreSQL's own that do only read.
 
 use super::{
-    functions,
+    Extra, functions,
     tree::{Node, Tree},
 };
 use std::{collections::HashSet, sync::LazyLock};
@@ -34,8 +34,10 @@ const VALUES: &[&str] = &[
 ];
 
 /// Whether what stands behind a dot reads, be it a field or a function.
-pub(super) fn reads(name: &str, extra: &[String]) -> bool {
-    FIELDS.contains(name) || functions::reads(&[name]) || functions::is_extra(&[name], extra)
+pub(super) fn reads(name: &str, extra: Extra<'_>) -> bool {
+    FIELDS.contains(name)
+        || functions::reads(&[name], extra.release)
+        || functions::is_extra(&[name], extra.functions)
 }
 
 /// A function in `FROM`. What it gives may be no row: then `t.f` is a call, where no column has that name.
@@ -69,7 +71,7 @@ impl<'t> Sources<'t> {
     }
 
     /// The function that a column may be, by its names.
-    pub(super) fn called<'c>(&self, column: &[&'c str], extra: &[String]) -> Option<&'c str> {
+    pub(super) fn called<'c>(&self, column: &[&'c str], extra: Extra<'_>) -> Option<&'c str> {
         let [of, name] = column else { return None };
         let is_column = |source: &Source<'_>| {
             source.name.is_some_and(|name| differ(name, of)) || source.columns.contains(name)

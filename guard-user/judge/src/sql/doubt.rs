@@ -1,9 +1,9 @@
 //! What in an expression or a query is not known to be harmless.
 
 use super::{
-    Extra, Write, allowed, changes,
+    Extra, Release, Write, allowed, changes,
     dotted::{self, Sources},
-    functions, objects, settings,
+    forms, functions, objects, settings,
     tree::{Node, Tree},
 };
 
@@ -18,6 +18,8 @@ pub(super) enum Doubt {
     Change(&'static str),
     /// A function that is not on the list.
     Function(String),
+    /// What only reads from a release on; before it is a function of whoever made one of the name.
+    Later(String, Release),
     /// A function that is not on the list, or a field.
     Dotted(String),
     /// `set_config` of a setting that may not be set, and why.
@@ -89,6 +91,9 @@ impl<'t> Search<'t> {
     }
 
     fn of_node(&self, node: &Node) -> Option<Doubt> {
+        if let Some(doubt) = self.of_form(node) {
+            return Some(doubt);
+        }
         match node.name {
             "FuncCall" => self.of_call(node),
             "AExpr" => of_operator(node, "name"),
@@ -96,15 +101,13 @@ impl<'t> Search<'t> {
             "SubLink" => of_operator(node, "oper_name"),
             "RangeTableSample" => of_sample(node),
             "ColumnRef" => {
-                let called = self
-                    .sources
-                    .called(&node.names("fields"), self.extra.functions);
+                let called = self.sources.called(&node.names("fields"), self.extra);
                 called.map(|name| Doubt::Dotted(name.to_owned()))
             }
             "AIndirection" => {
                 let names = node.names("indirection").into_iter();
                 let mut fields = names.filter(|name| !name.is_empty());
-                let called = fields.find(|name| !dotted::reads(name, self.extra.functions));
+                let called = fields.find(|name| !dotted::reads(name, self.extra));
                 called.map(|name| Doubt::Dotted(name.to_owned()))
             }
             _ if self.plans => None,
@@ -124,8 +127,24 @@ impl<'t> Search<'t> {
         if let ["set_config"] | ["pg_catalog", "set_config"] = name[..] {
             return of_set_config(node, self.extra.settings);
         }
-        let is_read = functions::reads(&name) || functions::is_extra(&name, self.extra.functions);
-        (!is_read).then(|| Doubt::Function(objects::dotted(&name)))
+        if functions::reads(&name, self.extra.release)
+            || functions::is_extra(&name, self.extra.functions)
+        {
+            return None;
+        }
+        let dotted = objects::dotted(&name);
+        Some(match functions::since(&name, self.extra.release) {
+            Some(since) => Doubt::Later(dotted, since),
+            None => Doubt::Function(dotted),
+        })
+    }
+
+    /// A form that the server does not have.
+    fn of_form(&self, node: &Node) -> Option<Doubt> {
+        let (name, since) = forms::of(node)?;
+        let passes =
+            since <= self.extra.release || functions::is_extra(&[name], self.extra.functions);
+        (!passes).then(|| Doubt::Later(name.to_owned(), since))
     }
 }
 
@@ -167,6 +186,13 @@ pub(super) fn write(doubt: Doubt, tree: &Tree) -> Write {
             .definition(true),
         Doubt::Change(_) => return changes::within(tree),
         Doubt::Function(name) => functions::write(&name),
+        Doubt::Later(name, since) => {
+            let name = objects::shown(&name);
+            let because = format!(
+                "PostgreSQL has {name} from release {since} on, and this server calls any function of the name"
+            );
+            functions::write(&name).because(because)
+        }
         Doubt::Dotted(name) => {
             let name = objects::shown(&name);
             let because = format!(

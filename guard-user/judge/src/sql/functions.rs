@@ -1,14 +1,25 @@
 //! Functions: those of `pg_catalog` that only read, and what some others do.
 
-use super::Write;
-use std::{collections::HashSet, sync::LazyLock};
+use super::{Release, Write};
+use std::{collections::HashMap, sync::LazyLock};
 
 use guard_policy::contrib;
 
 /// One name a line.
 const LIST: &str = include_str!("functions.txt");
 
-static READS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(LIST).collect());
+/// The release that has each.
+static READS: LazyLock<HashMap<&'static str, Release>> = LazyLock::new(|| {
+    let entry = |line: &'static str| {
+        let (name, comment) = line.split_once('#').unwrap_or((line, ""));
+        let since = comment
+            .split_once("since ")
+            .map(|(_, since)| Release::of(since));
+        (name.trim(), since.unwrap_or_default())
+    };
+    let named = LIST.lines().map(entry);
+    named.filter(|(name, _)| !name.is_empty()).collect()
+});
 
 /// The names of a list, without comments (`#`).
 pub(super) fn names(list: &'static str) -> impl Iterator<Item = &'static str> {
@@ -33,12 +44,20 @@ const INFORMATION_SCHEMA: &[&str] = &[
     "_pg_truetypmod",
 ];
 
-/// Whether a function is on the list: qualified with `pg_catalog`, or with nothing, for then that is searched first. A function of
-/// somebody's that has the name, and takes other types, may be called all the same: what a text does not tell, the second
-/// lock is for.
-pub(super) fn reads(name: &[&str]) -> bool {
+/// The release that has a function of the list, if that is a later one.
+pub(super) fn since(name: &[&str], release: Release) -> Option<Release> {
+    let ([name] | ["pg_catalog", name]) = name else {
+        return None;
+    };
+    READS.get(name).copied().filter(|since| *since > release)
+}
+
+/// Whether a function is on the list of what that release has: qualified with `pg_catalog`, or with nothing, for then that is
+/// searched first. A function of somebody's that has the name, and takes other types, may be called all the same: what a text
+/// does not tell, the second lock is for.
+pub(super) fn reads(name: &[&str], release: Release) -> bool {
     match name {
-        [name] | ["pg_catalog", name] => READS.contains(name),
+        [name] | ["pg_catalog", name] => READS.get(name).is_some_and(|since| *since <= release),
         ["information_schema", name] => INFORMATION_SCHEMA.contains(name),
         _ => false,
     }
@@ -255,7 +274,7 @@ mod tests {
     #[test]
     fn nothing_that_is_known_to_do_more_is_on_the_list() {
         for (start, ..) in KNOWN {
-            let mut found = READS.iter().filter(|name| name.starts_with(start));
+            let mut found = READS.keys().filter(|name| name.starts_with(start));
             let reads =
                 |name: &&&str| name.ends_with("_if_assigned") || name.ends_with("_snapshot");
             let slots = |name: &&&str| **name == "pg_replication_origin_oid";

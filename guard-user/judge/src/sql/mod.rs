@@ -8,6 +8,8 @@
 //! start-up packet: `RESET ALL` and `DISCARD ALL` go back to what was given there, and pass here. It stops what this
 //! judge cannot see: what the functions behind views, casts and operators do.
 
+use std::fmt::{self, Display};
+
 use guard_policy::ProfileLists;
 
 mod allowed;
@@ -16,6 +18,7 @@ mod commands;
 mod dotted;
 mod doubt;
 mod drops;
+mod forms;
 mod functions;
 mod known;
 mod normalise;
@@ -134,9 +137,30 @@ pub enum Unread {
     TooDeep,
 }
 
-/// What a rule lets pass beyond what is known.
+/// A major release of PostgreSQL; 0 where a server does not say its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release(u32);
+
+impl Release {
+    /// The one that a server's `server_version` begins with: `15.4 (Debian 15.4-1)`, `18beta1`.
+    pub fn of(version: &str) -> Self {
+        let end = version.find(|c: char| !c.is_ascii_digit());
+        let major = version[..end.unwrap_or(version.len())].parse();
+        Self(major.unwrap_or_default())
+    }
+}
+
+impl Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What passes beyond what every server knows to read, by its release and by a rule.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extra<'r> {
+    /// The server's release.
+    pub release: Release,
     /// Functions: `name` or `schema.name` as they are written in queries, where a `*` at the end stands for any end, or
     /// `@extension` for those of one.
     pub functions: &'r [String],
@@ -145,15 +169,16 @@ pub struct Extra<'r> {
 }
 
 impl<'r> Extra<'r> {
-    /// The functions and settings that a rule lists.
-    pub fn of(lists: &'r ProfileLists) -> Self {
+    /// The functions and settings that a rule lists, for a server of that release.
+    pub fn of(lists: &'r ProfileLists, release: Release) -> Self {
         Self {
+            release,
             functions: &lists.postgres_functions,
             settings: &lists.postgres_settings,
         }
     }
 
-    /// Whether all that others let pass passes.
+    /// Whether all that the rule of others lets pass passes.
     pub fn covers(self, others: Self) -> bool {
         let function = |entry: &String| functions::lets_through(entry, self.functions);
         let setting = |entry: &String| settings::lets_through(entry, self.settings);

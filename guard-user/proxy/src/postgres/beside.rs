@@ -257,7 +257,7 @@ mod tests {
 
     fn executed(text: &'static str, parameters: &str) -> Executed {
         let text = Bytes::from_static(text.as_bytes());
-        let unit = Unit::of(&text, &[]);
+        let unit = Unit::of(&text, &[], super::super::judge::Release::default());
         let one = Executed {
             sum: Some(sum([&text])),
             parameters: Parameters::default(),
@@ -338,7 +338,11 @@ mod tests {
         assert_ne!(one, Some(Bytes::new()));
         // Of a reading statement that was prepared earlier, only the beginning is kept.
         let long = Bytes::from(format!("select * from v -- {}", "x".repeat(2000)));
-        let long = Executed::earlier(Unit::of(&long, &[]));
+        let long = Executed::earlier(Unit::of(
+            &long,
+            &[],
+            super::super::judge::Release::default(),
+        ));
         let beside = Beside::of([long].iter());
         assert_eq!(beside.sum(), None);
         assert!(beside.is_cut && beside.shown.ends_with('…'));

@@ -19,7 +19,7 @@ use super::{
     asking::{Login, Statement},
     beside::Beside,
     frame::{HEAD, MAX_READ, MessageHead, Reader, invalid},
-    judge::{self, Control, Extra},
+    judge::{self, Control, Extra, Release},
     large,
     ledger::{Bound, Expected, Heard, Parameters},
     lock::Lock,
@@ -307,18 +307,20 @@ where
             let why = "a setting of the server's has it read text in another way than guard does, or write";
             return Rc::new(Unit::unknown(text, why));
         }
+        let release = self.shared.ledger.borrow().release();
         if text.len() > MAX_KNOWN_TEXT {
-            return Unit::of(text, &terms.rules);
+            return Unit::of(text, &terms.rules, release);
         }
         let shape = judge::shape(text);
         let of_shape = shape.as_ref().and_then(|shape| self.known.get(shape));
         if let Some(unit) = of_shape.or_else(|| self.known.get(&text[..])) {
             return Rc::clone(unit);
         }
-        let unit = Unit::of(text, &terms.rules);
-        // In the middle of a batch the terms may have changed.
+        let unit = Unit::of(text, &terms.rules, release);
+        // In the middle of a batch the terms may have changed; before the server has begun, its release is not known.
         let is_now = |known: &Rc<TargetTerms>| std::ptr::eq(&**known, terms);
-        if unit.kept() > MAX_KNOWN_KEPT || !self.terms.as_ref().is_some_and(is_now) {
+        let has_begun = self.shared.ledger.borrow().has_begun();
+        if !has_begun || unit.kept() > MAX_KNOWN_KEPT || !self.terms.as_ref().is_some_and(is_now) {
             return unit;
         }
         if self.known.len() >= MAX_KNOWN {
@@ -426,7 +428,7 @@ where
             return self.refuse_query(Refusal::stopped(&terms, why, fix)).await;
         };
         // A reading call has no text, so the judgement is that of an empty one.
-        let nothing = Unit::of(&Bytes::new(), &[]);
+        let nothing = Unit::of(&Bytes::new(), &[], Release::default());
         if let Verdict::Refused(refusal) = self.readied(Verdict::Passes, &nothing).await? {
             return self.refuse_query(refusal).await;
         }
@@ -594,8 +596,10 @@ pub(super) fn empty(head: MessageHead) -> io::Result<()> {
 /// Whether all functions and settings that pass by `before` pass by `now`: for each policy in force now there was one that let
 /// no more pass.
 fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
-    let covers =
-        |now: &Rules, before: &Rules| Extra::of(&now.lists).covers(Extra::of(&before.lists));
+    let covers = |now: &Rules, before: &Rules| {
+        let [now, before] = [now, before].map(|one| Extra::of(&one.lists, Release::default()));
+        now.covers(before)
+    };
     now.iter()
         .all(|now| before.iter().any(|before| covers(now, before)))
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{frame::invalid, meaning::Meaning, refusal::Refusal, unit::Unit};
+use super::{frame::invalid, judge::Release, meaning::Meaning, refusal::Refusal, unit::Unit};
 
 /// Names that a client may have in use at once, and below the bytes that are kept of their meanings.
 const MAX_NAMES: usize = 4096;
@@ -105,6 +105,8 @@ pub(super) struct Ledger {
     pub(super) asks_sasl: bool,
     /// Settings by which the server parses its input differently than the guard.
     odd: Vec<Bytes>,
+    /// The oldest release that the server has said to be of.
+    release: Option<Release>,
 }
 
 impl Ledger {
@@ -123,6 +125,7 @@ impl Ledger {
             is_locked: false,
             asks_sasl: false,
             odd: Vec::new(),
+            release: None,
         }
     }
 
@@ -152,6 +155,17 @@ impl Ledger {
             return;
         }
         self.expected.push_back(what);
+    }
+
+    /// The server's release; the oldest where it is not known.
+    pub(super) fn release(&self) -> Release {
+        self.release.unwrap_or_default()
+    }
+
+    /// Notes a release. Servers behind a pooler may be of several.
+    pub(super) fn note_release(&mut self, said: Release) {
+        let oldest = self.release.map_or(said, |known| known.min(said));
+        self.release = Some(oldest);
     }
 
     /// Notes whether a setting has the server parse differently.
@@ -370,7 +384,11 @@ mod tests {
     use super::*;
 
     fn unit(text: &'static str) -> Rc<Unit> {
-        Unit::of(&Bytes::from_static(text.as_bytes()), &[])
+        Unit::of(
+            &Bytes::from_static(text.as_bytes()),
+            &[],
+            Release::default(),
+        )
     }
 
     fn begun() -> Ledger {
@@ -459,7 +477,10 @@ mod tests {
                 return;
             }
             let name = Bytes::from(at.to_string());
-            ledger.expect(Expected::Parsed(name, Unit::of(&long, &[])));
+            ledger.expect(Expected::Parsed(
+                name,
+                Unit::of(&long, &[], Release::default()),
+            ));
             ledger.parsed().unwrap();
         }
         panic!("it takes any number");

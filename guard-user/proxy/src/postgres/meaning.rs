@@ -180,8 +180,12 @@ mod tests {
 
     #[test]
     fn constants_are_of_the_settings_in_force_when_they_are_read() {
-        let prepared =
-            Unit::of(&"delete from t".into(), &[]).prepared_by(&with(["a", "b", "", ""]));
+        let prepared = Unit::of(
+            &"delete from t".into(),
+            &[],
+            super::super::judge::Release::default(),
+        )
+        .prepared_by(&with(["a", "b", "", ""]));
         let now = |settings| prepared.meaning(with(settings)).is_known();
         assert!(now(["a", "b", "", ""]));
         // Names are looked up at execution.

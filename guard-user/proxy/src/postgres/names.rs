@@ -222,7 +222,13 @@ mod tests {
 
     #[test]
     fn a_name_that_may_stand_for_several_writes_stands_for_none_that_is_known() {
-        let unit = |text: &'static str| Unit::of(&Bytes::from_static(text.as_bytes()), &[]);
+        let unit = |text: &'static str| {
+            Unit::of(
+                &Bytes::from_static(text.as_bytes()),
+                &[],
+                super::super::judge::Release::default(),
+            )
+        };
         let (read, update) = (unit("select 1"), unit("update t set a = 1"));
         let strictest = |units: &[Rc<Unit>]| strictest(units, &"w".into()).text.clone();
         assert_eq!(strictest(std::slice::from_ref(&read)), "select 1");

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     frame::{Fields, HEAD, MAX_READ, MessageHead, Reader, invalid},
-    judge,
+    judge::{self, Release},
     ledger::{Expected, Heard, Ledger},
     refusal::MARK,
 };
@@ -258,6 +258,10 @@ fn setting(message: &Bytes, ledger: &mut Ledger) -> io::Result<()> {
     let mut fields = Fields::of(message);
     let (name, value) = (fields.string()?, fields.string()?);
     let said = String::from_utf8_lossy(&value);
+    if &name[..] == b"server_version" {
+        ledger.note_release(Release::of(&said));
+        return Ok(());
+    }
     let is_odd = match &name[..] {
         b"standard_conforming_strings" => {
             judge::startup("standard_conforming_strings", &said).is_err()

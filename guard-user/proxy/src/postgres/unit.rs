@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     super::judge::Rules,
-    judge::{self, Control, Effect, Extra, Judged, Unread, Write},
+    judge::{self, Control, Effect, Extra, Judged, Release, Unread, Write},
     meaning::Meaning,
     sum::sum,
 };
@@ -86,17 +86,23 @@ impl UnitEffects {
 }
 
 impl Unit {
-    /// Judged by the rules of all policies in force; the strictest counts.
-    pub(super) fn of(text: &Bytes, rules: &[Rules]) -> Rc<Self> {
+    /// Judged by the rules of all policies in force, for a server of that release; the strictest counts.
+    pub(super) fn of(text: &Bytes, rules: &[Rules], release: Release) -> Rc<Self> {
         let mut strictest: Option<Self> = None;
         for rules in rules {
-            let unit = Self::by_one(text, Extra::of(&rules.lists));
+            let unit = Self::by_one(text, Extra::of(&rules.lists, release));
             match strictest {
                 Some(ref so_far) if so_far.write.is_some() => {}
                 _ => strictest = Some(unit),
             }
         }
-        Rc::new(strictest.unwrap_or_else(|| Self::by_one(text, Extra::default())))
+        Rc::new(strictest.unwrap_or_else(|| {
+            let extra = Extra {
+                release,
+                ..Extra::default()
+            };
+            Self::by_one(text, extra)
+        }))
     }
 
     fn by_one(text: &Bytes, extra: Extra<'_>) -> Self {

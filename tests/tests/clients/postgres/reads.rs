@@ -146,3 +146,46 @@ fn functions_that_a_policy_names_read() -> Tested {
     assert_eq!(scene.pending()?, [""; 0]);
     Ok(())
 }
+
+/// What a later release reads by, and the arguments that a function of the name takes in an older one.
+const LATER: &[(&str, &str, &str, u32)] = &[
+    ("any_value", "text", "'a'", 16),
+    ("json_array", "text", "'a'", 16),
+    ("json_scalar", "text", "'a'", 17),
+    ("json_serialize", "text", "'a'", 17),
+    ("json_query", "text, text", "'a', 'b'", 17),
+];
+
+#[test]
+fn what_the_server_has_not_yet_is_a_function_of_anybodys() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
+    let release = without.run(&query("show server_version_num"))?.ok();
+    let release = release.trim().parse::<u32>()? / 10_000;
+    without.run(&query("create table written (by text)"))?.ok();
+    let count = query("select count(*) from written");
+    for (name, takes, gets, since) in LATER {
+        if *since <= release {
+            continue;
+        }
+        let made = format!(
+            "create function {name}({takes}) returns text language sql as 'insert into written values (''x'') returning by'"
+        );
+        without.run(&query(&made))?.ok();
+        let call = query(&format!("select {name}({gets})"));
+        let before = without.run(&count)?.ok();
+        agent.run(&call)?.refused();
+        assert_eq!(without.run(&count)?.ok(), before, "{name}");
+        without.run(&call)?.ok();
+        assert_ne!(without.run(&count)?.ok(), before, "{name}");
+    }
+    let passes = match release {
+        ..17 => "select json_object('{a,1}')",
+        17.. => "select json_scalar('a'), any_value(id) from people",
+    };
+    assert_eq!(
+        agent.run(&query(passes))?.ok(),
+        without.run(&query(passes))?.ok()
+    );
+    Ok(())
+}

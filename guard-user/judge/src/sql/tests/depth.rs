@@ -1,6 +1,9 @@
 //! However deeply a text is nested, the process does not end.
 
-use super::super::{Extra, LIMIT, STACK, Unread, judge};
+use super::{
+    super::{LIMIT, STACK, Unread, judge},
+    NOW,
+};
 use std::{thread, time::Duration};
 
 /// A text that is as long as may be.
@@ -88,7 +91,7 @@ fn on(stack: usize) {
         for text in deep() {
             assert!(text.len() <= LIMIT);
             let started = computed();
-            let judged = judge(text.as_bytes(), Extra::default());
+            let judged = judge(text.as_bytes(), NOW);
             let took = computed() - started;
             let start: String = text.chars().take(40).collect();
             println!(
@@ -129,7 +132,7 @@ fn every_depth_survives() {
                 ("CASE WHEN ", " THEN 1 END"),
             ] {
                 let text = format!("SELECT {}1{}", more.repeat(times), close.repeat(times));
-                let judged = judge(text.as_bytes(), Extra::default());
+                let judged = judge(text.as_bytes(), NOW);
                 assert!(times > 12 || judged.is_ok(), "{judged:?}");
             }
         }
@@ -145,20 +148,14 @@ fn every_depth_survives() {
 #[test]
 fn what_is_too_long_is_not_parsed() {
     let text = " ".repeat(LIMIT + 1);
-    assert_eq!(
-        judge(text.as_bytes(), Extra::default()),
-        Err(Unread::TooLong)
-    );
-    assert!(judge(" ".repeat(LIMIT).as_bytes(), Extra::default()).is_ok());
+    assert_eq!(judge(text.as_bytes(), NOW), Err(Unread::TooLong));
+    assert!(judge(" ".repeat(LIMIT).as_bytes(), NOW).is_ok());
 }
 
 #[test]
 fn what_is_too_deep_says_so() {
     for (more, close) in [("(SELECT ", ")"), ("NOT ", "")] {
         let text = format!("SELECT {}1{}", more.repeat(3000), close.repeat(3000));
-        assert_eq!(
-            judge(text.as_bytes(), Extra::default()),
-            Err(Unread::TooDeep)
-        );
+        assert_eq!(judge(text.as_bytes(), NOW), Err(Unread::TooDeep));
     }
 }

@@ -1,6 +1,9 @@
 //! Texts of random tokens are judged without a panic.
 
-use super::super::{Extra, judge, shape};
+use super::{
+    super::{judge, shape},
+    NOW,
+};
 
 /// xorshift: the same every time.
 struct Chance(u64);
@@ -130,7 +133,7 @@ fn random_tokens_are_judged() {
         let tokens: Vec<_> = (0..count).map(|_| chance.of(TOKENS)).collect();
         let _ = judge(
             tokens.join(chance.of(&[" ", " ", "", "\n"])).as_bytes(),
-            Extra::default(),
+            NOW,
         );
     }
 }
@@ -155,7 +158,7 @@ fn damaged_statements_are_judged() {
                 1 => drop(words.remove(at)),
                 _ => words.truncate(at),
             }
-            let _ = judge(words.join(" ").as_bytes(), Extra::default());
+            let _ = judge(words.join(" ").as_bytes(), NOW);
         }
     }
 }
@@ -168,7 +171,7 @@ fn random_bytes_are_judged() {
         let bytes: Vec<_> = (0..count)
             .map(|_| u8::try_from(chance.next(256)).unwrap())
             .collect();
-        let _ = judge(&bytes, Extra::default());
+        let _ = judge(&bytes, NOW);
     }
 }
 
@@ -220,10 +223,8 @@ fn numbers_decide_nothing_in_what_has_a_shape() {
             continue;
         }
         // What the grammar itself says of a number, such as the precision of a type, the server says, too.
-        let (Ok(one), Ok(other)) = (
-            judge(one.as_bytes(), Extra::default()),
-            judge(other.as_bytes(), Extra::default()),
-        ) else {
+        let (Ok(one), Ok(other)) = (judge(one.as_bytes(), NOW), judge(other.as_bytes(), NOW))
+        else {
             continue;
         };
         compared += 1;

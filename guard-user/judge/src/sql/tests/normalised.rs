@@ -1,4 +1,4 @@
-use super::{super::normalise::normalise, Extra, Unread, judge, judged};
+use super::{super::normalise::normalise, NOW, Unread, judge, judged};
 
 fn normalised(text: &str) -> String {
     normalise(text).unwrap_or_else(|why| panic!("{why}: {text}"))
@@ -76,7 +76,7 @@ fn nothing_secret_is_left_whatever_the_statement() {
         "SELECT 1 /* secret",
         "SELECT \"secret",
     ] {
-        let Err(Unread::Unparsed(why)) = judge(text.as_bytes(), Extra::default()) else {
+        let Err(Unread::Unparsed(why)) = judge(text.as_bytes(), NOW) else {
             panic!("{text}");
         };
         assert!(!why.contains("secret"), "{why}");

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Effect, Extra, judge},
-    Control, Statement, Write, assert_asks, assert_reads, judged, one, written,
+    Control, NOW, Statement, Write, assert_asks, assert_reads, judged, one, written,
 };
 
 #[test]
@@ -121,7 +121,7 @@ fn the_caller_lets_functions_through() {
         let extra: Vec<_> = extra.iter().map(|&name| name.to_owned()).collect();
         let extra = Extra {
             functions: &extra,
-            settings: &[],
+            ..NOW
         };
         let judged = judge(text.as_bytes(), extra).unwrap();
         judged
@@ -201,8 +201,8 @@ fn other_constants_may_stand_where_they_are_values() {
 fn settings_that_a_rule_names_may_be_set_and_no_others() {
     let settings = ["myapp.user", "myapp.user_id", "request.jwt.*"].map(str::to_owned);
     let extra = Extra {
-        functions: &[],
         settings: &settings,
+        ..NOW
     };
     let reads = |text: &str| {
         let judged = judge(text.as_bytes(), extra).unwrap().statements;
@@ -237,7 +237,7 @@ fn functions_of_an_extension_are_named_by_it() {
     let functions = ["@hstore".to_owned(), "@uuid-ossp".to_owned()];
     let extra = Extra {
         functions: &functions,
-        settings: &[],
+        ..NOW
     };
     let reads = |text: &str| {
         let judged = judge(text.as_bytes(), extra).unwrap().statements;

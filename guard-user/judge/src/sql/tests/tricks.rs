@@ -1,6 +1,6 @@
 //! Texts that look like something else than they are.
 
-use super::{Extra, Unread, assert_asks, assert_reads, judge, judged};
+use super::{NOW, Unread, assert_asks, assert_reads, judge, judged};
 
 #[test]
 fn what_hides_a_statement_does_not() {
@@ -86,7 +86,7 @@ fn what_no_server_reads_is_unread() {
         "SELECT ?",
         "SELECT 1 WHERE",
     ] {
-        let unread = judge(text.as_bytes(), Extra::default());
+        let unread = judge(text.as_bytes(), NOW);
         assert!(
             matches!(unread, Err(Unread::Unparsed(_))),
             "{text}: {unread:?}"
@@ -96,20 +96,11 @@ fn what_no_server_reads_is_unread() {
 
 #[test]
 fn bytes_that_are_no_text_are_unread() {
-    assert_eq!(
-        judge(b"SELECT '\xff'", Extra::default()),
-        Err(Unread::NotText)
-    );
-    assert_eq!(
-        judge(b"SELECT '\xc0\xa7'", Extra::default()),
-        Err(Unread::NotText)
-    );
-    let zero = judge(b"SELECT 1\0; DROP TABLE x", Extra::default());
+    assert_eq!(judge(b"SELECT '\xff'", NOW), Err(Unread::NotText));
+    assert_eq!(judge(b"SELECT '\xc0\xa7'", NOW), Err(Unread::NotText));
+    let zero = judge(b"SELECT 1\0; DROP TABLE x", NOW);
     assert!(matches!(zero, Err(Unread::Unparsed(_))), "{zero:?}");
-    assert!(matches!(
-        judge(b"\0", Extra::default()),
-        Err(Unread::Unparsed(_))
-    ));
+    assert!(matches!(judge(b"\0", NOW), Err(Unread::Unparsed(_))));
 }
 
 #[test]
