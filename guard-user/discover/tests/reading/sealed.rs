@@ -31,7 +31,7 @@ fn sealed() -> Tested<Vec<SealedFile>> {
 #[test]
 fn what_a_tool_has_encrypted_is_told_by_its_bytes() -> Tested {
     let all = sealed()?;
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 11);
     for (tool, said, name, bytes) in all {
         let found = Scene::new()?.with(name, &bytes)?.look()?;
         assert_eq!(passed_over(&found), [said], "{tool}");
