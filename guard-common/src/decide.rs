@@ -4,8 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     Address, BootTime, BudgetId, DEFAULT_RULE, HoleId, HoleKind, HoleList, ListId, MAX_HOLES,
-    MAX_RANGES, NameId, Named, PolicyId, PrefixValue, Protocol, RangeList, Session, SessionId,
-    Verdict, prefix_flags,
+    MAX_RANGES, NameId, Named, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList, Session,
+    SessionId, Verdict, prefix_flags,
 };
 
 /// What is judged: a destination, a protocol and a port.
@@ -319,6 +319,13 @@ impl Said {
         self.verdict.flags & flag != 0
     }
 
+    /// Of a pattern: whether it may be said of private addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_private(&self) -> bool {
+        self.has(prefix_flags::PRIVATE)
+    }
+
     /// Whether it is a rule's for a pattern.
     #[inline(always)]
     #[must_use]
@@ -359,14 +366,20 @@ fn said<T: Tables>(tables: &T, policy: PolicyId, at: &Address, to: &Connection) 
         Some(FAILED) => return Said::DENY,
         Some(first) => first,
     };
-    let (verdict, by_sni) = match (first >> 16) as u8 {
+    let (verdict, is_private) = RangeEntry::unpack((first >> 16) as u8);
+    let (verdict, by_sni) = match verdict {
         Verdict::BY_SNI => (Verdict::Allow, prefix_flags::BY_SNI),
         other => (Verdict::from_u8(other), 0),
+    };
+    let flags = match value.flags & prefix_flags::NAME {
+        0 => value.flags,
+        _ if is_private => value.flags | prefix_flags::PRIVATE,
+        _ => value.flags & !prefix_flags::PRIVATE,
     };
     Said {
         verdict: PolicyVerdict {
             verdict,
-            flags: value.flags | by_sni,
+            flags: flags | by_sni,
             rule: first as u16,
         },
         is_own: first >> 24 < u32::from(list.own),
@@ -473,7 +486,7 @@ impl NamesSaid {
         if !pattern.has(prefix_flags::NAME) {
             self.is_unknown = true;
         } else if pattern.is_of_pattern() {
-            self.may_be_private &= pattern.has(prefix_flags::PRIVATE);
+            self.may_be_private &= pattern.may_be_private();
             if !self.said.is_of_pattern() || pattern.strictness() > self.said.strictness() {
                 self.said = pattern;
             }

@@ -121,7 +121,8 @@ pub mod prefix_flags {
     pub const NAME: u8 = 8;
     /// Of an address: no name makes it more permissive there.
     pub const LOCAL: u8 = 16;
-    /// Of an address: it is of a private network. Of a pattern: its names may have such addresses.
+    /// Of an address: it is of a private network. Of a pattern: `verdict` may be said of such addresses
+    /// ([`super::RangeEntry::is_private`]).
     pub const PRIVATE: u8 = 32;
     /// `verdict` is that of a rule for this very address.
     pub const HOST: u8 = 64;
@@ -158,7 +159,8 @@ pub const MAX_RANGES: usize = 64;
 pub struct RangeEntry {
     /// Which protocol; never [`Protocol::ANY`].
     pub protocol: Protocol,
-    /// A [`Verdict`], or [`Verdict::BY_SNI`].
+    /// A [`Verdict`], or [`Verdict::BY_SNI`]; of a pattern's range that may be said of private addresses, with
+    /// [`RangeEntry::PRIVATE`].
     pub verdict: u8,
     /// Index of the rule.
     pub rule: u16,
@@ -169,10 +171,30 @@ pub struct RangeEntry {
 }
 
 impl RangeEntry {
+    /// Turns these bits of a verdict: what comes of it is none, and four bits apart from each. Kernel halves that know nothing of it
+    /// take it for a denial.
+    pub const PRIVATE: u8 = 0x0f;
+
+    /// The verdict of such a number, and whether it may be said of private addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(verdict: u8) -> (u8, bool) {
+        match verdict ^ Self::PRIVATE {
+            plain @ (0x33 | 0x55 | 0xaa | Verdict::BY_SNI) => (plain, true),
+            _ => (verdict, false),
+        }
+    }
+
+    /// Of a pattern: whether it may be said of private addresses.
+    #[must_use]
+    pub const fn is_private(&self) -> bool {
+        Self::unpack(self.verdict).1
+    }
+
     /// What it says, whatever TLS has to show.
     #[inline(always)]
     pub const fn verdict(&self) -> Verdict {
-        match self.verdict {
+        match Self::unpack(self.verdict).0 {
             Verdict::BY_SNI => Verdict::Allow,
             other => Verdict::from_u8(other),
         }
@@ -182,7 +204,7 @@ impl RangeEntry {
     #[inline(always)]
     #[must_use]
     pub const fn is_by_sni(&self) -> bool {
-        self.verdict == Verdict::BY_SNI
+        Self::unpack(self.verdict).0 == Verdict::BY_SNI
     }
 
     /// Whether this range decides for a port of a protocol.

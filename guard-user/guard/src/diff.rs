@@ -62,6 +62,9 @@ struct NameChange {
     name: String,
     /// `more`, `less`, or `otherwise`.
     opens: Opens,
+    /// Where it opens more: it opens less at other ports, or at other addresses that the name may have.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_mixed: bool,
     /// What the rules say that decide; empty: none does.
     before: Vec<String>,
     /// The same after.
@@ -251,6 +254,7 @@ impl NameChange {
         Self {
             name: change.pattern.to_string(),
             opens: change.opens,
+            is_mixed: change.is_mixed,
             before: change.before,
             after: change.after,
             is_unresolved: match &change.pattern {
@@ -401,9 +405,13 @@ fn named(page: &mut Page, change: &NameChange) {
         true => " (does not resolve here)",
         false => "",
     };
+    let mixed = match change.is_mixed {
+        true => "; less at other ports or addresses",
+        false => "",
+    };
     page.styled(WARN, format_args!("{}{remark}", change.name))
         .line(format_args!(
-            ": {} -> {}",
+            ": {} -> {}{mixed}",
             of(&change.before),
             of(&change.after)
         ));
@@ -519,7 +527,7 @@ mod tests {
         assert!(!found.equal);
         insta::assert_snapshot!(page(&found, &clock()).plain(), @r"
         More open:
-            *.api.example.com: confirm all -> allow tcp/443
+            *.api.example.com: confirm all -> allow tcp/443; less at other ports or addresses
             192.0.2.0 - 192.0.2.6 tcp/80  confirm -> allow  (web -> web)
             192.0.2.8 - 192.0.2.127 tcp/80  confirm -> allow  (web -> web)
             192.0.2.128/25 tcp/80  deny -> allow  (the default -> web)
@@ -630,17 +638,35 @@ mod tests {
     }
 
     #[test]
+    fn what_depends_on_the_address_is_told_so_both_ways() {
+        let environment = resolving(&[]);
+        let old =
+            "default = \"allow\"\n[[rule]]\nto = [\"198.51.100.0/24\"]\naction = \"confirm\"\n";
+        let new = format!("{old}{}", rule("api.example.com", "action = \"read-only\""));
+        insta::assert_snapshot!(told(old, &new, &environment), @r"
+        More open:
+            api.example.com (does not resolve here): nothing -> read-only all; less at other ports or addresses
+        [dns] names: not judged -> any
+        ");
+        insta::assert_snapshot!(told(&new, old, &environment), @r"
+        More open:
+            api.example.com (does not resolve here): read-only all -> nothing; less at other ports or addresses
+        [dns] names: any -> not judged
+        ");
+    }
+
+    #[test]
     fn a_name_below_a_wildcard_is_compared_with_what_that_says() {
         let environment = resolving(&[]);
         let old = web("*.example.com", "allow");
         let told = |more: &str| told(&old, &(old.clone() + more), &environment);
         insta::assert_snapshot!(told(&web("api.example.com", "confirm")), @r"
         More open:
-            api.example.com (does not resolve here): allow tcp/80 -> confirm tcp/80 private
+            api.example.com (does not resolve here): allow tcp/80 -> confirm tcp/80 private; less at other ports or addresses
         ");
         insta::assert_snapshot!(told(&rule("*.api.example.com", "action = \"confirm\"")), @r"
         More open:
-            *.api.example.com: allow tcp/80 -> confirm all
+            *.api.example.com: allow tcp/80 -> confirm all; less at other ports or addresses
         ");
         insta::assert_snapshot!(told(&web("*.api.example.com", "allow")), @r"
         Equal: old and new let the same through.

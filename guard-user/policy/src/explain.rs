@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use guard_common::{BootTime, Connection, Named};
+use guard_common::{BootTime, Connection, Named, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -189,6 +189,24 @@ pub fn explain_known(
         }
     });
     told.collect()
+}
+
+/// What a project's policy stops, and what the policy says that it judges beside: both have to allow. Of one answer each the stricter,
+/// of equals the policy's; of several those of the project's that stop anything before all of the policy's.
+#[must_use]
+pub fn beside(project: Vec<Explanation>, policy: Vec<Explanation>) -> Vec<Explanation> {
+    let stops = |one: &Explanation| one.verdict != Verdict::Allow.as_str();
+    match (&project[..], &policy[..]) {
+        ([one], [other]) if strictness(&other.verdict) >= strictness(&one.verdict) => policy,
+        ([_], [_]) => project,
+        _ => project.into_iter().filter(stops).chain(policy).collect(),
+    }
+}
+
+fn strictness(verdict: &str) -> u8 {
+    let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
+    let known = all.iter().find(|one| one.as_str() == verdict);
+    known.copied().unwrap_or(Verdict::Deny).strictness()
 }
 
 /// Puts together what says the same of every part of what was asked about: one answer that all of it

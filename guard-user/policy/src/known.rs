@@ -39,13 +39,12 @@ pub fn barred(
         ));
     }
     let learned = named.patterns.iter().filter(|one| one.counts(EVER));
-    let mut said = learned.map(|one| says(one.pattern).verdict);
+    let mut said = learned.map(|one| says(one.pattern));
     let barred = said.find(|one| {
-        let may_be_private = one.flags & prefix_flags::PRIVATE != 0;
-        let is_open = one.verdict.strictness() < base.verdict.strictness();
-        is_open && (is_local || !may_be_private)
+        let is_open = one.verdict.verdict.strictness() < base.verdict.strictness();
+        is_open && (is_local || !one.may_be_private())
     })?;
-    let rule = policy.rule(barred.rule)?;
+    let rule = policy.rule(barred.verdict.rule)?;
     let why = match is_local {
         true => {
             "no name opens an address of @loopback, @link-local, @metadata, @multicast or @guarded-host"

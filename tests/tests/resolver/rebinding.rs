@@ -39,6 +39,12 @@ name = "others"
 to = ["*.public.example.com"]
 ports = ["tcp/443"]
 action = "allow"
+
+[[rule]]
+name = "own"
+to = ["own.public.example.com"]
+ports = ["tcp/8080"]
+action = "allow"
 "#;
 
 fn scene(refresh: &str) -> Tested<NameScene> {
@@ -130,6 +136,38 @@ fn a_wildcard_opens_private_addresses_where_its_rule_says_so() -> Tested {
         assert_eq!(reaches(&mut shell, at, 443)?, is_open, "{name}");
         assert!(!reaches(&mut shell, at, 80)?, "{name}");
     }
+    Ok(())
+}
+
+/// Else whoever has a rule written for one port of a name opens all that the wildcard does.
+#[test]
+fn a_name_that_is_spelled_out_opens_private_addresses_at_its_own_ports_alone() -> Tested {
+    let scene = scene(REFRESHED)?;
+    let at = "10.66.0.13";
+    let mut shell = scene.shell()?;
+    for port in [443, 8080] {
+        scene.assert_open(at, port)?;
+        assert!(!reaches(&mut shell, at, port)?, "{port}, without a name");
+    }
+    let name = "own.public.example.com";
+    scene.server.set(name, &[at]);
+    let answered = scene.asked(&mut shell, name, "connected")?;
+    assert_eq!(answered, format!("0 {DNS} {at}"));
+    assert!(reaches(&mut shell, at, 8080)?);
+    assert!(!reaches(&mut shell, at, 443)?, "that is the wildcard's");
+    let explain = [
+        "explain",
+        &format!("{at}:443"),
+        "--session",
+        shell.session(),
+    ];
+    let explained = scene.daemon.json(explain)?;
+    assert_eq!(explained["verdict"], "deny", "{explained}");
+    assert_ne!(explained["barred"], serde_json::Value::Null, "{explained}");
+    // A public address has both.
+    scene.server.set(name, &[API]);
+    scene.asked(&mut shell, name, "connected")?;
+    assert!(reaches(&mut shell, API, 443)? && reaches(&mut shell, API, 8080)?);
     Ok(())
 }
 

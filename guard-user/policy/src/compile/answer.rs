@@ -158,6 +158,22 @@ impl<'p> AddressVerdicts<'p> {
         self.intern(answer)
     }
 
+    /// The same with each range marked that may be said of private addresses, by its rule.
+    pub(super) fn mark_private(
+        &mut self,
+        id: AddressVerdictId,
+        is_private: impl Fn(u16) -> bool,
+    ) -> AddressVerdictId {
+        let mut answer = self.get(id).clone();
+        for range in &mut answer.ranges {
+            let opens = range.verdict() != Verdict::Deny;
+            if opens && is_private(range.rule) {
+                range.verdict ^= RangeEntry::PRIVATE;
+            }
+        }
+        self.intern(answer)
+    }
+
     fn intern(&mut self, answer: AddressVerdict) -> AddressVerdictId {
         if let Some(id) = self.ids.get(&answer) {
             return *id;

@@ -27,8 +27,8 @@ pub(super) struct Ranked<'p> {
     pub(super) ports: Vec<PortSpec>,
 }
 
-/// Rules by rank: the stricter first, of those that allow the ones that look at TLS, and for want of anything else the name that sorts first, since
-/// the order in the file must never matter.
+/// Rules by rank: the stricter first, of those that allow the ones that look at TLS, those that open no private addresses, and for want
+/// of anything else the name that sorts first, since the order in the file must never matter.
 pub(super) struct Ranking<'p>(Vec<Ranked<'p>>);
 
 impl<'p> Ranking<'p> {
@@ -43,7 +43,8 @@ impl<'p> Ranking<'p> {
         ranked.sort_by_key(|ranked| {
             let rule = ranked.rule;
             let action = Reverse(rule.action.strictness());
-            (action, Reverse(rule.by_sni), rule.name.as_str())
+            let by_sni = Reverse(rule.by_sni);
+            (action, by_sni, rule.private, rule.name.as_str())
         });
         Self(ranked)
     }

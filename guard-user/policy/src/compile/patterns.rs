@@ -51,7 +51,13 @@ pub(super) fn answered(
             let rules = answers.set(&ranks);
             answer = answers.layer(rules, answer, &key);
         }
-        out.push((key, answer, flags(pattern, ranking, &ranks, closed)));
+        let is_private = |rule| is_private(pattern, policy.rule(rule), closed);
+        let flag = match is_private(answers.get(answer).rule) {
+            true => prefix_flags::PRIVATE,
+            false => 0,
+        };
+        let answer = answers.mark_private(answer, is_private);
+        out.push((key, answer, prefix_flags::NAME | flag));
     }
     out.sort_unstable_by_key(|(key, _, _)| *key);
     match out.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -65,31 +71,17 @@ pub(super) fn answered(
     }
 }
 
-/// A name that a rule spells out may have private addresses, unless it had public ones first; others may where every rule that
-/// decides says so. A rule that denies says nothing of that: what it leaves to others is as without it.
-fn flags(
-    pattern: &Pattern,
-    ranking: &Ranking<'_>,
-    ranks: &HashMap<Pattern, Vec<Rank>>,
-    closed: &Closed<'_>,
-) -> u8 {
-    let opening = |pattern: &Pattern| {
-        let own = ranks.get(pattern).into_iter().flatten();
-        let mut rules = own.map(|rank| ranking.get(*rank).rule);
-        let opens = rules.clone().any(|rule| rule.action != Verdict::Deny);
-        opens.then(|| rules.all(|rule| rule.private || rule.action == Verdict::Deny))
+/// Whether what a rule says of a pattern may be said of private addresses: where the rule says so, or spells out the name, unless that
+/// had public addresses first. What a pattern inherits is as private as where it is from.
+fn is_private(pattern: &Pattern, rule: Option<&Rule>, closed: &Closed<'_>) -> bool {
+    let Some(rule) = rule else { return false };
+    let is_spelled_out = match pattern {
+        Pattern::Name(name) => {
+            !closed.public.contains(name.as_str()) && rule.names().any(|own| own == name)
+        }
+        Pattern::Below(_) => false,
     };
-    let all = std::iter::once(pattern.clone()).chain(pattern.around());
-    let mut opened = all.filter_map(|one| Some((opening(&one)?, one)));
-    let is_private = match opened.next() {
-        Some((_, Pattern::Name(name))) => !closed.public.contains(name.as_str()),
-        Some((is_private, Pattern::Below(_))) => is_private,
-        None => false,
-    };
-    match is_private {
-        true => prefix_flags::NAME | prefix_flags::PRIVATE,
-        false => prefix_flags::NAME,
-    }
+    rule.private || is_spelled_out
 }
 
 /// Where only names may that may have private addresses.
@@ -123,7 +115,8 @@ impl<'e> Closed<'e> {
         let mut local = areas(&Group::LOCAL);
         local.extend([Some(this), translated(&this)].into_iter().flatten());
         let rules = ranking.iter().map(|(_, rule)| rule);
-        let names = rules.filter(|rule| !rule.private).flat_map(Rule::names);
+        let opening = rules.filter(|rule| rule.action != Verdict::Deny);
+        let names = opening.filter(|rule| !rule.private).flat_map(Rule::names);
         let names = names.map(DomainName::as_str);
         Self {
             local,

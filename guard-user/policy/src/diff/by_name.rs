@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use guard_common::{Protocol, RangeEntry, Verdict, prefix_flags};
+use guard_common::{Protocol, RangeEntry, Verdict};
 
 use super::{
     Change, Holds, Lifted, PROTOCOLS, Side, Told, by_verdict,
-    names::{FromPort, bounds},
+    names::{FromPort, Held, bounds},
 };
 
 /// What a policy's most open names get at each port, where nothing forbids it.
@@ -19,18 +19,19 @@ struct MostOpen {
 
 impl MostOpen {
     fn new(side: Side<'_>) -> Self {
-        let of = |is_meant: &dyn Fn(u8) -> bool| {
-            let patterns = side.compiled.patterns.iter();
-            let patterns = patterns.filter(|(_, value)| is_meant(value.flags));
-            let values: HashSet<_> = patterns.map(|(_, value)| (*value, true)).collect();
+        let patterns = side.compiled.patterns.iter();
+        let values: HashSet<_> = patterns.map(|(_, value)| (*value, true)).collect();
+        let of = |is_meant: fn(&Held) -> bool| {
             let protocols = PROTOCOLS.into_iter().filter(|_| !values.is_empty());
-            let by_protocol =
-                protocols.map(|protocol| (protocol, bounds(side.compiled, &values, protocol)));
+            let by_protocol = protocols.map(|protocol| {
+                let bounds = bounds(side.compiled, &values, protocol, is_meant);
+                (protocol, bounds)
+            });
             by_protocol.collect()
         };
         Self {
-            private: of(&|flags| flags & prefix_flags::PRIVATE != 0),
-            all: of(&|_| true),
+            private: of(|held| held.is_private),
+            all: of(|_| true),
         }
     }
 

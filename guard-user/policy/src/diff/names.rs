@@ -23,6 +23,8 @@ pub struct PatternChange {
     pub pattern: Pattern,
     /// `more` where any port lets more through, or the name may be asked for and could not.
     pub opens: Opens,
+    /// Where `opens` is `more`: whether it lets less through at other ports, or at other addresses that the name may have.
+    pub is_mixed: bool,
     /// What the rules say that decide, in words; empty: none does.
     pub before: Vec<String>,
     /// The same after.
@@ -96,25 +98,50 @@ struct Said<'p> {
     asked: DnsNames,
 }
 
+/// What a value says of a port.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    verdict: Verdict,
+    /// TLS is looked at.
+    by_sni: bool,
+    rule: u16,
+    /// Of a pattern: it opens private addresses, too.
+    pub(super) is_private: bool,
+}
+
 /// What decides about a name at a port.
 enum Decides {
-    /// A rule for names, by its index.
-    Rule(Verdict, bool, u16),
+    /// A rule for names.
+    Rule(Held),
     /// What is said of whichever address the name has.
     Address(Bounds),
 }
 
+impl Held {
+    const fn rank(&self) -> Rank {
+        rank(self.verdict, self.by_sni)
+    }
+}
+
 impl Decides {
+    /// Whether a rule lets private addresses have it, too; none where no rule decides, or one denies.
+    fn is_private(&self) -> Option<bool> {
+        match self {
+            Self::Rule(held) if held.verdict != Verdict::Deny => Some(held.is_private),
+            _ => None,
+        }
+    }
+
     const fn bounds(&self) -> Bounds {
         match self {
-            Self::Rule(verdict, by_sni, _) => Bounds::only(rank(*verdict, *by_sni)),
+            Self::Rule(held) => Bounds::only(held.rank()),
             Self::Address(bounds) => *bounds,
         }
     }
 
     const fn rule(&self) -> u16 {
         match self {
-            Self::Rule(_, _, rule) => *rule,
+            Self::Rule(held) => held.rule,
             Self::Address(_) => DEFAULT_RULE,
         }
     }
@@ -143,8 +170,8 @@ impl<'p> ByName<'p> {
                 .map(|(prefix, value)| (*value, can_lift(prefix)))
                 .collect();
             let protocols = PROTOCOLS.into_iter();
-            let all =
-                protocols.map(|protocol| (protocol, bounds(side.compiled, &values, protocol)));
+            let all = protocols
+                .map(|protocol| (protocol, bounds(side.compiled, &values, protocol, |_| true)));
             all.collect()
         };
         let patterns = side.compiled.patterns.iter();
@@ -152,7 +179,8 @@ impl<'p> ByName<'p> {
         let named = patterns.filter(|(_, value)| !is_denied(value));
         let named: HashSet<_> = named.map(|(_, value)| (*value, true)).collect();
         let protocols = PROTOCOLS.into_iter().filter(|_| !named.is_empty());
-        let named = protocols.map(|protocol| (protocol, bounds(side.compiled, &named, protocol)));
+        let named =
+            protocols.map(|protocol| (protocol, bounds(side.compiled, &named, protocol, |_| true)));
         Self {
             side,
             addresses: [of(false), of(true)],
@@ -196,6 +224,14 @@ impl<'p> ByName<'p> {
         own.chain(all.flat_map(|(_, from)| from.iter().map(|(low, _)| *low)))
     }
 
+    /// The rule for names that decides, if any does.
+    fn rule_for(&self, said: Said<'_>, protocol: Protocol, port: u16) -> Option<Held> {
+        let held = said
+            .value
+            .map(|value| holds(self.side.compiled, value, protocol, port));
+        held.filter(|held| held.rule != DEFAULT_RULE)
+    }
+
     fn decides(
         &self,
         said: Said<'_>,
@@ -203,10 +239,7 @@ impl<'p> ByName<'p> {
         port: u16,
         may_be_private: bool,
     ) -> Decides {
-        let by_rule = said.value.and_then(|value| {
-            let (verdict, by_sni, rule) = holds(self.side.compiled, value, protocol, port);
-            (rule != DEFAULT_RULE).then_some(Decides::Rule(verdict, by_sni, rule))
-        });
+        let by_rule = self.rule_for(said, protocol, port).map(Decides::Rule);
         by_rule.unwrap_or_else(|| {
             let mut all = self.addresses[usize::from(may_be_private)].iter();
             let from = all.find(|(of, _)| *of == protocol);
@@ -216,16 +249,16 @@ impl<'p> ByName<'p> {
         })
     }
 
-    /// The rules that decide for some port, in words.
-    fn words(&self, said: Said<'_>, is_told_private: bool) -> Vec<String> {
+    /// The rules that decide for some port, in words; `private`: those of which it is told that they hold for private addresses.
+    fn words(&self, said: Said<'_>, private: &BTreeSet<u16>) -> Vec<String> {
         let Some(value) = said.value else {
             return Vec::new();
         };
         let ranges = self.side.compiled.ranges(value);
         let rules = ranges.iter().map(|range| range.rule).chain([value.rule]);
         let rules: BTreeSet<_> = rules
-            .filter_map(|rule| self.side.policy.rule(rule))
-            .map(|rule| words(rule, is_told_private))
+            .filter_map(|at| Some((self.side.policy.rule(at)?, private.contains(&at))))
+            .map(|(rule, is_told_private)| words(rule, is_told_private))
             .collect();
         rules.into_iter().collect()
     }
@@ -234,25 +267,31 @@ impl<'p> ByName<'p> {
 /// Of a name that nobody can ask for.
 const DENIED: Bounds = Bounds::only(rank(Verdict::Deny, false));
 
-/// What values say of a protocol's ports, from each port on where that may change. Each comes with whether a rule for a name can lift it.
+/// What values say of a protocol's ports, from each port on where that may change, of what is meant. Each comes with whether a rule for
+/// a name can lift it.
 pub(super) fn bounds(
     compiled: &Compiled,
     values: &HashSet<(Value, bool)>,
     protocol: Protocol,
+    is_meant: impl Fn(&Held) -> bool,
 ) -> FromPort {
     let ranges = values.iter().flat_map(|(value, _)| compiled.ranges(value));
     let pieces = pieces(protocol, starts(ranges, protocol)).into_iter();
     let at = |port| {
-        let said = values.iter().map(|(value, can_lift)| {
-            let (verdict, by_sni, rule) = holds(compiled, value, protocol, port);
+        let said = values.iter().filter_map(|(value, can_lift)| {
+            let held = Some(holds(compiled, value, protocol, port)).filter(&is_meant)?;
             // No name lifts what a rule denies.
-            let can_lift = *can_lift && (verdict != Verdict::Deny || rule == DEFAULT_RULE);
-            (rank(verdict, by_sni), can_lift)
+            let is_denied = held.verdict == Verdict::Deny && held.rule != DEFAULT_RULE;
+            Some((held.rank(), *can_lift && !is_denied))
         });
         let said: Vec<_> = said.collect();
         let lifted = said.iter().filter(|(_, can_lift)| *can_lift);
         Bounds {
-            low: said.iter().map(|(rank, _)| *rank).min().unwrap_or_default(),
+            low: said
+                .iter()
+                .map(|(rank, _)| *rank)
+                .min()
+                .unwrap_or(DENIED.low),
             high: lifted.map(|(rank, _)| *rank).max().unwrap_or_default(),
         }
     };
@@ -260,15 +299,20 @@ pub(super) fn bounds(
 }
 
 /// As [`super::holds`], and whether TLS is looked at.
-fn holds(
-    compiled: &Compiled,
-    value: &Value,
-    protocol: Protocol,
-    port: u16,
-) -> (Verdict, bool, u16) {
+fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> Held {
     match range_at(compiled, value, protocol, port) {
-        Some((range, _)) => (range.verdict(), range.is_by_sni(), range.rule),
-        None => (value.verdict, false, value.rule),
+        Some((range, _)) => Held {
+            verdict: range.verdict(),
+            by_sni: range.is_by_sni(),
+            rule: range.rule,
+            is_private: range.is_private(),
+        },
+        None => Held {
+            verdict: value.verdict,
+            by_sni: false,
+            rule: value.rule,
+            is_private: value.flags & prefix_flags::PRIVATE != 0 && value.verdict != Verdict::Deny,
+        },
     }
 }
 
@@ -279,42 +323,44 @@ fn change(sides: &[ByName<'_>; 2], pattern: Pattern) -> Option<PatternChange> {
     if is_refused && was.value.is_some() == is.value.is_some() {
         return None;
     }
-    let private = [was, is].map(|said| {
-        said.value
-            .map(|value| value.flags & prefix_flags::PRIVATE != 0)
-    });
-    let is_other = matches!(private, [Some(was), Some(is)] if was != is);
-    let may_be_private = private.contains(&Some(true));
     let (mut ways, mut led) = (BTreeSet::new(), None);
-    let mut add = |more: bool, less: bool| {
-        ways.extend(more.then_some(Opens::More));
-        ways.extend(less.then_some(Opens::Less));
-    };
-    add(
-        openness(is.asked) > openness(was.asked),
-        openness(is.asked) < openness(was.asked),
-    );
-    add(
-        is_other && private[1] == Some(true),
-        is_other && private[0] == Some(true),
-    );
+    ways.extend((openness(is.asked) > openness(was.asked)).then_some(Opens::More));
+    ways.extend((openness(is.asked) < openness(was.asked)).then_some(Opens::Less));
+    // The rules of each side that hold for private addresses where the other side's do not.
+    let mut private = [BTreeSet::new(), BTreeSet::new()];
     for protocol in PROTOCOLS {
         let all = old.starts(was, protocol).chain(new.starts(is, protocol));
         for (port, _) in pieces(protocol, all) {
+            let by_rule = [(old, was), (new, is)].map(|(side, said)| {
+                side.rule_for(said, protocol, port)
+                    .is_some_and(|held| held.is_private)
+            });
+            let may_be_private = by_rule[0] || by_rule[1];
             let was = old.decides(was, protocol, port, may_be_private);
             let is = new.decides(is, protocol, port, may_be_private);
+            match (was.is_private(), is.is_private()) {
+                (Some(false), Some(true)) => {
+                    ways.insert(Opens::More);
+                    private[1].insert(is.rule());
+                }
+                (Some(true), Some(false)) => {
+                    ways.insert(Opens::Less);
+                    private[0].insert(was.rule());
+                }
+                _ => {}
+            }
             ways.extend(way([old.side, new.side], &was, &is));
             led = led.or_else(|| led_to([old, new], (protocol, port), (&was, &is)));
         }
     }
     let opens = ways.first().copied().or(led)?;
-    let [before, after] = [(old, was, private[0]), (new, is, private[1])]
-        .map(|(side, said, private)| side.words(said, is_other && private == Some(true)));
+    let is_mixed = opens == Opens::More && ways.contains(&Opens::Less);
     Some(PatternChange {
         pattern,
         opens,
-        before,
-        after,
+        is_mixed,
+        before: old.words(was, &private[0]),
+        after: new.words(is, &private[1]),
     })
 }
 
@@ -358,12 +404,8 @@ fn led_to(
     ways: (&Decides, &Decides),
 ) -> Option<Opens> {
     let (side, rule, opens) = match ways {
-        (Decides::Address(_), Decides::Rule(verdict, by_sni, _)) => {
-            (new, rank(*verdict, *by_sni), Opens::Less)
-        }
-        (Decides::Rule(verdict, by_sni, _), Decides::Address(_)) => {
-            (old, rank(*verdict, *by_sni), Opens::More)
-        }
+        (Decides::Address(_), Decides::Rule(held)) => (new, held.rank(), Opens::Less),
+        (Decides::Rule(held), Decides::Address(_)) => (old, held.rank(), Opens::More),
         _ => return None,
     };
     let least = side.least(protocol, port)?;

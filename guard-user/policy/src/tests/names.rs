@@ -174,8 +174,14 @@ fn what_is_explained_of_a_known_address_is_what_the_kernel_half_does() {
 #[test]
 fn public_names_open_no_private_addresses() {
     let compiled = compile(&policy(LIST), &judging()).unwrap();
-    let said = |name: &str, at: &str| verdict_of(&compiled, &[name], &to(at, 443), 1);
+    let at_port = |name: &str, at: &str, port| verdict_of(&compiled, &[name], &to(at, port), 1);
+    let said = |name: &str, at: &str| at_port(name, at, 443);
     for private in ["10.1.2.3", "192.168.0.1", "fd00::1", "64:ff9b::a01:203"] {
+        // A name that is spelled out has them at its own ports, and not at those that the wildcard opens.
+        let own = at_port("ssh.forge.example", private, 22);
+        assert_eq!(own, Verdict::Confirm, "{private}");
+        let inherited = said("ssh.forge.example", private);
+        assert_eq!(inherited, Verdict::Deny, "{private}");
         assert_eq!(
             said("api.forge.example", private),
             Verdict::Deny,
@@ -659,24 +665,16 @@ fn says(rule: &Rule, to: &Connection) -> Says {
 fn naive_of_name(policy: &Policy, name: &DomainName, to: &Connection) -> Option<(Says, bool)> {
     let named = policy.rules.iter();
     let named = named.filter_map(|rule| Some((names(rule, name)?, rule)));
-    let opening = named
-        .clone()
-        .filter(|(_, rule)| rule.action != Verdict::Deny);
-    let narrowest = opening.clone().map(|(narrow, _)| narrow).max();
-    let is_private = narrowest.is_some_and(|narrowest| {
-        (narrowest == usize::MAX && !judging().public.contains(name.as_str()))
-            || opening
-                .filter(|(narrow, _)| *narrow == narrowest)
-                .all(|(_, rule)| rule.private)
-    });
     let decides = named.filter_map(|(narrow, rule)| {
         let width = width(rule, to)?;
         let stricter = (3 - rule.action.strictness(), !rule.by_sni);
-        let order = (usize::MAX - narrow, width, stricter);
-        Some((order, says(rule, to)))
+        let order = (usize::MAX - narrow, width, stricter, rule.private);
+        // A name that is spelled out may have private addresses, unless it had public ones first.
+        let is_spelled_out = narrow == usize::MAX && !judging().public.contains(name.as_str());
+        Some((order, (says(rule, to), is_spelled_out || rule.private)))
     });
-    let (_, verdict) = decides.min_by_key(|(order, _)| *order)?;
-    Some((verdict, is_private))
+    let (_, said) = decides.min_by_key(|(order, _)| *order)?;
+    Some(said)
 }
 
 fn lies_in(groups: &[Group], address: &Address) -> bool {
