@@ -61,7 +61,7 @@ pub(crate) fn report(
         Some(FailOn::Denied) => {
             report.may_lack || report.stopped.iter().any(|one| one.verdict == "deny")
         }
-        Some(FailOn::Stopped) => report.may_lack || !report.stopped.is_empty(),
+        Some(FailOn::Stopped) => report.may_lack || report.has_stopped(),
     }))
 }
 

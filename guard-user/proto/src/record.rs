@@ -377,7 +377,7 @@ kinds! {
     /// An HTTP request was judged.
     Http {
         destination: Destination, outcome: String, method: String, path: String, host: String, rule: String,
-        request: String, hole: String, why: String, status: u16,
+        verdict: String, request: String, hole: String, why: String, status: u16,
     }
     /// guardd has begun to enforce, or found that it is enforced.
     DaemonStart { version: String, start: String, sessions: usize, }

@@ -286,6 +286,9 @@ pub struct Entry {
     pub why: Option<String>,
     /// Status of the answer.
     pub status: Option<u16>,
+    /// Whether the policy denies it: nobody can allow it.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 impl Entry {
@@ -300,6 +303,16 @@ impl Entry {
             rule: None,
             why: None,
             status: None,
+            denied: false,
+        }
+    }
+
+    /// About a name that the policy does not have there.
+    #[must_use]
+    pub fn denied(why: &str) -> Self {
+        Self {
+            denied: true,
+            ..Self::refused(why)
         }
     }
 

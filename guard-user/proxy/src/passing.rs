@@ -148,17 +148,17 @@ impl Client {
     fn denied(&self, terms: &TargetTerms, parts: &Parts, because: &str) -> Problem {
         let fix = "nobody can allow it but by changing the policy";
         let problem = Problem::stopped(because.to_owned(), fix.to_owned()).under(terms);
-        self.refused(parts, problem)
+        let denied = true;
+        self.log(Entry {
+            denied,
+            ..refused(parts, &problem)
+        });
+        problem
     }
 
     /// The problem of a request that was refused, once that is written down.
     fn refused(&self, parts: &Parts, problem: Problem) -> Problem {
-        self.log(Entry {
-            rule: problem.rule.clone(),
-            why: Some(problem.detail.clone()),
-            status: Some(problem.status),
-            ..entry("refused", parts)
-        });
+        self.log(refused(parts, &problem));
         problem
     }
 
@@ -343,6 +343,16 @@ fn host(parts: &Parts) -> Option<String> {
         let host = parts.headers.get(header::HOST)?;
         Some(host.to_str().ok()?.to_owned())
     })
+}
+
+/// Of a request that was refused, with its problem.
+fn refused(parts: &Parts, problem: &Problem) -> Entry {
+    Entry {
+        rule: problem.rule.clone(),
+        why: Some(problem.detail.clone()),
+        status: Some(problem.status),
+        ..entry("refused", parts)
+    }
 }
 
 /// The audit entry of a request.

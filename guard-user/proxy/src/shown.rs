@@ -28,12 +28,12 @@ pub(super) async fn serve(
     let passed = async {
         let begun = begun(&context, &mut stream).await?;
         let opened = upstream.stream().await;
-        let mut other = opened.map_err(|why| why.to_string())?;
+        let mut other = opened.map_err(|why| Entry::refused(&why.to_string()))?;
         other
             .write_all(&begun)
             .await
-            .map_err(|error| error.to_string())?;
-        Ok::<_, String>(other)
+            .map_err(|error| Entry::refused(&error.to_string()))?;
+        Ok::<_, Entry>(other)
     };
     match passed.await {
         Ok(mut other) => tokio::select! {
@@ -41,23 +41,25 @@ pub(super) async fn serve(
             _ = copy_bidirectional(&mut stream, &mut other) => {}
             () = context.link.closes(context.target) => reset(&stream),
         },
-        Err(why) => {
-            context.log(Entry::refused(&why));
+        Err(entry) => {
+            context.log(entry);
             reset(&stream);
         }
     }
 }
 
 /// What the client has sent first, which shows a name that the policies allow; else why not.
-async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8>, Entry> {
     let mut begun = Vec::new();
     loop {
         let wanted = match tls::hear(&begun) {
-            Err(odd) => return Err(odd.as_str().to_owned()),
+            Err(odd) => return Err(Entry::denied(odd.as_str())),
             Ok(Heard::More(wanted)) => wanted,
             Ok(Heard::Name(name)) => {
                 return match context.link.refuses_name(context.target, name).await {
-                    Some(why) => Err(format!("the name that TLS shows (SNI): {why}")),
+                    Some(why) => Err(Entry::denied(&format!(
+                        "the name that TLS shows (SNI): {why}"
+                    ))),
                     None => Ok(begun),
                 };
             }
@@ -65,11 +67,14 @@ async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Ve
         let length = begun.len();
         begun.resize((wanted.min(LONGEST) as usize).max(length), 0);
         let read = timeout(TIMEOUT, stream.read(&mut begun[length..])).await;
-        let read = read.map_err(|_| "the client says nothing".to_owned())?;
+        let read = read.map_err(|_| Entry::refused("the client says nothing"))?;
         match read {
-            Ok(0) => return Err("the client has ended before its ClientHello was there".to_owned()),
+            Ok(0) => {
+                let why = "the client has ended before its ClientHello was there";
+                return Err(Entry::refused(why));
+            }
             Ok(read) => begun.truncate(length + read),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(Entry::refused(&error.to_string())),
         }
     }
 }

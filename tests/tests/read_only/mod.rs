@@ -146,7 +146,12 @@ fn rules_of_the_policy_decide_first() -> Tested {
     let stopped = report()?["stopped"].clone();
     let mut all = stopped.list()?.iter();
     let write = all.find(|one| !one["sends"].is_null());
-    assert_eq!(write.unwrap()["sends"], "DELETE /api/assets/1", "{stopped}");
+    let write = write.unwrap();
+    assert_eq!(write["sends"], "DELETE /api/assets/1", "{stopped}");
+    // A rule denies it.
+    assert_eq!(write["verdict"], "deny", "{stopped}");
+    let failed = scene.daemon.root(["report", "--fail-on", "denied"]).run()?;
+    assert_eq!(failed.code(), Some(1), "{failed:?}");
     Ok(())
 }
 
@@ -161,11 +166,12 @@ fn a_write_that_was_refused_fails_a_job_that_is_to_fail() -> Tested {
         ];
         Tested::Ok(scene.daemon.agent(run).args([command]).run()?.stdout)
     };
-    let told = |name| {
-        let report = ["report", "--name", name, "--fail-on", "stopped", "--json"];
+    let failing_on = |what, name| {
+        let report = ["report", "--name", name, "--fail-on", what, "--json"];
         let report = scene.daemon.agent(report).run()?;
         Tested::Ok((report.code(), report.json()?))
     };
+    let told = |name| failing_on("stopped", name);
     let curl = "curl -s -o /dev/null -m 20 -w '%{http_code}'";
     assert_eq!(run("reads", &format!("{curl} {job}"))?, "200");
     assert_eq!(told("reads")?.0, Some(0));
@@ -179,6 +185,8 @@ fn a_write_that_was_refused_fails_a_job_that_is_to_fail() -> Tested {
         (&stopped["rule"], &stopped["count"]),
         (&"photos".into(), &1.into())
     );
+    // A person could have allowed it: nothing denies it.
+    assert_eq!(failing_on("denied", "writes")?.0, Some(0));
     // What is no HTTP is closed, and told of.
     let nonsense = format!("printf 'nonsense\\r\\n\\r\\n' | curl -s -m 20 telnet://{PHOTOS}:8080");
     run("closed", &nonsense)?;

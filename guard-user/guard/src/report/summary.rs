@@ -119,15 +119,20 @@ pub(crate) struct StoppedLine {
 /// Why a refusal counts as nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CountsAsNothing {
+    /// By UDP, where TCP passes.
     Unsent,
+    /// By UDP, where TCP waits for a person.
+    Asked,
+    /// A listed name with a search domain.
     Searched,
 }
 
 impl CountsAsNothing {
-    const ALL: [Self; 2] = [Self::Unsent, Self::Searched];
+    const ALL: [Self; 3] = [Self::Unsent, Self::Asked, Self::Searched];
 
     fn of(one: &Denied) -> Option<Self> {
         match (one.tcp.get(), one.searched.is(&true)) {
+            (Some(tcp), _) if tcp == Verdict::Confirm.as_str() => Some(Self::Asked),
             (Some(_), _) => Some(Self::Unsent),
             (None, true) => Some(Self::Searched),
             (None, false) => None,
@@ -137,8 +142,9 @@ impl CountsAsNothing {
     const fn words(self) -> &'static str {
         match self {
             Self::Unsent => {
-                "a UDP connect, which sends nothing, where TCP is not denied (so a C library sorts a name's addresses)"
+                "a UDP connect, which sends nothing, where TCP passes (so a C library sorts a name's addresses)"
             }
+            Self::Asked => "a UDP connect, which sends nothing, where a person is asked about TCP",
             Self::Searched => {
                 "a name that may be asked for, with a domain of this machine's search list behind it"
             }
@@ -215,7 +221,8 @@ impl StoppedLine {
 
     /// Whether the kernel half has counted it for that session, too.
     fn is_sent_by(&self, session: &SessionLine) -> bool {
-        self.of == Some(session.at) && self.is_nothing == Some(CountsAsNothing::Unsent)
+        let by_kernel = [CountsAsNothing::Unsent, CountsAsNothing::Asked].map(Some);
+        self.of == Some(session.at) && by_kernel.contains(&self.is_nothing)
     }
 
     /// The rule; else why it is refused where no policy says so, `default`, or `none` where nothing of the policy refuses it.
@@ -372,6 +379,13 @@ impl Report {
             .map(|one| (one.of, &one.destination, one.question()))
             .collect();
         places.len() as u64
+    }
+
+    /// Whether anything was stopped, or waited for a person.
+    pub(crate) fn has_stopped(&self) -> bool {
+        let mut nothing = self.not_counted.iter();
+        let asked = Some(CountsAsNothing::Asked);
+        !self.stopped.is_empty() || nothing.any(|one| one.is_nothing == asked)
     }
 
     /// What is told of and counts as nothing, in words.
@@ -532,9 +546,11 @@ impl Report {
         } else {
             sends(one.method.take(), one.path.take())
         };
+        // A rule denies that request, or that name.
+        let verdict = one.verdict.take();
         let line = StoppedLine {
             rule: one.rule.take(),
-            verdict: Verdict::ReadOnly.as_str().to_owned(),
+            verdict: verdict.unwrap_or_else(|| Verdict::ReadOnly.as_str().to_owned()),
             sends: Some(sends),
             is_closed,
             ..self.stop(destination, one.host.take(), session, of)
@@ -1054,7 +1070,7 @@ pub(crate) mod tests {
         let counts: Vec<_> = report.not_counted.iter().map(|one| one.count).collect();
         assert_eq!(counts, [3, 2]);
         insta::assert_snapshot!(report.not_counted().join("\n"), @r"
-        Not counted, 3 times: a UDP connect, which sends nothing, where TCP is not denied (so a C library sorts a name's addresses).
+        Not counted, 3 times: a UDP connect, which sends nothing, where TCP passes (so a C library sorts a name's addresses).
         Not counted, 2 times: a name that may be asked for, with a domain of this machine's search list behind it.
         ");
         report.keep(Some("s9"), None);

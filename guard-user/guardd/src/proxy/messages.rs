@@ -1,6 +1,6 @@
 //! What the proxy says.
 
-use guard_common::SessionId;
+use guard_common::{SessionId, Verdict};
 use guard_proto::record::{Destination, Http};
 use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy};
 use guard_sys::clock;
@@ -74,6 +74,7 @@ impl State {
             guard_common::Protocol::TCP,
             target.port,
         );
+        let denied = entry.denied.then_some(Verdict::Deny);
         let record = Http {
             destination: Destination::Endpoint(key.endpoint(None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
@@ -83,6 +84,7 @@ impl State {
             // Of what was closed before a request was read no rule is told.
             rule: cut(entry.rule.or_else(|| rule_of(self.standing(target)))).into(),
             why: cut(entry.why).into(),
+            verdict: denied.map(|deny| deny.as_str().to_owned()).into(),
             status: entry.status.into(),
             ..Http::default()
         };

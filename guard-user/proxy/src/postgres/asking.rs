@@ -153,6 +153,7 @@ impl Statement<'_> {
             why: Some(why.to_owned()),
             outcome: outcome.to_owned(),
             status: None,
+            denied: false,
         }
     }
 }

@@ -301,7 +301,7 @@ impl Secure {
             .refuses_name(context.target, &self.name())
             .await
         {
-            context.log(Entry::refused(&why));
+            context.log(Entry::denied(&why));
             // It is held once.
             let _ = self.refused.set(why);
         }
