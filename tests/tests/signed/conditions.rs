@@ -1,6 +1,6 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
-use guard_lab::{Json as _, Network, SshKey, Tested, eventually};
+use guard_lab::{Json as _, Network, Shell, SshKey, Tested, eventually};
 use serde_json::{Value, json};
 
 use super::scene::{COURIER, SignedScene, altered};
@@ -163,6 +163,35 @@ fn an_approver_answers_for_some_users_and_policies() -> Tested {
     scene.refused(&by(&bob, "bob")?, "the policy asks")?;
     scene.refused(&by(&carol, "carol")?, "sessions of")?;
     scene.taken(&by(&alice, "alice")?)?;
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_takes_the_name_of_another_is_no_narrower_one() -> Tested {
+    let network = Network::new()?;
+    let scene = SignedScene::new(&network, "");
+    scene.approver("bob", &["--policy", "lab*"])?;
+    let file = scene.daemon.dir().join("mine.toml");
+    let say = |name: &str| {
+        let text = format!("version = 1\nname = \"{name}\"\ndefault = \"confirm\"\n");
+        std::fs::write(&file, text)
+    };
+    say("prod")?;
+    let path = file.display().to_string();
+    let run = scene.daemon.agent(["run", "--policy", &path]);
+    let _shell = Shell::run_by(&scene.daemon, run)?;
+    let apply = || {
+        let apply = ["policy", "apply", &path, "--yes"];
+        scene.daemon.agent(apply).run()
+    };
+    // Nobody answers by another name.
+    say("staging")?;
+    apply()?.success()?;
+    say("lab")?;
+    let refused = apply()?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    let why = "bob may answer under the policy lab, and not under staging";
+    assert!(refused.stderr.contains(why), "{refused:?}");
     Ok(())
 }
 

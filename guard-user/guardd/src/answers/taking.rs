@@ -189,8 +189,7 @@ impl State {
         }
         let outermost = shown.chain.first().map(|link| &link.policy);
         for policy in outermost.into_iter().chain([&shown.policy]) {
-            let mut patterns = person.policies.iter();
-            if !patterns.any(|pattern| stands_for(pattern, policy)) {
+            if !answers_under(person, policy) {
                 return Err(refusals::not_theirs(
                     &person.name,
                     &format!("the policy {policy}"),
@@ -198,6 +197,16 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
+    pub(crate) fn answer_by_name(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
+        let people = self.answers.people.known().all.iter();
+        let more = people.filter(|one| {
+            let is_theirs = one.answers_for.iter().any(|own| own == user);
+            is_theirs && answers_under(one, new) && !answers_under(one, old)
+        });
+        more.map(|one| one.name.clone()).collect()
     }
 
     fn say_no(
@@ -502,4 +511,10 @@ fn taken(
         holes: opened.holes,
         warnings: opened.warnings,
     }
+}
+
+/// Whether that person may answer under a policy of that name.
+fn answers_under(person: &Person, policy: &str) -> bool {
+    let mut patterns = person.policies.iter();
+    patterns.any(|pattern| stands_for(pattern, policy))
 }

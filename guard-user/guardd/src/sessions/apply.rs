@@ -218,10 +218,18 @@ impl State {
         }
         let owner = session.about.uid;
         let told = self.machine.told_by(Some(by));
+        let user = self.machine.user(owner);
         let (Some(was), Some(is)) = (self.policies.get(old), self.policies.get(new)) else {
             return Ok(None);
         };
-        let widens = widens(was, is);
+        let by_name = (&*was.policy.name, &*is.policy.name);
+        let more = self.answer_by_name(&user, by_name);
+        let widens = widens(was, is).into_iter().chain(more.iter().map(|name| {
+            let (old, new) = by_name;
+            format!("{name} may answer under the policy {new}, and not under {old}")
+        }));
+        let widens: Vec<_> = widens.collect();
+        let widens = (!widens.is_empty()).then(|| widens.join("; "));
         let record = record(told, is, widens.clone());
         if old == new || terms.look {
             self.collect_slots();
