@@ -141,10 +141,24 @@ pub(super) fn is_like_statement(pattern: &str, text: &str) -> bool {
 }
 
 /// Whether a path means to every server what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which a pattern
-/// that begins with `/api/` was not meant for.
+/// that begins with `/api/` was not meant for. One may drop blanks and dots at a segment's end, and take wide dots for dots.
 fn is_plain(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    let hidden = ["%2e", "%2f", "%5c", "%25", "%00", "\\", "//", ";"];
-    let is_dots = |segment: &str| matches!(segment, "." | "..");
+    let hidden = [
+        "%2e",
+        "%2f",
+        "%5c",
+        "%25",
+        "%00",
+        "%3b",
+        "%e3%80%82",
+        "%ef%bc%8e",
+        "\\",
+        "//",
+        ";",
+        "\u{3002}",
+        "\u{ff0e}",
+    ];
+    let is_dots = |segment: &str| segment.starts_with("..") || segment == ".";
     !hidden.iter().any(|one| lower.contains(one)) && !path.split('/').any(is_dots)
 }

@@ -289,6 +289,12 @@ mod tests {
             ("/api/*", "/api//admin", false),
             ("/api/*", "/api/..;/admin", false),
             ("/api/*", "/api/a%252e", false),
+            // As servers of Windows may read them.
+            ("/api/*", "/api/..%20/admin", false),
+            ("/api/*", "/api/.../admin", false),
+            ("/api/*", "/api/..%3b/admin", false),
+            ("/api/*", "/api/%EF%BC%8E%ef%bc%8e/admin", false),
+            ("/api/*", "/api/.well-known/x", true),
             ("*", "/./x", false),
             ("*", "*", true),
         ] {
