@@ -1,6 +1,6 @@
 //! What people answer: requests, and the holes that come of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::thread;
@@ -274,6 +274,7 @@ const LEAVE_OUT: &str = "leave out --read-only";
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {
     let seconds = args.duration.map(|duration| duration.as_secs_f64());
     let (mut all, mut failed) = (Denied::default(), Vec::new());
+    let mut below = BTreeSet::new();
     for id in to_deny(&mut client, args.ids)? {
         // A no to one may have answered others with it.
         if all.requests.iter().any(|one| one.id == id) {
@@ -284,6 +285,7 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
             Ok(answer) => {
                 all.requests.extend(answer.requests);
                 all.until = answer.until;
+                below.extend(answer.below);
             }
             Err(error) => failed.push(error),
         }
@@ -292,6 +294,12 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
         output.print_things(&all.requests, |request, clock| {
             render::requests::denied(request, all.until, clock)
         })?;
+    }
+    for zone in below {
+        let zone = render::names::short(&zone);
+        output.note(&format!(
+            "after these noes no name below {zone} is asked about: all of them are refused"
+        ));
     }
     all_said(failed, output)
 }

@@ -173,4 +173,7 @@ pub struct Denied {
     /// Until when it is not asked again. A guardd of before does not say it.
     #[serde(serialize_with = "moment::write_some", default)]
     pub until: Option<Timestamp>,
+    /// The zone all names below which are refused by now, after noes to some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<String>,
 }

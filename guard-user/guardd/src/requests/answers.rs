@@ -246,6 +246,7 @@ impl State {
             .counters()
             .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
+        let key = asked.key.clone();
         let mut requests = Vec::new();
         for one in std::iter::once(asked).chain(with) {
             self.requests.take(&one.shown.id);
@@ -256,6 +257,7 @@ impl State {
         Ok(proto::requests::Denied {
             requests,
             until: Some(clock::Clocks::read().calendar(until)),
+            below: self.requests.refused_zone(&key, clock::now()),
         })
     }
 

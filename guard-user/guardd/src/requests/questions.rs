@@ -565,14 +565,17 @@ mod tests {
             let with: Vec<_> = with.iter().map(|one| one.shown.id.as_str()).collect();
             assert_eq!(with, [""; 0], "{id}");
             table.take(&asked.shown.id);
-            table.mute(asked.key, asked.shown, BootTime(1000 * SECOND));
+            table.mute(asked.key.clone(), asked.shown, BootTime(1000 * SECOND));
+            assert_eq!(table.refused_zone(&asked.key, now), None);
         }
         ask(&mut table, 1, &host(8), 400 * SECOND, 8);
         let third = table.get("r3").unwrap().clone();
         let with = table.refused_with(&third, now);
         let with: Vec<_> = with.iter().map(|one| one.shown.id.as_str()).collect();
         assert_eq!(with, ["r8"]);
-        table.mute(third.key, third.shown, BootTime(1000 * SECOND));
+        table.mute(third.key.clone(), third.shown, BootTime(1000 * SECOND));
+        let zone = table.refused_zone(&third.key, now);
+        assert_eq!(zone.as_deref(), Some("evil.example"));
         assert_eq!(ask(&mut table, 1, &host(9), 401 * SECOND, 9), Noted::Muted);
         assert_ne!(ask(&mut table, 2, &host(9), 401 * SECOND, 10), Noted::Muted);
         let elsewhere = ask(&mut table, 1, "a.other.example", 401 * SECOND, 11);

@@ -5,6 +5,7 @@ use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 
 use super::{MAX_NOES, Pending, Requests, bursts::Burst, key::RequestKey};
+use crate::policies::labels;
 
 /// So many times a person is asked about one method, URL and body with different headers: after as many noes the next header
 /// would not change their mind.
@@ -55,6 +56,12 @@ impl Requests {
         let noes = self.muted.iter();
         noes.filter(|(one, no)| no.until > now && one.is_in_zone_of(key))
             .count()
+    }
+
+    /// The zone that a name is in, where a person has said no to so many in it that all are refused.
+    pub(super) fn refused_zone(&self, key: &RequestKey, now: BootTime) -> Option<String> {
+        let zone = labels::zone_of(key.question.as_deref()?)?;
+        (self.noes_below_zone(key, now) >= NOES_BELOW).then(|| zone.to_owned())
     }
 
     /// To how many with the same matter a person has said no.
