@@ -273,6 +273,14 @@ impl Reached {
         self.record[key].as_str().unwrap_or_default()
     }
 
+    /// The TCP connection that a packet is of: its sender's address and port.
+    #[must_use]
+    pub fn connection(&self) -> Option<(IpAddr, u64)> {
+        let source_port = self.record["source_port"].as_u64();
+        let is_tcp = self.record["protocol"] == libc::IPPROTO_TCP;
+        source_port.filter(|_| is_tcp).map(|port| (self.from, port))
+    }
+
     /// A TCP reset without data or acknowledgement. The kernel sends such for no socket at all, in answer to a segment of a
     /// connection that is gone.
     #[must_use]

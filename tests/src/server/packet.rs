@@ -32,6 +32,12 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The sender's port, where the protocol has one.
+    pub(super) fn source_port(&self) -> Option<u16> {
+        self.port?;
+        Some(u16::from_be_bytes(array::<2>(self.payload, 0)?))
+    }
+
     fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
         let header_length = usize::from(bytes[0] & 15) * 4;
         let protocol = *bytes.get(9)?;

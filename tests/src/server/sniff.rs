@@ -57,6 +57,7 @@ fn report(packet: &Packet<'_>) {
         "to": packet.to.to_canonical(),
         "protocol": packet.protocol,
         "port": packet.port,
+        "source_port": packet.source_port(),
         "routing": packet.routing,
         "reset": packet.is_bare_reset(),
     }));

@@ -1,5 +1,6 @@
 //! Where ways are tried: a network that plays production, a guardd, and an address of each way's own.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::iter::once;
@@ -122,9 +123,28 @@ impl EscapeScene {
 
     /// What an attempt came to, by the packets that reached an address meanwhile.
     pub(crate) fn came(&self, to: &str, work: impl FnOnce() -> Result<Report>) -> Result<Came> {
+        self.came_by(to, work, |_| true)
+    }
+
+    /// The same of an attempt that connects for itself: the last packets of a TCP connection before may come late.
+    fn came_anew(&self, to: &str, work: impl FnOnce() -> Result<Report>) -> Result<Came> {
+        let before = self.all_packets_to(to)?;
+        let known: HashSet<_> = before.iter().filter_map(Reached::connection).collect();
+        let is_new = |one: &Reached| one.connection().is_none_or(|from| !known.contains(&from));
+        self.came_by(to, work, is_new)
+    }
+
+    fn came_by(
+        &self,
+        to: &str,
+        work: impl FnOnce() -> Result<Report>,
+        counts: impl Fn(&Reached) -> bool,
+    ) -> Result<Came> {
         let before = self.packets_to(to)?;
         let report = work()?;
-        let arrived = self.packets_to(to)? - before;
+        let mut after = self.all_packets_to(to)?.split_off(before);
+        after.retain(counts);
+        let arrived = after.len();
         let evidence = (arrived > 0).then(|| format!("{arrived} packets, {}", report.detail));
         Ok(Came::of(&report, evidence))
     }
@@ -143,7 +163,7 @@ impl EscapeScene {
     /// connection come late, and the other way round they would count for an escape.
     pub(crate) fn tried(&self, policy: &str, attempt: &Attempt, to: &str) -> Result<Tried> {
         Ok(Tried {
-            with: self.came(to, || attempt.under(&self.daemon, policy))?,
+            with: self.came_anew(to, || attempt.under(&self.daemon, policy))?,
             without: self.without(to, || attempt.outside(self.network.dev(), AGENT))?,
         })
     }
