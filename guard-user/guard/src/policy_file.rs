@@ -173,7 +173,7 @@ pub(crate) fn policy_ref(
 }
 
 /// A policy as its file has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PolicyFile {
     /// The file, as the user wrote it, or its whole path.
     pub(crate) name: String,

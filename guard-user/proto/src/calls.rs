@@ -277,6 +277,9 @@ pub enum Call {
         ports: Vec<String>,
         /// Under which policy, if not a session's.
         policy: Option<PolicyRef>,
+        /// A project's that judges beside that: both have to allow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beside: Option<Box<PolicyRef>>,
         /// Under which session's policy and holes.
         session: Option<String>,
     },

@@ -308,6 +308,7 @@ mod tests {
                 destination: "192.0.2.1".to_owned(),
                 ports: Vec::new(),
                 policy: Some(policy()),
+                beside: None,
                 session: None,
             },
         ];

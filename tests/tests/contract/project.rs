@@ -79,6 +79,55 @@ fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
 }
 
 #[test]
+fn explain_says_what_guard_run_would_do_here() -> Tested {
+    let mut project = Project::new("")?;
+    let asks = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\n";
+    let asks = project.lab.file("asks.toml", asks)?.display().to_string();
+    let to = format!("{V4}:8080");
+    let explain = |project: &Project, policy: &str| -> Tested<(String, String)> {
+        let output = project.guard(&["explain", &to, "--policy", policy, "--json"]);
+        let one = output.json()?;
+        let said = ["verdict", "rule"].map(|field| one[field].as_str().unwrap_or("-").to_owned());
+        Ok((said.join(" "), output.stderr))
+    };
+    assert_eq!(explain(&project, &asks)?.0, "confirm -");
+    project.say(&rule("deny"))?;
+    assert_eq!(explain(&project, "open")?.0, "deny .guard.toml: own");
+    assert_eq!(explain(&project, &asks)?.0, "deny .guard.toml: own");
+    // Of a network, what the project stops in it comes first, and what the policy says of it is told as well.
+    let all = project
+        .guard(&["explain", "192.0.2.0/24", "--policy", &asks, "--json"])
+        .json()?;
+    let said = all
+        .list()?
+        .iter()
+        .map(|one| (one["destination"].clone(), one["verdict"].clone()));
+    let said: Vec<_> = said.collect();
+    assert_eq!(said[0], (json!(V4), json!("deny")), "{all}");
+    assert_eq!(said[1], (json!("192.0.2.0/24"), json!("confirm")), "{all}");
+    // By itself it is judged by itself.
+    assert_eq!(explain(&project, ".guard.toml")?.0, "deny own");
+    // What widens has no effect here before a person has agreed to it.
+    project.say(&rule("allow"))?;
+    let output = project.guard(&["explain", &to, "--policy", &asks]);
+    assert!(output.stdout.contains("confirm"), "{output:?}");
+    assert!(
+        output.stderr.contains("guard trust .guard.toml"),
+        "{output:?}"
+    );
+    // guard run starts nothing where the file is not taken: that is said.
+    project.say("[[rule]]\nto = 7\n")?;
+    let (verdict, said) = explain(&project, "open")?;
+    assert_eq!(verdict, "allow -");
+    assert!(said.contains("guard run starts nothing here"), "{said}");
+    // Without guardd, too.
+    project.say(&rule("deny"))?;
+    project.lab.daemon.stop()?;
+    assert_eq!(explain(&project, &asks)?.0, "deny .guard.toml: own");
+    Ok(())
+}
+
+#[test]
 fn no_variable_of_the_project_leaves_it_out() -> Tested {
     let project = Project::new("")?;
     let _production = project.lab.production()?;

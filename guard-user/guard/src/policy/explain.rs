@@ -21,6 +21,7 @@ use crate::discover::{FoundAt, found};
 use crate::error::{CliError, Exit};
 use crate::person::Person;
 use crate::policy_file::{PolicyFile, is_file, none_of_that_name, personal};
+use crate::project::{self, Project};
 use crate::render::{self, Output};
 
 /// The verdict, and where the destination was found.
@@ -74,7 +75,7 @@ fn explained(
                     file: None,
                     text: None,
                 };
-                let answer = ask(&mut client, args, Some(named));
+                let answer = ask(&mut client, args, Some(named), output);
                 let person = Person::own();
                 match (answer, personal(name, &person)) {
                     (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
@@ -94,7 +95,7 @@ fn explained(
             }
             Err(error) => return Err(error),
         },
-        None => ask(&mut connect()?, args, None)?,
+        None => ask(&mut connect()?, args, None, output)?,
     })
 }
 
@@ -110,7 +111,7 @@ fn of_file(
         return alone(file, &parsed, args, output);
     }
     match connect() {
-        Ok(mut client) => ask(&mut client, args, Some(file.to_wire(&parsed))),
+        Ok(mut client) => ask(&mut client, args, Some(file.to_wire(&parsed)), output),
         Err(CliError::NoDaemon(_)) => alone(file, &parsed, args, output),
         Err(error) => Err(error),
     }
@@ -120,18 +121,56 @@ fn ask(
     client: &mut Client,
     args: &ExplainArgs,
     policy: Option<PolicyRef>,
+    output: Output,
 ) -> Result<Vec<proto::explain::Explanation>, CliError> {
+    let project = match args.session {
+        Some(_) => None,
+        None => said(
+            project::judging(args.policy.as_deref(), client, output),
+            output,
+        )?,
+    };
+    let (in_place, beside) =
+        project.map_or((None, None), |of| (of.policy, Some(Box::new(of.beside))));
     let call = Call::Explain {
         destination: args.to.destination.clone(),
         ports: args.to.ports.clone(),
-        policy,
+        policy: in_place.or(policy),
+        beside,
         session: args.session.clone(),
     };
     let answer: Explanations = client.call(&call)?;
     Ok(answer.explanations)
 }
 
-/// What the policy says by itself, and the fleet's around it where that is known.
+/// The project's policy, once a person is told of it. `guard run` starts nothing where it is not taken.
+fn said(
+    judging: Result<Option<Project>, CliError>,
+    output: Output,
+) -> Result<Option<Project>, CliError> {
+    match judging {
+        Ok(project) => {
+            match &project {
+                Some(project) if project.lacks => {
+                    output.warnings(std::slice::from_ref(&project.says))
+                }
+                Some(project) => output.note(&project.says),
+                None => {}
+            }
+            Ok(project)
+        }
+        Err(CliError::Local(failure)) => {
+            output.warnings(&[format!(
+                "{}: {}; where it is so for whom the command runs as, guard run starts nothing here",
+                failure.what, failure.why
+            )]);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What the policy says by itself, and the project's beside it and the fleet's around it where these are known.
 fn alone(
     file: &PolicyFile,
     parsed: &Parsed,
@@ -154,24 +193,25 @@ fn alone(
         .collect::<Result<_, Failure>>()?;
     to.agree(&ports)
         .map_err(|invalid| not_valid("the ports", &invalid))?;
-    let environment = environment(parsed, &to);
-    output.warnings(&unknown(parsed, &environment));
-    let compiled = policy::compile(&parsed.policy, &environment)
-        .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
-    let explanations = policy::explain(&parsed.policy, &compiled, &environment, &to, &ports);
-    let explanations = match Fleet::known().base(output)? {
-        Some(base) => {
-            let environment = self::environment(&base.parsed, &to);
-            let policy = &base.parsed.policy;
-            let compiled = policy::compile(policy, &environment)
-                .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
-            stricter(
-                explanations,
-                policy::explain(policy, &compiled, &environment, &to, &ports),
-            )
-        }
-        None => explanations,
+    let by = |parsed: &Parsed| {
+        let environment = environment(parsed, &to);
+        output.warnings(&unknown(parsed, &environment));
+        let policy = &parsed.policy;
+        let compiled = policy::compile(policy, &environment)
+            .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+        let explained = policy::explain(policy, &compiled, &environment, &to, &ports);
+        Ok::<_, CliError>(explained)
     };
+    let project = project::narrowing(file, args.policy.as_deref(), output);
+    let project = said(project, output)?.map(|project| project.parsed);
+    let base = Fleet::known().base(output)?.map(|base| base.parsed);
+    let mut explanations = by(parsed)?;
+    if let Some(base) = base {
+        explanations = stricter(explanations, by(&base)?);
+    }
+    if let Some(project) = project {
+        explanations = policy::beside(by(&project)?, explanations);
+    }
     let joined = policy::joined(explanations, &to).into_iter();
     Ok(joined.map(Into::into).collect())
 }

@@ -48,6 +48,8 @@ pub(crate) struct Project {
     pub(crate) parsed: Parsed,
     /// What a person is told.
     pub(crate) says: String,
+    /// What it would open is left out, since nobody has agreed to that.
+    pub(crate) lacks: bool,
 }
 
 /// The project's policy, beside the one that it is to narrow.
@@ -94,6 +96,87 @@ pub(crate) fn project(
     match is_agreed {
         true => compared.project().map(Some),
         false => Err(compared.refused("you said no".to_owned(), policy).into()),
+    }
+}
+
+/// What would judge a session that a person starts here, for whoever only asks: nobody is asked to agree to anything. What nobody
+/// has agreed to is left out, and said.
+///
+/// # Errors
+///
+/// As [`project`], but for what widens.
+pub(crate) fn judging(
+    policy: Option<&str>,
+    client: &mut Client,
+    output: Output,
+) -> Result<Option<Project>, CliError> {
+    let whose = Whose::of_command();
+    let Some(found) = whose.project()? else {
+        return Ok(None);
+    };
+    if found.is_named(policy) || inside::is_known_inside(client) {
+        return Ok(None);
+    }
+    let read = |path: &Path| whose.read(path);
+    let compared = Compared::of(found, policy, (client, &whose.person(), &read), output)?;
+    let is_known = compared.widens.is_empty() || {
+        let uid = whose.0.as_ref().and_then(uid);
+        let known: Decisions = client.call(&Call::Decisions { uid })?;
+        known.trusted.contains(&compared.trusted())
+    };
+    match is_known {
+        true => compared.project(),
+        false => compared.narrowing(),
+    }
+    .map(Some)
+}
+
+/// The same without guardd, which alone knows what a person has agreed to.
+///
+/// # Errors
+///
+/// As [`judging`].
+pub(crate) fn narrowing(
+    base: &PolicyFile,
+    policy: Option<&str>,
+    output: Output,
+) -> Result<Option<Project>, CliError> {
+    match Whose::of_command().project()? {
+        Some(found) if !found.is_named(policy) && !inside::is_inside() => {
+            let compared = Compared::under(found, base.clone(), output)?;
+            compared.narrowing().map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whom a command of `guard run` would run as here: under sudo whoever called that. None: root has to say whom.
+struct Whose(Option<Identity>);
+
+impl Whose {
+    fn of_command() -> Self {
+        Self(Identity::choose(None).ok())
+    }
+
+    fn project(&self) -> Result<Option<ReadFile>, Failure> {
+        let look = || file::look(Path::new("."));
+        match &self.0 {
+            Some(identity) => identity
+                .with_rights(look)
+                .map_err(|error| file::unreadable(Path::new(NAME), &error.to_string()))?,
+            None => look(),
+        }
+    }
+
+    fn read(&self, path: &Path) -> Result<PolicyFile, Failure> {
+        match &self.0 {
+            Some(identity) => PolicyFile::read_as(path, identity),
+            None => PolicyFile::read(path),
+        }
+    }
+
+    fn person(&self) -> Person {
+        self.0.as_ref().map_or_else(Person::own, Person::of)
     }
 }
 
@@ -184,6 +267,11 @@ impl Compared {
         (client, person, read): (&mut Client, &Person, PolicyReader<'_>),
         output: Output,
     ) -> Result<Self, CliError> {
+        let base = base(policy, client, person, read)?;
+        Self::under(found, base, output)
+    }
+
+    fn under(found: ReadFile, base: PolicyFile, output: Output) -> Result<Self, CliError> {
         let text = String::from_utf8(found.bytes.clone())
             .map_err(|_| file::unreadable(&found.shown, "it is no text in UTF-8"))?;
         let project = PolicyFile {
@@ -191,7 +279,6 @@ impl Compared {
             text,
         };
         let own = project.parse(output)?;
-        let base = base(policy, client, person, read)?;
         let base_parsed = base.parse(output)?;
         let widens =
             widens(&base_parsed, &own).map_err(|why| file::unreadable(&found.shown, &why))?;
@@ -231,8 +318,7 @@ impl Compared {
         policy: Option<&str>,
         output: Output,
     ) -> Result<bool, CliError> {
-        let shown = hash(self.widens.agreed().as_bytes());
-        let file = self.found.trusted(&hash(self.base.text.as_bytes()), &shown);
+        let file = self.trusted();
         let known: Decisions = client.call(&Call::Decisions { uid })?;
         if known.trusted.contains(&file) {
             return Ok(true);
@@ -261,6 +347,12 @@ impl Compared {
             withdraw,
         };
         client.call::<Decisions>(&call).map(|_| true)
+    }
+
+    /// What a person agrees to.
+    fn trusted(&self) -> TrustedFile {
+        let shown = hash(self.widens.agreed().as_bytes());
+        self.found.trusted(&hash(self.base.text.as_bytes()), &shown)
     }
 
     fn page(&self, file: &TrustedFile) -> Page {
@@ -330,6 +422,27 @@ impl Compared {
         stops_nothing_more(base, own, &beside.policy).map_err(unreadable)
     }
 
+    /// What judges without anything that widens.
+    fn narrowing(self) -> Result<Project, CliError> {
+        let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
+        let (beside, parsed) = self.beside().map_err(not_toml)?;
+        let (shown, name) = (self.found.shown.display(), &self.base_parsed.policy.name);
+        let says = match self.widens.is_empty() {
+            true => format!("{shown} judges beside the policy {name}"),
+            false => format!(
+                "{shown} would let more through than the policy {name}; what follows is without that: guard run starts nothing \
+                 here until a person agrees (guard trust {shown})"
+            ),
+        };
+        Ok(Project {
+            policy: None,
+            beside: beside.to_wire(&parsed),
+            parsed,
+            says,
+            lacks: !self.widens.is_empty(),
+        })
+    }
+
     fn project(self) -> Result<Project, CliError> {
         let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
         let base = &self.base_parsed.policy;
@@ -353,6 +466,7 @@ impl Compared {
         };
         Ok(Project {
             says: format!("{} {verb} {}", self.found.shown.display(), base.name),
+            lacks: false,
             policy,
             beside: beside.to_wire(&parsed),
             parsed,
@@ -369,6 +483,13 @@ fn parsed_of(file: &PolicyFile) -> Result<Parsed, String> {
 }
 
 impl ReadFile {
+    /// Whether `--policy` names this very file.
+    fn is_named(&self, policy: Option<&str>) -> bool {
+        let file = policy.filter(|policy| is_file(policy));
+        let file = file.and_then(|file| Path::new(file).canonicalize().ok());
+        file.is_some_and(|file| file == self.path)
+    }
+
     fn trusted(&self, policy: &str, shown: &str) -> TrustedFile {
         TrustedFile {
             file: self.path.display().to_string(),

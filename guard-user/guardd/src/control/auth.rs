@@ -433,6 +433,7 @@ mod tests {
             destination: text(),
             ports: vec![],
             policy: None,
+            beside: None,
             session: None,
         };
         let (id, seconds) = (text(), None);

@@ -59,8 +59,13 @@ pub fn name_in(to: &Destination) -> Option<String> {
 pub enum Under {
     /// A session's policies and holes.
     Session(SessionId),
-    /// A policy of guardd's, or one that the client brings, without a session and holes.
-    Policy(PolicyRef),
+    /// A policy of guardd's, or one that the client brings, without a session and holes, and a project's that judges beside it.
+    Policy {
+        /// The policy.
+        policy: PolicyRef,
+        /// The project's.
+        beside: Option<PolicyRef>,
+    },
 }
 
 /// The verdict for a destination. For a port of this machine's loopback it is the strictest over its upstreams.
@@ -84,7 +89,7 @@ pub async fn explain(
     };
     let is_own = match under {
         Under::Session(id) => shared.with(|state| state.sessions.is_own(*id, &found.cgroups)),
-        Under::Policy(_) => false,
+        Under::Policy { .. } => false,
     };
     let mut behind = Vec::new();
     for lead in found.leads.iter().filter(|_| !is_own) {
@@ -158,28 +163,47 @@ async fn by_address(
 ) -> Result<Explanations, CallError> {
     match under {
         Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
-        Under::Policy(asked) => under_policy(shared, asked.clone(), to, ports).await,
+        Under::Policy { policy, beside } => {
+            let asked = [Some(policy), beside.as_ref()];
+            under_policies(shared, asked, to, ports).await
+        }
     }
 }
 
-async fn under_policy(
+/// Under a policy, and a project's that judges beside it.
+async fn under_policies(
     shared: &Shared,
-    asked: PolicyRef,
+    asked: [Option<&PolicyRef>; 2],
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
-    let source = shared.with(|state| state.policies.library().resolve(asked))?;
-    let policy = InForce::from(load::prepare(shared, source).await?);
-    // A session under it would have the fleet's around it.
-    let base = match shared.with(|state| state.fleet.base())? {
-        Some(source) => Some(InForce::from(load::prepare(shared, source).await?)),
-        None => None,
-    };
+    let sources = shared.with(|state| {
+        let library = state.policies.library();
+        let asked = asked.into_iter().flatten();
+        let asked = asked.map(|policy| library.resolve(policy.clone()));
+        let mut sources: Vec<_> = asked.collect::<Result<_, _>>()?;
+        // A session under them would have the fleet's around it.
+        sources.extend(state.fleet.base()?);
+        Ok::<_, CallError>(sources)
+    })?;
+    let mut chain = Vec::new();
+    for source in sources {
+        chain.push(InForce::from(load::prepare(shared, source).await?));
+    }
     let now = shared.with(|state| state.environment());
-    let chain: Vec<_> = [policy].into_iter().chain(base).collect();
+    let is_project = |at: usize| at == 1 && asked[1].is_some();
     let by_all = |to: &Destination, ports: &[PortSpec]| {
-        let of_each = chain.iter().map(|one| explained(one, &now, to, ports));
-        of_each.reduce(stricter).unwrap_or_default()
+        let each = |project: bool| {
+            let own = chain.iter().enumerate();
+            let own = own.filter(|(at, _)| is_project(*at) == project);
+            let each = own.map(|(_, one)| explained(one, &now, to, ports));
+            each.reduce(stricter)
+        };
+        let policies = each(false).unwrap_or_default();
+        match each(true) {
+            Some(project) => policy::beside(project, policies),
+            None => policies,
+        }
     };
     let mut all = told(to, by_all(to, ports))?;
     if let policy::Target::Name(name) = &to.target

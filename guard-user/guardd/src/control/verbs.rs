@@ -267,8 +267,15 @@ async fn approver(
             destination,
             ports,
             policy,
+            beside,
             session,
-        } => explained(shared, who, &destination, &ports, policy, session).await,
+        } => {
+            let (to, ports) = explain::parse(&destination, &ports)?;
+            let beside = beside.map(|beside| *beside);
+            let under = shared.with(|state| state.under(who, (policy, beside), session))?;
+            look_up(shared, &to).await;
+            one(&explain::explain(shared, &under, &to, &ports).await?)
+        }
         Call::KernelLog { of } => {
             let of = shared.with(|state| kernel_log::switch(state, of))?;
             shared.log_switched.notify_one();
@@ -461,27 +468,6 @@ async fn reached(shared: &Shared, mut opened: Holes) -> Holes {
     opened
 }
 
-async fn explained(
-    shared: &Shared,
-    who: Approver,
-    destination: &str,
-    ports: &[String],
-    policy: Option<PolicyRef>,
-    session: Option<String>,
-) -> Result<Vec<u8>, CallError> {
-    let (to, ports) = explain::parse(destination, ports)?;
-    look_up(shared, &to).await;
-    let under = match session {
-        Some(session) => Under::Session(shared.with(|state| state.meant(who, Some(&session)))?),
-        None => Under::Policy(policy.unwrap_or_else(|| PolicyRef {
-            name: Some(shared.with(|state| state.config.session_policy().to_owned())),
-            file: None,
-            text: None,
-        })),
-    };
-    one(&explain::explain(shared, &under, &to, &ports).await?)
-}
-
 /// Looks up a destination's name, if it is one.
 async fn look_up(shared: &Shared, to: &Destination) {
     load::look_up(shared, &names_in(to)).await;
@@ -510,6 +496,27 @@ fn not_here() -> CallError {
 }
 
 impl State {
+    /// What a client has a verdict explained by.
+    fn under(
+        &self,
+        who: Approver,
+        (policy, beside): (Option<PolicyRef>, Option<PolicyRef>),
+        session: Option<String>,
+    ) -> Result<Under, CallError> {
+        let usual = || PolicyRef {
+            name: Some(self.config.session_policy().to_owned()),
+            file: None,
+            text: None,
+        };
+        Ok(match session {
+            Some(session) => Under::Session(self.meant(who, Some(&session))?),
+            None => Under::Policy {
+                policy: policy.unwrap_or_else(usual),
+                beside,
+            },
+        })
+    }
+
     /// The session that a client names, or its only one.
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, CallError> {
         match session {
