@@ -203,7 +203,9 @@ pub fn beside(project: Vec<Explanation>, policy: Vec<Explanation>) -> Vec<Explan
     }
 }
 
-fn strictness(verdict: &str) -> u8 {
+/// How strict the verdict of that word is, as [`Verdict::strictness`]; a word that is none is a denial.
+#[must_use]
+pub fn strictness(verdict: &str) -> u8 {
     let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
     let known = all.iter().find(|one| one.as_str() == verdict);
     known.copied().unwrap_or(Verdict::Deny).strictness()

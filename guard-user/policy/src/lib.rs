@@ -45,7 +45,7 @@ pub use diff::{
     diff_names, diff_replies, diff_words,
 };
 pub use duration::{LONGEST, format_duration, parse_duration};
-pub use explain::{Explanation, beside, explain, explain_known, joined};
+pub use explain::{Explanation, beside, explain, explain_known, joined, strictness};
 pub use group::Group;
 pub use invalid::Invalid;
 pub use invalid::{nearest, quoted};

@@ -6,6 +6,7 @@ use guard_common::{DNS_PORT, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{
     self as policy, Destination, DnsNames, DomainName, Environment, Policy, PortSpec, Prefix,
+    strictness,
 };
 use guard_proto::{
     PolicyRef,
@@ -335,12 +336,6 @@ pub(super) fn stricter(
     } else {
         inner
     }
-}
-
-pub(super) fn strictness(verdict: &str) -> u8 {
-    let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
-    let known = all.iter().find(|one| one.as_str() == verdict);
-    known.copied().unwrap_or(Verdict::Deny).strictness()
 }
 
 /// The hole that changes a verdict, and the new verdict: a hole for all counts before one for reads, as in the kernel half.

@@ -224,12 +224,12 @@ impl State {
         };
         let by_name = (&*was.policy.name, &*is.policy.name);
         let more = self.answer_by_name(&user, by_name);
-        let widens = widens(was, is).into_iter().chain(more.iter().map(|name| {
-            let (old, new) = by_name;
-            format!("{name} may answer under the policy {new}, and not under {old}")
-        }));
-        let widens: Vec<_> = widens.collect();
-        let widens = (!widens.is_empty()).then(|| widens.join("; "));
+        let (old_name, new_name) = by_name;
+        let more = more.into_iter().map(|name| {
+            format!("{name} may answer under the policy {new_name}, and not under {old_name}")
+        });
+        let widens = widens(was, is).into_iter().chain(more);
+        let widens = widens.reduce(|all, one| format!("{all}; {one}"));
         let record = record(told, is, widens.clone());
         if old == new || terms.look {
             self.collect_slots();
