@@ -342,6 +342,8 @@ async fn http2(client: Rc<Client>, io: SievedIo<Stream>) {
 async fn refuse(client: &Client, mut io: SievedIo<Stream>, malformed: Malformed) {
     client.log(Entry {
         status: Some(malformed.status().as_u16()),
+        // As by HTTP/2: nobody can allow a tunnel.
+        denied: malformed == Malformed::Connect,
         ..Entry::refused(&malformed.to_string())
     });
     if client.is_busy() || matches!(malformed, Malformed::NotHttp(_) | Malformed::Truncated) {

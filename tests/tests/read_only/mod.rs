@@ -187,6 +187,14 @@ fn a_write_that_was_refused_fails_a_job_that_is_to_fail() -> Tested {
     );
     // A person could have allowed it: nothing denies it.
     assert_eq!(failing_on("denied", "writes")?.0, Some(0));
+    // Nobody can allow a tunnel.
+    run(
+        "tunnels",
+        &format!("curl -s -m 20 -p -x http://{PHOTOS}:8080 http://{PHOTOS}"),
+    )?;
+    eventually("the tunnel is counted", || {
+        Ok(failing_on("denied", "tunnels")?.0 == Some(1))
+    })?;
     // What is no HTTP is closed, and told of.
     let nonsense = format!("printf 'nonsense\\r\\n\\r\\n' | curl -s -m 20 telnet://{PHOTOS}:8080");
     run("closed", &nonsense)?;

@@ -400,7 +400,11 @@ impl Report {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
-            (times > 0).then(|| format!("Not counted, {said}: {}.", why.words()))
+            let counts = match why {
+                CountsAsNothing::Asked => "Counts for --fail-on stopped alone",
+                CountsAsNothing::Unsent | CountsAsNothing::Searched => "Not counted",
+            };
+            (times > 0).then(|| format!("{counts}, {said}: {}.", why.words()))
         });
         all.collect()
     }
@@ -1054,6 +1058,7 @@ pub(crate) mod tests {
     fn what_sent_nothing_and_passes_by_tcp_is_not_counted() {
         let udp = json!({"address": "192.0.2.10", "port": 443, "protocol": "udp", "host": null});
         let other = json!({"address": "192.0.2.11", "port": 443, "protocol": "udp", "host": null});
+        let asked = json!({"address": "192.0.2.12", "port": 443, "protocol": "udp", "host": null});
         let searched = json!({"address": "192.0.2.53", "port": 53, "protocol": "dns", "host": "api.example.com.corp.example"});
         let mut report = Report::of(&records(json!([
             {"kind": "session-start", "session": "s1", "name": "make"},
@@ -1063,14 +1068,16 @@ pub(crate) mod tests {
             {"kind": "denied", "session": "s1", "destination": searched, "verdict": "deny", "why": "no rule names it (A)", "searched": true, "count": 2},
             // The same, by a datagram that was sent.
             {"kind": "denied", "session": "s1", "destination": udp, "verdict": "deny", "count": 1},
-            {"kind": "session-end", "session": "s1", "denied": 5},
+            {"kind": "denied", "session": "s1", "destination": asked, "verdict": "deny", "tcp": "confirm", "count": 1},
+            {"kind": "session-end", "session": "s1", "denied": 6},
         ])));
         report.keep(Some("s1"), None);
         assert_eq!((report.refused, report.stopped.len()), (2, 2));
         let counts: Vec<_> = report.not_counted.iter().map(|one| one.count).collect();
-        assert_eq!(counts, [3, 2]);
+        assert_eq!(counts, [3, 2, 1]);
         insta::assert_snapshot!(report.not_counted().join("\n"), @r"
         Not counted, 3 times: a UDP connect, which sends nothing, where TCP passes (so a C library sorts a name's addresses).
+        Counts for --fail-on stopped alone, once: a UDP connect, which sends nothing, where a person is asked about TCP.
         Not counted, 2 times: a name that may be asked for, with a domain of this machine's search list behind it.
         ");
         report.keep(Some("s9"), None);
