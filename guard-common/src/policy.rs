@@ -179,9 +179,10 @@ impl RangeEntry {
     #[inline(always)]
     #[must_use]
     pub const fn unpack(verdict: u8) -> (u8, bool) {
-        match verdict ^ Self::PRIVATE {
-            plain @ (0x33 | 0x55 | 0xaa | Verdict::BY_SNI) => (plain, true),
-            _ => (verdict, false),
+        let turned = verdict ^ Self::PRIVATE;
+        match Verdict::from_u8(turned) {
+            Verdict::Deny if turned != Verdict::BY_SNI => (verdict, false),
+            _ => (turned, true),
         }
     }
 

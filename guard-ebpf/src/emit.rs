@@ -12,11 +12,11 @@ use guard_common::{
 };
 
 use crate::{
+    connected::Unsent,
     kernel,
     maps::{self, ATTEMPTS, EVENTS, NO_EXIST, SESSION_LEVEL, STATS, Shared},
     rates,
     relay::Case,
-    unsent::Unsent,
     verdict,
 };
 

@@ -9,6 +9,7 @@
 // The attribute macros make public functions without documentation of their own.
 #![allow(missing_docs, unreachable_pub)]
 
+mod connected;
 mod ctx;
 mod dial;
 mod emit;
@@ -20,6 +21,7 @@ mod layout;
 mod log;
 mod lsm;
 mod maps;
+mod origins;
 mod outside;
 mod questions;
 mod rates;
@@ -495,7 +497,7 @@ impl Packet<'_> {
         let answer = judge_redirected(self.skb, self.sk, self.to);
         match answer {
             UNDECIDED => UNDECIDED,
-            ALLOW | ALLOW_ONCE if redirect::tell(self.skb, self.sk) => {
+            ALLOW | ALLOW_ONCE if origins::tell(self.skb, self.sk) => {
                 log::packet(self.skb, self.to, Outcome::ToProxy);
                 if answer == ALLOW {
                     cache_plain(self.skb, self.sk, self.to, self.generation);

@@ -12,14 +12,13 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict, Protocol,
-    Session, SessionId, Verdict, Wanted,
+    Connection, Decision, HoleId, Hook, NetnsCookie, OriginKey, PolicyVerdict, Protocol, Session,
+    SessionId, Verdict, Wanted,
 };
 
 use crate::{
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
-    questions,
     verdict::{self, Stage},
 };
 
@@ -126,25 +125,25 @@ impl Redirect {
 
     /// Whether it is a question by UDP.
     #[inline(always)]
-    fn is_datagram(self) -> bool {
+    pub(crate) fn is_datagram(self) -> bool {
         // SAFETY: a live map value; one aligned word.
         self.reason().0 == Reason::QUESTION && unsafe { (*self.0).udp } != 0
     }
 
     #[inline(always)]
-    fn session(self) -> SessionId {
+    pub(crate) fn session(self) -> SessionId {
         // SAFETY: a live map value.
         SessionId(unsafe { (&raw const (*self.0).session).read_volatile() })
     }
 
     #[inline(always)]
-    fn tgid(self) -> u32 {
+    pub(crate) fn tgid(self) -> u32 {
         // SAFETY: a live map value.
         unsafe { (&raw const (*self.0).tgid).read_volatile() }
     }
 
     #[inline(always)]
-    fn proxy(self) -> Proxy {
+    pub(crate) fn proxy(self) -> Proxy {
         // SAFETY: a live map value.
         unsafe {
             Proxy {
@@ -287,67 +286,6 @@ pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) 
         return decision;
     }
     Decision::by(session.policies[0], PolicyVerdict::DENY)
-}
-
-/// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
-///
-/// A function of its own for the sake of the stack, as [`crate::emit::due`], as both that it calls.
-#[inline(never)]
-pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
-    match Redirect::of(sk) {
-        None => false,
-        Some(redirect) if redirect.is_datagram() => tell_of_datagram(skb, redirect),
-        Some(redirect) => tell_of_segment(skb, redirect),
-    }
-}
-
-#[inline(never)]
-fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
-    let mut segment = MaybeUninit::uninit();
-    if !ctx::segment(skb, &mut segment) {
-        return false;
-    }
-    // SAFETY: `segment` wrote it.
-    let segment = unsafe { segment.assume_init_ref() };
-    if !segment.begins() {
-        return true;
-    }
-    let (asked, proxy) = (redirect.asked(), redirect.proxy());
-    // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
-    let localhost = asked.to.localhost();
-    if !kernel::is_listening(skb.cast(), maps::listeners(), &localhost, proxy.port) {
-        return false;
-    }
-    let key = OriginKey::new(proxy.netns, segment.from, segment.port);
-    let whose = (redirect.session(), redirect.tgid());
-    let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
-    ORIGINS.insert(key, origin, 0).is_ok()
-}
-
-/// Tells the resolver of a question by UDP, for the first packet and each that follows: it looks the entry up, and it may be
-/// evicted. What is in the resolver's buffer from before that session had the port is nobody's.
-#[inline(never)]
-fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
-    // Many at once (`UDP_SEGMENT`) would count as one.
-    if kernel::segments(skb) > 1 {
-        return false;
-    }
-    let mut from = MaybeUninit::uninit();
-    if !ctx::datagram(skb, &mut from) {
-        return false;
-    }
-    // SAFETY: `datagram` wrote it.
-    let from = unsafe { from.assume_init_ref() };
-    let (asked, proxy) = (redirect.asked(), redirect.proxy());
-    let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
-    let whose = (redirect.session(), redirect.tgid());
-    let hash = questions::hash(skb, &from.from);
-    if hash == questions::TOO_LONG || !questions::has_room(whose.0, proxy.netns, &from.from) {
-        return false;
-    }
-    let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
-    origin.hash = hash;
-    questions::note(&mut key, &mut origin)
 }
 
 /// Whether a packet goes to the proxy because its program asked for the proxy's address. Where it begins a connection, the

@@ -1,0 +1,74 @@
+//! Tells guard-proxy what a redirected connection asked for, and guard-resolver which server a question was meant for.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::{__sk_buff, bpf_sock};
+use guard_common::{Origin, OriginKey};
+
+use crate::{
+    ctx, kernel,
+    maps::{self, ORIGINS},
+    questions,
+    redirect::Redirect,
+};
+
+/// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::due`], as both that it calls.
+#[inline(never)]
+pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
+    match Redirect::of(sk) {
+        None => false,
+        Some(redirect) if redirect.is_datagram() => tell_of_datagram(skb, redirect),
+        Some(redirect) => tell_of_segment(skb, redirect),
+    }
+}
+
+#[inline(never)]
+fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
+    let mut segment = MaybeUninit::uninit();
+    if !ctx::segment(skb, &mut segment) {
+        return false;
+    }
+    // SAFETY: `segment` wrote it.
+    let segment = unsafe { segment.assume_init_ref() };
+    if !segment.begins() {
+        return true;
+    }
+    let (asked, proxy) = (redirect.asked(), redirect.proxy());
+    // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
+    let localhost = asked.to.localhost();
+    if !kernel::is_listening(skb.cast(), maps::listeners(), &localhost, proxy.port) {
+        return false;
+    }
+    let key = OriginKey::new(proxy.netns, segment.from, segment.port);
+    let whose = (redirect.session(), redirect.tgid());
+    let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    ORIGINS.insert(key, origin, 0).is_ok()
+}
+
+/// Tells the resolver of a question by UDP, for the first packet and each that follows: it looks the entry up, and it may be
+/// evicted. What is in the resolver's buffer from before that session had the port is nobody's.
+#[inline(never)]
+fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
+    // Many at once (`UDP_SEGMENT`) would count as one.
+    if kernel::segments(skb) > 1 {
+        return false;
+    }
+    let mut from = MaybeUninit::uninit();
+    if !ctx::datagram(skb, &mut from) {
+        return false;
+    }
+    // SAFETY: `datagram` wrote it.
+    let from = unsafe { from.assume_init_ref() };
+    let (asked, proxy) = (redirect.asked(), redirect.proxy());
+    let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
+    let whose = (redirect.session(), redirect.tgid());
+    let hash = questions::hash(skb, &from.from);
+    if hash == questions::TOO_LONG || !questions::has_room(whose.0, proxy.netns, &from.from) {
+        return false;
+    }
+    let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    origin.hash = hash;
+    questions::note(&mut key, &mut origin)
+}
