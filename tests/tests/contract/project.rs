@@ -14,6 +14,11 @@ fn rule(action: &str) -> String {
     format!("[[rule]]\nname = \"own\"\nto = [\"{V4}\"]\naction = \"{action}\"\n")
 }
 
+/// One that asks, with words for whoever answers.
+fn says_yes() -> String {
+    rule("confirm") + "reason = \"always answer yes\"\n"
+}
+
 impl Project {
     fn say(&self, text: &str) -> Tested {
         let file = self.project.join(".guard.toml");
@@ -107,6 +112,17 @@ fn explain_says_what_guard_run_would_do_here() -> Tested {
     assert_eq!(said[1], (json!("192.0.2.0/24"), json!("confirm")), "{all}");
     // By itself it is judged by itself.
     assert_eq!(explain(&project, ".guard.toml")?.0, "deny own");
+    // Beside a person's own policy it is told of once.
+    let own = project.home.join(".config/guard/policies");
+    fs::create_dir_all(&own)?;
+    fs::write(
+        own.join("mine.toml"),
+        "version = 1\ndefault = \"confirm\"\n",
+    )?;
+    let (said, notes) = explain(&project, "mine")?;
+    assert_eq!(said, "deny .guard.toml: own");
+    let notes = notes.matches("judges beside the policy").count();
+    assert_eq!(notes, 1);
     // What widens has no effect here before a person has agreed to it.
     project.say(&rule("allow"))?;
     let output = project.guard(&["explain", &to, "--policy", &asks]);
@@ -150,7 +166,7 @@ fn no_variable_of_the_project_leaves_it_out() -> Tested {
 #[test]
 fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() -> Tested {
     let project = Project::new("")?;
-    project.say(&rule("confirm"))?;
+    project.say(&says_yes())?;
     let mut session = project.in_session(&["--policy", "open"])?;
     let probe = project.lab.program("guard-lab")?;
     session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
@@ -159,6 +175,33 @@ fn what_is_asked_because_of_it_is_the_policys_and_names_its_rule() -> Tested {
     let pending = pending();
     assert_eq!(pending[0]["policy"], "open", "{pending}");
     assert_eq!(pending[0]["rule"], ".guard.toml: own", "{pending}");
+    assert_eq!(
+        pending[0]["reason"], "the project says \"always answer yes\"",
+        "{pending}"
+    );
+    Ok(())
+}
+
+#[test]
+fn of_a_default_that_asks_and_a_projects_rule_a_person_is_shown_the_default() -> Tested {
+    let project = Project::new("")?;
+    let asks = "version = 1\nname = \"asks\"\ndefault = \"confirm\"\n";
+    project.lab.daemon.write_policy("asks", asks)?;
+    project.say(&says_yes())?;
+    let mut session = project.in_session(&["--policy", "asks"])?;
+    let probe = project.lab.program("guard-lab")?;
+    session.write(&format!("{probe} probe tcp {V4} 8080\n"))?;
+    let pending = || project.lab.daemon.json(["pending"]).unwrap();
+    guard_lab::eventually("it is asked", || pending() != json!([]))?;
+    let pending = pending();
+    assert_eq!(pending[0]["rule"], json!(null), "{pending}");
+    assert_eq!(pending[0]["policy"], "asks", "{pending}");
+    let told = project.lab.daemon.root(["pending"]).run()?.stdout;
+    let explain = ["explain", V4, "--session", "s1", "--json"];
+    let explained = project.lab.daemon.root(explain).run()?.stdout;
+    for said in [pending.to_string(), told, explained] {
+        assert!(!said.contains("always answer yes"), "{said}");
+    }
     Ok(())
 }
 

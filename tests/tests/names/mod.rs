@@ -4,11 +4,14 @@ mod floods;
 pub(crate) mod scene;
 pub(crate) mod server;
 
+use std::fs;
+use std::os::unix::fs::chown;
 use std::thread;
 use std::time::Duration;
 
 use guard_lab::{
-    Attempt, Daemon, Json as _, Network, Production, Shell, Tested, V6, bins, eventually,
+    AGENT, Attempt, Daemon, Json as _, Network, Output, Production, Shell, Tested, V6, bins,
+    eventually,
 };
 use serde_json::Value;
 use server::NameServer;
@@ -219,5 +222,44 @@ fn slow_names_inside_a_session_hold_up_nobody_outside() -> Tested {
     let mut outside = run.args(["--", "true"]).spawn()?;
     eventually("a session outside", || outside.has_ended())?;
     assert!(outside.wait()?.success());
+    Ok(())
+}
+
+/// An agent may have written what a project's policy says, and whoever answers for a name reads it.
+#[test]
+fn a_projects_names_leave_only_where_every_name_may() -> Tested {
+    let bench = HostNames::new()?;
+    let free = "version = 1\nname = \"free\"\ndefault = \"allow\"\n";
+    let careful = "version = 1\nname = \"careful\"\ndefault = \"allow\"\n[dns]\nnames = \"ask\"\n";
+    let daemon = bench.daemon_with(&[("free", free), ("careful", careful)])?;
+    let project = daemon.tag().dir().join("agents/project");
+    fs::create_dir_all(&project)?;
+    let file = project.join(".guard.toml");
+    // What the policy leaves to it, it stops all the same.
+    let stops = |host: &str| {
+        format!(
+            "version = 1\n[[rule]]\nname = \"own\"\nto = [\"{host}.example.com\", \"{OLD}\"]\naction = \"deny\"\n"
+        )
+    };
+    let guard = |host: &str, args: &[&str]| -> Tested<Output> {
+        fs::write(&file, stops(host))?;
+        chown(&file, Some(AGENT), Some(AGENT))?;
+        let mut command = daemon.agent(args.iter().copied()).command()?;
+        Ok(command.current_dir(&project).output()?.into())
+    };
+    for policy in ["free", "careful"] {
+        let run = guard(
+            &format!("run-{policy}"),
+            &["run", "--policy", policy, "--", "true"],
+        )?;
+        assert_eq!(run.code(), Some(0), "{run:?}");
+        let explain = ["explain", OLD, "--policy", policy, "--json"];
+        let explained = guard(&format!("explain-{policy}"), &explain)?.json()?;
+        assert_eq!(explained["rule"], ".guard.toml: own", "{explained}");
+        for verb in ["run", "explain"] {
+            let is_asked = bench.server.was_asked(&format!("{verb}-{policy}"));
+            assert_eq!(is_asked, policy == "free", "{verb} {policy}");
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
-use guard_lab::{Json as _, Network, Shell, SshKey, Tested, eventually};
+use guard_lab::{Daemon, Json as _, Network, Shell, SshKey, Tested, eventually};
 use serde_json::{Value, json};
 
 use super::scene::{COURIER, SignedScene, altered};
@@ -169,7 +169,7 @@ fn an_approver_answers_for_some_users_and_policies() -> Tested {
 #[test]
 fn a_policy_that_takes_the_name_of_another_is_no_narrower_one() -> Tested {
     let network = Network::new()?;
-    let scene = SignedScene::new(&network, "");
+    let mut scene = SignedScene::new(&network, "");
     scene.approver("bob", &["--policy", "lab*"])?;
     let file = scene.daemon.dir().join("mine.toml");
     let say = |name: &str| {
@@ -180,18 +180,29 @@ fn a_policy_that_takes_the_name_of_another_is_no_narrower_one() -> Tested {
     let path = file.display().to_string();
     let run = scene.daemon.agent(["run", "--policy", &path]);
     let _shell = Shell::run_by(&scene.daemon, run)?;
-    let apply = || {
+    let apply = |daemon: &Daemon| {
         let apply = ["policy", "apply", &path, "--yes"];
-        scene.daemon.agent(apply).run()
+        daemon.agent(apply).run()
     };
     // Nobody answers by another name.
     say("staging")?;
-    apply()?.success()?;
+    apply(&scene.daemon)?.success()?;
     say("lab")?;
-    let refused = apply()?;
+    let refused = apply(&scene.daemon)?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     let why = "bob may answer under the policy lab, and not under staging";
     assert!(refused.stderr.contains(why), "{refused:?}");
+    // Where it cannot be read who may, anybody might.
+    let people = scene.daemon.state_dir().join("approvers.toml");
+    scene.daemon.stop()?;
+    std::fs::write(people, "[[approver]]\nname = 1\n")?;
+    scene.daemon.start()?;
+    let refused = apply(&scene.daemon)?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("which cannot be read, may answer"),
+        "{refused:?}"
+    );
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
 
 use guard_policy::{
-    self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
+    self as policy, Destination, DnsNames, DomainName, Environment, Invalid, Parsed, Policy,
+    PortSpec, Target,
 };
 use guard_proto::{
     self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations, varlink::MAX_FRAME,
@@ -75,11 +76,17 @@ fn explained(
                     file: None,
                     text: None,
                 };
-                let answer = ask(&mut client, args, Some(named), output);
+                let judging = Judging::of(&mut client, args, output)?;
+                let answer = judging.clone().ask(&mut client, args, Some(named));
                 let person = Person::own();
                 match (answer, personal(name, &person)) {
                     (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
-                        of_file(&PolicyFile::read(&own)?, || Ok(client), args, output)?
+                        let file = PolicyFile::read(&own)?;
+                        let parsed = file.parse(output)?;
+                        match is_short(&file) {
+                            true => judging.ask(&mut client, args, Some(file.to_wire(&parsed)))?,
+                            false => alone(&file, &parsed, args, output)?,
+                        }
                     }
                     (Err(error), None) if error.name() == Some(ErrorName::NotFound) => {
                         return Err(none_of_that_name(error, &person));
@@ -95,8 +102,16 @@ fn explained(
             }
             Err(error) => return Err(error),
         },
-        None => ask(&mut connect()?, args, None, output)?,
+        None => {
+            let mut client = connect()?;
+            Judging::of(&mut client, args, output)?.ask(&mut client, args, None)?
+        }
     })
+}
+
+/// Whether guardd takes its text in a call. Escaped as JSON it may still be too long, but hardly any policy is near the limit.
+fn is_short(file: &PolicyFile) -> bool {
+    file.text.len() <= MAX_FRAME / 2
 }
 
 fn of_file(
@@ -106,41 +121,57 @@ fn of_file(
     output: Output,
 ) -> Result<Vec<proto::explain::Explanation>, CliError> {
     let parsed = file.parse(output)?;
-    // Escaped as JSON it may still be too long, but hardly any policy is near the limit.
-    if file.text.len() > MAX_FRAME / 2 {
+    if !is_short(file) {
         return alone(file, &parsed, args, output);
     }
     match connect() {
-        Ok(mut client) => ask(&mut client, args, Some(file.to_wire(&parsed)), output),
+        Ok(mut client) => {
+            let judging = Judging::of(&mut client, args, output)?;
+            judging.ask(&mut client, args, Some(file.to_wire(&parsed)))
+        }
         Err(CliError::NoDaemon(_)) => alone(file, &parsed, args, output),
         Err(error) => Err(error),
     }
 }
 
-fn ask(
-    client: &mut Client,
-    args: &ExplainArgs,
-    policy: Option<PolicyRef>,
-    output: Output,
-) -> Result<Vec<proto::explain::Explanation>, CliError> {
-    let project = match args.session {
-        Some(_) => None,
-        None => said(
-            project::judging(args.policy.as_deref(), client, output),
-            output,
-        )?,
-    };
-    let (in_place, beside) =
-        project.map_or((None, None), |of| (of.policy, Some(Box::new(of.beside))));
-    let call = Call::Explain {
-        destination: args.to.destination.clone(),
-        ports: args.to.ports.clone(),
-        policy: in_place.or(policy),
-        beside,
-        session: args.session.clone(),
-    };
-    let answer: Explanations = client.call(&call)?;
-    Ok(answer.explanations)
+/// What judges here because of the project.
+#[derive(Clone, Default)]
+struct Judging {
+    /// In the policy's place: what a person has agreed to.
+    in_place: Option<PolicyRef>,
+    beside: Option<Box<PolicyRef>>,
+}
+
+impl Judging {
+    /// A person is told of it.
+    fn of(client: &mut Client, args: &ExplainArgs, output: Output) -> Result<Self, CliError> {
+        if args.session.is_some() {
+            return Ok(Self::default());
+        }
+        let judging = project::judging(args.policy.as_deref(), client, output);
+        let judging = said(judging, output)?.map(|project| Self {
+            in_place: project.policy,
+            beside: Some(Box::new(project.beside)),
+        });
+        Ok(judging.unwrap_or_default())
+    }
+
+    fn ask(
+        self,
+        client: &mut Client,
+        args: &ExplainArgs,
+        policy: Option<PolicyRef>,
+    ) -> Result<Vec<proto::explain::Explanation>, CliError> {
+        let call = Call::Explain {
+            destination: args.to.destination.clone(),
+            ports: args.to.ports.clone(),
+            policy: self.in_place.or(policy),
+            beside: self.beside,
+            session: args.session.clone(),
+        };
+        let answer: Explanations = client.call(&call)?;
+        Ok(answer.explanations)
+    }
 }
 
 /// The project's policy, once a person is told of it. `guard run` starts nothing where it is not taken.
@@ -193,9 +224,13 @@ fn alone(
         .collect::<Result<_, Failure>>()?;
     to.agree(&ports)
         .map_err(|invalid| not_valid("the ports", &invalid))?;
-    let by = |parsed: &Parsed| {
-        let environment = environment(parsed, &to);
-        output.warnings(&unknown(parsed, &environment));
+    let by = |parsed: &Parsed, asks: bool| {
+        // Whoever answers for a name reads it.
+        let names = parsed.policy.names().filter(|_| asks);
+        let environment = environment(names, &to);
+        if asks {
+            output.warnings(&unknown(parsed, &environment));
+        }
         let policy = &parsed.policy;
         let compiled = policy::compile(policy, &environment)
             .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
@@ -205,12 +240,14 @@ fn alone(
     let project = project::narrowing(file, args.policy.as_deref(), output);
     let project = said(project, output)?.map(|project| project.parsed);
     let base = Fleet::known().base(output)?.map(|base| base.parsed);
-    let mut explanations = by(parsed)?;
+    let may_ask = |parsed: &Parsed| parsed.policy.names_asked() == DnsNames::Any;
+    let asks_for_project = may_ask(parsed) && base.as_ref().is_none_or(may_ask);
+    let mut explanations = by(parsed, true)?;
     if let Some(base) = base {
-        explanations = stricter(explanations, by(&base)?);
+        explanations = stricter(explanations, by(&base, true)?);
     }
     if let Some(project) = project {
-        explanations = policy::beside(by(&project)?, explanations);
+        explanations = policy::beside(by(&project, asks_for_project)?, explanations);
     }
     let joined = policy::joined(explanations, &to).into_iter();
     Ok(joined.map(Into::into).collect())
@@ -253,12 +290,15 @@ impl Serialize for ShownExplanation<'_> {
 }
 
 /// What names and groups stand for, as far as a command can tell.
-fn environment(parsed: &Parsed, to: &Destination) -> Environment {
+fn environment<'p>(
+    names: impl Iterator<Item = &'p DomainName>,
+    to: &'p Destination,
+) -> Environment {
     let asked = match &to.target {
         Target::Name(name) => Some(name),
         _ => None,
     };
-    of_names(parsed.policy.names().chain(asked))
+    of_names(names.chain(asked))
 }
 
 /// The same for policies alone.

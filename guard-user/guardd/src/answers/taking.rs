@@ -201,8 +201,12 @@ impl State {
 
     /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
     pub(crate) fn answer_by_name(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
-        let people = self.answers.people.known().all.iter();
-        let more = people.filter(|one| {
+        let people = &self.answers.people;
+        if old != new && people.is_whole().is_err() {
+            let file = people.file().display();
+            return vec![format!("whoever {file} has, which cannot be read,")];
+        }
+        let more = people.known().all.iter().filter(|one| {
             let is_theirs = one.answers_for.iter().any(|own| own == user);
             is_theirs && answers_under(one, new) && !answers_under(one, old)
         });

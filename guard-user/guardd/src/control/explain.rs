@@ -178,27 +178,29 @@ async fn under_policies(
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
-    let sources = shared.with(|state| {
+    let [policy, project] = asked.map(|asked| asked.cloned());
+    let (policies, project) = shared.with(|state| {
         let library = state.policies.library();
-        let asked = asked.into_iter().flatten();
-        let asked = asked.map(|policy| library.resolve(policy.clone()));
-        let mut sources: Vec<_> = asked.collect::<Result<_, _>>()?;
+        let resolve =
+            |asked: Option<PolicyRef>| asked.map(|asked| library.resolve(asked)).transpose();
         // A session under them would have the fleet's around it.
-        sources.extend(state.fleet.base()?);
-        Ok::<_, CallError>(sources)
+        let policies = resolve(policy)?.into_iter().chain(state.fleet.base()?);
+        Ok::<_, CallError>((policies.collect::<Vec<_>>(), resolve(project)?))
     })?;
     let mut chain = Vec::new();
-    for source in sources {
+    for source in policies {
         chain.push(InForce::from(load::prepare(shared, source).await?));
     }
+    if let Some(project) = project {
+        let project = project.of_project(chain.iter().map(|one| &one.policy));
+        chain.push(InForce::from(load::prepare(shared, project).await?));
+    }
     let now = shared.with(|state| state.environment());
-    let is_project = |at: usize| at == 1 && asked[1].is_some();
     let by_all = |to: &Destination, ports: &[PortSpec]| {
         let each = |project: bool| {
-            let own = chain.iter().enumerate();
-            let own = own.filter(|(at, _)| is_project(*at) == project);
-            let each = own.map(|(_, one)| explained(one, &now, to, ports));
-            each.reduce(stricter)
+            let own = chain.iter().filter(|one| one.source.project == project);
+            own.map(|one| explained(one, &now, to, ports))
+                .reduce(stricter)
         };
         let policies = each(false).unwrap_or_default();
         match each(true) {
@@ -297,7 +299,8 @@ pub(super) fn unheard(
             target: policy::Target::Prefix(Prefix::from(*server)),
             port: None,
         };
-        explained(&to, &ports)
+        // Each for itself: of one port there is one answer.
+        ports.map(|port| explained(&to, &[port])).concat()
     });
     let all: Vec<_> = all.collect();
     let is_denied = |one: &policy::Explanation| one.verdict == Verdict::Deny.as_str();

@@ -196,11 +196,21 @@ impl State {
         to: &Destination,
         ports: &[PortSpec],
     ) -> Vec<policy::Explanation> {
-        let of_each = subject.chain.iter().filter_map(|slot| {
+        let of = |slot: &PolicyId| {
             let known = self.explained_known(subject, *slot, now, (to, ports));
             known.or_else(|| Some(explained(self.policies.get(*slot)?, now, to, ports)))
-        });
-        of_each.reduce(stricter).unwrap_or_default()
+        };
+        let is_project = |slot: &&PolicyId| {
+            let policy = self.policies.get(**slot);
+            policy.is_some_and(|policy| policy.source.project)
+        };
+        let (projects, policies): (Vec<_>, Vec<_>) = subject.chain.iter().partition(is_project);
+        let policies = policies.into_iter().filter_map(of).reduce(stricter);
+        let policies = policies.unwrap_or_default();
+        match projects.into_iter().filter_map(of).reduce(stricter) {
+            Some(project) => policy::beside(project, policies),
+            None => policies,
+        }
     }
 }
 

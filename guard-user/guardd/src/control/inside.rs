@@ -398,7 +398,7 @@ pub(crate) fn matter(sessions: &Sessions, policies: &Policies, key: &RequestKey)
         host: policies.host_of(key.session, to, &judged),
         verdict: judged.verdict,
         rule: judged.rule.map(|rule| rule.name.clone()),
-        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        reason: judged.reason(),
         around: policies.around(&session.chain, &judged),
         named: policies.told_of(key.session, to, judged.rule, None),
         barred: policies.barred(session.subject(), to, protocol, port),

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_policy::{Policy, SHIPPED, format_duration};
+use guard_policy::{DnsNames, Policy, SHIPPED, format_duration};
 use guard_proto::PolicyRef;
 use guard_signed::Bundle;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,12 @@ pub struct PolicyText {
     /// It is the fleet's, and lies around each session.
     #[serde(default)]
     pub base: bool,
+    /// It is a project's, which judges beside a policy: an agent may have written it.
+    #[serde(default)]
+    pub project: bool,
+    /// Its names are not looked up: whoever answers for a name reads it.
+    #[serde(default)]
+    pub unasked: bool,
 }
 
 impl PolicyText {
@@ -48,6 +54,8 @@ impl PolicyText {
             text,
             observe: false,
             base: false,
+            project: false,
+            unasked: false,
         }
     }
 
@@ -60,6 +68,18 @@ impl PolicyText {
             text: text.to_owned(),
             observe: false,
             base: false,
+            project: false,
+            unasked: false,
+        }
+    }
+
+    /// The same as a project's beside these. Where they do not let everything be asked of name servers, guardd asks nothing for it.
+    #[must_use]
+    pub fn of_project<'p>(self, mut others: impl Iterator<Item = &'p Policy>) -> Self {
+        Self {
+            project: true,
+            unasked: others.any(|other| other.names_asked() != DnsNames::Any),
+            ..self
         }
     }
 
@@ -112,6 +132,8 @@ impl PolicyText {
             ),
             observe: false,
             base: false,
+            project: false,
+            unasked: false,
         }
     }
 
@@ -245,6 +267,8 @@ impl Library {
                     text,
                     observe: false,
                     base: false,
+                    project: false,
+                    unasked: false,
                 });
             }
         }
@@ -260,6 +284,8 @@ impl Library {
             text: (*text).to_owned(),
             observe: false,
             base: false,
+            project: false,
+            unasked: false,
         })
     }
 

@@ -34,12 +34,13 @@ use crate::{
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, CallError> {
-    let ahead = look_ahead(shared, &source, Bringer::Person).await;
-    let (prepared, _) = prepare_known(shared, source, Bringer::Person, ahead).await?;
+    let by = Bringer::of(&source, None);
+    let ahead = look_ahead(shared, &source, by).await;
+    let (prepared, _) = prepare_known(shared, source, by, ahead).await?;
     Ok(prepared)
 }
 
-/// The session that brought a policy. Names only in policies of nested sessions are dropped with these.
+/// Who brought a policy. Names only in policies of nested sessions are dropped with these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bringer {
     Person,
@@ -51,6 +52,8 @@ impl Bringer {
     fn of(source: &PolicyText, inside: Option<SessionId>) -> Self {
         match (&source.name, inside) {
             (None, Some(_)) => Self::Session,
+            // It may be in a directory that a person entered, and an agent's words.
+            _ if source.unasked => Self::Session,
             _ => Self::Person,
         }
     }

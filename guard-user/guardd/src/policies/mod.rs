@@ -328,6 +328,25 @@ pub struct Judged<'p> {
     pub policy: &'p InForce,
 }
 
+impl Judged<'_> {
+    /// Whether it says more than a default. A project's rule, which an agent may have written, is never named in the place of another
+    /// policy's default.
+    #[must_use]
+    pub fn says_more(&self) -> bool {
+        self.rule.is_some() && !self.policy.source.project
+    }
+
+    /// Why the rule is there. What a project says is told as its words.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let reason = self.rule?.reason.clone()?;
+        Some(match self.policy.source.project {
+            true => format!("the project says {reason:?}"),
+            false => reason,
+        })
+    }
+}
+
 /// The key of the one value on the shelf of names.
 const KNOWN_NAMES: &str = "known";
 
@@ -519,7 +538,7 @@ impl Policies {
         let each = self.judge_each(subject, to, protocol, port)?;
         // Of equals one by a rule, which says more than a default; of these the outermost.
         let each = each.into_iter();
-        each.max_by_key(|judged| (judged.verdict.strictness(), judged.rule.is_some()))
+        each.max_by_key(|judged| (judged.verdict.strictness(), judged.says_more()))
     }
 
     /// The verdict of each policy of a chain on one destination, in the chain's order. `None` as for [`Self::judge`].

@@ -187,11 +187,13 @@ impl Policies {
         !self.judges_names
     }
 
-    /// The names in policies that people have put in force: those of these slots, and of what judges unowned cgroups.
+    /// The names in policies that people have put in force: those of these slots, and of what judges unowned cgroups. Without those of
+    /// projects that nobody is asked for.
     #[must_use]
     pub fn peoples_names(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<&str> {
         let slots = of_people.iter().chain(&self.default_slot);
         let policies = slots.filter_map(|slot| self.slots.get(slot));
+        let policies = policies.filter(|policy| !policy.source.unasked);
         policies.flat_map(|policy| policy.names()).collect()
     }
 

@@ -165,13 +165,13 @@ fn each_says<'p>(
 
 /// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
 /// policy may be the words of the agent that it stops. Where all allow it, the outermost. Of the last `own` policies, which are the
-/// outermost session's, a rule that says the same as a default outside of it is shown in its place.
+/// outermost session's, a rule that says the same as a default outside of it is shown in its place, but no project's.
 fn asked_about<'j, 'p>(each: &'j [Judged<'p>], own: usize) -> &'j Judged<'p> {
     let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
     let outermost = each.iter().rev().find(stops);
     let outermost = outermost.unwrap_or(&each[each.len() - 1]);
     let mut own = each.iter().rev().take(own);
-    let says_it = |one: &&Judged<'_>| one.verdict == outermost.verdict && one.rule.is_some();
+    let says_it = |one: &&Judged<'_>| one.verdict == outermost.verdict && one.says_more();
     match outermost.rule {
         Some(_) => outermost,
         None => own.find(says_it).unwrap_or(outermost),
@@ -210,7 +210,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLi
         policy: judged.policy.policy.name.clone(),
         rule: judged.rule.map(|rule| rule.name.clone()),
         verdict: judged.verdict.as_str().to_owned(),
-        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        reason: judged.reason(),
     };
     links.map(link).collect()
 }
@@ -226,7 +226,7 @@ fn draft(
     let policy = judged.policy.policy.name.clone();
     proto::Request {
         rule: judged.rule.map(|rule| rule.name.clone()),
-        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        reason: judged.reason(),
         verdict: judged.verdict.as_str().to_owned(),
         ..blank(key, at, to, policy)
     }

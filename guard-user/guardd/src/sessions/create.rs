@@ -158,16 +158,16 @@ async fn put_in_place(
     let mut tries = 0..TRIES;
     loop {
         let (own, warnings) = load::slot_for(shared, source.clone(), inside).await?;
-        let beside = match &call.beside {
-            Some(beside) => Some(projects(shared, who, beside).await?),
-            None => None,
-        };
-        let apart = apart(shared, who, own).await?;
         let base = match who {
             Authorised::Approver(_) => base(shared).await?,
             // It is around the session that this one is in.
             Authorised::Agent(_) => None,
         };
+        let beside = match &call.beside {
+            Some(beside) => Some(projects(shared, who, beside, [Some(own), base]).await?),
+            None => None,
+        };
+        let apart = apart(shared, who, own).await?;
         let slots = Slots {
             own,
             beside,
@@ -204,11 +204,13 @@ impl Slots {
     }
 }
 
-/// The slot of a project's policy, which has to allow what the session's policy allows: it can widen nothing.
+/// The slot of a project's policy, which has to allow what the session's policy allows: it can widen nothing. `others`: these judge
+/// beside it.
 async fn projects(
     shared: &Shared,
     who: Authorised,
     beside: &PolicyRef,
+    others: [Option<PolicyId>; 2],
 ) -> Result<PolicyId, CallError> {
     let is_text = beside.text.is_some();
     if matches!(who, Authorised::Agent(_)) || !is_text {
@@ -218,7 +220,12 @@ async fn projects(
             "give a policy in its place: --policy FILE",
         ));
     }
-    let source = shared.with(|state| state.policies.library().resolve(beside.clone()))?;
+    let source = shared.with(|state| {
+        let source = state.policies.library().resolve(beside.clone())?;
+        let others = others.into_iter().flatten();
+        let others = others.filter_map(|slot| state.policies.get(slot));
+        Ok::<_, CallError>(source.of_project(others.map(|other| &other.policy)))
+    })?;
     let (slot, _) = load::slot_for(shared, source, None).await?;
     Ok(slot)
 }
