@@ -86,7 +86,10 @@ impl<'t> Search<'t> {
             if has_gap && !self.plans && !allowed::is_gap(node.name, field) {
                 return Some(Doubt::Unknown("one that libpg_query has no name for"));
             }
-            self.find(tree)
+            match tree {
+                Tree::Node(call) if forms::is_made(node, field) => self.within(call),
+                _ => self.find(tree),
+            }
         })
     }
 
@@ -128,6 +131,7 @@ impl<'t> Search<'t> {
             return of_set_config(node, self.extra.settings);
         }
         if functions::reads(&name, self.extra.release)
+            || forms::extracts(node)
             || functions::is_extra(&name, self.extra.functions)
         {
             return None;
