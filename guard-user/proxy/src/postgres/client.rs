@@ -59,6 +59,8 @@ pub(super) struct PostgresClient<'a, R, W> {
     terms: Option<Rc<TargetTerms>>,
     /// The last terms that did not let everything pass: what was prepared under them stays prepared.
     rules: Option<Rc<TargetTerms>>,
+    /// The release for which they were judged.
+    release: Release,
     /// By shape, if a text has one and only reads; else by its full text.
     known: HashMap<Vec<u8>, Rc<Unit>>,
     pub(super) batch: Vec<(MessageHead, Bytes)>,
@@ -136,6 +138,7 @@ where
             again: Rc::clone(&context.again),
             terms: None,
             rules: None,
+            release: Release::default(),
             known: HashMap::new(),
             batch: Vec::new(),
             size: 0,
@@ -308,6 +311,10 @@ where
             return Rc::new(Unit::unknown(text, why));
         }
         let release = self.shared.ledger.borrow().release();
+        if self.release != release {
+            self.known.clear();
+            self.release = release;
+        }
         if text.len() > MAX_KNOWN_TEXT {
             return Unit::of(text, &terms.rules, release);
         }

@@ -17,6 +17,9 @@ pub(super) const MAX_KEPT: usize = 2 * 1024 * 1024;
 /// This many outstanding answers are few, whatever is kept of them.
 const FEW: usize = 128;
 
+/// Why what was prepared to read is not known to do so any more.
+const OF_LATER: &str = "it was prepared while the server said that it was of a later release, which has functions that an older one lacks";
+
 /// An outstanding answer.
 #[derive(Debug)]
 pub(super) enum Expected {
@@ -164,8 +167,28 @@ impl Ledger {
 
     /// Notes a release. Servers behind a pooler may be of several.
     pub(super) fn note_release(&mut self, said: Release) {
+        if self.release.is_some_and(|known| said < known) {
+            self.doubt_reads();
+        }
         let oldest = self.release.map_or(said, |known| known.min(said));
         self.release = Some(oldest);
+    }
+
+    /// Notes that what was prepared to read may do more: an older server calls anybody's functions in it.
+    fn doubt_reads(&mut self) {
+        let coming = self.expected.iter_mut().filter_map(|one| match one {
+            Expected::Parsed(name, unit) => Some((&*name, unit)),
+            Expected::Bound(name, bound) => Some((&*name, &mut bound.unit)),
+            _ => None,
+        });
+        let portals = self.portals.iter_mut();
+        let bound = portals.map(|(name, bound)| (name, &mut bound.unit));
+        let named = self.statements.iter_mut().chain(&mut self.by_sql);
+        for (name, unit) in named.chain(bound).chain(coming) {
+            if unit.reads() {
+                *unit = Rc::new(Unit::unknown(name, OF_LATER));
+            }
+        }
     }
 
     /// Notes whether a setting has the server parse differently.
@@ -431,6 +454,31 @@ mod tests {
         ledger.closed().unwrap();
         ledger.parsed().unwrap();
         ledger.ready(b'I').unwrap();
+        assert!(reads(&ledger));
+    }
+
+    #[test]
+    fn what_was_prepared_for_a_later_release_may_do_more_on_an_older_one() {
+        let mut ledger = begun();
+        ledger.note_release(Release::of("16.1"));
+        ledger.prepared_by_sql("b".into(), unit("prepare b as select 1"));
+        parsed(&mut ledger, "select 1");
+        ledger.parsed().unwrap();
+        // One that comes, of which the same is true.
+        parsed(&mut ledger, "select 2");
+        ledger.note_release(Release::of("17.1"));
+        assert!(reads(&ledger) && ledger.release() == Release::of("16"));
+        ledger.note_release(Release::of("15.4"));
+        let all = [
+            ledger.statements(&"a".into()),
+            ledger.statements(&"b".into()),
+        ]
+        .concat();
+        assert_eq!(all.len(), 3);
+        assert!(!all.iter().any(|unit| unit.reads()));
+        ledger.parsed().unwrap();
+        parsed(&mut ledger, "select 3");
+        ledger.parsed().unwrap();
         assert!(reads(&ledger));
     }
 

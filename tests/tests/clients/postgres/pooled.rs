@@ -78,3 +78,22 @@ fn what_a_person_has_allowed_is_done() -> Tested {
     assert_eq!(done.ok(), "7\n");
     Ok(())
 }
+
+#[test]
+fn an_older_server_behind_it_is_asked_nothing_that_only_a_later_one_has() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    let _pooler = pooler(&scene)?;
+    let mut agent = scene.agent()?;
+    let (call, older) = ("select gcd(4, 6)", "set application_name = older");
+    let (prepare, execute) = ("prepare p as select gcd(4, 6)", "execute p");
+    for texts in [&[call, call][..], &[prepare, execute]] {
+        agent.run(&queries(texts))?.ok();
+    }
+    for texts in [&[call, older, call][..], &[prepare, older, execute]] {
+        agent.run(&queries(texts))?.refused();
+    }
+    agent
+        .run(&queries(&[older, "select lower(name) from people limit 1"]))?
+        .ok();
+    Ok(())
+}

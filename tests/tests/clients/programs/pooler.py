@@ -1,10 +1,19 @@
 # pooler.py PORT SERVER: passes connections to a PostgreSQL server on this machine, and drops what the start-up packet sets.
+# A client that says it is called "older" is told that its server is of release 12.
 import socket
 import struct
 import sys
 import threading
 
 KEPT = b"user", b"database"
+
+
+def status(name, value):
+    body = name + b"\0" + value + b"\0"
+    return b"S" + struct.pack("!i", len(body) + 4) + body
+
+
+CALLED, TOLD = status(b"application_name", b"older"), status(b"server_version", b"12.22")
 
 
 def read(stream, length):
@@ -20,7 +29,7 @@ def read(stream, length):
 def copy(source, target):
     try:
         while taken := source.recv(65536):
-            target.sendall(taken)
+            target.sendall(taken.replace(CALLED, TOLD))
         target.shutdown(socket.SHUT_WR)
     except OSError:
         pass
