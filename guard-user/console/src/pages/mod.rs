@@ -17,7 +17,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use guard_courier::Refusal;
 use guard_policy::format_duration;
-use guard_proto::ErrorName;
+use guard_proto::{ErrorName, Request};
 use guard_signed::visible::{self, visible};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -179,7 +179,16 @@ pub(crate) fn seen(text: &str) -> String {
     visible(text, SHORT)
 }
 
-/// A program's name, where it is known.
+/// What asks: its file's name, else what it calls itself, in quotes as `guard pending` shows that.
+pub(crate) fn asker(request: &Request, unknown: &str) -> String {
+    match (&request.comm, &request.exe) {
+        (Some(comm), Some(_)) => visible::program(comm),
+        (Some(comm), None) => visible::claimed(comm),
+        (None, _) => unknown.to_owned(),
+    }
+}
+
+/// The name of a program's file, where it is known.
 pub(crate) fn program(name: Option<&str>, unknown: &str) -> String {
     name.map_or_else(|| unknown.to_owned(), visible::program)
 }

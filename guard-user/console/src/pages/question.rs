@@ -11,7 +11,7 @@ use guard_signed::{Document as _, Question};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{Frame, moment, place, program, questions::link, seen, seen_long};
+use super::{Frame, asker, moment, place, program, questions::link, seen, seen_long};
 use crate::trail::Day;
 
 /// All there is to show.
@@ -47,7 +47,7 @@ pub(crate) fn page(frame: &Frame<'_>, asking: &Asking<'_>) -> Markup {
 /// Who wants what, where.
 fn headline(request: &Request) -> Markup {
     let to = &request.destination;
-    let comm = seen(&program(request.comm.as_deref(), "A process"));
+    let comm = seen(&asker(request, "A process"));
     html! {
         p.asks { b { (comm) } " in " (request.session) " of " b { (seen(&request.user)) } " wants" }
         @match (&request.http, &request.question) {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{Frame, moment, none_of, place, program, seen};
+use super::{Frame, asker, moment, none_of, place, seen};
 use crate::scope::Scope;
 
 /// A question in a list, for the page and for the script.
@@ -78,7 +78,7 @@ pub(crate) fn link(machine: &str, id: &str) -> String {
 
 /// `curl in s1 of dev`
 fn who(request: &Request) -> String {
-    let comm = program(request.comm.as_deref(), "a process");
+    let comm = asker(request, "a process");
     format!("{comm} in {} of {}", request.session, request.user)
 }
 

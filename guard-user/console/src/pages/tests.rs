@@ -283,6 +283,48 @@ fn pages(text: &str) -> Vec<String> {
     all.map(maud::Markup::into_string).collect()
 }
 
+#[test]
+fn what_a_program_calls_itself_stands_in_quotes() {
+    let assets = Assets::new();
+    let frame = Frame {
+        assets: &assets,
+        tab: None,
+    };
+    let failure = Failure {
+        what: String::new(),
+        why: String::new(),
+        fix: String::new(),
+    };
+    let people = [approver("bob")];
+    let scope = Scope::of_person(&people[0]);
+    let pages = |exe: Option<&str>| {
+        let request = Request {
+            comm: Some("pg_dump".to_owned()),
+            exe: exe.map(str::to_owned),
+            ..request("x", false)
+        };
+        let asking = question::Asking {
+            request: &request,
+            asked: Err(&failure),
+            approvers: &people,
+            by: "bob",
+            machine: "m",
+        };
+        let one = question::page(&frame, &asking).into_string();
+        let all = questions::page(&frame, std::slice::from_ref(&request), &scope, "m");
+        [one, all.into_string()]
+    };
+    for page in pages(Some("/usr/bin/pg_dump")) {
+        assert!(
+            page.contains(">pg_dump<") || page.contains(">pg_dump in x"),
+            "{page}"
+        );
+    }
+    for page in pages(None) {
+        assert!(page.contains(">&quot;pg_dump&quot;"), "{page}");
+    }
+}
+
 /// Somebody with a passkey.
 fn person_for_dev(name: &str) -> ApproverShown {
     let key = KeyShown {
