@@ -124,6 +124,15 @@ fn every_letter_from_right_to_left_is_known() {
 }
 
 #[test]
+fn what_only_formats_or_fills_is_written_out() {
+    let more = ['\u{70f}', '\u{16fe4}', '\u{1bc9d}', '\u{1d159}'];
+    for c in ('\u{13430}'..='\u{1345f}').chain(more) {
+        let shown = visible(format_args!("a{c}b"), 99);
+        assert_eq!(shown, format!("a{}b", c.escape_unicode()));
+    }
+}
+
+#[test]
 fn marks_stand_on_letters_and_not_in_stacks() {
     for (text, shown) in [
         ("e\u{301}", "e\u{301}"),
