@@ -153,11 +153,13 @@ fn is_plain(path: &str) -> bool {
         "%3b",
         "%e3%80%82",
         "%ef%bc%8e",
+        "%ef%bd%a1",
         "\\",
         "//",
         ";",
         "\u{3002}",
         "\u{ff0e}",
+        "\u{ff61}",
     ];
     let is_dots = |segment: &str| segment.starts_with("..") || segment == ".";
     !hidden.iter().any(|one| lower.contains(one)) && !path.split('/').any(is_dots)

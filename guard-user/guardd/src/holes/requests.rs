@@ -294,6 +294,8 @@ mod tests {
             ("/api/*", "/api/.../admin", false),
             ("/api/*", "/api/..%3b/admin", false),
             ("/api/*", "/api/%EF%BC%8E%ef%bc%8e/admin", false),
+            ("/api/*", "/api/%EF%BD%A1%ef%bd%a1/admin", false),
+            ("/api/*", "/api/\u{ff61}\u{ff61}/admin", false),
             ("/api/*", "/api/.well-known/x", true),
             ("*", "/./x", false),
             ("*", "*", true),
