@@ -119,6 +119,15 @@ impl Group {
         }
     }
 
+    /// The areas of several, and what a translator makes of them.
+    #[must_use]
+    pub fn with_translated(groups: &[Self], environment: &Environment) -> Vec<Prefix> {
+        let plain = groups.iter().flat_map(|group| group.areas(environment));
+        let plain: Vec<_> = plain.collect();
+        let translated: Vec<_> = plain.iter().filter_map(Prefix::translated).collect();
+        [plain, translated].concat()
+    }
+
     /// Exactly its addresses, as prefixes.
     #[must_use]
     pub fn prefixes(self, environment: &Environment) -> Vec<Prefix> {

@@ -31,6 +31,8 @@ pub struct Prefix {
 /// Bits before the address in an IPv4-mapped IPv6 address.
 const V4_OFFSET: u8 = 96;
 const MAPPED: u128 = 0xffff << 32;
+/// 64:ff9b::/96, behind which a translator reaches IPv4 addresses (RFC 6052 2.1).
+const TRANSLATED: u128 = 0x0064_ff9b << 96;
 
 impl Prefix {
     /// Every address of both families.
@@ -116,6 +118,14 @@ impl Prefix {
     #[must_use]
     pub const fn contains(&self, other: &Self) -> bool {
         self.len <= other.len && (other.bits() & self.mask().to_u128()) == self.bits()
+    }
+
+    /// What a translator makes of it, if it is IPv4's.
+    pub(super) fn translated(&self) -> Option<Self> {
+        let bits = TRANSLATED | (self.bits() & u128::from(u32::MAX));
+        Self::IPV4
+            .contains(self)
+            .then(|| Self::new(bits, self.length()))
     }
 
     /// Whether it is one address.

@@ -87,9 +87,6 @@ fn is_private(pattern: &Pattern, rule: Option<&Rule>, closed: &Closed<'_>) -> bo
 /// Where only names may that may have private addresses.
 const PRIVATE: [Group; 2] = [Group::Private, Group::OnLink];
 
-/// 64:ff9b::/96, behind which a translator reaches IPv4 addresses (RFC 6052 2.1).
-const TRANSLATED: u128 = 0x0064_ff9b << 96;
-
 /// Where names make no policy more permissive.
 pub(super) struct Closed<'e> {
     /// Whatever the name.
@@ -102,18 +99,11 @@ pub(super) struct Closed<'e> {
 
 impl<'e> Closed<'e> {
     pub(super) fn new(ranking: &Ranking<'e>, environment: &Environment) -> Self {
-        let areas = |groups: &[Group]| {
-            let plain: Vec<_> = groups
-                .iter()
-                .flat_map(|group| group.areas(environment))
-                .collect();
-            let translated: Vec<_> = plain.iter().filter_map(translated).collect();
-            [plain, translated].concat()
-        };
+        let areas = |groups: &[Group]| Group::with_translated(groups, environment);
         // `0.0.0.0/8` is "this host on this network" (RFC 791 3.2).
         let this = Prefix::v4([0, 0, 0, 0], 8);
         let mut local = areas(&Group::LOCAL);
-        local.extend([Some(this), translated(&this)].into_iter().flatten());
+        local.extend([Some(this), this.translated()].into_iter().flatten());
         let rules = ranking.iter().map(|(_, rule)| rule);
         let opening = rules.filter(|rule| rule.action != Verdict::Deny);
         let names = opening.filter(|rule| !rule.private).flat_map(Rule::names);
@@ -155,10 +145,4 @@ impl<'e> Closed<'e> {
             }
         }
     }
-}
-
-fn translated(prefix: &Prefix) -> Option<Prefix> {
-    let is_v4 = Prefix::IPV4.contains(prefix);
-    let bits = TRANSLATED | (prefix.bits() & u128::from(u32::MAX));
-    is_v4.then(|| Prefix::new(bits, prefix.length()))
 }
