@@ -12,7 +12,7 @@ use ring::{
 use crate::{
     sha256,
     signature::Refusal,
-    visible::visible,
+    visible::escaped,
     wire::{Wire, string},
 };
 
@@ -82,7 +82,7 @@ impl SshPublicKey {
             return Err(Refusal::Malformed("public key of SSH"));
         };
         let kind = KeyKind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| Refusal::Algorithm(visible(name, 64)))?;
+        let kind = kind.ok_or_else(|| Refusal::Algorithm(escaped(name, 64)))?;
         let blob = BASE64.decode(text.as_bytes());
         let blob = blob.map_err(|_| Refusal::Malformed("public key of SSH"))?;
         Self::of(kind, blob)
@@ -97,7 +97,7 @@ impl SshPublicKey {
         let blob = Sealed::parse(signature)?.key;
         let name = String::from_utf8_lossy(Wire::new(blob).string()?).into_owned();
         let kind = KeyKind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| Refusal::Algorithm(visible(&name, 64)))?;
+        let kind = kind.ok_or_else(|| Refusal::Algorithm(escaped(&name, 64)))?;
         Self::of(kind, blob.to_vec())
     }
 

@@ -15,18 +15,28 @@ const END: char = '\u{2069}';
 const MARKS: usize = 3;
 
 /// `text` as part of a line: what cannot be seen is written out as an escape, what is written from right to left turns nothing
-/// but itself, and it is cut at `limit` characters. What is visible stays as it is.
+/// but itself, and it is cut at `limit` characters. What is visible stays as it is, but for isolates: those are somebody else's.
 pub fn visible(text: impl Display, limit: usize) -> String {
     isolated(&escaped(text, limit))
 }
 
+/// The same for a line that [`visible`] has made already: isolates such as it makes come out as they went in.
+pub fn visible_again(line: impl Display, limit: usize) -> String {
+    isolated(&bounded(line, limit, true))
+}
+
 /// The same for what is copied, or laid out in lines that are made visible each: nothing in it is isolated.
 pub fn escaped(text: impl Display, limit: usize) -> String {
+    bounded(text, limit, false)
+}
+
+fn bounded(text: impl Display, limit: usize, is_made: bool) -> String {
     let mut out = Bounded {
         text: String::new(),
         left: limit,
         full: false,
         marks: 0,
+        is_made,
     };
     // Bounded fails only to stop early; a Display that fails by itself is cut short just the same.
     let _ = write!(out, "{text}");
@@ -153,6 +163,8 @@ struct Bounded {
     full: bool,
     /// Marks that the last character may bear.
     marks: usize,
+    /// Whether isolates may be the guard's own.
+    is_made: bool,
 }
 
 impl Bounded {
@@ -186,8 +198,10 @@ impl Bounded {
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if !self.is_made {
+            return self.push_all(text);
+        }
         let mut rest = text;
-        // What was visible already comes as it came out.
         while let Some(start) = rest.find(ISOLATE) {
             let (before, isolate) = rest.split_at(start);
             self.push_all(before)?;

@@ -15,7 +15,7 @@ use super::{
     question::yes,
     questions::{QuestionLine, link, list},
     revoked::revoked,
-    seen, seen_long,
+    shown as seen, shown_long as seen_long,
 };
 use crate::{
     central::mirror::{Open, Seen},

@@ -18,7 +18,7 @@ use data_encoding::HEXLOWER;
 use guard_courier::Refusal;
 use guard_policy::format_duration;
 use guard_proto::{ErrorName, Request};
-use guard_signed::visible::{self, visible};
+use guard_signed::visible::{self, visible, visible_again};
 use http::StatusCode;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
@@ -196,6 +196,15 @@ pub(crate) fn program(name: Option<&str>, unknown: &str) -> String {
 /// The same of what is shown alone, and may be longer.
 pub(crate) fn seen_long(text: &str) -> String {
     visible(text, LONG)
+}
+
+/// The same of what a machine of a fleet has made visible before it said it.
+pub(crate) fn shown(text: &str) -> String {
+    visible_again(text, SHORT)
+}
+
+pub(crate) fn shown_long(text: &str) -> String {
+    visible_again(text, LONG)
 }
 
 /// How long ago, or how soon; the script keeps it true.

@@ -10,7 +10,7 @@ use guard_proto::{
     destination::Through,
     flows::Flows,
 };
-use guard_signed::{Document as _, Question, visible::visible};
+use guard_signed::{Document as _, Question, visible::visible_again};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
@@ -525,7 +525,7 @@ proptest! {
     fn nothing_in_a_question_hides(text in any::<String>()) {
         let line = questions::QuestionLine::of(&request(&text, true), "m");
         let shown = [line.verb, line.what, line.to, line.who, line.beware.unwrap_or_default()];
-        prop_assert!(shown.iter().all(|text| visible(text, usize::MAX) == *text));
+        prop_assert!(shown.iter().all(|text| visible_again(text, usize::MAX) == *text));
     }
 }
 

@@ -16,7 +16,10 @@ use async_nats::jetstream::{
     stream::ConsumerErrorKind,
 };
 use futures_util::{StreamExt as _, stream::select_all};
-use guard_signed::{approvers::Approvers, visible::visible};
+use guard_signed::{
+    approvers::Approvers,
+    visible::{escaped, visible},
+};
 use guard_trail::{
     chain::Line,
     verify::{
@@ -265,7 +268,7 @@ impl Reader {
         let mut text = format!(
             "{:.0}  {machine}  {kind}  {}",
             record.at,
-            visible(session, 64)
+            escaped(session, 64)
         );
         for (name, value) in fields {
             let value = value

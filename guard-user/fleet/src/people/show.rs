@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use guard_proto::fleet::FleetPolicies;
 use guard_signed::{
     Question,
-    visible::{is_unseen, visible},
+    visible::{is_unseen, visible, visible_again},
 };
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(super) fn question(of: &OfMachine, json: bool) -> String {
         visible(&question.policy, 64)
     );
     for line in &question.shows {
-        let _ = writeln!(text, "    {}", visible(line, LINE));
+        let _ = writeln!(text, "    {}", visible_again(line, LINE));
     }
     text
 }

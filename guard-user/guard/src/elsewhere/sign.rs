@@ -15,7 +15,7 @@ use guard_proto::Failure;
 use guard_signed::{
     Answer, Document as _, Kind, NAMESPACE, Question, Refusal, Signed, Verdict,
     ssh::{SshPublicKey, unarmour},
-    visible::visible,
+    visible::{visible, visible_again},
 };
 use rustix::termios::{QueueSelector, tcflush};
 use serde::Serialize;
@@ -118,7 +118,11 @@ impl Terminal {
         ))?;
         self.say("")?;
         for line in &question.shows {
-            self.say(&format!("    {line}"))?;
+            writeln!(
+                self.to,
+                "{}",
+                visible_again(format_args!("    {line}"), LINE)
+            )?;
         }
         self.say("")?;
         let choices = match question.shown_whole {

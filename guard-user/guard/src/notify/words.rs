@@ -3,7 +3,7 @@
 use guard_proto::{HttpRequest, Request};
 
 use super::buttons::{self, ButtonChoice};
-use crate::render::escape::{quoted, visible};
+use crate::render::escape::{escaped, quoted, visible};
 use crate::render::{command_line, endpoint, names, requests, time::Clock};
 
 /// Characters of one piece.
@@ -53,8 +53,8 @@ impl Abilities {
         let to = requests::target(request);
         // Where to comes first: a program chooses its name, and what is too long is cut.
         let summary = match &request.http {
-            Some(http) => format!("{}, for {}", requests::line(http), visible(program, NAME)),
-            None => format!("{to}, for {}", visible(program, NAME)),
+            Some(http) => format!("{}, for {}", requests::line(http), escaped(program, NAME)),
+            None => format!("{to}, for {}", escaped(program, NAME)),
         };
         let mut lines = details(request, &to, clock);
         let mut actions = Vec::new();

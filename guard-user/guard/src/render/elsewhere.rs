@@ -98,7 +98,7 @@ pub(crate) fn question(question: &Question) -> Page {
         question.session, question.user, question.policy, question.machine
     ));
     for line in &question.shows {
-        page.line(format_args!("    {line}"));
+        page.shown(format_args!("    {line}"));
     }
     page.field("offered", question.offers.join(", "));
     if !question.shown_whole {

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use ratatui::text::Span;
 
-use super::escape::{LIMIT, escaped, visible};
+use super::escape::{LIMIT, escaped, visible, visible_again};
 
 /// Table heads.
 pub(crate) const HEAD: Style = Style::new().dimmed();
@@ -92,6 +92,12 @@ impl Page {
     /// Adds a whole line.
     pub(crate) fn line(&mut self, text: impl Display) -> &mut Self {
         self.text(text).end()
+    }
+
+    /// Adds a whole line that was made visible before.
+    pub(crate) fn shown(&mut self, line: impl Display) -> &mut Self {
+        self.text.push_str(&visible_again(line, LIMIT));
+        self.end()
     }
 
     /// Adds an indented line: a label, and what it says.

@@ -321,7 +321,7 @@ mod tests {
             let http = HttpRequest { path, body_preview: Some(body), ..put() };
             let request = Request { comm: Some(comm), note: Some(note), http: Some(http), ..shown(1) };
             let shows = Shows::of(&request);
-            prop_assert!(shows.lines.iter().all(|line| visible(line, usize::MAX) == *line));
+            prop_assert!(shows.lines.iter().all(|line| visible::visible_again(line, usize::MAX) == *line));
         }
     }
 }

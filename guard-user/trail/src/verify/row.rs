@@ -7,7 +7,10 @@ use guard_proto::{
     Endpoint, HttpRequest, LogRecord,
     record::{Answered, HoleOpen, Record, Request, Signature},
 };
-use guard_signed::{Question, visible::visible};
+use guard_signed::{
+    Question,
+    visible::{visible, visible_again},
+};
 
 /// Statements that guardd puts in a row at most.
 const LONGEST: usize = 32;
@@ -62,7 +65,7 @@ impl Statement {
         let text = visible(text, usize::MAX);
         // An earlier version has signed what it showed.
         let line = question.shows.first();
-        let line = line.map(|line| visible(line, usize::MAX));
+        let line = line.map(|line| visible_again(line, usize::MAX));
         let behind = line
             .as_deref()
             .and_then(|line| Some(line.split_once(&text)?.1));
