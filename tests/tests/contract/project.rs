@@ -119,10 +119,11 @@ fn explain_says_what_guard_run_would_do_here() -> Tested {
         own.join("mine.toml"),
         "version = 1\ndefault = \"confirm\"\n",
     )?;
-    let (said, notes) = explain(&project, "mine")?;
-    assert_eq!(said, "deny .guard.toml: own");
-    let notes = notes.matches("judges beside the policy").count();
-    assert_eq!(notes, 1);
+    assert_eq!(explain(&project, "mine")?.0, "deny .guard.toml: own");
+    let told = project.guard(&["explain", &to, "--policy", "mine"]);
+    let notes = [told.stdout, told.stderr].concat();
+    let count = notes.matches(".guard.toml narrows the policy").count();
+    assert_eq!(count, 1, "{notes}");
     // What widens has no effect here before a person has agreed to it.
     project.say(&rule("allow"))?;
     let output = project.guard(&["explain", &to, "--policy", &asks]);

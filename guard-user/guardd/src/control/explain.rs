@@ -192,7 +192,7 @@ async fn under_policies(
         chain.push(InForce::from(load::prepare(shared, source).await?));
     }
     if let Some(project) = project {
-        let project = project.of_project(chain.iter().map(|one| &one.policy));
+        let project = project.of_project(chain.iter().map(|one| &*one.policy));
         chain.push(InForce::from(load::prepare(shared, project).await?));
     }
     let now = shared.with(|state| state.environment());

@@ -224,7 +224,7 @@ async fn projects(
         let source = state.policies.library().resolve(beside.clone())?;
         let others = others.into_iter().flatten();
         let others = others.filter_map(|slot| state.policies.get(slot));
-        Ok::<_, CallError>(source.of_project(others.map(|other| &other.policy)))
+        Ok::<_, CallError>(source.of_project(others.map(|other| &*other.policy)))
     })?;
     let (slot, _) = load::slot_for(shared, source, None).await?;
     Ok(slot)
