@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::scene::{HOST, ORIGIN};
 
+#[derive(Clone, Copy)]
 pub(crate) struct Client<'n> {
     machine: &'n Side,
     port: u16,
@@ -121,27 +122,46 @@ impl<'n> Client<'n> {
     }
 
     /// Looks at what is asked as it changes.
-    pub(crate) fn events(&self, cookie: &str) -> Events {
+    pub(crate) fn events(&self, cookie: &str) -> Events<'n> {
+        Events {
+            stream: self.begin_events(cookie),
+            client: *self,
+            cookie: cookie.to_owned(),
+        }
+    }
+
+    fn begin_events(&self, cookie: &str) -> BufReader<TcpStream> {
         let mut stream = self.connect().unwrap();
         write!(
             stream,
             "GET /events HTTP/1.1\r\nhost: {HOST}\r\ncookie: {cookie}\r\n\r\n"
         )
         .unwrap();
-        let mut events = Events(BufReader::new(stream));
-        let status = events.line();
+        let mut stream = BufReader::new(stream);
+        let mut status = String::new();
+        stream.read_line(&mut status).unwrap();
         assert!(status.contains(" 200 "), "{status}");
-        events
+        stream
     }
 }
 
 /// A stream of events.
-pub(crate) struct Events(BufReader<TcpStream>);
+pub(crate) struct Events<'n> {
+    stream: BufReader<TcpStream>,
+    client: Client<'n>,
+    cookie: String,
+}
 
-impl Events {
+impl Events<'_> {
     fn line(&mut self) -> String {
+        let line = self.line_or_end();
+        assert_ne!(line, "", "it has ended");
+        line
+    }
+
+    fn line_or_end(&mut self) -> String {
         let mut line = String::new();
-        assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "it has ended");
+        self.stream.read_line(&mut line).unwrap();
         line
     }
 
@@ -156,10 +176,15 @@ impl Events {
         }
     }
 
-    /// The next that is so.
+    /// The next that is so. A stream lasts for some seconds: as a page does, this begins another then.
     pub(crate) fn next(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {
-            if let Some(data) = self.line().strip_prefix("data: ") {
+            let line = self.line_or_end();
+            // Its last chunk, or nothing more.
+            if line.is_empty() || line.trim_end() == "0" {
+                self.stream = self.client.begin_events(&self.cookie);
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
                 let event = serde_json::from_str(data).unwrap();
                 if is_meant(&event) {
                     return event;
