@@ -333,16 +333,6 @@ impl Said {
         self.has(prefix_flags::NAME) && self.verdict.rule != DEFAULT_RULE
     }
 
-    /// Of a pattern: whether it may be said of an address that `of_address` decides for. What one rule has at an address, it has there by
-    /// its names, too.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_for(&self, of_address: PolicyVerdict) -> bool {
-        of_address.flags & prefix_flags::PRIVATE == 0
-            || self.may_be_private()
-            || self.verdict.rule == of_address.rule
-    }
-
     /// Of two that allow, the one that looks at TLS is the stricter.
     #[inline(always)]
     const fn strictness(&self) -> u8 {
@@ -633,9 +623,7 @@ pub fn with_hole(
 #[must_use]
 pub const fn may_show(of_address: PolicyVerdict, says: Option<Said>) -> bool {
     match says {
-        Some(said) if said.is_of_pattern() => {
-            matches!(said.verdict.verdict, Verdict::Allow) && said.is_for(of_address)
-        }
+        Some(said) if said.is_of_pattern() => matches!(said.verdict.verdict, Verdict::Allow),
         _ => of_address.flags & prefix_flags::BY_SNI == 0,
     }
 }

@@ -587,31 +587,6 @@ fn an_explanation_says_what_tls_has_to_show() {
 }
 
 #[test]
-fn a_name_that_opens_nothing_private_is_not_shown_there() {
-    let compiled = policy(
-        "version = 1\ndefault = \"deny\"\n\
-         [[rule]]\nname = \"own\"\nto = [\"*.corp.example\"]\nports = [\"tcp/443\"]\naction = \"allow\"\ntls = \"name\"\nprivate = true\n\
-         [[rule]]\nname = \"open\"\nto = [\"*.open.example\"]\nports = [\"tcp/443\"]\naction = \"allow\"\ntls = \"name\"\n\
-         [[rule]]\nname = \"both\"\nto = [\"10.0.0.6\", \"*.both.example\"]\nports = [\"tcp/443\"]\naction = \"allow\"\ntls = \"name\"\n",
-    );
-    let compiled = compile(&compiled, &judging()).unwrap();
-    let lookup = compiled.lookup();
-    let shows = |at: &str, known: &[&str], name: &str| {
-        let connection = to(at, 443);
-        let pattern = compiled.pattern_of(&name.parse().unwrap());
-        let said = pattern.map(|pattern| said_of(&lookup, PolicyId(1), pattern.id(), &connection));
-        may_show(decided(&compiled, known, &connection, 1), said)
-    };
-    let known = ["app.corp.example"];
-    assert!(shows("10.0.0.5", &known, "www.corp.example"));
-    assert!(!shows("10.0.0.5", &known, "admin.open.example"));
-    assert!(shows("203.0.113.7", &known, "admin.open.example"));
-    // What a rule has at an address, it has by its names.
-    assert!(shows("10.0.0.6", &[], "a.both.example"));
-    assert!(!shows("10.0.0.6", &[], "admin.open.example"));
-}
-
-#[test]
 fn a_name_is_shown_where_rules_allow_it() {
     let compiled = compile(&policy(SHOWN), &judging()).unwrap();
     let lookup = compiled.lookup();
