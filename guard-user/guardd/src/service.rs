@@ -412,7 +412,10 @@ async fn follow_names(shared: Rc<Shared>) {
     load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;
-        let due = shared.with(|state| state.policies.names_due());
+        let due = shared.with(|state| {
+            let of_people = state.sessions.peoples_slots();
+            state.policies.names_due(&of_people)
+        });
         // Sooner where there is news.
         let _ = tokio::time::timeout(due.min(NAMES), shared.names_moved.notified()).await;
     }

@@ -362,11 +362,11 @@ impl Policies {
         }
     }
 
-    /// How long until a name is to be looked up.
+    /// How long until a name is to be looked up, of those that are.
     #[must_use]
-    pub fn names_due(&self) -> Duration {
+    pub fn names_due(&self, of_people: &HashSet<PolicyId>) -> Duration {
         const SOONEST: Duration = Duration::from_millis(100);
-        let next = self.names.next_due(&self.names());
+        let next = self.names.next_due(&self.names_to_look_up(of_people));
         let left = next.map(|at| Timestamp::now().duration_until(at));
         let left = left.map_or(Duration::MAX, |left| left.try_into().unwrap_or(SOONEST));
         left.max(SOONEST)
@@ -397,6 +397,18 @@ mod tests {
         let brought = [PolicyId(2), PolicyId(2)];
         assert_eq!(policies.names_brought(brought.iter(), &people), 1);
         assert!(policies.peoples_addresses(&people).is_empty());
+    }
+
+    #[test]
+    fn a_projects_names_that_are_not_looked_up_are_never_due() {
+        let mut policies = policies(&["default = \"allow\"", &rule("own.example.com")]);
+        policies.set_judges_names(true);
+        let people = HashSet::from([1, 2].map(PolicyId));
+        assert!(policies.names_due(&people) < Duration::from_secs(1));
+        let project = policies.slots.get_mut(&PolicyId(2)).unwrap();
+        project.source.unasked = true;
+        assert_eq!(policies.names_due(&people), Duration::MAX);
+        assert!(policies.names_to_look_up(&people).is_empty());
     }
 
     #[test]
