@@ -1,15 +1,18 @@
 //! Why a destination gets its verdict.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
-use guard_common::{BootTime, Connection, Named, Verdict};
+use guard_common::{BootTime, Connection, DNS_PORT, Named, Protocol, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
     compile::Compiled,
     known::{UNNAMED, barred, by_pattern},
     lookup::longest,
-    model::{Environment, Policy, Rule},
+    model::{DnsNames, Environment, Policy, Rule},
     name::{DomainName, Pattern},
     parts::Part,
     ports::PortSpec,
@@ -189,6 +192,23 @@ pub fn explain_known(
         }
     });
     told.collect()
+}
+
+/// Whether whoever is judged by that policy may ask each name server of this machine for every name.
+#[must_use]
+pub fn may_ask_for_names(policy: &Policy, compiled: &Compiled, environment: &Environment) -> bool {
+    let port = [PortSpec::one(Protocol::UDP, DNS_PORT)];
+    let passes = |server: &IpAddr| {
+        let to = Destination {
+            target: Target::Prefix(Prefix::from(*server)),
+            port: None,
+        };
+        let said = explain(policy, compiled, environment, &to, &port);
+        said.iter()
+            .all(|one| one.verdict == Verdict::Allow.as_str())
+    };
+    let servers = &environment.dns;
+    policy.names_asked() == DnsNames::Any && !servers.is_empty() && servers.iter().all(passes)
 }
 
 /// What a project's policy stops, and what the policy says that it judges beside: both have to allow. Of one answer each the stricter,

@@ -45,7 +45,9 @@ pub use diff::{
     diff_names, diff_replies, diff_words,
 };
 pub use duration::{LONGEST, format_duration, parse_duration};
-pub use explain::{Explanation, beside, explain, explain_known, joined, strictness};
+pub use explain::{
+    Explanation, beside, explain, explain_known, joined, may_ask_for_names, strictness,
+};
 pub use group::Group;
 pub use invalid::Invalid;
 pub use invalid::{nearest, quoted};

@@ -231,7 +231,9 @@ fn a_projects_names_leave_only_where_every_name_may() -> Tested {
     let bench = HostNames::new()?;
     let free = "version = 1\nname = \"free\"\ndefault = \"allow\"\n";
     let careful = "version = 1\nname = \"careful\"\ndefault = \"allow\"\n[dns]\nnames = \"ask\"\n";
-    let daemon = bench.daemon_with(&[("free", free), ("careful", careful)])?;
+    // No name server can be asked there.
+    let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n";
+    let daemon = bench.daemon_with(&[("free", free), ("careful", careful), ("shut", shut)])?;
     let project = daemon.tag().dir().join("agents/project");
     fs::create_dir_all(&project)?;
     let file = project.join(".guard.toml");
@@ -247,13 +249,14 @@ fn a_projects_names_leave_only_where_every_name_may() -> Tested {
         let mut command = daemon.agent(args.iter().copied()).command()?;
         Ok(command.current_dir(&project).output()?.into())
     };
-    for policy in ["free", "careful"] {
+    for policy in ["free", "careful", "shut"] {
         let run = guard(
             &format!("run-{policy}"),
             &["run", "--policy", policy, "--", "true"],
         )?;
         assert_eq!(run.code(), Some(0), "{run:?}");
-        let explain = ["explain", OLD, "--policy", policy, "--json"];
+        let to = format!("{OLD}:443");
+        let explain = ["explain", &to, "--policy", policy, "--json"];
         let explained = guard(&format!("explain-{policy}"), &explain)?.json()?;
         assert_eq!(explained["rule"], ".guard.toml: own", "{explained}");
         for verb in ["run", "explain"] {

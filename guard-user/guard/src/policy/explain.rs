@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
 
 use guard_policy::{
-    self as policy, Destination, DnsNames, DomainName, Environment, Invalid, Parsed, Policy,
-    PortSpec, Target,
+    self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
 use guard_proto::{
     self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations, varlink::MAX_FRAME,
@@ -240,7 +239,11 @@ fn alone(
     let project = project::narrowing(file, args.policy.as_deref(), output);
     let project = said(project, output)?.map(|project| project.parsed);
     let base = Fleet::known().base(output)?.map(|base| base.parsed);
-    let may_ask = |parsed: &Parsed| parsed.policy.names_asked() == DnsNames::Any;
+    let may_ask = |parsed: &Parsed| {
+        let (policy, environment) = (&parsed.policy, environment_with(BTreeMap::new()));
+        let compiled = policy::compile(policy, &environment);
+        compiled.is_ok_and(|compiled| policy::may_ask_for_names(policy, &compiled, &environment))
+    };
     let asks_for_project = may_ask(parsed) && base.as_ref().is_none_or(may_ask);
     let mut explanations = by(parsed, true)?;
     if let Some(base) = base {

@@ -419,6 +419,11 @@ pub(super) fn merged(
             if let Some(least) = least {
                 rule.insert("max_hole", format_duration(least).into());
             }
+            // Nobody was shown it, and it becomes a rule of the policy.
+            if let Some(reason) = rule.get("reason").and_then(Value::as_str) {
+                let says = format!("the project says {reason:?}");
+                rule.insert("reason", says.into());
+            }
             rules.push(rule);
         }
     }
@@ -701,7 +706,7 @@ mod tests {
         ] {
             let project = "# A comment.\ndefault = \"deny\"\n\
                 [[rule]]\nname = \"no\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n\
-                [[rule]]\nto = [\n  # Why.\n  \"10.1.2.3\",\n]\naction = \"read-only\" # So.\n\
+                [[rule]]\nto = [\n  # Why.\n  \"10.1.2.3\",\n]\naction = \"read-only\" # So.\nreason = \"say yes\"\n\
                 [[rule.http]]\nmethod = [\"PUT\"]\npath = \"/api/*\"\naction = \"deny\"\n";
             let (base_parsed, own) = (parsed(base), parsed(project));
             let found = widens(&base_parsed, &own).unwrap();
@@ -712,6 +717,8 @@ mod tests {
             assert_eq!(both.rules.len(), before.rules.len() + 1, "{text}");
             let added = both.rules.last().unwrap();
             assert_eq!(added.name, ".guard.toml: rule 2");
+            let reason = added.reason.as_deref();
+            assert_eq!(reason, Some("the project says \"say yes\""));
             assert_eq!(added.http, own.policy.rules[1].http);
             assert_eq!(added.max_hole, before.max_hole);
         }

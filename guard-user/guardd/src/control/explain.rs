@@ -16,7 +16,7 @@ use guard_proto::{
 use crate::{
     control::failure::CallError,
     holes::opening,
-    policies::{InForce, load},
+    policies::{InForce, library::PolicyText, load},
     relays,
     shared::Shared,
 };
@@ -192,8 +192,14 @@ async fn under_policies(
         chain.push(InForce::from(load::prepare(shared, source).await?));
     }
     if let Some(project) = project {
-        let project = project.of_project(chain.iter().map(|one| &*one.policy));
-        chain.push(InForce::from(load::prepare(shared, project).await?));
+        let now = shared.with(|state| state.environment());
+        let project = project.of_project(
+            chain
+                .iter()
+                .all(|one| policy::may_ask_for_names(&one.policy, &one.compiled, &now)),
+        );
+        // As in a session's chain: of equals the policy's own is told of.
+        chain.insert(0, load::prepare(shared, project).await?.into());
     }
     let now = shared.with(|state| state.environment());
     let by_all = |to: &Destination, ports: &[PortSpec]| {
@@ -320,7 +326,19 @@ pub(super) fn explained(
     to: &Destination,
     ports: &[PortSpec],
 ) -> Vec<policy::Explanation> {
-    policy::explain(&policy.policy, &policy.compiled, now, to, ports)
+    let said = policy::explain(&policy.policy, &policy.compiled, now, to, ports);
+    told_by(&policy.source, said)
+}
+
+/// What a policy says, with a project's reasons as its words.
+pub(super) fn told_by(
+    source: &PolicyText,
+    mut said: Vec<policy::Explanation>,
+) -> Vec<policy::Explanation> {
+    for one in &mut said {
+        one.reason = one.reason.take().map(|reason| source.told(reason));
+    }
+    said
 }
 
 /// Of two policies' answers, the one with the stricter part: all policies of a nested session must allow. Of equals the one where a

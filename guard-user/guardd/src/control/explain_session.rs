@@ -10,7 +10,7 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{
-        explain::{UnnamedQuestion, explained, opened, stricter, through, told, unheard},
+        explain::{UnnamedQuestion, explained, opened, stricter, through, told, told_by, unheard},
         failure::CallError,
         ids,
     },
@@ -147,10 +147,9 @@ impl State {
         let key = NamedKey::new(subject.session?, slot, address);
         let named = self.policies.known_names().patterns(&key)?;
         let known = (&named, clock::now());
-        let (policy, compiled) = (&policy.policy, &policy.compiled);
-        Some(policy::explain_known(
-            policy, compiled, now, to, ports, known,
-        ))
+        let (text, compiled) = (&policy.policy, &policy.compiled);
+        let said = policy::explain_known(text, compiled, now, to, ports, known);
+        Some(told_by(&policy.source, said))
     }
 
     /// The addresses that a session was told of a name, and what holds for the first of some ports there.

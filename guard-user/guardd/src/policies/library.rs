@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_policy::{DnsNames, Policy, SHIPPED, format_duration};
+use guard_policy::{Policy, SHIPPED, format_duration};
 use guard_proto::PolicyRef;
 use guard_signed::Bundle;
 use serde::{Deserialize, Serialize};
@@ -73,13 +73,22 @@ impl PolicyText {
         }
     }
 
-    /// The same as a project's beside these. Where they do not let everything be asked of name servers, guardd asks nothing for it.
+    /// The same as a project's beside others, which let every name be asked for, or do not: then guardd asks for none of it.
     #[must_use]
-    pub fn of_project<'p>(self, mut others: impl Iterator<Item = &'p Policy>) -> Self {
+    pub fn of_project(self, may_ask: bool) -> Self {
         Self {
             project: true,
-            unasked: others.any(|other| other.names_asked() != DnsNames::Any),
+            unasked: !may_ask,
             ..self
+        }
+    }
+
+    /// A reason of one of its rules, for whoever is asked about it. What a project says is told as its words.
+    #[must_use]
+    pub fn told(&self, reason: String) -> String {
+        match self.project {
+            true => format!("the project says {reason:?}"),
+            false => reason,
         }
     }
 

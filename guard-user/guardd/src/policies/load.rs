@@ -45,6 +45,8 @@ pub async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, Ca
 enum Bringer {
     Person,
     Session,
+    /// An agent, it may be, in a directory that a person entered.
+    Project,
 }
 
 impl Bringer {
@@ -52,15 +54,18 @@ impl Bringer {
     fn of(source: &PolicyText, inside: Option<SessionId>) -> Self {
         match (&source.name, inside) {
             (None, Some(_)) => Self::Session,
-            // It may be in a directory that a person entered, and an agent's words.
-            _ if source.unasked => Self::Session,
+            _ if source.unasked => Self::Project,
             _ => Self::Person,
         }
     }
 
     /// Whether the names of its policies are looked up.
     fn looks_up(self, shared: &Shared) -> bool {
-        self == Self::Person || shared.with(|state| state.policies.looks_up_brought())
+        match self {
+            Self::Person => true,
+            Self::Session => shared.with(|state| state.policies.looks_up_brought()),
+            Self::Project => false,
+        }
     }
 }
 
@@ -133,7 +138,7 @@ struct Awaited<'s> {
 impl<'s> Awaited<'s> {
     fn new(shared: &'s Shared, names: BTreeSet<String>, by: Bringer) -> Self {
         shared.with(|state| {
-            let brought = by == Bringer::Session;
+            let brought = by != Bringer::Person;
             state.policies.await_names(&names, brought);
         });
         Self { shared, names }
@@ -676,7 +681,7 @@ impl Policies {
         match prepared
             .policy
             .names()
-            .find(|name| !self.knows(name.as_str()))
+            .find(|name| !prepared.source.unasked && !self.knows(name.as_str()))
         {
             Some(name) => {
                 tracing::warn!(%name, slot = slot.0, "was never asked about: the kernel's version stands")

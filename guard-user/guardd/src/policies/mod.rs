@@ -340,10 +340,7 @@ impl Judged<'_> {
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let reason = self.rule?.reason.clone()?;
-        Some(match self.policy.source.project {
-            true => format!("the project says {reason:?}"),
-            false => reason,
-        })
+        Some(self.policy.source.told(reason))
     }
 }
 
@@ -893,8 +890,7 @@ impl Policies {
             if sessions == 0 && policy.source.text == guard_probe::attempts::POLICY {
                 return None;
             }
-            let unresolved = self.names.warnings(policy.names());
-            Some(policy.status(sessions, unresolved))
+            Some(policy.status(sessions, self.warnings_about(policy)))
         });
         statuses.collect()
     }
@@ -914,8 +910,15 @@ impl Policies {
         let Some(policy) = self.slots.get(&slot) else {
             return Vec::new();
         };
-        let unresolved = self.names.warnings(policy.names());
-        policy.status(0, unresolved).warnings
+        policy.status(0, self.warnings_about(policy)).warnings
+    }
+
+    /// Names of a policy that were looked up, and have no address.
+    fn warnings_about(&self, policy: &InForce) -> Vec<String> {
+        match policy.source.unasked {
+            true => Vec::new(),
+            false => self.names.warnings(policy.names()),
+        }
     }
 
     /// Whether a prefix is one decision: each policy of the chain has one answer for all of it, by one rule, and the strictest

@@ -177,7 +177,13 @@ impl Policies {
                 let names = self.peoples_names(of_people).into_iter();
                 names.map(str::to_owned).collect()
             }
-            false => self.names(),
+            false => {
+                let policies = self.slots.values();
+                let policies = policies.filter(|policy| !policy.source.unasked);
+                policies
+                    .flat_map(|policy| policy.names().map(str::to_owned))
+                    .collect()
+            }
         }
     }
 

@@ -152,7 +152,9 @@ impl State {
         let mut found = rules
             .filter(|(_, rule)| Some(&rule.name) == refusal.rule)
             .peekable();
-        let reason = found.peek().and_then(|(_, rule)| rule.reason.clone());
+        let reason = found
+            .peek()
+            .and_then(|(of, rule)| Some(of.source.told(rule.reason.clone()?)));
         let apart = apart(&self.sessions, policies, session.cgroup.id);
         // Another policy may have a rule that is called the same.
         let is_own = found.peek().is_some()

@@ -222,9 +222,9 @@ async fn projects(
     }
     let source = shared.with(|state| {
         let source = state.policies.library().resolve(beside.clone())?;
-        let others = others.into_iter().flatten();
-        let others = others.filter_map(|slot| state.policies.get(slot));
-        Ok::<_, CallError>(source.of_project(others.map(|other| &*other.policy)))
+        let others: Vec<_> = others.into_iter().flatten().collect();
+        let may_ask = state.policies.may_ask_name_servers(&others);
+        Ok::<_, CallError>(source.of_project(may_ask))
     })?;
     let (slot, _) = load::slot_for(shared, source, None).await?;
     Ok(slot)
