@@ -89,6 +89,12 @@ impl Clocks {
         self.calendar
     }
 
+    /// The same in boot time.
+    #[must_use]
+    pub const fn now(&self) -> BootTime {
+        self.boot
+    }
+
     /// When `at` was or will be. What is too far off for a calendar is its first or last moment.
     #[must_use]
     pub fn calendar(&self, at: BootTime) -> Timestamp {

@@ -7,7 +7,7 @@ use guard_proto::{
     self as proto, HoleTerms, moment,
     record::{Field, HoleOpen},
 };
-use guard_sys::clock::{self, Clocks};
+use guard_sys::clock::Clocks;
 
 use crate::{
     changes::Change,
@@ -102,17 +102,9 @@ impl State {
         reason: Option<String>,
         request: Option<&str>,
     ) -> Result<proto::Holes, CallError> {
-        let about = HoleOrigin {
-            session: checked.session.0,
-            owner: checked.owner,
-            opened_by: self.machine.name_of(by),
-            reason,
-            opened_at: Clocks::read().present(),
-            bytes: checked.bytes,
-        };
         self.recorder.reserve()?;
         let mut opened = Vec::new();
-        let done = self.try_open(by, &checked, &about, request, &mut opened);
+        let done = self.try_open(by, &checked, reason, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
             Ok(live) => live.into_iter(),
             Err(refusal) => {
@@ -160,16 +152,26 @@ impl State {
         &mut self,
         by: &Answering,
         checked: &Checked,
-        about: &HoleOrigin,
+        reason: Option<String>,
         request: Option<&str>,
         opened: &mut Vec<HoleId>,
     ) -> Result<(), CallError> {
-        let expires = after(clock::now(), checked.time);
+        // Of one moment, so that it lasts as long as was said.
+        let clocks = Clocks::read();
+        let about = HoleOrigin {
+            session: checked.session.0,
+            owner: checked.owner,
+            opened_by: self.machine.name_of(by),
+            reason,
+            opened_at: clocks.present(),
+            bytes: checked.bytes,
+        };
+        let expires = after(clocks.now(), checked.time);
         let record = HoleOpen {
             name: checked.name.clone().map_or(Field::Absent, Field::Is),
             reason: about.reason.clone().into(),
             request: request.into(),
-            expires_at: moment::text(Clocks::read().calendar(expires)).into(),
+            expires_at: moment::text(clocks.calendar(expires)).into(),
             connections: checked.connections.map(u64::from).into(),
             bytes: checked.bytes.into(),
             read_only: checked.read_only.then_some(true).into(),
@@ -187,7 +189,7 @@ impl State {
                 let to = (prefix, others, &spec);
                 let id = self.open_in_kernel(checked, to, expires, opened)?;
                 self.recorder.counters().hole_opened();
-                self.note_opened(id, (checked, &spec), about, expires);
+                self.note_opened(id, (checked, &spec), &about, expires);
                 let record = HoleOpen {
                     hole: ids::hole(id).into(),
                     destination: prefix.to_string().into(),

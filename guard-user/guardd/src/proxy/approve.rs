@@ -351,17 +351,18 @@ fn hole_for(
     if let Some(http) = http.filter(|http| !scope.has_room_for(http)) {
         return Err(no_room(http));
     }
+    let clocks = Clocks::read();
     let about = HoleOrigin {
         session: key.session.0,
         owner: checked.owner,
         opened_by: opened_by.to_owned(),
         reason: shown.note.clone(),
-        opened_at: Clocks::read().present(),
+        opened_at: clocks.present(),
         bytes: checked.bytes,
     };
     Ok(Hole {
         session: key.session,
-        expires: after(clock::now(), checked.time),
+        expires: after(clocks.now(), checked.time),
         about: Some(about),
         scope: Scope::Requests(Box::new(scope)),
     })

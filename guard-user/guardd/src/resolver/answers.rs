@@ -7,7 +7,7 @@ use guard_proto::{
     self as proto, HoleTerms, moment,
     record::{Answered, HoleOpen},
 };
-use guard_sys::clock::{self, Clocks};
+use guard_sys::clock::Clocks;
 
 use crate::{
     changes::Change,
@@ -58,15 +58,16 @@ impl State {
             ..self.machine.answered_by(by)
         };
         self.write_question_yes(asked, (called, &answered), record)?;
+        let clocks = Clocks::read();
         let about = HoleOrigin {
             session: asked.key.session.0,
             owner: asked.owner,
             opened_by: self.machine.name_of(by),
             reason: asked.shown.note.clone(),
-            opened_at: Clocks::read().present(),
+            opened_at: clocks.present(),
             bytes: None,
         };
-        let expires = after(clock::now(), time);
+        let expires = after(clocks.now(), time);
         let holes = patterns.iter().map(|pattern| Hole {
             session: asked.key.session,
             expires,
