@@ -96,6 +96,8 @@ fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Te
     is_all_kept(&fleet)?;
     is_whole(&fleet)?;
     let cursor = fleet.dir().join("machine/log.cursor");
+    // It is written once the server has answered.
+    eventually("it knows what is kept", || Ok(cursor.exists()))?;
     let early = fs::read(&cursor)?;
 
     // While it is away, it all goes on.
