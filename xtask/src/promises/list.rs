@@ -385,6 +385,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["contract::project::no_variable_of_the_project_leaves_it_out"]),
     },
     Promise {
+        name: "project-names",
+        file: "docs/policy.md",
+        says: "Its names are looked up only where the policy lets any be.",
+        shown: Here(&["names::a_projects_names_leave_only_where_every_name_may"]),
+    },
+    Promise {
         name: "rebinding",
         file: "docs/policy.md",
         says: "nor does an exact name with a public address among its first (rebinding)",
