@@ -165,7 +165,7 @@ async fn by_address(
     match under {
         Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
         Under::Policy { policy, beside } => {
-            let asked = [Some(policy), beside.as_ref()];
+            let asked = (policy.clone(), beside.clone());
             under_policies(shared, asked, to, ports).await
         }
     }
@@ -174,18 +174,19 @@ async fn by_address(
 /// Under a policy, and a project's that judges beside it.
 async fn under_policies(
     shared: &Shared,
-    asked: [Option<&PolicyRef>; 2],
+    (policy, project): (PolicyRef, Option<PolicyRef>),
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
-    let [policy, project] = asked.map(|asked| asked.cloned());
     let (policies, project) = shared.with(|state| {
         let library = state.policies.library();
-        let resolve =
-            |asked: Option<PolicyRef>| asked.map(|asked| library.resolve(asked)).transpose();
+        let policy = library.resolve(policy)?;
+        let project = project
+            .map(|project| library.resolve(project))
+            .transpose()?;
         // A session under them would have the fleet's around it.
-        let policies = resolve(policy)?.into_iter().chain(state.fleet.base()?);
-        Ok::<_, CallError>((policies.collect::<Vec<_>>(), resolve(project)?))
+        let policies = [policy].into_iter().chain(state.fleet.base()?);
+        Ok::<_, CallError>((policies.collect::<Vec<_>>(), project))
     })?;
     let mut chain = Vec::new();
     for source in policies {
@@ -193,11 +194,8 @@ async fn under_policies(
     }
     if let Some(project) = project {
         let now = shared.with(|state| state.environment());
-        let project = project.of_project(
-            chain
-                .iter()
-                .all(|one| policy::may_ask_for_names(&one.policy, &one.compiled, &now)),
-        );
+        let may_ask = |one: &InForce| policy::may_ask_for_names(&one.policy, &one.compiled, &now);
+        let project = project.of_project(chain.iter().all(may_ask));
         // As in a session's chain: of equals the policy's own is told of.
         chain.insert(0, load::prepare(shared, project).await?.into());
     }

@@ -44,13 +44,11 @@ pub struct PolicyText {
 }
 
 impl PolicyText {
-    /// A text that a session brought. The name of its file is shown, and never opened.
-    #[must_use]
-    pub fn brought(file: Option<String>, text: String) -> Self {
-        let file = file.unwrap_or_else(|| "policy.toml".to_owned());
+    /// One that judges as it says.
+    fn new(name: Option<&str>, file: Option<String>, text: String) -> Self {
         Self {
-            name: None,
-            file: Some(file.chars().take(MAX_FILE).collect()),
+            name: name.map(str::to_owned),
+            file,
             text,
             observe: false,
             base: false,
@@ -59,18 +57,19 @@ impl PolicyText {
         }
     }
 
+    /// A text that a session brought. The name of its file is shown, and never opened.
+    #[must_use]
+    pub fn brought(file: Option<String>, text: String) -> Self {
+        let file = file.unwrap_or_else(|| "policy.toml".to_owned());
+        let file = file.chars().take(MAX_FILE).collect();
+        Self::new(None, Some(file), text)
+    }
+
     /// One of the fleet's.
     #[must_use]
     pub fn of_fleet(name: &str, text: &str) -> Self {
-        Self {
-            name: Some(name.to_owned()),
-            file: Some(format!("{FLEET}/{name}.toml")),
-            text: text.to_owned(),
-            observe: false,
-            base: false,
-            project: false,
-            unasked: false,
-        }
+        let file = format!("{FLEET}/{name}.toml");
+        Self::new(Some(name), Some(file), text.to_owned())
     }
 
     /// The same as a project's beside others, which let every name be asked for, or do not: then guardd asks for none of it.
@@ -129,21 +128,15 @@ impl PolicyText {
             ),
         };
         let (hold, inbound) = (format_duration(policy.hold), policy.inbound);
-        Self {
-            name: None,
-            // Its name is this without directory and ending, as the policy's. No file of a policy has its rules.
-            file: Some(format!("(for this session)/{}.toml", policy.name)),
-            text: format!(
-                "# For one session: {nonce}.\nversion = 1\ndefault = \"allow\"\nhold = \"{hold}\"\n\
-                 inbound = {inbound}\n{max_hole}{unix}\n\
-                 [[rule]]\nname = \"this machine\"\nto = [\"@loopback\"]\naction = \"allow\"\n\n\
-                 [[rule]]\nname = \"name servers\"\nto = [\"@dns\"]\nports = [\"tcp/53\", \"udp/53\"]\naction = \"allow\"\n"
-            ),
-            observe: false,
-            base: false,
-            project: false,
-            unasked: false,
-        }
+        // Its name is this without directory and ending, as the policy's. No file of a policy has its rules.
+        let file = format!("(for this session)/{}.toml", policy.name);
+        let text = format!(
+            "# For one session: {nonce}.\nversion = 1\ndefault = \"allow\"\nhold = \"{hold}\"\n\
+             inbound = {inbound}\n{max_hole}{unix}\n\
+             [[rule]]\nname = \"this machine\"\nto = [\"@loopback\"]\naction = \"allow\"\n\n\
+             [[rule]]\nname = \"name servers\"\nto = [\"@dns\"]\nports = [\"tcp/53\", \"udp/53\"]\naction = \"allow\"\n"
+        );
+        Self::new(None, Some(file), text)
     }
 
     /// With one more rule, unless it has one of that name already.
@@ -270,15 +263,8 @@ impl Library {
         for dir in &self.dirs {
             let file = dir.join(format!("{name}.toml"));
             if let Some(text) = read(&file)? {
-                return Ok(PolicyText {
-                    name: Some(name.to_owned()),
-                    file: Some(file.display().to_string()),
-                    text,
-                    observe: false,
-                    base: false,
-                    project: false,
-                    unasked: false,
-                });
+                let file = file.display().to_string();
+                return Ok(PolicyText::new(Some(name), Some(file), text));
             }
         }
         self.shipped(name)
@@ -287,15 +273,7 @@ impl Library {
     fn shipped(&self, name: &str) -> Result<PolicyText, CallError> {
         let found = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
         let (_, text) = found.ok_or_else(|| self.unknown(name))?;
-        Ok(PolicyText {
-            name: Some(name.to_owned()),
-            file: None,
-            text: (*text).to_owned(),
-            observe: false,
-            base: false,
-            project: false,
-            unasked: false,
-        })
+        Ok(PolicyText::new(Some(name), None, (*text).to_owned()))
     }
 
     fn unknown(&self, name: &str) -> CallError {
