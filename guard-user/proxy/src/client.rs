@@ -13,7 +13,7 @@ use std::{
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Scheme};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, SetOnce};
 
 use super::{
@@ -240,6 +240,14 @@ impl Client {
         headers::strip(&mut parts.headers);
         if let Some(upgrade) = &upgrade {
             upgrade.ask(&mut parts.headers);
+        }
+        // hyper takes a GET or HEAD that says nothing of its body for one that has none.
+        let body = &passed.body;
+        let is_told = parts.headers.contains_key(header::CONTENT_LENGTH)
+            || body.size_hint().exact().is_some();
+        if version == Version::Http1 && !is_told && !body.is_end_stream() {
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         let request = Request::from_parts(parts, passed.body);
         let answered = self.upstream().send(request, version).await;

@@ -42,7 +42,7 @@ const MAX_STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an HTTP/2 head at most.
-const MAX_HEAD: u32 = 64 * 1024;
+pub(super) const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes that hyper buffers at most, of a head that has passed the sieve and of what follows it.
 const MAX_BUFFER: usize = 128 * 1024;
 

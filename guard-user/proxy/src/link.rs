@@ -41,6 +41,9 @@ type Shown = (Target, Box<str>);
 /// Bytes of the longest name of a host. What is longer is none.
 const LONGEST_NAME: usize = 255;
 
+/// Records of refusals that wait to be sent at most: a client may be refused faster than guardd writes.
+const MAX_RECORDS: usize = 1024;
+
 /// The connection to guardd: messages to send, those that wait for an answer, and the cache of terms.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -52,6 +55,8 @@ pub(super) struct Link {
     /// Why names may not be shown, or that they may.
     names: RefCell<HashMap<Shown, Option<Rc<str>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
+    /// Records of the audit log that are not sent yet.
+    records: Cell<usize>,
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
 }
 
@@ -67,6 +72,7 @@ impl Link {
             known: RefCell::default(),
             names: RefCell::default(),
             outgoing,
+            records: Cell::new(0),
             unsent: RefCell::new(Some(unsent)),
         }
     }
@@ -215,8 +221,12 @@ impl Link {
         }
     }
 
-    /// Sends an entry for the audit log.
+    /// Sends an entry for the audit log. Of refusals guardd keeps no more than a few a second: where more wait, they are left out.
     pub(super) fn log(&self, target: Target, entry: Entry) {
+        if entry.outcome == "refused" && self.records.get() >= MAX_RECORDS {
+            return;
+        }
+        self.records.set(self.records.get() + 1);
         self.say(ToDaemon::Log { target, entry });
     }
 
@@ -275,6 +285,9 @@ impl Drop for PendingAsk {
 pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result<()> {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
+        if let ToDaemon::Log { .. } = said {
+            link.records.set(link.records.get() - 1);
+        }
         let text = serde_json::to_vec(&said)?;
         match (text.len() > MAX_MESSAGE, said) {
             (false, _) => packets.send(&text, &[]).await?,

@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     body::Body,
     connecting::Connecting,
+    connection::MAX_HEAD,
     greeted::{FirstWord, Greeted},
     link::Link,
     mended::Mended,
@@ -305,8 +306,10 @@ impl Upstream {
             }
             Version::Http2 => {
                 let (io, greeted) = Greeted::new(stream);
-                let handshake = http2::Builder::new(Here).handshake(TokioIo::new(io));
-                let (sender, connection) = handshake.await?;
+                let (sender, connection) = http2::Builder::new(Here)
+                    .max_header_list_size(MAX_HEAD)
+                    .handshake(TokioIo::new(io))
+                    .await?;
                 spawn_local(async move {
                     let _ = connection.await;
                     ended.tell();

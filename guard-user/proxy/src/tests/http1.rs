@@ -185,6 +185,33 @@ async fn a_yes_sends_just_what_was_shown() {
     .await;
 }
 
+/// hyper would send neither a length nor the body: the server would do something else than was judged.
+#[tokio::test]
+async fn a_chunked_body_arrives_whatever_the_method() {
+    for method in ["GET", "POST", "OPTIONS"] {
+        here(async {
+            let to = Destination::new(b"0\r\n\r\n", OK, 1).await;
+            let lab = Lab::new(read_only(), None, to.at).await;
+            let mut client = lab.client().await;
+            let text = format!(
+                "{method} /x HTTP/1.1\r\nHost: photos\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+            );
+            client.write_all(text.as_bytes()).await.unwrap();
+            lab.guardd.is_asked().await;
+            lab.link
+                .answered(guard_proto::wire::Number(2), AskAnswer::Yes);
+            let mut got = [0; 15];
+            client.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"HTTP/1.1 200 OK");
+            let arrived = to.text();
+            let (head, body) = arrived.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(method), "{head}");
+            assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{head}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn who_leaves_while_it_waits_takes_the_request_along() {
     here(async {
