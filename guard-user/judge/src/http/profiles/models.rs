@@ -27,6 +27,19 @@ const GOOGLE: &[&str] = &[
     "streamRawPredict",
 ];
 
+/// What Google's own programs for code ask and say. Others of its methods change what a person has agreed to.
+const CODE_ASSIST: &[&str] = &[
+    "v1internal:countTokens",
+    "v1internal:fetchAdminControls",
+    "v1internal:generateContent",
+    "v1internal:getCodeAssistGlobalUserSetting",
+    "v1internal:listExperiments",
+    "v1internal:loadCodeAssist",
+    "v1internal:recordCodeAssistMetrics",
+    "v1internal:retrieveUserQuota",
+    "v1internal:streamGenerateContent",
+];
+
 /// Whether Amazon's models are asked. An S3 that has a bucket of that name does nothing by such a path alone.
 pub(super) fn amazon(view: &View<'_>) -> bool {
     let is_asked = match view.segments()[..] {
@@ -80,7 +93,7 @@ fn asks_google(view: &View<'_>) -> bool {
             "chat",
             "completions",
         ] => true,
-        [method] if method.starts_with("v1internal:") => is("cloudcode-pa.googleapis.com"),
+        [method] if CODE_ASSIST.contains(&method) => is("cloudcode-pa.googleapis.com"),
         // A login that is renewed, and what Gemini's own program says of itself.
         ["token"] => is("oauth2.googleapis.com"),
         ["log"] => is("play.googleapis.com"),

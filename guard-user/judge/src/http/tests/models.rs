@@ -51,7 +51,12 @@ fn googles_models_answer_and_what_is_beside_them_is_asked_about() {
         ("/v1/projects/p/locations/l/endpoints/7:deployModel", vertex),
         ("/v1beta/models/:generateContent", gemini),
         ("/v1beta/cachedContents", gemini),
-        ("/v1internal:x", "storage.googleapis.com"),
+        ("/v1internal:loadCodeAssist", "storage.googleapis.com"),
+        // It changes what a person has agreed to.
+        (
+            "/v1internal:setCodeAssistGlobalUserSetting",
+            "cloudcode-pa.googleapis.com",
+        ),
         ("/token", "storage.googleapis.com"),
         ("/log", "storage.googleapis.com"),
         ("/log/x", "play.googleapis.com"),
