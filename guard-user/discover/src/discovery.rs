@@ -1,7 +1,8 @@
 //! All of it: what is read, in which order, and what comes of it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, ReadDir};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
@@ -248,7 +249,7 @@ pub(crate) fn in_dir(
     let Some(entries) = entries(sink, tree, dir) else {
         return Vec::new();
     };
-    let mut found: Vec<_> = entries.flatten().take(IN_DIRECTORY + 1).collect();
+    let mut found: Vec<_> = entries.take(IN_DIRECTORY + 1).collect();
     if found.len() > IN_DIRECTORY {
         found.truncate(IN_DIRECTORY);
         sink.begin(tree.shown(dir));
@@ -256,8 +257,8 @@ pub(crate) fn in_dir(
     }
     let mut found: Vec<_> = found
         .iter()
-        .map(|entry| {
-            let file = dir.join(entry.file_name());
+        .map(|(name, _)| {
+            let file = dir.join(name);
             // A slash at its end would make a directory of it.
             match inner {
                 "" => file,
@@ -270,18 +271,20 @@ pub(crate) fn in_dir(
 }
 
 /// What is in a directory, where it is there.
-fn entries(sink: &mut Sink, tree: &Tree, dir: &Path) -> Option<ReadDir> {
-    match std::fs::read_dir(tree.path.join(dir)) {
-        Ok(entries) => Some(entries),
-        Err(error) => {
-            let is_none = [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind());
-            if !is_none {
-                sink.begin(tree.shown(dir));
-                sink.pass_over(None, "it may not be listed");
-            }
-            None
-        }
-    }
+fn entries(
+    sink: &mut Sink,
+    tree: &Tree,
+    dir: &Path,
+) -> Option<impl Iterator<Item = (OsString, bool)> + use<>> {
+    let why = match tree.entries(dir) {
+        Ok(entries) => return Some(entries),
+        Err(Errno::NOENT | Errno::NOTDIR) => return None,
+        Err(Errno::LOOP | Errno::XDEV) => "a link",
+        Err(_) => "it may not be listed",
+    };
+    sink.begin(tree.shown(dir));
+    sink.pass_over(None, why);
+    None
 }
 
 /// Files that include each other.
@@ -386,11 +389,9 @@ fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<P
         return Vec::new();
     };
     let (mut looked, mut found) = (0, Vec::new());
-    for entry in entries.flatten().take(ENTRIES + 1) {
+    for (name, is_dir) in entries.take(ENTRIES + 1) {
         looked += 1;
-        let name = entry.file_name();
         let is_so = name.as_encoded_bytes().ends_with(ending.as_bytes());
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_so && !is_dir && found.len() <= IN_DIRECTORY {
             found.push(Path::new(dir).join(name));
         }

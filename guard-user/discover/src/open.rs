@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64_NOPAD, HEXLOWER};
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
+
+/// What is there, and no regular file: what `open` says of a socket.
+const NO_FILE: Errno = Errno::NXIO;
 
 /// A directory below which files are read.
 #[derive(Debug)]
@@ -216,7 +219,7 @@ impl Tree {
 
     /// Whether a file is there, whatever is in it.
     pub(crate) fn has(&self, file: &Path) -> bool {
-        self.file(file).is_ok()
+        self.there(file).is_ok()
     }
 
     /// Whether a file is kept from this user, and so from all that they run.
@@ -235,12 +238,10 @@ impl Tree {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(Errno::LOOP | Errno::XDEV) => return Err("a link"),
             Err(Errno::ACCESS | Errno::PERM) => return Err("it may not be read"),
+            Err(NO_FILE) => return Err("not a regular file"),
             Err(_) => return Err("it cannot be opened"),
         };
         let about = file.metadata().map_err(|_| "it cannot be opened")?;
-        if !about.is_file() {
-            return Err("not a regular file");
-        }
         if about.uid() != self.uid && about.uid() != 0 {
             return Err("another user's");
         }
@@ -259,19 +260,53 @@ impl Tree {
     ///
     /// Where it is none, or may not be read.
     pub(crate) fn list(&self, dir: &Path, most: usize) -> Result<Vec<OsString>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat2(&self.root, dir, flags, Mode::empty(), self.resolve)?;
-        let entries = Dir::new(dir)?.flatten();
-        let entries = entries.filter(|entry| entry.file_type() != FileType::Directory);
-        let names = entries.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
-        let mut names: Vec<_> = names.take(most).collect();
+        let entries = self.entries(dir)?.filter(|(_, is_dir)| !is_dir);
+        let mut names: Vec<_> = entries.map(|(name, _)| name).take(most).collect();
         names.sort();
         Ok(names)
     }
 
+    /// What is in a directory, and whether that is one itself.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none, or may not be read.
+    pub(crate) fn entries(
+        &self,
+        dir: &Path,
+    ) -> Result<impl Iterator<Item = (OsString, bool)> + use<>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // An empty path opens nothing.
+        let dir = match dir.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => dir,
+        };
+        let dir = openat2(&self.root, dir, flags, Mode::empty(), self.resolve)?;
+        let entries = Dir::new(dir)?.flatten().filter_map(|entry| {
+            let name = entry.file_name().to_bytes();
+            let is_meant = name != b"." && name != b"..";
+            let is_dir = entry.file_type() == FileType::Directory;
+            is_meant.then(|| (OsStr::from_bytes(name).to_owned(), is_dir))
+        });
+        Ok(entries)
+    }
+
+    fn there(&self, file: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        openat2(&self.root, file, flags, Mode::empty(), self.resolve)
+    }
+
+    /// Opens a regular file. To open a FIFO tells whoever writes to it, who may ask a person for what is to be read.
     fn file(&self, file: &Path) -> Result<File, Errno> {
-        // Without waiting for whoever writes to a FIFO.
+        let there = self.there(file)?;
+        if FileType::from_raw_mode(fstat(&there)?.st_mode) != FileType::RegularFile {
+            return Err(NO_FILE);
+        }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        openat2(&self.root, file, flags, Mode::empty(), self.resolve).map(File::from)
+        let path = format!("/proc/self/fd/{}", there.as_raw_fd());
+        match open(path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => Err(Errno::IO),
+            opened => Ok(opened?.into()),
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use guard_discover::{Host, OUT_OF_TIME};
 use proptest::prelude::*;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, inotify, mknodat};
+use rustix::io::Errno;
 
 use super::*;
 
@@ -39,6 +40,40 @@ fn what_holds_a_reader_up_or_leads_it_elsewhere_is_passed_over() -> Tested {
     ] {
         says(&found, expected);
     }
+    Ok(())
+}
+
+/// To list what a link leads to may mount it, or never end.
+#[test]
+fn a_directory_that_a_project_names_is_not_listed_through_a_link() -> Tested {
+    let scene = Scene::new()?.with("~/meta/x/meta.json", "{}\n")?;
+    let at = |name: &str| scene.project.path().join(name);
+    fs::write(at(".env"), "DOCKER_CONFIG=tools\n")?;
+    fs::create_dir_all(at("tools/contexts"))?;
+    let meta = at("tools/contexts/meta");
+    symlink(scene.home.path().join("meta"), &meta)?;
+    let found = scene.look()?;
+    says(&found, "tools/contexts/meta: a link");
+    fs::remove_file(&meta)?;
+    fs::create_dir(&meta)?;
+    assert_eq!(passed_over(&scene.look()?), Vec::<String>::new());
+    Ok(())
+}
+
+/// Who writes to it is told, and may ask a person for what is to be read.
+#[test]
+fn a_fifo_is_not_opened() -> Tested {
+    let scene = Scene::new()?;
+    let file = scene.project.path().join(".env");
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    let opened = inotify::init(inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&opened, &file, inotify::WatchFlags::OPEN)?;
+    says(&scene.look()?, ".env: not a regular file");
+    let heard = |file| rustix::io::read(file, &mut [0; 256]);
+    assert_eq!(heard(&opened), Err(Errno::AGAIN));
+    // The watch hears of it where it is.
+    let _opened = rustix::fs::open(&file, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+    assert!(heard(&opened).is_ok());
     Ok(())
 }
 
