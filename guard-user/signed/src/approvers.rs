@@ -232,7 +232,9 @@ impl Approvers {
     /// Where that cannot be.
     pub fn add(&mut self, about: &Approver, key: &Key) -> Result<(), NoApprover> {
         about.check()?;
-        if let Some((other, _)) = self.owner_of(&key.id) {
+        // A passkey's id is what its presenter says.
+        let is_same = |own: &Key| own.id == key.id || own.public == key.public;
+        if let Some(other) = self.all.iter().find(|one| one.keys.iter().any(is_same)) {
             return Err(NoApprover::Twice(key.id.clone(), other.name.clone()));
         }
         let people = self.all.len();

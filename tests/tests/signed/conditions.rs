@@ -1,6 +1,7 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
 use guard_lab::{Daemon, Json as _, Network, Shell, SshKey, Tested, eventually};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::scene::{COURIER, SignedScene, altered};
@@ -145,6 +146,17 @@ fn a_yes_is_within_what_was_offered_and_each_limit() -> Tested {
     let hole = scene.daemon.json(["holes"])?[1].clone();
     assert_eq!(hole["connections_left"], 1);
     assert_eq!(hole["opened_by"], "alice");
+    // Who says "once" names no time of their own.
+    let id = scene.request(&mut shell, 1000);
+    let once = &[("for", json!(600)), ("connections", json!(1))];
+    scene.taken(&scene.yes(&hasty, "hasty", &id, once)?)?;
+    let hole = scene.daemon.json(["holes"])?[2].clone();
+    let at = |key: &str| -> Tested<Timestamp> { Ok(hole[key].text()?.parse()?) };
+    let lasting = at("expires_at")?.duration_since(at("opened_at")?);
+    assert_eq!(lasting.as_secs(), 60, "{hole}");
+    let id = scene.request(&mut shell, 1001);
+    let both = &[("connections", json!(1)), ("requests", json!(1))];
+    scene.refused(&scene.yes(&alice, "alice", &id, both)?, "is not offered")?;
     Ok(())
 }
 

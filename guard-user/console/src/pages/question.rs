@@ -266,7 +266,14 @@ fn is_once(offer: &str) -> bool {
 fn offers(question: &Question) -> Vec<(String, String)> {
     let words = |offer: &String| {
         let words = match offer.split_once('=') {
-            Some(("for", seconds)) => format!("for {}", spelled(seconds.parse().ok()?)),
+            Some(("for", seconds)) => {
+                let lasting = spelled(seconds.parse().ok()?);
+                match question.kind.as_str() {
+                    "connect" => format!("for {lasting}"),
+                    // A request is let through once, whenever it comes.
+                    _ => format!("once, within {lasting}"),
+                }
+            }
             Some(("connections" | "requests", "1")) => "once".to_owned(),
             Some((what @ ("connections" | "requests"), count)) => format!("{count} {what}"),
             Some(("scope", "prefix")) => "all of the prefix".to_owned(),

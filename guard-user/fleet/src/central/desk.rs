@@ -124,6 +124,9 @@ impl Desk {
         let (Some(request), Some(taken)) = (&from.request, &receipt.taken) else {
             return;
         };
+        if taken.request != *request {
+            return;
+        }
         let at = (from.group.clone(), from.machine.clone());
         let asked = fleet.machine(&at.0, &at.1);
         let asked = asked.and_then(|state| state.question(request));

@@ -56,7 +56,12 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             kept.push_front(receipt.clone());
         }
         let is_taken = receipt.taken.is_some();
-        let subject = carrier.subject(What::Receipt, Some(&request));
+        // An answer may come as one to another request.
+        let of = receipt
+            .taken
+            .as_ref()
+            .map_or(&request, |taken| &taken.request);
+        let subject = carrier.subject(What::Receipt, Some(of));
         carrier
             .link
             .publish(subject, messages::bytes(&receipt))

@@ -126,7 +126,7 @@ impl Terminal {
         }
         self.say("")?;
         let choices = match question.shown_whole {
-            true => choices(&question.offers),
+            true => choices(&question.offers, question.kind != "connect"),
             false => {
                 self.say("Not all of it is shown: a yes has to be given at the machine.")?;
                 Vec::new()
@@ -182,14 +182,15 @@ fn nothing() -> Answer {
 }
 
 /// What may be answered, in words.
-fn choices(offers: &[String]) -> Vec<(String, Answer)> {
+fn choices(offers: &[String], is_once: bool) -> Vec<(String, Answer)> {
     let first = offers.iter().find_map(|offer| time(offer)).unwrap_or(ONCE);
-    let choice = |offer: &String| choice(offer, first);
+    let choice = |offer: &String| choice(offer, (first, is_once));
     offers.iter().filter_map(choice).collect()
 }
 
-/// An offer in words, and the answer that takes it; `usual` is for how many seconds a yes is where the offer does not say so.
-fn choice(offer: &str, usual: u64) -> Option<(String, Answer)> {
+/// An offer in words, and the answer that takes it; `usual` is for how many seconds a yes is where the offer does not say so. An HTTP
+/// request or a statement `is_once`, however long a yes is for.
+fn choice(offer: &str, (usual, is_once): (u64, bool)) -> Option<(String, Answer)> {
     let lasting = |seconds| format_duration(Duration::from_secs(seconds));
     let for_a_while = lasting(usual);
     let mut answer = Answer {
@@ -200,7 +201,10 @@ fn choice(offer: &str, usual: u64) -> Option<(String, Answer)> {
         Some(("for", _)) => {
             let seconds = time(offer)?;
             answer.seconds = Some(seconds);
-            format!("yes, for {}", lasting(seconds))
+            match is_once {
+                true => format!("yes, once within {}", lasting(seconds)),
+                false => format!("yes, for {}", lasting(seconds)),
+            }
         }
         Some(("connections", count)) => {
             answer.connections = Some(count.parse().ok()?);
@@ -439,7 +443,10 @@ mod tests {
             "for=x",
             "?",
         ];
-        let choices = choices(&offers.map(str::to_owned));
+        let offers = offers.map(str::to_owned);
+        let of_request = super::choices(&offers[..2], true);
+        assert_eq!(of_request[1].0, "yes, once within 5m");
+        let choices = choices(&offers, false);
         let words: Vec<_> = choices.iter().map(|(words, _)| words.as_str()).collect();
         insta::assert_snapshot!(words.join("\n"), @r"
         yes, for 10m

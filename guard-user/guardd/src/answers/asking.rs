@@ -88,7 +88,12 @@ impl State {
         let bytes = question.to_bytes().ok();
         let bytes = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let bytes = bytes.ok_or_else(|| too_long(&asked.shown.id))?;
-        let kept = GivenQuestion::new(bytes, after(clock::now(), LIFE), code);
+        // Codes are guessed for a request, which may ask something else each time.
+        let earlier = self.answers.questions.of(&asked.shown.id);
+        let kept = GivenQuestion {
+            wrong: earlier.map_or(0, |earlier| earlier.wrong),
+            ..GivenQuestion::new(bytes, after(clock::now(), LIFE), code)
+        };
         self.answers
             .questions
             .keep(&asked.shown.id, kept.clone())

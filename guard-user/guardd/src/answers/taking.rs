@@ -237,7 +237,7 @@ impl State {
         signed: &Signed,
         meant: &Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
-        self.is_offered(meant)?;
+        let lasting = self.is_offered(meant)?;
         self.has_code(meant)?;
         let id = &meant.asked.shown.id;
         let rule = meant.asked.shown.rule.as_deref().unwrap_or_default();
@@ -253,8 +253,9 @@ impl State {
                 proto::Holes::default(),
             ));
         }
+        let lasting = self.longest_of(&others).unwrap_or(lasting).min(lasting);
         let by = self.answering(from, signed, meant, others);
-        let (widening, extent, terms) = what(&meant.answer, &meant.question);
+        let (widening, extent, terms) = what((&meant.answer, lasting), &meant.question);
         self.recorder.reserve()?;
         self.spend(meant)?;
         let opened = self.approve(&by, id, (&widening, extent), &terms);
@@ -263,8 +264,16 @@ impl State {
         Ok(taken(meant, "yes", (approvals, wanted), opened?))
     }
 
-    /// Condition 4.
-    fn is_offered(&self, meant: &Meant) -> Result<(), CallError> {
+    /// For how long those who have said so may open anything at most; none: as long as the settings say.
+    fn longest_of(&self, others: &[PartialYes]) -> Option<Duration> {
+        let people = &self.answers.people.known().all;
+        let is_one = |name: &str| others.iter().any(|one| one.signed.by == name);
+        let theirs = people.iter().filter(|person| is_one(&person.name));
+        theirs.filter_map(|person| person.max_for).min()
+    }
+
+    /// Condition 4. Returns for how long it opens.
+    fn is_offered(&self, meant: &Meant) -> Result<Duration, CallError> {
         let (answer, question) = (&meant.answer, &meant.question);
         if !question.shown_whole {
             return Err(refusals::not_shown(&question.request));
@@ -291,6 +300,10 @@ impl State {
         if counts.contains(&Some(0)) || (answer.requests.is_some() && !is_http) {
             return Err(refusals::not_offered(&question.request, "that number"));
         }
+        // Of two numbers it would not be clear which one counts.
+        if answer.connections.is_some() && answer.requests.is_some() {
+            return Err(refusals::not_offered(&question.request, "two numbers"));
+        }
         let count = answer.connections.or(answer.requests);
         let is_once = count.map_or(is_http, |count| count == 1);
         let may = |scope: SignedScope| self.config.answers.scopes.contains(&scope);
@@ -309,8 +322,9 @@ impl State {
             .person
             .max_for
             .map_or(longest, |most| most.min(longest));
-        match time <= longest {
-            true => Ok(()),
+        // Who says "once" has chosen no time: that is the usual one.
+        match time <= longest || count == Some(1) {
+            true => Ok(time.min(longest)),
             false => Err(refusals::too_long(time, longest)),
         }
     }
@@ -446,7 +460,10 @@ impl State {
 }
 
 /// What a yes opens, as a person would say it at the machine.
-fn what(answer: &Answer, question: &Question) -> (Widening, Extent, HoleTerms) {
+fn what(
+    (answer, lasting): (&Answer, Duration),
+    question: &Question,
+) -> (Widening, Extent, HoleTerms) {
     let mut paths = question
         .offers
         .iter()
@@ -465,9 +482,7 @@ fn what(answer: &Answer, question: &Question) -> (Widening, Extent, HoleTerms) {
         address: false,
     };
     let terms = HoleTerms {
-        seconds: answer
-            .seconds
-            .map(|seconds| Duration::from_secs(seconds).as_secs_f64()),
+        seconds: Some(lasting.as_secs_f64()),
         connections: narrow(answer.connections),
         requests: narrow(answer.requests),
         bytes: answer.bytes,
