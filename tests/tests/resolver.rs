@@ -18,7 +18,9 @@ mod reverse;
 pub(crate) mod server;
 mod unheard;
 
-use guard_lab::{Shell, Tested, V6, eventually};
+use std::{fs, os::unix::fs::chown};
+
+use guard_lab::{AGENT, Output, Shell, Tested, V6, eventually};
 
 use crate::names::scene::{API, DNS, NameScene, Names, reaches, with_resolvers};
 
@@ -105,6 +107,33 @@ const NAMES: Names<'_> = &[
 
 fn scene() -> Tested<NameScene> {
     NameScene::with("name_refresh_floor = 1\n", "listed", POLICY, NAMES)
+}
+
+/// The policy has no rule by name, so it leaves them to the project's.
+#[test]
+fn of_a_projects_name_the_others_are_answered_as_before() -> Tested {
+    let plain = "version = 1\nname = \"plain\"\ndefault = \"deny\"\n";
+    let scene = NameScene::new("plain", plain, NAMES)?;
+    let project = scene.daemon.tag().dir().join("agents/project");
+    fs::create_dir_all(&project)?;
+    let ask = scene.ask.display().to_string();
+    let asked = |name: &str| -> Tested<String> {
+        let run = ["run", "--policy", "plain", "--", "python3", &ask, DNS, name];
+        let run = scene.daemon.agent(run).args(["A", "connected"]);
+        let output: Output = run.command()?.current_dir(&project).output()?.into();
+        Ok(output.stdout.trim().to_owned())
+    };
+    for (name, address) in [("v1.api.example.com", API), ("db.example.com", DB)] {
+        assert_eq!(asked(name)?, format!("answer 0 {DNS} {address}"));
+    }
+    let rule = "version = 1\n[[rule]]\nto = [\"db.example.com\"]\naction = \"deny\"\n";
+    let file = project.join(".guard.toml");
+    fs::write(&file, rule)?;
+    chown(&file, Some(AGENT), Some(AGENT))?;
+    assert_eq!(asked("db.example.com")?, format!("answer 3 {DNS}"));
+    let told = asked("v1.api.example.com")?;
+    assert_eq!(told, format!("answer 0 {DNS} {API}"));
+    Ok(())
 }
 
 #[test]

@@ -181,15 +181,16 @@ impl Policy {
     }
 
     /// What happens to questions for names that no rule names: what the file says, else they pass where anything in the
-    /// internet may be reached by its address, and are refused where nothing may.
+    /// internet may be reached by its address, and are refused where nothing may. A policy without rules by name leaves them to the
+    /// others of its session: alone it has nobody judge them.
     #[must_use]
     pub fn names_asked(&self) -> DnsNames {
-        self.dns_names.unwrap_or_else(|| {
-            match self.default != Verdict::Deny || self.names_opened_by().is_some() {
+        let is_open = || self.default != Verdict::Deny || self.names_opened_by().is_some();
+        self.dns_names
+            .unwrap_or_else(|| match !self.has_patterns() || is_open() {
                 true => DnsNames::Any,
                 false => DnsNames::Rules,
-            }
-        })
+            })
     }
 
     /// The first rule by which they pass, where neither the file nor the default says so. One that asks a person lets nothing pass by

@@ -97,15 +97,20 @@ pub fn quoted(words: &str) -> String {
 /// Characters that are shown of a program's name.
 const PROGRAM: usize = 40;
 
-/// The name of a program's file, which whoever made that chose: in quotes, unless nothing in it can be taken for the words
-/// around it.
+/// The name of a program's file, which whoever made that chose: in quotes, unless it is a plain word.
 #[must_use]
 pub fn program(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
-    match !name.is_empty() && name.chars().all(is_plain) {
+    match is_word(name) {
         true => cut(name),
         false => claimed(name),
     }
+}
+
+/// Whether nothing in a name can be taken for the words around it.
+#[must_use]
+pub fn is_word(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    !name.is_empty() && name.chars().all(is_plain)
 }
 
 /// What a program calls itself, of which no file is known.

@@ -17,6 +17,7 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use crate::discover::judge::{Judge, verdict};
 use crate::policy::explain::environment_with;
+use crate::render::escape;
 
 /// Places that a person looks through, of one rule.
 const MOST_PLACES: usize = 20;
@@ -436,13 +437,19 @@ pub(super) fn merged(
     Ok(document.to_string())
 }
 
-/// A rule's name, by which a person sees whose rule it is. No two are the same, here and in a policy.
+/// A rule's name, by which a person sees whose rule it is. No two are the same, here and in a policy. One of several words is in quotes:
+/// what stands behind a name says what the rule does.
 fn named(number: usize, name: Option<&Value>) -> (&'static str, Value) {
-    let name = name.and_then(Value::as_str).map_or_else(
-        || format!("rule {}", number + 1),
-        |name| name.chars().take(NAME).collect(),
-    );
+    let name = match name.and_then(Value::as_str) {
+        Some(name) if escape::is_word(name) => cut(name),
+        Some(name) => escape::quoted(&cut(name)),
+        None => format!("rule {}", number + 1),
+    };
     ("name", format!(".guard.toml: {name}").into())
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(NAME).collect()
 }
 
 /// The rules of a document, however they are written.
@@ -680,6 +687,10 @@ mod tests {
             let beside = parsed(&text).policy;
             assert_eq!(beside.default, Action::Allow);
             assert_eq!(beside.rules[0].name, ".guard.toml: db");
+            let words = project.replace("\"db\"", "'db (deny): \"ask ops\"'");
+            let words = parsed(&super::beside(&words, &base.policy).unwrap()).policy;
+            let name = ".guard.toml: \"db (deny): \\\"ask ops\\\"\"";
+            assert_eq!(words.rules[0].name, name);
             let of = |policy: &Policy| {
                 let Policy {
                     name,

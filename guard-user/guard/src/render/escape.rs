@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 pub(crate) use guard_signed::visible::{
-    claimed, escaped, is_right_to_left, is_unseen, program, quoted, visible, visible_again,
+    claimed, escaped, is_right_to_left, is_unseen, is_word, program, quoted, visible, visible_again,
 };
 
 /// At most this many characters of one piece of foreign text are shown.

@@ -171,7 +171,7 @@ fn by_rules(old: &Policy, new: &Policy) -> Vec<String> {
     all.extend(added.map(|added| format!("{} is new", added.words)));
     let names_open = is.iter().any(|one| is_open(&one));
     // A name is asked for where a rule leaves some of its ports to others.
-    let is_judged = old.has_patterns() && old.names_asked() != DnsNames::Any;
+    let is_judged = old.names_asked() != DnsNames::Any;
     let (asked, asks) = (denied_in_part(old), denied_in_part(new));
     let added = asks.difference(&asked).filter(|_| is_judged);
     all.extend(added.map(|rule| format!("{rule} is new, and has names asked for")));

@@ -194,8 +194,8 @@ impl<'p> ByName<'p> {
         let id = all.find_map(|one| Some(one.id()).filter(|id| compiled.has_pattern(*id)));
         let asked = match id {
             Some(id) if compiled.denies(id) => DnsNames::Rules,
-            None if policy.has_patterns() => policy.names_asked(),
-            _ => DnsNames::Any,
+            Some(_) => DnsNames::Any,
+            None => policy.names_asked(),
         };
         Said {
             value: id.and_then(|id| compiled.value_of(id)),
