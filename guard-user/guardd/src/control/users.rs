@@ -1,22 +1,35 @@
 //! Names of users, looked up once.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use guard_sys::accounts::Account;
+
+/// How long a user without a name has none: the account database may be away, and approvers are known by names.
+const NAMELESS: Duration = Duration::from_secs(10);
 
 /// The names that were looked up.
 #[derive(Debug, Default)]
 pub struct Users {
     names: HashMap<u32, String>,
+    nameless: HashMap<u32, Instant>,
 }
 
 impl Users {
     /// The user's name, or the uid where there is none.
     pub fn name(&mut self, uid: u32) -> String {
-        let look_up = || match Account::by_uid(uid) {
-            Ok(Some(account)) => account.name,
-            Ok(None) | Err(_) => uid.to_string(),
-        };
-        self.names.entry(uid).or_insert_with(look_up).clone()
+        if let Some(name) = self.names.get(&uid) {
+            return name.clone();
+        }
+        self.nameless.retain(|_, since| since.elapsed() < NAMELESS);
+        if !self.nameless.contains_key(&uid) {
+            if let Ok(Some(account)) = Account::by_uid(uid) {
+                return self.names.entry(uid).or_insert(account.name).clone();
+            }
+            self.nameless.insert(uid, Instant::now());
+        }
+        uid.to_string()
     }
 }

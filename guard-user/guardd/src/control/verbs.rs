@@ -56,6 +56,10 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
     let who = authorise(&caller, &call)?;
     match (call, who) {
         (Call::Run(call), who) => one(&create::run(shared, who, caller.pid, call).await?),
+        (Call::Enter { session }, Authorised::Agent(who)) => {
+            in_turn(shared, who, |state| enter(state, peer, &session)).await?;
+            one(&serde_json::json!({}))
+        }
         (Call::Enter { session }, who) => {
             shared.with(|state| create::enter(state, who, peer, caller.pid, &session))?;
             one(&serde_json::json!({}))
@@ -63,6 +67,16 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
         (call, Authorised::Approver(who)) => approver(shared, who, peer, call).await,
         (call, Authorised::Agent(who)) => agent(shared, who, caller.pid, call).await,
     }
+}
+
+/// Who calls from inside is seen once more: it may have moved while it waited.
+fn enter(state: &mut State, peer: &Peer, session: &str) -> Result<(), CallError> {
+    let call = Call::Enter {
+        session: session.to_owned(),
+    };
+    let caller = state.caller(peer)?;
+    let who = authorise(&caller, &call)?;
+    create::enter(state, who, peer, caller.pid, session)
 }
 
 fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, CallError> {
@@ -139,7 +153,12 @@ impl Turn {
     }
 }
 
-async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
+/// What is done for a call from inside, when it is its turn.
+pub(crate) async fn in_turn<T>(
+    shared: &Shared,
+    who: Agent,
+    work: impl FnOnce(&mut State) -> T,
+) -> T {
     let turn = Turn::of(shared, who).await;
     let done = shared.with(work);
     turn.end();

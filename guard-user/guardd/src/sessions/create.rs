@@ -22,6 +22,7 @@ use crate::{
         auth::{Agent, Approver, Authorised},
         failure::CallError,
         ids,
+        verbs::in_turn,
     },
     doctor,
     policies::{library::PolicyText, load},
@@ -88,7 +89,9 @@ pub async fn run(
             state.policies.library().find(&name)
         })?,
         // The call asks for nothing narrower.
-        (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
+        (None, Authorised::Agent(agent)) => {
+            return in_turn(shared, agent, |state| state.own_session(agent)).await;
+        }
     };
     if let Authorised::Agent(agent) = who {
         // Before its policy is put in place, which writes a record.
@@ -299,6 +302,12 @@ pub fn enter(
     }
     if !live.cgroup.is_ours() {
         // It is inside already, perhaps in a cgroup further down that the unit has made.
+        return Ok(());
+    }
+    // To move it moves no process, and stops each of the machine that forks.
+    if is_inside && live.stage == Stage::Live && live.about.pid.is_some() {
+        state.notice_network::<ProxyWorker>(id, pid);
+        state.notice_network::<ResolverWorker>(id, pid);
         return Ok(());
     }
     state.datapath.enter(&live.cgroup, pid)?;

@@ -174,7 +174,9 @@ impl Session {
 
     /// Whether the command that the session was made for runs.
     fn has_command(&self, kernel: &Datapath) -> bool {
-        let pid = self.about.pid;
+        // Its pid may be another's then.
+        let is_over = self.about.command_ended_at.is_some();
+        let pid = self.about.pid.filter(|_| !is_over);
         pid.is_some_and(|pid| kernel.processes(&self.cgroup).contains(&pid))
     }
 }
