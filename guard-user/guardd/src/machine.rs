@@ -196,10 +196,25 @@ impl Machine {
     /// The process of that id, if it is (still) in the session; its id is 0 if unknown.
     #[must_use]
     pub fn process_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
+        self.seen(session, tgid, Process::look)
+    }
+
+    /// The same with its command line, for a person who is asked.
+    #[must_use]
+    pub fn asker_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
+        self.seen(session, tgid, Process::look_closely)
+    }
+
+    fn seen(
+        &self,
+        session: Option<&Session>,
+        tgid: u32,
+        look: impl Fn(u32, &Path) -> Option<Process>,
+    ) -> (Option<u32>, Process) {
         let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
         let known = cgroup
             .filter(|_| tgid != 0)
-            .and_then(|cgroup| Process::look(tgid, &cgroup));
+            .and_then(|cgroup| look(tgid, &cgroup));
         ((tgid != 0).then_some(tgid), known.unwrap_or_default())
     }
 
@@ -213,7 +228,14 @@ impl Machine {
         self.thread_behind(session, (event.tgid, event.pid), &event.comm)
     }
 
-    /// The same for a thread (tgid and tid) of that name.
+    /// The same with its command line, for a person who is asked.
+    #[must_use]
+    pub fn asker_behind(&self, session: Option<&Session>, event: &Event) -> (Option<u32>, Process) {
+        let (pid, process) = self.asker_of(session, event.tgid);
+        (pid, called(process, (event.tgid, event.pid), &event.comm))
+    }
+
+    /// The process of a thread (tgid and tid) of that name.
     #[must_use]
     pub fn thread_behind(
         &self,
@@ -222,10 +244,13 @@ impl Machine {
         comm: &[u8],
     ) -> (Option<u32>, Process) {
         let (pid, process) = self.process_of(session, thread.0);
-        let name = comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        let process = process.called(thread, &String::from_utf8_lossy(name));
-        (pid, process)
+        (pid, called(process, thread, comm))
     }
+}
+
+fn called(process: Process, thread: (u32, u32), comm: &[u8]) -> Process {
+    let name = comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    process.called(thread, &String::from_utf8_lossy(name))
 }
 
 fn in_doubt(why: &str) -> CallError {

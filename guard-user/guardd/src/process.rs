@@ -19,7 +19,7 @@ pub struct Process {
     pub comm: Option<String>,
     /// Its executable.
     pub exe: Option<String>,
-    /// Its command line. The process chose it.
+    /// Its command line, for those who are asked; else empty. The process chose it.
     pub command: Vec<String>,
     /// A warning about the process, to be shown.
     pub warning: Option<String>,
@@ -31,6 +31,17 @@ impl Process {
     /// The id may be another process's by now: one outside of the session does not count.
     #[must_use]
     pub fn look(pid: u32, cgroup: &Path) -> Option<Self> {
+        Self::seen(pid, cgroup, |_| Vec::new())
+    }
+
+    /// The same with its command line, which another thread reads: that takes two changes of threads, and where processes wait for a
+    /// CPU those take long.
+    #[must_use]
+    pub fn look_closely(pid: u32, cgroup: &Path) -> Option<Self> {
+        Self::seen(pid, cgroup, command)
+    }
+
+    fn seen(pid: u32, cgroup: &Path, command: impl Fn(&Path) -> Vec<String>) -> Option<Self> {
         let proc = Path::new("/proc").join(pid.to_string());
         let found = Self {
             comm: None,

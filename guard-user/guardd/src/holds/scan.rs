@@ -83,7 +83,7 @@ impl State {
         self.holds.scan_by(after(event.at, SCANS));
         let process = self
             .machine
-            .process_behind(self.sessions.live(event.session), event);
+            .asker_behind(self.sessions.live(event.session), event);
         let (comm, exe) = (process.1.comm.clone(), process.1.exe.clone());
         let noted = self.ask(key.clone(), event.at, process, (None, None))?;
         if noted == Noted::Muted {
@@ -272,7 +272,13 @@ impl State {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
-        let process = self.process_held(group);
+        let process = match group.first() {
+            Some((_, first)) => {
+                let session = self.sessions.live(first.session);
+                self.machine.asker_of(session, first.tgid)
+            }
+            None => Default::default(),
+        };
         match self.ask(key.clone(), clock::now(), process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.

@@ -16,7 +16,6 @@ use super::{Proxy, held::HeldClient, record_pass::target, terms::Standing};
 use crate::{
     changes::Change,
     control::advice,
-    process::Process,
     requests::{HttpRequestKey, Noted, RequestKey, Requests},
     sessions::Session,
     state::State,
@@ -104,7 +103,8 @@ impl State {
             return Some(too_many());
         }
         let live = self.sessions.live(key.session);
-        let process = without_command(self.machine.process_of(live, tgid.0));
+        // Without its command line: headers with secrets may be in it.
+        let process = self.machine.process_of(live, tgid.0);
         match self.ask(key.clone(), now, process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
@@ -267,12 +267,6 @@ impl Proxy {
         }
         self.answer(number, verdict);
     }
-}
-
-/// The process of a request, without its command line: headers with secrets may be in it.
-fn without_command((pid, process): (Option<u32>, Process)) -> (Option<u32>, Process) {
-    let command = Vec::new();
-    (pid, Process { command, ..process })
 }
 
 /// A request as people see it; none if they could not.

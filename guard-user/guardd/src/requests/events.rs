@@ -195,7 +195,7 @@ impl State {
     fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
         let process = self
             .machine
-            .process_behind(self.sessions.live(event.session), event);
+            .asker_behind(self.sessions.live(event.session), event);
         let noted = self.ask(key(event), event.at, process, (None, None))?;
         if noted == Noted::Full {
             tracing::warn!(

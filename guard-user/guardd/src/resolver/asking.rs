@@ -167,7 +167,7 @@ impl State {
             .iter()
             .find(|link| link.verdict != Verdict::Allow.as_str());
         let policy = stops.or(chain.first()).map(|link| link.policy.clone());
-        let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
+        let (pid, process) = self.machine.asker_of(Some(session), asked.tgid.0);
         let question = question(&asked.name, &asked.kind);
         let beware = question.zone().map(|_| FLOOD.to_owned());
         let draft = proto::Request {
