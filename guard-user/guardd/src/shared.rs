@@ -12,10 +12,12 @@ use guard_common::SessionId;
 use guard_proto::{LogRecord, Presence, Status};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, broadcast, watch};
 
-use crate::{control::fresh::Fresh, doctor::Doctor, sessions::systemd::Manager, state::State};
-
-/// Long frames that are read at once.
-const LONG_FRAMES: usize = 4;
+use crate::{
+    control::{fresh::Fresh, server::LongFrames},
+    doctor::Doctor,
+    sessions::systemd::Manager,
+    state::State,
+};
 
 /// Policies that are compiled at once.
 const COMPILING: usize = 2;
@@ -58,7 +60,7 @@ pub struct Shared {
     /// Whose decision is kept now.
     pub deciders: Deciders,
     /// Permits to read a long frame.
-    pub long_frames: Arc<Semaphore>,
+    pub long_frames: LongFrames,
     /// Permits to compile a policy: only callers with many compilations wait.
     pub compiling: Semaphore,
     /// The results of the probes.
@@ -91,7 +93,7 @@ impl Shared {
             turns: RefCell::default(),
             asking: RefCell::default(),
             deciders: Deciders::default(),
-            long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
+            long_frames: LongFrames::default(),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),
             status: Fresh::new(STATUSES),

@@ -17,6 +17,7 @@ use guard_proto::{
 use guard_sys::{clock, pidfd::Peer};
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
+    sync::Semaphore,
     task::JoinSet,
 };
 
@@ -41,6 +42,8 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_OF_USER: usize = 512;
 /// Connections at once of one session.
 const MAX_OF_SESSION: usize = 32;
+/// Long frames at once of root, of all users, and of all that is inside sessions.
+const LONG_FRAMES: usize = 4;
 /// At most so often the log tells that an account has too many.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an error that `accept` cannot help, such as too many open files.
@@ -54,6 +57,36 @@ enum Account {
     Session(Option<SessionId>),
     /// Processes in a cgroup that no session owns, by its id.
     Unowned(u64),
+}
+
+/// Long frames that are read at once. What is inside keeps nobody outside from sending one, and no user keeps root from it.
+#[derive(Debug)]
+pub struct LongFrames {
+    root: Arc<Semaphore>,
+    users: Arc<Semaphore>,
+    inside: Arc<Semaphore>,
+}
+
+impl Default for LongFrames {
+    fn default() -> Self {
+        let few = || Arc::new(Semaphore::new(LONG_FRAMES));
+        Self {
+            root: few(),
+            users: few(),
+            inside: few(),
+        }
+    }
+}
+
+impl LongFrames {
+    fn of(&self, account: Account) -> Arc<Semaphore> {
+        let own = match account {
+            Account::User(0) => &self.root,
+            Account::User(_) => &self.users,
+            Account::Session(_) | Account::Unowned(_) => &self.inside,
+        };
+        Arc::clone(own)
+    }
 }
 
 /// The open connections.
@@ -208,7 +241,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     };
     let shared = Rc::clone(shared);
     open.tasks.spawn_local(async move {
-        let ended = converse(&shared, stream, &peer, caller.pid).await;
+        let ended = converse(&shared, stream, (&peer, caller.pid), account).await;
         admitted.leave();
         if let Err(error) = ended {
             tracing::debug!(%error, ?account, "a connection was closed");
@@ -248,12 +281,12 @@ fn too_many() -> CallError {
 async fn converse(
     shared: &Shared,
     stream: UnixStream,
-    peer: &Peer,
-    pid: u32,
+    (peer, pid): (&Peer, u32),
+    account: Account,
 ) -> Result<(), FrameError> {
     let (read, mut write) = stream.into_split();
     let read = Written::by(pid, read);
-    let mut frames = FrameReader::new(read, Arc::clone(&shared.long_frames));
+    let mut frames = FrameReader::new(read, shared.long_frames.of(account));
     loop {
         let frame = match frames.next().await {
             Ok(Some(frame)) => frame,

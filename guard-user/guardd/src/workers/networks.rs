@@ -1,6 +1,7 @@
 //! The network namespaces that a worker serves.
 
 use std::{
+    collections::HashSet,
     fs::{File, Metadata},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -53,6 +54,8 @@ pub struct Networks {
     all: Vec<Network>,
     /// How many there have been with this worker.
     count: u32,
+    /// Outermost sessions of which it was told that no more are served: what is inside may ask without end.
+    told: HashSet<SessionId>,
 }
 
 impl Networks {
@@ -91,10 +94,12 @@ impl Networks {
 
     /// The network of a process in that cgroup, if it is to be served from now on; `account`: the outermost session of the process.
     #[must_use]
-    pub fn new_at(&self, account: SessionId, cgroup: &Path, pid: u32) -> Option<(Inode, File)> {
+    pub fn new_at(&mut self, account: SessionId, cgroup: &Path, pid: u32) -> Option<(Inode, File)> {
         let found = way_into(pid, cgroup).filter(|(inode, _)| !self.has(*inode))?;
         if !self.has_room(account) {
-            tracing::warn!(session = account.0, "too many networks are served for it");
+            if self.told.insert(account) {
+                tracing::warn!(session = account.0, "too many networks are served for it");
+            }
             return None;
         }
         Some(found)
@@ -133,7 +138,11 @@ impl Networks {
     /// Removes the networks that no process is in, but for guardd's own.
     pub fn take_left(&mut self, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
         let is_left = |one: &mut Network| one.way.is_some() && !is_in_use(one.inode);
-        self.all.extract_if(.., is_left).collect()
+        let left: Vec<_> = self.all.extract_if(.., is_left).collect();
+        if !left.is_empty() {
+            self.told.clear();
+        }
+        left
     }
 
     /// Removes all. Returns the kernel's numbers for them.

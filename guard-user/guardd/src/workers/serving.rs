@@ -103,7 +103,7 @@ impl State {
             return false;
         };
         let account = live.outermost();
-        let new = W::link(self).networks.new_at(account, &cgroup, pid);
+        let new = W::link_mut(self).networks.new_at(account, &cgroup, pid);
         let Some((inode, way)) = new else {
             return false;
         };
