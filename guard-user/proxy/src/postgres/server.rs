@@ -17,6 +17,8 @@ use super::{
 
 /// Rows of an answer to the guard itself that are kept.
 const MAX_ROWS: usize = 64;
+/// Bytes of them.
+const MAX_KEPT: usize = 1024 * 1024;
 /// `AuthenticationSASL` (PostgreSQL's documentation, 55.7).
 const SASL: i32 = 10;
 /// Bytes that are read at once.
@@ -198,7 +200,13 @@ fn hear(
             if let Ok(rows) = heard
                 && rows.len() < MAX_ROWS
             {
-                rows.push(first_column(message)?);
+                let column = first_column(message)?;
+                let kept: usize = rows.iter().map(Bytes::len).sum();
+                match kept + column.len() <= MAX_KEPT {
+                    // Not as a part of what was read, which would stay.
+                    true => rows.push(Bytes::copy_from_slice(&column)),
+                    false => *heard = Err("the server answers with too much".to_owned()),
+                }
             }
         }
         b'1' | b'2' | b'3' if ledger.is_own() => {}
