@@ -293,13 +293,13 @@ async function enrol(box) {
 }
 
 // Browsers refuse a longer list; without one they offer what they have.
-function listed(keys) {
+function mostOf(keys) {
   return keys.length > 64 ? [] : keys;
 }
 
 async function login(box) {
   const nonce = box.dataset.nonce;
-  const signed = await assertion(await sha256("guard login v1", nonce), listed(box.dataset.keys.split(" ")));
+  const signed = await assertion(await sha256("guard login v1", nonce), mostOf(box.dataset.keys.split(" ")));
   const { name } = await post("/login/passkey", { nonce, ...signed });
   localStorage.setItem("by", name);
   location.assign("/");
