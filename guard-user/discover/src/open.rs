@@ -217,9 +217,9 @@ impl Tree {
         format!("{prefix}{}", file.to_string_lossy())
     }
 
-    /// Whether a file is there, whatever is in it.
+    /// Whether a file is there that this user may read, whatever is in it.
     pub(crate) fn has(&self, file: &Path) -> bool {
-        self.there(file).is_ok()
+        matches!(self.file(file), Ok(_) | Err(NO_FILE))
     }
 
     /// Whether a file is kept from this user, and so from all that they run.

@@ -11,9 +11,6 @@ use super::super::wire::Target;
 
 /// How long a client may take to do its transaction again.
 const TIME: Duration = Duration::from_secs(60);
-/// How many transactions may write for one of them. Drivers begin some of their own before, and retry what another has kept from
-/// being committed.
-const OPENS: u32 = 8;
 /// Allowed statements that are kept at once.
 const MAX: usize = 1024;
 
@@ -32,8 +29,6 @@ struct Kept {
     login: String,
     digest: String,
     until: Instant,
-    /// How many transactions may still write for it.
-    opens: u32,
 }
 
 impl Again {
@@ -47,18 +42,17 @@ impl Again {
                 login,
                 digest,
                 until,
-                opens: OPENS,
             });
         }
     }
 
-    /// Whether a transaction that begins there must be able to write. Until the kept statement is used, each of a few may be the one.
+    /// Whether a transaction that begins there must be able to write. Until the kept statement is used, any may be the one:
+    /// drivers begin some of their own before.
     pub(super) fn begins(&self, target: Target, login: &str) -> bool {
         let mut all = self.kept.borrow_mut();
         forget(&mut all);
-        let is_for = |kept: &&mut Kept| kept.target == target && kept.login == login;
-        let mut open = all.iter_mut().filter(is_for).filter(|kept| kept.opens > 0);
-        open.next().map(|kept| kept.opens -= 1).is_some()
+        let is_for = |kept: &Kept| kept.target == target && kept.login == login;
+        all.iter().any(is_for)
     }
 
     /// Whether that database was not checked before, as far as is kept.
@@ -84,27 +78,4 @@ impl Again {
 fn forget(all: &mut Vec<Kept>) {
     let now = Instant::now();
     all.retain(|kept| kept.until > now);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    #[test]
-    fn a_yes_has_a_few_transactions_write() {
-        let target = Target {
-            session: 1,
-            address: Ipv4Addr::LOCALHOST.into(),
-            port: 5432,
-        };
-        let again = Again::default();
-        again.keep(target, "alice@shop".to_owned(), "sum");
-        let begun = (0..100).filter(|_| again.begins(target, "alice@shop"));
-        assert_eq!(begun.count(), 8);
-        // In one of them it is still done, once.
-        assert!(again.take(target, "sum"));
-        assert!(!again.take(target, "sum"));
-    }
 }
