@@ -18,11 +18,12 @@ use super::SCANS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
+    machine::Machine,
     process::Process,
     record::audit::LogEntry,
     relays::{self, Upstreams},
     requests::{Noted, RequestKey},
-    sessions::Sessions,
+    sessions::{Session, Sessions},
     state::State,
     times::after,
 };
@@ -172,7 +173,7 @@ impl State {
         // Before they hear of it, and end.
         let behind: Vec<_> = ending
             .iter()
-            .map(|(group, _)| self.process_held(group))
+            .map(|(group, _)| self.process_held(group, Machine::process_of))
             .collect();
         end_groups(&mut self.datapath, &self.sessions, &ending);
         for ((group, why), process) in ending.iter().zip(behind) {
@@ -257,7 +258,7 @@ impl State {
             if !held.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
-            let process = self.process_held(&group);
+            let process = self.process_held(&group, Machine::process_of);
             let why = if latest(&group) <= now {
                 TOO_LATE
             } else {
@@ -272,13 +273,7 @@ impl State {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
-        let process = match group.first() {
-            Some((_, first)) => {
-                let session = self.sessions.live(first.session);
-                self.machine.asker_of(session, first.tgid)
-            }
-            None => Default::default(),
-        };
+        let process = self.process_held(group, Machine::asker_of);
         match self.ask(key.clone(), clock::now(), process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
@@ -295,13 +290,17 @@ impl State {
         }
     }
 
-    /// The process of the first of them.
-    fn process_held(&self, group: &Group) -> (Option<u32>, Process) {
+    /// The process of the first of them, as `look` sees it.
+    fn process_held(
+        &self,
+        group: &Group,
+        look: impl Fn(&Machine, Option<&Session>, u32) -> (Option<u32>, Process),
+    ) -> (Option<u32>, Process) {
         let Some((_, first)) = group.first() else {
             return Default::default();
         };
         let session = self.sessions.live(first.session);
-        self.machine.process_of(session, first.tgid)
+        look(&self.machine, session, first.tgid)
     }
 
     fn write_end(
