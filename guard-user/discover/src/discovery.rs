@@ -25,6 +25,8 @@ use crate::walk::walk;
 
 /// What stands in place of a file's name for what the environment has.
 pub const ENVIRONMENT: &str = "the environment";
+/// Why a link was passed over that may lead to a directory elsewhere.
+pub const LINK: &str = "a link to elsewhere";
 /// Why something was passed over that there was no time for.
 pub const OUT_OF_TIME: &str = "out of time";
 
@@ -97,8 +99,8 @@ pub struct PassedOver {
     pub line: Option<usize>,
     /// Why, in guard's own words.
     pub why: &'static str,
-    /// SHA-256 of the whole file, where somebody has encrypted it, or called it so: what is in it cannot be known here, and it may be
-    /// said that that is right.
+    /// SHA-256 of the whole file, where somebody has encrypted it, or called it so, or of where a link leads: what is there cannot be
+    /// known here, and it may be said that that is right.
     pub sha256: Option<String>,
 }
 
@@ -180,9 +182,9 @@ pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
     home_files += own.home;
     let names = inputs.hosts.map(|file| names(&mut sink, file));
     let walked = walk(inputs.project, &inputs.bounds, deadline);
-    for (path, why) in &walked.left_out {
-        sink.begin(project.shown(path));
-        sink.pass_over(None, why);
+    for one in walked.left_out {
+        sink.begin(project.shown(&one.path));
+        sink.leave_out(None, one.why, one.sha256);
     }
     sink.is_projects = true;
     let mut project_files = read(&mut sink, &project, &walked.files, deadline);

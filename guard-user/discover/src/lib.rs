@@ -19,8 +19,8 @@ mod walk;
 mod watched;
 
 pub use discovery::{
-    Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, OUT_OF_TIME, PLAIN, PassedOver,
-    discover,
+    Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, LINK, OUT_OF_TIME, PLAIN,
+    PassedOver, discover,
 };
 pub use host::Host;
 pub use readers::{MORE, is_platform};

@@ -348,7 +348,12 @@ impl Sink {
         self.leave_out(None, why, content.sha256());
     }
 
-    fn leave_out(&mut self, line: Option<usize>, why: &'static str, sha256: Option<String>) {
+    pub(crate) fn leave_out(
+        &mut self,
+        line: Option<usize>,
+        why: &'static str,
+        sha256: Option<String>,
+    ) {
         let one = PassedOver {
             file: self.file.clone(),
             line,

@@ -1,15 +1,18 @@
 //! The files of a project whose names say that they tell where something is.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+use data_encoding::HEXLOWER;
 use ignore::{DirEntry, WalkBuilder, WalkState};
+use sha2::{Digest as _, Sha256};
 
-use crate::discovery::{Bounds, OUT_OF_TIME};
+use crate::discovery::{Bounds, LINK, OUT_OF_TIME};
 use crate::readers::Format;
 
 /// What tools fill, and nobody configures a project in.
@@ -31,6 +34,9 @@ const SKIPPED: [&str; 15] = [
     ".pytest_cache",
 ];
 
+/// What is in the path of all that nix and bazel make links to: what they have built, and nobody configures a project in.
+const MADE: [&str; 2] = ["/nix/store/", "/_bazel_"];
+
 /// Directories in which the files at the top alone say something.
 const SHALLOW: [&str; 2] = [".git", ".terraform"];
 
@@ -46,6 +52,15 @@ pub(crate) fn is_entered(dir: &Path) -> bool {
     !named(&SKIPPED, Some(dir)) && !named(&SHALLOW, dir.parent())
 }
 
+/// What a walk left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LeftOut {
+    pub(crate) path: PathBuf,
+    pub(crate) why: &'static str,
+    /// Of a link's target, as it is written.
+    pub(crate) sha256: Option<String>,
+}
+
 /// What a walk found, and what it left out.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
@@ -53,7 +68,7 @@ pub(crate) struct Walked {
     pub(crate) files: Vec<(PathBuf, Format)>,
     /// Those that are read when all others are.
     last: Vec<(PathBuf, Format)>,
-    pub(crate) left_out: Vec<(PathBuf, &'static str)>,
+    pub(crate) left_out: Vec<LeftOut>,
     /// The directories, as far as they are counted.
     pub(crate) dirs: Vec<PathBuf>,
 }
@@ -115,9 +130,36 @@ impl Walk<'_> {
                 if let Some(format) = Format::of(entry.path()) {
                     return self.keep(self.below(entry.path()), format);
                 }
+                if entry.path_is_symlink() {
+                    self.look_at_link(entry.path());
+                }
             }
         }
         WalkState::Continue
+    }
+
+    /// Leaves out what may be a directory that no walk enters. A link is judged by its words: to look where it leads may mount
+    /// something, or never end.
+    fn look_at_link(&self, link: &Path) {
+        let is_file = link.extension().is_some_and(|after| after != "d");
+        if is_file || !is_entered(link) {
+            return;
+        }
+        let (Some(dir), Ok(target)) = (link.parent(), std::fs::read_link(link)) else {
+            return self.leave_out(link, LINK);
+        };
+        let to = plain(&dir.join(&target));
+        let is_made = MADE.iter().any(|made| to.to_string_lossy().contains(made));
+        let is_entered = to
+            .strip_prefix(self.project)
+            .is_ok_and(|within| within.ancestors().all(is_entered));
+        if !is_made && !is_entered {
+            let sha256 = HEXLOWER.encode(&Sha256::digest(target.as_os_str().as_bytes()));
+            self.note(LeftOut {
+                sha256: Some(sha256),
+                ..self.left_out(link, LINK)
+            });
+        }
     }
 
     fn enter(&self, dir: &DirEntry) {
@@ -159,8 +201,20 @@ impl Walk<'_> {
     }
 
     fn leave_out(&self, path: &Path, why: &'static str) {
+        self.note(self.left_out(path, why));
+    }
+
+    fn left_out(&self, path: &Path, why: &'static str) -> LeftOut {
+        LeftOut {
+            path: self.below(path),
+            why,
+            sha256: None,
+        }
+    }
+
+    fn note(&self, left_out: LeftOut) {
         if let Ok(mut found) = self.found.lock() {
-            found.left_out.push((self.below(path), why));
+            found.left_out.push(left_out);
         }
     }
 
@@ -181,7 +235,13 @@ impl Walk<'_> {
         found.files.append(&mut found.last);
         found.left_out.sort();
         found.left_out.dedup();
-        let mut all_of_it = |why| found.left_out.push((PathBuf::from("."), why));
+        let mut all_of_it = |why| {
+            found.left_out.push(LeftOut {
+                path: PathBuf::from("."),
+                why,
+                sha256: None,
+            });
+        };
         if found.files.len() > self.bounds.files || self.too_many.into_inner() {
             found.files.truncate(self.bounds.files);
             all_of_it("more files than are read");
@@ -191,6 +251,19 @@ impl Walk<'_> {
         }
         found
     }
+}
+
+/// A path without `.` and `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => _ = plain.pop(),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// The files at the top of a project, however many lie below: the walk goes deep first, and ends at so many.

@@ -721,7 +721,7 @@ pub struct DiscoverArgs {
     /// Say that the places with these numbers, 1,2 say, are not what they look like; they stay listed as dismissed
     #[arg(long, value_name = "N", value_delimiter = ',', group = "dismissing", conflicts_with_all = ["why", "check"])]
     pub dismiss: Vec<Dismissable>,
-    /// Say that nobody has to know what is in this encrypted file, as long as its bytes are the same
+    /// Say that nobody has to know what is in this encrypted file, or behind this link, as long as its bytes, or target, are the same
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "dismissing", conflicts_with_all = ["why", "check"])]
     pub dismiss_file: Vec<PathBuf>,
     /// With --dismiss 1,2: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number. With

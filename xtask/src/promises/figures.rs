@@ -118,11 +118,6 @@ const MEASURED: &[Figure] = &[
         "guard open --bytes, one handshake, guard holes",
     ),
     figure(
-        "docs/use.md",
-        "A request is on the screen some 55 ms after connect()",
-        "cargo xtask test watch::costs, which prints it",
-    ),
-    figure(
         "CONTRIBUTING.md",
         "14 to 18 seconds",
         "cargo xtask vm --cold: the first lines of each log have the seconds",

@@ -37,9 +37,61 @@ fn what_holds_a_reader_up_or_leads_it_elsewhere_is_passed_over() -> Tested {
         "link.env: a link",
         "zero.env: a link",
         "loop.env: a link",
+        "elsewhere: a link to elsewhere",
     ] {
         says(&found, expected);
     }
+    Ok(())
+}
+
+/// What leads to what is walked anyway, to a file, or to what a tool has built hides nothing.
+#[test]
+fn a_link_to_a_directory_that_no_walk_enters_is_said() -> Tested {
+    let scene = Scene::new()?
+        .with("~/shop/prod.env", "A=postgres://a:b@db.example.net/a\n")?
+        .with("settings/dev.env", "A=1\n")?
+        .with("target/conf/prod.env", "A=1\n")?
+        .with("packages/one/a.txt", "")?;
+    let at = |name: &str| scene.project.path().join(name);
+    for (link, to) in [
+        ("conf", Path::new("settings")),
+        ("packages/one/conf", Path::new("../../settings")),
+        ("whole", &at("settings")),
+        ("notes.md", Path::new("../notes.md")),
+        ("node_modules", Path::new("/usr/share/nodejs")),
+        ("result", Path::new("/nix/store/0-shop")),
+        (
+            "bazel-bin",
+            Path::new("/root/.cache/bazel/_bazel_root/0/bin"),
+        ),
+    ] {
+        symlink(to, at(link))?;
+    }
+    assert_eq!(passed_over(&scene.look()?), Vec::<String>::new());
+    symlink(scene.home.path().join("shop"), at("shop"))?;
+    symlink("../../../shop", at("packages/one/shop.d"))?;
+    symlink("target/conf", at("built"))?;
+    let found = scene.look()?;
+    let expected =
+        ["built", "packages/one/shop.d", "shop"].map(|link| format!("{link}: a link to elsewhere"));
+    assert_eq!(passed_over(&found), expected);
+    let [before, after] = [&found, &{
+        fs::remove_file(at("built"))?;
+        symlink("target", at("built"))?;
+        scene.look()?
+    }]
+    .map(|found| {
+        found
+            .passed_over
+            .iter()
+            .map(|one| one.sha256.clone())
+            .collect::<Vec<_>>()
+    });
+    assert!(before.iter().all(Option::is_some));
+    assert!(
+        before[0] != after[0] && before[1..] == after[1..],
+        "{before:?} {after:?}"
+    );
     Ok(())
 }
 

@@ -1,7 +1,9 @@
-//! `guard discover --dismiss-file`: a person says that nobody has to know what is in an encrypted file, as long as it is that one.
+//! `guard discover --dismiss-file`: a person says that nobody has to know what is in an encrypted file, or behind a link, as long as it
+//! is that one.
 
 use std::path::{Path, PathBuf};
 
+use guard_discover::LINK;
 use serde::Serialize;
 
 use super::Keeping;
@@ -69,7 +71,7 @@ impl Keeping<'_> {
             Failure {
                 what: format!("cannot dismiss {}", file.display()),
                 why,
-                fix: "list what is encrypted, and name a file as it stands there:\nguard discover"
+                fix: "list what is encrypted, and links, and name one as it stands there:\nguard discover"
                     .into(),
             }
         })
@@ -177,7 +179,10 @@ pub(super) fn dismissed_page(said: &DismissedFileNow, _clock: &Clock) -> Page {
                 },
                 when.by
             ));
-        page.line("With other bytes it is passed over again.");
+        page.line(match unread.one.why {
+            LINK => "Where it leads elsewhere it is passed over again.",
+            _ => "With other bytes it is passed over again.",
+        });
     }
     page
 }

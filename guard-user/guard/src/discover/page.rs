@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use guard_discover::{Label, PLAIN};
+use guard_discover::{LINK, Label, PLAIN};
 
 use super::items::{ANY, Discovered, InReach, Proposed, Unread, at, seen};
 use super::unless;
@@ -113,6 +113,7 @@ fn unread(page: &mut Page, all: &Discovered) {
     if let Some(one) = all.unread().find(|one| one.sha256.is_some()) {
         page.line(match one.why {
             PLAIN => "Anybody can read a file that is only named encrypted. To say that this is all right:",
+            LINK => "No link is followed out of the directory. To say that this is all right:",
             _ => "Nobody knows here what is in an encrypted file. To say that this is all right:",
         });
         let file = command_line(std::slice::from_ref(&one.file));

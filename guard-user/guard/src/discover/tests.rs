@@ -42,11 +42,15 @@ fn look_at(files: &[(&str, &str)]) -> Tested<Discovery> {
     }
     fs::create_dir_all(&project)?;
     fs::create_dir_all(&home)?;
+    look_in(&project, &home, &environment)
+}
+
+fn look_in(project: &Path, home: &Path, environment: &[(String, String)]) -> Tested<Discovery> {
     Ok(guard_discover::discover(&Inputs {
-        project: &project,
-        home: Some(&home),
+        project,
+        home: Some(home),
         hosts: None,
-        environment: &environment,
+        environment,
         routes: None,
         uid: geteuid().as_raw(),
         bounds: Bounds {
@@ -288,6 +292,32 @@ fn an_encrypted_file_that_is_dismissed_leaves_the_rest_complete_until_it_has_oth
     assert_eq!(one["dismissed"]["says"], said);
     assert_eq!(one["sha256"], sha256);
     assert!(!looked("DOTENV_VAULT=other", &dismissals)?.complete);
+    Ok(())
+}
+
+#[test]
+fn a_link_out_of_the_project_is_dismissed_until_it_leads_elsewhere() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let own = dir.path().join("discover.json");
+    let looked = |to: &str, dismissals: &Dismissals| -> Tested<Discovered> {
+        let [project, home] = [tempfile::tempdir()?, tempfile::tempdir()?];
+        std::os::unix::fs::symlink(to, project.path().join("settings"))?;
+        let found = look_in(project.path(), home.path(), &[])?;
+        let parsed = policy::parse("a.toml", shipped()).map_err(|all| format!("{all:?}"))?;
+        Ok(Discovered::of(found, &parsed, dismissals, true).map_err(|all| format!("{all:?}"))?)
+    };
+    let before = looked("/srv/shop", &Dismissals::default())?;
+    assert!(!before.complete && !before.is_clean());
+    let text = page(&before).plain();
+    assert!(
+        text.contains("No link is followed") && text.contains("--dismiss-file settings\n"),
+        "{text}"
+    );
+    let sha256 = before.passed_over[0].one.sha256.clone().ok_or("no hash")?;
+    Dismissals::add_file(own.clone(), ("settings", &sha256), None)?;
+    let dismissals = Dismissals::read(&own)?;
+    assert!(looked("/srv/shop", &dismissals)?.is_clean());
+    assert!(!looked("/srv/other", &dismissals)?.complete);
     Ok(())
 }
 
