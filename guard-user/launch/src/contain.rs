@@ -40,7 +40,7 @@ use super::{failure, landlock, root, seccomp};
 
 const WHAT: &str = "cannot contain the command";
 const FIX: &str =
-    "guard needs Linux 6.1 or later with seccomp; the system's message above says what is missing";
+    "see what this machine cannot do; guard needs Linux 6.1 or later with seccomp:\nguard doctor";
 /// `ip netns exec` mounts a `/sys` of its own (ip-netns(8)).
 const HIDDEN: &str =
     "no cgroups are to be seen here: nothing is mounted at /sys/fs/cgroup, as under ip netns exec";

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guard_proto::Failure;
 use guard_sys::{accounts::Account, user_namespace};
@@ -232,12 +232,23 @@ impl Identity {
             ("LOGNAME", name),
         ];
         let own = own.map(|(variable, value)| (variable.into(), value));
+        let path = path_with(env::var_os("PATH"), &account.home);
+        let own = own.into_iter().chain([("PATH".into(), path)]);
         let sudos = env::vars_os().map(|(variable, _)| variable);
         let sudos = sudos.filter(|variable| is_sudos(variable));
-        own.into_iter()
-            .chain(sudos.map(|variable| (variable, None)))
-            .collect()
+        own.chain(sudos.map(|variable| (variable, None))).collect()
     }
+}
+
+/// PATH, with the directory of the user's own programs (file-hierarchy(7)) at its end: sudo leaves it out.
+fn path_with(path: Option<OsString>, home: &Path) -> Option<OsString> {
+    let path = path?;
+    let own = home.join(".local/bin");
+    if env::split_paths(&path).any(|dir| dir == own) {
+        return Some(path);
+    }
+    let all = env::split_paths(&path).chain([own]);
+    Some(env::join_paths(all).unwrap_or(path))
 }
 
 fn is_sudos(variable: &OsStr) -> bool {
@@ -330,6 +341,18 @@ fn unknown(name: &str, why: impl ToString) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_users_own_programs_are_found_behind_all_others() {
+        let home = Path::new("/home/dev");
+        let with = |path: &str| path_with(Some(path.into()), home);
+        let own = "/usr/bin:/bin:/home/dev/.local/bin";
+        assert_eq!(with("/usr/bin:/bin"), Some(own.into()));
+        assert_eq!(with(own), Some(own.into()));
+        assert_eq!(path_with(None, home), None);
+        let odd = Path::new("/home/a:b");
+        assert_eq!(path_with(Some("/bin".into()), odd), Some("/bin".into()));
+    }
 
     fn choice(uid: u32, sudo: Option<&str>, requested: Option<&str>) -> Result<Choice, Failure> {
         let sudo_uid = sudo.map(OsString::from);

@@ -73,6 +73,6 @@ fn no_root(why: &io::Error) -> Failure {
     failure(
         "cannot run the command as root",
         format!("a user namespace of its own, with its mounts, cannot be made: {why}"),
-        "let users have them: sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000; or leave out --user root",
+        "let users have them: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000; or leave out --user root",
     )
 }

@@ -45,6 +45,20 @@ fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
         !said.contains("SUDO_") && !said.contains("HOME=/root\n"),
         "{said}"
     );
+    let path = lines.iter().find(|line| line.starts_with("PATH="));
+    let is_own = |path: &&str| path.ends_with(":/nonexistent/.local/bin");
+    assert!(path.is_some_and(is_own), "{said}");
+
+    let mut run = bench.run(&[]);
+    run.arg("no-such-program")
+        .envs([("SUDO_UID", UID), ("SUDO_GID", UID)]);
+    let refused = run.output()?;
+    assert_eq!(refused.status.code(), Some(127));
+    let said = String::from_utf8(refused.stderr)?;
+    assert!(
+        said.contains("sudo has replaced PATH") && said.contains("sudo env"),
+        "{said}"
+    );
     Ok(())
 }
 

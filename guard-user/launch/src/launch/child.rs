@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::env;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -58,9 +59,14 @@ fn execute(
     if let Some(to_hand) = to_hand {
         to_hand.hand_over().map_err(not_started)?;
     }
+    let environment = command.identity.environment();
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    let path = path
+        .and_then(|(_, value)| value.clone())
+        .or_else(|| env::var_os("PATH"));
     let mut prepared = std::process::Command::new(program);
     prepared.args(arguments);
-    for (variable, value) in command.identity.environment() {
+    for (variable, value) in environment {
         match value {
             Some(value) => prepared.env(variable, value),
             None => prepared.env_remove(variable),
@@ -71,19 +77,23 @@ fn execute(
     to_parent.write_all(ABOUT_TO_EXECUTE).map_err(not_started)?;
     // Gives SIGPIPE, which Rust programs ignore, its default action back.
     let why = prepared.exec();
-    Err(not_executed(Path::new(program), &why))
+    Err(not_executed(
+        Path::new(program),
+        &path.unwrap_or_default(),
+        &why,
+    ))
 }
 
 /// execvp(3) reports the last error in PATH, even of a directory that this user may not enter; so the program is searched for
 /// again, as a shell does.
-fn not_executed(program: &Path, why: &io::Error) -> LaunchError {
+fn not_executed(program: &Path, path: &OsStr, why: &io::Error) -> LaunchError {
     let name = program.display();
     let missing = why.kind() == io::ErrorKind::NotFound;
     let by_path = program.as_os_str().as_bytes().contains(&b'/');
     let found = if by_path {
         !missing || program.exists()
     } else {
-        is_in_path(program)
+        env::split_paths(path).any(|dir| dir.join(program).is_file())
     };
     let (code, why, fix) = match (found, missing) {
         (false, _) if by_path => (
@@ -97,6 +107,11 @@ fn not_executed(program: &Path, why: &io::Error) -> LaunchError {
             format!(
                 "leave out the quotes, or give it to a shell:\nguard run -- {name}\nguard run -- sh -c '{name}'"
             ),
+        ),
+        (false, _) if env::var_os("SUDO_UID").is_some() => (
+            NOT_FOUND,
+            "no directory in PATH has it, and sudo has replaced PATH".to_owned(),
+            format!("give it yours, or its path:\nsudo env \"PATH=$PATH\" guard run -- {name}"),
         ),
         (false, _) => (
             NOT_FOUND,
@@ -123,9 +138,4 @@ fn not_executed(program: &Path, why: &io::Error) -> LaunchError {
         code,
         failure: failure(&format!("cannot execute {name}"), why, &fix),
     }
-}
-
-fn is_in_path(name: &Path) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|dir| dir.join(name).is_file())
 }
