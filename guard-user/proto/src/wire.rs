@@ -88,6 +88,9 @@ pub enum ToDaemon {
         target: Target,
         /// What happened.
         entry: Entry,
+        /// How many of that session were left out since the last one.
+        #[serde(default)]
+        left_out: u64,
     },
     /// The proxy has fewer sockets left in a network than it likes. Always answered with one [`ToProxy::Sockets`].
     Sockets {

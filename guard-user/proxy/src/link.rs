@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry as MapEntry},
     io,
     rc::Rc,
 };
@@ -41,8 +41,17 @@ type Shown = (Target, Box<str>);
 /// Bytes of the longest name of a host. What is longer is none.
 const LONGEST_NAME: usize = 255;
 
-/// Records of refusals that wait to be sent at most: a client may be refused faster than guardd writes.
-const MAX_RECORDS: usize = 1024;
+/// Records of refusals of one session that wait to be sent at most: a client may be refused faster than guardd writes, and guardd
+/// writes fewer of a session.
+const MAX_RECORDS: usize = 128;
+
+/// The records of a session that are not sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backlog {
+    waiting: usize,
+    /// How many were left out since the last one.
+    left_out: u64,
+}
 
 /// The connection to guardd: messages to send, those that wait for an answer, and the cache of terms.
 #[derive(Debug)]
@@ -55,8 +64,8 @@ pub(super) struct Link {
     /// Why names may not be shown, or that they may.
     names: RefCell<HashMap<Shown, Option<Rc<str>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
-    /// Records of the audit log that are not sent yet.
-    records: Cell<usize>,
+    /// Records of the audit log that are not sent yet, by session.
+    records: RefCell<HashMap<u32, Backlog>>,
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
 }
 
@@ -72,7 +81,7 @@ impl Link {
             known: RefCell::default(),
             names: RefCell::default(),
             outgoing,
-            records: Cell::new(0),
+            records: RefCell::default(),
             unsent: RefCell::new(Some(unsent)),
         }
     }
@@ -223,11 +232,29 @@ impl Link {
 
     /// Sends an entry for the audit log. Of refusals guardd keeps no more than a few a second: where more wait, they are left out.
     pub(super) fn log(&self, target: Target, entry: Entry) {
-        if entry.outcome == "refused" && self.records.get() >= MAX_RECORDS {
+        let mut records = self.records.borrow_mut();
+        let backlog = records.entry(target.session).or_default();
+        if entry.outcome == "refused" && backlog.waiting >= MAX_RECORDS {
+            backlog.left_out += 1;
             return;
         }
-        self.records.set(self.records.get() + 1);
-        self.say(ToDaemon::Log { target, entry });
+        backlog.waiting += 1;
+        self.say(ToDaemon::Log {
+            target,
+            entry,
+            left_out: std::mem::take(&mut backlog.left_out),
+        });
+    }
+
+    /// A session's record is sent.
+    fn is_sent(&self, session: u32) {
+        if let MapEntry::Occupied(mut known) = self.records.borrow_mut().entry(session) {
+            let backlog = known.get_mut();
+            backlog.waiting -= 1;
+            if backlog.waiting == 0 && backlog.left_out == 0 {
+                known.remove();
+            }
+        }
     }
 
     /// Gives guardd the certificate that it has asked for.
@@ -285,8 +312,8 @@ impl Drop for PendingAsk {
 pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result<()> {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
-        if let ToDaemon::Log { .. } = said {
-            link.records.set(link.records.get() - 1);
+        if let ToDaemon::Log { target, .. } = &said {
+            link.is_sent(target.session);
         }
         let text = serde_json::to_vec(&said)?;
         match (text.len() > MAX_MESSAGE, said) {
@@ -402,5 +429,37 @@ mod tests {
         link.answered(Number(2), AskAnswer::Yes);
         assert_eq!(question.answer().await, AskAnswer::Yes);
         assert!(unsent.try_recv().is_err(), "said more");
+    }
+    #[test]
+    fn a_session_that_is_refused_without_end_leaves_room_for_the_others() {
+        let link = Link::new();
+        let mut unsent = link.take_unsent();
+        let [loud, quiet] = [1, 2].map(|session| Target {
+            session,
+            ..target(1)
+        });
+        for _ in 0..MAX_RECORDS + 7 {
+            link.log(loud, Entry::of("refused"));
+        }
+        link.log(loud, Entry::of("failed"));
+        link.log(quiet, Entry::of("refused"));
+        let mut sent = |left_out| {
+            let ToDaemon::Log {
+                target,
+                left_out: missing,
+                ..
+            } = said(&mut unsent)
+            else {
+                panic!("said something else");
+            };
+            link.is_sent(target.session);
+            assert_eq!(missing, left_out);
+            target.session
+        };
+        for _ in 0..MAX_RECORDS {
+            assert_eq!(sent(0), 1);
+        }
+        assert_eq!([sent(7), sent(0)], [1, 2]);
+        assert!(link.records.borrow().is_empty());
     }
 }

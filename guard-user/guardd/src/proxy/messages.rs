@@ -35,7 +35,11 @@ impl State {
                 request,
             } => self.proxy_asks(number, &target, request),
             ToDaemon::Gone { number } => self.proxy.leaves(&mut self.requests, number),
-            ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
+            ToDaemon::Log {
+                target,
+                entry,
+                left_out,
+            } => self.proxy_tells(&target, entry, left_out),
             ToDaemon::Sockets {
                 network,
                 ipv4,
@@ -48,8 +52,8 @@ impl State {
         }
     }
 
-    /// Writes the outcome of a request to the audit log, as the proxy reports it.
-    fn proxy_tells(&mut self, target: &Target, entry: Entry) {
+    /// Writes the outcome of a request to the audit log, as the proxy reports it; of `left_out` before it it says no more.
+    fn proxy_tells(&mut self, target: &Target, entry: Entry, left_out: u64) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
         if let (None, Some(why)) = (&entry.method, &entry.why)
@@ -65,6 +69,7 @@ impl State {
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };
+        self.recorder.lacks(id, left_out);
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };

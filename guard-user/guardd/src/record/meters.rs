@@ -72,6 +72,13 @@ impl Meters {
         })
     }
 
+    /// So many more records of a session are left out.
+    pub fn lacks(&mut self, session: SessionId, left_out: u64) {
+        if left_out > 0 {
+            self.gaps.entry(session).or_default().left_out += left_out;
+        }
+    }
+
     /// How many records of a session were left out since the last one.
     pub fn left_out(&self, session: SessionId) -> u64 {
         self.gaps.get(&session).map_or(0, |gap| gap.left_out)

@@ -104,6 +104,11 @@ impl Recorder {
         self.meters.admit(session, outermost, now)
     }
 
+    /// So many more records of a session are left out.
+    pub fn lacks(&mut self, session: SessionId, left_out: u64) {
+        self.meters.lacks(session, left_out);
+    }
+
     /// How many records of a session were left out since the last one.
     #[must_use]
     pub fn left_out(&self, session: SessionId) -> u64 {
