@@ -28,6 +28,8 @@ const PING: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause before a server is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// After how long a person is tried once more whom a server does not know.
+const ONCE_MORE: Duration = Duration::from_millis(300);
 /// How long nothing more is said of a kind.
 const AGAIN: Duration = Duration::from_secs(10);
 /// Characters of what a server says that are shown.
@@ -149,7 +151,13 @@ impl Link {
             options = options.retry_on_initial_connect();
         }
         let servers: Vec<_> = settings.servers.iter().map(|one| one.0.clone()).collect();
-        let client = patient(options, events).connect(&servers[..]).await;
+        let options = patient(options, events);
+        let mut client = options.clone().connect(&servers[..]).await;
+        if !waits && client.as_ref().is_err_and(is_unknown) {
+            // A server that reads its settings again refuses whoever has not said yet who it is.
+            sleep(ONCE_MORE).await;
+            client = options.connect(&servers[..]).await;
+        }
         let client = client.map_err(|error| not_connected(&error, settings, unknown))?;
         if waits {
             tokio::spawn(connect_anew(client.clone(), unheard));
@@ -211,16 +219,22 @@ fn patient(options: ConnectOptions, events: Events) -> ConnectOptions {
         })
 }
 
+/// Whether the server has said that it does not know who that is.
+fn is_unknown(error: &ConnectError) -> bool {
+    matches!(
+        error.kind(),
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
+    )
+}
+
 /// Why there is no connection, and what to do.
 fn not_connected(error: &ConnectError, settings: &Settings, unknown: Unknown<'_>) -> anyhow::Error {
     let (asked, file) = (settings.servers(), settings.file.display());
     match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            match unknown {
-                Unknown::Said(words) => anyhow!("{words}"),
-                _ => anyhow!("the server does not know the key"),
-            }
-        }
+        _ if is_unknown(error) => match unknown {
+            Unknown::Said(words) => anyhow!("{words}"),
+            _ => anyhow!("the server does not know the key"),
+        },
         ConnectErrorKind::Tls => anyhow!(
             "no server of {asked} is believed: {}\nca in {file} names the certificates that servers are believed by",
             visible(error, LINE)

@@ -22,7 +22,7 @@ use crate::{
     messages::Receipt,
     people::{
         heard::{Fleet, OfMachine, State},
-        known::At,
+        known::{At, MACHINES},
     },
     subjects::Subject,
 };
@@ -226,6 +226,12 @@ impl Desk {
         let is_new = !machines.contains_key(&at);
         if is_new && state.is_none() {
             return;
+        }
+        if is_new && machines.len() >= MACHINES {
+            // A server that makes machines up has them leave as well.
+            machines.retain(|_, one| one.told.away_since.is_none());
+            changed.retain(|_, at| machines.contains_key(at));
+            self.now.send_modify(|now| now.generation += 1);
         }
         let entry = machines.entry(at.clone()).or_insert_with(|| Entry {
             told: Rc::default(),

@@ -9,8 +9,10 @@ use crate::{
     subjects::{Group, Machine, Subject, What},
 };
 
-/// Machines that are remembered at most, and bytes of what they ask and who answers: more come from nobody honest.
-const MOST: (usize, usize) = (20_000, 64 * 1024 * 1024);
+/// Machines that are remembered at most: more come from nobody honest.
+pub(crate) const MACHINES: usize = 20_000;
+/// The same, and bytes of what they ask and who answers.
+const MOST: (usize, usize) = (MACHINES, 64 * 1024 * 1024);
 /// Questions of one machine, and their bytes: what else it asks is answered there.
 const OF_ONE: (usize, usize) = (256, 1024 * 1024);
 
