@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_datapath::DatapathError;
+use guard_datapath::{Datapath, DatapathError};
 use guard_probe::{
     self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, kernel, layers,
 };
@@ -249,7 +249,7 @@ impl State {
 
     /// The rows that only guardd can know.
     fn guard_rows(&self) -> Vec<Row> {
-        let mut rows = self.hook_rows();
+        let mut rows = hook_rows(&self.datapath);
         let root = self.machine.cgroup_root();
         rows.push(OWNER.row(owned(root)));
         rows.push(SLICE.row(match slice::without_unit(root) {
@@ -263,7 +263,7 @@ impl State {
             true => ProbeResult::yes("looked at the rights and places of their processes"),
             false => ProbeResult::no(warnings.join("; ")),
         }));
-        rows.push(UNIX.row(self.judges_unix()));
+        rows.push(UNIX.row(judges_unix(&self.datapath)));
         rows.push(PROXY.row(match self.proxy_warning() {
             Some(warning) => ProbeResult::no(warning),
             None => ProbeResult::yes("it runs, or nothing needs it"),
@@ -280,30 +280,30 @@ impl State {
         }));
         rows
     }
+}
 
-    /// What guardd has tried or attached since it started; the rows of the hooks say whether it is still there.
-    fn judges_unix(&self) -> ProbeResult {
-        match (self.datapath.lsm_problem(), self.datapath.unix_problem()) {
-            (None, _) => ProbeResult::yes(
-                "at the security hooks, as tried: one refused guardd a connection; guard run connects none",
-            ),
-            (Some(_), None) => ProbeResult::yes(
-                "by programs at the top of the cgroups, which refuse; guard run connects what may be",
-            ),
-            (Some(_), Some(problem)) => ProbeResult::no(problem),
+fn hook_rows(datapath: &Datapath) -> Vec<Row> {
+    match datapath.read_back() {
+        Ok(hooks) => {
+            let mut rows: Vec<_> = hooks.iter().map(hook_row).collect();
+            rows.push(MAPS.row(ProbeResult::yes("each was opened at its pin")));
+            rows
         }
+        Err(DatapathError::NotEnforced { hooks, .. }) => hooks.iter().map(hook_row).collect(),
+        Err(error) => vec![MAPS.row(ProbeResult::no(format!("{error}; {}", error.fix())))],
     }
+}
 
-    fn hook_rows(&self) -> Vec<Row> {
-        match self.datapath.read_back() {
-            Ok(hooks) => {
-                let mut rows: Vec<_> = hooks.iter().map(hook_row).collect();
-                rows.push(MAPS.row(ProbeResult::yes("each was opened at its pin")));
-                rows
-            }
-            Err(DatapathError::NotEnforced { hooks, .. }) => hooks.iter().map(hook_row).collect(),
-            Err(error) => vec![MAPS.row(ProbeResult::no(format!("{error}; {}", error.fix())))],
-        }
+/// What guardd has tried or attached since it started; the rows of the hooks say whether it is still there.
+fn judges_unix(datapath: &Datapath) -> ProbeResult {
+    match (datapath.lsm_problem(), datapath.unix_problem()) {
+        (None, _) => ProbeResult::yes(
+            "at the security hooks, as tried: one refused guardd a connection; guard run connects none",
+        ),
+        (Some(_), None) => ProbeResult::yes(
+            "by programs at the top of the cgroups, which refuse; guard run connects what may be",
+        ),
+        (Some(_), Some(problem)) => ProbeResult::no(problem),
     }
 }
 

@@ -7,9 +7,9 @@ use guard_proto as proto;
 use guard_signed::{Document as _, Question};
 use guard_sys::clock;
 
-use super::{digits, no_random, questions::GivenQuestion, random, shows::Shows};
+use super::{Answers, digits, no_random, questions::GivenQuestion, random, shows::Shows};
 use crate::{
-    config::{Code, SignedScope},
+    config::{Code, Config, SignedScope},
     control::{failure::CallError, ids},
     requests::{Pending, offers::longest_yes},
     state::State,
@@ -55,7 +55,7 @@ impl State {
     pub fn code_of(&mut self, id: &str) -> Option<String> {
         self.config.answers.couriers.as_ref()?;
         let asked = self.requests.get(id).cloned()?;
-        self.code_by(&asked)?;
+        self.config.code_by(&asked)?;
         let kept = self.asked_elsewhere(&asked).ok()?;
         Some(kept.code).filter(|code| !code.is_empty())
     }
@@ -69,7 +69,7 @@ impl State {
         if let Some(kept) = self.answers.questions.of(&asked.shown.id)
             && !kept.is_over(clock::now())
             && is_same(kept, &content)
-            && !self.is_spent(kept)
+            && !self.answers.is_spent(kept)
         {
             return Ok(kept.clone());
         }
@@ -107,12 +107,6 @@ impl State {
         is_same(kept, &self.content(asked))
     }
 
-    /// Whether an answer to it was taken, whatever came of that.
-    fn is_spent(&self, kept: &GivenQuestion) -> bool {
-        let question = kept.question();
-        question.is_none_or(|question| self.answers.questions.is_used(&question.nonce))
-    }
-
     /// What there is to ask, without what makes each question another.
     fn content(&self, asked: &Pending) -> Question {
         let shown = &asked.shown;
@@ -120,7 +114,7 @@ impl State {
         Question {
             asked_at: 0,
             boot: self.answers.boot().to_owned(),
-            code_by: self.code_by(asked).map(str::to_owned),
+            code_by: self.config.code_by(asked).map(str::to_owned),
             expires_at: 0,
             kind: kind(shown).to_owned(),
             machine: self.answers.machine().to_owned(),
@@ -135,26 +129,6 @@ impl State {
             user: shown.user.clone(),
             v: 1,
         }
-    }
-
-    /// By which road a code is told; none: none is wanted.
-    fn code_by(&self, asked: &Pending) -> Option<&'static str> {
-        let shown = &asked.shown;
-        let is_warned = !shown.warnings.is_empty()
-            || shown
-                .http
-                .as_ref()
-                .is_some_and(|http| !http.warnings.is_empty());
-        let is_wanted = match self.config.answers.code {
-            Code::Never => false,
-            Code::Warned => is_warned,
-            Code::Always => true,
-        };
-        let by = match self.config.on_request {
-            Some(_) => "on_request",
-            None => "guard watch",
-        };
-        is_wanted.then_some(by)
     }
 
     /// What may be answered.
@@ -205,6 +179,36 @@ impl State {
         let (now, requests) = (clock::now(), &self.requests);
         let is_open = |id: &str| requests.get(id).is_some_and(|one| one.shown.id == id);
         self.answers.questions.retain(now, is_open);
+    }
+}
+
+impl Answers {
+    /// Whether an answer to it was taken, whatever came of that.
+    fn is_spent(&self, kept: &GivenQuestion) -> bool {
+        let question = kept.question();
+        question.is_none_or(|question| self.questions.is_used(&question.nonce))
+    }
+}
+
+impl Config {
+    /// By which road a code is told; none: none is wanted.
+    fn code_by(&self, asked: &Pending) -> Option<&'static str> {
+        let shown = &asked.shown;
+        let is_warned = !shown.warnings.is_empty()
+            || shown
+                .http
+                .as_ref()
+                .is_some_and(|http| !http.warnings.is_empty());
+        let is_wanted = match self.answers.code {
+            Code::Never => false,
+            Code::Warned => is_warned,
+            Code::Always => true,
+        };
+        let by = match self.on_request {
+            Some(_) => "on_request",
+            None => "guard watch",
+        };
+        is_wanted.then_some(by)
     }
 }
 

@@ -6,6 +6,7 @@ use guard_signed::{Kind, Signed, approvers::Approver as Person};
 use guard_sys::{accounts::Account, pidfd::Peer};
 
 use crate::{
+    answers::Answers,
     control::{
         answering::Answering,
         auth::{Approver, Courier},
@@ -26,49 +27,20 @@ pub struct Carrier<'p> {
 }
 
 impl State {
-    /// Whether somebody is enrolled who answers for that user: of others a courier sees nothing. `by` is whom alone to look at.
+    /// Whether somebody is enrolled who answers for that user: of others, and of root, a courier sees nothing. `by` is whom alone
+    /// to look at.
     fn is_in_scope(&mut self, owner: u32, by: Option<&str>) -> bool {
+        if owner == 0 {
+            return false;
+        }
         let name = self.machine.user(owner);
-        let mut people = self.people(by);
+        let mut people = self.answers.people(by);
         people.any(|one| one.answers_for.contains(&name))
-    }
-
-    /// Those who are enrolled, or the one of that name alone.
-    fn people<'a>(&'a self, by: Option<&'a str>) -> impl Iterator<Item = &'a Person> {
-        let people = self.answers.people.known().all.iter();
-        people.filter(move |one| by.is_none_or(|name| one.name == name))
-    }
-
-    /// The users for whom somebody is enrolled, without root: its right would be one to all.
-    #[must_use]
-    pub fn owners_carried(&self) -> Vec<u32> {
-        self.owners_of(None)
-    }
-
-    fn owners_of(&self, by: Option<&str>) -> Vec<u32> {
-        let people = self.people(by);
-        let names = people.flat_map(|one| &one.answers_for);
-        let uids = names.filter_map(|name| Account::uid_of(name).ok().flatten());
-        let mut uids: Vec<_> = uids.filter(|uid| *uid != 0).collect();
-        uids.sort_unstable();
-        uids.dedup();
-        uids
-    }
-
-    /// The same, as those who may see what is theirs.
-    #[must_use]
-    pub fn carried_for(&self) -> Vec<Approver> {
-        self.carried_by(None)
-    }
-
-    fn carried_by(&self, by: Option<&str>) -> Vec<Approver> {
-        let owners = self.owners_of(by).into_iter();
-        owners.map(Approver::by_signature).collect()
     }
 
     /// The live sessions that a courier may show.
     pub fn sessions_carried(&mut self) -> proto::Sessions {
-        let owners = self.carried_for().into_iter();
+        let owners = self.answers.carried_for().into_iter();
         let sessions = owners.flat_map(|who| self.sessions_of(who).sessions);
         proto::Sessions {
             sessions: sessions.collect(),
@@ -87,7 +59,7 @@ impl State {
 
     fn holes_by(&self, by: Option<&str>) -> Result<proto::Holes, CallError> {
         let mut listed = proto::Holes::default();
-        for who in self.carried_by(by) {
+        for who in self.answers.carried_by(by) {
             listed.holes.extend(self.holes_of(who)?.holes);
         }
         Ok(listed)
@@ -105,7 +77,7 @@ impl State {
     ) -> Result<proto::flows::Flows, CallError> {
         let mut listed = proto::flows::Flows::default();
         let (mut is_known, mut unknown) = (false, None);
-        for who in self.carried_by(by) {
+        for who in self.answers.carried_by(by) {
             match self.flows_of(who, session) {
                 Ok(own) => {
                     is_known = true;
@@ -139,7 +111,7 @@ impl State {
             return Err(crate::control::ids::no_hole(unknown));
         }
         let mut closed = proto::Holes::default();
-        for owner in self.carried_by(carrier.by.as_deref()) {
+        for owner in self.answers.carried_by(carrier.by.as_deref()) {
             let own = self.holes_of(owner)?.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
             let by = self.said_by(carrier, owner);
@@ -224,6 +196,41 @@ impl State {
         let owner = owner.ok_or_else(|| crate::control::ids::no_request(id))?;
         let by = self.said_by(carrier, Approver::by_signature(owner));
         self.deny(&by, id, seconds)
+    }
+}
+
+impl Answers {
+    /// Those who are enrolled, or the one of that name alone.
+    fn people<'a>(&'a self, by: Option<&'a str>) -> impl Iterator<Item = &'a Person> {
+        let people = self.people.known().all.iter();
+        people.filter(move |one| by.is_none_or(|name| one.name == name))
+    }
+
+    /// The users for whom somebody is enrolled, without root: its right would be one to all.
+    #[must_use]
+    pub fn owners_carried(&self) -> Vec<u32> {
+        self.owners_of(None)
+    }
+
+    fn owners_of(&self, by: Option<&str>) -> Vec<u32> {
+        let people = self.people(by);
+        let names = people.flat_map(|one| &one.answers_for);
+        let uids = names.filter_map(|name| Account::uid_of(name).ok().flatten());
+        let mut uids: Vec<_> = uids.filter(|uid| *uid != 0).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        uids
+    }
+
+    /// The same, as those who may see what is theirs.
+    #[must_use]
+    pub fn carried_for(&self) -> Vec<Approver> {
+        self.carried_by(None)
+    }
+
+    fn carried_by(&self, by: Option<&str>) -> Vec<Approver> {
+        let owners = self.owners_of(by).into_iter();
+        owners.map(Approver::by_signature).collect()
     }
 }
 

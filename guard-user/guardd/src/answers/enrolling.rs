@@ -16,7 +16,7 @@ use guard_signed::{
 };
 use guard_sys::{accounts::Account, clock::Clocks};
 
-use super::{INVITED, asking::switched_off};
+use super::{Answers, INVITED, asking::switched_off};
 use crate::{
     control::{answering::Answering, failure::CallError},
     holes::checked,
@@ -57,7 +57,7 @@ impl State {
             return Err(switched_off());
         }
         self.answers.may_be_changed()?;
-        let about = self.person(who)?;
+        let about = self.answers.person(who)?;
         about.check()?;
         are_users(&about)?;
         let wanted = match seconds {
@@ -81,55 +81,6 @@ impl State {
             expires_at: clocks.calendar(after(guard_sys::clock::now(), time)),
             warnings: warnings.into_iter().collect(),
         })
-    }
-
-    /// Whether a key can be presented with an invitation. No try counts: nobody guesses its 128 bits, and whoever opens an old
-    /// link would keep the console from carrying answers.
-    ///
-    /// # Errors
-    ///
-    /// That it counts no more, or never did.
-    pub fn invitation(&mut self, text: &str) -> Result<proto::approvers::Invitation, CallError> {
-        let invited = self.answers.invited_by(text).ok_or_else(not_invited)?;
-        let name = invited.about.name.clone();
-        Ok(proto::approvers::Invitation { name })
-    }
-
-    /// Takes the key of somebody who was invited, to be accepted by root.
-    ///
-    /// # Errors
-    ///
-    /// That nobody was, or that it is no key.
-    pub fn present(
-        &mut self,
-        uid: u32,
-        invitation: &str,
-        key: &PresentedKey,
-    ) -> Result<proto::approvers::Presented, CallError> {
-        let key = match key {
-            PresentedKey {
-                ssh: Some(line),
-                passkey: None,
-            } => Key::ssh(line),
-            PresentedKey {
-                ssh: None,
-                passkey: Some(passkey),
-            } => Key::passkey(&passkey.id, &passkey.public_key),
-            _ => return Err(no_key("give one key: of SSH, or a passkey")),
-        };
-        let key = key.map_err(|why| no_key(&why.to_string()))?;
-        let Some(invited) = self.answers.invited_by(invitation) else {
-            self.answers
-                .meter
-                .refused(uid, true, guard_sys::clock::now());
-            return Err(not_invited());
-        };
-        let presented = proto::approvers::Presented {
-            name: invited.about.name.clone(),
-            fingerprint: key.fingerprint.clone(),
-        };
-        invited.key = Some(key);
-        Ok(presented)
     }
 
     /// Enrols the key that somebody has presented.
@@ -171,7 +122,7 @@ impl State {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
-        let about = self.person(who)?;
+        let about = self.answers.person(who)?;
         about.check()?;
         let key = Key::of_line(line).map_err(|why| match line.starts_with(PASSKEY) {
             true => no_passkey(&why.to_string()),
@@ -319,10 +270,59 @@ impl State {
         }
         Ok(())
     }
+}
+
+impl Answers {
+    /// Whether a key can be presented with an invitation. No try counts: nobody guesses its 128 bits, and whoever opens an old
+    /// link would keep the console from carrying answers.
+    ///
+    /// # Errors
+    ///
+    /// That it counts no more, or never did.
+    pub fn invitation(&mut self, text: &str) -> Result<proto::approvers::Invitation, CallError> {
+        let invited = self.invited_by(text).ok_or_else(not_invited)?;
+        let name = invited.about.name.clone();
+        Ok(proto::approvers::Invitation { name })
+    }
+
+    /// Takes the key of somebody who was invited, to be accepted by root.
+    ///
+    /// # Errors
+    ///
+    /// That nobody was, or that it is no key.
+    pub fn present(
+        &mut self,
+        uid: u32,
+        invitation: &str,
+        key: &PresentedKey,
+    ) -> Result<proto::approvers::Presented, CallError> {
+        let key = match key {
+            PresentedKey {
+                ssh: Some(line),
+                passkey: None,
+            } => Key::ssh(line),
+            PresentedKey {
+                ssh: None,
+                passkey: Some(passkey),
+            } => Key::passkey(&passkey.id, &passkey.public_key),
+            _ => return Err(no_key("give one key: of SSH, or a passkey")),
+        };
+        let key = key.map_err(|why| no_key(&why.to_string()))?;
+        let Some(invited) = self.invited_by(invitation) else {
+            self.meter.refused(uid, true, guard_sys::clock::now());
+            return Err(not_invited());
+        };
+        let presented = proto::approvers::Presented {
+            name: invited.about.name.clone(),
+            fingerprint: key.fingerprint.clone(),
+        };
+        invited.key = Some(key);
+        Ok(presented)
+    }
 
     /// Somebody as root describes him: what is not said stays as it is, or is the usual.
     fn person(&self, who: &Enrolment) -> Result<Person, CallError> {
-        let mut known = self.answers.people.known().all.iter();
+        let mut known = self.people.known().all.iter();
         let known = known.find(|one| one.name == who.name);
         let said = who.answers_for.clone();
         let answers_for = said.or_else(|| known.map(|one| one.answers_for.clone()));

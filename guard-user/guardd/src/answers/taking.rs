@@ -19,6 +19,7 @@ use guard_signed::{Answer, Kind, Question, Signed, Verdict, approvers::Approver 
 use guard_sys::clock;
 
 use super::{
+    Answers,
     asking::{closed, not_kept, switched_off},
     questions::{GivenQuestion, MOST_WRONG, PartialYes},
     refusals,
@@ -133,7 +134,7 @@ impl State {
             error,
         })?;
         let request = Some(asked.shown.id.clone());
-        self.may_answer(person, &asked).map_err(|error| Doubt {
+        may_answer(person, &asked).map_err(|error| Doubt {
             is_forged: false,
             request,
             error,
@@ -178,50 +179,15 @@ impl State {
         }
     }
 
-    /// Condition 3. A session inside another may call its policy what it likes: so the outermost one's counts as well.
-    fn may_answer(&self, person: &Person, asked: &Pending) -> Result<(), CallError> {
-        let shown = &asked.shown;
-        if !person.answers_for.contains(&shown.user) {
-            return Err(refusals::not_theirs(
-                &person.name,
-                &format!("sessions of {}", shown.user),
-            ));
-        }
-        let outermost = shown.chain.first().map(|link| &link.policy);
-        for policy in outermost.into_iter().chain([&shown.policy]) {
-            if !answers_under(person, policy) {
-                return Err(refusals::not_theirs(
-                    &person.name,
-                    &format!("the policy {policy}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
-    pub(crate) fn answer_by_name(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
-        let people = &self.answers.people;
-        if old != new && people.is_whole().is_err() {
-            let file = people.file().display();
-            return vec![format!("whoever {file} has, which cannot be read,")];
-        }
-        let more = people.known().all.iter().filter(|one| {
-            let is_theirs = one.answers_for.iter().any(|own| own == user);
-            is_theirs && answers_under(one, new) && !answers_under(one, old)
-        });
-        more.map(|one| one.name.clone()).collect()
-    }
-
     fn say_no(
         &mut self,
         from: &Origin,
         signed: &Signed,
         meant: &Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
-        let by = self.answering(from, signed, meant, Vec::new());
+        let by = answering(from, signed, meant, Vec::new());
         self.recorder.reserve()?;
-        self.spend(meant)?;
+        self.answers.spend(meant)?;
         let seconds = meant
             .answer
             .seconds
@@ -238,11 +204,11 @@ impl State {
         meant: &Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
         let lasting = self.is_offered(meant)?;
-        self.has_code(meant)?;
+        self.answers.has_code(meant)?;
         let id = &meant.asked.shown.id;
         let rule = meant.asked.shown.rule.as_deref().unwrap_or_default();
         let wanted = self.config.answers.wanted(rule);
-        let others = self.others_who_said_so(&signed.key, meant)?;
+        let others = self.answers.others_who_said_so(&signed.key, meant)?;
         let approvals = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
         if approvals < wanted {
             self.keep_in_part(from, signed, meant, (approvals, wanted))?;
@@ -253,23 +219,19 @@ impl State {
                 proto::Holes::default(),
             ));
         }
-        let lasting = self.longest_of(&others).unwrap_or(lasting).min(lasting);
-        let by = self.answering(from, signed, meant, others);
+        let lasting = self
+            .answers
+            .longest_of(&others)
+            .unwrap_or(lasting)
+            .min(lasting);
+        let by = answering(from, signed, meant, others);
         let (widening, extent, terms) = what((&meant.answer, lasting), &meant.question);
         self.recorder.reserve()?;
-        self.spend(meant)?;
+        self.answers.spend(meant)?;
         let opened = self.approve(&by, id, (&widening, extent), &terms);
         // Whatever came of it: the next question has other bytes.
         self.answers.questions.drop_of(id);
         Ok(taken(meant, "yes", (approvals, wanted), opened?))
-    }
-
-    /// For how long those who have said so may open anything at most; none: as long as the settings say.
-    fn longest_of(&self, others: &[PartialYes]) -> Option<Duration> {
-        let people = &self.answers.people.known().all;
-        let is_one = |name: &str| others.iter().any(|one| one.signed.by == name);
-        let theirs = people.iter().filter(|person| is_one(&person.name));
-        theirs.filter_map(|person| person.max_for).min()
     }
 
     /// Condition 4. Returns for how long it opens.
@@ -329,48 +291,6 @@ impl State {
         }
     }
 
-    /// Condition 5. Each wrong code counts, also over a restart.
-    fn has_code(&mut self, meant: &Meant) -> Result<(), CallError> {
-        let (id, kept) = (&meant.asked.shown.id, &meant.kept);
-        if kept.is_closed() {
-            return Err(closed(id));
-        }
-        if kept.code == meant.answer.code {
-            return Ok(());
-        }
-        let mut wrong = kept.clone();
-        wrong.wrong += 1;
-        let (is_closed, left) = (wrong.is_closed(), MOST_WRONG - wrong.wrong);
-        let noted = self.answers.questions.keep(id, wrong);
-        noted.map_err(|error| not_kept(&error))?;
-        match is_closed {
-            true => Err(closed(id)),
-            false => Err(refusals::wrong_code(id, left)),
-        }
-    }
-
-    /// The others who have said the same, and may still.
-    fn others_who_said_so(&self, key: &str, meant: &Meant) -> Result<Vec<PartialYes>, CallError> {
-        // Whoever had it then: one signature is one yes.
-        let mut given = meant.kept.given.iter().map(|one| &one.signed);
-        if let Some(one) = given.find(|one| one.key == key && one.by != meant.person.name) {
-            return Err(refusals::signed_already(&one.by));
-        }
-        let people = self.answers.people.known();
-        let counts = |one: &&PartialYes| {
-            let owner = people.owner_of(&one.signed.key);
-            owner.is_some_and(|(person, _)| person.name == one.signed.by)
-        };
-        let others: Vec<_> = meant.kept.given.iter().filter(counts).cloned().collect();
-        if others.iter().any(|one| one.signed.by == meant.person.name) {
-            return Err(refusals::said_already(&meant.person.name));
-        }
-        match others.iter().all(|one| one.says(&meant.answer)) {
-            true => Ok(others),
-            false => Err(refusals::says_otherwise(&others)),
-        }
-    }
-
     /// Keeps a yes that alone is not enough.
     fn keep_in_part(
         &mut self,
@@ -399,32 +319,6 @@ impl State {
         });
         let kept = self.answers.questions.keep(&meant.asked.shown.id, kept);
         kept.map_err(|error| not_kept(&error))
-    }
-
-    /// Writes to the disk that the question is used.
-    fn spend(&mut self, meant: &Meant) -> Result<(), CallError> {
-        let nonce = &meant.question.nonce;
-        let spent = self.answers.questions.spend(nonce, meant.kept.until);
-        spent.map_err(|error| refusals::not_spent(&error))
-    }
-
-    fn answering(
-        &self,
-        from: &Origin,
-        signed: &Signed,
-        meant: &Meant,
-        others: Vec<PartialYes>,
-    ) -> Answering {
-        let signed = SignedBy {
-            signature: signature(signed, meant),
-            with: others.into_iter().map(|one| one.signed.by).collect(),
-        };
-        Answering {
-            who: Approver::by_signature(meant.asked.owner),
-            from: by_signature(from),
-            name: Some(meant.person.name.clone()),
-            signed: Some(Rc::new(signed)),
-        }
     }
 
     /// Writes to the audit log that an answer was refused: one record a second for each who hands them in.
@@ -456,6 +350,113 @@ impl State {
             };
             self.recorder.note(record);
         }
+    }
+}
+
+fn answering(from: &Origin, signed: &Signed, meant: &Meant, others: Vec<PartialYes>) -> Answering {
+    let signed = SignedBy {
+        signature: signature(signed, meant),
+        with: others.into_iter().map(|one| one.signed.by).collect(),
+    };
+    Answering {
+        who: Approver::by_signature(meant.asked.owner),
+        from: by_signature(from),
+        name: Some(meant.person.name.clone()),
+        signed: Some(Rc::new(signed)),
+    }
+}
+
+/// Condition 3. A session inside another may call its policy what it likes: so the outermost one's counts as well.
+fn may_answer(person: &Person, asked: &Pending) -> Result<(), CallError> {
+    let shown = &asked.shown;
+    if !person.answers_for.contains(&shown.user) {
+        return Err(refusals::not_theirs(
+            &person.name,
+            &format!("sessions of {}", shown.user),
+        ));
+    }
+    let outermost = shown.chain.first().map(|link| &link.policy);
+    for policy in outermost.into_iter().chain([&shown.policy]) {
+        if !answers_under(person, policy) {
+            return Err(refusals::not_theirs(
+                &person.name,
+                &format!("the policy {policy}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Answers {
+    /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
+    pub(crate) fn answer_by_name(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
+        let people = &self.people;
+        if old != new && people.is_whole().is_err() {
+            let file = people.file().display();
+            return vec![format!("whoever {file} has, which cannot be read,")];
+        }
+        let more = people.known().all.iter().filter(|one| {
+            let is_theirs = one.answers_for.iter().any(|own| own == user);
+            is_theirs && answers_under(one, new) && !answers_under(one, old)
+        });
+        more.map(|one| one.name.clone()).collect()
+    }
+
+    /// For how long those who have said so may open anything at most; none: as long as the settings say.
+    fn longest_of(&self, others: &[PartialYes]) -> Option<Duration> {
+        let people = &self.people.known().all;
+        let is_one = |name: &str| others.iter().any(|one| one.signed.by == name);
+        let theirs = people.iter().filter(|person| is_one(&person.name));
+        theirs.filter_map(|person| person.max_for).min()
+    }
+
+    /// Condition 5. Each wrong code counts, also over a restart.
+    fn has_code(&mut self, meant: &Meant) -> Result<(), CallError> {
+        let (id, kept) = (&meant.asked.shown.id, &meant.kept);
+        if kept.is_closed() {
+            return Err(closed(id));
+        }
+        if kept.code == meant.answer.code {
+            return Ok(());
+        }
+        let mut wrong = kept.clone();
+        wrong.wrong += 1;
+        let (is_closed, left) = (wrong.is_closed(), MOST_WRONG - wrong.wrong);
+        let noted = self.questions.keep(id, wrong);
+        noted.map_err(|error| not_kept(&error))?;
+        match is_closed {
+            true => Err(closed(id)),
+            false => Err(refusals::wrong_code(id, left)),
+        }
+    }
+
+    /// The others who have said the same, and may still.
+    fn others_who_said_so(&self, key: &str, meant: &Meant) -> Result<Vec<PartialYes>, CallError> {
+        // Whoever had it then: one signature is one yes.
+        let mut given = meant.kept.given.iter().map(|one| &one.signed);
+        if let Some(one) = given.find(|one| one.key == key && one.by != meant.person.name) {
+            return Err(refusals::signed_already(&one.by));
+        }
+        let people = self.people.known();
+        let counts = |one: &&PartialYes| {
+            let owner = people.owner_of(&one.signed.key);
+            owner.is_some_and(|(person, _)| person.name == one.signed.by)
+        };
+        let others: Vec<_> = meant.kept.given.iter().filter(counts).cloned().collect();
+        if others.iter().any(|one| one.signed.by == meant.person.name) {
+            return Err(refusals::said_already(&meant.person.name));
+        }
+        match others.iter().all(|one| one.says(&meant.answer)) {
+            true => Ok(others),
+            false => Err(refusals::says_otherwise(&others)),
+        }
+    }
+
+    /// Writes to the disk that the question is used.
+    fn spend(&mut self, meant: &Meant) -> Result<(), CallError> {
+        let nonce = &meant.question.nonce;
+        let spent = self.questions.spend(nonce, meant.kept.until);
+        spent.map_err(|error| refusals::not_spent(&error))
     }
 }
 

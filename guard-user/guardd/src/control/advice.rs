@@ -97,9 +97,19 @@ pub fn name_server_denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
 pub fn socket_refused(path: &str) -> String {
     format!(
         "Somebody outside of this session listens at {path}, and could act for it without the guard. Nobody can open it while \
-         the session runs. {NO_DETOUR} Go on without it, or say in your answer that it would take `allow = [\"{path}\"]` \
+         the session runs. {NO_DETOUR} Go on without it, or say in your answer that it would take `allow = [\"{}\"]` \
          under [unix] in the session's policy, for a person to weigh: whoever listens there can do what it may do.",
+        allowed_by(path),
     )
+}
+
+/// What a policy allows a socket by. The path of an agent for ssh is another one at each login.
+fn allowed_by(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_agent = (path.contains("/ssh-") && name.starts_with("agent."))
+        || ["ssh-agent.socket", "S.gpg-agent.ssh", "openssh_agent"].contains(&name)
+        || path.ends_with("/keyring/ssh");
+    if is_agent { "ssh-agent" } else { path }
 }
 
 /// For a Unix socket of which it could not be told who listens there.

@@ -303,7 +303,7 @@ fn outside() -> CallError {
     CallError::invalid(
         "there is nothing to answer here",
         "this process runs outside every session, so nothing is stopped",
-        "run it inside: guard run -- CMD",
+        "see what was stopped, open something, or run it inside:\nguard log --since 10m\nguard open DEST\nguard run -- CMD",
     )
 }
 

@@ -14,7 +14,7 @@ use crate::{
         failure::CallError,
         ids,
     },
-    policies::Subject,
+    policies::{Policies, Subject},
     sessions::Session,
     state::State,
 };
@@ -41,9 +41,14 @@ impl State {
             .filter(|hole| hole.session == session.cgroup.id)
             .collect();
         let mut strictest = Vec::new();
-        for place in self.places_of(session, to) {
+        for place in self.policies.places_of(session, to) {
             self.recall_place(session, &place)?;
-            strictest.extend(self.explained_by_all(session.subject(), &now, &place, ports));
+            strictest.extend(self.policies.explained_by_all(
+                session.subject(),
+                &now,
+                &place,
+                ports,
+            ));
         }
         for one in &mut strictest {
             if let Some((hole, verdict)) = opened(&own, one, ports) {
@@ -53,7 +58,9 @@ impl State {
         }
         let mut told = told(to, strictest)?;
         if let policy::Target::Name(name) = &to.target {
-            let known = self.told_of(session, name.as_str(), &to.ports(ports), &own);
+            let known =
+                self.policies
+                    .addresses_told(session, name.as_str(), &to.ports(ports), &own);
             self.tell_of_name((session, name), &now, &known, &mut told.explanations);
         }
         Ok(told)
@@ -68,7 +75,8 @@ impl State {
         all: &mut [Explanation],
     ) {
         let by_all = |to: &Destination, ports: &[PortSpec]| {
-            self.explained_by_all(session.subject(), now, to, ports)
+            self.policies
+                .explained_by_all(session.subject(), now, to, ports)
         };
         let speaks = self.policies.speaks_of_names(&session.chain);
         let unheard = speaks.then(|| unheard(now, by_all)).flatten();
@@ -83,26 +91,6 @@ impl State {
                 question.tell(one);
             }
         }
-    }
-
-    /// The addresses that a session knows of a name, as destinations; the destination itself where it is something else.
-    fn places_of(&self, session: &Session, to: &Destination) -> Vec<Destination> {
-        let policy::Target::Name(name) = &to.target else {
-            return vec![to.clone()];
-        };
-        let known = self.policies.known_names();
-        let known = known.addresses_of(session.cgroup.id, name.as_str(), clock::now());
-        let mut places: Vec<_> = known
-            .map(|(address, _)| Destination {
-                target: policy::Target::Prefix(Prefix::host(address)),
-                port: to.port,
-            })
-            .collect();
-        if places.is_empty() {
-            places.push(to.clone());
-        }
-        places.sort_by_key(ToString::to_string);
-        places
     }
 
     /// Reads from the kernel by which names the session knows an address.
@@ -130,6 +118,28 @@ impl State {
         let is_open = self.holes.lets_ask(id, name.as_str(), clock::now());
         (!is_open || question.names != DnsNames::Ask).then_some(question)
     }
+}
+
+impl Policies {
+    /// The addresses that a session knows of a name, as destinations; the destination itself where it is something else.
+    fn places_of(&self, session: &Session, to: &Destination) -> Vec<Destination> {
+        let policy::Target::Name(name) = &to.target else {
+            return vec![to.clone()];
+        };
+        let known = self.known_names();
+        let known = known.addresses_of(session.cgroup.id, name.as_str(), clock::now());
+        let mut places: Vec<_> = known
+            .map(|(address, _)| Destination {
+                target: policy::Target::Prefix(Prefix::host(address)),
+                port: to.port,
+            })
+            .collect();
+        if places.is_empty() {
+            places.push(to.clone());
+        }
+        places.sort_by_key(ToString::to_string);
+        places
+    }
 
     /// Under one policy of a session, for an address that the session knows by names; `None` if it knows none.
     fn explained_known(
@@ -139,13 +149,13 @@ impl State {
         now: &Environment,
         (to, ports): (&Destination, &[PortSpec]),
     ) -> Option<Vec<policy::Explanation>> {
-        let policy = self.policies.get(slot)?;
+        let policy = self.get(slot)?;
         let policy::Target::Prefix(prefix) = &to.target else {
             return None;
         };
         let address = Some(prefix.address()).filter(|_| prefix.is_host())?;
         let key = NamedKey::new(subject.session?, slot, address);
-        let named = self.policies.known_names().patterns(&key)?;
+        let named = self.known_names().patterns(&key)?;
         let known = (&named, clock::now());
         let (text, compiled) = (&policy.policy, &policy.compiled);
         let said = policy::explain_known(text, compiled, now, to, ports, known);
@@ -153,7 +163,7 @@ impl State {
     }
 
     /// The addresses that a session was told of a name, and what holds for the first of some ports there.
-    fn told_of(
+    fn addresses_told(
         &self,
         session: &Session,
         name: &str,
@@ -165,13 +175,11 @@ impl State {
             Some(spec) => PortSpec::one(Protocol::TCP, spec.low),
             None => PortSpec::one(Protocol::TCP, HTTPS),
         };
-        let known = self.policies.known_names();
+        let known = self.known_names();
         // Those whose time is over, too: each is shown with that.
         let known = known.addresses_of(session.cgroup.id, name, BootTime(0));
         let known = known.map(|(address, until)| {
-            let judged = self
-                .policies
-                .judge(session.subject(), address, spec.protocol, spec.low);
+            let judged = self.judge(session.subject(), address, spec.protocol, spec.low);
             let verdict = judged.map_or(Verdict::Deny, |judged| judged.verdict);
             let is_over = |hole: &LiveHole| {
                 hole.connections_left != Some(0)
@@ -197,10 +205,10 @@ impl State {
     ) -> Vec<policy::Explanation> {
         let of = |slot: &PolicyId| {
             let known = self.explained_known(subject, *slot, now, (to, ports));
-            known.or_else(|| Some(explained(self.policies.get(*slot)?, now, to, ports)))
+            known.or_else(|| Some(explained(self.get(*slot)?, now, to, ports)))
         };
         let is_project = |slot: &&PolicyId| {
-            let policy = self.policies.get(**slot);
+            let policy = self.get(**slot);
             policy.is_some_and(|policy| policy.source.project)
         };
         let (projects, policies): (Vec<_>, Vec<_>) = subject.chain.iter().partition(is_project);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use guard_common::{AttemptCount, AttemptKey, DNS_PORT, Protocol, SessionId, Verdict};
-use guard_datapath::LiveHole;
+use guard_datapath::{Datapath, LiveHole};
 use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{
     Endpoint, Stopped,
@@ -101,7 +101,7 @@ impl State {
             .chain(closed)
             .chain(self.stopped_names(id, &clocks))
             .chain(self.sockets.stopped(id, &clocks))
-            .chain(self.stopped_sockets(id, &clocks))
+            .chain(self.requests.stopped_sockets(id, &clocks))
             .chain(stopped)
             .collect();
         stopped.sort_by_key(|one| std::cmp::Reverse(one.at));
@@ -152,8 +152,15 @@ impl State {
         let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
         let answer = self.last_answer(&key);
-        let outcome =
-            answer.and_then(|answer| self.outcome((&key, answer), (attempt, tried), holes, clocks));
+        let outcome = answer.and_then(|answer| {
+            outcome(
+                &self.datapath,
+                (&key, answer),
+                (attempt, tried),
+                holes,
+                clocks,
+            )
+        });
         let refused = answer.and_then(|answer| refused(answer, clocks));
         let destination = key.endpoint(then.host.clone());
         let asked = (request.as_deref(), outcome.is_some());
@@ -179,14 +186,6 @@ impl State {
         })
     }
 
-    /// Whether it is one of this machine, asked for a name.
-    fn is_name_server(&self, key: &RequestKey) -> bool {
-        let servers = self.policies.name_servers();
-        key.port == DNS_PORT
-            && matches!(key.protocol, Protocol::UDP | Protocol::TCP)
-            && servers.contains(&key.destination.to_ip())
-    }
-
     /// What to do about a destination by what decides now, and by what decided then; `was_open`: a person opened it, and that is over.
     fn advice(
         &self,
@@ -198,7 +197,7 @@ impl State {
         let Advised(destination, _) = advised;
         if now.verdict == Verdict::Deny {
             let advised = Advised(destination, now);
-            return match self.is_name_server(key) {
+            return match self.policies.is_name_server(key) {
                 true => advised.name_server_denied(),
                 false => advised.denied(),
             };
@@ -232,33 +231,6 @@ impl State {
         let (requests, now) = (&self.requests, clock::now());
         let outermost = key.of(self.sessions.outermost_of(key.session));
         requests.is_refused(key, now) || requests.is_refused(&outermost, now)
-    }
-
-    /// What came of a person's yes: to the last attempt that was refused or held, or to one before, where what it opened is over.
-    fn outcome(
-        &self,
-        (key, answer): (&RequestKey, &PersonsAnswer),
-        (attempt, tried): (&AttemptKey, &AttemptCount),
-        holes: &[LiveHole],
-        clocks: &Clocks,
-    ) -> Option<Outcome> {
-        let opened = answer.hole(key)?;
-        let again = !answer.is_last(attempt, tried);
-        let (ended, passed) = match &opened.ended {
-            Some((why, passed)) => (Some(why.clone()), *passed),
-            None => (None, self.datapath.let_through(opened.hole)),
-        };
-        let is_it = |hole: &&LiveHole| hole.entry.id == opened.hole;
-        let mut used_up = holes.iter().filter(is_it);
-        let used_up = again && used_up.any(LiveHole::is_used_up);
-        let ended = ended.or_else(|| used_up.then(|| USED_UP.to_owned()));
-        // What is refused while it is open, is so for another reason.
-        (!again || ended.is_some()).then(|| Outcome {
-            passed,
-            ended,
-            again,
-            ..came_of(answer, opened, clocks)
-        })
     }
 
     /// Makes a request for a destination, on behalf of a process inside.
@@ -344,6 +316,43 @@ impl State {
         };
         let entry = LogEntry::of(ids::session(key.session), owner, record);
         self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+/// What came of a person's yes: to the last attempt that was refused or held, or to one before, where what it opened is over.
+fn outcome(
+    datapath: &Datapath,
+    (key, answer): (&RequestKey, &PersonsAnswer),
+    (attempt, tried): (&AttemptKey, &AttemptCount),
+    holes: &[LiveHole],
+    clocks: &Clocks,
+) -> Option<Outcome> {
+    let opened = answer.hole(key)?;
+    let again = !answer.is_last(attempt, tried);
+    let (ended, passed) = match &opened.ended {
+        Some((why, passed)) => (Some(why.clone()), *passed),
+        None => (None, datapath.let_through(opened.hole)),
+    };
+    let is_it = |hole: &&LiveHole| hole.entry.id == opened.hole;
+    let mut used_up = holes.iter().filter(is_it);
+    let used_up = again && used_up.any(LiveHole::is_used_up);
+    let ended = ended.or_else(|| used_up.then(|| USED_UP.to_owned()));
+    // What is refused while it is open, is so for another reason.
+    (!again || ended.is_some()).then(|| Outcome {
+        passed,
+        ended,
+        again,
+        ..came_of(answer, opened, clocks)
+    })
+}
+
+impl Policies {
+    /// Whether it is one of this machine, asked for a name.
+    fn is_name_server(&self, key: &RequestKey) -> bool {
+        let servers = self.name_servers();
+        key.port == DNS_PORT
+            && matches!(key.protocol, Protocol::UDP | Protocol::TCP)
+            && servers.contains(&key.destination.to_ip())
     }
 }
 

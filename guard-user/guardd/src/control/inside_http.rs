@@ -9,7 +9,7 @@ use guard_sys::clock::{self, Clocks};
 use super::inside::{came_of, matter, refused};
 use crate::{
     control::advice::{self, DecidingRule},
-    holes::hole::Hole,
+    holes::{hole::Hole, known::Holes},
     proxy::requests::in_words,
     requests::{
         Pending, RequestKey,
@@ -65,7 +65,7 @@ impl State {
         let before = self.requests.given.to(&one.key);
         let outcome = before.and_then(|answer| {
             let AnsweredRequest { key, .. } = answer.request.as_ref()?;
-            let outcome = self.http_outcome(answer, key, clocks)?;
+            let outcome = self.holes.http_outcome(answer, key, clocks)?;
             Some(Outcome {
                 again: true,
                 ..outcome
@@ -97,7 +97,7 @@ impl State {
         asked: &AnsweredRequest,
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let outcome = self.http_outcome(answer, &asked.key, clocks);
+        let outcome = self.holes.http_outcome(answer, &asked.key, clocks);
         let is_refused = self.is_refused_to(&asked.key);
         let words = |what: &str, _: &proto::Request| match &outcome {
             None if is_refused => advice::http_answered_no(what),
@@ -113,7 +113,9 @@ impl State {
             ..stopped
         })
     }
+}
 
+impl Holes {
     /// What came of a yes.
     fn http_outcome(
         &self,
@@ -125,7 +127,7 @@ impl State {
         let (ended, passed) = match &opened.ended {
             Some((why, passed)) => (Some(why.clone()), *passed),
             None => {
-                let hole = self.holes.get(opened.hole).and_then(Hole::requests);
+                let hole = self.get(opened.hole).and_then(Hole::requests);
                 (None, hole.map_or(0, |requests| requests.passed))
             }
         };

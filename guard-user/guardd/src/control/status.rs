@@ -1,6 +1,6 @@
 //! What is enforced, read back from the kernel each time.
 
-use guard_datapath::DatapathError;
+use guard_datapath::{Datapath, DatapathError};
 use guard_proto::{
     HookStatus, Presence, Status,
     status::{AuditHead, AuditStatus},
@@ -40,9 +40,13 @@ impl State {
     /// guardd's status. Nothing in it about enforcement is from memory.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (hooks, problem) = self.read_back();
+        let (hooks, problem) = read_back(&self.datapath);
         // What `guard doctor` tries is nothing that happened to anybody's sessions.
-        let of_trial = |id| self.sessions.get(id).is_some_and(|one| self.is_trial(one));
+        let of_trial = |id| {
+            self.sessions
+                .get(id)
+                .is_some_and(|one| self.policies.is_trial(one))
+        };
         let stats = self.datapath.stats().unwrap_or_default().into_iter();
         let stats: Vec<_> = stats.filter(|(id, _)| !of_trial(*id)).collect();
         Status {
@@ -95,7 +99,7 @@ impl State {
 
     /// What a courier may tell others of this machine. Nothing in it about enforcement is from memory.
     fn presence(&self) -> Presence {
-        let (_, problem) = self.read_back();
+        let (_, problem) = read_back(&self.datapath);
         let head = self.recorder.audit().head();
         Presence {
             machine: self.answers.machine().to_owned(),
@@ -113,23 +117,10 @@ impl State {
         }
     }
 
-    /// The hooks as the kernel has them, and why they do not enforce, where they do not.
-    fn read_back(&self) -> (Vec<HookStatus>, Option<String>) {
-        let error = match self.datapath.read_back() {
-            Ok(hooks) => return (hooks, None),
-            Err(error) => error,
-        };
-        let problem = format!("{error}; {}", error.fix());
-        match error {
-            DatapathError::NotEnforced { hooks, .. } => (hooks, Some(problem)),
-            _ => (Vec::new(), Some(problem)),
-        }
-    }
-
     /// The live sessions, without those that `guard doctor` makes: they are nobody's.
     fn sessions_there(&self) -> impl Iterator<Item = &Session> {
         let live = self.sessions.all_live();
-        live.filter(|one| !self.is_trial(one))
+        live.filter(|one| !self.policies.is_trial(one))
     }
 
     /// How many holes are open, in the kernel and here: those that let something new through.
@@ -140,5 +131,18 @@ impl State {
             holes.len()
         });
         in_kernel + self.holes.judged_here().count()
+    }
+}
+
+/// The hooks as the kernel has them, and why they do not enforce, where they do not.
+fn read_back(datapath: &Datapath) -> (Vec<HookStatus>, Option<String>) {
+    let error = match datapath.read_back() {
+        Ok(hooks) => return (hooks, None),
+        Err(error) => error,
+    };
+    let problem = format!("{error}; {}", error.fix());
+    match error {
+        DatapathError::NotEnforced { hooks, .. } => (hooks, Some(problem)),
+        _ => (Vec::new(), Some(problem)),
     }
 }

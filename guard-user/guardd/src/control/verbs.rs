@@ -6,6 +6,7 @@ use std::{
 };
 
 use guard_common::{Address, Protocol, SessionId};
+use guard_datapath::Datapath;
 use guard_policy::Destination;
 use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, varlink};
 use guard_sys::{clock::Clocks, pidfd::Peer};
@@ -184,8 +185,10 @@ async fn carried(
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
-        Call::Invitation { invitation } => one(&state.invitation(&invitation)?),
-        Call::Present { invitation, key } => one(&state.present(who.uid(), &invitation, &key)?),
+        Call::Invitation { invitation } => one(&state.answers.invitation(&invitation)?),
+        Call::Present { invitation, key } => {
+            one(&state.answers.present(who.uid(), &invitation, &key)?)
+        }
         Call::Deny { id, seconds, by } => one(&state.deny_by(&carrier(by), &id, seconds)?),
         Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
         Call::Sessions {} => one(&state.sessions_carried()),
@@ -229,9 +232,9 @@ fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             let may = |users: &[String]| by.who.is_root() || users.contains(&name);
             one(&state.approvers(may))
         }
-        Call::Invitation { invitation } => one(&state.invitation(&invitation)?),
+        Call::Invitation { invitation } => one(&state.answers.invitation(&invitation)?),
         Call::Present { invitation, key } => {
-            one(&state.present(by.who.uid(), &invitation, &key)?)
+            one(&state.answers.present(by.who.uid(), &invitation, &key)?)
         }
         Call::Invite { who, seconds } => one(&state.invite(&who, seconds)?),
         Call::Accept {
@@ -336,7 +339,7 @@ async fn decisions(
     call: Call,
 ) -> Result<Vec<u8>, CallError> {
     if let Call::Decisions { uid } = call {
-        return one(&shared.with(|state| state.decided_by(who, uid))?);
+        return one(&shared.with(|state| state.decisions.decided_by(who, uid))?);
     }
     // In this order: the calling process may end while this waits for its turn.
     let (by, turn) = (Answering::of(who, peer), Turn::to_decide(shared, who).await);
@@ -579,7 +582,7 @@ impl State {
     ) -> Result<Requests, CallError> {
         let pending = self.requests.pending().iter();
         let mine: Vec<_> = pending.filter(|one| may(one.owner)).collect();
-        let counts = self.counts(&mine)?;
+        let counts = counts(&self.datapath, &mine)?;
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {
             let key = &asked.key;
@@ -605,18 +608,6 @@ impl State {
         })
     }
 
-    /// How often each request's destination was refused.
-    fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
-        let sessions: BTreeSet<_> = asked.iter().map(|one| one.key.session).collect();
-        let mut counts = HashMap::new();
-        for session in sessions {
-            for (key, tried) in self.datapath.attempts(session)? {
-                *counts.entry(key.there()).or_default() += tried.count;
-            }
-        }
-        Ok(counts)
-    }
-
     /// The live sessions of those whom the caller answers for.
     pub fn sessions_of(&mut self, who: Approver) -> Sessions {
         let live = self.sessions.all_live();
@@ -636,7 +627,7 @@ impl State {
     /// The kernel's.
     pub fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
-        let mut listed = self.shown_holes(&open);
+        let mut listed = self.holes.shown_holes(&open);
         listed.extend(self.holes.shown_to(who));
         self.say_what_shuts(listed.values_mut());
         Ok(Holes {
@@ -644,6 +635,18 @@ impl State {
             warnings: Vec::new(),
         })
     }
+}
+
+/// How often each request's destination was refused.
+fn counts(datapath: &Datapath, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
+    let sessions: BTreeSet<_> = asked.iter().map(|one| one.key.session).collect();
+    let mut counts = HashMap::new();
+    for session in sessions {
+        for (key, tried) in datapath.attempts(session)? {
+            *counts.entry(key.there()).or_default() += tried.count;
+        }
+    }
+    Ok(counts)
 }
 
 /// The key of the kernel half's counts, without the verdict.

@@ -7,8 +7,9 @@ use guard_proto::{
 };
 use jiff::Timestamp;
 
-use super::{Changed, PRODUCTION};
+use super::{Changed, Decisions, PRODUCTION};
 use crate::{
+    config::Config,
     control::{answering::Answering, auth::Approver, failure::CallError},
     record::audit::LogEntry,
     state::State,
@@ -22,19 +23,6 @@ const MAX_DIR: usize = 4096;
 const LABELS: [&str; 2] = [PRODUCTION, "maybe"];
 
 impl State {
-    /// What the caller has decided, or for root another user.
-    ///
-    /// # Errors
-    ///
-    /// `Refused` for another user's.
-    pub fn decided_by(
-        &self,
-        who: Approver,
-        uid: Option<u32>,
-    ) -> Result<proto::decisions::Decisions, CallError> {
-        Ok(self.decisions.of(whose(who, uid)?))
-    }
-
     /// Keeps that a place is not what it looks like to the caller, or is after all.
     ///
     /// # Errors
@@ -153,31 +141,12 @@ impl State {
         let changed = match withdraw {
             true => self.decisions.without_trusted(uid, &file.sha256)?,
             false => {
-                self.may_trust(by.who, &file)?;
+                self.config.may_trust(by.who, &file)?;
                 self.decisions.with_trusted(uid, file)?
             }
         };
         self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
         Ok(self.decisions.of(uid))
-    }
-
-    fn may_trust(&self, who: Approver, file: &TrustedFile) -> Result<(), CallError> {
-        let mut hashes = [&file.sha256, &file.policy, &file.shown].into_iter();
-        if !hashes.all(|hash| is_hash(hash)) {
-            return Err(CallError::invalid(
-                "nothing is trusted",
-                "a file is trusted by the SHA-256 of its bytes, in hexadecimal",
-                "guard trust",
-            ));
-        }
-        if self.config.approve.polkit && !who.is_root() {
-            return Err(CallError::refused(
-                "nothing is trusted",
-                "polkit is to be asked before anything opens, and is not asked about a project's policy",
-                "take out what widens, or write it into a policy of your own:\nsudo guard policy edit default",
-            ));
-        }
-        Ok(())
     }
 
     /// Writes it to the audit log, and then to the file. Where something is taken back the file comes first: what is not written
@@ -200,6 +169,42 @@ impl State {
         self.recorder.write(record)?;
         self.recorder.sync()?;
         self.decisions.keep(now)
+    }
+}
+
+impl Decisions {
+    /// What the caller has decided, or for root another user.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for another user's.
+    pub fn decided_by(
+        &self,
+        who: Approver,
+        uid: Option<u32>,
+    ) -> Result<proto::decisions::Decisions, CallError> {
+        Ok(self.of(whose(who, uid)?))
+    }
+}
+
+impl Config {
+    fn may_trust(&self, who: Approver, file: &TrustedFile) -> Result<(), CallError> {
+        let mut hashes = [&file.sha256, &file.policy, &file.shown].into_iter();
+        if !hashes.all(|hash| is_hash(hash)) {
+            return Err(CallError::invalid(
+                "nothing is trusted",
+                "a file is trusted by the SHA-256 of its bytes, in hexadecimal",
+                "guard trust",
+            ));
+        }
+        if self.approve.polkit && !who.is_root() {
+            return Err(CallError::refused(
+                "nothing is trusted",
+                "polkit is to be asked before anything opens, and is not asked about a project's policy",
+                "take out what widens, or write it into a policy of your own:\nsudo guard policy edit default",
+            ));
+        }
+        Ok(())
     }
 }
 

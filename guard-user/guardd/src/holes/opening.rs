@@ -1,7 +1,7 @@
 //! Opening holes: in the kernel, in the audit log, and in a file.
 
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
-use guard_datapath::{LiveHole, NewHole};
+use guard_datapath::{Datapath, LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
 use guard_proto::{
     self as proto, HoleTerms, moment,
@@ -128,7 +128,7 @@ impl State {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
-            holes: self.shown_holes(&live).into_values().collect(),
+            holes: self.holes.shown_holes(&live).into_values().collect(),
             warnings,
         })
     }
@@ -187,7 +187,7 @@ impl State {
         for prefix in first {
             for spec in every_port_or(&checked.ports) {
                 let to = (prefix, others, &spec);
-                let id = self.open_in_kernel(checked, to, expires, opened)?;
+                let id = open_in_kernel(&mut self.datapath, checked, to, expires, opened)?;
                 self.recorder.counters().hole_opened();
                 self.note_opened(id, (checked, &spec), &about, expires);
                 let record = HoleOpen {
@@ -204,29 +204,6 @@ impl State {
             }
         }
         Ok(self.recorder.sync()?)
-    }
-
-    /// Opens one hole in the kernel, and has it be for other addresses, too.
-    fn open_in_kernel(
-        &mut self,
-        checked: &Checked,
-        (prefix, others, spec): (&Prefix, &[Prefix], &PortSpec),
-        expires: BootTime,
-        opened: &mut Vec<HoleId>,
-    ) -> Result<HoleId, CallError> {
-        let new = NewHole {
-            read_only: checked.read_only,
-            bytes: checked.bytes,
-            ..new_hole(prefix, spec, expires, checked.connections)
-        };
-        let id = self.datapath.open_hole(checked.session, new)?;
-        opened.push(id);
-        for other in others {
-            let prefix = other.address();
-            let new = NewHole { prefix, ..new };
-            self.datapath.widen_hole(checked.session, id, new)?;
-        }
-        Ok(id)
     }
 
     /// Notes a hole that the kernel has from now on.
@@ -262,6 +239,29 @@ impl State {
             self.hole_ended(id, &known, "not written down", None);
         }
     }
+}
+
+/// Opens one hole in the kernel, and has it be for other addresses, too.
+fn open_in_kernel(
+    datapath: &mut Datapath,
+    checked: &Checked,
+    (prefix, others, spec): (&Prefix, &[Prefix], &PortSpec),
+    expires: BootTime,
+    opened: &mut Vec<HoleId>,
+) -> Result<HoleId, CallError> {
+    let new = NewHole {
+        read_only: checked.read_only,
+        bytes: checked.bytes,
+        ..new_hole(prefix, spec, expires, checked.connections)
+    };
+    let id = datapath.open_hole(checked.session, new)?;
+    opened.push(id);
+    for other in others {
+        let prefix = other.address();
+        let new = NewHole { prefix, ..new };
+        datapath.widen_hole(checked.session, id, new)?;
+    }
+    Ok(id)
 }
 
 /// Whether a hole for addresses answers a request. It answers none about a name, and one about HTTP only where it is neither counted

@@ -13,6 +13,7 @@ use crate::{
     holes::{
         checked::{Checked, Opened},
         hole::{Hole, Named},
+        known::Holes,
         names::{Lifted, Reaches},
         opening::{new_hole, ports_shown},
     },
@@ -238,12 +239,14 @@ impl State {
         let mut sessions = std::iter::once(session).chain(outermost);
         sessions.any(|session| self.requests.has_refused_at(session, to, spec, now))
     }
+}
 
+impl Holes {
     /// Open holes as people see them: one for a name by that, with the addresses that it has had.
     pub(crate) fn shown_holes(&self, live: &[LiveHole]) -> BTreeMap<HoleId, proto::Hole> {
-        let mut listed = self.holes.listed(live, &Clocks::read());
+        let mut listed = self.listed(live, &Clocks::read());
         for (id, shown) in &mut listed {
-            if let Some(named) = self.holes.get(*id).and_then(Hole::named) {
+            if let Some(named) = self.get(*id).and_then(Hole::named) {
                 shown.destination.clone_from(&named.name);
                 let own = live.iter().filter(|one| one.entry.id == *id);
                 let addresses = own.map(|one| one.entry.prefix.to_ip().to_string());

@@ -8,6 +8,8 @@ use guard_policy::protocol_name;
 
 use crate::{
     control::{failure::CallError, ids},
+    policies::Policies,
+    sessions::Sessions,
     shared::Shared,
     state::State,
 };
@@ -27,7 +29,7 @@ pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, C
     let wanted = match of.as_deref() {
         None => None,
         Some(ALL) => Some(LogOf::All),
-        Some(session) => Some(LogOf::Session(state.logged_session(session)?)),
+        Some(session) => Some(LogOf::Session(state.sessions.logged_session(session)?)),
     };
     write(state);
     state.datapath.log_decisions(wanted)?;
@@ -46,10 +48,10 @@ fn nobody_called(of: &str) -> CallError {
     )
 }
 
-impl State {
+impl Sessions {
     fn logged_session(&self, session: &str) -> Result<SessionId, CallError> {
         let id = ids::parse_session(session).ok();
-        let live = id.filter(|id| self.sessions.live(*id).is_some());
+        let live = id.filter(|id| self.live(*id).is_some());
         live.ok_or_else(|| nobody_called(session))
     }
 }
@@ -70,7 +72,7 @@ fn write(state: &mut State) -> bool {
         return false;
     };
     for line in &lines {
-        state.write_decision(line);
+        state.policies.write_decision(line);
     }
     if left_out > 0 {
         tracing::warn!(
@@ -81,7 +83,7 @@ fn write(state: &mut State) -> bool {
     true
 }
 
-impl State {
+impl Policies {
     fn write_decision(&self, line: &Decided) {
         let destination = match line.port {
             0 => line.to.to_string(),
@@ -111,7 +113,7 @@ impl State {
 
     /// The name of a policy and its rule, or their numbers if they are gone.
     fn names_of(&self, slot: PolicyId, rule: u16) -> (String, String) {
-        let Some(policy) = self.policies.get(slot).map(|known| &known.policy) else {
+        let Some(policy) = self.get(slot).map(|known| &known.policy) else {
             return (slot.0.to_string(), rule.to_string());
         };
         let name = match (policy.rule(rule), rule) {

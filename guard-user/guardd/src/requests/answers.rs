@@ -4,6 +4,7 @@
 //! yes to an HTTP request or SQL statement opens a hole (`proxy/approve.rs`).
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_datapath::Datapath;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto::{
     self as proto, HoleTerms, moment,
@@ -138,7 +139,7 @@ impl State {
     ) -> Result<(), CallError> {
         let by_whom = self.machine.answered_by(by);
         let record = Answered {
-            count: self.tried_by_now(&asked.key),
+            count: tried_by_now(&self.datapath, &asked.key),
             ..yes(by_whom, asked, (called, answered), checked)
         };
         self.recorder.reserve()?;
@@ -189,18 +190,6 @@ impl State {
         });
     }
 
-    /// How often connections there had been refused or held by now, for the audit log.
-    fn tried_by_now(&self, key: &RequestKey) -> Field<u64> {
-        if !key.is_connection() {
-            return Field::Absent;
-        }
-        let attempts = self.datapath.attempts(key.session).unwrap_or_default();
-        let its = attempts
-            .iter()
-            .filter(|(attempt, _)| key.is_tried_by(attempt));
-        its.map(|(_, tried)| tried.count).sum::<u64>().into()
-    }
-
     /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.
     fn named_of(&self, asked: &Pending, extent: Extent) -> Option<String> {
         let told = asked.shown.named.as_ref().filter(|_| asked.burst.is_none());
@@ -230,7 +219,7 @@ impl State {
         answered.extend(with.iter().map(|one| one.shown.id.clone()));
         let record = Answered {
             seconds: time.as_secs_f64().into(),
-            count: self.tried_by_now(&asked.key),
+            count: tried_by_now(&self.datapath, &asked.key),
             ..no(self.machine.answered_by(by), &asked, (id, &answered))
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
@@ -285,6 +274,18 @@ impl State {
             }
         }
     }
+}
+
+/// How often connections there had been refused or held by now, for the audit log.
+fn tried_by_now(datapath: &Datapath, key: &RequestKey) -> Field<u64> {
+    if !key.is_connection() {
+        return Field::Absent;
+    }
+    let attempts = datapath.attempts(key.session).unwrap_or_default();
+    let its = attempts
+        .iter()
+        .filter(|(attempt, _)| key.is_tried_by(attempt));
+    its.map(|(_, tried)| tried.count).sum::<u64>().into()
 }
 
 impl Requests {

@@ -14,6 +14,7 @@ use guard_proto::{
 use guard_sys::clock::Clocks;
 
 use super::{
+    Requests,
     decided::Matter,
     given::{AnsweredRequest, Covered, OpenedByYes, PersonsAnswer, YesOrNo},
     key::{HttpRequestKey, RequestKey},
@@ -89,8 +90,8 @@ impl State {
                 };
                 self.recall_decided((session, at), &refusal);
             }
-            Record::HoleOpen(one) => self.recall_hole((session, at), &one),
-            Record::HoleClose(one) => self.recall_end(&one),
+            Record::HoleOpen(one) => self.requests.recall_hole((session, at), &one),
+            Record::HoleClose(one) => self.requests.recall_end(&one),
             _ => {}
         }
     }
@@ -205,6 +206,23 @@ impl State {
         self.requests.given.note(answer);
     }
 
+    /// Holes for HTTP requests do not outlive the guardd that keeps them.
+    fn end_lost_holes(&mut self, passed: &HashMap<HoleId, u64>) {
+        let is_lost = |hole: &HoleId| self.holes.get(*hole).is_none();
+        let lost: Vec<_> = self
+            .requests
+            .given
+            .open_for_http()
+            .filter(is_lost)
+            .collect();
+        for hole in lost {
+            let passed = passed.get(&hole).copied().unwrap_or(0);
+            self.requests.given.note_end(hole, RESTARTED, passed);
+        }
+    }
+}
+
+impl Requests {
     fn recall_hole(&mut self, (session, at): (SessionId, BootTime), one: &HoleOpen) {
         let Some(hole) = one.hole.get().and_then(|id| ids::parse_hole(id).ok()) else {
             return;
@@ -215,7 +233,7 @@ impl State {
         let Some(request) = one.request.get() else {
             let covers = prefix.and_then(|prefix| entry(hole, &prefix, one.ports.get()));
             if let Some(entry) = covers {
-                self.requests.given.note(PersonsAnswer {
+                self.given.note(PersonsAnswer {
                     session,
                     request: None,
                     by: one.by.get().cloned().unwrap_or_default(),
@@ -229,7 +247,7 @@ impl State {
         };
         let covers = prefix.filter(|_| !is_as_asked);
         let covers = covers.map_or(Covered::Asked, Covered::Prefix);
-        let given = &mut self.requests.given;
+        let given = &mut self.given;
         given.add(session, request, opened(hole, covers));
     }
 
@@ -238,22 +256,7 @@ impl State {
             let passed = one.connections.get().or(one.requests.get());
             let why = one.why.get().map_or("", String::as_str);
             let passed = passed.copied().unwrap_or(0);
-            self.requests.given.note_end(hole, why, passed);
-        }
-    }
-
-    /// Holes for HTTP requests do not outlive the guardd that keeps them.
-    fn end_lost_holes(&mut self, passed: &HashMap<HoleId, u64>) {
-        let is_lost = |hole: &HoleId| self.holes.get(*hole).is_none();
-        let lost: Vec<_> = self
-            .requests
-            .given
-            .open_for_http()
-            .filter(is_lost)
-            .collect();
-        for hole in lost {
-            let passed = passed.get(&hole).copied().unwrap_or(0);
-            self.requests.given.note_end(hole, RESTARTED, passed);
+            self.given.note_end(hole, why, passed);
         }
     }
 }

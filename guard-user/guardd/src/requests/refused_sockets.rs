@@ -4,11 +4,10 @@ use guard_common::{Cause, Event, SessionId, Verdict};
 use guard_proto::Stopped;
 use guard_sys::clock::Clocks;
 
-use super::RequestKey;
+use super::{RequestKey, Requests};
 use crate::{
     control::advice,
     sessions::stops::{Stop, Stops},
-    state::State,
 };
 
 /// The sockets of each session that were refused lately.
@@ -37,14 +36,14 @@ pub const fn cause(event: &Event) -> Option<&'static str> {
     }
 }
 
-impl State {
+impl Requests {
     /// The sockets of a session that were refused lately, in words for it.
     pub(crate) fn stopped_sockets(
         &self,
         id: SessionId,
         clocks: &Clocks,
     ) -> impl Iterator<Item = Stopped> {
-        let sockets = self.requests.refused_sockets.of(id);
+        let sockets = self.refused_sockets.of(id);
         sockets.map(|one| stopped(one, clocks))
     }
 }

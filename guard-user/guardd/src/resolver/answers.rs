@@ -16,7 +16,7 @@ use crate::{
         checked,
         hole::{Hole, HoleOrigin, Scope},
     },
-    record::audit::LogEntry,
+    record::{Recorder, audit::LogEntry},
     requests::{
         Pending, RequestKey,
         answers::own_first,
@@ -57,7 +57,8 @@ impl State {
             seconds: time.as_secs_f64().into(),
             ..self.machine.answered_by(by)
         };
-        self.write_question_yes(asked, (called, &answered), record)?;
+        self.recorder
+            .write_question_yes(asked, (called, &answered), record)?;
         let clocks = Clocks::read();
         let about = HoleOrigin {
             session: asked.key.session.0,
@@ -84,26 +85,6 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(proto::Holes { holes, warnings })
-    }
-
-    /// Writes a yes to the audit log, with room left for what it opens.
-    fn write_question_yes(
-        &mut self,
-        asked: &Pending,
-        (called, answered): (&str, &[String]),
-        record: Answered,
-    ) -> Result<(), CallError> {
-        self.recorder.reserve()?;
-        let record = Answered {
-            request: answered[0].clone().into(),
-            called: (called != answered[0]).then_some(called).into(),
-            parts: asked.names.is_some().then(|| answered[1..].to_vec()).into(),
-            answer: "yes".into(),
-            shown: shown::as_shown(&asked.shown).into(),
-            ..record
-        };
-        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
-        Ok(self.recorder.write(entry)?)
     }
 
     /// Notes a yes to each of these, for `guard why`; `holes`: one for each.
@@ -217,6 +198,28 @@ impl State {
                 Err(error.into())
             }
         }
+    }
+}
+
+impl Recorder {
+    /// Writes a yes to the audit log, with room left for what it opens.
+    fn write_question_yes(
+        &mut self,
+        asked: &Pending,
+        (called, answered): (&str, &[String]),
+        record: Answered,
+    ) -> Result<(), CallError> {
+        self.reserve()?;
+        let record = Answered {
+            request: answered[0].clone().into(),
+            called: (called != answered[0]).then_some(called).into(),
+            parts: asked.names.is_some().then(|| answered[1..].to_vec()).into(),
+            answer: "yes".into(),
+            shown: shown::as_shown(&asked.shown).into(),
+            ..record
+        };
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        Ok(self.write(entry)?)
     }
 }
 

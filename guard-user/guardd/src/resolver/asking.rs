@@ -11,7 +11,7 @@ use guard_proto::{
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::refused::NameRefusal;
+use super::{Resolver, refused::NameRefusal};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
@@ -96,16 +96,12 @@ impl State {
     pub(super) fn resolver_asks(&mut self, number: Number, asked: NameQuestion) {
         match self.asks_person(number, asked) {
             Ok(None) => {}
-            Ok(Some(yes)) => self.answer_question(number, yes),
+            Ok(Some(yes)) => self.resolver.answer_question(number, yes),
             Err(error) => {
                 tracing::warn!(%error, "nobody can be asked about a name");
-                self.answer_question(number, false);
+                self.resolver.answer_question(number, false);
             }
         }
-    }
-
-    pub(super) fn answer_question(&mut self, number: Number, yes: bool) {
-        self.resolver.say(ToResolver::Answer { number, yes });
     }
 
     /// The answer; none where the question is held for an approver.
@@ -245,7 +241,7 @@ impl State {
             let is_over = self.requests.find(&key).is_none();
             if yes || is_over || is_refused(&key) || is_refused(&outermost) {
                 self.end_question(number);
-                self.answer_question(Number(number), yes);
+                self.resolver.answer_question(Number(number), yes);
             }
         }
     }
@@ -314,5 +310,11 @@ impl State {
         };
         let entry = LogEntry::of(ids::session(asked.session), owner, record);
         self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+impl Resolver {
+    pub(super) fn answer_question(&mut self, number: Number, yes: bool) {
+        self.say(ToResolver::Answer { number, yes });
     }
 }

@@ -59,7 +59,7 @@ impl State {
             } => {
                 let addresses = addresses.into_iter().map(Address::from).collect();
                 self.widen_names(SessionId(session), &name, addresses);
-                self.answer_question(number, true);
+                self.resolver.answer_question(number, true);
             }
             FromResolver::Ask {
                 number,

@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{NameTerms, Resolver, ResolverKnows, Whose};
 use crate::{
+    policies::Policies,
     sessions::Session,
     shared::Shared,
     state::State,
@@ -95,7 +96,7 @@ impl Worker for ResolverWorker {
         "the resolver does not run, so sessions whose policies speak of names resolve none";
 
     fn is_needed(state: &State) -> bool {
-        state.needs_resolver()
+        state.policies.needs_resolver()
     }
 
     fn is_ready(state: &State) -> bool {
@@ -165,13 +166,6 @@ pub async fn ready(shared: &Shared) -> Option<String> {
 }
 
 impl State {
-    /// Whether anything in force needs a resolver.
-    #[must_use]
-    pub fn needs_resolver(&self) -> bool {
-        let mut policies = self.policies.iter();
-        policies.any(|(_, policy)| policy.speaks_of_names())
-    }
-
     /// Has the resolver told where the machine's name servers, or its search list, are others now: policies need not speak of them.
     pub fn renew_name_servers(&mut self) {
         let now = (self.policies.teachers(), self.policies.search_list());
@@ -225,6 +219,15 @@ impl State {
             servers: self.policies.teachers(),
             search: self.policies.search_list(),
         }
+    }
+}
+
+impl Policies {
+    /// Whether anything in force needs a resolver.
+    #[must_use]
+    pub fn needs_resolver(&self) -> bool {
+        let mut policies = self.iter();
+        policies.any(|(_, policy)| policy.speaks_of_names())
     }
 }
 

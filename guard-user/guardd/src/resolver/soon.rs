@@ -14,7 +14,6 @@ use crate::{
     control::failure::CallError,
     policies::{InForce, Prepared},
     shared::Shared,
-    state::State,
     workers::Worker as _,
 };
 
@@ -145,11 +144,11 @@ impl Drop for TaughtAhead<'_> {
     }
 }
 
-impl State {
+impl Resolver {
     /// It judges the session now, or does not come to.
     pub fn not_soon(&mut self, soon: Soon) {
-        self.resolver.soon.retain(|one| *one != soon);
-        self.resolver.renew();
+        self.soon.retain(|one| *one != soon);
+        self.renew();
     }
 }
 

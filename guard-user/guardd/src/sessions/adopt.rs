@@ -6,7 +6,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
-use guard_datapath::{LiveHole, SessionCgroup, Start, Swept};
+use guard_datapath::{Datapath, LiveHole, SessionCgroup, Start, Swept};
 use guard_proto::record::{HoleOpen, SessionEnd, SessionStart};
 use guard_sys::clock::{self, Clocks};
 
@@ -104,7 +104,7 @@ impl State {
                 (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
                     let id = asked.shown.id.clone();
-                    let times = self.times_of(&key, &asked);
+                    let times = times_of(&self.datapath, &key, &asked);
                     let ask = || Ok::<_, Infallible>(asked.shown);
                     let Ok(_) = self.requests.note(key, owner, clock::now(), ask);
                     self.requests.put_times(&id, &times);
@@ -124,26 +124,6 @@ impl State {
         self.requests.settle(&self.sessions, &self.policies);
         self.requests.keep();
         Ok(())
-    }
-
-    /// When attempts were made for a request that is kept. Of those for connections the kernel knows more.
-    fn times_of(&self, key: &RequestKey, asked: &StoredRequest) -> RequestTimes {
-        let clocks = Clocks::read();
-        let asked_at = clocks.boot(asked.shown.asked_at);
-        let known = asked.times.clone().unwrap_or(RequestTimes {
-            asked: asked_at.0,
-            last: asked_at.0,
-            tried: 1,
-        });
-        let attempts = self.datapath.attempts(key.session).unwrap_or_default();
-        let its = attempts
-            .iter()
-            .filter(|(attempt, _)| key.is_connection() && key.is_tried_by(attempt));
-        let last = its.map(|(_, count)| count.reported.0).max();
-        RequestTimes {
-            last: last.unwrap_or(0).max(known.last),
-            ..known
-        }
     }
 
     /// Takes over by which names live sessions know addresses; what ended ones knew goes.
@@ -302,5 +282,25 @@ impl State {
         }
         self.sessions.note_base(self.policies.base_slot());
         Ok(())
+    }
+}
+
+/// When attempts were made for a request that is kept. Of those for connections the kernel knows more.
+fn times_of(datapath: &Datapath, key: &RequestKey, asked: &StoredRequest) -> RequestTimes {
+    let clocks = Clocks::read();
+    let asked_at = clocks.boot(asked.shown.asked_at);
+    let known = asked.times.clone().unwrap_or(RequestTimes {
+        asked: asked_at.0,
+        last: asked_at.0,
+        tried: 1,
+    });
+    let attempts = datapath.attempts(key.session).unwrap_or_default();
+    let its = attempts
+        .iter()
+        .filter(|(attempt, _)| key.is_connection() && key.is_tried_by(attempt));
+    let last = its.map(|(_, count)| count.reported.0).max();
+    RequestTimes {
+        last: last.unwrap_or(0).max(known.last),
+        ..known
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
     policies::{InForce, Policies, library::PolicyText, load, widens::widens},
     proxy::needed::{self, ProxyWorker},
-    record::audit::LogEntry,
+    record::{Recorder, audit::LogEntry},
     resolver::{
         self,
         needed::ResolverWorker,
@@ -87,7 +87,7 @@ async fn put(
     soon: Soon,
     terms: ApplyTerms,
 ) -> Result<Option<Put>, CallError> {
-    let knows_names = shared.with(|state| state.knows_names(soon)) && !terms.look;
+    let knows_names = shared.with(|state| state.policies.knows_names(soon)) && !terms.look;
     let taught = match knows_names {
         true => soon::taught(shared, soon).await,
         false => Ok(()),
@@ -95,7 +95,7 @@ async fn put(
     shared.with(|state| {
         let put = taught.and_then(|()| state.apply_policy(by, soon, terms));
         if knows_names {
-            state.not_soon(soon);
+            state.resolver.not_soon(soon);
         }
         put.inspect_err(|_| state.collect_slots())
     })
@@ -193,11 +193,6 @@ impl State {
         }
     }
 
-    /// Whether a session may know addresses by names that the policy has rules for which is to be replaced.
-    fn knows_names(&self, Soon { old, new, .. }: Soon) -> bool {
-        old != new && self.policies.speaks_of_names(&[old])
-    }
-
     /// Puts `new` in the place of `old` for a session and all inside it; none where `new` has gone.
     fn apply_policy(
         &mut self,
@@ -223,7 +218,7 @@ impl State {
             return Ok(None);
         };
         let by_name = (&*was.policy.name, &*is.policy.name);
-        let more = self.answer_by_name(&user, by_name);
+        let more = self.answers.answer_by_name(&user, by_name);
         let (old_name, new_name) = by_name;
         let more = more.into_iter().map(|name| {
             format!("{name} may answer under the policy {new_name}, and not under {old_name}")
@@ -265,7 +260,7 @@ impl State {
             .policies
             .carry_names(&mut self.datapath, &sessions, (old, new))
             .map_err(|error| not_carried(id, &error, &self.less_named()))
-            .and_then(|()| self.write_applied(id, owner, record.clone()));
+            .and_then(|()| self.recorder.write_applied(id, owner, record.clone()));
         let switched = carried.and_then(|()| self.rechain_applied(soon, (owner, record)));
         let (unused, of) = match switched {
             Ok(()) => (old, sessions),
@@ -313,7 +308,16 @@ impl State {
         self.survey_networks::<ResolverWorker>();
         self.collect_slots();
     }
+}
 
+impl Policies {
+    /// Whether a session may know addresses by names that the policy has rules for which is to be replaced.
+    fn knows_names(&self, Soon { old, new, .. }: Soon) -> bool {
+        old != new && self.speaks_of_names(&[old])
+    }
+}
+
+impl Recorder {
     /// On the disk, before it takes effect.
     fn write_applied(
         &mut self,
@@ -321,10 +325,10 @@ impl State {
         owner: u32,
         record: PolicyApplied,
     ) -> Result<(), CallError> {
-        self.recorder.reserve()?;
+        self.reserve()?;
         let entry = LogEntry::of(ids::session(id), owner, record);
-        self.recorder.write(entry)?;
-        Ok(self.recorder.sync()?)
+        self.write(entry)?;
+        Ok(self.sync()?)
     }
 }
 

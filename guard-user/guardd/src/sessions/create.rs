@@ -25,7 +25,7 @@ use crate::{
         verbs::in_turn,
     },
     doctor,
-    policies::{library::PolicyText, load},
+    policies::{Policies, library::PolicyText, load},
     proxy::{self, needed::ProxyWorker},
     record::audit::LogEntry,
     resolver::{self, needed::ResolverWorker},
@@ -631,16 +631,6 @@ impl State {
         Ok(Started::new(session, warnings))
     }
 
-    /// Whether `guard doctor` looks with it: under a policy that denies everything, so that all of it has to be refused.
-    pub(crate) fn is_trial(&self, session: &super::Session) -> bool {
-        // What was asked for, below what narrows it.
-        let own = session.asked_for();
-        let policy = own.and_then(|slot| self.policies.get(slot));
-        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
-        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
-        is_doctors && session.about.parent.is_none() && !session.about.observed
-    }
-
     /// Notes that a session's command starts: before that, the settings might have refused it.
     fn begins(&mut self, id: SessionId) {
         if self.sessions.is_unstarted(id)
@@ -655,7 +645,7 @@ impl State {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
-        let is_trial = live.is_some_and(|live| self.is_trial(live));
+        let is_trial = live.is_some_and(|live| self.policies.is_trial(live));
         let record = SessionStart {
             name: session.name.clone().into(),
             policy: session.policy.clone().into(),
@@ -677,6 +667,18 @@ impl State {
         self.recorder.counters().session_started();
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
+    }
+}
+
+impl Policies {
+    /// Whether `guard doctor` looks with it: under a policy that denies everything, so that all of it has to be refused.
+    pub(crate) fn is_trial(&self, session: &super::Session) -> bool {
+        // What was asked for, below what narrows it.
+        let own = session.asked_for();
+        let policy = own.and_then(|slot| self.get(slot));
+        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
+        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
+        is_doctors && session.about.parent.is_none() && !session.about.observed
     }
 }
 

@@ -30,7 +30,7 @@ impl State {
                 ));
             }
         };
-        let most = match self.still_called(most) {
+        let most = match self.sessions.still_called(most) {
             Some(most) => {
                 format!(
                     "{most} has most, {of_it}; end it where it is not needed: guard stop {most}"
@@ -49,21 +49,23 @@ impl State {
     /// What to do where the kernel keeps no more of them.
     pub(crate) fn less_named(&self) -> String {
         let crowd = self.crowd().ok().flatten();
-        let most = crowd.and_then(|crowd| self.still_called(crowd.most));
+        let most = crowd.and_then(|crowd| self.sessions.still_called(crowd.most));
         most.map_or_else(
             || "end sessions that are not needed, and wait for a minute: guard sessions".to_owned(),
             |most| format!("{most} has looked up most: guard stop {most}"),
         )
     }
 
-    /// The session as people call it, where it has not ended.
-    fn still_called(&self, id: SessionId) -> Option<String> {
-        self.sessions.live(id).map(|_| ids::session(id))
-    }
-
     /// As the kernel has them: guardd does not hear of all.
     fn crowd(&self) -> Result<Option<Crowd>, DatapathError> {
         Ok(crowd(&self.datapath.named_counts()?, &self.sessions))
+    }
+}
+
+impl Sessions {
+    /// The session as people call it, where it has not ended.
+    fn still_called(&self, id: SessionId) -> Option<String> {
+        self.live(id).map(|_| ids::session(id))
     }
 }
 
