@@ -1,4 +1,4 @@
-//! The one verdict function.
+//! A verdict: what it is made of, which both halves use, and all of it in one.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -161,7 +161,7 @@ impl Wanted {
 pub struct Passage {
     /// The hole.
     pub hole: HoleId,
-    /// Its [`HoleKind`]. Of this size: see [`policy_verdict`].
+    /// Its [`HoleKind`]. Of the size of an `Option`'s tag, which LLVM reads at once with it.
     pub kind: u32,
     /// When it ends.
     pub expires: BootTime,
@@ -583,6 +583,9 @@ pub fn chain_verdict(session: &Session, says: impl Fn(PolicyId) -> PolicyVerdict
 }
 
 /// The verdict for a connection of a session: [`chain_verdict`], and what a hole changes of it.
+///
+/// The reference. The kernel half puts the same pieces together in `guard-ebpf/src/verdict.rs`, policy by policy; tests compare by
+/// this one.
 ///
 /// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half decides.
 #[inline(always)]

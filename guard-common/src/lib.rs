@@ -1,5 +1,5 @@
 //! What the kernel half and the user half of guard agree on: map keys and values, the event
-//! record, and [`decide`], the one verdict function that both halves compile.
+//! record, and what a verdict is made of ([`said_of`], [`NamesSaid`], [`find_hole`], [`with_hole`]); [`decide`] is all of it, in one.
 //!
 //! Every type here that crosses the boundary is `repr(C)` without padding (zerocopy proves it), and
 //! all of its bits patterns are valid: whatever cannot be understood means [`Verdict::Deny`].

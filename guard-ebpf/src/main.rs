@@ -2,7 +2,7 @@
 //!
 //! `connect` and `sendmsg` are judged by the cgroup of the task that asks, packets by the cgroup that
 //! their socket was made in: whoever passes a socket on gets what both may reach. Each hook reads its
-//! context, asks [`guard_common::decide`], and answers.
+//! context, has `verdict.rs` decide, and answers.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -308,8 +308,8 @@ fn judge_call(
         Ruling::Decided => {}
     }
     let decision = case.decision();
-    let is_kept = decision.is_by_sni() && is_tcp_connect(to, hook);
-    if !decision.allows() || (is_kept && !gate::begin(ctx, to, cgroup)) {
+    let needs_gate = decision.is_by_sni() && is_tcp_connect(to, hook);
+    if !decision.allows() || (needs_gate && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
@@ -623,7 +623,7 @@ fn conclude(
         && decision.counts_bytes()
         && !maps::take_bytes(decision.hole, kernel::length(skb));
     if is_spent {
-        case.refuse();
+        case.confirm_again();
     } else if passing == Passing::No {
         // What is allowed is not held.
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {

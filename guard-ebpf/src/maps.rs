@@ -352,7 +352,7 @@ pub(crate) struct HoldState {
     pub(crate) destination: [u32; 4],
     /// The session of the task that asked.
     pub(crate) session: u32,
-    /// The port that it asked for, host byte order.
+    /// The port that it asked for, host byte order, and `hold::UNSCANNED`.
     pub(crate) port: u32,
     /// Since when it is held.
     pub(crate) since: u64,
@@ -672,7 +672,7 @@ impl KnownAs {
     }
 }
 
-/// The BPF maps as [`guard_common::decide`] wants them.
+/// The BPF maps as [`Tables`].
 pub(crate) struct Kernel;
 
 impl Tables for Kernel {

@@ -219,9 +219,9 @@ impl Case {
         self.cgroup
     }
 
-    /// Makes the decision `confirm`: an approver must be asked after all.
+    /// Makes the decision `confirm`: the hole is used up, and an approver must be asked again.
     #[inline(always)]
-    pub(crate) fn refuse(&mut self) {
+    pub(crate) fn confirm_again(&mut self) {
         self.note(&Decision::by(PolicyId(self.policy), PolicyVerdict::CONFIRM));
     }
 

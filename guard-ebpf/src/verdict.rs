@@ -1,4 +1,5 @@
-//! [`guard_common::decide`] on the BPF maps.
+//! The verdict of a session's policies on the BPF maps, and what a hole changes of it, as [`guard_common::decide`] has it: made
+//! policy by policy, of numbers, for the verifier's sake.
 //!
 //! What searches is a global function, which the verifier checks once and on its own instead of once for each
 //! way in which a program may get there.
@@ -98,7 +99,7 @@ extern "C" fn guard_chain_verdict(
     if session.is_null() || to.is_null() {
         return PolicyVerdict::DENY.pack();
     }
-    // SAFETY: not null, and only called from `of_policies`, with references.
+    // SAFETY: not null, and all callers, in this file, pass references.
     let session = unsafe { &*session };
     let [own, first, second, third] = session.policies;
     const { assert!(MAX_CHAIN == 4) };
@@ -157,7 +158,7 @@ extern "C" fn guard_policy_verdict(
     if to.is_null() {
         return PolicyVerdict::DENY.pack();
     }
-    // SAFETY: not null, and only called from `guard_chain_verdict`, with a reference.
+    // SAFETY: not null, and all callers, in this file, pass references.
     let to = unsafe { &*to };
     let base = guard_said(policy, 0, to);
     let mut all = NamesSaid::NOTHING.pack();
@@ -234,7 +235,7 @@ extern "C" fn guard_said(policy: u32, pattern: u64, to: *const Connection) -> u6
     if to.is_null() {
         return Said::DENY.pack();
     }
-    // SAFETY: not null, and only called from `guard_policy_verdict`, with a reference.
+    // SAFETY: not null, and all callers, in this file, pass references.
     said_of(&Kernel, PolicyId(policy), NameId(pattern), unsafe { &*to }).pack()
 }
 
@@ -251,7 +252,7 @@ extern "C" fn guard_find_hole(
     if to.is_null() || expires.is_null() {
         return 0;
     }
-    // SAFETY: not null, and only called from `decide`, with references.
+    // SAFETY: not null, and all callers, in this file, pass references.
     unsafe {
         let (session, granted) = (SessionId(session), HoleId(granted));
         match find_hole(&Kernel, session, &*to, granted, Wanted::from_u32(wanted)) {

@@ -1,7 +1,8 @@
 //! Policies: pure, without I/O. [`parse`] makes a model ([`Policy`]) of a text, [`compile`] makes tables ([`Compiled`]) of a
 //! model and an [`Environment`], and [`plan`] makes of two tables the steps from the one to the other.
 //!
-//! Nothing here knows the kernel: `guard-datapath` makes a plan from what the kernel's trie holds, and applies it.
+//! Nothing here knows the kernel: `guard-datapath` makes a plan from the trie that it has kept of the version before, where a policy is
+//! large, and applies it there.
 
 mod compile;
 pub mod contrib;

@@ -179,7 +179,7 @@ pub enum ToProxy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetTerms {
     /// The rules that decide there, one for each policy of the session that does not allow it, the outermost first.
-    /// None: everything passes.
+    /// Empty: everything passes, for all of them allow it. Where nothing passes there are no terms.
     pub rules: Vec<Rules>,
     /// On whose account its connections are: the number of the session around it that a person started, or its own.
     pub account: u32,
@@ -199,7 +199,7 @@ pub struct TargetTerms {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum AskAnswer {
-    /// A person said yes.
+    /// It may pass: by a person's yes, or since the policies have come to allow it.
     Yes,
     /// A person said no, or nobody is there to be asked, or nobody answered in time.
     No {
