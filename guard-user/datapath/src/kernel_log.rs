@@ -21,7 +21,7 @@ use super::{Datapath, DatapathError, LogOf, Result, maps, pins, start};
 
 /// A line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decided {
+pub struct DecisionLine {
     /// The hook.
     pub hook: Hook,
     /// The outcome.
@@ -44,7 +44,7 @@ pub struct Decided {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logged {
     /// The lines.
-    pub lines: Vec<Decided>,
+    pub lines: Vec<DecisionLine>,
     /// How many more there were, over the limit of a second or of the ring buffer.
     pub left_out: u64,
 }
@@ -102,10 +102,10 @@ impl KernelLog {
 
 /// Collects what aya's logger reads.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Decided>>>);
+struct Collector(Arc<Mutex<Vec<DecisionLine>>>);
 
 impl Collector {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Decided>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<DecisionLine>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,7 +126,7 @@ impl Log for Collector {
 }
 
 /// Parses a line as `guard-ebpf/src/log.rs` writes it.
-fn parse(line: &str) -> Option<Decided> {
+fn parse(line: &str) -> Option<DecisionLine> {
     let mut words = line.split(' ');
     let (hook, outcome) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let to: Ipv6Addr = words.next()?.parse().ok()?;
@@ -135,7 +135,7 @@ fn parse(line: &str) -> Option<Decided> {
     let (policy, rule) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let verdict = Verdict::from_u8(words.next()?.parse().ok()?);
     let hole = words.next()?.parse().ok()?;
-    let decided = Decided {
+    let decided = DecisionLine {
         hook: Hook::from_u8(hook)?,
         outcome: Outcome::from_u8(outcome)?,
         to: to.to_canonical(),

@@ -50,7 +50,7 @@ pub use events::{EventReader, KernelEvent};
 pub use gate::TlsBy;
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
-pub use kernel_log::{Decided, Logged};
+pub use kernel_log::{DecisionLine, Logged};
 pub use log_of::LogOf;
 pub use lsm::SecurityHooks;
 pub use object::Object;

@@ -333,7 +333,7 @@ mod tests {
         let (here, _there) = UnixStream::pair().unwrap();
         let mut machine = machine(Path::new("/nonexistent"));
         let peer = machine.peer(&here).unwrap();
-        let by = Answering::of(Approver::by_signature(NOBODY), &peer);
+        let by = Answering::of(Approver::on_behalf_of(NOBODY), &peer);
         assert_eq!(machine.name_of(&by), NOBODY.to_string());
         let signed = Answering {
             name: Some("alice".to_owned()),

@@ -192,7 +192,7 @@ fn tasks(
     tasks.spawn_local(units::follow(Rc::clone(shared)));
     tasks.spawn_local(relays::follow::follow(Rc::clone(shared)));
     tasks.spawn_local(tick(Rc::clone(shared)));
-    tasks.spawn_local(follow_names(Rc::clone(shared)));
+    tasks.spawn_local(follow_policies(Rc::clone(shared)));
     tasks.spawn_local(kernel_log::follow(Rc::clone(shared)));
     tasks.spawn_local(report(Rc::clone(shared)));
     tasks.spawn_local(doctor::follow(Rc::clone(shared)));
@@ -408,7 +408,7 @@ async fn tick(shared: Rc<Shared>) {
 }
 
 /// Reloads the policies, which may have changed while no guardd ran; then keeps the addresses of names up to date.
-async fn follow_names(shared: Rc<Shared>) {
+async fn follow_policies(shared: Rc<Shared>) {
     load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;

@@ -409,7 +409,7 @@ impl State {
         source: PolicyText,
     ) -> Result<PolicyId, CallError> {
         let file = source.shown_file();
-        let read = policies::read(&source);
+        let read = policies::parse(&source);
         let prepared = read.and_then(|read| policies::compile(source, read, &self.environment()));
         let installed = prepared.and_then(|prepared| self.install(known, prepared));
         match (installed, known) {

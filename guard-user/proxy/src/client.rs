@@ -235,7 +235,7 @@ impl Client {
         version: Version,
         upgrade: Option<Upgrade>,
     ) -> Result<Response<Body>, Abort> {
-        let failed = passed.was_confirmed.then(|| entry("failed", &parts));
+        let failed = passed.was_asked.then(|| entry("failed", &parts));
         let spoken = parts.version;
         headers::strip(&mut parts.headers);
         if let Some(upgrade) = &upgrade {

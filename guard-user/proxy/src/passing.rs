@@ -35,15 +35,16 @@ const STALE: Duration = Duration::from_secs(1);
 /// A request that may pass.
 pub(super) struct Passed {
     pub(super) body: Body,
-    /// Whether a person has said yes to it.
-    pub(super) was_confirmed: bool,
+    /// Whether guardd was asked, and said yes.
+    pub(super) was_asked: bool,
 }
 
 impl Passed {
-    fn read(body: Body) -> Self {
+    /// Nobody is asked.
+    fn unasked(body: Body) -> Self {
         Self {
             body,
-            was_confirmed: false,
+            was_asked: false,
         }
     }
 }
@@ -61,7 +62,7 @@ impl Client {
         let terms = self.terms().await?;
         if terms.rules.is_empty() {
             self.goes_by_hole();
-            return Ok(Ok(Passed::read(body::outgoing(body))));
+            return Ok(Ok(Passed::unasked(body::outgoing(body))));
         }
         if let Some(misdirected) = self.misdirected(parts) {
             return Ok(Err(misdirected.under(&terms)));
@@ -83,7 +84,7 @@ impl Client {
         let mut judgement = judge::judge_all(&terms.rules, &request, None);
         turn.end().await;
         if let Judgement::Read { .. } = judgement {
-            return Ok(Ok(Passed::read(body::outgoing(body))));
+            return Ok(Ok(Passed::unasked(body::outgoing(body))));
         }
         let mut body = BegunBody::new(body, self.context.room.taken(terms.account));
         if let Judgement::NeedsBody { limit } = judgement {
@@ -96,7 +97,7 @@ impl Client {
             turn.end().await;
         }
         match judgement {
-            Judgement::Read { .. } => Ok(Ok(Passed::read(body::outgoing(body)))),
+            Judgement::Read { .. } => Ok(Ok(Passed::unasked(body::outgoing(body)))),
             Judgement::Write(write) => {
                 // Boxed: else its room would be in every connection.
                 Box::pin(self.confirmed(&terms, parts, &request, body, write)).await
@@ -236,7 +237,7 @@ impl Client {
         }
         Ok(Ok(Passed {
             body: body::outgoing(body),
-            was_confirmed: true,
+            was_asked: true,
         }))
     }
 }

@@ -55,7 +55,7 @@ impl State {
     pub fn code_of(&mut self, id: &str) -> Option<String> {
         self.config.answers.couriers.as_ref()?;
         let asked = self.requests.get(id).cloned()?;
-        self.config.code_by(&asked)?;
+        self.config.code_channel(&asked)?;
         let kept = self.asked_elsewhere(&asked).ok()?;
         Some(kept.code).filter(|code| !code.is_empty())
     }
@@ -114,7 +114,7 @@ impl State {
         Question {
             asked_at: 0,
             boot: self.answers.boot().to_owned(),
-            code_by: self.config.code_by(asked).map(str::to_owned),
+            code_by: self.config.code_channel(asked).map(str::to_owned),
             expires_at: 0,
             kind: kind(shown).to_owned(),
             machine: self.answers.machine().to_owned(),
@@ -191,8 +191,8 @@ impl Answers {
 }
 
 impl Config {
-    /// By which road a code is told; none: none is wanted.
-    fn code_by(&self, asked: &Pending) -> Option<&'static str> {
+    /// The channel that tells a code; none if no code is wanted.
+    fn code_channel(&self, asked: &Pending) -> Option<&'static str> {
         let shown = &asked.shown;
         let is_warned = !shown.warnings.is_empty()
             || shown

@@ -40,7 +40,7 @@ impl State {
 
     /// The live sessions that a courier may show.
     pub fn sessions_carried(&mut self) -> proto::Sessions {
-        let owners = self.answers.carried_for().into_iter();
+        let owners = self.answers.courier_approvers().into_iter();
         let sessions = owners.flat_map(|who| self.sessions_of(who).sessions);
         proto::Sessions {
             sessions: sessions.collect(),
@@ -59,7 +59,7 @@ impl State {
 
     fn holes_by(&self, by: Option<&str>) -> Result<proto::Holes, CallError> {
         let mut listed = proto::Holes::default();
-        for who in self.answers.carried_by(by) {
+        for who in self.answers.courier_approvers_by(by) {
             listed.holes.extend(self.holes_of(who)?.holes);
         }
         Ok(listed)
@@ -77,7 +77,7 @@ impl State {
     ) -> Result<proto::flows::Flows, CallError> {
         let mut listed = proto::flows::Flows::default();
         let (mut is_known, mut unknown) = (false, None);
-        for who in self.answers.carried_by(by) {
+        for who in self.answers.courier_approvers_by(by) {
             match self.flows_of(who, session) {
                 Ok(own) => {
                     is_known = true;
@@ -111,7 +111,7 @@ impl State {
             return Err(crate::control::ids::no_hole(unknown));
         }
         let mut closed = proto::Holes::default();
-        for owner in self.answers.carried_by(carrier.by.as_deref()) {
+        for owner in self.answers.courier_approvers_by(carrier.by.as_deref()) {
             let own = self.holes_of(owner)?.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
             let by = self.said_by(carrier, owner);
@@ -160,7 +160,7 @@ impl State {
     pub fn pending_to(&mut self, who: Courier) -> Result<proto::Requests, CallError> {
         let owners = self.owners_in_scope(None);
         let may = |owner| owners.contains(&owner);
-        let listed = self.pending_of(Approver::by_signature(who.uid()), may)?;
+        let listed = self.pending_of(Approver::on_behalf_of(who.uid()), may)?;
         Ok(proto::Requests {
             carried: true,
             ..listed
@@ -194,7 +194,7 @@ impl State {
             .map(|one| one.owner)
             .filter(|owner| owners.contains(owner));
         let owner = owner.ok_or_else(|| crate::control::ids::no_request(id))?;
-        let by = self.said_by(carrier, Approver::by_signature(owner));
+        let by = self.said_by(carrier, Approver::on_behalf_of(owner));
         self.deny(&by, id, seconds)
     }
 }
@@ -208,7 +208,7 @@ impl Answers {
 
     /// The users for whom somebody is enrolled, without root: its right would be one to all.
     #[must_use]
-    pub fn owners_carried(&self) -> Vec<u32> {
+    pub fn courier_owners(&self) -> Vec<u32> {
         self.owners_of(None)
     }
 
@@ -224,20 +224,20 @@ impl Answers {
 
     /// The same, as those who may see what is theirs.
     #[must_use]
-    pub fn carried_for(&self) -> Vec<Approver> {
-        self.carried_by(None)
+    pub fn courier_approvers(&self) -> Vec<Approver> {
+        self.courier_approvers_by(None)
     }
 
-    fn carried_by(&self, by: Option<&str>) -> Vec<Approver> {
+    fn courier_approvers_by(&self, by: Option<&str>) -> Vec<Approver> {
         let owners = self.owners_of(by).into_iter();
-        owners.map(Approver::by_signature).collect()
+        owners.map(Approver::on_behalf_of).collect()
     }
 }
 
 /// The calling process of a courier, for the audit log.
 #[must_use]
 pub fn courier(uid: u32, peer: &Peer) -> Origin {
-    let answering = Answering::of(Approver::by_signature(uid), peer);
+    let answering = Answering::of(Approver::on_behalf_of(uid), peer);
     Origin {
         uid,
         right: "courier".to_owned(),

@@ -359,7 +359,7 @@ fn answering(from: &Origin, signed: &Signed, meant: &Meant, others: Vec<PartialY
         with: others.into_iter().map(|one| one.signed.by).collect(),
     };
     Answering {
-        who: Approver::by_signature(meant.asked.owner),
+        who: Approver::on_behalf_of(meant.asked.owner),
         from: by_signature(from),
         name: Some(meant.person.name.clone()),
         signed: Some(Rc::new(signed)),
@@ -389,7 +389,7 @@ fn may_answer(person: &Person, asked: &Pending) -> Result<(), CallError> {
 
 impl Answers {
     /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
-    pub(crate) fn answer_by_name(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
+    pub(crate) fn newly_answering(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
         let people = &self.people;
         if old != new && people.is_whole().is_err() {
             let file = people.file().display();

@@ -1,7 +1,8 @@
 //! Authorisation: the only place that makes an approver or an agent of a caller.
 //!
-//! A [`Caller`] is what the kernel says of the peer. An [`Approver`] or an [`Agent`] comes from [`authorise`] only, and every
-//! verb takes one of them.
+//! A [`Caller`] is what the kernel says of the peer. An [`Agent`] comes from [`authorise`] or [`assigner`]. An [`Approver`] comes
+//! from [`authorise`], or stands for a user for whom `answers/` acts ([`Approver::on_behalf_of`]). A verb takes one of them, or a
+//! [`Courier`].
 
 use guard_common::SessionId;
 use guard_proto::Call;
@@ -45,10 +46,10 @@ impl Approver {
         self.uid
     }
 
-    /// Whoever has signed an answer about that user's sessions, once `answers/` has checked that it may; and a courier, for the
-    /// one request to which it says no.
+    /// Whoever has signed an answer about that user's sessions, once `answers/` has checked that it may; and a courier, for what it
+    /// may see of that user's, and say no to.
     #[must_use]
-    pub(crate) fn by_signature(owner: u32) -> Self {
+    pub(crate) fn on_behalf_of(owner: u32) -> Self {
         Self { uid: owner }
     }
 

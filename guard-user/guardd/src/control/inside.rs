@@ -277,7 +277,7 @@ impl State {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
                 ..told(about.verdict, advised.asked(&id))
             }),
-            Noted::Muted => Ok(told(Verdict::Deny, advice::answered_no(&destination))),
+            Noted::SaidNo => Ok(told(Verdict::Deny, advice::answered_no(&destination))),
             Noted::Full => Err(nobody_to_ask()),
         }
     }

@@ -43,7 +43,7 @@ impl Viewer {
     fn owners(self, state: &State) -> Option<Vec<u32>> {
         match self {
             Self::Approver(who) => (!who.is_root()).then(|| vec![who.uid()]),
-            Self::Courier(_) => Some(state.answers.owners_carried()),
+            Self::Courier(_) => Some(state.answers.courier_owners()),
         }
     }
 
@@ -66,7 +66,7 @@ impl Viewer {
     fn follow(self, state: &State) -> Vec<Following> {
         let who = match self {
             Self::Approver(who) => vec![who],
-            Self::Courier(_) => state.answers.carried_for(),
+            Self::Courier(_) => state.answers.courier_approvers(),
         };
         let requests = &state.requests;
         who.into_iter().map(|who| requests.follow(who)).collect()

@@ -324,7 +324,7 @@ async fn approver(
         | Call::Remove { .. }) => elsewhere(shared, &Answering::of(who, peer), call),
         call => {
             polkit::check(shared, who, peer, &call).await?;
-            let answer = decided(shared, &Answering::of(who, peer), call).await;
+            let answer = act(shared, &Answering::of(who, peer), call).await;
             shared.reschedule();
             answer
         }
@@ -436,8 +436,8 @@ async fn answer_signed(shared: &Shared, by: &Answering, call: Call) -> Result<Ve
     one(&taken)
 }
 
-/// A call by which a person decides something.
-async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
+/// The calls that change what is open: approve, deny, close, open, apply.
+async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Approve {
             id,
@@ -627,7 +627,7 @@ impl State {
     /// The kernel's.
     pub fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
-        let mut listed = self.holes.shown_holes(&open);
+        let mut listed = self.holes.shown(&open);
         listed.extend(self.holes.shown_to(who));
         self.say_what_shuts(listed.values_mut());
         Ok(Holes {

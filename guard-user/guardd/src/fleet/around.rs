@@ -29,7 +29,7 @@ impl State {
             // A slot that judges nothing is emptied, and would be filled again with each offer.
             (Some(_), None) if !self.is_anything_judged() => Ok(()),
             (None, None) => self.lay_base(None),
-            (Some(source), None) => policies::read(&source)
+            (Some(source), None) => policies::parse(&source)
                 .and_then(|read| policies::compile(source, read, &self.environment()))
                 .and_then(|prepared| self.lay_base(Some(prepared))),
         };

@@ -87,7 +87,7 @@ impl State {
             .asker_behind(self.sessions.live(event.session), event);
         let (comm, exe) = (process.1.comm.clone(), process.1.exe.clone());
         let noted = self.ask(key.clone(), event.at, process, (None, None))?;
-        if noted == Noted::Muted {
+        if noted == Noted::SaidNo {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.scan_by(event.at);
         }
@@ -238,7 +238,7 @@ impl State {
         if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
         }
-        let fate = self.asked_about(key, group);
+        let fate = self.request_for(key, group);
         match (fate, self.holds.may_hold(key.session)) {
             // It was held for a scan, and no approver will follow.
             (Fate::Held(_), false) if held.leads => Fate::Ends(NOBODY),
@@ -269,7 +269,7 @@ impl State {
     }
 
     /// The request of held connections; a new one if there is none, as after a hole for one of them.
-    fn asked_about(&mut self, key: &RequestKey, group: &Group) -> Fate {
+    fn request_for(&mut self, key: &RequestKey, group: &Group) -> Fate {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
@@ -281,7 +281,7 @@ impl State {
                 self.requests.hold(&id, Some(until));
                 Fate::Held(id)
             }
-            Ok(Noted::Muted) => Fate::Ends("a person said no"),
+            Ok(Noted::SaidNo) => Fate::Ends("a person said no"),
             Ok(Noted::Full) => Fate::Ends("too many requests wait, or were refused"),
             Err(error) => {
                 tracing::warn!(%error, session = key.session.0, "cannot ask about a connection");

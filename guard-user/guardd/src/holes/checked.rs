@@ -47,7 +47,7 @@ pub struct Checked {
 
 /// What is to be opened.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct ToOpen {
     pub(crate) prefixes: Vec<Prefix>,
     /// Empty: all.
     pub(crate) ports: Vec<PortSpec>,
@@ -69,7 +69,7 @@ impl Checked {
         ports: Vec<PortSpec>,
         terms: &HoleTerms,
     ) -> Result<Self, CallError> {
-        let to = Opened {
+        let to = ToOpen {
             prefixes,
             ports,
             name: None,
@@ -86,10 +86,10 @@ impl Checked {
         sessions: &Sessions,
         policies: &Policies,
         session: SessionId,
-        to: Opened,
+        to: ToOpen,
         terms: &HoleTerms,
     ) -> Result<Self, CallError> {
-        let Opened {
+        let ToOpen {
             prefixes,
             ports,
             name,

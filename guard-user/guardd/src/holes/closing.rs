@@ -39,7 +39,7 @@ impl State {
             holes.retain(|hole| wanted.contains(&hole.entry.id));
             judged_here.retain(|(id, _)| wanted.contains(id));
         }
-        let mut shown: Vec<_> = self.holes.shown_holes(&holes).into_values().collect();
+        let mut shown: Vec<_> = self.holes.shown(&holes).into_values().collect();
         // One for a name has an entry for each address.
         holes.dedup_by_key(|hole| hole.entry.id);
         // These first: they end whatever the kernel says about the others.

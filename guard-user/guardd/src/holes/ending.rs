@@ -1,4 +1,4 @@
-//! How holes end: closed in the kernel, their connections cut, their end written to the audit log.
+//! What follows each end of a hole, however it came: its connections are cut, and the end is written to the audit log.
 
 use guard_common::{BootTime, HoleId, SessionId};
 use guard_datapath::Datapath;

@@ -141,13 +141,6 @@ impl Holes {
         is_soon && event.hook == Hook::Egress as u8
     }
 
-    /// Open holes as people see them.
-    #[must_use]
-    pub fn shown(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
-        let listed = self.listed(holes, &Clocks::read());
-        listed.into_values().collect()
-    }
-
     /// The hole with that id.
     #[must_use]
     pub fn get(&self, id: HoleId) -> Option<&Hole> {

@@ -14,7 +14,7 @@ use crate::{
     control::{answering::Answering, failure::CallError, ids},
     holds::unrefuse_in_kernel,
     holes::{
-        checked::{Checked, Opened, no_requests},
+        checked::{Checked, ToOpen, no_requests},
         hole::{Connections, Hole, HoleOrigin, Scope},
         wide,
     },
@@ -63,7 +63,7 @@ impl State {
         if prefixes.is_empty() {
             return Err(nowhere(&to.to_string()));
         }
-        let to = Opened {
+        let to = ToOpen {
             prefixes,
             ports,
             name,
@@ -93,7 +93,7 @@ impl State {
         self.note_given(by, session, said, None);
     }
 
-    /// Opens what was checked: in the kernel first, then in the audit log, then the answer. Where one
+    /// Opens what was checked: in the kernel first, then in the audit log (`hole_open`), then the answer. Where one
     /// cannot be opened or written to the audit log, none stays open.
     pub(crate) fn open_all(
         &mut self,
@@ -128,7 +128,7 @@ impl State {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
-            holes: self.holes.shown_holes(&live).into_values().collect(),
+            holes: self.holes.shown(&live).into_values().collect(),
             warnings,
         })
     }
@@ -142,7 +142,7 @@ impl State {
         let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
-        for key in self.requests.unmute(is_covered) {
+        for key in self.requests.lift_noes(is_covered) {
             unrefuse_in_kernel(&mut self.datapath, &key);
         }
     }

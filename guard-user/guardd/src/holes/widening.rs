@@ -11,7 +11,7 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{failure::CallError, ids},
     holes::{
-        checked::{Checked, Opened},
+        checked::{Checked, ToOpen},
         hole::{Hole, Named},
         known::Holes,
         names::{Lifted, Reaches},
@@ -75,7 +75,7 @@ impl State {
     /// # Errors
     ///
     /// Which rule is about which: one yes would open what a person has not seen.
-    pub(super) fn is_one(&self, session: SessionId, to: &Opened) -> Result<(), CallError> {
+    pub(super) fn is_one(&self, session: SessionId, to: &ToOpen) -> Result<(), CallError> {
         let Some(name) = to.name.as_deref().filter(|_| to.prefixes.len() > 1) else {
             return Ok(());
         };
@@ -223,7 +223,7 @@ impl State {
             read_only: reaches.read_only,
             ..HoleTerms::default()
         };
-        let opened = Opened {
+        let opened = ToOpen {
             prefixes: vec![Prefix::host(to)],
             ports: ports.to_vec(),
             name: hole.named().map(|named| named.name.clone()),
@@ -243,7 +243,7 @@ impl State {
 
 impl Holes {
     /// Open holes as people see them: one for a name by that, with the addresses that it has had.
-    pub(crate) fn shown_holes(&self, live: &[LiveHole]) -> BTreeMap<HoleId, proto::Hole> {
+    pub(crate) fn shown(&self, live: &[LiveHole]) -> BTreeMap<HoleId, proto::Hole> {
         let mut listed = self.listed(live, &Clocks::read());
         for (id, shown) in &mut listed {
             if let Some(named) = self.get(*id).and_then(Hole::named) {

@@ -138,7 +138,7 @@ mod tests {
     use guard_policy::Environment;
 
     use super::{
-        super::{compile, library::PolicyText, read},
+        super::{compile, library::PolicyText, parse},
         *,
     };
 
@@ -151,7 +151,7 @@ mod tests {
             rules.collect::<String>()
         );
         let source = PolicyText::brought(None, text);
-        let read = read(&source).unwrap();
+        let read = parse(&source).unwrap();
         let now = Environment {
             judges_names: true,
             ..Environment::default()

@@ -262,7 +262,7 @@ impl Library {
         }
         for dir in &self.dirs {
             let file = dir.join(format!("{name}.toml"));
-            if let Some(text) = read(&file)? {
+            if let Some(text) = read_text(&file)? {
                 let file = file.display().to_string();
                 return Ok(PolicyText::new(Some(name), Some(file), text));
             }
@@ -321,7 +321,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// A file's text; `None` if there is no such file.
-fn read(file: &Path) -> Result<Option<String>, CallError> {
+fn read_text(file: &Path) -> Result<Option<String>, CallError> {
     let fail = |why: String| {
         let file = file.display();
         CallError::failed(

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     changes::Change,
     control::{auth::Agent, failure::CallError},
-    policies::{self, InForce, Policies, Prepared, Read, library::PolicyText, unusable},
+    policies::{self, InForce, ParsedPolicy, Policies, Prepared, library::PolicyText, unusable},
     record::{Recorder, metrics::Counters},
     resolver::soon,
     shared::Shared,
@@ -72,14 +72,14 @@ impl Bringer {
 /// A policy that was parsed before [`Shared::loading`] was taken.
 struct Ahead<'s> {
     source: PolicyText,
-    read: Read,
+    read: ParsedPolicy,
     awaited: Awaited<'s>,
 }
 
 /// Looks up the names of a policy that are due, before [`Shared::loading`] is taken: name servers may take long.
 async fn look_ahead<'s>(shared: &'s Shared, source: &PolicyText, by: Bringer) -> Option<Ahead<'s>> {
     // An error in it is reported when it is parsed to be put in place.
-    let (source, read) = read(shared, source.clone()).await.ok()?;
+    let (source, read) = parse_in_background(shared, source.clone()).await.ok()?;
     let awaited = Awaited::new(shared, names(&read), by);
     if by.looks_up(shared) {
         look_up(shared, &awaited.names).await;
@@ -107,7 +107,7 @@ async fn prepare_known<'s>(
         Some(ahead) if ahead.source == source => ahead,
         // Until the new ones are kept, so are the names of the text before.
         _changed => {
-            let (source, read) = read(shared, source).await?;
+            let (source, read) = parse_in_background(shared, source).await?;
             let awaited = Awaited::new(shared, names(&read), by);
             Ahead {
                 source,
@@ -124,7 +124,7 @@ async fn prepare_known<'s>(
     Ok((compile(shared, source, read).await?, awaited))
 }
 
-fn names(read: &Read) -> BTreeSet<String> {
+fn names(read: &ParsedPolicy) -> BTreeSet<String> {
     let names = read.policy.names();
     names.map(|name| name.as_str().to_owned()).collect()
 }
@@ -152,17 +152,24 @@ impl Drop for Awaited<'_> {
     }
 }
 
-async fn read(shared: &Shared, source: PolicyText) -> Result<(PolicyText, Read), CallError> {
+async fn parse_in_background(
+    shared: &Shared,
+    source: PolicyText,
+) -> Result<(PolicyText, ParsedPolicy), CallError> {
     // The semaphore is never closed.
     let _permit = shared.compiling.acquire().await;
     in_background(move || {
-        let read = policies::read(&source)?;
+        let read = policies::parse(&source)?;
         Ok((source, read))
     })
     .await
 }
 
-async fn compile(shared: &Shared, source: PolicyText, read: Read) -> Result<Prepared, CallError> {
+async fn compile(
+    shared: &Shared,
+    source: PolicyText,
+    read: ParsedPolicy,
+) -> Result<Prepared, CallError> {
     let _permit = shared.compiling.acquire().await;
     let now = shared.with(|state| state.environment());
     in_background(move || policies::compile(source, read, &now)).await
@@ -184,11 +191,11 @@ pub async fn in_background<T: Send + 'static>(
 
 /// Looks up those of `names` that are due.
 pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
-    let (resolver, due) = shared.with(|state| state.policies.due(names));
+    let (name_servers, due) = shared.with(|state| state.policies.due(names));
     if due.is_empty() {
         return;
     }
-    let found = resolver.look_up(due).await;
+    let found = name_servers.look_up(due).await;
     shared.with(|state| {
         let of_people = state.sessions.peoples_slots();
         let machine = state.environment();
@@ -207,14 +214,14 @@ pub async fn look_up_in_passing(
     agent: Agent,
     names: &BTreeSet<String>,
 ) -> Result<(), CallError> {
-    let (resolver, due) = shared.with(|state| {
-        let (resolver, due) = state.policies.due_in_passing(names);
+    let (name_servers, due) = shared.with(|state| {
+        let (name_servers, due) = state.policies.due_in_passing(names);
         let outermost = state.sessions.outermost(agent.session());
         let outermost = outermost.unwrap_or(agent.session());
         state.policies.pay_for(outermost, due.len())?;
-        Ok::<_, CallError>((resolver, due))
+        Ok::<_, CallError>((name_servers, due))
     })?;
-    let found = resolver.look_up(due).await;
+    let found = name_servers.look_up(due).await;
     shared.with(|state| {
         let floor = state.config.refresh_floor();
         state.policies.learn_in_passing(found, floor);
@@ -239,7 +246,7 @@ pub async fn may_look_up(
     let outermost = shared.with(|state| state.sessions.outermost(agent.session()));
     let turn = shared.turn_of(outermost.unwrap_or(agent.session()));
     let _one_of_those_inside = turn.lock().await;
-    let (_, read) = read(shared, source.clone()).await?;
+    let (_, read) = parse_in_background(shared, source.clone()).await?;
     shared.with(|state| state.may_bring(agent, &names(&read)))
 }
 
@@ -288,7 +295,7 @@ pub async fn slot_for(
     Ok((slot, warnings))
 }
 
-/// Puts a newer text of a policy into its slot, if it differs. Its names were looked up before.
+/// Puts a newer text of a policy into its slot, if it differs. `ahead`: its names, where they were looked up before.
 async fn renew<'s>(
     shared: &'s Shared,
     slot: PolicyId,
@@ -675,7 +682,7 @@ impl Policies {
                 "end its sessions: guard sessions",
             ));
         };
-        let read = policies::read(&source)?;
+        let read = policies::parse(&source)?;
         let prepared = policies::compile(source, read, now)?;
         // The kernel still has the addresses of names whose last answers are lost.
         match prepared

@@ -65,7 +65,7 @@ pub struct Prepared {
 
 /// A policy that is parsed, and not compiled yet.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub struct ParsedPolicy {
     /// Its parsed text.
     pub policy: Policy,
     /// Warnings for its author.
@@ -77,7 +77,7 @@ pub struct Read {
 /// # Errors
 ///
 /// `Invalid`, with where and what is wrong.
-pub fn read(source: &PolicyText) -> Result<Read, CallError> {
+pub fn parse(source: &PolicyText) -> Result<ParsedPolicy, CallError> {
     let file = source.shown_file();
     let mut parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
     if source.observe {
@@ -87,7 +87,7 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
         parsed.policy.lie_around();
     }
     let warnings = parsed.warnings.iter();
-    Ok(Read {
+    Ok(ParsedPolicy {
         policy: parsed.policy,
         warnings: warnings
             .map(|one| {
@@ -103,7 +103,11 @@ pub fn read(source: &PolicyText) -> Result<Read, CallError> {
 /// # Errors
 ///
 /// `Invalid` if it does not fit into the kernel's tables.
-pub fn compile(source: PolicyText, read: Read, now: &Environment) -> Result<Prepared, CallError> {
+pub fn compile(
+    source: PolicyText,
+    read: ParsedPolicy,
+    now: &Environment,
+) -> Result<Prepared, CallError> {
     let compiled = policy::compile(&read.policy, now)
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
     Ok(Prepared {
@@ -359,7 +363,7 @@ pub struct Policies {
     unusable: Unusable,
     names: Names,
     /// Looks up names.
-    resolver: NameServers,
+    name_servers: NameServers,
     /// The limits of look-ups for sessions.
     look_ups: LookUps,
     /// Whether the guard's resolver judges names.
@@ -378,7 +382,7 @@ impl Policies {
     #[must_use]
     pub fn new(
         library: Library,
-        resolver: NameServers,
+        name_servers: NameServers,
         texts: Shelf<PolicyText>,
         kept_names: Shelf<Names>,
     ) -> Self {
@@ -388,7 +392,7 @@ impl Policies {
             library,
             unusable: Unusable::new(),
             names: kept_names.get(KNOWN_NAMES).unwrap_or_default(),
-            resolver,
+            name_servers,
             look_ups: LookUps::default(),
             judges_names: false,
             is_sni_for_proxy: false,
@@ -522,7 +526,8 @@ impl Policies {
             .collect()
     }
 
-    /// The verdict of a chain of policies on one destination: the strictest, and of equals the outermost, which is the last.
+    /// The verdict of a chain of policies on one destination: the strictest; of equals one by a rule, and of these the outermost, which
+    /// is the last. The kernel takes the outermost, so the two may name different rules.
     /// `None` if a slot is not known: the kernel half denies then.
     #[must_use]
     pub fn judge<'c>(
@@ -654,19 +659,19 @@ impl Policies {
     /// The name servers of this machine: `@dns`.
     #[must_use]
     pub fn name_servers(&self) -> Vec<IpAddr> {
-        self.resolver.addresses()
+        self.name_servers.addresses()
     }
 
     /// Those whose answers to sessions count.
     #[must_use]
     pub fn teachers(&self) -> Vec<IpAddr> {
-        self.resolver.teachers()
+        self.name_servers.teachers()
     }
 
     /// The search list of this machine's resolvers.
     #[must_use]
     pub fn search_list(&self) -> Vec<String> {
-        self.resolver.search_list()
+        self.name_servers.search_list()
     }
 
     /// Whether a policy has a person asked before a name leaves; `None` if its slot is not known.
@@ -959,7 +964,7 @@ pub(crate) fn of_texts(texts: &[String]) -> Policies {
     let mut policies = none();
     for (slot, text) in (1..).zip(texts) {
         let source = PolicyText::brought(None, text.clone());
-        let read = read(&source).unwrap();
+        let read = parse(&source).unwrap();
         let prepared = compile(source, read, &Environment::default()).unwrap();
         policies.put(PolicyId(slot), prepared.into());
     }
@@ -1048,7 +1053,7 @@ mod tests {
     fn a_bad_policy_says_where_it_is_bad() {
         let source =
             PolicyText::brought(Some("./mine.toml".to_owned()), "version = 1\nx = 1".into());
-        let error = read(&source).unwrap_err().failure;
+        let error = parse(&source).unwrap_err().failure;
         assert!(error.what.contains("./mine.toml"), "{error}");
         assert!(error.why.contains("line 2, column 1"), "{error}");
     }

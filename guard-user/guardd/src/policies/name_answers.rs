@@ -65,7 +65,7 @@ impl Policies {
         Environment {
             names: self.names.addresses(),
             public: self.names.public(),
-            dns: self.resolver.addresses(),
+            dns: self.name_servers.addresses(),
             on_link: networks_around(&host.addresses, &host.on_link),
             host: host.addresses,
             judges_names: self.judges_names,
@@ -243,7 +243,7 @@ impl Policies {
         if self.judges_names && !chain.iter().all(is_free) {
             return false;
         }
-        let servers = self.resolver.addresses();
+        let servers = self.name_servers.addresses();
         let is_open = |server: &IpAddr| {
             let judged = self.judge(chain, (*server).into(), Protocol::UDP, DNS_PORT);
             judged.is_some_and(|judged| judged.verdict == Verdict::Allow)
@@ -278,14 +278,14 @@ impl Policies {
     #[must_use]
     pub fn due(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
         let due = self.names.due(names, Timestamp::now());
-        (self.resolver.clone(), due)
+        (self.name_servers.clone(), due)
     }
 
     /// The same for a call that nothing else needs them for.
     #[must_use]
     pub fn due_in_passing(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
         let due = self.names.due_in_passing(names, Timestamp::now());
-        (self.resolver.clone(), due)
+        (self.name_servers.clone(), due)
     }
 
     /// Takes note of what name servers said about `names`, and forgets what is too much. What is to be kept is written down, at
@@ -421,10 +421,10 @@ mod tests {
     fn who_may_not_ask_every_name_server_may_ask_none() {
         let mut policies = policies(&["default = \"allow\"", "default = \"deny\""]);
         let server = "192.0.2.53:53".parse().unwrap();
-        policies.resolver = NameServers::new(Some(vec![server]));
+        policies.name_servers = NameServers::new(Some(vec![server]));
         assert!(policies.may_ask_name_servers(&[PolicyId(1)]));
         assert!(!policies.may_ask_name_servers(&[PolicyId(2), PolicyId(1)]));
-        policies.resolver = NameServers::new(Some(Vec::new()));
+        policies.name_servers = NameServers::new(Some(Vec::new()));
         assert!(!policies.may_ask_name_servers(&[PolicyId(1)]));
     }
 

@@ -155,7 +155,7 @@ action = "read-only"
 
     fn in_force() -> Policies {
         let source = policies::library::PolicyText::brought(None, TEXT.to_owned());
-        let read = policies::read(&source).unwrap();
+        let read = policies::parse(&source).unwrap();
         let environment = guard_policy::Environment {
             names: [(
                 "forge.example.com".to_owned(),

@@ -29,7 +29,7 @@ pub async fn check(shared: &Shared) {
         let found = shared.with(|state| state.policies.library().find(&name));
         let read = match found {
             Ok(source) if source.text.len() > MAX_TEXT => continue,
-            Ok(source) => load::in_background(move || policies::read(&source).map(drop)).await,
+            Ok(source) => load::in_background(move || policies::parse(&source).map(drop)).await,
             Err(refusal) => Err(refusal),
         };
         if let Err(CallError { failure, .. }) = read {

@@ -251,7 +251,7 @@ impl State {
         // The kernel half has no refusals of these.
         drop(
             self.requests
-                .unmute(|all| all.iter().all(|one| is_for.is_for(one))),
+                .lift_noes(|all| all.iter().all(|one| is_for.is_for(one))),
         );
         self.apply(Change::Requests);
         self.apply(Change::Holes);

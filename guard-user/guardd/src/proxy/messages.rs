@@ -69,7 +69,7 @@ impl State {
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };
-        self.recorder.lacks(id, left_out);
+        self.recorder.note_left_out(id, left_out);
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };

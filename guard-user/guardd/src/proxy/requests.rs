@@ -118,7 +118,7 @@ impl State {
                 }
                 None
             }
-            Ok(Noted::Muted) => Some(refused()),
+            Ok(Noted::SaidNo) => Some(refused()),
             Ok(Noted::Full) => Some(full()),
             Err(error) => {
                 tracing::warn!(%error, session = key.session.0, "cannot ask about a request");

@@ -198,7 +198,7 @@ mod tests {
     /// The text says `confirm` if the policy is to say `read-only`.
     fn policy(text: &str, is_read_only: bool) -> InForce {
         let source = PolicyText::brought(None, format!("version = 1\n{text}"));
-        let mut read = policies::read(&source).unwrap();
+        let mut read = policies::parse(&source).unwrap();
         if is_read_only {
             for rule in &mut read.policy.rules {
                 rule.action = Verdict::ReadOnly;

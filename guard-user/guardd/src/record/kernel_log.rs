@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use guard_common::{DEFAULT_RULE, PolicyId, SessionId};
-use guard_datapath::{Decided, LogOf, Logged};
+use guard_datapath::{DecisionLine, LogOf, Logged};
 use guard_policy::protocol_name;
 
 use crate::{
@@ -72,7 +72,7 @@ fn write(state: &mut State) -> bool {
         return false;
     };
     for line in &lines {
-        state.policies.write_decision(line);
+        state.policies.log_decision(line);
     }
     if left_out > 0 {
         tracing::warn!(
@@ -84,7 +84,7 @@ fn write(state: &mut State) -> bool {
 }
 
 impl Policies {
-    fn write_decision(&self, line: &Decided) {
+    fn log_decision(&self, line: &DecisionLine) {
         let destination = match line.port {
             0 => line.to.to_string(),
             port => std::net::SocketAddr::new(line.to, port).to_string(),

@@ -105,8 +105,8 @@ impl Recorder {
     }
 
     /// So many more records of a session are left out.
-    pub fn lacks(&mut self, session: SessionId, left_out: u64) {
-        self.meters.lacks(session, left_out);
+    pub fn note_left_out(&mut self, session: SessionId, left_out: u64) {
+        self.meters.note_left_out(session, left_out);
     }
 
     /// How many records of a session were left out since the last one.

@@ -1,4 +1,6 @@
-//! An approver's answers to requests: `State::approve` and `State::deny`. Both are in the audit log before they take effect.
+//! An approver's answers to requests: `State::approve` and `State::deny`. A no, and a yes to an HTTP request or statement, are
+//! written to the audit log and synced before they take effect. A yes about connections is written (`answered`), then its holes are
+//! opened in the kernel and written (`hole_open`), and the log is synced before the caller hears; else none stays open.
 //!
 //! A yes about connections becomes a `Checked`, which is checked against the policies, and then holes (`holes/opening.rs`). A
 //! yes to an HTTP request or SQL statement opens a hole (`proxy/approve.rs`).
@@ -320,8 +322,8 @@ impl Requests {
         until: BootTime,
     ) {
         match burst {
-            Some(burst) => self.mute_all(key, burst, shown, until),
-            None => self.mute(key, shown, until),
+            Some(burst) => self.note_no_to_all(key, burst, shown, until),
+            None => self.note_no(key, shown, until),
         }
     }
 

@@ -41,10 +41,10 @@ impl State {
             ..key.clone()
         };
         if outermost != key && self.requests.is_refused(&outermost, at) {
-            return Ok(Noted::Muted);
+            return Ok(Noted::SaidNo);
         }
         let (owner, share) = (session.about.uid, session.outermost());
-        let judged = asked_about(&each, own_layers(session, &each));
+        let judged = verdict_to_show(&each, own_layers(session, &each));
         let who = NameAsker::of(pid, process.comm.as_deref());
         let policies = &self.policies;
         let used = match typed {
@@ -166,7 +166,7 @@ fn each_says<'p>(
 /// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
 /// policy may be the words of the agent that it stops. Where all allow it, the outermost. Of the last `own` policies, which are the
 /// outermost session's, a rule that says the same as a default outside of it is shown in its place, but no project's.
-fn asked_about<'j, 'p>(each: &'j [Judged<'p>], own: usize) -> &'j Judged<'p> {
+fn verdict_to_show<'j, 'p>(each: &'j [Judged<'p>], own: usize) -> &'j Judged<'p> {
     let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
     let outermost = each.iter().rev().find(stops);
     let outermost = outermost.unwrap_or(&each[each.len() - 1]);
@@ -201,7 +201,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLi
     let sessions = session.with_those_around();
     let own = own_layers(session, each);
     let (inside, outermost) = each.split_at(each.len().saturating_sub(own));
-    let outermost = (!outermost.is_empty()).then(|| asked_about(outermost, own));
+    let outermost = (!outermost.is_empty()).then(|| verdict_to_show(outermost, own));
     let links = sessions
         .into_iter()
         .zip(outermost.into_iter().chain(inside.iter().rev()));

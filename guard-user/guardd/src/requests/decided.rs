@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What decided lately, by what the kernel counts.
-pub(crate) type Decided = Stops<64, AttemptKey, Matter>;
+pub(crate) type Matters = Stops<64, AttemptKey, Matter>;
 
 /// What an attempt is about, and what decides about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
 //! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, `asking.rs` makes requests of
-//! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `refused.rs` remembers each no. For `guard why`,
+//! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `noes.rs` keeps each no. For `guard why`,
 //! `decided.rs` keeps what decided and `given.rs` what approvers said; `recalled.rs` reads both from the audit log.
 
 pub mod answers;
@@ -15,12 +15,12 @@ pub mod followers;
 pub mod gathering;
 pub mod given;
 pub mod key;
+pub mod noes;
 pub mod offers;
 pub mod on_request;
 pub mod pending;
 pub mod questions;
 mod recalled;
-pub mod refused;
 pub mod refused_sockets;
 pub mod series;
 pub mod shown;
@@ -40,12 +40,12 @@ use jiff::Timestamp;
 
 use self::{
     bursts::Burst,
-    decided::{Decided, Matter},
+    decided::{Matter, Matters},
     followers::{Followers, Following},
     given::Given,
+    noes::{KeptNo, Wide},
     offers::{Choice, Choices},
     questions::AskingProgram,
-    refused::{Refused, Wide},
     refused_sockets::RefusedSockets,
     series::Series,
     tries::Tries,
@@ -85,7 +85,7 @@ pub enum Noted {
     /// It is part of a pending request, with this id.
     Again(String),
     /// A person said no, and the no still holds.
-    Muted,
+    SaidNo,
     /// The limit of pending requests, or of noes, is reached.
     Full,
 }
@@ -97,7 +97,7 @@ pub struct Requests {
     version: u64,
     /// Oldest first.
     pending: Vec<Pending>,
-    muted: HashMap<RequestKey, Refused>,
+    noes: HashMap<RequestKey, KeptNo>,
     wide: Vec<Wide>,
     /// The ids of requests that have grown since their files were written.
     grown: HashSet<String>,
@@ -105,7 +105,7 @@ pub struct Requests {
     /// What approvers said lately.
     pub(crate) given: Given,
     /// What decided lately.
-    pub(crate) decided: Decided,
+    pub(crate) decided: Matters,
     /// When this guardd began.
     pub(crate) began: BootTime,
     /// The files of pending requests and of each no; `kept` has the names of those that exist.
@@ -142,12 +142,12 @@ impl Requests {
             max,
             version: 0,
             pending: Vec::new(),
-            muted: HashMap::new(),
+            noes: HashMap::new(),
             wide: Vec::new(),
             grown: HashSet::new(),
             answered: VecDeque::new(),
             given: Given::default(),
-            decided: Decided::default(),
+            decided: Matters::default(),
             began: clock::now(),
             files,
             kept: HashSet::new(),
@@ -211,8 +211,8 @@ impl Requests {
         now: BootTime,
         ask: impl FnOnce() -> Result<proto::Request, E>,
     ) -> Result<Noted, E> {
-        if self.is_muted(&key, now) {
-            return Ok(Noted::Muted);
+        if self.is_refused(&key, now) {
+            return Ok(Noted::SaidNo);
         }
         if let Some(known) = self.find_mut(&key) {
             let is_later = known.last.0 / SECOND != now.0 / SECOND;
@@ -546,7 +546,7 @@ impl Requests {
     pub fn expire(&mut self, now: BootTime) {
         let age = MAX_AGE.as_nanos() as u64;
         self.take_all(|one| one.last.0.saturating_add(age) <= now.0);
-        self.muted.retain(|_, no| no.until > now);
+        self.noes.retain(|_, no| no.until > now);
         self.wide.retain(|one| one.no.until > now);
     }
 }

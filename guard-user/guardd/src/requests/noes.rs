@@ -15,7 +15,7 @@ const NOES_BELOW: usize = 3;
 
 /// A person's no.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct KeptNo {
     pub(super) until: BootTime,
     /// The request that it answered.
     pub(super) shown: proto::Request,
@@ -26,7 +26,7 @@ pub(super) struct Refused {
 pub(super) struct Wide {
     pub(super) key: RequestKey,
     pub(super) burst: Burst,
-    pub(super) no: Refused,
+    pub(super) no: KeptNo,
 }
 
 impl Wide {
@@ -39,7 +39,7 @@ impl Requests {
     /// Whether a person said no to that, and the no still holds.
     #[must_use]
     pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
-        let no = self.muted.get(&key.alike());
+        let no = self.noes.get(&key.alike());
         no.is_some_and(|no| no.until > now) || self.is_refused_beside(key, now)
     }
 
@@ -53,7 +53,7 @@ impl Requests {
 
     /// To how many names in the zone of this one a person has said no.
     fn noes_below_zone(&self, key: &RequestKey, now: BootTime) -> usize {
-        let noes = self.muted.iter();
+        let noes = self.noes.iter();
         noes.filter(|(one, no)| no.until > now && one.is_in_zone_of(key))
             .count()
     }
@@ -66,7 +66,7 @@ impl Requests {
 
     /// To how many with the same matter a person has said no.
     fn noes_to_matter(&self, key: &RequestKey, now: BootTime) -> usize {
-        let noes = self.muted.iter();
+        let noes = self.noes.iter();
         if key.http.is_none() {
             return 0;
         }
@@ -93,23 +93,13 @@ impl Requests {
         wide.any(|one| one.no.until > now && one.covers(key))
     }
 
-    pub(super) fn is_muted(&mut self, key: &RequestKey, now: BootTime) -> bool {
-        let key = key.alike();
-        match self.muted.get(&key) {
-            Some(no) if no.until > now => return true,
-            Some(_) => drop(self.muted.remove(&key)),
-            None => {}
-        }
-        self.is_refused_beside(&key, now)
-    }
-
     /// Whether a person has said no to a part of that prefix: then it is not offered.
     #[must_use]
     pub fn has_refused_in(&self, key: &RequestKey, prefix: &Prefix, now: BootTime) -> bool {
-        let counts = |other: &RequestKey, no: &Refused| no.until > now && other.is_beside(key);
-        let mut muted = self.muted.iter();
+        let counts = |other: &RequestKey, no: &KeptNo| no.until > now && other.is_beside(key);
+        let mut noes = self.noes.iter();
         let mut wide = self.wide.iter();
-        muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
+        noes.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
             || wide.any(|one| counts(&one.key, &one.no) && prefix.meets(&one.burst.prefix()))
     }
 
@@ -122,14 +112,14 @@ impl Requests {
         ports: &PortSpec,
         now: BootTime,
     ) -> bool {
-        let counts = |key: &RequestKey, no: &Refused| {
+        let counts = |key: &RequestKey, no: &KeptNo| {
             let at = PortSpec::one(key.protocol, key.port);
             let is_of = key.session == session && key.is_connection();
             is_of && no.until > now && ports.intersection(&at).is_some()
         };
-        let mut muted = self.muted.iter();
+        let mut noes = self.noes.iter();
         let mut wide = self.wide.iter();
-        muted.any(|(key, no)| key.destination == to && counts(key, no))
+        noes.any(|(key, no)| key.destination == to && counts(key, no))
             || wide.any(|one| one.burst.prefix().covers(&to) && counts(&one.key, &one.no))
     }
 
@@ -139,8 +129,8 @@ impl Requests {
         session: SessionId,
         now: BootTime,
     ) -> impl Iterator<Item = &proto::Request> {
-        let muted = self.muted.iter();
-        let of = muted.filter(move |(key, no)| {
+        let noes = self.noes.iter();
+        let of = noes.filter(move |(key, no)| {
             key.session == session && key.http.is_some() && no.until > now
         });
         of.map(|(_, no)| &no.shown)
@@ -148,34 +138,34 @@ impl Requests {
 
     /// Whether as many noes of a session hold as are kept: then it asks for nothing more, so that none goes before its time.
     pub(super) fn has_all_noes(&self, session: SessionId, now: BootTime) -> bool {
-        let muted = self.muted.iter().map(|(key, no)| (key.session, no.until));
+        let noes = self.noes.iter().map(|(key, no)| (key.session, no.until));
         let wide = self.wide.iter().map(|one| (one.key.session, one.no.until));
         let holds = |(of, until): &(SessionId, BootTime)| *of == session && *until > now;
-        muted.chain(wide).filter(holds).count() >= MAX_NOES
+        noes.chain(wide).filter(holds).count() >= MAX_NOES
     }
 
     /// Notes a person's no: until then attempts like `key` make no request. `shown` is the request that was answered.
-    pub fn mute(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
-        self.muted.insert(key.alike(), Refused { until, shown });
+    pub fn note_no(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
+        self.noes.insert(key.alike(), KeptNo { until, shown });
     }
 
     /// The same for all of a burst.
-    pub fn mute_all(
+    pub fn note_no_to_all(
         &mut self,
         key: RequestKey,
         burst: Burst,
         shown: proto::Request,
         until: BootTime,
     ) {
-        let no = Refused { until, shown };
+        let no = KeptNo { until, shown };
         self.wide.push(Wide { key, burst, no });
     }
 
     /// Removes each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole opens all
     /// of these.
-    pub fn unmute(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
+    pub fn lift_noes(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
         let open = self
-            .muted
+            .noes
             .extract_if(|key, _| is_open(std::slice::from_ref(key)));
         let mut open: Vec<_> = open.map(|(key, _)| key).collect();
         for one in &self.wide {
@@ -189,7 +179,7 @@ impl Requests {
 
     /// Removes each no of a session that has ended, if no session inside it is left.
     pub fn forget_answers(&mut self, session: SessionId) {
-        self.muted.retain(|one, _| one.session != session);
+        self.noes.retain(|one, _| one.session != session);
         self.wide.retain(|one| one.key.session != session);
         self.given.forget(session);
     }

@@ -348,8 +348,8 @@ impl Requests {
 
     /// Whether a person has said no to a name below a zone: then all of it is not offered.
     fn has_refused_below(&self, key: &RequestKey, zone: &str, now: BootTime) -> bool {
-        let mut muted = self.muted.iter();
-        muted.any(|(other, no)| {
+        let mut noes = self.noes.iter();
+        noes.any(|(other, no)| {
             let name = other.question.as_deref();
             let is_there = name.is_some_and(|name| labels::is_below(name, zone));
             no.until > now && other.session == key.session && is_there
@@ -361,8 +361,8 @@ impl Requests {
         if key.question.is_none() {
             return false;
         }
-        let mut muted = self.muted.iter();
-        muted.any(|(other, no)| {
+        let mut noes = self.noes.iter();
+        noes.any(|(other, no)| {
             let pattern = other.question.as_deref();
             let is_covered = pattern.is_some_and(|pattern| key.is_asked_by(pattern));
             no.until > now && other.session == key.session && is_covered
@@ -400,7 +400,7 @@ impl Requests {
             };
             one.key.session == session && is_covered
         });
-        self.muted
+        self.noes
             .retain(|key, _| key.session != session || !key.is_asked_by(pattern));
     }
 }
@@ -535,14 +535,14 @@ mod tests {
     fn a_no_to_a_zone_is_one_to_each_name_and_is_not_offered_again() {
         let mut table = Requests::without_files(100);
         let zone = RequestKey::of_name(SessionId(1), "*.evil.example");
-        table.mute(zone, shown(9), BootTime(100 * SECOND));
-        assert_eq!(ask(&mut table, 1, &host(1), SECOND, 1), Noted::Muted);
+        table.note_no(zone, shown(9), BootTime(100 * SECOND));
+        assert_eq!(ask(&mut table, 1, &host(1), SECOND, 1), Noted::SaidNo);
         let elsewhere = ask(&mut table, 1, "evil.example", SECOND, 2);
         assert_eq!(elsewhere, Noted::New("r2".to_owned()));
         let later = ask(&mut table, 1, &host(1), 100 * SECOND, 3);
         assert_eq!(later, Noted::New("r3".to_owned()));
         let one = RequestKey::of_name(SessionId(1), &host(2));
-        table.mute(one, shown(8), BootTime(1000 * SECOND));
+        table.note_no(one, shown(8), BootTime(1000 * SECOND));
         for id in 4..=9 {
             ask(&mut table, 1, &host(id), 101 * SECOND, id);
         }
@@ -565,7 +565,7 @@ mod tests {
             let with: Vec<_> = with.iter().map(|one| one.shown.id.as_str()).collect();
             assert_eq!(with, [""; 0], "{id}");
             table.take(&asked.shown.id);
-            table.mute(asked.key.clone(), asked.shown, BootTime(1000 * SECOND));
+            table.note_no(asked.key.clone(), asked.shown, BootTime(1000 * SECOND));
             assert_eq!(table.refused_zone(&asked.key, now), None);
         }
         ask(&mut table, 1, &host(8), 400 * SECOND, 8);
@@ -573,11 +573,14 @@ mod tests {
         let with = table.refused_with(&third, now);
         let with: Vec<_> = with.iter().map(|one| one.shown.id.as_str()).collect();
         assert_eq!(with, ["r8"]);
-        table.mute(third.key.clone(), third.shown, BootTime(1000 * SECOND));
+        table.note_no(third.key.clone(), third.shown, BootTime(1000 * SECOND));
         let zone = table.refused_zone(&third.key, now);
         assert_eq!(zone.as_deref(), Some("evil.example"));
-        assert_eq!(ask(&mut table, 1, &host(9), 401 * SECOND, 9), Noted::Muted);
-        assert_ne!(ask(&mut table, 2, &host(9), 401 * SECOND, 10), Noted::Muted);
+        assert_eq!(ask(&mut table, 1, &host(9), 401 * SECOND, 9), Noted::SaidNo);
+        assert_ne!(
+            ask(&mut table, 2, &host(9), 401 * SECOND, 10),
+            Noted::SaidNo
+        );
         let elsewhere = ask(&mut table, 1, "a.other.example", 401 * SECOND, 11);
         assert_eq!(elsewhere, Noted::New("r11".to_owned()));
     }

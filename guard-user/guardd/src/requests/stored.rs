@@ -10,8 +10,8 @@ use super::{
     Pending, Requests,
     bursts::Burst,
     key::{HttpRequestKey, RequestKey},
+    noes::KeptNo,
     questions::NameBurst,
-    refused::Refused,
 };
 use crate::control::ids;
 
@@ -168,14 +168,14 @@ impl Requests {
             one.each().map(keep).collect::<Vec<_>>()
         });
         // One no may hold for several sessions.
-        let file = |key: &RequestKey, no: &Refused| {
+        let file = |key: &RequestKey, no: &KeptNo| {
             let (id, session) = (&no.shown.id, ids::session(key.session));
             match no.shown.session == session {
                 true => format!("no-{id}"),
                 false => format!("no-{id}-{session}"),
             }
         };
-        let refused = self.muted.iter().map(|(key, no)| {
+        let refused = self.noes.iter().map(|(key, no)| {
             let asked = StoredRequest::of(key, &no.shown, Some(no.until.0));
             (file(key, no), asked)
         });

@@ -146,10 +146,10 @@ fn each_http_request_is_a_request_of_its_own() {
     assert_eq!(note(&mut table, write("/a", None), 2, 9), again);
     assert_eq!(table.get("r2").unwrap().tried, 2);
     let refused = table.take("r4").unwrap();
-    table.mute(refused.key, refused.shown, BootTime(100));
+    table.note_no(refused.key, refused.shown, BootTime(100));
     assert_eq!(
         note(&mut table, write("/a", Some(2)), 3, 9),
-        Noted::Muted,
+        Noted::SaidNo,
         "it looks just like what was refused"
     );
     assert!(!table.is_refused(&write("/b", None), BootTime(3)));
@@ -174,7 +174,7 @@ fn a_no_at_any_port_of_a_range_is_found() {
     let no = key(1, 1);
     let (session, to, at) = (no.session, no.destination, no.port);
     let other = key(1, 2).destination;
-    table.mute(no, shown(9), BootTime(100));
+    table.note_no(no, shown(9), BootTime(100));
     let refused = |to, low, high, now| {
         let ports = PortSpec {
             protocol: Protocol::TCP,
@@ -196,8 +196,8 @@ fn a_no_at_any_port_of_a_range_is_found() {
 #[test]
 fn a_no_is_remembered_for_its_time() {
     let mut table = Requests::without_files(10);
-    table.mute(key(1, 1), shown(9), BootTime(100));
-    assert_eq!(note(&mut table, key(1, 1), 99, 1), Noted::Muted);
+    table.note_no(key(1, 1), shown(9), BootTime(100));
+    assert_eq!(note(&mut table, key(1, 1), 99, 1), Noted::SaidNo);
     assert!(matches!(note(&mut table, key(1, 1), 100, 1), Noted::New(_)));
 }
 
@@ -231,17 +231,17 @@ fn two_noes_to_one_matter_are_a_no_to_all_of_it() {
     };
     let first = table.take("r1").unwrap();
     assert_eq!(beside(&table, &first), [""; 0]);
-    table.mute(first.key, first.shown, BootTime(100));
+    table.note_no(first.key, first.shown, BootTime(100));
     assert!(table.is_refused(&with("a", "m"), now));
     assert!(!table.is_refused(&with("b", "m"), now));
     let second = table.get("r2").unwrap().clone();
     assert_eq!(beside(&table, &second), ["r3"]);
-    table.mute(second.key, second.shown, BootTime(50));
+    table.note_no(second.key, second.shown, BootTime(50));
     assert!(table.is_refused(&with("e", "m"), now));
     assert!(!table.is_refused(&with("d", "n"), now));
     let elsewhere = with("e", "m").at(key(1, 2).destination);
     assert!(!table.is_refused(&elsewhere, now));
-    assert_eq!(note(&mut table, with("e", "m"), 1, 5), Noted::Muted);
+    assert_eq!(note(&mut table, with("e", "m"), 1, 5), Noted::SaidNo);
     assert!(
         !table.is_refused(&with("e", "m"), BootTime(50)),
         "one has ended"
@@ -253,14 +253,14 @@ fn no_refusal_goes_before_its_time_and_with_so_many_nothing_more_is_asked() {
     let mut table = Requests::without_files(10);
     for port in 0..256 {
         let key = RequestKey { port, ..key(1, 1) };
-        table.mute(key, shown(u32::from(port)), BootTime(100 + u64::from(port)));
+        table.note_no(key, shown(u32::from(port)), BootTime(100 + u64::from(port)));
     }
     let first = RequestKey {
         port: 0,
         ..key(1, 1)
     };
     assert_eq!(note(&mut table, key(1, 2), 1, 1), Noted::Full);
-    assert_eq!(note(&mut table, first, 1, 1), Noted::Muted);
+    assert_eq!(note(&mut table, first, 1, 1), Noted::SaidNo);
     // Of another session's it says nothing.
     assert_eq!(
         note(&mut table, key(2, 2), 1, 1),
@@ -278,7 +278,7 @@ fn what_waits_and_what_was_refused_is_kept_apart() {
     note(&mut table, key(1, 1), 1, 1);
     note(&mut table, key(1, 2), 1, 2);
     let refused = table.take("r2").unwrap();
-    table.mute(refused.key, refused.shown, BootTime(100));
+    table.note_no(refused.key, refused.shown, BootTime(100));
     let kept = table.to_keep();
     let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["r1", "no-r2"]);
@@ -309,10 +309,10 @@ fn what_nobody_tries_any_more_is_dropped() {
 fn an_ended_session_leaves_nothing() {
     let mut table = Requests::without_files(10);
     note(&mut table, key(1, 1), 0, 1);
-    table.mute(key(1, 2), shown(9), BootTime(100));
+    table.note_no(key(1, 2), shown(9), BootTime(100));
     table.end_session(SessionId(1));
     assert!(table.pending().is_empty());
-    assert_eq!(note(&mut table, key(1, 2), 1, 1), Noted::Muted);
+    assert_eq!(note(&mut table, key(1, 2), 1, 1), Noted::SaidNo);
     table.forget_answers(SessionId(1));
     assert!(matches!(note(&mut table, key(1, 2), 1, 1), Noted::New(_)));
 }
@@ -403,8 +403,8 @@ fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
     let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
     assert_eq!(kept.1.burst, table.get("r1").unwrap().burst);
     let taken = table.take("r3").unwrap();
-    table.mute_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(100));
-    assert_eq!(ask(&mut table, &key(1, 99), 4, 7), Noted::Muted);
+    table.note_no_to_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(100));
+    assert_eq!(ask(&mut table, &key(1, 99), 4, 7), Noted::SaidNo);
     assert!(table.is_refused(&key(1, 5), BootTime(99)));
     assert!(!table.is_refused(&key(1, 130), BootTime(99)));
     assert!(!table.is_refused(&key(1, 5), BootTime(100)));
@@ -415,10 +415,10 @@ fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
     );
     // A hole for one of them leaves the no to the others.
     let opened = key(1, 2);
-    let unmuted = table.unmute(|all| all.iter().all(|one| *one == opened));
-    assert_eq!(unmuted, [opened]);
+    let lifted = table.lift_noes(|all| all.iter().all(|one| *one == opened));
+    assert_eq!(lifted, [opened]);
     assert!(table.is_refused(&key(1, 5), BootTime(99)));
-    table.unmute(|all| all.iter().all(|one| one.session == SessionId(1)));
+    table.lift_noes(|all| all.iter().all(|one| one.session == SessionId(1)));
     assert!(!table.is_refused(&key(1, 5), BootTime(99)));
 }
 
@@ -439,7 +439,7 @@ fn what_was_asked_long_ago_makes_no_burst() {
 #[test]
 fn no_prefix_is_offered_around_what_was_refused() {
     let mut table = Requests::without_files(100);
-    table.mute(key(1, 9), shown(9), BootTime(1000));
+    table.note_no(key(1, 9), shown(9), BootTime(1000));
     for id in 1..=8 {
         ask(&mut table, &key(1, id as u8), 1, id);
     }
@@ -447,7 +447,7 @@ fn no_prefix_is_offered_around_what_was_refused() {
     let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
     assert_eq!(bursts, ["192.0.2.0/29"]);
     let taken = table.take("r1").unwrap();
-    table.mute_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(1000));
+    table.note_no_to_all(taken.key, taken.burst.unwrap(), taken.shown, BootTime(1000));
     for id in 16..=32 {
         ask(&mut table, &key(1, id as u8), 1, id);
     }

@@ -118,7 +118,7 @@ impl State {
         let noted = self.ask_name(&key, &asked, now)?;
         let (Noted::New(request) | Noted::Again(request)) = noted else {
             let why = match noted {
-                Noted::Muted => "a person said no",
+                Noted::SaidNo => "a person said no",
                 _ => "as many requests wait, or were refused, as guardd keeps",
             };
             self.note_refused_name(&asked, why);
@@ -155,7 +155,7 @@ impl State {
         };
         let outermost = key.of(session.outermost());
         if outermost != *key && self.requests.is_refused(&outermost, at) {
-            return Ok(Noted::Muted);
+            return Ok(Noted::SaidNo);
         }
         let (owner, share) = (session.about.uid, session.outermost());
         let chain = self.name_chain(key.session, &asked.name);

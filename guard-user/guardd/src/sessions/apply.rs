@@ -218,7 +218,7 @@ impl State {
             return Ok(None);
         };
         let by_name = (&*was.policy.name, &*is.policy.name);
-        let more = self.answers.answer_by_name(&user, by_name);
+        let more = self.answers.newly_answering(&user, by_name);
         let (old_name, new_name) = by_name;
         let more = more.into_iter().map(|name| {
             format!("{name} may answer under the policy {new_name}, and not under {old_name}")

@@ -11,16 +11,16 @@ use anyhow::{Context as _, Result};
 use super::{Worker, converse::converse, process, program::Program, socket::WorkerSocket};
 use crate::{process::may_start, shared::Shared};
 
-/// The pause after a proxy that ended at once.
+/// The pause after a worker that ended at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after many.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A proxy that has lived for this long did not end at once.
+/// A worker that has lived for this long did not end at once.
 const STEADY: Duration = Duration::from_secs(60);
 /// The timeout for a worker that has ended to be waited for.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Has a proxy run whenever one is needed, for ever. `door`: the socket for a proxy that guardd may not start itself.
+/// Has a worker run whenever one is needed, for ever. `door`: the socket for one that guardd may not start itself.
 pub async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
     let mut pause = SHORTEST_PAUSE;
     // If it is not found, it is searched for again when it is needed.
@@ -47,7 +47,7 @@ pub async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
     }
 }
 
-/// Waits until something in force needs a proxy.
+/// Waits until something in force needs a worker.
 async fn needed<W: Worker>(shared: &Shared) {
     let stir = shared.with(|state| W::link(state).stirs());
     while !shared.with(|state| W::is_needed(state)) {
@@ -55,7 +55,7 @@ async fn needed<W: Worker>(shared: &Shared) {
     }
 }
 
-/// Starts a proxy, and serves it until none is needed.
+/// Starts a worker, and serves it until none is needed.
 async fn live<W: Worker>(shared: &Shared, program: &mut Program) -> Result<()> {
     let user = shared.with(|state| W::user(state));
     let account = process::account(user.as_deref(), W::NAME)?;
@@ -75,7 +75,7 @@ async fn live<W: Worker>(shared: &Shared, program: &mut Program) -> Result<()> {
     }
 }
 
-/// Waits for a proxy that the service manager starts, and serves it until none is needed.
+/// Waits for a worker that the service manager starts, and serves it until none is needed.
 async fn receive<W: Worker>(shared: &Shared, at: &Path) -> Result<()> {
     let door =
         WorkerSocket::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
