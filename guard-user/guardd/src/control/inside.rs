@@ -147,7 +147,7 @@ impl State {
             return None;
         }
         let then = self.requests.decided_about(attempt);
-        let before_restart = then.is_none() && tried.reported < self.requests.began;
+        let before_restart = then.is_none() && tried.reported < self.requests.began();
         let then = then.unwrap_or(&now).clone();
         let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
@@ -216,7 +216,7 @@ impl State {
 
     /// A person's last answer to that, or no to the outermost session about it.
     pub(crate) fn last_answer(&self, key: &RequestKey) -> Option<&PersonsAnswer> {
-        let given = &self.requests.given;
+        let given = self.requests.given();
         let outermost = key.of(self.sessions.outermost_of(key.session));
         let of_all = given.to(&outermost).filter(|answer| answer.is_no());
         given

@@ -46,7 +46,7 @@ impl State {
         let mine = |one: &&Pending| one.key.session == session && one.key.http.is_some();
         let waiting = self.requests.pending().iter().filter(mine);
         let waiting = waiting.filter_map(|one| self.waiting_http(one, clocks));
-        let given = self.requests.given.to_http(session);
+        let given = self.requests.given().to_http(session);
         let is_over = |(_, asked): &(_, &AnsweredRequest)| self.requests.find(&asked.key).is_none();
         let given: Vec<_> = given.filter(is_over).take(MAX_ANSWERED).collect();
         let told: HashSet<_> = given.iter().map(|(_, asked)| asked.id.as_str()).collect();
@@ -62,7 +62,7 @@ impl State {
 
     /// One that waits, with what came of a yes to one like it before.
     fn waiting_http(&self, one: &Pending, clocks: &Clocks) -> Option<Stopped> {
-        let before = self.requests.given.to(&one.key);
+        let before = self.requests.given().to(&one.key);
         let outcome = before.and_then(|answer| {
             let AnsweredRequest { key, .. } = answer.request.as_ref()?;
             let outcome = self.holes.http_outcome(answer, key, clocks)?;

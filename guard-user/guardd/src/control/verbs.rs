@@ -207,7 +207,7 @@ async fn carried(
 
 /// Where the settings name the courier that carries to the fleet's servers, no other one says whether they are reached.
 fn linked_by(state: &mut State, who: Courier, connected: bool) -> Result<Vec<u8>, CallError> {
-    if state.fleet.link.is_wanted && !state.answers.keeps_log(who) {
+    if state.fleet.link().is_wanted && !state.answers.keeps_log(who) {
         return Err(CallError::refused(
             "this courier does not say whether the fleet's servers are reached",
             "the settings name another one that carries to them",
@@ -219,7 +219,7 @@ fn linked_by(state: &mut State, who: Courier, connected: bool) -> Result<Vec<u8>
 
 fn linked(state: &mut State, uid: u32, connected: bool) -> Result<Vec<u8>, CallError> {
     let by = state.machine.user(uid);
-    state.fleet.link.hear(by, connected, Heard::now());
+    state.fleet.link_mut().hear(by, connected, Heard::now());
     one(&serde_json::json!({}))
 }
 
@@ -589,7 +589,7 @@ impl State {
             // The kernel half counts connections only.
             let tried = match key.is_connection() {
                 true => {
-                    counted(&counts, asked).saturating_sub(self.requests.given.tried_before(key))
+                    counted(&counts, asked).saturating_sub(self.requests.given().tried_before(key))
                 }
                 false => asked.tried,
             };

@@ -107,7 +107,7 @@ pub struct Fleet {
     /// Whether the base is [`SILENT`].
     is_silent: bool,
     /// Whether its servers are reached.
-    pub link: Link,
+    link: Link,
 }
 
 /// A bundle that stays out.
@@ -131,6 +131,17 @@ struct BundleBefore {
 }
 
 impl Fleet {
+    /// Whether its servers are reached.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The same, to note what a courier says of them.
+    pub fn link_mut(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
     /// With what is on the disk, verified again.
     #[must_use]
     pub fn new(file: PathBuf, settings: config::FleetTable) -> Self {

@@ -58,7 +58,7 @@ impl State {
         };
         let through = used.connections.get().or(used.requests.get());
         let through = through.copied().unwrap_or(0);
-        self.requests.given.note_end(id, why, through);
+        self.requests.note_end(id, why, through);
         self.recorder.counters().hole_closed(why, cut);
         let (by, from) = self.machine.told_by(by);
         let record = HoleClose {

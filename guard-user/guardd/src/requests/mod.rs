@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, AttemptKey, BootTime, SessionId};
+use guard_common::{Address, AttemptKey, BootTime, HoleId, SessionId};
 use guard_policy::Prefix;
 use guard_proto as proto;
 use guard_sys::clock::{self, Clocks};
@@ -103,11 +103,11 @@ pub struct Requests {
     grown: HashSet<String>,
     answered: VecDeque<GivenAnswer>,
     /// What approvers said lately.
-    pub(crate) given: Given,
+    given: Given,
     /// What decided lately.
-    pub(crate) decided: Matters,
+    decided: Matters,
     /// When this guardd began.
-    pub(crate) began: BootTime,
+    began: BootTime,
     /// The files of pending requests and of each no; `kept` has the names of those that exist.
     files: Shelf<StoredRequest>,
     kept: HashSet<String>,
@@ -168,6 +168,21 @@ impl Requests {
     #[must_use]
     pub fn follow(&self, who: Approver) -> Following {
         self.followers.join(who)
+    }
+
+    /// What approvers said lately.
+    pub(crate) fn given(&self) -> &Given {
+        &self.given
+    }
+
+    /// Notes that a hole of a yes has ended, and how many connections or requests it let through.
+    pub(crate) fn note_end(&mut self, hole: HoleId, why: &str, passed: u64) {
+        self.given.note_end(hole, why, passed);
+    }
+
+    /// When this guardd began.
+    pub(crate) fn began(&self) -> BootTime {
+        self.began
     }
 
     /// Whether an approver for that user follows, and so would see a new request at once.
