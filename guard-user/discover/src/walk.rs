@@ -54,7 +54,7 @@ pub(crate) fn is_entered(dir: &Path) -> bool {
 
 /// What a walk left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LeftOut {
+pub(crate) struct NotWalked {
     pub(crate) path: PathBuf,
     pub(crate) why: &'static str,
     /// Of a link's target, as it is written.
@@ -68,7 +68,7 @@ pub(crate) struct Walked {
     pub(crate) files: Vec<(PathBuf, Format)>,
     /// Those that are read when all others are.
     last: Vec<(PathBuf, Format)>,
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<NotWalked>,
     /// The directories, as far as they are counted.
     pub(crate) dirs: Vec<PathBuf>,
 }
@@ -155,7 +155,7 @@ impl Walk<'_> {
             .is_ok_and(|within| within.ancestors().all(is_entered));
         if !is_made && !is_entered {
             let sha256 = HEXLOWER.encode(&Sha256::digest(target.as_os_str().as_bytes()));
-            self.note(LeftOut {
+            self.note(NotWalked {
                 sha256: Some(sha256),
                 ..self.left_out(link, LINK)
             });
@@ -204,15 +204,15 @@ impl Walk<'_> {
         self.note(self.left_out(path, why));
     }
 
-    fn left_out(&self, path: &Path, why: &'static str) -> LeftOut {
-        LeftOut {
+    fn left_out(&self, path: &Path, why: &'static str) -> NotWalked {
+        NotWalked {
             path: self.below(path),
             why,
             sha256: None,
         }
     }
 
-    fn note(&self, left_out: LeftOut) {
+    fn note(&self, left_out: NotWalked) {
         if let Ok(mut found) = self.found.lock() {
             found.left_out.push(left_out);
         }
@@ -236,7 +236,7 @@ impl Walk<'_> {
         found.left_out.sort();
         found.left_out.dedup();
         let mut all_of_it = |why| {
-            found.left_out.push(LeftOut {
+            found.left_out.push(NotWalked {
                 path: PathBuf::from("."),
                 why,
                 sha256: None,
