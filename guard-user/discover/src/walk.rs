@@ -1,5 +1,6 @@
 //! The files of a project whose names say that they tell where something is.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -16,10 +17,11 @@ use crate::discovery::{Bounds, LINK, OUT_OF_TIME};
 use crate::readers::Format;
 
 /// What tools fill, and nobody configures a project in.
-const SKIPPED: [&str; 15] = [
+const SKIPPED: [&str; 16] = [
     ".hg",
     ".svn",
     "node_modules",
+    ".nox",
     "target",
     "__pycache__",
     ".venv",
@@ -35,7 +37,18 @@ const SKIPPED: [&str; 15] = [
 ];
 
 /// What is in the path of all that nix and bazel make links to: what they have built, and nobody configures a project in.
-const MADE: [&str; 2] = ["/nix/store/", "/_bazel_"];
+const MADE: [&str; 3] = ["/nix/store/", "/_bazel_", "/.git/annex/objects/"];
+
+/// What files are called by that configure nothing. A link of another name may lead to a directory.
+const FILES: [&str; 48] = [
+    "a", "bash", "c", "cc", "cpp", "css", "csv", "go", "gz", "h", "hpp", "htm", "html", "ico",
+    "ipynb", "jar", "java", "jpeg", "jpg", "js", "json", "jsx", "lock", "md", "mdc", "mdx", "mjs",
+    "mod", "mp4", "o", "pdf", "png", "py", "rb", "rs", "rst", "sh", "so", "sum", "svg", "tgz",
+    "toml", "ts", "tsx", "txt", "xml", "yaml", "yml",
+];
+
+/// So many links are told.
+const LINKS: usize = 64;
 
 /// Directories in which the files at the top alone say something.
 const SHALLOW: [&str; 2] = [".git", ".terraform"];
@@ -81,6 +94,8 @@ pub(crate) fn walk(project: &Path, bounds: &Bounds, deadline: Option<Instant>) -
         bounds,
         deadline,
         device: std::fs::metadata(project).ok().map(|of| of.dev()),
+        places: places(project),
+        links: AtomicUsize::new(0),
         found: Mutex::default(),
         many: AtomicUsize::new(0),
         too_late: AtomicBool::new(false),
@@ -111,6 +126,10 @@ struct Walk<'w> {
     /// The file system that the project is on.
     device: Option<u64>,
     found: Mutex<Walked>,
+    /// The project, as it is called and where it really lies.
+    places: [PathBuf; 2],
+    /// How many links to elsewhere were found.
+    links: AtomicUsize,
     /// How many files were found of kinds that some projects have thousands of.
     many: AtomicUsize,
     too_late: AtomicBool,
@@ -141,25 +160,32 @@ impl Walk<'_> {
     /// Leaves out what may be a directory that no walk enters. A link is judged by its words: to look where it leads may mount
     /// something, or never end.
     fn look_at_link(&self, link: &Path) {
-        let is_file = link.extension().is_some_and(|after| after != "d");
-        if is_file || !is_entered(link) {
-            return;
-        }
-        let (Some(dir), Ok(target)) = (link.parent(), std::fs::read_link(link)) else {
+        let Ok(target) = std::fs::read_link(link) else {
             return self.leave_out(link, LINK);
         };
-        let to = plain(&dir.join(&target));
-        let is_made = MADE.iter().any(|made| to.to_string_lossy().contains(made));
-        let is_entered = to
-            .strip_prefix(self.project)
-            .is_ok_and(|within| within.ancestors().all(is_entered));
-        if !is_made && !is_entered {
-            let sha256 = HEXLOWER.encode(&Sha256::digest(target.as_os_str().as_bytes()));
-            self.note(NotWalked {
-                sha256: Some(sha256),
-                ..self.left_out(link, LINK)
-            });
+        if !is_entered(link) || is_file(link) || is_file(&target) {
+            return;
         }
+        let below = self.below(link);
+        let dir = below.parent().unwrap_or(Path::new(""));
+        let to = plain(&self.places[0].join(dir).join(&target));
+        let is_made = MADE.iter().any(|made| to.to_string_lossy().contains(made));
+        let mut places = self.places.iter();
+        let is_walked = places.any(|place| {
+            let within = to.strip_prefix(place);
+            within.is_ok_and(|within| within.ancestors().all(is_entered))
+        });
+        if is_made || is_walked {
+            return;
+        }
+        if self.links.fetch_add(1, Ordering::Relaxed) >= LINKS {
+            return self.leave_out(Path::new("."), "more links to elsewhere than are told");
+        }
+        let sha256 = HEXLOWER.encode(&Sha256::digest(target.as_os_str().as_bytes()));
+        self.note(NotWalked {
+            sha256: Some(sha256),
+            ..self.left_out(link, LINK)
+        });
     }
 
     fn enter(&self, dir: &DirEntry) {
@@ -251,6 +277,24 @@ impl Walk<'_> {
         }
         found
     }
+}
+
+fn places(project: &Path) -> [PathBuf; 2] {
+    let called =
+        std::path::absolute(project).map_or_else(|_| project.to_owned(), |path| plain(&path));
+    let real = project.canonicalize().unwrap_or_else(|_| called.clone());
+    [called, real]
+}
+
+/// Whether a path is a plain file's, by its name, or a program's.
+fn is_file(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str);
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let is_notice = name.len() > 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
+    let dir = path.parent().and_then(Path::file_name);
+    is_notice
+        || dir.is_some_and(|dir| dir == "bin")
+        || extension.is_some_and(|one| FILES.contains(&one.to_ascii_lowercase().as_str()))
 }
 
 /// A path without `.` and `..`.

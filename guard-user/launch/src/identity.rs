@@ -244,6 +244,9 @@ impl Identity {
 fn path_with(path: Option<OsString>, home: &Path) -> Option<OsString> {
     let path = path?;
     let own = home.join(".local/bin");
+    if !home.is_absolute() {
+        return Some(path);
+    }
     if env::split_paths(&path).any(|dir| dir == own) {
         return Some(path);
     }

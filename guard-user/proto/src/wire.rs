@@ -88,9 +88,13 @@ pub enum ToDaemon {
         target: Target,
         /// What happened.
         entry: Entry,
-        /// How many of that session were left out since the last one.
-        #[serde(default)]
-        left_out: u64,
+    },
+    /// Records of refusals that were left out: there were more than are sent.
+    LeftOut {
+        /// The session's number.
+        session: u32,
+        /// How many.
+        count: u64,
     },
     /// The proxy has fewer sockets left in a network than it likes. Always answered with one [`ToProxy::Sockets`].
     Sockets {

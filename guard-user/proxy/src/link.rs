@@ -45,11 +45,14 @@ const LONGEST_NAME: usize = 255;
 /// writes fewer of a session.
 const MAX_RECORDS: usize = 128;
 
+/// The same of all sessions: beyond it each has one.
+const MAX_UNSENT: usize = 1024;
+
 /// The records of a session that are not sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct Backlog {
     waiting: usize,
-    /// How many were left out since the last one.
+    /// How many were left out since the first of them.
     left_out: u64,
 }
 
@@ -64,7 +67,8 @@ pub(super) struct Link {
     /// Why names may not be shown, or that they may.
     names: RefCell<HashMap<Shown, Option<Rc<str>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
-    /// Records of the audit log that are not sent yet, by session.
+    /// Records of the audit log that are not sent yet: how many, and by session.
+    unsent_records: Cell<usize>,
     records: RefCell<HashMap<u32, Backlog>>,
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
 }
@@ -81,6 +85,7 @@ impl Link {
             known: RefCell::default(),
             names: RefCell::default(),
             outgoing,
+            unsent_records: Cell::new(0),
             records: RefCell::default(),
             unsent: RefCell::new(Some(unsent)),
         }
@@ -234,25 +239,30 @@ impl Link {
     pub(super) fn log(&self, target: Target, entry: Entry) {
         let mut records = self.records.borrow_mut();
         let backlog = records.entry(target.session).or_default();
-        if entry.outcome == "refused" && backlog.waiting >= MAX_RECORDS {
+        let is_full = backlog.waiting >= MAX_RECORDS || self.unsent_records.get() >= MAX_UNSENT;
+        if entry.outcome == "refused" && is_full && backlog.waiting > 0 {
             backlog.left_out += 1;
             return;
         }
         backlog.waiting += 1;
-        self.say(ToDaemon::Log {
-            target,
-            entry,
-            left_out: std::mem::take(&mut backlog.left_out),
-        });
+        self.unsent_records.set(self.unsent_records.get() + 1);
+        self.say(ToDaemon::Log { target, entry });
     }
 
-    /// A session's record is sent.
+    /// A session's record is sent; behind its last one guardd hears how many were left out.
     fn is_sent(&self, session: u32) {
-        if let MapEntry::Occupied(mut known) = self.records.borrow_mut().entry(session) {
-            let backlog = known.get_mut();
-            backlog.waiting -= 1;
-            if backlog.waiting == 0 && backlog.left_out == 0 {
-                known.remove();
+        self.unsent_records.set(self.unsent_records.get() - 1);
+        let mut records = self.records.borrow_mut();
+        let MapEntry::Occupied(mut known) = records.entry(session) else {
+            return;
+        };
+        known.get_mut().waiting -= 1;
+        if known.get().waiting == 0 {
+            let Backlog {
+                left_out: count, ..
+            } = known.remove();
+            if count > 0 {
+                self.say(ToDaemon::LeftOut { session, count });
             }
         }
     }
@@ -443,23 +453,18 @@ mod tests {
         }
         link.log(loud, Entry::of("failed"));
         link.log(quiet, Entry::of("refused"));
-        let mut sent = |left_out| {
-            let ToDaemon::Log {
-                target,
-                left_out: missing,
-                ..
-            } = said(&mut unsent)
-            else {
-                panic!("said something else");
-            };
-            link.is_sent(target.session);
-            assert_eq!(missing, left_out);
-            target.session
+        let mut sent = || match said(&mut unsent) {
+            ToDaemon::Log { target, .. } => {
+                link.is_sent(target.session);
+                (target.session, 0)
+            }
+            ToDaemon::LeftOut { session, count } => (session, count),
+            other => panic!("it says {other:?}"),
         };
-        for _ in 0..MAX_RECORDS {
-            assert_eq!(sent(0), 1);
+        for _ in 0..=MAX_RECORDS {
+            assert_eq!(sent(), (1, 0));
         }
-        assert_eq!([sent(7), sent(0)], [1, 2]);
+        assert_eq!([sent(), sent()], [(2, 0), (1, 7)]);
         assert!(link.records.borrow().is_empty());
     }
 }

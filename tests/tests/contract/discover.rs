@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Lab, POLICY, say};
 use crate::watch::terminal::{Tmux, Window};
@@ -290,6 +290,41 @@ fn a_guard_run_that_has_looked_leaves_no_core_dump_and_its_command_may() -> Test
     assert!(!witness.exists());
     window.press(&["C-q"]);
     window.expect(&format!("owned-by-{AGENT}\n"));
+    Ok(())
+}
+
+/// The project is where the command is typed, and called `.`.
+#[test]
+fn a_link_within_the_project_leads_nowhere_else() -> Tested {
+    let project = Project::new("")?;
+    let check = || {
+        project
+            .guard(&["discover", "--check", "--policy", &project.open])
+            .code()
+    };
+    let open = || -> Tested<Value> {
+        let listed = project.guard(&["discover", "--policy", &project.open, "--json"]);
+        Ok(serde_json::from_str::<Value>(&listed.stdout)?["passed_over"].clone())
+    };
+    fs::remove_file(project.project.join(".env"))?;
+    fs::create_dir_all(project.project.join("settings/one"))?;
+    let at = |name: &str| project.project.join(name);
+    symlink("settings", at("conf"))?;
+    symlink("../../settings", at("settings/one/all"))?;
+    symlink(at("settings"), at("whole"))?;
+    assert_eq!(open()?, json!([]));
+    assert_eq!(check(), Some(0));
+    symlink("../home", at("shop"))?;
+    let listed = open()?;
+    assert_eq!(listed[0]["file"], "shop", "{listed}");
+    assert_eq!(listed[0]["why"], "a link to elsewhere", "{listed}");
+    assert_eq!(check(), Some(1));
+    let dismissed = project.guard(&["discover", "--dismiss-file", "shop"]);
+    assert_eq!(dismissed.code(), Some(0), "{dismissed:?}");
+    assert_eq!(check(), Some(0));
+    fs::remove_file(at("shop"))?;
+    symlink("../other", at("shop"))?;
+    assert_eq!(check(), Some(1));
     Ok(())
 }
 

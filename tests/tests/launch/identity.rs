@@ -56,7 +56,7 @@ fn under_sudo_it_runs_as_whoever_called_sudo() -> Tested {
     assert_eq!(refused.status.code(), Some(127));
     let said = String::from_utf8(refused.stderr)?;
     assert!(
-        said.contains("sudo has replaced PATH") && said.contains("sudo env"),
+        said.contains("sudo has replaced PATH") && said.contains("sudo guard run -- env"),
         "{said}"
     );
     Ok(())

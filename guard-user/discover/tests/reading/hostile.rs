@@ -51,13 +51,17 @@ fn a_link_to_a_directory_that_no_walk_enters_is_said() -> Tested {
         .with("~/shop/prod.env", "A=postgres://a:b@db.example.net/a\n")?
         .with("settings/dev.env", "A=1\n")?
         .with("target/conf/prod.env", "A=1\n")?
-        .with("packages/one/a.txt", "")?;
+        .with("packages/one/a.txt", "")?
+        .with("env/bin/activate", "")?;
     let at = |name: &str| scene.project.path().join(name);
     for (link, to) in [
         ("conf", Path::new("settings")),
         ("packages/one/conf", Path::new("../../settings")),
         ("whole", &at("settings")),
         ("notes.md", Path::new("../notes.md")),
+        ("LICENSE", Path::new("../LICENSE")),
+        ("env/bin/python3", Path::new("/usr/local/python/python3")),
+        ("lib", Path::new("/usr/lib/shop.so")),
         ("node_modules", Path::new("/usr/share/nodejs")),
         ("result", Path::new("/nix/store/0-shop")),
         (
@@ -71,9 +75,10 @@ fn a_link_to_a_directory_that_no_walk_enters_is_said() -> Tested {
     symlink(scene.home.path().join("shop"), at("shop"))?;
     symlink("../../../shop", at("packages/one/shop.d"))?;
     symlink("target/conf", at("built"))?;
+    symlink("/srv/conf.prod", at("conf.prod"))?;
     let found = scene.look()?;
-    let expected =
-        ["built", "packages/one/shop.d", "shop"].map(|link| format!("{link}: a link to elsewhere"));
+    let expected = ["built", "conf.prod", "packages/one/shop.d", "shop"]
+        .map(|link| format!("{link}: a link to elsewhere"));
     assert_eq!(passed_over(&found), expected);
     let [before, after] = [&found, &{
         fs::remove_file(at("built"))?;

@@ -229,7 +229,7 @@ impl Desk {
         }
         if is_new && machines.len() >= MACHINES {
             // A server that makes machines up has them leave as well.
-            machines.retain(|_, one| one.told.away_since.is_none());
+            machines.retain(|_, one| !one.has_left);
             changed.retain(|_, at| machines.contains_key(at));
             self.now.send_modify(|now| now.generation += 1);
         }

@@ -35,11 +35,13 @@ impl State {
                 request,
             } => self.proxy_asks(number, &target, request),
             ToDaemon::Gone { number } => self.proxy.leaves(&mut self.requests, number),
-            ToDaemon::Log {
-                target,
-                entry,
-                left_out,
-            } => self.proxy_tells(&target, entry, left_out),
+            ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
+            ToDaemon::LeftOut { session, count } => {
+                let id = SessionId(session);
+                if self.sessions.get(id).is_some() {
+                    self.recorder.note_left_out(id, count);
+                }
+            }
             ToDaemon::Sockets {
                 network,
                 ipv4,
@@ -52,8 +54,8 @@ impl State {
         }
     }
 
-    /// Writes the outcome of a request to the audit log, as the proxy reports it; of `left_out` before it it says no more.
-    fn proxy_tells(&mut self, target: &Target, entry: Entry, left_out: u64) {
+    /// Writes the outcome of a request to the audit log, as the proxy reports it.
+    fn proxy_tells(&mut self, target: &Target, entry: Entry) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
         if let (None, Some(why)) = (&entry.method, &entry.why)
@@ -69,7 +71,6 @@ impl State {
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };
-        self.recorder.note_left_out(id, left_out);
         let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };

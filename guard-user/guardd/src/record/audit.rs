@@ -139,7 +139,7 @@ pub struct Audit {
     journal: Journal,
 }
 
-/// What the audit log note_left_out since its last record.
+/// What the audit log lacks since its last record.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gaps {
     /// Records that it did not take.

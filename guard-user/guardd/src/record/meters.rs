@@ -16,7 +16,7 @@ struct Share {
     at: BootTime,
 }
 
-/// The records that a session note_left_out.
+/// The records that a session lacks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gap {
     left_out: u64,
@@ -56,7 +56,7 @@ impl Meters {
             share.used = share.used.saturating_sub(refilled);
             share.at = now;
         }
-        // If others have used the share up, one record of the session says that it note_left_out some; it is paid for later.
+        // If others have used the share up, one record of the session says that it lacks some; it is paid for later.
         if share.used >= BURST && gap.is_told {
             gap.left_out += 1;
             return None;
@@ -145,7 +145,7 @@ mod tests {
         }
         // Those are paid for before there are new ones.
         assert_eq!(flood(at(12)), []);
-        // Each session has said already what it note_left_out.
+        // Each session has said already what it lacks.
         assert_eq!(flood(at(1000)).len() as u64, BURST);
         assert_eq!(meters.left_out(SessionId(64)), 299);
     }

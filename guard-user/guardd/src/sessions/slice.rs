@@ -4,6 +4,8 @@ use std::{env, path::Path, process::Command};
 
 use guard_datapath::{DatapathError, default_root};
 
+use super::systemd::PATH;
+
 /// The slice whose cgroup is the root where systemd runs.
 const SLICE: &str = "guard.slice";
 
@@ -89,7 +91,8 @@ fn is_active(slice: &str) -> Result<bool, DatapathError> {
 
 /// Whether it succeeded, and what it said.
 fn systemctl(args: &[&str]) -> Result<(bool, String), DatapathError> {
-    let done = Command::new("systemctl").args(args).output();
+    let mut systemctl = Command::new("systemctl");
+    let done = systemctl.args(args).env("PATH", PATH).output();
     let done = done.map_err(|error| still_there(&error.to_string()))?;
     let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     Ok((done.status.success(), said))

@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A command line has room for about this many names of any length.
 const MOST_AT_ONCE: usize = 256;
 
+/// Where systemctl is looked for, whatever guardd's own PATH is.
+pub(super) const PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 const PROPERTIES: &str =
     "--property=Id,Description,User,DynamicUser,PAMName,ControlPID,SubState,ControlGroup";
 
@@ -128,7 +130,7 @@ async fn show(properties: &str, units: &[&str]) -> Result<String, String> {
         .args(units)
         // guardd's own environment must not change what it does.
         .env_clear()
-        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("PATH", PATH)
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = match timeout(TIMEOUT, systemctl.output()).await {

@@ -111,7 +111,10 @@ fn not_executed(program: &Path, path: &OsStr, why: &io::Error) -> LaunchError {
         (false, _) if env::var_os("SUDO_UID").is_some() => (
             NOT_FOUND,
             "no directory in PATH has it, and sudo has replaced PATH".to_owned(),
-            format!("give it yours, or its path:\nsudo env \"PATH=$PATH\" guard run -- {name}"),
+            // Root's own programs are not to be found by a PATH in which a session may write.
+            format!(
+                "give the command yours, behind the same options:\nsudo guard run -- env \"PATH=$PATH\" {name}"
+            ),
         ),
         (false, _) => (
             NOT_FOUND,
