@@ -330,7 +330,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "start",
         file: "docs/start.md",
-        says: "Five commands, in three terminals: from the package to a request that you have answered.",
+        says: "From the package to an answered request: five commands in three terminals.",
         shown: InMachines(&["documents::machine::getting_started_ends_with_a_request_answered"]),
     },
     Promise {
