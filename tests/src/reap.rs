@@ -185,14 +185,24 @@ fn delete_netns(name: &str) -> Result<()> {
         return Ok(());
     }
     let pids = exec::run(Command::new("ip").args(["netns", "pids", name]))?;
-    for pid in pids
-        .lines()
-        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-    {
-        let _ = kill_process(pid, Signal::KILL);
+    let deadline = Instant::now() + patience(PATIENCE);
+    for pid in pids.lines() {
+        while looks_at_the_kernel(pid) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
     exec::run(Command::new("ip").args(["netns", "delete", name]))?;
     Ok(())
+}
+
+/// Whether it is a process of guardd's that tries what the kernel can do: by itself it ends soon and removes its cgroup, killed it
+/// leaves that for the next.
+fn looks_at_the_kernel(pid: &str) -> bool {
+    let arguments = fs::read(Path::new("/proc").join(pid).join("cmdline"));
+    arguments.is_ok_and(|arguments| arguments == b"/proc/self/exe\0probe\0")
 }
 
 fn remove_dir(dir: &Path) -> Result<()> {

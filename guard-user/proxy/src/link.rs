@@ -440,6 +440,7 @@ mod tests {
         assert_eq!(question.answer().await, AskAnswer::Yes);
         assert!(unsent.try_recv().is_err(), "said more");
     }
+
     #[test]
     fn a_session_that_is_refused_without_end_leaves_room_for_the_others() {
         let link = Link::new();

@@ -171,9 +171,7 @@ impl Daemon {
     fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
         self.signal(signal)?;
         let mut child = self.started.take().context("guardd does not run")?;
-        let ended = exec::ended(&mut child).with_context(|| self.log());
-        remove_probe(child.id());
-        ended
+        exec::ended(&mut child).with_context(|| self.log())
     }
 
     /// Sends it a signal: `HUP` to have it read the policies again.
@@ -490,17 +488,6 @@ impl Drop for Daemon {
         if let Some(mut child) = self.started.take() {
             let _ = child.kill();
             let _ = child.wait();
-            remove_probe(child.id());
         }
-    }
-}
-
-/// Removes the cgroup of a guardd that was killed while it looked at the kernel, below this test's own: the next that looks there would.
-fn remove_probe(pid: u32) {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-    if let (Some(own), Ok(mount)) = (own, mounts::cgroup2()) {
-        // Mostly there is none.
-        let _ = fs::remove_dir(mount.join(own).join(format!("guard-probe-{pid}")));
     }
 }
