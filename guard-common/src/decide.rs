@@ -403,8 +403,16 @@ const fn said_without_ports(value: &PrefixValue) -> Said {
 #[inline(always)]
 #[must_use]
 pub fn said_of<T: Tables>(tables: &T, policy: PolicyId, pattern: NameId, to: &Connection) -> Said {
-    let at = if pattern.0 == 0 { to.to } else { pattern.key() };
-    said(tables, policy, &at, to)
+    if pattern.0 != 0 {
+        return said(tables, policy, &pattern.key(), to);
+    }
+    let found = said(tables, policy, &to.to, to);
+    // What stands for a pattern is nobody's address.
+    if found.is_of_pattern() {
+        Said::DENY
+    } else {
+        found
+    }
 }
 
 /// What one policy says of an address, whatever its names are.

@@ -15,7 +15,7 @@ pub const MAX_CHAIN: usize = 4;
 /// The value of `SESSIONS`, keyed by the id of the session's cgroup. Key 0 holds what an unowned
 /// cgroup under the root is judged by; without it such a cgroup is denied everything.
 ///
-/// Written once, when the session starts, and never changed.
+/// Written when the session starts, and replaced as a whole where its policies change.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

@@ -144,7 +144,8 @@ fn judges() -> bool {
 
 #[inline(always)]
 fn known(session: u64) -> Option<LsmSession> {
-    // SAFETY: guardd writes it once, before the session has a process, and changes nothing but `free`.
+    // SAFETY: a live map value, of plain numbers. guardd writes it before the session has a process; later it replaces it as a whole,
+    // with another `free` alone.
     unsafe { LSM_SESSIONS.get(session) }.copied()
 }
 

@@ -42,8 +42,8 @@ use aya_ebpf::{
     programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome,
-    PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
+    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, HoleKind, Hook, NetnsCookie,
+    Outcome, PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
@@ -312,7 +312,7 @@ fn judge_call(
     if !decision.allows() || (needs_gate && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
-    let answer = allow_call(ctx, to, &decision, generation, cgroup);
+    let answer = allow_call(ctx, to, &decision, case.lasting(generation), cgroup);
     log::case(&case, to, hook, outcome(answer == ALLOW, Outcome::Allowed));
     answer
 }
@@ -365,7 +365,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     let session = &case.session;
     let is_redirected = redirect::begin(ctx, to, hook, &decision, session.id);
     if decision.hole.0 != 0 {
-        note_hole_used(ctx, decision.hole, is_redirected);
+        note_hole_used(ctx, &decision, is_redirected);
     }
     if is_redirected {
         log::case(case, to, hook, Outcome::Redirected);
@@ -406,13 +406,13 @@ fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
     }
 }
 
-/// Records the hole for reads that a redirect used, or gives the connection back to it where there was no redirect.
+/// Records the hole that a redirect used, or gives the connection back to it where there was no redirect.
 #[inline(always)]
-fn note_hole_used(ctx: &SockAddrContext, hole: HoleId, is_redirected: bool) {
+fn note_hole_used(ctx: &SockAddrContext, decision: &Decision, is_redirected: bool) {
     if is_redirected {
-        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), hole);
+        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
     } else {
-        maps::give_back(hole);
+        maps::give_back(decision.hole, HoleKind::from_u32(decision.kind));
     }
 }
 
@@ -495,6 +495,13 @@ impl Packet<'_> {
             return UNDECIDED;
         }
         let answer = judge_redirected(self.skb, self.sk, self.to);
+        // The resolver hears what it is told of and no more, and nobody else hears what was meant for it. A socket that was connected to it
+        // stays so where its next `connect` is refused, though nothing tells any more which server was meant.
+        if self.to.protocol == Protocol::UDP
+            && questions::is_heard(self.skb, self.to) == (answer == UNDECIDED)
+        {
+            return self.refuse(Outcome::Refused);
+        }
         match answer {
             UNDECIDED => UNDECIDED,
             ALLOW | ALLOW_ONCE if origins::tell(self.skb, self.sk) => {

@@ -586,10 +586,12 @@ pub(crate) fn generation() -> u64 {
 /// The session that owns a cgroup, else the one under key 0, else one without a policy.
 #[inline(always)]
 pub(crate) fn session(cgroup: u64) -> Session {
-    // SAFETY: a session's value is written once, before its cgroup has a process, and never changed.
+    // SAFETY: a live map value, of plain numbers. guardd writes it before its cgroup has a process, and replaces it as a whole where the
+    // session's policies change: whoever copies the old one just then may read part of the next that has its memory, and judges one
+    // call or packet by that. The change raises the generation, so that nothing is cached by it.
     match unsafe { SESSIONS.get(cgroup) } {
         Some(session) => *session,
-        // SAFETY: as above; guardd replaces key 0 as a whole, and all that can be mixed are two defaults.
+        // SAFETY: as above.
         None => unsafe { SESSIONS.get(0) }.copied().unwrap_or_default(),
     }
 }
@@ -610,10 +612,10 @@ pub(crate) fn count_went_on(session: SessionId) {
     }
 }
 
-/// Gives a connection back to a counted hole for reads, where it could not be redirected.
+/// Gives a connection back to a counted hole, where it could not be redirected.
 #[inline(always)]
-pub(crate) fn give_back(hole: HoleId) {
-    if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, HoleKind::COUNTED_READS).0) {
+pub(crate) fn give_back(hole: HoleId, kind: HoleKind) {
+    if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, kind).0) {
         // SAFETY: a live map value, aligned to 8.
         unsafe { kernel::fetch_add(left.cast(), 1) };
     }

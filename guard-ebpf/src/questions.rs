@@ -332,6 +332,16 @@ fn is_bound_to_device(ctx: &SockAddrContext) -> bool {
     (unsafe { (*ctx::socket(ctx)).bound_dev_if }) != 0
 }
 
+/// Whether a datagram gets to a resolver of the guard's.
+///
+/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(never)]
+pub(crate) fn is_heard(skb: *mut __sk_buff, to: &Connection) -> bool {
+    let is_marked =
+        |found: *mut bpf_sock| kernel::socket_storage::<u64>(maps::listeners(), found).is_some();
+    kernel::with_udp_receiver(skb.cast(), (&to.to, to.port), is_marked).unwrap_or(false)
+}
+
 /// Whether the resolver is still there.
 #[inline(always)]
 fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {

@@ -13,8 +13,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    BootTime, Connection, Decision, HoleId, MAX_LEADS, PolicyId, PolicyVerdict, Protocol, Session,
-    Verdict, Wanted, relay_flags, with_hole,
+    BootTime, Connection, Decision, HoleId, HoleKind, MAX_LEADS, PolicyId, PolicyVerdict, Protocol,
+    Session, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
@@ -101,6 +101,10 @@ const THROUGH: u32 = 1 << 31;
 const BEGINS: u32 = 1 << 30;
 /// Flag of [`Case::wanted`]: [`Stage::Stands`].
 const STANDS: u32 = 1 << 29;
+/// Flag of [`Case::wanted`]: it takes several holes, of which a socket remembers one.
+const SEVERAL: u32 = 1 << 28;
+/// All of these.
+const FLAGS: u32 = THROUGH | BEGINS | STANDS | SEVERAL;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
@@ -119,7 +123,7 @@ pub(crate) struct Case {
     policy: u32,
     hole: u32,
     kind: u32,
-    /// A [`Wanted`], [`THROUGH`], [`BEGINS`] and [`STANDS`].
+    /// A [`Wanted`], [`THROUGH`], [`BEGINS`], [`STANDS`] and [`SEVERAL`].
     wanted: u32,
 }
 
@@ -201,10 +205,21 @@ impl Case {
         ruled
     }
 
-    /// Sets the generation under which the decision may be cached; 0: not at all.
+    /// Sets the generation under which the decision may be cached; 0: not at all. Where it takes several holes, each packet asks for
+    /// all of them.
     #[inline(always)]
     pub(crate) fn set_generation(&mut self, generation: u64) {
-        self.number = generation;
+        self.number = self.lasting(generation);
+    }
+
+    /// The generation under which the decision may be cached, as [`Self::set_generation`] has it.
+    #[inline(always)]
+    pub(crate) fn lasting(&self, generation: u64) -> u64 {
+        if self.wanted & SEVERAL == 0 {
+            generation
+        } else {
+            0
+        }
     }
 
     /// See [`Self::set_generation`].
@@ -254,7 +269,7 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     }
     // SAFETY: not null, and only called from `Case::decide`, with references.
     let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !(THROUGH | BEGINS | STANDS));
+    let wanted = Wanted::from_u32(case.wanted & !FLAGS);
     let granted = HoleId(case.granted);
     let decision = verdict::decide(&case.session, to, case.stage(), granted, wanted);
     case.note(&decision);
@@ -362,7 +377,8 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if cgroup != 0 && made_in == cgroup {
         return Receiver::OWN;
     }
-    // The guard's own proxy gets redirected connections, and refuses direct ones.
+    // The guard's own proxy gets redirected connections. A direct one gets no further: its first packet behind the SYN goes to a socket
+    // without the mark, which nobody has scanned.
     if kernel::socket_storage::<u64>(maps::listeners(), receiver).is_some() {
         return Receiver::UNKNOWN;
     }
@@ -541,11 +557,37 @@ impl Case {
         });
         let decision = without_reads(decision);
         let (new, old) = (decision.verdict.strictness(), self.verdict().strictness());
+        let (hole, other) = (decision.hole.0, self.hole);
+        if new == old && hole != 0 && other != 0 && hole != other {
+            return self.join(&decision);
+        }
         // With equal verdicts the hole counts, so that the connection ends with it.
         if new > old || (new == old && decision.hole.0 != 0) {
             self.note(&decision);
             self.to = Connection::new(to.to, to.protocol, to.port);
             self.wanted |= THROUGH;
+        }
+    }
+}
+
+impl Case {
+    /// Notes that another hole is needed as well: the connection ends with the first of them, and its socket remembers the one that
+    /// counts.
+    #[inline(always)]
+    fn join(&mut self, other: &Decision) {
+        self.wanted |= SEVERAL;
+        let counts = |kind: HoleKind| kind.is_counted() || kind.counts_bytes();
+        let (own, its) = (
+            counts(HoleKind::from_u32(self.kind)),
+            counts(HoleKind::from_u32(other.kind)),
+        );
+        let is_first = other.expires.0 < self.expires;
+        if its || (is_first && !own) {
+            self.hole = other.hole.0;
+            self.kind = other.kind;
+        }
+        if is_first {
+            self.expires = other.expires.0;
         }
     }
 }

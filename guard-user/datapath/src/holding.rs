@@ -134,9 +134,11 @@ impl Datapath {
     ///
     /// The system's. Their packets are dropped all the same.
     pub fn end_held(&mut self, session: &SessionCgroup, cookies: &HashSet<u64>) -> Result<usize> {
-        let ended = self.destroy(session, || sock_destroy::destroy_tcp(cookies))?;
+        let ended = self.destroy(session, cookies.len(), || {
+            sock_destroy::destroy_tcp(cookies)
+        });
         self.forget_held(cookies)?;
-        Ok(ended)
+        ended
     }
 
     /// Removes the entries of connections that are no longer held, if the kernel half has not.

@@ -97,9 +97,10 @@ impl Datapath {
         ports
             .insert(netns.0, port.get(), 0)
             .map_err(DatapathError::ebpf("write the map PROXIES"))?;
+        // What was sent there before may be cached: it was anybody's port.
         match before {
-            Some(other) if other != port.get() => self.maps.bump_generation(),
-            _ => Ok(()),
+            Some(known) if known == port.get() => Ok(()),
+            _ => self.maps.bump_generation(),
         }
     }
 

@@ -103,9 +103,10 @@ impl Datapath {
             .ports
             .insert(netns.0, port.get(), 0)
             .map_err(DatapathError::ebpf(WRITE_PORTS))?;
+        // What was sent there before may be cached: it was anybody's port.
         match before {
-            Some(other) if other != port.get() => self.maps.bump_generation(),
-            _ => Ok(()),
+            Some(known) if known == port.get() => Ok(()),
+            _ => self.maps.bump_generation(),
         }
     }
 

@@ -191,6 +191,31 @@ fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
     Ok(())
 }
 
+/// As through `ssh -L`, which leads to its server and to where that leads: each takes a hole of its own.
+#[test]
+fn a_connection_through_a_relay_ends_with_the_first_of_its_holes() -> Tested {
+    let scene = RelayScene::new()?;
+    let also = format!("also={PRODUCTION}:443");
+    let _relay = scene.relay("::1", 5432, PRODUCTION, &["early", &also])?;
+    let mut shell = scene.shell("asks")?;
+    for (first, last) in [("tcp/443", "tcp/5432"), ("tcp/5432", "tcp/443")] {
+        assert!(!shell.reaches(&tcp("::1", 5432))?);
+        let open = |ports, time| {
+            let open = ["open", PRODUCTION, "--ports", ports, "--for", time];
+            scene.daemon.json(open)
+        };
+        open(last, "1h")?;
+        assert!(!shell.reaches(&tcp("::1", 5432))?, "{first} asks, too");
+        open(first, "10s")?;
+        shell.begin(&Attempt::new("hold-open", "::1", 5432))?;
+        shell.line_with("echo")?;
+        let report = shell.line_with("\"ok\"")?;
+        assert!(report.contains("ECONNABORTED"), "{first}: {report}");
+        scene.daemon.json(["close", "--all"])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
     let mut scene = RelayScene::new()?;

@@ -1,5 +1,5 @@
 # A relay that nobody knows: it listens at ADDRESS PORT, and connects to ADDRESS PORT for each that comes, with `early`
-# before, or with `fork` in a process of its own. Prints `listening`.
+# before, or with `fork` in a process of its own; with `also=ADDRESS:PORT` it keeps a connection to there. Prints `listening`.
 import os, signal, socket, sys, threading
 
 listen, port, to, to_port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -43,6 +43,8 @@ server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 server.bind((listen, port))
 server.listen(64)
 spare = connected() if early else None
+also = [word[5:].rsplit(":", 1) for word in sys.argv if word.startswith("also=")]
+kept = [socket.create_connection((address, int(port))) for address, port in also]
 print("listening", flush=True)
 if forks:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

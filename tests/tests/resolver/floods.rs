@@ -208,6 +208,40 @@ fn a_datagram_is_the_session_s_that_sent_it() -> Tested {
     Ok(())
 }
 
+/// What a socket sends that is connected to the resolver, and of which nothing tells any more which server was meant, asks nobody: not
+/// in the name of who had its port before, nor of its own earlier question.
+#[test]
+fn a_socket_whose_next_connect_was_refused_asks_nobody() -> Tested {
+    const LOOPBACK: &str = "[[rule]]\nto = [\"@loopback\"]\naction = \"allow\"\n";
+    const NOWHERE: &str = "198.51.100.99";
+    let policy = |text: &str| with_resolvers(&format!("{text}{LOOPBACK}"));
+    let place = Place::build(place::usual, |daemon| {
+        let daemon = daemon.policy("any", &policy(ANY));
+        daemon.policy("strict", &policy(place::POLICY))
+    })?;
+    let mut wide = Shell::start(&place.daemon, "any")?;
+    let mut strict = Shell::start(&place.daemon, "strict")?;
+    let asks = |shell: &mut Shell, way: &str, name: &str| {
+        place.asked(shell, &format!("{way} {DNS} {name} {NOWHERE}"))
+    };
+    let usual = asks(&mut wide, "from_there", "first.evil.example")?;
+    assert!(usual.starts_with("answered"), "{usual}");
+    assert_eq!(asks(&mut strict, "udp", "secret.evil.example")?, "NXDOMAIN");
+    for (shell, name) in [
+        (&mut strict, "secret.evil.example"),
+        (&mut wide, "second.evil.example"),
+    ] {
+        assert_eq!(asks(shell, "refused_again", name)?, "EPERM", "{name}");
+    }
+    for name in [&b"secret"[..], b"second"] {
+        assert!(!place.dns.has_heard(name));
+    }
+    // The socket that is connected again asks as ever.
+    let usual = asks(&mut wide, "from_there", "third.evil.example")?;
+    assert!(usual.starts_with("answered"), "{usual}");
+    Ok(())
+}
+
 #[test]
 fn questions_of_one_session_from_one_port_are_all_answered() -> Tested {
     let scene = Flood::new()?;

@@ -1,4 +1,4 @@
-use guard_lab::{Attempt, Production, Shell, Tested, eventually};
+use guard_lab::{Attempt, Json as _, Production, Shell, Tested, eventually};
 
 use super::scene::{
     EVIL, FORGE, Looks, SHARED, SHARED6, SPEAKS, SPEAKS_AT, SharedAddress, WITHOUT, with,
@@ -211,6 +211,53 @@ fn the_kernel_reads_a_hello_however_it_is_sent() -> Tested {
 fn the_proxy_reads_a_hello_however_it_is_sent() -> Tested {
     however_it_is_sent(Looks::Proxy)?;
     Ok(())
+}
+
+/// Another policy asks about the address, whatever name is shown there: a yes opens it, and the name still decides.
+fn where_another_policy_asks(looks: Looks) -> Tested {
+    const ASKS: &str = "version = 1\nname = \"asks\"\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.10\"]\naction = \"confirm\"\n";
+    let scene = SharedAddress::new()?;
+    if !scene.can(looks)? {
+        return Ok(());
+    }
+    let daemon = scene.daemon(&with(), looks)?;
+    let asks = daemon.write_for_agents("asks.toml", ASKS)?;
+    let mut shell = Shell::start(&daemon, &asks.display().to_string())?;
+    let (guard, socket) = (daemon.program("guard")?, daemon.socket());
+    let (guard, socket) = (guard.display(), socket.display());
+    shell.tell(&format!(
+        "exec {guard} --socket {socket} run -q --policy shared -- sh"
+    ))?;
+    scene.asks(&mut shell, FORGE)?;
+    let sessions = daemon.json(["sessions"])?;
+    let mut inner = sessions.list()?.iter();
+    let inner = inner.find(|one| one["parent"].is_string());
+    let inner = inner.expect("a session inside")["id"].text()?;
+    let open = |more: &[&str]| {
+        let open = ["open", SHARED, "--ports", "tcp/443", "--session", inner];
+        daemon.json([&open[..], more].concat())
+    };
+    let says = |shell: &mut Shell, name| scene.says(shell, SHARED, name, "whole");
+    assert_ne!(says(&mut shell, FORGE)?, "answer");
+    open(&["--connections", "1"])?;
+    assert_eq!(says(&mut shell, FORGE)?, "answer");
+    assert_ne!(says(&mut shell, FORGE)?, "answer", "once");
+    daemon.json(["close", "--all"])?;
+    open(&[])?;
+    assert_eq!(says(&mut shell, FORGE)?, "answer");
+    let before = scene.begun();
+    assert_ne!(says(&mut shell, EVIL)?, "answer");
+    nothing_came(&scene, &mut shell, before, "the other name")
+}
+
+#[test]
+fn where_another_policy_asks_a_yes_opens_it_and_the_kernel_looks() -> Tested {
+    where_another_policy_asks(Looks::Kernel)
+}
+
+#[test]
+fn where_another_policy_asks_a_yes_opens_it_and_the_proxy_looks() -> Tested {
+    where_another_policy_asks(Looks::Proxy)
 }
 
 #[test]

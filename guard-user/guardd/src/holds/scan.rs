@@ -18,12 +18,11 @@ use super::SCANS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    machine::Machine,
     process::Process,
     record::audit::LogEntry,
     relays::{self, Upstreams},
     requests::{Noted, RequestKey},
-    sessions::{Session, Sessions},
+    sessions::Sessions,
     state::State,
     times::after,
 };
@@ -40,8 +39,21 @@ const GAVE_UP: &str = "the program gave up before anybody answered";
 /// Why held connections end where the next one is redirected to the proxy.
 const READ_IT: &str = "it may be read from: try again";
 
+/// Why held connections end that a hole lets through where TLS has to show a name: only a new one is looked at from its beginning.
+const SHOW_IT: &str = "it is open, and TLS has to show a name there: try again";
+
 /// The held connections that one answer is for.
 type Group = Vec<HeldSocket>;
+
+/// How a process is looked at: as for the log, or with its command line, for a person who is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Look {
+    Logged,
+    Asked,
+}
+
+/// The processes of held connections: each is looked at once in a scan, as one may have thousands.
+type Looked = HashMap<(SessionId, u32, Look), (Option<u32>, Process)>;
 
 /// What becomes of held connections.
 enum Fate {
@@ -159,8 +171,9 @@ impl State {
         let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
         let holes = self.datapath.holes().unwrap_or_default();
         let mut asked: HashMap<String, BootTime> = HashMap::new();
+        let mut looked = Looked::new();
         for (key, group) in grouped(&held) {
-            match self.fate(&key, &group, &holes) {
+            match self.fate(&key, (&group, &mut looked), &holes) {
                 Fate::Passes | Fate::Unscanned => {}
                 Fate::Held(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
@@ -173,7 +186,7 @@ impl State {
         // Before they hear of it, and end.
         let behind: Vec<_> = ending
             .iter()
-            .map(|(group, _)| self.process_held(group, Machine::process_of))
+            .map(|(group, _)| self.process_held((group, &mut looked), Look::Logged))
             .collect();
         end_groups(&mut self.datapath, &self.sessions, &ending);
         for ((group, why), process) in ending.iter().zip(behind) {
@@ -219,7 +232,12 @@ impl State {
         })
     }
 
-    fn fate(&mut self, key: &RequestKey, group: &Group, holes: &[LiveHole]) -> Fate {
+    fn fate(
+        &mut self,
+        key: &RequestKey,
+        (group, looked): (&Group, &mut Looked),
+        holes: &[LiveHole],
+    ) -> Fate {
         let asked = (key.destination, key.port);
         let held = match self.judge_held(key, first(group)) {
             Ok(held) => held,
@@ -233,12 +251,17 @@ impl State {
             _ => return Fate::Ends("a policy denies it"),
         }
         if let Some(fate) = by_holes(key, asked, holes) {
-            return fate;
+            let (live, to) = (self.sessions.live(key.session), key.destination);
+            let rule = live.and_then(|live| self.policies.sni_rule(live.subject(), to, key.port));
+            return match (fate, rule) {
+                (Fate::Passes, Some(_)) => Fate::Ends(SHOW_IT),
+                (fate, _) => fate,
+            };
         }
         if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
         }
-        let fate = self.request_for(key, group);
+        let fate = self.request_for(key, (group, looked));
         match (fate, self.holds.may_hold(key.session)) {
             // It was held for a scan, and no approver will follow.
             (Fate::Held(_), false) if held.leads => Fate::Ends(NOBODY),
@@ -249,6 +272,7 @@ impl State {
     /// Writes the end of connections that waited at the last scan and are gone. Nobody ended them, and none went on: by a hole, as the
     /// kernel notes, or since a policy lets it.
     fn write_given_up(&mut self, gone: &[HeldSocket], now: BootTime) {
+        let mut looked = Looked::new();
         for (key, mut group) in grouped(gone) {
             group.retain(|(cookie, _)| !self.datapath.went_through(*cookie));
             if group.is_empty() {
@@ -258,7 +282,7 @@ impl State {
             if !held.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
-            let process = self.process_held(&group, Machine::process_of);
+            let process = self.process_held((&group, &mut looked), Look::Logged);
             let why = if latest(&group) <= now {
                 TOO_LATE
             } else {
@@ -269,11 +293,11 @@ impl State {
     }
 
     /// The request of held connections; a new one if there is none, as after a hole for one of them.
-    fn request_for(&mut self, key: &RequestKey, group: &Group) -> Fate {
+    fn request_for(&mut self, key: &RequestKey, (group, looked): (&Group, &mut Looked)) -> Fate {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
-        let process = self.process_held(group, Machine::asker_of);
+        let process = self.process_held((group, looked), Look::Asked);
         match self.ask(key.clone(), clock::now(), process, (None, None)) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
@@ -290,17 +314,24 @@ impl State {
         }
     }
 
-    /// The process of the first of them, as `look` sees it.
+    /// The process of the first of them.
     fn process_held(
         &self,
-        group: &Group,
-        look: impl Fn(&Machine, Option<&Session>, u32) -> (Option<u32>, Process),
+        (group, looked): (&Group, &mut Looked),
+        look: Look,
     ) -> (Option<u32>, Process) {
         let Some((_, first)) = group.first() else {
             return Default::default();
         };
-        let session = self.sessions.live(first.session);
-        look(&self.machine, session, first.tgid)
+        let of = (first.session, first.tgid, look);
+        let seen = looked.entry(of).or_insert_with(|| {
+            let session = self.sessions.live(first.session);
+            match look {
+                Look::Logged => self.machine.process_of(session, first.tgid),
+                Look::Asked => self.machine.asker_of(session, first.tgid),
+            }
+        });
+        seen.clone()
     }
 
     fn write_end(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use guard_common::{Address, HoleKind, Protocol, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
-use guard_proto::wire::{Target, TargetTerms};
+use guard_proto::wire::{Passing, Target, TargetTerms};
 use guard_sys::clock;
 
 use crate::{
@@ -124,7 +124,11 @@ impl State {
             return Standing::Open;
         }
         let holes = holes_over(&self.datapath, &self.sessions, &self.policies, target);
-        if holes.contains(&HoleKind::ALL) {
+        let shows_name = self.policies.sni_rule(subject, to.0, to.1).is_some();
+        // Where TLS has to show a name, the kernel half redirects what a hole lets through, too.
+        let lets_all =
+            |kind: &HoleKind| *kind == HoleKind::ALL || (shows_name && *kind == HoleKind::COUNTED);
+        if holes.iter().any(lets_all) {
             return Standing::Open;
         }
         match holes.into_iter().any(HoleKind::reads) {
@@ -136,10 +140,10 @@ impl State {
     /// The same, as the proxy gets it; `None` if nothing passes there.
     #[must_use]
     pub fn proxy_terms(&self, target: &Target) -> Option<TargetTerms> {
-        let rules = match self.standing(target) {
+        let passing = match self.standing(target) {
             Standing::Closed => return None,
-            Standing::Judged { rules, .. } => rules,
-            Standing::Open => Vec::new(),
+            Standing::Judged { rules, .. } => Passing::Judged(rules),
+            Standing::Open => Passing::Everything,
         };
         let id = SessionId(target.session);
         let session = self.sessions.live(id)?;
@@ -151,7 +155,7 @@ impl State {
         };
         let by_sni = self.policies.sni_rule(subject, to, target.port);
         Some(TargetTerms {
-            rules,
+            passing,
             account,
             by_sni: by_sni.is_some(),
             names: self.policies.speaks_of_names(&session.chain),

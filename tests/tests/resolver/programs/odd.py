@@ -192,6 +192,32 @@ def reconnected():
     return heard(s)
 
 
+def bound(s):
+    """To a port that others may have asked from."""
+    s.bind(("0.0.0.0", 40404))
+    return s
+
+
+def from_there():
+    s = bound(datagrams())
+    s.connect((server, 53))
+    s.send(header() + question(name))
+    return heard(s)
+
+
+def refused_again():
+    """Where the next `connect` is refused, a datagram's socket is connected as before."""
+    s = bound(datagrams())
+    s.connect((server, 53))
+    try:
+        s.connect((other, 9))
+        return "answer connected"
+    except PermissionError:
+        pass
+    s.send(header() + question(name))
+    return heard(s)
+
+
 def dissolved_stream():
     s, _ = stream()
     dissolve(s)
