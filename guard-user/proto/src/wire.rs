@@ -179,24 +179,50 @@ pub enum ToProxy {
     },
 }
 
-/// What holds for a target.
+/// What passes at a target where not all is closed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Passing {
+    /// Everything: all policies of the session allow it, or a hole does.
+    Everything,
+    /// What these rules let through, one for each policy that does not allow it, the outermost first. Without any: nothing.
+    Judged(Vec<Rules>),
+}
+
+/// What holds for a target. Where nothing passes there are no terms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetTerms {
-    /// The rules that decide there, one for each policy of the session that does not allow it, the outermost first.
-    /// Empty: everything passes, for all of them allow it. Where nothing passes there are no terms.
-    pub rules: Vec<Rules>,
+    /// What passes there.
+    pub passing: Passing,
     /// On whose account its connections are: the number of the session around it that a person started, or its own.
     pub account: u32,
     /// A person has let through whatever changes something there, however often: a transaction that begins now may write
     /// though it reads first.
     #[serde(default)]
     pub writes: bool,
-    /// TLS has to show a name there that the policies allow. Without rules, all else passes as it is.
+    /// TLS has to show a name there that the policies allow. Where it is open, all else passes as it is.
     #[serde(default)]
     pub by_sni: bool,
     /// A policy of the session has rules for names: whether one may be shown has to be asked ([`ToDaemon::Name`]).
     #[serde(default)]
     pub names: bool,
+}
+
+impl TargetTerms {
+    /// Whether everything passes there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.passing, Passing::Everything)
+    }
+
+    /// The rules that judge there; none where it [is open](Self::is_open).
+    #[must_use]
+    pub fn rules(&self) -> &[Rules] {
+        match &self.passing {
+            Passing::Everything => &[],
+            Passing::Judged(rules) => rules,
+        }
+    }
 }
 
 /// Whether a request may pass.

@@ -57,7 +57,7 @@ impl Problem {
     /// With the rule of these terms.
     #[must_use]
     pub(super) fn under(self, terms: &TargetTerms) -> Self {
-        let rules = terms.rules.first();
+        let rules = terms.rules().first();
         Self {
             rule: rules.and_then(|rules| rules.name.clone()),
             reason: rules.and_then(|rules| rules.reason.clone()),

@@ -100,7 +100,7 @@ pub(super) async fn serve_to(
     // Without it the connection is slower, but works.
     let _ = stream.set_nodelay(true);
     let upstream = context.connect();
-    if terms.by_sni && terms.rules.is_empty() {
+    if terms.by_sni && terms.is_open() {
         return Box::pin(shown::serve(context, stream, upstream, place)).await;
     }
     match postgres::is_spoken(&terms) {

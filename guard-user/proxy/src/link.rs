@@ -201,7 +201,7 @@ impl Link {
         loop {
             epoch.borrow_and_update();
             let terms = self.terms(target).await;
-            if terms.is_none_or(|terms| !terms.rules.is_empty()) {
+            if terms.is_none_or(|terms| !terms.is_open()) {
                 return;
             }
             // The sender is this link's own.
@@ -345,7 +345,10 @@ fn too_much() -> AskAnswer {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::wire::Tgid, *};
+    use super::{
+        super::wire::{Passing, Tgid},
+        *,
+    };
 
     fn target(port: u16) -> Target {
         Target {
@@ -382,7 +385,7 @@ mod tests {
 
     fn terms() -> TargetTerms {
         TargetTerms {
-            rules: Vec::new(),
+            passing: Passing::Everything,
             account: 1,
             writes: false,
             by_sni: false,

@@ -60,7 +60,7 @@ impl Client {
     /// If the connection must be broken off.
     pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Judged, Abort> {
         let terms = self.terms().await?;
-        if terms.rules.is_empty() {
+        if terms.is_open() {
             self.goes_by_hole();
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
         }
@@ -81,7 +81,7 @@ impl Client {
             has_body: !body.is_end_stream(),
         };
         let turn = self.context.room.turn(terms.account).await;
-        let mut judgement = judge::judge_all(&terms.rules, &request, None);
+        let mut judgement = judge::judge_all(terms.rules(), &request, None);
         turn.end().await;
         if let Judgement::Read { .. } = judgement {
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
@@ -93,7 +93,7 @@ impl Client {
                 return Ok(Err(self.crowded(parts, body)));
             }
             let turn = self.context.room.turn(terms.account).await;
-            judgement = with_body(&terms.rules, &request, &body);
+            judgement = with_body(terms.rules(), &request, &body);
             turn.end().await;
         }
         match judgement {
@@ -223,11 +223,11 @@ impl Client {
         began: Instant,
     ) -> Result<Judged, Abort> {
         let terms = self.terms().await?;
-        if terms.rules.is_empty() {
+        if terms.is_open() {
             self.goes_by_hole();
         }
-        if !Rc::ptr_eq(before, &terms) && !terms.rules.is_empty() {
-            let now = with_body(&terms.rules, request, &body);
+        if !Rc::ptr_eq(before, &terms) && !terms.is_open() {
+            let now = with_body(terms.rules(), request, &body);
             if let Judgement::Denied { because } = now {
                 return Ok(Err(self.denied(&terms, parts, &because)));
             }
@@ -311,7 +311,7 @@ fn asked(
         digest::of(parts, &url, body)
     });
     let (digest, matter) = identity.map(|one| (one.digest, one.matter)).unzip();
-    let rule = terms.rules.first().and_then(|rules| rules.name.clone());
+    let rule = terms.rules().first().and_then(|rules| rules.name.clone());
     HttpAttempt {
         tgid: context.tgid,
         method: parts.method.to_string(),

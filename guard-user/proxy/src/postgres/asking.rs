@@ -72,7 +72,7 @@ impl Statement<'_> {
     }
 
     fn asked(&self, context: &ConnectionContext, terms: &TargetTerms) -> HttpAttempt {
-        let rule = terms.rules.first().and_then(|rules| rules.name.clone());
+        let rule = terms.rules().first().and_then(|rules| rules.name.clone());
         let (preview, shown, is_all_beside) = self.preview();
         let mut warnings = self.beside.warnings(is_all_beside);
         warnings.extend_from_slice(&self.write.warnings);
@@ -149,7 +149,7 @@ impl Statement<'_> {
             method: Some(self.write.command.to_owned()),
             path: Some(self.path()),
             host: Some(self.meaning.at(self.login)),
-            rule: terms.rules.first().and_then(|rules| rules.name.clone()),
+            rule: terms.rules().first().and_then(|rules| rules.name.clone()),
             why: Some(why.to_owned()),
             outcome: outcome.to_owned(),
             status: None,

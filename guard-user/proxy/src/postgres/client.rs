@@ -291,10 +291,10 @@ where
         let is_same = |known: &Rc<TargetTerms>| Rc::ptr_eq(known, &terms);
         if !self.terms.as_ref().is_some_and(is_same) {
             self.known.clear();
-            if terms.rules.is_empty() {
+            if terms.is_open() {
                 self.shared.goes_by_hole();
             } else if let Some(before) = &self.rules
-                && !pass_as_much(&terms.rules, &before.rules)
+                && !pass_as_much(terms.rules(), before.rules())
             {
                 return Err(forbidden(FEWER_FUNCTIONS));
             } else {
@@ -316,14 +316,14 @@ where
             self.release = release;
         }
         if text.len() > MAX_KNOWN_TEXT {
-            return Unit::of(text, &terms.rules, release);
+            return Unit::of(text, terms.rules(), release);
         }
         let shape = judge::shape(text);
         let of_shape = shape.as_ref().and_then(|shape| self.known.get(shape));
         if let Some(unit) = of_shape.or_else(|| self.known.get(&text[..])) {
             return Rc::clone(unit);
         }
-        let unit = Unit::of(text, &terms.rules, release);
+        let unit = Unit::of(text, terms.rules(), release);
         // In the middle of a batch the terms may have changed; before the server has begun, its release is not known.
         let is_now = |known: &Rc<TargetTerms>| std::ptr::eq(&**known, terms);
         let has_begun = self.shared.ledger.borrow().has_begun();
@@ -512,7 +512,7 @@ where
         let terms = &self.terms().await?;
         let digest = digest.as_deref();
         let is_kept = |digest| self.again.take(self.context.target, digest);
-        if terms.rules.is_empty() || digest.is_some_and(is_kept) {
+        if terms.is_open() || digest.is_some_and(is_kept) {
             return Ok(Verdict::Allowed);
         }
         let mut write = self.described(terms, unit, write).await?;
@@ -574,7 +574,7 @@ where
 
     pub(super) fn log_refused(&self, terms: &TargetTerms, why: &str) {
         self.context.log(Entry {
-            rule: terms.rules.first().and_then(|rules| rules.name.clone()),
+            rule: terms.rules().first().and_then(|rules| rules.name.clone()),
             ..Entry::refused(why)
         });
     }
@@ -614,7 +614,7 @@ fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
 /// The warning if a rule lets the agent set something that applications rely on.
 fn sets_by_the_rule(terms: &TargetTerms) -> Option<String> {
     let all = terms
-        .rules
+        .rules()
         .iter()
         .map(|rules| &rules.lists.postgres_settings);
     let settings = all.flatten().next()?;

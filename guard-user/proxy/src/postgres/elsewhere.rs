@@ -32,7 +32,7 @@ where
             ledger.status == b'I' && !ledger.replicates
         };
         let terms = self.terms().await?;
-        if !can_tell || terms.rules.is_empty() {
+        if !can_tell || terms.is_open() {
             return Ok(());
         }
         let at = self.login.at();
@@ -46,7 +46,7 @@ where
             self.context.log(Entry {
                 outcome: "warned".to_owned(),
                 host: Some(at),
-                rule: terms.rules.first().and_then(|rules| rules.name.clone()),
+                rule: terms.rules().first().and_then(|rules| rules.name.clone()),
                 ..Entry::refused(&warning(&found))
             });
         }

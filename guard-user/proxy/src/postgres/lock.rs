@@ -66,7 +66,7 @@ where
 
     /// Whether it may write: a person has allowed it, or it begins an allowed transaction.
     fn is_allowed(&self, terms: &TargetTerms, verdict: &Verdict, unit: &Unit) -> bool {
-        let all_may = terms.writes || terms.rules.is_empty();
+        let all_may = terms.writes || terms.is_open();
         let may_begin = || all_may || self.again.begins(self.context.target, &self.login.at());
         matches!(verdict, Verdict::Allowed) || (unit.begins() && may_begin())
     }

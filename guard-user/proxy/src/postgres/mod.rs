@@ -57,7 +57,7 @@ use start::{Started, Unstarted};
 /// Whether the destination speaks PostgreSQL's protocol; `None` if policies disagree.
 pub(super) fn is_spoken(terms: &TargetTerms) -> Option<bool> {
     let speaks = |rules: &Rules| rules.profiles.contains(&Profile::Postgres);
-    let mut spoken = terms.rules.iter().map(speaks);
+    let mut spoken = terms.rules().iter().map(speaks);
     let first = spoken.next().unwrap_or(false);
     spoken.all(|other| other == first).then_some(first)
 }

@@ -30,7 +30,7 @@ pub(super) struct Refusal {
 impl Refusal {
     /// The guard stops a statement.
     pub(super) fn stopped(terms: &TargetTerms, why: &str, fix: &str) -> Self {
-        let rules = terms.rules.first();
+        let rules = terms.rules().first();
         let named = rules.and_then(|rules| rules.name.as_ref());
         let reason = rules.and_then(|rules| rules.reason.as_ref());
         let detail = named.map(|name| match reason {

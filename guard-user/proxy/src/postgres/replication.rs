@@ -79,7 +79,7 @@ where
     pub(super) async fn may_replicate(&mut self) -> io::Result<Option<Refusal>> {
         let terms = self.terms().await?;
         let unit = unit();
-        let Some(write) = unit.write.as_ref().filter(|_| !terms.rules.is_empty()) else {
+        let Some(write) = unit.write.as_ref().filter(|_| !terms.is_open()) else {
             return Ok(None);
         };
         let statement = Statement {

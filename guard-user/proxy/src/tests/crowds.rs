@@ -11,9 +11,9 @@ const QUERY: &str = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: applicat
 async fn a_body_that_there_is_no_room_for_is_refused() {
     here(async {
         let to = Destination::new(b"}", b"HTTP/1.1 204 No Content\r\n\r\n", 1).await;
-        let mut terms = read_only();
-        terms.as_mut().unwrap().rules[0].profiles = vec![Profile::Graphql];
-        let lab = Lab::new(terms, no(), to.at).await;
+        let mut terms = read_only().unwrap();
+        rules_of(&mut terms)[0].profiles = vec![Profile::Graphql];
+        let lab = Lab::new(Some(terms), no(), to.at).await;
         let mut others = lab.room.taken(1);
         while others.take(1024) {}
         while others.take(1) {}

@@ -100,8 +100,8 @@ async fn where_kubernetes_is_spoken_the_answer_is_a_status_of_that() {
     here(async {
         let to = Destination::new(b"\r\n\r\n", OK, 1).await;
         let mut terms = read_only().unwrap();
-        terms.rules[0].profiles = vec![guard_policy::Profile::Kubernetes];
-        terms.rules[0].reason = Some("the cluster".to_owned());
+        rules_of(&mut terms)[0].profiles = vec![guard_policy::Profile::Kubernetes];
+        rules_of(&mut terms)[0].reason = Some("the cluster".to_owned());
         let lab = Lab::new(Some(terms), no(), to.at).await;
         let delete = b"DELETE /api/v1/namespaces/default/pods/web HTTP/1.1\r\nHost: cluster\r\nConnection: close\r\n\r\n";
         let answer = lab.exchange(delete).await;
@@ -136,7 +136,7 @@ async fn where_aws_is_spoken_the_answer_has_its_message() {
     here(async {
         let to = Destination::new(b"\r\n\r\n", OK, 1).await;
         let mut terms = read_only().unwrap();
-        terms.rules[0].profiles = vec![guard_policy::Profile::Aws];
+        rules_of(&mut terms)[0].profiles = vec![guard_policy::Profile::Aws];
         let lab = Lab::new(Some(terms), no(), to.at).await;
         let put = b"PUT /b/k HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n\r\n";
         let answer = lab.exchange(put).await;
@@ -435,7 +435,7 @@ async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
             action: guard_policy::HttpAction::Deny,
         };
         if let Some(terms) = lab.guardd.terms.borrow_mut().as_mut() {
-            terms.rules[0].http.push(denies);
+            rules_of(terms)[0].http.push(denies);
         }
         lab.link.renew();
         lab.link
@@ -534,7 +534,7 @@ async fn what_a_query_may_not_have_is_encoded_and_judged_so() {
             action: guard_policy::HttpAction::Deny,
         };
         let mut terms = read_only().unwrap();
-        terms.rules[0].http.push(denies);
+        rules_of(&mut terms)[0].http.push(denies);
         let lab = Lab::new(Some(terms), no(), to.at).await;
         let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: photos\r\n\r\n");
         let raw = [

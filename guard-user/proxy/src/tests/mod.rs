@@ -34,7 +34,9 @@ use super::{
     networks::Network,
     room::Room,
     tls::Tls,
-    wire::{AskAnswer, Entry, HttpAttempt, NetworkId, Target, TargetTerms, Tgid, ToDaemon},
+    wire::{
+        AskAnswer, Entry, HttpAttempt, NetworkId, Passing, Target, TargetTerms, Tgid, ToDaemon,
+    },
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -88,7 +90,7 @@ fn read_only() -> Option<TargetTerms> {
         ..Rules::default()
     };
     Some(TargetTerms {
-        rules: vec![rules],
+        passing: Passing::Judged(vec![rules]),
         account: 1,
         writes: false,
         by_sni: false,
@@ -96,9 +98,16 @@ fn read_only() -> Option<TargetTerms> {
     })
 }
 
+fn rules_of(terms: &mut TargetTerms) -> &mut Vec<Rules> {
+    match &mut terms.passing {
+        Passing::Judged(rules) => rules,
+        Passing::Everything => panic!("no rule judges"),
+    }
+}
+
 fn everything() -> Option<TargetTerms> {
     Some(TargetTerms {
-        rules: Vec::new(),
+        passing: Passing::Everything,
         account: 1,
         writes: false,
         by_sni: false,

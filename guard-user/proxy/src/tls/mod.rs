@@ -293,7 +293,7 @@ impl Secure {
     /// Holds the name that the client has shown to those that the policies have there. Without one, it is reached by its address.
     pub(super) async fn hold(&self, context: &ConnectionContext) {
         let terms = context.link.terms(context.target).await;
-        if !self.is_shown || terms.is_some_and(|terms| !terms.names || terms.rules.is_empty()) {
+        if !self.is_shown || terms.is_some_and(|terms| !terms.names || terms.is_open()) {
             return;
         }
         if let Some(why) = context
