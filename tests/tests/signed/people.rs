@@ -54,6 +54,15 @@ fn root_enrols_keys_that_take_a_touch_and_nobody_else_does() -> Tested {
     );
     let listed = scene.daemon.json(["approver", "list"])?;
     assert_eq!(listed[0]["keys"][0]["fingerprint"], key.id);
+    let invited = ["approver", "invite", "carol", "--answers-for", "root"];
+    let invited = scene.daemon.root(invited).run()?.success()?;
+    assert!(
+        invited
+            .stderr
+            .contains("no courier carries requests of root's"),
+        "{}",
+        invited.stderr
+    );
     let added = &scene.daemon.logged("approver-added")?[0];
     assert_eq!(
         (&added["approver"], &added["fido"]),

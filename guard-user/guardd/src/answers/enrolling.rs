@@ -69,6 +69,7 @@ impl State {
             let (time, wanted) = (format_duration(time), format_duration(wanted));
             format!("the invitation counts for {time} instead of {wanted}: no longer than that")
         });
+        let not_carried = not_carried(&about);
         let invitation = self.answers.invite(about, time)?;
         let clocks = Clocks::read();
         let origins = self.config.answers.origins.iter();
@@ -79,7 +80,7 @@ impl State {
                 .collect(),
             invitation,
             expires_at: clocks.calendar(after(guard_sys::clock::now(), time)),
-            warnings: warnings.into_iter().collect(),
+            warnings: warnings.into_iter().chain(not_carried).collect(),
         })
     }
 
@@ -171,7 +172,11 @@ impl State {
         let person = known.filter(|one| one.name == about.name);
         Ok(proto::approvers::Approvers {
             approvers: person.map(shown).collect(),
-            warnings: (!key.is_fido()).then(could_sign).into_iter().collect(),
+            warnings: (!key.is_fido())
+                .then(could_sign)
+                .into_iter()
+                .chain(not_carried(about))
+                .collect(),
             ..proto::approvers::Approvers::default()
         })
     }
@@ -353,6 +358,15 @@ fn are_users(about: &Person) -> Result<(), CallError> {
         Some(format!("they are to answer for the user {user:?}: {why}"))
     });
     unknown.map_or(Ok(()), |why| Err(no_user(&about.name, why)))
+}
+
+/// The warning for whoever is to answer for root.
+fn not_carried(about: &Person) -> Option<String> {
+    let is_for_root = |user: &String| matches!(Account::uid_of(user), Ok(Some(0)));
+    about.answers_for.iter().any(is_for_root).then(|| {
+        "no courier carries requests of root's sessions: root answers those at the machine"
+            .to_owned()
+    })
 }
 
 fn no_user(name: &str, why: String) -> CallError {

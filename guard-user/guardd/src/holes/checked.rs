@@ -131,7 +131,7 @@ impl Checked {
         for slot in chain {
             let most = match policies.get(*slot) {
                 Some(policy) => match self.covered(policies, subject, (*slot, policy)) {
-                    Some(covered) => self.under(&covered, &policy.policy)?,
+                    Some(covered) => self.under(&covered, policy)?,
                     None => None,
                 },
                 None if self.read_only => return Err(not_judged()),
@@ -174,10 +174,11 @@ impl Checked {
     fn under(
         &mut self,
         covered: &policy::Coverage<'_>,
-        policy: &policy::Policy,
+        in_force: &InForce,
     ) -> Result<Option<Duration>, CallError> {
+        let policy = &in_force.policy;
         let longest = match covered.opening() {
-            Opening::Denied { rule } => return Err(denied(rule, policy)),
+            Opening::Denied { rule } => return Err(denied(rule, in_force)),
             _ if self.read_only => for_what_is_asked(covered, policy),
             Opening::AlreadyAllowed => None,
             Opening::Possible { longest } => Some(longest),
@@ -358,7 +359,8 @@ fn stays_denied(rule: Option<&policy::Rule>) -> String {
     }
 }
 
-fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> CallError {
+fn denied(rule: Option<&policy::Rule>, in_force: &InForce) -> CallError {
+    let (policy, source) = (&in_force.policy, &in_force.source);
     let by = match rule {
         Some(rule) => format!("the rule {:?} of the policy {:?}", rule.name, policy.name),
         None => format!("the default of the policy {:?}", policy.name),
@@ -376,9 +378,26 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> CallError {
                 "change a copy of the policy, {}:\nguard policy show {name}\nsudo guard policy edit {name}",
                 policy::place(&policy.file, line)
             ),
-            (None, None) => format!("change the policy: {}", policy::place(&policy.file, line)),
+            (None, None) => {
+                let place = policy::place(&policy.file, line);
+                // The text of a machine's own policies is read again by itself.
+                let then = match (&source.name, source.project) {
+                    (Some(_), _) => String::new(),
+                    (None, false) if is_plain(&policy.file) => {
+                        format!("\nguard policy apply {}", policy.file)
+                    }
+                    (None, _) => ", and start the command anew".to_owned(),
+                };
+                format!("change the policy: {place}{then}")
+            }
         },
     )
+}
+
+/// Whether a shell takes it for a file and nothing else: a session inside another has named it.
+fn is_plain(file: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    file.starts_with('/') && file.bytes().all(plain)
 }
 
 /// Each prefix takes one for each range of ports.

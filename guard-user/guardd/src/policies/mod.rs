@@ -340,13 +340,20 @@ impl Judged<'_> {
         self.rule.is_some() && !self.policy.source.project
     }
 
-    /// Why the rule is there. What a project says is told as its words.
+    /// Why the rule is there. What a project says is told as its words, and that its default decides, as it goes by its policy's
+    /// name.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        let reason = self.rule?.reason.clone()?;
-        Some(self.policy.source.told(reason))
+        let source = &self.policy.source;
+        match self.rule {
+            Some(rule) => Some(source.told(rule.reason.clone()?)),
+            None => source.project.then(|| PROJECTS_DEFAULT.to_owned()),
+        }
     }
 }
+
+/// Why there is a request or a refusal where no rule of a project's decides.
+const PROJECTS_DEFAULT: &str = "the default of its project's .guard.toml";
 
 /// The key of the one value on the shelf of names.
 const KNOWN_NAMES: &str = "known";

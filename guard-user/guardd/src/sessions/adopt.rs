@@ -18,7 +18,9 @@ use crate::{
     },
     record::{audit::LogEntry, given},
     requests::{RequestKey, StoredRequest, stored::RequestTimes},
-    sessions::{self, Session, Stage, create::share_with_outermost, end::not_started},
+    sessions::{
+        self, Session, Stage, create::share_with_outermost, end::not_started, launchers::stands_in,
+    },
     state::{Shelves, State},
     unix,
 };
@@ -179,6 +181,11 @@ impl State {
             about.around.extend(known.into_iter().flatten());
             // The one may be the other.
             about.around.dedup();
+        }
+        if let (None, Some(launcher), true) = (about.pid, about.launcher, is_populated) {
+            // guardd was killed after the command had entered, and before it wrote that down.
+            let inside = self.datapath.processes(&cgroup).into_iter();
+            about.pid = inside.filter(|pid| stands_in(launcher, *pid)).min();
         }
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
         about.unstarted &= !is_live;
