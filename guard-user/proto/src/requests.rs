@@ -88,6 +88,21 @@ pub struct Request {
 }
 
 impl Request {
+    /// What it asks, as text to compare: how often and when it was tried is not in it, nor by which process where another runs the
+    /// same command, nor whether one waits.
+    #[must_use]
+    pub fn asks(&self) -> String {
+        let asks = Self {
+            pid: None,
+            held: false,
+            last_at: self.asked_at,
+            waits_until: None,
+            count: 0,
+            ..self.clone()
+        };
+        serde_json::to_string(&asks).unwrap_or_default()
+    }
+
     /// About how many addresses it is, by powers of two: 0 if it is no burst. A follower gets it again when that has grown.
     #[must_use]
     pub fn size(&self) -> u32 {

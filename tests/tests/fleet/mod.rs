@@ -42,8 +42,13 @@ fn a_question_goes_out_while_somebody_looks_and_a_signed_answer_opens_its_hole_o
     let open = look.until(|line| line["state"] == "open")?;
     assert_eq!(open["machine"], fleet.machine);
     let mut shell = fleet.scene.shell();
+    shell.tell(&format!(
+        "curl -sS -m 60 http://{V4}:8080/ >/dev/null 2>&1 &"
+    ))?;
+    look.until(|line| shown(line).contains("command curl"))?;
+    // Another program asks for the same: the question is another, and who looks gets it.
     shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
-    let asked = look.until(|line| shown(line).contains("8080"))?;
+    let asked = look.until(|line| shown(line).contains("probe"))?;
     assert_eq!(production.reached_at(V4, 8080)?.len(), 0);
     let request = asked["request"].as_str().unwrap();
 

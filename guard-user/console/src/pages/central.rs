@@ -67,6 +67,7 @@ impl<'s> AskedQuestion<'s> {
             beware: warnings(question).next().map(seen),
             waits_until: None,
             asked_at: asked_at(question).to_string(),
+            asks: self.open.asked.hash.clone(),
         }
     }
 }

@@ -104,6 +104,7 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
             }
             () = until(due) => {
                 due = None;
+                published.look_again(carrier).await?;
                 for (id, open) in &published.open {
                     publish(carrier, id, &open.question).await;
                 }
@@ -129,7 +130,7 @@ impl Published {
         }
         for request in requests {
             let id = request.id.clone();
-            let request = shown(request);
+            let request = request.asks();
             if self
                 .open
                 .get(&id)
@@ -137,15 +138,8 @@ impl Published {
             {
                 continue;
             }
-            let call = Call::Question { id: id.clone() };
-            let question = match carrier.guardd.call::<Asked>(&call).await {
-                Ok(asked) => asked.question,
-                Err(refusal) if refusal.name.is_none() => return Err(refusal),
-                // It was answered in between.
-                Err(refusal) => {
-                    tracing::debug!(id, why = refusal.failure.why, "has no question");
-                    continue;
-                }
+            let Some(question) = question_about(carrier, &id).await? else {
+                continue;
             };
             let is_news = self
                 .open
@@ -158,16 +152,29 @@ impl Published {
         }
         Ok(())
     }
+
+    /// Asks guardd for each question again: its settings and its clock have a say in them, too.
+    async fn look_again(&mut self, carrier: &Carrier) -> Result<(), Refusal> {
+        for (id, open) in &mut self.open {
+            if let Some(question) = question_about(carrier, id).await? {
+                open.question = question;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// What guardd's question says of a request: how often it was tried is not in it.
-fn shown(request: Request) -> String {
-    let shown = Request {
-        count: 0,
-        last_at: request.asked_at,
-        ..request
-    };
-    serde_json::to_string(&shown).unwrap_or_default()
+/// The question about a request; none if it was answered in between.
+async fn question_about(carrier: &Carrier, id: &str) -> Result<Option<String>, Refusal> {
+    let call = Call::Question { id: id.to_owned() };
+    match carrier.guardd.call::<Asked>(&call).await {
+        Ok(asked) => Ok(Some(asked.question)),
+        Err(refusal) if refusal.name.is_none() => Err(refusal),
+        Err(refusal) => {
+            tracing::debug!(id, why = refusal.failure.why, "has no question");
+            Ok(None)
+        }
+    }
 }
 
 /// Publishes a question; an empty one: it is over.

@@ -65,14 +65,14 @@ impl State {
         if self.answers.boot().is_empty() {
             return Err(without_number());
         }
-        let content = self.content(asked);
         if let Some(kept) = self.answers.questions.of(&asked.shown.id)
             && !kept.is_over(clock::now())
-            && is_same(kept, &content)
+            && self.is_unchanged(asked, kept)
             && !self.answers.is_spent(kept)
         {
             return Ok(kept.clone());
         }
+        let content = self.content(asked, asked.shown.pid);
         let code = match content.code_by {
             Some(_) => digits().map_err(|error| no_random(&error))?,
             None => String::new(),
@@ -92,6 +92,7 @@ impl State {
         let earlier = self.answers.questions.of(&asked.shown.id);
         let kept = GivenQuestion {
             wrong: earlier.map_or(0, |earlier| earlier.wrong),
+            pid: asked.shown.pid,
             ..GivenQuestion::new(bytes, after(clock::now(), LIFE), code)
         };
         self.answers
@@ -102,15 +103,19 @@ impl State {
         Ok(kept)
     }
 
-    /// Whether the question about a request still asks what would be asked now.
+    /// Whether the question about a request still asks what would be asked now. Another process of the same program, with the same
+    /// command, asks the same: else whatever tries again in a loop could never be answered.
     pub(super) fn is_unchanged(&self, asked: &Pending, kept: &GivenQuestion) -> bool {
-        is_same(kept, &self.content(asked))
+        is_same(kept, &self.content(asked, kept.pid))
     }
 
-    /// What there is to ask, without what makes each question another.
-    fn content(&self, asked: &Pending) -> Question {
+    /// What there is to ask where that process asks, without what makes each question another.
+    fn content(&self, asked: &Pending, pid: Option<u32>) -> Question {
         let shown = &asked.shown;
-        let shows = Shows::of(shown);
+        let shows = Shows::of(&proto::Request {
+            pid,
+            ..shown.clone()
+        });
         Question {
             asked_at: 0,
             boot: self.answers.boot().to_owned(),

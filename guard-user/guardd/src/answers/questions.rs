@@ -29,6 +29,9 @@ pub struct GivenQuestion {
     pub wrong: u8,
     /// Those who have said yes, where several have to.
     pub given: Vec<PartialYes>,
+    /// The process that it names.
+    #[serde(default)]
+    pub pid: Option<u32>,
 }
 
 /// A yes of somebody, which alone is not enough.
@@ -70,6 +73,7 @@ impl GivenQuestion {
             code,
             wrong: 0,
             given: Vec::new(),
+            pid: None,
         }
     }
 

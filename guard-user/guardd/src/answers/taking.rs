@@ -269,9 +269,9 @@ impl State {
         let count = answer.connections.or(answer.requests);
         let is_once = count.map_or(is_http, |count| count == 1);
         let may = |scope: SignedScope| self.config.answers.scopes.contains(&scope);
-        if !(may(SignedScope::Offers)
-            || (may(SignedScope::One) && is_once && answer.scope == "one"))
-        {
+        // A wider scope is offered by itself, as reads are, which was looked at above.
+        let is_wider = answer.scope != "one" || answer.read_only;
+        if !(may(SignedScope::Offers) || is_wider || (may(SignedScope::One) && is_once)) {
             return Err(refusals::not_offered(&question.request, "more than once"));
         }
         let time = answer.seconds.map(Duration::from_secs);

@@ -200,26 +200,10 @@ async fn pending(
     }
 }
 
-/// Id, whether a connection is held, note and code, warnings, the name, and how many addresses were tried.
-type Gist = (
-    String,
-    bool,
-    [Option<String>; 2],
-    Vec<String>,
-    Option<String>,
-    Option<usize>,
-);
-
-/// The parts of the requests of which a change is worth an answer.
-fn gist(requests: &Requests) -> Vec<Gist> {
+/// What of the requests is worth an answer where it changes: what each asks, and whether a connection waits for it.
+fn gist(requests: &Requests) -> Vec<(String, bool)> {
     let all = requests.requests.iter();
-    all.map(|one| {
-        let (said, warnings) = ([one.note.clone(), one.code.clone()], one.warnings.clone());
-        let count = one.burst.as_ref().map(|burst| burst.count);
-        let host = one.destination.host.clone();
-        (one.id.clone(), one.held, said, warnings, host, count)
-    })
-    .collect()
+    all.map(|one| (one.asks(), one.held)).collect()
 }
 
 /// Whether a session is live that the caller answers for.
