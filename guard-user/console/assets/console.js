@@ -68,15 +68,15 @@ function list(lines) {
 
 let isBusy = false;
 
-// A question's own page is asked for anew where it asks something else now, or is over.
+// A question's own page is asked for anew where it asks something else now, or is over. While a passkey is used, that waits.
 let asked = null;
+let isStale = false;
 
 function look(asking, questions) {
   const line = questions.find((one) => one.id === asking.dataset.id);
-  const gist = line && JSON.stringify([line.verb, line.what, line.to, line.who, line.beware]);
-  const isSame = gist && (asked === null || asked === gist);
-  asked = gist;
-  if (!isSame && !isBusy) location.reload();
+  asked ??= line?.asks;
+  isStale ||= !line || line.asks !== asked;
+  if (isStale && !isBusy) location.reload();
 }
 
 // The page of machines is asked for anew where one of them is otherwise now.
@@ -223,7 +223,8 @@ async function sign(form) {
     said.textContent = words(error);
   } finally {
     isBusy = false;
-    yes.disabled = false;
+    yes.disabled = document.body.dataset.live === "off";
+    if (isStale) location.reload();
   }
 }
 

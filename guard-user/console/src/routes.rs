@@ -1,5 +1,7 @@
 //! Which request gets which page.
 
+use std::time::Duration;
+
 use guard_courier::Refusal;
 use guard_proto::{
     Call, Hole, Holes, Requests, Sessions,
@@ -28,6 +30,9 @@ use crate::{
     reply::{self, Reply},
     scope::{Scope, Visitor},
 };
+
+/// How long the page of questions waits for the last day at most.
+const GLANCE: Duration = Duration::from_millis(300);
 
 /// A new passkey, as the script has it.
 #[derive(Debug, Deserialize)]
@@ -197,9 +202,9 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
     let session = query(parts, "session");
     match path {
         [""] => {
-            let asked = asked_of(console, scope).await;
+            let (asked, day) = tokio::join!(asked_of(console, scope), glance(console, scope));
             shown(console, Tab::Questions, asked, |frame, asked| {
-                pages::questions::page(frame, &asked.requests, scope, machine())
+                pages::questions::page(frame, &asked.requests, scope, (machine(), day.as_ref()))
             })
         }
         ["q", here, id] if *here == machine() => question(console, scope, id).await,
@@ -236,6 +241,17 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
         }
         _ => nothing_here(),
     }
+}
+
+/// The last day, unless it is a long one: no question waits for it.
+async fn glance(console: &Console, scope: &Scope) -> Option<maud::Markup> {
+    let all = async { tokio::join!(console.trail.day(scope), flows_of(console, scope, None)) };
+    let (day, flows) = tokio::time::timeout(GLANCE, all).await.ok()?;
+    let (day, flows) = (
+        day.ok()?,
+        flows.map(|listed| listed.flows).unwrap_or_default(),
+    );
+    Some(pages::log::glance(&day, &flows))
 }
 
 async fn asked_of(console: &Console, scope: &Scope) -> Result<Requests, Refusal> {

@@ -17,6 +17,26 @@ use crate::{
 pub(crate) const DESK: (u32, u32) = (1180, 860);
 const PHONE: (u32, u32) = (390, 844);
 
+/// As WCAG 1.4.10 has it.
+const NARROWEST: u32 = 320;
+
+/// What stands out too little from what is behind it: WCAG 1.4.3 for text, and 1.4.11 for what is pressed or filled in.
+const PALE: &str = "
+    const channel = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => { const [r, g, b] = parts(color); return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b); };
+    const ratio = (one, other) => { const [a, b] = [light(one), light(other)].sort((a, b) => b - a); return (a + 0.05) / (b + 0.05); };
+    const behind = (one) => { for (; one; one = one.parentElement) {
+        const color = getComputedStyle(one).backgroundColor;
+        if ((parts(color)[3] ?? 1) > 0) return color;
+    } return 'rgb(255, 255, 255)'; };
+    const seen = [...document.body.querySelectorAll('*')].filter((one) => one.checkVisibility() && !one.closest('svg, :disabled'));
+    const texts = seen.filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+    const pale = texts.filter((one) => ratio(getComputedStyle(one).color, behind(one)) < 4.5);
+    const edges = seen.filter((one) => one.matches('button:not(.main, .quiet), input:not([type=radio]), select, .offers span'))
+        .filter((one) => ratio(getComputedStyle(one).borderTopColor, behind(one.parentElement)) < 3);
+    return [...pale, ...edges].map((one) => one.outerHTML.slice(0, 80));";
+
 /// Invites somebody, who makes a passkey on the page, and has root accept it.
 pub(crate) fn enrol(scene: &SignedScene, browser: &Browser<'_>) -> Tested {
     let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
@@ -49,13 +69,19 @@ pub(crate) fn both(browser: &Browser<'_>, name: &str) -> Tested {
     browser.resize(DESK.0, DESK.1, false)
 }
 
-/// Nothing is wider than the screen, and each thing to press is as large as a thumb.
+/// Nothing is wider than the screen, each thing to press is as large as a thumb, and all of it can be read.
 pub(crate) fn fits(browser: &Browser<'_>) -> Tested {
-    browser.resize(PHONE.0, PHONE.1, true)?;
-    let wide = browser.script(
-        "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
-    )?;
-    assert_eq!(wide, 0, "the page scrolls sideways");
+    for width in [NARROWEST, PHONE.0] {
+        browser.resize(width, PHONE.1, true)?;
+        let wide = browser.script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+        )?;
+        assert_eq!(wide, 0, "the page scrolls sideways at {width}");
+    }
+    for scheme in ["dark", "light"] {
+        browser.scheme(scheme)?;
+        assert_eq!(browser.script(PALE)?, json!([]), "{scheme}");
+    }
     let small = browser.script(
         "return [...document.querySelectorAll('button, nav a, .offers label, select')]
             .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44).map((one) => one.textContent)",
@@ -71,7 +97,7 @@ pub(crate) fn is_named(browser: &Browser<'_>) -> Tested {
     let pressed = nodes.iter().filter(|node| {
         let role = node["role"]["value"].as_str().unwrap_or_default();
         node["ignored"] != true
-            && ["button", "link", "radio", "textbox", "combobox"].contains(&role)
+            && ["button", "link", "radio", "group", "textbox", "combobox"].contains(&role)
     });
     let mut count = 0;
     for node in pressed {
@@ -197,6 +223,17 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() -> Tested
     };
     send(&mut shell, "{\"command\":\"start\",\"force\":true}");
     both(&browser, "write")?;
+    let size = |of: &str| {
+        browser.script(&format!(
+            "return parseFloat(getComputedStyle(document.querySelector('{of}')).fontSize)"
+        ))
+    };
+    let sizes = ["h1", "ul.beware li", ".asking .to", ".asking .body pre"].map(size);
+    let sizes: Vec<_> = sizes
+        .into_iter()
+        .map(|size| size.unwrap().as_f64())
+        .collect();
+    assert!(sizes.is_sorted_by(|one, next| one > next), "{sizes:?}");
     fits(&browser)?;
     browser.resize(PHONE.0, PHONE.1, true)?;
     browser.press("button.yes")?;

@@ -33,6 +33,16 @@ pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option
     frame.page("Log", "log", &content)
 }
 
+/// The last day at a glance, for another page.
+pub(crate) fn glance(day: &Day, flows: &[Flow]) -> Markup {
+    html! {
+        section.glance {
+            h2 { a href="/log" { "The last day" } }
+            (chart::chart(&with_flows(day, flows), Timestamp::now()))
+        }
+    }
+}
+
 /// The hours, with what was first reached in each.
 fn with_flows(day: &Day, flows: &[Flow]) -> [Hour; crate::trail::HOURS] {
     let now = Timestamp::now();

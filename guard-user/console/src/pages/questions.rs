@@ -1,5 +1,7 @@
 //! All that is asked.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use guard_proto::Request;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -29,6 +31,8 @@ pub(crate) struct QuestionLine {
     pub(crate) waits_until: Option<String>,
     /// Since when.
     pub(crate) asked_at: String,
+    /// What is another where it asks something else: the page of the question is loaded anew then.
+    pub(crate) asks: String,
 }
 
 impl QuestionLine {
@@ -66,8 +70,16 @@ impl QuestionLine {
                 .filter(|_| request.held)
                 .map(|at| at.to_string()),
             asked_at: request.asked_at.to_string(),
+            asks: format!("{:016x}", hash(&request.asks())),
         }
     }
+}
+
+/// No secret, and no proof: a page that is loaded anew too seldom has its answer refused.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A question's own page, which stays the same.
@@ -82,12 +94,12 @@ fn who(request: &Request) -> String {
     format!("{comm} in {} of {}", request.session, request.user)
 }
 
-/// The page.
+/// The page of a machine, with its last day below where that is known.
 pub(crate) fn page(
     frame: &Frame<'_>,
     requests: &[Request],
     scope: &Scope,
-    machine: &str,
+    (machine, day): (&str, Option<&Markup>),
 ) -> Markup {
     let lines: Vec<_> = requests
         .iter()
@@ -98,7 +110,7 @@ pub(crate) fn page(
         "Nothing is asked.",
         "What a session wants and no rule allows appears here while you look.",
     );
-    list(frame, &lines, &none, &html! {})
+    list(frame, &lines, &none, day.unwrap_or(&html! {}))
 }
 
 /// The page of these; `none`: what it says where there are none, and `more` in any case.

@@ -256,8 +256,18 @@ fn pages(text: &str) -> Vec<String> {
         ..Day::default()
     };
     let all = [
-        questions::page(&frame, &[http.clone(), connection.clone()], scope, "m"),
-        questions::page(&frame, &[], scope, "m"),
+        questions::page(
+            &frame,
+            &[http.clone(), connection.clone()],
+            scope,
+            ("m", None),
+        ),
+        questions::page(
+            &frame,
+            &[],
+            scope,
+            ("m", Some(&log::glance(&day, std::slice::from_ref(&flow)))),
+        ),
         question::page(&frame, &asking(&http, Ok(&asked))),
         question::page(&frame, &asking(&connection, Err(&failure))),
         question::over(&frame, "r1", &day),
@@ -311,7 +321,7 @@ fn what_a_program_calls_itself_stands_in_quotes() {
             machine: "m",
         };
         let one = question::page(&frame, &asking).into_string();
-        let all = questions::page(&frame, std::slice::from_ref(&request), &scope, "m");
+        let all = questions::page(&frame, std::slice::from_ref(&request), &scope, ("m", None));
         [one, all.into_string()]
     };
     for page in pages(Some("/usr/bin/pg_dump")) {
