@@ -425,13 +425,6 @@ pub(crate) fn read(
             break;
         }
         match format {
-            Format::Login(host) => {
-                if tree.has(path) {
-                    sink.login(host);
-                    count += 1;
-                }
-                continue;
-            }
             Format::Source(Source::Kept(what)) => {
                 if tree.has(path) {
                     sink.kept(what);

@@ -30,9 +30,46 @@ pub(crate) enum Dsn {
     Targets(Vec<Target>),
 }
 
-/// Reads a value.
+/// Reads a value: one connection string, or a list of them.
 pub(crate) fn scan(value: &str) -> Dsn {
     let value = value.trim();
+    let Some(list) = listed(value) else {
+        return scan_one(value);
+    };
+    let mut all = Vec::new();
+    for one in list {
+        match scan_one(one) {
+            Dsn::Other => {}
+            Dsn::Unreadable => return Dsn::Unreadable,
+            Dsn::Targets(targets) => all.extend(targets),
+        }
+    }
+    match all.is_empty() {
+        true => Dsn::Other,
+        false => Dsn::Targets(all),
+    }
+}
+
+/// `nats://a:4222,nats://b:4222`, also in JSON's brackets, where each is a whole address and none may be a piece of a password or of a
+/// query.
+fn listed(value: &str) -> Option<Vec<&str>> {
+    let inner = value
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = |one: &'_ str| -> bool {
+        let scheme = one.split_once("://");
+        scheme.is_some_and(|(scheme, _)| is_scheme(scheme)) && !one.contains(['@', '?', '#'])
+    };
+    let parts = inner.unwrap_or(value).split(',').map(str::trim);
+    let parts: Vec<_> = match inner {
+        Some(_) => parts.map(|one| one.trim_matches(['"', '\''])).collect(),
+        None => parts.collect(),
+    };
+    let is_list = inner.is_some() || parts.len() > 1;
+    (is_list && parts.iter().all(|one| bare(one))).then_some(parts)
+}
+
+fn scan_one(value: &str) -> Dsn {
     let (value, is_jdbc) = match value.strip_prefix("jdbc:") {
         Some(rest) => (rest, true),
         None => (value, false),
@@ -90,9 +127,10 @@ fn authority(rest: &str, is_ado: bool) -> Option<(&str, &str)> {
         false => &['/', '?', '#'],
     };
     let (authority, tail) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
-    // A password with a slash in it: what stands before that is no host.
+    // A password with a slash in it: what stands before that is no host. Nor is it where the scheme of a next one does.
     let doubtful = if is_ado { authority } else { tail };
-    (!doubtful.contains('@')).then_some((authority, tail))
+    let is_next = authority.ends_with(':') && tail.starts_with("//");
+    (!is_next && !doubtful.contains('@')).then_some((authority, tail))
 }
 
 /// The database that is behind the hosts.
@@ -342,6 +380,22 @@ mod tests {
                 "the-database-of-the-application:6379",
             ),
             ("file:///etc/passwd", "other"),
+            ("https://db.example.net//v1", "db.example.net:443"),
+            (
+                "nats://a.example.net:4222, nats://b.example.net:4223",
+                "a.example.net:4222 b.example.net:4223",
+            ),
+            (
+                "[\"https://a.example.net:9200\",\"https://b.example.net\"]",
+                "a.example.net:9200 b.example.net:443",
+            ),
+            // A password may look so.
+            ("nats://u:1,nats://p@b.example.net", "unreadable"),
+            ("nats://u:1,nats://p", "unreadable"),
+            (
+                "nats://a.example.net,b.example.net,nats://c.example.net",
+                "unreadable",
+            ),
             ("hello", "other"),
         ] {
             assert_eq!(host(text), expected, "{text}");

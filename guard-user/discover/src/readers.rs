@@ -93,7 +93,7 @@ pub(crate) enum Format {
     Kubernetes(kubernetes::KubernetesFile),
     /// A file whose name says that nobody can read it without its key.
     Encrypted,
-    /// The login of a platform's command, and the host that it is for: what is in it is not read.
+    /// The settings of a platform's command, and the host that it logs in at: what opens it is not kept.
     Login(&'static str),
     /// One of those that not everybody has.
     Source(Source),
@@ -569,6 +569,7 @@ impl Sink {
             Format::Rails => frameworks::rails(self, text),
             Format::Spring => frameworks::spring(self, text),
             Format::Source(source) => source.read(self, text),
+            Format::Login(host) if logins::is_in(text) => self.login(host),
             Format::Encrypted | Format::Login(_) => {}
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::dsn::host_alone;
+use crate::dsn::{Dsn, host_alone, scan};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::Service;
@@ -203,6 +203,12 @@ fn manifest(sink: &mut Sink, document: &Node<'_>) {
                 }
             }
         }
+        "Application" => {
+            let to = spec.and_then(|spec| get(spec, "destination"));
+            if let Some(server) = to.and_then(|to| get(to, "server")) {
+                cluster(sink, server, name);
+            }
+        }
         "Service" => {
             if let Some(spec) = spec {
                 elsewhere(sink, spec, name, data);
@@ -213,6 +219,24 @@ fn manifest(sink: &mut Sink, document: &Node<'_>) {
                 sink.pass_over(None, "too deep");
             }
         }
+    }
+}
+
+/// The cluster that Argo CD puts an application into.
+fn cluster(sink: &mut Sink, server: &Node<'_>, name: &str) {
+    let line = server.span.start.line();
+    match scan(string(Some(server))) {
+        Dsn::Targets(targets) => {
+            for target in targets {
+                let at = Some((target.host, target.port));
+                let clue = sink.named(line, name, Service::Kubernetes, at, said(name));
+                // What opens it is Argo CD's.
+                if let Some(clue) = clue {
+                    clue.credential = None;
+                }
+            }
+        }
+        Dsn::Other | Dsn::Unreadable => sink.pass_over(Some(line), "an unreadable server"),
     }
 }
 

@@ -35,6 +35,39 @@ impl Sink {
     }
 }
 
+/// Words of a name whose value opens something.
+const OPENING: [&str; 6] = ["token", "key", "secret", "password", "auth", "credential"];
+
+/// Whether the settings of a command hold what logs it in: a value under such a name, or one word alone. Such a command writes its
+/// settings without a login, too, and leaves them when it logs out.
+pub(super) fn is_in(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let is_one = |word: &str| {
+        let word = word.trim_end_matches('=');
+        word.len() >= 8 && !word.contains(['{', '=', ':'])
+    };
+    if words.next().is_some_and(is_one) && words.next().is_none() {
+        return true;
+    }
+    let mut rest = text;
+    while let Some(at) = rest.find([':', '=']) {
+        let (before, behind) = (rest[..at].trim_end(), &rest[at + 1..]);
+        let name = before.trim_end_matches(['"', '\'']);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        let name = &name[name.rfind(|c| !is_name(c)).map_or(0, |last| last + 1)..];
+        let name = name.to_ascii_lowercase();
+        let value = behind.trim_start_matches([' ', '\t', '"', '\'']);
+        let value = value.split(|c: char| c.is_whitespace() || "\"',}]{[#".contains(c));
+        let value = value.take(1).next().unwrap_or_default();
+        let is_set = !["", "null", "~", "true", "false"].contains(&value);
+        if is_set && OPENING.iter().any(|word| name.contains(word)) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
 const PLATFORM: (Service, Said) = (
     Service::Platform,
     Said {

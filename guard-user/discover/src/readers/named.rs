@@ -101,17 +101,28 @@ impl Sink {
         }
         let paths = one.value.split(|c| c == ':' && matches!(names, Files(_)));
         for path in paths.filter(|path| !path.is_empty()) {
-            if self.named.len() == FOLLOWED {
-                return self.pass_over(one.line, "more files than are read");
-            }
-            self.named.push(Named {
-                file: self.file.clone(),
-                line: one.line,
-                key: (*key).to_owned(),
-                path: path.to_owned(),
-                names: *names,
-                by_project: self.is_projects,
-            });
+            self.follow(one.line, key, (path, *names));
         }
+    }
+
+    /// Keeps a file of variables that another names.
+    pub(super) fn name_file(&mut self, line: usize, key: &str, path: &str) {
+        if !path.is_empty() {
+            self.follow(Some(line), key, (path, File(Format::Dotenv)));
+        }
+    }
+
+    fn follow(&mut self, line: Option<usize>, key: &str, (path, names): (&str, Names)) {
+        if self.named.len() == FOLLOWED {
+            return self.pass_over(line, "more files than are read");
+        }
+        self.named.push(Named {
+            file: self.file.clone(),
+            line,
+            key: key.to_owned(),
+            path: path.to_owned(),
+            names,
+            by_project: self.is_projects,
+        });
     }
 }

@@ -300,6 +300,9 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
     }
 }
 
+/// What values begin with that are kept elsewhere: 1Password's, and those of vals and of Doppler.
+const REFERENCES: [&str; 3] = ["op://", "ref+", "doppler://"];
+
 type Lead = (
     (Option<crate::Host>, u16),
     Service,
@@ -321,18 +324,23 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
         }
         _ => None,
     };
-    if let Some((at, service, port)) = found {
-        let at = host_and_port(at.split('/').next().unwrap_or_default(), port);
-        return at.map_or_else(
-            || {
-                sink.pass_over(one.line, "an unreadable address");
-                Vec::new()
-            },
-            |at| vec![(at, service, Said::default(), Some("login"))],
-        );
+    if let Some((all, service, port)) = found {
+        let mut leads = Vec::new();
+        for at in all.split(',').map(str::trim) {
+            match host_and_port(at.split('/').next().unwrap_or_default(), port) {
+                Some(at) => leads.push((at, service, Said::default(), Some("login"))),
+                None => sink.pass_over(one.line, "an unreadable address"),
+            }
+        }
+        return leads;
     }
     match scan(one.value) {
-        Dsn::Other => Vec::new(),
+        Dsn::Other => {
+            if REFERENCES.iter().any(|begin| one.value.starts_with(begin)) {
+                sink.key("a reference to a vault's", one.line, one.key);
+            }
+            Vec::new()
+        }
         Dsn::Unreadable => {
             sink.pass_over(one.line, "an unreadable connection string");
             Vec::new()
@@ -461,7 +469,8 @@ fn is_host(key: &str) -> bool {
     let service = kind(&key).map(|(service, _)| service);
     // `EMAIL_ADDRESS` is somebody's.
     let is_server = service == Some(Service::Smtp) && ends(&["_server", "smtp_address"]);
-    let is_host = ends(&["_host", "_hostname", ".host"]) || key == "pghost";
+    let is_host =
+        ends(&["_host", "_hostname", ".host"]) || ["pghost", "pghostaddr"].contains(&key.as_str());
     is_server || (is_host && key != "docker_host" && (service.is_some() || is_database(&key)))
 }
 
@@ -568,10 +577,18 @@ fn by_others(all: &[Variable<'_>]) -> Option<(Service, u16)> {
 /// `DB_HOST`, with what `DB_PORT`, `DB_CONNECTION` and `DB_NAME` beside it say.
 fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
     let key = one.key.to_ascii_lowercase();
-    let stem = ["_hostname", "_host", ".host", "host", "_server", "_address"]
-        .iter()
-        .find_map(|end| key.strip_suffix(end))
-        .unwrap_or("");
+    let stem = [
+        "_hostname",
+        "_host",
+        ".host",
+        "hostaddr",
+        "host",
+        "_server",
+        "_address",
+    ]
+    .iter()
+    .find_map(|end| key.strip_suffix(end))
+    .unwrap_or("");
     let beside = |names: &[&str]| {
         let found = all.iter().find(|other| {
             let rest = other.key.to_ascii_lowercase();

@@ -105,11 +105,22 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
                 continue;
             };
             let cluster = string(get(inner, "cluster"));
-            let server = clusters
-                .get(cluster)
-                .and_then(|one| get(one, "cluster"))
-                .map_or("", |one| string(get(one, "server")));
-            let data = said(&format!("{} {cluster}", string(get(inner, "namespace"))));
+            let at = clusters.get(cluster).and_then(|one| get(one, "cluster"));
+            let told = |key: &str| at.map_or("", |at| string(get(at, key)));
+            let server = told("server");
+            let names = [
+                string(get(inner, "namespace")),
+                cluster,
+                told("tls-server-name"),
+            ];
+            let data = said(&names.join(" "));
+            if !told("proxy-url").is_empty() {
+                // A rule for the server would stop nothing.
+                sink.pass_over(
+                    Some(line),
+                    "a server behind a proxy, which is what is reached",
+                );
+            }
             match scan(server) {
                 Dsn::Targets(targets) => {
                     for target in targets {
@@ -127,6 +138,14 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
     }
 }
 
+/// Files of variables: one, or a list, each by its name alone or as `path`.
+fn files<'n, 't>(node: Option<&'n Node<'t>>) -> impl Iterator<Item = &'n Node<'t>> {
+    let one = node.filter(|node| text(node).is_some());
+    let listed = items(node).iter();
+    one.into_iter()
+        .chain(listed.map(|item| get(item, "path").unwrap_or(item)))
+}
+
 /// What services are told by variables; the services of the same file are here.
 pub(super) fn compose(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
@@ -137,6 +156,9 @@ pub(super) fn compose(sink: &mut Sink, source: &str) {
         for (_, service) in pairs(services) {
             if sink.is_full() {
                 return;
+            }
+            for file in files(get(service, "env_file")) {
+                sink.name_file(file.span.start.line(), "env_file", string(Some(file)));
             }
             let Some(environment) = get(service, "environment") else {
                 continue;

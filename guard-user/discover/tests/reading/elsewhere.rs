@@ -169,10 +169,13 @@ fn what_a_project_is_linked_to_counts_with_a_login() -> Tested {
         &["unknown git.example.net:443 git, origin .git/config:1"],
     )?;
     let mut scene = linked()?
-        .with("~/.config/configstore/firebase-tools.json", "{}")?
+        .with(
+            "~/.config/configstore/firebase-tools.json",
+            "{\"tokens\": {\"refresh_token\": \"p\"}}",
+        )?
         .with(
             "~/.config/gcloud/application_default_credentials.json",
-            "{}",
+            "{\"type\": \"external_account\", \"token_url\": \"https://sts.googleapis.com/v1/token\"}",
         )?;
     scene.environment = LOGINS
         .iter()
@@ -332,6 +335,10 @@ spec: {rules: [{host: '*.shop.example.org'}]}
 kind: Secret
 data: {a: d29yZA==}
 stringData: {SEARCH_URL: 'elasticsearch://a:word@es.example.net'}
+---
+kind: Application
+metadata: {name: shop-prod}
+spec: {destination: {server: 'https://argo.example.net:6443', namespace: shop}}
 ";
     let scene = Scene::new()?
         .with("chart/values-prod.yaml", values)?
@@ -351,6 +358,7 @@ stringData: {SEARCH_URL: 'elasticsearch://a:word@es.example.net'}
             "production db.example.net:5432 postgres, DATABASE_URL deploy/overlays/eu/a.yaml:3",
             "local cache.shop.svc.cluster.local:6379 redis, CACHE_URL deploy/overlays/eu/a.yaml:3",
             "production mongo.example.net:27017 mongodb, MONGO_URL deploy/overlays/eu/a.yaml:6",
+            "production argo.example.net:6443 kubernetes, shop-prod deploy/overlays/eu/a.yaml:22",
             "maybe my.example.net:3306 mysql, mysql deploy/overlays/eu/a.yaml:10",
             "unknown shop.example.org:443 http, shop deploy/overlays/eu/a.yaml:14",
             "production es.example.net:9200 elasticsearch, SEARCH_URL deploy/overlays/eu/a.yaml:18",

@@ -149,7 +149,17 @@ fn what_clients_of_databases_keep() -> Tested {
             "~/.aws/credentials",
             "[default]\naws_access_key_id = A\naws_secret_access_key = S\n",
         )?
-        .with("~/.railway/config.json", "{}")?;
+        .with("~/.railway/config.json", "{\"user\": {\"token\": \"p\"}}")?
+        // Nobody is logged in.
+        .with("~/.config/hcloud/cli.toml", "active_context = \"\"\n")?
+        .with(
+            "~/.config/doctl/config.yaml",
+            "access-token: \"\"\ncontext: default\n",
+        )?
+        .with(
+            "~/.config/netlify/config.json",
+            "{\"telemetryDisabled\": false, \"cliId\": \"0b5a\"}",
+        )?;
     has(
         &scene,
         &[
@@ -227,6 +237,39 @@ fn a_host_that_has_its_port_elsewhere_may_be_an_ipv6_address() -> Tested {
 }
 
 #[test]
+fn a_server_behind_a_proxy_is_said_and_one_may_go_by_another_name() -> Tested {
+    let config = "clusters: [{name: a, cluster: {server: 'https://203.0.113.40:6443', proxy-url: 'socks5://127.0.0.1:1080', \
+                  tls-server-name: api.prod.example.com}}]\ncontexts: [{name: team, context: {cluster: a}}]\n";
+    let scene = Scene::new()?.with("~/.kube/config", config)?;
+    let place = "production 203.0.113.40:6443 kubernetes, team ~/.kube/config:2";
+    has(&scene, &[place])?;
+    let said = "~/.kube/config:2: a server behind a proxy, which is what is reached";
+    assert_eq!(passed_over(&scene.look()?), [said]);
+    Ok(())
+}
+
+#[test]
+fn a_list_has_all_its_hosts_and_a_reference_is_a_key() -> Tested {
+    let text = "ETCDCTL_ENDPOINTS=etcd1.example.net,etcd2.example.net:2380\nNATS_URL=nats://n1.example.net,nats://n2.example.net\n\
+                PROD_DATABASE_URL=op://Shop/db/url\nPGHOSTADDR=203.0.113.9\n";
+    let scene = Scene::new()?.with(".env", text)?;
+    has(
+        &scene,
+        &[
+            "production etcd1.example.net:2379 http, ETCDCTL_ENDPOINTS .env:1",
+            "production etcd2.example.net:2380 http, ETCDCTL_ENDPOINTS .env:1",
+            "production n1.example.net:4222 nats, NATS_URL .env:2",
+            "production n2.example.net:4222 nats, NATS_URL .env:2",
+            "production 203.0.113.9:5432 postgres, PGHOSTADDR .env:4",
+        ],
+    )?;
+    let keys = scene.look()?.keys;
+    let keys: Vec<_> = keys.iter().map(|one| (one.what, &*one.seen.key)).collect();
+    assert_eq!(keys, [("a reference to a vault's", "PROD_DATABASE_URL")]);
+    Ok(())
+}
+
+#[test]
 fn compose_docker_and_mcp() -> Tested {
     let compose = "\
 services:
@@ -236,6 +279,7 @@ services:
       DATABASE_URL: postgres://a:b@db/app
       CACHE_URL: redis://:p@cache.prod.example.com
   other:
+    env_file: [settings/other.vars, {path: settings/more.vars, required: false}]
     environment:
       - QUEUE_URL=amqp://a:b@queue.example.com
 ";
@@ -245,12 +289,22 @@ services:
     has(
         &Scene::new()?
             .with("compose.yaml", compose)?
+            .with(
+                "settings/other.vars",
+                "SEARCH_URL=https://search.prod.example.com\n",
+            )?
+            .with(
+                "settings/more.vars",
+                "MAIN_DATABASE_URL=postgres://a:b@db3.prod.example.com/a\n",
+            )?
             .with("~/.docker/contexts/meta/0/meta.json", context)?
             .with(".mcp.json", mcp)?,
         &[
             "local db:5432 postgres, DATABASE_URL compose.yaml:5",
             "production cache.prod.example.com:6379 redis, CACHE_URL compose.yaml:6",
-            "production queue.example.com:5672 amqp, QUEUE_URL compose.yaml:9",
+            "production queue.example.com:5672 amqp, QUEUE_URL compose.yaml:10",
+            "production search.prod.example.com:443 http, SEARCH_URL settings/other.vars:1",
+            "production db3.prod.example.com:5432 postgres, MAIN_DATABASE_URL settings/more.vars:1",
             "production swarm.example.com:22 docker, prod-swarm ~/.docker/contexts/meta/0/meta.json:1",
             "production db.example.supabase.co:5432 postgres, supabase .mcp.json:3",
             "production api.prod.example.org:443 http, API_URL .mcp.json:4",

@@ -362,7 +362,7 @@ const SETTINGS: [(&str, &str); 3] = [
         "~/.kube/config",
         "clusters: [{name: a, cluster: {server: 'https://203.0.113.40:6443'}}]\ncontexts: [{name: prod, context: {cluster: a}}]\n",
     ),
-    ("~/.railway/config.json", "{}"),
+    ("~/.railway/config.json", "{\"token\": \"p\"}"),
 ];
 
 /// What a hostile project says to have them look harmless.

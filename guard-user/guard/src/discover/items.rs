@@ -9,7 +9,7 @@ use guard_discover::{
 };
 use guard_policy::{Diagnostic, Explanation, Parsed};
 use guard_proto::decisions::Dismissal;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::dismissals::{Dismissals, Dismissed, DismissedSeal};
 use super::judge::{Judge, verdict};
@@ -79,14 +79,19 @@ impl Unread {
 /// A place.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct InReach {
+    /// `p` and its number.
+    pub(super) id: String,
     /// For `--why` and `--dismiss`.
     pub(super) number: usize,
     /// `production`, `maybe`, `unknown`, `staging`, `dev`, `local`, `tool`, `placeholder` or `template`.
     pub(super) label: Label,
     /// The sum of the reasons; 55 is production, 30 maybe.
     pub(super) points: u8,
-    /// `points` and `text`.
+    /// Why it has its label, the heaviest reason first.
+    #[serde(serialize_with = "texts")]
     pub(super) because: Vec<Reason>,
+    /// The same with the `points` of each `text`.
+    pub(super) reasons: Vec<Reason>,
     /// What answers there.
     pub(super) service: String,
     /// An address, a network or a name.
@@ -120,6 +125,11 @@ pub(super) struct InReach {
     /// Whether it is known which addresses it has, or that they are a platform's.
     #[serde(skip)]
     pub(super) is_looked_up: bool,
+}
+
+/// Reasons in words.
+fn texts<S: Serializer>(all: &[Reason], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(all.iter().map(|reason| &reason.text))
 }
 
 /// What a policy does with a place.
@@ -317,6 +327,7 @@ impl InReach {
             now.unless = Unless::of(judge.policy(), one.host.as_str(), &ports, &now);
         }
         Self {
+            id: format!("p{number}"),
             number,
             effect: one
                 .proposed
@@ -327,6 +338,7 @@ impl InReach {
             is_looked_up,
             label: one.label,
             points: one.points,
+            reasons: one.because.clone(),
             because: one.because,
             service: one.service.as_str().to_owned(),
             host: one.host.as_str().to_owned(),

@@ -70,7 +70,7 @@ const PLATFORMS: [Platform; 12] = [
         host: "cloudresourcemanager.googleapis.com",
         credential: Some((
             "~/.config/gcloud/application_default_credentials.json",
-            "{}",
+            "{\"refresh_token\": \"p\"}",
         )),
         profiles: &["google"],
         list: services!("google.txt"),

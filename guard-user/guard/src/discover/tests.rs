@@ -475,7 +475,7 @@ const CLOUDS: [((&str, &str), [&str; 2]); 4] = [
     (
         (
             "~/.config/gcloud/application_default_credentials.json",
-            "{}",
+            "{\"refresh_token\": \"p\"}",
         ),
         ["*.googleapis.com", "alloydb.googleapis.com"],
     ),
