@@ -886,6 +886,9 @@ pub struct SuggestArgs {
     /// Print a policy that lets pass what sessions have reached, and nothing else
     #[arg(long)]
     pub from_flows: bool,
+    /// With --from-flows: what `guard flows --json` wrote, here or on other machines, in place of what this one knows
+    #[arg(value_name = "FILE", requires = "from_flows", conflicts_with_all = ["session", "name"], value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
     /// Of this session only
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,

@@ -1,12 +1,15 @@
 //! `guard suggest`: what was answered, as policy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 
-use guard_proto::{Call, Flow, Sessions};
+use guard_policy::Environment;
+use guard_proto::{Call, Failure, Flow, Sessions};
 use guard_trail::decisions::Decisions;
 use guard_trail::suggest::{self, Suggestion, learned::learn};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::args::SuggestArgs;
 use super::client::Client;
@@ -47,19 +50,41 @@ pub(crate) fn from_flows(
     if let Some(name) = &args.name {
         answer.flows = named(client, name, answer.flows)?;
     }
-    if let Some(since) = args
-        .since
-        .and_then(|since| SignedDuration::try_from(since).ok())
-    {
-        let now = Timestamp::now();
-        answer
-            .flows
-            .retain(|flow| now.duration_since(flow.last_at) <= since);
-    }
-    output.warnings(&remarks(&answer.flows, args.name.is_some()));
+    let flows = flows::lately(answer.flows, args.since, Timestamp::now());
+    output.warnings(&remarks(&flows, args.name.is_some()));
     let mut environment = environment_with(BTreeMap::new());
     environment.dns.extend(answer.name_servers);
-    let learned = learn(&answer.flows, &environment);
+    tell(&flows, &environment, output)
+}
+
+/// The same of what `guard flows --json` wrote: runners of CI that are thrown away leave nothing else.
+pub(crate) fn from_files(args: &SuggestArgs, output: Output) -> Result<Exit, CliError> {
+    let mut flows = Vec::new();
+    for file in &args.files {
+        flows.extend(read(file)?);
+    }
+    let flows = flows::lately(flows, args.since, Timestamp::now());
+    // Each machine counts its sessions anew.
+    output.warnings(&remarks(&flows, true));
+    tell(&flows, &environment_with(BTreeMap::new()), output)
+}
+
+fn read(file: &Path) -> Result<Vec<Flow>, CliError> {
+    let text = fs::read_to_string(file).map_err(|error| unread(file, &error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| unread(file, &error.to_string()))
+}
+
+fn unread(file: &Path, why: &str) -> CliError {
+    let failure = Failure {
+        what: format!("cannot read what was reached from {}", file.display()),
+        why: why.to_owned(),
+        fix: "give it as it was written by: guard flows --json".to_owned(),
+    };
+    failure.into()
+}
+
+fn tell(flows: &[Flow], environment: &Environment, output: Output) -> Result<Exit, CliError> {
+    let learned = learn(flows, environment);
     match output.is_json() {
         true => output.print(&learned, |_, _| Page::default())?,
         false => write(&learned.toml, &learned.left_out)?,
@@ -130,6 +155,20 @@ mod tests {
             session: session.to_owned(),
             ..crate::render::examples::flow()
         }
+    }
+
+    #[test]
+    fn what_other_machines_wrote_is_read_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("flows.json");
+        let written = serde_json::to_string(&[flow("s1"), flow("s2")]).unwrap();
+        fs::write(&file, written).unwrap();
+        assert_eq!(read(&file).unwrap().len(), 2);
+        let learned = learn(&read(&file).unwrap(), &environment_with(BTreeMap::new()));
+        assert!(learned.toml.contains("pypi.org"), "{}", learned.toml);
+        fs::write(&file, "{\"flows\": []}").unwrap();
+        assert!(read(&file).is_err());
+        assert!(read(&dir.path().join("none")).is_err());
     }
 
     #[test]

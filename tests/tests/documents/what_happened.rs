@@ -37,7 +37,9 @@ fn an_answer_is_in_the_journal_and_in_the_trail() -> Tested {
     let said = person.succeeds(&block(JSON, "sudo guard log --json"));
     assert!(said.contains("\"hole-open\""), "{said}");
     assert!(said.lines().any(|line| line == "true"), "{said}");
-    person.succeeds(&block(ADMIN, "sudo logrotate"));
+    let rotates = "/etc/logrotate.d/guard";
+    assert!(ADMIN.contains(rotates));
+    person.succeeds(&format!("sudo logrotate --force {rotates}"));
     assert!(Path::new("/var/log/guard/audit.jsonl.1").exists());
     // Over the end of a file, as it says.
     let verify = "sudo guard log --verify";

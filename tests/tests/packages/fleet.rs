@@ -45,7 +45,7 @@ fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
         SETTINGS,
         settings.clone() + &block_of(DOCUMENT, "toml", "couriers"),
     )?;
-    let own = block_of(DOCUMENT, "toml", "# /etc/guard/fleet.toml");
+    let own = block_of(DOCUMENT, "toml", "# /etc/guard/fleet.toml\nservers");
     // Nothing of a machine leaves it: that server is not there.
     fs::write(OWN_SETTINGS, own.replace("nats1.example.net", "localhost"))?;
     let block = block_of(DOCUMENT, "sh", "guard-fleet key");

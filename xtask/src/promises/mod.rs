@@ -160,15 +160,31 @@ pub(crate) fn judge(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Keeps what a run of many tests, not all of which show something, says of them: those of which all has run.
+/// Where tests ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On this kernel.
+    Here,
+    /// In machines of `cargo xtask vm`.
+    Machines,
+}
+
+/// Keeps what a run of many tests, not all of which show something, says of them: those of which all has run, where it shows them.
 ///
 /// # Errors
 ///
 /// That it cannot be kept.
-pub(crate) fn keep(outcome: &Outcome) -> Result<()> {
+pub(crate) fn keep(outcome: &Outcome, place: Place) -> Result<()> {
     let cache = Cache::open()?;
     let mut last = Last::read(&cache);
     let is_whole = |promise: &&Promise| {
+        let shown = match promise.shown {
+            Shown::Here(_) => Place::Here,
+            Shown::InMachines(_) => Place::Machines,
+        };
+        if shown != place {
+            return false;
+        }
         let ran = |test: &&str| {
             let names = outcome.names.iter().chain(&outcome.failed);
             names

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::nextest::Selection;
 use super::outcome::Outcome;
 use super::{SAMPLED, ran};
+use crate::promises::Place;
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, promises, vm};
 
@@ -28,12 +29,15 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     let selection = Selection::default();
     let env = [(SAMPLED, Path::new("1"))];
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
-    outcome += ran(timings, &selection, &env)?;
-    outcome += timings.stage("machines", || vm::gate(timings))?;
+    let mut here = ran(timings, &selection, &env)?;
+    let machines = timings.stage("machines", || vm::gate(timings))?;
     // Alone, for it measures.
-    outcome += timings.stage("ten ratios", || Ok(lab::gate_ratios()))?;
-    let judged = promises::judge(&outcome).and_then(|()| promises::keep(&outcome));
-    if let Err(problem) = judged {
+    here += timings.stage("ten ratios", || Ok(lab::gate_ratios()))?;
+    let kept = promises::keep(&here, Place::Here);
+    let kept = kept.and_then(|()| promises::keep(&machines, Place::Machines));
+    outcome += here;
+    outcome += machines;
+    if let Err(problem) = promises::judge(&outcome).and(kept) {
         outcome.problems.push(format!("{problem:#}"));
     }
     Ok(outcome)

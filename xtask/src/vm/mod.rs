@@ -254,7 +254,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     };
     outcome.print();
     if !args.gate {
-        promises::keep(&outcome)?;
+        promises::keep(&outcome, promises::Place::Machines)?;
     }
     Ok(verdict(&outcome))
 }

@@ -430,6 +430,8 @@ Examples:
   guard suggest --json | jq '.left_out[]'
   guard suggest --from-flows --name job > learned.toml
                                           after guard run --observe --name job
+  guard suggest --from-flows flows-*.json > learned.toml
+                                          of what guard flows --json wrote elsewhere
 
 A yes becomes a rule that allows what was answered and nothing more; a no, one
 that denies it. Answers that contradict each other are left out, and said.
