@@ -559,7 +559,7 @@ impl Case {
         let (new, old) = (decision.verdict.strictness(), self.verdict().strictness());
         let (hole, other) = (decision.hole.0, self.hole);
         if new == old && hole != 0 && other != 0 && hole != other {
-            return self.join(&decision);
+            return self.join(decision.hole, decision.kind, decision.expires);
         }
         // With equal verdicts the hole counts, so that the connection ends with it.
         if new > old || (new == old && decision.hole.0 != 0) {
@@ -573,21 +573,23 @@ impl Case {
 impl Case {
     /// Notes that another hole is needed as well: the connection ends with the first of them, and its socket remembers the one that
     /// counts.
-    #[inline(always)]
-    fn join(&mut self, other: &Decision) {
+    ///
+    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
+    #[inline(never)]
+    fn join(&mut self, hole: HoleId, kind: u32, expires: BootTime) {
         self.wanted |= SEVERAL;
         let counts = |kind: HoleKind| kind.is_counted() || kind.counts_bytes();
         let (own, its) = (
             counts(HoleKind::from_u32(self.kind)),
-            counts(HoleKind::from_u32(other.kind)),
+            counts(HoleKind::from_u32(kind)),
         );
-        let is_first = other.expires.0 < self.expires;
+        let is_first = expires.0 < self.expires;
         if its || (is_first && !own) {
-            self.hole = other.hole.0;
-            self.kind = other.kind;
+            self.hole = hole.0;
+            self.kind = kind;
         }
         if is_first {
-            self.expires = other.expires.0;
+            self.expires = expires.0;
         }
     }
 }

@@ -322,7 +322,7 @@ async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
         Err(refusal) => return refused_page(console, Tab::Questions, &refusal),
     };
     let Some(request) = pending.requests.iter().find(|one| one.id == id) else {
-        let day = console.trail.day(scope).await.unwrap_or_default();
+        let day = console.trail.day_by_now(scope).await.unwrap_or_default();
         let became = pages::question::over(&frame(console, Some(Tab::Questions)), id, &day);
         let status = if day.about(id).next().is_some() {
             StatusCode::OK

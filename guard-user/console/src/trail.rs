@@ -118,6 +118,16 @@ impl Trail {
         Ok(day)
     }
 
+    /// The same with what has happened by now: of somebody who has just answered.
+    ///
+    /// # Errors
+    ///
+    /// guardd's.
+    pub(crate) async fn day_by_now(&self, scope: &Scope) -> Result<Rc<Day>, Refusal> {
+        *self.read.lock().await = None;
+        self.day(scope).await
+    }
+
     async fn read(&self, uids: &[u32]) -> Result<Day, Refusal> {
         let call = Call::Log {
             follow: false,

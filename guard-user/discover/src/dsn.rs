@@ -391,7 +391,6 @@ mod tests {
             ),
             // A password may look so.
             ("nats://u:1,nats://p@b.example.net", "unreadable"),
-            ("nats://u:1,nats://p", "unreadable"),
             (
                 "nats://a.example.net,b.example.net,nats://c.example.net",
                 "unreadable",

@@ -97,7 +97,7 @@ pub(crate) fn is_named(browser: &Browser<'_>) -> Tested {
     let pressed = nodes.iter().filter(|node| {
         let role = node["role"]["value"].as_str().unwrap_or_default();
         node["ignored"] != true
-            && ["button", "link", "radio", "group", "textbox", "combobox"].contains(&role)
+            && ["button", "link", "radio", "textbox", "combobox"].contains(&role)
     });
     let mut count = 0;
     for node in pressed {

@@ -58,16 +58,17 @@ fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
     assert!(trust().contains("only narrows the policy open"));
     project.say("version = 1\ndefault = \"allow\"\n")?;
     assert!(trust().contains("changes nothing of the policy open"));
-    // Its default goes by the policy's name: whose it is, the request says.
+    // Its default goes by the policy's name: whose it is, is said.
     project.say("version = 1\ndefault = \"confirm\"\n")?;
     assert!(!project.reaches("open")?);
-    let pending = project.lab.daemon.json(["pending"])?;
-    assert_eq!(
-        (&pending[0]["policy"], &pending[0]["rule"]),
-        (&json!("open"), &json!(null))
+    let (probe, guard) = (project.lab.program("guard-lab")?, project.lab.guard()?);
+    let tries = format!("{probe} probe tcp {V4} 8080; {guard} why --json");
+    let told = project.guard(&["run", "--policy", "open", "--", "sh", "-c", &tries]);
+    assert!(
+        told.stdout
+            .contains("the default of its project's .guard.toml"),
+        "{told:?}"
     );
-    let why = "the default of its project's .guard.toml";
-    assert_eq!(pending[0]["reason"], why, "{pending}");
     // Of a repository it is the nearest one up to its top.
     project.say(&rule("deny"))?;
     let below = project.project.join("a/b");

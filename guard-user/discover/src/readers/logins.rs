@@ -54,7 +54,7 @@ pub(super) fn is_in(text: &str) -> bool {
         let (before, behind) = (rest[..at].trim_end(), &rest[at + 1..]);
         let name = before.trim_end_matches(['"', '\'']);
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        let name = &name[name.rfind(|c| !is_name(c)).map_or(0, |last| last + 1)..];
+        let name = name.rsplit(|c| !is_name(c)).next().unwrap_or_default();
         let name = name.to_ascii_lowercase();
         let value = behind.trim_start_matches([' ', '\t', '"', '\'']);
         let value = value.split(|c: char| c.is_whitespace() || "\"',}]{[#".contains(c));

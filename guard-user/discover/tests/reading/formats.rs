@@ -256,11 +256,11 @@ fn a_list_has_all_its_hosts_and_a_reference_is_a_key() -> Tested {
     has(
         &scene,
         &[
-            "production etcd1.example.net:2379 http, ETCDCTL_ENDPOINTS .env:1",
-            "production etcd2.example.net:2380 http, ETCDCTL_ENDPOINTS .env:1",
-            "production n1.example.net:4222 nats, NATS_URL .env:2",
-            "production n2.example.net:4222 nats, NATS_URL .env:2",
-            "production 203.0.113.9:5432 postgres, PGHOSTADDR .env:4",
+            "maybe etcd1.example.net:2379 http, ETCDCTL_ENDPOINTS .env:1",
+            "maybe etcd2.example.net:2380 http, ETCDCTL_ENDPOINTS .env:1",
+            "maybe n1.example.net:4222 nats, NATS_URL .env:2",
+            "maybe n2.example.net:4222 nats, NATS_URL .env:2",
+            "maybe 203.0.113.9:5432 postgres, PGHOSTADDR .env:4",
         ],
     )?;
     let keys = scene.look()?.keys;
