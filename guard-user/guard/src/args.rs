@@ -454,7 +454,8 @@ pub struct DestinationArgs {
     /// 192.0.2.10, 192.0.2.10:443 (of TCP), [2001:db8::1]:443, a prefix, a name, or a group such as @private
     #[arg(value_name = "DEST", value_parser = parse_destination)]
     pub destination: String,
-    /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp; where none are named, explain takes all of them, and open none
+    /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp; where none are named, explain takes all of them, and open none.
+    /// A request is for one
     #[arg(long, value_name = "SPEC", value_delimiter = ',')]
     pub ports: Vec<String>,
 }

@@ -65,6 +65,17 @@ const ROWS: &[Row] = &[
     ),
     (
         Inside,
+        "guard request 192.0.2.10 --ports tcp/443,udp/443",
+        2,
+        &[
+            "several ports of 192.0.2.10 at once",
+            "a request is for one port",
+            "guard request 192.0.2.10:443 --reason TEXT",
+            "guard request 192.0.2.10 --ports udp/443 --reason TEXT",
+        ],
+    ),
+    (
+        Inside,
         "guard request 192.0.2.300",
         2,
         &["`192.0.2.300`", "each 0 to 255"],

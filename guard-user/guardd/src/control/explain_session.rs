@@ -221,5 +221,5 @@ impl Policies {
     }
 }
 
-/// The port that is meant where none is said, of an address that a session was told.
-const HTTPS: u16 = 443;
+/// The port that is meant where none is said.
+pub(super) const HTTPS: u16 = 443;

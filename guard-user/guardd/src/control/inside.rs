@@ -13,7 +13,7 @@ use guard_proto::{
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
-    control::{advice, auth::Agent, explain, failure::CallError, ids},
+    control::{advice, auth::Agent, explain, explain_session::HTTPS, failure::CallError, ids},
     policies::{InForce, Policies},
     process::Process,
     proxy::closings::Closing,
@@ -33,6 +33,10 @@ const MAX_STOPPED: usize = 20;
 const USED_UP: &str = "its connections are used up";
 /// Characters that are kept of an agent's note.
 const MAX_NOTE: usize = 500;
+/// Requests that are proposed in place of one for several ports.
+const MAX_PROPOSED: usize = 4;
+/// Protocols whose ports are proposed where none were named.
+const USUAL: [PortSpec; 2] = [PortSpec::all(Protocol::TCP), PortSpec::all(Protocol::UDP)];
 
 /// The words about what decides, for the one who was stopped at a destination.
 #[derive(Clone, Copy)]
@@ -439,26 +443,60 @@ fn key(
             "guard request 192.0.2.10:443 --reason TEXT",
         ));
     };
-    let ports = to.ports(ports);
-    let Some(port) = ports.first() else {
-        return Err(CallError::invalid(
-            format!("cannot ask for every port of {to}"),
-            "a request is for one port",
-            format!(
-                "guard request {} --reason TEXT, or {to} --ports udp/53",
-                Destination {
-                    port: Some(443),
-                    ..to.clone()
-                }
-            ),
-        ));
-    };
+    let port = one_port(to, ports)?;
     Ok(RequestKey::new(
         agent.session(),
         prefix.address(),
         port.protocol,
         port.low,
     ))
+}
+
+/// The one port that a request is for. A yes to a part of what was asked would look like one to all of it.
+fn one_port(to: &Destination, ports: &[PortSpec]) -> Result<PortSpec, CallError> {
+    let ports = to.ports(ports);
+    match ports[..] {
+        [one] if one.low == one.high || one.protocol == Protocol::ICMP => Ok(one),
+        _ => Err(not_one_port(to, &ports)),
+    }
+}
+
+fn not_one_port(to: &Destination, ports: &[PortSpec]) -> CallError {
+    let what = match ports.iter().all(is_every_port) {
+        true => format!("cannot ask for every port of {to}"),
+        false => format!("cannot ask for several ports of {to} at once"),
+    };
+    let meant: &[PortSpec] = if ports.is_empty() { &USUAL } else { ports };
+    let mut commands = meant.iter().flat_map(|spec| each_port(to, *spec));
+    let mut fix: Vec<_> = commands.by_ref().take(MAX_PROPOSED).collect();
+    if commands.next().is_some() {
+        fix.insert(0, "ask for each by itself, such as:".to_owned());
+    }
+    CallError::invalid(what, "a request is for one port", fix.join("\n"))
+}
+
+fn is_every_port(spec: &PortSpec) -> bool {
+    spec.low == 0 && spec.protocol != Protocol::ICMP
+}
+
+/// What asks for each port, as people type it; of all ports of a protocol for the one that is most often meant.
+fn each_port(to: &Destination, spec: PortSpec) -> impl Iterator<Item = String> + '_ {
+    let ports = match (is_every_port(&spec), spec.protocol) {
+        (true, Protocol::UDP) => DNS_PORT..=DNS_PORT,
+        (true, _) => HTTPS..=HTTPS,
+        (false, Protocol::ICMP) => 0..=0,
+        (false, _) => spec.low..=spec.high,
+    };
+    ports.map(move |port| {
+        let (port, ports) = match spec.protocol {
+            Protocol::TCP => (Some(port), String::new()),
+            Protocol::ICMP => (None, " --ports icmp".to_owned()),
+            other => (None, format!(" --ports {}", PortSpec::one(other, port))),
+        };
+        let target = to.target.clone();
+        let to = Destination { target, port };
+        format!("guard request {to}{ports} --reason TEXT")
+    })
 }
 
 /// Whether a hole lets the request's connections through.
@@ -492,5 +530,85 @@ mod tests {
     fn an_agents_words_cannot_move_the_cursor() {
         assert_eq!(shown_note("a\n\x1b[2Jb"), "a  [2Jb");
         assert_eq!(shown_note(&"x".repeat(10_000)).len(), MAX_NOTE);
+    }
+
+    fn asked(to: &str, ports: &str) -> Result<String, CallError> {
+        let specs = ports.split_terminator(',').map(|one| one.parse().unwrap());
+        let specs: Vec<PortSpec> = specs.collect();
+        one_port(&to.parse().unwrap(), &specs).map(|port| port.to_string())
+    }
+
+    #[test]
+    fn a_request_is_for_one_port() {
+        for (to, ports, port) in [
+            ("192.0.2.10:443", "", "tcp/443"),
+            ("db.example.com", "tcp/5432", "tcp/5432"),
+            ("192.0.2.10:53", "udp/53", "udp/53"),
+            ("192.0.2.10", "icmp", "icmp"),
+        ] {
+            assert_eq!(asked(to, ports).unwrap(), port);
+        }
+    }
+
+    #[test]
+    fn no_port_is_dropped_from_a_request_without_a_word() {
+        for (to, ports, what, fix) in [
+            (
+                "db.example.com",
+                "tcp/5432,tcp/5433",
+                "several ports of db.example.com at once",
+                "guard request db.example.com:5432 --reason TEXT\n\
+                 guard request db.example.com:5433 --reason TEXT",
+            ),
+            (
+                "2001:db8::1",
+                "tcp/8000-8100",
+                "several ports of 2001:db8::1 at once",
+                "ask for each by itself, such as:\n\
+                 guard request [2001:db8::1]:8000 --reason TEXT\n\
+                 guard request [2001:db8::1]:8001 --reason TEXT\n\
+                 guard request [2001:db8::1]:8002 --reason TEXT\n\
+                 guard request [2001:db8::1]:8003 --reason TEXT",
+            ),
+            (
+                "192.0.2.10:53",
+                "tcp/53,udp/53",
+                "several ports of 192.0.2.10:53 at once",
+                "guard request 192.0.2.10:53 --reason TEXT\n\
+                 guard request 192.0.2.10 --ports udp/53 --reason TEXT",
+            ),
+            (
+                "192.0.2.10",
+                "icmp,udp",
+                "several ports of 192.0.2.10 at once",
+                "guard request 192.0.2.10 --ports icmp --reason TEXT\n\
+                 guard request 192.0.2.10 --ports udp/53 --reason TEXT",
+            ),
+            (
+                "192.0.2.10",
+                "tcp",
+                "every port of 192.0.2.10",
+                "guard request 192.0.2.10:443 --reason TEXT",
+            ),
+            (
+                "192.0.2.10",
+                "",
+                "every port of 192.0.2.10",
+                "guard request 192.0.2.10:443 --reason TEXT\n\
+                 guard request 192.0.2.10 --ports udp/53 --reason TEXT",
+            ),
+        ] {
+            let failure = asked(to, ports).unwrap_err().failure;
+            assert_eq!(failure.what, format!("cannot ask for {what}"));
+            assert_eq!(failure.fix, fix);
+            let typed = fix
+                .lines()
+                .filter_map(|line| line.strip_prefix("guard request "));
+            for line in typed {
+                let (to, _) = line.split_once(" --reason").unwrap();
+                let (to, ports) = to.split_once(" --ports ").unwrap_or((to, ""));
+                assert!(asked(to, ports).is_ok(), "{line}");
+            }
+        }
     }
 }
