@@ -339,7 +339,8 @@ impl Requests {
         let chosen = extent.of(burst, own, called)?;
         let now = clock::now();
         if extent.prefix && self.has_refused_in(&asked.key, &prefix, now) {
-            return Err(bursts::has_refused(&prefix, own));
+            let all = (&prefix, asked.key.ports());
+            return Err(bursts::has_refused(all, own, asked.key.session));
         }
         Ok(chosen)
     }

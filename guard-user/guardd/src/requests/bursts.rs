@@ -2,12 +2,12 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use guard_common::Address;
-use guard_policy::Prefix;
+use guard_common::{Address, SessionId};
+use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 use serde::{Deserialize, Serialize};
 
-use crate::control::failure::CallError;
+use crate::control::{failure::CallError, ids};
 
 /// Requests that become a burst.
 pub const MANY: usize = 4;
@@ -230,12 +230,18 @@ fn is_in(member: &TriedAddress, prefixes: &[Prefix]) -> bool {
 }
 
 /// The error if a person has said no to a part of the burst since it was offered.
-pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> CallError {
+pub(crate) fn has_refused(
+    (prefix, ports): (&Prefix, PortSpec),
+    id: &str,
+    session: SessionId,
+) -> CallError {
+    let session = ids::session(session);
     CallError::refused(
         format!("cannot open all of {prefix}"),
         "somebody has said no to a part of it meanwhile",
         format!(
-            "guard approve {id} --tried N opens what was tried; guard open {prefix} --all-ports all of it"
+            "guard approve {id} --tried N opens what was tried; all of it:\n\
+             guard open {prefix} --ports {ports} --session {session}"
         ),
     )
 }
@@ -276,7 +282,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use guard_policy::PortSpec;
 
     fn address(last: u8) -> Address {
         IpAddr::from([192, 0, 2, last]).into()
@@ -346,6 +351,16 @@ mod tests {
         );
         let shown = burst.to_shown();
         assert_eq!((shown.addresses.len(), shown.count), (16, 17));
+    }
+
+    #[test]
+    fn all_of_it_is_no_more_than_was_asked_about() {
+        let prefix = "192.0.2.0/26".parse().unwrap();
+        let asked = (&prefix, PortSpec::one(Protocol::TCP, 443));
+        let refusal = has_refused(asked, "r1", SessionId(2));
+        let typed = refusal.failure.fix.lines().last();
+        let all = "guard open 192.0.2.0/26 --ports tcp/443 --session s2";
+        assert_eq!(typed, Some(all));
     }
 
     #[test]
