@@ -55,11 +55,12 @@ pub fn no_session(text: &str) -> CallError {
 /// The error if there is no such request, or it is another user's.
 #[must_use]
 pub fn no_request(text: &str) -> CallError {
-    CallError::not_found(
-        format!("there is no request {text}"),
-        "no request of yours that waits has that id; it may have been answered",
-        "guard pending",
-    )
+    let why = match number(text, 'r') {
+        Some(_) => "no request of yours that waits has that id; it may have been answered",
+        // Nobody is to believe that this was: `guard deny 10.0.0.0/8` denies nothing.
+        None => "no request of yours that waits has that id",
+    };
+    CallError::not_found(format!("there is no request {text}"), why, "guard pending")
 }
 
 /// The error if there is no such hole, or it is another user's.
@@ -82,6 +83,14 @@ mod tests {
         assert_eq!(session(SessionId(12)), "s12");
         for text in ["", "s", "12", "h1", "s0", "s+1", "s-1", "s4294967296", "S1"] {
             assert!(parse_session(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_was_never_answered() {
+        for (text, may_be) in [("r12", true), ("10.0.0.0/8", false), ("r", false)] {
+            let why = no_request(text).failure.why;
+            assert_eq!(why.contains("may have been answered"), may_be, "{text}");
         }
     }
 }
