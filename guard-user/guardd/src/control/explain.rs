@@ -21,28 +21,35 @@ use crate::{
     shared::Shared,
 };
 
+/// What a destination and ports are, where the error does not say it.
+const WHAT_TO_WRITE: &str =
+    "give an address, a prefix, a name or a group, and ports as tcp/443, udp/53 or icmp";
+
 /// Parses a client's destination and ports.
 ///
 /// # Errors
 ///
 /// `Invalid`, with what was expected.
 pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), CallError> {
-    let wrong = |what: &str, why: policy::Invalid, fix: &str| {
-        CallError::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
+    let wrong = |what: &str, why: policy::Invalid| {
+        // The error's own help is about what was typed.
+        let fix = why.help.unwrap_or_else(|| WHAT_TO_WRITE.to_owned());
+        CallError::invalid(format!("cannot understand {what:?}"), why.message, fix)
     };
-    let fix = match to.strip_prefix("*.") {
-        Some(below) => format!("take one of the names, such as www.{below}"),
-        None => "give an address, a prefix, a name or a group".to_owned(),
+    let of_names = |why: policy::Invalid| match to.strip_prefix("*.") {
+        Some(below) => policy::Invalid {
+            help: Some(format!("write one of the names, such as www.{below}")),
+            ..why
+        },
+        None => why,
     };
-    let destination: Destination = to.parse().map_err(|why| wrong(to, why, &fix))?;
-    let specs = ports.iter().map(|port| {
-        port.parse()
-            .map_err(|why| wrong(port, why, "write ports as tcp/443, udp/53 or icmp"))
-    });
+    let destination: Destination = to.parse().map_err(|why| wrong(to, of_names(why)))?;
+    let specs = ports.iter();
+    let specs = specs.map(|port| port.parse().map_err(|why| wrong(port, why)));
     let specs: Vec<PortSpec> = specs.collect::<Result<_, _>>()?;
     destination
         .agree(&specs)
-        .map_err(|why| wrong(&ports.join(","), why, "say the port once"))?;
+        .map_err(|why| wrong(&ports.join(","), why))?;
     Ok((destination, specs))
 }
 
@@ -436,6 +443,40 @@ mod tests {
         let error = parse("*.example.com:80", &[]).unwrap_err();
         assert!(error.failure.fix.contains("www.example.com:80"), "{error}");
         assert!(parse("192.0.2.10", &["443".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn what_to_write_is_about_what_was_typed() {
+        for (to, ports, why, fix) in [
+            (
+                "192.0.2.10",
+                "443",
+                "`443` names no protocol",
+                "write `tcp/443` or `udp/443`",
+            ),
+            (
+                "https://example.com/",
+                "",
+                "`https://example.com/` is a URL",
+                "write `example.com:443`",
+            ),
+            (
+                "192.0.2.10:443",
+                "tcp/80",
+                "port 443 and tcp/80 differ",
+                "write `192.0.2.10 --ports tcp/80`, or leave out --ports",
+            ),
+            (
+                "*.example.com",
+                "",
+                "`*.example.com` stands for names that nobody can list",
+                "write one of the names, such as www.example.com",
+            ),
+        ] {
+            let ports: Vec<_> = ports.split_terminator(',').map(str::to_owned).collect();
+            let failure = parse(to, &ports).unwrap_err().failure;
+            assert_eq!((&*failure.why, &*failure.fix), (why, fix));
+        }
     }
 
     #[test]
