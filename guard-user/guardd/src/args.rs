@@ -16,6 +16,9 @@ pub struct Cli {
     /// Where everything is.
     #[command(flatten)]
     pub paths: Paths,
+    /// Read the settings, say whether they are good, and end: before a restart
+    #[arg(long)]
+    pub check: bool,
     /// Log what the kernel half decides for a session, or for all, and by what: for whoever debugs a verdict
     #[arg(long, value_name = "SESSION|all")]
     pub kernel_log: Option<String>,
@@ -182,6 +185,14 @@ mod tests {
         let cli = Cli::parse_from(["guardd", "teardown", "--force", "--pin-dir", "/p"]);
         assert!(matches!(cli.verb, Some(Verb::Teardown { force: true })));
         assert_eq!(cli.paths.pin_dir, Path::new("/p"));
+    }
+
+    #[test]
+    fn settings_are_checked_by_their_file() {
+        let cli = Cli::parse_from(["guardd", "--config", "/s.toml", "--check"]);
+        assert!(cli.check && cli.verb.is_none());
+        assert_eq!(cli.paths.config(), ("/s.toml".into(), false));
+        assert!(!Cli::parse_from(["guardd"]).check);
     }
 
     #[test]

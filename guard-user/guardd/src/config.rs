@@ -645,8 +645,45 @@ mod tests {
                 "write an address with its port",
             ),
             (
+                "on_request = \"/usr/local/bin/x --channel y\"",
+                "write a list: [\"/usr/local/bin/x\", \"--channel\", \"y\"]",
+            ),
+            (
                 "[answers]\nmax_for = 15",
-                "in quotes, a time with its unit: \"15m\"",
+                "in quotes: \"15\"; a time has a unit: \"15m\"",
+            ),
+            ("answers = { couriers = [1000] }", "in quotes: \"1000\";"),
+            (
+                "name_grace = \"5m\"",
+                "a number without quotes, a time in seconds: 300",
+            ),
+            (
+                "max_requests = \"64\"",
+                "a number without quotes, a time in seconds: 64",
+            ),
+            (
+                "[approve]\nstrict = true",
+                "`strict` is in no table: write it above the first line that begins with `[`",
+            ),
+            (
+                "couriers = []",
+                "`couriers` is in a table: write it under [answers]",
+            ),
+            (
+                "[answers]\npolkit = true",
+                "`polkit` is in a table: write it under [approve]",
+            ),
+            (
+                "max_hole = \"1h\"",
+                "`max_hole` is a policy's: /etc/guard/policies/NAME.toml",
+            ),
+            (
+                "[answers]\ncouriers = []\n[answers]\ncode = \"never\"",
+                "keep one of the two, with what both say",
+            ),
+            (
+                "discover = { drift = \"ask\" }\ndiscover.require = \"covered\"",
+                "write it between the braces there",
             ),
             (
                 "[answers]\napprovals = 0",
@@ -677,6 +714,23 @@ mod tests {
         let read = Config::read(&file, true).unwrap().answers;
         assert_eq!(read.origins, ["http://guard.localhost:4827"]);
         assert_eq!(read.approvals, Approvals::All(PeopleCount(2)));
+    }
+
+    #[test]
+    fn what_the_documents_have_people_add_goes_together() {
+        let admin = include_str!("../../../docs/admin.md");
+        let blocks = admin.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        fs::write(&file, blocks.collect::<String>()).unwrap();
+        let read = Config::read(&file, false).unwrap();
+        assert!(read.approve.polkit && read.strict && !read.observe);
+        assert_eq!(
+            (read.discover.require, read.discover.drift),
+            (Require::Covered, OnDrift::Ask)
+        );
+        assert!(read.metrics.listen.is_some());
     }
 
     #[test]

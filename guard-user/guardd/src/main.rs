@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 /// Words that people expect of a daemon, and what they are here.
-const WORDS: [(&[&str], &str); 5] = [
+const WORDS: [(&[&str], &str); 6] = [
     (
         &["start", "run"],
         "guardd without a word runs in the foreground; as a service: sudo systemctl start guardd",
@@ -30,6 +30,10 @@ const WORDS: [(&[&str], &str); 5] = [
     ),
     (&["restart"], "sudo systemctl restart guardd"),
     (&["status", "list"], "guard status"),
+    (
+        &["check", "test", "configtest"],
+        "the settings: guardd --check; a policy: guard check NAME",
+    ),
     (
         &["reload"],
         "policies are read when they are saved; again: sudo systemctl reload guardd",

@@ -20,7 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    args::{Cli, Verb},
+    args::{Cli, Paths, Verb},
+    config::Config,
     control::{
         listening::{listen, turn_away, unlisten},
         server,
@@ -60,6 +61,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 #[must_use]
 pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match &cli.verb {
+        // Whatever else is said: who asks whether a file is good wants nothing done.
+        _ if cli.check => tell_settings(&cli.paths),
         Some(Verb::Teardown { force }) => take_down(cli, *force),
         Some(Verb::Proxy { arguments }) => return workers::program::become_it(arguments),
         Some(Verb::Probe) => return doctor::main(),
@@ -85,6 +88,24 @@ fn say(error: &str) {
     let said = error.replace('\n', "\n    ");
     // That nobody reads it changes nothing.
     let _ = writeln!(io::stderr(), "guardd: {said}");
+}
+
+/// Says that the settings are good, to whoever has changed them and is about to restart guardd.
+fn tell_settings(paths: &Paths) -> Result<()> {
+    let said = checked(paths)?;
+    // That nobody reads it changes nothing.
+    let _ = writeln!(io::stdout(), "{said}");
+    Ok(())
+}
+
+fn checked(paths: &Paths) -> Result<String> {
+    let (file, may_be_absent) = paths.config();
+    Config::read(&file, may_be_absent)?;
+    let shown = file.display();
+    Ok(match file.exists() {
+        true => format!("{shown}: the settings are good"),
+        false => format!("{shown}: there is no such file, and without settings the defaults hold"),
+    })
 }
 
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
@@ -470,4 +491,34 @@ impl Signals {
 enum SignalAction {
     Reload,
     Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, fs};
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn said(file: &Path) -> Result<String> {
+        let typed = [
+            OsStr::new("guardd"),
+            OsStr::new("--config"),
+            file.as_os_str(),
+        ];
+        checked(&Cli::parse_from(typed).paths)
+    }
+
+    #[test]
+    fn settings_are_good_or_it_is_said_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        assert!(said(&file).is_err(), "a file that was named is there");
+        fs::write(&file, "strict = true\n").unwrap();
+        assert!(said(&file).unwrap().ends_with(": the settings are good"));
+        fs::write(&file, "[approve]\nstrict = true\n").unwrap();
+        let wrong = said(&file).unwrap_err().to_string();
+        assert!(wrong.contains("line 2"), "{wrong}");
+    }
 }

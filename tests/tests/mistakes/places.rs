@@ -283,6 +283,18 @@ const ROWS: &[Row] = &[
         2,
         &["line 1", "expected 1 or more"],
     ),
+    (
+        User,
+        "echo 'strict = true' > u.toml; guardd --config u.toml --check",
+        0,
+        &["u.toml: the settings are good"],
+    ),
+    (
+        User,
+        "printf '[approve]\\nstrict = true\\n' > u.toml; guardd --config u.toml --check",
+        2,
+        &["line 2", "`strict` is in no table: write it above"],
+    ),
 ];
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn no_key(key: &str) -> CallError {
 pub(super) fn no_courier() -> CallError {
     refused(
         "only root, the session's owner and the couriers of the settings hand answers in",
-        "as root, in /etc/guard/guardd.toml: answers = { couriers = [\"USER\"] }",
+        "as root, in /etc/guard/guardd.toml, under [answers]: couriers = [\"USER\"]\nsystemctl restart guardd",
     )
 }
 

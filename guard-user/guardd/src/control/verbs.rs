@@ -211,7 +211,7 @@ fn linked_by(state: &mut State, who: Courier, connected: bool) -> Result<Vec<u8>
         return Err(CallError::refused(
             "this courier does not say whether the fleet's servers are reached",
             "the settings name another one that carries to them",
-            "as root, in /etc/guard/guardd.toml: log = \"USER\" under [fleet]",
+            "as root, in /etc/guard/guardd.toml, under [fleet]: log = \"USER\"\nsystemctl restart guardd",
         ));
     }
     linked(state, who.uid(), connected)

@@ -429,7 +429,8 @@ fn may_be_root(is_allowed: bool) -> Result<(), CallError> {
         false => Err(CallError::refused(
             "no session runs as root here",
             "guardd's settings do not say run_as_root = true",
-            "put run_as_root = true into /etc/guard/guardd.toml, then: sudo systemctl restart guardd; or leave out --user root",
+            "put run_as_root = true into /etc/guard/guardd.toml, above its first [table], then: sudo systemctl restart guardd; \
+             or leave out --user root",
         )),
     }
 }
