@@ -42,14 +42,26 @@ fn number(text: &str, letter: char) -> Option<u32> {
     is_plain.then(|| digits.parse().ok().filter(|id| *id != 0))?
 }
 
+/// What has an id like that, where it is no session.
+#[must_use]
+pub fn other_kind(text: &str) -> Option<&'static str> {
+    let kinds = [('r', "request"), ('h', "hole")];
+    let mut like = kinds
+        .into_iter()
+        .filter(|(letter, _)| number(text, *letter).is_some());
+    like.next().map(|(_, kind)| kind)
+}
+
 /// The error if there is no such session, or it is another user's.
 #[must_use]
 pub fn no_session(text: &str) -> CallError {
-    CallError::not_found(
-        format!("there is no session {text}"),
-        "no live session of yours has that id or name",
-        "guard sessions",
-    )
+    let why = match other_kind(text) {
+        Some(kind) => {
+            format!("that is the id of a {kind}, and no live session of yours has it for a name")
+        }
+        None => "no live session of yours has that id or name".to_owned(),
+    };
+    CallError::not_found(format!("there is no session {text}"), why, "guard sessions")
 }
 
 /// The error if there is no such request, or it is another user's.
@@ -83,6 +95,18 @@ mod tests {
         assert_eq!(session(SessionId(12)), "s12");
         for text in ["", "s", "12", "h1", "s0", "s+1", "s-1", "s4294967296", "S1"] {
             assert!(parse_session(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_an_id_of_another_kind_is_said() {
+        for (text, kind) in [("r1", Some("request")), ("h12", Some("hole"))] {
+            assert_eq!(other_kind(text), kind);
+            let why = no_session(text).failure.why;
+            assert!(why.contains(kind.unwrap()), "{why}");
+        }
+        for text in ["s1", "r", "r0", "claude", "h1x"] {
+            assert_eq!(other_kind(text), None, "{text}");
         }
     }
 

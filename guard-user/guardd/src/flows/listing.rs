@@ -121,6 +121,9 @@ impl State {
 
 /// Of sessions that have ended, the audit log alone has the names.
 fn not_by_name(session: &str) -> CallError {
+    if ids::other_kind(session).is_some() {
+        return ids::no_session(session);
+    }
     CallError::not_found(
         format!("there is no session {session}"),
         "no live session of yours has that id or name; of one that has ended the id is known",
@@ -168,5 +171,21 @@ fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals) -> Flow {
         verdict: flow.verdict.clone(),
         rule: flow.rule.clone(),
         leads_to: flow.leads.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_report_is_proposed_of_what_is_no_sessions_name() {
+        for (typed, fix) in [
+            ("claude", "guard report --name claude"),
+            ("r1", "guard sessions"),
+            ("h1", "guard sessions"),
+        ] {
+            assert_eq!(not_by_name(typed).failure.fix, fix);
+        }
     }
 }
