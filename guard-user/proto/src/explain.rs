@@ -18,9 +18,9 @@ pub struct Explanation {
     /// The name, where that was asked for.
     #[serde(default)]
     pub name: Option<String>,
-    /// The addresses and prefixes that the destination stands for; under a session a list of `address`, `until` and `verdict`.
+    /// The addresses and prefixes that the destination stands for; of a name a list of `address`, `until` (null: no session) and `verdict`.
     pub addresses: Vec<String>,
-    /// The addresses of a name under a session; the command's JSON has it in `addresses`.
+    /// The addresses of a name; the command's JSON has it in `addresses`.
     #[serde(default)]
     pub known: Vec<KnownAddress>,
     /// Of a name that no rule names, and of which a session knows no address: what becomes of its question, where that does not just leave.
@@ -94,13 +94,26 @@ impl From<policy::Explanation> for Explanation {
     }
 }
 
-/// An address that a session was told of a name.
+impl Explanation {
+    /// Says of which name these are the addresses, where no session was told of it: what has this answer has its verdict.
+    pub fn tell_name(&mut self, name: &str) {
+        let known = |address: &String| KnownAddress {
+            address: address.clone(),
+            until: None,
+            verdict: self.verdict.clone(),
+        };
+        self.known = self.addresses.iter().map(known).collect();
+        self.name = Some(name.to_owned());
+    }
+}
+
+/// An address of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownAddress {
     /// The address.
     pub address: String,
-    /// Until when it counts for new connections.
-    pub until: Timestamp,
+    /// Until when it counts for new connections of a session that was told of it; null: no session was asked about.
+    pub until: Option<Timestamp>,
     /// The verdict on it.
     pub verdict: String,
 }

@@ -93,6 +93,11 @@ fn a_group_or_name_with_one_answer_is_one_object() -> Tested {
         .daemon
         .json(["explain", "localhost", "--policy", "default"])?;
     assert_eq!(localhost["verdict"], "allow", "{localhost}");
+    assert_eq!(localhost["name"], "localhost", "{localhost}");
+    for address in localhost["addresses"].list()? {
+        assert_eq!(address["verdict"], "allow", "{localhost}");
+        assert_eq!(address["until"], Value::Null, "{localhost}");
+    }
     Ok(())
 }
 

@@ -157,10 +157,15 @@ fn addresses(explanation: &Explanation) -> Option<String> {
 
 /// The addresses that a session was told of a name, a line each.
 fn known(explanation: &Explanation) -> Vec<String> {
-    let known = explanation.known.iter();
-    let known =
-        known.map(|one| format!("{}  {}, until {:.0}", one.address, one.verdict, one.until));
-    known.collect()
+    let told = explanation.known.iter();
+    let told = told.filter_map(|one| {
+        let until = one.until?;
+        Some(format!(
+            "{}  {}, until {until:.0}",
+            one.address, one.verdict
+        ))
+    });
+    told.collect()
 }
 
 /// What TLS has to show.
@@ -270,6 +275,18 @@ mod tests {
             policy   homelab, /etc/guard/policies/homelab.toml
                      when the session asks for it, it is a request: guard pending
         ");
+    }
+
+    #[test]
+    fn addresses_that_no_session_was_told_are_not_said_to_be() {
+        let mut named = Explanation {
+            destination: "photos.example.com".into(),
+            ..explanation()
+        };
+        named.tell_name("photos.example.com");
+        let page = one(&named, &clock()).plain();
+        assert!(page.contains("    is       192.0.2.10\n"), "{page}");
+        assert!(!page.contains("told"), "{page}");
     }
 
     #[test]

@@ -220,9 +220,10 @@ async fn under_policies(
         }
     };
     let mut all = told(to, by_all(to, ports))?;
-    if let policy::Target::Name(name) = &to.target
-        && chain.iter().any(InForce::speaks_of_names)
-    {
+    let policy::Target::Name(name) = &to.target else {
+        return Ok(all);
+    };
+    if chain.iter().any(InForce::speaks_of_names) {
         let unheard = unheard(&now, by_all);
         let question = UnnamedQuestion::under(chain.iter(), name);
         for one in &mut all.explanations {
@@ -231,6 +232,9 @@ async fn under_policies(
                 question.tell(one);
             }
         }
+    }
+    for one in &mut all.explanations {
+        one.tell_name(name.as_str());
     }
     Ok(all)
 }
@@ -432,6 +436,8 @@ pub(super) fn told(
 
 #[cfg(test)]
 mod tests {
+    use guard_proto::explain::KnownAddress;
+
     use super::*;
 
     #[test]
@@ -477,6 +483,23 @@ mod tests {
             let failure = parse(to, &ports).unwrap_err().failure;
             assert_eq!((&*failure.why, &*failure.fix), (why, fix));
         }
+    }
+
+    #[test]
+    fn addresses_of_a_name_have_its_verdict_and_no_end_without_a_session() {
+        let mut one: Explanation = serde_json::from_value(serde_json::json!({
+            "destination": "db.example.com",
+            "addresses": ["192.0.2.10", "2001:db8::1"],
+            "verdict": "confirm",
+            "policy": "asks",
+        }))
+        .unwrap();
+        one.tell_name("db.example.com");
+        assert_eq!(one.name.as_deref(), Some("db.example.com"));
+        let known: Vec<_> = one.known.iter().map(|known| &*known.address).collect();
+        assert_eq!(known, ["192.0.2.10", "2001:db8::1"]);
+        let is_so = |known: &KnownAddress| known.until.is_none() && known.verdict == "confirm";
+        assert!(one.known.iter().all(is_so), "{:?}", one.known);
     }
 
     #[test]

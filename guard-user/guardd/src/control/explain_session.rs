@@ -188,7 +188,7 @@ impl Policies {
             let verdict = through(holes, verdict, is_over).map_or(verdict, |(_, verdict)| verdict);
             KnownAddress {
                 address: address.to_ip().to_string(),
-                until: Clocks::read().calendar(until),
+                until: Some(Clocks::read().calendar(until)),
                 verdict: verdict.as_str().to_owned(),
             }
         });
