@@ -7,7 +7,7 @@ use guard_policy::{
     self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
 use guard_proto::{
-    self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations, varlink::MAX_FRAME,
+    self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations,
 };
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
@@ -82,10 +82,7 @@ fn explained(
                     (Err(error), Some(own)) if error.name() == Some(ErrorName::NotFound) => {
                         let file = PolicyFile::read(&own)?;
                         let parsed = file.parse(output)?;
-                        match is_short(&file) {
-                            true => judging.ask(&mut client, args, Some(file.to_wire(&parsed)))?,
-                            false => alone(&file, &parsed, args, output)?,
-                        }
+                        judging.ask(&mut client, args, Some(file.to_wire(&parsed)))?
                     }
                     (Err(error), None) if error.name() == Some(ErrorName::NotFound) => {
                         return Err(none_of_that_name(error, &person));
@@ -108,11 +105,6 @@ fn explained(
     })
 }
 
-/// Whether guardd takes its text in a call. Escaped as JSON it may still be too long, but hardly any policy is near the limit.
-fn is_short(file: &PolicyFile) -> bool {
-    file.text.len() <= MAX_FRAME / 2
-}
-
 fn of_file(
     file: &PolicyFile,
     connect: impl FnOnce() -> Result<Client, CliError>,
@@ -120,9 +112,6 @@ fn of_file(
     output: Output,
 ) -> Result<Vec<proto::explain::Explanation>, CliError> {
     let parsed = file.parse(output)?;
-    if !is_short(file) {
-        return alone(file, &parsed, args, output);
-    }
     match connect() {
         Ok(mut client) => {
             let judging = Judging::of(&mut client, args, output)?;
@@ -253,7 +242,13 @@ fn alone(
         explanations = policy::beside(by(&project, asks_for_project)?, explanations);
     }
     let joined = policy::joined(explanations, &to).into_iter();
-    Ok(joined.map(Into::into).collect())
+    let mut all: Vec<proto::explain::Explanation> = joined.map(Into::into).collect();
+    if let policy::Target::Name(name) = &to.target {
+        for one in &mut all {
+            one.tell_name(name.as_str());
+        }
+    }
+    Ok(all)
 }
 
 /// The one with the stricter part, as guardd has it of two policies that both have to allow.

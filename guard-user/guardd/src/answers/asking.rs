@@ -252,7 +252,7 @@ pub(super) fn switched_off() -> CallError {
     CallError::refused(
         "no signed answers are taken",
         "the settings have no couriers under [answers]",
-        "as root, in /etc/guard/guardd.toml: answers = { couriers = [] }\nsystemctl restart guardd",
+        "as root, in /etc/guard/guardd.toml, under [answers]: couriers = []\nsystemctl restart guardd",
     )
 }
 

@@ -266,7 +266,7 @@ fn not_its_log() -> CallError {
     CallError::refused(
         "the audit log is not sent to this courier",
         "it says what every user's sessions did, and the settings give it to another user, or to none",
-        "as root, in /etc/guard/guardd.toml: fleet = { log = \"USER\" }",
+        "as root, in /etc/guard/guardd.toml, under [fleet]: log = \"USER\"\nsystemctl restart guardd",
     )
 }
 
