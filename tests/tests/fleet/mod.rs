@@ -42,10 +42,10 @@ fn a_question_goes_out_while_somebody_looks_and_a_signed_answer_opens_its_hole_o
     let open = look.until(|line| line["state"] == "open")?;
     assert_eq!(open["machine"], fleet.machine);
     let mut shell = fleet.scene.shell();
-    shell.tell(&format!(
-        "curl -sS -m 60 http://{V4}:8080/ >/dev/null 2>&1 &"
-    ))?;
+    let tries = format!("curl -sS -m 1 http://{V4}:8080/ >/dev/null 2>&1; echo gave up");
+    shell.tell(&tries)?;
     look.until(|line| shown(line).contains("command curl"))?;
+    shell.line_with("gave up")?;
     // Another program asks for the same: the question is another, and who looks gets it.
     shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
     let asked = look.until(|line| shown(line).contains("probe"))?;

@@ -225,9 +225,11 @@ fn where_another_policy_asks(looks: Looks) -> Tested {
     let mut shell = Shell::start(&daemon, &asks.display().to_string())?;
     let (guard, socket) = (daemon.program("guard")?, daemon.socket());
     let (guard, socket) = (guard.display(), socket.display());
+    // The outer one reads no line that is for the inner one.
     shell.tell(&format!(
-        "exec {guard} --socket {socket} run -q --policy shared -- sh"
+        "exec {guard} --socket {socket} run -q --policy shared -- sh -c 'echo inside; exec sh'"
     ))?;
+    shell.line_with("inside")?;
     scene.asks(&mut shell, FORGE)?;
     let sessions = daemon.json(["sessions"])?;
     let mut inner = sessions.list()?.iter();

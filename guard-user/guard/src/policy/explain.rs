@@ -6,9 +6,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use guard_policy::{
     self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
-use guard_proto::{
-    self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations,
-};
+use guard_proto::{self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations};
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 use serde::{Serialize, Serializer, ser::Error as _};
