@@ -88,6 +88,7 @@ fn render_one(diagnostic: &Diagnostic, source: &str, renderer: &Renderer) -> Str
     // Only what is shown is handed over: the source may have a million lines.
     let span = within(source, &diagnostic.span);
     let window = window(source, &span);
+    let counted = source[window.start..span.start].chars().count() + 1;
     let inside = span.start - window.start..span.end - window.start;
     let snippet = Snippet::source(&source[window])
         .path(diagnostic.file.as_str())
@@ -100,7 +101,14 @@ fn render_one(diagnostic: &Diagnostic, source: &str, renderer: &Renderer) -> Str
         // The title is made harmless by the renderer, this is not.
         group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
     }
-    renderer.render(&[group])
+    let shown = renderer.render(&[group]);
+    if counted == diagnostic.column {
+        return shown;
+    }
+    // The renderer counts from where a long line is cut.
+    let path = normalize_untrusted_str(&diagnostic.file);
+    let place = |column: usize| format!("{path}:{}:{column}", diagnostic.line);
+    shown.replacen(&place(counted), &place(diagnostic.column), 1)
 }
 
 /// The part of a span that exists in the source, on one line and between characters.

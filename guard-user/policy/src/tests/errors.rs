@@ -669,6 +669,20 @@ fn a_column_counts_characters_and_colour_is_asked_for() {
 }
 
 #[test]
+fn a_column_counts_from_the_start_of_a_line_however_long_it_is() {
+    let good = "\"e.b.example.com\", ".repeat(60);
+    let text = format!("[[rule]]\nto = [{good}\"192.0.2.1/24\", {good}]\naction = \"deny\"\n");
+    let column = "to = [".len() + good.len() + 1;
+    let found = parse("test.toml", &text).unwrap_err();
+    assert_eq!(found[0].column, column);
+    for color in [false, true] {
+        let shown = render(&found, &text, color);
+        assert!(shown.contains(&format!("test.toml:2:{column}")), "{shown}");
+        assert!(shown.contains("\"192.0.2.1/24\""), "{shown}");
+    }
+}
+
+#[test]
 fn profiles_and_their_lists() {
     let text = r#"
 [[rule]]
