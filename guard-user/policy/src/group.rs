@@ -65,6 +65,16 @@ impl Group {
         Self::GuardedHost,
     ];
 
+    /// The group that a word without its `@` is for: its name, or what it is called elsewhere.
+    #[must_use]
+    pub fn meant_by(word: &str) -> Option<Self> {
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        let is_own = |group: &Self| group.as_str().strip_prefix('@').is_some_and(is);
+        let own = Self::ALL.into_iter().find(is_own);
+        let elsewhere = || OTHER_NAMES.iter().find(|(name, _)| is(name));
+        own.or_else(|| elsewhere().map(|(_, group)| *group))
+    }
+
     /// As policies write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -151,7 +161,9 @@ impl FromStr for Group {
         let found = Self::ALL.into_iter().find(|group| group.as_str() == text);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str);
-            let help = match nearest(text, &names) {
+            let other = text.strip_prefix('@').and_then(Self::meant_by);
+            let meant = other.map(Self::as_str).or_else(|| nearest(text, &names));
+            let help = match meant {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("the groups are {}", names.join(" ")),
             };
@@ -159,6 +171,14 @@ impl FromStr for Group {
         })
     }
 }
+
+/// What groups are called elsewhere.
+const OTHER_NAMES: [(&str, Group); 4] = [
+    ("imds", Group::Metadata),
+    ("internet", Group::Public),
+    ("lan", Group::Private),
+    ("localnet", Group::Private),
+];
 
 const LOOPBACK: [Prefix; 2] = [
     Prefix::v4([127, 0, 0, 0], 8),
@@ -271,10 +291,20 @@ mod tests {
         for group in Group::ALL {
             assert_eq!(group.as_str().parse(), Ok(group));
         }
-        let invalid = "@pubic".parse::<Group>().unwrap_err();
-        assert_eq!(
-            invalid.to_string(),
-            "there is no group `@pubic`: did you mean `@public`?"
-        );
+        for (given, meant) in [
+            ("@pubic", "@public"),
+            ("@Metadata", "@metadata"),
+            ("@lan", "@private"),
+            ("@internet", "@public"),
+            ("@imds", "@metadata"),
+        ] {
+            let invalid = given.parse::<Group>().unwrap_err();
+            assert_eq!(
+                invalid.to_string(),
+                format!("there is no group `{given}`: did you mean `{meant}`?")
+            );
+        }
+        assert_eq!(Group::meant_by("On-Link"), Some(Group::OnLink));
+        assert_eq!(Group::meant_by("@dns"), None);
     }
 }

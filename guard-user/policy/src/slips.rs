@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use guard_common::Address;
 
 use super::{
+    group::Group,
     invalid::{Invalid, quoted},
     source::{Source, TomlValue},
 };
@@ -23,6 +24,8 @@ pub(super) enum Slip {
     Everything,
     /// A name for the loopback, which no name opens.
     Localhost,
+    /// The name of a host, and a group's without its `@`.
+    Group(Group),
 }
 
 impl Slip {
@@ -40,11 +43,15 @@ impl Slip {
         if is(&LOCALHOST) {
             return Some(Self::Localhost);
         }
-        EVERYTHING.iter().any(is).then_some(Self::Everything)
+        if EVERYTHING.iter().any(is) {
+            return Some(Self::Everything);
+        }
+        Group::meant_by(text).map(Self::Group)
     }
 
     fn invalid(self, text: &str) -> Invalid {
         let text = quoted(text);
+        let a_host = format!("{text} is taken for the name of a host, and for nothing else");
         let everything = "write `0.0.0.0/0` and `::/0` for everything";
         match self {
             Self::Unspecified => Invalid::new(format!(
@@ -53,14 +60,16 @@ impl Slip {
             .help(format!(
                 "{everything}, `127.0.0.0/8` and `::1` for this machine"
             )),
-            Self::Everything => Invalid::new(format!(
-                "{text} is taken for the name of a host, and for nothing else"
-            ))
-            .help(format!("{everything}, or `@public` for the internet")),
+            Self::Everything => {
+                Invalid::new(a_host).help(format!("{everything}, or `@public` for the internet"))
+            }
             Self::Localhost => Invalid::new(format!(
                 "{text} is a name, and no name opens anything on the loopback"
             ))
             .help("write `127.0.0.0/8` and `::1`"),
+            Self::Group(group) => {
+                Invalid::new(a_host).help(format!("write `{group}` for the group"))
+            }
         }
     }
 }
@@ -73,7 +82,9 @@ pub(super) fn tell<'s>(source: &mut Source<'s>, to: &TomlValue<'s>) {
         let invalid = slip.invalid(text);
         match slip {
             Slip::Unspecified => source.error(item.span(), invalid),
-            Slip::Everything | Slip::Localhost => source.warn(item.span(), invalid),
+            Slip::Everything | Slip::Localhost | Slip::Group(_) => {
+                source.warn(item.span(), invalid);
+            }
         }
     }
 }

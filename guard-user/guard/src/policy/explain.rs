@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
 
 use guard_policy::{
-    self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
+    self as policy, Destination, DomainName, Environment, Group, Invalid, Parsed, Policy, PortSpec,
+    Target,
 };
 use guard_proto::{self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations};
 use guard_sys::host::Host;
@@ -364,11 +365,25 @@ fn not_valid(what: &str, invalid: &Invalid) -> Failure {
 }
 
 fn no_address(to: &str) -> Failure {
+    let fix = match group_meant(to) {
+        Some(group) => format!("did you mean the group?\nguard explain {group}"),
+        None => "name an address, or a name that resolves:\nguard explain 192.0.2.10".into(),
+    };
     Failure {
         what: format!("cannot explain {to}"),
         why: "it has no address here".into(),
-        fix: "name an address, or a name that resolves:\nguard explain 192.0.2.10".into(),
+        fix,
     }
+}
+
+/// The group whose name without its `@` is that of a host here, with the port that was named.
+fn group_meant(to: &str) -> Option<Destination> {
+    let Destination { target, port } = to.parse().ok()?;
+    let Target::Name(name) = target else {
+        return None;
+    };
+    let target = Target::Group(Group::meant_by(name.as_str())?);
+    Some(Destination { target, port })
 }
 
 /// That a name has no address here does not say that it is nowhere: what was found says where from, and as what.
@@ -441,6 +456,27 @@ mod tests {
             rule     none: the policy's default
             policy   agent, agent.toml:2
         ");
+    }
+
+    #[test]
+    fn a_group_without_its_sign_is_guessed() {
+        let fix = |to: &str| no_address(to).fix;
+        for (to, wanted) in [
+            (
+                "metadata",
+                "did you mean the group?\nguard explain @metadata",
+            ),
+            (
+                "LAN:443",
+                "did you mean the group?\nguard explain @private:443",
+            ),
+            (
+                "nowhere.invalid",
+                "name an address, or a name that resolves:\nguard explain 192.0.2.10",
+            ),
+        ] {
+            assert_eq!(fix(to), wanted);
+        }
     }
 
     #[test]

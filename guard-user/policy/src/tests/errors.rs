@@ -349,12 +349,25 @@ fn what_is_written_for_everything_and_is_not_that() {
             );
             assert_eq!(warned(&format!("\"{name}\""), default), [wanted]);
         }
+        for (word, group) in [
+            ("metadata", "@metadata"),
+            ("Private", "@private"),
+            ("guarded-host", "@guarded-host"),
+            ("lan", "@private"),
+            ("imds", "@metadata"),
+        ] {
+            let wanted = format!(
+                "test.toml:3:7: `{word}` is taken for the name of a host, and for nothing else (write `{group}` for the group)"
+            );
+            assert_eq!(warned(&format!("\"{word}\""), default), [wanted]);
+        }
         let wanted = "test.toml:3:7: `localhost` is a name, and no name opens anything on the loopback (write `127.0.0.0/8` \
                       and `::1`)";
         assert_eq!(warned("\"localhost\"", default), [wanted]);
     }
     for name in [
         "any.example.com",
+        "metadata.example.com",
         "db",
         "0.0.0.0/0",
         "0.0.0.1",
