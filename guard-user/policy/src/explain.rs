@@ -23,7 +23,7 @@ use super::{
 /// A verdict, and what gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The address or prefix, with the port where one was asked about.
+    /// The address, with the port where one was asked about, or the prefix, whose port `ports` has.
     pub destination: String,
     /// The addresses and prefixes that the destination stands for.
     pub addresses: Vec<String>,
@@ -307,7 +307,7 @@ impl Explainer<'_> {
     fn explain(&mut self, prefix: &Prefix, port: Option<u16>, part: Part) -> Explanation {
         let shown = Destination {
             target: Target::Prefix(*prefix),
-            port,
+            port: port.filter(|_| prefix.is_host()),
         };
         let matched = part
             .rule

@@ -191,7 +191,10 @@ impl fmt::Display for Destination {
         match (&self.target, self.port) {
             (target, None) => target.fmt(f),
             (Target::Prefix(prefix), Some(port)) if !Prefix::IPV4.contains(prefix) => {
-                write!(f, "[{}]:{port}", prefix.address().to_ip())
+                match prefix.is_host() {
+                    true => write!(f, "[{}]:{port}", prefix.address().to_ip()),
+                    false => write!(f, "[{prefix}]:{port}"),
+                }
             }
             (target, Some(port)) => write!(f, "{target}:{port}"),
         }
@@ -335,6 +338,12 @@ mod tests {
         }
         let mapped: Destination = "[::ffff:192.0.2.10]:443".parse().unwrap();
         assert_eq!(mapped.to_string(), "192.0.2.10:443");
+        // No one address, and not shown as one.
+        let prefix = Destination {
+            target: "fc00::/7".parse().unwrap(),
+            port: Some(443),
+        };
+        assert_eq!(prefix.to_string(), "[fc00::/7]:443");
     }
 
     #[test]

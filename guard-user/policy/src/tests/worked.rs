@@ -329,6 +329,13 @@ fn an_explanation_names_rule_line_and_what_matched() {
     );
     assert!(explain("unknown.example").is_empty());
     assert_eq!(explain("b.example").len(), 2);
+
+    // A prefix and its port are shown apart, as people type them.
+    let group = explain("@private:22").into_iter();
+    let group: Vec<_> = group.map(|one| (one.destination, one.ports)).collect();
+    let port = vec!["tcp/22".parse().unwrap()];
+    assert!(group.contains(&("10.0.0.0/8".to_owned(), port.clone())));
+    assert!(group.contains(&("fc00::/7".to_owned(), port)));
 }
 
 #[test]
