@@ -150,6 +150,20 @@ impl<'s> Lines<'s> {
         &self.source[window(self.source, &within(self.source, span))]
     }
 
+    /// What stands from the start of a span to the end of its line, or as much of it as is shown.
+    pub(super) fn rest(&self, span: &Range<usize>) -> &'s str {
+        let within = within(self.source, span);
+        let end = window(self.source, &within).end;
+        &self.source[within.start..end]
+    }
+
+    /// The number of the first line that begins so, but for blanks.
+    pub(super) fn first(&self, beginning: &str) -> Option<usize> {
+        let mut lines = self.source.lines();
+        let at = lines.position(|line| line.trim_start().starts_with(beginning))?;
+        Some(at + 1)
+    }
+
     /// Line and column of a span, and what stands there.
     pub(super) fn place(&self, span: Range<usize>) -> SourceSpan {
         const LONGEST: usize = 200;

@@ -9,7 +9,7 @@ use super::{
     source::{Source, Table},
 };
 
-const HTTP_KEYS: &[&str] = &["method", "path", "query", "content_type", "action"];
+pub(super) const HTTP_KEYS: &[&str] = &["method", "path", "query", "content_type", "action"];
 
 /// The HTTP rules of a rule.
 pub(super) fn rules<'s>(

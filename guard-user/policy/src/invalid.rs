@@ -48,6 +48,11 @@ pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     (given.len() <= 64 && close(&best) <= 1 + best.len() / 4).then_some(best)
 }
 
+/// Whether one slip of the fingers makes the one word of the other.
+pub(super) fn is_nearly(given: &str, known: &str) -> bool {
+    given.len() <= 64 && strsim::damerau_levenshtein(given, known) <= 1
+}
+
 /// `given` in back quotes, cut where it is too long to be read.
 #[must_use]
 pub fn quoted(given: &str) -> String {

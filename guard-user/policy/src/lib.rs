@@ -14,6 +14,7 @@ mod explain;
 mod group;
 mod http;
 mod invalid;
+mod keys;
 mod known;
 mod lookup;
 mod model;
@@ -32,6 +33,7 @@ mod slips;
 mod socket;
 mod source;
 mod spans;
+mod syntax;
 mod target;
 #[cfg(test)]
 mod tests;

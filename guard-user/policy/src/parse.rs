@@ -38,7 +38,8 @@ pub(super) const POLICY_KEYS: &[&str] = &[
 pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     let mut source = Source::new(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    let is_first = |error: &&toml::de::Error| !is_consequence(root.get_ref(), error);
+    for error in errors.iter().filter(is_first) {
         source.syntax_error(error);
     }
     let mut reader = Reader { source };
@@ -47,6 +48,14 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     warnings::secure_dns(&mut reader.source, &policy.rules, has_names);
     let warnings = reader.source.finish()?;
     Ok(Parsed { policy, warnings })
+}
+
+/// Whether that is said only because `rule` is one table, and no list of them: it is said of that one.
+fn is_consequence(root: &DeTable<'_>, error: &toml::de::Error) -> bool {
+    let rule = root.get("rule").filter(|rule| rule.get_ref().is_table());
+    let at = error.span().unwrap_or_default().start;
+    let follows = rule.is_some_and(|rule| at > rule.span().start);
+    follows && error.message() == "duplicate key"
 }
 
 /// What `[dns]` says.
@@ -259,7 +268,7 @@ pub(super) fn action(text: &str, allowed: &[Action]) -> Result<Action, Invalid> 
 /// What other tools call an action.
 fn synonym<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let meant = match text.to_ascii_lowercase().as_str() {
-        "block" | "drop" | "refuse" | "forbid" | "never" | "no" => Verdict::Deny,
+        "block" | "drop" | "reject" | "refuse" | "forbid" | "never" | "no" => Verdict::Deny,
         "ask" | "prompt" | "hold" | "wait" => Verdict::Confirm,
         "permit" | "accept" | "pass" | "yes" => Verdict::Allow,
         "read" | "ro" | "get" | "read_only" => Verdict::ReadOnly,

@@ -9,10 +9,10 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Lines, Severity},
-    invalid::{Invalid, nearest, quoted},
+    invalid::{Invalid, quoted},
+    keys,
     model::SourceSpan,
-    parse::POLICY_KEYS,
-    rules::RULE_KEYS,
+    syntax,
     warnings::written,
 };
 
@@ -90,16 +90,42 @@ impl<'s> Source<'s> {
     }
 
     pub(super) fn syntax_error(&mut self, error: &toml::de::Error) {
+        self.failed = true;
         let span = error.span().unwrap_or_default();
-        let invalid = Invalid::new(error.message());
-        let invalid = match syntax(error.message(), self.lines.around(&span)) {
-            Some(help) => invalid.help(help),
-            None => invalid,
-        };
-        self.error(span.clone(), invalid);
-        if self.broken.len() < MOST_SHOWN {
-            self.broken.push(self.place(span).line);
+        let line = self.place(span.clone()).line;
+        if self.broken.contains(&line) {
+            return;
         }
+        if self.broken.len() >= MOST_SHOWN {
+            self.unsaid += 1;
+            return;
+        }
+        let around = self.lines.around(&span);
+        let help = match self.other_header(error, (around, line)) {
+            Some(other) => Some(format!(
+                "the other one is on line {other}: write these keys there"
+            )),
+            None => syntax::help(error.message(), around, self.lines.rest(&span)),
+        };
+        let invalid = Invalid::new(error.message());
+        self.error(span, Invalid { help, ..invalid });
+        self.broken.push(line);
+    }
+
+    /// The line of another table with the header that is said to be there twice.
+    fn other_header(
+        &self,
+        error: &toml::de::Error,
+        (around, line): (&str, usize),
+    ) -> Option<usize> {
+        let header = around.trim_start();
+        let is_table = header.starts_with('[') && !header.starts_with("[[");
+        if !is_table || error.message() != "duplicate key" {
+            return None;
+        }
+        let (header, _) = header.split_once(']')?;
+        let first = self.lines.first(&format!("{header}]"))?;
+        (first < line).then_some(first)
     }
 
     /// What was found, in the order of the source: as an error where there was any error, whether
@@ -124,14 +150,8 @@ impl<'s> Source<'s> {
         for key in table.entries.keys() {
             let name = key.get_ref().as_ref();
             if !table.known.contains(&name) {
-                let elsewhere = elsewhere(name, table.known);
-                let help = match nearest(name, table.known) {
-                    _ if elsewhere.is_some() => elsewhere.unwrap_or_default().to_owned(),
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("known here are {}", table.known.join(", ")),
-                };
-                let unknown = Invalid::new(format!("unknown key {}", quoted(name))).help(help);
-                self.error(key.span(), unknown);
+                let unknown = Invalid::new(format!("unknown key {}", quoted(name)));
+                self.error(key.span(), unknown.help(keys::help(name, table.known)));
             }
         }
     }
@@ -250,6 +270,13 @@ impl<'s> Source<'s> {
         }
     }
 
+    /// Whether that is a table there only for one inside of it, whose header comes first.
+    fn stands_above(&self, value: &TomlValue<'s>, header: &str) -> bool {
+        let line = self.lines.around(&value.span()).trim_start();
+        let inside = line.trim_start_matches('[').trim_start();
+        line.starts_with('[') && inside.starts_with(&format!("{header}."))
+    }
+
     /// The tables of an array of tables, written `[[header]]`.
     pub(super) fn tables<'t>(
         &mut self,
@@ -261,8 +288,17 @@ impl<'s> Source<'s> {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            let wrong = Invalid::new(format!("`{header}` is not a list of tables"));
-            self.error(value.span(), wrong.help(format!("write `[[{header}]]`")));
+            let (wrong, help) = match self.stands_above(value, header) {
+                true => (
+                    format!("there is no `[[{header}]]` above this"),
+                    format!("write it below the `[[{header}]]` that it is for"),
+                ),
+                false => (
+                    format!("`{header}` is not a list of tables"),
+                    format!("write `[[{header}]]`"),
+                ),
+            };
+            self.error(value.span(), Invalid::new(wrong).help(help));
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(items.len());
@@ -280,19 +316,6 @@ impl<'s> Source<'s> {
     }
 }
 
-/// Where a key belongs that means nothing here and something in another table.
-fn elsewhere(key: &str, known: &[&str]) -> Option<&'static str> {
-    match (POLICY_KEYS.contains(&key), RULE_KEYS.contains(&key)) {
-        (true, _) if !std::ptr::eq(known, POLICY_KEYS) => {
-            Some("it belongs to the whole policy: write it above the first `[[rule]]`")
-        }
-        (_, true) if !std::ptr::eq(known, RULE_KEYS) => {
-            Some("it belongs to a rule: write it below a line `[[rule]]`")
-        }
-        _ => None,
-    }
-}
-
 /// What to write in place of a string that should be an array of what a string in it should be.
 fn in_an_array(help: &str) -> String {
     let Some(meant) = help.strip_prefix("write ") else {
@@ -302,6 +325,15 @@ fn in_an_array(help: &str) -> String {
     match word.filter(|word| !word.contains('`')) {
         Some(word) => format!("write `[\"{word}\"]`"),
         None => format!("write an array, `[...]`, and in it {meant}"),
+    }
+}
+
+/// What is written for yes or no elsewhere.
+fn truth(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some("true"),
+        "false" | "no" | "off" | "0" => Some("false"),
+        _ => None,
     }
 }
 
@@ -321,45 +353,15 @@ fn meant(value: &DeValue<'_>, expected: &str) -> Option<String> {
                 _ if !is_plain => None,
                 _ if expected.starts_with("a duration") => Some(write(format!("\"{number}s\""))),
                 _ if expected.starts_with("a port") => Some(write(format!("\"tcp/{number}\""))),
+                "true or false" => truth(number).map(|meant| write(meant.to_owned())),
                 _ => None,
             }
         }
-        DeValue::String(text) => {
-            let is_meant = matches!(
-                (expected, text.as_ref()),
-                ("true or false", "true" | "false") | ("the number 1", "1")
-            );
-            is_meant.then(|| write(text.to_string()))
-        }
-        _ => None,
-    }
-}
-
-/// What TOML wants in place of what people often write.
-fn syntax(message: &str, line: &str) -> Option<&'static str> {
-    let begins = |with: &str| line.trim_start().starts_with(with);
-    match message {
-        _ if line.contains(['“', '”', '„', '‘', '’']) => {
-            Some("write straight quotes: `\"`")
-        }
-        _ if begins("<") => Some("that is no TOML, but looks like a page of HTML or XML"),
-        _ if begins("{") => {
-            Some("that is no TOML, but looks like JSON: write `key = value`, line by line")
-        }
-        _ if message.starts_with("key with no value") => Some("write `key = value`"),
-        _ if message.starts_with("string values must be quoted") => {
-            Some("write it in quotes, as in `default = \"deny\"`")
-        }
-        _ if message.starts_with("invalid basic string, expected `\"`") => {
-            Some("a quote is missing: end the text with `\"`, as in `name = \"lab\"`")
-        }
-        _ if message.starts_with("invalid literal string, expected `'`") => {
-            Some("a quote is missing: end the text with `'`, as in `name = 'lab'`")
-        }
-        _ if message.starts_with("missing comma between array elements") => {
-            Some("write a `,` between two entries, and quotes around each")
-        }
-        _ if message.starts_with("duplicate key") => Some("remove one of the two"),
+        DeValue::String(text) => match expected {
+            "true or false" => truth(text).map(|meant| write(meant.to_owned())),
+            "the number 1" => (text == "1").then(|| write("1".to_owned())),
+            _ => None,
+        },
         _ => None,
     }
 }

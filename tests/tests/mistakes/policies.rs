@@ -375,7 +375,7 @@ const ROWS: &[Row] = &[
         &[
             "default-behind.toml:6:1",
             "unknown key `default`",
-            "above the first `[[rule]]`",
+            "above the first line that begins with `[`",
         ],
     ),
     (

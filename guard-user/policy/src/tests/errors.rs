@@ -160,6 +160,8 @@ fn wrong_shapes() {
       |
     3 | inbound = "yes"
       |           ^^^^^
+      |
+      = help: write `true`
 
     error: this guard does not know that version of the language
      --> test.toml:4:11
@@ -277,6 +279,9 @@ fn a_value_of_another_type_says_what_to_write() {
             "write `search = \"silent\"`, or leave it out",
         ),
         (&rule("tls = true"), "write `\"name\"`"),
+        ("inbound = \"off\"\n", "write `false`"),
+        ("inbound = 1\n", "write `true`"),
+        (&rule("").replace("allow", "reject"), "did you mean `deny`?"),
         (
             &rule("ports = \"443\""),
             "write an array, `[...]`, and in it `tcp/443` or `udp/443`",
@@ -296,6 +301,46 @@ fn a_value_of_another_type_says_what_to_write() {
     ] {
         assert_eq!(help(text), wanted, "{text}");
     }
+}
+
+#[test]
+fn a_table_above_its_rule_and_one_that_is_there_twice_say_where_to_write() {
+    let said = |text: &str| -> Vec<_> {
+        let found = parse("test.toml", text).unwrap_err();
+        found.iter().map(ToString::to_string).collect()
+    };
+    let rule = "[[rule]]\nto = [\"a.example\"]\naction = \"read-only\"\n";
+    for header in ["[[rule.http]]", "[rule.http]"] {
+        let column = header.find("rule").unwrap() + 1;
+        let wanted = format!(
+            "test.toml:1:{column}: there is no `[[rule]]` above this (write it below the `[[rule]]` that it is for)"
+        );
+        assert_eq!(
+            said(&format!("{header}\naction = \"deny\"\n{rule}{rule}")),
+            [wanted]
+        );
+    }
+    let one = rule.replace("[[rule]]", "[rule]");
+    let list = "`rule` is not a list of tables (write `[[rule]]`)";
+    assert_eq!(
+        said(&format!("{one}{rule}")),
+        [format!("test.toml:1:1: {list}")]
+    );
+    assert_eq!(
+        said(&format!("{one}{one}")),
+        [format!("test.toml:4:1: {list}")]
+    );
+    let dns = "[dns]\nnames = \"ask\"\n";
+    assert_eq!(
+        said(&format!("{dns}{rule}[dns]\nsearch = \"silent\"\n")),
+        ["test.toml:6:2: duplicate key (the other one is on line 1: write these keys there)"]
+    );
+    assert_eq!(
+        said(&format!("{rule}[[http]]\naction = \"deny\"\n")),
+        [
+            "test.toml:4:3: unknown key `http` (write `[[rule.http]]`, below the `[[rule]]` that it is for)"
+        ]
+    );
 }
 
 #[test]
