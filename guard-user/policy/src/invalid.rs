@@ -63,6 +63,16 @@ pub fn quoted(given: &str) -> String {
     }
 }
 
+/// Refuses blanks at the ends of what has none.
+pub(super) fn blanks(given: &str) -> Option<Invalid> {
+    let meant = given.trim();
+    let has_any = meant.len() < given.len() && !meant.is_empty();
+    has_any.then(|| {
+        let (given, meant) = (quoted(given), quoted(meant));
+        Invalid::new(format!("{given} begins or ends with a blank")).help(format!("write {meant}"))
+    })
+}
+
 /// Refuses what could make a terminal or a log show something else than what is there: control
 /// characters, and those that change the direction of text.
 pub(super) fn printable(given: &str) -> Result<String, Invalid> {

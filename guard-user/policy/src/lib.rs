@@ -17,6 +17,7 @@ mod invalid;
 mod keys;
 mod known;
 mod lookup;
+mod misread;
 mod model;
 mod name;
 mod on_link;

@@ -125,12 +125,13 @@ impl FromStr for DomainName {
         // top-level domain begins with a digit.
         let last = name.rsplit('.').next().unwrap_or(name);
         if last.starts_with(|first: char| first.is_ascii_digit()) {
-            let help = match text
-                .split_once('-')
-                .map(|(first, _)| first.parse::<Ipv4Addr>())
-            {
+            let first = text.split_once('-').map(|(first, _)| first);
+            let help = match first.map(str::parse::<Ipv4Addr>) {
                 Some(Ok(_)) => "a range is written as prefixes, such as `192.0.2.0/29`",
-                _ => "write all four parts of an IPv4 address, each 0 to 255",
+                _ if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    "write an address or a name; a port goes behind it, or into `ports`"
+                }
+                _ => "an IPv4 address has four parts, each 0 to 255",
             };
             return Err(
                 Invalid::new(format!("{} is neither an address nor a name", quoted(text)))
@@ -216,9 +217,17 @@ mod tests {
             let invalid = text.parse::<DomainName>().unwrap_err();
             assert!(invalid.message.ends_with("is not a host name"), "{invalid}");
         }
-        for text in ["192.0.2.300", "192.0.2", "1", "0x7f000001"] {
+        for (text, help) in [
+            ("192.0.2.300", "an IPv4 address has four parts"),
+            ("192.0.2", "an IPv4 address has four parts"),
+            ("192.0.2.1.5", "an IPv4 address has four parts"),
+            ("0x7f000001", "an IPv4 address has four parts"),
+            ("443", "write an address or a name"),
+            ("192.0.2.1-9", "a range is written as prefixes"),
+        ] {
             let invalid = text.parse::<DomainName>().unwrap_err();
             assert!(invalid.message.ends_with("nor a name"), "{invalid}");
+            assert!(invalid.help.unwrap().starts_with(help), "{text}");
         }
     }
 

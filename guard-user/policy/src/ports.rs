@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use guard_common::Protocol;
 use serde::{Deserialize, Serialize};
 
-use super::invalid::{Invalid, nearest, quoted};
+use super::invalid::{Invalid, blanks, nearest, quoted};
 
 /// Ports of a protocol: `tcp/443`, `tcp/8000-8100`, `udp`, `icmp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +24,57 @@ const PROTOCOLS: [(&str, Protocol); 3] = [
     ("udp", Protocol::UDP),
     ("icmp", Protocol::ICMP),
 ];
+
+/// The ports of what people have URLs of, and names for.
+const WELL_KNOWN: &[(&str, u16)] = &[
+    ("amqp", 5672),
+    ("amqps", 5671),
+    ("ftp", 21),
+    ("http", 80),
+    ("https", 443),
+    ("ldap", 389),
+    ("ldaps", 636),
+    ("mongodb", 27017),
+    ("mysql", 3306),
+    ("nats", 4222),
+    ("postgres", 5432),
+    ("postgresql", 5432),
+    ("redis", 6379),
+    ("rediss", 6379),
+    ("ssh", 22),
+    ("ws", 80),
+    ("wss", 443),
+];
+
+/// The port of TCP that a scheme or a service is known to have.
+pub(super) fn well_known(name: &str) -> Option<u16> {
+    let mut known = WELL_KNOWN.iter();
+    let known = known.find(|(known, _)| name.eq_ignore_ascii_case(known));
+    known.map(|(_, port)| *port)
+}
+
+/// The ports of TCP that people write behind a destination: `443`, `80-90`, `80,443`, `https`.
+pub(super) fn behind_a_colon(text: &str) -> Option<Vec<PortSpec>> {
+    if text.len() > LONGEST_MISREAD {
+        return None;
+    }
+    let one = |text: &str| match well_known(text) {
+        Some(port) => Some(PortSpec::one(Protocol::TCP, port)),
+        None => {
+            let (low, high) = parse_range("tcp", text).ok()?;
+            let protocol = Protocol::TCP;
+            Some(PortSpec {
+                protocol,
+                low,
+                high,
+            })
+        }
+    };
+    text.split(',').map(one).collect()
+}
+
+/// What is longer is not looked at for what it was meant to be.
+const LONGEST_MISREAD: usize = 60;
 
 /// `tcp`, `udp`, `icmp`, or the number.
 #[must_use]
@@ -109,6 +160,18 @@ impl FromStr for PortSpec {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::read(text).map_err(|invalid| match meant(text) {
+            Some(help) => invalid.help(help),
+            None => invalid,
+        })
+    }
+}
+
+impl PortSpec {
+    fn read(text: &str) -> Result<Self, Invalid> {
+        if let Some(invalid) = blanks(text) {
+            return Err(invalid);
+        }
         let (name, ports) = match text.split_once('/') {
             Some((name, ports)) => (name, Some(ports)),
             None => (text, None),
@@ -142,6 +205,51 @@ impl From<PortSpec> for String {
     fn from(spec: PortSpec) -> Self {
         spec.to_string()
     }
+}
+
+/// What to write where other tools take a text for ports.
+fn meant(text: &str) -> Option<String> {
+    if text.len() > LONGEST_MISREAD {
+        return None;
+    }
+    if let Some(several) = several(text) {
+        return Some(several);
+    }
+    let Some((name, ports)) = text.split_once('/') else {
+        return match text {
+            "dns" | "domain" => Some("write `udp/53` and `tcp/53`".to_owned()),
+            name => well_known(name).map(|port| format!("write `tcp/{port}`")),
+        };
+    };
+    if !matches!(name, "tcp" | "udp") {
+        return None;
+    }
+    let range = ports.replace(':', "-").replace("..", "-");
+    match ports {
+        "" => Some(format!(
+            "write `{name}/443`, or `{name}` for all of its ports"
+        )),
+        "*" | "any" | "all" => Some(format!("write `{name}`")),
+        "dns" | "domain" => Some(format!("write `{name}/53`")),
+        _ if range != ports => {
+            let (low, high) = parse_range(name, &range).ok()?;
+            Some(format!("write `{name}/{low}-{high}`"))
+        }
+        service => well_known(service).map(|port| format!("write `{name}/{port}`")),
+    }
+}
+
+/// What to write in place of several ports in one text.
+fn several(text: &str) -> Option<String> {
+    let (first, _) = text.split_once(',')?;
+    let protocol = first.split_once('/').map_or("tcp", |(name, _)| name);
+    let one = |text: &str| {
+        let text = text.trim();
+        let spec = PortSpec::read(text).or_else(|_| PortSpec::read(&format!("{protocol}/{text}")));
+        spec.ok().map(|spec| format!("\"{spec}\""))
+    };
+    let all: Vec<_> = text.split(',').map(one).collect::<Option<_>>()?;
+    Some(format!("write {}", all.join(", ")))
 }
 
 fn unknown_protocol(text: &str, name: &str) -> Invalid {
@@ -199,9 +307,13 @@ fn parse_range(protocol: &str, text: &str) -> Result<(u16, u16), Invalid> {
 /// A port: 1 to 65535.
 pub(super) fn parse_port(text: &str) -> Result<u16, Invalid> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let wrong = || match text {
+        "" => "a port is missing".to_owned(),
+        text => format!("{} is not a port", quoted(text)),
+    };
     match text.parse() {
         Ok(port) if digits && port != 0 => Ok(port),
-        _ => Err(Invalid::new(format!("{} is not a port", quoted(text)))
+        _ => Err(Invalid::new(wrong())
             .help("a port is a number from 1 to 65535, a range is `8000-8100`")),
     }
 }
@@ -246,8 +358,49 @@ mod tests {
                 "`any` names no protocol: where no ports are named, all are meant; `guard open` takes --all-ports",
             ),
             (
-                "http",
-                "`http` names no protocol: write `tcp/443`, `tcp/8000-8100`, `udp/53`, `tcp`, `udp` or `icmp`",
+                "sctp/7",
+                "`sctp/7` names no protocol: write `tcp/443`, `tcp/8000-8100`, `udp/53`, `tcp`, `udp` or `icmp`",
+            ),
+            ("https", "`https` names no protocol: write `tcp/443`"),
+            ("ssh", "`ssh` names no protocol: write `tcp/22`"),
+            (
+                "dns",
+                "`dns` names no protocol: write `udp/53` and `tcp/53`",
+            ),
+            ("tcp/http", "`http` is not a port: write `tcp/80`"),
+            ("udp/dns", "`dns` is not a port: write `udp/53`"),
+            (
+                "tcp/8000:8100",
+                "`8000:8100` is not a port: write `tcp/8000-8100`",
+            ),
+            (
+                "tcp/8000..8100",
+                "`8000..8100` is not a port: write `tcp/8000-8100`",
+            ),
+            ("udp/*", "`*` is not a port: write `udp`"),
+            (
+                "tcp/443,80",
+                "`443,80` is not a port: write \"tcp/443\", \"tcp/80\"",
+            ),
+            (
+                "tcp/443, udp/80",
+                "`443, udp/80` is not a port: write \"tcp/443\", \"udp/80\"",
+            ),
+            (
+                "443,80",
+                "`443,80` names no protocol: write \"tcp/443\", \"tcp/80\"",
+            ),
+            (
+                "tcp/",
+                "a port is missing: write `tcp/443`, or `tcp` for all of its ports",
+            ),
+            (
+                "tcp/80-",
+                "a port is missing: a port is a number from 1 to 65535, a range is `8000-8100`",
+            ),
+            (
+                "udp/53 ",
+                "`udp/53 ` begins or ends with a blank: write `udp/53`",
             ),
             ("icmp/8", "icmp has no ports: write `icmp`"),
             (

@@ -217,6 +217,13 @@ impl FromStr for Prefix {
         let Some(len) = len else {
             return Ok(Self::new(bits, 128));
         };
+        if len.is_empty() {
+            return Err(
+                Invalid::new(format!("{} has no length", quoted(text))).help(format!(
+                    "write `{ip}` for that one address, or the length of the prefix behind the `/`"
+                )),
+            );
+        }
         let prefix = Self::new(bits, parse_length(ip, len)?);
         match prefix.bits() == bits {
             true => Ok(prefix),
@@ -245,15 +252,6 @@ fn bad_address(address: &str) -> Invalid {
         "{} is not an IPv4 or IPv6 address",
         quoted(address)
     ));
-    let behind = address.rsplit_once(':');
-    if let Some((host, port)) = behind
-        && host.parse::<Ipv4Addr>().is_ok()
-        && port.parse::<u16>().is_ok()
-    {
-        return invalid.help(format!(
-            "write `{host}`, and its port apart: ports = [\"tcp/{port}\"]"
-        ));
-    }
     match address.split_once('%') {
         Some((plain, _)) => invalid.help(format!(
             "write {}: a rule holds on every network interface",
@@ -339,7 +337,7 @@ mod tests {
             ),
             (
                 "192.0.2.1:443",
-                "`192.0.2.1:443` is not an IPv4 or IPv6 address: write `192.0.2.1`, and its port apart: ports = [\"tcp/443\"]",
+                "`192.0.2.1:443` is not an IPv4 or IPv6 address: write an address or a prefix, like `192.0.2.10` or `2001:db8::/32`",
             ),
             (
                 "::/+1",
@@ -351,7 +349,7 @@ mod tests {
             ),
             (
                 "192.0.2.0/",
-                "`` is not the length of a prefix: an IPv4 prefix is 0 to 32 bits long",
+                "`192.0.2.0/` has no length: write `192.0.2.0` for that one address, or the length of the prefix behind the `/`",
             ),
         ] {
             assert_eq!(given.parse::<Prefix>().unwrap_err().to_string(), said);

@@ -44,8 +44,32 @@ impl FromStr for SocketName {
                 wrong("is no plain path")
             }
             [b'/', ..] => Ok(Self::Path(text)),
-            _ => wrong("names no socket"),
+            _ => Err(Invalid::new(format!("{} names no socket", quoted(&text))).help(meant(&text))),
         }
+    }
+}
+
+/// What to write in place of a name that shells and programs would understand.
+fn meant(text: &str) -> &'static str {
+    let is_agent = |text: &str| {
+        ["ssh-agent", "ssh_agent", "ssh_auth_sock"].contains(&text.to_ascii_lowercase().as_str())
+    };
+    match text.strip_prefix('$').unwrap_or(text) {
+        text if is_agent(text) => "write `ssh-agent`",
+        _ if text.starts_with(['~', '$']) => {
+            "write the whole path, from `/`: `~` and variables mean nothing here"
+        }
+        _ => WHAT_TO_WRITE,
+    }
+}
+
+impl SocketName {
+    /// Whether a `*` of it stands for what anybody can make.
+    pub(super) fn is_anybodys(&self) -> bool {
+        let Self::Path(path) = self else { return false };
+        let fixed = path.split('*').next().filter(|fixed| *fixed != path);
+        let is_below = |directory: &&str| fixed.is_some_and(|fixed| fixed.starts_with(*directory));
+        ["/tmp/", "/var/tmp/", "/dev/shm/"].iter().any(is_below)
     }
 }
 
@@ -85,6 +109,17 @@ mod tests {
             "ssh-agent",
         ] {
             assert_eq!(text.parse::<SocketName>().unwrap().to_string(), text);
+        }
+        for (text, help) in [
+            ("ssh_agent", "write `ssh-agent`"),
+            ("SSH-Agent", "write `ssh-agent`"),
+            ("$SSH_AUTH_SOCK", "write `ssh-agent`"),
+            ("~/x", "write the whole path"),
+            ("$XDG_RUNTIME_DIR/bus", "write the whole path"),
+            ("agent", WHAT_TO_WRITE),
+        ] {
+            let invalid = text.parse::<SocketName>().unwrap_err();
+            assert!(invalid.help.unwrap().starts_with(help), "{text}");
         }
         let long = format!("/{}", "x".repeat(LONGEST));
         for text in [

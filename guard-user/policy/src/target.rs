@@ -10,10 +10,11 @@ use guard_common::Protocol;
 
 use super::{
     group::Group,
-    invalid::{Invalid, quoted},
+    invalid::{Invalid, blanks, quoted},
+    misread,
     model::Environment,
     name::{DomainName, Wildcard},
-    ports::{PortSpec, parse_port},
+    ports::{PortSpec, parse_port, well_known},
     prefix::Prefix,
 };
 
@@ -59,11 +60,15 @@ impl FromStr for Target {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::read(text).map_err(|invalid| misread::target(text).unwrap_or(invalid))
+    }
+}
+
+impl Target {
+    pub(super) fn read(text: &str) -> Result<Self, Invalid> {
         match text.as_bytes() {
             [] => Err(Invalid::new("it is empty").help(WHAT_TO_WRITE)),
             [b'@', ..] => text.parse().map(Self::Group),
-            _ if text.contains("://") => Err(no_url(text)),
-            _ if name_and_port(text).is_some() => Err(no_port(text)),
             [b'*', ..] => text.parse().map(Self::Wildcard),
             _ if text.contains('*') && !text.contains(['/', ':']) => {
                 text.parse().map(Self::Wildcard)
@@ -80,64 +85,18 @@ impl FromStr for Target {
 const WHAT_TO_WRITE: &str =
     "write an address, a prefix, a name or a group, like `192.0.2.0/24` or `@private`";
 
-/// A name, or names below one, with a port behind it.
-fn name_and_port(text: &str) -> Option<(&str, &str)> {
-    let (name, port) = text.rsplit_once(':')?;
-    let below = name.strip_prefix("*.").unwrap_or(name);
-    let is_name = name.parse::<IpAddr>().is_err() && below.parse::<DomainName>().is_ok();
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    (is_name && is_port).then_some((name, port))
-}
-
-fn no_port(text: &str) -> Invalid {
-    let (name, port) = name_and_port(text).unwrap_or((text, "443"));
-    Invalid::new(format!("{} has a port in it", quoted(text))).help(format!(
-        "write {}, and `ports = [\"tcp/{port}\"]` in the rule",
-        quoted(name)
-    ))
-}
-
-fn no_url(text: &str) -> Invalid {
-    let host = text
-        .split_once("://")
-        .map_or(text, |(_, rest)| host_of(rest));
-    Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(host)))
-}
-
 /// Who is reached, of what follows `://`: without the name and password of a person.
-fn host_of(rest: &str) -> &str {
+pub(super) fn host_of(rest: &str) -> &str {
     let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     host.rsplit_once('@').map_or(host, |(_, host)| host)
 }
-
-/// The ports of schemes that people have URLs of.
-const PORTS: &[(&str, u16)] = &[
-    ("amqp", 5672),
-    ("amqps", 5671),
-    ("ftp", 21),
-    ("http", 80),
-    ("https", 443),
-    ("ldap", 389),
-    ("ldaps", 636),
-    ("mongodb", 27017),
-    ("mysql", 3306),
-    ("nats", 4222),
-    ("postgres", 5432),
-    ("postgresql", 5432),
-    ("redis", 6379),
-    ("rediss", 6379),
-    ("ssh", 22),
-    ("ws", 80),
-    ("wss", 443),
-];
 
 /// The same of what a person aims at: the scheme says which port.
 fn no_url_with_port(text: &str, (scheme, rest): (&str, &str)) -> Invalid {
     let host = host_of(rest);
     let has_port = split_port(host).is_ok_and(|(_, port)| port.is_some());
-    let scheme = PORTS.iter().find(|(known, _)| *known == scheme);
-    let meant = match scheme.filter(|_| !has_port) {
-        Some((_, port)) => format!("{host}:{port}"),
+    let meant = match well_known(scheme).filter(|_| !has_port) {
+        Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     };
     Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(&meant)))
@@ -211,11 +170,17 @@ impl FromStr for Destination {
         if let Some(parts) = text.split_once("://") {
             return Err(no_url_with_port(text, parts));
         }
+        if let Some(invalid) = blanks(text) {
+            return Err(invalid);
+        }
         let (host, port) = split_port(text)?;
-        let destination = Self {
-            target: host.parse()?,
-            port: port.map(parse_port).transpose()?,
-        };
+        let target: Target = host.parse()?;
+        let port = port.map(|port| {
+            let wrong = |invalid| misread::ports_behind(&target, port, invalid);
+            parse_port(port).map_err(wrong)
+        });
+        let port = port.transpose()?;
+        let destination = Self { target, port };
         match &destination.target {
             Target::Wildcard(_) => Err(Invalid::new(format!(
                 "{} stands for names that nobody can list",
@@ -296,7 +261,7 @@ impl<'t> Ambiguous<'t> {
 }
 
 /// The host, and the port where there is one.
-fn split_port(text: &str) -> Result<(&str, Option<&str>), Invalid> {
+pub(super) fn split_port(text: &str) -> Result<(&str, Option<&str>), Invalid> {
     if let Some(inside) = text.strip_prefix('[') {
         let closed = inside.split_once(']').and_then(|(host, rest)| match rest {
             "" => Some((host, None)),
@@ -433,7 +398,43 @@ mod tests {
             ),
             (
                 "192.0.2.1:http",
-                "`http` is not a port: a port is a number from 1 to 65535, a range is `8000-8100`",
+                "`http` is not a port: write `192.0.2.1:80`",
+            ),
+            (
+                "[2001:db8::1]:https",
+                "`https` is not a port: write `[2001:db8::1]:443`",
+            ),
+            (
+                "10.0.0.1:80-90",
+                "`80-90` is not a port: write `10.0.0.1 --ports tcp/80-90`",
+            ),
+            (
+                "db.example.com:80,443",
+                "`80,443` is not a port: write `db.example.com --ports tcp/80,tcp/443`",
+            ),
+            (
+                "10.0.0.0/8:https",
+                "`https` is not a port: write `10.0.0.0/8 --ports tcp/443`",
+            ),
+            (
+                "example.com:8443/path",
+                "`8443/path` is not a port: write `example.com:8443`",
+            ),
+            (
+                "192.0.2.1:0",
+                "`0` is not a port: a port is a number from 1 to 65535, a range is `8000-8100`",
+            ),
+            (
+                "192.0.2.1:",
+                "a port is missing: a port is a number from 1 to 65535, a range is `8000-8100`",
+            ),
+            (
+                "example.com/",
+                "`example.com/` has a path in it: write `example.com`",
+            ),
+            (
+                " 192.0.2.1:443",
+                "` 192.0.2.1:443` begins or ends with a blank: write `192.0.2.1:443`",
             ),
             (
                 "*.example.com",

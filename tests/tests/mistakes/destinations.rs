@@ -112,7 +112,7 @@ const ROWS: &[Row] = &[
         User,
         "guard open 192.0.2.10:http",
         2,
-        &["`http` is not a port", "1 to 65535"],
+        &["`http` is not a port", "`192.0.2.10:80`"],
     ),
     (
         User,
