@@ -46,6 +46,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     let policy = reader.policy(file, root.get_ref());
     let has_names = policy.dns_names.is_some();
     warnings::secure_dns(&mut reader.source, &policy.rules, has_names);
+    warnings::dns_over_https(&mut reader.source, &policy, root.get_ref());
     let warnings = reader.source.finish()?;
     Ok(Parsed { policy, warnings })
 }
@@ -170,7 +171,13 @@ impl<'s> Reader<'s> {
         let Some(allow) = table.get("allow") else {
             return Vec::new();
         };
-        let named = self.source.list(allow, "a socket", str::parse);
+        let named: Option<Vec<SocketName>> = self.source.list(allow, "a socket", str::parse);
+        for item in allow.get_ref().as_array().into_iter().flatten() {
+            let name = item.get_ref().as_str().map(str::parse::<SocketName>);
+            if name.is_some_and(|name| name.is_ok_and(|name| name.is_anybodys())) {
+                self.source.warn(item.span(), warnings::anybodys_sockets());
+            }
+        }
         named.unwrap_or_default()
     }
 

@@ -1,8 +1,13 @@
 //! What is allowed, and may not do what its author thinks.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+    time::Duration,
+};
 
 use guard_common::{DNS_PORT, Protocol, Verdict};
+use toml::de::DeTable;
 
 use super::{
     coverage::{Met, over},
@@ -11,7 +16,7 @@ use super::{
     duration::format_duration,
     group::Group,
     invalid::{Invalid, quoted},
-    model::{Action, Environment, LONGEST_HOLD, Policy, Rule, SourceSpan},
+    model::{Action, DnsNames, Environment, LONGEST_HOLD, Policy, Rule, SourceSpan},
     name::{DomainName, Wildcard},
     prefix::Prefix,
     slips::Slip,
@@ -57,7 +62,7 @@ pub(super) fn wildcards<'s>(
 fn by_address(text: &str, action: Action, default: Action) -> Invalid {
     let (text, wanted, given) = (quoted(text), action.as_str(), default.as_str());
     Invalid::new(format!(
-        "{text} holds for who asks for such a name: who knows the address gets `{given}`, the default, instead of `{wanted}`"
+        "{text} holds for who asks for such a name: who knows the address, as by DNS over HTTPS, gets `{given}`, the default, instead of `{wanted}`"
     ))
     .help("list the addresses as well, or write `default = \"deny\"`")
 }
@@ -104,7 +109,7 @@ pub(super) fn denied_names<'s>(
         if text.parse::<DomainName>().is_ok() && Slip::of(text).is_none() {
             let text = quoted(text);
             let warning = Invalid::new(format!(
-                "{text} is denied at the addresses that it resolves to: whoever knows another one of it gets `allow`, the default"
+                "{text} is denied at the addresses that it resolves to: whoever knows another one of it, as by DNS over HTTPS, gets `allow`, the default"
             ));
             let help = "list its prefixes as well, or write `default = \"deny\"`";
             source.warn(item.span(), warning.help(help));
@@ -116,6 +121,12 @@ pub(super) fn denied_names<'s>(
 pub(super) fn no_names() -> Invalid {
     Invalid::new("`private` is about names, and `to` has none: it changes nothing here")
         .help("remove it: an address is what it is")
+}
+
+/// What is to be said of sockets at paths that anybody can make.
+pub(super) fn anybodys_sockets() -> Invalid {
+    Invalid::new("anybody can make such a path: an earlier session may have left a link there to another socket")
+        .help("name a directory that the agent cannot write to, as in `/run/postgresql/*`")
 }
 
 /// What is to be said of `search` where nobody is asked about names.
@@ -156,6 +167,43 @@ pub(super) fn secure_dns(source: &mut Source<'_>, rules: &[Rule], speaks_of_name
         let help = "write `ports = [\"udp/53\", \"tcp/53\"]` for name servers";
         source.warn(rule.place.span.clone(), warning.help(help));
     }
+}
+
+/// The resolvers that browsers and programs have built in.
+const PUBLIC_RESOLVERS: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V4(Ipv4Addr::new(1, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4)),
+    IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)),
+];
+
+/// Warns of questions that `default = "allow"` lets go past `[dns] names`: to a public resolver, over HTTPS or TLS. Whoever stops
+/// connections to one of those has thought of them.
+pub(super) fn dns_over_https(source: &mut Source<'_>, policy: &Policy, root: &DeTable<'_>) {
+    let judges = matches!(policy.dns_names, Some(DnsNames::Ask | DnsNames::Rules));
+    let is_one = |target: &Target| match target {
+        Target::Prefix(prefix) => {
+            let mut all = PUBLIC_RESOLVERS.iter();
+            all.any(|address| prefix.covers(&(*address).into()))
+        }
+        Target::Group(group) => *group == Group::Public,
+        Target::Name(_) | Target::Wildcard(_) => false,
+    };
+    let stops = |rule: &Rule| rule.action != Verdict::Allow && rule.to.iter().any(is_one);
+    if !judges || policy.default != Verdict::Allow || policy.rules.iter().any(stops) {
+        return;
+    }
+    let dns = root.get("dns").and_then(|dns| dns.get_ref().as_table());
+    let Some(names) = dns.and_then(|dns| dns.get("names")) else {
+        return;
+    };
+    let warning = Invalid::new(
+        "questions to a public resolver over HTTPS (tcp/443) or TLS (port 853) are not judged by name: the default allows them",
+    );
+    let help =
+        "write `default = \"deny\"` or `\"confirm\"`, or rules for the resolvers that are meant";
+    source.warn(names.span(), warning.help(help));
 }
 
 /// Warns of IPv6 addresses whose end reads as a port: a rule for another address than its author means holds for nobody.

@@ -509,7 +509,7 @@ fn warnings_do_not_refuse() {
     let text = "default = \"allow\"\n[[rule]]\nto = [\"*.prod.example.com\", \"::/0\"]\naction = \"deny\"\n";
     let parsed = parse("test.toml", text).unwrap();
     assert_snapshot!(render(&parsed.warnings, text, false), @r#"
-    warning: `*.prod.example.com` holds for who asks for such a name: who knows the address gets `allow`, the default, instead of `deny`
+    warning: `*.prod.example.com` holds for who asks for such a name: who knows the address, as by DNS over HTTPS, gets `allow`, the default, instead of `deny`
      --> test.toml:3:7
       |
     3 | to = ["*.prod.example.com", "::/0"]
@@ -544,7 +544,7 @@ fn names_that_hold_less_than_they_seem_to_are_warned_of() {
     assert_eq!(said(&rule("\"*.b.s3.amazonaws.com\"", allow)), [""; 0]);
     // Without the rule, more would go there.
     let narrower = rule("\"*.s3.amazonaws.com\"", "action = \"confirm\"");
-    let known = "`*.s3.amazonaws.com` holds for who asks for such a name: who knows the address gets `allow`, the default, \
+    let known = "`*.s3.amazonaws.com` holds for who asks for such a name: who knows the address, as by DNS over HTTPS, gets `allow`, the default, \
                  instead of `confirm`";
     assert_eq!(said(&format!("default = \"allow\"\n{narrower}")), [known]);
     // Guard itself wrote it, on a person's yes.
@@ -556,8 +556,8 @@ fn names_that_hold_less_than_they_seem_to_are_warned_of() {
     let open = rule("\"*.s3.amazonaws.com\"", allow);
     assert_eq!(said(&format!("\n{begins}: all\n{open}{ends}\n")), [zone]);
     let denied = rule("\"db.example.com\"", "action = \"deny\"");
-    let by_address = "`db.example.com` is denied at the addresses that it resolves to: whoever knows another one of it gets \
-                      `allow`, the default";
+    let by_address = "`db.example.com` is denied at the addresses that it resolves to: whoever knows another one of it, as by DNS over \
+                      HTTPS, gets `allow`, the default";
     assert_eq!(
         said(&format!("default = \"allow\"\n{denied}")),
         [by_address]
@@ -577,6 +577,51 @@ fn names_that_hold_less_than_they_seem_to_are_warned_of() {
         &format!("{allow}\nports = [\"udp/53\", \"tcp/53\"]"),
     );
     assert_eq!(said(&(servers + &names)), [""; 0]);
+}
+
+#[test]
+fn questions_past_the_resolver_are_warned_of_where_the_default_lets_them_pass() {
+    let past = "questions to a public resolver over HTTPS (tcp/443) or TLS (port 853) are not judged by name: the default \
+                allows them";
+    let rule =
+        |to: &str, action: &str| format!("[[rule]]\nto = [\"{to}\"]\naction = \"{action}\"\n");
+    for (default, names, rule, wanted) in [
+        ("allow", "rules", String::new(), &[past][..]),
+        ("allow", "ask", rule("10.0.0.0/8", "deny"), &[past]),
+        ("allow", "ask", rule("1.1.1.1", "allow"), &[past]),
+        ("allow", "any", String::new(), &[]),
+        ("deny", "rules", String::new(), &[]),
+        ("confirm", "ask", String::new(), &[]),
+        // Whoever stops some has thought of them.
+        ("allow", "ask", rule("1.1.1.1", "deny"), &[]),
+        ("allow", "ask", rule("8.8.8.0/24", "confirm"), &[]),
+        ("allow", "ask", rule("@public", "confirm"), &[]),
+    ] {
+        let text = format!("default = \"{default}\"\n[dns]\nnames = \"{names}\"\n{rule}");
+        let warnings = parse("test.toml", &text).unwrap().warnings;
+        let said: Vec<_> = warnings.iter().map(|one| &one.message[..]).collect();
+        assert_eq!(said, wanted, "{text}");
+        assert!(warnings.iter().all(|one| one.line == 3), "{text}");
+    }
+}
+
+#[test]
+fn sockets_at_paths_that_anybody_can_make_are_warned_of() {
+    for (path, is_warned) in [
+        ("/tmp/*/x", true),
+        ("/var/tmp/app-*", true),
+        ("/dev/shm/*", true),
+        ("/tmp/.X11-unix/X0", false),
+        ("/run/postgresql/*", false),
+        ("@/tmp/*", false),
+    ] {
+        let text = format!("[unix]\nallow = [\"{path}\"]\n");
+        let warnings = parse("test.toml", &text).unwrap().warnings;
+        let said = warnings
+            .iter()
+            .filter(|one| one.message.starts_with("anybody can make"));
+        assert_eq!(said.count(), usize::from(is_warned), "{path}");
+    }
 }
 
 #[test]
