@@ -29,6 +29,7 @@ mod prefix;
 mod profile;
 mod profiles;
 mod rules;
+mod shadowed;
 mod shipped;
 mod slips;
 mod socket;

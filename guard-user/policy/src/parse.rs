@@ -10,6 +10,7 @@ use super::{
     duration::parse_duration,
     invalid::{Invalid, nearest, printable, quoted},
     model::{Action, DEFAULT_HOLD, DnsNames, LONGEST_HOLD, Policy},
+    shadowed,
     socket::SocketName,
     source::{Source, Table},
     warnings,
@@ -47,6 +48,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     let has_names = policy.dns_names.is_some();
     warnings::secure_dns(&mut reader.source, &policy.rules, has_names);
     warnings::dns_over_https(&mut reader.source, &policy, root.get_ref());
+    shadowed::tell(&mut reader.source, &policy.rules);
     let warnings = reader.source.finish()?;
     Ok(Parsed { policy, warnings })
 }

@@ -63,6 +63,11 @@ impl<'s> Source<'s> {
             .is_some_and(|written| written.contains(&span.start))
     }
 
+    /// Whether anything is wrong so far.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     pub(super) fn place(&self, span: Range<usize>) -> SourceSpan {
         self.lines.place(span)
     }
