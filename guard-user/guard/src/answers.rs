@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::ask::yes;
 use super::client::{Client, Stream};
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, read_or_not};
+use super::policy_file::or_default;
 use super::render::ended::Ended;
 use super::render::endpoint;
 use super::render::page::Page;
@@ -253,7 +254,7 @@ pub(crate) fn approve(
         }
     }
     if !all.holes.is_empty() || failed.is_empty() {
-        opened(&all, output)?;
+        read_or_not(opened(&all, output).map(drop))?;
     }
     all_said(failed, output)
 }
@@ -291,9 +292,9 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
         }
     }
     if !all.requests.is_empty() || failed.is_empty() {
-        output.print_things(&all.requests, |request, clock| {
+        read_or_not(output.print_things(&all.requests, |request, clock| {
             render::requests::denied(request, all.until, clock)
-        })?;
+        }))?;
     }
     for zone in below {
         let zone = render::names::short(&zone);
@@ -358,8 +359,8 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
         && let Some(is_meant) = is_meant(failure, output)?
     {
         if !is_meant {
-            output.print(&[] as &[Hole], |_, _| Page::of("Nothing is opened."))?;
-            return Ok(Exit::answer(false));
+            let told = output.print(&[] as &[Hole], |_, _| Page::of("Nothing is opened."));
+            return Exit::NO.once_told(told);
         }
         answer = client.call(&to_open(true));
     }
@@ -563,7 +564,11 @@ fn opened(answer: &Holes, output: Output) -> Result<Exit, CliError> {
 pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError> {
     let answer: Holes = client.call(&Call::Holes {})?;
     output.warnings(&answer.warnings);
-    output.print(answer.holes.as_slice(), render::holes::list)?;
+    let seen = seen(&mut client, answer.holes.len(), |all| all.holes);
+    output.print(answer.holes.as_slice(), |holes, clock| match holes {
+        [] => render::holes::none(seen),
+        holes => render::holes::list(holes, clock),
+    })?;
     Ok(Exit::DONE)
 }
 
@@ -574,7 +579,10 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
     if args.all {
         let answer = close(Vec::new(), true)?;
         output.warnings(&answer.warnings);
-        output.print(answer.holes.as_slice(), render::holes::all_closed)?;
+        output.print(answer.holes.as_slice(), |holes, _| match holes {
+            [] => render::holes::none(Seen::here(|| 0)),
+            holes => render::holes::all_closed(holes),
+        })?;
         return Ok(Exit::DONE);
     }
     let (mut all, mut failed) = (Holes::default(), Vec::new());
@@ -590,7 +598,7 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
     all.warnings.dedup();
     output.warnings(&all.warnings);
     if !all.holes.is_empty() || failed.is_empty() {
-        output.print_things(&all.holes, render::holes::closed)?;
+        read_or_not(output.print_things(&all.holes, render::holes::closed))?;
     }
     all_said(failed, output)
 }

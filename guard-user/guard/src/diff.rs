@@ -118,8 +118,7 @@ pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
     if let Some(base) = &base {
         differences.lie_within(base, &environment)?;
     }
-    output.print(&differences, page)?;
-    Ok(Exit::answer(differences.equal))
+    Exit::answer(differences.equal).once_told(output.print(&differences, page))
 }
 
 /// What a newer text of a policy changes, for a person.

@@ -86,8 +86,8 @@ pub(crate) fn discover(
     if to_keep.decide(args, &discovered, output)? {
         return Ok(Exit::DONE);
     }
-    output.print(&discovered, |discovered, _| page::page(discovered))?;
-    Ok(Exit::answer(!args.check || discovered.is_clean()))
+    let told = output.print(&discovered, |discovered, _| page::page(discovered));
+    Exit::answer(!args.check || discovered.is_clean()).once_told(told)
 }
 
 /// A step of `guard setup`: shows what is in reach from here. How many places have no rule that a policy could have.

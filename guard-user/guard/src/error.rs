@@ -23,11 +23,32 @@ impl Exit {
     pub(crate) const fn answer(yes: bool) -> Self {
         if yes { Self::DONE } else { Self::NO }
     }
+
+    /// The status of a verb that has told its answer: a reader that is gone makes no yes of a no.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be told for any other reason.
+    pub(crate) fn once_told(self, told: Result<(), CliError>) -> Result<Self, CliError> {
+        read_or_not(told).map(|()| self)
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.0)
+    }
+}
+
+/// What a verb has told, where more is to be done than to tell it: that nobody reads it any more ends nothing then.
+///
+/// # Errors
+///
+/// That it could not be told for any other reason.
+pub(crate) fn read_or_not(told: Result<(), CliError>) -> Result<(), CliError> {
+    match told {
+        Err(CliError::OutputClosed) => Ok(()),
+        told => told,
     }
 }
 
@@ -110,5 +131,23 @@ impl CliError {
             why: error.to_string(),
             fix: "check where standard output goes".into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_is_gone_makes_no_yes_of_a_no() {
+        let gone = || Err(CliError::output(&io::ErrorKind::BrokenPipe.into()));
+        for exit in [Exit::DONE, Exit::NO, Exit::FAILED] {
+            assert_eq!(exit.once_told(gone()).unwrap(), exit);
+            assert_eq!(exit.once_told(Ok(())).unwrap(), exit);
+        }
+        let full = Err(CliError::output(&io::ErrorKind::StorageFull.into()));
+        assert_eq!(Exit::NO.once_told(full).unwrap_err().exit(), Exit::FAILED);
+        // Where nothing is answered but what is printed, all was done.
+        assert_eq!(CliError::OutputClosed.exit(), Exit::DONE);
     }
 }

@@ -100,8 +100,7 @@ fn verified(
     let found =
         verify::open(paths).and_then(|sources| verify::verify_signed(sources, &noted, signatures));
     let found = found.map_err(|error| unreadable(&error))?;
-    output.print(&found, render::verified::page)?;
-    Ok(Exit::answer(found.whole))
+    Exit::answer(found.whole).once_told(output.print(&found, render::verified::page))
 }
 
 /// By which keys signatures are checked, if they are.

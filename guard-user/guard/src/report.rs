@@ -46,23 +46,28 @@ pub(crate) fn report(
                    that may be meant began before --since";
         output.warnings(&[why.to_owned()]);
     }
-    match args.format {
-        Format::Text => output.print(&report, render::report::page)?,
-        Format::Markdown => print(&markdown::page(&report))?,
+    let told = match args.format {
+        Format::Text => output.print(&report, render::report::page),
+        Format::Markdown => print(&markdown::page(&report)),
         Format::Github => {
-            print(&github::commands(&report))?;
+            let told = print(&github::commands(&report));
             step_summary(&report)?;
+            told
         }
-        Format::Gitlab => print(&gitlab::section(&report))?,
-    }
-    // What the audit log may lack may be what it is to fail on: a flood of refusals hides none.
-    Ok(Exit::answer(!match args.fail_on {
+        Format::Gitlab => print(&gitlab::section(&report)),
+    };
+    Exit::answer(!is_to_fail(args.fail_on, &report)).once_told(told)
+}
+
+/// What the audit log may lack may be what it is to fail on: a flood of refusals hides none.
+fn is_to_fail(on: Option<FailOn>, report: &Report) -> bool {
+    match on {
         None => false,
         Some(FailOn::Denied) => {
             report.may_lack || report.stopped.iter().any(|one| one.verdict == "deny")
         }
         Some(FailOn::Stopped) => report.may_lack || report.has_stopped(),
-    }))
+    }
 }
 
 /// A session without records is one that lives, or none: a job that is to fail does not pass by a misspelt name.

@@ -5,7 +5,7 @@ use guard_proto::{Call, ErrorName, Sessions};
 use super::answers::not_an_id;
 use super::args::StopArgs;
 use super::client::Client;
-use super::error::{CliError, Exit};
+use super::error::{CliError, Exit, read_or_not};
 use super::policy::apply::note;
 use super::render::{self, Output};
 
@@ -53,7 +53,7 @@ pub(crate) fn stop(mut client: Client, args: StopArgs, output: Output) -> Result
         }
     }
     if !stopped.is_empty() || failed.is_none() {
-        output.print_things(&stopped, render::sessions::stopped)?;
+        read_or_not(output.print_things(&stopped, render::sessions::stopped))?;
     }
     failed.map_or(Ok(Exit::DONE), Err)
 }

@@ -65,8 +65,8 @@ fn say(
 ) -> Result<Exit, CliError> {
     let identity = whom(user)?;
     let rows = examine(&identity, &global.socket())?;
-    output.print(&rows, |rows, _| page(rows))?;
-    Ok(Exit::answer(open(&rows).next().is_none()))
+    let told = output.print(&rows, |rows, _| page(rows));
+    Exit::answer(open(&rows).next().is_none()).once_told(told)
 }
 
 /// The required ones that are not ok.

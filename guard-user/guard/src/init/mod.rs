@@ -81,8 +81,7 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
         return ended(args, &changes, false, output);
     }
     if !args.yes && !asked(args.agent)? {
-        say(output, Page::of("Nothing was written."))?;
-        return Ok(Exit::NO);
+        return Exit::NO.once_told(say(output, Page::of("Nothing was written.")));
     }
     changes.iter().try_for_each(Change::write)?;
     changes.iter().for_each(|change| tidy(args.agent, change));

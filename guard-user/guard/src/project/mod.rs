@@ -211,13 +211,13 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
         &compared.found,
         if is_agreed { "trusted" } else { "refused" },
     );
-    output.print(&said, |said, _| {
+    let told = output.print(&said, |said, _| {
         Page::of(match is_agreed {
             true => format!("Trusted as it is now: {} ({})", said.file, said.sha256),
             false => "Nothing is trusted.".to_owned(),
         })
-    })?;
-    Ok(Exit::answer(is_agreed))
+    });
+    Exit::answer(is_agreed).once_told(told)
 }
 
 fn withdraw(found: &ReadFile, client: &mut Client, output: Output) -> Result<Exit, CliError> {
