@@ -21,9 +21,10 @@ use super::render::ended::Ended;
 use super::render::endpoint;
 use super::render::page::Page;
 use super::render::requests::Gone;
-use super::render::{self, Output};
+use super::render::seen::Seen;
+use super::render::{self, Output, command_line};
 use super::report::summary::Report;
-use super::sessions::is_carried;
+use super::sessions::{is_carried, seen};
 
 /// What is written down at one moment, and shown at another.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -44,7 +45,14 @@ pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Resu
     }
     let answer: Requests = client.call(&Call::Pending {})?;
     is_carried(answer.carried, output);
-    output.print(answer.requests.as_slice(), render::requests::list)?;
+    let seen = seen(&mut client, answer.requests.len(), |all| all.requests);
+    output.print(
+        answer.requests.as_slice(),
+        |requests, clock| match requests {
+            [] => render::requests::none(seen),
+            requests => render::requests::list(requests, clock),
+        },
+    )?;
     if answer.requests.is_empty() && !output.is_json() {
         // What has gone is worth a word, and no error.
         if let Ok(gone) = gone(client) {

@@ -1,24 +1,39 @@
 //! What runs under the guard, and how to end it.
 
-use guard_proto::{Call, ErrorName, Sessions};
+use guard_proto::{Call, ErrorName, Sessions, Status};
 
 use super::answers::not_an_id;
 use super::args::StopArgs;
 use super::client::Client;
 use super::error::{CliError, Exit, read_or_not};
 use super::policy::apply::note;
+use super::render::seen::Seen;
 use super::render::{self, Output};
 
 /// `guard sessions`
 pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliError> {
     let answer: Sessions = client.call(&Call::Sessions {})?;
     is_carried(answer.carried, output);
+    let seen = seen(&mut client, answer.sessions.len(), |all| all.sessions);
     output.print(answer.sessions.as_slice(), |sessions, clock| {
-        let mut page = render::sessions::list(sessions, clock);
+        let mut page = match sessions {
+            [] => render::sessions::none(seen),
+            sessions => render::sessions::list(sessions, clock),
+        };
         note(&mut page, sessions);
         page
     })?;
     Ok(Exit::DONE)
+}
+
+/// What a list of so many has of all there is. Whoever sees none may believe that there are none.
+pub(crate) fn seen(client: &mut Client, listed: usize, count: fn(&Status) -> usize) -> Seen {
+    Seen::here(|| {
+        let status = (listed == 0).then(|| client.call::<Status>(&Call::Status {}));
+        // A courier is not told.
+        let status = status.and_then(Result::ok);
+        status.map_or(0, |status| count(&status))
+    })
 }
 
 /// Tells a courier why it may miss something.

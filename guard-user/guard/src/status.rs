@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use guard_proto::{Call, Sessions, Status};
+use guard_proto::{Call, Requests, Sessions, Status};
 use serde::Serialize;
 
 use super::client::Client;
@@ -36,10 +36,12 @@ pub(crate) fn status(mut client: Client, output: Output) -> Result<Exit, CliErro
     });
     let exit = Exit::answer(status.enforcing);
     let sessions = client.call::<Sessions>(&Call::Sessions {});
-    output.print(&WithFiles { status, broken }, |all, clock| {
-        let mut page = render::status::page(&all.status, &all.broken, clock);
+    let own = client.call::<Requests>(&Call::Pending {});
+    let own = own.map_or(0, |own| own.requests.len());
+    let told = output.print(&WithFiles { status, broken }, |all, clock| {
+        let mut page = render::status::page(&all.status, &all.broken, own, clock);
         note(&mut page, &sessions.unwrap_or_default().sessions);
         page
-    })?;
-    Ok(exit)
+    });
+    exit.once_told(told)
 }

@@ -3,6 +3,7 @@
 use guard_proto::{Hole, HttpHole, Question, record::HoleOpen};
 
 use super::page::{Page, STRONG, WARN};
+use super::seen::Seen;
 use super::time::Clock;
 use crate::size;
 
@@ -56,8 +57,10 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
 const NONE: &str = "No holes are open.";
 
 /// None of them.
-pub(crate) fn none() -> Page {
-    Page::of(NONE)
+pub(crate) fn none(seen: Seen) -> Page {
+    let mut page = seen.none("holes", "are open.");
+    seen.others(&mut page, "holes");
+    page
 }
 
 /// One that has just been opened.
@@ -93,10 +96,7 @@ pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
 }
 
 /// All that were open, which have just been closed.
-pub(crate) fn all_closed(holes: &[Hole], _clock: &Clock) -> Page {
-    if holes.is_empty() {
-        return none();
-    }
+pub(crate) fn all_closed(holes: &[Hole]) -> Page {
     let mut page = Page::default();
     for hole in holes {
         close(&mut page, hole);
@@ -254,7 +254,12 @@ mod tests {
 
     #[test]
     fn no_holes_say_so() {
-        assert_eq!(list(&[], &clock()).plain(), "No holes are open.\n");
+        assert_eq!(none(Seen::All).plain(), "No holes are open.\n");
+        insta::assert_snapshot!(none(Seen::Own(2)).plain(), @r"
+        No holes of yours are open.
+        Other users have 2; root is shown all:
+            sudo guard holes
+        ");
     }
 
     #[test]

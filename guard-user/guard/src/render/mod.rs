@@ -27,6 +27,7 @@ pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod report;
 pub(crate) mod requests;
+pub(crate) mod seen;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod time;

@@ -2,6 +2,7 @@
 
 use super::escape::{self, claimed, escaped, quoted};
 use super::page::{Page, STRONG, WARN};
+use super::seen::Seen;
 use super::time::Clock;
 use super::{command_line, endpoint, names};
 use guard_common::Verdict;
@@ -18,13 +19,20 @@ pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
     let held = requests.iter().filter(|one| one.held);
     let urgent = held.min_by_key(|one| one.waits_until);
     let Some(first) = urgent.or(requests.first()) else {
-        return Page::of("No requests wait for an answer.");
+        return none(Seen::All);
     };
     let mut page = Page::default();
     for request in requests {
         block(&mut page, request, clock);
     }
     page.line("").line("Answer with:").commands(answers(first));
+    page
+}
+
+/// None of them.
+pub(crate) fn none(seen: Seen) -> Page {
+    let mut page = seen.none("requests", "wait for an answer.");
+    seen.others(&mut page, "pending");
     page
 }
 
@@ -606,6 +614,15 @@ mod tests {
             list(&[], &clock()).plain(),
             "No requests wait for an answer.\n"
         );
+        assert_eq!(
+            none(Seen::Own(0)).plain(),
+            "No requests of yours wait for an answer.\n"
+        );
+        insta::assert_snapshot!(none(Seen::Own(3)).plain(), @r"
+        No requests of yours wait for an answer.
+        Other users have 3; root is shown all:
+            sudo guard pending
+        ");
     }
 
     #[test]

@@ -5,14 +5,13 @@ use guard_proto::Session;
 use super::command_line;
 use super::escape::program;
 use super::page::{Page, STRONG};
+use super::seen::Seen;
 use super::time::Clock;
 
 /// All of them.
 pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
     if sessions.is_empty() {
-        let mut page = Page::of("No sessions run. Start one with:");
-        page.commands("guard run -- CMD");
-        return page;
+        return none(Seen::All);
     }
     let mut page = Page::default();
     let heads = ["ID", "NAME", "POLICY", "USER", "PID", "STARTED", "COMMAND"];
@@ -29,6 +28,14 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
         page.line("What is there when a command starts is looked at anew. So, when it has ended:");
         page.commands("guard run -- CMD");
     }
+    page
+}
+
+/// None of them.
+pub(crate) fn none(seen: Seen) -> Page {
+    let mut page = seen.none("sessions", "run. Start one with:");
+    page.commands("guard run -- CMD");
+    seen.others(&mut page, "sessions");
     page
 }
 
@@ -106,6 +113,12 @@ mod tests {
         insta::assert_snapshot!(list(&[], &clock()).plain(), @r"
         No sessions run. Start one with:
             guard run -- CMD
+        ");
+        insta::assert_snapshot!(none(Seen::Own(1)).plain(), @r"
+        No sessions of yours run. Start one with:
+            guard run -- CMD
+        Other users have 1; root is shown all:
+            sudo guard sessions
         ");
     }
 

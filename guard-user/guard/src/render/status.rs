@@ -27,8 +27,8 @@ pub(crate) struct Broken {
 /// The file, as guardd has it, of what judges one session alone beside its policy.
 const BESIDE: &str = "(for this session)/";
 
-/// All of it: the verdict first, then what it rests on.
-pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
+/// All of it: the verdict first, then what it rests on. Of the requests that wait, `own` are the caller's to answer.
+pub(crate) fn page(status: &Status, broken: &[Broken], own: usize, clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, status);
     page.field(
@@ -58,10 +58,18 @@ pub(crate) fn page(status: &Status, broken: &[Broken], clock: &Clock) -> Page {
     }
     page.line("");
     hooks(&mut page, status);
-    if status.requests > 0 {
-        page.line("")
-            .line("Requests wait for an answer:")
-            .commands("guard pending");
+    match (status.requests, own) {
+        (0, _) => {}
+        (_, 0) => drop(
+            page.line("")
+                .line("Requests of other users wait; root answers all:")
+                .commands("sudo guard pending"),
+        ),
+        _ => drop(
+            page.line("")
+                .line("Requests wait for an answer:")
+                .commands("guard pending"),
+        ),
     }
     page
 }
@@ -225,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_sound_guard_says_so_first() {
-        insta::assert_snapshot!(page(&status(), &[], &clock()).plain(), @r"
+        insta::assert_snapshot!(page(&status(), &[], 1, &clock()).plain(), @r"
         Enforcing: every hook is attached and every map is loaded.
             guardd   0.1.0 on Linux 6.12.0
             cgroup   /sys/fs/cgroup/guard
@@ -244,6 +252,9 @@ mod tests {
         Requests wait for an answer:
             guard pending
         ");
+        let others = page(&status(), &[], 0, &clock()).plain();
+        let hint = "\n\nRequests of other users wait; root answers all:\n    sudo guard pending\n";
+        assert!(others.ends_with(hint), "{others}");
     }
 
     #[test]
@@ -276,7 +287,7 @@ mod tests {
             ..status.policies[0].clone()
         };
         status.policies.push(beside);
-        let text = page(&status, &[], &clock()).plain();
+        let text = page(&status, &[], 1, &clock()).plain();
         let row = "beside homelab  1         1         3 min ago  asks one session about what came into reach";
         assert!(text.contains(row), "{text}");
     }
@@ -313,7 +324,7 @@ mod tests {
             file: "/etc/guard/policies/homelab.toml".into(),
             error: "line 6: invalid basic string".into(),
         };
-        insta::assert_snapshot!(page(&broken, &[file, kept], &clock()).plain(), @r#"
+        insta::assert_snapshot!(page(&broken, &[file, kept], 1, &clock()).plain(), @r#"
         NOT enforcing: connect6 is not attached to /sys/fs/cgroup/guard
             journalctl -u guardd -n 20
             guardd   0.1.0 on Linux 6.12.0
