@@ -21,6 +21,7 @@ use super::policy_file::{PolicyFile, or_default};
 use super::render::Output;
 use super::render::page::{Page, STRONG};
 use super::render::time::Clock;
+use super::sudo;
 
 pub(crate) mod before;
 mod dismissals;
@@ -451,7 +452,7 @@ pub(crate) fn is_persons(socket: &Path) -> Result<(), Failure> {
     if geteuid().is_root() {
         return refuse(
             "it reads as whoever starts the agent, and never as root",
-            "run it as that user:\nsudo -u USER guard discover",
+            &sudo::as_that_person(),
         );
     }
     Ok(())

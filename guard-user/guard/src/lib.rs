@@ -55,6 +55,7 @@ mod sessions;
 mod setup;
 mod size;
 mod status;
+mod sudo;
 mod suggest;
 mod watch;
 

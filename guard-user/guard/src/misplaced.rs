@@ -35,8 +35,17 @@ pub(super) fn command_for_verb(arguments: &[OsString], error: &clap::Error) -> O
     })
 }
 
-/// The verb that was probably meant comes first, and each verb once: clap has the likeliest last, and a name and its other names
-/// each by itself.
+/// The command that a word may be that is neither a verb nor like one, and no program of this PATH.
+pub(super) fn may_be_a_command(arguments: &[OsString], error: &clap::Error) -> Option<String> {
+    let words = arguments.get(1..).filter(|words| !words.is_empty())?;
+    let is_option = words[0].as_encoded_bytes().starts_with(b"-");
+    let is_like_one = error.get(ContextKind::SuggestedSubcommand).is_some();
+    let is_unknown = error.kind() == ErrorKind::InvalidSubcommand && !is_verb(&words[0]);
+    (is_unknown && !is_option && !is_like_one).then(|| format!("guard run -- {}", typed(words)))
+}
+
+/// The verb that was probably meant comes first, and each verb once: clap has the likeliest last, a name and its other names
+/// each by itself, and words that are alike in little but their letters.
 pub(super) fn nearest_first(error: &mut clap::Error) {
     let text = |value: Option<&ContextValue>| match value {
         Some(ContextValue::String(typed)) => Some(typed.clone()),
@@ -53,17 +62,29 @@ pub(super) fn nearest_first(error: &mut clap::Error) {
     let command = Cli::command();
     let mut known = Vec::new();
     suggested.retain(|verb| {
-        let name = command
-            .find_subcommand(verb)
-            .map(|verb| verb.get_name().to_owned());
+        let found = command.find_subcommand(verb);
+        let name = found.map_or_else(|| verb.clone(), |found| found.get_name().to_owned());
         let is_new = !known.contains(&name);
         known.push(name);
-        is_new
+        is_new && is_like(&typed, verb)
     });
+    if suggested.is_empty() {
+        error.remove(ContextKind::SuggestedSubcommand);
+        // It has none of its own, and a blank line before them.
+        error.remove(ContextKind::Suggested);
+        return;
+    }
     error.insert(
         ContextKind::SuggestedSubcommand,
         ContextValue::Strings(suggested),
     );
+}
+
+/// Whether one word is the other one misspelt, or its beginning.
+pub(super) fn is_like(typed: &str, known: &str) -> bool {
+    let longest = typed.chars().count().max(known.chars().count());
+    let begins = typed.len() > 1 && known.starts_with(typed);
+    begins || strsim::damerau_levenshtein(typed, known) * 3 <= longest
 }
 
 fn is_verb(word: &OsStr) -> bool {
@@ -88,30 +109,65 @@ pub(super) fn is_program(word: &OsStr) -> bool {
 pub(super) fn typed_out(error: CliError, arguments: &[OsString]) -> CliError {
     match error {
         CliError::Answer { name, mut failure } if failure.fix == "sudo guard …" => {
-            failure.fix = format!(
-                "sudo guard {}",
-                typed(arguments.get(1..).unwrap_or_default())
-            );
+            failure.fix = again("sudo ", arguments);
             CliError::Answer { name, failure }
         }
         other => other,
     }
 }
 
-/// What `guard help`, `guard help VERB` and `guard version` ask for, which are options here.
+/// The command that was typed, behind a word of sudo's or nothing.
+pub(super) fn again(before: &str, arguments: &[OsString]) -> String {
+    let named = std::env::var_os("GUARD_SOCKET").filter(|path| !path.is_empty());
+    written_out(before, arguments, named.as_deref())
+}
+
+/// sudo takes the variable away that names the socket.
+fn written_out(before: &str, arguments: &[OsString], named: Option<&OsStr>) -> String {
+    let words = arguments.get(1..).unwrap_or_default();
+    let has_socket = words
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word.as_encoded_bytes().starts_with(b"--socket"));
+    let named = named.filter(|_| !before.is_empty() && !has_socket);
+    let named = named.map(|path| ["--socket".into(), path.to_owned()]);
+    let words: Vec<_> = named.into_iter().flatten().chain(words.to_vec()).collect();
+    format!("{before}guard {}", typed(&words))
+}
+
+/// What `guard help`, `guard help policy edit`, `guard policy help` and `guard version` ask for, which are options here.
 pub(super) fn help(arguments: &[OsString]) -> Option<String> {
-    let words: Vec<_> = arguments.iter().skip(1).map(|word| word.to_str()).collect();
+    let words = verbs(arguments)?;
     let mut command = Cli::command();
-    match *words {
-        [Some("version")] => Some(command.render_version()),
-        [Some("help")] => Some(command.render_help().ansi().to_string()),
-        [Some("help"), Some(verb)] => {
-            command.build();
-            let verb = command.find_subcommand_mut(verb)?;
-            Some(verb.render_help().ansi().to_string())
-        }
-        _ => None,
+    if words == ["version"] {
+        return Some(command.render_version());
     }
+    let path = match &words[..] {
+        ["help", path @ ..] | [path @ .., "help"] => path,
+        _ => return None,
+    };
+    command.build();
+    let mut found = &mut command;
+    for verb in path {
+        found = found.find_subcommand_mut(verb)?;
+    }
+    Some(found.render_help().ansi().to_string())
+}
+
+/// The words that are no options of guard's own.
+fn verbs(arguments: &[OsString]) -> Option<Vec<&str>> {
+    let mut words = arguments.iter().skip(1);
+    let mut verbs = Vec::new();
+    while let Some(word) = words.next() {
+        match word.to_str()? {
+            "--socket" => {
+                words.next();
+            }
+            option if option.starts_with('-') => {}
+            verb => verbs.push(verb),
+        }
+    }
+    Some(verbs)
 }
 
 /// What is wrong with `guard help aprove` is what is wrong with `guard aprove`.
@@ -203,6 +259,104 @@ mod tests {
             let error = Cli::try_parse_from(&words).unwrap_err();
             let told = command_for_verb(&words, &error).map(|failure| failure.fix);
             assert_eq!(told.as_deref(), fix, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_alike_in_its_letters_alone_is_not_suggested() {
+        let tip = |line: &str| {
+            let mut error = Cli::try_parse_from(words(line)).unwrap_err();
+            nearest_first(&mut error);
+            let said = error.to_string();
+            assert!(!said.contains("\n\n\n"), "{said}");
+            said.contains("tip: ")
+        };
+        for line in ["guard aprove r1", "guard sess", "guard policy shwo ci"] {
+            assert!(tip(line), "{line}");
+        }
+        for line in [
+            "guard update",
+            "guard exec",
+            "guard auth",
+            "guard uninstall",
+            "guard delete",
+            "guard claude",
+        ] {
+            assert!(!tip(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_like_no_verb_may_be_a_command() {
+        let told = |line: &str| {
+            let words = words(line);
+            let mut error = Cli::try_parse_from(&words).unwrap_err();
+            nearest_first(&mut error);
+            may_be_a_command(&words, &error)
+        };
+        let command = told("guard no-such-claude -p hello");
+        assert_eq!(
+            command.as_deref(),
+            Some("guard run -- no-such-claude -p hello")
+        );
+        for line in [
+            "guard aprove r1",
+            "guard policy frob",
+            "guard --frob",
+            "guard approve",
+        ] {
+            assert_eq!(told(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_a_word_wherever_it_stands() {
+        for (line, usage) in [
+            ("guard help", "Usage: guard"),
+            ("guard --json help", "Usage: guard"),
+            ("guard --socket /x help", "Usage: guard"),
+            ("guard help run", "Usage: guard run"),
+            ("guard help policy edit", "Usage: guard policy edit"),
+            ("guard policy help", "Usage: guard policy"),
+            ("guard policy edit help", "Usage: guard policy edit"),
+        ] {
+            let help = help(&words(line)).unwrap_or_default();
+            let plain = anstream::adapter::strip_str(&help).to_string();
+            assert!(plain.contains(usage), "{line}: {plain}");
+        }
+        for line in ["guard help aprove", "guard approve", "guard helped run"] {
+            assert_eq!(help(&words(line)), None, "{line}");
+        }
+        assert!(help(&words("guard version")).is_some());
+    }
+
+    #[test]
+    fn what_root_is_to_type_names_the_socket_that_sudo_forgets() {
+        let plain = words("guard assign --policy ci x.service");
+        let named = words("guard --socket=/y assign --policy ci x.service");
+        let socket = Some(OsStr::new("/x"));
+        for (before, arguments, socket, out) in [
+            (
+                "sudo ",
+                &plain,
+                None,
+                "sudo guard assign --policy ci x.service",
+            ),
+            (
+                "sudo ",
+                &plain,
+                socket,
+                "sudo guard --socket /x assign --policy ci x.service",
+            ),
+            (
+                "sudo ",
+                &named,
+                socket,
+                "sudo guard --socket=/y assign --policy ci x.service",
+            ),
+            ("", &plain, socket, "guard assign --policy ci x.service"),
+        ] {
+            assert_eq!(written_out(before, arguments, socket), out);
         }
     }
 

@@ -18,6 +18,8 @@ use super::error::CliError;
 use super::person::Person;
 use super::render::{Output, is_new};
 
+use super::size;
+use super::sudo;
 /// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -147,7 +149,23 @@ pub(crate) fn none_of_that_name(unknown: CliError, person: &Person) -> CliError 
 /// Where a person's own policies were looked for in vain, behind where the machine's were.
 fn nor_ones_own(person: &Person) -> String {
     let dir = person.policies();
-    dir.map_or_else(String::new, |dir| format!(", nor in {}", dir.display()))
+    // Of a command that root starts for somebody, it is theirs.
+    let is_roots = sudo::caller().is_some() && *person == Person::own();
+    let whose = if is_roots { ROOTS } else { "" };
+    dir.map_or_else(String::new, |dir| {
+        format!(", nor in {}{whose}", dir.display())
+    })
+}
+
+/// Why a person's own policies are not found under sudo.
+const ROOTS: &str = ", as sudo makes this root: your own are found without it";
+
+/// How a person's own policy is found that root does not have, where this is root by sudo.
+pub(crate) fn without_sudo() -> String {
+    match sudo::caller() {
+        Some(_) => format!("{}\nor one of these:\n", sudo::as_that_person()),
+        None => String::new(),
+    }
 }
 
 /// What guardd gets for `--policy`: a name of its own, or a file's text.
@@ -224,8 +242,10 @@ impl PolicyFile {
                 shown(dirs()),
                 nor_ones_own(&own)
             ),
-            fix: "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
-                .into(),
+            fix: format!(
+                "{}guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml",
+                without_sudo()
+            ),
         })
     }
 

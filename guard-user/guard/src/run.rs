@@ -16,7 +16,6 @@ use guard_proto::{
     calls::Run,
     sockets::{HasSocket, SocketAddress},
 };
-use guard_sys::user_namespace;
 use serde::Deserialize;
 
 use super::args::{Global, RunArgs};
@@ -33,6 +32,7 @@ use super::records::Teller;
 use super::render::Output;
 use super::render::page::Page;
 use super::report::run::RunSummary;
+use super::sudo;
 
 /// Limit of the command line's bytes that guardd is told. It is shown to people, and never run.
 const SHOWN: usize = 4096;
@@ -66,13 +66,26 @@ fn projects(
     output: Output,
 ) -> Result<Option<Project>, CliError> {
     let project = project(identity, args.policy.as_deref(), socket, output)?;
-    let is_shown = !args.quiet && !output.is_json() && io::stderr().is_terminal();
-    if let Some(project) = project.as_ref().filter(|_| is_shown) {
+    if let Some(project) = project.as_ref().filter(|_| is_told(args, output)) {
         let line = Page::of(format_args!("guard: {}", project.says));
         // That nobody reads it keeps no command from running.
         let _ = anstream::stderr().write_all(line.as_str().as_bytes());
     }
     Ok(project)
+}
+
+/// Whether a person at this terminal is told what is no warning.
+fn is_told(args: &RunArgs, output: Output) -> bool {
+    !args.quiet && !output.is_json() && io::stderr().is_terminal()
+}
+
+/// That whoever typed the command may not answer what its session asks: that is for its own user, and root.
+fn answered_by_root(typed: Option<u32>, session: &Session) -> Option<String> {
+    let is_own = typed.is_none_or(|typed| typed == session.uid);
+    (!is_own).then(|| {
+        let user = &session.user;
+        format!("requests of {user}'s sessions are answered by root: sudo guard watch")
+    })
 }
 
 /// The same, once it is known as whom and under which policy. A scratch session is one that [`doctor`] looks with: it is
@@ -110,6 +123,10 @@ pub(super) fn in_session(
     drop(client);
     let started: Started = started?;
     warn(&started, output);
+    let by_root = answered_by_root(sudo::caller(), &started.session);
+    if let Some(by_root) = by_root.filter(|_| !is_scratch && is_told(args, output)) {
+        output.note(&by_root);
+    }
     let before = Before {
         identity: &identity,
         quiet: args.quiet,
@@ -400,7 +417,9 @@ fn abandon(socket: &Path, session: &str, why: &CliError) {
 fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
     match Client::connect(&global.socket()) {
         Ok(client) => Ok((client, None)),
-        Err(CliError::NoDaemon(_)) if is_root() => Ok(Embedded::start(global.socket.as_deref())?),
+        Err(CliError::NoDaemon(_)) if sudo::is_root() => {
+            Ok(Embedded::start(global.socket.as_deref())?)
+        }
         Err(CliError::NoDaemon(failure)) => Err(CliError::NoDaemon(or_as_root(failure))),
         Err(error) => Err(error),
     }
@@ -413,11 +432,6 @@ fn or_as_root(failure: Failure) -> Failure {
         failure.fix
     );
     Failure { fix, ..failure }
-}
-
-/// Whether this is the machine's root, not a user namespace's.
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root() && user_namespace::root_is().is_none()
 }
 
 fn check_hold(hold: Option<Duration>) -> Result<(), CliError> {
@@ -478,6 +492,15 @@ mod tests {
         let refused = check_hold(Some(Duration::from_secs(301))).unwrap_err();
         insta::assert_snapshot!(refused, @"cannot let connections wait for so long: the kernel tries for five minutes and a bit");
         assert_eq!(refused.not_started().exit(), Exit::NOT_STARTED);
+    }
+
+    #[test]
+    fn who_starts_a_command_as_somebody_else_is_told_who_answers() {
+        let session = crate::render::examples::session();
+        assert_eq!(answered_by_root(None, &session), None);
+        assert_eq!(answered_by_root(Some(session.uid), &session), None);
+        let told = answered_by_root(Some(session.uid + 1), &session).unwrap();
+        insta::assert_snapshot!(told, @"requests of alice's sessions are answered by root: sudo guard watch");
     }
 
     #[test]

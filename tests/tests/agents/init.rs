@@ -17,6 +17,7 @@ fn init(dir: &Path, args: &[&str]) -> Tested<Output> {
         .args(args)
         .current_dir(dir)
         .env("HOME", dir)
+        .env_remove("SUDO_UID")
         .stdin(Stdio::null());
     Ok(guard.output()?)
 }
@@ -53,6 +54,7 @@ fn a_person_at_a_terminal_is_asked() -> Tested {
         terminal
             .args(["-qec", &guard, "/dev/null"])
             .current_dir(dir.path())
+            .env_remove("SUDO_UID")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut terminal = terminal.spawn()?;

@@ -11,6 +11,7 @@ use super::toml;
 use crate::args::AgentKind;
 use crate::change::Change;
 use crate::error::CliError;
+use crate::person::Person;
 use crate::render::page::Page;
 
 /// For which projects.
@@ -38,15 +39,13 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// Where HOME does not say where that is.
+    /// Where neither HOME nor the list of users says where that is.
     pub(super) fn user() -> Result<Self, CliError> {
-        let home = env::var_os("HOME")
-            .map(PathBuf::from)
-            .filter(|home| home.is_absolute());
+        let home = Person::own().home().map(Path::to_owned);
         let home = home.ok_or_else(|| {
             nowhere(
                 "the home directory is not known",
-                "HOME is not set to a path",
+                "HOME is not set to a path, and this user has no other",
             )
         })?;
         Ok(Self::User(home))

@@ -16,8 +16,9 @@ use super::args::{AgentKind, InitArgs};
 use super::ask::yes;
 use super::change::Change;
 use super::error::{CliError, Exit};
-use super::render::page::Page;
+use super::render::page::{COMMAND, Page};
 use super::render::{Output, time::Clock};
+use super::sudo;
 
 mod agent;
 mod json;
@@ -67,6 +68,10 @@ pub(crate) fn offer(agent: AgentKind, print: bool, output: Output) -> Result<(),
 ///
 /// Where the settings cannot be read, understood or written, and where nobody can be asked.
 pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
+    // What was entered so before can be taken out.
+    if sudo::caller().is_some() && !args.remove {
+        return Err(roots().into());
+    }
     let scope = match args.user {
         true => Scope::user()?,
         false => Scope::project()?,
@@ -86,6 +91,15 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
     changes.iter().try_for_each(Change::write)?;
     changes.iter().for_each(|change| tidy(args.agent, change));
     ended(args, &changes, true, output)
+}
+
+/// An agent that runs as a person could not change settings that root owns, nor read those in root's home.
+fn roots() -> Failure {
+    Failure {
+        what: "nothing was entered".into(),
+        why: "it is for the settings of whoever starts the agent, and sudo makes this root".into(),
+        fix: sudo::as_that_person(),
+    }
 }
 
 /// Of a file that is gone, the agent's directory goes too where nothing is left in it.
@@ -134,6 +148,9 @@ fn ended(
     if !args.remove {
         page.line("");
         agent::start(args.agent, &mut page);
+        page.text("What it can reach that looks like production: ")
+            .styled(COMMAND, "guard discover")
+            .end();
     }
     say(output, page)?;
     Ok(Exit::DONE)

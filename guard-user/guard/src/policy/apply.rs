@@ -19,11 +19,12 @@ use crate::change;
 use crate::diff;
 use crate::error::{CliError, Exit};
 use crate::person::Person;
-use crate::policy_file::{PolicyFile, ask, is_file, is_machines, personal, whole};
+use crate::policy_file::{PolicyFile, ask, is_file, is_machines, personal, whole, without_sudo};
 use crate::project::hash;
 use crate::render::page::{COMMAND, GOOD, Page, STRONG, WARN};
 use crate::render::time::Clock;
 use crate::render::{Output, command_line};
+use crate::sudo;
 
 /// How a person says that sessions are to have another policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +161,14 @@ fn file(policy: &str) -> Result<PolicyFile, Failure> {
     match personal(policy, &Person::own()) {
         Some(path) => PolicyFile::read_kept(&path),
         None => Err(refused(
-            "you have none of that name",
-            "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
-                .to_owned(),
+            match sudo::caller() {
+                Some(_) => "root, which sudo makes this, has none of that name",
+                None => "you have none of that name",
+            },
+            format!(
+                "{}guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml",
+                without_sudo()
+            ),
         )),
     }
 }

@@ -27,6 +27,8 @@ use crate::person::Person;
 use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_file, personal};
 use crate::render::Output;
+use crate::render::{Output, command_line};
+use crate::sudo;
 use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 
 mod file;
@@ -194,6 +196,12 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
             "this is inside of a session, where nothing can widen what it may reach",
             "ask the person who started it to type it outside:\nguard trust",
         );
+    if sudo::is_root() {
+        return refuse(
+            "each user decides for their own sessions, and this is root",
+            &sudo::as_that_person(),
+        );
+    }
     }
     let path = args.file.clone().unwrap_or_else(|| NAME.into());
     let found = file::read(&path)?;
