@@ -268,7 +268,7 @@ pub(crate) fn approve(
 }
 
 /// Tells of each that has failed: the last one is what the command ends with.
-fn all_said(mut failed: Vec<CliError>, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn all_said(mut failed: Vec<CliError>, output: Output) -> Result<Exit, CliError> {
     let last = failed.pop();
     for error in failed {
         output.error(&error);

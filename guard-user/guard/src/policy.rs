@@ -6,5 +6,5 @@ pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod library;
 
-pub(crate) use check::{check, valid};
+pub(crate) use check::{called_as_another, check, valid};
 pub(crate) use explain::explain;

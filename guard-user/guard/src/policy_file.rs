@@ -16,10 +16,11 @@ use super::around::{self, Fleet};
 use super::client::Client;
 use super::error::CliError;
 use super::person::Person;
+use super::policy::called_as_another;
 use super::render::{Output, is_new};
-
 use super::size;
 use super::sudo;
+
 /// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -94,6 +95,14 @@ pub(crate) fn is_machines(name: &str) -> bool {
     installed(name).is_some()
         || policy::SHIPPED.iter().any(|(known, _)| *known == name)
         || is_fleets()
+}
+
+/// Whether every machine has a policy of that name, or this one where they are installed. No guardd is asked: where none runs, one may
+/// be started yet.
+pub(crate) fn is_usual(name: &str) -> bool {
+    let mut dirs = INSTALLED.iter().map(Path::new);
+    policy::SHIPPED.iter().any(|(known, _)| *known == name)
+        || dirs.any(|dir| dir.join(format!("{name}.toml")).exists())
 }
 
 /// Whether there is a policy of that name, one of the person's own perhaps.
@@ -329,8 +338,9 @@ impl PolicyFile {
             .map_err(|diagnostics| self.invalid(&diagnostics, output))?;
         if !output.is_json() {
             let unasked = policy::unasked(&parsed.policy, &self.text);
-            let warnings = parsed.warnings.iter().cloned().chain(unasked);
-            self.show(&warnings.collect::<Vec<_>>());
+            let called = called_as_another(self, &parsed.policy);
+            let warnings = parsed.warnings.iter().cloned();
+            self.show(&warnings.chain(unasked).chain(called).collect::<Vec<_>>());
         }
         Ok(parsed)
     }
@@ -425,6 +435,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
                 "the policy of that name is called without .toml and directory:\n{name}\n{list}"
             ),
         ),
+        (io::ErrorKind::NotFound, None) if file.to_string().contains('*') => (
+            "there is no file that it stands for".to_owned(),
+            format!("name files that are there, or a policy:\n{list}"),
+        ),
         (io::ErrorKind::NotFound, None) => (
             "there is no such file".to_owned(),
             format!("give a file that is there, or the name of a policy:\n{list}"),
@@ -446,6 +460,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
         (io::ErrorKind::InvalidData, _) => (
             error.to_string(),
             format!("a policy is TOML, in UTF-8; this tells what it is:\nfile {file}"),
+        ),
+        (io::ErrorKind::FileTooLarge, _) => (
+            error.to_string(),
+            format!("a policy has 65534 rules at most; look at what it is:\nls -l {file}\n{list}"),
         ),
         _ => (
             error.to_string(),
@@ -496,7 +514,7 @@ fn text_of(file: &File) -> io::Result<String> {
     if length as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("it is longer than {limit} bytes"),
+            format!("it is longer than {}", size::shown(limit)),
         ));
     }
     String::from_utf8(bytes).map_err(|error| {
@@ -548,6 +566,17 @@ mod tests {
         insta::assert_snapshot!(missing, @"cannot read the policy /nonexistent/agent.toml: there is no such file");
         assert!(PolicyFile::read(Path::new("/")).is_err());
         assert!(PolicyFile::read(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_said_to_be_kept_from_anybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.toml");
+        let long = File::create(&file).unwrap();
+        long.set_len(MAX_POLICY_FRAME as u64 + 1).unwrap();
+        let failure = PolicyFile::read(&file).unwrap_err();
+        assert_eq!(failure.why, "it is longer than 8.0 MiB");
+        assert!(failure.fix.contains("65534 rules"), "{}", failure.fix);
     }
 
     #[test]

@@ -68,6 +68,18 @@ const ROWS: &[Row] = &[
             "./agent.toml",
         ],
     ),
+    // The others are checked all the same.
+    (
+        User,
+        "guard check nothing.toml notes.txt page.toml",
+        2,
+        &[
+            "nothing.toml",
+            "no such file",
+            "notes.txt: valid",
+            "page.toml: invalid",
+        ],
+    ),
     (
         User,
         "guard check dangling.toml",
@@ -150,7 +162,7 @@ const ROWS: &[Row] = &[
         User,
         "guard policy show ./mine.toml",
         2,
-        &["./mine.toml is a file", "guard policy list"],
+        &["./mine.toml is a file", "cat ./mine.toml"],
     ),
     (
         User,
@@ -313,7 +325,7 @@ const TAKEN: &[Row] = &[
     (User, "guard check bom.toml", 0, &["policy bom"]),
     (
         Root,
-        "mkdir homelab; guard check homelab; is=$?; rmdir homelab; exit $is",
+        "cp bom.toml homelab; guard check homelab; is=$?; rm homelab; exit $is",
         0,
         &[
             "homelab is taken for the policy of that name",

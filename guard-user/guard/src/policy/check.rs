@@ -1,17 +1,20 @@
 //! `guard check`: needs no guardd, but for what a fleet has.
 
+use std::ops::Range;
 use std::path::Path;
 
 use guard_common::Verdict;
 use guard_policy::{
     self as policy, Compiled, Diagnostic, DnsNames, Environment, Parsed, Policy, Severity, Side,
 };
+use guard_proto::Failure;
 use serde::Serialize;
 
+use crate::answers::all_said;
 use crate::args::CheckArgs;
 use crate::around::Fleet;
 use crate::error::{CliError, Exit};
-use crate::policy_file::{PolicyFile, is_file, is_policy};
+use crate::policy_file::{PolicyFile, is_file, is_policy, is_usual};
 use crate::project::NAME as PROJECT;
 use crate::render::Output;
 use crate::render::time::Clock;
@@ -37,32 +40,48 @@ struct Checked {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// Yes if all files are valid policies.
+/// Yes if all files are valid policies. Of one that cannot be read that is said, and the others are checked.
 pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
-    let mut all = Vec::with_capacity(args.files.len());
+    let (mut all, mut failed) = (Vec::with_capacity(args.files.len()), Vec::new());
+    let mut told = Ok(());
     for path in &args.files {
-        let (file, fleet) = match name(path) {
-            Some(name) => {
-                Fleet::known().tell(output);
-                if path.exists() {
-                    output.warnings(&[also_a_file(name)]);
+        all.push(match read(path, output) {
+            Ok((file, fleet)) => {
+                let checked = Checked::of(&file, fleet);
+                if !output.is_json() {
+                    file.show(&checked.diagnostics);
+                    told = told.and_then(|()| output.print(&checked, page));
                 }
-                (PolicyFile::named(name)?, Fleet::known())
+                checked
             }
-            // It may be for other machines.
-            None => (PolicyFile::read(path)?, &Fleet::None),
-        };
-        let checked = Checked::of(&file, fleet);
-        if !output.is_json() {
-            file.show(&checked.diagnostics);
-            output.print(&checked, page)?;
-        }
-        all.push(checked);
+            Err(failure) => {
+                let checked = Checked::unread(path, &failure);
+                failed.push(failure.into());
+                checked
+            }
+        });
     }
     if output.is_json() {
-        output.print(&all, |_, _| Page::default())?;
+        told = output.print(&all, |_, _| Page::default());
     }
-    Ok(Exit::answer(all.iter().all(|checked| checked.valid)))
+    let answer = Exit::answer(all.iter().all(|checked| checked.valid)).once_told(told)?;
+    match failed.is_empty() {
+        true => Ok(answer),
+        false => all_said(failed, output),
+    }
+}
+
+/// The policy that is meant, and the fleet of the machine that it is for.
+fn read(path: &Path, output: Output) -> Result<(PolicyFile, &'static Fleet), Failure> {
+    let Some(name) = name(path) else {
+        // It may be for other machines.
+        return Ok((PolicyFile::read(path)?, &Fleet::None));
+    };
+    Fleet::known().tell(output);
+    if path.is_file() {
+        output.warnings(&[also_a_file(name)]);
+    }
+    Ok((PolicyFile::named(name)?, Fleet::known()))
 }
 
 /// The policy's name that is meant, and no file. A word that could be either is the name, as for every other verb; a file that no
@@ -121,8 +140,53 @@ fn warnings(
     let mut warnings = parsed.warnings.clone();
     warnings.extend(left.filter(|_| !is_project && !is_around));
     warnings.extend(policy::unasked(&parsed.policy, &file.text));
+    warnings.extend(called_as_another(file, &parsed.policy));
     warnings.sort_by_key(|one| one.span.start);
     warnings
+}
+
+/// A copy that has kept the name of the policy that it was made of.
+pub(crate) fn called_as_another(file: &PolicyFile, policy: &Policy) -> Option<Diagnostic> {
+    let path = Path::new(&file.name);
+    let stem = path.file_stem()?.to_str()?;
+    let name = &policy.name;
+    let is_copy = stem != name && path.extension()? == "toml" && !path.ends_with(PROJECT);
+    if !is_copy || is_file(name) || !is_usual(name) {
+        return None;
+    }
+    let (line, span) = place_of_name(&file.text)?;
+    Some(Diagnostic {
+        severity: Severity::Warning,
+        file: file.name.clone(),
+        line,
+        column: 1,
+        text: file.text[span.clone()].to_owned(),
+        message: format!(
+            "this file is called `{stem}`, and its policy `{name}`, as one of the machine's is: requests, `guard sessions` and \
+             remembered answers take it for that one"
+        ),
+        help: Some(format!("write `name = \"{stem}\"`, or leave `name` out")),
+        span,
+    })
+}
+
+/// The line on which a policy says its own name, counted from 1, and where that is.
+fn place_of_name(text: &str) -> Option<(usize, Range<usize>)> {
+    let mut start = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        // What follows is a rule's, or another table's.
+        if line.trim_start().starts_with('[') {
+            return None;
+        }
+        let is_name = line
+            .split_once('=')
+            .is_some_and(|(key, _)| key.trim() == "name");
+        if is_name {
+            return Some((number, start..start + line.trim_end().len()));
+        }
+        start += line.len();
+    }
+    None
 }
 
 impl Checked {
@@ -151,6 +215,30 @@ impl Checked {
         }
     }
 
+    /// One that cannot be read: what is wrong with it is wrong with all of it.
+    fn unread(path: &Path, failure: &Failure) -> Self {
+        let file = path.display().to_string();
+        Self {
+            file: file.clone(),
+            valid: false,
+            name: None,
+            rules: None,
+            names: None,
+            names_opened_by: None,
+            denies_all: false,
+            diagnostics: vec![Diagnostic {
+                severity: Severity::Error,
+                file,
+                line: 1,
+                column: 1,
+                text: String::new(),
+                message: failure.why.clone(),
+                help: Some(failure.fix.clone()),
+                span: 0..0,
+            }],
+        }
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.diagnostics
             .iter()
@@ -164,8 +252,13 @@ fn page(checked: &Checked, _clock: &Clock) -> Page {
     page.text(format_args!("{}: ", policy::place(&checked.file, None)));
     match (&checked.name, checked.rules) {
         (Some(name), Some(rules)) => {
+            let is_project = Path::new(&checked.file).ends_with(PROJECT);
+            let called = match is_project {
+                true => "the project's policy".to_owned(),
+                false => format!("policy {name}"),
+            };
             page.styled(GOOD, "valid")
-                .text(format_args!(": policy {name}, {}", count(rules, "rule")));
+                .text(format_args!(": {called}, {}", count(rules, "rule")));
             if checked.denies_all {
                 page.text(", and so it denies everything");
             }
@@ -204,11 +297,68 @@ mod tests {
     use crate::around::tests::around;
 
     fn checked(text: &str) -> Checked {
+        checked_as("agent.toml", text)
+    }
+
+    fn checked_as(file: &str, text: &str) -> Checked {
         let file = PolicyFile {
-            name: "agent.toml".into(),
+            name: file.into(),
             text: text.into(),
         };
         Checked::of(&file, &Fleet::None)
+    }
+
+    #[test]
+    fn a_copy_that_has_kept_its_name_is_warned_of() {
+        let text = "# a copy\nversion = 1\nname = \"ci\" # own\ndefault = \"deny\"\n";
+        let told = |file: &str, text: &str| {
+            let checked = checked_as(file, text);
+            assert!(checked.valid);
+            let all = checked.diagnostics.into_iter();
+            let mut all = all.map(|one| (one.line, one.message, one.help));
+            all.find(|(_, message, _)| message.starts_with("this file is called"))
+        };
+        let (line, message, help) = told("x/lab.toml", text).unwrap();
+        assert_eq!(line, 3);
+        assert!(message.contains("`lab`, and its policy `ci`"), "{message}");
+        assert_eq!(
+            help.as_deref(),
+            Some("write `name = \"lab\"`, or leave `name` out")
+        );
+        for (file, text) in [
+            ("x/ci.toml", text),
+            ("ci.toml", text),
+            ("/dev/fd/63", text),
+            ("../.guard.toml", text),
+            ("lab.toml", "version = 1\n"),
+            ("lab.toml", "name = \"own\"\n"),
+            (
+                "lab.toml",
+                "[[rule]]\nname = \"ci\"\nto = [\"192.0.2.1\"]\naction = \"deny\"\n",
+            ),
+        ] {
+            assert_eq!(told(file, text), None, "{file}: {text}");
+        }
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_no_policy_and_the_others_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = dir.path().join("good.toml");
+        std::fs::write(&good, "version = 1\n").unwrap();
+        let missing = dir.path().join("missing.toml");
+        let checked = |files: &[&Path]| {
+            let files = files.iter().map(|file| file.to_path_buf()).collect();
+            check(&CheckArgs { files }, Output::new(true))
+        };
+        assert_eq!(checked(&[&good]).unwrap(), Exit::DONE);
+        let failed = checked(&[&missing, &good]).unwrap_err();
+        assert_eq!(failed.exit(), Exit::FAILED);
+        let failure = failed.failure().unwrap();
+        assert!(failure.what.contains("missing.toml"), "{failure}");
+        let unread = Checked::unread(&missing, failure);
+        assert!(!unread.valid);
+        assert_eq!(unread.diagnostics[0].message, "there is no such file");
     }
 
     #[test]
@@ -217,6 +367,12 @@ mod tests {
             checked("version = 1\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n");
         assert!(checked.valid);
         insta::assert_snapshot!(page(&checked, &clock()).plain(), @"agent.toml: valid: policy agent, 1 rule");
+        let project = checked_as(".guard.toml", "version = 1\n");
+        let project = page(&project, &clock()).plain();
+        assert!(
+            project.starts_with(".guard.toml: valid: the project's policy, 0 rules"),
+            "{project}"
+        );
     }
 
     #[test]
@@ -281,7 +437,8 @@ mod tests {
             assert_eq!(warned(&format!("default = \"{strict}\"\n")), [""; 0]);
         }
         for (name, text) in policy::SHIPPED {
-            assert_eq!(warned(text), [""; 0], "{name}");
+            let own = checked_as(&format!("{name}.toml"), text);
+            assert_eq!(own.diagnostics, [], "{name}");
         }
         let project = PolicyFile {
             name: "../.guard.toml".into(),

@@ -20,12 +20,13 @@ use crate::misplaced::is_program;
 use crate::person::Person;
 use crate::policy::{apply, valid};
 use crate::policy_file::{
-    INSTALLED, PolicyFile, ask, dirs, dirs_of_guardd, installed, is_file, is_machines, personal,
+    INSTALLED, PolicyFile, ask, dirs, dirs_of_guardd, installed, is_file, is_machines, is_policy,
+    personal,
 };
-use crate::render::Output;
 use crate::render::page::{BAD, Page, STRONG};
 use crate::render::status::Broken;
 use crate::render::time::Clock;
+use crate::render::{Output, command_line};
 
 /// A policy that has a name.
 #[derive(Debug, Serialize)]
@@ -197,7 +198,7 @@ fn place(named: &Named) -> String {
 }
 
 fn show(name: String, output: Output) -> Result<(), CliError> {
-    check_name(&name)?;
+    check_name(&name, "policy show", "cat")?;
     let text = PolicyFile::named(&name)?.text;
     if output.is_json() {
         let named = Named::of(name, Fleet::known());
@@ -210,7 +211,7 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
 }
 
 fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliError> {
-    check_name(name)?;
+    check_name(name, "policy edit", "open it in your editor:")?;
     is_not_fleets(name, Fleet::known())?;
     let usual = dirs()
         .first()
@@ -225,8 +226,8 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
     let fix = match own {
         Some(_) => again.clone(),
         None if is_usual => format!(
-            "change it for everybody, or have a file of your own:\nsudo {again}\n\
-             guard policy show {name} > my-{name}.toml\nguard run --policy ./my-{name}.toml -- CMD"
+            "change it for everybody, or have a file of your own:\nsudo {again}\n{}",
+            own_copy(name)
         ),
         None => format!("sudo {again}"),
     };
@@ -285,11 +286,18 @@ fn is_not_fleets(name: &str, fleet: &Fleet) -> Result<(), Failure> {
             what: format!("cannot edit the policy {name}"),
             why: "it is the fleet's, and changed by those who sign it".to_owned(),
             fix: format!(
-                "have a file of your own that begins with it:\n\
-                 guard policy show {name} > my-{name}.toml\nguard run --policy ./my-{name}.toml -- CMD"
+                "have a file of your own that begins with it:\n{}",
+                own_copy(name)
             ),
         }),
     }
+}
+
+/// How a person makes a file of their own of it. With the name that it has there, it would be taken for the machine's.
+fn own_copy(name: &str) -> String {
+    format!(
+        "guard policy show {name} > my-{name}.toml\nin it: name = \"my-{name}\"\nguard run --policy ./my-{name}.toml -- CMD"
+    )
 }
 
 /// What was typed.
@@ -398,16 +406,21 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
     page
 }
 
-/// A file has its own editor.
-fn check_name(name: &str) -> Result<(), Failure> {
-    match is_file(name) {
-        false => Ok(()),
-        true => Err(Failure {
-            what: format!("{name} is a file, and no policy's name"),
-            why: "a name has no slash in it, and no .toml at its end".to_owned(),
-            fix: "guard policy list".to_owned(),
-        }),
+/// A file is read and edited by what files are; or the policy that is called like it is meant.
+fn check_name(name: &str, verb: &str, otherwise: &str) -> Result<(), Failure> {
+    if !is_file(name) {
+        return Ok(());
     }
+    let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str());
+    let fix = match stem.filter(|stem| !name.contains('/') && is_policy(stem)) {
+        Some(stem) => format!("guard {verb} {stem}"),
+        None => format!("{otherwise} {}", command_line(&[name.to_owned()])),
+    };
+    Err(Failure {
+        what: format!("{name} is a file, and no policy's name"),
+        why: "a name has no slash in it, and no .toml at its end".to_owned(),
+        fix,
+    })
 }
 
 #[cfg(test)]
@@ -443,9 +456,9 @@ mod tests {
         }
         let refused = is_not_fleets("builds", &fleet).unwrap_err();
         assert!(
-            refused
-                .fix
-                .contains("guard policy show builds > my-builds.toml")
+            refused.fix.contains(
+                "guard policy show builds > my-builds.toml\nin it: name = \"my-builds\"\n"
+            )
         );
         assert!(is_not_fleets("homelab", &fleet).is_ok());
     }
@@ -466,6 +479,18 @@ mod tests {
             let again = copy("other", &policies, &file).unwrap_err();
             assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         }
-        assert!(check_name("./default.toml").is_err() && check_name("default").is_ok());
+    }
+
+    #[test]
+    fn a_file_is_no_name_of_a_policy() {
+        let show = |name| check_name(name, "policy show", "cat").map_err(|failure| failure.fix);
+        assert_eq!(show("default"), Ok(()));
+        for (name, fix) in [
+            ("default.toml", "guard policy show default"),
+            ("./default.toml", "cat ./default.toml"),
+            ("my lab.toml", "cat 'my lab.toml'"),
+        ] {
+            assert_eq!(show(name), Err(fix.to_owned()));
+        }
     }
 }

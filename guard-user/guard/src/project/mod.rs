@@ -26,10 +26,9 @@ use crate::inside;
 use crate::person::Person;
 use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_file, personal};
-use crate::render::Output;
+use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 use crate::render::{Output, command_line};
 use crate::sudo;
-use crate::render::page::{BAD, GOOD, HEAD, Page, STRONG};
 
 mod file;
 mod widening;
@@ -128,7 +127,7 @@ pub(crate) fn judging(
     };
     match is_known {
         true => compared.project(),
-        false => compared.narrowing(),
+        false => compared.narrowing(policy),
     }
     .map(Some)
 }
@@ -146,7 +145,7 @@ pub(crate) fn narrowing(
     match Whose::of_command().project()? {
         Some(found) if !found.is_named(policy) && !inside::is_inside() => {
             let compared = Compared::under(found, base.clone(), output)?;
-            compared.narrowing().map(Some)
+            compared.narrowing(policy).map(Some)
         }
         _ => Ok(None),
     }
@@ -196,12 +195,12 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
             "this is inside of a session, where nothing can widen what it may reach",
             "ask the person who started it to type it outside:\nguard trust",
         );
+    }
     if sudo::is_root() {
         return refuse(
             "each user decides for their own sessions, and this is root",
             &sudo::as_that_person(),
         );
-    }
     }
     let path = args.file.clone().unwrap_or_else(|| NAME.into());
     let found = file::read(&path)?;
@@ -402,14 +401,26 @@ impl Compared {
             0 | 1 => String::new(),
             count => format!(" and {} more", count - 1),
         };
-        let policy = policy.map_or_else(String::new, |policy| format!(" --policy {policy}"));
+        let trust = self.to_trust(policy);
         Failure {
             what: format!("{shown} would let more through than the policy {name}"),
             why: format!("{why}{first}{more}"),
             fix: format!(
-                "look at it, and agree to it as it is, at a terminal; or take these lines out:\nguard trust {shown}{policy}"
+                "look at it, and agree to it as it is, at a terminal; or take these lines out:\n{trust}"
             ),
         }
+    }
+
+    /// What a person types to agree to it: a yes counts under one policy.
+    fn to_trust(&self, policy: Option<&str>) -> String {
+        let mut words = vec!["guard".to_owned(), "trust".to_owned()];
+        words.push(self.found.shown.display().to_string());
+        words.extend(
+            policy
+                .iter()
+                .flat_map(|policy| ["--policy".to_owned(), (*policy).to_owned()]),
+        );
+        command_line(&words)
     }
 
     /// What judges beside the policy.
@@ -431,7 +442,7 @@ impl Compared {
     }
 
     /// What judges without anything that widens.
-    fn narrowing(self) -> Result<Project, CliError> {
+    fn narrowing(self, policy: Option<&str>) -> Result<Project, CliError> {
         let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
         let (beside, parsed) = self.beside().map_err(not_toml)?;
         let (shown, name) = (self.found.shown.display(), &self.base_parsed.policy.name);
@@ -439,7 +450,8 @@ impl Compared {
             true => format!("{shown} judges beside the policy {name}"),
             false => format!(
                 "{shown} would let more through than the policy {name}; what follows is without that: guard run starts nothing \
-                 here until a person agrees (guard trust {shown})"
+                 here until a person agrees ({})",
+                self.to_trust(policy)
             ),
         };
         Ok(Project {
