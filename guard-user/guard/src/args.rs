@@ -13,7 +13,9 @@ use guard_proto::varlink::DEFAULT_SOCKET;
 use guard_trail::Head;
 
 use super::complete;
-use super::size::{parse_count, parse_number, parse_serial, parse_size};
+use super::size::{
+    parse_count, parse_number, parse_requests, parse_serial, parse_size, parse_tried,
+};
 
 mod examples;
 mod when;
@@ -218,7 +220,7 @@ pub struct RunArgs {
     /// rights, where the settings say `run_as_root = true`
     #[arg(long, add = complete::users(), value_parser = NonEmptyStringValueParser::new())]
     pub user: Option<String>,
-    /// How long a connection may wait for an answer, such as 60s [default: the policy's]
+    /// How long a connection may wait for an answer, such as 60s; 5m at most, and 0s for not at all [default: the policy's]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub hold: Option<Duration>,
     /// Let pass what no rule of the policy names, and record it, to write a policy of: `guard suggest --from-flows`. Rules hold,
@@ -264,13 +266,13 @@ pub struct PendingArgs {
 #[derive(Clone, Debug, Args)]
 pub struct TermsArgs {
     /// How long the hole stays open, such as 90s, 15m or 1h [default: 15m]
-    #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = when::lasting)]
     pub duration: Option<Duration>,
     /// How many connections it lets through, or HTTP requests [default: any number; of one HTTP request, that one]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub connections: Option<u32>,
-    /// How many HTTP requests it lets through, where it is for requests [default: that one]
-    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "connections")]
+    /// How many HTTP requests it lets through, where it is for requests [default: of one that waits, that one; else any number]
+    #[arg(long, value_name = "N", value_parser = parse_requests, conflicts_with = "connections")]
     pub requests: Option<u32>,
     /// How much may be sent through it, such as 64KiB or 10MB: packets of connections, bodies of HTTP requests
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "read_only")]
@@ -296,7 +298,7 @@ pub struct ApproveArgs {
     #[arg(long, conflicts_with_all = ["path", "writes"])]
     pub prefix: bool,
     /// Of a burst: open the first N of the addresses that were tried, 16 at most
-    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["prefix", "path", "writes"])]
+    #[arg(long, value_name = "N", value_parser = parse_tried, conflicts_with_all = ["prefix", "path", "writes"])]
     pub tried: Option<u32>,
     /// Of a connection to an address that has a name: open that address alone [default: the name, whatever its addresses become]
     #[arg(long, conflicts_with_all = ["prefix", "tried", "path", "writes"])]
@@ -313,7 +315,7 @@ pub struct DenyArgs {
     #[arg(required = true, value_name = "ID", add = complete::requests())]
     pub ids: Vec<String>,
     /// For how long it is not asked again; `n` in guard watch is for 1m [default: 15m]
-    #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = when::lasting)]
     pub duration: Option<Duration>,
 }
 
@@ -364,7 +366,7 @@ pub enum ApproverVerb {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         /// How long the invitation counts, 10m at most [default: 10m]
-        #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
+        #[arg(long = "for", value_name = "DURATION", value_parser = when::lasting)]
         duration: Option<Duration>,
         /// For what.
         #[command(flatten)]
@@ -436,7 +438,7 @@ pub struct EnrolmentArgs {
     #[arg(long = "policy", value_name = "PATTERN")]
     pub policies: Vec<String>,
     /// How long a hole of theirs lasts at most [default: as before; at first as guardd.toml says]
-    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = when::lasting)]
     pub max_for: Option<Duration>,
 }
 
@@ -464,9 +466,10 @@ pub struct DestinationArgs {
 fn parse_destination(text: &str) -> Result<String, String> {
     let protocols = ["tcp", "udp"];
     match text.split_once('/') {
-        Some((protocol, _)) if protocols.contains(&protocol) => Err(format!(
-            "it names ports and no destination: write one, and `--ports {text}` behind it"
-        )),
+        Some((protocol, _)) if protocols.contains(&protocol) => Err(ports_alone(text)),
+        Some((port, protocol)) if protocols.contains(&protocol) && is_number(port) => {
+            Err(ports_alone(&format!("{protocol}/{port}")))
+        }
         Some((place, protocol)) if protocols.contains(&protocol) => {
             Err(match place.rsplit_once(':') {
                 Some((host, port)) => format!("write `{host} --ports {protocol}/{port}`"),
@@ -477,6 +480,14 @@ fn parse_destination(text: &str) -> Result<String, String> {
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+fn ports_alone(ports: &str) -> String {
+    format!("it names ports and no destination: write one, and `--ports {ports}` behind it")
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `guard open`
@@ -597,13 +608,13 @@ pub enum PolicyVerb {
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Write a copy of a policy to where yours are, if there is none yet, and open it in $EDITOR
+    /// Copy a policy to where this machine's are, if there is none yet, and open it in $EDITOR
     #[command(after_help = examples::POLICY_EDIT)]
     Edit {
         /// Its name
         #[arg(add = complete::names())]
         name: String,
-        /// Where yours are [default: where guardd looks first, which is /etc/guard/policies]
+        /// Where to [default: where guardd looks first, which is /etc/guard/policies]
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         policy_dir: Option<PathBuf>,
     },
@@ -755,6 +766,8 @@ impl FromStr for Dismissable {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // Behind a comma, as in "1, 2".
+        let text = text.trim();
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return parse_number(text).map(Self::Number);
         }

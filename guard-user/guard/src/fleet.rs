@@ -9,6 +9,7 @@ use std::process::Command;
 
 use guard_proto::Failure;
 
+use crate::args::Global;
 use crate::error::{CliError, Exit};
 
 /// Becomes guard-fleet, or `guard policy sign`; returns only where that cannot be.
@@ -16,7 +17,8 @@ use crate::error::{CliError, Exit};
 /// # Errors
 ///
 /// That it is not installed.
-pub(crate) fn fleet(args: Vec<OsString>) -> Result<Exit, CliError> {
+pub(crate) fn fleet(mut args: Vec<OsString>, global: &Global) -> Result<Exit, CliError> {
+    args.extend(options(global));
     let words: Vec<_> = args.iter().take(2).map(|arg| arg.to_str()).collect();
     let error = match words[..] {
         [Some("policy"), Some("sign")] => {
@@ -27,6 +29,14 @@ pub(crate) fn fleet(args: Vec<OsString>) -> Result<Exit, CliError> {
         _ => become_it(&args),
     };
     Err(not_started(&error).into())
+}
+
+/// What was said to guard stands behind what is said to guard-fleet: both have the same options.
+fn options(global: &Global) -> Vec<OsString> {
+    let socket = global.socket.iter();
+    let socket = socket.flat_map(|path| ["--socket".into(), path.clone().into_os_string()]);
+    let json = global.json.then(|| "--json".into());
+    socket.chain(json).collect()
 }
 
 fn become_it(args: &[OsString]) -> Error {
@@ -47,5 +57,25 @@ fn not_started(error: &Error) -> Failure {
             _ => error.to_string(),
         },
         fix: "sudo apt install ./guard-fleet_*.deb".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_to_guard_is_said_to_guard_fleet() {
+        let said = |json, socket: Option<&str>| {
+            options(&Global {
+                json,
+                socket: socket.map(Into::into),
+            })
+        };
+        assert_eq!(said(false, None), [""; 0].map(OsString::from));
+        assert_eq!(
+            said(true, Some("/x.sock")),
+            ["--socket", "/x.sock", "--json"].map(OsString::from)
+        );
     }
 }

@@ -58,6 +58,7 @@ mod status;
 mod sudo;
 mod suggest;
 mod watch;
+mod words;
 
 /// Does what the command line says, and gives the status to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -84,7 +85,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             let (arguments, mut error) = misplaced::asked_about(arguments, error);
             misplaced::nearest_first(&mut error);
-            meant::no_value(&mut error, verb(&arguments).and_then(OsStr::to_str));
+            meant::no_value(&mut error);
             usage(&arguments, &error)
         }
     }
@@ -108,7 +109,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Approver { verb } => elsewhere::approver(connect()?, verb, output),
         Verb::Question(args) => elsewhere::question(connect()?, args, output),
         Verb::Sign(args) => elsewhere::sign(&args),
-        Verb::Fleet { args } => fleet::fleet(args),
+        Verb::Fleet { args } => fleet::fleet(args, &cli.global),
         Verb::Answer(args) => elsewhere::answer(connect()?, &args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),
         Verb::Notify(args) => notify::notify(socket, &args, output),
@@ -205,14 +206,18 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         return Exit::FAILED;
     }
     let verb = verb(arguments);
-    let meant =
-        misplaced::command_for_verb(arguments, error).or_else(|| meant::meant(arguments, error));
+    let meant = words::meant(arguments, error)
+        .or_else(|| misplaced::command_for_verb(arguments, error))
+        .or_else(|| meant::meant(arguments, error));
     if let Some(failure) = meant {
         Output::new(wants_json(arguments)).failure(&failure);
     } else if wants_json(arguments) {
         Output::new(true).failure(&usage_failure(verb, error));
     } else {
         let _ = error.print();
+        if let Some(command) = misplaced::may_be_a_command(arguments, error) {
+            let _ = writeln!(anstream::stderr(), "\nto run a command: {command}");
+        }
     }
     if verb == Some(OsStr::new("run")) {
         Exit::NOT_STARTED
@@ -231,6 +236,8 @@ fn usage_failure(verb: Option<&OsStr>, error: &clap::Error) -> Failure {
         .next()
         .unwrap_or_default()
         .trim_start_matches("error: ");
+    // All verbs there are, and their other names.
+    let why = why.split("[subcommands:").next().unwrap_or_default();
     Failure {
         what: "cannot understand the command line".into(),
         why: why.split_whitespace().collect::<Vec<_>>().join(" "),

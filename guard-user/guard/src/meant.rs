@@ -5,12 +5,12 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use guard_policy::{Destination, parse_duration};
+use guard_policy::{Destination, Target, parse_duration};
 use guard_proto::Failure;
 
-use super::answers::one_by_one;
+use super::answers::{one_by_one, stop_all};
 use super::args::{Cli, RunArgs};
-use super::misplaced::{is_escaped, is_program, typed};
+use super::misplaced::{is_escaped, is_like, is_program, typed};
 
 /// Options that take a time.
 const TIMES: [&str; 4] = ["--for", "--hold", "--max-for", "--since"];
@@ -40,7 +40,7 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
     if error.kind() == ErrorKind::InvalidValue {
         return of_a_format(&words, &verb, error);
     }
-    if let Some(failure) = of_a_missing_option(&words, &verb, error.kind()) {
+    if let Some(failure) = of_a_missing_option(&words, &verb, error) {
         return Some(failure);
     }
     let wrong = match error.get(ContextKind::InvalidArg) {
@@ -54,14 +54,31 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
     below_zero(&words, wrong)
         .or_else(|| of_a_time(&words, &verb, wrong))
         .or_else(|| of_an_id(&words, &verb, wrong))
+        .or_else(|| of_more_than_a_destination(&words, &verb, wrong))
         .or_else(|| of_a_destination(&verb, wrong))
+        .or_else(|| of_a_file(&words, &verb, wrong))
         .or_else(|| of_an_option(&words, &verb, wrong))
+        .or_else(|| of_run(&words, &verb, wrong))
+        .or_else(|| of_a_yes(&words, &verb, wrong))
 }
 
-/// clap offers to take an unknown option for a value, which no verb but `run` has a use for.
-pub(super) fn no_value(error: &mut clap::Error, verb: Option<&str>) {
-    if error.kind() == ErrorKind::UnknownArgument && verb != Some("run") {
-        error.remove(ContextKind::Suggested);
+/// clap offers to take an unknown option for a value, which would have it run as a program; and any option that is alike in some
+/// letters, whatever that does.
+pub(super) fn no_value(error: &mut clap::Error) {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    error.remove(ContextKind::Suggested);
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.trim_start_matches('-').to_owned(),
+        _ => String::new(),
+    };
+    let (typed, known) = (
+        text(ContextKind::InvalidArg),
+        text(ContextKind::SuggestedArg),
+    );
+    if !is_like(&typed, &known) {
+        error.remove(ContextKind::SuggestedArg);
     }
 }
 
@@ -104,14 +121,41 @@ fn failure(what: String, why: &str, fix: String) -> Option<Failure> {
     })
 }
 
-/// The line with other words in the place of one.
+/// The line with other words in the place of the first that is so.
 fn line(words: &[&str], of: &str, others: &[&str]) -> String {
-    let words = words.iter().flat_map(|word| match *word == of {
-        true => others.to_vec(),
-        false => vec![*word],
-    });
-    let words: Vec<OsString> = words.map(OsString::from).collect();
+    let at = words.iter().position(|word| *word == of);
+    let (before, after) = words.split_at(at.unwrap_or(words.len()));
+    let others = if at.is_some() { others } else { &[] };
+    let after = after.get(1..).unwrap_or_default();
+    let words: Vec<_> = [before, others, after].concat();
+    let words: Vec<_> = words.into_iter().map(OsString::from).collect();
     format!("guard {}", typed(&words))
+}
+
+/// The line with another option in the place of one, whose value stays.
+fn renamed(words: &[&str], of: &str, other: &str) -> String {
+    let is_it = |word: &&str| {
+        word.strip_prefix(of)
+            .is_some_and(|rest| rest.starts_with('='))
+    };
+    match words.iter().find(|word| is_it(word)) {
+        Some(word) => line(words, word, &[&word.replacen(of, other, 1)]),
+        None => line(words, of, &[other]),
+    }
+}
+
+/// The line without an option and the value behind it.
+fn without(words: &[&str], option: &str) -> String {
+    let starts = |word: &&str| {
+        word.strip_prefix(option)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let Some(at) = words.iter().position(starts) else {
+        return line(words, "", &[]);
+    };
+    let values = usize::from(words[at] == option);
+    let after = words.get(at + 1 + values..).unwrap_or_default();
+    line(&[&words[..at], after].concat(), "", &[])
 }
 
 /// A time that lies before nothing: clap takes it for an option.
@@ -168,11 +212,26 @@ fn of_a_format(words: &[&str], verb: &str, error: &clap::Error) -> Option<Failur
     )
 }
 
-/// An option that is nothing without another.
-fn of_a_missing_option(words: &[&str], verb: &str, kind: ErrorKind) -> Option<Failure> {
+/// An option that is nothing without another, and a key that is missing.
+fn of_a_missing_option(words: &[&str], verb: &str, error: &clap::Error) -> Option<Failure> {
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let missing = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => &missing[..],
+        _ => &[],
+    };
+    let lacks_key = matches!(missing, [one] if one.starts_with("--ssh-key"));
+    if verb == "approver" && words.contains(&"add") && lacks_key {
+        let line = line(words, "", &[]);
+        return failure(
+            "nobody was enrolled".to_owned(),
+            "no key is named: an SSH key, or a passkey",
+            format!("{line} --ssh-key FILE\n{line} --passkey ID:KEY"),
+        );
+    }
     let is_name = |word: &&str| *word == "--name" || word.starts_with("--name=");
-    let is_missing = kind == ErrorKind::MissingRequiredArgument;
-    if !is_missing || verb != "suggest" || !words.iter().any(is_name) {
+    if verb != "suggest" || !words.iter().any(is_name) {
         return None;
     }
     failure(
@@ -183,6 +242,83 @@ fn of_a_missing_option(words: &[&str], verb: &str, kind: ErrorKind) -> Option<Fa
             line(words, "", &[])
         ),
     )
+}
+
+/// A port, a time or another destination behind one that has been named.
+fn of_more_than_a_destination(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
+    if !["open", "explain", "request"].contains(&verb) {
+        return None;
+    }
+    let at = words.iter().rposition(|word| *word == wrong)?;
+    let first = words[at.checked_sub(1)?];
+    let to: Destination = first.parse().ok()?;
+    let what = format!("cannot tell what {wrong} is for");
+    if wrong == "for" && verb == "open" {
+        return failure(what, "did you mean --for?", line(words, wrong, &["--for"]));
+    }
+    if let (Ok(port), None) = (wrong.parse(), to.port) {
+        let is_host = match &to.target {
+            Target::Prefix(prefix) => prefix.is_host(),
+            Target::Name(_) => true,
+            _ => false,
+        };
+        let rest = [&words[..at], &words[at + 1..]].concat();
+        let one = match is_host {
+            true => {
+                let port = Some(port);
+                vec![Destination { port, ..to }.to_string()]
+            }
+            false => vec![
+                first.to_owned(),
+                "--ports".to_owned(),
+                format!("tcp/{wrong}"),
+            ],
+        };
+        let one: Vec<_> = one.iter().map(String::as_str).collect();
+        return failure(
+            what,
+            "a port stands behind a colon",
+            line(&rest, first, &one),
+        );
+    }
+    let is_another = wrong.contains(['.', ':', '/', '@']) && wrong.parse::<Destination>().is_ok();
+    if !is_another {
+        return None;
+    }
+    failure(
+        what,
+        &format!("guard {verb} takes one destination at a time"),
+        format!("{}\n{}", line(words, wrong, &[]), line(words, first, &[])),
+    )
+}
+
+/// A file by itself, where it is read from standard input, or named by an option.
+fn of_a_file(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
+    if wrong.starts_with('-') || id(wrong).is_some() {
+        return None;
+    }
+    match verb {
+        "sign" => failure(
+            format!("guard sign takes no file such as {wrong}"),
+            "it reads the question from standard input",
+            format!(
+                "{} < {} > answer",
+                line(words, wrong, &[]),
+                typed(&[wrong.into()])
+            ),
+        ),
+        "answer" => failure(
+            format!("guard answer takes no file by itself, such as {wrong}"),
+            "what was signed is named by an option",
+            line(words, wrong, &["--signed", wrong]),
+        ),
+        "approver" if words.contains(&"add") || words.contains(&"present") => failure(
+            format!("cannot tell what {wrong} is for"),
+            "a key is named by an option",
+            line(words, wrong, &["--ssh-key", wrong]),
+        ),
+        _ => None,
+    }
 }
 
 /// An id behind a verb that takes none.
@@ -213,6 +349,7 @@ fn of_an_id(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
             "guard holes lists all holes",
             format!("guard holes\nand close it:\nguard close {wrong}"),
         ),
+        ("pending" | "holes" | "watch", 's') => of_one_session(verb, wrong),
         ("sessions" | "status", 's') => failure(
             format!("cannot show {wrong} alone"),
             &format!("guard {verb} shows all sessions"),
@@ -220,6 +357,20 @@ fn of_an_id(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
         ),
         _ => None,
     }
+}
+
+/// What is listed of all sessions, and of none alone.
+fn of_one_session(verb: &str, session: &str) -> Option<Failure> {
+    failure(
+        format!("guard {verb} takes no session such as {session}"),
+        "it lists what there is of all your sessions",
+        match verb {
+            "watch" => "guard watch, and there: / to filter".to_owned(),
+            verb => format!(
+                "guard {verb}\nguard {verb} --json | jq '.[] | select(.session == \"{session}\")'"
+            ),
+        },
+    )
 }
 
 /// A destination behind `guard why`, which tells what was stopped.
@@ -238,11 +389,12 @@ fn of_a_destination(verb: &str, wrong: &str) -> Option<Failure> {
 fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
     match (verb, wrong) {
         ("approve" | "deny", "--all") => Some(one_by_one(verb)),
-        ("stop", "--all") => failure(
-            "cannot stop all sessions at once".to_owned(),
-            "each is named by its id; several in one line",
-            "guard sessions\nguard stop ID…".to_owned(),
-        ),
+        ("stop", "--all") => Some(stop_all()),
+        ("pending" | "holes" | "watch", "--session") => {
+            let at = words.iter().position(|word| *word == "--session");
+            let session = at.and_then(|at| words.get(at + 1));
+            of_one_session(verb, session.unwrap_or(&"s1"))
+        }
         ("log", "-n" | "--lines" | "--tail") => failure(
             format!("guard log has no {wrong}"),
             "it prints all records, or those since a time",
@@ -270,6 +422,61 @@ fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
             format!("guard why takes no destination such as {destination}"),
             "it tells all that was stopped",
             format!("guard why\nor what the policy says of it:\nguard explain {destination}"),
+        ),
+        _ => None,
+    }
+}
+
+/// Options that other programs have which run a command, before it.
+fn of_run(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
+    if verb != "run" {
+        return None;
+    }
+    let other = match wrong {
+        "-p" => "--policy",
+        "-u" => "--user",
+        "-n" => "--name",
+        "-i" | "-t" | "-it" | "-d" | "-e" | "--rm" | "--env" | "--interactive" | "--tty"
+        | "--detach" => {
+            return failure(
+                format!("guard run has no {wrong}"),
+                "the command has this terminal, directory and environment as they are",
+                "guard run -- CMD".to_owned(),
+            );
+        }
+        _ => return None,
+    };
+    failure(
+        format!("guard run has no {wrong}"),
+        &format!("did you mean {other}?"),
+        renamed(words, wrong, other),
+    )
+}
+
+/// Options that people look for where they say yes or no.
+fn of_a_yes(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
+    let what = format!("guard {verb} has no {wrong}");
+    match (verb, wrong) {
+        ("approve" | "open", "--once") => failure(
+            what,
+            "did you mean --connections 1?",
+            line(words, wrong, &["--connections", "1"]),
+        ),
+        ("approve" | "deny" | "open", "--duration" | "--ttl" | "--timeout" | "-t") => {
+            failure(what, "did you mean --for?", renamed(words, wrong, "--for"))
+        }
+        ("approve" | "deny" | "open" | "close" | "stop", "-y" | "--yes") => {
+            failure(what, "it asks nothing", line(words, wrong, &[]))
+        }
+        ("approve" | "open", "--forever" | "--permanent") => failure(
+            what,
+            "a hole ends by itself; for good there are rules, which are made of what was answered",
+            format!("{}\nguard suggest", line(words, wrong, &[])),
+        ),
+        ("approve", "--reason") => failure(
+            what,
+            "a yes has the reason of its request; a hole that nobody asked for has its own",
+            format!("{}\nguard open DEST --reason TEXT", without(words, wrong)),
         ),
         _ => None,
     }
@@ -325,6 +532,69 @@ mod tests {
                 "guard run --hold -5s -- true",
                 "guard run --hold 5s -- true",
             ),
+            (
+                "guard run -p ci -- claude -p hello",
+                "guard run --policy ci -- claude -p hello",
+            ),
+            (
+                "guard run -u agent -- true",
+                "guard run --user agent -- true",
+            ),
+            ("guard run -it -- bash", "guard run -- CMD"),
+            ("guard run --rm -- bash", "guard run -- CMD"),
+            (
+                "guard approve r1 --once",
+                "guard approve r1 --connections 1",
+            ),
+            ("guard approve r1 --ttl 5m", "guard approve r1 --for 5m"),
+            ("guard approve r1 --ttl=5m", "guard approve r1 --for=5m"),
+            ("guard deny r1 --duration 8h", "guard deny r1 --for 8h"),
+            ("guard approve -y r1", "guard approve r1"),
+            (
+                "guard approve r1 --forever",
+                "guard approve r1\nguard suggest",
+            ),
+            (
+                "guard approve r1 --reason why --for 5m",
+                "guard approve r1 --for 5m\nguard open DEST --reason",
+            ),
+            ("guard open 192.0.2.10 443", "guard open 192.0.2.10:443"),
+            (
+                "guard open 2001:db8::a 443",
+                "guard open '[2001:db8::a]:443'",
+            ),
+            (
+                "guard open db.example.com 443 --for 5m",
+                "guard open db.example.com:443 --for 5m",
+            ),
+            (
+                "guard explain 192.0.2.0/24 443",
+                "guard explain 192.0.2.0/24 --ports tcp/443",
+            ),
+            (
+                "guard open 192.0.2.10:443 for 15m",
+                "guard open 192.0.2.10:443 --for 15m",
+            ),
+            (
+                "guard open 192.0.2.10:443 192.0.2.11:443",
+                "guard open 192.0.2.10:443\nguard open 192.0.2.11:443",
+            ),
+            ("guard sign question", "guard sign < question > answer"),
+            (
+                "guard answer signed.txt",
+                "guard answer --signed signed.txt",
+            ),
+            (
+                "guard approver add alice alice.pub",
+                "guard approver add alice --ssh-key alice.pub",
+            ),
+            (
+                "guard approver add alice",
+                "guard approver add alice --ssh-key FILE\nguard approver add alice --passkey",
+            ),
+            ("guard pending --session s2", "select(.session == \"s2\")"),
+            ("guard holes s1", "guard holes --json | jq"),
+            ("guard watch s1", "/ to filter"),
         ] {
             let words = words(line);
             let error = Cli::try_parse_from(&words).unwrap_err();
@@ -340,7 +610,8 @@ mod tests {
             "guard log --colour",
             "guard log r1",
             "guard why --everything",
-            "guard open 192.0.2.10 443",
+            "guard open 192.0.2.10 everything",
+            "guard approver add",
             "guard report --format yaml",
             "guard suggest 443",
             "guard question r1 r2",
@@ -353,15 +624,28 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_option_is_not_offered_as_a_value() {
-        let tip = |line: &str| {
-            let words = words(line);
-            let mut error = Cli::try_parse_from(&words).unwrap_err();
-            no_value(&mut error, words.get(1).and_then(|verb| verb.to_str()));
-            error.to_string().contains("as a value")
+    fn an_unknown_option_is_offered_as_nothing_that_it_is_not_like() {
+        let told = |line: &str| {
+            let mut error = Cli::try_parse_from(words(line)).unwrap_err();
+            no_value(&mut error);
+            error.to_string()
         };
-        assert!(!tip("guard stop --everything"));
-        assert!(tip("guard run --everything -- true"));
+        for line in [
+            "guard stop --everything",
+            "guard run --everything -- true",
+            "guard approve r1 --reason why",
+            "guard approve r1 --once",
+        ] {
+            let told = told(line);
+            assert!(!told.contains("tip: "), "{line}: {told}");
+        }
+        for (line, meant) in [
+            ("guard run --quite -- true", "'--quiet'"),
+            ("guard run --poilcy ci -- true", "'--policy'"),
+            ("guard status --jsno", "'--json'"),
+        ] {
+            assert!(told(line).contains(meant), "{line}");
+        }
     }
 
     #[test]

@@ -40,16 +40,40 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads how many of something: one at least.
+/// Reads how many connections: one at least.
 ///
 /// # Errors
 ///
 /// For anything else.
 pub(crate) fn parse_count(text: &str) -> Result<u32, String> {
+    count(text, "there is no limit")
+}
+
+/// The same of HTTP requests.
+///
+/// # Errors
+///
+/// As [`parse_count`].
+pub(crate) fn parse_requests(text: &str) -> Result<u32, String> {
+    count(text, "a request that waits passes alone")
+}
+
+/// The same of the addresses of a burst.
+///
+/// # Errors
+///
+/// As [`parse_count`].
+pub(crate) fn parse_tried(text: &str) -> Result<u32, String> {
+    count(text, "one address is opened alone")
+}
+
+fn count(text: &str, otherwise: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err("it must be 1 or more".to_owned()),
         Ok(count) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(count),
-        _ => Err("write a number such as 1; without this option there is no limit".to_owned()),
+        _ => Err(format!(
+            "write a number such as 1; without this option {otherwise}"
+        )),
     }
 }
 
@@ -88,6 +112,23 @@ pub(crate) fn shown(size: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_count_says_what_holds_without_it() {
+        let all = |text| [parse_count(text), parse_requests(text), parse_tried(text)];
+        assert_eq!(all("2"), [Ok(2), Ok(2), Ok(2)]);
+        for none in ["0", "+2", "-1"] {
+            assert!(all(none).iter().all(Result::is_err), "{none}");
+        }
+        let holds = [
+            "no limit",
+            "that waits passes alone",
+            "one address is opened alone",
+        ];
+        for (wrong, holds) in all("all").into_iter().zip(holds) {
+            assert!(wrong.unwrap_err().contains(holds), "{holds}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_and_shown() {

@@ -163,6 +163,11 @@ fn usage_errors_are_json_too() {
     let error = Cli::try_parse_from(&line).unwrap_err();
     let failure = usage_failure(verb(&line), &error);
     insta::assert_snapshot!(render::failure::json(&failure, None), @r#"{"error":{"code":null,"fix":"guard approve --help","what":"cannot understand the command line","why":"invalid value 'soon' for '--for <DURATION>': `soon` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`"}}"#);
+    let line = words("guard --json");
+    let error = Cli::try_parse_from(&line).unwrap_err();
+    let failure = usage_failure(verb(&line), &error);
+    assert!(!failure.why.contains('['), "{failure}");
+    let line = words("guard approve r1 --for soon --json");
     assert!(wants_json(&line));
     assert!(!wants_json(&words("guard run -- jq --json")));
 }

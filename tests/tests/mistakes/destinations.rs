@@ -46,7 +46,7 @@ const ROWS: &[Row] = &[
         User,
         "guard open 192.0.2.10 443",
         2,
-        &["unexpected argument '443'", "guard open [OPTIONS] <DEST>"],
+        &["cannot tell what 443 is for", "guard open 192.0.2.10:443\n"],
     ),
     (
         User,
@@ -202,7 +202,7 @@ const ROWS: &[Row] = &[
         User,
         "guard open 192.0.2.30:443 --for 0",
         2,
-        &["0 seconds", "more than 0", "--for 15m"],
+        &["'0'", "--for", "end at once", "`15m`"],
     ),
     (
         User,
@@ -257,6 +257,32 @@ const ROWS: &[Row] = &[
         "guard open tcp/443",
         2,
         &["'tcp/443'", "ports and no destination", "--ports tcp/443"],
+    ),
+    (
+        User,
+        "guard explain 443/tcp",
+        2,
+        &["'443/tcp'", "ports and no destination", "--ports tcp/443"],
+    ),
+    (
+        User,
+        "guard allow 192.0.2.40:443",
+        2,
+        &[
+            "192.0.2.40:443 is a destination",
+            "answers what was asked",
+            "guard open 192.0.2.40:443\n",
+        ],
+    ),
+    (
+        User,
+        "guard deny 10.0.0.0/8",
+        2,
+        &[
+            "10.0.0.0/8 is a destination",
+            "denied by a policy",
+            "sudo guard policy edit ",
+        ],
     ),
     (
         User,

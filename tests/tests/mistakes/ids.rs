@@ -80,6 +80,12 @@ const ROWS: &[Row] = &[
     ),
     (
         User,
+        "guard approve '#1'",
+        2,
+        &["#1 is no id", "did you mean r1?", "guard approve r1"],
+    ),
+    (
+        User,
         "guard approve r99",
         2,
         &["no request r99", "may have been answered", "guard pending"],

@@ -12,6 +12,19 @@ const ROWS: &[Row] = &[
         &["#"],
     ),
     (User, "set -o pipefail; guard sessions | true", 0, &[]),
+    // A no stays one.
+    (
+        User,
+        "set -o pipefail; guard check page.toml | true",
+        1,
+        &["looks like a page of HTML"],
+    ),
+    (
+        User,
+        "set -o pipefail; guard diff default homelab | true",
+        1,
+        &[],
+    ),
     (User, "guard status >&-", 0, &[]),
     (
         User,
@@ -130,7 +143,12 @@ const ROWS: &[Row] = &[
         Root,
         "setpriv --reuid 61999 --regid 61999 --clear-groups guard sessions",
         0,
-        &["No sessions run", "guard run -- CMD"],
+        &[
+            "No sessions of yours run",
+            "guard run -- CMD",
+            "Other users have 1",
+            "sudo guard sessions",
+        ],
     ),
     (
         Root,

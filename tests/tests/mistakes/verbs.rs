@@ -35,6 +35,34 @@ const ROWS: &[Row] = &[
             "'no-such-verb'",
             "Usage: guard [OPTIONS] <COMMAND>",
             "--help",
+            "to run a command: guard run -- no-such-verb",
+        ],
+    ),
+    (
+        User,
+        "guard enable",
+        2,
+        &["enable is no verb", "sudo systemctl enable --now guardd"],
+    ),
+    (
+        User,
+        "guard rm h1",
+        2,
+        &["rm h1 is no verb", "a hole is closed", "guard close h1"],
+    ),
+    (
+        User,
+        "guard policy ls",
+        2,
+        &["policy ls is no verb", "guard policy list"],
+    ),
+    (
+        User,
+        "guard approve r1 --once",
+        2,
+        &[
+            "guard approve has no --once",
+            "guard approve r1 --connections 1",
         ],
     ),
     (User, "guard status --jsno", 2, &["'--jsno'", "'--json'"]),
@@ -111,7 +139,11 @@ const ROWS: &[Row] = &[
         User,
         "guard run -p asks -- true",
         125,
-        &["'-p'", "Usage: guard run"],
+        &[
+            "guard run has no -p",
+            "did you mean --policy?",
+            "guard run --policy asks -- true",
+        ],
     ),
     (
         User,
@@ -217,7 +249,11 @@ const ROWS: &[Row] = &[
         User,
         "guard assign --policy asks x.service",
         2,
-        &["only root", "sudo guard assign --policy asks x.service"],
+        &[
+            "only root",
+            "sudo guard --socket ",
+            "guardd.sock assign --policy asks x.service",
+        ],
     ),
     (
         Root,
@@ -326,6 +362,12 @@ const TAKEN: &[Row] = &[
     (User, "guard help", 0, &["Usage: guard", "Examples:"]),
     (User, "guard help aprove", 2, &["'aprove'", "'approve'"]),
     (User, "guard help run", 0, &["Usage: guard run", "--policy"]),
+    (
+        User,
+        "guard help policy edit",
+        0,
+        &["Usage: guard policy edit", "--policy-dir"],
+    ),
     (User, "guard version", 0, &["guard 0."]),
     (
         User,

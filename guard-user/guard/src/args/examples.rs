@@ -53,7 +53,7 @@ Examples:
   guard approve r1
   guard approve r1 --for 1h
   guard approve r1 --for 5m --connections 1
-  guard approve r1 --bytes 64KiB            no more than that is sent
+  guard approve r1 --bytes 64KiB          no more than that is sent
   guard approve r1 --tried 5              of a burst: the first 5 addresses,
                                           and no others
   guard approve r1 --prefix --for 5m      of a burst: all of its prefix
@@ -98,13 +98,13 @@ Examples:
 pub(super) const APPROVER: &str = "\
 Examples:
   guard approver list
-  guard approver add alice --ssh-key alice.pub --answers-for dev     as root
-  guard approver add alice --passkey ID:KEY --answers-for dev        as root
-  guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m
+  sudo guard approver add alice --ssh-key alice.pub --answers-for dev
+  sudo guard approver add alice --passkey ID:KEY --answers-for dev
+  sudo guard approver invite bob --answers-for dev --policy 'prod-*' --max-for 15m
   guard approver present 3q2-7w --ssh-key id_ed25519_sk.pub
                                           as bob, who was told that
-  guard approver accept bob SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg
-  guard approver remove alice
+  sudo guard approver accept bob SHA256:kvcOmWPrOJpNpE3Mvl6CkEJPiwoxrpHvgP4Sj5vzjEg
+  sudo guard approver remove alice
 
 Only FIDO keys are enrolled (ssh-keygen -t ed25519-sk), for which somebody has
 to touch a device. With --plain any Ed25519 or P-256 key is: only for keys that
@@ -118,7 +118,7 @@ Examples:
 pub(super) const APPROVER_INVITE: &str = "\
 Examples:
   sudo guard approver invite bob --answers-for dev
-  sudo guard approver invite bob --for 10m --policy 'prod-*' --max-for 15m";
+  sudo guard approver invite bob --answers-for dev --policy 'prod-*' --max-for 15m";
 
 pub(super) const APPROVER_PRESENT: &str = "\
 Examples:
@@ -279,7 +279,8 @@ Examples:
 pub(super) const POLICY_EDIT: &str = "\
 Examples:
   sudo guard policy edit homelab
-  EDITOR=nano guard policy edit homelab --policy-dir ~/policies";
+  EDITOR=nano guard policy edit homelab --policy-dir ~/policies
+  guard policy edit shop                  one of your own, where it is";
 
 pub(super) const POLICY_APPLY: &str = "\
 Examples:

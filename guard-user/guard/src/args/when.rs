@@ -35,6 +35,18 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long something holds: longer than not at all.
+///
+/// # Errors
+///
+/// As [`duration`].
+pub(super) fn lasting(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it would end at once: write `15m`".to_owned()),
+        longer => Ok(longer),
+    }
+}
+
 /// Since when, as the time that has passed since then: a duration, `yesterday`, a date, a time of today, or both.
 ///
 /// # Errors
@@ -153,6 +165,15 @@ mod tests {
             ),
         ] {
             assert_eq!(duration(text).unwrap_err(), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_holds_does_so_for_some_time() {
+        assert_eq!(lasting("1s"), Ok(Duration::from_secs(1)));
+        for nothing in ["0", "0s"] {
+            assert_eq!(duration(nothing), Ok(Duration::ZERO));
+            assert!(lasting(nothing).unwrap_err().contains("`15m`"));
         }
     }
 

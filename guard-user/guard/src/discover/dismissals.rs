@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::Change;
 use crate::client::Client;
 use crate::error::CliError;
+use crate::misplaced::again;
 use crate::person::Person;
 use crate::project::top;
 
@@ -441,6 +442,15 @@ fn user() -> String {
 }
 
 fn unusable(file: &Path, why: &str) -> Failure {
+    let account = Account::by_uid(getuid().as_raw()).ok().flatten();
+    let own = account.filter(|own| own.home.is_absolute() && !file.starts_with(&own.home));
+    let of_environment = Person::own();
+    if let (Some(own), Some(home)) = (own, of_environment.home())
+        && home != own.home
+        && file.starts_with(home)
+    {
+        return of_anothers_home(file, home, &own.home);
+    }
     let file = file.display();
     Failure {
         what: format!("cannot tell from {file} what is not production"),
@@ -451,6 +461,16 @@ fn unusable(file: &Path, why: &str) -> Failure {
     }
 }
 
+/// Whoever became another user may have kept the HOME of before.
+fn of_anothers_home(file: &Path, home: &Path, own: &Path) -> Failure {
+    let typed: Vec<_> = std::env::args_os().collect();
+    Failure {
+        what: format!("cannot tell from {} what is not production", file.display()),
+        why: format!("HOME is {}, which is not this user's", home.display()),
+        fix: format!("HOME={} {}", own.display(), again("", &typed)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -458,6 +478,18 @@ mod tests {
     use super::*;
 
     const DB: &str = "db.example.net";
+
+    #[test]
+    fn the_home_of_another_user_is_named() {
+        let [file, root, own] = ["/root/.local/x.json", "/root", "/home/a"].map(Path::new);
+        let failure = of_anothers_home(file, root, own);
+        assert_eq!(failure.why, "HOME is /root, which is not this user's");
+        assert!(
+            failure.fix.starts_with("HOME=/home/a guard "),
+            "{}",
+            failure.fix
+        );
+    }
 
     #[test]
     fn what_is_dismissed_stays_so_as_what_it_looked_like() {

@@ -56,7 +56,7 @@ fn no_desktop(error: &zbus::Error) -> Failure {
     Failure {
         what: "cannot notify anybody".into(),
         why: format!("the session bus of a desktop does not answer: {error}"),
-        fix: "run it in your desktop's session, or in a terminal:\nsystemctl --user enable --now guard-notify\nguard notify --bell"
+        fix: "in your desktop's session:\nsystemctl --user enable --now guard-notify\nor in a terminal:\nguard notify --bell"
             .into(),
     }
 }

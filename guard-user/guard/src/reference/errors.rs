@@ -59,7 +59,7 @@ pub const MESSAGES: [Message; 18] = [
     message(
         "no-policy",
         "there is no policy …",
-        "A file needs a slash: `./mine.toml`.",
+        "Files need a slash or `.toml`.",
     ),
     message(
         "no-address",
