@@ -113,7 +113,7 @@ pub enum Wanted {
     All = 0,
     /// Those for reads as well: a TCP connection begins, which can be redirected to the proxy.
     Any = 1,
-    /// The one hole for reads that caused the redirect of a connection.
+    /// The one hole that caused the redirect of a connection: for reads, or for all where TLS has to show a name.
     Redirected = 2,
 }
 
@@ -150,8 +150,9 @@ impl Wanted {
             _ if kind.counts_bytes() && !tables.has(BudgetId::bytes(id)) => false,
             (Self::All | Self::Any, false) => is_granted || has_room(),
             (Self::Any, true) => has_room(),
-            (Self::Redirected, true) => is_granted,
-            (Self::All, true) | (Self::Redirected, false) => false,
+            // Nobody counts the bytes of what is redirected.
+            (Self::Redirected, _) => is_granted && !kind.counts_bytes(),
+            (Self::All, true) => false,
         }
     }
 }
@@ -239,6 +240,16 @@ impl Decision {
     #[must_use]
     pub const fn counts_bytes(&self) -> bool {
         self.hole.0 != 0 && HoleKind::from_u32(self.kind).counts_bytes()
+    }
+
+    /// In its kind: it takes another hole as well, so that each packet asks for both.
+    pub const SEVERAL: u32 = 1 << 8;
+
+    /// Whether its hole is not the only one that it takes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn takes_several(&self) -> bool {
+        self.kind & Self::SEVERAL != 0
     }
 
     /// Whether it may pass.

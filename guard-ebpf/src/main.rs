@@ -312,7 +312,7 @@ fn judge_call(
     if !decision.allows() || (needs_gate && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
-    let answer = allow_call(ctx, to, &decision, case.lasting(generation), cgroup);
+    let answer = allow_call(ctx, to, &decision, generation, cgroup);
     log::case(&case, to, hook, outcome(answer == ALLOW, Outcome::Allowed));
     answer
 }
@@ -389,7 +389,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
 /// valid: then only the hole is known again.
 #[inline(always)]
 fn valid(decision: &Decision, generation: u64) -> u64 {
-    if decision.counts_bytes() || decision.is_by_sni() {
+    if decision.counts_bytes() || decision.takes_several() || decision.is_by_sni() {
         0
     } else {
         generation
@@ -399,7 +399,7 @@ fn valid(decision: &Decision, generation: u64) -> u64 {
 /// The same of a packet's allowance.
 #[inline(always)]
 fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
-    if decision.counts_bytes() || passing != Passing::Yes {
+    if decision.counts_bytes() || decision.takes_several() || passing != Passing::Yes {
         0
     } else {
         generation

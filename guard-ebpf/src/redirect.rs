@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use guard_common::{
     Connection, Decision, HoleId, Hook, NetnsCookie, OriginKey, PolicyVerdict, Protocol, Session,
-    SessionId, Verdict, Wanted, with_hole,
+    SessionId, Verdict, Wanted,
 };
 
 use crate::{
@@ -275,16 +275,7 @@ pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) 
     } else {
         Wanted::Redirected
     };
-    let mut decision = verdict::decide(session, asked, Stage::Stands, hole, wanted);
-    // Where TLS has to show a name, a hole for all was used, unless its bytes are counted, which here nobody does.
-    if hole.0 != 0 && decision.is_by_sni() && matches!(decision.verdict, Verdict::Confirm) {
-        decision = with_hole(decision, Wanted::All, |wanted| {
-            verdict::hole(session.id, asked, hole, wanted)
-        });
-        if decision.counts_bytes() {
-            decision.verdict = Verdict::Confirm;
-        }
-    }
+    let decision = verdict::decide(session, asked, Stage::Stands, hole, wanted);
     let proxy = redirect.proxy();
     let port = if is_question {
         maps::resolver(proxy.netns)

@@ -101,10 +101,6 @@ const THROUGH: u32 = 1 << 31;
 const BEGINS: u32 = 1 << 30;
 /// Flag of [`Case::wanted`]: [`Stage::Stands`].
 const STANDS: u32 = 1 << 29;
-/// Flag of [`Case::wanted`]: it takes several holes, of which a socket remembers one.
-const SEVERAL: u32 = 1 << 28;
-/// All of these.
-const FLAGS: u32 = THROUGH | BEGINS | STANDS | SEVERAL;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
@@ -123,7 +119,7 @@ pub(crate) struct Case {
     policy: u32,
     hole: u32,
     kind: u32,
-    /// A [`Wanted`], [`THROUGH`], [`BEGINS`], [`STANDS`] and [`SEVERAL`].
+    /// A [`Wanted`], [`THROUGH`], [`BEGINS`] and [`STANDS`].
     wanted: u32,
 }
 
@@ -205,21 +201,10 @@ impl Case {
         ruled
     }
 
-    /// Sets the generation under which the decision may be cached; 0: not at all. Where it takes several holes, each packet asks for
-    /// all of them.
+    /// Sets the generation under which the decision may be cached; 0: not at all.
     #[inline(always)]
     pub(crate) fn set_generation(&mut self, generation: u64) {
-        self.number = self.lasting(generation);
-    }
-
-    /// The generation under which the decision may be cached, as [`Self::set_generation`] has it.
-    #[inline(always)]
-    pub(crate) fn lasting(&self, generation: u64) -> u64 {
-        if self.wanted & SEVERAL == 0 {
-            generation
-        } else {
-            0
-        }
+        self.number = generation;
     }
 
     /// See [`Self::set_generation`].
@@ -269,7 +254,7 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     }
     // SAFETY: not null, and only called from `Case::decide`, with references.
     let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !FLAGS);
+    let wanted = Wanted::from_u32(case.wanted & !(THROUGH | BEGINS | STANDS));
     let granted = HoleId(case.granted);
     let decision = verdict::decide(&case.session, to, case.stage(), granted, wanted);
     case.note(&decision);
@@ -571,23 +556,24 @@ impl Case {
 }
 
 impl Case {
-    /// Notes that another hole is needed as well: the connection ends with the first of them, and its socket remembers the one that
-    /// counts.
+    /// Notes that another hole is needed as well: the connection ends with the first of them. Its socket remembers one, which is the one
+    /// that counts bytes, else connections; two that count bytes let nothing pass, and of two that count connections the other is used up
+    /// packet by packet.
     ///
     /// A function of its own for the sake of the stack, as [`crate::emit::due`].
     #[inline(never)]
     fn join(&mut self, hole: HoleId, kind: u32, expires: BootTime) {
-        self.wanted |= SEVERAL;
-        let counts = |kind: HoleKind| kind.is_counted() || kind.counts_bytes();
-        let (own, its) = (
-            counts(HoleKind::from_u32(self.kind)),
-            counts(HoleKind::from_u32(kind)),
-        );
+        let (own, its) = (HoleKind::from_u32(self.kind), HoleKind::from_u32(kind));
+        if own.counts_bytes() && its.counts_bytes() {
+            return self.confirm_again();
+        }
         let is_first = expires.0 < self.expires;
-        if its || (is_first && !own) {
+        let counts_more = its.counts_bytes() || (its.is_counted() && !own.counts_bytes());
+        if counts_more || (is_first && !own.counts_bytes() && !own.is_counted()) {
             self.hole = hole.0;
             self.kind = kind;
         }
+        self.kind |= Decision::SEVERAL;
         if is_first {
             self.expires = expires.0;
         }

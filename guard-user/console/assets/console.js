@@ -74,7 +74,7 @@ let isStale = false;
 
 function look(asking, questions) {
   const line = questions.find((one) => one.id === asking.dataset.id);
-  asked ??= line?.asks;
+  asked ??= asking.dataset.asks;
   isStale ||= !line || line.asks !== asked;
   if (isStale && !isBusy) location.reload();
 }

@@ -184,6 +184,8 @@ fn naive(
         has_connections && new.bytes != Some(0)
     });
     let for_all = for_all.map(|(id, _)| id).collect();
+    let redirected = over(false).filter(|(id, new)| *id == granted && new.bytes.is_none());
+    let redirected = redirected.map(|(id, _)| id).collect();
     let reads = over(true).filter(|(id, new)| match wanted {
         Wanted::Redirected => *id == granted,
         _ => new.connections != Some(0),
@@ -191,7 +193,9 @@ fn naive(
     let reads = reads.map(|(id, _)| id).collect();
     match (strictest, wanted) {
         (Verdict::Deny | Verdict::Allow, _) | (Verdict::ReadOnly, Wanted::Redirected) => None,
-        (Verdict::Confirm, Wanted::Redirected) => ids(Verdict::ReadOnly, reads),
+        (Verdict::Confirm, Wanted::Redirected) => {
+            ids(Verdict::Allow, redirected).or_else(|| ids(Verdict::ReadOnly, reads))
+        }
         (Verdict::ReadOnly, _) | (_, Wanted::All) => ids(Verdict::Allow, for_all),
         (Verdict::Confirm, Wanted::Any) => {
             ids(Verdict::Allow, for_all).or_else(|| ids(Verdict::ReadOnly, reads))

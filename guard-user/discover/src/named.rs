@@ -121,11 +121,11 @@ impl Trees<'_> {
         };
         if !path.is_absolute() {
             let dir = Path::new(&one.file).parent().filter(|_| !is_homes);
-            let beside = dir.map(|dir| steps(dir.join(&path))).transpose()?;
+            let beside = dir.map(|dir| within(&dir.join(&path))).transpose()?;
             let beside = beside.filter(|path| self.project.has(path));
             return Ok(Some((
                 self.project,
-                beside.map_or_else(|| steps(&path), Ok)?,
+                beside.map_or_else(|| within(&path), Ok)?,
             )));
         }
         // A project may lie in the home: what is below both is the project's.
@@ -192,6 +192,20 @@ fn is_usual(file: &Path) -> bool {
 enum Elsewhere {
     Outside,
     Unreadable,
+}
+
+/// A path without the steps up that it takes back.
+fn within(path: &Path) -> Result<PathBuf, Elsewhere> {
+    let mut steps = PathBuf::new();
+    for step in path.components() {
+        match step {
+            Component::Normal(step) => steps.push(step),
+            Component::CurDir => {}
+            Component::ParentDir if steps.pop() => {}
+            _ => return Err(Elsewhere::Outside),
+        }
+    }
+    Ok(steps)
 }
 
 /// A path that leads down only.

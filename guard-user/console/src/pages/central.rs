@@ -171,7 +171,7 @@ pub(crate) fn question(
     let over = place.seen.over(&place.open.asked.hash);
     let content = html! {
         p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (seen(place.machine())) span aria-hidden="true" { "/" } (seen(&question.request)) }
-        article.asking id="asking" data-id={ (place.machine()) "/" (question.request) } {
+        article.asking id="asking" data-id={ (place.machine()) "/" (question.request) } data-asks=(place.open.asked.hash) {
             p.asks {
                 b { (seen(asks.who)) } " in " (seen(&question.session)) " of " b { (seen(&question.user)) } " on "
                 b { (seen(place.machine())) } " wants"

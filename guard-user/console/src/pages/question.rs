@@ -11,7 +11,11 @@ use guard_signed::{Document as _, Question};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{Frame, asker, moment, place, program, questions::link, seen, seen_long};
+use super::{
+    Frame, asker, moment, place, program,
+    questions::{asks, link},
+    seen, seen_long,
+};
 use crate::trail::Day;
 
 /// All there is to show.
@@ -32,7 +36,7 @@ pub(crate) fn page(frame: &Frame<'_>, asking: &Asking<'_>) -> Markup {
     let request = asking.request;
     let content = html! {
         p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (request.id) }
-        article.asking id="asking" data-id=(request.id) {
+        article.asking id="asking" data-id=(request.id) data-asks=(asks(request)) {
             (headline(request))
             (warnings(request))
             @if let Some(http) = &request.http { (body(http)) }

@@ -70,16 +70,17 @@ impl QuestionLine {
                 .filter(|_| request.held)
                 .map(|at| at.to_string()),
             asked_at: request.asked_at.to_string(),
-            asks: format!("{:016x}", hash(&request.asks())),
+            asks: asks(request),
         }
     }
 }
 
-/// No secret, and no proof: a page that is loaded anew too seldom has its answer refused.
-fn hash(text: &str) -> u64 {
+/// What is another where a request asks something else: no secret, and no proof. A page that is loaded anew too seldom has its answer
+/// refused.
+pub(crate) fn asks(request: &Request) -> String {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+    request.asks().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// A question's own page, which stays the same.

@@ -35,6 +35,10 @@ impl Sink {
     }
 }
 
+/// Characters of a value that are looked at, and of one that is a token by itself: a UUID has 36.
+const LONG: usize = 64;
+const TOKEN: usize = 40;
+
 /// Words of a name whose value opens something.
 const OPENING: [&str; 6] = ["token", "key", "secret", "password", "auth", "credential"];
 
@@ -56,14 +60,20 @@ pub(super) fn is_in(text: &str) -> bool {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         let name = name.rsplit(|c| !is_name(c)).next().unwrap_or_default();
         let name = name.to_ascii_lowercase();
+        rest = behind;
+        let is_opening = OPENING.iter().any(|word| name.contains(word));
         let value = behind.trim_start_matches([' ', '\t', '"', '\'']);
-        let value = value.split(|c: char| c.is_whitespace() || "\"',}]{[#".contains(c));
-        let value = value.take(1).next().unwrap_or_default();
-        let is_set = !["", "null", "~", "true", "false"].contains(&value);
-        if is_set && OPENING.iter().any(|word| name.contains(word)) {
+        let is_end = |c: char| c.is_whitespace() || "\"',}]{[#".contains(c);
+        // No longer one is looked at: whoever writes the file has a say in how long that takes.
+        let value = value.chars().take(LONG).take_while(|c| !is_end(*c));
+        let value: String = value.collect();
+        let is_set = !["", "null", "~", "true", "false"].contains(&value.as_str());
+        // A context's own token stands under the context's name.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let is_token = value.len() >= TOKEN && value.chars().all(is_plain);
+        if (is_set && is_opening) || is_token {
             return true;
         }
-        rest = behind;
     }
     false
 }

@@ -326,6 +326,11 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
     };
     if let Some((all, service, port)) = found {
         let mut leads = Vec::new();
+        // What stands before one may be a piece of a password.
+        if all.contains(',') && all.contains('@') {
+            sink.pass_over(one.line, "an unreadable address");
+            return leads;
+        }
         for at in all.split(',').map(str::trim) {
             match host_and_port(at.split('/').next().unwrap_or_default(), port) {
                 Some(at) => leads.push((at, service, Said::default(), Some("login"))),

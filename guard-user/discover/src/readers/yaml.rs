@@ -116,9 +116,10 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
             let data = said(&names.join(" "));
             if !told("proxy-url").is_empty() {
                 // A rule for the server would stop nothing.
-                sink.pass_over(
+                sink.key(
+                    "a proxy before that server: a rule for it is what counts",
                     Some(line),
-                    "a server behind a proxy, which is what is reached",
+                    name,
                 );
             }
             match scan(server) {

@@ -154,7 +154,7 @@ fn what_clients_of_databases_keep() -> Tested {
         .with("~/.config/hcloud/cli.toml", "active_context = \"\"\n")?
         .with(
             "~/.config/doctl/config.yaml",
-            "access-token: \"\"\ncontext: default\n",
+            "access-token: \"\"\nauth-contexts: {}\ncontext: default\n",
         )?
         .with(
             "~/.config/netlify/config.json",
@@ -243,8 +243,13 @@ fn a_server_behind_a_proxy_is_said_and_one_may_go_by_another_name() -> Tested {
     let scene = Scene::new()?.with("~/.kube/config", config)?;
     let place = "production 203.0.113.40:6443 kubernetes, team ~/.kube/config:2";
     has(&scene, &[place])?;
-    let said = "~/.kube/config:2: a server behind a proxy, which is what is reached";
-    assert_eq!(passed_over(&scene.look()?), [said]);
+    let found = scene.look()?;
+    let said = "a proxy before that server: a rule for it is what counts";
+    assert_eq!(
+        (found.keys[0].what, &*found.keys[0].seen.key),
+        (said, "team")
+    );
+    assert_eq!(passed_over(&found), Vec::<String>::new());
     Ok(())
 }
 
@@ -279,7 +284,7 @@ services:
       DATABASE_URL: postgres://a:b@db/app
       CACHE_URL: redis://:p@cache.prod.example.com
   other:
-    env_file: [settings/other.vars, {path: settings/more.vars, required: false}]
+    env_file: [settings/../settings/other.vars, {path: settings/more.vars, required: false}, ../above.vars]
     environment:
       - QUEUE_URL=amqp://a:b@queue.example.com
 ";

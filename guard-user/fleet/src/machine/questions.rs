@@ -12,6 +12,9 @@ use crate::{
     subjects::What,
 };
 
+/// How often guardd is asked again for what it asks, at most.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// However many come at once: what is open is published again so often at most.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -87,6 +90,7 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
     let mut is_first = true;
     // When all of it is published again, and when that may be next.
     let (mut due, mut next) = (None, Instant::now());
+    let mut looked = None;
     loop {
         tokio::select! {
             asked = followed.next() => {
@@ -104,7 +108,11 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
             }
             () = until(due) => {
                 due = None;
-                published.look_again(carrier).await?;
+                // Its settings and its clock have a say in a question, too.
+                if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK_AGAIN) {
+                    published.look_again(carrier).await?;
+                    looked = Some(Instant::now());
+                }
                 for (id, open) in &published.open {
                     publish(carrier, id, &open.question).await;
                 }
@@ -153,12 +161,18 @@ impl Published {
         Ok(())
     }
 
-    /// Asks guardd for each question again: its settings and its clock have a say in them, too.
+    /// Asks guardd for each question again. One that can be answered no more is over.
     async fn look_again(&mut self, carrier: &Carrier) -> Result<(), Refusal> {
+        let mut gone = Vec::new();
         for (id, open) in &mut self.open {
-            if let Some(question) = question_about(carrier, id).await? {
-                open.question = question;
+            match question_about(carrier, id).await? {
+                Some(question) => open.question = question,
+                None => gone.push(id.clone()),
             }
+        }
+        for id in gone {
+            self.open.remove(&id);
+            publish(carrier, &id, "").await;
         }
         Ok(())
     }

@@ -124,10 +124,15 @@ impl State {
             return Standing::Open;
         }
         let holes = holes_over(&self.datapath, &self.sessions, &self.policies, target);
+        // Where TLS has to show a name, the kernel half redirects what a hole lets through, too. Nothing but such a hole, which it has
+        // counted, can have let the connection come here: one that is used up lets in no other.
         let shows_name = self.policies.sni_rule(subject, to.0, to.1).is_some();
-        // Where TLS has to show a name, the kernel half redirects what a hole lets through, too.
-        let lets_all =
-            |kind: &HoleKind| *kind == HoleKind::ALL || (shows_name && *kind == HoleKind::COUNTED);
+        let is_by_counted = shows_name
+            && matches!(by_policy, Standing::Closed)
+            && !holes.iter().any(|kind| kind.reads());
+        let lets_all = |kind: &HoleKind| {
+            *kind == HoleKind::ALL || (is_by_counted && *kind == HoleKind::COUNTED)
+        };
         if holes.iter().any(lets_all) {
             return Standing::Open;
         }

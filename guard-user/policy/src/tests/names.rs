@@ -171,6 +171,17 @@ fn what_is_explained_of_a_known_address_is_what_the_kernel_half_does() {
     assert_eq!(told[0].matched.as_deref(), Some("*.forge.example"));
 }
 
+/// The trie has what it says of a pattern under an address, which anybody can work out.
+#[test]
+fn what_stands_for_a_pattern_is_nobodys_address() {
+    let rule = "[[rule]]\nto = [\"*.corp.example\"]\naction = \"allow\"\n";
+    let compiled = compile(&policy(&format!("default = \"deny\"\n{rule}")), &judging()).unwrap();
+    let at = NameId::of("*.corp.example").key().to_ip().to_string();
+    let named = verdict_of(&compiled, &["a.corp.example"], &to("203.0.113.7", 443), 1);
+    assert_eq!(named, Verdict::Allow);
+    assert_eq!(verdict_of(&compiled, &[], &to(&at, 443), 1), Verdict::Deny);
+}
+
 #[test]
 fn public_names_open_no_private_addresses() {
     let compiled = compile(&policy(LIST), &judging()).unwrap();
