@@ -245,11 +245,11 @@ impl Decision {
     /// In its kind: it takes another hole as well, so that each packet asks for both.
     pub const SEVERAL: u32 = 1 << 8;
 
-    /// Whether its hole is not the only one that it takes.
+    /// Whether each packet has to ask for its hole: its bytes are counted, or it is not the only one that it takes.
     #[inline(always)]
     #[must_use]
-    pub const fn takes_several(&self) -> bool {
-        self.kind & Self::SEVERAL != 0
+    pub const fn is_by_packet(&self) -> bool {
+        self.hole.0 != 0 && self.kind & (Self::SEVERAL | HoleKind::BYTES.as_u32()) != 0
     }
 
     /// Whether it may pass.

@@ -42,8 +42,8 @@ use aya_ebpf::{
     programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, HoleKind, Hook, NetnsCookie,
-    Outcome, PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
+    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome,
+    PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
@@ -365,7 +365,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     let session = &case.session;
     let is_redirected = redirect::begin(ctx, to, hook, &decision, session.id);
     if decision.hole.0 != 0 {
-        note_hole_used(ctx, &decision, is_redirected);
+        note_hole_used(ctx, decision.hole, is_redirected);
     }
     if is_redirected {
         log::case(case, to, hook, Outcome::Redirected);
@@ -389,7 +389,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
 /// valid: then only the hole is known again.
 #[inline(always)]
 fn valid(decision: &Decision, generation: u64) -> u64 {
-    if decision.counts_bytes() || decision.takes_several() || decision.is_by_sni() {
+    if decision.is_by_packet() || decision.is_by_sni() {
         0
     } else {
         generation
@@ -399,20 +399,20 @@ fn valid(decision: &Decision, generation: u64) -> u64 {
 /// The same of a packet's allowance.
 #[inline(always)]
 fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
-    if decision.counts_bytes() || decision.takes_several() || passing != Passing::Yes {
+    if decision.is_by_packet() || passing != Passing::Yes {
         0
     } else {
         generation
     }
 }
 
-/// Records the hole that a redirect used, or gives the connection back to it where there was no redirect.
+/// Records the hole for reads that a redirect used, or gives the connection back to it where there was no redirect.
 #[inline(always)]
-fn note_hole_used(ctx: &SockAddrContext, decision: &Decision, is_redirected: bool) {
+fn note_hole_used(ctx: &SockAddrContext, hole: HoleId, is_redirected: bool) {
     if is_redirected {
-        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
+        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), hole);
     } else {
-        maps::give_back(decision.hole, HoleKind::from_u32(decision.kind));
+        maps::give_back(hole);
     }
 }
 

@@ -612,10 +612,10 @@ pub(crate) fn count_went_on(session: SessionId) {
     }
 }
 
-/// Gives a connection back to a counted hole, where it could not be redirected.
+/// Gives a connection back to a counted hole for reads, where it could not be redirected.
 #[inline(always)]
-pub(crate) fn give_back(hole: HoleId, kind: HoleKind) {
-    if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, kind).0) {
+pub(crate) fn give_back(hole: HoleId) {
+    if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, HoleKind::COUNTED_READS).0) {
         // SAFETY: a live map value, aligned to 8.
         unsafe { kernel::fetch_add(left.cast(), 1) };
     }

@@ -69,7 +69,7 @@ fn a_hole_is_for_ports_that_somebody_named() -> Tested {
     let _shell = lab.shell()?;
     for (destination, offer) in [
         (V4, "guard open 192.0.2.10:443"),
-        ("2001:db8:7::1", "guard open [2001:db8:7::1]:443"),
+        ("2001:db8:7::1", "[2001:db8:7::1]:443"),
         ("192.0.2.64/26", "guard open 192.0.2.64/26 --ports tcp/443"),
         (
             "db.example.com",

@@ -310,7 +310,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "observe",
         file: "docs/ci.md",
-        says: "It denies by default, and allows by name where a name server of this machine gave the address, and by address elsewhere",
+        says: "It denies by default, and allows by name where this machine's name server gave the address, else by address",
         shown: Here(&[
             "flows::learned::a_build_is_observed",
             "flows::learned::rules_hold_while_a_session_is_observed",
