@@ -337,9 +337,15 @@ fn is_bound_to_device(ctx: &SockAddrContext) -> bool {
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 pub(crate) fn is_heard(skb: *mut __sk_buff, to: &Connection) -> bool {
+    is_resolvers(skb.cast(), (&to.to, to.port))
+}
+
+/// Whether a socket of a resolver's receives what is sent there by UDP.
+#[inline(always)]
+fn is_resolvers(context: *mut c_void, to: (&Address, u16)) -> bool {
     let is_marked =
         |found: *mut bpf_sock| kernel::socket_storage::<u64>(maps::listeners(), found).is_some();
-    kernel::with_udp_receiver(skb.cast(), (&to.to, to.port), is_marked).unwrap_or(false)
+    kernel::with_udp_receiver(context, to, is_marked).unwrap_or(false)
 }
 
 /// Whether the resolver is still there.
@@ -349,9 +355,7 @@ fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {
     if to.protocol == Protocol::TCP {
         return kernel::is_listening(ctx.as_ptr(), maps::listeners(), &localhost, port);
     }
-    let is_marked =
-        |found: *mut bpf_sock| kernel::socket_storage::<u64>(maps::listeners(), found).is_some();
-    kernel::with_udp_receiver(ctx.as_ptr(), (&localhost, port), is_marked).unwrap_or(false)
+    is_resolvers(ctx.as_ptr(), (&localhost, port))
 }
 
 /// Whether a socket of the session itself receives it.
