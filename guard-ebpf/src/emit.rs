@@ -138,8 +138,23 @@ const fn reported(verdict: Verdict) -> Verdict {
 ///
 /// A function of its own in the kernel too: its stack is not needed when the refusal is reported, and all that are at once may
 /// have 512 bytes together.
-#[inline(never)]
+///
+/// The verifier checks it by itself.
+#[inline(always)]
 pub(crate) fn due(session: SessionId, to: &Connection, verdict: u8, held: bool) -> u64 {
+    guard_due(session.0, to, u32::from(verdict), u32::from(held))
+}
+
+/// [`due`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_due(session: u32, to: *const Connection, verdict: u32, held: u32) -> u64 {
+    if to.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, and only called from `due`, with a reference.
+    let (session, to) = (SessionId(session), unsafe { &*to });
+    let (verdict, held) = (verdict as u8, held != 0);
     let Some(stats) = STATS.get_ptr_mut(session.0) else {
         return 0;
     };

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The answer of egress that drops a packet and reports congestion to TCP (`NET_XMIT_DROP`).
-const PROBE: i32 = 2;
+pub(crate) const PROBE: i32 = 2;
 /// The answer of egress that drops a packet, and nothing else.
 const DROP: i32 = 0;
 

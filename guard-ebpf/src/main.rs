@@ -94,7 +94,14 @@ fn sendmsg6(ctx: SockAddrContext) -> i32 {
 /// A packet on its way out: the backstop for whatever did not come through the others.
 #[cgroup_skb(egress)]
 fn egress(ctx: SkBuffContext) -> i32 {
-    judge_packet(&ctx)
+    let answer = judge_packet(&ctx);
+    // The verifier takes what a global function returns for any number, and the compiler knows better: it reads this one.
+    // SAFETY: a reference to it.
+    match unsafe { (&raw const answer).read_volatile() } {
+        ALLOW => ALLOW,
+        hold::PROBE => hold::PROBE,
+        _ => REFUSE,
+    }
 }
 
 /// `getpeername` on an IPv4 socket.
@@ -450,7 +457,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     if answer != UNDECIDED {
         return answer;
     }
-    if !unsent::judge(skb, sk, to) {
+    if !unsent::judge(skb, to) {
         return packet.refuse(Outcome::Refused);
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
@@ -494,7 +501,7 @@ impl Packet<'_> {
         if !redirect::may_be_redirected(self.to) {
             return UNDECIDED;
         }
-        let answer = judge_redirected(self.skb, self.sk, self.to);
+        let answer = guard_redirected(self.skb, self.to);
         // The resolver hears what it is told of and no more, and nobody else hears what was meant for it. A socket that was connected to it
         // stays so where its next `connect` is refused, though nothing tells any more which server was meant.
         if self.to.protocol == Protocol::UDP
@@ -504,10 +511,10 @@ impl Packet<'_> {
         }
         match answer {
             UNDECIDED => UNDECIDED,
-            ALLOW | ALLOW_ONCE if origins::tell(self.skb, self.sk) => {
+            ALLOW | ALLOW_ONCE if origins::tell(self.skb) => {
                 log::packet(self.skb, self.to, Outcome::ToProxy);
                 if answer == ALLOW {
-                    cache_plain(self.skb, self.sk, self.to, self.generation);
+                    guard_cache_plain(self.skb, self.to, self.generation);
                 }
                 ALLOW
             }
@@ -521,7 +528,7 @@ impl Packet<'_> {
         log::packet(self.skb, self.to, Outcome::Own);
         flows::note_own(self.sk);
         if self.generation != 0 {
-            cache_plain(self.skb, self.sk, self.to, self.generation);
+            guard_cache_plain(self.skb, self.to, self.generation);
         }
         ALLOW
     }
@@ -553,7 +560,7 @@ impl Packet<'_> {
             return self.hold_unscanned(&case);
         }
         case.set_generation(self.generation);
-        conclude(self.skb, self.sk, self.to, &mut case, answers)
+        conclude(self.skb, self.to, &mut case, answers)
     }
 
     /// Holds a packet to a listener that guardd has not scanned, or refuses it.
@@ -604,17 +611,42 @@ enum Answers {
     Listens = 2,
 }
 
+impl Answers {
+    /// Back from `as u32`.
+    #[inline(always)]
+    const fn from_u32(number: u32) -> Self {
+        match number {
+            1 => Self::Replies,
+            2 => Self::Listens,
+            _ => Self::No,
+        }
+    }
+}
+
 /// Applies the decision on a packet: it passes, is held, or is refused.
-///
-/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(always)]
+fn conclude(skb: *mut __sk_buff, to: &Connection, case: &mut Case, answers: Answers) -> i32 {
+    guard_conclude(skb, to, case, answers as u32)
+}
+
+/// [`conclude`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn conclude(
+extern "C" fn guard_conclude(
     skb: *mut __sk_buff,
-    sk: *mut bpf_sock,
-    to: &Connection,
-    case: &mut Case,
-    answers: Answers,
+    to: *const Connection,
+    case: *mut Case,
+    answers: u32,
 ) -> i32 {
+    let Some(sk) = kernel::packet_socket(skb) else {
+        return REFUSE;
+    };
+    if to.is_null() || case.is_null() {
+        return REFUSE;
+    }
+    // SAFETY: not null, and only called from `conclude`, with references.
+    let (to, case) = unsafe { (&*to, &mut *case) };
+    let answers = Answers::from_u32(answers);
     let decision = case.decision();
     if answers == Answers::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
         log::case(case, to, Hook::Egress, Outcome::Refused);
@@ -670,11 +702,18 @@ fn cache_allowed(
 }
 
 /// The verdict on a packet to the proxy, of a socket that was redirected there; [`UNDECIDED`] for others, and [`ALLOW_ONCE`]
-/// where a hole, which ends, lets it pass.
-///
-/// A function of its own for the sake of the stack, as [`emit::due`].
+/// where a hole, which ends, lets it pass. The verifier checks it by itself, as those below.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 {
+extern "C" fn guard_redirected(skb: *mut __sk_buff, to: *const Connection) -> i32 {
+    let Some(sk) = kernel::packet_socket(skb) else {
+        return REFUSE;
+    };
+    if to.is_null() {
+        return REFUSE;
+    }
+    // SAFETY: not null, and only called from `judge_redirect`, with a reference.
+    let to = unsafe { &*to };
     let Some(redirect) = redirect::of_packet(sk, to) else {
         return UNDECIDED;
     };
@@ -706,10 +745,21 @@ fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> 
 }
 
 /// Caches that a socket's packets pass without a hole: those of a redirect, and those to a server of the session's own.
-///
-/// A function of its own for the sake of the stack, as [`emit::due`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn cache_plain(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generation: u64) {
+extern "C" fn guard_cache_plain(
+    skb: *mut __sk_buff,
+    to: *const Connection,
+    generation: u64,
+) -> u32 {
+    let Some(sk) = kernel::packet_socket(skb) else {
+        return 0;
+    };
+    if to.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, and all callers, in this file, pass references.
+    let to = unsafe { &*to };
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     // Which policy allows does not matter: that there is no hole does.
     let passes = PolicyVerdict {
@@ -721,6 +771,7 @@ fn cache_plain(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generati
     if let Some(socket) = Socket::new(sk) {
         socket.remember(to, &decision, generation, cgroup, Judge::Packet);
     }
+    0
 }
 
 /// Kinds of sockets that the hooks above judge may be made, and ping ones where a policy allows any

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::{__sk_buff, bpf_sock};
+use aya_ebpf::bindings::__sk_buff;
 use guard_common::{Origin, OriginKey};
 
 use crate::{
@@ -14,14 +14,22 @@ use crate::{
 
 /// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
 ///
-/// A function of its own for the sake of the stack, as [`crate::emit::due`], as both that it calls.
+#[inline(always)]
+pub(crate) fn tell(skb: *mut __sk_buff) -> bool {
+    guard_origin(skb) != 0
+}
+
+/// [`tell`]. The verifier checks it by itself; those that it calls are functions of their own for the sake of the stack, as
+/// [`crate::emit::due`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
-    match Redirect::of(sk) {
+extern "C" fn guard_origin(skb: *mut __sk_buff) -> u32 {
+    let is_told = match kernel::packet_socket(skb).and_then(Redirect::of) {
         None => false,
         Some(redirect) if redirect.is_datagram() => tell_of_datagram(skb, redirect),
         Some(redirect) => tell_of_segment(skb, redirect),
-    }
+    };
+    u32::from(is_told)
 }
 
 #[inline(never)]

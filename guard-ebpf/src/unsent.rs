@@ -59,9 +59,27 @@ pub(crate) fn begin(
 /// Whether a packet may be judged by its destination. Of a socket that `connect` let pass, what it is connected to is judged first,
 /// as `connect` would have. `packet`: where the packet goes.
 ///
-/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(always)]
+pub(crate) fn judge(skb: *mut __sk_buff, packet: &Connection) -> bool {
+    guard_unsent(skb, packet) != 0
+}
+
+/// [`judge`]. The verifier checks it by itself.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn judge(skb: *mut __sk_buff, sk: *mut bpf_sock, packet: &Connection) -> bool {
+extern "C" fn guard_unsent(skb: *mut __sk_buff, packet: *const Connection) -> u32 {
+    let Some(sk) = kernel::packet_socket(skb) else {
+        return 0;
+    };
+    if packet.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, and only called from `judge`, with a reference.
+    u32::from(may_pass(skb, sk, unsafe { &*packet }))
+}
+
+#[inline(always)]
+fn may_pass(skb: *mut __sk_buff, sk: *mut bpf_sock, packet: &Connection) -> bool {
     let Some(unsent) = Unsent::of(sk) else {
         return true;
     };

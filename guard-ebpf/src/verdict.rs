@@ -1,8 +1,8 @@
 //! The verdict of a session's policies on the BPF maps, and what a hole changes of it, as [`guard_common::decide`] has it: made
 //! policy by policy, of numbers, for the verifier's sake.
 //!
-//! What searches is a global function, which the verifier checks once and on its own instead of once for each
-//! way in which a program may get there.
+//! What searches, and what joins what it found, are global functions, which the verifier checks once and on their own instead of once
+//! for each way in which a program may get there: with each guardd that starts, the verifier is most of what it waits for.
 
 use guard_common::{
     BootTime, Connection, Decision, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey, NamesSaid,
@@ -107,13 +107,13 @@ extern "C" fn guard_chain_verdict(
         (u64::from(policy.0) << POLICY) | guard_policy_verdict(policy.0, session.id.0, to, stage)
     };
     let mut all = says(own);
-    all = both(all, all);
+    all = guard_both(all, all);
     if first.0 != 0 {
-        all = both(all, says(first));
+        all = guard_both(all, says(first));
         if second.0 != 0 {
-            all = both(all, says(second));
+            all = guard_both(all, says(second));
             if third.0 != 0 {
-                all = both(all, says(third));
+                all = guard_both(all, says(third));
             }
         }
     }
@@ -121,8 +121,9 @@ extern "C" fn guard_chain_verdict(
 }
 
 /// [`Decision::and`], packed. A function of its own, as [`known_as`]: on Linux 6.1 calls have 512 bytes together.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn both(all: u64, outer: u64) -> u64 {
+extern "C" fn guard_both(all: u64, outer: u64) -> u64 {
     let both = unpacked(all).and(unpacked(outer));
     with_policy(both.said(), both.policy)
 }
@@ -163,10 +164,10 @@ extern "C" fn guard_policy_verdict(
     let base = guard_said(policy, 0, to);
     let mut all = NamesSaid::NOTHING.pack();
     if !Said::unpack(base).speaks_of_names() {
-        return over(all, base);
+        return guard_over(all, base);
     }
     let Some(known) = known_as(policy, session, to) else {
-        return over(all, base);
+        return guard_over(all, base);
     };
     let now = if stage == Stage::Stands as u32 {
         BootTime(0)
@@ -185,12 +186,13 @@ extern "C" fn guard_policy_verdict(
     if !is_of(known, policy, session, to) {
         return PolicyVerdict::DENY.pack();
     }
-    over(all, base)
+    guard_over(all, base)
 }
 
 /// [`NamesSaid::over`], packed. A function of its own, as [`known_as`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn over(all: u64, base: u64) -> u64 {
+extern "C" fn guard_over(all: u64, base: u64) -> u64 {
     NamesSaid::unpack(all).over(Said::unpack(base)).pack()
 }
 
@@ -219,12 +221,13 @@ fn with_pattern(
     if !learned.counts(now) {
         return all;
     }
-    and(all, guard_said(policy, learned.pattern.0, to))
+    guard_and(all, guard_said(policy, learned.pattern.0, to))
 }
 
 /// [`NamesSaid::and`], packed. A function of its own, as [`known_as`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn and(all: u64, said: u64) -> u64 {
+extern "C" fn guard_and(all: u64, said: u64) -> u64 {
     NamesSaid::unpack(all).and(Said::unpack(said)).pack()
 }
 
