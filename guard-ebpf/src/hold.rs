@@ -20,7 +20,8 @@ use guard_common::{BootTime, Connection, Decision, Held, Protocol, SessionId};
 
 use crate::{
     ctx, kernel,
-    maps::{self, FIRST_PROBE, HELD, HoldState},
+    maps::{self, FIRST_PROBE, HELD, HoldState, Shared},
+    rates,
 };
 
 /// The answer of egress that drops a packet and reports congestion to TCP (`NET_XMIT_DROP`).
@@ -53,6 +54,11 @@ const SCAN_TIMEOUT: u64 = 10_000_000_000;
 const SCAN_PROBES_SOONER: u32 = 20;
 const SCAN_PROBES: u32 = 6;
 
+/// Nanoseconds for each connection of an outermost session and those inside it that begins to be held, for an approver or for a scan, and
+/// how many do at once: [`HELD`] has room for 65,536 of all sessions, and guardd counts them only when it scans.
+const INTERVAL: u64 = rates::SECOND / 128;
+const AT_ONCE: u64 = 4096;
+
 /// The record of a TCP socket whose connection is held. `connect` and what sends its SYN both happen under the socket's lock.
 #[derive(Clone, Copy)]
 pub(crate) struct Hold(*mut HoldState);
@@ -84,7 +90,7 @@ impl Hold {
     }
 
     #[inline(always)]
-    fn end(self) {
+    pub(crate) fn end(self) {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).until).write_volatile(0) };
     }
@@ -150,9 +156,17 @@ impl Hold {
             && to.protocol == Protocol::TCP
     }
 
-    /// Lists it in [`HELD`], where guardd finds it. False if there is no room.
+    /// Lists it in [`HELD`], where guardd finds it. False if there is no room, or its session has held too many of late.
     #[inline(always)]
     fn tell(self, cookie: u64) -> bool {
+        let of = if self.awaits_scan() {
+            Shared::Scans
+        } else {
+            Shared::Held
+        };
+        if !rates::may_begin(self.session(), of, INTERVAL, AT_ONCE, true) {
+            return false;
+        }
         // SAFETY: a live map value.
         let (since, tgid) = unsafe {
             (
@@ -194,7 +208,7 @@ impl Hold {
 }
 
 /// Holds a connection that an approver could allow; `asked` is the destination of the request. False if the connection must be
-/// refused: no approver follows, or memory is short.
+/// refused: no approver follows, too many of the session have begun to wait of late, or memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -208,6 +222,10 @@ pub(crate) fn begin(
     let Some((time, quick)) = maps::hold_terms(session, asked, now) else {
         return false;
     };
+    // Its turn is taken when it begins: `connect` may still fail.
+    if !rates::may_begin(session, Shared::Held, INTERVAL, AT_ONCE, false) {
+        return false;
+    }
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
         return false;
     };
@@ -293,8 +311,9 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         // Not in `connect`: that may still fail, and no callback would report the end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
-                // guardd cannot find it, so it is not held: it fails soon.
-                kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, 1);
+                // guardd cannot find it, so it waits for no approver: it fails soon. The scan comes all the same.
+                let probes = if hold.awaits_scan() { USUAL_PROBES } else { 1 };
+                kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, probes);
                 return;
             }
             let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;

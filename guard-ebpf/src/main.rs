@@ -163,10 +163,19 @@ fn listen(ctx: SockOpsContext) -> u32 {
 /// what it reached. What other programs replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
-    if ctx.op() == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
-        && let Some(socket) = ctx::operated(&ctx).and_then(Socket::of)
-    {
-        socket.unmark_inbound();
+    if let Some(socket) = ctx::operated(&ctx).and_then(Socket::of) {
+        match ctx.op() {
+            BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => socket.unmark_inbound(),
+            // What it accepts inherits its storage, and must not go through the hole of what it was connected to. An answer that another
+            // CPU judges just now may write.
+            BPF_SOCK_OPS_TCP_LISTEN_CB => {
+                let _ = socket.forget_allowance() || socket.forget_allowance();
+                if let Some(hold) = ctx::operated(&ctx).and_then(Hold::of) {
+                    hold.end();
+                }
+            }
+            _ => {}
+        }
     }
     hold::operate(&ctx);
     // After those, which want no more of these callbacks once the connection stands.
@@ -589,8 +598,7 @@ fn is_cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock, generation: u64) -> bo
 /// before.
 #[inline(always)]
 fn answers(sk: *mut bpf_sock, to: &Connection, known: &Remembered) -> Answers {
-    // SAFETY: a socket from the context.
-    let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
+    let listens = to.protocol == Protocol::TCP && listens(sk);
     if !(listens || known.inbound) || hold::waits(sk) {
         Answers::No
     } else if listens {
@@ -598,6 +606,12 @@ fn answers(sk: *mut bpf_sock, to: &Connection, known: &Remembered) -> Answers {
     } else {
         Answers::Replies
     }
+}
+
+#[inline(always)]
+fn listens(sk: *mut bpf_sock) -> bool {
+    // SAFETY: a socket from the context.
+    unsafe { (&raw const (*sk).state).read_volatile() == TCP_LISTEN }
 }
 
 /// Whether a packet is on a connection that came in from outside.
@@ -695,6 +709,10 @@ fn cache_allowed(
     if let Some(socket) = Socket::new(sk) {
         if answers == Answers::Listens {
             socket.mark_inbound();
+            // It may have been closed and connected outwards since its state was read. Once it stands, `hold` unmarks it in any case.
+            if !listens(sk) {
+                socket.unmark_inbound();
+            }
         }
         let generation = cacheable(&decision, passing, case.generation());
         socket.remember(to, &decision, generation, case.cgroup(), Judge::Packet);

@@ -213,9 +213,13 @@ pub(crate) enum Shared {
     Dials = 3,
     /// Questions by UDP, which are not reported but let through.
     Questions = 4,
+    /// Connections that are held for an approver.
+    Held = 5,
+    /// Those that are held for guardd's scan of a listener.
+    Scans = 6,
 }
 
-/// A second, and how many events were reported in it; of questions, when the next is due ([`crate::rates::takes_turn`]).
+/// A second, and how many events were reported in it; of the last three kinds, when the next is due ([`crate::rates::takes_turn`]).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Share {

@@ -53,6 +53,32 @@ pub(crate) fn count_together(session: SessionId, of: Shared, now: BootTime) -> u
     }
 }
 
+/// Whether a session's outermost session has a turn left, as [`takes_turn`]; `takes`: takes it. False where memory is short.
+///
+/// A function of its own in the kernel too, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn may_begin(
+    session: SessionId,
+    of: Shared,
+    interval: u64,
+    at_once: u64,
+    takes: bool,
+) -> bool {
+    let now = kernel::boot_time();
+    let Some(share) = maps::share(session, of, now) else {
+        return false;
+    };
+    // SAFETY: a pointer into a live map value.
+    unsafe {
+        let next = &raw mut (*share).in_window;
+        if takes {
+            takes_turn(next, now, interval, at_once)
+        } else {
+            next.read_volatile() < now.0 + interval * at_once
+        }
+    }
+}
+
 /// Whether more than so many bytes of the ring buffer are unread.
 #[inline(always)]
 pub(crate) fn is_filled(bytes: u64) -> bool {

@@ -121,7 +121,12 @@ pub(crate) struct Case {
     kind: u32,
     /// A [`Wanted`], [`THROUGH`], [`BEGINS`] and [`STANDS`].
     wanted: u32,
+    pad: u32,
 }
+
+// Before Linux 6.1.100 and 6.3 each byte of what a global function gets has to have been written.
+const _: () =
+    assert!(size_of::<Case>() == size_of::<Session>() + size_of::<Connection>() + 4 * 8 + 6 * 4);
 
 impl Case {
     /// A call that begins a connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
@@ -163,6 +168,7 @@ impl Case {
             hole: 0,
             kind: 0,
             wanted,
+            pad: 0,
         }
     }
 

@@ -136,6 +136,12 @@ impl Socket {
     pub(crate) fn forget(self) -> bool {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
+        self.forget_allowance()
+    }
+
+    /// Clears what was allowed. False if another CPU is writing.
+    #[inline(always)]
+    pub(crate) fn forget_allowance(self) -> bool {
         self.write([0, 0], 0, 0, 0, 0)
     }
 

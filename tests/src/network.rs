@@ -147,6 +147,15 @@ route add default via {PROD_V6}"
     ///
     /// That the namespace cannot be entered. Whether somebody answered is in what this gives.
     pub fn call(&self, from: IpAddr, to: SocketAddr) -> Result<io::Result<()>> {
+        self.call_from((from, 0).into(), to)
+    }
+
+    /// The same from that port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`].
+    pub fn call_from(&self, from: SocketAddr, to: SocketAddr) -> Result<io::Result<()>> {
         let limit = patience(LIMIT);
         self.prod().enter(|| {
             let tried = || {
@@ -156,7 +165,9 @@ route add default via {PROD_V6}"
                     // Production answers for a whole range, but has one address of it.
                     socket.set_freebind_v6(true)?;
                 }
-                socket.bind(&SocketAddr::new(from, 0).into())?;
+                // A connection from there may have ended just before.
+                socket.set_reuse_address(true)?;
+                socket.bind(&from.into())?;
                 socket.connect_timeout(&to.into(), limit)?;
                 socket.write_all(b"?")?;
                 socket.read_exact(&mut [0])

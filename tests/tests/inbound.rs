@@ -112,3 +112,72 @@ fn what_came_in_cannot_be_turned_around_to_go_out() -> Tested {
     }
     Ok(())
 }
+
+/// Connects to `ADDRESS PORT`, leaves there, and listens with the same socket. Says on which port.
+const TURNS: &str = r#"
+import ctypes, socket, struct, sys
+s = socket.socket()
+s.connect((sys.argv[1], int(sys.argv[2])))
+print("connected", flush=True)
+sys.stdin.readline()
+nowhere = struct.pack("H14x", socket.AF_UNSPEC)
+assert ctypes.CDLL(None).connect(s.fileno(), nowhere, len(nowhere)) == 0
+s.listen()
+print("listening", s.getsockname()[1], flush=True)
+while True:
+    s.accept()[0].sendall(b"!")
+"#;
+
+/// What is accepted inherits what is cached of the listener, which was connected through that hole.
+#[test]
+fn a_listener_answers_nobody_through_the_hole_of_what_it_was_connected_to() -> Tested {
+    const PORT: u16 = 7443;
+    let network = Network::new()?;
+    let peer: IpAddr = guard_lab::V4.parse()?;
+    for (how, is_answered) in [("inbound = false\n", false), ("", true)] {
+        let policy = format!(
+            "version = 1\n{how}default = \"allow\"\n[[rule]]\nname = \"peer\"\nto = [\"{peer}\"]\naction = \"confirm\"\n"
+        );
+        let daemon = Daemon::in_network(&network)
+            .policy("asks", &policy)
+            .start()?;
+        let turns = daemon.write_for_agents("turns.py", TURNS)?;
+        let ports = format!("tcp/{PORT}");
+        let server = network.prod().enter(|| {
+            let server = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+            server.set_reuse_address(true)?;
+            server.bind(&SocketAddr::new(peer, PORT).into())?;
+            server.listen(8)?;
+            Ok(server)
+        })?;
+        let mut shell = Shell::start(&daemon, "asks")?;
+        daemon.json([
+            "open",
+            guard_lab::V4,
+            "--ports",
+            &ports,
+            "--connections",
+            "1",
+        ])?;
+        shell.tell(&format!("python3 {} {peer} {PORT}", turns.display()))?;
+        shell.line_with("connected")?;
+        let (mut accepted, _) = server.accept()?;
+        drop(server);
+        shell.tell("")?;
+        let line = shell.line_with("listening")?;
+        // Until it is gone, nothing else connects from there.
+        let left = io::Read::read(&mut accepted, &mut [0]).unwrap_err();
+        assert_eq!(left.kind(), io::ErrorKind::ConnectionReset);
+        drop(accepted);
+        let port: u16 = line.trim().trim_start_matches("listening ").parse()?;
+        let here = (IpAddr::V4(DEV_V4), port).into();
+        let answered = network.call_from((peer, PORT).into(), here)?;
+        let problem = answered.map_err(|error| error.kind());
+        let expected = match is_answered {
+            true => Ok(()),
+            false => Err(io::ErrorKind::TimedOut),
+        };
+        assert_eq!(problem, expected, "{how}");
+    }
+    Ok(())
+}

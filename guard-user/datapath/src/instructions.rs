@@ -80,6 +80,8 @@ mod tests {
     const STACK: u32 = 512;
     /// What old kernels, such as 6.1, round each frame up to.
     const FRAME: u32 = 32;
+    /// `MAX_CALL_FRAMES` of linux/bpf_verifier.h.
+    const FRAMES: usize = 8;
     const FRAME_POINTER: u8 = 10;
 
     /// A function of a linked program.
@@ -134,6 +136,15 @@ mod tests {
             .collect()
     }
 
+    /// How many calls are within each other.
+    fn frames(functions: &BTreeMap<usize, Function>, at: usize) -> usize {
+        let below = functions[&at].calls.iter();
+        1 + below
+            .map(|call| frames(functions, *call))
+            .max()
+            .unwrap_or(0)
+    }
+
     #[test]
     fn calls_within_each_other_fit_into_the_stack_of_old_kernels() {
         let object = Object::built_in();
@@ -147,6 +158,8 @@ mod tests {
             let deepest = deepest(&functions, 0);
             let all: u32 = deepest.iter().sum();
             assert!((FRAME..=STACK).contains(&all), "{name}: {deepest:?} bytes");
+            let frames = frames(&functions, 0);
+            assert!((1..=FRAMES).contains(&frames), "{name}: {frames} frames");
         }
     }
 

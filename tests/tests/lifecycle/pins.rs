@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 use std::path::PathBuf;
 
 use aya::maps::{Array, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::loaded_programs;
 use guard_lab::{AGENT, Attempt, Daemon, Network, OPEN, Shell, Tested, V4, reap};
 
 use crate::lifecycle::{ended, prepared, refused, started};
@@ -39,6 +41,34 @@ fn those_of_another_version_are_refused_and_go_on_enforcing() -> Tested {
     assert!(done.status.success(), "{done:?}");
     daemon.start()?;
     assert_eq!(daemon.json(["status"])?["enforcing"], true);
+    Ok(())
+}
+
+/// It is most of what the start of a guardd takes. It goes through a function that is not global anew for each state of a caller's.
+#[test]
+fn the_verifier_goes_through_a_hundred_thousand_instructions_at_most() -> Tested {
+    let network = Network::new()?;
+    let daemon = started(&network);
+    let mut verified = Vec::new();
+    for pinned in fs::read_dir(daemon.pin_dir().join("live"))? {
+        let pinned = pinned?;
+        let name = pinned.file_name().into_string().unwrap();
+        if !(name.starts_with("link_") || name.starts_with("top_")) {
+            continue;
+        }
+        let id = FdLink::from(PinnedLink::from_pin(pinned.path())?)
+            .info()?
+            .program_id();
+        // Those of other tests come and go.
+        let mut all = loaded_programs().filter_map(Result::ok);
+        let program = all.find(|one| one.id() == id).unwrap();
+        verified.push((program.verified_instruction_count().unwrap(), name));
+    }
+    verified.sort();
+    let all: u32 = verified.iter().map(|(count, _)| count).sum();
+    println!("{all} instructions: {verified:?}");
+    assert!(verified.len() > 10, "{verified:?}");
+    assert!(all < 100_000, "{all}: {verified:?}");
     Ok(())
 }
 

@@ -123,6 +123,20 @@ def many(address, port, how_many):
     tell(began, connected=connected, failed=failed, left=len(waiting))
 
 
+def crowd(address, port, how_many):
+    """Begins to connect and gives up at once, until it is refused: says how many had begun, and how it was refused."""
+    began, begun = time.monotonic(), 0
+    while begun < how_many:
+        connection = made(address)
+        connection.setblocking(False)
+        error = connection.connect_ex((address, port))
+        connection.close()
+        if error != errno.EINPROGRESS:
+            return tell(began, OSError(error, "at once"), begun=begun)
+        begun += 1
+    tell(began, begun=begun)
+
+
 def datagram(address, port, _):
     began = time.monotonic()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -202,6 +216,8 @@ if kind == "become":
     become(address, port, None)
 elif kind == "many":
     many(address, port, how_many)
+elif kind == "crowd":
+    crowd(address, port, how_many)
 elif kind == "spread":
     spread(address, port, how_many)
 else:

@@ -370,6 +370,34 @@ fn a_thousand_connections_are_one_request() -> Tested {
     Ok(())
 }
 
+/// There is room for four times what waits of one session at most, and it may begin far more within the time that a scan takes.
+#[test]
+fn a_session_that_begins_thousands_is_refused_and_others_wait() -> Tested {
+    /// At once, and a second: the kernel half's.
+    const AT_ONCE: f64 = 4096.0;
+    const A_SECOND: f64 = 128.0;
+    const TRIES: u32 = 20_000;
+    let (scene, _watcher, mut shell) = HoldScene::watched()?;
+    scene.begin(&mut shell, &format!("crowd {V4} 443 {TRIES}"))?;
+    let line = shell.line_with("\"ok\"")?;
+    let told: Value = serde_json::from_str(line.trim())?;
+    let number = |name: &str| told[name].as_f64().unwrap();
+    // A machine that begins fewer in a second is refused nothing.
+    let most = AT_ONCE + A_SECOND * number("seconds") + 1.0;
+    if told["ok"] == true {
+        assert!(most > TRIES.into(), "{told}");
+        return Ok(());
+    }
+    assert_eq!(told["error"], "EPERM", "{told}");
+    assert!((AT_ONCE..=most).contains(&number("begun")), "{told}");
+    let mut other = scene.shell()?;
+    scene.begin(&mut other, &format!("blocking {V4} 443"))?;
+    let request = scene.held()?;
+    scene.answer(&["approve", id(&request)?])?;
+    assert!(ended(&mut other)?.ok);
+    Ok(())
+}
+
 #[test]
 fn a_socket_that_waited_connects_elsewhere_as_any_other() -> Tested {
     let (scene, _watcher, mut shell) = HoldScene::watched()?;
