@@ -14,7 +14,7 @@ use aya::{
     util::KernelVersion,
 };
 use guard_proto::HookStatus;
-use guard_sys::bpf;
+use guard_sys::{bpf, service::LongStart};
 
 use super::{DatapathError, LogOf, Object, Result, holding, log_of, maps, pins};
 
@@ -125,7 +125,10 @@ pub(super) fn load(
 /// must allow.
 pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
     let knows_names = ebpf.program(RECEIVERS[0].name).is_some();
+    // The verifier may take seconds for each on a slow machine.
+    let mut start = LongStart::begin();
     for hook in hooks(knows_names) {
+        start.goes_on();
         let link = attach_one(ebpf, cgroup, hook.name)?;
         let pin = pins::link(dir, hook.name);
         let beside = pins::link(dir, &format!("{}{BESIDE}", hook.name));

@@ -27,6 +27,7 @@ pub mod process;
 pub mod readiness;
 pub mod release;
 pub mod scopes;
+pub mod service;
 pub mod signal;
 pub mod sock_destroy;
 mod sock_diag;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use guard_lab::{Tested, eventually};
 use serde_json::Value;
 
-use super::machine::{DropIn, Machine, Target, Unit, ok, run, show, state};
+use super::machine::{DropIn, Machine, Target, Unit, ok, run, show, state, status_says};
 
 /// A unit that tries as often as it can, and notes what came of it.
 pub(crate) struct Prober {
@@ -149,5 +149,20 @@ fn a_guardd_that_hangs_is_replaced() -> Tested {
     };
     eventually("another one runs", replaced)?;
     assert!(run("guard", &["status"])?.status.success());
+    Ok(())
+}
+
+/// In an emulated machine the verifier takes longer than that.
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_start_that_takes_longer_is_not_ended_while_it_goes_on() -> Tested {
+    let _machine = Machine::new()?;
+    ok("systemctl", &["stop", "guardd.service"])?;
+    // So that all programs are loaded anew.
+    ok("guardd", &["teardown", "--force"])?;
+    let _hasty = DropIn::new("guardd.service", "[Service]\nTimeoutStartSec=5s\n")?;
+    ok("systemctl", &["start", "guardd.service"])?;
+    status_says("enforcing")?;
+    assert_eq!(show("guardd.service", "NRestarts")?, "0");
     Ok(())
 }
