@@ -1,7 +1,5 @@
 //! Which request gets which page.
 
-use std::time::Duration;
-
 use guard_courier::Refusal;
 use guard_proto::{
     Call, Hole, Holes, Requests, Sessions,
@@ -30,9 +28,6 @@ use crate::{
     reply::{self, Reply},
     scope::{Scope, Visitor},
 };
-
-/// How long the page of questions waits for the last day at most.
-const GLANCE: Duration = Duration::from_millis(300);
 
 /// A new passkey, as the script has it.
 #[derive(Debug, Deserialize)]
@@ -245,12 +240,9 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
 
 /// The last day, unless it is a long one: no question waits for it.
 async fn glance(console: &Console, scope: &Scope) -> Option<maud::Markup> {
-    let all = async { tokio::join!(console.trail.day(scope), flows_of(console, scope, None)) };
-    let (day, flows) = tokio::time::timeout(GLANCE, all).await.ok()?;
-    let (day, flows) = (
-        day.ok()?,
-        flows.map(|listed| listed.flows).unwrap_or_default(),
-    );
+    let flows = flows_of(console, scope, None);
+    let (day, flows) = console.trail.glance(scope, flows).await?;
+    let flows = flows.map(|listed| listed.flows).unwrap_or_default();
     Some(pages::log::glance(&day, &flows))
 }
 

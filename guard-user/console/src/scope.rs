@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// An approver's users.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     /// The approver.
     pub(crate) name: String,

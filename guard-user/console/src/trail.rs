@@ -1,6 +1,7 @@
 //! The audit log's last day, as guardd has it of those for whom somebody answers.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     rc::Rc,
     time::{Duration, Instant},
@@ -19,6 +20,10 @@ pub(crate) const HOURS: usize = 24;
 const MOST: usize = 2000;
 /// How long it is believed, for many pages at once.
 const FRESH: Duration = Duration::from_secs(2);
+/// How long what comes at a glance may take: the page's questions wait for it.
+const GLANCE: Duration = Duration::from_millis(300);
+/// How long a day that took longer is not looked at again: guardd would begin to read it with each page.
+const LONG: Duration = Duration::from_secs(300);
 
 /// What happened in an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +93,8 @@ struct Read {
 pub(crate) struct Trail {
     guardd: Guardd,
     read: Mutex<Option<Read>>,
+    /// When a glance last took too long.
+    long: Cell<Option<Instant>>,
 }
 
 impl Trail {
@@ -95,6 +102,7 @@ impl Trail {
         Self {
             guardd,
             read: Mutex::new(None),
+            long: Cell::new(None),
         }
     }
 
@@ -118,7 +126,24 @@ impl Trail {
         Ok(day)
     }
 
-    /// The same with what has happened by now: of somebody who has just answered.
+    /// The same, and what else is asked for beside it, unless the day is a long one.
+    pub(crate) async fn glance<T>(
+        &self,
+        scope: &Scope,
+        beside: impl Future<Output = T>,
+    ) -> Option<(Rc<Day>, T)> {
+        if self.long.get().is_some_and(|at| at.elapsed() < LONG) {
+            return None;
+        }
+        let all = async { tokio::join!(self.day(scope), beside) };
+        let Ok((day, beside)) = tokio::time::timeout(GLANCE, all).await else {
+            self.long.set(Some(Instant::now()));
+            return None;
+        };
+        Some((day.ok()?, beside))
+    }
+
+    /// The last day with what has happened by now: of somebody who has just answered.
     ///
     /// # Errors
     ///
@@ -199,6 +224,24 @@ mod tests {
         };
         assert!(of(Some(1001)));
         assert!(!of(Some(1002)) && !of(Some(0)) && !of(None));
+    }
+
+    #[tokio::test]
+    async fn a_day_that_takes_long_is_not_read_for_each_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("guardd.sock");
+        let guardd = tokio::net::UnixListener::bind(&socket).unwrap();
+        let trail = Trail::new(Guardd::at(socket));
+        let scope = Scope::default();
+        let glance = || trail.glance(&scope, async {});
+        let (seen, called) = tokio::join!(glance(), guardd.accept());
+        assert!(
+            seen.is_none() && called.is_ok(),
+            "it is read, and takes too long"
+        );
+        assert!(glance().await.is_none());
+        let again = tokio::time::timeout(Duration::ZERO, guardd.accept()).await;
+        assert!(again.is_err(), "nobody reads it again: {again:?}");
     }
 
     #[test]

@@ -1,10 +1,33 @@
 //! Requests to a read-only destination: a signed yes is for one of them, and for one that was shown whole.
 
-use guard_lab::{Json as _, Network, Tested};
+use guard_lab::{Json as _, Network, Shell, Tested};
 use serde_json::json;
 
 use super::scene::SignedScene;
 use crate::proxy::scene::sending;
+
+/// A session's shell that can send requests.
+fn in_bash(scene: &SignedScene) -> Tested<Shell> {
+    let mut shell = scene.shell();
+    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+    shell.line_with("in bash")?;
+    Ok(shell)
+}
+
+/// Whether a write passes.
+fn post(shell: &mut Shell, path: &str, body: &str) -> Tested<bool> {
+    shell.tell(&sending("POST", path, body))?;
+    let status = shell.line_with("HTTP/1.1")?;
+    shell.line_with("ended")?;
+    Ok(status.contains(" 200 "))
+}
+
+/// The latest request's id.
+fn last(scene: &SignedScene) -> String {
+    let pending = scene.daemon.json(["pending"]).unwrap();
+    let last = pending.as_array().unwrap().last().unwrap().clone();
+    last["id"].as_str().unwrap().to_owned()
+}
 
 #[test]
 fn a_write_passes_once_after_an_answer_that_somebody_signed() -> Tested {
@@ -12,20 +35,9 @@ fn a_write_passes_once_after_an_answer_that_somebody_signed() -> Tested {
     // Times are not offered, for what was asked; for its path they are what there is.
     let scene = SignedScene::new(&network, "scopes = [\"one\", \"path\"]");
     let alice = scene.approver("alice", &[])?;
-    let mut shell = scene.shell();
-    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
-    shell.line_with("in bash")?;
-    let mut passes = |body: &str| -> Tested<_> {
-        shell.tell(&sending("POST", "/albums", body))?;
-        let status = shell.line_with("HTTP/1.1")?;
-        shell.line_with("ended")?;
-        Ok(status.contains(" 200 "))
-    };
-    let last = || {
-        let pending = scene.daemon.json(["pending"]).unwrap();
-        let last = pending.as_array().unwrap().last().unwrap().clone();
-        last["id"].as_str().unwrap().to_owned()
-    };
+    let mut shell = in_bash(&scene)?;
+    let mut passes = |body: &str| post(&mut shell, "/albums", body);
+    let last = || last(&scene);
     assert!(!passes(&"x".repeat(3000))?);
     let long = scene.yes(&alice, "alice", &last(), &[])?;
     scene.refused(&long, "does not show all")?;
@@ -52,5 +64,35 @@ fn a_write_passes_once_after_an_answer_that_somebody_signed() -> Tested {
     let path = &[("scope", json!("path")), ("requests", json!(2))];
     scene.taken(&scene.yes(&alice, "alice", &last(), path)?)?;
     assert!(passes("new")? && passes("other")? && !passes("more")?);
+    Ok(())
+}
+
+#[test]
+fn what_is_wider_is_offered_by_itself() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let scene = SignedScene::new(&network, "scopes = [\"one\", \"writes\", \"read-only\"]");
+    let alice = scene.approver("alice", &[])?;
+    let mut shell = in_bash(&scene)?;
+    assert!(!post(&mut shell, "/albums", "new")?);
+    let two = scene.yes(&alice, "alice", &last(&scene), &[("requests", json!(2))])?;
+    scene.refused(&two, "more than once")?;
+    let path = scene.yes(&alice, "alice", &last(&scene), &[("scope", json!("path"))])?;
+    scene.refused(&path, "is not offered")?;
+    let writes = scene.yes(
+        &alice,
+        "alice",
+        &last(&scene),
+        &[("scope", json!("writes"))],
+    )?;
+    scene.taken(&writes)?;
+    assert!(post(&mut shell, "/albums", "other")? && post(&mut shell, "/people", "third")?);
+    let id = scene.request(&mut shell, 8080);
+    let all = scene.yes(&alice, "alice", &id, &[("connections", json!(2))])?;
+    scene.refused(&all, "more than once")?;
+    scene.taken(&scene.yes(&alice, "alice", &id, &[("read_only", json!(true))])?)?;
+    let holes = scene.daemon.json(["holes"])?;
+    let mut of = holes.as_array().unwrap().iter();
+    let hole = of.find(|one| one["ports"] == "tcp/8080");
+    assert_eq!(hole.unwrap()["read_only"], true, "{holes}");
     Ok(())
 }
