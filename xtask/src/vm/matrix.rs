@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -12,9 +13,9 @@ use super::plan::{self, Cell};
 use super::report::{self, Passed, Ran, Status};
 use crate::shell::{read, root};
 
-const FILE: &str = "tests/machines.json";
+pub(super) const FILE: &str = "tests/machines.json";
 /// Where the table is in the documents, and between what.
-const DOCUMENT: &str = "docs/kernels.md";
+pub(super) const DOCUMENT: &str = "docs/kernels.md";
 const BEGIN: &str = "<!-- written by cargo xtask vm --write -->\n";
 const END: &str = "<!-- end of what is written -->\n";
 
@@ -56,7 +57,7 @@ impl Matrix {
     }
 
     /// Takes in what came of whole suites. One that failed, or broke its machine, is not known to pass any more.
-    pub(super) fn take(&mut self, ran: &[Ran], commit: &str, date: &str) {
+    fn take(&mut self, ran: &[Ran], commit: &str, date: &str) {
         for ran in ran {
             let passed = Passed::of(ran);
             self.rows.retain(|row| !row.passed.is_same(&passed));
@@ -75,7 +76,7 @@ impl Matrix {
     /// # Errors
     ///
     /// That the list has no place, or that it cannot be written.
-    pub(super) fn write(&mut self, all: &[Cell]) -> Result<()> {
+    fn write(&mut self, all: &[Cell]) -> Result<()> {
         self.rows
             .retain(|row| all.iter().any(|cell| is_of(&row.passed, cell)));
         self.rows
@@ -113,6 +114,42 @@ impl Matrix {
     }
 }
 
+/// Writes each row as soon as it is known: the whole takes hours, and may be ended before.
+pub(super) struct Writer {
+    matrix: Mutex<Matrix>,
+    /// What the whole consists of.
+    whole: Vec<Cell>,
+    commit: String,
+    date: String,
+}
+
+impl Writer {
+    /// One for a run of that commit.
+    ///
+    /// # Errors
+    ///
+    /// That there is no date.
+    pub(super) fn new(matrix: Matrix, whole: Vec<Cell>, commit: String) -> Result<Self> {
+        Ok(Self {
+            matrix: Mutex::new(matrix),
+            whole,
+            commit,
+            date: today()?,
+        })
+    }
+
+    /// Takes in what came of a whole suite.
+    ///
+    /// # Errors
+    ///
+    /// As [`Matrix::write`].
+    pub(super) fn add(&self, ran: &Ran) -> Result<()> {
+        let mut matrix = self.matrix.lock().unwrap_or_else(PoisonError::into_inner);
+        matrix.take(std::slice::from_ref(ran), &self.commit, &self.date);
+        matrix.write(&self.whole)
+    }
+}
+
 fn is_of(passed: &Passed, cell: &Cell) -> bool {
     passed.is_same(&Passed::none_of(cell))
 }
@@ -122,7 +159,7 @@ fn is_of(passed: &Passed, cell: &Cell) -> bool {
 /// # Errors
 ///
 /// That `date` does not say.
-pub(super) fn today() -> Result<String> {
+fn today() -> Result<String> {
     let date = read(Command::new("date").args(["--utc", "+%F"]))?;
     Ok(date.trim().to_owned())
 }

@@ -42,7 +42,7 @@ use crate::timings::Timings;
 use crate::{build, dependencies, install, lab, promises, room};
 use image::Image;
 use kernels::Kernel;
-use matrix::Matrix;
+use matrix::{Matrix, Writer};
 use passed::Record;
 use payload::{Payload, Programs, TestsProgram};
 use plan::{Cell, Shard};
@@ -178,6 +178,7 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
         talk: Talk::Nothing,
         is_brief: true,
         record: None,
+        writer: None,
     };
     let makers = made.makers(&cache);
     let queue = plan::Queue::new(&makers, &cells, &plan::Times::default());
@@ -230,7 +231,12 @@ pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
     let logs = target().join(LOGS);
     let _lock = alone(&logs)?;
     Ok(report::sum(run(
-        &args, &cache, &cells, &tests, &logs, None,
+        &args,
+        &cache,
+        &cells,
+        &tests,
+        &logs,
+        (None, None),
     )?))
 }
 
@@ -283,26 +289,28 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
     let _lock = alone(&logs)?;
     let record = Record::begin(&logs, tests.key()?, args.resume)?;
     let machines = plan::machines(&cells);
-    let mut matrix = Matrix::read()?;
+    let matrix = Matrix::read()?;
     if args.missing {
         cells.retain(|cell| !matrix.has(cell));
     }
     let all = cells.len();
     cells.retain(|cell| !(is_whole && record.has(cell)));
     let skipped = said_to_be_left_out(all - cells.len(), all, &record);
-    let record_of_whole = is_whole.then_some(&record);
+    let writer = match args.write {
+        true => {
+            let mut whole = plan::cells(&plan::select(&[])?, &Kernel::ALL, None);
+            leave_out_empty(&mut whole, &tests)?;
+            Some(Writer::new(matrix, whole, record.commit())?)
+        }
+        false => None,
+    };
+    let kept = (is_whole.then_some(&record), writer.as_ref());
     let ran = if cells.is_empty() {
         Vec::new()
     } else {
-        run(args, &cache, &cells, &tests, &logs, record_of_whole)?
+        run(args, &cache, &cells, &tests, &logs, kept)?
     };
     print_results(&ran, &logs, &record.table(&machines))?;
-    if args.write {
-        let mut whole = plan::cells(&plan::select(&[])?, &Kernel::ALL, None);
-        leave_out_empty(&mut whole, &tests)?;
-        matrix.take(&ran, &record.commit(), &matrix::today()?);
-        matrix.write(&whole)?;
-    }
     let mut outcome = report::sum(ran);
     outcome.skipped = skipped + plan::left_out(&cells, &tests);
     Ok(outcome)
@@ -354,7 +362,7 @@ fn run(
     cells: &[Cell],
     tests: &TestsProgram,
     logs: &Path,
-    record: Option<&Record>,
+    (record, writer): (Option<&Record>, Option<&Writer>),
 ) -> Result<Vec<Ran>> {
     let programs = match args.cold {
         true => Programs::Released,
@@ -377,6 +385,7 @@ fn run(
         talk: if jobs > 1 { Talk::Several } else { Talk::All },
         is_brief: false,
         record,
+        writer,
     };
     let mut all = runner.run(&queue, jobs);
     all.sort_by(|a, b| (a.kernel, a.kind, &a.suite).cmp(&(b.kernel, b.kind, &b.suite)));

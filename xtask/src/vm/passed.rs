@@ -115,7 +115,11 @@ fn of_earlier(file: &Path) -> Option<Kept> {
 fn commit() -> Result<String> {
     let git = |args: &[&str]| read(Command::new("git").current_dir(root()).args(args));
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let mut status = vec!["status", "--porcelain", "--untracked-files=no", "--", "."];
+    // What an earlier part has written is of no program.
+    let written = [matrix::FILE, matrix::DOCUMENT].map(|path| format!(":!{path}"));
+    status.extend(written.iter().map(String::as_str));
+    let changed = git(&status)?;
     let changed = match changed.trim().is_empty() {
         true => "",
         false => " with changes",

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::heard::{Ended, Heard, Results};
 use super::machine::{Console, Machine};
+use super::matrix::Writer;
 use super::passed::Record;
 use super::payload::{self, NATS, PACKAGES, Payload, TESTS};
 use super::plan::{MachineSpec, Queue, Worker};
@@ -17,6 +18,7 @@ use super::qemu::Accel;
 use super::reboot;
 use super::report::{Ran, Status, TestsOutcome};
 use super::suites::{ALONE, Kind, Suite, limit};
+use crate::shell::say;
 use crate::test::outcome::Flaky;
 
 /// How long the package may take to be installed.
@@ -50,6 +52,8 @@ pub(super) struct Runner<'a> {
     pub(super) is_brief: bool,
     /// Where what passed is kept.
     pub(super) record: Option<&'a Record>,
+    /// What writes it where everybody sees it.
+    pub(super) writer: Option<&'a Writer>,
 }
 
 /// What whoever watches is told, beside what came of each suite.
@@ -123,6 +127,9 @@ impl Runner<'_> {
             println!("{ran}");
             if let Some(record) = self.record {
                 record.add(&ran);
+            }
+            if let Some(Err(problem)) = self.writer.map(|writer| writer.add(&ran)) {
+                say(&format!("what came of it is not written: {problem:#}"));
             }
             return ran;
         }
