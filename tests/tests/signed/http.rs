@@ -89,7 +89,8 @@ fn what_is_wider_is_offered_by_itself() -> Tested {
     let id = scene.request(&mut shell, 8080);
     let all = scene.yes(&alice, "alice", &id, &[("connections", json!(2))])?;
     scene.refused(&all, "more than once")?;
-    scene.taken(&scene.yes(&alice, "alice", &id, &[("read_only", json!(true))])?)?;
+    let reads = &[("read_only", json!(true)), ("for", json!(60))];
+    scene.taken(&scene.yes(&alice, "alice", &id, reads)?)?;
     let holes = scene.daemon.json(["holes"])?;
     let mut of = holes.as_array().unwrap().iter();
     let hole = of.find(|one| one["ports"] == "tcp/8080");

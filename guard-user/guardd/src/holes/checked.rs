@@ -188,6 +188,10 @@ impl Checked {
         let denies = covered.met.iter().find(|met| met.verdict == Verdict::Deny);
         let warning = denies.map(|met| stays_denied(met.rule));
         self.warnings.extend(warning);
+        let mut rules = covered.met.iter().filter_map(|met| met.rule);
+        let shows = rules.find(|rule| self.bytes.is_some() && self.has_port_of(&rule.sni_ports()));
+        self.warnings
+            .extend(shows.map(|rule| counts_no_bytes(&rule.name)));
         let stops = covered.met.iter().filter(|met| met.stops());
         for met in stops {
             let lifted = Lifted {
@@ -200,6 +204,13 @@ impl Checked {
             self.lifts.insert(lifted);
         }
         Ok(longest)
+    }
+
+    /// Whether one of these ports is to be opened.
+    fn has_port_of(&self, ports: &[PortSpec]) -> bool {
+        let mut own = self.ports.iter();
+        let is_own = own.any(|own| ports.iter().any(|port| own.intersection(port).is_some()));
+        is_own || (self.ports.is_empty() && !ports.is_empty())
     }
 
     /// Whether it is for connections to ports of this machine's loopback.
@@ -357,6 +368,12 @@ fn stays_denied(rule: Option<&policy::Rule>) -> String {
         ),
         None => "the policy's default denies part of it, and that stays denied".to_owned(),
     }
+}
+
+fn counts_no_bytes(rule: &str) -> String {
+    format!(
+        "the rule {rule:?} has TLS show a name there: a hole that counts bytes opens nothing there, unless the kernel looks ([tls] gate)"
+    )
 }
 
 fn denied(rule: Option<&policy::Rule>, in_force: &InForce) -> CallError {
