@@ -49,6 +49,8 @@ const UNSCANNED: u32 = 1 << 16;
 /// How long, in nanoseconds, a connection is held for guardd's scan without an approver: a scan reads all processes, and takes
 /// seconds on a very busy machine.
 const SCAN_TIMEOUT: u64 = 10_000_000_000;
+/// So many probes take that long: of a connection that guardd finds by its listener alone.
+const SCAN_ONLY_PROBES: i32 = 8;
 /// The first probe of a connection that is held for a scan comes sooner by this factor, and the interval doubles for this many
 /// probes.
 const SCAN_PROBES_SOONER: u32 = 20;
@@ -312,7 +314,11 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
                 // guardd cannot find it, so it waits for no approver: it fails soon. The scan comes all the same.
-                let probes = if hold.awaits_scan() { USUAL_PROBES } else { 1 };
+                let probes = if hold.awaits_scan() {
+                    SCAN_ONLY_PROBES
+                } else {
+                    1
+                };
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, probes);
                 return;
             }

@@ -163,19 +163,23 @@ fn listen(ctx: SockOpsContext) -> u32 {
 /// what it reached. What other programs replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
-    if let Some(socket) = ctx::operated(&ctx).and_then(Socket::of) {
-        match ctx.op() {
-            BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => socket.unmark_inbound(),
-            // What it accepts inherits its storage, and must not go through the hole of what it was connected to. An answer that another
-            // CPU judges just now may write.
-            BPF_SOCK_OPS_TCP_LISTEN_CB => {
-                let _ = socket.forget_allowance() || socket.forget_allowance();
-                if let Some(hold) = ctx::operated(&ctx).and_then(Hold::of) {
-                    hold.end();
-                }
+    match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            if let Some(socket) = ctx::operated(&ctx).and_then(Socket::of) {
+                socket.unmark_inbound();
             }
-            _ => {}
         }
+        // What it accepts inherits its storage, and must not go through the hole of what it was connected to; but for what another CPU
+        // judges in that moment.
+        BPF_SOCK_OPS_TCP_LISTEN_CB => {
+            if let Some(socket) = ctx::operated(&ctx).and_then(Socket::of) {
+                socket.forget_allowance();
+            }
+            if let Some(hold) = ctx::operated(&ctx).and_then(Hold::of) {
+                hold.end();
+            }
+        }
+        _ => {}
     }
     hold::operate(&ctx);
     // After those, which want no more of these callbacks once the connection stands.

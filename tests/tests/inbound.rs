@@ -162,6 +162,7 @@ fn a_listener_answers_nobody_through_the_hole_of_what_it_was_connected_to() -> T
         shell.tell(&format!("python3 {} {peer} {PORT}", turns.display()))?;
         shell.line_with("connected")?;
         let (mut accepted, _) = server.accept()?;
+        accepted.set_read_timeout(Some(guard_lab::patience(guard_lab::PATIENCE)))?;
         drop(server);
         shell.tell("")?;
         let line = shell.line_with("listening")?;

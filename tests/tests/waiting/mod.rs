@@ -391,8 +391,14 @@ fn a_session_that_begins_thousands_is_refused_and_others_wait() -> Tested {
     assert_eq!(told["error"], "EPERM", "{told}");
     assert!((AT_ONCE..=most).contains(&number("begun")), "{told}");
     let mut other = scene.shell()?;
-    scene.begin(&mut other, &format!("blocking {V4} 443"))?;
-    let request = scene.held()?;
+    scene.begin(&mut other, &format!("blocking {V4} 8080"))?;
+    let mut request = Value::Null;
+    eventually("the other session's waits", || {
+        let pending = scene.pending()?.into_iter();
+        let mut of_other = pending.filter(|one| one["destination"]["port"] == 8080);
+        request = of_other.next().unwrap_or_default();
+        Ok(request["held"] == true)
+    })?;
     scene.answer(&["approve", id(&request)?])?;
     assert!(ended(&mut other)?.ok);
     Ok(())

@@ -138,12 +138,15 @@ impl Writer {
         })
     }
 
-    /// Takes in what came of a whole suite.
+    /// Takes in what came of a whole suite. Of what did not run, or broke its machine, nothing new is known.
     ///
     /// # Errors
     ///
     /// As [`Matrix::write`].
     pub(super) fn add(&self, ran: &Ran) -> Result<()> {
+        if ran.status() == Status::Unknown {
+            return Ok(());
+        }
         let mut matrix = self.matrix.lock().unwrap_or_else(PoisonError::into_inner);
         matrix.take(std::slice::from_ref(ran), &self.commit, &self.date);
         matrix.write(&self.whole)
