@@ -137,9 +137,7 @@ const fn reported(verdict: Verdict) -> Verdict {
 /// that destination if an event is due, else 0.
 ///
 /// A function of its own in the kernel too: its stack is not needed when the refusal is reported, and all that are at once may
-/// have 512 bytes together.
-///
-/// The verifier checks it by itself.
+/// have 512 bytes together. The verifier checks it by itself.
 #[inline(always)]
 pub(crate) fn due(session: SessionId, to: &Connection, verdict: u8, held: bool) -> u64 {
     guard_due(session.0, to, u32::from(verdict), u32::from(held))

@@ -34,7 +34,7 @@ impl LongStart {
     }
 }
 
-/// Where there is no service manager, or it does not read, nobody waits.
+/// Where there is no service manager nothing is told. One that reads nothing is waited for, as with all that guardd tells it.
 fn tell() {
     let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(LONGER)]);
 }
