@@ -30,6 +30,7 @@ mod files;
 mod items;
 pub(crate) mod judge;
 mod page;
+pub(crate) mod suggested;
 mod unless;
 mod write;
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::args::SuggestArgs;
 use super::client::Client;
+use super::discover::suggested::{self, Offered};
 use super::error::{CliError, Exit};
 use super::flows;
 use super::policy::explain::environment_with;
@@ -28,9 +29,20 @@ const HEAD: &str = "\
 ";
 
 /// Prints rules for a person to paste. That there are none is an answer, too.
-pub(crate) fn suggest(teller: Teller, args: SuggestArgs, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn suggest(
+    teller: Teller,
+    args: SuggestArgs,
+    (socket, output): (&Path, Output),
+) -> Result<Exit, CliError> {
     let records = teller.records(args.session, args.since)?;
     let suggestion = suggest::suggest(&Decisions::of(&records));
+    let rules = suggestion.rules.iter().map(|one| Offered {
+        name: &one.name,
+        to: &one.to,
+        ports: &one.ports,
+        action: one.action,
+    });
+    output.warnings(&suggested::remarks(socket, rules));
     if output.is_json() {
         output.print(&suggestion, |_, _| Page::default())?;
     } else {
@@ -43,7 +55,7 @@ pub(crate) fn suggest(teller: Teller, args: SuggestArgs, output: Output) -> Resu
 pub(crate) fn from_flows(
     mut client: Client,
     args: SuggestArgs,
-    output: Output,
+    (socket, output): (&Path, Output),
 ) -> Result<Exit, CliError> {
     let mut answer = flows::reached(&mut client, args.session)?;
     output.warnings(&answer.warnings);
@@ -54,11 +66,14 @@ pub(crate) fn from_flows(
     output.warnings(&remarks(&flows, args.name.is_some()));
     let mut environment = environment_with(BTreeMap::new());
     environment.dns.extend(answer.name_servers);
-    tell(&flows, &environment, output)
+    tell(&flows, &environment, (socket, output))
 }
 
 /// The same of what `guard flows --json` wrote: runners of CI that are thrown away leave nothing else.
-pub(crate) fn from_files(args: &SuggestArgs, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn from_files(
+    args: &SuggestArgs,
+    (socket, output): (&Path, Output),
+) -> Result<Exit, CliError> {
     let mut flows = Vec::new();
     for file in &args.files {
         flows.extend(read(file)?);
@@ -66,7 +81,7 @@ pub(crate) fn from_files(args: &SuggestArgs, output: Output) -> Result<Exit, Cli
     let flows = flows::lately(flows, args.since, Timestamp::now());
     // Each machine counts its sessions anew.
     output.warnings(&remarks(&flows, true));
-    tell(&flows, &environment_with(BTreeMap::new()), output)
+    tell(&flows, &environment_with(BTreeMap::new()), (socket, output))
 }
 
 fn read(file: &Path) -> Result<Vec<Flow>, CliError> {
@@ -83,8 +98,19 @@ fn unread(file: &Path, why: &str) -> CliError {
     failure.into()
 }
 
-fn tell(flows: &[Flow], environment: &Environment, output: Output) -> Result<Exit, CliError> {
+fn tell(
+    flows: &[Flow],
+    environment: &Environment,
+    (socket, output): (&Path, Output),
+) -> Result<Exit, CliError> {
     let learned = learn(flows, environment);
+    let rules = learned.rules.iter().map(|one| Offered {
+        name: &one.name,
+        to: &one.to,
+        ports: &one.ports,
+        action: one.action,
+    });
+    output.warnings(&suggested::remarks(socket, rules));
     match output.is_json() {
         true => output.print(&learned, |_, _| Page::default())?,
         false => write(&learned.toml, &learned.left_out)?,

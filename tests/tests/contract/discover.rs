@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4};
+use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4, eventually};
 use serde_json::{Value, json};
 
 use super::{Lab, POLICY, say};
@@ -1170,5 +1170,32 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
     let _production = project.lab.production()?;
     assert!(project.reaches("open")?);
     assert!(!project.reaches("project")?);
+    Ok(())
+}
+
+#[test]
+fn a_rule_that_is_suggested_for_production_is_warned_of() -> Tested {
+    let project = Project::new("")?;
+    let _production = project.lab.production()?;
+    assert!(project.reaches("open")?);
+    let suggest = |dir: &Path| project.guard_in(dir, &["suggest", "--from-flows"]);
+    let warning = format!(
+        "lets everything pass to {V4}:8080, which looks like production (CACHE_URL  .env:1)"
+    );
+    eventually("the flow is known", || {
+        suggest(&project.project).stdout.contains(V4)
+    })?;
+    let warned = suggest(&project.project);
+    assert!(warned.stderr.contains(&warning), "{warned:?}");
+    // The policy is what would have let exactly that pass.
+    assert!(warned.stdout.contains("action = \"allow\""), "{warned:?}");
+    let elsewhere = suggest(&project.home);
+    assert!(elsewhere.stdout.contains(V4), "{elsewhere:?}");
+    assert!(!elsewhere.stderr.contains("production"), "{elsewhere:?}");
+
+    let dismissed = project.guard(&["discover", "--dismiss", "1"]);
+    assert_eq!(dismissed.code(), Some(0), "{dismissed:?}");
+    let after = suggest(&project.project);
+    assert!(!after.stderr.contains("production"), "{after:?}");
     Ok(())
 }

@@ -22,7 +22,7 @@ pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tes
 }
 
 /// What is found with these files, and the variables of `env`.
-fn look_at(files: &[(&str, &str)]) -> Tested<Discovery> {
+pub(super) fn look_at(files: &[(&str, &str)]) -> Tested<Discovery> {
     let dir = tempfile::tempdir()?;
     let (project, home) = (dir.path().join("project"), dir.path().join("home"));
     let mut environment = Vec::new();
