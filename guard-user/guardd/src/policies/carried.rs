@@ -35,11 +35,9 @@ impl Side {
     fn of(policy: &Policy, compiled: &Arc<Compiled>) -> Self {
         let targets = policy.rules.iter().flat_map(|rule| &rule.to);
         let patterns = targets.filter_map(Pattern::of);
-        let patterns = patterns.map(|pattern| (pattern.id(), pattern));
+        let patterns = patterns.filter(|pattern| compiled.has_pattern(pattern));
         Self {
-            patterns: patterns
-                .filter(|(id, _)| compiled.has_pattern(*id))
-                .collect(),
+            patterns: patterns.map(|pattern| (pattern.id(), pattern)).collect(),
             compiled: Arc::clone(compiled),
         }
     }
@@ -47,8 +45,8 @@ impl Side {
     /// The narrowest of its patterns that covers all that a pattern does.
     fn around(&self, pattern: &Pattern) -> Option<NameId> {
         let wider = std::iter::once(pattern.clone()).chain(pattern.around());
-        let mut wider = wider.map(|pattern| pattern.id());
-        wider.find(|id| self.patterns.contains_key(id))
+        let mut wider = wider.filter(|pattern| self.compiled.has_pattern(pattern));
+        wider.next().map(|pattern| pattern.id())
     }
 
     fn pattern_of(&self, name: &DomainName) -> Option<NameId> {

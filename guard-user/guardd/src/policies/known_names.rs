@@ -491,7 +491,7 @@ fn counts_on(learned: &Learned, compiled: &Compiled, now: BootTime) -> bool {
     match learned.pattern {
         NameId(0) => false,
         UNKNOWN => learned.until > now,
-        pattern => compiled.has_pattern(pattern),
+        pattern => compiled.has_number(pattern),
     }
 }
 

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, BootTime, DNS_PORT, NameId, PolicyId, Protocol, SessionId, Verdict};
-use guard_policy::{DnsNames, DomainName, Environment, Rule, networks_around};
+use guard_common::{Address, BootTime, DNS_PORT, PolicyId, Protocol, SessionId, Verdict};
+use guard_policy::{DnsNames, DomainName, Environment, Pattern, Rule, networks_around};
 use guard_proto::destination::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
@@ -326,9 +326,12 @@ impl Policies {
 
     /// Whether rules spell out a name that guardd has had no answer for.
     pub(crate) fn is_unanswered(&self, name: &str) -> bool {
-        let id = NameId::of(name);
+        let Ok(spelled_out) = name.parse().map(Pattern::Name) else {
+            return false;
+        };
         let mut policies = self.slots.values();
-        !self.names.is_answered(name) && policies.any(|policy| policy.compiled.has_pattern(id))
+        let mut is_named = || policies.any(|policy| policy.compiled.has_pattern(&spelled_out));
+        !self.names.is_answered(name) && is_named()
     }
 
     /// Takes note of what a session was told of such names. True where policies are to be compiled again for it.

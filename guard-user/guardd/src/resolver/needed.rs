@@ -271,7 +271,7 @@ fn patterns(policy: &Policy, compiled: &Compiled) -> Vec<Pattern> {
     patterns.sort_unstable();
     patterns.dedup();
     let patterns = patterns.into_iter().map(|pattern| Pattern {
-        denied: compiled.denies(pattern.id()),
+        denied: compiled.denies(&pattern),
         pattern: pattern.to_string(),
     });
     patterns.collect()

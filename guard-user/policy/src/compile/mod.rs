@@ -23,7 +23,7 @@ use guard_common::{
 use self::{
     answer::{AddressVerdict, AddressVerdictId, AddressVerdicts},
     entries::Ranking,
-    patterns::Closed,
+    patterns::{Answered, Closed},
 };
 use super::{
     diagnostic::{Diagnostic, Severity},
@@ -80,6 +80,8 @@ pub struct Compiled {
     pub prefixes: Vec<(Prefix, Value)>,
     /// The patterns of names that rules name, by the addresses that stand for them ([`guard_common::NameId::key`]), sorted.
     pub patterns: Vec<(Prefix, Value)>,
+    /// The same as text, in the same order: who may choose a name may choose one that has a pattern's number.
+    pub named: Vec<Pattern>,
     /// The lists of port ranges, each once, in the order in which prefixes and patterns use them first.
     pub lists: Vec<PortRanges>,
     /// The [`prefix_flags`] of all values.
@@ -174,7 +176,7 @@ fn needs_too_many(prefix: &Prefix, count: usize, rules: &[&Rule]) -> Invalid {
 fn finish(
     policy: &Policy,
     prefixes: &[(Prefix, AddressVerdictId)],
-    patterns: &[(Prefix, AddressVerdictId, u8)],
+    patterns: &[Answered],
     answers: &AddressVerdicts<'_>,
 ) -> Compiled {
     let mut lists = Lists::default();
@@ -189,17 +191,20 @@ fn finish(
         (*prefix, value)
     });
     let prefixes = prefixes.collect();
-    let patterns = patterns.iter().map(|(key, id, flags)| {
-        let answer = answers.get(*id);
+    let named = patterns.iter().map(|one| one.pattern.clone());
+    let named = named.collect();
+    let patterns = patterns.iter().map(|one| {
+        let answer = answers.get(one.answer);
         ping |= answer.verdict_for(Protocol::ICMP, 0) != Verdict::Deny;
         let value = lists.value(answer);
-        let flags = value.flags | flags;
-        (*key, Value { flags, ..value })
+        let flags = value.flags | one.flags;
+        (one.key, Value { flags, ..value })
     });
     let patterns = patterns.collect();
     Compiled {
         prefixes,
         patterns,
+        named,
         lists: lists.all,
         flags: flags(policy, ping),
     }
@@ -254,24 +259,36 @@ impl Compiled {
         self.flags & prefix_flags::NAMES != 0
     }
 
-    /// What holds for a pattern, if rules name it.
-    #[must_use]
-    pub fn value_of(&self, id: NameId) -> Option<&Value> {
+    fn place_of(&self, id: NameId) -> Option<usize> {
         let key = Prefix::host(id.key());
         let found = self.patterns.binary_search_by_key(&key, |(key, _)| *key);
-        found.ok().map(|at| &self.patterns[at].1)
+        found.ok()
     }
 
-    /// Whether rules name a pattern.
+    /// What holds for a pattern of that number, if rules name it: one that the kernel has, or that was found by its text.
     #[must_use]
-    pub fn has_pattern(&self, id: NameId) -> bool {
-        self.value_of(id).is_some()
+    pub fn value_of(&self, id: NameId) -> Option<&Value> {
+        self.place_of(id).map(|at| &self.patterns[at].1)
+    }
+
+    /// Whether rules name a pattern of that number.
+    #[must_use]
+    pub fn has_number(&self, id: NameId) -> bool {
+        self.place_of(id).is_some()
+    }
+
+    /// Whether rules name a pattern: this very one, and not another of its number.
+    #[must_use]
+    pub fn has_pattern(&self, pattern: &Pattern) -> bool {
+        let place = self.place_of(pattern.id());
+        place.is_some_and(|at| self.named.get(at) == Some(pattern))
     }
 
     /// Whether a rule denies a pattern on all ports, so that nobody needs its addresses.
     #[must_use]
-    pub fn denies(&self, id: NameId) -> bool {
-        self.value_of(id).is_some_and(|value| {
+    pub fn denies(&self, pattern: &Pattern) -> bool {
+        let value = self.value_of(pattern.id());
+        value.is_some_and(|value| {
             value.verdict == Verdict::Deny && value.rule != DEFAULT_RULE && value.list.is_none()
         })
     }
@@ -280,10 +297,10 @@ impl Compiled {
     #[must_use]
     pub fn pattern_of(&self, name: &DomainName) -> Option<Pattern> {
         let own = Pattern::Name(name.clone());
-        if self.has_pattern(own.id()) {
+        if self.has_pattern(&own) {
             return Some(own);
         }
-        own.around().find(|pattern| self.has_pattern(pattern.id()))
+        own.around().find(|pattern| self.has_pattern(pattern))
     }
 
     /// The port ranges of a value, in the order in which they are tried.

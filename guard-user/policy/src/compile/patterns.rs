@@ -19,6 +19,18 @@ use super::{
     entries::{Rank, Ranking},
 };
 
+/// The answer for a pattern.
+pub(super) struct Answered {
+    /// The address that stands for it.
+    pub(super) key: Prefix,
+    /// Its text.
+    pub(super) pattern: Pattern,
+    /// What rules say of it.
+    pub(super) answer: AddressVerdictId,
+    /// The flags of its value.
+    pub(super) flags: u8,
+}
+
 /// The answer for each pattern of a policy, with the flags of its value, sorted by the addresses that stand for them. A pattern
 /// inherits from the wildcards that cover it, as a prefix does from wider ones; what no rule says is left to the address.
 ///
@@ -30,7 +42,7 @@ pub(super) fn answered(
     ranking: &Ranking<'_>,
     closed: &Closed<'_>,
     answers: &mut AddressVerdicts<'_>,
-) -> Result<Vec<(Prefix, AddressVerdictId, u8)>, Vec<Diagnostic>> {
+) -> Result<Vec<Answered>, Vec<Diagnostic>> {
     let mut ranks: HashMap<Pattern, Vec<Rank>> = HashMap::new();
     for (rank, rule) in ranking.iter() {
         for pattern in rule.to.iter().filter_map(Pattern::of) {
@@ -57,10 +69,15 @@ pub(super) fn answered(
             false => 0,
         };
         let answer = answers.mark_private(answer, is_private);
-        out.push((key, answer, prefix_flags::NAME | flag));
+        out.push(Answered {
+            key,
+            pattern: pattern.clone(),
+            answer,
+            flags: prefix_flags::NAME | flag,
+        });
     }
-    out.sort_unstable_by_key(|(key, _, _)| *key);
-    match out.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+    out.sort_unstable_by_key(|one| one.key);
+    match out.windows(2).find(|pair| pair[0].key == pair[1].key) {
         None => Ok(out),
         Some(_) => Err(policy
             .rules

@@ -191,14 +191,14 @@ impl<'p> ByName<'p> {
     fn said(&self, pattern: &Pattern) -> Said<'p> {
         let Side { policy, compiled } = self.side;
         let mut all = std::iter::once(pattern.clone()).chain(pattern.around());
-        let id = all.find_map(|one| Some(one.id()).filter(|id| compiled.has_pattern(*id)));
-        let asked = match id {
-            Some(id) if compiled.denies(id) => DnsNames::Rules,
+        let named = all.find(|one| compiled.has_pattern(one));
+        let asked = match &named {
+            Some(one) if compiled.denies(one) => DnsNames::Rules,
             Some(_) => DnsNames::Any,
             None => policy.names_asked(),
         };
         Said {
-            value: id.and_then(|id| compiled.value_of(id)),
+            value: named.and_then(|one| compiled.value_of(one.id())),
             asked,
         }
     }

@@ -38,8 +38,9 @@ fn known(compiled: &Compiled, names: &[&str]) -> Named {
         let name: DomainName = name.parse().unwrap();
         let own = Pattern::Name(name);
         let wider: Vec<_> = own.around().collect();
-        let mut all = std::iter::once(own).chain(wider).map(|one| one.id());
-        if let Some(pattern) = all.find(|id| compiled.has_pattern(*id)) {
+        let mut all = std::iter::once(own).chain(wider);
+        let pattern = all.find(|one| compiled.has_pattern(one));
+        if let Some(pattern) = pattern.map(|one| one.id()) {
             let learned = Learned {
                 pattern,
                 until: BootTime(10),
@@ -117,6 +118,31 @@ fn a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned() {
     // A name lifts no `deny`.
     let closed = "198.51.100.7";
     assert_eq!(said(&["api.forge.example"], closed, 443), Verdict::Deny);
+}
+
+/// Whoever may choose a name finds one that has the number of a rule's (FNV-1a is no cryptographic hash).
+#[test]
+fn a_name_that_has_a_patterns_number_is_not_that_pattern() {
+    let text = "default = \"confirm\"\n[[rule]]\nname = \"a\"\nto = [\"*.forge.example\"]\naction = \"allow\"\n";
+    let policy = policy(text);
+    let mut compiled = compile(&policy, &judging()).unwrap();
+    let chosen: DomainName = "n.other.example".parse().unwrap();
+    let number = Pattern::Name(chosen.clone()).id();
+    assert!(!compiled.has_number(number));
+    // As if both had one.
+    compiled.patterns[0].0 = Prefix::host(number.key());
+    assert!(compiled.has_number(number));
+    assert_eq!(compiled.pattern_of(&chosen), None);
+    assert!(!compiled.has_pattern(&Pattern::Name(chosen.clone())));
+    let said = parts_by_name(&policy, &compiled, &chosen);
+    assert_eq!(said, ["confirm"]);
+}
+
+/// What holds for a name, in words.
+fn parts_by_name(policy: &Policy, compiled: &Compiled, name: &DomainName) -> Vec<String> {
+    let to = name.as_str().parse().unwrap();
+    let explained = explain(policy, compiled, &judging(), &to, &[]);
+    explained.into_iter().map(|one| one.verdict).collect()
 }
 
 #[test]
@@ -812,7 +838,7 @@ const PLACES: &[&str] = &[
 fn asked(policy: &Policy, compiled: &Compiled, name: &DomainName) -> u8 {
     let pattern = compiled.pattern_of(name);
     let names = match pattern {
-        Some(pattern) if compiled.denies(pattern.id()) => DnsNames::Rules,
+        Some(pattern) if compiled.denies(&pattern) => DnsNames::Rules,
         None => policy.names_asked(),
         _ => DnsNames::Any,
     };
@@ -961,7 +987,7 @@ proptest! {
             let own = Pattern::Name(name.parse().unwrap());
             let wider = own.around();
             let mut covering = std::iter::once(own.clone()).chain(wider);
-            let is_named = |pattern: &Pattern| a.has_pattern(pattern.id()) || b.has_pattern(pattern.id());
+            let is_named = |pattern: &Pattern| a.has_pattern(pattern) || b.has_pattern(pattern);
             let Some(narrowest) = covering.find(is_named) else {
                 continue;
             };

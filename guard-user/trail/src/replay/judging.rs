@@ -6,7 +6,7 @@ use guard_common::{
     BootTime, Learned, Named, NamedKey, PolicyId, Protocol, Verdict, named_verdict, said_of,
 };
 use guard_judge::http::{self as judge, Judgement, Rules};
-use guard_policy::{DomainName, Pattern, PortSpec, Prefix, Rule, over, protocol_number};
+use guard_policy::{DomainName, PortSpec, Prefix, Rule, over, protocol_number};
 
 use super::{
     Judge, Judged, What,
@@ -56,11 +56,9 @@ impl Judge<'_> {
 
     /// What a session knows an address by that it was told for a name: the narrowest pattern of the policy that covers the name.
     fn known_as(&self, host: &str) -> Option<Named> {
-        let own = Pattern::Name(host.parse::<DomainName>().ok()?);
-        let wider: Vec<_> = own.around().collect();
-        let mut patterns = std::iter::once(own).chain(wider).map(|one| one.id());
+        let name = host.parse::<DomainName>().ok()?;
         let learned = Learned {
-            pattern: patterns.find(|id| self.compiled.has_pattern(*id))?,
+            pattern: self.compiled.pattern_of(&name)?.id(),
             until: BootTime(u64::MAX),
         };
         Named::default().with(&NamedKey::default(), learned, BootTime(0))
