@@ -177,6 +177,13 @@ pub enum FromResolver {
         /// Who asked.
         tgid: Tgid,
     },
+    /// A session has learned more addresses in a moment than are told. The kernel knows.
+    Untold {
+        /// The session's number.
+        session: u32,
+        /// For how long programs may keep them, in seconds.
+        ttl: u32,
+    },
     /// Asks whether a name may be asked for. Answered with [`ToResolver::Answer`]: soon, for programs wait for some seconds only.
     Ask {
         /// Which question this is.

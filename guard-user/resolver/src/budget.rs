@@ -106,6 +106,13 @@ impl Budget {
     pub(super) fn renew(&mut self, zone: &WireName) {
         let zone = self.hasher.hash_one(zone);
         self.zones.remove(&zone);
+        // Where there is room for no further name, that would let none pass: the older half counts as new.
+        if self.names.len() >= MAX_NAMES {
+            let mut times: Vec<_> = self.names.values().copied().collect();
+            let (_, middle, _) = times.select_nth_unstable(MAX_NAMES / 2);
+            let middle = *middle;
+            self.names.retain(|_, since| *since > middle);
+        }
     }
 }
 
@@ -237,6 +244,22 @@ mod tests {
         assert_eq!(fitting(&mut budget, hosts(0).take(1000), A, 1), 64);
         budget.renew(&name("evil.example"));
         assert_eq!(fitting(&mut budget, hosts(64).take(1000), A, 1), 64);
+    }
+
+    #[test]
+    fn a_persons_yes_makes_room_for_names() {
+        let mut budget = Budget::default();
+        let zone_of = |number: usize| format!("z{}.example", number / 32);
+        let take = |budget: &mut Budget, number: usize| {
+            let zone = name(&zone_of(number));
+            let host = name(&format!("h{number}.{}", zone_of(number)));
+            budget.take(&host, &zone, A, false, BootTime(number as u64))
+        };
+        assert!((0..MAX_NAMES).all(|number| take(&mut budget, number)));
+        assert!(!take(&mut budget, MAX_NAMES));
+        budget.renew(&name(&zone_of(MAX_NAMES)));
+        assert!((MAX_NAMES..MAX_NAMES + 32).all(|number| take(&mut budget, number)));
+        assert!(budget.names.len() < MAX_NAMES);
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl Link {
         }
     }
 
+    /// That a session has learned more than guardd was told, which lasts so many seconds.
+    pub(super) async fn untold(&self, session: u32, ttl: u32) {
+        self.say(FromResolver::Untold { session, ttl }).await;
+    }
+
     /// Asks guardd whether a name, or what is written so, may be asked for. Whoever asks the same meanwhile waits for the same
     /// answer. `None`: guardd hears too slowly to be asked.
     pub(super) fn ask(self: &Rc<Self>, asker: &Asker, name: String) -> Option<Rc<Awaited>> {

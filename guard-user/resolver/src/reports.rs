@@ -13,6 +13,8 @@ const SECOND: u64 = 1_000_000_000;
 /// Refusals that are told of a session in a second, as the kernel half reports as many; and questions that it is asked about.
 /// More are refused all the same.
 const A_SECOND: u32 = 64;
+/// Addresses that are told of an outermost session and those inside it in a second, once for each name. Of more it is told that there were.
+const ADDRESSES_A_SECOND: u32 = 4096;
 /// An answer that came a moment ago is not told again. What is told counts for 90 seconds at least.
 const NEWS: u64 = 10 * SECOND;
 /// Answers that are known again.
@@ -26,40 +28,66 @@ pub(super) struct Reports {
     learned: HashMap<u64, u64>,
     refused: Pace,
     asked: Pace,
+    untold: Pace,
+    /// The longest that guardd was told of in this second.
+    untold_for: u32,
 }
 
 /// How many there were in this second.
 #[derive(Clone, Copy, Debug, Default)]
-struct Pace {
+pub(super) struct Pace {
     second: u64,
     count: u32,
 }
 
 impl Pace {
-    /// Whether there is room for one more.
-    const fn admits(&mut self, now: BootTime) -> bool {
+    /// Whether there is room for so many more where that is the most; what there is none for is not counted.
+    fn admits(&mut self, more: usize, most: u32, now: BootTime) -> bool {
         let second = now.0 / SECOND;
         if self.second != second {
             (self.second, self.count) = (second, 0);
         }
-        self.count += 1;
-        self.count <= A_SECOND
+        let count = u32::try_from(more).ok();
+        let count = count.and_then(|more| self.count.checked_add(more));
+        match count.filter(|count| *count <= most) {
+            Some(count) => {
+                self.count = count;
+                true
+            }
+            None => false,
+        }
     }
+}
+
+/// What guardd is told of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToTell {
+    /// It knows.
+    Nothing,
+    /// All of it.
+    Answer,
+    /// That there was one, which lasts so many seconds, or less.
+    Untold(u32),
 }
 
 impl Reports {
     /// Whether one more refusal is to be told.
     pub(super) fn is_refusal_told(&mut self, now: BootTime) -> bool {
-        self.refused.admits(now)
+        self.refused.admits(1, A_SECOND, now)
     }
 
     /// Whether guardd is asked about one more question.
     pub(super) fn is_question_told(&mut self, now: BootTime) -> bool {
-        self.asked.admits(now)
+        self.asked.admits(1, A_SECOND, now)
     }
 
-    /// Whether an answer is to be told. That it lasts shorter each time is no news.
-    pub(super) fn is_answer_told(&mut self, answer: &DnsAnswer, kind: Kind, now: BootTime) -> bool {
+    /// What is to be told of an answer; `pace` is of all sessions of an outermost one. That it lasts shorter each time is no news.
+    pub(super) fn to_tell(
+        &mut self,
+        answer: &DnsAnswer,
+        kind: Kind,
+        (pace, now): (&mut Pace, BootTime),
+    ) -> ToTell {
         let what = (&answer.names, &answer.addresses, kind);
         let hash = self.hasher.hash_one(what);
         if self
@@ -67,13 +95,28 @@ impl Reports {
             .get(&hash)
             .is_some_and(|told| now.0 < told + NEWS)
         {
-            return false;
+            return ToTell::Nothing;
+        }
+        let count = answer.names.len() * answer.addresses.len();
+        if !pace.admits(count, ADDRESSES_A_SECOND, now) {
+            return self.untold(answer.ttl, now);
         }
         if self.learned.len() >= MAX_TOLD {
             self.learned.clear();
         }
         self.learned.insert(hash, now.0);
-        true
+        ToTell::Answer
+    }
+
+    /// Once a second; or where it lasts twice as long as what was told of in this one.
+    fn untold(&mut self, ttl: u32, now: BootTime) -> ToTell {
+        let lasts = ttl.checked_next_power_of_two().unwrap_or(u32::MAX);
+        let is_first = self.untold.admits(1, 1, now);
+        if !is_first && lasts <= self.untold_for {
+            return ToTell::Nothing;
+        }
+        self.untold_for = lasts;
+        ToTell::Untold(lasts)
     }
 }
 
@@ -102,9 +145,46 @@ mod tests {
             addresses: vec![[192, 0, 2, last].into()],
             ttl,
         };
-        let mut told =
-            |last, ttl, now| reports.is_answer_told(&answer(last, ttl), Kind(1), BootTime(now));
+        let mut pace = Pace::default();
+        let mut told = |last, ttl, now| {
+            let now = (&mut pace, BootTime(now));
+            reports.to_tell(&answer(last, ttl), Kind(1), now) == ToTell::Answer
+        };
         assert!(told(1, 60, 1) && !told(1, 59, SECOND) && told(2, 60, SECOND));
         assert!(told(1, 49, 1 + NEWS) && !told(1, 48, 2 + NEWS));
+    }
+
+    #[test]
+    fn of_more_addresses_than_guardd_can_note_it_hears_that_there_were() {
+        let (mut reports, mut other) = (Reports::default(), Reports::default());
+        let mut pace = Pace::default();
+        let answer = |number: u32, ttl| DnsAnswer {
+            names: vec![name("a.example")],
+            targets: Vec::new(),
+            addresses: (0..100_u32)
+                .map(|last| std::net::Ipv4Addr::from_bits(number * 100 + last).into())
+                .collect(),
+            ttl,
+        };
+        let (mut whole, mut untold) = (0, Vec::new());
+        for number in 0..1000 {
+            match reports.to_tell(&answer(number, 60), Kind(1), (&mut pace, BootTime(5))) {
+                ToTell::Nothing => {}
+                ToTell::Answer => whole += 1,
+                ToTell::Untold(lasts) => untold.push(lasts),
+            }
+        }
+        assert_eq!((whole, untold), (ADDRESSES_A_SECOND / 100, vec![64]));
+        // A session inside it has no share of its own, and one that lasts longer is told of.
+        let now = (&mut pace, BootTime(6));
+        let told = other.to_tell(&answer(2000, 60), Kind(1), now);
+        assert_eq!(told, ToTell::Untold(64));
+        let now = (&mut pace, BootTime(6));
+        let told = reports.to_tell(&answer(2000, 600), Kind(1), now);
+        assert_eq!(told, ToTell::Untold(1024));
+        // What there was no room for is told when there is.
+        let now = (&mut pace, BootTime(SECOND));
+        let told = reports.to_tell(&answer(2000, 60), Kind(1), now);
+        assert_eq!(told, ToTell::Answer);
     }
 }

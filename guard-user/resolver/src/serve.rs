@@ -16,6 +16,7 @@ use super::{
     networks::Network,
     question::{Question, give_back},
     refusal::Says,
+    reports::ToTell,
     sessions::Session,
     teach::teach,
 };
@@ -134,11 +135,17 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
             }
         }
         ForGuardd::Learned(answer) => {
-            let is_told = reports
-                .borrow_mut()
-                .is_answer_told(&answer, asker.kind, now);
-            if is_told {
-                common.link.learned(asker, &answer).await;
+            let Some(pace) = common.sessions.pace(asker.session) else {
+                return;
+            };
+            let to_tell =
+                reports
+                    .borrow_mut()
+                    .to_tell(&answer, asker.kind, (&mut pace.borrow_mut(), now));
+            match to_tell {
+                ToTell::Nothing => {}
+                ToTell::Answer => common.link.learned(asker, &answer).await,
+                ToTell::Untold(lasts) => common.link.untold(asker.session, lasts).await,
             }
         }
     }

@@ -11,7 +11,12 @@ use guard_common::{BootTime, MAX_TAUGHT, Named, NamedKey, PolicyId, SessionId};
 use guard_policy::DomainName;
 use guard_proto::names::{Names, Pattern};
 
-use super::{budget::Budget, judge::Policy, name::WireName, reports::Reports};
+use super::{
+    budget::Budget,
+    judge::Policy,
+    name::WireName,
+    reports::{Pace, Reports},
+};
 
 /// Addresses that the kernel knows at once for an outermost session and those inside it, for each of their policies.
 pub(super) const MAX_LEARNED: usize = 16 * 1024;
@@ -48,6 +53,7 @@ struct Kept {
     budget: Rc<RefCell<Budget>>,
     learned: Rc<RefCell<Learned>>,
     reports: Rc<RefCell<Reports>>,
+    pace: Rc<RefCell<Pace>>,
 }
 
 /// What is kept of one that has ended.
@@ -64,6 +70,8 @@ pub(super) struct Sessions {
     policies: RefCell<HashMap<u32, Rc<Policy>>>,
     /// Of an outermost session and those inside it.
     budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
+    /// Likewise.
+    paces: RefCell<HashMap<u32, Rc<RefCell<Pace>>>>,
     /// Likewise: an agent can start as many sessions inside its own as it likes.
     learned: RefCell<HashMap<u32, Rc<RefCell<Learned>>>>,
     /// That of sessions which have ended, or learn nothing any more: what the kernel has of them takes room until guardd removes it.
@@ -99,6 +107,8 @@ impl Sessions {
         let kept = sessions.entry(session).or_default();
         let mut budgets = self.budgets.borrow_mut();
         kept.budget = Rc::clone(budgets.entry(account).or_default());
+        let mut paces = self.paces.borrow_mut();
+        kept.pace = Rc::clone(paces.entry(account).or_default());
         let mut learned = self.learned.borrow_mut();
         let learned = learned.entry(account);
         let learned = learned.or_insert_with(|| Learned::among(&self.taught));
@@ -126,6 +136,8 @@ impl Sessions {
         self.ended.borrow_mut().insert(session, ended);
         let mut budgets = self.budgets.borrow_mut();
         budgets.retain(|of, budget| *of != account || Rc::strong_count(budget) > 1);
+        let mut paces = self.paces.borrow_mut();
+        paces.retain(|of, pace| *of != account || Rc::strong_count(pace) > 1);
     }
 
     /// The kernel knows nothing of it any more.
@@ -231,6 +243,12 @@ impl Sessions {
     pub(super) fn reports(&self, session: u32) -> Option<Rc<RefCell<Reports>>> {
         let sessions = self.sessions.borrow();
         sessions.get(&session).map(|kept| Rc::clone(&kept.reports))
+    }
+
+    /// How quickly guardd is told of its answers.
+    pub(super) fn pace(&self, session: u32) -> Option<Rc<RefCell<Pace>>> {
+        let sessions = self.sessions.borrow();
+        sessions.get(&session).map(|kept| Rc::clone(&kept.pace))
     }
 
     /// How much the kernel knows for it.

@@ -39,6 +39,15 @@ struct SessionNames {
     of: HashMap<Address, AddressNames>,
     /// Until when names count that are not among these: of addresses that there was no room for, and from before this guardd began.
     unnoted_until: BootTime,
+    /// The same of answers that came more quickly than they were told: of any address.
+    untold_until: BootTime,
+}
+
+impl SessionNames {
+    /// Whether names count that guardd knows nothing of.
+    fn is_short(&self, now: BootTime) -> bool {
+        self.unnoted_until.max(self.untold_until) > now
+    }
 }
 
 /// An answer of a name server that a session got.
@@ -224,7 +233,7 @@ impl KnownNames {
                 .map(|(other, _)| other.as_str())
                 .take(MAX_ALSO)
                 .collect(),
-            may_be_another: names.may_miss(told.rank, now),
+            may_be_another: names.may_miss(told.rank, now) || self.is_untold(session, now),
         })
     }
 
@@ -232,7 +241,18 @@ impl KnownNames {
     #[must_use]
     pub fn misses_names(&self, session: SessionId, address: Address, now: BootTime) -> bool {
         let names = self.names_of(session, address);
-        names.is_some_and(|names| names.may_miss(0, now))
+        names.is_some_and(|names| names.may_miss(0, now) || self.is_untold(session, now))
+    }
+
+    fn is_untold(&self, session: SessionId, now: BootTime) -> bool {
+        let known = self.names.get(&session);
+        known.is_some_and(|known| known.untold_until > now)
+    }
+
+    /// Takes note that a session got answers that were not told.
+    pub(super) fn miss(&mut self, session: SessionId, until: BootTime) {
+        let known = self.names.entry(session).or_default();
+        known.untold_until = known.untold_until.max(until);
     }
 
     fn names_of(&self, session: SessionId, address: Address) -> Option<&AddressNames> {
@@ -450,7 +470,7 @@ impl KnownNames {
     /// All names by which a session knows an address; none where there may be more.
     fn whole_names_of(&self, key: &NamedKey, now: BootTime) -> Vec<String> {
         let known = self.names.get(&key.session);
-        let known = known.filter(|known| known.unnoted_until <= now);
+        let known = known.filter(|known| !known.is_short(now));
         let names = known.and_then(|known| known.of.get(&key.address));
         let names = names.filter(|names| !names.may_miss(0, now));
         let names = names.into_iter().flat_map(AddressNames::iter);
@@ -526,6 +546,29 @@ mod tests {
             },
         };
         known.note(&answered, &[], BootTime(at));
+    }
+
+    #[test]
+    fn while_answers_count_that_were_not_told_any_name_may_be_another() {
+        let mut known = KnownNames::default();
+        told(&mut known, 1, "a.example.com", "a.example.com", 1);
+        let (session, to) = (SessionId(1), IpAddr::from([192, 0, 2, 1]).into());
+        let may_be_another = |known: &KnownNames, now| {
+            let name = known
+                .name_by((session, to), |_| false, |_| true, BootTime(now))
+                .unwrap();
+            let both = [
+                name.may_be_another,
+                known.misses_names(session, to, BootTime(now)),
+            ];
+            assert_eq!(both[0], both[1]);
+            both[0]
+        };
+        assert!(!may_be_another(&known, 2));
+        known.miss(session, BootTime(9));
+        known.miss(session, BootTime(5));
+        assert!(may_be_another(&known, 8));
+        assert!(!may_be_another(&known, 9));
     }
 
     #[test]

@@ -718,6 +718,11 @@ impl Policies {
         self.known.learn(kernel, answered, &tables, clock::now());
     }
 
+    /// Records that a session got answers that are not known here, which count until then.
+    pub fn miss_answers(&mut self, session: SessionId, until: BootTime) {
+        self.known.miss(session, until);
+    }
+
     /// Writes to the kernel again by which patterns sessions know addresses that the policy in a slot judges: it has changed.
     pub fn rewrite_names(
         &self,

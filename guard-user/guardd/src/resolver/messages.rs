@@ -51,6 +51,14 @@ impl State {
                 };
                 return self.session_learns(&answered);
             }
+            FromResolver::Untold { session, ttl } => {
+                let time = u64::from(ttl).max(SHORTEST) + GRACE;
+                let until = BootTime(clock::now().0 + time * SECOND);
+                let session = SessionId(session);
+                if self.sessions.live(session).is_some() {
+                    self.policies.miss_answers(session, until);
+                }
+            }
             FromResolver::Opens {
                 number,
                 session,
