@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use guard_lab::{Json as _, Running, Tested, bins};
+use guard_lab::{AGENT, Json as _, Running, Tested, bins};
 use serde_json::{Value, json};
 
 use crate::agents::scene::{AgentScene, Mcp};
@@ -39,6 +40,68 @@ fn nothing_is_written_that_nobody_has_said_yes_to() -> Tested {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("[mcp_servers.guard]"));
     assert_eq!(fs::read_dir(dir.path())?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn root_writes_no_settings_of_another_user() -> Tested {
+    let [project, roots] = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let dir = project.path();
+    let servers = dir.join(".mcp.json");
+    let theirs = "{\n  \"mcpServers\": {\n    \"docs\": {\"command\": \"docs\"}\n  }\n}\n";
+    fs::write(&servers, theirs)?;
+    for own in [dir, &servers] {
+        chown(own, Some(AGENT), Some(AGENT))?;
+    }
+    let owner = |file: &Path| -> Tested<u32> { Ok(fs::metadata(file)?.uid()) };
+    let agent = AGENT.to_string();
+    let guard = bins::find("guard")?;
+    let own = |args: &[&str]| -> Tested<Output> {
+        let mut guarded = Command::new("setpriv");
+        guarded.args(["--reuid", &agent, "--regid", &agent, "--clear-groups"]);
+        guarded.arg(&guard).arg("init").args(args).current_dir(dir);
+        Ok(guarded.env("HOME", dir).env_remove("SUDO_UID").output()?)
+    };
+    let by_sudo = |args: &[&str]| -> Tested<Output> {
+        let mut sudo = Command::new(&guard);
+        sudo.arg("init").args(args).current_dir(dir);
+        Ok(sudo
+            .env("SUDO_UID", &agent)
+            .env("SUDO_GID", &agent)
+            .output()?)
+    };
+    // A shell of root's, whoever's the project is; and sudo.
+    let refused = init(dir, &["claude-code", "--yes"])?;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = String::from_utf8(refused.stderr)?;
+    assert!(
+        said.contains("sudo -u USER guard init claude-code --yes"),
+        "{said}"
+    );
+    let refused = by_sudo(&["claude-code", "--yes"])?;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert_eq!(fs::read_to_string(&servers)?, theirs);
+    // What is taken out under sudo leaves the files whose they were.
+    assert!(own(&["claude-code", "--yes"])?.status.success());
+    assert!(fs::read_to_string(&servers)?.contains("guard"));
+    let removed = by_sudo(&["claude-code", "--remove", "--yes"])?;
+    assert!(removed.status.success(), "{removed:?}");
+    assert_eq!(fs::read_to_string(&servers)?, theirs);
+    assert_eq!(owner(&servers)?, AGENT);
+    assert!(!dir.join(".claude").exists());
+    // A link leads no further than its owner may go.
+    assert!(
+        init(roots.path(), &["claude-code", "--yes"])?
+            .status
+            .success()
+    );
+    let target = roots.path().join(".mcp.json");
+    let before = fs::read_to_string(&target)?;
+    fs::remove_file(&servers)?;
+    symlink(&target, &servers)?;
+    let refused = by_sudo(&["claude-code", "--remove", "--yes"])?;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert_eq!(fs::read_to_string(&target)?, before);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Where agents have their settings, and what guard is called there.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use guard_proto::Failure;
@@ -13,6 +15,7 @@ use crate::change::Change;
 use crate::error::CliError;
 use crate::person::Person;
 use crate::render::page::Page;
+use crate::sudo;
 
 /// For which projects.
 #[derive(Debug)]
@@ -35,13 +38,13 @@ impl Scope {
         Ok(Self::Project(dir))
     }
 
-    /// The caller's own.
+    /// A person's own.
     ///
     /// # Errors
     ///
     /// Where neither HOME nor the list of users says where that is.
-    pub(super) fn user() -> Result<Self, CliError> {
-        let home = Person::own().home().map(Path::to_owned);
+    pub(super) fn user(person: &Person) -> Result<Self, CliError> {
+        let home = person.home().map(Path::to_owned);
         let home = home.ok_or_else(|| {
             nowhere(
                 "the home directory is not known",
@@ -55,6 +58,11 @@ impl Scope {
         match self {
             Self::Project(dir) | Self::User(dir) => dir,
         }
+    }
+
+    /// Whether root would write another user's settings there.
+    pub(super) fn is_anothers(&self) -> bool {
+        sudo::is_root() && fs::metadata(self.dir()).is_ok_and(|about| about.uid() != 0)
     }
 }
 
@@ -171,8 +179,6 @@ fn nowhere(what: &str, why: &str) -> CliError {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn names(changes: &[Change], dir: &Path) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum as _;
+use guard_launch::Identity;
 use guard_proto::Failure;
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use super::args::{AgentKind, InitArgs};
 use super::ask::yes;
 use super::change::Change;
 use super::error::{CliError, Exit};
+use super::person::Person;
 use super::render::page::{COMMAND, Page};
 use super::render::{Output, time::Clock};
 use super::sudo;
@@ -41,7 +43,11 @@ struct FileChange {
 /// As [`init`].
 pub(crate) fn offer(agent: AgentKind, print: bool, output: Output) -> Result<(), CliError> {
     let own = Program::own();
-    let changes = agent::changes(agent, &Scope::project()?, Some(&own))?;
+    let scope = Scope::project()?;
+    if scope.is_anothers() {
+        return Err(roots("root would own them").into());
+    }
+    let changes = agent::changes(agent, &scope, Some(&own))?;
     let changes: Vec<_> = changes.into_iter().filter(Change::is_one).collect();
     let name = agent.program();
     if changes.is_empty() {
@@ -68,14 +74,29 @@ pub(crate) fn offer(agent: AgentKind, print: bool, output: Output) -> Result<(),
 ///
 /// Where the settings cannot be read, understood or written, and where nobody can be asked.
 pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
-    // What was entered so before can be taken out.
-    if sudo::caller().is_some() && !args.remove {
-        return Err(roots().into());
+    if sudo::caller().is_none() {
+        return done(args, &Person::own(), output);
     }
+    if !args.remove {
+        return Err(roots("sudo makes this root").into());
+    }
+    // What was entered so before can be taken out, with no more rights than that person has.
+    let identity = Identity::choose(None)?;
+    let person = Person::of(&identity);
+    let cannot = |error: io::Error| roots(&format!("root cannot become that user: {error}"));
+    identity
+        .with_rights(|| done(args, &person, output))
+        .map_err(cannot)?
+}
+
+fn done(args: &InitArgs, person: &Person, output: Output) -> Result<Exit, CliError> {
     let scope = match args.user {
-        true => Scope::user()?,
+        true => Scope::user(person)?,
         false => Scope::project()?,
     };
+    if scope.is_anothers() {
+        return Err(roots("root would own them").into());
+    }
     let own = Program::own();
     let changes = agent::changes(args.agent, &scope, (!args.remove).then_some(&own))?;
     let changes: Vec<_> = changes.into_iter().filter(Change::is_one).collect();
@@ -94,10 +115,10 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
 }
 
 /// An agent that runs as a person could not change settings that root owns, nor read those in root's home.
-fn roots() -> Failure {
+fn roots(why: &str) -> Failure {
     Failure {
-        what: "nothing was entered".into(),
-        why: "it is for the settings of whoever starts the agent, and sudo makes this root".into(),
+        what: "nothing was written".into(),
+        why: format!("it is for the settings of whoever starts the agent, and {why}"),
         fix: sudo::as_that_person(),
     }
 }
@@ -193,11 +214,7 @@ mod tests {
     use super::*;
 
     fn change(file: &Path, after: Option<&str>) -> Change {
-        Change {
-            file: file.to_owned(),
-            before: None,
-            after: after.map(str::to_owned),
-        }
+        Change::of(file.to_owned(), |_| Ok(after.map(str::to_owned))).unwrap()
     }
 
     #[test]
