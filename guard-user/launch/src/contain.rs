@@ -7,7 +7,8 @@
 //!    socket is judged by the cgroup that it was made in.
 //! 3. All other descriptors close when the command is executed, for the same reason.
 //! 4. Capabilities leave the bounding set while there is `CAP_SETPCAP` to do so.
-//! 5. Groups, then gid, then uid: each needs privileges that the next takes away.
+//! 5. Groups, then gid, then uid: each needs privileges that the next takes away. Then the session keyring, which gives its
+//!    caller's keys to whoever has it.
 //! 6. All other capability sets are emptied; that neither they nor uid 0 nor gid 0 can be had back is
 //!    tried out.
 //! 7. Where the command is to be root, it becomes that of a user namespace, and gives up there all capabilities but a few:
@@ -26,7 +27,7 @@ use std::path::Path;
 use caps::{CapSet, Capability};
 use guard_proto::Failure;
 use guard_sys::cgroup2::{self, Hierarchy};
-use guard_sys::process::close_on_exec_from;
+use guard_sys::process::{close_on_exec_from, leave_session_keyring};
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
@@ -178,7 +179,9 @@ fn become_user(switch: &Switch) -> io::Result<()> {
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
+    // The keys of whoever starts it are not that user's.
+    leave_session_keyring()
+        .map_err(|why| io::Error::new(why.kind(), format!("its session keyring stays: {why}")))
 }
 
 /// Drops all capabilities but those.

@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 mod containment;
 mod identity;
+mod keyring;
 mod others;
 mod pty;
 mod screen;
