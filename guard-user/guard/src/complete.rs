@@ -98,6 +98,21 @@ _guard_or_command() {
         done
     fi
     _clap_complete_guard "$@"
+    # bash writes what is offered into the command line as it is, and a file may be called `$(...)`.
+    if [[ ${COMP_WORDS[COMP_CWORD]-} == *[\'\"]* ]]; then
+        # What is in quotes readline can quote itself, since bash 4.
+        compopt -o filenames 2> /dev/null || COMPREPLY=()
+        return
+    fi
+    local home quoted
+    for at in "${!COMPREPLY[@]}"; do
+        home='' quoted=${COMPREPLY[at]}
+        if [[ $quoted == '~/'* ]]; then
+            home='~/' quoted=${quoted:2}
+        fi
+        [[ -z $quoted ]] || printf -v quoted %q "$quoted"
+        COMPREPLY[at]=$home$quoted
+    done
 }
 complete -o nospace -o bashdefault -F _guard_or_command guard
 "#;

@@ -123,6 +123,58 @@ impl TerminalScene {
     }
 }
 
+/// A name that a shell would run, were it typed like this; a cloned project may have such a file.
+const HOSTILE: &str = "zz$(touch pwned).toml";
+
+/// A policy in which something is wrong, so that it is known to have been read.
+const BROKEN: &str = "colour = 2\n";
+
+#[test]
+fn a_files_name_is_no_command() -> Tested {
+    let scene = TerminalScene::new()?;
+    for name in [HOSTILE, "my policy.toml"] {
+        fs::write(scene.home.join(name), BROKEN)?;
+    }
+    let pwned = scene.home.join("pwned");
+    for shell in SHELLS {
+        let window = scene.shell(shell)?;
+        let mut count = 0;
+        // Types words, and TAB behind them; what stands there then is run to its end.
+        let mut run = |typed: &str, completed: &str| {
+            count += 1;
+            window.enter("clear");
+            window.type_text(typed);
+            if !completed.is_empty() {
+                window.press(&["Tab"]);
+                let what = format!("{}: {typed:?} is completed", shell.0);
+                window.expect_that(&what, |screen| {
+                    let line = screen.trim_end().lines().next_back().unwrap_or_default();
+                    line.contains(typed) && line.contains(completed)
+                });
+            }
+            window.enter(&format!("; echo do'ne'-{count}"));
+            window.expect(&format!("done-{count}\n"));
+        };
+        // Typed as it is, it is one.
+        run(&format!("echo {HOSTILE}"), "");
+        assert!(pwned.exists(), "{}", shell.0);
+        fs::remove_file(&pwned)?;
+        let quoted = (shell.0 == "bash").then_some("guard check \"zz");
+        let bare = [
+            "guard check zz",
+            "guard check ./zz",
+            "guard run --policy ./zz",
+        ];
+        for typed in bare.into_iter().chain(quoted) {
+            run(typed, "touch");
+            assert!(!pwned.exists(), "{}: {typed}", shell.0);
+        }
+        run("guard check my", "policy.toml");
+        window.expect("colour");
+    }
+    Ok(())
+}
+
 #[test]
 fn each_shell_completes_what_only_guardd_knows() -> Tested {
     let scene = TerminalScene::new()?;
