@@ -1,5 +1,6 @@
 //! What people read: colours, help, completions, manual pages.
 
+use std::fs;
 use std::process::Command;
 
 use guard_lab::{NEVER, Output, Tested};
@@ -13,20 +14,46 @@ const VERBS: [&str; 18] = [
 
 /// `guard status` where standard output is a terminal.
 fn on_a_terminal(lab: &Lab, variable: &str) -> Tested<String> {
-    let mut command = Command::new("script");
-    let status = format!(
-        "{} --socket {} status",
-        lab.guard()?,
-        lab.daemon.socket().display()
-    );
-    command
-        .args(["-qec", &status, "/dev/null"])
-        .env("TERM", "xterm");
+    let mut command = at_a_terminal(lab, "status")?;
     command.env_remove("NO_COLOR").env_remove("CLICOLOR");
     if !variable.is_empty() {
         command.env(variable, "1");
     }
     Ok(String::from_utf8(command.output()?.stdout)?)
+}
+
+/// A verb of `guard` where standard output is a terminal.
+fn at_a_terminal(lab: &Lab, verb: &str) -> Tested<Command> {
+    let mut command = Command::new("script");
+    let socket = lab.daemon.socket();
+    let verb = format!("{} --socket {} {verb}", lab.guard()?, socket.display());
+    command
+        .args(["-qec", &verb, "/dev/null"])
+        .env("TERM", "xterm");
+    Ok(command)
+}
+
+/// What runs as a person may write the person's own policies, a session too.
+#[test]
+fn a_policys_comments_steer_no_terminal() -> Tested {
+    let lab = Lab::new()?;
+    let home = lab.daemon.dir().join("home");
+    let policies = home.join(".config/guard/policies");
+    fs::create_dir_all(&policies)?;
+    let text = "version = 1\n# \x1b]0;x\x07 \u{9b}2J\n\t# größer";
+    fs::write(policies.join("odd.toml"), text)?;
+    let show = |mut command: Command| -> Tested<String> {
+        command.env("HOME", &home).env_remove("XDG_CONFIG_HOME");
+        Ok(String::from_utf8(command.output()?.stdout)?)
+    };
+    let mut plain = Command::new(lab.guard()?);
+    plain.args(["policy", "show", "odd"]);
+    assert_eq!(show(plain)?, text);
+    let shown = show(at_a_terminal(&lab, "policy show odd")?)?;
+    let expected = "version = 1\r\n# \\u{1b}]0;x\\u{7} \\u{9b}2J\r\n";
+    assert!(shown.starts_with(expected), "{shown:?}");
+    assert!(shown.ends_with("# größer\r\n"), "{shown:?}");
+    Ok(())
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::policy_file::{
     INSTALLED, PolicyFile, ask, dirs, dirs_of_guardd, installed, is_file, is_machines, is_policy,
     personal,
 };
+use crate::render::escape::escaped;
 use crate::render::page::{BAD, Page, STRONG};
 use crate::render::status::Broken;
 use crate::render::time::Clock;
@@ -204,10 +205,23 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
         let named = Named::of(name, Fleet::known());
         return output.print(&ShownPolicy { named, text }, |_, _| Page::default());
     }
-    // Unescaped, so that it can be written to a file.
     let mut out = io::stdout().lock();
+    // As it is, so that it can be written to a file; but a terminal obeys some of what may stand in a comment.
+    let text = match out.is_terminal() {
+        true => on_terminal(&text),
+        false => text,
+    };
     let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     said.map_err(|error| CliError::output(&error))
+}
+
+/// A text whose lines and tabs stay, and nothing else that steers a terminal.
+fn on_terminal(text: &str) -> String {
+    let line = |line: &str| {
+        let parts = line.split('\t').map(|part| escaped(part, usize::MAX));
+        parts.collect::<Vec<_>>().join("\t") + "\n"
+    };
+    text.lines().map(line).collect()
 }
 
 fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliError> {
