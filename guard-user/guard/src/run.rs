@@ -184,7 +184,7 @@ fn ready(
     if started.strict && !is_scratch {
         doctor::is_closed(before.identity, socket)?;
     }
-    name_sockets(socket, started)?;
+    name_sockets(before.identity, socket, started)?;
     if is_scratch {
         return Ok(None);
     }
@@ -224,9 +224,14 @@ fn names(started: &Started) -> AbstractNames {
     }
 }
 
-/// Tells guardd which sockets the policy means.
-fn name_sockets(socket: &Path, started: &Started) -> Result<(), CliError> {
-    let sockets = session::named(&started.name_sockets);
+/// Tells guardd which sockets the policy means: those that the command's user finds under its names.
+fn name_sockets(identity: &Identity, socket: &Path, started: &Started) -> Result<(), CliError> {
+    let named = identity.with_rights(|| session::named(&started.name_sockets));
+    let sockets = named.map_err(|error| Failure {
+        what: "cannot find the sockets that the policy allows".into(),
+        why: format!("root cannot become the command's user: {error}"),
+        fix: "leave out [unix] allow, or start the command as that user".into(),
+    })?;
     if sockets.is_empty() {
         return Ok(());
     }

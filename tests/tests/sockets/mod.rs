@@ -278,6 +278,36 @@ fn a_policy_lets_a_session_connect_to_what_was_there() -> Tested {
     Ok(())
 }
 
+/// As a policy of root's for a command of another user's, in a directory where that user may plant links.
+#[test]
+fn what_the_commands_user_cannot_find_under_a_name_is_not_allowed_by_it() -> Tested {
+    let scene = UnixSockets::new()?;
+    let [allowed, closed] =
+        ["allowed", "closed"].map(|name| scene.listens(name, "stream").unwrap());
+    let dir = scene.place("roots")?;
+    fs::create_dir(&dir)?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+    let (inner, link) = (format!("{dir}/socket"), scene.place("link")?);
+    fs::hard_link(&closed.name, &inner)?;
+    std::os::unix::fs::symlink(&inner, &link)?;
+    let policy = format!(
+        "{POLICY}\n[unix]\nallow = [\"{}\", \"{link}\"]\n",
+        allowed.name
+    );
+    let file = scene.place("policy.toml")?;
+    fs::write(&file, policy)?;
+    let agent = AGENT.to_string();
+    let run = scene.daemon.root(["run", "--policy", &file]);
+    let run = run.env("SUDO_UID", &agent).env("SUDO_GID", &agent);
+    let mut shell = Shell::run_by(&scene.daemon, run)?;
+    for (name, found) in [(&allowed.name, "ok hi"), (&closed.name, "EPERM")] {
+        let words = format!("connect {name}");
+        assert_eq!(scene.inside(&mut shell, &words)?, found);
+        assert_eq!(scene.outside(&words)?, "ok hi");
+    }
+    Ok(())
+}
+
 #[test]
 fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() -> Tested {
     let scene = UnixSockets::new()?;

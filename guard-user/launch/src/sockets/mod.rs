@@ -42,7 +42,7 @@ use judge::Judge;
 use server::RefusalSender;
 pub(super) use server::Server;
 use unread::Unread;
-use workers::Workers;
+use workers::{Workers, become_user};
 
 /// The session's user, as which sockets are connected, so that it can open what that user can.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,10 +147,13 @@ fn answer_all(
     ask: Ask,
     told: RefusalSender,
 ) -> io::Result<()> {
+    // Before it opens what the policy names: that user may have planted a link where root alone can follow it.
+    if let Some(whom) = &sockets.whom {
+        become_user(whom)?;
+    }
     let judge = Arc::new(Judge::new(sockets, ask)?);
     let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
-    let workers = Workers::new(listener, sockets.whom.clone(), unread);
-    workers.become_user()?;
+    let workers = Workers::new(listener, unread);
     let listener = workers.listener();
     listener.take_turns();
     // If receiving ends by itself, no wait is needed before it, which is a third of the cost of a call.

@@ -39,7 +39,6 @@ pub(super) struct Workers {
 
 struct WorkerQueue {
     listener: Listener,
-    whom: Option<Whom>,
     unread: Unread,
     jobs: Mutex<Receiver<Job>>,
     /// How many threads have nothing to do and no job coming.
@@ -48,11 +47,10 @@ struct WorkerQueue {
 }
 
 impl Workers {
-    pub(super) fn new(listener: Listener, whom: Option<Whom>, unread: Unread) -> Self {
+    pub(super) fn new(listener: Listener, unread: Unread) -> Self {
         let (jobs, to_do) = channel();
         let shared = WorkerQueue {
             listener,
-            whom,
             unread,
             jobs: Mutex::new(to_do),
             idle: AtomicUsize::new(0),
@@ -68,13 +66,7 @@ impl Workers {
         &self.shared.listener
     }
 
-    /// Makes this thread one of the session's user's, and with it the threads that it starts: they inherit its rights. They
-    /// could not do so themselves, since the right to do it is given up here.
-    pub(super) fn become_user(&self) -> io::Result<()> {
-        self.shared.whom.as_ref().map_or(Ok(()), become_user)
-    }
-
-    /// Has a call's socket connected. Called by one thread only, after [`Self::become_user`].
+    /// Has a call's socket connected. Called by one thread only, after [`become_user`].
     pub(super) fn connect(&self, call: Waiting, target: Target) {
         let (id, again) = (call.id, NotifyResponse::Done(Errno::AGAIN.raw_os_error()));
         if self.has_idle() || self.one_more() {
@@ -124,8 +116,8 @@ impl WorkerQueue {
 }
 
 /// Gives this thread, and those that it starts, that user's rights: it may read that user's processes, whatever Yama says, and
-/// has no other right of root's.
-fn become_user(whom: &Whom) -> io::Result<()> {
+/// has no other right of root's. Threads that it starts inherit them, and could not do so themselves: the right to is given up here.
+pub(super) fn become_user(whom: &Whom) -> io::Result<()> {
     let gid = Gid::from_raw(whom.gid);
     let uid = Uid::from_raw(whom.uid);
     let groups: Vec<_> = whom.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
