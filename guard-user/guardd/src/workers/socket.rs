@@ -7,6 +7,7 @@ use std::{
         unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail};
@@ -14,6 +15,9 @@ use guard_sys::packets::{Packets, listen};
 
 use super::{Worker, process};
 use crate::{control::auth::CallerPlace, shared::Shared};
+
+/// In this time one connection of somebody else is written into the log.
+const SAME: Duration = Duration::from_secs(1);
 
 /// The socket, while a worker is needed.
 #[derive(Debug)]
@@ -46,20 +50,37 @@ impl WorkerSocket {
     ///
     /// The system's.
     pub async fn next<W: Worker>(&self, shared: &Shared) -> Result<Packets> {
+        let mut said = SaidAt::default();
         loop {
             let mut ready = self.listener.readable().await?;
             let accepted = ready.try_io(|listener| accept(listener.as_fd()));
             match accepted {
                 Ok(Ok(socket)) => match admit::<W>(shared, &socket) {
                     Ok(()) => return Ok(Packets::of(socket)?),
-                    Err(error) => {
-                        tracing::warn!("who is no {} came to its socket: {error:#}", W::NAME)
+                    Err(error) if said.is_due(Instant::now()) => {
+                        tracing::warn!("who is no {} came to its socket: {error:#}", W::NAME);
                     }
+                    Err(_) => {}
                 },
                 Ok(Err(error)) => bail!("cannot accept a connection: {error}"),
                 Err(_would_block) => {}
             }
         }
+    }
+}
+
+/// When it was last written into the log that somebody was turned away. Whoever may connect decides how often that is.
+#[derive(Debug, Default)]
+struct SaidAt(Option<Instant>);
+
+impl SaidAt {
+    /// Whether it is to be written now: once in [`SAME`].
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_none_or(|last| now.duration_since(last) >= SAME);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
     }
 }
 
@@ -87,5 +108,18 @@ fn admit<W: Worker>(shared: &Shared, socket: &OwnedFd) -> Result<()> {
         Ok(caller) if caller.place == CallerPlace::Outside => Ok(()),
         Ok(_) => bail!("it is inside a guarded cgroup"),
         Err(refusal) => bail!("{refusal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_are_turned_away_it_is_said_once_a_second() {
+        let begin = Instant::now();
+        let mut said = SaidAt::default();
+        let lines = (0..2500).filter(|ms| said.is_due(begin + Duration::from_millis(*ms)));
+        assert_eq!(lines.collect::<Vec<_>>(), [0, 1000, 2000]);
     }
 }
