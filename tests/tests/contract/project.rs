@@ -327,6 +327,31 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Test
 }
 
 #[test]
+fn a_policy_above_is_trusted_by_the_name_that_is_told_however_long_its_path_is() -> Tested {
+    let mut project = Project::new("")?;
+    let asks = project.lab.file("asks.toml", POLICY)?.display().to_string();
+    let top = project.project.join("a".repeat(200)).join("b".repeat(200));
+    let below = top.join("below");
+    fs::create_dir_all(&below)?;
+    fs::create_dir(top.join(".git"))?;
+    chown(&below, Some(AGENT), Some(AGENT))?;
+    project.project = top;
+    project.say(&rule("allow"))?;
+    project.project = below;
+    let said = project.runs(&asks).unwrap_err();
+    let told = format!("guard trust ../.guard.toml --policy {asks}");
+    assert!(said.contains(&told), "{said}");
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let trust = ["trust", "../.guard.toml", "--policy", &asks];
+    let window = project.types(&tmux, "trust", [160, 60], &trust);
+    window.expect("Let it, as it is now, under this policy? [y/N]");
+    window.enter("y");
+    window.expect("Trusted as it is now: ../.guard.toml");
+    assert_eq!(project.runs(&asks), Ok(()));
+    Ok(())
+}
+
+#[test]
 fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
     let project = Project::new("")?;
     let _production = Production::start(&project.lab.network)?;

@@ -9,6 +9,8 @@ use guard_proto::Failure;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
+use crate::policy_file::whole;
+
 /// What it is called.
 pub(crate) const NAME: &str = ".guard.toml";
 /// It is no longer, in bytes.
@@ -79,9 +81,9 @@ pub(super) fn read(path: &Path) -> Result<ReadFile, Failure> {
         return Err(missing(path));
     }
     let bytes = bytes(path).map_err(|why| unreadable(path, &why))?;
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // As [`look`] has it: a yes counts for the file that was found so.
     Ok(ReadFile {
-        path: whole,
+        path: whole(path),
         shown: path.to_owned(),
         bytes,
     })
@@ -177,6 +179,20 @@ mod tests {
         fs::remove_file(top.join(NAME)).unwrap();
         fs::remove_file(top.join("a").join(NAME)).unwrap();
         assert_eq!(shown(), None, "not beyond the top");
+    }
+
+    #[test]
+    fn a_file_that_a_person_names_is_the_one_that_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (below, link) = (dir.path().join("sub"), dir.path().join("link"));
+        fs::create_dir(&below).unwrap();
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        symlink(dir.path(), &link).unwrap();
+        fs::write(dir.path().join(NAME), "").unwrap();
+        let found = look(&below).unwrap().unwrap().path;
+        for named in [below.join("..").join(NAME), link.join(NAME)] {
+            assert_eq!(read(&named).unwrap().path, found, "{}", named.display());
+        }
     }
 
     #[test]

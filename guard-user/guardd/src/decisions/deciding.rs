@@ -15,9 +15,9 @@ use crate::{
     state::State,
 };
 
-/// Characters of a host, and of a file's name.
+/// Characters of a host.
 const MAX_TEXT: usize = 256;
-/// Bytes of a directory's path, as for the kernel (`PATH_MAX`).
+/// Bytes of a path, as for the kernel (`PATH_MAX`): a project's policy is trusted by the whole of it.
 const MAX_DIR: usize = 4096;
 /// What a place may look like.
 const LABELS: [&str; 2] = [PRODUCTION, "maybe"];
@@ -120,7 +120,7 @@ impl State {
     ) -> Result<proto::decisions::Decisions, CallError> {
         let uid = whose(by.who, uid)?;
         let file = TrustedFile {
-            file: file.file.chars().take(MAX_TEXT).collect(),
+            file: file.file.chars().take(MAX_DIR).collect(),
             ..file
         };
         let (name, from) = self.machine.told_by(Some(by));
