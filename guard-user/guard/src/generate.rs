@@ -1,6 +1,6 @@
 //! Shell completions and man pages, from the same definition as the arguments.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -52,7 +52,15 @@ fn pages(command: Command, directory: &Path) -> io::Result<()> {
     let mut page = Vec::new();
     man.render(&mut page)?;
     page.extend_from_slice(sections(&after.unwrap_or_default()).as_bytes());
-    fs::write(directory.join(man.get_filename()), page)
+    write_anew(&directory.join(man.get_filename()), &page)
+}
+
+/// In place of what has the name: a link there might lead to anything of the caller's.
+fn write_anew(file: &Path, text: &[u8]) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::create_new(file)?.write_all(text),
+    }
 }
 
 /// Options with their values, which clap_mangen leaves out, and then what has no name.
@@ -140,4 +148,26 @@ fn literal(text: &str) -> String {
             false => line.to_owned(),
         });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_page_goes_where_it_is_wanted_and_not_where_a_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let [pages, other] = ["pages", "other"].map(|name| dir.path().join(name));
+        fs::create_dir(&pages).unwrap();
+        fs::write(&other, "theirs").unwrap();
+        symlink(&other, pages.join("guard-run.1")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(man(&pages).unwrap(), Exit::DONE);
+            assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
+            let page = fs::symlink_metadata(pages.join("guard-run.1")).unwrap();
+            assert!(page.is_file());
+        }
+    }
 }
