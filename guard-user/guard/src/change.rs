@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use similar::TextDiff;
 
 use crate::error::CliError;
-use crate::render::command_line;
+use crate::render::path_word;
 
 /// Settings are at most this long, in bytes.
 const MAX_LENGTH: u64 = 16 * 1024 * 1024;
@@ -250,10 +250,7 @@ fn cannot(verb: &str, file: &Path, error: &io::Error) -> CliError {
     CliError::Local(Failure {
         what: format!("cannot {verb} {}", file.display()),
         why: error.to_string(),
-        fix: format!(
-            "look at who may:\nls -ld {}",
-            command_line(&[file.display().to_string()])
-        ),
+        fix: format!("look at who may:\nls -ld {}", path_word(file)),
     })
 }
 

@@ -17,7 +17,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::person::Person;
 use super::policy::called_as_another;
-use super::render::{Output, is_new};
+use super::render::{Output, is_new, path_word};
 use super::size;
 use super::sudo;
 
@@ -364,7 +364,7 @@ impl PolicyFile {
             why,
             fix: format!(
                 "correct it, until this finds nothing:\nguard check {}",
-                self.name
+                path_word(self.name.as_ref())
             ),
         })
     }
@@ -424,7 +424,7 @@ fn unsafe_part(path: &Path) -> io::Result<Option<String>> {
 
 /// Why a file gives no policy, and what to do about it.
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let file = path.display();
+    let (file, word) = (path.display(), path_word(path));
     let list = "guard policy list";
     let stem = path.file_stem().and_then(|stem| stem.to_str());
     let named = stem.filter(|name| is_machines(name));
@@ -445,25 +445,25 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
         ),
         (io::ErrorKind::PermissionDenied, _) => (
             "you may not read it".to_owned(),
-            format!("look at who may, or give the name of a policy:\nls -l {file}\n{list}"),
+            format!("look at who may, or give the name of a policy:\nls -l {word}\n{list}"),
         ),
         (io::ErrorKind::IsADirectory, _) => (
             "it is a directory".to_owned(),
-            format!("give a file in it, or the name of a policy:\nls {file}\n{list}"),
+            format!("give a file in it, or the name of a policy:\nls {word}\n{list}"),
         ),
         (io::ErrorKind::InvalidInput, _) => (
             error.to_string(),
             format!(
-                "a pipe, a socket or a device has no text that stays; look at what it is:\nls -l {file}\n{list}"
+                "a pipe, a socket or a device has no text that stays; look at what it is:\nls -l {word}\n{list}"
             ),
         ),
         (io::ErrorKind::InvalidData, _) => (
             error.to_string(),
-            format!("a policy is TOML, in UTF-8; this tells what it is:\nfile {file}"),
+            format!("a policy is TOML, in UTF-8; this tells what it is:\nfile {word}"),
         ),
         (io::ErrorKind::FileTooLarge, _) => (
             error.to_string(),
-            format!("a policy has 65534 rules at most; look at what it is:\nls -l {file}\n{list}"),
+            format!("a policy has 65534 rules at most; look at what it is:\nls -l {word}\n{list}"),
         ),
         _ => (
             error.to_string(),

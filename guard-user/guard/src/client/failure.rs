@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::TIMEOUT;
 use crate::error::CliError;
+use crate::render::path_word;
 
 const VERSIONS: &str =
     "check that guard and guardd are of one version:\nguard --version\nguardd --version";
@@ -63,7 +64,7 @@ pub(super) fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
         io::ErrorKind::PermissionDenied => CliError::Local(Failure {
             what,
             why: "you may not use that socket".into(),
-            fix: format!("look at who may:\nls -l {}", socket.display()),
+            fix: format!("look at who may:\nls -l {}", path_word(socket)),
         }),
         _ => CliError::Local(Failure {
             what,

@@ -24,6 +24,7 @@ use crate::error::CliError;
 use crate::misplaced::again;
 use crate::person::Person;
 use crate::project::top;
+use crate::render::path_word;
 
 /// Mode bits: writable by the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -451,12 +452,12 @@ fn unusable(file: &Path, why: &str) -> Failure {
     {
         return of_anothers_home(file, home, &own.home);
     }
-    let file = file.display();
+    let (file, word) = (file.display(), path_word(file));
     Failure {
         what: format!("cannot tell from {file} what is not production"),
         why: why.to_owned(),
         fix: format!(
-            "mend it, or take it away: then everything is listed again:\nls -l {file}\nrm {file}"
+            "mend it, or take it away: then everything is listed again:\nls -l {word}\nrm {word}"
         ),
     }
 }

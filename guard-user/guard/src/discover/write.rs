@@ -23,7 +23,7 @@ use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_machines, or_default};
 use crate::render::escape::visible;
 use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
-use crate::render::{Output, time::Clock};
+use crate::render::{Output, path_word, time::Clock};
 
 /// What became of it.
 #[derive(Debug, Serialize)]
@@ -378,7 +378,7 @@ impl Target {
                 why: "with the rules in it, others in it would say something else".into(),
                 fix: format!(
                     "paste each at its end yourself, where this shows it:\nguard discover --policy {} --why 1",
-                    self.file.display()
+                    path_word(&self.file)
                 ),
             })),
         }

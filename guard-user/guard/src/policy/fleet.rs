@@ -23,7 +23,7 @@ use crate::error::{CliError, Exit};
 use crate::policy::valid;
 use crate::policy_file::PolicyFile;
 use crate::render::page::{GOOD, Page};
-use crate::render::{Output, failure, status};
+use crate::render::{Output, failure, path_word, status};
 
 /// Bytes of a file with a bundle that are read at most.
 const MOST: u64 = 4 * LONGEST as u64;
@@ -150,7 +150,7 @@ fn policies_in(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
             file.show(&diagnostics);
             return Err(not_signed(
                 &format!("{} is not valid", path.display()),
-                &format!("guard check {}", path.display()),
+                &format!("guard check {}", path_word(&path)),
             ));
         }
         policies.insert(name.to_owned(), file.text);

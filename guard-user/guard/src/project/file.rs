@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use crate::policy_file::whole;
+use crate::render::path_word;
 
 /// What it is called.
 pub(crate) const NAME: &str = ".guard.toml";
@@ -130,7 +131,7 @@ fn missing(path: &Path) -> Failure {
     let fix = match judges {
         Some(found) => format!(
             "name the one that judges what starts here:\nguard trust {}",
-            found.shown.display()
+            path_word(&found.shown)
         ),
         None => "go to the project, or name its file:\nguard trust PROJECT/.guard.toml".to_owned(),
     };
@@ -147,8 +148,9 @@ pub(super) fn unreadable(path: &Path, why: &str) -> Failure {
         what: format!("the project's policy {shown} is not taken"),
         why: why.to_owned(),
         fix: format!(
-            "mend it, or take it away: a policy of at most {} KiB, in a file of yours that not everybody may write to:\nls -l {shown}",
-            LONGEST / 1024
+            "mend it, or take it away: a policy of at most {} KiB, in a file of yours that not everybody may write to:\nls -l {}",
+            LONGEST / 1024,
+            path_word(path)
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use guard_proto::{ErrorName, Failure};
@@ -170,6 +171,11 @@ pub(crate) fn command_line(words: &[String]) -> String {
         .map(|word| quoted(word))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A path as a word of such a line.
+pub(crate) fn path_word(path: &Path) -> String {
+    quoted(&path.display().to_string())
 }
 
 fn quoted(word: &str) -> String {

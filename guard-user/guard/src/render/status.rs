@@ -11,6 +11,7 @@ use guard_proto::{
 use serde::Serialize;
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::path_word;
 use super::time::Clock;
 
 /// A file that is to be a policy, and is none.
@@ -91,7 +92,7 @@ fn broken(page: &mut Page, one: &Broken, known: &[PolicyStatus]) {
         )),
     };
     page.styled(HEAD, format_args!("    {}", one.error)).end();
-    page.commands(format_args!("guard check {file}"));
+    page.commands(format_args!("guard check {}", path_word(&one.file)));
 }
 
 fn hooks(page: &mut Page, status: &Status) {
@@ -205,7 +206,10 @@ fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
                 .line("its newer text was refused, and the one before stands:")
                 .styled(HEAD, format_args!("    {error}"))
                 .end();
-            page.commands(format_args!("guard check {}", argument(policy)));
+            page.commands(format_args!(
+                "guard check {}",
+                path_word(argument(policy).as_ref())
+            ));
         }
         for warning in &policy.warnings {
             page.styled(WARN, format_args!("{}: ", policy.name))
