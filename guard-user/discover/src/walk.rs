@@ -47,6 +47,28 @@ const FILES: [&str; 48] = [
     "toml", "ts", "tsx", "txt", "xml", "yaml", "yml",
 ];
 
+/// What plain files without an ending are called, in capitals.
+const NOTICES: [&str; 18] = [
+    "AUTHORS",
+    "CHANGELOG",
+    "CHANGES",
+    "CODEOWNERS",
+    "CONTRIBUTING",
+    "CONTRIBUTORS",
+    "COPYING",
+    "COPYRIGHT",
+    "INSTALL",
+    "LICENCE",
+    "LICENSE",
+    "MAINTAINERS",
+    "NEWS",
+    "NOTICE",
+    "OWNERS",
+    "README",
+    "TODO",
+    "VERSION",
+];
+
 /// So many links are told.
 const LINKS: usize = 64;
 
@@ -290,9 +312,8 @@ fn places(project: &Path) -> [PathBuf; 2] {
 fn is_file(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let is_notice = name.len() > 3 && name.bytes().all(|byte| byte.is_ascii_uppercase());
     let dir = path.parent().and_then(Path::file_name);
-    is_notice
+    NOTICES.contains(&name)
         || dir.is_some_and(|dir| dir == "bin")
         || extension.is_some_and(|one| FILES.contains(&one.to_ascii_lowercase().as_str()))
 }
