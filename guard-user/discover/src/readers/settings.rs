@@ -141,9 +141,12 @@ pub(super) struct Around<'t> {
 /// `KEY=value` lines; of a shell's file those that are exported.
 pub(super) fn dotenv(sink: &mut Sink, text: &str, exported: bool) {
     let lines = lines(sink, text);
-    let all: Vec<_> = lines
+    // Node's dotenv ends a line at a carriage return alone, too.
+    let parts = lines
         .iter()
-        .filter_map(|(number, line)| variable(*number, line, exported))
+        .flat_map(|(number, line)| line.split('\r').map(move |part| (*number, part)));
+    let all: Vec<_> = parts
+        .filter_map(|(number, part)| variable(number, part, exported))
         .collect();
     variables(sink, &all, &[]);
 }
@@ -164,11 +167,11 @@ fn variable(number: usize, line: &str, exported: bool) -> Option<Variable<'_>> {
     let text = bare.trim_start_matches('#').trim_start();
     let dormant = text.len() != bare.len();
     let (key, value) = match text.strip_prefix("export ") {
-        Some(rest) => rest.trim_start().split_once('=')?,
+        Some(rest) => pair(rest.trim_start(), dormant || exported)?,
         None => match text.strip_prefix("set -gx ") {
             Some(rest) => rest.trim_start().split_once(' ')?,
             None if exported => return None,
-            None => text.split_once('=')?,
+            None => pair(text, dormant)?,
         },
     };
     // Quarkus has the profile there: `%prod.quarkus.datasource.jdbc.url`.
@@ -184,6 +187,18 @@ fn variable(number: usize, line: &str, exported: bool) -> Option<Variable<'_>> {
         value,
         dormant,
     })
+}
+
+/// `KEY=value`, or `KEY: value`, which Node's dotenv and Java's properties take for the same. In a comment the latter is prose, and
+/// no shell has it.
+fn pair(text: &str, is_plain: bool) -> Option<(&str, &str)> {
+    let by_colon = || {
+        let (key, value) = text.split_once(':')?;
+        let is_pair = !key.contains('=') && value.starts_with([' ', '\t']);
+        is_pair.then_some((key, value))
+    };
+    let by_colon = if is_plain { None } else { by_colon() };
+    by_colon.or_else(|| text.split_once('='))
 }
 
 /// A value without its quotes, or without the comment behind it.

@@ -38,6 +38,28 @@ fn settings_of_a_project() -> Tested {
     )
 }
 
+/// Node's dotenv takes a colon for an equals sign, and ends a line at a carriage return alone.
+#[test]
+fn settings_as_dotenv_alone_reads_them() -> Tested {
+    let text = "\
+        DATABASE_URL: postgres://app:word@db.example.net/app?sslmode=require\n\
+        export CACHE_URL: 'redis://:word@cache.example.net'\n\
+        A=1\rQUEUE_URL=amqp://app:word@queue.example.net\r\n\
+        # Example: postgres://app:word@db2.example.net/app\n\
+        B:postgres://app:word@db3.example.net/app\n\
+        C=x: redis://:word@db4.example.net\n";
+    let shell = "export D: redis://:word@cache2.example.net\n";
+    let scene = Scene::new()?.with(".env", text)?.with("~/.bashrc", shell)?;
+    has(
+        &scene,
+        &[
+            "production db.example.net:5432 postgres, DATABASE_URL .env:1",
+            "production cache.example.net:6379 redis, CACHE_URL .env:2",
+            "production queue.example.net:5672 amqp, QUEUE_URL .env:3",
+        ],
+    )
+}
+
 #[test]
 fn the_environment_itself() -> Tested {
     let mut scene = Scene::new()?;
