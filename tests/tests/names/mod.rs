@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Json as _, Network, Output, Production, Shell, Tested, V6, bins,
-    eventually,
+    AGENT, Attempt, Daemon, Json as _, Network, Output, Production, Running, Shell, Tested, V6,
+    bins, eventually,
 };
 use serde_json::Value;
 use server::NameServer;
@@ -263,6 +263,49 @@ fn a_projects_names_leave_only_where_every_name_may() -> Tested {
             let is_asked = bench.server.was_asked(&format!("{verb}-{policy}"));
             assert_eq!(is_asked, policy == "free", "{verb} {policy}");
         }
+    }
+    Ok(())
+}
+
+/// An agent may have written what comes into reach, too.
+#[test]
+fn names_that_come_into_reach_leave_only_where_every_name_may() -> Tested {
+    let bench = HostNames::new()?;
+    let free = "version = 1\nname = \"free\"\ndefault = \"allow\"\n";
+    let careful = format!("{free}[dns]\nnames = \"ask\"\n").replace("free", "careful");
+    let rule = "[[rule]]\nto = [\"@dns\"]\naction = \"deny\"\n";
+    let mute = format!("{free}{rule}").replace("free", "mute");
+    let at = bench.server.at();
+    let daemon = Daemon::in_network(&bench.network)
+        .policy("free", free)
+        .policy("careful", &careful)
+        .policy("mute", &mute)
+        .config(&format!(
+            "resolvers = [\"{at}\"]\ndiscover = {{ drift = \"ask\" }}\n"
+        ))
+        .start()?;
+    let project = daemon.tag().dir().join("agents/project");
+    for (number, policy) in ["free", "careful", "mute"].into_iter().enumerate() {
+        let dir = project.join(policy);
+        fs::create_dir_all(&dir)?;
+        chown(&dir, Some(AGENT), Some(AGENT))?;
+        let settings = format!("A_URL=postgres://app:word@{policy}.example.com/app");
+        let script = format!("echo '{settings}' > .env; echo written; read line");
+        let run = ["run", "--policy", policy, "--", "sh", "-c", &script];
+        let run = daemon.agent(run).env("HOME", &project);
+        let mut session = Running::start(run.command()?.current_dir(&dir))?;
+        session.line_with("written", guard_lab::PATIENCE)?;
+        let mut all = Vec::new();
+        eventually("it came into reach", || {
+            all = daemon.logged("appeared")?;
+            Ok(all.len() > number)
+        })?;
+        // It is asked about all the same.
+        let last = &all[number];
+        assert_eq!(last["host"], format!("{policy}.example.com"), "{last}");
+        assert_eq!(last["asks"], true, "{last}");
+        let is_asked = bench.server.was_asked(&format!("{policy}.example"));
+        assert_eq!(is_asked, policy == "free", "{policy}");
     }
     Ok(())
 }

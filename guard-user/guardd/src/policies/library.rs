@@ -112,9 +112,10 @@ impl PolicyText {
 
     /// What judges one session alone beside a policy, and allows all, until [`Self::narrowed`] adds rules. How the text of the policy
     /// is written does not matter to these, nor what its own rules say. What is no matter of rules is as there: both must allow. However
-    /// wide a rule is that is added, the machine itself and its name servers are left to the policy.
+    /// wide a rule is that is added, the machine itself and its name servers are left to the policy. An agent may have written the names
+    /// in these rules: where what judges the session does not let it ask for every name (`may_ask`), guardd asks for none of them.
     #[must_use]
-    pub fn beside(policy: &Policy, nonce: &str) -> Self {
+    pub fn beside(policy: &Policy, nonce: &str, may_ask: bool) -> Self {
         let max_hole = policy.max_hole.map_or_else(String::new, |most| {
             format!("max_hole = \"{}\"\n", format_duration(most))
         });
@@ -136,7 +137,10 @@ impl PolicyText {
              [[rule]]\nname = \"this machine\"\nto = [\"@loopback\"]\naction = \"allow\"\n\n\
              [[rule]]\nname = \"name servers\"\nto = [\"@dns\"]\nports = [\"tcp/53\", \"udp/53\"]\naction = \"allow\"\n"
         );
-        Self::new(None, Some(file), text)
+        Self {
+            unasked: !may_ask,
+            ..Self::new(None, Some(file), text)
+        }
     }
 
     /// With one more rule, unless it has one of that name already.
@@ -377,7 +381,7 @@ rule = [ { to = ["192.0.2.0/24"], action = "allow" } ]
 "#;
         for text in [INLINE, "default = \"allow\"\n", SHIPPED[0].1] {
             let base = guard_policy::parse("shop.toml", text).unwrap().policy;
-            let mut beside = PolicyText::beside(&base, "1");
+            let mut beside = PolicyText::beside(&base, "1", true);
             for name in ["one", "two"] {
                 let rule = "to = [\"192.0.2.10\"]\naction = \"confirm\"\n";
                 beside = beside.narrowed(name, rule).unwrap();
@@ -398,6 +402,18 @@ rule = [ { to = ["192.0.2.0/24"], action = "allow" } ]
                 )
             };
             assert_eq!(of(&narrowed), of(&base));
+        }
+    }
+
+    /// Whatever rules are added: an agent has chosen their names.
+    #[test]
+    fn what_is_beside_a_policy_that_asks_for_no_names_goes_on_asking_for_none() {
+        let base = guard_policy::parse("a.toml", "").unwrap().policy;
+        let rule = "to = [\"db.example.net\"]\naction = \"confirm\"\n";
+        for may_ask in [true, false] {
+            let beside = PolicyText::beside(&base, "1", may_ask);
+            let narrowed = beside.narrowed("one", rule).unwrap();
+            assert_eq!((beside.unasked, narrowed.unasked), (!may_ask, !may_ask));
         }
     }
 

@@ -306,7 +306,8 @@ async fn renew<'s>(
         return Ok(());
     }
     let file = source.shown_file();
-    let renewed = match prepare_known(shared, source, Bringer::Person, ahead).await {
+    let by = Bringer::of(&source, None);
+    let renewed = match prepare_known(shared, source, by, ahead).await {
         Ok((prepared, _awaited)) => {
             let _taught = soon::taught_ahead(shared, slot, &prepared).await;
             shared.with(|state| state.install(Some(slot), prepared).map(|_| ()))

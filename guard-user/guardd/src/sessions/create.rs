@@ -170,7 +170,8 @@ async fn put_in_place(
             Some(beside) => Some(projects(shared, who, beside, [Some(own), base]).await?),
             None => None,
         };
-        let apart = apart(shared, who, own).await?;
+        let others = [Some(own), base, beside];
+        let apart = apart(shared, who, own, others).await?;
         let slots = Slots {
             own,
             beside,
@@ -246,11 +247,13 @@ pub(super) async fn base(shared: &Shared) -> Result<Option<PolicyId>, CallError>
 }
 
 /// Where the settings say that what comes into reach is asked about, a person's session is judged by its policy, and by one beside it
-/// that has the rules of [`load::narrow`] alone. So no rule that is added can let anything through.
+/// that has the rules of [`load::narrow`] alone. So no rule that is added can let anything through. `others`: all that judges the session
+/// beside it.
 async fn apart(
     shared: &Shared,
     who: Authorised,
     slot: PolicyId,
+    others: [Option<PolicyId>; 3],
 ) -> Result<Option<PolicyId>, CallError> {
     let drift = shared.with(|state| state.config.discover.drift);
     if drift == OnDrift::Tell || matches!(who, Authorised::Agent(_)) {
@@ -259,7 +262,9 @@ async fn apart(
     let nonce = Timestamp::now().as_nanosecond().to_string();
     let source = shared.with(|state| {
         let policy = state.policies.get(slot)?;
-        Some(PolicyText::beside(&policy.policy, &nonce))
+        let others: Vec<_> = others.into_iter().flatten().collect();
+        let may_ask = state.policies.may_ask_name_servers(&others);
+        Some(PolicyText::beside(&policy.policy, &nonce, may_ask))
     });
     let Some(source) = source else {
         return Ok(None);
