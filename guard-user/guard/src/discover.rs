@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, Routes, Seen};
-use guard_policy::{Destination, Prefix, Target};
+use guard_policy::{Destination, Parsed, Prefix, Target};
 use guard_proto::Failure;
 use rustix::process::geteuid;
 use serde::Serialize;
@@ -14,10 +14,12 @@ use self::dismissals::Dismissals;
 use self::items::{Discovered, InReach};
 use super::args::{DiscoverArgs, Dismissable};
 use super::around::Fleet;
+use super::client::Client;
 use super::error::{CliError, Exit};
 use super::inside;
 use super::person::Person;
 use super::policy_file::{PolicyFile, or_default};
+use super::project;
 use super::render::Output;
 use super::render::page::{Page, STRONG};
 use super::render::time::Clock;
@@ -68,11 +70,8 @@ pub(crate) fn discover(
         output.print(&written, write::ended)?;
         return Ok(Exit::DONE);
     }
-    let file = PolicyFile::named(or_default(args.policy.as_deref()))?;
-    let parsed = file.parse(output)?;
-    let discovered = Discovered::of(found, &parsed, &dismissals, args.all)
-        .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
-    let discovered = within(discovered, output)?;
+    let judging = Judging::of((args.policy.as_deref(), &dir), socket, output)?;
+    let discovered = judging.judge(found, &dismissals, args.all, output)?;
     if let Some(number) = args.why {
         let one = numbered(&discovered, number, "explain")?;
         let is_around = discovered.around.is_some();
@@ -99,11 +98,8 @@ pub(crate) fn discover(
 /// Those of [`discover`].
 pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Result<usize, CliError> {
     let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
-    let file = PolicyFile::named(or_default(policy))?;
-    let parsed = file.parse(output)?;
-    let discovered = Discovered::of(found, &parsed, &dismissals, false)
-        .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
-    let discovered = within(discovered, output)?;
+    let judging = Judging::of((policy, Path::new(".")), socket, output)?;
+    let discovered = judging.judge(found, &dismissals, false, output)?;
     output.print(&discovered, |discovered, _| page::list(discovered))?;
     let missing = discovered.items.iter().filter(|one| one.is_missing());
     Ok(missing.count())
@@ -133,6 +129,59 @@ pub(crate) fn offer(
     let written = wanted.write(Path::new("."), found, &dismissals, output)?;
     output.print(&written, write::ended_step)?;
     Ok(written.is_there(wanted.mode).then(|| name.to_owned()))
+}
+
+/// What judges a session that a person starts in a directory: as `guard run` has it, so that both say the same.
+struct Judging {
+    file: PolicyFile,
+    parsed: Parsed,
+    /// The project's policy.
+    beside: Option<Parsed>,
+}
+
+impl Judging {
+    /// A person is told of the project's policy. Without guardd, nobody has agreed to what widens.
+    fn of(
+        (policy, dir): (Option<&str>, &Path),
+        socket: &Path,
+        output: Output,
+    ) -> Result<Self, CliError> {
+        let mut file = PolicyFile::named(or_default(policy))?;
+        let project = match Client::connect(socket) {
+            Ok(mut client) => project::judging(dir, policy, &mut client, output),
+            Err(_) => project::narrowing(dir, &file, policy, output),
+        };
+        let project = project::said(project, output)?;
+        let (in_place, beside) = project.map_or((None, None), |project| {
+            (project.policy, Some(project.parsed))
+        });
+        if let Some(text) = in_place.and_then(|policy| policy.text) {
+            file.text = text;
+        }
+        let parsed = file.parse(output)?;
+        Ok(Self {
+            file,
+            parsed,
+            beside,
+        })
+    }
+
+    /// What was found, with what becomes of it.
+    fn judge(
+        &self,
+        found: Discovery,
+        dismissals: &Dismissals,
+        all: bool,
+        output: Output,
+    ) -> Result<Discovered, CliError> {
+        let invalid = |diagnostics: Vec<_>| self.file.invalid(&diagnostics, output);
+        let discovered = Discovered::of(found, &self.parsed, dismissals, all).map_err(invalid)?;
+        let discovered = match &self.beside {
+            Some(beside) => discovered.beside_project(beside).map_err(invalid)?,
+            None => discovered,
+        };
+        within(discovered, output)
+    }
 }
 
 /// With what the fleet has around each session; a person is told where that is not known.

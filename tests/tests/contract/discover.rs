@@ -170,6 +170,42 @@ fn nothing_starts_while_production_is_open_where_the_settings_say_so() -> Tested
     Ok(())
 }
 
+/// Both say the same, whatever the project says: what only narrows covers, and what lets all through by HTTP covers nothing.
+#[test]
+fn a_projects_policy_counts_for_a_check_as_it_does_for_a_run() -> Tested {
+    let project = Project::new(COVERED)?;
+    let top = project.project.clone();
+    let file = top.join(".guard.toml");
+    let codes = |rule: &str| -> Tested<_> {
+        fs::write(&file, rule)?;
+        chown(&file, Some(AGENT), Some(AGENT))?;
+        let run = project.guard(&["run", "--policy", "open", "--quiet", "--", "true"]);
+        let check = ["discover", "--check", "--policy", "open"];
+        let here = project.guard(&check);
+        let dir = top.display().to_string();
+        let elsewhere = [&check[..], &[dir.as_str()]].concat();
+        let there = project.guard_in(&project.home, &elsewhere);
+        assert_eq!(here.code(), there.code(), "{here:?} {there:?}");
+        Ok((run.code(), here.code(), here.stderr))
+    };
+    let all = "[[rule]]\nname = \"all\"\nto = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\n";
+    let reads = format!("{all}action = \"read-only\"\n");
+    let (run, check, said) = codes(&reads)?;
+    assert_eq!((run, check), (Some(0), Some(0)), "{said}");
+    assert!(
+        said.contains(".guard.toml narrows the policy open"),
+        "{said}"
+    );
+    let writes = format!("{reads}[[rule.http]]\naction = \"allow\"\n");
+    let (run, check, said) = codes(&writes)?;
+    assert_eq!((run, check), (Some(125), Some(1)), "{said}");
+    let (run, check, said) = codes(&format!("{all}action = \"confirm\"\n"))?;
+    assert_eq!((run, check), (Some(0), Some(0)), "{said}");
+    let (run, check, said) = codes("")?;
+    assert_eq!((run, check), (Some(125), Some(1)), "{said}");
+    Ok(())
+}
+
 /// Whether the `guard VERB` that has a word among its arguments is none that the kernel dumps: its files in /proc are root's.
 fn leaves_no_core_dump(verb: &str, word: &str) -> Tested<bool> {
     for entry in fs::read_dir("/proc")? {

@@ -168,7 +168,7 @@ impl Judging {
     pub(super) fn judge(&self, found: Discovery, dismissals: &Dismissals) -> Option<Discovered> {
         let all = Discovered::of(found, &self.parsed, dismissals, false).ok()?;
         let all = match &self.beside {
-            Some(beside) => all.beside(beside).ok()?,
+            Some(beside) => all.beside_project(beside).ok()?,
             None => all,
         };
         match &self.around {
@@ -521,6 +521,39 @@ mod tests {
             text.contains("now      deny, by rule never of floor"),
             "{text}"
         );
+        Ok(())
+    }
+
+    /// An agent may have written it, so that it would keep silent what is open.
+    #[test]
+    fn what_a_projects_policy_lets_through_by_http_is_open() -> Tested {
+        let settings = [(".env", "HCLOUD_TOKEN=hunter2hunter2\n")];
+        let judged = |rule: &str| -> Tested<_> {
+            let all = discovered(&settings, "default = \"allow\"\n", false)?;
+            assert!(!all.is_clean());
+            let wide = "to = [\"0.0.0.0/1\", \"128.0.0.0/1\", \"::/1\", \"8000::/1\"]";
+            let text = format!("default = \"allow\"\n[[rule]]\n{wide}\n{rule}");
+            let parsed = policy::parse("a.toml", &text).map_err(|all| format!("{all:?}"))?;
+            let all = all
+                .beside_project(&parsed)
+                .map_err(|all| format!("{all:?}"))?;
+            Ok((all.items[0].now.verdict, all.is_clean()))
+        };
+        let reads = "action = \"read-only\"\n";
+        assert_eq!(judged(reads)?, ("read-only", true));
+        assert_eq!(judged("action = \"confirm\"\n")?, ("confirm", true));
+        for more in [
+            "[[rule.http]]\naction = \"allow\"\n",
+            "profile = [\"elasticsearch\"]\n[[rule.http]]\npath = \"/x\"\naction = \"deny\"\n[[rule.http]]\npath = \"*\"\naction = \"allow\"\n",
+        ] {
+            assert_eq!(
+                judged(&format!("{reads}{more}"))?,
+                ("allow", false),
+                "{more}"
+            );
+        }
+        let asks = format!("{reads}[[rule.http]]\npath = \"/x\"\naction = \"confirm\"\n");
+        assert_eq!(judged(&asks)?, ("read-only", true));
         Ok(())
     }
 

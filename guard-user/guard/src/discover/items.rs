@@ -7,7 +7,7 @@ use guard_discover::{
     Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen, Service, Tunnel,
     is_platform,
 };
-use guard_policy::{Diagnostic, Explanation, Parsed};
+use guard_policy::{Diagnostic, Explanation, HttpAction, HttpRule, Parsed};
 use guard_proto::decisions::Dismissal;
 use serde::{Serialize, Serializer};
 
@@ -227,7 +227,7 @@ impl Discovered {
     /// # Errors
     ///
     /// What is wrong with that policy.
-    pub(super) fn beside(mut self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
+    fn beside(mut self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
         let own = self.items.iter();
         let mut all: Vec<_> = own
             .filter_map(|one| Some((Host::parse(&one.host)?, one.addresses.clone())))
@@ -249,6 +249,25 @@ impl Discovered {
             one.now.unless = Unless::beside(both, verdict(one.now.verdict));
         }
         Ok(self)
+    }
+
+    /// The same of a project's policy, which is an agent's to write. Where a `read-only` rule of it has an HTTP rule that allows, it
+    /// may let everything through unasked, and counts as one that does.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with that policy.
+    pub(super) fn beside_project(self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
+        let allows = |http: &HttpRule| http.action == HttpAction::Allow;
+        let mut counted = parsed.clone();
+        for rule in &mut counted.policy.rules {
+            if rule.http.iter().any(allows) {
+                rule.action = Verdict::Allow;
+                rule.http.clear();
+                rule.profiles.clear();
+            }
+        }
+        self.beside(&counted)
     }
 
     /// The same, where the fleet's policy lies around each session.

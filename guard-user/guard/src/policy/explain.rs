@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, ToSocketAddrs};
+use std::path::Path;
 
 use guard_policy::{
     self as policy, Destination, DomainName, Environment, Group, Invalid, Parsed, Policy, PortSpec,
@@ -20,7 +21,7 @@ use crate::discover::{FoundAt, found};
 use crate::error::{CliError, Exit};
 use crate::person::Person;
 use crate::policy_file::{PolicyFile, is_file, none_of_that_name, personal};
-use crate::project::{self, Project};
+use crate::project;
 use crate::render::{self, Output};
 
 /// The verdict, and where the destination was found.
@@ -135,8 +136,8 @@ impl Judging {
         if args.session.is_some() {
             return Ok(Self::default());
         }
-        let judging = project::judging(args.policy.as_deref(), client, output);
-        let judging = said(judging, output)?.map(|project| Self {
+        let judging = project::judging(Path::new("."), args.policy.as_deref(), client, output);
+        let judging = project::said(judging, output)?.map(|project| Self {
             in_place: project.policy,
             beside: Some(Box::new(project.beside)),
         });
@@ -158,33 +159,6 @@ impl Judging {
         };
         let answer: Explanations = client.call(&call)?;
         Ok(answer.explanations)
-    }
-}
-
-/// The project's policy, once a person is told of it. `guard run` starts nothing where it is not taken.
-fn said(
-    judging: Result<Option<Project>, CliError>,
-    output: Output,
-) -> Result<Option<Project>, CliError> {
-    match judging {
-        Ok(project) => {
-            match &project {
-                Some(project) if project.lacks => {
-                    output.warnings(std::slice::from_ref(&project.says))
-                }
-                Some(project) => output.note(&project.says),
-                None => {}
-            }
-            Ok(project)
-        }
-        Err(CliError::Local(failure)) => {
-            output.warnings(&[format!(
-                "{}: {}; where it is so for whom the command runs as, guard run starts nothing here",
-                failure.what, failure.why
-            )]);
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 
@@ -224,8 +198,8 @@ fn alone(
         let explained = policy::explain(policy, &compiled, &environment, &to, &ports);
         Ok::<_, CliError>(explained)
     };
-    let project = project::narrowing(file, args.policy.as_deref(), output);
-    let project = said(project, output)?.map(|project| project.parsed);
+    let project = project::narrowing(Path::new("."), file, args.policy.as_deref(), output);
+    let project = project::said(project, output)?.map(|project| project.parsed);
     let base = Fleet::known().base(output)?.map(|base| base.parsed);
     let may_ask = |parsed: &Parsed| {
         let (policy, environment) = (&parsed.policy, environment_with(BTreeMap::new()));

@@ -100,19 +100,20 @@ pub(crate) fn project(
     }
 }
 
-/// What would judge a session that a person starts here, for whoever only asks: nobody is asked to agree to anything. What nobody
+/// What would judge a session that a person starts in a directory, for whoever only asks: nobody is asked to agree to anything. What nobody
 /// has agreed to is left out, and said.
 ///
 /// # Errors
 ///
 /// As [`project`], but for what widens.
 pub(crate) fn judging(
+    dir: &Path,
     policy: Option<&str>,
     client: &mut Client,
     output: Output,
 ) -> Result<Option<Project>, CliError> {
     let whose = Whose::of_command();
-    let Some(found) = whose.project()? else {
+    let Some(found) = whose.project(dir)? else {
         return Ok(None);
     };
     if found.is_named(policy) || inside::is_known_inside(client) {
@@ -138,16 +139,48 @@ pub(crate) fn judging(
 ///
 /// As [`judging`].
 pub(crate) fn narrowing(
+    dir: &Path,
     base: &PolicyFile,
     policy: Option<&str>,
     output: Output,
 ) -> Result<Option<Project>, CliError> {
-    match Whose::of_command().project()? {
+    match Whose::of_command().project(dir)? {
         Some(found) if !found.is_named(policy) && !inside::is_inside() => {
             let compared = Compared::under(found, base.clone(), output)?;
             compared.narrowing(policy).map(Some)
         }
         _ => Ok(None),
+    }
+}
+
+/// The project's policy, once a person is told of it. `guard run` starts nothing where it is not taken.
+///
+/// # Errors
+///
+/// What kept it from being known, but for what is wrong with it.
+pub(crate) fn said(
+    judging: Result<Option<Project>, CliError>,
+    output: Output,
+) -> Result<Option<Project>, CliError> {
+    match judging {
+        Ok(project) => {
+            match &project {
+                Some(project) if project.lacks => {
+                    output.warnings(std::slice::from_ref(&project.says));
+                }
+                Some(project) => output.note(&project.says),
+                None => {}
+            }
+            Ok(project)
+        }
+        Err(CliError::Local(failure)) => {
+            output.warnings(&[format!(
+                "{}: {}; where it is so for whom the command runs as, guard run starts nothing here",
+                failure.what, failure.why
+            )]);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -159,14 +192,23 @@ impl Whose {
         Self(Identity::choose(None).ok())
     }
 
-    fn project(&self) -> Result<Option<ReadFile>, Failure> {
-        let look = || file::look(Path::new("."));
-        match &self.0 {
+    fn project(&self, dir: &Path) -> Result<Option<ReadFile>, Failure> {
+        let look = || file::look(dir);
+        let found = match &self.0 {
             Some(identity) => identity
                 .with_rights(look)
                 .map_err(|error| file::unreadable(Path::new(NAME), &error.to_string()))?,
             None => look(),
-        }
+        };
+        // From elsewhere it is called by that directory.
+        let from_here = |found: ReadFile| match dir == Path::new(".") {
+            true => found,
+            false => ReadFile {
+                shown: dir.join(&found.shown),
+                ..found
+            },
+        };
+        found.map(|found| found.map(from_here))
     }
 
     fn read(&self, path: &Path) -> Result<PolicyFile, Failure> {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
-    policies::load,
+    policies::{library::PolicyText, load},
     record::audit::LogEntry,
     sessions::Sessions,
     shared::Shared,
@@ -76,8 +76,6 @@ const IN_REACH: &str = "in reach: ";
 /// What the rule is called that asks about each new connection.
 const MORE: &str = "in reach: more than is told";
 /// That rule: but for the machine itself and its name servers, which [`PolicyText::beside`] has rules for.
-///
-/// [`PolicyText::beside`]: crate::policies::library::PolicyText::beside
 const EVERYTHING: &str = "to = [\"0.0.0.0/0\", \"::/0\"]\naction = \"confirm\"\n\
     reason = \"more places that look like production came into reach than are told, so each new connection is asked about, until the \
     command has ended and is started anew\"\n";
@@ -96,14 +94,16 @@ async fn all_asked(shared: &Shared, slot: PolicyId, reads: &str) -> Result<bool,
 }
 
 /// Rules that allow what other policies open to reads alone, as it is left to these: whoever says yes to a connection where all are
-/// asked about says nothing of writes there. None where a wider rule asks about some of it already.
-fn reads<'p>(others: impl Iterator<Item = &'p Policy>, apart: &Policy) -> String {
+/// asked about says nothing of writes there. None where a wider rule asks about some of it already, and none of a project's policy: an
+/// agent may have written that, with HTTP rules that let all through.
+fn reads<'p>(others: impl Iterator<Item = (&'p PolicyText, &'p Policy)>, apart: &Policy) -> String {
     let asks = |rule: &&Rule| rule.action == Verdict::Confirm;
     if !apart.rules.iter().filter(asks).all(is_of_one_port) {
         return String::new();
     }
     let list = |all: Vec<String>| serde_json::Value::from_iter(all);
-    let read = others.flat_map(|policy| &policy.rules);
+    let own = others.filter(|(source, _)| !source.project);
+    let read = own.flat_map(|(_, policy)| &policy.rules);
     let read = read.filter(|rule| rule.action == Verdict::ReadOnly);
     read.enumerate()
         .fold(String::new(), |mut text, (at, rule)| {
@@ -173,7 +173,8 @@ impl State {
         let others = live.chain.iter().filter(|one| Some(**one) != slot);
         let others = others.filter_map(|slot| self.policies.get(*slot));
         let apart = slot.and_then(|slot| self.policies.get(slot));
-        let reads = apart.map(|apart| reads(others.map(|one| &*one.policy), &apart.policy));
+        let others = others.map(|one| (&one.source, &*one.policy));
+        let reads = apart.map(|apart| reads(others, &apart.policy));
         Ok(Some(ReachedSession {
             id,
             uid,
@@ -246,7 +247,6 @@ mod tests {
     use guard_policy as policy;
 
     use super::*;
-    use crate::policies::library::PolicyText;
 
     fn place(host: &str, ports: &str, verdict: &str) -> Place {
         Place {
@@ -296,7 +296,10 @@ mod tests {
             let (name, rule) = rule(&place("db.example.com", ports, "allow")).unwrap();
             let beside = beside.narrowed(&name, &rule).unwrap();
             let apart = policy::parse("a.toml", &beside.text).unwrap().policy;
-            let reads = reads([&own].into_iter(), &apart);
+            let text = PolicyText::brought(None, String::new());
+            let projects = reads([(&text.clone().of_project(true), &own)].into_iter(), &apart);
+            assert_eq!(projects, "", "it is an agent's to write");
+            let reads = reads([(&text, &own)].into_iter(), &apart);
             let all = beside
                 .narrowed(MORE, &format!("{EVERYTHING}{reads}"))
                 .unwrap();
