@@ -400,9 +400,14 @@ impl InReach {
     /// Whether the rule is less strict than one that may hold by the name's address.
     pub(super) fn may_widen(&self) -> bool {
         let proposed = self.proposed.as_ref();
-        let proposed = proposed.map(|proposed| verdict(proposed.action));
+        proposed.is_some_and(|proposed| self.may_widen_by(proposed))
+    }
+
+    /// The same of another rule for it.
+    pub(super) fn may_widen_by(&self, proposed: &Proposed) -> bool {
+        let it = verdict(proposed.action);
         let unless = self.now.unless;
-        proposed.is_some_and(|it| unless.is_some_and(|unless| unless.is_stricter_than(it)))
+        unless.is_some_and(|unless| unless.is_stricter_than(it))
     }
 
     /// What a rule for it is called.

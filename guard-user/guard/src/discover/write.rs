@@ -142,13 +142,26 @@ impl Wanted<'_> {
 
     /// The lines that narrow, without anybody who is asked about the others.
     fn narrowing(self, lines: Vec<RuleLine<'_>>) -> (Vec<RuleLine<'_>>, Vec<LeftOut>) {
-        let (wide, narrow): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.widens);
-        let why = match self.mode {
-            Mode::Print => "it widens the policy, so you would be asked",
-            Mode::Ask | Mode::Offer | Mode::Narrow => "it widens the policy, and nobody was asked",
-        };
-        let left_out = wide.iter().map(|line| LeftOut::of(line.item, why));
-        (narrow, left_out.collect())
+        let (mut narrow, mut left_out) = (Vec::new(), Vec::new());
+        for line in lines {
+            match self.why_not(&line) {
+                Some(why) => left_out.push(LeftOut::of(line.item, why)),
+                None => narrow.push(line),
+            }
+        }
+        (narrow, left_out)
+    }
+
+    /// Why a line is left out where nobody is asked.
+    fn why_not(self, line: &RuleLine<'_>) -> Option<&'static str> {
+        let is_shown = self.mode == Mode::Print;
+        match (line.widens, line.item.may_widen_by(&line.proposed)) {
+            (true, _) if is_shown => Some("it widens the policy, so you would be asked"),
+            (true, _) => Some("it widens the policy, and nobody was asked"),
+            (false, true) if is_shown => Some("it may widen the policy, so you would be asked"),
+            (false, true) => Some("it may widen the policy, and nobody was asked"),
+            (false, false) => None,
+        }
     }
 
     fn is_asked(self, output: Output) -> bool {
@@ -165,7 +178,7 @@ fn agreed(lines: Vec<RuleLine<'_>>) -> Result<(Vec<RuleLine<'_>>, Vec<LeftOut>),
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for mut line in lines {
         let is_yes = !(line.widens || line.may_widen()) || asked(&line)?;
-        match (is_yes, line.widens) {
+        match (is_yes, line.has_no_question()) {
             (false, true) => {
                 left_out.push(LeftOut::of(line.item, "you said no"));
                 continue;
@@ -413,8 +426,8 @@ fn with_rules(text: &str, rules: &str) -> String {
     }
 }
 
-/// What may be added. Where nobody is asked, a place that the project's files alone name, by a name, gets no more than a question:
-/// whoever owns that name says which address it is.
+/// What may be added. Where nobody is asked, a place gets no more than a question if a stricter rule may hold there now, and if the
+/// project's files alone name it, by a name: whoever owns that name says which address it is.
 fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLine<'i>> {
     let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();
     let mut lines = Vec::new();
@@ -443,7 +456,7 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLi
             proposed: proposed.clone(),
             widens,
         };
-        if !is_asked && line.is_by_planted_name() {
+        if !is_asked && line.may_widen() {
             line.proposed = Proposed::question();
         }
         lines.push(line);
@@ -463,9 +476,14 @@ impl Proposed {
 }
 
 impl RuleLine<'_> {
-    /// Whether it narrows what is at the name now, as far as that is known, and lets reads through wherever else that leads.
+    /// Whether it narrows what is there now, as far as that is known, and lets reads through wherever else that leads.
     fn may_widen(&self) -> bool {
         !self.widens && (self.is_by_planted_name() || self.item.may_widen())
+    }
+
+    /// Whether a question in its place may let through what is stopped now, too.
+    fn has_no_question(&self) -> bool {
+        self.widens || self.item.may_widen_by(&Proposed::question())
     }
 
     fn is_by_planted_name(&self) -> bool {
@@ -526,7 +544,8 @@ impl LeftOut {
     }
 }
 
-fn is_terminal() -> bool {
+/// Whether a person may be asked.
+pub(super) fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
@@ -545,7 +564,7 @@ fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
         item.service,
         line.proposed.action,
     );
-    let no = match line.widens {
+    let no = match line.has_no_question() {
         true => "",
         false => " (no: confirm in its place)",
     };

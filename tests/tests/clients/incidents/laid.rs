@@ -188,21 +188,15 @@ impl<'s> Laid<'s> {
             }
             None => assert_eq!(started.code(), Some(0), "{started:?}"),
         }
-        // Without a person, a name that the project alone has gets a question.
+        // Without a person, a name gets a question, but for what is known as a platform's.
         let named = named.unwrap_or(&Value::Null);
-        let is_own = |one: &Value| {
-            let file = one["file"].as_str().unwrap_or_default();
-            !file.starts_with("~/") && file != "the environment"
-        };
-        let is_planted = named["host"].text()?.parse::<IpAddr>().is_err()
+        let is_named = named["host"].text()?.parse::<IpAddr>().is_err()
             && named["proposed"]["action"] == "read-only"
-            && named["found"].list()?.iter().all(is_own);
+            && named["service"] != "platform";
         match effect {
             // The policy that ships says it already.
             "same" => "default".clone_into(&mut self.policy),
-            _ if effect == "widens" || is_planted => {
-                self.write_at_a_terminal(effect == "widens")?
-            }
+            _ if effect == "widens" || is_named => self.write_at_a_terminal(effect == "widens")?,
             _ => {
                 let written = self.guard(&["discover", "--write", &self.policy, "--yes"])?;
                 assert_eq!(written.code(), Some(0), "{written:?}");
@@ -221,7 +215,11 @@ impl<'s> Laid<'s> {
             .scene
             .daemon
             .agent(["discover", "--write", &self.policy]);
-        window.guard(&guard.env("HOME", self.home()));
+        let mut guard = guard.env("HOME", self.home());
+        for (key, text) in self.incident.environment.iter().copied() {
+            guard = guard.env(key, text);
+        }
+        window.guard(&guard);
         let mut answered = 0;
         loop {
             let asked = |screen: &str| screen.matches("? [y/N]").count();

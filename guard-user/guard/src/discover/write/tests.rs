@@ -25,7 +25,15 @@ fn written(target: &Target, files: &[(&str, &str)], is_asked: bool) -> Tested<St
     let all = discovered(files, &target.base.text, false)?;
     let parsed = policy::parse("shop.toml", &target.base.text).map_err(|all| format!("{all:?}"))?;
     let mut lines = lines(&all, &parsed.policy, is_asked);
-    lines.retain(|line| is_asked || !line.widens);
+    if !is_asked {
+        let wanted = Wanted {
+            name: "shop",
+            base: None,
+            here: false,
+            mode: Mode::Narrow,
+        };
+        lines = wanted.narrowing(lines).0;
+    }
     let change = target.change(&lines)?;
     target.is_as_agreed(&change, &parsed.policy, &lines, Output::new(true))?;
     change.write()?;
@@ -132,7 +140,35 @@ fn without_a_person_nothing_is_opened() -> Tested {
     for host in ["ledger.example.io", "orders.example.io"] {
         assert_eq!(rule(host), "action = \"confirm\"", "{host}");
     }
-    assert_eq!(rule("own.example.io"), "action = \"read-only\"");
+    // And one of the home: an agent may write there as well.
+    assert_eq!(rule("own.example.io"), "action = \"confirm\"");
+    Ok(())
+}
+
+/// Nor is a person asked about a private network that nothing may reach.
+#[test]
+fn without_a_person_a_name_asks_about_nothing_that_is_denied() -> Tested {
+    let base =
+        "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"@private\"]\naction = \"deny\"\n";
+    let dir = tempfile::tempdir()?;
+    let target = target(dir.path(), Some(base))?;
+    let files = [
+        (".env", "A_URL=postgres://u:p@db.example.net/a\n"),
+        ("~/.pgpass", "own.example.io:5432:production:u:p\n"),
+    ];
+    let all = discovered(&files, base, false)?;
+    let parsed = policy::parse("shop.toml", base).map_err(|all| format!("{all:?}"))?;
+    let wanted = |mode| Wanted {
+        name: "shop",
+        base: None,
+        here: false,
+        mode,
+    };
+    let (kept, left_out) = wanted(Mode::Narrow).narrowing(lines(&all, &parsed.policy, false));
+    assert!(kept.is_empty());
+    let whys: Vec<_> = left_out.iter().map(|one| one.why).collect();
+    assert_eq!(whys, ["it may widen the policy, and nobody was asked"; 2]);
+    assert!(target.change(&kept)?.diff().is_empty());
     Ok(())
 }
 
