@@ -36,6 +36,7 @@ pub(crate) mod suggested;
 mod unless;
 mod write;
 
+pub(crate) use self::unless::RuleByName;
 pub(crate) use self::write::is_name;
 
 /// What was found, and what the person has said of it before.

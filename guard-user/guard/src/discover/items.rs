@@ -7,13 +7,13 @@ use guard_discover::{
     Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen, Service, Tunnel,
     is_platform,
 };
-use guard_policy::{Diagnostic, Explanation, HttpAction, HttpRule, Parsed};
+use guard_policy::{Diagnostic, Explanation, HttpAction, HttpRule, Parsed, PortSpec};
 use guard_proto::decisions::Dismissal;
 use serde::{Serialize, Serializer};
 
 use super::dismissals::{Dismissals, Dismissed, DismissedSeal};
 use super::judge::{Judge, verdict};
-use super::unless::Unless;
+use super::unless::{RuleByName, Unless};
 use crate::around::Base;
 
 /// All ports of all protocols.
@@ -122,6 +122,9 @@ pub(super) struct InReach {
     /// addresses its owner gives it, and where a rule for their prefix asks, reads would pass unasked.
     #[serde(skip)]
     pub(super) is_planted: bool,
+    /// A stricter rule by name that the one for it would beat, if the name has its address.
+    #[serde(skip)]
+    pub(super) beats: Option<RuleByName>,
     /// Whether it is known which addresses it has, or that they are a platform's.
     #[serde(skip)]
     pub(super) is_looked_up: bool,
@@ -345,6 +348,12 @@ impl InReach {
         if !is_looked_up {
             now.unless = Unless::of(judge.policy(), one.host.as_str(), &ports, &now);
         }
+        let has_address = one.host.address().is_some() || !one.addresses.is_empty();
+        let proposed = one.proposed.filter(|_| has_address);
+        let beats = proposed.and_then(|proposed| {
+            let ports = ports.parse::<PortSpec>().ok();
+            RuleByName::beaten(judge.policy(), verdict(proposed.action), ports.iter())
+        });
         Self {
             id: format!("p{number}"),
             number,
@@ -354,6 +363,7 @@ impl InReach {
             dismissed: dismissals.of(one.host.as_str(), one.port, one.label),
             unkept: dismissals.unkept(one.host.as_str(), one.port, one.label),
             is_planted,
+            beats,
             is_looked_up,
             label: one.label,
             points: one.points,
@@ -397,7 +407,7 @@ impl InReach {
         self.dismissed.is_none() && self.effect.is_some_and(|effect| effect != "same")
     }
 
-    /// Whether the rule is less strict than one that may hold by the name's address.
+    /// Whether the rule is less strict than one that may hold by the name's address, or by a name of its address.
     pub(super) fn may_widen(&self) -> bool {
         let proposed = self.proposed.as_ref();
         proposed.is_some_and(|proposed| self.may_widen_by(proposed))
@@ -408,6 +418,10 @@ impl InReach {
         let it = verdict(proposed.action);
         let unless = self.now.unless;
         unless.is_some_and(|unless| unless.is_stricter_than(it))
+            || self
+                .beats
+                .as_ref()
+                .is_some_and(|by| by.is_stricter_than(it))
     }
 
     /// What a rule for it is called.

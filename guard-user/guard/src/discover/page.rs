@@ -281,8 +281,11 @@ fn rule(page: &mut Page, one: &InReach) {
     let may = may.map_or_else(String::new, |unless| {
         format!(", and widens if {}", unless.words())
     });
-    page.field("rule", format_args!("{}: it {does}{may}", proposed.action))
-        .end();
+    page.field("rule", format_args!("{}: it {does}{may}", proposed.action));
+    if let Some(by) = &one.beats {
+        page.paragraph("beats", by.words());
+    }
+    page.end();
     for line in toml(one, &one.name(), proposed).lines() {
         page.line(line);
     }

@@ -1,6 +1,6 @@
 //! What may hold of a name in place of what is said of it: nobody looked it up, and by its address a stricter rule may be for it.
 
-use guard_common::Verdict;
+use guard_common::{Protocol, Verdict};
 use guard_policy::{Environment, Group, Policy, PortSpec, Prefix, Rule, Target};
 
 use super::items::Now;
@@ -77,6 +77,68 @@ impl Unless {
             true => "private",
             false => "ruled by address",
         }
+    }
+}
+
+/// A rule by name that is stricter than one for an address would be, and that the latter beats where the name has that address, as its
+/// ports are fewer. Nobody looked the name up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuleByName {
+    verdict: Verdict,
+    rule: String,
+    name: String,
+}
+
+impl RuleByName {
+    /// The strictest of them for a rule that does this, at these ports; none: all.
+    pub(crate) fn beaten<'p>(
+        policy: &Policy,
+        by: Verdict,
+        ports: impl Iterator<Item = &'p PortSpec> + Clone,
+    ) -> Option<Self> {
+        // Of two that meet, the one with the narrower ports decides.
+        let is_narrower = |own: &PortSpec, of: &PortSpec| {
+            let is_protocol = of.protocol == Protocol::ANY && own.protocol != of.protocol;
+            own.intersection(of).is_some() && (is_protocol || own.width() < of.width())
+        };
+        let is_wider = |rule: &Rule| {
+            let mut ports = ports.clone();
+            ports.any(|own| {
+                rule.ports.is_empty() || rule.ports.iter().any(|of| is_narrower(own, of))
+            })
+        };
+        let stricter = policy
+            .rules
+            .iter()
+            .filter(|rule| rule.action.strictness() > by.strictness());
+        let wider = stricter.filter(|rule| is_wider(rule));
+        let named = wider.filter_map(|rule| {
+            let name = rule.to.iter().find(|to| matches!(to, Target::Name(_)))?;
+            Some(Self {
+                verdict: rule.action,
+                rule: rule.name.clone(),
+                name: name.to_string(),
+            })
+        });
+        // Of equals the first.
+        named.reduce(|one, other| match other.is_stricter_than(one.verdict) {
+            true => other,
+            false => one,
+        })
+    }
+
+    pub(crate) fn is_stricter_than(&self, other: Verdict) -> bool {
+        self.verdict.strictness() > other.strictness()
+    }
+
+    /// "rule never, deny, is for db.example.net, which may be there"
+    pub(crate) fn words(&self) -> String {
+        format!(
+            "rule {}, {}, is for {}, which may be there: it was not looked up",
+            self.rule,
+            self.verdict.as_str(),
+            self.name
+        )
     }
 }
 

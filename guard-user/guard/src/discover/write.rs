@@ -476,7 +476,8 @@ impl Proposed {
 }
 
 impl RuleLine<'_> {
-    /// Whether it narrows what is there now, as far as that is known, and lets reads through wherever else that leads.
+    /// Whether it narrows what is there now, as far as that is known, and lets reads through wherever else the name leads, or where a
+    /// name leads that has a stricter rule.
     fn may_widen(&self) -> bool {
         !self.widens && (self.is_by_planted_name() || self.item.may_widen())
     }
@@ -555,7 +556,10 @@ fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
     let found = item.found.first().map_or_else(String::new, seen);
     let why = match line.widens {
         true => format!("in place of {} widens the policy", item.now.verdict),
-        false => "has reads pass wherever the name's owner lets it lead".to_owned(),
+        false => match &item.beats {
+            Some(by) => format!("may widen the policy: {}", by.words()),
+            None => "has reads pass wherever the name's owner lets it lead".to_owned(),
+        },
     };
     let question = format!(
         "{}  {} ({}, {found}): {} {why}.",

@@ -15,6 +15,7 @@ use guard_policy::{
 };
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
+use crate::discover::RuleByName;
 use crate::discover::judge::{Judge, verdict};
 use crate::policy::explain::environment_with;
 use crate::render::escape;
@@ -91,7 +92,7 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
         widens.default = !places.is_empty();
         let says = format!("default {}", own.default.as_str());
         let opens = own.default == Action::Allow;
-        widens.add((line, opens), &says, &places, PLACES);
+        widens.add((line, opens), (&says, ""), &places, PLACES);
     }
     for (number, rule) in own.rules.iter().enumerate() {
         let places = found.remove(&Some(number)).unwrap_or_default();
@@ -103,18 +104,19 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
         }
         let says = format!("rule {}: {}", rule.name, rule.action.as_str());
         let opens = rule.action == Action::Allow && rule.http.is_empty() && !rule.by_sni;
-        widens.add((rule.line, opens), &says, &places, MOST_PLACES);
+        let beats = beats(base_policy, rule);
+        widens.add((rule.line, opens), (&says, &beats), &places, MOST_PLACES);
     }
     widens.lines.sort_by_key(|line| line.number);
     Ok(widens)
 }
 
 impl Widens {
-    /// One line for each verdict that held before, the strictest first; `opens`: it could do nothing else.
+    /// One line for each verdict that held before, the strictest first; `opens`: it could do nothing else; `end`: what stands at its end.
     fn add(
         &mut self,
         (number, opens): (usize, bool),
-        says: &str,
+        (says, end): (&str, &str),
         places: &[(String, &'static str)],
         most: usize,
     ) {
@@ -139,13 +141,21 @@ impl Widens {
                 more => format!(" and {more} more"),
             };
             self.all += &format!(
-                "{number} {says} in place of {before} for {}\n",
+                "{number} {says} in place of {before} for {}{end}\n",
                 places.join(", ")
             );
-            let says = format!("{says} in place of {before} for {shown}{more}");
+            let says = format!("{says} in place of {before} for {shown}{more}{end}");
             self.lines.push(WideningLine { number, says });
         }
     }
+}
+
+/// What is to be said of a rule for addresses that a stricter one by name may be for: nobody looked that name up.
+fn beats(base: &Policy, rule: &Rule) -> String {
+    let is_address = |to: &Target| matches!(to, Target::Prefix(prefix) if prefix.is_host());
+    let beats = RuleByName::beaten(base, rule.action, rule.ports.iter());
+    let beats = beats.filter(|_| rule.to.iter().any(is_address));
+    beats.map_or_else(String::new, |by| format!("; {}", by.words()))
 }
 
 /// Whether all that a rule does is in its lines: it is taken as a whole, and has an effect also where it was not found to widen.
@@ -548,6 +558,30 @@ mod tests {
         ");
         let closed = "default = \"deny\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
         assert_eq!(lines(closed, "default = \"confirm\"\n").len(), 1);
+    }
+
+    #[test]
+    fn a_rule_by_name_that_an_address_may_open_is_said() {
+        let nas = "[[rule]]\nname = \"nas\"\nto = [\"nas.home.arpa\"]\naction = \"deny\"\n";
+        let base = format!("{}\n{nas}", shipped("default"));
+        let opens = |to: &str, more: &str| {
+            lines(
+                &base,
+                &format!("[[rule]]\nto = [\"{to}\"]\n{more}action = \"allow\"\n"),
+            )
+        };
+        let web = "ports = [\"tcp/443\"]\n";
+        assert_eq!(
+            opens("192.168.7.5", web),
+            [
+                "1 rule rule 1: allow in place of confirm for 192.168.7.5 tcp/443; rule nas, deny, is for nas.home.arpa, which may be there: it was not looked up"
+            ]
+        );
+        // Of equal ports the stricter decides, and a longer prefix whatever its ports.
+        for (to, more) in [("192.168.7.5", ""), ("192.168.7.0/24", web)] {
+            let lines = opens(to, more);
+            assert!(!lines[0].contains("nas"), "{lines:?}");
+        }
     }
 
     #[test]

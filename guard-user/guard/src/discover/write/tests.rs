@@ -145,6 +145,44 @@ fn without_a_person_nothing_is_opened() -> Tested {
     Ok(())
 }
 
+/// What a rule by name stops may be at that address, and of equal prefixes the narrower ports decide.
+#[test]
+fn without_a_person_no_address_opens_what_a_rule_by_name_stops() -> Tested {
+    let settings = [(".env", "A_URL=postgres://u:p@203.0.113.8/a\n")];
+    let asked = |action: &str, ports: &str| -> Tested<_> {
+        let dir = tempfile::tempdir()?;
+        let rule = format!(
+            "[[rule]]\nname = \"never\"\nto = [\"db.prod.example.com\"]\n{ports}action = \"{action}\"\n"
+        );
+        let base = format!("version = 1\ndefault = \"allow\"\n{rule}");
+        let target = target(dir.path(), Some(&base))?;
+        let all = discovered(&settings, &base, false)?;
+        let parsed = policy::parse("shop.toml", &base).map_err(|all| format!("{all:?}"))?;
+        let is_asked = lines(&all, &parsed.policy, true)[0].may_widen();
+        let why = super::super::page::why(&all.items[0], false).plain();
+        let text = written(&target, &settings, false).unwrap_or_default();
+        let action = text
+            .split_once("to = [\"203.0.113.8\"]\n")
+            .and_then(|(_, rest)| {
+                let action = rest.lines().nth(1)?.strip_prefix("action = ")?;
+                Some(action.trim_matches('"').to_owned())
+            });
+        assert_eq!(why.contains("rule never"), is_asked, "{why}");
+        Ok((is_asked, action))
+    };
+    let read_only = || Some("read-only".to_owned());
+    assert_eq!(asked("confirm", "")?, (true, Some("confirm".to_owned())));
+    assert_eq!(asked("deny", "")?, (true, None));
+    assert_eq!(asked("deny", "ports = [\"tcp\"]\n")?, (true, None));
+    // Of equal ports the stricter rule decides; and what is for others decides nothing.
+    for ports in ["tcp/5432", "tcp/443", "udp"] {
+        let ports = format!("ports = [\"{ports}\"]\n");
+        assert_eq!(asked("deny", &ports)?, (false, read_only()), "{ports}");
+    }
+    assert_eq!(asked("allow", "")?, (false, read_only()));
+    Ok(())
+}
+
 /// Nor is a person asked about a private network that nothing may reach.
 #[test]
 fn without_a_person_a_name_asks_about_nothing_that_is_denied() -> Tested {
