@@ -730,8 +730,9 @@ pub struct DiscoverArgs {
     /// With --write: show what would be written, and write nothing
     #[arg(long, requires = "write", conflicts_with = "yes")]
     pub print: bool,
-    /// Say that the places with these numbers, 1,2 say, are not what they look like; they stay listed as dismissed
-    #[arg(long, value_name = "N", value_delimiter = ',', group = "dismissing", conflicts_with_all = ["why", "check"])]
+    /// Say that these places are not what they look like; they stay listed as dismissed. A number is that of the list as it is now: at
+    /// a terminal you are asked whether you mean what it is
+    #[arg(long, value_name = "HOST:PORT|N", value_delimiter = ',', group = "dismissing", conflicts_with_all = ["why", "check"])]
     pub dismiss: Vec<Dismissable>,
     /// Say that nobody has to know what is in this encrypted file, or behind this link, as long as its bytes, or target, are the same
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "dismissing", conflicts_with_all = ["why", "check"])]

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, Routes, Seen};
+use guard_discover::{Bounds, Discovery, Finding, Host, Inputs, Label, Routes, Seen};
 use guard_policy::{Destination, Parsed, Prefix, Target};
 use guard_proto::Failure;
 use rustix::process::geteuid;
@@ -14,6 +14,7 @@ use self::dismissals::Dismissals;
 use self::items::{Discovered, InReach};
 use super::args::{DiscoverArgs, Dismissable};
 use super::around::Fleet;
+use super::ask::yes;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::inside;
@@ -21,6 +22,7 @@ use super::person::Person;
 use super::policy_file::{PolicyFile, or_default};
 use super::project;
 use super::render::Output;
+use super::render::escape::visible;
 use super::render::page::{Page, STRONG};
 use super::render::time::Clock;
 use super::sudo;
@@ -85,8 +87,8 @@ pub(crate) fn discover(
         socket,
         dismissals: &dismissals,
     };
-    if to_keep.decide(args, &discovered, output)? {
-        return Ok(Exit::DONE);
+    if let Some(exit) = to_keep.decide(args, &discovered, output)? {
+        return Ok(exit);
     }
     let told = output.print(&discovered, |discovered, _| page::page(discovered));
     Exit::answer(!args.check || discovered.is_clean()).once_told(told)
@@ -245,6 +247,46 @@ fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InRe
     })
 }
 
+/// The places of that name; without a port, the only one there.
+fn placed<'d>(all: &'d Discovered, (host, port): (&str, u16)) -> Result<Vec<&'d InReach>, Failure> {
+    let known = Host::parse(host);
+    let host = known.as_ref().map_or(host, Host::as_str);
+    let places = all.items.iter().filter(|one| one.host == host);
+    let exactly: Vec<_> = places.clone().filter(|one| one.port() == port).collect();
+    let found = match exactly.is_empty() && port == 0 {
+        true => places.collect(),
+        false => exactly,
+    };
+    let refuse = |why: String, fix: &str| {
+        Err(Failure {
+            what: format!("cannot dismiss {}", items::at(host, port)),
+            why,
+            fix: fix.to_owned(),
+        })
+    };
+    let Some(first) = found.first() else {
+        let why = "it is none of the places that are listed".to_owned();
+        return refuse(why, "list them:\nguard discover");
+    };
+    match found.iter().find(|one| one.port() != first.port()) {
+        None => Ok(found),
+        Some(other) => refuse(
+            format!("{} and {} are listed", first.at(), other.at()),
+            "name its port, too:\nguard discover --dismiss HOST:PORT",
+        ),
+    }
+}
+
+/// Whether a place is the one that its number was typed for. The list may have changed since, as whoever writes to the project likes:
+/// a person is shown what it is now. Where nobody can be asked, what is said of it afterwards has the place.
+fn is_meant(one: &InReach, output: Output) -> Result<bool, CliError> {
+    if output.is_json() || !write::is_terminal() {
+        return Ok(true);
+    }
+    let place = format!("{} ({})", one.at(), one.reached_by());
+    yes(format_args!("Dismiss {}?", visible(place, 400)))
+}
+
 /// Where it is kept that places are not what they look like.
 struct Keeping<'k> {
     dir: &'k Path,
@@ -264,16 +306,16 @@ struct DismissedNow {
 }
 
 impl Keeping<'_> {
-    /// Keeps or takes back what is dismissed. Whether anything was to be.
+    /// Keeps or takes back what is dismissed, if anything is to be.
     fn decide(
         &self,
         args: &DiscoverArgs,
         all: &Discovered,
         output: Output,
-    ) -> Result<bool, CliError> {
+    ) -> Result<Option<Exit>, CliError> {
         let (places, own) = (&args.dismiss[..], &args.dismiss_file[..]);
         match (places, own, args.withdraw) {
-            ([], [], _) => return Ok(false),
+            ([], [], _) => return Ok(None),
             ([], own, true) => {
                 output.print_things(&self.withdrawn_files(own)?, files::withdrawn_page)?;
             }
@@ -284,29 +326,43 @@ impl Keeping<'_> {
                 output.print_things(&self.withdrawn(places, all)?, withdrawn_page)?;
             }
             (places, _, false) => {
-                output.print_things(&self.dismissed(places, all)?, dismissed_page)?;
+                let dismissed = self.dismissed(places, all, output)?;
+                if dismissed.is_empty() {
+                    output.print(&(), |(), _| Page::of("Nothing is dismissed."))?;
+                    return Ok(Some(Exit::answer(false)));
+                }
+                output.print_things(&dismissed, dismissed_page)?;
             }
         }
-        Ok(true)
+        Ok(Some(Exit::DONE))
     }
 
     fn dismissed(
         &self,
         which: &[Dismissable],
         all: &Discovered,
+        output: Output,
     ) -> Result<Vec<DismissedNow>, CliError> {
-        let numbered = |which: &Dismissable| match which {
-            Dismissable::Number(number) => numbered(all, *number, "dismiss"),
-            Dismissable::Place(host, _) => Err(Failure {
-                what: format!("cannot dismiss {host}"),
-                why: "a place is dismissed by its number".into(),
-                fix: "guard discover, and the number of the place: guard discover --dismiss N"
-                    .into(),
-            }),
-        };
-        // All of them are there before any is kept.
-        let all: Vec<_> = which.iter().map(numbered).collect::<Result<_, _>>()?;
-        all.into_iter().map(|one| self.dismiss(one)).collect()
+        let mut found = Vec::new();
+        for which in which {
+            match which {
+                Dismissable::Number(number) => {
+                    found.push((numbered(all, *number, "dismiss")?, true));
+                }
+                Dismissable::Place(host, port) => {
+                    let places = placed(all, (host, *port))?;
+                    found.extend(places.into_iter().map(|one| (one, false)));
+                }
+            }
+        }
+        // All of them are there, and meant, before any is kept.
+        let mut meant = Vec::new();
+        for (one, by_number) in found {
+            if !by_number || is_meant(one, output)? {
+                meant.push(one);
+            }
+        }
+        meant.into_iter().map(|one| self.dismiss(one)).collect()
     }
 
     fn dismiss(&self, one: &InReach) -> Result<DismissedNow, CliError> {
@@ -337,7 +393,7 @@ impl Keeping<'_> {
         self.dismissals.project().ok_or_else(|| Failure {
             what: format!("cannot dismiss {at}"),
             why: "it is not known which project this is".to_owned(),
-            fix: "name its directory:\nguard discover DIR --dismiss N".to_owned(),
+            fix: "name its directory:\nguard discover DIR --dismiss HOST:PORT".to_owned(),
         })
     }
 

@@ -885,6 +885,67 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
     Ok(())
 }
 
+/// Whoever writes to the project chooses which place has which number by the time that one is typed.
+#[test]
+fn a_place_is_dismissed_as_it_was_listed_or_a_person_is_asked() -> Tested {
+    let project = Project::new("")?;
+    let place = format!("{V4}:8080");
+    let listed = || -> Tested<Vec<Value>> {
+        let listed = project.guard(&["discover", "--json"]).json()?;
+        Ok(listed["items"].list()?.clone())
+    };
+    assert_eq!(listed()?[0]["host"], V4);
+    let env = project.project.join(".env");
+    let before = "PROD_DB_URL=postgres://app:hunter2@db.prod.example.net/app\n";
+    fs::write(&env, format!("{before}{}", fs::read_to_string(&env)?))?;
+    assert_eq!(listed()?[0]["host"], "db.prod.example.net");
+    let is_dismissed = || -> Tested<Vec<_>> {
+        let dismissed = |one: &Value| one["dismissed"].is_object();
+        Ok(listed()?.iter().map(dismissed).collect())
+    };
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    let window = project.types(&tmux, "no", [200, 60], &["discover", "--dismiss", "1"]);
+    window.expect("Dismiss db.prod.example.net:5432 (PROD_DB_URL  .env:1)? [y/N]");
+    window.enter("n");
+    window.expect("Nothing is dismissed.");
+    assert_eq!(is_dismissed()?, [false, false]);
+    let window = project.types(
+        &tmux,
+        "place",
+        [200, 60],
+        &["discover", "--dismiss", &place],
+    );
+    window.expect(&format!("{place} is not production"));
+    assert_eq!(is_dismissed()?, [false, true]);
+    let window = project.types(&tmux, "yes", [200, 60], &["discover", "--dismiss", "1"]);
+    window.expect("Dismiss db.prod.example.net:5432");
+    window.enter("y");
+    window.expect("db.prod.example.net:5432 is not production");
+    assert_eq!(is_dismissed()?, [true, true]);
+    for (typed, why) in [
+        ("db.example.net:5432", "none of the places that are listed"),
+        (
+            "db.prod.example.net:5433",
+            "none of the places that are listed",
+        ),
+    ] {
+        let refused = project.guard(&["discover", "--dismiss", typed]);
+        assert_eq!(refused.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(why), "{refused:?}");
+    }
+    // A script is told what it was.
+    for typed in ["1", "DB.prod.example.net"] {
+        let place = "db.prod.example.net:5432";
+        let withdrawn = project.guard(&["discover", "--dismiss", place, "--withdraw"]);
+        assert_eq!(withdrawn.code(), Some(0), "{withdrawn:?}");
+        assert_eq!(is_dismissed()?, [false, true]);
+        let said = project.guard(&["discover", "--dismiss", typed]);
+        assert!(said.stdout.contains(place), "{said:?}");
+        assert_eq!(is_dismissed()?, [true, true]);
+    }
+    Ok(())
+}
+
 #[test]
 fn numbers_of_places_take_a_comma_between_them() -> Tested {
     let project = Project::new("")?;
@@ -1011,10 +1072,11 @@ fn what_was_dismissed_without_guardd_is_told_and_withdrawn_wherever_it_is_kept()
     project.lab.daemon.start()?;
     assert!(dismissed(&project)?.is_null());
     let told = project.guard(&["discover"]);
-    let word = ["dismissed without guardd", "guard discover --dismiss 1\n"];
+    let advice = format!("guard discover --dismiss {place}\n");
+    let word = ["dismissed without guardd", &advice];
     says(told, &[word[0], word[1], &place]);
     says(
-        project.guard(&["discover", "--dismiss", "1"]),
+        project.guard(&["discover", "--dismiss", &place]),
         &["guardd keeps that"],
     );
     let told = project.guard(&["discover"]);

@@ -344,7 +344,7 @@ const TAKEN: &[Row] = &[
         User,
         "guard discover --dismiss first",
         2,
-        &["a place is dismissed by its number", "guard discover"],
+        &["none of the places that are listed", "guard discover"],
     ),
     (
         User,

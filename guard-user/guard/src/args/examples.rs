@@ -322,7 +322,8 @@ Examples:
                                           rule that is proposed for it
   guard discover --write shop             a policy of yours with these rules;
                                           asks where one widens
-  guard discover --dismiss 3              the third is not production
+  guard discover --dismiss db.example.net:5432
+                                          that is not production
   guard discover --dismiss-file .env.vault
                                           nobody has to know what is in it
   guard discover --policy ./agent.toml --check

@@ -397,7 +397,7 @@ fn open(all: &Discovered) -> Failure {
         what: "the command was not started".into(),
         why,
         fix: format!(
-            "have a policy that covers it, or say that it is not production:\nguard discover --check --policy {}\nguard discover --write NAME\nguard discover --dismiss N{sealed}",
+            "have a policy that covers it, or say that it is not production:\nguard discover --check --policy {}\nguard discover --write NAME\nguard discover --dismiss HOST:PORT{sealed}",
             all.policy
         ),
     }

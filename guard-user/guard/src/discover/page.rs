@@ -140,13 +140,13 @@ fn unkept(page: &mut Page, all: &Discovered) {
     }
     more(page, unkept.len());
     if !unkept.is_empty() {
-        let numbers = unkept.iter().map(|(one, _)| one.number.to_string());
+        let places = unkept.iter().map(|(one, _)| one.at());
         page.line(
             "That counts for nothing while guardd runs. To have it keep what is right of it:",
         );
         page.commands(format_args!(
             "guard discover --dismiss {}",
-            numbers.collect::<Vec<_>>().join(",")
+            places.collect::<Vec<_>>().join(",")
         ));
     }
 }
