@@ -5,7 +5,8 @@ use std::{
     time::Instant,
 };
 
-use guard_lab::{Attempt, Shell, Tested, bins, eventually};
+use guard_common::NameId;
+use guard_lab::{Attempt, Json as _, Shell, Tested, bins, eventually};
 use hickory_proto::op::Message;
 use serde_json::json;
 
@@ -304,5 +305,42 @@ fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
         let line: serde_json::Value = serde_json::from_str(shell.line_with("echo")?.trim())?;
         last = line["echo"].as_u64().unwrap();
     }
+    Ok(())
+}
+
+/// Two names of one number (64 bits of FNV-1a): found in some minutes, by a walk from number to name to number.
+const RULES: &str = "un6gp47ko6osk.example";
+const CHOSEN: &str = "cdi3mmi6xh4yk.example";
+const TWINS: &str = r#"
+version = 1
+name = "twins"
+default = "confirm"
+
+[[rule]]
+name = "public"
+to = ["un6gp47ko6osk.example"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+#[test]
+fn a_name_that_has_the_number_of_a_rules_is_not_the_rules() -> Tested {
+    assert_eq!(NameId::of(RULES), NameId::of(CHOSEN));
+    let (place, mut shell) = Place::under("twins", &with_resolvers(TWINS))?;
+    let _production = place.production()?;
+    let said = place.asked(&mut shell, &format!("udp {DNS} {CHOSEN}"))?;
+    assert_eq!(said, format!("answered {API}"));
+    // guardd has heard of it when it says by which name it is asked about.
+    eventually("guardd knows the name", || {
+        assert!(!reaches(&mut shell, API)?);
+        let pending = place.daemon.json(["pending"])?;
+        let is_named = |one: &serde_json::Value| one["destination"]["host"] == CHOSEN;
+        Ok(pending.list()?.iter().any(is_named))
+    })?;
+    assert!(!reaches(&mut shell, API)?);
+    // The rule's own opens it.
+    let said = place.asked(&mut shell, &format!("udp {DNS} {RULES}"))?;
+    assert_eq!(said, format!("answered {API}"));
+    assert!(reaches(&mut shell, API)?);
     Ok(())
 }

@@ -109,6 +109,12 @@ pub(crate) fn valid(file: &PolicyFile) -> Result<Parsed, Vec<Diagnostic>> {
 fn compiled(file: &PolicyFile) -> Result<(Parsed, Compiled), Vec<Diagnostic>> {
     let parsed = policy::parse(&file.name, &file.text)?;
     let compiled = policy::compile(&parsed.policy, &Environment::default())?;
+    // guardd refuses what cannot be judged by names, too.
+    let judging = Environment {
+        judges_names: true,
+        ..Environment::default()
+    };
+    policy::compile(&parsed.policy, &judging)?;
     Ok((parsed, compiled))
 }
 

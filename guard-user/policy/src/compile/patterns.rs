@@ -79,13 +79,22 @@ pub(super) fn answered(
     out.sort_unstable_by_key(|one| one.key);
     match out.windows(2).find(|pair| pair[0].key == pair[1].key) {
         None => Ok(out),
-        Some(_) => Err(policy
-            .rules
-            .first()
-            .map(|rule| at_rule(policy, rule, Invalid::new("two names have one number")))
-            .into_iter()
-            .collect()),
+        Some(pair) => Err(of_one_number(policy, [&pair[0].pattern, &pair[1].pattern])),
     }
+}
+
+/// That the kernel half cannot tell two patterns apart, at the last rule that has one of them.
+fn of_one_number(policy: &Policy, both: [&Pattern; 2]) -> Vec<Diagnostic> {
+    let has_one = |rule: &&Rule| {
+        let mut patterns = rule.to.iter().filter_map(Pattern::of);
+        patterns.any(|pattern| both.contains(&&pattern))
+    };
+    let [one, other] = both;
+    let what = Invalid::new(format!("`{one}` and `{other}` have the same number"))
+        .help("leave one of them out: no two names have that by chance, so whoever owns one of them has made it");
+    let rule = policy.rules.iter().rfind(has_one);
+    let error = rule.map(|rule| at_rule(policy, rule, what));
+    error.into_iter().collect()
 }
 
 /// Whether what a rule says of a pattern may be said of private addresses: where the rule says so, or spells out the name, unless that

@@ -120,22 +120,38 @@ fn a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned() {
     assert_eq!(said(&["api.forge.example"], closed, 443), Verdict::Deny);
 }
 
-/// Whoever may choose a name finds one that has the number of a rule's (FNV-1a is no cryptographic hash).
+/// Two names of one number (64 bits of FNV-1a): found in some minutes, by a walk from number to name to number.
+const TWINS: [&str; 2] = ["un6gp47ko6osk.example", "cdi3mmi6xh4yk.example"];
+
 #[test]
 fn a_name_that_has_a_patterns_number_is_not_that_pattern() {
-    let text = "default = \"confirm\"\n[[rule]]\nname = \"a\"\nto = [\"*.forge.example\"]\naction = \"allow\"\n";
-    let policy = policy(text);
-    let mut compiled = compile(&policy, &judging()).unwrap();
-    let chosen: DomainName = "n.other.example".parse().unwrap();
-    let number = Pattern::Name(chosen.clone()).id();
-    assert!(!compiled.has_number(number));
-    // As if both had one.
-    compiled.patterns[0].0 = Prefix::host(number.key());
-    assert!(compiled.has_number(number));
+    let [own, chosen] = TWINS;
+    let text = format!(
+        "default = \"confirm\"\n[[rule]]\nname = \"a\"\nto = [\"{own}\"]\naction = \"allow\"\n"
+    );
+    let policy = policy(&text);
+    let compiled = compile(&policy, &judging()).unwrap();
+    let [own, chosen]: [DomainName; 2] = [own, chosen].map(|name| name.parse().unwrap());
+    let pattern = Pattern::Name(chosen.clone());
+    assert!(compiled.has_number(pattern.id()) && !compiled.has_pattern(&pattern));
     assert_eq!(compiled.pattern_of(&chosen), None);
-    assert!(!compiled.has_pattern(&Pattern::Name(chosen.clone())));
-    let said = parts_by_name(&policy, &compiled, &chosen);
-    assert_eq!(said, ["confirm"]);
+    assert_eq!(parts_by_name(&policy, &compiled, &chosen), ["confirm"]);
+    assert_eq!(parts_by_name(&policy, &compiled, &own), ["allow"]);
+}
+
+#[test]
+fn two_names_of_one_number_are_no_policy_and_both_are_named() {
+    let [one, other] = TWINS;
+    let text = format!(
+        "default = \"deny\"\n[[rule]]\nname = \"a\"\nto = [\"{one}\"]\naction = \"allow\"\n\
+         [[rule]]\nname = \"b\"\nto = [\"{other}\"]\naction = \"deny\"\n"
+    );
+    let errors = compile(&policy(&text), &judging()).unwrap_err();
+    let said: Vec<_> = errors.iter().map(|error| error.message.as_str()).collect();
+    assert!(
+        matches!(said[..], [said] if said.contains(one) && said.contains(other)),
+        "{said:?}"
+    );
 }
 
 /// What holds for a name, in words.
