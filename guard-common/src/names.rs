@@ -12,7 +12,8 @@ use crate::{Address, BootTime, PolicyId, SessionId};
 pub const DNS_PORT: u16 = 53;
 
 number! {
-    /// A pattern of names: the FNV-1a hash of its text in lower case. 0 is none.
+    /// A pattern of names: the FNV-1a hash of its text in lower case. 0 is none. It tells the patterns of one policy apart, which are
+    /// refused where two have one; of a name that anybody may choose it says nothing: one of two with the same is found in minutes.
     NameId(u64)
 }
 

@@ -48,8 +48,10 @@ const FILES: [&str; 48] = [
 ];
 
 /// What plain files without an ending are called, in capitals.
-const NOTICES: [&str; 18] = [
+const NOTICES: [&str; 26] = [
     "AUTHORS",
+    "BUGS",
+    "BUILD",
     "CHANGELOG",
     "CHANGES",
     "CODEOWNERS",
@@ -57,16 +59,22 @@ const NOTICES: [&str; 18] = [
     "CONTRIBUTORS",
     "COPYING",
     "COPYRIGHT",
+    "HISTORY",
     "INSTALL",
     "LICENCE",
     "LICENSE",
+    "LICENSES",
     "MAINTAINERS",
     "NEWS",
     "NOTICE",
+    "NOTICES",
     "OWNERS",
+    "PATENTS",
     "README",
+    "THANKS",
     "TODO",
     "VERSION",
+    "WORKSPACE",
 ];
 
 /// So many links are told.

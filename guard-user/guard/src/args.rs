@@ -718,11 +718,12 @@ pub struct DiscoverArgs {
         long,
         value_name = "NAME",
         conflicts_with_all = ["why", "check", "all", "dismissing"],
+        group = "changing",
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub write: Option<String>,
-    /// With --write: ask nothing, and write only what narrows
-    #[arg(long, requires = "write")]
+    /// With --write: ask nothing, and write only what narrows. With --dismiss: ask nothing
+    #[arg(long, requires = "changing")]
     pub yes: bool,
     /// With --write: also where the file lies below the working directory or DIR
     #[arg(long, requires = "write")]
@@ -732,13 +733,13 @@ pub struct DiscoverArgs {
     pub print: bool,
     /// Say that these places are not what they look like; they stay listed as dismissed. A number is that of the list as it is now: at
     /// a terminal you are asked whether you mean what it is
-    #[arg(long, value_name = "HOST:PORT|N", value_delimiter = ',', group = "dismissing", conflicts_with_all = ["why", "check"])]
+    #[arg(long, value_name = "HOST:PORT|N", value_delimiter = ',', groups = ["dismissing", "changing"], conflicts_with_all = ["why", "check"])]
     pub dismiss: Vec<Dismissable>,
     /// Say that nobody has to know what is in this encrypted file, or behind this link, as long as its bytes, or target, are the same
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "dismissing", conflicts_with_all = ["why", "check"])]
     pub dismiss_file: Vec<PathBuf>,
-    /// With --dismiss 1,2: they are, after all. Of a place that is not found any more, HOST:PORT takes the place of its number. With
-    /// --dismiss-file FILE: somebody has to, after all
+    /// With --dismiss: they are, after all, also of a place that is not found any more. With --dismiss-file FILE: somebody has to,
+    /// after all
     #[arg(long, requires = "dismissing")]
     pub withdraw: bool,
 }

@@ -150,9 +150,14 @@ impl Judging {
         output: Output,
     ) -> Result<Self, CliError> {
         let mut file = PolicyFile::named(or_default(policy))?;
+        let alone = || project::narrowing(dir, &file, policy, output);
         let project = match Client::connect(socket) {
-            Ok(mut client) => project::judging(dir, policy, &mut client, output),
-            Err(_) => project::narrowing(dir, &file, policy, output),
+            Ok(mut client) => match project::judging(dir, policy, &mut client, output) {
+                // One of another version may know no such call.
+                Err(error) if !matches!(error, CliError::Local(_)) => alone(),
+                judging => judging,
+            },
+            Err(_) => alone(),
         };
         let project = project::said(project, output)?;
         let (in_place, beside) = project.map_or((None, None), |project| {
@@ -326,7 +331,7 @@ impl Keeping<'_> {
                 output.print_things(&self.withdrawn(places, all)?, withdrawn_page)?;
             }
             (places, _, false) => {
-                let dismissed = self.dismissed(places, all, output)?;
+                let dismissed = self.dismissed(places, all, (args.yes, output))?;
                 if dismissed.is_empty() {
                     output.print(&(), |(), _| Page::of("Nothing is dismissed."))?;
                     return Ok(Some(Exit::answer(false)));
@@ -341,7 +346,7 @@ impl Keeping<'_> {
         &self,
         which: &[Dismissable],
         all: &Discovered,
-        output: Output,
+        (is_sure, output): (bool, Output),
     ) -> Result<Vec<DismissedNow>, CliError> {
         let mut found = Vec::new();
         for which in which {
@@ -358,8 +363,10 @@ impl Keeping<'_> {
         // All of them are there, and meant, before any is kept.
         let mut meant = Vec::new();
         for (one, by_number) in found {
-            if !by_number || is_meant(one, output)? {
+            if !by_number || is_sure || is_meant(one, output)? {
                 meant.push(one);
+            } else {
+                output.note(&format!("{} stays what it looks like", one.at()));
             }
         }
         meant.into_iter().map(|one| self.dismiss(one)).collect()

@@ -98,6 +98,8 @@ impl Reports {
             return ToTell::Nothing;
         }
         let count = answer.names.len() * answer.addresses.len();
+        // The longest has a second for itself.
+        let count = count.min(ADDRESSES_A_SECOND as usize);
         if !pace.admits(count, ADDRESSES_A_SECOND, now) {
             return self.untold(answer.ttl, now);
         }

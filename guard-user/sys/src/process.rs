@@ -104,13 +104,17 @@ pub fn exit_at_once(status: u8) -> ! {
     unsafe { libc::_exit(status.into()) }
 }
 
-/// `KEYCTL_GET_KEYRING_ID`, `KEYCTL_JOIN_SESSION_KEYRING` and `KEY_SPEC_SESSION_KEYRING` of the kernel's `linux/keyctl.h`.
+/// `KEYCTL_GET_KEYRING_ID`, `KEYCTL_JOIN_SESSION_KEYRING`, `KEYCTL_LINK`, `KEY_SPEC_SESSION_KEYRING` and `KEY_SPEC_USER_KEYRING` of
+/// the kernel's `linux/keyctl.h`.
 const GET_KEYRING_ID: libc::c_long = 0;
 const JOIN_SESSION_KEYRING: libc::c_long = 1;
+const LINK: libc::c_long = 8;
 const SESSION_KEYRING: libc::c_long = -3;
+const USER_KEYRING: libc::c_long = -4;
 
 /// Gives this thread, and what it executes, a new session keyring without a name in place of the one that it has: whoever has one
-/// possesses what is linked there, whatever its uid, and it stays over fork(2), execve(2) and setuid(2) (session-keyring(7)).
+/// possesses what is linked there, whatever its uid, and it stays over fork(2), execve(2) and setuid(2) (session-keyring(7)). In it are
+/// the keys of whoever the thread is by now, as in one that pam_keyinit(8) makes.
 ///
 /// Without keyrings there is nothing to leave; nor where a filter refuses keyctl(2) whatever it is asked, as those of container
 /// engines do: what this thread executes has the same filter.
@@ -119,11 +123,16 @@ const SESSION_KEYRING: libc::c_long = -3;
 ///
 /// The system's, such as `EDQUOT` where this user has too many.
 pub fn leave_session_keyring() -> io::Result<()> {
-    let left = keyctl(JOIN_SESSION_KEYRING, 0);
+    let left = keyctl(JOIN_SESSION_KEYRING, 0, 0);
     match code(&left) {
+        None => {
+            // Who has no room for it has no keys of their own there.
+            let _ = keyctl(LINK, USER_KEYRING, SESSION_KEYRING);
+            Ok(())
+        }
         Some(libc::ENOSYS) => Ok(()),
         Some(libc::EPERM)
-            if code(&keyctl(GET_KEYRING_ID, SESSION_KEYRING)) == Some(libc::EPERM) =>
+            if code(&keyctl(GET_KEYRING_ID, SESSION_KEYRING, 0)) == Some(libc::EPERM) =>
         {
             Ok(())
         }
@@ -135,10 +144,9 @@ fn code(done: &io::Result<()>) -> Option<i32> {
     done.as_ref().err().and_then(io::Error::raw_os_error)
 }
 
-fn keyctl(operation: libc::c_long, argument: libc::c_long) -> io::Result<()> {
-    let none: libc::c_long = 0;
-    // SAFETY: of both operations the arguments are numbers, or a name where 0 stands for none: no memory is touched.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, operation, argument, none) }).map(drop)
+fn keyctl(operation: libc::c_long, first: libc::c_long, second: libc::c_long) -> io::Result<()> {
+    // SAFETY: of these operations the arguments are numbers, or a name where 0 stands for none: no memory is touched.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, operation, first, second) }).map(drop)
 }
 
 /// Makes `first` and all higher descriptors close when this process executes a program.

@@ -42,8 +42,10 @@ fn a_user_of_its_own_has_none_of_its_starters_keys() -> Tested {
         !found && said.contains("Required key not available"),
         "{said}"
     );
-    // It has a keyring, for keys of its own.
-    let (found, said) = guarded("own")?;
-    assert!(found && said == "its own\n", "{said}");
+    // It has a keyring, for keys of its own, and finds those of its user's there.
+    for (verb, whose) in [("own", "its own\n"), ("users", "its user's\n")] {
+        let (found, said) = guarded(verb)?;
+        assert!(found && said == whose, "{verb}: {said}");
+    }
     Ok(())
 }

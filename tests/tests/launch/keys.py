@@ -3,8 +3,8 @@
 import ctypes, os, platform, sys
 
 ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[platform.machine()]
-JOIN, SEARCH, READ = 1, 10, 11
-SESSION = -3
+JOIN, UNLINK, SEARCH, READ = 1, 9, 10, 11
+SESSION, USER = -3, -4
 kernel = ctypes.CDLL(None, use_errno=True)
 
 
@@ -21,8 +21,8 @@ def put(*command):
     os.execvp(command[0], command)
 
 
-def add(name, value):
-    call(ADD_KEY, b"user", name, value, ctypes.c_size_t(len(value)), SESSION)
+def add(name, value, ring=SESSION):
+    return call(ADD_KEY, b"user", name, value, ctypes.c_size_t(len(value)), ring)
 
 
 def look(name="secret"):
@@ -35,6 +35,12 @@ def look(name="secret"):
 def own():
     add(b"own", b"its own")
     look("own")
+
+
+def users():
+    key = add(b"users", b"its user's", USER)
+    look("users")
+    call(KEYCTL, UNLINK, key, USER)
 
 
 globals()[sys.argv[1]](*sys.argv[2:])

@@ -552,6 +552,17 @@ mod tests {
                 "{more}"
             );
         }
+        // Of two rules that are as strict the first by name decides.
+        let own = |name: &str, http: &str| {
+            let wide = "to = [\"0.0.0.0/1\", \"128.0.0.0/1\", \"::/1\", \"8000::/1\"]";
+            format!("[[rule]]\nname = \"{name}\"\n{wide}\n{reads}{http}")
+        };
+        let http = "[[rule.http]]\naction = \"allow\"\n";
+        let both = |first: &str, second: &str| {
+            format!("name = \"{first}\"\n{reads}{http}{}", own(second, ""))
+        };
+        assert_eq!(judged(&both("a", "b"))?, ("allow", false));
+        assert_eq!(judged(&both("b", "a"))?, ("read-only", true));
         let asks = format!("{reads}[[rule.http]]\npath = \"/x\"\naction = \"confirm\"\n");
         assert_eq!(judged(&asks)?, ("read-only", true));
         Ok(())

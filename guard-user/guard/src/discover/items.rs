@@ -1,5 +1,6 @@
 //! What was found, beside what a policy does with it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use guard_common::Verdict;
@@ -230,7 +231,16 @@ impl Discovered {
     /// # Errors
     ///
     /// What is wrong with that policy.
-    fn beside(mut self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
+    fn beside(self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
+        self.beside_but(parsed, |_| false)
+    }
+
+    /// The same, where what it says counts as `allow` if it `passes` all the same.
+    fn beside_but(
+        mut self,
+        parsed: &Parsed,
+        passes: impl Fn(&Explanation) -> bool,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let own = self.items.iter();
         let mut all: Vec<_> = own
             .filter_map(|one| Some((Host::parse(&one.host)?, one.addresses.clone())))
@@ -239,7 +249,11 @@ impl Discovered {
         all.extend(others.map(|other| (other, Vec::new())));
         let judge = Judge::new(parsed, all.iter().map(|(host, known)| (host, &known[..])))?;
         for one in &mut self.items {
-            let loosest = Now::of(&explained(&judge, &one.host, &one.others, &one.ports));
+            let mut said = explained(&judge, &one.host, &one.others, &one.ports);
+            for passing in said.iter_mut().filter(|one| passes(one)) {
+                Verdict::Allow.as_str().clone_into(&mut passing.verdict);
+            }
+            let loosest = Now::of(&said);
             let of_address = |now: &Now| match one.is_looked_up {
                 true => None,
                 false => Unless::of(&parsed.policy, &one.host, &one.ports, now),
@@ -262,15 +276,14 @@ impl Discovered {
     /// What is wrong with that policy.
     pub(super) fn beside_project(self, parsed: &Parsed) -> Result<Self, Vec<Diagnostic>> {
         let allows = |http: &HttpRule| http.action == HttpAction::Allow;
-        let mut counted = parsed.clone();
-        for rule in &mut counted.policy.rules {
-            if rule.http.iter().any(allows) {
-                rule.action = Verdict::Allow;
-                rule.http.clear();
-                rule.profiles.clear();
-            }
-        }
-        self.beside(&counted)
+        let rules = parsed.policy.rules.iter();
+        let passing = rules.filter(|rule| rule.http.iter().any(allows));
+        let passing: BTreeSet<_> = passing.map(|rule| rule.name.as_str()).collect();
+        self.beside_but(parsed, |one| {
+            let rule = one.rule.as_deref();
+            rule.is_some_and(|rule| passing.contains(rule))
+                && one.verdict == Verdict::ReadOnly.as_str()
+        })
     }
 
     /// The same, where the fleet's policy lies around each session.
@@ -348,11 +361,13 @@ impl InReach {
         if !is_looked_up {
             now.unless = Unless::of(judge.policy(), one.host.as_str(), &ports, &now);
         }
-        let has_address = one.host.address().is_some() || !one.addresses.is_empty();
-        let proposed = one.proposed.filter(|_| has_address);
+        // A network has no name, and a platform's API no other.
+        let may_have_another = !one.host.as_str().contains('/') && !is_known;
+        let proposed = one.proposed.filter(|_| may_have_another);
         let beats = proposed.and_then(|proposed| {
             let ports = ports.parse::<PortSpec>().ok();
-            RuleByName::beaten(judge.policy(), verdict(proposed.action), ports.iter())
+            let by = (verdict(proposed.action), one.host.as_str());
+            RuleByName::beaten(judge.policy(), by, ports.iter())
         });
         Self {
             id: format!("p{number}"),

@@ -90,10 +90,10 @@ pub(crate) struct RuleByName {
 }
 
 impl RuleByName {
-    /// The strictest of them for a rule that does this, at these ports; none: all.
+    /// The strictest of them for a rule that does this, for that host, at these ports; none: all.
     pub(crate) fn beaten<'p>(
         policy: &Policy,
-        by: Verdict,
+        (by, host): (Verdict, &str),
         ports: impl Iterator<Item = &'p PortSpec> + Clone,
     ) -> Option<Self> {
         // Of two that meet, the one with the narrower ports decides.
@@ -113,7 +113,10 @@ impl RuleByName {
             .filter(|rule| rule.action.strictness() > by.strictness());
         let wider = stricter.filter(|rule| is_wider(rule));
         let named = wider.filter_map(|rule| {
-            let name = rule.to.iter().find(|to| matches!(to, Target::Name(_)))?;
+            // What is for the host itself is judged as it is.
+            let is_another =
+                |to: &&Target| matches!(to, Target::Name(name) if name.as_str() != host);
+            let name = rule.to.iter().find(is_another)?;
             Some(Self {
                 verdict: rule.action,
                 rule: rule.name.clone(),

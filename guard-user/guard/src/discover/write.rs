@@ -1,11 +1,11 @@
 //! `guard discover --write`: a policy of the person's own, with a rule for each place that is wanted stricter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IsTerminal as _};
 use std::path::{Component, Path, PathBuf};
 
 use guard_discover::Discovery;
-use guard_policy::{self as policy, Policy, Rule};
+use guard_policy::{self as policy, Pattern, Policy, Rule};
 use guard_proto::Failure;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -62,7 +62,12 @@ struct RuleLine<'i> {
     name: String,
     proposed: Proposed,
     widens: bool,
+    /// Its name has the number of another one's.
+    is_twin: bool,
 }
+
+/// Why such a line is none: guardd would take no policy with both.
+const TWIN: &str = "its name has the number that another one has, which nobody's has by chance";
 
 /// How a policy is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,11 +111,13 @@ impl Wanted<'_> {
             .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
         let is_asked = self.is_asked(output);
         let lines = lines(&all, &parsed.policy, is_asked);
+        let (twins, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.is_twin);
         let seen = is_asked.then(|| target.show(&lines, output)).transpose()?;
-        let (lines, left_out) = match is_asked {
+        let (lines, mut left_out) = match is_asked {
             true => agreed(lines)?,
             false => self.narrowing(lines),
         };
+        left_out.extend(twins.iter().map(|line| LeftOut::of(line.item, TWIN)));
         let change = target.change(&lines)?;
         // After a no it is another text.
         let is_seen = seen.is_some_and(|seen| seen == change.diff() || lines.is_empty());
@@ -430,6 +437,9 @@ fn with_rules(text: &str, rules: &str) -> String {
 /// project's files alone name it, by a name: whoever owns that name says which address it is.
 fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLine<'i>> {
     let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();
+    let patterns = policy.rules.iter().flat_map(|rule| &rule.to);
+    let patterns = patterns.filter_map(Pattern::of);
+    let mut numbers: HashMap<_, _> = patterns.map(|one| (one.id(), one)).collect();
     let mut lines = Vec::new();
     for item in all.items.iter().filter(|item| item.dismissed.is_none()) {
         let (Some(proposed), Some(effect)) = (&item.proposed, item.effect) else {
@@ -455,7 +465,13 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLi
             name,
             proposed: proposed.clone(),
             widens,
+            is_twin: false,
         };
+        let pattern = item.host.parse().ok();
+        if let Some(own) = pattern.and_then(|to| Pattern::of(&to)) {
+            let known = numbers.entry(own.id()).or_insert_with(|| own.clone());
+            line.is_twin = *known != own;
+        }
         if !is_asked && line.may_widen() {
             line.proposed = Proposed::question();
         }

@@ -153,7 +153,7 @@ impl Widens {
 /// What is to be said of a rule for addresses that a stricter one by name may be for: nobody looked that name up.
 fn beats(base: &Policy, rule: &Rule) -> String {
     let is_address = |to: &Target| matches!(to, Target::Prefix(prefix) if prefix.is_host());
-    let beats = RuleByName::beaten(base, rule.action, rule.ports.iter());
+    let beats = RuleByName::beaten(base, (rule.action, ""), rule.ports.iter());
     let beats = beats.filter(|_| rule.to.iter().any(is_address));
     beats.map_or_else(String::new, |by| format!("; {}", by.words()))
 }

@@ -238,7 +238,7 @@ fn is_place(one: &Dismissal) -> Result<(), CallError> {
     Err(CallError::invalid(
         "nothing was dismissed",
         "it is no place that looks like production, or may be",
-        "guard discover, and the number of a place: guard discover --dismiss N",
+        "guard discover, and the name of a place: guard discover --dismiss HOST:PORT",
     ))
 }
 

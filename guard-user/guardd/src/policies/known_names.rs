@@ -241,7 +241,7 @@ impl KnownNames {
     #[must_use]
     pub fn misses_names(&self, session: SessionId, address: Address, now: BootTime) -> bool {
         let names = self.names_of(session, address);
-        names.is_some_and(|names| names.may_miss(0, now) || self.is_untold(session, now))
+        names.is_some_and(|names| names.may_miss(0, now)) || self.is_untold(session, now)
     }
 
     fn is_untold(&self, session: SessionId, now: BootTime) -> bool {
@@ -568,6 +568,10 @@ mod tests {
         known.miss(session, BootTime(9));
         known.miss(session, BootTime(5));
         assert!(may_be_another(&known, 8));
+        // So of what it was told nothing of.
+        let other = IpAddr::from([192, 0, 2, 2]).into();
+        assert!(known.misses_names(session, other, BootTime(8)));
+        assert!(!known.misses_names(session, other, BootTime(9)));
         assert!(!may_be_another(&known, 9));
     }
 

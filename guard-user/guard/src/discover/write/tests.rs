@@ -148,7 +148,20 @@ fn without_a_person_nothing_is_opened() -> Tested {
 /// What a rule by name stops may be at that address, and of equal prefixes the narrower ports decide.
 #[test]
 fn without_a_person_no_address_opens_what_a_rule_by_name_stops() -> Tested {
-    let settings = [(".env", "A_URL=postgres://u:p@203.0.113.8/a\n")];
+    let address = (".env", "A_URL=postgres://u:p@203.0.113.8/a\n");
+    opens_nothing_that_a_rule_by_name_stops(address, "203.0.113.8")
+}
+
+/// Its owner has it lead where they like.
+#[test]
+fn without_a_person_no_name_opens_what_a_rule_for_another_stops() -> Tested {
+    let name = ("~/.pgpass", "own.example.io:5432:production:u:p\n");
+    opens_nothing_that_a_rule_by_name_stops(name, "own.example.io")
+}
+
+fn opens_nothing_that_a_rule_by_name_stops(settings: (&str, &str), host: &str) -> Tested {
+    let settings = [settings];
+    let to = format!("to = [\"{host}\"]\n");
     let asked = |action: &str, ports: &str| -> Tested<_> {
         let dir = tempfile::tempdir()?;
         let rule = format!(
@@ -161,12 +174,10 @@ fn without_a_person_no_address_opens_what_a_rule_by_name_stops() -> Tested {
         let is_asked = lines(&all, &parsed.policy, true)[0].may_widen();
         let why = super::super::page::why(&all.items[0], false).plain();
         let text = written(&target, &settings, false).unwrap_or_default();
-        let action = text
-            .split_once("to = [\"203.0.113.8\"]\n")
-            .and_then(|(_, rest)| {
-                let action = rest.lines().nth(1)?.strip_prefix("action = ")?;
-                Some(action.trim_matches('"').to_owned())
-            });
+        let action = text.split_once(&to).and_then(|(_, rest)| {
+            let action = rest.lines().nth(1)?.strip_prefix("action = ")?;
+            Some(action.trim_matches('"').to_owned())
+        });
         assert_eq!(why.contains("rule never"), is_asked, "{why}");
         Ok((is_asked, action))
     };
@@ -277,5 +288,28 @@ fn places_of_one_service_have_rules_of_their_own() -> Tested {
     )];
     let text = written(&target(dir.path(), None)?, &files, false)?;
     assert!(text.contains("cache.example.net redis tcp/"), "{text}");
+    Ok(())
+}
+
+/// A pair of names with one number costs whoever writes to the project some minutes: it keeps no rule from being written.
+#[test]
+fn a_name_that_has_anothers_number_keeps_no_rule_from_being_written() -> Tested {
+    let base = "version = 1\ndefault = \"allow\"\n";
+    let dir = tempfile::tempdir()?;
+    let target = target(dir.path(), Some(base))?;
+    let settings = [(
+        ".env",
+        "A_URL=postgres://u:p@un6gp47ko6osk.example.net/a\nB_URL=postgres://u:p@cdi3mmi6xh4yk.example.net/b\nC_URL=postgres://u:p@db.example.net/c\n",
+    )];
+    let all = discovered(&settings, base, false)?;
+    assert_eq!(all.items.len(), 3);
+    let parsed = policy::parse("shop.toml", base).map_err(|all| format!("{all:?}"))?;
+    let lines = lines(&all, &parsed.policy, false);
+    let twins: Vec<_> = lines.iter().filter(|line| line.is_twin).collect();
+    assert_eq!(twins.len(), 1);
+    let (twins, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.is_twin);
+    assert!(twins[0].item.host.ends_with(".example.net"));
+    let change = target.change(&lines)?;
+    target.is_as_agreed(&change, &parsed.policy, &lines, Output::new(true))?;
     Ok(())
 }
