@@ -82,7 +82,7 @@ impl Reports {
     }
 
     /// What is to be told of an answer; `pace` is of all sessions of an outermost one. That it lasts shorter each time is no news.
-    pub(super) fn to_tell(
+    pub(super) fn telling(
         &mut self,
         answer: &DnsAnswer,
         kind: Kind,
@@ -150,7 +150,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut told = |last, ttl, now| {
             let now = (&mut pace, BootTime(now));
-            reports.to_tell(&answer(last, ttl), Kind(1), now) == ToTell::Answer
+            reports.telling(&answer(last, ttl), Kind(1), now) == ToTell::Answer
         };
         assert!(told(1, 60, 1) && !told(1, 59, SECOND) && told(2, 60, SECOND));
         assert!(told(1, 49, 1 + NEWS) && !told(1, 48, 2 + NEWS));
@@ -170,7 +170,7 @@ mod tests {
         };
         let (mut whole, mut untold) = (0, Vec::new());
         for number in 0..1000 {
-            match reports.to_tell(&answer(number, 60), Kind(1), (&mut pace, BootTime(5))) {
+            match reports.telling(&answer(number, 60), Kind(1), (&mut pace, BootTime(5))) {
                 ToTell::Nothing => {}
                 ToTell::Answer => whole += 1,
                 ToTell::Untold(lasts) => untold.push(lasts),
@@ -179,14 +179,14 @@ mod tests {
         assert_eq!((whole, untold), (ADDRESSES_A_SECOND / 100, vec![64]));
         // A session inside it has no share of its own, and one that lasts longer is told of.
         let now = (&mut pace, BootTime(6));
-        let told = other.to_tell(&answer(2000, 60), Kind(1), now);
+        let told = other.telling(&answer(2000, 60), Kind(1), now);
         assert_eq!(told, ToTell::Untold(64));
         let now = (&mut pace, BootTime(6));
-        let told = reports.to_tell(&answer(2000, 600), Kind(1), now);
+        let told = reports.telling(&answer(2000, 600), Kind(1), now);
         assert_eq!(told, ToTell::Untold(1024));
         // What there was no room for is told when there is.
         let now = (&mut pace, BootTime(SECOND));
-        let told = reports.to_tell(&answer(2000, 60), Kind(1), now);
+        let told = reports.telling(&answer(2000, 60), Kind(1), now);
         assert_eq!(told, ToTell::Answer);
     }
 }

@@ -141,7 +141,7 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
             let to_tell =
                 reports
                     .borrow_mut()
-                    .to_tell(&answer, asker.kind, (&mut pace.borrow_mut(), now));
+                    .telling(&answer, asker.kind, (&mut pace.borrow_mut(), now));
             match to_tell {
                 ToTell::Nothing => {}
                 ToTell::Answer => common.link.learned(asker, &answer).await,
