@@ -36,12 +36,10 @@ pub(crate) fn suggest(
 ) -> Result<Exit, CliError> {
     let records = teller.records(args.session, args.since)?;
     let suggestion = suggest::suggest(&Decisions::of(&records));
-    let rules = suggestion.rules.iter().map(|one| Offered {
-        name: &one.name,
-        to: &one.to,
-        ports: &one.ports,
-        action: one.action,
-    });
+    let rules = suggestion
+        .rules
+        .iter()
+        .map(|one| Offered::of(&one.name, (&one.to, &one.ports), one.action));
     output.warnings(&suggested::remarks(socket, rules));
     if output.is_json() {
         output.print(&suggestion, |_, _| Page::default())?;
@@ -104,12 +102,10 @@ fn tell(
     (socket, output): (&Path, Output),
 ) -> Result<Exit, CliError> {
     let learned = learn(flows, environment);
-    let rules = learned.rules.iter().map(|one| Offered {
-        name: &one.name,
-        to: &one.to,
-        ports: &one.ports,
-        action: one.action,
-    });
+    let rules = learned
+        .rules
+        .iter()
+        .map(|one| Offered::of(&one.name, (&one.to, &one.ports), one.action));
     output.warnings(&suggested::remarks(socket, rules));
     match output.is_json() {
         true => output.print(&learned, |_, _| Page::default())?,

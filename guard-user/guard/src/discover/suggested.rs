@@ -8,7 +8,7 @@ use guard_policy::{PortSpec, Prefix, Target};
 use rustix::process::geteuid;
 
 use super::dismissals::Dismissals;
-use super::{before, items, look};
+use super::{items, look};
 use crate::inside;
 use crate::person::Person;
 
@@ -17,14 +17,10 @@ const LINES: usize = 8;
 
 /// A rule that is offered.
 pub(crate) struct Offered<'r> {
-    /// Its name.
-    pub(crate) name: &'r str,
-    /// Names, groups, addresses and prefixes.
-    pub(crate) to: &'r [String],
-    /// Empty: all.
-    pub(crate) ports: &'r [String],
-    /// What it does.
-    pub(crate) action: &'r str,
+    name: &'r str,
+    to: &'r [String],
+    ports: &'r [String],
+    action: &'r str,
 }
 
 /// Says what of that to whoever may look: nothing in a session, and nothing as root.
@@ -33,11 +29,8 @@ pub(crate) fn remarks<'r>(socket: &Path, rules: impl Iterator<Item = Offered<'r>
         return Vec::new();
     }
     let (dir, person) = (Path::new("."), Person::own());
-    let bounds = Bounds {
-        time: Some(before::TIME),
-        ..Bounds::default()
-    };
-    let Ok(found) = look(dir, &person, bounds) else {
+    // Nothing waits for it, as a command does.
+    let Ok(found) = look(dir, &person, Bounds::default()) else {
         return Vec::new();
     };
     // Where that is not known, nothing is.
@@ -79,7 +72,21 @@ fn open<'r>(places: &[Finding], rules: impl Iterator<Item = Offered<'r>>) -> Vec
     lines
 }
 
-impl Offered<'_> {
+impl<'r> Offered<'r> {
+    /// One for names, groups, addresses and prefixes, at these ports; none: all.
+    pub(crate) const fn of(
+        name: &'r str,
+        (to, ports): (&'r [String], &'r [String]),
+        action: &'r str,
+    ) -> Self {
+        Self {
+            name,
+            to,
+            ports,
+            action,
+        }
+    }
+
     fn opens(&self, place: &Finding) -> bool {
         let is_port = |spec: &String| {
             let spec: Result<PortSpec, _> = spec.parse();
@@ -134,12 +141,9 @@ mod tests {
                 (vec![(*to).to_owned()], ports.collect::<Vec<_>>(), *action)
             })
             .collect();
-        let rules = lists.iter().map(|(to, ports, action)| Offered {
-            name: "one",
-            to,
-            ports,
-            action,
-        });
+        let rules = lists
+            .iter()
+            .map(|(to, ports, action)| Offered::of("one", (to, ports), action));
         Ok(open(&found, rules))
     }
 
