@@ -70,14 +70,13 @@ pub(crate) unsafe fn write_address(at: *mut [u32; 4], address: &Address) {
 /// Its 16 bytes were checked.
 #[inline(always)]
 unsafe fn address6(at: *const u8) -> Address {
-    let at = at.cast::<u32>();
     // SAFETY: the caller checked them.
     unsafe {
         Address([
-            at.read_unaligned(),
-            at.add(1).read_unaligned(),
-            at.add(2).read_unaligned(),
-            at.add(3).read_unaligned(),
+            kernel::packet_word(at),
+            kernel::packet_word(at.add(4)),
+            kernel::packet_word(at.add(8)),
+            kernel::packet_word(at.add(12)),
         ])
     }
 }
@@ -229,10 +228,10 @@ fn flow4(start: usize) -> Option<Flow> {
     let (first, fragment, protocol, address, port) = unsafe {
         (
             *header,
-            header.add(6).cast::<u16>().read_unaligned(),
+            kernel::packet_half(header.add(6)),
             *header.add(9),
-            header.add(16).cast::<u32>().read_unaligned(),
-            header.add(22).cast::<u16>().read_unaligned(),
+            kernel::packet_word(header.add(16)),
+            kernel::packet_half(header.add(22)),
         )
     };
     let plain = first == PLAIN && fragment & 0x1fff_u16.to_be() == 0;
@@ -254,7 +253,7 @@ fn flow6(start: usize) -> Option<Flow> {
         (
             *header.add(6),
             address6(header.add(24)),
-            header.add(42).cast::<u16>().read_unaligned(),
+            kernel::packet_half(header.add(42)),
         )
     };
     if !matches!(protocol, IPPROTO_TCP | IPPROTO_UDP) {
@@ -398,12 +397,7 @@ const ACK: u16 = 0x10;
 fn sender4(start: usize, protocol: u8, segment: &mut MaybeUninit<Segment>) -> bool {
     let header = start as *const u8;
     // SAFETY: see above.
-    let (found, address) = unsafe {
-        (
-            *header.add(9),
-            header.add(12).cast::<u32>().read_unaligned(),
-        )
-    };
+    let (found, address) = unsafe { (*header.add(9), kernel::packet_word(header.add(12))) };
     let address = Address::from_v4_be(address);
     if found != protocol {
         return false;
@@ -431,9 +425,9 @@ fn read_sender(start: usize, protocol: u8, from: Address) -> Segment {
     let header = start as *const u8;
     // SAFETY: their caller checked the TCP header, or the UDP header.
     let (port, flags) = unsafe {
-        let port = header.cast::<u16>().read_unaligned();
+        let port = kernel::packet_half(header);
         if protocol == IPPROTO_TCP {
-            (port, header.add(12).cast::<u16>().read_unaligned())
+            (port, kernel::packet_half(header.add(12)))
         } else {
             (port, 0)
         }
@@ -453,9 +447,9 @@ fn packet4(start: usize, end: usize, to: &mut MaybeUninit<Connection>) -> bool {
     let (length, fragment, protocol, address) = unsafe {
         (
             *header & 0x0f,
-            header.add(6).cast::<u16>().read_unaligned(),
+            kernel::packet_half(header.add(6)),
             *header.add(9),
-            header.add(16).cast::<u32>().read_unaligned(),
+            kernel::packet_word(header.add(16)),
         )
     };
     if length != 5 || u16::from_be(fragment) & 0x1fff != 0 {
@@ -466,7 +460,7 @@ fn packet4(start: usize, end: usize, to: &mut MaybeUninit<Connection>) -> bool {
             return false;
         }
         // SAFETY: 24 bytes were just checked.
-        u16::from_be(unsafe { header.add(22).cast::<u16>().read_unaligned() })
+        u16::from_be(unsafe { kernel::packet_half(header.add(22)) })
     } else {
         0
     };
@@ -495,7 +489,7 @@ fn packet6(
     let (next, port, address) = unsafe {
         (
             *header.add(6),
-            header.add(42).cast::<u16>().read_unaligned(),
+            kernel::packet_half(header.add(42)),
             address6(header.add(24)),
         )
     };

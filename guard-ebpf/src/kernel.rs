@@ -417,3 +417,34 @@ pub(crate) unsafe fn load_after(value: *const u64, dependency: u64) -> u64 {
         value.byte_add(zero as usize).read_volatile()
     }
 }
+
+/// Reads two bytes of a packet at once: LLVM would read what it does not know to be aligned byte by byte. The kernels of both
+/// architectures take it so (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`).
+///
+/// # Safety
+///
+/// Their place in the packet was checked.
+#[inline(always)]
+pub(crate) unsafe fn packet_half(at: *const u8) -> u16 {
+    let half: u16;
+    // SAFETY: the caller checked the place, and the verifier does.
+    unsafe {
+        core::arch::asm!("{half} = *(u16 *)({at} + 0)", half = out(reg) half, at = in(reg) at, options(nostack, pure, readonly));
+    }
+    half
+}
+
+/// The same of four bytes.
+///
+/// # Safety
+///
+/// As of [`packet_half`].
+#[inline(always)]
+pub(crate) unsafe fn packet_word(at: *const u8) -> u32 {
+    let word: u32;
+    // SAFETY: as in `packet_half`.
+    unsafe {
+        core::arch::asm!("{word} = *(u32 *)({at} + 0)", word = out(reg) word, at = in(reg) at, options(nostack, pure, readonly));
+    }
+    word
+}
