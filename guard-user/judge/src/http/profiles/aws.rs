@@ -44,12 +44,14 @@ const ALSO: &[&str] = &[
 /// credentials, Athena's `GetSessionEndpoint` and EVS's `GetDepotUrl` a token; EMR's `…PresignedURL` make addresses that log in,
 /// `GetFileUploadURL` and `GetAttachmentUploadLinks` such as take a file; `GetActivityTask` of Step Functions takes a task from its
 /// queue; EC2's `GetFlowLogsIntegrationTemplate` writes to a bucket; `GetScalingConfigurationRecommendation` starts a job;
-/// `GetParametersFor…` and `GetCertificateSigningRequest` begin what brings keys in or out; `GetShippingLabel` orders one.
+/// `GetParametersFor…` and `GetCertificateSigningRequest` begin what brings keys in or out; `GetShippingLabel` orders one;
+/// `GetConsoleScreenshot` presses a key where it is told to (`WakeUp`).
 const MAKE: &[&str] = &[
     "GetActivityTask",
     "GetAttachmentUploadLinks",
     "GetCertificateSigningRequest",
     "GetComputeAccess",
+    "GetConsoleScreenshot",
     "GetDataAccess",
     "GetDepotUrl",
     "GetFileUploadURL",
@@ -73,6 +75,17 @@ const MAKE: &[&str] = &[
 const MAKE_ENDS: &[&str] = &["Token", "Credentials"];
 const MAKE_PARTS: &[&str] = &["Credentials", "TokenFor"];
 
+/// What marks the host of something that customers of AWS run: their programs, or S3's buckets, serve what they like at a path, and do
+/// not look at the headers that name an action.
+const CUSTOMERS: &[&str] = &[
+    "compute",
+    "compute-1",
+    "elb",
+    "execute-api",
+    "lambda-url",
+    "s3",
+];
+
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let named: Vec<_> = view.facts.query.values("action").collect();
     if view.is_get() {
@@ -82,17 +95,19 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         let other = named.iter().find(|action| !reads(action));
         return other.map_or_else(|| service::judge(view, PROFILE), |action| no_read(action));
     }
-    if !view.is_post() {
+    if !view.is_post() || models::is_at(view, is_customers) {
         return Opinion::None;
     }
     let target = view.has_header("x-amz-target");
     let smithy = view.has_header("smithy-protocol");
     match view.segments()[..] {
-        [""] if view.has_media_type(JSON) && !smithy && named.is_empty() => json(view),
+        [""] if view.has_media_type(JSON) && !smithy && view.facts.query.is_empty() => {
+            json(view).unwrap_or_else(|opinion| opinion)
+        }
         [""] if view.has_media_type(FORM) && !smithy && !target => {
             form(view).unwrap_or_else(|opinion| opinion)
         }
-        ["service", _, "operation", action] if !target && named.is_empty() => {
+        ["service", _, "operation", action] if !target && view.facts.query.is_empty() => {
             match view.header("smithy-protocol") {
                 Some("rpc-v2-cbor") => by_name(action),
                 _ => Opinion::None,
@@ -103,20 +118,24 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     }
 }
 
-/// The JSON protocols: `X-Amz-Target: Service_Version.Action`.
-fn json(view: &View<'_>) -> Opinion {
-    match view.header("x-amz-target") {
-        Some(target) if ALSO.contains(&target) => Opinion::read(PROFILE, &format!("`{target}`")),
-        Some(target) => by_name(target.rsplit('.').next().unwrap_or_default()),
-        None => Opinion::doubt(
-            PROFILE,
-            UNKNOWN,
-            "no header says which action, or several do",
-        ),
+/// The JSON protocols: `X-Amz-Target: Service_Version.Action`, and what it is about in the body. That is no form, nor XML, of which the
+/// services of the other protocols would take their action.
+fn json(view: &View<'_>) -> Result<Opinion, Opinion> {
+    let Some(target) = view.header("x-amz-target") else {
+        let why = "no header says which action, or several do";
+        return Ok(Opinion::doubt(PROFILE, UNKNOWN, why));
+    };
+    if ALSO.contains(&target) {
+        return Ok(Opinion::read(PROFILE, &format!("`{target}`")));
     }
+    let named = by_name(target.rsplit('.').next().unwrap_or_default());
+    if matches!(named, Opinion::Read { .. }) {
+        view.json(PROFILE, UNKNOWN)?;
+    }
+    Ok(named)
 }
 
-/// The query protocols: a form with `Action=` in it, and perhaps in the query too.
+/// The query protocols: a form with `Action=` in it, and perhaps in the query too. Neither says anything else than parameters of actions do.
 fn form(view: &View<'_>) -> Result<Opinion, Opinion> {
     let body = view.body(PROFILE, UNKNOWN)?;
     let text = String::from_utf8_lossy(body);
@@ -124,11 +143,40 @@ fn form(view: &View<'_>) -> Result<Opinion, Opinion> {
     let in_body = fields.iter().filter(|(name, _)| folded(name) == "action");
     let mut actions: Vec<&str> = in_body.map(|(_, action)| action.as_str()).collect();
     actions.extend(view.facts.query.values("action"));
-    let odd = text.contains([';', '\0']) || view.facts.query.is_odd();
+    let query = &view.facts.query;
+    let others = query.pairs().filter(|(name, _)| !is_about_action(name));
+    let odd = text.contains([';', '\0'])
+        || query.is_odd()
+        || others.count() > 0
+        || !fields.iter().all(|(name, _)| is_parameter(name));
     Ok(match actions[..] {
         [action] if !odd => by_name(action),
         [action, ..] if actions.iter().all(|a| a == &action) && !reads(action) => no_read(action),
-        _ => Opinion::doubt(PROFILE, UNKNOWN, "it does not say one action"),
+        _ => Opinion::doubt(
+            PROFILE,
+            UNKNOWN,
+            "it does not say one action, or more than that",
+        ),
+    })
+}
+
+fn is_about_action(name: &str) -> bool {
+    matches!(name, "action" | "version")
+}
+
+/// `Filter.1.Value.2`: what no other kind of text begins with.
+fn is_parameter(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.bytes().all(is_part)
+}
+
+/// Whether a host, in lower case, is that of something of a customer's.
+fn is_customers(host: &str) -> bool {
+    let mut labels = host.split('.').enumerate();
+    labels.any(|(at, label)| match label {
+        // These two have services of their own at a name that begins so.
+        "aoss" | "es" => at > 0,
+        _ => CUSTOMERS.contains(&label) || label.starts_with("s3-"),
     })
 }
 

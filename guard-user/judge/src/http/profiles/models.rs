@@ -40,7 +40,7 @@ const CODE_ASSIST: &[&str] = &[
     "v1internal:streamGenerateContent",
 ];
 
-/// Whether Amazon's models are asked. An S3 that has a bucket of that name does nothing by such a path alone.
+/// Whether Amazon's models are asked. A server at another host does nothing by such a path alone, as an S3 that has a bucket of that name.
 pub(super) fn amazon(view: &View<'_>) -> bool {
     let is_asked = match view.segments()[..] {
         ["model", id, ask] => !id.is_empty() && BEDROCK.contains(&ask),
@@ -102,7 +102,7 @@ fn asks_google(view: &View<'_>) -> bool {
 }
 
 /// Whether a request is for that host.
-fn is_at(view: &View<'_>, is_it: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_at(view: &View<'_>, is_it: impl Fn(&str) -> bool) -> bool {
     let host = view.facts.host.map(str::to_ascii_lowercase);
     host.is_some_and(|host| is_it(&host))
 }

@@ -126,7 +126,66 @@ fn what_says_two_things_is_asked_about() {
             &json("S.ListX").replace("POST /", "POST /?Action=DeleteX"),
             &json("S.ListX").replace("x-amz-json-1.1", "json"),
             "POST /service/S/operation/ListX\n\nx",
+            "POST /service/S/operation/ListX?delete\nsmithy-protocol: rpc-v2-cbor\n\nx",
+            // An S3 looks at the query alone, and deletes what the body lists.
+            &deletes("application/x-amz-json-1.1\nX-Amz-Target: a.GetX", ""),
+            &deletes("application/x-www-form-urlencoded", "<!--&Action=GetX&-->"),
+            // Without the query: what is no form, and no JSON.
+            &deletes("application/x-www-form-urlencoded", "<!--&Action=GetX&-->")
+                .replace("/?delete", "/"),
+            &json("S.GetX").replace("{}", "Action=TerminateInstances"),
+            &json("S.GetX").replace("{}", ""),
+            &form("Action=ListX").replace("POST /", "POST /?delete"),
             "POST /bucket?delete\n\n<Delete/>",
         ],
     );
+}
+
+/// What asks an S3 to delete, with what else is said about it.
+fn deletes(content_type: &str, before: &str) -> String {
+    let body = "<Delete><Object><Key>k</Key></Object></Delete>";
+    format!("POST /?delete\nContent-Type: {content_type}\n\n{before}{body}")
+}
+
+#[test]
+fn what_customers_serve_takes_no_action_by_a_header() {
+    let at = |host: &str, wire: &str| wire.replacen('\n', &format!("\nHost: {host}\n"), 1);
+    let reading = [
+        json("S.ListX"),
+        form("Action=DescribeInstances"),
+        "POST /service/S/operation/ListX\nsmithy-protocol: rpc-v2-cbor\n\nx".to_owned(),
+        "POST /model/m/invoke\n\n{}".to_owned(),
+    ];
+    for host in [
+        "id.execute-api.eu-west-1.amazonaws.com",
+        "vpce-1.execute-api.eu-west-1.vpce.amazonaws.com",
+        "b.s3.eu-west-1.amazonaws.com",
+        "b.s3-eu-west-1.amazonaws.com",
+        "S3.amazonaws.com:443",
+        "b.s3-website.eu-west-1.amazonaws.com",
+        "lb.eu-west-1.elb.amazonaws.com",
+        "ec2-192-0-2-1.compute-1.amazonaws.com",
+        "id.lambda-url.eu-west-1.on.aws",
+        "search-d.eu-west-1.es.amazonaws.com",
+    ] {
+        let all = reading.iter().map(|wire| at(host, wire));
+        let all: Vec<_> = all.collect();
+        not_read(
+            &profile(Profile::Aws),
+            &all.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+    }
+    for host in [
+        "ec2.eu-west-1.amazonaws.com",
+        "es.eu-west-1.amazonaws.com",
+        "dynamodb.us-east-1.amazonaws.com",
+        "192.0.2.7",
+    ] {
+        let all = reading.iter().map(|wire| at(host, wire));
+        let all: Vec<_> = all.collect();
+        read(
+            &profile(Profile::Aws),
+            &all.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+    }
 }
