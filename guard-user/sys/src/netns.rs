@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::thread;
 
 use guard_common::NetnsCookie;
+use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::call::{check, option};
@@ -59,6 +60,16 @@ pub fn is_of_own_user_namespace(netns: BorrowedFd<'_>) -> io::Result<bool> {
 /// The system's, as where it is no socket.
 pub fn cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
     option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE).map(NetnsCookie)
+}
+
+/// That number of the network namespace that this thread is in.
+///
+/// # Errors
+///
+/// The system's, where no socket can be made.
+pub fn own() -> io::Result<NetnsCookie> {
+    let socket = |family| rustix::net::socket(family, SocketType::DGRAM, None);
+    cookie(socket(AddressFamily::INET).or_else(|_| socket(AddressFamily::INET6))?)
 }
 
 /// Moves this thread into a network namespace with nothing but a loopback that is down.

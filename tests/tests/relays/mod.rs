@@ -271,6 +271,32 @@ fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() -> Tested {
     Ok(())
 }
 
+#[test]
+fn what_is_read_through_a_relay_ends_when_it_is_found_out() -> Tested {
+    let scene = RelayScene::new()?;
+    let server = scene.daemon.dir().join("reverse.py");
+    std::fs::write(&server, include_str!("reverse.py"))?;
+    let client = scene.daemon.dir().join("reader.py");
+    std::fs::write(&client, include_str!("reader.py"))?;
+    let _server = scene.listens(7080, &["/usr/bin/python3", server.to_str().unwrap()])?;
+    let mut shell = scene.shell("reads")?;
+    let read = format!("/usr/bin/python3 {}", client.display());
+    // Over one connection: what stays on this machine, and then production, until guardd sees that.
+    shell.tell(&format!("{read} own"))?;
+    let own = shell.line_with("ended")?;
+    assert_eq!(own.trim(), "ended: as it wished, after 20");
+    shell.tell(&read)?;
+    let through = shell.line_with("ended")?;
+    assert!(!through.contains("wished"), "{through}");
+    let before = scene.reached(PRODUCTION)?;
+    assert!(before > 0);
+    shell.tell(&read)?;
+    let again = shell.line_with("ended")?;
+    assert!(again.contains("after 0"), "{again}");
+    assert_eq!(scene.reached(PRODUCTION)?, before);
+    Ok(())
+}
+
 /// Tries until it is refused, for one connection after the other that ends at once, and sees that it stays so.
 fn is_found_out(scene: &RelayScene, shell: &mut Shell, port: u16) -> Tested {
     let attempt = tcp("127.0.0.1", port);

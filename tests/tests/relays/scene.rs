@@ -30,6 +30,15 @@ to = ["192.0.2.99"]
 action = "deny"
 "#;
 
+/// The same, where a port of this machine may only be read from.
+pub(crate) const READS: &str = r#"
+[[rule]]
+name = "reads"
+to = ["127.0.0.1"]
+ports = ["tcp/7080"]
+action = "read-only"
+"#;
+
 /// Nothing passes, to the loopback neither.
 pub(crate) const SHUT: &str = "version = 1\nname = \"shut\"\ndefault = \"deny\"\ninbound = false\n";
 
@@ -49,7 +58,11 @@ holds_scene!(RelayScene);
 
 impl RelayScene {
     pub(crate) fn new() -> Tested<Self> {
-        let scene = Scene::with(|daemon| daemon.policy("asks", POLICY).policy("shut", SHUT))?;
+        let reads = format!("{POLICY}{READS}").replace("\"asks\"", "\"reads\"");
+        let scene = Scene::with(|daemon| {
+            let daemon = daemon.policy("asks", POLICY).policy("shut", SHUT);
+            daemon.policy("reads", &reads)
+        })?;
         let relay = scene.daemon.dir().join("relay.py");
         std::fs::write(&relay, RELAY)?;
         let server = scene.daemon.dir().join("server.py");

@@ -39,7 +39,10 @@ impl State {
                 self.requests.keep();
             }
             Change::Chains => self.relays.scan_again(&mut self.datapath),
-            Change::Listeners => self.scan_held(),
+            Change::Listeners => {
+                self.proxy.renew();
+                self.scan_held();
+            }
             Change::Approvers => self.renew_holds(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guard_common::{Address, HoleKind, Protocol, SessionId, Verdict};
+use guard_common::{Address, Connection, HoleKind, Protocol, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
 use guard_proto::wire::{Passing, Target, TargetTerms};
@@ -118,6 +118,9 @@ impl State {
             tracing::error!(%error, "cannot read what a session knows an address by");
             return Standing::Closed;
         }
+        if self.is_shut_behind(target) {
+            return Standing::Closed;
+        }
         let stands = |may_read| standing(&self.policies, subject, to, may_read);
         let by_policy = stands(false);
         if matches!(by_policy, Standing::Open) {
@@ -140,6 +143,33 @@ impl State {
             true => stands(true),
             false => by_policy,
         }
+    }
+
+    /// Whether a target on this machine leads where neither a policy nor a hole lets the session: what its listener connects to may be
+    /// known only after the connection was redirected.
+    fn is_shut_behind(&self, target: &Target) -> bool {
+        let Some(session) = self.sessions.live(SessionId(target.session)) else {
+            return true;
+        };
+        let asked = Connection::new(Address::from(target.address), Protocol::TCP, target.port);
+        let judge = |to: &Connection| {
+            let judged = self
+                .policies
+                .judge(session.subject(), to.to, to.protocol, to.port);
+            judged.map_or(Verdict::Deny, |judged| judged.verdict)
+        };
+        let leads = self.relays.stricter_than_reading(session, &asked, judge);
+        leads.iter().any(|lead| {
+            let there = Target {
+                address: lead.to.to_ip(),
+                port: lead.port,
+                ..*target
+            };
+            let holes = holes_over(&self.datapath, &self.sessions, &self.policies, &there);
+            let lets_on =
+                |kind: &HoleKind| *kind == HoleKind::ALL || (*lead == asked && kind.reads());
+            !holes.iter().any(lets_on)
+        })
     }
 
     /// The same, as the proxy gets it; `None` if nothing passes there.

@@ -12,6 +12,7 @@ use guard_common::{
     SessionId, Ticket, Verdict, relay_flags,
 };
 use guard_proto::{Endpoint, destination::Through};
+use guard_sys::{clock, netns};
 
 use super::{
     past::{ListeningPort, Past, PastProgram},
@@ -50,14 +51,32 @@ pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
 /// Destinations whose listener is kept, to be shown.
 const MAX_WAYS: usize = 1024;
 
+/// Who connects to a listener: the session, and its process and thread, or 0 where the kernel reported a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Client {
+    pub(super) session: SessionId,
+    pub(super) process: u32,
+    pub(super) thread: u32,
+}
+
+impl Client {
+    fn of(event: &Event) -> Self {
+        Self {
+            session: event.session,
+            process: event.tgid,
+            thread: event.pid,
+        }
+    }
+}
+
 /// A listener that a session connects to.
 #[derive(Debug)]
 pub(super) struct KnownListener {
     pub(super) relay: Relay,
     /// The result of the last scan by this guardd; none if only an earlier guardd scanned it.
     pub(super) who: Option<ScanResult>,
-    /// The session that connected last, and its process.
-    pub(super) by: (SessionId, u32),
+    /// Who connected last.
+    pub(super) by: Client,
     /// The outermost session of that session, or itself.
     share: SessionId,
     /// The policies that judge that session.
@@ -88,6 +107,8 @@ pub struct Relays {
     pub(super) past: Past,
     /// When this guardd began to scan.
     pub(super) began: BootTime,
+    /// The network namespace that guardd is in; 0 if that is unknown.
+    pub(super) own: NetnsCookie,
     /// The listeners by which destinations were tried, the latest last.
     pub(super) ways: VecDeque<(SessionId, Connection, Through)>,
     /// Wakes the task that scans.
@@ -102,7 +123,7 @@ impl Relays {
             let known = KnownListener {
                 relay,
                 who: None,
-                by: (SessionId(0), 0),
+                by: Client::default(),
                 share: SessionId(0),
                 chain: Vec::new(),
                 followed: BootTime(0),
@@ -120,6 +141,7 @@ impl Relays {
         Self {
             known: known.collect(),
             began: now,
+            own: netns::own().unwrap_or_default(),
             ..Self::default()
         }
     }
@@ -130,13 +152,13 @@ impl Relays {
         self.known.values().filter_map(|known| known.due).min()
     }
 
-    /// The listeners to scan now, and the session that connected last to each. Those not yet scanned come first; each outermost
+    /// The listeners to scan now, and who connected last to each. Those not yet scanned come first; each outermost
     /// session has a limited share.
     pub(super) fn due(
         &self,
         now: BootTime,
         outermost: impl Fn(SessionId) -> SessionId,
-    ) -> Vec<(Ticket, (SessionId, u32))> {
+    ) -> Vec<(Ticket, Client)> {
         let due = self.known.iter().filter_map(|(ticket, known)| {
             let at = known.due.filter(|at| *at <= now)?;
             Some((known.told.is_some(), at, *ticket, known.by))
@@ -144,8 +166,8 @@ impl Relays {
         let mut due: Vec<_> = due.collect();
         due.sort_unstable();
         let mut shares: HashMap<SessionId, usize> = HashMap::new();
-        due.retain(|(.., (session, _))| {
-            let share = shares.entry(outermost(*session)).or_default();
+        due.retain(|(.., by)| {
+            let share = shares.entry(outermost(by.session)).or_default();
             *share += 1;
             *share <= TOGETHER
         });
@@ -176,7 +198,7 @@ impl Relays {
         known.relay.address = event.destination;
         if netns.0 != 0 {
             known.relay.netns = netns;
-            known.by = (event.session, event.tgid);
+            known.by = Client::of(event);
             known.share = outermost;
         }
         known.used = event.at;
@@ -267,6 +289,19 @@ impl Relays {
         ))
     }
 
+    /// The listener that gets the connections of a session, inside an outermost one, to there: the machine's own, or one that those
+    /// sessions have connected to last, wherever that was. None if it is the session's own, whose cgroup that is.
+    pub(super) fn reached_by(
+        &self,
+        (outermost, cgroup): (SessionId, u64),
+        to: &Connection,
+    ) -> Option<&KnownListener> {
+        let known = self.at(to.to, to.port, clock::now())?;
+        let is_here = known.relay.netns == self.own && self.own.0 != 0;
+        let is_theirs = known.share == outermost;
+        ((is_here || is_theirs) && known.relay.owner != cgroup).then_some(known)
+    }
+
     /// Adds the upstreams that earlier scans found for the same process.
     pub(super) fn add_known(&self, found: &mut ScanResult, address: Address, port: u16) {
         let is_it = |known: &&KnownListener| {
@@ -341,7 +376,7 @@ impl KnownListener {
         Self {
             relay: Relay::new(ticket, netns, event.destination, event.port),
             who: None,
-            by: (event.session, event.tgid),
+            by: Client::of(event),
             share: outermost,
             chain: Vec::new(),
             followed: BootTime(0),
@@ -391,6 +426,17 @@ impl KnownListener {
     /// could not be read may only have been busy.
     pub(super) fn waits_for_more(&self, found: &ScanResult) -> bool {
         found.unread && self.told.is_none() && self.step <= SCANS_TO_READ_ALL
+    }
+
+    /// Counts what was found as unread if nobody knows in which network namespace the listener is, and returns whose it is then, a cgroup
+    /// or 0. The session's processes choose where it was looked for: a server of its own at that address, or none, would stand for one
+    /// that leads to production. The next `connect` tells.
+    pub(super) fn doubt(&self, found: &mut ScanResult, owner: u64) -> u64 {
+        if self.relay.netns.0 != 0 {
+            return owner;
+        }
+        found.unread = true;
+        0
     }
 
     /// Keeps what is known if the listener is still there but its process is not, because it is about to end.
@@ -581,7 +627,7 @@ mod tests {
         let of_first = relays
             .known
             .values()
-            .filter(|known| known.by.0 == SessionId(1));
+            .filter(|known| known.by.session == SessionId(1));
         assert_eq!(of_first.count(), 11);
     }
 
@@ -713,5 +759,32 @@ mod tests {
         // A session's server under the same name is scanned by itself.
         assert_eq!(leads_of(11, &[found(Some(15), "relay.py")], 7), 0);
         assert_eq!(leads_of(12, &[found(Some(17), "relay.py")], 0), 1);
+    }
+
+    #[test]
+    fn what_was_found_nobody_knows_where_leads_anywhere_until_a_connect_says_where() {
+        let mut relays = Relays::default();
+        let syn = Event {
+            count: 7,
+            session: SessionId(1),
+            ..Event::default()
+        };
+        relays.note(&syn, ALONE, true);
+        let served = || ScanResult {
+            listens: true,
+            cgroups: vec![42],
+            ..ScanResult::default()
+        };
+        let learn = |relays: &mut Relays| {
+            let known = relays.known.get_mut(&Ticket(7)).unwrap();
+            let mut found = served();
+            let owner = known.doubt(&mut found, 42);
+            known.learn(found, owner);
+            (known.relay.owner, known.is_anywhere())
+        };
+        assert_eq!(learn(&mut relays), (0, true));
+        let connect = Event { cgroup: 5, ..syn };
+        relays.note(&connect, ALONE, true);
+        assert_eq!(learn(&mut relays), (42, false));
     }
 }

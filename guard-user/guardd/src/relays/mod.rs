@@ -25,7 +25,7 @@ use crate::{
     times::after,
 };
 pub use known::Relays;
-use known::{FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS};
+use known::{Client, FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS};
 use scan::{Listener, ScanContext, ScanResult};
 
 /// The upstream of a connection to this machine.
@@ -195,14 +195,17 @@ impl Relays {
         if due.is_empty() {
             return Vec::new();
         }
-        let ways: Vec<_> = due
-            .iter()
-            .map(|(_, by)| way_to(kernel, sessions, *by))
-            .collect();
+        let own = self.own;
         let mut places = Vec::new();
-        for ((ticket, _), way) in due.into_iter().zip(ways) {
+        for (ticket, by) in due {
             let Some(known) = self.known.get_mut(&ticket) else {
                 continue;
+            };
+            // No process is needed where guardd is itself: who connects may have moved elsewhere, again and again.
+            let is_here = own.0 != 0 && known.relay.netns == own;
+            let way = match is_here {
+                true => None,
+                false => way_to(kernel, sessions, by),
             };
             let is_old = |since| after(since, FORGOTTEN).0 <= now.0;
             let wait = match SCANS.get(known.step).unwrap_or(&SCANS[SCANS.len() - 1]) {
@@ -260,8 +263,7 @@ impl Relays {
             .retain(|lead| counts(policies, &chains, &known.chain, lead));
         let has_gone = |at: &SocketAddr| found.dialed.contains(at) && !found.near.contains(at);
         known.dialed.retain(|at| !has_gone(at));
-        // The listener may be in another network namespace than the one scanned.
-        found.unread |= !found.listens && known.relay.netns.0 == 0;
+        let owner = known.doubt(&mut found, owner);
         if !found.listens && !found.is_connected {
             // No new client reaches it.
             known.due = None;
@@ -299,7 +301,7 @@ impl Relays {
     pub(crate) fn note_unseen(&mut self, sessions: &Sessions, ticket: Ticket) {
         let is_live = |id| sessions.live(id).is_some();
         if let Some(known) = self.known.get_mut(&ticket)
-            && !is_live(known.by.0)
+            && !is_live(known.by.session)
         {
             known.due = None;
         }
@@ -317,7 +319,7 @@ impl Relays {
         let Some(known) = self.known.get_mut(&ticket) else {
             return false;
         };
-        let session = sessions.live(known.by.0);
+        let session = sessions.live(known.by.session);
         let own = session.map(|session| session.cgroup.cgroup_id);
         if known.relay.owner != 0 && Some(known.relay.owner) == own {
             // A session's own servers are its own business.
@@ -384,6 +386,24 @@ impl Relays {
         }
     }
 
+    /// Where a connection of the session leads that goes through the proxy, where a policy is stricter about that than about reading: the
+    /// upstreams of the listener that gets it, and itself if that may lead anywhere.
+    pub(crate) fn stricter_than_reading(
+        &self,
+        session: &Session,
+        to: &Connection,
+        judge: impl Fn(&Connection) -> Verdict,
+    ) -> Vec<Connection> {
+        let whose = (session.outermost(), session.cgroup.cgroup_id);
+        let Some(known) = self.reached_by(whose, to) else {
+            return Vec::new();
+        };
+        // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
+        let is_stricter = |lead: &&Connection| judge(lead) != Verdict::Allow;
+        let leads = known.leads().iter().filter(is_stricter).copied();
+        leads.chain(known.is_anywhere().then_some(*to)).collect()
+    }
+
     /// Notes the listener by which a refused destination was tried, so that people see it.
     pub(crate) fn note_tried(&mut self, event: &Event) {
         let Some(port) = event.through() else {
@@ -430,19 +450,17 @@ pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions)
     }
 }
 
-/// The network namespace of a process of the session; none if it is guardd's own, or gone.
-fn way_to(
-    kernel: &Datapath,
-    sessions: &Sessions,
-    (session, tgid): (SessionId, u32),
-) -> Option<File> {
-    let session = sessions.live(session)?;
+/// The network namespace of whoever connected, else of the session's first process; none if that is gone.
+fn way_to(kernel: &Datapath, sessions: &Sessions, by: Client) -> Option<File> {
+    let session = sessions.live(by.session)?;
     let processes = kernel.processes(&session.cgroup);
-    let is_of_session = |pid: &u32| *pid != 0 && processes.contains(pid);
-    let first = Some(tgid)
-        .filter(is_of_session)
-        .or(processes.first().copied())?;
-    File::open(format!("/proc/{first}/ns/net")).ok()
+    let open = |of: String| File::open(format!("/proc/{of}/ns/net")).ok();
+    let (process, thread) = (by.process, by.thread);
+    match process != 0 && processes.contains(&process) {
+        // A process' threads may be in several.
+        true => open(format!("{process}/task/{thread}")).or_else(|| open(process.to_string())),
+        false => open(processes.first()?.to_string()),
+    }
 }
 
 /// Whether a request is about a port of this machine.

@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, LazyLock},
@@ -186,9 +186,7 @@ struct ScannedNetwork {
 impl ScannedNetwork {
     fn of(place: &Listener) -> io::Result<Self> {
         let (listed, here) = there(place.way.as_ref(), || {
-            let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
-            // If the loopback is down, no client connects to it.
-            let here = cookie.and_then(netns::cookie).unwrap_or_default();
+            let here = netns::own()?;
             if place.netns.0 != 0 && here != place.netns {
                 return Err(io::Error::other(
                     "the process is in another network namespace by now",
