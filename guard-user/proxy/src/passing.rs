@@ -59,7 +59,7 @@ impl Client {
     ///
     /// If the connection must be broken off.
     pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Judged, Abort> {
-        let terms = self.terms().await?;
+        let mut terms = self.terms().await?;
         if terms.is_open() {
             self.goes_by_hole();
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
@@ -91,6 +91,16 @@ impl Client {
             body.read(limit, ALL).await?;
             if body.is_crowded() {
                 return Ok(Err(self.crowded(parts, body)));
+            }
+            // It took as long as the client liked.
+            terms = self.terms().await?;
+            if terms.is_open() {
+                self.goes_by_hole();
+                return Ok(Ok(Passed::unasked(body::outgoing(body))));
+            }
+            if let Some(misnamed) = self.misnamed(parts, &terms).await {
+                unwanted(parts, body);
+                return Ok(Err(misnamed));
             }
             let turn = self.context.room.turn(terms.account).await;
             judgement = with_body(terms.rules(), &request, &body);
@@ -227,6 +237,9 @@ impl Client {
             self.goes_by_hole();
         }
         if !Rc::ptr_eq(before, &terms) && !terms.is_open() {
+            if let Some(misnamed) = self.misnamed(parts, &terms).await {
+                return Ok(Err(misnamed));
+            }
             let now = with_body(terms.rules(), request, &body);
             if let Judgement::Denied { because } = now {
                 return Ok(Err(self.denied(&terms, parts, &because)));

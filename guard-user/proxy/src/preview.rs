@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderName, header};
 
 use super::wire::MAX_PREVIEW;
@@ -113,8 +113,9 @@ fn beside(unpacked: &str, body: &[u8]) -> String {
     let came: String = String::from_utf8_lossy(head).chars().map(plain).collect();
     // The end may say more than the beginning.
     let from = came.ceil_char_boundary(came.len().saturating_sub(HALF));
+    let more = if body.len() > head.len() { "…" } else { "" };
     format!(
-        "{}\n(and as it came: {})",
+        "{}\n(and as it came: {}{more})",
         shortened(unpacked, HALF),
         &came[from..]
     )
@@ -248,7 +249,9 @@ fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option
     let read = match coding.as_str() {
         _ if body.is_empty() => return None,
         _ if unsaid && !body.starts_with(&[0x1f, 0x8b]) => return None,
-        "" | "identity" | "gzip" | "x-gzip" => all_of(GzDecoder::new(body), GzDecoder::into_inner),
+        "" | "identity" | "gzip" | "x-gzip" => {
+            all_of(MultiGzDecoder::new(body), MultiGzDecoder::into_inner)
+        }
         // RFC 9110 8.4.1.2: zlib's form, but some send raw deflate.
         "deflate" => all_of(ZlibDecoder::new(body), ZlibDecoder::into_inner)
             .or_else(|| all_of(DeflateDecoder::new(body), DeflateDecoder::into_inner)),
@@ -263,9 +266,17 @@ fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option
         forms.push(format!("{name}, which guard does not unpack"));
         return None;
     };
-    forms.push(match bytes.len() as u64 >= UNPACKED {
+    let (count, more) = (
+        bytes.len() as u64,
+        if is_part {
+            ", with more behind them"
+        } else {
+            ""
+        },
+    );
+    forms.push(match count >= UNPACKED {
         true => format!("unpacked from {name}, and more of it"),
-        false => format!("unpacked from {name}, {} bytes", bytes.len()),
+        false => format!("unpacked from {name}, {count} bytes{more}"),
     });
     Some(Unpacked {
         bytes,
@@ -571,6 +582,17 @@ mod tests {
         let long = "é".repeat(MAX_PREVIEW);
         let cut = of(&HeaderMap::new(), long.as_bytes(), false).text.unwrap();
         assert_eq!(cut.len(), MAX_PREVIEW);
+    }
+
+    #[test]
+    fn all_members_of_gzip_are_shown() {
+        let coding = [("content-encoding", "gzip")];
+        let two = [gzip(b"command=status"), gzip(b"&command=delete-all")].concat();
+        let (text, form) = seen(&coding, &two);
+        assert_eq!(text, "command=status&command=delete-all");
+        assert_eq!(form, "unpacked from gzip, 33 bytes");
+        let (_, form) = seen(&coding, &[two, b"and more".to_vec()].concat());
+        assert_eq!(form, "unpacked from gzip, 33 bytes, with more behind them");
     }
 
     #[test]
