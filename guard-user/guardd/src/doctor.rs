@@ -58,7 +58,7 @@ const UNIX: Check = Check::part(
 const UNITS: Check = Check::way(
     Family::Protocol,
     "units and containers",
-    "as guard status says of each: CapabilityBoundingSet= without CAP_NET_RAW, --cap-drop=NET_RAW, no PAMName=",
+    "as guard status says of each: CapabilityBoundingSet= without CAP_NET_RAW and CAP_NET_ADMIN, --cap-drop=NET_RAW,NET_ADMIN, no PAMName=",
 );
 const PROXY: Check = Check::part(
     Family::Guard,

@@ -9,11 +9,25 @@ use rustix::process::Pid;
 
 use super::call::check;
 
-/// Whether a process may make packet sockets now. One that is gone may not.
+/// A right by which a process gets packets past cgroup programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketRight {
+    /// `CAP_NET_RAW`: packet sockets.
+    Raw,
+    /// `CAP_NET_ADMIN`: what the network does with a packet after those programs, as `tc` and tunnels do.
+    Admin,
+}
+
+/// The right of a process, if it has one, to get packets past cgroup programs now. One that is gone has none.
 #[must_use]
-pub fn may_send_packets(pid: u32) -> bool {
-    let raw = Capability::CAP_NET_RAW;
-    i32::try_from(pid).is_ok_and(|pid| has_cap(Some(pid), CapSet::Permitted, raw).unwrap_or(false))
+pub fn packet_right(pid: u32) -> Option<PacketRight> {
+    let pid = i32::try_from(pid).ok()?;
+    let has = |right| has_cap(Some(pid), CapSet::Permitted, right).unwrap_or(false);
+    match (has(Capability::CAP_NET_RAW), has(Capability::CAP_NET_ADMIN)) {
+        (true, _) => Some(PacketRight::Raw),
+        (false, true) => Some(PacketRight::Admin),
+        (false, false) => None,
+    }
 }
 
 /// On which side of [`fork`] one is.

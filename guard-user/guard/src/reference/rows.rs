@@ -60,7 +60,7 @@ pub const GROUPS: [Group; 8] = [
             optional("the slice's unit", ""),
             row(
                 "units and containers",
-                "without `CAP_NET_RAW`, in the slice",
+                "without `CAP_NET_RAW` and `CAP_NET_ADMIN`, in the slice",
             ),
             row("root owns the cgroups", ""),
             optional("a yes costs a password", "polkit asks"),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use guard_common::PolicyId;
 use guard_datapath::Datapath;
 use guard_proto::PolicyRef;
-use guard_sys::process::may_send_packets;
+use guard_sys::process::{PacketRight, packet_right};
 
 use crate::{
     config::Rule,
@@ -128,22 +128,16 @@ impl Sessions {
         self.unassigned = unassigned;
     }
 
-    /// Units and containers that may send packets past every hook. `guard run` removes that right by itself.
+    /// Units and containers that may send packets past every hook. `guard run` removes those rights by itself.
     pub fn packet_warnings(&self, kernel: &Datapath) -> Vec<String> {
         let live = self.all_live();
         let others = live.filter(|one| !one.cgroup.is_ours());
-        let may = others.filter(|one| {
+        let may = others.filter_map(|one| {
             let processes = kernel.processes(&one.cgroup);
-            processes.into_iter().any(may_send_packets)
+            let right = processes.into_iter().find_map(packet_right)?;
+            Some(packet_warning(&one.about.name, right))
         });
-        let warnings = may.map(|one| {
-            format!(
-                "{} has CAP_NET_RAW, and may send packets that nothing judges: in a unit, CapabilityBoundingSet= \
-                 without it; for a container, --cap-drop=NET_RAW",
-                one.about.name
-            )
-        });
-        warnings.collect()
+        may.collect()
     }
 
     /// Cgroups without a policy of their own, and why.
@@ -174,4 +168,19 @@ impl Sessions {
             }
         }
     }
+}
+
+/// What may get past every hook, by which right, and how it loses it.
+fn packet_warning(name: &str, right: PacketRight) -> String {
+    let (right, does) = match right {
+        PacketRight::Raw => ("NET_RAW", "may send packets that nothing judges"),
+        PacketRight::Admin => (
+            "NET_ADMIN",
+            "may send packets elsewhere once they are judged (tc, tunnels)",
+        ),
+    };
+    format!(
+        "{name} has CAP_{right}, and {does}: in a unit, CapabilityBoundingSet= without it; for a container, \
+         --cap-drop={right}"
+    )
 }
