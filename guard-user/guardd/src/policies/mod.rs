@@ -102,7 +102,7 @@ pub fn parse(source: &PolicyText) -> Result<ParsedPolicy, CallError> {
 ///
 /// # Errors
 ///
-/// `Invalid` if it does not fit into the kernel's tables.
+/// `Invalid` if it does not fit into the kernel's tables, or has a wildcard that nothing could hold sessions to.
 pub fn compile(
     source: PolicyText,
     read: ParsedPolicy,
@@ -110,6 +110,15 @@ pub fn compile(
 ) -> Result<Prepared, CallError> {
     let compiled = policy::compile(&read.policy, now)
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
+    if let Some(wildcard) = unheld(&read.policy, now) {
+        return Err(CallError::invalid(
+            format!("the policy {} cannot be held to", source.shown_file()),
+            format!(
+                "{wildcard} is stricter than the default, and nothing judges names: {NO_JUDGE}"
+            ),
+            "install guard-resolver beside guardd, and sudo systemctl restart guardd; or write prefixes",
+        ));
+    }
     Ok(Prepared {
         source,
         fitted: relevant(&read.policy, now),
@@ -119,20 +128,26 @@ pub fn compile(
     })
 }
 
+/// Why nothing judges the names that sessions ask for.
+const NO_JUDGE: &str = "guard-resolver is not installed, or the kernel half is of an older version";
+
+/// A wildcard that is stricter than the default, where nothing judges the names that sessions ask for: what it closes would be open.
+fn unheld<'p>(policy: &'p Policy, now: &Environment) -> Option<&'p Target> {
+    let is_stricter = |rule: &&Rule| rule.action.strictness() > policy.default.strictness();
+    let rules = policy.rules.iter().filter(is_stricter);
+    let mut targets = rules.flat_map(|rule| &rule.to);
+    let wildcard = targets.find(|target| matches!(target, Target::Wildcard(_)));
+    wildcard.filter(|_| !now.judges_names)
+}
+
 /// Warns of wildcards, and of names that TLS has to show, where nothing judges the names that sessions ask for.
 fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
-    let shown = (!now.judges_names && policy.looks_at_sni()).then(|| {
-        "`tls = \"name\"` lets no TLS pass: guard-resolver is not installed, or the kernel half is of an older version"
-            .to_owned()
-    });
+    let shown = (!now.judges_names && policy.looks_at_sni())
+        .then(|| format!("`tls = \"name\"` lets no TLS pass: {NO_JUDGE}"));
     let targets = policy.rules.iter().flat_map(|rule| &rule.to);
     let mut wildcards = targets.filter(|target| matches!(target, Target::Wildcard(_)));
     let first = (!now.judges_names).then(|| wildcards.next()).flatten();
-    let warning = first.map(|first| {
-        format!(
-            "{first} holds for nothing: guard-resolver is not installed, or the kernel half is of an older version"
-        )
-    });
+    let warning = first.map(|first| format!("{first} holds for nothing: {NO_JUDGE}"));
     warning.into_iter().chain(shown).collect()
 }
 
@@ -977,7 +992,11 @@ pub(crate) fn of_texts(texts: &[String]) -> Policies {
     for (slot, text) in (1..).zip(texts) {
         let source = PolicyText::brought(None, text.clone());
         let read = parse(&source).unwrap();
-        let prepared = compile(source, read, &Environment::default()).unwrap();
+        let now = Environment {
+            judges_names: true,
+            ..Environment::default()
+        };
+        let prepared = compile(source, read, &now).unwrap();
         policies.put(PolicyId(slot), prepared.into());
     }
     policies
@@ -997,6 +1016,31 @@ mod tests {
     fn policies(texts: &[&str]) -> Policies {
         let texts = texts.iter().map(|text| format!("version = 1\n{text}"));
         of_texts(&texts.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_wildcard_that_nothing_holds_sessions_to_is_refused_where_it_is_stricter() {
+        let compiled = |default: &str, action: &str, judges_names| {
+            let text = format!(
+                "version = 1\ndefault = \"{default}\"\n[[rule]]\nto = [\"*.prod.example\"]\naction = \"{action}\"\n"
+            );
+            let source = PolicyText::brought(None, text);
+            let read = parse(&source).unwrap();
+            let now = Environment {
+                judges_names,
+                ..Environment::default()
+            };
+            compile(source, read, &now)
+        };
+        for (default, action) in [("allow", "confirm"), ("allow", "deny"), ("confirm", "deny")] {
+            let error = compiled(default, action, false).unwrap_err().to_string();
+            assert!(error.contains("*.prod.example"), "{error}");
+            assert!(error.contains("guard-resolver is not installed"), "{error}");
+            assert!(compiled(default, action, true).is_ok());
+        }
+        // What would only open stays shut, with a warning.
+        let shut = compiled("deny", "allow", false).unwrap();
+        assert!(shut.warnings[0].contains("holds for nothing"));
     }
 
     #[test]
