@@ -314,7 +314,7 @@ pub(crate) struct Include {
 }
 
 /// What there is to say of a token of a forge.
-const FORGE: &str = "token of a forge (no rule: each push would ask)";
+const FORGE: &str = "token of a forge (no rule: each push and pull request would ask)";
 /// Why something was passed over that stands behind as many places as are kept.
 pub const MORE: &str = "more places than are kept: is this file yours?";
 /// One file has no more places, unless it is there to be counted.

@@ -436,19 +436,32 @@ fn platform(host: &Host) -> &'static [&'static str] {
 
 /// What stands for AWS, whichever region a file says: a credential opens all of them.
 pub(crate) const AWS: &str = "sts.amazonaws.com";
+/// What stands for Azure.
+pub(crate) const AZURE: &str = "management.azure.com";
 /// What stands for Google Cloud, Firebase included.
 pub(crate) const GOOGLE: &str = "cloudresourcemanager.googleapis.com";
 
 /// APIs, and the names of all others that the same credential opens. A `*` stands for what is below.
-const OPENED: [(&str, &[&str]); 3] = [
+const OPENED: [(&str, &[&str]); 7] = [
     (AWS, &["*.amazonaws.com", "*.amazonaws.com.cn", "*.api.aws"]),
+    (
+        AZURE,
+        &[
+            "graph.microsoft.com",
+            "*.core.windows.net",
+            "*.vault.azure.net",
+        ],
+    ),
     (GOOGLE, &["*.googleapis.com"]),
+    ("api.heroku.com", &["api.data.heroku.com"]),
+    ("api.hetzner.cloud", &["api.hetzner.com"]),
     ("api.machines.dev", &["api.fly.io"]),
+    ("backboard.railway.com", &["backboard.railway.app"]),
 ];
 
 /// Whether it is the API that stands for a cloud, and not one host of it.
 pub(crate) fn is_cloud(host: &Host) -> bool {
-    host.as_str() == "management.azure.com" || !others(host).is_empty()
+    [AWS, AZURE, GOOGLE].contains(&host.as_str())
 }
 
 /// Names of the other APIs that the credential for this one opens as well.
@@ -488,6 +501,8 @@ mod tests {
         let opens = |host: &str| others(&Host::parse(host).unwrap());
         assert!(opens(AWS).contains(&"*.amazonaws.com".to_owned()));
         assert_eq!(opens(GOOGLE), ["*.googleapis.com"]);
+        assert!(opens(AZURE).contains(&"*.vault.azure.net".to_owned()));
+        assert_eq!(opens("api.hetzner.cloud"), ["api.hetzner.com"]);
         assert!(opens("s3.eu-west-1.amazonaws.com").is_empty());
         for (host, profile) in [(AWS, "aws"), (GOOGLE, "google")] {
             let host = Host::parse(host).unwrap();

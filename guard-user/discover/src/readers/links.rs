@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::dsn::host_and_port;
 use crate::host::Host;
 use crate::score::Clue;
-use crate::service::{AWS, GOOGLE, Service};
+use crate::service::{AWS, AZURE, GOOGLE, Service};
 use crate::tokens::{Said, said};
 
 use super::json::{Lines, get as json_get, object, string, with_root};
@@ -37,7 +37,6 @@ pub(crate) enum Link {
 
 const CLOUDFLARE: &str = "api.cloudflare.com";
 const FLY: &str = "api.machines.dev";
-const AZURE: &str = "management.azure.com";
 const HEROKU: &str = "api.heroku.com";
 const NETLIFY: &str = "api.netlify.com";
 const PULUMI: &str = "api.pulumi.com";

@@ -407,7 +407,7 @@ fn tokens_of_forges_are_shown_without_a_rule() -> Tested {
             .iter()
             .all(|one| one.label != Label::Tool || one.proposed.is_none())
     );
-    let what = "token of a forge (no rule: each push would ask)";
+    let what = "token of a forge (no rule: each push and pull request would ask)";
     let mut keys = keys(&found);
     keys.sort();
     let expected = [

@@ -445,9 +445,19 @@ fn queries_pass_and_mutations_are_asked_about() -> Tested {
         list: "",
         operations: "",
     };
+    let fly = Platform {
+        name: "Fly",
+        host: "api.machines.dev",
+        credential: Some(("env", "FLY_API_TOKEN=hunter2hunter2\n")),
+        ..railway
+    };
     let with_graphql = |one: &&Platform| one.profiles.contains(&"graphql");
     let mut count = 0;
-    for platform in PLATFORMS.iter().filter(with_graphql).chain([&railway]) {
+    for platform in PLATFORMS
+        .iter()
+        .filter(with_graphql)
+        .chain([&railway, &fly])
+    {
         let path = match platform.name {
             "Cloudflare" => "/client/v4/graphql",
             "Railway" => "/graphql/v2",
@@ -471,6 +481,6 @@ fn queries_pass_and_mutations_are_asked_about() -> Tested {
         }
         count += 1;
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 4);
     Ok(())
 }

@@ -524,7 +524,7 @@ fn what_opens_a_forge_is_listed_and_has_no_rule() -> Tested {
     Files read: 0 (home 0, directory 0). Nothing was connected to.
     Nothing that looks like production was found.
     Not listed: 1 place that does not look like production (guard discover --all).
-    key to elsewhere  token of a forge (no rule: each push would ask): GH_TOKEN  the environment
+    key to elsewhere  token of a forge (no rule: each push and pull request would ask): GH_TOKEN  the environment
     ");
     assert!(all.is_clean());
     Ok(())

@@ -135,7 +135,10 @@ fn without_a_person_nothing_is_opened() -> Tested {
     assert_eq!(rule("203.0.113.8"), "action = \"read-only\"");
     // A platform that the file has named is whoever's it says; one that is known is not.
     assert_eq!(rule("vault.example.io"), "action = \"confirm\"");
-    assert_eq!(rule("api.hetzner.cloud"), "action = \"read-only\"");
+    assert_eq!(
+        rule("api.hetzner.cloud\", \"api.hetzner.com"),
+        "action = \"read-only\""
+    );
     // So may a name for PostgreSQL lead where a rule for a prefix asks.
     for host in ["ledger.example.io", "orders.example.io"] {
         assert_eq!(rule(host), "action = \"confirm\"", "{host}");
