@@ -25,7 +25,7 @@ const fn message(code: &'static str, message: &'static str, text: &'static str) 
 }
 
 /// The messages that have a background to explain.
-pub const MESSAGES: [Message; 18] = [
+pub const MESSAGES: [Message; 19] = [
     message(
         "cannot-start",
         "guardd cannot start: …",
@@ -106,6 +106,11 @@ pub const MESSAGES: [Message; 18] = [
         "raw-packets",
         "… has CAP_NET_RAW, and may send packets that nothing judges",
         "Take that from the unit or container: `CapabilityBoundingSet=`, `--cap-drop=NET_RAW`.",
+    ),
+    message(
+        "packets-elsewhere",
+        "… has CAP_NET_ADMIN, and may send packets elsewhere once they are judged",
+        "The same, with `CAP_NET_ADMIN`.",
     ),
     message(
         "unknown-caller",

@@ -6,7 +6,7 @@ use std::{
 };
 
 use guard_common::Verdict;
-use guard_policy::{self as policy, DnsNames, Opens, Policy, Rule, Side, Target};
+use guard_policy::{self as policy, DnsNames, Opens, PatternChange, Policy, Rule, Side, Target};
 
 use super::InForce;
 
@@ -111,7 +111,15 @@ fn by_replies(old: &InForce, new: &InForce) -> Vec<String> {
 /// What names get that no rule for them has been added to or taken from, or by a rule that denies and leaves more to others.
 fn by_names(old: &InForce, new: &InForce) -> Vec<String> {
     let names = policy::diff_names(side(old), side(new), &new.fitted).into_iter();
-    let names = names.filter(|one| one.opens != Opens::Less);
+    // How long holes last is told by itself, where they last longer.
+    let is_of_holes = |one: &PatternChange| {
+        let [before, after] = [&one.before, &one.after].map(|words| {
+            let words = words.iter().map(|words| words.split(" max_hole=").next());
+            words.collect::<BTreeSet<_>>()
+        });
+        one.opens == Opens::Otherwise && before == after
+    };
+    let names = names.filter(|one| one.opens != Opens::Less && !is_of_holes(one));
     let names = names.map(|one| {
         let or_nothing = |words: &[String]| match words {
             [] => "nothing".to_owned(),

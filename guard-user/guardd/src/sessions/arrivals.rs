@@ -172,15 +172,14 @@ impl Sessions {
 
 /// What may get past every hook, by which right, and how it loses it.
 fn packet_warning(name: &str, right: PacketRight) -> String {
-    let (right, does) = match right {
-        PacketRight::Raw => ("NET_RAW", "may send packets that nothing judges"),
-        PacketRight::Admin => (
-            "NET_ADMIN",
-            "may send packets elsewhere once they are judged (tc, tunnels)",
+    match right {
+        PacketRight::Raw => format!(
+            "{name} has CAP_NET_RAW, and may send packets that nothing judges: in a unit, CapabilityBoundingSet= \
+             without it; for a container, --cap-drop=NET_RAW"
         ),
-    };
-    format!(
-        "{name} has CAP_{right}, and {does}: in a unit, CapabilityBoundingSet= without it; for a container, \
-         --cap-drop={right}"
-    )
+        PacketRight::Admin => format!(
+            "{name} has CAP_NET_ADMIN, and may send packets elsewhere once they are judged: in a unit, \
+             CapabilityBoundingSet= without it; for a container, --cap-drop=NET_ADMIN"
+        ),
+    }
 }
