@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use guard_courier::Refusal;
-use guard_proto::{Call, Request, Requests, approvers::Asked};
+use guard_proto::{Call, ErrorName, Request, Requests, approvers::Asked};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Carrier, PAUSE, presence};
@@ -27,11 +27,22 @@ struct Published {
     open: HashMap<String, OpenQuestion>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct OpenQuestion {
     /// The request, as it was when its question was asked for.
     request: String,
-    question: String,
+    /// What was published; none: guardd could not write it down yet.
+    question: Option<String>,
+}
+
+/// What guardd says where it is asked for a question.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Question(String),
+    /// It is asked no more: it was answered in between, or is closed.
+    Over,
+    /// It is asked, and guardd cannot write it down now: its disk is full.
+    Later,
 }
 
 /// Publishes what is asked.
@@ -114,7 +125,9 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
                     looked = Some(Instant::now());
                 }
                 for (id, open) in &published.open {
-                    publish(carrier, id, &open.question).await;
+                    if let Some(question) = &open.question {
+                        publish(carrier, id, question).await;
+                    }
                 }
                 presence::publish(carrier, false).await;
                 next = Instant::now() + AGAIN;
@@ -146,17 +159,22 @@ impl Published {
             {
                 continue;
             }
-            let Some(question) = question_about(carrier, &id).await? else {
-                continue;
+            let question = match question_about(carrier, &id).await? {
+                Said::Question(question) => Some(question),
+                Said::Over => continue,
+                Said::Later => {
+                    self.open.entry(id).or_default();
+                    continue;
+                }
             };
-            let is_news = self
-                .open
-                .get(&id)
-                .is_none_or(|open| open.question != question);
-            if is_news {
-                publish(carrier, &id, &question).await;
+            let open = OpenQuestion { request, question };
+            let before = self.open.get(&id).map(|before| &before.question);
+            if let Some(question) = open.question.as_deref()
+                && before != Some(&open.question)
+            {
+                publish(carrier, &id, question).await;
             }
-            self.open.insert(id, OpenQuestion { request, question });
+            self.open.insert(id, open);
         }
         Ok(())
     }
@@ -166,8 +184,9 @@ impl Published {
         let mut gone = Vec::new();
         for (id, open) in &mut self.open {
             match question_about(carrier, id).await? {
-                Some(question) => open.question = question,
-                None => gone.push(id.clone()),
+                Said::Question(question) => open.question = Some(question),
+                Said::Over => gone.push(id.clone()),
+                Said::Later => {}
             }
         }
         for id in gone {
@@ -178,16 +197,24 @@ impl Published {
     }
 }
 
-/// The question about a request; none if it was answered in between.
-async fn question_about(carrier: &Carrier, id: &str) -> Result<Option<String>, Refusal> {
+/// The question about a request.
+async fn question_about(carrier: &Carrier, id: &str) -> Result<Said, Refusal> {
     let call = Call::Question { id: id.to_owned() };
-    match carrier.guardd.call::<Asked>(&call).await {
-        Ok(asked) => Ok(Some(asked.question)),
-        Err(refusal) if refusal.name.is_none() => Err(refusal),
-        Err(refusal) => {
-            tracing::debug!(id, why = refusal.failure.why, "has no question");
-            Ok(None)
-        }
+    let refusal = match carrier.guardd.call::<Asked>(&call).await {
+        Ok(asked) => return Ok(Said::Question(asked.question)),
+        Err(refusal) => refusal,
+    };
+    let said = without_question(refusal)?;
+    tracing::debug!(id, ?said, "has no question");
+    Ok(said)
+}
+
+/// What it means that there is none.
+fn without_question(refusal: Refusal) -> Result<Said, Refusal> {
+    match refusal.name {
+        None => Err(refusal),
+        Some(ErrorName::Failed) => Ok(Said::Later),
+        Some(_) => Ok(Said::Over),
     }
 }
 
@@ -195,4 +222,27 @@ async fn question_about(carrier: &Carrier, id: &str) -> Result<Option<String>, R
 async fn publish(carrier: &Carrier, id: &str, question: &str) {
     let subject = carrier.subject(What::Question, Some(id));
     carrier.link.publish(subject, question.to_owned()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guard_proto::Failure;
+
+    #[test]
+    fn a_question_that_cannot_be_written_down_is_not_over() {
+        let said = |name| {
+            let failure = Failure {
+                what: String::new(),
+                why: String::new(),
+                fix: String::new(),
+            };
+            without_question(Refusal { name, failure }).ok()
+        };
+        assert_eq!(said(Some(ErrorName::Failed)), Some(Said::Later));
+        for name in [ErrorName::NotFound, ErrorName::Refused, ErrorName::No] {
+            assert_eq!(said(Some(name)), Some(Said::Over));
+        }
+        assert_eq!(said(None), None, "guardd is away: nothing is known");
+    }
 }
