@@ -31,11 +31,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 const TOLD: Duration = Duration::from_millis(800);
 const BEGUN: Duration = Duration::from_secs(2);
 
+/// Machines by their ids, and by the groups that they are in: one that was moved is in two for a while.
+type Machines = BTreeMap<(String, String), Rc<Seen>>;
+
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    /// By its id, and by the group that it is in: one that was moved is in two for a while.
-    machines: RefCell<BTreeMap<(String, String), Rc<Seen>>>,
+    machines: RefCell<Machines>,
     now: watch::Sender<Now>,
     lookers: Rc<Lookers>,
     /// Since when machines are told that somebody looks.
@@ -159,6 +161,30 @@ fn checked(told: &ApproverShown) -> ApproverShown {
     }
 }
 
+/// What of a message in many parts has come.
+#[derive(Debug, Default)]
+struct Telling {
+    /// All machines, if they are told anew.
+    anew: Option<Machines>,
+    /// Whether something is news beside what machines ask.
+    is_news: bool,
+}
+
+/// Adds a machine, or has it be as it is now; whether that is news beside what it asks.
+fn add(machines: &mut Machines, machine: Machine) -> bool {
+    let seen = Seen::of(machine);
+    let at = (seen.told.machine.clone(), seen.told.group.clone());
+    let before = machines.insert(at, Rc::new(seen.clone()));
+    before.is_none_or(|before| {
+        let alone = |seen: &Seen| Machine {
+            questions: Vec::new(),
+            over: Vec::new(),
+            ..seen.told.clone()
+        };
+        alone(&before) != alone(&seen)
+    })
+}
+
 impl Mirror {
     pub(super) fn begin(fleet: &Fleet) -> Rc<Self> {
         let mirror = Rc::new(Self {
@@ -189,41 +215,36 @@ impl Mirror {
 
     async fn follow(&self, fleet: &Fleet) -> Result<(), Refusal> {
         let mut all = fleet.stream::<FleetUpdate>(&FleetCall::Follow {}).await?;
-        let mut are_machines_news = false;
+        let mut telling = Telling::default();
         while let Some(told) = all.next().await? {
-            if told.anew {
-                self.machines.borrow_mut().clear();
-                are_machines_news = true;
-            }
-            if let Some(machine) = told.machine {
-                are_machines_news |= self.add(machine);
-            }
-            if told.whole {
-                let is_news = std::mem::take(&mut are_machines_news);
-                self.now.send_modify(|now| {
-                    now.is_connected = told.connected;
-                    now.version += 1;
-                    now.machines += u64::from(is_news);
-                });
-            }
+            self.hear(&mut telling, told);
         }
         Ok(())
     }
 
-    /// Adds a machine, or has it be as it is now; whether that is news beside what it asks.
-    fn add(&self, machine: Machine) -> bool {
-        let seen = Seen::of(machine);
-        let at = (seen.told.machine.clone(), seen.told.group.clone());
-        let mut machines = self.machines.borrow_mut();
-        let before = machines.insert(at, Rc::new(seen.clone()));
-        before.is_none_or(|before| {
-            let alone = |seen: &Seen| Machine {
-                questions: Vec::new(),
-                over: Vec::new(),
-                ..seen.told.clone()
+    /// Part of what is told: what is told anew counts once all of it has come, and what was known stands until then.
+    fn hear(&self, telling: &mut Telling, told: FleetUpdate) {
+        if told.anew {
+            telling.anew = Some(Machines::new());
+            telling.is_news = true;
+        }
+        if let Some(machine) = told.machine {
+            telling.is_news |= match &mut telling.anew {
+                Some(anew) => add(anew, machine),
+                None => add(&mut self.machines.borrow_mut(), machine),
             };
-            alone(&before) != alone(&seen)
-        })
+        }
+        if told.whole {
+            if let Some(anew) = telling.anew.take() {
+                *self.machines.borrow_mut() = anew;
+            }
+            let is_news = std::mem::take(&mut telling.is_news);
+            self.now.send_modify(|now| {
+                now.is_connected = told.connected;
+                now.version += 1;
+                now.machines += u64::from(is_news);
+            });
+        }
     }
 
     /// Has machines know that somebody looks, for as long as that is so.
@@ -454,6 +475,56 @@ pub(crate) mod tests {
         // Nor does her key count under another name.
         let other = identity("bob", &honest);
         assert_eq!(honest.asks(&other).count(), 0);
+    }
+
+    impl Mirror {
+        fn add(&self, machine: Machine) -> bool {
+            add(&mut self.machines.borrow_mut(), machine)
+        }
+    }
+
+    #[test]
+    fn machines_that_are_told_anew_are_there_meanwhile() {
+        let mirror = mirror();
+        let alice = || vec![approver("alice", key(1, ""))];
+        let mut telling = Telling::default();
+        let anew = FleetUpdate {
+            anew: true,
+            ..FleetUpdate::default()
+        };
+        let one = |id: &str| FleetUpdate {
+            machine: Some(machine(id, alice())),
+            ..FleetUpdate::default()
+        };
+        let whole = || FleetUpdate {
+            connected: true,
+            whole: true,
+            ..FleetUpdate::default()
+        };
+        let ids = || -> Vec<_> {
+            let all = mirror.machines();
+            all.iter().map(|seen| seen.told.machine.clone()).collect()
+        };
+        for told in [anew.clone(), one("m-1"), one("m-2"), whole()] {
+            mirror.hear(&mut telling, told);
+        }
+        assert_eq!(ids(), ["m-1", "m-2"]);
+        let now = *mirror.now().borrow();
+        for told in [anew, one("m-2")] {
+            mirror.hear(&mut telling, told);
+            assert_eq!(ids(), ["m-1", "m-2"], "one leaves, and none is away for it");
+            assert_eq!(mirror.people_with("aWQ").approvers.len(), 1);
+            assert_eq!(*mirror.now().borrow(), now);
+        }
+        mirror.hear(&mut telling, whole());
+        assert_eq!(ids(), ["m-2"]);
+        assert_eq!(mirror.now().borrow().machines, now.machines + 1);
+        mirror.hear(&mut telling, one("m-3"));
+        assert_eq!(
+            ids(),
+            ["m-2", "m-3"],
+            "what is not told anew counts at once"
+        );
     }
 
     fn mirror() -> Mirror {
