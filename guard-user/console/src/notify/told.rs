@@ -143,7 +143,9 @@ impl Notices {
             *since = at.max(*since);
         }
         if self.noes.len() > MOST {
-            self.noes.pop_first();
+            let oldest = self.noes.iter().min_by_key(|(_, (_, at))| *at);
+            let oldest = oldest.map(|(request, _)| request.clone());
+            oldest.and_then(|request| self.noes.remove(&request));
         }
     }
 
