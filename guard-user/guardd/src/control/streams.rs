@@ -318,9 +318,9 @@ async fn lines_opened(shared: &Shared, from: u64) -> io::Result<(LineReader, u64
 
 /// The audit log from its beginning, as far as it is not compressed, and the number of its last file.
 pub(super) fn opened(shared: &Shared, filter: Filter) -> io::Result<(AuditReader, u64)> {
-    let (previous, current) = shared.with(|state| {
+    let (previous, current, times) = shared.with(|state| {
         let audit = state.recorder.audit();
-        (audit.previous(), audit.current())
+        (audit.previous(), audit.current(), audit.times())
     });
     let (current, part) = current?;
     let reader = match previous {
@@ -331,7 +331,7 @@ pub(super) fn opened(shared: &Shared, filter: Filter) -> io::Result<(AuditReader
         }
         None => AuditReader::new(current, filter),
     };
-    Ok((reader, part))
+    Ok((reader.by(times), part))
 }
 
 /// Reads on where that keeps nobody waiting.

@@ -12,6 +12,7 @@ use std::{
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use guard_proto::{
@@ -27,7 +28,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::record::{journal::Journal, meters::AdmittedRecord};
+use crate::record::{journal::Journal, meters::AdmittedRecord, times::Times};
 
 /// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +138,8 @@ pub struct Audit {
     gaps: Gaps,
     /// The journal, which gets the records too.
     journal: Journal,
+    /// When the records of its files were, for those who read them.
+    times: Arc<Times>,
 }
 
 /// What the audit log lacks since its last record.
@@ -170,7 +173,14 @@ impl Audit {
             head,
             gaps: Gaps { lost: 0, torn },
             journal: Journal::of_stderr(),
+            times: Arc::default(),
         })
+    }
+
+    /// When the records of its files were.
+    #[must_use]
+    pub fn times(&self) -> Arc<Times> {
+        Arc::clone(&self.times)
     }
 
     /// The last record of the chain.

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod reader;
 pub mod recent;
 pub mod shelf;
+pub mod times;
 
 use guard_common::{BootTime, SessionId};
 

@@ -4,10 +4,13 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, Seek, SeekFrom},
+    sync::Arc,
 };
 
 use guard_proto::LogRecord;
 use jiff::Timestamp;
+
+use super::times::{Moment, Times};
 
 /// Records in a batch at most.
 const BATCH: usize = 256;
@@ -24,8 +27,20 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The time before which no record is of use; none: those that are too old say whether there was such a session.
+    fn begins(&self) -> Option<Moment> {
+        let since = self.since.filter(|_| self.session.is_none())?;
+        Moment::of(since)
+    }
+
     /// Whether a line may match: a search of its bytes is a hundred times faster than parsing its JSON.
     fn may_want(&self, line: &[u8]) -> bool {
+        if self
+            .begins()
+            .is_some_and(|since| Moment::of_line(line) < since)
+        {
+            return false;
+        }
         self.session
             .as_deref()
             .and_then(|id| serde_json::to_string(id).ok())
@@ -66,6 +81,10 @@ pub struct AuditReader {
     /// The files that follow it.
     rest: VecDeque<File>,
     filter: Filter,
+    /// When records of the files were.
+    times: Option<Arc<Times>>,
+    /// Whether it is where the file's records begin that may be wanted.
+    has_begun: bool,
     /// Whether one of the records, perhaps an older one, is of the session that is asked for.
     knows_session: bool,
 }
@@ -88,8 +107,17 @@ impl AuditReader {
             offset: 0,
             rest: VecDeque::new(),
             filter,
+            times: None,
+            has_begun: false,
             knows_session: false,
         }
+    }
+
+    /// Leaves out what is older than what is asked for, by what is known of the files.
+    #[must_use]
+    pub fn by(mut self, times: Arc<Times>) -> Self {
+        self.times = Some(times);
+        self
     }
 
     /// Whether a record until here, perhaps one that is older than what is asked for, is of the session that is asked for.
@@ -112,12 +140,16 @@ impl AuditReader {
         let mut batch = Batch::default();
         let mut line = Vec::new();
         while batch.records.len() < BATCH {
+            if !std::mem::replace(&mut self.has_begun, true) {
+                self.begin()?;
+            }
             line.clear();
             let read = self.file.read_until(b'\n', &mut line)?;
             if line.last() != Some(&b'\n') {
                 if let Some(next) = self.rest.pop_front() {
                     self.file = BufReader::new(next);
                     self.offset = 0;
+                    self.has_begun = false;
                     continue;
                 }
                 self.file.seek(SeekFrom::Start(self.offset))?;
@@ -139,6 +171,16 @@ impl AuditReader {
             }
         }
         Ok(batch)
+    }
+
+    /// Goes to the first line of a file that may be wanted.
+    fn begin(&mut self) -> io::Result<()> {
+        let since = self.filter.begins();
+        if let (Some(times), Some(since)) = (&self.times, since) {
+            self.offset = times.start(self.file.get_ref(), since)?;
+            self.file.seek(SeekFrom::Start(self.offset))?;
+        }
+        Ok(())
     }
 }
 
@@ -199,6 +241,40 @@ mod tests {
             .write(LogEntry::of("s1", 1000, Held::default()))
             .unwrap();
         assert_eq!(reader.next_batch().unwrap().records[0].kind, LogKind::Held);
+    }
+
+    #[test]
+    fn what_is_long_past_is_passed_over_in_each_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+        let line = |at: &str, session: &str| {
+            let why = "x".repeat(600);
+            format!(
+                "{{\"at\":\"{at}\",\"kind\":\"held\",\"session\":\"{session}\",\"why\":\"{why}\"}}\n"
+            )
+        };
+        let long_past = line("2026-11-20T00:00:00.000Z", "s1").repeat(1000);
+        for (path, session) in [(&old, "s2"), (&new, "s3")] {
+            // Of a file the first line is its own.
+            let head = line("2026-11-20T00:00:00.000Z", session);
+            let last = line("2026-11-22T00:00:00.000Z", session);
+            fs::write(path, format!("{head}{long_past}{last}")).unwrap();
+        }
+        let times = Arc::new(Times::default());
+        let filter = Filter {
+            since: "2026-11-21T00:00:00Z".parse().ok(),
+            ..Filter::default()
+        };
+        for _ in 0..2 {
+            let mut reader = open(&old, filter.clone()).by(Arc::clone(&times));
+            reader.then(File::open(&new).unwrap());
+            let read = reader.next_batch().unwrap();
+            let sessions = read.records.iter().map(|one| one.session.as_deref());
+            assert_eq!(sessions.collect::<Vec<_>>(), [Some("s2"), Some("s3")]);
+        }
+        let mut reader = open(&new, filter).by(times);
+        reader.begin().unwrap();
+        assert!(reader.offset > 300_000, "{}", reader.offset);
     }
 
     #[test]
