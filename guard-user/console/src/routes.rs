@@ -27,6 +27,7 @@ use crate::{
     push,
     reply::{self, Reply},
     scope::{Scope, Visitor},
+    trail::{GLANCE, Glance},
 };
 
 /// A new passkey, as the script has it.
@@ -238,12 +239,19 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
     }
 }
 
-/// The last day, unless it is a long one: no question waits for it.
+/// The last day, as far as it is there: no question waits for it.
 async fn glance(console: &Console, scope: &Scope) -> Option<maud::Markup> {
-    let flows = flows_of(console, scope, None);
-    let (day, flows) = console.trail.glance(scope, flows).await?;
-    let flows = flows.map(|listed| listed.flows).unwrap_or_default();
-    Some(pages::log::glance(&day, &flows))
+    let flows = tokio::time::timeout(GLANCE, flows_of(console, scope, None));
+    let (seen, flows) = tokio::join!(console.trail.glance(scope), flows);
+    let flows = flows.ok().map(Result::unwrap_or_default);
+    match (seen, flows) {
+        (Glance::None, _) => None,
+        (Glance::Day(day), Some(listed)) => Some(pages::log::glance(&day, &listed.flows, None)),
+        (Glance::Late(Some((day, at))), Some(listed)) => {
+            Some(pages::log::glance(&day, &listed.flows, Some(at)))
+        }
+        (Glance::Late(None), _) | (_, None) => Some(pages::log::reading()),
+    }
 }
 
 async fn asked_of(console: &Console, scope: &Scope) -> Result<Requests, Refusal> {

@@ -232,6 +232,40 @@ fn the_lists_show_what_there_is_and_only_of_whom_somebody_answers_for() -> Teste
 }
 
 #[test]
+fn the_first_page_counts_what_was_reached_asked_and_stopped() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    looked.enrol_for("bob", &Passkey::new("bob"), OTHER)?;
+    let (alice, bob) = (looked.log_in()?, looked.log_in_as("bob")?);
+    let counted = |cookie: &str| {
+        let page = looked.http.get("/", Some(cookie));
+        assert_eq!(page.status, 200, "{}", page.body);
+        ["reached", "asked", "stopped"].map(|what| {
+            let number = page.between(&format!("<span class=\"key {what}\"><b>"), "</b>");
+            number.parse::<usize>().unwrap_or(usize::MAX)
+        })
+    };
+    assert_eq!(counted(&alice)[1..], [0, 0]);
+    let mut shell = looked.scene.shell();
+    // Nothing in the policy is about that port.
+    assert!(shell.reaches(&Attempt::tcp(V4, 2283))?);
+    let id = looked.scene.request(&mut shell, 443);
+    let no = format!("{}/no", looked.place(&alice, &id));
+    assert_eq!(looked.http.form(&no, "", Some(&alice)).status, 303);
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    guard_lab::eventually("all of that is counted, as the log has it", || {
+        let of = |kind: &str| looked.scene.log(kind).len();
+        let [reached, asked, stopped] = counted(&alice);
+        reached >= 1 && stopped >= 1 && (asked, stopped) == (1, of("denied"))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", counted(&alice)));
+    assert_eq!(counted(&bob), [0; 3], "bob answers for nobody there");
+    Ok(())
+}
+
+#[test]
 fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() -> Tested {
     let network = Network::new()?;
     let looked = Looked::new(&network, "")?;

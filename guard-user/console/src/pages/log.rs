@@ -1,5 +1,7 @@
 //! The audit log's last day.
 
+use std::rc::Rc;
+
 use guard_proto::{Flow, LogKind, LogRecord};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -15,8 +17,9 @@ const MOST: usize = 200;
 pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option<&str>) -> Markup {
     let is_meant =
         |record: &&LogRecord| session.is_none_or(|id| record.session.as_deref() == Some(id));
-    let records: Vec<_> = day.records.iter().filter(is_meant).take(MOST).collect();
-    let all = day.records.iter().filter(is_meant).count() + day.left_out;
+    let own = || day.records.iter().map(Rc::as_ref).filter(is_meant);
+    let records: Vec<_> = own().take(MOST).collect();
+    let all = own().count() + day.left_out;
     let content = html! {
         h1 { "Log" @if let Some(session) = session { span.of { (seen(session)) } } }
         @if session.is_none() { (chart::chart(&with_flows(day, flows), Timestamp::now())) }
@@ -33,12 +36,26 @@ pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option
     frame.page("Log", "log", &content)
 }
 
-/// The last day at a glance, for another page.
-pub(crate) fn glance(day: &Day, flows: &[Flow]) -> Markup {
+/// The last day at a glance, for another page; `late`: as it was then, for it is being read.
+pub(crate) fn glance(day: &Day, flows: &[Flow], late: Option<Timestamp>) -> Markup {
     html! {
-        section.glance {
+        section.glance data-reading[late.is_some()] {
             h2 { a href="/log" { "The last day" } }
             (chart::chart(&with_flows(day, flows), Timestamp::now()))
+            @if let Some(at) = late { p.note { "As it was " (moment(at)) ": the log is being read." } }
+        }
+    }
+}
+
+/// In its place where it is not there yet. The script has the page loaded anew.
+pub(crate) fn reading() -> Markup {
+    html! {
+        section.glance data-reading {
+            h2 { a href="/log" { "The last day" } }
+            p.note {
+                "The log is long and is being read. "
+                a href="/" { "Load the page again" } " in a moment."
+            }
         }
     }
 }
@@ -47,7 +64,7 @@ pub(crate) fn glance(day: &Day, flows: &[Flow]) -> Markup {
 fn with_flows(day: &Day, flows: &[Flow]) -> [Hour; crate::trail::HOURS] {
     let now = Timestamp::now();
     let mut counted = Day {
-        hours: day.hours,
+        hours: day.hours_until(now),
         ..Day::default()
     };
     for flow in flows {

@@ -252,7 +252,7 @@ fn pages(text: &str) -> Vec<String> {
         serde_json::from_value::<LogRecord>(record).unwrap()
     });
     let day = Day {
-        records: records.into(),
+        records: records.into_iter().map(Rc::new).collect(),
         ..Day::default()
     };
     let all = [
@@ -266,7 +266,10 @@ fn pages(text: &str) -> Vec<String> {
             &frame,
             &[],
             scope,
-            ("m", Some(&log::glance(&day, std::slice::from_ref(&flow)))),
+            (
+                "m",
+                Some(&log::glance(&day, std::slice::from_ref(&flow), None)),
+            ),
         ),
         question::page(&frame, &asking(&http, Ok(&asked))),
         question::page(&frame, &asking(&connection, Err(&failure))),
