@@ -81,7 +81,7 @@ pub fn run(settings: Settings) -> Result<()> {
             files,
             hub: hub::Hub::begin(guardd.clone()),
             trail: trail::Trail::new(guardd),
-            logins: login::Challenges::default(),
+            logins: login::Challenges::new().context("there are no random numbers")?,
             assets: pages::Assets::new(),
             central: settings.fleet.as_deref().map(central::Central::begin),
             settings,

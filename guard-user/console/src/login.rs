@@ -2,29 +2,35 @@
 //! other words than an answer, so that neither is ever the other.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     time::{Duration, Instant},
 };
 
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::approvers::Approvers;
 use guard_signed::webauthn::{Assertion, PasskeyPublicKey};
-use ring::digest::{SHA256, digest};
+use ring::{
+    digest::{SHA256, digest},
+    hmac::{HMAC_SHA256, Key, sign, verify},
+    rand::SystemRandom,
+};
 use serde::Deserialize;
 
-use crate::{
-    files::{Identity, secret},
-    settings::Origin,
-};
+use crate::{files::Identity, settings::Origin};
 
-/// How long a challenge counts, and how many are open at once.
+/// How long a challenge counts.
 const LIFE: Duration = Duration::from_secs(120);
-const MOST: usize = 64;
 
-/// What was made up lately.
-#[derive(Debug, Default)]
+/// What is made up says itself when that was, under a key that this process alone has: whoever may load the page may load it as
+/// often as it likes, and takes nothing from others by that.
+#[derive(Debug)]
 pub(crate) struct Challenges {
-    open: RefCell<Vec<(String, Instant)>>,
+    key: Key,
+    begun: Instant,
+    /// How many were made up: each is another.
+    count: Cell<u64>,
+    /// What somebody was logged in by, until it is too old anyway.
+    used: RefCell<Vec<(String, Instant)>>,
 }
 
 /// What a browser signed. Bytes are base64url.
@@ -46,16 +52,40 @@ impl LoginSigned {
 }
 
 impl Challenges {
-    /// Something to sign, once; none: there are no random numbers.
-    pub(crate) fn begin(&self) -> Option<String> {
-        let mut open = self.open.borrow_mut();
-        open.retain(|(_, since)| since.elapsed() < LIFE);
-        if open.len() >= MOST {
-            open.remove(0);
-        }
-        let nonce = secret().ok()?;
-        open.push((nonce.clone(), Instant::now()));
-        Some(nonce)
+    /// None: there are no random numbers.
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self {
+            key: Key::generate(HMAC_SHA256, &SystemRandom::new()).ok()?,
+            begun: Instant::now(),
+            count: Cell::default(),
+            used: RefCell::default(),
+        })
+    }
+
+    /// Something to sign, once.
+    pub(crate) fn begin(&self) -> String {
+        let count = self.count.get();
+        self.count.set(count + 1);
+        self.sealed(self.begun.elapsed(), count)
+    }
+
+    fn sealed(&self, at: Duration, count: u64) -> String {
+        let what = format!("{}-{count}", at.as_millis());
+        let seal = sign(&self.key, what.as_bytes());
+        format!("{what}-{}", BASE64URL_NOPAD.encode(seal.as_ref()))
+    }
+
+    /// Whether it was made up here, and lately, and nobody was logged in by it.
+    fn is_open(&self, nonce: &str) -> bool {
+        let known = || {
+            let mut parts = nonce.splitn(3, '-');
+            let (at, count, seal) = (parts.next()?, parts.next()?, parts.next()?);
+            let seal = BASE64URL_NOPAD.decode(seal.as_bytes()).ok()?;
+            verify(&self.key, format!("{at}-{count}").as_bytes(), &seal).ok()?;
+            Some(Duration::from_millis(at.parse().ok()?))
+        };
+        let is_recent = |at: Duration| self.begun.elapsed().saturating_sub(at) < LIFE;
+        known().is_some_and(is_recent) && !self.used.borrow().iter().any(|(one, _)| one == nonce)
     }
 
     /// Whose passkey has signed it; none: nobody's that is enrolled.
@@ -65,32 +95,38 @@ impl Challenges {
         known: &Approvers,
         origin: &Origin,
     ) -> Option<Identity> {
-        let mut open = self.open.borrow_mut();
-        let is_open =
-            |(nonce, since): &(String, Instant)| *nonce == signed.nonce && since.elapsed() < LIFE;
-        let at = open.iter().position(is_open)?;
-        // It counts once, whatever was signed.
-        open.remove(at);
-        let keys = known
-            .approvers
-            .iter()
-            .flat_map(|one| one.keys.iter().map(move |key| (one, key)));
-        let mut keys = keys.filter(|(_, key)| key.kind == "passkey" && key.id == signed.key);
-        let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
-        let assertion = Assertion {
-            authenticator_data: &bytes(&signed.authenticator_data)?,
-            client_data: &bytes(&signed.client_data)?,
-            signature: &bytes(&signed.signature)?,
-        };
-        let origins = [origin.as_str().to_owned()];
-        let challenge = challenge(&signed.nonce);
-        // Of many machines one may say that the id is another key's.
-        keys.find_map(|(person, key)| {
-            let public = PasskeyPublicKey::parse(&bytes(&key.public_key)?).ok()?;
-            public.verify(&challenge, &origins, assertion).ok()?;
-            Some(Identity::of(person, [key]))
-        })
+        if !self.is_open(&signed.nonce) {
+            return None;
+        }
+        let identity = signer(signed, known, origin)?;
+        let mut used = self.used.borrow_mut();
+        used.retain(|(_, since)| since.elapsed() < LIFE);
+        used.push((signed.nonce.clone(), Instant::now()));
+        Some(identity)
     }
+}
+
+/// Whose passkey has signed that.
+fn signer(signed: &LoginSigned, known: &Approvers, origin: &Origin) -> Option<Identity> {
+    let keys = known
+        .approvers
+        .iter()
+        .flat_map(|one| one.keys.iter().map(move |key| (one, key)));
+    let mut keys = keys.filter(|(_, key)| key.kind == "passkey" && key.id == signed.key);
+    let bytes = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+    let assertion = Assertion {
+        authenticator_data: &bytes(&signed.authenticator_data)?,
+        client_data: &bytes(&signed.client_data)?,
+        signature: &bytes(&signed.signature)?,
+    };
+    let origins = [origin.as_str().to_owned()];
+    let challenge = challenge(&signed.nonce);
+    // Of many machines one may say that the id is another key's.
+    keys.find_map(|(person, key)| {
+        let public = PasskeyPublicKey::parse(&bytes(&key.public_key)?).ok()?;
+        public.verify(&challenge, &origins, assertion).ok()?;
+        Some(Identity::of(person, [key]))
+    })
 }
 
 /// What is signed.
@@ -104,10 +140,7 @@ fn challenge(nonce: &str) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::scope::tests::person;
-    use ring::{
-        rand::SystemRandom,
-        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
-    };
+    use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 
     const SPKI: [u8; 26] = [
         0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
@@ -153,9 +186,9 @@ mod tests {
         let (mine, other) = (key(), key());
         let (known, here) = (known(&mine), "http://localhost:4827");
         let origin: Origin = here.parse().unwrap();
-        let challenges = Challenges::default();
+        let challenges = Challenges::new().unwrap();
         let by = |signed: &LoginSigned| challenges.person(signed, &known, &origin);
-        let fresh = || challenges.begin().unwrap();
+        let fresh = || challenges.begin();
 
         let nonce = fresh();
         let good = signed(&mine, &nonce, &challenge(&nonce), here);
@@ -197,11 +230,44 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many() {
-        let challenges = Challenges::default();
-        for _ in 0..MOST * 2 {
-            challenges.begin().unwrap();
+    fn what_others_make_up_takes_nothing_from_anybody() {
+        let challenges = Challenges::new().unwrap();
+        let (mine, origin) = (key(), "http://localhost:4827");
+        let nonce = challenges.begin();
+        let mut others: Vec<_> = (0..1000).map(|_| challenges.begin()).collect();
+        others.push(nonce.clone());
+        others.sort();
+        others.dedup();
+        assert_eq!(others.len(), 1001, "each is another");
+        let wrong = signed(&key(), &nonce, &challenge(&nonce), origin);
+        let good = signed(&mine, &nonce, &challenge(&nonce), origin);
+        let (known, here) = (known(&mine), origin.parse().unwrap());
+        for _ in 0..1000 {
+            assert_eq!(challenges.person(&wrong, &known, &here), None);
         }
-        assert_eq!(challenges.open.borrow().len(), MOST);
+        assert!(challenges.person(&good, &known, &here).is_some());
+        assert_eq!(challenges.used.borrow().len(), 1, "only that is kept");
+    }
+
+    #[test]
+    fn only_what_was_made_up_here_and_lately_is_open() {
+        let challenges = Challenges::new().unwrap();
+        let nonce = challenges.begin();
+        assert!(challenges.is_open(&nonce));
+        assert!(!Challenges::new().unwrap().is_open(&nonce), "another key's");
+        for index in 0..nonce.len() {
+            let mut other = nonce.clone().into_bytes();
+            other[index] ^= 1;
+            let other = String::from_utf8(other).unwrap();
+            assert!(!challenges.is_open(&other), "{other}");
+        }
+        for other in ["", "-", "--", "1-1-", "0-0-AAAA", &nonce[..nonce.len() - 1]] {
+            assert!(!challenges.is_open(other), "{other}");
+        }
+        let mut later = Challenges::new().unwrap();
+        let old = later.sealed(Duration::ZERO, 0);
+        assert!(later.is_open(&old));
+        later.begun = later.begun.checked_sub(LIFE).unwrap();
+        assert!(!later.is_open(&old));
     }
 }

@@ -129,7 +129,7 @@ async fn open_to_all(
 async fn login_page(console: &Console) -> Reply {
     let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
     let ids: Vec<_> = known.map(|known| passkeys(&known)).unwrap_or_default();
-    let nonce = console.logins.begin().unwrap_or_default();
+    let nonce = console.logins.begin();
     reply::page(
         StatusCode::OK,
         pages::login::choose(&frame(console, None), &nonce, &ids),

@@ -124,7 +124,7 @@ fn open_to_all(
             shown::enrol(&frame(console, None)),
         )),
         ["login"] if !gate::is_visit(&parts.headers) => {
-            let nonce = console.logins.begin().unwrap_or_default();
+            let nonce = console.logins.begin();
             let ids = central.mirror.passkeys();
             let login = pages::login::choose(&frame(console, None), &nonce, &ids);
             Some(reply::page(StatusCode::OK, login))
