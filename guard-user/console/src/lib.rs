@@ -15,6 +15,7 @@ mod events;
 mod files;
 mod gate;
 mod hub;
+mod knocks;
 mod listen;
 mod login;
 mod lookers;
@@ -49,6 +50,7 @@ struct Console {
     hub: Rc<hub::Hub>,
     trail: trail::Trail,
     logins: login::Challenges,
+    knocks: knocks::Knocks,
     assets: pages::Assets,
     /// Many machines in the place of one.
     central: Option<central::Central>,
@@ -82,6 +84,7 @@ pub fn run(settings: Settings) -> Result<()> {
             hub: hub::Hub::begin(guardd.clone()),
             trail: trail::Trail::new(guardd),
             logins: login::Challenges::new().context("there are no random numbers")?,
+            knocks: knocks::Knocks::default(),
             assets: pages::Assets::new(),
             central: settings.fleet.as_deref().map(central::Central::begin),
             settings,

@@ -21,6 +21,7 @@ use crate::{
         nothing_here, parsed, refused, refused_page,
     },
     central, events, gate,
+    knocks::Peer,
     login::LoginSigned,
     machine::machine,
     pages::{self, Frame, Tab},
@@ -40,12 +41,13 @@ struct Made {
 }
 
 /// Answers a request.
-pub(crate) async fn answer(console: &Console, request: Request<Incoming>) -> Reply {
+pub(crate) async fn answer(console: &Console, peer: Peer, request: Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();
     let reply = match gate::pass(&parts, &console.settings.origin) {
         Err(stopped) => reply::text(stopped.status(), stopped.why()),
         Ok(()) => route(console, &parts, body).await,
     };
+    console.knocks.note(peer, &parts, &reply);
     match parts.method {
         Method::HEAD => reply.map(|_| http_body_util::Empty::new().boxed_unsync()),
         _ => reply,

@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{Console, listen::Listeners, routes};
+use crate::{Console, knocks::Peer, listen::Listeners, routes};
 
 /// Connections at once: what is one too many waits.
 const MOST: usize = 512;
@@ -47,7 +47,11 @@ pub(crate) async fn serve(console: Rc<Console>, listeners: Listeners) -> Result<
                     return;
                 };
                 match listener.accept().await {
-                    Ok((stream, _)) => welcome(&console, stream, place),
+                    Ok((stream, _)) => {
+                        let who = stream.peer_cred().ok();
+                        let peer = Peer::Unix(who.map(|who| who.uid()));
+                        welcome(&console, stream, peer, place);
+                    }
                     Err(error) => breathe(&error).await,
                 }
             },
@@ -64,9 +68,11 @@ pub(crate) async fn serve(console: Rc<Console>, listeners: Listeners) -> Result<
 async fn accept(console: &Rc<Console>, places: &Arc<Semaphore>, listener: &TcpListener) {
     while let Some(place) = place(places).await {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                welcome(console, stream, place);
+                // Of a connection that has ended already there is no telling.
+                let to = stream.local_addr().unwrap_or(from);
+                welcome(console, stream, Peer::Tcp { from, to }, place);
             }
             Err(error) => breathe(&error).await,
         }
@@ -85,13 +91,14 @@ async fn breathe(error: &std::io::Error) {
 fn welcome<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     console: &Rc<Console>,
     stream: S,
+    peer: Peer,
     place: OwnedSemaphorePermit,
 ) {
     let console = Rc::clone(console);
     tokio::task::spawn_local(async move {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let console = Rc::clone(&console);
-            async move { Ok::<_, Infallible>(routes::answer(&console, request).await) }
+            async move { Ok::<_, Infallible>(routes::answer(&console, peer, request).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

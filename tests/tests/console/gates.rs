@@ -103,6 +103,26 @@ fn without_a_session_there_is_nothing_to_see() -> Tested {
     let no = format!("/q/m/{id}/no -d x= -H 'origin: {ORIGIN}' | grep -q 'Log in again'");
     assert_eq!(agent(&mut shell, &no), 0);
     assert!(looked.scene.log("answered").is_empty());
+    // Whose that was is in the journal, once for a while however often it knocks, and nothing of what it says.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let before = looked.said()?.lines().count();
+    for _ in 0..20 {
+        assert_eq!(agent(&mut shell, &no), 0);
+    }
+    let log = looked.said()?;
+    let new: Vec<_> = log.lines().skip(before).collect();
+    assert!((1..=3).contains(&new.len()), "{log}");
+    let uid = format!("uid={}", guard_lab::AGENT);
+    for part in [
+        "refused a request",
+        "status=401",
+        "method=\"POST\"",
+        "page=\"q\"",
+        &uid,
+    ] {
+        assert!(new[0].contains(part), "{part}: {log}");
+    }
+    assert!(!new[0].contains(&id), "{log}");
     let cookie = looked.log_in()?;
     for page in ["/", "/holes", &looked.place(&cookie, &id)] {
         let answer = looked.http.get(page, Some(&cookie));

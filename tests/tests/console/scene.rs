@@ -52,10 +52,23 @@ impl<'n> Looked<'n> {
     /// Starts the console, and waits until it serves.
     pub(crate) fn start(&mut self) -> Tested {
         let mut command = self.command(&[]);
-        command.stderr(std::process::Stdio::inherit());
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())?;
+        command.stderr(log);
         self.console = Some(Running::start(&mut command)?);
         guard_lab::eventually("it serves", || self.http.try_get("/login").is_ok())?;
         Ok(())
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.state.with_extension("log")
+    }
+
+    /// What the console has said to the journal.
+    pub(crate) fn said(&self) -> Tested<String> {
+        Ok(fs::read_to_string(self.log_file())?)
     }
 
     /// What the console has in memory of its own, in KiB.
