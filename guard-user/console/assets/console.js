@@ -75,8 +75,21 @@ let isStale = false;
 function look(asking, questions) {
   const line = questions.find((one) => one.id === asking.dataset.id);
   asked ??= asking.dataset.asks;
-  isStale ||= !line || line.asks !== asked;
-  if (isStale && !isBusy) location.reload();
+  if (!line || line.asks !== asked) stale();
+}
+
+function stale() {
+  isStale = true;
+  if (!isBusy) location.reload();
+}
+
+// What is signed changes by the machine's settings and its clock, too, of which no stream tells: it is asked for.
+async function lookAgain() {
+  const hash = find("#asking")?.dataset.hash;
+  if (!hash || document.visibilityState !== "visible") return;
+  const reply = await fetch(`${location.pathname}/hash`).catch(() => null);
+  const said = reply?.ok ? await reply.json().catch(() => null) : null;
+  if (said && said.hash !== hash) stale();
 }
 
 // The page of machines is asked for anew where one of them is otherwise now.
@@ -221,12 +234,19 @@ async function sign(form) {
     }
   } catch (error) {
     said.textContent = words(error);
+    await lookAgain();
+    if (isStale) sessionStorage.setItem("said", "Nothing is open: it had changed since it was shown. Look again.");
   } finally {
     isBusy = false;
     yes.disabled = document.body.dataset.live === "off";
     if (isStale) location.reload();
   }
 }
+
+// What the page before had no time to say.
+const left = sessionStorage.getItem("said");
+sessionStorage.removeItem("said");
+if (left && find("#said")) find("#said").textContent = left;
 
 // A press that was meant for something else, in the moment when the page appears, signs nothing.
 let mayPress = false;
@@ -353,6 +373,8 @@ function again() {
 }
 
 if (["sessions", "holes", "flows", "log", "machines"].includes(page)) setInterval(again, 10000);
+if (find("[data-reading]")) setInterval(again, 5000);
+setInterval(lookAgain, 5000);
 setInterval(tick, 1000);
 tick();
 if (find("#live")) {

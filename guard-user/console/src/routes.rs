@@ -7,6 +7,7 @@ use guard_proto::{
     flows::Flows,
     requests::Denied,
 };
+use guard_signed::{Document as _, Question};
 use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use hyper::{Request, body::Incoming};
@@ -206,6 +207,7 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
             })
         }
         ["q", here, id] if *here == machine() => question(console, scope, id).await,
+        ["q", here, id, "hash"] if *here == machine() => hash_of(console, scope, id).await,
         ["sessions"] => {
             let listed = sessions_of(console, scope).await;
             shown(console, Tab::Sessions, listed, |frame, listed| {
@@ -346,6 +348,21 @@ async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
         StatusCode::OK,
         pages::question::page(&frame(console, Some(Tab::Questions)), &asking),
     )
+}
+
+/// Which bytes an answer is for now: guardd's settings and its clock have a say in them, and no stream tells of those.
+async fn hash_of(console: &Console, scope: &Scope, id: &str) -> Reply {
+    let call = Call::Question { id: id.to_owned() };
+    match console.guardd.call::<Asked>(&call).await {
+        Ok(asked) => {
+            let question = Question::from_bytes(asked.question.as_bytes()).ok();
+            match question.is_some_and(|one| scope.has(&one.user)) {
+                true => reply::json(StatusCode::OK, &json!({ "hash": asked.hash })),
+                false => nothing_here(),
+            }
+        }
+        Err(refusal) => refused(&refusal),
+    }
 }
 
 async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> Reply {

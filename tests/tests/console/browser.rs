@@ -90,22 +90,34 @@ pub(crate) fn fits(browser: &Browser<'_>) -> Tested {
     browser.resize(DESK.0, DESK.1, false)
 }
 
-/// All that can be pressed or filled in has a name for who does not see it.
+/// All that can be pressed or filled in has a name for who does not see it, and so has each choice between such.
 pub(crate) fn is_named(browser: &Browser<'_>) -> Tested {
     let tree = browser.developer("Accessibility.getFullAXTree", &json!({}))?;
     let nodes = tree["nodes"].list()?;
-    let pressed = nodes.iter().filter(|node| {
-        let role = node["role"]["value"].as_str().unwrap_or_default();
-        node["ignored"] != true
-            && ["button", "link", "radio", "textbox", "combobox"].contains(&role)
-    });
-    let mut count = 0;
-    for node in pressed {
-        count += 1;
+    let is_shown = |node: &&Value| node["ignored"] != true;
+    let role = |node: &Value| {
+        node["role"]["value"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    // Of what else is a group there is no telling what it is for.
+    let is_choice = |node: &&Value| {
+        let mut sources = node["name"]["sources"].as_array().into_iter().flatten();
+        role(node) == "group" && sources.any(|source| source["nativeSource"] == "legend")
+    };
+    let is_pressed = |node: &&Value| {
+        ["button", "link", "radio", "textbox", "combobox"].contains(&role(node).as_str())
+    };
+    let choices: Vec<_> = nodes.iter().filter(is_shown).filter(is_choice).collect();
+    let pressed: Vec<_> = nodes.iter().filter(is_shown).filter(is_pressed).collect();
+    let sets = browser.script("return document.querySelectorAll('fieldset').length")?;
+    assert_eq!(choices.len() as u64, sets.as_u64().unwrap_or(u64::MAX));
+    assert!(!pressed.is_empty());
+    for node in pressed.into_iter().chain(choices) {
         let name = node["name"]["value"].as_str().unwrap_or_default();
         assert!(!name.trim().is_empty(), "{node}");
     }
-    assert!(count > 0);
     Ok(())
 }
 
@@ -253,6 +265,66 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() -> Tested
     browser.press("form.no button")?;
     browser.expect("Nothing is asked.");
     assert!(shell.line_with("HTTP/1.1")?.contains(" 403 "));
+    Ok(())
+}
+
+#[test]
+fn an_open_page_asks_what_is_asked_now_also_while_a_passkey_is_used() -> Tested {
+    let network = Network::new()?;
+    let mut looked = Looked::new(&network, "")?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    enrol(&looked.scene, &browser)?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
+    browser.expect("Nothing is asked.");
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    browser.press("#questions a")?;
+    browser.expect("Yes, sign with passkey");
+    let hash = || browser.script("return document.querySelector('#asking').dataset.hash");
+    let is_current = |looked: &Looked<'_>| {
+        let now = looked.scene.question(&id)["hash"].clone();
+        hash().is_ok_and(|shown| shown == now)
+    };
+    assert!(is_current(&looked));
+    // The agent says more while a passkey is asked for: the page stays until that is over.
+    browser
+        .script("navigator.credentials.get = () => new Promise((_, no) => { window.no = no; })")?;
+    browser.press("button.yes")?;
+    eventually("a passkey is asked for", || {
+        browser
+            .script("return !!window.no")
+            .is_ok_and(|asked| asked == true)
+    })?;
+    let (socket, guard) = (
+        looked.scene.daemon.socket(),
+        looked.scene.daemon.program("guard")?,
+    );
+    let (socket, guard) = (socket.display(), guard.display());
+    let says =
+        format!("{guard} --socket {socket} request 192.0.2.10:443 --reason queue >/dev/null");
+    assert_eq!(shell.status_of(&says)?, 0);
+    // In which it would have been, as it is below.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let said = browser.script("return document.body.innerText.includes('queue')")?;
+    assert_eq!(said, false, "it is not loaded anew while a passkey is used");
+    browser.script("window.no(new DOMException('', 'NotAllowedError'))")?;
+    browser.expect("queue");
+    browser.expect("it had changed since it was shown");
+    assert!(is_current(&looked));
+    // guardd's settings change what is signed, and what is asked is the same.
+    let before = hash()?;
+    let text = std::fs::read_to_string(looked.scene.daemon.config())?;
+    looked.scene.daemon.stop()?;
+    let shorter = text.replace("[answers]", "[answers]\nmax_for = \"4m\"");
+    looked.scene.daemon.write_config(&shorter)?;
+    looked.scene.daemon.start()?;
+    eventually("the page is loaded anew", || {
+        is_current(&looked) && hash().is_ok_and(|now| now != before)
+    })?;
+    browser.press("button.yes")?;
+    browser.expect("Yes, by alice");
     Ok(())
 }
 

@@ -286,6 +286,12 @@ fn who_is_logged_in_decides_for_their_own_users_while_they_are_enrolled() -> Tes
         assert_eq!(looked.scene.holes(), ["tcp/1000"], "{why}");
     };
 
+    // What is signed now is told to whom it is asked.
+    let hash = looked.http.get(&format!("{place}/hash"), Some(&alice));
+    let now = looked.scene.question(&id)["hash"].clone();
+    assert_eq!(hash.body, json!({ "hash": now }).to_string());
+    let others = looked.http.get(&format!("{place}/hash"), Some(&bob));
+    assert_eq!(others.status, 404, "{}", others.body);
     // bob answers for somebody else.
     let session = format!("/flows?session={}", shell.session());
     for page in [&place, &session] {

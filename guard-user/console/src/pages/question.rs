@@ -34,13 +34,14 @@ pub(crate) struct Asking<'a> {
 /// The page.
 pub(crate) fn page(frame: &Frame<'_>, asking: &Asking<'_>) -> Markup {
     let request = asking.request;
+    let hash = asking.asked.ok().map(|asked| &asked.hash);
     let content = html! {
         p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (request.id) }
-        article.asking id="asking" data-id=(request.id) data-asks=(asks(request)) {
+        article.asking id="asking" data-id=(request.id) data-asks=(asks(request)) data-hash=[hash] {
             (headline(request))
             (warnings(request))
             @if let Some(http) = &request.http { (body(http)) }
-            (facts(request))
+            (facts(asking))
             (answer(asking))
             @if let Ok(asked) = asking.asked { (bytes(asked)) }
         }
@@ -133,7 +134,10 @@ fn lines(text: &str) -> String {
     lines.join("\n")
 }
 
-fn facts(request: &Request) -> Markup {
+fn facts(asking: &Asking<'_>) -> Markup {
+    let request = asking.request;
+    // What is signed names the process that asked first: another number beside it would look like another program.
+    let pid = request.pid.filter(|_| asking.asked.is_err());
     let rule = request.rule.as_deref().unwrap_or("its default");
     html! {
         dl.facts {
@@ -144,7 +148,7 @@ fn facts(request: &Request) -> Markup {
             @if !request.command.is_empty() { dt { "Command" } dd { code { (seen_long(&request.command.join(" "))) } } }
             @if let Some(exe) = &request.exe {
                 dt { "Program" }
-                dd { code { (seen(exe)) } @if let Some(pid) = request.pid { " (" (pid) ")" } }
+                dd { code { (seen(exe)) } @if let Some(pid) = pid { " (" (pid) ")" } }
             }
             dt { "Asked" }
             dd {
