@@ -319,23 +319,69 @@ const PARSERS: [&str; 5] = ["guard-proxy", "rustls", "h2", "pg_query", "sqlparse
 
 #[test]
 fn guardd_links_no_parser_of_an_attackers_bytes() {
-    let tree = |package: &str| {
-        let output = std::process::Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "--offline", "--edges", "normal"])
-            .args(["--prefix", "none", "--package", package])
-            .current_dir(root())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let names = text.lines().filter_map(|line| line.split(' ').next());
-        names.map(str::to_owned).collect::<BTreeSet<_>>()
-    };
     let (guardd, proxy) = (tree("guardd"), tree("guard-proxy"));
     assert!(proxy.contains("rustls") && proxy.contains("pg_query"));
     for parser in PARSERS {
         assert!(!guardd.contains(parser), "{parser}");
     }
+}
+
+/// The crates that a package is made of, but for those that only make code.
+fn tree(package: &str) -> BTreeSet<String> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline"])
+        .args(["--edges", "normal,no-proc-macro"])
+        .args(["--prefix", "none", "--package", package])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names = text.lines().filter_map(|line| line.split(' ').next());
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What root runs, with the reason for each crate.
+const CRATES: &str = "guard-user/guardd/crates.txt";
+
+/// What the list has: a line says why a crate is there, and lines that are set in say what comes with it.
+fn crates_of_root(list: &str) -> BTreeSet<String> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let names = lines.flat_map(|line| match line.split_once(": ") {
+        Some((name, why)) if !why.is_empty() => vec![name],
+        _ if line.starts_with("    ") => line.split_whitespace().collect(),
+        _ => panic!("{CRATES}: {line}: no reason"),
+    });
+    let mut all = BTreeSet::new();
+    for name in names {
+        assert!(
+            all.insert(name.to_owned()),
+            "{CRATES}: {name} is there twice"
+        );
+    }
+    all
+}
+
+#[test]
+fn each_crate_that_root_runs_is_there_for_a_reason() {
+    let listed = crates_of_root(&page(CRATES));
+    let mut linked = tree("guardd");
+    linked.retain(|name| !name.starts_with("guard"));
+    let new: Vec<_> = linked.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&linked).collect();
+    assert!(
+        new.is_empty(),
+        "{new:?} would run as root: say why in {CRATES}, or do without"
+    );
+    assert!(
+        gone.is_empty(),
+        "{gone:?} run no more: take them off {CRATES}"
+    );
+    let with_another = tree("guard-console");
+    assert!(with_another.contains("maud") && !listed.contains("maud"));
 }
 
 /// All files of Rust in a directory, and below it.

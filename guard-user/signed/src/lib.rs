@@ -10,6 +10,7 @@
 pub mod approvers;
 pub mod bundle;
 pub mod document;
+mod marks;
 pub mod signature;
 pub mod ssh;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use unicode_bidi::{BidiClass, bidi_class};
+use crate::marks::is_mark;
 
 /// Around letters that are written from right to left, so that they turn nothing else of the line (UAX #9: first strong isolate,
 /// and the end of that).
@@ -154,11 +154,6 @@ pub const fn is_right_to_left(c: char) -> bool {
         '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}'
         | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}'
     )
-}
-
-/// Whether it stands on, in or below the letter before it.
-fn is_mark(c: char) -> bool {
-    !c.is_ascii() && bidi_class(c) == BidiClass::NSM
 }
 
 /// A writer that escapes, and fails once it is full so that endless text is not walked to its end.

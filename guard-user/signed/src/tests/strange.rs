@@ -127,6 +127,14 @@ fn every_letter_from_right_to_left_is_known() {
 }
 
 #[test]
+fn every_mark_is_known_and_nothing_else_is_one() {
+    for c in '\0'..=char::MAX {
+        let is_mark = unicode_bidi::bidi_class(c) == unicode_bidi::BidiClass::NSM;
+        assert_eq!(crate::marks::is_mark(c), is_mark, "{c:?}");
+    }
+}
+
+#[test]
 fn what_only_formats_or_fills_is_written_out() {
     let more = ['\u{70f}', '\u{16fe4}', '\u{1bc9d}', '\u{1d159}'];
     for c in ('\u{13430}'..='\u{1345f}').chain(more) {
