@@ -10,6 +10,8 @@ use guard_lab::{
 };
 use serde_json::Value;
 
+use crate::signed::scene::SignedScene;
+
 /// Leaves no room for another line, not even in the last page of the audit log.
 fn fill(disk: &SmallDisk, trail: &Path) -> Tested {
     disk.fill()?;
@@ -103,6 +105,27 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() -> Tested {
     );
     drop(shell);
     daemon.teardown()?;
+    Ok(())
+}
+
+#[test]
+fn on_a_full_disk_a_signed_yes_opens_nothing_and_counts_once_there_is_room() -> Tested {
+    let (network, production) = Network::with_production()?;
+    let (scene, disk) = SignedScene::on_small_disk(&network)?;
+    let alice = scene.approver("alice", &[])?;
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let signed = scene.yes(&alice, "alice", &id, &[])?;
+    fill(&disk, &scene.daemon.audit())?;
+    scene.refused(&signed, "audit.jsonl")?;
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert!(production.reached_at(V4, 443)?.is_empty());
+    disk.empty()?;
+    scene.taken(&signed)?;
+    assert_eq!(scene.holes(), ["tcp/443"]);
+    assert!(shell.reaches(&Attempt::tcp(V4, 443))?);
+    assert_eq!(scene.log("answered").len(), 1);
+    scene.refused(&signed, "no question that is open here")?;
     Ok(())
 }
 

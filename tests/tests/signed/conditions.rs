@@ -1,6 +1,6 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
-use guard_lab::{Daemon, Json as _, Network, Shell, SshKey, Tested, eventually};
+use guard_lab::{Attempt, Daemon, Json as _, Network, Shell, SshKey, Tested, V4, eventually};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -170,6 +170,62 @@ fn a_yes_is_within_what_was_offered_and_each_limit() -> Tested {
     let id = scene.request(&mut shell, 1001);
     let both = &[("connections", json!(1)), ("requests", json!(1))];
     scene.refused(&scene.yes(&alice, "alice", &id, both)?, "is not offered")?;
+    Ok(())
+}
+
+#[test]
+fn a_burst_that_grew_meanwhile_is_asked_anew_and_its_prefix_may_be_opened() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let scene = SignedScene::new(&network, "scopes = [\"one\", \"offers\", \"prefix\"]");
+    let alice = scene.approver("alice", &[])?;
+    let mut shell = scene.shell();
+    let at = |last: u8| Attempt::tcp(&format!("192.0.2.{last}"), 443);
+    for last in 1..=4 {
+        assert!(!shell.reaches(&at(last))?);
+    }
+    let burst = |count: u64| -> Tested<String> {
+        eventually("one request about all of them", || {
+            let pending = scene.daemon.json(["pending"])?;
+            Ok(pending.list()?.len() == 1 && pending[0]["burst"]["count"] == count)
+        })?;
+        Ok(scene.daemon.json(["pending"])?[0]["id"].text()?.to_owned())
+    };
+    let id = burst(4)?;
+    let prefix = &[("scope", json!("prefix"))];
+    let [shown, all] = [&[][..], prefix].map(|change| scene.yes(&alice, "alice", &id, change));
+    let (shown, all) = (shown?, all?);
+    assert!(!shell.reaches(&at(5))?);
+    assert_eq!(burst(5)?, id);
+    // Neither what was shown nor the prefix: there is more to see now than whoever signed has seen.
+    scene.refused(&shown, "has changed")?;
+    scene.refused(&all, "has changed")?;
+    let question = scene.question(&id)["question"].text()?.to_owned();
+    assert!(question.contains("192.0.2.5"), "{question}");
+    scene.taken(&scene.yes(&alice, "alice", &id, prefix)?)?;
+    let holes = scene.daemon.json(["holes"])?;
+    assert_eq!(holes.list()?.len(), 1, "{holes}");
+    assert_eq!(holes[0]["destination"], "192.0.2.0/24", "{holes}");
+    assert!(shell.reaches(&at(77))?);
+    Ok(())
+}
+
+#[test]
+fn a_yes_may_be_for_so_many_bytes() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let scene = SignedScene::new(&network, "");
+    let alice = scene.approver("alice", &[])?;
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let bytes = |count: u64| scene.yes(&alice, "alice", &id, &[("bytes", json!(count))]);
+    scene.refused(&bytes(0)?, "is not offered")?;
+    scene.taken(&bytes(100_000)?)?;
+    let left = || -> Tested<u64> {
+        let holes = scene.daemon.json(["holes"])?;
+        Ok(holes[0]["bytes_left"].as_u64().unwrap_or_default())
+    };
+    let before = left()?;
+    assert!((1..=100_000).contains(&before), "{before}");
+    assert!(shell.reaches(&Attempt::tcp(V4, 443))?);
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 
 use guard_lab::{
-    Attempt, DaemonBuilder, Network, Output, Scene, Shell, SshKey, Tested, holds_scene,
+    Attempt, Daemon, DaemonBuilder, Network, Output, Scene, Shell, SmallDisk, SshKey, Tested,
+    holds_scene,
 };
 use serde_json::{Value, json};
 
@@ -83,12 +84,19 @@ impl SignedScene {
         answers: &str,
         change: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
     ) -> Self {
-        let config = format!(
-            "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n{answers}\n"
-        );
-        let build = |daemon: DaemonBuilder| change(daemon.policy("asks", POLICY).config(&config));
+        let build = |daemon: DaemonBuilder| change(built(daemon, answers));
         let scene = Scene::on(network.clone(), build).unwrap();
         Self { scene }
+    }
+
+    /// One whose state is on a small file system.
+    pub(crate) fn on_small_disk(network: &Network) -> Tested<(Self, SmallDisk)> {
+        let mut daemon = built(Daemon::in_network(network), "").prepare()?;
+        let disk = SmallDisk::new(daemon.state_dir())?;
+        daemon.start()?;
+        let network = network.clone();
+        let scene = Scene { daemon, network };
+        Ok((Self { scene }, disk))
     }
 
     /// A key that nobody knows of.
@@ -199,6 +207,13 @@ impl SignedScene {
         fs::write(&file, value.to_string())?;
         Ok(())
     }
+}
+
+fn built(daemon: DaemonBuilder, answers: &str) -> DaemonBuilder {
+    let config = format!(
+        "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\ncode = \"never\"\n{answers}\n"
+    );
+    daemon.policy("asks", POLICY).config(&config)
 }
 
 /// A yes to a question, in its canonical form, with something changed.
