@@ -1,11 +1,11 @@
 //! Policies over NATS: pushed by a person, kept for machines that come later, put in force by guardd.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use guard_lab::{Attempt, Json as _, Network, Shell, SshKey, Tested, V4, eventually, exec};
+use guard_lab::{Attempt, Json as _, Network, Shell, SshKey, Tested, V4, bins, eventually, exec};
 use serde_json::{Value, json};
 
-use super::scene::{Fleet, GROUP, lines};
+use super::scene::{Fleet, GROUP, PERSON, lines};
 use crate::signed::scene::COURIER;
 
 /// The base of a fleet that denies production's first address.
@@ -124,6 +124,67 @@ fn who_may_pushes_policies_and_is_told_what_each_machine_has_in_force() -> Teste
     fleet.scene.daemon.kill()?;
     fleet.scene.daemon.start()?;
     assert!(!open(&fleet)?);
+    Ok(())
+}
+
+/// `guard fleet`, as a user types it: with the person's settings, where they are looked for.
+fn guard_fleet(fleet: &Fleet<'_>, user: u32, args: &[&str]) -> Tested<std::process::Output> {
+    let tag = fleet.scene.daemon.tag();
+    // It becomes the program that lies beside it.
+    bins::for_everybody("guard-fleet", tag)?;
+    let program = bins::for_everybody("guard", tag)?;
+    let mut command = fleet.scene.daemon.on_machine(user, program);
+    command.arg("--socket").arg(fleet.scene.daemon.socket());
+    command.arg("fleet").args(args);
+    command.env("HOME", fleet.dir().join("person"));
+    Ok(exec::output(&mut command)?)
+}
+
+#[test]
+fn guard_fleet_signs_pushes_and_shows_what_machines_have() -> Tested {
+    let network = Network::new()?;
+    let (mut fleet, key) = begin(&network, "")?;
+    fs::write(fleet.list(), list(&fleet, true)?)?;
+    let users = fleet.said("person", &["rights", fleet.list().to_str().unwrap()])?;
+    fleet.nats.reload(&users)?;
+    let home = fleet.dir().join("person");
+    let settings = home.join(".config/guard");
+    fs::create_dir_all(&settings)?;
+    fs::copy(home.join("fleet.toml"), settings.join("fleet.toml"))?;
+    let dir = home.join("policies");
+    fs::create_dir(&dir)?;
+    fs::write(dir.join("floor.toml"), BASE)?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).unwrap_or_default();
+    let (signing, policies) = (text(&key.file), text(&dir));
+    let said_to = |user: u32, args: &[&str]| -> Tested<String> {
+        let done = guard_fleet(&fleet, user, args)?;
+        assert!(done.status.success(), "{args:?}: {done:?}");
+        Ok(String::from_utf8(done.stdout)?)
+    };
+    let said = |args: &[&str]| said_to(PERSON, args);
+    let sign = [
+        "policy", "sign", "--yes", "--group", GROUP, "--base", "floor",
+    ];
+    let more = ["--serial", "7", "--key", &signing, &policies];
+    // OpenSSH signs for users that the machine has.
+    let signed = said_to(0, &[&sign[..], &more].concat())?;
+    let file = home.join("7.bundle");
+    fs::write(&file, &signed)?;
+    let pushed = said(&["policy", "push", "--for", "60s", &text(&file)])?;
+    assert_eq!(pushed, format!("{} has 7 in force\n", fleet.machine));
+    let machines = lines(&said(&["machines", "--json"])?)?;
+    assert_eq!(machines[0]["guardd"]["fleet"]["serial"], 7, "{machines:?}");
+    assert!(said(&["machines"])?.contains(&fleet.machine[..8]));
+    let status: Value = serde_json::from_str(&said(&["status", "--json"])?)?;
+    let in_force = json!([{"group": GROUP, "serial": 7, "machines": 1}]);
+    assert_eq!(status["policies"], in_force, "{status}");
+    // What is none is refused as guard-fleet refuses it.
+    let none = guard_fleet(
+        &fleet,
+        PERSON,
+        &["policy", "push", &text(&dir.join("floor.toml"))],
+    )?;
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
     Ok(())
 }
 
