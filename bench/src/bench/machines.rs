@@ -1,16 +1,18 @@
 //! Ten thousand machines on one server of NATS, as guard-fleet is one: each with a key, TLS and the rights of `guard-fleet
-//! rights`. What the server pays for hearing that all are there, and how long a word takes to reach all.
+//! rights`. What the server pays for hearing that all are there, and how long a signed policy takes to be with all, verified.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::{Client, ConnectOptions, Subscriber};
 use futures_util::StreamExt as _;
-use guard_lab::{Nats, Network, bins, exec};
+use guard_lab::{Nats, Network, SshKey, bins, exec};
+use guard_signed::{SignedBundle, bundle::Signers};
 use nkeys::KeyPair;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
@@ -28,8 +30,8 @@ const FEW: usize = 1_000;
 /// How often each says that it is there, as guard-fleet has it, and bytes of that.
 const EVERY: Duration = Duration::from_secs(30);
 const HERE: usize = 400;
-/// A message to all, in bytes.
-const WORD: usize = 8 * 1024;
+/// The policy that all get, in bytes at least.
+const POLICY: usize = 8 * 1024;
 /// Machines that connect at once.
 const AT_ONCE: usize = 32;
 /// For how long the server is looked at.
@@ -39,6 +41,52 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct SimulatedMachine {
     id: String,
     key: KeyPair,
+}
+
+/// A policy as somebody brings it, and who may sign such.
+struct SignedPolicy {
+    bytes: Vec<u8>,
+    signers: Arc<Signers>,
+}
+
+impl SignedPolicy {
+    /// Signed by the program that people have.
+    fn new(dir: &Path) -> Result<Self> {
+        let policies = dir.join("policies");
+        fs::create_dir(&policies)?;
+        let mut text = "version = 1\nname = \"floor\"\ndefault = \"allow\"\n".to_owned();
+        let mut number = 0;
+        while text.len() < POLICY {
+            number += 1;
+            writeln!(
+                text,
+                "[[rule]]\nname = \"never-{number}\"\nto = [\"192.0.2.{number}\"]\naction = \"deny\""
+            )?;
+        }
+        fs::write(policies.join("floor.toml"), text)?;
+        let key = SshKey::new(dir.join("alice"))?;
+        let signers = format!("alice {}", fs::read_to_string(key.public())?);
+        let signers = Signers::parse(&signers).map_err(anyhow::Error::msg)?;
+        let mut sign = Command::new(bins::find("guard")?);
+        sign.args(["policy", "sign", "--yes", "--group", "ci"]);
+        sign.args(["--base", "floor", "--serial", "1", "--key"]);
+        let bytes = exec::run(sign.arg(&key.file).arg(&policies))?.into_bytes();
+        let policy = Self {
+            bytes,
+            signers: Arc::new(signers),
+        };
+        ensure!(
+            is_signed(&policy.bytes, &policy.signers),
+            "it is not signed"
+        );
+        Ok(policy)
+    }
+}
+
+/// What guardd looks at before it puts a policy in force.
+fn is_signed(bytes: &[u8], signers: &Signers) -> bool {
+    let bundle = serde_json::from_slice::<SignedBundle>(bytes);
+    bundle.is_ok_and(|bundle| bundle.verify(signers, 1).is_ok())
 }
 
 /// All of it.
@@ -59,6 +107,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
     let dir = tempfile::tempdir()?;
     let network = Network::new()?;
     let users = rights(&machines, &person, dir.path())?;
+    let policy = SignedPolicy::new(dir.path())?;
     let nats = Nats::start(network.dev(), dir.path().join("nats"), 1, &users)?;
     let server = fs::read_to_string(nats.pid_file(0))?;
     let server: u32 = server.trim().parse().context("no number of a server")?;
@@ -67,7 +116,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(measured(&machines, &person, &url, &ca, server))
+        runtime.block_on(measured(&machines, (&person, &policy), &url, &ca, server))
     })?;
     let figure = |name: &str, unit, measured, target| {
         let name = format!("{name}, {count} machines");
@@ -82,7 +131,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
             Target::AtMost(5.0),
         ),
         figure(
-            "8 KiB to all, the last",
+            "signed policy of 8 KiB, verified by the last",
             Unit::Time,
             last,
             Target::AtMost(2e9),
@@ -114,7 +163,7 @@ fn have_files(count: usize) -> Result<()> {
 /// What the server is told, by the program that people have.
 fn rights(machines: &[SimulatedMachine], person: &KeyPair, dir: &Path) -> Result<String> {
     let mut list = format!(
-        "[[person]]\nkey = \"{}\"\ngroups = [\"ci\"]\n",
+        "[[person]]\nkey = \"{}\"\ngroups = [\"ci\"]\npolicies = true\n",
         person.public_key()
     );
     for SimulatedMachine { id, key } in machines {
@@ -142,7 +191,7 @@ async fn connect(key: &KeyPair, url: &str, ca: &Path) -> Result<Client> {
 struct ConnectedMachine {
     client: Client,
     here: String,
-    looks: Subscriber,
+    policies: Subscriber,
     _others: Vec<Subscriber>,
 }
 
@@ -150,11 +199,11 @@ impl ConnectedMachine {
     async fn of(machine: &SimulatedMachine, url: &str, ca: &Path) -> Result<Self> {
         let client = connect(&machine.key, url, ca).await?;
         let id = &machine.id;
-        let looks = client.subscribe("guard.ci.look").await?;
+        let policies = client.subscribe("guard.ci.policies").await?;
         let mut others = Vec::new();
         for subject in [
+            "guard.ci.look".to_owned(),
             "guard.ci.who".to_owned(),
-            "guard.ci.policies".to_owned(),
             format!("guard.ci.answer.{id}.*"),
             format!("guard.ci.no.{id}.*"),
         ] {
@@ -164,13 +213,18 @@ impl ConnectedMachine {
         Ok(Self {
             client,
             here: format!("guard.ci.here.{id}"),
-            looks,
+            policies,
             _others: others,
         })
     }
 
-    /// Says that it is there, again and again, and tells when it has heard a word.
-    async fn go_on(mut self, begins: Duration, heard: mpsc::UnboundedSender<Instant>) {
+    /// Says that it is there, again and again, and tells when it has verified a policy.
+    async fn go_on(
+        mut self,
+        begins: Duration,
+        signers: Arc<Signers>,
+        verified: mpsc::UnboundedSender<Instant>,
+    ) {
         sleep(begins).await;
         loop {
             let here = vec![b' '; HERE];
@@ -178,21 +232,24 @@ impl ConnectedMachine {
             if said.await.is_err() {
                 return;
             }
-            match timeout(EVERY, self.looks.next()).await {
+            match timeout(EVERY, self.policies.next()).await {
                 Err(_) => {}
                 Ok(None) => return,
-                Ok(Some(_)) => {
-                    let _ = heard.send(Instant::now());
+                Ok(Some(policy)) => {
+                    if is_signed(&policy.payload, &signers) {
+                        let _ = verified.send(Instant::now());
+                    }
                 }
             }
         }
     }
 }
 
-/// Seconds until all are connected, percent of a CPU of the server's, seconds until the last has heard, and the server's bytes.
+/// Seconds until all are connected, percent of a CPU of the server's, seconds until the last has verified the policy, and the
+/// server's bytes.
 async fn measured(
     machines: &[SimulatedMachine],
-    person: &KeyPair,
+    (person, policy): (&KeyPair, &SignedPolicy),
     url: &str,
     ca: &Path,
     server: u32,
@@ -205,16 +262,17 @@ async fn measured(
     });
     let connected = futures_util::future::try_join_all(connecting).await?;
     let took = begun.elapsed();
-    let (heard, all_heard) = mpsc::unbounded_channel();
+    let (verified, all_verified) = mpsc::unbounded_channel();
     let count = connected.len();
     for (number, machine) in connected.into_iter().enumerate() {
         // Spread over the time, as those are that begin when they like.
         let begins = EVERY.mul_f64(number as f64 / count as f64);
-        tokio::spawn(machine.go_on(begins, heard.clone()));
+        let signers = Arc::clone(&policy.signers);
+        tokio::spawn(machine.go_on(begins, signers, verified.clone()));
     }
     let person = connect(person, url, ca).await?;
     let percent = presence(&person, count, server).await?;
-    let last = told(&person, count, all_heard).await?;
+    let last = pushed(&person, policy, count, all_verified).await?;
     let nanoseconds = |time: Duration| time.as_nanos() as f64;
     Ok([
         nanoseconds(took),
@@ -243,20 +301,21 @@ async fn presence(person: &Client, count: usize, server: u32) -> Result<f64> {
     Ok(percent)
 }
 
-/// How long it takes until all have heard a word.
-async fn told(
+/// How long it takes until all have a policy that somebody brings, and have verified it.
+async fn pushed(
     person: &Client,
+    policy: &SignedPolicy,
     count: usize,
-    mut heard: mpsc::UnboundedReceiver<Instant>,
+    mut verified: mpsc::UnboundedReceiver<Instant>,
 ) -> Result<Duration> {
-    let word = vec![b' '; WORD];
-    let told = Instant::now();
-    person.publish("guard.ci.look", word.into()).await?;
-    let mut last = told;
+    let begun = Instant::now();
+    let bytes = policy.bytes.clone();
+    person.publish("guard.ci.policies", bytes.into()).await?;
+    let mut last = begun;
     for _ in 0..count {
-        let one = timeout(PATIENCE, heard.recv()).await;
-        let one = one.context("not all have heard")?;
+        let one = timeout(PATIENCE, verified.recv()).await;
+        let one = one.context("not all have verified it")?;
         last = last.max(one.context("all are gone")?);
     }
-    Ok(last - told)
+    Ok(last - begun)
 }
