@@ -142,17 +142,17 @@ fn a_job_is_guarded_and_says_what_was_stopped() -> Tested {
     fs::write(person.home().join("Makefile"), MAKEFILE)?;
     person.succeeds("make test && test -n \"$(curl -sS -m 5 http://192.0.2.10/)\"");
     let seen = production.reached_at(V4, 80)?.len();
-    let reported = |id: &str, begins: &str| {
-        let output = person.types(&format!("ID={id}\n{}", block(CI, begins)));
+    let reported = |id: &str, block: &str| {
+        let output = person.types(&format!("ID={id}\n{block}"));
         let said = said(&output);
         assert!(said.contains("made\n"), "{said}");
         assert!(said.contains("192.0.2.10"), "{said}");
         output.status.success()
     };
     // As its remark says: 1, for something was denied.
-    assert!(!reported("1", "guard run --policy ci --name"));
+    assert!(!reported("1", &block(CI, "guard run --policy ci --name")));
     add_user("runner");
-    assert!(reported("2", "sudo guard run --policy ci"));
+    assert!(reported("2", &block(CI, "sudo guard run --policy ci")));
 
     // A copy of `ci` in the repository.
     let dir = person.home().join(".ci");

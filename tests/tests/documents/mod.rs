@@ -4,7 +4,7 @@
 //! machines that are thrown away.
 
 mod agent;
-mod block;
+pub(crate) mod block;
 mod machine;
 mod model;
 mod person;

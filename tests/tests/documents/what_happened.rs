@@ -5,7 +5,7 @@ use std::path::Path;
 use guard_lab::{PATIENCE, Production, Running, Tested, V4};
 use rustix::process::Signal;
 
-use super::block::{ADMIN, JSON, block, line};
+use super::block::{ADMIN, JSON, block, line, text};
 use super::person::Person;
 use crate::packages::machine::{guard, said};
 
@@ -42,9 +42,8 @@ fn an_answer_is_in_the_journal_and_in_the_trail() -> Tested {
     person.succeeds(&format!("sudo logrotate --force {rotates}"));
     assert!(Path::new("/var/log/guard/audit.jsonl.1").exists());
     // Over the end of a file, as it says.
-    let verify = "sudo guard log --verify";
-    assert!(ADMIN.contains(&format!("$ {verify}\n")));
-    let said = person.succeeds(verify);
+    let verify = line(&text(ADMIN, "console", "guard log --verify"), "$ ");
+    let said = person.succeeds(verify.trim_start_matches("$ "));
     assert!(
         said.contains("whole.") && said.contains("in 2 files"),
         "{said}"

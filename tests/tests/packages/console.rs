@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     process::Output,
 };
 
@@ -12,39 +13,32 @@ use serde_json::json;
 
 use crate::{
     console::passkey::Passkey,
+    documents::block::{CONSOLE, text},
     packages::{
         SETTINGS,
         machine::{self, Machine, files, guard, property, quiet, said, succeeds},
     },
 };
 
-const DOCUMENT: &str = include_str!("../../../docs/console.md");
 const UNITS: [&str; 2] = ["guard-console.service", "guard-console.socket"];
 /// Off also where the console is on.
 const PUSH: &str = "guard-console-push.service";
 const HOST: &str = "guard.localhost:4827";
 
-fn block(kind: &str, word: &str) -> String {
-    block_of(DOCUMENT, kind, word)
+/// Runs a block as root.
+pub(super) fn typed(block: &str) -> String {
+    typed_in(Path::new("/"), block)
 }
 
-/// The block of that kind in a document that has a word in its lines.
-pub(super) fn block_of(document: &str, kind: &str, word: &str) -> String {
-    let fence = format!("```{kind}\n");
-    let blocks = document.split(&fence).skip(1);
-    let blocks = blocks.filter_map(|block| block.split("```").next());
-    let mut found = blocks.filter(|block| block.contains(word));
-    let block = found.next().unwrap().to_owned();
-    assert_eq!(found.next(), None, "{word} is in several");
-    block
-}
-
-/// Runs a block as root: a machine has no sudo.
-fn typed(block: &str) -> String {
+/// The same in a directory.
+pub(super) fn typed_in(dir: &Path, block: &str) -> String {
     let block = block
+        .replace("sudo -u guard-fleet", "runuser -u guard-fleet --")
         .replace("sudo -u guard-console", "runuser -u guard-console --")
         .replace("sudo ", "");
-    succeeds(quiet("bash").args(["-euo", "pipefail", "-c", &block]))
+    let mut bash = quiet("bash");
+    bash.args(["-euo", "pipefail", "-c", &block]);
+    succeeds(bash.current_dir(dir))
 }
 
 /// What the console answers.
@@ -87,7 +81,8 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
         succeeds(quiet("useradd").args(["--create-home", "dev"]));
     }
     let (before, settings) = (files(), fs::read_to_string(SETTINGS)?);
-    succeeds(&mut machine::install(&machine::package("guard-console")));
+    let release = machine::release("guard-console");
+    typed_in(release.path(), &text(CONSOLE, "sh", "sudo apt install"));
     for unit in UNITS.into_iter().chain([PUSH]) {
         assert_eq!(property(unit, "UnitFileState"), "disabled", "{unit}");
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
@@ -96,8 +91,11 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
         TcpStream::connect("127.0.0.1:4827").is_err(),
         "it serves nobody"
     );
-    fs::write(SETTINGS, settings.clone() + &block("toml", "couriers"))?;
-    typed(&block("sh", "enable --now guard-console"));
+    fs::write(
+        SETTINGS,
+        settings.clone() + &text(CONSOLE, "toml", "couriers"),
+    )?;
+    typed(&text(CONSOLE, "sh", "enable --now guard-console"));
     for unit in UNITS {
         assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
     }
@@ -168,7 +166,7 @@ fn it_brings_its_documents_and_has_no_rights() -> Tested {
 
 /// Alice enrols by what root was told.
 fn enrols() -> Tested {
-    let invite = block("sh", "approver invite");
+    let invite = text(CONSOLE, "sh", "approver invite");
     let (invite, accept) = invite.split_once('\n').unwrap();
     let invited: serde_json::Value = serde_json::from_str(&typed(&format!("{invite} --json")))?;
     let token = invited["invitation"].text()?;
@@ -189,7 +187,7 @@ fn enrols() -> Tested {
 
 /// Alice logs in by a link; gives her cookie.
 fn logs_in() -> Tested<String> {
-    let link = typed(&block("sh", "guard-console login alice"));
+    let link = typed(&text(CONSOLE, "sh", "guard-console login alice"));
     let secret = link.trim().rsplit('/').next().unwrap();
     let form = "application/x-www-form-urlencoded";
     let entered = post("/login", form, &format!("secret={secret}"))?;
@@ -232,7 +230,7 @@ fn a_phone_is_told_by_a_unit_of_its_own_that_remembers() -> Tested {
     let settings = fs::read_to_string(SETTINGS)?;
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}/topic", listener.local_addr()?);
-    let told = block("toml", "notify").replace("@/etc/guard/ntfy", &url);
+    let told = text(CONSOLE, "toml", "notify").replace("@/etc/guard/ntfy", &url);
     fs::write(SETTINGS, settings.clone() + &told)?;
     succeeds(quiet("systemctl").args(["restart", "guardd"]));
     let network = guard_lab::Network::new()?;

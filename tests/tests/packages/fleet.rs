@@ -4,14 +4,14 @@ use std::fs;
 
 use guard_lab::{Tested, eventually};
 
+use crate::documents::block::{FLEET, text};
 use crate::fleet::clock;
 use crate::packages::{
     SETTINGS,
-    console::block_of,
+    console::{typed, typed_in},
     machine::{self, Machine, property, quiet, said, succeeds},
 };
 
-const DOCUMENT: &str = include_str!("../../../docs/fleet.md");
 const UNIT: &str = "guard-fleet.service";
 const OWN_SETTINGS: &str = "/etc/guard/fleet.toml";
 const CONSOLE_SETTINGS: &str = "/etc/guard/fleet-console.toml";
@@ -22,7 +22,8 @@ const PAGES_SETTINGS: &str = "/etc/guard/console.toml";
 fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
     let _machine = Machine::with_guard();
     let settings = fs::read_to_string(SETTINGS)?;
-    succeeds(&mut machine::install(&machine::package("guard-fleet")));
+    let release = machine::release("guard-fleet");
+    typed_in(release.path(), &text(FLEET, "sh", "sudo apt install"));
     assert_eq!(property(UNIT, "UnitFileState"), "disabled");
     assert_eq!(property(UNIT, "ActiveState"), "inactive");
     for unit in ["guard-fleet-console.service", "guard-fleet-keep.service"] {
@@ -43,14 +44,12 @@ fn the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key() -> Tested {
 
     fs::write(
         SETTINGS,
-        settings.clone() + &block_of(DOCUMENT, "toml", "couriers"),
+        settings.clone() + &text(FLEET, "toml", "couriers"),
     )?;
-    let own = block_of(DOCUMENT, "toml", "# /etc/guard/fleet.toml\nservers");
+    let own = text(FLEET, "toml", "# /etc/guard/fleet.toml\nservers");
     // Nothing of a machine leaves it: that server is not there.
     fs::write(OWN_SETTINGS, own.replace("nats1.example.net", "localhost"))?;
-    let block = block_of(DOCUMENT, "sh", "guard-fleet key");
-    let block = block.replace("sudo -u guard-fleet", "runuser -u guard-fleet --");
-    let printed = succeeds(quiet("bash").args(["-euc", &block.replace("sudo ", "")]));
+    let printed = typed(&text(FLEET, "sh", "guard-fleet key"));
     let key = printed.lines().last().unwrap_or_default().to_owned();
     assert!(key.starts_with('U') && key.len() == 56, "{printed}");
     assert_eq!(property(UNIT, "ActiveState"), "active");
@@ -114,7 +113,7 @@ const NOBODY: [&str; 4] = [
 /// The console of many machines, beside a guard-fleet of its own.
 fn one_page_for_all() -> Tested {
     succeeds(&mut machine::install(&machine::package("guard-console")));
-    let own = block_of(DOCUMENT, "toml", "fleet-console.toml");
+    let own = text(FLEET, "toml", "fleet-console.toml");
     fs::write(
         CONSOLE_SETTINGS,
         own.replace("nats1.example.net", "localhost"),
@@ -124,8 +123,7 @@ fn one_page_for_all() -> Tested {
         PAGES_SETTINGS,
         format!("{pages}\nfleet = \"/run/guard-fleet/console.sock\"\n"),
     )?;
-    let block = block_of(DOCUMENT, "sh", "guard-fleet-console");
-    succeeds(quiet("bash").args(["-euc", &block.replace("sudo ", "")]));
+    typed(&text(FLEET, "sh", "guard-fleet-console"));
     for unit in ["guard-fleet-console.service", "guard-console.service"] {
         assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
         let pid = property(unit, "MainPID");

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use guard_lab::{Network, Tested, bins, eventually};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::packages::POLICY;
 
@@ -115,6 +117,15 @@ fn debs() -> (PathBuf, PathBuf) {
 pub(crate) fn package(name: &str) -> PathBuf {
     let mut all = packages("deb").into_iter();
     all.find(|deb| is_of(name, deb)).unwrap()
+}
+
+/// A directory with the package under the name that a release gives it.
+pub(crate) fn release(name: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let deb = package(name);
+    let file = format!("{name}_{}_amd64.deb", version_of(&deb));
+    symlink(deb, dir.path().join(file)).unwrap();
+    dir
 }
 
 fn is_of(name: &str, deb: &Path) -> bool {

@@ -8,14 +8,13 @@ use std::process::Output;
 use guard_lab::{NEVER, Network, OPEN, Tested, eventually};
 use serde_json::json;
 
+use crate::documents::block::{ADMIN, text};
 use crate::packages::agent::{Agent, outside};
 use crate::packages::install::assert_enforces;
 use crate::packages::machine::{
     self, Machine, files, guard, is_shared, property, quiet, said, unit_that_tries,
 };
 use crate::packages::{EDITED, ENABLED, KERNEL, POLICY, SETTINGS};
-
-const DOCUMENT: &str = include_str!("../../../docs/admin.md");
 
 /// A machine with a tarball, which is taken away however a test ends.
 struct Tarball {
@@ -31,18 +30,10 @@ impl Tarball {
         Self { machine, dir }
     }
 
-    /// Runs the commands of the one block in the document whose first line has a word, as root, from where the tarball
-    /// is, until one fails.
-    fn follow(&self, word: &str) -> Output {
-        let mut blocks = DOCUMENT
-            .split("```sh\n")
-            .skip(1)
-            .filter_map(|block| block.split("```").next())
-            .filter(|block| block.lines().next().is_some_and(|line| line.contains(word)));
-        let block = blocks.next().unwrap().replace("sudo ", "");
-        assert_eq!(blocks.next(), None, "{word} is in several");
+    /// Runs the commands of a block, as root, from where the tarball is, until one fails.
+    fn follow(&self, block: &str) -> Output {
         let mut shell = quiet("bash");
-        shell.args(["-euxo", "pipefail", "-c", &block]);
+        shell.args(["-euxo", "pipefail", "-c", &block.replace("sudo ", "")]);
         shell.current_dir(&self.dir).output().unwrap()
     }
 }
@@ -51,7 +42,7 @@ impl Drop for Tarball {
     fn drop(&mut self) {
         if Path::new("/usr/bin/guardd").exists() {
             machine::stop_everything();
-            eprintln!("{}", said(&self.follow(REMOVE)));
+            eprintln!("{}", said(&self.follow(&removes())));
         }
         let _ = quiet("systemctl").args(["unmask", "guard.slice"]).output();
         let _ = fs::remove_dir_all("/etc/guard");
@@ -60,10 +51,10 @@ impl Drop for Tarball {
     }
 }
 
-/// What is in the first lines of the blocks that install, upgrade and take away.
-const INSTALL: &str = "tar -C / --strip";
-const UPGRADE: &str = "tar -C / --exclude";
-const REMOVE: &str = "disable --now guardd guardd.socket";
+/// The block that takes it away.
+fn removes() -> String {
+    text(ADMIN, "sh", "disable --now guardd guardd.socket")
+}
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
@@ -74,7 +65,7 @@ fn the_tarball_does_what_the_documents_say() -> Tested {
     assert!(outside(&network, NEVER, 443));
     let tried = production.reached_at(NEVER, 443)?.len();
 
-    succeeded(&tarball.follow(INSTALL));
+    succeeded(&tarball.follow(&text(ADMIN, "sh", "tar -C / --strip")));
     assert_enforces()?;
     tarball.machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
@@ -84,7 +75,7 @@ fn the_tarball_does_what_the_documents_say() -> Tested {
 
     fs::write(SETTINGS, EDITED)?;
     let guardd = property("guardd.service", "MainPID");
-    succeeded(&tarball.follow(UPGRADE));
+    succeeded(&tarball.follow(&text(ADMIN, "sh", "tar -C / --exclude")));
     assert_ne!(property("guardd.service", "MainPID"), guardd);
     assert_enforces()?;
     assert_eq!(fs::read_to_string(SETTINGS)?, EDITED);
@@ -92,7 +83,7 @@ fn the_tarball_does_what_the_documents_say() -> Tested {
     assert!(!agent.reaches(NEVER, 443));
 
     // Not before the session has ended.
-    let refused = tarball.follow(REMOVE);
+    let refused = tarball.follow(&removes());
     assert!(!refused.status.success(), "{}", said(&refused));
     assert!(said(&refused).contains("live"), "{}", said(&refused));
     assert!(!agent.reaches(NEVER, 443));
@@ -100,7 +91,7 @@ fn the_tarball_does_what_the_documents_say() -> Tested {
     let stop = quiet("guard").args(["stop", &agent.session]).output();
     succeeded(&stop?);
     eventually("the session ended", || guard(&["sessions"]) == json!([]))?;
-    succeeded(&tarball.follow(REMOVE));
+    succeeded(&tarball.follow(&removes()));
     for path in KERNEL {
         assert!(!Path::new(path).exists(), "{path}");
     }

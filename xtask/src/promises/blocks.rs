@@ -82,7 +82,11 @@ const BLOCKS: &[Block] = &[
         "guard-fleet keep …",
         Not("they want a server and machines: the suite fleet::log types the same to its own"),
     ),
-    block("docs/fleet.md", "guard policy sign", By("fleet-policies")),
+    block(
+        "docs/fleet.md",
+        "guard policy sign",
+        Not("they want a server and machines: the suite fleet::policies types the same to its own"),
+    ),
     block(
         "docs/fleet.md",
         "guard-fleet pending",
@@ -250,13 +254,8 @@ pub(super) fn problems() -> Result<Vec<String>> {
         let text = fs::read_to_string(root().join(&file))
             .with_context(|| format!("cannot read {file}"))?;
         for (line, first) in in_document(&text) {
-            // The longest beginning is the one that is meant.
-            let fits = BLOCKS
-                .iter()
-                .enumerate()
-                .filter(|(_, block)| block.file == file && first.starts_with(block.begins));
-            match fits.max_by_key(|(_, block)| block.begins.len()) {
-                Some((at, _)) => found[at] += 1,
+            match of(&file, first) {
+                Some(at) => found[at] += 1,
                 None => problems.push(format!(
                     "{file}:{line}: nothing runs the block that begins with {first:?}, and xtask/src/promises/blocks.rs does \
                      not say why"
@@ -280,6 +279,16 @@ pub(super) fn problems() -> Result<Vec<String>> {
     Ok(problems)
 }
 
+/// Which of the list a block of a document is, by its first line: the longest beginning is the one that is meant.
+fn of(file: &str, first: &str) -> Option<usize> {
+    let fits = BLOCKS
+        .iter()
+        .enumerate()
+        .filter(|(_, block)| block.file == file && first.starts_with(block.begins));
+    let longest = fits.max_by_key(|(_, block)| block.begins.len());
+    longest.map(|(at, _)| at)
+}
+
 /// What runs each, for people.
 pub(super) fn rows() -> Vec<String> {
     let row = |block: &Block| {
@@ -292,25 +301,49 @@ pub(super) fn rows() -> Vec<String> {
     BLOCKS.iter().map(row).collect()
 }
 
-/// Where blocks of commands are in a document, and their first lines: blocks of a shell's, and others with a line that is typed. What
-/// is recorded is compared with what comes.
-fn in_document(text: &str) -> Vec<(usize, &str)> {
-    let mut blocks = Vec::new();
-    let mut lines = text.lines().enumerate();
-    let mut is_recorded = false;
-    while let Some((at, line)) = lines.next() {
-        is_recorded = place::is_recorded(line, is_recorded);
-        let Some(language) = line.trim_start().strip_prefix("```") else {
-            continue;
-        };
-        let lines = lines.by_ref().map(|(_, line)| line.trim_start());
-        let block: Vec<_> = lines.take_while(|line| !line.starts_with("```")).collect();
-        let is_typed = SHELLS.contains(&language) || block.iter().any(|line| is_typed(line));
-        if is_typed && !is_recorded {
-            blocks.push((at + 1, block.first().copied().unwrap_or_default()));
+/// A block of a document, of whatever kind.
+pub(super) struct Fence<'t> {
+    /// Where it begins.
+    pub(super) line: usize,
+    pub(super) language: &'t str,
+    pub(super) lines: Vec<&'t str>,
+    /// What is recorded is compared with what comes.
+    is_recorded: bool,
+}
+
+impl<'t> Fence<'t> {
+    /// Those of a document.
+    pub(super) fn all(text: &'t str) -> Vec<Self> {
+        let mut fences = Vec::new();
+        let mut lines = text.lines().enumerate();
+        let mut is_recorded = false;
+        while let Some((at, line)) = lines.next() {
+            is_recorded = place::is_recorded(line, is_recorded);
+            let Some(language) = line.trim_start().strip_prefix("```") else {
+                continue;
+            };
+            let lines = lines.by_ref().map(|(_, line)| line.trim_start());
+            fences.push(Self {
+                line: at + 1,
+                language,
+                lines: lines.take_while(|line| !line.starts_with("```")).collect(),
+                is_recorded,
+            });
         }
+        fences
     }
-    blocks
+}
+
+/// Where blocks of commands are in a document, and their first lines: blocks of a shell's, and others with a line that is typed.
+fn in_document(text: &str) -> Vec<(usize, &str)> {
+    let is_typed = |fence: &Fence<'_>| {
+        SHELLS.contains(&fence.language) || fence.lines.iter().any(|line| is_typed(line))
+    };
+    let fences = Fence::all(text).into_iter();
+    let typed = fences.filter(|fence| !fence.is_recorded && is_typed(fence));
+    typed
+        .map(|fence| (fence.line, fence.lines.first().copied().unwrap_or_default()))
+        .collect()
 }
 
 /// Whether a person types that line. What follows after several blanks belongs to a picture or a table.
@@ -322,11 +355,48 @@ fn is_typed(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promises::{Promise, taken};
 
     #[test]
     fn each_block_of_commands_is_run_or_it_is_said_why_not() -> Result<()> {
         let problems = problems()?;
         assert!(problems.is_empty(), "{}", problems.join("\n"));
+        Ok(())
+    }
+
+    /// Most such tests run in machines alone: a word that is found no more, or twice, is seen here.
+    #[test]
+    fn what_tests_take_from_documents_is_there_once() -> Result<()> {
+        let taken = taken::all()?;
+        assert!(taken.len() > 30, "only {} were found", taken.len());
+        for one in taken {
+            one.line()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_run_by_a_promise_is_taken_by_a_test_of_it() -> Result<()> {
+        let taken = taken::all()?;
+        let tests = |name: &str| {
+            let promise = ALL.iter().find(|promise| promise.name == name);
+            promise.map(Promise::tests).unwrap_or_default()
+        };
+        for file in place::documents()? {
+            let text = fs::read_to_string(root().join(&file))?;
+            for (line, first) in in_document(&text) {
+                let Some(Run::By(name)) = of(&file, first).map(|at| &BLOCKS[at].run) else {
+                    continue;
+                };
+                let mut is_run = false;
+                for one in taken.iter().filter(|one| one.document == file) {
+                    for test in tests(name) {
+                        is_run |= one.line()? == line && one.is_by(test)?;
+                    }
+                }
+                assert!(is_run, "{file}:{line}: no test of {name} takes {first:?}");
+            }
+        }
         Ok(())
     }
 

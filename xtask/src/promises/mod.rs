@@ -10,6 +10,8 @@ pub(crate) mod last;
 mod list;
 mod pictures;
 mod place;
+#[cfg(test)]
+mod taken;
 
 use std::collections::BTreeSet;
 use std::fs;
