@@ -41,20 +41,24 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Resu
     if let Some(targets) = &args.attempts {
         return scratch::attempt(targets, &global.socket());
     }
-    let page = match args.all {
-        true => render::doctor::all,
-        false => render::doctor::page,
-    };
-    say(args.user.as_deref(), page, global, output)
+    let user = args.user.as_deref();
+    match args.all {
+        true => say(user, render::doctor::all, global, output),
+        false => problems(user, global, output),
+    }
 }
 
-/// The same, as a step of `guard setup`.
+/// What is wrong, for the commands of `user`: also the first step of `guard setup`.
 ///
 /// # Errors
 ///
 /// Those of [`doctor`].
-pub(crate) fn brief(global: &Global, output: Output) -> Result<Exit, CliError> {
-    say(None, render::doctor::brief, global, output)
+pub(crate) fn problems(
+    user: Option<&str>,
+    global: &Global,
+    output: Output,
+) -> Result<Exit, CliError> {
+    say(user, render::doctor::page, global, output)
 }
 
 fn say(
