@@ -122,21 +122,37 @@ pub(crate) fn demo(fleet: bool) -> Result<()> {
     measure("demo", which)
 }
 
-/// Measures the ratios that are measured with each change, with the programs that are tested. One that is worse than the documents
-/// say is believed when it is so twice: other work on the machine is in each round, but not in each the same.
-pub(crate) fn gate_ratios() -> Outcome {
-    let measured = || {
-        equip()?;
-        build::prepare()?;
-        // With the suites, and so with the features of what is tested: little has to be built.
-        let programs = ["guard", "guardd", "guard-lab", "guard-bench"];
-        let programs = programs.iter().flat_map(|program| ["--bin", program]);
-        run(build::workspace(&["build", "--quiet"])
-            .args(programs)
-            .args(["--test", "suites"]))?;
-        run(Command::new(build::tested().join("guard-bench")).args(["bench", "--gate"]))
-    };
-    Outcome::of(RATIOS, measured())
+/// Builds what measures the ratios that are measured with each change, and the programs that are tested.
+///
+/// # Errors
+///
+/// That this is not root, or what could not be had or built.
+pub(crate) fn build_ratios() -> Result<()> {
+    equip()?;
+    build::prepare()?;
+    // With the suites, and so with the features of what is tested: little has to be built.
+    let programs = ["guard", "guardd", "guard-lab", "guard-bench"];
+    let programs = programs.iter().flat_map(|program| ["--bin", program]);
+    run(build::workspace(&["build", "--quiet"])
+        .args(programs)
+        .args(["--test", "suites"]))
+}
+
+/// Runs the tests of what measures, which `cargo xtask test` does not build.
+///
+/// # Errors
+///
+/// That one fails, or that it does not compile.
+pub(crate) fn test_bench() -> Result<()> {
+    run(build::workspace(&["test", "--quiet"]).args(["--bin", "guard-bench"]))
+}
+
+/// Measures them, if that is built. One that is off from what the documents say is believed when it is so twice: other work on the
+/// machine is in each round, but not in each the same.
+pub(crate) fn gate_ratios(built: Result<()>) -> Outcome {
+    let mut measures = Command::new(build::tested().join("guard-bench"));
+    let measured = built.and_then(|()| run(measures.args(["bench", "--gate"])));
+    Outcome::of(RATIOS, measured)
 }
 
 /// Installs the packages of those programs that are missing.

@@ -93,7 +93,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Bench { args } if args.iter().any(|arg| arg == "--gate") => {
-            let outcome = lab::gate_ratios();
+            let outcome = lab::gate_ratios(lab::build_ratios());
             outcome.print();
             return code(outcome.verdict().map(|()| ExitCode::SUCCESS));
         }

@@ -15,8 +15,9 @@ use super::samples::Samples;
 
 /// Datagrams on each side in a round.
 const COUNT: u64 = 16_384;
-/// How long a TCP stream flows in a round.
+/// How long a TCP stream flows in a round, and where it is to be quick.
 const STREAM: Duration = Duration::from_millis(200);
+const SHORT_STREAM: Duration = Duration::from_millis(100);
 /// Connections in a round that times the connect program.
 const CONNECTS: u64 = 400;
 
@@ -100,7 +101,8 @@ pub(super) fn program(daemon: &Daemon, hook: &str) -> Result<Program> {
 pub(super) fn throughput(plan: &Plan) -> Result<Vec<Figure>> {
     let mut sides = TrafficSides::start(Prefixes::TEN)?;
     let pool = Prefixes::TEN.between();
-    let stream = sides.each(plan.rounds, |client| client.stream(pool, STREAM))?;
+    let time = if plan.quick { SHORT_STREAM } else { STREAM };
+    let stream = sides.each(plan.rounds, |client| client.stream(pool, time))?;
     let mut figures = beside("one TCP stream", Unit::Throughput, stream, STREAM_WAY);
     for (name, connected, way) in [
         ("64-byte UDP, send", true, SEND_WAY),

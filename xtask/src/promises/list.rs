@@ -762,7 +762,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "ratios",
         file: "docs/performance.md",
-        says: "one that is worse by more than a third fails, if it is so twice.",
+        says: "one that is off by more than a third fails, if it is so twice.",
         shown: Here(&[super::RATIOS]),
     },
 ];

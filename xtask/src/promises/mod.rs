@@ -235,7 +235,7 @@ fn run(chosen: &[&Promise], args: &PromisesArgs) -> Result<Outcome> {
     let ratios = wanted(RATIOS);
     let demos = [(DEMO, false), (FLEET, true)].map(|(name, fleet)| (wanted(name), name, fleet));
     if ratios {
-        outcome += lab::gate_ratios();
+        outcome += lab::gate_ratios(lab::build_ratios());
     }
     // They tell stories, which takes its time.
     for (_, name, fleet) in demos.into_iter().filter(|(is_wanted, ..)| *is_wanted) {

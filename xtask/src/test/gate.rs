@@ -31,8 +31,10 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
     let mut here = ran(timings, &selection, &env)?;
     let machines = timings.stage("machines", || vm::gate(timings))?;
+    let built = || lab::build_ratios().and_then(|()| lab::test_bench());
+    let built = timings.stage("what measures, and its tests", || Ok(built()))?;
     // Alone, for it measures.
-    here += timings.stage("ten ratios", || Ok(lab::gate_ratios()))?;
+    here += timings.stage("ten ratios", || Ok(lab::gate_ratios(built)))?;
     let kept = promises::keep(&here, Place::Here);
     let kept = kept.and_then(|()| promises::keep(&machines, Place::Machines));
     outcome += here;
