@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 
-use crate::package;
 use crate::shell::root;
+use crate::{package, promises};
 
 const CI: &str = ".github/workflows/ci.yml";
 const RELEASE: &str = ".github/workflows/release.yml";
@@ -79,6 +79,87 @@ fn each_command_of_ci_is_one_that_there_is() -> Result<()> {
         }
     }
     ensure!(count >= 10, "only {count} commands were found");
+    Ok(())
+}
+
+/// The lines of a job, which are behind its name.
+fn job<'t>(file: &str, text: &'t str, name: &str) -> Result<&'t str> {
+    let indent = if file == GITLAB { "" } else { "  " };
+    let (_, rest) = text
+        .split_once(&format!("\n{indent}{name}:\n"))
+        .with_context(|| format!("{file} has no job {name}"))?;
+    let inside = format!("{indent}  ");
+    let is_next = |line: &&str| !line.is_empty() && !line.starts_with(&inside);
+    let next = rest.lines().find(is_next);
+    Ok(next.map_or(rest, |next| {
+        rest.split(&format!("\n{next}\n")).next().unwrap_or(rest)
+    }))
+}
+
+/// What a job has cargo xtask do.
+fn commands(job: &str) -> impl Iterator<Item = &str> {
+    lines(job).filter_map(|line| Some(line.split_once("cargo xtask ")?.1.trim()))
+}
+
+/// Runs each night and before a release, and leaves a file however that ends.
+fn leaves(file: &str, job: &str, left: &str) -> Result<()> {
+    let (always, tagged) = match file {
+        GITLAB => ("when: always", "$CI_COMMIT_TAG"),
+        _ => ("if: always()\n        with:", "refs/tags/"),
+    };
+    for part in ["schedule", tagged, always, left] {
+        ensure!(job.contains(part), "{file}: {part:?} is not in {job}");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_night_all_promises_are_in_one_table() -> Result<()> {
+    for file in [CI, GITLAB] {
+        let text = text(file)?;
+        let job = job(file, &text, "promises")?;
+        ensure!(
+            commands(job).any(|command| command == "promises --all"),
+            "{job}"
+        );
+        leaves(file, job, "target/ci/promises.txt")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn each_night_the_figures_are_measured_again() -> Result<()> {
+    for file in [CI, GITLAB] {
+        let text = text(file)?;
+        let job = job(file, &text, "figures")?;
+        leaves(file, job, "target/bench.json")?;
+        let measured: Vec<_> = commands(job).collect();
+        for again in promises::measured_again() {
+            let Some(command) = again
+                .split([',', ':'])
+                .next()
+                .unwrap_or_default()
+                .strip_prefix("cargo xtask ")
+            else {
+                continue;
+            };
+            let is_run = match command.split_whitespace().collect::<Vec<_>>()[..] {
+                // With each change.
+                ["bench", "--gate"] | ["test", ..] => {
+                    lines(&text).any(|line| line.contains(".ci/run"))
+                }
+                // All of it.
+                ["bench", ..] => measured.contains(&"bench"),
+                ["vm", "--bench", ..] => measured.contains(&command),
+                ["vm", ..] => lines(&text).any(|line| line.contains("cargo xtask vm --cold")),
+                _ => false,
+            };
+            ensure!(
+                is_run,
+                "{file}: no job does what a figure is measured by: {again}"
+            );
+        }
+    }
     Ok(())
 }
 

@@ -204,7 +204,13 @@ pub(super) fn problems() -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// How each is measured again, for people.
+/// How each is measured again.
+#[cfg(test)]
+pub(super) fn again() -> impl Iterator<Item = &'static str> {
+    MEASURED.iter().map(|figure| figure.again)
+}
+
+/// The same for people, with what it is.
 pub(super) fn rows() -> Vec<String> {
     let row = |figure: &Figure| {
         format!(

@@ -98,11 +98,15 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
         "no promise has such a name: see `cargo xtask promises --list`"
     );
     let mut last = Last::read(&Cache::open()?);
-    let mut is_false = Vec::new();
+    let (mut is_false, mut unseen) = (Vec::new(), Vec::new());
     if !args.list {
         let outcome = run(&chosen, args)?;
         outcome.print();
         is_false = last.take_in(&chosen, &outcome, &commit()?);
+        // Without `--all` what takes machines is left out, unless it was named.
+        if args.all {
+            unseen = not_shown(&chosen, &outcome);
+        }
         last.write(&Cache::open()?)?;
         write_table(&last)?;
     }
@@ -123,7 +127,16 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
     let wrong = [blocks::problems()?, figures::problems()?].concat();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(is_false.is_empty(), "not true: {}", is_false.join(", "));
+    ensure!(unseen.is_empty(), "nothing showed: {}", unseen.join(", "));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those of which nothing ran that shows them.
+fn not_shown(all: &[&Promise], outcome: &Outcome) -> Vec<&'static str> {
+    let unseen = all
+        .iter()
+        .filter(|promise| promise.is_true(outcome).is_none());
+    unseen.map(|promise| promise.name).collect()
 }
 
 /// What all tests that ran say of them.
@@ -162,6 +175,12 @@ pub(crate) fn judge(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
+/// How the documents' figures are measured again.
+#[cfg(test)]
+pub(crate) fn measured_again() -> impl Iterator<Item = &'static str> {
+    figures::again()
+}
+
 /// Where tests ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -179,23 +198,10 @@ pub(crate) enum Place {
 pub(crate) fn keep(outcome: &Outcome, place: Place) -> Result<()> {
     let cache = Cache::open()?;
     let mut last = Last::read(&cache);
-    let is_whole = |promise: &&Promise| {
-        let shown = match promise.shown {
-            Shown::Here(_) => Place::Here,
-            Shown::InMachines(_) => Place::Machines,
-        };
-        if shown != place {
-            return false;
-        }
-        let ran = |test: &&str| {
-            let names = outcome.names.iter().chain(&outcome.failed);
-            names
-                .map(|name| last_word(name))
-                .any(|name| name.starts_with(*test))
-        };
-        promise.tests().iter().all(ran)
-    };
-    let whole: Vec<&Promise> = ALL.iter().filter(is_whole).collect();
+    let whole: Vec<&Promise> = ALL
+        .iter()
+        .filter(|promise| promise.is_whole(outcome, place))
+        .collect();
     last.take_in(&whole, outcome, &commit()?);
     last.write(&cache)?;
     write_table(&last)
@@ -260,6 +266,20 @@ impl Promise {
         }
     }
 
+    /// Whether all of what shows it has run, where that shows it: a test of the same name elsewhere shows another machine.
+    fn is_whole(&self, outcome: &Outcome, place: Place) -> bool {
+        let shown = match self.shown {
+            Shown::Here(_) => Place::Here,
+            Shown::InMachines(_) => Place::Machines,
+        };
+        let names = || outcome.names.iter().chain(&outcome.failed);
+        let ran = |test: &&str| {
+            let mut names = names().map(|name| last_word(name));
+            names.any(|name| name.starts_with(*test))
+        };
+        shown == place && self.tests().iter().all(ran)
+    }
+
     /// Whether it was seen to be true; none where nothing that shows it has run.
     fn is_true(&self, outcome: &Outcome) -> Option<bool> {
         let begins = |test: &str, name: &String| name.starts_with(test);
@@ -307,6 +327,28 @@ mod tests {
         assert_eq!(seen(&["other::one"], &[]), None);
         let failed = ["guard-lab::suites watch::other"];
         assert_eq!(seen(&["holes::one", "watch::keys"], &failed), Some(false));
+    }
+
+    #[test]
+    fn one_is_kept_where_all_that_shows_it_ran_in_its_place() {
+        let of = |shown| Promise {
+            name: "p",
+            file: "README.md",
+            says: "",
+            shown,
+        };
+        let tests: &[&str] = &["holes::one", "watch::"];
+        let (here, machines) = (of(Shown::Here(tests)), of(Shown::InMachines(tests)));
+        let whole = outcome(&["holes::one"], &["guard-lab::suites watch::keys"]);
+        assert!(here.is_whole(&whole, Place::Here));
+        assert!(machines.is_whole(&whole, Place::Machines));
+        // The same tests on another kernel show nothing of this one.
+        assert!(!here.is_whole(&whole, Place::Machines));
+        assert!(!machines.is_whole(&whole, Place::Here));
+        let half = outcome(&["holes::one"], &[]);
+        assert!(!here.is_whole(&half, Place::Here));
+        assert_eq!(not_shown(&[&here], &half), [""; 0]);
+        assert_eq!(not_shown(&[&here], &outcome(&["other::one"], &[])), ["p"]);
     }
 
     /// A test that was given another name shows nothing any more, and the gate finds that out only at its end.
