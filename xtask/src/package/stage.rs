@@ -352,3 +352,38 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     paths.sort();
     Ok(paths)
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::ensure;
+
+    use super::*;
+
+    /// What a unit makes is nobody else's, unless its file says why.
+    #[test]
+    fn units_say_who_may_read_what_they_make() -> Result<()> {
+        let (mut count, mut open) = (0, vec![root().join("packaging")]);
+        while let Some(path) = open.pop() {
+            // What an administrator makes of an example is the administrator's.
+            if path.is_dir() && !path.ends_with("examples") {
+                for entry in fs::read_dir(&path)? {
+                    open.push(entry?.path());
+                }
+            } else if path.extension().is_some_and(|kind| kind == "service") {
+                count += 1;
+                let text = fs::read_to_string(&path)?;
+                let masks = text.lines().filter_map(|line| line.strip_prefix("UMask="));
+                let is_told = |line: &str| line.starts_with('#') && line.contains("UMask=");
+                let is_well = match masks.collect::<Vec<_>>()[..] {
+                    ["0077"] => true,
+                    [] | ["0022"] => text.lines().any(is_told),
+                    _ => false,
+                };
+                let unit = path.display();
+                ensure!(is_well, "{unit} has no UMask=0077, and does not say why");
+            }
+        }
+        ensure!(count >= 12, "only {count} units were found");
+        Ok(())
+    }
+}
