@@ -147,7 +147,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "minute",
         file: "README.md",
-        says: "guard run --policy default -- claude # or: codex, gemini, aider, make, sh …",
+        says: "guard run --policy default -- claude # or: codex, gemini, make, sh …",
         shown: InMachines(&["documents::agent::from_the_package_to_a_guarded_agent_in_a_minute"]),
     },
     Promise {
