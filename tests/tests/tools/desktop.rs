@@ -18,4 +18,6 @@ tools! { "Displays and browsers";
     chromium_no_sandbox: tool("Chromium, headless, without its sandbox").not_in_machines(SLOW);
     #[ignore = "it wants large packages: `cargo xtask tools`"]
     playwright: tool("Playwright: a page of a server of Node's, in Chromium").not_in_machines(SLOW);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    playwright_test: tool("Playwright's test runner: two files at once, in Chromium").not_in_machines(SLOW);
 }

@@ -28,6 +28,8 @@ const OF_MACHINES: &str = "/usr/local/lib/guard-tools";
 const ADDRESS: &str = "198.51.100.7";
 const NAME: &str = "production.example";
 const RESOLVER: &str = "198.51.100.53";
+/// A server of production in a private network.
+const PRIVATE: &str = "10.77.0.1";
 
 /// Sessions may be root's.
 const CONFIG: &str = "resolvers = [\"127.0.0.1:1\"]\nrun_as_root = true\n";
@@ -148,6 +150,7 @@ impl Workshop {
     /// One that leaves guardd to the machine.
     pub(crate) fn outside_of_sessions(script: &str) -> Result<Self> {
         let network = Network::new()?;
+        network.answer_for(&[PRIVATE])?;
         let mut prod = network.prod().command("sh");
         // Whoever serves there is no more than the agent.
         prod.args([
@@ -254,6 +257,7 @@ impl Workshop {
             ("NPM", at("npm").into()),
             ("PART", part.into()),
             ("PATH", path),
+            ("PRIVATE", PRIVATE.into()),
             ("PRODUCTION", NAME.into()),
             ("PROGRAMS", at("programs").into()),
             ("RESOLVER", RESOLVER.into()),

@@ -8,6 +8,19 @@ const ASKS: Claim = told(
     "`@multicast`: 224.0.0.0/4, 255.255.255.255, ff00::/8",
 );
 
+const PRIVATE: &str =
+    "`@private`: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7";
+const PRIVATE_ASKS: Claim = told(
+    "curl: stopped, waits for a person\ngit: stopped, waits for a person\n",
+    "policy.md",
+    PRIVATE,
+);
+const KUBECTL_ASKS: Claim = told(
+    "operation not permitted, waits for a person\n",
+    "policy.md",
+    PRIVATE,
+);
+
 tools! { "Transfers";
     git_file: tool("git over `file:`: clone, commit, push");
     git_https: tool("git over `https:`: clone, push");
@@ -18,5 +31,8 @@ tools! { "Transfers";
     dns: tool("names: `getent`, Python's and Node's own");
     #[ignore = "it wants large packages: `cargo xtask tools`"]
     kubectl: tool("kubectl, of a cluster in a public network");
+    private: tool("curl and git to a private address, about which `default` asks").always(PRIVATE_ASKS);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    kubectl_private: tool("kubectl, of a cluster in a private network").always(KUBECTL_ASKS);
     multicast: tool("UDP to a multicast group, about which `default` asks").always(ASKS);
 }
