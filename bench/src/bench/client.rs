@@ -1,13 +1,10 @@
 //! A client on one side of a comparison.
 
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guard_lab::{AGENT, Cgroup, Daemon, Network, Running, bins};
-use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::{Value, json};
 
 use super::prefixes::{PORT, Pool};
@@ -57,18 +54,9 @@ impl Client {
         Ok(self)
     }
 
-    /// Has the supervisor of its session stay on the client's CPU, which each connect waits for where no security hook judges. Else a
-    /// connect takes longer the less the machine has to do: a CPU that sleeps is dear to wake.
-    pub(super) fn pin_supervisor(&self) -> Result<()> {
-        let mut cpus = CpuSet::new();
-        cpus.set(0);
-        for task in fs::read_dir(format!("/proc/{}/task", self.0.pid()))? {
-            let task = task?.file_name();
-            let task = task.to_string_lossy().parse().ok();
-            let task = task.and_then(Pid::from_raw).context("no thread")?;
-            sched_setaffinity(Some(task), &cpus).context("the supervisor cannot stay on a CPU")?;
-        }
-        Ok(())
+    /// Who runs it: under a policy `guard run`, with its supervisor.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.pid()
     }
 
     /// Gives an order, and waits until it is carried out.

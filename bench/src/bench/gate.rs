@@ -7,7 +7,9 @@
 //! waits for a word of `guard run`'s supervisor. So the documents have these ratios in a table of their own, of the gate's programs.
 //! One that is far better than they say is as wrong as one that is worse: either they are old, or what is measured is not what they tell.
 //!
-//! Other work on the machine falls on both sides of a round alike, if rounds are short: so connects have many of few connections.
+//! What a connect takes depends on what else the machine does: where a CPU sleeps, whom a connect wakes there is dear to wake, and
+//! the guarded ones wake more. So nothing is woken on another CPU, and the other side of them sleeps meanwhile. Other work falls on
+//! both sides of a round alike if rounds are short: so connects have many of few connections.
 //! Of the kernel half all is in them that a connection or a packet meets: the connect programs and
 //! their tries, small and large, on the way to a yes and to a no; the egress program on a stream, on datagrams and alone; sendmsg.
 
@@ -189,15 +191,15 @@ fn measured() -> Result<Vec<Figure>> {
 /// What a connection takes beside none without a guard, and a refusal beside a connection.
 fn connects(prefixes: Prefixes, what: &str) -> Result<[Figure; 2]> {
     let mut sides = TrafficSides::start(prefixes)?;
-    sides.guard.pin_supervisor()?;
+    sides.share_a_cpu()?;
     let (free, stopped) = (prefixes.between(), prefixes.inside());
     let [none, allowed, refused] = interleave(
         ROUNDS,
         &mut sides,
         [
-            &mut |sides| sides.none.connect(free, COUNT, true),
-            &mut |sides| sides.guard.connect(free, COUNT, true),
-            &mut |sides| sides.guard.connect(stopped, COUNT, false),
+            &mut |sides| sides.connects(|sides| sides.none.connect(free, COUNT, true)),
+            &mut |sides| sides.connects(|sides| sides.guard.connect(free, COUNT, true)),
+            &mut |sides| sides.connects(|sides| sides.guard.connect(stopped, COUNT, false)),
         ],
     )?;
     let figure = |name: &str, guard, beside, other| {

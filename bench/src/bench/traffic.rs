@@ -1,10 +1,14 @@
 //! What an open connection costs: throughput, and the egress program's own time beside an empty one's.
 
+use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use guard_lab::kernel::{Link, Program, Timing};
 use guard_lab::{Cgroup, Daemon, Network, Running};
+use rustix::process::{Pid, Signal};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::Plan;
 use super::client::{Client, sink};
@@ -18,6 +22,8 @@ const COUNT: u64 = 16_384;
 /// How long a TCP stream flows in a round, and where it is to be quick.
 const STREAM: Duration = Duration::from_millis(200);
 const SHORT_STREAM: Duration = Duration::from_millis(100);
+/// How long the sink takes at most for the connections of a round.
+const SINK: Duration = Duration::from_millis(5);
 /// Connections in a round that times the connect program.
 const CONNECTS: u64 = 400;
 
@@ -38,7 +44,7 @@ pub(super) struct TrafficSides {
     empty_program: Program,
     _link: Link,
     _cgroup: Cgroup,
-    _sink: Running,
+    sink: Running,
     _network: Network,
 }
 
@@ -59,9 +65,28 @@ impl TrafficSides {
             daemon,
             empty_program,
             _cgroup: cgroup,
-            _sink: sink,
+            sink,
             _network: network,
         })
+    }
+
+    /// Has all that a guarded connect waits for or wakes stay on the client's CPU: its session's supervisor, and guardd. What is on
+    /// another CPU is dear to wake where that sleeps, and costs nothing where that is busy and it has to wait.
+    pub(super) fn share_a_cpu(&self) -> Result<()> {
+        stay_on_the_first_cpu(self.guard.pid())?;
+        stay_on_the_first_cpu(self.daemon.pid().context("guardd has ended")?)
+    }
+
+    /// Measures connects while the sink, which each would wake for the same reason, is stopped: they wait in its queue.
+    pub(super) fn connects(
+        &mut self,
+        measure: impl FnOnce(&mut Self) -> Result<f64>,
+    ) -> Result<f64> {
+        self.sink.signal(Signal::STOP)?;
+        let measured = measure(self);
+        self.sink.signal(Signal::CONT)?;
+        thread::sleep(SINK);
+        measured
     }
 
     /// Runs `measure` on each side in turns: none, guard, empty.
@@ -80,6 +105,18 @@ impl TrafficSides {
             ],
         )
     }
+}
+
+fn stay_on_the_first_cpu(pid: u32) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(0);
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.file_name();
+        let task = task.to_string_lossy().parse().ok();
+        let task = task.and_then(Pid::from_raw).context("no thread")?;
+        sched_setaffinity(Some(task), &cpus)?;
+    }
+    Ok(())
 }
 
 /// One of the guard's programs.
