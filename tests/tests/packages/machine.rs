@@ -230,16 +230,20 @@ pub(crate) fn unit_that_tries(network: &Network, to: &str) -> Tested<Output> {
     Ok(run.arg(probe).args(["probe", "tcp", to, "443"]).output()?)
 }
 
-/// All files of the machine that outlive a process, but for what dpkg, systemd and the tests keep for themselves.
+/// All files of the machine that outlive a process, but for what apt, dpkg, systemd and the tests keep for themselves.
 pub(crate) fn files() -> BTreeSet<String> {
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 15] = [
         "/proc",
         "/sys",
         "/dev",
         "/tmp",
         "/payload",
+        "/var/cache/apt",
+        "/var/cache/debconf",
+        "/var/lib/apt",
         "/var/lib/dpkg",
         "/var/lib/rpm",
+        "/var/log/apt",
         "/var/log/dpkg.log",
         "/run/systemd",
         // It goes on in a new file when it likes.
