@@ -55,14 +55,6 @@ where
             b'I' => self.set_lock(is_allowed).await?,
             _ => self.set_transaction(is_allowed, status).await?,
         };
-        let is_by_yes_before = is_allowed
-            && unit.begins()
-            && !matches!(verdict, Verdict::Allowed)
-            && !terms.writes
-            && !terms.is_open();
-        if is_by_yes_before && done.is_ok() {
-            self.again.begun(self.context.target, &self.login.at());
-        }
         Ok(match done {
             Ok(()) => verdict,
             Err(why) => {
