@@ -30,9 +30,6 @@ to = ["*.app.example.com"]
 action = "confirm"
 "#;
 
-/// What ships for whoever names no other: no rule of it has a name. Production's addresses are to be among the private ones.
-const SHIPPED: &str = include_str!("../../../policies/default.toml");
-
 const NAME: &str = "v1.app.example.com";
 const FIRST: &str = "192.0.2.20";
 
@@ -117,27 +114,6 @@ impl Apps {
         let holes = self.guard(&["holes"])?;
         Ok(holes[0]["addresses"].list()?.clone())
     }
-}
-
-#[test]
-fn under_the_policy_that_ships_requests_and_flows_say_names() -> Tested {
-    let shipped = SHIPPED.replace("\"@private\"", "\"@private\", \"192.0.2.0/24\"");
-    let scene = NameScene::at(DNS, "", "default", &shipped, &[(NAME, &[FIRST])])?;
-    let apps = Apps { scene };
-    let mut shell = apps.scene.shell()?;
-    apps.tell(&mut shell, NAME, FIRST)?;
-    assert!(!apps.tries(&mut shell, FIRST)?);
-    let request = apps.request(FIRST)?;
-    assert_eq!(request["rule"], "private");
-    assert_eq!(request["destination"]["host"], NAME);
-    apps.guard(&["approve", request["id"].text()?])?;
-    assert!(apps.tries(&mut shell, FIRST)?);
-    let is_listed = || -> Tested<_> {
-        let flows = apps.guard(&["flows"])?;
-        Ok(flows.list()?.iter().any(|flow| flow["host"] == NAME))
-    };
-    eventually("the flow is listed by its name", is_listed)?;
-    Ok(())
 }
 
 #[test]
