@@ -152,24 +152,29 @@ impl State {
             return true;
         };
         let asked = Connection::new(Address::from(target.address), Protocol::TCP, target.port);
+        let subject = Subject {
+            stands: true,
+            ..session.subject()
+        };
         let judge = |to: &Connection| {
-            let judged = self
-                .policies
-                .judge(session.subject(), to.to, to.protocol, to.port);
+            let judged = self.policies.judge(subject, to.to, to.protocol, to.port);
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
         let leads = self.relays.stricter_than_reading(session, &asked, judge);
-        leads.iter().any(|lead| {
-            let there = Target {
-                address: lead.to.to_ip(),
-                port: lead.port,
-                ..*target
-            };
-            let holes = holes_over(&self.datapath, &self.sessions, &self.policies, &there);
-            let lets_on =
-                |kind: &HoleKind| *kind == HoleKind::ALL || (*lead == asked && kind.reads());
-            !holes.iter().any(lets_on)
-        })
+        if leads.is_empty() {
+            return false;
+        }
+        let holes = self.datapath.holes().unwrap_or_default();
+        // A hole for either lets it pass; one for reads is for what the proxy sees.
+        let lets = |to: &Connection, reads: bool| {
+            holes.iter().any(|hole| {
+                hole.session.0 == target.session
+                    && hole.entry.covers(&to.to, to.protocol, to.port)
+                    && (reads || !hole.entry.kind.reads())
+            })
+        };
+        let is_denied = leads.iter().any(|lead| judge(lead) == Verdict::Deny);
+        is_denied || (!lets(&asked, true) && !leads.iter().all(|lead| lets(lead, false)))
     }
 
     /// The same, as the proxy gets it; `None` if nothing passes there.

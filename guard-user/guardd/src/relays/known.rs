@@ -12,7 +12,7 @@ use guard_common::{
     SessionId, Ticket, Verdict, relay_flags,
 };
 use guard_proto::{Endpoint, destination::Through};
-use guard_sys::{clock, netns};
+use guard_sys::netns;
 
 use super::{
     past::{ListeningPort, Past, PastProgram},
@@ -289,17 +289,23 @@ impl Relays {
         ))
     }
 
-    /// The listener that gets the connections of a session, inside an outermost one, to there: the machine's own, or one that those
-    /// sessions have connected to last, wherever that was. None if it is the session's own, whose cgroup that is.
+    /// The listeners that may get the connections of a session, inside an outermost one, to there: the machine's own, and those that these
+    /// sessions have connected to last, wherever that was; none of the session's own, whose cgroup that is. One may have each address of
+    /// the loopback, and is known by the last that was asked for.
     pub(super) fn reached_by(
         &self,
         (outermost, cgroup): (SessionId, u64),
         to: &Connection,
-    ) -> Option<&KnownListener> {
-        let known = self.at(to.to, to.port, clock::now())?;
-        let is_here = known.relay.netns == self.own && self.own.0 != 0;
-        let is_theirs = known.share == outermost;
-        ((is_here || is_theirs) && known.relay.owner != cgroup).then_some(known)
+    ) -> impl Iterator<Item = &KnownListener> {
+        let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
+        self.known.values().filter(move |known| {
+            let is_here = known.relay.netns == self.own && self.own.0 != 0;
+            (is_here || known.share == outermost)
+                && known.told.is_some()
+                && known.relay.owner != cgroup
+                && known.relay.port == to.port
+                && is_there(known.relay.address)
+        })
     }
 
     /// Adds the upstreams that earlier scans found for the same process.

@@ -387,7 +387,7 @@ impl Relays {
     }
 
     /// Where a connection of the session leads that goes through the proxy, where a policy is stricter about that than about reading: the
-    /// upstreams of the listener that gets it, and itself if that may lead anywhere.
+    /// upstreams of the listeners that may get it, and itself if one may lead anywhere.
     pub(crate) fn stricter_than_reading(
         &self,
         session: &Session,
@@ -395,13 +395,14 @@ impl Relays {
         judge: impl Fn(&Connection) -> Verdict,
     ) -> Vec<Connection> {
         let whose = (session.outermost(), session.cgroup.cgroup_id);
-        let Some(known) = self.reached_by(whose, to) else {
-            return Vec::new();
-        };
-        // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
-        let is_stricter = |lead: &&Connection| judge(lead) != Verdict::Allow;
-        let leads = known.leads().iter().filter(is_stricter).copied();
-        leads.chain(known.is_anywhere().then_some(*to)).collect()
+        let mut all = Vec::new();
+        for known in self.reached_by(whose, to) {
+            // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
+            let is_stricter = |lead: &&Connection| judge(lead) != Verdict::Allow;
+            all.extend(known.leads().iter().filter(is_stricter));
+            all.extend(known.is_anywhere().then_some(*to));
+        }
+        all
     }
 
     /// Notes the listener by which a refused destination was tried, so that people see it.
