@@ -79,6 +79,7 @@ impl Client {
             uri: &parts.uri,
             headers: &parts.headers,
             has_body: !body.is_end_stream(),
+            is_secure: self.context.secure.is_some(),
         };
         let turn = self.context.room.turn(terms.account).await;
         let mut judgement = judge::judge_all(terms.rules(), &request, None);

@@ -326,6 +326,7 @@ impl Sent {
             uri: &self.uri,
             headers: &self.headers,
             has_body: !self.body.is_empty(),
+            is_secure: true,
         };
         let judgement = match judge(rules, &request, None) {
             Judgement::NeedsBody { .. } => judge(rules, &request, Some(&self.body)),

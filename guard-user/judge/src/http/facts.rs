@@ -21,6 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) host: Option<&'a str>,
     pub(super) headers: &'a http::HeaderMap,
     pub(super) has_body: bool,
+    pub(super) is_secure: bool,
     pub(super) body: Body<'a>,
 }
 
@@ -36,6 +37,7 @@ impl<'a> Facts<'a> {
             host: hosts::asked(request),
             headers: request.headers,
             has_body: request.has_body || headers::announce_body(request.headers),
+            is_secure: request.is_secure,
             body,
         }
     }

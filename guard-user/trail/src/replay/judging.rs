@@ -118,6 +118,7 @@ impl Judge<'_> {
                 uri: &uri,
                 headers: &headers,
                 has_body,
+                is_secure: true,
             };
             match judge::judge(&rules, &request, None) {
                 Judgement::Read { .. } => "read",

@@ -38,6 +38,9 @@ const ALSO: &[&str] = &[
     "DynamoDB_20120810.TransactGetItems",
 ];
 
+/// Where Amazon Q is asked.
+const QUESTIONS: &[&str] = &["codewhisperer.", "q."];
+
 /// Actions of those names that hand out new credentials, or make or take what they get, as their API references say: Cognito's
 /// `GetId` makes an identity and `GetUserAttributeVerificationCode` sends a message; CodePipeline's `Get…JobDetails`,
 /// `GameLift`'s `Get…Access`, Lightsail's `GetInstanceAccessDetails` and CloudWatch's `GetSpaceDataAccess` return temporary
@@ -78,13 +81,19 @@ const MAKE_PARTS: &[&str] = &["Credentials", "TokenFor"];
 /// What marks the host of something that customers of AWS run: their programs, or S3's buckets, serve what they like at a path, and do
 /// not look at the headers that name an action.
 const CUSTOMERS: &[&str] = &[
+    "cloud9",
     "compute",
     "compute-1",
+    "eb",
     "elb",
     "execute-api",
     "lambda-url",
     "s3",
+    "vfs",
 ];
+const CUSTOMERS_BEGIN: &[&str] = &["s3-", "s3express-", "vpce-svc-"];
+/// What AWS's own names are below.
+const ZONES: &[&str] = &[".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".on.aws"];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let named: Vec<_> = view.facts.query.values("action").collect();
@@ -95,7 +104,10 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         let other = named.iter().find(|action| !reads(action));
         return other.map_or_else(|| service::judge(view, PROFILE), |action| no_read(action));
     }
-    if !view.is_post() || models::is_at(view, is_customers) {
+    // In clear text whoever answers may be a customer, whatever host the request names: no certificate is for it.
+    let is_named = |host: &str| ZONES.iter().any(|zone| host.ends_with(zone));
+    let is_anybodys = !view.facts.is_secure && models::is_at(view, is_named);
+    if !view.is_post() || is_anybodys || models::is_at(view, is_customers) {
         return Opinion::None;
     }
     let target = view.has_header("x-amz-target");
@@ -125,11 +137,13 @@ fn json(view: &View<'_>) -> Result<Opinion, Opinion> {
         let why = "no header says which action, or several do";
         return Ok(Opinion::doubt(PROFILE, UNKNOWN, why));
     };
-    if ALSO.contains(&target) {
-        return Ok(Opinion::read(PROFILE, &format!("`{target}`")));
-    }
-    let named = by_name(target.rsplit('.').next().unwrap_or_default());
-    if matches!(named, Opinion::Read { .. }) {
+    let named = match ALSO.contains(&target) {
+        true => Opinion::read(PROFILE, &format!("`{target}`")),
+        false => by_name(target.rsplit('.').next().unwrap_or_default()),
+    };
+    // What a model is asked may be longer than a body that is read.
+    let is_models = || models::is_at(view, |host| QUESTIONS.iter().any(|at| host.starts_with(at)));
+    if matches!(named, Opinion::Read { .. }) && !(target.starts_with("Amazon") && is_models()) {
         view.json(PROFILE, UNKNOWN)?;
     }
     Ok(named)
@@ -176,7 +190,10 @@ fn is_customers(host: &str) -> bool {
     labels.any(|(at, label)| match label {
         // These two have services of their own at a name that begins so.
         "aoss" | "es" => at > 0,
-        _ => CUSTOMERS.contains(&label) || label.starts_with("s3-"),
+        _ => {
+            CUSTOMERS.contains(&label)
+                || CUSTOMERS_BEGIN.iter().any(|begin| label.starts_with(begin))
+        }
     })
 }
 

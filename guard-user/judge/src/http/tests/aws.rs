@@ -2,7 +2,7 @@
 
 use guard_policy::Profile;
 
-use super::{asked, not_read, profile, read};
+use super::{Judgement, Request, Wire, asked, judge, not_read, profile, read};
 
 fn form(body: &str) -> String {
     format!("POST /\nContent-Type: application/x-www-form-urlencoded; charset=utf-8\n\n{body}")
@@ -134,6 +134,7 @@ fn what_says_two_things_is_asked_about() {
             &deletes("application/x-www-form-urlencoded", "<!--&Action=GetX&-->")
                 .replace("/?delete", "/"),
             &json("S.GetX").replace("{}", "Action=TerminateInstances"),
+            &json("DynamoDB_20120810.Query").replace("{}", "Action=TerminateInstances"),
             &json("S.GetX").replace("{}", ""),
             &form("Action=ListX").replace("POST /", "POST /?delete"),
             "POST /bucket?delete\n\n<Delete/>",
@@ -166,6 +167,8 @@ fn what_customers_serve_takes_no_action_by_a_header() {
         "lb.eu-west-1.elb.amazonaws.com",
         "ec2-192-0-2-1.compute-1.amazonaws.com",
         "id.lambda-url.eu-west-1.on.aws",
+        "vpce-1.vpce-svc-2.eu-west-1.vpce.amazonaws.com",
+        "shop.cn-north-1.eb.amazonaws.com.cn",
         "search-d.eu-west-1.es.amazonaws.com",
     ] {
         let all = reading.iter().map(|wire| at(host, wire));
@@ -187,5 +190,22 @@ fn what_customers_serve_takes_no_action_by_a_header() {
             &profile(Profile::Aws),
             &all.iter().map(String::as_str).collect::<Vec<_>>(),
         );
+    }
+}
+
+#[test]
+fn in_clear_text_no_host_of_aws_is_believed() {
+    let rules = profile(Profile::Aws);
+    for (host, reads) in [("sts.amazonaws.com", false), ("localstack:4566", true)] {
+        let wire = json("S.GetX").replacen('\n', &format!("\nHost: {host}\n"), 1);
+        let wire = Wire::of(&wire);
+        for (is_secure, reads) in [(true, true), (false, reads)] {
+            let request = Request {
+                is_secure,
+                ..wire.request()
+            };
+            let judged = judge(&rules, &request, Some(&wire.body));
+            assert_eq!(matches!(judged, Judgement::Read { .. }), reads, "{host}");
+        }
     }
 }

@@ -48,6 +48,7 @@ fn from_bytes(rules: &[Rules], bytes: &[u8]) {
         uri: &uri,
         headers: &headers,
         has_body: !body.is_empty(),
+        is_secure: true,
     };
     let without = judge_all(rules, &request, None);
     let with = judge_all(rules, &request, Some(body));
@@ -165,6 +166,7 @@ fn the_longest_requests_are_judged_soon() {
             uri: &Uri::from_static("/admin/x"),
             headers: &HeaderMap::new(),
             has_body: false,
+            is_secure: true,
         },
         None,
     );

@@ -58,6 +58,7 @@ impl Wire {
             uri: &self.uri,
             headers: &self.headers,
             has_body: !self.body.is_empty(),
+            is_secure: true,
         }
     }
 
