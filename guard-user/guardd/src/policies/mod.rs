@@ -131,9 +131,18 @@ pub fn compile(
 /// Why nothing judges the names that sessions ask for.
 const NO_JUDGE: &str = "guard-resolver is not installed, or the kernel half is of an older version";
 
-/// A wildcard that is stricter than the default, where nothing judges the names that sessions ask for: what it closes would be open.
+/// A wildcard that is stricter than what addresses in the internet get, where nothing judges the names that sessions ask for: what it
+/// closes would be open.
 fn unheld<'p>(policy: &'p Policy, now: &Environment) -> Option<&'p Target> {
-    let is_stricter = |rule: &&Rule| rule.action.strictness() > policy.default.strictness();
+    let is_wide =
+        |target: &Target| matches!(target, Target::Prefix(_) | Target::Group(Group::Public));
+    let by_address = policy
+        .rules
+        .iter()
+        .filter(|rule| rule.to.iter().any(is_wide));
+    let mildest = by_address.map(|rule| rule.action.strictness());
+    let mildest = mildest.fold(policy.default.strictness(), u8::min);
+    let is_stricter = |rule: &&Rule| rule.action.strictness() > mildest;
     let rules = policy.rules.iter().filter(is_stricter);
     let mut targets = rules.flat_map(|rule| &rule.to);
     let wildcard = targets.find(|target| matches!(target, Target::Wildcard(_)));
@@ -1020,9 +1029,14 @@ mod tests {
 
     #[test]
     fn a_wildcard_that_nothing_holds_sessions_to_is_refused_where_it_is_stricter() {
+        let public = "[[rule]]\nto = [\"@public\"]\naction = \"allow\"\n";
         let compiled = |default: &str, action: &str, judges_names| {
+            let (default, more) = match default {
+                "public" => ("deny", public),
+                other => (other, ""),
+            };
             let text = format!(
-                "version = 1\ndefault = \"{default}\"\n[[rule]]\nto = [\"*.prod.example\"]\naction = \"{action}\"\n"
+                "version = 1\ndefault = \"{default}\"\n{more}[[rule]]\nto = [\"*.prod.example\"]\naction = \"{action}\"\n"
             );
             let source = PolicyText::brought(None, text);
             let read = parse(&source).unwrap();
@@ -1032,7 +1046,12 @@ mod tests {
             };
             compile(source, read, &now)
         };
-        for (default, action) in [("allow", "confirm"), ("allow", "deny"), ("confirm", "deny")] {
+        for (default, action) in [
+            ("allow", "confirm"),
+            ("allow", "deny"),
+            ("confirm", "deny"),
+            ("public", "deny"),
+        ] {
             let error = compiled(default, action, false).unwrap_err().to_string();
             assert!(error.contains("*.prod.example"), "{error}");
             assert!(error.contains("guard-resolver is not installed"), "{error}");
