@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use super::call::check;
 
 /// A right by which a process gets packets past cgroup programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PacketRight {
     /// `CAP_NET_RAW`: packet sockets.
     Raw,
@@ -18,16 +18,18 @@ pub enum PacketRight {
     Admin,
 }
 
-/// The right of a process, if it has one, to get packets past cgroup programs now. One that is gone has none.
-#[must_use]
-pub fn packet_right(pid: u32) -> Option<PacketRight> {
-    let pid = i32::try_from(pid).ok()?;
-    let has = |right| has_cap(Some(pid), CapSet::Permitted, right).unwrap_or(false);
-    match (has(Capability::CAP_NET_RAW), has(Capability::CAP_NET_ADMIN)) {
-        (true, _) => Some(PacketRight::Raw),
-        (false, true) => Some(PacketRight::Admin),
-        (false, false) => None,
-    }
+/// The rights of a process to get packets past cgroup programs now. One that is gone has none.
+pub fn packet_rights(pid: u32) -> impl Iterator<Item = PacketRight> {
+    let pid = i32::try_from(pid).ok();
+    let all = [
+        (PacketRight::Raw, Capability::CAP_NET_RAW),
+        (PacketRight::Admin, Capability::CAP_NET_ADMIN),
+    ];
+    let has = move |right| {
+        pid.is_some_and(|pid| has_cap(Some(pid), CapSet::Permitted, right).unwrap_or(false))
+    };
+    all.into_iter()
+        .filter_map(move |(right, capability)| has(capability).then_some(right))
 }
 
 /// On which side of [`fork`] one is.

@@ -2,12 +2,16 @@
 //!
 //! Until they are assigned, and if that fails, they are judged as cgroups that no session owns.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use guard_common::PolicyId;
 use guard_datapath::Datapath;
 use guard_proto::PolicyRef;
-use guard_sys::process::{PacketRight, packet_right};
+use guard_sys::process::{PacketRight, packet_rights};
 
 use crate::{
     config::Rule,
@@ -133,9 +137,9 @@ impl Sessions {
         let live = self.all_live();
         let others = live.filter(|one| !one.cgroup.is_ours());
         let may = others.filter_map(|one| {
-            let processes = kernel.processes(&one.cgroup);
-            let right = processes.into_iter().find_map(packet_right)?;
-            Some(packet_warning(&one.about.name, right))
+            let processes = kernel.processes(&one.cgroup).into_iter();
+            let rights: BTreeSet<_> = processes.flat_map(packet_rights).collect();
+            packet_warning(&one.about.name, &rights)
         });
         may.collect()
     }
@@ -170,16 +174,25 @@ impl Sessions {
     }
 }
 
-/// What may get past every hook, by which right, and how it loses it.
-fn packet_warning(name: &str, right: PacketRight) -> String {
-    match right {
-        PacketRight::Raw => format!(
-            "{name} has CAP_NET_RAW, and may send packets that nothing judges: in a unit, CapabilityBoundingSet= \
-             without it; for a container, --cap-drop=NET_RAW"
+/// What may get past every hook, by which rights, and how it loses them.
+fn packet_warning(name: &str, rights: &BTreeSet<PacketRight>) -> Option<String> {
+    let by = |right| rights.contains(&right);
+    let (does, drop) = match (by(PacketRight::Raw), by(PacketRight::Admin)) {
+        (false, false) => return None,
+        (true, false) => (
+            "has CAP_NET_RAW, and may send packets that nothing judges",
+            "NET_RAW",
         ),
-        PacketRight::Admin => format!(
-            "{name} has CAP_NET_ADMIN, and may send packets elsewhere once they are judged: in a unit, \
-             CapabilityBoundingSet= without it; for a container, --cap-drop=NET_ADMIN"
+        (true, true) => (
+            "has CAP_NET_RAW and CAP_NET_ADMIN, and may send packets that nothing judges",
+            "NET_RAW,NET_ADMIN",
         ),
-    }
+        (false, true) => (
+            "has CAP_NET_ADMIN, and may send packets elsewhere once they are judged",
+            "NET_ADMIN",
+        ),
+    };
+    Some(format!(
+        "{name} {does}: in a unit, CapabilityBoundingSet= without it; for a container, --cap-drop={drop}"
+    ))
 }
