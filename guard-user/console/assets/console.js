@@ -88,6 +88,7 @@ async function lookAgain() {
   const hash = find("#asking")?.dataset.hash;
   if (!hash || document.visibilityState !== "visible") return;
   const reply = await fetch(`${location.pathname}/hash`).catch(() => null);
+  if (reply?.redirected) return location.reload();
   const said = reply?.ok ? await reply.json().catch(() => null) : null;
   if (said && said.hash !== hash) stale();
 }
@@ -136,8 +137,15 @@ function follow() {
   });
   source.addEventListener("error", () => {
     const isOver = source?.readyState === EventSource.CLOSED;
-    if (!lost) lost = setTimeout(() => { live(false); lost = 0; if (isOver) follow(); }, 3000);
+    if (!lost) lost = setTimeout(() => { live(false); lost = 0; if (isOver) followAgain(); }, 3000);
   });
+}
+
+// Whoever is logged out by now gets to the page that logs in, and asks no more.
+async function followAgain() {
+  const reply = await fetch(location.href).catch(() => null);
+  if (reply?.redirected) return location.reload();
+  follow();
 }
 
 // Answers.
