@@ -109,6 +109,7 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
                     return Ok(());
                 };
                 published.update(carrier, asked.requests).await?;
+                due = due.or(published.retry());
                 // Whoever has just come knows by this that it has heard all of them.
                 if std::mem::take(&mut is_first) {
                     presence::publish(carrier, false).await;
@@ -131,6 +132,7 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
                 }
                 presence::publish(carrier, false).await;
                 next = Instant::now() + AGAIN;
+                due = published.retry();
             }
         }
     }
@@ -177,6 +179,12 @@ impl Published {
             self.open.insert(id, open);
         }
         Ok(())
+    }
+
+    /// When to ask guardd again for a question that it could not give.
+    fn retry(&self) -> Option<Instant> {
+        let lacks = self.open.values().any(|open| open.question.is_none());
+        lacks.then(|| Instant::now() + LOOK_AGAIN)
     }
 
     /// Asks guardd for each question again. One that can be answered no more is over.
