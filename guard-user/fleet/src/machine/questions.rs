@@ -119,7 +119,6 @@ async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refu
                 due = Some(next.max(Instant::now() + spread()));
             }
             () = until(due) => {
-                due = None;
                 // Its settings and its clock have a say in a question, too.
                 if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK_AGAIN) {
                     published.look_again(carrier).await?;
