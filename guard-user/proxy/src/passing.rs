@@ -79,7 +79,7 @@ impl Client {
             uri: &parts.uri,
             headers: &parts.headers,
             has_body: !body.is_end_stream(),
-            is_secure: self.context.secure.is_some(),
+            is_secure: self.context.secure.is_some() || self.context.target.address.is_loopback(),
         };
         let turn = self.context.room.turn(terms.account).await;
         let mut judgement = judge::judge_all(terms.rules(), &request, None);

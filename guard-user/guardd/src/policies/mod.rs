@@ -131,11 +131,20 @@ pub fn compile(
 /// Why nothing judges the names that sessions ask for.
 const NO_JUDGE: &str = "guard-resolver is not installed, or the kernel half is of an older version";
 
-/// A wildcard that is stricter than what addresses in the internet get, where nothing judges the names that sessions ask for: what it
+/// A wildcard that is stricter than what addresses may get, where nothing judges the names that sessions ask for: what it
 /// closes would be open.
 fn unheld<'p>(policy: &'p Policy, now: &Environment) -> Option<&'p Target> {
-    let is_wide =
-        |target: &Target| matches!(target, Target::Prefix(_) | Target::Group(Group::Public));
+    let narrow = [
+        Group::Loopback,
+        Group::Dns,
+        Group::Multicast,
+        Group::Metadata,
+    ];
+    let is_wide = |target: &Target| match target {
+        Target::Prefix(prefix) => !prefix.is_host(),
+        Target::Group(group) => !narrow.contains(group),
+        Target::Name(_) | Target::Wildcard(_) => false,
+    };
     let by_address = policy
         .rules
         .iter()

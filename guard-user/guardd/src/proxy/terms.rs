@@ -174,7 +174,8 @@ impl State {
             })
         };
         let is_denied = leads.iter().any(|lead| judge(lead) == Verdict::Deny);
-        is_denied || (!lets(&asked, true) && !leads.iter().all(|lead| lets(lead, false)))
+        let passes = |lead: &Connection| lets(lead, *lead == asked);
+        is_denied || (!lets(&asked, false) && !leads.iter().all(passes))
     }
 
     /// The same, as the proxy gets it; `None` if nothing passes there.

@@ -302,6 +302,8 @@ impl Relays {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
             (is_here || known.share == outermost)
                 && known.told.is_some()
+                // Nobody listens there any more, nor is connected, where no scan is due.
+                && known.due.is_some()
                 && known.relay.owner != cgroup
                 && known.relay.port == to.port
                 && is_there(known.relay.address)

@@ -50,7 +50,7 @@ pub struct Request<'a> {
     /// Whether a body follows, whatever its length: in HTTP/1.1 `Transfer-Encoding`, or a
     /// `Content-Length` that is not 0; in HTTP/2 a stream that is not ended by its headers.
     pub has_body: bool,
-    /// Whether it came by TLS, whose certificate is for its host.
+    /// Whether it came by TLS, whose certificate is for its host, or goes to this machine itself.
     pub is_secure: bool,
 }
 

@@ -92,8 +92,6 @@ const CUSTOMERS: &[&str] = &[
     "vfs",
 ];
 const CUSTOMERS_BEGIN: &[&str] = &["s3-", "s3express-", "vpce-svc-"];
-/// What AWS's own names are below.
-const ZONES: &[&str] = &[".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".on.aws"];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let named: Vec<_> = view.facts.query.values("action").collect();
@@ -105,9 +103,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         return other.map_or_else(|| service::judge(view, PROFILE), |action| no_read(action));
     }
     // In clear text whoever answers may be a customer, whatever host the request names: no certificate is for it.
-    let is_named = |host: &str| ZONES.iter().any(|zone| host.ends_with(zone));
-    let is_anybodys = !view.facts.is_secure && models::is_at(view, is_named);
-    if !view.is_post() || is_anybodys || models::is_at(view, is_customers) {
+    if !view.is_post() || !view.facts.is_secure || models::is_at(view, is_customers) {
         return Opinion::None;
     }
     let target = view.has_header("x-amz-target");

@@ -104,5 +104,6 @@ fn asks_google(view: &View<'_>) -> bool {
 /// Whether a request is for that host.
 pub(super) fn is_at(view: &View<'_>, is_it: impl Fn(&str) -> bool) -> bool {
     let host = view.facts.host.map(str::to_ascii_lowercase);
-    host.is_some_and(|host| is_it(&host))
+    // A name may end with the root's dot.
+    host.is_some_and(|host| is_it(host.trim_end_matches('.')))
 }
