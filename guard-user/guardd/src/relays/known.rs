@@ -92,6 +92,8 @@ pub(super) struct KnownListener {
     pub(super) step: usize,
     /// What the kernel map has.
     pub(super) told: Option<Relay>,
+    /// The last scan found nobody who listens there, nor who is connected.
+    pub(super) has_ended: bool,
     /// The listener counts as leading anywhere only because something could not be read.
     pub(super) unread: bool,
     /// Ports of this machine that its processes connect to, and below when a new one last caused a scan at once.
@@ -133,6 +135,7 @@ impl Relays {
                 step: 0,
                 told: Some(relay),
                 unread: false,
+                has_ended: false,
                 dialed: Vec::new(),
                 hurried: BootTime(0),
             };
@@ -202,6 +205,7 @@ impl Relays {
             known.share = outermost;
         }
         known.used = event.at;
+        known.has_ended = false;
         known.chain = chain.to_vec();
         let is_followed = known.told.is_some() && event.at < known.followed;
         known.step = match is_followed && tells {
@@ -302,8 +306,7 @@ impl Relays {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
             (is_here || known.share == outermost)
                 && known.told.is_some()
-                // Nobody listens there any more, nor is connected, where no scan is due.
-                && known.due.is_some()
+                && !known.has_ended
                 && known.relay.owner != cgroup
                 && known.relay.port == to.port
                 && is_there(known.relay.address)
@@ -394,6 +397,7 @@ impl KnownListener {
             step: 0,
             told: None,
             unread: false,
+            has_ended: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
         }

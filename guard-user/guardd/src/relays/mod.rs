@@ -264,6 +264,7 @@ impl Relays {
         let has_gone = |at: &SocketAddr| found.dialed.contains(at) && !found.near.contains(at);
         known.dialed.retain(|at| !has_gone(at));
         let owner = known.doubt(&mut found, owner);
+        known.has_ended = !found.listens && !found.is_connected && known.relay.netns.0 != 0;
         if !found.listens && !found.is_connected {
             // No new client reaches it.
             known.due = None;

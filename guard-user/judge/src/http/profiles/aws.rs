@@ -103,7 +103,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         return other.map_or_else(|| service::judge(view, PROFILE), |action| no_read(action));
     }
     // In clear text whoever answers may be a customer, whatever host the request names: no certificate is for it.
-    if !view.is_post() || !view.facts.is_secure || models::is_at(view, is_customers) {
+    if !view.is_post() || !view.facts.is_secure || view.is_at(is_customers) {
         return Opinion::None;
     }
     let target = view.has_header("x-amz-target");
@@ -138,7 +138,7 @@ fn json(view: &View<'_>) -> Result<Opinion, Opinion> {
         false => by_name(target.rsplit('.').next().unwrap_or_default()),
     };
     // What a model is asked may be longer than a body that is read.
-    let is_models = || models::is_at(view, |host| QUESTIONS.iter().any(|at| host.starts_with(at)));
+    let is_models = || view.is_at(|host| QUESTIONS.iter().any(|at| host.starts_with(at)));
     if matches!(named, Opinion::Read { .. }) && !(target.starts_with("Amazon") && is_models()) {
         view.json(PROFILE, UNKNOWN)?;
     }

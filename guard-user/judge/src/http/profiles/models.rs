@@ -45,9 +45,9 @@ pub(super) fn amazon(view: &View<'_>) -> bool {
     let is_asked = match view.segments()[..] {
         ["model", id, ask] => !id.is_empty() && BEDROCK.contains(&ask),
         ["generateAssistantResponse"] => true,
-        ["token"] => is_at(view, |host| {
-            host.starts_with("oidc.") && host.ends_with(".amazonaws.com")
-        }),
+        ["token"] => {
+            view.is_at(|host| host.starts_with("oidc.") && host.ends_with(".amazonaws.com"))
+        }
         _ => false,
     };
     is_asked && view.is_post() && view.facts.query.is_empty()
@@ -64,7 +64,7 @@ pub(super) fn google(view: &View<'_>) -> Opinion {
 }
 
 fn asks_google(view: &View<'_>) -> bool {
-    let is = |name: &'static str| is_at(view, |host| host == name);
+    let is = |name: &'static str| view.is_at(|host| host == name);
     match view.segments()[..] {
         [_, "models", last]
         | [_, "projects", _, "locations", _, "endpoints", last]
@@ -99,11 +99,4 @@ fn asks_google(view: &View<'_>) -> bool {
         ["log"] => is("play.googleapis.com"),
         _ => false,
     }
-}
-
-/// Whether a request is for that host.
-pub(super) fn is_at(view: &View<'_>, is_it: impl Fn(&str) -> bool) -> bool {
-    let host = view.facts.host.map(str::to_ascii_lowercase);
-    // A name may end with the root's dot.
-    host.is_some_and(|host| is_it(host.trim_end_matches('.')))
 }

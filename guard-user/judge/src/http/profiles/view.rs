@@ -85,4 +85,10 @@ impl<'a> View<'a> {
         let doubt = || Opinion::doubt(profile, kind, "the body is no JSON, or has a name twice");
         Json::parse(self.body(profile, kind)?).ok_or_else(doubt)
     }
+
+    /// Whether it is for that host, which is given in lower case and without a port or the root's dot.
+    pub(super) fn is_at(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        let host = self.facts.host.map(str::to_ascii_lowercase);
+        host.is_some_and(|host| is_it(host.trim_end_matches('.')))
+    }
 }
