@@ -66,6 +66,12 @@ const PROXY: Check = Check::part(
     "journalctl -u guard-proxy -n 20; until it runs, read-only destinations are closed",
 )
 .optional();
+const RESOLVER: Check = Check::part(
+    Family::Guard,
+    "the resolver",
+    "journalctl -u guard-resolver -n 20; until it runs, sessions whose policies speak of names resolve none",
+)
+.optional();
 const FLEET: Check = Check::part(
     Family::Guard,
     "the fleet's policies",
@@ -265,6 +271,10 @@ impl State {
         }));
         rows.push(UNIX.row(judges_unix(&self.datapath)));
         rows.push(PROXY.row(match self.proxy_warning() {
+            Some(warning) => ProbeResult::no(warning),
+            None => ProbeResult::yes("it runs, or nothing needs it"),
+        }));
+        rows.push(RESOLVER.row(match self.resolver_warning() {
             Some(warning) => ProbeResult::no(warning),
             None => ProbeResult::yes("it runs, or nothing needs it"),
         }));

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use guard_common::Address;
+
 use super::{
     invalid::{Invalid, nearest, quoted},
     model::Environment,
@@ -40,6 +42,9 @@ impl Group {
         Self::Multicast,
         Self::GuardedHost,
     ];
+
+    /// The networks that a public name does not lead into unless its rule or its hole says so.
+    pub const INNER: [Self; 2] = [Self::Private, Self::OnLink];
 
     /// This machine, and the networks around it.
     pub(super) const INSIDE: [Self; 7] = [
@@ -136,6 +141,13 @@ impl Group {
         let plain: Vec<_> = plain.collect();
         let translated: Vec<_> = plain.iter().filter_map(Prefix::translated).collect();
         [plain, translated].concat()
+    }
+
+    /// Whether an address is in one of these, or reaches one there by way of a translator.
+    #[must_use]
+    pub fn any_reached(groups: &[Self], address: Address, environment: &Environment) -> bool {
+        let areas = Self::with_translated(groups, environment);
+        areas.iter().any(|area| area.covers(&address))
     }
 
     /// Exactly its addresses, as prefixes.
@@ -306,5 +318,30 @@ mod tests {
         }
         assert_eq!(Group::meant_by("On-Link"), Some(Group::OnLink));
         assert_eq!(Group::meant_by("@dns"), None);
+    }
+
+    #[test]
+    fn what_a_translator_reaches_counts_as_what_it_is() {
+        let now = Environment {
+            on_link: vec!["198.51.100.0/24".parse().unwrap()],
+            host: vec!["192.0.2.10".parse().unwrap()],
+            ..Environment::default()
+        };
+        for (address, is_local, is_inner) in [
+            ("169.254.169.254", true, false),
+            ("64:ff9b::a9fe:a9fe", true, false),
+            ("64:ff9b::127.0.0.1", true, false),
+            ("64:ff9b::192.0.2.10", true, false),
+            ("10.0.0.5", false, true),
+            ("64:ff9b::10.0.0.5", false, true),
+            ("64:ff9b::198.51.100.7", false, true),
+            ("64:ff9b::8.8.8.8", false, false),
+            ("2001:db8::1", false, false),
+        ] {
+            let prefix: Prefix = address.parse().unwrap();
+            let [local, inner] = [&Group::LOCAL[..], &Group::INNER]
+                .map(|groups| Group::any_reached(groups, prefix.address(), &now));
+            assert_eq!((local, inner), (is_local, is_inner), "{address}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use guard_common::{Protocol, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    group::{Group, PUBLIC},
+    group::Group,
     name::DomainName,
     ports::PortSpec,
     prefix::Prefix,
@@ -198,12 +198,9 @@ impl Policy {
     #[must_use]
     pub fn names_opened_by(&self) -> Option<&Rule> {
         let opens = |rule: &&Rule| {
-            let is_wide = |target: &Target| match target {
-                Target::Prefix(prefix) => {
-                    rule.action != Verdict::Confirm || PUBLIC.iter().any(|all| prefix.contains(all))
-                }
-                Target::Group(group) => *group == Group::Public,
-                Target::Name(_) | Target::Wildcard(_) => false,
+            let is_wide = |target: &Target| {
+                let is_prefix = matches!(target, Target::Prefix(_));
+                target.is_internet() || (is_prefix && rule.action != Verdict::Confirm)
             };
             rule.action != Verdict::Deny && rule.to.iter().any(is_wide)
         };

@@ -9,7 +9,7 @@ use std::{
 use guard_common::Protocol;
 
 use super::{
-    group::Group,
+    group::{Group, PUBLIC},
     invalid::{Invalid, blanks, quoted},
     misread,
     model::Environment,
@@ -41,6 +41,18 @@ impl Target {
             Self::Name(name) => environment.resolved(name).collect(),
             Self::Wildcard(_) => Vec::new(),
             Self::Group(group) => group.prefixes(environment),
+        }
+    }
+}
+
+impl Target {
+    /// Whether it is about all of the internet, and not about some addresses of it.
+    #[must_use]
+    pub fn is_internet(&self) -> bool {
+        match self {
+            Self::Prefix(prefix) => PUBLIC.iter().any(|all| prefix.contains(all)),
+            Self::Group(group) => *group == Group::Public,
+            Self::Name(_) | Self::Wildcard(_) => false,
         }
     }
 }

@@ -68,6 +68,10 @@ pub struct Request {
     /// How the session came to know the address; null: by no name server of the machine.
     #[serde(default)]
     pub named: Option<NameTold>,
+    /// Whether a yes opens that name, whatever its addresses become: its rule has the name, or is about all of the internet. Else the
+    /// address alone.
+    #[serde(default)]
+    pub opens_name: bool,
     /// The agent's own words.
     pub note: Option<String>,
     /// Null: one address.

@@ -7,7 +7,7 @@ use std::fmt;
 pub(super) struct Kind(pub(super) u16);
 
 /// Those that may be asked for, by number.
-const KNOWN: [(u16, &str); 16] = [
+const KNOWN: [(u16, &str); 21] = [
     (1, "A"),
     (2, "NS"),
     (5, "CNAME"),
@@ -19,10 +19,15 @@ const KNOWN: [(u16, &str); 16] = [
     (33, "SRV"),
     (35, "NAPTR"),
     (43, "DS"),
+    (44, "SSHFP"),
     (46, "RRSIG"),
+    (47, "NSEC"),
     (48, "DNSKEY"),
+    (50, "NSEC3"),
+    (52, "TLSA"),
     (64, "SVCB"),
     (65, "HTTPS"),
+    (256, "URI"),
     (257, "CAA"),
 ];
 

@@ -30,6 +30,9 @@ to = ["*.app.example.com"]
 action = "confirm"
 "#;
 
+/// What ships for whoever names no other: no rule of it has a name. Production's addresses are to be among the private ones.
+const SHIPPED: &str = include_str!("../../../policies/default.toml");
+
 const NAME: &str = "v1.app.example.com";
 const FIRST: &str = "192.0.2.20";
 
@@ -117,6 +120,27 @@ impl Apps {
 }
 
 #[test]
+fn under_the_policy_that_ships_requests_and_flows_say_names() -> Tested {
+    let shipped = SHIPPED.replace("\"@private\"", "\"@private\", \"192.0.2.0/24\"");
+    let scene = NameScene::at(DNS, "", "default", &shipped, &[(NAME, &[FIRST])])?;
+    let apps = Apps { scene };
+    let mut shell = apps.scene.shell()?;
+    apps.tell(&mut shell, NAME, FIRST)?;
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let request = apps.request(FIRST)?;
+    assert_eq!(request["rule"], "private");
+    assert_eq!(request["destination"]["host"], NAME);
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert!(apps.tries(&mut shell, FIRST)?);
+    let is_listed = || -> Tested<_> {
+        let flows = apps.guard(&["flows"])?;
+        Ok(flows.list()?.iter().any(|flow| flow["host"] == NAME))
+    };
+    eventually("the flow is listed by its name", is_listed)?;
+    Ok(())
+}
+
+#[test]
 fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     let mut apps = Apps::new()?;
     let mut shell = apps.scene.shell()?;
@@ -133,6 +157,7 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     );
     assert_eq!(named["also"], json!(["also.app.example.com"]));
     assert_eq!(request["destination"]["host"], NAME);
+    assert_eq!(request["opens_name"], true);
     let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     for said in [
@@ -521,9 +546,8 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     apps.guard(&["deny", &no, "--for", "8h"])?;
     apps.tell(&mut shell, EVIL, FIRST)?;
     assert!(!apps.tries(&mut shell, FIRST)?);
-    let request = apps.request(FIRST)?;
-    assert_eq!(request["named"]["name"], EVIL);
-    apps.guard(&["approve", request["id"].text()?])?;
+    let session = shell.session().to_owned();
+    apps.guard(&["open", EVIL, "--ports", "tcp/443", "--session", &session])?;
     assert!(reaches(&mut shell, FIRST, 443)?);
     // Its owner has it stand for another server that is asked about, which the yes is for, and for two that it is not for.
     apps.tell(&mut shell, EVIL, "192.0.2.30")?;
@@ -533,6 +557,94 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
         assert!(!apps.open_addresses()?.contains(&json!(closed)), "{closed}");
     }
     assert!(!reaches(&mut shell, REFUSED, 443)?);
+    Ok(())
+}
+
+/// Whoever owns a name chooses its next address: where a rule is about addresses, a yes is for the one that a person saw.
+#[test]
+fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name() -> Tested {
+    let apps = Apps::new()?;
+    apps.scene
+        .daemon
+        .write_policy("mixed", &with_resolvers(MIXED))?;
+    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
+    const EVIL: &str = "app.evil.example";
+    apps.tell(&mut shell, EVIL, FIRST)?;
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let request = apps.request(FIRST)?;
+    assert_eq!(request["named"]["name"], EVIL);
+    assert_eq!(request["opens_name"], false);
+    let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("a yes opens this one alone"), "{shown}");
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    apps.tell(&mut shell, EVIL, "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
+/// A name that only leads to one of the rule's leads elsewhere tomorrow.
+#[test]
+fn a_yes_to_a_rules_name_opens_no_other_that_leads_there() -> Tested {
+    let apps = Apps::new()?;
+    apps.scene
+        .daemon
+        .write_policy("mixed", &with_resolvers(MIXED))?;
+    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
+    const EVIL: &str = "cdn.evil.example";
+    apps.scene.server.alias(EVIL, NAME);
+    let told = apps.scene.asked(&mut shell, EVIL, "connected")?;
+    assert_eq!(told, format!("0 {DNS} {FIRST}"));
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let request = apps.request(FIRST)?;
+    assert_eq!(request["rule"], "inner", "{request}");
+    assert_eq!(request["opens_name"], false, "{request}");
+    apps.guard(&["approve", request["id"].text()?])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    apps.scene.server.set("v2.app.example.com", &["192.0.2.30"]);
+    apps.scene.server.alias(EVIL, "v2.app.example.com");
+    let told = apps.scene.asked(&mut shell, EVIL, "connected")?;
+    assert_eq!(told, format!("0 {DNS} 192.0.2.30"));
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
+/// A policy that asks about the internet, and closes the networks around.
+const INTERNET: &str = r#"
+version = 1
+name = "internet"
+default = "confirm"
+hold = "0s"
+
+[dns]
+names = "any"
+
+[[rule]]
+name = "networks"
+to = ["@private"]
+action = "confirm"
+"#;
+
+#[test]
+fn where_all_of_the_internet_is_asked_about_a_yes_opens_the_name() -> Tested {
+    let apps = Apps::new()?;
+    apps.scene
+        .daemon
+        .write_policy("internet", &with_resolvers(INTERNET))?;
+    let mut shell = Shell::start(&apps.scene.daemon, "internet")?;
+    const SITE: &str = "docs.site.example";
+    apps.tell(&mut shell, SITE, FIRST)?;
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let request = apps.request(FIRST)?;
+    assert_eq!(request["opens_name"], true, "{request}");
+    apps.guard(&["approve", request["id"].text()?])?;
+    for (address, passes) in [("192.0.2.30", true), ("10.1.2.3", false)] {
+        apps.tell(&mut shell, SITE, address)?;
+        let is_open = apps.open_addresses()?.contains(&json!(address));
+        assert_eq!(is_open, passes, "{address}");
+    }
     Ok(())
 }
 

@@ -91,6 +91,7 @@ fn request(text: &str, is_http: bool) -> Request {
         }),
         question: None,
         named: None,
+        opens_name: false,
         note: Some(t()),
         burst: (!is_http).then(|| Burst {
             prefix: t(),

@@ -4,7 +4,7 @@ use guard_proto::{HttpRequest, Request};
 
 use super::buttons::{self, ButtonChoice};
 use crate::render::escape::{escaped, quoted, visible};
-use crate::render::{command_line, endpoint, names, requests, time::Clock};
+use crate::render::{command_line, endpoint, requests, time::Clock};
 
 /// Characters of one piece.
 const PIECE: usize = 160;
@@ -135,7 +135,7 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         add("Name", &requests::name(request, question));
     }
     if let Some(told) = &request.named {
-        add("Name", &names::told(told, clock));
+        add("Name", &requests::named(request, told, clock));
     }
     if let Some(burst) = &request.burst {
         add("Tried", &requests::tried(burst));

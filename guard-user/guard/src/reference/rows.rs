@@ -56,6 +56,7 @@ pub const GROUPS: [Group; 8] = [
             optional("one version", "of guard and guardd"),
             row("maps", "at their pins"),
             optional("the proxy", "runs, or nothing needs it"),
+            optional("the resolver", "runs, or nothing needs it"),
             optional("the fleet's policies", ""),
             optional("the slice's unit", ""),
             row(

@@ -52,6 +52,7 @@ pub(crate) fn request() -> Request {
         burst: None,
         question: None,
         named: None,
+        opens_name: false,
         through: None,
         code: None,
         own_policy: None,

@@ -8,7 +8,9 @@ use super::{command_line, endpoint, names};
 use guard_common::Verdict;
 use guard_policy::format_duration;
 use guard_proto::{
-    Burst, HttpRequest, Offer, Question, Request, destination::Through, requests::ChainLink,
+    Burst, HttpRequest, Offer, Question, Request,
+    destination::{NameTold, Through},
+    requests::ChainLink,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -211,6 +213,16 @@ pub(crate) const fn wants(request: &Request) -> &'static str {
     }
 }
 
+/// How the session came to know the address, and whether a yes is for the name.
+pub(crate) fn named(request: &Request, told: &NameTold, clock: &Clock) -> String {
+    let is_connection = request.http.is_none() && request.question.is_none();
+    let alone = match is_connection && !request.opens_name {
+        true => "; the rule is about addresses: a yes opens this one alone",
+        false => "",
+    };
+    format!("{}{alone}", names::told(told, clock))
+}
+
 /// That nothing of a question has left, and how much it would be; a long name in full.
 pub(crate) fn name(request: &Request, question: &Question) -> String {
     let shown = names::short(&question.name);
@@ -314,7 +326,7 @@ fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
         page.paragraph("name", name(request, question));
     }
     if let Some(told) = &request.named {
-        page.paragraph("name", names::told(told, clock));
+        page.paragraph("name", named(request, told, clock));
     }
     if let Some(way) = &request.through {
         page.field("through", through(way));

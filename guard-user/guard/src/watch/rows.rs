@@ -4,7 +4,7 @@ use guard_proto::{Flow, Hole, HttpRequest, LogRecord, Request, Session};
 
 use crate::render::escape::quoted;
 use crate::render::time::Clock;
-use crate::render::{command_line, flows, holes, log, names, requests, sessions};
+use crate::render::{command_line, flows, holes, log, requests, sessions};
 
 use super::model::Tone;
 
@@ -116,7 +116,7 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
         fields.push(("name", requests::name(request, question), Tone::Plain));
     }
     if let Some(told) = &request.named {
-        fields.push(("name", names::told(told, clock), Tone::Plain));
+        fields.push(("name", requests::named(request, told, clock), Tone::Plain));
     }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));

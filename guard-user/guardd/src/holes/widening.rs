@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guard_common::{Address, HoleId, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
-use guard_policy::{Destination, Environment, Group, PortSpec, Prefix, Target};
+use guard_policy::{Destination, Group, PortSpec, Prefix, Target};
 use guard_proto::{self as proto, HoleTerms};
 use guard_sys::clock::{self, Clocks};
 
@@ -23,14 +23,6 @@ use crate::{
 
 /// Addresses that a name has open at once. What is over makes requests of its own.
 const MAX_ADDRESSES: usize = 16;
-/// What a name opens only if it was there when a person opened it.
-const INNER: [Group; 2] = [Group::Private, Group::OnLink];
-
-/// Whether an address is in one of these, or reaches one there by way of a translator.
-fn is_in(address: Address, groups: &[Group], now: &Environment) -> bool {
-    let areas = Group::with_translated(groups, now);
-    areas.iter().any(|area| area.covers(&address))
-}
 
 /// The ports of a hole for a name.
 fn ports_of(reaches: &Reaches) -> Option<Vec<PortSpec>> {
@@ -64,7 +56,7 @@ impl State {
         let mut told: Vec<_> = known.map(|(address, _)| Prefix::host(address)).collect();
         told.sort_unstable_by_key(Prefix::bits);
         let mut open = if told.is_empty() { looked_up } else { told };
-        open.retain(|prefix| !is_in(prefix.address(), &Group::LOCAL, &now));
+        open.retain(|prefix| !Group::any_reached(&Group::LOCAL, prefix.address(), &now));
         open.truncate(MAX_ADDRESSES);
         open
     }
@@ -95,7 +87,7 @@ impl State {
                     rule: met.rule.map(|rule| rule.name.clone()),
                 })
             });
-            let is_inner = is_in(prefix.address(), &INNER, &now);
+            let is_inner = Group::any_reached(&Group::INNER, prefix.address(), &now);
             let kind = kinds.entry((rules.collect(), is_inner)).or_default();
             kind.push(prefix.address());
         }
@@ -105,15 +97,10 @@ impl State {
         }
     }
 
-    /// Whether a name may open an address at all.
-    pub(crate) fn is_for_names(&self, address: Address) -> bool {
-        !is_in(address, &Group::LOCAL, &self.environment())
-    }
-
     /// What a hole is for: the kernel has the addresses alone.
     pub(super) fn named(&self, name: &str, checked: &Checked, spec: &PortSpec) -> Named {
         let now = self.environment();
-        let is_inner = |prefix: &Prefix| is_in(prefix.address(), &INNER, &now);
+        let is_inner = |prefix: &Prefix| Group::any_reached(&Group::INNER, prefix.address(), &now);
         Named {
             name: name.to_owned(),
             reaches: Reaches {
@@ -151,8 +138,8 @@ impl State {
             let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
             for address in &to {
                 let is_new = !covered.contains(address) && covered.len() < MAX_ADDRESSES;
-                let belongs = !is_in(*address, &Group::LOCAL, &now)
-                    && (reaches.private || !is_in(*address, &INNER, &now));
+                let belongs = !Group::any_reached(&Group::LOCAL, *address, &now)
+                    && (reaches.private || !Group::any_reached(&Group::INNER, *address, &now));
                 if is_new && belongs && self.widen((id, &hole, &reaches), *address) {
                     covered.push(*address);
                     widened.push(id);
@@ -275,34 +262,4 @@ fn several(name: &str, kinds: &BTreeMap<(BTreeSet<Lifted>, bool), Vec<Address>>)
         format!("its addresses are not one decision: {}", kinds.join("; ")),
         "open the address that is meant: guard open ADDRESS --ports SPEC",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_translator_reaches_counts_as_what_it_is() {
-        let now = Environment {
-            on_link: vec!["198.51.100.0/24".parse().unwrap()],
-            host: vec!["192.0.2.10".parse().unwrap()],
-            ..Environment::default()
-        };
-        for (address, is_local, is_inner) in [
-            ("169.254.169.254", true, false),
-            ("64:ff9b::a9fe:a9fe", true, false),
-            ("64:ff9b::127.0.0.1", true, false),
-            ("64:ff9b::192.0.2.10", true, false),
-            ("10.0.0.5", false, true),
-            ("64:ff9b::10.0.0.5", false, true),
-            ("64:ff9b::198.51.100.7", false, true),
-            ("64:ff9b::8.8.8.8", false, false),
-            ("2001:db8::1", false, false),
-        ] {
-            let prefix: Prefix = address.parse().unwrap();
-            let [local, inner] =
-                [&Group::LOCAL[..], &INNER].map(|groups| is_in(prefix.address(), groups, &now));
-            assert_eq!((local, inner), (is_local, is_inner), "{address}");
-        }
-    }
 }

@@ -617,6 +617,20 @@ impl Policies {
         policies.any(InForce::speaks_of_names)
     }
 
+    /// Whether a policy of a chain has a rule for names that is stricter than `allow`.
+    #[must_use]
+    pub fn closes_by_name(&self, chain: &[PolicyId]) -> bool {
+        let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
+        policies.any(|of| {
+            let mut rules = of.policy.rules.iter();
+            of.speaks_of_names()
+                && rules.any(|rule| {
+                    let mut names = rule.to.iter().filter_map(policy::Pattern::of);
+                    rule.action != Verdict::Allow && names.next().is_some()
+                })
+        })
+    }
+
     /// Every verdict of the policy in a slot on an address that the session knows by names, or would know by `name` if it
     /// asked for that; `None` if there are no names.
     #[must_use]

@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, BootTime, DNS_PORT, PolicyId, Protocol, SessionId, Verdict};
-use guard_policy::{DnsNames, DomainName, Environment, Pattern, Rule, networks_around};
+use guard_common::{
+    Address, BootTime, Connection, DNS_PORT, PolicyId, Protocol, SessionId, Verdict,
+};
+use guard_policy::{
+    DnsNames, DomainName, Environment, Group, Pattern, Rule, Target, networks_around,
+};
 use guard_proto::destination::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
@@ -16,7 +20,7 @@ use guard_sys::{
 use jiff::Timestamp;
 
 use super::{
-    Judged, KNOWN_NAMES, NameAsker, Policies,
+    Judged, KNOWN_NAMES, NameAsker, Policies, Subject,
     known_names::KnownName,
     look_ups,
     names::{FoundAddresses, NameServers},
@@ -32,8 +36,19 @@ const TOO_MANY: &str = "the session has asked for more names of this address tha
 pub struct UsedName {
     /// The name.
     pub told: Option<NameTold>,
+    /// Whether a yes opens it ([`Policies::opens_name`]).
+    pub is_opened: bool,
     /// What a person has to know where there is none.
     pub beware: Option<String>,
+}
+
+impl UsedName {
+    /// The same, with whether a yes opens the name.
+    #[must_use]
+    pub fn opened_where(self, opens: impl FnOnce(&str) -> bool) -> Self {
+        let is_opened = self.told.as_ref().is_some_and(|told| opens(&told.name));
+        Self { is_opened, ..self }
+    }
 }
 
 /// What was asked of a name server about each name, and what it said.
@@ -44,6 +59,20 @@ fn is_of(rule: Option<&Rule>, name: &str) -> bool {
     let name: Option<DomainName> = name.parse().ok();
     rule.zip(name)
         .is_some_and(|(rule, name)| rule.has_name(&name))
+}
+
+/// What of a rule is about an address, names left aside.
+fn addresses_of<'r>(
+    rule: &'r Rule,
+    to: Address,
+    now: &'r Environment,
+) -> impl Iterator<Item = &'r Target> {
+    let is_address = |target: &&Target| Pattern::of(target).is_none();
+    let covers = move |target: &&Target| {
+        let prefixes = target.prefixes(now);
+        prefixes.iter().any(|prefix| prefix.covers(&to))
+    };
+    rule.to.iter().filter(is_address).filter(covers)
 }
 
 /// A name as people see it.
@@ -153,6 +182,36 @@ impl Policies {
         self.unless_another((session, to), known, clock::now())
     }
 
+    /// Whether a yes about a destination is for the name that its session was told of it, whatever its addresses become: each policy that
+    /// stops it does so by a rule that has this name, or as it does with all of the internet. A rule for some addresses is about these,
+    /// and whoever owns a name chooses to which of them it leads next.
+    #[must_use]
+    pub fn opens_name(
+        &self,
+        subject: Subject<'_>,
+        to: &Connection,
+        name: &str,
+        now: &Environment,
+    ) -> bool {
+        let is_in = |groups: &[Group]| Group::any_reached(groups, to.to, now);
+        if is_in(&Group::LOCAL) || !self.speaks_of_names(subject.chain) {
+            return false;
+        }
+        let is_inner = is_in(&Group::INNER);
+        let is_for_name = |rule: &Rule| {
+            let mut addresses = addresses_of(rule, to.to, now).peekable();
+            match addresses.peek() {
+                None => is_of(Some(rule), name),
+                Some(_) => !is_inner && addresses.all(Target::is_internet),
+            }
+        };
+        let each = self.judge_each(subject, to.to, to.protocol, to.port);
+        each.is_some_and(|each| {
+            let mut stops = each.iter().filter(|one| one.verdict != Verdict::Allow);
+            stops.all(|one| one.rule.map_or(!is_inner, is_for_name))
+        })
+    }
+
     /// A name, unless it may be another one that there was no room for.
     fn unless_another(
         &self,
@@ -164,6 +223,7 @@ impl Policies {
         let misses = known.is_none() && self.known.misses_names(session, to, now);
         UsedName {
             told: known.map(shown),
+            is_opened: false,
             beware: misses.then(|| TOO_MANY.to_owned()),
         }
     }

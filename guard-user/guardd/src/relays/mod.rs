@@ -55,12 +55,10 @@ fn counts(
     to: &Connection,
 ) -> bool {
     let judge = |chain: &[PolicyId]| {
-        // A session may know that address by a name, of which its policy says more.
-        if policies.speaks_of_names(chain) {
-            return true;
-        }
         let judged = policies.judge(chain, to.to, to.protocol, to.port);
+        // A session may know that address by a name, of which its policy says more.
         judged.is_none_or(|judged| judged.verdict != Verdict::Allow)
+            || policies.closes_by_name(chain)
     };
     let last = (!last.is_empty()).then_some(last);
     chains.iter().map(Vec::as_slice).chain(last).any(judge)

@@ -192,14 +192,18 @@ impl State {
         });
     }
 
-    /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by.
+    /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by, where the
+    /// person was shown that it opens, and where it still does.
     fn named_of(&self, asked: &Pending, extent: Extent) -> Option<String> {
-        let told = asked.shown.named.as_ref().filter(|_| asked.burst.is_none());
-        let session = self.sessions.live(asked.key.session);
-        let speaks = session.is_some_and(|live| self.policies.speaks_of_names(&live.chain));
-        let is_for_names = speaks && !extent.address && self.is_for_names(asked.key.destination);
-        let told = told.filter(|_| is_for_names);
-        told.map(|told| told.name.clone())
+        let told = asked.shown.named.as_ref();
+        let told = told.filter(|_| asked.shown.opens_name && asked.burst.is_none())?;
+        let live = self.sessions.live(asked.key.session)?;
+        let to = asked.key.connection();
+        let opens = |name: &str| {
+            let now = self.environment();
+            (self.policies).opens_name(live.subject(), &to, name, &now)
+        };
+        (!extent.address && opens(&told.name)).then(|| told.name.clone())
     }
 
     /// Answers a request with no.

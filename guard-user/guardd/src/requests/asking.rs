@@ -51,6 +51,11 @@ impl State {
             Some(typed) => policies.typed_name(key.session, to, judged.rule, typed),
             None => policies.used_name(key.session, to, judged.rule, &who),
         };
+        let used = used.opened_where(|name| {
+            let now = policies.environment(self.machine.host());
+            let to = key.connection();
+            key.is_connection() && policies.opens_name(session.subject(), &to, name, &now)
+        });
         let (named, beware) = (used.told, used.beware);
         let host = named.as_ref().map(|named| named.name.clone());
         let host = host.or_else(|| policies.host_of(key.session, to, judged));
@@ -63,6 +68,7 @@ impl State {
             chain: chain(session, &each),
             own_policy: own_policy(session, &each, judged),
             named,
+            opens_name: used.is_opened,
             through: self.relays.way(&key).cloned(),
             user: self.machine.user(owner),
             pid,
@@ -264,6 +270,7 @@ pub(crate) fn blank(
         http: key.http.as_ref().map(|http| http.request.clone()),
         question: None,
         named: None,
+        opens_name: false,
         note: None,
         burst: None,
         offers: Vec::new(),

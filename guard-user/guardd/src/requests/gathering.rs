@@ -85,7 +85,7 @@ impl Requests {
         let mut root = others.next()?;
         root.burst = Some(Burst::over(prefix));
         // It is of one address.
-        root.shown.named = None;
+        (root.shown.named, root.shown.opens_name) = (None, false);
         root.add(root.key.destination, Some(root.shown.id.clone()));
         let mut others_ids = Vec::new();
         for other in others {

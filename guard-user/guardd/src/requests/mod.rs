@@ -433,6 +433,7 @@ impl Requests {
                 }
                 let is_other = used.told.is_some() || is_warned == Some(true);
                 one.shown.named = used.told;
+                one.shown.opens_name = used.is_opened;
                 self.version += u64::from(is_other);
             }
         }

@@ -129,6 +129,7 @@ impl Pending {
             },
             burst: (!alone).then(|| burst.to_shown()),
             named: None,
+            opens_name: false,
             ..self.shown
         };
         Some(Self {

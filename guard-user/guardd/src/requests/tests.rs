@@ -65,6 +65,7 @@ pub(crate) fn shown(id: u32) -> proto::Request {
         http: None,
         question: None,
         named: None,
+        opens_name: false,
         note: None,
         burst: None,
         through: None,

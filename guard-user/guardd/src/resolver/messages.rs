@@ -116,14 +116,17 @@ impl State {
         let kernel = &mut self.datapath;
         self.policies.learn_answer(kernel, answered, &session.chain);
         let (policies, id, subject) = (&self.policies, answered.session, session.subject());
-        let told = |key: &RequestKey, who: &NameAsker| match policies.judge(
-            subject,
-            key.destination,
-            key.protocol,
-            key.port,
-        ) {
-            Some(judged) => policies.used_name(id, key.destination, judged.rule, who),
-            None => UsedName::default(),
+        let machine = &self.machine;
+        let told = |key: &RequestKey, who: &NameAsker| {
+            let to = key.connection();
+            let Some(judged) = policies.judge(subject, to.to, to.protocol, to.port) else {
+                return UsedName::default();
+            };
+            let used = policies.used_name(id, to.to, judged.rule, who);
+            let now = || policies.environment(machine.host());
+            used.opened_where(|name| {
+                key.is_connection() && policies.opens_name(subject, &to, name, &now())
+            })
         };
         for to in &answered.addresses {
             self.requests.name(id, (*to, answered.at), told);

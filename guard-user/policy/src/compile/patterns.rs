@@ -110,9 +110,6 @@ fn is_private(pattern: &Pattern, rule: Option<&Rule>, closed: &Closed<'_>) -> bo
     rule.private || is_spelled_out
 }
 
-/// Where only names may that may have private addresses.
-const PRIVATE: [Group; 2] = [Group::Private, Group::OnLink];
-
 /// Where names make no policy more permissive.
 pub(super) struct Closed<'e> {
     /// Whatever the name.
@@ -136,7 +133,7 @@ impl<'e> Closed<'e> {
         let names = names.map(DomainName::as_str);
         Self {
             local,
-            private: areas(&PRIVATE),
+            private: areas(&Group::INNER),
             public: names
                 .filter(|name| environment.public.contains(*name))
                 .collect(),

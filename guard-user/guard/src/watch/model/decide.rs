@@ -108,7 +108,6 @@ impl Model {
                 "a question for a name, and a yes to one has a time alone",
             );
         }
-        let is_named = subject.request.named.is_some() && subject.request.burst.is_none();
         let what = match (c, &subject.request.http) {
             ('c', _) => What::Connections(Typed::suggested("1")),
             ('s', _) => What::Bytes(Typed::suggested("1MiB")),
@@ -119,8 +118,8 @@ impl Model {
             ('p', None) if subject.request.burst.is_some() => What::Prefix,
             ('w', Some(_)) => What::Writes,
             ('r', None) => What::Reads,
-            ('i', None) if is_named => What::Address,
-            ('i', None) => return self.tell_why(&subject, "about no address that has a name"),
+            ('i', None) if subject.request.opens_name => What::Address,
+            ('i', None) => return self.tell_why(&subject, "about an address alone as it is"),
             (_, None) => return self.tell_why(&subject, "no HTTP request"),
             (_, Some(http)) if http.is_statement() => {
                 return self.tell_why(&subject, "a statement");

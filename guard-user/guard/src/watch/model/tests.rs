@@ -34,6 +34,7 @@ fn named(id: &str) -> Request {
             at: jiff::Timestamp::UNIX_EPOCH,
             also: Vec::new(),
         }),
+        opens_name: true,
         ..request(id)
     }
 }

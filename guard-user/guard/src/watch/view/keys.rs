@@ -127,9 +127,7 @@ fn answers(model: &Model) -> Vec<Key> {
     } else if request.is_some_and(|request| request.question.is_none()) {
         keys.extend(plain(&[("c", "count")]));
     }
-    if request.is_some_and(|request| {
-        request.named.is_some() && request.burst.is_none() && request.http.is_none()
-    }) {
+    if request.is_some_and(|request| request.opens_name) {
         keys.extend(plain(&[("i", "address alone")]));
     }
     if matches!(model.mode, Mode::Lists) && model.requests.len() > 1 {
