@@ -349,6 +349,8 @@ impl Sent {
 fn requests(method: &str, path: &str) -> Tested<Vec<Sent>> {
     const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
     const JSON: (&str, &str) = ("content-type", "application/json");
+    // Where Google's are; the others are told by their paths.
+    const HOST: (&str, &str) = ("host", "example.googleapis.com");
     if method == "ACTION" {
         let target = format!("Service_20260101.{path}");
         let json = [
@@ -376,7 +378,7 @@ fn requests(method: &str, path: &str) -> Tested<Vec<Sent>> {
     let filled = filled.collect::<Vec<_>>().join("/");
     Ok(vec![match method {
         "GET" | "HEAD" => Sent::new(method, &filled, &[], "")?,
-        _ => Sent::new(method, &filled, &[JSON], "{}")?,
+        _ => Sent::new(method, &filled, &[JSON, HOST], "{}")?,
     }])
 }
 

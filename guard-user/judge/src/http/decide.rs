@@ -6,7 +6,7 @@ use super::{
     BODY_LIMIT, Judgement, Rules, Write,
     facts::Facts,
     http_rule, method,
-    obstacle::{self, Obstacle},
+    obstacle::{self, Form, Obstacle},
     profiles::{self, Opinion},
     warnings,
 };
@@ -54,7 +54,11 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
             write(rules, facts, kind, because)
         }
         (Opinion::Body, None) => Judgement::NeedsBody { limit: BODY_LIMIT },
-        (Opinion::Read { because }, None) => Judgement::Read { because },
+        (Opinion::Read { because }, None) => match obstacle::form(facts) {
+            Form::Plain => Judgement::Read { because },
+            Form::Unread => Judgement::NeedsBody { limit: BODY_LIMIT },
+            Form::Names(Obstacle { kind, because }) => write(rules, facts, kind, because),
+        },
         (Opinion::None, None) if facts.is_safe() => Judgement::Read {
             because: format!("{} only reads (RFC 9110 9.2.1)", facts.method),
         },

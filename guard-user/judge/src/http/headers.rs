@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use http::{HeaderMap, header};
 
-use super::method::OVERRIDES;
+use super::{method::OVERRIDES, query::Query};
 
 /// What servers take the path from instead of the request line: IIS, Symfony and Next.js, and what stands behind
 /// proxies.
@@ -49,6 +49,16 @@ pub(super) fn matching<'h>(
 /// A header that may send the request to another path.
 pub(super) fn rewriting(headers: &HeaderMap) -> Option<&str> {
     matching(headers, OTHER_PATHS).next().map(|(name, _)| name)
+}
+
+/// Query parameters that stand for headers, one of which may name another method: `$httpHeaders` of Google's APIs
+/// (`goog.net.rpc.HttpCors`).
+const IN_QUERY: &[&str] = &["http-headers"];
+
+/// The parameter of the query that may stand for headers.
+pub(super) fn in_query(query: &Query) -> Option<&str> {
+    let mut names = query.pairs().map(|(name, _)| name.as_str());
+    names.find(|name| is_one_of(name, IN_QUERY))
 }
 
 /// Whether a header of that name says another method or path than the request line.

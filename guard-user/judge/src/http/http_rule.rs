@@ -21,7 +21,9 @@ pub(super) fn first<'r>(rules: &'r [HttpRule], facts: &Facts<'_>) -> Option<(usi
 }
 
 fn holds_for_all(rule: &HttpRule, facts: &Facts<'_>) -> bool {
-    let clear = facts.paths.broken().is_none() && headers::rewriting(facts.headers).is_none();
+    let clear = facts.paths.broken().is_none()
+        && headers::rewriting(facts.headers).is_none()
+        && headers::in_query(&facts.query).is_none();
     let path = rule.path.as_ref().is_none_or(|path| {
         facts.paths.ambiguous().is_none() && facts.paths.readings().all(|text| matches(path, text))
     });

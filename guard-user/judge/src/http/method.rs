@@ -97,7 +97,8 @@ pub(super) fn effective(sent: &str, headers: &HeaderMap, query: &Query) -> Vec<E
     methods
 }
 
-fn always(name: &str) -> bool {
+/// Whether a parameter, its name folded, names the method wherever it stands.
+pub(super) fn always(name: &str) -> bool {
     name == "_method" || headers::is_one_of(name, ALWAYS)
 }
 

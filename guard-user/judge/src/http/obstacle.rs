@@ -1,6 +1,11 @@
 //! What makes a request more than its method says.
 
-use super::{facts::Facts, headers, method};
+use super::{
+    body::Body,
+    facts::Facts,
+    headers, method,
+    query::{folded, pairs},
+};
 
 /// Why a request is not what it seems to be.
 pub(super) struct Obstacle {
@@ -13,6 +18,7 @@ pub(super) struct Obstacle {
 pub(super) fn find(facts: &Facts<'_>) -> Option<Obstacle> {
     overridden(facts)
         .or_else(|| rewritten(facts))
+        .or_else(|| in_query(facts))
         .or_else(|| upgraded(facts))
         .or_else(|| broken(facts))
 }
@@ -25,6 +31,57 @@ pub(super) fn body(facts: &Facts<'_>) -> Option<Obstacle> {
             "a {} has no use for a body, and this one has one",
             facts.method
         ),
+    })
+}
+
+/// What the body of a POST that a profile takes for a read says of the method.
+pub(super) enum Form {
+    /// Nothing.
+    Plain,
+    /// It has to be read first.
+    Unread,
+    /// Another one, or it cannot be told.
+    Names(Obstacle),
+}
+
+/// Frameworks take a POST's method from the form in its body (`_method=DELETE`), as from the query. What says no type is a form to some.
+pub(super) fn form(facts: &Facts<'_>) -> Form {
+    const KIND: &str = "may have another method, which its form says";
+    let names = |because: &str| {
+        Form::Names(Obstacle {
+            kind: KIND.to_owned(),
+            because: because.to_owned(),
+        })
+    };
+    let types = headers::media_types(facts.headers);
+    let is_unsaid = types.iter().all(String::is_empty);
+    let is_form = is_unsaid || types.iter().any(|one| one.contains("form"));
+    if facts.method != "POST" || !is_form {
+        return Form::Plain;
+    }
+    if types.iter().any(|one| one.starts_with("multipart/")) {
+        return names("a form of many parts may name another method, and servers take that");
+    }
+    let body = match facts.body {
+        Body::Whole(body) => body,
+        Body::Unread => return Form::Unread,
+        Body::TooLong => return names("its form is too long to be judged"),
+    };
+    let is_method = |(name, _): &(String, String)| method::always(&folded(name));
+    match headers::encoded(facts.headers) {
+        Some(why) => names(why),
+        None if pairs(body).iter().any(is_method) => {
+            names("its form names a method, and servers take that for the request's")
+        }
+        None => Form::Plain,
+    }
+}
+
+fn in_query(facts: &Facts<'_>) -> Option<Obstacle> {
+    let name = headers::shown(headers::in_query(&facts.query)?);
+    Some(Obstacle {
+        kind: format!("may have another method, through `{name}` in the query"),
+        because: format!("servers may take headers from `{name}` in the query"),
     })
 }
 

@@ -45,6 +45,10 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         // (`splitReposSearchTerm` of moby's registry/search.go).
         [.., "images", "search"] => Opinion::write(PROFILE, REGISTRY),
         [.., "json"] if is_behind("distribution", &words) => Opinion::write(PROFILE, REGISTRY),
+        // Podman asks the registry for a list that it does not have (`remoteManifestInspect`).
+        [.., "json"] if words.contains(&"libpod") && is_behind("manifests", &words) => {
+            Opinion::write(PROFILE, REGISTRY)
+        }
         [.., last] if view.is_post() => known(last),
         _ => Opinion::None,
     }

@@ -48,10 +48,51 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     if let Some(acts) = acts(view) {
         return Opinion::write(PROFILE, format!("Elasticsearch {}", shown(acts)));
     }
+    if let Err(doubt) = keeps_nothing(view) {
+        return doubt;
+    }
     let asks = view.is_post() || (view.method() == "GET" && view.facts.has_body);
     match asks && reads(&view.segments()) {
         true => Opinion::read(PROFILE, "a search"),
         false => Opinion::None,
+    }
+}
+
+/// What keeps its result in an index where it is told to: as `_async_search` does.
+const KEEP: &[&[&str]] = &[&["_sql"], &["_eql", "search"]];
+/// By what it is told so, in the body; `source` in the query stands for a body.
+const TOLD: &[&str] = &["keep_on_completion", "wait_for_completion_timeout"];
+
+fn keeps_nothing(view: &View<'_>) -> Result<(), Opinion> {
+    const KIND: &str = "Elasticsearch: may keep what it finds";
+    let words = view.words();
+    if !KEEP.iter().any(|end| words.ends_with(end)) {
+        return Ok(());
+    }
+    let in_query = |name: &&str| view.facts.query.values(name).next().is_some();
+    let doubt = || {
+        Opinion::doubt(
+            PROFILE,
+            KIND,
+            "it may be told so where it is not looked for",
+        )
+    };
+    if in_query(&"source") || TOLD.iter().any(in_query) {
+        return Err(doubt());
+    }
+    if !view.facts.has_body {
+        return Ok(());
+    }
+    if !view.has_media_type(&["application/json"]) {
+        return Err(doubt());
+    }
+    let json = view.json(PROFILE, KIND)?;
+    match TOLD.iter().any(|name| json.get(name).is_some()) {
+        true => Err(Opinion::write(
+            PROFILE,
+            "Elasticsearch: keeps what it finds",
+        )),
+        false => Ok(()),
     }
 }
 

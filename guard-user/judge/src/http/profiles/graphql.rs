@@ -4,7 +4,11 @@
 use guard_policy::Profile;
 
 use super::{
-    super::{glob::matches, headers::shown, json::Json},
+    super::{
+        glob::{matches, matches_any_case},
+        headers::shown,
+        json::Json,
+    },
     Opinion, View,
     graphql_document::{Document, Operation},
 };
@@ -65,8 +69,14 @@ fn served(view: &View<'_>) -> bool {
             .take(end.len())
             .eq(end.iter().rev().copied())
     };
+    let joined = format!("/{}", words.join("/"));
     match &view.lists.graphql_paths[..] {
         [] => ENDS.iter().any(ends),
+        // To a GET, which is looked into because it may be one, no spelling makes a difference.
+        listed if view.is_get() => listed.iter().any(|pattern| {
+            let pattern = pattern.trim_end_matches('/');
+            matches_any_case(pattern, path) || matches_any_case(pattern, &joined)
+        }),
         listed => listed
             .iter()
             .any(|pattern| matches(pattern, path) || matches(pattern, view.path)),

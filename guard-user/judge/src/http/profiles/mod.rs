@@ -5,6 +5,8 @@ mod aws;
 mod docker;
 mod elasticsearch;
 mod git;
+mod google;
+mod grafana;
 mod graphql;
 mod graphql_document;
 mod grpc;
@@ -85,8 +87,8 @@ pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> (Opinion, bool) {
     let mut body_has_use = false;
     for profile in &rules.profiles {
         let opinion = of_one(*profile, rules, facts);
-        let reads = matches!(opinion, Opinion::Read { .. });
-        body_has_use |= reads && *profile == Profile::Elasticsearch;
+        let may_read = matches!(opinion, Opinion::Read { .. } | Opinion::Body);
+        body_has_use |= may_read && *profile == Profile::Elasticsearch;
         together = together.stricter(opinion);
     }
     (together, body_has_use)
@@ -143,8 +145,8 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Git => git::judge,
         Profile::Gitea => |view| service::judge(view, Profile::Gitea),
         Profile::Github => |view| service::judge(view, Profile::Github),
-        Profile::Google => models::google,
-        Profile::Grafana => |view| service::judge(view, Profile::Grafana),
+        Profile::Google => google::judge,
+        Profile::Grafana => grafana::judge,
         Profile::Graphql => graphql::judge,
         Profile::Grpc => grpc::judge,
         Profile::Heroku => |view| service::judge(view, Profile::Heroku),

@@ -1,8 +1,6 @@
 //! Models that clouds serve beside all else, and that agents work with: who asks one, or renews its login to it, changes nothing.
 
-use guard_policy::Profile;
-
-use super::{Opinion, View, service};
+use super::View;
 
 /// What Amazon Bedrock's models are asked by.
 const BEDROCK: &[&str] = &[
@@ -25,6 +23,15 @@ const GOOGLE: &[&str] = &[
     "serverStreamingPredict",
     "streamGenerateContent",
     "streamRawPredict",
+];
+
+/// What an endpoint of a customer's is asked by, where a model of Google's stands behind it. By the other ways a program of the customer's
+/// gets what is sent.
+const TUNED: &[&str] = &[
+    "computeTokens",
+    "countTokens",
+    "generateContent",
+    "streamGenerateContent",
 ];
 
 /// What Google's own programs for code ask and say. Others of its methods change what a person has agreed to.
@@ -53,21 +60,12 @@ pub(super) fn amazon(view: &View<'_>) -> bool {
     is_asked && view.is_post() && view.facts.query.is_empty()
 }
 
-/// Google Cloud's services, its models among them.
-pub(super) fn google(view: &View<'_>) -> Opinion {
-    match service::judge(view, Profile::Google) {
-        Opinion::None if view.is_post() && asks_google(view) => {
-            Opinion::read(Profile::Google, "a question to a model")
-        }
-        other => other,
-    }
-}
-
-fn asks_google(view: &View<'_>) -> bool {
+/// Whether Google's models are asked, or its login renewed, by a POST.
+pub(super) fn google(view: &View<'_>) -> bool {
     let is = |name: &'static str| view.is_at(|host| host == name);
     match view.segments()[..] {
+        [_, "projects", _, "locations", _, "endpoints", last] => is_asked(last, TUNED),
         [_, "models", last]
-        | [_, "projects", _, "locations", _, "endpoints", last]
         | [
             _,
             "projects",
@@ -78,9 +76,7 @@ fn asks_google(view: &View<'_>) -> bool {
             _,
             "models",
             last,
-        ] => last
-            .rsplit_once(':')
-            .is_some_and(|(name, ask)| !name.is_empty() && GOOGLE.contains(&ask)),
+        ] => is_asked(last, GOOGLE),
         [_, "openai", "chat", "completions"] => true,
         [
             _,
@@ -99,4 +95,9 @@ fn asks_google(view: &View<'_>) -> bool {
         ["log"] => is("play.googleapis.com"),
         _ => false,
     }
+}
+
+fn is_asked(last: &str, by: &[&str]) -> bool {
+    last.rsplit_once(':')
+        .is_some_and(|(name, ask)| !name.is_empty() && by.contains(&ask))
 }

@@ -33,6 +33,20 @@ struct Line {
     does: &'static str,
 }
 
+/// Platforms that everybody is a customer of, which all answer by HTTPS.
+const PLATFORMS: &[Profile] = &[
+    Profile::Aws,
+    Profile::Cloudflare,
+    Profile::Digitalocean,
+    Profile::Github,
+    Profile::Google,
+    Profile::Heroku,
+    Profile::Netlify,
+    Profile::Stripe,
+    Profile::Supabase,
+    Profile::Vercel,
+];
+
 struct Service {
     profile: Profile,
     name: &'static str,
@@ -211,7 +225,9 @@ pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
     if let Some(line) = lines.iter().find(|line| line.may_be(view)) {
         return Opinion::write(profile, format!("{}: {}", service.name, line.does));
     }
-    match lines.iter().find(|line| line.is(view)) {
+    // In clear text a customer's program may answer, which has the same address, whatever host the request names.
+    let is_believed = view.facts.is_secure || !PLATFORMS.contains(&profile);
+    match lines.iter().find(|line| is_believed && line.is(view)) {
         Some(line) => Opinion::read(profile, &format!("`{}`", line.path)),
         None => Opinion::None,
     }

@@ -70,6 +70,20 @@ fn a_tunnel_is_denied_even_where_all_is_allowed() {
 }
 
 #[test]
+fn headers_in_the_query_may_name_a_method() {
+    let open = rules("[[rule.http]]\nmethod = [\"GET\"]\naction = \"allow\"");
+    for wire in [
+        "GET /?$httpHeaders=X-HTTP-Method-Override%3ADELETE%0D%0A",
+        "GET /?%24HttpHeaders=a%3Ab",
+        "GET /?a=b;$httpHeaders=a%3Ab",
+    ] {
+        not_read(&none(), &[wire]);
+        not_read(&open, &[wire]);
+    }
+    read(&none(), &["GET /?headers=a", "GET /?http=headers"]);
+}
+
+#[test]
 fn what_turns_a_method_into_another_counts() {
     for wire in [
         "GET /\nX-HTTP-Method-Override: DELETE",

@@ -21,6 +21,8 @@ fn looking_reads() {
             "POST /v1.43/containers/web/wait?condition=removed",
             "POST /containers/web/wait",
             "GET /v5.0.0/libpod/containers/json",
+            "GET /v5.0.0/libpod/manifests/a/exists",
+            "GET /v1.43/containers/manifests/a/json",
             "POST /v5.3.0-dev/containers/web/wait",
         ],
     );
@@ -57,6 +59,14 @@ fn doing_does_not() {
             ),
             (
                 "HEAD /v1.55/distribution/evil.example:5000%2fa/json",
+                "Docker: has the engine ask a registry, which may be any host",
+            ),
+            (
+                "GET /v5.0.0/libpod/manifests/evil.example%2Fa/json",
+                "Docker: has the engine ask a registry, which may be any host",
+            ),
+            (
+                "GET /libpod/manifests/evil.example/a/json?tlsVerify=false",
                 "Docker: has the engine ask a registry, which may be any host",
             ),
             (

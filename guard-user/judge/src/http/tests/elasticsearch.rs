@@ -21,6 +21,9 @@ fn searches_read() {
             "POST /logs/_explain/7\n\n{}",
             "POST /logs/_validate/query\n\n{}",
             "POST /_search/scroll\n\n{\"scroll_id\":\"x\"}",
+            "POST /_sql?format=txt\nContent-Type: application/json\n\n{\"query\":\"SELECT 1\"}",
+            "POST /logs/_eql/search\nContent-Type: application/json\n\n{\"query\":\"any where true\"}",
+            "GET /_sql\nContent-Type: application/json\n\n{\"query\":\"SELECT 1\"}",
             "POST /_query\n\n{\"query\":\"FROM logs\"}",
         ],
     );
@@ -62,4 +65,24 @@ fn what_changes_does_not() {
             ("GET /logs/_cache/clear", "Elasticsearch _cache/clear"),
         ],
     );
+}
+
+#[test]
+fn what_keeps_its_result_is_no_search() {
+    let keep = r#"{"query":"x","wait_for_completion_timeout":"1ms","keep_on_completion":true}"#;
+    for path in ["/_sql", "/logs/_eql/search"] {
+        for method in ["GET", "POST"] {
+            let head = format!("{method} {path}");
+            not_read(
+                &profile(Profile::Elasticsearch),
+                &[
+                    &format!("{head}\nContent-Type: application/json\n\n{keep}"),
+                    &format!("{head}\nContent-Type: application/yaml\n\nquery: x"),
+                    &format!("{head}\n\n{keep}"),
+                    &format!("{head}?source=%7B%7D&source_content_type=application/json"),
+                    &format!("{head}?keep_on_completion=true"),
+                ],
+            );
+        }
+    }
 }

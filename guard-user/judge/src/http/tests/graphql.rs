@@ -171,6 +171,10 @@ fn where_it_is_served_can_be_said() {
         &[
             &format!("POST /graphql\n{body}"),
             &format!("POST /content/../x\n{body}"),
+            "GET /content/x?query=mutation%7Bx%7D",
+            // The same path, to some servers.
+            "GET /Content/x?query=mutation%7Bx%7D",
+            "GET //content/x/?query=mutation%7Bx%7D",
         ],
     );
 }

@@ -49,6 +49,32 @@ fn googles_models_answer_and_what_is_beside_them_is_asked_about() {
             vertex,
         ),
         ("/v1/projects/p/locations/l/endpoints/7:deployModel", vertex),
+        // A program of a customer's gets these as they are.
+        ("/v1/projects/p/locations/l/endpoints/7:predict", vertex),
+        ("/v1/projects/p/locations/l/endpoints/7:rawPredict", vertex),
+        (
+            "/v1/projects/p/locations/l/endpoints/7:streamRawPredict",
+            vertex,
+        ),
+        // Objects of these names in somebody's bucket.
+        (
+            "/v1beta/models/m:generateContent?uploads",
+            "bucket.storage.googleapis.com",
+        ),
+        (
+            "/v1beta/models/m:generateContent",
+            "storage.googleapis.com.",
+        ),
+        (
+            "/v1beta/models/m:generateContent",
+            "commondatastorage.googleapis.com",
+        ),
+        // Programs of customers, who name their paths as they like.
+        ("/v1beta/models/m:generateContent", "app-1-ew.a.run.app"),
+        (
+            "/v1beta/models/m:generateContent",
+            "googleapis.com.example.com",
+        ),
         ("/v1beta/models/:generateContent", gemini),
         ("/v1beta/cachedContents", gemini),
         ("/v1internal:loadCodeAssist", "storage.googleapis.com"),
@@ -74,6 +100,57 @@ fn googles_models_answer_and_what_is_beside_them_is_asked_about() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_question_to_firestore_reads_and_a_transaction_is_asked_about() {
+    let rules = profile(Profile::Google);
+    let at = "/v1/projects/p/databases/d/documents";
+    let ask = |path: &str, head: &str, body: &str| {
+        format!("POST {path}\nHost: firestore.googleapis.com\n{head}\n\n{body}")
+    };
+    let json = "Content-Type: application/json; charset=utf-8";
+    let query = r#"{"structuredQuery":{"from":[{"collectionId":"a"}]}}"#;
+    read(
+        &rules,
+        &[
+            &ask(
+                &format!("{at}:batchGet"),
+                json,
+                r#"{"documents":["a"],"mask":{}}"#,
+            ),
+            &ask(&format!("{at}/a/b:runQuery?key=k"), json, query),
+            &ask(
+                &format!("{at}/a/b:runQuery"),
+                "Content-Type: text/plain",
+                query,
+            ),
+            &ask(&format!("{at}/a/b:runQuery"), json, query)
+                .replace("firestore.googleapis.com", "localhost:8080"),
+            &ask(&format!("{at}/a/b:listCollectionIds"), json, "{}"),
+        ],
+    );
+    for verb in [":batchGet", "/a/b:runQuery", "/a/b:runAggregationQuery"] {
+        for body in [
+            r#"{"newTransaction":{"readWrite":{}}}"#,
+            r#"{"new_transaction":{"readWrite":{}}}"#,
+            r#"{"n\u0065wTransaction":{}}"#,
+            r#"{"structuredQuery":{},"transaction":"eA=="}"#,
+            r#"{"readTime":"x","readTime":"y"}"#,
+            r#"[{"newTransaction":{}}]"#,
+            "x",
+        ] {
+            not_read(&rules, &[&ask(&format!("{at}{verb}"), json, body)]);
+        }
+        for head in [
+            "Content-Type: application/x-protobuf",
+            "Content-Type: application/x-www-form-urlencoded",
+            "Content-Type: application/json\nContent-Encoding: gzip",
+            "Accept: */*",
+        ] {
+            not_read(&rules, &[&ask(&format!("{at}{verb}"), head, "{}")]);
+        }
+    }
 }
 
 #[test]

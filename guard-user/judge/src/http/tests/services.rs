@@ -3,7 +3,7 @@
 use guard_policy::Profile;
 
 use super::{Wire, asked, not_read, profile, read, rules};
-use crate::http::{Judgement, judge};
+use crate::http::{Judgement, Request, judge};
 
 const JSON: &str = "Content-Type: application/json\n\n{}";
 
@@ -203,12 +203,27 @@ fn what_is_handed_through_a_dashboard_is_asked_about() {
             ("GET /api/datasources/proxy/uid/a/api/v1/query", through),
             ("GET /grafana/api/datasources/proxy/3/query?q=DROP", through),
             (
+                "GET /apis/influxdb.datasource.grafana.app/v0alpha1/namespaces/default/datasources/a/resource/query?q=DROP",
+                through,
+            ),
+            (
+                "HEAD /g//APIS/a.datasource.grafana.app/v1/namespaces/default/connections/a/proxy",
+                through,
+            ),
+            (
                 "GET /api/snapshots-delete/abc",
                 "Grafana: deletes a snapshot",
             ),
         ],
     );
-    read(&rules, &["GET /api/datasources/uid/a", "GET /api/search"]);
+    read(
+        &rules,
+        &[
+            "GET /api/datasources/uid/a",
+            "GET /api/search",
+            "GET /apis/a.datasource.grafana.app/v1/namespaces/default/datasources/a/health",
+        ],
+    );
     not_read(&rules, &[&format!("POST /api/ds/query\n{JSON}")]);
 }
 
@@ -423,6 +438,104 @@ fn what_lies_beside_a_get_that_acts_reads() {
     ] {
         read(&profile(server), &[&format!("GET {path}")]);
     }
+}
+
+#[test]
+fn in_clear_text_no_post_to_a_platform_is_taken_for_a_read() {
+    for (platform, path, host) in [
+        (
+            Profile::Cloudflare,
+            "/client/v4/accounts/a/dlp/patterns/validate",
+            "api.cloudflare.com",
+        ),
+        (
+            Profile::Digitalocean,
+            "/v2/apps/propose",
+            "api.digitalocean.com",
+        ),
+        (Profile::Github, "/markdown", "api.github.com"),
+        (
+            Profile::Google,
+            "/v1/projects/p:getIamPolicy",
+            "pubsub.googleapis.com",
+        ),
+        (Profile::Google, "/token", "oauth2.googleapis.com"),
+        (
+            Profile::Google,
+            "/v1beta/models/m:generateContent",
+            "generativelanguage.googleapis.com",
+        ),
+        (Profile::Heroku, "/filters/apps", "api.heroku.com"),
+        (
+            Profile::Stripe,
+            "/v1/invoices/create_preview",
+            "api.stripe.com",
+        ),
+        (Profile::Vercel, "/v8/artifacts", "api.vercel.com"),
+        // A server of one's own is where the rule says.
+        (Profile::Immich, "/api/search/metadata", "photos.test"),
+    ] {
+        let wire = Wire::of(&format!("POST {path}\nHost: {host}\n{JSON}"));
+        for is_secure in [true, false] {
+            let request = Request {
+                is_secure,
+                ..wire.request()
+            };
+            let judged = judge(&profile(platform), &request, Some(&wire.body));
+            let reads = is_secure || platform == Profile::Immich;
+            let is_read = matches!(judged, Judgement::Read { .. });
+            assert_eq!(is_read, reads, "{platform}: {path}: {judged:?}");
+        }
+    }
+}
+
+#[test]
+fn a_form_that_names_a_method_is_no_read() {
+    const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+    let stripe = profile(Profile::Stripe);
+    let at = "POST /v1/invoices/create_preview\n";
+    read(
+        &stripe,
+        &[
+            &format!("{at}{FORM}\n\ncustomer=a&method=DELETE"),
+            "POST /v1/invoices/create_preview",
+        ],
+    );
+    for body in [
+        "_method=DELETE",
+        "a=b&_METHOD=put",
+        "%5fmethod=DELETE",
+        ".method=DELETE",
+        "a=b;_method=DELETE",
+        "X-HTTP-Method-Override=DELETE",
+    ] {
+        not_read(&stripe, &[&format!("{at}{FORM}\n\n{body}")]);
+        // Ruby's Rack reads what has no type as a form.
+        not_read(
+            &stripe,
+            &[
+                &format!("{at}\n{body}"),
+                &format!("{at}Content-Type: \n\n{body}"),
+            ],
+        );
+        let prometheus = profile(Profile::Prometheus);
+        not_read(
+            &prometheus,
+            &[&format!("POST /api/v1/query\n{FORM}\n\nquery=up&{body}")],
+        );
+    }
+    let long = format!("{at}{FORM}\n\n{}", "a".repeat((1 << 20) + 1));
+    not_read(
+        &stripe,
+        &[
+            &long,
+            &format!("{at}{FORM}\nContent-Encoding: gzip\n\na=b"),
+            &format!("{at}Content-Type: multipart/form-data; boundary=x\n\n--x"),
+            &format!(
+                "{at}Content-Type: application/json, application/x-www-form-urlencoded\n\n_method=PUT"
+            ),
+        ],
+    );
 }
 
 /// The lists, and the operations of the servers' own descriptions.
