@@ -703,9 +703,9 @@ pub struct DiscoverArgs {
     /// Say what this policy does with each place: a name, or a file; needs no guardd [default: that of guard run]
     #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
-    /// Say why the place with this number is listed, and show the rule for it
-    #[arg(long, value_name = "N", value_parser = parse_number)]
-    pub why: Option<u32>,
+    /// Say why this place is listed, and show the rule for it. A number is that of the list as it is now
+    #[arg(long, value_name = "HOST:PORT|N")]
+    pub why: Option<Listed>,
     /// Exit with 1 where the policy lets everything through to something that looks like production, or something was passed over
     #[arg(long, conflicts_with = "why")]
     pub check: bool,
@@ -734,7 +734,7 @@ pub struct DiscoverArgs {
     /// Say that these places are not what they look like; they stay listed as dismissed. A number is that of the list as it is now: at
     /// a terminal you are asked whether you mean what it is
     #[arg(long, value_name = "HOST:PORT|N", value_delimiter = ',', groups = ["dismissing", "changing"], conflicts_with_all = ["why", "check"])]
-    pub dismiss: Vec<Dismissable>,
+    pub dismiss: Vec<Listed>,
     /// Say that nobody has to know what is in this encrypted file, or behind this link, as long as its bytes, or target, are the same
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "dismissing", conflicts_with_all = ["why", "check"])]
     pub dismiss_file: Vec<PathBuf>,
@@ -744,16 +744,16 @@ pub struct DiscoverArgs {
     pub withdraw: bool,
 }
 
-/// A place that is not what it looks like.
+/// One of the places that are listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dismissable {
+pub enum Listed {
     /// By its number.
     Number(u32),
     /// By its host, and its port where it is known.
     Place(String, u16),
 }
 
-impl fmt::Display for Dismissable {
+impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
@@ -764,7 +764,7 @@ impl fmt::Display for Dismissable {
     }
 }
 
-impl FromStr for Dismissable {
+impl FromStr for Listed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::dismissals::Dismissals;
 use self::items::{Discovered, InReach};
-use super::args::{DiscoverArgs, Dismissable};
+use super::args::{DiscoverArgs, Listed};
 use super::around::Fleet;
 use super::ask::yes;
 use super::client::Client;
@@ -75,10 +75,10 @@ pub(crate) fn discover(
     }
     let judging = Judging::of((args.policy.as_deref(), &dir), socket, output)?;
     let discovered = judging.judge(found, &dismissals, args.all, output)?;
-    if let Some(number) = args.why {
-        let one = numbered(&discovered, number, "explain")?;
+    if let Some(which) = &args.why {
+        let places = listed(&discovered, which, "explain")?;
         let is_around = discovered.around.is_some();
-        output.print(one, |one, _| page::why(one, is_around))?;
+        output.print_things(&places, |one, _| page::why(one, is_around))?;
         return Ok(Exit::DONE);
     }
     let to_keep = Keeping {
@@ -252,8 +252,24 @@ fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InRe
     })
 }
 
+/// The one with that number, or the places of that name.
+fn listed<'d>(
+    all: &'d Discovered,
+    which: &Listed,
+    verb: &str,
+) -> Result<Vec<&'d InReach>, Failure> {
+    match which {
+        Listed::Number(number) => Ok(vec![numbered(all, *number, verb)?]),
+        Listed::Place(host, port) => placed(all, (host, *port), verb),
+    }
+}
+
 /// The places of that name; without a port, the only one there.
-fn placed<'d>(all: &'d Discovered, (host, port): (&str, u16)) -> Result<Vec<&'d InReach>, Failure> {
+fn placed<'d>(
+    all: &'d Discovered,
+    (host, port): (&str, u16),
+    verb: &str,
+) -> Result<Vec<&'d InReach>, Failure> {
     let known = Host::parse(host);
     let host = known.as_ref().map_or(host, Host::as_str);
     let places = all.items.iter().filter(|one| one.host == host);
@@ -262,22 +278,30 @@ fn placed<'d>(all: &'d Discovered, (host, port): (&str, u16)) -> Result<Vec<&'d 
         true => places.collect(),
         false => exactly,
     };
-    let refuse = |why: String, fix: &str| {
+    let refuse = |why: String, fix: String| {
         Err(Failure {
-            what: format!("cannot dismiss {}", items::at(host, port)),
+            what: format!("cannot {verb} {}", items::at(host, port)),
             why,
-            fix: fix.to_owned(),
+            fix,
         })
+    };
+    let option = if verb == "explain" {
+        "--why"
+    } else {
+        "--dismiss"
     };
     let Some(first) = found.first() else {
         let why = "it is none of the places that are listed".to_owned();
-        return refuse(why, "list them:\nguard discover");
+        let fix = format!(
+            "list them:\nguard discover\nor of what --all lists, with --all again: guard discover --all {option} HOST:PORT"
+        );
+        return refuse(why, fix);
     };
     match found.iter().find(|one| one.port() != first.port()) {
         None => Ok(found),
         Some(other) => refuse(
             format!("{} and {} are listed", first.at(), other.at()),
-            "name its port, too:\nguard discover --dismiss HOST:PORT",
+            format!("name its port, too:\nguard discover {option} HOST:PORT"),
         ),
     }
 }
@@ -344,21 +368,15 @@ impl Keeping<'_> {
 
     fn dismissed(
         &self,
-        which: &[Dismissable],
+        which: &[Listed],
         all: &Discovered,
         (is_sure, output): (bool, Output),
     ) -> Result<Vec<DismissedNow>, CliError> {
         let mut found = Vec::new();
         for which in which {
-            match which {
-                Dismissable::Number(number) => {
-                    found.push((numbered(all, *number, "dismiss")?, true));
-                }
-                Dismissable::Place(host, port) => {
-                    let places = placed(all, (host, *port))?;
-                    found.extend(places.into_iter().map(|one| (one, false)));
-                }
-            }
+            let by_number = matches!(which, Listed::Number(_));
+            let places = listed(all, which, "dismiss")?.into_iter();
+            found.extend(places.map(|one| (one, by_number)));
         }
         // All of them are there, and meant, before any is kept.
         let mut meant = Vec::new();
@@ -431,13 +449,9 @@ impl Keeping<'_> {
         Ok(file)
     }
 
-    fn withdrawn(
-        &self,
-        which: &[Dismissable],
-        all: &Discovered,
-    ) -> Result<Vec<Withdrawn>, CliError> {
-        let place = |which: &Dismissable| match which {
-            Dismissable::Number(number) => {
+    fn withdrawn(&self, which: &[Listed], all: &Discovered) -> Result<Vec<Withdrawn>, CliError> {
+        let place = |which: &Listed| match which {
+            Listed::Number(number) => {
                 let one = numbered(all, *number, "withdraw")?.clone();
                 Ok(TakenBack::Found(Box::new(InReach {
                     dismissed: None,
@@ -445,7 +459,7 @@ impl Keeping<'_> {
                     ..one
                 })))
             }
-            Dismissable::Place(host, port) => Ok(TakenBack::Gone {
+            Listed::Place(host, port) => Ok(TakenBack::Gone {
                 host: host.clone(),
                 port: *port,
             }),

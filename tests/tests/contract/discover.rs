@@ -453,7 +453,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested 
         "deploy/prod/.env",
         &settings(["db2.example.net".to_owned()].into_iter()),
     );
-    window.expect("(open)  guard discover --why 2  guard discover --write NAME");
+    window.expect("(open)  guard discover --why db2.example.net:5432  guard discover --write NAME");
     window.expect("db2.example.net:5432 looks like production");
     let other = write(
         "other",
@@ -943,6 +943,55 @@ fn a_place_is_dismissed_as_it_was_listed_or_a_person_is_asked() -> Tested {
         assert!(said.stdout.contains(place), "{said:?}");
         assert_eq!(is_dismissed()?, [true, true]);
     }
+    Ok(())
+}
+
+#[test]
+fn a_place_that_is_dismissed_keeps_its_number_and_each_has_a_name_that_stays() -> Tested {
+    let project = Project::new("")?;
+    let env = project.project.join(".env");
+    let more = (1..4).map(|number| format!("db{number}.example.net"));
+    fs::write(&env, settings(more))?;
+    let listed = || -> Tested<Vec<_>> {
+        let found = project.guard(&["discover", "--json"]).json()?;
+        let items = found["items"].list()?.clone();
+        let row = |one: Value| {
+            (
+                one["id"].clone(),
+                one["number"].clone(),
+                one["host"].clone(),
+            )
+        };
+        Ok(items.into_iter().map(row).collect())
+    };
+    let before = listed()?;
+    assert_eq!(before.len(), 3);
+    assert_eq!(before[1], (json!("p2"), json!(2), json!("db2.example.net")));
+    project.guard(&["discover", "--dismiss", "1"]);
+    assert_eq!(listed()?, before);
+    // Something graver comes before them, and every number is another's.
+    let settings = fs::read_to_string(&env)?;
+    fs::write(
+        &env,
+        format!("PROD_DB_URL=postgres://a:b@db.prod.example.net/app\n{settings}"),
+    )?;
+    assert_eq!(listed()?[0].2, "db.prod.example.net");
+    let why = |which: &str| {
+        project
+            .guard(&["discover", "--json", "--why", which])
+            .json()
+    };
+    assert_eq!(why("2")?["host"], "db1.example.net");
+    assert_eq!(why("db2.example.net:5432")?["host"], "db2.example.net");
+    assert_eq!(why("db2.example.net")?["number"], 3);
+    let refused = project.guard(&["discover", "--why", "db2.example.net:5433"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("cannot explain db2.example.net:5433"),
+        "{refused:?}"
+    );
     Ok(())
 }
 

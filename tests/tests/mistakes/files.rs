@@ -350,7 +350,7 @@ const TAKEN: &[Row] = &[
         User,
         "guard discover --why first",
         2,
-        &["write a number of the list, such as 1"],
+        &["none of the places that are listed", "guard discover"],
     ),
     (User, "guard check notes.txt", 0, &["policy notes"]),
     (User, "guard check empty.toml", 0, &["denies everything"]),

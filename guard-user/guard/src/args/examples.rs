@@ -320,6 +320,9 @@ Examples:
                                           the policy default says of it
   guard discover --why 2                  why the second is listed, and the
                                           rule that is proposed for it
+  guard discover --why db.example.net:5432
+                                          the same by its place, which stays
+                                          when numbers change
   guard discover --write shop             a policy of yours with these rules;
                                           asks where one widens
   guard discover --dismiss db.example.net:5432

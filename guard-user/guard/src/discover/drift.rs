@@ -581,7 +581,7 @@ fn line(one: &InReach, recorded: Option<&Result<Appeared, CliError>>, is_too_man
         page.text(unless::of_all([&one.now].into_iter()));
     }
     page.text(")  ");
-    page.styled(COMMAND, format_args!("guard discover --why {}", one.number));
+    page.styled(COMMAND, format_args!("guard discover --why {}", one.at()));
     // What asks already needs no rule before the next time.
     if word == "open" {
         page.text("  ")
@@ -604,8 +604,8 @@ mod tests {
     #[test]
     fn a_place_is_said_in_a_line_and_one_too_many_once() -> Tested {
         let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
-        insta::assert_snapshot!(line(&all.items[1], None, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open, unless private)  guard discover --why 2  guard discover --write NAME");
-        insta::assert_snapshot!(line(&all.items[1], Some(&Ok(Appeared { asks: true })), false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (asks from now on)  guard discover --why 2");
+        insta::assert_snapshot!(line(&all.items[1], None, false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open, unless private)  guard discover --why db.example.net:5432  guard discover --write NAME");
+        insta::assert_snapshot!(line(&all.items[1], Some(&Ok(Appeared { asks: true })), false).plain(), @"guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (asks from now on)  guard discover --why db.example.net:5432");
         insta::assert_snapshot!(line(&all.items[1], None, true).plain(), @"guard: more came into reach that looks like production: guard discover");
         let why = Failure {
             what: "cannot load the policy open.toml".to_owned(),
@@ -614,7 +614,7 @@ mod tests {
         };
         let failed = Err(CliError::Local(why));
         insta::assert_snapshot!(line(&all.items[1], Some(&failed), false).plain(), @r"
-        guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open, unless private)  guard discover --why 2  guard discover --write NAME
+        guard: db.example.net:5432 looks like production and came into reach: DATABASE_URL  .env:1 (open, unless private)  guard discover --why db.example.net:5432  guard discover --write NAME
         guard: it may be in no log, and nobody is asked about it: cannot load the policy open.toml: it does not fit
         ");
         Ok(())

@@ -1,6 +1,7 @@
 use std::fs;
 
 use guard_policy as policy;
+use serde_json::json;
 
 use super::page::{page, toml, why};
 use super::*;
@@ -84,6 +85,49 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     assert!(!all.is_clean() && all.complete);
     let text = serde_json::to_string(&all)?;
     assert!(!text.contains("hunter2"));
+    Ok(())
+}
+
+/// Each path that scripts ask for is there, and is what it was.
+#[test]
+fn the_json_of_a_place_has_the_paths_of_the_contract() -> Tested {
+    let env = "DATABASE_URL=postgres://app:hunter2@db.example.net/app\n# OLD=redis://:hunter2@old.example.net\n";
+    let all = discovered(&[(".env", env), (".env.vault", "x")], shipped(), false)?;
+    let json = serde_json::to_value(&all)?;
+    let at = |path: &str| json.pointer(path).cloned().ok_or(path.to_owned());
+    for (path, value) in [
+        ("/items/0/id", json!("p1")),
+        ("/items/1/id", json!("p2")),
+        ("/items/0/number", json!(1)),
+        ("/items/0/label", json!("production")),
+        ("/items/0/service", json!("postgres")),
+        ("/items/0/host", json!("db.example.net")),
+        ("/items/0/ports", json!("tcp/5432")),
+        ("/items/0/addresses", json!([])),
+        ("/items/0/shared", json!(false)),
+        ("/items/0/found/0/file", json!(".env")),
+        ("/items/0/found/0/line", json!(1)),
+        ("/items/0/found/0/key", json!("DATABASE_URL")),
+        ("/items/0/found/0/dormant", json!(false)),
+        ("/items/1/found/0/dormant", json!(true)),
+        ("/items/0/credential", json!("password")),
+        ("/items/0/now/verdict", json!("allow")),
+        ("/items/0/now/rule", json!(null)),
+        ("/items/0/proposed/action", json!("read-only")),
+        ("/items/0/proposed/profile", json!(["postgres"])),
+        ("/items/0/effect", json!("narrows")),
+        ("/items/0/dismissed", json!(null)),
+        ("/passed_over/0/file", json!(".env.vault")),
+        ("/complete", json!(false)),
+    ] {
+        assert_eq!(at(path)?, value, "{path}");
+    }
+    for path in ["/items/0/points", "/ms"] {
+        assert!(at(path)?.is_u64(), "{path}");
+    }
+    let because = at("/items/0/because")?;
+    let because = because.as_array().ok_or("no list")?;
+    assert!(!because.is_empty() && because.iter().all(serde_json::Value::is_string));
     Ok(())
 }
 
