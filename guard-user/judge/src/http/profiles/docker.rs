@@ -41,9 +41,11 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         [.., "containers", _, "healthcheck"] => {
             Opinion::write(PROFILE, "Podman healthcheck: runs a command in a container")
         }
-        // The engine asks a registry, and a caller names which: as the first part of an image's name, and of a term
+        // The engine asks a registry, and a caller names which: as the first part of an image's or a plugin's name, and of a term
         // (`splitReposSearchTerm` of moby's registry/search.go).
-        [.., "images", "search"] => Opinion::write(PROFILE, REGISTRY),
+        [.., "images", "search"] | [.., "plugins", "privileges"] => {
+            Opinion::write(PROFILE, REGISTRY)
+        }
         [.., "json"] if is_behind("distribution", &words) => Opinion::write(PROFILE, REGISTRY),
         // Podman asks the registry for a list that it does not have (`remoteManifestInspect`).
         [.., "json"] if words.contains(&"libpod") && is_behind("manifests", &words) => {

@@ -22,7 +22,8 @@ fn looking_reads() {
             "POST /containers/web/wait",
             "GET /v5.0.0/libpod/containers/json",
             "GET /v5.0.0/libpod/manifests/a/exists",
-            "GET /v1.43/containers/manifests/a/json",
+            "GET /v1.43/plugins",
+            "GET /v1.43/plugins/privileges/json",
             "POST /v5.3.0-dev/containers/web/wait",
         ],
     );
@@ -63,6 +64,10 @@ fn doing_does_not() {
             ),
             (
                 "GET /v5.0.0/libpod/manifests/evil.example%2Fa/json",
+                "Docker: has the engine ask a registry, which may be any host",
+            ),
+            (
+                "GET /v1.43/plugins/privileges?remote=evil.example/a",
                 "Docker: has the engine ask a registry, which may be any host",
             ),
             (

@@ -299,7 +299,7 @@ fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
 
 #[test]
 fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
-    const FOLLOWS: [(Profile, &str); 12] = [
+    const FOLLOWS: [(Profile, &str); 13] = [
         (Profile::Aws, "/confirmdestination"),
         (Profile::Grafana, "/api/datasources/uid/a/resources"),
         (Profile::Grafana, "/api/datasources/7/resources"),
@@ -313,10 +313,14 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
         (Profile::Portainer, "/api/endpoints/2/docker/distribution"),
         (
             Profile::Portainer,
+            "/api/endpoints/2/docker/libpod/manifests",
+        ),
+        (
+            Profile::Portainer,
             "/api/endpoints/2/kubernetes/api/v1/nodes/a/proxy",
         ),
     ];
-    const WHOLE: [(Profile, &str); 22] = [
+    const WHOLE: [(Profile, &str); 23] = [
         (Profile::Aws, "/federation/credentials?role_name=a"),
         (Profile::Aws, "/v20180820/accessgrantsinstance/dataaccess"),
         (
@@ -345,6 +349,10 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
         (
             Profile::Portainer,
             "/api/endpoints/2/docker/v1.55/images/search?term=a.test/b",
+        ),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/v1.55/plugins/privileges?remote=a.test/b",
         ),
         (Profile::Portainer, "/api/templates/helm?repo=http://a.test"),
         (
