@@ -44,7 +44,7 @@ pub use event::{AttemptCount, AttemptKey, Cause, Event, Hook, SessionStats};
 pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS, Mark};
 pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
-pub use log::{LogLines, Outcome, kernel_log};
+pub use log::{LogLines, LogOutcome, kernel_log};
 pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };

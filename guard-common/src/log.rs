@@ -15,7 +15,7 @@ pub mod kernel_log {
 /// What became of what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Outcome {
+pub enum LogOutcome {
     /// It was refused, or the packet dropped.
     Refused = 0,
     /// The policies, or the hole, allowed it.
@@ -40,7 +40,7 @@ pub enum Outcome {
     Unsent = 10,
 }
 
-impl Outcome {
+impl LogOutcome {
     /// The one that a line names, if it is one.
     #[must_use]
     pub const fn from_u8(value: u8) -> Option<Self> {

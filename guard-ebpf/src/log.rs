@@ -21,7 +21,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use aya_log_ebpf::info;
-use guard_common::{Address, Connection, HoleId, Hook, LogLines, Outcome, Protocol, kernel_log};
+use guard_common::{Address, Connection, HoleId, Hook, LogLines, LogOutcome, Protocol, kernel_log};
 
 use crate::{ctx, kernel, maps, rates, relay::Case, socket::Socket};
 
@@ -44,7 +44,7 @@ pub(crate) fn is_on() -> bool {
 
 /// A decision by the policies, on the destination `asked`.
 #[inline(always)]
-pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: Outcome) {
+pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: LogOutcome) {
     if is_on() {
         let decision = case.decision();
         let by = u64::from(decision.policy.0)
@@ -61,7 +61,7 @@ pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: Outcome
 
 /// A decision without the policies, for a cgroup.
 #[inline(always)]
-pub(crate) fn plain(cgroup: u64, to: &Connection, hook: Hook, hole: HoleId, outcome: Outcome) {
+pub(crate) fn plain(cgroup: u64, to: &Connection, hook: Hook, hole: HoleId, outcome: LogOutcome) {
     if is_on() {
         write(maps::session(cgroup).id.0, to, 0, how(hook, hole, outcome));
     }
@@ -69,7 +69,7 @@ pub(crate) fn plain(cgroup: u64, to: &Connection, hook: Hook, hole: HoleId, outc
 
 /// The same of a packet.
 #[inline(always)]
-pub(crate) fn packet(skb: *mut __sk_buff, to: &Connection, outcome: Outcome) {
+pub(crate) fn packet(skb: *mut __sk_buff, to: &Connection, outcome: LogOutcome) {
     if is_on() {
         let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
         plain(cgroup, to, Hook::Egress, HoleId(0), outcome);
@@ -81,7 +81,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, to: &Connection, outcome: Outcome) {
 pub(crate) fn unreadable(skb: *mut __sk_buff) {
     if is_on() {
         let nowhere = Connection::new(Address::default(), Protocol(0), 0);
-        packet(skb, &nowhere, Outcome::Unreadable);
+        packet(skb, &nowhere, LogOutcome::Unreadable);
     }
 }
 
@@ -106,11 +106,11 @@ fn write_cached(skb: *mut __sk_buff, sk: *mut bpf_sock) {
     let hole = Socket::of(sk).map_or(HoleId(0), |socket| {
         socket.recall(to, maps::generation(), cgroup).granted
     });
-    plain(cgroup, to, Hook::Egress, hole, Outcome::Cached);
+    plain(cgroup, to, Hook::Egress, hole, LogOutcome::Cached);
 }
 
 #[inline(always)]
-fn how(hook: Hook, hole: HoleId, outcome: Outcome) -> u64 {
+fn how(hook: Hook, hole: HoleId, outcome: LogOutcome) -> u64 {
     u64::from(hole.0) | (hook as u64) << 32 | (outcome as u64) << 40
 }
 

@@ -42,7 +42,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome,
+    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, LogOutcome, NetnsCookie,
     PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
@@ -265,7 +265,7 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     }
     let known = recall(ctx::socket(ctx), to, maps::generation(), cgroup);
     if known.allowed {
-        log::plain(cgroup, to, hook, known.granted, Outcome::Cached);
+        log::plain(cgroup, to, hook, known.granted, LogOutcome::Cached);
         return ALLOW;
     }
     judge_call(ctx, to, hook, cgroup, known.granted)
@@ -299,7 +299,7 @@ fn judge_call(
     let generation = maps::generation();
     let receiver = relay::of_connect(ctx, to, cgroup);
     if receiver.is_own() {
-        log::plain(cgroup, to, hook, HoleId(0), Outcome::Own);
+        log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
         return ALLOW;
     }
     let wanted = if is_tcp_connect(to, hook) {
@@ -314,15 +314,15 @@ fn judge_call(
     }
     match case.decide(to) {
         Ruling::Own => {
-            log::plain(cgroup, to, hook, HoleId(0), Outcome::Own);
+            log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
             return ALLOW;
         }
         Ruling::Unscanned if hold::begin_unscanned(ctx, to, case.session.id) => {
-            log::case(&case, to, hook, Outcome::Unscanned);
+            log::case(&case, to, hook, LogOutcome::Unscanned);
             return ALLOW;
         }
         Ruling::Unscanned => {
-            log::case(&case, to, hook, Outcome::Refused);
+            log::case(&case, to, hook, LogOutcome::Refused);
             return REFUSE;
         }
         Ruling::Decided => {}
@@ -333,17 +333,22 @@ fn judge_call(
         return redirect_or_hold(ctx, to, hook, &case);
     }
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
-    log::case(&case, to, hook, outcome(answer == ALLOW, Outcome::Allowed));
+    log::case(
+        &case,
+        to,
+        hook,
+        outcome(answer == ALLOW, LogOutcome::Allowed),
+    );
     answer
 }
 
 /// That it was allowed by `allowed`, or refused.
 #[inline(always)]
-fn outcome(is_allowed: bool, allowed: Outcome) -> Outcome {
+fn outcome(is_allowed: bool, allowed: LogOutcome) -> LogOutcome {
     if is_allowed {
         allowed
     } else {
-        Outcome::Refused
+        LogOutcome::Refused
     }
 }
 
@@ -388,11 +393,11 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
         note_hole_used(ctx, decision.hole, is_redirected);
     }
     if is_redirected {
-        log::case(case, to, hook, Outcome::Redirected);
+        log::case(case, to, hook, LogOutcome::Redirected);
         return ALLOW;
     }
     if unsent::begin(ctx, to, hook, decision.verdict, case.cgroup()) {
-        log::case(case, to, hook, Outcome::Unsent);
+        log::case(case, to, hook, LogOutcome::Unsent);
         return ALLOW;
     }
     // `connect` alone can redirect a question: once it is open, it has to begin anew.
@@ -400,7 +405,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
         && matches!(decision.verdict, Verdict::Confirm)
         && !questions::is_judged(to, &decision);
     let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
-    log::case(case, to, hook, outcome(held, Outcome::Held));
+    log::case(case, to, hook, outcome(held, LogOutcome::Held));
     emit::case(case, to, hook, held);
     if held { ALLOW } else { REFUSE }
 }
@@ -464,19 +469,19 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         generation,
     };
     if ctx::strays(skb, to) {
-        return packet.refuse(Outcome::Strays);
+        return packet.refuse(LogOutcome::Strays);
     }
     let answer = packet.judge_redirect();
     if answer != UNDECIDED {
         return answer;
     }
     if !unsent::judge(skb, to) {
-        return packet.refuse(Outcome::Refused);
+        return packet.refuse(LogOutcome::Refused);
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let known = recall(sk, to, generation, cgroup);
     if known.allowed {
-        log::plain(cgroup, to, Hook::Egress, known.granted, Outcome::Cached);
+        log::plain(cgroup, to, Hook::Egress, known.granted, LogOutcome::Cached);
         return ALLOW;
     }
     let answers = answers(sk, to, &known);
@@ -503,7 +508,7 @@ struct Packet<'a> {
 
 impl Packet<'_> {
     #[inline(always)]
-    fn refuse(self, outcome: Outcome) -> i32 {
+    fn refuse(self, outcome: LogOutcome) -> i32 {
         log::packet(self.skb, self.to, outcome);
         REFUSE
     }
@@ -520,25 +525,25 @@ impl Packet<'_> {
         if self.to.protocol == Protocol::UDP
             && questions::is_heard(self.skb, self.to) == (answer == UNDECIDED)
         {
-            return self.refuse(Outcome::Refused);
+            return self.refuse(LogOutcome::Refused);
         }
         match answer {
             UNDECIDED => UNDECIDED,
             ALLOW | ALLOW_ONCE if origins::tell(self.skb) => {
-                log::packet(self.skb, self.to, Outcome::ToProxy);
+                log::packet(self.skb, self.to, LogOutcome::ToProxy);
                 if answer == ALLOW {
                     guard_cache_plain(self.skb, self.to, self.generation);
                 }
                 ALLOW
             }
-            _ => self.refuse(Outcome::Refused),
+            _ => self.refuse(LogOutcome::Refused),
         }
     }
 
     /// Allows a packet to a server of the session's own.
     #[inline(always)]
     fn pass_to_own_server(self) -> i32 {
-        log::packet(self.skb, self.to, Outcome::Own);
+        log::packet(self.skb, self.to, LogOutcome::Own);
         flows::note_own(self.sk);
         if self.generation != 0 {
             guard_cache_plain(self.skb, self.to, self.generation);
@@ -562,7 +567,7 @@ impl Packet<'_> {
         };
         let mut case = Case::of_packet(cgroup, listener, self.to, granted);
         if hold::is_of_another(self.sk, case.session.id) {
-            log::case(&case, self.to, Hook::Egress, Outcome::Refused);
+            log::case(&case, self.to, Hook::Egress, LogOutcome::Refused);
             return REFUSE;
         }
         // Also of a known listener: `connect` may have reported another one that shares the port.
@@ -580,7 +585,7 @@ impl Packet<'_> {
     #[inline(always)]
     fn hold_unscanned(self, case: &Case) -> i32 {
         let held = hold::judge(self.sk, self.to, case.session.id);
-        let outcome = outcome(held.is_some(), Outcome::Unscanned);
+        let outcome = outcome(held.is_some(), LogOutcome::Unscanned);
         log::case(case, self.to, Hook::Egress, outcome);
         held.unwrap_or(REFUSE)
     }
@@ -667,7 +672,7 @@ extern "C" fn guard_conclude(
     let answers = Answers::from_u32(answers);
     let decision = case.decision();
     if answers == Answers::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
-        log::case(case, to, Hook::Egress, Outcome::Refused);
+        log::case(case, to, Hook::Egress, LogOutcome::Refused);
         emit::past_resolver(case, to);
         return REFUSE;
     }
@@ -686,16 +691,16 @@ extern "C" fn guard_conclude(
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
         cache_allowed(sk, to, case, passing, answers);
         hold::note_passed(skb, sk, &decision);
-        log::case(case, to, Hook::Egress, Outcome::Allowed);
+        log::case(case, to, Hook::Egress, LogOutcome::Allowed);
         if answers == Answers::No {
             flows::note_packet(sk, to, case.session.id, case.said());
         }
         return ALLOW;
     } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
-        log::case(case, to, Hook::Egress, Outcome::Held);
+        log::case(case, to, Hook::Egress, LogOutcome::Held);
         return answer;
     }
-    log::case(case, to, Hook::Egress, Outcome::Refused);
+    log::case(case, to, Hook::Egress, LogOutcome::Refused);
     emit::case(case, to, Hook::Egress, false);
     REFUSE
 }
@@ -828,10 +833,22 @@ fn judge_creation(ctx: &SockContext) -> i32 {
     let pings = policy.is_some_and(|value| value.flags & prefix_flags::PING != 0);
     let to = Connection::new(any, protocol, 0);
     if kind == SOCK_DGRAM && protocol == Protocol::ICMP && pings {
-        log::plain(cgroup, &to, Hook::SockCreate, HoleId(0), Outcome::Allowed);
+        log::plain(
+            cgroup,
+            &to,
+            Hook::SockCreate,
+            HoleId(0),
+            LogOutcome::Allowed,
+        );
         return ALLOW;
     }
-    log::plain(cgroup, &to, Hook::SockCreate, HoleId(0), Outcome::Refused);
+    log::plain(
+        cgroup,
+        &to,
+        Hook::SockCreate,
+        HoleId(0),
+        LogOutcome::Refused,
+    );
     RefusalReport {
         hook: Hook::SockCreate,
         cgroup,

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use guard_signed::{Signed, approvers::Approvers};
+use guard_signed::{Signed, approvers::ApproverList};
 
 use super::Plan;
 use super::figure::{Figure, Target, Unit};
@@ -24,7 +24,7 @@ const MICROSECOND: f64 = 1e3;
 ///
 /// That a signature is none.
 pub(super) fn signatures(plan: &Plan) -> Result<Vec<Figure>> {
-    let approvers = Approvers::parse(APPROVERS)?;
+    let approvers = ApproverList::parse(APPROVERS)?;
     let answers: Vec<Signed> = serde_json::from_str(ANSWERS)?;
     let origins = [ORIGIN.to_owned()];
     let measured = answers.iter().map(|signed| {

@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 
-use crate::settings::Origin;
+use crate::settings::WebOrigin;
 
 /// Why a request is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Stopped {
 /// # Errors
 ///
 /// Why not.
-pub(crate) fn pass(request: &Parts, origin: &Origin) -> Result<(), Stopped> {
+pub(crate) fn pass(request: &Parts, origin: &WebOrigin) -> Result<(), Stopped> {
     let host = only(&request.headers, header::HOST.as_str());
     let in_target = request.uri.authority().map(http::uri::Authority::as_str);
     if host != Some(origin.authority()) || in_target.is_some_and(|host| host != origin.authority())
@@ -88,7 +88,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The name of the session's cookie. With TLS browsers take it from this host alone, for all of it.
-pub(crate) fn cookie_name(origin: &Origin) -> &'static str {
+pub(crate) fn cookie_name(origin: &WebOrigin) -> &'static str {
     match origin.is_https() {
         true => "__Host-guard",
         false => "guard",
@@ -96,7 +96,7 @@ pub(crate) fn cookie_name(origin: &Origin) -> &'static str {
 }
 
 /// The session's secret, as the browser says it. Two of one name are none: one may be another's.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, origin: &Origin) -> Option<&'a str> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, origin: &WebOrigin) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';'));
@@ -109,7 +109,7 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, origin: &Origin) -> Option<&'a 
 }
 
 /// The header that sets it; none: that ends it.
-pub(crate) fn set_cookie(origin: &Origin, secret: Option<&str>) -> String {
+pub(crate) fn set_cookie(origin: &WebOrigin, secret: Option<&str>) -> String {
     let life = match secret {
         Some(_) => crate::files::SESSION.as_secs(),
         None => 0,
@@ -126,7 +126,7 @@ mod tests {
 
     const HERE: &str = "http://localhost:4827";
 
-    fn origin() -> Origin {
+    fn origin() -> WebOrigin {
         HERE.parse().unwrap()
     }
 

@@ -6,7 +6,7 @@
 use std::{rc::Rc, time::Duration};
 
 use guard_courier::{Guardd, Refusal};
-use guard_proto::{Call, Request, Requests};
+use guard_proto::{Call, Request, RequestsReply};
 use tokio::{sync::watch, time::sleep};
 
 use crate::lookers::{Looker, Lookers};
@@ -72,7 +72,7 @@ impl Hub {
     }
 
     async fn follow(&self, guardd: &Guardd) -> Result<(), Refusal> {
-        let mut answers = guardd.stream::<Requests>(&Call::Pending {}).await?;
+        let mut answers = guardd.stream::<RequestsReply>(&Call::Pending {}).await?;
         while let Some(asked) = answers.next().await? {
             self.tell(true, Rc::new(asked.requests));
         }

@@ -40,7 +40,7 @@ use guard_proto::{Call, approvers::Approvers};
 pub use files::{Files, Identity};
 pub use notify::{Done, LATER, NotifyArgs, notify};
 pub use push::push;
-pub use settings::{Origin, Settings};
+pub use settings::{Settings, WebOrigin};
 
 /// All that a request needs.
 struct Console {

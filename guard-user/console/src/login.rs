@@ -16,7 +16,7 @@ use ring::{
 };
 use serde::Deserialize;
 
-use crate::{files::Identity, settings::Origin};
+use crate::{files::Identity, settings::WebOrigin};
 
 /// How long a challenge counts.
 const LIFE: Duration = Duration::from_secs(120);
@@ -93,7 +93,7 @@ impl Challenges {
         &self,
         signed: &LoginSigned,
         known: &Approvers,
-        origin: &Origin,
+        origin: &WebOrigin,
     ) -> Option<Identity> {
         if !self.is_open(&signed.nonce) {
             return None;
@@ -107,7 +107,7 @@ impl Challenges {
 }
 
 /// Whose passkey has signed that.
-fn signer(signed: &LoginSigned, known: &Approvers, origin: &Origin) -> Option<Identity> {
+fn signer(signed: &LoginSigned, known: &Approvers, origin: &WebOrigin) -> Option<Identity> {
     let keys = known
         .approvers
         .iter()
@@ -185,7 +185,7 @@ mod tests {
     fn an_enrolled_passkey_logs_in_once_for_what_was_made_up() {
         let (mine, other) = (key(), key());
         let (known, here) = (known(&mine), "http://localhost:4827");
-        let origin: Origin = here.parse().unwrap();
+        let origin: WebOrigin = here.parse().unwrap();
         let challenges = Challenges::new().unwrap();
         let by = |signed: &LoginSigned| challenges.person(signed, &known, &origin);
         let fresh = || challenges.begin();

@@ -2,9 +2,9 @@
 
 use guard_courier::Refusal;
 use guard_proto::{
-    Call, Hole, Holes, Requests, Sessions,
+    Call, Hole, HolesReply, RequestsReply, SessionsReply,
     approvers::{Approvers, Asked, Invitation, Passkey, Presented, PresentedKey, Taken},
-    flows::Flows,
+    flows::FlowsReply,
     requests::Denied,
 };
 use guard_signed::{Document as _, Question};
@@ -258,21 +258,27 @@ async fn glance(console: &Console, scope: &Scope) -> Option<maud::Markup> {
     }
 }
 
-async fn asked_of(console: &Console, scope: &Scope) -> Result<Requests, Refusal> {
-    let mut asked = console.guardd.call::<Requests>(&Call::Pending {}).await?;
+async fn asked_of(console: &Console, scope: &Scope) -> Result<RequestsReply, Refusal> {
+    let mut asked = console
+        .guardd
+        .call::<RequestsReply>(&Call::Pending {})
+        .await?;
     asked.requests.retain(|one| scope.has(&one.user));
     Ok(asked)
 }
 
-async fn sessions_of(console: &Console, scope: &Scope) -> Result<Sessions, Refusal> {
-    let mut listed = console.guardd.call::<Sessions>(&Call::Sessions {}).await?;
+async fn sessions_of(console: &Console, scope: &Scope) -> Result<SessionsReply, Refusal> {
+    let mut listed = console
+        .guardd
+        .call::<SessionsReply>(&Call::Sessions {})
+        .await?;
     listed.sessions.retain(|one| scope.has(&one.user));
     Ok(listed)
 }
 
 /// A hole says whose session it is for by that session alone.
-async fn holes_of(console: &Console, scope: &Scope) -> Result<Holes, Refusal> {
-    let mut listed = console.guardd.call::<Holes>(&Call::Holes {}).await?;
+async fn holes_of(console: &Console, scope: &Scope) -> Result<HolesReply, Refusal> {
+    let mut listed = console.guardd.call::<HolesReply>(&Call::Holes {}).await?;
     let sessions = sessions_of(console, scope).await?.sessions;
     let is_own = |hole: &Hole| sessions.iter().any(|one| one.id == hole.session);
     listed.holes.retain(is_own);
@@ -283,7 +289,7 @@ async fn flows_of(
     console: &Console,
     scope: &Scope,
     session: Option<String>,
-) -> Result<Flows, Refusal> {
+) -> Result<FlowsReply, Refusal> {
     let by = Some(scope.name.clone());
     console.guardd.call(&Call::Flows { session, by }).await
 }
@@ -386,7 +392,7 @@ async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> R
                 all: false,
                 by: Some(scope.name.clone()),
             };
-            match console.guardd.call::<Holes>(&call).await {
+            match console.guardd.call::<HolesReply>(&call).await {
                 Ok(_) => reply::to("/holes"),
                 Err(refusal) => refused_page(console, Tab::Holes, &refusal),
             }

@@ -18,7 +18,7 @@ pub struct Settings {
     pub listen: Listen,
     /// What browsers call it: `http://guard.localhost:PORT`, or `https://NAME`. The same as in guardd's `[answers] origins`.
     /// A name of its own: browsers give a cookie of `localhost` to whoever serves any port there
-    pub origin: Origin,
+    pub origin: WebOrigin,
     /// guardd's socket
     pub socket: PathBuf,
     /// guard-fleet's socket: all machines of a fleet are shown, and no guardd of this one
@@ -34,7 +34,7 @@ pub struct Settings {
     /// Whether devices are told the address and the port as well
     pub push_address: bool,
     /// Push services that are not on the internet: `NAME`, or `NAME:PORT`
-    pub push_hosts: Vec<Host>,
+    pub push_hosts: Vec<PushHost>,
 }
 
 impl Settings {
@@ -73,7 +73,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Listen::Localhost(4827),
-            origin: Origin {
+            origin: WebOrigin {
                 text: "http://guard.localhost:4827".to_owned(),
             },
             socket: PathBuf::from(guard_proto::varlink::DEFAULT_SOCKET),
@@ -189,18 +189,18 @@ impl TryFrom<String> for Quiet {
 /// A push service's name, with its port where that is another than 443.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Host {
+pub struct PushHost {
     name: String,
     port: u16,
 }
 
-impl Host {
+impl PushHost {
     pub(crate) fn is(&self, name: &str, port: u16) -> bool {
         self.name.eq_ignore_ascii_case(name) && self.port == port
     }
 }
 
-impl TryFrom<String> for Host {
+impl TryFrom<String> for PushHost {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -226,11 +226,11 @@ impl TryFrom<String> for Host {
 /// What browsers call the console.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Origin {
+pub struct WebOrigin {
     text: String,
 }
 
-impl Origin {
+impl WebOrigin {
     /// `localhost:4827`: what requests have to say in `Host`.
     #[must_use]
     pub fn authority(&self) -> &str {
@@ -252,13 +252,13 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for WebOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for WebOrigin {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -288,7 +288,7 @@ impl FromStr for Origin {
     }
 }
 
-impl TryFrom<String> for Origin {
+impl TryFrom<String> for WebOrigin {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -330,7 +330,7 @@ mod tests {
             "https://guard.example.net",
             "https://a.b:8443",
         ] {
-            let origin: Origin = fine.parse().unwrap();
+            let origin: WebOrigin = fine.parse().unwrap();
             assert_eq!(origin.as_str(), fine);
             assert_eq!(origin.is_https(), fine.starts_with("https"));
         }
@@ -347,7 +347,7 @@ mod tests {
             "localhost:4827",
             "",
         ] {
-            assert!(other.parse::<Origin>().is_err(), "{other}");
+            assert!(other.parse::<WebOrigin>().is_err(), "{other}");
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Guardd(KnownSocket);
 
 /// Where guard-fleet tells of many machines, as the settings name it: whoever may make that file is believed.
 #[derive(Clone, Debug)]
-pub struct Fleet(KnownSocket);
+pub struct FleetSocket(KnownSocket);
 
 /// A socket, and whose it is.
 #[derive(Clone, Debug)]
@@ -76,12 +76,15 @@ impl Guardd {
     /// # Errors
     ///
     /// That guardd was not reached.
-    pub async fn stream<T: DeserializeOwned>(&self, call: &Call) -> Result<Answers<T>, Refusal> {
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+    ) -> Result<CourierReplies<T>, Refusal> {
         self.0.stream(call).await
     }
 }
 
-impl Fleet {
+impl FleetSocket {
     /// The one that listens at `socket`. Nothing is connected yet.
     #[must_use]
     pub fn at(socket: PathBuf) -> Self {
@@ -106,7 +109,7 @@ impl Fleet {
     pub async fn stream<T: DeserializeOwned>(
         &self,
         call: &FleetCall,
-    ) -> Result<Answers<T>, Refusal> {
+    ) -> Result<CourierReplies<T>, Refusal> {
         self.0.stream(call).await
     }
 }
@@ -127,7 +130,7 @@ impl KnownSocket {
     async fn stream<C: Serialize, T: DeserializeOwned>(
         &self,
         call: &C,
-    ) -> Result<Answers<T>, Refusal> {
+    ) -> Result<CourierReplies<T>, Refusal> {
         let begun = timeout(PATIENCE, self.begin(call, true)).await;
         begun.unwrap_or_else(|_| Err(self.away("it takes too long to answer")))
     }
@@ -136,7 +139,7 @@ impl KnownSocket {
         &self,
         call: &C,
         more: bool,
-    ) -> Result<Answers<T>, Refusal> {
+    ) -> Result<CourierReplies<T>, Refusal> {
         let broken = |error: io::Error| self.away(&error.to_string());
         let mut stream = UnixStream::connect(&self.socket).await.map_err(broken)?;
         let peer = Credentials::of(&stream).map_err(broken)?;
@@ -145,7 +148,7 @@ impl KnownSocket {
         }
         let frame = varlink::call(call, more).map_err(|error| self.away(&error.to_string()))?;
         stream.write_all(&frame).await.map_err(broken)?;
-        Ok(Answers {
+        Ok(CourierReplies {
             place: self.clone(),
             stream: BufReader::new(stream),
             frame: Vec::new(),
@@ -179,7 +182,7 @@ impl KnownSocket {
 
 /// The answers to one call.
 #[derive(Debug)]
-pub struct Answers<T> {
+pub struct CourierReplies<T> {
     place: KnownSocket,
     stream: BufReader<UnixStream>,
     /// What has come of the next one.
@@ -188,7 +191,7 @@ pub struct Answers<T> {
     of: PhantomData<T>,
 }
 
-impl<T: DeserializeOwned> Answers<T> {
+impl<T: DeserializeOwned> CourierReplies<T> {
     /// The next one; none: that was the last. Nothing is lost where this is dropped before it is ready.
     ///
     /// # Errors
@@ -257,7 +260,7 @@ mod tests {
     async fn a_caller_that_looks_away_in_the_middle_of_an_answer_hears_it_whole() -> io::Result<()>
     {
         let (here, mut there) = UnixStream::pair()?;
-        let mut answers: Answers<Vec<u32>> = Answers {
+        let mut answers: CourierReplies<Vec<u32>> = CourierReplies {
             place: Guardd::at("/nowhere".into()).0,
             stream: BufReader::new(here),
             frame: Vec::new(),

@@ -14,7 +14,7 @@ use aya::{
     maps::{Array, MapData},
 };
 use aya_log::EbpfLogger;
-use guard_common::{HoleId, Hook, LogLines, Outcome, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{HoleId, Hook, LogLines, LogOutcome, PolicyId, Protocol, SessionId, Verdict};
 use log::{Log, Metadata, Record};
 
 use super::{Datapath, DatapathError, LogOf, Result, maps, pins, start};
@@ -25,7 +25,7 @@ pub struct DecisionLine {
     /// The hook.
     pub hook: Hook,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: LogOutcome,
     /// The destination that was asked for; unspecified where there was none.
     pub to: IpAddr,
     /// Its port; 0 where the protocol has none.
@@ -137,7 +137,7 @@ fn parse(line: &str) -> Option<DecisionLine> {
     let hole = words.next()?.parse().ok()?;
     let decided = DecisionLine {
         hook: Hook::from_u8(hook)?,
-        outcome: Outcome::from_u8(outcome)?,
+        outcome: LogOutcome::from_u8(outcome)?,
         to: to.to_canonical(),
         port,
         protocol: Protocol(protocol),
@@ -182,7 +182,7 @@ mod tests {
         let decided = parse("1 1 ::ffff:192.0.2.10 443 6 3 2 65535 255 7").unwrap();
         assert_eq!(
             (decided.hook, decided.outcome),
-            (Hook::Connect4, Outcome::Allowed)
+            (Hook::Connect4, LogOutcome::Allowed)
         );
         assert_eq!(decided.to, IpAddr::from([192, 0, 2, 10]));
         assert_eq!((decided.port, decided.protocol), (443, Protocol::TCP));

@@ -30,7 +30,7 @@ pub use settings::Settings;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum VerbOutcome {
     /// As asked.
     Done,
     /// Nothing was signed.
@@ -44,7 +44,7 @@ pub enum Outcome {
 /// # Errors
 ///
 /// What failed, on what, and what to type next.
-pub fn run(args: Args) -> Result<Outcome> {
+pub fn run(args: Args) -> Result<VerbOutcome> {
     if let Verb::Rights { file } = &args.verb {
         return people::print(&rights::of(file)?);
     }
@@ -74,13 +74,13 @@ pub fn run(args: Args) -> Result<Outcome> {
             Verb::Log(log) => people::log(&settings, log).await,
             Verb::Answer(answer) => people::answer(&settings, answer).await,
             Verb::Key => print_key(&settings).await,
-            Verb::Rights { .. } | Verb::Invite(_) | Verb::Remove(_) => Ok(Outcome::Done),
+            Verb::Rights { .. } | Verb::Invite(_) | Verb::Remove(_) => Ok(VerbOutcome::Done),
         }
     })
 }
 
 /// The key alone on standard output; beside it whose it is, and which entry of the list has it.
-async fn print_key(settings: &Settings) -> Result<Outcome> {
+async fn print_key(settings: &Settings) -> Result<VerbOutcome> {
     let key = key::public(&settings.key)?;
     let whose = match settings.is_persons() {
         true => "your key, for a [[person]] of the list:".to_owned(),

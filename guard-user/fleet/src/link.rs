@@ -54,13 +54,13 @@ enum Unknown<'w> {
 
 /// A connection that lasts.
 #[derive(Clone, Debug)]
-pub(crate) struct Link {
+pub(crate) struct NatsLink {
     pub(crate) client: Client,
     /// Whether it stands now.
     stands: watch::Receiver<bool>,
 }
 
-impl Link {
+impl NatsLink {
     /// Connects a person: now, or not at all.
     ///
     /// # Errors

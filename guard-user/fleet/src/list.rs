@@ -27,14 +27,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct List {
-    pub(crate) machine: Vec<Listed>,
-    pub(crate) person: Vec<Person>,
+    pub(crate) machine: Vec<ListedMachine>,
+    pub(crate) person: Vec<ListedPerson>,
     pub(crate) invitation: Vec<Invitation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Listed {
+pub(crate) struct ListedMachine {
     pub(crate) id: Machine,
     pub(crate) key: Key,
     #[serde(default)]
@@ -43,7 +43,7 @@ pub(crate) struct Listed {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Person {
+pub(crate) struct ListedPerson {
     pub(crate) key: Key,
     pub(crate) groups: Vec<Group>,
     /// Whether they bring policies, which others may have signed.
@@ -122,7 +122,7 @@ impl List {
     /// # Errors
     ///
     /// That it cannot be read, or lists something else.
-    pub(crate) fn machines_in(file: Option<&Path>) -> Result<Vec<Listed>> {
+    pub(crate) fn machines_in(file: Option<&Path>) -> Result<Vec<ListedMachine>> {
         let Some(file) = file else {
             return Ok(Vec::new());
         };
@@ -134,14 +134,14 @@ impl List {
 
 /// The file, which nobody else of this program changes meanwhile.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct LockedList {
     path: PathBuf,
     text: String,
     pub(crate) list: List,
     _lock: File,
 }
 
-impl Held {
+impl LockedList {
     /// Reads it, where nobody else has it.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Held {
     /// # Errors
     ///
     /// That it cannot be written.
-    pub(crate) fn admit(self, invitation: &Key, machine: &Listed) -> Result<()> {
+    pub(crate) fn admit(self, invitation: &Key, machine: &ListedMachine) -> Result<()> {
         self.change(|document| {
             let is_it = |table: &Table| {
                 let key = table.get("key").and_then(Item::as_str);
@@ -383,12 +383,12 @@ mod tests {
         );
         fs::write(&file, &written)?;
         let one = invitation(FAR)?;
-        Held::open(&file)?.invite(&one)?;
-        Held::open(&file)?.invite(&invitation("2000-01-01T00:00:00Z")?)?;
-        Held::open(&file)?.invite(&invitation(FAR)?)?;
-        let held = Held::open(&file)?;
+        LockedList::open(&file)?.invite(&one)?;
+        LockedList::open(&file)?.invite(&invitation("2000-01-01T00:00:00Z")?)?;
+        LockedList::open(&file)?.invite(&invitation(FAR)?)?;
+        let held = LockedList::open(&file)?;
         assert_eq!(held.list.invitation[0], one);
-        let machine = Listed {
+        let machine = ListedMachine {
             id: "m-0123456789abcdef0123"
                 .parse()
                 .map_err(|why: String| anyhow!(why))?,
@@ -396,7 +396,7 @@ mod tests {
             group: one.group.clone(),
         };
         held.admit(&one.key, &machine)?;
-        let held = Held::open(&file)?;
+        let held = LockedList::open(&file)?;
         assert_eq!(held.list.machine, [machine]);
         assert_eq!(held.list.invitation.len(), 1);
         assert!(held.text.starts_with(&written), "{}", held.text);
@@ -413,7 +413,7 @@ mod tests {
             over.key, over.until.0
         );
         fs::write(&file, &written)?;
-        Held::open(&file)?.drop_ended()?;
+        LockedList::open(&file)?.drop_ended()?;
         let left = fs::read_to_string(&file)?;
         assert!(
             written.starts_with(&left) && left.contains("groups"),
@@ -429,11 +429,11 @@ mod tests {
         let file = dir.path().join("fleet.list");
         let written = "invitation = []\n";
         fs::write(&file, written)?;
-        let refused = Held::open(&file)?.invite(&invitation(FAR)?);
+        let refused = LockedList::open(&file)?.invite(&invitation(FAR)?);
         assert!(refused.is_err_and(|why| why.to_string().contains("[[invitation]]")));
         assert_eq!(fs::read_to_string(&file)?, written);
         fs::write(&file, "[[machine]]\nid = 1\n")?;
-        assert!(Held::open(&file).is_err());
+        assert!(LockedList::open(&file).is_err());
         Ok(())
     }
 

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use guard_fleet::{Args, Outcome};
+use guard_fleet::{Args, VerbOutcome};
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let serves = args.serves();
     guard_log::begin(!serves);
     match guard_fleet::run(args) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(VerbOutcome::Done) => ExitCode::SUCCESS,
         // The unit starts it again, as it does not where the settings are wrong.
-        Ok(Outcome::No | Outcome::Lost) => ExitCode::from(1),
+        Ok(VerbOutcome::No | VerbOutcome::Lost) => ExitCode::from(1),
         Err(error) => {
             match serves {
                 true => tracing::error!("{error:#}"),

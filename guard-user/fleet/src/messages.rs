@@ -14,21 +14,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     link::LONGEST,
-    subjects::{Key, Machine, Subject, What},
+    subjects::{Key, Machine, Subject, SubjectKind},
 };
 
 /// That somebody looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 // A server's own word, which whoever asks it may have sent here, is none.
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Look {
+pub(crate) struct PublishAgain {
     /// Somebody has just come: publish all that is open again.
     pub(crate) anew: bool,
 }
 
 /// That a machine is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Here {
+pub(crate) struct MachineHere {
     /// guard-fleet's version.
     pub(crate) version: String,
     /// Whether the machine goes: it says so when it is told to end.
@@ -97,7 +97,7 @@ pub(crate) fn name_of(answer: &[u8]) -> String {
 /// What machines say of themselves is shorter.
 const LONGEST_HERE: usize = 4096;
 
-impl Here {
+impl MachineHere {
     /// Reads one; none: it is something else.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         read(payload).filter(|_| payload.len() <= LONGEST_HERE)
@@ -187,16 +187,16 @@ pub(crate) fn bytes(message: &impl Serialize) -> Vec<u8> {
 
 /// A question as its machine published it: the bytes that guardd made, and what they say.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PublishedQuestion {
     pub(crate) bytes: Vec<u8>,
     pub(crate) question: Question,
 }
 
-impl Asked {
+impl PublishedQuestion {
     /// Reads one; none: it is no question, or another's than the subject says.
     pub(crate) fn read(subject: &Subject, payload: &[u8]) -> Option<Self> {
         let question = Question::from_bytes(payload).ok()?;
-        let is_its = subject.what == What::Question
+        let is_its = subject.what == SubjectKind::Question
             && question.machine == subject.machine.to_string()
             && Some(&question.request) == subject.request.as_ref();
         is_its.then(|| Self {
@@ -238,7 +238,7 @@ pub(crate) mod tests {
         let bytes = question(one, "r1").to_bytes().unwrap_or_default();
         let at = |text: &str| {
             let subject = subject(text)?;
-            Asked::read(&subject, &bytes)
+            PublishedQuestion::read(&subject, &bytes)
         };
         assert!(at(&format!("guard.ci.question.{one}.r1")).is_some());
         for wrong in [
@@ -251,7 +251,7 @@ pub(crate) mod tests {
         // Another form of the same question has another hash.
         let spaced = [&bytes[..], b" "].concat();
         let here = subject(&format!("guard.ci.question.{one}.r1"));
-        assert!(here.is_some_and(|here| Asked::read(&here, &spaced).is_none()));
+        assert!(here.is_some_and(|here| PublishedQuestion::read(&here, &spaced).is_none()));
     }
 
     #[test]
@@ -318,12 +318,18 @@ pub(crate) mod tests {
     #[test]
     fn what_is_too_long_is_not_read() {
         let long = format!("{{\"anew\":true{}}}", " ".repeat(LONGEST));
-        assert_eq!(read::<Look>(long.as_bytes()), None);
-        assert_eq!(read::<Look>(b"{\"anew\":true}"), Some(Look { anew: true }));
-        assert_eq!(read::<Look>(b"{}"), Some(Look { anew: false }));
-        assert_eq!(read::<Look>(b""), None);
+        assert_eq!(read::<PublishAgain>(long.as_bytes()), None);
+        assert_eq!(
+            read::<PublishAgain>(b"{\"anew\":true}"),
+            Some(PublishAgain { anew: true })
+        );
+        assert_eq!(
+            read::<PublishAgain>(b"{}"),
+            Some(PublishAgain { anew: false })
+        );
+        assert_eq!(read::<PublishAgain>(b""), None);
         let kept = b"{\"stream\":\"GUARD_LOG\",\"seq\":1}";
-        assert_eq!(read::<Look>(kept), None);
+        assert_eq!(read::<PublishAgain>(kept), None);
         assert!(read::<Joined>(kept).is_none());
     }
 }

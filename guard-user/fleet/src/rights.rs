@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
 use crate::{
-    list::{List, Listed, Person},
+    list::{List, ListedMachine, ListedPerson},
     settings::text_of,
     stream,
-    subjects::{Bundles, Group, Joining, Key, What},
+    subjects::{Bundles, Group, Joining, Key, SubjectKind},
 };
 
 /// The rights of those that a file lists. Invitations are for whoever keeps the list: without them, they have none.
@@ -48,7 +48,7 @@ pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<Strin
     }
     let [join, joined] = [Joining::Join, Joining::Joined].map(Joining::all);
     let [policies, want] = [Bundles::Policies, Bundles::Want].map(Bundles::all);
-    let removed = Group::every(What::Removed);
+    let removed = Group::every(SubjectKind::Removed);
     user(
         &mut users,
         keeper,
@@ -69,20 +69,20 @@ fn users_of(list: &List) -> String {
     users
 }
 
-fn machine(users: &mut String, one: &Listed) {
+fn machine(users: &mut String, one: &ListedMachine) {
     let (group, machine) = (&one.group, Some(&one.id));
     let own = [
-        What::Here,
-        What::Question,
-        What::Receipt,
-        What::Approvers,
-        What::Log,
+        SubjectKind::Here,
+        SubjectKind::Question,
+        SubjectKind::Receipt,
+        SubjectKind::Approvers,
+        SubjectKind::Log,
     ];
     let own = own.map(|what| group.all(what, machine));
     let own: Vec<_> = own.into_iter().chain([Bundles::Want.of(group)]).collect();
     let told = [
-        group.all(What::Answer, machine),
-        group.all(What::No, machine),
+        group.all(SubjectKind::Answer, machine),
+        group.all(SubjectKind::No, machine),
         group.look(),
         group.who(),
         Bundles::Policies.of(group),
@@ -92,24 +92,28 @@ fn machine(users: &mut String, one: &Listed) {
     user(users, &one.key, &own, &told);
 }
 
-fn person(users: &mut String, one: &Person) {
-    let of_all = |whats: &[What]| -> Vec<_> {
+fn person(users: &mut String, one: &ListedPerson) {
+    let of_all = |whats: &[SubjectKind]| -> Vec<_> {
         let groups = one.groups.iter();
         groups
             .flat_map(|group| whats.iter().map(|what| group.all(*what, None)))
             .collect()
     };
-    let own = of_all(&[What::Answer]).into_iter();
+    let own = of_all(&[SubjectKind::Answer]).into_iter();
     let own = own.chain(one.groups.iter().map(Group::look));
     let sets = one.groups.iter().filter(|_| one.policies);
     let mut own: Vec<_> = own
         .chain(sets.map(|group| Bundles::Policies.of(group)))
         .collect();
-    let mut told = of_all(&[What::Here, What::Question, What::Receipt]);
+    let mut told = of_all(&[
+        SubjectKind::Here,
+        SubjectKind::Question,
+        SubjectKind::Receipt,
+    ]);
     if one.console {
-        own.extend(of_all(&[What::No]));
+        own.extend(of_all(&[SubjectKind::No]));
         own.extend(one.groups.iter().map(Group::who));
-        told.extend(of_all(&[What::Approvers, What::Removed]));
+        told.extend(of_all(&[SubjectKind::Approvers, SubjectKind::Removed]));
     }
     if one.log {
         own.extend(stream::read_in(&one.groups));

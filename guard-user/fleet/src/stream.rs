@@ -4,7 +4,7 @@
 //! own, it publishes what cannot be kept, and is told why not. For whoever may ask a server for a message says where it is sent
 //! to, which is a subject of anybody's: see [`crate::messages::is_published`].
 
-use crate::subjects::{Group, Key, What};
+use crate::subjects::{Group, Key, SubjectKind};
 
 /// What it is called.
 pub(crate) const NAME: &str = "GUARD_LOG";
@@ -27,7 +27,7 @@ pub(crate) fn kept_by() -> [String; 3] {
 /// What somebody may who reads logs of these groups: the subject of a request has the one of what is to be read, and a server compares.
 pub(crate) fn read_in(groups: &[Group]) -> Vec<String> {
     let create = |group: &Group| {
-        let subject = group.all(What::Log, None);
+        let subject = group.all(SubjectKind::Log, None);
         format!("$JS.API.CONSUMER.CREATE.{NAME}.*.{subject}")
     };
     let next = format!("$JS.API.CONSUMER.MSG.NEXT.{NAME}.*");

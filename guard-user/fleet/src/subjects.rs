@@ -41,7 +41,7 @@ pub(crate) struct Machine(String);
 
 /// Something that a machine says, or is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum SubjectKind {
     Here,
     Question,
     Answer,
@@ -52,7 +52,7 @@ pub(crate) enum What {
     Removed,
 }
 
-impl What {
+impl SubjectKind {
     const ALL: [Self; 8] = [
         Self::Here,
         Self::Question,
@@ -90,7 +90,7 @@ impl What {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
     pub(crate) group: Group,
-    pub(crate) what: What,
+    pub(crate) what: SubjectKind,
     pub(crate) machine: Machine,
     /// None: it is about no request.
     pub(crate) request: Option<String>,
@@ -105,7 +105,9 @@ impl Subject {
         }
         let group = parts.next()?.parse().ok()?;
         let what = parts.next()?;
-        let what = What::ALL.into_iter().find(|one| one.as_str() == what)?;
+        let what = SubjectKind::ALL
+            .into_iter()
+            .find(|one| one.as_str() == what)?;
         let machine = parts.next()?.parse().ok()?;
         let request = parts.next().map(str::to_owned);
         let is_about_one = !what.is_of_a_machine();
@@ -252,12 +254,12 @@ impl Group {
     }
 
     /// All of a kind about machines of all groups.
-    pub(crate) fn every(what: What) -> String {
+    pub(crate) fn every(what: SubjectKind) -> String {
         Self("*".to_owned()).all(what, None)
     }
 
     /// All of a kind about a machine, or about all of them.
-    pub(crate) fn all(&self, what: What, machine: Option<&Machine>) -> String {
+    pub(crate) fn all(&self, what: SubjectKind, machine: Option<&Machine>) -> String {
         let machine = machine.map_or("*", |machine| &machine.0);
         let (name, is_of_a_machine) = (what.as_str(), what.is_of_a_machine());
         match is_of_a_machine {
@@ -353,13 +355,13 @@ mod tests {
     fn a_subject_reads_as_it_was_written() -> Result<(), String> {
         let machine: Machine = "m-0123456789abcdef0123".parse()?;
         for (what, request) in [
-            (What::Here, None),
-            (What::Approvers, None),
-            (What::No, Some("r7")),
-            (What::Log, None),
-            (What::Removed, None),
-            (What::Question, Some("r7")),
-            (What::Answer, Some("r18446744073709551615")),
+            (SubjectKind::Here, None),
+            (SubjectKind::Approvers, None),
+            (SubjectKind::No, Some("r7")),
+            (SubjectKind::Log, None),
+            (SubjectKind::Removed, None),
+            (SubjectKind::Question, Some("r7")),
+            (SubjectKind::Answer, Some("r18446744073709551615")),
         ] {
             let subject = Subject {
                 group: "ci".parse()?,

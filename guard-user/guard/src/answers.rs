@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use guard_policy::{Destination, Target, parse_duration};
 use guard_proto::{
-    Call, Failure, Hole, HoleTerms, Holes, LogRecord, Request, Requests, requests::Denied,
+    Call, Failure, Hole, HoleTerms, HolesReply, LogRecord, Request, RequestsReply, requests::Denied,
 };
 use jiff::Timestamp;
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::ask::yes;
-use super::client::{Client, Stream};
+use super::client::{Client, ReplyStream};
 use super::error::{CliError, Exit, read_or_not};
 use super::policy_file::or_default;
-use super::render::ended::Ended;
+use super::render::ended::EndedRequest;
 use super::render::endpoint;
 use super::render::page::Page;
 use super::render::requests::Gone;
@@ -43,7 +43,7 @@ pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Resu
         let ends = !output.is_json() || args.ends;
         return follow(client, socket, ends, output);
     }
-    let answer: Requests = client.call(&Call::Pending {})?;
+    let answer: RequestsReply = client.call(&Call::Pending {})?;
     is_carried(answer.carried, output);
     let seen = seen(&mut client, answer.requests.len(), |all| all.requests);
     output.print(
@@ -99,7 +99,7 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
         carried: false,
         output,
     };
-    let mut answers = client.stream::<Requests>(&Call::Pending {})?;
+    let mut answers = client.stream::<RequestsReply>(&Call::Pending {})?;
     loop {
         let lost = loop {
             match answers.next() {
@@ -122,7 +122,7 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
 }
 
 /// The stream of the guardd that comes next.
-fn again(socket: &Path) -> Result<Stream<Requests>, CliError> {
+fn again(socket: &Path) -> Result<ReplyStream<RequestsReply>, CliError> {
     loop {
         thread::sleep(RETRY);
         let client = Client::connect(socket);
@@ -209,7 +209,7 @@ impl Followed<'_> {
 }
 
 /// How requests have ended that were waiting a moment ago, of which `waiting` still do. That nobody knows it any more is no error.
-fn ended(socket: &Path, requests: Vec<Request>, waiting: &[Request]) -> Vec<Ended> {
+fn ended(socket: &Path, requests: Vec<Request>, waiting: &[Request]) -> Vec<EndedRequest> {
     let now = Timestamp::now();
     let since = requests.iter().map(|one| one.last_at).min().unwrap_or(now);
     let call = Call::Log {
@@ -223,7 +223,7 @@ fn ended(socket: &Path, requests: Vec<Request>, waiting: &[Request]) -> Vec<Ende
     });
     let records = records.unwrap_or_default();
     let all = requests.into_iter();
-    all.map(|request| Ended::of(request, &records, (waiting, now)))
+    all.map(|request| EndedRequest::of(request, &records, (waiting, now)))
         .collect()
 }
 
@@ -236,7 +236,7 @@ pub(crate) fn approve(
     are_ids("approve", 'r', args.ids.iter())?;
     let reads = args.terms.read_only;
     let terms = HoleTerms::from(args.terms);
-    let (mut all, mut failed) = (Holes::default(), Vec::new());
+    let (mut all, mut failed) = (HolesReply::default(), Vec::new());
     for id in args.ids {
         let call = Call::Approve {
             id: id.clone(),
@@ -247,7 +247,7 @@ pub(crate) fn approve(
             address: args.address,
             terms,
         };
-        match client.call::<Holes>(&call) {
+        match client.call::<HolesReply>(&call) {
             Ok(answer) => {
                 all.holes.extend(answer.holes);
                 all.warnings.extend(answer.warnings);
@@ -326,7 +326,7 @@ fn to_deny(client: &mut Client, ids: Vec<String>) -> Result<Vec<String>, CliErro
             meant.push(id);
             continue;
         }
-        let pending: Requests = client.call(&Call::Pending {})?;
+        let pending: RequestsReply = client.call(&Call::Pending {})?;
         let is_inside = |one: &Request| one.chain.iter().any(|link| link.session == id);
         let is_its = |one: &Request| one.session == id || is_inside(one);
         let its = pending.requests.into_iter().filter(is_its);
@@ -629,7 +629,7 @@ fn not_a_time(verb: &str, ids: &[&String], id: &str) -> Option<Failure> {
     })
 }
 
-fn opened(answer: &Holes, output: Output) -> Result<Exit, CliError> {
+fn opened(answer: &HolesReply, output: Output) -> Result<Exit, CliError> {
     output.warnings(&answer.warnings);
     output.print_things(&answer.holes, render::holes::opened)?;
     Ok(Exit::DONE)
@@ -637,7 +637,7 @@ fn opened(answer: &Holes, output: Output) -> Result<Exit, CliError> {
 
 /// `guard holes`
 pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError> {
-    let answer: Holes = client.call(&Call::Holes {})?;
+    let answer: HolesReply = client.call(&Call::Holes {})?;
     output.warnings(&answer.warnings);
     let seen = seen(&mut client, answer.holes.len(), |all| all.holes);
     output.print(answer.holes.as_slice(), |holes, clock| match holes {
@@ -650,7 +650,7 @@ pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError
 /// `guard close`: of several holes, those are closed that are open.
 pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Result<Exit, CliError> {
     are_ids("close", 'h', args.ids.iter())?;
-    let mut close = |ids, all| client.call::<Holes>(&Call::Close { ids, all, by: None });
+    let mut close = |ids, all| client.call::<HolesReply>(&Call::Close { ids, all, by: None });
     if args.all {
         let answer = close(Vec::new(), true)?;
         output.warnings(&answer.warnings);
@@ -660,7 +660,7 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
         })?;
         return Ok(Exit::DONE);
     }
-    let (mut all, mut failed) = (Holes::default(), Vec::new());
+    let (mut all, mut failed) = (HolesReply::default(), Vec::new());
     for id in args.ids {
         match close(vec![id], false) {
             Ok(answer) => {

@@ -10,7 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use guard_proto::varlink::DEFAULT_SOCKET;
-use guard_trail::Head;
+use guard_trail::ChainHead;
 
 use super::complete;
 use super::size::{
@@ -850,7 +850,7 @@ pub struct LogArgs {
     pub verify: bool,
     /// With --verify: that this record, noted before, is still in it; may be given several times
     #[arg(long, value_name = "N:HASH", requires = "verify")]
-    pub head: Vec<Head>,
+    pub head: Vec<ChainHead>,
     /// With --verify: check each signature that a yes was given by, too: who signed what
     #[arg(long, requires = "verify")]
     pub signatures: bool,
@@ -876,7 +876,7 @@ pub struct ReportArgs {
     pub since: Option<Duration>,
     /// For whom
     #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
-    pub format: Format,
+    pub format: ReportFormat,
     /// Exit with 1 if there was any: what a rule denied, or whatever was stopped
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
@@ -918,7 +918,7 @@ pub struct SuggestArgs {
 
 /// What a report looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For a terminal
     #[default]
     Text,

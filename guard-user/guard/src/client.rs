@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::failure::{cannot_connect, error_answer, failed, io_reason, not_understood};
 use self::frame::check_length;
-use self::peer::Trust;
+use self::peer::TrustedPeer;
 use super::error::CliError;
 
 mod failure;
@@ -38,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
-    trust: Trust,
+    trust: TrustedPeer,
     timeout: Duration,
 }
 
@@ -52,8 +52,8 @@ impl Client {
     pub(crate) fn connect(socket: &Path) -> Result<Self, CliError> {
         // Root of a user namespace sees root outside as everybody there does.
         let trust = match user_namespace::root_is() {
-            Some(_) => Trust::Overflow,
-            None => Trust::Root,
+            Some(_) => TrustedPeer::Overflow,
+            None => TrustedPeer::Root,
         };
         Self::connect_to(socket, trust)
     }
@@ -67,14 +67,14 @@ impl Client {
     ///
     /// As for [`Client::connect`].
     pub(crate) fn connect_inside(socket: &Path) -> Result<Self, CliError> {
-        Self::connect_to(socket, Trust::Inside)
+        Self::connect_to(socket, TrustedPeer::Inside)
     }
 
-    fn connect_to(socket: &Path, trust: Trust) -> Result<Self, CliError> {
+    fn connect_to(socket: &Path, trust: TrustedPeer) -> Result<Self, CliError> {
         let stream = connect(socket, trust)?;
         Ok(Self::over(stream, socket, trust))
     }
-    fn over(stream: UnixStream, socket: &Path, trust: Trust) -> Self {
+    fn over(stream: UnixStream, socket: &Path, trust: TrustedPeer) -> Self {
         Self {
             stream: BufReader::new(stream),
             socket: socket.to_owned(),
@@ -109,9 +109,9 @@ impl Client {
     pub(crate) fn stream<Reply: DeserializeOwned>(
         mut self,
         call: &Call,
-    ) -> Result<Stream<Reply>, CliError> {
+    ) -> Result<ReplyStream<Reply>, CliError> {
         self.send(call, true, None)?;
-        Ok(Stream {
+        Ok(ReplyStream {
             client: self,
             ended: false,
             reply: PhantomData,
@@ -201,7 +201,7 @@ impl Client {
 }
 
 /// Connects, and looks who listens there.
-fn connect(socket: &Path, trust: Trust) -> Result<UnixStream, CliError> {
+fn connect(socket: &Path, trust: TrustedPeer) -> Result<UnixStream, CliError> {
     let stream = loop {
         match UnixStream::connect(socket) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -229,13 +229,13 @@ fn is_unread(error: &io::Error) -> bool {
 
 /// The answers to one call.
 #[derive(Debug)]
-pub(crate) struct Stream<Reply> {
+pub(crate) struct ReplyStream<Reply> {
     client: Client,
     ended: bool,
     reply: PhantomData<Reply>,
 }
 
-impl<Reply: DeserializeOwned> Iterator for Stream<Reply> {
+impl<Reply: DeserializeOwned> Iterator for ReplyStream<Reply> {
     type Item = Result<Reply, CliError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -26,7 +26,8 @@ use super::render::escape::{escaped, visible};
 use super::render::time::Clock;
 use super::render::{Output, command_line, holes as hole_words, requests as request_words};
 use guard_proto::{
-    Call, Failure, Holes, Request, Requests, Sessions, Status, varlink::DEFAULT_SOCKET,
+    Call, Failure, HolesReply, Request, RequestsReply, SessionsReply, Status,
+    varlink::DEFAULT_SOCKET,
 };
 
 /// Which shell asks, in the environment of `guard`. Not clap's own `COMPLETE`, which may be there for another reason.
@@ -216,7 +217,7 @@ fn candidate(value: &str, help: &str) -> CompletionCandidate {
 /// Requests that wait.
 pub(super) fn requests() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let answer: Requests = asked(&Call::Pending {}).unwrap_or_default();
+        let answer: RequestsReply = asked(&Call::Pending {}).unwrap_or_default();
         let requests = answer.requests.iter();
         requests
             .map(|one| candidate(&one.id, &wanted(one)))
@@ -237,7 +238,7 @@ fn wanted(request: &Request) -> String {
 /// Holes that are open.
 pub(super) fn holes() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let answer: Holes = asked(&Call::Holes {}).unwrap_or_default();
+        let answer: HolesReply = asked(&Call::Holes {}).unwrap_or_default();
         let clock = Clock::system();
         let holes = answer.holes.iter().map(|one| {
             let (to, ports) = (&one.destination, hole_words::ports(one));
@@ -254,7 +255,7 @@ pub(super) fn holes() -> ArgValueCandidates {
 /// Sessions that live.
 pub(super) fn sessions() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let answer: Sessions = asked(&Call::Sessions {}).unwrap_or_default();
+        let answer: SessionsReply = asked(&Call::Sessions {}).unwrap_or_default();
         let sessions = answer.sessions.iter().map(|one| {
             let what = match one.command.is_empty() {
                 true => one.name.clone(),

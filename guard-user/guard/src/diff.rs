@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use guard_policy::{
-    self as policy, Change, Compiled, DnsNames, Environment, Opens, Parsed, Pattern, PatternChange,
-    Policy, PortSpec, Rule, Side, format_duration,
+    self as policy, AddressChange, Compiled, DnsNames, Environment, NamePattern, Opens, Parsed,
+    PatternChange, Policy, PortSpec, Rule, Side, format_duration,
 };
 use guard_proto::Failure;
 use serde::Serialize;
@@ -30,9 +30,9 @@ struct Differences {
     /// What changes, by address.
     changes: Vec<Judged>,
     /// What changes by a name that the policy opens, and not for the address: no name lifts a rule's `deny`.
-    by_name: Vec<Change>,
+    by_name: Vec<AddressChange>,
     /// Where only replies to incoming connections change: a rule's `deny` stops them, the default's does not.
-    replies: Vec<Change>,
+    replies: Vec<AddressChange>,
     /// What changes by name: another name may have the same address, and this one another address.
     names: Vec<NameChange>,
     /// What holds for all destinations.
@@ -49,7 +49,7 @@ struct Differences {
 #[derive(Debug, Serialize)]
 struct Judged {
     #[serde(flatten)]
-    change: Change,
+    change: AddressChange,
     /// The fleet's policy, where that is as strict as the stricter of both: nothing changes in a session. Null: something does.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_by: Option<String>,
@@ -257,8 +257,8 @@ impl NameChange {
             before: change.before,
             after: change.after,
             is_unresolved: match &change.pattern {
-                Pattern::Name(name) => environment.resolved(name).next().is_none(),
-                Pattern::Below(_) => false,
+                NamePattern::Name(name) => environment.resolved(name).next().is_none(),
+                NamePattern::Below(_) => false,
             },
         }
     }
@@ -440,7 +440,7 @@ fn elsewhere(page: &mut Page, found: &Differences) {
 }
 
 /// "192.0.2.7 tcp/80  confirm -> deny  (web -> no)", with what of the destination it is about.
-fn line(change: &Change, what: &str) -> String {
+fn line(change: &AddressChange, what: &str) -> String {
     let rules = |rules: &[Option<String>]| {
         let names = rules
             .iter()

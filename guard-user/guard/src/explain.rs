@@ -3,7 +3,7 @@
 use guard_proto::Failure;
 
 use super::error::{CliError, Exit};
-use super::reference::errors::{self, Message};
+use super::reference::errors::{self, MessageHelp};
 use super::reference::rows::{self, Explained};
 use super::render::page::{Page, STRONG};
 use super::render::{Output, command_line, doctor::broken};
@@ -43,7 +43,7 @@ pub(crate) fn row(name: &str, output: Output) -> Result<Exit, CliError> {
     Ok(Exit::DONE)
 }
 
-fn messages(all: &[Message]) -> Page {
+fn messages(all: &[MessageHelp]) -> Page {
     let mut page = Page::default();
     let rows = all
         .iter()
@@ -52,7 +52,7 @@ fn messages(all: &[Message]) -> Page {
     page
 }
 
-fn message(one: &Message) -> Page {
+fn message(one: &MessageHelp) -> Page {
     let mut page = Page::default();
     page.styled(STRONG, one.code).end();
     page.field("message", one.message);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use guard_proto::{
     Call,
-    flows::{Flow, Flows},
+    flows::{Flow, FlowsReply},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,7 +29,10 @@ pub(crate) fn flows(mut client: Client, args: FlowsArgs, output: Output) -> Resu
 }
 
 /// What the caller's sessions have reached, or one of them.
-pub(crate) fn reached(client: &mut Client, session: Option<String>) -> Result<Flows, CliError> {
+pub(crate) fn reached(
+    client: &mut Client,
+    session: Option<String>,
+) -> Result<FlowsReply, CliError> {
     client.call(&Call::Flows { session, by: None })
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use guard_proto::{Call, Failure, LogRecord, Status, status::AuditStatus};
-use guard_signed::approvers::Approvers;
+use guard_signed::approvers::ApproverList;
 use guard_trail::{
-    Head, files,
+    ChainHead, files,
     verify::{self, signatures::Signatures},
 };
 
@@ -109,7 +109,7 @@ fn signatures(wanted: bool, file: Option<&Path>) -> Result<Option<Signatures>, F
         return Ok(wanted.then(Signatures::by_log));
     };
     let text = fs::read_to_string(file).map_err(|error| error.to_string());
-    let known = text.and_then(|text| Approvers::parse(&text).map_err(|why| why.to_string()));
+    let known = text.and_then(|text| ApproverList::parse(&text).map_err(|why| why.to_string()));
     let known = known.map_err(|why| Failure {
         what: format!("cannot read the approvers in {}", file.display()),
         why,
@@ -130,9 +130,9 @@ fn known(
     }
 }
 
-fn head(audit: &AuditStatus) -> Option<Head> {
+fn head(audit: &AuditStatus) -> Option<ChainHead> {
     let hash = audit.hash.parse().ok()?;
-    (audit.number > 0).then_some(Head {
+    (audit.number > 0).then_some(ChainHead {
         number: audit.number,
         hash,
     })

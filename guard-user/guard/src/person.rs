@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 
 /// The directories of one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Person {
     }
 
     /// Whom a command runs as: the variables of this process are another's where root becomes that user.
-    pub(crate) fn of(identity: &Identity) -> Self {
+    pub(crate) fn of(identity: &CommandIdentity) -> Self {
         match identity.account() {
             Some((account, _)) => Self::with(Some(account.home.clone()), |_| None),
             None => Self::own(),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_policy::{self as policy, Diagnostic, Parsed, Severity};
 use guard_proto::{Call, Failure, PolicyRef, Status, varlink::MAX_POLICY_FRAME};
 use rustix::fs::OFlags;
@@ -306,7 +306,7 @@ impl PolicyFile {
     /// # Errors
     ///
     /// As [`PolicyFile::read`]; and where root cannot become that user.
-    pub(crate) fn read_as(path: &Path, identity: &Identity) -> Result<Self, Failure> {
+    pub(crate) fn read_as(path: &Path, identity: &CommandIdentity) -> Result<Self, Failure> {
         let (text, whole) = identity
             .with_rights(|| (read(path), whole(path)))
             .unwrap_or_else(|error| (Err(error), path.to_owned()));
@@ -660,10 +660,10 @@ mod tests {
     fn another_user_reads_what_it_may_only() {
         if !rustix::process::geteuid().is_root() {
             // Only root has rights to lend.
-            assert!(Identity::choose(None).unwrap().account().is_none());
+            assert!(CommandIdentity::choose(None).unwrap().account().is_none());
             return;
         }
-        let nobody = Identity::choose(Some("nobody")).unwrap();
+        let nobody = CommandIdentity::choose(Some("nobody")).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("agent.toml");
         fs::write(&file, "version = 1").unwrap();

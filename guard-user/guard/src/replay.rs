@@ -1,7 +1,7 @@
 //! `guard replay`: what another policy would have said to what happened.
 
 use guard_proto::LogRecord;
-use guard_trail::replay::{self, Judge, Judged, Replay, What};
+use guard_trail::replay::{self, JudgedRecord, RecordedKind, Replay, ReplayPolicy};
 use guard_trail::trials::Trials;
 
 use super::args::ReplayArgs;
@@ -30,7 +30,7 @@ pub(crate) fn replay(
     environment.judges_names = true;
     replay::remember(&mut environment, &records);
     let compiled = read.compile(&environment, output)?;
-    let judge = Judge {
+    let judge = ReplayPolicy {
         policy: &read.parsed.policy,
         compiled: &compiled,
     };
@@ -74,17 +74,17 @@ fn page(replay: &Replay, _: &Clock) -> Page {
     page
 }
 
-fn times(change: &Judged) -> String {
+fn times(change: &JudgedRecord) -> String {
     match (change.what, change.times) {
-        (What::Hole, 1) => "1 connection".to_owned(),
-        (What::Hole, times) => format!("{times} connections"),
+        (RecordedKind::Hole, 1) => "1 connection".to_owned(),
+        (RecordedKind::Hole, times) => format!("{times} connections"),
         (_, 0) => "asked for".to_owned(),
         (_, 1) => "once".to_owned(),
         (_, times) => format!("{times} times"),
     }
 }
 
-fn rule(change: &Judged) -> String {
+fn rule(change: &JudgedRecord) -> String {
     match &change.after_rule {
         Some(rule) => format!("rule {rule}"),
         None => "the policy's default".to_owned(),
@@ -129,7 +129,7 @@ mod tests {
             [[rule.http]]\nmethod = [\"DELETE\"]\naction = \"deny\"\n",
         );
         let compiled = compile(&policy, &Environment::default()).unwrap();
-        let judge = Judge {
+        let judge = ReplayPolicy {
             policy: &policy,
             compiled: &compiled,
         };
@@ -180,7 +180,7 @@ mod tests {
         let compiled = compile(&policy, &environment).unwrap();
         let replay = replay::replay(
             &records,
-            Judge {
+            ReplayPolicy {
                 policy: &policy,
                 compiled: &compiled,
             },

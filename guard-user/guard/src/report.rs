@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::{env, io};
 
-use super::args::{FailOn, Format, ReportArgs};
+use super::args::{FailOn, ReportArgs, ReportFormat};
 use super::error::{CliError, Exit};
 use super::flows;
 use super::records::Teller;
 use super::render::{self, Output};
-use guard_proto::{Call, Failure, Holes, Session, Sessions};
+use guard_proto::{Call, Failure, HolesReply, Session, SessionsReply};
 use summary::Report;
 
 mod github;
@@ -28,8 +28,8 @@ pub(crate) fn report(
     let (mut reached, mut live, mut open) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(client) = teller.client() {
         reached = flows::reached(client, None)?.flows;
-        live = client.call::<Sessions>(&Call::Sessions {})?.sessions;
-        open = client.call::<Holes>(&Call::Holes {})?.holes;
+        live = client.call::<SessionsReply>(&Call::Sessions {})?.sessions;
+        open = client.call::<HolesReply>(&Call::Holes {})?.holes;
     }
     // All sessions: what runs in sessions inside one is found by who started which.
     let records = teller.records(None, args.since)?;
@@ -47,14 +47,14 @@ pub(crate) fn report(
         output.warnings(&[why.to_owned()]);
     }
     let told = match args.format {
-        Format::Text => output.print(&report, render::report::page),
-        Format::Markdown => print(&markdown::page(&report)),
-        Format::Github => {
+        ReportFormat::Text => output.print(&report, render::report::page),
+        ReportFormat::Markdown => print(&markdown::page(&report)),
+        ReportFormat::Github => {
             let told = print(&github::commands(&report));
             step_summary(&report)?;
             told
         }
-        Format::Gitlab => print(&gitlab::section(&report)),
+        ReportFormat::Gitlab => print(&gitlab::section(&report)),
     };
     Exit::answer(!is_to_fail(args.fail_on, &report)).once_told(told)
 }

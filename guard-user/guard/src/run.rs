@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use guard_launch::{
-    self as session, Ask, Entered, Identity, LaunchError, Listening, RefusedSocket, Sockets,
-    ToldRoot, Trust, landlock::AbstractNames,
+    self as session, Ask, CommandIdentity, Entered, LaunchError, Listening, RefusedSocket,
+    SessionSockets, ToldRoot, Trust, landlock::AbstractNames,
 };
 use guard_policy::{LONGEST_HOLD, Parsed, SocketName};
 use guard_proto::{
@@ -49,7 +49,7 @@ const MOST_TOLD: usize = 32;
 /// Runs the command and exits as it does. Every error means that it never ran.
 pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
     check_hold(args.hold)?;
-    let identity = Identity::choose(args.user.as_deref())?;
+    let identity = CommandIdentity::choose(args.user.as_deref())?;
     let policy = args
         .policy
         .as_deref()
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
 fn projects(
     args: &RunArgs,
     socket: &Path,
-    identity: &Identity,
+    identity: &CommandIdentity,
     output: Output,
 ) -> Result<Option<Project>, CliError> {
     let project = project(identity, args.policy.as_deref(), socket, output)?;
@@ -94,7 +94,7 @@ pub(super) fn in_session(
     args: &RunArgs,
     global: &Global,
     output: Output,
-    identity: Identity,
+    identity: CommandIdentity,
     policy: Option<PolicyRef>,
     is_scratch: bool,
 ) -> Result<Exit, CliError> {
@@ -146,7 +146,7 @@ pub(super) fn in_session(
 }
 
 /// A session for the command, as the command line has it; without a policy.
-fn wanted(args: &RunArgs, identity: &Identity) -> Run {
+fn wanted(args: &RunArgs, identity: &CommandIdentity) -> Run {
     Run {
         policy: None,
         name: args.name.clone(),
@@ -195,7 +195,7 @@ fn ready(
 fn start(
     client: &mut Client,
     run: Run,
-    identity: &Identity,
+    identity: &CommandIdentity,
     output: Output,
 ) -> Result<Started, CliError> {
     let unknown = match client.call(&Call::Run(run.clone())) {
@@ -225,7 +225,11 @@ fn names(started: &Started) -> AbstractNames {
 }
 
 /// Tells guardd which sockets the policy means: those that the command's user finds under its names.
-fn name_sockets(identity: &Identity, socket: &Path, started: &Started) -> Result<(), CliError> {
+fn name_sockets(
+    identity: &CommandIdentity,
+    socket: &Path,
+    started: &Started,
+) -> Result<(), CliError> {
     let named = identity.with_rights(|| session::named(&started.name_sockets));
     let sockets = named.map_err(|error| Failure {
         what: "cannot find the sockets that the policy allows".into(),
@@ -247,7 +251,7 @@ fn launch(
     args: &RunArgs,
     global: &Global,
     output: Output,
-    (identity, drift): (Identity, Option<Drift>),
+    (identity, drift): (CommandIdentity, Option<Drift>),
     started: &Started,
 ) -> Result<Exit, CliError> {
     let socket = global.socket();
@@ -257,7 +261,7 @@ fn launch(
         argv: args.command.clone(),
         sockets: started.sockets.clone().map(|terms| {
             let guardd = std::path::absolute(&socket).unwrap_or_else(|_| socket.clone());
-            Sockets::of(session.cgroup.clone(), terms, &identity, guardd)
+            SessionSockets::of(session.cgroup.clone(), terms, &identity, guardd)
         }),
         ask: ASK,
         names: names(started),
@@ -374,7 +378,12 @@ fn goes_on(session: &Session) -> bool {
 }
 
 /// What makes the session trust the authority that guardd names, if it names one and that can be done.
-fn trust(started: &Started, identity: &Identity, socket: &Path, output: Output) -> Option<Trust> {
+fn trust(
+    started: &Started,
+    identity: &CommandIdentity,
+    socket: &Path,
+    output: Output,
+) -> Option<Trust> {
     let authority = started.authority.as_deref()?;
     let state = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
     let state = state.parent().unwrap_or(Path::new("/"));
@@ -412,7 +421,7 @@ fn abandon(socket: &Path, session: &str, why: &CliError) {
             session: session.to_owned(),
             refused,
         };
-        Client::connect(socket)?.call::<guard_proto::Sessions>(&call)
+        Client::connect(socket)?.call::<guard_proto::SessionsReply>(&call)
     };
     // guardd 0.3.0 does not take it.
     let _ = stop(Some(why.to_string())).or_else(|_| stop(None));
@@ -543,7 +552,7 @@ mod tests {
         let file = directory.path().join("agent.toml");
         std::fs::write(&file, "version = 1\ncolour = 2\n").unwrap();
         let root = rustix::process::geteuid().is_root();
-        let identity = Identity::choose(root.then_some("nobody")).unwrap();
+        let identity = CommandIdentity::choose(root.then_some("nobody")).unwrap();
         let read = |file: &Path| PolicyFile::read_as(file, &identity);
         let error = policy_ref(file.to_str().unwrap(), read, Output::new(true)).unwrap_err();
         assert!(error.to_string().contains("colour"), "{error}");

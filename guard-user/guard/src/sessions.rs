@@ -1,6 +1,6 @@
 //! What runs under the guard, and how to end it.
 
-use guard_proto::{Call, ErrorName, Sessions, Status};
+use guard_proto::{Call, ErrorName, SessionsReply, Status};
 
 use super::answers::not_an_id;
 use super::args::StopArgs;
@@ -12,7 +12,7 @@ use super::render::{self, Output};
 
 /// `guard sessions`
 pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliError> {
-    let answer: Sessions = client.call(&Call::Sessions {})?;
+    let answer: SessionsReply = client.call(&Call::Sessions {})?;
     is_carried(answer.carried, output);
     let seen = seen(&mut client, answer.sessions.len(), |all| all.sessions);
     output.print(answer.sessions.as_slice(), |sessions, clock| {
@@ -53,7 +53,7 @@ pub(crate) fn stop(mut client: Client, args: StopArgs, output: Output) -> Result
             session: session.clone(),
             refused: None,
         };
-        match client.call::<Sessions>(&call) {
+        match client.call::<SessionsReply>(&call) {
             Ok(answer) => stopped.extend(answer.sessions),
             // A name may look like any id, so guardd is asked first.
             Err(CliError::Answer {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use guard_proto::{Call, Requests, Sessions, Status};
+use guard_proto::{Call, RequestsReply, SessionsReply, Status};
 use serde::Serialize;
 
 use super::client::Client;
@@ -35,8 +35,8 @@ pub(crate) fn status(mut client: Client, output: Output) -> Result<Exit, CliErro
         !told.any(|policy| is_it(policy.file.as_deref()))
     });
     let exit = Exit::answer(status.enforcing);
-    let sessions = client.call::<Sessions>(&Call::Sessions {});
-    let own = client.call::<Requests>(&Call::Pending {});
+    let sessions = client.call::<SessionsReply>(&Call::Sessions {});
+    let own = client.call::<RequestsReply>(&Call::Pending {});
     let own = own.map_or(0, |own| own.requests.len());
     let told = output.print(&WithFiles { status, broken }, |all, clock| {
         let mut page = render::status::page(&all.status, &all.broken, own, clock);

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 
 use guard_policy::Environment;
-use guard_proto::{Call, Failure, Flow, Sessions};
-use guard_trail::decisions::Decisions;
+use guard_proto::{Call, Failure, Flow, SessionsReply};
+use guard_trail::decisions::LoggedDecisions;
 use guard_trail::suggest::{self, Suggestion, learned::learn};
 use jiff::Timestamp;
 
@@ -35,7 +35,7 @@ pub(crate) fn suggest(
     (socket, output): (&Path, Output),
 ) -> Result<Exit, CliError> {
     let records = teller.records(args.session, args.since)?;
-    let suggestion = suggest::suggest(&Decisions::of(&records));
+    let suggestion = suggest::suggest(&LoggedDecisions::of(&records));
     let rules = suggestion
         .rules
         .iter()
@@ -116,7 +116,7 @@ fn tell(
 
 /// What sessions with a name have reached, and those inside them. The audit log has the names of those that have ended.
 fn named(mut client: Client, name: &str, flows: Vec<Flow>) -> Result<Vec<Flow>, CliError> {
-    let live: Sessions = client.call(&Call::Sessions {})?;
+    let live: SessionsReply = client.call(&Call::Sessions {})?;
     let live = live.sessions.into_iter().filter(|one| one.name == name);
     let live: BTreeSet<_> = live.map(|one| one.id).collect();
     let mut report = Report::of(&Teller::Guardd(client).records(None, None)?);

@@ -11,7 +11,7 @@ use std::{
 use guard_sys::accounts::Account;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::record::metrics::Listen;
+use crate::record::metrics::MetricsListen;
 
 mod hint;
 
@@ -60,9 +60,9 @@ pub struct Config {
     /// The process that read-only destinations are reached through.
     pub proxy: ProxyTable,
     /// Who looks at TLS.
-    pub tls: Tls,
+    pub tls: TlsTable,
     /// Policies of units and containers in the slice that bring none. The first that matches counts.
-    pub assign: Vec<Rule>,
+    pub assign: Vec<AssignRule>,
 }
 
 /// None at all would keep anybody from being asked.
@@ -109,7 +109,7 @@ pub struct FleetTable {
     /// Who may sign policies: a file, each line a name and a public key of SSH
     pub signers: PathBuf,
     /// How many of them have to
-    pub signatures: Signatures,
+    pub signatures: SignatureCount,
     /// How long policies hold after they were last offered; then everything is denied. Absent: for ever
     pub lasts: Option<Longest>,
     /// The courier that may read all of the audit log, to keep it elsewhere. Absent: none
@@ -121,7 +121,7 @@ impl Default for FleetTable {
         Self {
             group: None,
             signers: "/etc/guard/policy_signers".into(),
-            signatures: Signatures(1),
+            signatures: SignatureCount(1),
             lasts: None,
             log: None,
         }
@@ -131,9 +131,9 @@ impl Default for FleetTable {
 /// People who have to sign policies, from 1 to 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "usize")]
-pub struct Signatures(pub usize);
+pub struct SignatureCount(pub usize);
 
-impl TryFrom<usize> for Signatures {
+impl TryFrom<usize> for SignatureCount {
     type Error = String;
 
     fn try_from(count: usize) -> Result<Self, String> {
@@ -330,7 +330,7 @@ pub enum Require {
 pub struct Metrics {
     /// Where metrics are served: `unix:/run/guard/metrics.sock`, `127.0.0.1:9478` or `[::1]:9478`; only loopback.
     /// Absent: nowhere.
-    pub listen: Option<Listen>,
+    pub listen: Option<MetricsListen>,
 }
 
 /// The table `[proxy]`.
@@ -347,16 +347,16 @@ pub struct ProxyTable {
 /// The table `[tls]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table: [tls]")]
-pub struct Tls {
+pub struct TlsTable {
     /// Who reads the first record under `tls = "name"`: `"proxy"`, or `"kernel"` where it can, which a program can evade
     /// on purpose.
-    pub gate: Gate,
+    pub gate: GateBy,
 }
 
 /// Who looks at the server's name in TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Gate {
+pub enum GateBy {
     /// guard-proxy.
     #[default]
     Proxy,
@@ -370,9 +370,9 @@ pub const MAX_CA: usize = 16;
 /// A policy for units of some name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct AssignRule {
     /// Units, such as `docker-*.scope`; the first match counts.
-    pub unit: Pattern,
+    pub unit: UnitPattern,
     /// The policy's name.
     pub policy: String,
     /// User or uid that answers for them. Absent: root.
@@ -382,9 +382,9 @@ pub struct Rule {
 /// A unit's name in which each `*` stands for any characters, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Pattern(String);
+pub struct UnitPattern(String);
 
-impl TryFrom<String> for Pattern {
+impl TryFrom<String> for UnitPattern {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -398,7 +398,7 @@ impl TryFrom<String> for Pattern {
     }
 }
 
-impl Pattern {
+impl UnitPattern {
     /// Whether it stands for that name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
@@ -448,7 +448,7 @@ impl Default for Config {
             discover: Discover::default(),
             metrics: Metrics::default(),
             proxy: ProxyTable::default(),
-            tls: Tls::default(),
+            tls: TlsTable::default(),
             assign: Vec::new(),
         }
     }
@@ -492,7 +492,7 @@ impl Config {
 
     /// What it has for a unit of that name.
     #[must_use]
-    pub fn rule_for(&self, unit: &str) -> Option<Rule> {
+    pub fn rule_for(&self, unit: &str) -> Option<AssignRule> {
         let mut rules = self.assign.iter();
         rules.find(|rule| rule.unit.matches(unit)).cloned()
     }
@@ -593,7 +593,7 @@ mod tests {
             assert!(!error.contains("hole"), "{error}");
         }
         let two = read("signatures = 2").unwrap().fleet;
-        assert_eq!(two.signatures, Signatures(2));
+        assert_eq!(two.signatures, SignatureCount(2));
     }
 
     #[test]
@@ -748,7 +748,7 @@ mod tests {
             ("agent.service", "agent.services", false),
             ("agent@*.service", "agent@alice.service", true),
         ] {
-            let pattern = Pattern::try_from(pattern.to_owned()).unwrap();
+            let pattern = UnitPattern::try_from(pattern.to_owned()).unwrap();
             assert_eq!(pattern.matches(name), expected, "{pattern:?} {name}");
         }
     }

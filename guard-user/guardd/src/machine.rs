@@ -9,10 +9,10 @@ use std::{
 
 use guard_common::Event;
 use guard_datapath::{Places, SessionCgroup};
-use guard_proto::record::{Answered, Field, Origin};
+use guard_proto::record::{Answered, DecisionOrigin, Field};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
-    host::Host,
+    host::HostAddresses,
     pidfd::Peer,
 };
 
@@ -39,7 +39,7 @@ pub struct Machine {
     /// Names of users.
     users: Users,
     /// Its addresses and networks, as they were last read.
-    host: RefCell<Host>,
+    host: RefCell<HostAddresses>,
     /// The required rows of `guard doctor` that were not ok in the last run.
     open_rows: Vec<String>,
 }
@@ -72,9 +72,9 @@ impl Machine {
 
     /// This machine's addresses and networks; those that were read last where they cannot be for now.
     #[must_use]
-    pub fn host(&self) -> Host {
+    pub fn host(&self) -> HostAddresses {
         let mut last = self.host.borrow_mut();
-        match Host::look() {
+        match HostAddresses::look() {
             Ok(host) => *last = host,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell this machine's networks: those of before count");
@@ -106,7 +106,10 @@ impl Machine {
     }
 
     /// Who decided what a record is about, and how; none if nobody did.
-    pub(crate) fn told_by(&mut self, by: Option<&Answering>) -> (Field<String>, Field<Origin>) {
+    pub(crate) fn told_by(
+        &mut self,
+        by: Option<&Answering>,
+    ) -> (Field<String>, Field<DecisionOrigin>) {
         match by {
             Some(by) => (self.name_of(by).into(), by.from.clone().into()),
             None => (Field::Null, Field::Absent),

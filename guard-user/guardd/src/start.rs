@@ -23,7 +23,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use crate::{
     answers::{Answers, people::People},
     args::Paths,
-    config::{Config, Gate},
+    config::{Config, GateBy},
     control::failure::CallError,
     decisions::Decisions,
     fleet::Fleet,
@@ -185,8 +185,8 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
     let tls = match config.tls.gate {
-        Gate::Proxy => TlsBy::Proxy,
-        Gate::Kernel => TlsBy::Kernel,
+        GateBy::Proxy => TlsBy::Proxy,
+        GateBy::Kernel => TlsBy::Kernel,
     };
     let (datapath, start) = Datapath::start(&places, object, tls)
         .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;

@@ -29,11 +29,11 @@ use crate::{
     holds::Holds,
     holes::{hole::HoleOrigin, known::Holes, names::StoredName},
     machine::Machine,
-    policies::{Policies, library::PolicyText, names::Names},
+    policies::{Policies, library::PolicyText, names::PolicyNames},
     proxy::Proxy,
     record::{Recorder, shelf::Shelf},
     relays::Relays,
-    requests::{Requests, StoredRequest, offers::Choice},
+    requests::{Requests, StoredRequest, offers::LastYes},
     resolver::Resolver,
     sessions::{self, Sessions},
     unix::Sockets,
@@ -53,13 +53,13 @@ pub struct Shelves {
     /// By the number of a slot.
     pub policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
-    pub names: Shelf<Names>,
+    pub names: Shelf<PolicyNames>,
     /// What sessions have reached, by session.
     pub flows: Shelf<KeptFlows>,
     /// What people chose last, by uid.
-    pub choices: Shelf<VecDeque<Choice>>,
+    pub choices: Shelf<VecDeque<LastYes>>,
     /// Of answers from elsewhere.
-    pub answers: answers::Files,
+    pub answers: answers::AnswerFiles,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     pub key: PathBuf,
 }
@@ -108,7 +108,7 @@ impl Shelves {
             flows: Shelf::open(flows)?,
             choices: Shelf::open(choices)?,
             named: Shelf::open(named)?,
-            answers: answers::Files {
+            answers: answers::AnswerFiles {
                 questions: Shelf::open(questions)?,
                 used: Shelf::open(used)?,
                 boot: Shelf::open(boot)?,

@@ -34,7 +34,7 @@ use rustix::net::sockopt::socket_domain;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::identity::{Identity, Switch};
+use super::identity::{CommandIdentity, Switch};
 use super::landlock::AbstractNames;
 use super::launch::ToldRoot;
 use super::{failure, landlock, root, seccomp};
@@ -49,7 +49,7 @@ const TO_SEE: &str = "enter the network alone: nsenter --net=/run/netns/NAME gua
 
 /// Runs all steps. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
 pub(super) fn contain(
-    identity: &Identity,
+    identity: &CommandIdentity,
     cgroup: &Path,
     told_root: ToldRoot,
     names: AbstractNames,
@@ -71,13 +71,13 @@ pub(super) fn contain(
 /// # Errors
 ///
 /// Which right could not be given up; then this process must end.
-pub fn give_up(identity: &Identity) -> Result<(), Failure> {
+pub fn give_up(identity: &CommandIdentity) -> Result<(), Failure> {
     give_up_rights(identity)?;
     confine(AbstractNames::Scoped)
 }
 
 /// Steps 4 to 6, for a user and for root outside. A caller that is root of a user namespace keeps root's rights there.
-fn give_up_rights(identity: &Identity) -> Result<(), Failure> {
+fn give_up_rights(identity: &CommandIdentity) -> Result<(), Failure> {
     let kept: &[Capability] = match identity.is_root_inside() {
         true => &root::KEPT,
         false => &[],
@@ -203,7 +203,7 @@ fn check_capabilities(kept: &[Capability]) -> Result<(), Failure> {
 }
 
 /// Checks that this process has the right user, and cannot become another one.
-fn check_user(identity: &Identity) -> Result<(), Failure> {
+fn check_user(identity: &CommandIdentity) -> Result<(), Failure> {
     let uid = rustix::process::getuid();
     if uid.as_raw() != identity.seen() || uid != rustix::process::geteuid() {
         return Err(refuse("it is the wrong user", uid.as_raw()));

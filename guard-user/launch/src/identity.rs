@@ -13,7 +13,7 @@ use super::failure;
 
 /// The user that the command runs as. Never root, but perhaps root of a user namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct CommandIdentity {
     /// The uid outside of its user namespace.
     uid: u32,
     root: Root,
@@ -65,7 +65,7 @@ enum Choice {
 
 const WHAT: &str = "cannot run the command as asked";
 
-impl Identity {
+impl CommandIdentity {
     /// Decides the user of the command, given the value of `--user`.
     ///
     /// For an ordinary caller it is the caller. For root it is the user who called sudo, or the one named; never root, whom
@@ -414,7 +414,7 @@ mod tests {
         for name in ["root", "0", "00"] {
             for caller in [0, 1000] {
                 let root = by_name(name).unwrap();
-                assert_eq!(Identity::of(root, caller).unwrap_err(), no_root());
+                assert_eq!(CommandIdentity::of(root, caller).unwrap_err(), no_root());
             }
         }
     }
@@ -422,10 +422,13 @@ mod tests {
     #[test]
     fn only_root_becomes_another() {
         let nobody = by_name("nobody").unwrap();
-        let refused = Identity::of(nobody.clone(), 1000).unwrap_err();
+        let refused = CommandIdentity::of(nobody.clone(), 1000).unwrap_err();
         assert!(refused.fix.contains("sudo guard run --user nobody"));
-        assert_eq!(Identity::of(nobody.clone(), 0).unwrap().uid(), nobody.uid);
-        let same = Identity::of(nobody.clone(), nobody.uid).unwrap();
+        assert_eq!(
+            CommandIdentity::of(nobody.clone(), 0).unwrap().uid(),
+            nobody.uid
+        );
+        let same = CommandIdentity::of(nobody.clone(), nobody.uid).unwrap();
         assert_eq!(same.switch(), None);
         assert!(same.environment().is_empty());
         for missing in ["no such user", "4000000123", "-1", ""] {
@@ -436,7 +439,7 @@ mod tests {
 
     #[test]
     fn another_user_gets_an_environment_of_its_own() {
-        let nobody = Identity::of(by_name("nobody").unwrap(), 0).unwrap();
+        let nobody = CommandIdentity::of(by_name("nobody").unwrap(), 0).unwrap();
         let environment = nobody.environment();
         for (variable, value) in [("USER", "nobody"), ("LOGNAME", "nobody")] {
             let set = (variable.into(), Some(value.into()));

@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, getpid, getppid, set_dumpable_behavior};
 
-use super::identity::Identity;
+use super::identity::CommandIdentity;
 use super::landlock::AbstractNames;
-use super::sockets::{Ask, RefusedSocket, Sockets};
+use super::sockets::{Ask, RefusedSocket, SessionSockets};
 use super::{LaunchError, failure};
 use guard_proto::Failure;
 use guard_sys::process::{Fork, fork};
@@ -30,11 +30,11 @@ pub struct Command {
     /// The program, which is looked for in PATH as a shell does, and its arguments.
     pub argv: Vec<OsString>,
     /// The user.
-    pub identity: Identity,
+    pub identity: CommandIdentity,
     /// What is added to the environment, `GUARD_SESSION` above all.
     pub environment: Vec<(OsString, OsString)>,
     /// Its supervisor's terms; none if its Unix sockets are not judged, or the kernel half judges them.
-    pub sockets: Option<Sockets>,
+    pub sockets: Option<SessionSockets>,
     /// Asks guardd about processes that this one may not read.
     pub ask: Ask,
     /// What judges its connections to abstract names.
@@ -56,14 +56,14 @@ pub type ToldRoot = Box<dyn FnOnce() -> Result<(), Failure>>;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommandStatus {
     /// By itself, with this status.
     Exited(u8),
     /// By this signal.
     Killed(i32),
 }
 
-impl Outcome {
+impl CommandStatus {
     /// The exit status for it, as shells have it: 128+n for signal n.
     #[must_use]
     pub fn status(self) -> u8 {
@@ -100,7 +100,7 @@ pub fn launch(
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     told: impl FnMut(&RefusedSocket) + Send + 'static,
     beside: impl FnOnce(),
-) -> Result<Outcome, LaunchError> {
+) -> Result<CommandStatus, LaunchError> {
     // A guarded process of the same user must not be able to take over the parent or the supervisor, from its first instruction
     // on. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;

@@ -17,11 +17,11 @@ use guard_proto::Failure;
 use serde::{Deserialize, Serialize};
 
 pub use contain::give_up;
-pub use identity::Identity;
-pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
-pub use sockets::{Ask, Listening, RefusedSocket, Sockets, named};
+pub use identity::CommandIdentity;
+pub use launch::{Command, CommandStatus, Entered, ToldRoot, launch};
+pub use sockets::{Ask, Listening, RefusedSocket, SessionSockets, named};
 pub use trust::Trust;
-pub use worker::{Guardd, become_nobody};
+pub use worker::{GuarddConnection, become_nobody};
 
 /// Why a command was not run, and the exit status that says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

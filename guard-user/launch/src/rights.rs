@@ -9,12 +9,12 @@ use guard_sys::accounts::Account;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{gettid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::Identity;
+use super::CommandIdentity;
 
 /// A thread that has been joined is gone within this time.
 const GONE: Duration = Duration::from_secs(1);
 
-impl Identity {
+impl CommandIdentity {
     /// Calls `work` with the rights of the command's user, and no more.
     ///
     /// # Errors
@@ -77,11 +77,11 @@ mod tests {
     #[test]
     fn rights_are_lent_and_not_given() {
         if !geteuid().is_root() {
-            let own = Identity::choose(None).unwrap();
+            let own = CommandIdentity::choose(None).unwrap();
             assert_eq!(own.with_rights(geteuid).unwrap(), geteuid());
             return;
         }
-        let nobody = Identity::choose(Some("nobody")).unwrap();
+        let nobody = CommandIdentity::choose(Some("nobody")).unwrap();
         let lent = nobody.with_rights(|| {
             let thread = format!("/proc/self/task/{}", gettid().as_raw_nonzero());
             (geteuid().as_raw(), fs::read("/etc/shadow").is_err(), thread)

@@ -20,7 +20,7 @@ use guard_sys::{mounts, user_namespace};
 use rustix::fs::statfs;
 
 use super::failure;
-use super::identity::Identity;
+use super::identity::CommandIdentity;
 
 /// The capabilities that root keeps there: over files, and to change users. None over the kernel, devices, networks, mounts,
 /// other processes or the root directory.
@@ -39,7 +39,7 @@ const CGROUPS: [u32; 2] = [0x0027_e0eb, 0x6367_7270];
 const BPF: u32 = 0xcafe_4a11;
 
 /// Makes this process root of a user namespace of its own, with every capability there until they are given up.
-pub(super) fn become_root(identity: &Identity) -> Result<(), Failure> {
+pub(super) fn become_root(identity: &CommandIdentity) -> Result<(), Failure> {
     let (uid, gid) = identity.outside();
     user_namespace::become_root(uid, gid).map_err(|why| no_root(&why))?;
     let shut = mounts::of_types(&["cgroup", "cgroup2", "bpf"])

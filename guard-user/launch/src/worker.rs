@@ -15,14 +15,14 @@ use rustix::{
     },
 };
 
-use super::{Identity, give_up};
+use super::{CommandIdentity, give_up};
 
 /// What such a program may have open: a connection takes two descriptors or one, and pools of sockets some more.
 const DESCRIPTORS: u64 = 16 * 1024;
 
 /// The connection to guardd.
 #[derive(Debug)]
-pub enum Guardd {
+pub enum GuarddConnection {
     /// guardd left a socket open for this process.
     Inherited(OwnedFd),
     /// It listens at a path.
@@ -35,10 +35,14 @@ pub enum Guardd {
 /// # Errors
 ///
 /// What could not be given up; then this process must end.
-pub fn become_nobody(fd: Option<u32>, socket: Option<&Path>, user: Option<&str>) -> Result<Guardd> {
+pub fn become_nobody(
+    fd: Option<u32>,
+    socket: Option<&Path>,
+    user: Option<&str>,
+) -> Result<GuarddConnection> {
     let guardd = match (socket, fd) {
-        (Some(path), _) => Guardd::At(path.to_owned()),
-        (None, Some(0)) => Guardd::Inherited(take_standard_input()?),
+        (Some(path), _) => GuarddConnection::At(path.to_owned()),
+        (None, Some(0)) => GuarddConnection::Inherited(take_standard_input()?),
         (None, _) => bail!("give it --fd 0, or --socket PATH"),
     };
     raise_descriptors();
@@ -57,9 +61,9 @@ pub fn become_nobody(fd: Option<u32>, socket: Option<&Path>, user: Option<&str>)
 }
 
 /// The user that it runs as: its own, unless that is root.
-fn identity(user: Option<&str>) -> Result<Identity> {
+fn identity(user: Option<&str>) -> Result<CommandIdentity> {
     if !getuid().is_root() {
-        return Ok(Identity::own()?);
+        return Ok(CommandIdentity::own()?);
     }
     let user = user.context("it does not run as root: give it --user")?;
     let account = Account::named(user)?.with_context(|| format!("there is no user {user}"))?;
@@ -67,7 +71,7 @@ fn identity(user: Option<&str>) -> Result<Identity> {
         account.uid != 0,
         "it does not run as root: give it another --user"
     );
-    Ok(Identity::without_groups(account)?)
+    Ok(CommandIdentity::without_groups(account)?)
 }
 
 /// The connection that guardd has left open as standard input, which is replaced by nothing.

@@ -35,7 +35,7 @@ pub struct Side<'p> {
 
 /// Addresses from one to another, and what changes there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct AddressChange {
     /// A prefix, or `first - last`.
     pub destination: String,
     /// The same as prefixes, as few as there can be.
@@ -164,10 +164,10 @@ fn touches(last: &PortSpec, next: &PortSpec) -> bool {
     last.protocol == next.protocol && last.high.checked_add(1) == Some(next.low)
 }
 
-/// All that changes between two policies. Adjacent addresses where the same changes are one [`Change`] for each way
+/// All that changes between two policies. Adjacent addresses where the same changes are one [`AddressChange`] for each way
 /// in which it does; sorted by address.
 #[must_use]
-pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
+pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
     let shift = |At { was, is, .. }: At| {
         let changes = changes_at(old, new, was, is);
         changes.then_some((Told(was.verdict), Told(is.verdict)))
@@ -178,7 +178,7 @@ pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
 /// Where replies to connections from outside are `allow` and become `deny`, or the other way round, and a session itself may
 /// connect to nothing before and after: under `inbound`, a `deny` of a rule stops them, and that of the default does not.
 #[must_use]
-pub fn diff_replies(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
+pub fn diff_replies(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
     if !old.policy.inbound || !new.policy.inbound {
         // None pass on either side, or the setting is told.
         return Vec::new();
@@ -201,7 +201,7 @@ fn by_verdict(
     new: Side<'_>,
     borders: &[RangeEntry],
     shift: impl Fn(At) -> Option<Shift<Told>>,
-) -> Vec<Change> {
+) -> Vec<AddressChange> {
     let runs = runs(old, new, borders, shift).into_iter();
     let changes = runs.flat_map(|(first, last, shifts)| changes(old, new, (first, last), &shifts));
     changes.collect()
@@ -441,11 +441,11 @@ fn changes(
     new: Side<'_>,
     (first, last): (u128, u128),
     shifts: &Shifts<Told>,
-) -> Vec<Change> {
+) -> Vec<AddressChange> {
     let change = |(shift, specs): (Shift<Told>, Vec<PortSpec>)| {
         let [before, after] = shifts.rules.get(&shift).cloned().unwrap_or_default();
         let (Told(was), Told(is)) = shift;
-        Change {
+        AddressChange {
             destination: range(first, last),
             prefixes: prefixes(first, last),
             ports: ports(&specs),

@@ -13,7 +13,7 @@ use super::{
     known::{UNNAMED, barred, by_pattern},
     lookup::longest,
     model::{DnsNames, Environment, Policy, Rule},
-    name::{DomainName, Pattern},
+    name::{DomainName, NamePattern},
     parts::Part,
     ports::PortSpec,
     prefix::Prefix,
@@ -22,7 +22,7 @@ use super::{
 
 /// A verdict, and what gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
+pub struct ExplainedVerdict {
     /// The address, with the port where one was asked about, or the prefix, whose port `ports` has.
     pub destination: String,
     /// The addresses and prefixes that the destination stands for.
@@ -65,7 +65,7 @@ pub fn explain(
     environment: &Environment,
     to: &Destination,
     ports: &[PortSpec],
-) -> Vec<Explanation> {
+) -> Vec<ExplainedVerdict> {
     let asked = to.ports(ports);
     let mut explainer = Explainer {
         policy,
@@ -98,7 +98,7 @@ pub fn explain(
             return explanations;
         }
         let parts = compiled.parts_of_name(pattern.as_ref(), policy.default, &asked);
-        let by_name = parts.into_iter().map(|part| Explanation {
+        let by_name = parts.into_iter().map(|part| ExplainedVerdict {
             addresses: addresses.clone(),
             ..explainer.explain_name(to, pattern.as_ref(), part)
         });
@@ -121,8 +121,8 @@ fn apart(
     compiled: &Compiled,
     to: &Destination,
     (address, asked): (&Prefix, &[PortSpec]),
-    pattern: Option<&Pattern>,
-) -> Option<Vec<Explanation>> {
+    pattern: Option<&NamePattern>,
+) -> Option<Vec<ExplainedVerdict>> {
     let named = by_pattern(pattern?.id());
     let known = (&named, BootTime(0));
     let parts = compiled.parts_known(address, &named, BootTime(0), asked);
@@ -135,7 +135,7 @@ fn apart(
     let is_apart = parts.iter().any(is_anothers);
     let all = parts.into_iter().map(|part| {
         let at = place(address, &part, asked);
-        Explanation {
+        ExplainedVerdict {
             destination: to.to_string(),
             barred: barred(policy, compiled, &at, known),
             ..explainer.explain(address, to.port, part)
@@ -161,7 +161,7 @@ pub fn explain_known(
     to: &Destination,
     ports: &[PortSpec],
     known: (&Named, BootTime),
-) -> Vec<Explanation> {
+) -> Vec<ExplainedVerdict> {
     let (named, now) = known;
     let Target::Prefix(address) = &to.target else {
         return Vec::new();
@@ -178,14 +178,14 @@ pub fn explain_known(
         let barred = barred(policy, compiled, &at, known);
         let rule = part.rule.and_then(|index| policy.rule(index));
         let patterns = rule.into_iter().flat_map(|rule| &rule.to);
-        let mut patterns = patterns.filter_map(Pattern::of);
+        let mut patterns = patterns.filter_map(NamePattern::of);
         let by_name = patterns.find(|one| {
             let mut learned = named.patterns.iter().filter(|known| known.counts(now));
             learned.any(|known| known.pattern == one.id())
         });
         let one = explainer.explain(address, to.port, part);
         let by_name = by_name.map(|pattern| pattern.to_string());
-        Explanation {
+        ExplainedVerdict {
             matched: by_name.or_else(|| one.matched.clone()),
             barred,
             ..one
@@ -214,8 +214,11 @@ pub fn may_ask_for_names(policy: &Policy, compiled: &Compiled, environment: &Env
 /// What a project's policy stops, and what the policy says that it judges beside: both have to allow. Of one answer each the stricter,
 /// of equals the policy's; of several those of the project's that stop anything before all of the policy's.
 #[must_use]
-pub fn beside(project: Vec<Explanation>, policy: Vec<Explanation>) -> Vec<Explanation> {
-    let stops = |one: &Explanation| one.verdict != Verdict::Allow.as_str();
+pub fn beside(
+    project: Vec<ExplainedVerdict>,
+    policy: Vec<ExplainedVerdict>,
+) -> Vec<ExplainedVerdict> {
+    let stops = |one: &ExplainedVerdict| one.verdict != Verdict::Allow.as_str();
     match (&project[..], &policy[..]) {
         ([one], [other]) if strictness(&other.verdict) >= strictness(&one.verdict) => policy,
         ([_], [_]) => project,
@@ -234,9 +237,9 @@ pub fn strictness(verdict: &str) -> u8 {
 /// Puts together what says the same of every part of what was asked about: one answer that all of it
 /// has is one explanation, of the destination as it was asked about.
 #[must_use]
-pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
+pub fn joined(all: Vec<ExplainedVerdict>, asked: &Destination) -> Vec<ExplainedVerdict> {
     let places: HashSet<_> = all.iter().map(|one| one.destination.clone()).collect();
-    let mut answers: Vec<Vec<Explanation>> = Vec::new();
+    let mut answers: Vec<Vec<ExplainedVerdict>> = Vec::new();
     let mut known = HashMap::new();
     for one in all {
         let at = *known.entry(ExplanationKey::of(&one)).or_insert_with(|| {
@@ -245,13 +248,13 @@ pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
         });
         answers[at].push(one);
     }
-    let of_all = |alike: Vec<Explanation>| match alike.len() == places.len() {
+    let of_all = |alike: Vec<ExplainedVerdict>| match alike.len() == places.len() {
         true => alike
             .into_iter()
-            .reduce(Explanation::and)
+            .reduce(ExplainedVerdict::and)
             .map_or_else(Vec::new, |one| {
                 let destination = asked.to_string();
-                vec![Explanation { destination, ..one }]
+                vec![ExplainedVerdict { destination, ..one }]
             }),
         false => alike,
     };
@@ -270,7 +273,7 @@ struct ExplanationKey {
 }
 
 impl ExplanationKey {
-    fn of(one: &Explanation) -> Self {
+    fn of(one: &ExplainedVerdict) -> Self {
         Self {
             ports: one.ports.clone(),
             verdict: one.verdict.clone(),
@@ -282,7 +285,7 @@ impl ExplanationKey {
     }
 }
 
-impl Explanation {
+impl ExplainedVerdict {
     /// Of both, which say the same.
     fn and(mut self, other: Self) -> Self {
         self.addresses.extend(other.addresses);
@@ -304,7 +307,7 @@ struct Explainer<'p> {
 }
 
 impl Explainer<'_> {
-    fn explain(&mut self, prefix: &Prefix, port: Option<u16>, part: Part) -> Explanation {
+    fn explain(&mut self, prefix: &Prefix, port: Option<u16>, part: Part) -> ExplainedVerdict {
         let shown = Destination {
             target: Target::Prefix(*prefix),
             port: port.filter(|_| prefix.is_host()),
@@ -312,7 +315,7 @@ impl Explainer<'_> {
         let matched = part
             .rule
             .map(|index| self.matched(index, prefix, &part.ports));
-        Explanation {
+        ExplainedVerdict {
             addresses: vec![prefix.to_short()],
             matched,
             ..self.explained(shown.to_string(), part)
@@ -320,17 +323,22 @@ impl Explainer<'_> {
     }
 
     /// What holds for the addresses that a session learns of a name.
-    fn explain_name(&self, to: &Destination, pattern: Option<&Pattern>, part: Part) -> Explanation {
+    fn explain_name(
+        &self,
+        to: &Destination,
+        pattern: Option<&NamePattern>,
+        part: Part,
+    ) -> ExplainedVerdict {
         let matched = pattern.filter(|_| part.rule.is_some());
-        Explanation {
+        ExplainedVerdict {
             matched: matched.map(ToString::to_string),
             ..self.explained(to.to_string(), part)
         }
     }
 
-    fn explained(&self, destination: String, part: Part) -> Explanation {
+    fn explained(&self, destination: String, part: Part) -> ExplainedVerdict {
         let rule = part.rule.and_then(|index| self.policy.rule(index));
-        Explanation {
+        ExplainedVerdict {
             destination,
             addresses: Vec::new(),
             verdict: part.verdict.as_str().to_owned(),
@@ -373,7 +381,7 @@ impl Explainer<'_> {
 
 /// The names of a rule.
 fn shown(rule: &Rule) -> Vec<String> {
-    let patterns = rule.to.iter().filter_map(Pattern::of);
+    let patterns = rule.to.iter().filter_map(NamePattern::of);
     patterns.map(|pattern| pattern.to_string()).collect()
 }
 

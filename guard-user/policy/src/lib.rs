@@ -46,12 +46,12 @@ pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over, over_known};
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use diff::{
-    Change, HoleChange, Opens, PatternChange, Side, WordChange, diff, diff_by_name, diff_holes,
-    diff_names, diff_replies, diff_words,
+    AddressChange, HoleChange, Opens, PatternChange, Side, WordChange, diff, diff_by_name,
+    diff_holes, diff_names, diff_replies, diff_words,
 };
 pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{
-    Explanation, beside, explain, explain_known, joined, may_ask_for_names, strictness,
+    ExplainedVerdict, beside, explain, explain_known, joined, may_ask_for_names, strictness,
 };
 pub use group::Group;
 pub use invalid::Invalid;
@@ -62,7 +62,7 @@ pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule,
     LONGEST_HOLD, Policy, Rule, SourceSpan,
 };
-pub use name::{DomainName, Pattern, Wildcard};
+pub use name::{DomainName, NamePattern, Wildcard};
 pub use on_link::networks_around;
 pub use parse::{Parsed, parse};
 pub use plan::{Plan, plan};

@@ -48,14 +48,14 @@ impl Wildcard {
 
 /// What rules name of names: one, or all below one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pattern {
+pub enum NamePattern {
     /// A name.
     Name(DomainName),
     /// All names below one, at any depth, and not the name itself.
     Below(Wildcard),
 }
 
-impl Pattern {
+impl NamePattern {
     /// That of a rule's target, if it is one.
     #[must_use]
     pub fn of(target: &Target) -> Option<Self> {
@@ -87,7 +87,7 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => name.fmt(f),

@@ -4,7 +4,7 @@ use guard_common::{DEFAULT_RULE, Protocol, Verdict};
 
 use super::{
     compile::{Compiled, Value},
-    name::Pattern,
+    name::NamePattern,
     ports::PortSpec,
     prefix::Prefix,
     spans::Covered,
@@ -54,7 +54,7 @@ impl Compiled {
     /// The same for a name that a pattern covers. What its rules leave out the default decides.
     pub(super) fn parts_of_name(
         &self,
-        pattern: Option<&Pattern>,
+        pattern: Option<&NamePattern>,
         default: Verdict,
         ports: &[PortSpec],
     ) -> Vec<Part> {

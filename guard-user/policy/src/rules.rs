@@ -9,7 +9,7 @@ use super::{
     http,
     invalid::{Invalid, printable, quoted},
     model::{Action, Rule},
-    name::Pattern,
+    name::NamePattern,
     parse::{Reader, action, rule_name},
     ports::PortSpec,
     profiles, slips,
@@ -103,7 +103,7 @@ impl<'s> Reader<'s> {
         if given.is_none() {
             self.source.mismatch(value, "true or false");
         }
-        let has_name = to.iter().any(|target| Pattern::of(target).is_some());
+        let has_name = to.iter().any(|target| NamePattern::of(target).is_some());
         if given == Some(true) && !has_name {
             self.source.warn(value.span(), warnings::no_names());
         }
@@ -138,7 +138,7 @@ impl<'s> Reader<'s> {
                     _ => "write `action = \"allow\"` in the rule, or remove this",
                 },
             )),
-            () if !to.iter().any(|target| Pattern::of(target).is_some()) => Some(
+            () if !to.iter().any(|target| NamePattern::of(target).is_some()) => Some(
                 Invalid::new("`tls = \"name\"` wants a name in `to`, and there is none")
                     .help("write the names that may be shown, as in `to = [\"forge.example.com\", \"*.forge.example.com\"]`"),
             ),

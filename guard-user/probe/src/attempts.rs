@@ -156,7 +156,7 @@ pub struct Targets {
 
 /// The servers that the attempts reach, until this is dropped.
 #[derive(Debug)]
-pub struct Stage {
+pub struct AttemptServers {
     /// What the attempts are told.
     pub targets: Targets,
     _listeners: Vec<OwnedFd>,
@@ -164,7 +164,7 @@ pub struct Stage {
     _dir: tempfile::TempDir,
 }
 
-impl Stage {
+impl AttemptServers {
     /// Sets it up, with a victim that the caller has started as the user who is to attack it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use guard_proto::Row;
 use guard_sys::{
     attempt,
     bpf::{ANSWER_0, ProgramKind, load_program},
-    notify::{self, Listener},
+    notify::{self, NotifyListener},
     scopes,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -223,7 +223,7 @@ fn connected_for_it() -> io::Result<bool> {
     let Some(number) = child.hear::<Option<i32>>()? else {
         return Ok(false);
     };
-    let listener = Listener::of(taken(child.pid(), number)?);
+    let listener = NotifyListener::of(taken(child.pid(), number)?);
     let mut ready = [PollFd::new(listener.fd(), PollFlags::IN)];
     if poll(&mut ready, Some(&SECOND))? == 0 {
         return Ok(false);

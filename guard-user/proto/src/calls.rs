@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::{
-    Applied, Burst, Holes, Presence, Requests, Sessions, Started, Status,
+    Applied, Burst, HolesReply, Presence, RequestsReply, SessionsReply, Started, Status,
     approvers::{Approvers, Asked, Invitation, Invited, Presented, Taken},
-    decisions::Decisions,
+    decisions::DecisionsReply,
     doctor::Found,
     explain::Explanations,
     fleet::{FleetPolicies, FleetTexts},
-    flows::Flows,
+    flows::FlowsReply,
     inside::{Requested, WhyReport},
     production::Appeared,
     record::LogLine,
@@ -40,10 +40,10 @@ pub enum Call {
     /// Make a session of a cgroup that is there already: a unit's or a container's. Answer: [`Started`].
     #[serde(rename = "org.guardd.Control.Assign")]
     Assign(Assign),
-    /// The requests that wait for an answer. With `more`: one [`Requests`] now and one at each change.
+    /// The requests that wait for an answer. With `more`: one [`RequestsReply`] now and one at each change.
     #[serde(rename = "org.guardd.Control.Pending")]
     Pending {},
-    /// Answer a request with yes. Answer: [`Holes`].
+    /// Answer a request with yes. Answer: [`HolesReply`].
     #[serde(rename = "org.guardd.Control.Approve")]
     Approve {
         /// Which request.
@@ -67,7 +67,7 @@ pub enum Call {
         #[serde(flatten)]
         terms: HoleTerms,
     },
-    /// Answer a request with no. Answer: [`Requests`] with that one request.
+    /// Answer a request with no. Answer: [`RequestsReply`] with that one request.
     #[serde(rename = "org.guardd.Control.Deny")]
     Deny {
         /// Which request.
@@ -79,7 +79,7 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
-    /// Open a hole that nobody asked for. Answer: [`Holes`].
+    /// Open a hole that nobody asked for. Answer: [`HolesReply`].
     #[serde(rename = "org.guardd.Control.Open")]
     Open {
         /// An address, prefix, name or group, each but prefix and group with or without a port.
@@ -98,10 +98,10 @@ pub enum Call {
         #[serde(flatten)]
         terms: HoleTerms,
     },
-    /// The open holes, read from the kernel. Answer: [`Holes`].
+    /// The open holes, read from the kernel. Answer: [`HolesReply`].
     #[serde(rename = "org.guardd.Control.Holes")]
     Holes {},
-    /// Close holes. Answer: [`Holes`] with those that were closed.
+    /// Close holes. Answer: [`HolesReply`] with those that were closed.
     #[serde(rename = "org.guardd.Control.Close")]
     Close {
         /// Which.
@@ -114,7 +114,7 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
-    /// The live sessions. Answer: [`Sessions`].
+    /// The live sessions. Answer: [`SessionsReply`].
     #[serde(rename = "org.guardd.Control.Sessions")]
     Sessions {},
     /// The policy by which a session is judged, as a person gave it. Answer: [`PolicyRef`].
@@ -126,7 +126,7 @@ pub enum Call {
     /// Have a session, and all inside it, be judged by another text of its policy. Answer: [`Applied`].
     #[serde(rename = "org.guardd.Control.Apply")]
     Apply(Apply),
-    /// End a session and all of its processes. Answer: [`Sessions`] with that one.
+    /// End a session and all of its processes. Answer: [`SessionsReply`] with that one.
     #[serde(rename = "org.guardd.Control.Stop")]
     Stop {
         /// Which.
@@ -136,7 +136,7 @@ pub enum Call {
         refused: Option<String>,
     },
     /// What sessions have reached: those that live, and those that ended lately. From inside: what the caller's own has. Answer:
-    /// [`Flows`].
+    /// [`FlowsReply`].
     #[serde(rename = "org.guardd.Control.Flows")]
     Flows {
         /// Of this one alone, and those inside it, by its id or name.
@@ -173,14 +173,14 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
     },
-    /// What a person has decided before: not production, and trusted. Answer: [`Decisions`].
+    /// What a person has decided before: not production, and trusted. Answer: [`DecisionsReply`].
     #[serde(rename = "org.guardd.Control.Decisions")]
     Decisions {
         /// Whose, for root; absent: the caller's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
     },
-    /// A place is not what it looks like. Answer: [`Decisions`].
+    /// A place is not what it looks like. Answer: [`DecisionsReply`].
     #[serde(rename = "org.guardd.Control.Dismiss")]
     Dismiss {
         /// An address or a name.
@@ -196,7 +196,7 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         withdraw: bool,
     },
-    /// What an encrypted file has in it is not known, and that is all right. Answer: [`Decisions`].
+    /// What an encrypted file has in it is not known, and that is all right. Answer: [`DecisionsReply`].
     #[serde(rename = "org.guardd.Control.DismissFile")]
     DismissFile {
         /// The file, as it is shown.
@@ -210,7 +210,7 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         withdraw: bool,
     },
-    /// A project's policy may widen a policy, as it is now. Answer: [`Decisions`].
+    /// A project's policy may widen a policy, as it is now. Answer: [`DecisionsReply`].
     #[serde(rename = "org.guardd.Control.Trust")]
     Trust {
         /// What is trusted.

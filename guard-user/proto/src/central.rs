@@ -59,14 +59,14 @@ pub struct FleetUpdate {
     /// What was told before counts no more.
     pub anew: bool,
     /// A machine, as it is now.
-    pub machine: Option<Machine>,
+    pub machine: Option<HeardMachine>,
     /// That was all of it, for now.
     pub whole: bool,
 }
 
 /// A machine, as it was last heard. All of it is its own word.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct HeardMachine {
     /// The group that it is in.
     pub group: String,
     /// What it is called in questions.
@@ -75,7 +75,7 @@ pub struct Machine {
     #[serde(serialize_with = "moment::write_some", default)]
     pub away_since: Option<Timestamp>,
     /// How it is; null: its guardd does not answer.
-    pub state: Option<State>,
+    pub state: Option<MachineState>,
     /// Who may answer for its sessions.
     pub approvers: Vec<ApproverShown>,
     /// Fingerprints of the keys that the fleet's policies revoke there.
@@ -106,7 +106,7 @@ pub struct Machine {
 
 /// What a machine says of its guardd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct MachineState {
     /// guardd's version.
     pub version: String,
     /// Every hook is attached and every map is loaded, as last read back.

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::Call;
 use crate::moment;
 
-/// Answer to [`Call::Decisions`], [`Call::Dismiss`], [`Call::DismissFile`] and [`Call::Trust`]: all that one user has decided.
+/// Answer to [`Call::DecisionsReply`], [`Call::Dismiss`], [`Call::DismissFile`] and [`Call::Trust`]: all that one user has decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Decisions {
+pub struct DecisionsReply {
     /// Places that are not what they look like.
     #[serde(default)]
     pub dismissed: Vec<Dismissal>,

@@ -65,8 +65,8 @@ pub struct Explanation {
     pub leads_anywhere: bool,
 }
 
-impl From<policy::Explanation> for Explanation {
-    fn from(one: policy::Explanation) -> Self {
+impl From<policy::ExplainedVerdict> for Explanation {
+    fn from(one: policy::ExplainedVerdict) -> Self {
         let ports: Vec<_> = one.ports.iter().map(ToString::to_string).collect();
         Self {
             destination: one.destination,

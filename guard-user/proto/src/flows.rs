@@ -47,9 +47,9 @@ pub struct Flow {
     pub leads_to: Vec<Endpoint>,
 }
 
-/// Answer to [`Call::Flows`].
+/// Answer to [`Call::FlowsReply`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Flows {
+pub struct FlowsReply {
     /// By session, in the order of their first connections.
     pub flows: Vec<Flow>,
     /// The name servers of this machine, as policies have them: `@dns`.

@@ -71,7 +71,7 @@ pub struct HttpHole {
 
 /// Answer to calls that open, close or list holes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Holes {
+pub struct HolesReply {
     /// Oldest first.
     pub holes: Vec<Hole>,
     /// What the person should know, such as a shortened duration.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Endpoint, HttpHole, HttpRequest, Question, destination::Through, moment};
+use crate::{DnsQuestion, Endpoint, HttpHole, HttpRequest, destination::Through, moment};
 
 /// One answer to [`Call::LogLines`](crate::Call::LogLines).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +155,7 @@ impl From<Option<&str>> for Field<String> {
 /// Where something wanted to go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Destination {
+pub enum RecordedDestination {
     /// An endpoint.
     Endpoint(Endpoint),
     /// Of a `socket` call there is no more.
@@ -167,7 +167,7 @@ pub enum Destination {
     },
 }
 
-impl Destination {
+impl RecordedDestination {
     /// Where to, if the record says it.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
@@ -180,7 +180,7 @@ impl Destination {
 
 /// The process by which somebody decided. Null is what could not be told, such as all of one that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct DecisionOrigin {
     /// The user, by number.
     pub uid: u32,
     /// By which right: `root` answers for all, `owner` for sessions of its own; a `courier` hands in what others signed
@@ -315,19 +315,19 @@ kinds! {
     SessionEnd { seconds: f64, denied: u64, }
     /// Something was refused: for good, or until a person says yes.
     Denied {
-        cgroup: u64, destination: Destination, rule: String, policy: String, verdict: String, through: Through, hook: String,
+        cgroup: u64, destination: RecordedDestination, rule: String, policy: String, verdict: String, through: Through, hook: String,
         count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64, tcp: String,
         searched: bool,
     }
     /// A connection waits.
     Held {
-        request: String, destination: Destination, rule: String, policy: String, verdict: String, count: u64, pid: u32, comm: String,
+        request: String, destination: RecordedDestination, rule: String, policy: String, verdict: String, count: u64, pid: u32, comm: String,
         exe: String, waits_until: String,
     }
     /// A request was made.
     Request {
-        request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
-        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: Question, burst: Gathered,
+        request: String, destination: RecordedDestination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
+        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: DnsQuestion, burst: Gathered,
     }
     /// An agent said what a request is for that had been made without a word.
     Noted { request: String, note: String, }
@@ -339,44 +339,44 @@ kinds! {
     /// A person answered one.
     Answered {
         request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,
-        seconds: f64, connections: u64, bytes: u64, read_only: bool, count: u64, shown: Map<String, Value>, by: String, from: Origin,
+        seconds: f64, connections: u64, bytes: u64, read_only: bool, count: u64, shown: Map<String, Value>, by: String, from: DecisionOrigin,
         signed: Signature, with: Vec<String>,
     }
     /// A person said yes elsewhere, and others have to.
-    AnsweredInPart { request: String, approvals: u32, wanted: u32, by: String, from: Origin, signed: Signature, }
+    AnsweredInPart { request: String, approvals: u32, wanted: u32, by: String, from: DecisionOrigin, signed: Signature, }
     /// An answer from elsewhere was refused.
-    AnswerRefused { request: String, why: String, by: String, key: String, count: u64, from: Origin, }
+    AnswerRefused { request: String, why: String, by: String, key: String, count: u64, from: DecisionOrigin, }
     /// Somebody may answer from elsewhere with a key.
     ApproverAdded {
         approver: String, key: String, key_kind: String, public_key: String, fido: bool, answers_for: Vec<String>,
-        policies: Vec<String>, max_for: f64, by: String, from: Origin,
+        policies: Vec<String>, max_for: f64, by: String, from: DecisionOrigin,
     }
     /// Somebody may not any more.
-    ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: Origin, }
+    ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: DecisionOrigin, }
     /// A person said that a place is not what it looks like, or is after all; or that nobody has to know what is in an encrypted file.
     Dismissed {
-        host: String, port: u16, label: String, file: String, sha256: String, dir: String, withdrawn: bool, by: String, from: Origin,
+        host: String, port: u16, label: String, file: String, sha256: String, dir: String, withdrawn: bool, by: String, from: DecisionOrigin,
     }
     /// A person let a project's policy widen another one, or not any more.
     Trusted {
-        file: String, sha256: String, policy_sha256: String, shown_sha256: String, withdrawn: bool, by: String, from: Origin,
+        file: String, sha256: String, policy_sha256: String, shown_sha256: String, withdrawn: bool, by: String, from: DecisionOrigin,
     }
     /// A hole was opened.
     HoleOpen {
         hole: String, destination: String, name: String, ports: String, reason: String, request: String, expires_at: String,
-        connections: u64, bytes: u64, read_only: bool, http: HttpHole, by: String, from: Origin,
+        connections: u64, bytes: u64, read_only: bool, http: HttpHole, by: String, from: DecisionOrigin,
     }
     /// A hole ended or was closed.
     HoleClose {
-        hole: String, why: String, connections: u64, requests: u64, bytes: u64, cut: usize, by: String, from: Origin,
+        hole: String, why: String, connections: u64, requests: u64, bytes: u64, cut: usize, by: String, from: DecisionOrigin,
     }
     /// A policy was put in place, or refused.
     PolicyLoad { policy: String, file: String, prefixes: usize, serial: u64, signed_by: Vec<String>, error: String, }
     /// A person had a session be judged by another text of its policy.
-    PolicyApplied { policy: String, file: String, sha256: String, widens: String, error: String, by: String, from: Origin, }
+    PolicyApplied { policy: String, file: String, sha256: String, widens: String, error: String, by: String, from: DecisionOrigin, }
     /// An HTTP request was judged.
     Http {
-        destination: Destination, outcome: String, method: String, path: String, host: String, rule: String,
+        destination: RecordedDestination, outcome: String, method: String, path: String, host: String, rule: String,
         verdict: String, request: String, hole: String, why: String, status: u16,
     }
     /// guardd has begun to enforce, or found that it is enforced.

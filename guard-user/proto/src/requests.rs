@@ -64,7 +64,7 @@ pub struct Request {
     pub http: Option<HttpRequest>,
     /// A DNS question, of which nothing has left the machine; null for a connection.
     #[serde(default)]
-    pub question: Option<Question>,
+    pub question: Option<DnsQuestion>,
     /// How the session came to know the address; null: by no name server of the machine.
     #[serde(default)]
     pub named: Option<NameTold>,
@@ -143,7 +143,7 @@ pub struct Burst {
 
 /// A name that a session asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct DnsQuestion {
     /// `*.zone.example`: all below it.
     pub name: String,
     /// The record types, such as `TXT`; 8 at most.
@@ -152,7 +152,7 @@ pub struct Question {
     pub bytes: u64,
 }
 
-impl Question {
+impl DnsQuestion {
     /// The protocol of its destination.
     pub const PROTOCOL: &str = "dns";
 
@@ -176,10 +176,10 @@ pub struct Offer {
 
 /// Answer to [`Call::Pending`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Requests {
+pub struct RequestsReply {
     /// Oldest first.
     pub requests: Vec<Request>,
-    /// As of [`Sessions`](crate::Sessions).
+    /// As of [`SessionsReply`](crate::SessionsReply).
     #[serde(default)]
     pub carried: bool,
 }

@@ -142,9 +142,9 @@ pub struct LeftProcess {
     pub comm: Option<String>,
 }
 
-/// Answer to [`Call::Sessions`] and [`Call::Stop`].
+/// Answer to [`Call::SessionsReply`] and [`Call::Stop`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Sessions {
+pub struct SessionsReply {
     /// Oldest first.
     pub sessions: Vec<Session>,
     /// The caller is a courier, and is told of no others than those for whose users somebody is enrolled.

@@ -24,7 +24,7 @@ pub struct NetworkId(pub u32);
 /// For what a session trusts guard's certificate authority: the names and addresses of read-only destinations. What is `None` is
 /// not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scope {
+pub struct AuthorityScope {
     /// Names, and all below them.
     pub names: Option<Vec<String>>,
     /// Addresses and lengths of their prefixes.
@@ -33,7 +33,7 @@ pub struct Scope {
 
 /// A session and the original destination of one of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Target {
+pub struct RedirectTarget {
     /// The session's number.
     pub session: u32,
     /// The address; IPv4 where it is IPv4-mapped.
@@ -56,14 +56,14 @@ pub enum ToDaemon {
         /// The number of this message.
         number: Number,
         /// Where to.
-        target: Target,
+        target: RedirectTarget,
     },
     /// Asks whether a client may show a name there, in TLS or in HTTP. Answered with [`ToProxy::Name`].
     Name {
         /// The number of this message.
         number: Number,
         /// Where to.
-        target: Target,
+        target: RedirectTarget,
         /// The name, as the client wrote it; empty where it shows none.
         name: String,
     },
@@ -73,7 +73,7 @@ pub enum ToDaemon {
         /// The number of this message.
         number: Number,
         /// Where to.
-        target: Target,
+        target: RedirectTarget,
         /// The request.
         request: HttpAttempt,
     },
@@ -85,7 +85,7 @@ pub enum ToDaemon {
     /// A record for the audit log.
     Log {
         /// Where to.
-        target: Target,
+        target: RedirectTarget,
         /// What happened.
         entry: Entry,
     },
@@ -154,7 +154,7 @@ pub enum ToProxy {
         /// The number of guardd's message.
         number: Number,
         /// For what.
-        scope: Scope,
+        scope: AuthorityScope,
     },
     /// What holds for a target.
     Terms {

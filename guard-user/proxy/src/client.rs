@@ -20,7 +20,7 @@ use super::{
     answers::Problem,
     body::{Attended, Body, Busy},
     headers,
-    link::Link,
+    link::GuarddLink,
     networks::{ConnectionSlot, Network},
     passing::{Passed, entry},
     postgres::Again,
@@ -30,7 +30,7 @@ use super::{
     tls::Secure,
     upgrade::Upgrade,
     upstream::{Unanswered, Unopened, Upstream, Version},
-    wire::{Entry, Target, Tgid},
+    wire::{Entry, RedirectTarget, Tgid},
 };
 
 /// Why a connection is broken off instead of answered.
@@ -39,8 +39,8 @@ pub(super) type Abort = Box<dyn Error + Send + Sync>;
 /// The context of a connection: its session, process, original destination and network namespace, and whom to ask (guardd).
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
-    pub(super) link: Rc<Link>,
-    pub(super) target: Target,
+    pub(super) link: Rc<GuarddLink>,
+    pub(super) target: RedirectTarget,
     /// The process that connected. Others may have the socket since.
     pub(super) tgid: Tgid,
     network: Rc<Network>,
@@ -57,8 +57,8 @@ impl ConnectionContext {
     /// The context of a connection not known to be TLS.
     #[must_use]
     pub(super) fn new(
-        link: Rc<Link>,
-        (target, tgid): (Target, Tgid),
+        link: Rc<GuarddLink>,
+        (target, tgid): (RedirectTarget, Tgid),
         network: Rc<Network>,
         room: Arc<Room>,
         again: Rc<Again>,

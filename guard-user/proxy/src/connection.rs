@@ -24,7 +24,7 @@ use super::{
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
     stream::Stream,
     tls::{self, Greeting, HANDSHAKE, Speaks, Tls},
-    upstream::{Here, Upstream, Version},
+    upstream::{LocalExecutor, Upstream, Version},
     wire::Entry,
 };
 
@@ -320,7 +320,7 @@ async fn stalled(client: &Client, watch: &Watch) {
 async fn http2(client: Rc<Client>, io: SievedIo<Stream>) {
     let answering = Rc::clone(&client);
     let service = service_fn(move |request| Rc::clone(&answering).answer(request, Version::Http2));
-    let serving = http2::Builder::new(Here)
+    let serving = http2::Builder::new(LocalExecutor)
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

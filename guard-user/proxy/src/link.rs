@@ -11,7 +11,7 @@ use guard_sys::packets::{MAX_MESSAGE, Packets};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::wire::{
-    AskAnswer, Entry, HttpAttempt, NetworkId, Number, Target, TargetTerms, ToDaemon,
+    AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
 };
 
 /// Targets whose terms are cached at once. For more, guardd is asked each time.
@@ -21,7 +21,7 @@ const MAX_KNOWN: usize = 1024;
 #[derive(Debug)]
 enum Waiting {
     Terms {
-        target: Target,
+        target: RedirectTarget,
         epoch: u64,
         tell: oneshot::Sender<Option<Rc<TargetTerms>>>,
     },
@@ -36,7 +36,7 @@ enum Waiting {
 }
 
 /// A name that a client shows at a target.
-type Shown = (Target, Box<str>);
+type Shown = (RedirectTarget, Box<str>);
 
 /// Bytes of the longest name of a host. What is longer is none.
 const LONGEST_NAME: usize = 255;
@@ -58,12 +58,12 @@ struct Backlog {
 
 /// The connection to guardd: messages to send, those that wait for an answer, and the cache of terms.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct GuarddLink {
     next: Cell<u64>,
     /// Raised with each change that guardd reports: terms that were asked for under an earlier one are not cached.
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
-    known: RefCell<HashMap<Target, Option<Rc<TargetTerms>>>>,
+    known: RefCell<HashMap<RedirectTarget, Option<Rc<TargetTerms>>>>,
     /// Why names may not be shown, or that they may.
     names: RefCell<HashMap<Shown, Option<Rc<str>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
@@ -73,7 +73,7 @@ pub(super) struct Link {
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
 }
 
-impl Link {
+impl GuarddLink {
     /// A link without messages yet.
     #[must_use]
     pub(super) fn new() -> Self {
@@ -110,7 +110,7 @@ impl Link {
     }
 
     /// The terms of a target, from the cache or from guardd. `None`: nothing passes there.
-    pub(super) async fn terms(&self, target: Target) -> Option<Rc<TargetTerms>> {
+    pub(super) async fn terms(&self, target: RedirectTarget) -> Option<Rc<TargetTerms>> {
         if let Some(known) = self.known.borrow().get(&target) {
             return known.clone();
         }
@@ -150,7 +150,7 @@ impl Link {
     }
 
     /// Why a client may not show a name at a target, from the cache or from guardd; `None` if it may. An empty name is none.
-    pub(super) async fn refuses_name(&self, target: Target, name: &str) -> Option<Rc<str>> {
+    pub(super) async fn refuses_name(&self, target: RedirectTarget, name: &str) -> Option<Rc<str>> {
         let name = if name.len() > LONGEST_NAME { "" } else { name };
         let shown: Shown = (target, name.to_ascii_lowercase().into());
         if let Some(known) = self.names.borrow().get(&shown) {
@@ -196,7 +196,7 @@ impl Link {
     }
 
     /// Waits until not everything passes at a target any more.
-    pub(super) async fn closes(&self, target: Target) {
+    pub(super) async fn closes(&self, target: RedirectTarget) {
         let mut epoch = self.epoch.subscribe();
         loop {
             epoch.borrow_and_update();
@@ -210,7 +210,7 @@ impl Link {
     }
 
     /// Asks guardd whether a request may pass.
-    pub(super) fn ask(self: &Rc<Self>, target: Target, request: HttpAttempt) -> PendingAsk {
+    pub(super) fn ask(self: &Rc<Self>, target: RedirectTarget, request: HttpAttempt) -> PendingAsk {
         let (tell, told) = oneshot::channel();
         let number = self.number();
         let waiting = Waiting::Answer { tell };
@@ -236,7 +236,7 @@ impl Link {
     }
 
     /// Sends an entry for the audit log. Of refusals guardd keeps no more than a few a second: where more wait, they are left out.
-    pub(super) fn log(&self, target: Target, entry: Entry) {
+    pub(super) fn log(&self, target: RedirectTarget, entry: Entry) {
         let mut records = self.records.borrow_mut();
         let backlog = records.entry(target.session).or_default();
         let is_full = backlog.waiting >= MAX_RECORDS || self.unsent_records.get() >= MAX_UNSENT;
@@ -288,7 +288,7 @@ impl Link {
 /// A request at guardd, with a client that is held for the answer. If it is dropped, guardd learns that the client has gone.
 #[derive(Debug)]
 pub(super) struct PendingAsk {
-    link: Rc<Link>,
+    link: Rc<GuarddLink>,
     number: Number,
     told: oneshot::Receiver<AskAnswer>,
 }
@@ -319,7 +319,7 @@ impl Drop for PendingAsk {
 /// # Errors
 ///
 /// The system's: guardd no longer reads.
-pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result<()> {
+pub(super) async fn send_all(link: Rc<GuarddLink>, packets: Rc<Packets>) -> io::Result<()> {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
         if let ToDaemon::Log { target, .. } = &said {
@@ -350,8 +350,8 @@ mod tests {
         *,
     };
 
-    fn target(port: u16) -> Target {
-        Target {
+    fn target(port: u16) -> RedirectTarget {
+        RedirectTarget {
             session: 1,
             address: [192, 0, 2, 1].into(),
             port,
@@ -395,7 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_known_is_not_asked_again_until_it_changes() {
-        let link = Rc::new(Link::new());
+        let link = Rc::new(GuarddLink::new());
         let mut unsent = link.take_unsent();
         for _ in 0..2 {
             let tell = async {
@@ -414,7 +414,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_was_overtaken_is_not_remembered() {
-        let link = Rc::new(Link::new());
+        let link = Rc::new(GuarddLink::new());
         let mut unsent = link.take_unsent();
         let tell = async {
             let ToDaemon::Terms { number, .. } = said(&mut unsent) else {
@@ -429,7 +429,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_leaves_is_reported_and_whoever_was_answered_is_not() {
-        let link = Rc::new(Link::new());
+        let link = Rc::new(GuarddLink::new());
         let mut unsent = link.take_unsent();
         drop(link.ask(target(1), asked()));
         assert!(matches!(said(&mut unsent), ToDaemon::Ask { .. }));
@@ -446,9 +446,9 @@ mod tests {
 
     #[test]
     fn a_session_that_is_refused_without_end_leaves_room_for_the_others() {
-        let link = Link::new();
+        let link = GuarddLink::new();
         let mut unsent = link.take_unsent();
-        let [loud, quiet] = [1, 2].map(|session| Target {
+        let [loud, quiet] = [1, 2].map(|session| RedirectTarget {
             session,
             ..target(1)
         });

@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use super::{
-    connection, lanes::Lanes, link::Link, postgres::Again, room::Room, tls::Tls, wire::NetworkId,
+    connection, lanes::Lanes, link::GuarddLink, postgres::Again, room::Room, tls::Tls,
+    wire::NetworkId,
 };
 
 /// Connections at once, and below of one account. Each takes two descriptors.
@@ -66,7 +67,7 @@ struct Served {
 /// What all connections share.
 pub(super) struct Common {
     /// The connection to guardd.
-    pub(super) link: Rc<Link>,
+    pub(super) link: Rc<GuarddLink>,
     /// The map with the original destinations of connections.
     pub(super) origins: Origins,
     /// The state of TLS.
@@ -83,7 +84,7 @@ pub(super) struct Common {
 impl Common {
     /// Without connections yet.
     #[must_use]
-    pub(super) fn new(link: Rc<Link>, origins: Origins, tls: Rc<Tls>) -> Self {
+    pub(super) fn new(link: Rc<GuarddLink>, origins: Origins, tls: Rc<Tls>) -> Self {
         Self {
             link,
             origins,
@@ -120,7 +121,7 @@ pub(super) struct Networks {
 impl Networks {
     /// No networks yet.
     #[must_use]
-    pub(super) fn new(link: Rc<Link>, origins: Origins, tls: Rc<Tls>) -> Self {
+    pub(super) fn new(link: Rc<GuarddLink>, origins: Origins, tls: Rc<Tls>) -> Self {
         Self {
             common: Rc::new(Common::new(link, origins, tls)),
             served: RefCell::default(),
@@ -234,7 +235,7 @@ impl Network {
     /// # Errors
     ///
     /// The system's; `TimedOut` if guardd gives no socket.
-    pub(super) async fn connect(&self, link: &Link, to: SocketAddr) -> io::Result<TcpStream> {
+    pub(super) async fn connect(&self, link: &GuarddLink, to: SocketAddr) -> io::Result<TcpStream> {
         let socket = match (&self.pool, to.ip()) {
             (Some(pool), ip) => TcpSocket::from_std_stream(self.take(pool, link, ip).await?.into()),
             (None, IpAddr::V4(_)) => TcpSocket::new_v4()?,
@@ -246,7 +247,7 @@ impl Network {
     }
 
     /// Takes a socket from the pool, when there is one.
-    async fn take(&self, pool: &Pool, link: &Link, to: IpAddr) -> io::Result<OwnedFd> {
+    async fn take(&self, pool: &Pool, link: &GuarddLink, to: IpAddr) -> io::Result<OwnedFd> {
         let family = match to {
             IpAddr::V4(_) => &pool.ipv4,
             IpAddr::V6(_) => &pool.ipv6,
@@ -272,7 +273,7 @@ impl Network {
     }
 
     /// Asks guardd for more sockets if there are too few.
-    fn fill(&self, pool: &Pool, link: &Link) {
+    fn fill(&self, pool: &Pool, link: &GuarddLink) {
         let lacking = |family: &RefCell<Vec<OwnedFd>>| match family.borrow().len() {
             enough if enough >= LOW => 0,
             few => FULL - few,

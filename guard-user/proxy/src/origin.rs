@@ -6,7 +6,7 @@ use guard_common::{NetnsCookie, OriginKey};
 use guard_sys::{bpf::Origins, tcp};
 use tokio::net::TcpStream;
 
-use super::wire::{Target, Tgid};
+use super::wire::{RedirectTarget, Tgid};
 
 /// Takes the original destination and the owner of a connection out of `ORIGINS`. `None`: it was not redirected, or it is
 /// closed already, so that the entry may be about a later one from the same port.
@@ -19,12 +19,12 @@ pub(super) fn of(
     network: NetnsCookie,
     stream: &TcpStream,
     peer: SocketAddr,
-) -> io::Result<Option<(Target, Tgid)>> {
+) -> io::Result<Option<(RedirectTarget, Tgid)>> {
     let key = OriginKey::new(network, peer.ip().into(), peer.port());
     let origin = origins.take(&key)?;
     let origin = origin.filter(|_| tcp::stands(stream).unwrap_or(false));
     Ok(origin.map(|origin| {
-        let target = Target {
+        let target = RedirectTarget {
             session: origin.session.0,
             address: origin.destination.to_ip(),
             port: origin.port,

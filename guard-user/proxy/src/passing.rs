@@ -18,7 +18,7 @@ use super::{
     body::{self, BegunBody, Body},
     client::{Abort, Client, ConnectionContext},
     digest,
-    judge::{self, Judgement, Rules, Said, Write},
+    judge::{self, HttpWrite, Judgement, Rules, ShownHeaders},
     preview::{self, Preview},
     wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms},
 };
@@ -74,7 +74,7 @@ impl Client {
             );
             return Ok(Err(misnamed));
         }
-        let request = judge::Request {
+        let request = judge::RequestHead {
             method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
@@ -179,9 +179,9 @@ impl Client {
         &self,
         terms: &Rc<TargetTerms>,
         parts: &Parts,
-        request: &judge::Request<'_>,
+        request: &judge::RequestHead<'_>,
         mut body: BegunBody,
-        mut write: Write,
+        mut write: HttpWrite,
     ) -> Result<Judged, Abort> {
         // No person is asked about what cannot be sent.
         if let Some(why) = self.upstream().distrusted() {
@@ -229,7 +229,7 @@ impl Client {
         &self,
         before: &Rc<TargetTerms>,
         parts: &Parts,
-        request: &judge::Request<'_>,
+        request: &judge::RequestHead<'_>,
         body: BegunBody,
         began: Instant,
     ) -> Result<Judged, Abort> {
@@ -273,7 +273,7 @@ fn left() -> AskAnswer {
 }
 
 /// The judgement on a request whose body was read, as far as that is limited.
-fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &BegunBody) -> Judgement {
+fn with_body(rules: &[Rules], request: &judge::RequestHead<'_>, body: &BegunBody) -> Judgement {
     match body.is_whole() {
         true => judge::judge_all(rules, request, Some(body.so_far())),
         false => judge::judge_too_long(rules, request),
@@ -283,10 +283,10 @@ fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &BegunBody) ->
 /// What a person is shown of a request beside its method and path. `warnings` gets what they should know of it.
 fn shown(
     parts: &Parts,
-    request: &judge::Request<'_>,
+    request: &judge::RequestHead<'_>,
     body: &BegunBody,
     warnings: &mut Vec<String>,
-) -> (Said, Preview) {
+) -> (ShownHeaders, Preview) {
     let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
     let meant = preview.meant.as_deref().into_iter();
     for head in meant.chain([body.head(judge::HEAD)]) {
@@ -308,9 +308,9 @@ fn asked(
     terms: &TargetTerms,
     parts: &Parts,
     context: &ConnectionContext,
-    request: &judge::Request<'_>,
+    request: &judge::RequestHead<'_>,
     body: &BegunBody,
-    (write, said, preview): (Write, Said, Preview),
+    (write, said, preview): (HttpWrite, ShownHeaders, Preview),
 ) -> HttpAttempt {
     let server = context.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
-use guard_launch::Guardd;
+use guard_launch::GuarddConnection;
 use guard_sys::{
     bpf::Origins,
     packets::{Packet, Packets},
@@ -12,7 +12,7 @@ use guard_sys::{
 use tokio::task::LocalSet;
 
 use super::{
-    link::{self, Link},
+    link::{self, GuarddLink},
     networks::Networks,
     tls::Tls,
     wire::{ToDaemon, ToProxy, VERSION},
@@ -20,7 +20,7 @@ use super::{
 
 /// Serves until guardd ends.
 #[must_use]
-pub fn main(guardd: Guardd) -> ExitCode {
+pub fn main(guardd: GuarddConnection) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,10 +35,10 @@ pub fn main(guardd: Guardd) -> ExitCode {
     }
 }
 
-async fn serve(guardd: Guardd) -> Result<()> {
+async fn serve(guardd: GuarddConnection) -> Result<()> {
     let packets = match guardd {
-        Guardd::Inherited(socket) => Packets::of(socket),
-        Guardd::At(path) => Packets::connect(&path),
+        GuarddConnection::Inherited(socket) => Packets::of(socket),
+        GuarddConnection::At(path) => Packets::connect(&path),
     };
     let packets = Rc::new(packets.context("cannot speak with guardd")?);
     let Hello {
@@ -46,7 +46,7 @@ async fn serve(guardd: Guardd) -> Result<()> {
         key,
         certificates,
     } = greeted(&packets).await?;
-    let link = Rc::new(Link::new());
+    let link = Rc::new(GuarddLink::new());
     let origins = Origins::new(origins).context("guardd has sent no map of origins")?;
     let tls = Rc::new(Tls::new(key, certificates).context("there is no certificate authority")?);
     let networks = Networks::new(Rc::clone(&link), origins, Rc::clone(&tls));
@@ -96,7 +96,7 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
 }
 
 /// Handles guardd's messages until it closes: then nothing can be asked, and every connection ends with the process.
-async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) -> Result<()> {
+async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &Tls) -> Result<()> {
     while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
         let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
         match said {

@@ -25,7 +25,7 @@ pub(super) struct Room {
 
 /// An account's turn to have something judged. Each account has one at a time: the rest of its requests wait.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct JudgingTurn {
     room: Arc<Room>,
     account: u32,
     permit: Option<OwnedSemaphorePermit>,
@@ -51,12 +51,12 @@ impl Room {
     }
 
     /// Waits for the account's turn. Must not be held during a wait.
-    pub(super) async fn turn(self: &Arc<Self>, account: u32) -> Turn {
+    pub(super) async fn turn(self: &Arc<Self>, account: u32) -> JudgingTurn {
         let own = || Arc::new(Semaphore::new(1));
         let semaphore = Arc::clone(self.turns().entry(account).or_insert_with(own));
         // Never closed.
         let permit = semaphore.acquire_owned().await.ok();
-        Turn {
+        JudgingTurn {
             room: Arc::clone(self),
             account,
             permit,
@@ -81,7 +81,7 @@ impl Room {
     }
 }
 
-impl Turn {
+impl JudgingTurn {
     /// Ends it. After a long turn the other accounts go first, and this account waits for that.
     pub(super) async fn end(self) {
         if self.began.elapsed() > LONG {
@@ -90,7 +90,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for JudgingTurn {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut turns = self.room.turns();

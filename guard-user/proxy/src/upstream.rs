@@ -28,7 +28,7 @@ use super::{
     connecting::Connecting,
     connection::MAX_HEAD,
     greeted::{FirstWord, Greeted},
-    link::Link,
+    link::GuarddLink,
     mended::Mended,
     networks::Network,
     sieve::{Limits, Phase, SentRequest, SentRequests, Sieve, SievedIo},
@@ -62,9 +62,9 @@ pub(super) enum Unopened {
 
 /// Runs hyper's tasks on this thread.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Here;
+pub(super) struct LocalExecutor;
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
+impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, task: F) {
         spawn_local(task);
     }
@@ -126,17 +126,17 @@ pub(super) struct Upstream {
     asks: SentRequests,
     /// The same queue for `mended`, which reads it at another time.
     to_mend: SentRequests,
-    ended: Rc<Ended>,
+    ended: Rc<UpstreamEnd>,
 }
 
 /// Tells that the upstream connection has ended, while that concerns the client.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct UpstreamEnd {
     tell: Rc<Notify>,
     concerns: Cell<bool>,
 }
 
-impl Ended {
+impl UpstreamEnd {
     fn tell(&self) {
         if self.concerns.get() {
             self.tell.notify_one();
@@ -149,7 +149,7 @@ impl Upstream {
     #[must_use]
     pub(super) fn begin(
         network: Rc<Network>,
-        link: Rc<Link>,
+        link: Rc<GuarddLink>,
         to: SocketAddr,
         tell: Rc<Notify>,
     ) -> Self {
@@ -163,7 +163,7 @@ impl Upstream {
             sender: OnceCell::new(),
             asks: SentRequests::default(),
             to_mend: SentRequests::default(),
-            ended: Rc::new(Ended { tell, concerns }),
+            ended: Rc::new(UpstreamEnd { tell, concerns }),
         }
     }
 
@@ -306,7 +306,7 @@ impl Upstream {
             }
             Version::Http2 => {
                 let (io, greeted) = Greeted::new(stream);
-                let (sender, connection) = http2::Builder::new(Here)
+                let (sender, connection) = http2::Builder::new(LocalExecutor)
                     .max_header_list_size(MAX_HEAD)
                     .handshake(TokioIo::new(io))
                     .await?;

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
-use guard_launch::Guardd;
+use guard_launch::GuarddConnection;
 use guard_proto::names::{FromResolver, ToResolver, VERSION};
 use guard_sys::{
     bpf::{NamedMap, Origins, Queues},
@@ -22,7 +22,7 @@ use super::{
 
 /// Serves until guardd ends. `without_ech`: keys for encrypting a server's name are taken out of answers.
 #[must_use]
-pub fn main(guardd: Guardd, without_ech: bool) -> ExitCode {
+pub fn main(guardd: GuarddConnection, without_ech: bool) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,10 +38,10 @@ pub fn main(guardd: Guardd, without_ech: bool) -> ExitCode {
     }
 }
 
-async fn serve(guardd: Guardd, without_ech: bool) -> Result<()> {
+async fn serve(guardd: GuarddConnection, without_ech: bool) -> Result<()> {
     let packets = match guardd {
-        Guardd::Inherited(socket) => Packets::of(socket),
-        Guardd::At(path) => Packets::connect(&path),
+        GuarddConnection::Inherited(socket) => Packets::of(socket),
+        GuarddConnection::At(path) => Packets::connect(&path),
     };
     let packets = Rc::new(packets.context("cannot speak with guardd")?);
     let Hello {

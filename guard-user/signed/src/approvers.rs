@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{
     sha256,
-    signature::{Kind, Refusal, decoded},
+    signature::{AnswerRefusal, Kind, decoded},
     ssh, webauthn,
 };
 
@@ -25,16 +25,16 @@ pub const PASSKEY: &str = "passkey ";
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Approvers {
+pub struct ApproverList {
     /// In the order in which they were added.
     #[serde(default, rename = "approver")]
-    pub all: Vec<Approver>,
+    pub all: Vec<SigningApprover>,
 }
 
 /// A person who may answer from elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Approver {
+pub struct SigningApprover {
     /// The name that answers are signed with.
     pub name: String,
     /// Whose sessions: users.
@@ -74,13 +74,13 @@ struct StoredKey {
 }
 
 impl TryFrom<StoredKey> for Key {
-    type Error = Refusal;
+    type Error = AnswerRefusal;
 
-    fn try_from(stored: StoredKey) -> Result<Self, Refusal> {
+    fn try_from(stored: StoredKey) -> Result<Self, AnswerRefusal> {
         match (stored.kind, stored.id) {
             (Kind::Ssh, None) => Self::ssh(&stored.public),
             (Kind::Passkey, Some(id)) => Self::passkey(&id, &stored.public),
-            _ => Err(Refusal::Malformed("enrolled key")),
+            _ => Err(AnswerRefusal::Malformed("enrolled key")),
         }
     }
 }
@@ -91,7 +91,7 @@ impl Key {
     /// # Errors
     ///
     /// Where it is none that is understood.
-    pub fn ssh(line: &str) -> Result<Self, Refusal> {
+    pub fn ssh(line: &str) -> Result<Self, AnswerRefusal> {
         let public = ssh::SshPublicKey::parse(line)?;
         Ok(Self {
             id: public.fingerprint(),
@@ -107,14 +107,16 @@ impl Key {
     /// # Errors
     ///
     /// Where it is none that is understood.
-    pub fn passkey(id: &str, public: &str) -> Result<Self, Refusal> {
+    pub fn passkey(id: &str, public: &str) -> Result<Self, AnswerRefusal> {
         let part = |text| {
             let bytes = decoded(Some(text));
-            bytes.map_err(|_| Refusal::Malformed("passkey: its id and its key are in base64url"))
+            bytes.map_err(|_| {
+                AnswerRefusal::Malformed("passkey: its id and its key are in base64url")
+            })
         };
         let (credential, spki) = (part(id)?, part(public)?);
         if credential.is_empty() || credential.len() > 1023 {
-            return Err(Refusal::Malformed("credential id"));
+            return Err(AnswerRefusal::Malformed("credential id"));
         }
         webauthn::PasskeyPublicKey::parse(&spki)?;
         Ok(Self {
@@ -131,11 +133,11 @@ impl Key {
     /// # Errors
     ///
     /// Where it is none that is understood.
-    pub fn of_line(line: &str) -> Result<Self, Refusal> {
+    pub fn of_line(line: &str) -> Result<Self, AnswerRefusal> {
         let passkey = line.strip_prefix(PASSKEY);
         match passkey.map(|made| made.trim().split_once(':')) {
             Some(Some((id, public))) => Self::passkey(id, public),
-            Some(None) => Err(Refusal::Malformed("passkey: expected ID:PUBLIC_KEY")),
+            Some(None) => Err(AnswerRefusal::Malformed("passkey: expected ID:PUBLIC_KEY")),
             None => Self::ssh(line),
         }
     }
@@ -179,7 +181,7 @@ pub enum NoApprover {
     File(String),
 }
 
-impl Approvers {
+impl ApproverList {
     /// Reads the file's text.
     ///
     /// # Errors
@@ -230,7 +232,7 @@ impl Approvers {
     /// # Errors
     ///
     /// Where that cannot be.
-    pub fn add(&mut self, about: &Approver, key: &Key) -> Result<(), NoApprover> {
+    pub fn add(&mut self, about: &SigningApprover, key: &Key) -> Result<(), NoApprover> {
         about.check()?;
         // A passkey's id is what its presenter says.
         let is_same = |own: &Key| own.id == key.id || own.public == key.public;
@@ -247,12 +249,12 @@ impl Approvers {
             Some(known) => {
                 let mut keys = std::mem::take(&mut known.keys);
                 keys.push(key.clone());
-                *known = Approver {
+                *known = SigningApprover {
                     keys,
                     ..about.clone()
                 };
             }
-            None => self.all.push(Approver {
+            None => self.all.push(SigningApprover {
                 keys: vec![key.clone()],
                 ..about.clone()
             }),
@@ -276,7 +278,7 @@ impl Approvers {
 
     /// The person who has that key, and the key.
     #[must_use]
-    pub fn owner_of(&self, id: &str) -> Option<(&Approver, &Key)> {
+    pub fn owner_of(&self, id: &str) -> Option<(&SigningApprover, &Key)> {
         let mut keys = self.all.iter().flat_map(|one| {
             let keys = one.keys.iter();
             keys.map(move |key| (one, key))
@@ -285,7 +287,7 @@ impl Approvers {
     }
 }
 
-impl Approver {
+impl SigningApprover {
     /// Whether what is said of them can be said of anybody.
     ///
     /// # Errors

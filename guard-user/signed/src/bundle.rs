@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
-use crate::{Document, Refusal, sha256, ssh};
+use crate::{AnswerRefusal, Document, sha256, ssh};
 
 /// What OpenSSH signatures of policies are made for.
 pub const POLICY_NAMESPACE: &str = "policy@guardd.org";
@@ -90,7 +90,7 @@ impl Bundle {
     /// # Errors
     ///
     /// That.
-    pub fn is_sound(&self) -> Result<(), Refusal> {
+    pub fn is_sound(&self) -> Result<(), AnswerRefusal> {
         let is_there = |base: &String| self.policies.contains_key(base);
         let sound = self.policies.keys().all(|name| Self::is_name(name))
             && self.groups.iter().all(|group| Self::is_group(group))
@@ -98,7 +98,9 @@ impl Bundle {
             && self.revoked.len() <= MAX_REVOKED
             && self.revoked.iter().all(|key| Self::is_fingerprint(key))
             && self.base.as_ref().is_none_or(is_there);
-        sound.then_some(()).ok_or(Refusal::Malformed(Self::NAME))
+        sound
+            .then_some(())
+            .ok_or(AnswerRefusal::Malformed(Self::NAME))
     }
 }
 
@@ -127,10 +129,10 @@ impl SignedBundle {
     /// # Errors
     ///
     /// Why one is not.
-    pub fn keys(&self) -> Result<Vec<ssh::SshPublicKey>, Refusal> {
+    pub fn keys(&self) -> Result<Vec<ssh::SshPublicKey>, AnswerRefusal> {
         let keys = self.signatures.iter().map(|signature| {
             let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
-            let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
+            let signature = signature.map_err(|_| AnswerRefusal::Malformed("signature of SSH"))?;
             let key = ssh::SshPublicKey::of_signature(&signature)?;
             key.verify(POLICY_NAMESPACE, self.bundle.as_bytes(), &signature)?;
             Ok(key)
@@ -144,14 +146,14 @@ impl SignedBundle {
     /// # Errors
     ///
     /// Why it is not.
-    pub fn verify(&self, signers: &Signers, needed: usize) -> Result<Endorsed, Refusal> {
+    pub fn verify(&self, signers: &Signers, needed: usize) -> Result<Endorsed, AnswerRefusal> {
         // The cheap before the dear: whoever brings it may bring it all day.
         let once: BTreeSet<_> = self.signatures.iter().collect();
         if self.signatures.len() > MAX_SIGNATURES || once.len() < self.signatures.len() {
-            return Err(Refusal::Malformed(Bundle::NAME));
+            return Err(AnswerRefusal::Malformed(Bundle::NAME));
         }
         if self.signatures.len() < needed.max(1) {
-            return Err(Refusal::Unsigned {
+            return Err(AnswerRefusal::Unsigned {
                 by: self.signatures.len(),
                 needed: needed.max(1),
                 others: Vec::new(),
@@ -163,7 +165,7 @@ impl SignedBundle {
         let (mut by, mut others) = (BTreeSet::new(), Vec::new());
         for signature in &self.signatures {
             let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
-            let signature = signature.map_err(|_| Refusal::Malformed("signature of SSH"))?;
+            let signature = signature.map_err(|_| AnswerRefusal::Malformed("signature of SSH"))?;
             let key = ssh::SshPublicKey::of_signature(&signature)?;
             let Some(name) = signers.name_of(&key) else {
                 others.push(key.fingerprint());
@@ -178,7 +180,7 @@ impl SignedBundle {
                 bundle,
                 by: by.into_iter().collect(),
             }),
-            false => Err(Refusal::Unsigned {
+            false => Err(AnswerRefusal::Unsigned {
                 by: by.len(),
                 needed: needed.max(1),
                 others,

@@ -6,7 +6,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{hash_of, signature::Refusal};
+use crate::{hash_of, signature::AnswerRefusal};
 
 /// The version of documents.
 const VERSION: u64 = 1;
@@ -81,13 +81,13 @@ pub struct Answer {
     /// 1.
     pub v: u64,
     /// Yes or no.
-    pub verdict: Verdict,
+    pub verdict: SignedVerdict,
 }
 
 /// What a person says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum SignedVerdict {
     /// Open it.
     Yes,
     /// Leave it closed.
@@ -114,16 +114,16 @@ pub trait Document: Serialize + DeserializeOwned {
     /// # Errors
     ///
     /// Where a number is too large, or the whole too long.
-    fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+    fn to_bytes(&self) -> Result<Vec<u8>, AnswerRefusal> {
         let (version, numbers) = self.numbers();
         if version != self.version() || numbers.iter().any(|number| *number >= LARGEST) {
-            return Err(Refusal::Malformed(Self::NAME));
+            return Err(AnswerRefusal::Malformed(Self::NAME));
         }
         // The fields stand in the order of their keys, and serde_json writes text as RFC 8785 does.
-        let bytes = serde_json::to_vec(self).map_err(|_| Refusal::Malformed(Self::NAME))?;
+        let bytes = serde_json::to_vec(self).map_err(|_| AnswerRefusal::Malformed(Self::NAME))?;
         match bytes.len() <= Self::LONGEST {
             true => Ok(bytes),
-            false => Err(Refusal::Malformed(Self::NAME)),
+            false => Err(AnswerRefusal::Malformed(Self::NAME)),
         }
     }
 
@@ -132,15 +132,15 @@ pub trait Document: Serialize + DeserializeOwned {
     /// # Errors
     ///
     /// Where they are not.
-    fn from_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, AnswerRefusal> {
         if bytes.len() > Self::LONGEST {
-            return Err(Refusal::Malformed(Self::NAME));
+            return Err(AnswerRefusal::Malformed(Self::NAME));
         }
         let read: Self =
-            serde_json::from_slice(bytes).map_err(|_| Refusal::Malformed(Self::NAME))?;
+            serde_json::from_slice(bytes).map_err(|_| AnswerRefusal::Malformed(Self::NAME))?;
         match read.to_bytes()? == bytes {
             true => Ok(read),
-            false => Err(Refusal::NotCanonical(Self::NAME)),
+            false => Err(AnswerRefusal::NotCanonical(Self::NAME)),
         }
     }
 }

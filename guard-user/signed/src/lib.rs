@@ -20,8 +20,8 @@ pub mod webauthn;
 mod wire;
 
 pub use bundle::{Bundle, SignedBundle, Signers};
-pub use document::{Answer, Document, Question, Verdict};
-pub use signature::{Kind, Refusal, Signed};
+pub use document::{Answer, Document, Question, SignedVerdict};
+pub use signature::{AnswerRefusal, Kind, Signed};
 
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};

@@ -12,7 +12,7 @@ use crate::{
 
 /// Why something is no signed answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AnswerRefusal {
     /// It cannot be read.
     #[error("it is no {0}")]
     Malformed(&'static str),
@@ -107,9 +107,9 @@ impl Signed {
     /// # Errors
     ///
     /// Why it was not.
-    pub fn verify(&self, key: &Key, origins: &[String]) -> Result<Answer, Refusal> {
+    pub fn verify(&self, key: &Key, origins: &[String]) -> Result<Answer, AnswerRefusal> {
         if self.key != key.id || self.kind != key.kind() {
-            return Err(Refusal::OtherKey);
+            return Err(AnswerRefusal::OtherKey);
         }
         let bytes = self.answer.as_bytes();
         let answer = Answer::from_bytes(bytes)?;
@@ -118,7 +118,7 @@ impl Signed {
             Kind::Ssh => {
                 let public = ssh::SshPublicKey::parse(&key.public)?;
                 if self.authenticator_data.is_some() || self.client_data.is_some() {
-                    return Err(Refusal::Malformed("signature of SSH"));
+                    return Err(AnswerRefusal::Malformed("signature of SSH"));
                 }
                 public.verify(NAMESPACE, bytes, &signature)?;
             }
@@ -137,8 +137,8 @@ impl Signed {
     }
 }
 
-pub(crate) fn decoded(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
-    let text = text.ok_or(Refusal::Malformed("signed answer"))?;
+pub(crate) fn decoded(text: Option<&str>) -> Result<Vec<u8>, AnswerRefusal> {
+    let text = text.ok_or(AnswerRefusal::Malformed("signed answer"))?;
     let bytes = BASE64URL_NOPAD.decode(text.as_bytes());
-    bytes.map_err(|_| Refusal::Malformed("signed answer"))
+    bytes.map_err(|_| AnswerRefusal::Malformed("signed answer"))
 }

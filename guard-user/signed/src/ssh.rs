@@ -11,7 +11,7 @@ use ring::{
 
 use crate::{
     sha256,
-    signature::Refusal,
+    signature::AnswerRefusal,
     visible::escaped,
     wire::{Wire, string},
 };
@@ -76,15 +76,15 @@ impl SshPublicKey {
     /// # Errors
     ///
     /// Where it is none, or of a kind that is not understood.
-    pub fn parse(line: &str) -> Result<Self, Refusal> {
+    pub fn parse(line: &str) -> Result<Self, AnswerRefusal> {
         let mut words = line.split_ascii_whitespace();
         let (Some(name), Some(text)) = (words.next(), words.next()) else {
-            return Err(Refusal::Malformed("public key of SSH"));
+            return Err(AnswerRefusal::Malformed("public key of SSH"));
         };
         let kind = KeyKind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| Refusal::Algorithm(escaped(name, 64)))?;
+        let kind = kind.ok_or_else(|| AnswerRefusal::Algorithm(escaped(name, 64)))?;
         let blob = BASE64.decode(text.as_bytes());
-        let blob = blob.map_err(|_| Refusal::Malformed("public key of SSH"))?;
+        let blob = blob.map_err(|_| AnswerRefusal::Malformed("public key of SSH"))?;
         Self::of(kind, blob)
     }
 
@@ -93,15 +93,15 @@ impl SshPublicKey {
     /// # Errors
     ///
     /// Where it is no signature, or by a kind of key that is not understood.
-    pub fn of_signature(signature: &[u8]) -> Result<Self, Refusal> {
+    pub fn of_signature(signature: &[u8]) -> Result<Self, AnswerRefusal> {
         let blob = Sealed::parse(signature)?.key;
         let name = String::from_utf8_lossy(Wire::new(blob).string()?).into_owned();
         let kind = KeyKind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| Refusal::Algorithm(escaped(&name, 64)))?;
+        let kind = kind.ok_or_else(|| AnswerRefusal::Algorithm(escaped(&name, 64)))?;
         Self::of(kind, blob.to_vec())
     }
 
-    fn of(kind: KeyKind, blob: Vec<u8>) -> Result<Self, Refusal> {
+    fn of(kind: KeyKind, blob: Vec<u8>) -> Result<Self, AnswerRefusal> {
         let mut wire = Wire::new(&blob);
         let is_named = wire.string()? == kind.name().as_bytes();
         let is_curve = kind.is_ed25519() || wire.string()? == b"nistp256";
@@ -116,7 +116,7 @@ impl SshPublicKey {
         };
         wire.end()?;
         if !is_named || !is_curve || !is_point {
-            return Err(Refusal::Malformed("public key of SSH"));
+            return Err(AnswerRefusal::Malformed("public key of SSH"));
         }
         Ok(Self {
             blob,
@@ -149,18 +149,23 @@ impl SshPublicKey {
     /// # Errors
     ///
     /// Why not.
-    pub fn verify(&self, namespace: &str, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+    pub fn verify(
+        &self,
+        namespace: &str,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), AnswerRefusal> {
         let sealed = Sealed::parse(signature)?;
         if sealed.key != self.blob {
-            return Err(Refusal::OtherKey);
+            return Err(AnswerRefusal::OtherKey);
         }
         if sealed.namespace != namespace.as_bytes() {
-            return Err(Refusal::Purpose);
+            return Err(AnswerRefusal::Purpose);
         }
         let signed = sealed.signed(message)?;
         let mut wire = Wire::new(sealed.signature);
         if wire.string()? != self.kind.name().as_bytes() {
-            return Err(Refusal::OtherKey);
+            return Err(AnswerRefusal::OtherKey);
         }
         let raw = wire.string()?;
         let signed = match &self.application {
@@ -168,7 +173,7 @@ impl SshPublicKey {
             Some(application) => {
                 let (flags, counter) = (wire.byte()?, wire.take(4)?);
                 if flags & TOUCHED == 0 {
-                    return Err(Refusal::Untouched);
+                    return Err(AnswerRefusal::Untouched);
                 }
                 let (to, of) = (sha256(application), sha256(&signed));
                 [&to[..], &[flags], counter, &of[..]].concat()
@@ -178,7 +183,7 @@ impl SshPublicKey {
         self.check(&signed, raw)
     }
 
-    fn check(&self, signed: &[u8], raw: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, signed: &[u8], raw: &[u8]) -> Result<(), AnswerRefusal> {
         let checked = if self.kind.is_ed25519() {
             UnparsedPublicKey::new(&ED25519, &self.point).verify(signed, raw)
         } else {
@@ -187,7 +192,7 @@ impl SshPublicKey {
             wire.end()?;
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point).verify(signed, &scalars)
         };
-        checked.map_err(|_| Refusal::Forged)
+        checked.map_err(|_| AnswerRefusal::Forged)
     }
 }
 
@@ -200,10 +205,10 @@ struct Sealed<'b> {
 }
 
 impl<'b> Sealed<'b> {
-    fn parse(bytes: &'b [u8]) -> Result<Self, Refusal> {
+    fn parse(bytes: &'b [u8]) -> Result<Self, AnswerRefusal> {
         let mut wire = Wire::new(bytes);
         if bytes.len() > LONGEST || wire.take(MAGIC.len())? != MAGIC || wire.number()? != VERSION {
-            return Err(Refusal::Malformed("signature of SSH"));
+            return Err(AnswerRefusal::Malformed("signature of SSH"));
         }
         let (key, namespace, reserved) = (wire.string()?, wire.string()?, wire.string()?);
         let (hash, signature) = (wire.string()?, wire.string()?);
@@ -215,16 +220,16 @@ impl<'b> Sealed<'b> {
                 hash,
                 signature,
             }),
-            false => Err(Refusal::Malformed("signature of SSH")),
+            false => Err(AnswerRefusal::Malformed("signature of SSH")),
         }
     }
 
     /// What the key has signed, if it was for that message.
-    fn signed(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn signed(&self, message: &[u8]) -> Result<Vec<u8>, AnswerRefusal> {
         let hashed = match self.hash {
             b"sha512" => digest(&SHA512, message).as_ref().to_vec(),
             b"sha256" => sha256(message).to_vec(),
-            _ => return Err(Refusal::Malformed("signature of SSH")),
+            _ => return Err(AnswerRefusal::Malformed("signature of SSH")),
         };
         let mut signed = MAGIC.to_vec();
         for part in [self.namespace, b"", self.hash, &hashed] {
@@ -239,12 +244,12 @@ impl<'b> Sealed<'b> {
 /// # Errors
 ///
 /// Where it is none.
-pub fn unarmour(text: &str) -> Result<Vec<u8>, Refusal> {
+pub fn unarmour(text: &str) -> Result<Vec<u8>, AnswerRefusal> {
     let body = text.trim().strip_prefix(BEGIN);
     let body = body.and_then(|rest| rest.strip_suffix(END));
-    let body = body.ok_or(Refusal::Malformed("signature of SSH"))?;
+    let body = body.ok_or(AnswerRefusal::Malformed("signature of SSH"))?;
     let body: String = body.split_ascii_whitespace().collect();
     BASE64
         .decode(body.as_bytes())
-        .map_err(|_| Refusal::Malformed("signature of SSH"))
+        .map_err(|_| AnswerRefusal::Malformed("signature of SSH"))
 }

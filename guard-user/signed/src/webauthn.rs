@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 
-use crate::{sha256, signature::Refusal};
+use crate::{sha256, signature::AnswerRefusal};
 
 /// How the `SubjectPublicKeyInfo` of a key on P-256 begins; its point follows (RFC 5480).
 const P256: [u8; 26] = [
@@ -68,14 +68,14 @@ impl PasskeyPublicKey {
     /// # Errors
     ///
     /// Where it is of another kind.
-    pub fn parse(spki: &[u8]) -> Result<Self, Refusal> {
+    pub fn parse(spki: &[u8]) -> Result<Self, AnswerRefusal> {
         let point = spki.strip_prefix(&P256);
         if let Some(point) = point.filter(|point| point.len() == 65 && point[0] == 4) {
             return Ok(Self::P256(point.to_vec()));
         }
         let key = spki.strip_prefix(&ED).filter(|key| key.len() == 32);
         key.map(|key| Self::Ed25519(key.to_vec()))
-            .ok_or_else(|| Refusal::Algorithm("this passkey's".to_owned()))
+            .ok_or_else(|| AnswerRefusal::Algorithm("this passkey's".to_owned()))
     }
 
     /// Whether the assertion is by this key, for that challenge, made on a page of one of these origins by somebody whom the
@@ -89,7 +89,7 @@ impl PasskeyPublicKey {
         challenge: &[u8; 32],
         origins: &[String],
         assertion: Assertion<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AnswerRefusal> {
         let Assertion {
             authenticator_data,
             client_data,
@@ -97,7 +97,7 @@ impl PasskeyPublicKey {
         } = assertion;
         let parts = [authenticator_data, client_data, signature];
         if parts.iter().any(|part| part.len() > LONGEST) {
-            return Err(Refusal::Malformed("assertion of a passkey"));
+            return Err(AnswerRefusal::Malformed("assertion of a passkey"));
         }
         let origin = on_a_page(client_data, challenge, origins)?;
         by_a_person(authenticator_data, &origin)?;
@@ -108,7 +108,7 @@ impl PasskeyPublicKey {
             }
             Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(&signed, signature),
         };
-        checked.map_err(|_| Refusal::Forged)
+        checked.map_err(|_| AnswerRefusal::Forged)
     }
 }
 
@@ -128,39 +128,39 @@ fn on_a_page(
     client_data: &[u8],
     challenge: &[u8; 32],
     origins: &[String],
-) -> Result<String, Refusal> {
-    let said = said(client_data).ok_or(Refusal::Malformed("assertion of a passkey"))?;
+) -> Result<String, AnswerRefusal> {
+    let said = said(client_data).ok_or(AnswerRefusal::Malformed("assertion of a passkey"))?;
     if said.r#type != "webauthn.get" {
-        return Err(Refusal::Purpose);
+        return Err(AnswerRefusal::Purpose);
     }
     if said.challenge != BASE64URL_NOPAD.encode(challenge) {
-        return Err(Refusal::Forged);
+        return Err(AnswerRefusal::Forged);
     }
     if said.cross_origin == Some(true) || said.top_origin.is_some() {
-        return Err(Refusal::Framed);
+        return Err(AnswerRefusal::Framed);
     }
     match origins.contains(&said.origin) {
         true => Ok(said.origin),
-        false => Err(Refusal::Origin),
+        false => Err(AnswerRefusal::Origin),
     }
 }
 
 /// That the authenticator signed for that origin's host, and that a person was there whom it knew.
-fn by_a_person(data: &[u8], origin: &str) -> Result<(), Refusal> {
+fn by_a_person(data: &[u8], origin: &str) -> Result<(), AnswerRefusal> {
     let (Some(for_host), Some(flags)) = (data.get(..HASH), data.get(HASH).copied()) else {
-        return Err(Refusal::Malformed("assertion of a passkey"));
+        return Err(AnswerRefusal::Malformed("assertion of a passkey"));
     };
     let is_long = data.len() > DATA;
     if data.len() < DATA || flags & ATTESTED != 0 || is_long != (flags & EXTENDED != 0) {
-        return Err(Refusal::Malformed("assertion of a passkey"));
+        return Err(AnswerRefusal::Malformed("assertion of a passkey"));
     }
     if for_host != sha256(host_of(origin).as_bytes()) {
-        return Err(Refusal::Origin);
+        return Err(AnswerRefusal::Origin);
     }
     match (flags & PRESENT != 0, flags & VERIFIED != 0) {
         (true, true) => Ok(()),
-        (false, _) => Err(Refusal::Untouched),
-        (true, false) => Err(Refusal::Unverified),
+        (false, _) => Err(AnswerRefusal::Untouched),
+        (true, false) => Err(AnswerRefusal::Unverified),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What SSH's messages are made of (RFC 4251, section 5): numbers, and text behind its length.
 
-use crate::signature::Refusal;
+use crate::signature::AnswerRefusal;
 
 /// Bytes that are still to be read.
 pub(crate) struct Wire<'b>(&'b [u8]);
@@ -11,28 +11,28 @@ impl<'b> Wire<'b> {
     }
 
     /// The next bytes, if there are as many.
-    pub(crate) fn take(&mut self, count: usize) -> Result<&'b [u8], Refusal> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'b [u8], AnswerRefusal> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(CUT)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(crate) fn byte(&mut self) -> Result<u8, Refusal> {
+    pub(crate) fn byte(&mut self) -> Result<u8, AnswerRefusal> {
         Ok(self.take(1)?[0])
     }
 
-    pub(crate) fn number(&mut self) -> Result<u32, Refusal> {
+    pub(crate) fn number(&mut self) -> Result<u32, AnswerRefusal> {
         let bytes = self.take(4)?;
         Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    pub(crate) fn string(&mut self) -> Result<&'b [u8], Refusal> {
+    pub(crate) fn string(&mut self) -> Result<&'b [u8], AnswerRefusal> {
         let length = self.number()?;
         self.take(usize::try_from(length).map_err(|_| CUT)?)
     }
 
     /// A positive number of 32 bytes at most, in the one way that it is written (`mpint`), as 32 bytes.
-    pub(crate) fn scalar(&mut self) -> Result<[u8; 32], Refusal> {
+    pub(crate) fn scalar(&mut self) -> Result<[u8; 32], AnswerRefusal> {
         let written = self.string()?;
         let digits = match written {
             [0, rest @ ..] if rest.first().is_some_and(|first| *first >= 0x80) => rest,
@@ -46,7 +46,7 @@ impl<'b> Wire<'b> {
     }
 
     /// That nothing is left.
-    pub(crate) fn end(self) -> Result<(), Refusal> {
+    pub(crate) fn end(self) -> Result<(), AnswerRefusal> {
         match self.0.is_empty() {
             true => Ok(()),
             false => Err(CUT),
@@ -54,7 +54,7 @@ impl<'b> Wire<'b> {
     }
 }
 
-const CUT: Refusal = Refusal::Malformed("signature or key of SSH");
+const CUT: AnswerRefusal = AnswerRefusal::Malformed("signature or key of SSH");
 
 /// Text behind its length.
 pub(crate) fn string(out: &mut Vec<u8>, text: &[u8]) {

@@ -15,7 +15,7 @@ const RTF_ELSEWHERE: u32 = RTF_GATEWAY | RTF_REJECT | RTF_ANYCAST | RTF_LOCAL;
 
 /// What a network namespace is told of itself, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
+pub struct HostAddresses {
     /// Its addresses, loopback left out.
     pub addresses: Vec<IpAddr>,
     /// Where its routes without a router lead: a network's first address, and its length in the family's own bits. A
@@ -24,7 +24,7 @@ pub struct Host {
     pub on_link: Vec<(IpAddr, u8)>,
 }
 
-impl Host {
+impl HostAddresses {
     /// That of the network namespace that this thread is in.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Host {
     }
 }
 
-/// [`Host::addresses`] alone. What cannot be read is left out.
+/// [`HostAddresses::addresses`] alone. What cannot be read is left out.
 #[must_use]
 pub fn addresses() -> Vec<IpAddr> {
     let table = |name| read(name).unwrap_or_default();

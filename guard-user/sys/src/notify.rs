@@ -40,7 +40,7 @@ const SYNC_WAKE_UP: usize = 1;
 
 /// A call that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingCall {
     /// Its number, for the answer.
     pub id: u64,
     /// The thread.
@@ -60,7 +60,7 @@ pub enum NotifyResponse {
 
 /// Whoever answers.
 #[derive(Debug)]
-pub struct Listener(OwnedFd);
+pub struct NotifyListener(OwnedFd);
 
 /// Has every connect(2) of this thread, and of all that comes from it, wait for an answer, for good. No other architecture's
 /// call waits. no_new_privs must be set.
@@ -68,7 +68,7 @@ pub struct Listener(OwnedFd);
 /// # Errors
 ///
 /// The system's: `EBUSY` where somebody listens to it already.
-pub fn listen_to_connect() -> io::Result<Listener> {
+pub fn listen_to_connect() -> io::Result<NotifyListener> {
     let code = |code: u32, jt: u8, jf: u8, k: u32| sock_filter {
         code: code as u16,
         jt,
@@ -102,10 +102,10 @@ pub fn listen_to_connect() -> io::Result<Listener> {
     };
     let fd = check(fd)? as c_int;
     // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
-    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok(NotifyListener(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-impl Listener {
+impl NotifyListener {
     /// Out of a descriptor that another process has sent.
     #[must_use]
     pub fn of(fd: OwnedFd) -> Self {
@@ -138,12 +138,12 @@ impl Listener {
     /// # Errors
     ///
     /// The system's: `ENOENT` where the caller has ended meanwhile, or nobody is left.
-    pub fn receive(&self) -> io::Result<Waiting> {
+    pub fn receive(&self) -> io::Result<WaitingCall> {
         // SAFETY: any bytes make a notification, and zeroes are what the kernel wants to find.
         let mut found: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes one notification.
         self.control(RECEIVE, unsafe { AddressOf::new(&raw mut found) })?;
-        Ok(Waiting {
+        Ok(WaitingCall {
             id: found.id,
             thread: found.pid.cast_signed(),
             arguments: found.data.args,

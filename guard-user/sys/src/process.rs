@@ -67,14 +67,14 @@ pub fn fork() -> io::Result<Fork> {
 
 /// A process group or a session, by its leader; none: one whose leader is outside of this pid namespace, for which the
 /// kernel says 0 and which rustix does not expect.
-pub type Group = Option<Pid>;
+pub type GroupLeader = Option<Pid>;
 
 /// The session of a process (getsid(2)).
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn session_of(pid: Pid) -> io::Result<Group> {
+pub fn session_of(pid: Pid) -> io::Result<GroupLeader> {
     // SAFETY: getsid(2) touches no memory.
     group(unsafe { libc::getsid(pid.as_raw_nonzero().get()) })
 }
@@ -84,7 +84,7 @@ pub fn session_of(pid: Pid) -> io::Result<Group> {
 /// # Errors
 ///
 /// The system's.
-pub fn group_of(pid: Pid) -> io::Result<Group> {
+pub fn group_of(pid: Pid) -> io::Result<GroupLeader> {
     // SAFETY: getpgid(2) touches no memory.
     group(unsafe { libc::getpgid(pid.as_raw_nonzero().get()) })
 }
@@ -94,7 +94,7 @@ pub fn group_of(pid: Pid) -> io::Result<Group> {
 /// # Errors
 ///
 /// The system's, above all that it is another's.
-pub fn group_in_front(tty: impl AsFd) -> io::Result<Group> {
+pub fn group_in_front(tty: impl AsFd) -> io::Result<GroupLeader> {
     // SAFETY: tcgetpgrp(3) writes to nothing of ours.
     group(unsafe { libc::tcgetpgrp(tty.as_fd().as_raw_fd()) })
 }
@@ -104,12 +104,12 @@ pub fn group_in_front(tty: impl AsFd) -> io::Result<Group> {
 /// # Errors
 ///
 /// The system's, where it is not this process' own.
-pub fn session_at(tty: impl AsFd) -> io::Result<Group> {
+pub fn session_at(tty: impl AsFd) -> io::Result<GroupLeader> {
     // SAFETY: tcgetsid(3) writes to nothing of ours.
     group(unsafe { libc::tcgetsid(tty.as_fd().as_raw_fd()) })
 }
 
-fn group(returned: i32) -> io::Result<Group> {
+fn group(returned: i32) -> io::Result<GroupLeader> {
     check(returned).map(Pid::from_raw)
 }
 

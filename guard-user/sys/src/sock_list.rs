@@ -32,7 +32,7 @@ pub enum Use {
 
 /// A socket that listens or is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedSocket {
     /// Its own address.
     pub local: SocketAddr,
     /// What it does.
@@ -48,7 +48,7 @@ pub struct Listed {
 /// # Errors
 ///
 /// The system's.
-pub fn list() -> io::Result<Vec<Listed>> {
+pub fn list() -> io::Result<Vec<ListedSocket>> {
     let mut diag = Diag::open()?;
     let mut all = Vec::new();
     for family in [AF_INET, AF_INET6] {
@@ -62,7 +62,7 @@ pub fn list() -> io::Result<Vec<Listed>> {
 }
 
 impl Diag {
-    fn dump(&mut self, family: u8, protocol: u32, all: &mut Vec<Listed>) -> io::Result<()> {
+    fn dump(&mut self, family: u8, protocol: u32, all: &mut Vec<ListedSocket>) -> io::Result<()> {
         self.send(NLM_F_REQUEST | NLM_F_DUMP, Request { family, protocol })?;
         self.receive(|message: SockDiagMessage| {
             if let SockDiagMessage::InetResponse(response) = message {
@@ -75,7 +75,7 @@ impl Diag {
                     _ if id.destination_port != 0 => Use::Tcp(peer),
                     _ => return,
                 };
-                all.push(Listed {
+                all.push(ListedSocket {
                     local: SocketAddr::new(id.source_address, id.source_port),
                     used,
                     inode: header.inode,

@@ -84,14 +84,14 @@ impl From<Digest> for String {
 
 /// The last line of a chain: whoever has noted it can tell later whether all up to it is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct ChainHead {
     /// Its number; 0: there is none yet.
     pub number: u64,
     /// Its hash; of number 0, that of what stands before the chain.
     pub hash: Digest,
 }
 
-impl Head {
+impl ChainHead {
     /// The start of a new chain behind these bytes of its file.
     ///
     /// # Errors
@@ -112,13 +112,13 @@ impl Head {
     }
 }
 
-impl fmt::Display for Head {
+impl fmt::Display for ChainHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.number, self.hash)
     }
 }
 
-impl FromStr for Head {
+impl FromStr for ChainHead {
     type Err = NoHead;
 
     fn from_str(text: &str) -> Result<Self, NoHead> {
@@ -140,7 +140,11 @@ const CLOSE: &[u8] = b"\"}";
 /// # Errors
 ///
 /// Where the record has no JSON form.
-pub fn seal(head: &Head, opens: bool, record: &LogRecord) -> serde_json::Result<(Vec<u8>, Head)> {
+pub fn seal(
+    head: &ChainHead,
+    opens: bool,
+    record: &LogRecord,
+) -> serde_json::Result<(Vec<u8>, ChainHead)> {
     let mut line = serde_json::to_vec(record)?;
     line.pop();
     let number = head.number.saturating_add(1);
@@ -153,7 +157,7 @@ pub fn seal(head: &Head, opens: bool, record: &LogRecord) -> serde_json::Result<
     line.extend(hash.to_string().bytes());
     line.extend(CLOSE);
     line.push(b'\n');
-    Ok((line, Head { number, hash }))
+    Ok((line, ChainHead { number, hash }))
 }
 
 /// A line as it was read, without its newline.
@@ -171,7 +175,7 @@ pub enum Line<'l> {
 #[derive(Debug)]
 pub struct Chained<'l> {
     /// What it says that it makes.
-    pub head: Head,
+    pub head: ChainHead,
     /// The hash before it, as it says; none but in the first line of a file.
     pub previous: Option<Digest>,
     /// The record, with the chain's fields among its own.
@@ -202,7 +206,7 @@ impl<'l> Line<'l> {
 }
 
 impl Chained<'_> {
-    fn of<'l>(line: &'l [u8], record: &LogRecord) -> Option<(Head, Option<Digest>, &'l [u8])> {
+    fn of<'l>(line: &'l [u8], record: &LogRecord) -> Option<(ChainHead, Option<Digest>, &'l [u8])> {
         let rest = line.strip_suffix(CLOSE)?;
         let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
         let body = rest.strip_suffix(OPEN)?;
@@ -212,7 +216,7 @@ impl Chained<'_> {
             None => None,
             Some(text) => Some(text.as_str()?.parse().ok()?),
         };
-        Some((Head { number, hash }, previous, body))
+        Some((ChainHead { number, hash }, previous, body))
     }
 
     /// Whether it comes right behind a line with that hash.

@@ -6,13 +6,13 @@ use guard_common::Protocol;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto::{
     Endpoint, HttpHole, HttpRequest, LogRecord,
-    record::{Answered, Destination, HoleOpen, Record, Request},
+    record::{Answered, HoleOpen, Record, RecordedDestination, Request},
 };
 use jiff::Timestamp;
 
 /// All of them, oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Decisions {
+pub struct LoggedDecisions {
     /// About connections.
     pub answers: Vec<ConnectionDecision>,
     /// About HTTP requests.
@@ -25,7 +25,7 @@ pub struct Decisions {
 
 /// What was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Said {
+pub enum DecisionKind {
     /// Yes, to everything.
     Yes,
     /// Yes, to reads.
@@ -42,7 +42,7 @@ pub struct ConnectionDecision {
     /// Which ports; none: all, of every protocol.
     pub ports: Option<PortSpec>,
     /// What was said.
-    pub said: Said,
+    pub said: DecisionKind,
     /// The approver, the time, and what the answer was about.
     pub why: String,
 }
@@ -99,7 +99,7 @@ fn about_name(name: &str, yes: bool) -> String {
 /// What was asked, by session and request.
 type Asked = HashMap<(Option<String>, String), Request>;
 
-impl Decisions {
+impl LoggedDecisions {
     /// What the records tell of.
     #[must_use]
     pub fn of(records: &[LogRecord]) -> Self {
@@ -164,9 +164,9 @@ impl Decisions {
         match shown.and_then(|shown| shown.http.get()) {
             None => {
                 let said = match (yes, one.read_only.is(&true)) {
-                    (false, _) => Said::No,
-                    (true, true) => Said::Reads,
-                    (true, false) => Said::Yes,
+                    (false, _) => DecisionKind::No,
+                    (true, true) => DecisionKind::Reads,
+                    (true, false) => DecisionKind::Yes,
                 };
                 let ports = Some(ports);
                 let all = about(one).unwrap_or_else(|| vec![to]);
@@ -230,7 +230,11 @@ impl Decisions {
         match (to, ports.transpose(), http) {
             (Some(to), Ok(ports), None) if one.http.is_none() => {
                 let reads = one.read_only.is(&true);
-                let said = if reads { Said::Reads } else { Said::Yes };
+                let said = if reads {
+                    DecisionKind::Reads
+                } else {
+                    DecisionKind::Yes
+                };
                 self.answers.push(ConnectionDecision {
                     to,
                     ports,
@@ -313,7 +317,10 @@ fn why(
     let at: Timestamp = record.at;
     let mut why = format!("{who} {what} of {session}, {at:.0}");
     let asked = shown.map(|shown| {
-        let to = shown.destination.get().and_then(Destination::endpoint);
+        let to = shown
+            .destination
+            .get()
+            .and_then(RecordedDestination::endpoint);
         [
             shown.comm.get().map(|comm| format!("asked by {comm}")),
             shown

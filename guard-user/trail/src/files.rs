@@ -17,7 +17,7 @@ const LONGEST: u64 = 8 * 1024 * 1024;
 
 /// What is beside a trail under its name.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct LogFiles {
     /// Its files, those put aside first that are the oldest by name, the one in use last.
     pub read: Vec<PathBuf>,
     /// Such as are compressed in a way that is not read here.
@@ -29,7 +29,7 @@ pub struct Files {
 /// # Errors
 ///
 /// The system's, where its directory cannot be read.
-pub fn of(path: &Path) -> io::Result<Files> {
+pub fn of(path: &Path) -> io::Result<LogFiles> {
     let name = path.file_name().map(|name| name.to_string_lossy());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let mut aside = Vec::new();
@@ -49,7 +49,7 @@ pub fn of(path: &Path) -> io::Result<Files> {
     let aside = aside.into_iter().map(|(_, path)| path);
     let current = path.exists().then(|| path.to_owned());
     unread.sort();
-    Ok(Files {
+    Ok(LogFiles {
         read: aside.chain(current).collect(),
         unread,
     })

@@ -10,4 +10,4 @@ mod tests;
 pub mod trials;
 pub mod verify;
 
-pub use chain::{Digest, Head};
+pub use chain::{ChainHead, Digest};

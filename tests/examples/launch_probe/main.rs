@@ -19,7 +19,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use guard_launch::{Ask, Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
+use guard_launch::{
+    Ask, Command, CommandIdentity, CommandStatus, Entered, LaunchError, Trust, launch,
+};
 use guard_proto::Failure;
 
 fn main() -> Result<ExitCode> {
@@ -83,8 +85,8 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     Ok(status.into())
 }
 
-fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError> {
-    let identity = Identity::choose(options.user.as_deref())?;
+fn launched(argv: Vec<String>, options: &Options) -> Result<CommandStatus, LaunchError> {
+    let identity = CommandIdentity::choose(options.user.as_deref())?;
     let trust = trust(&identity, options)?;
     let command = Command {
         argv: argv.into_iter().map(Into::into).collect(),
@@ -117,7 +119,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
     outcome
 }
 
-fn trust(identity: &Identity, options: &Options) -> Result<Option<Trust>, Failure> {
+fn trust(identity: &CommandIdentity, options: &Options) -> Result<Option<Trust>, Failure> {
     let Some(path) = &options.trust else {
         return Ok(None);
     };

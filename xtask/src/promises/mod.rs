@@ -183,7 +183,7 @@ pub(crate) fn measured_again() -> impl Iterator<Item = &'static str> {
 
 /// Where tests ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum RanIn {
     /// On this kernel.
     Here,
     /// In machines of `cargo xtask vm`.
@@ -195,7 +195,7 @@ pub(crate) enum Place {
 /// # Errors
 ///
 /// That it cannot be kept.
-pub(crate) fn keep(outcome: &Outcome, place: Place) -> Result<()> {
+pub(crate) fn keep(outcome: &Outcome, place: RanIn) -> Result<()> {
     let cache = Cache::open()?;
     let mut last = Last::read(&cache);
     let whole: Vec<&Promise> = ALL
@@ -267,10 +267,10 @@ impl Promise {
     }
 
     /// Whether all of what shows it has run, where that shows it: a test of the same name elsewhere shows another machine.
-    fn is_whole(&self, outcome: &Outcome, place: Place) -> bool {
+    fn is_whole(&self, outcome: &Outcome, place: RanIn) -> bool {
         let shown = match self.shown {
-            Shown::Here(_) => Place::Here,
-            Shown::InMachines(_) => Place::Machines,
+            Shown::Here(_) => RanIn::Here,
+            Shown::InMachines(_) => RanIn::Machines,
         };
         let names = || outcome.names.iter().chain(&outcome.failed);
         let ran = |test: &&str| {
@@ -340,13 +340,13 @@ mod tests {
         let tests: &[&str] = &["holes::one", "watch::"];
         let (here, machines) = (of(Shown::Here(tests)), of(Shown::InMachines(tests)));
         let whole = outcome(&["holes::one"], &["guard-lab::suites watch::keys"]);
-        assert!(here.is_whole(&whole, Place::Here));
-        assert!(machines.is_whole(&whole, Place::Machines));
+        assert!(here.is_whole(&whole, RanIn::Here));
+        assert!(machines.is_whole(&whole, RanIn::Machines));
         // The same tests on another kernel show nothing of this one.
-        assert!(!here.is_whole(&whole, Place::Machines));
-        assert!(!machines.is_whole(&whole, Place::Here));
+        assert!(!here.is_whole(&whole, RanIn::Machines));
+        assert!(!machines.is_whole(&whole, RanIn::Here));
         let half = outcome(&["holes::one"], &[]);
-        assert!(!here.is_whole(&half, Place::Here));
+        assert!(!here.is_whole(&half, RanIn::Here));
         assert_eq!(not_shown(&[&here], &half), [""; 0]);
         assert_eq!(not_shown(&[&here], &outcome(&["other::one"], &[])), ["p"]);
     }

@@ -17,7 +17,7 @@ const HELPER: &str = "tests/tests/documents/block.rs";
 
 /// A block as a test asks for it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct TakenBlock {
     /// The test's file, and the function that asks.
     file: String,
     function: String,
@@ -39,7 +39,7 @@ struct Function<'t> {
 /// # Errors
 ///
 /// That sources cannot be read, or a call whose block they do not say.
-pub(super) fn all() -> Result<Vec<Taken>> {
+pub(super) fn all() -> Result<Vec<TakenBlock>> {
     let documents = documents()?;
     let mut all = Vec::new();
     for suite in SUITES {
@@ -55,7 +55,7 @@ pub(super) fn all() -> Result<Vec<Taken>> {
     Ok(all)
 }
 
-impl Taken {
+impl TakenBlock {
     /// The line of the one block that is asked for, in its document.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ fn documents() -> Result<Vec<(String, String)>> {
 }
 
 /// Those of one file, if it has the helper.
-fn in_source(file: &str, text: &str, documents: &[(String, String)]) -> Result<Vec<Taken>> {
+fn in_source(file: &str, text: &str, documents: &[(String, String)]) -> Result<Vec<TakenBlock>> {
     let mut taken = Vec::new();
     if !text.contains("block::{") {
         return Ok(taken);
@@ -136,7 +136,7 @@ fn in_source(file: &str, text: &str, documents: &[(String, String)]) -> Result<V
                         function.name
                     )
                 })?;
-                taken.push(Taken {
+                taken.push(TakenBlock {
                     file: file.to_owned(),
                     function: function.name.to_owned(),
                     ..asked
@@ -148,7 +148,7 @@ fn in_source(file: &str, text: &str, documents: &[(String, String)]) -> Result<V
 }
 
 /// What a call asks for: a document by name, and literals.
-fn arguments(text: &str, documents: &[(String, String)], begins: bool) -> Option<Taken> {
+fn arguments(text: &str, documents: &[(String, String)], begins: bool) -> Option<TakenBlock> {
     let (name, rest) = text.split_once(',')?;
     let (_, document) = documents.iter().find(|(known, _)| known == name.trim())?;
     let (first, rest) = literal(rest)?;
@@ -156,7 +156,7 @@ fn arguments(text: &str, documents: &[(String, String)], begins: bool) -> Option
         true => ("sh".to_owned(), first),
         false => (first, literal(rest.trim_start().strip_prefix(',')?)?.0),
     };
-    Some(Taken {
+    Some(TakenBlock {
         file: String::new(),
         function: String::new(),
         document: document.clone(),

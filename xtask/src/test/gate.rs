@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::nextest::Selection;
 use super::outcome::Outcome;
 use super::{SAMPLED, ran};
-use crate::promises::Place;
+use crate::promises::RanIn;
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, promises, vm};
 
@@ -35,8 +35,8 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     let built = timings.stage("what measures, and its tests", || Ok(built()))?;
     // Alone, for it measures.
     here += timings.stage("ten ratios", || Ok(lab::gate_ratios(built)))?;
-    let kept = promises::keep(&here, Place::Here);
-    let kept = kept.and_then(|()| promises::keep(&machines, Place::Machines));
+    let kept = promises::keep(&here, RanIn::Here);
+    let kept = kept.and_then(|()| promises::keep(&machines, RanIn::Machines));
     outcome += here;
     outcome += machines;
     if let Err(problem) = promises::judge(&outcome).and(kept) {

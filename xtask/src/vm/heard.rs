@@ -5,7 +5,7 @@ use std::time::Instant;
 
 /// A test that has ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ended {
+pub(super) struct EndedTest {
     pub(super) name: String,
     pub(super) passed: bool,
     pub(super) seconds: f64,
@@ -14,11 +14,11 @@ pub(super) struct Ended {
 }
 
 /// One who reads along.
-pub(super) struct Heard {
+pub(super) struct TestReader {
     /// Those that have not begun, in the order in which they do: by name.
     waiting: VecDeque<String>,
     running: Vec<(String, Instant)>,
-    ended: Vec<Ended>,
+    ended: Vec<EndedTest>,
     /// Whose output is being repeated at the end, and what has been.
     whose: Option<String>,
     said: BTreeMap<String, String>,
@@ -26,14 +26,14 @@ pub(super) struct Heard {
 
 /// What came of them.
 pub(super) struct Results {
-    pub(super) ended: Vec<Ended>,
+    pub(super) ended: Vec<EndedTest>,
     /// Those that had begun when the program ended,
     pub(super) running: Vec<String>,
     /// and those that had not.
     pub(super) waiting: Vec<String>,
 }
 
-impl Heard {
+impl TestReader {
     /// Of tests of which so many run at once.
     pub(super) fn new(names: &[String], threads: usize) -> Self {
         let mut names = names.to_vec();
@@ -61,7 +61,7 @@ impl Heard {
     pub(super) fn line(&mut self, line: &str) {
         if let Some((at, passed)) = self.verdict(line) {
             let (name, begun) = self.running.remove(at);
-            self.ended.push(Ended {
+            self.ended.push(EndedTest {
                 name,
                 passed,
                 seconds: begun.elapsed().as_secs_f64(),
@@ -97,7 +97,7 @@ impl Heard {
         // Of a line that something else wrote into nothing was understood, but all have passed.
         while status == 0 && !self.running.is_empty() {
             let (name, begun) = self.running.remove(0);
-            self.ended.push(Ended {
+            self.ended.push(EndedTest {
                 name,
                 passed: true,
                 seconds: begun.elapsed().as_secs_f64(),
@@ -150,7 +150,7 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn each_test_has_its_verdict_and_its_output() {
-        let mut heard = Heard::new(&names(&["a::two", "a::one", "a::three", "a::zero"]), 2);
+        let mut heard = TestReader::new(&names(&["a::two", "a::one", "a::three", "a::zero"]), 2);
         for line in LINES.lines() {
             heard.line(line);
         }
@@ -170,7 +170,7 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn what_had_not_begun_when_the_program_ended_has_not_failed() {
-        let mut heard = Heard::new(&names(&["a::one", "a::two", "a::three"]), 1);
+        let mut heard = TestReader::new(&names(&["a::one", "a::two", "a::three"]), 1);
         heard.line("test a::one ... ok");
         let results = heard.end(137);
         assert_eq!(results.ended.len(), 1);
@@ -180,7 +180,7 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn where_all_passed_a_line_that_was_not_understood_hides_none() {
-        let mut heard = Heard::new(&names(&["a::one", "a::two"]), 1);
+        let mut heard = TestReader::new(&names(&["a::one", "a::two"]), 1);
         heard.line("test a::one ... out of a child");
         heard.line("ok");
         let results = heard.end(0);

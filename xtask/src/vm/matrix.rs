@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{self, Cell};
-use super::report::{self, Passed, Ran, Status};
+use super::report::{self, PassedSuite, Ran, SuiteStatus};
 use crate::shell::{read, root};
 
 pub(super) const FILE: &str = "tests/machines.json";
@@ -23,7 +23,7 @@ const END: &str = "<!-- end of what is written -->\n";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Row {
     #[serde(flatten)]
-    passed: Passed,
+    passed: PassedSuite,
     commit: String,
     date: String,
 }
@@ -59,9 +59,9 @@ impl Matrix {
     /// Takes in what came of whole suites. One that failed, or broke its machine, is not known to pass any more.
     fn take(&mut self, ran: &[Ran], commit: &str, date: &str) {
         for ran in ran {
-            let passed = Passed::of(ran);
+            let passed = PassedSuite::of(ran);
             self.rows.retain(|row| !row.passed.is_same(&passed));
-            if ran.status() == Status::Passed {
+            if ran.status() == SuiteStatus::Passed {
                 self.rows.push(Row {
                     passed,
                     commit: commit.to_owned(),
@@ -105,7 +105,7 @@ impl Matrix {
         let machines = plan::machines(all);
         text += &report::table(&machines, &passed);
         let missing = all.iter().filter(|cell| !self.has(cell));
-        let missing: Vec<_> = missing.map(Passed::none_of).collect();
+        let missing: Vec<_> = missing.map(PassedSuite::none_of).collect();
         if !missing.is_empty() {
             text += "\nNot seen to pass:\n\n";
             text += &report::table(&machines, &missing);
@@ -144,7 +144,7 @@ impl Writer {
     ///
     /// As [`Matrix::write`].
     pub(super) fn add(&self, ran: &Ran) -> Result<()> {
-        if ran.status() == Status::Unknown {
+        if ran.status() == SuiteStatus::Unknown {
             return Ok(());
         }
         let mut matrix = self.matrix.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,8 +153,8 @@ impl Writer {
     }
 }
 
-fn is_of(passed: &Passed, cell: &Cell) -> bool {
-    passed.is_same(&Passed::none_of(cell))
+fn is_of(passed: &PassedSuite, cell: &Cell) -> bool {
+    passed.is_same(&PassedSuite::none_of(cell))
 }
 
 /// Today, as dates are written.

@@ -43,7 +43,7 @@ use crate::{build, dependencies, install, lab, promises, room};
 use image::Image;
 use kernels::Kernel;
 use matrix::{Matrix, Writer};
-use passed::Record;
+use passed::PassedRecord;
 use payload::{Payload, Programs, TestsProgram};
 use plan::{Cell, Shard};
 use qemu::{Accel, Qemu};
@@ -260,7 +260,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     };
     outcome.print();
     if !args.gate {
-        promises::keep(&outcome, promises::Place::Machines)?;
+        promises::keep(&outcome, promises::RanIn::Machines)?;
     }
     Ok(verdict(&outcome))
 }
@@ -287,7 +287,7 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
     let cache = Cache::open()?;
     let logs = target().join(LOGS);
     let _lock = alone(&logs)?;
-    let record = Record::begin(&logs, tests.key()?, args.resume)?;
+    let record = PassedRecord::begin(&logs, tests.key()?, args.resume)?;
     let machines = plan::machines(&cells);
     let matrix = Matrix::read()?;
     if args.missing {
@@ -329,7 +329,7 @@ fn print_results(ran: &[Ran], logs: &Path, passed: &str) -> Result<()> {
 }
 
 /// How many tests the cells have that passed already, and are left out.
-fn said_to_be_left_out(left_out: usize, all: usize, record: &Record) -> usize {
+fn said_to_be_left_out(left_out: usize, all: usize, record: &PassedRecord) -> usize {
     if left_out == 0 {
         return 0;
     }
@@ -362,7 +362,7 @@ fn run(
     cells: &[Cell],
     tests: &TestsProgram,
     logs: &Path,
-    (record, writer): (Option<&Record>, Option<&Writer>),
+    (record, writer): (Option<&PassedRecord>, Option<&Writer>),
 ) -> Result<Vec<Ran>> {
     let programs = match args.cold {
         true => Programs::Released,

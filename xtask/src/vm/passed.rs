@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::matrix;
 use super::plan::Cell;
-use super::report::{self, Passed, Ran, Status};
+use super::report::{self, PassedSuite, Ran, SuiteStatus};
 use crate::shell::{read, root, say};
 
 /// In the directory of the logs.
@@ -21,16 +21,16 @@ const FILE: &str = "passed.json";
 struct Kept {
     commit: String,
     programs: String,
-    passed: Vec<Passed>,
+    passed: Vec<PassedSuite>,
 }
 
 /// It, while suites run.
-pub(super) struct Record {
+pub(super) struct PassedRecord {
     file: PathBuf,
     kept: Mutex<Kept>,
 }
 
-impl Record {
+impl PassedRecord {
     /// Begins one; what an earlier run left is part of it where that is wished, and fits.
     ///
     /// # Errors
@@ -61,17 +61,17 @@ impl Record {
     /// Whether a suite has passed in such a machine, all of it.
     pub(super) fn has(&self, cell: &Cell) -> bool {
         let kept = self.kept();
-        let this = Passed::none_of(cell);
+        let this = PassedSuite::none_of(cell);
         kept.passed.iter().any(|one| one.is_same(&this))
     }
 
     /// Takes in what came of a whole suite. Losing it costs time.
     pub(super) fn add(&self, ran: &Ran) {
-        if ran.status() != Status::Passed {
+        if ran.status() != SuiteStatus::Passed {
             return;
         }
         let mut kept = self.kept();
-        kept.passed.push(Passed::of(ran));
+        kept.passed.push(PassedSuite::of(ran));
         if let Err(problem) = kept.write(&self.file) {
             say(&format!("a later run cannot go on from here: {problem:#}"));
         }
@@ -168,7 +168,7 @@ pub(super) mod tests {
     fn what_passed_is_not_run_again_with_the_same_programs() -> Result<()> {
         let logs = tempfile::tempdir()?;
         let begin =
-            |programs: &str, resume| Record::begin(logs.path(), programs.to_owned(), resume);
+            |programs: &str, resume| PassedRecord::begin(logs.path(), programs.to_owned(), resume);
         let first = begin("these", true)?;
         first.add(&ran("holes", &[]));
         first.add(&ran("ends", &["ends::one"]));

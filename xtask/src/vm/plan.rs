@@ -11,7 +11,7 @@ use anyhow::{Context as _, Error, Result, bail, ensure};
 use super::kernels::Kernel;
 use super::machine::Machine;
 use super::payload::TestsProgram;
-use super::report::{Ran, Status};
+use super::report::{Ran, SuiteStatus};
 use super::snapshot::Maker;
 use super::suites::{GATE, Kind, Suite, kinds, part, runs_on, takes_long};
 use crate::cache::Cache;
@@ -120,7 +120,7 @@ pub(super) fn left_out(cells: &[Cell], tests: &TestsProgram) -> usize {
 
 /// What the gate runs.
 pub(super) fn of_the_gate(kernel: Kernel) -> Vec<Cell> {
-    let cell = |choice: &super::suites::Choice| {
+    let cell = |choice: &super::suites::GateSuite| {
         let tests = choice.tests.iter();
         let suite = Suite {
             name: choice.suite.to_owned(),
@@ -292,7 +292,7 @@ impl Times {
 
     /// Keeps what is known now. Losing it costs balance.
     pub(super) fn write(mut self, cache: &Cache, all: &[Ran]) {
-        for ran in all.iter().filter(|ran| ran.status() == Status::Passed) {
+        for ran in all.iter().filter(|ran| ran.status() == SuiteStatus::Passed) {
             self.0
                 .insert(key(ran.kernel, ran.kind, &ran.suite), ran.seconds);
         }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::disk::Disk;
 use super::machine::{Console, Machine};
 use super::plan::MachineSpec;
-use super::report::{Status, TestsOutcome};
+use super::report::{SuiteStatus, TestsOutcome};
 use super::run::{Log, Runner, install};
 use super::suites::Suite;
 
@@ -43,7 +43,7 @@ pub(super) fn run(
             without: &[],
         };
         let tests = runner.tests(machine, place.maker.accel, &suite, log)?;
-        if tests.status() == Status::Failed {
+        if tests.status() == SuiteStatus::Failed {
             runner.journal(machine, log)?;
         }
         sum.add(tests);

@@ -11,7 +11,7 @@ use crate::test::outcome::{Flaky, Outcome};
 
 /// How a suite ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Status {
+pub(super) enum SuiteStatus {
     Passed,
     Failed,
     /// The machine broke, twice: of the tests nothing is known.
@@ -35,10 +35,10 @@ impl TestsOutcome {
         self.flaky.extend(other.flaky);
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> SuiteStatus {
         match self.failed.is_empty() {
-            true => Status::Passed,
-            false => Status::Failed,
+            true => SuiteStatus::Passed,
+            false => SuiteStatus::Failed,
         }
     }
 }
@@ -57,10 +57,10 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> SuiteStatus {
         self.tests
             .as_ref()
-            .map_or(Status::Unknown, |tests| tests.status())
+            .map_or(SuiteStatus::Unknown, |tests| tests.status())
     }
 
     /// How many passed, in the end.
@@ -92,7 +92,7 @@ impl fmt::Display for Ran {
             Err(_) => write!(f, "unknown: the machine broke twice")?,
         }
         write!(f, ", {:.1} s", self.seconds)?;
-        if self.status() != Status::Passed {
+        if self.status() != SuiteStatus::Passed {
             write!(f, "; see {}", self.log.display())?;
         }
         Ok(())
@@ -132,14 +132,14 @@ pub(super) fn sum(all: Vec<Ran>) -> Outcome {
 
 /// A suite that passed in a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Passed {
+pub(super) struct PassedSuite {
     pub(super) kernel: String,
     pub(super) kind: String,
     pub(super) suite: String,
     pub(super) tests: usize,
 }
 
-impl Passed {
+impl PassedSuite {
     pub(super) fn of(ran: &Ran) -> Self {
         Self {
             kernel: ran.kernel.to_owned(),
@@ -171,7 +171,7 @@ impl Passed {
 }
 
 /// A list for the documents: the suites that each kind of machine passes. A suite that is not known to pass is not in it.
-pub(super) fn table(machines: &[(&str, &str)], passed: &[Passed]) -> String {
+pub(super) fn table(machines: &[(&str, &str)], passed: &[PassedSuite]) -> String {
     let mut suites: Vec<_> = passed.iter().map(|one| one.suite.as_str()).collect();
     suites.sort_unstable();
     suites.dedup();
@@ -196,7 +196,7 @@ pub(super) fn table(machines: &[(&str, &str)], passed: &[Passed]) -> String {
 }
 
 /// On which kernels a suite passed in such machines; nothing where that is all of them.
-fn kernels(machines: &[(&str, &str)], passed: &[&Passed], kind: &str) -> Option<String> {
+fn kernels(machines: &[(&str, &str)], passed: &[&PassedSuite], kind: &str) -> Option<String> {
     let mut all: Vec<_> = machines.iter().map(|(kernel, _)| *kernel).collect();
     all.dedup();
     let has = |kernel: &&str| {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_list_has_each_suite_by_kind_of_machine() {
-        let one = |kernel: &str, kind: &str, suite: &str, tests| Passed {
+        let one = |kernel: &str, kind: &str, suite: &str, tests| PassedSuite {
             kernel: kernel.to_owned(),
             kind: kind.to_owned(),
             suite: suite.to_owned(),

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::heard::{Ended, Heard, Results};
+use super::heard::{EndedTest, Results, TestReader};
 use super::machine::{Console, Machine};
 use super::matrix::Writer;
-use super::passed::Record;
+use super::passed::PassedRecord;
 use super::payload::{self, NATS, PACKAGES, Payload, TESTS};
 use super::plan::{MachineSpec, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
-use super::report::{Ran, Status, TestsOutcome};
+use super::report::{Ran, SuiteStatus, TestsOutcome};
 use super::suites::{ALONE, Kind, Suite, limit};
 use crate::shell::say;
 use crate::test::outcome::Flaky;
@@ -51,7 +51,7 @@ pub(super) struct Runner<'a> {
     /// Whether whatever holds across a boot is tried once, and not after the power was cut as well.
     pub(super) is_brief: bool,
     /// Where what passed is kept.
-    pub(super) record: Option<&'a Record>,
+    pub(super) record: Option<&'a PassedRecord>,
     /// What writes it where everybody sees it.
     pub(super) writer: Option<&'a Writer>,
 }
@@ -152,7 +152,7 @@ impl Runner<'_> {
             None => self.start(place, suite, log)?,
         };
         let tests = self.tests(&mut machine, place.maker.accel, suite, log)?;
-        if tests.status() == Status::Failed {
+        if tests.status() == SuiteStatus::Failed {
             self.journal(&mut machine, log)?;
         }
         *running = Some(machine);
@@ -216,7 +216,7 @@ impl Runner<'_> {
                     false => failed.push(ended),
                 }
             }
-            failed.extend(results.running.into_iter().map(|name| Ended {
+            failed.extend(results.running.into_iter().map(|name| EndedTest {
                 said: "It had not ended when the program did, or was ended.".to_owned(),
                 name,
                 passed: false,
@@ -250,7 +250,7 @@ impl Runner<'_> {
             names.len()
         );
         let command = command(accel, names, THREADS, limit);
-        let mut heard = Heard::new(names, THREADS);
+        let mut heard = TestReader::new(names, THREADS);
         let status = machine.tell(&command, limit + SLACK, |line| {
             heard.line(line);
             log.line(line);
@@ -266,7 +266,7 @@ impl Runner<'_> {
         &self,
         machine: &mut Machine,
         accel: Accel,
-        failed: Ended,
+        failed: EndedTest,
         tests: &mut TestsOutcome,
         log: &mut Log,
     ) -> Result<()> {

@@ -220,14 +220,14 @@ const KEYS: &[&str] = &["keys::"];
 
 /// What the gate runs, in machines with the newest kernel: what no other place can tell. `cargo xtask test` says the rest on its own
 /// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it.
-pub(super) const GATE: &[Choice] = &[
+pub(super) const GATE: &[GateSuite] = &[
     // Whether a boot enforces before anything else runs: nothing else boots. The power is cut in the matrix.
-    Choice {
+    GateSuite {
         suite: "reboot",
         tests: &[],
     },
     // What a user does with the package; killed scripts, other kinds and other versions are the matrix's.
-    Choice {
+    GateSuite {
         suite: "packages",
         tests: &[
             "install::an_installation_enforces_and_a_purge_takes_all_away",
@@ -235,13 +235,13 @@ pub(super) const GATE: &[Choice] = &[
         ],
     },
     // What docs/start.md has a newcomer type: each other block of the documents is the matrix's.
-    Choice {
+    GateSuite {
         suite: "documents",
         tests: &["machine::getting_started"],
     },
     // The units that ship: their order, their sandbox, and what systemd says of them. A test takes ten seconds of an
     // emulated processor: each way to stop them, and to break a machine under them, is the matrix's.
-    Choice {
+    GateSuite {
         suite: "systemd",
         tests: &[
             "order::a_unit_of_the_slice_waits_for_an_enforcing_guardd",
@@ -252,12 +252,12 @@ pub(super) const GATE: &[Choice] = &[
         ],
     },
     // That a service is a session from its first instruction, and that guardd's programs are at the security hooks by then.
-    Choice {
+    GateSuite {
         suite: "services",
         tests: &["begins::"],
     },
     // Security hooks judge Unix sockets, sockets that are handed in and signals: this machine's kernel may take none there.
-    Choice {
+    GateSuite {
         suite: "sockets",
         tests: &[
             "listeners_outside_are_out_of_reach_of_every_kind",
@@ -266,17 +266,17 @@ pub(super) const GATE: &[Choice] = &[
             "processes_outside_get_no_signal_where_the_kernel_judges_that",
         ],
     },
-    Choice {
+    GateSuite {
         suite: "nested",
         tests: &["a_socket_that_sessions_pass_on_reaches_what_both_may"],
     },
     // What guardd shows as a service, and to Prometheus.
-    Choice {
+    GateSuite {
         suite: "observed",
         tests: &[],
     },
     // Whether this kernel takes the programs at all, and they decide as on others.
-    Choice {
+    GateSuite {
         suite: "enforcement",
         tests: &[
             "a_denied_destination_cannot_be_reached_by_tcp_or_udp_in_any_form",
@@ -286,7 +286,7 @@ pub(super) const GATE: &[Choice] = &[
 ];
 
 /// Of a suite, what the gate runs.
-pub(super) struct Choice {
+pub(super) struct GateSuite {
     pub(super) suite: &'static str,
     /// Parts of their names; none: all.
     pub(super) tests: &'static [&'static str],

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use guard_courier::{Fleet, Refusal};
+use guard_courier::{FleetSocket, Refusal};
 use guard_proto::{
     ApproverShown,
     approvers::{Approvers, Asked},
-    central::{FleetCall, FleetUpdate, Machine, Over},
+    central::{FleetCall, FleetUpdate, HeardMachine, Over},
 };
 use guard_signed::{Document as _, Question, approvers::Key};
 use serde_json::Value;
@@ -59,7 +59,7 @@ pub(crate) struct Now {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Its own words.
-    pub(crate) told: Machine,
+    pub(crate) told: HeardMachine,
     /// Who may answer there. The fingerprints are of the keys, whatever the machine says they are.
     pub(crate) approvers: Vec<ApproverShown>,
     /// What it asks.
@@ -77,7 +77,7 @@ pub(crate) struct Open {
 
 impl Seen {
     /// What a machine has told.
-    pub(crate) fn of(told: Machine) -> Self {
+    pub(crate) fn of(told: HeardMachine) -> Self {
         let questions = told.questions.iter();
         let questions = questions.filter_map(|bytes| {
             let question = Question::from_bytes(bytes.as_bytes()).ok()?;
@@ -171,12 +171,12 @@ struct Telling {
 }
 
 /// Adds a machine, or has it be as it is now; whether that is news beside what it asks.
-fn add(machines: &mut Machines, machine: Machine) -> bool {
+fn add(machines: &mut Machines, machine: HeardMachine) -> bool {
     let seen = Seen::of(machine);
     let at = (seen.told.machine.clone(), seen.told.group.clone());
     let before = machines.insert(at, Rc::new(seen.clone()));
     before.is_none_or(|before| {
-        let alone = |seen: &Seen| Machine {
+        let alone = |seen: &Seen| HeardMachine {
             questions: Vec::new(),
             over: Vec::new(),
             ..seen.told.clone()
@@ -186,7 +186,7 @@ fn add(machines: &mut Machines, machine: Machine) -> bool {
 }
 
 impl Mirror {
-    pub(super) fn begin(fleet: &Fleet) -> Rc<Self> {
+    pub(super) fn begin(fleet: &FleetSocket) -> Rc<Self> {
         let mirror = Rc::new(Self {
             machines: RefCell::default(),
             now: watch::channel(Now::default()).0,
@@ -200,7 +200,7 @@ impl Mirror {
         mirror
     }
 
-    async fn run(&self, fleet: &Fleet) {
+    async fn run(&self, fleet: &FleetSocket) {
         loop {
             if let Err(refusal) = self.follow(fleet).await {
                 tracing::debug!(why = refusal.failure.why, "guard-fleet is away");
@@ -213,7 +213,7 @@ impl Mirror {
         }
     }
 
-    async fn follow(&self, fleet: &Fleet) -> Result<(), Refusal> {
+    async fn follow(&self, fleet: &FleetSocket) -> Result<(), Refusal> {
         let mut all = fleet.stream::<FleetUpdate>(&FleetCall::Follow {}).await?;
         let mut telling = Telling::default();
         while let Some(told) = all.next().await? {
@@ -248,7 +248,7 @@ impl Mirror {
     }
 
     /// Has machines know that somebody looks, for as long as that is so.
-    async fn tell(&self, fleet: &Fleet) {
+    async fn tell(&self, fleet: &FleetSocket) {
         loop {
             self.lookers.somebody().await;
             tokio::select! {
@@ -259,7 +259,7 @@ impl Mirror {
         }
     }
 
-    async fn hold(&self, fleet: &Fleet) {
+    async fn hold(&self, fleet: &FleetSocket) {
         let look = FleetCall::Look {};
         if let Ok(mut held) = fleet.stream::<Value>(&look).await {
             while let Ok(Some(_)) = held.next().await {
@@ -440,14 +440,14 @@ pub(crate) mod tests {
         }
     }
 
-    fn machine(id: &str, approvers: Vec<ApproverShown>) -> Machine {
+    fn machine(id: &str, approvers: Vec<ApproverShown>) -> HeardMachine {
         let asks = question(id, "r1", &["curl wants tcp/443 at 192.0.2.10"]);
         let asks = asks.to_bytes().unwrap_or_default();
-        Machine {
+        HeardMachine {
             machine: id.to_owned(),
             approvers,
             questions: vec![String::from_utf8(asks).unwrap_or_default()],
-            ..Machine::default()
+            ..HeardMachine::default()
         }
     }
 
@@ -478,7 +478,7 @@ pub(crate) mod tests {
     }
 
     impl Mirror {
-        fn add(&self, machine: Machine) -> bool {
+        fn add(&self, machine: HeardMachine) -> bool {
             add(&mut self.machines.borrow_mut(), machine)
         }
     }
@@ -541,7 +541,7 @@ pub(crate) mod tests {
         let later = |seconds| jiff::Timestamp::from_second(seconds).ok();
         for (old, new) in [("ci", "lab"), ("lab", "ci")] {
             let mirror = mirror();
-            let of = |group: &str, away_since: Option<jiff::Timestamp>| Machine {
+            let of = |group: &str, away_since: Option<jiff::Timestamp>| HeardMachine {
                 group: group.to_owned(),
                 away_since,
                 ..machine("m-2", vec![])

@@ -10,7 +10,7 @@ pub(crate) mod routes;
 use std::{path::Path, rc::Rc};
 
 use anyhow::{Result, anyhow, ensure};
-use guard_courier::Fleet;
+use guard_courier::FleetSocket;
 use guard_proto::central::{FleetCall, FleetUpdate};
 
 use crate::files::{Files, Identity};
@@ -33,14 +33,14 @@ impl Browser {
 /// What such a console has instead of a guardd.
 #[derive(Debug)]
 pub(crate) struct Central {
-    pub(crate) fleet: Fleet,
+    pub(crate) fleet: FleetSocket,
     pub(crate) mirror: Rc<Mirror>,
 }
 
 impl Central {
     /// Follows guard-fleet at that socket.
     pub(crate) fn begin(socket: &Path) -> Self {
-        let fleet = Fleet::at(socket.to_owned());
+        let fleet = FleetSocket::at(socket.to_owned());
         let mirror = Mirror::begin(&fleet);
         Self { fleet, mirror }
     }
@@ -56,7 +56,7 @@ pub(crate) async fn enrolled(socket: &Path, name: &str) -> Result<Identity> {
         let failure = refusal.failure;
         anyhow!("{}: {}\n{}", failure.what, failure.why, failure.fix)
     };
-    let fleet = Fleet::at(socket.to_owned());
+    let fleet = FleetSocket::at(socket.to_owned());
     let mut told = fleet
         .stream::<FleetUpdate>(&FleetCall::Follow {})
         .await

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use guard_proto::{
     ApproverShown,
-    central::{HoleThere, Over, SessionThere, State, Untold},
+    central::{HoleThere, MachineState, Over, SessionThere, Untold},
 };
 use guard_signed::Question;
 use jiff::Timestamp;
@@ -479,7 +479,7 @@ fn enforcing(one: &Seen) -> Markup {
 }
 
 /// The serial of the fleet's policies.
-fn policies(state: Option<&State>) -> Markup {
+fn policies(state: Option<&MachineState>) -> Markup {
     let serial = state.and_then(|state| state.serial);
     let serial = serial.map_or_else(|| "–".to_owned(), |serial| serial.to_string());
     let problem = state.and_then(|state| state.policies_problem.as_deref());

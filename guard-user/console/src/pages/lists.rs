@@ -1,6 +1,6 @@
 //! Sessions, holes, what was reached, and keys.
 
-use guard_proto::{ApproverShown, Flow, Hole, Session, flows::Flows};
+use guard_proto::{ApproverShown, Flow, Hole, Session, flows::FlowsReply};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -90,7 +90,7 @@ fn hole(one: &Hole) -> Markup {
 /// What was reached.
 pub(crate) fn flows(
     frame: &Frame<'_>,
-    listed: &Flows,
+    listed: &FlowsReply,
     session: Option<&str>,
     scope: &Scope,
 ) -> Markup {

@@ -82,7 +82,7 @@ fn by(taken: &Taken<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::central::Machine;
+    use guard_proto::central::HeardMachine;
 
     use super::*;
     use crate::central::mirror::tests::{approver, key};
@@ -90,14 +90,14 @@ mod tests {
     /// A machine of a group that lists these people's keys, and revokes these fingerprints.
     fn machine(group: &str, id: &str, people: &[(&str, u8)], revoked: &[&str]) -> Rc<Seen> {
         let people = people.iter();
-        Rc::new(Seen::of(Machine {
+        Rc::new(Seen::of(HeardMachine {
             group: group.to_owned(),
             machine: id.to_owned(),
             approvers: people
                 .map(|(name, number)| approver(name, key(*number, "")))
                 .collect(),
             revoked: revoked.iter().map(|&one| one.to_owned()).collect(),
-            ..Machine::default()
+            ..HeardMachine::default()
         }))
     }
 

@@ -6,9 +6,9 @@ use guard_proto::{
     ApproverShown, Burst, Endpoint, Failure, Flow, Hole, HttpHole, HttpRequest, LogRecord, Request,
     Session,
     approvers::{Asked, KeyShown},
-    central::{HoleThere, Machine, Over, SessionThere, State, Untold},
+    central::{HeardMachine, HoleThere, MachineState, Over, SessionThere, Untold},
     destination::Through,
-    flows::Flows,
+    flows::FlowsReply,
 };
 use guard_signed::{Document as _, Question, visible::visible_again};
 use jiff::Timestamp;
@@ -239,7 +239,7 @@ fn pages(text: &str) -> Vec<String> {
         rule: Some(t()),
         leads_to: vec![],
     };
-    let flows = Flows {
+    let flows = FlowsReply {
         flows: vec![flow.clone()],
         name_servers: vec![],
         warnings: vec![t()],
@@ -369,7 +369,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
     .into();
     asked.question = String::from_utf8(question.to_bytes().unwrap()).unwrap();
     let person = person_for_dev(text);
-    let state = State {
+    let state = MachineState {
         version: t(),
         enforcing: false,
         problem: Some(t()),
@@ -389,11 +389,11 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         warnings: vec![t()],
         at: Timestamp::UNIX_EPOCH,
     };
-    let lists = Seen::of(Machine {
+    let lists = Seen::of(HeardMachine {
         approvers: vec![person.clone()],
-        ..Machine::default()
+        ..HeardMachine::default()
     });
-    let told = Machine {
+    let told = HeardMachine {
         group: t(),
         machine: "m".to_owned(),
         // Its key is revoked, and taken all the same.
@@ -414,7 +414,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         asks_more: true,
         over: vec![],
     };
-    let away = Machine {
+    let away = HeardMachine {
         away_since: Some(Timestamp::UNIX_EPOCH),
         origins: Some(vec![t()]),
         ..told.clone()
@@ -478,7 +478,7 @@ fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
         tab: Some(Tab::Machines),
     };
     let person = person_for_dev("alice");
-    let seen = Seen::of(Machine {
+    let seen = Seen::of(HeardMachine {
         machine: "m-1".to_owned(),
         approvers: vec![person],
         sessions: Some(vec![
@@ -486,7 +486,7 @@ fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
             session_there("others", "prod"),
         ]),
         holes: Some(vec![hole_there("h7", "dev"), hole_there("h8", "prod")]),
-        ..Machine::default()
+        ..HeardMachine::default()
     });
     let alice = Identity {
         name: "alice".to_owned(),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use http::Uri;
 use tokio::net::lookup_host;
 
-use crate::settings::Host;
+use crate::settings::PushHost;
 
 /// Bytes of a URL at most.
 const LONGEST: usize = 1024;
@@ -26,7 +26,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// Why not.
-    pub(super) fn of(text: &str, listed: &[Host]) -> Result<Self> {
+    pub(super) fn of(text: &str, listed: &[PushHost]) -> Result<Self> {
         ensure!(text.len() <= LONGEST, "the push service's URL is too long");
         let uri: Uri = text.parse().context("that is no URL of a push service")?;
         let authority = uri.authority().map_or("", |all| all.as_str());
@@ -39,7 +39,7 @@ impl Endpoint {
             is_listed: false,
         };
         let port = endpoint.port();
-        let is_it = |one: &Host| one.is(endpoint.host(), port);
+        let is_it = |one: &PushHost| one.is(endpoint.host(), port);
         endpoint.is_listed = listed.iter().any(is_it);
         let is_outside = match endpoint.host().trim_matches(['[', ']']).parse() {
             Ok(address) => is_public(address),
@@ -178,8 +178,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
-    fn hosts(names: &[&str]) -> Vec<Host> {
-        let hosts = names.iter().map(|name| Host::try_from((*name).to_owned()));
+    fn hosts(names: &[&str]) -> Vec<PushHost> {
+        let hosts = names
+            .iter()
+            .map(|name| PushHost::try_from((*name).to_owned()));
         hosts.collect::<Result<_, _>>().unwrap()
     }
 

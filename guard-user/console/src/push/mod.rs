@@ -22,7 +22,8 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use guard_courier::{Guardd, Refusal};
 use guard_proto::{
-    Call, LogRecord, Request, Requests, Session, Sessions, approvers::Approvers, record::Record,
+    Call, LogRecord, Request, RequestsReply, Session, SessionsReply, approvers::Approvers,
+    record::Record,
 };
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -202,7 +203,7 @@ async fn follow(guardd: Guardd, news: Rc<News>) {
 }
 
 async fn requests(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
-    let mut answers = guardd.stream::<Requests>(&Call::Pending {}).await?;
+    let mut answers = guardd.stream::<RequestsReply>(&Call::Pending {}).await?;
     while answers.next().await?.is_some() {
         news.came.notify_one();
     }
@@ -340,7 +341,7 @@ impl Sender {
         if noes.is_empty() {
             return Ok(());
         }
-        let live = self.guardd.call::<Sessions>(&Call::Sessions {}).await;
+        let live = self.guardd.call::<SessionsReply>(&Call::Sessions {}).await;
         let live = live.map_err(away)?.sessions;
         let wall = Timestamp::now();
         let (now, mut outermost) = (seconds(), Vec::new());
@@ -368,7 +369,7 @@ impl Sender {
     }
 
     async fn asked(&self) -> Result<Vec<Request>> {
-        let asked = self.guardd.call::<Requests>(&Call::Pending {}).await;
+        let asked = self.guardd.call::<RequestsReply>(&Call::Pending {}).await;
         Ok(asked.map_err(away)?.requests)
     }
 

@@ -15,7 +15,7 @@ use ring::{
 };
 use serde_json::json;
 
-use crate::settings::Origin;
+use crate::settings::WebOrigin;
 
 /// Seconds that a token counts: services take a day at most.
 const LIFE: u64 = 12 * 3600;
@@ -57,7 +57,7 @@ impl Vapid {
     pub(super) fn authorization(
         &self,
         audience: &str,
-        origin: &Origin,
+        origin: &WebOrigin,
         now: u64,
     ) -> Result<String> {
         let head = json!({ "typ": "JWT", "alg": "ES256" });

@@ -7,9 +7,9 @@ use guard_signed::{Answer, Document as _, Question, Signed};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    messages::{self, Asked, No, Receipt},
+    messages::{self, No, PublishedQuestion, Receipt},
     people::heard::Fleet,
-    subjects::{Group, Machine, Subject, What},
+    subjects::{Group, Machine, Subject, SubjectKind},
 };
 
 /// How long to wait for a receipt, and after which time it is published again.
@@ -37,7 +37,7 @@ pub(super) enum Handed {
 
 /// What has no receipt yet.
 #[derive(Debug, Default)]
-pub(super) struct Carried {
+pub(super) struct OpenAnswers {
     open: Vec<OpenAnswer>,
 }
 
@@ -51,7 +51,7 @@ struct OpenAnswer {
     reply: oneshot::Sender<Said>,
 }
 
-impl Carried {
+impl OpenAnswers {
     /// Publishes it, if it is about what is asked.
     pub(super) async fn begin(&mut self, fleet: &Fleet, handing: Handing) {
         self.open.retain(|one| !one.reply.is_closed());
@@ -107,7 +107,11 @@ impl Carried {
         }
         let subject = Subject {
             group: group.clone(),
-            what: if is_no { What::No } else { What::Answer },
+            what: if is_no {
+                SubjectKind::No
+            } else {
+                SubjectKind::Answer
+            },
             machine: machine.clone(),
             request: Some(request.clone()),
         };
@@ -161,7 +165,7 @@ fn asked<'f>(
     fleet: &'f Fleet,
     id: &str,
     request: &str,
-) -> Option<(&'f Group, &'f Machine, &'f Asked)> {
+) -> Option<(&'f Group, &'f Machine, &'f PublishedQuestion)> {
     let mut all = fleet.machines();
     all.find_map(|(group, machine, state)| {
         let is_it = machine.to_string() == id;
@@ -202,7 +206,7 @@ fn changed(request: &str) -> Failure {
     }
 }
 
-fn no_answer(why: &guard_signed::Refusal) -> Failure {
+fn no_answer(why: &guard_signed::AnswerRefusal) -> Failure {
     Failure {
         what: "the signed answer is not taken".to_owned(),
         why: why.to_string(),

@@ -45,14 +45,14 @@ const LINE: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     known: RefCell<Known>,
-    now: watch::Sender<Now>,
+    now: watch::Sender<DeskState>,
     lookers: Cell<usize>,
     looked: Notify,
 }
 
 /// Which state it is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Now {
+pub(super) struct DeskState {
     /// The last change.
     pub(super) version: u64,
     /// Counts how often machines were taken off the list.
@@ -70,7 +70,7 @@ struct Known {
 
 #[derive(Debug)]
 struct Entry {
-    told: Rc<central::Machine>,
+    told: Rc<central::HeardMachine>,
     version: u64,
     heard: Instant,
     /// It has said so itself.
@@ -249,7 +249,7 @@ impl Desk {
         let now = shown(&at, &entry.told, state, fleet.is_looked());
         entry.told = Rc::new(match is_away {
             false => now,
-            true => central::Machine {
+            true => central::HeardMachine {
                 away_since: before.away_since.or_else(|| ago(silence)),
                 questions: Vec::new(),
                 asks_more: false,
@@ -271,7 +271,7 @@ impl Desk {
     }
 
     /// What has changed since a version.
-    pub(super) fn since(&self, version: u64) -> Vec<Rc<central::Machine>> {
+    pub(super) fn since(&self, version: u64) -> Vec<Rc<central::HeardMachine>> {
         let known = self.known.borrow();
         let changed = known.changed.range(version + 1..);
         let changed = changed.filter_map(|(_, at)| known.machines.get(at));
@@ -279,15 +279,15 @@ impl Desk {
     }
 
     /// The state, and each that comes.
-    pub(super) fn now(&self) -> watch::Receiver<Now> {
+    pub(super) fn now(&self) -> watch::Receiver<DeskState> {
         self.now.subscribe()
     }
 
     /// Somebody looks, until this is dropped.
-    pub(super) fn look(self: &Rc<Self>) -> Looking {
+    pub(super) fn look(self: &Rc<Self>) -> DeskLooker {
         self.lookers.set(self.lookers.get() + 1);
         self.looked.notify_one();
-        Looking(Rc::clone(self))
+        DeskLooker(Rc::clone(self))
     }
 
     /// Whether somebody does.
@@ -303,9 +303,9 @@ impl Desk {
 
 /// Somebody who looks.
 #[derive(Debug)]
-pub(super) struct Looking(Rc<Desk>);
+pub(super) struct DeskLooker(Rc<Desk>);
 
-impl Drop for Looking {
+impl Drop for DeskLooker {
     fn drop(&mut self) {
         self.0.lookers.set(self.0.lookers.get() - 1);
         self.0.looked.notify_one();
@@ -320,11 +320,11 @@ fn ago(time: Duration) -> Option<Timestamp> {
 /// A machine, in words of its own that steer nothing; of one that has gone what was known.
 fn shown(
     at: &At,
-    before: &central::Machine,
+    before: &central::HeardMachine,
     state: Option<&State>,
     is_looked: bool,
-) -> central::Machine {
-    let shown = central::Machine {
+) -> central::HeardMachine {
+    let shown = central::HeardMachine {
         group: at.0.to_string(),
         machine: at.1.to_string(),
         away_since: None,
@@ -338,7 +338,7 @@ fn shown(
     let approvers = there.map(|there| &there.known);
     let questions = state.questions().filter(|_| is_looked);
     let questions = questions.filter_map(|asked| String::from_utf8(asked.bytes.clone()).ok());
-    central::Machine {
+    central::HeardMachine {
         state: guardd.map(how_it_is),
         approvers: approvers.map_or(shown.approvers, |known| known.approvers.clone()),
         revoked: approvers.map_or(shown.revoked, |known| revoked(&known.revoked)),
@@ -349,7 +349,7 @@ fn shown(
         approvers_left_out: there.map_or(0, |there| there.approvers_left_out),
         questions: questions.collect(),
         asks_more: is_looked && state.asks_more(),
-        ..central::Machine {
+        ..central::HeardMachine {
             approvers: Vec::new(),
             revoked: Vec::new(),
             origins: None,
@@ -358,10 +358,10 @@ fn shown(
     }
 }
 
-fn how_it_is(guardd: &Presence) -> central::State {
+fn how_it_is(guardd: &Presence) -> central::MachineState {
     let fleet = guardd.fleet.as_ref();
     let text = |text: &Option<String>| text.as_ref().map(|text| visible(text, LINE));
-    central::State {
+    central::MachineState {
         version: visible(&guardd.version, 32),
         enforcing: guardd.enforcing,
         problem: text(&guardd.problem),
@@ -442,9 +442,9 @@ mod tests {
         for quotes in [0, 23_000] {
             let known = flooded(quotes);
             let (group, machine, state) = known.machines().next().context("no machine")?;
-            let before = central::Machine {
+            let before = central::HeardMachine {
                 over: vec![over(); OVER],
-                ..central::Machine::default()
+                ..central::HeardMachine::default()
             };
             let at = (group.clone(), machine.clone());
             let shown = shown(&at, &before, Some(state), true);

@@ -17,14 +17,14 @@ use tokio::{
 };
 
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::ConsoleArgs,
     key,
-    link::{Link, until},
-    people::heard::{Fleet, News},
+    link::{NatsLink, until},
+    people::heard::{Fleet, KnownChange},
     settings::Settings,
 };
-use carried::{Carried, Handing};
+use carried::{Handing, OpenAnswers};
 use desk::Desk;
 
 /// How often it is looked which machines are silent.
@@ -39,7 +39,7 @@ const WAITING: usize = 16;
 /// # Errors
 ///
 /// That there is no key, or nowhere to listen.
-pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<Outcome> {
+pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<VerbOutcome> {
     let told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let key = key::public(&settings.key)?;
@@ -49,7 +49,7 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<O
     );
     let user = socket::user(&args.user)?;
     let listener = socket::listen(&args.at)?;
-    let link = Link::of_a_console(settings).await?;
+    let link = NatsLink::of_a_console(settings).await?;
     let fleet = Fleet::begin_console(link, settings.looked_at()).await?;
     let desk = Rc::new(Desk::default());
     let (to, handed) = mpsc::channel(WAITING);
@@ -67,8 +67,8 @@ async fn attend(
     mut fleet: Fleet,
     mut handed: mpsc::Receiver<Handing>,
     [mut told, mut typed]: [Signal; 2],
-) -> Outcome {
-    let mut carried = Carried::default();
+) -> VerbOutcome {
+    let mut carried = OpenAnswers::default();
     let mut ages = interval(AGES);
     ages.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut again = None;
@@ -76,14 +76,14 @@ async fn attend(
         tokio::select! {
             news = fleet.next() => match news {
                 Ok(news) => {
-                    if matches!(news, News::Link) && fleet.link.stands() {
+                    if matches!(news, KnownChange::Link) && fleet.link.stands() {
                         again = Some(Instant::now() + AGAIN);
                     }
                     hear(desk, &fleet, &mut carried, news);
                 }
                 Err(error) => {
                     tracing::error!("{error:#}");
-                    return Outcome::Lost;
+                    return VerbOutcome::Lost;
                 }
             },
             Some(handing) = handed.recv() => carried.begin(&fleet, handing).await,
@@ -104,20 +104,20 @@ async fn attend(
                     again = Some(Instant::now() + AGES * 4);
                 }
             }
-            _ = told.recv() => return Outcome::Done,
-            _ = typed.recv() => return Outcome::Done,
+            _ = told.recv() => return VerbOutcome::Done,
+            _ = typed.recv() => return VerbOutcome::Done,
         }
     }
 }
 
-fn hear(desk: &Desk, fleet: &Fleet, carried: &mut Carried, news: News) {
+fn hear(desk: &Desk, fleet: &Fleet, carried: &mut OpenAnswers, news: KnownChange) {
     match news {
-        News::Link => desk.link(fleet),
-        News::Machine(group, machine) => desk.hear(fleet, (group, machine)),
-        News::Removed(group, machine) => desk.forget(&(group, machine)),
-        News::Asked(of) => desk.hear(fleet, (of.group, of.machine)),
-        News::Over(of) => desk.over(fleet, *of),
-        News::Receipt(receipt) => {
+        KnownChange::Link => desk.link(fleet),
+        KnownChange::Machine(group, machine) => desk.hear(fleet, (group, machine)),
+        KnownChange::Removed(group, machine) => desk.forget(&(group, machine)),
+        KnownChange::Asked(of) => desk.hear(fleet, (of.group, of.machine)),
+        KnownChange::Over(of) => desk.over(fleet, *of),
+        KnownChange::Receipt(receipt) => {
             let (subject, receipt) = *receipt;
             desk.receipt(fleet, &subject, &receipt);
             carried.receipt(&subject, receipt);

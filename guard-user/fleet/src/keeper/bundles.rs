@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use guard_signed::{Bundle, Document as _, SignedBundle, Signers, bundle::Endorsed};
 
 use crate::{
-    link::Link,
+    link::NatsLink,
     list::replace,
     messages,
     subjects::{Bundles, Group},
@@ -116,7 +116,7 @@ impl KeptBundles {
     /// # Errors
     ///
     /// That it cannot be read.
-    pub(super) async fn tell(&mut self, link: &Link, group: &Group) -> Result<()> {
+    pub(super) async fn tell(&mut self, link: &NatsLink, group: &Group) -> Result<()> {
         let told = self.told.get(group);
         if told.is_some_and(|at| at.elapsed() < EVERY) {
             return Ok(());

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use nkeys::KeyPair;
 
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::InviteArgs,
-    list::{Held, Invitation, Until},
+    list::{Invitation, LockedList, Until},
     people::print,
     subjects::Key,
 };
@@ -17,7 +17,7 @@ use crate::{
 /// # Errors
 ///
 /// That the list is wrong, or cannot be written.
-pub(crate) fn invite(args: &InviteArgs) -> Result<Outcome> {
+pub(crate) fn invite(args: &InviteArgs) -> Result<VerbOutcome> {
     let token = KeyPair::new_user();
     let key: Key = token
         .public_key()
@@ -27,7 +27,7 @@ pub(crate) fn invite(args: &InviteArgs) -> Result<Outcome> {
     let until = until.context("no invitation lasts for that long")?;
     // Seconds are enough, and read better.
     let until = Timestamp::from_second(until.as_second())?;
-    Held::open(&args.list)?.invite(&Invitation {
+    LockedList::open(&args.list)?.invite(&Invitation {
         key,
         group: args.group.clone(),
         until: Until(until),

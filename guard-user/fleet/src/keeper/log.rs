@@ -13,10 +13,10 @@ use tokio::time::timeout;
 
 use crate::{
     args::KeepArgs,
-    link::{LONGEST, Link},
+    link::{LONGEST, NatsLink},
     settings::Settings,
     stream,
-    subjects::{Group, What},
+    subjects::{Group, SubjectKind},
 };
 
 /// How often it is looked for, and how long a server may take.
@@ -29,13 +29,13 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 const COPIES: usize = 3;
 
 /// Keeps it, if it is to, for as long as this runs.
-pub(super) async fn keep(first: &Link, settings: &Settings, args: &KeepArgs) {
+pub(super) async fn keep(first: &NatsLink, settings: &Settings, args: &KeepArgs) {
     let Some(age) = args.log else {
         return std::future::pending().await;
     };
     // The server knows the key, once it has taken that.
     first.clone().standing().await;
-    let mut link = match Link::for_log(settings).await {
+    let mut link = match NatsLink::for_log(settings).await {
         Ok(link) => link,
         Err(error) => {
             tracing::error!("the servers keep no logs: {error:#}");
@@ -93,7 +93,7 @@ fn config(age: Duration, args: &KeepArgs) -> Config {
     Config {
         name: stream::NAME.to_owned(),
         description: Some("audit logs of machines under guardd".to_owned()),
-        subjects: vec![Group::every(What::Log)],
+        subjects: vec![Group::every(SubjectKind::Log)],
         max_age: age,
         // A machine that sends more is told so. What it has sent stays: else whoever has taken it could push out what tells on them.
         discard_new_per_subject: true,

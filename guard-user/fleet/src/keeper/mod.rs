@@ -22,11 +22,11 @@ use tokio::{
 };
 
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::KeepArgs,
     key,
-    link::Link,
-    list::{Held, Listed},
+    link::NatsLink,
+    list::{ListedMachine, LockedList},
     messages::{self, Join, Joined},
     settings::Settings,
     subjects::{Bundles, Group, Joining, Key},
@@ -50,7 +50,7 @@ const MOST: usize = 100_000;
 /// # Errors
 ///
 /// That the list is wrong, the rights cannot be written, or there is no key.
-pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome> {
+pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<VerbOutcome> {
     let mut told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let own: Key = key::public(&settings.key)?
@@ -58,9 +58,9 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
         .map_err(|why: String| anyhow!(why))?;
     let (mut server, mut tries) = (Server::new(args), Tries::default());
     // The server has to know this one before it is asked. What is wrong is said now, but for a server that does not run yet.
-    drop(Held::open(&args.list)?);
+    drop(LockedList::open(&args.list)?);
     server.follow_or_say(&own);
-    let link = Link::of_a_machine(settings).await?;
+    let link = NatsLink::of_a_machine(settings).await?;
     let [mut joins, mut policies, mut wants] = heard(&link).await?;
     let mut kept = match (&args.policies, &args.signers) {
         (Some(dir), Some(signers)) => Some(KeptBundles::new(dir, signers, args.signatures)?),
@@ -75,12 +75,12 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = told.recv() => return Ok(Outcome::Done),
-            _ = typed.recv() => return Ok(Outcome::Done),
+            _ = told.recv() => return Ok(VerbOutcome::Done),
+            _ = typed.recv() => return Ok(VerbOutcome::Done),
             heard = joins.next() => {
                 let Some(heard) = heard else {
                     tracing::error!("the connection has ended");
-                    return Ok(Outcome::Lost);
+                    return Ok(VerbOutcome::Lost);
                 };
                 if messages::is_published(&heard) {
                     answer(&link, args, &own, &mut tries, &heard).await;
@@ -102,7 +102,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<Outcome
 }
 
 /// Who would join, policies, and who wants them.
-async fn heard(link: &Link) -> Result<[Subscriber; 3]> {
+async fn heard(link: &NatsLink) -> Result<[Subscriber; 3]> {
     let hear = async |subject: String, what: &str| {
         let heard = link.client.subscribe(subject).await;
         heard.with_context(|| format!("cannot hear {what}"))
@@ -127,7 +127,7 @@ fn keep_policies(kept: &mut Option<KeptBundles>, heard: &Message, warned: &mut O
     }
 }
 
-async fn tell_policies(kept: &mut Option<KeptBundles>, link: &Link, heard: &Message) {
+async fn tell_policies(kept: &mut Option<KeptBundles>, link: &NatsLink, heard: &Message) {
     let group = Bundles::Want.parse(&heard.subject);
     let group = group.filter(|_| messages::is_empty(heard));
     if let (Some(kept), Some(group)) = (kept, group)
@@ -161,7 +161,7 @@ impl Tries {
 struct NotAdmitted(String);
 
 /// Lets a machine in, or says why not.
-async fn answer(link: &Link, args: &KeepArgs, own: &Key, tries: &mut Tries, heard: &Message) {
+async fn answer(link: &NatsLink, args: &KeepArgs, own: &Key, tries: &mut Tries, heard: &Message) {
     let Some((group, invitation)) = Joining::Join.parse(&heard.subject) else {
         return;
     };
@@ -196,7 +196,7 @@ fn admit(
     group: &Group,
     (invitation, is_used): (&Key, bool),
     join: Option<Join>,
-) -> Result<Listed, NotAdmitted> {
+) -> Result<ListedMachine, NotAdmitted> {
     let refused = |why: &str| NotAdmitted(why.to_owned());
     let join = join.ok_or_else(|| refused("it does not say which machine it is"))?;
     let is_its = join.is_signed(invitation) && join.key != *own && join.key != *invitation;
@@ -208,8 +208,8 @@ fn admit(
         tracing::error!("{error:#}");
         refused("the list cannot be changed now: the log of guard-fleet keep has why")
     };
-    let held = Held::open(&args.list).map_err(failed)?;
-    let machine = Listed {
+    let held = LockedList::open(&args.list).map_err(failed)?;
+    let machine = ListedMachine {
         id: join.id,
         key: join.key,
         group: group.clone(),

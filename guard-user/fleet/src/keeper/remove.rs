@@ -2,14 +2,14 @@
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{Outcome, args::RemoveArgs, list::Held, people, subjects::Machine};
+use crate::{VerbOutcome, args::RemoveArgs, list::LockedList, people, subjects::Machine};
 
 /// Takes it out of the list. Whoever keeps that has servers forget its key, and consoles forget the machine.
 ///
 /// # Errors
 ///
 /// That no machine, or several, are called so, or the list cannot be written.
-pub(crate) fn remove(args: &RemoveArgs) -> Result<Outcome> {
+pub(crate) fn remove(args: &RemoveArgs) -> Result<VerbOutcome> {
     let (called, file) = (&args.machine, args.list.display());
     let is_whole = called.parse::<Machine>().is_ok();
     ensure!(
@@ -17,7 +17,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<Outcome> {
         "{called:?} may be any machine: type {} characters of it at least",
         people::SHORTEST
     );
-    let held = Held::open(&args.list)?;
+    let held = LockedList::open(&args.list)?;
     let meant = held.list.machine.iter().filter(|one| one.id.begins(called));
     let one = match meant.collect::<Vec<_>>()[..] {
         [one] => one.clone(),

@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     args::KeepArgs,
-    list::{Held, read_plain, replace},
+    list::{LockedList, read_plain, replace},
     rights,
-    subjects::{Key, Subject, What},
+    subjects::{Key, Subject, SubjectKind},
 };
 
 /// A server's name, as the kernel has it: a number in a file may be that of another process by now.
@@ -62,11 +62,11 @@ impl Server {
     /// That the list is wrong, and all stays as it was, nothing can be written, or the server cannot be told.
     pub(super) fn follow(&mut self, keeper: &Key) -> Result<()> {
         let now = Timestamp::now();
-        let mut held = Held::open(&self.list)?;
+        let mut held = LockedList::open(&self.list)?;
         let mut dropped = Ok(());
         if held.list.invitation.iter().any(|one| one.until.0 <= now) {
             dropped = held.drop_ended();
-            held = Held::open(&self.list)?;
+            held = LockedList::open(&self.list)?;
         }
         let rights = rights::kept_by(keeper, &held.list, now)?;
         let text =
@@ -121,9 +121,9 @@ impl Server {
 /// started.
 fn machines_in(rights: &str) -> BTreeSet<String> {
     let subjects = rights.split('"').filter_map(Subject::parse);
-    let own = subjects.filter(|one| one.what == What::Here);
+    let own = subjects.filter(|one| one.what == SubjectKind::Here);
     let removed = own.map(|one| Subject {
-        what: What::Removed,
+        what: SubjectKind::Removed,
         ..one
     });
     removed.map(|one| one.to_string()).collect()

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::Carrier;
 use crate::{
     messages::{self, No, Receipt},
-    subjects::{Subject, What},
+    subjects::{Subject, SubjectKind},
 };
 
 /// How many receipts of answers that were taken are kept: one comes again until its receipt has.
@@ -27,12 +27,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Hands in what comes.
 pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
-    let hear = async |what: What| {
+    let hear = async |what: SubjectKind| {
         let subject = carrier.group.all(what, Some(&carrier.machine));
         let heard = carrier.link.client.subscribe(subject).await;
         heard.context("cannot hear answers")
     };
-    let mut answers = select(hear(What::Answer).await?, hear(What::No).await?);
+    let mut answers = select(
+        hear(SubjectKind::Answer).await?,
+        hear(SubjectKind::No).await?,
+    );
     let mut kept: VecDeque<Receipt> = VecDeque::new();
     loop {
         let heard = answers.next().await.context("the connection has ended")?;
@@ -61,7 +64,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             .taken
             .as_ref()
             .map_or(&request, |taken| &taken.request);
-        let subject = carrier.subject(What::Receipt, Some(of));
+        let subject = carrier.subject(SubjectKind::Receipt, Some(of));
         carrier
             .link
             .publish(subject, messages::bytes(&receipt))
@@ -75,12 +78,12 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
 /// What comes of an answer, or of a no.
 async fn receipt(
     carrier: &Carrier,
-    (what, request): (What, &str),
+    (what, request): (SubjectKind, &str),
     answer: String,
     payload: &[u8],
 ) -> Receipt {
     let done = match what {
-        What::No => deny(carrier, request, payload).await,
+        SubjectKind::No => deny(carrier, request, payload).await,
         _ => hand_in(carrier, request, payload).await,
     };
     let (taken, refused) = match done {

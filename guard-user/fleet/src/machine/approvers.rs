@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use guard_courier::Refusal;
 use guard_proto::{
-    Call, Hole, Holes, Session, Sessions,
+    Call, Hole, HolesReply, Session, SessionsReply,
     approvers::Approvers,
     central::{HoleThere, SessionThere, Untold},
 };
@@ -22,7 +22,7 @@ use super::{Carrier, presence};
 use crate::{
     link,
     messages::{self, There},
-    subjects::What,
+    subjects::SubjectKind,
 };
 
 /// How often guardd is asked whether that has changed: while somebody looks, and while nobody does.
@@ -47,7 +47,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         if let Ok(there) = there(carrier, is_looked).await {
             let message = short(there);
             if is_wanted || message != told {
-                let subject = carrier.subject(What::Approvers, None);
+                let subject = carrier.subject(SubjectKind::Approvers, None);
                 carrier.link.publish(subject, message.clone()).await;
                 (told, is_wanted) = (message, false);
             }
@@ -81,8 +81,8 @@ async fn there(carrier: &Carrier, is_looked: bool) -> Result<There, Refusal> {
             ..There::default()
         });
     }
-    let Sessions { mut sessions, .. } = guardd.call(&Call::Sessions {}).await?;
-    let Holes { mut holes, .. } = guardd.call(&Call::Holes {}).await?;
+    let SessionsReply { mut sessions, .. } = guardd.call(&Call::Sessions {}).await?;
+    let HolesReply { mut holes, .. } = guardd.call(&Call::Holes {}).await?;
     sessions.sort_by_key(|one| Reverse(one.started_at));
     holes.sort_by_key(|one| Reverse(one.opened_at));
     let holes = holes.into_iter();

@@ -11,10 +11,10 @@ use nkeys::{KeyPair, KeyPairType};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    Outcome,
+    VerbOutcome,
     keeper::line_of_stdin,
     key,
-    link::Link,
+    link::NatsLink,
     messages::{self, Join, Joined},
     people::print,
     settings::Settings,
@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_millis(300);
 /// # Errors
 ///
 /// That it is none, or counts no more, or nobody keeps a list, and guardd's.
-pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
+pub(crate) async fn join(settings: &Settings) -> Result<VerbOutcome> {
     let token = token(settings)?;
     let parse = |public: String| public.parse::<Key>().map_err(|why| anyhow!(why));
     let invitation = parse(token.public_key())?;
@@ -55,7 +55,7 @@ pub(crate) async fn join(settings: &Settings) -> Result<Outcome> {
     }
     drop(link);
     let latest = Instant::now() + KNOWN;
-    while let Err(error) = Link::of_a_person(settings).await {
+    while let Err(error) = NatsLink::of_a_person(settings).await {
         if Instant::now() >= latest {
             return Err(error);
         }
@@ -82,7 +82,12 @@ fn token(settings: &Settings) -> Result<KeyPair> {
 }
 
 /// What whoever keeps the list says.
-async fn answer(link: &Link, settings: &Settings, invitation: &Key, join: &Join) -> Result<Joined> {
+async fn answer(
+    link: &NatsLink,
+    settings: &Settings,
+    invitation: &Key,
+    join: &Join,
+) -> Result<Joined> {
     let answered = Joining::Joined.of(&settings.group, invitation);
     let mut answers = link.client.subscribe(answered).await;
     let answers = answers.as_mut().map_err(|error| anyhow!("{error}"))?;
@@ -105,10 +110,10 @@ async fn answer(link: &Link, settings: &Settings, invitation: &Key, join: &Join)
 }
 
 /// A server may hear of an invitation a moment late.
-async fn connected(settings: &Settings, token: &KeyPair) -> Result<Link> {
+async fn connected(settings: &Settings, token: &KeyPair) -> Result<NatsLink> {
     let latest = Instant::now() + KNOWS;
     loop {
-        match Link::of_a_token(settings, token).await {
+        match NatsLink::of_a_token(settings, token).await {
             Err(_) if Instant::now() < latest => sleep(AGAIN).await,
             done => return done,
         }

@@ -19,21 +19,21 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use guard_courier::{Answers, Refusal};
+use guard_courier::{CourierReplies, Refusal};
 use guard_proto::{Call, record::LogLine};
 use guard_signed::visible::visible;
-use guard_trail::{Head, chain::Line, verify::collected::Missing};
+use guard_trail::{ChainHead, chain::Line, verify::collected::Missing};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use super::Carrier;
 use crate::{
-    link::{self, Link},
+    link::{self, NatsLink},
     list::replace,
     messages::{self, LogSent},
     settings::Settings,
     stream,
-    subjects::What,
+    subjects::SubjectKind,
 };
 
 /// Records at once, and their bytes, at most.
@@ -60,7 +60,7 @@ const LINE: usize = 256;
 #[serde(default)]
 struct Cursor {
     /// The last record that servers have; none: they have none.
-    head: Option<Head>,
+    head: Option<ChainHead>,
     /// The number of its message in the stream.
     sequence: u64,
     /// The same of earlier ones, the oldest first: servers may lose the last that they had.
@@ -70,7 +70,7 @@ struct Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     sequence: u64,
-    head: Head,
+    head: ChainHead,
 }
 
 /// Why it goes no further for now.
@@ -86,7 +86,7 @@ enum Stopped {
 #[derive(Debug)]
 struct Item {
     /// The record that it is, or the one before which some are missing.
-    head: Head,
+    head: ChainHead,
     /// What the server tells the same thing by.
     id: String,
     payload: Bytes,
@@ -111,7 +111,7 @@ pub(super) async fn carry(carrier: &Carrier, settings: &Settings) {
     }
     // A server knows the key, once it has taken that.
     carrier.link.clone().standing().await;
-    let link = match Link::for_log(settings).await {
+    let link = match NatsLink::for_log(settings).await {
         Ok(link) => link,
         Err(error) => {
             tracing::error!("the audit log does not go out: {error:#}");
@@ -147,7 +147,7 @@ pub(super) async fn carry(carrier: &Carrier, settings: &Settings) {
 struct Sender<'c> {
     carrier: &'c Carrier,
     /// Of its own.
-    link: Link,
+    link: NatsLink,
     servers: jetstream::Context,
     subject: String,
     file: PathBuf,
@@ -159,7 +159,7 @@ struct Sender<'c> {
 }
 
 impl<'c> Sender<'c> {
-    fn new(carrier: &'c Carrier, link: Link, file: PathBuf) -> Self {
+    fn new(carrier: &'c Carrier, link: NatsLink, file: PathBuf) -> Self {
         let servers = jetstream::ContextBuilder::new()
             .timeout(TIMEOUT)
             .build(link.client.clone());
@@ -175,7 +175,7 @@ impl<'c> Sender<'c> {
             carrier,
             link,
             servers,
-            subject: carrier.subject(What::Log, None),
+            subject: carrier.subject(SubjectKind::Log, None),
             file,
             cursor,
             has_moved: false,
@@ -241,7 +241,7 @@ impl<'c> Sender<'c> {
     /// the log that the cursor is of. And what is in the way of the rest.
     fn items(
         &mut self,
-        from: &mut Option<Head>,
+        from: &mut Option<ChainHead>,
         lines: Vec<String>,
     ) -> Result<(Vec<Item>, Option<Stopped>), Stopped> {
         let mut items = Vec::with_capacity(lines.len());
@@ -277,7 +277,7 @@ impl<'c> Sender<'c> {
     }
 
     /// What a record is published as.
-    fn item(&self, head: Head, line: String) -> Result<Item, Stopped> {
+    fn item(&self, head: ChainHead, line: String) -> Result<Item, Stopped> {
         let takes = self.link.client.server_info().max_payload;
         let (takes, longest) = (takes.saturating_sub(BESIDE), link::LONGEST - BESIDE);
         if line.len() > longest {
@@ -304,7 +304,7 @@ impl<'c> Sender<'c> {
         })
     }
 
-    fn missing(&self, from: u64, to: u64, why: &str, before: Head) -> Item {
+    fn missing(&self, from: u64, to: u64, why: &str, before: ChainHead) -> Item {
         let missing = Missing {
             from,
             to,
@@ -416,7 +416,7 @@ impl<'c> Sender<'c> {
 }
 
 /// The first, and others that are there, up to so many.
-fn batch(first: LogLine, lines: &mut Answers<LogLine>) -> Result<Vec<String>, Stopped> {
+fn batch(first: LogLine, lines: &mut CourierReplies<LogLine>) -> Result<Vec<String>, Stopped> {
     let (mut some, mut bytes) = (Vec::new(), 0);
     let mut next = Some(first);
     while let Some(LogLine { line }) = next {
@@ -431,7 +431,7 @@ fn batch(first: LogLine, lines: &mut Answers<LogLine>) -> Result<Vec<String>, St
 }
 
 /// What has come beside the first, without waiting for it.
-fn more(lines: &mut Answers<LogLine>) -> Result<Option<LogLine>, Stopped> {
+fn more(lines: &mut CourierReplies<LogLine>) -> Result<Option<LogLine>, Stopped> {
     match lines.next().now_or_never() {
         Some(line) => Ok(line?),
         None => Ok(None),
@@ -445,7 +445,7 @@ fn message(item: &Item) -> PublishMessage {
         .expected_stream(stream::NAME)
 }
 
-fn short(head: &Head) -> String {
+fn short(head: &ChainHead) -> String {
     head.hash.to_string().chars().take(16).collect()
 }
 
@@ -534,7 +534,7 @@ mod tests {
     fn item(number: u64) -> Item {
         let hash = format!("{number:064x}").parse();
         Item {
-            head: Head {
+            head: ChainHead {
                 number,
                 hash: hash.unwrap_or_else(|error| panic!("{error}")),
             },

@@ -24,11 +24,11 @@ use tokio::{
 };
 
 use crate::{
-    Outcome, key,
-    link::Link,
-    messages::{self, LogSent, Look},
+    VerbOutcome, key,
+    link::NatsLink,
+    messages::{self, LogSent, PublishAgain},
     settings::Settings,
-    subjects::{Group, Machine, Subject, What},
+    subjects::{Group, Machine, Subject, SubjectKind},
 };
 
 pub(crate) use join::{id_of_this_machine, join};
@@ -44,7 +44,7 @@ const LAST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Carrier {
     guardd: Guardd,
-    link: Link,
+    link: NatsLink,
     group: Group,
     machine: Machine,
     /// Until when somebody looks.
@@ -62,12 +62,12 @@ struct Carrier {
 /// # Errors
 ///
 /// That there is no key, or the machine has no id.
-pub(crate) async fn serve(settings: &Settings) -> Result<Outcome> {
+pub(crate) async fn serve(settings: &Settings) -> Result<VerbOutcome> {
     let mut told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let key = key::public(&settings.key)?;
     tracing::info!(key, "this machine's key, for guard-fleet rights");
-    let link = Link::of_a_machine(settings).await?;
+    let link = NatsLink::of_a_machine(settings).await?;
     // Nobody may have asked for it. What guardd and the servers do meanwhile, the log says.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let ended = async {
@@ -79,23 +79,23 @@ pub(crate) async fn serve(settings: &Settings) -> Result<Outcome> {
     tokio::pin!(ended);
     let carrier = tokio::select! {
         carrier = begin(settings, link) => carrier?,
-        () = &mut ended => return Ok(Outcome::Done),
+        () = &mut ended => return Ok(VerbOutcome::Done),
     };
     tokio::select! {
         ended = carry(&carrier, settings) => {
             if let Err(error) = ended {
                 tracing::error!("{error:#}");
-                return Ok(Outcome::Lost);
+                return Ok(VerbOutcome::Lost);
             }
         }
         () = ended => {}
     }
     let _ = timeout(LAST, carrier.leave()).await;
-    Ok(Outcome::Done)
+    Ok(VerbOutcome::Done)
 }
 
 /// Waits for guardd, which knows what this machine is called.
-async fn begin(settings: &Settings, link: Link) -> Result<Carrier> {
+async fn begin(settings: &Settings, link: NatsLink) -> Result<Carrier> {
     let guardd = Guardd::at(settings.socket.clone());
     let mut is_told = false;
     let said: Presence = loop {
@@ -149,7 +149,7 @@ async fn looks(carrier: &Carrier) -> Result<()> {
             heard = looks.next() => {
                 let heard = heard.context("the connection has ended")?;
                 let is_published = messages::is_published(&heard);
-                let look = messages::read::<Look>(&heard.payload);
+                let look = messages::read::<PublishAgain>(&heard.payload);
                 let Some(look) = look.filter(|_| is_published) else {
                     continue;
                 };
@@ -170,7 +170,7 @@ async fn looks(carrier: &Carrier) -> Result<()> {
 }
 
 impl Carrier {
-    fn subject(&self, what: What, request: Option<&str>) -> String {
+    fn subject(&self, what: SubjectKind, request: Option<&str>) -> String {
         let subject = Subject {
             group: self.group.clone(),
             what,

@@ -9,9 +9,9 @@ use tokio::time::sleep;
 use super::Carrier;
 use crate::{
     link,
-    messages::{self, Here},
+    messages::{self, MachineHere},
     settings::Settings,
-    subjects::What,
+    subjects::SubjectKind,
 };
 
 /// How often, in the mean: a third sooner or later, so that a fleet does not speak all at once.
@@ -79,12 +79,12 @@ fn short(mut said: Presence) -> Presence {
 pub(super) async fn publish(carrier: &Carrier, leaves: bool) {
     let guardd = carrier.guardd.call::<Presence>(&Call::Presence {}).await;
     let guardd = guardd.map(short);
-    let here = Here {
+    let here = MachineHere {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         leaves,
         guardd: guardd.ok(),
         log: carrier.log.borrow().clone(),
     };
-    let subject = carrier.subject(What::Here, None);
+    let subject = carrier.subject(SubjectKind::Here, None);
     carrier.link.publish(subject, messages::bytes(&here)).await;
 }

@@ -3,13 +3,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use guard_courier::Refusal;
-use guard_proto::{Call, ErrorName, Request, Requests, approvers::Asked};
+use guard_proto::{Call, ErrorName, Request, RequestsReply, approvers::Asked};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Carrier, PAUSE, presence};
 use crate::{
     link::{self, until},
-    subjects::What,
+    subjects::SubjectKind,
 };
 
 /// How often guardd is asked again for what it asks, at most.
@@ -97,7 +97,10 @@ async fn nobody_looks(carrier: &Carrier) {
 }
 
 async fn follow(carrier: &Carrier, published: &mut Published) -> Result<(), Refusal> {
-    let mut followed = carrier.guardd.stream::<Requests>(&Call::Pending {}).await?;
+    let mut followed = carrier
+        .guardd
+        .stream::<RequestsReply>(&Call::Pending {})
+        .await?;
     let mut is_first = true;
     // When all of it is published again, and when that may be next.
     let (mut due, mut next) = (None, Instant::now());
@@ -227,7 +230,7 @@ fn without_question(refusal: Refusal) -> Result<Said, Refusal> {
 
 /// Publishes a question; an empty one: it is over.
 async fn publish(carrier: &Carrier, id: &str, question: &str) {
-    let subject = carrier.subject(What::Question, Some(id));
+    let subject = carrier.subject(SubjectKind::Question, Some(id));
     carrier.link.publish(subject, question.to_owned()).await;
 }
 

@@ -18,16 +18,16 @@ use tokio::{
 
 use super::{
     gather,
-    heard::{Fleet, News, OfMachine},
+    heard::{Fleet, KnownChange, OfMachine},
     print,
 };
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::AnswerArgs,
-    link::{LONGEST, Link},
+    link::{LONGEST, NatsLink},
     messages::{self, Receipt},
     settings::Settings,
-    subjects::{Machine, Subject, What, is_request},
+    subjects::{Machine, Subject, SubjectKind, is_request},
 };
 
 /// Characters that tell a machine from others: `m-` and four digits.
@@ -42,14 +42,15 @@ const RECEIPT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_s
 /// # Errors
 ///
 /// That there is no such question, nothing was signed, no receipt has come, or guardd does not take the answer.
-pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<Outcome> {
+pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<VerbOutcome> {
     ensure!(
         is_request(&args.request),
         "{:?} is no request: expected one such as r7, as guard-fleet pending lists them",
         args.request
     );
     let signed = args.signed.as_deref().map(read).transpose()?;
-    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+    let mut fleet =
+        Fleet::begin(NatsLink::of_a_person(settings).await?, settings.looked_at()).await?;
     let of = find(&mut fleet, &args).await?;
     let signed = match signed {
         Some(signed) => Some(signed),
@@ -68,7 +69,7 @@ pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<Outc
         }
     };
     let Some(signed) = signed else {
-        return Ok(Outcome::No);
+        return Ok(VerbOutcome::No);
     };
     let message = checked(&signed, &of)?;
     let receipt = hand_in(&mut fleet, &of, message).await?;
@@ -215,7 +216,7 @@ fn checked(signed: &[u8], of: &OfMachine) -> Result<Vec<u8>> {
 async fn hand_in(fleet: &mut Fleet, of: &OfMachine, message: Vec<u8>) -> Result<Receipt> {
     let subject = Subject {
         group: of.group.clone(),
-        what: What::Answer,
+        what: SubjectKind::Answer,
         machine: of.machine.clone(),
         request: Some(of.asked.question.request.clone()),
     };
@@ -238,7 +239,7 @@ async fn hand_in(fleet: &mut Fleet, of: &OfMachine, message: Vec<u8>) -> Result<
         }
         tokio::select! {
             news = fleet.next() => {
-                if let News::Receipt(news) = news?
+                if let KnownChange::Receipt(news) = news?
                     && let (from, receipt) = *news
                     && (&from.machine, &from.request) == (&subject.machine, &subject.request)
                     && receipt.answer == name
@@ -252,7 +253,7 @@ async fn hand_in(fleet: &mut Fleet, of: &OfMachine, message: Vec<u8>) -> Result<
 }
 
 /// Says what guardd has said. Of signing it knows `guard sign` alone; here another command does it.
-fn said(receipt: Receipt, typed: &str) -> Result<Outcome> {
+fn said(receipt: Receipt, typed: &str) -> Result<VerbOutcome> {
     let Some(taken) = receipt.taken else {
         let failure = receipt.refused.context("the receipt says nothing")?;
         let shown = |text: &str| guard_signed::visible::visible(text, 2048);
@@ -282,7 +283,7 @@ fn said(receipt: Receipt, typed: &str) -> Result<Outcome> {
             guard_signed::visible::visible(warning, 2048)
         ))?;
     }
-    Ok(Outcome::Done)
+    Ok(VerbOutcome::Done)
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use futures_util::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::known::Remembered;
+use super::known::KnownMachines;
 use crate::{
-    link::{Link, until},
-    messages::{self, Look},
-    subjects::{Group, Machine, What},
+    link::{NatsLink, until},
+    messages::{self, PublishAgain},
+    subjects::{Group, Machine, SubjectKind},
 };
 
-pub(crate) use super::known::{News, OfMachine, State};
+pub(crate) use super::known::{KnownChange, OfMachine, State};
 
 /// How often machines are told that somebody looks.
 const LOOKS: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const RECONNECTED: Duration = Duration::from_secs(40);
 
 /// What is known of them.
 pub(crate) struct Fleet {
-    pub(crate) link: Link,
+    pub(crate) link: NatsLink,
     groups: Vec<Group>,
     heard: SelectAll<Subscriber>,
     looks: Interval,
@@ -42,26 +42,31 @@ pub(crate) struct Fleet {
     is_console: bool,
     /// When to ask for all that is open.
     again: VecDeque<Instant>,
-    known: Remembered,
+    known: KnownMachines,
 }
 
 impl Fleet {
     /// Looks at these groups.
-    pub(crate) async fn begin(link: Link, groups: Vec<Group>) -> Result<Self> {
+    pub(crate) async fn begin(link: NatsLink, groups: Vec<Group>) -> Result<Self> {
         let mut fleet = Self::hear(link, groups, false).await?;
         fleet.look_anew().await;
         Ok(fleet)
     }
 
     /// Hears these groups for a console, which nobody looks at yet.
-    pub(crate) async fn begin_console(link: Link, groups: Vec<Group>) -> Result<Self> {
+    pub(crate) async fn begin_console(link: NatsLink, groups: Vec<Group>) -> Result<Self> {
         Self::hear(link, groups, true).await
     }
 
-    async fn hear(link: Link, groups: Vec<Group>, is_console: bool) -> Result<Self> {
+    async fn hear(link: NatsLink, groups: Vec<Group>, is_console: bool) -> Result<Self> {
         let mut heard = Vec::new();
-        let whats = [What::Here, What::Question, What::Receipt].into_iter();
-        let of_console = [What::Approvers, What::Removed].into_iter();
+        let whats = [
+            SubjectKind::Here,
+            SubjectKind::Question,
+            SubjectKind::Receipt,
+        ]
+        .into_iter();
+        let of_console = [SubjectKind::Approvers, SubjectKind::Removed].into_iter();
         let whats = whats.chain(of_console.filter(|_| is_console));
         for group in &groups {
             for what in whats.clone() {
@@ -83,7 +88,7 @@ impl Fleet {
             settled: None,
             is_console,
             again: VecDeque::new(),
-            known: Remembered::default(),
+            known: KnownMachines::default(),
         })
     }
 
@@ -127,13 +132,13 @@ impl Fleet {
 
     async fn look(&self, anew: bool) {
         for group in &self.groups {
-            let look = messages::bytes(&Look { anew });
+            let look = messages::bytes(&PublishAgain { anew });
             self.link.publish(group.look(), look).await;
         }
     }
 
     /// The next thing that machines say; tells them meanwhile that somebody looks.
-    pub(crate) async fn next(&mut self) -> Result<News> {
+    pub(crate) async fn next(&mut self) -> Result<KnownChange> {
         loop {
             if let Some(news) = self.known.next() {
                 return Ok(news);
@@ -162,7 +167,7 @@ impl Fleet {
                             self.look_anew().await;
                         }
                     }
-                    return Ok(News::Link);
+                    return Ok(KnownChange::Link);
                 }
             }
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use async_nats::Message;
 
 use crate::{
-    messages::{self, Asked, Here, Receipt, There},
-    subjects::{Group, Machine, Subject, What},
+    messages::{self, MachineHere, PublishedQuestion, Receipt, There},
+    subjects::{Group, Machine, Subject, SubjectKind},
 };
 
 /// Machines that are remembered at most: more come from nobody honest.
@@ -21,7 +21,7 @@ pub(crate) type At = (Group, Machine);
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Remembered {
+pub(crate) struct KnownMachines {
     machines: BTreeMap<At, State>,
     /// Bytes of all questions, and of who answers them.
     bytes: usize,
@@ -30,13 +30,13 @@ pub(crate) struct Remembered {
     /// How often somebody has begun to look.
     looked: u64,
     /// What was heard at once.
-    news: VecDeque<News>,
+    news: VecDeque<KnownChange>,
 }
 
 /// What is known of a machine.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    pub(crate) here: Option<Here>,
+    pub(crate) here: Option<MachineHere>,
     /// Heard by consoles alone, with the bytes of its message; none: not said yet.
     pub(crate) there: Option<(There, usize)>,
     questions: BTreeMap<String, OfMachine>,
@@ -53,14 +53,14 @@ pub(crate) struct State {
 pub(crate) struct OfMachine {
     pub(crate) group: Group,
     pub(crate) machine: Machine,
-    pub(crate) asked: Asked,
+    pub(crate) asked: PublishedQuestion,
     /// The number of the look in which it was heard.
     looked: u64,
 }
 
 /// Something new.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum KnownChange {
     Asked(Box<OfMachine>),
     Over(Box<OfMachine>),
     /// What a machine says of itself.
@@ -72,9 +72,9 @@ pub(crate) enum News {
     Link,
 }
 
-impl Remembered {
+impl KnownMachines {
     /// The next of what was heard.
-    pub(super) fn next(&mut self) -> Option<News> {
+    pub(super) fn next(&mut self) -> Option<KnownChange> {
         self.news.pop_front()
     }
 
@@ -111,43 +111,43 @@ impl Remembered {
             return None;
         }
         match (subject.what, subject.request.clone()) {
-            (What::Here, _) => self.take_here(at, Here::read(&heard.payload)?),
-            (What::Removed, _) if messages::is_empty(heard) => {
+            (SubjectKind::Here, _) => self.take_here(at, MachineHere::read(&heard.payload)?),
+            (SubjectKind::Removed, _) if messages::is_empty(heard) => {
                 self.forget(&at);
-                self.news.push_back(News::Removed(at.0, at.1));
+                self.news.push_back(KnownChange::Removed(at.0, at.1));
                 Some(())
             }
-            (What::Approvers, _) => {
+            (SubjectKind::Approvers, _) => {
                 let there = messages::read(&heard.payload)?;
                 self.take_there(at, there, heard.payload.len())
             }
-            (What::Question, Some(request)) if heard.payload.is_empty() => {
+            (SubjectKind::Question, Some(request)) if heard.payload.is_empty() => {
                 let over = self.machines.get_mut(&at)?.questions.remove(&request)?;
                 self.is_over(over);
                 Some(())
             }
-            (What::Question, Some(request)) => {
-                let asked = Asked::read(&subject, &heard.payload)?;
+            (SubjectKind::Question, Some(request)) => {
+                let asked = PublishedQuestion::read(&subject, &heard.payload)?;
                 self.take_question(at, request, asked)
             }
-            (What::Receipt, Some(_)) => {
+            (SubjectKind::Receipt, Some(_)) => {
                 let receipt = messages::read(&heard.payload)?;
                 self.news
-                    .push_back(News::Receipt(Box::new((subject, receipt))));
+                    .push_back(KnownChange::Receipt(Box::new((subject, receipt))));
                 Some(())
             }
             _ => None,
         }
     }
 
-    fn take_here(&mut self, at: At, here: Here) -> Option<()> {
+    fn take_here(&mut self, at: At, here: MachineHere) -> Option<()> {
         if here.leaves {
             self.machines.get(&at)?;
             self.forget(&at);
         } else {
             self.machines.entry(at.clone()).or_default().here = Some(here);
         }
-        self.news.push_back(News::Machine(at.0, at.1));
+        self.news.push_back(KnownChange::Machine(at.0, at.1));
         Some(())
     }
 
@@ -162,11 +162,11 @@ impl Remembered {
         self.bytes = self.bytes - less + bytes;
         let state = self.machines.entry(at.clone()).or_default();
         state.there = Some((there, bytes));
-        self.news.push_back(News::Machine(at.0, at.1));
+        self.news.push_back(KnownChange::Machine(at.0, at.1));
         Some(())
     }
 
-    fn take_question(&mut self, at: At, request: String, asked: Asked) -> Option<()> {
+    fn take_question(&mut self, at: At, request: String, asked: PublishedQuestion) -> Option<()> {
         let (looked, bytes) = (self.looked, asked.bytes.len());
         let state = self.machines.entry(at.clone()).or_default();
         let before = state.questions.get_mut(&request);
@@ -184,7 +184,9 @@ impl Remembered {
             // What it asked before by that name it does not ask any more.
             let over = state.questions.remove(&request);
             match is_too_much {
-                true if state.leave_out(&at.1) => self.news.push_back(News::Machine(at.0, at.1)),
+                true if state.leave_out(&at.1) => {
+                    self.news.push_back(KnownChange::Machine(at.0, at.1))
+                }
                 true => {}
                 false => self.leave_out(),
             }
@@ -201,7 +203,7 @@ impl Remembered {
             looked,
         };
         state.questions.insert(request, asked.clone());
-        self.news.push_back(News::Asked(Box::new(asked)));
+        self.news.push_back(KnownChange::Asked(Box::new(asked)));
         Some(())
     }
 
@@ -222,7 +224,7 @@ impl Remembered {
         if let Some(state) = self.machines.get_mut(&at) {
             state.bytes -= bytes;
         }
-        self.news.push_back(News::Over(Box::new(over)));
+        self.news.push_back(KnownChange::Over(Box::new(over)));
     }
 
     fn leave_out(&mut self) {
@@ -265,12 +267,12 @@ impl State {
     }
 
     /// These.
-    pub(crate) fn questions(&self) -> impl Iterator<Item = &Asked> {
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &PublishedQuestion> {
         self.questions.values().map(|of| &of.asked)
     }
 
     /// The one about a request.
-    pub(crate) fn question(&self, request: &str) -> Option<&Asked> {
+    pub(crate) fn question(&self, request: &str) -> Option<&PublishedQuestion> {
         self.questions.get(request).map(|of| &of.asked)
     }
 
@@ -295,17 +297,23 @@ pub(crate) mod tests {
     const HONEST: &str = "m-0123456789abcdef9999";
 
     fn publish(
-        known: &mut Remembered,
+        known: &mut KnownMachines,
         machine: &str,
         request: &str,
         payload: Vec<u8>,
     ) -> Option<()> {
-        hear(known, What::Question, machine, Some(request), payload)
+        hear(
+            known,
+            SubjectKind::Question,
+            machine,
+            Some(request),
+            payload,
+        )
     }
 
     fn hear(
-        known: &mut Remembered,
-        what: What,
+        known: &mut KnownMachines,
+        what: SubjectKind,
         machine: &str,
         request: Option<&str>,
         payload: Vec<u8>,
@@ -356,7 +364,7 @@ pub(crate) mod tests {
     }
 
     /// A question that shows that many quotes, which JSON writes in two bytes each.
-    fn asks(known: &mut Remembered, machine: &str, request: &str, quotes: usize) -> Option<()> {
+    fn asks(known: &mut KnownMachines, machine: &str, request: &str, quotes: usize) -> Option<()> {
         let mut question = question(machine, request);
         question.shows.push("\"".repeat(quotes));
         let bytes = question.to_bytes().ok()?;
@@ -364,18 +372,18 @@ pub(crate) mod tests {
     }
 
     /// As much as a machine can have others remember.
-    pub(crate) fn flooded(quotes: usize) -> Remembered {
-        let mut known = Remembered::default();
+    pub(crate) fn flooded(quotes: usize) -> KnownMachines {
+        let mut known = KnownMachines::default();
         for number in 0..OF_ONE.0 + 44 {
             asks(&mut known, ROGUE, &format!("r{number}"), quotes);
         }
         let there = messages::bytes(&there());
         assert!(there.len() < LONGEST && there.len() > LONGEST / 2);
-        hear(&mut known, What::Approvers, ROGUE, None, there);
+        hear(&mut known, SubjectKind::Approvers, ROGUE, None, there);
         known
     }
 
-    fn open(known: &Remembered, machine: &str) -> (usize, bool) {
+    fn open(known: &KnownMachines, machine: &str) -> (usize, bool) {
         let mut all = known.machines();
         let found = all.find(|(_, id, _)| id.to_string() == machine);
         found.map_or((0, false), |(_, _, state)| {

@@ -17,13 +17,13 @@ use async_nats::jetstream::{
 };
 use futures_util::{StreamExt as _, stream::select_all};
 use guard_signed::{
-    approvers::Approvers,
+    approvers::ApproverList,
     visible::{escaped, visible},
 };
 use guard_trail::{
     chain::Line,
     verify::{
-        collected::{Collected, Collector, Finding, Missing},
+        collected::{Collected, Collector, LogFinding, Missing},
         signatures::{CheckedSignature, Signatures},
     },
 };
@@ -33,13 +33,13 @@ use tokio::time::timeout;
 
 use super::{print, show};
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::LogArgs,
-    link::Link,
-    list::{self, List, Listed},
+    link::NatsLink,
+    list::{self, List, ListedMachine},
     settings::Settings,
     stream,
-    subjects::{Group, Machine, Subject, What},
+    subjects::{Group, Machine, Subject, SubjectKind},
 };
 
 /// How long a server may take to answer, and to send the next of what it has.
@@ -54,11 +54,11 @@ const MOST: u64 = 10_000_000;
 /// # Errors
 ///
 /// That no server takes the key, or keeps logs, or this key may not read them.
-pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<Outcome> {
+pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<VerbOutcome> {
     // What is wrong with these needs no server.
     let approvers = approvers(&args)?;
     let listed = List::machines_in(args.list.as_deref())?;
-    let link = Link::of_a_person(settings).await?;
+    let link = NatsLink::of_a_person(settings).await?;
     let reader = Reader::new(&link, args, approvers);
     let mut checked = BTreeMap::new();
     let mut followed = Vec::new();
@@ -83,14 +83,14 @@ pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<Outcome> {
         if is_empty && !reader.args.json {
             print("the servers keep nothing of that\n")?;
         }
-        return Ok(Outcome::Done);
+        return Ok(VerbOutcome::Done);
     }
     let mut all = select_all(followed);
     while let Some(message) = all.next().await {
         let message = message.map_err(|error| anyhow!("the server has gone: {error}"))?;
         reader.take(&message, &mut checked)?;
     }
-    Ok(Outcome::Done)
+    Ok(VerbOutcome::Done)
 }
 
 /// What was found, by machine.
@@ -100,7 +100,7 @@ struct Reader {
     servers: jetstream::Context,
     args: LogArgs,
     /// Whose keys count; none: the logs say it.
-    approvers: Option<Approvers>,
+    approvers: Option<ApproverList>,
     since: Option<Timestamp>,
     room: Room,
 }
@@ -122,18 +122,18 @@ impl Room {
 }
 
 /// Who may sign, as somebody has kept it elsewhere.
-fn approvers(args: &LogArgs) -> Result<Option<Approvers>> {
+fn approvers(args: &LogArgs) -> Result<Option<ApproverList>> {
     let Some(file) = &args.approvers else {
         return Ok(None);
     };
     let text = list::read_plain(file, list::LONGEST)?;
-    let known = Approvers::parse(&text);
+    let known = ApproverList::parse(&text);
     let known = known.with_context(|| format!("{} lists no approvers", file.display()))?;
     Ok(Some(known))
 }
 
 impl Reader {
-    fn new(link: &Link, args: LogArgs, approvers: Option<Approvers>) -> Self {
+    fn new(link: &NatsLink, args: LogArgs, approvers: Option<ApproverList>) -> Self {
         let servers = jetstream::ContextBuilder::new()
             .timeout(PATIENCE)
             .build(link.client.clone());
@@ -163,7 +163,7 @@ impl Reader {
         };
         let config = OrderedConfig {
             name: Some(name()?),
-            filter_subject: group.all(What::Log, machine.as_ref()),
+            filter_subject: group.all(SubjectKind::Log, machine.as_ref()),
             deliver_policy,
             ..OrderedConfig::default()
         };
@@ -220,7 +220,7 @@ impl Reader {
     }
 
     /// Of each that is listed there has to be something.
-    fn expect(&self, listed: Vec<Listed>, groups: &[Group], checked: &mut Checked) {
+    fn expect(&self, listed: Vec<ListedMachine>, groups: &[Group], checked: &mut Checked) {
         for one in listed {
             if groups.contains(&one.group) && self.is_wanted(&one.id) {
                 let at = (one.group, one.id);
@@ -280,7 +280,7 @@ impl Reader {
     }
 
     /// What was found of each machine.
-    fn tell(&self, checked: Checked) -> Result<Outcome> {
+    fn tell(&self, checked: Checked) -> Result<VerbOutcome> {
         let mut all_whole = !checked.is_empty();
         for ((group, machine), collector) in checked {
             let found = collector.finish();
@@ -299,8 +299,8 @@ impl Reader {
             print("not all is whole\n")?;
         }
         Ok(match all_whole {
-            true => Outcome::Done,
-            false => Outcome::No,
+            true => VerbOutcome::Done,
+            false => VerbOutcome::No,
         })
     }
 }
@@ -337,20 +337,20 @@ fn page(group: &Group, machine: &Machine, found: &Collected) -> String {
     text
 }
 
-fn finding(one: &Finding) -> String {
+fn finding(one: &LogFinding) -> String {
     match one {
-        Finding::Gap { from, to, why } => {
+        LogFinding::Gap { from, to, why } => {
             let why = why.as_ref().map(|why| format!(": {why}"));
             format!(
                 "records {from} to {to} are missing{}",
                 why.unwrap_or_default()
             )
         }
-        Finding::Altered { number } => format!("record {number} is not as it was written"),
-        Finding::WentBack { number, after } => format!(
+        LogFinding::Altered { number } => format!("record {number} is not as it was written"),
+        LogFinding::WentBack { number, after } => format!(
             "the log begins anew at {number}, after {after}: it was removed there, or brought back from earlier"
         ),
-        Finding::NoRecord => "something that is no record".to_owned(),
+        LogFinding::NoRecord => "something that is no record".to_owned(),
     }
 }
 

@@ -16,15 +16,15 @@ use anyhow::{Context as _, Result};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::MachinesArgs,
-    link::Link,
-    list::{List, Listed},
+    link::NatsLink,
+    list::{List, ListedMachine},
     settings::Settings,
 };
 
 pub(crate) use answer::{SHORTEST, answer};
-use heard::{Fleet, News};
+use heard::{Fleet, KnownChange};
 pub(crate) use log::log;
 pub(crate) use push::push;
 
@@ -38,8 +38,9 @@ const LONGEST_LIST: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// That no server takes the key, or nothing can be printed.
-pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Result<Outcome> {
-    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, settings.looked_at()).await?;
+pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Result<VerbOutcome> {
+    let mut fleet =
+        Fleet::begin(NatsLink::of_a_person(settings).await?, settings.looked_at()).await?;
     if !follow {
         gather(&mut fleet).await?;
         for asked in fleet.questions() {
@@ -48,7 +49,7 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
         if !json {
             print(&show::rest(&fleet))?;
         }
-        return Ok(Outcome::Done);
+        return Ok(VerbOutcome::Done);
     }
     let groups = settings.looked_at().into_iter();
     let groups: Vec<_> = groups.map(|group| group.to_string()).collect();
@@ -60,9 +61,12 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
     );
     loop {
         let text = match fleet.next().await? {
-            News::Asked(asked) => show::question(&asked, json),
-            News::Over(asked) => show::over(&asked, json),
-            News::Machine(..) | News::Removed(..) | News::Receipt(_) | News::Link => continue,
+            KnownChange::Asked(asked) => show::question(&asked, json),
+            KnownChange::Over(asked) => show::over(&asked, json),
+            KnownChange::Machine(..)
+            | KnownChange::Removed(..)
+            | KnownChange::Receipt(_)
+            | KnownChange::Link => continue,
         };
         print(&text)?;
     }
@@ -73,7 +77,7 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
 /// # Errors
 ///
 /// As for [`pending`].
-pub(crate) async fn machines(settings: &Settings, args: &MachinesArgs) -> Result<Outcome> {
+pub(crate) async fn machines(settings: &Settings, args: &MachinesArgs) -> Result<VerbOutcome> {
     let (fleet, silent) = all_of(settings, args).await?;
     print(&show::machines(&fleet, &silent, args.json))?;
     Ok(all_there(&silent))
@@ -84,20 +88,20 @@ pub(crate) async fn machines(settings: &Settings, args: &MachinesArgs) -> Result
 /// # Errors
 ///
 /// As for [`pending`].
-pub(crate) async fn status(settings: &Settings, args: &MachinesArgs) -> Result<Outcome> {
+pub(crate) async fn status(settings: &Settings, args: &MachinesArgs) -> Result<VerbOutcome> {
     let (fleet, silent) = all_of(settings, args).await?;
     print(&show::status(&fleet, &silent, args.json))?;
     Ok(all_there(&silent))
 }
 
 /// The machines that are there, and those that are listed and are not.
-async fn all_of(settings: &Settings, args: &MachinesArgs) -> Result<(Fleet, Vec<Listed>)> {
+async fn all_of(settings: &Settings, args: &MachinesArgs) -> Result<(Fleet, Vec<ListedMachine>)> {
     // What is wrong with it needs no server.
     let listed = List::machines_in(args.list.as_deref())?;
     let groups = settings.looked_at();
     let listed = listed.into_iter().filter(|one| groups.contains(&one.group));
     let mut silent: Vec<_> = listed.collect();
-    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, groups).await?;
+    let mut fleet = Fleet::begin(NatsLink::of_a_person(settings).await?, groups).await?;
     gather(&mut fleet).await?;
     silent.retain(|one| {
         let heard = fleet.machine(&one.group, &one.id);
@@ -106,10 +110,10 @@ async fn all_of(settings: &Settings, args: &MachinesArgs) -> Result<(Fleet, Vec<
     Ok((fleet, silent))
 }
 
-fn all_there(silent: &[Listed]) -> Outcome {
+fn all_there(silent: &[ListedMachine]) -> VerbOutcome {
     match silent.is_empty() {
-        true => Outcome::Done,
-        false => Outcome::No,
+        true => VerbOutcome::Done,
+        false => VerbOutcome::No,
     }
 }
 
@@ -130,9 +134,9 @@ async fn gather(fleet: &mut Fleet) -> Result<()> {
 /// # Errors
 ///
 /// That nobody reads it.
-pub(crate) fn print(text: &str) -> Result<Outcome> {
+pub(crate) fn print(text: &str) -> Result<VerbOutcome> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.context("cannot print")?;
-    Ok(Outcome::Done)
+    Ok(VerbOutcome::Done)
 }

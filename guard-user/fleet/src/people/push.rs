@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{gather, heard::Fleet, print, show};
 use crate::{
-    Outcome,
+    VerbOutcome,
     args::PushArgs,
-    link::Link,
+    link::NatsLink,
     messages,
     settings::Settings,
     subjects::{Bundles, Group, Machine},
@@ -26,10 +26,10 @@ use crate::{
 /// # Errors
 ///
 /// That it is no bundle, or no server takes the key.
-pub(crate) async fn push(settings: &Settings, args: PushArgs) -> Result<Outcome> {
+pub(crate) async fn push(settings: &Settings, args: PushArgs) -> Result<VerbOutcome> {
     let (signed, bundle) = read(&args.bundle)?;
     let groups = groups(settings, &bundle)?;
-    let mut fleet = Fleet::begin(Link::of_a_person(settings).await?, groups.clone()).await?;
+    let mut fleet = Fleet::begin(NatsLink::of_a_person(settings).await?, groups.clone()).await?;
     gather(&mut fleet).await?;
     for group in &groups {
         let subject = Bundles::Policies.of(group);
@@ -128,7 +128,7 @@ impl Pushed {
         silent.count()
     }
 
-    fn end(&self, fleet: &Fleet) -> Result<Outcome> {
+    fn end(&self, fleet: &Fleet) -> Result<VerbOutcome> {
         let silent = self.silent(fleet);
         if self.told.is_empty() && silent == 0 {
             print("no machine is there that could say so\n")?;
@@ -139,8 +139,8 @@ impl Pushed {
         }
         let refused = self.told.values().any(|is_in_force| !is_in_force);
         Ok(match refused || silent > 0 || self.told.is_empty() {
-            true => Outcome::No,
-            false => Outcome::Done,
+            true => VerbOutcome::No,
+            false => VerbOutcome::Done,
         })
     }
 }

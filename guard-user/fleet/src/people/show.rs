@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::heard::{Fleet, OfMachine, State};
 use crate::{
-    list::Listed,
+    list::ListedMachine,
     subjects::{Group, Machine},
 };
 
@@ -104,7 +104,7 @@ fn of_all(state: &State) -> usize {
 }
 
 /// All machines that were heard, and those that should have been.
-pub(super) fn machines(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
+pub(super) fn machines(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> String {
     let mut text = String::new();
     if !json {
         let _ = writeln!(
@@ -119,7 +119,7 @@ pub(super) fn machines(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
             false => as_row(group, machine, state),
         });
     }
-    for Listed { id, group, .. } in silent {
+    for ListedMachine { id, group, .. } in silent {
         text.push_str(&match json {
             true => line(&json!({"group": group, "machine": id, "silent": true})),
             false => format!(
@@ -244,7 +244,7 @@ impl Logs {
 }
 
 /// All machines in a few lines, and those that should be there.
-pub(super) fn status(fleet: &Fleet, silent: &[Listed], json: bool) -> String {
+pub(super) fn status(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> String {
     let mut serials: BTreeMap<(Group, Option<u64>), usize> = BTreeMap::new();
     let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
     let mut requests = 0;
@@ -310,7 +310,7 @@ fn unasked(requests: usize, asked: usize) -> String {
 }
 
 /// What is not out, or wrong, or not there.
-fn amiss(logs: &Logs, wrong: usize, silent: &[Listed]) -> String {
+fn amiss(logs: &Logs, wrong: usize, silent: &[ListedMachine]) -> String {
     let mut text = String::new();
     if logs.machines > 0 {
         let _ = writeln!(
@@ -345,7 +345,7 @@ fn amiss(logs: &Logs, wrong: usize, silent: &[Listed]) -> String {
             )
         );
     }
-    for Listed { id, group, .. } in silent {
+    for ListedMachine { id, group, .. } in silent {
         let _ = writeln!(text, "{id} of {group} is listed, and silent");
     }
     text

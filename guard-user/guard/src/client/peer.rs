@@ -10,7 +10,7 @@ use crate::error::CliError;
 
 /// Whom to believe: root of the machine always, as guardd is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trust {
+pub(super) enum TrustedPeer {
     /// And nobody else. A program of the caller's own user could say that a command is guarded which is not.
     Root,
     /// In a user namespace where root has no uid, whoever has none there.
@@ -19,7 +19,7 @@ pub(super) enum Trust {
     Inside,
 }
 
-impl Trust {
+impl TrustedPeer {
     pub(super) fn check(self, socket: &Path, peer: Uid) -> Result<(), CliError> {
         let seen = Seen {
             root: machine_root(),
@@ -108,33 +108,37 @@ mod tests {
     #[test]
     fn root_of_the_machine_is_believed_alone() {
         let user = seen(MachineRoot::Zero, USER);
-        for trust in [Trust::Root, Trust::Overflow, Trust::Inside] {
+        for trust in [
+            TrustedPeer::Root,
+            TrustedPeer::Overflow,
+            TrustedPeer::Inside,
+        ] {
             assert!(trust.believes(Uid::ROOT, user));
             assert!(!trust.believes(OVERFLOW, user));
             assert!(!trust.believes(Uid::from_raw(1001), user));
         }
-        assert!(!Trust::Root.believes(USER, user));
-        assert!(!Trust::Overflow.believes(USER, user));
+        assert!(!TrustedPeer::Root.believes(USER, user));
+        assert!(!TrustedPeer::Overflow.believes(USER, user));
         // What is said inside gives nothing away.
-        assert!(Trust::Inside.believes(USER, user));
-        assert!(Trust::Root.believes(Uid::ROOT, seen(MachineRoot::Zero, Uid::ROOT)));
+        assert!(TrustedPeer::Inside.believes(USER, user));
+        assert!(TrustedPeer::Root.believes(Uid::ROOT, seen(MachineRoot::Zero, Uid::ROOT)));
     }
 
     /// In `unshare -r` the user is uid 0, and root is nobody.
     #[test]
     fn uid_0_of_a_user_namespace_is_not_root() {
         let inside = seen(MachineRoot::Overflow, Uid::ROOT);
-        assert!(!Trust::Root.believes(Uid::ROOT, inside));
-        assert!(!Trust::Overflow.believes(Uid::ROOT, inside));
-        assert!(Trust::Overflow.believes(OVERFLOW, inside));
-        assert!(!Trust::Root.believes(OVERFLOW, inside));
+        assert!(!TrustedPeer::Root.believes(Uid::ROOT, inside));
+        assert!(!TrustedPeer::Overflow.believes(Uid::ROOT, inside));
+        assert!(TrustedPeer::Overflow.believes(OVERFLOW, inside));
+        assert!(!TrustedPeer::Root.believes(OVERFLOW, inside));
         // In it once more, 0 is 0 of the next one; for another user who has a 0 beside its own, it is not the own user.
         let deeper = seen(MachineRoot::PerhapsZero, Uid::ROOT);
-        assert!(!Trust::Root.believes(Uid::ROOT, deeper));
-        assert!(Trust::Root.believes(Uid::ROOT, seen(MachineRoot::PerhapsZero, USER)));
+        assert!(!TrustedPeer::Root.believes(Uid::ROOT, deeper));
+        assert!(TrustedPeer::Root.believes(Uid::ROOT, seen(MachineRoot::PerhapsZero, USER)));
         for own in [Uid::ROOT, USER] {
             let unknown = seen(MachineRoot::Unknown, own);
-            assert!(!Trust::Overflow.believes(Uid::ROOT, unknown));
+            assert!(!TrustedPeer::Overflow.believes(Uid::ROOT, unknown));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::thread::{self, JoinHandle};
 
 use guard_proto::{
-    ErrorName, HoleTerms, Holes, LogRecord, PolicyRef,
+    ErrorName, HoleTerms, HolesReply, LogRecord, PolicyRef,
     calls::{Assign, Run},
     varlink::{MAX_FRAME, MAX_POLICY_FRAME},
 };
@@ -25,12 +25,12 @@ fn against(script: &[u8]) -> (Client, JoinHandle<Vec<u8>>) {
         call
     });
     (
-        Client::over(ours, Path::new("/run/test.sock"), Trust::Root),
+        Client::over(ours, Path::new("/run/test.sock"), TrustedPeer::Root),
         peer,
     )
 }
 
-fn holes(script: &[u8]) -> Result<Holes, CliError> {
+fn holes(script: &[u8]) -> Result<HolesReply, CliError> {
     against(script).0.call(&Call::Holes {})
 }
 
@@ -41,7 +41,7 @@ fn why(error: CliError) -> String {
 #[test]
 fn a_call_is_a_frame_and_has_an_answer() {
     let (mut client, peer) = against(b"{\"parameters\":{\"holes\":[]}}\0");
-    let answer: Holes = client.call(&Call::Holes {}).unwrap();
+    let answer: HolesReply = client.call(&Call::Holes {}).unwrap();
     assert!(answer.holes.is_empty());
     let call = String::from_utf8(peer.join().unwrap()).unwrap();
     insta::assert_snapshot!(call.trim_end_matches('\0'), @r#"{"method":"org.guardd.Control.Holes","parameters":{}}"#);
@@ -70,7 +70,7 @@ fn a_call_that_nobody_read_is_made_once_more() {
                     .unwrap();
             }
         });
-        let answer = client.call::<Holes>(&Call::Holes {});
+        let answer = client.call::<HolesReply>(&Call::Holes {});
         assert_eq!(answer.is_ok(), answered, "{answer:?}");
         if let Err(error) = answer {
             assert_eq!(why(error), "it stopped, or cannot start");
@@ -91,8 +91,8 @@ fn whoever_is_turned_away_before_the_call_learns_why() {
     turned_away.write_all(told.as_bytes()).unwrap();
     turned_away.write_all(&[0]).unwrap();
     drop(turned_away);
-    let mut client = Client::over(stream, &path, Trust::Root);
-    let answer = client.call::<Holes>(&Call::Holes {});
+    let mut client = Client::over(stream, &path, TrustedPeer::Root);
+    let answer = client.call::<HolesReply>(&Call::Holes {});
     assert_eq!(why(answer.unwrap_err()), "too many");
 }
 
@@ -283,7 +283,7 @@ fn long_calls_are_refused_before_they_are_sent() {
     };
     let (mut client, _peer) = against(b"");
     assert!(matches!(
-        client.call::<Holes>(&close),
+        client.call::<HolesReply>(&close),
         Err(CliError::Local(_))
     ));
     // What carries a policy's text may be longer.

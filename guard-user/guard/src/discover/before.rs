@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs};
 
 use guard_discover::{Bounds, Discovery};
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_policy::{self as policy, Parsed};
 use guard_proto::{Failure, Started};
 use rustix::process::geteuid;
@@ -35,7 +35,7 @@ const LINES: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before<'r> {
     /// The identity that the command runs as.
-    pub(crate) identity: &'r Identity,
+    pub(crate) identity: &'r CommandIdentity,
     /// Whether the person wants to be told little.
     pub(crate) quiet: bool,
     /// How the person is told.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use guard_discover::{Label, PLAIN};
 use guard_proto::{
     Call, Failure,
-    decisions::{Decisions, Dismissal, DismissedFile},
+    decisions::{DecisionsReply, Dismissal, DismissedFile},
 };
 use guard_sys::accounts::Account;
 use jiff::Timestamp;
@@ -128,7 +128,7 @@ impl Dismissals {
             }
             Err(error) => return Err(error),
         };
-        let decided: Decisions = client.call(&Call::Decisions { uid })?;
+        let decided: DecisionsReply = client.call(&Call::Decisions { uid })?;
         Ok(Self {
             // Of another user's file nothing is said; nor of one that is none, as it counts for nothing.
             unkept: match uid {
@@ -165,7 +165,7 @@ impl Dismissals {
             Err(CliError::NoDaemon(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let decided: Decisions = client.call(&Call::Dismiss {
+        let decided: DecisionsReply = client.call(&Call::Dismiss {
             host: host.to_owned(),
             port,
             label: label.as_str().to_owned(),
@@ -193,7 +193,7 @@ impl Dismissals {
             Err(CliError::NoDaemon(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let decided: Decisions = client.call(&Call::DismissFile {
+        let decided: DecisionsReply = client.call(&Call::DismissFile {
             file: file.to_owned(),
             sha256: sha256.to_owned(),
             dir: dir.map(str::to_owned),

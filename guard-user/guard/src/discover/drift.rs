@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guard_discover::{Bounds, Changes, Linked, home_dirs, is_read, linked};
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_proto::{
     Call, Failure,
     production::{Appeared, Place},
@@ -71,7 +71,7 @@ const CHANGED: WatchFlags = WatchFlags::CLOSE_WRITE
 
 /// Tells of what comes into reach.
 pub(crate) struct Drift {
-    identity: Identity,
+    identity: CommandIdentity,
     audience: Audience,
     watched: Watched,
     socket: PathBuf,
@@ -205,7 +205,7 @@ impl Drift {
     ///
     /// The same where somebody is.
     pub(super) fn new(
-        (identity, audience): (Identity, Audience),
+        (identity, audience): (CommandIdentity, Audience),
         (socket, session): (&Path, &str),
         (all, judging): (&Discovered, Judging),
         since: SystemTime,

@@ -8,7 +8,7 @@ use guard_discover::{
     Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen, Service, Tunnel,
     is_platform,
 };
-use guard_policy::{Diagnostic, Explanation, HttpAction, HttpRule, Parsed, PortSpec};
+use guard_policy::{Diagnostic, ExplainedVerdict, HttpAction, HttpRule, Parsed, PortSpec};
 use guard_proto::decisions::Dismissal;
 use serde::{Serialize, Serializer};
 
@@ -152,7 +152,7 @@ pub(super) struct Now {
 
 impl Now {
     /// The least strict of them.
-    fn of(explained: &[Explanation]) -> Self {
+    fn of(explained: &[ExplainedVerdict]) -> Self {
         let loosest = explained
             .iter()
             .min_by_key(|one| verdict(&one.verdict).strictness());
@@ -239,7 +239,7 @@ impl Discovered {
     fn beside_but(
         mut self,
         parsed: &Parsed,
-        passes: impl Fn(&Explanation) -> bool,
+        passes: impl Fn(&ExplainedVerdict) -> bool,
     ) -> Result<Self, Vec<Diagnostic>> {
         let own = self.items.iter();
         let mut all: Vec<_> = own
@@ -330,7 +330,7 @@ impl Discovered {
 }
 
 /// What becomes of verdicts by a rule.
-fn effect(explained: &[Explanation], action: &str) -> &'static str {
+fn effect(explained: &[ExplainedVerdict], action: &str) -> &'static str {
     let proposed = verdict(action).strictness();
     let now = explained
         .iter()
@@ -508,7 +508,12 @@ fn hosts(names: &[String]) -> impl Iterator<Item = Host> {
 }
 
 /// What `guard explain` says of a place, and of all that its credential opens as well.
-fn explained(judge: &Judge<'_>, host: &str, others: &[String], ports: &str) -> Vec<Explanation> {
+fn explained(
+    judge: &Judge<'_>,
+    host: &str,
+    others: &[String],
+    ports: &str,
+) -> Vec<ExplainedVerdict> {
     let mut all = judge.explained(host, ports);
     for other in hosts(others) {
         all.extend(judge.explained(other.as_str(), ports));

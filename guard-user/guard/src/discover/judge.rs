@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use guard_common::Verdict;
 use guard_discover::Host;
 use guard_policy::{
-    self as policy, Compiled, Destination, Diagnostic, DomainName, Environment, Explanation,
-    Parsed, Pattern, Policy, PortSpec, Target,
+    self as policy, Compiled, Destination, Diagnostic, DomainName, Environment, ExplainedVerdict,
+    NamePattern, Parsed, Policy, PortSpec, Target,
 };
 
 use super::items::ANY;
@@ -99,7 +99,7 @@ impl<'p> Judge<'p> {
     fn stand_in(&self, among: [[u8; 2]; 3], number: usize) -> IpAddr {
         let [_, _, high, low] = u32::try_from(number).unwrap_or_default().to_be_bytes();
         let all = among.map(|[a, b]| IpAddr::from(Ipv4Addr::new(a, b, high, low)));
-        let is_anyones = |one: &Explanation| {
+        let is_anyones = |one: &ExplainedVerdict| {
             let matched = one.matched.as_deref().unwrap_or_default();
             one.rule.is_none() || WIDE.iter().any(|wide| matched.starts_with(wide))
         };
@@ -111,7 +111,7 @@ impl<'p> Judge<'p> {
     }
 
     /// What `guard explain` says of it.
-    pub(crate) fn explained(&self, host: &str, ports: &str) -> Vec<Explanation> {
+    pub(crate) fn explained(&self, host: &str, ports: &str) -> Vec<ExplainedVerdict> {
         let Ok(to) = host.parse::<Target>() else {
             return Vec::new();
         };
@@ -124,7 +124,7 @@ impl<'p> Judge<'p> {
         };
         let all = self.explain(to.clone(), &ports);
         // What decides for a part of a network alone goes on deciding there, whatever a rule for the whole says.
-        let is_whole = |one: &Explanation| {
+        let is_whole = |one: &ExplainedVerdict| {
             let shown = one.destination.parse::<Destination>();
             shown.is_ok_and(|shown| shown.target == to)
         };
@@ -134,10 +134,10 @@ impl<'p> Judge<'p> {
         }
     }
 
-    fn explain(&self, target: Target, ports: &[PortSpec]) -> Vec<Explanation> {
+    fn explain(&self, target: Target, ports: &[PortSpec]) -> Vec<ExplainedVerdict> {
         // What a session asks for by a name that such a rule is for counts by that name, whatever its addresses are.
         let is_below = |compiled: &Compiled| match &target {
-            Target::Name(name) => matches!(compiled.pattern_of(name), Some(Pattern::Below(_))),
+            Target::Name(name) => matches!(compiled.pattern_of(name), Some(NamePattern::Below(_))),
             _ => false,
         };
         let by_name = self.by_name.as_deref();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use guard_judge::http::{Judgement, Request, Rules, judge};
+use guard_judge::http::{Judgement, RequestHead, Rules, judge};
 use guard_policy as policy;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
@@ -321,7 +321,7 @@ impl Sent {
 
     /// As the proxy judges it.
     fn outcome(&self, rules: &Rules) -> RequestFate {
-        let request = Request {
+        let request = RequestHead {
             method: &self.method,
             uri: &self.uri,
             headers: &self.headers,

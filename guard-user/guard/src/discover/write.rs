@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Component, Path, PathBuf};
 
 use guard_discover::Discovery;
-use guard_policy::{self as policy, Pattern, Policy, Rule};
+use guard_policy::{self as policy, NamePattern, Policy, Rule};
 use guard_proto::Failure;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -438,7 +438,7 @@ fn with_rules(text: &str, rules: &str) -> String {
 fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLine<'i>> {
     let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();
     let patterns = policy.rules.iter().flat_map(|rule| &rule.to);
-    let patterns = patterns.filter_map(Pattern::of);
+    let patterns = patterns.filter_map(NamePattern::of);
     let mut numbers: HashMap<_, _> = patterns.map(|one| (one.id(), one)).collect();
     let mut lines = Vec::new();
     for item in all.items.iter().filter(|item| item.dismissed.is_none()) {
@@ -468,7 +468,7 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLi
             is_twin: false,
         };
         let pattern = item.host.parse().ok();
-        if let Some(own) = pattern.and_then(|to| Pattern::of(&to)) {
+        if let Some(own) = pattern.and_then(|to| NamePattern::of(&to)) {
             let known = numbers.entry(own.id()).or_insert_with(|| own.clone());
             line.is_twin = *known != own;
         }

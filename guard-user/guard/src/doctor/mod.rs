@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_probe::{
     self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, attempts, helpers, kernel,
     layers, loopback,
@@ -79,13 +79,15 @@ fn open(rows: &[Row]) -> impl Iterator<Item = &Row> {
 }
 
 /// For whom a machine is looked at: who would run a command; where root says nothing, nobody.
-fn whom(user: Option<&str>) -> Result<Identity, CliError> {
+fn whom(user: Option<&str>) -> Result<CommandIdentity, CliError> {
     let is_root = rustix::process::getuid().is_root();
     if user.is_none() && is_root && std::env::var_os("SUDO_UID").is_none() {
         const NOBODY: u32 = 65534;
-        return Ok(Identity::without_groups(Account::unlisted(NOBODY, NOBODY))?);
+        return Ok(CommandIdentity::without_groups(Account::unlisted(
+            NOBODY, NOBODY,
+        ))?);
     }
-    Ok(Identity::choose(user)?)
+    Ok(CommandIdentity::choose(user)?)
 }
 
 /// What `guard run` does where guardd's settings are strict: nothing runs while a required row is open.
@@ -93,13 +95,13 @@ fn whom(user: Option<&str>) -> Result<Identity, CliError> {
 /// # Errors
 ///
 /// Which are, and what to do about each; or why they could not be looked at.
-pub(super) fn is_closed(identity: &Identity, socket: &Path) -> Result<(), CliError> {
+pub(super) fn is_closed(identity: &CommandIdentity, socket: &Path) -> Result<(), CliError> {
     let rows = examine(identity, socket)?;
     probe::refusal(open(&rows)).map_or(Ok(()), |failure| Err(CliError::Local(failure)))
 }
 
 /// All rows, family by family.
-fn examine(identity: &Identity, socket: &Path) -> Result<Vec<Row>, CliError> {
+fn examine(identity: &CommandIdentity, socket: &Path) -> Result<Vec<Row>, CliError> {
     let Daemon {
         found,
         socket,

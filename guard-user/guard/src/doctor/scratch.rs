@@ -6,8 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use guard_launch::Identity;
-use guard_probe::attempts::{All, CONTROL, Came, POLICY, Stage, Targets, hand_in};
+use guard_launch::CommandIdentity;
+use guard_probe::attempts::{All, AttemptServers, CONTROL, Came, POLICY, Targets, hand_in};
 use guard_probe::child::{Trying, asked};
 use guard_proto::{Call, ErrorName, Failure, PolicyRef, Status};
 use guard_sys::process::exit_at_once;
@@ -28,8 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 type Tried = Result<All, String>;
 
 /// What the attempts come to in a session of that guardd, and outside.
-pub(super) fn compare(identity: &Identity, socket: Option<&Path>) -> (Tried, Tried) {
-    let staged = user::victim(identity).and_then(Stage::new);
+pub(super) fn compare(identity: &CommandIdentity, socket: Option<&Path>) -> (Tried, Tried) {
+    let staged = user::victim(identity).and_then(AttemptServers::new);
     let stage = match staged {
         Ok(stage) => stage,
         Err(error) => return (Err(error.to_string()), Err(error.to_string())),
@@ -43,7 +43,7 @@ pub(super) fn compare(identity: &Identity, socket: Option<&Path>) -> (Tried, Tri
     (inside(identity, targets, socket), outside)
 }
 
-fn outside(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result<All> {
+fn outside(identity: &CommandIdentity, targets: &Targets, socket: &Path) -> io::Result<All> {
     let (_ours, theirs) = hand_in()?;
     asked(|| match identity.adopt() {
         Ok(()) => {
@@ -55,7 +55,7 @@ fn outside(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result<
     })
 }
 
-fn inside(identity: &Identity, targets: &Targets, socket: &Path) -> Tried {
+fn inside(identity: &CommandIdentity, targets: &Targets, socket: &Path) -> Tried {
     let said = launched(identity, targets, socket).map_err(|error| error.to_string())?;
     serde_json::from_str(&said.output).map_err(|_| match said.errors.is_empty() {
         true => "the command in the session said nothing".to_owned(),
@@ -69,7 +69,11 @@ struct CommandOutput {
     errors: String,
 }
 
-fn launched(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result<CommandOutput> {
+fn launched(
+    identity: &CommandIdentity,
+    targets: &Targets,
+    socket: &Path,
+) -> io::Result<CommandOutput> {
     let (_ours, theirs) = hand_in()?;
     let (output, to_output) = pipe_with(PipeFlags::CLOEXEC)?;
     let (errors, to_errors) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -93,7 +97,7 @@ fn launched(identity: &Identity, targets: &Targets, socket: &Path) -> io::Result
     })
 }
 
-fn run_in_session(identity: &Identity, command: Vec<OsString>, socket: &Path) -> Exit {
+fn run_in_session(identity: &CommandIdentity, command: Vec<OsString>, socket: &Path) -> Exit {
     let args = RunArgs {
         policy: None,
         name: Some("guard doctor".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_probe::{
     Check, Family, ProbeResult,
     child::Trying,
@@ -26,14 +26,14 @@ pub(super) struct UserChecks {
 }
 
 /// Looks.
-pub(super) fn look(identity: &Identity) -> UserChecks {
+pub(super) fn look(identity: &CommandIdentity) -> UserChecks {
     looked(identity).unwrap_or_else(|error| UserChecks {
         rows: vec![LOOKED.row(ProbeResult::unclear(error))],
         helpers: Vec::new(),
     })
 }
 
-fn looked(identity: &Identity) -> io::Result<UserChecks> {
+fn looked(identity: &CommandIdentity) -> io::Result<UserChecks> {
     // Variables are the caller's own: another user has others.
     let is_own = identity.account().is_none();
     let mut child = Trying::start(|says| {
@@ -50,6 +50,6 @@ fn looked(identity: &Identity) -> io::Result<UserChecks> {
 }
 
 /// Somebody for a session's command to attack: a process of the same user, outside.
-pub(super) fn victim(identity: &Identity) -> io::Result<Victim> {
+pub(super) fn victim(identity: &CommandIdentity) -> io::Result<Victim> {
     Victim::start(|| identity.adopt())
 }

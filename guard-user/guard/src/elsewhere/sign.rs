@@ -13,7 +13,7 @@ use data_encoding::BASE64URL_NOPAD;
 use guard_policy::format_duration;
 use guard_proto::Failure;
 use guard_signed::{
-    Answer, Document as _, Kind, NAMESPACE, Question, Refusal, Signed, Verdict,
+    Answer, AnswerRefusal, Document as _, Kind, NAMESPACE, Question, Signed, SignedVerdict,
     ssh::{SshPublicKey, unarmour},
     visible::{visible, visible_again},
 };
@@ -140,7 +140,7 @@ impl Terminal {
         if typed == "n" {
             return Ok(Some(Answer {
                 seconds: Some(900),
-                verdict: Verdict::No,
+                verdict: SignedVerdict::No,
                 ..nothing()
             }));
         }
@@ -177,7 +177,7 @@ fn nothing() -> Answer {
         requests: None,
         scope: "one".to_owned(),
         v: 1,
-        verdict: Verdict::Yes,
+        verdict: SignedVerdict::Yes,
     }
 }
 
@@ -328,9 +328,9 @@ fn is_understood(file: &Path) -> Result<(), String> {
 }
 
 /// What is to be said of a public key that is of another kind.
-fn kind_of(line: &str) -> Option<Refusal> {
+fn kind_of(line: &str) -> Option<AnswerRefusal> {
     let refused = SshPublicKey::parse(line).err()?;
-    matches!(refused, Refusal::Algorithm(_) if !line.starts_with('-')).then_some(refused)
+    matches!(refused, AnswerRefusal::Algorithm(_) if !line.starts_with('-')).then_some(refused)
 }
 
 fn chosen() -> Result<SigningKey, String> {

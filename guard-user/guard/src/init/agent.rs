@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use guard_proto::Failure;
 
-use super::json::{self, Hook};
+use super::json::{self, AgentHook};
 use super::program::Program;
 use super::toml;
 use crate::args::AgentKind;
@@ -67,19 +67,19 @@ impl Scope {
 }
 
 /// After commands of Claude Code's, the failed ones included.
-const CLAUDE_CODE: Hook = Hook {
+const CLAUDE_CODE: AgentHook = AgentHook {
     events: &["PostToolUse", "PostToolUseFailure"],
     matcher: "Bash",
     timeout: "10",
 };
 /// The same for Codex, in a file of hooks.
-const CODEX: Hook = Hook {
+const CODEX: AgentHook = AgentHook {
     events: &["PostToolUse"],
     matcher: "^Bash$",
     timeout: "10",
 };
 /// The same for Gemini CLI, which counts milliseconds.
-const GEMINI: Hook = Hook {
+const GEMINI: AgentHook = AgentHook {
     events: &["AfterTool"],
     matcher: "run_shell_command",
     timeout: "10000",
@@ -142,7 +142,7 @@ fn codex(scope: &Scope, program: Option<&Program>) -> Result<Vec<Change>, CliErr
 fn in_json(
     file: PathBuf,
     server: bool,
-    hook: Option<Hook>,
+    hook: Option<AgentHook>,
     program: Option<&Program>,
 ) -> Result<Change, CliError> {
     let edit = json::JsonEdit {

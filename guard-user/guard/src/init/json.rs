@@ -14,7 +14,7 @@ const HOOKS: &str = "hooks";
 
 /// A hook after commands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hook {
+pub(super) struct AgentHook {
     /// The events that it is for.
     pub(super) events: &'static [&'static str],
     /// The tool that runs commands.
@@ -29,7 +29,7 @@ pub(super) struct JsonEdit<'a> {
     /// Whether the server is in this file.
     pub(super) server: bool,
     /// The hook, if it is in this file.
-    pub(super) hook: Option<Hook>,
+    pub(super) hook: Option<AgentHook>,
     /// How guard is called; none: it is taken out.
     pub(super) program: Option<&'a Program>,
 }
@@ -142,7 +142,7 @@ fn servers_gone(of: &CstObject, name: &str) {
     }
 }
 
-fn add_hook(top: &CstObject, event: &str, hook: Hook, command: &str) -> Result<(), String> {
+fn add_hook(top: &CstObject, event: &str, hook: AgentHook, command: &str) -> Result<(), String> {
     let hooks = top.object_value_or_create(HOOKS);
     let hooks = hooks.ok_or_else(|| format!("{HOOKS:?} in it is no object"))?;
     let groups = hooks.array_value_or_create(event);
@@ -164,7 +164,7 @@ fn add_hook(top: &CstObject, event: &str, hook: Hook, command: &str) -> Result<(
     Ok(())
 }
 
-fn group(hook: Hook, command: &str) -> CstInputValue {
+fn group(hook: AgentHook, command: &str) -> CstInputValue {
     let text = |text: &str| CstInputValue::String(text.to_owned());
     let handler = object(vec![
         ("type", text("command")),
@@ -236,7 +236,7 @@ fn object(entries: Vec<(&str, CstInputValue)>) -> CstInputValue {
 mod tests {
     use super::*;
 
-    const HOOK: Hook = Hook {
+    const HOOK: AgentHook = AgentHook {
         events: &["PostToolUse", "PostToolUseFailure"],
         matcher: "Bash",
         timeout: "10",

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum as _;
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_proto::Failure;
 use serde::Serialize;
 
@@ -81,7 +81,7 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
         return Err(roots("sudo makes this root").into());
     }
     // What was entered so before can be taken out, with no more rights than that person has.
-    let identity = Identity::choose(None)?;
+    let identity = CommandIdentity::choose(None)?;
     let person = Person::of(&identity);
     let cannot = |error: io::Error| roots(&format!("root cannot become that user: {error}"));
     identity

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use guard_proto::{Call, HoleTerms, Holes, LogRecord, Requests, record::Record};
+use guard_proto::{Call, HoleTerms, HolesReply, LogRecord, RequestsReply, record::Record};
 
-use super::buttons::{ButtonChoice, Extent};
+use super::buttons::{ButtonChoice, YesExtent};
 use crate::client::Client;
 use crate::render::time::Clock;
 
@@ -41,12 +41,12 @@ pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result
                 ..HoleTerms::default()
             };
             let (prefix, tried) = match extent {
-                Extent::Asked => (false, None),
-                Extent::Tried(count) => (false, Some(count)),
-                Extent::Prefix => (true, None),
+                YesExtent::Asked => (false, None),
+                YesExtent::Tried(count) => (false, Some(count)),
+                YesExtent::Prefix => (true, None),
             };
             let (id, path, writes) = (request.to_owned(), None, false);
-            let opened: Holes = client.call(&Call::Approve {
+            let opened: HolesReply = client.call(&Call::Approve {
                 id,
                 path,
                 writes,
@@ -67,7 +67,7 @@ pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result
         }
         ButtonChoice::No => {
             let (id, seconds) = (request.to_owned(), None);
-            client.call::<Requests>(&Call::Deny {
+            client.call::<RequestsReply>(&Call::Deny {
                 id,
                 seconds,
                 by: None,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use guard_proto::Request;
 
-use super::follow::{self, News};
+use super::follow::{self, GuarddNews};
 use super::say;
 use crate::error::{CliError, Exit};
 use crate::render::{self, Output};
@@ -23,7 +23,7 @@ pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
     let (mut known, mut is_lost) = (HashSet::new(), false);
     while let Some(one) = news.blocking_recv() {
         match one {
-            News::Waiting(requests) => {
+            GuarddNews::Waiting(requests) => {
                 if std::mem::take(&mut is_lost) {
                     say("guardd is back");
                 }
@@ -42,16 +42,16 @@ pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
                 }
                 known = now;
             }
-            News::Appeared(record) => {
+            GuarddNews::Appeared(record) => {
                 write!(std::io::stderr(), "\x07").map_err(|error| CliError::output(&error))?;
                 output.print(&*record, render::log::line)?;
             }
-            News::Lost(why) => {
+            GuarddNews::Lost(why) => {
                 if !std::mem::replace(&mut is_lost, true) {
                     say(&format!("waits for guardd: {why}"));
                 }
             }
-            News::Refused(error) => return Err(error),
+            GuarddNews::Refused(error) => return Err(error),
         }
     }
     Ok(Exit::DONE)

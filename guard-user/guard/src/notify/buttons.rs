@@ -19,14 +19,14 @@ pub(super) enum ButtonChoice {
         /// For how long, and how much.
         offer: Offer,
         /// To what.
-        extent: Extent,
+        extent: YesExtent,
     },
     No,
 }
 
 /// To how much a yes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum YesExtent {
     /// What was asked.
     Asked,
     /// The first so many addresses of a burst.
@@ -57,17 +57,17 @@ pub(super) fn of(request: &Request) -> Vec<(String, String)> {
         Some(burst) => {
             add(
                 offers[0],
-                Extent::Prefix,
+                YesExtent::Prefix,
                 &format!("All of {}", burst.prefix),
             );
             if let Some(count) = all_shown(burst) {
                 let what = format!("Each of the {count} tried");
-                add(offers[0], Extent::Tried(count), &what);
+                add(offers[0], YesExtent::Tried(count), &what);
             }
         }
         None => offers
             .iter()
-            .for_each(|offer| add(*offer, Extent::Asked, "Yes")),
+            .for_each(|offer| add(*offer, YesExtent::Asked, "Yes")),
     }
     answers.push((ButtonChoice::No, "No".to_owned()));
     let keyed = answers.into_iter();
@@ -101,9 +101,9 @@ impl ButtonChoice {
             return "no".to_owned();
         };
         let extent = match extent {
-            Extent::Asked => "yes".to_owned(),
-            Extent::Tried(count) => format!("tried-{count}"),
-            Extent::Prefix => "prefix".to_owned(),
+            YesExtent::Asked => "yes".to_owned(),
+            YesExtent::Tried(count) => format!("tried-{count}"),
+            YesExtent::Prefix => "prefix".to_owned(),
         };
         let count = offer.connections.map(|count| format!("-{count}"));
         format!("{extent}-{}{}", lasting(offer), count.unwrap_or_default())
@@ -113,9 +113,9 @@ impl ButtonChoice {
     pub(super) fn of(key: &str) -> Option<Self> {
         let mut parts = key.split('-');
         let extent = match parts.next()? {
-            "yes" => Extent::Asked,
-            "tried" => Extent::Tried(parts.next()?.parse().ok()?),
-            "prefix" => Extent::Prefix,
+            "yes" => YesExtent::Asked,
+            "tried" => YesExtent::Tried(parts.next()?.parse().ok()?),
+            "prefix" => YesExtent::Prefix,
             "no" => return parts.next().is_none().then_some(Self::No),
             _ => return None,
         };
@@ -167,7 +167,7 @@ mod tests {
                 assert_eq!(ButtonChoice::of(&key).unwrap().key(), key);
             }
         }
-        let extent = Extent::Tried(5);
+        let extent = YesExtent::Tried(5);
         let offer = Offer {
             seconds: 1800.0,
             connections: Some(1),

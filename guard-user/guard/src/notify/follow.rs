@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use guard_proto::{Call, ErrorName, LogKind, LogRecord, Request, Requests};
+use guard_proto::{Call, ErrorName, LogKind, LogRecord, Request, RequestsReply};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::client::Client;
@@ -21,7 +21,7 @@ const WAITING: usize = 4;
 
 /// What guardd says.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum GuarddNews {
     /// All requests that wait now.
     Waiting(Vec<Request>),
     /// Something that looks like production has come into reach: its record.
@@ -33,7 +33,7 @@ pub(super) enum News {
 }
 
 /// Follows the guardd at `socket` and those that come after it. The client of it is a blocking one.
-pub(super) fn start(socket: PathBuf) -> Receiver<News> {
+pub(super) fn start(socket: PathBuf) -> Receiver<GuarddNews> {
     let (news, received) = channel(WAITING);
     let (tell, at) = (news.clone(), socket.clone());
     thread::spawn(move || {
@@ -60,7 +60,7 @@ pub(super) fn start(socket: PathBuf) -> Receiver<News> {
 }
 
 /// Follows what comes into reach. That guardd is gone is what the stream of requests tells.
-fn places(socket: &Path, news: &Sender<News>) -> Result<(), Stop> {
+fn places(socket: &Path, news: &Sender<GuarddNews>) -> Result<(), Stop> {
     let call = Call::Log {
         follow: true,
         session: None,
@@ -69,7 +69,7 @@ fn places(socket: &Path, news: &Sender<News>) -> Result<(), Stop> {
     let records = Client::connect(socket).and_then(|client| client.stream::<LogRecord>(&call));
     for record in records.into_iter().flatten().map_while(Result::ok) {
         if record.kind == LogKind::Appeared {
-            send(news, News::Appeared(Box::new(record)))?;
+            send(news, GuarddNews::Appeared(Box::new(record)))?;
         }
     }
     Ok(())
@@ -79,16 +79,16 @@ fn places(socket: &Path, news: &Sender<News>) -> Result<(), Stop> {
 struct Stop;
 
 /// Follows one guardd to its end. Whether it has told anything.
-fn until_lost(socket: &Path, news: &Sender<News>) -> Result<bool, Stop> {
+fn until_lost(socket: &Path, news: &Sender<GuarddNews>) -> Result<bool, Stop> {
     let mut told = false;
-    let answers =
-        Client::connect(socket).and_then(|client| client.stream::<Requests>(&Call::Pending {}));
+    let answers = Client::connect(socket)
+        .and_then(|client| client.stream::<RequestsReply>(&Call::Pending {}));
     let error = match answers {
         Ok(mut answers) => loop {
             match answers.next() {
                 Some(Ok(answer)) => {
                     told = true;
-                    send(news, News::Waiting(answer.requests))?;
+                    send(news, GuarddNews::Waiting(answer.requests))?;
                 }
                 Some(Err(error)) => break error,
                 None => return Ok(told),
@@ -101,13 +101,13 @@ fn until_lost(socket: &Path, news: &Sender<News>) -> Result<bool, Stop> {
         ..
     } = error
     {
-        send(news, News::Refused(error))?;
+        send(news, GuarddNews::Refused(error))?;
         return Err(Stop);
     }
-    send(news, News::Lost(error.to_string()))?;
+    send(news, GuarddNews::Lost(error.to_string()))?;
     Ok(told)
 }
 
-fn send(news: &Sender<News>, one: News) -> Result<(), Stop> {
+fn send(news: &Sender<GuarddNews>, one: GuarddNews) -> Result<(), Stop> {
     news.blocking_send(one).map_err(|_| Stop)
 }

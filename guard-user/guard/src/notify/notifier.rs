@@ -15,7 +15,7 @@ use tokio_stream::StreamExt as _;
 use super::answers::{CallOutcome, tell, who_answered};
 use super::buttons::ButtonChoice;
 use super::desktop::{ActionInvoked, Desktop, NotificationClosed, Urgency};
-use super::follow::News;
+use super::follow::GuarddNews;
 use super::say;
 use super::words::{Abilities, Words};
 use crate::error::CliError;
@@ -81,7 +81,10 @@ impl Notifier {
     /// # Errors
     ///
     /// guardd's refusal; where the bus is gone, or nobody shows anything.
-    pub(super) async fn run(mut self, mut news: Receiver<News>) -> Result<Infallible, CliError> {
+    pub(super) async fn run(
+        mut self,
+        mut news: Receiver<GuarddNews>,
+    ) -> Result<Infallible, CliError> {
         let server = self.desktop.server.clone();
         let mut actions = server.receive_action_invoked().await.map_err(no_bus)?;
         let mut closed = server.receive_notification_closed().await.map_err(no_bus)?;
@@ -123,9 +126,9 @@ impl Notifier {
         self.show().await
     }
 
-    async fn hear(&mut self, news: Option<News>) -> Result<(), CliError> {
+    async fn hear(&mut self, news: Option<GuarddNews>) -> Result<(), CliError> {
         match news {
-            Some(News::Waiting(requests)) => {
+            Some(GuarddNews::Waiting(requests)) => {
                 if std::mem::take(&mut self.is_lost) {
                     say("guardd is back");
                 }
@@ -133,17 +136,17 @@ impl Notifier {
                 self.look_for_gone();
                 self.show().await
             }
-            Some(News::Appeared(record)) => {
+            Some(GuarddNews::Appeared(record)) => {
                 self.show_appeared(&record).await;
                 Ok(())
             }
-            Some(News::Lost(why)) => {
+            Some(GuarddNews::Lost(why)) => {
                 if !std::mem::replace(&mut self.is_lost, true) {
                     say(&format!("waits for guardd: {why}"));
                 }
                 Ok(())
             }
-            Some(News::Refused(error)) => Err(error),
+            Some(GuarddNews::Refused(error)) => Err(error),
             None => Err(bus_gone()),
         }
     }

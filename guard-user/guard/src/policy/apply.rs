@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use guard_policy::Parsed;
-use guard_proto::{Applied, Call, Failure, PolicyRef, Session, Sessions, calls::Apply};
+use guard_proto::{Applied, Call, Failure, PolicyRef, Session, SessionsReply, calls::Apply};
 use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 
@@ -46,7 +46,7 @@ pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliE
         (false, true) => Consent::Narrow,
         (false, false) => Consent::There,
     };
-    let all: Sessions = asked(&Call::Sessions {})?;
+    let all: SessionsReply = asked(&Call::Sessions {})?;
     let meant = meant(&all.sessions, args, &file)?;
     let older = meant.into_iter().filter(|one| is_older(one, &file));
     let older: Vec<_> = older.collect();
@@ -69,7 +69,7 @@ pub(crate) fn apply(args: &PolicyApplyArgs, output: Output) -> Result<Exit, CliE
 /// Behind `guard policy edit` of a person's own: asks whether sessions that run under it are to have it as it is now.
 pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliError> {
     // Without a guardd nothing runs under it.
-    let Some(Ok(Sessions { sessions, .. })) = ask(&Call::Sessions {}) else {
+    let Some(Ok(SessionsReply { sessions, .. })) = ask(&Call::Sessions {}) else {
         return Ok(());
     };
     let file = PolicyFile::read_kept(path)?;
@@ -85,7 +85,7 @@ pub(super) fn offer(path: &Path, name: &str, output: Output) -> Result<(), CliEr
 /// The same of one file, which was written just now. Without a guardd nothing runs under it.
 pub(crate) fn note_of(page: &mut Page, file: &Path) {
     let asked = ask(&Call::Sessions {}).and_then(Result::ok);
-    let Sessions { mut sessions, .. } = asked.unwrap_or_default();
+    let SessionsReply { mut sessions, .. } = asked.unwrap_or_default();
     sessions.retain(|session| names(session, file));
     note(page, &sessions);
 }
@@ -176,7 +176,7 @@ fn file(policy: &str) -> Result<PolicyFile, Failure> {
 /// What `guard sessions` calls a policy may be the name of a file that a session was started under.
 fn with_file(failure: Failure, policy: &str) -> Failure {
     let sessions = ask(&Call::Sessions {}).and_then(Result::ok);
-    let Sessions { sessions, .. } = sessions.unwrap_or_default();
+    let SessionsReply { sessions, .. } = sessions.unwrap_or_default();
     let mut named = sessions.iter().filter(|one| one.policy == policy);
     match named.find_map(|one| Some((&one.id, one.policy_file.as_ref()?))) {
         Some((id, path)) => Failure {
@@ -310,7 +310,7 @@ fn have(
 /// Whether guardd still has it. Where nobody knows, it may.
 fn lives(session: &Session) -> bool {
     let now = ask(&Call::Sessions {}).and_then(Result::ok);
-    now.is_none_or(|now: Sessions| now.sessions.iter().any(|one| one.id == session.id))
+    now.is_none_or(|now: SessionsReply| now.sessions.iter().any(|one| one.id == session.id))
 }
 
 /// An answer of guardd's, which does not know how the person calls the policy.

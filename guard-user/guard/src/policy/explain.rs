@@ -9,7 +9,7 @@ use guard_policy::{
     Target,
 };
 use guard_proto::{self as proto, Call, ErrorName, Failure, PolicyRef, explain::Explanations};
-use guard_sys::host::Host;
+use guard_sys::host::HostAddresses;
 use hickory_resolver::system_conf::read_system_conf;
 use serde::{Serialize, Serializer, ser::Error as _};
 
@@ -226,10 +226,10 @@ fn alone(
 
 /// The one with the stricter part, as guardd has it of two policies that both have to allow.
 fn stricter(
-    inner: Vec<policy::Explanation>,
-    outer: Vec<policy::Explanation>,
-) -> Vec<policy::Explanation> {
-    let rank = |all: &[policy::Explanation]| {
+    inner: Vec<policy::ExplainedVerdict>,
+    outer: Vec<policy::ExplainedVerdict>,
+) -> Vec<policy::ExplainedVerdict> {
+    let rank = |all: &[policy::ExplainedVerdict]| {
         let all = all.iter().map(|one| verdict(&one.verdict).strictness());
         all.max()
     };
@@ -292,7 +292,7 @@ pub(crate) fn environment_with(names: BTreeMap<String, Vec<IpAddr>>) -> Environm
                 .collect()
         })
         .unwrap_or_default();
-    let host = Host::look().unwrap_or_default();
+    let host = HostAddresses::look().unwrap_or_default();
     Environment {
         names,
         dns,

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use clap_complete::engine::CompletionCandidate;
 use guard_policy::{self as policy, Severity};
-use guard_proto::{Call, Failure, Sessions};
+use guard_proto::{Call, Failure, SessionsReply};
 use serde::Serialize;
 
 use crate::args::PolicyVerb;
@@ -74,7 +74,7 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
             let under = || ask(&Call::Sessions {}).and_then(Result::ok);
             output.print(all(Fleet::known()).as_slice(), |all, clock| {
                 let mut page = list(all, clock);
-                let under: Sessions = under().unwrap_or_default();
+                let under: SessionsReply = under().unwrap_or_default();
                 apply::note(&mut page, &under.sessions);
                 page
             })?;

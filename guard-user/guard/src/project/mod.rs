@@ -6,11 +6,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use guard_launch::Identity;
+use guard_launch::CommandIdentity;
 use guard_policy::Parsed;
 use guard_proto::{
     Call, Failure, PolicyRef, Status,
-    decisions::{Decisions, TrustedFile},
+    decisions::{DecisionsReply, TrustedFile},
 };
 use rustix::process::geteuid;
 use serde::Serialize;
@@ -69,7 +69,7 @@ struct Compared {
 ///
 /// Where it is no policy, cannot be read safely, or widens, and nobody has agreed to that.
 pub(crate) fn project(
-    identity: &Identity,
+    identity: &CommandIdentity,
     policy: Option<&str>,
     socket: &Path,
     output: Output,
@@ -123,7 +123,7 @@ pub(crate) fn judging(
     let compared = Compared::of(found, policy, (client, &whose.person(), &read), output)?;
     let is_known = compared.widens.is_empty() || {
         let uid = whose.0.as_ref().and_then(uid);
-        let known: Decisions = client.call(&Call::Decisions { uid })?;
+        let known: DecisionsReply = client.call(&Call::Decisions { uid })?;
         known.trusted.contains(&compared.trusted())
     };
     match is_known {
@@ -185,11 +185,11 @@ pub(crate) fn said(
 }
 
 /// Whom a command of `guard run` would run as here: under sudo whoever called that. None: root has to say whom.
-struct Whose(Option<Identity>);
+struct Whose(Option<CommandIdentity>);
 
 impl Whose {
     fn of_command() -> Self {
-        Self(Identity::choose(None).ok())
+        Self(CommandIdentity::choose(None).ok())
     }
 
     fn project(&self, dir: &Path) -> Result<Option<ReadFile>, Failure> {
@@ -275,7 +275,7 @@ fn withdraw(found: &ReadFile, client: &mut Client, output: Output) -> Result<Exi
         uid: None,
         withdraw: true,
     };
-    let _: Decisions = client.call(&call)?;
+    let _: DecisionsReply = client.call(&call)?;
     output.print(&Trusted::new(found, "withdrawn"), |said, _| {
         Page::of(format_args!("{} widens no policy any more.", said.file))
     })?;
@@ -368,7 +368,7 @@ impl Compared {
         output: Output,
     ) -> Result<bool, CliError> {
         let file = self.trusted();
-        let known: Decisions = client.call(&Call::Decisions { uid })?;
+        let known: DecisionsReply = client.call(&Call::Decisions { uid })?;
         if known.trusted.contains(&file) {
             return Ok(true);
         }
@@ -395,7 +395,7 @@ impl Compared {
             uid,
             withdraw,
         };
-        client.call::<Decisions>(&call).map(|_| true)
+        client.call::<DecisionsReply>(&call).map(|_| true)
     }
 
     /// What a person agrees to.
@@ -568,7 +568,7 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
 }
 
 /// Whose decisions count: root asks for another user, whom the command runs as.
-fn uid(identity: &Identity) -> Option<u32> {
+fn uid(identity: &CommandIdentity) -> Option<u32> {
     geteuid().is_root().then_some(identity.uid())
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use guard_discover::Host;
 use guard_policy::{
-    self as policy, Action, Change, Environment, HttpAction, HttpRule, Opens, Parsed, Policy,
-    PortSpec, Prefix, Rule, Side, Target, format_duration,
+    self as policy, Action, AddressChange, Environment, HttpAction, HttpRule, Opens, Parsed,
+    Policy, PortSpec, Prefix, Rule, Side, Target, format_duration,
 };
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
@@ -225,7 +225,7 @@ fn number(mark: &str) -> Option<usize> {
 }
 
 /// What changes from one policy to another, without asking name servers.
-fn changes(from: &Policy, to: &Policy) -> Result<Vec<Change>, String> {
+fn changes(from: &Policy, to: &Policy) -> Result<Vec<AddressChange>, String> {
     let environment = environment_with(BTreeMap::new());
     let compiled = |policy: &Policy| {
         policy::compile(policy, &environment).map_err(|wrong| {

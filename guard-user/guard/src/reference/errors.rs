@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// A message, what it is called, and what there is to know about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Message {
+pub struct MessageHelp {
     /// What is typed behind `guard explain-error`, and `code` of an error as JSON.
     pub code: &'static str,
     /// The message as it is printed; `…` stands for what differs.
@@ -16,8 +16,8 @@ pub struct Message {
     pub text: &'static str,
 }
 
-const fn message(code: &'static str, message: &'static str, text: &'static str) -> Message {
-    Message {
+const fn message(code: &'static str, message: &'static str, text: &'static str) -> MessageHelp {
+    MessageHelp {
         code,
         message,
         text,
@@ -25,7 +25,7 @@ const fn message(code: &'static str, message: &'static str, text: &'static str) 
 }
 
 /// The messages that have a background to explain.
-pub const MESSAGES: [Message; 19] = [
+pub const MESSAGES: [MessageHelp; 19] = [
     message(
         "cannot-start",
         "guardd cannot start: …",
@@ -126,7 +126,7 @@ pub const MESSAGES: [Message; 19] = [
 
 /// What guardd calls an error on the control socket, by which every answer of its that has no message of its own here is known.
 #[must_use]
-pub const fn named(name: ErrorName) -> Message {
+pub const fn named(name: ErrorName) -> MessageHelp {
     match name {
         ErrorName::Refused => message("refused", "Refused", "The caller may not do this."),
         ErrorName::NotFound => message(
@@ -149,14 +149,14 @@ const NAMES: [ErrorName; 5] = [
 ];
 
 /// All of them, as lists and pages have them.
-pub fn all() -> impl Iterator<Item = Message> {
+pub fn all() -> impl Iterator<Item = MessageHelp> {
     MESSAGES.into_iter().chain(NAMES.into_iter().map(named))
 }
 
 /// The one of that code.
 #[must_use]
-pub fn find(code: &str) -> Option<Message> {
-    let is_it = |one: &Message| {
+pub fn find(code: &str) -> Option<MessageHelp> {
+    let is_it = |one: &MessageHelp| {
         one.code.eq_ignore_ascii_case(code) || one.message.eq_ignore_ascii_case(code)
     };
     all().find(is_it)

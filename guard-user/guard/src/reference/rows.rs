@@ -6,16 +6,16 @@ use serde::Serialize;
 
 /// Rows that are tried alike.
 #[derive(Debug)]
-pub struct Group {
+pub struct RowGroup {
     /// What they are about, and who tries them how, as Markdown.
     pub about: &'static str,
     /// The rows.
-    pub rows: &'static [Row],
+    pub rows: &'static [RowHelp],
 }
 
 /// A row, or several whose names begin so.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct RowHelp {
     /// The name that `guard doctor` prints: whole, or the part before a colon and the subject.
     pub name: &'static str,
     /// Whether traffic can escape where it is not ok.
@@ -24,16 +24,16 @@ pub struct Row {
     pub says: &'static str,
 }
 
-const fn row(name: &'static str, says: &'static str) -> Row {
-    Row {
+const fn row(name: &'static str, says: &'static str) -> RowHelp {
+    RowHelp {
         name,
         required: true,
         says,
     }
 }
 
-const fn optional(name: &'static str, says: &'static str) -> Row {
-    Row {
+const fn optional(name: &'static str, says: &'static str) -> RowHelp {
+    RowHelp {
         name,
         required: false,
         says,
@@ -48,8 +48,8 @@ const HELPS: &str = "refuses nothing";
 const GATE: &str = "has connections pass by names in TLS; without it guard-proxy does";
 
 /// All of them, as the page has them.
-pub const GROUPS: [Group; 8] = [
-    Group {
+pub const GROUPS: [RowGroup; 8] = [
+    RowGroup {
         about: "guardd",
         rows: &[
             row("guardd", ""),
@@ -67,7 +67,7 @@ pub const GROUPS: [Group; 8] = [
             optional("a yes costs a password", "polkit asks"),
         ],
     },
-    Group {
+    RowGroup {
         about: "its programs, read back (`hook NAME`)",
         rows: &[
             row("hook connect4", REFUSES),
@@ -98,7 +98,7 @@ pub const GROUPS: [Group; 8] = [
             optional("hook gate_hello", GATE),
         ],
     },
-    Group {
+    RowGroup {
         about: "the kernel, tried by guardd",
         rows: &[
             row("programs at cgroups", ""),
@@ -108,7 +108,7 @@ pub const GROUPS: [Group; 8] = [
             optional("connections are cut", "else those of a closed hole hang"),
         ],
     },
-    Group {
+    RowGroup {
         about: "sent by a session that denies everything",
         rows: &[
             row("TCP over IPv4", ""),
@@ -120,7 +120,7 @@ pub const GROUPS: [Group; 8] = [
             row("TUN and TAP devices", ""),
         ],
     },
-    Group {
+    RowGroup {
         about: "done by a session to what is outside",
         rows: &[
             row("a socket handed in", ""),
@@ -135,7 +135,7 @@ pub const GROUPS: [Group; 8] = [
             row("control verbs", "calling what is for people"),
         ],
     },
-    Group {
+    RowGroup {
         about: "Unix sockets outside, reached by a session",
         rows: &[
             row("unix sockets by path", ""),
@@ -146,7 +146,7 @@ pub const GROUPS: [Group; 8] = [
             ),
         ],
     },
-    Group {
+    RowGroup {
         about: "what judges Unix sockets",
         rows: &[
             row("unix sockets are judged", ""),
@@ -160,7 +160,7 @@ pub const GROUPS: [Group; 8] = [
             optional("seccomp asks a supervisor", ""),
         ],
     },
-    Group {
+    RowGroup {
         about: "what the user may, looked at as that user",
         rows: &[
             row(
@@ -211,7 +211,7 @@ const HELPERS: &str = "a helper outside";
 
 /// What guard doctor may print in its place, each by its whole name.
 #[must_use]
-pub fn names(row: &Row) -> Vec<String> {
+pub fn names(row: &RowHelp) -> Vec<String> {
     match row.name {
         HELPERS => {
             let kinds = guard_probe::helpers::names().into_iter();
@@ -243,7 +243,7 @@ pub fn page() -> String {
 }
 
 /// Rows one behind the other, those of which the same is said with it once.
-fn told(rows: &[Row]) -> String {
+fn told(rows: &[RowHelp]) -> String {
     let alike = rows.chunk_by(|one, other| {
         one.says == other.says && (one.required == other.required || one.says.is_empty())
     });

@@ -17,7 +17,7 @@ use super::time::Clock;
 
 /// A request that does not wait any more.
 #[derive(Debug, Serialize)]
-pub(crate) struct Ended {
+pub(crate) struct EndedRequest {
     #[serde(flatten)]
     pub(crate) request: Request,
     /// How it ended.
@@ -50,7 +50,7 @@ const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 /// guardd keeps a request that nobody tries any more so long.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
-impl Ended {
+impl EndedRequest {
     /// As the audit log has it, and what waits now.
     pub(crate) fn of(
         request: Request,
@@ -187,7 +187,7 @@ fn is_of(answered: &Answered, id: &str) -> bool {
 }
 
 /// How it ended, in a line.
-pub(crate) fn line(all: &Ended, _clock: &Clock) -> Page {
+pub(crate) fn line(all: &EndedRequest, _clock: &Clock) -> Page {
     let (request, how) = (&all.request, &all.ended);
     let mut page = Page::default();
     page.styled(STRONG, &request.id).text(": ");
@@ -255,7 +255,7 @@ fn waits_no_more(request: &Request, why: &str) -> Page {
 mod tests {
     use serde_json::json;
 
-    use guard_proto::{Question, requests::Burst};
+    use guard_proto::{DnsQuestion, requests::Burst};
 
     use super::super::examples::{clock, request};
     use super::*;
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_request_that_waits_no_more_says_how_it_ended() {
         let now = clock().now;
-        let ended = |all| Ended::of(request(), &records(all), (&[], now));
+        let ended = |all| EndedRequest::of(request(), &records(all), (&[], now));
         let said = |all| line(&ended(all), &clock()).plain();
         let answered = |session: &str, request: &str, answer: &str, by: serde_json::Value| json!({"kind": "answered", "session": session, "request": request, "answer": answer, "by": by});
         let yes = answered("s1", "r1", "yes", json!("alice"));
@@ -321,7 +321,7 @@ mod tests {
             given_up(&early, &clock()).plain(),
             "r1: the program gave up before anybody answered; for the next one: guard approve r1\n"
         );
-        let late = Ended::of(request(), &[], (&[], now + KEPT));
+        let late = EndedRequest::of(request(), &[], (&[], now + KEPT));
         assert_eq!(
             line(&late, &clock()).plain(),
             "r1: not answered, and nobody has tried it for an hour\n"
@@ -346,7 +346,7 @@ mod tests {
                 json!({"kind": "hole-open", "session": "s1", "hole": "h5", "by": "alice"});
             let fields = record.as_object_mut().unwrap();
             fields.extend(hole.as_object().unwrap().clone());
-            let ended = Ended::of(one, &records(json!([record])), (&[], clock().now));
+            let ended = EndedRequest::of(one, &records(json!([record])), (&[], clock().now));
             line(&ended, &clock()).plain()
         };
         let unknown = "r1: it does not wait any more\n";
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn what_has_become_a_part_of_another_names_it() {
         let said = |of: &Request| {
-            let ended = Ended::of(request(), &[], (std::slice::from_ref(of), clock().now));
+            let ended = EndedRequest::of(request(), &[], (std::slice::from_ref(of), clock().now));
             line(&ended, &clock()).plain()
         };
         let burst = |prefix: &str| Request {
@@ -403,7 +403,7 @@ mod tests {
             ..burst("0.0.0.0/0")
         };
         assert_eq!(said(&own), "r1: it does not wait any more\n");
-        let question = |name: &str| Question {
+        let question = |name: &str| DnsQuestion {
             name: name.to_owned(),
             types: Vec::new(),
             bytes: 9,

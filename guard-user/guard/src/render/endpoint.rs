@@ -1,13 +1,13 @@
 //! Destinations in words, and as arguments that can be typed.
 
 use guard_policy::as_word;
-use guard_proto::{Endpoint, Question};
+use guard_proto::{DnsQuestion, Endpoint};
 
 use super::names;
 
 /// "tcp 192.0.2.10:443 (db.example.com)", "the name x.example.com by 192.0.2.53:53"
 pub(crate) fn words(endpoint: &Endpoint) -> String {
-    if let (Question::PROTOCOL, Some(name)) = (&*endpoint.protocol, &endpoint.host) {
+    if let (DnsQuestion::PROTOCOL, Some(name)) = (&*endpoint.protocol, &endpoint.host) {
         return format!("the name {} by {}", names::short(name), place(endpoint));
     }
     let place = format!("{} {}", endpoint.protocol, place(endpoint));

@@ -1,6 +1,6 @@
 //! What a person has let through for a while.
 
-use guard_proto::{Hole, HttpHole, Question, record::HoleOpen};
+use guard_proto::{DnsQuestion, Hole, HttpHole, record::HoleOpen};
 
 use super::page::{Page, STRONG, WARN};
 use super::seen::Seen;
@@ -135,7 +135,7 @@ fn addresses(hole: &Hole) -> String {
 
 /// Whether nothing but questions for a name pass through it.
 fn asks(hole: &Hole) -> bool {
-    hole.ports.as_deref() == Some(Question::PROTOCOL)
+    hole.ports.as_deref() == Some(DnsQuestion::PROTOCOL)
 }
 
 fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
@@ -182,7 +182,7 @@ pub(crate) fn requests(http: &HttpHole) -> String {
 
 pub(crate) fn ports(hole: &Hole) -> &str {
     match hole.ports.as_deref() {
-        Some(Question::PROTOCOL) => "only questions",
+        Some(DnsQuestion::PROTOCOL) => "only questions",
         Some(ports) => ports,
         None => "all ports",
     }

@@ -1,7 +1,7 @@
 //! Names that programs ask for. A program chooses the labels in front, and the owner of a zone those behind: a long name is cut in
 //! the middle.
 
-use guard_proto::{Endpoint, Question, destination::NameTold};
+use guard_proto::{DnsQuestion, Endpoint, destination::NameTold};
 
 use super::{
     escape::{escaped, program},
@@ -76,7 +76,7 @@ pub(crate) fn told(told: &NameTold, clock: &Clock) -> String {
 }
 
 /// "what x.example.com is (TXT)", "what names below evil.example are (A, TXT)"
-pub(crate) fn asked(question: &Question, count: usize) -> String {
+pub(crate) fn asked(question: &DnsQuestion, count: usize) -> String {
     let types = question.types.join(", ");
     match (question.zone(), count) {
         (Some(zone), 0) => format!("what more names below {} are ({types})", short(zone)),

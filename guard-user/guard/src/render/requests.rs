@@ -8,7 +8,7 @@ use super::{command_line, endpoint, names};
 use guard_common::Verdict;
 use guard_policy::format_duration;
 use guard_proto::{
-    Burst, HttpRequest, Offer, Question, Request,
+    Burst, DnsQuestion, HttpRequest, Offer, Request,
     destination::{NameTold, Through},
     requests::ChainLink,
 };
@@ -114,7 +114,7 @@ pub(crate) fn denied(request: &Request, until: Option<Timestamp>, clock: &Clock)
 
 /// What may not be asked. A no to many names below a zone is one to all of them.
 fn asks(request: &Request) -> String {
-    let zone = request.question.as_ref().and_then(Question::zone);
+    let zone = request.question.as_ref().and_then(DnsQuestion::zone);
     match zone {
         Some(zone) => format!("ask for any name below {}", names::short(zone)),
         None => format!("ask {}", target(request)),
@@ -152,7 +152,7 @@ fn answers(request: &Request) -> String {
 
 /// That a no to some names is one to more.
 fn all_below(request: &Request) -> String {
-    let zone = request.question.as_ref().and_then(Question::zone);
+    let zone = request.question.as_ref().and_then(DnsQuestion::zone);
     zone.map_or_else(String::new, |zone| {
         format!("    # no to every name below {}", names::short(zone))
     })
@@ -224,7 +224,7 @@ pub(crate) fn named(request: &Request, told: &NameTold, clock: &Clock) -> String
 }
 
 /// That nothing of a question has left, and how much it would be; a long name in full.
-pub(crate) fn name(request: &Request, question: &Question) -> String {
+pub(crate) fn name(request: &Request, question: &DnsQuestion) -> String {
     let shown = names::short(&question.name);
     let whole = match shown.ends_with(')') {
         true => format!("; all of it: {}", escaped(&question.name, usize::MAX)),
@@ -724,7 +724,7 @@ mod tests {
     #[test]
     fn a_no_to_many_names_is_said_to_be_one_to_their_zone() {
         let names = Request {
-            question: Some(Question {
+            question: Some(DnsQuestion {
                 name: "*.evil.example".into(),
                 types: vec!["TXT".into()],
                 bytes: 60,

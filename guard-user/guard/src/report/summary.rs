@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use guard_common::Verdict;
 use guard_proto::{
-    Endpoint, Flow, Hole, LogRecord, Question, Session, moment,
+    DnsQuestion, Endpoint, Flow, Hole, LogRecord, Session, moment,
     names::FAILED,
     record::{
-        Answered, Denied, Destination, Field, Held, HoleClose, HoleOpen, Http, Noted, Record,
-        Request,
+        Answered, Denied, Field, Held, HoleClose, HoleOpen, Http, Noted, Record,
+        RecordedDestination, Request,
     },
 };
 use jiff::Timestamp;
@@ -238,7 +238,7 @@ impl StoppedLine {
     /// The name that was asked for, where it is about names.
     pub(super) fn question(&self) -> Option<&str> {
         let protocol = self.destination.split(' ').next();
-        let is_question = protocol == Some(Question::PROTOCOL);
+        let is_question = protocol == Some(DnsQuestion::PROTOCOL);
         self.host.as_deref().filter(|_| is_question)
     }
 
@@ -684,10 +684,12 @@ impl Report {
         let (to, host) = destination(&one.destination);
         let question = one.question.take().map(|question| question.name);
         let to = match (one.destination.get(), &question) {
-            (Some(Destination::Endpoint(to)), Some(name)) => Some(endpoint::words(&Endpoint {
-                host: Some(name.clone()),
-                ..to.clone()
-            })),
+            (Some(RecordedDestination::Endpoint(to)), Some(name)) => {
+                Some(endpoint::words(&Endpoint {
+                    host: Some(name.clone()),
+                    ..to.clone()
+                }))
+            }
             _ => to,
         };
         let http = one.http.get().cloned();
@@ -845,24 +847,24 @@ fn shortened(mut text: String) -> String {
 }
 
 /// The destination as `guard open` takes it, where it has a port: one for all is nothing to advise. A question for a name is none.
-fn argument(to: &Destination) -> Option<String> {
+fn argument(to: &RecordedDestination) -> Option<String> {
     let to = to.endpoint()?;
-    let is_connection = to.protocol != Question::PROTOCOL;
+    let is_connection = to.protocol != DnsQuestion::PROTOCOL;
     to.port
         .filter(|_| is_connection)
         .map(|_| endpoint::argument(to))
 }
 
 /// Where to, in words, and the host.
-pub(super) fn destination(to: &Field<Destination>) -> (Option<String>, Option<String>) {
+pub(super) fn destination(to: &Field<RecordedDestination>) -> (Option<String>, Option<String>) {
     match to {
         Field::Absent | Field::Null => (None, None),
-        Field::Is(Destination::Endpoint(to)) => {
+        Field::Is(RecordedDestination::Endpoint(to)) => {
             let mut to = to.clone();
             let host = to.host.take();
             (Some(endpoint::words(&to)), host)
         }
-        Field::Is(Destination::Socket {
+        Field::Is(RecordedDestination::Socket {
             protocol,
             socket_type,
         }) => {
@@ -913,7 +915,7 @@ pub(crate) mod tests {
     #[test]
     fn no_port_is_advised_for_a_question_for_a_name() {
         let to = |protocol: &str| {
-            Destination::Endpoint(guard_proto::Endpoint {
+            RecordedDestination::Endpoint(guard_proto::Endpoint {
                 address: "192.0.2.53".to_owned(),
                 port: Some(53),
                 protocol: protocol.to_owned(),

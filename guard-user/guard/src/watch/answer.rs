@@ -1,6 +1,6 @@
 //! Answers on their way to guardd, and what comes of them.
 
-use guard_proto::{Call, ErrorName, Failure, Holes};
+use guard_proto::{Call, ErrorName, Failure, HolesReply};
 use jiff::Timestamp;
 
 use super::model::{Notice, Tone};
@@ -19,20 +19,20 @@ pub(crate) struct Decision {
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum AnswerOutcome {
     /// Yes.
-    Opened(Holes),
+    Opened(HolesReply),
     /// No, until then.
     Denied(Option<Timestamp>),
     /// A hole was closed.
-    Closed(Holes),
+    Closed(HolesReply),
     /// The request or hole is gone.
     Gone(Failure),
     /// It could not be done.
     Refused(Failure),
 }
 
-impl From<CliError> for Outcome {
+impl From<CliError> for AnswerOutcome {
     fn from(error: CliError) -> Self {
         let is_gone = matches!(
             error,
@@ -54,9 +54,9 @@ impl From<CliError> for Outcome {
 }
 
 /// The line that tells of it.
-pub(crate) fn told(id: &str, outcome: &Outcome) -> Notice {
+pub(crate) fn told(id: &str, outcome: &AnswerOutcome) -> Notice {
     match outcome {
-        Outcome::Opened(answer) => {
+        AnswerOutcome::Opened(answer) => {
             let holes: Vec<_> = answer.holes.iter().map(rows::opened).collect();
             let warnings = answer.warnings.iter().map(|one| format!(" ({one})"));
             let text = format!(
@@ -66,16 +66,16 @@ pub(crate) fn told(id: &str, outcome: &Outcome) -> Notice {
             );
             Notice::new(Tone::Good, text)
         }
-        Outcome::Denied(until) => {
+        AnswerOutcome::Denied(until) => {
             let until = until.map(|until| Clock::system().until(until));
             let until = until.map(|until| format!("; asked again {until} at the soonest"));
             Notice::new(Tone::Good, format!("{id}: no{}", until.unwrap_or_default()))
         }
-        Outcome::Closed(answer) => {
+        AnswerOutcome::Closed(answer) => {
             let ids: Vec<_> = answer.holes.iter().map(|hole| hole.id.clone()).collect();
             Notice::new(Tone::Good, format!("{} closed", ids.join(", ")))
         }
-        Outcome::Gone(failure) | Outcome::Refused(failure) => {
+        AnswerOutcome::Gone(failure) | AnswerOutcome::Refused(failure) => {
             let fix = failure.fix.replace('\n', " ");
             Notice::new(Tone::Bad, format!("{failure}; {fix}"))
         }

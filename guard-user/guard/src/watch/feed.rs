@@ -9,12 +9,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_proto::{Call, Holes, LogRecord, Requests, Sessions, requests::Denied};
+use guard_proto::{Call, HolesReply, LogRecord, RequestsReply, SessionsReply, requests::Denied};
 use jiff::Timestamp;
 use ratatui::crossterm::event;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::answer::{Decision, Outcome};
+use super::answer::{AnswerOutcome, Decision};
 use super::model::{Event, Lists};
 use crate::client::Client;
 use crate::error::CliError;
@@ -126,7 +126,7 @@ pub(crate) fn requests(tell: FeedSender, socket: &Path) {
     let socket = socket.to_owned();
     thread::spawn(move || {
         loop {
-            let Err(error) = each(&socket, &Call::Pending {}, |answer: Requests| {
+            let Err(error) = each(&socket, &Call::Pending {}, |answer: RequestsReply| {
                 tell.tell(Event::Requests(answer.requests))
             }) else {
                 return;
@@ -214,9 +214,9 @@ pub(crate) fn lists(tell: FeedSender, socket: &Path) -> SyncSender<bool> {
 
 fn look(socket: &Path, reached: bool) -> Result<Lists, CliError> {
     let mut client = Client::connect(socket)?;
-    let sessions: Sessions = client.call(&Call::Sessions {})?;
-    let requests: Requests = client.call(&Call::Pending {})?;
-    let holes: Holes = client.call(&Call::Holes {})?;
+    let sessions: SessionsReply = client.call(&Call::Sessions {})?;
+    let requests: RequestsReply = client.call(&Call::Pending {})?;
+    let holes: HolesReply = client.call(&Call::Holes {})?;
     let reached = reached
         .then(|| flows::reached(&mut client, None))
         .transpose()?;
@@ -233,19 +233,19 @@ fn look(socket: &Path, reached: bool) -> Result<Lists, CliError> {
 pub(crate) fn answer(tell: FeedSender, socket: PathBuf, answers: Vec<Decision>) {
     thread::spawn(move || {
         for answer in answers {
-            let outcome = give(&socket, &answer.call).unwrap_or_else(Outcome::from);
+            let outcome = give(&socket, &answer.call).unwrap_or_else(AnswerOutcome::from);
             tell.tell(Event::Outcome(answer.id, outcome));
         }
     });
 }
 
-fn give(socket: &Path, call: &Call) -> Result<Outcome, CliError> {
+fn give(socket: &Path, call: &Call) -> Result<AnswerOutcome, CliError> {
     let mut client = Client::connect(socket)?;
     Ok(match call {
         Call::Deny { .. } => client
             .call::<Denied>(call)
-            .map(|denied| Outcome::Denied(denied.until))?,
-        Call::Close { .. } => Outcome::Closed(client.call(call)?),
-        _ => Outcome::Opened(client.call(call)?),
+            .map(|denied| AnswerOutcome::Denied(denied.until))?,
+        Call::Close { .. } => AnswerOutcome::Closed(client.call(call)?),
+        _ => AnswerOutcome::Opened(client.call(call)?),
     })
 }

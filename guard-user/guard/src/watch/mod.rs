@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use guard_proto::{Call, Failure, Sessions};
+use guard_proto::{Call, Failure, SessionsReply};
 use rustix::termios::isatty;
 
 use super::args::WatchArgs;
@@ -59,8 +59,8 @@ fn no_screen(why: &str, fix: &str) -> CliError {
 
 /// Whether guardd lets the caller see anything. One that does not run yet may do so later.
 fn may_ask(socket: &Path) -> Result<(), CliError> {
-    let asked =
-        Client::connect(socket).and_then(|mut client| client.call::<Sessions>(&Call::Sessions {}));
+    let asked = Client::connect(socket)
+        .and_then(|mut client| client.call::<SessionsReply>(&Call::Sessions {}));
     match asked {
         Ok(_) | Err(CliError::NoDaemon(_)) => Ok(()),
         Err(error) => Err(error),

@@ -9,7 +9,7 @@ use crate::render::{command_line, flows, holes, log, requests, sessions};
 use super::model::Tone;
 
 /// A label, what stands beside it, and how.
-pub(crate) type Field = (&'static str, String, Tone);
+pub(crate) type LabelledText = (&'static str, String, Tone);
 
 /// All of a request that a filter looks at.
 pub(crate) fn request_text(request: &Request) -> String {
@@ -95,7 +95,7 @@ pub(crate) fn request_title(request: &Request) -> String {
 }
 
 /// The same below a list, where no heading says where to.
-pub(crate) fn request_below(request: &Request, clock: &Clock) -> Vec<Field> {
+pub(crate) fn request_below(request: &Request, clock: &Clock) -> Vec<LabelledText> {
     let mut fields = request_fields(request, clock);
     if request.http.is_some() {
         fields.insert(0, ("to", requests::target(request), Tone::Strong));
@@ -104,8 +104,8 @@ pub(crate) fn request_below(request: &Request, clock: &Clock) -> Vec<Field> {
 }
 
 /// All about a request: what decides first.
-pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
-    let mut fields: Vec<Field> = Vec::new();
+pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<LabelledText> {
+    let mut fields: Vec<LabelledText> = Vec::new();
     if let Some(http) = &request.http {
         http_fields(http, &mut fields);
     }
@@ -153,7 +153,7 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
 }
 
 /// What a request would do.
-fn http_fields(http: &HttpRequest, fields: &mut Vec<Field>) {
+fn http_fields(http: &HttpRequest, fields: &mut Vec<LabelledText>) {
     let names = requests::names(http);
     let line = format!("{}{}", requests::line(http), requests::size(http));
     fields.push((names.line, line, Tone::Strong));
@@ -211,7 +211,7 @@ pub(crate) fn opened(hole: &Hole) -> String {
 }
 
 /// All about a hole.
-pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
+pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<LabelledText> {
     let ends = format!(
         "{} ({})",
         clock.until(hole.expires_at),

@@ -17,7 +17,7 @@ use super::feed::{self, FeedReceiver, FeedSender};
 use super::job;
 use super::model::{Effect, Event, Model, Pane};
 use super::screen::Screen;
-use super::view::{Look, View};
+use super::view::{Palette, View};
 use crate::args::WatchArgs;
 use crate::error::{CliError, Exit};
 use crate::render::time::Clock;
@@ -53,7 +53,7 @@ pub(crate) fn run(socket: &Path, args: &WatchArgs) -> Result<Exit, CliError> {
         socket,
         start,
         zone: TimeZone::system(),
-        look: Look {
+        look: Palette {
             // https://no-color.org: set, and not empty.
             colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         },
@@ -73,7 +73,7 @@ struct Watch<'a> {
     socket: &'a Path,
     start: Instant,
     zone: TimeZone,
-    look: Look,
+    look: Palette,
     /// When to draw; none: nothing has changed.
     due: Option<Instant>,
     drawn_at: Option<Instant>,

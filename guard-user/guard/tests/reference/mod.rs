@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use clap::{Arg, Command, CommandFactory as _};
 use guard::reference::{errors, rows};
-use guardd::record::metrics::{Counters, Format, Snapshot, render};
+use guardd::record::metrics::{Counters, MetricsFormat, Snapshot, render};
 
 use crate::{Config, cli, root, varlink};
 use source::{Field, Source};
@@ -137,7 +137,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Burst", "`burst`"),
             ("Offer", "`offers`"),
             ("ChainLink", "`chain`"),
-            ("Question", "`question`"),
+            ("DnsQuestion", "`question`"),
             ("NameTold", "`named`"),
             ("Through", "`through`"),
             ("Hole", "hole"),
@@ -198,7 +198,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "struct Replay {",
-        &[("Replay", "`guard replay`"), ("Judged", "`changes`")],
+        &[("Replay", "`guard replay`"), ("JudgedRecord", "`changes`")],
     ),
     (
         "struct Differences {",
@@ -209,7 +209,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("HoleShift", "`holes`"),
         ],
     ),
-    ("enum Opens {", &[("Change", "`changes`")]),
+    ("enum Opens {", &[("AddressChange", "`changes`")]),
     (
         "struct Discovered {",
         &[
@@ -352,7 +352,7 @@ fn the_metrics_are_those_that_are_served() {
     let counters = Counters::default();
     // Before the first there is no such family.
     counters.call_answered("Status", Duration::ZERO);
-    let text = render(&counters, Snapshot::default(), Format::Plain).unwrap();
+    let text = render(&counters, Snapshot::default(), MetricsFormat::Plain).unwrap();
     let mut table = String::new();
     let mut help = String::new();
     for line in text.lines() {

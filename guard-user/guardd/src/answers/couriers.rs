@@ -1,8 +1,8 @@
 //! What a courier may ask for: a user of its own that carries questions away and signed answers back, and shows what there is
 //! of those for whom somebody answers. It says no, too, and closes holes, which makes things stricter; it never says yes.
 
-use guard_proto::{self as proto, Call, record::Origin};
-use guard_signed::{Kind, Signed, approvers::Approver as Person};
+use guard_proto::{self as proto, Call, record::DecisionOrigin};
+use guard_signed::{Kind, Signed, approvers::SigningApprover as Person};
 use guard_sys::{accounts::Account, pidfd::Peer};
 
 use crate::{
@@ -39,10 +39,10 @@ impl State {
     }
 
     /// The live sessions that a courier may show.
-    pub fn sessions_carried(&mut self) -> proto::Sessions {
+    pub fn sessions_carried(&mut self) -> proto::SessionsReply {
         let owners = self.answers.courier_approvers().into_iter();
         let sessions = owners.flat_map(|who| self.sessions_of(who).sessions);
-        proto::Sessions {
+        proto::SessionsReply {
             sessions: sessions.collect(),
             carried: true,
         }
@@ -53,12 +53,12 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn holes_carried(&self) -> Result<proto::Holes, CallError> {
+    pub fn holes_carried(&self) -> Result<proto::HolesReply, CallError> {
         self.holes_by(None)
     }
 
-    fn holes_by(&self, by: Option<&str>) -> Result<proto::Holes, CallError> {
-        let mut listed = proto::Holes::default();
+    fn holes_by(&self, by: Option<&str>) -> Result<proto::HolesReply, CallError> {
+        let mut listed = proto::HolesReply::default();
         for who in self.answers.courier_approvers_by(by) {
             listed.holes.extend(self.holes_of(who)?.holes);
         }
@@ -74,8 +74,8 @@ impl State {
         &mut self,
         session: Option<&str>,
         by: Option<&str>,
-    ) -> Result<proto::flows::Flows, CallError> {
-        let mut listed = proto::flows::Flows::default();
+    ) -> Result<proto::flows::FlowsReply, CallError> {
+        let mut listed = proto::flows::FlowsReply::default();
         let (mut is_known, mut unknown) = (false, None);
         for who in self.answers.courier_approvers_by(by) {
             match self.flows_of(who, session) {
@@ -104,13 +104,13 @@ impl State {
         carrier: &Carrier<'_>,
         ids: &[String],
         all: bool,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let open = self.holes_by(carrier.by.as_deref())?.holes;
         let is_open = |id: &&String| open.iter().any(|hole| hole.id == **id);
         if let Some(unknown) = ids.iter().find(|id| !is_open(id)) {
             return Err(crate::control::ids::no_hole(unknown));
         }
-        let mut closed = proto::Holes::default();
+        let mut closed = proto::HolesReply::default();
         for owner in self.answers.courier_approvers_by(carrier.by.as_deref()) {
             let own = self.holes_of(owner)?.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
@@ -157,11 +157,11 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending_to(&mut self, who: Courier) -> Result<proto::Requests, CallError> {
+    pub fn pending_to(&mut self, who: Courier) -> Result<proto::RequestsReply, CallError> {
         let owners = self.owners_in_scope(None);
         let may = |owner| owners.contains(&owner);
         let listed = self.pending_of(Approver::on_behalf_of(who.uid()), may)?;
-        Ok(proto::Requests {
+        Ok(proto::RequestsReply {
             carried: true,
             ..listed
         })
@@ -236,9 +236,9 @@ impl Answers {
 
 /// The calling process of a courier, for the audit log.
 #[must_use]
-pub fn courier(uid: u32, peer: &Peer) -> Origin {
+pub fn courier(uid: u32, peer: &Peer) -> DecisionOrigin {
     let answering = Answering::of(Approver::on_behalf_of(uid), peer);
-    Origin {
+    DecisionOrigin {
         uid,
         right: "courier".to_owned(),
         ..answering.from

@@ -7,11 +7,11 @@ use guard_policy::format_duration;
 use guard_proto::{
     self as proto,
     approvers::{Enrolment, PresentedKey},
-    record::{ApproverAdded, ApproverRemoved, Field, Origin},
+    record::{ApproverAdded, ApproverRemoved, DecisionOrigin, Field},
 };
 use guard_signed::{
     Kind,
-    approvers::{Approver as Person, Approvers, Key, PASSKEY},
+    approvers::{ApproverList, Key, PASSKEY, SigningApprover as Person},
     bundle::Endorsed,
 };
 use guard_sys::{accounts::Account, clock::Clocks};
@@ -256,9 +256,9 @@ impl State {
     /// Has `now` be who may answer, which is without these.
     fn take_back(
         &mut self,
-        now: Approvers,
+        now: ApproverList,
         gone: &[(String, Key)],
-        (by, from): (Field<String>, Field<Origin>),
+        (by, from): (Field<String>, Field<DecisionOrigin>),
     ) -> Result<(), CallError> {
         // The key first: what is not written down is gone all the same.
         let replaced = self.answers.people.replace(now);

@@ -17,7 +17,7 @@ pub mod taking;
 use std::{fs, io, time::Duration};
 
 use guard_common::BootTime;
-use guard_signed::approvers::{Approver, Key};
+use guard_signed::approvers::{Key, SigningApprover};
 use guard_sys::{accounts::Account, clock};
 use ring::digest::{SHA256, digest};
 
@@ -47,7 +47,7 @@ pub struct Answers {
     questions: Questions,
     /// What came that was wrong.
     meter: Meter,
-    invited: Vec<Invited>,
+    invited: Vec<OpenInvitation>,
     /// The users that are couriers.
     couriers: Vec<u32>,
     /// The one of them that may read all of the audit log.
@@ -58,7 +58,7 @@ pub struct Answers {
 
 /// The files that outlive guardd, but not the kernel's state.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub struct AnswerFiles {
     /// Questions, by the request's id.
     pub questions: Shelf<GivenQuestion>,
     /// Used nonces, and until when their questions were open.
@@ -69,9 +69,9 @@ pub struct Files {
 
 /// Somebody who may present a key.
 #[derive(Clone, Debug)]
-pub struct Invited {
+pub struct OpenInvitation {
     /// What is to be said of that person.
-    pub about: Approver,
+    pub about: SigningApprover,
     /// The hash of the invitation.
     token: [u8; 32],
     until: BootTime,
@@ -80,7 +80,7 @@ pub struct Invited {
 }
 
 /// The number of the kernel's state, made where there is none yet.
-fn number(files: &Files) -> io::Result<String> {
+fn number(files: &AnswerFiles) -> io::Result<String> {
     const KEY: &str = "boot";
     if let Some(boot) = files.boot.get(KEY) {
         return Ok(boot);
@@ -93,7 +93,7 @@ fn number(files: &Files) -> io::Result<String> {
 impl Answers {
     /// With what is on the disk of people; of the rest nothing, until [`Self::begin`].
     #[must_use]
-    pub fn new(people: People, files: &Files, config: &Config) -> Self {
+    pub fn new(people: People, files: &AnswerFiles, config: &Config) -> Self {
         Self {
             people,
             questions: Questions::new(files),
@@ -108,7 +108,7 @@ impl Answers {
 
     /// Takes over what an earlier guardd has kept, once it is known whether the kernel's state is the same: a question ends
     /// with that at the latest. Where the number of the state cannot be kept, no question is made: an answer could count twice.
-    pub fn begin(&mut self, files: &Files) {
+    pub fn begin(&mut self, files: &AnswerFiles) {
         match number(files) {
             Ok(boot) => {
                 self.questions.recall(&boot, clock::now());
@@ -167,7 +167,7 @@ impl Answers {
     /// # Errors
     ///
     /// That there are too many, or no random numbers.
-    pub fn invite(&mut self, about: Approver, time: Duration) -> Result<String, CallError> {
+    pub fn invite(&mut self, about: SigningApprover, time: Duration) -> Result<String, CallError> {
         let now = clock::now();
         self.invited
             .retain(|one| one.until > now && one.about.name != about.name);
@@ -179,7 +179,7 @@ impl Answers {
             ));
         }
         let token = random().map_err(|error| no_random(&error))?;
-        self.invited.push(Invited {
+        self.invited.push(OpenInvitation {
             about,
             token: hash(&token),
             until: after(now, time),
@@ -189,7 +189,7 @@ impl Answers {
     }
 
     /// The invitation with that text, for which no key was presented yet.
-    pub fn invited_by(&mut self, token: &str) -> Option<&mut Invited> {
+    pub fn invited_by(&mut self, token: &str) -> Option<&mut OpenInvitation> {
         let (now, token) = (clock::now(), hash(token));
         let mut invited = self.invited.iter_mut();
         invited.find(|one| one.token == token && one.until > now && one.key.is_none())
@@ -197,7 +197,7 @@ impl Answers {
 
     /// The person of that name, with the key that was presented.
     #[must_use]
-    pub fn presented(&self, name: &str) -> Option<&Invited> {
+    pub fn presented(&self, name: &str) -> Option<&OpenInvitation> {
         let now = clock::now();
         let mut invited = self.invited.iter();
         invited.find(|one| one.about.name == name && one.until > now && one.key.is_some())
@@ -286,7 +286,7 @@ mod tests {
     use crate::config::AnswersTable as Settings;
 
     fn answers(config: &Config) -> Answers {
-        let files = Files {
+        let files = AnswerFiles {
             questions: Shelf::nowhere(),
             used: Shelf::nowhere(),
             boot: Shelf::nowhere(),
@@ -298,8 +298,8 @@ mod tests {
         )
     }
 
-    fn alice() -> Approver {
-        Approver {
+    fn alice() -> SigningApprover {
+        SigningApprover {
             name: "alice".to_owned(),
             answers_for: vec!["dev".to_owned()],
             policies: vec!["*".to_owned()],

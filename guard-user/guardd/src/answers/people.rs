@@ -2,7 +2,7 @@
 
 use std::io;
 
-use guard_signed::approvers::{Approvers, NoApprover};
+use guard_signed::approvers::{ApproverList, NoApprover};
 
 use crate::{
     control::failure::CallError,
@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// Owns `approvers.toml`.
-pub type People = KeptFile<Approvers>;
+pub type People = KeptFile<ApproverList>;
 
-impl FileState for Approvers {
+impl FileState for ApproverList {
     const WITHOUT: &'static str = "nobody may answer from elsewhere";
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -39,7 +39,7 @@ impl From<NoApprover> for CallError {
 mod tests {
     use std::fs;
 
-    use guard_signed::approvers::{Approver, Key};
+    use guard_signed::approvers::{Key, SigningApprover};
 
     use super::*;
 
@@ -49,7 +49,7 @@ mod tests {
         let file = dir.path().join("lib/approvers.toml");
         let mut people = People::read(file.clone());
         let mut known = people.known().clone();
-        let alice = Approver {
+        let alice = SigningApprover {
             name: "alice".to_owned(),
             answers_for: vec!["dev".to_owned()],
             policies: vec!["*".to_owned()],

@@ -8,7 +8,7 @@ use guard_proto::record::Signature;
 use guard_signed::{Answer, Document as _, Question};
 use serde::{Deserialize, Serialize};
 
-use super::Files;
+use super::AnswerFiles;
 use crate::record::shelf::Shelf;
 
 /// Wrong codes after which a question is closed.
@@ -101,7 +101,7 @@ pub struct Questions {
 impl Questions {
     /// None yet.
     #[must_use]
-    pub fn new(files: &Files) -> Self {
+    pub fn new(files: &AnswerFiles) -> Self {
         Self {
             kept: HashMap::new(),
             files: files.questions.clone(),
@@ -227,7 +227,7 @@ pub(crate) mod tests {
     #[test]
     fn a_question_outlives_guardd_until_it_is_used_or_over_or_of_another_boot() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files {
+        let files = AnswerFiles {
             questions: Shelf::open(dir.path().join("q")).unwrap(),
             used: Shelf::open(dir.path().join("u")).unwrap(),
             boot: Shelf::open(dir.path().join("b")).unwrap(),

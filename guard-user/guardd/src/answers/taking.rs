@@ -13,9 +13,11 @@ use std::{rc::Rc, time::Duration};
 
 use guard_proto::{
     self as proto, HoleTerms,
-    record::{AnswerRefused, AnsweredInPart, Origin, Signature},
+    record::{AnswerRefused, AnsweredInPart, DecisionOrigin, Signature},
 };
-use guard_signed::{Answer, Kind, Question, Signed, Verdict, approvers::Approver as Person};
+use guard_signed::{
+    Answer, Kind, Question, Signed, SignedVerdict, approvers::SigningApprover as Person,
+};
 use guard_sys::clock;
 
 use super::{
@@ -33,7 +35,7 @@ use crate::{
     },
     proxy::approve::Widening,
     record::audit::LogEntry,
-    requests::{Pending, bursts::Extent},
+    requests::{Pending, bursts::BurstExtent},
     state::State,
 };
 
@@ -73,7 +75,7 @@ impl State {
     /// Which condition does not hold; then the request still waits.
     pub fn answer_signed(
         &mut self,
-        from: &Origin,
+        from: &DecisionOrigin,
         signed: &Signed,
     ) -> Result<proto::approvers::Taken, CallError> {
         if self.config.answers.couriers.is_none() {
@@ -90,7 +92,7 @@ impl State {
 
     fn try_signed(
         &mut self,
-        from: &Origin,
+        from: &DecisionOrigin,
         signed: &Signed,
     ) -> Result<proto::approvers::Taken, Doubt> {
         let meant = self.meant_by(signed)?;
@@ -104,8 +106,8 @@ impl State {
             });
         }
         let taken = match meant.answer.verdict {
-            Verdict::No => self.say_no(from, signed, &meant),
-            Verdict::Yes => self.say_yes(from, signed, &meant),
+            SignedVerdict::No => self.say_no(from, signed, &meant),
+            SignedVerdict::Yes => self.say_yes(from, signed, &meant),
         };
         taken.map_err(|error| Doubt {
             is_forged: false,
@@ -181,7 +183,7 @@ impl State {
 
     fn say_no(
         &mut self,
-        from: &Origin,
+        from: &DecisionOrigin,
         signed: &Signed,
         meant: &Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
@@ -193,13 +195,13 @@ impl State {
             .seconds
             .map(|seconds| Duration::from_secs(seconds).as_secs_f64());
         self.deny(&by, &meant.asked.shown.id, seconds)?;
-        Ok(taken(meant, "no", (0, 0), proto::Holes::default()))
+        Ok(taken(meant, "no", (0, 0), proto::HolesReply::default()))
     }
 
     /// Conditions 4 to 6, and the hole.
     fn say_yes(
         &mut self,
-        from: &Origin,
+        from: &DecisionOrigin,
         signed: &Signed,
         meant: &Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
@@ -216,7 +218,7 @@ impl State {
                 meant,
                 "part",
                 (approvals, wanted),
-                proto::Holes::default(),
+                proto::HolesReply::default(),
             ));
         }
         let lasting = self
@@ -294,7 +296,7 @@ impl State {
     /// Keeps a yes that alone is not enough.
     fn keep_in_part(
         &mut self,
-        from: &Origin,
+        from: &DecisionOrigin,
         signed: &Signed,
         meant: &Meant,
         (approvals, wanted): (u32, u32),
@@ -322,7 +324,7 @@ impl State {
     }
 
     /// Writes to the audit log that an answer was refused: one record a second for each who hands them in.
-    fn note_refused(&mut self, from: &Origin, signed: &Signed, doubt: &Doubt) {
+    fn note_refused(&mut self, from: &DecisionOrigin, signed: &Signed, doubt: &Doubt) {
         let meter = &mut self.answers.meter;
         let Some(count) = meter.refused(from.uid, doubt.is_forged, clock::now()) else {
             return;
@@ -353,7 +355,12 @@ impl State {
     }
 }
 
-fn answering(from: &Origin, signed: &Signed, meant: &Meant, others: Vec<PartialYes>) -> Answering {
+fn answering(
+    from: &DecisionOrigin,
+    signed: &Signed,
+    meant: &Meant,
+    others: Vec<PartialYes>,
+) -> Answering {
     let signed = SignedBy {
         signature: signature(signed, meant),
         with: others.into_iter().map(|one| one.signed.by).collect(),
@@ -464,7 +471,7 @@ impl Answers {
 fn what(
     (answer, lasting): (&Answer, Duration),
     question: &Question,
-) -> (Widening, Extent, HoleTerms) {
+) -> (Widening, BurstExtent, HoleTerms) {
     let mut paths = question
         .offers
         .iter()
@@ -477,7 +484,7 @@ fn what(
             .map(str::to_owned),
         writes: answer.scope == "writes",
     };
-    let extent = Extent {
+    let extent = BurstExtent {
         prefix: answer.scope == "prefix",
         tried: None,
         address: false,
@@ -509,8 +516,8 @@ fn signature(signed: &Signed, meant: &Meant) -> Signature {
     }
 }
 
-fn by_signature(from: &Origin) -> Origin {
-    Origin {
+fn by_signature(from: &DecisionOrigin) -> DecisionOrigin {
+    DecisionOrigin {
         right: "signature".to_owned(),
         ..from.clone()
     }
@@ -520,7 +527,7 @@ fn taken(
     meant: &Meant,
     answer: &str,
     (approvals, wanted): (u32, u32),
-    opened: proto::Holes,
+    opened: proto::HolesReply,
 ) -> proto::approvers::Taken {
     proto::approvers::Taken {
         request: meant.asked.shown.id.clone(),

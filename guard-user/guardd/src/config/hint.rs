@@ -3,7 +3,7 @@
 use guard_policy::{nearest, parse_duration};
 use serde::de::DeserializeOwned;
 
-use super::{AnswersTable, Approve, Config, Discover, FleetTable, Metrics, ProxyTable, Tls};
+use super::{AnswersTable, Approve, Config, Discover, FleetTable, Metrics, ProxyTable, TlsTable};
 
 /// Keys of a policy, which some look for here.
 const POLICYS: [&str; 8] = [
@@ -108,7 +108,7 @@ fn elsewhere(message: &str) -> Option<String> {
         ("discover", keys::<Discover>()),
         ("metrics", keys::<Metrics>()),
         ("proxy", keys::<ProxyTable>()),
-        ("tls", keys::<Tls>()),
+        ("tls", keys::<TlsTable>()),
     ]
     .into_iter();
     let (table, _) = tables.find(|(_, keys)| has(keys))?;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use guard_judge::http as judge;
-use guard_proto::record::{Field, Origin, Signature};
+use guard_proto::record::{DecisionOrigin, Field, Signature};
 use guard_sys::pidfd::Peer;
 
 use crate::{control::auth::Approver, process};
@@ -14,7 +14,7 @@ pub struct Answering {
     /// The approver.
     pub who: Approver,
     /// The process that called.
-    pub from: Origin,
+    pub from: DecisionOrigin,
     /// The name to say, if it is not that of a user: of who signed, or whose word it is.
     pub name: Option<String>,
     /// What was signed, if anything was.
@@ -37,7 +37,7 @@ impl Answering {
     pub fn of(who: Approver, peer: &Peer) -> Self {
         let exe = peer.exe().ok();
         let comm = exe.as_deref().and_then(|exe| exe.file_name());
-        let from = Origin {
+        let from = DecisionOrigin {
             uid: who.uid(),
             right: if who.is_root() { "root" } else { "owner" }.to_owned(),
             pid: peer.pid().ok(),

@@ -306,7 +306,7 @@ const ASKED_ABOUT: &str =
 /// Why no question for a name reaches a name server of this machine; none where one may be asked. `explained`: what holds there.
 pub(super) fn unheard(
     now: &Environment,
-    explained: impl Fn(&Destination, &[PortSpec]) -> Vec<policy::Explanation>,
+    explained: impl Fn(&Destination, &[PortSpec]) -> Vec<policy::ExplainedVerdict>,
 ) -> Option<String> {
     let ports = [Protocol::UDP, Protocol::TCP].map(|protocol| PortSpec::one(protocol, DNS_PORT));
     let all = now.dns.iter().flat_map(|server| {
@@ -318,7 +318,7 @@ pub(super) fn unheard(
         ports.map(|port| explained(&to, &[port])).concat()
     });
     let all: Vec<_> = all.collect();
-    let is_denied = |one: &policy::Explanation| one.verdict == Verdict::Deny.as_str();
+    let is_denied = |one: &policy::ExplainedVerdict| one.verdict == Verdict::Deny.as_str();
     let (first, server) = (all.first()?, now.dns.first()?);
     all.iter().all(is_denied).then(|| match &first.rule {
         Some(rule) => format!("refused: the rule {rule:?} denies name servers ({server})"),
@@ -334,7 +334,7 @@ pub(super) fn explained(
     now: &Environment,
     to: &Destination,
     ports: &[PortSpec],
-) -> Vec<policy::Explanation> {
+) -> Vec<policy::ExplainedVerdict> {
     let said = policy::explain(&policy.policy, &policy.compiled, now, to, ports);
     told_by(&policy.source, said)
 }
@@ -342,8 +342,8 @@ pub(super) fn explained(
 /// What a policy says, with a project's reasons as its words.
 pub(super) fn told_by(
     source: &PolicyText,
-    mut said: Vec<policy::Explanation>,
-) -> Vec<policy::Explanation> {
+    mut said: Vec<policy::ExplainedVerdict>,
+) -> Vec<policy::ExplainedVerdict> {
     for one in &mut said {
         one.reason = one.reason.take().map(|reason| source.told(reason));
     }
@@ -353,10 +353,10 @@ pub(super) fn told_by(
 /// Of two policies' answers, the one with the stricter part: all policies of a nested session must allow. Of equals the one where a
 /// rule says so and no default, or else the outer one.
 pub(super) fn stricter(
-    inner: Vec<policy::Explanation>,
-    outer: Vec<policy::Explanation>,
-) -> Vec<policy::Explanation> {
-    let rank = |all: &[policy::Explanation]| {
+    inner: Vec<policy::ExplainedVerdict>,
+    outer: Vec<policy::ExplainedVerdict>,
+) -> Vec<policy::ExplainedVerdict> {
+    let rank = |all: &[policy::ExplainedVerdict]| {
         let each = all.iter();
         let each = each.map(|one| (strictness(&one.verdict), one.rule.is_some()));
         each.max()
@@ -371,7 +371,7 @@ pub(super) fn stricter(
 /// The hole that changes a verdict, and the new verdict: a hole for all counts before one for reads, as in the kernel half.
 pub(super) fn opened<'h>(
     holes: &[&'h LiveHole],
-    one: &policy::Explanation,
+    one: &policy::ExplainedVerdict,
     asked: &[PortSpec],
 ) -> Option<(&'h LiveHole, Verdict)> {
     let all = [Verdict::ReadOnly, Verdict::Confirm];
@@ -399,7 +399,7 @@ pub(super) fn through<'h>(
 }
 
 /// Whether a hole covers all that an explanation is about.
-fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> bool {
+fn covers(hole: &LiveHole, one: &policy::ExplainedVerdict, asked: &[PortSpec]) -> bool {
     let entry = &hole.entry;
     let area = Prefix::new(entry.prefix.to_u128(), entry.prefix_len);
     let Ok(to) = one.destination.parse::<Destination>() else {
@@ -423,7 +423,7 @@ fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> boo
 /// The answer as the client gets it.
 pub(super) fn told(
     to: &Destination,
-    all: Vec<policy::Explanation>,
+    all: Vec<policy::ExplainedVerdict>,
 ) -> Result<Explanations, CallError> {
     if all.is_empty() {
         return Err(opening::nowhere(&to.to_string()));

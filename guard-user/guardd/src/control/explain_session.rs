@@ -14,7 +14,7 @@ use crate::{
         failure::CallError,
         ids,
     },
-    policies::{Policies, Subject},
+    policies::{Policies, VerdictSubject},
     sessions::Session,
     state::State,
 };
@@ -144,11 +144,11 @@ impl Policies {
     /// Under one policy of a session, for an address that the session knows by names; `None` if it knows none.
     fn explained_known(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         slot: PolicyId,
         now: &Environment,
         (to, ports): (&Destination, &[PortSpec]),
-    ) -> Option<Vec<policy::Explanation>> {
+    ) -> Option<Vec<policy::ExplainedVerdict>> {
         let policy = self.get(slot)?;
         let policy::Target::Prefix(prefix) = &to.target else {
             return None;
@@ -198,11 +198,11 @@ impl Policies {
     /// Under a session's chain of policies.
     fn explained_by_all(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         now: &Environment,
         to: &Destination,
         ports: &[PortSpec],
-    ) -> Vec<policy::Explanation> {
+    ) -> Vec<policy::ExplainedVerdict> {
         let of = |slot: &PolicyId| {
             let known = self.explained_known(subject, *slot, now, (to, ports));
             known.or_else(|| Some(explained(self.get(*slot)?, now, to, ports)))

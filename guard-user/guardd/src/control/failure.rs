@@ -7,7 +7,7 @@ use guard_proto::{
 };
 use serde_json::json;
 
-use crate::record::{audit::AuditError, kept::Unread};
+use crate::record::{audit::AuditError, kept::UnreadableFile};
 
 /// A [`Failure`] under the Varlink error that a client branches on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +70,7 @@ impl CallError {
     }
 
     /// A kept file cannot be changed, as it could not be read.
-    pub(crate) fn unread(what: &str, file: &Unread) -> Self {
+    pub(crate) fn unread(what: &str, file: &UnreadableFile) -> Self {
         let fix = format!(
             "repair or remove it, and restart guardd: {}",
             file.file().display()

@@ -8,7 +8,7 @@ use guard_proto::{
 use guard_sys::release::release;
 
 use crate::{
-    fleet::{heard::Heard, offering::look_again},
+    fleet::{heard::HeardAt, offering::look_again},
     sessions::{Session, slice},
     shared::Shared,
     state::State,
@@ -75,7 +75,7 @@ impl State {
                 hash: self.recorder.audit().head().hash.to_string(),
             }),
             fleet: self.fleet.shown(),
-            fleet_link: self.fleet.link().shown(&Heard::now()),
+            fleet_link: self.fleet.link().shown(&HeardAt::now()),
         }
     }
 
@@ -92,7 +92,7 @@ impl State {
             .chain(self.proxy_warning())
             .chain(self.named_warning())
             .chain(self.fleet.warning())
-            .chain(self.fleet.link().warning(&Heard::now()))
+            .chain(self.fleet.link().warning(&HeardAt::now()))
             .chain(self.doctor_warning())
             .collect()
     }

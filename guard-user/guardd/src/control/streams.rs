@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use guard_proto::{Call, Requests, record::LogLine, varlink};
+use guard_proto::{Call, RequestsReply, record::LogLine, varlink};
 use guard_sys::pidfd::Peer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -55,7 +55,7 @@ impl Viewer {
         }
     }
 
-    fn pending(self, state: &mut State) -> Result<Requests, CallError> {
+    fn pending(self, state: &mut State) -> Result<RequestsReply, CallError> {
         match self {
             Self::Approver(who) => state.pending(who),
             Self::Courier(who) => state.pending_to(who),
@@ -201,7 +201,7 @@ async fn pending(
 }
 
 /// What of the requests is worth an answer where it changes: what each asks, and whether a connection waits for it.
-fn gist(requests: &Requests) -> Vec<(String, bool)> {
+fn gist(requests: &RequestsReply) -> Vec<(String, bool)> {
     let all = requests.requests.iter();
     all.map(|one| (one.asks(), one.held)).collect()
 }

@@ -8,7 +8,9 @@ use std::{
 use guard_common::{Address, Protocol, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::Destination;
-use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, varlink};
+use guard_proto::{
+    self as proto, Call, HolesReply, PolicyRef, RequestsReply, SessionsReply, varlink,
+};
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use crate::{
@@ -21,12 +23,12 @@ use crate::{
         ids, polkit, status,
     },
     doctor,
-    fleet::{heard::Heard, offering::offer},
+    fleet::{heard::HeardAt, offering::offer},
     holes::closing::open_holes,
     policies::load,
     proxy::{approve::Widening, needed},
     record::kernel_log,
-    requests::{Pending, bursts::Extent},
+    requests::{Pending, bursts::BurstExtent},
     sessions::{appeared::appeared, apply, assign, create},
     shared::Shared,
     state::State,
@@ -219,7 +221,7 @@ fn linked_by(state: &mut State, who: Courier, connected: bool) -> Result<Vec<u8>
 
 fn linked(state: &mut State, uid: u32, connected: bool) -> Result<Vec<u8>, CallError> {
     let by = state.machine.user(uid);
-    state.fleet.link_mut().hear(by, connected, Heard::now());
+    state.fleet.link_mut().hear(by, connected, HeardAt::now());
     one(&serde_json::json!({}))
 }
 
@@ -426,7 +428,7 @@ async fn of_supervisor(
 async fn answer_signed(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
     let signed = couriers::handed_in(call)?;
     let mut taken = shared.with(|state| state.answer_signed(&by.from, &signed))?;
-    let opened = Holes {
+    let opened = HolesReply {
         holes: taken.holes,
         warnings: taken.warnings,
     };
@@ -449,7 +451,7 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             terms,
         } => {
             let widening = Widening { path, writes };
-            let extent = Extent {
+            let extent = BurstExtent {
                 prefix,
                 tried,
                 address,
@@ -482,7 +484,7 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
 }
 
 /// Waits for the proxy if a hole is for reads: nothing passes before.
-async fn reached(shared: &Shared, mut opened: Holes) -> Holes {
+async fn reached(shared: &Shared, mut opened: HolesReply) -> HolesReply {
     if opened.holes.iter().any(|hole| hole.read_only) {
         shared.reschedule();
         opened.warnings.extend(needed::ready(shared).await);
@@ -560,7 +562,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending(&mut self, who: Approver) -> Result<Requests, CallError> {
+    pub fn pending(&mut self, who: Approver) -> Result<RequestsReply, CallError> {
         let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
         for one in &mut listed.requests {
             let kept = self.answers.question(&one.id);
@@ -579,7 +581,7 @@ impl State {
         &self,
         who: Approver,
         may: impl Fn(u32) -> bool,
-    ) -> Result<Requests, CallError> {
+    ) -> Result<RequestsReply, CallError> {
         let pending = self.requests.pending().iter();
         let mine: Vec<_> = pending.filter(|one| may(one.owner)).collect();
         let counts = counts(&self.datapath, &mine)?;
@@ -602,19 +604,19 @@ impl State {
                 ..asked.shown.clone()
             }
         });
-        Ok(Requests {
+        Ok(RequestsReply {
             requests: requests.collect(),
             carried: false,
         })
     }
 
     /// The live sessions of those whom the caller answers for.
-    pub fn sessions_of(&mut self, who: Approver) -> Sessions {
+    pub fn sessions_of(&mut self, who: Approver) -> SessionsReply {
         let live = self.sessions.all_live();
         let mine = live.filter(|session| who.answers_for(session.about.uid));
         let mine: Vec<_> = mine.map(|session| session.cgroup.id).collect();
         let sessions = mine.into_iter().filter_map(|id| self.shown(id));
-        Sessions {
+        SessionsReply {
             sessions: sessions.collect(),
             carried: false,
         }
@@ -625,12 +627,12 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
+    pub fn holes_of(&self, who: Approver) -> Result<HolesReply, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.holes.shown(&open);
         listed.extend(self.holes.shown_to(who));
         self.say_what_shuts(listed.values_mut());
-        Ok(Holes {
+        Ok(HolesReply {
             holes: listed.into_values().collect(),
             warnings: Vec::new(),
         })

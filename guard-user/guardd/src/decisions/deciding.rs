@@ -34,7 +34,7 @@ impl State {
         (host, port): (String, u16),
         (label, dir): (String, Option<String>),
         withdraw: bool,
-    ) -> Result<proto::decisions::Decisions, CallError> {
+    ) -> Result<proto::decisions::DecisionsReply, CallError> {
         let uid = by.who.uid();
         let (name, from) = self.machine.told_by(Some(by));
         let record = Dismissed {
@@ -76,7 +76,7 @@ impl State {
         by: &Answering,
         (file, sha256, dir): (String, String, Option<String>),
         withdraw: bool,
-    ) -> Result<proto::decisions::Decisions, CallError> {
+    ) -> Result<proto::decisions::DecisionsReply, CallError> {
         let uid = by.who.uid();
         let (name, from) = self.machine.told_by(Some(by));
         let record = Dismissed {
@@ -117,7 +117,7 @@ impl State {
         uid: Option<u32>,
         file: TrustedFile,
         withdraw: bool,
-    ) -> Result<proto::decisions::Decisions, CallError> {
+    ) -> Result<proto::decisions::DecisionsReply, CallError> {
         let uid = whose(by.who, uid)?;
         let file = TrustedFile {
             file: file.file.chars().take(MAX_DIR).collect(),
@@ -182,7 +182,7 @@ impl Decisions {
         &self,
         who: Approver,
         uid: Option<u32>,
-    ) -> Result<proto::decisions::Decisions, CallError> {
+    ) -> Result<proto::decisions::DecisionsReply, CallError> {
         Ok(self.of(whose(who, uid)?))
     }
 }

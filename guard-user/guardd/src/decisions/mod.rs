@@ -27,7 +27,7 @@ const PRODUCTION: &str = "production";
 
 /// What each user has decided.
 #[derive(Clone, Debug, Default)]
-struct ByUser(BTreeMap<u32, proto::decisions::Decisions>);
+struct ByUser(BTreeMap<u32, proto::decisions::DecisionsReply>);
 
 impl FileState for ByUser {
     const WITHOUT: &'static str = "nothing counts as decided before";
@@ -58,7 +58,7 @@ impl Decisions {
 
     /// What a user has decided.
     #[must_use]
-    pub fn of(&self, uid: u32) -> proto::decisions::Decisions {
+    pub fn of(&self, uid: u32) -> proto::decisions::DecisionsReply {
         self.0.known().0.get(&uid).cloned().unwrap_or_default()
     }
 
@@ -80,7 +80,7 @@ impl Decisions {
     fn with(
         &self,
         uid: u32,
-        change: impl FnOnce(&mut proto::decisions::Decisions) -> Result<(), CallError>,
+        change: impl FnOnce(&mut proto::decisions::DecisionsReply) -> Result<(), CallError>,
     ) -> Result<Changed, CallError> {
         let whole = self.0.is_whole();
         whole.map_err(|file| CallError::unread("nothing can be decided", &file))?;
@@ -90,7 +90,7 @@ impl Decisions {
             return Ok(None);
         }
         let mut now = self.0.known().clone();
-        match own == proto::decisions::Decisions::default() {
+        match own == proto::decisions::DecisionsReply::default() {
             true => now.0.remove(&uid),
             false => now.0.insert(uid, own),
         };
@@ -108,7 +108,7 @@ impl Decisions {
         })
     }
 
-    fn in_all(&self, count: impl Fn(&proto::decisions::Decisions) -> usize) -> usize {
+    fn in_all(&self, count: impl Fn(&proto::decisions::DecisionsReply) -> usize) -> usize {
         self.0.known().0.values().map(count).sum()
     }
 
@@ -133,8 +133,8 @@ impl Decisions {
     }
 
     /// Whether there is room for one more.
-    fn may_dismiss(&self, own: &proto::decisions::Decisions) -> Result<(), CallError> {
-        let count = |own: &proto::decisions::Decisions| own.dismissed.len() + own.files.len();
+    fn may_dismiss(&self, own: &proto::decisions::DecisionsReply) -> Result<(), CallError> {
+        let count = |own: &proto::decisions::DecisionsReply| own.dismissed.len() + own.files.len();
         if count(own) >= MAX_DISMISSED {
             return Err(too_many(format!("{MAX_DISMISSED} are")));
         }
@@ -247,7 +247,7 @@ mod tests {
         let mut read = Decisions::read(path.clone());
         assert_eq!(read.of(1000).dismissed, [new]);
         assert_eq!(read.of(1000).trusted, [file(1)]);
-        assert_eq!(read.of(1001), proto::decisions::Decisions::default());
+        assert_eq!(read.of(1001), proto::decisions::DecisionsReply::default());
         for is_first in [true, false] {
             let now = read.without_dismissed(1000, &place("db.example.net", 5432, PRODUCTION));
             assert_eq!(kept(&mut read, now), is_first);
@@ -303,7 +303,7 @@ mod tests {
         }
     }
 
-    fn full(of: &dyn Fn(u32) -> proto::decisions::Decisions, users: u32) -> Decisions {
+    fn full(of: &dyn Fn(u32) -> proto::decisions::DecisionsReply, users: u32) -> Decisions {
         let dir = tempfile::tempdir().unwrap();
         let mut decisions = Decisions::read(dir.path().join("decisions.json"));
         let all = (1..=users).map(|uid| (uid, of(uid)));
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_is_trusted_is_bounded_of_each_and_of_all() {
-        let trusted = |_| proto::decisions::Decisions {
+        let trusted = |_| proto::decisions::DecisionsReply {
             trusted: (0..MAX_TRUSTED).map(file).collect(),
             ..Default::default()
         };
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_is_dismissed_is_bounded_of_each_and_of_all() {
-        let dismissed = |_| proto::decisions::Decisions {
+        let dismissed = |_| proto::decisions::DecisionsReply {
             dismissed: (0..MAX_DISMISSED)
                 .map(|at| place(&format!("db{at}.example.net"), 1, PRODUCTION))
                 .collect(),
@@ -375,7 +375,7 @@ mod tests {
         let now = decisions.without_file(1000, &own);
         assert!(kept(&mut decisions, now));
         let full = full(
-            &|_| proto::decisions::Decisions {
+            &|_| proto::decisions::DecisionsReply {
                 files: (0..MAX_DISMISSED)
                     .map(|at| DismissedFile {
                         file: at.to_string(),
@@ -396,7 +396,7 @@ mod tests {
         let path = dir.path().join("decisions.json");
         fs::write(&path, "{\"1\": 2}").unwrap();
         let decisions = Decisions::read(path.clone());
-        assert_eq!(decisions.of(1), proto::decisions::Decisions::default());
+        assert_eq!(decisions.of(1), proto::decisions::DecisionsReply::default());
         assert!(decisions.with_trusted(1, file(1)).is_err());
         assert!(decisions.without_trusted(1, "").is_err());
     }

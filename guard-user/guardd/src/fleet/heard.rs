@@ -14,7 +14,7 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A moment, on both clocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct HeardAt {
     pub(super) at: Timestamp,
     /// None: it is not known which boot that was in.
     pub(super) up: Option<Uptime>,
@@ -28,7 +28,7 @@ pub(super) struct Uptime {
     nanos: u64,
 }
 
-impl Heard {
+impl HeardAt {
     pub(crate) fn now() -> Self {
         let boot = fs::read_to_string(BOOT).ok();
         Self {
@@ -65,8 +65,8 @@ mod tests {
     const LASTS: SignedDuration = SignedDuration::from_hours(1);
 
     /// So many seconds after some moment, by the calendar and by a boot's clock.
-    fn moment(calendar: i64, boot: &str, up: u64) -> Heard {
-        Heard {
+    fn moment(calendar: i64, boot: &str, up: u64) -> HeardAt {
+        HeardAt {
             at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_000_000 + calendar),
             up: Some(Uptime {
                 boot: boot.to_owned(),
@@ -99,7 +99,7 @@ mod tests {
         ] {
             for now in [
                 moment(calendar, "b", 5),
-                Heard {
+                HeardAt {
                     up: None,
                     ..moment(calendar, "a", 0)
                 },
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn now_is_of_this_boot_and_goes_on() {
-        let (one, other) = (Heard::now(), Heard::now());
+        let (one, other) = (HeardAt::now(), HeardAt::now());
         assert!(one.up.is_some() && !one.is_overdue(LASTS, &other));
         assert!(!one.until(&other).is_negative());
         let later = moment(0, "a", 500);

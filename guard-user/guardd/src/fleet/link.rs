@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use guard_proto::fleet::FleetLink;
 use jiff::SignedDuration;
 
-use super::heard::Heard;
+use super::heard::HeardAt;
 
 /// The user of the courier that is missed where none has spoken.
 const COURIER: &str = "guard-fleet";
@@ -15,11 +15,11 @@ const SILENT: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is known of it.
 #[derive(Debug)]
-pub struct Link {
+pub struct CourierLink {
     /// Whether the settings want a courier to be there: they name the one that carries the audit log to them.
     pub(crate) is_wanted: bool,
     /// When guardd began to listen.
-    began: Heard,
+    began: HeardAt,
     /// The last word of each courier, by its user.
     said: BTreeMap<String, LinkSaid>,
 }
@@ -28,23 +28,23 @@ pub struct Link {
 struct LinkSaid {
     connected: bool,
     /// When that became so.
-    since: Heard,
+    since: HeardAt,
     /// When it was last said.
-    at: Heard,
+    at: HeardAt,
 }
 
-impl Link {
+impl CourierLink {
     /// Nothing was said yet.
     pub(super) fn new(is_wanted: bool) -> Self {
         Self {
             is_wanted,
-            began: Heard::now(),
+            began: HeardAt::now(),
             said: BTreeMap::new(),
         }
     }
 
     /// A courier of that user says it.
-    pub(crate) fn hear(&mut self, by: String, connected: bool, now: Heard) {
+    pub(crate) fn hear(&mut self, by: String, connected: bool, now: HeardAt) {
         let before = self.said.get(&by).map(|said| said.stands(&now));
         let since = match before {
             Some((was, since)) if was == connected => since.clone(),
@@ -59,7 +59,7 @@ impl Link {
     }
 
     /// Who says so now, with whether servers are reached, and since when: one that reaches none before one that does.
-    fn worst(&self, now: &Heard) -> Option<(&str, &LinkSaid, FleetLink)> {
+    fn worst(&self, now: &HeardAt) -> Option<(&str, &LinkSaid, FleetLink)> {
         let all = self.said.iter().map(|(by, said)| {
             let (connected, since) = said.stands(now);
             let link = FleetLink {
@@ -74,7 +74,7 @@ impl Link {
 
     /// As it is now; none: nobody carries to any.
     #[must_use]
-    pub(crate) fn shown(&self, now: &Heard) -> Option<FleetLink> {
+    pub(crate) fn shown(&self, now: &HeardAt) -> Option<FleetLink> {
         match self.worst(now) {
             Some((_, _, link)) => Some(link),
             None => self.is_wanted.then_some(FleetLink {
@@ -87,7 +87,7 @@ impl Link {
 
     /// A warning for `guard status`.
     #[must_use]
-    pub(crate) fn warning(&self, now: &Heard) -> Option<String> {
+    pub(crate) fn warning(&self, now: &HeardAt) -> Option<String> {
         let link = self.shown(now)?;
         let worst = self.worst(now).map(|(by, said, _)| (by, &said.at));
         let (by, last) = worst.unwrap_or((COURIER, &self.began));
@@ -106,7 +106,7 @@ impl Link {
 
 impl LinkSaid {
     /// Whether servers are reached, and since when that is so.
-    fn stands(&self, now: &Heard) -> (bool, &Heard) {
+    fn stands(&self, now: &HeardAt) -> (bool, &HeardAt) {
         match self.connected && is_silent(&self.at, now) {
             true => (false, &self.at),
             false => (self.connected, &self.since),
@@ -114,7 +114,7 @@ impl LinkSaid {
     }
 }
 
-fn is_silent(at: &Heard, now: &Heard) -> bool {
+fn is_silent(at: &HeardAt, now: &HeardAt) -> bool {
     at.until(now) > SILENT
 }
 
@@ -126,21 +126,21 @@ mod tests {
 
     const FLEET: &str = COURIER;
 
-    fn at(second: i64) -> Heard {
-        Heard {
+    fn at(second: i64) -> HeardAt {
+        HeardAt {
             at: Timestamp::from_second(second).unwrap(),
             up: None,
         }
     }
 
-    fn shown(link: &Link, second: i64) -> Option<(bool, Option<i64>)> {
+    fn shown(link: &CourierLink, second: i64) -> Option<(bool, Option<i64>)> {
         let shown = link.shown(&at(second))?;
         Some((shown.connected, shown.since.map(Timestamp::as_second)))
     }
 
     #[test]
     fn it_is_so_since_it_was_first_said() {
-        let mut link = Link::new(false);
+        let mut link = CourierLink::new(false);
         assert_eq!((shown(&link, 0), link.warning(&at(0))), (None, None));
         for (second, connected, since) in [
             (10, true, 10),
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_courier_that_says_nothing_is_away_since_its_last_word() {
-        let mut link = Link::new(false);
+        let mut link = CourierLink::new(false);
         link.hear(FLEET.to_owned(), true, at(10));
         link.hear(FLEET.to_owned(), true, at(40));
         assert_eq!(shown(&link, 160), Some((true, Some(10))));
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn one_that_is_wanted_and_never_spoke_is_missed() {
-        let mut link = Link::new(true);
+        let mut link = CourierLink::new(true);
         link.began = at(0);
         assert_eq!(shown(&link, 60), Some((false, None)));
         assert_eq!(link.warning(&at(60)), None);
@@ -184,11 +184,11 @@ mod tests {
     /// Whoever may speak at all, as a console, speaks for itself.
     #[test]
     fn a_courier_speaks_for_no_other_one() {
-        let mut link = Link::new(false);
+        let mut link = CourierLink::new(false);
         link.hear(FLEET.to_owned(), true, at(10));
         link.hear(FLEET.to_owned(), false, at(40));
         link.hear("guard-console".to_owned(), true, at(50));
-        let said = |link: &Link, second| link.shown(&at(second)).and_then(|shown| shown.by);
+        let said = |link: &CourierLink, second| link.shown(&at(second)).and_then(|shown| shown.by);
         assert_eq!(shown(&link, 50), Some((false, Some(40))));
         assert_eq!(said(&link, 50).as_deref(), Some(FLEET));
         link.hear(FLEET.to_owned(), true, at(60));

@@ -23,9 +23,9 @@ use guard_signed::{
     Bundle, SignedBundle, Signers,
     bundle::{Endorsed, LONGEST},
 };
-use heard::{Heard, Uptime};
+use heard::{HeardAt, Uptime};
 use jiff::{SignedDuration, Timestamp};
-use link::Link;
+use link::CourierLink;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -61,12 +61,12 @@ struct KeptBundle {
 }
 
 impl KeptBundle {
-    fn heard(&self) -> Option<Heard> {
+    fn heard(&self) -> Option<HeardAt> {
         let up = self.heard_up.clone();
-        self.heard_at.map(|at| Heard { at, up })
+        self.heard_at.map(|at| HeardAt { at, up })
     }
 
-    fn set_heard(&mut self, now: &Heard) {
+    fn set_heard(&mut self, now: &HeardAt) {
         (self.heard_at, self.heard_up) = (Some(now.at), now.up.clone());
     }
 }
@@ -91,7 +91,7 @@ pub struct Fleet {
     /// What the file should say, where it could not be written: it has a bundle that is not in force.
     owed: Option<KeptBundle>,
     /// When it was last offered. On the disk it may be an older time.
-    heard: Option<Heard>,
+    heard: Option<HeardAt>,
     /// What was verified; none: nothing was taken yet.
     verified: Option<Endorsed>,
     /// Why what was kept is not in force. Nothing starts then, and what stands stands.
@@ -107,7 +107,7 @@ pub struct Fleet {
     /// Whether the base is [`SILENT`].
     is_silent: bool,
     /// Whether its servers are reached.
-    link: Link,
+    link: CourierLink,
 }
 
 /// A bundle that stays out.
@@ -125,7 +125,7 @@ struct RefusedOffer {
 struct BundleBefore {
     /// None: the file could not be read.
     kept: Option<KeptBundle>,
-    heard: Option<Heard>,
+    heard: Option<HeardAt>,
     verified: Option<Endorsed>,
     is_silent: bool,
 }
@@ -133,12 +133,12 @@ struct BundleBefore {
 impl Fleet {
     /// Whether its servers are reached.
     #[must_use]
-    pub fn link(&self) -> &Link {
+    pub fn link(&self) -> &CourierLink {
         &self.link
     }
 
     /// The same, to note what a courier says of them.
-    pub fn link_mut(&mut self) -> &mut Link {
+    pub fn link_mut(&mut self) -> &mut CourierLink {
         &mut self.link
     }
 
@@ -147,7 +147,7 @@ impl Fleet {
     pub fn new(file: PathBuf, settings: config::FleetTable) -> Self {
         let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
-            link: Link::new(settings.log.is_some()),
+            link: CourierLink::new(settings.log.is_some()),
             heard: file.known().heard(),
             file,
             owed: None,
@@ -303,7 +303,7 @@ impl Fleet {
         };
         let lasts = SignedDuration::try_from(lasts.0).unwrap_or(SignedDuration::MAX);
         let heard = self.heard.as_ref();
-        heard.is_none_or(|heard| heard.is_overdue(lasts, &Heard::now()))
+        heard.is_none_or(|heard| heard.is_overdue(lasts, &HeardAt::now()))
     }
 
     /// Whether [`Self::base`] is another one now because of the time alone.
@@ -378,7 +378,7 @@ impl Fleet {
 
     /// What is kept once that is in force.
     fn kept(&mut self, signed: &SignedBundle) -> io::Result<()> {
-        let now = Heard::now();
+        let now = HeardAt::now();
         let mut kept = KeptBundle {
             signed: Some(signed.clone()),
             ..KeptBundle::default()
@@ -393,7 +393,7 @@ impl Fleet {
     /// The same bytes were offered again, perhaps with other signatures: those count from now on, so that keys can change.
     fn heard(&mut self, signed: &SignedBundle, verified: Endorsed) {
         let mut taken = self.known().clone();
-        let now = Heard::now();
+        let now = HeardAt::now();
         self.heard = Some(now.clone());
         let noted = self.settings.lasts.as_ref().map_or(NOTED, |lasts| {
             i64::try_from(lasts.0.as_secs() / 4)

@@ -2,7 +2,7 @@
 
 use guard_common::{Protocol, SessionId};
 use guard_policy::protocol_name;
-use guard_proto::{Flow, flows::Flows as Listed};
+use guard_proto::{Flow, flows::FlowsReply as Listed};
 
 use super::{
     Flows, Knowledge,

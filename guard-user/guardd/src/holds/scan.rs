@@ -9,7 +9,7 @@ use guard_common::{Address, BootTime, Event, Protocol, SessionId, Verdict};
 use guard_datapath::{Datapath, HeldSocket, LiveHole};
 use guard_proto::{
     moment,
-    record::{Denied, Destination, Field, Held},
+    record::{Denied, Field, Held, RecordedDestination},
 };
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
@@ -133,7 +133,7 @@ impl State {
         let around = Some(&asked.shown.policy).filter(|policy| own.as_ref() != Some(*policy));
         let record = Held {
             request: id.into(),
-            destination: Destination::Endpoint(destination).into(),
+            destination: RecordedDestination::Endpoint(destination).into(),
             rule: asked.shown.rule.clone().into(),
             policy: around.map_or(Field::Absent, |policy| policy.clone().into()),
             verdict: Verdict::Confirm.as_str().into(),
@@ -361,7 +361,7 @@ impl State {
         let host = judged.and_then(|judged| self.policies.host_of(first.session, to, &judged));
         let endpoint = key.endpoint(host);
         let record = Denied {
-            destination: Destination::Endpoint(endpoint).into(),
+            destination: RecordedDestination::Endpoint(endpoint).into(),
             rule: rule.into(),
             verdict: Verdict::Confirm.as_str().into(),
             why: why.into(),

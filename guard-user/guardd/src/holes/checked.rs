@@ -9,7 +9,7 @@ use guard_proto::HoleTerms;
 use crate::{
     control::{failure::CallError, ids},
     holes::names::Lifted,
-    policies::{InForce, Policies, Subject, library::fleets},
+    policies::{InForce, Policies, VerdictSubject, library::fleets},
     sessions::Sessions,
     times::DEFAULT_TERM,
 };
@@ -125,7 +125,11 @@ impl Checked {
 
     /// Checks it against every policy of a chain: refuses what one policy denies, leaves alone what all allow, and
     /// shortens it to the shortest `max_hole`.
-    fn shorten(&mut self, policies: &Policies, subject: Subject<'_>) -> Result<(), CallError> {
+    fn shorten(
+        &mut self,
+        policies: &Policies,
+        subject: VerdictSubject<'_>,
+    ) -> Result<(), CallError> {
         let chain = subject.chain;
         let mut longest: Option<Duration> = None;
         for slot in chain {
@@ -155,7 +159,7 @@ impl Checked {
     fn covered<'p>(
         &self,
         policies: &'p Policies,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         (slot, policy): (PolicyId, &'p InForce),
     ) -> Option<policy::Coverage<'p>> {
         let name = self.name.as_deref();

@@ -23,7 +23,7 @@ impl State {
         by: &Answering,
         ids: &[String],
         all: bool,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let mut holes = open_holes(&self.datapath, &self.sessions, by.who)?;
         let mut judged_here = self.holes.shown_to(by.who);
         if !all {
@@ -56,7 +56,7 @@ impl State {
         let unsynced = self.recorder.sync().err().map(|error| error.to_string());
         let problem = unsynced.or_else(|| self.recorder.audit().problem().map(str::to_owned));
         let warnings = problem.map(|problem| format!("closed, but: {problem}"));
-        Ok(proto::Holes {
+        Ok(proto::HolesReply {
             holes: shown,
             warnings: warnings.into_iter().collect(),
         })

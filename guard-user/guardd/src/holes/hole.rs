@@ -63,12 +63,12 @@ pub struct Connections {
     /// Whether the bytes sent through it are counted, so that it may end early.
     pub counts_bytes: bool,
     /// The name that it is for, whatever addresses that has.
-    pub name: Option<Named>,
+    pub name: Option<HoleName>,
 }
 
 /// The name that a hole for connections is for.
 #[derive(Clone, Debug)]
-pub struct Named {
+pub struct HoleName {
     /// The name.
     pub name: String,
     /// What is reached there.

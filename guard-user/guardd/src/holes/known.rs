@@ -12,7 +12,7 @@ use guard_proto as proto;
 use guard_sys::clock::Clocks;
 
 use super::{
-    hole::{Connections, Hole, HoleOrigin, Named, Scope},
+    hole::{Connections, Hole, HoleName, HoleOrigin, Scope},
     names::StoredName,
 };
 use crate::{
@@ -93,7 +93,7 @@ impl Holes {
     }
 
     /// Notes the name that a hole for connections is for.
-    pub fn set_name(&mut self, id: HoleId, named: Named) {
+    pub fn set_name(&mut self, id: HoleId, named: HoleName) {
         if let Some(Scope::Connections(connections)) = self.get_mut(id).map(|hole| &mut hole.scope)
         {
             connections.name = Some(named);

@@ -7,7 +7,7 @@ use guard_common::{BootTime, HoleId, SessionId};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    hole::{Connections, Hole, HoleOrigin, Named, Scope},
+    hole::{Connections, Hole, HoleName, HoleOrigin, Scope},
     known::Holes,
 };
 use crate::policies::labels;
@@ -70,7 +70,7 @@ impl StoredName {
 impl Hole {
     /// The name whose addresses it opens.
     #[must_use]
-    pub fn named(&self) -> Option<&Named> {
+    pub fn named(&self) -> Option<&HoleName> {
         self.connections()?.name.as_ref()
     }
 

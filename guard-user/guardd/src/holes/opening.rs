@@ -22,7 +22,7 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         RequestKey,
-        given::{self, Covered, YesOrNo},
+        given::{self, HoleCoverage, YesOrNo},
     },
     state::State,
     times::after,
@@ -46,7 +46,7 @@ impl State {
         ports: &[PortSpec],
         (terms, is_wide): (&HoleTerms, bool),
         reason: Option<String>,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let prefixes = to.target.prefixes(&self.environment());
         if prefixes.is_empty() {
             return Err(nowhere(&to.to_string()));
@@ -78,7 +78,7 @@ impl State {
     }
 
     /// Notes what was opened without a request, for `guard why`.
-    fn note_by_hand(&mut self, by: &Answering, session: SessionId, holes: &proto::Holes) {
+    fn note_by_hand(&mut self, by: &Answering, session: SessionId, holes: &proto::HolesReply) {
         let ids = holes.holes.iter().map(|hole| ids::parse_hole(&hole.id));
         let ids: Vec<_> = ids.filter_map(Result::ok).collect();
         let live = self.datapath.holes().unwrap_or_default().into_iter();
@@ -86,7 +86,7 @@ impl State {
         let opened = opened.filter(|entry| ids.contains(&entry.id));
         let opened = opened.map(|entry| given::OpenedByYes {
             hole: entry.id,
-            covers: Covered::Entry(entry),
+            covers: HoleCoverage::Entry(entry),
             ended: None,
         });
         let said = YesOrNo::Yes(opened.collect());
@@ -101,7 +101,7 @@ impl State {
         checked: Checked,
         reason: Option<String>,
         request: Option<&str>,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         self.recorder.reserve()?;
         let mut opened = Vec::new();
         let done = self.try_open(by, &checked, reason, request, &mut opened);
@@ -127,7 +127,7 @@ impl State {
         } else if checked.can_be_read {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
-        Ok(proto::Holes {
+        Ok(proto::HolesReply {
             holes: self.holes.shown(&live).into_values().collect(),
             warnings,
         })

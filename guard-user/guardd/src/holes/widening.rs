@@ -12,7 +12,7 @@ use crate::{
     control::{failure::CallError, ids},
     holes::{
         checked::{Checked, ToOpen},
-        hole::{Hole, Named},
+        hole::{Hole, HoleName},
         known::Holes,
         names::{Lifted, Reaches},
         opening::{new_hole, ports_shown},
@@ -98,10 +98,10 @@ impl State {
     }
 
     /// What a hole is for: the kernel has the addresses alone.
-    pub(super) fn named(&self, name: &str, checked: &Checked, spec: &PortSpec) -> Named {
+    pub(super) fn named(&self, name: &str, checked: &Checked, spec: &PortSpec) -> HoleName {
         let now = self.environment();
         let is_inner = |prefix: &Prefix| Group::any_reached(&Group::INNER, prefix.address(), &now);
-        Named {
+        HoleName {
             name: name.to_owned(),
             reaches: Reaches {
                 ports: ports_shown(spec),

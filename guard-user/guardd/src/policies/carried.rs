@@ -9,7 +9,7 @@ use std::{
 };
 
 use guard_common::{BootTime, Learned, NameId, Named, NamedKey};
-use guard_policy::{Compiled, DomainName, Pattern, Policy};
+use guard_policy::{Compiled, DomainName, NamePattern, Policy};
 
 use super::{InForce, known_names::crowded};
 
@@ -27,14 +27,14 @@ pub(super) struct Carried {
 
 #[derive(Debug)]
 struct Side {
-    patterns: BTreeMap<NameId, Pattern>,
+    patterns: BTreeMap<NameId, NamePattern>,
     compiled: Arc<Compiled>,
 }
 
 impl Side {
     fn of(policy: &Policy, compiled: &Arc<Compiled>) -> Self {
         let targets = policy.rules.iter().flat_map(|rule| &rule.to);
-        let patterns = targets.filter_map(Pattern::of);
+        let patterns = targets.filter_map(NamePattern::of);
         let patterns = patterns.filter(|pattern| compiled.has_pattern(pattern));
         Self {
             patterns: patterns.map(|pattern| (pattern.id(), pattern)).collect(),
@@ -43,7 +43,7 @@ impl Side {
     }
 
     /// The narrowest of its patterns that covers all that a pattern does.
-    fn around(&self, pattern: &Pattern) -> Option<NameId> {
+    fn around(&self, pattern: &NamePattern) -> Option<NameId> {
         let wider = std::iter::once(pattern.clone()).chain(pattern.around());
         let mut wider = wider.filter(|pattern| self.compiled.has_pattern(pattern));
         wider.next().map(|pattern| pattern.id())
@@ -120,13 +120,13 @@ impl Carried {
 }
 
 /// Whether a pattern covers another one, and more.
-fn is_inside(pattern: &Pattern, other: &Pattern) -> bool {
-    let Pattern::Below(wildcard) = pattern else {
+fn is_inside(pattern: &NamePattern, other: &NamePattern) -> bool {
+    let NamePattern::Below(wildcard) = pattern else {
         return false;
     };
     match other {
-        Pattern::Name(name) => wildcard.covers(name),
-        Pattern::Below(other) => wildcard.covers(other.below()),
+        NamePattern::Name(name) => wildcard.covers(name),
+        NamePattern::Below(other) => wildcard.covers(other.below()),
     }
 }
 

@@ -43,7 +43,7 @@ use self::{
     known_names::KnownNames,
     library::{Library, PolicyText},
     look_ups::LookUps,
-    names::{NameServers, Names},
+    names::{NameServers, PolicyNames},
     unusable::Unusable,
 };
 use crate::{control::failure::CallError, record::shelf::Shelf, times::DEFAULT_TERM};
@@ -317,7 +317,7 @@ impl InForce {
 
 /// Whose destinations are judged: by a chain of policies, and the names by which a session knows addresses.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'c> {
+pub struct VerdictSubject<'c> {
     /// The slots of its policies.
     pub chain: &'c [PolicyId],
     /// The session, if it is one.
@@ -326,7 +326,7 @@ pub struct Subject<'c> {
     pub stands: bool,
 }
 
-impl<'c> From<&'c [PolicyId]> for Subject<'c> {
+impl<'c> From<&'c [PolicyId]> for VerdictSubject<'c> {
     fn from(chain: &'c [PolicyId]) -> Self {
         Self {
             chain,
@@ -336,7 +336,7 @@ impl<'c> From<&'c [PolicyId]> for Subject<'c> {
     }
 }
 
-impl<'c> From<&'c Vec<PolicyId>> for Subject<'c> {
+impl<'c> From<&'c Vec<PolicyId>> for VerdictSubject<'c> {
     fn from(chain: &'c Vec<PolicyId>) -> Self {
         Self::from(chain.as_slice())
     }
@@ -356,7 +356,7 @@ fn tables<'p>(
 
 /// A verdict of a chain of policies, with the rule that gave it.
 #[derive(Clone, Copy, Debug)]
-pub struct Judged<'p> {
+pub struct ChainVerdict<'p> {
     /// The verdict, holes left aside.
     pub verdict: Verdict,
     /// The rule; none: the policy's default.
@@ -365,7 +365,7 @@ pub struct Judged<'p> {
     pub policy: &'p InForce,
 }
 
-impl Judged<'_> {
+impl ChainVerdict<'_> {
     /// Whether it says more than a default. A project's rule, which an agent may have written, is never named in the place of another
     /// policy's default.
     #[must_use]
@@ -401,7 +401,7 @@ pub struct Policies {
     library: Library,
     /// guardd's policies that could not be put in force, when they were last read.
     unusable: Unusable,
-    names: Names,
+    names: PolicyNames,
     /// Looks up names.
     name_servers: NameServers,
     /// The limits of look-ups for sessions.
@@ -414,7 +414,7 @@ pub struct Policies {
     known: KnownNames,
     /// The texts of those in force, by the numbers of their slots.
     texts: Shelf<PolicyText>,
-    kept_names: Shelf<Names>,
+    kept_names: Shelf<PolicyNames>,
 }
 
 impl Policies {
@@ -424,7 +424,7 @@ impl Policies {
         library: Library,
         name_servers: NameServers,
         texts: Shelf<PolicyText>,
-        kept_names: Shelf<Names>,
+        kept_names: Shelf<PolicyNames>,
     ) -> Self {
         Self {
             slots: BTreeMap::new(),
@@ -572,11 +572,11 @@ impl Policies {
     #[must_use]
     pub fn judge<'c>(
         &self,
-        subject: impl Into<Subject<'c>>,
+        subject: impl Into<VerdictSubject<'c>>,
         to: Address,
         protocol: Protocol,
         port: u16,
-    ) -> Option<Judged<'_>> {
+    ) -> Option<ChainVerdict<'_>> {
         let each = self.judge_each(subject, to, protocol, port)?;
         // Of equals one by a rule, which says more than a default; of these the outermost.
         let each = each.into_iter();
@@ -587,11 +587,11 @@ impl Policies {
     #[must_use]
     pub fn judge_each<'c>(
         &self,
-        subject: impl Into<Subject<'c>>,
+        subject: impl Into<VerdictSubject<'c>>,
         to: Address,
         protocol: Protocol,
         port: u16,
-    ) -> Option<Vec<Judged<'_>>> {
+    ) -> Option<Vec<ChainVerdict<'_>>> {
         let subject = subject.into();
         let ports = [PortSpec::one(protocol, port)];
         let judged = subject.chain.iter().map(|slot| {
@@ -601,7 +601,7 @@ impl Policies {
                 return Some(judged);
             }
             let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
-            Some(Judged {
+            Some(ChainVerdict {
                 verdict,
                 rule,
                 policy,
@@ -625,7 +625,7 @@ impl Policies {
             let mut rules = of.policy.rules.iter();
             of.speaks_of_names()
                 && rules.any(|rule| {
-                    let mut names = rule.to.iter().filter_map(policy::Pattern::of);
+                    let mut names = rule.to.iter().filter_map(policy::NamePattern::of);
                     rule.action != Verdict::Allow && names.next().is_some()
                 })
         })
@@ -636,7 +636,7 @@ impl Policies {
     #[must_use]
     pub fn over_known(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         slot: PolicyId,
         (to, name): (&Prefix, Option<&str>),
         ports: &[PortSpec],
@@ -669,7 +669,7 @@ impl Policies {
     #[must_use]
     pub fn barred(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         to: Address,
         protocol: Protocol,
         port: u16,
@@ -686,12 +686,12 @@ impl Policies {
     /// The verdict of a policy on an address that the session knows by names; `None` if it knows none.
     fn judge_by_names<'p>(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         (slot, policy): (PolicyId, &'p InForce),
         to: Address,
         protocol: Protocol,
         port: u16,
-    ) -> Option<Judged<'p>> {
+    ) -> Option<ChainVerdict<'p>> {
         let named = self
             .known
             .patterns(&NamedKey::new(subject.session?, slot, to))?;
@@ -703,7 +703,7 @@ impl Policies {
             clock::now(),
             subject.stands,
         );
-        Some(Judged {
+        Some(ChainVerdict {
             verdict: said.verdict,
             rule: policy.policy.rule(said.rule),
             policy,
@@ -877,7 +877,7 @@ impl Policies {
     pub fn recall_names(
         &self,
         kernel: &Datapath,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         address: Address,
     ) -> Result<(), CallError> {
         if let Some(session) = subject.session
@@ -941,7 +941,7 @@ impl Policies {
     /// The name of the policy that has judged, where that is not a chain's first: the fleet's around a session, or that of a session
     /// around it.
     #[must_use]
-    pub fn around(&self, chain: &[PolicyId], judged: &Judged<'_>) -> Option<String> {
+    pub fn around(&self, chain: &[PolicyId], judged: &ChainVerdict<'_>) -> Option<String> {
         let name = &judged.policy.policy.name;
         (*name != self.name_of(chain)).then(|| name.clone())
     }

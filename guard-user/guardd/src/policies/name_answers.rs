@@ -10,17 +10,17 @@ use guard_common::{
     Address, BootTime, Connection, DNS_PORT, PolicyId, Protocol, SessionId, Verdict,
 };
 use guard_policy::{
-    DnsNames, DomainName, Environment, Group, Pattern, Rule, Target, networks_around,
+    DnsNames, DomainName, Environment, Group, NamePattern, Rule, Target, networks_around,
 };
 use guard_proto::destination::NameTold;
 use guard_sys::{
     clock::{self, Clocks},
-    host::Host,
+    host::HostAddresses,
 };
 use jiff::Timestamp;
 
 use super::{
-    Judged, KNOWN_NAMES, NameAsker, Policies, Subject,
+    ChainVerdict, KNOWN_NAMES, NameAsker, Policies, VerdictSubject,
     known_names::KnownName,
     look_ups,
     names::{FoundAddresses, NameServers},
@@ -67,7 +67,7 @@ fn addresses_of<'r>(
     to: Address,
     now: &'r Environment,
 ) -> impl Iterator<Item = &'r Target> {
-    let is_address = |target: &&Target| Pattern::of(target).is_none();
+    let is_address = |target: &&Target| NamePattern::of(target).is_none();
     let covers = move |target: &&Target| {
         let prefixes = target.prefixes(now);
         prefixes.iter().any(|prefix| prefix.covers(&to))
@@ -90,7 +90,7 @@ fn shown(known: KnownName<'_>) -> NameTold {
 impl Policies {
     /// What names and groups stand for now, on a machine with these addresses and networks.
     #[must_use]
-    pub fn environment(&self, host: Host) -> Environment {
+    pub fn environment(&self, host: HostAddresses) -> Environment {
         Environment {
             names: self.names.addresses(),
             public: self.names.public(),
@@ -116,7 +116,12 @@ impl Policies {
     /// The name that a session asked for and was told that address of, else the one in the deciding rule that stands for it. None where
     /// it may have meant another, unless the rule is about it.
     #[must_use]
-    pub fn host_of(&self, session: SessionId, to: Address, judged: &Judged<'_>) -> Option<String> {
+    pub fn host_of(
+        &self,
+        session: SessionId,
+        to: Address,
+        judged: &ChainVerdict<'_>,
+    ) -> Option<String> {
         let is_meant = |name: &str| is_of(judged.rule, name);
         let known = self.known.name_of(session, to, is_meant);
         if let Some(known) = known.filter(|one| !one.may_be_another || is_meant(one.name)) {
@@ -188,7 +193,7 @@ impl Policies {
     #[must_use]
     pub fn opens_name(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         to: &Connection,
         name: &str,
         now: &Environment,
@@ -386,7 +391,7 @@ impl Policies {
 
     /// Whether rules spell out a name that guardd has had no answer for.
     pub(crate) fn is_unanswered(&self, name: &str) -> bool {
-        let Ok(spelled_out) = name.parse().map(Pattern::Name) else {
+        let Ok(spelled_out) = name.parse().map(NamePattern::Name) else {
             return false;
         };
         let mut policies = self.slots.values();

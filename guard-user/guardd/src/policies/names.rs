@@ -63,7 +63,7 @@ struct RefreshedName {
 
 /// All names, with what was last known of each. A name that no longer resolves keeps its addresses.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Names {
+pub struct PolicyNames {
     known: BTreeMap<String, RefreshedName>,
     /// Those that policies are about to be compiled by, and how many.
     #[serde(skip)]
@@ -81,7 +81,7 @@ pub struct Names {
     is_unwritten: bool,
 }
 
-impl Names {
+impl PolicyNames {
     /// The addresses of each name.
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<String, Vec<IpAddr>> {
@@ -560,7 +560,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_forgotten_the_oldest_first_and_never_what_is_needed() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         let name = |number: usize| format!("n{number}.example.com");
         for number in 0..MAX_NAMES + 3 {
             let answered = at(i64::try_from(number).unwrap());
@@ -594,7 +594,7 @@ mod tests {
 
     #[test]
     fn what_a_policy_from_inside_brought_goes_with_it() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         names.learn("mine.example.com", found(1, 60), at(0), FLOOR, GRACE);
         let awaited = BTreeSet::from(["mine.example.com", "theirs.example.com"].map(str::to_owned));
         names.bring(&awaited);
@@ -612,7 +612,7 @@ mod tests {
 
     #[test]
     fn what_a_call_from_inside_asks_about_is_in_no_file_and_no_rule() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         for number in 0..2 * MAX_PASSING {
             let found = FoundAddresses {
                 addresses: (0..=255).map(|last| [192, 0, 2, last].into()).collect(),
@@ -639,7 +639,7 @@ mod tests {
 
     #[test]
     fn what_may_be_lost_is_not_written_for_each_answer() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         let now = |seconds: u64| BootTime(seconds * 1_000_000_000);
         names.learn("db.example.com", found(1, 60), at(0), FLOOR, GRACE);
         assert!(names.take_unwritten(false, now(100)));
@@ -654,7 +654,7 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_up_by_its_ttl_but_not_too_often() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         assert_eq!(names.due(&wanted(), at(0)).len(), 1);
         assert!(names.learn("db.example.com", found(1, 1), at(0), FLOOR, GRACE));
         assert!(names.due(&wanted(), at(29)).is_empty());
@@ -665,7 +665,7 @@ mod tests {
 
     #[test]
     fn an_address_counts_for_a_while_after_the_name_has_lost_it() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         names.learn("db.example.com", found(1, 60), at(0), FLOOR, GRACE);
         assert!(names.learn("db.example.com", found(2, 60), at(60), FLOOR, GRACE));
         assert_eq!(names.addresses()["db.example.com"].len(), 2);
@@ -676,7 +676,8 @@ mod tests {
     #[test]
     fn a_warning_tells_the_first_of_many_names() {
         let all: Vec<String> = (0..MAX_TOLD + 2).map(|n| format!("n{n}.example")).collect();
-        let told = |count| Names::default().warnings(all.iter().take(count).map(String::as_str));
+        let told =
+            |count| PolicyNames::default().warnings(all.iter().take(count).map(String::as_str));
         let few = told(MAX_TOLD);
         let three = "n0.example, n1.example, n2.example";
         assert!(
@@ -691,7 +692,7 @@ mod tests {
         let refused = said_by_server("DNS error: error response: Query Refused");
         assert_eq!(refused, "the name server answers: Query Refused");
         // Each reason once.
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         for (name, why) in [
             ("a.example", "refused"),
             ("b.example", "no such name"),
@@ -706,7 +707,7 @@ mod tests {
 
     #[test]
     fn a_name_that_no_longer_resolves_keeps_its_addresses_and_says_so() {
-        let mut names = Names::default();
+        let mut names = PolicyNames::default();
         names.learn("db.example.com", found(1, 60), at(0), FLOOR, GRACE);
         let gone = Err("no such name".to_owned());
         assert!(!names.learn("db.example.com", gone, at(100_000), FLOOR, GRACE));

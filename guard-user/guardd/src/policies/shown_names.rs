@@ -5,10 +5,10 @@ use guard_common::{
     Address, Connection, NamedKey, PolicyId, PolicyVerdict, Protocol, Verdict, named_verdict,
     said_of,
 };
-use guard_policy::{DomainName, Pattern, Rule, Target};
+use guard_policy::{DomainName, NamePattern, Rule, Target};
 use guard_sys::clock;
 
-use super::{InForce, Policies, Subject};
+use super::{InForce, Policies, VerdictSubject};
 
 impl Policies {
     /// Whether the proxy looks at TLS, and not the kernel half.
@@ -24,7 +24,7 @@ impl Policies {
 
     /// The rule by which TLS has to show a name at a TCP port of an address, the outermost policy's.
     #[must_use]
-    pub fn sni_rule(&self, subject: Subject<'_>, to: Address, port: u16) -> Option<&Rule> {
+    pub fn sni_rule(&self, subject: VerdictSubject<'_>, to: Address, port: u16) -> Option<&Rule> {
         let each = self.judge_each(subject, to, Protocol::TCP, port)?;
         let rules = each.into_iter().rev().filter_map(|judged| judged.rule);
         let looks = |spec: &guard_policy::PortSpec| spec.covers(Protocol::TCP, port);
@@ -38,7 +38,7 @@ impl Policies {
     #[must_use]
     pub fn refuses_name(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         (to, port): (Address, u16),
         name: &str,
     ) -> Option<String> {
@@ -56,7 +56,7 @@ impl Policies {
 
     fn refuses(
         &self,
-        subject: Subject<'_>,
+        subject: VerdictSubject<'_>,
         (slot, policy): (PolicyId, &InForce),
         to: &Connection,
         name: Option<&DomainName>,
@@ -110,7 +110,7 @@ fn is_by_name(policy: &InForce, decided: &PolicyVerdict, to: &Connection) -> boo
     let Some(rule) = policy.policy.rule(decided.rule) else {
         return false;
     };
-    let is_address = |target: &&Target| Pattern::of(target).is_none();
+    let is_address = |target: &&Target| NamePattern::of(target).is_none();
     let mut addresses = rule.to.iter().filter(is_address);
     let has_it = addresses.any(|target| {
         let prefixes = target.prefixes(&policy.fitted).into_iter();
@@ -177,7 +177,7 @@ action = "read-only"
         let chain = [PolicyId(1)];
         let refuses = |last: u8, port, name: &str| {
             let to = IpAddr::from([192, 0, 2, last]).into();
-            policies.refuses_name(Subject::from(&chain[..]), (to, port), name)
+            policies.refuses_name(VerdictSubject::from(&chain[..]), (to, port), name)
         };
         // Of an exact name by its address, and of an address beside one.
         for last in [40, 41] {

@@ -93,7 +93,7 @@ impl State {
         (called, asked): (&str, &Pending),
         widening: &Widening,
         terms: &HoleTerms,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let wanted = self.proxy.wanted((called, asked), widening)?;
         let key = &asked.key;
         let prefixes = vec![Prefix::host(key.destination)];
@@ -132,7 +132,7 @@ impl State {
         for (id, (hole, shown)) in ids.into_iter().zip(open) {
             holes.extend(self.put_hole(id, hole, shown));
         }
-        Ok(proto::Holes {
+        Ok(proto::HolesReply {
             holes,
             warnings: checked.warnings,
         })
@@ -151,7 +151,7 @@ impl State {
             for (key, shown) in its.filter(|(_, shown)| is_answered(shown)) {
                 let opened = OpenedByYes {
                     hole: *id,
-                    covers: given::Covered::Asked,
+                    covers: given::HoleCoverage::Asked,
                     ended: None,
                 };
                 let request = AnsweredRequest::of(asked, &shown.id, (key.clone(), shown));

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use guard_common::{PolicyId, Verdict};
 use guard_policy::{Prefix, Rule, Target};
-use guard_proto::wire::{Number, Scope, ToProxy};
+use guard_proto::wire::{AuthorityScope, Number, ToProxy};
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
@@ -133,7 +133,7 @@ fn open_key(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The read-only destinations of a chain of policies, as far as a certificate can be limited to them; `None` if there are none.
-fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<Scope> {
+fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<AuthorityScope> {
     let all = chain.iter().filter_map(|slot| policies.get(*slot));
     let all: Vec<_> = all.filter(|policy| is_read_only(policy)).collect();
     if all.is_empty() {
@@ -143,7 +143,7 @@ fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<Scope> {
         .iter()
         .any(|policy| policy.policy.default == Verdict::ReadOnly)
     {
-        return Some(Scope::default());
+        return Some(AuthorityScope::default());
     }
     let (mut names, mut prefixes) = (Some(Vec::new()), Vec::new());
     for policy in all {
@@ -160,7 +160,7 @@ fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<Scope> {
     let names = names.filter(|names| names.len() <= MAX_LIMITS);
     let prefixes: Vec<_> = prefixes.iter().flat_map(limits).collect();
     let prefixes = Some(prefixes).filter(|prefixes| prefixes.len() <= MAX_LIMITS);
-    Some(Scope { names, prefixes })
+    Some(AuthorityScope { names, prefixes })
 }
 
 fn targets(policy: &InForce) -> impl Iterator<Item = &Target> {

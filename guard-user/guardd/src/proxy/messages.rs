@@ -1,8 +1,8 @@
 //! What the proxy says.
 
 use guard_common::{SessionId, Verdict};
-use guard_proto::record::{Destination, Http};
-use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy};
+use guard_proto::record::{Http, RecordedDestination};
+use guard_proto::wire::{Entry, RedirectTarget, ToDaemon, ToProxy};
 use guard_sys::clock;
 
 use super::{closings::Closing, record_pass::rule_of};
@@ -55,7 +55,7 @@ impl State {
     }
 
     /// Writes the outcome of a request to the audit log, as the proxy reports it.
-    fn proxy_tells(&mut self, target: &Target, entry: Entry) {
+    fn proxy_tells(&mut self, target: &RedirectTarget, entry: Entry) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
         if let (None, Some(why)) = (&entry.method, &entry.why)
@@ -82,7 +82,7 @@ impl State {
         );
         let denied = entry.denied.then_some(Verdict::Deny);
         let record = Http {
-            destination: Destination::Endpoint(key.endpoint(None)).into(),
+            destination: RecordedDestination::Endpoint(key.endpoint(None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
             method: cut(entry.method).into(),
             path: cut(entry.path).into(),

@@ -3,8 +3,8 @@
 use guard_common::HoleId;
 use guard_proto::{
     Failure,
-    record::{Destination, Http},
-    wire::{AskAnswer, Target},
+    record::{Http, RecordedDestination},
+    wire::{AskAnswer, RedirectTarget},
 };
 
 use super::terms::Standing;
@@ -40,7 +40,7 @@ impl State {
     fn of_request(&self, key: &RequestKey) -> Http {
         let http = key.http.as_deref().map(|http| &http.request);
         Http {
-            destination: Destination::Endpoint(key.endpoint(None)).into(),
+            destination: RecordedDestination::Endpoint(key.endpoint(None)).into(),
             method: http.map(|http| http.method.clone()).into(),
             path: http.map(shown::path_for_log).into(),
             host: http.and_then(|http| http.host.clone()).into(),
@@ -79,8 +79,8 @@ pub(super) fn rule_of(standing: Standing) -> Option<String> {
 
 /// The target of a request.
 #[must_use]
-pub fn target(key: &RequestKey) -> Target {
-    Target {
+pub fn target(key: &RequestKey) -> RedirectTarget {
+    RedirectTarget {
         session: key.session.0,
         address: key.destination.to_ip(),
         port: key.port,

@@ -6,8 +6,8 @@ use guard_common::{Address, BootTime, SessionId};
 use guard_proto::{
     self as proto, HttpRequest,
     wire::{
-        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_PATH, MAX_PREVIEW, Number, Target,
-        Tgid, ToProxy,
+        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_PATH, MAX_PREVIEW, Number,
+        RedirectTarget, Tgid, ToProxy,
     },
 };
 use guard_sys::clock::{self, Clocks};
@@ -31,7 +31,7 @@ const DIGEST: usize = 64;
 
 impl State {
     /// Answers the proxy whether a request may pass: now, or by [`Self::settle_held_clients`] later.
-    pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: HttpAttempt) {
+    pub fn proxy_asks(&mut self, number: Number, target: &RedirectTarget, asked: HttpAttempt) {
         if let Some(verdict) = self.answer_now(number, target, asked) {
             self.proxy.answer(number, verdict);
         }
@@ -41,7 +41,7 @@ impl State {
     fn answer_now(
         &mut self,
         number: Number,
-        target: &Target,
+        target: &RedirectTarget,
         asked: HttpAttempt,
     ) -> Option<AskAnswer> {
         let hold = match self.standing(target) {

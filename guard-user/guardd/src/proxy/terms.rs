@@ -5,12 +5,12 @@ use std::time::Duration;
 use guard_common::{Address, Connection, HoleKind, Protocol, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
-use guard_proto::wire::{Passing, Target, TargetTerms};
+use guard_proto::wire::{Passing, RedirectTarget, TargetTerms};
 use guard_sys::clock;
 
 use crate::{
-    config::Gate,
-    policies::{Policies, Subject},
+    config::GateBy,
+    policies::{Policies, VerdictSubject},
     sessions::Sessions,
     state::State,
 };
@@ -36,7 +36,7 @@ pub enum Standing {
 #[must_use]
 pub fn standing<'c>(
     policies: &Policies,
-    subject: impl Into<Subject<'c>>,
+    subject: impl Into<VerdictSubject<'c>>,
     (to, port): (Address, u16),
     may_read: bool,
 ) -> Standing {
@@ -74,7 +74,7 @@ impl State {
     /// The kernel's.
     pub fn set_gate(&mut self) -> anyhow::Result<()> {
         let problem = self.datapath.gate_problem();
-        if let (Gate::Kernel, Some(problem)) = (self.config.tls.gate, problem) {
+        if let (GateBy::Kernel, Some(problem)) = (self.config.tls.gate, problem) {
             tracing::warn!("the kernel does not look at TLS, so the proxy does: {problem}");
         }
         let is_used = problem.is_none();
@@ -85,12 +85,12 @@ impl State {
 
     /// Why a client may not show a name there, in TLS or HTTP; none if it may.
     #[must_use]
-    pub fn proxy_name(&self, target: &Target, name: &str) -> Option<String> {
+    pub fn proxy_name(&self, target: &RedirectTarget, name: &str) -> Option<String> {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return Some("its session has ended".to_owned());
         };
         let to = Address::from(target.address);
-        let subject = Subject {
+        let subject = VerdictSubject {
             stands: true,
             ..session.subject()
         };
@@ -104,12 +104,12 @@ impl State {
 
     /// The verdict on a target now, holes included.
     #[must_use]
-    pub fn standing(&self, target: &Target) -> Standing {
+    pub fn standing(&self, target: &RedirectTarget) -> Standing {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return Standing::Closed;
         };
         let to = (Address::from(target.address), target.port);
-        let subject = Subject {
+        let subject = VerdictSubject {
             stands: true,
             ..session.subject()
         };
@@ -147,12 +147,12 @@ impl State {
 
     /// Whether a target on this machine leads where neither a policy nor a hole lets the session: what its listener connects to may be
     /// known only after the connection was redirected.
-    fn is_shut_behind(&self, target: &Target) -> bool {
+    fn is_shut_behind(&self, target: &RedirectTarget) -> bool {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return true;
         };
         let asked = Connection::new(Address::from(target.address), Protocol::TCP, target.port);
-        let subject = Subject {
+        let subject = VerdictSubject {
             stands: true,
             ..session.subject()
         };
@@ -180,7 +180,7 @@ impl State {
 
     /// The same, as the proxy gets it; `None` if nothing passes there.
     #[must_use]
-    pub fn proxy_terms(&self, target: &Target) -> Option<TargetTerms> {
+    pub fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
         let passing = match self.standing(target) {
             Standing::Closed => return None,
             Standing::Judged { rules, .. } => Passing::Judged(rules),
@@ -190,7 +190,7 @@ impl State {
         let session = self.sessions.live(id)?;
         let account = session.outermost().0;
         let to = Address::from(target.address);
-        let subject = Subject {
+        let subject = VerdictSubject {
             stands: true,
             ..session.subject()
         };
@@ -211,7 +211,7 @@ fn holes_over(
     kernel: &Datapath,
     sessions: &Sessions,
     policies: &Policies,
-    target: &Target,
+    target: &RedirectTarget,
 ) -> Vec<HoleKind> {
     let (session, to) = (SessionId(target.session), Address::from(target.address));
     let judged = sessions

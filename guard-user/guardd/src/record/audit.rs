@@ -20,7 +20,7 @@ use guard_proto::{
     record::{Common, Field, Record},
 };
 use guard_trail::{
-    Head,
+    ChainHead,
     chain::{self, Line},
     files,
 };
@@ -133,7 +133,7 @@ pub struct Audit {
     /// Wakes those who follow it.
     reached: watch::Sender<LogPosition>,
     /// The last record in it.
-    head: Head,
+    head: ChainHead,
     /// What the next record must say of records before it.
     gaps: Gaps,
     /// The journal, which gets the records too.
@@ -185,7 +185,7 @@ impl Audit {
 
     /// The last record of the chain.
     #[must_use]
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> ChainHead {
         self.head
     }
 
@@ -440,13 +440,13 @@ const LONGEST_RECORD: u64 = 1024 * 1024;
 
 /// The record to which the next one is chained: the last one of this file, or if it is empty, of the latest rotated file. After
 /// records of a version without a chain, a chain begins.
-fn head_of(path: &Path, file: &File, length: u64) -> io::Result<Head> {
+fn head_of(path: &Path, file: &File, length: u64) -> io::Result<ChainHead> {
     use std::os::unix::fs::FileExt;
     if length == 0 {
         let aside = files::of(path)?.read;
         let last = aside.iter().rev().find(|other| *other != path);
         let head = last.map(|last| last_in(last)).transpose()?.flatten();
-        return head.map_or_else(|| Head::behind(io::empty()), Ok);
+        return head.map_or_else(|| ChainHead::behind(io::empty()), Ok);
     }
     let mut end = vec![0; length.min(LONGEST_RECORD) as usize];
     let start = length - end.len() as u64;
@@ -458,13 +458,13 @@ fn head_of(path: &Path, file: &File, length: u64) -> io::Result<Head> {
         _ => {
             let mut all = file;
             all.seek(SeekFrom::Start(0))?;
-            Head::behind(all.take(length))
+            ChainHead::behind(all.take(length))
         }
     }
 }
 
 /// The last record of a chain in a rotated file.
-fn last_in(path: &Path) -> io::Result<Option<Head>> {
+fn last_in(path: &Path) -> io::Result<Option<ChainHead>> {
     let (mut from, mut line, mut head) = (files::open(path)?, Vec::new(), None);
     while files::read_line(from.as_mut(), &mut line)? {
         if let Some(Line::Chained(one)) = line.strip_suffix(b"\n").map(Line::of) {

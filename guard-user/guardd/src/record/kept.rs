@@ -36,12 +36,12 @@ pub trait FileState: Default {
 /// Why a file may not be changed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} cannot be read: {why}", file.display())]
-pub struct Unread {
+pub struct UnreadableFile {
     file: PathBuf,
     why: String,
 }
 
-impl Unread {
+impl UnreadableFile {
     /// The file.
     #[must_use]
     pub fn file(&self) -> &Path {
@@ -54,7 +54,7 @@ impl Unread {
 pub struct KeptFile<T> {
     file: PathBuf,
     known: T,
-    unread: Option<Unread>,
+    unread: Option<UnreadableFile>,
 }
 
 impl<T: FileState> KeptFile<T> {
@@ -70,7 +70,7 @@ impl<T: FileState> KeptFile<T> {
             Ok(known) => (known, None),
             Err(why) => (T::default(), Some(why)),
         };
-        let unread = why.map(|why| Unread {
+        let unread = why.map(|why| UnreadableFile {
             file: file.clone(),
             why,
         });
@@ -101,7 +101,7 @@ impl<T: FileState> KeptFile<T> {
     /// # Errors
     ///
     /// Why not.
-    pub fn is_whole(&self) -> Result<(), Unread> {
+    pub fn is_whole(&self) -> Result<(), UnreadableFile> {
         self.unread.clone().map_or(Ok(()), Err)
     }
 

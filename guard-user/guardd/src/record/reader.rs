@@ -10,7 +10,7 @@ use std::{
 use guard_proto::LogRecord;
 use jiff::Timestamp;
 
-use super::times::{Moment, Times};
+use super::times::{RecordTime, Times};
 
 /// Records in a batch at most.
 const BATCH: usize = 256;
@@ -28,16 +28,16 @@ pub struct Filter {
 
 impl Filter {
     /// The time before which no record is of use; none: those that are too old say whether there was such a session.
-    fn begins(&self) -> Option<Moment> {
+    fn begins(&self) -> Option<RecordTime> {
         let since = self.since.filter(|_| self.session.is_none())?;
-        Moment::of(since)
+        RecordTime::of(since)
     }
 
     /// Whether a line may match: a search of its bytes is a hundred times faster than parsing its JSON.
     fn may_want(&self, line: &[u8]) -> bool {
         if self
             .begins()
-            .is_some_and(|since| Moment::of_line(line) < since)
+            .is_some_and(|since| RecordTime::of_line(line) < since)
         {
             return false;
         }

@@ -23,13 +23,13 @@ const FIRST: u64 = 8 * 1024;
 
 /// A time as records have it: as text they compare as the times do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment([u8; LENGTH]);
+pub(super) struct RecordTime([u8; LENGTH]);
 
 const LENGTH: usize = "2026-11-28T08:04:55.962Z".len();
 /// What a record begins with.
 const BEGINS: &[u8] = b"{\"at\":\"";
 
-impl Moment {
+impl RecordTime {
     const FIRST: Self = Self([0; LENGTH]);
     /// Of a line that says none: whoever asks is to see it.
     const LAST: Self = Self([u8::MAX; LENGTH]);
@@ -67,11 +67,11 @@ struct FileTimes {
     /// Its first line, or what that begins with.
     first: Vec<u8>,
     /// Offsets of lines, with the latest time before each.
-    marks: Vec<(u64, Moment)>,
+    marks: Vec<(u64, RecordTime)>,
     /// How far it was read: the offset of a line.
     read: u64,
     /// The latest time before that.
-    latest: Moment,
+    latest: RecordTime,
 }
 
 impl Times {
@@ -80,7 +80,7 @@ impl Times {
     /// # Errors
     ///
     /// That it cannot be read.
-    pub(super) fn start(&self, file: &File, since: Moment) -> io::Result<u64> {
+    pub(super) fn start(&self, file: &File, since: RecordTime) -> io::Result<u64> {
         let mut first = Vec::new();
         BufReader::new(At { file, offset: 0 })
             .take(FIRST)
@@ -108,9 +108,9 @@ impl FileTimes {
     fn new(first: Vec<u8>) -> Self {
         Self {
             first,
-            marks: vec![(0, Moment::FIRST)],
+            marks: vec![(0, RecordTime::FIRST)],
             read: 0,
-            latest: Moment::FIRST,
+            latest: RecordTime::FIRST,
         }
     }
 
@@ -132,12 +132,12 @@ impl FileTimes {
             if self.read >= before + STEP {
                 self.marks.push((self.read, self.latest));
             }
-            self.latest = self.latest.max(Moment::of_line(&line));
+            self.latest = self.latest.max(RecordTime::of_line(&line));
             self.read += length;
         }
     }
 
-    fn start(&self, since: Moment) -> u64 {
+    fn start(&self, since: RecordTime) -> u64 {
         let after = self.marks.partition_point(|(_, latest)| *latest < since);
         let mark = after.checked_sub(1).and_then(|at| self.marks.get(at));
         mark.map_or(0, |(offset, _)| *offset)
@@ -181,8 +181,8 @@ mod tests {
         text
     }
 
-    fn moment_of(at: &str) -> Moment {
-        Moment::of(at.parse().unwrap()).unwrap()
+    fn moment_of(at: &str) -> RecordTime {
+        RecordTime::of(at.parse().unwrap()).unwrap()
     }
 
     fn start(times: &Times, path: &Path, since: &str) -> u64 {
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_line_without_a_time_is_for_everybody() {
         let line = b"{\"at\":\"2026-11-20T16:00:00.000Z\",\"kind\":\"held\"}\n";
-        assert_eq!(Moment::of_line(line), moment_of("2026-11-20T16:00:00Z"));
+        assert_eq!(RecordTime::of_line(line), moment_of("2026-11-20T16:00:00Z"));
         for line in [
             &b"{}"[..],
             b"",
@@ -252,7 +252,7 @@ mod tests {
             b"{\"kind\":\"held\",\"at\":\"2001-11-20T16:00:00.000Z\"}",
             b"{\"at\":\"2026-11-20T16:00:00.000000Z\"}",
         ] {
-            assert_eq!(Moment::of_line(line), Moment::LAST);
+            assert_eq!(RecordTime::of_line(line), RecordTime::LAST);
         }
     }
 }

@@ -19,7 +19,7 @@ use guard_sys::clock;
 use crate::{
     changes::Change,
     machine::Machine,
-    policies::{Judged, Policies},
+    policies::{ChainVerdict, Policies},
     requests::RequestKey,
     sessions::{Session, Sessions},
     times::after,
@@ -431,7 +431,11 @@ impl Relays {
     }
 
     /// The policies' verdict, but at least `confirm` for a request about a listener.
-    pub(crate) fn verdict_at_listener(&self, key: &RequestKey, judged: &Judged<'_>) -> Verdict {
+    pub(crate) fn verdict_at_listener(
+        &self,
+        key: &RequestKey,
+        judged: &ChainVerdict<'_>,
+    ) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
         match is_milder && self.is_anywhere(key) {
             true => Verdict::Confirm,

@@ -17,7 +17,7 @@ use guard_common::{Address, Connection, DNS_PORT, NetnsCookie, Protocol};
 use guard_sys::{
     bounded::{BoundedReader, TIMEOUT},
     cgroup2, host, netns, open_sockets,
-    sock_list::{self, Listed, Use},
+    sock_list::{self, ListedSocket, Use},
 };
 
 use super::command::{self, Lead};
@@ -171,7 +171,7 @@ fn find(place: &Listener, network: &ScannedNetwork, processes: &Processes<'_>) -
 
 /// The sockets of a network namespace at one moment.
 struct ScannedNetwork {
-    listed: Vec<Listed>,
+    listed: Vec<ListedSocket>,
     /// The listening sockets of a port, and the sockets of an inode, by their indices in `listed`.
     listeners: HashMap<u16, Vec<usize>>,
     sockets: HashMap<u32, Vec<usize>>,
@@ -198,7 +198,7 @@ impl ScannedNetwork {
         Ok(Self::new(listed, here.collect()))
     }
 
-    fn new(listed: Vec<Listed>, here: BTreeSet<IpAddr>) -> Self {
+    fn new(listed: Vec<ListedSocket>, here: BTreeSet<IpAddr>) -> Self {
         let mut listeners: HashMap<u16, Vec<usize>> = HashMap::new();
         let mut sockets: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut connected = HashSet::new();
@@ -234,13 +234,13 @@ impl ScannedNetwork {
     }
 
     /// The sockets that get connections to that address: those bound to it before those bound to all.
-    fn listeners(&self, address: Address, port: u16) -> Vec<&Listed> {
+    fn listeners(&self, address: Address, port: u16) -> Vec<&ListedSocket> {
         let all = self.listeners.get(&port).into_iter().flatten();
         let all = all.filter_map(|at| self.listed.get(*at));
         let (exact, others): (Vec<_>, Vec<_>) =
             all.partition(|one| Address::from(one.local.ip()) == address);
         if exact.is_empty() {
-            let is_for_all = |one: &&Listed| match one.local.ip() {
+            let is_for_all = |one: &&ListedSocket| match one.local.ip() {
                 IpAddr::V4(own) => own.is_unspecified() && address.is_v4(),
                 IpAddr::V6(own) => own.is_unspecified(),
             };
@@ -249,7 +249,7 @@ impl ScannedNetwork {
         exact
     }
 
-    fn of_inodes<'s>(&'s self, inodes: &'s HashSet<u32>) -> impl Iterator<Item = &'s Listed> {
+    fn of_inodes<'s>(&'s self, inodes: &'s HashSet<u32>) -> impl Iterator<Item = &'s ListedSocket> {
         let places = inodes.iter().filter_map(|inode| self.sockets.get(inode));
         places.flatten().filter_map(|at| self.listed.get(*at))
     }
@@ -458,7 +458,7 @@ impl<'m> Search<'m> {
             .iter()
             .filter_map(|one| processes.holders.get(&one.inode));
         let holders: BTreeSet<u32> = holders.flatten().copied().collect();
-        let unseen = |one: &&Listed| {
+        let unseen = |one: &&ListedSocket| {
             let of_nobody = processes.blind.contains(&0);
             of_nobody || processes.blind.contains(&one.cgroup)
         };
@@ -578,7 +578,7 @@ impl<'m> Search<'m> {
             .iter()
             .filter_map(|pid| self.processes.sockets.get(pid));
         let sockets: HashSet<u32> = sockets.flatten().copied().collect();
-        let own: Vec<&Listed> = self.network.of_inodes(&sockets).collect();
+        let own: Vec<&ListedSocket> = self.network.of_inodes(&sockets).collect();
         let listeners = own.iter().filter(|one| one.used == Use::Listens);
         let served: HashSet<u16> = listeners.map(|one| one.local.port()).collect();
         let outwards = own.iter().filter(|one| !served.contains(&one.local.port()));

@@ -25,8 +25,8 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         Pending, RequestKey, Requests,
-        bursts::{self, Burst, Extent},
-        given::{AnsweredRequest, Covered, OpenedByYes, PersonsAnswer, YesOrNo},
+        bursts::{self, Burst, BurstExtent},
+        given::{AnsweredRequest, HoleCoverage, OpenedByYes, PersonsAnswer, YesOrNo},
         questions::NameBurst,
         shown,
     },
@@ -45,9 +45,9 @@ impl State {
         &mut self,
         by: &Answering,
         id: &str,
-        (widening, extent): (&Widening, Extent),
+        (widening, extent): (&Widening, BurstExtent),
         terms: &HoleTerms,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         if asked.key.http.is_some() {
             if !extent.is_none() {
@@ -75,9 +75,9 @@ impl State {
         &mut self,
         by: &Answering,
         (called, asked): (&str, &Pending),
-        extent: Extent,
+        extent: BurstExtent,
         terms: &HoleTerms,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let key = &asked.key;
         let prefixes = match &asked.burst {
             Some(burst) => self.requests.chosen(asked, burst, called, extent)?,
@@ -150,14 +150,20 @@ impl State {
     }
 
     /// Notes what a yes has opened, for `guard why`.
-    fn note_yes(&mut self, by: &Answering, asked: &Pending, request: &str, holes: &proto::Holes) {
+    fn note_yes(
+        &mut self,
+        by: &Answering,
+        asked: &Pending,
+        request: &str,
+        holes: &proto::HolesReply,
+    ) {
         let opened = holes.holes.iter().filter_map(|hole| {
             Some(OpenedByYes {
                 hole: ids::parse_hole(&hole.id).ok()?,
                 covers: hole
                     .destination
                     .parse()
-                    .map_or(Covered::Asked, Covered::Prefix),
+                    .map_or(HoleCoverage::Asked, HoleCoverage::Prefix),
                 ended: None,
             })
         });
@@ -194,7 +200,7 @@ impl State {
 
     /// The name that a yes opens, whatever its addresses become: the one that the session was told of that very address by, where the
     /// person was shown that it opens, and where it still does.
-    fn named_of(&self, asked: &Pending, extent: Extent) -> Option<String> {
+    fn named_of(&self, asked: &Pending, extent: BurstExtent) -> Option<String> {
         let told = asked.shown.named.as_ref();
         let told = told.filter(|_| asked.shown.opens_name && asked.burst.is_none())?;
         let live = self.sessions.live(asked.key.session)?;
@@ -337,7 +343,7 @@ impl Requests {
         asked: &Pending,
         burst: &Burst,
         called: &str,
-        extent: Extent,
+        extent: BurstExtent,
     ) -> Result<Vec<Prefix>, CallError> {
         let (own, prefix) = (&asked.shown.id, burst.prefix());
         let chosen = extent.of(burst, own, called)?;

@@ -3,14 +3,14 @@
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_proto::{
     self as proto, Endpoint,
-    record::{self, Destination, Field, Gathered},
+    record::{self, Field, Gathered, RecordedDestination},
 };
 use guard_sys::clock::Clocks;
 
 use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::{Judged, NameAsker, Policies},
+    policies::{ChainVerdict, NameAsker, Policies},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -139,7 +139,7 @@ impl State {
         let warnings = Some(&shown.warnings).filter(|some| !some.is_empty());
         let record = record::Request {
             request: shown.id.clone().into(),
-            destination: Destination::Endpoint(shown.destination.clone()).into(),
+            destination: RecordedDestination::Endpoint(shown.destination.clone()).into(),
             rule: shown.rule.clone().into(),
             verdict: shown.verdict.clone().into(),
             pid: shown.pid.into(),
@@ -162,7 +162,7 @@ fn each_says<'p>(
     policies: &'p Policies,
     session: &Session,
     key: &RequestKey,
-) -> Result<Vec<Judged<'p>>, CallError> {
+) -> Result<Vec<ChainVerdict<'p>>, CallError> {
     let (to, protocol, port) = (key.destination, key.protocol, key.port);
     let each = policies.judge_each(session.subject(), to, protocol, port);
     let each = each.filter(|each| !each.is_empty());
@@ -172,12 +172,12 @@ fn each_says<'p>(
 /// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
 /// policy may be the words of the agent that it stops. Where all allow it, the outermost. Of the last `own` policies, which are the
 /// outermost session's, a rule that says the same as a default outside of it is shown in its place, but no project's.
-fn verdict_to_show<'j, 'p>(each: &'j [Judged<'p>], own: usize) -> &'j Judged<'p> {
-    let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
+fn verdict_to_show<'j, 'p>(each: &'j [ChainVerdict<'p>], own: usize) -> &'j ChainVerdict<'p> {
+    let stops = |one: &&ChainVerdict<'_>| one.verdict != Verdict::Allow;
     let outermost = each.iter().rev().find(stops);
     let outermost = outermost.unwrap_or(&each[each.len() - 1]);
     let mut own = each.iter().rev().take(own);
-    let says_it = |one: &&Judged<'_>| one.verdict == outermost.verdict && one.says_more();
+    let says_it = |one: &&ChainVerdict<'_>| one.verdict == outermost.verdict && one.says_more();
     match outermost.rule {
         Some(_) => outermost,
         None => own.find(says_it).unwrap_or(outermost),
@@ -185,25 +185,29 @@ fn verdict_to_show<'j, 'p>(each: &'j [Judged<'p>], own: usize) -> &'j Judged<'p>
 }
 
 /// How many of the last verdicts are those of policies of the outermost session, which may be judged by others beside its own.
-fn own_layers(session: &Session, each: &[Judged<'_>]) -> usize {
+fn own_layers(session: &Session, each: &[ChainVerdict<'_>]) -> usize {
     let sessions = session.with_those_around().len();
     1 + each.len().saturating_sub(sessions)
 }
 
 /// The policy that the outermost session runs under, where another of its layers stops it: a fleet's base.
-fn own_policy(session: &Session, each: &[Judged<'_>], judged: &Judged<'_>) -> Option<String> {
+fn own_policy(
+    session: &Session,
+    each: &[ChainVerdict<'_>],
+    judged: &ChainVerdict<'_>,
+) -> Option<String> {
     let own = own_layers(session, each);
     let [of_session, around @ ..] = &each[each.len().saturating_sub(own)..] else {
         return None;
     };
-    let name = |one: &Judged<'_>| one.policy.policy.name.clone();
+    let name = |one: &ChainVerdict<'_>| one.policy.policy.name.clone();
     let is_around = around.iter().any(|one| name(one) == name(judged));
     let own = name(of_session);
     (is_around && own != name(judged)).then_some(own)
 }
 
 /// The verdict of each policy in the chain, the outermost first.
-fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLink> {
+fn chain(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::ChainLink> {
     let sessions = session.with_those_around();
     let own = own_layers(session, each);
     let (inside, outermost) = each.split_at(each.len().saturating_sub(own));
@@ -211,7 +215,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::requests::ChainLi
     let links = sessions
         .into_iter()
         .zip(outermost.into_iter().chain(inside.iter().rev()));
-    let link = |(session, judged): (u32, &Judged<'_>)| proto::requests::ChainLink {
+    let link = |(session, judged): (u32, &ChainVerdict<'_>)| proto::requests::ChainLink {
         session: ids::session(SessionId(session)),
         policy: judged.policy.policy.name.clone(),
         rule: judged.rule.map(|rule| rule.name.clone()),
@@ -226,7 +230,7 @@ fn draft(
     key: &RequestKey,
     at: BootTime,
     host: Option<String>,
-    judged: &Judged<'_>,
+    judged: &ChainVerdict<'_>,
 ) -> proto::Request {
     let to = key.endpoint(host);
     let policy = judged.policy.policy.name.clone();

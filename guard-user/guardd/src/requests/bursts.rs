@@ -138,7 +138,7 @@ impl Burst {
 
 /// How much of a burst a yes is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
+pub struct BurstExtent {
     /// All of the burst's prefix.
     pub prefix: bool,
     /// The first so many addresses.
@@ -147,7 +147,7 @@ pub struct Extent {
     pub address: bool,
 }
 
-impl Extent {
+impl BurstExtent {
     /// Whether no extent is given: the request may be no burst.
     #[must_use]
     pub fn is_none(self) -> bool {
@@ -296,7 +296,7 @@ mod tests {
         burst
     }
 
-    fn opened(burst: &Burst, extent: Extent, id: &str) -> Vec<String> {
+    fn opened(burst: &Burst, extent: BurstExtent, id: &str) -> Vec<String> {
         let opened = extent.of(burst, "r1", id).unwrap();
         opened.iter().map(Prefix::to_short).collect()
     }
@@ -304,18 +304,18 @@ mod tests {
     #[test]
     fn a_plain_yes_is_for_what_its_id_asked_about_alone() {
         let mut burst = burst(5);
-        let plain = Extent::default();
+        let plain = BurstExtent::default();
         assert_eq!(opened(&burst, plain, "r2"), ["192.0.2.1"]);
         burst.add(address(9), None);
         assert_eq!(opened(&burst, plain, "r1"), ["192.0.2.0"]);
-        let tried = |count| Extent {
+        let tried = |count| BurstExtent {
             tried: Some(count),
             ..plain
         };
         assert_eq!(opened(&burst, tried(2), "r1"), ["192.0.2.0", "192.0.2.1"]);
         assert!(tried(0).of(&burst, "r1", "r1").is_err());
         assert!(tried(2).of(&burst, "r1", "r3").is_err());
-        let prefix = Extent {
+        let prefix = BurstExtent {
             prefix: true,
             ..plain
         };
@@ -330,7 +330,7 @@ mod tests {
         let rest = burst.without(&opened).unwrap();
         assert_eq!((rest.count(), rest.prefix()), (4, burst.prefix()));
         assert_eq!(rest.first_id(), Some("r3"));
-        let own = Extent::default().of(&rest, "r9", "r9").unwrap();
+        let own = BurstExtent::default().of(&rest, "r9", "r9").unwrap();
         assert_eq!(own, [Prefix::host(address(2))]);
         let opened: Vec<_> = (0..5).map(|last| Prefix::host(address(last))).collect();
         assert_eq!(burst.without(&opened).unwrap().first_id(), None);
@@ -340,9 +340,9 @@ mod tests {
     #[test]
     fn too_many_addresses_are_never_a_part_of_them() {
         let burst = burst(17);
-        let all = Extent {
+        let all = BurstExtent {
             tried: Some(17),
-            ..Extent::default()
+            ..BurstExtent::default()
         };
         let refusal = all.of(&burst, "r1", "r1").unwrap_err();
         assert!(

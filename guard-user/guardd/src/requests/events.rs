@@ -9,18 +9,18 @@ use guard_common::{
 };
 use guard_datapath::KernelEvent;
 use guard_policy::{Rule, protocol_name};
-use guard_proto::record::{Denied, Destination, Field};
+use guard_proto::record::{Denied, Field, RecordedDestination};
 
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    policies::{Judged, Policies},
+    policies::{ChainVerdict, Policies},
     proxy::needed::ProxyWorker,
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
         decided::counted_as,
-        refused_sockets::{self, RefusedSocket},
+        refused_sockets::{self, SocketRefusals},
     },
     sessions::Sessions,
     state::State,
@@ -119,7 +119,7 @@ impl State {
             return false;
         };
         let to = key(event);
-        let socket = RefusedSocket { to, why };
+        let socket = SocketRefusals { to, why };
         self.requests
             .refused_sockets
             .note(event.session, socket, (), event.at);
@@ -264,7 +264,11 @@ impl State {
 }
 
 /// The verdict of the session's policies on an event now, holes left aside.
-fn judge<'p>(sessions: &Sessions, policies: &'p Policies, event: &Event) -> Option<Judged<'p>> {
+fn judge<'p>(
+    sessions: &Sessions,
+    policies: &'p Policies,
+    event: &Event,
+) -> Option<ChainVerdict<'p>> {
     let session = sessions.live(event.session)?;
     let (to, protocol, port) = (event.destination, event.protocol, event.port);
     policies.judge(session.subject(), to, protocol, port)
@@ -279,12 +283,12 @@ fn key(event: &Event) -> RequestKey {
     RequestKey::new(event.session, event.destination, event.protocol, event.port)
 }
 
-fn destination(event: &Event, host: Option<String>) -> Destination {
+fn destination(event: &Event, host: Option<String>) -> RecordedDestination {
     match is_socket(event) {
-        true => Destination::Socket {
+        true => RecordedDestination::Socket {
             protocol: protocol_name(event.protocol),
             socket_type: event.socket_type.into(),
         },
-        false => Destination::Endpoint(key(event).endpoint(host)),
+        false => RecordedDestination::Endpoint(key(event).endpoint(host)),
     }
 }

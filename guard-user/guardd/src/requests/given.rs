@@ -63,14 +63,14 @@ pub struct OpenedByYes {
     /// The hole.
     pub hole: HoleId,
     /// What it covers.
-    pub covers: Covered,
+    pub covers: HoleCoverage,
     /// Why it has ended, and how many connections it let through; none: it has not.
     pub ended: Option<(String, u64)>,
 }
 
 /// What a hole covers.
 #[derive(Clone, Debug)]
-pub enum Covered {
+pub enum HoleCoverage {
     /// What the request was about, by whatever name.
     Asked,
     /// Beside what the request was about: these addresses.
@@ -124,9 +124,9 @@ impl PersonsAnswer {
     /// Whether a hole that it opened is for such connections.
     fn opens(&self, opened: &OpenedByYes, key: &RequestKey) -> bool {
         match &opened.covers {
-            Covered::Asked => self.is_about(key),
-            Covered::Prefix(prefix) => self.is_beside(key, prefix),
-            Covered::Entry(entry) => {
+            HoleCoverage::Asked => self.is_about(key),
+            HoleCoverage::Prefix(prefix) => self.is_beside(key, prefix),
+            HoleCoverage::Entry(entry) => {
                 self.session == key.session
                     && key.is_connection()
                     && entry.covers(&key.destination, key.protocol, key.port)
@@ -299,8 +299,8 @@ mod tests {
         let opened = opened.iter().map(|(hole, prefix)| OpenedByYes {
             hole: HoleId(*hole),
             covers: match prefix {
-                Some(text) => Covered::Prefix(text.parse().unwrap()),
-                None => Covered::Asked,
+                Some(text) => HoleCoverage::Prefix(text.parse().unwrap()),
+                None => HoleCoverage::Asked,
             },
             ended: None,
         });
@@ -370,7 +370,7 @@ mod tests {
             request: None,
             said: YesOrNo::Yes(vec![OpenedByYes {
                 hole: HoleId(4),
-                covers: Covered::Entry(entry),
+                covers: HoleCoverage::Entry(entry),
                 ended: None,
             }]),
             ..yes(1, "", &[])

@@ -44,7 +44,7 @@ use self::{
     followers::{Followers, Following},
     given::Given,
     noes::{KeptNo, Wide},
-    offers::{Choice, Choices},
+    offers::{Choices, LastYes},
     questions::AskingProgram,
     refused_sockets::RefusedSockets,
     series::Series,
@@ -136,7 +136,7 @@ impl Requests {
         max: usize,
         followers: Followers,
         files: Shelf<StoredRequest>,
-        choices: Shelf<VecDeque<Choice>>,
+        choices: Shelf<VecDeque<LastYes>>,
     ) -> Self {
         Self {
             max,

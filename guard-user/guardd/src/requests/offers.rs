@@ -29,7 +29,7 @@ const HABIT: f64 = 60.0;
 
 /// The terms of a person's last yes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct LastYes {
     policy: String,
     /// None: the policy's default.
     rule: Option<String>,
@@ -40,13 +40,13 @@ pub struct Choice {
 /// Each user's last choices, latest first.
 #[derive(Debug)]
 pub struct Choices {
-    of: HashMap<u32, VecDeque<Choice>>,
-    files: Shelf<VecDeque<Choice>>,
+    of: HashMap<u32, VecDeque<LastYes>>,
+    files: Shelf<VecDeque<LastYes>>,
 }
 
 impl Choices {
     /// Keeps what a user chose.
-    fn note(&mut self, uid: u32, choice: Choice) {
+    fn note(&mut self, uid: u32, choice: LastYes) {
         let choices = self.of.entry(uid).or_default();
         choices.retain(|one| (&one.policy, &one.rule) != (&choice.policy, &choice.rule));
         choices.push_front(choice);
@@ -56,7 +56,7 @@ impl Choices {
 
     /// The choices that an earlier guardd has kept.
     #[must_use]
-    pub fn kept_on(files: Shelf<VecDeque<Choice>>) -> Self {
+    pub fn kept_on(files: Shelf<VecDeque<LastYes>>) -> Self {
         let kept = files.all().into_iter();
         let kept = kept.filter_map(|(uid, known)| Some((uid.parse().ok()?, known)));
         Self {
@@ -122,7 +122,7 @@ impl Requests {
         if terms.read_only || terms.bytes.is_some() || seconds < HABIT {
             return;
         }
-        let choice = Choice {
+        let choice = LastYes {
             policy: asked.policy.clone(),
             rule: asked.rule.clone(),
             offer: Offer {
@@ -170,8 +170,8 @@ mod tests {
 
     use super::*;
 
-    fn choice(rule: &str, seconds: f64, connections: Option<u32>) -> Choice {
-        Choice {
+    fn choice(rule: &str, seconds: f64, connections: Option<u32>) -> LastYes {
+        LastYes {
             policy: "homelab".to_owned(),
             rule: Some(rule.to_owned()),
             offer: Offer {
@@ -240,7 +240,7 @@ mod tests {
             r#"{"policy":"homelab","rule":"photos","for":1800.0,"connections":2}"#
         );
         assert_eq!(
-            serde_json::from_str::<Choice>(&kept).unwrap(),
+            serde_json::from_str::<LastYes>(&kept).unwrap(),
             choice("photos", 1800.0, Some(2))
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use guard_common::{BootTime, DNS_PORT, NameId, Protocol, SessionId};
-use guard_proto::{self as proto, Question, record::Gathered};
+use guard_proto::{self as proto, DnsQuestion, record::Gathered};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     policies::labels,
     requests::{
         Pending, RequestKey, Requests,
-        bursts::{self, Extent, MANY, MOST, MOST_SHOWN, WINDOW},
+        bursts::{self, BurstExtent, MANY, MOST, MOST_SHOWN, WINDOW},
     },
 };
 
@@ -123,8 +123,13 @@ impl NameBurst {
     ///
     /// # Errors
     ///
-    /// As [`Extent::of`].
-    pub fn chosen(&self, extent: Extent, own: &str, id: &str) -> Result<Vec<String>, CallError> {
+    /// As [`BurstExtent::of`].
+    pub fn chosen(
+        &self,
+        extent: BurstExtent,
+        own: &str,
+        id: &str,
+    ) -> Result<Vec<String>, CallError> {
         if own != id && !extent.is_none() {
             return Err(bursts::only_a_part(own, id));
         }
@@ -407,8 +412,8 @@ impl Requests {
 
 /// What people see of a question for a name.
 #[must_use]
-pub fn question(name: &str, kind: &str) -> Question {
-    Question {
+pub fn question(name: &str, kind: &str) -> DnsQuestion {
+    DnsQuestion {
         name: name.to_owned(),
         types: vec![kind.to_owned()],
         bytes: name.len() as u64,
@@ -486,12 +491,12 @@ mod tests {
         }
         let asked = table.get("r1").unwrap().clone();
         let names = asked.names.as_ref().unwrap();
-        let tried = Extent {
+        let tried = BurstExtent {
             tried: Some(2),
-            ..Extent::default()
+            ..BurstExtent::default()
         };
         let chosen = |extent, id| names.chosen(extent, "r1", id);
-        assert_eq!(chosen(Extent::default(), "r3").unwrap(), [host(3)]);
+        assert_eq!(chosen(BurstExtent::default(), "r3").unwrap(), [host(3)]);
         assert_eq!(chosen(tried, "r1").unwrap(), [host(1), host(2)]);
         assert!(chosen(tried, "r2").is_err());
         let opened = chosen(tried, "r1").unwrap();

@@ -9,14 +9,14 @@ use guard_policy::{PortSpec, Prefix, protocol_number};
 use guard_proto::{
     self as proto, Endpoint,
     names::FAILED,
-    record::{Answered, Denied, Destination, HoleClose, HoleOpen, Record},
+    record::{Answered, Denied, HoleClose, HoleOpen, Record, RecordedDestination},
 };
 use guard_sys::clock::Clocks;
 
 use super::{
     Requests,
     decided::Matter,
-    given::{AnsweredRequest, Covered, OpenedByYes, PersonsAnswer, YesOrNo},
+    given::{AnsweredRequest, HoleCoverage, OpenedByYes, PersonsAnswer, YesOrNo},
     key::{HttpRequestKey, RequestKey},
 };
 use crate::{
@@ -83,7 +83,10 @@ impl State {
             Record::Denied(one) => self.recall_denied((session, at), &one),
             Record::Held(one) => {
                 let refusal = RecordedRefusal {
-                    destination: one.destination.get().and_then(Destination::endpoint),
+                    destination: one
+                        .destination
+                        .get()
+                        .and_then(RecordedDestination::endpoint),
                     verdict: one.verdict.get().map(String::as_str),
                     rule: one.rule.get(),
                     policy: one.policy.get(),
@@ -97,7 +100,11 @@ impl State {
     }
 
     fn recall_denied(&mut self, (session, at): (SessionId, BootTime), one: &Denied) {
-        let Some(to) = one.destination.get().and_then(Destination::endpoint) else {
+        let Some(to) = one
+            .destination
+            .get()
+            .and_then(RecordedDestination::endpoint)
+        else {
             return;
         };
         let why = one.why.get().map(String::as_str);
@@ -240,13 +247,13 @@ impl Requests {
                     at,
                     tried: Vec::new(),
                     held: false,
-                    said: YesOrNo::Yes(vec![opened(hole, Covered::Entry(entry))]),
+                    said: YesOrNo::Yes(vec![opened(hole, HoleCoverage::Entry(entry))]),
                 });
             }
             return;
         };
         let covers = prefix.filter(|_| !is_as_asked);
-        let covers = covers.map_or(Covered::Asked, Covered::Prefix);
+        let covers = covers.map_or(HoleCoverage::Asked, HoleCoverage::Prefix);
         let given = &mut self.given;
         given.add(session, request, opened(hole, covers));
     }
@@ -282,7 +289,7 @@ fn by_report(attempts: &[(AttemptKey, AttemptCount)], at: BootTime) -> Vec<(Atte
     by_then.map(|(key, tried)| (*key, tried.count)).collect()
 }
 
-const fn opened(hole: HoleId, covers: Covered) -> OpenedByYes {
+const fn opened(hole: HoleId, covers: HoleCoverage) -> OpenedByYes {
     OpenedByYes {
         hole,
         covers,

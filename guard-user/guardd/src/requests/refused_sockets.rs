@@ -11,11 +11,11 @@ use crate::{
 };
 
 /// The sockets of each session that were refused lately.
-pub type RefusedSockets = Stops<16, RefusedSocket>;
+pub type RefusedSockets = Stops<16, SocketRefusals>;
 
 /// Sockets to one destination that were refused for one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedSocket {
+pub struct SocketRefusals {
     /// Where they go.
     pub to: RequestKey,
     /// Why they are refused.
@@ -48,7 +48,7 @@ impl Requests {
     }
 }
 
-fn stopped(one: &Stop<RefusedSocket>, clocks: &Clocks) -> Stopped {
+fn stopped(one: &Stop<SocketRefusals>, clocks: &Clocks) -> Stopped {
     let destination = one.what.to.endpoint(None);
     let advice = advice::refused_socket(&destination, one.what.why);
     let (at, verdict) = (clocks.calendar(one.last), Verdict::Deny.as_str());

@@ -21,8 +21,8 @@ use crate::{
         Pending, RequestKey,
         answers::own_first,
         bursts,
-        bursts::Extent,
-        given::{AnsweredRequest, Covered, OpenedByYes, YesOrNo},
+        bursts::BurstExtent,
+        given::{AnsweredRequest, HoleCoverage, OpenedByYes, YesOrNo},
         shown,
     },
     state::State,
@@ -39,9 +39,9 @@ impl State {
         &mut self,
         by: &Answering,
         (called, asked): (&str, &Pending),
-        extent: Extent,
+        extent: BurstExtent,
         terms: &HoleTerms,
-    ) -> Result<proto::Holes, CallError> {
+    ) -> Result<proto::HolesReply, CallError> {
         let patterns = match (&asked.names, &asked.key.question) {
             (Some(names), _) => names.chosen(extent, &asked.shown.id, called)?,
             (None, Some(name)) if extent.is_none() => vec![name.to_string()],
@@ -84,7 +84,7 @@ impl State {
             self.requests.settle_names(asked.key.session, pattern);
         }
         self.apply(Change::Answers);
-        Ok(proto::Holes { holes, warnings })
+        Ok(proto::HolesReply { holes, warnings })
     }
 
     /// Notes a yes to each of these, for `guard why`; `holes`: one for each.
@@ -101,7 +101,7 @@ impl State {
             };
             let opened = OpenedByYes {
                 hole,
-                covers: Covered::Asked,
+                covers: HoleCoverage::Asked,
                 ended: None,
             };
             let key = RequestKey::of_name(asked.key.session, pattern);

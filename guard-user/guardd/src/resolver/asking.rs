@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use guard_common::{BootTime, DNS_PORT, PolicyId, SessionId, Verdict};
 use guard_proto::{
-    self as proto, Endpoint, Question,
+    self as proto, DnsQuestion, Endpoint,
     names::{FAILED, Number, Tgid, ToResolver},
-    record::{Denied, Destination, Field},
+    record::{Denied, Field, RecordedDestination},
 };
 use guard_sys::clock::{self, Clocks};
 
@@ -49,7 +49,7 @@ impl NameQuestion {
         Endpoint {
             address: self.server.to_canonical().to_string(),
             port: Some(DNS_PORT),
-            protocol: Question::PROTOCOL.to_owned(),
+            protocol: DnsQuestion::PROTOCOL.to_owned(),
             host: Some(self.name.clone()),
         }
     }
@@ -57,7 +57,7 @@ impl NameQuestion {
 
 /// A question that is held.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldQuestion {
     pub(super) asked: NameQuestion,
     pub(super) key: RequestKey,
     pub(super) request: String,
@@ -66,7 +66,7 @@ pub(super) struct Held {
 
 /// Those that are held, by the resolver's numbers.
 #[derive(Debug, Default)]
-pub(super) struct HeldQuestions(BTreeMap<u64, Held>);
+pub(super) struct HeldQuestions(BTreeMap<u64, HeldQuestion>);
 
 impl HeldQuestions {
     fn has_room(&self, session: SessionId) -> bool {
@@ -80,7 +80,7 @@ impl HeldQuestions {
         of.map(|held| held.until).max()
     }
 
-    pub(super) fn add(&mut self, number: Number, held: Held) {
+    pub(super) fn add(&mut self, number: Number, held: HeldQuestion) {
         self.0.insert(number.0, held);
     }
 
@@ -131,7 +131,7 @@ impl State {
             self.apply(Change::Requests);
             return Ok(Some(false));
         }
-        let held = Held {
+        let held = HeldQuestion {
             asked,
             key,
             request: request.clone(),
@@ -294,7 +294,7 @@ impl State {
             return;
         };
         let record = Denied {
-            destination: Destination::Endpoint(asked.endpoint()).into(),
+            destination: RecordedDestination::Endpoint(asked.endpoint()).into(),
             verdict: match failed {
                 true => FAILED,
                 false => Verdict::Deny.as_str(),

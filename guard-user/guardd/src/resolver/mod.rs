@@ -163,7 +163,7 @@ mod tests {
     use crate::{
         requests::{RequestKey, tests::shown},
         resolver::{
-            asking::{Held, NameQuestion},
+            asking::{HeldQuestion, NameQuestion},
             refused::NameRefusal,
         },
     };
@@ -268,7 +268,7 @@ mod tests {
         requests.hold("r1", Some(Timestamp::UNIX_EPOCH));
         assert!(requests.get("r1").unwrap().shown.held);
         let mut resolver = connected();
-        let held = Held {
+        let held = HeldQuestion {
             asked: question(),
             key,
             request: "r1".to_owned(),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs::File, mem, os::fd::AsFd as _};
 use anyhow::Result;
 use guard_common::NetnsCookie;
 use guard_datapath::{Datapath, DatapathError};
-use guard_policy::{Compiled, DnsNames, Pattern as PolicyPattern, Policy};
+use guard_policy::{Compiled, DnsNames, NamePattern as PolicyPattern, Policy};
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VERSION};
 use guard_sys::netns;
 use rustix::net::{AddressFamily, SocketType};

@@ -13,13 +13,14 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{failure::CallError, ids},
     holes::{
-        hole::{Connections, Hole, Named, Scope},
+        hole::{Connections, Hole, HoleName, Scope},
         known,
     },
     record::{audit::LogEntry, given},
     requests::{RequestKey, StoredRequest, stored::RequestTimes},
     sessions::{
-        self, Session, Stage, create::share_with_outermost, end::not_started, launchers::stands_in,
+        self, LifeStage, Session, create::share_with_outermost, end::not_started,
+        launchers::stands_in,
     },
     state::{Shelves, State},
     unix,
@@ -190,8 +191,8 @@ impl State {
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
         about.unstarted &= !is_live;
         let stage = match is_live {
-            true => Stage::Live,
-            false => Stage::Empty {
+            true => LifeStage::Live,
+            false => LifeStage::Empty {
                 since: clock::now(),
             },
         };
@@ -249,7 +250,7 @@ impl State {
                 let name = stored.pattern;
                 // The kernel says whether that is open; of one that is not, the end was written with the others.
                 match self.holes.get(id).is_some() {
-                    true => self.holes.set_name(id, Named { name, reaches }),
+                    true => self.holes.set_name(id, HoleName { name, reaches }),
                     false => self.holes.remove_files(id),
                 }
                 continue;

@@ -8,7 +8,7 @@ use guard_datapath::{Datapath, DatapathError};
 use guard_proto::{
     PolicyRef,
     calls::Apply,
-    record::{Field, Origin, PolicyApplied},
+    record::{DecisionOrigin, Field, PolicyApplied},
     sessions::Applied,
 };
 
@@ -405,7 +405,7 @@ impl InForce {
 
 /// What is written down of it.
 fn record(
-    (by, from): (Field<String>, Field<Origin>),
+    (by, from): (Field<String>, Field<DecisionOrigin>),
     policy: &InForce,
     widens: Option<String>,
 ) -> PolicyApplied {

@@ -14,12 +14,12 @@ use guard_proto::PolicyRef;
 use guard_sys::process::{PacketRight, packet_rights};
 
 use crate::{
-    config::Rule,
+    config::AssignRule,
     control::failure::CallError,
     policies::load::in_background,
     sessions::{
         Sessions,
-        assign::{AssignedBy, Cgroup, Wanted, make},
+        assign::{AssignedBy, Cgroup, WantedSession, make},
         systemd::uid_of,
     },
     shared::Shared,
@@ -49,7 +49,7 @@ pub async fn follow(shared: Rc<Shared>) {
 async fn settle(shared: &Shared) {
     let mut unassigned = Unassigned::new();
     // An error in a rule is the same for all cgroups that match it, and is found only once.
-    let mut wrong: Vec<(Rule, String)> = Vec::new();
+    let mut wrong: Vec<(AssignRule, String)> = Vec::new();
     for cgroup in shared.with(|state| state.sessions.unowned(&state.datapath)) {
         let unit = cgroup.unit();
         let Some(rule) = shared.with(|state| state.config.rule_for(&unit)) else {
@@ -84,7 +84,7 @@ pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), CallError> {
 
 /// The service manager is not asked: it may take long, and its answer is no reason to wait. A process that PAM has moved out of
 /// the cgroup is not in the session, whatever policy the cgroup has; `units` checks for that.
-async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), CallError> {
+async fn give(shared: &Shared, cgroup: &Cgroup, rule: AssignRule) -> Result<(), CallError> {
     // A unit that has a session already has it by these settings too, or was assigned before they were read.
     if shared.with(|state| state.sessions.of_cgroup(cgroup.id).is_some()) {
         return Ok(());
@@ -95,7 +95,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), CallEr
         Some(owner) => in_background(move || uid_of(&owner)).await?,
         None => 0,
     };
-    let wanted = Wanted {
+    let wanted = WantedSession {
         name: cgroup.name(),
         owner,
         command: Vec::new(),

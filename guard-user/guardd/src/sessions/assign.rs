@@ -24,7 +24,7 @@ use crate::{
     machine::Machine,
     policies::{library::PolicyText, load},
     sessions::{
-        SessionFacts, Sessions, Stage, arrivals,
+        LifeStage, SessionFacts, Sessions, arrivals,
         create::{self, is_still, shortened, shown_name},
         systemd::{self, Unit, uid_of, unit_of},
     },
@@ -103,7 +103,7 @@ pub fn short(unit: &str) -> String {
 
 /// The session that a cgroup is to become.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedSession {
     /// The session's name.
     pub name: String,
     /// Who answers for it.
@@ -163,7 +163,7 @@ async fn from_within(
     if let CallerPlace::Outside = place {
         return Err(not_right_below());
     }
-    let mut wanted = Wanted::of(&call, &cgroup, Some(&unit), AssignedBy::Unit)?;
+    let mut wanted = WantedSession::of(&call, &cgroup, Some(&unit), AssignedBy::Unit)?;
     wanted.name = call.name.unwrap_or(wanted.name);
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
     if unit.user.as_deref().is_none_or(|user| user == "root") {
@@ -198,7 +198,7 @@ async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, CallErro
         unit.is_kept()?;
     }
     let unit = unit.filter(|unit| unit.is_at(&path));
-    let wanted = Wanted::of(&call, &cgroup, unit.as_ref(), AssignedBy::Root)?;
+    let wanted = WantedSession::of(&call, &cgroup, unit.as_ref(), AssignedBy::Root)?;
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
     started.warnings.extend(warning.map(|why| {
         format!(
@@ -226,7 +226,7 @@ pub async fn make(
     shared: &Shared,
     cgroup: Cgroup,
     policy: PolicyRef,
-    wanted: Wanted,
+    wanted: WantedSession,
 ) -> Result<Started, CallError> {
     doctor::is_closed(shared).await?;
     let source: PolicyText = shared.with(|state| state.policies.library().resolve(policy))?;
@@ -237,7 +237,7 @@ pub async fn make(
     started
 }
 
-impl Wanted {
+impl WantedSession {
     fn of(
         call: &Assign,
         cgroup: &Cgroup,
@@ -268,7 +268,7 @@ impl State {
         &mut self,
         cgroup: Cgroup,
         (slot, base): (PolicyId, Option<PolicyId>),
-        wanted: Wanted,
+        wanted: WantedSession,
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
@@ -288,7 +288,7 @@ impl State {
             assigned: Some(wanted.by),
             ..SessionFacts::new(name, wanted.owner, command)
         };
-        self.register(made, chain, about, Stage::Live, warnings)
+        self.register(made, chain, about, LifeStage::Live, warnings)
     }
 
     /// The answer to a process in a session. A policy that its unit has already is no error, since units start again and again.

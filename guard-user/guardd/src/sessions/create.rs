@@ -29,7 +29,7 @@ use crate::{
     proxy::{self, needed::ProxyWorker},
     record::audit::LogEntry,
     resolver::{self, needed::ResolverWorker},
-    sessions::{Session, SessionFacts, Sessions, Stage, launchers::stands_in},
+    sessions::{LifeStage, Session, SessionFacts, Sessions, launchers::stands_in},
     shared::Shared,
     state::State,
     unix,
@@ -310,7 +310,7 @@ pub fn enter(
         return Ok(());
     }
     // To move it moves no process, and stops each of the machine that forks.
-    if is_inside && live.stage == Stage::Live && live.about.pid.is_some() {
+    if is_inside && live.stage == LifeStage::Live && live.about.pid.is_some() {
         state.notice_network::<ProxyWorker>(id, pid);
         state.notice_network::<ResolverWorker>(id, pid);
         return Ok(());
@@ -350,7 +350,7 @@ pub async fn stop(
     who: Approver,
     id: &str,
     refused: Option<String>,
-) -> Result<proto::Sessions, CallError> {
+) -> Result<proto::SessionsReply, CallError> {
     let (session, shown) = shared.with(|state| {
         let session = state
             .sessions
@@ -389,7 +389,7 @@ pub async fn stop(
             "guard sessions, in a while",
         )
     })?;
-    Ok(proto::Sessions {
+    Ok(proto::SessionsReply {
         sessions: shown,
         carried: false,
     })
@@ -563,7 +563,7 @@ impl State {
         };
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
-        let stage = Stage::Empty { since };
+        let stage = LifeStage::Empty { since };
         let mut started = self.register(cgroup, chain, about, stage, warnings)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
         self.sockets
@@ -594,7 +594,7 @@ impl State {
         cgroup: SessionCgroup,
         chain: Vec<PolicyId>,
         about: SessionFacts,
-        stage: Stage,
+        stage: LifeStage,
         mut warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         let (id, is_ours) = (cgroup.id, cgroup.is_ours());
@@ -816,7 +816,7 @@ impl Sessions {
     fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, CallError> {
         let inner = self.live(ids::parse_session(id)?);
         let inner = inner.filter(|session| {
-            let is_new = matches!(session.stage, Stage::Empty { .. });
+            let is_new = matches!(session.stage, LifeStage::Empty { .. });
             let is_own = session.cgroup.id == agent.session();
             let is_inside = session.about.parent == Some(agent.session().0);
             is_own || (is_new && is_inside)
@@ -830,7 +830,7 @@ impl Sessions {
         let Some(session) = self.get_mut(id) else {
             return;
         };
-        session.stage = Stage::Live;
+        session.stage = LifeStage::Live;
         if session.about.pid.is_none() {
             session.about.pid = Some(pid);
             let is_launcher = |launcher: &u32| stands_in(*launcher, pid);

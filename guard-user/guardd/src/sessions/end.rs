@@ -13,7 +13,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     record::audit::LogEntry,
-    sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
+    sessions::{LifeStage, Session, Sessions, TIME_TO_ENTER},
     state::State,
     times::is_past,
 };
@@ -146,9 +146,9 @@ impl Session {
             Err(_) => !self.cgroup.path.exists(),
         };
         match self.stage {
-            Stage::Ended { .. } => false,
-            Stage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
-            Stage::Live => is_empty(),
+            LifeStage::Ended { .. } => false,
+            LifeStage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
+            LifeStage::Live => is_empty(),
         }
     }
 }
@@ -169,7 +169,7 @@ impl Sessions {
             tracing::debug!(%error, session = id.0, "not removed yet");
             return None;
         }
-        session.stage = Stage::Ended { at: now };
+        session.stage = LifeStage::Ended { at: now };
         let about = &session.about;
         Some((about.uid, about.started_at.duration_until(Timestamp::now())))
     }
@@ -225,7 +225,7 @@ impl Sessions {
     pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), CallError> {
         if let Some(session) = self.get_mut(id) {
             session.stage = match session.stage {
-                Stage::Empty { .. } => Stage::Live,
+                LifeStage::Empty { .. } => LifeStage::Live,
                 other => other,
             };
             kernel.kill(&session.cgroup)?;

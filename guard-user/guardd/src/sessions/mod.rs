@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
-    policies::Subject,
+    policies::VerdictSubject,
     record::shelf::Shelf,
     times::is_past,
 };
@@ -178,7 +178,7 @@ impl SessionFacts {
 
 /// The stage of a session's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum LifeStage {
     /// No process has entered it yet.
     Empty {
         /// Since when.
@@ -205,7 +205,7 @@ pub struct Session {
     /// What people know of it.
     pub about: SessionFacts,
     /// Its stage.
-    pub stage: Stage,
+    pub stage: LifeStage,
 }
 
 impl Session {
@@ -247,10 +247,10 @@ impl Session {
 
     /// Whose destinations are judged.
     #[must_use]
-    pub fn subject(&self) -> Subject<'_> {
-        Subject {
+    pub fn subject(&self) -> VerdictSubject<'_> {
+        VerdictSubject {
             session: Some(self.cgroup.id),
-            ..Subject::from(&self.chain)
+            ..VerdictSubject::from(&self.chain)
         }
     }
 
@@ -270,7 +270,7 @@ impl Session {
     /// Whether processes may be in it.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !matches!(self.stage, Stage::Ended { .. })
+        !matches!(self.stage, LifeStage::Ended { .. })
     }
 }
 
@@ -541,8 +541,8 @@ impl Sessions {
     #[must_use]
     pub fn drained(&self, now: BootTime) -> Vec<SessionId> {
         let is_drained = |session: &&Session| match session.stage {
-            Stage::Ended { at } => is_past(at, TIME_TO_DRAIN, now),
-            Stage::Empty { .. } | Stage::Live => false,
+            LifeStage::Ended { at } => is_past(at, TIME_TO_DRAIN, now),
+            LifeStage::Empty { .. } | LifeStage::Live => false,
         };
         let drained = self.all.values().filter(is_drained);
         drained.map(|session| session.cgroup.id).collect()
@@ -629,7 +629,7 @@ pub(crate) fn none_but(all: &[(u32, Option<u32>)]) -> Sessions {
             chain: own.chain(outermost.map(PolicyId)).collect(),
             base: None,
             about,
-            stage: Stage::Live,
+            stage: LifeStage::Live,
         });
     }
     sessions
@@ -700,7 +700,7 @@ mod tests {
     fn one_that_has_ended_is_known_until_its_sockets_have_nothing_left_to_send() {
         let mut sessions = none_but(&[(1, None), (2, Some(1))]);
         let at = BootTime(1_000_000_000_000);
-        sessions.get_mut(SessionId(2)).unwrap().stage = Stage::Ended { at };
+        sessions.get_mut(SessionId(2)).unwrap().stage = LifeStage::Ended { at };
         assert_eq!(sessions.all_live().count(), 1);
         assert!(sessions.slots().contains(&PolicyId(2)));
         assert_eq!(sessions.drained(at), []);

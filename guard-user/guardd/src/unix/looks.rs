@@ -14,13 +14,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The permits of each outermost session.
 #[derive(Debug, Default)]
-pub struct Looks(HashMap<SessionId, Arc<Semaphore>>);
+pub struct SessionTurns(HashMap<SessionId, Arc<Semaphore>>);
 
 /// The permits of one outermost session.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Semaphore>);
 
-impl Looks {
+impl SessionTurns {
     /// The permits of that session, and of those inside it.
     pub fn of(&mut self, outermost: SessionId) -> Turns {
         // Those of reads that run, or are about to.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_never_ends_takes_its_own_sessions_turns() {
-        let mut looks = Looks::default();
+        let mut looks = SessionTurns::default();
         let (one, other) = (looks.of(SessionId(1)), looks.of(SessionId(2)));
         let (end, ends) = channel::<()>();
         let ends = Arc::new(Mutex::new(ends));

@@ -12,7 +12,7 @@ use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::Policies,
     record::audit::LogEntry,
-    sessions::{Session, Sessions, Stage},
+    sessions::{LifeStage, Session, Sessions},
     state::State,
     unix::Withheld,
 };
@@ -40,7 +40,7 @@ impl State {
             let fix = "name them in its policy, and start it again";
             CallError::refused(format!("{session} gets no more sockets"), why, fix)
         };
-        if !matches!(live.stage, Stage::Empty { .. }) || live.about.parent.is_some() {
+        if !matches!(live.stage, LifeStage::Empty { .. }) || live.about.parent.is_some() {
             return Err(refused("its command has started, or runs inside another's"));
         }
         let allowed = self.policies.allowed_sockets(&live.chain);

@@ -18,7 +18,7 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
 use guard_proto::{
     Endpoint, Started, Stopped,
-    record::{Denied, Destination, Field},
+    record::{Denied, Field, RecordedDestination},
     sockets::{HasSocket, SocketAddress, SocketTerms},
 };
 use guard_sys::{
@@ -36,7 +36,7 @@ use crate::{
     policies::Policies,
     process::Process,
     sessions::{Session, Sessions, stops::Stops},
-    unix::looks::{Looks, Turns},
+    unix::looks::{SessionTurns, Turns},
     workers::networks::{Inode, there},
 };
 
@@ -87,7 +87,7 @@ pub struct Sockets {
     /// The sockets that sessions may connect to without a supervisor.
     by_themselves: Vec<PathBuf>,
     /// The reads of sessions' processes that are under way.
-    looks: Looks,
+    looks: SessionTurns,
 }
 
 impl Withheld {
@@ -114,7 +114,7 @@ impl Withheld {
             Self::Socket | Self::Receive | Self::Kill => Field::Absent,
         };
         Denied {
-            destination: Destination::Endpoint(self.endpoint(from)).into(),
+            destination: RecordedDestination::Endpoint(self.endpoint(from)).into(),
             verdict: Verdict::Deny.as_str().into(),
             hook: hook.into(),
             pid: pid.into(),

@@ -62,7 +62,7 @@ async fn live<W: Worker>(shared: &Shared, program: &mut Program) -> Result<()> {
     let started = process::start(&program.path()?, W::NAME, &account);
     let mut started = started.context("it cannot be started")?;
     let lived = {
-        let process::Started { packets, .. } = &started;
+        let process::RunningWorker { packets, .. } = &started;
         converse::<W>(shared, packets).await
     };
     // Before its ports can be another process's.

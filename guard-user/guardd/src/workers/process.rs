@@ -37,13 +37,13 @@ pub fn account(set: Option<&str>, name: &str) -> Result<Account> {
 
 /// A running worker and its connection. It is killed when this is dropped.
 #[derive(Debug)]
-pub struct Started {
+pub struct RunningWorker {
     /// The connection.
     pub packets: Packets,
     child: Child,
 }
 
-impl Started {
+impl RunningWorker {
     /// Its process; none if it has ended.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -77,7 +77,7 @@ impl Started {
 /// # Errors
 ///
 /// The system's.
-pub fn start(program: &Path, name: &str, account: &Account) -> io::Result<Started> {
+pub fn start(program: &Path, name: &str, account: &Account) -> io::Result<RunningWorker> {
     let (packets, theirs): (_, OwnedFd) = Packets::pair()?;
     let mut command = Command::new(program);
     command
@@ -91,7 +91,7 @@ pub fn start(program: &Path, name: &str, account: &Account) -> io::Result<Starte
         .stdout(Stdio::null())
         .kill_on_drop(true);
     let child = command.spawn()?;
-    Ok(Started { packets, child })
+    Ok(RunningWorker { packets, child })
 }
 
 #[cfg(test)]

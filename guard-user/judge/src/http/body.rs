@@ -1,6 +1,6 @@
 //! The body of a request, and what is known of it.
 
-use super::Request;
+use super::RequestHead;
 
 /// The body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn of(request: &Request<'_>, body: Option<&'a [u8]>) -> Self {
+    pub(super) fn of(request: &RequestHead<'_>, body: Option<&'a [u8]>) -> Self {
         match body {
             Some(body) if body.len() > super::BODY_LIMIT => Self::TooLong,
             Some(body) => Self::Whole(body),

@@ -3,7 +3,7 @@
 use guard_policy::HttpAction;
 
 use super::{
-    BODY_LIMIT, Judgement, Rules, Write,
+    BODY_LIMIT, HttpWrite, Judgement, Rules,
     facts::Facts,
     http_rule, method,
     obstacle::{self, Form, Obstacle},
@@ -84,7 +84,7 @@ fn kind(rules: &Rules, facts: &Facts<'_>) -> String {
 fn write(rules: &Rules, facts: &Facts<'_>, kind: String, because: String) -> Judgement {
     let mut all = profiles::warnings(rules, facts);
     all.extend(warnings::of(facts));
-    Judgement::Write(Write {
+    Judgement::Write(HttpWrite {
         kind,
         warnings: all,
         because,

@@ -1,7 +1,7 @@
 //! What a request is, in every reading of it.
 
 use super::{
-    Request,
+    RequestHead,
     body::Body,
     headers, hosts,
     method::{self, Effective},
@@ -26,7 +26,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(request: &Request<'a>, body: Body<'a>) -> Self {
+    pub(super) fn of(request: &RequestHead<'a>, body: Body<'a>) -> Self {
         let query = Query::of(request.uri.query().unwrap_or_default());
         let elsewhere = headers::other_paths(request.headers);
         Self {

@@ -2,7 +2,7 @@
 
 use http::header;
 
-use super::{Request, headers};
+use super::{RequestHead, headers};
 
 /// `Forwarded` is RFC 7239.
 pub(super) const NAMES: &[&str] = &[
@@ -14,7 +14,7 @@ pub(super) const NAMES: &[&str] = &[
 ];
 
 /// The headers that name another host, with their values.
-pub(super) fn others<'h>(request: &Request<'h>) -> impl Iterator<Item = (&'h str, &'h [u8])> {
+pub(super) fn others<'h>(request: &RequestHead<'h>) -> impl Iterator<Item = (&'h str, &'h [u8])> {
     let asked = asked(request).map(str::to_ascii_lowercase);
     headers::matching(request.headers, NAMES).filter(move |(name, value)| {
         let text = String::from_utf8_lossy(value).to_ascii_lowercase();
@@ -27,7 +27,7 @@ pub(super) fn others<'h>(request: &Request<'h>) -> impl Iterator<Item = (&'h str
 }
 
 /// The host that a request is for.
-pub(super) fn asked<'h>(request: &Request<'h>) -> Option<&'h str> {
+pub(super) fn asked<'h>(request: &RequestHead<'h>) -> Option<&'h str> {
     let named = request.headers.get(header::HOST);
     let named = named.and_then(|host| host.to_str().ok());
     named.map(without_port).or_else(|| request.uri.host())

@@ -29,7 +29,7 @@ mod warnings;
 use facts::Facts;
 pub use identity::{counting, is_matter};
 pub use rules::Rules;
-pub use said::{Said, is_of_a_client, steers};
+pub use said::{ShownHeaders, is_of_a_client, steers};
 pub use secrets::{LEFT_OUT, warning_without_values, without_secrets};
 pub use warnings::HEAD;
 
@@ -40,7 +40,7 @@ const MAX_SHOWN: usize = 4;
 
 /// What is judged: the head of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a http::Method,
     /// The target. Of an absolute one only path and query count.
@@ -64,7 +64,7 @@ pub enum Judgement {
         because: String,
     },
     /// A person must be asked.
-    Write(Write),
+    Write(HttpWrite),
     /// Refused, and no approver can allow it.
     Denied {
         /// Why, in one sentence.
@@ -79,7 +79,7 @@ pub enum Judgement {
 
 /// A request that changes something, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
+pub struct HttpWrite {
     /// What it does, for a person: `deletes something (DELETE)`.
     pub kind: String,
     /// What about it looks like a change of many things or one that cannot be undone.
@@ -110,38 +110,38 @@ impl Judgement {
 }
 
 /// Judges a request. `body` is the whole body where it has been read, never a part of it.
-pub fn judge(rules: &Rules, request: &Request<'_>, body: Option<&[u8]>) -> Judgement {
+pub fn judge(rules: &Rules, request: &RequestHead<'_>, body: Option<&[u8]>) -> Judgement {
     judge_all(std::slice::from_ref(rules), request, body)
 }
 
 /// Judges a request by the rules of several policies, the outermost first. The strictest judgement
 /// counts, and of equally strict ones the outermost. No rules at all stop everything.
-pub fn judge_all(rules: &[Rules], request: &Request<'_>, body: Option<&[u8]>) -> Judgement {
+pub fn judge_all(rules: &[Rules], request: &RequestHead<'_>, body: Option<&[u8]>) -> Judgement {
     strictest(rules, &Facts::of(request, body::Body::of(request, body)))
 }
 
 /// [`judge_all`] for a request with a body that is longer than [`BODY_LIMIT`]. Never `NeedsBody`.
-pub fn judge_too_long(rules: &[Rules], request: &Request<'_>) -> Judgement {
+pub fn judge_too_long(rules: &[Rules], request: &RequestHead<'_>) -> Judgement {
     strictest(rules, &Facts::of(request, body::Body::TooLong))
 }
 
 /// The warnings about a request whose body has not been read whole. `head` is where the body begins;
 /// [`HEAD`] bytes of it are looked at.
 #[must_use]
-pub fn warnings(request: &Request<'_>, head: &[u8]) -> Vec<String> {
+pub fn warnings(request: &RequestHead<'_>, head: &[u8]) -> Vec<String> {
     warnings::of(&Facts::of(request, body::Body::Whole(head)))
 }
 
 /// What headers and trailers say of what a request does, for a person.
 #[must_use]
-pub fn said(request: &Request<'_>, trailers: Option<&http::HeaderMap>) -> Said {
+pub fn said(request: &RequestHead<'_>, trailers: Option<&http::HeaderMap>) -> ShownHeaders {
     said::of(request.headers, trailers)
 }
 
 /// Whether method, path and host are those of the request line, and say what is done to what: no header and nothing in the
 /// query names others, or more; no server reads the path in another way; and the connection stays what it is.
 #[must_use]
-pub fn is_plain(request: &Request<'_>, said: &Said) -> bool {
+pub fn is_plain(request: &RequestHead<'_>, said: &ShownHeaders) -> bool {
     let facts = Facts::of(request, body::Body::Whole(&[]));
     let as_sent = |method: &method::Effective| method.by.is_none();
     let headers = request.headers;
@@ -156,7 +156,7 @@ pub fn is_plain(request: &Request<'_>, said: &Said) -> bool {
 
 /// The headers that name another method, path or host than the request does, for a person: `x-original-url: /admin`.
 #[must_use]
-pub fn elsewhere(request: &Request<'_>) -> Vec<String> {
+pub fn elsewhere(request: &RequestHead<'_>) -> Vec<String> {
     let named = request.headers.iter();
     let named = named.filter(|(name, _)| headers::is_elsewhere(name.as_str()));
     let named = named.map(|(name, value)| (name.as_str(), value.as_bytes()));

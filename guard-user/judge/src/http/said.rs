@@ -206,7 +206,7 @@ const KEYS: &[&str] = &[
 
 /// What a person is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct ShownHeaders {
     /// Headers as `destination: /dav/other.txt`; those known to steer a request come first.
     pub headers: Vec<String>,
     /// It is not all of it.
@@ -215,7 +215,7 @@ pub struct Said {
     steers: bool,
 }
 
-impl Said {
+impl ShownHeaders {
     /// Whether method and path say all that is done to what, and every header of it that may say more is shown.
     pub(super) const fn is_plain(&self) -> bool {
         !self.steers && !self.is_cut
@@ -244,14 +244,14 @@ impl Said {
 }
 
 /// What the headers say, and the trailers, which a server may take for some.
-pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Said {
+pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> ShownHeaders {
     let both = headers.iter().chain(trailers.into_iter().flatten());
     let mut told: Vec<_> = both
         .map(|(name, value)| (name.as_str(), value))
         .filter(|(name, value)| !is_harmless(name, value))
         .collect();
     told.sort_by_key(|(name, _)| (!steers(name), is_of_a_client(name), *name));
-    let mut said = Said::default();
+    let mut said = ShownHeaders::default();
     for (name, value) in told {
         said.add(name, value);
     }

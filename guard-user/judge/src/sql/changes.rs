@@ -1,7 +1,7 @@
 //! Statements that change rows: INSERT, UPDATE, DELETE, MERGE, TRUNCATE.
 
 use super::{
-    Write, objects,
+    SqlWrite, objects,
     tree::{Node, Tree},
 };
 
@@ -9,13 +9,18 @@ const ALL: &str = "no WHERE: every row";
 const ALWAYS: &str = "its WHERE holds for every row";
 
 /// What such a statement does, and those that are within it; `None` for any other.
-pub(super) fn write(tree: &Tree) -> Option<Write> {
+pub(super) fn write(tree: &Tree) -> Option<SqlWrite> {
     let write = alone(tree)?;
     let mut within = Vec::new();
     for (_, tree) in tree.node().into_iter().flat_map(|node| &node.fields) {
         collect(tree, &mut within);
     }
-    Some(within.into_iter().filter_map(alone).fold(write, Write::and))
+    Some(
+        within
+            .into_iter()
+            .filter_map(alone)
+            .fold(write, SqlWrite::and),
+    )
 }
 
 /// The statements that change rows, wherever they are.
@@ -38,15 +43,15 @@ fn collect<'a>(tree: &'a Tree, found: &mut Vec<&'a Tree>) {
 }
 
 /// What it does by itself.
-fn alone(tree: &Tree) -> Option<Write> {
+fn alone(tree: &Tree) -> Option<SqlWrite> {
     let node = tree.node()?;
     let objects = objects::with_target(node, tree);
     let target = objects::listed(objects.get(..1).unwrap_or_default());
     let write = match node.name {
         "InsertStmt" => insert(node, &target),
-        "UpdateStmt" => Write::new("UPDATE", format!("changes rows of{target}")),
-        "DeleteStmt" => Write::new("DELETE", format!("deletes rows of{target}")),
-        "MergeStmt" => Write::new("MERGE", format!("adds, changes or deletes rows of{target}")),
+        "UpdateStmt" => SqlWrite::new("UPDATE", format!("changes rows of{target}")),
+        "DeleteStmt" => SqlWrite::new("DELETE", format!("deletes rows of{target}")),
+        "MergeStmt" => SqlWrite::new("MERGE", format!("adds, changes or deletes rows of{target}")),
         "TruncateStmt" => truncate(node, &objects),
         _ => return None,
     };
@@ -59,15 +64,15 @@ fn alone(tree: &Tree) -> Option<Write> {
 }
 
 /// The changes in a query's `WITH`.
-pub(super) fn within(tree: &Tree) -> Write {
+pub(super) fn within(tree: &Tree) -> SqlWrite {
     let mut found = Vec::new();
     collect(tree, &mut found);
-    let all = found.into_iter().filter_map(alone).reduce(Write::and);
-    let write = all.unwrap_or_else(|| Write::new("WITH", "changes rows"));
+    let all = found.into_iter().filter_map(alone).reduce(SqlWrite::and);
+    let write = all.unwrap_or_else(|| SqlWrite::new("WITH", "changes rows"));
     write.because("a query within it changes rows")
 }
 
-fn insert(node: &Node, target: &str) -> Write {
+fn insert(node: &Node, target: &str) -> SqlWrite {
     let updates = node.get("on_conflict_clause").and_then(Tree::node);
     let updates = updates.is_some_and(|clause| clause.get("target_list").is_some());
     let more = if updates {
@@ -75,13 +80,13 @@ fn insert(node: &Node, target: &str) -> Write {
     } else {
         ""
     };
-    Write::new("INSERT", format!("adds rows to{target}{more}"))
+    SqlWrite::new("INSERT", format!("adds rows to{target}{more}"))
 }
 
-fn truncate(node: &Node, objects: &[String]) -> Write {
+fn truncate(node: &Node, objects: &[String]) -> SqlWrite {
     let cascades = node.get("behavior") == Some(&Tree::Number(super::drops::CASCADE));
     let restarts = node.get("restart_seqs").is_some();
-    Write::new("TRUNCATE", format!("empties{}", objects::listed(objects)))
+    SqlWrite::new("TRUNCATE", format!("empties{}", objects::listed(objects)))
         .warn("TRUNCATE deletes every row")
         .warn_if(
             cascades,

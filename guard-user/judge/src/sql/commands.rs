@@ -1,7 +1,7 @@
 //! What every other command is called, and what it does: for people only. A command that is not here asks as well.
 
 use super::{
-    Write, objects,
+    SqlWrite, objects,
     tree::{Node, Tree},
 };
 
@@ -436,12 +436,12 @@ const COMMANDS: &[Known] = &[
 ];
 
 /// What such a statement does; `None` where nothing is known of it.
-pub(super) fn write(tree: &Tree) -> Option<Write> {
+pub(super) fn write(tree: &Tree) -> Option<SqlWrite> {
     let node = tree.node()?;
     let known = COMMANDS.iter().find(|known| known.node == node.name)?;
     let objects = named(node, known).unwrap_or_else(|| objects::of(tree));
     let kind = format!("{}{}", known.does, objects::listed(&objects));
-    let mut write = Write::new(known.command, kind.trim_end_matches(':'))
+    let mut write = SqlWrite::new(known.command, kind.trim_end_matches(':'))
         .definition(known.is_definition)
         .warn_if(drops_column(node), "drops a column: what is in it is lost")
         .warn_if(cascades(node), "CASCADE: also drops whatever depends on it");

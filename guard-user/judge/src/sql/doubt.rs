@@ -1,7 +1,7 @@
 //! What in an expression or a query is not known to be harmless.
 
 use super::{
-    Extra, Release, Write, allowed, changes,
+    Extra, Release, SqlWrite, allowed, changes,
     dotted::{self, Sources},
     forms, functions, objects, settings,
     tree::{Node, Tree},
@@ -181,11 +181,11 @@ fn of_sample(node: &Node) -> Option<Doubt> {
 }
 
 /// What a person is told of a doubt in a statement that would only read without it.
-pub(super) fn write(doubt: Doubt, tree: &Tree) -> Write {
+pub(super) fn write(doubt: Doubt, tree: &Tree) -> SqlWrite {
     let write = match doubt {
-        Doubt::Lock => Write::new("SELECT FOR UPDATE", "locks rows")
+        Doubt::Lock => SqlWrite::new("SELECT FOR UPDATE", "locks rows")
             .because("FOR UPDATE, FOR SHARE and their kind lock rows, and write that into them"),
-        Doubt::Into => Write::new("SELECT INTO", "creates a table")
+        Doubt::Into => SqlWrite::new("SELECT INTO", "creates a table")
             .because("SELECT INTO creates a table")
             .definition(true),
         Doubt::Change(_) => return changes::within(tree),
@@ -205,13 +205,13 @@ pub(super) fn write(doubt: Doubt, tree: &Tree) -> Write {
             functions::write(&name).because(because)
         }
         Doubt::Setting(why) => {
-            Write::new("set_config", "changes a setting of the session").because(why)
+            SqlWrite::new("set_config", "changes a setting of the session").because(why)
         }
-        Doubt::Operator(name) => Write::new("operator", format!("uses the operator {name}"))
+        Doubt::Operator(name) => SqlWrite::new("operator", format!("uses the operator {name}"))
             .because("only operators of pg_catalog are known to read"),
-        Doubt::Sample(name) => Write::new("TABLESAMPLE", format!("samples with {name}"))
+        Doubt::Sample(name) => SqlWrite::new("TABLESAMPLE", format!("samples with {name}"))
             .because("only the methods bernoulli and system are known to read"),
-        Doubt::Unknown(node) => Write::new("SELECT", "does something that is not known to read")
+        Doubt::Unknown(node) => SqlWrite::new("SELECT", "does something that is not known to read")
             .because(format!(
                 "nothing is known of a part of it (in PostgreSQL's parser: {node})"
             )),

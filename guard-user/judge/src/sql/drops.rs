@@ -1,7 +1,7 @@
 //! DROP, of whatever kind.
 
 use super::{
-    Write, objects,
+    SqlWrite, objects,
     tree::{Node, Tree},
 };
 use pg_query::protobuf::{DropBehavior, DropStmt, ObjectType};
@@ -9,10 +9,10 @@ use pg_query::protobuf::{DropBehavior, DropStmt, ObjectType};
 pub(super) const CASCADE: i64 = DropBehavior::DropCascade as i64;
 pub(super) const FOREVER: &str = "DROP cannot be undone";
 
-pub(super) fn write(drop: &DropStmt, tree: &Tree) -> Write {
+pub(super) fn write(drop: &DropStmt, tree: &Tree) -> SqlWrite {
     let (command, what) = kind(drop.remove_type());
     let named: Vec<_> = tree.node().map(names).unwrap_or_default();
-    Write::new(command, format!("drops {what}{}", objects::listed(&named)))
+    SqlWrite::new(command, format!("drops {what}{}", objects::listed(&named)))
         .warn(FOREVER)
         .warn_if(
             drop.behavior() == DropBehavior::DropCascade,

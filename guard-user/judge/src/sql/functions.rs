@@ -1,6 +1,6 @@
 //! Functions: those of `pg_catalog` that only read, and what some others do.
 
-use super::{Release, Write};
+use super::{Release, SqlWrite};
 use std::{collections::HashMap, sync::LazyLock};
 
 use guard_policy::contrib;
@@ -225,7 +225,7 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
 ];
 
 /// What a person is told of a call of a function that is not on the list.
-pub(super) fn write(name: &str) -> Write {
+pub(super) fn write(name: &str) -> SqlWrite {
     let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
     let known = KNOWN.iter().find(|(start, ..)| bare.starts_with(start));
     let kind = match known {
@@ -233,7 +233,7 @@ pub(super) fn write(name: &str) -> Write {
         None => format!("calls the function {name}"),
     };
     let warning = known.and_then(|(.., warning)| *warning);
-    let mut write = Write::new("function call", kind).because(format!(
+    let mut write = SqlWrite::new("function call", kind).because(format!(
         "{name} is not on the list of functions that only read"
     ));
     write.warnings.extend(warning.map(str::to_owned));

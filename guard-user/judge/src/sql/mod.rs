@@ -40,7 +40,7 @@ mod write;
 pub use settings::MEANING;
 pub use shape::shape;
 pub use startup::startup;
-pub use write::Write;
+pub use write::SqlWrite;
 
 /// A longer text is not parsed, in bytes: whoever sends one is asked about.
 pub const LIMIT: usize = 64 * 1024;
@@ -52,7 +52,7 @@ const STACK: usize = 4 * 1024 * 1024;
 
 /// What a query string does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct JudgedQuery {
     /// Its statements, in order. None where there are only blanks and comments.
     pub statements: Vec<Statement>,
     /// The text without comments, constants as `$n`: nothing secret is left in it. At most 2 KiB. Empty where all of it
@@ -79,7 +79,7 @@ pub enum Effect {
     /// It only reads.
     Reads,
     /// It changes something, or may.
-    Writes(Write),
+    Writes(SqlWrite),
 }
 
 /// What a statement means for those after it.
@@ -100,7 +100,7 @@ pub enum Control {
         /// The name.
         name: String,
         /// What executing it does, unless it only reads.
-        write: Option<Write>,
+        write: Option<SqlWrite>,
     },
     /// It executes the statement of that name, whatever that does. If its parameters do something themselves, it counts
     /// as a write as well.
@@ -191,7 +191,7 @@ impl<'r> Extra<'r> {
 /// # Errors
 ///
 /// What cannot be read counts as a write.
-pub fn judge(text: &[u8], extra: Extra<'_>) -> Result<Judged, Unread> {
+pub fn judge(text: &[u8], extra: Extra<'_>) -> Result<JudgedQuery, Unread> {
     let text = read::text(text)?;
     let statements: Vec<_> = if known::reads(text) {
         vec![Statement::reads()]
@@ -201,7 +201,7 @@ pub fn judge(text: &[u8], extra: Extra<'_>) -> Result<Judged, Unread> {
         judged.collect()
     };
     let is_told = statements.iter().any(|one| *one != Statement::reads());
-    Ok(Judged {
+    Ok(JudgedQuery {
         normalised: match is_told {
             true => normalise::normalise(text)?,
             false => String::new(),
@@ -221,7 +221,7 @@ impl Statement {
     }
 
     /// A read, unless there is something that it writes.
-    fn of(write: Option<Write>) -> Self {
+    fn of(write: Option<SqlWrite>) -> Self {
         Self {
             effect: write.map_or(Effect::Reads, Effect::Writes),
             control: None,
@@ -248,7 +248,7 @@ impl Statement {
         }
     }
 
-    fn into_write(self) -> Option<Write> {
+    fn into_write(self) -> Option<SqlWrite> {
         match self.effect {
             Effect::Reads => None,
             Effect::Writes(write) => Some(write),
@@ -256,8 +256,8 @@ impl Statement {
     }
 }
 
-impl From<Write> for Statement {
-    fn from(write: Write) -> Self {
+impl From<SqlWrite> for Statement {
+    fn from(write: SqlWrite) -> Self {
         Self::of(Some(write))
     }
 }

@@ -1,7 +1,7 @@
 //! One statement.
 
 use super::{
-    Control, Effect, Extra, Statement, Write, changes, commands, doubt, drops, transaction,
+    Control, Effect, Extra, SqlWrite, Statement, changes, commands, doubt, drops, transaction,
     tree::Tree, utility, variable,
 };
 use pg_query::NodeEnum;
@@ -126,13 +126,13 @@ fn cursor(tree: &Tree, extra: Extra<'_>) -> Statement {
     }
 }
 
-pub(super) fn write(tree: &Tree) -> Write {
+pub(super) fn write(tree: &Tree) -> SqlWrite {
     let write = changes::write(tree).or_else(|| commands::write(tree));
     write.unwrap_or_else(unknown)
 }
 
 /// What nothing is known of.
-pub(super) fn unknown() -> Write {
-    Write::new("statement", "does something that is not known to read")
+pub(super) fn unknown() -> SqlWrite {
+    SqlWrite::new("statement", "does something that is not known to read")
         .because("nothing is known of this kind of statement")
 }

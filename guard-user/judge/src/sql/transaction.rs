@@ -1,6 +1,6 @@
 //! BEGIN, COMMIT and their kind.
 
-use super::{Control, Statement, Write, options};
+use super::{Control, SqlWrite, Statement, options};
 use pg_query::{
     Node,
     protobuf::{TransactionStmt, TransactionStmtKind as Kind},
@@ -18,21 +18,21 @@ pub(super) fn judge(statement: &TransactionStmt) -> Statement {
             Statement::reads()
         }
         Kind::TransStmtPrepare => {
-            let write = Write::new("PREPARE TRANSACTION", "keeps its transaction for later");
+            let write = SqlWrite::new("PREPARE TRANSACTION", "keeps its transaction for later");
             let write = write.warn("the transaction keeps its locks until somebody ends it");
             Statement::from(write).with(Control::End { chain: false })
         }
         Kind::TransStmtCommitPrepared => {
-            Write::new("COMMIT PREPARED", "commits a transaction that was prepared").into()
+            SqlWrite::new("COMMIT PREPARED", "commits a transaction that was prepared").into()
         }
         Kind::TransStmtRollbackPrepared => {
-            let write = Write::new(
+            let write = SqlWrite::new(
                 "ROLLBACK PREPARED",
                 "gives up a transaction that was prepared",
             );
             write.warn("what it had changed is lost").into()
         }
-        Kind::Undefined => Write::new("transaction", "does something to a transaction").into(),
+        Kind::Undefined => SqlWrite::new("transaction", "does something to a transaction").into(),
     }
 }
 
@@ -40,7 +40,7 @@ fn begin(statement: &TransactionStmt) -> Statement {
     let read_write = !statement.options.iter().all(keeps_reading);
     let begins = Control::Begin { read_write };
     if read_write {
-        let write = Write::new("BEGIN READ WRITE", "begins a transaction that may write");
+        let write = SqlWrite::new("BEGIN READ WRITE", "begins a transaction that may write");
         return Statement::from(write.warn(LIFTED)).with(begins);
     }
     Statement::reads().with(begins)

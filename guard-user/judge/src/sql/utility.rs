@@ -1,6 +1,6 @@
 //! COPY, EXPLAIN, LOCK, PREPARE, EXECUTE and other statements that are neither queries nor definitions.
 
-use super::{Control, Extra, Statement, Write, objects, options, statement, tree::Tree};
+use super::{Control, Extra, SqlWrite, Statement, objects, options, statement, tree::Tree};
 use pg_query::{
     LockMode, Node, NodeEnum,
     protobuf::{
@@ -22,7 +22,7 @@ pub(super) fn copy(copy: &CopyStmt, tree: &Tree, extra: Extra<'_>) -> Statement 
         (false, false, true) => return copy_out(copy, tree, extra),
     };
     let on_file = !copy.is_program && !copy.filename.is_empty();
-    Write::new(command, kind)
+    SqlWrite::new(command, kind)
         .warn_if(
             copy.is_from && copy.filename.is_empty(),
             "which rows it adds is not shown: a yes is for whatever comes",
@@ -50,7 +50,7 @@ fn copy_out(copy: &CopyStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
         options::of(option).is_some_and(|option| KNOWN.contains(&option.defname.as_str()))
     };
     if !copy.options.iter().all(is_known) || copy.where_clause.is_some() {
-        let write = Write::new("COPY TO", "copies rows").on(objects::of(tree));
+        let write = SqlWrite::new("COPY TO", "copies rows").on(objects::of(tree));
         return write.because("one of its options is not known").into();
     }
     match &copy.query {
@@ -82,7 +82,7 @@ pub(super) fn explain(explain: &ExplainStmt, extra: Extra<'_>) -> Statement {
             }
             Some(option) if KNOWN.contains(&option.defname.as_str()) => {}
             _ => {
-                let write = Write::new("EXPLAIN", "explains a statement");
+                let write = SqlWrite::new("EXPLAIN", "explains a statement");
                 return write.because("one of its options is not known").into();
             }
         }
@@ -136,7 +136,7 @@ pub(super) fn lock(lock: &LockStmt, tree: &Tree) -> Statement {
     }
     let objects = objects::of(tree);
     let kind = format!("locks{}", objects::listed(&objects));
-    let write = Write::new("LOCK", kind).warn("keeps others from writing, or from reading");
+    let write = SqlWrite::new("LOCK", kind).warn("keeps others from writing, or from reading");
     write.on(objects).into()
 }
 

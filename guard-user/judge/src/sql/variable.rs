@@ -1,6 +1,6 @@
 //! SET and RESET.
 
-use super::{Statement, Write, options, settings, transaction};
+use super::{SqlWrite, Statement, options, settings, transaction};
 use pg_query::{
     NodeEnum,
     protobuf::{Node, VariableSetKind as Kind, VariableSetStmt},
@@ -65,7 +65,7 @@ fn of_transaction(statement: &VariableSetStmt) -> Result<(), String> {
     }
 }
 
-fn write(statement: &VariableSetStmt, why: String) -> Write {
+fn write(statement: &VariableSetStmt, why: String) -> SqlWrite {
     let name = statement.name.to_ascii_lowercase();
     let is_lock = name.contains("read_only") || statement.kind() == Kind::VarSetMulti;
     let kind = match name.as_str() {
@@ -74,7 +74,7 @@ fn write(statement: &VariableSetStmt, why: String) -> Write {
         _ if is_lock => "lets the session write".to_owned(),
         name => format!("changes the setting {}", super::objects::shown(name)),
     };
-    Write::new("SET", kind)
+    SqlWrite::new("SET", kind)
         .because(why)
         .warn_if(is_lock, transaction::LIFTED)
 }

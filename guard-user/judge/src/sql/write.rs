@@ -6,7 +6,7 @@ const MAX_WARNINGS: usize = 32;
 
 /// A statement that changes something, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
+pub struct SqlWrite {
     /// The command: `DELETE`, `CREATE TABLE`, `COPY FROM`, `function call`.
     pub command: &'static str,
     /// What it does, for a person: `deletes rows of public.users`.
@@ -26,7 +26,7 @@ pub struct Write {
     pub has_values: bool,
 }
 
-impl Write {
+impl SqlWrite {
     pub(super) fn new(command: &'static str, kind: impl Into<String>) -> Self {
         Self {
             command,

@@ -20,11 +20,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
 
-use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
+use super::{ABOUT_TO_EXECUTE, CommandStatus, WHAT, not_started};
 use crate::{LaunchError, failure};
 
 /// Relays until the command ends, and returns how it ended.
-pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {
+pub(super) fn stand_in(
+    child: Pid,
+    signals: Signals,
+    report: File,
+) -> Result<CommandStatus, LaunchError> {
     let mut parent = Parent { child, signals };
     let outcome = parent.wait().or_else(|_| parent.wait_only());
     verdict(report, outcome.map_err(not_started)?)
@@ -32,7 +36,10 @@ pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Out
 
 /// Whether the command ran at all, now that the child has ended. `report` has what the child wrote before it became the
 /// command, and ends then.
-pub(super) fn verdict(mut report: File, outcome: Outcome) -> Result<Outcome, LaunchError> {
+pub(super) fn verdict(
+    mut report: File,
+    outcome: CommandStatus,
+) -> Result<CommandStatus, LaunchError> {
     let mut said = Vec::new();
     report.read_to_end(&mut said).map_err(not_started)?;
     if said == ABOUT_TO_EXECUTE {
@@ -40,8 +47,8 @@ pub(super) fn verdict(mut report: File, outcome: Outcome) -> Result<Outcome, Lau
     }
     let before = || {
         let why = match outcome {
-            Outcome::Exited(status) => format!("it ended with status {status} before"),
-            Outcome::Killed(signal) => format!("signal {signal} ended it before"),
+            CommandStatus::Exited(status) => format!("it ended with status {status} before"),
+            CommandStatus::Killed(signal) => format!("signal {signal} ended it before"),
         };
         failure(WHAT, why, "try again").into()
     };
@@ -55,7 +62,7 @@ struct Parent {
 
 impl Parent {
     /// Relays until the command ends.
-    fn wait(&mut self) -> io::Result<Outcome> {
+    fn wait(&mut self) -> io::Result<CommandStatus> {
         loop {
             let mut ready = [PollFd::new(&self.signals, PollFlags::IN)];
             match poll(&mut ready, None) {
@@ -78,7 +85,7 @@ impl Parent {
     }
 
     /// Without signals, there is still a status to wait for.
-    fn wait_only(&self) -> io::Result<Outcome> {
+    fn wait_only(&self) -> io::Result<CommandStatus> {
         loop {
             match waitid(WaitId::Pid(self.child), WaitIdOptions::EXITED) {
                 Ok(status) => {
@@ -100,7 +107,7 @@ impl Parent {
         }
     }
 
-    fn look_after_child(&self) -> io::Result<Option<Outcome>> {
+    fn look_after_child(&self) -> io::Result<Option<CommandStatus>> {
         let changes = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         while let Some(status) = waitid(WaitId::Pid(self.child), changes)? {
             if let Some(outcome) = ended(&status) {
@@ -114,9 +121,11 @@ impl Parent {
     }
 }
 
-pub(super) fn ended(status: &WaitIdStatus) -> Option<Outcome> {
-    let exited = status.exit_status().map(|code| Outcome::Exited(code as u8));
-    exited.or_else(|| status.terminating_signal().map(Outcome::Killed))
+pub(super) fn ended(status: &WaitIdStatus) -> Option<CommandStatus> {
+    let exited = status
+        .exit_status()
+        .map(|code| CommandStatus::Exited(code as u8));
+    exited.or_else(|| status.terminating_signal().map(CommandStatus::Killed))
 }
 
 /// Whether a shell could continue this process if it stopped: one that gives each job a process group of its own, on a

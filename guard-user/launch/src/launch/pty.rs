@@ -32,7 +32,7 @@ pub(super) use terminal::Terminal;
 
 use super::handing::{Serving, ToHand};
 use super::parent::verdict;
-use super::{Command, Entered, Outcome, failure, not_started};
+use super::{Command, CommandStatus, Entered, failure, not_started};
 use crate::LaunchError;
 use channel::Channel;
 use guard_proto::Failure;
@@ -51,7 +51,7 @@ pub(super) fn launch(
     [report, to_parent]: [OwnedFd; 2],
     to_hand: Option<ToHand>,
     serve: impl FnOnce() -> Serving,
-) -> Result<Outcome, LaunchError> {
+) -> Result<CommandStatus, LaunchError> {
     let pty = Pty::open(&terminal, command.identity.seen()).map_err(no_pty)?;
     let streams = terminal.streams();
     // In a pipeline another process may be reading what is typed, as `less` does.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_sys::{
-    notify::{Listener, NotifyResponse, Waiting},
+    notify::{NotifyListener, NotifyResponse, WaitingCall},
     pidfd::open_thread,
 };
 use rustix::{
@@ -18,8 +18,8 @@ use rustix::{
 
 use super::{
     RefusalSender,
-    judge::{Judge, Word},
-    lookup::{self, Address},
+    judge::{SocketJudge, Word},
+    lookup::{self, UnixAddress},
 };
 
 /// How a call is answered.
@@ -27,11 +27,11 @@ pub(super) enum AnswerPlan {
     /// At once, by this response.
     Answer(NotifyResponse),
     /// Its socket is connected, which may take as long as the listener likes.
-    Connect(Target),
+    Connect(ConnectTarget),
 }
 
 /// The destination.
-pub(super) enum Target {
+pub(super) enum ConnectTarget {
     /// This very file, whatever its name means by now.
     File(OwnedFd),
     /// An abstract name.
@@ -41,32 +41,37 @@ pub(super) enum Target {
 }
 
 /// Decides how a call is answered.
-pub(super) fn plan(call: &Waiting, judge: &Judge, told: &RefusalSender) -> AnswerPlan {
+pub(super) fn plan(call: &WaitingCall, judge: &SocketJudge, told: &RefusalSender) -> AnswerPlan {
     let [_, address, length, ..] = call.arguments;
     // An `int` each: the kernel ignores the rest.
     let length = u64::from(length as u32);
     match lookup::address(call.thread, address, length) {
-        Address::Other => AnswerPlan::Answer(NotifyResponse::Goes),
-        Address::Unread => AnswerPlan::Connect(Target::Unread),
-        Address::Abstract(name) if judge.allows_name(call.thread, &name) => {
-            AnswerPlan::Connect(Target::Name(name))
+        UnixAddress::Other => AnswerPlan::Answer(NotifyResponse::Goes),
+        UnixAddress::Unread => AnswerPlan::Connect(ConnectTarget::Unread),
+        UnixAddress::Abstract(name) if judge.allows_name(call.thread, &name) => {
+            AnswerPlan::Connect(ConnectTarget::Name(name))
         }
         // Landlock judges it if it can; else the kernel refuses.
-        Address::Abstract(_) => AnswerPlan::Answer(NotifyResponse::Goes),
-        Address::Path(path) if judge.goes_by_itself(&path) => {
+        UnixAddress::Abstract(_) => AnswerPlan::Answer(NotifyResponse::Goes),
+        UnixAddress::Path(path) if judge.goes_by_itself(&path) => {
             AnswerPlan::Answer(NotifyResponse::Goes)
         }
-        Address::Path(path) => to_path(call, judge, &path, told),
+        UnixAddress::Path(path) => to_path(call, judge, &path, told),
     }
 }
 
-fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &RefusalSender) -> AnswerPlan {
+fn to_path(
+    call: &WaitingCall,
+    judge: &SocketJudge,
+    path: &Path,
+    told: &RefusalSender,
+) -> AnswerPlan {
     let file = match lookup::file(call.thread, path) {
         Ok(file) => file,
         Err(why) => return AnswerPlan::Answer(outcome(Err(why))),
     };
     match judge.judge(call.thread, &file) {
-        Word::Connect => AnswerPlan::Connect(Target::File(file)),
+        Word::Connect => AnswerPlan::Connect(ConnectTarget::File(file)),
         Word::Nobody => AnswerPlan::Answer(NotifyResponse::Done(Errno::CONNREFUSED.raw_os_error())),
         Word::Refuse(listener) => {
             let pid = lookup::process(call.thread).unwrap_or_default();
@@ -78,12 +83,18 @@ fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &RefusalSender) -> 
 }
 
 /// Connects a call's socket, and waits until that is done.
-pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -> NotifyResponse {
+pub(super) fn connect_to(
+    call: &WaitingCall,
+    listener: &NotifyListener,
+    target: &ConnectTarget,
+) -> NotifyResponse {
     let to = match target {
-        Target::File(file) => file_address(file),
-        Target::Name(name) => SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from),
+        ConnectTarget::File(file) => file_address(file),
+        ConnectTarget::Name(name) => {
+            SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from)
+        }
         // `unread` answers that.
-        Target::Unread => Err(Errno::PERM.into()),
+        ConnectTarget::Unread => Err(Errno::PERM.into()),
     };
     outcome(to.and_then(|to| connect(call, listener, &to)))
 }
@@ -101,7 +112,7 @@ pub(super) fn outcome(connected: io::Result<()>) -> NotifyResponse {
     }
 }
 
-fn connect(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Result<()> {
+fn connect(call: &WaitingCall, listener: &NotifyListener, to: &SocketAddrUnix) -> io::Result<()> {
     let [fd, ..] = call.arguments;
     // A thread may have descriptors of its own.
     let pidfd = open_thread(call.thread.cast_unsigned(), lookup::process(call.thread)?)?;

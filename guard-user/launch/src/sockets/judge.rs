@@ -12,8 +12,8 @@ use guard_sys::unix_diag::{BoundSocket, SocketFile, socket_at};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use super::{
-    Ask, Listening, Shared, Sockets,
-    sessions::{Found, Sessions},
+    Ask, Listening, SessionSockets, Shared,
+    sessions::{Sessions, SocketSearch},
 };
 
 /// Files that are kept.
@@ -34,7 +34,7 @@ pub(super) enum Word {
 }
 
 /// Judges files.
-pub(super) struct Judge {
+pub(super) struct SocketJudge {
     sessions: Sessions,
     /// The session whose policy applies.
     session: String,
@@ -49,13 +49,13 @@ pub(super) struct Judge {
     own: Shared<HashMap<FileId, (OwnedFd, String)>>,
 }
 
-impl Judge {
+impl SocketJudge {
     /// A judge for a session.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub(super) fn new(sockets: &Sockets, ask: Ask) -> io::Result<Self> {
+    pub(super) fn new(sockets: &SessionSockets, ask: Ask) -> io::Result<Self> {
         let name = sockets.cgroup.file_name().and_then(|name| name.to_str());
         let open = open_allowed(&sockets.terms.allow, sockets.agent.as_deref());
         let open: Vec<_> = open.into_iter().map(|(_, file)| file).collect();
@@ -165,11 +165,11 @@ impl Judge {
 }
 
 /// The word on a socket that was looked for in a session. `hidden`: whether a process has it that could not be looked at.
-fn word(found: io::Result<Found>, hidden: impl FnOnce() -> Option<bool>) -> Word {
+fn word(found: io::Result<SocketSearch>, hidden: impl FnOnce() -> Option<bool>) -> Word {
     match found {
-        Ok(Found::Open) => Word::Connect,
-        Ok(Found::Nowhere) => Word::Refuse(Listening::Outside),
-        Ok(Found::Hidden) => match hidden() {
+        Ok(SocketSearch::Open) => Word::Connect,
+        Ok(SocketSearch::Nowhere) => Word::Refuse(Listening::Outside),
+        Ok(SocketSearch::Hidden) => match hidden() {
             Some(true) => Word::Connect,
             Some(false) => Word::Refuse(Listening::Outside),
             None => Word::Refuse(Listening::Unknown),
@@ -226,13 +226,13 @@ mod tests {
     #[test]
     fn who_listens_is_said_where_that_is_known() {
         let [outside, unknown] = [Listening::Outside, Listening::Unknown].map(Word::Refuse);
-        let of = |found: Found, hidden: Option<bool>| word(Ok(found), || hidden);
-        assert_eq!(of(Found::Open, None), Word::Connect);
-        assert_eq!(of(Found::Nowhere, None), outside);
-        assert_eq!(of(Found::Hidden, Some(true)), Word::Connect);
-        assert_eq!(of(Found::Hidden, Some(false)), outside);
+        let of = |found: SocketSearch, hidden: Option<bool>| word(Ok(found), || hidden);
+        assert_eq!(of(SocketSearch::Open, None), Word::Connect);
+        assert_eq!(of(SocketSearch::Nowhere, None), outside);
+        assert_eq!(of(SocketSearch::Hidden, Some(true)), Word::Connect);
+        assert_eq!(of(SocketSearch::Hidden, Some(false)), outside);
         // As without guardd.
-        assert_eq!(of(Found::Hidden, None), unknown);
+        assert_eq!(of(SocketSearch::Hidden, None), unknown);
         let failed = |kind: io::ErrorKind| word(Err(kind.into()), || Some(true));
         assert_eq!(failed(io::ErrorKind::ConnectionRefused), Word::Nobody);
         assert_eq!(failed(io::ErrorKind::PermissionDenied), unknown);

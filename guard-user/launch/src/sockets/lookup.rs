@@ -17,7 +17,7 @@ const FAMILY: usize = 2;
 
 /// An address, as connect(2) takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(super) enum UnixAddress {
     /// A path.
     Path(PathBuf),
     /// A name without its first byte.
@@ -29,32 +29,32 @@ pub(super) enum Address {
 }
 
 /// The address that a thread is about to connect to.
-pub(super) fn address(thread: i32, at: u64, length: u64) -> Address {
+pub(super) fn address(thread: i32, at: u64, length: u64) -> UnixAddress {
     let length = usize::try_from(length).unwrap_or(LONGEST).min(LONGEST);
     if length <= FAMILY {
-        return Address::Other;
+        return UnixAddress::Other;
     }
     match read_memory(thread, at, length) {
         Ok(bytes) => parse(&bytes),
-        Err(why) if Errno::from_io_error(&why) == Some(Errno::PERM) => Address::Unread,
-        Err(_) => Address::Other,
+        Err(why) if Errno::from_io_error(&why) == Some(Errno::PERM) => UnixAddress::Unread,
+        Err(_) => UnixAddress::Other,
     }
 }
 
-fn parse(bytes: &[u8]) -> Address {
+fn parse(bytes: &[u8]) -> UnixAddress {
     let Some((family, name)) = bytes.split_first_chunk::<FAMILY>() else {
-        return Address::Other;
+        return UnixAddress::Other;
     };
     if i32::from(u16::from_ne_bytes(*family)) != AF_UNIX {
-        return Address::Other;
+        return UnixAddress::Other;
     }
     match name {
-        [] => Address::Other,
-        [0, name @ ..] => Address::Abstract(name.to_vec()),
+        [] => UnixAddress::Other,
+        [0, name @ ..] => UnixAddress::Abstract(name.to_vec()),
         name => {
             let end = name.iter().position(|byte| *byte == 0);
             let name = &name[..end.unwrap_or(name.len())];
-            Address::Path(OsStr::from_bytes(name).into())
+            UnixAddress::Path(OsStr::from_bytes(name).into())
         }
     }
 }
@@ -125,12 +125,12 @@ mod tests {
     #[test]
     fn addresses_are_read_as_the_kernel_reads_them() {
         let unix = AF_UNIX as u8;
-        let path = |text: &str| Address::Path(text.into());
+        let path = |text: &str| UnixAddress::Path(text.into());
         assert_eq!(parse(&[unix, 0, b'/', b'x']), path("/x"));
         assert_eq!(parse(&[unix, 0, b'/', b'x', 0, b'y']), path("/x"));
         assert_eq!(
             parse(&[unix, 0, 0, b'x', 0]),
-            Address::Abstract(b"x\0".to_vec())
+            UnixAddress::Abstract(b"x\0".to_vec())
         );
         for other in [
             &[unix, 0][..],
@@ -139,7 +139,7 @@ mod tests {
             &[unix, 1, b'x'],
             &[],
         ] {
-            assert_eq!(parse(other), Address::Other, "{other:?}");
+            assert_eq!(parse(other), UnixAddress::Other, "{other:?}");
         }
     }
 

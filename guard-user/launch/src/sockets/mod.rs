@@ -30,15 +30,15 @@ use std::{
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use super::identity::CommandIdentity;
 use answer::AnswerPlan;
 use guard_policy::SocketName;
 use guard_proto::sockets::{NamedSocket, SocketAddress, SocketTerms};
 use guard_sys::{
-    notify::Listener,
+    notify::NotifyListener,
     unix_diag::{SocketFile, socket_at},
 };
-use judge::Judge;
+use judge::SocketJudge;
 use server::RefusalSender;
 pub(super) use server::Server;
 use unread::Unread;
@@ -54,7 +54,7 @@ pub(super) struct Whom {
 
 /// A session's sockets, and the terms for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sockets {
+pub struct SessionSockets {
     /// The session's cgroup, a directory.
     cgroup: PathBuf,
     /// The sockets that it may connect to, beside its own.
@@ -100,10 +100,15 @@ pub struct Ask {
     pub has_bound: fn(guardd: &Path, session: &str, (u64, u64)) -> bool,
 }
 
-impl Sockets {
+impl SessionSockets {
     /// The sockets of a session.
     #[must_use]
-    pub fn of(cgroup: PathBuf, terms: SocketTerms, identity: &Identity, guardd: PathBuf) -> Self {
+    pub fn of(
+        cgroup: PathBuf,
+        terms: SocketTerms,
+        identity: &CommandIdentity,
+        guardd: PathBuf,
+    ) -> Self {
         let whom = identity.switch().map(|switch| Whom {
             uid: switch.account.uid,
             gid: switch.account.gid,
@@ -142,8 +147,8 @@ pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
 ///
 /// The system's, as if it may not become that user: as another user it connects nothing.
 fn answer_all(
-    listener: Listener,
-    sockets: &Sockets,
+    listener: NotifyListener,
+    sockets: &SessionSockets,
     ask: Ask,
     told: RefusalSender,
 ) -> io::Result<()> {
@@ -151,13 +156,13 @@ fn answer_all(
     if let Some(whom) = &sockets.whom {
         become_user(whom)?;
     }
-    let judge = Arc::new(Judge::new(sockets, ask)?);
+    let judge = Arc::new(SocketJudge::new(sockets, ask)?);
     let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
     let workers = Workers::new(listener, unread);
     let listener = workers.listener();
     listener.take_turns();
     // If receiving ends by itself, no wait is needed before it, which is a third of the cost of a call.
-    let is_told = Listener::ends_by_itself();
+    let is_told = NotifyListener::ends_by_itself();
     while is_told || waits(listener) {
         // An error is about one call, whose caller has ended, or about all: no process is left.
         let Ok(call) = listener.receive() else {
@@ -175,7 +180,7 @@ fn answer_all(
 }
 
 /// Waits for a call; false if there will be none.
-fn waits(listener: &Listener) -> bool {
+fn waits(listener: &NotifyListener) -> bool {
     let mut ready = [PollFd::from_borrowed_fd(
         listener.fd().as_fd(),
         PollFlags::IN,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use guard_sys::{
-    notify::Listener,
+    notify::NotifyListener,
     packets,
     process::{Fork, close_all_but, exit_at_once, fork},
 };
@@ -23,7 +23,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{Ask, Listening, RefusedSocket, Sockets, answer_all, lookup};
+use super::{Ask, Listening, RefusedSocket, SessionSockets, answer_all, lookup};
 use crate::populated::may_be_populated;
 
 /// How long `guard run` waits for it to end: it ends at once if no process is left that could make a call.
@@ -51,7 +51,7 @@ impl Server {
     /// # Errors
     ///
     /// The system's.
-    pub(crate) fn start(sockets: &Sockets, ask: Ask, calls: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn start(sockets: &SessionSockets, ask: Ask, calls: OwnedFd) -> io::Result<Self> {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
         let (refused, told) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
         match fork()? {
@@ -112,7 +112,7 @@ impl RefusalSender {
 }
 
 /// The work of this process.
-fn serve(calls: &OwnedFd, told: OwnedFd, sockets: &Sockets, ask: Ask) -> io::Result<()> {
+fn serve(calls: &OwnedFd, told: OwnedFd, sockets: &SessionSockets, ask: Ask) -> io::Result<()> {
     // Signals of a terminal or a shell to the job of `guard run` are not for this process.
     setsid()?;
     leave_all_but(&[calls.as_fd(), told.as_fd()])?;
@@ -122,7 +122,7 @@ fn serve(calls: &OwnedFd, told: OwnedFd, sockets: &Sockets, ask: Ask) -> io::Res
     };
     // If it fails, nothing holds the listener any more, and calls fail.
     answer_all(
-        Listener::of(listener),
+        NotifyListener::of(listener),
         sockets,
         ask,
         RefusalSender(Arc::new(told)),

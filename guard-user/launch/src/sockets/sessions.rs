@@ -21,7 +21,7 @@ use super::answer::file_address;
 
 /// The result of a search for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SocketSearch {
     /// A process of the session has it open.
     Open,
     /// None of those that could be looked at has, and there are others.
@@ -86,13 +86,13 @@ impl Sessions {
         session: &str,
         socket: BoundSocket,
         file: &OwnedFd,
-    ) -> io::Result<Found> {
+    ) -> io::Result<SocketSearch> {
         let link = format!("socket:[{}]", socket.number);
-        let mut found = Found::Nowhere;
+        let mut found = SocketSearch::Nowhere;
         for pid in processes(&self.dir.join(session)) {
             let open = fs::read_dir(format!("/proc/{pid}/fd"));
             if is_denied(&open) {
-                found = Found::Hidden;
+                found = SocketSearch::Hidden;
             }
             let open = open.into_iter().flatten();
             let is_it = |fd: &PathBuf| {
@@ -102,12 +102,12 @@ impl Sessions {
                 match is_bound(pid, &fd, socket, file) {
                     // The number may be another process' by now.
                     Ok(true) if self.of(pid.cast_signed()).as_deref() == Some(session) => {
-                        return Ok(Found::Open);
+                        return Ok(SocketSearch::Open);
                     }
                     Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => {
                         return Err(nobody);
                     }
-                    Err(_) => found = Found::Hidden,
+                    Err(_) => found = SocketSearch::Hidden,
                     Ok(_) => {}
                 }
             }

@@ -5,7 +5,7 @@
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use guard_proto::sockets::SocketAddress;
-use guard_sys::notify::{Listener, NotifyResponse, Waiting};
+use guard_sys::notify::{NotifyListener, NotifyResponse, WaitingCall};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::Errno,
@@ -13,9 +13,9 @@ use rustix::{
 };
 
 use super::{
-    Ask, Listening, RefusalSender, Sockets,
+    Ask, Listening, RefusalSender, SessionSockets,
     answer::{file_address, outcome},
-    judge::{Judge, Word},
+    judge::{SocketJudge, Word},
     lookup,
 };
 
@@ -23,12 +23,17 @@ use super::{
 pub(super) struct Unread {
     ask: Ask,
     guardd: PathBuf,
-    judge: Arc<Judge>,
+    judge: Arc<SocketJudge>,
     told: RefusalSender,
 }
 
 impl Unread {
-    pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: RefusalSender) -> Self {
+    pub(super) fn new(
+        sockets: &SessionSockets,
+        ask: Ask,
+        judge: Arc<SocketJudge>,
+        told: RefusalSender,
+    ) -> Self {
         Self {
             ask,
             guardd: sockets.guardd.clone(),
@@ -38,7 +43,7 @@ impl Unread {
     }
 
     /// Answers one call. One that is not for a Unix socket, or cannot be read, goes to the kernel, which refuses Unix sockets.
-    pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> NotifyResponse {
+    pub(super) fn answer(&self, call: &WaitingCall, listener: &NotifyListener) -> NotifyResponse {
         let thread = call.thread.cast_unsigned();
         // The call may come from a session inside.
         let Some(session) = self.judge.session_of(call.thread) else {
@@ -62,8 +67,8 @@ impl Unread {
 
     fn lead(
         &self,
-        call: &Waiting,
-        listener: &Listener,
+        call: &WaitingCall,
+        listener: &NotifyListener,
         (socket, same_root): (String, bool),
     ) -> NotifyResponse {
         if let Some(name) = socket.strip_prefix('@') {
@@ -97,12 +102,12 @@ impl Unread {
         }
     }
 
-    fn refuse(&self, call: &Waiting, socket: String, who: Listening) -> NotifyResponse {
+    fn refuse(&self, call: &WaitingCall, socket: String, who: Listening) -> NotifyResponse {
         self.tell(call, socket, who);
         NotifyResponse::Done(Errno::PERM.raw_os_error())
     }
 
-    fn tell(&self, call: &Waiting, socket: String, who: Listening) {
+    fn tell(&self, call: &WaitingCall, socket: String, who: Listening) {
         let pid = lookup::process(call.thread).unwrap_or_default();
         self.told.tell(socket, pid, who);
     }
@@ -110,7 +115,7 @@ impl Unread {
 
 /// Replaces the caller's socket by a connected one. Not for datagram sockets: they could send elsewhere later, and the kernel
 /// would judge them by where they were made.
-fn replace(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Result<()> {
+fn replace(call: &WaitingCall, listener: &NotifyListener, to: &SocketAddrUnix) -> io::Result<()> {
     let [number, ..] = call.arguments;
     let new = |kind| socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
     let stream = new(SocketType::STREAM)?;

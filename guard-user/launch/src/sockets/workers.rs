@@ -13,7 +13,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
-use guard_sys::notify::{Listener, NotifyResponse, Waiting};
+use guard_sys::notify::{NotifyListener, NotifyResponse, WaitingCall};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
@@ -22,14 +22,14 @@ use rustix::thread::{
 
 use super::{
     Whom,
-    answer::{Target, connect_to},
+    answer::{ConnectTarget, connect_to},
     unread::Unread,
 };
 
 /// Connections that wait for servers at a time; more get EAGAIN.
 const MOST: usize = 128;
 
-type Job = (Waiting, Target);
+type Job = (WaitingCall, ConnectTarget);
 
 /// The threads of one session.
 pub(super) struct Workers {
@@ -38,7 +38,7 @@ pub(super) struct Workers {
 }
 
 struct WorkerQueue {
-    listener: Listener,
+    listener: NotifyListener,
     unread: Unread,
     jobs: Mutex<Receiver<Job>>,
     /// How many threads have nothing to do and no job coming.
@@ -47,7 +47,7 @@ struct WorkerQueue {
 }
 
 impl Workers {
-    pub(super) fn new(listener: Listener, unread: Unread) -> Self {
+    pub(super) fn new(listener: NotifyListener, unread: Unread) -> Self {
         let (jobs, to_do) = channel();
         let shared = WorkerQueue {
             listener,
@@ -62,12 +62,12 @@ impl Workers {
         }
     }
 
-    pub(super) fn listener(&self) -> &Listener {
+    pub(super) fn listener(&self) -> &NotifyListener {
         &self.shared.listener
     }
 
     /// Has a call's socket connected. Called by one thread only, after [`become_user`].
-    pub(super) fn connect(&self, call: Waiting, target: Target) {
+    pub(super) fn connect(&self, call: WaitingCall, target: ConnectTarget) {
         let (id, again) = (call.id, NotifyResponse::Done(Errno::AGAIN.raw_os_error()));
         if self.has_idle() || self.one_more() {
             // They end with this sender.
@@ -106,7 +106,7 @@ impl WorkerQueue {
             let job = self.jobs.lock().map(|jobs| jobs.recv());
             let Ok(Ok((call, target))) = job else { return };
             let answer = match target {
-                Target::Unread => self.unread.answer(&call, &self.listener),
+                ConnectTarget::Unread => self.unread.answer(&call, &self.listener),
                 target => connect_to(&call, &self.listener, &target),
             };
             let _ = self.listener.answer(call.id, answer);

@@ -5,12 +5,12 @@ use rustls_pki_types::pem::PemObject;
 
 /// The certificate of the guard's own authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
+pub(super) struct AuthorityCertificate {
     pem: String,
     der: CertificateDer<'static>,
 }
 
-impl Authority {
+impl AuthorityCertificate {
     /// Parses guardd's text. `None` if it is not exactly one certificate.
     pub(super) fn parse(pem: &str) -> Option<Self> {
         let mut certificates = certificates(pem.as_bytes());
@@ -60,17 +60,20 @@ pub(super) mod tests {
     pub(in super::super) const THEIRS: &str =
         "# theirs\n-----BEGIN CERTIFICATE-----\nBAUG\n-----END CERTIFICATE-----";
 
-    pub(in super::super) fn ours() -> Authority {
-        Authority::parse(OURS).unwrap()
+    pub(in super::super) fn ours() -> AuthorityCertificate {
+        AuthorityCertificate::parse(OURS).unwrap()
     }
 
     #[test]
     fn it_is_one_certificate() {
         assert_eq!(ours().der(), [1, 2, 3]);
         let untidy = format!("x\n{}\n\n", OURS.trim());
-        assert_eq!(Authority::parse(&untidy).unwrap().der(), [1, 2, 3]);
+        assert_eq!(
+            AuthorityCertificate::parse(&untidy).unwrap().der(),
+            [1, 2, 3]
+        );
         for none in ["", "x", &format!("{OURS}{THEIRS}"), &OURS[..30]] {
-            assert_eq!(Authority::parse(none), None, "{none}");
+            assert_eq!(AuthorityCertificate::parse(none), None, "{none}");
         }
     }
 

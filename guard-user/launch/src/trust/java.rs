@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::authority::{Authority, certificates};
+use super::authority::{AuthorityCertificate, certificates};
 use super::{jks, pkcs12, system};
 
 /// Options for every Java virtual machine, before those of the command line: JVM Tool Interface, "Tool Options".
@@ -99,7 +99,7 @@ pub(super) fn default_store(variable: &dyn Fn(&str) -> Option<OsString>) -> Opti
 ///
 /// Why that cannot be made.
 pub(super) fn beside(
-    authority: &Authority,
+    authority: &AuthorityCertificate,
     store: &[u8],
     password: &str,
 ) -> Result<Option<Vec<u8>>, &'static str> {
@@ -118,7 +118,7 @@ pub(super) fn beside(
 }
 
 /// A store of what is in a bundle, and the authority.
-pub(super) fn of_bundle(authority: &Authority, bundle: &[u8]) -> Vec<u8> {
+pub(super) fn of_bundle(authority: &AuthorityCertificate, bundle: &[u8]) -> Vec<u8> {
     let theirs: Vec<_> = certificates(bundle).collect();
     let theirs = theirs.iter().map(AsRef::as_ref);
     let theirs = theirs.filter(|one| *one != authority.der());

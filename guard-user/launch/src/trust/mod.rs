@@ -29,10 +29,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use self::authority::Authority;
-use self::variables::{Before, VariablesPlan};
+use self::authority::AuthorityCertificate;
+use self::variables::{UnguardedState, VariablesPlan};
 use self::view::View;
-use super::Identity;
+use super::CommandIdentity;
 use super::populated::may_be_populated;
 
 /// The prefix of a session's directory, and below the file in it that names the session's cgroup.
@@ -57,7 +57,7 @@ enum StoreLocation {
 
 /// The effect on the session's command, and warnings for the person.
 #[derive(Debug, Default)]
-pub struct Effect {
+pub struct TrustEffect {
     /// Variables that it gets beside, or in place of, inherited ones.
     pub environment: Vec<(OsString, OsString)>,
     /// Warnings of what could not be done.
@@ -80,11 +80,11 @@ impl Trust {
     #[must_use]
     pub fn prepare(
         authority: &str,
-        identity: &Identity,
+        identity: &CommandIdentity,
         state: &Path,
         cgroup: &Path,
     ) -> (Option<Self>, Vec<String>) {
-        let Some(authority) = Authority::parse(authority) else {
+        let Some(authority) = AuthorityCertificate::parse(authority) else {
             return (None, vec![without("what guardd gave is no certificate")]);
         };
         let (place, mut warnings) = match place(&authority, state, cgroup) {
@@ -109,17 +109,17 @@ impl Trust {
 
     /// Applies it to this process, which is about to become the command and still has the caller's rights.
     #[must_use]
-    pub fn take_effect(&self) -> Effect {
+    pub fn take_effect(&self) -> TrustEffect {
         let shown = match &self.place {
             StoreLocation::Directory(_) => Ok(Vec::new()),
             StoreLocation::View(view) => view.show(&self.plan.files),
         };
         match shown {
-            Ok(warnings) => Effect {
+            Ok(warnings) => TrustEffect {
                 environment: self.plan.environment.clone(),
                 warnings,
             },
-            Err(why) => Effect {
+            Err(why) => TrustEffect {
                 environment: Vec::new(),
                 warnings: vec![without(why)],
             },
@@ -146,7 +146,7 @@ fn without(why: impl std::fmt::Display) -> String {
 
 /// Where the files will be, and warnings for the person.
 fn place(
-    authority: &Authority,
+    authority: &AuthorityCertificate,
     state: &Path,
     cgroup: &Path,
 ) -> io::Result<(StoreLocation, Vec<String>)> {
@@ -163,11 +163,11 @@ fn place(
 }
 
 /// The plan, from what this thread's rights allow to read.
-fn plan(authority: &Authority, place: &StoreLocation) -> VariablesPlan {
+fn plan(authority: &AuthorityCertificate, place: &StoreLocation) -> VariablesPlan {
     let bundle = system::existing(system::BUNDLES);
     let bundle = bundle.iter().find_map(|path| system::read(path).ok());
     let none = bundle.is_none();
-    let before = Before {
+    let before = UnguardedState {
         variable: &|name: &str| env::var_os(name),
         bundle,
         has_view: matches!(place, StoreLocation::View(_)),

@@ -5,7 +5,7 @@ use super::*;
 
 #[test]
 fn what_is_no_certificate_is_told() {
-    let own = Identity::choose(geteuid().is_root().then_some("nobody")).unwrap();
+    let own = CommandIdentity::choose(geteuid().is_root().then_some("nobody")).unwrap();
     let (none, warnings) = Trust::prepare("x", &own, Path::new("/nonexistent"), Path::new("/s1"));
     assert!(none.is_none());
     insta::assert_snapshot!(warnings.join("\n"), @"the session does not trust guard's certificate, so programs refuse HTTPS to read-only destinations: what guardd gave is no certificate");
@@ -16,7 +16,7 @@ fn a_view_without_a_place_changes_nothing() {
     if !geteuid().is_root() {
         return;
     }
-    let nobody = Identity::choose(Some("nobody")).unwrap();
+    let nobody = CommandIdentity::choose(Some("nobody")).unwrap();
     let (trust, _) = Trust::prepare(OURS, &nobody, Path::new("/nonexistent"), Path::new("/s1"));
     let effect = trust.unwrap().take_effect();
     assert!(effect.environment.is_empty());

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::authority::Authority;
+use super::authority::AuthorityCertificate;
 use super::files::Files;
 use super::{java, system, wget};
 
@@ -77,7 +77,7 @@ const CHANNEL_BINDING: (&str, &str) = ("PGCHANNELBINDING", "disable");
 const ALONE: &str = "authority.pem";
 
 /// The state without the guard.
-pub(super) struct Before<'a> {
+pub(super) struct UnguardedState<'a> {
     /// The environment.
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// The system's bundle of certificates.
@@ -86,7 +86,7 @@ pub(super) struct Before<'a> {
     pub(super) has_view: bool,
 }
 
-impl Before<'_> {
+impl UnguardedState<'_> {
     /// The value of a variable. An empty one counts as none, as for its readers.
     fn named(&self, name: &str) -> Option<PathBuf> {
         let value = (self.variable)(name).filter(|value| !value.is_empty());
@@ -106,7 +106,11 @@ pub(super) struct VariablesPlan {
 
 impl VariablesPlan {
     /// Makes the plan, from what this thread's rights allow to read. The files will be in `place`.
-    pub(super) fn make(authority: &Authority, before: &Before<'_>, place: &Path) -> Self {
+    pub(super) fn make(
+        authority: &AuthorityCertificate,
+        before: &UnguardedState<'_>,
+        place: &Path,
+    ) -> Self {
         let mut plan = Self::default();
         for variable in VARIABLES {
             if let Some((file, content)) = plan.content(variable, authority, before) {
@@ -141,8 +145,8 @@ impl VariablesPlan {
     fn content(
         &mut self,
         variable: &Variable,
-        authority: &Authority,
-        before: &Before<'_>,
+        authority: &AuthorityCertificate,
+        before: &UnguardedState<'_>,
     ) -> Option<(String, Vec<u8>)> {
         let name = variable.name;
         if let Some(path) = before.named(name) {
@@ -165,7 +169,11 @@ impl VariablesPlan {
     }
 
     /// Java's options with a store for it.
-    fn store(&mut self, authority: &Authority, before: &Before<'_>) -> Option<(OsString, Vec<u8>)> {
+    fn store(
+        &mut self,
+        authority: &AuthorityCertificate,
+        before: &UnguardedState<'_>,
+    ) -> Option<(OsString, Vec<u8>)> {
         let variable = java::VARIABLE;
         let options = (before.variable)(variable).unwrap_or_default();
         let Some(read) = options.to_str().map(java::Options::parse) else {
@@ -194,8 +202,8 @@ impl VariablesPlan {
     /// Wget's settings with the certificates that they are to name.
     fn wget(
         &mut self,
-        authority: &Authority,
-        before: &Before<'_>,
+        authority: &AuthorityCertificate,
+        before: &UnguardedState<'_>,
     ) -> Option<(Vec<u8>, String, Vec<u8>)> {
         let variable = wget::VARIABLE;
         let settings = match before.named(variable) {
@@ -233,11 +241,11 @@ impl VariablesPlan {
     }
 }
 
-fn bundle(before: &Before<'_>) -> Option<(String, Vec<u8>)> {
+fn bundle(before: &UnguardedState<'_>) -> Option<(String, Vec<u8>)> {
     Some(("bundle.pem".to_owned(), before.bundle.clone()?))
 }
 
-fn first_set<'a>(names: &[&'a str], before: &Before<'_>) -> Option<(&'a str, PathBuf)> {
+fn first_set<'a>(names: &[&'a str], before: &UnguardedState<'_>) -> Option<(&'a str, PathBuf)> {
     let mut set = names
         .iter()
         .filter_map(|name| Some((*name, before.named(name)?)));

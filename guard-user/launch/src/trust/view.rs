@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use guard_sys::mounts;
 
-use super::authority::Authority;
+use super::authority::AuthorityCertificate;
 use super::files::{Files, write};
 use super::{java, jks, system};
 
@@ -29,7 +29,7 @@ const OVERHEAD: u64 = 4 << 20;
 pub(super) struct View {
     /// Where the files are.
     at: PathBuf,
-    authority: Authority,
+    authority: AuthorityCertificate,
     files: Vec<Shown>,
     /// Directories that get one more file, and its name.
     directories: Vec<(PathBuf, String)>,
@@ -44,7 +44,7 @@ struct Shown {
 
 impl View {
     /// Reads the system's files. Returns the view with warnings for the person.
-    pub(super) fn of_system(authority: &Authority, at: PathBuf) -> (Self, Vec<String>) {
+    pub(super) fn of_system(authority: &AuthorityCertificate, at: PathBuf) -> (Self, Vec<String>) {
         let (bundles, mut warnings) =
             shown(system::BUNDLES, |content| Ok(authority.beside(content)));
         let (stores, more) = shown(system::JAVA, |content| {

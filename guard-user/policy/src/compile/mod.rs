@@ -29,7 +29,7 @@ use super::{
     diagnostic::{Diagnostic, Severity},
     invalid::Invalid,
     model::{Environment, Policy, Rule},
-    name::{DomainName, Pattern},
+    name::{DomainName, NamePattern},
     prefix::Prefix,
 };
 
@@ -81,7 +81,7 @@ pub struct Compiled {
     /// The patterns of names that rules name, by the addresses that stand for them ([`guard_common::NameId::key`]), sorted.
     pub patterns: Vec<(Prefix, Value)>,
     /// The same as text, in the same order: who may choose a name may choose one that has a pattern's number.
-    pub named: Vec<Pattern>,
+    pub named: Vec<NamePattern>,
     /// The lists of port ranges, each once, in the order in which prefixes and patterns use them first.
     pub lists: Vec<PortRanges>,
     /// The [`prefix_flags`] of all values.
@@ -279,14 +279,14 @@ impl Compiled {
 
     /// Whether rules name a pattern: this very one, and not another of its number.
     #[must_use]
-    pub fn has_pattern(&self, pattern: &Pattern) -> bool {
+    pub fn has_pattern(&self, pattern: &NamePattern) -> bool {
         let place = self.place_of(pattern.id());
         place.is_some_and(|at| self.named.get(at) == Some(pattern))
     }
 
     /// Whether a rule denies a pattern on all ports, so that nobody needs its addresses.
     #[must_use]
-    pub fn denies(&self, pattern: &Pattern) -> bool {
+    pub fn denies(&self, pattern: &NamePattern) -> bool {
         let value = self.value_of(pattern.id());
         value.is_some_and(|value| {
             value.verdict == Verdict::Deny && value.rule != DEFAULT_RULE && value.list.is_none()
@@ -295,8 +295,8 @@ impl Compiled {
 
     /// The narrowest pattern that covers a name, of those that rules name.
     #[must_use]
-    pub fn pattern_of(&self, name: &DomainName) -> Option<Pattern> {
-        let own = Pattern::Name(name.clone());
+    pub fn pattern_of(&self, name: &DomainName) -> Option<NamePattern> {
+        let own = NamePattern::Name(name.clone());
         if self.has_pattern(&own) {
             return Some(own);
         }

@@ -10,7 +10,7 @@ use super::{
         group::Group,
         invalid::Invalid,
         model::{Environment, Policy, Rule},
-        name::{DomainName, Pattern},
+        name::{DomainName, NamePattern},
         prefix::Prefix,
     },
     Value,
@@ -24,7 +24,7 @@ pub(super) struct Answered {
     /// The address that stands for it.
     pub(super) key: Prefix,
     /// Its text.
-    pub(super) pattern: Pattern,
+    pub(super) pattern: NamePattern,
     /// What rules say of it.
     pub(super) answer: AddressVerdictId,
     /// The flags of its value.
@@ -43,9 +43,9 @@ pub(super) fn answered(
     closed: &Closed<'_>,
     answers: &mut AddressVerdicts<'_>,
 ) -> Result<Vec<Answered>, Vec<Diagnostic>> {
-    let mut ranks: HashMap<Pattern, Vec<Rank>> = HashMap::new();
+    let mut ranks: HashMap<NamePattern, Vec<Rank>> = HashMap::new();
     for (rank, rule) in ranking.iter() {
-        for pattern in rule.to.iter().filter_map(Pattern::of) {
+        for pattern in rule.to.iter().filter_map(NamePattern::of) {
             ranks.entry(pattern).or_default().push(rank);
         }
     }
@@ -84,9 +84,9 @@ pub(super) fn answered(
 }
 
 /// That the kernel half cannot tell two patterns apart, at the last rule that has one of them.
-fn of_one_number(policy: &Policy, both: [&Pattern; 2]) -> Vec<Diagnostic> {
+fn of_one_number(policy: &Policy, both: [&NamePattern; 2]) -> Vec<Diagnostic> {
     let has_one = |rule: &&Rule| {
-        let mut patterns = rule.to.iter().filter_map(Pattern::of);
+        let mut patterns = rule.to.iter().filter_map(NamePattern::of);
         patterns.any(|pattern| both.contains(&&pattern))
     };
     let [one, other] = both;
@@ -99,13 +99,13 @@ fn of_one_number(policy: &Policy, both: [&Pattern; 2]) -> Vec<Diagnostic> {
 
 /// Whether what a rule says of a pattern may be said of private addresses: where the rule says so, or spells out the name, unless that
 /// had public addresses first. What a pattern inherits is as private as where it is from.
-fn is_private(pattern: &Pattern, rule: Option<&Rule>, closed: &Closed<'_>) -> bool {
+fn is_private(pattern: &NamePattern, rule: Option<&Rule>, closed: &Closed<'_>) -> bool {
     let Some(rule) = rule else { return false };
     let is_spelled_out = match pattern {
-        Pattern::Name(name) => {
+        NamePattern::Name(name) => {
             !closed.public.contains(name.as_str()) && rule.names().any(|own| own == name)
         }
-        Pattern::Below(_) => false,
+        NamePattern::Below(_) => false,
     };
     rule.private || is_spelled_out
 }

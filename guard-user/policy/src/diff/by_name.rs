@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use guard_common::{Protocol, RangeEntry, Verdict};
 
 use super::{
-    Change, Holds, Lifted, PROTOCOLS, Side, Told, by_verdict,
-    names::{FromPort, Held, bounds},
+    AddressChange, Holds, Lifted, PROTOCOLS, Side, Told, by_verdict,
+    names::{FromPort, PortValue, bounds},
 };
 
 /// What a policy's most open names get at each port, where nothing forbids it.
@@ -21,7 +21,7 @@ impl MostOpen {
     fn new(side: Side<'_>) -> Self {
         let patterns = side.compiled.patterns.iter();
         let values: HashSet<_> = patterns.map(|(_, value)| (*value, true)).collect();
-        let of = |is_meant: fn(&Held) -> bool| {
+        let of = |is_meant: fn(&PortValue) -> bool| {
             let protocols = PROTOCOLS.into_iter().filter(|_| !values.is_empty());
             let by_protocol = protocols.map(|protocol| {
                 let bounds = bounds(side.compiled, &values, protocol, is_meant);
@@ -53,7 +53,7 @@ impl MostOpen {
 /// What changes for addresses that are known by a name, where nothing does for the addresses themselves ([`super::diff`]): from
 /// what the most open name gets there, to what it gets after. Both sides are compiled for a machine that judges names.
 #[must_use]
-pub fn diff_by_name(old: Side<'_>, new: Side<'_>) -> Vec<Change> {
+pub fn diff_by_name(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
     if [old, new]
         .iter()
         .any(|side| side.compiled.patterns.is_empty())

@@ -10,7 +10,7 @@ use super::{
         duration::format_duration,
         group::Group,
         model::{DnsNames, Environment, Rule},
-        name::Pattern,
+        name::NamePattern,
         prefix::Prefix,
     },
     Opens, PROTOCOLS, Side, judge_alike, pieces, range_at, starts,
@@ -20,7 +20,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternChange {
     /// The name, or the wildcard.
-    pub pattern: Pattern,
+    pub pattern: NamePattern,
     /// `more` where any port lets more through, or the name may be asked for and could not.
     pub opens: Opens,
     /// Where `opens` is `more`: whether it lets less through at other ports, or at other addresses that the name may have.
@@ -38,7 +38,7 @@ pub fn diff_names(old: Side<'_>, new: Side<'_>, environment: &Environment) -> Ve
     let sides = [old, new].map(|side| ByName::new(side, environment));
     let rules = [old, new].into_iter().flat_map(|side| &side.policy.rules);
     let targets = rules.flat_map(|rule| &rule.to);
-    let patterns: BTreeSet<_> = targets.filter_map(Pattern::of).collect();
+    let patterns: BTreeSet<_> = targets.filter_map(NamePattern::of).collect();
     let changes = patterns.into_iter();
     let mut changes: Vec<_> = changes.filter_map(|one| change(&sides, one)).collect();
     changes.sort_by_cached_key(|change| change.pattern.to_string());
@@ -46,9 +46,9 @@ pub fn diff_names(old: Side<'_>, new: Side<'_>, environment: &Environment) -> Ve
 }
 
 /// How strict a verdict is: one that looks at TLS is between two others.
-pub(super) type Rank = u8;
+pub(super) type Strictness = u8;
 
-const fn rank(verdict: Verdict, by_sni: bool) -> Rank {
+const fn rank(verdict: Verdict, by_sni: bool) -> Strictness {
     2 * verdict.strictness() + if by_sni { 1 } else { 0 }
 }
 
@@ -56,9 +56,9 @@ const fn rank(verdict: Verdict, by_sni: bool) -> Rank {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// The least strict verdict.
-    pub(super) low: Rank,
+    pub(super) low: Strictness,
     /// The strictest of those that a rule for the name could lift.
-    high: Rank,
+    high: Strictness,
 }
 
 impl Bounds {
@@ -69,7 +69,7 @@ impl Bounds {
         found.unwrap_or(Verdict::Deny)
     }
 
-    const fn only(rank: Rank) -> Self {
+    const fn only(rank: Strictness) -> Self {
         Self {
             low: rank,
             high: rank,
@@ -100,7 +100,7 @@ struct Said<'p> {
 
 /// What a value says of a port.
 #[derive(Clone, Copy)]
-pub(super) struct Held {
+pub(super) struct PortValue {
     verdict: Verdict,
     /// TLS is looked at.
     by_sni: bool,
@@ -112,13 +112,13 @@ pub(super) struct Held {
 /// What decides about a name at a port.
 enum Decides {
     /// A rule for names.
-    Rule(Held),
+    Rule(PortValue),
     /// What is said of whichever address the name has.
     Address(Bounds),
 }
 
-impl Held {
-    const fn rank(&self) -> Rank {
+impl PortValue {
+    const fn rank(&self) -> Strictness {
         rank(self.verdict, self.by_sni)
     }
 }
@@ -188,7 +188,7 @@ impl<'p> ByName<'p> {
         }
     }
 
-    fn said(&self, pattern: &Pattern) -> Said<'p> {
+    fn said(&self, pattern: &NamePattern) -> Said<'p> {
         let Side { policy, compiled } = self.side;
         let mut all = std::iter::once(pattern.clone()).chain(pattern.around());
         let named = all.find(|one| compiled.has_pattern(one));
@@ -205,7 +205,7 @@ impl<'p> ByName<'p> {
 
     /// The least strict that a name gets at a port which may be asked for, or its addresses: what leads by `CNAME` to a name that a rule
     /// speaks of is judged by that rule, too. None: no rule's name may be asked for.
-    fn least(&self, protocol: Protocol, port: u16) -> Option<Rank> {
+    fn least(&self, protocol: Protocol, port: u16) -> Option<Strictness> {
         let at = |all: &[(Protocol, FromPort)]| {
             let from = all.iter().find(|(of, _)| *of == protocol);
             let bounds = from.and_then(|(_, from)| from.iter().rfind(|(low, _)| *low <= port));
@@ -225,7 +225,7 @@ impl<'p> ByName<'p> {
     }
 
     /// The rule for names that decides, if any does.
-    fn rule_for(&self, said: Said<'_>, protocol: Protocol, port: u16) -> Option<Held> {
+    fn rule_for(&self, said: Said<'_>, protocol: Protocol, port: u16) -> Option<PortValue> {
         let held = said
             .value
             .map(|value| holds(self.side.compiled, value, protocol, port));
@@ -273,7 +273,7 @@ pub(super) fn bounds(
     compiled: &Compiled,
     values: &HashSet<(Value, bool)>,
     protocol: Protocol,
-    is_meant: impl Fn(&Held) -> bool,
+    is_meant: impl Fn(&PortValue) -> bool,
 ) -> FromPort {
     let ranges = values.iter().flat_map(|(value, _)| compiled.ranges(value));
     let pieces = pieces(protocol, starts(ranges, protocol)).into_iter();
@@ -299,15 +299,15 @@ pub(super) fn bounds(
 }
 
 /// As [`super::holds`], and whether TLS is looked at.
-fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> Held {
+fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> PortValue {
     match range_at(compiled, value, protocol, port) {
-        Some((range, _)) => Held {
+        Some((range, _)) => PortValue {
             verdict: range.verdict(),
             by_sni: range.is_by_sni(),
             rule: range.rule,
             is_private: range.is_private(),
         },
-        None => Held {
+        None => PortValue {
             verdict: value.verdict,
             by_sni: false,
             rule: value.rule,
@@ -316,7 +316,7 @@ fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> H
     }
 }
 
-fn change(sides: &[ByName<'_>; 2], pattern: Pattern) -> Option<PatternChange> {
+fn change(sides: &[ByName<'_>; 2], pattern: NamePattern) -> Option<PatternChange> {
     let [old, new] = sides;
     let (was, is) = (old.said(&pattern), new.said(&pattern));
     let is_refused = [was.asked, is.asked] == [DnsNames::Rules; 2];

@@ -7,7 +7,7 @@ use super::{
     super::{
         Environment, PortSpec, Prefix, compile,
         compile::Compiled,
-        diff::{Change, Opens, Side, diff, diff_holes, diff_replies},
+        diff::{AddressChange, Opens, Side, diff, diff_holes, diff_replies},
         model::Policy,
     },
     environment, policy,
@@ -23,7 +23,7 @@ fn between(old: &str, new: &str) -> Vec<String> {
     let [old, new] = [old, new].map(|text| policy(&format!("version = 1\n{text}")));
     let [a, b] = [&old, &new].map(|policy| compiled(policy, &environment));
     let [old, new] = [(&old, &a), (&new, &b)].map(|(policy, compiled)| Side { policy, compiled });
-    let line = |change: &Change| {
+    let line = |change: &AddressChange| {
         format!(
             "{} {:?} {} -> {}",
             change.destination,
@@ -167,7 +167,7 @@ fn ports() -> Vec<(u8, u16)> {
     [&tcp[..], &udp[..], &[(1, 0), (47, 0)]].concat()
 }
 
-pub(super) fn covers(change: &Change, to: u128, protocol: u8, port: u16) -> bool {
+pub(super) fn covers(change: &AddressChange, to: u128, protocol: u8, port: u16) -> bool {
     let at = change
         .prefixes
         .iter()

@@ -10,11 +10,11 @@ use proptest::{prelude::*, sample::select};
 use super::{
     super::{
         compile::{Compiled, compile},
-        diff::{Change, Opens, Side, diff, diff_by_name, diff_names},
+        diff::{AddressChange, Opens, Side, diff, diff_by_name, diff_names},
         explain::{explain, explain_known},
         group::Group,
         model::{DnsNames, Environment, Policy, Rule},
-        name::{DomainName, Pattern},
+        name::{DomainName, NamePattern},
         ports::PortSpec,
         prefix::Prefix,
         target::Target,
@@ -36,7 +36,7 @@ fn known(compiled: &Compiled, names: &[&str]) -> Named {
     let mut known = Named::default();
     for name in names {
         let name: DomainName = name.parse().unwrap();
-        let own = Pattern::Name(name);
+        let own = NamePattern::Name(name);
         let wider: Vec<_> = own.around().collect();
         let mut all = std::iter::once(own).chain(wider);
         let pattern = all.find(|one| compiled.has_pattern(one));
@@ -132,7 +132,7 @@ fn a_name_that_has_a_patterns_number_is_not_that_pattern() {
     let policy = policy(&text);
     let compiled = compile(&policy, &judging()).unwrap();
     let [own, chosen]: [DomainName; 2] = [own, chosen].map(|name| name.parse().unwrap());
-    let pattern = Pattern::Name(chosen.clone());
+    let pattern = NamePattern::Name(chosen.clone());
     assert!(compiled.has_number(pattern.id()) && !compiled.has_pattern(&pattern));
     assert_eq!(compiled.pattern_of(&chosen), None);
     assert_eq!(parts_by_name(&policy, &compiled, &chosen), ["confirm"]);
@@ -826,7 +826,7 @@ fn rule(targets: &'static [&'static str]) -> impl Strategy<Value = String> {
             let is_named = |target: &&str| {
                 target
                     .parse::<Target>()
-                    .is_ok_and(|to| Pattern::of(&to).is_some())
+                    .is_ok_and(|to| NamePattern::of(&to).is_some())
             };
             let may_show = action == "allow" && to.iter().any(is_named);
             let tls = if shown && may_show {
@@ -905,7 +905,7 @@ fn connections() -> impl Iterator<Item = Connection> {
     })
 }
 
-fn is_told(changes: &[Change], at: &Connection) -> bool {
+fn is_told(changes: &[AddressChange], at: &Connection) -> bool {
     changes
         .iter()
         .any(|one| covers(one, at.to.to_u128(), at.protocol.0, at.port))
@@ -975,8 +975,8 @@ proptest! {
         let sides = [Side { policy: &policies[0], compiled: &a }, Side { policy: &policies[1], compiled: &b }];
         let changes = [diff(sides[0], sides[1]), diff_by_name(sides[0], sides[1])].concat();
         let names = diff_names(sides[0], sides[1], &judging());
-        let is_of_known = |pattern: &Pattern| known.iter().any(|name| {
-            let own = Pattern::Name(name.parse().unwrap());
+        let is_of_known = |pattern: &NamePattern| known.iter().any(|name| {
+            let own = NamePattern::Name(name.parse().unwrap());
             own == *pattern || own.around().any(|wider| wider == *pattern)
         });
         let by_name = names.iter().any(|one| is_of_known(&one.pattern));
@@ -1000,10 +1000,10 @@ proptest! {
         let sides = [Side { policy: &policies[0], compiled: &a }, Side { policy: &policies[1], compiled: &b }];
         let told = diff_names(sides[0], sides[1], &judging());
         for name in NAMES {
-            let own = Pattern::Name(name.parse().unwrap());
+            let own = NamePattern::Name(name.parse().unwrap());
             let wider = own.around();
             let mut covering = std::iter::once(own.clone()).chain(wider);
-            let is_named = |pattern: &Pattern| a.has_pattern(pattern) || b.has_pattern(pattern);
+            let is_named = |pattern: &NamePattern| a.has_pattern(pattern) || b.has_pattern(pattern);
             let Some(narrowest) = covering.find(is_named) else {
                 continue;
             };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::wire::Target;
+use super::super::wire::RedirectTarget;
 
 /// How long a client may take to do its transaction again.
 const TIME: Duration = Duration::from_secs(60);
@@ -19,12 +19,12 @@ pub(crate) struct Again {
     /// Statements that were allowed and not done yet.
     kept: RefCell<Vec<Kept>>,
     /// Databases that were checked for access to other servers.
-    looked: RefCell<HashSet<(Target, String)>>,
+    looked: RefCell<HashSet<(RedirectTarget, String)>>,
 }
 
 #[derive(Debug)]
 struct Kept {
-    target: Target,
+    target: RedirectTarget,
     /// The user and the database.
     login: String,
     digest: String,
@@ -32,7 +32,7 @@ struct Kept {
 }
 
 impl Again {
-    pub(super) fn keep(&self, target: Target, login: String, digest: &str) {
+    pub(super) fn keep(&self, target: RedirectTarget, login: String, digest: &str) {
         let mut all = self.kept.borrow_mut();
         forget(&mut all);
         if all.len() < MAX {
@@ -48,7 +48,7 @@ impl Again {
 
     /// Whether a transaction that begins there must be able to write. Until the kept statement is used, any may be the one:
     /// drivers begin some of their own before.
-    pub(super) fn begins(&self, target: Target, login: &str) -> bool {
+    pub(super) fn begins(&self, target: RedirectTarget, login: &str) -> bool {
         let mut all = self.kept.borrow_mut();
         forget(&mut all);
         let is_for = |kept: &Kept| kept.target == target && kept.login == login;
@@ -56,7 +56,7 @@ impl Again {
     }
 
     /// Whether that database was not checked before, as far as is kept.
-    pub(super) fn is_first_look(&self, target: Target, login: &str) -> bool {
+    pub(super) fn is_first_look(&self, target: RedirectTarget, login: &str) -> bool {
         let mut looked = self.looked.borrow_mut();
         if looked.len() >= MAX {
             looked.clear();
@@ -65,7 +65,7 @@ impl Again {
     }
 
     /// Uses up a kept statement, if it was kept.
-    pub(super) fn take(&self, target: Target, digest: &str) -> bool {
+    pub(super) fn take(&self, target: RedirectTarget, digest: &str) -> bool {
         let mut all = self.kept.borrow_mut();
         forget(&mut all);
         let found = all

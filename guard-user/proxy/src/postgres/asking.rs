@@ -10,7 +10,7 @@ use super::{
         wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, MAX_PREVIEW, TargetTerms},
     },
     beside::Beside,
-    judge::Write,
+    judge::SqlWrite,
     ledger::Parameters,
     meaning::Meaning,
     unit::Unit,
@@ -48,10 +48,10 @@ pub(super) fn escaped(name: &str) -> String {
 
 /// A statement to be asked about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Statement<'a> {
+pub(super) struct AskedStatement<'a> {
     pub(super) login: &'a Login,
     pub(super) unit: &'a Unit,
-    pub(super) write: &'a Write,
+    pub(super) write: &'a SqlWrite,
     pub(super) parameters: &'a Parameters,
     /// Its meaning beyond its text.
     pub(super) meaning: &'a Meaning,
@@ -61,7 +61,7 @@ pub(super) struct Statement<'a> {
     pub(super) digest: Option<&'a str>,
 }
 
-impl Statement<'_> {
+impl AskedStatement<'_> {
     /// Asks an approver.
     pub(super) async fn ask(&self, context: &ConnectionContext, terms: &TargetTerms) -> AskAnswer {
         context

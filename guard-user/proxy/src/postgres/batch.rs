@@ -7,10 +7,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     super::wire::TargetTerms,
-    beside::{Before, Beside},
+    beside::{Beside, NamesBefore},
     client::{About, Comes, PostgresClient, Verdict, empty, too_long},
     frame::{MAX_READ, MessageHead, invalid},
-    ledger::{Bound, Expected, MAX_KEPT, Named},
+    ledger::{Bound, Expected, MAX_KEPT, NamedObject},
     lock::Lock,
     meaning::Meaning,
     parts::Part,
@@ -169,7 +169,8 @@ where
         {
             return Ok(Some(refusal));
         }
-        if let Part::Bind { statement, .. } | Part::Describe(Named::Statement, statement) = &part
+        if let Part::Bind { statement, .. } | Part::Describe(NamedObject::Statement, statement) =
+            &part
             && !self.prepared(statement).reads()
         {
             let meaning = self.meaning_behind(planned, false).await?;
@@ -352,8 +353,8 @@ where
             }
             Part::Close(named, name) => {
                 match named {
-                    Named::Statement => drop(self.statements.insert(name.clone(), None)),
-                    Named::Portal => drop(self.portals.insert(name.clone(), None)),
+                    NamedObject::Statement => drop(self.statements.insert(name.clone(), None)),
+                    NamedObject::Portal => drop(self.portals.insert(name.clone(), None)),
                 }
                 Some(Expected::Closed(named, name))
             }
@@ -381,7 +382,7 @@ struct Planned<'b> {
     batch: &'b [(MessageHead, Bytes)],
     at: usize,
     /// The meaning of names before it.
-    before: Before,
+    before: NamesBefore,
     messages: Vec<(Bytes, Option<Expected>)>,
     /// The units that it executes.
     units: Vec<Rc<Unit>>,

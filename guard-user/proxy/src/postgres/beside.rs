@@ -21,7 +21,7 @@ const MAX_STATEMENT: usize = 256;
 
 /// The meaning of names before a batch.
 #[derive(Default)]
-pub(super) struct Before {
+pub(super) struct NamesBefore {
     statements: HashMap<Bytes, Option<Rc<Unit>>>,
     portals: HashMap<Bytes, Option<Bound>>,
 }
@@ -176,11 +176,11 @@ where
     W: AsyncWrite + Unpin,
 {
     /// The meaning of names before a batch, if that executes several statements.
-    pub(super) fn before(&self, batch: &[(MessageHead, Bytes)]) -> Before {
+    pub(super) fn before(&self, batch: &[(MessageHead, Bytes)]) -> NamesBefore {
         let executes = batch.iter().filter(|(head, _)| head.tag == b'E');
         match executes.count() {
-            0 | 1 => Before::default(),
-            _ => Before {
+            0 | 1 => NamesBefore::default(),
+            _ => NamesBefore {
                 statements: self.statements.clone(),
                 portals: self.portals.clone(),
             },
@@ -195,7 +195,7 @@ where
     pub(super) fn beside(
         &mut self,
         terms: &TargetTerms,
-        before: &Before,
+        before: &NamesBefore,
         batch: &[(MessageHead, Bytes)],
         at: usize,
     ) -> io::Result<Beside> {
@@ -237,11 +237,11 @@ where
         Ok(Beside::of(executed.iter()))
     }
 
-    fn prepared_before(&self, before: &Before, name: &Bytes) -> Executed {
+    fn prepared_before(&self, before: &NamesBefore, name: &Bytes) -> Executed {
         Executed::earlier(self.prepared_among(&before.statements, name))
     }
 
-    fn bound_before(&self, before: &Before, name: &Bytes) -> Executed {
+    fn bound_before(&self, before: &NamesBefore, name: &Bytes) -> Executed {
         let bound = self.bound_among(&before.portals, name);
         let values = bound.values;
         let one = Executed::earlier(bound.unit);

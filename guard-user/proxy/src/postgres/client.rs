@@ -12,21 +12,21 @@ use super::{
     super::{
         client::ConnectionContext,
         judge::Rules,
-        room::Turn,
+        room::JudgingTurn,
         wire::{AskAnswer, Entry, TargetTerms},
     },
     again::Again,
-    asking::{Login, Statement},
+    asking::{AskedStatement, Login},
     beside::Beside,
     frame::{HEAD, MAX_READ, MessageHead, Reader, invalid},
     judge::{self, Control, Extra, Release},
     large,
-    ledger::{Bound, Expected, Heard, Parameters},
+    ledger::{Bound, Expected, OwnReply, Parameters},
     lock::Lock,
     meaning::Meaning,
     refusal::{Refusal, failing_query},
     replication,
-    server::Shared,
+    server::BothDirections,
     unit::Unit,
 };
 
@@ -53,7 +53,7 @@ pub(super) struct PostgresClient<'a, R, W> {
     pub(super) login: Login,
     pub(super) from: Reader<R>,
     pub(super) to: W,
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a BothDirections,
     pub(super) again: Rc<Again>,
     /// The terms by which the cached texts were judged.
     terms: Option<Rc<TargetTerms>>,
@@ -86,7 +86,7 @@ pub(super) struct PostgresClient<'a, R, W> {
     /// Whether nothing was done in the transaction yet.
     pub(super) is_fresh: bool,
     /// Held while a message is judged.
-    turn: Option<Turn>,
+    turn: Option<JudgingTurn>,
 }
 
 /// What a person sees of a statement beside its text.
@@ -127,7 +127,7 @@ where
         context: &'a ConnectionContext,
         login: Login,
         (from, to): (Reader<R>, W),
-        shared: &'a Shared,
+        shared: &'a BothDirections,
     ) -> Self {
         Self {
             context,
@@ -451,7 +451,7 @@ where
     }
 
     /// The server's answer to the guard's own query.
-    pub(super) async fn told(&mut self, told: oneshot::Receiver<Heard>) -> io::Result<Heard> {
+    pub(super) async fn told(&mut self, told: oneshot::Receiver<OwnReply>) -> io::Result<OwnReply> {
         self.end_turn().await;
         let told = while_here(&mut self.from, told).await?;
         told.map_err(|_| io::ErrorKind::UnexpectedEof.into())
@@ -519,7 +519,7 @@ where
         write.warnings.splice(..0, about.meaning.warnings());
         write.warnings.extend(sets_by_the_rule(terms));
         let write = &write;
-        let statement = Statement {
+        let statement = AskedStatement {
             login: &self.login,
             unit,
             write,
@@ -543,7 +543,7 @@ where
     fn by_answer(
         &self,
         answer: AskAnswer,
-        statement: &Statement<'_>,
+        statement: &AskedStatement<'_>,
         terms: &TargetTerms,
     ) -> Verdict {
         match answer {

@@ -28,7 +28,7 @@ pub(super) enum Expected {
     /// To a query.
     Query,
     /// To a query of the guard's own, which the client does not see.
-    Own(oneshot::Sender<Heard>),
+    Own(oneshot::Sender<OwnReply>),
     /// The end of a batch.
     Sync,
     /// A statement has a name now.
@@ -38,7 +38,7 @@ pub(super) enum Expected {
     /// The end of a batch that the client only flushed: the client does not see it.
     Quiet,
     /// A name is free again.
-    Closed(Named, Bytes),
+    Closed(NamedObject, Bytes),
     /// The failure of what the guard has sent in place of a refused statement.
     Refused(Refusal),
 }
@@ -54,11 +54,11 @@ impl Expected {
 }
 
 /// The server's answer to a query of the guard's own: its rows, first columns only, or its error.
-pub(super) type Heard = Result<Vec<Bytes>, String>;
+pub(super) type OwnReply = Result<Vec<Bytes>, String>;
 
 /// The kind of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum NamedObject {
     /// A prepared statement.
     Statement,
     /// A portal.
@@ -323,8 +323,10 @@ impl Ledger {
     /// `CloseComplete`.
     pub(super) fn closed(&mut self) -> io::Result<()> {
         match self.expected.pop_front() {
-            Some(Expected::Closed(Named::Statement, name)) => drop(self.statements.remove(&name)),
-            Some(Expected::Closed(Named::Portal, name)) => drop(self.portals.remove(&name)),
+            Some(Expected::Closed(NamedObject::Statement, name)) => {
+                drop(self.statements.remove(&name))
+            }
+            Some(Expected::Closed(NamedObject::Portal, name)) => drop(self.portals.remove(&name)),
             _ => return Err(unasked()),
         }
         Ok(())
@@ -448,7 +450,7 @@ mod tests {
         ledger.ready(b'I').unwrap();
         assert!(!reads(&ledger));
         // And this one does not, for it was free again.
-        ledger.expect(Expected::Closed(Named::Statement, "a".into()));
+        ledger.expect(Expected::Closed(NamedObject::Statement, "a".into()));
         parsed(&mut ledger, "select 1");
         ledger.expect(Expected::Sync);
         ledger.closed().unwrap();

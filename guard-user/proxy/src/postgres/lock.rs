@@ -11,7 +11,7 @@ use super::{
     super::wire::TargetTerms,
     client::{PostgresClient, Verdict},
     frame::invalid,
-    ledger::{Expected, Heard},
+    ledger::{Expected, OwnReply},
     refusal::{Refusal, batch, query},
     unit::Unit,
 };
@@ -152,7 +152,10 @@ where
     }
 
     /// The same for several statements; the receiver gets the first columns of all rows.
-    pub(super) async fn asked(&mut self, texts: &[String]) -> io::Result<oneshot::Receiver<Heard>> {
+    pub(super) async fn asked(
+        &mut self,
+        texts: &[String],
+    ) -> io::Result<oneshot::Receiver<OwnReply>> {
         let (tell, told) = oneshot::channel();
         let replicates = {
             let mut ledger = self.shared.ledger.borrow_mut();

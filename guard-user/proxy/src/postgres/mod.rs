@@ -51,7 +51,7 @@ use client::PostgresClient;
 use frame::Reader;
 use guard_policy::Profile;
 use refusal::Refusal;
-use server::Shared;
+use server::BothDirections;
 use start::{Started, Unstarted};
 
 /// Whether the destination speaks PostgreSQL's protocol; `None` if policies disagree.
@@ -83,7 +83,7 @@ pub(super) async fn serve(
 
 /// Relays in both directions.
 async fn speak(context: &ConnectionContext, started: Started) {
-    let shared = Shared::new();
+    let shared = BothDirections::new();
     let (from_client, mut to_client) = split(started.client);
     let (from_server, to_server) = split(started.server);
     let ends = (Reader::new(from_client), to_server);
@@ -131,7 +131,7 @@ async fn end(
 
 /// Resolves when the hole that this connection relied on closes: nothing goes on after that, not even rows that are being
 /// copied.
-async fn outlive_hole(context: &ConnectionContext, shared: &Shared) -> io::Error {
+async fn outlive_hole(context: &ConnectionContext, shared: &BothDirections) -> io::Error {
     shared.has_gone_by_hole().await;
     context.link.closes(context.target).await;
     let why = "the hole that it went through has ended";

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     frame::{Fields, invalid},
-    ledger::{Named, Parameters},
+    ledger::{NamedObject, Parameters},
     refusal::OWN,
 };
 
@@ -35,9 +35,9 @@ pub(super) enum Part {
     /// Executes a portal.
     Execute { portal: Bytes },
     /// Releases a name.
-    Close(Named, Bytes),
+    Close(NamedObject, Bytes),
     /// Asks what a name stands for.
-    Describe(Named, Bytes),
+    Describe(NamedObject, Bytes),
 }
 
 impl Part {
@@ -202,10 +202,10 @@ fn whole_number(value: &[u8]) -> Option<i64> {
     }
 }
 
-fn named(fields: &mut Fields) -> io::Result<Named> {
+fn named(fields: &mut Fields) -> io::Result<NamedObject> {
     match fields.byte()? {
-        b'S' => Ok(Named::Statement),
-        b'P' => Ok(Named::Portal),
+        b'S' => Ok(NamedObject::Statement),
+        b'P' => Ok(NamedObject::Portal),
         _ => Err(invalid("a name is for neither a statement nor a portal")),
     }
 }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::AskAnswer, asking::Statement, beside::Beside, client::PostgresClient,
-    judge::Write, ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
+    super::wire::AskAnswer, asking::AskedStatement, beside::Beside, client::PostgresClient,
+    judge::SqlWrite, ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest,
+    unit::Unit,
 };
 
 /// The parameter of the start-up packet, and below the values that mean no replication (PostgreSQL's documentation, 55.4).
@@ -43,7 +44,7 @@ pub(super) fn is_command(text: &[u8]) -> bool {
 /// Such a connection, as a statement for a person.
 fn unit() -> Unit {
     let text = Bytes::from_static(b"a replication connection");
-    let write = Write {
+    let write = SqlWrite {
         command: "REPLICATION",
         kind:
             "copies all of the server, onto itself if it likes, and makes, changes and drops slots"
@@ -82,7 +83,7 @@ where
         let Some(write) = unit.write.as_ref().filter(|_| !terms.is_open()) else {
             return Ok(None);
         };
-        let statement = Statement {
+        let statement = AskedStatement {
             login: &self.login,
             unit: &unit,
             write,

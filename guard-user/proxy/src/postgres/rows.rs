@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::TargetTerms, client::PostgresClient, judge::Write, lock::Lock, unit::Unit,
+    super::wire::TargetTerms, client::PostgresClient, judge::SqlWrite, lock::Lock, unit::Unit,
 };
 
 /// How long a plan may take: another client may hold the table.
@@ -29,8 +29,8 @@ where
         &mut self,
         terms: &TargetTerms,
         unit: &Unit,
-        write: &Write,
-    ) -> io::Result<Write> {
+        write: &SqlWrite,
+    ) -> io::Result<SqlWrite> {
         let mut write = write.clone();
         if write.is_definition {
             write.warnings.push(MIGRATION.to_owned());
@@ -47,7 +47,7 @@ where
         &mut self,
         terms: &TargetTerms,
         unit: &Unit,
-        write: &Write,
+        write: &SqlWrite,
     ) -> io::Result<Option<u64>> {
         // Planning may call functions: known ones, and those behind views, which must fail if they write.
         let is_free = self.lock == Lock::On && {

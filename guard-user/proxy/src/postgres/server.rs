@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     frame::{Fields, HEAD, MAX_READ, MessageHead, Reader, invalid},
     judge::{self, Release},
-    ledger::{Expected, Heard, Ledger},
+    ledger::{Expected, Ledger, OwnReply},
     refusal::MARK,
 };
 
@@ -26,7 +26,7 @@ const READ: usize = 64 * 1024;
 
 /// The state that both directions share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct BothDirections {
     pub(super) ledger: RefCell<Ledger>,
     /// Wakes when the server has answered something.
     pub(super) answered: Notify,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     by_hole: SetOnce<()>,
 }
 
-impl Shared {
+impl BothDirections {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             ledger: RefCell::new(Ledger::new()),
@@ -67,7 +67,11 @@ impl Shared {
 /// # Errors
 ///
 /// The system's; violations of the protocol.
-pub(super) async fn serve<R, W>(from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
+pub(super) async fn serve<R, W>(
+    from: Reader<R>,
+    to: &mut W,
+    shared: &BothDirections,
+) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -80,7 +84,7 @@ where
     ended.and(flushed)
 }
 
-async fn pass<R, W>(mut from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
+async fn pass<R, W>(mut from: Reader<R>, to: &mut W, shared: &BothDirections) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -136,8 +140,8 @@ async fn pass_too_long<R, W>(
     from: &mut Reader<R>,
     head: MessageHead,
     to: &mut W,
-    shared: &Shared,
-    heard: &mut Heard,
+    shared: &BothDirections,
+    heard: &mut OwnReply,
 ) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
@@ -191,7 +195,7 @@ fn hear(
     head: MessageHead,
     message: &Bytes,
     ledger: &RefCell<Ledger>,
-    heard: &mut Heard,
+    heard: &mut OwnReply,
 ) -> io::Result<Option<Bytes>> {
     let mut ledger = ledger.borrow_mut();
     match head.tag {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     super::judge::Rules,
-    judge::{self, Control, Effect, Extra, Judged, Release, Unread, Write},
+    judge::{self, Control, Effect, Extra, JudgedQuery, Release, SqlWrite, Unread},
     meaning::Meaning,
     sum::sum,
 };
@@ -37,7 +37,7 @@ pub(super) struct Unit {
     /// The text without its constants.
     pub(super) normalised: String,
     /// The part that is no read, if any.
-    pub(super) write: Option<Write>,
+    pub(super) write: Option<SqlWrite>,
     /// Its uses of transactions and names, in order.
     pub(super) controls: Vec<Control>,
     /// Whether it may change settings, by which the server reads what comes after it.
@@ -55,7 +55,7 @@ pub(super) struct Unit {
 /// What the statements of a text do together.
 #[derive(Default)]
 struct UnitEffects {
-    write: Option<Write>,
+    write: Option<SqlWrite>,
     controls: Vec<Control>,
     copies_in: bool,
     sets: bool,
@@ -112,7 +112,7 @@ impl Unit {
         }
     }
 
-    fn judged(text: &Bytes, judged: Judged) -> Self {
+    fn judged(text: &Bytes, judged: JudgedQuery) -> Self {
         let statements = judged.statements.len();
         let mut effects = UnitEffects::default();
         for statement in judged.statements {
@@ -163,7 +163,7 @@ impl Unit {
 
     /// A unit of which nothing is known.
     pub(super) fn unknown(text: &Bytes, why: &str) -> Self {
-        let write = Write {
+        let write = SqlWrite {
             command: "?",
             kind: "may change anything: guard cannot read it".to_owned(),
             because: why.to_owned(),

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use super::*;
 use crate::{
     body::{self, Body},
-    upstream::Here,
+    upstream::LocalExecutor,
 };
 
 /// A destination that echoes bodies, and writes down methods and paths.
@@ -26,7 +26,7 @@ pub(super) async fn destination() -> (SocketAddr, Rc<RefCell<Vec<String>>>) {
                 all.borrow_mut().push(line);
                 async move { Ok::<_, hyper::Error>(http::Response::new(request.into_body())) }
             });
-            let serving = server::conn::http2::Builder::new(Here);
+            let serving = server::conn::http2::Builder::new(LocalExecutor);
             spawn_local(serving.serve_connection(TokioIo::new(stream), service));
         }
     });
@@ -35,7 +35,10 @@ pub(super) async fn destination() -> (SocketAddr, Rc<RefCell<Vec<String>>>) {
 
 async fn client(lab: &Lab) -> http2::SendRequest<Body> {
     let stream = TokioIo::new(lab.client().await);
-    let (sender, connection) = http2::Builder::new(Here).handshake(stream).await.unwrap();
+    let (sender, connection) = http2::Builder::new(LocalExecutor)
+        .handshake(stream)
+        .await
+        .unwrap();
     spawn_local(connection);
     sender
 }
@@ -137,7 +140,7 @@ async fn a_client_may_wait_for_what_the_destination_says_at_once() {
             let mut first = [0; 9];
             while stream.peek(&mut first).await.unwrap() < first.len() {}
             assert_eq!(first[3..], IS_SETTINGS);
-            let (mut sender, connection) = http2::Builder::new(Here)
+            let (mut sender, connection) = http2::Builder::new(LocalExecutor)
                 .handshake(TokioIo::new(stream))
                 .await
                 .unwrap();

@@ -30,8 +30,8 @@ use super::*;
 use crate::{
     body::{self, Body},
     tls::Tls,
-    upstream::Here,
-    wire::Scope,
+    upstream::LocalExecutor,
+    wire::AuthorityScope,
 };
 
 const H2: &[u8] = b"h2";
@@ -128,7 +128,7 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, arrived: Arrived) {
     let stream = TokioIo::new(stream);
     let _ = match is_h2 {
         true => {
-            server::conn::http2::Builder::new(Here)
+            server::conn::http2::Builder::new(LocalExecutor)
                 .serve_connection(stream, service)
                 .await
         }
@@ -215,7 +215,7 @@ async fn secured(
 }
 
 fn everywhere(tls: &Tls) -> String {
-    tls.vouch(&Scope::default()).unwrap()
+    tls.vouch(&AuthorityScope::default()).unwrap()
 }
 
 fn request(method: Method, uri: &str, body: &'static str) -> Request<Body> {
@@ -283,7 +283,7 @@ async fn both_ends_speak_http2_where_both_can() {
             .await
             .unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(H2));
-        let (mut sender, connection) = http2::Builder::new(Here)
+        let (mut sender, connection) = http2::Builder::new(LocalExecutor)
             .handshake(TokioIo::new(stream))
             .await
             .unwrap();
@@ -337,7 +337,7 @@ async fn told(company: &Company, shown: &Shown, name: &str) -> String {
         .unwrap();
     // There is no destination to agree with, so it is what the client likes best.
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(H2));
-    let (mut sender, connection) = http2::Builder::new(Here)
+    let (mut sender, connection) = http2::Builder::new(LocalExecutor)
         .handshake(TokioIo::new(stream))
         .await
         .unwrap();
@@ -570,7 +570,7 @@ async fn what_a_session_trusts_is_limited() {
         let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
         let to_names = |names: &[&str]| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            let scope = Scope {
+            let scope = AuthorityScope {
                 names: Some(names),
                 prefixes: Some(Vec::new()),
             };
@@ -603,7 +603,7 @@ async fn whoever_names_nobody_asks_for_the_address() {
         let company = Company::new();
         let (to, _) = destination(&company.issue("127.0.0.1", |_| {}), &[]).await;
         let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
-        let scope = Scope {
+        let scope = AuthorityScope {
             names: Some(vec![NAME.to_owned()]),
             prefixes: Some(vec![([127, 0, 0, 0].into(), 8)]),
         };

@@ -30,12 +30,13 @@ use super::{
     client::ConnectionContext,
     connection::serve_to,
     judge::Rules,
-    link::Link,
+    link::GuarddLink,
     networks::Network,
     room::Room,
     tls::Tls,
     wire::{
-        AskAnswer, Entry, HttpAttempt, NetworkId, Passing, Target, TargetTerms, Tgid, ToDaemon,
+        AskAnswer, Entry, HttpAttempt, NetworkId, Passing, RedirectTarget, TargetTerms, Tgid,
+        ToDaemon,
     },
 };
 
@@ -78,7 +79,7 @@ impl Guardd {
 /// A proxy, and what it is between.
 struct Lab {
     guardd: Rc<Guardd>,
-    link: Rc<Link>,
+    link: Rc<GuarddLink>,
     tls: Rc<Tls>,
     room: Arc<Room>,
     at: SocketAddr,
@@ -141,7 +142,7 @@ impl Lab {
         file.write_all(certificates.as_bytes()).unwrap();
         file.rewind().unwrap();
         let tls = Rc::new(Tls::new(key.into(), vec![file.into()]).unwrap());
-        let link = Rc::new(Link::new());
+        let link = Rc::new(GuarddLink::new());
         let guardd = Rc::new(Guardd {
             terms: RefCell::new(terms),
             answer: RefCell::new(answer),
@@ -152,7 +153,7 @@ impl Lab {
         let (proxy, speaks, rooms) = (Rc::clone(&link), Rc::clone(&tls), Arc::clone(&room));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let target = Target {
+        let target = RedirectTarget {
             session: 1,
             address: to.ip(),
             port: to.port(),
@@ -196,7 +197,7 @@ impl Lab {
     }
 }
 
-async fn speak(link: Rc<Link>, guardd: Rc<Guardd>) {
+async fn speak(link: Rc<GuarddLink>, guardd: Rc<Guardd>) {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
         match said {

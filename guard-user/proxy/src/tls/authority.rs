@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use guard_proto::wire::Scope;
+use guard_proto::wire::AuthorityScope;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
@@ -94,7 +94,7 @@ impl Authority {
     /// # Errors
     ///
     /// If there is no randomness, or a name is invalid.
-    pub(crate) fn vouch(&self, scope: &Scope) -> Result<String> {
+    pub(crate) fn vouch(&self, scope: &AuthorityScope) -> Result<String> {
         let permitted_subtrees = subtrees(scope);
         let limits = NameConstraints {
             permitted_subtrees,

@@ -23,7 +23,7 @@ use super::{
     Protocols,
     authority::nobody,
     explain,
-    unarmed::{Asking, Unarmed},
+    unarmed::{Unarmed, UnarmedNames},
 };
 
 /// How long a destination's handshake may take.
@@ -35,7 +35,7 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 pub(crate) struct Dialer {
     connector: TlsConnector,
     unarmed: Arc<Unarmed>,
-    asking: Asking,
+    asking: UnarmedNames,
 }
 
 /// A TLS connection to a destination.
@@ -67,7 +67,7 @@ impl Dialer {
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
             unarmed,
-            asking: Asking::default(),
+            asking: UnarmedNames::default(),
         })
     }
 

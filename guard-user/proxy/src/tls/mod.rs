@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::Result;
-use guard_proto::wire::Scope;
+use guard_proto::wire::AuthorityScope;
 use http::uri;
 use rustls::{
     ServerConfig,
@@ -163,7 +163,7 @@ impl Tls {
     /// # Errors
     ///
     /// If there is no randomness, or a name is invalid.
-    pub(super) fn vouch(&self, scope: &Scope) -> Result<String> {
+    pub(super) fn vouch(&self, scope: &AuthorityScope) -> Result<String> {
         self.authority.vouch(scope)
     }
 

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use guard_proto::wire::Scope;
+use guard_proto::wire::AuthorityScope;
 use rcgen::{CidrSubnet, GeneralSubtree};
 
 /// The limits as name constraints. A kind of name without constraints is not limited (RFC 5280 4.2.1.10), so a kind without
 /// names gets one that matches nothing.
-pub(super) fn subtrees(scope: &Scope) -> Vec<GeneralSubtree> {
+pub(super) fn subtrees(scope: &AuthorityScope) -> Vec<GeneralSubtree> {
     let dns = |name: &String| GeneralSubtree::DnsName(name.clone());
     let ip = |(address, length): &(IpAddr, u8)| {
         GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*address, *length))

@@ -56,9 +56,9 @@ impl Unarmed {
 
 /// The destinations that have asked for one: a resumed connection does not ask again.
 #[derive(Debug, Default)]
-pub(super) struct Asking(RefCell<HashSet<ServerName<'static>>>);
+pub(super) struct UnarmedNames(RefCell<HashSet<ServerName<'static>>>);
 
-impl Asking {
+impl UnarmedNames {
     /// Whether a destination asks, by its last handshake.
     pub(super) fn is_one(
         &self,

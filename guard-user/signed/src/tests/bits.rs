@@ -2,7 +2,7 @@
 
 use super::{ORIGIN, PAGE, Page, answer, passkeys, signed, ssh_keys};
 use crate::{
-    Answer, Document as _, NAMESPACE, Refusal,
+    Answer, AnswerRefusal, Document as _, NAMESPACE,
     approvers::Key,
     ssh::SshPublicKey,
     webauthn::{self, Assertion},
@@ -36,7 +36,7 @@ fn no_altered_signature_of_ssh_is_taken() {
         }
         for one in altered(&message).step_by(7) {
             let refused = public.verify(NAMESPACE, &one, &sealed);
-            assert_eq!(refused, Err(Refusal::Forged));
+            assert_eq!(refused, Err(AnswerRefusal::Forged));
         }
     }
 }
@@ -101,31 +101,37 @@ fn a_passkey_has_to_be_touched_by_its_owner_on_the_right_page() {
             page
         };
         for (page, why) in [
-            (page(|page| page.flags = 0x04), Refusal::Untouched),
-            (page(|page| page.flags = 0x01), Refusal::Unverified),
-            (page(|page| page.kind = "webauthn.create"), Refusal::Purpose),
+            (page(|page| page.flags = 0x04), AnswerRefusal::Untouched),
+            (page(|page| page.flags = 0x01), AnswerRefusal::Unverified),
+            (
+                page(|page| page.kind = "webauthn.create"),
+                AnswerRefusal::Purpose,
+            ),
             (
                 page(|page| page.origin = "https://guard.example.net:444"),
-                Refusal::Origin,
+                AnswerRefusal::Origin,
             ),
             (
                 page(|page| page.origin = "https://guard.example.org"),
-                Refusal::Origin,
+                AnswerRefusal::Origin,
             ),
-            (page(|page| page.host = "example.net"), Refusal::Origin),
+            (
+                page(|page| page.host = "example.net"),
+                AnswerRefusal::Origin,
+            ),
             (
                 page(|page| page.more = r#","crossOrigin":true"#),
-                Refusal::Framed,
+                AnswerRefusal::Framed,
             ),
             (
                 page(|page| page.more = r#","topOrigin":"https://a.example""#),
-                Refusal::Framed,
+                AnswerRefusal::Framed,
             ),
         ] {
             assert_eq!(verified(&page), Err(why), "{}", page.more);
         }
         let twice = page(|page| page.more = r#","origin":"https://guard.example.net""#);
-        assert!(matches!(verified(&twice), Err(Refusal::Malformed(_))));
+        assert!(matches!(verified(&twice), Err(AnswerRefusal::Malformed(_))));
         let more = page(|page| page.more = r#","other_keys_can_be_added_here":"do not compare""#);
         assert!(verified(&more).is_ok());
     }
@@ -144,7 +150,7 @@ fn an_answer_is_by_the_key_that_it_names() {
         for (other, enrolled) in enrolled.iter().enumerate() {
             let expected = match at == other {
                 true => Ok(answer.clone()),
-                false => Err(Refusal::OtherKey),
+                false => Err(AnswerRefusal::OtherKey),
             };
             assert_eq!(signed.verify(enrolled, &[]), expected);
             // Even where it says that it is by that key.

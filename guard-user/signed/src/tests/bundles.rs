@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{SshKey, ssh_keys};
 use crate::{
-    Bundle, Document as _, NAMESPACE, Refusal, SignedBundle, Signers,
+    AnswerRefusal, Bundle, Document as _, NAMESPACE, SignedBundle, Signers,
     bundle::{LONGEST, MAX_REVOKED, POLICY_NAMESPACE},
     ssh::SshPublicKey,
 };
@@ -56,7 +56,7 @@ fn so_many_people_of_the_list_have_signed_it() {
         let verified = signed(&text, keys, POLICY_NAMESPACE).verify(&signers(), needed);
         verified.map(|one| (one.bundle, one.by))
     };
-    let few_of = |by, needed, others| Err(Refusal::Unsigned { by, needed, others });
+    let few_of = |by, needed, others| Err(AnswerRefusal::Unsigned { by, needed, others });
     let few = |by, needed| few_of(by, needed, Vec::new());
     assert_eq!(by(&[0], 1), Ok((bundle(), vec!["alice".to_owned()])));
     assert_eq!(by(&[], 0), few(0, 1), "nobody's word is never enough");
@@ -68,17 +68,17 @@ fn so_many_people_of_the_list_have_signed_it() {
         format!("0 of the people who may sign it have, and 1 have to; not listed: {strangers}")
     );
     assert_eq!(by(&[0, 1], 2), few(1, 2), "each counts once");
-    let malformed = Err(Refusal::Malformed(Bundle::NAME));
+    let malformed = Err(AnswerRefusal::Malformed(Bundle::NAME));
     assert_eq!(by(&[0, 1, 0], 2), malformed, "twice the same");
     let both = by(&[3, 2, 1], 2).unwrap().1;
     assert_eq!(both, ["alice", "bob"]);
     let other = signed(&text, &[0], NAMESPACE).verify(&signers(), 1);
-    assert_eq!(other, Err(Refusal::Purpose));
+    assert_eq!(other, Err(AnswerRefusal::Purpose));
     // One that is wrong refuses the whole, whoever else has signed.
     let mut half = signed(&text, &[0, 2], POLICY_NAMESPACE);
     half.signatures[1] =
         signed(&text.replace('7', "8"), &[2], POLICY_NAMESPACE).signatures[0].clone();
-    assert_eq!(half.verify(&signers(), 1), Err(Refusal::Forged));
+    assert_eq!(half.verify(&signers(), 1), Err(AnswerRefusal::Forged));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_names_what_it_has_not_is_none() {
         let text = String::from_utf8(one.to_bytes().unwrap()).unwrap();
         signed(&text, &[0], POLICY_NAMESPACE).verify(&signers(), 1)
     };
-    let malformed = Err(Refusal::Malformed(Bundle::NAME));
+    let malformed = Err(AnswerRefusal::Malformed(Bundle::NAME));
     assert_eq!(
         refused(&|one| one.base = Some("roof".to_owned())),
         malformed
@@ -131,10 +131,10 @@ fn what_names_what_it_has_not_is_none() {
     let text = String::from_utf8(bundle().to_bytes().unwrap()).unwrap();
     let twice = text.replace("\"floor\":\"", "\"floor\":\"\",\"floor\":\"");
     let twice = signed(&twice, &[0], POLICY_NAMESPACE).verify(&signers(), 1);
-    assert_eq!(twice, Err(Refusal::NotCanonical(Bundle::NAME)));
+    assert_eq!(twice, Err(AnswerRefusal::NotCanonical(Bundle::NAME)));
     let mut long = bundle();
     long.policies.insert("a".to_owned(), "x".repeat(LONGEST));
-    assert_eq!(long.to_bytes(), Err(Refusal::Malformed(Bundle::NAME)));
+    assert_eq!(long.to_bytes(), Err(AnswerRefusal::Malformed(Bundle::NAME)));
 }
 
 /// What revokes keys has another version, which guardds that cannot revoke any refuse, and nothing else has it.
@@ -157,13 +157,13 @@ fn keys_are_revoked_by_their_fingerprints_in_a_version_of_its_own() {
     let end = format!(r#""revoked":["{key}"],"serial":7,"v":2}}"#);
     assert!(text.ends_with(&end), "{text}");
     assert_eq!(verified(&revoking).unwrap().bundle, revoking);
-    let malformed = Refusal::Malformed(Bundle::NAME);
+    let malformed = AnswerRefusal::Malformed(Bundle::NAME);
     for wrong in [of(&[&key], 1), of(&[], 2), of(&[&key], 3)] {
         assert_eq!(wrong.to_bytes(), Err(malformed.clone()), "{wrong:?}");
     }
     let emptied = plain.replace(r#""serial""#, r#""revoked":[],"serial""#);
     let emptied = signed(&emptied, &[0], POLICY_NAMESPACE).verify(&signers(), 1);
-    assert_eq!(emptied, Err(Refusal::NotCanonical(Bundle::NAME)));
+    assert_eq!(emptied, Err(AnswerRefusal::NotCanonical(Bundle::NAME)));
     for none in [
         "",
         "alice",

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{answer, question};
-use crate::{Answer, Document, Question, Refusal};
+use crate::{Answer, AnswerRefusal, Document, Question};
 
 /// RFC 8785, section 3.2: no white space, keys in order of their UTF-16 units, text as ECMAScript writes it.
 fn canonical(value: &Value) -> String {
@@ -130,7 +130,7 @@ fn what_has_another_form_is_refused() {
     let spaced = fine.replace(":900", ": 900");
     assert_eq!(
         Answer::from_bytes(spaced.as_bytes()),
-        Err(Refusal::NotCanonical("answer"))
+        Err(AnswerRefusal::NotCanonical("answer"))
     );
     let long = Question {
         shows: vec!["x".repeat(50_000)],

@@ -21,8 +21,8 @@ use ring::{
 };
 
 use crate::{
-    Answer, Document as _, Kind, NAMESPACE, Question, Signed, Verdict, approvers::Key, sha256,
-    wire::string,
+    Answer, Document as _, Kind, NAMESPACE, Question, Signed, SignedVerdict, approvers::Key,
+    sha256, wire::string,
 };
 
 pub(crate) fn question() -> Question {
@@ -59,7 +59,7 @@ pub(crate) fn answer() -> Answer {
         requests: None,
         scope: "one".to_owned(),
         v: 1,
-        verdict: Verdict::Yes,
+        verdict: SignedVerdict::Yes,
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{passkeys, ssh_keys};
 use crate::{
     Kind,
-    approvers::{Approver, Approvers, Key, MAX_KEYS, NoApprover},
+    approvers::{ApproverList, Key, MAX_KEYS, NoApprover, SigningApprover},
 };
 
-fn alice() -> Approver {
-    Approver {
+fn alice() -> SigningApprover {
+    SigningApprover {
         name: "alice".to_owned(),
         answers_for: vec!["dev".to_owned(), "agent".to_owned()],
         policies: vec!["*".to_owned(), "prod-*".to_owned()],
@@ -20,21 +20,24 @@ fn alice() -> Approver {
 
 #[test]
 fn the_file_says_what_was_written() {
-    let mut approvers = Approvers::default();
-    assert_eq!(Approvers::parse(&approvers.to_toml()).unwrap(), approvers);
+    let mut approvers = ApproverList::default();
+    assert_eq!(
+        ApproverList::parse(&approvers.to_toml()).unwrap(),
+        approvers
+    );
     for key in ssh_keys() {
         approvers
             .add(&alice(), &Key::ssh(&key.line()).unwrap())
             .unwrap();
     }
-    let bob = Approver {
+    let bob = SigningApprover {
         name: "bob".to_owned(),
         max_for: None,
         ..alice()
     };
     approvers.add(&bob, &passkeys()[0].key).unwrap();
     let text = approvers.to_toml();
-    assert_eq!(Approvers::parse(&text).unwrap(), approvers, "{text}");
+    assert_eq!(ApproverList::parse(&text).unwrap(), approvers, "{text}");
     let kinds: Vec<_> = approvers.all.iter().map(|one| one.keys[0].kind()).collect();
     assert_eq!(kinds, [Kind::Ssh, Kind::Passkey]);
     assert!(text.contains("max_for = \"1h\""), "{text}");
@@ -42,17 +45,17 @@ fn the_file_says_what_was_written() {
 
 #[test]
 fn nobody_is_two_people_and_no_name_is_more_than_one() {
-    let mut approvers = Approvers::default();
+    let mut approvers = ApproverList::default();
     let key = Key::ssh(&ssh_keys()[0].line()).unwrap();
     approvers.add(&alice(), &key).unwrap();
-    let bob = Approver {
+    let bob = SigningApprover {
         name: "bob".to_owned(),
         ..alice()
     };
     let twice = NoApprover::Twice(key.id.clone(), "alice".to_owned());
     assert_eq!(approvers.add(&bob, &key), Err(twice));
     for wrong in ["", "a\nb", "a\"b", "ä", &"a".repeat(65), "a b"] {
-        let who = Approver {
+        let who = SigningApprover {
             name: wrong.to_owned(),
             ..alice()
         };
@@ -61,7 +64,7 @@ fn nobody_is_two_people_and_no_name_is_more_than_one() {
             matches!(approvers.add(&who, &other), Err(NoApprover::Name(_))),
             "{wrong:?}"
         );
-        let who = Approver {
+        let who = SigningApprover {
             answers_for: vec![wrong.to_owned()],
             ..alice()
         };
@@ -69,7 +72,7 @@ fn nobody_is_two_people_and_no_name_is_more_than_one() {
     }
     let text = approvers.to_toml().replace("alice", "a\\nb");
     assert!(
-        Approvers::parse(&text).is_err(),
+        ApproverList::parse(&text).is_err(),
         "a file is no better than a call"
     );
     for _ in 1..MAX_KEYS {
@@ -82,7 +85,7 @@ fn nobody_is_two_people_and_no_name_is_more_than_one() {
 
 #[test]
 fn people_and_keys_are_removed() {
-    let mut approvers = Approvers::default();
+    let mut approvers = ApproverList::default();
     let keys: Vec<_> = ssh_keys()
         .iter()
         .map(|key| Key::ssh(&key.line()).unwrap())

@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use super::{ORIGIN, PAGE, answer, passkeys, signed, ssh_keys};
 use crate::{
     Signed,
-    approvers::{Approver, Approvers, Key},
+    approvers::{ApproverList, Key, SigningApprover},
 };
 
 /// Whose key is of which kind.
@@ -32,7 +32,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn what_was_recorded_is_taken() {
-    let approvers = Approvers::parse(&read("approvers.toml")).unwrap();
+    let approvers = ApproverList::parse(&read("approvers.toml")).unwrap();
     let all: Vec<Signed> = serde_json::from_str(&read("answers.json")).unwrap();
     let origins = [ORIGIN.to_owned()];
     let mut names = Vec::new();
@@ -61,9 +61,9 @@ fn record() {
         passkey.key = Key::passkey(&id, &passkey.key.public).unwrap();
         (passkey.key.clone(), passkey.sign(&answer(), &PAGE))
     });
-    let (mut approvers, mut answers) = (Approvers::default(), Vec::new());
+    let (mut approvers, mut answers) = (ApproverList::default(), Vec::new());
     for (name, (key, signed)) in NAMES.into_iter().zip(by_ssh.chain(by_passkeys)) {
-        let who = Approver {
+        let who = SigningApprover {
             name: name.to_owned(),
             answers_for: vec!["dev".to_owned()],
             policies: vec!["*".to_owned()],

@@ -8,7 +8,7 @@ use std::{
 
 use super::{SshKey, answer, ssh_keys};
 use crate::{
-    Document as _, NAMESPACE, Refusal,
+    AnswerRefusal, Document as _, NAMESPACE,
     ssh::{SshPublicKey, unarmour},
 };
 
@@ -83,7 +83,7 @@ fn what_openssh_signs_is_taken_and_nothing_else_of_it() {
         let other = sign(dir.path(), &key, "file", &message);
         assert_eq!(
             public.verify(NAMESPACE, &message, &other),
-            Err(Refusal::Purpose)
+            Err(AnswerRefusal::Purpose)
         );
         let listed = Command::new("ssh-keygen")
             .arg("-lf")
@@ -127,7 +127,7 @@ fn a_fido_key_has_to_be_touched() {
         let public = SshPublicKey::parse(&key.line()).unwrap();
         let untouched = public.verify(NAMESPACE, &message, &key.seal(NAMESPACE, &message, 4));
         match public.is_fido() {
-            true => assert_eq!(untouched, Err(Refusal::Untouched)),
+            true => assert_eq!(untouched, Err(AnswerRefusal::Untouched)),
             false => assert_eq!(untouched, Ok(())),
         }
     }

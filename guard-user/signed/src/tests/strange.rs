@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{NAMESPACE, ORIGIN, answer, passkeys, ssh_keys};
 use crate::{
     Answer, Document as _, Question,
-    approvers::Approvers,
+    approvers::ApproverList,
     ssh::{SshPublicKey, unarmour},
     visible::{escaped, is_right_to_left, is_unseen, visible, visible_again},
     webauthn::{self, Assertion},
@@ -67,7 +67,7 @@ proptest! {
     #[test]
     fn files_of_approvers(text in "\\PC{1,200}") {
         // Whatever it is, it is understood or refused.
-        let _ = Approvers::parse(&text);
+        let _ = ApproverList::parse(&text);
     }
 
     #[test]

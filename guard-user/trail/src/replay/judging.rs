@@ -9,21 +9,21 @@ use guard_judge::http::{self as judge, Judgement, Rules};
 use guard_policy::{DomainName, PortSpec, Prefix, Rule, over, protocol_number};
 
 use super::{
-    Judge, Judged, What,
-    seen::{Hole, HttpKey, Key, Tried},
+    JudgedRecord, RecordedKind, ReplayPolicy,
+    seen::{ConnectionKey, Hole, HttpKey, Tried},
 };
 
-impl Judge<'_> {
+impl ReplayPolicy<'_> {
     pub(super) fn connection(
         &self,
-        (address, protocol, port, before): &Key,
+        (address, protocol, port, before): &ConnectionKey,
         tried: &Tried,
-    ) -> Option<Judged> {
+    ) -> Option<JudgedRecord> {
         let (number, port_number) = (protocol_number(protocol)?, port.unwrap_or(0));
         let (verdict, rule) = self.verdict(address, number, port_number, tried)?;
         let port = port.map_or_else(String::new, |port| format!("/{port}"));
-        Some(Judged {
-            what: What::Connection,
+        Some(JudgedRecord {
+            what: RecordedKind::Connection,
             destination: format!("{address} {protocol}{port}"),
             host: tried.host.clone(),
             request: None,
@@ -68,7 +68,7 @@ impl Judge<'_> {
         &self,
         (address, port, method, path, before): &HttpKey,
         tried: &Tried,
-    ) -> Option<Judged> {
+    ) -> Option<JudgedRecord> {
         let (verdict, rule) = self.verdict(address, Protocol::TCP, *port, tried)?;
         let after = match verdict {
             Verdict::Allow => "read",
@@ -83,8 +83,8 @@ impl Judge<'_> {
             ("passed", _) => (true, after == "read"),
             _ => (false, false),
         };
-        Some(Judged {
-            what: What::Http,
+        Some(JudgedRecord {
+            what: RecordedKind::Http,
             destination: format!("{address} tcp/{port}"),
             host: None,
             request: Some(format!("{method} {path}")),
@@ -113,7 +113,7 @@ impl Judge<'_> {
         };
         let headers = http::HeaderMap::new();
         let judged = |has_body| {
-            let request = judge::Request {
+            let request = judge::RequestHead {
                 method: &method,
                 uri: &uri,
                 headers: &headers,
@@ -137,7 +137,7 @@ impl Judge<'_> {
         &self,
         (to, ports): &(String, Option<String>),
         hole: &Hole,
-    ) -> Option<Judged> {
+    ) -> Option<JudgedRecord> {
         let prefix: Prefix = to.parse().ok()?;
         let specs = ports
             .as_ref()
@@ -160,8 +160,8 @@ impl Judge<'_> {
             .as_ref()
             .map_or_else(String::new, |ports| format!(" {ports}"));
         let by: Vec<_> = hole.by.iter().cloned().collect();
-        Some(Judged {
-            what: What::Hole,
+        Some(JudgedRecord {
+            what: RecordedKind::Hole,
             destination: format!("{to}{ports}"),
             host: None,
             request: (!by.is_empty()).then(|| format!("opened by {}", by.join(", "))),

@@ -9,7 +9,7 @@ use guard_policy::{Compiled, Environment, Policy};
 use guard_proto::{Endpoint, LogRecord, record::Record};
 use serde::Serialize;
 
-use self::seen::Seen;
+use self::seen::SeenRecords;
 
 /// What would have been otherwise.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -17,7 +17,7 @@ pub struct Replay {
     /// The policy that judged.
     pub policy: String,
     /// What it says otherwise, more open ones first.
-    pub changes: Vec<Judged>,
+    pub changes: Vec<JudgedRecord>,
     /// How many destinations, requests and holes are as they were.
     pub unchanged: usize,
     /// What the audit log does not tell.
@@ -26,9 +26,9 @@ pub struct Replay {
 
 /// Something that was recorded, and what the policy says of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Judged {
+pub struct JudgedRecord {
     /// `connection`, `http` or `hole`.
-    pub what: What,
+    pub what: RecordedKind,
     /// `192.0.2.10 tcp/443`, or prefix and ports.
     pub destination: String,
     /// The name that the policy of then had for it.
@@ -52,7 +52,7 @@ pub struct Judged {
 /// What was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum What {
+pub enum RecordedKind {
     /// A connection that was refused or held.
     Connection,
     /// An HTTP request.
@@ -63,7 +63,7 @@ pub enum What {
 
 /// A policy that judges.
 #[derive(Clone, Copy, Debug)]
-pub struct Judge<'p> {
+pub struct ReplayPolicy<'p> {
     /// It.
     pub policy: &'p Policy,
     /// The same, compiled.
@@ -72,8 +72,8 @@ pub struct Judge<'p> {
 
 /// Has a policy judge what the records tell of.
 #[must_use]
-pub fn replay(records: &[LogRecord], judge: Judge<'_>) -> Replay {
-    let seen = Seen::of(records);
+pub fn replay(records: &[LogRecord], judge: ReplayPolicy<'_>) -> Replay {
+    let seen = SeenRecords::of(records);
     let connections = seen
         .connections
         .iter()

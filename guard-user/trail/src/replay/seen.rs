@@ -4,21 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guard_proto::{
     LogRecord,
-    record::{Destination, Field, HoleOpen, Record, Request},
+    record::{Field, HoleOpen, Record, RecordedDestination, Request},
 };
 
 /// Where something wanted to go, and what was said.
-pub(super) type Key = (String, String, Option<u16>, String);
+pub(super) type ConnectionKey = (String, String, Option<u16>, String);
 /// Where a request wanted to go, its method and path, and what became of it.
 pub(super) type HttpKey = (String, u16, String, String, String);
 
 /// Where to, and the rule that stopped it.
-type Stopped = (Field<Destination>, Field<String>);
+type Stopped = (Field<RecordedDestination>, Field<String>);
 
 /// What the records tell of, each once.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) connections: BTreeMap<Key, Tried>,
+pub(super) struct SeenRecords {
+    pub(super) connections: BTreeMap<ConnectionKey, Tried>,
     pub(super) http: BTreeMap<HttpKey, Tried>,
     pub(super) holes: BTreeMap<(String, Option<String>), Hole>,
     /// Refusals that the kernel counted, and those that records tell of, by session and start.
@@ -27,7 +27,7 @@ pub(super) struct Seen {
     /// Refusals of `socket` calls.
     sockets: u64,
     /// Refusals of sessions whose records are still being read, by start.
-    open: BTreeMap<Option<String>, BTreeMap<Key, u64>>,
+    open: BTreeMap<Option<String>, BTreeMap<ConnectionKey, u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub(super) struct Hole {
     ids: BTreeSet<(Option<String>, String)>,
 }
 
-impl Seen {
+impl SeenRecords {
     pub(super) fn of(records: &[LogRecord]) -> Self {
         let mut seen = Self::default();
         for record in records {
@@ -120,7 +120,7 @@ impl Seen {
         verdict: String,
         count: u64,
     ) {
-        let Some(to) = to.get().and_then(Destination::endpoint) else {
+        let Some(to) = to.get().and_then(RecordedDestination::endpoint) else {
             self.sockets += 1;
             return;
         };
@@ -146,7 +146,7 @@ impl Seen {
         request: Option<(String, String)>,
         outcome: String,
     ) {
-        let to = to.get().and_then(Destination::endpoint);
+        let to = to.get().and_then(RecordedDestination::endpoint);
         let (Some(to), Some((method, path))) = (to, request) else {
             return;
         };

@@ -6,7 +6,7 @@ use guard_judge::http::LEFT_OUT;
 use guard_policy::{self as policy, PortSpec, Prefix};
 
 use super::{
-    super::decisions::{ConnectionDecision, HttpDecision, Said},
+    super::decisions::{ConnectionDecision, DecisionKind, HttpDecision},
     PlaceOf, SuggestedHttp, overlap, place,
 };
 
@@ -32,16 +32,20 @@ pub(super) fn agreeing_http(
         let as_answer = ConnectionDecision {
             to: one.to,
             ports: Some(one.ports),
-            said: if one.yes { Said::Yes } else { Said::No },
+            said: if one.yes {
+                DecisionKind::Yes
+            } else {
+                DecisionKind::No
+            },
             why: one.why.clone(),
         };
         let there: Vec<_> = answers
             .iter()
-            .filter(|other| other.said != Said::Reads && overlap(other, &as_answer))
+            .filter(|other| other.said != DecisionKind::Reads && overlap(other, &as_answer))
             .collect();
         let against = there
             .iter()
-            .find(|other| (other.said == Said::No) == one.yes);
+            .find(|other| (other.said == DecisionKind::No) == one.yes);
         let other_way = all
             .iter()
             .find(|other| other.yes != one.yes && is_same(one, other));

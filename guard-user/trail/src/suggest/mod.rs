@@ -17,7 +17,7 @@ use self::{
     text::toml,
 };
 
-use super::decisions::{ConnectionDecision, Decisions, NameDecision, Said};
+use super::decisions::{ConnectionDecision, DecisionKind, LoggedDecisions, NameDecision};
 
 /// Rules that are offered.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -68,7 +68,7 @@ pub struct SuggestedHttp {
 
 /// The rules that come of decisions.
 #[must_use]
-pub fn suggest(decisions: &Decisions) -> Suggestion {
+pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
     let mut left_out = decisions.unsaid.clone();
     let answers = agreeing(&decisions.answers, &mut left_out);
     let http = agreeing_http(&decisions.http, &answers, &mut left_out);
@@ -76,14 +76,14 @@ pub fn suggest(decisions: &Decisions) -> Suggestion {
     let is_meant = |one: &&ConnectionDecision| !http.refuted.contains(&place(one));
     let answers: Vec<_> = answers.iter().filter(is_meant).cloned().collect();
     let mut rules = Vec::new();
-    let yes = areas(answers.iter().filter(|one| one.said == Said::Yes));
+    let yes = areas(answers.iter().filter(|one| one.said == DecisionKind::Yes));
     let is_needed = |one: &&ConnectionDecision| {
         let is_read = http
             .by_place
             .contains_key(&(one.to, one.ports.unwrap_or(NO_PORT)));
         !is_read && !yes.iter().any(|wider| wider.covers(&Area::of(one)))
     };
-    let reads = answers.iter().filter(|one| one.said == Said::Reads);
+    let reads = answers.iter().filter(|one| one.said == DecisionKind::Reads);
     let (reads, hidden): (Vec<_>, Vec<_>) = areas(reads.filter(is_needed))
         .into_iter()
         .partition(|area| !yes.iter().any(|other| area.would_hide(other)));
@@ -93,8 +93,12 @@ pub fn suggest(decisions: &Decisions) -> Suggestion {
             "{why}: reads alone, where another yes says everything"
         ));
     }
-    let no = areas(answers.iter().filter(|one| one.said == Said::No));
-    for (areas, said) in [(no, Said::No), (yes, Said::Yes), (reads, Said::Reads)] {
+    let no = areas(answers.iter().filter(|one| one.said == DecisionKind::No));
+    for (areas, said) in [
+        (no, DecisionKind::No),
+        (yes, DecisionKind::Yes),
+        (reads, DecisionKind::Reads),
+    ] {
         rules.extend(joined(areas, said));
     }
     rules.extend(named(&decisions.names));
@@ -127,10 +131,10 @@ fn problem(toml: &str) -> Option<String> {
 fn agreeing(answers: &[ConnectionDecision], left_out: &mut Vec<String>) -> Vec<ConnectionDecision> {
     let mut kept = Vec::new();
     for one in answers {
-        let is_no = one.said == Said::No;
+        let is_no = one.said == DecisionKind::No;
         let against = answers
             .iter()
-            .find(|other| (other.said == Said::No) != is_no && overlap(one, other));
+            .find(|other| (other.said == DecisionKind::No) != is_no && overlap(one, other));
         match against {
             Some(other) => left_out.push(format!("{}: but {}", one.why, other.why)),
             None => kept.push(one.clone()),
@@ -155,15 +159,15 @@ fn place(one: &ConnectionDecision) -> PlaceOf {
 }
 
 /// One rule for all that has the same ports.
-fn joined(areas: Vec<Area>, said: Said) -> Vec<SuggestedRule> {
+fn joined(areas: Vec<Area>, said: DecisionKind) -> Vec<SuggestedRule> {
     let mut by_ports: BTreeMap<Vec<PortSpec>, Vec<Area>> = BTreeMap::new();
     for area in areas {
         by_ports.entry(area.ports.clone()).or_default().push(area);
     }
     let (action, word) = match said {
-        Said::Yes => ("allow", "allowed"),
-        Said::Reads => ("read-only", "read"),
-        Said::No => ("deny", "denied"),
+        DecisionKind::Yes => ("allow", "allowed"),
+        DecisionKind::Reads => ("read-only", "read"),
+        DecisionKind::No => ("deny", "denied"),
     };
     let rules = by_ports.into_iter().map(|(ports, mut areas)| {
         areas.sort_by_key(|area| area.to);

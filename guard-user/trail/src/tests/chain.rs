@@ -8,7 +8,7 @@ use proptest::{prelude::*, sample::Index};
 use serde_json::{Map, json};
 
 use super::super::{
-    chain::{Head, Line, seal},
+    chain::{ChainHead, Line, seal},
     verify::{BreakKind, Source, Verified, verify},
 };
 
@@ -30,10 +30,10 @@ fn plain(number: usize) -> Vec<u8> {
 }
 
 /// The lines of files, each of so many records, behind so many plain ones; and the heads of all.
-fn trail(plain_ones: usize, files: &[usize]) -> (Vec<Vec<Vec<u8>>>, Vec<Head>) {
+fn trail(plain_ones: usize, files: &[usize]) -> (Vec<Vec<Vec<u8>>>, Vec<ChainHead>) {
     let mut all: Vec<Vec<Vec<u8>>> = files.iter().map(|_| Vec::new()).collect();
     all[0].extend((0..plain_ones).map(plain));
-    let mut head = Head::behind(all[0].concat().as_slice()).unwrap();
+    let mut head = ChainHead::behind(all[0].concat().as_slice()).unwrap();
     let mut heads = Vec::new();
     for (file, count) in all.iter_mut().zip(files) {
         for number in 0..*count {
@@ -46,7 +46,7 @@ fn trail(plain_ones: usize, files: &[usize]) -> (Vec<Vec<Vec<u8>>>, Vec<Head>) {
     (all, heads)
 }
 
-fn check(files: &[Vec<u8>], noted: &[Head]) -> Verified {
+fn check(files: &[Vec<u8>], noted: &[ChainHead]) -> Verified {
     let sources = files.iter().enumerate().map(|(number, bytes)| Source {
         name: format!("f{number}"),
         lines: Box::new(Cursor::new(bytes.clone())),
@@ -171,7 +171,7 @@ fn heads_read_back_as_written() {
         &text.to_uppercase(),
         &text.replacen(':', ":+", 1),
     ] {
-        assert!(wrong.parse::<Head>().is_err(), "{wrong}");
+        assert!(wrong.parse::<ChainHead>().is_err(), "{wrong}");
     }
 }
 

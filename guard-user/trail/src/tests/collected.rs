@@ -6,17 +6,17 @@ use proptest::{prelude::*, sample::Index};
 use serde_json::Map;
 
 use super::super::{
-    chain::{Head, seal},
-    verify::collected::{Collected, Collector, Finding, Missing},
+    chain::{ChainHead, seal},
+    verify::collected::{Collected, Collector, LogFinding, Missing},
 };
 
 /// The lines of a chain of so many records, of which each tells that text.
 fn chain(count: usize, text: &str) -> Vec<Vec<u8>> {
-    let mut head = Head::behind(&b""[..]).unwrap();
+    let mut head = ChainHead::behind(&b""[..]).unwrap();
     behind(&mut head, count, text)
 }
 
-fn behind(head: &mut Head, count: usize, text: &str) -> Vec<Vec<u8>> {
+fn behind(head: &mut ChainHead, count: usize, text: &str) -> Vec<Vec<u8>> {
     let lines = (0..count).map(|_| {
         let mut fields = Map::new();
         fields.insert("rule".to_owned(), text.into());
@@ -54,7 +54,7 @@ fn what_came_once_in_order_is_whole() {
 fn a_gap_is_told_with_what_the_sender_said() {
     let mut lines = chain(9, "a");
     lines.drain(3..5);
-    let gap = |why| Finding::Gap {
+    let gap = |why| LogFinding::Gap {
         from: 4,
         to: 5,
         why,
@@ -76,7 +76,7 @@ fn what_the_sender_says_to_be_missing_is_missing_wherever_it_is() {
         let why = "too long".to_owned();
         serde_json::to_vec(&Missing { from, to, why }).unwrap()
     };
-    let gap = |from, to| Finding::Gap {
+    let gap = |from, to| LogFinding::Gap {
         from,
         to,
         why: Some("too long".to_owned()),
@@ -94,23 +94,23 @@ fn what_the_sender_says_to_be_missing_is_missing_wherever_it_is() {
     let endless = [missing(0, u64::MAX), missing(5, 4)];
     assert_eq!(
         found(&lines, &endless),
-        [Finding::NoRecord, Finding::NoRecord]
+        [LogFinding::NoRecord, LogFinding::NoRecord]
     );
 }
 
 #[test]
 fn numbers_without_end_and_a_log_that_begins_anew_again_and_again_hold_nobody_up() {
-    let mut head = Head {
+    let mut head = ChainHead {
         number: u64::MAX - 2,
-        ..Head::behind(&b""[..]).unwrap()
+        ..ChainHead::behind(&b""[..]).unwrap()
     };
     let lines = behind(&mut head, 2, "a");
     assert_eq!(
         collect(&lines).findings,
-        [Finding::NoRecord, Finding::NoRecord]
+        [LogFinding::NoRecord, LogFinding::NoRecord]
     );
     let whole = chain(20_000, "a");
-    let mut head = Head::behind(&b""[..]).unwrap();
+    let mut head = ChainHead::behind(&b""[..]).unwrap();
     behind(&mut head, 19_999, "a");
     let (mut one, mut other) = (head, head);
     let ends = [behind(&mut one, 1, "b"), behind(&mut other, 1, "c")].concat();
@@ -124,11 +124,11 @@ fn a_log_that_was_removed_or_brought_back_is_told() {
     let mut lines = chain(5, "a");
     lines.extend(chain(7, "b"));
     let found = collect(&lines);
-    let back = |number| Finding::WentBack { number, after: 5 };
+    let back = |number| LogFinding::WentBack { number, after: 5 };
     assert_eq!(found.findings, [back(1)]);
     assert_eq!((found.records, found.doubles), (12, 0));
     // From a picture of the machine that has three.
-    let mut head = Head::behind(&b""[..]).unwrap();
+    let mut head = ChainHead::behind(&b""[..]).unwrap();
     let mut lines = behind(&mut head, 3, "a");
     let mut other = head;
     lines.extend(behind(&mut head, 2, "a"));
@@ -142,7 +142,7 @@ fn a_log_that_was_removed_or_brought_back_is_told() {
 fn what_is_no_record_is_told() {
     let mut lines = chain(3, "a");
     lines.insert(1, b"hello".to_vec());
-    assert_eq!(collect(&lines).findings, [Finding::NoRecord]);
+    assert_eq!(collect(&lines).findings, [LogFinding::NoRecord]);
 }
 
 proptest! {

@@ -9,11 +9,11 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use guard_proto::LogRecord;
-use guard_signed::{Answer, Document, Question, Verdict, approvers::Key, ssh::unarmour};
+use guard_signed::{Answer, Document, Question, SignedVerdict, approvers::Key, ssh::unarmour};
 use serde_json::{Value, json};
 
 use super::super::{
-    chain::{Head, seal},
+    chain::{ChainHead, seal},
     verify::{Source, Verified, signatures::Signatures, verify_signed},
 };
 
@@ -65,7 +65,7 @@ pub(super) fn answer_to(question: &Question) -> Answer {
         requests: None,
         scope: "one".to_owned(),
         v: 1,
-        verdict: Verdict::Yes,
+        verdict: SignedVerdict::Yes,
     }
 }
 
@@ -128,7 +128,7 @@ fn found(records: &[Value]) -> Verified {
 }
 
 pub(super) fn found_by(records: &[Value], signatures: Signatures) -> Verified {
-    let mut head = Head::behind(std::io::empty()).unwrap();
+    let mut head = ChainHead::behind(std::io::empty()).unwrap();
     let mut text = Vec::new();
     for record in records {
         let record: LogRecord = serde_json::from_value(record.clone()).unwrap();

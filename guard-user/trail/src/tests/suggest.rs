@@ -9,7 +9,7 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::super::{
-    decisions::{ConnectionDecision, Decisions, Said},
+    decisions::{ConnectionDecision, DecisionKind, LoggedDecisions},
     suggest::{Suggestion, suggest},
 };
 
@@ -42,7 +42,7 @@ fn opened(hole: &str, request: Option<&str>, more: Value) -> LogRecord {
 }
 
 fn suggested(records: &[LogRecord]) -> Suggestion {
-    let suggestion = suggest(&Decisions::of(records));
+    let suggestion = suggest(&LoggedDecisions::of(records));
     parse("x.toml", &format!("version = 1\n{}", suggestion.toml)).unwrap();
     suggestion
 }
@@ -55,15 +55,15 @@ fn an_answer_to_a_burst_is_for_what_it_opened_or_refused() {
     let mut no = answered("r5", "no", &shown("198.51.100.1", 22, Value::Null));
     no.fields
         .insert("refuses".into(), json!(["198.51.100.0/25"]));
-    let decisions = Decisions::of(&[yes, no]);
+    let decisions = LoggedDecisions::of(&[yes, no]);
     let all = decisions
         .answers
         .iter()
         .map(|one| (one.to.to_short(), one.said));
     let expected = [
-        ("192.0.2.10", Said::Yes),
-        ("192.0.2.12", Said::Yes),
-        ("198.51.100.0/25", Said::No),
+        ("192.0.2.10", DecisionKind::Yes),
+        ("192.0.2.12", DecisionKind::Yes),
+        ("198.51.100.0/25", DecisionKind::No),
     ];
     let expected = expected.map(|(to, said)| (to.to_owned(), said));
     assert_eq!(all.collect::<Vec<_>>(), expected);
@@ -295,11 +295,18 @@ const PORTS: &[&str] = &[
 ];
 
 fn answer() -> impl Strategy<Value = ConnectionDecision> {
-    let said = select(&[Said::Yes, Said::Yes, Said::Reads, Said::No][..]);
+    let said = select(
+        &[
+            DecisionKind::Yes,
+            DecisionKind::Yes,
+            DecisionKind::Reads,
+            DecisionKind::No,
+        ][..],
+    );
     let ports = prop_oneof![6 => select(PORTS).prop_map(|text| Some(text.parse().unwrap())), 1 => Just(None)];
     (0..8_u32, 29..=32_u8, ports, said).prop_map(|(host, length, ports, said)| {
         let address = Address::from(IpAddr::from([192, 0, 2, host as u8]));
-        let length = if said == Said::No { 32 } else { length };
+        let length = if said == DecisionKind::No { 32 } else { length };
         ConnectionDecision {
             to: Prefix::new(address.to_u128(), 96 + length),
             ports,
@@ -339,13 +346,13 @@ proptest! {
 
     #[test]
     fn what_is_suggested_is_what_was_answered(answers in prop::collection::vec(answer(), 0..8)) {
-        let decisions = Decisions { answers: answers.clone(), ..Decisions::default() };
+        let decisions = LoggedDecisions { answers: answers.clone(), ..LoggedDecisions::default() };
         let suggestion = suggest(&decisions);
         let text = format!("version = 1\ndefault = \"confirm\"\n{}", suggestion.toml);
         let policy = parse("x.toml", &text).unwrap().policy;
         let compiled = compile(&policy, &Environment::default()).unwrap();
         let points = points();
-        let is_no = |one: &ConnectionDecision| one.said == Said::No;
+        let is_no = |one: &ConnectionDecision| one.said == DecisionKind::No;
         let kept: Vec<_> = answers.iter().filter(|one| {
             !answers.iter().any(|other| {
                 is_no(one) != is_no(other) && points.iter().any(|at| has(one, at) && has(other, at))
@@ -354,7 +361,7 @@ proptest! {
         for at in &points {
             let of = |said| kept.iter().any(|one| one.said == said && has(one, at));
             let verdict = policy_verdict(&compiled.lookup(), PolicyId(1), at).verdict;
-            let expected = match (of(Said::Yes), of(Said::No), of(Said::Reads)) {
+            let expected = match (of(DecisionKind::Yes), of(DecisionKind::No), of(DecisionKind::Reads)) {
                 (true, _, _) => Verdict::Allow,
                 (_, true, _) => Verdict::Deny,
                 (_, _, true) => Verdict::ReadOnly,

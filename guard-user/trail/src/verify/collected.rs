@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::chain::{Chained, Digest, Head, Line},
+    super::chain::{ChainHead, Chained, Digest, Line},
     signatures::{CheckedSignature, Signatures},
 };
 
@@ -36,7 +36,7 @@ pub struct Missing {
 /// What is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Finding {
+pub enum LogFinding {
     /// None of these is there.
     Gap {
         /// The number of the first.
@@ -76,7 +76,7 @@ pub struct Collected {
     /// The number of the first; above 1, those before are not kept.
     pub first: Option<u64>,
     /// The last.
-    pub head: Option<Head>,
+    pub head: Option<ChainHead>,
     /// When the first was written, as it says.
     #[serde(serialize_with = "moment::write_some")]
     pub from: Option<Timestamp>,
@@ -84,7 +84,7 @@ pub struct Collected {
     #[serde(serialize_with = "moment::write_some")]
     pub to: Option<Timestamp>,
     /// What is wrong.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LogFinding>,
     /// How many more of that are not listed.
     pub more: u64,
     /// Signatures that were checked; null: not asked for.
@@ -97,7 +97,7 @@ pub struct Collector {
     found: Collected,
     /// The hashes of those that are there, of the chain as it is now.
     seen: BTreeMap<u64, Digest>,
-    head: Option<Head>,
+    head: Option<ChainHead>,
     /// Lines whose predecessors have not come.
     ahead: BTreeMap<u64, Vec<u8>>,
     /// By the number of the first.
@@ -119,17 +119,17 @@ impl Collector {
     pub fn take(&mut self, line: &[u8]) {
         match Line::of(line) {
             Line::Chained(one) if one.head.number < NUMBERS => self.chained(&one, line),
-            Line::Chained(_) => self.find(Finding::NoRecord),
+            Line::Chained(_) => self.find(LogFinding::NoRecord),
             Line::Plain(_) | Line::Nothing => match serde_json::from_slice(line) {
                 Ok(missing) => self.miss(missing),
-                Err(_) => self.find(Finding::NoRecord),
+                Err(_) => self.find(LogFinding::NoRecord),
             },
         }
     }
 
     fn miss(&mut self, missing: Missing) {
         if missing.from > missing.to || missing.to >= NUMBERS {
-            return self.find(Finding::NoRecord);
+            return self.find(LogFinding::NoRecord);
         }
         let known = self.missing.entry(missing.from);
         let known = known.or_insert_with(|| missing.clone());
@@ -142,7 +142,7 @@ impl Collector {
         if number > next {
             match self.ahead.insert(number, line.to_owned()) {
                 Some(other) if other == line => self.found.doubles += 1,
-                Some(_) => self.find(Finding::Altered { number }),
+                Some(_) => self.find(LogFinding::Altered { number }),
                 None => {}
             }
             if self.ahead.len() > AHEAD {
@@ -178,7 +178,7 @@ impl Collector {
     }
 
     fn judge(&mut self, one: &Chained<'_>) {
-        let Head { number, hash } = one.head;
+        let ChainHead { number, hash } = one.head;
         let before = number.checked_sub(1).and_then(|n| self.seen.get(&n));
         let is_there = self.seen.get(&number);
         let is_same = is_there == Some(&hash);
@@ -198,7 +198,7 @@ impl Collector {
             // Another chain, or another end of it.
             (true, false) if is_right || (number == 1 && begins.is_some()) => {
                 let after = self.head.map_or(0, |head| head.number);
-                self.find(Finding::WentBack { number, after });
+                self.find(LogFinding::WentBack { number, after });
                 let (seen, missing) = (
                     self.seen.split_off(&number),
                     self.missing.split_off(&number),
@@ -206,8 +206,8 @@ impl Collector {
                 self.close(&seen, missing);
                 self.head = None;
             }
-            (true, _) => return self.find(Finding::Altered { number }),
-            (false, _) if !is_right => self.find(Finding::Altered { number }),
+            (true, _) => return self.find(LogFinding::Altered { number }),
+            (false, _) if !is_right => self.find(LogFinding::Altered { number }),
             (false, _) => {}
         }
         self.keep(one);
@@ -230,7 +230,7 @@ impl Collector {
         }
     }
 
-    fn find(&mut self, finding: Finding) {
+    fn find(&mut self, finding: LogFinding) {
         match self.found.findings.len() < TOLD {
             true => self.found.findings.push(finding),
             false => self.found.more += 1,
@@ -267,7 +267,7 @@ impl Collector {
             let at = said.partition_point(|one| one.to < from);
             let why = said.get(at).filter(|one| one.from <= to);
             let why = why.map(|one| one.why.clone());
-            self.find(Finding::Gap { from, to, why });
+            self.find(LogFinding::Gap { from, to, why });
         }
     }
 

@@ -19,7 +19,7 @@ use self::{
     signatures::{CheckedSignature, Signatures},
     walk::Walk,
 };
-use super::{chain::Head, files};
+use super::{chain::ChainHead, files};
 
 /// One file of a trail.
 pub struct Source {
@@ -51,13 +51,13 @@ pub struct Verified {
     /// The number of the first one; above 1, those before are not here.
     pub first: Option<u64>,
     /// The last record's `number` and `hash`.
-    pub head: Option<Head>,
+    pub head: Option<ChainHead>,
     /// The first break; null: none.
     pub broken: Option<Break>,
     /// Incomplete last lines; `file`, `line`.
     pub torn: Vec<LineRef>,
     /// Heads given; `number`, `hash`, `found`, `why`.
-    pub noted: Vec<Noted>,
+    pub noted: Vec<NotedHead>,
     /// Signatures that were checked; null: not asked for.
     pub signatures: Option<Vec<CheckedSignature>>,
 }
@@ -108,10 +108,10 @@ pub enum BreakKind {
 
 /// What became of a head that somebody noted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Noted {
+pub struct NotedHead {
     /// It.
     #[serde(flatten)]
-    pub head: Head,
+    pub head: ChainHead,
     /// Whether it is in the chain.
     pub found: bool,
     /// If not, why.
@@ -129,7 +129,7 @@ impl fmt::Display for Break {
 /// # Errors
 ///
 /// Where one cannot be read.
-pub fn verify(sources: Vec<Source>, noted: &[Head]) -> io::Result<Verified> {
+pub fn verify(sources: Vec<Source>, noted: &[ChainHead]) -> io::Result<Verified> {
     verify_signed(sources, noted, None)
 }
 
@@ -140,7 +140,7 @@ pub fn verify(sources: Vec<Source>, noted: &[Head]) -> io::Result<Verified> {
 /// Where a file cannot be read.
 pub fn verify_signed(
     sources: Vec<Source>,
-    noted: &[Head],
+    noted: &[ChainHead],
     signatures: Option<Signatures>,
 ) -> io::Result<Verified> {
     let mut walk = Walk::new(sources.len(), noted, signatures);

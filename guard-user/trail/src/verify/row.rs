@@ -17,14 +17,14 @@ const LONGEST: usize = 32;
 
 /// A statement for a database, and where that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Statement {
+pub(super) struct SentStatement {
     /// Without the name that it was connected by, which may be another the next time.
     to: Endpoint,
     /// Its text, and its database.
     text: HttpRequest,
 }
 
-impl Statement {
+impl SentStatement {
     /// What a request is about, if that is one.
     fn of(asked: &Request) -> Option<Self> {
         let to = asked.destination.get()?.endpoint()?;
@@ -84,7 +84,7 @@ impl Statement {
 /// What was asked in sessions that have not ended, by the requests' ids. The oldest records may be gone, and guardd leaves
 /// some out where there are many.
 #[derive(Debug, Default)]
-pub(super) struct AskedRequests(HashMap<String, (Option<String>, Option<Statement>)>);
+pub(super) struct AskedRequests(HashMap<String, (Option<String>, Option<SentStatement>)>);
 
 impl AskedRequests {
     /// Takes the next record into account.
@@ -92,7 +92,7 @@ impl AskedRequests {
         match record {
             Record::Request(asked) => {
                 if let Some(id) = asked.request.get() {
-                    let asked = (line.session.clone(), Statement::of(asked));
+                    let asked = (line.session.clone(), SentStatement::of(asked));
                     self.0.insert(id.clone(), asked);
                 }
             }
@@ -104,7 +104,7 @@ impl AskedRequests {
     }
 
     /// Whether no record says that the request is about something else, or of another session.
-    pub(super) fn fits(&self, id: &str, session: &str, statement: &Statement) -> bool {
+    pub(super) fn fits(&self, id: &str, session: &str, statement: &SentStatement) -> bool {
         self.0.get(id).is_none_or(|(of, asked)| {
             of.as_deref() == Some(session) && asked.as_ref() == Some(statement)
         })
@@ -119,7 +119,7 @@ pub(super) struct Row {
     /// What was asked.
     question: Question,
     /// The requests that have a record so far, and what each is about.
-    parts: Vec<(String, Option<Statement>)>,
+    parts: Vec<(String, Option<SentStatement>)>,
     /// The first record, and where the row begins in what was found.
     pub(super) number: u64,
     pub(super) at: usize,
@@ -130,7 +130,7 @@ impl Row {
     pub(super) fn new(
         signature: &Signature,
         question: Question,
-        part: (String, Option<Statement>),
+        part: (String, Option<SentStatement>),
         (number, at): (u64, usize),
     ) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Row {
     }
 
     /// The next record of it.
-    pub(super) fn push(&mut self, part: (String, Option<Statement>)) {
+    pub(super) fn push(&mut self, part: (String, Option<SentStatement>)) {
         self.parts.push(part);
     }
 
@@ -159,7 +159,7 @@ impl Row {
         };
         let session = &self.question.session;
         let is_next = |one: &Answered| {
-            let (id, next) = one.request.get().zip(Statement::answered(one))?;
+            let (id, next) = one.request.get().zip(SentStatement::answered(one))?;
             let is_new = self.parts.iter().all(|(known, _)| known != id);
             Some(is_new && next.is_at(statement) && asked.fits(id, session, &next))
         };

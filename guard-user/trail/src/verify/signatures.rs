@@ -8,13 +8,13 @@ use guard_proto::{
     record::{Record, Signature},
 };
 use guard_signed::{
-    Answer, Document as _, Kind, Question, Signed, Verdict,
-    approvers::{Approvers, Key},
+    Answer, Document as _, Kind, Question, Signed, SignedVerdict,
+    approvers::{ApproverList, Key},
 };
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::row::{AskedRequests, Row, Statement};
+use super::row::{AskedRequests, Row, SentStatement};
 
 /// A signature that was checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,7 +50,7 @@ struct SignedRecord<'l> {
     /// `yes`, `no`, or `part`.
     said: String,
     /// What it is about, if that is a statement for a database.
-    statement: Option<Statement>,
+    statement: Option<SentStatement>,
 }
 
 impl SignedRecord<'_> {
@@ -99,8 +99,8 @@ impl Signatures {
 
     /// With these keys alone, whatever the log says.
     #[must_use]
-    pub fn by(approvers: &Approvers) -> Self {
-        let of = |one: &guard_signed::approvers::Approver| {
+    pub fn by(approvers: &ApproverList) -> Self {
+        let of = |one: &guard_signed::approvers::SigningApprover| {
             let keys = one.keys.iter();
             let keys = keys.map(|key| (key.id.clone(), (one.name.clone(), key.clone())));
             keys.collect::<Vec<_>>()
@@ -151,7 +151,7 @@ impl Signatures {
                 let record = SignedRecord {
                     number,
                     line,
-                    statement: Statement::answered(&one),
+                    statement: SentStatement::answered(&one),
                     request: one.request.take(),
                     said: one.answer.take().unwrap_or_default(),
                 };
@@ -229,7 +229,7 @@ impl Signatures {
                 Kind::Passkey => "passkey",
             };
         match (is_kind, answer.verdict, &*record.said) {
-            (true, Verdict::Yes, "yes" | "part") | (true, Verdict::No, "no") => {
+            (true, SignedVerdict::Yes, "yes" | "part") | (true, SignedVerdict::No, "no") => {
                 Ok((answer, question))
             }
             _ => Err("the record says something else than what was signed".to_owned()),
@@ -269,7 +269,7 @@ impl Signatures {
         let given = Once {
             question: answer.question,
             key: signature.key.clone(),
-            is_yes: answer.verdict == Verdict::Yes,
+            is_yes: answer.verdict == SignedVerdict::Yes,
         };
         match self.given.entry(given) {
             Entry::Vacant(entry) => entry.insert(record.number),

@@ -6,27 +6,31 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    super::chain::{Chained, Digest, Head, Line},
-    Break, BreakKind, LineRef, Lines, Noted, Source, Verified,
+    super::chain::{ChainHead, Chained, Digest, Line},
+    Break, BreakKind, LineRef, Lines, NotedHead, Source, Verified,
     signatures::Signatures,
 };
 
 /// Where a walk along the chain has come to.
 pub(super) struct Walk<'n> {
     found: Verified,
-    noted: &'n [Head],
+    noted: &'n [ChainHead],
     /// Which of them were met.
     met: Vec<Option<bool>>,
     file: String,
     pub(super) line: u64,
     /// What stands in this file before its chain begins.
     plain: Sha256,
-    head: Option<Head>,
+    head: Option<ChainHead>,
     signatures: Option<Signatures>,
 }
 
 impl<'n> Walk<'n> {
-    pub(super) fn new(files: usize, noted: &'n [Head], signatures: Option<Signatures>) -> Self {
+    pub(super) fn new(
+        files: usize,
+        noted: &'n [ChainHead],
+        signatures: Option<Signatures>,
+    ) -> Self {
         Self {
             found: Verified {
                 files,
@@ -168,7 +172,7 @@ impl<'n> Walk<'n> {
     }
 
     /// Whether the line is the next one but for its number.
-    fn has_another_number(&self, head: &Head, line: &[u8]) -> bool {
+    fn has_another_number(&self, head: &ChainHead, line: &[u8]) -> bool {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches('\n');
         let Line::Chained(one) = Line::of(text.as_bytes()) else {
@@ -211,7 +215,7 @@ impl<'n> Walk<'n> {
                 None if last.is_none() => Some("there is no chain"),
                 None => Some("the chain ends before it: its end was cut off"),
             };
-            Noted {
+            NotedHead {
                 head: *head,
                 found: why.is_none(),
                 why,

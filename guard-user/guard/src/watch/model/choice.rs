@@ -4,21 +4,21 @@ use std::fmt::{self, Display, Formatter};
 
 use guard_proto::{Call, HoleTerms};
 
-use super::Subject;
+use super::OpenedRequest;
 use crate::size::parse_size;
 
 /// A yes that is being put together.
 #[derive(Debug)]
-pub(crate) struct Choice {
+pub(crate) struct DraftYes {
     /// To which request.
-    pub(crate) subject: Subject,
+    pub(crate) subject: OpenedRequest,
     /// For what.
-    pub(crate) what: What,
+    pub(crate) what: YesFor,
 }
 
 /// For what a yes is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum YesFor {
     /// What was asked, and no more.
     Asked,
     /// A number of connections, or of HTTP requests: the digits typed so far.
@@ -85,7 +85,7 @@ const DIGITS: usize = 6;
 /// Limit of the characters of a size with its unit.
 const SIZE: usize = 12;
 
-impl What {
+impl YesFor {
     /// The number typed; none where that is no number of connections.
     pub(crate) fn connections(&self) -> Option<u32> {
         match self {

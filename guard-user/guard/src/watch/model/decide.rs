@@ -2,9 +2,9 @@
 
 use guard_proto::{Call, Request};
 
-use super::choice::{Choice, Typed, What};
+use super::choice::{DraftYes, Typed, YesFor};
 use super::cursor::is_settled;
-use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
+use super::{Detail, Effect, GuarddReach, Mode, Model, Moment, Notice, OpenedRequest, Tone};
 use crate::watch::answer::Decision;
 
 /// A no that is for now: what is tried again after that is asked again.
@@ -16,7 +16,7 @@ impl Model {
     /// A key that answers the request that is meant, or begins to.
     pub(super) fn answer_key(&mut self, c: char, at: Moment) -> Vec<Effect> {
         if let Some(seconds) = yes(c) {
-            return self.say_yes(&What::Asked, seconds, at);
+            return self.say_yes(&YesFor::Asked, seconds, at);
         }
         match c {
             'o' => self.take_offer(at),
@@ -30,7 +30,7 @@ impl Model {
         }
     }
 
-    pub(super) fn say_yes(&mut self, what: &What, seconds: f64, at: Moment) -> Vec<Effect> {
+    pub(super) fn say_yes(&mut self, what: &YesFor, seconds: f64, at: Moment) -> Vec<Effect> {
         let Some(subject) = self.answerable(at) else {
             return Vec::new();
         };
@@ -49,8 +49,8 @@ impl Model {
         match self.faces.settled(&id, at).map(|face| face.offer) {
             Some(Some(offer)) => {
                 let count = offer.connections.map(|count| count.to_string());
-                let what = count.map_or(What::Asked, |count| {
-                    What::Connections(Typed::suggested(&count))
+                let what = count.map_or(YesFor::Asked, |count| {
+                    YesFor::Connections(Typed::suggested(&count))
                 });
                 self.say_yes(&what, offer.seconds, at)
             }
@@ -109,16 +109,16 @@ impl Model {
             );
         }
         let what = match (c, &subject.request.http) {
-            ('c', _) => What::Connections(Typed::suggested("1")),
-            ('s', _) => What::Bytes(Typed::suggested("1MiB")),
-            ('p', Some(http)) => What::Path {
+            ('c', _) => YesFor::Connections(Typed::suggested("1")),
+            ('s', _) => YesFor::Bytes(Typed::suggested("1MiB")),
+            ('p', Some(http)) => YesFor::Path {
                 pattern: http.as_pattern(),
                 typing: true,
             },
-            ('p', None) if subject.request.burst.is_some() => What::Prefix,
-            ('w', Some(_)) => What::Writes,
-            ('r', None) => What::Reads,
-            ('i', None) if subject.request.opens_name => What::Address,
+            ('p', None) if subject.request.burst.is_some() => YesFor::Prefix,
+            ('w', Some(_)) => YesFor::Writes,
+            ('r', None) => YesFor::Reads,
+            ('i', None) if subject.request.opens_name => YesFor::Address,
             ('i', None) => return self.tell_why(&subject, "about an address alone as it is"),
             (_, None) => return self.tell_why(&subject, "no HTTP request"),
             (_, Some(http)) if http.is_statement() => {
@@ -126,16 +126,16 @@ impl Model {
             }
             (_, Some(_)) => return self.tell_why(&subject, "an HTTP request"),
         };
-        self.mode = Mode::Choose(Choice { subject, what });
+        self.mode = Mode::Choose(DraftYes { subject, what });
     }
 
-    fn tell_why(&mut self, subject: &Subject, is: &str) {
+    fn tell_why(&mut self, subject: &OpenedRequest, is: &str) {
         let text = format!("{} is {is}: that key is not for it", subject.request.id);
         self.notice = Some(Notice::new(Tone::Warn, text));
     }
 
     /// The request that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
-    pub(super) fn answerable(&mut self, at: Moment) -> Option<Subject> {
+    pub(super) fn answerable(&mut self, at: Moment) -> Option<OpenedRequest> {
         let subject = self.subject()?;
         let id = &subject.request.id;
         if !self.is_reachable() {
@@ -158,16 +158,16 @@ impl Model {
     /// Whether guardd can be told of an answer. Else it is told why not.
     pub(super) fn is_reachable(&mut self) -> bool {
         let why = match &self.link {
-            Link::Connecting => "guardd has not answered yet".to_owned(),
-            Link::Down(failure) => failure.to_string(),
-            Link::Up => return true,
+            GuarddReach::Connecting => "guardd has not answered yet".to_owned(),
+            GuarddReach::Down(failure) => failure.to_string(),
+            GuarddReach::Up => return true,
         };
         self.notice = Some(Notice::new(Tone::Warn, why));
         false
     }
 
     /// The request that is meant: the one that is looked at, else the one under the cursor.
-    pub(crate) fn subject(&self) -> Option<Subject> {
+    pub(crate) fn subject(&self) -> Option<OpenedRequest> {
         match &self.mode {
             Mode::Details(Detail::Request(subject), _) => Some(subject.clone()),
             Mode::Choose(choice) => Some(choice.subject.clone()),
@@ -176,7 +176,7 @@ impl Model {
                 let request = self.requests.iter().find(|one| one.id == id)?;
                 let request = Box::new(request.clone());
                 let seen = self.asked.seen();
-                Some(Subject { request, seen })
+                Some(OpenedRequest { request, seen })
             }
             _ => None,
         }

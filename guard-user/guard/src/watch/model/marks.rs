@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use guard_proto::{Call, Request};
 
-use super::choice::What;
+use super::choice::YesFor;
 use super::cursor::is_settled;
 use super::decide::{NOT_NOW, NOT_TODAY, yes};
 use super::{Effect, Mode, Model, Moment, Notice, Tone};
@@ -145,7 +145,7 @@ impl Model {
     pub(super) fn approve_together(&mut self, seconds: f64, at: Moment) -> Vec<Effect> {
         let calls = match self.meant_together(at) {
             Ok(meant) => meant.into_iter().map(|id| {
-                let call = What::Asked.approve(&id, seconds, None);
+                let call = YesFor::Asked.approve(&id, seconds, None);
                 (id, call)
             }),
             Err(why) => {

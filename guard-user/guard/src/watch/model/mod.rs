@@ -8,11 +8,11 @@ use guard_proto::{Failure, Flow, Hole, LogRecord, Request, Session};
 use guard_trail::trials::Trials;
 use jiff::Timestamp;
 
-use self::choice::Choice;
+use self::choice::DraftYes;
 use self::cursor::Cursor;
 use self::faces::Faces;
 use self::marks::{Many, Together};
-use super::answer::{Decision, Outcome};
+use super::answer::{AnswerOutcome, Decision};
 
 pub(crate) mod choice;
 pub(crate) mod cursor;
@@ -47,7 +47,7 @@ const NO_SUSPEND: &str = "cannot suspend here: no shell with job control has sta
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     /// Whether guardd can be asked.
-    pub(crate) link: Link,
+    pub(crate) link: GuarddReach,
     /// The requests that wait, oldest first.
     pub(crate) requests: Vec<Request>,
     /// The open holes.
@@ -103,7 +103,7 @@ pub(crate) struct Model {
 
 /// Whether guardd can be asked.
 #[derive(Debug, Default)]
-pub(crate) enum Link {
+pub(crate) enum GuarddReach {
     /// It has not answered yet.
     #[default]
     Connecting,
@@ -138,7 +138,7 @@ pub(crate) enum Mode {
     /// The filter is being typed.
     Filter,
     /// What a yes is to be for.
-    Choose(Choice),
+    Choose(DraftYes),
     /// To which of many requests a yes is to be.
     Together(Together),
 }
@@ -146,13 +146,13 @@ pub(crate) enum Mode {
 /// One thing, as it was when it was looked at.
 #[derive(Debug)]
 pub(crate) enum Detail {
-    Request(Subject),
+    Request(OpenedRequest),
     Hole(Box<Hole>),
 }
 
 /// A request that a person looks at, which stays on the screen when it is gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct OpenedRequest {
     /// The last version of it that guardd sent.
     pub(crate) request: Box<Request>,
     /// Since when it has been on the screen.
@@ -195,7 +195,7 @@ pub(crate) enum Event {
     /// guardd cannot be asked any more.
     Lost(Failure),
     /// What came of an answer.
-    Outcome(String, Outcome),
+    Outcome(String, AnswerOutcome),
     /// The screen is back after it was suspended.
     Resumed,
     /// It was to be suspended, and nobody could bring it back.
@@ -256,7 +256,7 @@ impl Model {
             }
             Event::Record(record) => return self.learn(*record, now),
             Event::Lost(failure) => {
-                self.link = Link::Down(failure);
+                self.link = GuarddReach::Down(failure);
                 self.forget_marks();
             }
             Event::Outcome(id, outcome) => return self.settle(&id, outcome),
@@ -271,12 +271,12 @@ impl Model {
 
     /// The requests have become these.
     fn ask(&mut self, requests: Vec<Request>, now: Moment) -> Vec<Effect> {
-        let was_down = !matches!(self.link, Link::Up);
-        if matches!(self.link, Link::Down(_)) {
+        let was_down = !matches!(self.link, GuarddReach::Up);
+        if matches!(self.link, GuarddReach::Down(_)) {
             // What was told before may have been that it cannot be reached.
             self.notice = Some(Notice::new(Tone::Good, "guardd answers again"));
         }
-        self.link = Link::Up;
+        self.link = GuarddReach::Up;
         // What was there before anybody looked is no news.
         let is_new = self.has_asked && requests.iter().any(|one| !self.waits(&one.id));
         self.has_asked = true;
@@ -383,7 +383,7 @@ impl Model {
     }
 
     /// The screen shows these parts of the lists, and whatever lies over them.
-    pub(crate) fn drawn(&mut self, shown: Option<Shown>, now: Moment) {
+    pub(crate) fn drawn(&mut self, shown: Option<VisibleRows>, now: Moment) {
         self.blind = shown.is_none();
         let Some(shown) = shown else { return };
         self.faces.drawn(&self.requests, now);
@@ -417,7 +417,7 @@ impl Model {
 
 /// Which parts of the lists the screen shows; none where it does not show that list at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub(crate) struct VisibleRows {
     pub(crate) requests: Option<Range<usize>>,
     pub(crate) holes: Option<Range<usize>>,
     /// The ids that it shows of those that a yes is to be for together.

@@ -8,7 +8,7 @@ use guard_proto::{
 use super::{Effect, GONE, Model, Moment, Notice, RECORDS, Tone};
 use crate::render::escape::escaped;
 use crate::render::log::appeared;
-use crate::watch::{answer::Outcome, answer::told};
+use crate::watch::{answer::AnswerOutcome, answer::told};
 
 /// Characters of what is told of a place.
 const NOTICE: usize = 400;
@@ -80,25 +80,25 @@ impl Model {
     }
 
     /// What came of an answer that was given here.
-    pub(super) fn settle(&mut self, id: &str, outcome: Outcome) -> Vec<Effect> {
+    pub(super) fn settle(&mut self, id: &str, outcome: AnswerOutcome) -> Vec<Effect> {
         self.answering.remove(id);
         let notice = match &outcome {
-            Outcome::Gone(_) if self.answered.contains_key(id) => {
+            AnswerOutcome::Gone(_) if self.answered.contains_key(id) => {
                 Notice::new(Tone::Warn, self.fate(id))
             }
             outcome => told(id, outcome),
         };
-        let is_done = matches!(outcome, Outcome::Opened(_) | Outcome::Denied(_));
+        let is_done = matches!(outcome, AnswerOutcome::Opened(_) | AnswerOutcome::Denied(_));
         let notice = self.summed_up(id, is_done, notice);
         match outcome {
             // Somebody was faster: who it was is news when the audit log tells.
-            Outcome::Gone(_) | Outcome::Refused(_) => drop(self.mine.remove(id)),
-            Outcome::Opened(holes) => {
+            AnswerOutcome::Gone(_) | AnswerOutcome::Refused(_) => drop(self.mine.remove(id)),
+            AnswerOutcome::Opened(holes) => {
                 self.holes.extend(holes.holes);
                 self.close_mode(id);
             }
-            Outcome::Denied(_) => self.close_mode(id),
-            Outcome::Closed(closed) => {
+            AnswerOutcome::Denied(_) => self.close_mode(id),
+            AnswerOutcome::Closed(closed) => {
                 let gone = |id: &str| closed.holes.iter().any(|hole| hole.id == id);
                 self.holes.retain(|hole| !gone(&hole.id));
             }

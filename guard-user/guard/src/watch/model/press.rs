@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::choice::What;
+use super::choice::YesFor;
 use super::cursor::SETTLES;
 use super::decide::yes;
 use super::{Detail, Effect, Mode, Model, Moment, Notice, Pane, QUIET, Tone};
@@ -169,7 +169,7 @@ impl Model {
             KeyCode::Esc => self.mode = Mode::Lists,
             KeyCode::Backspace => choice.what.erase(),
             KeyCode::Enter => {
-                if let What::Path { typing, .. } = &mut choice.what {
+                if let YesFor::Path { typing, .. } = &mut choice.what {
                     *typing = false;
                 }
             }

@@ -1,4 +1,4 @@
-use guard_proto::{Call, HoleTerms, Holes, Offer};
+use guard_proto::{Call, HoleTerms, HolesReply, Offer};
 use proptest::prelude::*;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
@@ -57,7 +57,7 @@ fn draw(model: &mut Model, now: u64) {
 
 /// As [`draw`], where of those that a yes is to be for only some have room.
 fn draw_of(model: &mut Model, together: Vec<String>, now: u64) {
-    let shown = Shown {
+    let shown = VisibleRows {
         requests: Some(0..10),
         holes: Some(0..10),
         together,
@@ -359,14 +359,17 @@ fn what_was_typed_for_a_shell_answers_nobody() {
 fn what_was_told_goes_away() {
     let mut model = showing(&[request("r1"), request("r2")]);
     assert!(call(press(&mut model, 'n', 1000)).is_some());
-    model.update(Event::Outcome("r1".into(), Outcome::Denied(None)), at(1100));
+    model.update(
+        Event::Outcome("r1".into(), AnswerOutcome::Denied(None)),
+        at(1100),
+    );
     draw(&mut model, 2000);
     draw(&mut model, 11_999);
     assert_eq!(told(&model), "r1: no");
     draw(&mut model, 12_000);
     assert_eq!(told(&model), "");
     // What went wrong stays for longer.
-    let refused = Outcome::Refused(failure("a rule denies it"));
+    let refused = AnswerOutcome::Refused(failure("a rule denies it"));
     model.update(Event::Outcome("r2".into(), refused), at(12_100));
     draw(&mut model, 12_200);
     draw(&mut model, 40_000);
@@ -382,7 +385,10 @@ fn one_answer_is_given_once() {
     assert!(call(press(&mut model, 'y', 2000)).is_none());
     assert!(told(&model).contains("being answered"));
     model.update(
-        Event::Outcome("r1".into(), Outcome::Refused(failure("a rule denies it"))),
+        Event::Outcome(
+            "r1".into(),
+            AnswerOutcome::Refused(failure("a rule denies it")),
+        ),
         at(2100),
     );
     assert!(told(&model).contains("a rule denies it"));
@@ -423,7 +429,7 @@ fn who_was_faster_is_told_whatever_comes_first() {
     let gone = || {
         Event::Outcome(
             "r1".into(),
-            Outcome::Gone(failure("it may have been answered")),
+            AnswerOutcome::Gone(failure("it may have been answered")),
         )
     };
     for record_first in [true, false] {
@@ -515,7 +521,7 @@ fn what_was_told_while_guardd_was_away_goes_when_it_is_back() {
     let mut model = showing(&[request("r1")]);
     let away = failure("no guardd listens there");
     model.update(
-        Event::Outcome("r1".into(), Outcome::Refused(away.clone())),
+        Event::Outcome("r1".into(), AnswerOutcome::Refused(away.clone())),
         at(400),
     );
     model.update(Event::Lost(away), at(500));
@@ -588,12 +594,12 @@ fn the_hole_under_the_cursor_is_closed() {
         panic!("it closes nothing")
     };
     assert_eq!(ids, ["h2"]);
-    let closed = Holes {
+    let closed = HolesReply {
         holes: vec![hole("h2")],
         warnings: Vec::new(),
     };
     model.update(
-        Event::Outcome("h2".into(), Outcome::Closed(closed)),
+        Event::Outcome("h2".into(), AnswerOutcome::Closed(closed)),
         at(1100),
     );
     assert_eq!((told(&model), model.holes.len()), ("h2 closed", 1));
@@ -707,9 +713,12 @@ fn a_no_is_for_all_of_a_session_and_the_sum_is_told() {
     for now in [1002, 1200, 1400] {
         assert!(calls(press(&mut model, 'n', now)).is_empty());
     }
-    model.update(Event::Outcome("r1".into(), Outcome::Denied(None)), at(1100));
+    model.update(
+        Event::Outcome("r1".into(), AnswerOutcome::Denied(None)),
+        at(1100),
+    );
     assert_eq!(told(&model), "no to 1 of 2 requests");
-    let refused = Outcome::Refused(failure("it cannot be"));
+    let refused = AnswerOutcome::Refused(failure("it cannot be"));
     model.update(Event::Outcome("r3".into(), refused), at(1101));
     assert!(told(&model).starts_with("no to 1 of 2 requests; cannot do that"));
     assert!(model.marked.is_empty());
@@ -897,7 +906,7 @@ fn a_yes_may_be_for_the_address_alone_where_it_has_a_name() {
 #[test]
 fn a_question_for_a_name_is_not_counted() {
     let question = Request {
-        question: Some(guard_proto::Question {
+        question: Some(guard_proto::DnsQuestion {
             name: "x.evil.example".to_owned(),
             types: vec!["TXT".to_owned()],
             bytes: 14,

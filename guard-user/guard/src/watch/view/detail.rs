@@ -5,8 +5,8 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::{Tone, View, What, cut, keys, paragraph, piece, rows, wrap};
-use crate::watch::rows::Field;
+use super::{Tone, View, YesFor, cut, keys, paragraph, piece, rows, wrap};
+use crate::watch::rows::LabelledText;
 
 /// The width of labels, and what is before them.
 const LABEL: usize = 12;
@@ -41,7 +41,7 @@ impl View<'_> {
     }
 
     pub(super) fn help(&self, area: Rect) -> Vec<Line<'static>> {
-        let fields: Vec<Field> = keys::HELP
+        let fields: Vec<LabelledText> = keys::HELP
             .iter()
             .map(|(key, does)| (*key, (*does).to_owned(), Tone::Plain))
             .collect();
@@ -49,35 +49,39 @@ impl View<'_> {
     }
 
     /// What a yes would be for.
-    pub(super) fn choice(&self, what: &What, area: Rect) -> Vec<Line<'static>> {
+    pub(super) fn choice(&self, what: &YesFor, area: Rect) -> Vec<Line<'static>> {
         // Each address of a burst gets a hole of its own.
-        let is_burst = |one: super::super::model::Subject| one.request.burst.is_some();
+        let is_burst = |one: super::super::model::OpenedRequest| one.request.burst.is_some();
         let each = match self.model.subject().is_some_and(is_burst) {
             true => " for each",
             false => "",
         };
         let said = match what {
-            What::Asked => "what it asks for".to_owned(),
-            What::Connections(digits) => format!("connections, or HTTP requests{each}: {digits}_"),
-            What::Bytes(size) => format!("what it sends{each}, up to (as 64KiB or 10MB): {size}_"),
-            What::Path {
+            YesFor::Asked => "what it asks for".to_owned(),
+            YesFor::Connections(digits) => {
+                format!("connections, or HTTP requests{each}: {digits}_")
+            }
+            YesFor::Bytes(size) => {
+                format!("what it sends{each}, up to (as 64KiB or 10MB): {size}_")
+            }
+            YesFor::Path {
                 pattern,
                 typing: true,
             } => format!("paths like (* is any text): {pattern}_"),
-            What::Path {
+            YesFor::Path {
                 pattern,
                 typing: false,
             } => format!("all with this method and a path like {pattern}"),
-            What::Writes => "ALL that change something at this destination".to_owned(),
-            What::Prefix => match self.model.subject().and_then(|one| one.request.burst) {
+            YesFor::Writes => "ALL that change something at this destination".to_owned(),
+            YesFor::Prefix => match self.model.subject().and_then(|one| one.request.burst) {
                 Some(burst) => format!(
                     "ALL of {}, not the addresses alone that were tried",
                     burst.prefix
                 ),
                 None => "all of its prefix".to_owned(),
             },
-            What::Reads => "reads over HTTP alone".to_owned(),
-            What::Address => "this address alone, not the name".to_owned(),
+            YesFor::Reads => "reads over HTTP alone".to_owned(),
+            YesFor::Address => "this address alone, not the name".to_owned(),
         };
         let mut lines = self.fields(&[("yes to", said, Tone::Strong)], area, usize::MAX);
         lines.push(Line::default());
@@ -105,7 +109,7 @@ impl View<'_> {
     }
 
     /// Labels with what stands beside them, each at most `most` lines.
-    fn fields(&self, fields: &[Field], area: Rect, most: usize) -> Vec<Line<'static>> {
+    fn fields(&self, fields: &[LabelledText], area: Rect, most: usize) -> Vec<Line<'static>> {
         let cells = usize::from(area.width).saturating_sub(LABEL);
         let mut lines = Vec::new();
         for (label, text, tone) in fields {
@@ -135,7 +139,7 @@ impl View<'_> {
         area: Rect,
         lines: &[Line<'static>],
         scroll: usize,
-    ) -> super::Shown {
+    ) -> super::VisibleRows {
         let last = lines.len().saturating_sub(area.height.into());
         let shown = &lines[scroll.min(last)..];
         for (line, y) in shown.iter().zip(area.y..area.bottom()) {
@@ -148,9 +152,9 @@ impl View<'_> {
                 },
             );
         }
-        super::Shown {
+        super::VisibleRows {
             scroll: last,
-            ..super::Shown::default()
+            ..super::VisibleRows::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use guard_proto::Request;
 
 use crate::render::requests;
-use crate::watch::model::choice::What;
+use crate::watch::model::choice::YesFor;
 use crate::watch::model::decide::yes;
 use crate::watch::words::width;
 use crate::watch::{model::Detail, model::Mode, model::Model, model::Pane};
@@ -56,16 +56,16 @@ pub(crate) const HELP: &[(&str, &str)] = &[
 ];
 
 /// A key, and what it does in a word or two.
-pub(crate) type Key = (&'static str, Cow<'static, str>);
+pub(crate) type KeyHint = (&'static str, Cow<'static, str>);
 
-fn plain(keys: &[(&'static str, &'static str)]) -> Vec<Key> {
+fn plain(keys: &[(&'static str, &'static str)]) -> Vec<KeyHint> {
     let keys = keys.iter();
     keys.map(|(key, word)| (*key, Cow::Borrowed(*word)))
         .collect()
 }
 
 /// Keys and words for the last line, the first the most useful.
-pub(crate) fn of(model: &Model) -> Vec<Key> {
+pub(crate) fn of(model: &Model) -> Vec<KeyHint> {
     match &model.mode {
         Mode::Lists => in_lists(model),
         Mode::Details(Detail::Request(_), _) => {
@@ -77,7 +77,7 @@ pub(crate) fn of(model: &Model) -> Vec<Key> {
         Mode::Help(_) => plain(&[("Esc", "back"), ("Down", "more")]),
         Mode::Filter => plain(&[("Enter", "keep"), ("Esc", "list all")]),
         Mode::Choose(choice) => match &choice.what {
-            What::Path { typing: true, .. } => plain(&[("Enter", "goes on"), ("Esc", "back")]),
+            YesFor::Path { typing: true, .. } => plain(&[("Enter", "goes on"), ("Esc", "back")]),
             _ => plain(&[("f", "yes 5m"), ("y", "15m"), ("h", "1h"), ("Esc", "back")]),
         },
         Mode::Together(_) => plain(&[
@@ -90,7 +90,7 @@ pub(crate) fn of(model: &Model) -> Vec<Key> {
     }
 }
 
-fn in_lists(model: &Model) -> Vec<Key> {
+fn in_lists(model: &Model) -> Vec<KeyHint> {
     let mut keys = match model.pane {
         Pane::Requests if !model.marked.is_empty() => return to_marked(model.marked.len()),
         Pane::Requests if model.asked.id().is_some() => answers(model),
@@ -108,10 +108,10 @@ fn in_lists(model: &Model) -> Vec<Key> {
     keys
 }
 
-fn answers(model: &Model) -> Vec<Key> {
+fn answers(model: &Model) -> Vec<KeyHint> {
     let subject = model.subject();
     let request = subject.as_ref().map(|subject| &*subject.request);
-    let mut keys: Vec<Key> = request.and_then(offered).into_iter().collect();
+    let mut keys: Vec<KeyHint> = request.and_then(offered).into_iter().collect();
     if request.is_some_and(|request| request.burst.is_some()) {
         keys.extend(plain(&[("p", "prefix")]));
     }
@@ -136,7 +136,7 @@ fn answers(model: &Model) -> Vec<Key> {
     keys
 }
 
-fn to_marked(count: usize) -> Vec<Key> {
+fn to_marked(count: usize) -> Vec<KeyHint> {
     let mut keys = vec![("n", Cow::Owned(format!("no 1m to {count}")))];
     keys.extend(plain(&[
         ("Esc", "unmark"),
@@ -151,7 +151,7 @@ fn to_marked(count: usize) -> Vec<Key> {
 }
 
 /// What is offered first, unless a key of its own says just that.
-fn offered(request: &Request) -> Option<Key> {
+fn offered(request: &Request) -> Option<KeyHint> {
     let offer = request.offers.first()?;
     let has_key = "fyh"
         .chars()
@@ -169,8 +169,8 @@ fn offered(request: &Request) -> Option<Key> {
 }
 
 /// The keys that fit, and always the one that shows all.
-pub(crate) fn fitting(keys: &[Key], cells: usize) -> Vec<Key> {
-    let cost = |(key, word): &Key| width(key) + width(word) + 3;
+pub(crate) fn fitting(keys: &[KeyHint], cells: usize) -> Vec<KeyHint> {
+    let cost = |(key, word): &KeyHint| width(key) + width(word) + 3;
     let help = keys.iter().find(|(key, _)| *key == "?" || *key == "Esc");
     let mut left = cells.saturating_sub(help.map_or(0, cost));
     let mut shown = Vec::new();

@@ -6,14 +6,14 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::{Pane, Parts, Shown, Tone, View, cut, piece, rows, width};
+use super::{Pane, Parts, Tone, View, VisibleRows, cut, piece, rows, width};
 use crate::watch::model::cursor::Cursor;
 
 /// A line of a list, and how it looks. Where the list has a cursor, its first character says whether it is marked.
 type ListRow = (String, Tone);
 
 impl View<'_> {
-    pub(super) fn draw_lists(&self, frame: &mut Frame<'_>, parts: &Parts) -> Shown {
+    pub(super) fn draw_lists(&self, frame: &mut Frame<'_>, parts: &Parts) -> VisibleRows {
         let model = self.model;
         let is_narrow = parts.title.width < 70;
         let requests = self.draw_requests(frame, parts.requests, is_narrow);
@@ -29,7 +29,7 @@ impl View<'_> {
             Pane::Reached | Pane::Log => log,
             Pane::Requests | Pane::Holes => 0,
         };
-        Shown {
+        VisibleRows {
             requests,
             holes,
             scroll,

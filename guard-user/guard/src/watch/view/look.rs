@@ -6,12 +6,12 @@ use crate::watch::model::Tone;
 
 /// How things look.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
+pub(crate) struct Palette {
     /// Whether there are colours.
     pub(crate) colour: bool,
 }
 
-impl Look {
+impl Palette {
     /// How a tone looks.
     pub(crate) fn of(self, tone: Tone) -> Style {
         let style = Style::new();

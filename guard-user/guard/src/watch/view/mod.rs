@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Clear;
 
-pub(crate) use self::look::Look;
-use super::model::choice::What;
-use super::model::{Detail, Link, Mode, Model, Pane, Shown, Tone};
+pub(crate) use self::look::Palette;
+use super::model::choice::YesFor;
+use super::model::{Detail, GuarddReach, Mode, Model, Pane, Tone, VisibleRows};
 use super::rows;
 use super::words::{cut, paragraph, piece, width, wrap};
 use crate::render::time::Clock;
@@ -26,14 +26,14 @@ mod together;
 pub(crate) struct View<'a> {
     pub(crate) model: &'a Model,
     pub(crate) clock: &'a Clock,
-    pub(crate) look: Look,
+    pub(crate) look: Palette,
     /// guardd's socket, for people.
     pub(crate) socket: &'a str,
 }
 
 impl View<'_> {
     /// Draws everything, and tells which parts of the lists can be seen; none where nothing can.
-    pub(crate) fn draw(&self, frame: &mut Frame<'_>) -> Option<Shown> {
+    pub(crate) fn draw(&self, frame: &mut Frame<'_>) -> Option<VisibleRows> {
         let area = frame.area();
         if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
             self.draw_too_small(frame, area);
@@ -53,7 +53,7 @@ impl View<'_> {
     }
 
     /// What lies between the title and the notice.
-    fn draw_middle(&self, frame: &mut Frame<'_>, parts: &Parts) -> Shown {
+    fn draw_middle(&self, frame: &mut Frame<'_>, parts: &Parts) -> VisibleRows {
         let top = parts.title.bottom();
         let middle = Rect {
             y: top,
@@ -139,10 +139,12 @@ impl View<'_> {
     /// what is above.
     fn draw_notice(&self, frame: &mut Frame<'_>, area: Rect) {
         let (tone, text) = match (&self.model.link, &self.model.notice) {
-            (Link::Connecting, _) => (Tone::Dim, format!("asking guardd at {}", self.socket)),
-            (Link::Down(failure), _) => (Tone::Bad, self.down(&failure.why)),
-            (Link::Up, Some(notice)) => (notice.tone, notice.text.clone()),
-            (Link::Up, None) => return,
+            (GuarddReach::Connecting, _) => {
+                (Tone::Dim, format!("asking guardd at {}", self.socket))
+            }
+            (GuarddReach::Down(failure), _) => (Tone::Bad, self.down(&failure.why)),
+            (GuarddReach::Up, Some(notice)) => (notice.tone, notice.text.clone()),
+            (GuarddReach::Up, None) => return,
         };
         let lines = wrap(&piece(&text), area.width.into());
         let (first, rest) = lines

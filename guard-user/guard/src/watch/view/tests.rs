@@ -18,7 +18,7 @@ fn terminal(model: &mut Model, width: u16, height: u16, colour: bool) -> Termina
     let view = View {
         model,
         clock: &clock,
-        look: Look { colour },
+        look: Palette { colour },
         socket: "/run/guard/guardd.sock",
     };
     terminal.draw(|frame| shown = view.draw(frame)).unwrap();
@@ -347,7 +347,7 @@ fn what_a_yes_to_many_is_for_is_listed_in_full() {
         let view = View {
             model,
             clock: &clock,
-            look: Look { colour: true },
+            look: Palette { colour: true },
             socket: "/run/guard/guardd.sock",
         };
         terminal.draw(|frame| shown = view.draw(frame)).unwrap();
@@ -405,7 +405,7 @@ fn a_refusal_is_told_to_its_end() {
         why: "rule \"never\" of policy homelab denies it, and a hole changes no denial".into(),
         fix: "look at the rule:\nguard explain 192.0.2.99".into(),
     };
-    let refused = crate::watch::answer::Outcome::Refused(failure);
+    let refused = crate::watch::answer::AnswerOutcome::Refused(failure);
     model.update(
         Event::Outcome("r1".into(), refused),
         std::time::Duration::ZERO,

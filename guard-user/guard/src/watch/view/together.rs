@@ -7,7 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::{Shown, Tone, View, paragraph, piece, rows, wrap};
+use super::{Tone, View, VisibleRows, paragraph, piece, rows, wrap};
 use crate::watch::model::marks::Together;
 
 impl View<'_> {
@@ -17,7 +17,7 @@ impl View<'_> {
         frame: &mut Frame<'_>,
         area: Rect,
         together: &Together,
-    ) -> Shown {
+    ) -> VisibleRows {
         let count = self.model.together(together).count();
         let heading = format!("yes to all {count}, each as it is asked here:");
         self.line(frame, Rect { height: 1, ..area }, &heading, Tone::Strong);
@@ -39,7 +39,7 @@ impl View<'_> {
         let seen = places
             .into_iter()
             .filter(|(_, place)| is_seen(place, &window));
-        Shown {
+        VisibleRows {
             together: seen.map(|(id, _)| id).collect(),
             ..shown
         }

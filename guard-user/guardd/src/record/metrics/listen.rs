@@ -7,14 +7,14 @@ use serde::Deserialize;
 /// `unix:/run/guard/metrics.sock`, or an address of loopback with a port.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Listen {
+pub enum MetricsListen {
     /// A socket that root and the group `guard` may connect to.
     Unix(PathBuf),
     /// Every program on this machine may connect.
     Tcp(SocketAddr),
 }
 
-impl TryFrom<String> for Listen {
+impl TryFrom<String> for MetricsListen {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -22,7 +22,7 @@ impl TryFrom<String> for Listen {
     }
 }
 
-impl FromStr for Listen {
+impl FromStr for MetricsListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -47,7 +47,7 @@ impl FromStr for Listen {
     }
 }
 
-impl fmt::Display for Listen {
+impl fmt::Display for MetricsListen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn only_this_machine_is_served() {
         for good in ["unix:/run/guard/metrics.sock", "127.0.0.1:9478", "[::1]:9"] {
-            assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
+            assert_eq!(good.parse::<MetricsListen>().unwrap().to_string(), good);
         }
         for bad in [
             "0.0.0.0:9478",
@@ -77,7 +77,7 @@ mod tests {
             "/run/guard/metrics.sock",
             "",
         ] {
-            assert!(bad.parse::<Listen>().is_err(), "{bad}");
+            assert!(bad.parse::<MetricsListen>().is_err(), "{bad}");
         }
     }
 }

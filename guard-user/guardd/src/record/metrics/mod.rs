@@ -11,7 +11,7 @@ mod snapshot;
 mod text;
 
 pub use counters::{Counters, method};
-pub use listen::Listen;
+pub use listen::MetricsListen;
 pub use serve::{serve, unlisten};
 pub use snapshot::Snapshot;
-pub use text::{Format, render};
+pub use text::{MetricsFormat, render};

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    Format, Listen, Snapshot,
+    MetricsFormat, MetricsListen, Snapshot,
     crowd::{AccountId, Crowd, Seat},
     render,
 };
@@ -81,8 +81,8 @@ pub async fn serve(shared: Rc<Shared>) {
 }
 
 /// Removes the socket, if it is a file.
-pub fn unlisten(listen: &Listen) {
-    if let Listen::Unix(path) = listen
+pub fn unlisten(listen: &MetricsListen) {
+    if let MetricsListen::Unix(path) = listen
         && is_socket(path)
         && let Err(error) = fs::remove_file(path)
     {
@@ -96,10 +96,10 @@ enum Socket {
 }
 
 impl Socket {
-    async fn open(listen: &Listen) -> io::Result<Self> {
+    async fn open(listen: &MetricsListen) -> io::Result<Self> {
         match listen {
-            Listen::Unix(path) => Ok(Self::Unix(UnixListener::from_std(bind(path)?)?)),
-            Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            MetricsListen::Unix(path) => Ok(Self::Unix(UnixListener::from_std(bind(path)?)?)),
+            MetricsListen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
         }
     }
 }
@@ -275,10 +275,10 @@ async fn answer(server: &Server, request: &Request<Incoming>, may: bool) -> Resp
 async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let accept = request.headers().get(ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok());
-    let format = Format::accepted(accept.unwrap_or_default());
+    let format = MetricsFormat::accepted(accept.unwrap_or_default());
     let page = match format {
-        Format::Plain => &server.plain,
-        Format::OpenMetrics => &server.open_metrics,
+        MetricsFormat::Plain => &server.plain,
+        MetricsFormat::OpenMetrics => &server.open_metrics,
     };
     let Some(text) = page.get(written(&server.shared, format)).await else {
         return short(
@@ -292,7 +292,7 @@ async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<
     page
 }
 
-async fn written(shared: &Shared, format: Format) -> Option<Bytes> {
+async fn written(shared: &Shared, format: MetricsFormat) -> Option<Bytes> {
     let (counters, snapshot) =
         shared.with(|state| (state.recorder.counters().clone(), Snapshot::of(state)));
     // Thousands of sessions are a long text: nothing else waits for it.

@@ -8,14 +8,14 @@ use super::{Counters, Snapshot};
 
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum MetricsFormat {
     /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
     OpenMetrics,
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/>
     Plain,
 }
 
-impl Format {
+impl MetricsFormat {
     /// The format for a scraper that sends this `Accept` header.
     #[must_use]
     pub fn accepted(header: &str) -> Self {
@@ -43,7 +43,7 @@ impl Format {
 pub fn render(
     counters: &Counters,
     snapshot: Snapshot,
-    format: Format,
+    format: MetricsFormat,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     counters.register(&mut registry);
@@ -51,8 +51,8 @@ pub fn render(
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(match format {
-        Format::OpenMetrics => text,
-        Format::Plain => plain(&text),
+        MetricsFormat::OpenMetrics => text,
+        MetricsFormat::Plain => plain(&text),
     })
 }
 
@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn a_scraper_gets_what_it_accepts() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
-        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
-        assert_eq!(Format::accepted("*/*"), Format::Plain);
+        assert_eq!(
+            MetricsFormat::accepted(prometheus),
+            MetricsFormat::OpenMetrics
+        );
+        assert_eq!(MetricsFormat::accepted("*/*"), MetricsFormat::Plain);
     }
 }

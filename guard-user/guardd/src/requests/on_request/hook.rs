@@ -30,7 +30,7 @@ const LATER: i32 = 75;
 
 /// How a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum HookEnd {
     /// It has told.
     Told,
     /// It is to be run again.
@@ -39,14 +39,14 @@ pub(super) enum Ended {
 
 /// The command, and the user that runs it.
 #[derive(Debug)]
-pub(super) struct Hook {
+pub(super) struct RequestHook {
     words: Vec<String>,
     account: Account,
     /// guardd cannot become another user itself, so the service manager starts it.
     by_manager: bool,
 }
 
-impl Hook {
+impl RequestHook {
     /// The command in the settings; none if they have none.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Hook {
     /// # Errors
     ///
     /// If it failed, took too long or could not be started.
-    pub(super) async fn run(&self, told: &impl Serialize) -> Result<Ended> {
+    pub(super) async fn run(&self, told: &impl Serialize) -> Result<HookEnd> {
         let mut input = serde_json::to_vec(told).context("it has no JSON form")?;
         input.push(b'\n');
         let mut command = self.command();
@@ -168,7 +168,7 @@ impl Hook {
 }
 
 /// Writes the request to it, and waits for its end.
-async fn finish(child: &mut Child, input: &[u8]) -> Result<Ended> {
+async fn finish(child: &mut Child, input: &[u8]) -> Result<HookEnd> {
     let stdin = child.stdin.take();
     let stderr = child.stderr.take();
     let hand_over = async {
@@ -180,14 +180,14 @@ async fn finish(child: &mut Child, input: &[u8]) -> Result<Ended> {
     let (ended, said, ()) = tokio::join!(child.wait(), said(stderr), hand_over);
     let status = ended.context("it cannot be waited for")?;
     if status.success() {
-        return Ok(Ended::Told);
+        return Ok(HookEnd::Told);
     }
     if status.code() == Some(LATER) {
         let said = said.trim();
         if !said.is_empty() {
             tracing::warn!("on_request: it is run again later: {said:?}");
         }
-        return Ok(Ended::Later);
+        return Ok(HookEnd::Later);
     }
     match said.trim() {
         "" => bail!("it failed: {status}"),
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn it_is_never_root_and_always_a_path() {
-        assert!(Hook::of(&Config::default()).unwrap().is_none());
+        assert!(RequestHook::of(&Config::default()).unwrap().is_none());
         for (words, user) in [
             (&["/bin/true"][..], Some("root")),
             (&["/bin/true"], Some("0")),
@@ -247,7 +247,7 @@ mod tests {
             (&[], None),
         ] {
             assert!(
-                Hook::of(&config(words, user)).is_err(),
+                RequestHook::of(&config(words, user)).is_err(),
                 "{words:?} {user:?}"
             );
         }
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_manager_is_told_of_all_bounds() {
-        let hook = Hook {
+        let hook = RequestHook {
             words: vec!["/bin/echo".to_owned(), "--uid=0".to_owned()],
             account: Account::unlisted(61234, 61234),
             by_manager: true,

@@ -24,8 +24,8 @@ use tokio::{
 };
 
 use self::{
-    hook::{Ended, Hook},
-    waiting::{MOST, Waiting},
+    hook::{HookEnd, RequestHook},
+    waiting::{MOST, WaitingRuns},
 };
 use crate::{control::ids, shared::Shared};
 
@@ -122,7 +122,7 @@ fn pending(shared: &Shared) -> Vec<(String, u32)> {
 
 /// Runs the command for each new request, for ever.
 pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
-    let hook = shared.with(|state| Hook::of(&state.config));
+    let hook = shared.with(|state| RequestHook::of(&state.config));
     let hook = match hook {
         Ok(Some(hook)) => Rc::new(hook),
         Ok(None) => return std::future::pending().await,
@@ -154,12 +154,12 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
 /// What waits for a run, and that there is more of it.
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: RefCell<Waiting>,
+    waiting: RefCell<WaitingRuns>,
     added: Notify,
 }
 
 /// Runs the command for each in a queue, a few at a time.
-async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, queue: &Queue) {
+async fn run(shared: &Rc<Shared>, hook: &Rc<RequestHook>, queue: &Queue) {
     let mut running = JoinSet::new();
     let mut of: HashMap<task::Id, SessionId> = HashMap::new();
     loop {
@@ -193,7 +193,7 @@ async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, queue: &Queue) {
 }
 
 /// Runs the command; for a request, if it still waits. Returns what it is to be run again for.
-async fn tell(shared: &Shared, hook: &Hook, news: News) -> Option<News> {
+async fn tell(shared: &Shared, hook: &RequestHook, news: News) -> Option<News> {
     let ran = match &news {
         News::Request(id) => {
             let shown = shared.with(|state| {
@@ -206,7 +206,7 @@ async fn tell(shared: &Shared, hook: &Hook, news: News) -> Option<News> {
         News::Appeared(record) => hook.run(&**record).await,
     };
     match (ran, news) {
-        (Ok(Ended::Later), News::Request(id)) => Some(News::Request(id)),
+        (Ok(HookEnd::Later), News::Request(id)) => Some(News::Request(id)),
         (Ok(_), _) => None,
         (Err(error), news) => {
             let of = match &news {

@@ -17,7 +17,7 @@ const LATER: Duration = Duration::from_secs(15);
 
 /// Owns what waits for a run.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Vec<One>);
+pub(super) struct WaitingRuns(Vec<One>);
 
 #[derive(Debug)]
 struct One {
@@ -29,7 +29,7 @@ struct One {
     news: News,
 }
 
-impl Waiting {
+impl WaitingRuns {
     /// Adds what is new. False where the share is used up: then people know of it by `guard pending` only.
     pub(super) fn add(&mut self, share: SessionId, news: News, now: Instant) -> bool {
         self.push(share, (news, now, false), MOST)
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_session_leaves_out_nothing_of_another() {
-        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let (mut waiting, now) = (WaitingRuns::default(), Instant::now());
         let many = 3 * MOST;
         let taken = (0..many).filter(|at| waiting.add(LOUD, request(*at), now));
         assert_eq!(taken.count(), MOST);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_request_waits_once_and_again_is_not_at_once() {
-        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let (mut waiting, now) = (WaitingRuns::default(), Instant::now());
         assert!(waiting.add(LOUD, request(1), now));
         assert!(waiting.add(LOUD, request(1), now));
         assert!(waiting.add_again(LOUD, request(1), now));

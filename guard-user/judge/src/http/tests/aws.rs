@@ -2,7 +2,7 @@
 
 use guard_policy::Profile;
 
-use super::{Judgement, Request, Wire, asked, judge, not_read, profile, read};
+use super::{Judgement, RequestHead, Wire, asked, judge, not_read, profile, read};
 
 fn form(body: &str) -> String {
     format!("POST /\nContent-Type: application/x-www-form-urlencoded; charset=utf-8\n\n{body}")
@@ -195,7 +195,7 @@ fn in_clear_text_no_host_is_believed() {
         let wire = json("S.GetX").replacen('\n', &format!("\nHost: {host}\n"), 1);
         let wire = Wire::of(&wire);
         for is_secure in [true, false] {
-            let request = Request {
+            let request = RequestHead {
                 is_secure,
                 ..wire.request()
             };

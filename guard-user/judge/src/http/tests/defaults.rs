@@ -3,7 +3,7 @@
 use http::{Method, Uri};
 
 use super::{
-    super::{BODY_LIMIT, Judgement, Request, judge, judge_too_long},
+    super::{BODY_LIMIT, Judgement, RequestHead, judge, judge_too_long},
     Rules, Wire, asked, not_read, read, rules, said,
 };
 
@@ -53,7 +53,7 @@ fn a_tunnel_is_denied_even_where_all_is_allowed() {
     for rules in [&none(), &open] {
         let uri: Uri = "192.0.2.10:443".parse().unwrap();
         let wire = Wire::of("GET /");
-        let request = Request {
+        let request = RequestHead {
             method: &Method::CONNECT,
             uri: &uri,
             ..wire.request()

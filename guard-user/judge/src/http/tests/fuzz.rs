@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use proptest::prelude::*;
 
 use super::{
-    super::{Judgement, Request, judge, judge_all, judge_too_long, warnings},
+    super::{Judgement, RequestHead, judge, judge_all, judge_too_long, warnings},
     Rules, rules,
 };
 
@@ -43,7 +43,7 @@ fn from_bytes(rules: &[Rules], bytes: &[u8]) {
         }
     }
     let body = next();
-    let request = Request {
+    let request = RequestHead {
         method: &method,
         uri: &uri,
         headers: &headers,
@@ -161,7 +161,7 @@ fn the_longest_requests_are_judged_soon() {
     assert!(took < Duration::from_secs(60), "{took:?}");
     let judged = judge(
         &all(),
-        &Request {
+        &RequestHead {
             method: &Method::GET,
             uri: &Uri::from_static("/admin/x"),
             headers: &HeaderMap::new(),

@@ -23,7 +23,7 @@ mod webdav;
 use guard_policy::{Profile, parse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::{Judgement, Request, Rules, judge};
+use super::{Judgement, RequestHead, Rules, judge};
 
 /// A request as it goes over the wire: `POST /path`, headers, an empty line, the body.
 struct Wire {
@@ -52,8 +52,8 @@ impl Wire {
         }
     }
 
-    fn request(&self) -> Request<'_> {
-        Request {
+    fn request(&self) -> RequestHead<'_> {
+        RequestHead {
             method: &self.method,
             uri: &self.uri,
             headers: &self.headers,

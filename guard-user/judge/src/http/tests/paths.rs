@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::{
-    super::{Judgement, Request, judge, path::Paths},
+    super::{Judgement, RequestHead, judge, path::Paths},
     Rules, Wire, rules,
 };
 
@@ -215,7 +215,7 @@ proptest! {
     fn no_server_is_let_reach_what_is_stopped(path in path()) {
         let Ok(uri) = path.parse::<http::Uri>() else { return Ok(()) };
         let wire = Wire::of("POST /");
-        let request = Request { uri: &uri, ..wire.request() };
+        let request = RequestHead { uri: &uri, ..wire.request() };
         let judgement = judge(&RULES, &request, None);
         for (server, read) in SERVERS {
             let read = read(uri.path());

@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::Wire;
-use crate::http::{Said, is_of_a_client, is_plain, said, steers};
+use crate::http::{ShownHeaders, is_of_a_client, is_plain, said, steers};
 
-fn of(wire: &str) -> Said {
+fn of(wire: &str) -> ShownHeaders {
     said(&Wire::of(wire).request(), None)
 }
 
@@ -100,7 +100,7 @@ fn what_says_nothing_of_it_and_credentials_are_left_out() {
         "Idempotency-Key: 1",
     ] {
         let wire = format!("PUT /x\n{header}");
-        assert_eq!(of(&wire), Said::default(), "{header}");
+        assert_eq!(of(&wire), ShownHeaders::default(), "{header}");
         assert!(plain(&wire));
     }
     for name in [

@@ -3,7 +3,7 @@
 use guard_policy::Profile;
 
 use super::{Wire, asked, not_read, profile, read, rules};
-use crate::http::{Judgement, Request, judge};
+use crate::http::{Judgement, RequestHead, judge};
 
 const JSON: &str = "Content-Type: application/json\n\n{}";
 
@@ -485,7 +485,7 @@ fn in_clear_text_no_post_to_a_platform_is_taken_for_a_read() {
     ] {
         let wire = Wire::of(&format!("POST {path}\nHost: {host}\n{JSON}"));
         for is_secure in [true, false] {
-            let request = Request {
+            let request = RequestHead {
                 is_secure,
                 ..wire.request()
             };

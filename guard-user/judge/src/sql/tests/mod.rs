@@ -12,7 +12,7 @@ mod told;
 mod tricks;
 mod writes;
 
-use super::{Control, Effect, Extra, Judged, Release, Statement, Unread, Write, judge};
+use super::{Control, Effect, Extra, JudgedQuery, Release, SqlWrite, Statement, Unread, judge};
 
 /// A server of the parser's release, and a rule that names nothing.
 const NOW: Extra<'static> = Extra {
@@ -22,7 +22,7 @@ const NOW: Extra<'static> = Extra {
 };
 
 /// What a text is, where it can be read.
-fn judged(text: &str) -> Judged {
+fn judged(text: &str) -> JudgedQuery {
     judge(text.as_bytes(), NOW).unwrap_or_else(|why| panic!("{why}: {text}"))
 }
 
@@ -33,14 +33,14 @@ fn one(text: &str) -> Statement {
     statements.remove(0)
 }
 
-fn written(text: &str) -> Write {
+fn written(text: &str) -> SqlWrite {
     one(text)
         .into_write()
         .unwrap_or_else(|| panic!("reads: {text}"))
 }
 
 fn reads(text: &str) -> bool {
-    let all = |judged: Judged| {
+    let all = |judged: JudgedQuery| {
         let mut effects = judged.statements.into_iter().map(|s| s.effect);
         effects.all(|effect| effect == Effect::Reads)
     };

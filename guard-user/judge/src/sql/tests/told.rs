@@ -2,7 +2,7 @@
 
 use super::{
     super::{Effect, Extra, judge},
-    Control, NOW, Statement, Write, assert_asks, assert_reads, judged, one, written,
+    Control, NOW, SqlWrite, Statement, assert_asks, assert_reads, judged, one, written,
 };
 
 #[test]
@@ -190,7 +190,7 @@ fn other_constants_may_stand_where_they_are_values() {
         let writes = judged.into_iter().filter_map(Statement::into_write);
         assert!(
             writes
-                .reduce(Write::and)
+                .reduce(SqlWrite::and)
                 .is_some_and(|write| !write.has_values),
             "{text}"
         );

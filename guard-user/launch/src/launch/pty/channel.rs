@@ -8,7 +8,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
-use crate::Outcome;
+use crate::CommandStatus;
 
 /// A message; the side that may send it is named first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Message {
     /// From the monitor: this signal has stopped the command.
     Stopped(i32),
     /// From the monitor: the command has ended.
-    Ended(Outcome),
+    Ended(CommandStatus),
 }
 
 impl Message {
@@ -33,8 +33,8 @@ impl Message {
             Self::Signal(signal) => [0, signal as u8],
             Self::Resume { foreground } => [1, foreground.into()],
             Self::Stopped(signal) => [2, signal as u8],
-            Self::Ended(Outcome::Exited(status)) => [3, status],
-            Self::Ended(Outcome::Killed(signal)) => [4, signal as u8],
+            Self::Ended(CommandStatus::Exited(status)) => [3, status],
+            Self::Ended(CommandStatus::Killed(signal)) => [4, signal as u8],
         }
     }
 
@@ -46,8 +46,8 @@ impl Message {
                 foreground: value != 0,
             },
             2 => Self::Stopped(value.into()),
-            3 => Self::Ended(Outcome::Exited(value)),
-            4 => Self::Ended(Outcome::Killed(value.into())),
+            3 => Self::Ended(CommandStatus::Exited(value)),
+            4 => Self::Ended(CommandStatus::Killed(value.into())),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         })
     }
@@ -108,8 +108,8 @@ mod tests {
             Message::Resume { foreground: true },
             Message::Resume { foreground: false },
             Message::Stopped(64),
-            Message::Ended(Outcome::Exited(255)),
-            Message::Ended(Outcome::Killed(9)),
+            Message::Ended(CommandStatus::Exited(255)),
+            Message::Ended(CommandStatus::Killed(9)),
         ];
         for message in all {
             one.say(message);

@@ -12,7 +12,7 @@ use rustix::termios::tcsetwinsize;
 use super::channel::{Channel, Message};
 use super::flow::{Filled, Flow};
 use super::terminal::Terminal;
-use crate::Outcome;
+use crate::CommandStatus;
 use crate::launch::{parent::ended, parent::has_job_control};
 
 /// A pseudo-terminal holds less than this: what is read beyond this after the command has ended was written by processes that
@@ -68,7 +68,7 @@ impl Relay {
     /// # Errors
     ///
     /// The system's.
-    pub(super) fn run(mut self) -> io::Result<Outcome> {
+    pub(super) fn run(mut self) -> io::Result<CommandStatus> {
         let outcome = self.carry_until_end()?;
         self.finish()?;
         self.terminal.restore();
@@ -86,7 +86,7 @@ impl Relay {
     }
 
     /// `None` if the monitor has ended before the command.
-    fn carry_until_end(&mut self) -> io::Result<Option<Outcome>> {
+    fn carry_until_end(&mut self) -> io::Result<Option<CommandStatus>> {
         loop {
             let ready = self.wait()?;
             if ready.signals {

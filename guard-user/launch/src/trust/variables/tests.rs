@@ -55,7 +55,7 @@ impl Scene {
             all.find(|(one, _)| *one == name)
                 .map(|(_, value)| value.clone())
         };
-        let before = Before {
+        let before = UnguardedState {
             variable: &variable,
             bundle: self.bundle.map(Into::into),
             has_view: self.has_view,
