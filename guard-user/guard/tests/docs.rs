@@ -396,6 +396,52 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Names that several public types may have: what several layers know of one thing, and what each program has of its own.
+const SHARED_NAMES: [(&str, &str); 11] = [
+    ("AnswerArgs", "clap's options of a program's verb"),
+    ("Burst", "as a request shows it, and as guardd collects it"),
+    ("Cli", "clap's command line of a program"),
+    ("Flow", "the map's value, and as guardd shows it"),
+    ("Hole", "as guardd shows it, and as it keeps it"),
+    ("LogArgs", "clap's options of a program's verb"),
+    ("NotifyArgs", "clap's options of a program's verb"),
+    ("Said", "of an address by a trie, and of a stage by a text"),
+    ("Session", "the value of a map, as shown, and as kept"),
+    ("Settings", "a program's own"),
+    ("Verb", "clap's verbs of a program"),
+];
+
+#[test]
+fn no_two_public_types_have_one_name() {
+    let mut files = Vec::new();
+    sources(&root().join("guard-common/src"), &mut files);
+    sources(&root().join("guard-user"), &mut files);
+    files.retain(|file| {
+        !file
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs")
+    });
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("pub ")) {
+            let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+            let name = kinds.iter().find_map(|kind| line.strip_prefix(kind));
+            if let Some(name) = name {
+                let name = name.chars().take_while(|c| c.is_alphanumeric());
+                let places = found.entry(name.collect()).or_default();
+                places.push(file.display().to_string());
+            }
+        }
+    }
+    found.retain(|_, places| places.len() > 1);
+    for (name, why) in SHARED_NAMES {
+        let places = found.remove(name);
+        assert!(places.is_some(), "{name} has one type: {why}");
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// What a file uses of its own crate, by the first part of the path; comments and tests left aside.
 fn own_modules(code: &str) -> BTreeSet<String> {
     let name = |text: &str| {
