@@ -453,7 +453,7 @@ fn what_comes_into_reach_while_it_runs_is_told_at_once_and_recorded() -> Tested 
         "deploy/prod/.env",
         &settings(["db2.example.net".to_owned()].into_iter()),
     );
-    window.expect("(open)  guard discover --why db2.example.net:5432  guard discover --write NAME");
+    window.expect("(open)  guard discover --why db2.example.net:5432");
     window.expect("db2.example.net:5432 looks like production");
     let other = write(
         "other",

@@ -120,8 +120,9 @@ impl Apps {
 }
 
 #[test]
-fn under_the_policy_that_ships_requests_and_flows_say_names() -> Tested {
+fn with_one_line_more_requests_and_flows_under_the_policy_that_ships_say_names() -> Tested {
     let shipped = SHIPPED.replace("\"@private\"", "\"@private\", \"192.0.2.0/24\"");
+    let shipped = format!("{shipped}\n[dns]\nnames = \"any\"\n");
     let scene = NameScene::at(DNS, "", "default", &shipped, &[(NAME, &[FIRST])])?;
     let apps = Apps { scene };
     let mut shell = apps.scene.shell()?;
@@ -521,23 +522,45 @@ to = ["192.0.2.0/24"]
 action = "confirm"
 
 [[rule]]
-name = "photos"
-to = ["192.0.2.70"]
-action = "read-only"
-
-[[rule]]
 name = "inner"
 to = ["*.app.example.com"]
 action = "confirm"
 "#;
 
+/// A policy that asks about the internet, by rules for some of it, too.
+const ASKED: &str = r#"
+version = 1
+name = "asked"
+default = "confirm"
+hold = "0s"
+
+[dns]
+names = "any"
+
+[[rule]]
+name = "photos"
+to = ["192.0.2.70"]
+action = "read-only"
+
+[[rule]]
+name = "mine"
+to = ["mine.site.example", "192.0.2.80/28"]
+action = "confirm"
+"#;
+
+impl Apps {
+    /// A session under another policy.
+    fn shell_under(&self, name: &str, text: &str) -> Tested<Shell> {
+        let daemon = &self.scene.daemon;
+        daemon.write_policy(name, &with_resolvers(text))?;
+        Ok(Shell::start(daemon, name)?)
+    }
+}
+
 #[test]
 fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     let apps = Apps::new()?;
-    apps.scene
-        .daemon
-        .write_policy("mixed", &with_resolvers(MIXED))?;
-    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
+    let mut shell = apps.shell_under("asked", ASKED)?;
     const EVIL: &str = "app.evil.example";
     const REFUSED: &str = "192.0.2.71";
     assert!(!reaches(&mut shell, REFUSED, 443)?);
@@ -546,13 +569,14 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     apps.guard(&["deny", &no, "--for", "8h"])?;
     apps.tell(&mut shell, EVIL, FIRST)?;
     assert!(!apps.tries(&mut shell, FIRST)?);
-    let session = shell.session().to_owned();
-    apps.guard(&["open", EVIL, "--ports", "tcp/443", "--session", &session])?;
+    let request = apps.request(FIRST)?;
+    assert_eq!(request["named"]["name"], EVIL);
+    apps.guard(&["approve", request["id"].text()?])?;
     assert!(reaches(&mut shell, FIRST, 443)?);
-    // Its owner has it stand for another server that is asked about, which the yes is for, and for two that it is not for.
+    // Its owner has it stand for another server that is asked about, which the yes is for, and for three that it is not for.
     apps.tell(&mut shell, EVIL, "192.0.2.30")?;
     assert!(reaches(&mut shell, "192.0.2.30", 443)?);
-    for closed in ["192.0.2.70", REFUSED] {
+    for closed in ["192.0.2.70", REFUSED, "192.0.2.81"] {
         apps.tell(&mut shell, EVIL, closed)?;
         assert!(!apps.open_addresses()?.contains(&json!(closed)), "{closed}");
     }
@@ -560,14 +584,51 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
     Ok(())
 }
 
+/// A rule that has a name and a prefix is about the prefix where the name leads into it.
+#[test]
+fn a_name_opens_nothing_that_a_rule_has_by_its_address() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.shell_under("asked", ASKED)?;
+    const MINE: &str = "mine.site.example";
+    apps.tell(&mut shell, MINE, FIRST)?;
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let request = apps.request(FIRST)?;
+    assert_eq!(
+        (&request["rule"], &request["opens_name"]),
+        (&json!("mine"), &json!(true))
+    );
+    apps.guard(&["approve", request["id"].text()?])?;
+    for (address, passes) in [
+        ("192.0.2.30", true),
+        ("192.0.2.81", false),
+        ("192.0.2.70", false),
+    ] {
+        apps.tell(&mut shell, MINE, address)?;
+        let is_open = apps.open_addresses()?.contains(&json!(address));
+        assert_eq!(is_open, passes, "{address}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_name_that_a_person_types_is_for_its_addresses_where_a_rule_is_about_these() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.shell_under("mixed", MIXED)?;
+    let session = shell.session().to_owned();
+    const EVIL: &str = "app.evil.example";
+    apps.tell(&mut shell, EVIL, FIRST)?;
+    apps.guard(&["open", EVIL, "--ports", "tcp/443", "--session", &session])?;
+    assert!(reaches(&mut shell, FIRST, 443)?);
+    apps.tell(&mut shell, EVIL, "192.0.2.30")?;
+    assert!(!reaches(&mut shell, "192.0.2.30", 443)?);
+    Ok(())
+}
+
 /// Whoever owns a name chooses its next address: where a rule is about addresses, a yes is for the one that a person saw.
 #[test]
 fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name() -> Tested {
     let apps = Apps::new()?;
-    apps.scene
-        .daemon
-        .write_policy("mixed", &with_resolvers(MIXED))?;
-    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
+    let mut shell = apps.shell_under("mixed", MIXED)?;
     const EVIL: &str = "app.evil.example";
     apps.tell(&mut shell, EVIL, FIRST)?;
     assert!(!apps.tries(&mut shell, FIRST)?);
@@ -576,7 +637,7 @@ fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name() -> Te
     assert_eq!(request["opens_name"], false);
     let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
     let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(shown.contains("a yes opens this one alone"), "{shown}");
+    assert!(shown.contains("a yes opens this address alone"), "{shown}");
     apps.guard(&["approve", request["id"].text()?])?;
     assert_eq!(apps.guard(&["holes"])?[0]["destination"], "192.0.2.20/32");
     assert!(reaches(&mut shell, FIRST, 443)?);
@@ -589,17 +650,15 @@ fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name() -> Te
 #[test]
 fn a_yes_to_a_rules_name_opens_no_other_that_leads_there() -> Tested {
     let apps = Apps::new()?;
-    apps.scene
-        .daemon
-        .write_policy("mixed", &with_resolvers(MIXED))?;
-    let mut shell = Shell::start(&apps.scene.daemon, "mixed")?;
+    let any = format!("{POLICY}\n[dns]\nnames = \"any\"\n").replace("\"apps\"", "\"aliased\"");
+    let mut shell = apps.shell_under("aliased", &any)?;
     const EVIL: &str = "cdn.evil.example";
     apps.scene.server.alias(EVIL, NAME);
     let told = apps.scene.asked(&mut shell, EVIL, "connected")?;
     assert_eq!(told, format!("0 {DNS} {FIRST}"));
     assert!(!apps.tries(&mut shell, FIRST)?);
     let request = apps.request(FIRST)?;
-    assert_eq!(request["rule"], "inner", "{request}");
+    assert_eq!(request["rule"], "aliased", "{request}");
     assert_eq!(request["opens_name"], false, "{request}");
     apps.guard(&["approve", request["id"].text()?])?;
     assert!(reaches(&mut shell, FIRST, 443)?);
@@ -630,10 +689,7 @@ action = "confirm"
 #[test]
 fn where_all_of_the_internet_is_asked_about_a_yes_opens_the_name() -> Tested {
     let apps = Apps::new()?;
-    apps.scene
-        .daemon
-        .write_policy("internet", &with_resolvers(INTERNET))?;
-    let mut shell = Shell::start(&apps.scene.daemon, "internet")?;
+    let mut shell = apps.shell_under("internet", INTERNET)?;
     const SITE: &str = "docs.site.example";
     apps.tell(&mut shell, SITE, FIRST)?;
     assert!(!apps.tries(&mut shell, FIRST)?);

@@ -217,7 +217,7 @@ pub(crate) const fn wants(request: &Request) -> &'static str {
 pub(crate) fn named(request: &Request, told: &NameTold, clock: &Clock) -> String {
     let is_connection = request.http.is_none() && request.question.is_none();
     let alone = match is_connection && !request.opens_name {
-        true => "; the rule is about addresses: a yes opens this one alone",
+        true => "; a yes opens this address alone",
         false => "",
     };
     format!("{}{alone}", names::told(told, clock))

@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{
-    Address, BootTime, Connection, DNS_PORT, PolicyId, Protocol, SessionId, Verdict,
-};
+use guard_common::{Address, BootTime, DNS_PORT, PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{
-    DnsNames, DomainName, Environment, Group, NamePattern, Rule, Target, networks_around,
+    DnsNames, DomainName, Environment, Group, Met, NamePattern, PortSpec, Prefix, Rule, Target,
+    networks_around,
 };
 use guard_proto::destination::NameTold;
 use guard_sys::{
@@ -61,18 +60,30 @@ fn is_of(rule: Option<&Rule>, name: &str) -> bool {
         .is_some_and(|(rule, name)| rule.has_name(&name))
 }
 
-/// What of a rule is about an address, names left aside.
-fn addresses_of<'r>(
-    rule: &'r Rule,
-    to: Address,
-    now: &'r Environment,
-) -> impl Iterator<Item = &'r Target> {
-    let is_address = |target: &&Target| NamePattern::of(target).is_none();
-    let covers = move |target: &&Target| {
-        let prefixes = target.prefixes(now);
-        prefixes.iter().any(|prefix| prefix.covers(&to))
-    };
-    rule.to.iter().filter(is_address).filter(covers)
+/// By what a rule is about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RuleAbout {
+    /// By names alone.
+    Names,
+    /// By nothing narrower than all of the internet.
+    Internet,
+    /// By a prefix or group.
+    Addresses,
+}
+
+impl RuleAbout {
+    fn of(rule: &Rule, to: Address, now: &Environment) -> Self {
+        let covers = |target: &&Target| {
+            let is_address = NamePattern::of(target).is_none();
+            is_address && target.prefixes(now).iter().any(|prefix| prefix.covers(&to))
+        };
+        let addresses: Vec<_> = rule.to.iter().filter(covers).collect();
+        match addresses[..] {
+            [] => Self::Names,
+            _ if addresses.iter().all(|target| target.is_internet()) => Self::Internet,
+            _ => Self::Addresses,
+        }
+    }
 }
 
 /// A name as people see it.
@@ -188,32 +199,44 @@ impl Policies {
     }
 
     /// Whether a yes about a destination is for the name that its session was told of it, whatever its addresses become: each policy that
-    /// stops it does so by a rule that has this name, or as it does with all of the internet. A rule for some addresses is about these,
-    /// and whoever owns a name chooses to which of them it leads next.
+    /// stops it does so by a rule that has this name, or as it does with all of the internet, and no rule for some addresses stops it, too.
+    /// Such a rule is about these, and whoever owns a name chooses to which of them it leads next.
     #[must_use]
     pub fn opens_name(
         &self,
         subject: VerdictSubject<'_>,
-        to: &Connection,
+        (to, ports): (Address, &[PortSpec]),
         name: &str,
         now: &Environment,
     ) -> bool {
-        let is_in = |groups: &[Group]| Group::any_reached(groups, to.to, now);
+        let is_in = |groups: &[Group]| Group::any_reached(groups, to, now);
         if is_in(&Group::LOCAL) || !self.speaks_of_names(subject.chain) {
             return false;
         }
         let is_inner = is_in(&Group::INNER);
-        let is_for_name = |rule: &Rule| {
-            let mut addresses = addresses_of(rule, to.to, now).peekable();
-            match addresses.peek() {
-                None => is_of(Some(rule), name),
-                Some(_) => !is_inner && addresses.all(Target::is_internet),
-            }
+        let about = |rule: &Rule| RuleAbout::of(rule, to, now);
+        let is_for_internet = |rule: &Rule| match about(rule) {
+            RuleAbout::Names => true,
+            RuleAbout::Internet => !is_inner,
+            RuleAbout::Addresses => false,
         };
-        let each = self.judge_each(subject, to.to, to.protocol, to.port);
-        each.is_some_and(|each| {
-            let mut stops = each.iter().filter(|one| one.verdict != Verdict::Allow);
-            stops.all(|one| one.rule.map_or(!is_inner, is_for_name))
+        let is_for_name = |rule: &Rule| match about(rule) {
+            RuleAbout::Names => is_of(Some(rule), name),
+            RuleAbout::Internet | RuleAbout::Addresses => is_for_internet(rule),
+        };
+        let host = Prefix::host(to);
+        let stops = |met: &&Met<'_>| met.verdict != Verdict::Allow;
+        subject.chain.iter().all(|slot| {
+            let Some(policy) = self.slots.get(slot) else {
+                return false;
+            };
+            let of_address = policy.over(&host, ports);
+            let of_names = self.over_known(subject, *slot, (&host, Some(name)), ports);
+            let decides = of_names.as_ref().unwrap_or(&of_address);
+            let mut rules = of_address.met.iter().filter(stops);
+            let mut decides = decides.met.iter().filter(stops);
+            rules.all(|met| met.rule.is_none_or(is_for_internet))
+                && decides.all(|met| met.rule.map_or(!is_inner, is_for_name))
         })
     }
 

@@ -204,10 +204,10 @@ impl State {
         let told = asked.shown.named.as_ref();
         let told = told.filter(|_| asked.shown.opens_name && asked.burst.is_none())?;
         let live = self.sessions.live(asked.key.session)?;
-        let to = asked.key.connection();
+        let (to, ports) = (asked.key.destination, [asked.key.ports()]);
         let opens = |name: &str| {
             let now = self.environment();
-            (self.policies).opens_name(live.subject(), &to, name, &now)
+            (self.policies).opens_name(live.subject(), (to, &ports), name, &now)
         };
         (!extent.address && opens(&told.name)).then(|| told.name.clone())
     }

@@ -53,8 +53,8 @@ impl State {
         };
         let used = used.opened_where(|name| {
             let now = policies.environment(self.machine.host());
-            let to = key.connection();
-            key.is_connection() && policies.opens_name(session.subject(), &to, name, &now)
+            let to = (key.destination, &[key.ports()][..]);
+            key.is_connection() && policies.opens_name(session.subject(), to, name, &now)
         });
         let (named, beware) = (used.told, used.beware);
         let host = named.as_ref().map(|named| named.name.clone());

@@ -125,7 +125,8 @@ impl State {
             let used = policies.used_name(id, to.to, judged.rule, who);
             let now = || policies.environment(machine.host());
             used.opened_where(|name| {
-                key.is_connection() && policies.opens_name(subject, &to, name, &now())
+                key.is_connection()
+                    && policies.opens_name(subject, (to.to, &[key.ports()]), name, &now())
             })
         };
         for to in &answered.addresses {
