@@ -80,7 +80,7 @@ fn of(statements: &str) -> Result<Opinion, Opinion> {
         let reads = all
             .first()
             .is_some_and(|first| READS.contains(&first.as_str()));
-        if !begins || !reads || all.iter().any(|word| word == "into") {
+        if !begins || !reads || all.iter().any(|word| is_into(word)) {
             let what = all[..all.len().min(2)].join(" ").to_ascii_uppercase();
             return Err(Opinion::write(
                 PROFILE,
@@ -89,6 +89,11 @@ fn of(statements: &str) -> Result<Opinion, Opinion> {
         }
     }
     Ok(Opinion::read(PROFILE, "its statements"))
+}
+
+/// A number ends behind its fraction, and a word may begin right there: `SELECT v*1.0INTO n`.
+fn is_into(word: &str) -> bool {
+    word.trim_start_matches(|c: char| c.is_ascii_digit()) == "into"
 }
 
 fn doubt(why: &str) -> Opinion {

@@ -118,6 +118,7 @@ fn statements_of_influxdb_read_or_not() {
             "GET /ping",
             "POST /query?db=d\nContent-Type: application/x-www-form-urlencoded\n\nq=SELECT+mean(v)+FROM+m",
             "POST /query?db=d&q=SHOW+DATABASES\nContent-Type: application/x-www-form-urlencoded\n\npretty=true",
+            "GET /query?q=SELECT+pinto+FROM+into2",
         ],
     );
     asked(
@@ -144,6 +145,12 @@ fn statements_of_influxdb_read_or_not() {
                 "InfluxQL EXPLAIN ANALYZE",
             ),
             ("GET /query?q=--+x%0ADROP+SERIES", "InfluxQL X DROP"),
+            // A number ends behind its fraction.
+            (
+                "GET /query?q=SELECT+v*1.0INTO+n+FROM+m",
+                "InfluxQL SELECT V",
+            ),
+            ("GET /query?q=SELECT+v*.5into+n+FROM+m", "InfluxQL SELECT V"),
         ],
     );
     not_read(
