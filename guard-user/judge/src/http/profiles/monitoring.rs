@@ -1,4 +1,4 @@
-//! Prometheus, with `VictoriaMetrics`, and Loki: queries are sent with POST where they are long.
+//! Prometheus, with `VictoriaMetrics`, Mimir and Cortex, and Loki: queries are sent with POST where they are long.
 
 use guard_policy::Profile;
 
@@ -21,6 +21,9 @@ const PROMETHEUS: &[&str] = &[
 const LOKI: &[&str] = &["query", "query_range", "labels", "series", "patterns"];
 
 pub(super) fn prometheus(view: &View<'_>) -> Opinion {
+    if stops_an_ingester(view) {
+        return Opinion::write(Profile::Prometheus, INGESTER);
+    }
     match view.words()[..] {
         [.., "-", what @ ("reload" | "quit")] => {
             return Opinion::write(Profile::Prometheus, format!("Prometheus {what}"));
@@ -50,17 +53,19 @@ pub(super) fn prometheus(view: &View<'_>) -> Opinion {
     }
 }
 
+const INGESTER: &str = "stops or flushes an ingester";
+
+/// Of Loki, of Mimir or of Cortex, by GET; of these Prometheus' queries are asked, too.
+fn stops_an_ingester(view: &View<'_>) -> bool {
+    matches!(
+        view.words()[..],
+        [.., "flush" | "shutdown"] | [.., "ingester", "prepare_shutdown" | "flush_shutdown"]
+    )
+}
+
 pub(super) fn loki(view: &View<'_>) -> Opinion {
-    match view.words()[..] {
-        [.., "flush"]
-        | [
-            ..,
-            "ingester",
-            "shutdown" | "prepare_shutdown" | "flush_shutdown",
-        ] => {
-            return Opinion::write(Profile::Loki, "stops or flushes an ingester of Loki");
-        }
-        _ => {}
+    if stops_an_ingester(view) {
+        return Opinion::write(Profile::Loki, INGESTER);
     }
     match view.segments()[..] {
         ["loki", "api", "v1", end] if asks(view, LOKI, end) => {

@@ -228,6 +228,28 @@ fn loki_queries_read() {
     );
 }
 
+/// Cortex and Mimir take queries as Prometheus does, and flush and stop by GET.
+#[test]
+fn ingesters_that_are_asked_as_prometheus_are_not_stopped() {
+    let kind = "stops or flushes an ingester";
+    for server in [Profile::Prometheus, Profile::Loki] {
+        asked(
+            &profile(server),
+            &[
+                ("GET /ingester/shutdown", kind),
+                ("GET /ingester/flush", kind),
+                ("HEAD /x//ingester/flush_shutdown", kind),
+                ("GET /shutdown", kind),
+                ("GET /flush", kind),
+            ],
+        );
+    }
+    read(
+        &profile(Profile::Prometheus),
+        &["GET /ingester/ring", "GET /api/v1/label/flush/values"],
+    );
+}
+
 #[test]
 fn links_of_jenkins_that_act_do_not_read() {
     let rules = profile(Profile::Jenkins);
