@@ -63,6 +63,9 @@ const KEEP: &[&[&str]] = &[&["_sql"], &["_eql", "search"]];
 /// By what it is told so, in the body; `source` in the query stands for a body.
 const TOLD: &[&str] = &["keep_on_completion", "wait_for_completion_timeout"];
 
+/// JSON, also as Elasticsearch's own clients say it since version 8.
+const JSON: &[&str] = &["application/json", "application/vnd.elasticsearch+json"];
+
 fn keeps_nothing(view: &View<'_>) -> Result<(), Opinion> {
     const KIND: &str = "Elasticsearch: may keep what it finds";
     let words = view.words();
@@ -83,7 +86,7 @@ fn keeps_nothing(view: &View<'_>) -> Result<(), Opinion> {
     if !view.facts.has_body {
         return Ok(());
     }
-    if !view.has_media_type(&["application/json"]) {
+    if !view.has_media_type(JSON) {
         return Err(doubt());
     }
     let json = view.json(PROFILE, KIND)?;
@@ -117,6 +120,8 @@ fn acts<'a>(view: &View<'a>) -> Option<&'a str> {
     match words[..] {
         [.., "_cache", "clear"] => Some("_cache/clear"),
         [.., "_flush", "synced"] => Some("_flush/synced"),
+        // Makes a token of a service's, or shows the keys by which a node joins.
+        [.., "_security", "enroll", _] => Some("_security/enroll"),
         _ => ACTS.contains(last).then_some(*last),
     }
 }

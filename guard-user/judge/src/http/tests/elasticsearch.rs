@@ -23,6 +23,8 @@ fn searches_read() {
             "POST /_search/scroll\n\n{\"scroll_id\":\"x\"}",
             "POST /_sql?format=txt\nContent-Type: application/json\n\n{\"query\":\"SELECT 1\"}",
             "POST /logs/_eql/search\nContent-Type: application/json\n\n{\"query\":\"any where true\"}",
+            // As its own clients say it since version 8.
+            "POST /_sql\nContent-Type: application/vnd.elasticsearch+json; compatible-with=8\n\n{\"query\":\"SELECT 1\"}",
             "GET /_sql\nContent-Type: application/json\n\n{\"query\":\"SELECT 1\"}",
             "POST /_query\n\n{\"query\":\"FROM logs\"}",
         ],
@@ -63,6 +65,15 @@ fn what_changes_does_not() {
             ),
             ("GET /logs/%5fflush", "Elasticsearch _flush"),
             ("GET /logs/_cache/clear", "Elasticsearch _cache/clear"),
+            // Makes a token, or shows the keys by which a node joins.
+            (
+                "GET /_security/enroll/kibana",
+                "Elasticsearch _security/enroll",
+            ),
+            (
+                "GET /_security//enroll/node",
+                "Elasticsearch _security/enroll",
+            ),
         ],
     );
 }
@@ -77,6 +88,9 @@ fn what_keeps_its_result_is_no_search() {
                 &profile(Profile::Elasticsearch),
                 &[
                     &format!("{head}\nContent-Type: application/json\n\n{keep}"),
+                    &format!(
+                        "{head}\nContent-Type: application/vnd.elasticsearch+json; compatible-with=9\n\n{keep}"
+                    ),
                     &format!("{head}\nContent-Type: application/yaml\n\nquery: x"),
                     &format!("{head}\n\n{keep}"),
                     &format!("{head}?source=%7B%7D&source_content_type=application/json"),
