@@ -59,11 +59,10 @@ const BUILT_IN: &[&str] = &[
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let words = view.words();
-    // What manages clusters serves their APIs further down: `/k8s/clusters/c-1/api/v1`.
-    let mut places = (0..words.len()).map(|at| &words[at..]);
-    if let Some(way) = places.clone().find_map(|place| way_in(view, place)) {
+    if let Some(way) = way_in_below(view, &words) {
         return way;
     }
+    let mut places = places(&words);
     let Some(target) = places.find_map(Target::of) else {
         return Opinion::None;
     };
@@ -78,6 +77,16 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         }
         _ => Opinion::None,
     }
+}
+
+/// What opens a way into something.
+pub(super) fn way_in_below(view: &View<'_>, words: &[&str]) -> Option<Opinion> {
+    places(words).find_map(|place| way_in(view, place))
+}
+
+/// Where the API may begin. What manages clusters serves theirs further down: `/k8s/clusters/c-1/api/v1`.
+fn places<'w, 'a>(words: &'w [&'a str]) -> impl Iterator<Item = &'w [&'a str]> {
+    (0..words.len()).map(move |at| &words[at..])
 }
 
 /// What opens a way into something, with the API at the beginning of these words.

@@ -17,6 +17,7 @@ mod kubernetes;
 mod kubernetes_target;
 mod models;
 mod monitoring;
+mod portainer;
 mod service;
 mod tomcat;
 mod view;
@@ -60,6 +61,14 @@ impl Opinion {
     fn read(profile: Profile, what: &str) -> Self {
         Self::Read {
             because: format!("the profile `{profile}` knows {what} as a read"),
+        }
+    }
+
+    /// What another profile knows as no read, said by this one, whose server has the same in it. What reads there is not its business.
+    fn only_write(self, profile: Profile, server: &str) -> Self {
+        match self {
+            Self::Write { kind, .. } => Self::write(profile, format!("{server}: {kind}")),
+            _ => Self::None,
         }
     }
 
@@ -160,7 +169,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Netlify => |view| service::judge(view, Profile::Netlify),
         Profile::Nextcloud => |view| service::judge(view, Profile::Nextcloud),
         Profile::Paperless => |view| service::judge(view, Profile::Paperless),
-        Profile::Portainer => |view| service::judge(view, Profile::Portainer),
+        Profile::Portainer => portainer::judge,
         // Not HTTP: whoever speaks that where this is expected is not understood.
         Profile::Postgres => |_| {
             let why = "it is for what speaks PostgreSQL's protocol, not HTTP";

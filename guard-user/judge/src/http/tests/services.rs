@@ -279,11 +279,11 @@ fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
             ),
             (
                 &format!("GET {at}/docker/v1.41/containers/a/attach/ws"),
-                "Portainer: sends input to a container",
+                "Portainer: Docker attach: sends input to a container",
             ),
             (
                 &format!("GET {at}/kubernetes/api/v1/namespaces/a/services/b/proxy/x/y"),
-                "Portainer: sends any request through to a service",
+                "Portainer: Kubernetes proxy: sends any request through to a pod, a service or a node (services/b/proxy in a)",
             ),
             (
                 "DELETE /api/stacks/3",
@@ -297,9 +297,38 @@ fn containers_are_looked_at_and_what_is_handed_through_opens_no_way_in() {
     );
 }
 
+/// Which of them answers is by the environment, and not by the prefix.
+#[test]
+fn what_portainer_hands_through_is_judged_behind_each_prefix() {
+    for prefix in [
+        "docker",
+        "kubernetes",
+        "azure",
+        "agent/docker",
+        "agent/kubernetes",
+        "agent/kubernetes/kubernetes",
+    ] {
+        for path in [
+            "plugins/privileges?remote=a.test/b",
+            "v1.43/images/search?term=a.test/b",
+            "v1.43/containers/a/attach/ws",
+            "v5.0.0/libpod/containers/a/healthcheck",
+            "api/v1/namespaces/a/pods/b/exec",
+            "api/v1/namespaces/a/services/b/proxy/admin/reset",
+            "api/v1/proxy/nodes/a/x",
+            "apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/b/vnc",
+        ] {
+            acts(
+                Profile::Portainer,
+                &format!("/api/endpoints/2/{prefix}/{path}"),
+            );
+        }
+    }
+}
+
 #[test]
 fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
-    const FOLLOWS: [(Profile, &str); 13] = [
+    const FOLLOWS: [(Profile, &str); 12] = [
         (Profile::Aws, "/confirmdestination"),
         (Profile::Grafana, "/api/datasources/uid/a/resources"),
         (Profile::Grafana, "/api/datasources/7/resources"),
@@ -310,17 +339,21 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
         (Profile::Nextcloud, "/core/ajax/update.php"),
         (Profile::Grafana, "/api/datasources/proxy/uid/a"),
         (Profile::Grafana, "/api/datasources/proxy/7"),
-        (Profile::Portainer, "/api/endpoints/2/docker/distribution"),
-        (
-            Profile::Portainer,
-            "/api/endpoints/2/docker/libpod/manifests",
-        ),
+        (Profile::Portainer, "/api/registries/proxies/gitlab"),
         (
             Profile::Portainer,
             "/api/endpoints/2/kubernetes/api/v1/nodes/a/proxy",
         ),
     ];
-    const WHOLE: [(Profile, &str); 23] = [
+    const WHOLE: [(Profile, &str); 25] = [
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/distribution/a.test/b/json",
+        ),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/v5.0.0/libpod/manifests/a.test/b/json",
+        ),
         (Profile::Aws, "/federation/credentials?role_name=a"),
         (Profile::Aws, "/v20180820/accessgrantsinstance/dataaccess"),
         (
@@ -440,6 +473,16 @@ fn what_lies_beside_a_get_that_acts_reads() {
             Profile::Portainer,
             "/api/endpoints/2/docker/v5.0.0/libpod/containers/a/json",
         ),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/docker/v1.55/plugins/privileges/json",
+        ),
+        (Profile::Portainer, "/api/endpoints/2/docker/exec/a/json"),
+        (
+            Profile::Portainer,
+            "/api/endpoints/2/kubernetes/api/v1/namespaces/exec/pods/a/log",
+        ),
+        (Profile::Portainer, "/api/registries/3"),
         (Profile::Portainer, "/api/templates"),
         (Profile::Proxmox, "/api2/json/cluster/acme/directories"),
         (Profile::Proxmox, "/api2/json/nodes/a/storage/b/content"),
