@@ -5,6 +5,7 @@ mod aws;
 mod docker;
 mod elasticsearch;
 mod git;
+mod gitea;
 mod google;
 mod grafana;
 mod graphql;
@@ -152,7 +153,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Docker => docker::judge,
         Profile::Elasticsearch => elasticsearch::judge,
         Profile::Git => git::judge,
-        Profile::Gitea => |view| service::judge(view, Profile::Gitea),
+        Profile::Gitea => gitea::judge,
         Profile::Github => |view| service::judge(view, Profile::Github),
         Profile::Google => google::judge,
         Profile::Grafana => grafana::judge,

@@ -326,9 +326,19 @@ fn what_portainer_hands_through_is_judged_behind_each_prefix() {
     }
 }
 
+/// It makes a repository where pushing may.
+#[test]
+fn a_push_to_gitea_does_not_begin_unasked() {
+    let gitea = profile(Profile::Gitea);
+    for method in ["GET", "HEAD"] {
+        let wire = format!("{method} /me/new.git/info/refs?service=git-receive-pack");
+        asked(&gitea, &[(&wire, "Gitea: begins a git push")]);
+    }
+}
+
 #[test]
 fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
-    const FOLLOWS: [(Profile, &str); 12] = [
+    const FOLLOWS: [(Profile, &str); 13] = [
         (Profile::Aws, "/confirmdestination"),
         (Profile::Grafana, "/api/datasources/uid/a/resources"),
         (Profile::Grafana, "/api/datasources/7/resources"),
@@ -340,12 +350,39 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
         (Profile::Grafana, "/api/datasources/proxy/uid/a"),
         (Profile::Grafana, "/api/datasources/proxy/7"),
         (Profile::Portainer, "/api/registries/proxies/gitlab"),
+        (Profile::Vercel, "/v1/integrations/deploy"),
         (
             Profile::Portainer,
             "/api/endpoints/2/kubernetes/api/v1/nodes/a/proxy",
         ),
     ];
-    const WHOLE: [(Profile, &str); 25] = [
+    const WHOLE: [(Profile, &str); 33] = [
+        (
+            Profile::Gitea,
+            "/api/v1/repos/o/r/actions/runners/registration-token",
+        ),
+        (
+            Profile::Gitea,
+            "/api/v1/orgs/o/actions/runners/registration-token",
+        ),
+        (
+            Profile::Gitea,
+            "/api/v1/user/actions/runners/registration-token",
+        ),
+        (Profile::Gitea, "/api/v1/admin/runners/registration-token"),
+        (
+            Profile::Gitea,
+            "/api/v1/admin/actions/runners/registration-token",
+        ),
+        (
+            Profile::Nextcloud,
+            "/index.php/apps/updatenotification/credentials",
+        ),
+        (Profile::Nextcloud, "/apps/dav/invitation/accept/a"),
+        (
+            Profile::Nextcloud,
+            "/index.php/apps/dav/invitation/decline/a",
+        ),
         (
             Profile::Portainer,
             "/api/endpoints/2/docker/distribution/a.test/b/json",
@@ -433,10 +470,11 @@ fn a_get_that_acts_is_asked_about_in_each_spelling_and_with_whatever_follows() {
 
 /// Asked about for what the list says that it does, and not for its spelling alone.
 fn acts(server: Profile, target: &str) {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 13] = [
         "AWS: ",
         "Cloudflare: ",
         "DigitalOcean: ",
+        "Gitea: ",
         "Grafana: ",
         "Home Assistant: ",
         "Netlify: ",
@@ -445,6 +483,7 @@ fn acts(server: Profile, target: &str) {
         "Portainer: ",
         "Proxmox VE: ",
         "Supabase: ",
+        "Vercel: ",
     ];
     for method in ["GET", "HEAD"] {
         let wire = Wire::of(&format!("{method} {target}"));
@@ -464,6 +503,8 @@ fn what_lies_beside_a_get_that_acts_reads() {
         (Profile::Cloudflare, "/client/v4/accounts/a/tokens/verify"),
         (Profile::Digitalocean, "/v2/kubernetes/clusters/a"),
         (Profile::Supabase, "/v1/projects/a/secrets"),
+        (Profile::Gitea, "/api/v1/repos/o/r/actions/runners"),
+        (Profile::Gitea, "/o/r/info/refs?service=git-upload-pack"),
         (Profile::Grafana, "/api/datasources/uid/a/health"),
         (Profile::Grafana, "/api/plugins/a/settings"),
         (Profile::HomeAssistant, "/api/hassio/info"),
