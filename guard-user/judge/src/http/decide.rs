@@ -54,11 +54,23 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
             write(rules, facts, kind, because)
         }
         (Opinion::Body, None) => Judgement::NeedsBody { limit: BODY_LIMIT },
-        (Opinion::Read { because }, None) => match obstacle::form(facts) {
-            Form::Plain => Judgement::Read { because },
-            Form::Unread => Judgement::NeedsBody { limit: BODY_LIMIT },
-            Form::Names(Obstacle { kind, because }) => write(rules, facts, kind, because),
-        },
+        (
+            Opinion::Read {
+                because,
+                heeds_forms,
+            },
+            None,
+        ) => {
+            let form = match heeds_forms {
+                true => obstacle::form(facts),
+                false => Form::Plain,
+            };
+            match form {
+                Form::Plain => Judgement::Read { because },
+                Form::Unread => Judgement::NeedsBody { limit: BODY_LIMIT },
+                Form::Names(Obstacle { kind, because }) => write(rules, facts, kind, because),
+            }
+        }
         (Opinion::None, None) if facts.is_safe() => Judgement::Read {
             because: format!("{} only reads (RFC 9110 9.2.1)", facts.method),
         },

@@ -121,7 +121,13 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
                 _ => Opinion::None,
             }
         }
-        _ if models::amazon(view) => Opinion::read(PROFILE, "a question to a model"),
+        _ if models::amazon(view) => {
+            let asks = Opinion::read(PROFILE, "a question to a model");
+            match view.is_at(models::is_bedrock) {
+                true => asks.without_forms(),
+                false => asks,
+            }
+        }
         _ => Opinion::None,
     }
 }

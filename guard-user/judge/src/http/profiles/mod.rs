@@ -35,7 +35,11 @@ pub(super) enum Opinion {
     /// Nothing: its method decides.
     None,
     /// It reads, though its method does not say so.
-    Read { because: String },
+    Read {
+        because: String,
+        /// Whether its server may take the method from the form in its body.
+        heeds_forms: bool,
+    },
     /// Its body tells.
     Body,
     /// It is not to pass, whatever its method.
@@ -62,6 +66,18 @@ impl Opinion {
     fn read(profile: Profile, what: &str) -> Self {
         Self::Read {
             because: format!("the profile `{profile}` knows {what} as a read"),
+            heeds_forms: true,
+        }
+    }
+
+    /// The same, where the server is known, and takes no method from a form: a body may be of any length, and need not say its type.
+    fn without_forms(self) -> Self {
+        match self {
+            Self::Read { because, .. } => Self::Read {
+                because,
+                heeds_forms: false,
+            },
+            other => other,
         }
     }
 
@@ -76,9 +92,12 @@ impl Opinion {
     const fn strictness(&self) -> u8 {
         match self {
             Self::None => 0,
-            Self::Read { .. } => 1,
-            Self::Body => 2,
-            Self::Write { .. } => 3,
+            Self::Read {
+                heeds_forms: false, ..
+            } => 1,
+            Self::Read { .. } => 2,
+            Self::Body => 3,
+            Self::Write { .. } => 4,
         }
     }
 

@@ -60,6 +60,15 @@ pub(super) fn amazon(view: &View<'_>) -> bool {
     is_asked && view.is_post() && view.facts.query.is_empty()
 }
 
+/// Whether a host, in lower case, is Bedrock's own. Its clients give what a model is asked no type, and that may be long.
+pub(super) fn is_bedrock(host: &str) -> bool {
+    let is_named = |label: &str| matches!(label, "bedrock-runtime" | "bedrock-runtime-fips");
+    let is_amazons = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"]
+        .iter()
+        .any(|end| host.ends_with(end));
+    is_amazons && host.split('.').any(is_named)
+}
+
 /// Whether Google's models are asked, or its login renewed, by a POST.
 pub(super) fn google(view: &View<'_>) -> bool {
     let is = |name: &'static str| view.is_at(|host| host == name);

@@ -2,7 +2,8 @@
 
 use guard_policy::Profile;
 
-use super::{not_read, profile, read};
+use super::{Wire, not_read, profile, read};
+use crate::http::{Judgement, judge};
 
 const JSON: &str = "Content-Type: application/json\n\n{}";
 
@@ -188,4 +189,30 @@ fn amazons_models_answer_and_what_is_beside_them_is_asked_about() {
             &post("/token", "s3.eu-west-3.amazonaws.com"),
         ],
     );
+}
+
+/// boto3 sends a body of bytes without a type.
+#[test]
+fn what_a_model_of_amazons_is_asked_needs_no_type_and_may_be_long() {
+    let rules = profile(Profile::Aws);
+    for host in [
+        "bedrock-runtime.eu-west-3.amazonaws.com",
+        "bedrock-runtime-fips.us-east-1.amazonaws.com",
+        "vpce-1a.bedrock-runtime.us-east-1.vpce.amazonaws.com",
+    ] {
+        let wire = Wire::of(&format!("POST /model/m/invoke\nHost: {host}\n\n{{}}"));
+        let unread = judge(&rules, &wire.request(), None);
+        assert!(matches!(unread, Judgement::Read { .. }), "{unread:?}");
+    }
+    for host in [
+        "app.example.com",
+        "bedrock-runtime.example.com",
+        "app.bedrock-agentcore.us-east-1.amazonaws.com",
+    ] {
+        let body = r#"{"a":"&_method=DELETE&b="}"#;
+        not_read(
+            &rules,
+            &[&format!("POST /model/m/invoke\nHost: {host}\n\n{body}")],
+        );
+    }
 }
