@@ -76,9 +76,10 @@ pub(crate) fn discover(
     let judging = Judging::of((args.policy.as_deref(), &dir), socket, output)?;
     let discovered = judging.judge(found, &dismissals, args.all, output)?;
     if let Some(which) = &args.why {
-        let places = listed(&discovered, which, "explain")?;
         let is_around = discovered.around.is_some();
-        output.print_things(&places, |one, _| page::why(one, is_around))?;
+        for place in listed(&discovered, which, "explain")? {
+            output.print(place, |one, _| page::why(one, is_around))?;
+        }
         return Ok(Exit::DONE);
     }
     let to_keep = Keeping {
@@ -247,12 +248,21 @@ fn numbered<'d>(all: &'d Discovered, number: u32, verb: &str) -> Result<&'d InRe
         what: format!("cannot {verb} {number}"),
         why: format!("{} places are listed, and {number} is none of their numbers", all.items.len()),
         fix: format!(
-            "list them:\nguard discover\nor of what --all lists, with --all again: guard discover --all --why {number}"
+            "list them:\nguard discover\nor of what --all lists, with --all again: guard discover --all {} {number}",
+            option(verb)
         ),
     })
 }
 
-/// The one with that number, or the places of that name.
+/// What was typed before the number or the name.
+fn option(verb: &str) -> &'static str {
+    match verb {
+        "explain" => "--why",
+        _ => "--dismiss",
+    }
+}
+
+/// The one with that number, or the places of that name. Only one is explained: what a project holds is not to make a list of it.
 fn listed<'d>(
     all: &'d Discovered,
     which: &Listed,
@@ -285,11 +295,7 @@ fn placed<'d>(
             fix,
         })
     };
-    let option = if verb == "explain" {
-        "--why"
-    } else {
-        "--dismiss"
-    };
+    let option = option(verb);
     let Some(first) = found.first() else {
         let why = "it is none of the places that are listed".to_owned();
         let fix = format!(
@@ -298,7 +304,15 @@ fn placed<'d>(
         return refuse(why, fix);
     };
     match found.iter().find(|one| one.port() != first.port()) {
-        None => Ok(found),
+        None if found.len() == 1 || option == "--dismiss" => Ok(found),
+        None => refuse(
+            format!("{} places are listed there", found.len()),
+            format!(
+                "name one by its number:\nguard discover {}--why {}",
+                if all.lists_all { "--all " } else { "" },
+                first.number
+            ),
+        ),
         Some(other) => refuse(
             format!("{} and {} are listed", first.at(), other.at()),
             format!("name its port, too:\nguard discover {option} HOST:PORT"),

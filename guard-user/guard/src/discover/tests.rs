@@ -131,6 +131,30 @@ fn the_json_of_a_place_has_the_paths_of_the_contract() -> Tested {
     Ok(())
 }
 
+/// What a project holds would change the shape of the JSON.
+#[test]
+fn a_name_with_two_services_at_one_port_is_explained_by_a_number() -> Tested {
+    let settings =
+        "A_URL=postgres://u:p@h.example.net:443/a\nB_URL=https://u:p@h.example.net:443/\n";
+    let all = discovered(&[(".env", settings)], shipped(), true)?;
+    let place = Listed::Place("h.example.net".to_owned(), 443);
+    assert_eq!(listed(&all, &place, "dismiss")?.len(), 2);
+    let refused = listed(&all, &place, "explain").unwrap_err();
+    assert_eq!(refused.what, "cannot explain h.example.net:443");
+    assert!(
+        refused.fix.ends_with("guard discover --all --why 1"),
+        "{refused:?}"
+    );
+    assert_eq!(listed(&all, &Listed::Number(2), "explain")?.len(), 1);
+    // The hint is for what was typed.
+    let refused = listed(&all, &Listed::Number(99), "dismiss").unwrap_err();
+    assert!(
+        refused.fix.ends_with("guard discover --all --dismiss 99"),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn what_is_not_listed_is_counted_and_shown_with_all() -> Tested {
     let settings = "A_URL=postgres://user:pass@localhost/a\nB_URL=postgres://u:p@${DB_HOST}/b\nC_URL=postgres://u:p@your-host/c\n";
