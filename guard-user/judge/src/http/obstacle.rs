@@ -55,11 +55,13 @@ pub(super) fn form(facts: &Facts<'_>) -> Form {
     };
     let types = headers::media_types(facts.headers);
     let is_unsaid = types.iter().all(String::is_empty);
-    let is_form = is_unsaid || types.iter().any(|one| one.contains("form"));
+    // To Rack whatever has parts is a form.
+    let has_parts = types.iter().any(|one| one.starts_with("multipart/"));
+    let is_form = is_unsaid || has_parts || types.iter().any(|one| one.contains("form"));
     if facts.method != "POST" || !is_form {
         return Form::Plain;
     }
-    if types.iter().any(|one| one.starts_with("multipart/")) {
+    if has_parts {
         return names("a form of many parts may name another method, and servers take that");
     }
     let body = match facts.body {

@@ -623,6 +623,7 @@ fn a_form_that_names_a_method_is_no_read() {
             &long,
             &format!("{at}{FORM}\nContent-Encoding: gzip\n\na=b"),
             &format!("{at}Content-Type: multipart/form-data; boundary=x\n\n--x"),
+            &format!("{at}Content-Type: multipart/mixed; boundary=x\n\n--x"),
             &format!(
                 "{at}Content-Type: application/json, application/x-www-form-urlencoded\n\n_method=PUT"
             ),
