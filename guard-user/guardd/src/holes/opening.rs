@@ -70,9 +70,9 @@ impl State {
         };
         self.is_one(session, &to)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let is_for_name = self.is_for_name(session, &to);
         let mut checked = Checked::of_name(sessions, policies, session, to, terms)?;
-        checked.name = checked.name.filter(|_| is_for_name);
+        let of_name = (&checked.prefixes[..], &checked.ports[..]);
+        checked.name = (checked.name).filter(|name| self.opens_name(session, name, of_name));
         wide::may_open(&checked, is_wide)?;
         let opened = self.open_all(by, checked, reason, None)?;
         self.note_by_hand(by, session, &opened);

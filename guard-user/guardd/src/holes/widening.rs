@@ -43,17 +43,20 @@ impl State {
         counts.then(|| name.as_str().to_owned())
     }
 
-    /// Whether a hole is for its name, whatever addresses that gets, and not for those that it has now.
-    pub(super) fn is_for_name(&self, session: SessionId, to: &ToOpen) -> bool {
-        let live = self.sessions.live(session);
-        let (Some(live), Some(name)) = (live, &to.name) else {
+    /// Whether a hole for these addresses of a name is for the name, whatever addresses it gets ([`Policies::opens_name`]).
+    pub(crate) fn opens_name(
+        &self,
+        session: SessionId,
+        name: &str,
+        (addresses, ports): (&[Prefix], &[PortSpec]),
+    ) -> bool {
+        let Some(live) = self.sessions.live(session) else {
             return false;
         };
         let now = self.environment();
-        let mut prefixes = to.prefixes.iter();
-        prefixes.all(|prefix| {
-            let to = (prefix.address(), &to.ports[..]);
-            (self.policies).opens_name(live.subject(), to, name, &now)
+        addresses.iter().all(|prefix| {
+            let to = (prefix.address(), ports);
+            self.policies.opens_name(live.subject(), to, name, &now)
         })
     }
 
@@ -180,17 +183,13 @@ impl State {
         let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
         // The yes was for a `confirm`, and for the rules that were shown: another address of the name lifts no `read-only`, no
         // other rule, nor a person's no; and where a rule is about that address, the name is not what decides.
-        let is_for_name = checked.name.as_ref().is_some_and(|name| {
-            let live = self.sessions.live(session);
-            let now = self.environment();
-            live.is_some_and(|live| {
-                (self.policies).opens_name(live.subject(), (to, &ports), name, &now)
-            })
-        });
-        let lifts = !is_for_name || (checked.can_be_read && !reaches.read_only);
+        let to_open = (&[Prefix::host(to)][..], &ports[..]);
+        let name = checked.name.as_ref();
+        let is_by_name = name.is_some_and(|name| self.opens_name(session, name, to_open));
+        let lifts = checked.can_be_read && !reaches.read_only;
         let is_same = |all: &BTreeSet<Lifted>| checked.lifts.is_subset(all);
         let is_other = !reaches.lifts.as_ref().is_none_or(is_same);
-        if lifts || is_other || self.is_refused_at(session, to, &spec) {
+        if !is_by_name || lifts || is_other || self.is_refused_at(session, to, &spec) {
             return false;
         }
         let bytes = hole.about.as_ref().and_then(|about| about.bytes);

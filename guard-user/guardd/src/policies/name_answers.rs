@@ -214,15 +214,10 @@ impl Policies {
             return false;
         }
         let is_inner = is_in(&Group::INNER);
-        let about = |rule: &Rule| RuleAbout::of(rule, to, now);
-        let is_for_internet = |rule: &Rule| match about(rule) {
-            RuleAbout::Names => true,
+        let is_for_name = |rule: &Rule, is_by_names: bool| match RuleAbout::of(rule, to, now) {
+            RuleAbout::Names => is_by_names,
             RuleAbout::Internet => !is_inner,
             RuleAbout::Addresses => false,
-        };
-        let is_for_name = |rule: &Rule| match about(rule) {
-            RuleAbout::Names => is_of(Some(rule), name),
-            RuleAbout::Internet | RuleAbout::Addresses => is_for_internet(rule),
         };
         let host = Prefix::host(to);
         let stops = |met: &&Met<'_>| met.verdict != Verdict::Allow;
@@ -235,8 +230,9 @@ impl Policies {
             let decides = of_names.as_ref().unwrap_or(&of_address);
             let mut rules = of_address.met.iter().filter(stops);
             let mut decides = decides.met.iter().filter(stops);
-            rules.all(|met| met.rule.is_none_or(is_for_internet))
-                && decides.all(|met| met.rule.map_or(!is_inner, is_for_name))
+            let is_named = |rule| is_for_name(rule, is_of(Some(rule), name));
+            rules.all(|met| met.rule.is_none_or(|rule| is_for_name(rule, true)))
+                && decides.all(|met| met.rule.map_or(!is_inner, is_named))
         })
     }
 

@@ -203,13 +203,10 @@ impl State {
     fn named_of(&self, asked: &Pending, extent: BurstExtent) -> Option<String> {
         let told = asked.shown.named.as_ref();
         let told = told.filter(|_| asked.shown.opens_name && asked.burst.is_none())?;
-        let live = self.sessions.live(asked.key.session)?;
-        let (to, ports) = (asked.key.destination, [asked.key.ports()]);
-        let opens = |name: &str| {
-            let now = self.environment();
-            (self.policies).opens_name(live.subject(), (to, &ports), name, &now)
-        };
-        (!extent.address && opens(&told.name)).then(|| told.name.clone())
+        let key = &asked.key;
+        let to = [Prefix::host(key.destination)];
+        let opens = self.opens_name(key.session, &told.name, (&to, &[key.ports()]));
+        (!extent.address && opens).then(|| told.name.clone())
     }
 
     /// Answers a request with no.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use guard_common::{Address, AttemptKey, Connection, Protocol, SessionId};
+use guard_common::{Address, AttemptKey, Protocol, SessionId};
 use guard_policy::{PortSpec, Prefix, protocol_name};
 use guard_proto::{self as proto, Endpoint};
 
@@ -83,12 +83,6 @@ impl RequestKey {
             http: Some(http),
             ..Self::new(session, to, Protocol::TCP, port)
         }
-    }
-
-    /// Where its connections go.
-    #[must_use]
-    pub const fn connection(&self) -> Connection {
-        Connection::new(self.destination, self.protocol, self.port)
     }
 
     /// Whether a burst may hold both: they are about connections and differ only in the address.

@@ -118,15 +118,15 @@ impl State {
         let (policies, id, subject) = (&self.policies, answered.session, session.subject());
         let machine = &self.machine;
         let told = |key: &RequestKey, who: &NameAsker| {
-            let to = key.connection();
-            let Some(judged) = policies.judge(subject, to.to, to.protocol, to.port) else {
+            let to = key.destination;
+            let Some(judged) = policies.judge(subject, to, key.protocol, key.port) else {
                 return UsedName::default();
             };
-            let used = policies.used_name(id, to.to, judged.rule, who);
+            let used = policies.used_name(id, to, judged.rule, who);
             let now = || policies.environment(machine.host());
             used.opened_where(|name| {
                 key.is_connection()
-                    && policies.opens_name(subject, (to.to, &[key.ports()]), name, &now())
+                    && policies.opens_name(subject, (to, &[key.ports()]), name, &now())
             })
         };
         for to in &answered.addresses {
