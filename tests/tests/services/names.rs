@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Network, Production, Tested};
+use guard_lab::{Network, PATIENCE, Production, Running, Tested};
 
 use crate::{
     names::server::NameServer,
@@ -34,11 +34,24 @@ name = "api"
 to = ["*.api.example.com"]
 ports = ["tcp/443"]
 action = "allow"
+
+[[rule]]
+name = "status"
+to = ["192.0.2.10"]
+ports = ["tcp/8080"]
+action = "read-only"
+"#;
+
+/// Asks that address by its argument's method. Prints the status.
+const READ: &str = r#"import http.client, sys
+client = http.client.HTTPConnection("192.0.2.10", 8080, timeout=60)
+client.request(sys.argv[1], "/")
+print(sys.argv[1], client.getresponse().status, flush=True)
 "#;
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_reaches_what_its_policy_names() -> Tested {
+fn a_unit_reaches_what_its_policy_names_and_may_read() -> Tested {
     let _one = machine();
     configure_whole(&format!("resolvers = [\"{DNS}:53\"]\n"));
     fs::write("/etc/guard/policies/by-name.toml", POLICY)?;
@@ -49,8 +62,14 @@ fn a_unit_reaches_what_its_policy_names() -> Tested {
     }
     // Port 53 is the name server's.
     let _production = Production::launch(&network, &[443], &[], true)?;
+    let mut web = network.prod().command("python3");
+    web.args(["-u", "-m", "http.server", "8080", "--bind", API]);
+    let mut web = Running::start(&mut web)?;
+    web.line_with("Serving", PATIENCE)?;
     let script = "/home/agent/ask.py";
     fs::write(script, ASK)?;
+    let read = "/home/agent/read.py";
+    fs::write(read, READ)?;
     // The first question of each is answered, whichever way it goes.
     let ask = |name: &str| {
         ["connected", "unconnected", "tcp"]
@@ -62,7 +81,8 @@ fn a_unit_reaches_what_its_policy_names() -> Tested {
         &network,
         &format!(
             "Type=oneshot\nRemainAfterExit=yes\nUser=agent\n\
-             ExecStartPre=+guard assign --policy by-name\n{}{}ExecStart=sh -c 'sleep 1000 &'\n",
+             ExecStartPre=+guard assign --policy by-name\n{}{}\
+             ExecStart=python3 {read} GET\nExecStart=python3 {read} POST\nExecStart=sh -c 'sleep 1000 &'\n",
             ask(NAME),
             ask(SECRET)
         ),
@@ -74,6 +94,8 @@ fn a_unit_reaches_what_its_policy_names() -> Tested {
     assert_eq!(told(&format!("answer 0 {DNS} {API}")), 3, "{said}");
     assert_eq!(told(&format!("answer 3 {DNS}")), 3, "{said}");
     assert!(!server.was_asked("secret"));
+    // The server itself would say 501 to the write.
+    assert_eq!((told("GET 200"), told("POST 403")), (1, 1), "{said}");
     assert!(attempt_in("named.service", &network, API).ok);
     assert!(is_refused(&attempt_in("named.service", &network, OTHER)));
     Ok(())

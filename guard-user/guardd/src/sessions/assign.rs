@@ -23,6 +23,7 @@ use crate::{
     doctor,
     machine::Machine,
     policies::{library::PolicyText, load},
+    proxy, resolver,
     sessions::{
         LifeStage, SessionFacts, Sessions, arrivals,
         create::{self, is_still, shortened, shown_name},
@@ -166,6 +167,12 @@ async fn from_within(
     let mut wanted = WantedSession::of(&call, &cgroup, Some(&unit), AssignedBy::Unit)?;
     wanted.name = call.name.unwrap_or(wanted.name);
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
+    // The unit's next command may need them at once.
+    let ready = resolver::needed::ready(shared).await;
+    started.warnings.extend(ready);
+    if shared.with(|state| state.is_read_only(&started.session.id)) {
+        started.warnings.extend(proxy::needed::ready(shared).await);
+    }
     if unit.user.as_deref().is_none_or(|user| user == "root") {
         started.warnings.push(
             "it may run as root, which can take the guard down: give the unit a User=".to_owned(),
