@@ -143,7 +143,9 @@ for port in itertools.cycle(range(1, 65536)):
         now = int(time.monotonic())
         second, refused = now, refused + 1 if now == second else 1
         told += refused <= 64
-        if told == 300: print('enough', flush=True)
+        if told == 300:
+            print('enough', flush=True)
+            time.sleep(1000)
         time.sleep(0.005)
 ";
 

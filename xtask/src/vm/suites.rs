@@ -346,6 +346,7 @@ fn parts(
 pub(super) fn limit(suite: &str) -> Duration {
     match suite {
         "tools" => Duration::from_secs(3600),
+        "packages" | "resolver" => Duration::from_secs(2400),
         _ => Duration::from_secs(1200),
     }
 }
