@@ -145,9 +145,9 @@ pub struct Origin {
     pub port: u16,
     /// Of datagrams: 1 where those from that port go to several servers. Then each question has entries of its own.
     pub several: u8,
-    /// Unused.
-    pad: u8,
-    /// Of datagrams: the [`QuestionHash`] of the question.
+    /// Of connections: 1 where guardd had not scanned what listens there.
+    pub unscanned: u8,
+    /// Of datagrams: the [`QuestionHash`] of the question. Of connections: the low half of the ticket of what guardd had not scanned.
     pub hash: u32,
 }
 
@@ -168,7 +168,7 @@ impl Origin {
             tgid,
             port,
             several: 0,
-            pad: 0,
+            unscanned: 0,
             hash: 0,
         }
     }

@@ -51,7 +51,7 @@ use crate::{
     gate::Passing,
     hold::Hold,
     maps::Kernel,
-    redirect::Redirect,
+    redirect::{Reason, Redirect},
     relay::{Case, Receiver, Ruling},
     socket::{Judge, Remembered, Socket},
 };
@@ -317,6 +317,10 @@ fn judge_call(
             log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
             return ALLOW;
         }
+        Ruling::Unscanned if redirect_unscanned(ctx, to, hook, &mut case) => {
+            log::case(&case, to, hook, LogOutcome::Redirected);
+            return ALLOW;
+        }
         Ruling::Unscanned if hold::begin_unscanned(ctx, to, case.session.id) => {
             log::case(&case, to, hook, LogOutcome::Unscanned);
             return ALLOW;
@@ -388,7 +392,7 @@ pub(crate) fn allow_call(
 fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> i32 {
     let decision = case.decision();
     let session = &case.session;
-    let is_redirected = redirect::begin(ctx, to, hook, &decision, session.id);
+    let is_redirected = redirect::begin(ctx, to, hook, case, Reason::REDIRECTED);
     if decision.hole.0 != 0 {
         note_hole_used(ctx, decision.hole, is_redirected);
     }
@@ -408,6 +412,22 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     log::case(case, to, hook, outcome(held, LogOutcome::Held));
     emit::case(case, to, hook, held);
     if held { ALLOW } else { REFUSE }
+}
+
+/// Redirects a call to the proxy that goes to a listener which guardd has not scanned, if it may be read from there: guardd tells the
+/// proxy what passes once it has scanned it.
+///
+/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(never)]
+fn redirect_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &mut Case) -> bool {
+    // Of an MPTCP server only the packet tells that it is the session's own.
+    if !is_tcp_connect(to, hook) || maps::has_multipath(case.cgroup()) {
+        return false;
+    }
+    // A hole counts once the listener is known: the next connection takes it.
+    case.decide_by_policies(to);
+    matches!(case.verdict(), Verdict::ReadOnly)
+        && redirect::begin(ctx, to, hook, case, Reason::UNSCANNED)
 }
 
 /// The generation under which a call's allowance is cached. Where the hole counts bytes, or packets wait for a name, it is never

@@ -340,8 +340,9 @@ pub(crate) struct RedirectState {
     pub(crate) reason: u64,
     /// The process that asked.
     pub(crate) tgid: u32,
-    /// 1 where it was asked for by UDP.
-    pub(crate) udp: u32,
+    /// Of a question: 1 where it was asked by UDP. Of a connection that was redirected before guardd had scanned what listens there: the low
+    /// half of that listener's ticket.
+    pub(crate) detail: u32,
 }
 
 /// The state of a TCP socket whose connection is held. See [`crate::hold`].

@@ -51,7 +51,10 @@ fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
     let whose = (redirect.session(), redirect.tgid());
-    let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    if let Some(ticket) = redirect.unscanned() {
+        (origin.unscanned, origin.hash) = (1, ticket);
+    }
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 

@@ -134,7 +134,13 @@ fn redirected(ctx: &SockAddrContext, to: &Connection, cgroup: u64, hole: HoleId)
         return REFUSED;
     };
     let session = maps::session(cgroup);
-    redirect.note((Reason::QUESTION, hole), to, session.id, &resolver);
+    let is_udp = u32::from(to.protocol == Protocol::UDP);
+    redirect.note(
+        (Reason::QUESTION, hole),
+        to,
+        (session.id, is_udp),
+        &resolver,
+    );
     u32::from(resolver.port)
 }
 

@@ -19,6 +19,7 @@ use guard_common::{
 use crate::{
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
+    relay::Case,
     verdict::{self, Stage},
 };
 
@@ -34,6 +35,8 @@ impl Reason {
     pub(crate) const DIRECT: u32 = 2;
     /// It asked a DNS server, and was redirected to the resolver.
     pub(crate) const QUESTION: u32 = 3;
+    /// As [`Self::REDIRECTED`], before guardd had scanned what listens at the other destination.
+    pub(crate) const UNSCANNED: u32 = 4;
 }
 
 /// The record of a socket. A TCP one is connected under the socket's lock. Threads may send questions on one UDP socket at once:
@@ -72,7 +75,20 @@ impl Redirect {
     /// Whether it was redirected from another destination.
     #[inline(always)]
     pub(crate) fn is_redirected(self) -> bool {
-        matches!(self.reason().0, Reason::REDIRECTED | Reason::QUESTION)
+        matches!(
+            self.reason().0,
+            Reason::REDIRECTED | Reason::QUESTION | Reason::UNSCANNED
+        )
+    }
+
+    /// The low half of the ticket of what listens at the other destination, where guardd had not scanned it.
+    #[inline(always)]
+    pub(crate) fn unscanned(self) -> Option<u32> {
+        if self.reason().0 != Reason::UNSCANNED {
+            return None;
+        }
+        // SAFETY: a live map value; one aligned word.
+        Some(unsafe { (&raw const (*self.0).detail).read_volatile() })
     }
 
     /// Clears it: the socket connects again.
@@ -87,7 +103,7 @@ impl Redirect {
         self,
         (reason, hole): (u32, HoleId),
         asked: &Connection,
-        session: SessionId,
+        (session, detail): (SessionId, u32),
         proxy: &Proxy,
     ) {
         let reason = (u64::from(hole.0) << 32) | u64::from(reason);
@@ -99,8 +115,7 @@ impl Redirect {
             (&raw mut (*state).session).write_volatile(session.0);
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
-            let is_udp = asked.protocol == Protocol::UDP;
-            (&raw mut (*state).udp).write_volatile(u32::from(is_udp));
+            (&raw mut (*state).detail).write_volatile(detail);
             (&raw mut (*state).tgid).write_volatile(kernel::current_pid_tgid().1);
             (&raw mut (*state).reason).write_volatile(reason);
         }
@@ -127,7 +142,7 @@ impl Redirect {
     #[inline(always)]
     pub(crate) fn is_datagram(self) -> bool {
         // SAFETY: a live map value; one aligned word.
-        self.reason().0 == Reason::QUESTION && unsafe { (*self.0).udp } != 0
+        self.reason().0 == Reason::QUESTION && unsafe { (*self.0).detail } != 0
     }
 
     #[inline(always)]
@@ -176,7 +191,8 @@ impl Proxy {
     }
 }
 
-/// Redirects a socket to the proxy if the decision is `read-only`, or that TLS has to show a name. False if that could not be done: the connection is refused.
+/// Redirects a socket to the proxy, for a [`Reason`], if the decision is `read-only`, or that TLS has to show a name. False if that
+/// could not be done: the connection is refused.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -184,13 +200,13 @@ pub(crate) fn begin(
     ctx: &SockAddrContext,
     asked: &Connection,
     hook: Hook,
-    decision: &Decision,
-    session: SessionId,
+    case: &Case,
+    reason: u32,
 ) -> bool {
     let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
-    let readable = match decision.verdict {
+    let readable = match case.verdict() {
         Verdict::ReadOnly => true,
-        Verdict::Allow => decision.is_by_sni(),
+        Verdict::Allow => case.is_by_sni(),
         _ => false,
     };
     if !connects || !readable || asked.protocol != Protocol::TCP {
@@ -210,7 +226,8 @@ pub(crate) fn begin(
     else {
         return false;
     };
-    redirect.note((Reason::REDIRECTED, decision.hole), asked, session, &proxy);
+    let whose = (case.session.id, case.ticket() as u32);
+    redirect.note((reason, case.hole()), asked, whose, &proxy);
     match hook {
         Hook::Connect4 => ctx::lead4(ctx, &localhost, proxy.port),
         _ => ctx::lead6(ctx, &localhost, proxy.port),
@@ -237,7 +254,12 @@ pub(crate) fn note_direct(ctx: &SockAddrContext, asked: &Connection) -> bool {
     }
     match kernel::new_socket_storage(maps::redirects(), ctx::socket(ctx)).map(Redirect) {
         Some(redirect) => {
-            redirect.note((Reason::DIRECT, HoleId(0)), asked, SessionId(0), &proxy);
+            redirect.note(
+                (Reason::DIRECT, HoleId(0)),
+                asked,
+                (SessionId(0), 0),
+                &proxy,
+            );
             true
         }
         None => false,

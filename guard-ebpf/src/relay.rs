@@ -198,7 +198,14 @@ impl Case {
         }
     }
 
-    /// The same if the listener is known to be another's.
+    /// Decides it by what the policies say of the address that was asked for, wherever the listener leads; no hole counts, or is used.
+    #[inline(always)]
+    pub(crate) fn decide_by_policies(&mut self, to: &Connection) {
+        let decision = verdict::of_policies(&self.session, to, self.stage());
+        self.note(&decision);
+    }
+
+    /// As [`Self::decide`] if the listener is known to be another's.
     #[inline(always)]
     pub(crate) fn decide_for_others(&mut self, to: &Connection) -> Ruling {
         let cgroup = core::mem::take(&mut self.cgroup);
@@ -239,6 +246,18 @@ impl Case {
         decision.kind = self.kind;
         decision.expires = BootTime(self.expires);
         decision
+    }
+
+    /// [`Decision::is_by_sni`] of it.
+    #[inline(always)]
+    pub(crate) fn is_by_sni(&self) -> bool {
+        self.decision().is_by_sni()
+    }
+
+    /// The hole that it used, or 0.
+    #[inline(always)]
+    pub(crate) fn hole(&self) -> HoleId {
+        HoleId(self.hole)
     }
 
     #[inline(always)]

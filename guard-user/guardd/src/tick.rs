@@ -20,6 +20,7 @@ impl State {
         self.end_spent_holes(None);
         self.end_sessions(now);
         self.settle_held_clients();
+        self.tell_scanned();
         self.renew_holds();
         if self.holds.is_due(&self.datapath, now) {
             self.scan_held();

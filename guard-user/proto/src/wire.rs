@@ -57,6 +57,8 @@ pub enum ToDaemon {
         number: Number,
         /// Where to.
         target: RedirectTarget,
+        /// For a connection that begins, where guardd had not scanned what listens on that port of this machine: it does before it answers.
+        unscanned: Option<UnscannedListener>,
     },
     /// Asks whether a client may show a name there, in TLS or in HTTP. Answered with [`ToProxy::Name`].
     Name {
@@ -285,6 +287,15 @@ pub struct HttpAttempt {
     pub kind: String,
     /// Warnings that it is bulky or irreversible.
     pub warnings: Vec<String>,
+}
+
+/// What listens on a port of this machine that a session may read from, where guardd had not scanned it when the session connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnscannedListener {
+    /// The low half of its number in the kernel half.
+    pub ticket: u32,
+    /// Who connected.
+    pub client: Tgid,
 }
 
 /// The number of a process, as guardd sees it; 0 where it is not known.

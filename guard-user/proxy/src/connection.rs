@@ -55,14 +55,19 @@ pub(super) async fn serve(
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(origin)) => {
+            let (target, link) = (origin.target, &common.link);
             let context = ConnectionContext::new(
-                Rc::clone(&common.link),
-                origin,
+                Rc::clone(link),
+                (target, origin.tgid),
                 network,
                 Arc::clone(&common.room),
                 Rc::clone(&common.again),
             );
-            let Some(terms) = context.link.terms(context.target).await else {
+            let terms = match origin.unscanned {
+                Some(listener) => link.terms_once_scanned(target, listener).await,
+                None => link.terms(target).await,
+            };
+            let Some(terms) = terms else {
                 return reset(&stream);
             };
             let common = Rc::clone(common);

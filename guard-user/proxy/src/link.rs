@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::wire::{
     AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
+    UnscannedListener,
 };
 
 /// Targets whose terms are cached at once. For more, guardd is asked each time.
@@ -23,6 +24,8 @@ enum Waiting {
     Terms {
         target: RedirectTarget,
         epoch: u64,
+        /// They are for a connection that waits for a scan.
+        is_first: bool,
         tell: oneshot::Sender<Option<Rc<TargetTerms>>>,
     },
     Answer {
@@ -114,16 +117,38 @@ impl GuarddLink {
         if let Some(known) = self.known.borrow().get(&target) {
             return known.clone();
         }
+        self.ask_terms(target, None).await
+    }
+
+    /// The same from guardd, once it has scanned what listens there.
+    pub(super) async fn terms_once_scanned(
+        &self,
+        target: RedirectTarget,
+        listener: UnscannedListener,
+    ) -> Option<Rc<TargetTerms>> {
+        self.ask_terms(target, Some(listener)).await
+    }
+
+    async fn ask_terms(
+        &self,
+        target: RedirectTarget,
+        unscanned: Option<UnscannedListener>,
+    ) -> Option<Rc<TargetTerms>> {
         let (tell, told) = oneshot::channel();
         let number = self.number();
         let epoch = *self.epoch.borrow();
         let waiting = Waiting::Terms {
             target,
             epoch,
+            is_first: unscanned.is_some(),
             tell,
         };
         self.waiting.borrow_mut().insert(number, waiting);
-        self.say(ToDaemon::Terms { number, target });
+        self.say(ToDaemon::Terms {
+            number,
+            target,
+            unscanned,
+        });
         told.await.ok().flatten()
     }
 
@@ -132,13 +157,16 @@ impl GuarddLink {
         let Some(Waiting::Terms {
             target,
             epoch,
+            is_first,
             tell,
         }) = self.waiting.borrow_mut().remove(&number)
         else {
             return;
         };
         let terms = terms.map(Rc::new);
-        if epoch == *self.epoch.borrow() {
+        // That a scan took too long is about one connection.
+        let is_kept = terms.is_some() || !is_first;
+        if is_kept && epoch == *self.epoch.borrow() {
             let mut known = self.known.borrow_mut();
             if known.len() >= MAX_KNOWN {
                 known.clear();

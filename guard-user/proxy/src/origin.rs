@@ -6,9 +6,19 @@ use guard_common::{NetnsCookie, OriginKey};
 use guard_sys::{bpf::Origins, tcp};
 use tokio::net::TcpStream;
 
-use super::wire::{RedirectTarget, Tgid};
+use super::wire::{RedirectTarget, Tgid, UnscannedListener};
 
-/// Takes the original destination and the owner of a connection out of `ORIGINS`. `None`: it was not redirected, or it is
+/// What the kernel half tells of a redirected connection.
+pub(super) struct Origin {
+    /// The original destination, and whose connection it is.
+    pub(super) target: RedirectTarget,
+    /// The process that asked.
+    pub(super) tgid: Tgid,
+    /// What listens there, where guardd had not scanned it.
+    pub(super) unscanned: Option<UnscannedListener>,
+}
+
+/// Takes what is told of a connection out of `ORIGINS`. `None`: it was not redirected, or it is
 /// closed already, so that the entry may be about a later one from the same port.
 ///
 /// # Errors
@@ -19,16 +29,20 @@ pub(super) fn of(
     network: NetnsCookie,
     stream: &TcpStream,
     peer: SocketAddr,
-) -> io::Result<Option<(RedirectTarget, Tgid)>> {
+) -> io::Result<Option<Origin>> {
     let key = OriginKey::new(network, peer.ip().into(), peer.port());
     let origin = origins.take(&key)?;
     let origin = origin.filter(|_| tcp::stands(stream).unwrap_or(false));
-    Ok(origin.map(|origin| {
-        let target = RedirectTarget {
+    Ok(origin.map(|origin| Origin {
+        target: RedirectTarget {
             session: origin.session.0,
             address: origin.destination.to_ip(),
             port: origin.port,
-        };
-        (target, Tgid(origin.tgid))
+        },
+        tgid: Tgid(origin.tgid),
+        unscanned: (origin.unscanned != 0).then_some(UnscannedListener {
+            ticket: origin.hash,
+            client: Tgid(origin.tgid),
+        }),
     }))
 }

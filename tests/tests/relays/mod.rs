@@ -5,7 +5,7 @@ mod scene;
 use std::{thread, time::Duration};
 
 use guard_lab::{Attempt, Json as _, OPEN, Running, Shell, Tested, eventually, patience};
-use scene::{DENIED, PATIENCE, PRODUCTION, RelayScene, tcp};
+use scene::{DENIED, PATIENCE, PRODUCTION, READ_ALL, RelayScene, tcp};
 
 #[test]
 fn a_relay_is_judged_by_where_it_leads() -> Tested {
@@ -274,26 +274,57 @@ fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() -> Tested {
 #[test]
 fn what_is_read_through_a_relay_ends_when_it_is_found_out() -> Tested {
     let scene = RelayScene::new()?;
-    let server = scene.daemon.dir().join("reverse.py");
-    std::fs::write(&server, include_str!("reverse.py"))?;
-    let client = scene.daemon.dir().join("reader.py");
-    std::fs::write(&client, include_str!("reader.py"))?;
-    let _server = scene.listens(7080, &["/usr/bin/python3", server.to_str().unwrap()])?;
+    let _server = scene.reads_from_production()?;
     let mut shell = scene.shell("reads")?;
-    let read = format!("/usr/bin/python3 {}", client.display());
     // Over one connection: what stays on this machine, and then production, until guardd sees that.
-    shell.tell(&format!("{read} own"))?;
-    let own = shell.line_with("ended")?;
-    assert_eq!(own.trim(), "ended: as it wished, after 20");
-    shell.tell(&read)?;
-    let through = shell.line_with("ended")?;
+    assert_eq!(scene.read(&mut shell, "own")?, READ_ALL);
+    let through = scene.read(&mut shell, "")?;
     assert!(!through.contains("wished"), "{through}");
     let before = scene.reached(PRODUCTION)?;
     assert!(before > 0);
-    shell.tell(&read)?;
-    let again = shell.line_with("ended")?;
+    let again = scene.read(&mut shell, "")?;
     assert!(again.contains("after 0"), "{again}");
     assert_eq!(scene.reached(PRODUCTION)?, before);
+    Ok(())
+}
+
+/// It does not have to be tried again: the proxy waits until guardd has scanned what listens there.
+#[test]
+fn the_first_read_of_a_server_passes_after_each_change_of_a_policy() -> Tested {
+    let scene = RelayScene::new()?;
+    let _server = scene.reads_from_production()?;
+    let mut shell = scene.shell("reads")?;
+    for round in 0..3 {
+        assert_eq!(scene.read(&mut shell, "own")?, READ_ALL, "round {round}");
+        let also = format!("198.51.100.{round}");
+        scene.deny_also(&also)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_first_read_through_a_relay_is_judged_by_where_it_leads() -> Tested {
+    for (to, asks) in [(PRODUCTION, true), (DENIED, false)] {
+        let scene = RelayScene::new()?;
+        let _relay = scene.relay("127.0.0.1", 7080, to, &["early"])?;
+        assert!(scene.outside("127.0.0.1", 7080)?);
+        let before = scene.reached(to)?;
+        assert!(before > 0);
+        let mut shell = scene.shell("reads")?;
+        for attempt in 0..2 {
+            let read = scene.read(&mut shell, "own")?;
+            assert!(read.contains("after 0"), "{to}, {attempt}: {read}");
+        }
+        assert_eq!(scene.reached(to)?, before);
+        let pending = scene.pending()?;
+        assert_eq!(pending.len(), usize::from(asks), "{to}: {pending:?}");
+        if asks {
+            assert_eq!(pending[0]["destination"]["address"], to);
+            assert_eq!(pending[0]["through"]["port"], 7080);
+            let comm = pending[0]["comm"].text()?;
+            assert!(comm.contains("python"), "{comm}");
+        }
+    }
     Ok(())
 }
 

@@ -5,11 +5,7 @@ own = "own" in sys.argv
 count, how = 0, "as it wished"
 client = http.client.HTTPConnection("127.0.0.1", 7080, timeout=30)
 try:
-    try:
-        client.connect()
-    except ConnectionAbortedError:
-        # It was held until guardd had seen who listens there: only the next can go by guard's proxy.
-        client.connect()
+    client.connect()
     client.auto_open = 0
     while not own or count < 20:
         client.request("GET", "/" if own else "/prod")

@@ -39,11 +39,21 @@ ports = ["tcp/7080"]
 action = "read-only"
 "#;
 
+/// What reading 20 times says where each was answered.
+pub(crate) const READ_ALL: &str = "ended: as it wished, after 20";
+
+/// That policy whole.
+fn reads() -> String {
+    format!("{POLICY}{READS}").replace("\"asks\"", "\"reads\"")
+}
+
 /// Nothing passes, to the loopback neither.
 pub(crate) const SHUT: &str = "version = 1\nname = \"shut\"\ndefault = \"deny\"\ninbound = false\n";
 
 const RELAY: &str = include_str!("relay.py");
 const SERVER: &str = include_str!("server.py");
+const REVERSE: &str = include_str!("reverse.py");
+const READER: &str = include_str!("reader.py");
 const PYTHON: &str = "/usr/bin/python3";
 
 /// One with production, and programs that listen.
@@ -58,7 +68,7 @@ holds_scene!(RelayScene);
 
 impl RelayScene {
     pub(crate) fn new() -> Tested<Self> {
-        let reads = format!("{POLICY}{READS}").replace("\"asks\"", "\"reads\"");
+        let reads = reads();
         let scene = Scene::with(|daemon| {
             let daemon = daemon.policy("asks", POLICY).policy("shut", SHUT);
             daemon.policy("reads", &reads)
@@ -143,6 +153,32 @@ impl RelayScene {
         let mut running = Running::start(&mut command)?;
         running.line_with("listening", PATIENCE)?;
         Ok(running)
+    }
+
+    /// A web server outside, at the port that may only be read from, which asks production for `/prod`.
+    pub(crate) fn reads_from_production(&self) -> Tested<Running> {
+        let server = self.daemon.dir().join("reverse.py");
+        std::fs::write(&server, REVERSE)?;
+        self.listens(7080, &[PYTHON, server.to_str().unwrap()])
+    }
+
+    /// How a session's reads from that port end: `/prod` over and over, or with `own` `/`.
+    pub(crate) fn read(&self, shell: &mut Shell, what: &str) -> Tested<String> {
+        let reader = self.daemon.dir().join("reader.py");
+        std::fs::write(&reader, READER)?;
+        shell.tell(&format!("{PYTHON} {} {what}", reader.display()))?;
+        Ok(shell.line_with("ended")?.trim().to_owned())
+    }
+
+    /// Changes the policy `reads`, and sees it in force.
+    pub(crate) fn deny_also(&self, address: &str) -> Tested {
+        let also = format!("\n[[rule]]\nto = [\"{address}\"]\naction = \"deny\"\n");
+        self.daemon.write_policy("reads", &(reads() + &also))?;
+        let explain = ["explain", address, "--policy", "reads"];
+        eventually("it is in force", || {
+            Ok(self.daemon.json(explain)?["verdict"] == "deny")
+        })?;
+        Ok(())
     }
 
     /// A program outside that listens at a port.

@@ -17,10 +17,11 @@ impl State {
         match said {
             // Sent once, and received before.
             ToDaemon::Hello { .. } => {}
-            ToDaemon::Terms { number, target } => {
-                let terms = self.proxy_terms(&target);
-                self.proxy.say(ToProxy::Terms { number, terms });
-            }
+            ToDaemon::Terms {
+                number,
+                target,
+                unscanned,
+            } => self.proxy_wants_terms(number, target, unscanned),
             ToDaemon::Name {
                 number,
                 target,

@@ -16,6 +16,7 @@ pub mod needed;
 pub mod record_pass;
 pub mod requests;
 pub mod terms;
+pub mod unscanned;
 
 use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 
@@ -36,6 +37,7 @@ use crate::{
 use authority::Vouching;
 use closings::{Closing, Closings};
 use held::HeldClients;
+use unscanned::UnscannedClients;
 
 /// The interval between two scans of all processes of sessions.
 const SURVEYS: Duration = Duration::from_secs(5);
@@ -48,6 +50,8 @@ pub struct Proxy {
     surveyed: BootTime,
     /// Requests whose clients are held.
     held: HeldClients,
+    /// Clients that wait for the scan of a listener.
+    unscanned: UnscannedClients,
     /// What was closed without asking anybody.
     closings: Closings,
     /// How many requests each session has made lately: no approver reads those of a flood.
@@ -92,6 +96,7 @@ impl Proxy {
     /// Notes that no proxy runs any more: no client is held.
     fn gone(&mut self, requests: &mut Requests) {
         self.vouching.clear();
+        self.unscanned.clear();
         for id in self.held.take_all() {
             requests.hold(&id, None);
         }
@@ -112,10 +117,11 @@ impl Proxy {
         self.pace.forget(session, outermost, is_shared);
     }
 
-    /// When the next held client's time is up.
+    /// When the time of the next client is up that is held, or waits for a scan.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
-        self.held.next_expiry()
+        let unscanned = self.unscanned.next_expiry().into_iter();
+        unscanned.chain(self.held.next_expiry()).min()
     }
 
     /// Whether a proxy runs, and is connected.

@@ -54,9 +54,12 @@ pub async fn follow(shared: Rc<Shared>) {
                     }
                 }
             }
-            if are_news {
-                shared.with(|state| state.apply(Change::Listeners));
-            }
+            shared.with(|state| {
+                if are_news {
+                    state.apply(Change::Listeners);
+                }
+                state.tell_scanned();
+            });
             shared.reschedule();
         }
         let next = shared.with(|state| state.relays.next_scan());

@@ -298,6 +298,16 @@ impl Relays {
     /// the loopback, and is known by the last that was asked for.
     pub(super) fn reached_by(
         &self,
+        whose: (SessionId, u64),
+        to: &Connection,
+    ) -> impl Iterator<Item = &KnownListener> {
+        let known = self.asked_by(whose, to);
+        known.filter(|known| known.told.is_some())
+    }
+
+    /// As [`Self::reached_by`], whether they were scanned or not.
+    pub(super) fn asked_by(
+        &self,
         (outermost, cgroup): (SessionId, u64),
         to: &Connection,
     ) -> impl Iterator<Item = &KnownListener> {
@@ -305,7 +315,6 @@ impl Relays {
         self.known.values().filter(move |known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
             (is_here || known.share == outermost)
-                && known.told.is_some()
                 && !known.has_ended
                 && known.relay.owner != cgroup
                 && known.relay.port == to.port
@@ -401,6 +410,16 @@ impl KnownListener {
             dialed: Vec::new(),
             hurried: BootTime(0),
         }
+    }
+
+    /// Whether a scan is due, or under way, before new connections reach it.
+    pub(super) fn awaits_scan(&self, now: BootTime) -> bool {
+        now >= self.followed && self.due.is_some()
+    }
+
+    /// Whether new connections reach it: it was scanned, and what it connects to is reported.
+    pub(super) fn is_scanned(&self, now: BootTime) -> bool {
+        now < self.followed && self.told.is_some()
     }
 
     pub(super) fn leads(&self) -> &[Connection] {
@@ -591,12 +610,48 @@ impl KnownListener {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use guard_common::Protocol;
 
     use super::*;
+    use crate::relays::Scanned;
 
     /// A session without a parent session.
     const ALONE: (SessionId, &[PolicyId]) = (SessionId(0), &[]);
+
+    /// A harmless one that was scanned says nothing of another one at the same port, which the kernel half could not report.
+    #[test]
+    fn a_scan_is_for_one_listener_alone() {
+        let (mut relays, now) = (Relays::default(), BootTime(10));
+        let whose = (SessionId(1), 9);
+        for (ticket, last) in [(5, 5), (6, 6)] {
+            let event = Event {
+                count: (7 << 32) | ticket,
+                at: now,
+                session: whose.0,
+                destination: Address::from(IpAddr::from([127, 0, 0, last])),
+                port: 7080,
+                protocol: Protocol::TCP,
+                ..Event::default()
+            };
+            relays.note(&event, (whose.0, &[]), true);
+        }
+        let known = relays.known.get_mut(&Ticket((7 << 32) | 5)).unwrap();
+        (known.told, known.due) = (Some(known.relay), None);
+        known.followed = BootTime(20);
+        let localhost = IpAddr::from([127, 0, 0, 1]).into();
+        let to = Connection::new(localhost, Protocol::TCP, 7080);
+        let scanned = |ticket, at| relays.scanned(whose, &to, ticket, BootTime(at));
+        assert_eq!(scanned(5, 10), Scanned::Done);
+        assert_eq!(scanned(6, 10), Scanned::Awaited);
+        assert_eq!(scanned(4, 10), Scanned::Never);
+        // Nothing is reported any more of what it connects to, and nobody scans it.
+        assert_eq!(scanned(5, 20), Scanned::Never);
+        let others = (SessionId(2), 9);
+        let of_others = relays.scanned(others, &to, 5, now);
+        assert_eq!(of_others, Scanned::Never);
+    }
 
     #[test]
     fn who_connects_to_very_many_makes_room_itself_and_waits() {

@@ -46,6 +46,17 @@ pub enum Upstreams {
     },
 }
 
+/// Whether what gets a connection to this machine is scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// It is, and what it connects to is reported.
+    Done,
+    /// It is about to be.
+    Awaited,
+    /// It is not, and nobody is about to.
+    Never,
+}
+
 /// Whether one of these policy chains, or `last`, has a verdict other than allow for the destination. The session that
 /// connected may be gone by now.
 fn counts(
@@ -402,6 +413,22 @@ impl Relays {
             all.extend(known.is_anywhere().then_some(*to));
         }
         all
+    }
+
+    /// Whether the listener with a ticket, of which that is the low half, is scanned: it gets a session's new connection there.
+    pub(crate) fn scanned(
+        &self,
+        whose: (SessionId, u64),
+        to: &Connection,
+        ticket: u32,
+        now: BootTime,
+    ) -> Scanned {
+        let mut all = self.asked_by(whose, to);
+        match all.find(|known| known.relay.ticket.0 as u32 == ticket) {
+            Some(known) if known.is_scanned(now) => Scanned::Done,
+            Some(known) if known.awaits_scan(now) => Scanned::Awaited,
+            _ => Scanned::Never,
+        }
     }
 
     /// Notes the listener by which a refused destination was tried, so that people see it.

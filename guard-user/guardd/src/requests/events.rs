@@ -59,7 +59,8 @@ impl State {
         }
     }
 
-    fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
+    /// Handles one about a connection.
+    pub(crate) fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
         // To port 0 no program wants to go.
         if self.note_of_listener(event)
             || (sends_nothing(event) && event.port == 0)
