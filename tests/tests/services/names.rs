@@ -37,7 +37,7 @@ action = "allow"
 
 [[rule]]
 name = "status"
-to = ["192.0.2.10"]
+to = ["*.api.example.com"]
 ports = ["tcp/8080"]
 action = "read-only"
 "#;
@@ -45,7 +45,7 @@ action = "read-only"
 /// Asks that address by its argument's method. Prints the status.
 const READ: &str = r#"import http.client, sys
 client = http.client.HTTPConnection("192.0.2.10", 8080, timeout=60)
-client.request(sys.argv[1], "/")
+client.request(sys.argv[1], "/", headers={"Host": "v1.api.example.com:8080"})
 print(sys.argv[1], client.getresponse().status, flush=True)
 "#;
 
