@@ -6,6 +6,7 @@ use std::{
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use guard_common::{NetnsCookie, SessionId};
@@ -18,6 +19,8 @@ use crate::process::Process;
 pub const MAX_PER_SESSION: usize = 16;
 /// Networks of all sessions at most: each takes a worker 34 descriptors.
 const MAX_IN_ALL: usize = 128;
+/// For how long one is served that no process is in: between two commands of a unit there is none, and the next may ask at once.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// The identity of a network namespace: the inode of `/proc/PID/ns/net`, for as long as it is held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +49,8 @@ pub struct Network {
     pub session: Option<SessionId>,
     /// No sockets could be made there, and that was reported.
     pub is_dry: bool,
+    /// Since when no process is in it.
+    pub left: Option<Instant>,
 }
 
 /// All networks that are served.
@@ -135,9 +140,15 @@ impl Networks {
         self.all.len() < MAX_IN_ALL && self.all.iter().filter(of).count() < MAX_PER_SESSION
     }
 
-    /// Removes the networks that no process is in, but for guardd's own.
-    pub fn take_left(&mut self, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
-        let is_left = |one: &mut Network| one.way.is_some() && !is_in_use(one.inode);
+    /// Removes the networks that no process has been in for [`LINGER`], but for guardd's own.
+    pub fn take_left(&mut self, now: Instant, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
+        let is_left = |one: &mut Network| {
+            if one.way.is_none() || is_in_use(one.inode) {
+                one.left = None;
+                return false;
+            }
+            now.duration_since(*one.left.get_or_insert(now)) >= LINGER
+        };
         let left: Vec<_> = self.all.extract_if(.., is_left).collect();
         if !left.is_empty() {
             self.told.clear();
@@ -197,13 +208,21 @@ mod tests {
                 way: way.then(|| File::open("/proc/self/ns/net").unwrap()),
                 session: way.then_some(SessionId(1)),
                 is_dry: false,
+                left: None,
             };
             networks.add(network);
         }
         assert!(networks.has(own) && !networks.has(Inode(0, 3)));
         let dry = [true, true, false, true].map(|is_dry| networks.runs_dry(NetworkId(1), is_dry));
         assert_eq!(dry, [true, false, false, true]);
-        let left = networks.take_left(|inode| inode == Inode(0, 1));
+        let now = Instant::now();
+        let in_use = |inode| inode == Inode(0, 1);
+        assert!(networks.take_left(now, in_use).is_empty());
+        // Somebody comes back, and leaves again.
+        assert!(networks.take_left(now + LINGER / 2, |_| true).is_empty());
+        let again = now + LINGER;
+        assert!(networks.take_left(again, in_use).is_empty());
+        let left = networks.take_left(again + LINGER, in_use);
         assert_eq!(left.len(), 1);
         assert_eq!((left[0].id, left[0].cookie), (NetworkId(2), NetnsCookie(3)));
         assert!(networks.get(NetworkId(0)).is_some());
@@ -223,6 +242,7 @@ mod tests {
                 way: None,
                 session: Some(SessionId(1)),
                 is_dry: false,
+                left: None,
             };
             networks.add(network);
         }

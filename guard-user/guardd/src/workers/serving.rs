@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -60,7 +61,8 @@ impl State {
         }
         let mut found = self.networks_of::<W>();
         let link = W::link_mut(self);
-        let left = link.networks.take_left(|inode| found.contains_key(&inode));
+        let is_in_use = |inode| found.contains_key(&inode);
+        let left = link.networks.take_left(Instant::now(), is_in_use);
         for network in &left {
             link.say(W::forget(network.id), Vec::new());
         }
@@ -148,6 +150,7 @@ impl State {
             way,
             session,
             is_dry: false,
+            left: None,
         };
         link.say(W::listen(&network, &made), made.sockets);
         link.networks.add(network);
