@@ -24,7 +24,7 @@ use link::Outgoing;
 use serving::Serves;
 
 /// The timeout for a new session to wait for a worker.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval of checks whether it is there.
 const GLANCE: Duration = Duration::from_millis(5);
 
