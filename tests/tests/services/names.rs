@@ -90,6 +90,9 @@ fn a_unit_reaches_what_its_policy_names_and_may_read() -> Tested {
     assert!(unit.start(), "{}", unit.journal());
     session("named.service");
     let said = unit.journal();
+    // A test that runs once more finds the start before in the journal, too.
+    let said = said.rsplit("Starting named.service").next();
+    let said = said.unwrap_or_default();
     let told = |text: &str| said.lines().filter(|line| *line == text).count();
     assert_eq!(told(&format!("answer 0 {DNS} {API}")), 3, "{said}");
     assert_eq!(told(&format!("answer 3 {DNS}")), 3, "{said}");
