@@ -67,7 +67,8 @@ fn question(watching: &mut Running) -> Result<Vec<String>> {
 
 /// Nobody watches any more, and guardd has taken note.
 fn leave(mut watching: Running, daemon: &Daemon) -> Result<()> {
-    watching.signal(Signal::INT)?;
+    // A script's job in the background ignores INT, and so does what it starts.
+    watching.signal(Signal::TERM)?;
     watching.wait()?;
     // What it is asked after the end of a connection it answers after it has seen that end.
     daemon
