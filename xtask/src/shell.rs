@@ -25,8 +25,19 @@ pub fn say(what: &str) {
     eprintln!("xtask: {what}");
 }
 
-/// The cargo that runs this, in the root of the workspace.
+/// The cargo that runs this, in the root of the workspace. It ends with this run, however that ends: cargo would go on with nobody to wait
+/// for it.
 pub fn cargo() -> Command {
+    if which("setpriv").is_none() {
+        return cargo_alone();
+    }
+    let mut by = Command::new("setpriv");
+    by.args(["--pdeathsig", "TERM"]);
+    cargo_by(by)
+}
+
+/// The same, which goes on where this run is killed: for what puts another program in cargo's place.
+pub fn cargo_alone() -> Command {
     forget_cargo(Command::new(cargo_program()))
 }
 
@@ -177,19 +188,38 @@ pub fn is_root() -> bool {
 
 /// The command line, about as a person would type it.
 pub fn text(command: &Command) -> String {
-    let program = Path::new(command.get_program());
-    let name = program.file_name().unwrap_or(program.as_os_str());
-    let mut text = name.to_string_lossy().into_owned();
-    for arg in command.get_args() {
-        text.push(' ');
-        text.push_str(&arg.to_string_lossy());
+    let mut words: Vec<_> = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .collect();
+    if words.starts_with(&["setpriv".as_ref(), "--pdeathsig".as_ref()]) {
+        words.drain(..3);
     }
-    text
+    let program = Path::new(words[0]);
+    words[0] = program.file_name().unwrap_or(words[0]);
+    let words = words.iter().map(|word| word.to_string_lossy());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_people_would_type_is_without_what_ends_it() {
+        let mut build = cargo();
+        assert_eq!(
+            text(build.args(["build", "--locked"])),
+            "cargo build --locked"
+        );
+        let mut other = Command::new("/usr/bin/setpriv");
+        assert_eq!(
+            text(other.args(["--reuid", "1", "true"])),
+            "setpriv --reuid 1 true"
+        );
+        let mut alone = Command::new("/bin/true");
+        assert_eq!(text(&mut alone), "true");
+    }
 
     #[test]
     fn a_package_id_has_name_and_version() {

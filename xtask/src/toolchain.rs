@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::install::{apt_install, cargo_install, path_with_tools};
-use crate::shell::{cargo, read, run, say, which};
+use crate::shell::{cargo_alone, read, run, say, which};
 
 /// The target of everything that runs in the kernel, on a little-endian machine.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
@@ -67,7 +67,7 @@ impl Compiler {
 
     /// A cargo that builds for [`BPF_TARGET`] with it: `cargo VERB --target …`.
     pub(crate) fn cargo(&self, verb: &str) -> Result<Command> {
-        let mut command = cargo();
+        let mut command = cargo_alone();
         command.env("PATH", path_with_tools()?);
         match self {
             Self::Nightly(toolchain) => {
