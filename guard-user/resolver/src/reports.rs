@@ -13,6 +13,8 @@ const SECOND: u64 = 1_000_000_000;
 /// Refusals that are told of a session in a second, as the kernel half reports as many; and questions that it is asked about.
 /// More are refused all the same.
 const A_SECOND: u32 = 64;
+/// The same of an outermost session and those inside it.
+const A_SECOND_IN_ALL: u32 = 256;
 /// Addresses that are told of an outermost session and those inside it in a second, once for each name. Of more it is told that there were.
 const ADDRESSES_A_SECOND: u32 = 4096;
 /// An answer that came a moment ago is not told again. What is told counts for 90 seconds at least.
@@ -33,9 +35,17 @@ pub(super) struct Reports {
     untold_for: u32,
 }
 
+/// How quickly guardd is told of an outermost session and those inside it.
+#[derive(Debug, Default)]
+pub(super) struct SharedPaces {
+    addresses: Pace,
+    refused: Pace,
+    asked: Pace,
+}
+
 /// How many there were in this second.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+struct Pace {
     second: u64,
     count: u32,
 }
@@ -72,21 +82,21 @@ pub(super) enum ToTell {
 
 impl Reports {
     /// Whether one more refusal is to be told.
-    pub(super) fn is_refusal_told(&mut self, now: BootTime) -> bool {
-        self.refused.admits(1, A_SECOND, now)
+    pub(super) fn is_refusal_told(&mut self, shared: &mut SharedPaces, now: BootTime) -> bool {
+        self.refused.admits(1, A_SECOND, now) && shared.refused.admits(1, A_SECOND_IN_ALL, now)
     }
 
     /// Whether guardd is asked about one more question.
-    pub(super) fn is_question_told(&mut self, now: BootTime) -> bool {
-        self.asked.admits(1, A_SECOND, now)
+    pub(super) fn is_question_told(&mut self, shared: &mut SharedPaces, now: BootTime) -> bool {
+        self.asked.admits(1, A_SECOND, now) && shared.asked.admits(1, A_SECOND_IN_ALL, now)
     }
 
-    /// What is to be told of an answer; `pace` is of all sessions of an outermost one. That it lasts shorter each time is no news.
+    /// What is to be told of an answer; That it lasts shorter each time is no news.
     pub(super) fn telling(
         &mut self,
         answer: &DnsAnswer,
         kind: Kind,
-        (pace, now): (&mut Pace, BootTime),
+        (shared, now): (&mut SharedPaces, BootTime),
     ) -> ToTell {
         let what = (&answer.names, &answer.addresses, kind);
         let hash = self.hasher.hash_one(what);
@@ -100,7 +110,7 @@ impl Reports {
         let count = answer.names.len() * answer.addresses.len();
         // The longest has a second for itself.
         let count = count.min(ADDRESSES_A_SECOND as usize);
-        if !pace.admits(count, ADDRESSES_A_SECOND, now) {
+        if !shared.addresses.admits(count, ADDRESSES_A_SECOND, now) {
             return self.untold(answer.ttl, now);
         }
         if self.learned.len() >= MAX_TOLD {
@@ -128,14 +138,30 @@ mod tests {
 
     #[test]
     fn what_is_refused_again_and_again_is_told_sixty_four_times_a_second() {
-        let mut reports = Reports::default();
+        let (mut reports, mut shared) = (Reports::default(), SharedPaces::default());
         let mut told = |now| {
-            let all = (0..1000).filter(|_| reports.is_refusal_told(BootTime(now)));
+            let all = (0..1000).filter(|_| reports.is_refusal_told(&mut shared, BootTime(now)));
             all.count()
         };
         assert_eq!([told(5), told(SECOND), told(2 * SECOND - 1)], [64, 64, 0]);
-        let asked = (0..1000).filter(|_| reports.is_question_told(BootTime(5)));
+        let asked = (0..1000).filter(|_| reports.is_question_told(&mut shared, BootTime(5)));
         assert_eq!(asked.count(), 64);
+    }
+
+    #[test]
+    fn many_sessions_inside_one_another_are_told_of_no_more_than_four() {
+        let mut shared = SharedPaces::default();
+        let mut all: Vec<_> = (0..64).map(|_| Reports::default()).collect();
+        let now = BootTime(5);
+        let mut told = |is_told: fn(&mut Reports, &mut SharedPaces, BootTime) -> bool| {
+            let each = all.iter_mut().map(|one| {
+                let told = (0..100).filter(|_| is_told(one, &mut shared, now));
+                told.count()
+            });
+            each.sum::<usize>()
+        };
+        assert_eq!(told(Reports::is_refusal_told), 256);
+        assert_eq!(told(Reports::is_question_told), 256);
     }
 
     #[test]
@@ -147,9 +173,9 @@ mod tests {
             addresses: vec![[192, 0, 2, last].into()],
             ttl,
         };
-        let mut pace = Pace::default();
+        let mut shared = SharedPaces::default();
         let mut told = |last, ttl, now| {
-            let now = (&mut pace, BootTime(now));
+            let now = (&mut shared, BootTime(now));
             reports.telling(&answer(last, ttl), Kind(1), now) == ToTell::Answer
         };
         assert!(told(1, 60, 1) && !told(1, 59, SECOND) && told(2, 60, SECOND));
@@ -159,7 +185,7 @@ mod tests {
     #[test]
     fn of_more_addresses_than_guardd_can_note_it_hears_that_there_were() {
         let (mut reports, mut other) = (Reports::default(), Reports::default());
-        let mut pace = Pace::default();
+        let mut shared = SharedPaces::default();
         let answer = |number: u32, ttl| DnsAnswer {
             names: vec![name("a.example")],
             targets: Vec::new(),
@@ -170,7 +196,7 @@ mod tests {
         };
         let (mut whole, mut untold) = (0, Vec::new());
         for number in 0..1000 {
-            match reports.telling(&answer(number, 60), Kind(1), (&mut pace, BootTime(5))) {
+            match reports.telling(&answer(number, 60), Kind(1), (&mut shared, BootTime(5))) {
                 ToTell::Nothing => {}
                 ToTell::Answer => whole += 1,
                 ToTell::Untold(lasts) => untold.push(lasts),
@@ -178,14 +204,14 @@ mod tests {
         }
         assert_eq!((whole, untold), (ADDRESSES_A_SECOND / 100, vec![64]));
         // A session inside it has no share of its own, and one that lasts longer is told of.
-        let now = (&mut pace, BootTime(6));
+        let now = (&mut shared, BootTime(6));
         let told = other.telling(&answer(2000, 60), Kind(1), now);
         assert_eq!(told, ToTell::Untold(64));
-        let now = (&mut pace, BootTime(6));
+        let now = (&mut shared, BootTime(6));
         let told = reports.telling(&answer(2000, 600), Kind(1), now);
         assert_eq!(told, ToTell::Untold(1024));
         // What there was no room for is told when there is.
-        let now = (&mut pace, BootTime(SECOND));
+        let now = (&mut shared, BootTime(SECOND));
         let told = reports.telling(&answer(2000, 60), Kind(1), now);
         assert_eq!(told, ToTell::Answer);
     }

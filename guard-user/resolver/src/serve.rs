@@ -118,7 +118,12 @@ pub(super) async fn reply(
 
 /// Tells guardd about it, when the program has its answer.
 pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
-    let Some(reports) = common.sessions.reports(asker.session) else {
+    let sessions = &common.sessions;
+    let (reports, paces) = (
+        sessions.reports(asker.session),
+        sessions.paces(asker.session),
+    );
+    let (Some(reports), Some(paces)) = (reports, paces) else {
         return;
     };
     let now = (common.now)();
@@ -129,19 +134,18 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
             failed,
             searched,
         } => {
-            let is_told = reports.borrow_mut().is_refusal_told(now);
+            let is_told = reports
+                .borrow_mut()
+                .is_refusal_told(&mut paces.borrow_mut(), now);
             if is_told {
                 common.link.refused(asker, &why, failed, searched).await;
             }
         }
         ForGuardd::Learned(answer) => {
-            let Some(pace) = common.sessions.pace(asker.session) else {
-                return;
-            };
             let to_tell =
                 reports
                     .borrow_mut()
-                    .telling(&answer, asker.kind, (&mut pace.borrow_mut(), now));
+                    .telling(&answer, asker.kind, (&mut paces.borrow_mut(), now));
             match to_tell {
                 ToTell::Nothing => {}
                 ToTell::Answer => common.link.learned(asker, &answer).await,
@@ -238,9 +242,18 @@ fn renew(common: &Common, asker: &Asker, zone: &WireName) {
 /// Holds the question until guardd says what a person says of it, at once where nobody is there. More than a person could read
 /// are refused.
 async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Awaited>, Stopped> {
-    let reports = common.sessions.reports(asker.session);
+    let sessions = &common.sessions;
+    let (reports, paces) = (
+        sessions.reports(asker.session),
+        sessions.paces(asker.session),
+    );
     let now = (common.now)();
-    if !reports.is_some_and(|reports| reports.borrow_mut().is_question_told(now)) {
+    let is_told = reports.zip(paces).is_some_and(|(reports, paces)| {
+        reports
+            .borrow_mut()
+            .is_question_told(&mut paces.borrow_mut(), now)
+    });
+    if !is_told {
         return Err(Stopped::silently(Says::NoName));
     }
     let failed = || Stopped::silently(Says::Failed);

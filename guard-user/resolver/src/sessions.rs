@@ -15,7 +15,7 @@ use super::{
     budget::Budget,
     judge::Policy,
     name::WireName,
-    reports::{Pace, Reports},
+    reports::{Reports, SharedPaces},
 };
 
 /// Addresses that the kernel knows at once for an outermost session and those inside it, for each of their policies.
@@ -53,7 +53,7 @@ struct Kept {
     budget: Rc<RefCell<Budget>>,
     learned: Rc<RefCell<Learned>>,
     reports: Rc<RefCell<Reports>>,
-    pace: Rc<RefCell<Pace>>,
+    paces: Rc<RefCell<SharedPaces>>,
 }
 
 /// What is kept of one that has ended.
@@ -71,7 +71,7 @@ pub(super) struct Sessions {
     /// Of an outermost session and those inside it.
     budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
     /// Likewise.
-    paces: RefCell<HashMap<u32, Rc<RefCell<Pace>>>>,
+    paces: RefCell<HashMap<u32, Rc<RefCell<SharedPaces>>>>,
     /// Likewise: an agent can start as many sessions inside its own as it likes.
     learned: RefCell<HashMap<u32, Rc<RefCell<Learned>>>>,
     /// That of sessions which have ended, or learn nothing any more: what the kernel has of them takes room until guardd removes it.
@@ -108,7 +108,7 @@ impl Sessions {
         let mut budgets = self.budgets.borrow_mut();
         kept.budget = Rc::clone(budgets.entry(account).or_default());
         let mut paces = self.paces.borrow_mut();
-        kept.pace = Rc::clone(paces.entry(account).or_default());
+        kept.paces = Rc::clone(paces.entry(account).or_default());
         let mut learned = self.learned.borrow_mut();
         let learned = learned.entry(account);
         let learned = learned.or_insert_with(|| Learned::among(&self.taught));
@@ -246,9 +246,9 @@ impl Sessions {
     }
 
     /// How quickly guardd is told of its answers.
-    pub(super) fn pace(&self, session: u32) -> Option<Rc<RefCell<Pace>>> {
+    pub(super) fn paces(&self, session: u32) -> Option<Rc<RefCell<SharedPaces>>> {
         let sessions = self.sessions.borrow();
-        sessions.get(&session).map(|kept| Rc::clone(&kept.pace))
+        sessions.get(&session).map(|kept| Rc::clone(&kept.paces))
     }
 
     /// How much the kernel knows for it.
