@@ -1,7 +1,7 @@
 //! The network namespaces that a worker serves.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{File, Metadata},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -19,6 +19,9 @@ use crate::process::Process;
 pub const MAX_PER_SESSION: usize = 16;
 /// Networks of all sessions at most: each takes a worker 34 descriptors.
 const MAX_IN_ALL: usize = 128;
+/// For how long none of an outermost session's is tried where one could not be served: each takes guardd a thread, and the kernel a
+/// search for a port.
+const PAUSE: Duration = Duration::from_millis(250);
 /// For how long one is served that no process is in: between two commands of a unit there is none, and the next may ask at once.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,8 @@ pub struct Networks {
     count: u32,
     /// Outermost sessions of which it was told that no more are served: what is inside may ask without end.
     told: HashSet<SessionId>,
+    /// Outermost sessions of which one could not be served, and when.
+    failed: HashMap<SessionId, Instant>,
 }
 
 impl Networks {
@@ -100,6 +105,10 @@ impl Networks {
     /// The network of a process in that cgroup, if it is to be served from now on; `account`: the outermost session of the process.
     #[must_use]
     pub fn new_at(&mut self, account: SessionId, cgroup: &Path, pid: u32) -> Option<(Inode, File)> {
+        let is_early = |failed: &Instant| failed.elapsed() < PAUSE;
+        if self.failed.get(&account).is_some_and(is_early) {
+            return None;
+        }
         let found = way_into(pid, cgroup).filter(|(inode, _)| !self.has(*inode))?;
         if !self.has_room(account) {
             if self.told.insert(account) {
@@ -131,6 +140,14 @@ impl Networks {
             }
             None => T::default(),
         }
+    }
+
+    /// Notes that a network of an outermost session could not be served.
+    pub fn note_failed(&mut self, account: SessionId) {
+        let now = Instant::now();
+        self.failed
+            .retain(|_, failed| now.duration_since(*failed) < PAUSE);
+        self.failed.insert(account, now);
     }
 
     /// Whether one more network of a session's may be served.
@@ -228,6 +245,21 @@ mod tests {
         assert!(networks.get(NetworkId(0)).is_some());
         assert_eq!(networks.take_all(), [NetnsCookie(1), NetnsCookie(2)]);
         assert_eq!(networks.next_id(), NetworkId(0));
+    }
+
+    #[test]
+    fn where_one_could_not_be_served_none_of_the_session_is_tried_for_a_while() {
+        let mut networks = Networks::default();
+        let own = std::process::id();
+        let cgroup = Path::new("/");
+        networks.note_failed(SessionId(1));
+        assert!(networks.new_at(SessionId(1), cgroup, own).is_none());
+        assert!(networks.new_at(SessionId(2), cgroup, own).is_some());
+        let before = Instant::now().checked_sub(PAUSE).unwrap();
+        networks.failed.insert(SessionId(1), before);
+        assert!(networks.new_at(SessionId(1), cgroup, own).is_some());
+        networks.note_failed(SessionId(2));
+        assert!(!networks.failed.contains_key(&SessionId(1)));
     }
 
     #[test]

@@ -21,7 +21,8 @@ const BACKLOG: i32 = 1024;
 /// Bytes that wait to be read of the questions of all sessions, in the kernel's count: some ten thousand. Of an outermost session and
 /// those inside it, the kernel half lets some hundreds wait.
 const UNREAD: usize = 4 << 20;
-/// Ports that are tried: one that is free on one loopback, or by one protocol, may be in use by another.
+/// Ports that are tried: one that is free on one loopback, or by one protocol, may be in use by another. Where none is free, which takes
+/// the kernel milliseconds to find out, none is tried again.
 const TRIES: usize = 32;
 
 /// The listeners in a network, all at one port.
@@ -93,7 +94,10 @@ fn bound(at: IpAddr, kind: SocketType, port: u16) -> io::Result<OwnedFd> {
     if kind == SocketType::DGRAM {
         sockopt::set_socket_recv_buffer_size_force(&socket, UNREAD)?;
     }
-    bind(&socket, &SocketAddr::new(at, port))?;
+    bind(&socket, &SocketAddr::new(at, port)).map_err(|error| match (port, error) {
+        (0, Errno::ADDRINUSE) => io::Error::other("no port of its loopback is free"),
+        (_, error) => error.into(),
+    })?;
     if kind == SocketType::STREAM {
         listen(&socket, BACKLOG)?;
     }
