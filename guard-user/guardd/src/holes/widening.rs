@@ -23,6 +23,8 @@ use crate::{
 
 /// Addresses that a name has open at once. What is over makes requests of its own.
 const MAX_ADDRESSES: usize = 16;
+/// Addresses of one answer that are tried for it: whoever owns the name says how many there are.
+const MAX_TRIED: usize = 64;
 
 /// The ports of a hole for a name.
 fn ports_of(reaches: &Reaches) -> Option<Vec<PortSpec>> {
@@ -153,7 +155,7 @@ impl State {
         for (id, hole, reaches) in holes {
             let own = open.iter().filter(|one| one.entry.id == id);
             let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
-            for address in &to {
+            for address in to.iter().take(MAX_TRIED) {
                 let is_new = !covered.contains(address) && covered.len() < MAX_ADDRESSES;
                 let belongs = !Group::any_reached(&Group::LOCAL, *address, &now)
                     && (reaches.private || !Group::any_reached(&Group::INNER, *address, &now));
@@ -185,11 +187,13 @@ impl State {
         // other rule, nor a person's no; and where a rule is about that address, the name is not what decides.
         let to_open = (&[Prefix::host(to)][..], &ports[..]);
         let name = checked.name.as_ref();
-        let is_by_name = name.is_some_and(|name| self.opens_name(session, name, to_open));
         let lifts = checked.can_be_read && !reaches.read_only;
         let is_same = |all: &BTreeSet<Lifted>| checked.lifts.is_subset(all);
         let is_other = !reaches.lifts.as_ref().is_none_or(is_same);
-        if !is_by_name || lifts || is_other || self.is_refused_at(session, to, &spec) {
+        if lifts || is_other || self.is_refused_at(session, to, &spec) {
+            return false;
+        }
+        if !name.is_some_and(|name| self.opens_name(session, name, to_open)) {
             return false;
         }
         let bytes = hole.about.as_ref().and_then(|about| about.bytes);
