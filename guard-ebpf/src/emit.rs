@@ -3,7 +3,8 @@
 //! Refusals are counted exactly and reported at a limited rate: a loop in a session costs guardd one event a second and
 //! destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 //!
-//! Hooks call [`case`] or [`packet`]; [`due`] counts, and says whether an event is due; [`RefusalReport::report`] writes it.
+//! Hooks call [`case`], [`packet`], [`unsent`], [`past_resolver`], [`refused_though_allowed`], [`other`] or [`RefusalReport::emit`]; [`due`]
+//! counts, and says whether an event is due; [`RefusalReport::report`] writes it. [`listener`] and [`dial`] report what is no refusal.
 
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
@@ -12,12 +13,11 @@ use guard_common::{
 };
 
 use crate::{
+    case::Case,
     connected::Unsent,
     kernel,
     maps::{self, ATTEMPTS, EVENTS, NO_EXIST, SESSION_LEVEL, STATS, Shared},
-    rates,
-    relay::Case,
-    verdict,
+    rates, verdict,
 };
 
 /// Refusals of one session that are reported in a second, at most.
@@ -331,7 +331,7 @@ fn tell_past_resolver(case: &Case, to: &Connection, count: u64) {
 /// The refusal of what the policies allow, reported if that is due: a connection that has to show a name, and shows none that
 /// they want, or a question that cannot be redirected.
 #[inline(always)]
-pub(crate) fn allowed(
+pub(crate) fn refused_though_allowed(
     hook: Hook,
     cgroup: u64,
     session: &Session,

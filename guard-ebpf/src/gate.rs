@@ -366,5 +366,5 @@ fn refused(gate: Gate) {
     let session = maps::session(gate.cgroup());
     let to = gate.asked();
     let decision = verdict::of_policies(&session, &to, Standing::Stands);
-    emit::allowed(Hook::Hello, gate.cgroup(), &session, &to, &decision);
+    emit::refused_though_allowed(Hook::Hello, gate.cgroup(), &session, &to, &decision);
 }

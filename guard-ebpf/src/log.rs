@@ -23,7 +23,7 @@ use aya_ebpf::{
 use aya_log_ebpf::info;
 use guard_common::{Address, Connection, HoleId, Hook, LogLines, LogOutcome, Protocol, kernel_log};
 
-use crate::{ctx, kernel, maps, rates, relay::Case, socket::Socket};
+use crate::{case::Case, ctx, kernel, maps, rates, socket::Socket};
 
 /// Lines in a second, of all sessions together.
 const LINES_A_SECOND: u64 = 64;

@@ -9,6 +9,7 @@
 // The attribute macros make public functions without documentation of their own.
 #![allow(missing_docs, unreachable_pub)]
 
+mod case;
 mod connected;
 mod ctx;
 mod dial;
@@ -47,12 +48,13 @@ use guard_common::{
 };
 
 use crate::{
+    case::{Case, Ruling},
     emit::RefusalReport,
     gate::Passing,
     hold::Hold,
     maps::Kernel,
     redirect::{Reason, Redirect},
-    relay::{Case, Receiver, Ruling},
+    relay::Receiver,
     socket::{Judge, Remembered, Socket},
 };
 
@@ -62,7 +64,7 @@ const REFUSE: i32 = 0;
 /// None of both, within this program.
 const UNDECIDED: i32 = -1;
 /// [`ALLOW`] for this packet, within this program: the next one is judged anew.
-const ALLOW_ONCE: i32 = 2;
+const ALLOW_ONCE: i32 = 3;
 
 /// `TCP_LISTEN` of net/tcp_states.h.
 const TCP_LISTEN: u32 = 10;
@@ -95,7 +97,8 @@ fn sendmsg6(ctx: SockAddrContext) -> i32 {
 #[cgroup_skb(egress)]
 fn egress(ctx: SkBuffContext) -> i32 {
     let answer = judge_packet(&ctx);
-    // The verifier takes what a global function returns for any number, and the compiler knows better: it reads this one.
+    // The compiler knows what `judge_packet` returns and would drop this match, which the verifier, who does not, wants. The volatile
+    // read keeps it.
     // SAFETY: a reference to it.
     match unsafe { (&raw const answer).read_volatile() } {
         ALLOW => ALLOW,
@@ -374,7 +377,7 @@ pub(crate) fn allow_call(
     if decision.hole.0 == 0 {
         return ALLOW;
     }
-    let generation = valid(decision, generation);
+    let generation = generation_for_call(decision, generation);
     match Socket::new(ctx::socket(ctx)) {
         Some(socket) if socket.remember(to, decision, generation, cgroup, Judge::Task) => {
             maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
@@ -433,7 +436,7 @@ fn redirect_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: 
 /// The generation under which a call's allowance is cached. Where the hole counts bytes, or packets wait for a name, it is never
 /// valid: then only the hole is known again.
 #[inline(always)]
-fn valid(decision: &Decision, generation: u64) -> u64 {
+fn generation_for_call(decision: &Decision, generation: u64) -> u64 {
     if decision.is_by_packet() || decision.is_by_sni() {
         0
     } else {
@@ -443,7 +446,7 @@ fn valid(decision: &Decision, generation: u64) -> u64 {
 
 /// The same of a packet's allowance.
 #[inline(always)]
-fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
+fn generation_for_packet(decision: &Decision, passing: Passing, generation: u64) -> u64 {
     if decision.is_by_packet() || passing != Passing::Yes {
         0
     } else {
@@ -451,7 +454,7 @@ fn cacheable(decision: &Decision, passing: Passing, generation: u64) -> u64 {
     }
 }
 
-/// Records the hole for reads that a redirect used, or gives the connection back to it where there was no redirect.
+/// Records the hole that a redirect used, or gives the connection back to it where there was no redirect.
 #[inline(always)]
 fn note_hole_used(ctx: &SockAddrContext, hole: HoleId, is_redirected: bool) {
     if is_redirected {
@@ -743,7 +746,7 @@ fn cache_allowed(
                 socket.unmark_inbound();
             }
         }
-        let generation = cacheable(&decision, passing, case.generation());
+        let generation = generation_for_packet(&decision, passing, case.generation());
         socket.remember(to, &decision, generation, case.cgroup(), Judge::Packet);
     }
 }

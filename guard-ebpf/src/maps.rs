@@ -13,8 +13,8 @@ use aya_ebpf::{
 };
 use guard_common::{
     Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Flow, FlowCount,
-    FlowKey, Held, HoldTerms, HoleId, HoleKind, HoleList, Learned, ListId, MAX_NAMED, NameId,
-    Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, QueueKey, RangeList,
+    FlowKey, Held, HoleId, HoleKind, HoleList, Learned, ListId, MAX_NAMED, NameId, Named, NamedKey,
+    NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue, QueueKey, RangeList,
     RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
 };
 
@@ -152,7 +152,7 @@ static UNREAD: LruHashMap<QueueKey, Unread, 8192> = LruHashMap::new();
 
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
-static PATIENCE: HashMap<u32, HoldTerms, 4096, NO_PREALLOC> = HashMap::new();
+static PATIENCE: HashMap<u32, Patience, 4096, NO_PREALLOC> = HashMap::new();
 
 /// The connections that are held, by their sockets' cookies: guardd's list of them. Written here.
 #[btf_map]
@@ -617,12 +617,15 @@ pub(crate) fn count_went_on(session: SessionId) {
     }
 }
 
-/// Gives a connection back to a counted hole for reads, where it could not be redirected.
+/// Gives a connection back to a counted hole, where it could not be redirected: one for reads, or one for all of a destination where
+/// TLS has to show its name. It is counted under one of these.
 #[inline(always)]
 pub(crate) fn give_back(hole: HoleId) {
-    if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, HoleKind::COUNTED_READS).0) {
-        // SAFETY: a live map value, aligned to 8.
-        unsafe { kernel::fetch_add(left.cast(), 1) };
+    for kind in [HoleKind::COUNTED, HoleKind::COUNTED_READS] {
+        if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, kind).0) {
+            // SAFETY: a live map value, aligned to 8.
+            unsafe { kernel::fetch_add(left.cast(), 1) };
+        }
     }
 }
 

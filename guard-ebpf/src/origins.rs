@@ -13,7 +13,6 @@ use crate::{
 };
 
 /// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
-///
 #[inline(always)]
 pub(crate) fn tell(skb: *mut __sk_buff) -> bool {
     guard_origin(skb) != 0

@@ -67,7 +67,7 @@ pub(crate) fn judge(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: 
 #[inline(never)]
 fn refused(to: &Connection, hook: Hook, cgroup: u64) {
     let decision = verdict::unpacked(of_policies(to, cgroup));
-    emit::allowed(hook, cgroup, &maps::session(cgroup), to, &decision);
+    emit::refused_though_allowed(hook, cgroup, &maps::session(cgroup), to, &decision);
 }
 
 const REFUSED: u32 = 0;

@@ -17,9 +17,9 @@ use guard_common::{
 };
 
 use crate::{
+    case::Case,
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
-    relay::Case,
     verdict::{self, Stage},
 };
 

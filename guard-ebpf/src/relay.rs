@@ -12,26 +12,22 @@ use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
     programs::SockAddrContext,
 };
-use guard_common::{
-    BootTime, Connection, Decision, HoleId, HoleKind, MAX_LEADS, PolicyId, PolicyVerdict, Protocol,
-    Session, Verdict, Wanted, relay_flags, with_hole,
-};
+use guard_common::{Connection, Protocol};
 
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
     kernel,
-    maps::{self, ListenerState, RELAYS},
+    maps::{self, ListenerState},
     rates,
-    verdict::{self, Stage},
 };
 
-/// The listener that receives a connection: [`Self::UNKNOWN`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags.
+/// The listener that receives a connection: [`Self::NO_LISTENER`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags.
 #[derive(Clone, Copy)]
 pub(crate) struct Receiver(u64);
 
 impl Receiver {
     /// No listener that guardd knows: the policies judge the address.
-    const UNKNOWN: u64 = 0;
+    pub(crate) const NO_LISTENER: u64 = 0;
     /// A server of the session's own.
     const OWN: u64 = 1;
     /// Memory is short, or the packet cannot be parsed: no listener has this ticket.
@@ -44,11 +40,11 @@ impl Receiver {
     const REPORT: u64 = 1 << 62;
 
     /// No listener, where only the address counts.
-    pub(crate) const NONE: Self = Self(Self::UNKNOWN);
+    pub(crate) const NONE: Self = Self(Self::NO_LISTENER);
 
     /// Without the flags.
     #[inline(always)]
-    const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         self.0 & !(Self::BEGINS | Self::REPORT)
     }
 
@@ -77,214 +73,6 @@ impl Receiver {
 
 /// The shortest interval, in nanoseconds, between two events about the same listener.
 const PAUSE: u64 = 250_000_000;
-
-/// The result of a decision.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ruling {
-    /// It goes to a server of the session's own.
-    Own,
-    /// [`Case::decision`] is the verdict, on [`Case::to`].
-    Decided,
-    /// It goes to a listener that guardd has not scanned.
-    Unscanned,
-}
-
-impl Ruling {
-    const UNSCANNED: u64 = 0;
-    const OWN: u64 = 1;
-    const DECIDED: u64 = 2;
-}
-
-/// Flag of [`Case::wanted`]: [`Case::to`] is an upstream of the listener that was asked for.
-const THROUGH: u32 = 1 << 31;
-/// Flag of [`Case::wanted`]: the connection begins.
-const BEGINS: u32 = 1 << 30;
-/// Flag of [`Case::wanted`]: [`Stage::Stands`].
-const STANDS: u32 = 1 << 29;
-
-/// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
-/// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
-#[repr(C)]
-pub(crate) struct Case {
-    /// The session.
-    pub(crate) session: Session,
-    granted: u32,
-    cgroup: u64,
-    /// The receiver's number; once that is decided, the generation under which the decision may be cached.
-    number: u64,
-    said: u64,
-    expires: u64,
-    /// The destination that decided: an upstream of the listener, or what was asked for.
-    pub(crate) to: Connection,
-    policy: u32,
-    hole: u32,
-    kind: u32,
-    /// A [`Wanted`], [`THROUGH`], [`BEGINS`] and [`STANDS`].
-    wanted: u32,
-    pad: u32,
-}
-
-// Before Linux 6.1.100 and 6.3 each byte of what a global function gets has to have been written.
-const _: () =
-    assert!(size_of::<Case>() == size_of::<Session>() + size_of::<Connection>() + 4 * 8 + 6 * 4);
-
-impl Case {
-    /// A call that begins a connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
-    #[inline(always)]
-    pub(crate) fn of_call(
-        cgroup: u64,
-        receiver: Receiver,
-        to: &Connection,
-        granted: HoleId,
-        wanted: Wanted,
-    ) -> Self {
-        Self::new(cgroup, receiver, to, granted, wanted as u32 | BEGINS)
-    }
-
-    /// A packet.
-    #[inline(always)]
-    pub(crate) fn of_packet(
-        cgroup: u64,
-        receiver: Receiver,
-        to: &Connection,
-        granted: HoleId,
-    ) -> Self {
-        let begins = if receiver.begins() { BEGINS } else { 0 };
-        let wanted = Wanted::All as u32 | begins | STANDS;
-        Self::new(cgroup, receiver, to, granted, wanted)
-    }
-
-    #[inline(always)]
-    fn new(cgroup: u64, receiver: Receiver, to: &Connection, granted: HoleId, wanted: u32) -> Self {
-        Self {
-            session: maps::session(cgroup),
-            granted: granted.0,
-            cgroup,
-            number: receiver.number(),
-            said: 0,
-            expires: 0,
-            to: Connection::new(to.to, to.protocol, to.port),
-            policy: 0,
-            hole: 0,
-            kind: 0,
-            wanted,
-            pad: 0,
-        }
-    }
-
-    /// The ticket of the listener.
-    #[inline(always)]
-    pub(crate) fn ticket(&self) -> u64 {
-        self.number
-    }
-
-    /// [`crate::emit::RefusalReport::through`], where an upstream decided.
-    #[inline(always)]
-    pub(crate) fn through(&self, asked: &Connection) -> u16 {
-        if self.has_upstream() { asked.port } else { 0 }
-    }
-
-    /// Decides it, by the listener's upstreams if there are any.
-    #[inline(always)]
-    pub(crate) fn decide(&mut self, to: &Connection) -> Ruling {
-        if self.number == Receiver::UNKNOWN {
-            guard_decide(self, to);
-            return Ruling::Decided;
-        }
-        match guard_relay(self, to) {
-            Ruling::OWN => Ruling::Own,
-            Ruling::DECIDED => Ruling::Decided,
-            _ => Ruling::Unscanned,
-        }
-    }
-
-    /// Decides it by what the policies say of the address that was asked for, wherever the listener leads; no hole counts, or is used.
-    #[inline(always)]
-    pub(crate) fn decide_by_policies(&mut self, to: &Connection) {
-        let decision = verdict::of_policies(&self.session, to, self.stage());
-        self.note(&decision);
-    }
-
-    /// As [`Self::decide`] if the listener is known to be another's.
-    #[inline(always)]
-    pub(crate) fn decide_for_others(&mut self, to: &Connection) -> Ruling {
-        let cgroup = core::mem::take(&mut self.cgroup);
-        let ruled = self.decide(to);
-        self.cgroup = cgroup;
-        ruled
-    }
-
-    /// Sets the generation under which the decision may be cached; 0: not at all.
-    #[inline(always)]
-    pub(crate) fn set_generation(&mut self, generation: u64) {
-        self.number = generation;
-    }
-
-    /// See [`Self::set_generation`].
-    #[inline(always)]
-    pub(crate) fn generation(&self) -> u64 {
-        self.number
-    }
-
-    /// The cgroup that is judged.
-    #[inline(always)]
-    pub(crate) fn cgroup(&self) -> u64 {
-        self.cgroup
-    }
-
-    /// Makes the decision `confirm`: the hole is used up, and an approver must be asked again.
-    #[inline(always)]
-    pub(crate) fn confirm_again(&mut self) {
-        self.note(&Decision::by(PolicyId(self.policy), PolicyVerdict::CONFIRM));
-    }
-
-    /// What was decided.
-    #[inline(always)]
-    pub(crate) fn decision(&self) -> Decision {
-        let mut decision = Decision::by(PolicyId(self.policy), PolicyVerdict::unpack(self.said));
-        decision.hole = HoleId(self.hole);
-        decision.kind = self.kind;
-        decision.expires = BootTime(self.expires);
-        decision
-    }
-
-    /// [`Decision::is_by_sni`] of it.
-    #[inline(always)]
-    pub(crate) fn is_by_sni(&self) -> bool {
-        self.decision().is_by_sni()
-    }
-
-    /// The hole that it used, or 0.
-    #[inline(always)]
-    pub(crate) fn hole(&self) -> HoleId {
-        HoleId(self.hole)
-    }
-
-    #[inline(always)]
-    fn note(&mut self, decision: &Decision) {
-        self.said = decision.said().pack();
-        self.policy = decision.policy.0;
-        self.hole = decision.hole.0;
-        self.kind = decision.kind;
-        self.expires = decision.expires.0;
-    }
-}
-
-/// Decides by the address that was asked for. The verifier checks it by itself.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
-    if case.is_null() || to.is_null() {
-        return 0;
-    }
-    // SAFETY: not null, and only called from `Case::decide`, with references.
-    let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !(THROUGH | BEGINS | STANDS));
-    let granted = HoleId(case.granted);
-    let decision = verdict::decide(&case.session, to, case.stage(), granted, wanted);
-    case.note(&decision);
-    0
-}
 
 /// Records the session that makes a socket, and what the thread calls itself.
 #[inline(always)]
@@ -315,13 +103,13 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
     // SAFETY: not null, and only called from `of_connect`, with a reference.
     let to = unsafe { &*to };
     if to.protocol != Protocol::TCP || !to.to.is_loopback() {
-        return Receiver::UNKNOWN;
+        return Receiver::NO_LISTENER;
     }
     let localhost = to.to.localhost();
     let found = kernel::with_receiver(ctx.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
         with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
     });
-    found.unwrap_or(Receiver::UNKNOWN)
+    found.unwrap_or(Receiver::NO_LISTENER)
 }
 
 /// [`of_packet`]. The verifier checks it by itself.
@@ -336,7 +124,7 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     // SAFETY: the kernel's context.
     let is_local = unsafe { (&raw const (*skb).ifindex).read_volatile() } == LOOPBACK_DEVICE;
     if to.protocol != Protocol::TCP || !is_local {
-        return Receiver::UNKNOWN;
+        return Receiver::NO_LISTENER;
     }
     let mut segment = MaybeUninit::uninit();
     if !ctx::segment(skb, &mut segment) {
@@ -363,7 +151,7 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
             }
         },
     );
-    found.unwrap_or(Receiver::UNKNOWN) | begins
+    found.unwrap_or(Receiver::NO_LISTENER) | begins
 }
 
 /// The receiver of a packet of a socket of that cgroup's.
@@ -390,7 +178,7 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     // The guard's own proxy gets redirected connections. A direct one gets no further: its first packet behind the SYN goes to a socket
     // without the mark, which nobody has scanned.
     if kernel::socket_storage::<u64>(maps::listeners(), receiver).is_some() {
-        return Receiver::UNKNOWN;
+        return Receiver::NO_LISTENER;
     }
     let Some(state) =
         kernel::new_socket_storage::<ListenerState>(maps::listener_states(), receiver)
@@ -416,203 +204,6 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
         0 => new,
         other => other,
     }
-}
-
-/// The verdict on a connection to the listener with a ticket: the strictest on its upstreams.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
-    if case.is_null() || to.is_null() {
-        return Ruling::UNSCANNED;
-    }
-    // SAFETY: not null, and only called from `Case::decide`, with references.
-    let (case, to) = unsafe { (&mut *case, &*to) };
-    let Some(relay) = RELAYS.get_ptr(case.number) else {
-        return unscanned(case, to);
-    };
-    // SAFETY: a live map value. It may be overwritten while it is read, which `head` and `tail` tell.
-    let (head, len, leads) = unsafe {
-        (
-            (&raw const (*relay).head).read_volatile(),
-            (&raw const (*relay).len).read_volatile(),
-            &(*relay).leads,
-        )
-    };
-    // SAFETY: as above.
-    let owner = unsafe { (&raw const (*relay).owner).read_volatile() };
-    let is_own = owner != 0 && owner == case.cgroup;
-    // A new upstream connection for this connection must not go unseen.
-    if !is_own && case.wanted & BEGINS != 0 && !maps::is_followed(case.number) {
-        return unscanned(case, to);
-    }
-    let is_whole = case.decide_by_all(to, leads, len);
-    // SAFETY: as above.
-    let (ticket, flags, again, tail) = unsafe {
-        (
-            (&raw const (*relay).ticket.0).read_volatile(),
-            (&raw const (*relay).flags).read_volatile(),
-            (&raw const (*relay).head).read_volatile(),
-            (&raw const (*relay).tail).read_volatile(),
-        )
-    };
-    if !is_whole || ticket != case.number || again != head || tail != head {
-        return Ruling::UNSCANNED;
-    }
-    if is_own {
-        return Ruling::OWN;
-    }
-    if flags & relay_flags::ANYWHERE != 0 {
-        case.ask_for_anywhere(to);
-    }
-    case.allow_by_hole_of_listener(to);
-    Ruling::DECIDED
-}
-
-/// The ruling on a listener that guardd has not scanned, or no longer traces: a connection that the policies deny for any
-/// listener need not be held.
-#[inline(always)]
-fn unscanned(case: &mut Case, to: &Connection) -> u64 {
-    let said = verdict::of_policies(&case.session, to, case.stage());
-    case.note(&said);
-    match said.verdict {
-        // For an MPTCP server only the packet tells that it is the session's own.
-        Verdict::Deny if !maps::has_multipath(case.cgroup) => Ruling::DECIDED,
-        _ => Ruling::UNSCANNED,
-    }
-}
-
-impl Case {
-    #[inline(always)]
-    fn stage(&self) -> Stage {
-        if self.wanted & STANDS == 0 {
-            Stage::Begins
-        } else {
-            Stage::Stands
-        }
-    }
-
-    #[inline(always)]
-    fn has_upstream(&self) -> bool {
-        self.wanted & THROUGH != 0
-    }
-
-    /// What the policies said, as [`verdict::packed`]; with a hole's allowance in place of the verdict.
-    #[inline(always)]
-    pub(crate) fn said(&self) -> u64 {
-        verdict::with_policy(PolicyVerdict::unpack(self.said), PolicyId(self.policy))
-    }
-
-    #[inline(always)]
-    pub(crate) fn verdict(&self) -> Verdict {
-        PolicyVerdict::unpack(self.said).verdict
-    }
-
-    /// Decides by what was asked for, which is the first of the upstreams, and the others: the strictest verdict counts. False where
-    /// not all could be read.
-    #[inline(always)]
-    fn decide_by_all(
-        &mut self,
-        to: &Connection,
-        leads: &[Connection; MAX_LEADS],
-        len: u32,
-    ) -> bool {
-        guard_decide(self, to);
-        let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
-            let to = leads.get(at)?;
-            let said = verdict::packed(&self.session, to, self.stage());
-            self.add(to, said);
-            None
-        });
-        failed.is_none()
-    }
-
-    /// Makes the decision `confirm` unless it is stricter: the listener's upstream may be anywhere.
-    #[inline(always)]
-    fn ask_for_anywhere(&mut self, listener: &Connection) {
-        if self.verdict().strictness() < Verdict::Confirm.strictness() {
-            let policy = self.session.policies[0];
-            self.note(&Decision::by(policy, PolicyVerdict::CONFIRM));
-            self.to = Connection::new(listener.to, listener.protocol, listener.port);
-            self.wanted |= THROUGH;
-        }
-    }
-
-    /// Allows by a hole for the listener's own address, which covers its upstreams.
-    #[inline(always)]
-    fn allow_by_hole_of_listener(&mut self, listener: &Connection) {
-        if !self.has_upstream() || !matches!(self.verdict(), Verdict::Confirm) {
-            return;
-        }
-        let granted = HoleId(self.granted);
-        if let Some(passage) = verdict::hole(self.session.id, listener, granted, Wanted::All) {
-            self.said = PolicyVerdict {
-                verdict: Verdict::Allow,
-                ..PolicyVerdict::unpack(self.said)
-            }
-            .pack();
-            self.hole = passage.hole.0;
-            self.kind = passage.kind;
-            self.expires = passage.expires.0;
-        }
-    }
-
-    /// Takes an upstream into account.
-    ///
-    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
-    #[inline(never)]
-    fn add(&mut self, to: &Connection, said: u64) {
-        let granted = HoleId(self.granted);
-        let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
-            verdict::hole(self.session.id, to, granted, wanted)
-        });
-        let decision = without_reads(decision);
-        let (new, old) = (decision.verdict.strictness(), self.verdict().strictness());
-        let (hole, other) = (decision.hole.0, self.hole);
-        if new == old && hole != 0 && other != 0 && hole != other {
-            return self.join(decision.hole, decision.kind, decision.expires);
-        }
-        // With equal verdicts the hole counts, so that the connection ends with it.
-        if new > old || (new == old && decision.hole.0 != 0) {
-            self.note(&decision);
-            self.to = Connection::new(to.to, to.protocol, to.port);
-            self.wanted |= THROUGH;
-        }
-    }
-}
-
-impl Case {
-    /// Notes that another hole is needed as well: the connection ends with the first of them. Its socket remembers one, which is the one
-    /// that counts bytes, else connections; two that count bytes let nothing pass, and of two that count connections the other is used up
-    /// packet by packet.
-    ///
-    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
-    #[inline(never)]
-    fn join(&mut self, hole: HoleId, kind: u32, expires: BootTime) {
-        let (own, its) = (HoleKind::from_u32(self.kind), HoleKind::from_u32(kind));
-        if own.counts_bytes() && its.counts_bytes() {
-            return self.confirm_again();
-        }
-        let is_first = expires.0 < self.expires;
-        let counts_more = its.counts_bytes() || (its.is_counted() && !own.counts_bytes());
-        if counts_more || (is_first && !own.counts_bytes() && !own.is_counted()) {
-            self.hole = hole.0;
-            self.kind = kind;
-        }
-        self.kind |= Decision::SEVERAL;
-        if is_first {
-            self.expires = expires.0;
-        }
-    }
-}
-
-/// The proxy cannot connect through a listener: `read-only` becomes `confirm`.
-#[inline(always)]
-fn without_reads(mut decision: Decision) -> Decision {
-    if matches!(decision.verdict, Verdict::ReadOnly) {
-        decision.verdict = Verdict::Confirm;
-        decision.hole = HoleId(0);
-    }
-    decision
 }
 
 /// Whether a report that a session connects to that listener is due. A session whose share is used up takes nothing from

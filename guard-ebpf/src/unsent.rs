@@ -58,7 +58,6 @@ pub(crate) fn begin(
 
 /// Whether a packet may be judged by its destination. Of a socket that `connect` let pass, what it is connected to is judged first,
 /// as `connect` would have. `packet`: where the packet goes.
-///
 #[inline(always)]
 pub(crate) fn judge(skb: *mut __sk_buff, packet: &Connection) -> bool {
     guard_unsent(skb, packet) != 0

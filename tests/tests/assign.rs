@@ -95,7 +95,7 @@ fn a_cgroup_is_denied_everything_until_root_assigns_it() -> Tested {
 }
 
 #[test]
-fn assigning_twice_changes_nothing_and_another_policy_is_refused() -> Tested {
+fn assigning_twice_changes_nothing_and_another_policy_or_owner_is_refused() -> Tested {
     let (_network, _production, daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     daemon.json(["assign", "--policy", "asks", "agent.service"])?;
@@ -105,6 +105,16 @@ fn assigning_twice_changes_nothing_and_another_policy_is_refused() -> Tested {
     let other = ["assign", "--policy", "open", "agent.service"];
     let said = refused(&daemon, 0, &other)?;
     assert!(said.contains("another policy"), "{said}");
+    let other = [
+        "assign",
+        "--policy",
+        "asks",
+        "--owner",
+        "1",
+        "agent.service",
+    ];
+    let said = refused(&daemon, 0, &other)?;
+    assert!(said.contains("another owner"), "{said}");
     assert!(!reaches(&unit, V4)?);
     assert_eq!(sessions(&daemon)?, 1);
     for (args, expected) in [
@@ -309,11 +319,16 @@ fn in_a_session_it_has_no_other_either(daemon: &Daemon, unit: &Unowned) -> Teste
     assert!(!reaches(unit, V4)?);
     // What it has already it is told, and nothing comes of it; nor does anything of more than that.
     let asks = json!({ "name": "asks" });
-    let again = assign(&json!({ "policy": asks, "owner": 61234 }));
-    let answer = raw(daemon, unit, &again)?;
-    let warning = answer["parameters"]["warnings"][0].text()?;
-    assert!(warning.contains("nothing has changed"), "{answer}");
-    assert_eq!(answer["parameters"]["session"]["uid"], 0);
+    for owner in [json!(null), json!(0)] {
+        let again = assign(&json!({ "policy": asks, "owner": owner }));
+        let answer = raw(daemon, unit, &again)?;
+        let warning = answer["parameters"]["warnings"][0].text()?;
+        assert!(warning.contains("nothing has changed"), "{answer}");
+    }
+    let other = assign(&json!({ "policy": asks, "owner": 61234 }));
+    let answer = raw(daemon, unit, &other)?;
+    assert_eq!(answer["error"], "org.guardd.Control.Refused", "{answer}");
+    assert_eq!(daemon.json(["sessions"])?[0]["uid"], 0);
     for unit_named in ["agent.service", "other.service"] {
         let named = assign(&json!({ "policy": asks, "unit": unit_named }));
         let answer = raw(daemon, unit, &named)?;

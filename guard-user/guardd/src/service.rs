@@ -29,11 +29,11 @@ use crate::{
     },
     doctor,
     policies::load,
-    proxy::needed::ProxyWorker,
+    proxy::worker::ProxyWorker,
     record::{kernel_log, metrics},
     relays,
     requests::on_request,
-    resolver::needed::ResolverWorker,
+    resolver::worker::ResolverWorker,
     sessions::{arrivals, launchers, slice, units},
     shared::Shared,
     start::{self, Begun},
@@ -380,11 +380,16 @@ async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
 /// Handles the kernel half's events as they come: `State::read_events` in `requests/events.rs`.
 async fn hear(shared: Rc<Shared>, listening: Readiness) {
     loop {
-        let heard = listening.drained(|| shared.with(State::read_events));
+        let mut is_empty = false;
+        let heard = listening.drained(|| is_empty = shared.with(State::read_some_events));
         if let Err(error) = heard.await {
             return tracing::error!(%error, "no more events are heard");
         }
-        if shared.with(|state| state.holds.next_scan().is_some()) {
+        while !is_empty {
+            tokio::task::yield_now().await;
+            is_empty = shared.with(State::read_some_events);
+        }
+        if shared.with(|state| state.holds.next_review().is_some()) {
             shared.reschedule();
         }
     }

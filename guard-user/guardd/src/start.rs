@@ -339,7 +339,7 @@ impl State {
     /// Adopts what runs under the kernel half, and has it judged as the settings say now. In this order: what judges sessions is put in
     /// place before slots that judge nothing are emptied.
     fn take_up(&mut self, start: Start, shelves: &Shelves, socket: &Path) -> Result<()> {
-        let judges_names = self.datapath.knows_names() && resolver::needed::can_run();
+        let judges_names = self.datapath.knows_names() && resolver::worker::can_run();
         self.policies.set_judges_names(judges_names);
         self.set_gate()?;
         self.sockets.allow(&mut self.datapath, socket);

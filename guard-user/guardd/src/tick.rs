@@ -6,7 +6,7 @@ use std::time::Duration;
 use guard_common::BootTime;
 use guard_sys::clock;
 
-use crate::{proxy::needed::ProxyWorker, resolver::needed::ResolverWorker, state::State};
+use crate::{proxy::worker::ProxyWorker, resolver::worker::ResolverWorker, state::State};
 
 /// The longest sleep between two ticks, so that a resumed machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ impl State {
         self.tell_scanned();
         self.renew_holds();
         if self.holds.is_due(&self.datapath, now) {
-            self.scan_held();
+            self.review_held();
         }
         if self.proxy.takes_survey(now) {
             self.survey_networks::<ProxyWorker>();
@@ -44,7 +44,7 @@ impl State {
     fn nap(&self, now: BootTime) -> Duration {
         let expiry = self.holes.next_expiry().into_iter();
         let expiry = expiry.chain(self.proxy.next_expiry());
-        let expiry = expiry.chain(self.holds.next_scan()).min();
+        let expiry = expiry.chain(self.holds.next_review()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until
             .unwrap_or(LONGEST_NAP)

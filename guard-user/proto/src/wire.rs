@@ -177,7 +177,7 @@ pub enum ToProxy {
         /// The number of the message that this answers.
         number: Number,
         /// Whether it may pass.
-        verdict: AskAnswer,
+        answer: AskAnswer,
     },
 }
 
@@ -208,9 +208,19 @@ pub struct TargetTerms {
     /// A policy of the session has rules for names: whether one may be shown has to be asked ([`ToDaemon::Name`]).
     #[serde(default)]
     pub names: bool,
+    /// When these end by themselves, in nanoseconds of boot time: with the first hole of the session that does. From then on guardd has to
+    /// be asked again.
+    #[serde(default)]
+    pub until: Option<u64>,
 }
 
 impl TargetTerms {
+    /// Whether these still hold at that boot time, in nanoseconds.
+    #[must_use]
+    pub fn holds_at(&self, now: u64) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
     /// Whether everything passes there.
     #[must_use]
     pub fn is_open(&self) -> bool {

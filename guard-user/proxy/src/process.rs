@@ -116,7 +116,7 @@ async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &T
                 Err(error) => tracing::error!("no certificate for a session: {error:#}"),
             },
             ToProxy::Terms { number, terms } => link.told(number, terms),
-            ToProxy::Answer { number, verdict } => link.answered(number, verdict),
+            ToProxy::Answer { number, answer } => link.answered(number, answer),
         }
     }
     Ok(())

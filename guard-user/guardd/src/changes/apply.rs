@@ -16,7 +16,7 @@ impl State {
                 self.tidy_signed_questions();
                 self.settle_held_clients();
                 self.settle_held_questions();
-                self.scan_held();
+                self.review_held();
             }
             Change::Holes => {
                 self.proxy.renew();
@@ -41,7 +41,7 @@ impl State {
             Change::Chains => self.relays.scan_again(&mut self.datapath),
             Change::Listeners => {
                 self.proxy.renew();
-                self.scan_held();
+                self.review_held();
             }
             Change::Approvers => self.renew_holds(),
         }

@@ -26,7 +26,7 @@ use crate::{
     fleet::{heard::HeardAt, offering::offer},
     holes::closing::open_holes,
     policies::load,
-    proxy::{approve::Widening, needed},
+    proxy::{approve::Widening, worker},
     record::kernel_log,
     requests::{Pending, bursts::BurstExtent},
     sessions::{appeared::appeared, apply, assign, create},
@@ -487,7 +487,7 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
 async fn reached(shared: &Shared, mut opened: HolesReply) -> HolesReply {
     if opened.holes.iter().any(|hole| hole.read_only) {
         shared.reschedule();
-        opened.warnings.extend(needed::ready(shared).await);
+        opened.warnings.extend(worker::ready(shared).await);
     }
     opened
 }

@@ -1,8 +1,8 @@
 //! Held connections. The kernel half holds them, and lets them pass when a hole does. guardd says whose connections may be held
-//! and renews that (the map `PATIENCE`), makes requests for those that are (`HELD`, in `scan.rs`), and closes those that nobody
+//! and renews that (the map `PATIENCE`), makes requests for those that are (`HELD`, in `review.rs`), and closes those that nobody
 //! will allow.
 
-mod scan;
+mod review;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,28 +25,28 @@ use crate::{
 /// How far ahead the deadline in `PATIENCE` is, after which no further connection is held. More than twice the interval at
 /// which guardd renews it.
 const AHEAD: Duration = Duration::from_secs(12);
-/// The interval between two scans of the held connections.
-const SCANS: Duration = Duration::from_millis(500);
+/// The interval between two reviews of the held connections.
+const REVIEWS: Duration = Duration::from_millis(500);
 /// How long after the report of a refusal the kernel half reports nothing of the same destination, not even that the next
 /// connection is held.
 const UNREPORTED: Duration = Duration::from_nanos(guard_common::HELD_PAUSE);
-/// A scan of many takes a while: it may take one part in so many of guardd's time.
+/// A review of many takes a while: it may take one part in so many of guardd's time.
 const SHARE: u32 = 20;
 /// Connections of one session that are held at once; from this many on the next is refused.
 const MOST_OF_SESSION: usize = 16_384;
 
-/// Owns whose connections may be held, and when those that are held are scanned.
+/// Owns whose connections may be held, and when those that are held are reviewed.
 #[derive(Debug)]
 pub struct Holds {
-    /// When the held connections are next scanned; none where none are held.
+    /// When the held connections are next reviewed; none where none are held.
     next: Option<BootTime>,
-    /// No scan begins before this, except after an answer: a scan takes its time.
+    /// No review begins before this, except after an answer: a review takes its time.
     not_before: BootTime,
     /// The sessions that have as many held connections as they may.
     full: HashSet<SessionId>,
     /// The sessions whose connections are held, for how long, and the deadline in `PATIENCE`.
     held_for: HashMap<SessionId, (Duration, BootTime)>,
-    /// The connections that waited for an answer at the last scan, by their sockets' cookies.
+    /// The connections that waited for an answer at the last review, by their sockets' cookies.
     waiting: HashMap<u64, Held>,
 }
 
@@ -64,15 +64,17 @@ impl Default for Holds {
 }
 
 impl Holds {
-    /// When the next scan is due.
+    /// When the next review is due.
     #[must_use]
-    pub fn next_scan(&self) -> Option<BootTime> {
+    pub fn next_review(&self) -> Option<BootTime> {
         self.next
     }
 
     /// How long a connection of a session that begins now is held.
     fn time_for(&self, session: SessionId) -> Duration {
-        self.held_for.get(&session).map_or(SCANS, |(time, _)| *time)
+        self.held_for
+            .get(&session)
+            .map_or(REVIEWS, |(time, _)| *time)
     }
 
     /// Whether a session's connections are held.
@@ -80,14 +82,14 @@ impl Holds {
         self.held_for.contains_key(&session)
     }
 
-    /// Begins a scan. Returns when a later one was due.
-    fn begin_scan(&mut self, now: BootTime) -> Option<BootTime> {
+    /// Begins a review. Returns when a later one was due.
+    fn begin_review(&mut self, now: BootTime) -> Option<BootTime> {
         self.next.take().filter(|at| at.0 > now.0)
     }
 
-    /// Ends a scan that took from `began` to `ended`. The next is due in a while if connections are held, of which the first
+    /// Ends a review that took from `began` to `ended`. The next is due in a while if connections are held, of which the first
     /// reaches its deadline at `first_end`, and at the time `appointed`.
-    fn end_scan(
+    fn end_review(
         &mut self,
         (began, ended): (BootTime, BootTime),
         first_end: Option<BootTime>,
@@ -95,14 +97,14 @@ impl Holds {
     ) {
         let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
         self.not_before = after(ended, spent * SHARE);
-        let next = first_end.map(|end| after(ended, SCANS).min(end));
+        let next = first_end.map(|end| after(ended, REVIEWS).min(end));
         for at in next.into_iter().chain(appointed) {
-            self.scan_by(at);
+            self.review_by(at);
         }
     }
 
-    /// Has a scan begin by then, or as soon as may be.
-    fn scan_by(&mut self, at: BootTime) {
+    /// Has a review begin by then, or as soon as may be.
+    fn review_by(&mut self, at: BootTime) {
         let at = at.max(self.not_before);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
@@ -169,7 +171,7 @@ impl Holds {
                 let before = self.held_for.insert(session, (time, until));
                 if before.is_none() {
                     // What is held now may have been refused just before, and so is not reported.
-                    self.scan_by(after(now, UNREPORTED));
+                    self.review_by(after(now, UNREPORTED));
                 }
             }
             Err(error) => {
@@ -206,14 +208,14 @@ impl Holds {
         (!time.is_zero()).then_some(time.min(LONGEST_HOLD))
     }
 
-    /// Has a scan find the next connection, after one was refused: it may be held without an event.
+    /// Has a review find the next connection, after one was refused: it may be held without an event.
     pub(crate) fn expect(&mut self, event: &Event) {
         if self.held_for.contains_key(&event.session) {
-            self.scan_by(after(event.at, UNREPORTED));
+            self.review_by(after(event.at, UNREPORTED));
         }
     }
 
-    /// Whether a scan is due.
+    /// Whether a review is due.
     #[must_use]
     pub fn is_due(&self, kernel: &Datapath, now: BootTime) -> bool {
         match self.next {
@@ -228,7 +230,7 @@ impl Holds {
         self.waiting.extend(group.iter().copied());
     }
 
-    /// Takes those that waited at the last scan; returns which of them are not held any more.
+    /// Takes those that waited at the last review; returns which of them are not held any more.
     fn take_gone(&mut self, held: &[HeldSocket]) -> Vec<HeldSocket> {
         let mut gone = std::mem::take(&mut self.waiting);
         for (cookie, one) in held {
@@ -292,29 +294,29 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn a_scan_takes_its_share_of_the_time_and_no_more() {
+    fn a_review_takes_its_share_of_the_time_and_no_more() {
         let mut holds = Holds::default();
         let at = |seconds: u64| BootTime(seconds * SECOND);
-        assert_eq!(holds.begin_scan(at(100)), None);
+        assert_eq!(holds.begin_review(at(100)), None);
         // It took a second, so there is none in the twenty that follow, whatever gives up.
-        holds.end_scan((at(100), at(101)), Some(at(102)), None);
-        assert_eq!(holds.next_scan(), Some(at(121)));
-        // What was to be scanned later still is.
-        holds.scan_by(at(400));
-        holds.end_scan((at(200), at(200)), None, Some(at(300)));
-        assert_eq!(holds.next_scan(), Some(at(121)));
-        assert_eq!(holds.begin_scan(at(122)), None);
-        holds.end_scan((at(122), at(122)), None, Some(at(300)));
-        assert_eq!(holds.begin_scan(at(123)), Some(at(300)));
+        holds.end_review((at(100), at(101)), Some(at(102)), None);
+        assert_eq!(holds.next_review(), Some(at(121)));
+        // What was to be reviewed later still is.
+        holds.review_by(at(400));
+        holds.end_review((at(200), at(200)), None, Some(at(300)));
+        assert_eq!(holds.next_review(), Some(at(121)));
+        assert_eq!(holds.begin_review(at(122)), None);
+        holds.end_review((at(122), at(122)), None, Some(at(300)));
+        assert_eq!(holds.begin_review(at(123)), Some(at(300)));
     }
 
     #[test]
-    fn nothing_is_scanned_where_nothing_is_held() {
+    fn nothing_is_reviewed_where_nothing_is_held() {
         let mut holds = Holds::default();
-        assert_eq!(holds.next_scan(), Some(BootTime(0)));
-        holds.begin_scan(BootTime(1));
-        holds.end_scan((BootTime(1), BootTime(1)), None, None);
-        assert_eq!(holds.next_scan(), None);
+        assert_eq!(holds.next_review(), Some(BootTime(0)));
+        holds.begin_review(BootTime(1));
+        holds.end_review((BootTime(1), BootTime(1)), None, None);
+        assert_eq!(holds.next_review(), None);
         assert!(!holds.may_hold(SessionId(1)));
     }
 
@@ -353,7 +355,7 @@ mod tests {
         assert_eq!(
             gone(&mut holds, &[]),
             [0; 0],
-            "the scan was to note it again"
+            "the review was to note it again"
         );
         holds.note_waiting(&[one(1, 1)]);
         assert_eq!(gone(&mut holds, &[one(1, 2)]), [1], "connected again");

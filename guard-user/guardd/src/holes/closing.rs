@@ -7,7 +7,7 @@ use guard_proto as proto;
 
 use crate::{
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
-    holes::hole::Hole,
+    holes::{ending::HoleEnd, hole::Hole},
     sessions::Sessions,
     state::State,
 };
@@ -45,7 +45,7 @@ impl State {
         // These first: they end whatever the kernel says about the others.
         for (id, as_shown) in judged_here {
             if let Some(hole) = self.holes.remove(id) {
-                self.hole_ended(id, &hole, "closed", Some(by));
+                self.hole_ended(id, &hole, HoleEnd::Closed, Some(by));
                 shown.push(as_shown);
             }
         }
@@ -79,7 +79,7 @@ impl State {
                 continue;
             }
             if let Some(known) = self.holes.remove(id) {
-                self.hole_ended(id, &known, "its bytes are used up", None);
+                self.hole_ended(id, &known, HoleEnd::BytesUsedUp, None);
             }
         }
     }
@@ -89,7 +89,7 @@ impl State {
         self.datapath.close_hole(hole.session, id)?;
         let known = self.holes.remove(id);
         let known = known.unwrap_or_else(|| Hole::of_kernel(hole, None));
-        self.hole_ended(id, &known, "closed", Some(by));
+        self.hole_ended(id, &known, HoleEnd::Closed, Some(by));
         Ok(())
     }
 }

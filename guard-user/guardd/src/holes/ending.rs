@@ -12,17 +12,56 @@ use super::{
 use crate::{
     changes::Change,
     control::{answering::Answering, ids},
-    proxy::{record_pass::target, terms::Standing},
+    proxy::{record_pass::target, terms::TargetAccess},
     record::audit::LogEntry,
     requests::Pending,
     state::State,
 };
 
+/// Why a hole ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HoleEnd {
+    Expired,
+    ExpiredWhileDown,
+    Closed,
+    SessionEnded,
+    UsedUp,
+    BytesUsedUp,
+    /// Its opening could not be written to the audit log.
+    NotWritten,
+}
+
+impl HoleEnd {
+    /// In the audit log, and for people.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::ExpiredWhileDown => "expired while guardd was down",
+            Self::Closed => "closed",
+            Self::SessionEnded => "the session has ended",
+            Self::UsedUp => "used up",
+            Self::BytesUsedUp => "its bytes are used up",
+            Self::NotWritten => "not written down",
+        }
+    }
+
+    /// In the metrics.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Expired | Self::ExpiredWhileDown => "expired",
+            Self::Closed => "closed",
+            Self::SessionEnded => "session-ended",
+            Self::UsedUp | Self::BytesUsedUp => "used-up",
+            Self::NotWritten => "not-written-down",
+        }
+    }
+}
+
 impl State {
     /// Tidies up after holes that have expired: the kernel has ended those for connections by its own clock.
     pub(crate) fn end_holes(&mut self, now: BootTime) {
         for (id, hole) in self.holes.take_expired(now) {
-            self.hole_ended(id, &hole, "expired", None);
+            self.hole_ended(id, &hole, HoleEnd::Expired, None);
         }
         self.holes.forget_ends(now);
     }
@@ -30,18 +69,17 @@ impl State {
     /// Ends the holes of a session that has ended.
     pub(crate) fn end_holes_of(&mut self, session: SessionId) {
         for (id, hole) in self.holes.take_session(session) {
-            self.hole_ended(id, &hole, "the session has ended", None);
+            self.hole_ended(id, &hole, HoleEnd::SessionEnded, None);
         }
         self.apply(Change::Holes);
     }
 
-    /// Writes the end of a hole to the audit log, and cuts the connections that it let through. Every end comes here: `why` is
-    /// `expired`, `closed`, or another.
+    /// Writes the end of a hole to the audit log, and cuts the connections that it let through. Every end comes here.
     pub(crate) fn hole_ended(
         &mut self,
         id: HoleId,
         hole: &Hole,
-        why: &str,
+        why: HoleEnd,
         by: Option<&Answering>,
     ) {
         let (used, cut) = match &hole.scope {
@@ -58,12 +96,12 @@ impl State {
         };
         let through = used.connections.get().or(used.requests.get());
         let through = through.copied().unwrap_or(0);
-        self.requests.note_end(id, why, through);
-        self.recorder.counters().hole_closed(why, cut);
+        self.requests.note_end(id, why.as_str(), through);
+        self.recorder.counters().hole_closed(why.label(), cut);
         let (by, from) = self.machine.told_by(by);
         let record = HoleClose {
             hole: ids::hole(id).into(),
-            why: why.into(),
+            why: why.as_str().into(),
             by,
             from,
             ..used
@@ -112,7 +150,7 @@ impl State {
         let http = pending.filter(|one| one.key.http.is_some());
         let is_closed = |one: &&Pending| {
             let standing = self.standing(&target(&one.key));
-            matches!(standing, Standing::Closed)
+            matches!(standing, TargetAccess::Closed)
         };
         let closed: Vec<_> = http
             .filter(is_closed)

@@ -15,10 +15,11 @@ use crate::{
     holds::unrefuse_in_kernel,
     holes::{
         checked::{Checked, ToOpen, no_requests},
+        ending::HoleEnd,
         hole::{Connections, Hole, HoleOrigin, Scope},
         wide,
     },
-    proxy::needed::ProxyWorker,
+    proxy::worker::ProxyWorker,
     record::audit::LogEntry,
     requests::{
         RequestKey,
@@ -238,7 +239,7 @@ impl State {
             return;
         }
         if let Some(known) = self.holes.remove(id) {
-            self.hole_ended(id, &known, "not written down", None);
+            self.hole_ended(id, &known, HoleEnd::NotWritten, None);
         }
     }
 }

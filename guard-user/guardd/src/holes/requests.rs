@@ -131,6 +131,18 @@ impl Holes {
         })
     }
 
+    /// When those of a session that are open end.
+    pub fn ends_of_requests(
+        &self,
+        session: SessionId,
+        now: BootTime,
+    ) -> impl Iterator<Item = BootTime> {
+        let open = self.all().filter(move |(_, hole)| {
+            hole.session == session && hole.expires > now && hole.requests().is_some()
+        });
+        open.map(|(_, hole)| hole.expires)
+    }
+
     /// Counts a request with a body of that length. True if it was the last.
     pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
         let Some(Scope::Requests(one)) = self.get_mut(id).map(|hole| &mut hole.scope) else {

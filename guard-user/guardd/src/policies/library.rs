@@ -115,7 +115,7 @@ impl PolicyText {
     /// wide a rule is that is added, the machine itself and its name servers are left to the policy. An agent may have written the names
     /// in these rules: where what judges the session does not let it ask for every name (`may_ask`), guardd asks for none of them.
     #[must_use]
-    pub fn beside(policy: &Policy, nonce: &str, may_ask: bool) -> Self {
+    pub fn apart(policy: &Policy, nonce: &str, may_ask: bool) -> Self {
         let max_hole = policy.max_hole.map_or_else(String::new, |most| {
             format!("max_hole = \"{}\"\n", format_duration(most))
         });
@@ -381,7 +381,7 @@ rule = [ { to = ["192.0.2.0/24"], action = "allow" } ]
 "#;
         for text in [INLINE, "default = \"allow\"\n", SHIPPED[0].1] {
             let base = guard_policy::parse("shop.toml", text).unwrap().policy;
-            let mut beside = PolicyText::beside(&base, "1", true);
+            let mut beside = PolicyText::apart(&base, "1", true);
             for name in ["one", "two"] {
                 let rule = "to = [\"192.0.2.10\"]\naction = \"confirm\"\n";
                 beside = beside.narrowed(name, rule).unwrap();
@@ -411,7 +411,7 @@ rule = [ { to = ["192.0.2.0/24"], action = "allow" } ]
         let base = guard_policy::parse("a.toml", "").unwrap().policy;
         let rule = "to = [\"db.example.net\"]\naction = \"confirm\"\n";
         for may_ask in [true, false] {
-            let beside = PolicyText::beside(&base, "1", may_ask);
+            let beside = PolicyText::apart(&base, "1", may_ask);
             let narrowed = beside.narrowed("one", rule).unwrap();
             assert_eq!((beside.unasked, narrowed.unasked), (!may_ask, !may_ask));
         }

@@ -324,7 +324,7 @@ async fn renew<'s>(
     renewed
 }
 
-/// Adds a rule to the policy that a session has for itself, in [`PolicyText::beside`].
+/// Adds a rule to the policy that a session has for itself, in [`PolicyText::apart`].
 ///
 /// # Errors
 ///

@@ -931,7 +931,7 @@ impl Policies {
         allowed
     }
 
-    /// The name of the first policy of a chain, which is a session's own.
+    /// The name of the first policy of a chain: the innermost.
     #[must_use]
     pub fn name_of(&self, chain: &[PolicyId]) -> String {
         let policy = chain.first().and_then(|slot| self.slots.get(slot));

@@ -17,6 +17,7 @@ use crate::{
     holes::{
         checked::Checked,
         covers::{Covers, said},
+        ending::HoleEnd,
         hole::{Hole, HoleOrigin, Scope},
         requests::RequestScope,
     },
@@ -176,7 +177,7 @@ impl State {
                 Ok(id) => written.push(id),
                 Err(refusal) => {
                     for (id, (hole, _)) in written.into_iter().zip(holes) {
-                        self.hole_ended(id, hole, "not written down", None);
+                        self.hole_ended(id, hole, HoleEnd::NotWritten, None);
                     }
                     return Err(refusal);
                 }
@@ -229,7 +230,7 @@ impl State {
             .recorder
             .write(LogEntry::of(&session, checked.owner, opened));
         if let Err(error) = written.and_then(|()| self.recorder.sync()) {
-            self.hole_ended(id, hole, "not written down", None);
+            self.hole_ended(id, hole, HoleEnd::NotWritten, None);
             return Err(error.into());
         }
         Ok(id)
@@ -272,9 +273,9 @@ impl State {
         held.sort_by_key(|(_, client)| client.request != request);
         for (number, client) in held {
             let held_for = Some(client.request.as_str());
-            if let Some(verdict) = self.spend_hole(&client.key, held_for, now) {
+            if let Some(answer) = self.spend_hole(&client.key, held_for, now) {
                 self.proxy
-                    .end_hold(&mut self.requests, number, &client, verdict);
+                    .end_hold(&mut self.requests, number, &client, answer);
                 answered.push(client.request);
             }
         }
@@ -302,7 +303,7 @@ impl State {
         if self.holes.spend(id, length)
             && let Some(hole) = self.holes.remove(id)
         {
-            self.hole_ended(id, &hole, "used up", None);
+            self.hole_ended(id, &hole, HoleEnd::UsedUp, None);
         }
         Some(answer)
     }

@@ -1,6 +1,6 @@
 //! guardd's side of the proxy.
 //!
-//! `workers` has one run and listen in network namespaces while something in force needs it (`needed.rs`). Its messages
+//! `workers` has one run and listen in network namespaces while something in force needs it (`worker.rs`). Its messages
 //! (`messages.rs`) go to `terms.rs` (how a target is judged), `requests.rs` (whether a request may pass) and the audit log. A request
 //! that may not is held in `held.rs`, or refused. A person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and
 //! `record_pass.rs` records each use.
@@ -12,11 +12,11 @@ pub mod authority;
 pub mod closings;
 pub mod held;
 pub mod messages;
-pub mod needed;
 pub mod record_pass;
 pub mod requests;
 pub mod terms;
 pub mod unscanned;
+pub mod worker;
 
 use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 
@@ -98,7 +98,7 @@ impl Proxy {
         self.vouching.clear();
         self.unscanned.clear();
         for id in self.held.take_all() {
-            requests.hold(&id, None);
+            requests.show_held_until(&id, None);
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         requests
             .note(key.clone(), (1000, SESSION), BootTime(1), asked)
             .unwrap();
-        requests.hold("r1", Some(Timestamp::UNIX_EPOCH));
+        requests.show_held_until("r1", Some(Timestamp::UNIX_EPOCH));
         let mut proxy = Proxy::default();
         proxy.held.add(
             Number(3),

@@ -7,7 +7,7 @@ use guard_proto::{
     wire::{AskAnswer, RedirectTarget},
 };
 
-use super::terms::Standing;
+use super::terms::TargetAccess;
 use crate::{
     control::ids,
     record::audit::{AuditError, LogEntry},
@@ -70,10 +70,10 @@ impl State {
 }
 
 /// The outermost rule that stops it without a person's yes.
-pub(super) fn rule_of(standing: Standing) -> Option<String> {
+pub(super) fn rule_of(standing: TargetAccess) -> Option<String> {
     match standing {
-        Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
-        Standing::Open | Standing::Closed => None,
+        TargetAccess::Judged { rules, .. } => rules.into_iter().next()?.name,
+        TargetAccess::Open | TargetAccess::Closed => None,
     }
 }
 

@@ -12,7 +12,7 @@ use guard_proto::{
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::{Proxy, held::HeldClient, record_pass::target, terms::Standing};
+use super::{Proxy, held::HeldClient, record_pass::target, terms::TargetAccess};
 use crate::{
     changes::Change,
     control::advice,
@@ -32,8 +32,8 @@ const DIGEST: usize = 64;
 impl State {
     /// Answers the proxy whether a request may pass: now, or by [`Self::settle_held_clients`] later.
     pub fn proxy_asks(&mut self, number: Number, target: &RedirectTarget, asked: HttpAttempt) {
-        if let Some(verdict) = self.answer_now(number, target, asked) {
-            self.proxy.answer(number, verdict);
+        if let Some(answer) = self.answer_now(number, target, asked) {
+            self.proxy.answer(number, answer);
         }
     }
 
@@ -45,9 +45,9 @@ impl State {
         asked: HttpAttempt,
     ) -> Option<AskAnswer> {
         let hold = match self.standing(target) {
-            Standing::Closed => return Some(closed()),
-            Standing::Open => None,
-            Standing::Judged { hold, .. } => Some(hold),
+            TargetAccess::Closed => return Some(closed()),
+            TargetAccess::Open => None,
+            TargetAccess::Judged { hold, .. } => Some(hold),
         };
         let (id, to) = (SessionId(target.session), Address::from(target.address));
         let is_cut = asked
@@ -94,8 +94,8 @@ impl State {
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
         let now = clock::now();
-        if let Some(verdict) = self.spend_hole(&key, None, now) {
-            return Some(verdict);
+        if let Some(answer) = self.spend_hole(&key, None, now) {
+            return Some(answer);
         }
         let is_new = self.requests.find(&key).is_none();
         let (id, outermost) = (key.session, self.sessions.outermost_of(key.session));
@@ -131,10 +131,10 @@ impl State {
     pub fn settle_held_clients(&mut self) {
         let now = clock::now();
         for (number, client) in self.proxy.held.all() {
-            if let Some(verdict) = self.settled(&client, now) {
+            if let Some(answer) = self.settled(&client, now) {
                 self.proxy.held.remove(number);
                 self.proxy.show_held(&mut self.requests, &client.request);
-                self.proxy.answer(number, verdict);
+                self.proxy.answer(number, answer);
             }
         }
     }
@@ -143,12 +143,12 @@ impl State {
         let key = &client.key;
         let request = Some(client.request.as_str());
         match self.standing(&target(key)) {
-            Standing::Closed => return Some(closed()),
-            Standing::Open => return Some(self.pass(key, request, None)),
-            Standing::Judged { .. } => {}
+            TargetAccess::Closed => return Some(closed()),
+            TargetAccess::Open => return Some(self.pass(key, request, None)),
+            TargetAccess::Judged { .. } => {}
         }
-        if let Some(verdict) = self.spend_hole(key, request, now) {
-            return Some(verdict);
+        if let Some(answer) = self.spend_hole(key, request, now) {
+            return Some(answer);
         }
         if self.requests.is_refused(key, now) {
             return Some(refused());
@@ -171,8 +171,8 @@ impl State {
             self.proxy.held.remove(number);
             let hold = Some(Duration::from_nanos(left));
             let asker = (number, client.tgid);
-            if let Some(verdict) = self.put_write(asker, client.key, hold) {
-                self.proxy.answer(number, verdict);
+            if let Some(answer) = self.put_write(asker, client.key, hold) {
+                self.proxy.answer(number, answer);
             }
         }
     }
@@ -186,8 +186,8 @@ impl Proxy {
         }
     }
 
-    fn answer(&mut self, number: Number, verdict: AskAnswer) {
-        self.say(ToProxy::Answer { number, verdict });
+    fn answer(&mut self, number: Number, answer: AskAnswer) {
+        self.say(ToProxy::Answer { number, answer });
     }
 
     /// How long a client is held; none if no approver follows (`is_followed`), or too many are held already. `hold` is the time
@@ -230,7 +230,7 @@ impl Proxy {
     fn show_held(&self, requests: &mut Requests, request: &str) {
         let until = self.held.until(request);
         let until = until.map(|until| Clocks::read().calendar(until));
-        requests.hold(request, until);
+        requests.show_held_until(request, until);
     }
 
     /// The same for what is left of series of which a part was answered.
@@ -245,7 +245,7 @@ impl Proxy {
             (one.shown.id.clone(), until)
         });
         for (id, until) in shown.collect::<Vec<_>>() {
-            requests.hold(&id, until);
+            requests.show_held_until(&id, until);
         }
     }
 
@@ -255,17 +255,17 @@ impl Proxy {
         requests: &mut Requests,
         number: Number,
         client: &HeldClient,
-        verdict: AskAnswer,
+        answer: AskAnswer,
     ) {
         self.held.remove(number);
-        match verdict {
+        match answer {
             AskAnswer::Yes => {
                 requests.take_those(|one, _| *one == client.key);
                 self.show_all_held(requests);
             }
             AskAnswer::No { .. } => self.show_held(requests, &client.request),
         }
-        self.answer(number, verdict);
+        self.answer(number, answer);
     }
 }
 

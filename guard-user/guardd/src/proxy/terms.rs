@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guard_common::{Address, Connection, HoleKind, Protocol, SessionId, Verdict};
+use guard_common::{Address, BootTime, Connection, HoleKind, Protocol, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
 use guard_proto::wire::{Passing, RedirectTarget, TargetTerms};
@@ -17,7 +17,7 @@ use crate::{
 
 /// The verdict of a chain of policies on a target, holes left aside.
 #[derive(Debug)]
-pub enum Standing {
+pub enum TargetAccess {
     /// Nothing passes.
     Closed,
     /// Requests are judged by these rules, and a client may be held that long for an answer.
@@ -39,10 +39,10 @@ pub fn standing<'c>(
     subject: impl Into<VerdictSubject<'c>>,
     (to, port): (Address, u16),
     may_read: bool,
-) -> Standing {
+) -> TargetAccess {
     let subject = subject.into();
     let Some(each) = policies.judge_each(subject, to, Protocol::TCP, port) else {
-        return Standing::Closed;
+        return TargetAccess::Closed;
     };
     let (mut rules, mut hold) = (Vec::new(), Duration::MAX);
     for judged in each.into_iter().rev() {
@@ -56,13 +56,13 @@ pub fn standing<'c>(
                 rules.push(Rules::plain(rule));
                 hold = hold.min(judged.policy.policy.hold);
             }
-            _ => return Standing::Closed,
+            _ => return TargetAccess::Closed,
         }
     }
     match (subject.chain.is_empty(), rules.is_empty()) {
-        (true, _) => Standing::Closed,
-        (false, true) => Standing::Open,
-        (false, false) => Standing::Judged { rules, hold },
+        (true, _) => TargetAccess::Closed,
+        (false, true) => TargetAccess::Open,
+        (false, false) => TargetAccess::Judged { rules, hold },
     }
 }
 
@@ -104,9 +104,9 @@ impl State {
 
     /// The verdict on a target now, holes included.
     #[must_use]
-    pub fn standing(&self, target: &RedirectTarget) -> Standing {
+    pub fn standing(&self, target: &RedirectTarget) -> TargetAccess {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
-            return Standing::Closed;
+            return TargetAccess::Closed;
         };
         let to = (Address::from(target.address), target.port);
         let subject = VerdictSubject {
@@ -116,28 +116,28 @@ impl State {
         // The connection may be here before the resolver has told by which name it was made.
         if let Err(error) = self.policies.recall_names(&self.datapath, subject, to.0) {
             tracing::error!(%error, "cannot read what a session knows an address by");
-            return Standing::Closed;
+            return TargetAccess::Closed;
         }
         if self.is_shut_behind(target) {
-            return Standing::Closed;
+            return TargetAccess::Closed;
         }
         let stands = |may_read| standing(&self.policies, subject, to, may_read);
         let by_policy = stands(false);
-        if matches!(by_policy, Standing::Open) {
-            return Standing::Open;
+        if matches!(by_policy, TargetAccess::Open) {
+            return TargetAccess::Open;
         }
         let holes = holes_over(&self.datapath, &self.sessions, &self.policies, target);
         // Where TLS has to show a name, the kernel half redirects what a hole lets through, too. Nothing but such a hole, which it has
         // counted, can have let the connection come here: one that is used up lets in no other.
         let shows_name = self.policies.sni_rule(subject, to.0, to.1).is_some();
         let is_by_counted = shows_name
-            && matches!(by_policy, Standing::Closed)
+            && matches!(by_policy, TargetAccess::Closed)
             && !holes.iter().any(|kind| kind.reads());
         let lets_all = |kind: &HoleKind| {
             *kind == HoleKind::ALL || (is_by_counted && *kind == HoleKind::COUNTED)
         };
         if holes.iter().any(lets_all) {
-            return Standing::Open;
+            return TargetAccess::Open;
         }
         match holes.into_iter().any(HoleKind::reads) {
             true => stands(true),
@@ -182,9 +182,9 @@ impl State {
     #[must_use]
     pub fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
         let passing = match self.standing(target) {
-            Standing::Closed => return None,
-            Standing::Judged { rules, .. } => Passing::Judged(rules),
-            Standing::Open => Passing::Everything,
+            TargetAccess::Closed => return None,
+            TargetAccess::Judged { rules, .. } => Passing::Judged(rules),
+            TargetAccess::Open => Passing::Everything,
         };
         let id = SessionId(target.session);
         let session = self.sessions.live(id)?;
@@ -201,7 +201,17 @@ impl State {
             by_sni: by_sni.is_some(),
             names: self.policies.speaks_of_names(&session.chain),
             writes: self.holes.all_writes(id, to, target.port, clock::now()),
+            until: self.first_end(id).map(|end| end.0),
         })
+    }
+
+    /// When the first of a session's holes ends.
+    fn first_end(&self, session: SessionId) -> Option<BootTime> {
+        let connections = self.datapath.holes().unwrap_or_default().into_iter();
+        let connections = connections.filter(|hole| hole.session == session);
+        let requests = self.holes.ends_of_requests(session, clock::now());
+        let ends = connections.map(|hole| hole.entry.expires).chain(requests);
+        ends.min_by_key(|end| end.0)
     }
 }
 
@@ -254,12 +264,12 @@ mod tests {
             .into()
     }
 
-    fn stands(chain: &[u32], last: u8) -> Standing {
+    fn stands(chain: &[u32], last: u8) -> TargetAccess {
         stands_with(chain, last, false)
     }
 
     /// With a hole for reads, if it `may_read`.
-    fn stands_with(chain: &[u32], last: u8, may_read: bool) -> Standing {
+    fn stands_with(chain: &[u32], last: u8, may_read: bool) -> TargetAccess {
         let rule = |name: &str, to: &str, action: &str| {
             format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")
         };
@@ -283,9 +293,9 @@ mod tests {
     }
 
     /// The names of the rules that judge.
-    fn judges(stands: Standing) -> Vec<String> {
+    fn judges(stands: TargetAccess) -> Vec<String> {
         match stands {
-            Standing::Judged { rules, .. } => {
+            TargetAccess::Judged { rules, .. } => {
                 rules.into_iter().filter_map(|rule| rule.name).collect()
             }
             other => panic!("no rule judges: {other:?}"),
@@ -294,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_policy_that_says_read_only_judges() {
-        let Standing::Judged { hold, .. } = stands(&[2, 1, 3], 3) else {
+        let TargetAccess::Judged { hold, .. } = stands(&[2, 1, 3], 3) else {
             panic!("no rule judges");
         };
         assert_eq!(hold, Duration::from_secs(10));
@@ -306,24 +316,33 @@ mod tests {
     fn a_hole_for_reads_has_those_rules_judge_that_ask() {
         assert_eq!(judges(stands_with(&[3], 1, true)), ["asks"]);
         assert_eq!(judges(stands_with(&[3, 1], 1, true)), ["outer", "asks"]);
-        let Standing::Judged { rules, .. } = stands_with(&[3], 1, true) else {
+        let TargetAccess::Judged { rules, .. } = stands_with(&[3], 1, true) else {
             panic!("no rule judges");
         };
         assert!(rules[0].http.is_empty() && rules[0].profiles.is_empty());
         // It opens nothing that is denied, and closes nothing.
-        assert!(matches!(stands_with(&[3], 2, true), Standing::Closed));
-        assert!(matches!(stands_with(&[1, 3], 2, true), Standing::Closed));
-        assert!(matches!(stands_with(&[3], 99, true), Standing::Open));
+        assert!(matches!(stands_with(&[3], 2, true), TargetAccess::Closed));
+        assert!(matches!(
+            stands_with(&[1, 3], 2, true),
+            TargetAccess::Closed
+        ));
+        assert!(matches!(stands_with(&[3], 99, true), TargetAccess::Open));
     }
 
     #[test]
     fn what_one_policy_stops_in_another_way_is_closed() {
         for last in [1, 2] {
-            assert!(matches!(stands(&[1, 3], last), Standing::Closed), "{last}");
+            assert!(
+                matches!(stands(&[1, 3], last), TargetAccess::Closed),
+                "{last}"
+            );
         }
         for (chain, last) in [(&[][..], 3), (&[1, 9], 3)] {
-            assert!(matches!(stands(chain, last), Standing::Closed), "{chain:?}");
+            assert!(
+                matches!(stands(chain, last), TargetAccess::Closed),
+                "{chain:?}"
+            );
         }
-        assert!(matches!(stands(&[1, 2], 99), Standing::Open));
+        assert!(matches!(stands(&[1, 2], 99), TargetAccess::Open));
     }
 }

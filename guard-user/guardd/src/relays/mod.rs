@@ -32,7 +32,7 @@ use scan::{Listener, ScanContext, ScanResult};
 #[derive(Debug)]
 pub enum Upstreams {
     /// The listener was not scanned yet, or never reported.
-    Unknown,
+    Unscanned,
     /// To one of the session's own.
     Own,
     /// To an upstream, with the verdict on it.
@@ -363,11 +363,11 @@ impl Relays {
         since: BootTime,
     ) -> Upstreams {
         let Some(session) = sessions.live(key.session) else {
-            return Upstreams::Unknown;
+            return Upstreams::Unscanned;
         };
         let (own, subject) = (session.cgroup.cgroup_id, session.subject());
         let Some(known) = self.at(key.destination, key.port, since) else {
-            return Upstreams::Unknown;
+            return Upstreams::Unscanned;
         };
         if known.relay.owner == own {
             return Upstreams::Own;

@@ -2,7 +2,9 @@
 //!
 //! `State::read_events` takes each event out of the ring buffer. A listener or a dial goes to `relays`. A refusal is judged again, by
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
-//! (`asking.rs`), or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
+//! (`asking.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
+
+use std::time::{Duration, Instant};
 
 use guard_common::{
     AttemptKey, BootTime, Cause, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict,
@@ -15,7 +17,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     policies::{ChainVerdict, Policies},
-    proxy::needed::ProxyWorker,
+    proxy::worker::ProxyWorker,
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
@@ -29,6 +31,11 @@ use crate::{
 /// Why a connection is refused that a rule allows.
 const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
+/// More events than the ring buffer holds.
+const MAX_UNREAD: usize = 8192;
+/// For how long events are handled before others get their turn.
+const TURN: Duration = Duration::from_millis(20);
+
 /// Whether that was a UDP socket refused at `connect`, which sends nothing: so the C library sorts the addresses of a name (RFC 6724).
 fn sends_nothing(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::NothingSent
@@ -41,22 +48,41 @@ impl State {
         self.recorder.admit(session, outermost, now)
     }
 
-    /// Handles all events that are unread in the ring buffer.
+    /// Handles the events that are unread in the ring buffer: as many as it holds, however many come meanwhile.
     pub fn read_events(&mut self) {
+        self.read_events_until(MAX_UNREAD, None);
+    }
+
+    /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
+    pub fn read_some_events(&mut self) -> bool {
+        self.read_events_until(MAX_UNREAD, Some(Instant::now() + TURN))
+    }
+
+    /// The same until then, and so many. False where there may be more.
+    fn read_events_until(&mut self, most: usize, end: Option<Instant>) -> bool {
         let before = self.requests.version();
-        while let Some(told) = self.events.next() {
-            match told {
-                KernelEvent::Connection(event) => {
+        let mut is_empty = false;
+        for _ in 0..most {
+            match self.events.next() {
+                Some(KernelEvent::Connection(event)) => {
                     if let Err(error) = self.note_event(&event) {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
                     }
                 }
-                KernelEvent::Other(event) => self.note_stop(&event),
+                Some(KernelEvent::Other(event)) => self.note_stop(&event),
+                None => {
+                    is_empty = true;
+                    break;
+                }
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                break;
             }
         }
         if self.requests.version() != before {
             self.apply(Change::Requests);
         }
+        is_empty
     }
 
     /// Handles one about a connection.

@@ -410,7 +410,7 @@ impl Requests {
 
     /// Shows on a request about an address by which name its process is likely to have gone there: guardd may hear of that later. What was
     /// told only after the attempt says nothing of it: a yes must not open more than a person was shown.
-    pub fn name(
+    pub fn show_name(
         &mut self,
         session: SessionId,
         (to, at): (Address, BootTime),
@@ -455,7 +455,7 @@ impl Requests {
     }
 
     /// Shows until when a connection or client is held for the answer; `None`: none is.
-    pub fn hold(&mut self, id: &str, until: Option<Timestamp>) {
+    pub fn show_held_until(&mut self, id: &str, until: Option<Timestamp>) {
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
             known.shown.held = until.is_some();
@@ -497,10 +497,10 @@ impl Requests {
         let over = connections.filter(|one| one.shown.held && !asked.contains_key(&one.shown.id));
         let over: Vec<_> = over.map(|one| one.shown.id.clone()).collect();
         for id in over {
-            self.hold(&id, None);
+            self.show_held_until(&id, None);
         }
         for (id, until) in asked {
-            self.hold(id, Some(clocks.calendar(*until)));
+            self.show_held_until(id, Some(clocks.calendar(*until)));
         }
     }
 

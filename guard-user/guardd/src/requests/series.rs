@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn what_is_not_answered_is_asked_on() {
         let mut table = of(&["create a", "create b", "create c"]);
-        table.hold("r3", Some(jiff::Timestamp::UNIX_EPOCH));
+        table.show_held_until("r3", Some(jiff::Timestamp::UNIX_EPOCH));
         let of_b = |key: &RequestKey| {
             let http = key.http.as_deref();
             http.is_some_and(|http| http.request.path == "create b")
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(ids(&table), ["r1", "r2"]);
         // Whoever waits for the answer to the first is told that.
         let mut table = of(&["create a"]);
-        table.hold("r1", Some(jiff::Timestamp::UNIX_EPOCH));
+        table.show_held_until("r1", Some(jiff::Timestamp::UNIX_EPOCH));
         note(&mut table, &other, true, SECOND, 2);
         assert_eq!(ids(&table), ["r1", "r2"]);
     }

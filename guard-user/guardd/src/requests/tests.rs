@@ -161,11 +161,11 @@ fn whoever_waits_is_said_to_until_nobody_does() {
     let mut table = Requests::without_files(10);
     note(&mut table, write("/a", None), 1, 1);
     let before = table.version();
-    table.hold("r1", Some(Timestamp::UNIX_EPOCH));
+    table.show_held_until("r1", Some(Timestamp::UNIX_EPOCH));
     assert!(table.get("r1").unwrap().shown.held);
     assert_ne!(table.version(), before);
     assert!(!table.to_keep()[0].1.shown.held);
-    table.hold("r1", None);
+    table.show_held_until("r1", None);
     assert!(!table.get("r1").unwrap().shown.held);
 }
 
@@ -345,7 +345,7 @@ fn where_all_room_is_used_whoever_has_most_makes_some() {
         .map(|one| one.shown.id.clone())
         .collect();
     for id in ids {
-        table.hold(&id, until);
+        table.show_held_until(&id, until);
     }
     assert_eq!(note(&mut table, key(4, 1), 99, 62), Noted::Full);
 }
@@ -381,7 +381,7 @@ fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
         ..key(1, 4)
     };
     ask(&mut table, &other, 1, 12);
-    table.hold("r3", Some(Timestamp::UNIX_EPOCH));
+    table.show_held_until("r3", Some(Timestamp::UNIX_EPOCH));
     let joined = Noted::Again("r1".to_owned());
     assert_eq!(ask(&mut table, &key(1, 4), 2, 4), joined);
     assert_eq!(table.pending().len(), 3);

@@ -14,6 +14,7 @@ use crate::{
     control::{answering::Answering, failure::CallError, ids},
     holes::{
         checked,
+        ending::HoleEnd,
         hole::{Hole, HoleOrigin, Scope},
     },
     record::{Recorder, audit::LogEntry},
@@ -151,7 +152,7 @@ impl State {
                 Ok(id) => opened.push((id, hole)),
                 Err(refusal) => {
                     for (id, hole) in opened {
-                        self.hole_ended(id, &hole, "not written down", None);
+                        self.hole_ended(id, &hole, HoleEnd::NotWritten, None);
                     }
                     return Err(refusal);
                 }
@@ -194,7 +195,7 @@ impl State {
         match self.recorder.sync() {
             Ok(()) => Ok(id),
             Err(error) => {
-                self.hole_ended(id, hole, "not written down", None);
+                self.hole_ended(id, hole, HoleEnd::NotWritten, None);
                 Err(error.into())
             }
         }

@@ -263,7 +263,7 @@ impl State {
     fn show_held_questions(&mut self, request: &str) {
         let until = self.resolver.held.until(request);
         let until = until.map(|until| Clocks::read().calendar(until));
-        self.requests.hold(request, until);
+        self.requests.show_held_until(request, until);
     }
 
     fn note_refused_name(&mut self, asked: &NameQuestion, why: &str) {

@@ -130,7 +130,7 @@ impl State {
             })
         };
         for to in &answered.addresses {
-            self.requests.name(id, (*to, answered.at), told);
+            self.requests.show_name(id, (*to, answered.at), told);
         }
         let session = id;
         // Where the resolver did not know of the hole yet.

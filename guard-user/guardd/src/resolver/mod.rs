@@ -1,6 +1,6 @@
 //! guardd's side of the resolver, which judges the names that sessions ask for.
 //!
-//! `workers` has one run and listen in network namespaces while a policy in force speaks of names (`needed.rs`). It gets what
+//! `workers` has one run and listen in network namespaces while a policy in force speaks of names (`worker.rs`). It gets what
 //! policies say of names and whose sessions they are for, and tells what sessions have learned (`messages.rs`). A person is asked
 //! about names in `asking.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer. `soon.rs` has it know of a
 //! policy that is about to take another's place.
@@ -10,10 +10,10 @@
 pub mod answers;
 pub mod asking;
 pub mod messages;
-pub mod needed;
 mod refused;
 pub mod soon;
 mod unserved;
+pub mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -149,7 +149,7 @@ impl Resolver {
     fn gone(&mut self, requests: &mut Requests) {
         self.knows = ResolverKnows::default();
         for id in self.held.take_all() {
-            requests.hold(&id, None);
+            requests.show_held_until(&id, None);
         }
     }
 }
@@ -265,7 +265,7 @@ mod tests {
         requests
             .note(key.clone(), (1000, SESSION), BootTime(1), asked)
             .unwrap();
-        requests.hold("r1", Some(Timestamp::UNIX_EPOCH));
+        requests.show_held_until("r1", Some(Timestamp::UNIX_EPOCH));
         assert!(requests.get("r1").unwrap().shown.held);
         let mut resolver = connected();
         let held = HeldQuestion {

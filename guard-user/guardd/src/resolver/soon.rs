@@ -8,7 +8,7 @@ use guard_proto::names::{Number, ToResolver};
 
 use super::{
     Resolver,
-    needed::{self, ResolverWorker},
+    worker::{self, ResolverWorker},
 };
 use crate::{
     control::failure::CallError,
@@ -122,7 +122,7 @@ pub async fn taught_ahead<'s>(
         return None;
     }
     let taught = TaughtAhead { shared, slot };
-    let terms = needed::terms(&new.policy, &new.compiled);
+    let terms = worker::terms(&new.policy, &new.compiled);
     let is_heard = hears(shared, |resolver| {
         resolver.ahead.insert(slot, terms);
     });

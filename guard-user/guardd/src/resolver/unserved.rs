@@ -2,7 +2,7 @@
 
 use guard_common::SessionId;
 
-use super::needed::ResolverWorker;
+use super::worker::ResolverWorker;
 use crate::state::State;
 
 /// Why questions are refused where the resolver listens nowhere.

@@ -13,6 +13,7 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{failure::CallError, ids},
     holes::{
+        ending::HoleEnd,
         hole::{Connections, Hole, HoleName, Scope},
         known,
     },
@@ -237,7 +238,7 @@ impl State {
                 scope: Scope::Connections(Connections::default()),
             };
             let id = ids::parse_hole(&id).unwrap_or(HoleId(0));
-            self.hole_ended(id, &ended, "expired while guardd was down", None);
+            self.hole_ended(id, &ended, HoleEnd::ExpiredWhileDown, None);
         }
         Ok(())
     }
@@ -258,7 +259,7 @@ impl State {
             let hole = stored.question();
             match self.sessions.live(hole.session).is_some() && hole.expires > now {
                 true => self.holes.add(id, hole),
-                false => self.hole_ended(id, &hole, "expired while guardd was down", None),
+                false => self.hole_ended(id, &hole, HoleEnd::ExpiredWhileDown, None),
             }
         }
     }

@@ -75,7 +75,7 @@ struct ReachedSession {
 const IN_REACH: &str = "in reach: ";
 /// What the rule is called that asks about each new connection.
 const MORE: &str = "in reach: more than is told";
-/// That rule: but for the machine itself and its name servers, which [`PolicyText::beside`] has rules for.
+/// That rule: but for the machine itself and its name servers, which [`PolicyText::apart`] has rules for.
 const EVERYTHING: &str = "to = [\"0.0.0.0/0\", \"::/0\"]\naction = \"confirm\"\n\
     reason = \"more places that look like production came into reach than are told, so each new connection is asked about, until the \
     command has ended and is started anew\"\n";
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn beyond_what_is_told_each_connection_is_asked_about_but_to_the_machine_itself() {
         let base = policy::parse("a.toml", "default = \"allow\"\n").unwrap();
-        let beside = PolicyText::beside(&base.policy, "1", true);
+        let beside = PolicyText::apart(&base.policy, "1", true);
         let all = beside.narrowed(MORE, EVERYTHING).unwrap();
         assert_eq!(all.narrowed(MORE, EVERYTHING), None);
         let parsed = policy::parse("a.toml", &all.text).unwrap().policy;
@@ -291,7 +291,7 @@ mod tests {
             [[rule]]\nname = \"a\"\nto = [\"192.0.2.9\"]\naction = \"deny\"\n\
             [[rule]]\nname = \"b\"\nto = [\"db.example.net\", \"*.example.org\", \"192.0.2.0/28\"]\nports = [\"tcp/5432\"]\naction = \"read-only\"\nprofile = [\"postgres\"]\n";
         let own = policy::parse("a.toml", own).unwrap().policy;
-        let beside = PolicyText::beside(&own, "1", true);
+        let beside = PolicyText::apart(&own, "1", true);
         let with = |ports: &str| {
             let (name, rule) = rule(&place("db.example.com", ports, "allow")).unwrap();
             let beside = beside.narrowed(&name, &rule).unwrap();

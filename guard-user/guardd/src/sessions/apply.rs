@@ -17,12 +17,12 @@ use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
     policies::{InForce, Policies, library::PolicyText, load, widens::widens},
-    proxy::needed::{self, ProxyWorker},
+    proxy::worker::{self, ProxyWorker},
     record::{Recorder, audit::LogEntry},
     resolver::{
         self,
-        needed::ResolverWorker,
         soon::{self, Soon},
+        worker::ResolverWorker,
     },
     shared::Shared,
     state::State,
@@ -66,9 +66,9 @@ pub async fn apply(shared: &Shared, by: &Answering, call: Apply) -> Result<Appli
         return Err(changed_meanwhile());
     };
     shared.reschedule();
-    warnings.extend(resolver::needed::ready(shared).await);
+    warnings.extend(resolver::worker::ready(shared).await);
     if shared.with(|state| state.is_read_only(&ids::session(id))) {
-        warnings.extend(needed::ready(shared).await);
+        warnings.extend(worker::ready(shared).await);
     }
     let session = shared.with(|state| state.shown(id));
     Ok(Applied {

@@ -168,10 +168,10 @@ async fn from_within(
     wanted.name = call.name.unwrap_or(wanted.name);
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
     // The unit's next command may need them at once.
-    let ready = resolver::needed::ready(shared).await;
+    let ready = resolver::worker::ready(shared).await;
     started.warnings.extend(ready);
     if shared.with(|state| state.is_read_only(&started.session.id)) {
-        started.warnings.extend(proxy::needed::ready(shared).await);
+        started.warnings.extend(proxy::worker::ready(shared).await);
     }
     if unit.user.as_deref().is_none_or(|user| user == "root") {
         started.warnings.push(
@@ -279,7 +279,7 @@ impl State {
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
-            return self.already(session.cgroup.id, Some(slot));
+            return self.already(session.cgroup.id, Some(slot), Some(wanted.owner));
         }
         // Names may have been looked up for the policy meanwhile: a cgroup that has replaced this one was not meant.
         if !cgroup.stands() {
@@ -317,24 +317,34 @@ impl State {
             return Err(not_of_another());
         }
         let source = self.policies.library().resolve(call.policy)?;
-        self.already(id, self.policies.same(&source))
+        self.already(id, self.policies.same(&source), call.owner)
     }
 
     /// The answer if the cgroup has a policy.
     ///
     /// # Errors
     ///
-    /// `Refused` if that is not `slot`'s.
-    fn already(&mut self, id: SessionId, slot: Option<PolicyId>) -> Result<Started, CallError> {
+    /// `Refused` if that is not `slot`'s, or if another answers for it than who is to.
+    fn already(
+        &mut self,
+        id: SessionId,
+        slot: Option<PolicyId>,
+        owner: Option<u32>,
+    ) -> Result<Started, CallError> {
         let session = self.sessions.live(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         let is_same = slot.is_some() && session.chain.first() == slot.as_ref();
+        let is_owners = owner.is_none_or(|owner| owner == session.about.uid);
         let shown = self.shown(id);
         let shown = shown.ok_or_else(|| ids::no_session(&ids::session(id)))?;
-        if !is_same {
+        if !is_same || !is_owners {
             let (name, policy) = (&shown.name, &shown.policy);
+            let what = match is_same {
+                true => format!("{name} has another owner already"),
+                false => format!("{name} has another policy already"),
+            };
             return Err(CallError::refused(
-                format!("{name} has another policy already"),
+                what,
                 format!("it is the session {}, under {policy}", shown.id),
                 format!(
                     "stop it, so that its cgroup goes, and start it again: systemctl stop {name}; and see whether \

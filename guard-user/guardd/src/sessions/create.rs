@@ -26,9 +26,9 @@ use crate::{
     },
     doctor,
     policies::{Policies, library::PolicyText, load},
-    proxy::{self, needed::ProxyWorker},
+    proxy::{self, worker::ProxyWorker},
     record::audit::LogEntry,
-    resolver::{self, needed::ResolverWorker},
+    resolver::{self, worker::ResolverWorker},
     sessions::{LifeStage, Session, SessionFacts, Sessions, launchers::stands_in},
     shared::Shared,
     state::State,
@@ -110,7 +110,7 @@ pub async fn run(
     let mut started = started?;
     started
         .warnings
-        .extend(resolver::needed::ready(shared).await);
+        .extend(resolver::worker::ready(shared).await);
     // For a session inside, the machine was checked when the outermost one began.
     let is_outer = matches!(who, Authorised::Approver(_));
     started.strict = is_outer && shared.with(|state| state.config.strict);
@@ -119,7 +119,7 @@ pub async fn run(
         shared.with(|state| state.tell_person(slots, &mut started));
     }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
-        started.warnings.extend(proxy::needed::ready(shared).await);
+        started.warnings.extend(proxy::worker::ready(shared).await);
         let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
         started.authority = authority;
         started.warnings.extend(warning);
@@ -166,15 +166,15 @@ async fn put_in_place(
             // It is around the session that this one is in.
             Authorised::Agent(_) => None,
         };
-        let beside = match &call.beside {
-            Some(beside) => Some(projects(shared, who, beside, [Some(own), base]).await?),
+        let project = match &call.beside {
+            Some(asked) => Some(projects(shared, who, asked, [Some(own), base]).await?),
             None => None,
         };
-        let others = [Some(own), base, beside];
+        let others = [Some(own), base, project];
         let apart = apart(shared, who, own, others).await?;
         let slots = Slots {
             own,
-            beside,
+            project,
             apart,
             base,
         };
@@ -193,7 +193,7 @@ struct Slots {
     /// The policy that was asked for.
     own: PolicyId,
     /// The project's.
-    beside: Option<PolicyId>,
+    project: Option<PolicyId>,
     /// That of [`apart`].
     apart: Option<PolicyId>,
     /// The fleet's, around an outermost session.
@@ -202,7 +202,7 @@ struct Slots {
 
 impl Slots {
     fn all(self) -> impl Iterator<Item = PolicyId> {
-        [Some(self.own), self.beside, self.apart, self.base]
+        [Some(self.own), self.project, self.apart, self.base]
             .into_iter()
             .flatten()
     }
@@ -264,7 +264,7 @@ async fn apart(
         let policy = state.policies.get(slot)?;
         let others: Vec<_> = others.into_iter().flatten().collect();
         let may_ask = state.policies.may_ask_name_servers(&others);
-        Some(PolicyText::beside(&policy.policy, &nonce, may_ask))
+        Some(PolicyText::apart(&policy.policy, &nonce, may_ask))
     });
     let Some(source) = source else {
         return Ok(None);
@@ -532,7 +532,7 @@ impl State {
         (launcher, call): (u32, Run),
         Slots {
             own: slot,
-            beside,
+            project,
             apart,
             base,
         }: Slots,
@@ -541,8 +541,8 @@ impl State {
         let mut chain = self.sessions.chain(who, slot)?;
         chain.extend(base);
         self.has_base(&chain)?;
-        // An agent may write a project's: of equals people are shown the session's own, which stands last.
-        for slot in beside.into_iter().chain(apart) {
+        // An agent may write a project's: of equals people are shown the session's own, which comes after it.
+        for slot in project.into_iter().chain(apart) {
             chain.insert(0, slot);
         }
         // No session had them yet, so they may have been tidied away while another was put in place.

@@ -92,7 +92,7 @@ pub struct SessionFacts {
     /// Its policy lets pass what no rule names.
     #[serde(default)]
     pub observed: bool,
-    /// The last policy of its chain is the project's: it was started with one.
+    /// A project's policy is in its chain, before its own.
     #[serde(default)]
     pub beside: bool,
     /// The user who brought its policy's text: may bring another. None: guardd's own policy, or an older guardd kept none.

@@ -96,6 +96,7 @@ fn read_only() -> Option<TargetTerms> {
         writes: false,
         by_sni: false,
         names: false,
+        until: None,
     })
 }
 
@@ -113,6 +114,7 @@ fn everything() -> Option<TargetTerms> {
         writes: false,
         by_sni: false,
         names: false,
+        until: None,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Scans the held connections (`HELD`): makes the requests that are missing, and closes those that nobody will allow.
+//! Reviews the held connections (`HELD`): makes the requests that are missing, and closes those that nobody will allow.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,7 +14,7 @@ use guard_proto::{
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
-use super::SCANS;
+use super::REVIEWS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
@@ -52,7 +52,7 @@ enum Look {
     Asked,
 }
 
-/// The processes of held connections: each is looked at once in a scan, as one may have thousands.
+/// The processes of held connections: each is looked at once in a review, as one may have thousands.
 type Looked = HashMap<(SessionId, u32, Look), (Option<u32>, Process)>;
 
 /// What becomes of held connections.
@@ -93,7 +93,7 @@ impl State {
     pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
         let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
         let until = after(event.at, self.holds.time_for(event.session));
-        self.holds.scan_by(after(event.at, SCANS));
+        self.holds.review_by(after(event.at, REVIEWS));
         let process = self
             .machine
             .asker_behind(self.sessions.live(event.session), event);
@@ -101,12 +101,12 @@ impl State {
         let noted = self.ask(key.clone(), event.at, process, (None, None))?;
         if noted == Noted::SaidNo {
             // The kernel does not know of every address in a prefix that was refused.
-            self.holds.scan_by(event.at);
+            self.holds.review_by(event.at);
         }
-        // Without a request, the next scan closes it.
+        // Without a request, the next review closes it.
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
-            self.requests.hold(&id, Some(shown));
+            self.requests.show_held_until(&id, Some(shown));
             self.write_held((&key, event, &id), (comm, exe), shown);
         }
         Ok(())
@@ -148,15 +148,15 @@ impl State {
         self.recorder.note(entry.admitted(admitted));
     }
 
-    /// Scans the held connections now.
-    pub fn scan_held(&mut self) {
+    /// Reviews the held connections now.
+    pub fn review_held(&mut self) {
         let began = clock::now();
-        let appointed = self.holds.begin_scan(began);
+        let appointed = self.holds.begin_review(began);
         let held = match self.datapath.held() {
             Ok(held) => held,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell which connections are held");
-                self.holds.scan_by(after(began, SCANS));
+                self.holds.review_by(after(began, REVIEWS));
                 return;
             }
         };
@@ -195,7 +195,7 @@ impl State {
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         self.holds
-            .end_scan((began, clock::now()), first_end(&held), appointed);
+            .end_review((began, clock::now()), first_end(&held), appointed);
     }
 
     /// What a held connection is about, and the verdict on it: on what its listener leads to, if that is on the loopback. Else what
@@ -212,7 +212,7 @@ impl State {
                 .strictest_upstream(&self.sessions, &self.policies, key, since)
             {
                 Upstreams::Own => return Err(Fate::Passes),
-                Upstreams::Unknown => return Err(Fate::Unscanned),
+                Upstreams::Unscanned => return Err(Fate::Unscanned),
                 Upstreams::Leads { key, verdict, .. } => (key, Some(verdict)),
             },
         };
@@ -269,7 +269,7 @@ impl State {
         }
     }
 
-    /// Writes the end of connections that waited at the last scan and are gone. Nobody ended them, and none went on: by a hole, as the
+    /// Writes the end of connections that waited at the last review and are gone. Nobody ended them, and none went on: by a hole, as the
     /// kernel notes, or since a policy lets it.
     fn write_given_up(&mut self, gone: &[HeldSocket], now: BootTime) {
         let mut looked = Looked::new();
@@ -302,7 +302,7 @@ impl State {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));
-                self.requests.hold(&id, Some(until));
+                self.requests.show_held_until(&id, Some(until));
                 Fate::Held(id)
             }
             Ok(Noted::SaidNo) => Fate::Ends("a person said no"),
