@@ -5,10 +5,17 @@ use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
     io,
     rc::Rc,
+    time::Duration,
 };
 
-use guard_sys::packets::{MAX_MESSAGE, Packets};
-use tokio::sync::{mpsc, oneshot, watch};
+use guard_sys::{
+    clock,
+    packets::{MAX_MESSAGE, Packets},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use super::wire::{
     AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
@@ -17,6 +24,9 @@ use super::wire::{
 
 /// Targets whose terms are cached at once. For more, guardd is asked each time.
 const MAX_KNOWN: usize = 1024;
+
+/// How long guardd has, when a hole has ended, to say what holds since.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// A message to guardd that waits for its answer.
 #[derive(Debug)]
@@ -114,10 +124,19 @@ impl GuarddLink {
 
     /// The terms of a target, from the cache or from guardd. `None`: nothing passes there.
     pub(super) async fn terms(&self, target: RedirectTarget) -> Option<Rc<TargetTerms>> {
-        if let Some(known) = self.known.borrow().get(&target) {
-            return known.clone();
+        if let Some(known) = self.known(target) {
+            return known;
         }
         self.ask_terms(target, None).await
+    }
+
+    /// What is cached of a target and still holds: a hole ends when it said so, also where guardd is slow to tell.
+    fn known(&self, target: RedirectTarget) -> Option<Option<Rc<TargetTerms>>> {
+        let known = self.known.borrow().get(&target)?.clone();
+        let holds = known
+            .as_ref()
+            .is_none_or(|terms| terms.holds_at(clock::now().0));
+        holds.then_some(known)
     }
 
     /// The same from guardd, once it has scanned what listens there.
@@ -223,17 +242,28 @@ impl GuarddLink {
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Waits until not everything passes at a target any more.
+    /// Waits until not everything passes at a target any more. Where a hole has ended and guardd does not say what holds since, nothing
+    /// does.
     pub(super) async fn closes(&self, target: RedirectTarget) {
         let mut epoch = self.epoch.subscribe();
+        let mut patience = Duration::MAX;
         loop {
             epoch.borrow_and_update();
-            let terms = self.terms(target).await;
-            if terms.is_none_or(|terms| !terms.is_open()) {
+            let Ok(Some(terms)) = timeout(patience, self.terms(target)).await else {
+                return;
+            };
+            if !terms.is_open() {
                 return;
             }
-            // The sender is this link's own.
-            let _ = epoch.changed().await;
+            let left = terms
+                .until
+                .map(|until| until.saturating_sub(clock::now().0));
+            let left = left.map_or(Duration::MAX, Duration::from_nanos);
+            patience = match timeout(left, epoch.changed()).await {
+                // The sender is this link's own.
+                Ok(_) => Duration::MAX,
+                Err(_) => OVERDUE,
+            };
         }
     }
 
@@ -418,6 +448,7 @@ mod tests {
             writes: false,
             by_sni: false,
             names: false,
+            until: None,
         }
     }
 
@@ -438,6 +469,31 @@ mod tests {
             assert!(unsent.try_recv().is_err(), "asked again");
             link.renew();
         }
+    }
+
+    #[tokio::test]
+    async fn terms_end_with_their_hole_also_where_guardd_says_nothing() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let end = clock::now().0 + 50_000_000;
+        let until_then = || TargetTerms {
+            until: Some(end),
+            ..terms()
+        };
+        let tell = async {
+            let ToDaemon::Terms { number, .. } = said(&mut unsent) else {
+                panic!("asked for something else");
+            };
+            link.told(number, Some(until_then()));
+        };
+        // guardd answers once, and no more.
+        let (closed, ()) = tokio::join!(timeout(OVERDUE * 10, link.closes(target(1))), tell);
+        assert!(closed.is_ok() && clock::now().0 >= end);
+        assert!(matches!(said(&mut unsent), ToDaemon::Terms { .. }));
+        // What it said counts no more, and it is asked again.
+        let asked = timeout(Duration::from_millis(10), link.terms(target(1))).await;
+        assert!(asked.is_err());
+        assert!(matches!(said(&mut unsent), ToDaemon::Terms { .. }));
     }
 
     #[tokio::test]

@@ -1,6 +1,12 @@
 //! Holes for reads: what a `confirm` rule stops is read-only for a while.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use guard_lab::{AGENT, Attempt, Json as _, NEVER, OPEN, Shell, Tested, eventually};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::read_only::scene::{JOB, PHOTOS, PHOTOS_V6, PhotoScene, START, url};
@@ -46,6 +52,24 @@ try:
     print("over at its end", flush=True)
 except OSError as e:
     print("over by", e.errno, flush=True)
+"#;
+
+/// Requests over one connection, each at a word: what comes of them.
+const ONE_BY_ONE: &str = r#"
+import http.client, sys
+c = http.client.HTTPConnection(sys.argv[1], 8080, timeout=20)
+c.connect()
+c.auto_open = 0
+c.sock.settimeout(float(sys.argv[2]))
+print("connected", flush=True)
+for method in sys.stdin:
+    try:
+        c.request(method.strip(), "/api/jobs", "late" if method.strip() == "PUT" else None)
+        got = c.getresponse()
+        got.read()
+        print("came", got.status, flush=True)
+    except (OSError, http.client.HTTPException):
+        print("came to nothing", flush=True)
 "#;
 
 /// `ECONNABORTED` of asm-generic/errno.h.
@@ -133,6 +157,41 @@ fn what_is_asked_about_can_be_opened_for_reads() -> Tested {
     // A yes to what waits would not get it there.
     let waits = scene.pending()?;
     assert!(waits.iter().all(|one| one["http"].is_null()), "{waits:?}");
+    Ok(())
+}
+
+/// The kernel ends a hole, also where guardd does not go on: the proxy knows no longer than that what it let through.
+#[test]
+fn a_hole_over_what_is_read_only_ends_where_guardd_does_not_go_on() -> Tested {
+    let scene = PhotoScene::new()?;
+    let mut agent = scene.shell()?;
+    agent.tell(&format!("python3 -c '{ONE_BY_ONE}' {PHOTOS} 5"))?;
+    agent.line_with("connected")?;
+    let mut ask = |method: &str| -> Tested<String> {
+        agent.tell(method)?;
+        Ok(agent.line_with("came ")?)
+    };
+    assert_eq!(ask("GET")?, "came 200");
+    let open = ["open", "192.0.2.10:8080", "--session", "s1", "--for", "10s"];
+    let opened = Instant::now();
+    scene.daemon.json(open)?;
+    assert_eq!(ask("PUT")?, "came 200");
+    let late = || -> Tested<usize> {
+        let bodies = scene.bodies()?;
+        Ok(bodies.iter().filter(|body| *body == "late").count())
+    };
+    assert_eq!(late()?, 1);
+
+    scene.daemon.signal(Signal::STOP)?;
+    // The hole's end is the kernel's clock, of which nobody tells.
+    thread::sleep(Duration::from_secs(11).saturating_sub(opened.elapsed()));
+    assert_eq!(ask("PUT")?, "came to nothing");
+    assert_eq!(late()?, 1);
+    scene.daemon.signal(Signal::CONT)?;
+    eventually("the hole is closed", || {
+        Ok(scene.daemon.json(["holes"])?.list()?.is_empty())
+    })?;
+    assert_eq!(late()?, 1);
     Ok(())
 }
 
