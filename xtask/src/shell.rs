@@ -217,8 +217,8 @@ mod tests {
             text(other.args(["--reuid", "1", "true"])),
             "setpriv --reuid 1 true"
         );
-        let mut alone = Command::new("/bin/true");
-        assert_eq!(text(&mut alone), "true");
+        let alone = Command::new("/bin/true");
+        assert_eq!(text(&alone), "true");
     }
 
     #[test]
