@@ -8,7 +8,7 @@ use std::process::{self, Command};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{SUMS, empty, out};
-use crate::shell::{cargo, read, root, run, say};
+use crate::shell::{cargo_alone, read, root, run, say};
 
 /// Makes the packages again, of the same commit, in a directory of another name, in another time zone and with
 /// other permissions for new files; and compares.
@@ -46,7 +46,7 @@ fn git() -> Command {
 fn make_in(place: &Path) -> Result<()> {
     empty(place)?;
     run(git().args(["clone", "--quiet", "--shared", "."]).arg(place))?;
-    let xtask = cargo();
+    let xtask = cargo_alone();
     let mut other = Command::new("sh");
     other
         .args(["-c", "umask 077; exec \"$@\"", "sh"])
