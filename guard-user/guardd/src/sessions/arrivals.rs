@@ -98,6 +98,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: AssignRule) -> Result<(), 
     let wanted = WantedSession {
         name: cgroup.name(),
         owner,
+        is_owner_named: false,
         command: Vec::new(),
         by: AssignedBy::Settings,
     };

@@ -109,6 +109,8 @@ pub struct WantedSession {
     pub name: String,
     /// Who answers for it.
     pub owner: u32,
+    /// The call says so itself.
+    pub is_owner_named: bool,
     /// The command that people are shown.
     pub command: Vec<String>,
     /// Who wants it.
@@ -260,6 +262,7 @@ impl WantedSession {
         Ok(Self {
             name: call.name.clone().unwrap_or_else(|| cgroup.name()),
             owner,
+            is_owner_named: call.owner.is_some(),
             command: unit
                 .map(|unit| unit.description.clone())
                 .into_iter()
@@ -279,7 +282,8 @@ impl State {
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
-            return self.already(session.cgroup.id, Some(slot), Some(wanted.owner));
+            let owner = wanted.is_owner_named.then_some(wanted.owner);
+            return self.already(session.cgroup.id, Some(slot), owner);
         }
         // Names may have been looked up for the policy meanwhile: a cgroup that has replaced this one was not meant.
         if !cgroup.stands() {
@@ -324,7 +328,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// `Refused` if that is not `slot`'s, or if another answers for it than who is to.
+    /// `Refused` if that is not `slot`'s, or if another answers for it than the call names.
     fn already(
         &mut self,
         id: SessionId,
@@ -339,13 +343,17 @@ impl State {
         let shown = shown.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         if !is_same || !is_owners {
             let (name, policy) = (&shown.name, &shown.policy);
+            let owner = &shown.user;
             let what = match is_same {
                 true => format!("{name} has another owner already"),
                 false => format!("{name} has another policy already"),
             };
             return Err(CallError::refused(
                 what,
-                format!("it is the session {}, under {policy}", shown.id),
+                format!(
+                    "it is the session {}, under {policy}, and {owner} answers for it",
+                    shown.id
+                ),
                 format!(
                     "stop it, so that its cgroup goes, and start it again: systemctl stop {name}; and see whether \
                      [[assign]] in guardd.toml names it"
