@@ -25,8 +25,15 @@ use super::wire::{
 /// Targets whose terms are cached at once. For more, guardd is asked each time.
 const MAX_KNOWN: usize = 1024;
 
-/// How long guardd has, when a hole has ended, to say what holds since.
-const OVERDUE: Duration = Duration::from_secs(1);
+/// How long guardd has, when a hole has ended, to say what holds since: it may write to a slow disk just then.
+const OVERDUE: Duration = Duration::from_secs(3);
+/// How often it is looked whether a hole has ended.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How long it is until that boot time.
+fn left(end: u64) -> Duration {
+    Duration::from_nanos(end.saturating_sub(clock::now().0))
+}
 
 /// A message to guardd that waits for its answer.
 #[derive(Debug)]
@@ -246,24 +253,29 @@ impl GuarddLink {
     /// does.
     pub(super) async fn closes(&self, target: RedirectTarget) {
         let mut epoch = self.epoch.subscribe();
-        let mut patience = Duration::MAX;
+        // Whoever waits here has just gone by terms: by which, guardd may have to be asked.
+        let mut end = Some(clock::now().0);
         loop {
             epoch.borrow_and_update();
+            let patience = end.map_or(Duration::MAX, |end| left(end) + OVERDUE);
             let Ok(Some(terms)) = timeout(patience, self.terms(target)).await else {
                 return;
             };
             if !terms.is_open() {
                 return;
             }
-            let left = terms
-                .until
-                .map(|until| until.saturating_sub(clock::now().0));
-            let left = left.map_or(Duration::MAX, Duration::from_nanos);
-            patience = match timeout(left, epoch.changed()).await {
-                // The sender is this link's own.
-                Ok(_) => Duration::MAX,
-                Err(_) => OVERDUE,
-            };
+            end = terms.until;
+            // The sender is this link's own.
+            match end {
+                None => drop(epoch.changed().await),
+                Some(end) => {
+                    // In short steps: boot time goes on while a machine sleeps, and timers do not.
+                    let is_over = || left(end).is_zero();
+                    while !is_over() && timeout(left(end).min(STEP), epoch.changed()).await.is_err()
+                    {
+                    }
+                }
+            }
         }
     }
 

@@ -131,14 +131,16 @@ impl Holes {
         })
     }
 
-    /// When those of a session that are open end.
+    /// When those of a session that are open there end.
     pub fn ends_of_requests(
         &self,
         session: SessionId,
+        at: (Address, u16),
         now: BootTime,
     ) -> impl Iterator<Item = BootTime> {
         let open = self.all().filter(move |(_, hole)| {
-            hole.session == session && hole.expires > now && hole.requests().is_some()
+            let is_there = |one: &RequestScope| (one.to, one.port) == at;
+            hole.session == session && hole.expires > now && hole.requests().is_some_and(is_there)
         });
         open.map(|(_, hole)| hole.expires)
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use guard_common::{Address, BootTime, Connection, HoleKind, Protocol, SessionId, Verdict};
+use guard_common::{
+    Address, BootTime, Connection, HoleEntry, HoleKind, Protocol, SessionId, Verdict,
+};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
 use guard_proto::wire::{Passing, RedirectTarget, TargetTerms};
@@ -181,6 +183,8 @@ impl State {
     /// The same, as the proxy gets it; `None` if nothing passes there.
     #[must_use]
     pub fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
+        // A hole that ends between this and the next look is gone by then.
+        let until = self.first_end(target);
         let passing = match self.standing(target) {
             TargetAccess::Closed => return None,
             TargetAccess::Judged { rules, .. } => Passing::Judged(rules),
@@ -201,15 +205,20 @@ impl State {
             by_sni: by_sni.is_some(),
             names: self.policies.speaks_of_names(&session.chain),
             writes: self.holes.all_writes(id, to, target.port, clock::now()),
-            until: self.first_end(id).map(|end| end.0),
+            until: until.map(|end| end.0),
         })
     }
 
-    /// When the first of a session's holes ends.
-    fn first_end(&self, session: SessionId) -> Option<BootTime> {
+    /// When the first hole ends by which a target may be open: one that covers it, or on this machine any, as its upstreams count there.
+    fn first_end(&self, target: &RedirectTarget) -> Option<BootTime> {
+        let (session, to) = (SessionId(target.session), Address::from(target.address));
         let connections = self.datapath.holes().unwrap_or_default().into_iter();
-        let connections = connections.filter(|hole| hole.session == session);
-        let requests = self.holes.ends_of_requests(session, clock::now());
+        let connections = connections.filter(|hole| {
+            let covers = |hole: &HoleEntry| hole.covers(&to, Protocol::TCP, target.port);
+            hole.session == session && (to.is_loopback() || covers(&hole.entry))
+        });
+        let requests = (to, target.port);
+        let requests = self.holes.ends_of_requests(session, requests, clock::now());
         let ends = connections.map(|hole| hole.entry.expires).chain(requests);
         ends.min_by_key(|end| end.0)
     }
