@@ -386,6 +386,7 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
             return tracing::error!(%error, "no more events are heard");
         }
         while !is_empty {
+            shared.reschedule();
             tokio::task::yield_now().await;
             is_empty = shared.with(State::read_some_events);
         }

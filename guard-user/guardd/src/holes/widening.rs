@@ -23,7 +23,7 @@ use crate::{
 
 /// Addresses that a name has open at once. What is over makes requests of its own.
 const MAX_ADDRESSES: usize = 16;
-/// Addresses of one answer that are tried for it: whoever owns the name says how many there are.
+/// Addresses of a name that are tried at once: whoever owns it says how many there are.
 const MAX_TRIED: usize = 64;
 
 /// The ports of a hole for a name.

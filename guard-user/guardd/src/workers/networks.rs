@@ -1,7 +1,7 @@
 //! The network namespaces that a worker serves.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fs::{File, Metadata},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -19,9 +19,10 @@ use crate::process::Process;
 pub const MAX_PER_SESSION: usize = 16;
 /// Networks of all sessions at most: each takes a worker 34 descriptors.
 const MAX_IN_ALL: usize = 128;
-/// For how long none of an outermost session's is tried where one could not be served: each takes guardd a thread, and the kernel a
-/// search for a port.
+/// For how long one is not tried again that could not be served, and how many of an outermost session are tried meanwhile: each takes
+/// guardd a thread, and the kernel a search for a port.
 const PAUSE: Duration = Duration::from_millis(250);
+const MAX_FAILED: usize = 4;
 /// For how long one is served that no process is in: between two commands of a unit there is none, and the next may ask at once.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -56,6 +57,14 @@ pub struct Network {
     pub left: Option<Instant>,
 }
 
+/// A network that could not be served.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    account: SessionId,
+    inode: Inode,
+    at: Instant,
+}
+
 /// All networks that are served.
 #[derive(Debug, Default)]
 pub struct Networks {
@@ -64,8 +73,8 @@ pub struct Networks {
     count: u32,
     /// Outermost sessions of which it was told that no more are served: what is inside may ask without end.
     told: HashSet<SessionId>,
-    /// Outermost sessions of which one could not be served, and when.
-    failed: HashMap<SessionId, Instant>,
+    /// Those that could not be served a moment ago.
+    failed: Vec<Failed>,
 }
 
 impl Networks {
@@ -105,11 +114,14 @@ impl Networks {
     /// The network of a process in that cgroup, if it is to be served from now on; `account`: the outermost session of the process.
     #[must_use]
     pub fn new_at(&mut self, account: SessionId, cgroup: &Path, pid: u32) -> Option<(Inode, File)> {
-        let is_early = |failed: &Instant| failed.elapsed() < PAUSE;
-        if self.failed.get(&account).is_some_and(is_early) {
+        self.failed.retain(|one| one.at.elapsed() < PAUSE);
+        let failed = self.failed.iter().filter(|one| one.account == account);
+        if failed.count() >= MAX_FAILED {
             return None;
         }
-        let found = way_into(pid, cgroup).filter(|(inode, _)| !self.has(*inode))?;
+        let has_failed = |inode| self.failed.iter().any(|one| one.inode == inode);
+        let found = way_into(pid, cgroup);
+        let found = found.filter(|(inode, _)| !self.has(*inode) && !has_failed(*inode))?;
         if !self.has_room(account) {
             if self.told.insert(account) {
                 tracing::warn!(session = account.0, "too many networks are served for it");
@@ -143,11 +155,9 @@ impl Networks {
     }
 
     /// Notes that a network of an outermost session could not be served.
-    pub fn note_failed(&mut self, account: SessionId) {
-        let now = Instant::now();
-        self.failed
-            .retain(|_, failed| now.duration_since(*failed) < PAUSE);
-        self.failed.insert(account, now);
+    pub fn note_failed(&mut self, account: SessionId, inode: Inode) {
+        let at = Instant::now();
+        self.failed.push(Failed { account, inode, at });
     }
 
     /// Whether one more network of a session's may be served.
@@ -248,18 +258,21 @@ mod tests {
     }
 
     #[test]
-    fn where_one_could_not_be_served_none_of_the_session_is_tried_for_a_while() {
+    fn what_could_not_be_served_is_not_tried_again_at_once() {
         let mut networks = Networks::default();
-        let own = std::process::id();
-        let cgroup = Path::new("/");
-        networks.note_failed(SessionId(1));
-        assert!(networks.new_at(SessionId(1), cgroup, own).is_none());
-        assert!(networks.new_at(SessionId(2), cgroup, own).is_some());
-        let before = Instant::now().checked_sub(PAUSE).unwrap();
-        networks.failed.insert(SessionId(1), before);
-        assert!(networks.new_at(SessionId(1), cgroup, own).is_some());
-        networks.note_failed(SessionId(2));
-        assert!(!networks.failed.contains_key(&SessionId(1)));
+        let (one, other) = (SessionId(1), SessionId(2));
+        let (own, cgroup) = (std::process::id(), Path::new("/"));
+        let inode = Inode::of(&std::fs::metadata("/proc/self/ns/net").unwrap());
+        networks.note_failed(one, inode);
+        assert!(networks.new_at(one, cgroup, own).is_none());
+        networks.failed[0].at -= PAUSE;
+        assert!(networks.new_at(one, cgroup, own).is_some() && networks.failed.is_empty());
+        // Of a session that makes one after the other no more are tried than these.
+        (1..MAX_FAILED as u64).for_each(|number| networks.note_failed(one, Inode(0, number)));
+        assert!(networks.new_at(one, cgroup, own).is_some());
+        networks.note_failed(one, Inode(0, 0));
+        assert!(networks.new_at(one, cgroup, own).is_none());
+        assert!(networks.new_at(other, cgroup, own).is_some());
     }
 
     #[test]

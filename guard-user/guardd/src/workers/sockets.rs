@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     os::fd::OwnedFd,
+    time::{Duration, Instant},
 };
 
 use guard_common::NetnsCookie;
@@ -24,6 +25,8 @@ const UNREAD: usize = 4 << 20;
 /// Ports that are tried: one that is free on one loopback, or by one protocol, may be in use by another. Where none is free, which takes
 /// the kernel milliseconds to find out, none is tried again.
 const TRIES: usize = 32;
+/// For how long ports are tried.
+const SEARCH: Duration = Duration::from_millis(10);
 
 /// The listeners in a network, all at one port.
 #[derive(Debug)]
@@ -42,10 +45,11 @@ pub struct Listeners {
 ///
 /// The system's, as if the loopback is down.
 pub fn listeners(kinds: &[SocketType]) -> io::Result<Listeners> {
-    let mut tries = 0;
+    let (mut tries, begun) = (0, Instant::now());
+    let may_try = |tries| tries < TRIES && begun.elapsed() < SEARCH;
     loop {
         match at_one_port(kinds) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => tries += 1,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && may_try(tries) => tries += 1,
             made => return made,
         }
     }
