@@ -621,12 +621,14 @@ pub(crate) fn count_went_on(session: SessionId) {
 /// TLS has to show its name. It is counted under one of these.
 #[inline(always)]
 pub(crate) fn give_back(hole: HoleId) {
-    for kind in [HoleKind::COUNTED, HoleKind::COUNTED_READS] {
+    let give_to = |kind| {
         if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, kind).0) {
             // SAFETY: a live map value, aligned to 8.
             unsafe { kernel::fetch_add(left.cast(), 1) };
         }
-    }
+    };
+    give_to(HoleKind::COUNTED_READS);
+    give_to(HoleKind::COUNTED);
 }
 
 /// Takes a packet's bytes from a hole that lets so many through. False where they are more than were left: then
