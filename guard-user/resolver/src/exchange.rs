@@ -1,4 +1,4 @@
-//! One question to the server that was meant, by UDP and where that is not enough by TCP.
+//! One question to the server that was meant, by UDP or TCP as it came.
 
 use std::{cell::RefCell, io, net::SocketAddr};
 
@@ -24,7 +24,8 @@ const TRIES: u32 = 2;
 /// TC, in the third byte of a header.
 const TC: u8 = 0x02;
 
-/// Asks a server. `is_stream`: the client can take what does not fit into a datagram.
+/// Asks a server, by TCP where `is_stream`: what a policy lets pass by TCP alone does not leave by UDP, and where UDP goes nowhere a
+/// program asks by TCP.
 ///
 /// # Errors
 ///
@@ -36,9 +37,8 @@ pub(super) async fn ask(
     question: &Question,
     is_stream: bool,
 ) -> io::Result<Vec<u8>> {
-    let answer = by_datagram(common, network, server, question).await?;
-    if !(is_stream && is_cut(&answer)) {
-        return Ok(answer);
+    if !is_stream {
+        return by_datagram(common, network, server, question).await;
     }
     let longest = common.times.server * TRIES;
     timeout(longest, by_stream(common, network, server, question))

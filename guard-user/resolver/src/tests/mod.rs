@@ -349,7 +349,22 @@ fn what_fits_into_no_datagram_is_asked_for_by_tcp() {
         let got = Message::from_vec(&framed(&mut stream).await).unwrap();
         assert_eq!(got.answers.len(), 200);
         assert_eq!(scene.maps.named.borrow().len(), 200);
-        assert_eq!(scene.asked.borrow().len(), 3);
+        assert_eq!(scene.asked.borrow().len(), 2);
+    });
+}
+
+#[test]
+fn what_came_by_tcp_is_asked_by_tcp_alone() {
+    let serving = |question: Message, is_stream| match is_stream {
+        true => one_address(question, is_stream),
+        false => Vec::new(),
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let mut stream = scene.stream(SESSION).await;
+        send_framed(&mut stream, &asked("example.com", A_RECORD, None)).await;
+        let got = Message::from_vec(&framed(&mut stream).await).unwrap();
+        assert_eq!(got.answers.len(), 1);
+        assert_eq!(scene.asked.borrow().len(), 1);
     });
 }
 
