@@ -382,11 +382,11 @@ fn page(found: &Differences, _: &Clock) -> Page {
                 format!("; the fleet's {base} holds all the same")
             });
             page.text("    ")
-                .line(format_args!("{}{held}", line(&one.change, "")));
+                .to_its_end(format_args!("{}{held}", line(&one.change, "")), 8);
         }
         for (changes, what) in [(by_name, ", by a name"), (replies, ", replies to there")] {
             for one in changes {
-                page.text("    ").line(line(one, what));
+                page.text("    ").to_its_end(line(one, what), 8);
             }
         }
     }
@@ -409,11 +409,10 @@ fn named(page: &mut Page, change: &NameChange) {
         false => "",
     };
     page.styled(WARN, format_args!("{}{remark}", change.name))
-        .line(format_args!(
-            ": {} -> {}{mixed}",
-            of(&change.before),
-            of(&change.after)
-        ));
+        .to_its_end(
+            format_args!(": {} -> {}{mixed}", of(&change.before), of(&change.after)),
+            8,
+        );
 }
 
 /// What opens nothing and closes nothing.

@@ -296,11 +296,16 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Test
     project.runs(&asks).unwrap_err();
     project.say(&rule("allow"))?;
     assert_eq!(project.runs(&asks), Ok(()));
-    // A yes can be taken back.
+    // A yes can be taken back, whatever the file says by now.
+    project.say(&format!("{}\n", rule("allow")))?;
     let withdrawn = project.guard(&["trust", "--withdraw", "--json"]);
     assert_eq!(withdrawn.code(), Some(0), "{withdrawn:?}");
-    let hash = withdrawn.json()?["sha256"].clone();
+    assert_eq!(withdrawn.json()?["withdrawn"], 1);
+    project.say(&rule("allow"))?;
     project.runs(&asks).unwrap_err();
+    let again = project.guard(&["trust", "--withdraw"]);
+    assert_eq!(again.code(), Some(1), "{again:?}");
+    assert!(again.stdout.contains("nothing to take back"), "{again:?}");
 
     let trust = window("trust", &["trust", "--policy", &asks]);
     trust.enter("y");
@@ -316,7 +321,8 @@ fn what_widens_starts_nothing_until_a_person_has_agreed_to_these_bytes() -> Test
     for record in &records {
         assert_eq!(record["uid"], AGENT, "{record}");
         assert_eq!(record["from"]["uid"], AGENT, "{record}");
-        assert_eq!(record["sha256"], hash, "{record}");
+        let is_what_was_shown = record["sha256"] == records[0]["sha256"];
+        assert_eq!(is_what_was_shown, record["withdrawn"] != true, "{record}");
         assert!(record["by"].is_string(), "{record}");
         let file = record["file"].text()?;
         assert!(file.ends_with("/project/.guard.toml"), "{record}");

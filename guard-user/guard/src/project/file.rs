@@ -32,6 +32,17 @@ pub(super) struct ReadFile {
     pub(super) bytes: Vec<u8>,
 }
 
+impl ReadFile {
+    /// One of which nothing is known but where it would be.
+    pub(super) fn unread(path: &Path) -> Self {
+        Self {
+            path: whole(path),
+            shown: path.to_owned(),
+            bytes: Vec::new(),
+        }
+    }
+}
+
 /// The file of the directory or, where that is in a repository, the nearest one up to its top.
 ///
 /// # Errors

@@ -245,11 +245,11 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
         );
     }
     let path = args.file.clone().unwrap_or_else(|| NAME.into());
+    if args.withdraw {
+        return withdraw(&path, &mut Client::connect(socket)?, output);
+    }
     let found = file::read(&path)?;
     let mut client = Client::connect(socket)?;
-    if args.withdraw {
-        return withdraw(&found, &mut client, output);
-    }
     let (policy, read) = (args.policy.as_deref(), PolicyFile::read);
     let compared = Compared::of(found, policy, (&mut client, &Person::own(), &read), output)?;
     if compared.widens.is_empty() {
@@ -269,17 +269,31 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
     Exit::answer(is_agreed).once_told(told)
 }
 
-fn withdraw(found: &ReadFile, client: &mut Client, output: Output) -> Result<Exit, CliError> {
+/// Takes back each yes for a file, whatever it says by now: it may have been changed, or be gone.
+fn withdraw(path: &Path, client: &mut Client, output: Output) -> Result<Exit, CliError> {
+    let found = file::read(path).unwrap_or_else(|_| ReadFile::unread(path));
+    let before: DecisionsReply = client.call(&Call::Decisions { uid: None })?;
     let call = Call::Trust {
         file: found.trusted("", ""),
         uid: None,
         withdraw: true,
     };
-    let _: DecisionsReply = client.call(&call)?;
-    output.print(&Trusted::new(found, "withdrawn"), |said, _| {
-        Page::of(format_args!("{} widens no policy any more.", said.file))
-    })?;
-    Ok(Exit::DONE)
+    let now: DecisionsReply = client.call(&call)?;
+    let said = Trusted {
+        withdrawn: Some(before.trusted.len().saturating_sub(now.trusted.len())),
+        ..Trusted::new(&found, "withdrawn")
+    };
+    let is_any = said.withdrawn != Some(0);
+    let told = output.print(&said, |said, _| {
+        Page::of(match said.withdrawn {
+            Some(0) => format!(
+                "Nobody has said yes to {}: nothing to take back.",
+                said.file
+            ),
+            _ => format!("{} widens no policy any more.", said.file),
+        })
+    });
+    Exit::answer(is_any).once_told(told)
 }
 
 /// What became of a file.
@@ -293,6 +307,9 @@ struct Trusted {
     is: &'static str,
     /// Whether the policy stops all that it would without the file, and no more.
     unchanged: bool,
+    /// How often a yes was taken back, with `--withdraw`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<usize>,
 }
 
 impl Trusted {
@@ -302,6 +319,7 @@ impl Trusted {
             sha256: hash(&found.bytes),
             is,
             unchanged: false,
+            withdrawn: None,
         }
     }
 }
@@ -413,20 +431,16 @@ impl Compared {
         ));
         for line in &self.widens.lines {
             page.text("  ").styled(BAD, "widens").text("  ");
-            page.line(format_args!(
-                "{}:{}  {}",
-                self.found.shown.display(),
-                line.number,
-                line.says
-            ));
+            let (file, number) = (self.found.shown.display(), line.number);
+            page.to_its_end(format_args!("{file}:{number}  {}", line.says), 10);
         }
         for line in &self.widens.narrow {
             page.text("  ").styled(GOOD, "narrows").text(" ");
-            page.line(format_args!("{}:{}", self.found.shown.display(), line));
+            page.to_its_end(format_args!("{}:{}", self.found.shown.display(), line), 10);
         }
         for line in &self.widens.neither {
             page.styled(HEAD, "  neither").text(" ");
-            page.line(format_args!("{}:{}", self.found.shown.display(), line));
+            page.to_its_end(format_args!("{}:{}", self.found.shown.display(), line), 10);
         }
         page.styled(HEAD, format_args!("  SHA-256 {}", file.sha256));
         page.end();

@@ -26,7 +26,12 @@ pub(crate) fn page(rows: &[Row]) -> Page {
         problem(&mut page, &rows, fix);
     }
     match unseen.len() {
-        0 => verdict(&mut page, rows),
+        0 => {
+            verdict(&mut page, rows);
+            if required.is_empty() {
+                others(&mut page, rows);
+            }
+        }
         unseen => {
             page.styled(BAD, count(required.len())).line(format_args!(
                 "; {unseen} more could not be looked at without a guardd."
@@ -36,6 +41,20 @@ pub(crate) fn page(rows: &[Row]) -> Page {
     page.text("Each with what was seen: ");
     page.styled(COMMAND, "guard doctor --all").end();
     page
+}
+
+/// A line with the names of rows that are not ok, and need not be.
+fn others(page: &mut Page, rows: &[Row]) {
+    const MORE: &str = " …";
+    let others = rows.iter().filter(|row| !row.ok && !row.required);
+    let names: Vec<_> = others.map(|row| &*row.check).collect();
+    if names.is_empty() {
+        return;
+    }
+    let names = names.join(", ");
+    let lines = broken(&names, 80 - MORE.chars().count());
+    let more = if lines.len() > 1 { MORE } else { "" };
+    page.line(format_args!("{}{more}", lines[0]));
 }
 
 /// Rows with the same fix are one problem. In the order of the first of each.
@@ -265,6 +284,7 @@ mod tests {
         assert!(text.lines().count() <= 3, "{text}");
         insta::assert_snapshot!(text, @r"
         Every required row is ok; 9 others not.
+        a helper outside: somebody's, a helper outside: somebody's, a helper outside: …
         Each with what was seen: guard doctor --all
         ");
     }

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use ratatui::text::Span;
 
+use super::doctor;
 use super::escape::{LIMIT, escaped, visible, visible_again};
 
 /// Table heads.
@@ -38,6 +39,19 @@ pub(crate) struct Page {
     text: String,
     /// Its tables.
     tables: Vec<PageTable>,
+    /// What stands beside labels.
+    fields: Vec<PageField>,
+}
+
+/// Text beside a label: a terminal that has no room for it would go on where labels begin, and what an agent has written could look like
+/// one there.
+#[derive(Debug)]
+struct PageField {
+    /// Where it is in the text.
+    at: Range<usize>,
+    text: String,
+    /// The column at which it begins.
+    begin: usize,
 }
 
 /// A table on a page.
@@ -79,19 +93,30 @@ impl Page {
     /// Adds the lines of a diff: what comes, what goes, and where.
     pub(crate) fn diff<'a>(&mut self, lines: impl Iterator<Item = &'a str>) {
         for line in lines {
-            match line.chars().next() {
-                Some('+') => self.styled(GOOD, line),
-                Some('-') => self.styled(BAD, line),
-                Some('@') => self.styled(HEAD, line),
-                _ => self.text(line),
+            let style = match line.chars().next() {
+                Some('+') => GOOD,
+                Some('-') => BAD,
+                Some('@') => HEAD,
+                _ => Style::new(),
             };
-            self.end();
+            // What a person says yes to is all of it.
+            let _ = writeln!(self.text, "{style}{}{style:#}", visible(line, usize::MAX));
         }
     }
 
     /// Adds a whole line.
     pub(crate) fn line(&mut self, text: impl Display) -> &mut Self {
         self.text(text).end()
+    }
+
+    /// Ends the line with text of which nothing is left out: what a person is to say yes to. Where it is long, it goes on in lines that
+    /// begin at that column.
+    pub(crate) fn to_its_end(&mut self, text: impl Display, begin: usize) -> &mut Self {
+        let text = escaped(text, usize::MAX);
+        if text.chars().count() <= LIMIT {
+            return self.line(text);
+        }
+        self.broken(&text, begin)
     }
 
     /// Adds a whole line that was made visible before.
@@ -102,21 +127,33 @@ impl Page {
 
     /// Adds an indented line: a label, and what it says.
     pub(crate) fn field(&mut self, label: &str, text: impl Display) -> &mut Self {
-        self.styled(HEAD, format_args!("{INDENT}{label:<8} "))
-            .line(text)
+        self.styled(HEAD, format_args!("{INDENT}{label:<8} "));
+        let (start, text) = (self.text.len(), escaped(text, LIMIT));
+        self.text(&text);
+        self.fields.push(PageField {
+            at: start..self.text.len(),
+            begin: INDENT.len() + label.chars().count().max(8) + 1,
+            text,
+        });
+        self.end()
     }
 
     /// Adds an indented label, and several sentences beside it: broken between words, and told to their end.
     pub(crate) fn paragraph(&mut self, label: &str, text: impl Display) -> &mut Self {
         self.styled(HEAD, format_args!("{INDENT}{label:<8} "));
-        let text = escaped(text, PARAGRAPH);
+        self.broken(&escaped(text, PARAGRAPH), INDENT.len() + 9)
+    }
+
+    /// Ends the line with text that is broken between words, and goes on at that column.
+    fn broken(&mut self, text: &str, begin: usize) -> &mut Self {
         let mut line = String::new();
         let mut column = 0;
         for word in text.split(' ') {
             let length = word.chars().count();
             if column > 0 && column + 1 + length > LINE {
                 self.text.push_str(&visible(&line, usize::MAX));
-                self.text.push_str("\n             ");
+                // Writing to a String cannot fail.
+                let _ = write!(self.text, "\n{:begin$}", "");
                 line.clear();
                 column = 0;
             }
@@ -169,11 +206,16 @@ impl Page {
         self.tables.push(table);
     }
 
-    /// Folds the tables that are wider than the terminal.
+    /// Folds the tables, and the text beside labels, that are wider than the terminal.
     pub(crate) fn fit(mut self, columns: usize) -> Self {
-        while let Some(table) = self.tables.pop() {
-            self.text
-                .replace_range(table.at.clone(), &table.text(columns));
+        let tables = self.tables.drain(..);
+        let tables = tables.map(|table| (table.at.clone(), table.text(columns)));
+        let fields = self.fields.drain(..);
+        let fields = fields.filter_map(|field| Some((field.at.clone(), field.folded(columns)?)));
+        let mut folded: Vec<_> = tables.chain(fields).collect();
+        folded.sort_by_key(|(at, _)| at.start);
+        for (at, text) in folded.into_iter().rev() {
+            self.text.replace_range(at, &text);
         }
         self
     }
@@ -198,6 +240,23 @@ impl Page {
 fn is_command(line: &str) -> bool {
     let program = line.split(' ').next().unwrap_or_default();
     ["guard", "guardd", "sudo", "journalctl", "ls"].contains(&program)
+}
+
+impl PageField {
+    /// In several lines, each behind the label, where a terminal that wide has no room for it in one.
+    fn folded(&self, columns: usize) -> Option<String> {
+        let room = columns.saturating_sub(self.begin).max(1);
+        let shown = shown(&self.text);
+        if shown <= room {
+            return None;
+        }
+        // Letters may take two columns each.
+        let is_wide = shown > self.text.chars().count();
+        let lines = doctor::broken(&self.text, if is_wide { room.div_ceil(2) } else { room });
+        let lines = lines.iter().map(|line| visible(line, usize::MAX));
+        let lines: Vec<_> = lines.collect();
+        Some(lines.join(&format!("\n{:begin$}", "", begin = self.begin)))
+    }
 }
 
 impl PageTable {
@@ -325,6 +384,55 @@ mod tests {
         h1     192.0.2.10
         h1000  a\u{1b}[2J\nb
         ");
+    }
+
+    #[test]
+    fn what_an_agent_writes_begins_no_line_where_labels_do() {
+        let forged = format!(
+            "npm install{:56}r8  npm wants tcp registry.npmjs.org:443",
+            ""
+        );
+        for text in [
+            forged,
+            "x".repeat(300),
+            "\u{4e16} ".repeat(90),
+            "a b ".repeat(60),
+        ] {
+            let mut page = Page::default();
+            page.field("command", &text).field("rule", "photos");
+            page.table(["ID"], [["h1".into()]]);
+            let whole = page.plain();
+            let fitted = page.fit(80).plain();
+            let (begin, labels) = (
+                " ".repeat(13),
+                ["    command ", "    rule     photos", "ID", "h1"],
+            );
+            for line in fitted.lines() {
+                assert!(shown(line) <= 80, "{fitted}");
+                let is_label = labels.iter().any(|label| line.starts_with(label));
+                assert!(is_label || line.starts_with(&begin), "{fitted}");
+            }
+            let words = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(words(&whole), words(&fitted));
+        }
+    }
+
+    #[test]
+    fn what_is_agreed_to_is_told_to_its_end() {
+        let places: Vec<_> = (0..60).map(|number| format!("10.0.{number}.11")).collect();
+        let text = places.join(", ");
+        let mut page = Page::default();
+        page.text("  widens  ").to_its_end(&text, 10);
+        let long = format!("+to = [ {text} ]");
+        page.diff([&*long].into_iter());
+        let plain = page.plain();
+        let (told, diff) = plain.split_at(plain.find('+').unwrap());
+        assert!(places.iter().all(|place| told.contains(place)), "{told}");
+        assert!(
+            told.lines().all(|line| line.chars().count() <= 80),
+            "{told}"
+        );
+        assert_eq!(diff.trim_end(), long);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl State {
             from,
         };
         let changed = match withdraw {
-            true => self.decisions.without_trusted(uid, &file.sha256)?,
+            true => self.decisions.without_trusted(uid, &file)?,
             false => {
                 self.config.may_trust(by.who, &file)?;
                 self.decisions.with_trusted(uid, file)?

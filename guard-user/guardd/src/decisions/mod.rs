@@ -175,14 +175,21 @@ impl Decisions {
                 ));
             }
             own.trusted.drain(..most);
+            // A yes to what the file says now takes the place of those to what it said before: whoever writes it could go back.
+            let is_before = |one: &TrustedFile| {
+                (&one.file, &one.policy) == (&new.file, &new.policy) && one.sha256 != new.sha256
+            };
+            own.trusted.retain(|one| !is_before(one));
             own.trusted.push(new);
             Ok(())
         })
     }
 
-    fn without_trusted(&self, uid: u32, sha256: &str) -> Result<Changed, CallError> {
+    /// Without each yes to a file, whatever it said, and to its bytes wherever they are.
+    fn without_trusted(&self, uid: u32, file: &TrustedFile) -> Result<Changed, CallError> {
         self.with(uid, |own| {
-            own.trusted.retain(|one| one.sha256 != sha256);
+            let is_other = |one: &TrustedFile| one.file != file.file && one.sha256 != file.sha256;
+            own.trusted.retain(is_other);
             Ok(())
         })
     }
@@ -206,7 +213,7 @@ mod tests {
 
     fn file(number: usize) -> TrustedFile {
         TrustedFile {
-            file: ".guard.toml".to_owned(),
+            file: format!("/projects/{number}/.guard.toml"),
             sha256: format!("{number:064x}"),
             policy: "0".repeat(64),
             shown: "1".repeat(64),
@@ -251,7 +258,7 @@ mod tests {
         for is_first in [true, false] {
             let now = read.without_dismissed(1000, &place("db.example.net", 5432, PRODUCTION));
             assert_eq!(kept(&mut read, now), is_first);
-            let now = read.without_trusted(1000, &file(1).sha256);
+            let now = read.without_trusted(1000, &file(1));
             assert_eq!(kept(&mut read, now), is_first);
         }
         // Of whom there is nothing the file says nothing.
@@ -312,6 +319,35 @@ mod tests {
     }
 
     #[test]
+    fn a_yes_takes_the_place_of_those_to_what_the_file_said_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut decisions = Decisions::read(dir.path().join("decisions.json"));
+        let says = |bytes: usize, shown: usize, policy: usize| TrustedFile {
+            file: "/project/.guard.toml".to_owned(),
+            shown: format!("{shown:064x}"),
+            policy: format!("{policy:064x}"),
+            ..file(bytes)
+        };
+        // The same bytes in another network, or under another policy, are agreed to beside.
+        for new in [
+            file(1),
+            says(1, 1, 1),
+            says(1, 2, 1),
+            says(1, 1, 2),
+            says(2, 1, 1),
+        ] {
+            let now = decisions.with_trusted(1000, new);
+            kept(&mut decisions, now);
+        }
+        let left = [file(1), says(1, 1, 2), says(2, 1, 1)];
+        assert_eq!(decisions.of(1000).trusted, left);
+        // Taken back is all of that file, whatever it says by now.
+        let now = decisions.without_trusted(1000, &says(9, 9, 9));
+        kept(&mut decisions, now);
+        assert_eq!(decisions.of(1000).trusted, [file(1)]);
+    }
+
+    #[test]
     fn what_is_trusted_is_bounded_of_each_and_of_all() {
         let trusted = |_| proto::decisions::DecisionsReply {
             trusted: (0..MAX_TRUSTED).map(file).collect(),
@@ -327,7 +363,7 @@ mod tests {
         assert!(refused.failure.why.contains("of all users"), "{refused}");
         // In place of one of their own there is room, and to take one back takes none.
         assert!(all.with_trusted(1, file(1000)).unwrap().is_some());
-        assert!(all.without_trusted(1, &file(1).sha256).unwrap().is_some());
+        assert!(all.without_trusted(1, &file(1)).unwrap().is_some());
     }
 
     #[test]
@@ -398,6 +434,6 @@ mod tests {
         let decisions = Decisions::read(path.clone());
         assert_eq!(decisions.of(1), proto::decisions::DecisionsReply::default());
         assert!(decisions.with_trusted(1, file(1)).is_err());
-        assert!(decisions.without_trusted(1, "").is_err());
+        assert!(decisions.without_trusted(1, &file(1)).is_err());
     }
 }
