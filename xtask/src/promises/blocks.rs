@@ -152,7 +152,7 @@ const BLOCKS: &[Block] = &[
     ),
     block(
         "docs/asking.md",
-        "ssh dev guard question",
+        "ssh dev@build guard question",
         Not("it leads to another machine of yours: the promise signed does the rest of it"),
     ),
     block(

@@ -469,7 +469,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "signed",
         file: "docs/asking.md",
-        says: "A courier of question and answer can lose or delay a yes, not forge one.",
+        says: "A *courier*, a program with a user of its own that carries question and answer, can lose or delay a yes, not forge one.",
         shown: Here(&[
             "signed::a_connection_that_waits_goes_on",
             "signed::conditions",
@@ -691,7 +691,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "console-noes",
         file: "docs/console.md",
-        says: "By Web Push none for 15 after two no's.",
+        says: "By Web Push none for 15 minutes after two no's.",
         shown: Here(&["console::push::after_two_noes", "notify::told::"]),
     },
     Promise {
