@@ -98,7 +98,7 @@ impl Kind {
             Contents::Plain => 2048,
             Contents::Engines | Contents::Agent => 3072,
             // Three agents, each with a program of its own.
-            Contents::Tools => 6144,
+            Contents::Tools => 8192,
         }
     }
 
