@@ -382,11 +382,11 @@ fn page(found: &Differences, _: &Clock) -> Page {
                 format!("; the fleet's {base} holds all the same")
             });
             page.text("    ")
-                .to_its_end(format_args!("{}{held}", line(&one.change, "")), 8);
+                .rest_of_line(format_args!("{}{held}", line(&one.change, "")), 8);
         }
         for (changes, what) in [(by_name, ", by a name"), (replies, ", replies to there")] {
             for one in changes {
-                page.text("    ").to_its_end(line(one, what), 8);
+                page.text("    ").rest_of_line(line(one, what), 8);
             }
         }
     }
@@ -409,7 +409,7 @@ fn named(page: &mut Page, change: &NameChange) {
         false => "",
     };
     page.styled(WARN, format_args!("{}{remark}", change.name))
-        .to_its_end(
+        .rest_of_line(
             format_args!(": {} -> {}{mixed}", of(&change.before), of(&change.after)),
             8,
         );

@@ -368,7 +368,7 @@ fn show(
             None => judged.styled(GOOD, "It only narrows").line("."),
             Some(what) => judged
                 .styled(WARN, "It may let more through")
-                .to_its_end(format_args!(": {what}."), 4),
+                .rest_of_line(format_args!(": {what}."), 4),
         };
         // Names and reasons are what a person reads at each question: a session may have written them.
         let mut lines = Page::default();

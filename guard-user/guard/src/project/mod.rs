@@ -432,15 +432,15 @@ impl Compared {
         for line in &self.widens.lines {
             page.text("  ").styled(BAD, "widens").text("  ");
             let (file, number) = (self.found.shown.display(), line.number);
-            page.to_its_end(format_args!("{file}:{number}  {}", line.says), 10);
+            page.rest_of_line(format_args!("{file}:{number}  {}", line.says), 10);
         }
         for line in &self.widens.narrow {
             page.text("  ").styled(GOOD, "narrows").text(" ");
-            page.to_its_end(format_args!("{}:{}", self.found.shown.display(), line), 10);
+            page.rest_of_line(format_args!("{}:{}", self.found.shown.display(), line), 10);
         }
         for line in &self.widens.neither {
             page.styled(HEAD, "  neither").text(" ");
-            page.to_its_end(format_args!("{}:{}", self.found.shown.display(), line), 10);
+            page.rest_of_line(format_args!("{}:{}", self.found.shown.display(), line), 10);
         }
         page.styled(HEAD, format_args!("  SHA-256 {}", file.sha256));
         page.end();

@@ -111,7 +111,7 @@ impl Page {
 
     /// Ends the line with text of which nothing is left out: what a person is to say yes to. Where it is long, it goes on in lines that
     /// begin at that column.
-    pub(crate) fn to_its_end(&mut self, text: impl Display, begin: usize) -> &mut Self {
+    pub(crate) fn rest_of_line(&mut self, text: impl Display, begin: usize) -> &mut Self {
         let text = escaped(text, usize::MAX);
         if text.chars().count() <= LIMIT {
             return self.line(text);
@@ -418,11 +418,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_agreed_to_is_told_to_its_end() {
+    fn what_is_agreed_to_is_told_rest_of_line() {
         let places: Vec<_> = (0..60).map(|number| format!("10.0.{number}.11")).collect();
         let text = places.join(", ");
         let mut page = Page::default();
-        page.text("  widens  ").to_its_end(&text, 10);
+        page.text("  widens  ").rest_of_line(&text, 10);
         let long = format!("+to = [ {text} ]");
         page.diff([&*long].into_iter());
         let plain = page.plain();
