@@ -671,6 +671,14 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
         }
     }
     all.warnings.dedup();
+    // That another one is open, which was closed after it.
+    let closed: Vec<_> = all
+        .holes
+        .iter()
+        .map(|one| format!("{} still ", one.id))
+        .collect();
+    all.warnings
+        .retain(|one| !closed.iter().any(|id| one.starts_with(id)));
     output.warnings(&all.warnings);
     if !all.holes.is_empty() || failed.is_empty() {
         read_or_not(output.print_things(&all.holes, render::holes::closed))?;

@@ -378,7 +378,20 @@ fn all_are_closed_at_once() -> Tested {
             "{closed:?}"
         );
     }
+    assert!(!closed.stderr.contains("still lets pass"), "{closed:?}");
     assert_eq!(lab.daemon.json(["holes"])?, json!([]));
+    // Of two for one place each lets pass what the other did.
+    lab.daemon.json(["open", V4, "--all-ports"])?;
+    lab.daemon.json(["open", "192.0.2.10:443"])?;
+    let closed = lab.root(&["close", "h7"])?;
+    assert!(
+        closed
+            .stderr
+            .contains("h6 still lets pass what h7 did: guard close h6"),
+        "{closed:?}"
+    );
+    let closed = lab.root(&["close", "h6"])?;
+    assert!(!closed.stderr.contains("still"), "{closed:?}");
     Ok(())
 }
 

@@ -34,7 +34,11 @@ fn why_says_what_was_stopped_and_request_asks() -> Tested {
     }
     follow.line_with("it says  \"to migrate\"", PATIENCE)?;
     drop(follow);
-    assert_eq!(lab.daemon.json(["pending"])?[0]["note"], "to migrate");
+    let asked = lab.daemon.json(["pending"])?[0].clone();
+    assert_eq!(asked["note"], "to migrate");
+    // Who was stopped is shown, and not who asks for it.
+    assert_ne!(asked["comm"], "guard", "{asked}");
+    assert!(asked["comm"].is_string(), "{asked}");
     let noted = lab.daemon.logged("noted")?;
     assert_eq!(noted.len(), 1, "{noted:?}");
     assert_eq!(noted[0]["request"], "r1");

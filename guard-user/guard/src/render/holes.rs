@@ -118,7 +118,7 @@ fn close(page: &mut Page, hole: &Hole) {
         None => "reach".to_owned(),
     };
     page.styled(STRONG, &hole.id).line(format_args!(
-        " closed: {} may not {what} {} {} any more",
+        " closed: {} may not {what} {} {} through it any more",
         hole.session,
         hole.destination,
         ports(hole)
@@ -364,7 +364,7 @@ mod tests {
             requests(&statement),
             "DELETE app@shop delete from people where id = $1"
         );
-        insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 any more");
+        insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 through it any more");
     }
 
     #[test]
@@ -386,6 +386,6 @@ mod tests {
 
     #[test]
     fn closing_says_what_ends() {
-        insta::assert_snapshot!(closed(&hole(), &clock()).plain(), @"h1 closed: s1 may not reach 192.0.2.10/32 tcp/443 any more");
+        insta::assert_snapshot!(closed(&hole(), &clock()).plain(), @"h1 closed: s1 may not reach 192.0.2.10/32 tcp/443 through it any more");
     }
 }

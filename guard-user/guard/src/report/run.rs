@@ -216,7 +216,7 @@ impl RunSummary {
                 format!("guard open {argument}"),
             ),
             (Some(_), None) => (
-                "next time, have it wait for your answer".to_owned(),
+                "next time, answer while it waits".to_owned(),
                 "guard watch".to_owned(),
             ),
             _ if said_yes => (
@@ -571,7 +571,7 @@ mod tests {
             (
                 &write,
                 false,
-                "    next time, have it wait for your answer: guard watch",
+                "    next time, answer while it waits: guard watch",
             ),
             (
                 &write,

@@ -296,7 +296,12 @@ impl State {
         let session = self.sessions.live(key.session);
         let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
-        let process = (Some(pid), process.unwrap_or_default());
+        // Who was stopped is shown, and not the call that asks for it.
+        let pending = self.requests.find(&key);
+        let process = match pending.is_some_and(|one| one.shown.comm.is_some()) {
+            true => (None, Process::default()),
+            false => (Some(pid), process.unwrap_or_default()),
+        };
         let noted = self.ask(key.clone(), clock::now(), process, (note.clone(), typed))?;
         if let (Noted::Again(id), Some(note)) = (&noted, note)
             && self.requests.annotate(&key, note.clone())

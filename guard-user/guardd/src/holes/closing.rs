@@ -56,9 +56,11 @@ impl State {
         let unsynced = self.recorder.sync().err().map(|error| error.to_string());
         let problem = unsynced.or_else(|| self.recorder.audit().problem().map(str::to_owned));
         let warnings = problem.map(|problem| format!("closed, but: {problem}"));
+        let left = self.datapath.holes().unwrap_or_default();
+        let others = holes.iter().filter_map(|closed| still_open(closed, &left));
         Ok(proto::HolesReply {
             holes: shown,
-            warnings: warnings.into_iter().collect(),
+            warnings: warnings.into_iter().chain(others).collect(),
         })
     }
 
@@ -92,6 +94,21 @@ impl State {
         self.hole_ended(id, &known, HoleEnd::Closed, Some(by));
         Ok(())
     }
+}
+
+/// That another hole lets pass what one did that was closed, if it does.
+fn still_open(closed: &LiveHole, left: &[LiveHole]) -> Option<String> {
+    let is_other = |other: &&LiveHole| {
+        let (new, old) = (&other.entry, &closed.entry);
+        other.session == closed.session
+            && new.id != old.id
+            && new.covers(&old.prefix, old.protocol, old.low)
+    };
+    let other = ids::hole(left.iter().find(is_other)?.entry.id);
+    let closed = ids::hole(closed.entry.id);
+    Some(format!(
+        "{other} still lets pass what {closed} did: guard close {other}"
+    ))
 }
 
 /// The open holes of the sessions that the caller answers for, as the kernel has them.
