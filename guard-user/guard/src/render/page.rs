@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_agreed_to_is_told_rest_of_line() {
+    fn what_is_agreed_to_is_told_to_its_end() {
         let places: Vec<_> = (0..60).map(|number| format!("10.0.{number}.11")).collect();
         let text = places.join(", ");
         let mut page = Page::default();

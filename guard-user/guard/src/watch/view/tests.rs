@@ -398,7 +398,7 @@ fn a_guardd_that_is_gone_is_told() {
 }
 
 #[test]
-fn a_refusal_is_told_rest_of_line() {
+fn a_refusal_is_told_to_its_end() {
     let mut model = model();
     let failure = Failure {
         what: "cannot open a hole to 192.0.2.99".into(),
