@@ -129,7 +129,7 @@ impl Page {
     pub(crate) fn field(&mut self, label: &str, text: impl Display) -> &mut Self {
         self.styled(HEAD, format_args!("{INDENT}{label:<8} "));
         let (start, text) = (self.text.len(), escaped(text, LIMIT));
-        self.text(&text);
+        self.text.push_str(&visible(&text, usize::MAX));
         self.fields.push(PageField {
             at: start..self.text.len(),
             begin: INDENT.len() + label.chars().count().max(8) + 1,

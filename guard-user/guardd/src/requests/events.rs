@@ -50,19 +50,19 @@ impl State {
 
     /// Handles the events that are unread in the ring buffer: as many as it holds, however many come meanwhile.
     pub fn read_events(&mut self) {
-        self.read_events_until(MAX_UNREAD, None);
+        self.read_events_until(None);
     }
 
     /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
     pub fn read_some_events(&mut self) -> bool {
-        self.read_events_until(MAX_UNREAD, Some(Instant::now() + TURN))
+        self.read_events_until(Some(Instant::now() + TURN))
     }
 
-    /// The same until then, and so many. False where there may be more.
-    fn read_events_until(&mut self, most: usize, end: Option<Instant>) -> bool {
+    /// The same until then. False where there may be more.
+    fn read_events_until(&mut self, end: Option<Instant>) -> bool {
         let before = self.requests.version();
         let mut is_empty = false;
-        for _ in 0..most {
+        for _ in 0..MAX_UNREAD {
             match self.events.next() {
                 Some(KernelEvent::Connection(event)) => {
                     if let Err(error) = self.note_event(&event) {
