@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::Result;
-use guard_lab::AGENT;
+use guard_lab::{AGENT, exec};
 
 use crate::services::machine::{machine, transient};
 use crate::tools::scene::{Done, POLICY, Workshop, of_npm};
@@ -24,9 +24,20 @@ const NOT_OURS: [&str; 6] = [
     "WorkingDirectory",
 ];
 
+/// systemd takes no number for a user that nobody has; in the unit itself, the workshop's own list of users holds.
+fn ensure_user() -> Result<()> {
+    let uid = AGENT.to_string();
+    if exec::output(Command::new("id").arg(&uid))?.status.success() {
+        return Ok(());
+    }
+    exec::run(Command::new("useradd").args(["--uid", &uid, "--no-create-home", "tools"]))?;
+    Ok(())
+}
+
 /// Runs the script in a unit: with what the unit that ships says for agents, or with nothing of that.
 pub(crate) fn run(scene: &Workshop, is_guarded: bool) -> Result<Done> {
     let _machine = machine();
+    ensure_user()?;
     let name = if is_guarded { "unit" } else { "without" };
     let home = scene.own_dir(name)?;
     let mut properties = vec![format!("User={AGENT}")];
