@@ -18,7 +18,9 @@ fn main() {
 }
 
 fn embed() -> Result<(), String> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // At run time: in a copy of a target directory the script may have been compiled elsewhere.
+    let here = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo did not set CARGO_MANIFEST_DIR")?;
+    let here = Path::new(&here);
     let workspace = here.ancestors().nth(2).unwrap_or(here);
     let sources = ["guard-ebpf/src", "guard-common/src"].map(|dir| workspace.join(dir));
     println!("cargo::rerun-if-env-changed={ENV}");
