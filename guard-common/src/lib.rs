@@ -20,6 +20,7 @@ macro_rules! number {
 }
 
 mod address;
+mod answered;
 mod decide;
 mod event;
 mod flow;
@@ -36,6 +37,7 @@ pub mod tls;
 mod unix;
 
 pub use address::{Address, Mask};
+pub use answered::{Answered, AnsweredKey, MAX_SENT_NAME, NAME_WORDS};
 pub use decide::{
     Connection, Decision, NamesSaid, Passage, PolicyVerdict, Said, Tables, Wanted, chain_verdict,
     decide, find_hole, may_show, named_verdict, policy_verdict, said_of, with_hole,

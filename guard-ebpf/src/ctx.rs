@@ -364,6 +364,28 @@ pub(crate) fn payload(skb: *mut __sk_buff) -> Option<Payload> {
     })
 }
 
+/// Whether a packet may be what [`datagram`] reads: most are not, and cost no call.
+#[inline(always)]
+pub(crate) fn may_be_datagram(skb: *mut __sk_buff) -> bool {
+    // SAFETY: as in `segment`.
+    let (start, end) = unsafe {
+        (
+            (&raw const (*skb).data).read_volatile() as usize,
+            (&raw const (*skb).data_end).read_volatile() as usize,
+        )
+    };
+    if start + 20 > end {
+        return false;
+    }
+    let header = start as *const u8;
+    // SAFETY: 20 bytes were just checked.
+    let (first, protocol4, protocol6) = unsafe { (*header, *header.add(9), *header.add(6)) };
+    match first >> 4 {
+        4 => protocol4 == IPPROTO_UDP,
+        _ => protocol6 == IPPROTO_UDP,
+    }
+}
+
 /// Where a UDP datagram comes from, right behind an IPv4 header without options or an IPv6 header; false for others.
 ///
 /// A function of its own in the kernel too, as [`packet`].

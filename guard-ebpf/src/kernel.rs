@@ -61,6 +61,17 @@ pub(crate) fn opaque(number: u64) -> u64 {
     same
 }
 
+/// The next number, for a compare before it that LLVM may not make one of this number's.
+#[inline(always)]
+pub(crate) fn next(number: u64) -> u64 {
+    let mut next = number;
+    // SAFETY: adds 1.
+    unsafe {
+        core::arch::asm!("{next} += 1", next = inout(reg) next, options(nostack, nomem, pure))
+    };
+    next
+}
+
 /// The unread bytes of a ring buffer.
 #[inline(always)]
 pub(crate) fn unread(ring: *mut c_void) -> u64 {
@@ -356,6 +367,17 @@ pub(crate) fn set_tcp_option(context: *mut c_void, option: i32, value: i32) -> b
 pub(crate) fn load_bytes<const N: usize>(skb: *mut __sk_buff, at: u32, to: &mut [u8; N]) -> bool {
     // SAFETY: `skb` is the context; the pointer is to N writable bytes, and the length says so.
     (unsafe { raw::bpf_skb_load_bytes(skb.cast(), at, to.as_mut_ptr().cast(), N as u32) }) == 0
+}
+
+/// Copies some bytes of a packet; false if there are fewer.
+///
+/// # Safety
+///
+/// `to` is `length` writable bytes, and the verifier can tell: it is 1 at least.
+#[inline(always)]
+pub(crate) unsafe fn load_some(skb: *mut __sk_buff, at: u32, to: *mut u8, length: u64) -> bool {
+    // SAFETY: `skb` is the context; the rest is the caller's.
+    (unsafe { raw::bpf_skb_load_bytes(skb.cast(), at, to.cast(), length as u32) }) == 0
 }
 
 /// Adds to a number that other CPUs change too, and returns its earlier value. Rust's atomics have no read-modify-write on this

@@ -9,6 +9,7 @@
 // The attribute macros make public functions without documentation of their own.
 #![allow(missing_docs, unreachable_pub)]
 
+mod answers;
 mod case;
 mod connected;
 mod ctx;
@@ -105,6 +106,13 @@ fn egress(ctx: SkBuffContext) -> i32 {
         hold::PROBE => hold::PROBE,
         _ => REFUSE,
     }
+}
+
+/// A packet on its way in: each passes, and what a name server answers is read.
+#[cgroup_skb(ingress)]
+fn ingress(ctx: SkBuffContext) -> i32 {
+    answers::note(ctx.as_ptr().cast());
+    ALLOW
 }
 
 /// `getpeername` on an IPv4 socket.
@@ -221,8 +229,11 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
         }
     }
     let answer = judge_call(ctx, to, hook, cgroup, HoleId(0));
-    if answer == ALLOW && !redirect::note_direct(ctx, to) {
-        return REFUSE;
+    if answer == ALLOW {
+        if !redirect::note_direct(ctx, to) {
+            return REFUSE;
+        }
+        answers::expect(ctx, to);
     }
     answer
 }
@@ -271,7 +282,11 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
         log::plain(cgroup, to, hook, known.granted, LogOutcome::Cached);
         return ALLOW;
     }
-    judge_call(ctx, to, hook, cgroup, known.granted)
+    let answer = judge_call(ctx, to, hook, cgroup, known.granted);
+    if answer == ALLOW {
+        answers::expect(ctx, to);
+    }
+    answer
 }
 
 /// What is cached of a socket.

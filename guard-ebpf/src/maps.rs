@@ -8,14 +8,17 @@ use core::{
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
-    btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, SockHash, lpm_trie::Key},
+    btf_maps::{
+        Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash,
+        lpm_trie::Key,
+    },
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Flow, FlowCount,
-    FlowKey, Held, HoleId, HoleKind, HoleList, Learned, ListId, MAX_NAMED, NameId, Named, NamedKey,
-    NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue, QueueKey, RangeList,
-    RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
+    Address, Answered, AnsweredKey, AttemptCount, AttemptKey, BootTime, BudgetId, Connection,
+    Event, Flow, FlowCount, FlowKey, Held, HoleId, HoleKind, HoleList, Learned, ListId, MAX_NAMED,
+    NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue,
+    QueueKey, RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -35,6 +38,10 @@ pub(crate) static SESSION_LEVEL: Global<u32> = Global::new(0);
 /// programs: the kernel counts in jiffies there, and tells no program how long one is.
 #[unsafe(no_mangle)]
 pub(crate) static FIRST_PROBE: Global<u32> = Global::new(0);
+
+/// The network namespace of guardd: in another one a session may be every name server. Set by guardd when it loads the programs.
+#[unsafe(no_mangle)]
+pub(crate) static OWN_NETWORK: Global<u64> = Global::new(0);
 
 /// Generation and counters, see [`meta`]. Written by guardd.
 #[btf_map]
@@ -149,6 +156,19 @@ static DRAINED: LruHashMap<QueueKey, u64, 8192> = LruHashMap::new();
 /// How many datagrams each outermost session has sent there since. Written here.
 #[btf_map]
 static UNREAD: LruHashMap<QueueKey, Unread, 8192> = LruHashMap::new();
+
+/// The names of addresses that name servers answered to sessions whose policies speak of none. The least recently used one makes room:
+/// nothing is decided by them. Written here.
+#[btf_map]
+pub(crate) static ANSWERED: LruHashMap<AnsweredKey, Answered, 4096> = LruHashMap::new();
+
+/// Who asked a name server by a UDP socket. Written here.
+#[btf_map]
+static ASKED: SocketStorage<AskedState, NO_PREALLOC> = SocketStorage::new();
+
+/// Room for one [`Answered`] while it is read.
+#[btf_map]
+static ANSWER: PerCpuArray<Answered, 1> = PerCpuArray::new();
 
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
@@ -392,6 +412,17 @@ pub(crate) struct UnsentState {
     pub(crate) pad: u32,
 }
 
+/// Who asked a name server. See [`crate::answers`].
+#[repr(C)]
+pub(crate) struct AskedState {
+    /// The name server: the words of an [`Address`].
+    pub(crate) server: [u32; 4],
+    /// What the thread called itself.
+    pub(crate) comm: [u8; 16],
+    /// Its process.
+    pub(crate) tgid: u32,
+}
+
 /// The state of a TCP socket that has to show a name in TLS. See [`crate::gate`].
 #[repr(C)]
 pub(crate) struct GateState {
@@ -478,6 +509,18 @@ pub(crate) fn holding() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn unsent() -> *mut c_void {
     ptr::from_ref(&UNSENT).cast_mut().cast()
+}
+
+/// The map of [`AskedState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn asked() -> *mut c_void {
+    ptr::from_ref(&ASKED).cast_mut().cast()
+}
+
+/// Room for an answer while it is read.
+#[inline(always)]
+pub(crate) fn answer() -> Option<*mut Answered> {
+    ANSWER.get_ptr_mut(0)
 }
 
 /// The map of [`GateState`] that [`kernel::socket_storage`] takes.

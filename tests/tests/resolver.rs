@@ -1,6 +1,7 @@
 //! Names in the path: the questions of a session go to the guard's resolver, and a rule for a name holds for what the session was
 //! told.
 
+mod answered;
 mod answers;
 mod applied;
 mod ask;

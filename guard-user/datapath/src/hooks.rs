@@ -14,7 +14,7 @@ use aya::{
     util::KernelVersion,
 };
 use guard_proto::HookStatus;
-use guard_sys::{bpf, service::LongStart};
+use guard_sys::{bpf, netns, service::LongStart};
 
 use super::{DatapathError, LogOf, Object, Result, holding, log_of, maps, pins};
 
@@ -69,8 +69,9 @@ const HELPERS: [Hook; 3] = [
     },
 ];
 
-/// Those of an object that knows names. They show the server that was asked to a program whose question was redirected.
-const RECEIVERS: [Hook; 2] = [
+/// Those of an object that knows names. Two show the server that was asked to a program whose question was redirected; the third
+/// reads what other servers answer.
+const RECEIVERS: [Hook; 3] = [
     Hook {
         name: "recvmsg4",
         attach_type: 19,
@@ -79,7 +80,13 @@ const RECEIVERS: [Hook; 2] = [
         name: "recvmsg6",
         attach_type: 20,
     },
+    INGRESS,
 ];
+
+const INGRESS: Hook = Hook {
+    name: "ingress",
+    attach_type: 0,
+};
 
 /// Lets a server answer over IPv6 on kernels that do not run egress for a listener's answers.
 const LISTEN: Hook = Hook {
@@ -113,6 +120,9 @@ pub(super) fn load(
     let first_probe =
         holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;
     loader.override_global("FIRST_PROBE", &first_probe, true);
+    let network = netns::own().map_err(DatapathError::file("find", "guardd's network"))?;
+    // An object of an earlier guard has none of this.
+    loader.override_global("OWN_NETWORK", &network.0, false);
     for name in maps::NAMES {
         loader.map_pin_path(name, pins::map(dir, name));
     }
@@ -151,7 +161,10 @@ fn attach_one(ebpf: &mut Ebpf, cgroup: &File, name: &str) -> Result<FdLink> {
     let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSockAddr(program) => link_sock_addr(program, cgroup, mode),
-        Program::CgroupSkb(program) => link_skb(program, cgroup, mode),
+        Program::CgroupSkb(program) if name == INGRESS.name => {
+            link_skb(program, cgroup, CgroupSkbAttachType::Ingress, mode)
+        }
+        Program::CgroupSkb(program) => link_skb(program, cgroup, CgroupSkbAttachType::Egress, mode),
         Program::CgroupSock(program) => link_sock(program, cgroup, mode),
         Program::SockOps(program) => link_sock_ops(program, cgroup, mode),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType.into()),
@@ -176,9 +189,14 @@ fn link_sock_addr(program: &mut CgroupSockAddr, cgroup: &File, mode: CgroupAttac
     Ok(program.take_link(id)?.try_into()?)
 }
 
-fn link_skb(program: &mut CgroupSkb, cgroup: &File, mode: CgroupAttachMode) -> Linked {
+fn link_skb(
+    program: &mut CgroupSkb,
+    cgroup: &File,
+    way: CgroupSkbAttachType,
+    mode: CgroupAttachMode,
+) -> Linked {
     program.load()?;
-    let id = program.attach(cgroup, CgroupSkbAttachType::Egress, mode)?;
+    let id = program.attach(cgroup, way, mode)?;
     Ok(program.take_link(id)?.try_into()?)
 }
 

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, of_maps::HashOfMaps};
 use guard_common::{
-    AttemptCount, AttemptKey, HoleList, PrefixValue, RangeList, Session, SessionId, SessionStats,
-    meta,
+    Answered, AnsweredKey, AttemptCount, AttemptKey, HoleList, PrefixValue, RangeList, Session,
+    SessionId, SessionStats, meta,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 36] = [
+pub(super) const NAMES: [&str; 38] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -27,6 +27,8 @@ pub(super) const NAMES: [&str; 36] = [
     "PROXIES",
     "RESOLVERS",
     "NAMED",
+    "ANSWERED",
+    "ASKED",
     "LISTENERS",
     "TURNED",
     "ORIGINS",
@@ -68,6 +70,10 @@ pub(super) struct Maps {
     pub(super) attempts:
         HashMap<MapData, Bytes<{ size_of::<AttemptKey>() }>, Bytes<{ size_of::<AttemptCount>() }>>,
     pub(super) stats: Table<u32, { size_of::<SessionStats>() }>,
+    /// None where the kernel half reads no answers of name servers, as those before 0.3.0.
+    pub(super) answered: Option<
+        HashMap<MapData, Bytes<{ size_of::<AnsweredKey>() }>, Bytes<{ size_of::<Answered>() }>>,
+    >,
     /// None if the kernel half gives each session a share of its own, as before 0.3.0.
     pub(super) outermost: Option<HashMap<MapData, u32, u32>>,
     /// None where the kernel half does not count them, as those before 0.3.0.
@@ -87,6 +93,7 @@ impl Maps {
             through: open(dir, "THROUGH")?,
             attempts: open(dir, "ATTEMPTS")?,
             stats: open(dir, "STATS")?,
+            answered: open_if_there(dir, "ANSWERED")?,
             outermost: open_if_there(dir, "OUTERMOST")?,
             went_on: open_if_there(dir, "WENT_ON")?,
         })

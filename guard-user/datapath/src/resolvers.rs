@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::maps::{HashMap, MapData, MapError};
-use guard_common::{Named, NamedKey, NetnsCookie, SessionId};
+use guard_common::{Answered, AnsweredKey, Named, NamedKey, NetnsCookie, SessionId};
 use guard_sys::bpf;
 
 use super::{
@@ -172,6 +172,22 @@ impl Datapath {
             Err(MapError::KeyNotFound) => Ok(None),
             Ok(found) => Ok(Some(read(&found))),
             Err(error) => Err(DatapathError::ebpf("read the map NAMED")(error)),
+        }
+    }
+
+    /// The last name that a session asked a name server for and was answered that address of, where its policies speak of no names.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn answered(&self, key: &AnsweredKey) -> Result<Option<Answered>> {
+        let Some(answered) = &self.maps.answered else {
+            return Ok(None);
+        };
+        match answered.get(&bytes(key), 0) {
+            Err(MapError::KeyNotFound) => Ok(None),
+            Ok(found) => Ok(Some(read(&found)).filter(|found: &Answered| found.is_of(key))),
+            Err(error) => Err(DatapathError::ebpf("read the map ANSWERED")(error)),
         }
     }
 

@@ -86,9 +86,10 @@ const POLKIT: Check = Check::way(
 .optional();
 
 /// Hooks without which nothing more is open: programs get wrong addresses, wait longer, or are refused.
-const HELPERS: [&str; 10] = [
+const HELPERS: [&str; 11] = [
     "getpeername4",
     "getpeername6",
+    "ingress",
     "recvmsg4",
     "recvmsg6",
     "hold",

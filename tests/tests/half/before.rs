@@ -72,7 +72,7 @@ pub(crate) fn links(daemon: &Daemon) -> usize {
 }
 
 /// How many of today's programs it lacks, of those that are attached to the guard's root.
-pub(crate) const LACKS: usize = ["recvmsg4", "recvmsg6"].len();
+pub(crate) const LACKS: usize = ["ingress", "recvmsg4", "recvmsg6"].len();
 
 /// Whether a hook is of a kind that it has, too: none at the top of the hierarchy, for Unix sockets, at the gate, or a security hook.
 pub(crate) fn has(hook: &str) -> bool {

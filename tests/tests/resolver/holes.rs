@@ -120,9 +120,8 @@ impl Apps {
 }
 
 #[test]
-fn with_one_line_more_requests_and_flows_under_the_policy_that_ships_say_names() -> Tested {
+fn requests_and_flows_under_the_policy_that_ships_say_names() -> Tested {
     let shipped = SHIPPED.replace("\"@private\"", "\"@private\", \"192.0.2.0/24\"");
-    let shipped = format!("{shipped}\n[dns]\nnames = \"any\"\n");
     let scene = NameScene::at(DNS, "", "default", &shipped, &[(NAME, &[FIRST])])?;
     let apps = Apps { scene };
     let mut shell = apps.scene.shell()?;
@@ -138,6 +137,25 @@ fn with_one_line_more_requests_and_flows_under_the_policy_that_ships_say_names()
         Ok(flows.list()?.iter().any(|flow| flow["host"] == NAME))
     };
     eventually("the flow is listed by its name", is_listed)?;
+    Ok(())
+}
+
+#[test]
+fn a_request_says_by_which_alias_the_name_led_there() -> Tested {
+    let apps = Apps::new()?;
+    let mut shell = apps.scene.shell()?;
+    let alias = "gh.app.example.com";
+    apps.scene.server.alias(alias, "edge.example.net");
+    apps.scene.server.set("edge.example.net", &[FIRST]);
+    let told = apps.scene.asked(&mut shell, alias, "connected")?;
+    assert_eq!(told, format!("0 {DNS} {FIRST}"));
+    assert!(!apps.tries(&mut shell, FIRST)?);
+    let named = &apps.request(FIRST)?["named"];
+    assert_eq!(named["name"], alias, "{named}");
+    assert_eq!(named["cname"], "edge.example.net", "{named}");
+    let shown = apps.scene.daemon.root(["pending"]).run()?.stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("by CNAME to edge.example.net"), "{shown}");
     Ok(())
 }
 

@@ -88,6 +88,7 @@ pub const GROUPS: [RowGroup; 8] = [
             row("hook task_kill", SECURITY),
             optional("hook getpeername4", HELPS),
             optional("hook getpeername6", HELPS),
+            optional("hook ingress", HELPS),
             optional("hook recvmsg4", HELPS),
             optional("hook recvmsg6", HELPS),
             optional("hook hold", HELPS),

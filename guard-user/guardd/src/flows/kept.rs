@@ -184,25 +184,22 @@ impl KeptFlows {
     }
 
     /// Takes note of the name that each new connection was made by. What was asked for later is another connection's.
-    pub(super) fn name<'n>(
-        &mut self,
-        name_then: impl Fn(Address, &str, BootTime) -> Option<&'n str>,
-    ) {
+    pub(super) fn name(&mut self, name_then: impl Fn(Address, &str, BootTime) -> Option<String>) {
         for (spot, flow) in &mut self.flows {
             if flow.named == flow.connections {
                 continue;
             }
-            let then = BootTime(if flow.named == 0 {
+            let name = |then| name_then(spot.address.into(), &spot.program, BootTime(then));
+            let Some(name) = name(if flow.named == 0 {
                 flow.first
             } else {
                 flow.boot
-            });
-            let Some(name) = name_then(spot.address.into(), &spot.program, then) else {
+            }) else {
                 continue;
             };
             flow.named = flow.connections;
-            flow.names.retain(|known| known != name);
-            flow.names.insert(0, name.to_owned());
+            flow.names.retain(|known| *known != name);
+            flow.names.insert(0, name);
             flow.names.truncate(MAX_NAMES);
             self.is_unwritten = true;
         }
@@ -335,14 +332,14 @@ mod tests {
         flows.name(|_, _, _| None);
         flows.take_unwritten();
         let at = |then: BootTime| match then.0 {
-            10 => Some("a.example.com"),
-            _ => Some("b.example.com"),
+            10 => Some("a.example.com".to_owned()),
+            _ => Some("b.example.com".to_owned()),
         };
         flows.name(|_, program, then| at(then).filter(|_| program == "curl"));
         assert!(flows.take_unwritten());
         assert_eq!(names(&flows), ["a.example.com"]);
         // Another name of the address says nothing of the connection that there was.
-        flows.name(|_, _, _| Some("evil.example.net"));
+        flows.name(|_, _, _| Some("evil.example.net".to_owned()));
         assert_eq!(names(&flows), ["a.example.com"]);
         flows.take(spot(10), || reached(2));
         flows.name(|_, _, then| at(then));

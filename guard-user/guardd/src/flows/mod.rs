@@ -135,12 +135,21 @@ impl Flows {
                 note_leads(kept, &key, known);
             }
         }
+        let servers = known.policies.teachers();
         for (id, began) in &self.current {
             let left_out = kernel.flows_left_out(*id)?;
             if let Some(kept) = self.all.get_mut(began) {
                 kept.note_left_out(left_out);
                 let names = known.policies.known_names();
-                kept.name(|address, program, then| names.name_then(*id, address, program, then));
+                kept.name(|address, program, then| {
+                    let asked = names.name_then(*id, address, program, then);
+                    let of = (*id, address);
+                    let answered = || {
+                        let when = (program, then);
+                        known.policies.answered_then(kernel, of, when, &servers)
+                    };
+                    asked.map(str::to_owned).or_else(answered)
+                });
             }
         }
         Ok(())

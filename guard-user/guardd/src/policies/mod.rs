@@ -4,6 +4,7 @@
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
 mod address_names;
+mod answered_names;
 mod carried;
 mod known_names;
 pub mod labels;
@@ -24,8 +25,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, BootTime, Connection, Learned, Named, NamedKey, PolicyId, Protocol, SessionId,
-    Verdict, named_verdict, said_of,
+    Address, AnsweredKey, BootTime, Connection, Learned, Named, NamedKey, PolicyId, Protocol,
+    SessionId, Verdict, named_verdict, said_of,
 };
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{
@@ -39,6 +40,7 @@ use ring::digest::{SHA256, digest};
 
 pub use self::{address_names::NameAsker, known_names::NameAnswer, name_answers::UsedName};
 use self::{
+    answered_names::AnsweredNames,
     carried::Carried,
     known_names::KnownNames,
     library::{Library, PolicyText},
@@ -412,6 +414,8 @@ pub struct Policies {
     is_sni_for_proxy: bool,
     /// By which names sessions know addresses.
     known: KnownNames,
+    /// The same of those whose policies speak of none.
+    answered: AnsweredNames,
     /// The texts of those in force, by the numbers of their slots.
     texts: Shelf<PolicyText>,
     kept_names: Shelf<PolicyNames>,
@@ -437,6 +441,7 @@ impl Policies {
             judges_names: false,
             is_sni_for_proxy: false,
             known: KnownNames::default(),
+            answered: AnsweredNames::default(),
             texts,
             kept_names,
         }
@@ -869,7 +874,7 @@ impl Policies {
         self.known.forget_under(kernel, sessions, slot);
     }
 
-    /// Reads from the kernel by which names a session knows an address, where its policies have rules for names.
+    /// Reads from the kernel by which names a session knows an address.
     ///
     /// # Errors
     ///
@@ -880,10 +885,16 @@ impl Policies {
         subject: VerdictSubject<'_>,
         address: Address,
     ) -> Result<(), CallError> {
-        if let Some(session) = subject.session
-            && self.speaks_of_names(subject.chain)
-        {
+        let Some(session) = subject.session else {
+            return Ok(());
+        };
+        let key = AnsweredKey { session, address };
+        if self.speaks_of_names(subject.chain) {
+            self.answered.forget(key);
             self.known.recall(kernel, session, address, subject.chain)?;
+        } else {
+            let servers = || self.name_servers.teachers();
+            self.answered.recall(kernel, key, servers)?;
         }
         Ok(())
     }

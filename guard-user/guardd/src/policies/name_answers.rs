@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, BootTime, DNS_PORT, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{
+    Address, AnsweredKey, BootTime, DNS_PORT, PolicyId, Protocol, SessionId, Verdict,
+};
+use guard_datapath::Datapath;
 use guard_policy::{
     DnsNames, DomainName, Environment, Group, Met, NamePattern, PortSpec, Prefix, Rule, Target,
     networks_around,
@@ -37,6 +40,8 @@ pub struct UsedName {
     pub told: Option<NameTold>,
     /// Whether a yes opens it ([`Policies::opens_name`]).
     pub is_opened: bool,
+    /// Whether it is what a name server answered to a session whose policies speak of no names: a yes never opens it.
+    pub is_only_shown: bool,
     /// What a person has to know where there is none.
     pub beware: Option<String>,
 }
@@ -45,7 +50,8 @@ impl UsedName {
     /// The same, with whether a yes opens the name.
     #[must_use]
     pub fn opened_where(self, opens: impl FnOnce(&str) -> bool) -> Self {
-        let is_opened = self.told.as_ref().is_some_and(|told| opens(&told.name));
+        let told = self.told.as_ref().filter(|_| !self.is_only_shown);
+        let is_opened = told.is_some_and(|told| opens(&told.name));
         Self { is_opened, ..self }
     }
 }
@@ -181,7 +187,37 @@ impl Policies {
         let is_meant = |name: &str| is_of(rule, name);
         let now = clock::now();
         let known = self.known.name_used_by(session, to, is_meant, (who, now));
-        self.unless_another((session, to), known, now)
+        let used = self.unless_another((session, to), known, now);
+        if used.told.is_some() || used.beware.is_some() {
+            return used;
+        }
+        let told = self.answered.told(session, to, who, now);
+        UsedName {
+            is_only_shown: told.is_some(),
+            told,
+            ..used
+        }
+    }
+
+    /// The name by which a process is likely to have gone there, where the policies of its session speak of none.
+    #[must_use]
+    pub fn answered_to(&self, session: SessionId, to: Address, who: &NameAsker) -> Option<String> {
+        let told = self.answered.told(session, to, who, clock::now())?;
+        Some(told.name)
+    }
+
+    /// The name by which a program has connected to an address then, where the policies of its session speak of none; `servers`: those
+    /// of [`NameServers::teachers`].
+    #[must_use]
+    pub fn answered_then(
+        &self,
+        kernel: &Datapath,
+        (session, address): (SessionId, Address),
+        when: (&str, BootTime),
+        servers: &[IpAddr],
+    ) -> Option<String> {
+        let key = AnsweredKey { session, address };
+        self.answered.name_then(kernel, key, when, servers)
     }
 
     /// The same of a process that says by which name it wants to go there. It may have chosen one whose owner adds addresses: where
@@ -248,6 +284,7 @@ impl Policies {
         UsedName {
             told: known.map(shown),
             is_opened: false,
+            is_only_shown: false,
             beware: misses.then(|| TOO_MANY.to_owned()),
         }
     }

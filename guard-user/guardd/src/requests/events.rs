@@ -16,7 +16,7 @@ use guard_proto::record::{Denied, Field, RecordedDestination};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    policies::{ChainVerdict, Policies},
+    policies::{ChainVerdict, NameAsker, Policies},
     proxy::worker::ProxyWorker,
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
@@ -263,6 +263,12 @@ impl State {
         let (pid, process) = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
+        let who = NameAsker::of(pid, process.comm.as_deref());
+        let answered = || {
+            let policies = &self.policies;
+            policies.answered_to(event.session, event.destination, &who)
+        };
+        let host = host.or_else(answered);
         let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
         let record = Denied {
             cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
