@@ -7,6 +7,7 @@ use guard_proto::{Call, Failure, LogRecord, Status, status::AuditStatus};
 use guard_signed::approvers::ApproverList;
 use guard_trail::{
     ChainHead, files,
+    trials::Trials,
     verify::{self, signatures::Signatures},
 };
 
@@ -30,8 +31,9 @@ pub(crate) fn log(
         false => match Teller::at(socket, output)? {
             Teller::Guardd(client) => followed(client, args, output),
             files => {
+                let of_one = args.session.is_some();
                 let records = files.records(args.session, args.since)?;
-                shown(records.into_iter().map(Ok), output)
+                shown(records.into_iter().map(Ok), of_one, output)
             }
         },
     }
@@ -54,22 +56,30 @@ fn only_to_verify(args: &LogArgs) -> Result<(), Failure> {
 }
 
 fn followed(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError> {
+    let of_one = args.session.is_some();
     let call = Call::Log {
         follow: args.follow,
         session: args.session,
         since: args.since.map(|duration| duration.as_secs_f64()),
     };
-    shown(client.stream::<LogRecord>(&call)?, output)
+    shown(client.stream::<LogRecord>(&call)?, of_one, output)
 }
 
-/// Each record is printed as it comes, so that a reader of a pipe has it at once.
+/// Each record is printed as it comes, so that a reader of a pipe has it at once. People are not told what `guard doctor` has had
+/// refused, unless they ask for that session.
 fn shown(
     records: impl Iterator<Item = Result<LogRecord, CliError>>,
+    of_one: bool,
     output: Output,
 ) -> Result<Exit, CliError> {
     let mut any = false;
+    let mut trials = Trials::default();
     for record in records {
-        output.print(&record?, render::log::line)?;
+        let record = record?;
+        if trials.has(&record) && !of_one && !output.is_json() {
+            continue;
+        }
+        output.print(&record, render::log::line)?;
         any = true;
     }
     if !any && !output.is_json() {

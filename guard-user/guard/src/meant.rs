@@ -221,6 +221,22 @@ fn of_a_missing_option(words: &[&str], verb: &str, error: &clap::Error) -> Optio
         Some(ContextValue::Strings(missing)) => &missing[..],
         _ => &[],
     };
+    let of_which = [
+        ("approve", "request", "pending", "r1"),
+        ("deny", "request", "pending", "r1"),
+        ("close", "hole", "holes", "h1"),
+        ("stop", "session", "sessions", "s1"),
+    ];
+    let of_which = of_which.iter().find(|(of, ..)| *of == verb);
+    if let Some((_, what, list, id)) = of_which
+        && missing.iter().any(|one| one.contains("ID"))
+    {
+        return failure(
+            format!("no {what} is named"),
+            "each has an id, which its list tells",
+            format!("guard {list}\nguard {verb} {id}"),
+        );
+    }
     let lacks_key = matches!(missing, [one] if one.starts_with("--ssh-key"));
     if verb == "approver" && words.contains(&"add") && lacks_key {
         let line = line(words, "", &[]);
@@ -497,6 +513,10 @@ mod tests {
     fn what_clap_refuses_is_told_what_to_type() {
         for (line, fix) in [
             ("guard answer r7", "guard approve r7\nguard deny r7"),
+            ("guard approve", "guard pending\nguard approve r1"),
+            ("guard deny", "guard pending\nguard deny r1"),
+            ("guard close", "guard holes\nguard close h1"),
+            ("guard stop", "guard sessions\nguard stop s1"),
             ("guard sign r7", "guard question r7 --bytes"),
             ("guard log s1", "guard log --session s1"),
             ("guard --json flows s1", "guard --json flows --session s1"),
@@ -606,7 +626,7 @@ mod tests {
     #[test]
     fn what_nobody_can_guess_is_clap_s_to_tell() {
         for line in [
-            "guard approve",
+            "guard explain",
             "guard log --colour",
             "guard log r1",
             "guard why --everything",

@@ -141,11 +141,14 @@ fn personal_names(person: &Person) -> Vec<String> {
 }
 
 /// guardd's word that it has no policy of that name: it does not know of the person's own.
-pub(crate) fn none_of_that_name(unknown: CliError, person: &Person) -> CliError {
+pub(crate) fn none_of_that_name(unknown: CliError, policy: &str, person: &Person) -> CliError {
     let own = personal_names(person);
     match unknown {
         CliError::Answer { name, mut failure } => {
             failure.why.push_str(&nor_ones_own(person));
+            if let Some(file) = beside(policy) {
+                failure.fix = format!("name the file that is here: {file}\nor {}", failure.fix);
+            }
             if !own.is_empty() {
                 failure.fix = format!("{}; or of your own: {}", failure.fix, own.join(", "));
             }
@@ -153,6 +156,12 @@ pub(crate) fn none_of_that_name(unknown: CliError, person: &Person) -> CliError 
         }
         unknown => unknown,
     }
+}
+
+/// The file in this directory that may be meant by a name, as it is to be named.
+fn beside(name: &str) -> Option<String> {
+    let file = format!("./{name}.toml");
+    Path::new(&file).is_file().then_some(file)
 }
 
 /// Where a person's own policies were looked for in vain, behind where the machine's were.
@@ -252,8 +261,9 @@ impl PolicyFile {
                 nor_ones_own(&own)
             ),
             fix: format!(
-                "{}guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml",
-                without_sudo()
+                "{}guard policy list\nor name a file, with a slash in it or .toml at its end: {}",
+                without_sudo(),
+                beside(name).unwrap_or_else(|| "./agent.toml".to_owned())
             ),
         })
     }
@@ -627,7 +637,7 @@ mod tests {
             policies.display()
         );
         let fix = |person| {
-            let error = none_of_that_name(unknown(), &person);
+            let error = none_of_that_name(unknown(), "hop", &person);
             let failure = error.failure().unwrap();
             assert_eq!(failure.why, why);
             failure.fix.clone()

@@ -37,7 +37,8 @@ pub(crate) fn report(
     report.know(&live);
     report.know_holes(&open);
     report.reach(reached, args.since);
-    report.keep(args.session.as_deref(), args.name.as_deref());
+    let (id, name) = report.meant(args.session.as_deref(), args.name.as_deref());
+    report.keep(id, name);
     if report.sessions.is_empty() && !report.may_lack {
         is_known(args, &live)?;
     }

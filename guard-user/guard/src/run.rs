@@ -208,7 +208,7 @@ fn start(
     };
     let person = Person::of(identity);
     let Some(file) = personal(name, &person) else {
-        return Err(none_of_that_name(unknown, &person));
+        return Err(none_of_that_name(unknown, name, &person));
     };
     let file = PolicyFile::read_as(&file, identity)?;
     let policy = Some(file.to_wire(&file.parse(output)?));

@@ -28,6 +28,8 @@ use crate::render::page::{BAD, COMMAND, GOOD, HEAD, Page, WARN};
 pub(super) const TIME: Duration = Duration::from_millis(150);
 /// Threads are gone by then.
 const GONE: Duration = Duration::from_secs(1);
+/// Where nothing is open that looks like production, so many are shown that may be.
+const MOST_THAT_MAY_BE: usize = 3;
 /// No more lines are shown.
 const LINES: usize = 8;
 
@@ -324,11 +326,13 @@ impl<'d> Counted<'d> {
     /// The places, where any is open, and what to type next.
     fn list_open(&self, page: &mut Page) {
         let most = LINES - 2 - usize::from(self.is_late);
-        let shown = match self.open {
-            0 => 0,
-            _ => self.places.len().min(most),
+        let may_be = self.all.items.iter().filter(|one| one.may_be_open());
+        let (listed, most) = match self.open {
+            0 => (may_be.collect(), most.min(MOST_THAT_MAY_BE)),
+            _ => (self.places.clone(), most),
         };
-        for one in &self.places[..shown] {
+        let shown = listed.len().min(most);
+        for one in &listed[..shown] {
             line(page, one);
         }
         if self.is_late {
@@ -340,8 +344,8 @@ impl<'d> Counted<'d> {
             return;
         }
         page.text("  ");
-        if self.places.len() > shown {
-            page.text(format_args!("… {} more.   ", self.places.len() - shown));
+        if listed.len() > shown {
+            page.text(format_args!("… {} more.   ", listed.len() - shown));
         }
         page.styled(COMMAND, "guard discover");
         if is_open {
@@ -458,6 +462,8 @@ mod tests {
         let all = discovered(&[may_be], shipped(), false)?;
         insta::assert_snapshot!(page(&all, &[]).plain(), @r"
         guard: 2 places that may be production are in reach; policy default leaves them open, unless private
+          open  db.example.org:22              db  ~/.ssh/config:3, unless private
+          open  web.example.net:22             web  ~/.ssh/config:1, unless private
           guard discover        guard discover --write NAME
         ");
         let all = discovered(&[may_be, (".env", SETTINGS)], shipped(), false)?;

@@ -85,7 +85,7 @@ fn explained(
                         judging.ask(&mut client, args, Some(file.to_wire(&parsed)))?
                     }
                     (Err(error), None) if error.name() == Some(ErrorName::NotFound) => {
-                        return Err(none_of_that_name(error, &person));
+                        return Err(none_of_that_name(error, name, &person));
                     }
                     (answer, _) => answer?,
                 }

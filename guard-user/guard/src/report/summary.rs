@@ -437,6 +437,20 @@ impl Report {
         self.reached = flows::lately(flows, since, Timestamp::now());
     }
 
+    /// Which session is meant, by id or by name: where none has the id, its name may have been given, as `guard stop` takes it.
+    pub(crate) fn meant<'a>(
+        &self,
+        id: Option<&'a str>,
+        name: Option<&'a str>,
+    ) -> (Option<&'a str>, Option<&'a str>) {
+        let is_id = self.sessions.iter().any(|one| id == Some(one.id.as_str()));
+        let is_name = |one: &SessionLine| id.is_some() && one.name.as_deref() == id;
+        match name.is_none() && !is_id && self.sessions.iter().any(is_name) {
+            true => (None, id),
+            false => (id, name),
+        }
+    }
+
     /// Keeps one session, or those of a name, with all that were started inside; else all but those of `guard doctor`.
     pub(crate) fn keep(&mut self, id: Option<&str>, name: Option<&str>) {
         if id.is_none() && name.is_none() {
@@ -1123,6 +1137,22 @@ pub(crate) mod tests {
         assert_eq!(request.note.as_deref(), Some("migrate"));
         let hole = &report.holes[0];
         assert_eq!((hole.ended.as_deref(), hole.cut), (Some("expired"), 2));
+    }
+
+    #[test]
+    fn a_session_is_meant_by_its_name_where_none_has_that_id() {
+        let report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s1", "name": "s2"},
+            {"kind": "session-start", "session": "s2", "name": "web"},
+        ])));
+        assert_eq!(report.meant(Some("web"), None), (None, Some("web")));
+        assert_eq!(report.meant(Some("s2"), None), (Some("s2"), None));
+        assert_eq!(report.meant(Some("s3"), None), (Some("s3"), None));
+        assert_eq!(
+            report.meant(Some("web"), Some("x")),
+            (Some("web"), Some("x"))
+        );
+        assert_eq!(report.meant(None, None), (None, None));
     }
 
     #[test]

@@ -268,7 +268,7 @@ pub fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
 pub(crate) fn inside() -> CallError {
     CallError::refused(
         "no process under the guard may do this",
-        "the call came from inside a guarded cgroup, where nothing can widen what it may reach",
+        "the call came from inside a guarded cgroup: what sessions there are, and what they may reach, is for people outside",
         "leave it to the person outside; `guard why` says what was stopped here, and \
          `guard request DEST --reason TEXT` asks",
     )

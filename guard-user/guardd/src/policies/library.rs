@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_policy::{Policy, SHIPPED, format_duration};
+use guard_policy::{Policy, SHIPPED, format_duration, nearest};
 use guard_proto::PolicyRef;
 use guard_signed::Bundle;
 use serde::{Deserialize, Serialize};
@@ -286,10 +286,17 @@ impl Library {
             .iter()
             .map(|dir| dir.display().to_string())
             .collect();
+        let names = self.names();
+        let all: Vec<_> = names.iter().map(String::as_str).collect();
+        let one_of = format!("use one of: {}", names.join(", "));
+        let fix = match nearest(name, &all) {
+            Some(meant) => format!("did you mean {meant}? Or {one_of}"),
+            None => one_of,
+        };
         CallError::not_found(
             format!("there is no policy {name:?}"),
             format!("none of that name is in {} or built in", dirs.join(", ")),
-            format!("use one of: {}", self.names().join(", ")),
+            fix,
         )
     }
 

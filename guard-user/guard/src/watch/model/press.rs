@@ -10,6 +10,9 @@ use super::{Detail, Effect, Mode, Model, Moment, Notice, Pane, QUIET, Tone};
 /// Lines that a key for pages goes.
 const PAGE: isize = 10;
 
+/// What closes a hole was pressed where none is chosen.
+const NO_HOLE: &str = "x closes a hole: Tab goes to their list";
+
 impl Model {
     /// A key was pressed.
     pub(super) fn press(&mut self, key: KeyEvent, at: Moment) -> Vec<Effect> {
@@ -84,6 +87,7 @@ impl Model {
             KeyCode::Enter => self.look_closer(),
             _ if scroll(code).is_some() => self.step(scroll(code).unwrap_or_default()),
             KeyCode::Char('x') if self.pane == Pane::Holes => return self.close_hole(at),
+            KeyCode::Char('x') => self.notice = Some(Notice::new(Tone::Warn, NO_HOLE)),
             KeyCode::Char(c) if self.pane == Pane::Requests => {
                 return self.press_at_requests(c, at);
             }

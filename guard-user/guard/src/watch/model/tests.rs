@@ -585,6 +585,11 @@ fn the_hole_under_the_cursor_is_closed() {
         at(0),
     );
     draw(&mut model, 1);
+    assert!(
+        call(press(&mut model, 'x', 999)).is_none(),
+        "no hole is chosen"
+    );
+    assert!(told(&model).contains("Tab"), "{}", told(&model));
     key(&mut model, KeyCode::Tab, 1000);
     key(&mut model, KeyCode::Down, 1001);
     let Some(Call::Close {
