@@ -378,6 +378,7 @@ impl KnownNames {
         let known = found.patterns.into_iter();
         let known = known.filter(stays);
         let names = names.into_iter().flat_map(AddressNames::iter);
+        let names = names.filter(|(_, told)| told.until > now);
         let of_names = names.filter_map(|(name, told)| {
             let pattern = patterns.pattern(name)?;
             // The resolver's own time counts: to write it again might undo what it has written meanwhile.
@@ -387,14 +388,7 @@ impl KnownNames {
                 until: told.until,
             })
         });
-        let mut wanted = Named::default();
-        for learned in known.chain(of_names) {
-            // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
-            wanted = match wanted.with(key, learned, now) {
-                Some(more) => more,
-                None => crowded(key, learned.until),
-            };
-        }
+        let wanted = merged(key, known.chain(of_names), now);
         if wanted.patterns != found.patterns {
             kernel.set_named(key, &wanted)?;
         }
@@ -525,6 +519,17 @@ pub(super) fn crowded(key: &NamedKey, until: BootTime) -> Named {
     alone.unwrap_or_default()
 }
 
+/// All of these patterns. Connections that stand are judged by what is over, too: it stays while there is room.
+fn merged(key: &NamedKey, all: impl Iterator<Item = Learned>, now: BootTime) -> Named {
+    let all = all.filter(|learned| learned.pattern != NameId(0));
+    all.fold(Named::default(), |wanted, learned| {
+        let whole = wanted.with(key, learned, BootTime(0));
+        let more = whole.or_else(|| wanted.with(key, learned, now));
+        // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
+        more.unwrap_or_else(|| crowded(key, learned.until))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -546,6 +551,27 @@ mod tests {
             },
         };
         known.note(&answered, &[], BootTime(at));
+    }
+
+    #[test]
+    fn what_is_over_stays_while_there_is_room() {
+        let learned = |pattern, until| Learned {
+            pattern: NameId(pattern),
+            until: BootTime(until),
+        };
+        let (key, now) = (NamedKey::default(), BootTime(50));
+        let ended = [learned(1, 20), learned(2, 30), Learned::default()];
+        let merged_of = |all: Vec<Learned>| merged(&key, all.into_iter(), now);
+        let of = merged_of(ended.to_vec());
+        assert_eq!(
+            of.patterns[..3],
+            [learned(1, 20), learned(2, 30), Learned::default()]
+        );
+        // What counts drives it out.
+        let many = (10..17).map(|pattern| learned(pattern, 90));
+        let of = merged_of(ended.into_iter().chain(many).collect());
+        let first: Vec<_> = of.patterns.iter().map(|one| one.pattern.0).collect();
+        assert_eq!(first, [10, 11, 12, 13, 14, 15, 16, 0]);
     }
 
     #[test]
