@@ -68,6 +68,19 @@ pub fn with_file(command: &Command, file: &Path, place: &str) -> Command {
     exec::by(with, command)
 }
 
+/// The same with several files and directories, one after the other, with what is mounted in them.
+#[must_use]
+pub fn with_all(command: &Command, all: &[(PathBuf, PathBuf)]) -> Command {
+    let mount = |(what, place): &(PathBuf, PathBuf)| {
+        format!("mount --rbind {} {} && ", what.display(), place.display())
+    };
+    let mounts: String = all.iter().map(mount).collect();
+    let mut with = Command::new("unshare");
+    let script = format!("{mounts} exec \"$@\"");
+    with.args(["--mount", "--", "sh", "-c", &script, "sh"]);
+    exec::by(with, command)
+}
+
 fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.f_type as u64 == BPF_FS_MAGIC)
 }

@@ -282,6 +282,9 @@ name = "photos"
 to = ["192.0.2.10"]
 ports = ["tcp/80"]
 action = "read-only"
+
+[dns]
+names = "rules"
 "#;
 
 /// A field of a process's or thread's `status`.
@@ -298,21 +301,26 @@ fn what_parses_an_attackers_bytes_has_no_rights() -> Tested {
         .policy("reads", READS)
         .start()?;
     let _shell = Shell::start(&daemon, "reads")?;
-    let proxy = daemon.child_once("guard-proxy")?;
-    eventually("it has given up all", || field(&proxy, "Seccomp") == "2")?;
-    // A thread may have rights of its own.
-    for thread in fs::read_dir(proxy.join("task"))? {
-        let thread = thread?.path();
-        for ids in ["Uid", "Gid"] {
-            let all = field(&thread, ids);
-            assert!(all.split_whitespace().all(|id| id != "0"), "{ids}: {all}");
+    for program in ["guard-proxy", "guard-resolver"] {
+        let process = daemon.child_once(program)?;
+        eventually("it has given up all", || field(&process, "Seccomp") == "2")?;
+        // A thread may have rights of its own.
+        for thread in fs::read_dir(process.join("task"))? {
+            assert_no_rights(&thread?.path());
         }
-        assert_eq!(field(&thread, "Groups"), "");
-        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert_eq!(field(&thread, set), "0000000000000000", "{set}");
-        }
-        assert_eq!(field(&thread, "NoNewPrivs"), "1");
-        assert_eq!(field(&thread, "Seccomp"), "2");
     }
     Ok(())
+}
+
+fn assert_no_rights(thread: &Path) {
+    for ids in ["Uid", "Gid"] {
+        let all = field(thread, ids);
+        assert!(all.split_whitespace().all(|id| id != "0"), "{ids}: {all}");
+    }
+    assert_eq!(field(thread, "Groups"), "");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(thread, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field(thread, "NoNewPrivs"), "1");
+    assert_eq!(field(thread, "Seccomp"), "2");
 }

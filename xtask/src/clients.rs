@@ -71,8 +71,8 @@ const UNPACKED: [&str; 39] = [
     "python3-websockets",
 ];
 
-/// A resolver in Python, and pip; apart from the others, which need not be unpacked again for them.
-const NAMES: [&str; 2] = ["python3-dnspython", "python3-pip"];
+/// A resolver in Python, pip, and glibc's module for systemd-resolved; apart from the others, which need not be unpacked again for them.
+const NAMES: [&str; 3] = ["libnss-resolve", "python3-dnspython", "python3-pip"];
 
 /// The library that nginx's module for WebDAV needs, and its package.
 const LIBRARY: (&str, &str) = ("libxml2.so.2", "libxml2");

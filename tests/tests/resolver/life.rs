@@ -4,7 +4,7 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -68,6 +68,30 @@ fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() -> Tested {
     let said = shell.line_with("answer")?;
     assert!(!said.contains("answered"), "{said}");
     assert!(!shell.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
+
+#[test]
+fn where_a_name_server_is_silent_what_is_known_goes_on() -> Tested {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let silent = Arc::clone(&is_silent);
+    let place = Place::serving(
+        move |asked, is_stream| match silent.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => usual(asked, is_stream),
+        },
+    )?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let known = format!("udp {DNS} v1.api.example.com");
+    assert_eq!(place.asked(&mut shell, &known)?, format!("answered {API}"));
+    is_silent.store(true, Ordering::Relaxed);
+    let other = format!("udp {DNS} v2.api.example.com");
+    assert_eq!(place.asked(&mut shell, &other)?, "SERVFAIL");
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    assert!(!shell.reaches(&Attempt::tcp(DB, 443))?);
+    is_silent.store(false, Ordering::Relaxed);
+    assert_eq!(place.asked(&mut shell, &other)?, format!("answered {API}"));
     Ok(())
 }
 

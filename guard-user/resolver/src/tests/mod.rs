@@ -109,6 +109,7 @@ fn an_address_is_known_to_the_kernel_before_the_program_has_it() {
         assert_eq!(got.metadata.id, 0x1234);
         assert_eq!(got.queries[0].name().to_ascii(), "Db.eXample.com.");
         assert_eq!(got.answers.len(), 1);
+        assert_eq!(got.answers[0].ttl, 120, "as it came");
         let known = scene.patterns(SLOT, "192.0.2.1");
         assert_eq!(known, [NameId::of("*.example.com")]);
         let known = scene.patterns(outer, "192.0.2.1");
