@@ -209,7 +209,9 @@ fn note_records(
                     let since = (&raw const (*before).since).read_volatile();
                     (&raw mut (*answer).since).write(since);
                 }
-                let _ = ANSWERED.insert(key, &*answer, 0);
+                // By reference: the stack has no room for one.
+                let answer: &Answered = &*answer;
+                let _ = ANSWERED.insert(key, answer, 0);
             }
         }
         None
