@@ -62,17 +62,18 @@ pub fn with_hosts(command: &Command, file: &Path) -> Command {
 /// The same command, with a file in another one's place that it alone sees there. Root's to run.
 #[must_use]
 pub fn with_file(command: &Command, file: &Path, place: &str) -> Command {
-    let script = format!("mount --bind \"$0\" {place} && exec \"$@\"");
-    let mut with = Command::new("unshare");
-    with.args(["--mount", "--", "sh", "-c", &script]).arg(file);
-    exec::by(with, command)
+    with_all(command, &[(file.to_owned(), place.into())])
 }
 
 /// The same with several files and directories, one after the other, with what is mounted in them.
 #[must_use]
 pub fn with_all(command: &Command, all: &[(PathBuf, PathBuf)]) -> Command {
     let mount = |(what, place): &(PathBuf, PathBuf)| {
-        format!("mount --rbind {} {} && ", what.display(), place.display())
+        format!(
+            "mount --rbind '{}' '{}' && ",
+            what.display(),
+            place.display()
+        )
     };
     let mounts: String = all.iter().map(mount).collect();
     let mut with = Command::new("unshare");
