@@ -143,13 +143,25 @@ const ROWS: &[Row] = &[
         User,
         "guard approve",
         2,
-        &["<ID>...", "Usage: guard approve <ID>...", "--help"],
+        &["no request is named", "guard pending", "guard approve r1"],
     ),
     (
         User,
         "guard close",
         2,
-        &["<ID>", "Usage: guard close <ID>...", "--help"],
+        &["no hole is named", "guard holes", "guard close h1"],
+    ),
+    (
+        User,
+        "guard stop",
+        2,
+        &["no session is named", "guard sessions", "guard stop s1"],
+    ),
+    (
+        User,
+        "guard deny",
+        2,
+        &["no request is named", "guard pending", "guard deny r1"],
     ),
     (
         User,
