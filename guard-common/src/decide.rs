@@ -434,21 +434,18 @@ pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) 
 
 /// What one policy says of an address that a session knows by names: a name counts as a rule for that address.
 ///
-/// `says` is [`said_of`] for the policy. A name counts until its time is over. `standing`: it is about a connection that was
-/// allowed when it began.
+/// `says` is [`said_of`] for the policy. A name counts until its time is over; `began`: when the connection did, or now.
 pub fn named_verdict(
     says: impl Fn(NameId) -> Said,
     named: Option<&Named>,
-    now: BootTime,
-    standing: bool,
+    began: BootTime,
 ) -> PolicyVerdict {
     let base = says(NameId(0));
     let Some(named) = named.filter(|_| base.speaks_of_names()) else {
         return base.verdict;
     };
-    let now = if standing { BootTime(0) } else { now };
     let learned = named.patterns.iter();
-    let learned = learned.filter(|learned| learned.counts(now));
+    let learned = learned.filter(|learned| learned.counts(began));
     learned
         .fold(NamesSaid::NOTHING, |all, one| all.and(says(one.pattern)))
         .over(base)

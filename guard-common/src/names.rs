@@ -111,7 +111,7 @@ const fn pair(low: u32, high: u32) -> u64 {
 pub struct Learned {
     /// The pattern, or none.
     pub pattern: NameId,
-    /// Until when it counts for new connections. One that stands keeps it while the entry is there.
+    /// Until when it counts for new connections. One that began before keeps it while the entry is there.
     pub until: BootTime,
 }
 
@@ -151,10 +151,16 @@ pub struct Named {
 }
 
 impl Named {
-    /// The value for a key: this one's patterns with one more, or with a longer time for one that is there. `None` where there
-    /// is no room: those whose time is over at `now` make some.
+    /// The value for a key: this one's patterns with one more, or with a longer time for one that is there. Those whose time is over
+    /// at `now` stay, for connections that began before, until their room is needed. `None` where there is none.
     #[must_use]
     pub fn with(&self, key: &NamedKey, learned: Learned, now: BootTime) -> Option<Self> {
+        let whole = self.with_those_after(BootTime(0), key, learned);
+        whole.or_else(|| self.with_those_after(now, key, learned))
+    }
+
+    /// The same, of those whose time is not over at `now`.
+    fn with_those_after(&self, now: BootTime, key: &NamedKey, learned: Learned) -> Option<Self> {
         let mut out = Self {
             head: key.mark(),
             tail: key.mark(),
@@ -179,6 +185,15 @@ impl Named {
             *out.patterns.get_mut(len)? = learned;
         }
         Some(out)
+    }
+
+    /// When to judge a connection of which is not known when it began: now, or the last moment at which a pattern counted.
+    #[must_use]
+    pub fn last_counted(&self, now: BootTime) -> BootTime {
+        let patterns = self.patterns.iter();
+        let patterns = patterns.filter(|learned| learned.pattern != NameId(0));
+        let last = patterns.map(|learned| learned.until.0).max();
+        BootTime(last.map_or(now.0, |until| now.0.min(until.saturating_sub(1))))
     }
 }
 
@@ -211,6 +226,22 @@ mod tests {
         assert_eq!(longer.patterns[..2], [learned(1, 40), learned(2, 30)]);
         // A shorter time takes nothing away.
         assert_eq!(longer.with(&key, learned(1, 15), now), Some(longer));
+    }
+
+    #[test]
+    fn what_is_over_stays_while_there_is_room() {
+        let (key, began, now) = (NamedKey::default(), BootTime(10), BootTime(50));
+        let one = Named::default().with(&key, learned(1, 20), began).unwrap();
+        let two = one.with(&key, learned(2, 90), now).unwrap();
+        assert_eq!(two.patterns[..2], [learned(1, 20), learned(2, 90)]);
+        // Each counts for what began in its time.
+        let counted = |at| two.patterns.map(|learned| learned.counts(at))[..2].to_vec();
+        assert_eq!(counted(began), [true, true]);
+        assert_eq!(counted(now), [false, true]);
+        // Where that is not known, what counts now decides, or what counted last.
+        assert_eq!(two.last_counted(now), now);
+        assert_eq!(two.last_counted(BootTime(95)), BootTime(89));
+        assert_eq!(Named::default().last_counted(now), now);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     kernel,
     maps::{self, RELAYS},
     relay::Receiver,
-    verdict::{self, Stage},
+    verdict::{self, Began},
 };
 
 /// The result of a decision.
@@ -34,8 +34,6 @@ impl Ruling {
 const CASE_IS_UPSTREAM: u32 = 1 << 31;
 /// Flag of [`Case::wanted`]: the connection begins.
 const CASE_BEGINS: u32 = 1 << 30;
-/// Flag of [`Case::wanted`]: [`Stage::Stands`].
-const CASE_STANDS: u32 = 1 << 29;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
@@ -54,9 +52,10 @@ pub(crate) struct Case {
     policy: u32,
     hole: u32,
     kind: u32,
-    /// A [`Wanted`], [`CASE_IS_UPSTREAM`], [`CASE_BEGINS`] and [`CASE_STANDS`].
+    /// A [`Wanted`], [`CASE_IS_UPSTREAM`] and [`CASE_BEGINS`].
     wanted: u32,
-    pad: u32,
+    /// [`Began::coarse`].
+    began: u32,
 }
 
 // Before Linux 6.1.100 and 6.3 each byte of what a global function gets has to have been written.
@@ -73,10 +72,11 @@ impl Case {
         granted: HoleId,
         wanted: Wanted,
     ) -> Self {
-        Self::new(cgroup, receiver, to, granted, wanted as u32 | CASE_BEGINS)
+        let wanted = wanted as u32 | CASE_BEGINS;
+        Self::new(cgroup, receiver, to, granted, wanted)
     }
 
-    /// A packet.
+    /// A packet. [`Self::set_began`] has to follow.
     #[inline(always)]
     pub(crate) fn of_packet(
         cgroup: u64,
@@ -85,7 +85,7 @@ impl Case {
         granted: HoleId,
     ) -> Self {
         let begins = if receiver.begins() { CASE_BEGINS } else { 0 };
-        let wanted = Wanted::All as u32 | begins | CASE_STANDS;
+        let wanted = Wanted::All as u32 | begins;
         Self::new(cgroup, receiver, to, granted, wanted)
     }
 
@@ -103,8 +103,14 @@ impl Case {
             hole: 0,
             kind: 0,
             wanted,
-            pad: 0,
+            began: Began::NOW.coarse(),
         }
+    }
+
+    /// When the packet's connection began. Later than the rest, so that it takes no room of the stack beside that.
+    #[inline(always)]
+    pub(crate) fn set_began(&mut self, began: Began) {
+        self.began = began.coarse();
     }
 
     /// The ticket of the listener.
@@ -136,7 +142,7 @@ impl Case {
     /// Decides it by what the policies say of the address that was asked for, wherever the listener leads; no hole counts, or is used.
     #[inline(always)]
     pub(crate) fn decide_by_policies(&mut self, to: &Connection) {
-        let decision = verdict::of_policies(&self.session, to, self.stage());
+        let decision = verdict::of_policies(&self.session, to, self.began());
         self.note(&decision);
     }
 
@@ -214,9 +220,9 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     }
     // SAFETY: not null, and only called from `Case::decide`, with references.
     let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !(CASE_IS_UPSTREAM | CASE_BEGINS | CASE_STANDS));
+    let wanted = Wanted::from_u32(case.wanted & !(CASE_IS_UPSTREAM | CASE_BEGINS));
     let granted = HoleId(case.granted);
-    let decision = verdict::decide(&case.session, to, case.stage(), granted, wanted);
+    let decision = verdict::decide(&case.session, to, case.began(), granted, wanted);
     case.note(&decision);
     0
 }
@@ -275,7 +281,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
 /// listener need not be held.
 #[inline(always)]
 fn unscanned(case: &mut Case, to: &Connection) -> u64 {
-    let said = verdict::of_policies(&case.session, to, case.stage());
+    let said = verdict::of_policies(&case.session, to, case.began());
     case.note(&said);
     match said.verdict {
         // For an MPTCP server only the packet tells that it is the session's own.
@@ -286,12 +292,8 @@ fn unscanned(case: &mut Case, to: &Connection) -> u64 {
 
 impl Case {
     #[inline(always)]
-    fn stage(&self) -> Stage {
-        if self.wanted & CASE_STANDS == 0 {
-            Stage::Begins
-        } else {
-            Stage::Stands
-        }
+    fn began(&self) -> Began {
+        Began::of_coarse(self.began)
     }
 
     #[inline(always)]
@@ -322,7 +324,7 @@ impl Case {
         guard_decide(self, to);
         let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
             let to = leads.get(at)?;
-            let said = verdict::packed(&self.session, to, self.stage());
+            let said = verdict::packed(&self.session, to, self.began());
             self.add(to, said);
             None
         });

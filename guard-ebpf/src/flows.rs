@@ -20,7 +20,7 @@ use crate::{
     ctx, kernel,
     maps::{self, FLOWS, ListenerState, NO_EXIST},
     redirect::Redirect,
-    verdict::{self, Stage},
+    verdict::{self, Began},
 };
 
 /// [`ListenerState::counted`] of a socket whose packets go to a server of the session's own; else a [`Mark`], or 0.
@@ -205,7 +205,7 @@ fn count(state: *mut ListenerState, cgroup: u64, to: &Connection) -> bool {
         // SAFETY: a live map value; one aligned word.
         let decided = unsafe { (&raw const (*flow).generation).read_volatile() };
         if decided != generation {
-            let said = verdict::packed(&session, to, Stage::Stands);
+            let said = verdict::packed(&session, to, Began::NOW);
             // SAFETY: as above.
             unsafe {
                 (&raw mut (*flow).said).write_volatile(said);
@@ -215,7 +215,7 @@ fn count(state: *mut ListenerState, cgroup: u64, to: &Connection) -> bool {
         add(flow);
         return true;
     }
-    let said = verdict::packed(&session, to, Stage::Stands);
+    let said = verdict::packed(&session, to, Began::NOW);
     begin(key, said, generation)
 }
 

@@ -25,7 +25,7 @@ use guard_common::{
 use crate::{
     ctx, emit, kernel,
     maps::{self, GateState, ListenerState},
-    verdict::{self, Stage as Standing},
+    verdict::{self, Began},
 };
 
 /// What a program at a map of sockets answers (`enum sk_action`).
@@ -73,12 +73,20 @@ impl Gate {
         unsafe { (&raw const (*self.0).cgroup).read_volatile() }
     }
 
+    /// When it was connected.
+    #[inline(always)]
+    fn began(self) -> Began {
+        // SAFETY: as above.
+        Began::at(unsafe { (&raw const (*self.0).began).read_volatile() })
+    }
+
     #[inline(always)]
     fn note(self, to: &Connection, cgroup: u64) {
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
             (&raw mut (*state).cgroup).write_volatile(cgroup);
+            (&raw mut (*state).began).write_volatile(kernel::boot_time().0);
             ctx::write_address(&raw mut (*state).destination, &to.to);
             (&raw mut (*state).port).write_volatile(u64::from(to.port));
         }
@@ -348,7 +356,7 @@ fn is_allowed(gate: Gate, count: u32) -> bool {
 
 #[inline(never)]
 fn may_be_shown(policy: u32, session: &Session, to: &Connection, gate: Gate, count: u32) -> bool {
-    let of_address = verdict::of_policy(PolicyId(policy), session.id, to, Standing::Stands);
+    let of_address = verdict::of_policy(PolicyId(policy), session.id, to, gate.began());
     // SAFETY: a live map value, which only the socket's owner uses.
     let patterns: &Patterns = unsafe { &(*gate.0).patterns };
     let said = kernel::find(count.min(MAX_LABELS as u32), Said::DENY.pack(), |at| {
@@ -365,6 +373,6 @@ fn may_be_shown(policy: u32, session: &Session, to: &Connection, gate: Gate, cou
 fn refused(gate: Gate) {
     let session = maps::session(gate.cgroup());
     let to = gate.asked();
-    let decision = verdict::of_policies(&session, &to, Standing::Stands);
+    let decision = verdict::of_policies(&session, &to, gate.began());
     emit::refused_though_allowed(Hook::Hello, gate.cgroup(), &session, &to, &decision);
 }

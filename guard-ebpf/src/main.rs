@@ -238,12 +238,12 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     answer
 }
 
-/// False where another thread is writing the cache.
+/// False where another thread is writing the cache. Where memory is short for it, it is not known when the connection began.
 #[inline(always)]
 fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
     let sk = ctx::socket(ctx);
-    if let Some(socket) = Socket::of(sk)
-        && !socket.forget()
+    if let Some(socket) = Socket::new(sk)
+        && !socket.begin()
     {
         return false;
     }
@@ -612,6 +612,7 @@ impl Packet<'_> {
         if listener.is_report_due() {
             emit::listener(self.to, case.session.id, case.ticket(), NetnsCookie(0));
         }
+        case.set_began(socket::began(self.sk, self.to.protocol));
         if case.decide_for_others(self.to) == Ruling::Unscanned {
             return self.hold_unscanned(&case);
         }
@@ -792,7 +793,12 @@ extern "C" fn guard_redirected(skb: *mut __sk_buff, to: *const Connection) -> i3
         maps::SESSION_LEVEL.load(),
     ));
     let asked = redirect.asked();
-    let decision = redirect::decide(redirect, &asked, &session);
+    let decision = redirect::decide(
+        redirect,
+        &asked,
+        &session,
+        socket::began(sk, asked.protocol),
+    );
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
         if asked.protocol == Protocol::UDP {
             let said = verdict::with_policy(decision.said(), decision.policy);

@@ -341,6 +341,8 @@ pub(crate) struct SocketState {
     pub(crate) owner: u64,
     /// 1 on listeners that have answered somebody, and on what they accepted. Outside of the sequence.
     pub(crate) inbound: u64,
+    /// When it was last connected, or 0. Outside of the sequence, too.
+    pub(crate) began: u64,
 }
 
 /// The original destination of a TCP socket that is connected to a proxy. See [`crate::redirect`].
@@ -430,6 +432,8 @@ pub(crate) struct GateState {
     pub(crate) stage: u64,
     /// The cgroup of the session that connected it.
     pub(crate) cgroup: u64,
+    /// When it did.
+    pub(crate) began: u64,
     /// The address that it asked for: the words of an [`Address`].
     pub(crate) destination: [u32; 4],
     /// The port that it asked for, host byte order.

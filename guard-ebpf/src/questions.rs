@@ -22,7 +22,7 @@ use crate::{
     maps::{self, ListenerState, QUESTIONS, Shared},
     rates, recall,
     redirect::{Proxy, Reason, Redirect},
-    verdict::{self, Stage},
+    verdict::{self, Began},
 };
 
 /// Nanoseconds for each datagram of an outermost session and those inside it that reaches the resolver, and how many do at once. The
@@ -95,7 +95,7 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64) -> u32 {
 /// What the policies say, packed.
 #[inline(never)]
 fn of_policies(to: &Connection, cgroup: u64) -> u64 {
-    verdict::packed(&maps::session(cgroup), to, Stage::Begins)
+    verdict::packed(&maps::session(cgroup), to, Began::NOW)
 }
 
 /// The hole that lets it through, of which the socket remembers; or 0.

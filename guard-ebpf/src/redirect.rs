@@ -20,7 +20,7 @@ use crate::{
     case::Case,
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
-    verdict::{self, Stage},
+    verdict::{self, Began},
 };
 
 /// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`].
@@ -289,7 +289,12 @@ pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> 
 /// The policies' verdict on the original destination, and that of the hole which the redirect used. A denial if the socket was
 /// made in another session than the one that connected it, or if the proxy is gone.
 #[inline(always)]
-pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) -> Decision {
+pub(crate) fn decide(
+    redirect: Redirect,
+    asked: &Connection,
+    session: &Session,
+    began: Began,
+) -> Decision {
     let (reason, hole) = redirect.reason();
     let is_question = reason == Reason::QUESTION;
     let wanted = if is_question {
@@ -297,7 +302,7 @@ pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) 
     } else {
         Wanted::Redirected
     };
-    let decision = verdict::decide(session, asked, Stage::Stands, hole, wanted);
+    let decision = verdict::decide(session, asked, began, hole, wanted);
     let proxy = redirect.proxy();
     let port = if is_question {
         maps::resolver(proxy.netns)

@@ -18,7 +18,7 @@ use crate::{
     connected::Unsent,
     ctx, emit, kernel, maps, questions,
     socket::{Judge, Socket},
-    verdict::{self, Stage},
+    verdict::{self, Began},
 };
 
 /// The socket connects again: if it has a record, that is about this call from now on.
@@ -123,7 +123,7 @@ fn may_pass(skb: *mut __sk_buff, sk: *mut bpf_sock, packet: &Connection) -> bool
 /// A function of its own for the sake of the stack, as [`emit::due`], as those below.
 #[inline(never)]
 fn of_policies(unsent: Unsent, to: &Connection) -> u64 {
-    verdict::packed(&maps::session(unsent.cgroup()), to, Stage::Begins)
+    verdict::packed(&maps::session(unsent.cgroup()), to, Began::NOW)
 }
 
 /// The hole that lets it through, of which the socket remembers; or 0.

@@ -21,13 +21,42 @@ const KIND: u32 = 32;
 /// Where [`guard_chain_verdict`] says which policy decided.
 const POLICY: u32 = 32;
 
-/// Whether a connection begins, or was allowed when it did: names that were learned for a while count for both, and for new
-/// connections only until then.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Stage {
-    Begins = 0,
-    Stands = 1,
+/// How many bits of nanoseconds [`Began::coarse`] leaves out.
+const COARSE: u32 = 24;
+
+/// When a connection began, by the clock of [`kernel::boot_time`]: the names count for it that counted then.
+#[derive(Clone, Copy)]
+pub(crate) struct Began(u64);
+
+impl Began {
+    /// It begins. The clock is read only where names are in question.
+    pub(crate) const NOW: Self = Self(u64::MAX);
+
+    /// At that moment; 0 where it is not known: all names count then that the session has.
+    #[inline(always)]
+    pub(crate) const fn at(moment: u64) -> Self {
+        Self(moment)
+    }
+
+    /// In half the bytes, for who has no room for all: rounded down to 17 ms, which last for two years.
+    #[inline(always)]
+    pub(crate) const fn coarse(self) -> u32 {
+        if self.0 == Self::NOW.0 {
+            u32::MAX
+        } else {
+            (self.0 >> COARSE) as u32
+        }
+    }
+
+    /// Out of [`Self::coarse`].
+    #[inline(always)]
+    pub(crate) const fn of_coarse(coarse: u32) -> Self {
+        if coarse == u32::MAX {
+            Self::NOW
+        } else {
+            Self((coarse as u64) << COARSE)
+        }
+    }
 }
 
 /// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
@@ -35,25 +64,25 @@ pub(crate) enum Stage {
 pub(crate) fn decide(
     session: &Session,
     to: &Connection,
-    stage: Stage,
+    began: Began,
     granted: HoleId,
     wanted: Wanted,
 ) -> Decision {
-    with_hole(of_policies(session, to, stage), wanted, |wanted| {
+    with_hole(of_policies(session, to, began), wanted, |wanted| {
         hole(session.id, to, granted, wanted)
     })
 }
 
 /// The same without any hole.
 #[inline(always)]
-pub(crate) fn of_policies(session: &Session, to: &Connection, stage: Stage) -> Decision {
-    unpacked(packed(session, to, stage))
+pub(crate) fn of_policies(session: &Session, to: &Connection, began: Began) -> Decision {
+    unpacked(packed(session, to, began))
 }
 
 /// The same as one number, for [`unpacked`].
 #[inline(always)]
-pub(crate) fn packed(session: &Session, to: &Connection, stage: Stage) -> u64 {
-    guard_chain_verdict(session, to, stage as u32)
+pub(crate) fn packed(session: &Session, to: &Connection, began: Began) -> u64 {
+    guard_chain_verdict(session, to, began.0)
 }
 
 /// What a policy says, as [`packed`].
@@ -77,9 +106,9 @@ pub(crate) fn of_policy(
     policy: PolicyId,
     session: SessionId,
     to: &Connection,
-    stage: Stage,
+    began: Began,
 ) -> PolicyVerdict {
-    PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.0, to, stage as u32))
+    PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.0, to, began.0))
 }
 
 /// What a policy says of a pattern.
@@ -94,7 +123,7 @@ pub(crate) fn said(policy: PolicyId, pattern: NameId, to: &Connection) -> Said {
 extern "C" fn guard_chain_verdict(
     session: *const Session,
     to: *const Connection,
-    stage: u32,
+    began: u64,
 ) -> u64 {
     if session.is_null() || to.is_null() {
         return PolicyVerdict::DENY.pack();
@@ -104,7 +133,7 @@ extern "C" fn guard_chain_verdict(
     let [own, first, second, third] = session.policies;
     const { assert!(MAX_CHAIN == 4) };
     let says = |policy: PolicyId| {
-        (u64::from(policy.0) << POLICY) | guard_policy_verdict(policy.0, session.id.0, to, stage)
+        (u64::from(policy.0) << POLICY) | guard_policy_verdict(policy.0, session.id.0, to, began)
     };
     let mut all = says(own);
     all = guard_both(all, all);
@@ -154,7 +183,7 @@ extern "C" fn guard_policy_verdict(
     policy: u32,
     session: u32,
     to: *const Connection,
-    stage: u32,
+    began: u64,
 ) -> u64 {
     if to.is_null() {
         return PolicyVerdict::DENY.pack();
@@ -169,19 +198,19 @@ extern "C" fn guard_policy_verdict(
     let Some(known) = known_as(policy, session, to) else {
         return guard_over(all, base);
     };
-    let now = if stage == Stage::Stands as u32 {
-        BootTime(0)
-    } else {
+    let began = if began == Began::NOW.0 {
         kernel::boot_time()
+    } else {
+        BootTime(began)
     };
-    all = with_pattern(known, 0, (policy, to), all, now);
-    all = with_pattern(known, 1, (policy, to), all, now);
-    all = with_pattern(known, 2, (policy, to), all, now);
-    all = with_pattern(known, 3, (policy, to), all, now);
-    all = with_pattern(known, 4, (policy, to), all, now);
-    all = with_pattern(known, 5, (policy, to), all, now);
-    all = with_pattern(known, 6, (policy, to), all, now);
-    all = with_pattern(known, 7, (policy, to), all, now);
+    all = with_pattern(known, 0, (policy, to), all, began);
+    all = with_pattern(known, 1, (policy, to), all, began);
+    all = with_pattern(known, 2, (policy, to), all, began);
+    all = with_pattern(known, 3, (policy, to), all, began);
+    all = with_pattern(known, 4, (policy, to), all, began);
+    all = with_pattern(known, 5, (policy, to), all, began);
+    all = with_pattern(known, 6, (policy, to), all, began);
+    all = with_pattern(known, 7, (policy, to), all, began);
     const { assert!(MAX_PATTERNS == 8) };
     if !is_of(known, policy, session, to) {
         return PolicyVerdict::DENY.pack();
@@ -215,10 +244,10 @@ fn with_pattern(
     at: usize,
     (policy, to): (u32, &Connection),
     all: u64,
-    now: BootTime,
+    began: BootTime,
 ) -> u64 {
     let learned = known.learned(at);
-    if !learned.counts(now) {
+    if !learned.counts(began) {
         return all;
     }
     guard_and(all, guard_said(policy, learned.pattern.0, to))

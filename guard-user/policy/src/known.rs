@@ -28,9 +28,9 @@ pub fn barred(
     let base = says(NameId(0)).verdict;
     let flag = |flag: u8| base.flags & flag != 0;
     let (is_local, is_private) = (flag(prefix_flags::LOCAL), flag(prefix_flags::PRIVATE));
-    let decides = named_verdict(says, Some(named), EVER, false);
+    let decides = named_verdict(says, Some(named), EVER);
     if !(is_local || is_private) || decides.rule != base.rule {
-        let decides_now = named_verdict(says, Some(named), now, false);
+        let decides_now = named_verdict(says, Some(named), now);
         let is_less = decides_now.verdict.strictness() <= decides.verdict.strictness();
         let rule = policy.rule(decides.rule).filter(|_| !is_less)?;
         let name = quoted(&rule.name);
@@ -82,7 +82,7 @@ impl Compiled {
         let judged = |protocol, port| {
             let to = Connection::new(address.address(), protocol, port);
             let says = |pattern| said_of(&lookup, PolicyId(0), pattern, &to);
-            decided(&named_verdict(says, Some(named), now, false))
+            decided(&named_verdict(says, Some(named), now))
         };
         let ranges = self.ranges_known(address, named);
         let all = [PortSpec::all(Protocol::ANY)];

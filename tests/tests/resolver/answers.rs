@@ -308,6 +308,81 @@ fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
     Ok(())
 }
 
+/// Beside `POLICY`: names that have the same address.
+const BESIDE: &str = r#"
+[[rule]]
+name = "stern"
+to = ["*.stern.example.com"]
+ports = ["tcp/443"]
+action = "confirm"
+
+[[rule]]
+name = "beside"
+to = ["*.beside.example.com"]
+ports = ["tcp/80"]
+action = "allow"
+"#;
+
+#[test]
+fn a_connection_is_judged_by_the_names_that_counted_when_it_began() -> Tested {
+    let serving = |asked: &Message, is_stream| {
+        let name = server::name_in(asked);
+        let records = server::addresses(asked, &name, &[API.parse().unwrap()], 1);
+        server::bytes(&server::answer(asked, records), is_stream)
+    };
+    let text = |ports: &str| {
+        let policy = POLICY.replace("name = \"names\"", "name = \"beside\"");
+        with_resolvers(&format!("{policy}{}", BESIDE.replace("tcp/80", ports)))
+    };
+    let place = Place::build(serving, |daemon| {
+        let daemon = daemon.args(&["--name-least", "10"]);
+        daemon.policy("beside", &text("tcp/80"))
+    })?;
+    let _production = place.production()?;
+    let mut shell = Shell::start(&place.daemon, "beside")?;
+    let session = shell.session().to_owned();
+    let verdict = |ports: &str| -> Tested<String> {
+        let explain = ["explain", API, "--ports", ports, "--session", &session];
+        let said = place.daemon.json(explain)?;
+        Ok(said["verdict"].as_str().unwrap().to_owned())
+    };
+    let is_over = |was: &str| {
+        assert_eq!(verdict("tcp/443").unwrap(), was);
+        eventually("the name is over", || verdict("tcp/443").unwrap() == "deny")
+    };
+    // What a stricter name said is over with its time, for connections that begin after it.
+    let ask = |name: &str| format!("udp {DNS} v1.{name}.example.com");
+    let answered = format!("answered {API}");
+    assert_eq!(place.asked(&mut shell, &ask("stern"))?, answered);
+    assert!(!reaches(&mut shell, API)?);
+    is_over("confirm")?;
+    assert_eq!(place.asked(&mut shell, &ask("api"))?, answered);
+    assert!(reaches(&mut shell, API)?);
+    let begun = Instant::now();
+    let probe = bins::for_everybody("guard-lab", place.daemon.tag())?;
+    let hold_open = Attempt::new("hold-open", API, 443).args().join(" ");
+    shell.tell(&format!("{} {hold_open} &", probe.display()))?;
+    shell.line_with("echo")?;
+    is_over("allow")?;
+    assert!(!reaches(&mut shell, API)?);
+    // What is learned there later, of other ports, takes nothing from the connection.
+    assert_eq!(place.asked(&mut shell, &ask("beside"))?, answered);
+    assert_eq!(verdict("tcp/80")?, "allow");
+    assert_eq!(verdict("tcp/81")?, "deny");
+    place.daemon.write_policy("beside", &text("tcp/80-81"))?;
+    place.daemon.signal(rustix::process::Signal::HUP)?;
+    eventually("what was cached is void", || {
+        verdict("tcp/81").unwrap() == "allow"
+    })?;
+    let past = begun.elapsed().as_millis() as u64 / 50 + 40;
+    let mut last = 0;
+    while last < past {
+        let line: serde_json::Value = serde_json::from_str(shell.line_with("echo")?.trim())?;
+        last = line["echo"].as_u64().unwrap();
+    }
+    Ok(())
+}
+
 /// Two names of one number (64 bits of FNV-1a): found in some minutes, by a walk from number to name to number.
 const RULES: &str = "un6gp47ko6osk.example";
 const CHOSEN: &str = "cdi3mmi6xh4yk.example";

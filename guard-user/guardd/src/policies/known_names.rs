@@ -523,8 +523,7 @@ pub(super) fn crowded(key: &NamedKey, until: BootTime) -> Named {
 fn merged(key: &NamedKey, all: impl Iterator<Item = Learned>, now: BootTime) -> Named {
     let all = all.filter(|learned| learned.pattern != NameId(0));
     all.fold(Named::default(), |wanted, learned| {
-        let whole = wanted.with(key, learned, BootTime(0));
-        let more = whole.or_else(|| wanted.with(key, learned, now));
+        let more = wanted.with(key, learned, now);
         // More patterns than there is room for: nothing is known that could be trusted, so all of it is refused.
         more.unwrap_or_else(|| crowded(key, learned.until))
     })

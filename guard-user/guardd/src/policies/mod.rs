@@ -328,6 +328,18 @@ pub struct VerdictSubject<'c> {
     pub stands: bool,
 }
 
+impl VerdictSubject<'_> {
+    /// When the connections in question began, to an address that is known by names: of those that stand it is not known.
+    fn began(&self, named: &Named) -> BootTime {
+        let now = clock::now();
+        if self.stands {
+            named.last_counted(now)
+        } else {
+            now
+        }
+    }
+}
+
 impl<'c> From<&'c [PolicyId]> for VerdictSubject<'c> {
     fn from(chain: &'c [PolicyId]) -> Self {
         Self {
@@ -705,8 +717,7 @@ impl Policies {
         let said = named_verdict(
             |pattern| said_of(&lookup, slot, pattern, &to),
             Some(&named),
-            clock::now(),
-            subject.stands,
+            subject.began(&named),
         );
         Some(ChainVerdict {
             verdict: said.verdict,

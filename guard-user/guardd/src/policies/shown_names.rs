@@ -65,7 +65,8 @@ impl Policies {
         let says = |pattern| said_of(&lookup, slot, pattern, to);
         let known = subject.session.map(|id| NamedKey::new(id, slot, to.to));
         let known = known.and_then(|key| self.known.patterns(&key));
-        let decided = named_verdict(says, known.as_ref(), clock::now(), subject.stands);
+        let began = known.map_or_else(clock::now, |known| subject.began(&known));
+        let decided = named_verdict(says, known.as_ref(), began);
         let pattern = name.and_then(|name| policy.compiled.pattern_of(name));
         let said = pattern.as_ref().map(|pattern| says(pattern.id()));
         let said = said.filter(guard_common::Said::is_of_pattern);

@@ -63,7 +63,6 @@ fn decided(compiled: &Compiled, names: &[&str], to: &Connection, now: u64) -> Po
         |pattern| said_of(&lookup, PolicyId(1), pattern, to),
         Some(&known),
         BootTime(now),
-        false,
     )
 }
 
@@ -357,7 +356,7 @@ fn a_name_counts_until_its_time_is_over() {
     let lookup = compiled.lookup();
     let known = known(&compiled, &["api.forge.example"]);
     let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &connection);
-    let stands = named_verdict(says, Some(&known), BootTime(99), true);
+    let stands = named_verdict(says, Some(&known), BootTime(9));
     assert_eq!(stands.verdict, Verdict::Allow);
     // Whoever begins then hears why not.
     let why = |now| {
@@ -489,7 +488,7 @@ fn a_pattern_of_another_version_denies() {
     let known = Named::default().with(&key, learned, BootTime(1)).unwrap();
     let (lookup, connection) = (compiled.lookup(), to("203.0.113.7", 443));
     let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &connection);
-    let said = named_verdict(says, Some(&known), BootTime(1), false);
+    let said = named_verdict(says, Some(&known), BootTime(1));
     assert_eq!(said.verdict, Verdict::Deny);
 }
 

@@ -50,7 +50,7 @@ impl ReplayPolicy<'_> {
         let lookup = self.compiled.lookup();
         let says = |pattern| said_of(&lookup, PolicyId(1), pattern, &to);
         let named = tried.host.as_deref().and_then(|host| self.known_as(host));
-        let said = named_verdict(says, named.as_ref(), BootTime(0), false);
+        let said = named_verdict(says, named.as_ref(), BootTime(0));
         Some((said.verdict, self.policy.rule(said.rule)))
     }
 
