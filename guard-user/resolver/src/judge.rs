@@ -260,6 +260,8 @@ mod tests {
                 ("*.open.example.com", false),
                 ("secret.open.example.com", true),
                 ("example.com", false),
+                ("github.com.", true),
+                ("xn--bcher-kva.example", true),
             ],
         );
         for (text, wanted) in [
@@ -271,11 +273,21 @@ mod tests {
             ("a.secret.open.example.com", Verdict::Passes),
             ("aexample.com", Verdict::Passes),
             ("example.com.evil.test", Verdict::Passes),
+            ("github.com", DENIED),
+            ("github.com.", DENIED),
+            ("github.com.evil.test", Verdict::Passes),
+            ("XN--bcher-KVA.example", DENIED),
+            ("bcher-kva.example", Verdict::Passes),
         ] {
             assert_eq!(verdict(&[&policy], text), wanted, "{text}");
         }
-        let rule = policy.rule(&name("a.open.example.com")).unwrap();
-        assert_eq!(rule.pattern, NameId::of("*.open.example.com"));
+        for (text, pattern) in [
+            ("a.open.example.com", "*.open.example.com"),
+            ("github.com", "github.com"),
+        ] {
+            let rule = policy.rule(&name(text)).unwrap();
+            assert_eq!(rule.pattern, NameId::of(pattern));
+        }
     }
 
     #[test]

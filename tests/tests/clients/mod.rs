@@ -5,6 +5,7 @@
 mod agent;
 mod browser;
 mod console;
+mod ech;
 mod etcd;
 mod files;
 mod git;

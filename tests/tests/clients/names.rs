@@ -19,7 +19,8 @@ use std::{
 };
 
 use guard_lab::{
-    AGENT, Network, PATIENCE, Running, Scene, Tested, bins, eventually, exec, holds_scene, mounts,
+    AGENT, Network, PATIENCE, Running, Scene, Shell, Tested, bins, eventually, exec, holds_scene,
+    mounts,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -30,9 +31,12 @@ use crate::resolver::place::{Place, usual};
 /// Where the name server and all others are.
 const DNS: [&str; 3] = ["192.0.2.53", "192.0.2.54", "2001:db8:7::53"];
 const HOST: &str = "192.0.2.10";
+const HOST_V6: &str = "2001:db8:7::10";
 /// A name that may be asked for, one below the search list, and one that may not.
 const NAME: &str = "pkg.api.example.com";
 const SHORT: &str = "pkg.api";
+/// One with an address of each family.
+const BOTH: &str = "both.api.example.com";
 const SECRET: &str = "secret.evil.example";
 
 const POLICY: &str = r#"
@@ -45,6 +49,18 @@ name = "registries"
 to = ["*.api.example.com"]
 ports = ["tcp/80", "tcp/8080-8082"]
 action = "allow"
+"#;
+
+/// Under which a person is asked about all that goes to such a name.
+const CONFIRMS: &str = r#"
+version = 1
+name = "confirms"
+default = "deny"
+
+[[rule]]
+name = "registries"
+to = ["*.api.example.com"]
+action = "confirm"
 "#;
 
 /// What libraries read.
@@ -110,9 +126,11 @@ impl RegistryScene {
             "resolvers = [\"{}:53\", \"{}:53\", \"[{}]:53\"]\n",
             DNS[0], DNS[1], DNS[2]
         );
-        let policy = with_resolvers(POLICY);
         let scene = Scene::on(network, |daemon| {
-            daemon.policy("names", &policy).config(&config)
+            daemon
+                .policy("names", &with_resolvers(POLICY))
+                .policy("confirms", &with_resolvers(CONFIRMS))
+                .config(&config)
         })?;
         let scene = Self {
             scene,
@@ -234,6 +252,7 @@ fn dnsmasq(network: &Network, dir: &Path) -> Tested<Running> {
     for name in [NAME, "secret.evil.example"] {
         dnsmasq.arg(format!("--host-record={name},{HOST}"));
     }
+    dnsmasq.arg(format!("--host-record={BOTH},{HOST},{HOST_V6}"));
     serves(&mut dnsmasq, &DNS, &dir.join("queries"))
 }
 
@@ -329,7 +348,7 @@ const MAY_BE_MISSING: &str = "GUARD_CLIENTS_MAY_BE_MISSING";
 
 /// Whether a program is here. `cargo xtask test` installs those of the suite, so that a missing one is a failure, unless whoever
 /// runs it says that some may be.
-fn has(program: &str) -> Tested<bool> {
+pub(super) fn has(program: &str) -> Tested<bool> {
     let path = std::env::var("PATH")?;
     let found = std::env::split_paths(&path).any(|dir| dir.join(program).exists());
     Ok(found || is_left_out(program))
@@ -356,9 +375,29 @@ fn glibc() -> Tested {
     );
     scene.works(&format!("/usr/bin/python3 -c \"{connects}\""), HOST)?;
     scene.finds_nothing(&format!("getent ahosts {SECRET} || echo none"), "none")?;
-    // The addresses are tried by connects to port 0, to sort them: nobody is asked about those.
-    let pending = scene.daemon.json(["pending"])?;
-    assert_eq!(pending, serde_json::json!([]));
+    sorts_and_nobody_is_asked(&scene)
+}
+
+/// It tries several addresses of a name by connects to port 0, to sort them. What is sent there is asked about, and nothing before.
+fn sorts_and_nobody_is_asked(scene: &RegistryScene) -> Tested {
+    let run = scene.daemon.agent(["run", "--policy", "confirms"]);
+    let resolv = scene.dir.join("resolv.conf");
+    let mut shell = Shell::run_by(&scene.daemon, run.resolv(resolv))?;
+    let sorts = format!("test $(getent ahosts {BOTH} | grep -c STREAM) = 2");
+    assert_eq!(shell.status_of(&sorts)?, 0);
+    let pending = || scene.daemon.list(["pending"]);
+    assert!(pending()?.is_empty());
+    let sends = format!(
+        "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'?', ('{HOST}', 9))"
+    );
+    let sends = format!("/usr/bin/python3 -c \"{sends}\"");
+    assert_ne!(shell.status_of(&sends)?, 0);
+    eventually("a person is asked", || Ok(!pending()?.is_empty()))?;
+    let ports: Vec<_> = pending()?
+        .iter()
+        .map(|one| one["destination"]["port"].clone())
+        .collect();
+    assert_eq!(ports, [9]);
     Ok(())
 }
 

@@ -11,25 +11,33 @@ use crate::doctor::{Rows, detach, started};
 
 #[test]
 fn a_hook_that_is_gone_is_a_row() -> Tested {
+    const HELPERS: [&str; 3] = ["hold", "recvmsg4", "getpeername4"];
     let (_network, mut daemon) = started()?;
     detach(&daemon, "sendmsg6");
-    detach(&daemon, "hold");
+    for hook in HELPERS {
+        detach(&daemon, hook);
+    }
     let rows = Rows::by_root(&daemon);
     let (detail, fix) = rows.open("hook sendmsg6");
     assert_eq!(detail, "read back: no program is attached");
     assert!(fix.contains("restart guardd"), "{fix}");
-    // Nothing is refused by this one.
-    let hold = rows.row("hook hold");
-    assert_eq!(
-        (&hold["ok"], &hold["required"]),
-        (&false.into(), &false.into())
-    );
+    // Nothing is refused by these.
+    for hook in HELPERS {
+        let row = rows.row(&format!("hook {hook}"));
+        assert_eq!(
+            (&row["ok"], &row["required"]),
+            (&false.into(), &false.into()),
+            "{hook}"
+        );
+    }
     rows.ok("hook connect4");
     daemon.kill()?;
     daemon.start()?;
     let rows = Rows::by_root(&daemon);
     rows.ok("hook sendmsg6");
-    rows.ok("hook hold");
+    for hook in HELPERS {
+        rows.ok(&format!("hook {hook}"));
+    }
     Ok(())
 }
 

@@ -107,6 +107,6 @@ fn link(daemon: &Daemon, hook: &str) -> PathBuf {
 }
 
 /// Takes a program away, as somebody with root's rights may.
-fn detach(daemon: &Daemon, hook: &str) {
+pub(crate) fn detach(daemon: &Daemon, hook: &str) {
     fs::remove_file(link(daemon, hook)).unwrap();
 }

@@ -5,10 +5,10 @@
 //! | case | test |
 //! |---|---|
 //! | 1 musl, one socket and three servers | `clients::names::musl`; `resolver::life::each_server_is_asked_that_a_socket_has_asked_at_once` |
-//! | 2 `SO_BINDTODEVICE` | `by_device`, `by_interface` |
+//! | 2 `SO_BINDTODEVICE` | `by_device`, `by_device_connected`, `by_device_stream`, `by_device_v6`, `by_device_v6_stream`, `by_interface` |
 //! | 3 the resolver's own port, another session's port | `straight`, `straight_stream`; `resolver::floods::a_datagram_is_the_session_s_that_sent_it` |
 //! | 4 port 53, dissolved, then elsewhere | `dissolved`, `dissolved_again`, `dissolved_stream`, `elsewhere` |
-//! | 5 TCP: pipelined, in pieces, 65,535 bytes | `pipelined`, `pieces`, `long`; U `questions_by_tcp_come_in_pieces_and_several_at_once` |
+//! | 5 TCP: pipelined, in pieces, 65,535 bytes; MPTCP | `pipelined`, `pieces`, `long`, `multipath`; U `questions_by_tcp_come_in_pieces_and_several_at_once` |
 //! | 6 a public server that lies | `liar`; U `only_the_servers_of_the_machine_teach` |
 //! | 7 a server of the session's own | `own_server` |
 //! | 8 what is no question, or two | `two_questions` … `odd_label`; U `what_is_no_question_or_more_than_one_is_rejected`, `no_bytes_are_too_odd` |
@@ -24,14 +24,14 @@
 //! | 18 a cached answer after its end | guard_policy `a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned`; as 16 |
 //! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question` |
 //! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; `resolver::rebinding`; guard_policy `public_names_open_no_private_addresses` |
-//! | 22 two names of one address, and nine | `resolver::answers::of_two_names_of_one_address_the_stricter_counts`, `of_nine_names_of_one_address_the_last_is_not_answered` |
+//! | 22 two names of one address, and nine | `shared_address`; `resolver::answers::of_two_names_of_one_address_the_stricter_counts`, `of_nine_names_of_one_address_the_last_is_not_answered` |
 //! | 23 odd ways to show a name | `shown::gate`. Early data comes behind the hello that it belongs to, and kernel TLS begins when that was answered; seccomp refuses a session's io_uring (`escapes::calls`) |
-//! | 24 ECH, real and pretended | `shown::gate`, `clients::browser` |
+//! | 24 ECH, real and pretended | `shown::gate`, `clients::browser`; its keys: `clients::ech` |
 //! | 25 QUIC | `shown::gate::quic_is_refused_where_a_name_decides_and_other_ports_are_open` |
 //! | 26 fronting | docs/threat-model.md: only `read-only` closes it, `shown::read_only::fronting_gets_an_answer_of_the_guards_own` |
 //! | 27 STARTTLS, PostgreSQL, ssh | `shown::gate`: the kernel and the proxy let nothing begin without TLS |
 //! | 28 DNS over TLS and QUIC | `over_tls`, `over_quic`; U `browsers_are_told_to_keep_to_this_resolver` |
-//! | 29 resolvers behind Unix sockets | `escapes::helpers::path`, `bus`; of what guardd lets pass none asks for others |
+//! | 29 resolvers behind Unix sockets | `clients::names::modules_of_glibc_s_that_ask_by_a_socket`; `escapes::helpers::path`, `bus`; of what guardd lets pass none asks for others |
 //! | 30 mDNS, LLMNR, NetBIOS, WS-Discovery | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
 //! | 31 own files, own libraries | `own_servers`; `escapes::forms::name`; `clients::names::aliases_of_glibc_s_own`. A preloaded library does what a program can: `address` |
 //! | 32 an engine's 127.0.0.11 | `resolver::life::a_name_server_behind_a_redirect_of_the_machine_s_is_asked` |
@@ -60,7 +60,8 @@ use hickory_proto::{
 };
 
 use crate::escapes::way::{Came, Tried, Way, closed, family};
-use crate::resolver::place::{self, API, DB, DNS, PUBLIC, Place};
+use crate::names::scene::with_resolvers;
+use crate::resolver::place::{self, API, DB, DNS, DNS_V6, PUBLIC, Place};
 use crate::resolver::server;
 
 pub(super) const JUDGED: &str = "the resolver refuses names that no rule names";
@@ -69,6 +70,7 @@ pub(super) const STRICT: &str = "the resolver takes exactly one unambiguous ques
 pub(super) const LEARNED: &str =
     "only addresses that the machine's name servers gave this session are open";
 const BUDGET: &str = "a budget of names";
+const STRICTER: &str = "of two names of an address the stricter counts";
 pub(super) const INSIDE: &str =
     "a name opens no private, link-local, loopback or `@metadata` address";
 const PORT: &str = "`connect`, `sendmsg`";
@@ -88,6 +90,7 @@ family! { "Round the names";
     plain: asked("data in the labels of an unlisted name", "NXDOMAIN", JUDGED) => || leaves("udp", SECRET);
     connected: asked("the same from a connected socket", "NXDOMAIN", JUDGED) => || leaves("connected", SECRET);
     stream: asked("the same by TCP", "NXDOMAIN", JUDGED) => || leaves("tcp", SECRET);
+    multipath: asked("the same by MPTCP", "NXDOMAIN", JUDGED).where_there_is("MPTCP") => || leaves("mptcp", SECRET);
     pipelined: asked("the same behind an allowed name", "NXDOMAIN", JUDGED)
         => || leaves("pipelined", SECRET);
     pieces: asked("the same by TCP, byte by byte", "NXDOMAIN", JUDGED) => || leaves("split", SECRET);
@@ -100,6 +103,13 @@ family! { "Round the names";
     denied_below: asked("a denied name below an allowed wildcard", "NXDOMAIN", JUDGED)
         => || leaves("udp", "secret.db.api.example.com");
     by_device: asked("by a chosen device (`SO_BINDTODEVICE`)", "EPERM", SENDMSG) => || leaves("device", BELOW);
+    by_device_connected: asked("by such a device, from a connected socket", "EPERM", CONNECT)
+        => || leaves("device_connected", BELOW);
+    by_device_stream: asked("by such a device, by TCP", "EPERM", CONNECT) => || leaves("device_stream", BELOW);
+    by_device_v6: asked("by such a device, over IPv6", "EPERM", SENDMSG)
+        => || leaves_by("device", &[DNS_V6, BELOW], Server::OwnV6);
+    by_device_v6_stream: asked("by such a device, by TCP over IPv6", "EPERM", CONNECT)
+        => || leaves_by("device_stream", &[DNS_V6, BELOW], Server::OwnV6);
     by_interface: asked("by `IP_UNICAST_IF`", "EPERM", "egress")
         => || leaves("interface", BELOW);
     many_in_one: asked("two questions in one send (`UDP_SEGMENT`)", "EPERM", "egress")
@@ -155,6 +165,8 @@ family! { "Round the names";
     cname: closed("an allowed name that leads to a denied one (CNAME)", "EPERM", LEARNED)
         => || reached(&["udp", DNS, "cloaked.api.example.com"], &Attempt::tcp(DB, 443));
     alias: closed("one whose HTTPS record does (AliasMode)", "EPERM", LEARNED) => alias;
+    shared_address: closed("an allowed name at a denied one's address", "EPERM", STRICTER)
+        => || reached(&["udp", DNS, "shared.api.example.com"], &Attempt::tcp(DB, 443));
     nested: closed("a name that only the outer session may ask for", "EPERM", LEARNED)
         => nested;
     private: rebinding("an allowed name with a private address (rebinding)") => || rebound("10.0.0.5");
@@ -181,6 +193,8 @@ const fn rebinding(how: &'static str) -> Way {
 #[derive(Clone, Copy)]
 enum Server {
     Own,
+    /// The same over IPv6.
+    OwnV6,
     Public,
 }
 
@@ -231,21 +245,19 @@ fn tried(
     is_it: impl Fn(&[u8]) -> bool,
 ) -> Result<Tried> {
     let place = Place::new().unwrap();
-    // It listens where nobody is allowed to ask.
-    let other =
-        server::OwnServer::start(place.network.prod(), &format!("{OTHER}:53"), place::usual)
-            .unwrap();
+    let at = beside(&place, server);
+    let other = server::OwnServer::start(place.network.prod(), &at, place::usual).unwrap();
     let words: Vec<_> = std::iter::once(way).chain(words.iter().copied()).collect();
     let heard = || {
         let all = match server {
             Server::Own => place.dns.heard(),
-            Server::Public => other.heard(),
+            Server::OwnV6 | Server::Public => other.heard(),
         };
         all.iter().filter(|message| is_it(message)).count()
     };
     let came = |before: usize, said: String| match heard() > before {
         true => Came::Through(format!("the server heard it, {said}")),
-        false => Came::Stopped(said),
+        false => Came::not_through(said),
     };
     let with = came(0, place.within("names", &words));
     let before = heard();
@@ -253,10 +265,35 @@ fn tried(
     Ok(Tried { without, with })
 }
 
-/// A question at the resolver's own port in the guard, and at the server's outside: nobody else is asked there.
+/// Where a server listens beside the machine's own of IPv4.
+fn beside(place: &Place, server: Server) -> String {
+    if !matches!(server, Server::OwnV6) {
+        // Nobody is allowed to ask there.
+        return format!("{OTHER}:53");
+    }
+    // Production answers for a whole range, and has this address of it.
+    let mut ip = place.network.prod().command("ip");
+    let address = format!("{DNS_V6}/128");
+    ip.args(["addr", "add", &address, "dev", "lo", "nodad"]);
+    assert!(ip.status().unwrap().success(), "{ip:?} failed");
+    format!("[{DNS_V6}]:53")
+}
+
+/// A question at the resolver's own port in the guard, under a policy that opens the loopback, and at the server's outside: nobody else is
+/// asked there.
 fn straight(way: &str, outside: &str) -> Result<Tried> {
-    let place = Place::new().unwrap();
-    let with = place.within("names", &[way, DNS, BELOW]);
+    const LOOPBACK: &str =
+        "\n[[rule]]\nname = \"loopback\"\nto = [\"@loopback\"]\naction = \"allow\"\n";
+    let policy = with_resolvers(&format!("{}{LOOPBACK}", place::POLICY));
+    let policy = policy.replace("name = \"names\"", "name = \"loopback\"");
+    let place = Place::build(place::usual, |daemon| daemon.policy("loopback", &policy)).unwrap();
+    let _listening = listening(&place)?;
+    let mut shell = Shell::start(&place.daemon, "loopback")?;
+    for at in ["127.0.0.1", "::1"] {
+        let is_open = shell.reaches(&Attempt::tcp(at, 8443))?;
+        ensure!(is_open, "the loopback is not open: {at}");
+    }
+    let with = place.within("loopback", &[way, DNS, BELOW]);
     let with = match place.dns.has_heard(b"secret") {
         true => Came::Through(with),
         false => Came::Stopped(with),
@@ -364,22 +401,16 @@ fn alias() -> Result<Tried> {
     Ok(attempted(&with, &without))
 }
 
-/// A name that is another's, and others.
+/// A name that is a denied one's, one at its address, and others.
 fn cloaked(asked: &Message, is_stream: bool) -> Vec<Vec<u8>> {
-    if server::name_in(asked) != "cloaked.api.example.com" {
-        return place::usual(asked, is_stream);
-    }
-    let mut records = vec![server::alias(
-        "cloaked.api.example.com",
-        "db.example.com",
-        60,
-    )];
-    records.extend(server::addresses(
-        asked,
-        "db.example.com",
-        &[DB.parse().unwrap()],
-        60,
-    ));
+    const DENIED: &str = "db.example.com";
+    let name = server::name_in(asked);
+    let (mut records, owner) = match &*name {
+        "cloaked.api.example.com" => (vec![server::alias(&name, DENIED, 60)], DENIED),
+        "shared.api.example.com" => (Vec::new(), &*name),
+        _ => return place::usual(asked, is_stream),
+    };
+    records.extend(server::addresses(asked, owner, &[DB.parse().unwrap()], 60));
     server::bytes(&server::answer(asked, records), is_stream)
 }
 
@@ -418,10 +449,7 @@ fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> P
 
 /// A connection to where the last of some names leads. On this machine somebody listens, too.
 fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
-    let mut listener = place.network.dev().command_as(AGENT, "/usr/bin/python3");
-    listener.args(["-c", LISTENS]);
-    let mut listener = Running::start(&mut listener)?;
-    listener.line_with("listens", PATIENCE)?;
+    let _listening = listening(place)?;
     let _production = place.production().unwrap();
     let kind = if address.contains(':') {
         "udp-AAAA"
@@ -445,6 +473,14 @@ fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
 /// Whether an address is this machine's, where only its own server listens.
 fn is_here(address: &str) -> bool {
     ["127.0.0.1", "::1", "0.0.0.0"].contains(&address)
+}
+
+/// Somebody on this machine who echoes.
+fn listening(place: &Place) -> Result<Running> {
+    let mut python = place.network.dev().command_as(AGENT, "/usr/bin/python3");
+    let mut listening = Running::start(python.args(["-c", LISTENS]))?;
+    listening.line_with("listens", PATIENCE)?;
+    Ok(listening)
 }
 
 /// Echoes what comes to a port of this machine.

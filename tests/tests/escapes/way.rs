@@ -182,6 +182,14 @@ impl Came {
         }
     }
 
+    /// Of a program that did not come through, and said so by the name of an error.
+    pub(crate) fn not_through(said: String) -> Self {
+        match ABSENT.contains(&&*said) {
+            true => Self::Missing(said),
+            false => Self::Stopped(said),
+        }
+    }
+
     fn text(&self) -> &str {
         match self {
             Self::Through(text) | Self::Stopped(text) | Self::Missing(text) => text,

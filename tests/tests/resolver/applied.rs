@@ -120,6 +120,19 @@ impl Applying {
         Ok(explained["verdict"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// What it is told of a name.
+    fn asked(&mut self, name: &str) -> Tested<String> {
+        self.scene.asked(&mut self.shell, name, "connected")
+    }
+
+    /// Whether it is said that not many more addresses can be looked up.
+    fn is_warned(&self) -> Tested<bool> {
+        let status = self.scene.daemon.json(["status"])?;
+        Ok(status["warnings"]
+            .to_string()
+            .contains("of 262144 that the kernel keeps"))
+    }
+
     /// How many connections have come there.
     fn reached(&self) -> Tested<usize> {
         Ok(self.scene.production.reached_at(ADDRESS, 443)?.len())
@@ -275,17 +288,43 @@ impl Full {
 }
 
 #[test]
+fn what_the_kernel_has_no_room_for_is_not_answered_and_what_is_known_goes_on() -> Tested {
+    let mut applying = Applying::new()?;
+    assert!(!applying.is_warned()?);
+    let full = Full::new(&applying.scene)?;
+    let failed = format!("2 {DNS}");
+    assert_eq!(applying.asked(OTHER_NAME)?, failed, "SERVFAIL");
+    assert!(applying.is_warned()?);
+    // By its address it is open, as before.
+    assert!(reaches(&mut applying.shell, OTHER, 443)?);
+    assert_eq!(applying.verdict(OTHER)?, "allow");
+    let known = format!("0 {DNS} {ADDRESS}");
+    assert_eq!(applying.asked(NAME)?, known);
+    assert!(!reaches(&mut applying.shell, ADDRESS, 443)?);
+    assert_eq!(applying.verdict(ADDRESS)?, "confirm");
+    eventually("it is written down", || {
+        let denied = applying.scene.daemon.logged("denied")?;
+        Ok(denied.iter().any(|record| {
+            let why = record["why"].as_str().unwrap_or_default();
+            record["destination"]["host"] == OTHER_NAME
+                && record["verdict"] == "failed"
+                && why.contains("the kernel keeps no more addresses")
+        }))
+    })?;
+    full.empty()?;
+    let answered = format!("0 {DNS} {OTHER}");
+    assert_eq!(applying.asked(OTHER_NAME)?, answered);
+    assert!(!reaches(&mut applying.shell, OTHER, 443)?);
+    assert!(!applying.is_warned()?);
+    Ok(())
+}
+
+#[test]
 fn what_the_kernel_cannot_take_over_is_not_applied() -> Tested {
     let mut applying = Applying::new()?;
-    let is_warned = |applying: &Applying| -> Tested<_> {
-        let status = applying.scene.daemon.json(["status"])?;
-        Ok(status["warnings"]
-            .to_string()
-            .contains("of 262144 that the kernel keeps"))
-    };
-    assert!(!is_warned(&applying)?);
+    assert!(!applying.is_warned()?);
     let full = Full::new(&applying.scene)?;
-    assert!(is_warned(&applying)?, "guardd has never heard of any of it");
+    assert!(applying.is_warned()?, "guardd has never heard of any of it");
     let refused = applying.apply(&denies(70), "--yes")?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     let said = format!("{}{}", refused.stdout, refused.stderr);

@@ -1,6 +1,8 @@
 //! Sockets to name servers from before a policy has rules for names: they were not redirected, and nothing redirects them any more.
+//! And those from before a resolver's end, which were redirected to that one.
 
-use guard_lab::{Shell, Tested, eventually};
+use guard_lab::{Shell, Tested, eventually, lives};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::place::{DNS, Place};
 use crate::names::scene::with_resolvers;
@@ -80,5 +82,42 @@ fn sockets_from_before_names_are_judged_ask_for_none() -> Tested {
     }
     assert!(place.dns.has_heard(b"v1") && place.dns.has_heard(b"v2"));
     assert!(!place.dns.has_heard(b"third"));
+    Ok(())
+}
+
+/// Who asks again on the same socket, since no answer came, is refused or answered by the next one: nobody else is asked.
+#[test]
+fn a_socket_from_before_a_resolvers_end_asks_nobody_past_the_next_one() -> Tested {
+    let place = Place::new()?;
+    let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
+    let secret = "secret.evil.example";
+    assert!(
+        place
+            .outside(&["udp", DNS, secret])?
+            .starts_with("answered")
+    );
+    assert!(place.dns.has_heard(b"secret"));
+    place.dns.forget();
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    shell.tell(&format!("exec /usr/bin/python3 {} {DNS}", file.display()))?;
+    shell.line_with("reads lines")?;
+    let (known, next) = ("v1.api.example.com", "v2.api.example.com");
+    assert_eq!(asks(&mut shell, "udp", known)?, "0");
+    let resolver = place.resolver().unwrap();
+    kill_process(Pid::from_raw(resolver.cast_signed()).unwrap(), Signal::KILL)?;
+    // What is sent to one that is about to end has no answer, and is waited for.
+    eventually("it has ended", || !lives(resolver))?;
+    eventually("another one answers", || {
+        Ok(asks(&mut shell, "new-udp", next)? == "0")
+    })?;
+    assert_ne!(place.resolver(), Some(resolver));
+    for name in [known, next, "v3.api.example.com"] {
+        let said = asks(&mut shell, "udp", name)?;
+        assert!(["0", "EPERM"].contains(&&*said), "{name}: {said}");
+    }
+    let said = asks(&mut shell, "udp", secret)?;
+    assert!([NXDOMAIN, "EPERM"].contains(&&*said), "{said}");
+    assert_eq!(asks(&mut shell, "new-udp", secret)?, NXDOMAIN);
+    assert!(!place.dns.has_heard(b"secret"));
     Ok(())
 }

@@ -1,17 +1,19 @@
 //! A resolver that ends, and name servers in odd places.
 
 use std::{
+    fs,
+    path::PathBuf,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use guard_lab::{
     AGENT, Attempt, Daemon, Json as _, Network, Production, Shell, Tested, bins, eventually, exec,
-    mounts,
+    is_slow, mounts,
 };
 use hickory_proto::{
     op::Message,
@@ -21,9 +23,13 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    churn,
+    ASK, churn,
     place::{API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
     server::{self, OwnServer},
+};
+use crate::{
+    doctor::detach,
+    names::scene::{told, with_resolvers},
 };
 
 #[test]
@@ -323,29 +329,66 @@ ports = ["tcp/443"]
 action = "allow"
 "#;
 
+/// A machine on which a VPN may come up: `/etc/resolv.conf` has another server then.
+struct Roaming {
+    daemon: Daemon,
+    resolv: PathBuf,
+    odd: PathBuf,
+    _production: Production,
+    _servers: [OwnServer; 2],
+    network: Network,
+}
+
+impl Roaming {
+    /// One that asks [`DNS`] at first, under a policy of that text.
+    fn new(policy: &str) -> Tested<Self> {
+        let network = Network::new()?;
+        let start = |at: &str| OwnServer::start(network.prod(), &format!("{at}:53"), usual);
+        let servers = [start(DNS)?, start(SECOND)?];
+        let production = Production::launch(&network, &[443], &[], true)?;
+        let mut daemon = Daemon::in_network(&network)
+            .policy("names", policy)
+            .config("")
+            .prepare()?;
+        let resolv = daemon.write_for_agents("resolv.conf", &format!("nameserver {DNS}\n"))?;
+        let odd = daemon.write_for_agents("odd.py", include_str!("programs/odd.py"))?;
+        let guardd = mounts::with_file(&daemon.guardd()?, &resolv, "/etc/resolv.conf");
+        daemon.start_as(guardd)?;
+        Ok(Self {
+            daemon,
+            resolv,
+            odd,
+            _production: production,
+            _servers: servers,
+            network,
+        })
+    }
+
+    /// What a session gets of a server.
+    fn asked(&self, shell: &mut Shell, server: &str) -> Tested<String> {
+        let words = format!("udp {server} v1.api.example.com");
+        asked(shell, &self.odd, &words)
+    }
+
+    /// From now on the machine asks [`SECOND`].
+    fn moves(&self) -> Tested {
+        fs::write(&self.resolv, format!("nameserver {SECOND}\n"))?;
+        Ok(())
+    }
+}
+
 /// As when a VPN comes up: `/etc/resolv.conf` has another server, and no policy depends on it.
 #[test]
 fn another_server_of_the_machine_s_teaches_from_then_on() -> Tested {
-    let network = Network::new()?;
-    let start = |at: &str| OwnServer::start(network.prod(), &format!("{at}:53"), usual);
-    let _servers = (start(DNS)?, start(SECOND)?);
-    let _production = Production::launch(&network, &[443], &[], true)?;
-    let mut daemon = Daemon::in_network(&network)
-        .policy("names", OF_NO_GROUP)
-        .config("")
-        .prepare()?;
-    let resolv = daemon.write_for_agents("resolv.conf", &format!("nameserver {DNS}\n"))?;
-    let odd = daemon.write_for_agents("odd.py", include_str!("programs/odd.py"))?;
-    let guardd = mounts::with_file(&daemon.guardd()?, &resolv, "/etc/resolv.conf");
-    daemon.start_as(guardd)?;
+    let place = Roaming::new(OF_NO_GROUP)?;
+    let daemon = &place.daemon;
     let ask = |shell: &mut Shell, server: &str| -> Tested {
-        let said = asked(shell, &odd, &format!("udp {server} v1.api.example.com"))?;
-        assert_eq!(said, format!("answered {API}"));
+        assert_eq!(place.asked(shell, server)?, format!("answered {API}"));
         Ok(())
     };
-    let outside = Attempt::tcp(API, 443).outside(network.dev(), AGENT)?;
+    let outside = Attempt::tcp(API, 443).outside(place.network.dev(), AGENT)?;
     assert!(outside.ok, "nothing stops it without the guard");
-    let mut shell = Shell::start(&daemon, "names")?;
+    let mut shell = Shell::start(daemon, "names")?;
     ask(&mut shell, SECOND)?;
     assert!(
         !shell.reaches(&Attempt::tcp(API, 443))?,
@@ -353,16 +396,129 @@ fn another_server_of_the_machine_s_teaches_from_then_on() -> Tested {
     );
     ask(&mut shell, DNS)?;
     assert!(shell.reaches(&Attempt::tcp(API, 443))?);
-    std::fs::write(&resolv, format!("nameserver {SECOND}\n"))?;
-    let mut other = Shell::start(&daemon, "names")?;
+    place.moves()?;
+    let mut other = Shell::start(daemon, "names")?;
     eventually("the other one is the machine's", || {
         ask(&mut other, SECOND)?;
         Ok(other.reaches(&Attempt::tcp(API, 443))?)
     })?;
     // The one of before is not any more.
-    let mut last = Shell::start(&daemon, "names")?;
+    let mut last = Shell::start(daemon, "names")?;
     ask(&mut last, DNS)?;
     assert!(!last.reaches(&Attempt::tcp(API, 443))?);
+    Ok(())
+}
+
+/// What lets names be asked for at the machine's servers, whichever these are.
+const OF_THE_GROUP: &str = r#"
+version = 1
+name = "names"
+default = "deny"
+
+[[rule]]
+name = "api"
+to = ["*.api.example.com"]
+ports = ["tcp/443"]
+action = "allow"
+"#;
+
+#[test]
+fn a_rule_for_the_machine_s_servers_is_about_another_one_from_then_on() -> Tested {
+    let place = Roaming::new(&with_resolvers(OF_THE_GROUP))?;
+    let answered = format!("answered {API}");
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    assert_eq!(place.asked(&mut shell, SECOND)?, "EPERM");
+    assert_eq!(place.asked(&mut shell, DNS)?, answered);
+    place.moves()?;
+    let began = Instant::now();
+    eventually("the other one may be asked", || {
+        Ok(place.asked(&mut shell, SECOND)? == answered)
+    })?;
+    let took = began.elapsed();
+    println!("it may be asked after {took:?}");
+    // It is looked at every ten seconds; a busy machine may take as long for it.
+    assert!(took < Duration::from_secs(20) || is_slow(), "{took:?}");
+    assert_eq!(place.asked(&mut shell, DNS)?, "EPERM");
+    Ok(())
+}
+
+/// As on a kernel without these hooks: programs see who has answered, and get no more than before.
+#[test]
+fn where_hooks_are_gone_that_show_the_server_names_are_judged_as_before() -> Tested {
+    const WAYS: [&str; 3] = ["unconnected", "connected", "tcp"];
+    const SECRET: &str = "secret.evil.example";
+    let place = Place::new()?;
+    let _production = place.production()?;
+    let outside = place.outside(&["udp", DNS, SECRET])?;
+    assert_eq!(outside, format!("answered {API}"), "without the guard");
+    assert!(place.dns.has_heard(b"secret"));
+    place.dns.forget();
+    let program = place.daemon.write_for_agents("ask.py", ASK)?;
+    let program = program.display();
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let mut ask = |name: &str, way: &str| -> Tested<String> {
+        shell.tell(&format!("/usr/bin/python3 {program} {DNS} {name} A {way}"))?;
+        told(&mut shell)
+    };
+    for way in WAYS {
+        let said = ask("v1.api.example.com", way)?;
+        assert_eq!(said, format!("0 {DNS} {API}"), "{way}");
+    }
+    for hook in ["recvmsg4", "getpeername4"] {
+        detach(&place.daemon, hook);
+    }
+    for way in WAYS {
+        // The kernel takes them away a moment later.
+        eventually("the resolver itself is shown", || {
+            Ok(ask("v1.api.example.com", way)? == format!("0 127.0.0.1 {API}"))
+        })?;
+        assert_eq!(ask(SECRET, way)?, "3 127.0.0.1", "{way}: no such name");
+    }
+    assert!(!place.dns.has_heard(b"secret"));
+    assert!(shell.reaches(&Attempt::tcp(API, 443))?);
+    assert!(!shell.reaches(&Attempt::tcp(DB, 443))?);
+    Ok(())
+}
+
+/// What is not redirected would get to the server: egress refuses it.
+#[test]
+fn where_a_hook_is_gone_that_redirects_questions_none_goes_past_the_resolver() -> Tested {
+    let place = Place::new()?;
+    let secret = "secret.evil.example";
+    let outside = place.outside(&["udp", DNS, secret])?;
+    assert_eq!(outside, format!("answered {API}"), "without the guard");
+    assert!(place.dns.has_heard(b"secret"));
+    place.dns.forget();
+    let mut shell = Shell::start(&place.daemon, "names")?;
+    let (known, answered) = ("v1.api.example.com", format!("answered {API}"));
+    let asks = |shell: &mut Shell, way: &str, name: &str| {
+        place.asked(shell, &format!("{way} {DNS} {name}"))
+    };
+    assert_eq!(asks(&mut shell, "udp", known)?, answered);
+    detach(&place.daemon, "sendmsg4");
+    eventually("datagrams are not redirected any more", || {
+        Ok(asks(&mut shell, "udp", known)? == "EPERM")
+    })?;
+    assert_eq!(asks(&mut shell, "udp", secret)?, "EPERM");
+    // Who connects is judged by another one.
+    for way in ["connected", "tcp"] {
+        assert_eq!(asks(&mut shell, way, known)?, answered, "{way}");
+        assert_eq!(asks(&mut shell, way, secret)?, "NXDOMAIN", "{way}");
+    }
+    assert!(!place.dns.has_heard(b"secret"));
+    eventually("the refusal is written down", || {
+        let denied = place.daemon.audited("denied")?;
+        Ok(denied.iter().any(|one| {
+            let (to, why) = (&one["destination"], one["why"].as_str());
+            to["address"] == DNS
+                && to["protocol"] == "udp"
+                && why.is_some_and(|why| why.contains("past guard's resolver"))
+        }))
+    })?;
+    let status = place.daemon.root(["status", "--json"]).run()?.json()?;
+    assert_eq!(status["enforcing"], false, "{status}");
+    let problem = status["problem"].text()?;
+    assert!(problem.contains("sendmsg4 is not attached"), "{problem}");
     Ok(())
 }
 

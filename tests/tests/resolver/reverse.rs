@@ -2,7 +2,10 @@
 
 use guard_lab::{Shell, Tested};
 
-use super::place::{DNS, PUBLIC, Place};
+use super::{
+    place::{DNS, PUBLIC, Place},
+    server::OwnServer,
+};
 
 #[test]
 fn a_name_of_an_address_is_asked_for_where_a_rule_names_it_only() -> Tested {
@@ -15,22 +18,25 @@ fn a_name_of_an_address_is_asked_for_where_a_rule_names_it_only() -> Tested {
         "secret.db.api.example.com",
     ];
     let marks: [&[u8]; 3] = [b"\x03114\x0299\x03101", b"\x014\x017\x015", b"secret"];
-    let heard = || marks.iter().any(|mark| place.dns.has_heard(mark));
-    // Nothing stops it without the guard; the server has no such names.
-    place.outside(&["udp-PTR", DNS, refused[0]])?;
-    assert!(heard());
-    place.dns.forget();
+    let servers = [(DNS, &place.dns), (PUBLIC, &place.public)];
+    let asked = servers
+        .into_iter()
+        .flat_map(|server| refused.map(|name| (server, name)));
+    let has_heard = |server: &OwnServer| marks.iter().any(|mark| server.has_heard(mark));
+    // Nothing stops it without the guard; the servers have no such names.
+    for ((at, server), name) in asked.clone() {
+        place.outside(&["udp-PTR", at, name])?;
+        assert!(has_heard(server), "{at} {name}");
+        server.forget();
+    }
     let mut shell = Shell::start(&place.daemon, "names")?;
     for way in ["udp", "connected", "tcp"] {
-        for (server, name) in [DNS, PUBLIC].into_iter().flat_map(|server| {
-            let names = refused.into_iter();
-            names.map(move |name| (server, name))
-        }) {
-            let said = place.asked(&mut shell, &format!("{way}-PTR {server} {name}"))?;
-            assert_eq!(said, "NXDOMAIN", "{way} {server} {name}");
+        for ((at, server), name) in asked.clone() {
+            let said = place.asked(&mut shell, &format!("{way}-PTR {at} {name}"))?;
+            assert_eq!(said, "NXDOMAIN", "{way} {at} {name}");
+            assert!(!has_heard(server), "{way} {at} {name}");
         }
     }
-    assert!(!heard());
     // One that a rule names is asked for, and leads to no more than what that rule says.
     place.asked(&mut shell, &format!("udp-PTR {DNS} v1.api.example.com"))?;
     assert!(place.dns.has_heard(b"\x02v1\x03api"));

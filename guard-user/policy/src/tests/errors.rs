@@ -677,6 +677,15 @@ fn names_that_are_not_written_so_say_how() {
         assert!(message.ends_with("is not a wildcard name"), "{message}");
         assert!(help.contains("as in `*.prod.example.com`"), "{help}");
     }
+    for to in ["bücher.example", "*.bücher.example"] {
+        let (message, help) = said(to);
+        assert_eq!(message, "`bücher.example` is not a host name");
+        assert_eq!(help, "write the form that begins with `xn--`");
+    }
+    let text = "[[rule]]\nto = [\"XN--bcher-kva.example\", \"github.com.\"]\naction = \"allow\"\n";
+    let policy = policy(text);
+    let names: Vec<_> = policy.names().map(ToString::to_string).collect();
+    assert_eq!(names, ["github.com", "xn--bcher-kva.example"]);
 }
 
 #[test]

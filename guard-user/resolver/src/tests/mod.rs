@@ -4,8 +4,9 @@ mod scene;
 
 use std::{
     cell::Cell,
+    collections::BTreeSet,
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -207,6 +208,28 @@ fn nothing_of_a_refused_name_leaves() {
             ResponseCode::NoError
         );
         assert_eq!(scene.asked.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn what_browsers_ask_to_find_another_resolver_is_refused_where_any_name_passes() {
+    run(Names::Any, &[], one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        for (name, kind) in [
+            ("use-application-dns.net", A_RECORD),
+            ("_dns.resolver.arpa", 64),
+        ] {
+            let got = ask(&client, &asked(name, kind, None)).await;
+            assert_eq!(code(&got), ResponseCode::NXDomain, "{name}");
+        }
+        assert!(scene.asked.borrow().is_empty());
+        // It is nobody's mistake, and nobody is to decide on it.
+        assert!(scene.told.try_recv().is_err());
+        for name in ["application-dns.net", "resolver.arpa"] {
+            let got = ask(&client, &asked(name, A_RECORD, None)).await;
+            assert_eq!(code(&got), ResponseCode::NoError, "{name}");
+        }
+        assert_eq!(scene.asked.borrow().len(), 2);
     });
 }
 
@@ -466,6 +489,87 @@ fn what_is_sent_again_is_the_same_question() {
         assert_eq!(code(&hear(&client).await), ResponseCode::NoError);
         assert_eq!(scene.asked.borrow().len(), 2);
         assert_eq!(scene.asked.borrow()[0], scene.asked.borrow()[1]);
+        assert!(is_silent(&client));
+    });
+}
+
+/// Whoever forges an answer has to guess both.
+#[test]
+fn each_question_has_a_number_and_a_port_that_nobody_can_know() {
+    const COUNT: u8 = 40;
+    run(Names::Any, &[], one_address, async |scene| {
+        let client = scene.client(SESSION).await;
+        for number in 0..COUNT {
+            let mut question = asked("example.com", A_RECORD, None);
+            question[1] = number;
+            assert_eq!(code(&ask(&client, &question).await), ResponseCode::NoError);
+        }
+        let id = |message: &Vec<u8>| u16::from_be_bytes([message[0], message[1]]);
+        let ids: Vec<_> = scene.asked.borrow().iter().map(id).collect();
+        let ports: Vec<_> = scene.peers.borrow().iter().map(SocketAddr::port).collect();
+        for all in [ids, ports] {
+            assert_eq!(all.len(), usize::from(COUNT));
+            let each: BTreeSet<_> = all.iter().collect();
+            let steps = all.windows(2).map(|two| two[1].wrapping_sub(two[0]));
+            let steps: BTreeSet<_> = steps.collect();
+            // Hardly two of so few are the same by chance.
+            assert!(each.len() > 30 && steps.len() > 30, "{all:?}");
+        }
+    });
+}
+
+#[test]
+fn what_another_sends_than_the_server_is_passed_over() {
+    // The first question is lost, so that whoever forges an answer has the time.
+    let is_lost = Cell::new(false);
+    let serving = move |question: Message, _| match is_lost.replace(true) {
+        true => bytes(&answer(question, vec![a("example.com", 1)])),
+        false => Vec::new(),
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        let question = asked("example.com", A_RECORD, None);
+        client.send(&question).await.unwrap();
+        while scene.peers.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let left = Message::from_vec(&scene.asked.borrow()[0]).unwrap();
+        // But for its address as the server's own.
+        let forged = answer(left, vec![a("example.com", 66)]).to_vec().unwrap();
+        let peer = scene.peers.borrow()[0];
+        for from in [("127.0.0.2", scene.servers[0].port()), ("127.0.0.1", 0)] {
+            let forger = tokio::net::UdpSocket::bind(from).await.unwrap();
+            forger.send_to(&forged, peer).await.unwrap();
+        }
+        assert_eq!(hear(&client).await.answers, [a("example.com", 1)]);
+        assert_eq!(scene.asked.borrow().len(), 2, "it was waited for");
+    });
+}
+
+#[test]
+fn what_is_answered_twice_and_late_is_answered_once() {
+    let count = Cell::new(0);
+    let serving = move |question: Message, _| {
+        count.set(count.get() + 1);
+        let message = bytes(&answer(question, vec![a("example.com", count.get())]));
+        match count.get() {
+            // Answered with the second, which is the same.
+            1 => Vec::new(),
+            2 => [message.clone(), message].concat(),
+            _ => message,
+        }
+    };
+    run(Names::Any, &[], serving, async |scene| {
+        let client = scene.client(SESSION).await;
+        let mut question = asked("example.com", A_RECORD, None);
+        let got = ask(&client, &question).await;
+        assert_eq!(got.answers, [a("example.com", 2)]);
+        assert_eq!(scene.asked.borrow().len(), 2);
+        // The next one has an answer of its own.
+        question[0] = 0x55;
+        let got = ask(&client, &question).await;
+        assert_eq!(got.metadata.id, 0x5534);
+        assert_eq!(got.answers, [a("example.com", 3)]);
         assert!(is_silent(&client));
     });
 }

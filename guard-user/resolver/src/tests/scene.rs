@@ -98,6 +98,8 @@ pub(super) struct Scene {
     pub(super) told: mpsc::Receiver<FromResolver>,
     /// What the server was asked.
     pub(super) asked: Rc<RefCell<Vec<Vec<u8>>>>,
+    /// From where, by UDP.
+    pub(super) peers: Rc<RefCell<Vec<SocketAddr>>>,
     /// Of IPv4 and of IPv6, as the resolver's own ends.
     pub(super) servers: [SocketAddr; 2],
     resolvers: [SocketAddr; 2],
@@ -179,12 +181,13 @@ impl Scene {
             is_roots: true,
         };
         obey(listen, sockets, &common, &networks).unwrap();
-        let asked = Rc::default();
+        let (asked, peers) = (Rc::default(), Rc::default());
         let mut servers = [resolvers[0]; 2];
         for (server, address) in servers.iter_mut().zip(["127.0.0.1", "::1"]) {
             let (udp, tcp) = both(address).await;
             *server = udp.local_addr().unwrap();
-            spawn_local(serve_datagrams(udp, Rc::clone(&serving), Rc::clone(&asked)));
+            let heard = (Rc::clone(&asked), Rc::clone(&peers));
+            spawn_local(serve_datagrams(udp, Rc::clone(&serving), heard));
             spawn_local(serve_streams(tcp, Rc::clone(&serving), Rc::clone(&asked)));
         }
         Self {
@@ -193,6 +196,7 @@ impl Scene {
             maps,
             told,
             asked,
+            peers,
             servers,
             resolvers,
         }
@@ -336,16 +340,16 @@ async fn both(address: &str) -> (UdpSocket, TcpListener) {
     }
 }
 
-async fn serve_datagrams(
-    socket: UdpSocket,
-    serving: Rc<Serving>,
-    asked: Rc<RefCell<Vec<Vec<u8>>>>,
-) {
+/// What came, and from where.
+type Heard = (Rc<RefCell<Vec<Vec<u8>>>>, Rc<RefCell<Vec<SocketAddr>>>);
+
+async fn serve_datagrams(socket: UdpSocket, serving: Rc<Serving>, (asked, peers): Heard) {
     let mut buffer = [0; 4096];
     loop {
         let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
         let message = buffer[..length].to_vec();
         asked.borrow_mut().push(message.clone());
+        peers.borrow_mut().push(peer);
         for answer in serving(Message::from_vec(&message).unwrap(), false) {
             socket.send_to(&answer, peer).await.unwrap();
         }

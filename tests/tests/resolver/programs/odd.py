@@ -10,6 +10,9 @@ import time
 CODES = {0: "answered", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP"}
 KINDS = {"A": 1, "PTR": 12, "TXT": 16, "AAAA": 28, "HTTPS": 65, "NULL": 10, "ANY": 255, "PRIVATE": 65280}
 SO_BINDTODEVICE, IP_UNICAST_IF, UDP_SEGMENT = 25, 50, 103
+IPPROTO_MPTCP = 262
+# As /proc/net writes them.
+LOOPBACK = {"0100007F": "127.0.0.1", "00000000000000000000000001000000": "::1"}
 
 way, server, name, *rest = sys.argv[1:]
 way, _, kind = way.partition("-")
@@ -106,51 +109,79 @@ def dissolve(s):
         raise OSError(ctypes.get_errno(), "connect")
 
 
-def ports_of_root(table):
-    """Ports of this machine's loopback that sockets of root's are bound to, and connected to nobody."""
-    with open(f"/proc/self/net/{table}") as lines:
-        next(lines)
-        for line in lines:
-            _, local, remote, _, _, _, _, uid = line.split()[:8]
-            address, port = local.split(":")
-            if address == "0100007F" and remote.startswith("00000000:") and uid == "0":
-                yield int(port, 16)
+def roots(protocol):
+    """Where on this machine's loopback sockets of root's are bound, and connected to nobody."""
+    for table in (protocol, f"{protocol}6"):
+        with open(f"/proc/self/net/{table}") as lines:
+            next(lines)
+            for line in lines:
+                _, local, remote, _, _, _, _, uid = line.split()[:8]
+                address, port = local.split(":")
+                if address in LOOPBACK and remote.strip("0") == ":" and uid == "0":
+                    yield LOOPBACK[address], int(port, 16)
+
+
+def at_each(protocol, ask):
+    """Wherever the guard may listen: what came of the first that is not refused, or that all are."""
+    came = []
+    for place in roots(protocol):
+        try:
+            came.append(ask(place))
+        except OSError as error:
+            came.append(f"answer {errno.errorcode.get(error.errno, 'timeout')}")
+    if not came:
+        return "answer nobody listens"
+    return next((one for one in came if one != "answer EPERM"), came[0])
 
 
 def straight():
-    """To each port where the guard may listen."""
-    ports = list(ports_of_root("udp"))
-    if not ports:
-        return "answer nobody listens"
-    result = None
-    for port in ports:
-        s = datagrams()
+    def ask(place):
+        s = socket.socket(socket.AF_INET6 if ":" in place[0] else socket.AF_INET, socket.SOCK_DGRAM)
         s.settimeout(1)
-        try:
-            s.sendto(header() + question(name), ("127.0.0.1", port))
-            result = heard(s)
-        except OSError as error:
-            result = result or f"answer {errno.errorcode.get(error.errno, 'timeout')}"
-    return result
+        s.sendto(header() + question(name), place)
+        return heard(s)
+    return at_each("udp", ask)
 
 
 def straight_stream():
-    result = None
-    for port in ports_of_root("tcp"):
-        try:
-            s = socket.create_connection(("127.0.0.1", port), timeout=1)
-            s.sendall(framed(header() + question(name)))
-            result = read(s.makefile("rb"))
-        except OSError as error:
-            result = result or f"answer {errno.errorcode.get(error.errno, 'timeout')}"
-    return result or "answer nobody listens"
+    def ask(place):
+        s = socket.create_connection(place, timeout=1)
+        s.sendall(framed(header() + question(name)))
+        return read(s.makefile("rb"))
+    return at_each("tcp", ask)
+
+
+def by_device(s):
+    s.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, b"prod0\0")
+    return s
+
+
+def by_stream(s):
+    s.settimeout(patience)
+    s.connect((server, 53))
+    s.sendall(framed(header() + question(name)))
+    return read(s.makefile("rb"))
 
 
 def device():
-    s = datagrams()
-    s.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, b"prod0\0")
+    s = by_device(datagrams())
     s.sendto(header() + question(name), (server, 53))
     return heard(s)
+
+
+def device_connected():
+    s = by_device(datagrams())
+    s.connect((server, 53))
+    s.send(header() + question(name))
+    return heard(s)
+
+
+def device_stream():
+    return by_stream(by_device(socket.socket(family, socket.SOCK_STREAM)))
+
+
+def mptcp():
+    return by_stream(socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP))
 
 
 def interface():
