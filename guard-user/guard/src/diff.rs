@@ -1,6 +1,6 @@
 //! `guard diff`: what another policy opens and closes. What a fleet has around both, guardd alone knows; the rest needs none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use guard_policy::{
     self as policy, AddressChange, Compiled, DnsNames, Environment, NamePattern, Opens, Parsed,
@@ -13,7 +13,7 @@ use super::args::DiffArgs;
 use super::around::{Base, Fleet};
 use super::discover::judge::verdict;
 use super::error::{CliError, Exit};
-use super::policy::explain::environment_of;
+use super::policy::explain::{environment_of, environment_with};
 use super::policy::valid;
 use super::policy_file::{PolicyFile, is_file};
 use super::render::Output;
@@ -43,6 +43,9 @@ struct Differences {
     idle_new: Vec<String>,
     /// Rules that are gone, without effect.
     idle_gone: Vec<String>,
+    /// Whether something may get through that did not, or a hole last longer.
+    #[serde(skip)]
+    widens: bool,
 }
 
 /// A change, beside what the fleet has around both.
@@ -132,12 +135,46 @@ pub(super) fn between(
     called: [&str; 2],
     output: Output,
 ) -> Result<Page, CliError> {
+    let differences = compared([old, new], called, judging, output)?;
+    Ok(page(&differences, &Clock::system()))
+}
+
+/// The same where the newer text may let through more; none where it only narrows. Whoever wrote it has chosen its names: none is
+/// looked up.
+///
+/// # Errors
+///
+/// As [`between`].
+pub(super) fn widening(
+    old: PolicyFile,
+    new: PolicyFile,
+    called: [&str; 2],
+    output: Output,
+) -> Result<Option<Page>, CliError> {
+    let without_names = |_: &[&Policy]| Environment {
+        judges_names: true,
+        ..environment_with(BTreeMap::new())
+    };
+    let mut differences = compared([old, new], called, without_names, output)?;
+    for name in &mut differences.names {
+        name.is_unresolved = false;
+    }
+    let is_told = differences.widens;
+    Ok(is_told.then(|| page(&differences, &Clock::system())))
+}
+
+fn compared(
+    [old, new]: [PolicyFile; 2],
+    called: [&str; 2],
+    environment: impl FnOnce(&[&Policy]) -> Environment,
+    output: Output,
+) -> Result<Differences, CliError> {
     let read = |file: PolicyFile| {
         let parsed = valid(&file).map_err(|wrong| file.invalid(&wrong, output))?;
         Ok::<_, CliError>(NamedPolicy { file, parsed })
     };
     let (old, new) = (read(old)?, read(new)?);
-    let environment = judging(&[&old.parsed.policy, &new.parsed.policy]);
+    let environment = environment(&[&old.parsed.policy, &new.parsed.policy]);
     let (before, after) = (
         old.compile(&environment, output)?,
         new.compile(&environment, output)?,
@@ -146,8 +183,7 @@ pub(super) fn between(
         policy: &read.parsed.policy,
         compiled,
     });
-    let differences = Differences::of(called, old, new, &environment);
-    Ok(page(&differences, &Clock::system()))
+    Ok(Differences::of(called, old, new, &environment))
 }
 
 /// What names and groups of policies stand for here, where names are judged.
@@ -202,6 +238,15 @@ impl Differences {
         let by_address = [changes.len(), by_name.len(), replies.len()];
         let others = [names.len(), settings.len(), holes.len()];
         let equal = by_address.iter().chain(&others).all(|count| *count == 0);
+        let by_address = changes.iter().map(|one| &one.change);
+        let by_address = by_address.chain(&by_name).chain(&replies);
+        let opens = by_address.map(|one| one.opens);
+        let mut opens = opens.chain(names.iter().map(|one| one.opens));
+        let widens = opens.any(|opens| opens != Opens::Less)
+            || widens_all(old.policy, new.policy)
+            || policy::diff_holes(old, new)
+                .iter()
+                .any(|one| one.after > one.before);
         let idle = |of: Side<'_>, beside: Side<'_>| match equal {
             true => missing(of.policy, beside.policy),
             false => Vec::new(),
@@ -218,6 +263,7 @@ impl Differences {
             holes,
             idle_new: idle(new, old),
             idle_gone: idle(old, new),
+            widens,
         }
     }
 }
@@ -327,6 +373,21 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
     changes
         .filter(|change| change.before != change.after)
         .collect()
+}
+
+/// Whether what holds for all destinations lets through more.
+fn widens_all(old: &Policy, new: &Policy) -> bool {
+    let names = |policy: &Policy| match policy.names_asked() {
+        _ if !policy.has_patterns() => 2,
+        DnsNames::Any => 2,
+        DnsNames::Ask => 1,
+        DnsNames::Rules => 0,
+    };
+    names(new) > names(old)
+        || (old.dns_search_silent && !new.dns_search_silent)
+        || (new.inbound && !old.inbound)
+        || new.longest_hole(None) > old.longest_hole(None)
+        || new.unix.iter().any(|socket| !old.unix.contains(socket))
 }
 
 fn asked(policy: &Policy) -> &'static str {
@@ -557,6 +618,56 @@ mod tests {
             &environment,
         );
         insta::assert_snapshot!(page(&same, &clock()).plain(), @"Equal: old and new let the same through.");
+    }
+
+    #[test]
+    fn what_may_let_more_through_is_told_and_what_only_narrows_is_not() {
+        let file = |text: &str| PolicyFile {
+            name: "one.toml".to_owned(),
+            text: format!("version = 1\n{text}"),
+        };
+        let told = |old: &str, new: &str| {
+            let called = ["old", "new"];
+            let told = widening(file(old), file(new), called, Output::new(true)).unwrap();
+            told.map(|page| page.plain())
+        };
+        let old =
+            "default = \"allow\"\n".to_owned() + &rule("192.0.2.0/24", "action = \"confirm\"");
+        let by_address = |action: &str| old.clone() + &web("192.0.2.7", action);
+        for narrower in [
+            by_address("deny"),
+            old.clone() + &web("api.example.com", "deny"),
+            "hold = \"5s\"\ninbound = false\nmax_hole = \"15m\"\n".to_owned() + &old,
+            // As it is, in other words.
+            old.replace("[[rule]]", "# so\n[[rule]]"),
+        ] {
+            assert_eq!(told(&old, &narrower), None, "{narrower}");
+        }
+        for (wider, words) in [
+            (by_address("allow"), "192.0.2.7 tcp/80  confirm -> allow"),
+            (
+                by_address("read-only"),
+                "192.0.2.7 tcp/80  confirm -> read-only",
+            ),
+            (
+                "default = \"allow\"\n".to_owned(),
+                "192.0.2.0/24  confirm -> allow",
+            ),
+            (
+                old.clone() + "[unix]\nallow = [\"/run/docker.sock\"]\n",
+                "/run/docker.sock",
+            ),
+            ("max_hole = \"20d\"\n".to_owned() + &old, "-> 20d"),
+        ] {
+            let told = told(&old, &wider).unwrap_or_default();
+            assert!(told.contains(words), "{wider}: {told}");
+        }
+        // Nobody asked a name server.
+        let private = old.replace("192.0.2.0/24", "@private");
+        let named = private.clone() + &web("api.example.com", "allow");
+        let told = told(&private, &named).unwrap();
+        assert!(told.contains("api.example.com: "), "{told}");
+        assert!(!told.contains("resolve"), "{told}");
     }
 
     /// Where these names have these addresses.

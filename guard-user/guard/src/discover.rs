@@ -62,6 +62,7 @@ pub(crate) fn discover(
         let wanted = write::Wanted {
             name,
             base: args.policy.as_deref(),
+            agreed: None,
             here: args.here,
             mode: match (args.print, args.yes) {
                 (true, _) => write::Mode::Print,
@@ -109,13 +110,41 @@ pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Resul
     Ok(missing.count())
 }
 
-/// A step of `guard setup`: shows the policy that would be written, and writes it after a yes. Its name where it is there then.
+/// A step of `guard setup`: shows what a policy of the person's that is there lets through more than one that begins anew, and asks
+/// whether they want it. What it says.
+///
+/// # Errors
+///
+/// That they do not; and that it is none.
+pub(crate) fn take_over(
+    name: &str,
+    file: &Path,
+    print: bool,
+    output: Output,
+) -> Result<String, CliError> {
+    let base_name = or_default(None);
+    let base = PolicyFile::named(base_name)?;
+    let there = PolicyFile::read_kept(file)?;
+    let mode = offering(print);
+    write::build_on([&base, &there], [base_name, name], mode, output)?;
+    Ok(there.text)
+}
+
+fn offering(print: bool) -> write::Mode {
+    match print {
+        true => write::Mode::Print,
+        false => write::Mode::Offer,
+    }
+}
+
+/// A step of `guard setup`: shows the policy that would be written, and writes it after a yes; `agreed` is what one says that was taken
+/// over. Its name where it is there then.
 ///
 /// # Errors
 ///
 /// Those of [`discover`].
 pub(crate) fn offer(
-    name: &str,
+    (name, agreed): (&str, Option<&str>),
     base: Option<&str>,
     print: bool,
     (socket, output): (&Path, Output),
@@ -124,11 +153,9 @@ pub(crate) fn offer(
     let wanted = write::Wanted {
         name,
         base,
+        agreed,
         here: false,
-        mode: match print {
-            true => write::Mode::Print,
-            false => write::Mode::Offer,
-        },
+        mode: offering(print),
     };
     let written = wanted.write(Path::new("."), found, &dismissals, output)?;
     output.print(&written, write::ended_step)?;

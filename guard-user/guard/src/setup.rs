@@ -42,8 +42,11 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
         "guard discover",
     )?;
     let policy = args.policy.as_deref();
-    // One that was written here before is what the person uses here.
+    // One that is there is what the person uses here, once they know what it says: whatever runs as them may have written it.
     let own = personal(&name, &Person::own()).filter(|_| policy.is_none());
+    let taken = own.as_ref();
+    let taken = taken.map(|file| discover::take_over(&name, file, args.print, output));
+    let taken = taken.transpose()?;
     let measured = policy.or(own.as_ref().map(|_| name.as_str()));
     let missing = discover::list(measured, &socket, output)?;
 
@@ -54,8 +57,11 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
             steps.say("Nothing is left open that looks like production: no rule is missing.")?;
             measured.map(str::to_owned)
         }
-        _ => discover::offer(&name, policy, args.print, (&socket, output))?
-            .or(measured.map(str::to_owned)),
+        _ => {
+            let own = (&*name, taken.as_deref());
+            let offered = discover::offer(own, policy, args.print, (&socket, output))?;
+            offered.or(measured.map(str::to_owned))
+        }
     };
 
     steps.head(4, "Your agent's settings", "guard init AGENT")?;

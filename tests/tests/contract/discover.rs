@@ -106,7 +106,8 @@ fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
         "--json",
     ]);
     assert_eq!(explained.json()?["verdict"], "confirm", "{explained:?}");
-    let again = project.guard(&["discover", "--write", "shop", "--json"]);
+    let again = ["discover", "--write", "shop", "--policy", &project.open];
+    let again = project.guard(&[&again[..], &["--json"]].concat());
     assert_eq!(again.json()?["written"], json!(false), "{again:?}");
     // Root's word for it counts, and not what anybody may write who runs as that user.
     let all = "version = 1\ndefault = \"allow\"\n";
@@ -844,6 +845,55 @@ fn what_is_open_is_what_the_policy_leaves_open_that_commands_get() -> Tested {
 }
 
 #[test]
+fn a_policy_that_is_there_already_is_not_built_on_unseen() -> Tested {
+    let project = Project::new("")?;
+    let own = project.home.join(".config/guard/policies");
+    fs::create_dir_all(&own)?;
+    let file = own.join("project.toml");
+    // As an agent may have written it elsewhere: what is found here is denied, and all else is open.
+    let rule = format!("[[rule]]\nname = \"cache\"\nto = [\"{V4}\"]\naction = \"deny\"\n");
+    let planted = format!("version = 1\ndefault = \"allow\"\n{rule}");
+    fs::write(&file, &planted)?;
+    let write = ["discover", "--write", "project"];
+    for mode in ["--yes", "--json"] {
+        let refused = project.guard(&[&write[..], &[mode]].concat());
+        assert_eq!(refused.code(), Some(2), "{refused:?}");
+        let said = [&*refused.stdout, &refused.stderr].concat();
+        for words in [
+            "lets more through than default",
+            "guard diff default project",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    let shown = project.guard(&["setup", "--agent", "claude-code", "--print"]);
+    assert!(shown.stdout.contains("More open:"), "{shown:?}");
+
+    let tmux = Tmux::start(project.lab.daemon.dir());
+    for (verb, then) in [
+        (&["setup", "--agent", "claude-code"][..], "3/4"),
+        (&write[..], "Write this rule? [y/N]"),
+    ] {
+        for (answer, then) in [("n", "guard diff default project"), ("y", then)] {
+            let name = format!("{}-{answer}", verb[0]);
+            let window = project.types(&tmux, &name, [160, 120], verb);
+            let screen = window.expect("Go on with project as it is? [y/N]");
+            assert!(screen.contains("More open:"), "{screen}");
+            window.enter(answer);
+            window.expect(then);
+        }
+    }
+    assert_eq!(fs::read_to_string(&file)?, planted);
+
+    // What only narrows is gone on with.
+    let shipped = project.guard(&["policy", "show", "default"]).stdout;
+    fs::write(&file, format!("{shipped}\n{rule}"))?;
+    let narrows = project.guard(&[&write[..], &["--yes"]].concat());
+    assert_eq!(narrows.code(), Some(0), "{narrows:?}");
+    Ok(())
+}
+
+#[test]
 fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
     let mut project = Project::new(COVERED)?;
     let run = |policy: &str| {
@@ -1252,7 +1302,7 @@ fn a_session_under_the_policy_that_was_written_is_named_and_how_it_gets_it() -> 
     let _session = project.in_session(&["--policy", "shop"])?;
     let env = project.project.join(".env");
     fs::write(env, format!("CACHE_URL=redis://:word@{V4}:8081\n"))?;
-    let more = project.guard(&["discover", "--write", "shop", "--yes"]);
+    let more = project.guard(&write);
     assert_eq!(more.code(), Some(0), "{more:?}");
     assert!(
         more.stdout.contains("s1 runs under an older text of"),

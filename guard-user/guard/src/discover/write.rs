@@ -16,6 +16,7 @@ use super::items::{Discovered, InReach, Proposed, seen};
 use super::page::toml;
 use crate::ask::yes;
 use crate::change::Change;
+use crate::diff;
 use crate::error::CliError;
 use crate::person::Person;
 use crate::policy::apply::note_of;
@@ -23,7 +24,7 @@ use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_machines, or_default};
 use crate::render::escape::visible;
 use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
-use crate::render::{Output, path_word, time::Clock};
+use crate::render::{Output, command_line, path_word, time::Clock};
 
 /// What became of it.
 #[derive(Debug, Serialize)]
@@ -82,13 +83,26 @@ pub(super) enum Mode {
     Print,
 }
 
+impl Mode {
+    /// Whether a person is asked.
+    fn is_asked(self, output: Output) -> bool {
+        match self {
+            Self::Ask => !output.is_json() && is_terminal(),
+            Self::Offer => true,
+            Self::Narrow | Self::Print => false,
+        }
+    }
+}
+
 /// A policy that a person wants to have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'w> {
     /// Its name.
     pub(super) name: &'w str,
-    /// What a new one begins with.
+    /// What a new one begins with, and one that is there already is compared with.
     pub(super) base: Option<&'w str>,
+    /// What one that is there says, where a person has agreed to build on that.
+    pub(super) agreed: Option<&'w str>,
     /// Whether its file may lie where the agent works.
     pub(super) here: bool,
     /// How it is written.
@@ -107,9 +121,15 @@ impl Wanted<'_> {
         let file = file(self.name, dir, self.here)?;
         let target = Target::of(self.name, file, self.base)?;
         let parsed = target.base.parse(output)?;
+        if let Some(beside) = &target.beside {
+            let called = [&*target.base_name, self.name];
+            if self.agreed != Some(target.base.text.as_str()) {
+                build_on([beside, &target.base], called, self.mode, output)?;
+            }
+        }
         let all = Discovered::of(found, &parsed, dismissals, false)
             .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
-        let is_asked = self.is_asked(output);
+        let is_asked = self.mode.is_asked(output);
         let lines = lines(&all, &parsed.policy, is_asked);
         let (twins, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.is_twin);
         let seen = is_asked.then(|| target.show(&lines, output)).transpose()?;
@@ -119,6 +139,7 @@ impl Wanted<'_> {
         };
         left_out.extend(twins.iter().map(|line| LeftOut::of(line.item, TWIN)));
         let change = target.change(&lines)?;
+        target.is_as_read(&change)?;
         // After a no it is another text.
         let is_seen = seen.is_some_and(|seen| seen == change.diff() || lines.is_empty());
         if !is_seen && !output.is_json() {
@@ -170,13 +191,68 @@ impl Wanted<'_> {
             (false, false) => None,
         }
     }
+}
 
-    fn is_asked(self, output: Output) -> bool {
-        match self.mode {
-            Mode::Ask => !output.is_json() && is_terminal(),
-            Mode::Offer => true,
-            Mode::Narrow | Mode::Print => false,
-        }
+/// A person's own policy may be by anything that runs as them, an agent too. What one that is there lets through more than what a new
+/// one begins with is shown, and nothing is built on it without a yes.
+///
+/// # Errors
+///
+/// That the person says no, or is not there to be asked; and what is wrong with one of the two.
+pub(super) fn build_on(
+    [base, there]: [&PolicyFile; 2],
+    [base_name, name]: [&str; 2],
+    mode: Mode,
+    output: Output,
+) -> Result<(), CliError> {
+    let called = [base_name, name];
+    let widens = diff::widening(base.clone(), there.clone(), called, output)?;
+    let Some(differences) = widens else {
+        output.note(&format!(
+            "{name} is there already, and lets through no more than {base_name}"
+        ));
+        return Ok(());
+    };
+    let is_asked = mode.is_asked(output);
+    if (is_asked || mode == Mode::Print) && !output.is_json() {
+        let mut heading = Page::default();
+        heading.styled(HEAD, name).line(format_args!(
+            " is there already, in {}. Beside {base_name}:",
+            there.name
+        ));
+        output.print(&(), |(), _| heading)?;
+        output.print(&(), |(), _| differences)?;
+    }
+    let is_taken = match mode {
+        Mode::Print => true,
+        _ => is_asked && yes(format_args!("Go on with {name} as it is?"))?,
+    };
+    match is_taken {
+        true => Ok(()),
+        false => Err(CliError::Local(left(called, is_asked))),
+    }
+}
+
+/// Nothing is built on it.
+fn left([base_name, name]: [&str; 2], is_asked: bool) -> Failure {
+    let both = command_line(&[base_name.to_owned(), name.to_owned()]);
+    let (why, fix) = match is_asked {
+        true => ("you said no", "or take another name"),
+        false => (
+            "nobody was asked about it",
+            "and say at a terminal that you want it, or say what it began with",
+        ),
+    };
+    let again = match is_asked {
+        true => format!("guard policy edit {name}\nguard discover --write NAME"),
+        false => format!(
+            "guard discover --write {name}\nguard discover --write {name} --policy BASE --yes"
+        ),
+    };
+    Failure {
+        what: format!("{name} was left as it is"),
+        why: format!("it is there already, lets more through than {base_name}, and {why}"),
+        fix: format!("look at what it says, {fix}:\nguard diff {both}\n{again}"),
     }
 }
 
@@ -288,31 +364,38 @@ struct Target {
     file: PathBuf,
     base: PolicyFile,
     base_name: String,
+    /// The policy of that name, where the file is there and is its own base.
+    beside: Option<PolicyFile>,
 }
 
 impl Target {
     fn of(name: &str, file: PathBuf, base: Option<&str>) -> Result<Self, CliError> {
-        let is_new = !file.exists();
-        if let (false, Some(base)) = (is_new, base) {
-            return Err(CliError::Local(Failure {
-                what: format!("cannot begin {name} with the policy {base}"),
-                why: format!("it is there already: {}", file.display()),
-                fix: format!(
-                    "add to it as it is, or give another name:\nguard discover --write {name}\nguard discover --write NAME --policy {base}"
-                ),
-            }));
-        }
         let base_name = or_default(base).to_owned();
-        let base = match is_new {
-            true => PolicyFile::named(&base_name)?,
-            false => PolicyFile::read(&file)?,
+        let base = PolicyFile::named(&base_name)?;
+        let (base, beside) = match file.exists() {
+            true => (PolicyFile::read(&file)?, Some(base)),
+            false => (base, None),
         };
         Ok(Self {
             name: name.to_owned(),
             file,
             base,
             base_name,
+            beside,
         })
+    }
+
+    /// Whether the file says what was read, and shown: what runs as the person may have written it since.
+    fn is_as_read(&self, change: &Change) -> Result<(), Failure> {
+        let read = self.beside.as_ref().map(|_| &self.base.text);
+        match change.before.as_ref() == read {
+            true => Ok(()),
+            false => Err(Failure {
+                what: format!("{} was not written", change.file.display()),
+                why: "somebody has changed it since it was read".into(),
+                fix: "look at it again, with the same command".into(),
+            }),
+        }
     }
 
     fn change(&self, lines: &[RuleLine<'_>]) -> Result<Change, CliError> {

@@ -8,15 +8,16 @@ fn target(dir: &Path, text: Option<&str>) -> Tested<Target> {
     if let Some(text) = text {
         fs::write(&file, text)?;
     }
-    let base = PolicyFile {
+    let policy = |text: &str| PolicyFile {
         name: "default.toml".into(),
-        text: text.unwrap_or(shipped()).into(),
+        text: text.into(),
     };
     Ok(Target {
         name: "shop".into(),
         file,
-        base,
+        base: policy(text.unwrap_or(shipped())),
         base_name: "default".into(),
+        beside: text.map(|_| policy(shipped())),
     })
 }
 
@@ -29,6 +30,7 @@ fn written(target: &Target, files: &[(&str, &str)], is_asked: bool) -> Tested<St
         let wanted = Wanted {
             name: "shop",
             base: None,
+            agreed: None,
             here: false,
             mode: Mode::Narrow,
         };
@@ -104,6 +106,49 @@ fn a_policy_that_is_there_keeps_all_that_is_in_it_and_its_rules() -> Tested {
     let third = discovered(&files, &second, false)?;
     let parsed = policy::parse("shop.toml", &second).map_err(|all| format!("{all:?}"))?;
     assert!(lines(&third, &parsed.policy, true).is_empty());
+    Ok(())
+}
+
+#[test]
+fn without_a_person_nothing_is_built_on_what_lets_more_through() -> Tested {
+    let shipped = PolicyFile {
+        name: "default.toml".into(),
+        text: shipped().into(),
+    };
+    let built = |text: String, mode| {
+        let there = PolicyFile {
+            name: "/home/a/.config/guard/policies/shop.toml".into(),
+            text,
+        };
+        let called = ["default", "shop"];
+        build_on([&shipped, &there], called, mode, Output::new(true))
+    };
+    let open = || "version = 1\ndefault = \"allow\"\n".to_owned();
+    for mode in [Mode::Narrow, Mode::Ask] {
+        let error = built(open(), mode).unwrap_err();
+        let failure = error.failure().ok_or("no failure")?;
+        assert!(failure.why.contains("lets more through than default"));
+        assert!(failure.fix.contains("\nguard diff default shop\n"));
+    }
+    built(open(), Mode::Print)?;
+    let narrower = "[[rule]]\nname = \"no\"\nto = [\"192.0.2.7\"]\naction = \"deny\"\n";
+    for more in ["", narrower] {
+        built(format!("{}\n{more}", shipped.text), Mode::Narrow)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_changed_since_it_was_read_is_not_written() -> Tested {
+    let dir = tempfile::tempdir()?;
+    for text in [None, Some("version = 1\ndefault = \"confirm\"\n")] {
+        let target = target(dir.path(), text)?;
+        target.is_as_read(&target.change(&[])?)?;
+        fs::write(&target.file, "version = 1\ndefault = \"allow\"\n")?;
+        let changed = target.is_as_read(&target.change(&[])?).unwrap_err();
+        assert!(changed.why.contains("changed"), "{changed}");
+        fs::remove_file(&target.file)?;
+    }
     Ok(())
 }
 
@@ -215,6 +260,7 @@ fn without_a_person_a_name_asks_about_nothing_that_is_denied() -> Tested {
         base: None,
         here: false,
         mode,
+        agreed: None,
     };
     let (kept, left_out) = wanted(Mode::Narrow).narrowing(lines(&all, &parsed.policy, false));
     assert!(kept.is_empty());
