@@ -1,6 +1,6 @@
 //! The project's file: where it is, and whether it may be read. Whoever writes to the project chooses what lies there.
 
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use crate::policy_file::whole;
-use crate::render::path_word;
+use crate::render::{command_line, path_word};
 
 /// What it is called.
 pub(crate) const NAME: &str = ".guard.toml";
@@ -20,6 +20,8 @@ const LONGEST: u64 = 64 * 1024;
 const DEPTH: usize = 32;
 /// Mode bits: everybody may write.
 const WRITABLE_BY_ALL: u32 = 0o002;
+/// Why a file is not read that its reader neither owns nor root.
+const ANOTHERS: &str = "it is another user's";
 
 /// The file, as it was read once.
 #[derive(Debug)]
@@ -60,7 +62,10 @@ pub(super) fn look(dir: &Path) -> Result<Option<ReadFile>, Failure> {
                 0 => PathBuf::from(NAME),
                 steps => PathBuf::from("../".repeat(steps)).join(NAME),
             };
-            let bytes = bytes(&path).map_err(|why| unreadable(&shown, &why))?;
+            let bytes = bytes(&path).map_err(|why| match why == ANOTHERS {
+                true => anothers(&shown, dir),
+                false => unreadable(&shown, &why),
+            })?;
             return Ok(Some(ReadFile { path, shown, bytes }));
         }
     }
@@ -70,10 +75,25 @@ pub(super) fn look(dir: &Path) -> Result<Option<ReadFile>, Failure> {
 /// The directory, and those above it up to the top of its repository, if it is in one.
 fn up_to_top(real: &Path) -> Vec<&Path> {
     let mut above: Vec<_> = real.ancestors().take(DEPTH).collect();
-    let is_top = |dir: &&Path| dir.join(".git").symlink_metadata().is_ok();
-    let top = above.iter().position(is_top).unwrap_or(0);
-    above.truncate(top + 1);
+    let owners = owners(real);
+    let top = above.iter().position(|dir| is_top(dir, &owners));
+    above.truncate(top.unwrap_or(0) + 1);
     above
+}
+
+/// Whose directories may be the top of a repository: the user's, root's, and those of whoever has the directory itself. There a project
+/// is that owner's in any case, and what narrows in it counts.
+fn owners(real: &Path) -> Vec<u32> {
+    let own = real.metadata().map(|about| about.uid());
+    [geteuid().as_raw(), 0].into_iter().chain(own).collect()
+}
+
+/// Whether a repository begins there. As with git's `safe.directory`, what somebody else puts above, as into /tmp, makes none: it would
+/// have everybody below look for a policy there, and run into whatever they call so.
+fn is_top(dir: &Path, owners: &[u32]) -> bool {
+    let is_theirs =
+        |about: io::Result<Metadata>| about.is_ok_and(|about| owners.contains(&about.uid()));
+    is_theirs(dir.join(".git").symlink_metadata()) && is_theirs(dir.symlink_metadata())
 }
 
 /// The top of the repository that a directory is in; itself, where it is in none.
@@ -118,7 +138,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let is_own = about.uid() == geteuid().as_raw() || about.uid() == 0;
     let refused = match () {
         () if !about.is_file() => Some("it is no file"),
-        () if !is_own => Some("it is another user's"),
+        () if !is_own => Some(ANOTHERS),
         () if about.mode() & WRITABLE_BY_ALL != 0 => Some("everybody may write to it"),
         () if about.len() > LONGEST => Some("it is too long"),
         () => None,
@@ -162,6 +182,20 @@ pub(super) fn unreadable(path: &Path, why: &str) -> Failure {
             "mend it, or take it away: a policy of at most {} KiB, in a file of yours that not everybody may write to:\nls -l {}",
             LONGEST / 1024,
             path_word(path)
+        ),
+    }
+}
+
+/// What somebody else has put there stops every command below: only they, or root, can take it away.
+fn anothers(shown: &Path, dir: &Path) -> Failure {
+    let file = dir.join(NAME);
+    let both = [dir, &file].map(|path| path.to_string_lossy().into_owned());
+    Failure {
+        what: format!("the project's policy {} is not taken", shown.display()),
+        why: format!("{ANOTHERS}, in {}", dir.display()),
+        fix: format!(
+            "have its owner or root take it away, or start in a directory of yours that is not below; whose they are:\nls -ld {}",
+            command_line(&both)
         ),
     }
 }
@@ -247,7 +281,52 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         if geteuid().is_root() {
             chown(&path, Some(61234), None).unwrap();
-            assert_eq!(why(), "it is another user's");
+            let failure = look(dir.path()).unwrap_err();
+            let dir = dir.path().canonicalize().unwrap();
+            let dir = dir.display();
+            assert_eq!(failure.why, format!("it is another user's, in {dir}"));
+            assert!(
+                failure
+                    .fix
+                    .ends_with(&format!("\nls -ld {dir} {dir}/.guard.toml")),
+                "{}",
+                failure.fix
+            );
         }
+    }
+
+    #[test]
+    fn what_another_user_puts_above_makes_no_repository_of_ones_own_directory() {
+        const OTHER: u32 = 61234;
+        if !geteuid().is_root() {
+            // Only root gives files to others.
+            return;
+        }
+        // As /tmp is, with a `.git` and a policy in it of somebody else's.
+        let shared = tempfile::tempdir().unwrap();
+        let own = shared.path().join("own/sub");
+        fs::create_dir_all(&own).unwrap();
+        let (git, file) = (shared.path().join(".git"), shared.path().join(NAME));
+        fs::create_dir(&git).unwrap();
+        fs::write(&file, "").unwrap();
+        let give = |path: &Path, uid| chown(path, Some(uid), None).unwrap();
+        let shown = |dir: &Path| look(dir).map(|found| found.map(|found| found.shown));
+        let above = Path::new("../../.guard.toml");
+        assert_eq!(shown(&own).unwrap().as_deref(), Some(above), "one's own");
+        give(&file, OTHER);
+        shown(&own).unwrap_err();
+        give(&git, OTHER);
+        assert_eq!(shown(&own).unwrap(), None, "a .git of another user's");
+        assert_eq!(top(&own).unwrap(), own.canonicalize().unwrap());
+        give(&git, 0);
+        give(shared.path(), OTHER);
+        assert_eq!(shown(&own).unwrap(), None, "a directory of another user's");
+        // Where one is in the other's own directories, what narrows there does not go unnoticed.
+        give(&own, OTHER);
+        give(&git, OTHER);
+        let failure = shown(&own).unwrap_err();
+        assert!(failure.why.starts_with(ANOTHERS), "{failure}");
+        fs::remove_dir(&git).unwrap();
+        assert_eq!(shown(&own).unwrap(), None, "no repository");
     }
 }
