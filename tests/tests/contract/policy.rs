@@ -1,12 +1,13 @@
 //! The language of policies, as `guard check` and `guard explain` know it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guard_lab::{Json as _, Output, Tested, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Lab, POLICY, V4};
+use crate::watch::terminal::Tmux;
 
 /// No daemon, and no network: only files.
 struct Files {
@@ -350,18 +351,44 @@ fn a_policy_is_copied_once_to_be_edited() -> Tested {
     let dir = files.lab.daemon.dir().join("own");
     let dir = dir.to_str().unwrap();
     let edit = ["policy", "edit", "homelab", "--policy-dir", dir];
-    let copied = files.lab.daemon.json(edit)?;
-    assert_eq!(
-        (&copied["copied"], &copied["opened"]),
-        (&true.into(), &false.into())
-    );
-    let file = copied["file"].text()?;
+    let file = format!("{dir}/homelab.toml");
+    // Where nobody can change it, no copy is made.
+    for json in [&["--json"][..], &[]] {
+        let alone = files.lab.root(&[&edit[..], json].concat())?;
+        assert_eq!(alone.code(), Some(2), "{alone:?}");
+        let said = [&*alone.stdout, &alone.stderr].concat();
+        for words in [
+            &*format!("{file} was not written"),
+            "sudo guard policy edit homelab --policy-dir",
+            &format!("sudoedit {file}"),
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!Path::new(dir).exists());
+    }
+    let tmux = Tmux::start(files.lab.daemon.dir());
+    let window = tmux.window_of("edit", 160, 60);
+    let edit_with = |editor: &str| {
+        window.guard(&files.lab.daemon.root(edit).env("EDITOR", editor));
+    };
+    edit_with("true");
+    window.expect("homelab is as it was: no copy is kept in");
+    assert!(!Path::new(dir).exists());
+    let editor = files
+        .lab
+        .file("add", "#!/bin/sh\necho '# mine' >> \"$1\"\n")?;
+    edit_with(&format!("sh {}", editor.display()));
+    window.expect("homelab is copied to");
     let shown = files.lab.agent(&["policy", "show", "homelab"])?.stdout;
-    assert_eq!(std::fs::read_to_string(file)?, shown);
-    std::fs::write(file, "version = 1\nname = \"homelab\"\n")?;
-    assert_eq!(files.lab.daemon.json(edit)?["copied"], false);
+    assert_eq!(std::fs::read_to_string(&file)?, shown + "# mine\n");
+
+    std::fs::write(&file, "version = 1\nname = \"homelab\"\n")?;
+    let there = files.lab.daemon.json(edit)?;
+    for key in ["copied", "opened", "read"] {
+        assert_eq!(there[key], false, "{key}: {there}");
+    }
     assert!(
-        std::fs::read_to_string(file)?.len() < 100,
+        std::fs::read_to_string(&file)?.len() < 100,
         "it is not written over"
     );
     // Where guardd does not look, that is said; without a directory it is where that guardd looks first.
@@ -370,27 +397,22 @@ fn a_policy_is_copied_once_to_be_edited() -> Tested {
     let first = first.text()?;
     let says = format!("guardd does not look there: its policies are in {first}");
     assert!(told.stdout.contains(&says), "{told:?}");
+    let ci = files.lab.agent(&["policy", "show", "ci"])?.stdout;
+    files.lab.daemon.write_policy("ci", &ci)?;
     let there = files.lab.daemon.json(["policy", "edit", "ci"])?;
     assert_eq!(there["file"], format!("{first}/ci.toml"));
-    assert_eq!(
-        (&there["read"], &copied["read"]),
-        (&true.into(), &false.into())
-    );
+    assert_eq!(there["read"], true, "{there}");
     let told = files.lab.daemon.root(["policy", "edit", "ci"]).run()?;
     assert!(
         told.stdout.contains("A guardd that runs reads it"),
         "{told:?}"
     );
     // Whoever may not write there is told who may.
-    let refused = files
-        .lab
-        .agent(&["policy", "edit", "ci", "--policy-dir", dir])?;
+    let refused = files.lab.agent(&edit)?;
     assert_eq!(refused.code(), Some(2));
-    assert!(
-        refused.stderr.contains("sudo guard policy edit ci"),
-        "{}",
-        refused.stderr
-    );
+    for words in ["it takes root", "sudo guard policy edit homelab"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
     Ok(())
 }
 

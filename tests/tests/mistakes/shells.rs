@@ -171,8 +171,11 @@ const ROWS: &[Row] = &[
     (
         User,
         "EDITOR=false guard policy edit homelab --policy-dir mine",
-        0,
-        &["mine/homelab.toml", "guard check mine/homelab.toml"],
+        2,
+        &[
+            "mine/homelab.toml was not written",
+            "sudo guard policy edit homelab --policy-dir mine",
+        ],
     ),
 ];
 

@@ -35,6 +35,8 @@ struct Named {
     name: String,
     /// Null: it is built in, or the fleet's.
     file: Option<PathBuf>,
+    /// What it says of itself in its first comment, if this user may read that.
+    description: Option<String>,
     /// What is wrong with it first: nothing runs under it. Null: nothing, or this user may not read it.
     error: Option<String>,
     /// Whether it is the fleet's.
@@ -105,7 +107,18 @@ impl Named {
             true => installed(&name),
             false => own().filter(|file| file.exists()),
         };
+        let shipped = || {
+            let mut shipped = policy::SHIPPED.iter();
+            let (_, text) = shipped.find(|(known, _)| *known == name)?;
+            Some((*text).to_owned())
+        };
+        let text = match &file {
+            _ if fleet => of_fleet.policy(&name).ok().flatten().map(|file| file.text),
+            Some(file) => PolicyFile::read_kept(file).ok().map(|file| file.text),
+            None => shipped(),
+        };
         Self {
+            description: text.as_deref().and_then(description),
             error: file.as_deref().and_then(error),
             around: of_fleet.around().as_ref() == Some(&name),
             fleet,
@@ -114,6 +127,23 @@ impl Named {
         }
     }
 }
+
+/// What a policy is for: its first comment, up to where that goes on with what it does.
+fn description(text: &str) -> Option<String> {
+    let lines = text.lines().map_while(|line| line.strip_prefix('#'));
+    let lines = lines.map(str::trim).take_while(|line| !line.is_empty());
+    let words = lines.collect::<Vec<_>>().join(" ");
+    let ends = |(at, sign): (usize, char)| {
+        let next = words[at + sign.len_utf8()..].chars().next();
+        ".:".contains(sign) && next.is_none_or(char::is_whitespace)
+    };
+    let end = words.char_indices().find(|one| ends(*one));
+    let words = &words[..end.map_or(words.len(), |(at, _)| at)];
+    (!words.is_empty()).then(|| escaped(words, DESCRIPTION))
+}
+
+/// A description has no more characters.
+const DESCRIPTION: usize = 80;
 
 /// What is wrong with a policy's file first; none as well where it cannot be read.
 fn error(file: &Path) -> Option<String> {
@@ -170,9 +200,10 @@ fn list(all: &[Named], _clock: &Clock) -> Page {
     let mut page = Page::default();
     let rows = all.iter().map(|one| {
         let is = if one.error.is_some() { " (broken)" } else { "" };
-        [one.name.clone(), format!("{}{is}", place(one))]
+        let about = one.description.clone().unwrap_or_default();
+        [one.name.clone(), format!("{}{is}", place(one)), about]
     });
-    page.table(["NAME", "FROM"], rows);
+    page.table(["NAME", "FROM", "ABOUT"], rows);
     for one in all {
         if let (Some(file), Some(error)) = (&one.file, &one.error) {
             page.styled(BAD, "broken").text("  ");
@@ -246,9 +277,26 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
         None => format!("sudo {again}"),
     };
     let file = own.unwrap_or_else(|| dir.join(format!("{name}.toml")));
-    let copied = make_writable(&file, name, dir, &fix)?;
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let opened = !output.is_json() && is_terminal && open(&file)?;
+    let is_edited = is_terminal && !output.is_json();
+    let copied = match is_edited || file.exists() {
+        true => make_writable(&file, name, dir, &fix)?,
+        false => return Err(uncopied(&file, name, &again)?.into()),
+    };
+    let opened = is_edited.then(|| open(&file)).transpose();
+    if copied
+        .as_ref()
+        .is_some_and(|copied| copied.is_taken_back(&file))
+    {
+        let opened = opened.map_err(|failure| Failure {
+            fix: format!("set EDITOR to another, or {}", by_hand(&file, name)),
+            ..failure
+        });
+        let page = unchanged(name, &file, opened?.unwrap_or_default());
+        output.print(&(), |(), _| page)?;
+        return Ok(Exit::DONE);
+    }
+    let opened = opened?.unwrap_or_default();
     if opened {
         PolicyFile::read(&file)?
             .parse(output)
@@ -259,7 +307,7 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
     let edited = Edited {
         name: name.to_owned(),
         file,
-        copied,
+        copied: copied.is_some(),
         opened,
         read: read.map(|dirs| dirs.contains(&dir)),
         own: is_own,
@@ -271,9 +319,69 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
     Ok(Exit::DONE)
 }
 
-/// Copies the policy to that file where there is none, and says whether it did. Fails before an editor would find out that it may
-/// not write.
-fn make_writable(file: &Path, name: &str, dir: &Path, fix: &str) -> Result<bool, Failure> {
+/// A copy that was made just now.
+struct Copied {
+    text: String,
+    /// The directory, where that was made for it.
+    dir: Option<PathBuf>,
+}
+
+impl Copied {
+    /// Whether it is gone again, as nobody has changed it: it would go before what the next version ships.
+    fn is_taken_back(&self, file: &Path) -> bool {
+        let is_same = fs::read(file).is_ok_and(|text| text == self.text.as_bytes());
+        let is_gone = is_same && fs::remove_file(file).is_ok();
+        if let Some(dir) = self.dir.as_ref().filter(|_| is_gone) {
+            // There may be something in it by now.
+            let _ = fs::remove_dir(dir);
+        }
+        is_gone
+    }
+}
+
+/// Why no copy is made where nobody is there to change it.
+///
+/// # Errors
+///
+/// That there is no policy of that name.
+fn uncopied(file: &Path, name: &str, again: &str) -> Result<Failure, Failure> {
+    PolicyFile::named(name)?;
+    Ok(Failure {
+        what: format!("{} was not written", file.display()),
+        why: format!("it would be {name} unchanged: an editor opens at a terminal alone"),
+        fix: format!("at a terminal:\nsudo {again}\nor {}", by_hand(file, name)),
+    })
+}
+
+/// How a person makes the copy.
+fn by_hand(file: &Path, name: &str) -> String {
+    let word = path_word(file);
+    format!(
+        "make the copy, and change it:\nguard policy show {name} | sudo install -D -m 644 /dev/stdin {word}\nsudoedit {word}"
+    )
+}
+
+/// Nothing was changed.
+fn unchanged(name: &str, file: &Path, opened: bool) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, name).line(format_args!(
+        " is as it was: no copy is kept in {}, as it would be the same.",
+        file.display()
+    ));
+    if !opened {
+        page.line("No editor was found: set EDITOR, or");
+        page.commands(by_hand(file, name));
+    }
+    page
+}
+
+/// Copies the policy to that file where there is none. Fails before an editor would find out that it may not write.
+fn make_writable(
+    file: &Path,
+    name: &str,
+    dir: &Path,
+    fix: &str,
+) -> Result<Option<Copied>, Failure> {
     let not_written = |why: io::Error| Failure {
         what: format!("cannot write {}", file.display()),
         why: match why.kind() {
@@ -284,12 +392,12 @@ fn make_writable(file: &Path, name: &str, dir: &Path, fix: &str) -> Result<bool,
     };
     if file.exists() {
         let written = File::options().append(true).open(file);
-        return written.map(|_| false).map_err(not_written);
+        return written.map(|_| None).map_err(not_written);
     }
-    let policy = PolicyFile::named(name)?;
-    copy(&policy.text, dir, file)
-        .map(|()| true)
-        .map_err(not_written)
+    let text = PolicyFile::named(name)?.text;
+    let made = (!dir.exists()).then(|| dir.to_owned());
+    copy(&text, dir, file).map_err(not_written)?;
+    Ok(Some(Copied { text, dir: made }))
 }
 
 /// A copy of the fleet's would count for nothing: that goes before it.
@@ -466,6 +574,7 @@ mod tests {
         let named = Named {
             name: "x".to_owned(),
             file: Some(file.clone()),
+            description: None,
             error: Some("line 1: no".to_owned()),
             fleet: false,
             around: false,
@@ -517,6 +626,46 @@ mod tests {
             )
         );
         assert!(is_not_fleets("homelab", &fleet).is_ok());
+    }
+
+    #[test]
+    fn a_policy_says_what_it_is_for_in_its_first_comment() {
+        let all = all(&Fleet::None);
+        let says = |name: &str| {
+            let one = all.iter().find(|one| one.name == name).unwrap();
+            // One that is installed may say something else.
+            let is_shipped = one.file.is_none();
+            is_shipped.then(|| one.description.clone().unwrap_or_default())
+        };
+        for (name, said) in [
+            ("ci", "For a job that nobody watches"),
+            ("homelab", "For a home server or a small network"),
+        ] {
+            assert!(says(name).is_none_or(|says| says == said), "{name}");
+        }
+        let listed = list(&all, &crate::render::examples::clock()).plain();
+        let head = listed.lines().next().unwrap();
+        assert!(head.ends_with("ABOUT"), "{listed}");
+        assert_eq!(description("version = 1\n# late\n"), None);
+        assert_eq!(description("#\n# late\n"), None);
+        assert_eq!(description("# a v1.2\n# b\n").as_deref(), Some("a v1.2 b"));
+        let hidden = description("# a\u{1b}[8mb\n").unwrap();
+        assert!(!hidden.contains('\u{1b}'), "{hidden}");
+    }
+
+    #[test]
+    fn a_copy_that_nobody_changed_is_taken_back_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let policies = dir.path().join("policies");
+        let file = policies.join("ci.toml");
+        let made = || make_writable(&file, "ci", &policies, "").unwrap();
+        assert!(made().unwrap().is_taken_back(&file));
+        assert!(!file.exists() && !policies.exists());
+        let copied = made().unwrap();
+        assert!(made().is_none(), "it is there");
+        fs::write(&file, format!("{}# mine\n", copied.text)).unwrap();
+        assert!(!copied.is_taken_back(&file));
+        assert!(fs::read_to_string(&file).unwrap().ends_with("# mine\n"));
     }
 
     #[test]
