@@ -7,7 +7,6 @@ use std::path::Path;
 
 use guard_policy::Environment;
 use guard_proto::{Call, Failure, Flow, SessionsReply};
-use guard_trail::decisions::LoggedDecisions;
 use guard_trail::suggest::{self, Suggestion, learned::learn};
 use jiff::Timestamp;
 
@@ -35,7 +34,7 @@ pub(crate) fn suggest(
     (socket, output): (&Path, Output),
 ) -> Result<Exit, CliError> {
     let records = teller.records(args.session, args.since)?;
-    let suggestion = suggest::suggest(&LoggedDecisions::of(&records));
+    let suggestion = suggest::by_policy(&records);
     let rules = suggestion
         .rules
         .iter()

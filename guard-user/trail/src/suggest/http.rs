@@ -1,6 +1,6 @@
 //! Answers about HTTP requests, as rules for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use guard_judge::http::LEFT_OUT;
 use guard_policy::{self as policy, PortSpec, Prefix};
@@ -17,8 +17,8 @@ const ANY_BODY: &str = "a rule cannot tell one body from another: with this, wha
 #[derive(Default)]
 pub(super) struct Http {
     pub(super) by_place: BTreeMap<(Prefix, PortSpec), Vec<SuggestedHttp>>,
-    /// Answers about connections that they contradict.
-    pub(super) refuted: BTreeSet<PlaceOf>,
+    /// Where answers about connections are that they contradict, each with what contradicts it first.
+    pub(super) refuted: BTreeMap<PlaceOf, String>,
 }
 
 /// The HTTP answers that no other one contradicts, nor one about connections there.
@@ -28,34 +28,35 @@ pub(super) fn agreeing_http(
     left_out: &mut Vec<String>,
 ) -> Http {
     let mut http = Http::default();
+    let mut others = Vec::new();
     for one in all {
-        let as_answer = ConnectionDecision {
-            to: one.to,
-            ports: Some(one.ports),
-            said: if one.yes {
-                DecisionKind::Yes
-            } else {
-                DecisionKind::No
-            },
-            why: one.why.clone(),
-        };
-        let there: Vec<_> = answers
-            .iter()
-            .filter(|other| other.said != DecisionKind::Reads && overlap(other, &as_answer))
-            .collect();
-        let against = there
-            .iter()
-            .find(|other| (other.said == DecisionKind::No) == one.yes);
+        let is_against = |other: &&&ConnectionDecision| (other.said == DecisionKind::No) == one.yes;
+        let there = there(one, answers);
+        let against: Vec<_> = there.iter().filter(is_against).collect();
+        match against.first() {
+            Some(first) => left_out.push(format!("{}: but {}", one.why, first.why)),
+            None => others.push(one),
+        }
+        for other in against {
+            let refuted = http.refuted.entry(place(other));
+            refuted.or_insert_with(|| one.why.clone());
+        }
+    }
+    for one in others {
+        // What is left out itself has nothing in a rule.
+        let there = there(one, answers).into_iter();
+        let mut there = there.filter(|other| !http.refuted.contains_key(&place(other)));
         let other_way = all
             .iter()
             .find(|other| other.yes != one.yes && is_same(one, other));
-        if let Some(other) = against {
+        if let Some(other) = other_way {
             left_out.push(format!("{}: but {}", one.why, other.why));
-            left_out.push(format!("{}: but {}", other.why, one.why));
-            http.refuted.insert(place(other));
-        } else if let Some(other) = other_way {
-            left_out.push(format!("{}: but {}", one.why, other.why));
-        } else if there.is_empty() {
+        } else if let Some(wider) = there.next() {
+            left_out.push(format!(
+                "{}: the rule for connections there has it, as {}",
+                one.why, wider.why
+            ));
+        } else {
             match suggested(one) {
                 Ok(rule) => {
                     let rules = http.by_place.entry((one.to, one.ports)).or_default();
@@ -75,6 +76,23 @@ pub(super) fn agreeing_http(
         rules.sort();
     }
     http
+}
+
+/// The answers about connections to where a request went, but for those to reads alone.
+fn there<'a>(one: &HttpDecision, answers: &'a [ConnectionDecision]) -> Vec<&'a ConnectionDecision> {
+    let as_answer = ConnectionDecision {
+        to: one.to,
+        ports: Some(one.ports),
+        said: match one.yes {
+            true => DecisionKind::Yes,
+            false => DecisionKind::No,
+        },
+        why: String::new(),
+    };
+    let about = answers
+        .iter()
+        .filter(|other| other.said != DecisionKind::Reads);
+    about.filter(|other| overlap(other, &as_answer)).collect()
 }
 
 /// Whether they are about the same requests.

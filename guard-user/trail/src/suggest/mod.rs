@@ -5,16 +5,17 @@ mod http;
 pub mod learned;
 mod text;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use guard_common::Protocol;
 use guard_policy::{self as policy, Environment, PortSpec, Prefix, Profile};
+use guard_proto::{LogKind, LogRecord, record::Record};
 use serde::Serialize;
 
 use self::{
     area::{Area, NO_PORT, areas},
     http::agreeing_http,
-    text::toml,
+    text::{comment, toml},
 };
 
 use super::decisions::{ConnectionDecision, DecisionKind, LoggedDecisions, NameDecision};
@@ -66,15 +67,84 @@ pub struct SuggestedHttp {
     pub why: String,
 }
 
+/// The rules that come of records, for each policy by itself: what people say under one is no answer under another, which may ask about
+/// other things.
+#[must_use]
+pub fn by_policy(records: &[LogRecord]) -> Suggestion {
+    let policies = policies(records);
+    let mut by_policy: BTreeMap<Option<&String>, Vec<LogRecord>> = BTreeMap::new();
+    let is_told = |record: &&LogRecord| {
+        matches!(
+            record.kind,
+            LogKind::Request | LogKind::Answered | LogKind::HoleOpen
+        )
+    };
+    for record in records.iter().filter(is_told) {
+        let session = record.session.as_ref();
+        let policy = session.and_then(|session| policies.get(session));
+        let of_policy = by_policy.entry(policy).or_default();
+        of_policy.push(record.clone());
+    }
+    let each = by_policy.into_iter().map(|(policy, records)| {
+        let suggestion = suggest(&LoggedDecisions::of(&records));
+        (policy, suggestion)
+    });
+    let said = |one: &Suggestion| !one.rules.is_empty() || !one.left_out.is_empty();
+    let mut each: Vec<_> = each.filter(|(_, one)| said(one)).collect();
+    if each.len() <= 1 {
+        return each.pop().map(|(_, one)| one).unwrap_or_default();
+    }
+    let mut all = Suggestion::default();
+    for (policy, one) in each {
+        if !one.rules.is_empty() {
+            let under = policy.map_or_else(
+                || "Under a policy that these records do not name:".to_owned(),
+                |policy| format!("Under the policy {policy}:"),
+            );
+            let gap = if all.toml.is_empty() { "" } else { "\n" };
+            all.toml += &format!("{gap}{}\n{}", comment(&under), one.toml);
+        }
+        all.rules.extend(one.rules);
+        all.left_out.extend(one.left_out);
+    }
+    all
+}
+
+/// Under which policy each session runs, as far as records tell.
+fn policies(records: &[LogRecord]) -> HashMap<String, String> {
+    let mut policies = HashMap::new();
+    for record in records {
+        let policy = match record.record() {
+            Record::SessionStart(one) => one.policy.get().cloned(),
+            Record::Answered(one) => one.shown.get().and_then(|shown| {
+                let policy = shown.get("policy")?.as_str()?;
+                Some(policy.to_owned())
+            }),
+            _ => None,
+        };
+        if let (Some(session), Some(policy)) = (&record.session, policy) {
+            policies.entry(session.clone()).or_insert(policy);
+        }
+    }
+    policies
+}
+
 /// The rules that come of decisions.
 #[must_use]
 pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
     let mut left_out = decisions.unsaid.clone();
     let answers = agreeing(&decisions.answers, &mut left_out);
     let http = agreeing_http(&decisions.http, &answers, &mut left_out);
-    // Whoever contradicts an HTTP answer is left out with it.
-    let is_meant = |one: &&ConnectionDecision| !http.refuted.contains(&place(one));
-    let answers: Vec<_> = answers.iter().filter(is_meant).cloned().collect();
+    // Whoever contradicts an HTTP answer is left out with it, and each is named.
+    let against = |one: &ConnectionDecision| http.refuted.get(&place(one));
+    let refuted = answers.iter().filter_map(|one| Some((one, against(one)?)));
+    left_out.extend(refuted.map(|(one, other)| format!("{}: but {other}", one.why)));
+    let is_meant = |one: &ConnectionDecision| against(one).is_none();
+    let answers: Vec<_> = answers
+        .iter()
+        .filter(|one| is_meant(one))
+        .cloned()
+        .collect();
     let mut rules = Vec::new();
     let yes = areas(answers.iter().filter(|one| one.said == DecisionKind::Yes));
     let is_needed = |one: &&ConnectionDecision| {
@@ -84,7 +154,11 @@ pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
         !is_read && !yes.iter().any(|wider| wider.covers(&Area::of(one)))
     };
     let reads = answers.iter().filter(|one| one.said == DecisionKind::Reads);
-    let (reads, hidden): (Vec<_>, Vec<_>) = areas(reads.filter(is_needed))
+    let (reads, had): (Vec<_>, Vec<_>) = reads.partition(is_needed);
+    for one in had {
+        left_out.push(format!("{}: another rule there has its reads", one.why));
+    }
+    let (reads, hidden): (Vec<_>, Vec<_>) = areas(reads.into_iter())
         .into_iter()
         .partition(|area| !yes.iter().any(|other| area.would_hide(other)));
     for why in hidden.into_iter().flat_map(|area| area.why) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     decisions::{ConnectionDecision, DecisionKind, LoggedDecisions},
-    suggest::{Suggestion, suggest},
+    suggest::{Suggestion, by_policy, suggest},
 };
 
 fn record(value: Value) -> LogRecord {
@@ -241,6 +241,85 @@ fn http_answers_become_rules_under_one_that_only_reads() {
             .any(|why| why.contains(one) && why.contains(&format!("but alice {other}")))
     };
     assert!(against("yes to r1", "said no to r6") && against("no to r6", "said yes to r1"));
+}
+
+#[test]
+fn each_answer_that_no_rule_has_is_named() {
+    let http = |method: &str, path: &str| {
+        shown(
+            "192.0.2.10",
+            443,
+            json!({"method": method, "path": path, "host": "photos", "bytes": 0}),
+        )
+    };
+    let hole = json!({"http": {"host": "photos", "method": "PUT", "path": "/a", "requests_left": 1, "digest": null}});
+    let plain = shown("192.0.2.10", 443, Value::Null);
+    let mut reads = answered("r6", "yes", &shown("192.0.2.11", 80, Value::Null));
+    reads.fields.insert("read_only".into(), true.into());
+    let mut records = vec![
+        answered("r1", "yes", &plain),
+        answered("r2", "yes", &plain),
+        answered("r3", "yes", &http("PUT", "/a")),
+        opened("h3", Some("r3"), hole),
+        answered("r5", "yes", &shown("192.0.2.11", 80, Value::Null)),
+        reads,
+    ];
+    let left_out = |records: &[LogRecord]| suggested(records).left_out.join("\n");
+    // One rule has all of it.
+    let covered = left_out(&records);
+    for said in [
+        "yes to r3 (h3) of s1, 2026-11-20T12:00:00Z, asked by curl, stopped by rule production: the rule for connections",
+        "yes to r6 of s1, 2026-11-20T12:00:00Z, asked by curl, stopped by rule production: another rule there has its reads",
+    ] {
+        assert!(covered.contains(said), "{said}: {covered}");
+    }
+    assert_eq!(covered.lines().count(), 2, "{covered}");
+    // A no to one request is against each yes to all of them, and not against another request's.
+    records.push(answered("r4", "no", &http("DELETE", "/b")));
+    let refuted = left_out(&records);
+    for id in ["r1", "r2", "r4", "r6"] {
+        let said = format!("to {id} of s1");
+        let is_named = |line: &str| line.split(": ").next().unwrap().contains(&said);
+        assert!(refuted.lines().any(is_named), "{id}: {refuted}");
+    }
+    assert!(suggested(&records).toml.contains("path = \"/a\""));
+}
+
+#[test]
+fn answers_under_unlike_policies_are_kept_apart() {
+    let under = |record: LogRecord, session: &str| LogRecord {
+        session: Some(session.to_owned()),
+        ..record
+    };
+    let start = |session: &str, policy: &str| {
+        record(
+            json!({"at": "2026-11-20T11:00:00Z", "kind": "session-start", "session": session, "policy": policy}),
+        )
+    };
+    let mut asked = shown("192.0.2.10", 443, Value::Null);
+    asked["policy"] = json!("lab");
+    let no = under(answered("r1", "no", &asked), "s1");
+    asked["policy"] = json!("default");
+    let yes = under(answered("r2", "yes", &asked), "s2");
+    let opened = under(
+        opened("h1", None, json!({"destination": "192.0.2.11/32"})),
+        "s2",
+    );
+    let records = [start("s2", "default"), no, yes, opened];
+    let apart = by_policy(&records);
+    assert!(apart.left_out.is_empty(), "{:?}", apart.left_out);
+    let (default, lab) = apart
+        .toml
+        .split_once("\n# Under the policy lab:\n")
+        .unwrap();
+    assert!(default.starts_with("# Under the policy default:\n"));
+    assert!(default.contains("192.0.2.10/31") && default.contains("action = \"allow\""));
+    assert!(lab.contains("action = \"deny\""), "{lab}");
+    // Of one policy it is as it was, and one answer is against the other.
+    let records = records.map(|record| under(record, "s2"));
+    let together = by_policy(&records);
+    assert_eq!(together.left_out.len(), 2, "{:?}", together.left_out);
+    assert!(!together.toml.contains("Under the policy"));
 }
 
 #[test]
