@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error, pki_types::ServerName};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, pki_types::ServerName};
 
 /// The advice for a destination that is not trusted.
 const OWN: &str = "if it is the right one, put its certificate, or its authority's, into a file that [proxy] ca in \
@@ -36,6 +36,10 @@ pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error, was_asked: bool
         Some(Error::AlertReceived(_)) if was_asked => certificate_asked(&name),
         Some(Error::AlertReceived(alert)) => {
             format!("{name} ends the TLS handshake with {}", words(*alert))
+        }
+        // As an HTTP server without TLS does, which takes the handshake for a request.
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            format!("no TLS with {name}: it answered without TLS; is it http:// there?")
         }
         Some(other) => format!("no TLS with {name}: {other}"),
         None => format!("{name} breaks the TLS handshake off: {error}"),
@@ -106,4 +110,35 @@ fn plain(name: &str) -> &str {
         .split_once('(')
         .and_then(|(_, rest)| rest.strip_suffix(')'));
     within.map_or(name, |name| name.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring::default_provider};
+
+    use super::*;
+
+    #[test]
+    fn a_server_without_tls_is_told_from_one_whose_tls_is_broken() {
+        let name = ServerName::try_from("photos.example").unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        let said = |mut answer: &[u8]| {
+            let mut client = ClientConnection::new(Arc::clone(&config), name.clone()).unwrap();
+            client.read_tls(&mut answer).unwrap();
+            let error = client.process_new_packets().unwrap_err();
+            upstream(&name, &io::Error::other(error), false)
+        };
+        let plain = said(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        assert!(plain.ends_with("is it http:// there?"), "{plain}");
+        // A handshake's message, and of none that there is.
+        let broken = said(&[0x16, 3, 3, 0, 4, 0xff, 0, 0, 0]);
+        assert!(!broken.contains("http://"), "{broken}");
+    }
 }
