@@ -15,7 +15,8 @@ const SECOND: u64 = 1_000_000_000;
 const A_SECOND: u32 = 64;
 /// The same of an outermost session and those inside it.
 const A_SECOND_IN_ALL: u32 = 256;
-/// Addresses that are told of an outermost session and those inside it in a second, once for each name. Of more it is told that there were.
+/// Addresses that are told of an outermost session and those inside it in a second, once for each name. Of more it is told that there
+/// were. As many are told that an open hole is to cover.
 const ADDRESSES_A_SECOND: u32 = 4096;
 /// An answer that came a moment ago is not told again. What is told counts for 90 seconds at least.
 const NEWS: u64 = 10 * SECOND;
@@ -41,6 +42,7 @@ pub(super) struct SharedPaces {
     addresses: Pace,
     refused: Pace,
     asked: Pace,
+    opened: Pace,
 }
 
 /// How many there were in this second.
@@ -73,6 +75,13 @@ impl Pace {
     /// Whether there is room for one more of a session's, which has to share with others: but for its first.
     fn admits_among(&mut self, shared: &mut Self, now: BootTime) -> bool {
         self.admits(1, A_SECOND, now) && (self.count == 1 || shared.admits(1, A_SECOND_IN_ALL, now))
+    }
+}
+
+impl SharedPaces {
+    /// Whether so many addresses more are told that holes for their name are to cover.
+    pub(super) fn admits_opened(&mut self, addresses: usize, now: BootTime) -> bool {
+        self.opened.admits(addresses, ADDRESSES_A_SECOND, now)
     }
 }
 
@@ -169,6 +178,26 @@ mod tests {
         };
         assert_eq!(told(Reports::is_refusal_told), 64 + 256);
         assert_eq!(told(Reports::is_question_told), 64 + 256);
+    }
+
+    #[test]
+    fn what_holes_are_to_cover_has_a_pace_of_its_own() {
+        let mut shared = SharedPaces::default();
+        let mut told = |now| {
+            let all = (0..1000).filter(|_| shared.admits_opened(64, BootTime(now)));
+            all.count()
+        };
+        assert_eq!([told(5), told(SECOND), told(2 * SECOND - 1)], [64, 64, 0]);
+        // What has used it up leaves what is told of answers as it was.
+        let answer = DnsAnswer {
+            names: vec![name("a.example")],
+            targets: Vec::new(),
+            addresses: vec![[192, 0, 2, 1].into()],
+            ttl: 60,
+        };
+        let now = (&mut shared, BootTime(2 * SECOND - 1));
+        let told = Reports::default().telling(&answer, Kind(1), now);
+        assert_eq!(told, ToTell::Answer);
     }
 
     #[test]

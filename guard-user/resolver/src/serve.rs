@@ -292,6 +292,14 @@ async fn open(common: &Common, asker: &Asker, answer: &DnsAnswer) -> Result<(), 
         return Ok(());
     }
     let failed = || Stopped::silently(Says::Failed);
+    let (paces, now) = (common.sessions.paces(asker.session), (common.now)());
+    let is_told = paces.is_some_and(|paces| {
+        let mut paces = paces.borrow_mut();
+        paces.admits_opened(answer.addresses.len(), now)
+    });
+    if !is_told {
+        return Err(failed());
+    }
     let opens = common.link.opens(asker, &answer.addresses);
     let opens = opens.ok_or_else(failed)?;
     let told = timeout(common.times.server, opens.answer()).await;

@@ -28,6 +28,7 @@ impl State {
                 self.resolver.renew();
             }
             Change::Policies(slot) => {
+                self.holes.try_left_out();
                 let sessions = self.sessions.judged_under(slot);
                 self.policies
                     .rewrite_names(&mut self.datapath, &sessions, slot);
@@ -38,7 +39,10 @@ impl State {
                 self.settle_held_questions();
                 self.requests.keep();
             }
-            Change::Chains => self.relays.scan_again(&mut self.datapath),
+            Change::Chains => {
+                self.holes.try_left_out();
+                self.relays.scan_again(&mut self.datapath);
+            }
             Change::Listeners => {
                 self.proxy.renew();
                 self.review_held();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{BootTime, Event, HoleId, Hook, Protocol, SessionId};
+use guard_common::{Address, BootTime, Event, HoleId, Hook, Protocol, SessionId};
 use guard_datapath::LiveHole;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
@@ -13,7 +13,7 @@ use guard_sys::clock::Clocks;
 
 use super::{
     hole::{Connections, Hole, HoleName, HoleOrigin, Scope},
-    names::StoredName,
+    names::{LeftOut, StoredName},
 };
 use crate::{
     control::{auth::Approver, ids},
@@ -33,6 +33,8 @@ pub struct Holes {
     files: Shelf<HoleOrigin>,
     /// Those for names.
     names: Shelf<StoredName>,
+    /// Addresses of names that did not belong in their holes.
+    left_out: LeftOut,
     /// When a session's last hole ended: packets of its connections are no new attempt.
     ends: HashMap<SessionId, BootTime>,
 }
@@ -45,6 +47,7 @@ impl Holes {
             all: BTreeMap::new(),
             files,
             names,
+            left_out: LeftOut::default(),
             ends: HashMap::new(),
         }
     }
@@ -98,6 +101,21 @@ impl Holes {
         {
             connections.name = Some(named);
         }
+    }
+
+    /// Notes that an address does not belong in a hole for its name.
+    pub(super) fn leave_out(&mut self, id: HoleId, to: Address, now: BootTime) {
+        self.left_out.note(id, to, now);
+    }
+
+    /// Whether it did not a moment ago.
+    pub(super) fn has_left_out(&self, id: HoleId, to: Address, now: BootTime) -> bool {
+        self.left_out.has(id, to, now)
+    }
+
+    /// Has each tried again: policies may say something else of it.
+    pub fn try_left_out(&mut self) {
+        self.left_out.clear();
     }
 
     /// All of them, the oldest first.

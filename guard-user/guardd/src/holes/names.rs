@@ -1,19 +1,25 @@
 //! Holes for names: a session may ask for a name for a while, or reach whatever addresses it has. guardd keeps them, and in files:
 //! the kernel half does not judge questions, and has only the addresses, each in an entry with the hole's id.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
-use guard_common::{BootTime, HoleId, SessionId};
+use guard_common::{Address, BootTime, HoleId, SessionId};
 use serde::{Deserialize, Serialize};
 
 use super::{
     hole::{Connections, Hole, HoleName, HoleOrigin, Scope},
     known::Holes,
 };
-use crate::policies::labels;
+use crate::{policies::labels, times::is_past};
 
 /// The ports of a hole through which nothing but questions pass.
 pub const QUESTIONS: &str = "dns";
+/// For how long an address that did not belong in a hole is not tried again, and how many of them are kept.
+const LEFT_OUT: Duration = Duration::from_secs(10);
+const MAX_LEFT_OUT: usize = 4096;
 
 /// The file of a hole for a name, or for all names below one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +58,31 @@ pub struct Lifted {
     pub policy: String,
     /// The rule; none: its default.
     pub rule: Option<String>,
+}
+
+/// Addresses that did not belong in a hole for their name, and since when: a program may ask for the name again and again.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(HashMap<(HoleId, Address), BootTime>);
+
+impl LeftOut {
+    /// Notes one.
+    pub(super) fn note(&mut self, hole: HoleId, to: Address, now: BootTime) {
+        if self.0.len() >= MAX_LEFT_OUT {
+            self.0.clear();
+        }
+        self.0.insert((hole, to), now);
+    }
+
+    /// Whether that is one of them.
+    pub(super) fn has(&self, hole: HoleId, to: Address, now: BootTime) -> bool {
+        let since = self.0.get(&(hole, to));
+        since.is_some_and(|since| !is_past(*since, LEFT_OUT, now))
+    }
+
+    /// Has each tried again.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 impl StoredName {
@@ -141,6 +172,8 @@ impl Holes {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -160,6 +193,30 @@ mod tests {
             reaches: None,
         };
         stored.question()
+    }
+
+    #[test]
+    fn what_did_not_belong_in_a_hole_is_tried_again_after_a_while_or_under_other_policies() {
+        let mut left_out = LeftOut::default();
+        let [first, second] = [1, 2].map(|last| Address::from(Ipv4Addr::new(192, 0, 2, last)));
+        let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
+        left_out.note(HoleId(1), first, at(1));
+        assert!(left_out.has(HoleId(1), first, at(10)));
+        assert!(!left_out.has(HoleId(1), first, at(11)));
+        assert!(!left_out.has(HoleId(1), second, at(10)));
+        assert!(!left_out.has(HoleId(2), first, at(10)), "another hole");
+        left_out.clear();
+        assert!(!left_out.has(HoleId(1), first, at(10)));
+    }
+
+    #[test]
+    fn no_more_than_so_many_that_did_not_belong_are_kept() {
+        let mut left_out = LeftOut::default();
+        for number in 0..=MAX_LEFT_OUT as u32 {
+            let to = Ipv4Addr::from_bits(number);
+            left_out.note(HoleId(1), to.into(), BootTime(1));
+        }
+        assert!(left_out.0.len() <= MAX_LEFT_OUT);
     }
 
     #[test]

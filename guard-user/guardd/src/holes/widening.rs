@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guard_common::{Address, HoleId, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
-use guard_policy::{Destination, Group, PortSpec, Prefix, Target};
+use guard_policy::{Destination, Environment, Group, PortSpec, Prefix, Target};
 use guard_proto::{self as proto, HoleTerms};
 use guard_sys::clock::{self, Clocks};
 
@@ -150,16 +150,20 @@ impl State {
         let Ok(open) = self.datapath.holes() else {
             return;
         };
-        let now = self.environment();
+        let at = clock::now();
+        // Of one moment. Reading it takes files of `/proc`, and mostly there is nothing new to try.
+        let mut machine = None;
         let mut widened = Vec::new();
         for (id, hole, reaches) in holes {
             let own = open.iter().filter(|one| one.entry.id == id);
             let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
             for address in to.iter().take(MAX_TRIED) {
                 let is_new = !covered.contains(address) && covered.len() < MAX_ADDRESSES;
-                let belongs = !Group::any_reached(&Group::LOCAL, *address, &now)
-                    && (reaches.private || !Group::any_reached(&Group::INNER, *address, &now));
-                if is_new && belongs && self.widen((id, &hole, &reaches), *address) {
+                if !is_new || self.holes.has_left_out(id, *address, at) {
+                    continue;
+                }
+                let now = &*machine.get_or_insert_with(|| self.environment());
+                if self.widen((id, &hole, &reaches), *address, now) {
                     covered.push(*address);
                     widened.push(id);
                 }
@@ -172,49 +176,70 @@ impl State {
         }
     }
 
-    /// Opens one address. False where a policy denies it, or allows it anyway.
-    fn widen(&mut self, (id, hole, reaches): (HoleId, &Hole, &Reaches), to: Address) -> bool {
-        let session = hole.session;
-        let Some(ports) = ports_of(reaches) else {
+    /// Opens one address, where it belongs in the hole.
+    fn widen(
+        &mut self,
+        (id, hole, reaches): (HoleId, &Hole, &Reaches),
+        to: Address,
+        now: &Environment,
+    ) -> bool {
+        let Some(new) = self.belonging(hole, reaches, to, now) else {
+            self.holes.leave_out(id, to, clock::now());
             return false;
         };
-        let Some(checked) = self.checked(hole, reaches, &ports, to) else {
-            return false;
-        };
-        let spec = ports.first().copied();
-        let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
-        // The yes was for a `confirm`, and for the rules that were shown: another address of the name lifts no `read-only`, no
-        // other rule, nor a person's no; and where a rule is about that address, the name is not what decides.
-        let to_open = (&[Prefix::host(to)][..], &ports[..]);
-        let name = checked.name.as_ref();
-        let lifts = checked.can_be_read && !reaches.read_only;
-        let is_same = |all: &BTreeSet<Lifted>| checked.lifts.is_subset(all);
-        let is_other = !reaches.lifts.as_ref().is_none_or(is_same);
-        if lifts || is_other || self.is_refused_at(session, to, &spec) {
-            return false;
-        }
-        if !name.is_some_and(|name| self.opens_name(session, name, to_open)) {
-            return false;
-        }
-        let bytes = hole.about.as_ref().and_then(|about| about.bytes);
-        // Where the file with its budget is gone, nobody knows what is left.
-        if bytes.is_none() && hole.connections().is_some_and(|of| of.counts_bytes) {
-            return false;
-        }
-        let most = after(clock::now(), checked.time);
-        let expires = hole.expires.min(most);
-        let new = NewHole {
-            read_only: reaches.read_only,
-            bytes,
-            ..new_hole(&Prefix::host(to), &spec, expires, reaches.connections)
-        };
-        match self.datapath.widen_hole(session, id, new) {
+        match self.datapath.widen_hole(hole.session, id, new) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, hole = id.0, "an address of its name stays closed");
                 false
             }
         }
+    }
+
+    /// What has the hole cover an address, where it belongs there; none where a policy denies it, or allows it anyway. What takes
+    /// the longest to tell comes last: whoever owns the name chooses its addresses.
+    fn belonging(
+        &mut self,
+        hole: &Hole,
+        reaches: &Reaches,
+        to: Address,
+        now: &Environment,
+    ) -> Option<NewHole> {
+        let is_in = |groups: &[Group]| Group::any_reached(groups, to, now);
+        if is_in(&Group::LOCAL) || (!reaches.private && is_in(&Group::INNER)) {
+            return None;
+        }
+        let bytes = hole.about.as_ref().and_then(|about| about.bytes);
+        // Where the file with its budget is gone, nobody knows what is left.
+        if bytes.is_none() && hole.connections().is_some_and(|of| of.counts_bytes) {
+            return None;
+        }
+        let ports = ports_of(reaches)?;
+        let spec = ports.first().copied();
+        let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
+        if self.is_refused_at(hole.session, to, &spec) {
+            return None;
+        }
+        let checked = self.checked(hole, reaches, &ports, to)?;
+        // The yes was for a `confirm`, and for the rules that were shown: another address of the name lifts no `read-only`, no
+        // other rule, nor a person's no; and where a rule is about that address, the name is not what decides.
+        let lifts = checked.can_be_read && !reaches.read_only;
+        let is_same = |all: &BTreeSet<Lifted>| checked.lifts.is_subset(all);
+        let is_other = !reaches.lifts.as_ref().is_none_or(is_same);
+        if lifts || is_other {
+            return None;
+        }
+        let (subject, name) = (self.sessions.live(hole.session)?.subject(), checked.name?);
+        let of = (to, &ports[..]);
+        if !self.policies.opens_name(subject, of, &name, now) {
+            return None;
+        }
+        let expires = hole.expires.min(after(clock::now(), checked.time));
+        Some(NewHole {
+            read_only: reaches.read_only,
+            bytes,
+            ..new_hole(&Prefix::host(to), &spec, expires, reaches.connections)
+        })
     }
 
     /// What opening that address would lift; none where a policy denies it, or allows it anyway.

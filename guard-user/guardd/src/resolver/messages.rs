@@ -1,5 +1,7 @@
 //! What the resolver says.
 
+use std::cell::OnceCell;
+
 use guard_common::{Address, BootTime, SessionId};
 use guard_proto::names::FromResolver;
 use guard_sys::clock;
@@ -117,16 +119,18 @@ impl State {
         self.policies.learn_answer(kernel, answered, &session.chain);
         let (policies, id, subject) = (&self.policies, answered.session, session.subject());
         let machine = &self.machine;
+        // Of one moment for all of its addresses.
+        let now = OnceCell::new();
         let told = |key: &RequestKey, who: &NameAsker| {
             let to = key.destination;
             let Some(judged) = policies.judge(subject, to, key.protocol, key.port) else {
                 return UsedName::default();
             };
             let used = policies.used_name(id, to, judged.rule, who);
-            let now = || policies.environment(machine.host());
+            let now = || now.get_or_init(|| policies.environment(machine.host()));
             used.opened_where(|name| {
                 key.is_connection()
-                    && policies.opens_name(subject, (to, &[key.ports()]), name, &now())
+                    && policies.opens_name(subject, (to, &[key.ports()]), name, now())
             })
         };
         for to in &answered.addresses {
