@@ -13,7 +13,7 @@ use std::{
 };
 
 use guard_common::NetnsCookie;
-use guard_sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
+use guard_sys::{bpf::Origins, packets::MAX_DESCRIPTORS, tcp};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
@@ -184,6 +184,10 @@ async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener)
                 spawn_local(async move {
                     connection::serve(&common, network, stream, peer).await;
                 });
+            }
+            Err(error) if tcp::is_closed(&error) => {
+                tracing::warn!(%error, network = network.id.0, "somebody has closed a listener there");
+                return;
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

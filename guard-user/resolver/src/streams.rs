@@ -39,6 +39,10 @@ pub(super) async fn accept(common: Rc<Common>, network: Rc<Network>, listener: T
                 let (common, network) = (Rc::clone(&common), Rc::clone(&network));
                 spawn_local(async move { serve(common, network, stream, peer).await });
             }
+            Err(error) if tcp::is_closed(&error) => {
+                tracing::warn!(%error, network = network.id.0, "somebody has closed a listener there");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(BREATH).await;

@@ -29,6 +29,13 @@ pub fn has_left(socket: impl AsFd) -> io::Result<bool> {
     Ok([CLOSED, CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state(socket)?))
 }
 
+/// Whether a listener takes no connection any more, by what accepting one has failed with: root of its network has closed it
+/// (`SOCK_DESTROY`), and this process still has it.
+#[must_use]
+pub fn is_closed(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
+}
+
 /// Whether a socket can be told the longest time between two of its retransmissions (`TCP_RTO_MAX_MS` of
 /// uapi/linux/tcp.h, since Linux 6.15).
 #[must_use]
@@ -62,6 +69,18 @@ mod tests {
         drop(client);
         assert!(server.read(&mut [0]).is_err());
         assert!(!stands(&server).unwrap());
+    }
+
+    #[test]
+    fn a_listener_that_was_closed_takes_no_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let waits = listener.accept().unwrap_err();
+        assert!(!is_closed(&waits), "{waits}");
+        // It leaves what `SOCK_DESTROY` leaves, and takes no right.
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        let over = listener.accept().unwrap_err();
+        assert!(is_closed(&over), "{over}");
     }
 
     #[test]
