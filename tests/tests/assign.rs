@@ -95,7 +95,7 @@ fn a_cgroup_is_denied_everything_until_root_assigns_it() -> Tested {
 }
 
 #[test]
-fn assigning_twice_changes_nothing_and_another_policy_or_owner_is_refused() -> Tested {
+fn assigning_twice_changes_nothing_and_another_policy_owner_or_name_is_refused() -> Tested {
     let (_network, _production, daemon) = started()?;
     let unit = Unowned::named(&daemon, "agent.service")?;
     daemon.json(["assign", "--policy", "asks", "agent.service"])?;
@@ -105,16 +105,14 @@ fn assigning_twice_changes_nothing_and_another_policy_or_owner_is_refused() -> T
     let other = ["assign", "--policy", "open", "agent.service"];
     let said = refused(&daemon, 0, &other)?;
     assert!(said.contains("another policy"), "{said}");
-    let other = [
-        "assign",
-        "--policy",
-        "asks",
-        "--owner",
-        "1",
-        "agent.service",
-    ];
-    let said = refused(&daemon, 0, &other)?;
-    assert!(said.contains("another owner"), "{said}");
+    for (option, same, other) in [("--owner", "0", "1"), ("--name", "agent.service", "agent")] {
+        let call = |value| ["assign", "--policy", "asks", option, value, "agent.service"];
+        let again = daemon.ask(call(same))?.success()?;
+        assert!(again.stderr.contains("s1 already"), "{again:?}");
+        let said = refused(&daemon, 0, &call(other))?;
+        let what = format!("another {}", &option[2..]);
+        assert!(said.contains(&what), "{said}");
+    }
     assert!(!reaches(&unit, V4)?);
     assert_eq!(sessions(&daemon)?, 1);
     for (args, expected) in [

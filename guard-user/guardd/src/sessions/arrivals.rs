@@ -97,6 +97,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: AssignRule) -> Result<(), 
     };
     let wanted = WantedSession {
         name: cgroup.name(),
+        is_name_given: false,
         owner,
         is_owner_named: false,
         command: Vec::new(),

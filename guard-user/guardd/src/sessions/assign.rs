@@ -107,6 +107,8 @@ pub fn short(unit: &str) -> String {
 pub struct WantedSession {
     /// The session's name.
     pub name: String,
+    /// The call says so itself.
+    pub is_name_given: bool,
     /// Who answers for it.
     pub owner: u32,
     /// The call says so itself.
@@ -166,8 +168,7 @@ async fn from_within(
     if let CallerPlace::Outside = place {
         return Err(not_right_below());
     }
-    let mut wanted = WantedSession::of(&call, &cgroup, Some(&unit), AssignedBy::Unit)?;
-    wanted.name = call.name.unwrap_or(wanted.name);
+    let wanted = WantedSession::of(&call, &cgroup, Some(&unit), AssignedBy::Unit)?;
     let mut started = make(shared, cgroup, call.policy, wanted).await?;
     // The unit's next command may need them at once.
     let ready = resolver::worker::ready(shared).await;
@@ -175,7 +176,7 @@ async fn from_within(
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::worker::ready(shared).await);
     }
-    if unit.user.as_deref().is_none_or(|user| user == "root") {
+    if unit.is_roots {
         started.warnings.push(
             "it may run as root, which can take the guard down: give the unit a User=".to_owned(),
         );
@@ -261,6 +262,7 @@ impl WantedSession {
         };
         Ok(Self {
             name: call.name.clone().unwrap_or_else(|| cgroup.name()),
+            is_name_given: call.name.is_some(),
             owner,
             is_owner_named: call.owner.is_some(),
             command: unit
@@ -283,7 +285,8 @@ impl State {
     ) -> Result<Started, CallError> {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
             let owner = wanted.is_owner_named.then_some(wanted.owner);
-            return self.already(session.cgroup.id, Some(slot), owner);
+            let name = wanted.is_name_given.then_some(&wanted.name[..]);
+            return self.already(session.cgroup.id, Some(slot), owner, name);
         }
         // Names may have been looked up for the policy meanwhile: a cgroup that has replaced this one was not meant.
         if !cgroup.stands() {
@@ -321,32 +324,36 @@ impl State {
             return Err(not_of_another());
         }
         let source = self.policies.library().resolve(call.policy)?;
-        self.already(id, self.policies.same(&source), call.owner)
+        let slot = self.policies.same(&source);
+        self.already(id, slot, call.owner, call.name.as_deref())
     }
 
     /// The answer if the cgroup has a policy.
     ///
     /// # Errors
     ///
-    /// `Refused` if that is not `slot`'s, or if another answers for it than the call names.
+    /// `Refused` if that is not `slot`'s, or if another answers for it than the call names, or it has another name.
     fn already(
         &mut self,
         id: SessionId,
         slot: Option<PolicyId>,
         owner: Option<u32>,
+        name: Option<&str>,
     ) -> Result<Started, CallError> {
         let session = self.sessions.live(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         let is_same = slot.is_some() && session.chain.first() == slot.as_ref();
         let is_owners = owner.is_none_or(|owner| owner == session.about.uid);
+        let is_called = name.is_none_or(|name| shown_name(name) == session.about.name);
         let shown = self.shown(id);
         let shown = shown.ok_or_else(|| ids::no_session(&ids::session(id)))?;
-        if !is_same || !is_owners {
+        if !(is_same && is_owners && is_called) {
             let (name, policy) = (&shown.name, &shown.policy);
             let owner = &shown.user;
-            let what = match is_same {
-                true => format!("{name} has another owner already"),
-                false => format!("{name} has another policy already"),
+            let what = match (is_same, is_owners) {
+                (false, _) => format!("{name} has another policy already"),
+                (true, false) => format!("{name} has another owner already"),
+                (true, true) => format!("{name} has another name already"),
             };
             return Err(CallError::refused(
                 what,

@@ -86,6 +86,8 @@ pub struct Unit {
     pub description: String,
     /// The user that its commands run as; none is root, or not set by the unit.
     pub user: Option<String>,
+    /// Its commands run as root, as far as it says: the manager may make up a user.
+    pub is_roots: bool,
     /// The PAM service that its commands start through; empty where none does.
     pam_name: String,
     /// The control process, as of `ExecStartPre=`; 0 if there is none.
@@ -240,9 +242,11 @@ impl Unit {
         let text = |name| values.get(name).map_or("", |value| *value).to_owned();
         let user = Some(text("User")).filter(|user| !user.is_empty());
         let is_dynamic = text("DynamicUser") == "yes";
+        let is_root = |user: &str| ["root", "0"].contains(&user);
         Some(Self {
             id: text("Id"),
             description: text("Description"),
+            is_roots: user.as_deref().map_or(!is_dynamic, is_root),
             // A dynamic user is nobody who could answer requests.
             user: user.filter(|_| !is_dynamic),
             pam_name: text("PAMName"),
@@ -415,6 +419,21 @@ mod tests {
     fn a_user_that_is_made_up_answers_for_nothing() {
         let said = SAID.replace("DynamicUser=no", "DynamicUser=yes");
         assert_eq!(Unit::read(&said).unwrap().user, None);
+        for (user, dynamic, is_roots) in [
+            ("", "no", true),
+            ("", "yes", false),
+            ("alice", "no", false),
+            ("alice", "yes", false),
+            ("root", "no", true),
+            ("0", "no", true),
+            // The name of an account stands for that one.
+            ("root", "yes", true),
+        ] {
+            let said = SAID.replace("User=alice", &format!("User={user}"));
+            let said = said.replace("DynamicUser=no", &format!("DynamicUser={dynamic}"));
+            let unit = Unit::read(&said).unwrap();
+            assert_eq!(unit.is_roots, is_roots, "{user} {dynamic}");
+        }
         assert_eq!(uid_of("0"), Ok(0));
         assert_eq!(uid_of("root"), Ok(0));
         assert!(uid_of("no such user").is_err());
