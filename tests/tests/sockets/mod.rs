@@ -777,3 +777,32 @@ fn the_control_socket_is_not_the_supervisors_to_connect() -> Tested {
     assert!(UnixStream::connect(&link).is_ok());
     Ok(())
 }
+
+#[test]
+fn nor_is_it_by_a_link_at_an_allowed_name() -> Tested {
+    let scene = UnixSockets::new()?;
+    if scene.kernel_judges()? {
+        return Ok(());
+    }
+    let outside = scene.listens("outside", "stream")?;
+    let [keys, link, other] = ["keys", "control", "other"].map(|name| scene.place(name).unwrap());
+    let control = scene.daemon.socket().display().to_string();
+    for (to, at) in [
+        (&control, &keys),
+        (&control, &link),
+        (&outside.name, &other),
+    ] {
+        std::os::unix::fs::symlink(to, at)?;
+    }
+    let file = scene.place("policy.toml")?;
+    let allow = format!("allow = [\"{link}\", \"{other}\", \"ssh-agent\"]");
+    fs::write(&file, format!("{POLICY}\n[unix]\n{allow}\n"))?;
+    let run = scene.daemon.agent(["run", "--policy", &file]);
+    let mut shell = Shell::run_by(&scene.daemon, run.env("SSH_AUTH_SOCK", &keys))?;
+    for (name, said) in [(&keys, "EPERM"), (&link, "EPERM"), (&other, "ok hi")] {
+        let words = format!("connect {name}");
+        assert_eq!(scene.inside(&mut shell, &words)?, said, "{words}");
+        assert!(UnixStream::connect(name).is_ok(), "{name}");
+    }
+    Ok(())
+}

@@ -9,7 +9,7 @@ use std::{
 
 use guard_policy::SocketName;
 use guard_sys::unix_diag::{BoundSocket, SocketFile, socket_at};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, stat};
 
 use super::{
     Ask, Listening, SessionSockets, Shared,
@@ -58,7 +58,11 @@ impl SocketJudge {
     pub(super) fn new(sockets: &SessionSockets, ask: Ask) -> io::Result<Self> {
         let name = sockets.cgroup.file_name().and_then(|name| name.to_str());
         let open = open_allowed(&sockets.terms.allow, sockets.agent.as_deref());
-        let open: Vec<_> = open.into_iter().map(|(_, file)| file).collect();
+        let mut open: Vec<_> = open.into_iter().map(|(_, file)| file).collect();
+        // By a link at an allowed name the supervisor would be guardd's peer, which is outside and may answer.
+        let guardds = stat(&sockets.guardd).ok();
+        let guardds = guardds.map(|meta| (meta.st_dev, meta.st_ino));
+        open.retain(|file| guardds.is_none() || id(file) != guardds);
         let allowed = open.iter().filter_map(id).collect();
         let abstracts = sockets.terms.allow.iter().filter_map(|name| match name {
             SocketName::Abstract(name) => Some(name.clone().into_bytes()),
