@@ -206,6 +206,36 @@ fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() -> Tested
     Ok(())
 }
 
+/// What hides text at a terminal, as a command may leave it.
+const HIDE: &str = "\x1b[8m";
+
+#[test]
+fn what_a_command_leaves_at_a_terminal_hides_no_word_of_guards() -> Tested {
+    let (_network, daemon) = started()?;
+    let guard = daemon.program("guard")?;
+    let hide = r"printf '\033[8m'";
+    let said = |run: &str| -> Tested<String> {
+        let mut script = daemon.on_machine(AGENT, "script");
+        script.args(["--quiet", "--command", run, "/dev/null"]);
+        script.env("GUARD_SOCKET", daemon.socket());
+        let said = guard_lab::exec::output(script.env("TERM", "xterm"))?;
+        Ok(String::from_utf8(said.stdout)?)
+    };
+    let file = daemon.open_place("hides")?;
+    std::fs::write(&file, format!("{hide}; exec 3<>/dev/tcp/{V4}/443"))?;
+    let file = file.display();
+    let without = said(&format!("{hide}; echo guard: as it was"))?;
+    let (_, left) = without.split_once(HIDE).unwrap();
+    let (left, _) = left.split_once("guard:").unwrap();
+    assert!(!left.contains("\x1b[0m"), "{without:?}");
+    let run = format!("{} run --policy asks -- bash {file}", guard.display());
+    let with = said(&run)?;
+    let (_, left) = with.split_once(HIDE).unwrap();
+    let (left, _) = left.split_once("guard:").unwrap();
+    assert!(left.contains("\x1b[0m\x1b(B"), "{with:?}");
+    Ok(())
+}
+
 /// Parent, grandparent, and so on.
 fn lineage(pid: u32) -> [u32; 3] {
     let mut next = pid;

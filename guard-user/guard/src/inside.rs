@@ -76,12 +76,15 @@ pub(crate) fn request(
     args: RequestArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    let typed = args.to.destination.clone();
     let call = Call::Request {
         destination: args.to.destination,
         ports: args.to.ports,
         reason: args.reason,
     };
     let requested: Requested = client.call(&call)?;
-    output.print(&requested, render::inside::requested)?;
+    output.print(&requested, |requested, _| {
+        render::inside::requested(requested, &typed)
+    })?;
     Ok(Exit::answer(requested.verdict != "deny"))
 }

@@ -196,3 +196,23 @@ pub struct Denied {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<String>,
 }
+
+/// A user as the subject of a sentence: one is called `nobody`.
+#[must_use]
+pub fn who(user: &str) -> String {
+    match user {
+        "nobody" => format!("user {user}"),
+        user => user.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_is_called_nobody_is_somebody() {
+        assert_eq!(who("nobody"), "user nobody");
+        assert_eq!(who("alice"), "alice");
+    }
+}

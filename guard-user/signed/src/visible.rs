@@ -147,6 +147,21 @@ pub const fn is_unseen(c: char) -> bool {
     )
 }
 
+/// A command line as a shell would read it: blanks in a word are told from those between words.
+#[must_use]
+pub fn command_line(words: &[String]) -> String {
+    let words: Vec<_> = words.iter().map(|word| shell_word(word)).collect();
+    words.join(" ")
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Whether `c` is written from right to left, or stands in a block of scripts that are.
 #[must_use]
 pub const fn is_right_to_left(c: char) -> bool {

@@ -7,6 +7,7 @@ use guard_policy::{PortSpec, Prefix};
 use guard_proto::{
     Endpoint, HttpHole, HttpRequest, LogRecord,
     record::{Answered, HoleOpen, Record, RecordedDestination, Request},
+    requests,
 };
 use jiff::Timestamp;
 
@@ -312,7 +313,7 @@ fn why(
     shown: Option<&Request>,
     reason: Option<&String>,
 ) -> String {
-    let who = by.map_or("somebody", String::as_str);
+    let who = by.map_or_else(|| "somebody".to_owned(), |by| requests::who(by));
     let session = record.session.as_deref().unwrap_or("-");
     let at: Timestamp = record.at;
     let mut why = format!("{who} {what} of {session}, {at:.0}");

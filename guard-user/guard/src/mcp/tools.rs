@@ -103,13 +103,14 @@ fn report(socket: &Path) -> Result<WhyReport, CliError> {
 }
 
 fn request(socket: &Path, arguments: RequestArguments) -> Result<String, CliError> {
+    let typed = arguments.destination.clone();
     let call = Call::Request {
         destination: arguments.destination,
         ports: arguments.ports,
         reason: Some(arguments.reason),
     };
     let requested: Requested = Client::connect_inside(socket)?.call(&call)?;
-    Ok(page(&requested, render::inside::requested))
+    Ok(render::inside::requested(&requested, &typed).plain())
 }
 
 /// Where this process is, in a few lines. That it is in no session is an answer too.

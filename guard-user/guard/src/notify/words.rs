@@ -53,7 +53,10 @@ impl Abilities {
         let to = requests::target(request);
         // Where to comes first: a program chooses its name, and what is too long is cut.
         let summary = match &request.http {
-            Some(http) => format!("{}, for {}", requests::line(http), escaped(program, NAME)),
+            Some(http) => {
+                let about = about(request, http);
+                format!("{about}, for {}", escaped(program, NAME))
+            }
             None => format!("{to}, for {}", escaped(program, NAME)),
         };
         let mut lines = details(request, &to, clock);
@@ -98,6 +101,15 @@ impl Abilities {
     }
 }
 
+/// What an HTTP request is about. Where it really goes stands first, if its host is another: desktops fold the rest.
+fn about(request: &Request, http: &HttpRequest) -> String {
+    let line = requests::line(http);
+    match requests::goes_elsewhere(request) {
+        true => format!("{}: {line}", requests::target(request)),
+        false => line,
+    }
+}
+
 /// Whether it is about a statement, or a request, of which a notification shows a part.
 fn is_cut(request: &Request) -> bool {
     let Some(http) = &request.http else {
@@ -114,7 +126,7 @@ fn is_cut(request: &Request) -> bool {
         false => {
             is_part
                 || is_longer(shown, BODY)
-                || is_longer(&requests::line(http), SUMMARY)
+                || is_longer(&about(request, http), SUMMARY)
                 || http.headers.iter().any(is_long_header)
                 || has_more(HttpRequest::CUT_HEADERS)
         }
@@ -218,6 +230,30 @@ mod tests {
         assert!(
             words.summary.contains("DELETE https://photos.example.com"),
             "{words:?}"
+        );
+    }
+
+    #[test]
+    fn where_a_request_really_goes_stands_before_a_host_that_is_another() {
+        let summary = |host: &str| {
+            let http = HttpRequest {
+                host: Some(host.into()),
+                ..http()
+            };
+            let request = Request {
+                http: Some(http),
+                ..request()
+            };
+            ALL.of_request(&request, &clock()).summary
+        };
+        let to = request().destination;
+        let own = summary(&to.address);
+        assert!(own.starts_with("DELETE https://"), "{own}");
+        let other = summary("photos.example.net");
+        let target = requests::target(&request());
+        assert!(
+            other.starts_with(&format!("{target}: DELETE https://photos.example.net")),
+            "{other}"
         );
     }
 

@@ -32,10 +32,14 @@ pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
     page
 }
 
-/// What became of a request.
-pub(crate) fn requested(requested: &Requested, _clock: &Clock) -> Page {
+/// What became of a request for a destination, as it was typed.
+pub(crate) fn requested(requested: &Requested, typed: &str) -> Page {
+    let asked = requested.request.as_ref();
+    let to = asked.map(|request| endpoint::words(&request.destination));
     let mut page = Page::default();
-    page.styled(explain::style(&requested.verdict), &requested.verdict)
+    page.styled(STRONG, to.unwrap_or_else(|| typed.to_owned()))
+        .text("  ")
+        .styled(explain::style(&requested.verdict), &requested.verdict)
         .end()
         .paragraph("advice", &requested.advice);
     if let Some(request) = &requested.request {
@@ -428,13 +432,13 @@ mod tests {
             request: None,
             advice: "nobody can allow this".into(),
         };
-        insta::assert_snapshot!(requested(&asked, &clock()).plain(), @r"
-        confirm
+        insta::assert_snapshot!(requested(&asked, "photos.example.com:443").plain(), @r"
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
             advice   a person was asked
             request  r1 waits for a person outside; try again once it is approved
         ");
-        insta::assert_snapshot!(requested(&denied, &clock()).plain(), @r"
-        deny
+        insta::assert_snapshot!(requested(&denied, "192.0.2.10:443").plain(), @r"
+        192.0.2.10:443  deny
             advice   nobody can allow this
         ");
     }

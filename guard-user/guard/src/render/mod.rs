@@ -1,11 +1,12 @@
 //! What people and programs read: text and JSON from the same values.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use guard_proto::{ErrorName, Failure};
+pub(crate) use guard_signed::visible::command_line;
 use serde::Serialize;
 
 use self::page::Page;
@@ -113,7 +114,10 @@ impl Output {
         let _ = match (self.json, summary.json()) {
             (true, Some(text)) => writeln!(std::io::stderr(), "{}", escape::json(&text)),
             (true, None) => Ok(()),
-            (false, _) => write!(anstream::stderr(), "{}", summary.page().as_str()),
+            (false, _) => {
+                take_back_styles();
+                write!(anstream::stderr(), "{}", summary.page().as_str())
+            }
         };
     }
 
@@ -150,6 +154,21 @@ pub(crate) fn is_new(warning: &str) -> bool {
     told.insert(warning.to_owned())
 }
 
+/// Takes back what a command may have left at a terminal that hides or garbles text: an unfinished sequence, a style, a character set,
+/// margins, insertion, lines that are cut, and no cursor. One by one, since not every terminal knows DECSTR. Colours that it has given
+/// other values stay: a person may have chosen them.
+const TAKE_BACK: &[u8] =
+    b"\x1b\\\x1b[0m\x1b(B\x0f\x1b7\x1b[?6l\x1b[?69l\x1b[r\x1b8\x1b[4l\x1b[?7h\x1b[?25h";
+
+/// Does so where standard error is a terminal: then the command had it.
+fn take_back_styles() {
+    let mut terminal = std::io::stderr();
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if terminal.is_terminal() && !is_dumb {
+        let _ = terminal.write_all(TAKE_BACK);
+    }
+}
+
 /// How wide the terminal is, where standard output is one.
 fn columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
@@ -164,26 +183,9 @@ fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
         .map_err(|error| CliError::output(&error))
 }
 
-/// A command line as a shell would read it.
-pub(crate) fn command_line(words: &[String]) -> String {
-    words
-        .iter()
-        .map(|word| quoted(word))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// A path as a word of such a line.
+/// A path as a word of a command line.
 pub(crate) fn path_word(path: &Path) -> String {
-    quoted(&path.display().to_string())
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    command_line(&[path.display().to_string()])
 }
 
 #[cfg(test)]

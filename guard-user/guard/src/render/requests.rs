@@ -382,6 +382,23 @@ pub(crate) fn line(http: &HttpRequest) -> String {
     format!("{} {scheme}{host}{}", http.method, http.path)
 }
 
+/// Whether the host of a request is neither the name nor the address of where it really goes: whoever sends it chooses the host.
+pub(crate) fn goes_elsewhere(request: &Request) -> bool {
+    let Some(http) = &request.http else {
+        return false;
+    };
+    let to = &request.destination;
+    let host = http.host.as_deref().unwrap_or_default();
+    let is_its = |place: &str| {
+        let bracketed = format!("[{place}]");
+        let places = [place, &*bracketed];
+        let rest = places.iter().find_map(|place| host.strip_prefix(*place));
+        let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
+        rest.is_some_and(|rest| rest.is_empty() || rest == port)
+    };
+    !is_its(&to.address) && !to.host.as_deref().is_some_and(is_its)
+}
+
 /// Bytes that guardd shows at least of what is longer: 2,048, but for a character that is not whole.
 const CUT: u64 = 2045;
 

@@ -68,22 +68,11 @@ fn wants(request: &Request) -> String {
     }
 }
 
-/// Where a request really goes, where its host is not the name or the address of that: whoever sends it chooses the host.
+/// Where a request really goes, where its host is not that.
 fn at(request: &Request) -> String {
-    let host = request.http.as_ref().and_then(|http| http.host.as_deref());
-    let to = &request.destination;
-    let host = host.unwrap_or_default();
-    let is_its = |place: &str| {
-        let bracketed = format!("[{place}]");
-        let places = [place, &*bracketed];
-        let rest = places.iter().find_map(|place| host.strip_prefix(*place));
-        let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
-        rest.is_some_and(|rest| rest.is_empty() || rest == port)
-    };
-    let is_its = is_its(&to.address) || to.host.as_deref().is_some_and(is_its);
-    match is_its {
-        true => String::new(),
-        false => format!(" at {}", requests::target(request)),
+    match requests::goes_elsewhere(request) {
+        true => format!(" at {}", requests::target(request)),
+        false => String::new(),
     }
 }
 

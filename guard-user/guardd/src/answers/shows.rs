@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use guard_proto::{HttpRequest, Request};
-use guard_signed::visible::{self, claimed, quoted, visible};
+use guard_signed::visible::{self, claimed, command_line, quoted, visible};
 
 /// Characters of a line, and of the one with a body: 2,048 bytes of that are kept.
 const LIMIT: usize = 400;
@@ -48,7 +48,7 @@ impl Shows {
             ));
         }
         if !request.command.is_empty() {
-            shows.line(format_args!("command {}", request.command.join(" ")));
+            shows.line(format_args!("command {}", command_line(&request.command)));
         }
         if let Some(http) = &request.http {
             shows.http(http);
@@ -256,6 +256,21 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn blanks_in_an_argument_are_told_from_those_between_arguments() {
+        let line = |command: &[&str]| {
+            let request = Request {
+                command: command.iter().map(|word| (*word).to_owned()).collect(),
+                ..shown(1)
+            };
+            let mut lines = Shows::of(&request).lines.into_iter();
+            lines.find(|line| line.starts_with("command ")).unwrap()
+        };
+        assert_eq!(line(&["sh", "-c", "a b"]), "command sh -c 'a b'");
+        assert_eq!(line(&["sh", "-c", "a", "b"]), "command sh -c a b");
+        assert_eq!(line(&["a'b", "", "\n"]), r"command 'a'\''b' '' '\n'");
     }
 
     #[test]

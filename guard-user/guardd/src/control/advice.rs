@@ -7,6 +7,9 @@ use guard_proto::Endpoint;
 /// The end of every piece of advice about a refusal.
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
                          refuses every one, and each attempt is written down.";
+/// The same where the proxy looks into what is sent.
+const NO_DETOUR_BY_PROXY: &str = "Do not retry in a loop and do not look for another way there: the guard's proxy \
+                                  refuses every one, and each attempt is written down.";
 
 /// For a request that changes something at a read-only destination, about which a person has been asked.
 pub const HTTP_ASKED: &str = "go on with something else, and send the very same request once more when the person has \
@@ -127,7 +130,7 @@ pub fn socket_unknown(path: &str) -> String {
 #[must_use]
 pub fn closed(to: &Endpoint, why: &str) -> String {
     format!(
-        "The guard looks into what goes to {}, and closed the connection: {why}. {NO_DETOUR} Speak what the policy looks for there, \
+        "The guard looks into what goes to {}, and closed the connection: {why}. {NO_DETOUR_BY_PROXY} Speak what the policy looks for there, \
          or say in your answer what you wanted to send, for a person to weigh.",
         destination(to)
     )
@@ -186,7 +189,7 @@ pub fn asked(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> String {
 pub fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
     format!(
         "{what} would change something, and was stopped by {by}. Reading there is allowed. A person has been asked about \
-         this very request ({request}). {NO_DETOUR} Go on with something else, or say that you wait for the answer; when \
+         this very request ({request}). {NO_DETOUR_BY_PROXY} Go on with something else, or say that you wait for the answer; when \
          it is yes, send the same request again.",
     )
 }
@@ -195,7 +198,7 @@ pub fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
 #[must_use]
 pub fn http_answered_no(what: &str) -> String {
     format!(
-        "A person was asked about {what} lately and said no. {NO_DETOUR} Go on without it, and say in your answer that it \
+        "A person was asked about {what} lately and said no. {NO_DETOUR_BY_PROXY} Go on without it, and say in your answer that it \
          was refused.",
     )
 }
@@ -387,6 +390,25 @@ mod tests {
         );
         let icmp = askable(&to("icmp", None), DecidingRule::default());
         assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");
+    }
+
+    #[test]
+    fn who_refuses_is_the_one_that_looked() {
+        let place = to("tcp", Some(443));
+        let by = DecidingRule::default();
+        for text in [denied(&place, by), asked(&place, by, "r1")] {
+            assert!(text.contains("the kernel refuses every one"), "{text}");
+        }
+        for text in [
+            closed(&place, "it is no HTTP"),
+            http_asked("DELETE /a", by, "r1"),
+            http_answered_no("DELETE /a"),
+        ] {
+            assert!(
+                text.contains("the guard's proxy refuses every one"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -9,11 +9,11 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto::{
-    self as proto, HoleTerms, moment,
+    self as proto, HoleTerms,
     record::{Answered, Field},
 };
 use guard_sys::clock;
-use jiff::Timestamp;
+use jiff::Zoned;
 
 use crate::{
     changes::Change,
@@ -364,7 +364,9 @@ impl Requests {
 
     /// Keeps that approver's answer, for approvers who come later.
     pub(crate) fn answered_by(&mut self, by: &str, (id, owner): (&str, u32), answer: &str) {
-        let at = moment::text(Timestamp::now());
+        let by = proto::requests::who(by);
+        // As `guard` tells people times.
+        let at = Zoned::now().strftime("%F %T");
         let how = format!("{by} answered it with {answer} at {at}");
         self.note_answer(id, owner, how);
     }
