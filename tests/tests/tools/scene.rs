@@ -68,6 +68,13 @@ exec "$@"
 /// How long a script may take on any machine that is not emulated.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Whether a line of `passwd` or `group` is about a user whom the scripts know by that name or number.
+fn is_of_agent(line: &str) -> bool {
+    let mut fields = line.split(':');
+    let (name, number) = (fields.next(), fields.nth(1));
+    matches!(name, Some("agent" | "other")) || number.and_then(|id| id.parse().ok()) == Some(AGENT)
+}
+
 pub(crate) struct Workshop {
     _server: Option<Running>,
     daemon: Option<Daemon>,
@@ -199,7 +206,11 @@ impl Workshop {
             ("hosts", format!("\n{ADDRESS} {NAME}\n")),
         ] {
             let text = fs::read_to_string(Path::new("/etc").join(file))?;
-            fs::write(self.dir.join("etc").join(file), text + &more)?;
+            // A machine may have such a user already, or one of that number: of two the first would count.
+            let others = text.lines().filter(|line| !is_of_agent(line));
+            let mut text: String = others.map(|line| format!("{line}\n")).collect();
+            text.push_str(&more);
+            fs::write(self.dir.join("etc").join(file), text)?;
         }
         // Without the programs that hand these out, an engine of a user's makes do without.
         let is_there = Path::new("/usr/bin/newuidmap").exists();
