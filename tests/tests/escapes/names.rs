@@ -13,16 +13,16 @@
 //! | 7 a server of the session's own | `own_server` |
 //! | 8 what is no question, or two | `two_questions` … `odd_label`; U `what_is_no_question_or_more_than_one_is_rejected`, `no_bytes_are_too_odd` |
 //! | 9 case, ids, options | `case`, `number`, `bits`, `options`; U `a_question_is_read_and_written_anew` |
-//! | 10 names that look alike | `below`, `ends_alike`; U `a_name_is_within_those_above_it_by_whole_labels` |
+//! | 10 names that look alike | `below`, `ends_alike`; U `the_most_specific_pattern_decides`, `a_name_is_within_those_above_it_by_whole_labels` |
 //! | 11 tunnels | `null`, `private_type`, `any`, `tunnel`; U `too_many_new_names_are_asked_about_as_one` |
 //! | 12 hints of HTTPS and SVCB, AliasMode, `port` | `alias`; U `where_a_hint_leads_counts_against_it_only`, `an_alias_of_services_and_a_port_are_as_any_target` |
 //! | 13 CNAME to what is denied, and back; sixteen | `cname`; `resolver::answers::a_chain_of_sixteen_is_followed_and_no_longer_one` |
 //! | 14 a search list with `ndots:5` | `clients::names::glibc` |
 //! | 15 TTL 0, a week, 2,000 addresses, 8 of 400 | `resolver::answers` |
-//! | 16 a connection past the TTL, and a policy anew | `resolver::answers::a_connection_outlives_the_answer_that_let_it_in` |
+//! | 16 a connection past the TTL, and a policy anew | `resolver::answers::a_connection_outlives_the_answer_that_let_it_in`, `a_connection_is_judged_by_the_names_that_counted_when_it_began` |
 //! | 17 answer and connect at once | `resolver::churn` |
 //! | 18 a cached answer after its end | guard_policy `a_name_counts_as_a_rule_for_the_addresses_that_a_session_learned`; as 16 |
-//! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question` |
+//! | 19 late and forged answers | U `answers_to_something_else_are_passed_over`, `what_is_sent_again_is_the_same_question`, `what_another_sends_than_the_server_is_passed_over`, `what_is_answered_twice_and_late_is_answered_once` |
 //! | 20, 21 rebinding | `private`, `mapped`, `nat64`, `metadata`, `loopback`, `rebound`; `resolver::rebinding`; guard_policy `public_names_open_no_private_addresses` |
 //! | 22 two names of one address, and nine | `shared_address`; `resolver::answers::of_two_names_of_one_address_the_stricter_counts`, `of_nine_names_of_one_address_the_last_is_not_answered` |
 //! | 23 odd ways to show a name | `shown::gate`. Early data comes behind the hello that it belongs to, and kernel TLS begins when that was answered; seccomp refuses a session's io_uring (`escapes::calls`) |
@@ -30,18 +30,18 @@
 //! | 25 QUIC | `shown::gate::quic_is_refused_where_a_name_decides_and_other_ports_are_open` |
 //! | 26 fronting | docs/threat-model.md: only `read-only` closes it, `shown::read_only::fronting_gets_an_answer_of_the_guards_own` |
 //! | 27 STARTTLS, PostgreSQL, ssh | `shown::gate`: the kernel and the proxy let nothing begin without TLS |
-//! | 28 DNS over TLS and QUIC | `over_tls`, `over_quic`; U `browsers_are_told_to_keep_to_this_resolver` |
+//! | 28 DNS over TLS and QUIC | `over_tls`, `over_quic`; U `browsers_are_told_to_keep_to_this_resolver`, `what_browsers_ask_to_find_another_resolver_is_refused_where_any_name_passes` |
 //! | 29 resolvers behind Unix sockets | `clients::names::modules_of_glibc_s_that_ask_by_a_socket`; `escapes::helpers::path`, `bus`; of what guardd lets pass none asks for others |
 //! | 30 mDNS, LLMNR, NetBIOS, WS-Discovery | `multicast_name`, `escapes::forms::multicast`, `subnet_broadcast` |
 //! | 31 own files, own libraries | `own_servers`; `escapes::forms::name`; `clients::names::aliases_of_glibc_s_own`. A preloaded library does what a program can: `address` |
 //! | 32 an engine's 127.0.0.11 | `resolver::life::a_name_server_behind_a_redirect_of_the_machine_s_is_asked` |
 //! | 33 a nested session with a narrower list | `nested` |
-//! | 34 full, floods, slow servers | `resolver::floods`, `resolver::answers::a_session_that_knows_too_much_gets_no_more` |
-//! | 35 killed and restarted, before and after a reply | `resolver::life`; `resolver::the_resolver_is_started_again_and_nothing_is_open_meanwhile` |
+//! | 34 full, floods, slow servers | `resolver::floods`, `resolver::answers::a_session_that_knows_too_much_gets_no_more`, `resolver::applied` |
+//! | 35 killed and restarted, before and after a reply | `resolver::life`; `resolver::before`, `resolver::the_resolver_is_started_again_and_nothing_is_open_meanwhile` |
 //! | 36 the kernel's own look-ups | `launch::system_calls`: seccomp refuses `request_key`; `escapes::rooted`: no mounts |
 //! | 37 suspend | `resolver::life::what_was_answered_counts_on_a_machine_that_was_suspended`; guard_datapath `no_program_reads_a_clock_that_stands_still_in_suspend` |
 //! | 38 signed answers | U `keys_for_the_servers_name_are_taken_out_and_nothing_else`, `without_its_key_an_answer_says_what_it_said`; `clients::validated` |
-//! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on` |
+//! | 39 other servers | `resolver::life::another_server_of_the_machine_s_teaches_from_then_on`, `a_rule_for_the_machine_s_servers_is_about_another_one_from_then_on` |
 //! | 40 glibc's connects to port 0 | `datagrams::nobody_is_asked_about_a_socket_that_sends_nothing` |
 
 use std::net::Ipv4Addr;
