@@ -186,15 +186,6 @@ impl Named {
         }
         Some(out)
     }
-
-    /// When to judge a connection of which is not known when it began: now, or the last moment at which a pattern counted.
-    #[must_use]
-    pub fn last_counted(&self, now: BootTime) -> BootTime {
-        let patterns = self.patterns.iter();
-        let patterns = patterns.filter(|learned| learned.pattern != NameId(0));
-        let last = patterns.map(|learned| learned.until.0).max();
-        BootTime(last.map_or(now.0, |until| now.0.min(until.saturating_sub(1))))
-    }
 }
 
 #[cfg(test)]
@@ -238,10 +229,6 @@ mod tests {
         let counted = |at| two.patterns.map(|learned| learned.counts(at))[..2].to_vec();
         assert_eq!(counted(began), [true, true]);
         assert_eq!(counted(now), [false, true]);
-        // Where that is not known, what counts now decides, or what counted last.
-        assert_eq!(two.last_counted(now), now);
-        assert_eq!(two.last_counted(BootTime(95)), BootTime(89));
-        assert_eq!(Named::default().last_counted(now), now);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use guard_common::{
 };
 
 use crate::{
+    began::Began,
     kernel,
     maps::{self, RELAYS},
     relay::Receiver,
-    verdict::{self, Began},
+    verdict,
 };
 
 /// The result of a decision.

@@ -17,10 +17,11 @@ use aya_ebpf::{
 use guard_common::{Connection, Flow, FlowCount, FlowKey, MAX_FLOWS, Mark, Protocol, SessionId};
 
 use crate::{
+    began::Began,
     ctx, kernel,
     maps::{self, FLOWS, ListenerState, NO_EXIST},
     redirect::Redirect,
-    verdict::{self, Began},
+    verdict,
 };
 
 /// [`ListenerState::counted`] of a socket whose packets go to a server of the session's own; else a [`Mark`], or 0.

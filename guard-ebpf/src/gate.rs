@@ -23,9 +23,10 @@ use guard_common::{
 };
 
 use crate::{
+    began::Began,
     ctx, emit, kernel,
     maps::{self, GateState, ListenerState},
-    verdict::{self, Began},
+    verdict,
 };
 
 /// What a program at a map of sockets answers (`enum sk_action`).

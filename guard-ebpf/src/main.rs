@@ -10,6 +10,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod answers;
+mod began;
 mod case;
 mod connected;
 mod ctx;
@@ -49,6 +50,7 @@ use guard_common::{
 };
 
 use crate::{
+    began::Began,
     case::{Case, Ruling},
     emit::RefusalReport,
     gate::Passing,
@@ -238,12 +240,15 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     answer
 }
 
-/// False where another thread is writing the cache. Where memory is short for it, it is not known when the connection began.
+/// False where another thread is writing the cache, and where memory is too short to know when the connection began.
 #[inline(always)]
 fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
     let sk = ctx::socket(ctx);
-    if let Some(socket) = Socket::new(sk)
-        && !socket.begin()
+    if !began::note(sk) {
+        return false;
+    }
+    if let Some(socket) = Socket::of(sk)
+        && !socket.forget()
     {
         return false;
     }
@@ -612,7 +617,7 @@ impl Packet<'_> {
         if listener.is_report_due() {
             emit::listener(self.to, case.session.id, case.ticket(), NetnsCookie(0));
         }
-        case.set_began(socket::began(self.sk, self.to.protocol));
+        case.set_began(Began::of_packet(self.sk, self.to));
         if case.decide_for_others(self.to) == Ruling::Unscanned {
             return self.hold_unscanned(&case);
         }
@@ -793,12 +798,7 @@ extern "C" fn guard_redirected(skb: *mut __sk_buff, to: *const Connection) -> i3
         maps::SESSION_LEVEL.load(),
     ));
     let asked = redirect.asked();
-    let decision = redirect::decide(
-        redirect,
-        &asked,
-        &session,
-        socket::began(sk, asked.protocol),
-    );
+    let decision = redirect::decide(redirect, &asked, &session, Began::of_packet(sk, to));
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
         if asked.protocol == Protocol::UDP {
             let said = verdict::with_policy(decision.said(), decision.policy);

@@ -122,6 +122,10 @@ static SHARES: LruHashMap<u64, Share, 4096> = LruHashMap::new();
 #[btf_map]
 static SOCKETS: SocketStorage<SocketState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
 
+/// When each socket was connected last, for [`crate::began`]; accepted sockets don't inherit it. Written here.
+#[btf_map]
+static BEGAN: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
+
 /// The port of the guard's own proxy on the loopback of each network namespace, by its cookie. Written by guardd.
 #[btf_map]
 static PROXIES: HashMap<u64, u16, 4096, NO_PREALLOC> = HashMap::new();
@@ -341,8 +345,6 @@ pub(crate) struct SocketState {
     pub(crate) owner: u64,
     /// 1 on listeners that have answered somebody, and on what they accepted. Outside of the sequence.
     pub(crate) inbound: u64,
-    /// When it was last connected, or 0. Outside of the sequence, too.
-    pub(crate) began: u64,
 }
 
 /// The original destination of a TCP socket that is connected to a proxy. See [`crate::redirect`].
@@ -489,6 +491,12 @@ impl<T, const FLAGS: usize> SocketStorage<T, FLAGS> {
 #[inline(always)]
 pub(crate) fn sockets() -> *mut c_void {
     ptr::from_ref(&SOCKETS).cast_mut().cast()
+}
+
+/// [`BEGAN`] as [`kernel::socket_storage`] takes it.
+#[inline(always)]
+pub(crate) fn began() -> *mut c_void {
+    ptr::from_ref(&BEGAN).cast_mut().cast()
 }
 
 /// [`EVENTS`] as [`kernel::unread`] takes it.

@@ -18,11 +18,13 @@ use guard_common::{
 };
 
 use crate::{
-    ALLOW, REFUSE, UNDECIDED, allow_call, ctx, emit, kernel,
+    ALLOW, REFUSE, UNDECIDED, allow_call,
+    began::Began,
+    ctx, emit, kernel,
     maps::{self, ListenerState, QUESTIONS, Shared},
     rates, recall,
     redirect::{Proxy, Reason, Redirect},
-    verdict::{self, Began},
+    verdict,
 };
 
 /// Nanoseconds for each datagram of an outermost session and those inside it that reaches the resolver, and how many do at once. The

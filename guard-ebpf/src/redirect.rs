@@ -17,10 +17,11 @@ use guard_common::{
 };
 
 use crate::{
+    began::Began,
     case::Case,
     ctx, kernel,
     maps::{self, ORIGINS, RedirectState},
-    verdict::{self, Began},
+    verdict,
 };
 
 /// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`].

@@ -4,13 +4,12 @@
 //! `bpf_spin_lock` would do the same for three times the cost of all the rest.
 
 use aya_ebpf::bindings::bpf_sock;
-use guard_common::{Address, Connection, Decision, HoleId, Protocol};
+use guard_common::{Address, Connection, Decision, HoleId};
 
 use crate::{
     ctx::Flow,
     kernel,
     maps::{self, SocketState},
-    verdict::Began,
 };
 
 /// A socket's storage.
@@ -132,14 +131,11 @@ impl Socket {
         self.write(halves(&to.to), way, generation, decision.expires.0, owner)
     }
 
-    /// Clears the cache: the socket connects, maybe again, elsewhere and outwards. False if another CPU is writing.
+    /// Clears the cache: the same socket may be connected again, elsewhere and outwards. False if another CPU is writing.
     #[inline(always)]
-    pub(crate) fn begin(self) -> bool {
-        // SAFETY: a live map value; aligned words.
-        unsafe {
-            (&raw mut (*self.0).inbound).write_volatile(0);
-            (&raw mut (*self.0).began).write_volatile(kernel::boot_time().0);
-        }
+    pub(crate) fn forget(self) -> bool {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
         self.forget_allowance()
     }
 
@@ -183,24 +179,6 @@ impl Socket {
             kernel::fetch_add(sequence, 1);
         }
         true
-    }
-}
-
-/// When the connection of a packet began.
-///
-/// A function of its own for the sake of the stack, as [`crate::emit::due`].
-#[inline(never)]
-pub(crate) fn began(sk: *mut bpf_sock, protocol: Protocol) -> Began {
-    let state = Socket::of(sk);
-    // SAFETY: a live map value; one aligned word.
-    let began = state.map_or(0, |state| unsafe {
-        (&raw const (*state.0).began).read_volatile()
-    });
-    // Without `connect` each packet begins one, but those of TCP: connections of the kernel's own, and those that came in.
-    if began == 0 && protocol != Protocol::TCP {
-        Began::NOW
-    } else {
-        Began::at(began)
     }
 }
 

@@ -15,10 +15,11 @@ use guard_common::{
 };
 
 use crate::{
+    began::Began,
     connected::Unsent,
     ctx, emit, kernel, maps, questions,
     socket::{Judge, Socket},
-    verdict::{self, Began},
+    verdict,
 };
 
 /// The socket connects again: if it has a record, that is about this call from now on.

@@ -11,7 +11,7 @@ use guard_common::{
 };
 
 use crate::{
-    kernel,
+    began::Began,
     maps::{Kernel, KnownAs},
 };
 
@@ -20,44 +20,6 @@ const KIND: u32 = 32;
 
 /// Where [`guard_chain_verdict`] says which policy decided.
 const POLICY: u32 = 32;
-
-/// How many bits of nanoseconds [`Began::coarse`] leaves out.
-const COARSE: u32 = 24;
-
-/// When a connection began, by the clock of [`kernel::boot_time`]: the names count for it that counted then.
-#[derive(Clone, Copy)]
-pub(crate) struct Began(u64);
-
-impl Began {
-    /// It begins. The clock is read only where names are in question.
-    pub(crate) const NOW: Self = Self(u64::MAX);
-
-    /// At that moment; 0 where it is not known: all names count then that the session has.
-    #[inline(always)]
-    pub(crate) const fn at(moment: u64) -> Self {
-        Self(moment)
-    }
-
-    /// In half the bytes, for who has no room for all: rounded down to 17 ms, which last for two years.
-    #[inline(always)]
-    pub(crate) const fn coarse(self) -> u32 {
-        if self.0 == Self::NOW.0 {
-            u32::MAX
-        } else {
-            (self.0 >> COARSE) as u32
-        }
-    }
-
-    /// Out of [`Self::coarse`].
-    #[inline(always)]
-    pub(crate) const fn of_coarse(coarse: u32) -> Self {
-        if coarse == u32::MAX {
-            Self::NOW
-        } else {
-            Self((coarse as u64) << COARSE)
-        }
-    }
-}
 
 /// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
 #[inline(always)]
@@ -82,7 +44,7 @@ pub(crate) fn of_policies(session: &Session, to: &Connection, began: Began) -> D
 /// The same as one number, for [`unpacked`].
 #[inline(always)]
 pub(crate) fn packed(session: &Session, to: &Connection, began: Began) -> u64 {
-    guard_chain_verdict(session, to, began.0)
+    guard_chain_verdict(session, to, began.moment())
 }
 
 /// What a policy says, as [`packed`].
@@ -108,7 +70,12 @@ pub(crate) fn of_policy(
     to: &Connection,
     began: Began,
 ) -> PolicyVerdict {
-    PolicyVerdict::unpack(guard_policy_verdict(policy.0, session.0, to, began.0))
+    PolicyVerdict::unpack(guard_policy_verdict(
+        policy.0,
+        session.0,
+        to,
+        began.moment(),
+    ))
 }
 
 /// What a policy says of a pattern.
@@ -198,11 +165,7 @@ extern "C" fn guard_policy_verdict(
     let Some(known) = known_as(policy, session, to) else {
         return guard_over(all, base);
     };
-    let began = if began == Began::NOW.0 {
-        kernel::boot_time()
-    } else {
-        BootTime(began)
-    };
+    let began = Began::at(began).time();
     all = with_pattern(known, 0, (policy, to), all, began);
     all = with_pattern(known, 1, (policy, to), all, began);
     all = with_pattern(known, 2, (policy, to), all, began);

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 38] = [
+pub(super) const NAMES: [&str; 39] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -24,6 +24,7 @@ pub(super) const NAMES: [&str; 38] = [
     "STATS",
     "EVENTS",
     "SOCKETS",
+    "BEGAN",
     "PROXIES",
     "RESOLVERS",
     "NAMED",

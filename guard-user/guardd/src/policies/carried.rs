@@ -69,14 +69,18 @@ impl Carried {
         there: Named,
         (key, known): (&NamedKey, &Named),
         names: &[String],
+        now: BootTime,
     ) -> Named {
         let mut all = there;
         for one in known.patterns.iter().filter(|one| one.pattern.0 != 0) {
             for pattern in self.patterns(one.pattern, names) {
                 let carried = Learned { pattern, ..*one };
-                // Connections that stand are judged by what is over, too.
-                let more = all.with(key, carried, BootTime(0));
-                all = more.unwrap_or_else(|| crowded(key, one.until));
+                match all.with(key, carried, now) {
+                    Some(more) => all = more,
+                    // Of what is over, connections that began before have as much as there is room for.
+                    None if one.until <= now => {}
+                    None => all = crowded(key, one.until),
+                }
             }
         }
         all
@@ -240,11 +244,11 @@ mod tests {
             until: BootTime(9),
         };
         let known = Named::default().with(&key, learned, BootTime(0)).unwrap();
-        let added = many.add(Named::default(), (&key, &known), &[]);
+        let added = many.add(Named::default(), (&key, &known), &[], BootTime(1));
         assert!(added.patterns.iter().any(|one| one.pattern == UNKNOWN));
         let mut few = carried(&OLD, &OLD);
         for _ in 0..2 {
-            let added = few.add(Named::default(), (&key, &known), &[]);
+            let added = few.add(Named::default(), (&key, &known), &[], BootTime(1));
             assert_eq!(added, known);
         }
     }

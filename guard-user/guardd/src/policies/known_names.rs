@@ -452,7 +452,7 @@ impl KnownNames {
             let key = NamedKey::new(key.session, new, key.address);
             // The resolver may have written something meanwhile.
             let there = kernel.named(&key)?.unwrap_or_default();
-            let wanted = carried.add(there, (&key, &named), &names);
+            let wanted = carried.add(there, (&key, &named), &names, now);
             if wanted.patterns != there.patterns {
                 kernel.set_named(&key, &wanted)?;
             }

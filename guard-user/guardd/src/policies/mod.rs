@@ -25,8 +25,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, AnsweredKey, BootTime, Connection, Learned, Named, NamedKey, PolicyId, Protocol,
-    SessionId, Verdict, named_verdict, said_of,
+    Address, AnsweredKey, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId,
+    PolicyVerdict, Protocol, Said, SessionId, Verdict, named_verdict, said_of,
 };
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{
@@ -329,14 +329,25 @@ pub struct VerdictSubject<'c> {
 }
 
 impl VerdictSubject<'_> {
-    /// When the connections in question began, to an address that is known by names: of those that stand it is not known.
-    fn began(&self, named: &Named) -> BootTime {
+    /// What one policy says of an address that is known by names. Of connections that stand it is not known when they began: where they
+    /// could not begin now, by what counted at the last moment at which they could. Where they could, that decides: some may just have.
+    fn by_names(&self, says: impl Fn(NameId) -> Said, named: Option<&Named>) -> PolicyVerdict {
         let now = clock::now();
-        if self.stands {
-            named.last_counted(now)
-        } else {
-            now
+        let decided = named_verdict(&says, named, now);
+        let denies = |said: &PolicyVerdict| said.verdict == Verdict::Deny;
+        if !self.stands || !denies(&decided) {
+            return decided;
         }
+        let ends = named.into_iter().flat_map(|named| named.patterns);
+        let moments = ends.map(|learned| BootTime(learned.until.0.saturating_sub(1)));
+        let mut moments: Vec<_> = moments.filter(|at| *at < now).collect();
+        moments.sort_unstable();
+        let mut before = moments.into_iter().rev();
+        let stood = before.find_map(|at| {
+            let said = named_verdict(&says, named, at);
+            (!denies(&said)).then_some(said)
+        });
+        stood.unwrap_or(decided)
     }
 }
 
@@ -714,11 +725,8 @@ impl Policies {
             .patterns(&NamedKey::new(subject.session?, slot, to))?;
         let to = Connection::new(to, protocol, port);
         let lookup = policy.compiled.lookup();
-        let said = named_verdict(
-            |pattern| said_of(&lookup, slot, pattern, &to),
-            Some(&named),
-            subject.began(&named),
-        );
+        let says = |pattern| said_of(&lookup, slot, pattern, &to);
+        let said = subject.by_names(says, Some(&named));
         Some(ChainVerdict {
             verdict: said.verdict,
             rule: policy.policy.rule(said.rule),

@@ -2,11 +2,9 @@
 //! the names of which the policies say so.
 
 use guard_common::{
-    Address, Connection, NamedKey, PolicyId, PolicyVerdict, Protocol, Verdict, named_verdict,
-    said_of,
+    Address, Connection, NamedKey, PolicyId, PolicyVerdict, Protocol, Verdict, said_of,
 };
 use guard_policy::{DomainName, NamePattern, Rule, Target};
-use guard_sys::clock;
 
 use super::{InForce, Policies, VerdictSubject};
 
@@ -65,8 +63,7 @@ impl Policies {
         let says = |pattern| said_of(&lookup, slot, pattern, to);
         let known = subject.session.map(|id| NamedKey::new(id, slot, to.to));
         let known = known.and_then(|key| self.known.patterns(&key));
-        let began = known.map_or_else(clock::now, |known| subject.began(&known));
-        let decided = named_verdict(says, known.as_ref(), began);
+        let decided = subject.by_names(says, known.as_ref());
         let pattern = name.and_then(|name| policy.compiled.pattern_of(name));
         let said = pattern.as_ref().map(|pattern| says(pattern.id()));
         let said = said.filter(guard_common::Said::is_of_pattern);
@@ -124,6 +121,8 @@ fn is_by_name(policy: &InForce, decided: &PolicyVerdict, to: &Connection) -> boo
 mod tests {
     use std::net::IpAddr;
 
+    use guard_common::{BootTime, Learned, NameId, Named};
+
     use super::*;
     use crate::policies;
 
@@ -149,6 +148,12 @@ to = ["shut.api.example.com"]
 action = "deny"
 
 [[rule]]
+name = "mail"
+to = ["mail.example.com"]
+ports = ["tcp/25"]
+action = "allow"
+
+[[rule]]
 name = "net"
 to = ["192.0.2.0/28"]
 action = "read-only"
@@ -170,6 +175,66 @@ action = "read-only"
         let mut policies = policies::none();
         policies.put(PolicyId(1), prepared.into());
         policies
+    }
+
+    /// What holds at an address for what begins, and for what stands, where names were learned until then.
+    fn with_names(to: [u8; 4], names: &[(&str, u64)]) -> [Verdict; 2] {
+        let policies = in_force();
+        let chain = [PolicyId(1)];
+        let policy = &policies.slots[&chain[0]];
+        let to = Connection::new(IpAddr::from(to).into(), Protocol::TCP, 443);
+        let lookup = policy.compiled.lookup();
+        let key = NamedKey::default();
+        let named = names.iter().fold(Named::default(), |named, (name, until)| {
+            let learned = Learned {
+                pattern: NameId::of(name),
+                until: BootTime(*until),
+            };
+            named.with(&key, learned, BootTime(0)).unwrap()
+        });
+        [false, true].map(|stands| {
+            let subject = VerdictSubject {
+                stands,
+                ..VerdictSubject::from(&chain[..])
+            };
+            let says = |pattern| said_of(&lookup, chain[0], pattern, &to);
+            subject.by_names(says, Some(&named)).verdict
+        })
+    }
+
+    #[test]
+    fn what_stands_goes_on_by_what_is_over_only_where_nothing_could_begin() {
+        let (elsewhere, in_net) = ([198, 51, 100, 9], [192, 0, 2, 1]);
+        let (api, forge, mail) = ("*.api.example.com", "forge.example.com", "mail.example.com");
+        let live = u64::MAX;
+        assert_eq!(
+            with_names(elsewhere, &[(api, live)]),
+            [Verdict::ReadOnly; 2]
+        );
+        assert_eq!(
+            with_names(elsewhere, &[(api, 20)]),
+            [Verdict::Deny, Verdict::ReadOnly]
+        );
+        // A later name, of other ports, takes nothing from it; and of what is over, the last counts that let it begin.
+        for names in [&[(api, 20), (mail, live)][..], &[(api, 30), (mail, 40)]] {
+            assert_eq!(
+                with_names(elsewhere, names),
+                [Verdict::Deny, Verdict::ReadOnly],
+                "{names:?}"
+            );
+        }
+        // A connection may have begun just now: what is over opens no more to it than to that.
+        assert_eq!(with_names(in_net, &[(forge, live)]), [Verdict::Allow; 2]);
+        assert_eq!(with_names(in_net, &[(forge, 20)]), [Verdict::ReadOnly; 2]);
+        // What denies, denies.
+        let shut = "shut.api.example.com";
+        for names in [&[(api, 20), (shut, live)][..], &[(api, 20), (shut, 30)]] {
+            assert_eq!(with_names(elsewhere, names)[0], Verdict::Deny, "{names:?}");
+        }
+        assert_eq!(
+            with_names(elsewhere, &[(api, 20), (shut, live)]),
+            [Verdict::Deny; 2]
+        );
     }
 
     #[test]
