@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use guard_policy::{
-    self as policy, AddressChange, Compiled, DnsNames, Environment, NamePattern, Opens, Parsed,
-    PatternChange, Policy, PortSpec, Rule, Side, format_duration,
+    self as policy, Action, AddressChange, Compiled, DnsNames, Environment, NamePattern, Opens,
+    Parsed, PatternChange, Policy, PortSpec, Rule, Side, Target, format_duration,
 };
 use guard_proto::Failure;
 use serde::Serialize;
@@ -43,6 +43,9 @@ struct Differences {
     idle_new: Vec<String>,
     /// Rules that are gone, without effect.
     idle_gone: Vec<String>,
+    /// What else may have more let through than before, in words: what approvers read, and what networks decide.
+    #[serde(skip)]
+    words: Vec<String>,
     /// Whether something may get through that did not, or a hole last longer.
     #[serde(skip)]
     widens: bool,
@@ -156,11 +159,27 @@ pub(super) fn widening(
         ..environment_with(BTreeMap::new())
     };
     let mut differences = compared([old, new], called, without_names, output)?;
+    if !differences.widens {
+        return Ok(None);
+    }
+    // What closes something is no reason to say no, and could hide what opens.
+    let is_more = |opens| opens != Opens::Less;
+    differences.changes.retain(|one| is_more(one.change.opens));
+    for all in [&mut differences.by_name, &mut differences.replies] {
+        all.retain(|one| is_more(one.opens));
+    }
+    differences.names.retain(|one| is_more(one.opens));
     for name in &mut differences.names {
         name.is_unresolved = false;
     }
-    let is_told = differences.widens;
-    Ok(is_told.then(|| page(&differences, &Clock::system())))
+    let mut page = match differences.equal {
+        true => Page::default(),
+        false => page(&differences, &Clock::system()),
+    };
+    for words in &differences.words {
+        page.rest_of_line(words, 4).end();
+    }
+    Ok(Some(page))
 }
 
 fn compared(
@@ -242,7 +261,9 @@ impl Differences {
         let by_address = by_address.chain(&by_name).chain(&replies);
         let opens = by_address.map(|one| one.opens);
         let mut opens = opens.chain(names.iter().map(|one| one.opens));
+        let words = words(old, new);
         let widens = opens.any(|opens| opens != Opens::Less)
+            || !words.is_empty()
             || widens_all(old.policy, new.policy)
             || policy::diff_holes(old, new)
                 .iter()
@@ -263,6 +284,7 @@ impl Differences {
             holes,
             idle_new: idle(new, old),
             idle_gone: idle(old, new),
+            words,
             widens,
         }
     }
@@ -375,10 +397,38 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
         .collect()
 }
 
+/// What a comparison of destinations does not tell: other words for who is asked, which may have them let through what they would
+/// not; and rules for what this machine's networks are at the time.
+fn words(old: Side<'_>, new: Side<'_>) -> Vec<String> {
+    let asked = policy::diff_words(old, new).into_iter();
+    let asked = asked.map(|change| {
+        let rule = change.after.unwrap_or_else(|| "the default".to_owned());
+        format!(
+            "Whoever is asked about {} reads other words: those of the rule {rule}",
+            change.destination
+        )
+    });
+    let is_new: HashSet<_> = missing(new.policy, old.policy).into_iter().collect();
+    let rules = new.policy.rules.iter();
+    let moving = rules.filter(|rule| rule.action != Action::Deny && is_new.contains(&rule.name));
+    let moving = moving.flat_map(|rule| {
+        let groups = rule.to.iter().filter(|target| is_of_machine(target));
+        groups.map(|group| {
+            let (rule, action) = (&rule.name, rule.action.as_str());
+            format!("{rule} ({action}) is about {group}, whatever that is at the time")
+        })
+    });
+    asked.chain(moving).collect()
+}
+
+fn is_of_machine(target: &Target) -> bool {
+    matches!(target, Target::Group(group) if group.is_of_machine())
+}
+
 /// Whether what holds for all destinations lets through more.
 fn widens_all(old: &Policy, new: &Policy) -> bool {
     let names = |policy: &Policy| match policy.names_asked() {
-        _ if !policy.has_patterns() => 2,
+        _ if !policy.has_patterns() => 3,
         DnsNames::Any => 2,
         DnsNames::Ask => 1,
         DnsNames::Rules => 0,
@@ -483,19 +533,13 @@ fn elsewhere(page: &mut Page, found: &Differences) {
         named(page, change);
     }
     for change in &found.holes {
-        page.line(format_args!(
-            "{}{} max_hole: {} -> {}",
-            change.destination,
-            ports_of(&change.ports),
-            change.before,
-            change.after
-        ));
+        let (to, ports) = (&change.destination, ports_of(&change.ports));
+        let times = format_args!("{} -> {}", change.before, change.after);
+        page.rest_of_line(format_args!("{to}{ports} max_hole: {times}"), 4);
     }
     for change in &found.settings {
-        page.line(format_args!(
-            "{}: {} -> {}",
-            change.setting, change.before, change.after
-        ));
+        let (setting, before, after) = (change.setting, &change.before, &change.after);
+        page.rest_of_line(format_args!("{setting}: {before} -> {after}"), 4);
     }
 }
 
@@ -643,6 +687,8 @@ mod tests {
         ] {
             assert_eq!(told(&old, &narrower), None, "{narrower}");
         }
+        let sockets = (0..30).map(|number| format!("\"/run/user/1000/harmless-{number}\", "));
+        let sockets = sockets.collect::<String>() + "\"/run/last\"";
         for (wider, words) in [
             (by_address("allow"), "192.0.2.7 tcp/80  confirm -> allow"),
             (
@@ -658,6 +704,20 @@ mod tests {
                 "/run/docker.sock",
             ),
             ("max_hole = \"20d\"\n".to_owned() + &old, "-> 20d"),
+            (
+                old.clone() + &rule("@on-link", "action = \"allow\""),
+                "is about @on-link, whatever that is at the time",
+            ),
+            (
+                old.clone()
+                    + &web("192.0.2.7", "confirm")
+                        .replace("[[rule]]", "[[rule]]\nreason = \"fine\""),
+                "Whoever is asked about 192.0.2.7 reads other words",
+            ),
+            (
+                old.clone() + &format!("[unix]\nallow = [{sockets}]\n"),
+                "/run/last",
+            ),
         ] {
             let told = told(&old, &wider).unwrap_or_default();
             assert!(told.contains(words), "{wider}: {told}");

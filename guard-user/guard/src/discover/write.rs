@@ -21,7 +21,7 @@ use crate::error::CliError;
 use crate::person::Person;
 use crate::policy::apply::note_of;
 use crate::policy::valid;
-use crate::policy_file::{PolicyFile, is_machines, or_default};
+use crate::policy_file::{PolicyFile, is_file, is_machines, or_default};
 use crate::render::escape::visible;
 use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
 use crate::render::{Output, command_line, path_word, time::Clock};
@@ -213,7 +213,9 @@ pub(super) fn build_on(
         ));
         return Ok(());
     };
-    let is_asked = mode.is_asked(output);
+    // What does not fit on a screen has nobody seen who says yes.
+    let lines = differences.plain().lines().count();
+    let is_asked = mode.is_asked(output) && lines <= LINES;
     if (is_asked || mode == Mode::Print) && !output.is_json() {
         let mut heading = Page::default();
         heading.styled(HEAD, name).line(format_args!(
@@ -233,14 +235,17 @@ pub(super) fn build_on(
     }
 }
 
+/// So many lines are asked about at once.
+const LINES: usize = 60;
+
 /// Nothing is built on it.
 fn left([base_name, name]: [&str; 2], is_asked: bool) -> Failure {
     let both = command_line(&[base_name.to_owned(), name.to_owned()]);
     let (why, fix) = match is_asked {
         true => ("you said no", "or take another name"),
         false => (
-            "nobody was asked about it",
-            "and say at a terminal that you want it, or say what it began with",
+            "nobody was asked about it, or in more lines than are read",
+            "and say at a terminal that you want it, or which of the machine's it began with",
         ),
     };
     let again = match is_asked {
@@ -358,6 +363,23 @@ fn real(file: &Path) -> Option<PathBuf> {
     })
 }
 
+/// Whether it is one of the person's own by name, which may be by whoever wrote the other one.
+fn is_own(base: &str) -> bool {
+    !is_file(base) && !is_machines(base)
+}
+
+fn incomparable(name: &str, base: &str) -> Failure {
+    Failure {
+        what: format!("{name} was left as it is"),
+        why: format!(
+            "it is there already, and {base} is a policy of yours, too: what runs as you may have written both"
+        ),
+        fix: format!(
+            "compare it with one of the machine's, or with a file that you know:\nguard policy list\nguard discover --write {name} --policy ./FILE.toml"
+        ),
+    }
+}
+
 /// The file that is written, and the policy that it begins with.
 struct Target {
     name: String,
@@ -373,6 +395,7 @@ impl Target {
         let base_name = or_default(base).to_owned();
         let base = PolicyFile::named(&base_name)?;
         let (base, beside) = match file.exists() {
+            true if is_own(&base_name) => return Err(incomparable(name, &base_name).into()),
             true => (PolicyFile::read(&file)?, Some(base)),
             false => (base, None),
         };

@@ -93,7 +93,18 @@ fn owners(real: &Path) -> Vec<u32> {
 fn is_top(dir: &Path, owners: &[u32]) -> bool {
     let is_theirs =
         |about: io::Result<Metadata>| about.is_ok_and(|about| owners.contains(&about.uid()));
-    is_theirs(dir.join(".git").symlink_metadata()) && is_theirs(dir.symlink_metadata())
+    let git = dir.join(".git").symlink_metadata();
+    // Nobody else makes a file of the user's or root's: what narrows beside a colleague's repository counts.
+    let has_own = || {
+        dir.join(NAME)
+            .symlink_metadata()
+            .is_ok_and(|about| is_own(&about))
+    };
+    git.is_ok() && (has_own() || is_theirs(git) && is_theirs(dir.symlink_metadata()))
+}
+
+fn is_own(about: &Metadata) -> bool {
+    about.uid() == geteuid().as_raw() || about.uid() == 0
 }
 
 /// The top of the repository that a directory is in; itself, where it is in none.
@@ -135,7 +146,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
         _ => error.to_string(),
     })?;
     let about = file.metadata().map_err(|error| error.to_string())?;
-    let is_own = about.uid() == geteuid().as_raw() || about.uid() == 0;
+    let is_own = is_own(&about);
     let refused = match () {
         () if !about.is_file() => Some("it is no file"),
         () if !is_own => Some(ANOTHERS),

@@ -365,8 +365,8 @@ impl Requests {
     /// Keeps that approver's answer, for approvers who come later.
     pub(crate) fn answered_by(&mut self, by: &str, (id, owner): (&str, u32), answer: &str) {
         let by = proto::requests::who(by);
-        // As `guard` tells people times.
-        let at = Zoned::now().strftime("%F %T");
+        // As `guard` tells people times; whoever reads it may be elsewhere.
+        let at = Zoned::now().strftime("%F %T %Z");
         let how = format!("{by} answered it with {answer} at {at}");
         self.note_answer(id, owner, how);
     }
