@@ -418,7 +418,19 @@ fn words(old: Side<'_>, new: Side<'_>) -> Vec<String> {
             format!("{rule} ({action}) is about {group}, whatever that is at the time")
         })
     });
-    asked.chain(moving).collect()
+    let is_gone: HashSet<_> = missing(old.policy, new.policy).into_iter().collect();
+    let rules = old.policy.rules.iter();
+    let gone = rules.filter(|rule| rule.action != Action::Allow && is_gone.contains(&rule.name));
+    let gone = gone.flat_map(|rule| {
+        let groups = rule.to.iter().filter(|target| is_of_machine(target));
+        groups.map(|group| {
+            let (rule, action) = (&rule.name, rule.action.as_str());
+            format!(
+                "{rule} ({action}) is not as it was about {group}, whatever that is at the time"
+            )
+        })
+    });
+    asked.chain(moving).chain(gone).collect()
 }
 
 fn is_of_machine(target: &Target) -> bool {
