@@ -97,7 +97,9 @@ fn is_connected(sk: *mut bpf_sock, to: &Connection) -> bool {
 /// Notes that a socket connects. False where memory is short for that.
 #[inline(always)]
 pub(crate) fn note(sk: *mut bpf_sock) -> bool {
-    let Some(state) = kernel::new_socket_storage::<u64>(maps::began(), sk) else {
+    let new = kernel::new_socket_storage::<u64>(maps::began(), sk);
+    // Another thread may have made it meanwhile.
+    let Some(state) = new.or_else(|| kernel::socket_storage(maps::began(), sk)) else {
         return false;
     };
     // SAFETY: a live map value; one aligned word.

@@ -26,7 +26,7 @@ use std::{
 
 use guard_common::{
     Address, AnsweredKey, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId,
-    PolicyVerdict, Protocol, Said, SessionId, Verdict, named_verdict, said_of,
+    PolicyVerdict, Protocol, Said, SessionId, Verdict, named_verdict, prefix_flags, said_of,
 };
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{
@@ -324,30 +324,45 @@ pub struct VerdictSubject<'c> {
     pub chain: &'c [PolicyId],
     /// The session, if it is one.
     pub session: Option<SessionId>,
-    /// The connections in question were allowed when they began.
+    /// The connections in question were allowed when they began, and came to the proxy.
     pub stands: bool,
+    /// A hole for reads is there, which has what waits for a yes come to the proxy.
+    pub may_read: bool,
 }
 
 impl VerdictSubject<'_> {
-    /// What one policy says of an address that is known by names. Of connections that stand it is not known when they began: where they
-    /// could not begin now, by what counted at the last moment at which they could. Where they could, that decides: some may just have.
+    /// What one policy says of an address that is known by names. Of connections that stand it is not known when they began, but that they
+    /// came to the proxy: what has them come now decides, as one may just have begun; else what last had them come.
     fn by_names(&self, says: impl Fn(NameId) -> Said, named: Option<&Named>) -> PolicyVerdict {
         let now = clock::now();
         let decided = named_verdict(&says, named, now);
-        let denies = |said: &PolicyVerdict| said.verdict == Verdict::Deny;
-        if !self.stands || !denies(&decided) {
+        if !self.stands || self.comes_to_proxy(&decided) {
             return decided;
         }
         let ends = named.into_iter().flat_map(|named| named.patterns);
         let moments = ends.map(|learned| BootTime(learned.until.0.saturating_sub(1)));
         let mut moments: Vec<_> = moments.filter(|at| *at < now).collect();
         moments.sort_unstable();
-        let mut before = moments.into_iter().rev();
-        let stood = before.find_map(|at| {
-            let said = named_verdict(&says, named, at);
-            (!denies(&said)).then_some(said)
+        let before = moments.into_iter().rev();
+        let before = before.map(|at| named_verdict(&says, named, at));
+        let denies = |said: &PolicyVerdict| said.verdict == Verdict::Deny;
+        let last = before.clone().find(|said| self.comes_to_proxy(said));
+        // It may be another policy of the chain that had it come.
+        let last = last.or_else(|| {
+            before
+                .clone()
+                .find(|said| denies(&decided) && !denies(said))
         });
-        stood.unwrap_or(decided)
+        last.unwrap_or(decided)
+    }
+
+    fn comes_to_proxy(&self, said: &PolicyVerdict) -> bool {
+        match said.verdict {
+            Verdict::ReadOnly => true,
+            Verdict::Confirm => self.may_read,
+            Verdict::Allow => said.flags & prefix_flags::BY_SNI != 0,
+            _ => false,
+        }
     }
 }
 
@@ -357,6 +372,7 @@ impl<'c> From<&'c [PolicyId]> for VerdictSubject<'c> {
             chain,
             session: None,
             stands: false,
+            may_read: false,
         }
     }
 }

@@ -148,6 +148,16 @@ to = ["shut.api.example.com"]
 action = "deny"
 
 [[rule]]
+name = "open"
+to = ["203.0.113.0/25"]
+action = "allow"
+
+[[rule]]
+name = "ask"
+to = ["203.0.113.128/25"]
+action = "confirm"
+
+[[rule]]
 name = "mail"
 to = ["mail.example.com"]
 ports = ["tcp/25"]
@@ -203,7 +213,7 @@ action = "read-only"
     }
 
     #[test]
-    fn what_stands_goes_on_by_what_is_over_only_where_nothing_could_begin() {
+    fn what_stands_goes_on_by_what_last_had_it_come_to_the_proxy() {
         let (elsewhere, in_net) = ([198, 51, 100, 9], [192, 0, 2, 1]);
         let (api, forge, mail) = ("*.api.example.com", "forge.example.com", "mail.example.com");
         let live = u64::MAX;
@@ -226,6 +236,13 @@ action = "read-only"
         // A connection may have begun just now: what is over opens no more to it than to that.
         assert_eq!(with_names(in_net, &[(forge, live)]), [Verdict::Allow; 2]);
         assert_eq!(with_names(in_net, &[(forge, 20)]), [Verdict::ReadOnly; 2]);
+        // What was read-only stays so where all would be let through by now, or asked about, without the proxy.
+        for (last, now) in [(9, Verdict::Allow), (129, Verdict::Confirm)] {
+            assert_eq!(
+                with_names([203, 0, 113, last], &[(api, 20)]),
+                [now, Verdict::ReadOnly]
+            );
+        }
         // What denies, denies.
         let shut = "shut.api.example.com";
         for names in [&[(api, 20), (shut, live)][..], &[(api, 20), (shut, 30)]] {

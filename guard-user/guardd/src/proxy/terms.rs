@@ -42,7 +42,10 @@ pub fn standing<'c>(
     (to, port): (Address, u16),
     may_read: bool,
 ) -> TargetAccess {
-    let subject = subject.into();
+    let subject = VerdictSubject {
+        may_read,
+        ..subject.into()
+    };
     let Some(each) = policies.judge_each(subject, to, Protocol::TCP, port) else {
         return TargetAccess::Closed;
     };
