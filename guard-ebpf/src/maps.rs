@@ -430,7 +430,7 @@ pub(crate) struct AskedState {
 /// The state of a TCP socket that has to show a name in TLS. See [`crate::gate`].
 #[repr(C)]
 pub(crate) struct GateState {
-    /// A [`crate::gate`]'s `Stage`.
+    /// A [`crate::gate`]'s `HelloStage`.
     pub(crate) stage: u64,
     /// The cgroup of the session that connected it.
     pub(crate) cgroup: u64,

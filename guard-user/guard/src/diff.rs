@@ -408,33 +408,34 @@ fn words(old: Side<'_>, new: Side<'_>) -> Vec<String> {
             change.destination
         )
     });
-    let is_new: HashSet<_> = missing(new.policy, old.policy).into_iter().collect();
-    let rules = new.policy.rules.iter();
-    let moving = rules.filter(|rule| rule.action != Action::Deny && is_new.contains(&rule.name));
-    let moving = moving.flat_map(|rule| {
-        let groups = rule.to.iter().filter(|target| is_of_machine(target));
-        groups.map(|group| {
-            let (rule, action) = (&rule.name, rule.action.as_str());
-            format!("{rule} ({action}) is about {group}, whatever that is at the time")
-        })
-    });
-    let is_gone: HashSet<_> = missing(old.policy, new.policy).into_iter().collect();
-    let rules = old.policy.rules.iter();
-    let gone = rules.filter(|rule| rule.action != Action::Allow && is_gone.contains(&rule.name));
-    let gone = gone.flat_map(|rule| {
-        let groups = rule.to.iter().filter(|target| is_of_machine(target));
-        groups.map(|group| {
-            let (rule, action) = (&rule.name, rule.action.as_str());
-            format!(
-                "{rule} ({action}) is not as it was about {group}, whatever that is at the time"
-            )
-        })
-    });
-    asked.chain(moving).chain(gone).collect()
+    let new_ones = of_machine([new.policy, old.policy], Action::Deny, "is new or changed");
+    let gone = of_machine(
+        [old.policy, new.policy],
+        Action::Allow,
+        "is gone or changed",
+    );
+    asked.chain(new_ones).chain(gone).collect()
 }
 
-fn is_of_machine(target: &Target) -> bool {
-    matches!(target, Target::Group(group) if group.is_of_machine())
+/// The rules about this machine's networks that another policy has not, but those of one action, in words.
+fn of_machine(
+    [of, beside]: [&Policy; 2],
+    harmless: Action,
+    what: &'static str,
+) -> impl Iterator<Item = String> {
+    let missing: HashSet<_> = missing(of, beside).into_iter().collect();
+    let rules = of.rules.iter();
+    let rules = rules.filter(move |rule| rule.action != harmless && missing.contains(&rule.name));
+    rules.flat_map(move |rule| {
+        let (name, action) = (&rule.name, rule.action.as_str());
+        let groups = rule
+            .to
+            .iter()
+            .filter(|target| matches!(target, Target::Group(group) if group.is_of_machine()));
+        groups.map(move |group| {
+            format!("{name} ({action}) {what}: it is about {group}, whatever that is at the time")
+        })
+    })
 }
 
 /// Whether what holds for all destinations lets through more.
@@ -718,7 +719,7 @@ mod tests {
             ("max_hole = \"20d\"\n".to_owned() + &old, "-> 20d"),
             (
                 old.clone() + &rule("@on-link", "action = \"allow\""),
-                "is about @on-link, whatever that is at the time",
+                "it is about @on-link, whatever that is at the time",
             ),
             (
                 old.clone()

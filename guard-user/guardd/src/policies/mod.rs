@@ -344,16 +344,12 @@ impl VerdictSubject<'_> {
         let mut moments: Vec<_> = moments.filter(|at| *at < now).collect();
         moments.sort_unstable();
         let before = moments.into_iter().rev();
-        let before = before.map(|at| named_verdict(&says, named, at));
-        let denies = |said: &PolicyVerdict| said.verdict == Verdict::Deny;
-        let last = before.clone().find(|said| self.comes_to_proxy(said));
+        let before: Vec<_> = before.map(|at| named_verdict(&says, named, at)).collect();
+        let comes = before.iter().find(|said| self.comes_to_proxy(said));
         // It may be another policy of the chain that had it come.
-        let last = last.or_else(|| {
-            before
-                .clone()
-                .find(|said| denies(&decided) && !denies(said))
-        });
-        last.unwrap_or(decided)
+        let passes = before.iter().find(|said| said.verdict != Verdict::Deny);
+        let passes = passes.filter(|_| decided.verdict == Verdict::Deny);
+        comes.or(passes).copied().unwrap_or(decided)
     }
 
     fn comes_to_proxy(&self, said: &PolicyVerdict) -> bool {
