@@ -25,6 +25,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -206,8 +207,14 @@ fn sweep(base: &Path) {
         let is_ours = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes());
         let path = entry.path();
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_ours && is_dir && is_own(&path) && has_ended(&path) {
+        if !is_ours || !is_dir || !is_own(&path) {
+            continue;
+        }
+        if has_ended(&path) {
             let _ = fs::remove_dir_all(path);
+        } else if is_old(&path) {
+            // Killed as it made or removed this one, a `guard run` left it empty: only then does this succeed.
+            let _ = fs::remove_dir(path);
         }
     }
 }
@@ -223,6 +230,13 @@ fn has_ended(directory: &Path) -> bool {
     let nearest = cgroup.ancestors().find(|dir| dir.is_dir());
     let is_seen = nearest.is_some_and(|dir| dir.join("cgroup.controllers").exists());
     cgroup.is_absolute() && is_seen && !cgroup.exists()
+}
+
+/// Whether nothing was added or removed there for a minute.
+fn is_old(directory: &Path) -> bool {
+    let changed = fs::metadata(directory).and_then(|meta| meta.modified());
+    let age = changed.map(|changed| changed.elapsed().unwrap_or_default());
+    age.is_ok_and(|age| age > Duration::from_secs(60))
 }
 
 fn is_own(dir: &Path) -> bool {

@@ -59,6 +59,20 @@ fn what_is_left_of_sessions_that_have_ended_is_removed() {
     let unnamed = of(Path::new("s1"));
     let foreign = base.path().join("guard-trust-x");
     fs::create_dir(&foreign).unwrap();
+    let made_long_ago = |name: &str| {
+        let path = base.path().join(name);
+        fs::create_dir(&path).unwrap();
+        let an_hour = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let open = fs::File::open(&path).unwrap();
+        move || {
+            open.set_modified(an_hour).unwrap();
+            path
+        }
+    };
+    let empty = made_long_ago("guard-trust-empty")();
+    let full = made_long_ago("guard-trust-full");
+    fs::write(base.path().join("guard-trust-full/x"), "").unwrap();
+    let full = full();
     let other = base.path().join("other");
     fs::rename(of(&cgroups.path().join("s1")), &other).unwrap();
     // A session has made it: nobody writes to that pipe.
@@ -68,7 +82,8 @@ fn what_is_left_of_sessions_that_have_ended_is_removed() {
     mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
     sweep(base.path());
     assert!(!ended.exists());
-    for stays in [lives, unseen, unnamed, foreign, other, planted] {
+    assert!(!empty.exists());
+    for stays in [lives, unseen, unnamed, foreign, full, other, planted] {
         assert!(stays.is_dir(), "{}", stays.display());
     }
 }
