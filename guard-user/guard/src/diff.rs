@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use guard_policy::{
-    self as policy, Action, AddressChange, Compiled, DnsNames, Environment, NamePattern, Opens,
-    Parsed, PatternChange, Policy, PortSpec, Rule, Side, Target, format_duration,
+    self as policy, AddressChange, Compiled, DnsNames, Environment, NamePattern, Opens, Parsed,
+    PatternChange, Policy, PortSpec, Rule, Side, format_duration,
 };
 use guard_proto::Failure;
 use serde::Serialize;
@@ -43,12 +43,6 @@ struct Differences {
     idle_new: Vec<String>,
     /// Rules that are gone, without effect.
     idle_gone: Vec<String>,
-    /// What else may have more let through than before, in words: what approvers read, and what networks decide.
-    #[serde(skip)]
-    words: Vec<String>,
-    /// Whether something may get through that did not, or a hole last longer.
-    #[serde(skip)]
-    widens: bool,
 }
 
 /// A change, beside what the fleet has around both.
@@ -94,6 +88,9 @@ struct SettingChange {
     setting: &'static str,
     before: String,
     after: String,
+    /// For a person, where it is a list: what is new, and what is gone, each by itself.
+    #[serde(skip)]
+    one_by_one: Vec<String>,
 }
 
 /// Compares two policies. No where they differ, as diff(1) does.
@@ -138,12 +135,15 @@ pub(super) fn between(
     called: [&str; 2],
     output: Output,
 ) -> Result<Page, CliError> {
-    let differences = compared([old, new], called, judging, output)?;
+    let compare = |old: Side<'_>, new: Side<'_>, environment: &Environment| {
+        Differences::of(called, old, new, environment)
+    };
+    let differences = compared([old, new], judging, compare, output)?;
     Ok(page(&differences, &Clock::system()))
 }
 
-/// The same where the newer text may let through more; none where it only narrows. Whoever wrote it has chosen its names: none is
-/// looked up.
+/// What a newer text may let through that the older one does not, each in words; empty where it only narrows. Whoever wrote it has
+/// chosen its names: none is looked up.
 ///
 /// # Errors
 ///
@@ -151,43 +151,26 @@ pub(super) fn between(
 pub(super) fn widening(
     old: PolicyFile,
     new: PolicyFile,
-    called: [&str; 2],
     output: Output,
-) -> Result<Option<Page>, CliError> {
+) -> Result<Vec<String>, CliError> {
     let without_names = |_: &[&Policy]| Environment {
         judges_names: true,
         ..environment_with(BTreeMap::new())
     };
-    let mut differences = compared([old, new], called, without_names, output)?;
-    if !differences.widens {
-        return Ok(None);
-    }
-    // What closes something is no reason to say no, and could hide what opens.
-    let is_more = |opens| opens != Opens::Less;
-    differences.changes.retain(|one| is_more(one.change.opens));
-    for all in [&mut differences.by_name, &mut differences.replies] {
-        all.retain(|one| is_more(one.opens));
-    }
-    differences.names.retain(|one| is_more(one.opens));
-    for name in &mut differences.names {
-        name.is_unresolved = false;
-    }
-    let mut page = match differences.equal {
-        true => Page::default(),
-        false => page(&differences, &Clock::system()),
-    };
-    for words in &differences.words {
-        page.rest_of_line(words, 4).end();
-    }
-    Ok(Some(page))
+    compared(
+        [old, new],
+        without_names,
+        policy::widens_but_for_names,
+        output,
+    )
 }
 
-fn compared(
+fn compared<T>(
     [old, new]: [PolicyFile; 2],
-    called: [&str; 2],
     environment: impl FnOnce(&[&Policy]) -> Environment,
+    compare: impl FnOnce(Side<'_>, Side<'_>, &Environment) -> T,
     output: Output,
-) -> Result<Differences, CliError> {
+) -> Result<T, CliError> {
     let read = |file: PolicyFile| {
         let parsed = valid(&file).map_err(|wrong| file.invalid(&wrong, output))?;
         Ok::<_, CliError>(NamedPolicy { file, parsed })
@@ -202,7 +185,7 @@ fn compared(
         policy: &read.parsed.policy,
         compiled,
     });
-    Ok(Differences::of(called, old, new, &environment))
+    Ok(compare(old, new, &environment))
 }
 
 /// What names and groups of policies stand for here, where names are judged.
@@ -257,17 +240,6 @@ impl Differences {
         let by_address = [changes.len(), by_name.len(), replies.len()];
         let others = [names.len(), settings.len(), holes.len()];
         let equal = by_address.iter().chain(&others).all(|count| *count == 0);
-        let by_address = changes.iter().map(|one| &one.change);
-        let by_address = by_address.chain(&by_name).chain(&replies);
-        let opens = by_address.map(|one| one.opens);
-        let mut opens = opens.chain(names.iter().map(|one| one.opens));
-        let words = words(old, new);
-        let widens = opens.any(|opens| opens != Opens::Less)
-            || !words.is_empty()
-            || widens_all(old.policy, new.policy)
-            || policy::diff_holes(old, new)
-                .iter()
-                .any(|one| one.after > one.before);
         let idle = |of: Side<'_>, beside: Side<'_>| match equal {
             true => missing(of.policy, beside.policy),
             false => Vec::new(),
@@ -284,8 +256,6 @@ impl Differences {
             holes,
             idle_new: idle(new, old),
             idle_gone: idle(old, new),
-            words,
-            widens,
         }
     }
 }
@@ -388,6 +358,10 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
     };
     let pairs = of(old).into_iter().zip(of(new));
     let changes = pairs.map(|((setting, before), (_, after))| SettingChange {
+        one_by_one: match setting {
+            "unix" => sockets(old, new),
+            _ => Vec::new(),
+        },
         setting,
         before,
         after,
@@ -397,60 +371,14 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
         .collect()
 }
 
-/// What a comparison of destinations does not tell: other words for who is asked, which may have them let through what they would
-/// not; and rules for what this machine's networks are at the time.
-fn words(old: Side<'_>, new: Side<'_>) -> Vec<String> {
-    let asked = policy::diff_words(old, new).into_iter();
-    let asked = asked.map(|change| {
-        let rule = change.after.unwrap_or_else(|| "the default".to_owned());
-        format!(
-            "Whoever is asked about {} reads other words: those of the rule {rule}",
-            change.destination
-        )
-    });
-    let new_ones = of_machine([new.policy, old.policy], Action::Deny, "is new or changed");
-    let gone = of_machine(
-        [old.policy, new.policy],
-        Action::Allow,
-        "is gone or changed",
-    );
-    asked.chain(new_ones).chain(gone).collect()
-}
-
-/// The rules about this machine's networks that another policy has not, but those of one action, in words.
-fn of_machine(
-    [of, beside]: [&Policy; 2],
-    harmless: Action,
-    what: &'static str,
-) -> impl Iterator<Item = String> {
-    let missing: HashSet<_> = missing(of, beside).into_iter().collect();
-    let rules = of.rules.iter();
-    let rules = rules.filter(move |rule| rule.action != harmless && missing.contains(&rule.name));
-    rules.flat_map(move |rule| {
-        let (name, action) = (&rule.name, rule.action.as_str());
-        let groups = rule
-            .to
-            .iter()
-            .filter(|target| matches!(target, Target::Group(group) if group.is_of_machine()));
-        groups.map(move |group| {
-            format!("{name} ({action}) {what}: it is about {group}, whatever that is at the time")
-        })
-    })
-}
-
-/// Whether what holds for all destinations lets through more.
-fn widens_all(old: &Policy, new: &Policy) -> bool {
-    let names = |policy: &Policy| match policy.names_asked() {
-        _ if !policy.has_patterns() => 3,
-        DnsNames::Any => 2,
-        DnsNames::Ask => 1,
-        DnsNames::Rules => 0,
+/// The Unix sockets that are new, and those that are gone.
+fn sockets(old: &Policy, new: &Policy) -> Vec<String> {
+    let only = |of: &Policy, beside: &Policy, word: &str| {
+        let all = of.unix.iter().filter(|name| !beside.unix.contains(name));
+        all.map(|name| format!("{name} is {word}"))
+            .collect::<Vec<_>>()
     };
-    names(new) > names(old)
-        || (old.dns_search_silent && !new.dns_search_silent)
-        || (new.inbound && !old.inbound)
-        || new.longest_hole(None) > old.longest_hole(None)
-        || new.unix.iter().any(|socket| !old.unix.contains(socket))
+    [only(new, old, "new"), only(old, new, "gone")].concat()
 }
 
 fn asked(policy: &Policy) -> &'static str {
@@ -552,7 +480,12 @@ fn elsewhere(page: &mut Page, found: &Differences) {
     }
     for change in &found.settings {
         let (setting, before, after) = (change.setting, &change.before, &change.after);
-        page.rest_of_line(format_args!("{setting}: {before} -> {after}"), 4);
+        if change.one_by_one.is_empty() {
+            page.rest_of_line(format_args!("{setting}: {before} -> {after}"), 4);
+        }
+        for one in &change.one_by_one {
+            page.rest_of_line(format_args!("{setting}: {one}"), 4);
+        }
     }
 }
 
@@ -684,9 +617,8 @@ mod tests {
             text: format!("version = 1\n{text}"),
         };
         let told = |old: &str, new: &str| {
-            let called = ["old", "new"];
-            let told = widening(file(old), file(new), called, Output::new(true)).unwrap();
-            told.map(|page| page.plain())
+            let told = widening(file(old), file(new), Output::new(true));
+            told.unwrap().join("\n")
         };
         let old =
             "default = \"allow\"\n".to_owned() + &rule("192.0.2.0/24", "action = \"confirm\"");
@@ -698,49 +630,77 @@ mod tests {
             // As it is, in other words.
             old.replace("[[rule]]", "# so\n[[rule]]"),
         ] {
-            assert_eq!(told(&old, &narrower), None, "{narrower}");
+            assert_eq!(told(&old, &narrower), "", "{narrower}");
         }
         let sockets = (0..30).map(|number| format!("\"/run/user/1000/harmless-{number}\", "));
         let sockets = sockets.collect::<String>() + "\"/run/last\"";
         for (wider, words) in [
-            (by_address("allow"), "192.0.2.7 tcp/80  confirm -> allow"),
+            (
+                by_address("allow"),
+                "allow in place of confirm for 192.0.2.7 tcp/80",
+            ),
             (
                 by_address("read-only"),
-                "192.0.2.7 tcp/80  confirm -> read-only",
+                "read-only in place of confirm for 192.0.2.7 tcp/80",
             ),
             (
                 "default = \"allow\"\n".to_owned(),
-                "192.0.2.0/24  confirm -> allow",
+                "allow in place of confirm for 192.0.2.0/24",
             ),
             (
-                old.clone() + "[unix]\nallow = [\"/run/docker.sock\"]\n",
-                "/run/docker.sock",
+                "max_hole = \"20d\"\n".to_owned() + &old,
+                "holes that last longer, 20d in place of 1h",
             ),
-            ("max_hole = \"20d\"\n".to_owned() + &old, "-> 20d"),
             (
                 old.clone() + &rule("@on-link", "action = \"allow\""),
-                "it is about @on-link, whatever that is at the time",
+                "the rule allow @on-link is new",
             ),
             (
                 old.clone()
                     + &web("192.0.2.7", "confirm")
                         .replace("[[rule]]", "[[rule]]\nreason = \"fine\""),
-                "Whoever is asked about 192.0.2.7 reads other words",
+                "whoever is asked would read of another rule, \"192.0.2.7 37\", for 192.0.2.7",
+            ),
+            (
+                old.clone() + &rule("@dns", "action = \"confirm\"\nreason = \"fine\""),
+                "the rule confirm @dns is new",
             ),
             (
                 old.clone() + &format!("[unix]\nallow = [{sockets}]\n"),
-                "/run/last",
+                "\nthe Unix socket /run/last",
             ),
         ] {
-            let told = told(&old, &wider).unwrap_or_default();
+            let told = told(&old, &wider);
             assert!(told.contains(words), "{wider}: {told}");
         }
         // Nobody asked a name server.
         let private = old.replace("192.0.2.0/24", "@private");
         let named = private.clone() + &web("api.example.com", "allow");
-        let told = told(&private, &named).unwrap();
-        assert!(told.contains("api.example.com: "), "{told}");
-        assert!(!told.contains("resolve"), "{told}");
+        let told = told(&private, &named);
+        assert!(
+            told.contains("the rule allow api.example.com tcp/80 is new"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn each_unix_socket_that_is_new_has_a_line() {
+        let allow = |names: &[&str]| format!("[unix]\nallow = {names:?}\n");
+        let long = "/run/user/1000/".to_owned() + &"a".repeat(80);
+        let (old, new) = (
+            allow(&["/run/gone", "/run/kept"]),
+            allow(&["/run/kept", &long, "/run/last"]),
+        );
+        let environment = resolving(&[]);
+        assert_eq!(
+            told(&old, &new, &environment),
+            format!("unix: {long} is new\nunix: /run/last is new\nunix: /run/gone is gone\n")
+        );
+        let turned = allow(&["/run/kept", "/run/gone"]);
+        assert_eq!(
+            told(&old, &turned, &environment),
+            "unix: /run/gone /run/kept -> /run/kept /run/gone\n"
+        );
     }
 
     /// Where these names have these addresses.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -67,11 +68,15 @@ fn projects(
 ) -> Result<Option<Project>, CliError> {
     let project = project(identity, args.policy.as_deref(), socket, output)?;
     if let Some(project) = project.as_ref().filter(|_| is_told(args, output)) {
-        let line = Page::of(format_args!("guard: {}", project.says));
-        // That nobody reads it keeps no command from running.
-        let _ = anstream::stderr().write_all(line.as_str().as_bytes());
+        tell(&project.says);
     }
     Ok(project)
+}
+
+/// Tells a person a line. That nobody reads it keeps no command from running.
+fn tell(line: impl Display) {
+    let line = Page::of(format_args!("guard: {line}"));
+    let _ = anstream::stderr().write_all(line.as_str().as_bytes());
 }
 
 /// Whether a person at this terminal is told what is no warning.
@@ -118,13 +123,14 @@ pub(super) fn in_session(
         agreed,
         ..wanted(args, &identity)
     };
-    let started = start(&mut client, run, &identity, output);
+    let is_told = !is_scratch && is_told(args, output);
+    let started = start(&mut client, run, &identity, (output, is_told));
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
     drop(client);
     let started: Started = started?;
     warn(&started, output);
     let by_root = answered_by_root(sudo::caller(), &started.session);
-    if let Some(by_root) = by_root.filter(|_| !is_scratch && is_told(args, output)) {
+    if let Some(by_root) = by_root.filter(|_| is_told) {
         output.note(&by_root);
     }
     let before = Before {
@@ -191,12 +197,13 @@ fn ready(
     before.tell(started, policies, socket)
 }
 
-/// Has guardd make the session. A name that it has no policy of may be one of the person's own.
+/// Has guardd make the session. A name that it has no policy of may be one of the person's own: whatever runs as them may have written
+/// that, so a person is told.
 fn start(
     client: &mut Client,
     run: Run,
     identity: &CommandIdentity,
-    output: Output,
+    (output, is_told): (Output, bool),
 ) -> Result<Started, CliError> {
     let unknown = match client.call(&Call::Run(run.clone())) {
         Err(error) if error.name() == Some(ErrorName::NotFound) => error,
@@ -207,10 +214,16 @@ fn start(
         return Err(unknown);
     };
     let person = Person::of(identity);
-    let Some(file) = personal(name, &person) else {
+    let Some(path) = personal(name, &person) else {
         return Err(none_of_that_name(unknown, name, &person));
     };
-    let file = PolicyFile::read_as(&file, identity)?;
+    let file = PolicyFile::read_as(&path, identity)?;
+    if is_told {
+        tell(format_args!(
+            "policy {name} is your own: {}",
+            path.display()
+        ));
+    }
     let policy = Some(file.to_wire(&file.parse(output)?));
     client.call(&Call::Run(Run { policy, ..run }))
 }

@@ -54,16 +54,16 @@ pub struct AddressChange {
     pub after_rules: Vec<Option<String>>,
 }
 
-/// Which way a change goes.
+/// Which way a change goes. Of several, the first one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Opens {
     /// More gets through.
     More,
-    /// Less does.
-    Less,
     /// Both are `read-only`, by other HTTP rules or profiles: neither is the wider one for sure.
     Otherwise,
+    /// Less does.
+    Less,
 }
 
 /// Addresses from one to another where holes may last otherwise than before.

@@ -40,6 +40,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod warnings;
+mod widens;
 mod zones;
 
 pub use compile::{Compiled, ListIndex, PortRanges, Value, compile};
@@ -73,3 +74,4 @@ pub use shipped::{SHIPPED, built_in, place};
 pub use socket::SocketName;
 pub use target::{Destination, Target, as_word};
 pub use warnings::{WRITTEN, left_open, unasked, written};
+pub use widens::{widens, widens_but_for_names};

@@ -328,6 +328,31 @@ fn where_there_is_no_policy_of_a_name_ones_own_are_offered_too() -> Tested {
 }
 
 #[test]
+fn a_command_that_runs_under_a_policy_of_ones_own_says_so() -> Tested {
+    let files = Files::new()?;
+    let home = files.lab.daemon.dir().join("home");
+    let own = home.join(".config/guard/policies");
+    std::fs::create_dir_all(&own)?;
+    // Of the second name the machine has one, which goes before.
+    for name in ["shop", "asks"] {
+        std::fs::write(own.join(format!("{name}.toml")), "version = 1\n")?;
+    }
+    let tmux = Tmux::start(files.lab.daemon.dir());
+    let said = |name: &str, how: &[&str]| {
+        let command = &["--", "expr", "123456", "+", "654321"][..];
+        let args = [&["run"][..], how, command].concat();
+        let window = tmux.window_of(name, 160, 60);
+        window.guard(&files.lab.daemon.agent(args).env("HOME", &home));
+        let screen = window.expect("777777");
+        screen.contains("is your own: ")
+    };
+    assert!(said("own", &["--policy", "shop"]));
+    assert!(!said("quiet", &["--quiet", "--policy", "shop"]));
+    assert!(!said("machines", &["--policy", "asks"]));
+    Ok(())
+}
+
+#[test]
 fn a_policy_of_ones_own_is_edited_where_it_is() -> Tested {
     let files = Files::new()?;
     let home = files.lab.daemon.dir().join("home");
@@ -371,14 +396,23 @@ fn a_policy_is_copied_once_to_be_edited() -> Tested {
     let edit_with = |editor: &str| {
         window.guard(&files.lab.daemon.root(edit).env("EDITOR", editor));
     };
-    edit_with("true");
+    // A person's editor takes longer than one that leaves its window to them.
+    let looked = files.lab.file("look", "#!/bin/sh\nsleep 3\n")?;
+    edit_with(&format!("sh {}", looked.display()));
     window.expect("homelab is as it was: no copy is kept in");
     assert!(!Path::new(dir).exists());
+    edit_with("true");
+    let screen = window.expect("remove the copy");
+    for words in ["your editor came back at once", "EDITOR=\"code --wait\""] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+    std::fs::remove_file(&file)?;
+    std::fs::remove_dir(dir)?;
     let editor = files
         .lab
         .file("add", "#!/bin/sh\necho '# mine' >> \"$1\"\n")?;
     edit_with(&format!("sh {}", editor.display()));
-    window.expect("homelab is copied to");
+    window.expect("guardd does not look there");
     let shown = files.lab.agent(&["policy", "show", "homelab"])?.stdout;
     assert_eq!(std::fs::read_to_string(&file)?, shown + "# mine\n");
 

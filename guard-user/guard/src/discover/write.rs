@@ -1,11 +1,11 @@
 //! `guard discover --write`: a policy of the person's own, with a rule for each place that is wanted stricter.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use guard_discover::Discovery;
-use guard_policy::{self as policy, NamePattern, Policy, Rule};
+use guard_policy::{self as policy, DnsNames, NamePattern, Policy, Rule};
 use guard_proto::Failure;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -24,7 +24,8 @@ use crate::policy::valid;
 use crate::policy_file::{PolicyFile, is_file, is_machines, or_default};
 use crate::render::escape::visible;
 use crate::render::page::{GOOD, HEAD, Page, STRONG, WARN};
-use crate::render::{Output, command_line, path_word, time::Clock};
+use crate::render::{Output, columns, command_line, path_word, time::Clock};
+use crate::report::markdown::count;
 
 /// What became of it.
 #[derive(Debug, Serialize)]
@@ -63,6 +64,8 @@ struct RuleLine<'i> {
     name: String,
     proposed: Proposed,
     widens: bool,
+    /// With it programs may ask for its name, and without it they may not, or a person is asked: what a name says leaves with it.
+    opens_name: bool,
     /// Its name has the number of another one's.
     is_twin: bool,
 }
@@ -183,7 +186,7 @@ impl Wanted<'_> {
     /// Why a line is left out where nobody is asked.
     fn why_not(self, line: &RuleLine<'_>) -> Option<&'static str> {
         let is_shown = self.mode == Mode::Print;
-        match (line.widens, line.item.may_widen_by(&line.proposed)) {
+        match (line.widens, line.may_widen_as_it_is()) {
             (true, _) if is_shown => Some("it widens the policy, so you would be asked"),
             (true, _) => Some("it widens the policy, and nobody was asked"),
             (false, true) if is_shown => Some("it may widen the policy, so you would be asked"),
@@ -201,63 +204,98 @@ impl Wanted<'_> {
 /// That the person says no, or is not there to be asked; and what is wrong with one of the two.
 pub(super) fn build_on(
     [base, there]: [&PolicyFile; 2],
-    [base_name, name]: [&str; 2],
+    called: [&str; 2],
     mode: Mode,
     output: Output,
 ) -> Result<(), CliError> {
-    let called = [base_name, name];
-    let widens = diff::widening(base.clone(), there.clone(), called, output)?;
-    let Some(differences) = widens else {
+    let [base_name, name] = called;
+    let ways = diff::widening(base.clone(), there.clone(), output)?;
+    if ways.is_empty() {
         output.note(&format!(
             "{name} is there already, and lets through no more than {base_name}"
         ));
         return Ok(());
-    };
-    // What does not fit on a screen has nobody seen who says yes.
-    let lines = differences.plain().lines().count();
-    let is_asked = mode.is_asked(output) && lines <= LINES;
-    if (is_asked || mode == Mode::Print) && !output.is_json() {
-        let mut heading = Page::default();
-        heading.styled(HEAD, name).line(format_args!(
-            " is there already, in {}. Beside {base_name}:",
-            there.name
-        ));
-        output.print(&(), |(), _| heading)?;
-        output.print(&(), |(), _| differences)?;
     }
-    let is_taken = match mode {
-        Mode::Print => true,
-        _ => is_asked && yes(format_args!("Go on with {name} as it is?"))?,
+    let page = wider(&ways, called, there);
+    let why = match mode {
+        Mode::Print if output.is_json() => return Ok(()),
+        Mode::Print => return output.print(&(), |(), _| page),
+        _ if !mode.is_asked(output) => Unbuilt::Unasked,
+        _ => match page.height(columns(io::stderr()).unwrap_or(COLUMNS)) {
+            lines if lines > LINES => Unbuilt::TooLong(lines),
+            _ if is_agreed(&page, &ways, name)? => return Ok(()),
+            _ => Unbuilt::SaidNo,
+        },
     };
-    match is_taken {
-        true => Ok(()),
-        false => Err(CliError::Local(left(called, is_asked))),
-    }
+    Err(CliError::Local(left(called, why)))
 }
 
-/// So many lines are asked about at once.
+/// So many lines are asked about at once: what does not fit on a screen has nobody seen who says yes.
 const LINES: usize = 60;
+/// A terminal has so many columns that does not say how many.
+const COLUMNS: usize = 80;
+
+/// All in which it is wider, each by itself. What it stops beside would only hide that.
+fn wider(ways: &[String], [base_name, name]: [&str; 2], there: &PolicyFile) -> Page {
+    let mut page = Page::default();
+    page.styled(HEAD, name).line(format_args!(
+        " is there already, in {}. Beside {base_name} it is wider in {}:",
+        there.name,
+        count(ways.len() as u64, "way")
+    ));
+    for way in ways {
+        page.text("  ").rest_of_line(way, 4);
+    }
+    page
+}
+
+/// Shows it where the question is, and asks.
+fn is_agreed(page: &Page, ways: &[String], name: &str) -> Result<bool, CliError> {
+    anstream::stderr()
+        .write_all(page.as_str().as_bytes())
+        .map_err(|error| CliError::output(&error))?;
+    let many = count(ways.len() as u64, "way");
+    yes(format_args!("Go on with {name} as it is, wider in {many}?"))
+}
+
+/// Why nothing is built on a policy that is there.
+enum Unbuilt {
+    /// The person does not want it.
+    SaidNo,
+    /// Nobody is there who could.
+    Unasked,
+    /// In so many lines nobody reads it.
+    TooLong(usize),
+}
 
 /// Nothing is built on it.
-fn left([base_name, name]: [&str; 2], is_asked: bool) -> Failure {
+fn left([base_name, name]: [&str; 2], why: Unbuilt) -> Failure {
     let both = command_line(&[base_name.to_owned(), name.to_owned()]);
-    let (why, fix) = match is_asked {
-        true => ("you said no", "or take another name"),
-        false => (
-            "nobody was asked about it, or in more lines than are read",
-            "and say at a terminal that you want it, or which of the machine's it began with",
+    let again = format!("guard discover --write {name}");
+    let (why, fix) = match why {
+        Unbuilt::SaidNo => (
+            "you said no".to_owned(),
+            format!(
+                "or take another name:\nguard diff {both}\nguard policy edit {name}\nguard discover --write NAME"
+            ),
         ),
-    };
-    let again = match is_asked {
-        true => format!("guard policy edit {name}\nguard discover --write NAME"),
-        false => format!(
-            "guard discover --write {name}\nguard discover --write {name} --policy BASE --yes"
+        Unbuilt::Unasked => (
+            "nobody was asked about it".to_owned(),
+            format!(
+                "and say at a terminal that you want it, or which of the machine's it began with:\nguard diff {both}\n{again}\n{again} --policy BASE --yes"
+            ),
+        ),
+        Unbuilt::TooLong(lines) => (
+            format!("with {lines} lines it is too much to agree to"),
+            format!(
+                "and take out what you do not want, or say which of the machine's it began with:\nguard diff {both}\nguard policy edit {name}\n{again} --policy BASE --yes"
+            ),
         ),
     };
     Failure {
         what: format!("{name} was left as it is"),
         why: format!("it is there already, lets more through than {base_name}, and {why}"),
-        fix: format!("look at what it says, {fix}:\nguard diff {both}\n{again}"),
+        fix: format!("look at what it says, {fix}"),
     }
 }
 
@@ -539,13 +577,16 @@ fn with_rules(text: &str, rules: &str) -> String {
     }
 }
 
-/// What may be added. Where nobody is asked, a place gets no more than a question if a stricter rule may hold there now, and if the
-/// project's files alone name it, by a name: whoever owns that name says which address it is.
+/// What may be added. Where nobody is asked, a place gets no more than a question if a stricter rule may hold there now, and if reads
+/// would pass to a name that the project's files alone have: whoever owns it says which address it is. A name that may not be asked for
+/// gets nothing.
 fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLine<'i>> {
     let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();
     let patterns = policy.rules.iter().flat_map(|rule| &rule.to);
-    let patterns = patterns.filter_map(NamePattern::of);
-    let mut numbers: HashMap<_, _> = patterns.map(|one| (one.id(), one)).collect();
+    let patterns: BTreeSet<_> = patterns.filter_map(NamePattern::of).collect();
+    let numbers = patterns.iter().map(|one| (one.id(), one.clone()));
+    let mut numbers: HashMap<_, _> = numbers.collect();
+    let is_judged = policy.names_asked() != DnsNames::Any;
     let mut lines = Vec::new();
     for item in all.items.iter().filter(|item| item.dismissed.is_none()) {
         let (Some(proposed), Some(effect)) = (&item.proposed, item.effect) else {
@@ -571,12 +612,16 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLi
             name,
             proposed: proposed.clone(),
             widens,
+            opens_name: false,
             is_twin: false,
         };
         let pattern = item.host.parse().ok();
         if let Some(own) = pattern.and_then(|to| NamePattern::of(&to)) {
             let known = numbers.entry(own.id()).or_insert_with(|| own.clone());
             line.is_twin = *known != own;
+            let is_ruled =
+                patterns.contains(&own) || own.around().any(|one| patterns.contains(&one));
+            line.opens_name = is_judged && !is_ruled && !item.is_looked_up;
         }
         if !is_asked && line.may_widen() {
             line.proposed = Proposed::question();
@@ -599,16 +644,22 @@ impl Proposed {
 
 impl RuleLine<'_> {
     /// Whether it narrows what is there now, as far as that is known, and lets reads through wherever else the name leads, or where a
-    /// name leads that has a stricter rule.
+    /// name leads that has a stricter rule; or has its name asked for.
     fn may_widen(&self) -> bool {
-        !self.widens && (self.is_by_planted_name() || self.item.may_widen())
+        !self.widens && (self.opens_name || self.is_by_planted_name() || self.item.may_widen())
+    }
+
+    /// The same of what it proposes now, which may be a question.
+    fn may_widen_as_it_is(&self) -> bool {
+        self.opens_name || self.item.may_widen_by(&self.proposed)
     }
 
     /// Whether a question in its place may let through what is stopped now, too.
     fn has_no_question(&self) -> bool {
-        self.widens || self.item.may_widen_by(&Proposed::question())
+        self.widens || self.opens_name || self.item.may_widen_by(&Proposed::question())
     }
 
+    /// A name that the project has chosen: reads go wherever it leads. What refuses it lets nothing through.
     fn is_by_planted_name(&self) -> bool {
         !self.widens && self.item.is_planted && self.proposed.action == "read-only"
     }
@@ -680,6 +731,9 @@ fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
         true => format!("in place of {} widens the policy", item.now.verdict),
         false => match &item.beats {
             Some(by) => format!("may widen the policy: {}", by.words()),
+            None if line.opens_name => {
+                "has programs ask for the name, wherever it leads".to_owned()
+            }
             None => "has reads pass wherever the name's owner lets it lead".to_owned(),
         },
     };

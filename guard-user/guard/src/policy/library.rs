@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use clap_complete::engine::CompletionCandidate;
 use guard_policy::{self as policy, Severity};
@@ -283,7 +285,18 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
         true => make_writable(&file, name, dir, &fix)?,
         false => return Err(uncopied(&file, name, &again)?.into()),
     };
+    let begun = Instant::now();
     let opened = is_edited.then(|| open(&file)).transpose();
+    let is_back_at_once = matches!(opened, Ok(Some(true))) && begun.elapsed() < AT_ONCE;
+    if is_back_at_once
+        && copied
+            .as_ref()
+            .is_some_and(|copied| copied.is_as_made(&file))
+    {
+        let page = gone_on(name, &file, &again);
+        output.print(&(), |(), _| page)?;
+        return Ok(Exit::DONE);
+    }
     if copied
         .as_ref()
         .is_some_and(|copied| copied.is_taken_back(&file))
@@ -319,18 +332,49 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
     Ok(Exit::DONE)
 }
 
+/// An editor that is back sooner has left its window to the person, as `code` does without `--wait`.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// A copy that was made just now.
 struct Copied {
     text: String,
+    /// What it was when it was made.
+    made: FileState,
     /// The directory, where that was made for it.
     dir: Option<PathBuf>,
 }
 
+/// Which file it is, and when it was last written.
+#[derive(Debug, PartialEq, Eq)]
+struct FileState {
+    device: u64,
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl FileState {
+    fn of(about: &Metadata) -> Self {
+        Self {
+            device: about.dev(),
+            inode: about.ino(),
+            seconds: about.mtime(),
+            nanoseconds: about.mtime_nsec(),
+        }
+    }
+}
+
 impl Copied {
+    /// Whether nobody has saved it. Whoever has, be it in the same words, may have it open.
+    fn is_as_made(&self, file: &Path) -> bool {
+        let is_same = fs::read(file).is_ok_and(|text| text == self.text.as_bytes());
+        let about = file.symlink_metadata();
+        is_same && about.is_ok_and(|about| FileState::of(&about) == self.made)
+    }
+
     /// Whether it is gone again, as nobody has changed it: it would go before what the next version ships.
     fn is_taken_back(&self, file: &Path) -> bool {
-        let is_same = fs::read(file).is_ok_and(|text| text == self.text.as_bytes());
-        let is_gone = is_same && fs::remove_file(file).is_ok();
+        let is_gone = self.is_as_made(file) && fs::remove_file(file).is_ok();
         if let Some(dir) = self.dir.as_ref().filter(|_| is_gone) {
             // There may be something in it by now.
             let _ = fs::remove_dir(dir);
@@ -375,6 +419,24 @@ fn unchanged(name: &str, file: &Path, opened: bool) -> Page {
     page
 }
 
+/// The editor may still have it open.
+fn gone_on(name: &str, file: &Path, again: &str) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, name).line(format_args!(
+        " is copied to {}, and unchanged so far: your editor came back at once.",
+        file.display()
+    ));
+    page.line(
+        "If its window is open, save it there. To have it waited for, and what you save checked:",
+    );
+    page.commands(format_args!("sudo EDITOR=\"code --wait\" {again}"));
+    page.line(
+        "If nothing is to change, remove the copy, which goes before what the next version ships:",
+    );
+    page.commands(format_args!("sudo rm {}", path_word(file)));
+    page
+}
+
 /// Copies the policy to that file where there is none. Fails before an editor would find out that it may not write.
 fn make_writable(
     file: &Path,
@@ -396,8 +458,12 @@ fn make_writable(
     }
     let text = PolicyFile::named(name)?.text;
     let made = (!dir.exists()).then(|| dir.to_owned());
-    copy(&text, dir, file).map_err(not_written)?;
-    Ok(Some(Copied { text, dir: made }))
+    let state = copy(&text, dir, file).map_err(not_written)?;
+    Ok(Some(Copied {
+        text,
+        made: state,
+        dir: made,
+    }))
 }
 
 /// A copy of the fleet's would count for nothing: that goes before it.
@@ -444,9 +510,11 @@ fn retry(error: CliError, again: &str) -> CliError {
 }
 
 /// Never over what is there.
-fn copy(text: &str, dir: &Path, file: &Path) -> io::Result<()> {
+fn copy(text: &str, dir: &Path, file: &Path) -> io::Result<FileState> {
     fs::create_dir_all(dir)?;
-    File::create_new(file)?.write_all(text.as_bytes())
+    let mut made = File::create_new(file)?;
+    made.write_all(text.as_bytes())?;
+    made.metadata().map(|about| FileState::of(&about))
 }
 
 /// Editors, where neither VISUAL nor EDITOR names one: sudo passes on neither.
@@ -666,6 +734,14 @@ mod tests {
         fs::write(&file, format!("{}# mine\n", copied.text)).unwrap();
         assert!(!copied.is_taken_back(&file));
         assert!(fs::read_to_string(&file).unwrap().ends_with("# mine\n"));
+        fs::remove_file(&file).unwrap();
+        // Somebody saves it in the same words, as editors do: into another file, which takes its place.
+        let copied = made().unwrap();
+        let saved = policies.join("saved");
+        fs::write(&saved, &copied.text).unwrap();
+        fs::rename(&saved, &file).unwrap();
+        assert!(!copied.is_taken_back(&file));
+        assert!(file.exists());
     }
 
     #[test]

@@ -20,8 +20,17 @@ const LONGEST: u64 = 64 * 1024;
 const DEPTH: usize = 32;
 /// Mode bits: everybody may write.
 const WRITABLE_BY_ALL: u32 = 0o002;
-/// Why a file is not read that its reader neither owns nor root.
-const ANOTHERS: &str = "it is another user's";
+
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    /// Neither its reader owns it nor root.
+    #[error("it is another user's")]
+    Anothers,
+    /// For any other reason.
+    #[error("{0}")]
+    Other(String),
+}
 
 /// The file, as it was read once.
 #[derive(Debug)]
@@ -62,9 +71,9 @@ pub(super) fn look(dir: &Path) -> Result<Option<ReadFile>, Failure> {
                 0 => PathBuf::from(NAME),
                 steps => PathBuf::from("../".repeat(steps)).join(NAME),
             };
-            let bytes = bytes(&path).map_err(|why| match why == ANOTHERS {
-                true => anothers(&shown, dir),
-                false => unreadable(&shown, &why),
+            let bytes = bytes(&path).map_err(|why| match why {
+                Unread::Anothers => anothers(&shown, dir),
+                Unread::Other(why) => unreadable(&shown, &why),
             })?;
             return Ok(Some(ReadFile { path, shown, bytes }));
         }
@@ -123,7 +132,7 @@ pub(super) fn read(path: &Path) -> Result<ReadFile, Failure> {
     if there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err(missing(path));
     }
-    let bytes = bytes(path).map_err(|why| unreadable(path, &why))?;
+    let bytes = bytes(path).map_err(|why| unreadable(path, &why.to_string()))?;
     // As [`look`] has it: a yes counts for the file that was found so.
     Ok(ReadFile {
         path: whole(path),
@@ -132,8 +141,10 @@ pub(super) fn read(path: &Path) -> Result<ReadFile, Failure> {
     })
 }
 
-/// Its bytes, or why it is not read.
-fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+/// Its bytes.
+fn bytes(path: &Path) -> Result<Vec<u8>, Unread> {
+    let other = |why: &str| Unread::Other(why.to_owned());
+    let failed = |error: io::Error| Unread::Other(error.to_string());
     // Without waiting for whoever writes to a FIFO.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = OpenOptions::new()
@@ -141,28 +152,28 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
         .custom_flags(flags.bits().cast_signed())
         .open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => "it is a link".to_owned(),
-        Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => "it is no file".to_owned(),
-        _ => error.to_string(),
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => other("it is a link"),
+        Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => other("it is no file"),
+        _ => failed(error),
     })?;
-    let about = file.metadata().map_err(|error| error.to_string())?;
+    let about = file.metadata().map_err(failed)?;
     let is_own = is_own(&about);
     let refused = match () {
-        () if !about.is_file() => Some("it is no file"),
-        () if !is_own => Some(ANOTHERS),
-        () if about.mode() & WRITABLE_BY_ALL != 0 => Some("everybody may write to it"),
-        () if about.len() > LONGEST => Some("it is too long"),
+        () if !about.is_file() => Some(other("it is no file")),
+        () if !is_own => Some(Unread::Anothers),
+        () if about.mode() & WRITABLE_BY_ALL != 0 => Some(other("everybody may write to it")),
+        () if about.len() > LONGEST => Some(other("it is too long")),
         () => None,
     };
     if let Some(why) = refused {
-        return Err(why.to_owned());
+        return Err(why);
     }
     let mut bytes = Vec::new();
     file.take(LONGEST + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
+        .map_err(failed)?;
     match bytes.len() as u64 > LONGEST {
-        true => Err("it is too long".to_owned()),
+        true => Err(other("it is too long")),
         false => Ok(bytes),
     }
 }
@@ -203,7 +214,7 @@ fn anothers(shown: &Path, dir: &Path) -> Failure {
     let both = [dir, &file].map(|path| path.to_string_lossy().into_owned());
     Failure {
         what: format!("the project's policy {} is not taken", shown.display()),
-        why: format!("{ANOTHERS}, in {}", dir.display()),
+        why: format!("{}, in {}", Unread::Anothers, dir.display()),
         fix: format!(
             "have its owner or root take it away, or start in a directory of yours that is not below; whose they are:\nls -ld {}",
             command_line(&both)
@@ -336,7 +347,8 @@ mod tests {
         give(&own, OTHER);
         give(&git, OTHER);
         let failure = shown(&own).unwrap_err();
-        assert!(failure.why.starts_with(ANOTHERS), "{failure}");
+        let anothers = Unread::Anothers.to_string();
+        assert!(failure.why.starts_with(&anothers), "{failure}");
         fs::remove_dir(&git).unwrap();
         assert_eq!(shown(&own).unwrap(), None, "no repository");
     }

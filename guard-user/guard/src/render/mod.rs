@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -62,7 +63,7 @@ impl Output {
             return print_json(value);
         }
         let mut page = page(value, &Clock::system());
-        if let Some(columns) = columns() {
+        if let Some(columns) = columns(std::io::stdout()) {
             page = page.fit(columns);
         }
         let mut out = anstream::stdout().lock();
@@ -169,9 +170,9 @@ fn take_back_styles() {
     }
 }
 
-/// How wide the terminal is, where standard output is one.
-fn columns() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+/// How wide the terminal is, where that is one.
+pub(crate) fn columns(of: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(of).ok()?;
     (size.ws_col > 0).then(|| size.ws_col.into())
 }
 

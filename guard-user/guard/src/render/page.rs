@@ -220,6 +220,15 @@ impl Page {
         self
     }
 
+    /// How many lines of a terminal that wide it takes.
+    pub(crate) fn height(&self, columns: usize) -> usize {
+        // A letter that takes two columns does not begin in the last one.
+        let room = columns.saturating_sub(1).max(1);
+        let text = self.plain();
+        let lines = text.lines().map(|line| shown(line).div_ceil(room).max(1));
+        lines.sum()
+    }
+
     /// The text, styles included.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
@@ -384,6 +393,20 @@ mod tests {
         h1     192.0.2.10
         h1000  a\u{1b}[2J\nb
         ");
+    }
+
+    #[test]
+    fn lines_are_counted_as_a_terminal_folds_them() {
+        let mut page = Page::default();
+        page.line("")
+            .line("a b")
+            .styled(STRONG, "x".repeat(90))
+            .end();
+        assert_eq!(page.height(200), 3);
+        assert_eq!(page.height(80), 4);
+        assert_eq!(page.height(31), 5);
+        assert_eq!(Page::of("\u{4e16}".repeat(60)).height(80), 2);
+        assert_eq!(Page::of("abc").height(0), 3);
     }
 
     #[test]

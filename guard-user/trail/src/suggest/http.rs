@@ -7,7 +7,7 @@ use guard_policy::{self as policy, PortSpec, Prefix};
 
 use super::{
     super::decisions::{ConnectionDecision, DecisionKind, HttpDecision},
-    PlaceOf, SuggestedHttp, overlap, place,
+    SaidThere, SuggestedHttp, overlap, said_there,
 };
 
 /// A request's body is not for a rule to tell.
@@ -17,8 +17,8 @@ const ANY_BODY: &str = "a rule cannot tell one body from another: with this, wha
 #[derive(Default)]
 pub(super) struct Http {
     pub(super) by_place: BTreeMap<(Prefix, PortSpec), Vec<SuggestedHttp>>,
-    /// Where answers about connections are that they contradict, each with what contradicts it first.
-    pub(super) refuted: BTreeMap<PlaceOf, String>,
+    /// The answers about connections that they contradict, each with what contradicts it first.
+    pub(super) refuted: BTreeMap<SaidThere, String>,
 }
 
 /// The HTTP answers that no other one contradicts, nor one about connections there.
@@ -38,14 +38,14 @@ pub(super) fn agreeing_http(
             None => others.push(one),
         }
         for other in against {
-            let refuted = http.refuted.entry(place(other));
+            let refuted = http.refuted.entry(said_there(other));
             refuted.or_insert_with(|| one.why.clone());
         }
     }
     for one in others {
         // What is left out itself has nothing in a rule.
         let there = there(one, answers).into_iter();
-        let mut there = there.filter(|other| !http.refuted.contains_key(&place(other)));
+        let mut there = there.filter(|other| !http.refuted.contains_key(&said_there(other)));
         let other_way = all
             .iter()
             .find(|other| other.yes != one.yes && is_same(one, other));

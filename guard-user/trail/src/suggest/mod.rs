@@ -48,6 +48,8 @@ pub struct SuggestedRule {
     pub http: Vec<SuggestedHttp>,
     /// The answers that it comes from.
     pub why: Vec<String>,
+    /// The policy that they were given under; null: the records do not name it.
+    pub policy: Option<String>,
 }
 
 /// An HTTP rule that is offered.
@@ -86,7 +88,10 @@ pub fn by_policy(records: &[LogRecord]) -> Suggestion {
         of_policy.push(record.clone());
     }
     let each = by_policy.into_iter().map(|(policy, records)| {
-        let suggestion = suggest(&LoggedDecisions::of(&records));
+        let mut suggestion = suggest(&LoggedDecisions::of(&records));
+        for rule in &mut suggestion.rules {
+            rule.policy = policy.cloned();
+        }
         (policy, suggestion)
     });
     let said = |one: &Suggestion| !one.rules.is_empty() || !one.left_out.is_empty();
@@ -136,7 +141,7 @@ pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
     let answers = agreeing(&decisions.answers, &mut left_out);
     let http = agreeing_http(&decisions.http, &answers, &mut left_out);
     // Whoever contradicts an HTTP answer is left out with it, and each is named.
-    let against = |one: &ConnectionDecision| http.refuted.get(&place(one));
+    let against = |one: &ConnectionDecision| http.refuted.get(&said_there(one));
     let refuted = answers.iter().filter_map(|one| Some((one, against(one)?)));
     left_out.extend(refuted.map(|(one, other)| format!("{}: but {other}", one.why)));
     let is_meant = |one: &ConnectionDecision| against(one).is_none();
@@ -156,7 +161,7 @@ pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
     let reads = answers.iter().filter(|one| one.said == DecisionKind::Reads);
     let (reads, had): (Vec<_>, Vec<_>) = reads.partition(is_needed);
     for one in had {
-        left_out.push(format!("{}: another rule there has its reads", one.why));
+        left_out.push(format!("{}{HAS_READS}", one.why));
     }
     let (reads, hidden): (Vec<_>, Vec<_>) = areas(reads.into_iter())
         .into_iter()
@@ -175,7 +180,7 @@ pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
     ] {
         rules.extend(joined(areas, said));
     }
-    rules.extend(named(&decisions.names));
+    rules.extend(named(&decisions.names, &mut left_out));
     for ((to, ports), requests) in http.by_place {
         rules.push(http_rule(to, ports, requests));
     }
@@ -225,11 +230,14 @@ fn overlap(one: &ConnectionDecision, other: &ConnectionDecision) -> bool {
     ports && one.to.meets(&other.to)
 }
 
-/// Where an answer is about.
-type PlaceOf = (Prefix, Option<PortSpec>);
+/// Why a yes to reads has no rule of its own, behind what it is.
+const HAS_READS: &str = ": another rule there has its reads";
 
-fn place(one: &ConnectionDecision) -> PlaceOf {
-    (one.to, one.ports)
+/// Where an answer is about, and what it says.
+type SaidThere = (Prefix, Option<PortSpec>, DecisionKind);
+
+fn said_there(one: &ConnectionDecision) -> SaidThere {
+    (one.to, one.ports, one.said)
 }
 
 /// One rule for all that has the same ports.
@@ -258,13 +266,14 @@ fn joined(areas: Vec<Area>, said: DecisionKind) -> Vec<SuggestedRule> {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
+            policy: None,
         }
     });
     rules.collect()
 }
 
 /// One rule for each name and its ports. A yes to everything is a yes to reads, too.
-fn named(decisions: &[NameDecision]) -> Vec<SuggestedRule> {
+fn named(decisions: &[NameDecision], left_out: &mut Vec<String>) -> Vec<SuggestedRule> {
     let mut by_name: BTreeMap<_, Vec<&NameDecision>> = BTreeMap::new();
     for one in decisions {
         by_name.entry((&one.name, one.ports)).or_default().push(one);
@@ -276,7 +285,8 @@ fn named(decisions: &[NameDecision]) -> Vec<SuggestedRule> {
         } else {
             ("allow", "allowed")
         };
-        let meant = all.into_iter().filter(|one| one.reads == reads);
+        let (meant, had): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.reads == reads);
+        left_out.extend(had.iter().map(|one| format!("{}{HAS_READS}", one.why)));
         let at = ports.map(|ports| format!(" {ports}")).unwrap_or_default();
         SuggestedRule {
             name: format!("{word} {name}{at}"),
@@ -285,7 +295,8 @@ fn named(decisions: &[NameDecision]) -> Vec<SuggestedRule> {
             action,
             profile: likely(action, ports.as_slice(), &[]),
             http: Vec::new(),
-            why: meant.map(|one| one.why.clone()).collect(),
+            why: meant.iter().map(|one| one.why.clone()).collect(),
+            policy: None,
         }
     });
     rules.collect()
@@ -319,6 +330,7 @@ fn http_rule(to: Prefix, ports: PortSpec, http: Vec<SuggestedHttp>) -> Suggested
         profile: likely("read-only", &[ports], &http),
         http,
         why: Vec::new(),
+        policy: None,
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     decisions::{ConnectionDecision, DecisionKind, LoggedDecisions},
-    suggest::{Suggestion, by_policy, suggest},
+    suggest::{SuggestedRule, Suggestion, by_policy, suggest},
 };
 
 fn record(value: Value) -> LogRecord {
@@ -286,6 +286,50 @@ fn each_answer_that_no_rule_has_is_named() {
 }
 
 #[test]
+fn reads_that_a_yes_to_everything_has_are_named_also_of_a_name() {
+    let name = |reads: bool| json!({"name": "api.example.com", "read_only": reads});
+    let both = [
+        opened("h1", None, name(true)),
+        opened("h2", None, name(false)),
+    ];
+    let suggestion = suggested(&both);
+    let rules = suggestion.rules.iter().map(|rule| rule.action);
+    assert_eq!(rules.collect::<Vec<_>>(), ["allow"]);
+    assert_eq!(suggestion.left_out.len(), 1, "{:?}", suggestion.left_out);
+    let said = "opened h1 of s1, 2026-11-20T12:00:00Z: another rule there has its reads";
+    assert!(
+        suggestion.left_out[0].contains(said),
+        "{:?}",
+        suggestion.left_out
+    );
+    // Alone they have a rule.
+    let alone = suggested(&both[..1]);
+    assert_eq!(alone.rules[0].action, "read-only");
+    assert!(alone.left_out.is_empty(), "{:?}", alone.left_out);
+}
+
+#[test]
+fn a_no_to_a_request_is_not_against_reads_of_the_same_place() {
+    let plain = shown("192.0.2.10", 443, Value::Null);
+    let delete = json!({"method": "DELETE", "path": "/b", "host": "photos", "bytes": 0});
+    let mut reads = answered("r2", "yes", &plain);
+    reads.fields.insert("read_only".into(), true.into());
+    let records = [
+        answered("r1", "yes", &plain),
+        reads,
+        answered("r3", "no", &shown("192.0.2.10", 443, delete)),
+    ];
+    let suggestion = suggested(&records);
+    let rules = suggestion.rules.iter().map(|rule| rule.action);
+    assert_eq!(rules.collect::<Vec<_>>(), ["read-only"]);
+    let left_out = suggestion.left_out.join("\n");
+    assert_eq!(left_out.lines().count(), 2, "{left_out}");
+    for said in ["yes to r1 of", "no to r3 of"] {
+        assert!(left_out.contains(said), "{said}: {left_out}");
+    }
+}
+
+#[test]
 fn answers_under_unlike_policies_are_kept_apart() {
     let under = |record: LogRecord, session: &str| LogRecord {
         session: Some(session.to_owned()),
@@ -315,6 +359,15 @@ fn answers_under_unlike_policies_are_kept_apart() {
     assert!(default.starts_with("# Under the policy default:\n"));
     assert!(default.contains("192.0.2.10/31") && default.contains("action = \"allow\""));
     assert!(lab.contains("action = \"deny\""), "{lab}");
+    let policies = |rules: &[SuggestedRule]| {
+        let each = rules.iter().map(|rule| (rule.action, rule.policy.clone()));
+        each.collect::<Vec<_>>()
+    };
+    let [default, lab] = ["default", "lab"].map(|name| Some(name.to_owned()));
+    let each = [("allow", default.clone()), ("deny", lab)];
+    assert_eq!(policies(&apart.rules), each);
+    let one = by_policy(&records[2..]);
+    assert_eq!(policies(&one.rules), [("allow", default)]);
     // Of one policy it is as it was, and one answer is against the other.
     let records = records.map(|record| under(record, "s2"));
     let together = by_policy(&records);

@@ -1,6 +1,6 @@
 use std::fs;
 
-use super::super::tests::{SETTINGS, Tested, discovered, shipped};
+use super::super::tests::{SETTINGS, Tested, discovered, look_at, shipped};
 use super::*;
 
 fn target(dir: &Path, text: Option<&str>) -> Tested<Target> {
@@ -139,6 +139,52 @@ fn without_a_person_nothing_is_built_on_what_lets_more_through() -> Tested {
 }
 
 #[test]
+fn what_is_in_too_many_lines_is_not_asked_about() -> Tested {
+    let shipped = PolicyFile {
+        name: "default.toml".into(),
+        text: shipped().into(),
+    };
+    let built = |hosts: usize, mode| {
+        let rule = |host: usize| {
+            format!("[[rule]]\nname = \"h{host}\"\nto = [\"10.0.0.{host}\"]\naction = \"allow\"\n")
+        };
+        let rules: String = (1..=hosts).map(|host| rule(2 * host)).collect();
+        let there = PolicyFile {
+            name: "shop.toml".into(),
+            text: format!("{}\n{rules}", shipped.text),
+        };
+        let called = ["default", "shop"];
+        build_on([&shipped, &there], called, mode, Output::new(false))
+    };
+    let error = built(LINES, Mode::Offer).unwrap_err();
+    let failure = error.failure().ok_or("no failure")?;
+    assert!(failure.why.contains("lines it is too much"), "{failure}");
+    // As many as are read are no reason by themselves.
+    let error = built(1, Mode::Narrow).unwrap_err();
+    let failure = error.failure().ok_or("no failure")?;
+    assert!(
+        failure.why.ends_with("nobody was asked about it"),
+        "{failure}"
+    );
+    Ok(())
+}
+
+#[test]
+fn each_way_in_which_it_is_wider_has_a_line_and_is_counted() {
+    let there = PolicyFile {
+        name: "shop.toml".into(),
+        text: String::new(),
+    };
+    let ways = ["the Unix socket /run/a", "the Unix socket /run/b"].map(str::to_owned);
+    let page = wider(&ways, ["default", "shop"], &there);
+    insta::assert_snapshot!(page.plain(), @r"
+    shop is there already, in shop.toml. Beside default it is wider in 2 ways:
+      the Unix socket /run/a
+      the Unix socket /run/b
+    ");
+}
+
+#[test]
 fn what_was_changed_since_it_was_read_is_not_written() -> Tested {
     let dir = tempfile::tempdir()?;
     for text in [None, Some("version = 1\ndefault = \"confirm\"\n")] {
@@ -267,6 +313,82 @@ fn without_a_person_a_name_asks_about_nothing_that_is_denied() -> Tested {
     let whys: Vec<_> = left_out.iter().map(|one| one.why).collect();
     assert_eq!(whys, ["it may widen the policy, and nobody was asked"; 2]);
     assert!(target.change(&kept)?.diff().is_empty());
+    Ok(())
+}
+
+/// A rule for a name has it asked for, whatever it does at its ports: where no other name may be, a person says so.
+#[test]
+fn without_a_person_no_name_is_asked_for_that_was_not() -> Tested {
+    let settings = [(
+        ".env",
+        "#A_URL=postgres://u:p@planted.example.net/a\n#B_URL=postgres://u:p@203.0.113.8/b\n",
+    )];
+    let (name, address) = ("planted.example.net", "203.0.113.8");
+    let ruled = "[dns]\nnames = \"rules\"\n[[rule]]\nto = [\"planted.example.net\"]\nports = [\"tcp/22\"]\naction = \"confirm\"\n";
+    for (more, is_strict, kept, is_left_out) in [
+        ("", true, vec![(address, "deny"), (name, "deny")], false),
+        (
+            "",
+            false,
+            vec![(address, "read-only"), (name, "confirm")],
+            false,
+        ),
+        (
+            "[dns]\nnames = \"any\"\n",
+            true,
+            vec![(address, "deny"), (name, "deny")],
+            false,
+        ),
+        (
+            "[dns]\nnames = \"rules\"\n",
+            true,
+            vec![(address, "deny")],
+            true,
+        ),
+        (
+            "[dns]\nnames = \"rules\"\n",
+            false,
+            vec![(address, "read-only")],
+            true,
+        ),
+        (
+            "[dns]\nnames = \"ask\"\n",
+            true,
+            vec![(address, "deny")],
+            true,
+        ),
+        // It may be asked for already.
+        (ruled, true, vec![(address, "deny"), (name, "deny")], false),
+    ] {
+        let base = format!("version = 1\ndefault = \"allow\"\n{more}");
+        let parsed = policy::parse("shop.toml", &base).map_err(|all| format!("{all:?}"))?;
+        let mut found = look_at(&settings)?;
+        if is_strict {
+            found.be_strict();
+        }
+        let all = Discovered::of(found, &parsed, &Dismissals::default(), false);
+        let all = all.map_err(|all| format!("{all:?}"))?;
+        let asked = lines(&all, &parsed.policy, true);
+        let asked = asked.iter().find(|line| line.item.host == name);
+        let asked = asked.ok_or("no line")?;
+        assert_eq!(asked.has_no_question(), is_left_out, "{base}");
+        assert_eq!(asked.may_widen(), is_left_out || !is_strict, "{base}");
+        let wanted = Wanted {
+            name: "shop",
+            base: None,
+            here: false,
+            mode: Mode::Narrow,
+            agreed: None,
+        };
+        let (lines, left_out) = wanted.narrowing(lines(&all, &parsed.policy, false));
+        let mut actions: Vec<_> = lines
+            .iter()
+            .map(|line| (&*line.item.host, line.proposed.action))
+            .collect();
+        actions.sort_unstable();
+        assert_eq!(actions, kept, "{base}");
+        assert_eq!(left_out.len(), usize::from(is_left_out), "{base}");
+    }
     Ok(())
 }
 
