@@ -15,12 +15,12 @@ use crate::host::Host;
 use crate::named::Places;
 use crate::open::{Content, Tree};
 use crate::readers::{
-    Format, HOME_ENDINGS, Sink, Source, dirs_of_home, has_seals, inventories, is_match,
-    of_environment, of_home, routes,
+    EACH, Format, HOME_ENDINGS, MORE, Sink, Source, dirs_of_home, has_seals, inventories, is_match,
+    is_platform, of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
 use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
-use crate::service::{Proposal, Service, is_shared, others, propose};
+use crate::service::{Proposal, Service, is_cloud, is_shared, others, propose};
 use crate::walk::walk;
 
 /// What stands in place of a file's name for what the environment has.
@@ -29,6 +29,8 @@ pub const ENVIRONMENT: &str = "the environment";
 pub const LINK: &str = "a link to elsewhere";
 /// Why something was passed over that there was no time for.
 pub const OUT_OF_TIME: &str = "out of time";
+/// The same where there was more to read than is read.
+pub(crate) const MORE_FILES: &str = "more files than are read";
 
 /// Why something was passed over that nobody reads without its key.
 const ENCRYPTED: &str = "encrypted";
@@ -44,6 +46,8 @@ pub struct Bounds {
     pub depth: usize,
     /// In all; none: as long as it takes.
     pub time: Option<Duration>,
+    /// Whether what is written for people, as Markdown, is read, too.
+    pub deep: bool,
 }
 
 impl Default for Bounds {
@@ -52,6 +56,7 @@ impl Default for Bounds {
             files: 2_000,
             depth: 12,
             time: Some(Duration::from_secs(5)),
+            deep: false,
         }
     }
 }
@@ -133,6 +138,24 @@ pub struct Finding {
     pub proposed: Option<Proposal>,
 }
 
+impl Finding {
+    /// Why nothing here needs it, where that is so: a rule may refuse all of it. Never of what shares its address with others.
+    fn unneeded(&self) -> Option<&'static str> {
+        let is_platforms = self.service == Service::Platform && is_platform(&self.host);
+        // A cloud's names are those of much that no credential of the person's is for.
+        let is_account = is_platforms && !is_cloud(&self.host);
+        let is_persons = |seen: &Seen| !seen.is_projects && seen.file.starts_with("~/");
+        match &self.found[..] {
+            _ if self.label != Label::Production || self.is_shared => None,
+            found if found.iter().all(|seen| seen.dormant) => Some("commented out wherever it is"),
+            found if is_account && found.iter().all(is_persons) => {
+                Some("a login of the home, and the project has no link to it")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Discovery {
@@ -154,6 +177,24 @@ pub struct Discovery {
     pub took: Duration,
     /// The directories of the project that were looked through; beyond the first thousand they are not told.
     pub dirs: Vec<PathBuf>,
+}
+
+impl Discovery {
+    /// Has the rule of what nothing here needs refuse it, and not ask: production that is commented out wherever it is, and platforms
+    /// that a login of the home opens and the project has no link to. Where it was not all read, none is known to be such.
+    pub fn be_strict(&mut self) {
+        let is_cut_off = |one: &PassedOver| [OUT_OF_TIME, MORE_FILES, MORE].contains(&one.why);
+        if self.passed_over.iter().any(is_cut_off) {
+            return;
+        }
+        for one in &mut self.findings {
+            let why = one.unneeded().filter(|_| one.proposed.is_some());
+            if let Some(why) = why {
+                one.proposed = Some(Proposal::DENY);
+                one.because.push(Reason::without_points(why));
+            }
+        }
+    }
 }
 
 /// Looks.
@@ -241,13 +282,16 @@ fn of_the_home(
     count
 }
 
-/// Each file of a directory, or a file of each directory in it.
+/// Each file of a directory, or a file of each directory in it, or in those in it.
 pub(crate) fn in_dir(
     sink: &mut Sink,
     tree: &Tree,
     dir: &Path,
     (inner, format): (&str, Format),
 ) -> Vec<(PathBuf, Format)> {
+    if let Some(inner) = inner.strip_prefix(EACH) {
+        return in_each(sink, tree, dir, (inner, format));
+    }
     let Some(entries) = entries(sink, tree, dir) else {
         return Vec::new();
     };
@@ -255,7 +299,7 @@ pub(crate) fn in_dir(
     if found.len() > IN_DIRECTORY {
         found.truncate(IN_DIRECTORY);
         sink.begin(tree.shown(dir));
-        sink.pass_over(None, "more files than are read");
+        sink.pass_over(None, MORE_FILES);
     }
     let mut found: Vec<_> = found
         .iter()
@@ -270,6 +314,38 @@ pub(crate) fn in_dir(
         .collect();
     found.sort();
     found.into_iter().map(|file| (file, format)).collect()
+}
+
+/// The same of each directory in it.
+fn in_each(
+    sink: &mut Sink,
+    tree: &Tree,
+    dir: &Path,
+    inner: (&str, Format),
+) -> Vec<(PathBuf, Format)> {
+    let Some(entries) = entries(sink, tree, dir) else {
+        return Vec::new();
+    };
+    let mut dirs: Vec<_> = entries
+        .map(|(name, _)| dir.join(name))
+        .take(IN_DIRECTORY + 1)
+        .collect();
+    let is_over = dirs.len() > IN_DIRECTORY;
+    dirs.truncate(IN_DIRECTORY);
+    dirs.sort();
+    let mut found = Vec::new();
+    for one in &dirs {
+        found.extend(in_dir(sink, tree, one, inner));
+        if found.len() > IN_DIRECTORY {
+            break;
+        }
+    }
+    if is_over || found.len() > IN_DIRECTORY {
+        found.truncate(IN_DIRECTORY);
+        sink.begin(tree.shown(dir));
+        sink.pass_over(None, MORE_FILES);
+    }
+    found
 }
 
 /// What is in a directory, where it is there.
@@ -316,7 +392,7 @@ fn included(
             }
             if files.len() > IN_DIRECTORY {
                 files.truncate(IN_DIRECTORY);
-                sink.pass_over(Some(one.line), "more files than are read");
+                sink.pass_over(Some(one.line), MORE_FILES);
             }
         }
         if files.is_empty() {
@@ -401,7 +477,7 @@ fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<P
     if looked > ENTRIES || found.len() > IN_DIRECTORY {
         found.truncate(IN_DIRECTORY);
         sink.begin(home.shown(Path::new(dir)));
-        sink.pass_over(None, "more files than are read");
+        sink.pass_over(None, MORE_FILES);
     }
     found.sort();
     found

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::discovery::{ENVIRONMENT, Inputs, in_dir, read};
 use crate::dsn::is_placeholder;
 use crate::open::Tree;
-use crate::readers::{Format, HOME_ENDINGS, Named, Names, Sink, dirs_of_home, of_home};
+use crate::readers::{Format, HOME_ENDINGS, Named, Names, Sink, dirs_of_home, lies_in, of_home};
 
 /// Such files, each of which is read once.
 #[derive(Debug)]
@@ -171,13 +171,7 @@ impl Trees<'_> {
 
 /// Whether a file of the home is read anyway.
 fn is_usual(file: &Path) -> bool {
-    let is_in = |(dir, inner, _): (&str, &str, Format)| {
-        let Ok(below) = file.strip_prefix(dir) else {
-            return false;
-        };
-        let mut steps = below.components();
-        steps.next().is_some() && steps.as_path() == Path::new(inner)
-    };
+    let is_in = |(dir, inner, _): (&str, &str, Format)| lies_in(file, dir, inner);
     let ends_so = |(dir, ending, _): &(&str, &str, Format)| {
         let name = file.file_name().map(OsStr::as_encoded_bytes);
         file.parent() == Some(Path::new(dir))

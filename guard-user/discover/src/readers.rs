@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::open::Content;
-use crate::score::{Clue, Label, Seen, is_hidden, judge, shown_key};
+use crate::score::{Clue, Label, READ_ONLY, Seen, is_hidden, judge, shown_key};
 use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 
@@ -22,11 +22,13 @@ mod frameworks;
 mod hcl;
 mod ini;
 mod json;
+mod k9s;
 mod kamal;
 mod kubernetes;
 mod links;
 mod literals;
 mod logins;
+mod markdown;
 mod mcp;
 mod named;
 mod servers;
@@ -117,6 +119,13 @@ impl Format {
             .or_else(|| ansible::AnsibleFile::of(path, name).map(Self::Ansible))
             .or_else(|| kubernetes::KubernetesFile::of(path, name).map(Self::Kubernetes))
             .or_else(|| Source::of(path))
+    }
+
+    /// The reader for a file that is written for people, which is read only where that is wanted.
+    pub(crate) fn of_prose(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        let is_prose = name.ends_with(".md") || name.ends_with(".markdown");
+        is_prose.then_some(Self::Source(Source::Markdown))
     }
 
     /// The reader for what has to lie in a certain place, by the last two directories.
@@ -298,6 +307,10 @@ pub(crate) struct Sink {
     workspaces: Vec<(Option<String>, Said)>,
     /// The contexts of Docker that are used.
     chosen: Vec<String>,
+    /// Contexts of Kubernetes by where k9s keeps what it knows of them, and which clue each is.
+    contexts: Vec<(String, usize)>,
+    /// Those in which a person has k9s change nothing, and where that is said.
+    read_only: Vec<(String, Seen)>,
     /// Files that variables name.
     pub(crate) named: Vec<Named>,
     /// What settings of ssh include.
@@ -608,6 +621,50 @@ impl Sink {
         }
     }
 
+    /// Keeps which context of Kubernetes the last clue is.
+    fn context(&mut self, cluster: &str, name: &str) {
+        let is_name = |name: &str| name.len() <= KEY;
+        if let Some(at) = self.clues.len().checked_sub(1)
+            && is_name(cluster)
+            && is_name(name)
+        {
+            self.contexts.push((k9s::place(cluster, name), at));
+        }
+    }
+
+    /// A person has k9s change nothing in the context that the file is for: its directories are called so.
+    fn context_is_read_only(&mut self, line: usize) {
+        let mut dirs = self.file.rsplit('/').skip(1);
+        if let (Some(context), Some(cluster)) = (dirs.next(), dirs.next())
+            && self.read_only.len() < IN_ALL
+        {
+            let place = k9s::place(cluster, context);
+            let seen = self.seen(Some(line), context);
+            self.read_only.push((place, seen));
+        }
+    }
+
+    /// Where a person has a tool change nothing is production to them. Of a project's own context that makes no place of the home's.
+    fn settle_contexts(&mut self) {
+        for (place, seen) in std::mem::take(&mut self.read_only) {
+            let named = self.contexts.iter().filter(|(name, _)| *name == place);
+            let meant = named.filter_map(|(_, at)| self.clues.get(*at));
+            let meant: Vec<_> = meant.cloned().collect();
+            for clue in meant {
+                let data = Said {
+                    production: Some(READ_ONLY),
+                    ..clue.data
+                };
+                let seen = Seen {
+                    key: clue.seen.key.clone(),
+                    is_projects: seen.is_projects || clue.seen.is_projects,
+                    ..seen.clone()
+                };
+                self.push_late(Clue { data, seen, ..clue });
+            }
+        }
+    }
+
     /// What was chosen is no longer one of many; and production's workspace makes production of what Terraform leads to. One that is
     /// called a developer's makes it nothing less: whoever chooses it next may choose another.
     fn settle_choices(&mut self) {
@@ -629,6 +686,7 @@ impl Sink {
     /// Brings together what one file says of another, when all are read.
     pub(crate) fn finish(&mut self) {
         self.settle_choices();
+        self.settle_contexts();
         let known: BTreeMap<_, _> = self
             .clues
             .iter()
@@ -749,6 +807,22 @@ pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
 /// Directories of a home in which each file, or a file of each directory, is of one kind.
 pub(crate) fn dirs_of_home() -> impl Iterator<Item = (&'static str, &'static str, Format)> {
     HOME_DIRS.into_iter().chain(sources::HOME_DIRS)
+}
+
+/// What begins the path of a file in each directory of those in a directory.
+pub(crate) const EACH: &str = "*/";
+
+/// Whether a file is one of those in a directory of a home.
+pub(crate) fn lies_in(file: &Path, dir: &str, inner: &str) -> bool {
+    let Ok(below) = file.strip_prefix(dir) else {
+        return false;
+    };
+    let mut steps = below.components();
+    let (is_below, inner) = match inner.strip_prefix(EACH) {
+        Some(inner) => (steps.next().is_some(), inner),
+        None => (true, inner),
+    };
+    is_below && steps.next().is_some() && steps.as_path() == Path::new(inner)
 }
 
 const HOME: [(&str, Format); 53] = [

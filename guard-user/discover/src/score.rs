@@ -8,6 +8,9 @@ use crate::host::Host;
 use crate::service::{Service, is_managed, is_tool};
 use crate::tokens::{Said, said};
 
+/// What a person has k9s know of a cluster of production. It weighs as much as a name.
+pub(crate) const READ_ONLY: &str = "readOnly";
+
 /// The least scores of `production` and of `maybe`.
 const PRODUCTION: u8 = 55;
 const MAYBE: u8 = 30;
@@ -205,7 +208,7 @@ impl Judged {
 }
 
 impl Reason {
-    fn without_points(text: &str) -> Self {
+    pub(crate) fn without_points(text: &str) -> Self {
         let text = text.to_owned();
         Self { points: 0, text }
     }
@@ -282,6 +285,10 @@ impl NamesSay {
         ] {
             if let Some(word) = said.production {
                 names.call_production = true;
+                let (points, at) = match word {
+                    READ_ONLY => (40, "k9s"),
+                    _ => (points, at),
+                };
                 let text = format!("\"{word}\" in {at}");
                 names.because.push(Reason { points, text });
             }

@@ -354,12 +354,21 @@ fn is_of_models(host: &Host) -> bool {
 /// The rule that is proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Proposal {
-    /// What it does: `read-only` or `confirm`.
+    /// What it does: `read-only` or `confirm`; `deny` where that is wanted.
     pub action: &'static str,
     /// The protocols that are spoken there.
     pub profile: &'static [&'static str],
     /// How long a hole lasts at most.
     pub max_hole: Option<&'static str>,
+}
+
+impl Proposal {
+    /// What lets nothing through, and nobody is asked about.
+    pub(crate) const DENY: Self = Self {
+        action: "deny",
+        profile: &[],
+        max_hole: None,
+    };
 }
 
 /// What is proposed for a place with that label, if anything is.

@@ -13,7 +13,7 @@ use data_encoding::HEXLOWER;
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use sha2::{Digest as _, Sha256};
 
-use crate::discovery::{Bounds, LINK, OUT_OF_TIME};
+use crate::discovery::{Bounds, LINK, MORE_FILES, OUT_OF_TIME};
 use crate::readers::Format;
 
 /// What tools fill, and nobody configures a project in.
@@ -176,7 +176,7 @@ impl Walk<'_> {
             Err(_) => self.leave_out(Path::new("."), "a part that cannot be listed"),
             Ok(entry) if is_dir(&entry) => self.enter(&entry),
             Ok(entry) => {
-                if let Some(format) = Format::of(entry.path()) {
+                if let Some(format) = self.format_of(entry.path()) {
                     return self.keep(self.below(entry.path()), format);
                 }
                 if entry.path_is_symlink() {
@@ -185,6 +185,11 @@ impl Walk<'_> {
             }
         }
         WalkState::Continue
+    }
+
+    /// The reader for a file, where it is to be read.
+    fn format_of(&self, path: &Path) -> Option<Format> {
+        Format::of(path).or_else(|| Format::of_prose(path).filter(|_| self.bounds.deep))
     }
 
     /// Leaves out what may be a directory that no walk enters. A link is judged by its words: to look where it leads may mount
@@ -300,7 +305,7 @@ impl Walk<'_> {
         };
         if found.files.len() > self.bounds.files || self.too_many.into_inner() {
             found.files.truncate(self.bounds.files);
-            all_of_it("more files than are read");
+            all_of_it(MORE_FILES);
         }
         if self.too_late.into_inner() {
             all_of_it(OUT_OF_TIME);

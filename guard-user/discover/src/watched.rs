@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use crate::discovery::IN_DIRECTORY;
-use crate::readers::{Format, HOME_ENDINGS, dirs_of_home, of_home};
+use crate::readers::{EACH, Format, HOME_ENDINGS, dirs_of_home, of_home};
 use crate::walk::is_entered;
 
 /// The directories of a home in which files are read, whether they are there or not; the home itself among them.
@@ -44,6 +44,8 @@ pub fn linked(home: &Path) -> Vec<Linked> {
         .filter_map(|(file, _)| target(&home, file))
         .collect();
     for (dir, inner, _) in dirs_of_home() {
+        // Links below each directory in it are not looked for.
+        let inner = if inner.starts_with(EACH) { "" } else { inner };
         if let Some(at) = target(&home, Path::new(dir)) {
             let whole = at.name.as_ref().map(|name| at.dir.join(name));
             let whole = whole.filter(|whole| whole.is_dir());

@@ -608,7 +608,7 @@ pub enum PolicyVerb {
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Copy a policy to where this machine's are, if there is none yet, and open it in $EDITOR
+    /// Change a policy in $EDITOR: your own, or a copy where this machine's are, kept once you change it
     #[command(after_help = examples::POLICY_EDIT)]
     Edit {
         /// Its name
@@ -712,6 +712,13 @@ pub struct DiscoverArgs {
     /// List also what does not look like production
     #[arg(long)]
     pub all: bool,
+    /// Read Markdown, too: the commands and connection strings in it
+    #[arg(long)]
+    pub deep: bool,
+    /// Propose to deny production that is commented out wherever it is found, and platforms that only logins in your home open and
+    /// the project has no link to
+    #[arg(long)]
+    pub strict: bool,
     /// Write a policy of yours with this name: one that is there, else that of --policy, and a rule for each place. Asks about
     /// each that widens it
     #[arg(

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use self::dismissals::Dismissals;
 use self::items::{Discovered, InReach};
+use self::looks::Looks;
 use super::args::{DiscoverArgs, Listed};
 use super::around::Fleet;
 use super::ask::yes;
@@ -33,6 +34,7 @@ pub(crate) mod drift;
 mod files;
 mod items;
 pub(crate) mod judge;
+pub(crate) mod looks;
 mod page;
 pub(crate) mod suggested;
 mod unless;
@@ -57,7 +59,12 @@ pub(crate) fn discover(
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let person = Person::own();
     is_no_number(args)?;
-    let Findings { found, dismissals } = looked(&dir, &person, socket)?;
+    let wish = Wish {
+        deep: args.deep,
+        strict: args.strict,
+        is_kept: !args.print,
+    };
+    let Findings { found, dismissals } = looked(&dir, &person, socket, wish)?;
     if let Some(name) = &args.write {
         let wanted = write::Wanted {
             name,
@@ -101,8 +108,17 @@ pub(crate) fn discover(
 /// # Errors
 ///
 /// Those of [`discover`].
-pub(crate) fn list(policy: Option<&str>, socket: &Path, output: Output) -> Result<usize, CliError> {
-    let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
+pub(crate) fn list(
+    policy: Option<&str>,
+    print: bool,
+    socket: &Path,
+    output: Output,
+) -> Result<usize, CliError> {
+    let wish = Wish {
+        is_kept: !print,
+        ..Wish::default()
+    };
+    let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket, wish)?;
     let judging = Judging::of((policy, Path::new(".")), socket, output)?;
     let discovered = judging.judge(found, &dismissals, false, output)?;
     output.print(&discovered, |discovered, _| page::list(discovered))?;
@@ -149,7 +165,8 @@ pub(crate) fn offer(
     print: bool,
     (socket, output): (&Path, Output),
 ) -> Result<Option<String>, CliError> {
-    let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket)?;
+    let Findings { found, dismissals } =
+        looked(Path::new("."), &Person::own(), socket, Wish::default())?;
     let wanted = write::Wanted {
         name,
         base,
@@ -235,9 +252,32 @@ fn within(discovered: Discovered, output: Output) -> Result<Discovered, CliError
     })
 }
 
-fn looked(dir: &Path, person: &Person, socket: &Path) -> Result<Findings, CliError> {
+/// How a person wants it looked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    /// Whether what is written for people is read, too.
+    deep: bool,
+    /// Whether what nothing here needs gets a rule that refuses it.
+    strict: bool,
+    /// Whether it is kept that somebody looked.
+    is_kept: bool,
+}
+
+fn looked(dir: &Path, person: &Person, socket: &Path, wish: Wish) -> Result<Findings, CliError> {
+    let bounds = Bounds {
+        deep: wish.deep,
+        ..Bounds::default()
+    };
+    let mut found = look(dir, person, bounds).map_err(|error| unseen(dir, &error))?;
+    if let Some(file) = person.looks().filter(|_| wish.is_kept) {
+        // It is said by guard doctor, and nothing goes by it.
+        let _ = Looks::add(&file, dir, &found);
+    }
+    if wish.strict {
+        found.be_strict();
+    }
     Ok(Findings {
-        found: look(dir, person, Bounds::default()).map_err(|error| unseen(dir, &error))?,
+        found,
         dismissals: Dismissals::known(socket, None, person, dir)?,
     })
 }

@@ -33,7 +33,11 @@ pub(crate) fn reached(
     client: &mut Client,
     session: Option<String>,
 ) -> Result<FlowsReply, CliError> {
-    client.call(&Call::Flows { session, by: None })
+    client.call(&Call::Flows {
+        session,
+        by: None,
+        latest: None,
+    })
 }
 
 /// Those of which a connection began or ended in that time before now.

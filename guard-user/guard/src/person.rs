@@ -65,6 +65,11 @@ impl Person {
             .as_ref()
             .map(|dir| dir.join("guard/discover.json"))
     }
+
+    /// When this person looked for production, and where.
+    pub(crate) fn looks(&self) -> Option<PathBuf> {
+        self.state.as_ref().map(|dir| dir.join("guard/looked.json"))
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +93,10 @@ mod tests {
         assert_eq!(
             plain.dismissals().unwrap(),
             Path::new("/home/a/.local/state/guard/discover.json")
+        );
+        assert_eq!(
+            plain.looks().unwrap(),
+            Path::new("/home/a/.local/state/guard/looked.json")
         );
         let other = person(&[("XDG_CONFIG_HOME", "/c"), ("XDG_STATE_HOME", "relative")]);
         assert_eq!(other.policies().unwrap(), Path::new("/c/guard/policies"));

@@ -48,7 +48,7 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
     let taken = taken.map(|file| discover::take_over(&name, file, args.print, output));
     let taken = taken.transpose()?;
     let measured = policy.or(own.as_ref().map(|_| name.as_str()));
-    let missing = discover::list(measured, &socket, output)?;
+    let missing = discover::list(measured, args.print, &socket, output)?;
 
     let write = format!("guard discover --write {name}");
     steps.head(3, "A policy for it", &write)?;

@@ -10,6 +10,9 @@ use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4
 use serde_json::{Value, json};
 
 use super::{Lab, POLICY, say};
+use crate::names::scene::DNS;
+use crate::names::server::NameServer;
+use crate::resolver::ASK;
 use crate::watch::terminal::{Tmux, Window};
 
 pub(super) const COVERED: &str = "discover = { require = \"covered\" }\n";
@@ -109,10 +112,145 @@ fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
     let again = ["discover", "--write", "shop", "--policy", &project.open];
     let again = project.guard(&[&again[..], &["--json"]].concat());
     assert_eq!(again.json()?["written"], json!(false), "{again:?}");
+    // Nor is a person asked about what guard itself has written for a name.
+    let env = project.project.join(".env");
+    let mut env = fs::File::options().append(true).open(env)?;
+    writeln!(env, "CRM_URL=postgres://u:word@crm-prod.example.net/crm")?;
+    project.write();
+    assert!(fs::read_to_string(&file)?.contains("crm-prod.example.net"));
+    writeln!(env, "ERP_URL=postgres://u:word@erp-prod.example.net/erp")?;
+    project.write();
+    assert!(fs::read_to_string(&file)?.contains("erp-prod.example.net"));
     // Root's word for it counts, and not what anybody may write who runs as that user.
     let all = "version = 1\ndefault = \"allow\"\n";
     project.lab.daemon.write_policy("shop", all)?;
     assert!(project.reaches("shop")?);
+    Ok(())
+}
+
+#[test]
+fn production_that_is_only_commented_out_is_denied_where_that_is_wanted() -> Tested {
+    let project = Project::new("")?;
+    let _production = project.lab.production()?;
+    let env = format!("# CACHE_URL=redis://:word@{V4}:8080\n");
+    fs::write(project.project.join(".env"), env)?;
+    assert!(project.reaches("open")?);
+    let place = format!("{V4}:8080");
+    let probe = project.lab.program("guard-lab")?;
+    // The second shows that a question would be there, had there been one.
+    for (name, more, verdict, requests) in [
+        ("strict", &["--strict"][..], "deny", 0),
+        ("usual", &[], "confirm", 1),
+    ] {
+        let write = [
+            "discover",
+            "--write",
+            name,
+            "--yes",
+            "--policy",
+            &project.open,
+        ];
+        let written = project.guard(&[&write[..], more].concat());
+        assert_eq!(written.code(), Some(0), "{written:?}");
+        let explain = ["explain", &place, "--policy", name, "--json"];
+        let explained = project.guard(&explain);
+        assert_eq!(explained.json()?["verdict"], verdict, "{explained:?}");
+        let mut session = project.in_session(&["--policy", name])?;
+        let said = say(&mut session, &format!("{probe} probe tcp {V4} 8080"))?;
+        assert!(said.text.contains("\"ok\":false"), "{name}: {}", said.text);
+        let pending = project.lab.pending()?;
+        assert_eq!(pending.len(), requests, "{name}: {pending:?}");
+    }
+    // One line that is not commented out, anywhere, and it is needed.
+    fs::create_dir(project.project.join("api"))?;
+    let line = format!("CACHE_URL=redis://:word@{V4}:8080\n");
+    fs::write(project.project.join("api/.env"), line)?;
+    let found = project.guard(&["discover", "--strict", "--json", "--policy", &project.open]);
+    let found = found.json()?;
+    let action = &found["items"][0]["proposed"]["action"];
+    assert_eq!(action, "confirm", "{found}");
+    Ok(())
+}
+
+/// A rule for a name has the name asked for, even one that denies it at a port: what it says would leave.
+#[test]
+fn a_name_that_a_comment_has_planted_is_asked_for_no_more_than_before() -> Tested {
+    const PLANTED: &str = "secret.planted.example.net";
+    let project = Project::new(&format!("resolvers = [\"{DNS}:53\"]\n"))?;
+    let server = NameServer::start_at(project.lab.network.prod(), &format!("{DNS}:53"))?;
+    server.set(PLANTED, &[V4]);
+    let lines = format!(
+        "# LEDGER_URL=postgres://u:word@{PLANTED}/a\n# CACHE_URL=redis://:word@{V4}:8080\n"
+    );
+    fs::write(project.project.join(".env"), lines)?;
+    let base = "version = 1\ndefault = \"allow\"\n[dns]\nnames = \"rules\"\n";
+    let listed = project.lab.file("listed.toml", base)?.display().to_string();
+    let policies = project.home.join(".config/guard/policies");
+    let written = |name: &str, base: &str, more: &[&str]| -> Tested<(String, Value)> {
+        let write = [
+            "discover", "--write", name, "--yes", "--json", "--policy", base,
+        ];
+        let written = project.guard(&[&write[..], more].concat());
+        assert_eq!(written.code(), Some(0), "{written:?}");
+        let text = fs::read_to_string(policies.join(format!("{name}.toml")))?;
+        Ok((text, written.json()?["left_out"].clone()))
+    };
+    let ask = project.lab.daemon.write_for_agents("ask.py", ASK)?;
+    let ask = ask.display().to_string();
+    let told = |policy: &str| {
+        let run = ["run", "--policy", policy, "--", "python3", &ask, DNS];
+        let told = project.guard(&[&run[..], &[PLANTED, "A", "connected"]].concat());
+        told.stdout.trim().to_owned()
+    };
+    for (name, more) in [("usual", &[][..]), ("strict", &["--strict"])] {
+        let (text, left_out) = written(name, &listed, more)?;
+        assert!(text.contains(V4) && !text.contains(PLANTED), "{text}");
+        assert_eq!(
+            left_out[0]["place"],
+            format!("{PLANTED}:5432"),
+            "{left_out}"
+        );
+        assert_eq!(told(name), format!("answer 3 {DNS}"), "{name}");
+    }
+    assert!(!server.was_asked("secret"));
+    // With the rule in place it leaves; and where each name may be asked for, what denies is written.
+    let rule =
+        format!("[[rule]]\nto = [\"{PLANTED}\"]\nports = [\"tcp/5432\"]\naction = \"deny\"\n");
+    let with = project.lab.file("with.toml", &format!("{base}{rule}"))?;
+    let with = with.display().to_string();
+    assert_eq!(told(&with), format!("answer 0 {DNS} {V4}"));
+    assert!(server.was_asked("secret"));
+    let (text, left_out) = written("open-names", &project.open, &["--strict"])?;
+    assert_eq!(text.matches("action = \"deny\"").count(), 2, "{text}");
+    assert_eq!(left_out, json!([]));
+    Ok(())
+}
+
+#[test]
+fn k9s_calls_a_cluster_production_and_pages_are_read_where_that_is_wanted() -> Tested {
+    let project = Project::new("")?;
+    let write = |path: PathBuf, text: &str| -> Tested {
+        fs::create_dir_all(path.parent().unwrap())?;
+        Ok(fs::write(path, text)?)
+    };
+    let label = |host: &str, more: &[&str]| -> Tested<Value> {
+        let discover = ["discover", "--all", "--json"];
+        let found = project.guard(&[&discover[..], more].concat()).json()?;
+        let mut items = found["items"].list()?.iter();
+        let one = items.find(|one| one["host"] == host);
+        Ok(one.map_or(Value::Null, |one| one["label"].clone()))
+    };
+    let page = "Look with `psql -h db1.example.net shop`.\n";
+    write(project.project.join("README.md"), page)?;
+    assert_eq!(label("db1.example.net", &[])?, Value::Null);
+    assert!(label("db1.example.net", &["--deep"])?.is_string());
+    let cluster = "clusters: [{name: a, cluster: {server: 'https://203.0.113.1:6443'}}]\n\
+        contexts: [{name: shop, context: {cluster: a}}]\n";
+    write(project.home.join(".kube/config"), cluster)?;
+    assert_eq!(label("203.0.113.1", &[])?, "maybe");
+    let context = project.home.join(".config/k9s/clusters/a/shop/config.yaml");
+    write(context, "k9s:\n  readOnly: true\n")?;
+    assert_eq!(label("203.0.113.1", &[])?, "production");
     Ok(())
 }
 
@@ -867,7 +1005,12 @@ fn a_policy_that_is_there_already_is_not_built_on_unseen() -> Tested {
         }
     }
     let shown = project.guard(&["setup", "--agent", "claude-code", "--print"]);
-    assert!(shown.stdout.contains("More open:"), "{shown:?}");
+    let wider = "Beside default it is wider in ";
+    assert!(shown.stdout.contains(wider), "{shown:?}");
+    assert!(
+        shown.stdout.contains("\n  allow in place of confirm for "),
+        "{shown:?}"
+    );
 
     let tmux = Tmux::start(project.lab.daemon.dir());
     for (verb, then) in [
@@ -877,8 +1020,10 @@ fn a_policy_that_is_there_already_is_not_built_on_unseen() -> Tested {
         for (answer, then) in [("n", "guard diff default project"), ("y", then)] {
             let name = format!("{}-{answer}", verb[0]);
             let window = project.types(&tmux, &name, [160, 120], verb);
-            let screen = window.expect("Go on with project as it is? [y/N]");
-            assert!(screen.contains("More open:"), "{screen}");
+            let screen = window.expect("ways? [y/N]");
+            for words in [wider, "Go on with project as it is, wider in "] {
+                assert!(screen.contains(words), "{words}: {screen}");
+            }
             window.enter(answer);
             window.expect(then);
         }

@@ -163,6 +163,7 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     assert!(planted.secrets.len() > 1_000, "{}", planted.secrets.len());
     for args in [
         &["discover", "--all"][..],
+        &["discover", "--all", "--deep"],
         &["discover", "--why", "1"],
         &["discover", "--why", "2", "--json"],
         &["discover", "--check"],
@@ -176,7 +177,7 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
         assert!(planted.told.len() > before, "{args:?}");
     }
     // All of it was read, and not as much as there was time or room for.
-    let (_, said) = planted.guard(&["discover", "--all", "--json"])?;
+    let (_, said) = planted.guard(&["discover", "--all", "--deep", "--json"])?;
     let found: serde_json::Value = serde_json::from_str(&said)?;
     assert_eq!(found["project_files"], planted.files);
     for one in found["passed_over"].list()? {

@@ -1,9 +1,11 @@
 //! On a machine where the guard works.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::chown;
 use std::thread;
 
-use guard_lab::{AGENT, Json as _, Shell, Tested};
+use guard_lab::{AGENT, Json as _, Output, Shell, Tested};
 
 use crate::doctor::{Rows, started};
 
@@ -149,6 +151,52 @@ fn each_row_is_explained() -> Tested {
     let unknown = unknown.run()?;
     assert_eq!(unknown.code(), Some(2));
     assert!(unknown.stderr.contains("guard doctor --explain"));
+    Ok(())
+}
+
+#[test]
+fn it_says_when_production_was_looked_for() -> Tested {
+    let (_network, daemon) = started()?;
+    let [home, project] = ["home", "project"].map(|name| {
+        let dir = daemon.dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, Some(AGENT), Some(AGENT)).unwrap();
+        dir
+    });
+    let env = project.join(".env");
+    fs::write(&env, "CACHE_URL=redis://:word@cache.example.net\n")?;
+    chown(&env, Some(AGENT), Some(AGENT))?;
+    let guard = |args: &[&str]| -> Tested<Output> {
+        let guard = daemon.agent(args.iter().copied()).env("HOME", &home);
+        let guard = guard.without(["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"]);
+        let mut command = guard.command()?;
+        Ok(command.current_dir(&project).output()?.into())
+    };
+    let row = || -> Tested<serde_json::Value> {
+        let rows = Rows::said(&guard(&["doctor", "--json"])?);
+        let row = rows.find("production was looked for");
+        Ok(row.cloned().unwrap())
+    };
+    let before = row()?;
+    assert_eq!(before["ok"], false, "{before}");
+    assert_eq!(before["required"], false, "{before}");
+    let found = guard(&["discover", "--json"])?;
+    assert_eq!(found.code(), Some(0), "{found:?}");
+    let after = row()?;
+    assert_eq!(after["ok"], true, "{after}");
+    let whole = project.canonicalize()?;
+    let words = format!("in {}: 1 looked like production, ", whole.display());
+    assert!(after["detail"].text()?.contains(&words), "{after}");
+    let file = home.join(".local/state/guard/looked.json");
+    assert!(!fs::read_to_string(&file)?.contains("example.net"));
+    // What somebody else has written counts for nothing.
+    chown(&file, Some(AGENT + 1), None)?;
+    let doubted = row()?;
+    assert_eq!(doubted["ok"], false, "{doubted}");
+    assert!(
+        doubted["detail"].text()?.starts_with("could not tell"),
+        "{doubted}"
+    );
     Ok(())
 }
 

@@ -439,7 +439,7 @@ fn database(
 }
 
 /// A connection string, or a variable's. What is only fetched is no place that a command changes.
-fn address(sink: &mut Sink, line: usize, word: &str, script: Script<'_>) {
+pub(super) fn address(sink: &mut Sink, line: usize, word: &str, script: Script<'_>) {
     let value = match word.split_once('=') {
         // One in an address is no variable's.
         Some((before, value)) if !before.contains(':') => value,
@@ -488,7 +488,7 @@ fn clue(
 }
 
 /// Lines, of which one that ends with a backslash goes on in the next; a comment does not.
-fn joined(sink: &mut Sink, text: &str) -> Vec<(usize, String)> {
+pub(super) fn joined(sink: &mut Sink, text: &str) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
     let mut goes_on = false;
     for (number, line) in lines(sink, text) {

@@ -2,6 +2,7 @@
 
 use super::settings::Variable;
 use super::{Format, Sink, Source};
+use crate::discovery::MORE_FILES;
 
 /// What a variable names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(crate) enum Names {
 
 use Names::{Dir, File, Files};
 
-pub(super) const NAMED: [(&str, Names); 30] = [
+pub(super) const NAMED: [(&str, Names); 31] = [
     ("ARGOCD_CONFIG_DIR", Dir(".config/argocd")),
     ("AWS_CONFIG_FILE", File(Format::Aws)),
     ("AWS_SHARED_CREDENTIALS_FILE", File(Format::Aws)),
@@ -47,6 +48,7 @@ pub(super) const NAMED: [(&str, Names); 30] = [
         File(Format::Source(Source::GoogleKey)),
     ),
     ("HCLOUD_CONFIG", File(Format::Login("api.hetzner.cloud"))),
+    ("K9S_CONFIG_DIR", Dir(".config/k9s")),
     ("KUBECONFIG", Files(Format::Kubeconfig)),
     ("MC_CONFIG_DIR", Dir(".mc")),
     ("NETRC", File(Format::Netrc)),
@@ -114,7 +116,7 @@ impl Sink {
 
     fn follow(&mut self, line: Option<usize>, key: &str, (path, names): (&str, Names)) {
         if self.named.len() == FOLLOWED {
-            return self.pass_over(line, "more files than are read");
+            return self.pass_over(line, MORE_FILES);
         }
         self.named.push(Named {
             file: self.file.clone(),

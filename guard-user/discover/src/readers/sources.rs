@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::literals::Language;
 use super::{
-    Format, Sink, clients, commands, connections, hcl, ini, json, kamal, literals, logins, xml,
+    Format, Sink, clients, commands, connections, hcl, ini, json, k9s, kamal, literals, logins,
+    markdown, xml,
 };
 
 /// What such a file is.
@@ -24,6 +25,10 @@ pub(crate) enum Source {
     Procfile,
     Kamal,
     Package,
+    /// What is written for people.
+    Markdown,
+    /// What k9s keeps of a context of Kubernetes.
+    K9s,
     Gh,
     Glab,
     ArgoCd,
@@ -180,7 +185,10 @@ impl Source {
 
     /// Whether it is read only when all else is: there are many of them, and each says little.
     pub(crate) const fn is_last(self) -> bool {
-        matches!(self, Self::Recipes | Self::Shell | Self::Package)
+        matches!(
+            self,
+            Self::Recipes | Self::Shell | Self::Package | Self::Markdown
+        )
     }
 
     /// Whether a part of it says nothing.
@@ -191,6 +199,7 @@ impl Source {
                 | Self::Connections
                 | Self::Kamal
                 | Self::Package
+                | Self::K9s
                 | Self::Gh
                 | Self::Glab
                 | Self::ArgoCd
@@ -215,6 +224,8 @@ impl Source {
             Self::Procfile => commands::procfile(sink, text),
             Self::Kamal => kamal::deploy(sink, text),
             Self::Package => commands::package(sink, text),
+            Self::Markdown => markdown::document(sink, text),
+            Self::K9s => k9s::context(sink, text),
             Self::Gh => logins::gh(sink, text),
             Self::Glab => logins::glab(sink, text),
             Self::ArgoCd => logins::argocd(sink, text),
@@ -293,7 +304,17 @@ pub(super) const HOME: [(&str, Source); 36] = [
 ];
 
 /// Directories of a home in which a file of each directory, or each file, is of one kind.
-pub(super) const HOME_DIRS: [(&str, &str, Format); 5] = [
+pub(super) const HOME_DIRS: [(&str, &str, Format); 7] = [
+    (
+        ".local/share/k9s/clusters",
+        "*/config.yaml",
+        Format::Source(Source::K9s),
+    ),
+    (
+        ".config/k9s/clusters",
+        "*/config.yaml",
+        Format::Source(Source::K9s),
+    ),
     (
         ".local/share/DBeaverData/workspace6",
         ".dbeaver/data-sources.json",

@@ -24,23 +24,16 @@ fn format_of(name: &str) -> Option<Format> {
         };
     }
     let Some(file) = name.strip_prefix("~/").map(Path::new) else {
-        return Format::of(Path::new(name));
+        let path = Path::new(name);
+        return Format::of(path).or_else(|| Format::of_prose(path));
     };
     let usual = of_home().find(|(path, _)| *path == file);
-    let of_dir = || dirs_of_home().find(|one| lies_in(file, one));
+    let of_dir = || dirs_of_home().find(|(dir, inner, _)| lies_in(file, dir, inner));
     let by_ending = || HOME_ENDINGS.iter().find(|one| ends_so(file, one));
     usual
         .map(|(_, format)| format)
         .or_else(|| of_dir().map(|(_, _, format)| format))
         .or_else(|| by_ending().map(|(_, _, format)| *format))
-}
-
-fn lies_in(file: &Path, (dir, inner, _): &(&str, &str, Format)) -> bool {
-    let mut below = match file.strip_prefix(dir) {
-        Ok(below) => below.components(),
-        Err(_) => return false,
-    };
-    below.next().is_some() && below.as_path() == Path::new(inner)
 }
 
 fn ends_so(file: &Path, (dir, ending, _): &(&str, &str, Format)) -> bool {
@@ -92,12 +85,13 @@ fn links() -> Vec<links::Link> {
 fn sources() -> Vec<Source> {
     use Source::{
         ArgoCd, Backend, Boto, Cargo, Connections, Databricks, Docker, Gh, GitCredentials, Glab,
-        GoogleKey, HomeAssistant, Ini, Kamal, Kept, Maven, Minio, Package, Pip, Procfile, Program,
-        Pulumi, Recipes, Shell, Stripe, Terraform, TerraformRc, Usql, Vault, Workspace, Xml,
+        GoogleKey, HomeAssistant, Ini, K9s, Kamal, Kept, Markdown, Maven, Minio, Package, Pip,
+        Procfile, Program, Pulumi, Recipes, Shell, Stripe, Terraform, TerraformRc, Usql, Vault,
+        Workspace, Xml,
     };
     let mut sources = all!(Source:
         ArgoCd, Backend, Boto, Cargo, Connections, Databricks, Docker, Gh, GitCredentials, Glab, GoogleKey, HomeAssistant, Ini,
-        Kamal, Maven, Minio, Package, Pip, Procfile, Pulumi, Recipes, Shell, Stripe, Terraform, TerraformRc, Usql, Vault, Workspace, Xml;
+        K9s, Kamal, Markdown, Maven, Minio, Package, Pip, Procfile, Pulumi, Recipes, Shell, Stripe, Terraform, TerraformRc, Usql, Vault, Workspace, Xml;
         Kept(_), Program(_));
     let languages = all!(Language:
         Language::Elixir, Language::Hocon, Language::JavaScript, Language::Php, Language::Python;);
@@ -128,7 +122,7 @@ fn each_place_of_a_home_has_a_row_of_secrets() {
     let files = of_home().filter(|(path, _)| !rows.contains(path));
     let mut missing: Vec<_> = files.map(|(path, _)| path.display().to_string()).collect();
     let has = |is: &dyn Fn(&Path) -> bool| rows.iter().any(|row| is(row));
-    let dirs = dirs_of_home().filter(|one| !has(&|row| lies_in(row, one)));
+    let dirs = dirs_of_home().filter(|(dir, inner, _)| !has(&|row| lies_in(row, dir, inner)));
     missing.extend(dirs.map(|(dir, inner, _)| format!("{dir}/*/{inner}")));
     let endings = HOME_ENDINGS
         .iter()

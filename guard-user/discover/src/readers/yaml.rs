@@ -87,6 +87,20 @@ pub(super) fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
     }
 }
 
+/// Whether it says yes, or no, in the words of YAML 1.1, too; nothing where it says neither.
+pub(super) fn yes(node: &Node<'_>) -> Option<bool> {
+    match &node.data {
+        YamlData::Value(Scalar::Boolean(says)) => Some(*says),
+        YamlData::Value(Scalar::Null) => Some(false),
+        YamlData::Value(Scalar::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "y" | "on" => Some(true),
+            "false" | "no" | "n" | "off" | "" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Each context with its cluster's server; the one that is used now is a choice, not a name of a list.
 pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
     for document in &load(sink, text) {
@@ -129,6 +143,7 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
                         let clue = sink.named(line, name, Service::Kubernetes, at, data);
                         if let Some(clue) = clue {
                             clue.has_sibling &= name != current;
+                            sink.context(cluster, name);
                         }
                     }
                 }

@@ -30,6 +30,13 @@ const WITHOUT_END: Bounds = Bounds {
     files: 2_000,
     depth: 12,
     time: None,
+    deep: false,
+};
+
+/// The same, with what is written for people.
+const DEEP: Bounds = Bounds {
+    deep: true,
+    ..WITHOUT_END
 };
 
 /// A project and a home.

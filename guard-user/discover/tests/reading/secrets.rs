@@ -117,7 +117,7 @@ fn told(
             scene = scene.with_row(&format!("{at}/"), *row, &secret)?;
             cores.push((core, row));
         }
-        let found = scene.look()?;
+        let found = scene.look_within(DEEP)?;
         let count = rows.iter().filter(|row| is_counted(row)).count();
         assert_eq!(found.home_files + found.project_files, count);
         is_looked_at(&found)?;

@@ -1,5 +1,7 @@
 //! Frameworks whose settings are programs, scripts, what clients of databases keep, and logins that say where they are for.
 
+use std::collections::BTreeSet;
+
 use super::formats::has;
 use super::*;
 
@@ -813,4 +815,291 @@ fn clusters_beside_the_usual_one_and_what_is_used_of_many() -> Tested {
             "production used.example.io:22 docker, used ~/.docker/contexts/meta/a/meta.json:1",
         ],
     )
+}
+
+/// A kubeconfig of one context, which is none of production by itself.
+fn kubeconfig(cluster: &str, context: &str, at: u8) -> String {
+    format!(
+        "clusters: [{{name: '{cluster}', cluster: {{server: 'https://203.0.113.{at}:6443'}}}}]\ncontexts:\n- {{name: '{context}', context: {{cluster: '{cluster}'}}}}\n"
+    )
+}
+
+#[test]
+fn where_a_person_has_k9s_change_nothing_is_production() -> Tested {
+    let arn = "arn:aws:eks:eu-west-1:1:cluster/shop";
+    let dirs = "arn-aws-eks-eu-west-1-1-cluster-shop";
+    let arns = format!("{dirs}/{dirs}");
+    for (cluster, context, at, says, label) in [
+        (
+            "a",
+            "shop",
+            ".local/share/k9s/clusters/a/shop",
+            "true",
+            "production",
+        ),
+        (
+            "a",
+            "shop",
+            ".config/k9s/clusters/a/shop",
+            "yes",
+            "production",
+        ),
+        (
+            arn,
+            arn,
+            &*format!(".local/share/k9s/clusters/{arns}"),
+            "true",
+            "production",
+        ),
+        // Names disagree.
+        (
+            "a",
+            "dev",
+            ".local/share/k9s/clusters/a/dev",
+            "true",
+            "maybe",
+        ),
+        (
+            "a",
+            "shop",
+            ".local/share/k9s/clusters/a/shop",
+            "false",
+            "maybe",
+        ),
+        // Another context's, and another cluster's.
+        (
+            "a",
+            "shop",
+            ".local/share/k9s/clusters/a/shop2",
+            "true",
+            "maybe",
+        ),
+        (
+            "a",
+            "shop",
+            ".local/share/k9s/clusters/b/shop",
+            "true",
+            "maybe",
+        ),
+    ] {
+        let text = format!("k9s:\n  cluster: x\n  readOnly: {says}\n");
+        let scene = Scene::new()?
+            .with("~/.kube/config", kubeconfig(cluster, context, 1))?
+            .with(&format!("~/{at}/config.yaml"), text)?;
+        let found = scene.look()?;
+        let labels: Vec<_> = found
+            .findings
+            .iter()
+            .map(|one| one.label.as_str())
+            .collect();
+        assert_eq!(
+            labels,
+            [label],
+            "{context} {at} {says}: {:?}",
+            lines(&found)
+        );
+        assert_eq!(passed_over(&found), Vec::<String>::new());
+    }
+    let scene = Scene::new()?
+        .with("~/.kube/config", kubeconfig("a", "shop", 1))?
+        .with(
+            "~/.local/share/k9s/clusters/a/shop/config.yaml",
+            "k9s:\n  readOnly: true\n",
+        )?;
+    let line = "production 203.0.113.1:6443 kubernetes, shop ~/.local/share/k9s/clusters/a/shop/config.yaml:2, shop ~/.kube/config:3";
+    has(&scene, &[line])?;
+    let found = scene.look()?;
+    let because: Vec<_> = found.findings[0]
+        .because
+        .iter()
+        .map(|one| one.text.as_str())
+        .collect();
+    assert_eq!(because[0], "\"readOnly\" in k9s");
+    // Where a variable says that it keeps them.
+    let mut scene = Scene::new()?
+        .with("~/.kube/config", kubeconfig("a", "shop", 1))?
+        .with(
+            "~/own/clusters/a/shop/config.yaml",
+            "k9s:\n  readOnly: true\n",
+        )?;
+    assert_eq!(scene.look()?.findings[0].label, Label::Maybe);
+    let own = scene.home.path().join("own").display().to_string();
+    scene.environment.push(("K9S_CONFIG_DIR".to_owned(), own));
+    assert_eq!(scene.look()?.findings[0].label, Label::Production);
+    // A project's context of the same name makes no place of the home's.
+    let scene = Scene::new()?
+        .with("kubeconfig", kubeconfig("a", "shop", 2))?
+        .with(
+            "~/.local/share/k9s/clusters/a/shop/config.yaml",
+            "k9s:\n  readOnly: true\n",
+        )?;
+    let found = scene.look()?;
+    assert_eq!(found.findings[0].label, Label::Production);
+    assert!(found.findings[0].found.iter().all(|seen| seen.is_projects));
+    Ok(())
+}
+
+#[test]
+fn settings_of_k9s_that_cannot_be_read_are_said() -> Tested {
+    let at = "~/.local/share/k9s/clusters/a/shop/config.yaml";
+    for (text, expected) in [
+        ("k9s: {", "unreadable YAML"),
+        ("k9s:\n  readOnly: perhaps\n", "an unreadable readOnly"),
+        ("k9s:\n  readOnly: {}\n", "an unreadable readOnly"),
+    ] {
+        let scene = Scene::new()?
+            .with("~/.kube/config", kubeconfig("a", "shop", 1))?
+            .with(at, text)?;
+        let found = scene.look()?;
+        let said = passed_over(&found);
+        assert!(
+            said.len() == 1 && said[0].ends_with(expected),
+            "{text}: {said:?}"
+        );
+        assert_eq!(found.findings[0].label, Label::Maybe);
+    }
+    Ok(())
+}
+
+/// Which lead somewhere, and what a page for people says beside.
+const PAGE: &str = "\
+# Shop
+
+See <https://docs.example.com>, and don't ask ann@example.com. Clone ssh://git@git.example.com/shop.
+
+Log in by `ssh deploy@web1.example.net`, look with ``psql -h db1.example.net shop``,
+or open [the cache](rediss://:word@cache.example.net).
+
+1. Then:
+
+       kubectl --context shop get pods
+
+> ```sh
+> $ mysql -h db2.example.net shop
+> # mongosh -h db3.example.net
+> ```
+
+psql -h db4.example.net is what it was once.
+";
+
+#[test]
+fn what_is_written_for_people_is_read_where_that_is_wanted() -> Tested {
+    let scene = Scene::new()?
+        .with("~/.kube/config", kubeconfig("a", "shop", 1))?
+        .with("README.md", PAGE)?
+        .with("docs/prod/more.MD", "`redis-cli -h cache2.example.net`\n")?
+        .with("node_modules/a/README.md", "`psql -h db5.example.net`\n")?;
+    let context = "maybe 203.0.113.1:6443 kubernetes, shop ~/.kube/config:3";
+    has(&scene, &[context])?;
+    let found = scene.look()?;
+    assert_eq!((passed_over(&found), found.project_files), (Vec::new(), 0));
+    let found = scene.look_within(DEEP)?;
+    assert_eq!((passed_over(&found), found.project_files), (Vec::new(), 2));
+    let hosts: BTreeSet<_> = found
+        .findings
+        .iter()
+        .map(|one| {
+            let lines = one.found.iter().map(|seen| (&*seen.file, seen.line));
+            (one.host.as_str(), lines.collect::<Vec<_>>())
+        })
+        .collect();
+    let page = |line| ("README.md", Some(line));
+    let expected = [
+        ("203.0.113.1", vec![("~/.kube/config", Some(3)), page(10)]),
+        ("cache.example.net", vec![page(6)]),
+        ("cache2.example.net", vec![("docs/prod/more.MD", Some(1))]),
+        ("db1.example.net", vec![page(5)]),
+        ("db2.example.net", vec![page(13)]),
+        ("web1.example.net", vec![page(5)]),
+    ];
+    assert_eq!(hosts, BTreeSet::from(expected));
+    Ok(())
+}
+
+#[test]
+fn many_pages_take_no_other_files_place() -> Tested {
+    let mut scene = Scene::new()?.with("a/b/c/.env", "A=redis://:p@cache.example.net\n")?;
+    for number in 0..6 {
+        scene = scene.with(&format!("{number}.md"), "# A\n")?;
+    }
+    let bounds = Bounds { files: 4, ..DEEP };
+    let found = scene.look_within(bounds)?;
+    assert_eq!((found.findings.len(), found.project_files), (1, 4));
+    assert_eq!(passed_over(&found), [".: more files than are read"]);
+    let found = scene.look_within(Bounds {
+        deep: false,
+        ..bounds
+    })?;
+    assert_eq!((found.project_files, passed_over(&found)), (1, Vec::new()));
+    Ok(())
+}
+
+#[test]
+fn strictly_what_nothing_here_needs_is_denied_and_nothing_else() -> Tested {
+    let scene = Scene::new()?
+        .with(
+            ".env",
+            "A_URL=postgres://u:word@db.example.net/a\n#A_URL=postgres://u:word@old.example.net/a\n#B_URL=postgres://u:word@pool-1.eu-central-1.aws.neon.tech/a\n#C_URL=postgres://u:word@twice.example.net/a\n",
+        )?
+        .with("infra/.env", "C_URL=postgres://u:word@twice.example.net/a\n")?
+        .with("~/.railway/config.json", "{\"token\": \"hunter2hunter2\"}")?
+        .with("~/.fly/config.yml", "access_token: hunter2hunter2\n")?
+        .with("fly.toml", "app = 'shop'\n")?
+        .with("~/.config/gcloud/application_default_credentials.json", "{\"refresh_token\": \"hunter2hunter2\"}")?;
+    let mut found = scene.look()?;
+    let denied = |found: &Discovery| -> Vec<String> {
+        let all = found.findings.iter();
+        let all = all.filter(|one| one.proposed.is_some_and(|rule| rule.action == "deny"));
+        let mut hosts: Vec<_> = all.map(|one| one.host.to_string()).collect();
+        hosts.sort();
+        hosts
+    };
+    let proposed = |found: &Discovery| {
+        found
+            .findings
+            .iter()
+            .filter(|one| one.proposed.is_some())
+            .count()
+    };
+    assert_eq!(
+        (denied(&found), proposed(&found)),
+        (Vec::new(), 7),
+        "{:?}",
+        lines(&found)
+    );
+    found.be_strict();
+    assert_eq!(denied(&found), ["backboard.railway.com", "old.example.net"]);
+    assert_eq!(proposed(&found), 7);
+    Ok(())
+}
+
+/// The line that is needed may be in what was not read.
+#[test]
+fn strictly_nothing_is_denied_where_not_all_was_read() -> Tested {
+    let commented = "#A_URL=postgres://u:word@old.example.net/a\n";
+    let mut scene = Scene::new()?.with(".env", commented)?;
+    for number in 0..5 {
+        scene = scene.with(&format!("{number}/.env"), "A=1\n")?;
+    }
+    let proposed = |scene: &Scene, files: usize| -> Tested<_> {
+        let mut found = scene.look_within(Bounds {
+            files,
+            ..WITHOUT_END
+        })?;
+        found.be_strict();
+        let places = found.findings.iter();
+        let actions = places.map(|one| (one.found.len(), one.proposed.map(|rule| rule.action)));
+        Ok((actions.collect::<Vec<_>>(), passed_over(&found)))
+    };
+    let more = || vec![".: more files than are read".to_owned()];
+    assert_eq!(proposed(&scene, 6)?, (vec![(1, Some("deny"))], Vec::new()));
+    let asked = || vec![(1, Some("read-only"))];
+    assert_eq!(proposed(&scene, 4)?, (asked(), more()));
+    let scene = scene.with("a/b/.env", commented.trim_start_matches('#'))?;
+    assert_eq!(proposed(&scene, 6)?, (asked(), more()));
+    assert_eq!(
+        proposed(&scene, 7)?,
+        (vec![(2, Some("read-only"))], Vec::new())
+    );
+    Ok(())
 }

@@ -329,6 +329,8 @@ Examples:
                                           that is not production
   guard discover --dismiss-file .env.vault
                                           nobody has to know what is in it
+  guard discover --deep --strict          Markdown, too; denies what nothing
+                                          here needs
   guard discover --policy ./agent.toml --check
   guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
 

@@ -409,7 +409,12 @@ impl Dismissals {
     }
 }
 
-fn read(file: &Path) -> io::Result<Option<String>> {
+/// The text of a file of the person's; none where there is no such file.
+///
+/// # Errors
+///
+/// Where it cannot be read, is no such file, or others may write to it.
+pub(super) fn read(file: &Path) -> io::Result<Option<String>> {
     let about = match fs::metadata(file) {
         Ok(about) => about,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -430,7 +435,7 @@ fn read(file: &Path) -> io::Result<Option<String>> {
 }
 
 /// The time, as it is written.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

@@ -176,7 +176,7 @@ impl Now {
 /// A rule.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Proposed {
-    /// `read-only` or `confirm`.
+    /// `read-only` or `confirm`; `deny` with `--strict`.
     pub(super) action: &'static str,
     /// Protocols under `read-only`.
     pub(super) profile: Vec<&'static str>,

@@ -213,6 +213,47 @@ fn a_place_is_explained_with_a_valid_rule() -> Tested {
 }
 
 #[test]
+fn what_nothing_here_needs_is_denied_where_that_is_wanted_and_nothing_gets_wider() -> Tested {
+    let settings =
+        "#A_URL=postgres://u:word@old.example.net/a\nB_URL=postgres://u:word@db.example.net/a\n";
+    let judged = |text: &str, is_strict: bool| -> Tested<Discovered> {
+        let parsed = policy::parse("agent.toml", text).map_err(|all| format!("{all:?}"))?;
+        let mut found = look_at(&[(".env", settings)])?;
+        if is_strict {
+            found.be_strict();
+        }
+        let all = Discovered::of(found, &parsed, &Dismissals::default(), false);
+        Ok(all.map_err(|all| format!("{all:?}"))?)
+    };
+    let rules = |all: &Discovered| -> Vec<String> {
+        let rules = all.items.iter();
+        let rules = rules.map(|one| format!("{} {}", one.host, one.rule()));
+        rules.collect()
+    };
+    assert_eq!(
+        rules(&judged(shipped(), false)?),
+        [
+            "db.example.net read-only, postgres",
+            "old.example.net read-only, postgres"
+        ]
+    );
+    let strict = judged(shipped(), true)?;
+    assert_eq!(
+        rules(&strict),
+        ["db.example.net read-only, postgres", "old.example.net deny"]
+    );
+    let old = &strict.items[1];
+    assert_eq!(old.effect, Some("narrows"));
+    let proposed = old.proposed.as_ref().ok_or("no rule")?;
+    let rule = toml(old, &old.name(), proposed);
+    // With it in place it changes nothing, and no policy is wider by it.
+    let with = judged(&format!("version = 1\ndefault = \"allow\"\n{rule}"), true)?;
+    assert_eq!(with.items[1].now.verdict, "deny");
+    assert_eq!(with.items[1].effect, Some("same"));
+    Ok(())
+}
+
+#[test]
 fn of_a_name_that_nobody_looked_up_what_is_not_known_is_said() -> Tested {
     let said = |files: &[(&str, &str)], policy: &str| -> Tested<(String, String)> {
         let all = discovered(files, policy, false)?;

@@ -13,9 +13,11 @@ use guard_sys::accounts::Account;
 
 use super::args::{DoctorArgs, Global};
 use super::client::Client;
+use super::discover::looks;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::explain;
+use super::person::Person;
 use super::render::page::Page;
 use super::render::{self, Output};
 
@@ -121,6 +123,10 @@ fn examine(identity: &CommandIdentity, socket: &Path) -> Result<Vec<Row>, CliErr
     rows.extend(tried);
     rows.extend(helpers::rows(&user.helpers, &closed));
     rows.push(loopback::row());
+    // Of another user's home root reads nothing.
+    if identity.account().is_none() {
+        rows.push(looks::row(&Person::own()));
+    }
     let family = |row: &Row| {
         Family::ALL
             .iter()

@@ -48,7 +48,7 @@ const HELPS: &str = "refuses nothing";
 const GATE: &str = "has connections pass by names in TLS; without it guard-proxy does";
 
 /// All of them, as the page has them.
-pub const GROUPS: [RowGroup; 8] = [
+pub const GROUPS: [RowGroup; 9] = [
     RowGroup {
         about: "guardd",
         rows: &[
@@ -179,6 +179,13 @@ pub const GROUPS: [RowGroup; 8] = [
             optional("listeners on loopback", "any may lead elsewhere"),
             row("what the user may", ""),
         ],
+    },
+    RowGroup {
+        about: "what the user did",
+        rows: &[optional(
+            "production was looked for",
+            "when `guard discover` ran last; what runs as the user may write that",
+        )],
     },
 ];
 
