@@ -1,6 +1,6 @@
 //! Which request gets which page.
 
-use guard_courier::Refusal;
+use guard_courier::{Refusal, day::Glance};
 use guard_proto::{
     Call, Hole, HolesReply, RequestsReply, SessionsReply,
     approvers::{Approvers, Asked, Invitation, Passkey, Presented, PresentedKey, Taken},
@@ -29,7 +29,7 @@ use crate::{
     push,
     reply::{self, Reply},
     scope::{Scope, Visitor},
-    trail::{GLANCE, Glance},
+    trail::GLANCE,
 };
 
 /// A new passkey, as the script has it.
@@ -291,7 +291,12 @@ async fn flows_of(
     session: Option<String>,
 ) -> Result<FlowsReply, Refusal> {
     let by = Some(scope.name.clone());
-    console.guardd.call(&Call::Flows { session, by }).await
+    let call = Call::Flows {
+        session,
+        by,
+        latest: None,
+    };
+    console.guardd.call(&call).await
 }
 
 fn query(parts: &Parts, name: &str) -> Option<String> {

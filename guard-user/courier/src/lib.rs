@@ -3,6 +3,10 @@
 //!
 //! Each call has a connection of its own, and only a guardd that runs as root is believed. A caller gets guardd's own words where
 //! it refuses, and words of the same form where it is not reached, so that it shows both alike.
+//!
+//! `day.rs` reads the audit log's last day, for pages.
+
+pub mod day;
 
 use std::{io, marker::PhantomData, path::PathBuf, time::Duration};
 
@@ -68,7 +72,20 @@ impl Guardd {
     ///
     /// guardd's, or that it was not reached.
     pub async fn call<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Refusal> {
-        self.0.call(call, PATIENCE).await
+        self.0.call(call, PATIENCE, LONGEST).await
+    }
+
+    /// The same of a caller that has little memory: an answer of more bytes is not read to its end.
+    ///
+    /// # Errors
+    ///
+    /// guardd's, that it was not reached, or that its answer is longer.
+    pub async fn call_at_most<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        longest: u64,
+    ) -> Result<T, Refusal> {
+        self.0.call(call, PATIENCE, longest).await
     }
 
     /// Makes a call that has several.
@@ -98,7 +115,7 @@ impl FleetSocket {
     ///
     /// guardd's there, or guard-fleet's, or that it was not reached.
     pub async fn call<T: DeserializeOwned>(&self, call: &FleetCall) -> Result<T, Refusal> {
-        self.0.call(call, PATIENCE * 2).await
+        self.0.call(call, PATIENCE * 2, LONGEST).await
     }
 
     /// Makes a call that has several.
@@ -119,8 +136,13 @@ impl KnownSocket {
         &self,
         call: &C,
         patience: Duration,
+        longest: u64,
     ) -> Result<T, Refusal> {
-        let answer = async { self.begin(call, false).await?.next().await };
+        let answer = async {
+            let mut replies = self.begin::<C, T>(call, false).await?;
+            replies.longest = longest;
+            replies.next().await
+        };
         let answer = timeout(patience, answer).await;
         answer
             .unwrap_or_else(|_| Err(self.away("it takes too long to answer")))?
@@ -152,6 +174,7 @@ impl KnownSocket {
             place: self.clone(),
             stream: BufReader::new(stream),
             frame: Vec::new(),
+            longest: LONGEST,
             is_over: false,
             of: PhantomData,
         })
@@ -187,6 +210,8 @@ pub struct CourierReplies<T> {
     stream: BufReader<UnixStream>,
     /// What has come of the next one.
     frame: Vec<u8>,
+    /// Bytes of one, with its end.
+    longest: u64,
     is_over: bool,
     of: PhantomData<T>,
 }
@@ -201,15 +226,20 @@ impl<T: DeserializeOwned> CourierReplies<T> {
         if self.is_over {
             return Ok(None);
         }
-        let left = LONGEST.saturating_sub(self.frame.len() as u64);
+        let left = self.longest.saturating_sub(self.frame.len() as u64);
         let read = (&mut self.stream)
             .take(left)
             .read_until(0, &mut self.frame)
             .await;
         read.map_err(|error| self.place.away(&error.to_string()))?;
         let mut frame = std::mem::take(&mut self.frame);
+        let is_full = frame.len() as u64 >= self.longest;
         if frame.pop() != Some(0) {
-            return Err(self.place.away("it ended in the middle of an answer"));
+            let why = match is_full {
+                true => format!("its answer is longer than {} bytes", self.longest),
+                false => "it ended in the middle of an answer".to_owned(),
+            };
+            return Err(self.place.away(&why));
         }
         let answer: Reply =
             serde_json::from_slice(&frame).map_err(|error| self.place.away(&error.to_string()))?;
@@ -256,17 +286,51 @@ fn refusal(name: &str, parameters: serde_json::Value) -> Refusal {
 mod tests {
     use super::*;
 
+    fn replies(stream: UnixStream, longest: u64) -> CourierReplies<Vec<u32>> {
+        CourierReplies {
+            place: Guardd::at("/nowhere".into()).0,
+            stream: BufReader::new(stream),
+            frame: Vec::new(),
+            longest,
+            is_over: false,
+            of: PhantomData,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_is_not_read_to_its_end() -> io::Result<()> {
+        let frame = b"{\"parameters\":[7]}\0";
+        let length = frame.len() as u64;
+        for (longest, is_read) in [(length, true), (length - 1, false)] {
+            let (here, mut there) = UnixStream::pair()?;
+            there.write_all(frame).await?;
+            let said = replies(here, longest).next().await;
+            match said {
+                Ok(said) => assert!(is_read && said == Some(vec![7]), "{longest}: {said:?}"),
+                Err(refusal) => {
+                    let why = refusal.failure.why;
+                    let words = format!("longer than {longest} bytes");
+                    assert!(!is_read && why.contains(&words), "{longest}: {why}");
+                }
+            }
+        }
+        // One that ends early is not called long.
+        let (here, mut there) = UnixStream::pair()?;
+        there.write_all(&frame[..9]).await?;
+        drop(there);
+        let said = replies(here, length)
+            .next()
+            .await
+            .map_err(|it| it.failure.why);
+        assert!(said.is_err_and(|why| why.contains("in the middle of an answer")));
+        Ok(())
+    }
+
     #[tokio::test]
     async fn a_caller_that_looks_away_in_the_middle_of_an_answer_hears_it_whole() -> io::Result<()>
     {
         let (here, mut there) = UnixStream::pair()?;
-        let mut answers: CourierReplies<Vec<u32>> = CourierReplies {
-            place: Guardd::at("/nowhere".into()).0,
-            stream: BufReader::new(here),
-            frame: Vec::new(),
-            is_over: false,
-            of: PhantomData,
-        };
+        let mut answers = replies(here, LONGEST);
         let frame = b"{\"parameters\":[7],\"continues\":true}\0";
         let (first, second) = frame.split_at(9);
         there.write_all(first).await?;

@@ -37,6 +37,8 @@ const LINE: usize = 512;
 
 /// How many messages a machine keeps that it has not read: what comes beyond that is dropped, and comes again.
 const UNREAD: usize = 32;
+/// The same of a console, of each kind of message: of all machines together, whose messages may be long.
+const UNREAD_OF_ALL: usize = 16_384;
 
 /// A message that is longer is none of ours: a question and an answer have 48 KiB at most, in JSON again.
 pub(crate) const LONGEST: usize = 128 * 1024;
@@ -106,7 +108,8 @@ impl NatsLink {
     /// That there is no key.
     pub(crate) async fn of_a_console(settings: &Settings) -> Result<Self> {
         let pair = key::pair(&settings.key)?;
-        let options = options(&pair, "guard-fleet console")?;
+        let mut options = options(&pair, "guard-fleet console")?;
+        options = options.subscription_capacity(UNREAD_OF_ALL);
         Self::begin(settings, &pair, options, Unknown::Tried).await
     }
 

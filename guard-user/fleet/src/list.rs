@@ -49,7 +49,7 @@ pub(crate) struct ListedPerson {
     /// Whether they bring policies, which others may have signed.
     #[serde(default)]
     pub(crate) policies: bool,
-    /// Whether that is a console: it hears who may answer, and says no for them without a signature.
+    /// Whether that is a console: it hears who may answer, and says no and closes holes for them without a signature.
     #[serde(default)]
     pub(crate) console: bool,
     /// Whether they may read the audit logs of machines.

@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use async_nats::Message;
+use bytes::Bytes;
 use guard_proto::{
-    Failure, Presence,
+    ApproverShown, Failure, Hole, Presence,
     approvers::{Approvers, Taken},
-    central::{HoleThere, SessionThere, Untold},
+    central::{HoleThere, ReachedThere, SessionThere, Untold},
 };
 use guard_signed::{Document as _, Question};
 use nkeys::KeyPair;
@@ -69,7 +70,7 @@ pub(crate) struct There {
     pub(crate) approvers_left_out: usize,
 }
 
-/// What came of a signed answer.
+/// What came of a signed answer, of a no, or of closing a hole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     /// Of which: SHA-256 of its message, in hex.
@@ -87,6 +88,98 @@ pub(crate) struct No {
     pub(crate) by: String,
     /// The hash of the question that it is for.
     pub(crate) question: String,
+}
+
+/// That a hole be closed, by somebody who is logged in at a console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Close {
+    /// The approver, as the machine knows them.
+    pub(crate) by: String,
+    /// What the machine has told of it: another hole of that name is not meant.
+    session: String,
+    destination: String,
+    ports: Option<String>,
+}
+
+impl Close {
+    pub(crate) fn of(by: &str, hole: &HoleThere) -> Self {
+        Self {
+            by: by.to_owned(),
+            session: hole.session.clone(),
+            destination: hole.destination.clone(),
+            ports: hole.ports.clone(),
+        }
+    }
+
+    /// Whether a hole is still what was told of it.
+    pub(crate) fn means(&self, hole: &Hole) -> bool {
+        (&self.session, &self.destination, &self.ports)
+            == (&hole.session, &hole.destination, &hole.ports)
+    }
+}
+
+/// A console asks what the sessions have reached of those for whom somebody answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AskReached {
+    /// The approver, as the machine knows them.
+    pub(crate) by: String,
+    /// Fingerprints of the keys by which somebody is that one there: another one of that name may be there by now.
+    keys: Vec<String>,
+    /// Random: what answers it answers nothing else.
+    once: String,
+}
+
+impl AskReached {
+    /// For the approver who has these keys.
+    ///
+    /// # Errors
+    ///
+    /// That there are no random numbers.
+    pub(crate) fn of(by: String, keys: Vec<String>) -> Result<Self> {
+        let mut bytes = [0; 16];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .context("there are no random numbers")?;
+        let once = data_encoding::HEXLOWER.encode(&bytes);
+        Ok(Self { by, keys, once })
+    }
+
+    /// Whether it is for that approver.
+    pub(crate) fn means(&self, person: &ApproverShown) -> bool {
+        let mut keys = person.keys.iter();
+        person.name == self.by && keys.any(|key| self.keys.contains(&key.fingerprint))
+    }
+}
+
+/// What a machine answers. It is none of [`There`], nor is that one of these: both come by the same subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SaidReached {
+    /// To which, all of one approver: SHA-256 of the message of each, in hex.
+    pub(crate) asked: Vec<String>,
+    pub(crate) reached: Option<ReachedThere>,
+    /// Why there is nothing.
+    pub(crate) refused: Option<Failure>,
+}
+
+/// The same as it came: of what nobody has asked no more is read than that.
+#[derive(Clone, Debug)]
+pub(crate) struct HeardReached {
+    pub(crate) asked: Vec<String>,
+    pub(crate) payload: Bytes,
+}
+
+impl HeardReached {
+    /// None: it is something else.
+    pub(crate) fn read(payload: &Bytes) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Asked {
+            asked: Vec<String>,
+        }
+        let Asked { asked } = read(payload)?;
+        Some(Self {
+            asked,
+            payload: payload.clone(),
+        })
+    }
 }
 
 /// What a receipt calls an answer, or a no.
@@ -208,6 +301,8 @@ impl PublishedQuestion {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use guard_proto::approvers::KeyShown;
+
     use super::*;
 
     pub(crate) fn question(machine: &str, request: &str) -> Question {
@@ -228,6 +323,23 @@ pub(crate) mod tests {
             shows: vec!["curl wants tcp 192.0.2.10:443".to_owned()],
             user: "dev".to_owned(),
             v: 1,
+        }
+    }
+
+    /// Somebody with one key.
+    pub(crate) fn approver(name: &str, fingerprint: &str, users: &[&str]) -> ApproverShown {
+        ApproverShown {
+            name: name.to_owned(),
+            answers_for: users.iter().map(|user| (*user).to_owned()).collect(),
+            policies: vec![],
+            max_for: None,
+            keys: vec![KeyShown {
+                id: String::new(),
+                kind: "passkey".to_owned(),
+                fingerprint: fingerprint.to_owned(),
+                fido: true,
+                public_key: String::new(),
+            }],
         }
     }
 
@@ -313,6 +425,97 @@ pub(crate) mod tests {
         }
         says.payload = Vec::new().into();
         assert!(is_empty(&says));
+    }
+
+    #[test]
+    fn only_the_hole_that_was_told_of_is_closed() {
+        let told = HoleThere {
+            id: "h7".to_owned(),
+            session: "s1".to_owned(),
+            user: "dev".to_owned(),
+            destination: "192.0.2.10/32".to_owned(),
+            ports: Some("tcp/443".to_owned()),
+            opened_by: None,
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            is_narrow: false,
+            shut_by: None,
+        };
+        let close = bytes(&Close::of("alice", &told));
+        let close = read::<Close>(&close);
+        let hole = |session: &str, destination: &str, ports: Option<&str>| Hole {
+            id: "h7".to_owned(),
+            session: session.to_owned(),
+            destination: destination.to_owned(),
+            ports: ports.map(str::to_owned),
+            opened_by: None,
+            reason: None,
+            opened_at: None,
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            connections_left: None,
+            bytes_left: None,
+            read_only: false,
+            http: None,
+            addresses: vec![],
+            shut_by: None,
+        };
+        let means = |hole: &Hole| close.as_ref().is_some_and(|close| close.means(hole));
+        assert!(means(&hole("s1", "192.0.2.10/32", Some("tcp/443"))));
+        for other in [
+            hole("s2", "192.0.2.10/32", Some("tcp/443")),
+            hole("s1", "192.0.2.11/32", Some("tcp/443")),
+            hole("s1", "192.0.2.10/32", None),
+        ] {
+            assert!(!means(&other), "{other:?}");
+        }
+        // What is a no is nothing else.
+        let no = bytes(&No {
+            by: "alice".to_owned(),
+            question: "q".to_owned(),
+        });
+        assert!(read::<Close>(&no).is_none());
+    }
+
+    #[test]
+    fn what_was_reached_is_not_who_may_answer_nor_the_other_way_round() -> Result<()> {
+        let refused = Failure {
+            what: "a".to_owned(),
+            why: "b".to_owned(),
+            fix: "c".to_owned(),
+        };
+        let said = bytes(&SaidReached {
+            asked: vec!["x".to_owned()],
+            reached: None,
+            refused: Some(refused),
+        });
+        assert!(read::<SaidReached>(&said).is_some() && read::<There>(&said).is_none());
+        let heard = HeardReached::read(&said.into());
+        assert_eq!(heard.map(|heard| heard.asked), Some(vec!["x".to_owned()]));
+        let there = bytes(&There::default());
+        assert!(read::<There>(&there).is_some() && read::<SaidReached>(&there).is_none());
+        assert!(HeardReached::read(&there.into()).is_none());
+        // Nor is what asks for it anything else that comes to a machine, and the same is never asked twice.
+        let [ask, again] = [
+            AskReached::of("alice".to_owned(), vec!["SHA256:a".to_owned()])?,
+            AskReached::of("alice".to_owned(), vec!["SHA256:a".to_owned()])?,
+        ];
+        assert_ne!(ask, again);
+        for (name, fingerprint, is_meant) in [
+            ("alice", "SHA256:a", true),
+            ("alice", "SHA256:b", false),
+            ("bob", "SHA256:a", false),
+        ] {
+            let person = approver(name, fingerprint, &["dev"]);
+            assert_eq!(ask.means(&person), is_meant, "{name} {fingerprint}");
+        }
+        let ask = bytes(&ask);
+        assert!(read::<AskReached>(&ask).is_some());
+        assert!(read::<No>(&ask).is_none() && read::<Close>(&ask).is_none());
+        let no = bytes(&No {
+            by: "alice".to_owned(),
+            question: "q".to_owned(),
+        });
+        assert!(read::<AskReached>(&no).is_none());
+        Ok(())
     }
 
     #[test]

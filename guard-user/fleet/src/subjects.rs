@@ -7,8 +7,8 @@
 //! | `guard.GROUP.look` | that somebody looks, each five seconds | people | machines |
 //! | `guard.GROUP.answer.MACHINE.REQUEST` | a signed answer, until there is a receipt | people | that machine |
 //! | `guard.GROUP.receipt.MACHINE.REQUEST` | what guardd said of it | that machine | people |
-//! | `guard.GROUP.no.MACHINE.REQUEST` | a no that nobody signed, until there is a receipt | consoles | that machine |
-//! | `guard.GROUP.approvers.MACHINE` | who may answer there, and while somebody looks its sessions and holes, when asked and when that changes | that machine | consoles |
+//! | `guard.GROUP.no.MACHINE.REQUEST` | a no that nobody signed, until there is a receipt; in the place of a request a hole, which is to be closed, or `flows`: what sessions have reached | consoles | that machine |
+//! | `guard.GROUP.approvers.MACHINE` | who may answer there, and while somebody looks its sessions and holes, when asked and when that changes; what sessions have reached, when asked | that machine | consoles |
 //! | `guard.GROUP.removed.MACHINE` | that it is in the fleet no more | who keeps the list | consoles |
 //! | `guard.GROUP.who` | that a console wants to know | consoles | machines |
 //! | `guard.GROUP.log.MACHINE` | a record of its audit log, as it stands there; the server keeps them | that machine | people who may, out of the server's stream |
@@ -77,6 +77,11 @@ impl SubjectKind {
         }
     }
 
+    /// Whether it is about what `text` is: a request, or a hole where one can be closed.
+    fn is_about(self, text: &str) -> bool {
+        is_request(text) || matches!(self, Self::No | Self::Receipt) && is_hole(text)
+    }
+
     /// Whether it is about a machine, and no request of it.
     fn is_of_a_machine(self) -> bool {
         matches!(
@@ -92,7 +97,7 @@ pub(crate) struct Subject {
     pub(crate) group: Group,
     pub(crate) what: SubjectKind,
     pub(crate) machine: Machine,
-    /// None: it is about no request.
+    /// Or a hole; none: it is about neither.
     pub(crate) request: Option<String>,
 }
 
@@ -113,13 +118,18 @@ impl Subject {
         let is_about_one = !what.is_of_a_machine();
         let is_right = request.is_some() == is_about_one
             && parts.next().is_none()
-            && request.as_deref().is_none_or(is_request);
+            && request.as_deref().is_none_or(|one| what.is_about(one));
         is_right.then_some(Self {
             group,
             what,
             machine,
             request,
         })
+    }
+
+    /// The hole that it is about.
+    pub(crate) fn hole(&self) -> Option<&str> {
+        self.request.as_deref().filter(|one| is_hole(one))
     }
 }
 
@@ -136,7 +146,16 @@ impl fmt::Display for Subject {
 
 /// A request's id: `r7`.
 pub(crate) fn is_request(text: &str) -> bool {
-    let digits = text.strip_prefix('r');
+    is_id('r', text)
+}
+
+/// A hole's id: `h7`.
+pub(crate) fn is_hole(text: &str) -> bool {
+    is_id('h', text)
+}
+
+fn is_id(letter: char, text: &str) -> bool {
+    let digits = text.strip_prefix(letter);
     digits.is_some_and(|digits| {
         matches!(digits.len(), 1..=20) && digits.bytes().all(|c| c.is_ascii_digit())
     })
@@ -253,6 +272,12 @@ impl Group {
         format!("guard.{self}.who")
     }
 
+    /// That a console asks what sessions of a machine have reached: that machine alone hears it, and one that is older takes it for
+    /// nothing.
+    pub(crate) fn reached(&self, machine: &Machine) -> String {
+        format!("guard.{self}.no.{machine}.flows")
+    }
+
     /// All of a kind about machines of all groups.
     pub(crate) fn every(what: SubjectKind) -> String {
         Self("*".to_owned()).all(what, None)
@@ -358,6 +383,8 @@ mod tests {
             (SubjectKind::Here, None),
             (SubjectKind::Approvers, None),
             (SubjectKind::No, Some("r7")),
+            (SubjectKind::No, Some("h7")),
+            (SubjectKind::Receipt, Some("h7")),
             (SubjectKind::Log, None),
             (SubjectKind::Removed, None),
             (SubjectKind::Question, Some("r7")),
@@ -384,6 +411,12 @@ mod tests {
             "guard.ci.here.m-0123456789abcdef0123.r1",
             "guard.ci.question.m-0123456789abcdef0123",
             "guard.ci.no.m-0123456789abcdef0123",
+            "guard.ci.no.m-0123456789abcdef0123.h",
+            "guard.ci.no.m-0123456789abcdef0123.h1.h2",
+            "guard.ci.no.m-0123456789abcdef0123.s1",
+            "guard.ci.no.m-0123456789abcdef0123.flows",
+            "guard.ci.answer.m-0123456789abcdef0123.h1",
+            "guard.ci.question.m-0123456789abcdef0123.h1",
             "guard.ci.approvers.m-0123456789abcdef0123.r1",
             "guard.ci.question.m-0123456789abcdef0123.r1.r2",
             "guard.ci.question.m-0123456789abcdef0123.*",
@@ -418,7 +451,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_written_the_same(text in "(guard|x)\\.[a-z*]{0,4}\\.(here|question|answer|no|approvers)\\.(m-[0-9a-f]{19,21}|\\*)(\\.r[0-9]{0,3})?") {
+        fn whatever_is_read_is_written_the_same(text in "(guard|x)\\.[a-z*]{0,4}\\.(here|question|answer|no|approvers)\\.(m-[0-9a-f]{19,21}|\\*)(\\.[rh][0-9]{0,3})?") {
             if let Some(read) = Subject::parse(&text) {
                 prop_assert_eq!(read.to_string(), text);
             }

@@ -145,6 +145,10 @@ pub enum Call {
         /// From a courier: as in `Deny`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
+        /// From a courier: so many at most, the latest of each outermost session, then the one before it of each, and so on; without
+        /// `names` and `leads_to`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latest: Option<u32>,
     },
     /// From a supervisor: a connection to a Unix socket was refused. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.SocketRefused")]

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{approvers::ApproverShown, moment};
+use crate::{Flow, approvers::ApproverShown, moment};
 
 /// The interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Fleet";
@@ -48,6 +48,30 @@ pub enum FleetCall {
         question: String,
         /// The approver, as that machine knows them.
         by: String,
+    },
+    /// Close a hole for somebody who is logged in. Answer: [`Taken`](crate::approvers::Taken), of the hole and `closed`.
+    #[serde(rename = "org.guardd.Fleet.Close")]
+    Close {
+        /// The machine.
+        machine: String,
+        /// The hole's id there.
+        hole: String,
+        /// The session that it is for: another hole of that id is not meant.
+        session: String,
+        /// The approver, as that machine knows them.
+        by: String,
+    },
+    /// What the sessions have reached of those for whom somebody answers who is logged in. Answer: [`ReachedThere`], soon or not at all.
+    #[serde(rename = "org.guardd.Fleet.Reached")]
+    Reached {
+        /// The machine's group: another machine of that id is not meant.
+        group: String,
+        /// The machine.
+        machine: String,
+        /// The approver, as that machine knows them.
+        by: String,
+        /// Fingerprints of the keys by which it is that approver: another one of that name is not meant.
+        keys: Vec<String>,
     },
 }
 
@@ -172,6 +196,39 @@ pub struct HoleThere {
     pub is_narrow: bool,
     /// What denies all of it now; null: nothing.
     pub shut_by: Option<String>,
+}
+
+/// What the sessions on a machine have reached of those for whom somebody answers there, and the last day of these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReachedThere {
+    /// When the machine looked, by its own clock.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// Of each outermost session in turn the latest, and what was reached last comes first; without names beside `host`, and without
+    /// where listeners lead.
+    pub flows: Vec<Flow>,
+    /// How many more there are, the older ones.
+    pub left_out: usize,
+    /// What is missing.
+    pub warnings: Vec<String>,
+    /// Each hour of the last day, this one last; null: guardd does not tell its log, or it is being read, and was not before.
+    pub hours: Option<Vec<Hour>>,
+    /// Whether the audit log is being read: a moment later there is more.
+    pub is_reading: bool,
+    /// As of when these are, while it is being read; null: as of `at`.
+    #[serde(serialize_with = "moment::write_some", default)]
+    pub late: Option<Timestamp>,
+}
+
+/// What happened in an hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hour {
+    /// Destinations first reached.
+    pub reached: u64,
+    /// Requests.
+    pub asked: u64,
+    /// Refusals that were recorded.
+    pub stopped: u64,
 }
 
 /// What guardd has said of an answer.

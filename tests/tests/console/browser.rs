@@ -39,11 +39,21 @@ const PALE: &str = "
 
 /// Invites somebody, who makes a passkey on the page, and has root accept it.
 pub(crate) fn enrol(scene: &SignedScene, browser: &Browser<'_>) -> Tested {
-    let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
-    let invited = scene.daemon.root(invite).json()?;
-    browser.go(invited["links"][0].text()?)?;
+    browser.go(&invited(scene)?)?;
     browser.expect("Make a passkey for guard");
     both(browser, "enrol")?;
+    accepted(scene, browser)
+}
+
+/// The link that root makes for somebody.
+fn invited(scene: &SignedScene) -> Tested<String> {
+    let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
+    let invited = scene.daemon.root(invite).json()?;
+    Ok(invited["links"][0].text()?.to_owned())
+}
+
+/// Whoever opened it makes a passkey there, which root accepts.
+fn accepted(scene: &SignedScene, browser: &Browser<'_>) -> Tested {
     browser.press("#enrol button")?;
     browser.expect("sudo guard approver accept alice SHA256:");
     let line = browser.script("return document.querySelector('#accept').textContent")?;
@@ -76,7 +86,17 @@ pub(crate) fn fits(browser: &Browser<'_>) -> Tested {
         let wide = browser.script(
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
         )?;
-        assert_eq!(wide, 0, "the page scrolls sideways at {width}");
+        let beyond = "const right = document.documentElement.clientWidth;
+            return [...document.querySelectorAll('body *')]
+                .filter((one) => Math.max(one.getBoundingClientRect().right, one.scrollWidth) > right)
+                .map((one) => `${one.getBoundingClientRect().right} ${one.scrollWidth} ${one.outerHTML.slice(0, 100)}`)";
+        let beyond = || browser.script(beyond);
+        assert_eq!(
+            wide,
+            0,
+            "the page scrolls sideways at {width}: {:?}",
+            beyond()
+        );
     }
     for scheme in ["dark", "light"] {
         browser.scheme(scheme)?;
@@ -121,6 +141,13 @@ pub(crate) fn is_named(browser: &Browser<'_>) -> Tested {
     Ok(())
 }
 
+/// It fits, and is named; then it is on a phone again.
+fn is_for_a_phone(browser: &Browser<'_>) -> Tested {
+    fits(browser)?;
+    is_named(browser)?;
+    browser.resize(PHONE.0, PHONE.1, true)
+}
+
 #[test]
 fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
     let network = Network::new()?;
@@ -152,6 +179,7 @@ fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
     browser.expect("192.0.2.10:443");
     both(&browser, "questions")?;
     fits(&browser)?;
+    is_named(&browser)?;
     browser.press("#questions a")?;
     browser.expect("Yes, sign with passkey");
     both(&browser, "connection")?;
@@ -186,6 +214,9 @@ fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
     // A no takes no finger.
     assert!(!shell.reaches(&Attempt::tcp(V4, 1000))?);
     browser.go(&format!("{ORIGIN}/"))?;
+    // Below what is asked is the last day.
+    browser.expect("newly reached");
+    both(&browser, "first")?;
     browser.press("#questions a")?;
     browser.press("form.no button")?;
     browser.expect("Nothing is asked.");
@@ -208,6 +239,39 @@ fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
             .script("return document.body.dataset.live")
             .is_ok_and(|live| live == "on")
     })?;
+    Ok(())
+}
+
+#[test]
+fn somebody_enrols_and_logs_in_on_a_phone() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    browser.resize(PHONE.0, PHONE.1, true)?;
+    browser.go(&invited(&looked.scene)?)?;
+    browser.expect("Make a passkey for guard");
+    is_for_a_phone(&browser)?;
+    accepted(&looked.scene, &browser)?;
+    // With the fingerprint, which is a long word.
+    is_for_a_phone(&browser)?;
+
+    browser.go(&format!("{ORIGIN}/"))?;
+    browser.expect("Log in to guard");
+    is_for_a_phone(&browser)?;
+    browser.press("#login button")?;
+    browser.expect("Nothing is asked.");
+    browser.expect("newly reached");
+    is_for_a_phone(&browser)?;
+
+    // By a link, once the passkey's session has ended.
+    browser.press("form[action='/logout'] button")?;
+    browser.expect("Log in with a passkey");
+    browser.go(&format!("{ORIGIN}{}", looked.link("alice")?))?;
+    browser.expect("This link logs in one browser, once.");
+    is_for_a_phone(&browser)?;
+    browser.press("form button")?;
+    browser.expect("Nothing is asked.");
     Ok(())
 }
 

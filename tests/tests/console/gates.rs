@@ -138,8 +138,15 @@ fn without_a_session_there_is_nothing_to_see() -> Tested {
             assert!(policy.contains(part), "{policy}");
         }
         assert!(!policy.contains("unsafe"));
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("cache-control", "no-store"),
+            // A page that opened it has no hold of its window, and none has what it sends.
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{page}: {name}");
+        }
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
     assert_eq!(looked.http.form("/logout", "", Some(&cookie)).status, 303);

@@ -1,4 +1,5 @@
 //! An agent in a session of a machine that is in a fleet: it reaches the servers' port where its policy lets it, and has nothing there.
+//! Nor has one on the host of the page of all machines.
 
 use std::{
     fs,
@@ -10,8 +11,16 @@ use guard_lab::{Attempt, Network, Production, Shell, Tested, V4, bins, eventuall
 use serde_json::{Value, json};
 
 use super::{
+    central::{Central, hub_of, line_of, places},
     client::Client,
     scene::{Fleet, GROUP},
+};
+use crate::{
+    console::{
+        passkey::Passkey,
+        scene::{HOST, ORIGIN},
+    },
+    signed::scene::SignedScene,
 };
 
 /// Publishes and subscribes without waiting to be let in, and prints all that comes.
@@ -234,5 +243,54 @@ fn an_agent_reaches_the_servers_at_most_and_opens_holds_and_reads_nothing() -> T
         of_person.publish(&group("look"), "", "{}")?;
         is_held(&mut shell)
     })?;
+    Ok(())
+}
+
+/// As near to the page as an agent comes: a session on its host, whose policy lets it reach that.
+#[test]
+fn an_agent_on_the_host_of_the_page_of_all_gets_no_further_than_the_login() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let central = Central::start(&guarded, &colleague, &hub)?;
+    let alice = Passkey::new("alice");
+    for number in 0..2 {
+        central.enrol(number, "alice", &line_of(&alice))?;
+    }
+    let cookie = central.log_in("alice")?;
+    central.sees(&cookie, "2 there")?;
+    let place = central.asked(&cookie, 1, 443)?;
+    let (question, _) = central.question(&cookie, &place)?;
+    let id = central.id(1);
+
+    let scene = SignedScene::on_machine(&colleague, &format!("{:032x}", 9), "");
+    let mut shell = scene.shell();
+    let curl = format!("curl -s -m 20 --resolve {HOST}:127.0.0.1 {ORIGIN}");
+    let mut is_so = |what: &str| -> Tested<bool> {
+        let status = shell.status_of(&format!("{curl}{what}"))?;
+        Ok(status == 0)
+    };
+    let code = |is: &str| format!("-o /dev/null -w '%{{http_code}}' | grep -qx {is}");
+    let with = format!("-H 'cookie: {cookie}'");
+    assert!(is_so("/login | grep -q 'Log in to guard'")?);
+    for page in ["/", "/machines", &format!("/machines/{id}"), &place] {
+        assert!(is_so(&format!("{page} {}", code("303")))?, "{page}");
+        assert!(!is_so(&format!("{page} -L | grep -q {id}"))?, "{page}");
+        let shown = format!("{page} {with} | grep -q {id}");
+        assert!(is_so(&shown)?, "{page}: with the cookie all is there");
+    }
+    assert!(is_so(&format!("/events {}", code("303")))?);
+    let hash = question["hash"].as_str().unwrap();
+    let no = format!("{place}/no -d question={hash} -H 'origin: {ORIGIN}'");
+    let answered = || central.fleet.all[1].scene.log("answered");
+    assert!(is_so(&format!("{no} {}", code("401")))?);
+    assert!(answered().is_empty());
+    assert!(is_so(&format!("{no} {with} {}", code("303")))?);
+    assert_eq!(answered()[0]["answer"], "no", "with the cookie it is said");
+
+    // Nor does it speak to the servers as the page does.
+    let key = central.fleet.own_dir("console").join("key.nk");
+    assert!(!fs::read(&key)?.is_empty());
+    let read = format!("cat {} > /dev/null 2>&1", key.display());
+    assert_ne!(shell.status_of(&read)?, 0, "the page's key is not its");
     Ok(())
 }

@@ -5,17 +5,21 @@ use std::{
     os::unix::fs::chown,
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
     time::Instant,
 };
 
 use anyhow::Context as _;
-use guard_lab::{AGENT, Hub, Network, Running, Tested, bins, eventually, exec};
+use data_encoding::HEXLOWER;
+use guard_lab::{AGENT, Attempt, Hub, Network, Running, Tested, V4, bins, eventually, exec};
+use ring::digest::{SHA256, digest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
     client::Client as ByHand,
     machines::{Machine, Machines, is_about},
+    scene::PERSON,
 };
 use crate::{
     console::{
@@ -66,9 +70,34 @@ impl<'h> Central<'h> {
 
     /// Has root of a machine enrol a passkey of somebody's, for the agent's sessions.
     pub(super) fn enrol(&self, number: usize, name: &str, key: &str) -> Tested {
+        self.enrol_for(number, name, key, &agent())
+    }
+
+    /// The same, for another user's.
+    fn enrol_for(&self, number: usize, name: &str, key: &str, user: &str) -> Tested {
         let add = ["approver", "add", name, "--passkey", key];
         let add = self.fleet.all[number].scene.daemon.root(add);
-        add.args(["--answers-for", &agent()]).run()?.success()?;
+        add.args(["--answers-for", user]).run()?.success()?;
+        Ok(())
+    }
+
+    /// The fingerprint of somebody's key, as a machine lists it.
+    fn fingerprint(&self, number: usize, name: &str) -> Tested<String> {
+        let daemon = &self.fleet.all[number].scene.daemon;
+        let people = daemon.list(["approver", "list"])?;
+        let person = people.iter().find(|one| one["name"] == name);
+        let person = person.context("no such approver")?;
+        let key = person["keys"][0]["fingerprint"].as_str();
+        Ok(key.context("no key")?.to_owned())
+    }
+
+    /// Root of a machine opens a hole for its session.
+    fn open(&self, number: usize, ports: &str) -> Tested {
+        let machine = &self.fleet.all[number];
+        let open = ["open", "192.0.2.10", "--for", "600s", "--ports", ports];
+        let open = machine.scene.daemon.root(open);
+        let open = open.args(["--session", machine.shell.session()]);
+        open.run()?.success()?;
         Ok(())
     }
 
@@ -133,12 +162,17 @@ impl<'h> Central<'h> {
 
     /// Until the page of machines has so many.
     pub(super) fn sees(&self, cookie: &str, text: &str) -> Tested {
+        self.shows(cookie, "/machines", text)
+    }
+
+    /// Until a page says that.
+    fn shows(&self, cookie: &str, place: &str, text: &str) -> Tested {
         let mut last = String::new();
-        let sees = eventually(&format!("the page says {text}"), || {
-            last = self.http.get("/machines", Some(cookie)).body;
+        let shows = eventually(&format!("{place} says {text}"), || {
+            last = self.http.get(place, Some(cookie)).body;
             plain(&last).contains(text)
         });
-        Ok(sees.with_context(|| last)?)
+        Ok(shows.with_context(|| last)?)
     }
 
     /// The page of what a machine asks about a port, as the list links it.
@@ -493,21 +527,8 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Teste
     );
     let machine = &central.fleet.all[1];
     let session = machine.shell.session().to_owned();
-    let open = ["open", "192.0.2.10", "--for", "600s", "--ports", "tcp/1000"];
-    let open = machine
-        .scene
-        .daemon
-        .root(open)
-        .args(["--session", &session]);
-    open.run()?.success()?;
-    let sees = |text: &str| -> Tested {
-        let mut last = String::new();
-        let sees = eventually(&format!("the machine's page says {text}"), || {
-            last = central.http.get(&place, Some(&cookie)).body;
-            plain(&last).contains(text)
-        });
-        Ok(sees.with_context(|| last)?)
-    };
+    central.open(1, "tcp/1000")?;
+    let sees = |text: &str| central.shows(&cookie, &place, text);
     for text in [&*session, "tcp/1000", &format!("h1 for {session}"), "asks"] {
         sees(text)?;
     }
@@ -535,6 +556,314 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Teste
     central.sees(&cookie, "1 there, 1 of them enforce; 0 away")?;
     assert_eq!(central.http.get(&place, Some(&cookie)).status, 404);
     Ok(())
+}
+
+#[test]
+fn whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_else_does() -> Tested
+{
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let central = Central::start(&guarded, &colleague, &hub)?;
+    let [cookie, theirs] = central.alice_and_bob()?;
+    // carol is one of that machine's, and answers for somebody else.
+    let carol = line_of(&Passkey::new("carol"));
+    central.enrol_for(1, "carol", &carol, &CONSOLE.to_string())?;
+    let hers = central.log_in("carol")?;
+    central.sees(&hers, "1 there")?;
+    central.open(1, "tcp/1000")?;
+    central.open(1, "tcp/1500")?;
+    let ports = ["tcp/1000", "tcp/1500"];
+    let scene = &central.fleet.all[1].scene;
+    let open = scene.daemon.list(["holes"])?;
+    let [first, second] = [0, 1].map(|number: usize| open[number]["id"].as_str().unwrap());
+    let page = format!("/machines/{}", central.id(1));
+    let elsewhere = format!("/machines/{}/holes/{first}/close", central.id(0));
+    let close = |hole: &str| format!("{page}/holes/{hole}/close");
+    let session = format!("session={}", open[0]["session"].as_str().unwrap());
+    central.shows(&cookie, &page, "tcp/1500")?;
+    let own = central.http.get(&page, Some(&hers));
+    assert_eq!(own.status, 200, "{}", own.body);
+    assert!(!own.body.contains("tcp/1000"), "{}", own.body);
+
+    for (who, place, body, status) in [
+        (None, close(first), &*session, 401),
+        (Some(&theirs), close(first), &*session, 404),
+        (Some(&hers), close(first), &*session, 404),
+        (Some(&cookie), close(first), "", 404),
+        (Some(&cookie), close(first), "session=s999", 404),
+        (Some(&cookie), close("h999"), &*session, 404),
+        (Some(&cookie), close("*"), &*session, 404),
+        (Some(&cookie), elsewhere, &*session, 404),
+    ] {
+        let refused = central.http.form(&place, body, who.map(String::as_str));
+        assert_eq!(refused.status, status, "{place} {body}: {}", refused.body);
+        assert_eq!(central.holes(1), ports, "{place} {body}");
+    }
+    // Whoever has the console's key says it by hand: guardd looks at whom it is said for.
+    let mut console = by_hand(&central, "console", CARRIER)?;
+    assert_eq!(console.subscribe("guard.ci.receipt.*.*")?, None);
+    let mut receipt = |hole: &str, said: &str| -> Tested<String> {
+        let name = HEXLOWER.encode(digest(&SHA256, said.as_bytes()).as_ref());
+        let at = |what: &str| format!("guard.ci.{what}.{}.{hole}", central.id(1));
+        let mut came = None;
+        // Servers tell each other a moment late who listens.
+        eventually("there is a receipt", || {
+            assert_eq!(console.publish(&at("no"), "", said)?, None);
+            let mut heard = console.heard()?.into_iter();
+            came = heard.find(|one| one.subject == at("receipt") && one.payload.contains(&name));
+            Ok(came.is_some())
+        })?;
+        Ok(came.context("no receipt")?.payload)
+    };
+    let said = |by: &str, hole: &Value| {
+        let [session, at, ports] = ["session", "destination", "ports"].map(|what| &hole[what]);
+        format!("{{\"by\":\"{by}\",\"session\":{session},\"destination\":{at},\"ports\":{ports}}}")
+    };
+    let no = json!({ "by": "alice", "question": "q" }).to_string();
+    for (said, why) in [
+        (said("carol", &open[0]), "there is no hole"),
+        (said("mallory", &open[0]), "there is no hole"),
+        (said("alice", &open[1]), "is another now"),
+        (no, "closes no hole"),
+    ] {
+        let refused = receipt(first, &said)?;
+        assert!(refused.contains(why), "{said}: {refused}");
+        assert_eq!(central.holes(1), ports, "{said}");
+    }
+
+    let closed = central.http.form(&close(first), &session, Some(&cookie));
+    assert_eq!(closed.status, 200, "{}", closed.body);
+    let text = plain(&closed.body);
+    let words = format!("{first} is closed");
+    assert!(text.contains(&words) && text.contains("By alice"), "{text}");
+    assert_eq!(central.holes(1), ports[1..]);
+    let record = &scene.log("hole-close")[0];
+    assert_eq!(record["by"], format!("alice through {COURIER}, unsigned"));
+    assert_eq!(record["from"]["right"], "courier");
+    eventually("its page has the other one alone", || {
+        let now = central.http.get(&page, Some(&cookie)).body;
+        now.contains("tcp/1500") && !now.contains("tcp/1000")
+    })?;
+    // The same words once more, also about the other one, and by whoever tries again.
+    let same = said("alice", &open[0]);
+    let again = receipt(first, &same)?;
+    assert!(again.contains("\"closed\""), "{again}");
+    let other = receipt(second, &same)?;
+    assert!(other.contains("is another now"), "{other}");
+    let again = central.http.form(&close(first), &session, Some(&cookie));
+    assert_eq!(again.status, 404, "{}", again.body);
+    let back = central.http.get(&close(first), Some(&cookie));
+    assert_eq!(back.header("location"), Some(&*page));
+    assert_eq!(central.holes(1), ports[1..]);
+    assert_eq!(scene.log("hole-close").len(), 1);
+
+    // Two that differ in nothing but their ids are two.
+    central.open(1, "tcp/1500")?;
+    for hole in scene.daemon.list(["holes"])? {
+        let place = close(hole["id"].as_str().unwrap());
+        eventually("the page offers to close it", || {
+            let now = central.http.get(&page, Some(&cookie)).body;
+            Ok(now.contains(&place))
+        })?;
+        let closed = central.http.form(&place, &session, Some(&cookie));
+        assert_eq!(closed.status, 200, "{}", closed.body);
+    }
+    assert!(central.holes(1).is_empty());
+    assert_eq!(scene.log("hole-close").len(), 3);
+    Ok(())
+}
+
+/// A session of the second machine reaches one place, through a hole, and is refused another.
+fn reach(central: &mut Central<'_>, network: &Network) -> Tested {
+    central.open(1, "tcp/1500")?;
+    let machine = &mut central.fleet.all[1];
+    for port in [1500, 8080] {
+        machine.is_open(network, port)?;
+    }
+    assert!(machine.shell.reaches(&Attempt::tcp(V4, 1500))?);
+    assert!(!machine.shell.reaches(&Attempt::tcp(V4, 8080))?);
+    Ok(())
+}
+
+/// What a page's chart has newly reached, asked and stopped; none: it has no chart.
+fn counted(page: &Answer) -> Option<[usize; 3]> {
+    let count = |what: &str| -> Option<usize> {
+        let begin = format!("<span class=\"key {what}\"><b>");
+        let (_, rest) = page.body.split_once(&begin)?;
+        rest.split_once("</b>")?.0.parse().ok()
+    };
+    Some([count("reached")?, count("asked")?, count("stopped")?])
+}
+
+#[test]
+fn what_a_machine_has_reached_is_on_its_page_for_whoever_answers_for_that_and_for_nobody_else()
+-> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let [cookie, theirs] = central.alice_and_bob()?;
+    // carol is one of that machine's, and answers for somebody else.
+    let carol = line_of(&Passkey::new("carol"));
+    central.enrol_for(1, "carol", &carol, &CONSOLE.to_string())?;
+    let hers = central.log_in("carol")?;
+    central.sees(&hers, "1 there")?;
+    reach(&mut central, &guarded[1])?;
+    let own = format!("/machines/{}", central.id(1));
+    let page = format!("{own}/flows");
+    let shown = central.http.get(&own, Some(&cookie)).body;
+    assert!(shown.contains(&format!("href=\"{page}\"")), "{shown}");
+
+    let scene = &central.fleet.all[1].scene;
+    let of = |kind: &str| scene.log(kind).len();
+    let mut last = String::new();
+    let is_counted = eventually("the page counts what the log has", || {
+        let seen = central.http.get(&page, Some(&cookie));
+        last = format!("{} {:?}: {}", seen.status, counted(&seen), seen.body);
+        let is_listed = seen.body.contains("192.0.2.10:1500");
+        counted(&seen).is_some_and(|[reached, asked, stopped]| {
+            is_listed
+                && reached >= 1
+                && stopped >= 1
+                && [asked, stopped] == [of("request"), of("denied")]
+        })
+    });
+    is_counted.with_context(|| last.clone())?;
+    assert!(!last.contains("192.0.2.10:8080"), "it was not reached");
+
+    // carol answers for none of it, whatever was read for alice a moment ago; bob is not known there.
+    let mut seen = central.http.get(&page, Some(&hers));
+    eventually("carol has a page", || {
+        let own = central.http.get(&page, Some(&cookie)).body;
+        seen = central.http.get(&page, Some(&hers));
+        own.contains("192.0.2.10:1500") && counted(&seen).is_some()
+    })?;
+    assert_eq!(counted(&seen), Some([0; 3]), "{}", seen.body);
+    assert!(!seen.body.contains("192.0.2.10"), "{}", seen.body);
+    assert!(seen.body.contains("Nothing was reached"), "{}", seen.body);
+    let refused = central.http.get(&page, Some(&theirs));
+    assert_eq!(refused.status, 404, "{}", refused.body);
+    assert_eq!(central.http.get(&page, None).status, 303);
+    let elsewhere = format!("/machines/{}/flows", central.id(0));
+    let other = central.http.get(&elsewhere, Some(&cookie));
+    assert_eq!(other.status, 200, "{}", other.body);
+    assert!(!other.body.contains("192.0.2.10:1500"), "{}", other.body);
+
+    // One that says nothing, as an older one does.
+    central.fleet.all[1].carrier.signal(Signal::STOP)?;
+    let silent = central.http.get(&page, Some(&cookie));
+    let text = plain(&silent.body);
+    assert_eq!(silent.status, 500, "{text}");
+    for words in [
+        "gives no answer",
+        "away or busy",
+        "its guard-fleet is older",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(central.http.get(&own, Some(&cookie)).status, 200);
+    assert_eq!(central.http.get(&elsewhere, Some(&cookie)).status, 200);
+    central.fleet.all[1].carrier.signal(Signal::CONT)?;
+    central.shows(&cookie, &page, "192.0.2.10:1500")
+}
+
+/// Who has a console's key may ask as it does, and what comes of it is of those for whom that approver answers.
+#[test]
+fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_there() -> Tested {
+    let (guarded, colleague) = places()?;
+    let hub = hub_of(&guarded, &colleague)?;
+    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let [cookie, _] = central.alice_and_bob()?;
+    let carol = Passkey::new("carol");
+    central.enrol_for(1, "carol", &line_of(&carol), &CONSOLE.to_string())?;
+    reach(&mut central, &guarded[1])?;
+    let alices = central.fingerprint(1, "alice")?;
+    let at = |what: &str| format!("guard.ci.{what}.{}", central.id(1));
+    let (ask, told) = (at("no") + ".flows", at("approvers"));
+
+    for (name, user) in [("colleague", PERSON), ("machine0", COURIER)] {
+        let mut other = by_hand(&central, name, user)?;
+        assert!(other.publish(&ask, "", "{}")?.is_some(), "{name} asks");
+        for subject in [&ask, &told] {
+            assert!(other.subscribe(subject)?.is_some(), "{name}: {subject}");
+        }
+        assert!(other.publish(&told, "", "{}")?.is_some(), "{name} answers");
+    }
+
+    let mut console = by_hand(&central, "console", CARRIER)?;
+    assert_eq!(console.subscribe(&told)?, None);
+    let name = |said: &str| HEXLOWER.encode(digest(&SHA256, said.as_bytes()).as_ref());
+    let mut all = String::new();
+    let mut answer = |console: &mut ByHand, by: &str, key: &str| -> Tested<Value> {
+        let said = json!({ "by": by, "keys": [key], "once": "x" }).to_string();
+        let mut came = None;
+        // Servers tell each other a moment late who listens.
+        eventually("the machine answers", || {
+            assert_eq!(console.publish(&ask, "", &said)?, None);
+            for heard in console.heard()? {
+                all += &heard.payload;
+                came = came.take().or(heard
+                    .payload
+                    .contains(&name(&said))
+                    .then_some(heard.payload));
+            }
+            Ok(came.is_some())
+        })?;
+        Ok(serde_json::from_str(&came.context("no answer")?)?)
+    };
+    let own = answer(&mut console, "alice", &alices)?;
+    // It hears by now what is none, which is before what comes then.
+    let odd = [
+        "",
+        "{}",
+        "[]",
+        "{\"by\":\"alice\"}",
+        "{\"once\":\"x\"}",
+        "{\"by\":\"alice\",\"once\":\"x\"}",
+    ];
+    for odd in odd {
+        assert_eq!(console.publish(&ask, "", odd)?, None);
+    }
+    let flows = own["reached"]["flows"].as_array().context("no flows")?;
+    let is_it = |flow: &Value| flow["address"] == "192.0.2.10" && flow["port"] == 1500;
+    assert!(flows.iter().any(is_it), "{own}");
+    let hers = answer(&mut console, "carol", &carol.fingerprint())?;
+    assert_eq!(hers["reached"]["flows"], json!([]), "{hers}");
+    // Nor is somebody else who has that name told what is hers.
+    for (by, key) in [("mallory", &alices), ("alice", &carol.fingerprint())] {
+        let nobodys = answer(&mut console, by, key)?;
+        assert!(nobodys["reached"].is_null(), "{nobodys}");
+        let why = nobodys["refused"]["why"].as_str().unwrap_or_default();
+        let words = format!("nobody called {by:?}");
+        assert!(why.contains(&words), "{nobodys}");
+    }
+    assert!(odd.iter().all(|odd| !all.contains(&name(odd))), "{all}");
+
+    // A machine that answers a page what that has not asked: nobody has it. What it says to what was asked is its own word.
+    let mut rogue = by_hand(&central, "machine1", COURIER)?;
+    assert_eq!(rogue.subscribe(&ask)?, None);
+    central.fleet.all[1].carrier.signal(Signal::STOP)?;
+    let place = format!("/machines/{}/flows", central.id(1));
+    let http = &central.http;
+    let page = thread::scope(|scope| -> Tested<_> {
+        let page = scope.spawn(|| http.get(&place, Some(&cookie)));
+        let meant = name(&rogue.next()?.payload);
+        let mut says = |asked: Value, warning: &str| -> Tested {
+            let mut said = own.clone();
+            said["asked"] = asked;
+            said["reached"]["warnings"] = json!([warning]);
+            assert_eq!(rogue.publish(&told, "", &said.to_string())?, None);
+            Ok(())
+        };
+        for asked in [own["asked"].clone(), json!([""]), json!([]), json!(7)] {
+            says(asked, "forged")?;
+        }
+        says(json!([meant]), "told by it")?;
+        Ok(page.join().unwrap())
+    })?;
+    central.fleet.all[1].carrier.signal(Signal::CONT)?;
+    assert!(page.body.contains("told by it"), "{}", page.body);
+    assert!(!page.body.contains("forged"), "{}", page.body);
+    central.shows(&cookie, &place, "192.0.2.10:1500")
 }
 
 /// What is published may name a subject for the server's acknowledgement, whosever that subject is.
@@ -701,8 +1030,13 @@ fn somebody_makes_one_passkey_and_answers_for_many_machines_in_a_browser() -> Te
     browser.resize(DESK.0, DESK.1, false)?;
     browser.add_authenticator()?;
     browser.go(&format!("{ORIGIN}/enrol"))?;
+    browser.expect("Make a passkey for guard");
+    fits(&browser)?;
+    is_named(&browser)?;
     browser.press("#enrol button")?;
     browser.expect("sudo guard approver add NAME --answers-for USER --passkey ");
+    // With the key, which is a long word.
+    fits(&browser)?;
     let line = browser.script("return document.querySelector('#accept').textContent")?;
     let key = line.as_str().and_then(|line| line.rsplit_once(' '));
     let (_, key) = key.context("no key")?;
@@ -714,6 +1048,9 @@ fn somebody_makes_one_passkey_and_answers_for_many_machines_in_a_browser() -> Te
         login.body.contains(key.split(':').next().unwrap())
     })?;
     browser.go(&format!("{ORIGIN}/login"))?;
+    browser.expect("Log in with a passkey");
+    fits(&browser)?;
+    is_named(&browser)?;
     browser.press("#login button")?;
     // What the sessions have asked before anybody looked.
     browser.expect("tcp/443");
@@ -731,6 +1068,7 @@ fn somebody_makes_one_passkey_and_answers_for_many_machines_in_a_browser() -> Te
     browser.expect("tcp/8080");
     both(&browser, "fleet-questions")?;
     fits(&browser)?;
+    is_named(&browser)?;
     let which = browser.script(&format!(
         "const li = [...document.querySelectorAll('#questions > li')]
             .find((one) => one.dataset.id.startsWith('{id}/') && one.textContent.includes('tcp/8080'));

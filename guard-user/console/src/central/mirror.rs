@@ -11,7 +11,7 @@ use guard_courier::{FleetSocket, Refusal};
 use guard_proto::{
     ApproverShown,
     approvers::{Approvers, Asked},
-    central::{FleetCall, FleetUpdate, HeardMachine, Over},
+    central::{FleetCall, FleetUpdate, HeardMachine, HoleThere, Over, SessionThere},
 };
 use guard_signed::{Document as _, Question, approvers::Key};
 use serde_json::Value;
@@ -116,6 +116,20 @@ impl Seen {
             let is_its = |one: &ApproverShown| one.answers_for.contains(&open.question.user);
             person.is_some_and(is_its) && !self.is_over(open)
         })
+    }
+
+    /// Its sessions of those for whom somebody answers there.
+    pub(crate) fn sessions(&self, identity: &Identity) -> impl Iterator<Item = &SessionThere> {
+        let person = self.person(identity);
+        let all = self.told.sessions.iter().flatten();
+        all.filter(move |one| person.is_some_and(|person| person.answers_for.contains(&one.user)))
+    }
+
+    /// Its open holes of the same.
+    pub(crate) fn holes(&self, identity: &Identity) -> impl Iterator<Item = &HoleThere> {
+        let person = self.person(identity);
+        let all = self.told.holes.iter().flatten();
+        all.filter(move |one| person.is_some_and(|person| person.answers_for.contains(&one.user)))
     }
 
     fn is_over(&self, open: &Open) -> bool {
@@ -354,6 +368,20 @@ impl Mirror {
         self.now.send_modify(|now| now.version += 1);
     }
 
+    /// A machine has just closed a hole: pages need not wait until it tells what there is now.
+    pub(crate) fn note_closed(&self, machine: &str, hole: &str) {
+        let mut machines = self.machines.borrow_mut();
+        let own = machines.values_mut();
+        for seen in own.filter(|seen| seen.told.machine == machine) {
+            let holes = &mut Rc::make_mut(seen).told.holes;
+            holes
+                .iter_mut()
+                .for_each(|all| all.retain(|one| one.id != hole));
+        }
+        drop(machines);
+        self.now.send_modify(|now| now.version += 1);
+    }
+
     /// The passkeys of all people, each once.
     pub(crate) fn passkeys(&self) -> Vec<String> {
         let machines = self.machines();
@@ -565,6 +593,45 @@ pub(crate) mod tests {
             assert_eq!(group().as_deref(), Some(new), "it was there later");
             assert!(mirror.machine("m-").is_none() && mirror.machine("m-4").is_none());
         }
+    }
+
+    #[test]
+    fn a_hole_that_was_closed_is_there_no_more_and_others_are() {
+        let mirror = mirror();
+        let hole = |id: &str, user: &str| HoleThere {
+            id: id.to_owned(),
+            session: "s1".to_owned(),
+            user: user.to_owned(),
+            destination: "192.0.2.10".to_owned(),
+            ports: None,
+            opened_by: None,
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            is_narrow: false,
+            shut_by: None,
+        };
+        for id in ["m-1", "m-2"] {
+            let mut told = machine(id, vec![approver("alice", key(1, ""))]);
+            told.holes = Some(vec![
+                hole("h1", "dev"),
+                hole("h2", "dev"),
+                hole("h3", "prod"),
+            ]);
+            mirror.add(told);
+        }
+        let seen = mirror.machines();
+        let alice = identity("alice", &seen[0]);
+        let ids = |machine: &str| -> Vec<_> {
+            let seen = mirror.machine_of(&alice, machine);
+            let seen = seen.as_deref();
+            let holes = seen.into_iter().flat_map(|seen| seen.holes(&alice));
+            holes.map(|one| one.id.clone()).collect()
+        };
+        assert_eq!(ids("m-1"), ["h1", "h2"]);
+        let stranger = identity("bob", &seen[0]);
+        assert_eq!(seen[0].holes(&stranger).count(), 0);
+        mirror.note_closed("m-1", "h1");
+        assert_eq!(ids("m-1"), ["h2"]);
+        assert_eq!(ids("m-2"), ["h1", "h2"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use guard_courier::Refusal;
 use guard_proto::{
     approvers::Taken,
-    central::{FleetCall, Over},
+    central::{FleetCall, Over, ReachedThere},
 };
 use http::{StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -82,6 +82,13 @@ async fn inside(
             deny(console, central, identity, machine, id, body).await
         }
         (true, ["q", machine, id, "answer"]) => hand_in(central, machine, id, body).await,
+        (true, ["machines", machine, "holes", hole, "close"]) => {
+            close(console, central, identity, (machine, hole), body).await
+        }
+        // Whoever tries again what was refused.
+        (false, ["machines", machine, "holes", _, "close"]) => {
+            reply::to(&format!("/machines/{machine}"))
+        }
         (false, ["events"]) => events::stream(&central.mirror, visitor),
         (false, [""]) => {
             let _looker = central.mirror.look_at(|_| false).await;
@@ -101,6 +108,9 @@ async fn inside(
             )
         }
         (false, ["machines", machine]) => one_machine(console, central, identity, machine).await,
+        (false, ["machines", machine, "flows"]) => {
+            reached(console, central, identity, machine).await
+        }
         (false, ["q", machine, id]) => question(console, central, identity, machine, id).await,
         _ => nothing_here(),
     }
@@ -166,6 +176,37 @@ async fn one_machine(
             )
         }
         None => reply::page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine)),
+    }
+}
+
+/// What was reached there by those for whom somebody answers. The machine is asked now: its own page does not wait for that.
+async fn reached(
+    console: &Console,
+    central: &Central,
+    identity: &Identity,
+    machine: &str,
+) -> Reply {
+    let mirror = &central.mirror;
+    let frame = frame(console, Some(Tab::Machines));
+    let none = || reply::page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine));
+    let Some(seen) = mirror.machine_of(identity, machine) else {
+        return none();
+    };
+    let call = FleetCall::Reached {
+        group: seen.told.group.clone(),
+        machine: machine.to_owned(),
+        // As that machine names whoever has one of these keys.
+        by: identity.name.clone(),
+        keys: identity.keys.clone(),
+    };
+    let said = central.fleet.call::<ReachedThere>(&call).await;
+    // It may list the key no more by now.
+    let Some(seen) = mirror.machine_of(identity, machine) else {
+        return none();
+    };
+    match said {
+        Ok(there) => reply::page(StatusCode::OK, shown::reached(&frame, &seen, &there)),
+        Err(refusal) => refused_page(console, Tab::Machines, &refusal),
     }
 }
 
@@ -244,9 +285,7 @@ async fn deny(
     id: &str,
     body: &[u8],
 ) -> Reply {
-    let mut fields = form_urlencoded::parse(body);
-    let meant = fields.find(|(name, _)| name == "question");
-    let meant = meant.map_or_else(String::new, |(_, hash)| hash.into_owned());
+    let meant = field(body, "question");
     let mirror = &central.mirror;
     let asks = |seen: &Seen| {
         let mut asks = seen.asks(identity);
@@ -278,6 +317,55 @@ async fn deny(
             reply::to("/")
         }
         Err(refusal) => denied_not(console, &refusal),
+    }
+}
+
+/// A form's field; empty: it has none of that name.
+fn field(body: &[u8], name: &str) -> String {
+    let mut fields = form_urlencoded::parse(body);
+    let found = fields.find(|(key, _)| key == name);
+    found.map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
+/// Has a machine close a hole for somebody who is logged in, and may see it. What came of it, the next page says.
+async fn close(
+    console: &Console,
+    central: &Central,
+    identity: &Identity,
+    (machine, hole): (&str, &str),
+    body: &[u8],
+) -> Reply {
+    let session = field(body, "session");
+    let mirror = &central.mirror;
+    let seen = || mirror.machine_of(identity, machine);
+    let is_open = |seen: &Seen| {
+        let mut holes = seen.holes(identity);
+        holes.any(|one| one.id == hole && one.session == session)
+    };
+    // Without script nobody has looked since the page was loaded.
+    let _looker = mirror
+        .look_at(|_| seen().is_some_and(|seen| is_open(&seen)))
+        .await;
+    let frame = frame(console, Some(Tab::Machines));
+    let Some(seen) = seen() else {
+        return reply::page(StatusCode::NOT_FOUND, shown::no_machine(&frame, machine));
+    };
+    let person = seen.person(identity).filter(|_| is_open(&seen));
+    let Some(person) = person else {
+        return reply::page(StatusCode::NOT_FOUND, shown::no_hole(&frame, &seen, hole));
+    };
+    let call = FleetCall::Close {
+        machine: machine.to_owned(),
+        hole: hole.to_owned(),
+        session,
+        by: person.name.clone(),
+    };
+    match central.fleet.call::<Taken>(&call).await {
+        Ok(taken) => {
+            mirror.note_closed(machine, hole);
+            reply::page(StatusCode::OK, shown::closed(&frame, &seen, hole, &taken))
+        }
+        Err(refusal) => refused_page(console, Tab::Machines, &refusal),
     }
 }
 

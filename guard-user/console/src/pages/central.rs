@@ -2,16 +2,21 @@
 
 use std::rc::Rc;
 
+use guard_courier::day::HOURS;
 use guard_proto::{
     ApproverShown,
-    central::{HoleThere, MachineState, Over, SessionThere, Untold},
+    approvers::Taken,
+    central::{
+        HeardMachine, HoleThere, Hour, MachineState, Over, ReachedThere, SessionThere, Untold,
+    },
 };
 use guard_signed::Question;
 use jiff::Timestamp;
 use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    Frame, moment, none,
+    Frame, lists, log, moment, none,
     question::yes,
     questions::{QuestionLine, link, list},
     revoked::revoked,
@@ -372,10 +377,8 @@ pub(crate) fn one_machine(
     let (told, state) = (&one.told, one.told.state.as_ref());
     let person = one.person(identity);
     let is_own = |user: &String| person.is_some_and(|person| person.answers_for.contains(user));
-    let sessions = told.sessions.iter().flatten();
-    let sessions: Vec<_> = sessions.filter(|one| is_own(&one.user)).collect();
-    let holes = told.holes.iter().flatten();
-    let holes: Vec<_> = holes.filter(|one| is_own(&one.user)).collect();
+    let sessions: Vec<_> = one.sessions(identity).collect();
+    let holes: Vec<_> = one.holes(identity).collect();
     let more = left_out(told.left_out.iter().filter(|one| is_own(&one.user)));
     let asked = one.asks(identity).count();
     let content = html! {
@@ -400,16 +403,47 @@ pub(crate) fn one_machine(
                 (more_of(more[0], "guard sessions"))
                 h2 { "Holes" }
                 @if holes.is_empty() { p { "None is open for those for whom you answer there." } }
-                ul.cards { @for one in &holes { (hole(one)) } }
+                ul.cards { @for hole in &holes { (hole_card(told, hole)) } }
                 (more_of(more[1], "guard holes"))
             },
         }
+        (keys(one, identity))
+        @if told.away_since.is_none() {
+            p.more { a href={ "/machines/" (told.machine) "/flows" } { "What was reached there, and the last day" } }
+        }
         p.more {
-            "What it reached, and closing a hole: on the machine. Its audit log, if it sends that: "
+            "Its audit log, if it sends that: "
             code { "guard-fleet log --machine " (seen(&told.machine)) }
         }
     };
     frame.page(&seen(&told.machine), "machines", &content)
+}
+
+/// What was reached there by those for whom somebody answers, and their last day, as the machine has just said.
+pub(crate) fn reached(frame: &Frame<'_>, at: &Seen, there: &ReachedThere) -> Markup {
+    let hours = there.hours.as_deref();
+    let hours = hours.and_then(|all| <[Hour; HOURS]>::try_from(all).ok());
+    let flows: Vec<_> = there.flows.iter().collect();
+    let content = html! {
+        (crumbs_of(at, "Flows"))
+        h1 { "Flows" span.of { (seen(&at.told.machine)) } }
+        p { "Of those for whom you answer there, as it says, " (moment(there.at)) ". " a href="" { "Look again" } }
+        div data-reading[there.is_reading] {
+            @match (&hours, there.is_reading) {
+                (Some(hours), _) => { (log::chart_of(hours, there.at, there.late)) },
+                (None, true) => { (log::is_read("")) },
+                (None, false) => p.note { "Its guardd does not tell what is in its log. On the machine: " code { "guard log" } },
+            }
+        }
+        @for warning in &there.warnings { p.note { (seen_long(warning)) } }
+        @if flows.is_empty() {
+            (none("Nothing was reached.", "Here is each destination that a session has connected to, by program."))
+        } @else {
+            (lists::reached(&flows, seen, |one| html! { (seen(&one.session)) }))
+        }
+        (more_of(there.left_out, "guard flows"))
+    };
+    frame.page("Flows", "reached", &content)
 }
 
 /// How many sessions and holes are not told.
@@ -440,7 +474,26 @@ fn session(one: &SessionThere) -> Markup {
     }
 }
 
-fn hole(one: &HoleThere) -> Markup {
+/// Who answers there for the same users, and with what; nobody is made one from here.
+fn keys(one: &Seen, identity: &Identity) -> Markup {
+    let person = one.person(identity);
+    let meets = |other: &&ApproverShown| {
+        let mut users = other.answers_for.iter();
+        person.is_some_and(|person| users.any(|user| person.answers_for.contains(user)))
+    };
+    html! {
+        h2 { "Keys" }
+        ul.cards {
+            @for other in one.approvers.iter().filter(meets) { (lists::approver(other, seen)) }
+        }
+        @if one.told.approvers_left_out > 0 {
+            p.more { (one.told.approvers_left_out) " more answer there. On the machine: " code { "guard approver list" } }
+        }
+    }
+}
+
+fn hole_card(at: &HeardMachine, one: &HoleThere) -> Markup {
+    let id = utf8_percent_encode(&one.id, NON_ALPHANUMERIC).to_string();
     html! {
         li {
             p.title {
@@ -453,6 +506,42 @@ fn hole(one: &HoleThere) -> Markup {
                 div { dt { "Opened by" } dd { (seen(one.opened_by.as_deref().unwrap_or("somebody"))) } }
                 @if one.is_narrow { div { dt { "For" } dd { "some requests, or reads, alone" } } }
             }
+            form method="post" action={ "/machines/" (at.machine) "/holes/" (id) "/close" } {
+                input type="hidden" name="session" value=(seen(&one.session));
+                button.no type="submit" aria-label={ "Close " (seen(&one.id)) } { "Close" }
+            }
+        }
+    }
+}
+
+/// That a machine has closed a hole, as it says, and what it says to that.
+pub(crate) fn closed(frame: &Frame<'_>, at: &Seen, hole: &str, taken: &Taken) -> Markup {
+    let content = html! {
+        (crumbs_of(at, hole))
+        h1 { (seen(hole)) " is closed" }
+        p { "By " (seen(&taken.by)) ", as " (seen(&at.told.machine)) " says. Its audit log has it as unsigned." }
+        @for warning in &taken.warnings { p.note { (seen_long(warning)) } }
+        p { a href={ "/machines/" (at.told.machine) } { "What is open there" } }
+    };
+    frame.page(&format!("{} is closed", seen(hole)), "over", &content)
+}
+
+/// That no such hole of those for whom somebody answers is open.
+pub(crate) fn no_hole(frame: &Frame<'_>, at: &Seen, hole: &str) -> Markup {
+    let content = html! {
+        (crumbs_of(at, hole))
+        h1 { "No such hole is open" }
+        p { (seen(&at.told.machine)) " tells of no " (seen(hole)) " of those for whom you answer there: it has ended, or the machine is away." }
+        p { a href={ "/machines/" (at.told.machine) } { "What is open there" } }
+    };
+    frame.page("No such hole is open", "over", &content)
+}
+
+fn crumbs_of(at: &Seen, hole: &str) -> Markup {
+    html! {
+        p.crumbs {
+            a href="/machines" { "Machines" } span aria-hidden="true" { "/" }
+            a href={ "/machines/" (at.told.machine) } { (seen(&at.told.machine)) } span aria-hidden="true" { "/" } (seen(hole))
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What was reached, asked and stopped in each hour of a day: bars in the page itself, and a table of the same numbers.
 
+use guard_courier::day::HOURS;
+use guard_proto::central::Hour;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
-
-use crate::trail::{HOURS, Hour};
 
 /// Units of the picture: of an hour, of its bars, and of the height of all.
 const WIDTH: usize = 30;
@@ -16,7 +16,8 @@ pub(crate) fn chart(hours: &[Hour; HOURS], now: Timestamp) -> Markup {
         .iter()
         .flat_map(|hour| [hour.reached, hour.asked, hour.stopped]);
     let most = all.max().unwrap_or_default().max(1);
-    let sum = |count: fn(&Hour) -> u64| hours.iter().map(count).sum::<u64>();
+    // A machine of a fleet counts as it likes.
+    let sum = |count: fn(&Hour) -> u64| hours.iter().map(count).fold(0, u64::saturating_add);
     let sums = [
         sum(|one| one.reached),
         sum(|one| one.asked),
@@ -61,11 +62,13 @@ fn table(hours: &[Hour; HOURS], of_hour: impl Fn(usize) -> String) -> Markup {
     html! {
         details {
             summary { "As a table (UTC)" }
-            table {
-                thead { tr { th scope="col" { "Hour" } th scope="col" { "Reached" } th scope="col" { "Asked" } th scope="col" { "Stopped" } } }
-                tbody {
-                    @for (index, hour) in hours {
-                        tr { th scope="row" { (of_hour(index)) } td { (hour.reached) } td { (hour.asked) } td { (hour.stopped) } }
+            div.scroll tabindex="0" role="region" aria-label="The day by hours" {
+                table {
+                    thead { tr { th scope="col" { "Hour" } th scope="col" { "Reached" } th scope="col" { "Asked" } th scope="col" { "Stopped" } } }
+                    tbody {
+                        @for (index, hour) in hours {
+                            tr { th scope="row" { (of_hour(index)) } td { (hour.reached) } td { (hour.asked) } td { (hour.stopped) } }
+                        }
                     }
                 }
             }

@@ -105,44 +105,62 @@ pub(crate) fn flows(
         @if flows.is_empty() {
             (none_of(scope, "Nothing was reached.", "Here is each destination that a session has connected to, by program."))
         } @else {
-            div.scroll tabindex="0" role="region" aria-label="What was reached" {
-                table {
-                    thead {
-                        tr {
-                            th scope="col" { "Destination" } th scope="col" { "Program" } th scope="col" { "Session" }
-                            th.number scope="col" { "Connections" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" }
-                            th scope="col" { "Rule" } th scope="col" { "Last" }
-                        }
-                    }
-                    tbody { @for one in &flows { (flow(one)) } }
-                }
-            }
+            (reached(&flows, seen, |one| html! { a href=(link("/flows?session=", &one.session)) { (seen(&one.session)) } }))
             @if left_out > 0 { p.more { (left_out) " more: " code { "guard flows" } } }
         }
     };
     frame.page("Flows", "flows", &content)
 }
 
-fn flow(one: &Flow) -> Markup {
+/// The table of these; `shown`: how text of that machine's is shown, `session`: how a session is.
+pub(super) fn reached(
+    flows: &[&Flow],
+    shown: fn(&str) -> String,
+    session: fn(&Flow) -> Markup,
+) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="What was reached" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Destination" } th scope="col" { "Program" } th scope="col" { "Session" }
+                        th.number scope="col" { "Connections" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" }
+                        th scope="col" { "Rule" } th scope="col" { "Last" }
+                    }
+                }
+                tbody { @for one in flows { (flow(one, shown, session(one))) } }
+            }
+        }
+    }
+}
+
+fn flow(one: &Flow, shown: fn(&str) -> String, session: Markup) -> Markup {
     let address = place(&one.address, one.port);
     html! {
         tr {
             th scope="row" {
                 @match &one.host {
-                    Some(host) => { span.host { (seen(host)) } " " span.address { (seen(&address)) } },
-                    None => span.host { (seen(&address)) },
+                    Some(host) => { span.host { (shown(host)) } " " span.address { (shown(&address)) } },
+                    None => span.host { (shown(&address)) },
                 }
-                @if one.protocol != "tcp" { " " span.id { (one.protocol) } }
+                @if one.protocol != "tcp" { " " span.id { (shown(&one.protocol)) } }
             }
-            td { (seen(one.program.as_deref().unwrap_or("?"))) }
-            td { a href=(link("/flows?session=", &one.session)) { (one.session) } }
+            td { (shown(one.program.as_deref().unwrap_or("?"))) }
+            td { (session) }
             td.number { (one.connections) }
             td.number { (one.bytes_sent.map(bytes).unwrap_or_default()) }
             td.number { (one.bytes_received.map(bytes).unwrap_or_default()) }
-            td { span class={ "verdict " (one.verdict) } { (one.verdict) } @if let Some(rule) = &one.rule { " " (seen(rule)) } }
+            td { span class={ "verdict " (kind_of(&one.verdict)) } { (shown(&one.verdict)) } @if let Some(rule) = &one.rule { " " (shown(rule)) } }
             td { (moment(one.last_at)) }
         }
     }
+}
+
+/// The verdict, for its colour: what a machine says is no class of its own.
+fn kind_of(verdict: &str) -> &'static str {
+    let known = ["allow", "deny", "confirm", "read-only"].into_iter();
+    let mut known = known.filter(|one| *one == verdict);
+    known.next().unwrap_or_default()
 }
 
 /// `1.4 MiB`
@@ -173,29 +191,34 @@ pub(crate) fn approvers(
             (none("Nobody may answer from here yet.", "As root: guard approver invite NAME --answers-for USER"))
         }
         ul.cards {
-            @for one in all {
-                li {
-                    p.title { b { (seen(&one.name)) } }
-                    dl.row {
-                        div { dt { "Answers for" } dd { (seen(&one.answers_for.join(", "))) } }
-                        div { dt { "Policies" } dd { (seen(&one.policies.join(", "))) } }
-                        @if let Some(most) = one.max_for { div { dt { "At most" } dd { (lasting(most)) } } }
-                    }
-                    ul.keys {
-                        @for key in &one.keys {
-                            li {
-                                span.id { (key.kind) }
-                                code { (seen(&key.fingerprint)) }
-                                @if !key.fido { span.warn { "a program that reaches it can sign" } }
-                            }
-                        }
-                    }
-                }
-            }
+            @for one in all { (approver(one, seen)) }
         }
         @if let Some(devices) = devices { (devices.markup()) }
     };
     frame.page("Keys", "approvers", &content)
+}
+
+/// One of them; `shown`: how text of that machine's is shown.
+pub(super) fn approver(one: &ApproverShown, shown: fn(&str) -> String) -> Markup {
+    html! {
+        li {
+            p.title { b { (shown(&one.name)) } }
+            dl.row {
+                div { dt { "Answers for" } dd { (shown(&one.answers_for.join(", "))) } }
+                div { dt { "Policies" } dd { (shown(&one.policies.join(", "))) } }
+                @if let Some(most) = one.max_for { div { dt { "At most" } dd { (lasting(most)) } } }
+            }
+            ul.keys {
+                @for key in &one.keys {
+                    li {
+                        span.id { (shown(&key.kind)) }
+                        code { (shown(&key.fingerprint)) }
+                        @if !key.fido { span.warn { "a program that reaches it can sign" } }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use guard_proto::{Flow, LogKind, LogRecord};
+use guard_courier::day::HOURS;
+use guard_proto::{Flow, LogKind, LogRecord, central::Hour};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::{Frame, chart, moment, none, place, seen};
-use crate::trail::{Day, Hour};
+use crate::trail::Day;
 
 /// Records on the page.
 const MOST: usize = 200;
@@ -20,9 +21,10 @@ pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option
     let own = || day.records.iter().map(Rc::as_ref).filter(is_meant);
     let records: Vec<_> = own().take(MOST).collect();
     let all = own().count() + day.left_out;
+    let now = Timestamp::now();
     let content = html! {
         h1 { "Log" @if let Some(session) = session { span.of { (seen(session)) } } }
-        @if session.is_none() { (chart::chart(&with_flows(day, flows), Timestamp::now())) }
+        @if session.is_none() { (chart::chart(&day.hours.with_flows(flows, now), now)) }
         @else { p { a href="/log" { "All sessions" } } }
         @if records.is_empty() {
             (none("Nothing has happened.", "Here is what sessions of the last day were refused, asked, and were answered."))
@@ -38,12 +40,20 @@ pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option
 
 /// The last day at a glance, for another page; `late`: as it was then, for it is being read.
 pub(crate) fn glance(day: &Day, flows: &[Flow], late: Option<Timestamp>) -> Markup {
+    let now = Timestamp::now();
     html! {
         section.glance data-reading[late.is_some()] {
             h2 { a href="/log" { "The last day" } }
-            (chart::chart(&with_flows(day, flows), Timestamp::now()))
-            @if let Some(at) = late { p.note { "As it was " (moment(at)) ": the log is being read." } }
+            (chart_of(&day.hours.with_flows(flows, now), now, late))
         }
+    }
+}
+
+/// The hours until then; `late`: as they were at a time before.
+pub(super) fn chart_of(hours: &[Hour; HOURS], until: Timestamp, late: Option<Timestamp>) -> Markup {
+    html! {
+        (chart::chart(hours, until))
+        @if let Some(at) = late { p.note { "As it was " (moment(at)) ": the log is being read." } }
     }
 }
 
@@ -52,27 +62,19 @@ pub(crate) fn reading() -> Markup {
     html! {
         section.glance data-reading {
             h2 { a href="/log" { "The last day" } }
-            p.note {
-                "The log is long and is being read. "
-                a href="/" { "Load the page again" } " in a moment."
-            }
+            (is_read("/"))
         }
     }
 }
 
-/// The hours, with what was first reached in each.
-fn with_flows(day: &Day, flows: &[Flow]) -> [Hour; crate::trail::HOURS] {
-    let now = Timestamp::now();
-    let mut counted = Day {
-        hours: day.hours_until(now),
-        ..Day::default()
-    };
-    for flow in flows {
-        if let Some(hour) = counted.hour(flow.first_at, now) {
-            hour.reached += 1;
+/// That it is being read; `again`: the page that will have it.
+pub(super) fn is_read(again: &str) -> Markup {
+    html! {
+        p.note {
+            "The log is long and is being read. "
+            a href=(again) { "Load the page again" } " in a moment."
         }
     }
-    counted.hours
 }
 
 /// One record.

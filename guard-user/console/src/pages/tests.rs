@@ -5,8 +5,10 @@ use std::rc::Rc;
 use guard_proto::{
     ApproverShown, Burst, Endpoint, Failure, Flow, Hole, HttpHole, HttpRequest, LogRecord, Request,
     Session,
-    approvers::{Asked, KeyShown},
-    central::{HeardMachine, HoleThere, MachineState, Over, SessionThere, Untold},
+    approvers::{Asked, KeyShown, Taken},
+    central::{
+        HeardMachine, HoleThere, Hour, MachineState, Over, ReachedThere, SessionThere, Untold,
+    },
     destination::Through,
     flows::FlowsReply,
 };
@@ -222,27 +224,11 @@ fn pages(text: &str) -> Vec<String> {
         addresses: vec![t()],
         shut_by: Some(t()),
     };
-    let flow = Flow {
-        session: t(),
-        host: Some(t()),
-        names: vec![t()],
-        address: t(),
-        protocol: t(),
-        port: Some(1),
-        program: Some(t()),
-        first_at: now,
-        last_at: now,
-        connections: 1,
-        bytes_sent: Some(1),
-        bytes_received: None,
-        verdict: t(),
-        rule: Some(t()),
-        leads_to: vec![],
-    };
+    let flow = flow(text);
     let flows = FlowsReply {
         flows: vec![flow.clone()],
-        name_servers: vec![],
         warnings: vec![t()],
+        ..FlowsReply::default()
     };
     let records = ["denied", "answered", "request", "hole-open", "http"].map(|kind| {
         let record = json!({
@@ -295,6 +281,97 @@ fn pages(text: &str) -> Vec<String> {
     let fleet = of_machines(&frame, text);
     let all = all.into_iter().chain(fleet);
     all.map(maud::Markup::into_string).collect()
+}
+
+fn flow(text: &str) -> Flow {
+    let t = || text.to_owned();
+    let now = Timestamp::UNIX_EPOCH;
+    Flow {
+        session: t(),
+        host: Some(t()),
+        names: vec![t()],
+        address: t(),
+        protocol: t(),
+        port: Some(1),
+        program: Some(t()),
+        first_at: now,
+        last_at: now,
+        connections: 1,
+        bytes_sent: Some(1),
+        bytes_received: None,
+        verdict: t(),
+        rule: Some(t()),
+        leads_to: vec![],
+    }
+}
+
+/// What a machine says that it has reached.
+fn reached_there(text: &str, hours: usize) -> ReachedThere {
+    ReachedThere {
+        at: Timestamp::UNIX_EPOCH,
+        flows: vec![flow(text)],
+        left_out: 7,
+        warnings: vec![text.to_owned()],
+        hours: (hours > 0).then(|| vec![most(); hours]),
+        is_reading: true,
+        late: (hours > 0).then_some(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// More than can be added up.
+fn most() -> Hour {
+    Hour {
+        reached: u64::MAX,
+        asked: u64::MAX,
+        stopped: 0,
+    }
+}
+
+#[test]
+fn a_machine_counts_as_it_likes_and_its_page_is_as_others_are() {
+    let assets = Assets::new();
+    let frame = Frame {
+        assets: &assets,
+        tab: Some(Tab::Machines),
+    };
+    let seen = Seen::of(HeardMachine {
+        machine: "m-1".to_owned(),
+        ..HeardMachine::default()
+    });
+    let shown = |there: &ReachedThere| central::reached(&frame, &seen, there).into_string();
+    let page = shown(&reached_there("confirm", 24));
+    for part in [
+        &*format!("<b>{}</b> newly reached", u64::MAX),
+        "As a table (UTC)",
+        "class=\"verdict confirm\"",
+        "7 more, the older ones",
+        "the log is being read",
+        "href=\"/machines/m-1\"",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("/flows?session="), "{page}");
+    // Of a day that is none there is no chart, nor a class that the style does not know.
+    for hours in [0, 23, 25] {
+        let page = shown(&reached_there("sr", hours));
+        assert!(!page.contains("<svg") && page.contains("data-reading"));
+        assert!(page.contains("class=\"verdict \">sr<"), "{page}");
+    }
+    // Where the log is not being read there is nothing to load again for.
+    for hours in [0, 24] {
+        let there = ReachedThere {
+            is_reading: false,
+            late: None,
+            ..reached_there("sr", hours)
+        };
+        let page = shown(&there);
+        assert!(!page.contains("data-reading") && !page.contains("being read"));
+        let is_untold = page.contains("does not tell what is in its log");
+        assert_eq!(
+            (page.contains("<svg"), is_untold),
+            (hours == 24, hours == 0)
+        );
+    }
 }
 
 #[test]
@@ -389,6 +466,15 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         warnings: vec![t()],
         at: Timestamp::UNIX_EPOCH,
     };
+    let taken = Taken {
+        request: t(),
+        answer: "closed".to_owned(),
+        by: t(),
+        approvals: 0,
+        wanted: 0,
+        holes: vec![],
+        warnings: vec![t()],
+    };
     let lists = Seen::of(HeardMachine {
         approvers: vec![person.clone()],
         ..HeardMachine::default()
@@ -403,8 +489,8 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         approvers: vec![person],
         approvers_left_out: 1,
         origins: None,
-        sessions: Some(vec![session_there(text, text)]),
-        holes: Some(vec![hole_there(text, text)]),
+        sessions: Some(vec![session_there(text, "dev")]),
+        holes: Some(vec![hole_there(text, "dev")]),
         left_out: vec![Untold {
             user: t(),
             sessions: 1,
@@ -440,6 +526,10 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         central::question(frame, place(&machines[1..]), &identity, "https://a"),
         central::over(frame, &machines[0], text, Some(&over)),
         central::over(frame, &machines[0], text, None),
+        central::closed(frame, &machines[0], text, &taken),
+        central::no_hole(frame, &machines[0], text),
+        central::reached(frame, &machines[0], &reached_there(text, 24)),
+        central::reached(frame, &machines[0], &reached_there(text, 0)),
         central::no_machine(frame, text),
         central::no_question(frame, text),
         central::enrol(frame),
@@ -477,10 +567,13 @@ fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
         assets: &assets,
         tab: Some(Tab::Machines),
     };
-    let person = person_for_dev("alice");
+    let other = ApproverShown {
+        answers_for: vec!["prod".to_owned()],
+        ..approver("bob")
+    };
     let seen = Seen::of(HeardMachine {
         machine: "m-1".to_owned(),
-        approvers: vec![person],
+        approvers: vec![person_for_dev("alice"), other],
         sessions: Some(vec![
             session_there("theirs", "dev"),
             session_there("others", "prod"),
@@ -493,10 +586,15 @@ fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
         keys: vec![seen.approvers[0].keys[0].fingerprint.clone()],
     };
     let page = central::one_machine(&frame, &seen, &alice, "https://a").into_string();
-    for is_there in ["theirs", "Lets nothing through now: h7 denies it"] {
+    for is_there in [
+        "theirs",
+        "Lets nothing through now: h7 denies it",
+        "action=\"/machines/m-1/holes/h7/close\"",
+        &alice.keys[0],
+    ] {
         assert!(page.contains(is_there), "{page}");
     }
-    for is_not in ["others", "h8"] {
+    for is_not in ["others", "h8", "bob"] {
         assert!(!page.contains(is_not), "{page}");
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use guard_proto::{ErrorName, Failure, approvers::Taken};
+use guard_proto::{ErrorName, Failure, approvers::Taken, central::HoleThere};
 use guard_signed::{Answer, Document as _, Question, Signed};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    messages::{self, No, PublishedQuestion, Receipt},
+    messages::{self, Close, No, PublishedQuestion, Receipt},
     people::heard::Fleet,
-    subjects::{Group, Machine, Subject, SubjectKind},
+    subjects::{Group, Machine, Subject, SubjectKind, is_hole},
 };
 
 /// How long to wait for a receipt, and after which time it is published again.
@@ -24,6 +24,7 @@ pub(super) type Said = Result<Taken, (ErrorName, Failure)>;
 #[derive(Debug)]
 pub(super) struct Handing {
     pub(super) machine: String,
+    /// Or the hole.
     pub(super) request: String,
     pub(super) what: Handed,
     pub(super) reply: oneshot::Sender<Said>,
@@ -33,6 +34,11 @@ pub(super) struct Handing {
 pub(super) enum Handed {
     Answer(Signed),
     No(No),
+    /// The hole is to be closed, if it is for that session.
+    Close {
+        by: String,
+        session: String,
+    },
 }
 
 /// What has no receipt yet.
@@ -52,7 +58,7 @@ struct OpenAnswer {
 }
 
 impl OpenAnswers {
-    /// Publishes it, if it is about what is asked.
+    /// Publishes it, if it is about what is asked, or open.
     pub(super) async fn begin(&mut self, fleet: &Fleet, handing: Handing) {
         self.open.retain(|one| !one.reply.is_closed());
         let (subject, message) = match self.addressed(fleet, &handing) {
@@ -92,8 +98,6 @@ impl OpenAnswers {
         if self.open.len() >= MOST {
             return Err((ErrorName::Failed, busy()));
         }
-        let (group, machine, asked) = asked(fleet, machine, request)
-            .ok_or_else(|| (ErrorName::NotFound, not_asked(machine, request)))?;
         let (question, is_no, message) = match what {
             Handed::Answer(signed) => {
                 let answer = Answer::from_bytes(signed.answer.as_bytes());
@@ -101,7 +105,12 @@ impl OpenAnswers {
                 (answer.question, false, messages::bytes(signed))
             }
             Handed::No(no) => (no.question.clone(), true, messages::bytes(no)),
+            Handed::Close { by, session } => {
+                return closing(fleet, machine, (request, session), by);
+            }
         };
+        let (group, machine, asked) = asked(fleet, machine, request)
+            .ok_or_else(|| (ErrorName::NotFound, not_asked(machine, request)))?;
         if question != Question::hash(&asked.bytes) {
             return Err((ErrorName::No, changed(request)));
         }
@@ -134,8 +143,8 @@ impl OpenAnswers {
             }
         }
         for late in self.open.extract_if(.., |one| one.latest <= now) {
-            let machine = &late.subject.machine;
-            let _ = late.reply.send(Err((ErrorName::Failed, silent(machine))));
+            let silent = silent(&late.subject);
+            let _ = late.reply.send(Err((ErrorName::Failed, silent)));
         }
     }
 
@@ -174,7 +183,35 @@ fn asked<'f>(
     })
 }
 
-fn unreached() -> Failure {
+/// What has a machine close a hole that it has told of.
+fn closing(
+    fleet: &Fleet,
+    id: &str,
+    (hole, session): (&str, &str),
+    by: &str,
+) -> Result<(Subject, Vec<u8>), (ErrorName, Failure)> {
+    let mut all = fleet.machines();
+    let found = all.find_map(|(group, machine, state)| {
+        let is_it = machine.to_string() == id;
+        let (there, _) = state.there.as_ref().filter(|_| is_it)?;
+        let mut holes = there.holes.iter().flatten();
+        let meant = holes.find(|one: &&HoleThere| one.id == hole && one.session == session)?;
+        Some((group, machine, meant))
+    });
+    // The id is the machine's word, and becomes part of a subject.
+    let (group, machine, meant) = found
+        .filter(|_| is_hole(hole))
+        .ok_or_else(|| (ErrorName::NotFound, not_open(id, hole)))?;
+    let subject = Subject {
+        group: group.clone(),
+        what: SubjectKind::No,
+        machine: machine.clone(),
+        request: Some(hole.to_owned()),
+    };
+    Ok((subject, messages::bytes(&Close::of(by, meant))))
+}
+
+pub(super) fn unreached() -> Failure {
     Failure {
         what: "it is not carried".to_owned(),
         why: "no server of the fleet is reached".to_owned(),
@@ -198,6 +235,14 @@ fn not_asked(machine: &str, request: &str) -> Failure {
     }
 }
 
+fn not_open(machine: &str, hole: &str) -> Failure {
+    Failure {
+        what: format!("{hole} is not closed"),
+        why: format!("{machine} has told of no such hole: it may have ended"),
+        fix: "look again".to_owned(),
+    }
+}
+
 fn changed(request: &str) -> Failure {
     Failure {
         what: format!("{request} is not answered"),
@@ -214,10 +259,41 @@ fn no_answer(why: &guard_signed::AnswerRefusal) -> Failure {
     }
 }
 
-fn silent(machine: &Machine) -> Failure {
+fn silent(about: &Subject) -> Failure {
+    let machine = &about.machine;
+    if let Some(hole) = about.hole() {
+        return Failure {
+            what: format!("{machine} has not said that it has closed {hole}"),
+            why: "it is away, or its guard-fleet is older and closes no hole for a page; it may still be closed"
+                .to_owned(),
+            fix: format!("look again; where it stays open, on that machine: guard close {hole}"),
+        };
+    }
     Failure {
         what: format!("{machine} has not said that it has the answer"),
         why: "it may still count".to_owned(),
         fix: "look again, and at the page of machines".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said_of_silence(what: &str, about: &str) -> Failure {
+        let subject = format!("guard.ci.{what}.m-0123456789abcdef0123.{about}");
+        let subject = Subject::parse(&subject);
+        silent(&subject.unwrap_or_else(|| panic!("{about} is no subject")))
+    }
+
+    #[test]
+    fn of_a_machine_that_closes_no_hole_it_is_said_that_it_may_be_older() {
+        let closing = said_of_silence("no", "h7");
+        assert!(closing.why.contains("is older"), "{closing:?}");
+        assert!(closing.fix.contains("guard close h7"), "{closing:?}");
+        for what in ["answer", "no"] {
+            let answered = said_of_silence(what, "r7");
+            assert!(!answered.why.contains("is older"), "{answered:?}");
+        }
     }
 }

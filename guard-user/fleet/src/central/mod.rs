@@ -1,10 +1,12 @@
 //! Beside a console: shows it what all machines say, and carries to them what it hands in.
 //!
 //! The console talks to a socket (`socket.rs`), and so has no part in NATS or its keys. What it shows comes from `desk.rs`, what
-//! it hands in goes to `carried.rs`. Machines are told that somebody looks while somebody looks at its pages, and no longer.
+//! it hands in goes to `carried.rs`, and what it asks one machine alone to `reached.rs`. Machines are told that somebody looks
+//! while somebody looks at its pages, and no longer.
 
 mod carried;
 mod desk;
+mod reached;
 mod socket;
 
 use std::{rc::Rc, time::Duration};
@@ -26,6 +28,8 @@ use crate::{
 };
 use carried::{Handing, OpenAnswers};
 use desk::Desk;
+use reached::{Asking, OpenAsks};
+use socket::ToMachines;
 
 /// How often it is looked which machines are silent.
 const AGES: Duration = Duration::from_secs(5);
@@ -52,11 +56,12 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<V
     let link = NatsLink::of_a_console(settings).await?;
     let fleet = Fleet::begin_console(link, settings.looked_at()).await?;
     let desk = Rc::new(Desk::default());
-    let (to, handed) = mpsc::channel(WAITING);
+    let ((hand, handed), (ask, asked)) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
+    let to = ToMachines { hand, ask };
     let served = tokio::task::spawn_local(socket::serve(listener, user, Rc::clone(&desk), to));
     // Nobody may have asked for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let outcome = attend(&desk, fleet, handed, [told, typed]).await;
+    let outcome = attend(&desk, fleet, (handed, asked), [told, typed]).await;
     served.abort();
     Ok(outcome)
 }
@@ -65,10 +70,10 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<V
 async fn attend(
     desk: &Desk,
     mut fleet: Fleet,
-    mut handed: mpsc::Receiver<Handing>,
+    (mut handed, mut asked): (mpsc::Receiver<Handing>, mpsc::Receiver<Asking>),
     [mut told, mut typed]: [Signal; 2],
 ) -> VerbOutcome {
-    let mut carried = OpenAnswers::default();
+    let (mut carried, mut asks) = (OpenAnswers::default(), OpenAsks::default());
     let mut ages = interval(AGES);
     ages.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut again = None;
@@ -79,7 +84,7 @@ async fn attend(
                     if matches!(news, KnownChange::Link) && fleet.link.stands() {
                         again = Some(Instant::now() + AGAIN);
                     }
-                    hear(desk, &fleet, &mut carried, news);
+                    hear(desk, &fleet, (&mut carried, &mut asks), news);
                 }
                 Err(error) => {
                     tracing::error!("{error:#}");
@@ -88,6 +93,8 @@ async fn attend(
             },
             Some(handing) = handed.recv() => carried.begin(&fleet, handing).await,
             () = until(carried.next()) => carried.again(&fleet).await,
+            Some(asking) = asked.recv() => asks.begin(&fleet, asking).await,
+            () = until(asks.next()) => asks.again(&fleet).await,
             () = until(again) => {
                 again = None;
                 fleet.ask_who().await;
@@ -110,7 +117,12 @@ async fn attend(
     }
 }
 
-fn hear(desk: &Desk, fleet: &Fleet, carried: &mut OpenAnswers, news: KnownChange) {
+fn hear(
+    desk: &Desk,
+    fleet: &Fleet,
+    (carried, asks): (&mut OpenAnswers, &mut OpenAsks),
+    news: KnownChange,
+) {
     match news {
         KnownChange::Link => desk.link(fleet),
         KnownChange::Machine(group, machine) => desk.hear(fleet, (group, machine)),
@@ -121,6 +133,10 @@ fn hear(desk: &Desk, fleet: &Fleet, carried: &mut OpenAnswers, news: KnownChange
             let (subject, receipt) = *receipt;
             desk.receipt(fleet, &subject, &receipt);
             carried.receipt(&subject, receipt);
+        }
+        KnownChange::Reached(said) => {
+            let (subject, said) = *said;
+            asks.heard(&subject, &said);
         }
     }
 }

@@ -32,6 +32,7 @@ use tokio::{
 use super::{
     carried::{Handed, Handing},
     desk::Desk,
+    reached::{Asking, SaidThere},
 };
 use crate::{link::LONGEST, messages::No};
 
@@ -49,6 +50,13 @@ struct Incoming {
     call: FleetCall,
     #[serde(default)]
     more: bool,
+}
+
+/// Where what comes from a console goes.
+#[derive(Clone, Debug)]
+pub(super) struct ToMachines {
+    pub(super) hand: mpsc::Sender<Handing>,
+    pub(super) ask: mpsc::Sender<Asking>,
 }
 
 /// The number of the console's user.
@@ -83,12 +91,7 @@ pub(super) fn listen(at: &Path) -> Result<UnixListener> {
 }
 
 /// Serves that user, and root.
-pub(super) async fn serve(
-    listener: UnixListener,
-    user: u32,
-    desk: Rc<Desk>,
-    to: mpsc::Sender<Handing>,
-) {
+pub(super) async fn serve(listener: UnixListener, user: u32, desk: Rc<Desk>, to: ToMachines) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -117,7 +120,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>) -> io::Result<()> {
+async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &ToMachines) -> io::Result<()> {
     let (from, mut out) = stream.into_split();
     let mut from = BufReader::new(from);
     let Some(frame) = read(&mut from).await? else {
@@ -163,8 +166,30 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &mpsc::Sender<Handing>)
             question,
             by,
         } => (machine, request, Handed::No(No { by, question })),
+        FleetCall::Close {
+            machine,
+            hole,
+            session,
+            by,
+        } => (machine, hole, Handed::Close { by, session }),
+        FleetCall::Reached {
+            group,
+            machine,
+            by,
+            keys,
+        } => {
+            let (reply, said) = oneshot::channel();
+            let asking = Asking {
+                group,
+                machine,
+                by,
+                keys,
+                reply,
+            };
+            return ask((asking, said), &mut out, &to.ask).await;
+        }
     };
-    hand(handing, &mut out, to).await
+    hand(handing, &mut out, &to.hand).await
 }
 
 fn not_understood() -> Failure {
@@ -183,7 +208,7 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>
     Ok((frame.pop() == Some(0)).then_some(frame))
 }
 
-/// Hands an answer on to its machine, and replies with what came of it.
+/// Hands an answer, or what is to be closed, on to its machine, and replies with what came of it.
 async fn hand(
     (machine, request, what): (String, String, Handed),
     out: &mut OwnedWriteHalf,
@@ -201,6 +226,22 @@ async fn hand(
     }
     match said.await {
         Ok(Ok(taken)) => write(out, &varlink::answer(&taken, false)?).await,
+        Ok(Err((name, failure))) => refuse(out, name, &failure).await,
+        Err(_) => Ok(()),
+    }
+}
+
+/// Asks a machine what sessions have reached, and replies with what it says.
+async fn ask(
+    (asking, said): (Asking, oneshot::Receiver<SaidThere>),
+    out: &mut OwnedWriteHalf,
+    to: &mpsc::Sender<Asking>,
+) -> io::Result<()> {
+    if to.send(asking).await.is_err() {
+        return Ok(());
+    }
+    match said.await {
+        Ok(Ok(reached)) => write(out, &varlink::answer(&reached, false)?).await,
         Ok(Err((name, failure))) => refuse(out, name, &failure).await,
         Err(_) => Ok(()),
     }
@@ -293,6 +334,18 @@ mod tests {
                 request: "r1".to_owned(),
                 question: "q".to_owned(),
                 by: "alice".to_owned(),
+            },
+            FleetCall::Close {
+                machine: "m-1".to_owned(),
+                hole: "h1".to_owned(),
+                session: "s1".to_owned(),
+                by: "alice".to_owned(),
+            },
+            FleetCall::Reached {
+                group: "ci".to_owned(),
+                machine: "m-1".to_owned(),
+                by: "alice".to_owned(),
+                keys: vec!["SHA256:a".to_owned()],
             },
         ];
         for call in calls {

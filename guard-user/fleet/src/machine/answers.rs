@@ -1,4 +1,4 @@
-//! Signed answers in, and no's of consoles, and a receipt for each.
+//! Signed answers in, and what consoles say unsigned: no, and that a hole be closed. A receipt for each.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, stream::select};
 use guard_courier::Refusal;
 use guard_proto::{
-    Call, Failure,
+    Call, Failure, HolesReply,
     approvers::{Asked, Taken},
     requests::Denied,
 };
@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use super::Carrier;
 use crate::{
-    messages::{self, No, Receipt},
-    subjects::{Subject, SubjectKind},
+    messages::{self, Close, No, Receipt},
+    subjects::{Subject, SubjectKind, is_hole},
 };
 
 /// How many receipts of answers that were taken are kept: one comes again until its receipt has.
@@ -36,27 +36,30 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         hear(SubjectKind::Answer).await?,
         hear(SubjectKind::No).await?,
     );
-    let mut kept: VecDeque<Receipt> = VecDeque::new();
+    let mut kept: VecDeque<(Subject, Receipt)> = VecDeque::new();
     loop {
         let heard = answers.next().await.context("the connection has ended")?;
         let subject = Subject::parse(&heard.subject);
         let Some(subject) = subject.filter(|_| messages::is_published(&heard)) else {
             continue;
         };
-        let Some(request) = subject.request else {
+        let Some(request) = subject.request.clone() else {
             continue;
         };
         let name = messages::name_of(&heard.payload);
-        let known = kept.iter().find(|one| one.answer == name).cloned();
+        // What closes a hole may be the same, byte for byte, as what closed another one.
+        let is_it =
+            |(about, receipt): &&(Subject, Receipt)| *about == subject && receipt.answer == name;
+        let known = kept.iter().find(is_it);
         let is_new = known.is_none();
         let receipt = match known {
-            Some(known) => known,
+            Some((_, known)) => known.clone(),
             None => receipt(carrier, (subject.what, &request), name, &heard.payload).await,
         };
         // What was not taken may be another time.
         if is_new && receipt.taken.is_some() {
             kept.truncate(KEPT - 1);
-            kept.push_front(receipt.clone());
+            kept.push_front((subject, receipt.clone()));
         }
         let is_taken = receipt.taken.is_some();
         // An answer may come as one to another request.
@@ -75,7 +78,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     }
 }
 
-/// What comes of an answer, or of a no.
+/// What comes of an answer, of a no, or of closing a hole.
 async fn receipt(
     carrier: &Carrier,
     (what, request): (SubjectKind, &str),
@@ -83,6 +86,7 @@ async fn receipt(
     payload: &[u8],
 ) -> Receipt {
     let done = match what {
+        SubjectKind::No if is_hole(request) => close(carrier, request, payload).await,
         SubjectKind::No => deny(carrier, request, payload).await,
         _ => hand_in(carrier, request, payload).await,
     };
@@ -141,22 +145,56 @@ async fn deny(carrier: &Carrier, request: &str, payload: &[u8]) -> Result<Taken,
     };
     done(request, carrier.guardd.call::<Denied>(&call).await)?;
     tracing::info!(request, by = no.by, "answered with no, unsigned");
-    Ok(Taken {
-        request: request.to_owned(),
-        answer: "no".to_owned(),
-        by: no.by,
+    Ok(unsigned(request, "no", no.by, Vec::new()))
+}
+
+/// Closes a hole, where it is the one that was meant. That the approver answers for its session is guardd's to see to.
+async fn close(carrier: &Carrier, hole: &str, payload: &[u8]) -> Result<Taken, Failure> {
+    let Some(close) = messages::read::<Close>(payload) else {
+        return Err(Failure {
+            what: format!("{hole} is not closed"),
+            why: "what came closes no hole".to_owned(),
+            fix: "close it there: guard close HOLE".to_owned(),
+        });
+    };
+    let open = carrier.guardd.call::<HolesReply>(&Call::Holes {}).await;
+    let open = done(hole, open)?.holes;
+    if !open.iter().any(|one| one.id == hole && close.means(one)) {
+        return Err(Failure {
+            what: format!("{hole} is not closed"),
+            why: "no hole of that name is open, or it is another now".to_owned(),
+            fix: "look again".to_owned(),
+        });
+    }
+    let call = Call::Close {
+        ids: vec![hole.to_owned()],
+        all: false,
+        by: Some(close.by.clone()),
+    };
+    let closed = done(hole, carrier.guardd.call::<HolesReply>(&call).await)?;
+    tracing::info!(hole, by = close.by, "closed, unsigned");
+    carrier.look_again.notify_one();
+    Ok(unsigned(hole, "closed", close.by, closed.warnings))
+}
+
+/// What guardd has done that nobody signed.
+fn unsigned(about: &str, answer: &str, by: String, warnings: Vec<String>) -> Taken {
+    Taken {
+        request: about.to_owned(),
+        answer: answer.to_owned(),
+        by,
         approvals: 0,
         wanted: 0,
         holes: Vec::new(),
-        warnings: Vec::new(),
-    })
+        warnings,
+    }
 }
 
 /// guardd's own log has what it refuses, and no more often than it wants.
 fn done<T>(request: &str, said: Result<T, Refusal>) -> Result<T, Failure> {
     said.map_err(|refusal| {
         let why = &refusal.failure.why;
-        tracing::debug!(request, why, "an answer was not taken");
+        tracing::debug!(request, why, "not taken");
         refusal.failure
     })
 }

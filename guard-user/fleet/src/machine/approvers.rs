@@ -63,7 +63,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             }
             // Its other end lives in the carrier. That somebody looks on is no news.
             _ = looked.wait_for(|now| now.is_some() != is_looked) => {}
-            () = carrier.may_revoke.notified() => {}
+            () = carrier.look_again.notified() => {}
             () = link.change() => is_wanted |= link.stands(),
             () = sleep(EVERY[usize::from(!is_looked)]) => {}
         }

@@ -10,6 +10,7 @@ mod log;
 mod policies;
 mod presence;
 mod questions;
+mod reached;
 
 use std::{cell::RefCell, time::Duration};
 
@@ -53,8 +54,8 @@ struct Carrier {
     log: RefCell<Option<LogSent>>,
     /// Somebody has just come, or the server: publish all that is open again.
     anew: Notify,
-    /// Policies have come, which may revoke keys: look again at who may answer.
-    may_revoke: Notify,
+    /// Policies have come, which may revoke keys, or a hole was closed: look again at what consoles are told.
+    look_again: Notify,
 }
 
 /// Carries until it is told to end.
@@ -122,7 +123,7 @@ async fn begin(settings: &Settings, link: NatsLink) -> Result<Carrier> {
         looked: watch::channel(None).0,
         log: RefCell::default(),
         anew: Notify::new(),
-        may_revoke: Notify::new(),
+        look_again: Notify::new(),
     })
 }
 
@@ -132,6 +133,7 @@ async fn carry(carrier: &Carrier, settings: &Settings) -> Result<()> {
         ended = answers::carry(carrier) => ended,
         ended = approvers::carry(carrier) => ended,
         ended = policies::carry(carrier) => ended,
+        ended = reached::carry(carrier) => ended,
         () = questions::carry(carrier) => Ok(()),
         () = presence::tell(carrier) => Ok(()),
         () = presence::tell_here(carrier, settings) => Ok(()),

@@ -114,7 +114,7 @@ impl Bundled {
                 if std::mem::replace(&mut self.pace, pace) != pace {
                     self.wants = self.wants.min(Instant::now() + pace.every);
                 }
-                carrier.may_revoke.notify_one();
+                carrier.look_again.notify_one();
             }
             // guardd was not reached: nobody has said anything of the bundle.
             Err(refusal) if refusal.name.is_none() => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use async_nats::Message;
 
 use crate::{
-    messages::{self, MachineHere, PublishedQuestion, Receipt, There},
+    messages::{self, HeardReached, MachineHere, PublishedQuestion, Receipt, There},
     subjects::{Group, Machine, Subject, SubjectKind},
 };
 
@@ -68,6 +68,8 @@ pub(crate) enum KnownChange {
     /// It is in the fleet no more.
     Removed(Group, Machine),
     Receipt(Box<(Subject, Receipt)>),
+    /// What sessions have reached, for whoever has asked.
+    Reached(Box<(Subject, HeardReached)>),
     /// A server has come, or gone.
     Link,
 }
@@ -117,10 +119,17 @@ impl KnownMachines {
                 self.news.push_back(KnownChange::Removed(at.0, at.1));
                 Some(())
             }
-            (SubjectKind::Approvers, _) => {
-                let there = messages::read(&heard.payload)?;
-                self.take_there(at, there, heard.payload.len())
-            }
+            (SubjectKind::Approvers, _) => match HeardReached::read(&heard.payload) {
+                Some(said) => {
+                    self.news
+                        .push_back(KnownChange::Reached(Box::new((subject, said))));
+                    Some(())
+                }
+                None => {
+                    let there = messages::read(&heard.payload)?;
+                    self.take_there(at, there, heard.payload.len())
+                }
+            },
             (SubjectKind::Question, Some(request)) if heard.payload.is_empty() => {
                 let over = self.machines.get_mut(&at)?.questions.remove(&request)?;
                 self.is_over(over);
@@ -291,7 +300,10 @@ pub(crate) mod tests {
     use guard_signed::Document as _;
 
     use super::*;
-    use crate::{link::LONGEST, messages::tests::question};
+    use crate::{
+        link::LONGEST,
+        messages::{SaidReached, tests::question},
+    };
 
     const ROGUE: &str = "m-0123456789abcdef0123";
     const HONEST: &str = "m-0123456789abcdef9999";
@@ -428,6 +440,29 @@ pub(crate) mod tests {
         let at = at.map(|(group, machine, _)| (group.clone(), machine.clone()));
         at.iter().for_each(|at| known.forget(at));
         assert_eq!(known.bytes, 0);
+    }
+
+    #[test]
+    fn what_was_reached_takes_no_room_and_changes_nothing_that_is_known() {
+        let mut known = flooded(0);
+        let before = (open(&known, ROGUE), known.bytes);
+        known.news.clear();
+        let said = messages::bytes(&SaidReached {
+            asked: vec!["x".to_owned()],
+            reached: None,
+            refused: None,
+        });
+        let mut say = |said: &[u8]| {
+            let said = said.to_owned();
+            hear(&mut known, SubjectKind::Approvers, ROGUE, None, said)
+        };
+        assert_eq!(say(&said), Some(()));
+        for odd in ["", "{}", "[]", "{\"reached\":{}}"] {
+            assert_eq!(say(odd.as_bytes()), None, "{odd}");
+        }
+        let is_it = |news| matches!(news, Some(KnownChange::Reached(_)));
+        assert!(is_it(known.next()) && known.next().is_none());
+        assert_eq!((open(&known, ROGUE), known.bytes), before);
     }
 
     #[test]

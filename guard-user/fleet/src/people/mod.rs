@@ -66,6 +66,7 @@ pub(crate) async fn pending(settings: &Settings, follow: bool, json: bool) -> Re
             KnownChange::Machine(..)
             | KnownChange::Removed(..)
             | KnownChange::Receipt(_)
+            | KnownChange::Reached(_)
             | KnownChange::Link => continue,
         };
         print(&text)?;

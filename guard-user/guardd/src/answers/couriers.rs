@@ -65,33 +65,20 @@ impl State {
         Ok(listed)
     }
 
-    /// What was reached that a courier may show.
+    /// What was reached that a courier may show; `latest`: so many at most.
     ///
     /// # Errors
     ///
-    /// As for [`State::flows_of`].
+    /// As for [`State::flows_of_all`].
     pub fn flows_carried(
         &mut self,
         session: Option<&str>,
         by: Option<&str>,
+        latest: Option<u32>,
     ) -> Result<proto::flows::FlowsReply, CallError> {
-        let mut listed = proto::flows::FlowsReply::default();
-        let (mut is_known, mut unknown) = (false, None);
-        for who in self.answers.courier_approvers_by(by) {
-            match self.flows_of(who, session) {
-                Ok(own) => {
-                    is_known = true;
-                    listed.flows.extend(own.flows);
-                    listed.warnings.extend(own.warnings);
-                }
-                Err(error) => unknown = Some(error),
-            }
-        }
-        listed.warnings.dedup();
-        match unknown.filter(|_| !is_known) {
-            Some(error) => Err(error),
-            None => Ok(listed),
-        }
+        let who = self.answers.courier_approvers_by(by);
+        let latest = latest.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        self.flows_of_all(&who, session, latest)
     }
 
     /// Closes holes for a courier.

@@ -347,6 +347,7 @@ mod tests {
         let flows = Call::Flows {
             session: None,
             by: None,
+            latest: None,
         };
         let log = Call::Log {
             follow: false,

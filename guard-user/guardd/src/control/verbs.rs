@@ -195,9 +195,11 @@ async fn carried(
         Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
         Call::Sessions {} => one(&state.sessions_carried()),
         Call::Holes {} => one(&state.holes_carried()?),
-        Call::Flows { session, by } => {
-            one(&state.flows_carried(session.as_deref(), by.as_deref())?)
-        }
+        Call::Flows {
+            session,
+            by,
+            latest,
+        } => one(&state.flows_carried(session.as_deref(), by.as_deref(), latest)?),
         call => {
             let from = couriers::courier(who.uid(), peer);
             one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)

@@ -121,6 +121,12 @@ impl KeptFlows {
         SessionId(self.session)
     }
 
+    /// The id of the outermost session around it, or its own.
+    #[must_use]
+    pub fn outermost(&self) -> u32 {
+        self.around.first().copied().unwrap_or(self.session)
+    }
+
     /// What tells it from other sessions.
     #[must_use]
     pub fn began(&self) -> Began {
