@@ -6,6 +6,7 @@ mod answers;
 mod applied;
 mod ask;
 mod before;
+mod busy;
 pub(crate) mod churn;
 mod crowd;
 mod floods;
@@ -17,6 +18,8 @@ pub(crate) mod place;
 mod rebinding;
 mod reverse;
 pub(crate) mod server;
+mod spoken;
+mod tunnels;
 mod unheard;
 
 use std::{fs, os::unix::fs::chown};

@@ -99,7 +99,8 @@ fn is_thread_name(comm: &str, name: &str) -> bool {
 }
 
 /// What a thread calls itself now, where it has not ended.
-fn name_of_thread((tgid, tid): (u32, u32)) -> Option<String> {
+#[must_use]
+pub fn name_of_thread((tgid, tid): (u32, u32)) -> Option<String> {
     let name = fs::read(format!("/proc/{tgid}/task/{tid}/comm")).ok()?;
     Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
 }

@@ -14,7 +14,7 @@
 //! | 8 what is no question, or two | `two_questions` … `odd_label`; U `what_is_no_question_or_more_than_one_is_rejected`, `no_bytes_are_too_odd` |
 //! | 9 case, ids, options | `case`, `number`, `bits`, `options`; U `a_question_is_read_and_written_anew` |
 //! | 10 names that look alike | `below`, `ends_alike`; U `the_most_specific_pattern_decides`, `a_name_is_within_those_above_it_by_whole_labels` |
-//! | 11 tunnels | `null`, `private_type`, `any`, `tunnel`; U `too_many_new_names_are_asked_about_as_one` |
+//! | 11 tunnels | `null`, `private_type`, `any`, `tunnel`; `resolver::tunnels`; U `too_many_new_names_are_asked_about_as_one` |
 //! | 12 hints of HTTPS and SVCB, AliasMode, `port` | `alias`; U `where_a_hint_leads_counts_against_it_only`, `an_alias_of_services_and_a_port_are_as_any_target` |
 //! | 13 CNAME to what is denied, and back; sixteen | `cname`; `resolver::answers::a_chain_of_sixteen_is_followed_and_no_longer_one` |
 //! | 14 a search list with `ndots:5` | `clients::names::glibc` |

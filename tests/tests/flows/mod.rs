@@ -1,5 +1,6 @@
 //! What sessions reach is recorded; a session may be observed, and a policy learned of that.
 
+pub(crate) mod apart;
 mod bounds;
 mod learned;
 mod ways;

@@ -3,11 +3,14 @@
 
 use std::path::PathBuf;
 
-use guard_lab::{Daemon, Json as _, Network, Scene, Shell, Tested, eventually};
+use guard_lab::{Daemon, Json as _, Network, OPEN, Scene, Shell, Tested, eventually};
 use serde_json::Value;
 
 use super::server::{self, OwnServer};
-use crate::names::scene::{DNS, NameScene, reaches};
+use crate::{
+    flows::apart::Several,
+    names::scene::{DNS, NameScene, reaches},
+};
 
 const POLICY: &str = r#"
 version = 1
@@ -189,6 +192,39 @@ fn of_ipv6_it_is_told_too_and_of_who_asked_alone() -> Tested {
     let request = asking.request(address)?;
     assert_eq!(request["named"], Value::Null, "{request}");
     assert_eq!(request["destination"]["host"], Value::Null, "{request}");
+    Ok(())
+}
+
+#[test]
+fn what_was_reached_goes_by_the_name_that_its_own_program_has_asked_for() -> Tested {
+    let scene = scene()?;
+    scene.assert_open(OPEN, 443)?;
+    scene.server.set(NAME, &[OPEN]);
+    let daemon = &scene.daemon;
+    let session = || Several::new(daemon, Shell::start(daemon, "plain")?);
+    let (mut asks, mut silent) = (session()?, session()?);
+    asks.ask("one", NAME)?;
+    asks.go("one", OPEN)?;
+    asks.go("two", OPEN)?;
+    silent.go("one", OPEN)?;
+    for (session, program, name) in [
+        (&asks, "one", Value::from(NAME)),
+        (&asks, "two", Value::Null),
+        (&silent, "one", Value::Null),
+    ] {
+        eventually(&format!("{program} goes by {name}"), || {
+            let flows = daemon.list(["flows", "--session", session.session()])?;
+            let mut flows = flows.iter();
+            let flow = flows.find(|flow| flow["program"] == program && flow["address"] == OPEN);
+            Ok(flow.is_some_and(|flow| flow["host"] == name))
+        })?;
+    }
+    for (session, said) in [(&asks, true), (&silent, false)] {
+        let suggest = ["suggest", "--from-flows", "--session", session.session()];
+        let text = daemon.root(suggest).run()?.success()?.stdout;
+        assert_eq!(text.contains(NAME), said, "{text}");
+        assert!(said || text.contains(OPEN), "{text}");
+    }
     Ok(())
 }
 

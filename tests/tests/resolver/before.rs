@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::place::{DNS, Place};
 use crate::names::scene::with_resolvers;
 
-const SOCKETS: &str = include_str!("programs/before.py");
+pub(super) const SOCKETS: &str = include_str!("programs/before.py");
 
 /// Any name may be asked for, and nobody judges it.
 const FREE: &str = "version = 1\nname = \"free\"\ndefault = \"deny\"\n";
@@ -28,7 +28,7 @@ action = "allow"
 const NXDOMAIN: &str = "3";
 
 /// How a question went.
-fn asks(shell: &mut Shell, how: &str, name: &str) -> Tested<String> {
+pub(super) fn asks(shell: &mut Shell, how: &str, name: &str) -> Tested<String> {
     shell.tell(&format!("{how} {name}"))?;
     let said = shell.line_with(&format!("asked {how} "))?;
     let last = said.trim().rsplit(' ').next();

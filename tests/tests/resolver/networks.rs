@@ -2,7 +2,7 @@
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, Tested, bins, eventually};
 
-use super::ASK;
+use super::{ASK, place};
 use crate::names::scene::{self, API, NameScene, reaches};
 
 /// The machine's name server, as systemd-resolved listens.
@@ -83,10 +83,13 @@ fn a_question_that_no_resolver_hears_is_written_down() -> Tested {
     // Nobody listens in a network that is new.
     let alone = "unshare --user --map-root-user --net";
     for (count, way) in ["connected", "unconnected", "tcp"].into_iter().enumerate() {
-        assert_eq!(told(&format!("{alone} {}", ask(way)))?, "1", "{way}: EPERM");
         // Of UDP both count as one destination, which is told of once a second.
         let protocols = [1, 1, 2][count];
         eventually("it is in the log", || {
+            // Where guardd has seen that network first, the resolver listens there, and its loopback is down.
+            let unheard = told(&format!("{alone} {}", ask(way)))?;
+            let is_so = ["1", "101"].contains(&&*unheard);
+            assert!(is_so, "{way}: {unheard}, neither EPERM nor ENETUNREACH");
             let records = log();
             let said = records.iter().filter(|record| {
                 let why = record["why"].as_str().unwrap_or_default();
@@ -94,9 +97,74 @@ fn a_question_that_no_resolver_hears_is_written_down() -> Tested {
                     && record["verdict"] == "deny"
                     && why.contains("guard's resolver")
             });
-            said.count() >= protocols
+            Ok(said.count() >= protocols)
         })?;
     }
+    Ok(())
+}
+
+/// None of its loopback's ports is free.
+#[test]
+fn a_network_in_which_the_resolver_cannot_listen_asks_nobody_until_it_can() -> Tested {
+    const SECRET: &str = "secret.evil.example";
+    let place = place::Place::new()?;
+    let daemon = &place.daemon;
+    let served = include_str!("programs/served.py");
+    let served = daemon.write_for_agents("served.py", served)?;
+    let run = format!("/usr/bin/python3 {} {}", served.display(), place::DNS);
+    // Without the guard its own server hears it.
+    let outside = format!("exec unshare --net {run} up free 'ask {SECRET}'");
+    let outside = place
+        .network
+        .dev()
+        .command("sh")
+        .args(["-c", &outside])
+        .output()?;
+    let outside = String::from_utf8_lossy(&outside.stdout).into_owned();
+    assert!(outside.contains("did ask heard"), "{outside}");
+
+    let mut other = Shell::start(daemon, "names")?;
+    let known = format!("udp {} v1.api.example.com", place::DNS);
+    let answered = format!("answered {}", place::API);
+    let mut shell = Shell::start(daemon, "names")?;
+    shell.tell(&format!("exec unshare --user --map-root-user --net {run}"))?;
+    shell.line_with("reads lines")?;
+    let session = shell.session().to_owned();
+    let mut does = |what: &str| -> Tested<_> {
+        shell.tell(what)?;
+        let said = shell.line_with("did ")?;
+        Ok(said
+            .trim()
+            .rsplit(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned())
+    };
+    let ask = format!("ask {SECRET}");
+    let refusals = || -> Tested<_> {
+        let denied = daemon.logged("denied")?;
+        let is_such = |one: &&serde_json::Value| {
+            let why = one["why"].as_str().unwrap_or_default();
+            one["session"] == *session
+                && one["destination"]["address"] == place::DNS
+                && why.contains("guard's resolver does not listen there")
+                && why.contains("no free port")
+        };
+        Ok(denied.iter().filter(is_such).count())
+    };
+    assert_eq!(does("up")?, "None");
+    // Of one destination a refusal is told of once a second.
+    eventually("it is refused, and the log says why", || {
+        assert_eq!(does(&ask)?, "EPERM");
+        Ok(refusals()? > 0)
+    })?;
+    assert_eq!(place.asked(&mut other, &known)?, answered);
+    assert_eq!(does("free")?, "None");
+    // The first that is refused has it tried again.
+    eventually("the resolver answers there", || Ok(does(&ask)? == "3"))?;
+    // What may be asked for comes to the server that was meant.
+    assert_eq!(does("ask v1.api.example.com")?, "heard");
+    assert!(!place.dns.has_heard(b"secret"));
     Ok(())
 }
 

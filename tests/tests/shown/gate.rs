@@ -273,6 +273,76 @@ fn where_another_policy_asks_a_yes_opens_it_and_the_proxy_looks() -> Tested {
     where_another_policy_asks(Looks::Proxy)
 }
 
+/// Another policy asks about all of the internet, so a yes is for the name. Who shows another one there has begun a connection all the
+/// same: it counts, and is not given back.
+fn what_shows_another_name_counts(looks: Looks) -> Tested {
+    const ASKS: &str = r#"
+version = 1
+name = "asks"
+default = "confirm"
+hold = "0s"
+
+[dns]
+names = "any"
+
+[[rule]]
+to = ["@dns"]
+ports = ["udp/53", "tcp/53"]
+action = "allow"
+"#;
+    let scene = SharedAddress::new()?;
+    if !scene.can(looks)? {
+        return Ok(());
+    }
+    let daemon = scene.daemon(&with(), looks)?;
+    let asks = daemon.write_for_agents("asks.toml", ASKS)?;
+    let mut shell = Shell::start(&daemon, &asks.display().to_string())?;
+    let (guard, socket) = (daemon.program("guard")?, daemon.socket());
+    let (guard, socket) = (guard.display(), socket.display());
+    shell.tell(&format!(
+        "exec {guard} --socket {socket} run -q --policy shared -- sh -c 'echo inside; exec sh'"
+    ))?;
+    shell.line_with("inside")?;
+    scene.asks(&mut shell, FORGE)?;
+    let sessions = daemon.json(["sessions"])?;
+    let mut inner = sessions.list()?.iter();
+    let inner = inner.find(|one| one["parent"].is_string());
+    let inner = inner.expect("a session inside")["id"].text()?;
+    let open = |connections: &str| {
+        let open = ["open", FORGE, "--ports", "tcp/443", "--session", inner];
+        daemon.json([&open[..], &["--connections", connections]].concat())
+    };
+    let says = |shell: &mut Shell, name| scene.says(shell, SHARED, name, "whole");
+    let refused = |shell: &mut Shell| -> Tested {
+        let before = scene.begun();
+        assert_ne!(says(shell, EVIL)?, "answer");
+        eventually("the server sees it end", || scene.begun().1 > before.1)?;
+        assert_eq!(scene.begun().0, before.0, "{}", scene.log());
+        Ok(())
+    };
+    assert_ne!(says(&mut shell, FORGE)?, "answer", "a person is asked");
+    let hole = open("1")?;
+    assert_eq!(hole["destination"], FORGE, "{hole}");
+    refused(&mut shell)?;
+    assert_ne!(says(&mut shell, FORGE)?, "answer", "it is used up");
+    assert_eq!(daemon.json(["holes"])?[0]["connections_left"], 0);
+    open("2")?;
+    refused(&mut shell)?;
+    assert_eq!(says(&mut shell, FORGE)?, "answer", "one is left");
+    assert_ne!(says(&mut shell, FORGE)?, "answer");
+    Ok(())
+}
+
+#[test]
+fn what_shows_another_name_counts_as_a_connection_and_the_kernel_looks() -> Tested {
+    what_shows_another_name_counts(Looks::Kernel)
+}
+
+#[test]
+fn what_shows_another_name_counts_as_a_connection_and_the_proxy_looks() -> Tested {
+    what_shows_another_name_counts(Looks::Proxy)
+}
+
 #[test]
 fn quic_is_refused_where_a_name_decides_and_other_ports_are_open() -> Tested {
     let scene = SharedAddress::new()?;

@@ -34,6 +34,8 @@ pub struct NameAsker {
     pub pid: Option<u32>,
     /// Its executable's name.
     pub comm: Option<String>,
+    /// What it called itself then: of a script, where its executable is an interpreter, the script's name.
+    pub thread: Option<String>,
 }
 
 /// The names of an address.
@@ -55,14 +57,20 @@ impl NameAsker {
     #[must_use]
     pub fn of(pid: Option<u32>, comm: Option<&str>) -> Self {
         let comm = comm.map(str::to_owned);
-        Self { pid, comm }
+        Self {
+            pid,
+            comm,
+            thread: None,
+        }
     }
 
     /// Whether a thread that calls itself so may be one of its: the kernel keeps 15 bytes of a name.
     pub(super) fn is(&self, program: &str) -> bool {
         const KEPT: usize = 15;
-        let comm = self.comm.as_deref().unwrap_or_default();
-        !comm.is_empty() && comm.bytes().take(KEPT).eq(program.bytes().take(KEPT))
+        let is_it = |name: &String| {
+            !name.is_empty() && name.bytes().take(KEPT).eq(program.bytes().take(KEPT))
+        };
+        self.comm.iter().chain(&self.thread).any(is_it)
     }
 
     /// Whether it may be that process. Of one of which nothing is known it may.

@@ -544,10 +544,7 @@ mod tests {
             addresses: vec![IpAddr::from([192, 0, 2, last]).into()],
             at: BootTime(at),
             until: BootTime(at + 100),
-            asker: NameAsker {
-                pid: Some(7),
-                comm: Some("node".to_owned()),
-            },
+            asker: NameAsker::of(Some(7), Some("node")),
         };
         known.note(&answered, &[], BootTime(at));
     }
@@ -646,10 +643,7 @@ mod tests {
         told(&mut known, 1, "api.example.com", "api.example.com", 1);
         let to = Address::from(IpAddr::from([192, 0, 2, 1]));
         let used = |pid: Option<u32>, comm: Option<&str>, now| {
-            let who = NameAsker {
-                pid,
-                comm: comm.map(str::to_owned),
-            };
+            let who = NameAsker::of(pid, comm);
             let known = known.name_used_by(SessionId(1), to, |_| false, (&who, BootTime(now)));
             known.is_some()
         };
@@ -696,10 +690,7 @@ mod tests {
                 addresses: vec![to],
                 at: BootTime(at * SECOND),
                 until: BootTime(100 * SECOND),
-                asker: NameAsker {
-                    pid: None,
-                    comm: Some(comm.to_owned()),
-                },
+                asker: NameAsker::of(None, Some(comm)),
             };
             known.note(&answered, &[], BootTime(at * SECOND));
         };

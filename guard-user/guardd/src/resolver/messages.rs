@@ -9,6 +9,7 @@ use guard_sys::clock;
 use super::asking::NameQuestion;
 use crate::{
     policies::{NameAnswer, NameAsker, UsedName},
+    process::name_of_thread,
     requests::RequestKey,
     state::State,
 };
@@ -154,6 +155,13 @@ impl State {
     fn asker(&self, session: SessionId, tgid: u32) -> NameAsker {
         let (pid, process) = self.machine.process_of(self.sessions.live(session), tgid);
         let comm = process.comm;
-        NameAsker { pid, comm }
+        // Of a process that is another one by now, it is another's.
+        let is_known = comm.is_some();
+        let thread = pid.filter(|_| is_known);
+        NameAsker {
+            pid,
+            comm,
+            thread: thread.and_then(|pid| name_of_thread((pid, pid))),
+        }
     }
 }
