@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::promises::last::commit;
-use crate::shell::{read, root, run, say};
+use crate::promises::last::{CHANGED, commit};
+use crate::shell::{read, root, run, say, target};
 use crate::test::outcome::Outcome;
 use crate::{clients, install, lab, test, vm};
 
@@ -27,6 +27,8 @@ const BY_NAME: &str = "clients::names::claude_code";
 const SAID: &str = "GUARD_TOOLS";
 const PASSED: &str = "GUARD_TOOLS_PASSED";
 const PAGE: &str = "GUARD_TOOLS_PAGE";
+/// What has passed at a commit, below `target`.
+const KEPT: &str = "tools.json";
 /// The test that writes the page.
 const WRITES: &str = "tools::page::the_page_says_what_is_run";
 
@@ -100,14 +102,15 @@ const LEFT_OUT: [&str; 7] = [
 /// `cargo xtask tools`
 #[derive(Args)]
 pub(crate) struct ToolsArgs {
-    /// Also in a throw-away machine with a kernel that takes programs at its security hooks, and in units: some twenty minutes
+    /// Also in a throw-away machine with a kernel that takes programs at its security hooks, and in units: half an hour, or two hours
+    /// where it is emulated
     #[arg(long)]
     all: bool,
     /// Only print their names
     #[arg(long, conflicts_with_all = ["all", "write"])]
     list: bool,
-    /// Write docs/tools.md anew, of what was run
-    #[arg(long, conflicts_with = "names")]
+    /// Write docs/tools.md anew, of all that has passed at this commit
+    #[arg(long)]
     write: bool,
     /// Only those whose names contain this
     #[arg(value_name = "NAME")]
@@ -143,6 +146,7 @@ pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
         passed["machine"] = self::passed(&machine)?;
         outcome += machine;
     }
+    keep(&mut passed)?;
     outcome.print();
     let verdict = outcome.verdict();
     if args.write && verdict.is_ok() {
@@ -193,6 +197,29 @@ fn tests(names: &[String]) -> Result<BTreeSet<String>> {
 
 fn passed(outcome: &Outcome) -> Result<Value> {
     Ok(json!({"when": commit()?, "tests": outcome.names}))
+}
+
+/// Adds what has passed before at the same commit, and keeps all of it: whoever runs some of them need not run the others again.
+fn keep(passed: &mut Value) -> Result<()> {
+    let file = target().join(KEPT);
+    let now = commit()?;
+    if now.ends_with(CHANGED) {
+        return Ok(());
+    }
+    let kept = fs::read(&file).ok();
+    let kept = kept.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let kept = kept.unwrap_or_default();
+    for place in ["here", "machine"] {
+        let before = &kept[place];
+        if before["when"] != now.as_str() {
+            continue;
+        }
+        let tests = [&before["tests"], &passed[place]["tests"]];
+        let tests = tests.into_iter().filter_map(Value::as_array).flatten();
+        let tests: BTreeSet<_> = tests.filter_map(Value::as_str).collect();
+        passed[place] = json!({"when": now, "tests": tests});
+    }
+    fs::write(&file, passed.to_string()).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn write(passed: &Value) -> Result<()> {

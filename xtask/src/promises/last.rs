@@ -13,6 +13,8 @@ use crate::shell::{read, root};
 use crate::test::outcome::Outcome;
 
 const FILE: &str = "promises.json";
+/// What stands behind a commit where the tree differs.
+pub(crate) const CHANGED: &str = ", with changes";
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -123,6 +125,6 @@ pub(crate) fn commit() -> Result<String> {
     let differs = !git(&["status", "--porcelain", "--untracked-files=no"])?
         .trim()
         .is_empty();
-    let more = if differs { ", with changes" } else { "" };
+    let more = if differs { CHANGED } else { "" };
     Ok(format!("{}{more}", commit.trim()))
 }
