@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use guard_lab::Network;
+use rustix::net::sockopt;
 
 use super::prefixes::Prefixes;
 
@@ -16,6 +17,8 @@ pub(super) const DNS: &str = "192.0.2.53:53";
 const THINKS: Duration = Duration::from_micros(40);
 /// How far away another one is.
 const AWAY: Duration = Duration::from_millis(1);
+/// Room for what many ask at once, in bytes: none of them asks again.
+const UNREAD: usize = 4 << 20;
 
 /// What it answers depends on how a name begins: `v` and a number for so many addresses, `s` for one after a while, `t` for one
 /// that takes longer, and any other for one. Of IPv4 there is one address, of IPv6 there are always others.
@@ -28,6 +31,7 @@ impl NameServer {
     pub(super) fn start(network: &Network) -> Result<Self> {
         let socket = network.prod().enter(|| Ok(UdpSocket::bind(DNS)?))?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, UNREAD)?;
         let ends: Arc<AtomicBool> = Arc::default();
         let end = Arc::clone(&ends);
         let thread = thread::spawn(move || serve(&socket, &end));

@@ -1,9 +1,11 @@
 //! What names in the path cost: a look-up through the guard's resolver beside one without, and a connection that a name allows.
 
 use std::fmt::Write as _;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use guard_lab::bench::monotonic;
+use guard_lab::bench::{Awake, monotonic};
 use guard_lab::kernel::Timing;
 use guard_lab::{Daemon, Network, Running};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::Plan;
 use super::client::{Client, sink};
+use super::crowd::cpu_of;
 use super::figure::{Figure, Other, Target, Unit};
 use super::memory;
 use super::name_server::{DNS, NameServer};
@@ -19,12 +22,17 @@ use super::rounds::{interleave, take_turns};
 use super::samples::Samples;
 use super::traffic;
 
-/// Questions in a round.
-const QUESTIONS: u64 = 1000;
+/// Questions in a round: no more than a session may send at once, however soon each is answered.
+const QUESTIONS: u64 = 250;
+/// Fewer where each takes long, or leaves something behind.
+const FEW_QUESTIONS: u64 = 100;
+/// After that it may send as many again.
+const REST: Duration = Duration::from_millis(100);
 /// Connections in a round.
 const CONNECTS: u64 = 400;
-/// The same where each takes long, or leaves something behind.
-const FEW_QUESTIONS: u64 = 100;
+/// Sessions that ask at once, and the questions of each. One alone may send 4,000 a second.
+const ASKING: usize = 8;
+const MANY_QUESTIONS: u64 = 10_000;
 /// Answers of 32 addresses that fill a session's share of what the kernel keeps.
 const ANSWERS: u64 = 16_384 / 32;
 /// Names that a session asks for, in zones of 64 each: as many as it may have in a minute.
@@ -37,7 +45,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 const SECOND: f64 = 1e9;
 
 /// What stands in the way of a look-up.
-const WAY: &str = "two more processes and their wake-ups are in the path";
+const WAY: &str = "the resolver is woken twice, by the question and by its answer, and a CPU that sleeps wakes slowly; see the \
+                   look-up with no CPU asleep";
 
 /// What programs connect to is by one policy open by its prefix, and by the other by its name.
 fn policy(name: &str, to: &str) -> String {
@@ -75,7 +84,7 @@ struct NamesStage {
     daemon: Daemon,
     _server: NameServer,
     _sink: Running,
-    _network: Network,
+    network: Network,
 }
 
 impl NamesStage {
@@ -102,7 +111,7 @@ impl NamesStage {
             daemon,
             _server: server,
             _sink: sink,
-            _network: network,
+            network,
         })
     }
 }
@@ -111,23 +120,41 @@ fn order(what: &str, count: u64) -> Value {
     json!({"do": what, "to": DNS, "count": count})
 }
 
+/// For an address of a name; of IPv6 there are always others.
+fn order_of(name: &str, is_v6: bool) -> Value {
+    let mut order = order("ask", FEW_QUESTIONS);
+    order["name"] = name.into();
+    order["v6"] = is_v6.into();
+    order
+}
+
 /// What the middle question took, and the one slower than 99 of 100.
 fn look_up(client: &mut Client) -> Result<[f64; 2]> {
     took(client, &order("ask", QUESTIONS))
 }
 
-/// What the middle question for an address of a name took; of IPv6 there are always others.
-fn look_up_of(client: &mut Client, name: &str, is_v6: bool) -> Result<f64> {
-    let mut order = order("ask", FEW_QUESTIONS);
-    order["name"] = name.into();
-    order["v6"] = is_v6.into();
-    Ok(took(client, &order)?[0])
+/// The same while no CPU sleeps.
+fn look_up_awake(client: &mut Client) -> Result<[f64; 2]> {
+    let _awake = Awake::start()?;
+    look_up(client)
 }
 
 fn took(client: &mut Client, order: &Value) -> Result<[f64; 2]> {
+    thread::sleep(REST);
     let answer = client.ask(order)?;
     let number = |key: &str| answer[key].as_f64().context("no time");
     Ok([number("ns")?, number("p99")?])
+}
+
+/// What a look-up takes of the resolver's own time, in nanoseconds: nothing that it waits for, and no wake-up.
+fn own_time(daemon: &Daemon, client: &mut Client, order: &Value) -> Result<f64> {
+    let resolver = memory::child(daemon, "guard-resolver")?;
+    let count = order["count"].as_f64().context("no count")?;
+    thread::sleep(REST);
+    let before = cpu_of(resolver)?;
+    client.ask(order)?;
+    let took = cpu_of(resolver)?.saturating_sub(before);
+    Ok(took.as_nanos() as f64 / count)
 }
 
 /// Look-ups, connections, memory, and the time without a resolver.
@@ -141,39 +168,47 @@ pub(super) fn names(plan: &Plan) -> Result<Vec<Figure>> {
     figures.extend(of_slower_servers(plan, &mut stage)?);
     figures.push(among_rules(plan, &mut stage)?);
     figures.push(of_new_addresses(plan, &mut stage)?);
-    figures.push(a_second(plan, &mut stage)?);
     figures.push(beside_a_flood(plan, &mut stage)?);
     figures.push(connects(plan, &mut stage)?);
-    figures.push(connect_program(plan, &mut stage)?);
+    figures.extend(connect_program(plan, &mut stage)?);
     figures.push(resident(&mut stage)?);
     figures.push(resident_names(&mut stage)?);
+    figures.extend(a_second(plan, &stage)?);
     figures.push(again(&mut stage)?);
     Ok(figures)
 }
 
 fn look_ups(plan: &Plan, stage: &mut NamesStage) -> Result<Vec<Figure>> {
-    let [free, named] = take_turns(
-        plan.few,
+    let [free, named, free_awake, named_awake] = take_turns(
+        plan.rounds,
         stage,
         [
             &mut |stage: &mut NamesStage| look_up(&mut stage.free),
             &mut |stage: &mut NamesStage| look_up(&mut stage.named),
+            &mut |stage: &mut NamesStage| look_up_awake(&mut stage.free),
+            &mut |stage: &mut NamesStage| look_up_awake(&mut stage.named),
         ],
     )?;
     let of = |all: &[[f64; 2]], at: usize| Samples(all.iter().map(|one| one[at]).collect());
-    let figure = |name, at, most: f64| {
-        Figure::alone(
-            name,
-            Unit::Time,
-            of(&named, at),
-            Target::More(most * MICROSECOND),
-        )
-        .beside(Other::Measured("no guard", of(&free, at)))
-        .remark(WAY)
+    let more = |most: f64| Target::More(most * MICROSECOND);
+    let figure = |name, at, target| {
+        Figure::alone(name, Unit::Time, of(&named, at), target)
+            .beside(Other::Measured("no guard", of(&free, at)))
+            .remark(WAY)
     };
+    let awake = Figure::alone(
+        "look-up, no CPU asleep",
+        Unit::Time,
+        of(&named_awake, 0),
+        Target::Stated,
+    );
+    let remark = "on each CPU a thread runs whenever no other wants to";
     Ok(vec![
-        figure("look-up", 0, 25.0),
-        figure("look-up, the 99th of 100", 1, 100.0),
+        figure("look-up", 0, more(25.0)),
+        figure("look-up, the 99th of 100", 1, more(100.0)),
+        awake
+            .beside(Other::Measured("no guard", of(&free_awake, 0)))
+            .remark(remark),
     ])
 }
 
@@ -184,12 +219,13 @@ fn of_slower_servers(plan: &Plan, stage: &mut NamesStage) -> Result<Vec<Figure>>
         ("look-up, a server of 1 ms", "t1", 1.05),
     ];
     let measured = servers.into_iter().map(|(figure, name, most)| {
+        let order = order_of(name, false);
         let [free, named] = interleave(
             plan.few,
             stage,
             [
-                &mut |stage: &mut NamesStage| look_up_of(&mut stage.free, name, false),
-                &mut |stage: &mut NamesStage| look_up_of(&mut stage.named, name, false),
+                &mut |stage: &mut NamesStage| Ok(took(&mut stage.free, &order)?[0]),
+                &mut |stage: &mut NamesStage| Ok(took(&mut stage.named, &order)?[0]),
             ],
         )?;
         let figure = Figure::alone(figure, Unit::Time, named, Target::Ratio(most));
@@ -200,21 +236,22 @@ fn of_slower_servers(plan: &Plan, stage: &mut NamesStage) -> Result<Vec<Figure>>
 
 /// What judging a name takes that has a thousand rules beside its own.
 fn among_rules(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
+    let order = order("ask", QUESTIONS);
     let [one, many] = interleave(
-        plan.few,
+        plan.rounds,
         stage,
         [
-            &mut |stage: &mut NamesStage| Ok(look_up(&mut stage.named)?[0]),
-            &mut |stage: &mut NamesStage| Ok(look_up(&mut stage.many)?[0]),
+            &mut |stage: &mut NamesStage| own_time(&stage.daemon, &mut stage.named, &order),
+            &mut |stage: &mut NamesStage| own_time(&stage.daemon, &mut stage.many, &order),
         ],
     )?;
     let figure = Figure::alone(
-        "look-up, 1,000 rules",
+        "guard-resolver's own time for a look-up, 1,000 rules",
         Unit::Time,
         many,
         Target::More(MICROSECOND),
     );
-    let remark = "rounds of the same side differ by more";
+    let remark = "it is the mean of a round, with all else that the resolver does for a look-up";
     Ok(figure
         .beside(Other::Measured("two rules", one))
         .remark(remark))
@@ -222,61 +259,83 @@ fn among_rules(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
 
 /// What it takes that the kernel knows eight addresses before the program does, beside one.
 fn of_new_addresses(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
+    let orders = [order_of("v1", true), order_of("v8", true)];
     let [one, eight] = interleave(
         plan.few,
         stage,
         [
-            &mut |stage: &mut NamesStage| look_up_of(&mut stage.other, "v1", true),
-            &mut |stage: &mut NamesStage| look_up_of(&mut stage.other, "v8", true),
+            &mut |stage: &mut NamesStage| own_time(&stage.daemon, &mut stage.other, &orders[0]),
+            &mut |stage: &mut NamesStage| own_time(&stage.daemon, &mut stage.other, &orders[1]),
         ],
     )?;
     let figure = Figure::alone(
-        "look-up, 8 new addresses",
+        "guard-resolver's own time for a look-up, 8 new addresses",
         Unit::Time,
         eight,
         Target::More(10.0 * MICROSECOND),
     );
-    let remark = "each is looked up in the kernel's map, written there, and told to guardd";
+    let remark = "each is read, looked up in the kernel's map, written there, and told to guardd";
     Ok(figure.beside(Other::Measured("one", one)).remark(remark))
 }
 
-/// One session's, beside having no guard: the server is one thread.
-fn a_second(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
-    let rate = |client: &mut Client| {
-        let answer = client.ask(&order("ask-at-once", 10 * QUESTIONS))?;
-        answer["a_second"].as_f64().context("no rate")
-    };
-    let [free, named] = interleave(
+/// What sessions get that ask at once, beside as many programs without a guard. The server is one thread, and so is the resolver.
+fn a_second(plan: &Plan, stage: &NamesStage) -> Result<Vec<Figure>> {
+    let mut sides = [
+        several(|| Client::free(&stage.network))?,
+        several(|| Client::guarded(&stage.daemon, "named"))?,
+    ];
+    let resolver = memory::child(&stage.daemon, "guard-resolver")?;
+    let [free, named] = take_turns(
         plan.fewest,
-        stage,
+        &mut sides,
         [
-            &mut |stage: &mut NamesStage| rate(&mut stage.free),
-            &mut |stage: &mut NamesStage| rate(&mut stage.named),
+            &mut |[free, _]: &mut [Vec<Client>; 2]| together(free, resolver),
+            &mut |[_, named]: &mut [Vec<Client>; 2]| together(named, resolver),
         ],
     )?;
-    let remark = "a session sends 4,000 a second at most";
-    let figure = Figure::alone(
-        "look-ups, 32 at once",
-        Unit::Requests,
-        named,
-        Target::AtLeast(20_000.0),
-    );
-    Ok(figure
-        .beside(Other::Measured("no guard", free))
-        .remark(remark))
+    let of = |all: &[[f64; 2]], at: usize| Samples(all.iter().map(|one| one[at]).collect());
+    let figure = |name, at| {
+        let least = Target::AtLeast(20_000.0);
+        Figure::alone(name, Unit::Requests, of(&named, at), least)
+    };
+    let remark =
+        "sessions, server and resolver share the CPUs; a session sends 4,000 a second at most";
+    Ok(vec![
+        figure("look-ups, 8 sessions, 32 of each at once", 0)
+            .beside(Other::Measured("no guard", of(&free, 0)))
+            .remark(remark),
+        figure("the same, in a second of guard-resolver's own time", 1),
+    ])
+}
+
+fn several(start: impl Fn() -> Result<Client>) -> Result<Vec<Client>> {
+    (0..ASKING).map(|_| start()).collect()
+}
+
+/// How many questions are answered in a second, and in one of the resolver's own.
+fn together(clients: &mut [Client], resolver: u32) -> Result<[f64; 2]> {
+    let order = order("ask-at-once", MANY_QUESTIONS);
+    let (start, before) = (Instant::now(), cpu_of(resolver)?);
+    for client in &mut *clients {
+        client.tell(&order)?;
+    }
+    for client in &mut *clients {
+        client.answer()?;
+    }
+    let (took, own) = (start.elapsed(), cpu_of(resolver)?.saturating_sub(before));
+    let answered = clients.len() as f64 * MANY_QUESTIONS as f64;
+    Ok([took, own].map(|time| answered / time.as_secs_f64()))
 }
 
 /// A look-up while another session sends questions as fast as it can.
 fn beside_a_flood(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
-    let flooded = |stage: &mut NamesStage| {
+    let flooded = |stage: &mut NamesStage| -> Result<f64> {
         let mut flood = order("ask-flood", 0);
         flood["ms"] = 500.into();
         stage.other.tell(&flood)?;
-        let mut few = order("ask", QUESTIONS);
-        few["count"] = 500.into();
-        let answer = stage.named.ask(&few)?;
+        let [middle, _] = look_up(&mut stage.named)?;
         stage.other.answer()?;
-        answer["ns"].as_f64().context("no time")
+        Ok(middle)
     };
     let [quiet, flooded] = interleave(
         plan.fewest,
@@ -323,7 +382,7 @@ fn connects(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
 }
 
 /// The connect program's own time.
-fn connect_program(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
+fn connect_program(plan: &Plan, stage: &mut NamesStage) -> Result<Vec<Figure>> {
     let program = traffic::program(&stage.daemon, "connect4")?;
     let _timing = Timing::enable()?;
     let to = Prefixes::TEN.one(0, 1);
@@ -337,16 +396,20 @@ fn connect_program(plan: &Plan, stage: &mut NamesStage) -> Result<Figure> {
             &mut |stage: &mut NamesStage| connect(&mut stage.named),
         ],
     )?;
-    let figure = Figure::alone(
-        "connect program, by name",
-        Unit::Time,
-        named,
-        Target::More(100.0),
-    );
     let remark = "two look-ups more: of the address, and of what the policy says of its pattern";
-    Ok(figure
-        .beside(Other::Measured("by prefix", plain))
-        .remark(remark))
+    let figure = |target| {
+        Figure::alone(
+            "connect program, by name",
+            Unit::Time,
+            named.clone(),
+            target,
+        )
+        .remark(remark)
+    };
+    Ok(vec![
+        figure(Target::More(100.0)).beside(Other::Measured("by prefix", plain)),
+        figure(Target::AtMost(500.0)),
+    ])
 }
 
 /// A session that knows as many addresses as it may.

@@ -4,6 +4,7 @@
 
 mod answering;
 mod ask;
+mod awake;
 mod connect;
 mod datagram;
 mod hello;
@@ -26,6 +27,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
+pub use awake::Awake;
 pub use http::Way;
 pub use sink::sink;
 pub use stall::Watch;
