@@ -163,6 +163,52 @@ fn each_night_the_figures_are_measured_again() -> Result<()> {
     Ok(())
 }
 
+/// The names of tests below a directory that are ignored for the minutes that they take; `module`: what theirs begin with.
+fn take_minutes(dir: &Path, module: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let module = match &*stem {
+            "mod" => module.to_owned(),
+            stem => format!("{module}{stem}::"),
+        };
+        if path.is_dir() {
+            found.extend(take_minutes(&path, &module)?);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = fs::read_to_string(&path)?;
+            for ignored in text.split("#[ignore = \"").skip(1) {
+                let (why, rest) = ignored.split_once("\"]").context("no end of a reason")?;
+                if why.contains("minutes") {
+                    let test = rest.trim_start().strip_prefix("fn ");
+                    let name = test.and_then(|test| Some(test.split_once('(')?.0));
+                    let name = name.with_context(|| format!("{module}: no test is {why:?}"))?;
+                    found.push(format!("{module}{name}"));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn each_night_what_takes_minutes_is_run() -> Result<()> {
+    let tests = take_minutes(&root().join("tests/tests"), "")?;
+    ensure!(tests.len() >= 5, "only these were found: {tests:?}");
+    for file in [CI, GITLAB] {
+        let text = text(file)?;
+        let job = job(file, &text, "long")?;
+        ensure!(job.contains("schedule"), "{file}: {job}");
+        let ignored = commands(job).filter_map(|command| command.strip_prefix("test --ignored "));
+        let named: Vec<_> = ignored.flat_map(str::split_whitespace).collect();
+        for test in &tests {
+            let is_run = named.iter().any(|name| test.starts_with(*name));
+            ensure!(is_run, "{file}: no night runs {test}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn actions_are_pinned_and_jobs_may_only_read() -> Result<()> {
     for (file, writes) in [(CI, 0), (RELEASE, 3)] {

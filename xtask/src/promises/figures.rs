@@ -148,6 +148,8 @@ const SET: &[(&str, &str)] = &[
     ("docs/read-only.md", "its first 4 KiB"),
     ("docs/threat-model.md", "40 ms after a client"),
     ("docs/threat-model.md", "4,000 datagrams a second"),
+    ("docs/use.md", "at least 95 %"),
+    ("docs/use.md", "at most 5 %"),
     ("docs/reference/json.md", "A call over 64 KiB"),
 ];
 

@@ -364,6 +364,51 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["contract::discover::nothing_that_files_name_is_run_and_nothing_is_sent"]),
     },
     Promise {
+        name: "labelled",
+        file: "docs/use.md",
+        says: "of each, at least 95 % of what is production is called so, and at most 5 % of what is none.",
+        shown: Here(&[
+            "score::tests::production_is_found_and_development_is_not_called_so",
+            "score::tests::it_holds_for",
+        ]),
+    },
+    Promise {
+        name: "k9s",
+        file: "docs/use.md",
+        says: "k9s' `readOnly: true` of a context calls its cluster production.",
+        shown: Here(&["contract::discover::k9s_calls_a_cluster_production"]),
+    },
+    Promise {
+        name: "deep",
+        file: "docs/use.md",
+        says: "`--deep` reads Markdown, too",
+        shown: Here(&["contract::discover::k9s_calls_a_cluster_production"]),
+    },
+    Promise {
+        name: "strict",
+        file: "docs/use.md",
+        says: "`--strict` proposes `deny` for production that is commented out wherever it is found",
+        shown: Here(&[
+            "contract::discover::production_that_is_only_commented_out",
+            "discover::tests::what_nothing_here_needs_is_denied",
+        ]),
+    },
+    Promise {
+        name: "looked",
+        file: "docs/use.md",
+        says: "`guard doctor` says when it ran last",
+        shown: Here(&["doctor::rows::it_says_when_production_was_looked_for"]),
+    },
+    Promise {
+        name: "names-asked",
+        file: "docs/use.md",
+        says: "a rule for a name that none is for yet widens, as it has the name asked for.",
+        shown: Here(&[
+            "contract::discover::a_name_that_a_comment_has_planted",
+            "discover::write::tests::without_a_person_no_name_is_asked_for",
+        ]),
+    },
+    Promise {
         name: "incidents",
         file: "docs/use.md",
         says: "Tests replay 28 published incidents: 26 are named first and stopped by such rules; two were databases on the same machine.",
@@ -628,6 +673,15 @@ pub(super) const ALL: &[Promise] = &[
         shown: Here(&["fleet::central::a_cookie_looks", "central::mirror::"]),
     },
     Promise {
+        name: "fleet-console-closes",
+        file: "docs/fleet.md",
+        says: "A machine's page closes holes, unsigned, as a no is",
+        shown: Here(&[
+            "fleet::central::whoever_answers_for_a_session",
+            "messages::tests::only_the_hole",
+        ]),
+    },
+    Promise {
         name: "fleet-policies",
         file: "docs/fleet.md",
         says: "A directory of policies is signed once and put in force on each machine of its groups, all of it or nothing.",
@@ -701,6 +755,12 @@ pub(super) const ALL: &[Promise] = &[
         shown: InMachines(&[
             "packages::fleet::the_fleet_is_off_until_somebody_wants_it_and_then_has_a_key",
         ]),
+    },
+    Promise {
+        name: "fleet-clock",
+        file: "docs/fleet.md",
+        says: "by months: questions are answered, and no record is lost. An invitation that has ended by it stays ended.",
+        shown: InMachines(&["packages::fleet::a_clock_that_jumps_by_months"]),
     },
     Promise {
         name: "varlink",
