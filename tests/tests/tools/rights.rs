@@ -13,7 +13,8 @@ const NO_SU: Claim = told(
 const NO_SUDO: Claim = told("no new privileges", "agents.md", NO_RIGHTS);
 const NO_RIGHTS: &str = "do not work: no_new_privs";
 const NO_DOCKER: Claim = told(
-    "Cannot connect to the Docker daemon",
+    // "Cannot connect to", and of later ones "permission denied while trying to connect to".
+    "connect to the Docker daemon",
     "agents.md",
     "its socket is refused",
 );
@@ -33,5 +34,8 @@ tools! { "Rights and helpers";
         .not_here(ONLY_IN_MACHINES);
     #[ignore = "it wants large packages: `cargo xtask tools`"]
     docker_cli: tool("docker's command line, with an engine outside of the session").always(NO_DOCKER);
-    podman: tool("podman of a user: podman unshare").always(NO_PODMAN).not_here(ONLY_IN_MACHINES);
+    podman: tool("podman of a user: podman unshare").always(NO_PODMAN)
+        // It takes itself for root's, whose images are not for root of a user namespace.
+        .but(Way::AsRoot, Claim::NotInNamespace { seen: "/var/lib/containers" })
+        .not_here(ONLY_IN_MACHINES);
 }

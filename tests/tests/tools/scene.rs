@@ -215,7 +215,8 @@ impl Workshop {
         // Without the programs that hand these out, an engine of a user's makes do without.
         let is_there = Path::new("/usr/bin/newuidmap").exists();
         let text = if is_there {
-            "agent:1000000:65536\n"
+            // In a unit `$USER` is what systemd's own list of users calls that number.
+            "agent:1000000:65536\ntools:1000000:65536\n"
         } else {
             ""
         };
