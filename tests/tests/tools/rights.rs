@@ -33,7 +33,9 @@ tools! { "Rights and helpers";
         .but(Way::AsRoot, told("sudo: ", "agents.md", NO_RIGHTS))
         .not_here(ONLY_IN_MACHINES);
     #[ignore = "it wants large packages: `cargo xtask tools`"]
-    docker_cli: tool("docker's command line, with an engine outside of the session").always(NO_DOCKER);
+    docker_cli: tool("docker's command line, with an engine outside of the session").always(NO_DOCKER)
+        // Unix sockets are open to units.
+        .but(Way::Unit, Claim::Same);
     podman: tool("podman of a user: podman unshare").always(NO_PODMAN)
         // It takes itself for root's, whose images are not for root of a user namespace.
         .but(Way::AsRoot, Claim::NotInNamespace { seen: "/var/lib/containers" })
