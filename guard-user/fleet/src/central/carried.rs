@@ -4,21 +4,14 @@ use std::time::Duration;
 
 use guard_proto::{ErrorName, Failure, approvers::Taken, central::HoleThere};
 use guard_signed::{Answer, Document as _, Question, Signed};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
+use super::unanswered::{MOST, Outgoing, Recipient, Reply, Unanswered};
 use crate::{
     messages::{self, Close, No, PublishedQuestion, Receipt},
     people::heard::Fleet,
     subjects::{Group, Machine, Subject, SubjectKind, is_hole},
 };
-
-/// How long to wait for a receipt, and after which time it is published again.
-const RECEIPT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1));
-/// At once.
-const MOST: usize = 64;
-
-/// What became of it.
-pub(super) type Said = Result<Taken, (ErrorName, Failure)>;
 
 /// Something for a machine.
 #[derive(Debug)]
@@ -27,7 +20,8 @@ pub(super) struct Handing {
     /// Or the hole.
     pub(super) request: String,
     pub(super) what: Handed,
-    pub(super) reply: oneshot::Sender<Said>,
+    /// What became of it.
+    pub(super) reply: oneshot::Sender<Reply<Taken>>,
 }
 
 #[derive(Debug)]
@@ -42,50 +36,33 @@ pub(super) enum Handed {
 }
 
 /// What has no receipt yet.
-#[derive(Debug, Default)]
-pub(super) struct OpenAnswers {
-    open: Vec<OpenAnswer>,
-}
+pub(super) type OpenAnswers = Unanswered<Subject, Taken>;
 
-#[derive(Debug)]
-struct OpenAnswer {
-    subject: Subject,
-    message: Vec<u8>,
-    name: String,
-    again: Instant,
-    latest: Instant,
-    reply: oneshot::Sender<Said>,
+impl Recipient for Subject {
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn subject(&self) -> String {
+        self.to_string()
+    }
+
+    fn silent(&self) -> Failure {
+        silent(self)
+    }
 }
 
 impl OpenAnswers {
     /// Publishes it, if it is about what is asked, or open.
-    pub(super) async fn begin(&mut self, fleet: &Fleet, handing: Handing) {
-        self.open.retain(|one| !one.reply.is_closed());
-        let (subject, message) = match self.addressed(fleet, &handing) {
-            Ok(addressed) => addressed,
+    pub(super) async fn hand_in(&mut self, fleet: &Fleet, handing: Handing) {
+        match self.for_machine(fleet, &handing) {
+            Ok(outgoing) => self.begin(&fleet.link, outgoing, handing.reply).await,
             Err(refused) => {
                 // Who has gone meanwhile wants no answer.
                 let _ = handing.reply.send(Err(refused));
-                return;
             }
-        };
-        let now = Instant::now();
-        self.open.push(OpenAnswer {
-            name: messages::name_of(&message),
-            subject,
-            message,
-            again: now,
-            latest: now + RECEIPT.0,
-            reply: handing.reply,
-        });
-        self.again(fleet).await;
+        }
     }
 
-    fn addressed(
-        &self,
-        fleet: &Fleet,
-        handing: &Handing,
-    ) -> Result<(Subject, Vec<u8>), (ErrorName, Failure)> {
+    fn for_machine(&mut self, fleet: &Fleet, handing: &Handing) -> Reply<Outgoing<Subject>> {
         let Handing {
             machine,
             request,
@@ -95,7 +72,7 @@ impl OpenAnswers {
         if !fleet.link.stands() {
             return Err((ErrorName::Failed, unreached()));
         }
-        if self.open.len() >= MOST {
+        if self.is_full() {
             return Err((ErrorName::Failed, busy()));
         }
         let (question, is_no, message) = match what {
@@ -114,7 +91,7 @@ impl OpenAnswers {
         if question != Question::hash(&asked.bytes) {
             return Err((ErrorName::No, changed(request)));
         }
-        let subject = Subject {
+        let to = Subject {
             group: group.clone(),
             what: if is_no {
                 SubjectKind::No
@@ -124,48 +101,22 @@ impl OpenAnswers {
             machine: machine.clone(),
             request: Some(request.clone()),
         };
-        Ok((subject, message))
-    }
-
-    /// When something is to be done next.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.open.iter().map(|one| one.again.min(one.latest)).min()
-    }
-
-    /// Publishes what is to be published again, and gives up what nobody has answered.
-    pub(super) async fn again(&mut self, fleet: &Fleet) {
-        let now = Instant::now();
-        for one in &mut self.open {
-            if one.again <= now {
-                let (subject, message) = (one.subject.to_string(), one.message.clone());
-                fleet.link.publish(subject, message).await;
-                one.again = now + RECEIPT.1;
-            }
-        }
-        for late in self.open.extract_if(.., |one| one.latest <= now) {
-            let silent = silent(&late.subject);
-            let _ = late.reply.send(Err((ErrorName::Failed, silent)));
-        }
+        Ok(Outgoing { to, message })
     }
 
     /// Somebody has said what became of something.
     pub(super) fn receipt(&mut self, from: &Subject, receipt: Receipt) {
-        let is_it = |one: &OpenAnswer| {
-            let subject = &one.subject;
-            receipt.answer == one.name
-                && (&from.group, &from.machine, &from.request)
-                    == (&subject.group, &subject.machine, &subject.request)
-        };
-        let Some(at) = self.open.iter().position(is_it) else {
-            return;
-        };
         let said = match (receipt.taken, receipt.refused) {
             (Some(taken), _) => Ok(taken),
             (None, Some(failure)) => Err((ErrorName::Refused, failure)),
             // A receipt that says nothing is none.
             (None, None) => return,
         };
-        let _ = self.open.swap_remove(at).reply.send(said);
+        self.answer(&said, |to, name| {
+            receipt.answer == name
+                && (&from.group, &from.machine, &from.request)
+                    == (&to.group, &to.machine, &to.request)
+        });
     }
 }
 
@@ -189,7 +140,7 @@ fn closing(
     id: &str,
     (hole, session): (&str, &str),
     by: &str,
-) -> Result<(Subject, Vec<u8>), (ErrorName, Failure)> {
+) -> Reply<Outgoing<Subject>> {
     let mut all = fleet.machines();
     let found = all.find_map(|(group, machine, state)| {
         let is_it = machine.to_string() == id;
@@ -202,13 +153,14 @@ fn closing(
     let (group, machine, meant) = found
         .filter(|_| is_hole(hole))
         .ok_or_else(|| (ErrorName::NotFound, not_open(id, hole)))?;
-    let subject = Subject {
+    let to = Subject {
         group: group.clone(),
         what: SubjectKind::No,
         machine: machine.clone(),
         request: Some(hole.to_owned()),
     };
-    Ok((subject, messages::bytes(&Close::of(by, meant))))
+    let message = messages::bytes(&Close::of(by, meant));
+    Ok(Outgoing { to, message })
 }
 
 pub(super) fn unreached() -> Failure {

@@ -1,13 +1,14 @@
 //! Beside a console: shows it what all machines say, and carries to them what it hands in.
 //!
 //! The console talks to a socket (`socket.rs`), and so has no part in NATS or its keys. What it shows comes from `desk.rs`, what
-//! it hands in goes to `carried.rs`, and what it asks one machine alone to `reached.rs`. Machines are told that somebody looks
-//! while somebody looks at its pages, and no longer.
+//! it hands in goes to `carried.rs`, and what it asks one machine alone to `reached.rs`; both are published until there is an answer
+//! (`unanswered.rs`). Machines are told that somebody looks while somebody looks at its pages, and no longer.
 
 mod carried;
 mod desk;
 mod reached;
 mod socket;
+mod unanswered;
 
 use std::{rc::Rc, time::Duration};
 
@@ -91,10 +92,10 @@ async fn attend(
                     return VerbOutcome::Lost;
                 }
             },
-            Some(handing) = handed.recv() => carried.begin(&fleet, handing).await,
-            () = until(carried.next()) => carried.again(&fleet).await,
-            Some(asking) = asked.recv() => asks.begin(&fleet, asking).await,
-            () = until(asks.next()) => asks.again(&fleet).await,
+            Some(handing) = handed.recv() => carried.hand_in(&fleet, handing).await,
+            () = until(carried.next()) => carried.again(&fleet.link).await,
+            Some(asking) = asked.recv() => asks.ask(&fleet, asking).await,
+            () = until(asks.next()) => asks.again(&fleet.link).await,
             () = until(again) => {
                 again = None;
                 fleet.ask_who().await;

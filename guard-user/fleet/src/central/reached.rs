@@ -7,26 +7,22 @@ use guard_proto::{
     central::{Hour, ReachedThere},
 };
 use guard_signed::visible::visible;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
-use super::carried::unreached;
+use super::{
+    carried::unreached,
+    unanswered::{MOST, Outgoing, Recipient, Reply, Unanswered},
+};
 use crate::{
     messages::{self, AskReached, HeardReached, SaidReached},
     people::{heard::Fleet, known::At},
     subjects::Subject,
 };
 
-/// How long to wait for an answer, for a page does, and after which time it is asked again.
-const ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
-/// At once.
-const MOST: usize = 64;
 /// Flows, warnings, and hours.
 const SHOWN: (usize, usize, usize) = (500, 8, 24);
 /// Characters of a text of the machine's.
 const LINE: usize = 512;
-
-/// What it has answered.
-pub(super) type SaidThere = Result<ReachedThere, (ErrorName, Failure)>;
 
 /// Something to ask.
 #[derive(Debug)]
@@ -35,96 +31,65 @@ pub(super) struct Asking {
     pub(super) machine: String,
     pub(super) by: String,
     pub(super) keys: Vec<String>,
-    pub(super) reply: oneshot::Sender<SaidThere>,
+    /// What it has answered.
+    pub(super) reply: oneshot::Sender<Reply<ReachedThere>>,
 }
 
 /// What has no answer yet.
-#[derive(Debug, Default)]
-pub(super) struct OpenAsks {
-    open: Vec<OpenAsk>,
-}
+pub(super) type OpenAsks = Unanswered<At, ReachedThere>;
 
-#[derive(Debug)]
-struct OpenAsk {
-    at: At,
-    message: Vec<u8>,
-    name: String,
-    again: Instant,
-    latest: Instant,
-    reply: oneshot::Sender<SaidThere>,
+impl Recipient for At {
+    /// A page waits no longer.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn subject(&self) -> String {
+        self.0.reached(&self.1)
+    }
+
+    fn silent(&self) -> Failure {
+        silent(&self.1.to_string())
+    }
 }
 
 impl OpenAsks {
     /// Asks, if that machine was heard.
-    pub(super) async fn begin(&mut self, fleet: &Fleet, asking: Asking) {
-        self.open.retain(|one| !one.reply.is_closed());
-        let (at, message) = match self.addressed(fleet, &asking) {
-            Ok(addressed) => addressed,
+    pub(super) async fn ask(&mut self, fleet: &Fleet, asking: Asking) {
+        match self.of_machine(fleet, &asking) {
+            Ok(outgoing) => self.begin(&fleet.link, outgoing, asking.reply).await,
             Err(failure) => {
                 // Who has gone meanwhile wants no answer.
                 let _ = asking.reply.send(Err((ErrorName::Failed, failure)));
-                return;
             }
-        };
-        let now = Instant::now();
-        self.open.push(OpenAsk {
-            at,
-            name: messages::name_of(&message),
-            message,
-            again: now,
-            latest: now + ANSWER.0,
-            reply: asking.reply,
-        });
-        self.again(fleet).await;
+        }
     }
 
-    fn addressed(&self, fleet: &Fleet, asking: &Asking) -> Result<(At, Vec<u8>), Failure> {
+    fn of_machine(&mut self, fleet: &Fleet, asking: &Asking) -> Result<Outgoing<At>, Failure> {
         if !fleet.link.stands() {
             return Err(unreached());
         }
-        if self.open.len() >= MOST {
+        if self.is_full() {
             return Err(busy());
         }
         let at = asking.group.parse().ok().zip(asking.machine.parse().ok());
         let at: Option<At> = at.filter(|at: &At| fleet.machine(&at.0, &at.1).is_some());
-        let at = at.ok_or_else(|| silent(&asking.machine))?;
+        let to = at.ok_or_else(|| silent(&asking.machine))?;
         let (by, keys) = (asking.by.clone(), asking.keys.clone());
         let ask = AskReached::of(by, keys).map_err(|error| Failure {
             what: "nothing is asked".to_owned(),
             why: error.to_string(),
             fix: "try again".to_owned(),
         })?;
-        Ok((at, messages::bytes(&ask)))
-    }
-
-    /// When something is to be done next.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.open.iter().map(|one| one.again.min(one.latest)).min()
-    }
-
-    /// Asks again what is to be asked again, and gives up what nobody has answered.
-    pub(super) async fn again(&mut self, fleet: &Fleet) {
-        let now = Instant::now();
-        for one in &mut self.open {
-            if one.again <= now {
-                let (subject, message) = (one.at.0.reached(&one.at.1), one.message.clone());
-                fleet.link.publish(subject, message).await;
-                one.again = now + ANSWER.1;
-            }
-        }
-        for late in self.open.extract_if(.., |one| one.latest <= now) {
-            let silent = silent(&late.at.1.to_string());
-            let _ = late.reply.send(Err((ErrorName::Failed, silent)));
-        }
+        let message = messages::bytes(&ask);
+        Ok(Outgoing { to, message })
     }
 
     /// A machine has answered somebody: nobody else has that.
     pub(super) fn heard(&mut self, from: &Subject, heard: &HeardReached) {
-        let is_it = |one: &OpenAsk| {
-            let at = (&one.at.0, &one.at.1);
-            (&from.group, &from.machine) == at && heard.asked.contains(&one.name)
+        let is_it = |to: &At, name: &str| {
+            let is_asked = heard.asked.iter().any(|asked| asked == name);
+            is_asked && (&from.group, &from.machine) == (&to.0, &to.1)
         };
-        if !self.open.iter().any(is_it) {
+        if !self.has(is_it) {
             return;
         }
         let Some(said) = messages::read::<SaidReached>(&heard.payload) else {
@@ -136,9 +101,7 @@ impl OpenAsks {
             // An answer that says nothing is none.
             (None, None) => return,
         };
-        for one in self.open.extract_if(.., |one| is_it(one)) {
-            let _ = one.reply.send(said.clone());
-        }
+        self.answer(&said, is_it);
     }
 }
 
@@ -198,26 +161,29 @@ fn silent(machine: &str) -> Failure {
 mod tests {
     use anyhow::{Context as _, Result};
     use jiff::Timestamp;
+    use tokio::time::Instant;
 
     use super::*;
 
     const ONE: &str = "m-0123456789abcdef0123";
     const OTHER: &str = "m-0123456789abcdef9999";
 
-    fn open(machine: &str, by: &str) -> Result<(OpenAsk, oneshot::Receiver<SaidThere>)> {
-        let (reply, said) = oneshot::channel();
+    type Said = oneshot::Receiver<Reply<ReachedThere>>;
+
+    /// What is to be asked, and its name.
+    fn ask(machine: &str, by: &str) -> Result<(Outgoing<At>, String)> {
         let ask = AskReached::of(by.to_owned(), vec!["SHA256:a".to_owned()])?;
         let message = messages::bytes(&ask);
-        let at: Option<At> = "ci".parse().ok().zip(machine.parse().ok());
-        let ask = OpenAsk {
-            at: at.context("no machine")?,
-            name: messages::name_of(&message),
-            message,
-            again: Instant::now(),
-            latest: Instant::now() + ANSWER.0,
-            reply,
-        };
-        Ok((ask, said))
+        let name = messages::name_of(&message);
+        let to: Option<At> = "ci".parse().ok().zip(machine.parse().ok());
+        let to = to.context("no machine")?;
+        Ok((Outgoing { to, message }, name))
+    }
+
+    fn open(asks: &mut OpenAsks, ask: Outgoing<At>) -> Said {
+        let (reply, said) = oneshot::channel();
+        asks.add(ask, reply, Instant::now());
+        said
     }
 
     fn told(left_out: usize) -> ReachedThere {
@@ -238,15 +204,12 @@ mod tests {
             let subject = format!("guard.{group}.approvers.{machine}");
             Subject::parse(&subject).context("no subject")
         };
-        let ((alices, mut hers), (bobs, mut his)) = (open(ONE, "alice")?, open(ONE, "bob")?);
-        assert_ne!(alices.name, bobs.name);
-        let (again, _reply) = open(ONE, "alice")?;
-        assert_ne!(
-            alices.name, again.name,
-            "nor is one of an hour ago hers now"
-        );
-        let answer = |asks: &[&OpenAsk], left_out: usize| SaidReached {
-            asked: asks.iter().map(|ask| ask.name.clone()).collect(),
+        let ((alices, to_alices), (bobs, to_bobs)) = (ask(ONE, "alice")?, ask(ONE, "bob")?);
+        assert_ne!(to_alices, to_bobs);
+        let (_, an_hour_ago) = ask(ONE, "alice")?;
+        assert_ne!(to_alices, an_hour_ago, "nor is one of an hour ago hers now");
+        let answer = |asks: &[&String], left_out: usize| SaidReached {
+            asked: asks.iter().copied().cloned().collect(),
             reached: Some(told(left_out)),
             refused: None,
         };
@@ -254,24 +217,23 @@ mod tests {
             let heard = HeardReached::read(&messages::bytes(said).into());
             heard.context("it is no answer")
         };
-        let (twice, hers_twice) = open(ONE, "alice")?;
-        let (to_alice, to_bob) = (answer(&[&alices, &twice], 1), answer(&[&bobs], 2));
+        let (twice, to_twice) = ask(ONE, "alice")?;
+        let to_alice = answer(&[&to_alices, &to_twice], 1);
+        let to_bob = answer(&[&to_bobs], 2);
         let nothing = SaidReached {
             reached: None,
             ..to_alice.clone()
         };
-        let mut asks = OpenAsks {
-            open: vec![alices, bobs, twice],
-        };
+        let mut asks = OpenAsks::default();
+        let [mut hers, mut his, hers_twice] = [alices, bobs, twice].map(|ask| open(&mut asks, ask));
         // Another machine, another group, one that says nothing, one that was not asked for, and one that is none but for its name.
         asks.heard(&from("ci", OTHER)?, &heard(&to_alice)?);
         asks.heard(&from("dev", ONE)?, &heard(&to_alice)?);
         asks.heard(&from("ci", ONE)?, &heard(&nothing)?);
-        asks.heard(&from("ci", ONE)?, &heard(&answer(&[&again], 3))?);
+        asks.heard(&from("ci", ONE)?, &heard(&answer(&[&an_hour_ago], 3))?);
         let mut odd = heard(&to_alice)?;
         odd.payload = "{\"asked\":[]}".into();
         asks.heard(&from("ci", ONE)?, &odd);
-        assert_eq!(asks.open.len(), 3);
         assert!(hers.try_recv().is_err() && his.try_recv().is_err());
         asks.heard(&from("ci", ONE)?, &heard(&to_bob)?);
         assert!(hers.try_recv().is_err());
@@ -284,7 +246,7 @@ mod tests {
             let said = said.map(|there| (there.left_out, there.warnings.len(), there.hours));
             assert_eq!(said, Ok((1, SHOWN.1, None)), "23 hours are no day");
         }
-        assert!(asks.open.is_empty());
+        assert_eq!(asks.next(), None, "nothing is open");
         Ok(())
     }
 }

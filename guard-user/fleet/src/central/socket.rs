@@ -32,7 +32,8 @@ use tokio::{
 use super::{
     carried::{Handed, Handing},
     desk::Desk,
-    reached::{Asking, SaidThere},
+    reached::Asking,
+    unanswered::Reply,
 };
 use crate::{link::LONGEST, messages::No};
 
@@ -233,7 +234,7 @@ async fn hand(
 
 /// Asks a machine what sessions have reached, and replies with what it says.
 async fn ask(
-    (asking, said): (Asking, oneshot::Receiver<SaidThere>),
+    (asking, said): (Asking, oneshot::Receiver<Reply<central::ReachedThere>>),
     out: &mut OwnedWriteHalf,
     to: &mpsc::Sender<Asking>,
 ) -> io::Result<()> {
