@@ -163,9 +163,10 @@ fn message(record: &LogRecord) -> String {
     });
     let sentence = sentence(record);
     let words: Vec<_> = subject(record).into_iter().chain(named).collect();
-    let said = match words.is_empty() {
-        true => sentence,
-        false => format!("{sentence}: {}", words.join(", ")),
+    let said = if words.is_empty() {
+        sentence
+    } else {
+        format!("{sentence}: {}", words.join(", "))
     };
     // A text with newlines is one line here.
     said.replace(['\n', '\r'], " ")
@@ -218,31 +219,64 @@ fn sentence(record: &LogRecord) -> String {
         LogKind::AnswerRefused => format!("a signed answer{of} was refused"),
         LogKind::ApproverAdded => "a key may sign answers".to_owned(),
         LogKind::ApproverRemoved => "a key may not sign answers any more".to_owned(),
-        LogKind::Dismissed if is_of_file(record) => match is_withdrawn(record) {
-            true => "what is in an encrypted file is to be known after all".to_owned(),
-            false => "what is in an encrypted file is not known, and that is all right".to_owned(),
-        },
-        LogKind::Dismissed if is_withdrawn(record) => {
-            "a place is what it looks like after all".to_owned()
-        }
-        LogKind::Dismissed => "a place is not what it looks like".to_owned(),
-        LogKind::Trusted if is_withdrawn(record) => {
-            "a project's policy may not widen any more".to_owned()
-        }
-        LogKind::Trusted => "a project's policy may widen another".to_owned(),
+        LogKind::Dismissed => dismissed(record).to_owned(),
+        LogKind::Trusted => trusted(record).to_owned(),
         LogKind::HoleOpen => format!("a hole{of} was opened"),
         LogKind::HoleClose => format!("a hole{of} was closed"),
-        LogKind::PolicyLoad if has_error(record) => "a policy was refused".to_owned(),
-        LogKind::PolicyLoad => "a policy was loaded".to_owned(),
-        LogKind::PolicyApplied if has_error(record) => {
-            format!("another policy{of} was not put in place")
-        }
-        LogKind::PolicyApplied => format!("another policy{of} was put in place"),
-        LogKind::Http if warns(record) => format!("a server{of} reads elsewhere"),
-        LogKind::Http => format!("an HTTP request{of} was judged"),
+        LogKind::PolicyLoad => policy_load(record).to_owned(),
+        LogKind::PolicyApplied => policy_applied(record, &of),
+        LogKind::Http => http(record, &of),
         LogKind::DaemonStart => "guardd started".to_owned(),
-        LogKind::DaemonStop if has_error(record) => "guardd failed".to_owned(),
-        LogKind::DaemonStop => "guardd stopped".to_owned(),
+        LogKind::DaemonStop => daemon_stop(record).to_owned(),
+    }
+}
+
+fn dismissed(record: &LogRecord) -> &'static str {
+    match (is_of_file(record), is_withdrawn(record)) {
+        (true, true) => "what is in an encrypted file is to be known after all",
+        (true, false) => "what is in an encrypted file is not known, and that is all right",
+        (false, true) => "a place is what it looks like after all",
+        (false, false) => "a place is not what it looks like",
+    }
+}
+
+fn trusted(record: &LogRecord) -> &'static str {
+    if is_withdrawn(record) {
+        "a project's policy may not widen any more"
+    } else {
+        "a project's policy may widen another"
+    }
+}
+
+fn policy_load(record: &LogRecord) -> &'static str {
+    if has_error(record) {
+        "a policy was refused"
+    } else {
+        "a policy was loaded"
+    }
+}
+
+fn policy_applied(record: &LogRecord, of: &str) -> String {
+    if has_error(record) {
+        format!("another policy{of} was not put in place")
+    } else {
+        format!("another policy{of} was put in place")
+    }
+}
+
+fn http(record: &LogRecord, of: &str) -> String {
+    if warns(record) {
+        format!("a server{of} reads elsewhere")
+    } else {
+        format!("an HTTP request{of} was judged")
+    }
+}
+
+fn daemon_stop(record: &LogRecord) -> &'static str {
+    if has_error(record) {
+        "guardd failed"
+    } else {
+        "guardd stopped"
     }
 }
 
@@ -283,13 +317,12 @@ fn add_scalar(entry: &mut Vec<u8>, name: &str, value: &Value) {
 fn add(entry: &mut Vec<u8>, name: &str, value: &str) {
     let value = &value[..value.floor_char_boundary(MOST)];
     // Writing into memory does not fail.
-    let _ = match value.contains('\n') {
-        false => writeln!(entry, "{name}={value}"),
-        true => {
-            let length = (value.len() as u64).to_le_bytes();
-            let parts = [name.as_bytes(), b"\n", &length, value.as_bytes(), b"\n"];
-            entry.write_all(&parts.concat())
-        }
+    let _ = if value.contains('\n') {
+        let length = (value.len() as u64).to_le_bytes();
+        let parts = [name.as_bytes(), b"\n", &length, value.as_bytes(), b"\n"];
+        entry.write_all(&parts.concat())
+    } else {
+        writeln!(entry, "{name}={value}")
     };
 }
 
@@ -341,172 +374,237 @@ mod tests {
             .to_owned()
     }
 
-    #[test]
-    fn each_kind_has_a_priority_and_a_sentence() {
-        let to = json!({"address": "2001:db8::1", "port": 443, "protocol": "tcp", "host": null});
-        let mut unseen: Vec<_> = LogKind::ALL.iter().copied().map(kind).collect();
-        for (fields, priority, sentence) in [
-            (
+    /// A record, and what the journal says of it.
+    struct Case {
+        fields: Value,
+        priority: &'static str,
+        sentence: &'static str,
+    }
+
+    fn case(fields: Value, priority: &'static str, sentence: &'static str) -> Case {
+        Case {
+            fields,
+            priority,
+            sentence,
+        }
+    }
+
+    fn to() -> Value {
+        json!({"address": "2001:db8::1", "port": 443, "protocol": "tcp", "host": null})
+    }
+
+    fn of_sessions() -> Vec<Case> {
+        vec![
+            case(
                 json!({"kind": "session-start", "session": "s1", "policy": "ci"}),
                 "6",
                 "session s1 started: policy ci",
             ),
-            (
+            case(
                 json!({"kind": "session-end", "session": "s1"}),
                 "6",
                 "session s1 ended",
             ),
-            (
-                json!({"kind": "denied", "session": "s1", "destination": to, "rule": "metadata"}),
-                "5",
-                "a connection of session s1 was refused: 2001:db8::1 tcp/443, rule metadata",
-            ),
-            (
-                json!({"kind": "held", "session": "s1", "destination": to, "request": "r1"}),
-                "6",
-                "a connection of session s1 waits for an answer: 2001:db8::1 tcp/443, request r1",
-            ),
-            (
-                json!({"kind": "request", "session": "s1", "destination": to, "request": "r1"}),
-                "6",
-                "a process of session s1 asks a person: 2001:db8::1 tcp/443, request r1",
-            ),
-            (
-                json!({"kind": "appeared", "session": "s1", "host": "db.example.net", "ports": "tcp/5432", "file": ".env", "key": "A"}),
-                "5",
-                "what looks like production came into reach of session s1: db.example.net tcp/5432, file .env, key A",
-            ),
-            (
-                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": true, "more": true}),
-                "4",
-                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: a tcp/1, file .env",
-            ),
-            (
-                json!({"kind": "appeared", "session": "s1", "host": "", "ports": "", "file": ".env", "asks": true, "more": true}),
-                "4",
-                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: file .env",
-            ),
-            (
-                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": false, "more": true}),
-                "4",
-                "more that looks like production came into reach of session s1 than is told: a tcp/1, file .env",
-            ),
-            (
-                json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),
-                "6",
-                "a person answered a request of session s1: request r1, answer no, by alice",
-            ),
-            (
-                json!({"kind": "answered-in-part", "session": "s1", "request": "r1", "by": "alice"}),
-                "6",
-                "a person said yes to a request of session s1, and others have to: request r1, by alice",
-            ),
-            (
-                json!({"kind": "answer-refused", "request": "r1", "why": "nobody touched the key"}),
-                "4",
-                "a signed answer was refused: request r1, why nobody touched the key",
-            ),
-            (
-                json!({"kind": "approver-added", "approver": "alice", "key": "SHA256:x", "by": "root"}),
-                "5",
-                "a key may sign answers: approver alice, key SHA256:x, by root",
-            ),
-            (
-                json!({"kind": "approver-removed", "approver": "alice", "key": "SHA256:x", "by": "root"}),
-                "5",
-                "a key may not sign answers any more: approver alice, key SHA256:x, by root",
-            ),
-            (
-                json!({"kind": "dismissed", "host": "db.example.net", "port": 5432, "label": "production", "withdrawn": false, "by": "dev"}),
-                "5",
-                "a place is not what it looks like: db.example.net port 5432, by dev",
-            ),
-            (
-                json!({"kind": "dismissed", "file": ".env.vault", "sha256": "0a", "withdrawn": false, "by": "dev"}),
-                "5",
-                "what is in an encrypted file is not known, and that is all right: .env.vault, SHA-256 0a, by dev",
-            ),
-            (
-                json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "policy_sha256": "1b", "withdrawn": false, "by": "dev"}),
-                "5",
-                "a project's policy may widen another: /p/.guard.toml, SHA-256 0a, by dev",
-            ),
-            (
-                json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "withdrawn": true, "by": "dev"}),
-                "5",
-                "a project's policy may not widen any more: /p/.guard.toml, SHA-256 0a, by dev",
-            ),
-            (
-                json!({"kind": "policy-applied", "session": "s1", "policy": "shop", "file": "/h/shop.toml", "by": "dev"}),
-                "5",
-                "another policy of session s1 was put in place: policy shop, by dev",
-            ),
-            (
-                json!({"kind": "policy-applied", "session": "s1", "policy": "shop", "by": "dev", "error": "full"}),
-                "4",
-                "another policy of session s1 was not put in place: policy shop, by dev, error full",
-            ),
-            (
-                json!({"kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "by": "alice"}),
-                "6",
-                "a hole of session s1 was opened: 192.0.2.10/32, hole h1, by alice",
-            ),
-            (
-                json!({"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired"}),
-                "6",
-                "a hole of session s1 was closed: hole h1, why expired",
-            ),
-            (
-                json!({"kind": "policy-load", "policy": "ci", "error": null}),
-                "6",
-                "a policy was loaded: policy ci",
-            ),
-            (
-                json!({"kind": "policy-load", "policy": "ci", "error": "line 3: bad"}),
-                "4",
-                "a policy was refused: policy ci, error line 3: bad",
-            ),
-            (
-                json!({"kind": "http", "session": "s1", "destination": to, "outcome": "passed", "request": "r2"}),
-                "6",
-                "an HTTP request of session s1 was judged: 2001:db8::1 tcp/443, request r2",
-            ),
-            (
-                json!({"kind": "http", "session": "s1", "destination": to, "outcome": "warned", "why": "it has dblink"}),
-                "4",
-                "a server of session s1 reads elsewhere: 2001:db8::1 tcp/443, why it has dblink",
-            ),
-            (
+            case(
                 json!({"kind": "start-refused", "policy": "asks", "why": "policy asks leaves db.example open"}),
                 "5",
                 "a command was not started: policy asks, why policy asks leaves db.example open",
             ),
-            (
+            case(
                 json!({"kind": "noted", "session": "s1", "request": "r1", "note": "to migrate"}),
                 "6",
                 "a process of session s1 said what a request is for: request r1",
             ),
-            (
+        ]
+    }
+
+    fn of_connections() -> Vec<Case> {
+        vec![
+            case(
+                json!({"kind": "denied", "session": "s1", "destination": to(), "rule": "metadata"}),
+                "5",
+                "a connection of session s1 was refused: 2001:db8::1 tcp/443, rule metadata",
+            ),
+            case(
+                json!({"kind": "held", "session": "s1", "destination": to(), "request": "r1"}),
+                "6",
+                "a connection of session s1 waits for an answer: 2001:db8::1 tcp/443, request r1",
+            ),
+            case(
+                json!({"kind": "request", "session": "s1", "destination": to(), "request": "r1"}),
+                "6",
+                "a process of session s1 asks a person: 2001:db8::1 tcp/443, request r1",
+            ),
+            case(
+                json!({"kind": "http", "session": "s1", "destination": to(), "outcome": "passed", "request": "r2"}),
+                "6",
+                "an HTTP request of session s1 was judged: 2001:db8::1 tcp/443, request r2",
+            ),
+            case(
+                json!({"kind": "http", "session": "s1", "destination": to(), "outcome": "warned", "why": "it has dblink"}),
+                "4",
+                "a server of session s1 reads elsewhere: 2001:db8::1 tcp/443, why it has dblink",
+            ),
+        ]
+    }
+
+    fn of_what_appeared() -> Vec<Case> {
+        vec![
+            case(
+                json!({"kind": "appeared", "session": "s1", "host": "db.example.net", "ports": "tcp/5432", "file": ".env", "key": "A"}),
+                "5",
+                "what looks like production came into reach of session s1: db.example.net tcp/5432, file .env, key A",
+            ),
+            case(
+                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": true, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: a tcp/1, file .env",
+            ),
+            case(
+                json!({"kind": "appeared", "session": "s1", "host": "", "ports": "", "file": ".env", "asks": true, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told, and each new connection is asked about: file .env",
+            ),
+            case(
+                json!({"kind": "appeared", "session": "s1", "host": "a", "ports": "tcp/1", "file": ".env", "asks": false, "more": true}),
+                "4",
+                "more that looks like production came into reach of session s1 than is told: a tcp/1, file .env",
+            ),
+        ]
+    }
+
+    fn of_answers() -> Vec<Case> {
+        vec![
+            case(
+                json!({"kind": "answered", "session": "s1", "request": "r1", "answer": "no", "by": "alice"}),
+                "6",
+                "a person answered a request of session s1: request r1, answer no, by alice",
+            ),
+            case(
+                json!({"kind": "answered-in-part", "session": "s1", "request": "r1", "by": "alice"}),
+                "6",
+                "a person said yes to a request of session s1, and others have to: request r1, by alice",
+            ),
+            case(
+                json!({"kind": "answer-refused", "request": "r1", "why": "nobody touched the key"}),
+                "4",
+                "a signed answer was refused: request r1, why nobody touched the key",
+            ),
+            case(
+                json!({"kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "by": "alice"}),
+                "6",
+                "a hole of session s1 was opened: 192.0.2.10/32, hole h1, by alice",
+            ),
+            case(
+                json!({"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired"}),
+                "6",
+                "a hole of session s1 was closed: hole h1, why expired",
+            ),
+        ]
+    }
+
+    fn of_decisions() -> Vec<Case> {
+        vec![
+            case(
+                json!({"kind": "approver-added", "approver": "alice", "key": "SHA256:x", "by": "root"}),
+                "5",
+                "a key may sign answers: approver alice, key SHA256:x, by root",
+            ),
+            case(
+                json!({"kind": "approver-removed", "approver": "alice", "key": "SHA256:x", "by": "root"}),
+                "5",
+                "a key may not sign answers any more: approver alice, key SHA256:x, by root",
+            ),
+            case(
+                json!({"kind": "dismissed", "host": "db.example.net", "port": 5432, "label": "production", "withdrawn": false, "by": "dev"}),
+                "5",
+                "a place is not what it looks like: db.example.net port 5432, by dev",
+            ),
+            case(
+                json!({"kind": "dismissed", "file": ".env.vault", "sha256": "0a", "withdrawn": false, "by": "dev"}),
+                "5",
+                "what is in an encrypted file is not known, and that is all right: .env.vault, SHA-256 0a, by dev",
+            ),
+            case(
+                json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "policy_sha256": "1b", "withdrawn": false, "by": "dev"}),
+                "5",
+                "a project's policy may widen another: /p/.guard.toml, SHA-256 0a, by dev",
+            ),
+            case(
+                json!({"kind": "trusted", "file": "/p/.guard.toml", "sha256": "0a", "withdrawn": true, "by": "dev"}),
+                "5",
+                "a project's policy may not widen any more: /p/.guard.toml, SHA-256 0a, by dev",
+            ),
+        ]
+    }
+
+    fn of_policies() -> Vec<Case> {
+        vec![
+            case(
+                json!({"kind": "policy-applied", "session": "s1", "policy": "shop", "file": "/h/shop.toml", "by": "dev"}),
+                "5",
+                "another policy of session s1 was put in place: policy shop, by dev",
+            ),
+            case(
+                json!({"kind": "policy-applied", "session": "s1", "policy": "shop", "by": "dev", "error": "full"}),
+                "4",
+                "another policy of session s1 was not put in place: policy shop, by dev, error full",
+            ),
+            case(
+                json!({"kind": "policy-load", "policy": "ci", "error": null}),
+                "6",
+                "a policy was loaded: policy ci",
+            ),
+            case(
+                json!({"kind": "policy-load", "policy": "ci", "error": "line 3: bad"}),
+                "4",
+                "a policy was refused: policy ci, error line 3: bad",
+            ),
+        ]
+    }
+
+    fn of_guardd() -> Vec<Case> {
+        vec![
+            case(
                 json!({"kind": "daemon-start", "version": "0.3.0"}),
                 "6",
                 "guardd started",
             ),
-            (
+            case(
                 json!({"kind": "daemon-stop", "error": null}),
                 "6",
                 "guardd stopped",
             ),
-            (
+            case(
                 json!({"kind": "daemon-stop", "error": "a hook is gone"}),
                 "4",
                 "guardd failed: error a hook is gone",
             ),
-        ] {
-            let mut fields = fields;
-            fields["at"] = json!("2026-11-20T12:00:00Z");
-            let record = record(fields);
-            assert_eq!(value(&record, "MESSAGE"), sentence);
-            assert_eq!(value(&record, "PRIORITY"), priority, "{sentence}");
+        ]
+    }
+
+    #[test]
+    fn each_kind_has_a_priority_and_a_sentence() {
+        let mut unseen: Vec<_> = LogKind::ALL.iter().copied().map(kind).collect();
+        let cases = [
+            of_sessions(),
+            of_connections(),
+            of_what_appeared(),
+            of_answers(),
+            of_decisions(),
+            of_policies(),
+            of_guardd(),
+        ];
+        for mut case in cases.into_iter().flatten() {
+            case.fields["at"] = json!("2026-11-20T12:00:00Z");
+            let record = record(case.fields);
+            assert_eq!(value(&record, "MESSAGE"), case.sentence);
+            assert_eq!(
+                value(&record, "PRIORITY"),
+                case.priority,
+                "{}",
+                case.sentence
+            );
             let name = value(&record, "GUARD_KIND");
             unseen.retain(|kind| *kind != name);
         }
