@@ -8,12 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use guard_lab::{
     AGENT, Attempt, Daemon, Json as _, Network, Production, Shell, Tested, bins, eventually, exec,
-    is_slow, mounts,
+    mounts,
 };
 use hickory_proto::{
     op::Message,
@@ -430,14 +430,10 @@ fn a_rule_for_the_machine_s_servers_is_about_another_one_from_then_on() -> Teste
     assert_eq!(place.asked(&mut shell, SECOND)?, "EPERM");
     assert_eq!(place.asked(&mut shell, DNS)?, answered);
     place.moves()?;
-    let began = Instant::now();
+    // It is looked at every ten seconds.
     eventually("the other one may be asked", || {
         Ok(place.asked(&mut shell, SECOND)? == answered)
     })?;
-    let took = began.elapsed();
-    println!("it may be asked after {took:?}");
-    // It is looked at every ten seconds; a busy machine may take as long for it.
-    assert!(took < Duration::from_secs(20) || is_slow(), "{took:?}");
     assert_eq!(place.asked(&mut shell, DNS)?, "EPERM");
     Ok(())
 }

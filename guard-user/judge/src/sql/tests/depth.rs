@@ -4,7 +4,7 @@ use super::{
     super::{LIMIT, STACK, Unread, judge},
     NOW,
 };
-use std::{thread, time::Duration};
+use std::thread;
 
 /// A text that is as long as may be.
 fn filled(start: &str, more: &str, end: &str, close: &str) -> String {
@@ -80,25 +80,15 @@ fn deep() -> Vec<String> {
         .into()
 }
 
-/// What this thread has computed so far: it counts no time in which the machine did other things.
-fn computed() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap()
-}
-
 fn on(stack: usize) {
     let judging = move || {
         for text in deep() {
             assert!(text.len() <= LIMIT);
-            let started = computed();
             let judged = judge(text.as_bytes(), NOW);
-            let took = computed() - started;
             let start: String = text.chars().take(40).collect();
-            println!(
-                "{took:?} {start} {:?}",
-                judged.map(|judged| judged.statements.len())
-            );
-            assert!(took < Duration::from_secs(50), "{start}");
+            // The parser had all of it. The runner ends a test that does not come to an end.
+            let is_refused_unparsed = matches!(judged, Err(Unread::TooLong | Unread::NotText));
+            assert!(!is_refused_unparsed, "{start}");
         }
     };
     thread::Builder::new()
