@@ -78,19 +78,33 @@ impl Writer {
     }
 }
 
-/// Where a connection was going, whose it is, and its place; nothing where it is not served.
+/// A connection that is served.
+struct AdmittedStream {
+    /// Where it was going.
+    origin: Origin,
+    /// Whose it is.
+    account: u32,
+    /// Its place, as long as it is served.
+    slot: Slot,
+}
+
+/// None where it is not served.
 fn admit(
     common: &Common,
     network: &Network,
     stream: &TcpStream,
     peer: SocketAddr,
-) -> Option<(Origin, u32, Slot)> {
+) -> Option<AdmittedStream> {
     let origin = origin(common, network, stream, peer).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read where a connection was going");
         None
     })?;
     let account = common.sessions.account(origin.session.0)?;
-    Some((origin, account, common.connections.take(account)?))
+    Some(AdmittedStream {
+        slot: common.connections.take(account)?,
+        origin,
+        account,
+    })
 }
 
 /// Waits until one more question may be under way.
@@ -102,7 +116,12 @@ async fn have_room(answering: &mut JoinSet<()>) {
 }
 
 async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer: SocketAddr) {
-    let Some((origin, account, _slot)) = admit(&common, &network, &stream, peer) else {
+    let Some(AdmittedStream {
+        origin,
+        account,
+        slot: _slot,
+    }) = admit(&common, &network, &stream, peer)
+    else {
         // Where that cannot be set it ends in the ordinary way.
         let _ = stream.set_zero_linger();
         return;

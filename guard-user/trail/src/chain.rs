@@ -191,12 +191,12 @@ impl<'l> Line<'l> {
             return Self::Nothing;
         };
         let says = |field| record.fields.contains_key(field);
-        match Chained::of(line, &record) {
-            Some((head, previous, body)) => Self::Chained(Chained {
-                head,
-                previous,
+        match ChainFields::of(line, &record) {
+            Some(fields) => Self::Chained(Chained {
+                head: fields.head,
+                previous: fields.previous,
                 record,
-                body,
+                body: fields.body,
             }),
             // One of a chain that is spelt in another way is none of either.
             None if says("number") || says("hash") => Self::Nothing,
@@ -205,8 +205,15 @@ impl<'l> Line<'l> {
     }
 }
 
-impl Chained<'_> {
-    fn of<'l>(line: &'l [u8], record: &LogRecord) -> Option<(ChainHead, Option<Digest>, &'l [u8])> {
+/// What a line has for a chain, beside its record.
+struct ChainFields<'l> {
+    head: ChainHead,
+    previous: Option<Digest>,
+    body: &'l [u8],
+}
+
+impl<'l> ChainFields<'l> {
+    fn of(line: &'l [u8], record: &LogRecord) -> Option<Self> {
         let rest = line.strip_suffix(CLOSE)?;
         let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
         let body = rest.strip_suffix(OPEN)?;
@@ -216,9 +223,15 @@ impl Chained<'_> {
             None => None,
             Some(text) => Some(text.as_str()?.parse().ok()?),
         };
-        Some((ChainHead { number, hash }, previous, body))
+        Some(Self {
+            head: ChainHead { number, hash },
+            previous,
+            body,
+        })
     }
+}
 
+impl Chained<'_> {
     /// Whether it comes right behind a line with that hash.
     #[must_use]
     pub fn follows(&self, before: &Digest) -> bool {

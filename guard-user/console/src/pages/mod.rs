@@ -90,23 +90,36 @@ pub(crate) enum Tab {
 }
 
 impl Tab {
-    const FLEET: [(Self, &'static str, &'static str); 2] = [
-        (Self::Fleet, "/", "Questions"),
-        (Self::Machines, "/machines", "Machines"),
+    const FLEET: [TabLink; 2] = [
+        TabLink::new(Self::Fleet, "/", "Questions"),
+        TabLink::new(Self::Machines, "/machines", "Machines"),
     ];
-    const ALL: [(Self, &'static str, &'static str); 6] = [
-        (Self::Questions, "/", "Questions"),
-        (Self::Sessions, "/sessions", "Sessions"),
-        (Self::Holes, "/holes", "Holes"),
-        (Self::Flows, "/flows", "Flows"),
-        (Self::Log, "/log", "Log"),
-        (Self::Approvers, "/approvers", "Keys"),
+    const ALL: [TabLink; 6] = [
+        TabLink::new(Self::Questions, "/", "Questions"),
+        TabLink::new(Self::Sessions, "/sessions", "Sessions"),
+        TabLink::new(Self::Holes, "/holes", "Holes"),
+        TabLink::new(Self::Flows, "/flows", "Flows"),
+        TabLink::new(Self::Log, "/log", "Log"),
+        TabLink::new(Self::Approvers, "/approvers", "Keys"),
     ];
+}
+
+/// A tab, where it leads, and what stands on it.
+struct TabLink {
+    tab: Tab,
+    place: &'static str,
+    name: &'static str,
+}
+
+impl TabLink {
+    const fn new(tab: Tab, place: &'static str, name: &'static str) -> Self {
+        Self { tab, place, name }
+    }
 }
 
 impl Tab {
     /// All beside it.
-    fn beside(self) -> &'static [(Self, &'static str, &'static str)] {
+    fn beside(self) -> &'static [TabLink] {
         match self {
             Self::Fleet | Self::Machines => &Self::FLEET,
             _ => &Self::ALL,
@@ -116,8 +129,8 @@ impl Tab {
     /// That of a path's first part.
     pub(crate) fn at(first: &str) -> Self {
         let mut all = Self::ALL.iter();
-        let found = all.find(|(_, place, _)| place.strip_prefix('/') == Some(first));
-        found.map_or(Self::Questions, |(tab, ..)| *tab)
+        let found = all.find(|one| one.place.strip_prefix('/') == Some(first));
+        found.map_or(Self::Questions, |one| one.tab)
     }
 }
 
@@ -161,10 +174,10 @@ fn bar(now: Tab) -> Markup {
         header.bar {
             a.name href="/" { span.mark aria-hidden="true" {} "guard" }
             nav aria-label="Pages" {
-                @for &(tab, place, name) in now.beside() {
-                    a href=(place) aria-current=[(tab == now).then_some("page")] {
-                        (name)
-                        @if matches!(tab, Tab::Questions | Tab::Fleet) { span.count id="waiting" hidden {} }
+                @for one in now.beside() {
+                    a href=(one.place) aria-current=[(one.tab == now).then_some("page")] {
+                        (one.name)
+                        @if matches!(one.tab, Tab::Questions | Tab::Fleet) { span.count id="waiting" hidden {} }
                     }
                 }
             }

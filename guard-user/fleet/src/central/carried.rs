@@ -24,6 +24,24 @@ pub(super) struct Handing {
     pub(super) reply: oneshot::Sender<Reply<Taken>>,
 }
 
+impl Handing {
+    /// One, and where its reply comes.
+    pub(super) fn new(
+        machine: String,
+        request: String,
+        what: Handed,
+    ) -> (Self, oneshot::Receiver<Reply<Taken>>) {
+        let (reply, said) = oneshot::channel();
+        let handing = Self {
+            machine,
+            request,
+            what,
+            reply,
+        };
+        (handing, said)
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Handed {
     Answer(Signed),

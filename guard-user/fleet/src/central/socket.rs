@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use guard_proto::{
     ErrorName, Failure,
+    approvers::Taken,
     central::{self, FleetCall, FleetUpdate},
     varlink,
 };
@@ -159,20 +160,20 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &ToMachines) -> io::Res
                 authenticator_data: Some(authenticator_data),
                 client_data: Some(client_data),
             };
-            (machine, request, Handed::Answer(signed))
+            Handing::new(machine, request, Handed::Answer(signed))
         }
         FleetCall::Deny {
             machine,
             request,
             question,
             by,
-        } => (machine, request, Handed::No(No { by, question })),
+        } => Handing::new(machine, request, Handed::No(No { by, question })),
         FleetCall::Close {
             machine,
             hole,
             session,
             by,
-        } => (machine, hole, Handed::Close { by, session }),
+        } => Handing::new(machine, hole, Handed::Close { by, session }),
         FleetCall::Reached {
             group,
             machine,
@@ -211,17 +212,10 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>
 
 /// Hands an answer, or what is to be closed, on to its machine, and replies with what came of it.
 async fn hand(
-    (machine, request, what): (String, String, Handed),
+    (handing, said): (Handing, oneshot::Receiver<Reply<Taken>>),
     out: &mut OwnedWriteHalf,
     to: &mpsc::Sender<Handing>,
 ) -> io::Result<()> {
-    let (reply, said) = oneshot::channel();
-    let handing = Handing {
-        machine,
-        request,
-        what,
-        reply,
-    };
     if to.send(handing).await.is_err() {
         return Ok(());
     }

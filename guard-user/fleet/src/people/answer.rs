@@ -127,34 +127,41 @@ fn not_asked(fleet: &Fleet, args: &AnswerArgs) -> String {
     let heard = found.map(|(_, id, state)| {
         let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
         let asked = state.questions().map(|one| one.question.request.clone());
-        (
-            id.to_string(),
-            guardd.map(|guardd| guardd.requests),
-            asked.collect(),
-        )
+        HeardAsking {
+            id: id.to_string(),
+            waiting: guardd.map(|guardd| guardd.requests),
+            asked: asked.collect(),
+        }
     });
     why_not_asked(heard, (&args.machine, &args.request))
 }
 
-/// `heard`: the machine, how many requests wait there, and which it asks.
-fn why_not_asked(
-    heard: Option<(String, Option<usize>, Vec<String>)>,
-    (machine, request): (&str, &str),
-) -> String {
-    match heard {
-        None => format!(
+/// What a machine has said of its requests.
+struct HeardAsking {
+    id: String,
+    /// How many wait there; none: its guardd was not heard.
+    waiting: Option<usize>,
+    /// Those that it asks here.
+    asked: Vec<String>,
+}
+
+fn why_not_asked(heard: Option<HeardAsking>, (machine, request): (&str, &str)) -> String {
+    let Some(HeardAsking { id, waiting, asked }) = heard else {
+        return format!(
             "{machine} was not heard, so it is not known whether it asks {request}: guard-fleet machines lists who is there"
+        );
+    };
+    match waiting {
+        _ if !asked.is_empty() => format!(
+            "{id} does not ask {request}, but {}: guard-fleet pending lists what is asked",
+            asked.join(", ")
         ),
-        Some((id, Some(waiting @ 1..), asked)) if asked.is_empty() => format!(
+        Some(waiting @ 1..) => format!(
             "{id} asks nothing here, though {waiting} of its requests wait: nobody is enrolled there to answer for who asks, they can be \
              answered there alone, or it has not said so yet. On that machine: guard approver list; else try again in a moment"
         ),
-        Some((id, _, asked)) if asked.is_empty() => format!(
+        _ => format!(
             "{id} does not ask {request}, and nothing else: guard-fleet pending lists what is asked"
-        ),
-        Some((id, _, asked)) => format!(
-            "{id} does not ask {request}, but {}: guard-fleet pending lists what is asked",
-            asked.join(", ")
         ),
     }
 }
@@ -317,7 +324,11 @@ mod tests {
         let said = |heard| why_not_asked(heard, ("m-0123", "r6"));
         let of = |waiting, asked: &[&str]| {
             let asked = asked.iter().map(|one| (*one).to_owned());
-            Some(("m-0123".to_owned(), waiting, asked.collect()))
+            Some(HeardAsking {
+                id: "m-0123".to_owned(),
+                waiting,
+                asked: asked.collect(),
+            })
         };
         assert!(said(None).contains("was not heard"));
         for (waiting, asked, words) in [

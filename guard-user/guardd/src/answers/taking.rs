@@ -67,6 +67,20 @@ struct Meant {
     answer: Answer,
 }
 
+/// A question that is open here.
+struct FoundQuestion {
+    asked: Pending,
+    kept: GivenQuestion,
+    question: Question,
+}
+
+/// What a yes opens.
+struct WantedHole {
+    widening: Widening,
+    extent: BurstExtent,
+    terms: HoleTerms,
+}
+
 impl State {
     /// Takes an answer that somebody has signed, from whoever hands it in.
     ///
@@ -130,7 +144,11 @@ impl State {
             )));
         }
         let open = self.open_question(&answer);
-        let (asked, kept, question) = open.map_err(|error| Doubt {
+        let FoundQuestion {
+            asked,
+            kept,
+            question,
+        } = open.map_err(|error| Doubt {
             is_forged: false,
             request: None,
             error,
@@ -151,10 +169,7 @@ impl State {
     }
 
     /// Condition 2.
-    fn open_question(
-        &self,
-        answer: &Answer,
-    ) -> Result<(Pending, GivenQuestion, Question), CallError> {
+    fn open_question(&self, answer: &Answer) -> Result<FoundQuestion, CallError> {
         if answer.machine != self.answers.machine() {
             return Err(refusals::another_machine(
                 &answer.machine,
@@ -175,10 +190,14 @@ impl State {
         }
         let asked = self.requests.get(id).filter(|one| one.shown.id == id);
         let asked = asked.ok_or_else(refusals::unknown_question)?;
-        match self.is_unchanged(asked, kept) {
-            true => Ok((asked.clone(), kept.clone(), question)),
-            false => Err(refusals::changed(id)),
+        if !self.is_unchanged(asked, kept) {
+            return Err(refusals::changed(id));
         }
+        Ok(FoundQuestion {
+            asked: asked.clone(),
+            kept: kept.clone(),
+            question,
+        })
     }
 
     fn say_no(
@@ -227,7 +246,11 @@ impl State {
             .unwrap_or(lasting)
             .min(lasting);
         let by = answering(from, signed, meant, others);
-        let (widening, extent, terms) = what((&meant.answer, lasting), &meant.question);
+        let WantedHole {
+            widening,
+            extent,
+            terms,
+        } = WantedHole::of(&meant.answer, &meant.question, lasting);
         self.recorder.reserve()?;
         self.answers.spend(meant)?;
         let opened = self.approve(&by, id, (&widening, extent), &terms);
@@ -287,9 +310,10 @@ impl State {
             .max_for
             .map_or(longest, |most| most.min(longest));
         // Who says "once" has chosen no time: that is the usual one.
-        match time <= longest || count == Some(1) {
-            true => Ok(time.min(longest)),
-            false => Err(refusals::too_long(time, longest)),
+        if time <= longest || count == Some(1) {
+            Ok(time.min(longest))
+        } else {
+            Err(refusals::too_long(time, longest))
         }
     }
 
@@ -453,9 +477,10 @@ impl Answers {
         if others.iter().any(|one| one.signed.by == meant.person.name) {
             return Err(refusals::said_already(&meant.person.name));
         }
-        match others.iter().all(|one| one.says(&meant.answer)) {
-            true => Ok(others),
-            false => Err(refusals::says_otherwise(&others)),
+        if others.iter().all(|one| one.says(&meant.answer)) {
+            Ok(others)
+        } else {
+            Err(refusals::says_otherwise(&others))
         }
     }
 
@@ -467,36 +492,34 @@ impl Answers {
     }
 }
 
-/// What a yes opens, as a person would say it at the machine.
-fn what(
-    (answer, lasting): (&Answer, Duration),
-    question: &Question,
-) -> (Widening, BurstExtent, HoleTerms) {
-    let mut paths = question
-        .offers
-        .iter()
-        .filter_map(|one| one.strip_prefix("path="));
-    let narrow = |count: Option<u64>| count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    let widening = Widening {
-        path: paths
-            .next()
-            .filter(|_| answer.scope == "path")
-            .map(str::to_owned),
-        writes: answer.scope == "writes",
-    };
-    let extent = BurstExtent {
-        prefix: answer.scope == "prefix",
-        tried: None,
-        address: false,
-    };
-    let terms = HoleTerms {
-        seconds: Some(lasting.as_secs_f64()),
-        connections: narrow(answer.connections),
-        requests: narrow(answer.requests),
-        bytes: answer.bytes,
-        read_only: answer.read_only,
-    };
-    (widening, extent, terms)
+impl WantedHole {
+    /// As a person would say it at the machine.
+    fn of(answer: &Answer, question: &Question, lasting: Duration) -> Self {
+        let offers = question.offers.iter();
+        let mut paths = offers.filter_map(|one| one.strip_prefix("path="));
+        let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            widening: Widening {
+                path: paths
+                    .next()
+                    .filter(|_| answer.scope == "path")
+                    .map(str::to_owned),
+                writes: answer.scope == "writes",
+            },
+            extent: BurstExtent {
+                prefix: answer.scope == "prefix",
+                tried: None,
+                address: false,
+            },
+            terms: HoleTerms {
+                seconds: Some(lasting.as_secs_f64()),
+                connections: answer.connections.map(narrow),
+                requests: answer.requests.map(narrow),
+                bytes: answer.bytes,
+                read_only: answer.read_only,
+            },
+        }
+    }
 }
 
 fn signature(signed: &Signed, meant: &Meant) -> Signature {

@@ -22,6 +22,7 @@ use crate::{
         failure::CallError,
         ids, polkit, status,
     },
+    decisions::deciding::EncryptedFile,
     doctor,
     fleet::{heard::HeardAt, offering::offer},
     holes::closing::open_holes,
@@ -360,7 +361,10 @@ async fn decisions(
             sha256,
             dir,
             withdraw,
-        } => one(&state.dismiss_file(&by, (file, sha256, dir), withdraw)?),
+        } => {
+            let file = EncryptedFile { file, sha256, dir };
+            one(&state.dismiss_file(&by, file, withdraw)?)
+        }
         Call::Trust {
             file,
             uid,

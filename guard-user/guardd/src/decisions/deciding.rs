@@ -22,6 +22,17 @@ const MAX_DIR: usize = 4096;
 /// What a place may look like.
 const LABELS: [&str; 2] = [PRODUCTION, "maybe"];
 
+/// An encrypted file, as a call names it: [`DismissedFile`] says what each field is.
+#[derive(Debug)]
+pub struct EncryptedFile {
+    /// Its path.
+    pub file: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// The project that it is in.
+    pub dir: Option<String>,
+}
+
 impl State {
     /// Keeps that a place is not what it looks like to the caller, or is after all.
     ///
@@ -55,12 +66,11 @@ impl State {
             at: Timestamp::now(),
             by: self.machine.user(uid),
         };
-        let changed = match withdraw {
-            true => self.decisions.without_dismissed(uid, &one)?,
-            false => {
-                is_place(&one)?;
-                self.decisions.with_dismissed(uid, one)?
-            }
+        let changed = if withdraw {
+            self.decisions.without_dismissed(uid, &one)?
+        } else {
+            is_place(&one)?;
+            self.decisions.with_dismissed(uid, one)?
         };
         self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
         Ok(self.decisions.of(uid))
@@ -74,9 +84,10 @@ impl State {
     pub fn dismiss_file(
         &mut self,
         by: &Answering,
-        (file, sha256, dir): (String, String, Option<String>),
+        encrypted: EncryptedFile,
         withdraw: bool,
     ) -> Result<proto::decisions::DecisionsReply, CallError> {
+        let EncryptedFile { file, sha256, dir } = encrypted;
         let uid = by.who.uid();
         let (name, from) = self.machine.told_by(Some(by));
         let record = Dismissed {
@@ -95,12 +106,11 @@ impl State {
             at: Timestamp::now(),
             by: self.machine.user(uid),
         };
-        let changed = match withdraw {
-            true => self.decisions.without_file(uid, &one)?,
-            false => {
-                is_file(&one)?;
-                self.decisions.with_file(uid, one)?
-            }
+        let changed = if withdraw {
+            self.decisions.without_file(uid, &one)?
+        } else {
+            is_file(&one)?;
+            self.decisions.with_file(uid, one)?
         };
         self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
         Ok(self.decisions.of(uid))
@@ -138,12 +148,11 @@ impl State {
             by: name,
             from,
         };
-        let changed = match withdraw {
-            true => self.decisions.without_trusted(uid, &file)?,
-            false => {
-                self.config.may_trust(by.who, &file)?;
-                self.decisions.with_trusted(uid, file)?
-            }
+        let changed = if withdraw {
+            self.decisions.without_trusted(uid, &file)?
+        } else {
+            self.config.may_trust(by.who, &file)?;
+            self.decisions.with_trusted(uid, file)?
         };
         self.decide(changed, withdraw, LogEntry::of_user(uid, record))?;
         Ok(self.decisions.of(uid))

@@ -33,6 +33,13 @@ struct LinkSaid {
     at: HeardAt,
 }
 
+/// What one courier says.
+struct SaidBy<'s> {
+    by: &'s str,
+    said: &'s LinkSaid,
+    link: FleetLink,
+}
+
 impl CourierLink {
     /// Nothing was said yet.
     pub(super) fn new(is_wanted: bool) -> Self {
@@ -59,7 +66,7 @@ impl CourierLink {
     }
 
     /// Who says so now, with whether servers are reached, and since when: one that reaches none before one that does.
-    fn worst(&self, now: &HeardAt) -> Option<(&str, &LinkSaid, FleetLink)> {
+    fn worst(&self, now: &HeardAt) -> Option<SaidBy<'_>> {
         let all = self.said.iter().map(|(by, said)| {
             let (connected, since) = said.stands(now);
             let link = FleetLink {
@@ -67,16 +74,20 @@ impl CourierLink {
                 since: Some(since.at),
                 by: Some(by.clone()),
             };
-            (by.as_str(), said, link)
+            SaidBy {
+                by: by.as_str(),
+                said,
+                link,
+            }
         });
-        all.min_by_key(|(_, _, link)| (link.connected, link.since))
+        all.min_by_key(|one| (one.link.connected, one.link.since))
     }
 
     /// As it is now; none: nobody carries to any.
     #[must_use]
     pub(crate) fn shown(&self, now: &HeardAt) -> Option<FleetLink> {
         match self.worst(now) {
-            Some((_, _, link)) => Some(link),
+            Some(worst) => Some(worst.link),
             None => self.is_wanted.then_some(FleetLink {
                 connected: false,
                 since: None,
@@ -89,7 +100,7 @@ impl CourierLink {
     #[must_use]
     pub(crate) fn warning(&self, now: &HeardAt) -> Option<String> {
         let link = self.shown(now)?;
-        let worst = self.worst(now).map(|(by, said, _)| (by, &said.at));
+        let worst = self.worst(now).map(|one| (one.by, &one.said.at));
         let (by, last) = worst.unwrap_or((COURIER, &self.began));
         let why = match link {
             link if link.connected => return None,

@@ -124,6 +124,17 @@ impl Hole {
     }
 }
 
+/// A hole that is for the addresses of a name.
+#[derive(Debug)]
+pub struct HoleByName {
+    /// Its id.
+    pub id: HoleId,
+    /// The hole.
+    pub hole: Hole,
+    /// Which of these addresses it is for.
+    pub reaches: Reaches,
+}
+
 impl Holes {
     /// The names of a session whose addresses are open.
     #[must_use]
@@ -139,18 +150,17 @@ impl Holes {
 
     /// The holes through which a session reaches what a name has for addresses.
     #[must_use]
-    pub fn reaching(
-        &self,
-        session: SessionId,
-        name: &str,
-        now: BootTime,
-    ) -> Vec<(HoleId, Hole, Reaches)> {
+    pub fn reaching(&self, session: SessionId, name: &str, now: BootTime) -> Vec<HoleByName> {
         let open = self
             .all()
             .filter(|(_, hole)| hole.session == session && hole.expires > now);
         let reaching = open.filter_map(|(id, hole)| {
             let named = hole.named().filter(|named| named.name == name)?;
-            Some((id, hole.clone(), named.reaches.clone()))
+            Some(HoleByName {
+                id,
+                hole: hole.clone(),
+                reaches: named.reaches.clone(),
+            })
         });
         reaching.collect()
     }

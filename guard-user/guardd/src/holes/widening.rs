@@ -14,7 +14,7 @@ use crate::{
         checked::{Checked, ToOpen},
         hole::{Hole, HoleName},
         known::Holes,
-        names::{Lifted, Reaches},
+        names::{HoleByName, Lifted, Reaches},
         opening::{new_hole, ports_shown},
     },
     state::State,
@@ -154,7 +154,8 @@ impl State {
         // Of one moment. Reading it takes files of `/proc`, and mostly there is nothing new to try.
         let mut machine = None;
         let mut widened = Vec::new();
-        for (id, hole, reaches) in holes {
+        for named in holes {
+            let id = named.id;
             let own = open.iter().filter(|one| one.entry.id == id);
             let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
             for address in to.iter().take(MAX_TRIED) {
@@ -163,7 +164,7 @@ impl State {
                     continue;
                 }
                 let now = &*machine.get_or_insert_with(|| self.environment());
-                if self.widen((id, &hole, &reaches), *address, now) {
+                if self.widen(&named, *address, now) {
                     covered.push(*address);
                     widened.push(id);
                 }
@@ -177,12 +178,9 @@ impl State {
     }
 
     /// Opens one address, where it belongs in the hole.
-    fn widen(
-        &mut self,
-        (id, hole, reaches): (HoleId, &Hole, &Reaches),
-        to: Address,
-        now: &Environment,
-    ) -> bool {
+    fn widen(&mut self, named: &HoleByName, to: Address, now: &Environment) -> bool {
+        let HoleByName { id, hole, reaches } = named;
+        let id = *id;
         let Some(new) = self.belonging(hole, reaches, to, now) else {
             self.holes.leave_out(id, to, clock::now());
             return false;

@@ -61,6 +61,15 @@ pub(super) struct AskedStatement<'a> {
     pub(super) digest: Option<&'a str>,
 }
 
+/// What an approver is shown of a statement.
+struct StatementPreview {
+    text: String,
+    /// How many bytes of the statement are in it.
+    bytes: usize,
+    /// Whether the other statements of its batch are complete.
+    is_all_beside: bool,
+}
+
 impl AskedStatement<'_> {
     /// Asks an approver.
     pub(super) async fn ask(&self, context: &ConnectionContext, terms: &TargetTerms) -> AskAnswer {
@@ -73,13 +82,13 @@ impl AskedStatement<'_> {
 
     fn asked(&self, context: &ConnectionContext, terms: &TargetTerms) -> HttpAttempt {
         let rule = terms.rules().first().and_then(|rules| rules.name.clone());
-        let (preview, shown, is_all_beside) = self.preview();
-        let mut warnings = self.beside.warnings(is_all_beside);
+        let preview = self.preview();
+        let mut warnings = self.beside.warnings(preview.is_all_beside);
         warnings.extend_from_slice(&self.write.warnings);
-        if shown < self.unit.bytes {
+        if preview.bytes < self.unit.bytes {
             let told = format!(
-                "only the first {shown} of {} bytes are shown",
-                self.unit.bytes
+                "only the first {} of {} bytes are shown",
+                preview.bytes, self.unit.bytes
             );
             warnings.insert(0, told);
         }
@@ -93,7 +102,7 @@ impl AskedStatement<'_> {
             host: Some(self.meaning.at(self.login)),
             path: self.path(),
             bytes: u64::try_from(self.unit.bytes).ok(),
-            body_preview: Some(preview),
+            body_preview: Some(preview.text),
             body_form: None,
             headers: Vec::new(),
             plain: self.is_plain(),
@@ -116,9 +125,8 @@ impl AskedStatement<'_> {
     }
 
     /// The text, followed by its parameters, for which there is always room, and the other statements of its batch, for which
-    /// there is half of the remaining room. Returns it with the number of bytes of the text, and whether the other statements
-    /// are complete.
-    fn preview(&self) -> (String, usize, bool) {
+    /// there is half of the remaining room.
+    fn preview(&self) -> StatementPreview {
         let parameters = match &*self.parameters.shown {
             "" => String::new(),
             parameters => format!(" -- with what the agent has sent: {parameters}"),
@@ -129,8 +137,11 @@ impl AskedStatement<'_> {
         let room = room - beside.len();
         let cut = &text[..text.floor_char_boundary(room)];
         let more = if cut.len() < text.len() { "…" } else { "" };
-        let shown = format!("{cut}{more}{parameters}{beside}");
-        (shown, cut.len(), is_all_beside)
+        StatementPreview {
+            text: format!("{cut}{more}{parameters}{beside}"),
+            bytes: cut.len(),
+            is_all_beside,
+        }
     }
 
     /// In place of a URL's path: the text without its constants, which is what the audit log keeps.

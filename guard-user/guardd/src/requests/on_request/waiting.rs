@@ -32,35 +32,37 @@ struct One {
 impl WaitingRuns {
     /// Adds what is new. False where the share is used up: then people know of it by `guard pending` only.
     pub(super) fn add(&mut self, share: SessionId, news: News, now: Instant) -> bool {
-        self.push(share, (news, now, false), MOST)
+        let one = One {
+            share,
+            at: now,
+            is_again: false,
+            news,
+        };
+        self.push(one, MOST)
     }
 
     /// The same for what the command is to be run for again, later.
     pub(super) fn add_again(&mut self, share: SessionId, news: News, now: Instant) -> bool {
-        self.push(share, (news, now + LATER, true), MOST_AGAIN)
+        let one = One {
+            share,
+            at: now + LATER,
+            is_again: true,
+            news,
+        };
+        self.push(one, MOST_AGAIN)
     }
 
-    fn push(
-        &mut self,
-        share: SessionId,
-        (news, at, is_again): (News, Instant, bool),
-        most: usize,
-    ) -> bool {
+    fn push(&mut self, new: One, most: usize) -> bool {
         // A request that has grown is told as it is when its turn comes.
-        let mut before = self.0.iter().filter(|one| one.at <= at);
-        if before.any(|one| one.news.is_same_request(&news)) {
+        let mut before = self.0.iter().filter(|one| one.at <= new.at);
+        if before.any(|one| one.news.is_same_request(&new.news)) {
             return true;
         }
-        let is_like = |one: &&One| one.share == share && one.is_again == is_again;
+        let is_like = |one: &&One| one.share == new.share && one.is_again == new.is_again;
         if self.0.iter().filter(is_like).count() >= most {
             return false;
         }
-        self.0.push(One {
-            share,
-            at,
-            is_again,
-            news,
-        });
+        self.0.push(new);
         true
     }
 
