@@ -356,6 +356,25 @@ impl Sink {
         self.leave_out(line, why, None);
     }
 
+    /// A key below a path of keys; none where that is too long, which is told of.
+    fn path_below(
+        &mut self,
+        path: &str,
+        key: &str,
+        line: impl FnOnce() -> usize,
+    ) -> Option<String> {
+        let path = if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        };
+        if path.len() > KEY {
+            self.pass_over(Some(line()), LONG_KEY);
+            return None;
+        }
+        Some(path)
+    }
+
     /// What nobody reads without its key.
     pub(crate) fn seal(&mut self, why: &'static str, content: &Content) {
         self.leave_out(None, why, content.sha256());

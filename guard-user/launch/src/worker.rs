@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guard_sys::accounts::Account;
+use guard_sys::{
+    accounts::Account,
+    packets::{Packet, Packets},
+};
 use rustix::{
     fs::{Mode, OFlags},
     process::{
@@ -14,6 +17,7 @@ use rustix::{
         set_parent_process_death_signal, setrlimit, setsid,
     },
 };
+use serde::de::DeserializeOwned;
 
 use super::{CommandIdentity, give_up};
 
@@ -27,6 +31,35 @@ pub enum GuarddConnection {
     Inherited(OwnedFd),
     /// It listens at a path.
     At(PathBuf),
+}
+
+impl GuarddConnection {
+    /// This process's end of it.
+    ///
+    /// # Errors
+    ///
+    /// The system's, such as that nobody listens there.
+    pub fn packets(self) -> Result<Packets> {
+        let packets = match self {
+            Self::Inherited(socket) => Packets::of(socket),
+            Self::At(path) => Packets::connect(&path),
+        };
+        packets.context("cannot speak with guardd")
+    }
+}
+
+/// Waits for guardd's first message, and returns it with the descriptors that came with it.
+///
+/// # Errors
+///
+/// That guardd has ended before, or has said what this program does not know.
+pub async fn first_message<M: DeserializeOwned>(packets: &Packets) -> Result<(M, Vec<OwnedFd>)> {
+    let first = packets.receive().await.context("cannot hear guardd")?;
+    let Some(Packet { bytes, descriptors }) = first else {
+        bail!("guardd has ended before it said anything");
+    };
+    let message = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
+    Ok((message, descriptors))
 }
 
 /// Gives up all rights that the start gave, and returns the connection to guardd: standard input where `fd` is 0, or `socket`.

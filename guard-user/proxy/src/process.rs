@@ -4,11 +4,8 @@ use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
-use guard_launch::GuarddConnection;
-use guard_sys::{
-    bpf::Origins,
-    packets::{Packet, Packets},
-};
+use guard_launch::{GuarddConnection, first_message};
+use guard_sys::{bpf::Origins, packets::Packets};
 use tokio::task::LocalSet;
 
 use super::{
@@ -36,11 +33,7 @@ pub fn main(guardd: GuarddConnection) -> ExitCode {
 }
 
 async fn serve(guardd: GuarddConnection) -> Result<()> {
-    let packets = match guardd {
-        GuarddConnection::Inherited(socket) => Packets::of(socket),
-        GuarddConnection::At(path) => Packets::connect(&path),
-    };
-    let packets = Rc::new(packets.context("cannot speak with guardd")?);
+    let packets = Rc::new(guardd.packets()?);
     let Hello {
         origins,
         key,
@@ -67,11 +60,7 @@ struct Hello {
 
 /// Waits for guardd's first message.
 async fn greeted(packets: &Packets) -> Result<Hello> {
-    let first = packets.receive().await.context("cannot hear guardd")?;
-    let Some(Packet { bytes, descriptors }) = first else {
-        bail!("guardd has ended before it said anything");
-    };
-    let hello: ToProxy = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
+    let (hello, descriptors) = first_message::<ToProxy>(packets).await?;
     let mut descriptors = descriptors.into_iter();
     let (ToProxy::Hello { version }, Some(origins), Some(key)) =
         (hello, descriptors.next(), descriptors.next())

@@ -4,11 +4,11 @@ use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
-use guard_launch::GuarddConnection;
+use guard_launch::{GuarddConnection, first_message};
 use guard_proto::names::{FromResolver, ToResolver, VERSION};
 use guard_sys::{
     bpf::{NamedMap, Origins, Queues},
-    packets::{Packet, Packets},
+    packets::Packets,
 };
 use tokio::task::{LocalSet, spawn_local};
 
@@ -39,11 +39,7 @@ pub fn main(guardd: GuarddConnection, without_ech: bool) -> ExitCode {
 }
 
 async fn serve(guardd: GuarddConnection, without_ech: bool) -> Result<()> {
-    let packets = match guardd {
-        GuarddConnection::Inherited(socket) => Packets::of(socket),
-        GuarddConnection::At(path) => Packets::connect(&path),
-    };
-    let packets = Rc::new(packets.context("cannot speak with guardd")?);
+    let packets = Rc::new(guardd.packets()?);
     let Hello {
         origins,
         questions,
@@ -86,11 +82,7 @@ struct Hello {
 
 /// Waits for that.
 async fn greeted(packets: &Packets) -> Result<Hello> {
-    let first = packets.receive().await.context("cannot hear guardd")?;
-    let Some(Packet { bytes, descriptors }) = first else {
-        bail!("guardd has ended before it said anything");
-    };
-    let hello: ToResolver = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
+    let (hello, descriptors) = first_message::<ToResolver>(packets).await?;
     let mut descriptors = descriptors.into_iter();
     let maps = [(); 4].map(|()| descriptors.next());
     let (

@@ -7,7 +7,7 @@ use crate::tokens::said;
 
 use super::settings::{Setting, by_driver, told};
 use super::yaml::{Node, load, pairs, scalar};
-use super::{KEY, LONG_KEY, Sink, lines};
+use super::{Sink, lines};
 
 /// Mappings in each other.
 const DEPTH: usize = 16;
@@ -138,14 +138,9 @@ pub(super) fn flatten<'n>(
         return;
     };
     for (key, value) in pairs {
-        let path = match path.is_empty() {
-            true => key.to_owned(),
-            false => format!("{path}.{key}"),
-        };
-        if path.len() > KEY {
-            sink.pass_over(Some(value.span.start.line()), LONG_KEY);
+        let Some(path) = sink.path_below(path, key, || value.span.start.line()) else {
             continue;
-        }
+        };
         match scalar(value) {
             Some(text) => all.push((value.span.start.line(), path, text)),
             None => flatten(sink, value, &path, depth, all),

@@ -8,8 +8,8 @@ use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
 
+use super::Sink;
 use super::settings::{Variable, by_driver, variables};
-use super::{KEY, LONG_KEY, Sink};
 
 /// Objects in each other.
 const DEPTH: usize = 64;
@@ -132,14 +132,10 @@ fn flatten<'v>(
     };
     for property in &object.properties {
         let name = property.name.as_str();
-        let path = match path.is_empty() {
-            true => name.to_owned(),
-            false => format!("{path}.{name}"),
-        };
-        if path.len() > KEY {
-            sink.pass_over(Some(source.of(property.range.start)), LONG_KEY);
+        let line = || source.of(property.range.start);
+        let Some(path) = sink.path_below(path, name, line) else {
             continue;
-        }
+        };
         match &property.value {
             Value::StringLit(text) => all.push((property.range.start, path, &text.value)),
             Value::NumberLit(number) => all.push((property.range.start, path, number.value)),

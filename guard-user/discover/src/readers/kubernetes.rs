@@ -11,9 +11,9 @@ use crate::score::Clue;
 use crate::service::Service;
 use crate::tokens::{Said, said};
 
+use super::Sink;
 use super::settings::{Setting, by_driver, told};
 use super::yaml::{Node, get, items, load, pairs, scalar, string, text};
-use super::{KEY, LONG_KEY, Sink};
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,14 +130,9 @@ fn flatten<'n>(
         }
     }
     for (key, value) in pairs(node) {
-        let path = match path.is_empty() {
-            true => key.to_owned(),
-            false => format!("{path}.{key}"),
-        };
-        if path.len() > KEY {
-            sink.pass_over(Some(value.span.start.line()), LONG_KEY);
+        let Some(path) = sink.path_below(path, key, || value.span.start.line()) else {
             continue;
-        }
+        };
         match scalar(value) {
             Some(text) => {
                 let line = value.span.start.line();
