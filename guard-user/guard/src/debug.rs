@@ -3,10 +3,10 @@
 use guard_proto::{Call, status::KernelLog};
 
 use super::{
-    answers::not_an_id,
     args::DebugVerb,
     client::Client,
     error::{CliError, Exit},
+    ids::not_an_id,
     render::{Output, page::Page},
 };
 

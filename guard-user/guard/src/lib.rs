@@ -34,6 +34,7 @@ mod fleet;
 mod flows;
 mod generate;
 mod hook;
+mod ids;
 mod init;
 mod inside;
 mod log;
@@ -179,7 +180,7 @@ fn is_session(verb: &Verb) -> Result<(), Failure> {
     };
     let wrong = session
         .as_deref()
-        .and_then(|id| answers::not_an_id(name, 's', id));
+        .and_then(|id| ids::not_an_id(name, 's', id));
     wrong.map_or(Ok(()), Err)
 }
 

@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use guard_policy::{Destination, Target, parse_duration};
 use guard_proto::Failure;
 
-use super::answers::{one_by_one, stop_all};
 use super::args::{Cli, RunArgs};
+use super::ids::{one_by_one, stop_all};
 use super::misplaced::{is_escaped, is_like, is_program, typed};
 
 /// Options that take a time.

@@ -2,10 +2,10 @@
 
 use guard_proto::{Call, ErrorName, SessionsReply, Status};
 
-use super::answers::not_an_id;
 use super::args::StopArgs;
 use super::client::Client;
 use super::error::{CliError, Exit, read_or_not};
+use super::ids::not_an_id;
 use super::policy::apply::note;
 use super::render::seen::Seen;
 use super::render::{self, Output};
