@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use super::args::Cli;
 use super::client::Client;
 use super::error::Exit;
-use super::policy::library;
+use super::policy::named;
 use super::reference::{errors, rows};
 use super::render::escape::{escaped, visible};
 use super::render::time::Clock;
@@ -290,13 +290,13 @@ pub(super) fn rows() -> ArgValueCandidates {
 
 /// Policies that have a name here.
 pub(super) fn names() -> ArgValueCandidates {
-    ArgValueCandidates::new(library::candidates)
+    ArgValueCandidates::new(named::candidates)
 }
 
 /// The same, guardd's own, and files.
 pub(super) fn policies() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| {
-        let mut named = library::candidates();
+        let mut named = named::candidates();
         let status: Option<Status> = asked(&Call::Status {});
         for policy in status.into_iter().flat_map(|status| status.policies) {
             if !named
@@ -317,7 +317,7 @@ pub(super) fn policies() -> ArgValueCompleter {
 pub(super) fn policy_files() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| {
         let begun_text = begun.to_string_lossy();
-        let mut named = library::candidates();
+        let mut named = named::candidates();
         named.retain(|one| one.get_value().to_string_lossy().starts_with(&*begun_text));
         named.extend(files(begun, "toml"));
         named

@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod library;
+pub(crate) mod named;
 
 pub(crate) use check::{called_as_another, check, valid};
 pub(crate) use explain::explain;

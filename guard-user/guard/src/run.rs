@@ -376,11 +376,12 @@ fn sum_up(socket: &Path, session: &Session, is_alone: bool, output: Output) {
         records.retain(is_its);
         let goes_on = goes_on(session);
         let summary = RunSummary::of(&records, goes_on);
-        output.summary(&match session.parent {
+        let summary = match session.parent {
             Some(_) => summary.inside(),
             None if is_alone && !goes_on => summary.left_to_root(),
             None => summary,
-        });
+        };
+        summary.tell(output);
     }
 }
 

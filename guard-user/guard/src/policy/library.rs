@@ -1,7 +1,6 @@
 //! `guard policy`: which policies have a name, what is in them, and a copy to change. What a fleet has, guardd alone knows; the rest
 //! needs none.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -10,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap_complete::engine::CompletionCandidate;
 use guard_policy::{self as policy, Severity};
 use guard_proto::{Call, Failure, SessionsReply};
 use serde::Serialize;
@@ -20,10 +18,10 @@ use crate::around::Fleet;
 use crate::error::{CliError, Exit};
 use crate::misplaced::is_program;
 use crate::person::Person;
+use crate::policy::named::{self, NamedPolicy};
 use crate::policy::{apply, valid};
 use crate::policy_file::{
-    INSTALLED, PolicyFile, ask, dirs, dirs_of_guardd, installed, is_file, is_machines, is_policy,
-    personal,
+    INSTALLED, PolicyFile, ask, dirs, dirs_of_guardd, is_file, is_machines, is_policy, personal,
 };
 use crate::render::escape::escaped;
 use crate::render::page::{BAD, Page, STRONG};
@@ -45,6 +43,9 @@ struct Named {
     fleet: bool,
     /// Whether it lies around each session.
     around: bool,
+    /// Where it is, in words.
+    #[serde(skip)]
+    place: String,
 }
 
 /// The same, with its text.
@@ -100,15 +101,14 @@ pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError>
 }
 
 impl Named {
-    fn of(name: String, of_fleet: &Fleet) -> Self {
-        let fleet = of_fleet.names().contains(&name);
-        // Of one's own, also what is no file that a policy can be in.
-        let own = || Some(Person::own().policies()?.join(format!("{name}.toml")));
-        let file = match is_machines(&name) {
-            _ if fleet => None,
-            true => installed(&name),
-            false => own().filter(|file| file.exists()),
-        };
+    fn of(known: NamedPolicy, of_fleet: &Fleet) -> Self {
+        let place = known.place();
+        let NamedPolicy {
+            name,
+            file,
+            is_fleets: fleet,
+            is_around: around,
+        } = known;
         let shipped = || {
             let mut shipped = policy::SHIPPED.iter();
             let (_, text) = shipped.find(|(known, _)| *known == name)?;
@@ -122,10 +122,11 @@ impl Named {
         Self {
             description: text.as_deref().and_then(description),
             error: file.as_deref().and_then(error),
-            around: of_fleet.around().as_ref() == Some(&name),
+            around,
             fleet,
             name,
             file,
+            place,
         }
     }
 }
@@ -175,27 +176,8 @@ pub(crate) fn broken(dirs: &[PathBuf]) -> Vec<Broken> {
 
 /// All of them, by name.
 fn all(of_fleet: &Fleet) -> Vec<Named> {
-    let shipped = policy::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
-    let dirs = dirs().iter().cloned();
-    let dirs = dirs.chain(Person::own().policies());
-    let files = dirs.flat_map(fs::read_dir).flatten().flatten();
-    let files = files.filter_map(|file| {
-        let name = file.file_name().into_string().ok()?;
-        Some(name.strip_suffix(".toml")?.to_owned())
-    });
-    let names: BTreeSet<String> = shipped.chain(files).chain(of_fleet.names()).collect();
-    let named = |name| Named::of(name, of_fleet);
-    names.into_iter().map(named).collect()
-}
-
-/// All of them, as completions have them.
-pub(crate) fn candidates() -> Vec<CompletionCandidate> {
-    let all = all(Fleet::known()).into_iter();
-    let candidates = all.map(|one| {
-        let place = place(&one);
-        CompletionCandidate::new(one.name).help(Some(place.into()))
-    });
-    candidates.collect()
+    let all = named::all(of_fleet).into_iter();
+    all.map(|one| Named::of(one, of_fleet)).collect()
 }
 
 fn list(all: &[Named], _clock: &Clock) -> Page {
@@ -203,7 +185,7 @@ fn list(all: &[Named], _clock: &Clock) -> Page {
     let rows = all.iter().map(|one| {
         let is = if one.error.is_some() { " (broken)" } else { "" };
         let about = one.description.clone().unwrap_or_default();
-        [one.name.clone(), format!("{}{is}", place(one)), about]
+        [one.name.clone(), format!("{}{is}", one.place), about]
     });
     page.table(["NAME", "FROM", "ABOUT"], rows);
     for one in all {
@@ -222,20 +204,12 @@ fn list(all: &[Named], _clock: &Clock) -> Page {
     page
 }
 
-fn place(named: &Named) -> String {
-    match &named.file {
-        _ if named.around => "the fleet, around each session".to_owned(),
-        _ if named.fleet => "the fleet".to_owned(),
-        Some(file) => file.display().to_string(),
-        None => "built in".to_owned(),
-    }
-}
-
 fn show(name: String, output: Output) -> Result<(), CliError> {
     check_name(&name, "policy show", "cat")?;
     let text = PolicyFile::named(&name)?.text;
     if output.is_json() {
-        let named = Named::of(name, Fleet::known());
+        let fleet = Fleet::known();
+        let named = Named::of(NamedPolicy::of(name, fleet), fleet);
         return output.print(&ShownPolicy { named, text }, |_, _| Page::default());
     }
     let mut out = io::stdout().lock();
@@ -646,6 +620,7 @@ mod tests {
             error: Some("line 1: no".to_owned()),
             fleet: false,
             around: false,
+            place: file.display().to_string(),
         };
         let clock = crate::render::examples::clock();
         let listed = list(&[named], &clock).plain();

@@ -13,7 +13,6 @@ use serde::Serialize;
 use self::page::Page;
 use self::time::Clock;
 use super::error::CliError;
-use super::report::run::RunSummary;
 
 pub(crate) mod doctor;
 pub(crate) mod elsewhere;
@@ -107,18 +106,20 @@ impl Output {
         };
     }
 
-    /// Tells, on standard error, what was stopped and asked while a command ran, if anything was.
-    pub(crate) fn summary(self, summary: &RunSummary) {
-        if summary.is_quiet() {
-            return;
-        }
-        let _ = match (self.json, summary.json()) {
-            (true, Some(text)) => writeln!(std::io::stderr(), "{}", escape::json(&text)),
-            (true, None) => Ok(()),
-            (false, _) => {
-                take_back_styles();
-                write!(anstream::stderr(), "{}", summary.page().as_str())
-            }
+    /// Tells, on standard error, what there is to say behind a command that had the terminal: one line of JSON, if there is any,
+    /// or a page.
+    pub(crate) fn behind_command(
+        self,
+        json: impl FnOnce() -> Option<String>,
+        page: impl FnOnce() -> Page,
+    ) {
+        let _ = if self.json {
+            json().map_or(Ok(()), |text| {
+                writeln!(std::io::stderr(), "{}", escape::json(&text))
+            })
+        } else {
+            take_back_styles();
+            write!(anstream::stderr(), "{}", page().as_str())
         };
     }
 

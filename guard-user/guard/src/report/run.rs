@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::markdown::count;
 use super::summary::{Report, StoppedLine, destination};
-use crate::render::escape;
 use crate::render::page::{BAD, COMMAND, Page, WARN};
+use crate::render::{Output, escape};
 
 /// Limit of the destinations that are named, and of the warnings.
 const NAMED: usize = 3;
@@ -113,8 +113,15 @@ impl RunSummary {
         }
     }
 
+    /// Tells, on standard error, what was stopped and asked while a command ran, if anything was.
+    pub(crate) fn tell(&self, output: Output) {
+        if !self.is_quiet() {
+            output.behind_command(|| self.json(), || self.page());
+        }
+    }
+
     /// Whether there is nothing to say.
-    pub(crate) fn is_quiet(&self) -> bool {
+    fn is_quiet(&self) -> bool {
         let report = &self.report;
         report.stopped.is_empty()
             && report.requests.is_empty()
@@ -126,7 +133,7 @@ impl RunSummary {
     }
 
     /// For programs.
-    pub(crate) fn json(&self) -> Option<String> {
+    fn json(&self) -> Option<String> {
         let report = serde_json::to_value(&self.report).ok()?;
         Some(
             json!({
@@ -138,7 +145,7 @@ impl RunSummary {
     }
 
     /// A few lines for people.
-    pub(crate) fn page(&self) -> Page {
+    fn page(&self) -> Page {
         let mut page = Page::default();
         let parts = [
             self.stopped(),
