@@ -302,17 +302,15 @@ fn obtain_all() -> Result<Obtained> {
 /// # Errors
 ///
 /// What could not be had.
-pub(crate) fn obtain_for_machines() -> Result<[(&'static str, PathBuf); 2]> {
+pub(crate) fn obtain_for_machines() -> Result<[(&'static str, PathBuf); 1]> {
     lab::obtain(&[("npm", "npm")], WHY)?;
     let npm = obtain_of_npm("npm-of-machines", &[])?;
-    Ok([("npm", npm), ("vscode", obtain_vscode()?)])
+    Ok([("npm", npm)])
 }
 
 /// What tells them from others.
 pub(crate) fn of_machines() -> Vec<String> {
-    let vscode = [&OF_VSCODE[..], &NO_SCRIPTS, &LEFT_OUT].concat();
-    let vscode = vscode.into_iter().map(str::to_owned);
-    of_npm(&[]).into_iter().chain(vscode).collect()
+    of_npm(&[])
 }
 
 /// VS Code's server, as its own script would install it, but for what is compiled.

@@ -1,8 +1,7 @@
 //! What draws.
 
-use crate::tools::tool::{Claim, Way, tool, tools};
+use crate::tools::tool::{Claim, SLOW, Way, tool, tools};
 
-const SLOW: &str = "not tried: an emulated machine takes minutes for it";
 const NO_ROOT: Claim = Claim::NotAsRoot {
     seen: "Running as root without --no-sandbox is not supported",
 };

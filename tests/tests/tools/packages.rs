@@ -1,6 +1,6 @@
 //! What installs and builds.
 
-use crate::tools::tool::{tool, tools};
+use crate::tools::tool::{SLOW, tool, tools};
 
 const NO_COMPILER: &str = "not tried: that machine has no such compiler";
 
@@ -8,7 +8,7 @@ tools! { "Packages and builds";
     #[ignore = "it takes seconds: `cargo xtask tools`"]
     npm_install: tool("npm install, from a registry");
     #[ignore = "it takes seconds: `cargo xtask tools`"]
-    pip_venv: tool("pip in a venv, from an index").not_in_machines("not tried: an emulated machine takes minutes for it");
+    pip_venv: tool("pip in a venv, from an index").not_in_machines(SLOW);
     #[ignore = "it takes seconds: `cargo xtask tools`"]
     cargo_build: tool("cargo build and run with a crate, from a registry").not_in_machines(NO_COMPILER);
     #[ignore = "it takes seconds: `cargo xtask tools`"]

@@ -21,7 +21,7 @@ const NPM: &str = "GUARD_TOOLS_NPM";
 const RUST: &str = "GUARD_TOOLS_RUST";
 const VSCODE: &str = "GUARD_TOOLS_VSCODE";
 
-/// Where throw-away machines have npm's and VS Code's, below a directory of that name.
+/// Where throw-away machines have npm's, below a directory of that name.
 const OF_MACHINES: &str = "/usr/local/lib/guard-tools";
 
 /// Production, and its name: no rule of the policy that ships is about it.

@@ -1,6 +1,6 @@
 //! What connects its own parts, by Unix sockets above all.
 
-use crate::tools::tool::{Claim, Way, tool, tools};
+use crate::tools::tool::{Claim, SLOW, Way, tool, tools};
 
 const NO_ROOT: Claim = Claim::NotAsRoot {
     seen: "cannot be run as root",
@@ -16,7 +16,7 @@ tools! { "Own servers and sockets";
     postgres: tool("PostgreSQL over its Unix socket: initdb, psql").but(Way::AsRoot, NO_ROOT);
     node_ipc: tool("Node's net over a Unix socket");
     #[ignore = "it wants large packages: `cargo xtask tools`"]
-    vscode: tool("VS Code's server: its page, an extension host, a terminal");
+    vscode: tool("VS Code's server: its page, an extension host, a terminal").not_in_machines(SLOW);
     asyncio_unix: tool("Python's asyncio over a Unix socket");
     manager: tool("Python's multiprocessing: Manager, Pool");
     abstract_sockets: tool("abstract Unix sockets");

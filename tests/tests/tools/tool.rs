@@ -60,6 +60,9 @@ impl Way {
     }
 }
 
+/// Why a tool is not tried in a throw-away machine that needs more time for it than a test has there.
+pub(crate) const SLOW: &str = "not tried: an emulated machine takes minutes for it";
+
 /// What is said of a tool.
 #[derive(Clone, Copy)]
 pub(crate) struct Tool {

@@ -156,7 +156,7 @@ const RECIPE: &str = "2";
 
 /// The agent that machines of one kind have, as npm has it for their architecture: Claude Code.
 const AGENT: (&str, &str) = ("@anthropic-ai/claude-code-linux-x64", tools::CLAUDE_CODE);
-/// Where machines have tools of npm's and VS Code's: `tests/tests/tools/scene.rs`.
+/// Where machines have tools of npm's: `tests/tests/tools/scene.rs`.
 const OF_NPM: &str = "usr/local/lib/guard-tools";
 /// qemu takes no more than 2 GiB of all archives, and these are a gigabyte. It is the last: the kernel finds the end of what is not
 /// compressed by itself.
