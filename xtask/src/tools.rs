@@ -136,7 +136,7 @@ pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
     let here = test::all_of(tried_here(&tests, &missing, &args.names), &env)?;
     println!("{}", table(said.path())?);
     let machine = if args.all {
-        Some(vm::these(tests.iter().cloned().collect())?)
+        Some(vm::these(tests.iter().cloned().collect(), None)?)
     } else {
         None
     };

@@ -254,7 +254,7 @@ fn run(chosen: &[&Promise], args: &PromisesArgs) -> Result<Outcome> {
     }
     // One that is named is meant, however long it takes.
     if !machines.is_empty() && (args.all || !args.names.is_empty()) {
-        outcome += vm::these(machines)?;
+        outcome += vm::these(machines, None)?;
     }
     Ok(outcome)
 }

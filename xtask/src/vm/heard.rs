@@ -57,8 +57,8 @@ impl TestReader {
         }
     }
 
-    /// Takes in a line.
-    pub(super) fn line(&mut self, line: &str) {
+    /// Takes in a line. Gives the name of the test that has passed, where it says so.
+    pub(super) fn line(&mut self, line: &str) -> Option<&str> {
         if let Some((at, passed)) = self.verdict(line) {
             let (name, begun) = self.running.remove(at);
             self.ended.push(EndedTest {
@@ -68,7 +68,10 @@ impl TestReader {
                 said: String::new(),
             });
             self.next_begins();
-        } else if let Some(name) = section(line) {
+            let ended = self.ended.last().filter(|ended| ended.passed);
+            return ended.map(|ended| &*ended.name);
+        }
+        if let Some(name) = section(line) {
             self.whose = Some(name.to_owned());
         } else if line == "failures:" {
             self.whose = None;
@@ -77,6 +80,7 @@ impl TestReader {
             said.push_str(line);
             said.push('\n');
         }
+        None
     }
 
     /// Which of those that run has ended, and whether it passed. What a child of another test wrote may stand before it.
@@ -166,6 +170,15 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         // Of four two ran at once, so two had begun when the others ended.
         assert_eq!(results.running, ["a::three", "a::zero"]);
         assert!(results.waiting.is_empty());
+    }
+
+    #[test]
+    fn one_that_passes_is_told_with_its_line() {
+        let mut heard = TestReader::new(&names(&["a::one", "a::two", "a::three"]), 2);
+        assert_eq!(heard.line("running 3 tests"), None);
+        assert_eq!(heard.line("test a::one ... ok"), Some("a::one"));
+        assert_eq!(heard.line("test a::three ... FAILED"), None);
+        assert_eq!(heard.line("test a::two ... ok"), Some("a::two"));
     }
 
     #[test]

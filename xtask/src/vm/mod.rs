@@ -48,6 +48,7 @@ use payload::{Payload, Programs, TestsProgram};
 use plan::{Cell, Shard};
 use qemu::{Accel, Qemu};
 use report::Ran;
+pub(crate) use run::TestRecord;
 use run::{Runner, Talk};
 use snapshot::Maker;
 use suites::{Contents, Kind, Suite};
@@ -179,6 +180,7 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
         is_brief: true,
         record: None,
         writer: None,
+        each: None,
     };
     let makers = made.makers(&cache);
     let queue = plan::Queue::new(&makers, &cells, &plan::Times::default());
@@ -200,12 +202,12 @@ pub(crate) fn tests_in(suite: &str) -> Result<Vec<String>> {
     sources::tests_in(suite)
 }
 
-/// Runs some in machines with the newest kernel.
+/// Runs some in machines with the newest kernel. `each` gets what came of each as soon as that is known.
 ///
 /// # Errors
 ///
 /// That no machine could be had.
-pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
+pub(crate) fn these(tests: Vec<String>, each: Option<&dyn TestRecord>) -> Result<Outcome> {
     let args = VmArgs {
         kernel: Some(KernelArg::V6_12),
         accel: Accel::Auto,
@@ -230,13 +232,12 @@ pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
     let cache = Cache::open()?;
     let logs = target().join(LOGS);
     let _lock = alone(&logs)?;
+    let records = Records {
+        each,
+        ..Records::default()
+    };
     Ok(report::sum(run(
-        &args,
-        &cache,
-        &cells,
-        &tests,
-        &logs,
-        (None, None),
+        &args, &cache, &cells, &tests, &logs, records,
     )?))
 }
 
@@ -304,11 +305,15 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
         }
         false => None,
     };
-    let kept = (is_whole.then_some(&record), writer.as_ref());
+    let records = Records {
+        passed: is_whole.then_some(&record),
+        writer: writer.as_ref(),
+        each: None,
+    };
     let ran = if cells.is_empty() {
         Vec::new()
     } else {
-        run(args, &cache, &cells, &tests, &logs, kept)?
+        run(args, &cache, &cells, &tests, &logs, records)?
     };
     print_results(&ran, &logs, &record.table(&machines))?;
     let mut outcome = report::sum(ran);
@@ -355,6 +360,17 @@ fn leave_out_empty(cells: &mut Vec<Cell>, tests: &TestsProgram) -> Result<()> {
     Ok(())
 }
 
+/// Where it is kept what came of suites and of tests.
+#[derive(Clone, Copy, Default)]
+struct Records<'a> {
+    /// Of suites, for `--resume`,
+    passed: Option<&'a PassedRecord>,
+    /// and for the documents.
+    writer: Option<&'a Writer>,
+    /// Of each test.
+    each: Option<&'a dyn TestRecord>,
+}
+
 /// Runs it, and keeps what passed.
 fn run(
     args: &VmArgs,
@@ -362,7 +378,7 @@ fn run(
     cells: &[Cell],
     tests: &TestsProgram,
     logs: &Path,
-    (record, writer): (Option<&PassedRecord>, Option<&Writer>),
+    records: Records<'_>,
 ) -> Result<Vec<Ran>> {
     let programs = match args.cold {
         true => Programs::Released,
@@ -384,12 +400,13 @@ fn run(
         logs,
         talk: if jobs > 1 { Talk::Several } else { Talk::All },
         is_brief: false,
-        record,
-        writer,
+        record: records.passed,
+        writer: records.writer,
+        each: records.each,
     };
     let mut all = runner.run(&queue, jobs);
     all.sort_by(|a, b| (a.kernel, a.kind, &a.suite).cmp(&(b.kernel, b.kind, &b.suite)));
-    if record.is_some() {
+    if records.passed.is_some() {
         times.write(cache, &all);
     }
     println!("in {:.0} s", begun.elapsed().as_secs_f64());

@@ -54,6 +54,17 @@ pub(super) struct Runner<'a> {
     pub(super) record: Option<&'a PassedRecord>,
     /// What writes it where everybody sees it.
     pub(super) writer: Option<&'a Writer>,
+    /// Where what came of each test is kept.
+    pub(super) each: Option<&'a dyn TestRecord>,
+}
+
+/// What is kept of each test as soon as it is known: its machine may break, and the run be ended, before the rest of its suite has run.
+pub(crate) trait TestRecord: Sync {
+    /// Whether it has passed in this run. Where a machine broke, the next need not run it again.
+    fn has_passed(&self, test: &str) -> bool;
+
+    /// Takes in that it passed, or failed twice.
+    fn add(&self, test: &str, passed: bool);
 }
 
 /// What whoever watches is told, beside what came of each suite.
@@ -206,14 +217,17 @@ impl Runner<'_> {
             "no test of {} has such a name",
             suite.name
         );
+        names.retain(|name| !self.each.is_some_and(|each| each.has_passed(name)));
         let mut tests = TestsOutcome::default();
         let mut failed = Vec::new();
         while !names.is_empty() {
             let results = self.first(machine, accel, &names, deadline, log)?;
             for ended in results.ended {
-                match ended.passed {
-                    true => tests.passed.push((ended.name, ended.seconds)),
-                    false => failed.push(ended),
+                if ended.passed {
+                    self.keep(&ended.name, true);
+                    tests.passed.push((ended.name, ended.seconds));
+                } else {
+                    failed.push(ended);
                 }
             }
             failed.extend(results.running.into_iter().map(|name| EndedTest {
@@ -252,8 +266,10 @@ impl Runner<'_> {
         let command = command(accel, names, THREADS, limit);
         let mut heard = TestReader::new(names, THREADS);
         let status = machine.tell(&command, limit + SLACK, |line| {
-            heard.line(line);
             log.line(line);
+            if let Some(name) = heard.line(line) {
+                self.keep(name, true);
+            }
         })?;
         if ENDED_BY_US.contains(&status) {
             log.line(&format!("not ended after {} s", limit.as_secs()));
@@ -291,6 +307,7 @@ impl Runner<'_> {
             log.line(line);
         })?;
         let [name] = names;
+        self.keep(&name, status == 0);
         if status == 0 {
             tests
                 .passed
@@ -304,6 +321,12 @@ impl Runner<'_> {
             tests.failed.push(name);
         }
         Ok(())
+    }
+
+    fn keep(&self, test: &str, passed: bool) {
+        if let Some(each) = self.each {
+            each.add(test, passed);
+        }
     }
 
     /// Keeps what the machine's journal says, for whoever looks for the reason.
