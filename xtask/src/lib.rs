@@ -2,6 +2,7 @@
 
 pub mod build;
 mod cache;
+mod checkout;
 pub mod clients;
 mod dependencies;
 mod docs;

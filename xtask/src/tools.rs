@@ -1,5 +1,8 @@
 //! `cargo xtask tools`: tools that developers use, run in sessions of each kind.
 
+mod page;
+mod record;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +10,15 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::promises::last::{CHANGED, commit};
-use crate::shell::{read, root, run, say, target};
+use crate::shell::{read, run, say};
 use crate::test::outcome::Outcome;
 use crate::{clients, install, lab, test, vm};
+pub(crate) use page::FILE as PAGE_FILE;
+use page::{SuitesProgram, TriedTests};
+pub(crate) use record::FILE as RECORD_FILE;
+use record::{LastPass, RunRecord, ToolsRecord, TriedOn};
 
 /// The suite that wants them.
 pub(crate) const SUITE: &str = "tools";
@@ -23,14 +29,8 @@ const RUST: &str = "GUARD_TOOLS_RUST";
 const VSCODE: &str = "GUARD_TOOLS_VSCODE";
 /// An agent under a policy of names alone. It is a test of its own, and wants the same packages.
 const BY_NAME: &str = "clients::names::claude_code";
-/// Where they write what came of each tool, what the page is made from, and the page.
+/// Where they write what came of each tool.
 const SAID: &str = "GUARD_TOOLS";
-const PASSED: &str = "GUARD_TOOLS_PASSED";
-const PAGE: &str = "GUARD_TOOLS_PAGE";
-/// What has passed at a commit, below `target`.
-const KEPT: &str = "tools.json";
-/// The test that writes the page.
-const WRITES: &str = "tools::page::the_page_says_what_is_run";
 
 const WHY: &str = "tools that developers use are run in sessions";
 
@@ -106,10 +106,20 @@ pub(crate) struct ToolsArgs {
     /// where it is emulated
     #[arg(long)]
     all: bool,
+    /// Only in that machine, and not on this kernel
+    #[arg(long, conflicts_with = "all")]
+    machine: bool,
     /// Only print their names
-    #[arg(long, conflicts_with_all = ["all", "write"])]
+    #[arg(long, conflicts_with_all = ["all", "machine", "missing", "page", "write"])]
     list: bool,
-    /// Write docs/tools.md anew, of all that has passed at this commit
+    /// Leave out what tests/tools.json says has passed in the same place, at whichever commit
+    #[arg(long)]
+    missing: bool,
+    /// Run nothing, and write docs/tools.md of what tests/tools.json says
+    #[arg(long, conflicts_with_all = ["all", "machine", "missing", "names", "write"])]
+    page: bool,
+    /// Write what passes into tests/tools.json and docs/tools.md, in a machine at once, and take out what fails; no tracked file may
+    /// be changed
     #[arg(long)]
     write: bool,
     /// Only those whose names contain this
@@ -123,114 +133,117 @@ pub(crate) struct ToolsArgs {
 ///
 /// That one could not be had, or does something else in a session than without the guard and than documents say.
 pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
-    let tests = tests(&args.names)?;
+    let named = named(&args.names)?;
     if args.list {
-        let names = tests.iter().filter_map(|test| test.split_once("::tried::"));
-        names.for_each(|(_, name)| println!("{name}"));
+        named.iter().for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let Obtained { dirs, missing } = obtain_all()?;
-    let said = tempfile::tempdir()?;
-    let dirs = dirs.iter().map(|(variable, dir)| (*variable, &**dir));
-    let env: Vec<_> = dirs.chain([(SAID, said.path())]).collect();
-    let here = test::all_of(tried_here(&tests, &missing, &args.names), &env)?;
-    println!("{}", table(said.path())?);
-    let machine = if args.all {
-        Some(vm::these(tests.iter().cloned().collect(), None)?)
-    } else {
-        None
-    };
-    let mut passed = json!({"here": passed(&here)?});
-    let mut outcome = here;
-    if let Some(machine) = machine {
-        passed["machine"] = self::passed(&machine)?;
-        outcome += machine;
+    if args.write {
+        // What is not for the record is better said now than hours later.
+        LastPass::now()?;
     }
-    keep(&mut passed)?;
+    let suites = SuitesProgram::build()?;
+    let mut tried = suites.tried()?;
+    tried.here.insert(BY_NAME.to_owned());
+    if args.write || args.page {
+        ToolsRecord::read()?.keep_only(&tried)?;
+    }
+    let mut outcome = Outcome::default();
+    if !args.page && !args.machine {
+        outcome += here(args, &suites, &tried)?;
+    }
+    if args.all || args.machine {
+        outcome += in_machine(args, &suites, &tried)?;
+    }
+    if args.write || args.page {
+        suites.write_page()?;
+        say(&format!(
+            "{RECORD_FILE} and {PAGE_FILE} are written: commit them"
+        ));
+    }
+    if args.page {
+        return Ok(ExitCode::SUCCESS);
+    }
     outcome.print();
-    let verdict = outcome.verdict();
-    if args.write && verdict.is_ok() {
-        ensure!(
-            missing.is_empty(),
-            "docs/tools.md is not written: {} were not run",
-            missing.join(", ")
-        );
-        write(&passed)?;
-    }
-    Ok(match verdict {
+    Ok(match outcome.verdict() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     })
 }
 
-/// Those of the tests that run tools on this machine which are not missing.
-fn tried_here(tests: &BTreeSet<String>, missing: &[&str], names: &[String]) -> Vec<String> {
-    let is_missing = |test: &str| {
-        missing
-            .iter()
-            .any(|tool| test.ends_with(&format!("::{tool}")))
-    };
-    let tried = tests
-        .iter()
-        .filter(|test| test.contains("::tried::") && !is_missing(test));
-    let by_name = names.is_empty() || names.iter().any(|name| BY_NAME.contains(&**name));
-    let by_name = by_name.then(|| BY_NAME.to_owned());
-    tried.cloned().chain(by_name).collect()
+/// Runs them on this machine, and prints the table.
+fn here(args: &ToolsArgs, suites: &SuitesProgram, tried: &TriedTests) -> Result<Outcome> {
+    let mut tests = wanted(args, tried, TriedOn::ThisKernel)?;
+    if tests.is_empty() {
+        say("nothing is to be run on this kernel");
+        return Ok(Outcome::default());
+    }
+    let Obtained { dirs, missing } = obtain_all()?;
+    let is_missing = |test: &String| missing.iter().any(|tool| tool_of(test) == *tool);
+    tests.retain(|test| !is_missing(test));
+    // Who names none gets all tests that there are.
+    if tests.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let said = tempfile::tempdir()?;
+    let dirs = dirs.iter().map(|(variable, dir)| (*variable, &**dir));
+    let env: Vec<_> = dirs.chain([(SAID, said.path())]).collect();
+    let record = RunRecord::begin(TriedOn::ThisKernel, tried, args.write.then_some(suites))?;
+    let outcome = test::all_of(tests.into_iter().collect(), &env)?;
+    record.add_all(&outcome)?;
+    println!("{}", table(said.path())?);
+    Ok(outcome)
 }
 
-/// The names of the tests that run tools whose names contain one of these; all, where there is none.
-fn tests(names: &[String]) -> Result<BTreeSet<String>> {
-    let mut tests: BTreeSet<_> = vm::tests_in(SUITE)?.into_iter().collect();
-    tests.retain(|test| {
-        let kinds = ["::tried::", "::units::"].map(|kind| test.split_once(kind));
-        let tool = kinds.into_iter().flatten().next();
-        tool.is_some_and(|(_, tool)| {
-            names.is_empty() || names.iter().any(|name| tool.contains(&**name))
-        })
-    });
-    ensure!(
-        !tests.is_empty(),
-        "no tool has such a name: see `cargo xtask tools --list`"
-    );
+/// Runs them in a machine, and in its units.
+fn in_machine(args: &ToolsArgs, suites: &SuitesProgram, tried: &TriedTests) -> Result<Outcome> {
+    let tests = wanted(args, tried, TriedOn::Machine)?;
+    if tests.is_empty() {
+        say("nothing is to be run in a machine");
+        return Ok(Outcome::default());
+    }
+    let record = RunRecord::begin(TriedOn::Machine, tried, args.write.then_some(suites))?;
+    let mut outcome = vm::these(tests.into_iter().collect(), Some(&record))?;
+    // Of a machine that broke, what had passed until then is known all the same.
+    outcome.names.extend(record.into_passed());
+    outcome.passed = outcome.names.len();
+    Ok(outcome)
+}
+
+/// The tests that this run is to run in a place.
+fn wanted(args: &ToolsArgs, tried: &TriedTests, place: TriedOn) -> Result<BTreeSet<String>> {
+    let mut tests = tried.on(place).clone();
+    tests.retain(|test| is_named(tool_of(test), &args.names));
+    if args.missing {
+        let record = ToolsRecord::read()?;
+        tests.retain(|test| !record.has(place, test));
+    }
     Ok(tests)
 }
 
-fn passed(outcome: &Outcome) -> Result<Value> {
-    Ok(json!({"when": commit()?, "tests": outcome.names}))
+/// The tool that a test runs; of a test of another suite its whole name.
+fn tool_of(test: &str) -> &str {
+    let mut kinds = ["::tried::", "::units::"].into_iter();
+    let tool = kinds.find_map(|kind| Some(test.split_once(kind)?.1));
+    tool.unwrap_or(test)
 }
 
-/// Adds what has passed before at the same commit, and keeps all of it: whoever runs some of them need not run the others again.
-fn keep(passed: &mut Value) -> Result<()> {
-    let file = target().join(KEPT);
-    let now = commit()?;
-    if now.ends_with(CHANGED) {
-        return Ok(());
-    }
-    let kept = fs::read(&file).ok();
-    let kept = kept.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    let kept = kept.unwrap_or_default();
-    for place in ["here", "machine"] {
-        let before = &kept[place];
-        if before["when"] != now.as_str() {
-            continue;
-        }
-        let tests = [&before["tests"], &passed[place]["tests"]];
-        let tests = tests.into_iter().filter_map(Value::as_array).flatten();
-        let tests: BTreeSet<_> = tests.filter_map(Value::as_str).collect();
-        passed[place] = json!({"when": now, "tests": tests});
-    }
-    fs::write(&file, passed.to_string()).with_context(|| format!("cannot write {}", file.display()))
+/// Whether one of these is in a name; where there is none, any will do.
+fn is_named(tool: &str, names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|name| tool.contains(&**name))
 }
 
-fn write(passed: &Value) -> Result<()> {
-    let file = tempfile::NamedTempFile::new()?;
-    fs::write(file.path(), passed.to_string())?;
-    let page = root().join("docs/tools.md");
-    let env = [(PASSED, file.path()), (PAGE, &*page), (TREE, Path::new(""))];
-    let written = test::all_of(vec![WRITES.to_owned()], &env)?;
-    ensure!(written.verdict().is_ok(), "docs/tools.md is not written");
-    say("docs/tools.md is written: commit it with what it is made from");
-    Ok(())
+/// The tools whose names contain one of these, as the sources have them; all, where there is none.
+fn named(names: &[String]) -> Result<Vec<String>> {
+    let tests = vm::tests_in(SUITE)?;
+    let tools = tests.iter().filter(|test| test.contains("::tried::"));
+    let tools = tools.map(|test| tool_of(test));
+    let tools: Vec<_> = tools.filter(|tool| is_named(tool, names)).collect();
+    ensure!(
+        !tools.is_empty(),
+        "no tool has such a name: see `cargo xtask tools --list`"
+    );
+    Ok(tools.into_iter().map(str::to_owned).collect())
 }
 
 /// What came of each here, in the page's order, which the names of the files are in.

@@ -1,35 +1,39 @@
-//! docs/tools.md, which is made from the tools, and says where and when each was run.
+//! docs/tools.md, which is made from the tools, and from what is on record of their tests.
 
-use guard_lab::{Json as _, Tested};
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use anyhow::Context as _;
+use guard_lab::Tested;
+use serde_json::{Value, json};
 
 use crate::tools::FAMILIES;
 use crate::tools::tool::{Claim, Family, Row, Tool, Way};
 
-/// The environment variables that name the file to write the page to, and one that says what has passed where, and when.
+/// The environment variables that name the files to write: the page, and which tests are run in which place. `cargo xtask tools` sets them.
 const PAGE: &str = "GUARD_TOOLS_PAGE";
-const PASSED: &str = "GUARD_TOOLS_PASSED";
-/// What is in the repository.
-const WRITTEN: &str = include_str!("../../../docs/tools.md");
+const TRIED: &str = "GUARD_TOOLS_TRIED";
+/// Where these are, seen from this package. They are read as they are: no run of tools has to build anew what it has written.
+const DOCUMENTS: &str = "../docs";
+const WRITTEN: &str = "../docs/tools.md";
+const RECORD: &str = "tools.json";
 
 /// What stands between tools of which the same is said.
 const BETWEEN: &str = "; ";
-/// What a cell says of a tool that was not run there yet.
+/// What a cell says of a tool of which not all tests are on record there.
 const NOT_YET: &str = "not yet";
 
 const HEAD: &str = "\
 # Tools in a session, run
 
-<!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
+<!-- Made by `cargo xtask tools --write` from tests/tests/tools and tests/tools.json. -->
 
 A script in `tests/tests/tools/scripts` uses each tool as a developer does: without the guard, where it must work; then in a session of each
 kind, under `default` with a rule about production. *Same*: result and exit status. Otherwise the cell quotes the document.
+*Not yet*: `tests/tools.json`, which has when each test passed last, lacks one of the tool's.
 ";
 
 const LEGEND: &str = "\
@@ -43,30 +47,28 @@ The sessions, all in one cell unless they differ:
 [Kernels](kernels.md): Linux 6.18, without security hooks and systemd; Debian's 6.12, with both, emulated.
 ";
 
-/// A kernel, and the ways that are tried on it.
+/// A kernel, what it is called in the record, and the ways that are tried on it.
 struct KernelWays {
     name: &'static str,
+    recorded: &'static str,
     ways: &'static [Way],
 }
 
 static PLACES: [KernelWays; 2] = [
     KernelWays {
         name: "6.18",
+        recorded: "here",
         ways: &Way::RUN,
     },
     KernelWays {
         name: "6.12, hooks",
+        recorded: "machine",
         ways: &Way::ALL,
     },
 ];
 
-/// When a place's tools were run, and which cells were.
-#[derive(Default)]
-struct Seen {
-    when: [String; 2],
-    /// The number of the place, the tool, and the way.
-    cells: BTreeSet<(usize, String, &'static str)>,
-}
+/// When each test passed last, by place and name: `tests/tools.json`.
+struct OnRecord(Value);
 
 /// Where a tool stands on the page, so that files sort.
 pub(crate) fn place(name: &str) -> String {
@@ -90,27 +92,39 @@ pub(crate) fn cell(claim: Claim) -> String {
     }
 }
 
-/// What is said of one way to have a session, in a place where the tool is tried.
-fn of_way(tool: &Tool, way: Way, is_seen: bool) -> String {
-    match is_seen {
-        true => cell(tool.claim(way)),
-        false => NOT_YET.to_owned(),
-    }
-}
-
 /// Why a place does not try a tool, if it does not.
 fn left_out(tool: &Tool, at: usize) -> Option<&'static str> {
     [tool.not_here, tool.not_in_machines][at]
 }
 
+/// The tests of a tool in a place: one of the ways that need no systemd, and one of a unit. There is none where it is not tried.
+fn tests(row: &Row, at: usize) -> Vec<String> {
+    if left_out(&row.tool, at).is_some() {
+        return Vec::new();
+    }
+    let ways = PLACES[at].ways.iter();
+    let mut tests: Vec<_> = ways.map(|way| row.test(*way)).collect();
+    tests.dedup();
+    tests
+}
+
+/// All tests that try a tool in a place.
+fn tried(at: usize) -> BTreeSet<String> {
+    rows().flat_map(|row| tests(row, at)).collect()
+}
+
 /// What is said of a place: of its first way, and behind it of those that differ.
-fn cell_of(tool: &Tool, at: usize, is_seen: impl Fn(Way) -> bool) -> String {
-    if let Some(why) = left_out(tool, at) {
+fn cell_of(row: &Row, at: usize, record: &OnRecord) -> String {
+    if let Some(why) = left_out(&row.tool, at) {
         return why.to_owned();
+    }
+    let mut tests = tests(row, at).into_iter();
+    if tests.any(|test| record.last(at, &test).is_none()) {
+        return NOT_YET.to_owned();
     }
     let mut told: Vec<String> = Vec::new();
     for way in PLACES[at].ways {
-        let text = of_way(tool, *way, is_seen(*way));
+        let text = cell(row.tool.claim(*way));
         match told.first() {
             None => told.push(text),
             Some(first) if *first == text => {}
@@ -120,17 +134,46 @@ fn cell_of(tool: &Tool, at: usize, is_seen: impl Fn(Way) -> bool) -> String {
     told.join("; ")
 }
 
-impl Seen {
-    /// The places that have a column: those where the tools were run.
-    fn columns(&self) -> Vec<usize> {
-        let is_run = |at: &usize| !self.when[*at].is_empty() && self.when[*at] != NOT_YET;
-        (0..PLACES.len()).filter(is_run).collect()
+impl OnRecord {
+    /// The one in the repository; none where a machine has only the program.
+    fn read() -> Tested<Option<Self>> {
+        if !beside(DOCUMENTS).is_dir() {
+            return Ok(None);
+        }
+        let text = fs::read(beside(RECORD)).context("tests/tools.json cannot be read")?;
+        Ok(Some(Self(serde_json::from_slice(&text)?)))
     }
 
-    fn has(&self, at: usize, tool: &Tool, way: Way) -> bool {
-        let key = (at, tool.what.to_owned(), way.name());
-        self.cells.contains(&key)
+    /// When a test passed last in a place, if it is known to pass there.
+    fn last(&self, at: usize, test: &str) -> Option<String> {
+        let last = &self.0[PLACES[at].recorded][test];
+        let (date, commit) = (last["date"].as_str()?, last["commit"].as_str()?);
+        Some(format!("{date} at {commit}"))
     }
+
+    /// The places that have a column: those where something has passed.
+    fn columns(&self) -> Vec<usize> {
+        let has_any = |at: &usize| tried(*at).iter().any(|test| self.last(*at, test).is_some());
+        (0..PLACES.len()).filter(has_any).collect()
+    }
+
+    /// How many tests have passed in a place, and when the first and the last of them did.
+    fn runs(&self, at: usize) -> String {
+        let tried = tried(at);
+        let passed = tried.iter().filter_map(|test| self.last(at, test));
+        let passed: Vec<_> = passed.collect();
+        let when = |time: Option<&String>| time.cloned().unwrap_or_else(|| NOT_YET.to_owned());
+        let (first, last) = (when(passed.iter().min()), when(passed.iter().max()));
+        let (count, all) = (passed.len(), tried.len());
+        format!(
+            "| {} | {count} of {all} | {first} | {last} |",
+            PLACES[at].name
+        )
+    }
+}
+
+fn beside(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
 fn title(way: Way) -> &'static str {
@@ -142,14 +185,15 @@ fn title(way: Way) -> &'static str {
     }
 }
 
-fn page(seen: &Seen) -> String {
+fn page(record: &OnRecord) -> String {
     let mut page = format!("{HEAD}\n{LEGEND}\n");
     let (mut same, mut other) = (0, 0);
-    for tool in rows().map(|row| &row.tool) {
+    for row in rows() {
         for (at, place) in PLACES.iter().enumerate() {
-            let ways = place.ways.iter().filter(|way| seen.has(at, tool, **way));
-            for way in ways.filter(|_| left_out(tool, at).is_none()) {
-                match tool.claim(*way) {
+            let is_run = |way: &&Way| record.last(at, &row.test(**way)).is_some();
+            let ways = place.ways.iter().filter(is_run);
+            for way in ways.filter(|_| left_out(&row.tool, at).is_none()) {
+                match row.tool.claim(*way) {
                     Claim::Same => same += 1,
                     _ => other += 1,
                 }
@@ -158,14 +202,14 @@ fn page(seen: &Seen) -> String {
     }
     let _ = write!(
         page,
-        "{} tools; of their runs {same} came to the same, {other} differ as is said.\n\n| kernel | run |\n|---|---|\n",
+        "{} tools; of their runs {same} came to the same, {other} differ as is said.\n\n\
+         | kernel | tests that passed | first | last |\n|---|---|---|---|\n",
         rows().count()
     );
-    for (place, when) in PLACES.iter().zip(&seen.when) {
-        let when = if when.is_empty() { NOT_YET } else { when };
-        let _ = writeln!(page, "| {} | {when} |", place.name);
+    for at in 0..PLACES.len() {
+        let _ = writeln!(page, "{}", record.runs(at));
     }
-    let columns = seen.columns();
+    let columns = record.columns();
     let names: String = columns
         .iter()
         .map(|at| format!(" {} |", PLACES[*at].name))
@@ -176,7 +220,7 @@ fn page(seen: &Seen) -> String {
         "---|".repeat(columns.len())
     );
     for family in FAMILIES {
-        for (tools, cells) in alike(family, &columns, seen) {
+        for (tools, cells) in alike(family, &columns, record) {
             let _ = writeln!(
                 page,
                 "| {} | {} | {cells} |",
@@ -189,92 +233,88 @@ fn page(seen: &Seen) -> String {
 }
 
 /// The tools of a family of which the same is said, and what that is.
-fn alike(family: &Family, columns: &[usize], seen: &Seen) -> Vec<(Vec<&'static str>, String)> {
+fn alike(
+    family: &Family,
+    columns: &[usize],
+    record: &OnRecord,
+) -> Vec<(Vec<&'static str>, String)> {
     let mut groups: Vec<(Vec<_>, String)> = Vec::new();
-    for tool in family.tools.iter().map(|row| &row.tool) {
-        let cell = |at: &usize| cell_of(tool, *at, |way| seen.has(*at, tool, way));
-        let cells: Vec<_> = columns.iter().map(cell).collect();
+    for row in family.tools {
+        let cells: Vec<_> = columns.iter().map(|at| cell_of(row, *at, record)).collect();
         let cells = cells.join(" | ");
         match groups.iter_mut().find(|(_, said)| *said == cells) {
-            Some((tools, _)) => tools.push(tool.what),
-            None => groups.push((vec![tool.what], cells)),
+            Some((tools, _)) => tools.push(row.tool.what),
+            None => groups.push((vec![row.tool.what], cells)),
         }
     }
     groups
 }
 
-/// What a page says was run.
-fn seen(page: &str) -> Seen {
-    let mut seen = Seen::default();
-    for line in page.lines() {
-        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let kernel = PLACES.iter().position(|place| cells[0] == place.name);
-        if let (Some(at), [_, when]) = (kernel, &cells[..]) {
-            seen.when[at] = (*when).to_owned();
-        }
-        let [_, tools, ..] = cells[..] else { continue };
-        for row in tools
-            .split(BETWEEN)
-            .filter_map(|tool| rows().find(|row| row.tool.what == tool))
-        {
-            for (at, cell) in seen.columns().into_iter().zip(&cells[2..]) {
-                let ways = ways_run(&row.tool, at, cell);
-                let keys = ways.map(|way| (at, row.tool.what.to_owned(), way.name()));
-                seen.cells.extend(keys);
-            }
-        }
-    }
-    seen
-}
-
-/// In which ways a tool was run there, if the page says this of it: none, if it says what is not so any more.
-fn ways_run(tool: &Tool, at: usize, says: &str) -> impl Iterator<Item = Way> {
-    let is_in = |set: u32, way: Way| set & (1 << way as u32) != 0;
-    let sets = 0..1 << Way::ALL.len();
-    let mut fitting = sets.filter(|set| cell_of(tool, at, |way| is_in(*set, way)) == says);
-    let set = fitting.next().unwrap_or(0);
-    Way::ALL.into_iter().filter(move |way| is_in(set, *way))
-}
-
-/// What has passed now, of each place that was tried, in the place of what the page says of that.
-fn take_in(seen: &mut Seen, passed: &Value) -> Tested {
-    for (at, name) in ["here", "machine"].into_iter().enumerate() {
-        let now = &passed[name];
-        let Some(when) = now["when"].as_str() else {
-            continue;
-        };
-        when.clone_into(&mut seen.when[at]);
-        seen.cells.retain(|(place, ..)| *place != at);
-        let tests = now["tests"].list()?;
-        for row in rows() {
-            for way in PLACES[at].ways {
-                let kind = if *way == Way::Unit { "units" } else { "tried" };
-                let end = format!("::{kind}::{}", row.name);
-                if tests
-                    .iter()
-                    .any(|test| test.as_str().unwrap().ends_with(&end))
-                {
-                    seen.cells
-                        .insert((at, row.tool.what.to_owned(), way.name()));
-                }
-            }
-        }
+#[test]
+fn the_page_says_what_is_on_record() -> Tested {
+    let Some(record) = OnRecord::read()? else {
+        return Ok(());
+    };
+    let page = page(&record);
+    if let Some(file) = env::var_os(PAGE) {
+        fs::write(file, page)?;
+    } else {
+        assert!(
+            page == fs::read_to_string(beside(WRITTEN))?,
+            "docs/tools.md is old: run `cargo xtask tools --page`"
+        );
     }
     Ok(())
 }
 
 #[test]
-fn the_page_says_what_is_run() -> Tested {
-    let mut seen = seen(WRITTEN);
-    if let (Some(file), Some(passed)) = (env::var_os(PAGE), env::var_os(PASSED)) {
-        take_in(&mut seen, &serde_json::from_slice(&fs::read(passed)?)?)?;
-        fs::write(file, page(&seen))?;
-    } else {
+fn what_is_on_record_is_tried() -> Tested {
+    if let Some(file) = env::var_os(TRIED) {
+        let names = PLACES.iter().enumerate();
+        let names = names.map(|(at, place)| (place.recorded.to_owned(), json!(tried(at))));
+        fs::write(file, Value::Object(names.collect()).to_string())?;
+        return Ok(());
+    }
+    let Some(OnRecord(record)) = OnRecord::read()? else {
+        return Ok(());
+    };
+    for (at, place) in PLACES.iter().enumerate() {
+        let tests = record[place.recorded].as_object();
+        let tests = tests.with_context(|| format!("no {} is on record", place.recorded))?;
+        let tried = tried(at);
+        // A test of another suite is run with them.
+        let gone = tests
+            .keys()
+            .filter(|test| test.starts_with("tools::") && !tried.contains(*test));
+        let gone: Vec<_> = gone.collect();
         assert!(
-            page(&seen) == WRITTEN,
-            "docs/tools.md is old: run `cargo xtask tools --write`"
+            gone.is_empty(),
+            "{gone:?} are not tried: run `cargo xtask tools --page`"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_cell_says_what_came_of_a_tool_once_all_of_its_tests_are_on_record() -> Tested {
+    let in_both = |row: &&Row| (0..PLACES.len()).all(|at| left_out(&row.tool, at).is_none());
+    let row = rows().find(in_both).context("no tool is tried in both")?;
+    let last = |day: u32| json!({"commit": "aa", "date": format!("2026-01-0{day}")});
+    let user = row.test(Way::User);
+    assert!(user.starts_with("tools::") && user.ends_with(&format!("::tried::{}", row.name)));
+    let mut record = OnRecord(json!({"here": {}, "machine": {}}));
+    assert!(record.columns().is_empty());
+    record.0["machine"][user.as_str()] = last(1);
+    assert_eq!(cell_of(row, 1, &record), NOT_YET);
+    record.0["machine"][row.test(Way::Unit).as_str()] = last(2);
+    assert_ne!(cell_of(row, 1, &record), NOT_YET);
+    assert_eq!(cell_of(row, 0, &record), NOT_YET);
+    assert_eq!(record.columns(), [1]);
+    let (here, machine) = (tried(0).len(), tried(1).len());
+    let none = format!("| 6.18 | 0 of {here} | not yet | not yet |");
+    assert_eq!(record.runs(0), none);
+    let two = format!("| 6.12, hooks | 2 of {machine} | 2026-01-01 at aa | 2026-01-02 at aa |");
+    assert_eq!(record.runs(1), two);
     Ok(())
 }
 

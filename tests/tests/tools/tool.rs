@@ -27,6 +27,8 @@ pub(crate) struct Family {
 /// A tool, and what its test is called.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
+    /// The module that its family is in.
+    pub(crate) module: &'static str,
     pub(crate) tool: Tool,
     /// What is run.
     pub(crate) script: &'static str,
@@ -178,6 +180,17 @@ impl Family {
 }
 
 impl Row {
+    /// The name of the test that tries it in a way.
+    pub(crate) fn test(&self, way: Way) -> String {
+        let kind = match way {
+            Way::User | Way::ForUser | Way::AsRoot => "tried",
+            Way::Unit => "units",
+        };
+        // The program's name comes first.
+        let module = self.module.split_once("::").map_or("", |(_, rest)| rest);
+        format!("{module}::{kind}::{}", self.name)
+    }
+
     fn try_it(&self) -> Result<()> {
         let scene = Workshop::new(self.script)?;
         let without = scene.without()?;
@@ -250,6 +263,7 @@ macro_rules! tools {
             title: $title,
             tools: &[$($crate::tools::tool::Row {
                 name: stringify!($name),
+                module: module_path!(),
                 tool: $tool,
                 script: include_str!(concat!("scripts/", stringify!($name), ".sh")),
             }),+],

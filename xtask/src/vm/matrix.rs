@@ -13,9 +13,9 @@ use super::plan::{self, Cell};
 use super::report::{self, PassedSuite, Ran, SuiteStatus};
 use crate::shell::{read, root};
 
-pub(super) const FILE: &str = "tests/machines.json";
+pub(crate) const FILE: &str = "tests/machines.json";
 /// Where the table is in the documents, and between what.
-pub(super) const DOCUMENT: &str = "docs/kernels.md";
+pub(crate) const DOCUMENT: &str = "docs/kernels.md";
 const BEGIN: &str = "<!-- written by cargo xtask vm --write -->\n";
 const END: &str = "<!-- end of what is written -->\n";
 
@@ -162,7 +162,7 @@ fn is_of(passed: &PassedSuite, cell: &Cell) -> bool {
 /// # Errors
 ///
 /// That `date` does not say.
-fn today() -> Result<String> {
+pub(crate) fn today() -> Result<String> {
     let date = read(Command::new("date").args(["--utc", "+%F"]))?;
     Ok(date.trim().to_owned())
 }
@@ -176,7 +176,7 @@ fn read_text(path: &Path) -> Result<String> {
 /// # Errors
 ///
 /// That it cannot be written.
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let unfinished = path.with_extension("unfinished");
     let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path));
     written.with_context(|| format!("cannot write {}", path.display()))

@@ -26,7 +26,7 @@ mod suites;
 
 use std::fs::{self, File};
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,6 +42,9 @@ use crate::timings::Timings;
 use crate::{build, dependencies, install, lab, promises, room};
 use image::Image;
 use kernels::Kernel;
+pub(crate) use matrix::{
+    DOCUMENT as MATRIX_DOCUMENT, FILE as MATRIX_FILE, today, write as write_whole,
+};
 use matrix::{Matrix, Writer};
 use passed::PassedRecord;
 use payload::{Payload, Programs, TestsProgram};
@@ -200,6 +203,15 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
 /// That those cannot be read.
 pub(crate) fn tests_in(suite: &str) -> Result<Vec<String>> {
     sources::tests_in(suite)
+}
+
+/// Builds the program with the suites, and says where it is.
+///
+/// # Errors
+///
+/// That it cannot be built.
+pub(crate) fn build_suites() -> Result<PathBuf> {
+    Ok(TestsProgram::build()?.into_path())
 }
 
 /// Runs some in machines with the newest kernel. `each` gets what came of each as soon as that is known.

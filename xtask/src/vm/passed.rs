@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
@@ -12,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::matrix;
 use super::plan::Cell;
 use super::report::{self, PassedSuite, Ran, SuiteStatus};
-use crate::shell::{read, root, say};
+use crate::checkout::Checkout;
+use crate::shell::say;
 
 /// In the directory of the logs.
 const FILE: &str = "passed.json";
@@ -113,18 +113,13 @@ fn of_earlier(file: &Path) -> Option<Kept> {
 
 /// The commit, and whether something is changed beside it.
 fn commit() -> Result<String> {
-    let git = |args: &[&str]| read(Command::new("git").current_dir(root()).args(args));
-    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let mut status = vec!["status", "--porcelain", "--untracked-files=no", "--", "."];
-    // What an earlier part has written is of no program.
-    let written = [matrix::FILE, matrix::DOCUMENT].map(|path| format!(":!{path}"));
-    status.extend(written.iter().map(String::as_str));
-    let changed = git(&status)?;
-    let changed = match changed.trim().is_empty() {
-        true => "",
-        false => " with changes",
+    let checkout = Checkout::read()?;
+    let changed = if checkout.is_changed {
+        " with changes"
+    } else {
+        ""
     };
-    Ok(format!("{}{changed}", commit.trim()))
+    Ok(checkout.commit + changed)
 }
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ impl TestsProgram {
         Ok(Self { suites, names })
     }
 
+    /// Where it is.
+    pub(super) fn into_path(self) -> PathBuf {
+        self.suites
+    }
+
     /// The names of all.
     pub(super) fn into_names(self) -> Vec<String> {
         self.names
