@@ -181,7 +181,8 @@ pub struct Discovery {
 
 impl Discovery {
     /// Has the rule of what nothing here needs refuse it, and not ask: production that is commented out wherever it is, and platforms
-    /// that a login of the home opens and the project has no link to. Where it was not all read, none is known to be such.
+    /// that a login of the home opens and the project has no link to. Where there was no time or no room for all, none is known to be
+    /// such. What else was not read, as it lies too deep, lifts none: whoever plants that has no rule made less strict by it.
     pub fn be_strict(&mut self) {
         let is_cut_off = |one: &PassedOver| [OUT_OF_TIME, MORE_FILES, MORE].contains(&one.why);
         if self.passed_over.iter().any(is_cut_off) {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -434,6 +435,92 @@ proptest! {
             );
         }
     }
+}
+
+/// How strict what is proposed for each place is: nothing, `read-only`, `confirm`, `deny`.
+fn strictness(found: &Discovery) -> BTreeMap<(String, u16), Option<usize>> {
+    let actions = ["read-only", "confirm", "deny"];
+    let of = |action| actions.iter().position(|known| *known == action);
+    let places = found.findings.iter();
+    let places = places.map(|one| {
+        let place = (one.host.to_string(), one.port);
+        (place, one.proposed.and_then(|rule| of(rule.action)))
+    });
+    places.collect()
+}
+
+/// With what nothing here needs denied, where no limit keeps that from being known.
+fn strictly(mut found: Discovery) -> Discovery {
+    found.be_strict();
+    found
+}
+
+/// Which limit a hostile project has a look reach is its own choice.
+#[test]
+fn strictly_a_limit_that_is_reached_makes_no_rule_less_and_too_deep_lifts_none() -> Tested {
+    let commented = "#A_URL=postgres://u:word@old.example.net/a\n";
+    let with_login = || -> Tested<Scene> {
+        Scene::new()?
+            .with(".env", commented)?
+            .with("~/.railway/config.json", "{\"token\": \"hunter2hunter2\"}")
+    };
+    let bounds = Bounds {
+        files: 4,
+        depth: 2,
+        ..WITHOUT_END
+    };
+    let alone = with_login()?.look_within(bounds)?;
+    let plain = strictness(&alone);
+    let denied = strictness(&strictly(alone));
+    assert_eq!(plain.len(), 2);
+    assert!(
+        denied.values().all(|strict| *strict == Some(2)),
+        "{denied:?}"
+    );
+
+    let planted: String = (0..300)
+        .map(|n| format!("#X{n}_URL=postgres://u:word@planted{n}.example.net/a\n"))
+        .collect();
+    let json = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    for (file, text, why, lifts) in [
+        ("a/b/c/.env", "A=1\n", "a/b: too deep", false),
+        (
+            "ormconfig.json",
+            &*json,
+            "ormconfig.json:1: too deep",
+            false,
+        ),
+        (
+            "x.env",
+            &*planted,
+            "x.env: more places than are kept: is this file yours?",
+            true,
+        ),
+    ] {
+        let found = with_login()?.with(file, text)?.look_within(bounds)?;
+        says(&found, why);
+        let before = strictness(&found);
+        let after = strictness(&strictly(found));
+        for (place, strict) in &before {
+            assert!(
+                after[place] >= *strict,
+                "{why}: {place:?}: {before:?} {after:?}"
+            );
+        }
+        for place in plain.keys() {
+            let expected = if lifts { plain[place] } else { denied[place] };
+            assert_eq!(after[place], expected, "{why}: {place:?}");
+        }
+        // Nor does a planted name get what no other of its kind gets.
+        let is_planted = |host: &str| host.starts_with("planted");
+        let own = after.iter().filter(|((host, _), _)| is_planted(host));
+        assert!(
+            own.clone().all(|(_, strict)| *strict >= Some(0)),
+            "{after:?}"
+        );
+        assert_eq!(own.count(), if lifts { 256 } else { 0 });
+    }
+    Ok(())
 }
 
 #[test]
