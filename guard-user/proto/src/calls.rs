@@ -12,7 +12,7 @@ use crate::{
     fleet::{FleetPolicies, FleetTexts},
     flows::FlowsReply,
     inside::{Requested, WhyReport},
-    production::Appeared,
+    production::{Appeared, ProductionReply},
     record::LogLine,
     sockets::{HasSocket, SocketAddress},
     status::KernelLog,
@@ -20,7 +20,7 @@ use crate::{
 use crate::{
     approvers::{Enrolment, PresentedKey},
     decisions::TrustedFile,
-    production::Place,
+    production::{Place, ProductionFound},
     sockets::NamedSocket,
 };
 
@@ -177,6 +177,17 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
     },
+    /// From a launcher: what looks like production and is in reach of its command, before that starts. Answer: `{}`.
+    #[serde(rename = "org.guardd.Control.InReach")]
+    InReach {
+        /// Whose.
+        session: String,
+        /// What.
+        found: Box<ProductionFound>,
+    },
+    /// For a process inside: what was found in reach of its session. Answer: [`ProductionReply`].
+    #[serde(rename = "org.guardd.Control.Production")]
+    Production {},
     /// What a person has decided before: not production, and trusted. Answer: [`DecisionsReply`].
     #[serde(rename = "org.guardd.Control.Decisions")]
     Decisions {

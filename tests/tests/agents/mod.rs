@@ -7,7 +7,7 @@ mod mcp;
 mod notify;
 mod on_request;
 mod polkit;
-mod scene;
+pub(crate) mod scene;
 
 use crate::contract;
 

@@ -10,6 +10,7 @@ use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4
 use serde_json::{Value, json};
 
 use super::{Lab, POLICY, say};
+use crate::agents::scene::Mcp;
 use crate::names::scene::DNS;
 use crate::names::server::NameServer;
 use crate::resolver::ASK;
@@ -768,6 +769,34 @@ fn what_comes_into_reach_is_asked_about_from_then_on_where_the_settings_say_so()
     Ok(())
 }
 
+/// By name and verdict: neither files nor keys, which would be a map to credentials.
+#[test]
+fn an_agent_that_asks_is_told_where_production_is_and_what_the_policy_says() -> Tested {
+    let project = Project::new(ASKS)?;
+    let mut mcp = project.mcp()?;
+    let (status, done) = mcp.tool("status", json!({}))?;
+    let place = format!("- {V4} tcp/8080 (redis): allow, nothing is stopped there");
+    assert!(done && status.contains(&place), "{status}");
+    // What comes into reach is there at once, with what holds by then.
+    let file = project.project.join(".env.new");
+    let held = "203.0.113.9".to_owned();
+    fs::write(&file, settings([held].into_iter()))?;
+    chown(&file, Some(AGENT), Some(AGENT))?;
+    let mut status = String::new();
+    eventually("it is told of what came into reach", || {
+        status = mcp.tool("status", json!({}))?.0;
+        Ok(status.contains("- 203.0.113.9 tcp/5432 (postgres): confirm, a person is asked"))
+    })?;
+    for hidden in [".env", "CACHE_URL", "A0_URL", "word", "hunter2"] {
+        assert!(!status.contains(hidden), "{hidden}: {status}");
+    }
+    // Where nobody has looked, it says so.
+    let project = Project::new("")?;
+    let (status, done) = project.mcp()?.tool("status", json!({}))?;
+    assert!(done && status.contains("Nobody has looked"), "{status}");
+    Ok(())
+}
+
 #[test]
 fn what_comes_into_reach_is_asked_about_where_nobody_sits_at_a_terminal() -> Tested {
     let mut project = Project::new(ASKS)?;
@@ -1413,6 +1442,15 @@ impl Project {
         let policy = "version = 1\nname = \"quiet\"\ndefault = \"confirm\"\n";
         let file = self.lab.file("quiet.toml", policy)?;
         Ok(file.display().to_string())
+    }
+
+    /// An agent in a session in the project, which speaks with `guard mcp`.
+    fn mcp(&self) -> Tested<Mcp> {
+        let guard = self.lab.program("guard")?;
+        let run = ["run", "--policy", "open", "--", &guard, "mcp"];
+        let mut mcp = Mcp::over(Running::start(&mut self.command(&self.project, &run))?);
+        mcp.begin()?;
+        Ok(mcp)
     }
 
     /// A shell that runs in a session in the project.

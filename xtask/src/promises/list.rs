@@ -248,6 +248,15 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "production-told",
+        file: "docs/agents.md",
+        says: "service and verdict, never file or key.",
+        shown: Here(&[
+            "contract::discover::an_agent_that_asks_is_told_where_production_is",
+            "sessions::production::tests::",
+        ]),
+    },
+    Promise {
         name: "applied",
         file: "docs/use.md",
         says: "guard policy apply shop             # outside: shows what changes, and asks",

@@ -9,8 +9,12 @@ use std::{env, fs};
 use guard_discover::{Bounds, Discovery};
 use guard_launch::CommandIdentity;
 use guard_policy::{self as policy, Parsed};
-use guard_proto::{Failure, Started};
+use guard_proto::{
+    Call, Failure, Started,
+    production::{ProductionFound, ProductionPlace},
+};
 use rustix::process::geteuid;
+use serde_json::Value;
 
 use super::dismissals::Dismissals;
 use super::drift::{Audience, Drift, Unseen};
@@ -18,6 +22,7 @@ use super::items::{Discovered, InReach, seen};
 use super::look;
 use super::unless;
 use crate::around::Base;
+use crate::client::Client;
 use crate::error::CliError;
 use crate::person::Person;
 use crate::policy_file::PolicyFile;
@@ -75,6 +80,7 @@ impl Before<'_> {
                 if started.covered && !all.is_clean() {
                     return Err(open(&all).into());
                 }
+                tell_guardd(&all, &started.session.id, socket);
                 let audience = Audience {
                     is_shown,
                     asks: started.asks,
@@ -145,6 +151,37 @@ impl Before<'_> {
             format!("the policy {name} is not understood here")
         })?;
         Ok((all, judging))
+    }
+}
+
+/// Has guardd know what is in reach, for the session's own processes that ask. That it cannot be told, as it is older, keeps no command
+/// from running: who asks is told then that nobody has looked.
+fn tell_guardd(all: &Discovered, session: &str, socket: &Path) {
+    let call = Call::InReach {
+        session: session.to_owned(),
+        found: Box::new(in_reach(all)),
+    };
+    let _ = Client::connect(socket).and_then(|mut client| client.call::<Value>(&call));
+}
+
+/// What looks like production, without what says where it is found. Whatever a project has planted, what is not the project's alone has
+/// room.
+fn in_reach(all: &Discovered) -> ProductionFound {
+    let places = all.items.iter().filter(|one| one.is_production());
+    let mut places: Vec<_> = places.collect();
+    places.sort_by_key(|one| !one.is_everywhere());
+    let told = places
+        .iter()
+        .take(ProductionFound::MOST)
+        .map(|one| ProductionPlace {
+            host: one.host.clone(),
+            ports: one.ports.clone(),
+            service: one.service.clone(),
+            verdict: one.now.verdict.to_owned(),
+        });
+    ProductionFound {
+        places: told.collect(),
+        complete: all.complete && places.len() <= ProductionFound::MOST,
     }
 }
 
@@ -441,6 +478,34 @@ mod tests {
         let text = page(&all, &[]).plain();
         assert_eq!(text.lines().count(), LINES, "{text}");
         assert!(text.contains("… 24 more"), "{text}");
+        Ok(())
+    }
+
+    /// An agent is told of it: no map to credentials.
+    #[test]
+    fn what_guardd_is_told_has_neither_file_nor_key_nor_secret() -> Tested {
+        let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
+        let json = serde_json::to_string(&in_reach(&all))?;
+        assert_eq!(
+            json,
+            r#"{"places":[{"host":"192.168.7.20","ports":"tcp/2283","service":"immich","verdict":"confirm"},{"host":"db.example.net","ports":"tcp/5432","service":"postgres","verdict":"allow"}],"complete":true}"#
+        );
+        let maybe = ("~/.ssh/config", "Host web\nHostName web.example.net\n");
+        let all = discovered(&[maybe, (".env.vault", "x")], shipped(), false)?;
+        let told = in_reach(&all);
+        assert_eq!((told.places.len(), told.complete), (0, false));
+        // What a project has planted takes no place of the home's.
+        let planted: String = (0..100)
+            .map(|n| format!("A{n}_URL=postgres://u:p@prod{n}.example.net/a\n"))
+            .collect();
+        let own = ("~/.railway/config.json", "{\"token\": \"hunter2hunter2\"}");
+        let all = discovered(&[own, (".env", &planted)], shipped(), false)?;
+        let told = in_reach(&all);
+        assert_eq!(
+            (told.places.len(), told.complete),
+            (ProductionFound::MOST, false)
+        );
+        assert_eq!(told.places[0].host, "backboard.railway.com");
         Ok(())
     }
 

@@ -23,7 +23,8 @@ const INSTRUCTIONS: &str = "\
 guard decides, in the kernel, what this session may reach over the network. A connection that failed with EPERM \
 (\"Operation not permitted\") or ECONNABORTED, or an HTTP request that was answered with 403 by guard, was stopped by a \
 policy: call `why` to be told by which rule, and what to do instead. `request` asks a person for a destination that the \
-work needs; give the reason, they read it. Go on with something else meanwhile. Do not retry in a loop and do not look \
+work needs; give the reason, they read it. `status` lists what looks like production: call it before you change anything on \
+a server or in a database. Go on with something else meanwhile. Do not retry in a loop and do not look \
 for another way there: all of it is stopped, and written down.";
 
 /// The server: it knows where guardd listens, and nothing else.

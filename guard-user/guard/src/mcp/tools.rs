@@ -6,6 +6,7 @@ use std::sync::Arc;
 use guard_proto::{
     Call, ErrorName,
     inside::{Requested, WhyReport},
+    production::{ProductionFound, ProductionPlace, ProductionReply},
 };
 use rmcp::model::{JsonObject, ToolAnnotations};
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::inside;
-use crate::render::{self, endpoint, time::Clock};
+use crate::render::{self, endpoint, page::Page, time::Clock};
 
 /// A call of a tool.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Tool {
         let told = match self {
             Self::Why => report(socket).map(|report| page(&report, render::inside::why)),
             Self::Request(arguments) => request(socket, arguments),
-            Self::Status => return status(report(socket)),
+            Self::Status => return status(report(socket), || production(socket)),
         };
         told.map_or_else(|error| failed(&error), ToolResult::yes)
     }
@@ -113,10 +114,24 @@ fn request(socket: &Path, arguments: RequestArguments) -> Result<String, CliErro
     Ok(render::inside::requested(&requested, &typed).plain())
 }
 
-/// Where this process is, in a few lines. That it is in no session is an answer too.
-fn status(report: Result<WhyReport, CliError>) -> ToolResult {
+/// What looks like production in reach of this session; none where nobody has looked, or guardd is older.
+fn production(socket: &Path) -> Option<ProductionFound> {
+    let mut client = Client::connect_inside(socket).ok()?;
+    let reply: ProductionReply = client.call(&Call::Production {}).ok()?;
+    reply.found
+}
+
+/// Where this process is, in a few lines, and where production is. That it is in no session is an answer too.
+fn status(
+    report: Result<WhyReport, CliError>,
+    production: impl FnOnce() -> Option<ProductionFound>,
+) -> ToolResult {
     match report {
-        Ok(report) => ToolResult::yes(in_session(&report)),
+        Ok(report) => {
+            let mut page = in_session(&report);
+            say_production(&mut page, production().as_ref());
+            ToolResult::yes(page.plain())
+        }
         Err(CliError::Answer {
             name: ErrorName::Invalid,
             ..
@@ -128,9 +143,9 @@ fn status(report: Result<WhyReport, CliError>) -> ToolResult {
     }
 }
 
-fn in_session(report: &WhyReport) -> String {
+fn in_session(report: &WhyReport) -> Page {
     let session = &report.session;
-    let mut page = render::page::Page::of(format_args!(
+    let mut page = Page::of(format_args!(
         "This is session {} ({}), under the policy {}. What it may reach is decided in the kernel.",
         session.id, session.name, session.policy
     ));
@@ -153,10 +168,52 @@ fn in_session(report: &WhyReport) -> String {
             "Lately stopped: {count}; the tool why tells what, and what to do."
         )),
     };
-    page.plain()
+    page
 }
 
-fn page<T>(value: &T, page: impl FnOnce(&T, &Clock) -> render::page::Page) -> String {
+/// What looks like production, by name and verdict. That the policy lets something through is no leave to write there.
+fn say_production(page: &mut Page, found: Option<&ProductionFound>) {
+    let Some(found) = found else {
+        page.line(
+            "Nobody has looked for production in reach of this session: take what nothing calls a developer's for production.",
+        );
+        return;
+    };
+    if !found.places.is_empty() {
+        page.line(
+            "These look like production, and are in reach. Change nothing there that no person has asked you to change, whatever \
+             the policy lets through:",
+        );
+    }
+    for place in &found.places {
+        page.line(place_words(place));
+    }
+    if !found.complete {
+        page.line("There may be more production in reach: not all was read.");
+    } else if found.places.is_empty() {
+        page.line("Nothing that is in reach looked like production.");
+    }
+}
+
+/// "- db.example.net tcp/5432 (postgres): read-only, reads pass and writes are asked about"
+fn place_words(place: &ProductionPlace) -> String {
+    let means = match place.verdict.as_str() {
+        "allow" => ", nothing is stopped there",
+        "read-only" => ", reads pass and writes are asked about",
+        "confirm" => ", a person is asked",
+        "deny" => ", nothing passes",
+        _ => "",
+    };
+    let ProductionPlace {
+        host,
+        ports,
+        service,
+        verdict,
+    } = place;
+    format!("- {host} {ports} ({service}): {verdict}{means}")
+}
+
+fn page<T>(value: &T, page: impl FnOnce(&T, &Clock) -> Page) -> String {
     page(value, &Clock::system()).plain()
 }
 
@@ -192,8 +249,8 @@ pub(super) fn all() -> Vec<rmcp::model::Tool> {
         tool(
             "status",
             "This session",
-            "Whether this process runs under guard, in which session, under which policy, and which requests wait for a \
-             person.",
+            "Whether this process runs under guard, in which session, under which policy, which requests wait for a person, \
+             and what in reach looks like production. Call it before you change anything on a server or in a database.",
             nothing,
             true,
         ),
@@ -254,6 +311,45 @@ mod tests {
         for name in ["approve", "open", "deny", "close", "stop", "holes", ""] {
             assert!(matches!(Tool::read(name, None), Ok(None)), "{name}");
         }
+    }
+
+    #[test]
+    fn production_is_told_by_name_and_verdict() {
+        let told = |found: Option<&ProductionFound>| {
+            let mut page = Page::default();
+            say_production(&mut page, found);
+            page.plain()
+        };
+        assert!(told(None).starts_with("Nobody has looked"));
+        let place = |host: &str, verdict: &str| ProductionPlace {
+            host: host.to_owned(),
+            ports: "tcp/5432".to_owned(),
+            service: "postgres".to_owned(),
+            verdict: verdict.to_owned(),
+        };
+        let mut found = ProductionFound {
+            places: vec![
+                place("db.example.net", "read-only"),
+                place("a\u{1b}[2J", "allow"),
+            ],
+            complete: true,
+        };
+        let text = told(Some(&found));
+        let line = "- db.example.net tcp/5432 (postgres): read-only, reads pass and writes are asked about\n";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("allow, nothing is stopped there"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains("more"), "{text}");
+        found.complete = false;
+        assert!(told(Some(&found)).ends_with("not all was read.\n"));
+        // What was not all read is not said to be clean.
+        found.places.clear();
+        let text = told(Some(&found));
+        assert!(
+            text.starts_with("There may be more") && !text.contains("Nothing"),
+            "{text}"
+        );
+        found.complete = true;
+        assert!(told(Some(&found)).starts_with("Nothing that is in reach"));
     }
 
     #[test]

@@ -306,7 +306,7 @@ fn lower(says: &str) -> String {
 }
 
 /// Methods for `guard run`, of which the page says no more.
-const INTERNAL: [&str; 12] = [
+const INTERNAL: [&str; 13] = [
     "Run",
     "Enter",
     "NameSockets",
@@ -315,6 +315,7 @@ const INTERNAL: [&str; 12] = [
     "HasBound",
     "SocketRefused",
     "Appeared",
+    "InReach",
     "Decisions",
     "Dismiss",
     "DismissFile",

@@ -149,7 +149,7 @@ fn audience(call: &Call) -> Audience {
     match call {
         // Inside, of the log only what a session tells of those that it started (`nested.rs`).
         Call::Run(_) | Call::Enter { .. } | Call::Flows { .. } | Call::Log { .. } => Audience::Both,
-        Call::Why {} | Call::Request { .. } => Audience::Agents,
+        Call::Why {} | Call::Request { .. } | Call::Production {} => Audience::Agents,
         // Other callers of Assign go through `assigner`.
         Call::Assign(_)
         | Call::Reload {}
@@ -172,6 +172,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Apply(_)
         | Call::SocketRefused { .. }
         | Call::Appeared { .. }
+        | Call::InReach { .. }
         | Call::Decisions { .. }
         | Call::Dismiss { .. }
         | Call::DismissFile { .. }
@@ -454,6 +455,10 @@ mod tests {
                 widen: true,
                 look: false,
             }),
+            Call::InReach {
+                session: text(),
+                found: Box::default(),
+            },
             Call::Decisions { uid: None },
             Call::Dismiss {
                 host: text(),
@@ -525,7 +530,7 @@ mod tests {
             ports: vec![],
             reason: None,
         };
-        vec![Call::Why {}, request]
+        vec![Call::Why {}, Call::Production {}, request]
     }
 
     fn by(uid: u32, place: CallerPlace, call: &Call) -> Result<Authorised, ErrorName> {

@@ -97,6 +97,7 @@ fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, CallError> {
 async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
+        Call::Production {} => one(&in_turn(shared, who, |state| state.production(who)).await),
         Call::Flows { .. } => one(&in_turn(shared, who, |state| state.own_flows(who)).await?),
         Call::Request {
             destination,
@@ -272,6 +273,10 @@ async fn approver(
             place,
             more,
         } => one(&appeared(shared, who, &session, (*place, more)).await?),
+        Call::InReach { session, found } => {
+            shared.with(|state| state.keep_production(who, &session, *found))?;
+            one(&serde_json::json!({}))
+        }
         Call::Decisions { .. }
         | Call::Dismiss { .. }
         | Call::DismissFile { .. }

@@ -191,6 +191,7 @@ impl State {
         (asks, more): (bool, bool),
     ) -> Option<LogRecord> {
         let ReachedSession { id, uid, .. } = *reached;
+        self.sessions.add_production(id, &place, more);
         let is_first = self.sessions.note_appeared(id, asks && more);
         let admitted = self.admit(id, clock::now());
         // What all that follows is asked about for is in the log, however many records came before.

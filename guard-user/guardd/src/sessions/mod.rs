@@ -9,6 +9,7 @@ pub mod create;
 pub mod end;
 pub mod launchers;
 mod named;
+pub mod production;
 pub mod slice;
 pub mod stops;
 pub mod systemd;
@@ -22,7 +23,7 @@ use std::{
 
 use guard_common::{BootTime, MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
-use guard_proto as proto;
+use guard_proto::{self as proto, production::ProductionFound};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,9 @@ pub struct SessionFacts {
     /// More came than are told: each new connection is asked about.
     #[serde(default)]
     pub all_asked: bool,
+    /// What looks like production and is in reach; none where nobody has looked.
+    #[serde(default)]
+    pub production: Option<ProductionFound>,
     /// Whoever launches its command looks first whether the settings let it start: no record says that it began.
     #[serde(default)]
     pub unstarted: bool,
@@ -145,6 +149,7 @@ impl SessionFacts {
             agreed: false,
             appeared: 0,
             all_asked: false,
+            production: None,
             unstarted: false,
             refused: None,
             command_ended_at: None,

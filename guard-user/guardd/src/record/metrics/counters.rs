@@ -227,6 +227,8 @@ pub fn method(call: &Call) -> &'static str {
         Call::LogLines { .. } => "LogLines",
         Call::SocketRefused { .. } => "SocketRefused",
         Call::Appeared { .. } => "Appeared",
+        Call::InReach { .. } => "InReach",
+        Call::Production {} => "Production",
         Call::Decisions { .. } => "Decisions",
         Call::Dismiss { .. } => "Dismiss",
         Call::DismissFile { .. } => "DismissFile",
