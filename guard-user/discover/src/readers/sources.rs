@@ -63,7 +63,7 @@ pub(crate) enum Source {
 use Source::{Connections, Ini, Kept, Procfile, Program, Recipes, Xml};
 
 /// Names of a project's files.
-const NAMES: [(&str, Source); 44] = [
+pub(super) const NAMES: [(&str, Source); 44] = [
     ("settings.py", Program(Language::Python)),
     ("local_settings.py", Program(Language::Python)),
     ("config.py", Program(Language::Python)),
@@ -111,7 +111,7 @@ const NAMES: [(&str, Source); 44] = [
 ];
 
 /// The same, where the directory has to have a name, too.
-const PLACES: [(&str, &str, Source); 13] = [
+pub(super) const PLACES: [(&str, &str, Source); 13] = [
     (".cargo", "config.toml", Source::Cargo),
     (".terraform", "environment", Source::Workspace),
     (".idea", "datasources.xml", Xml),

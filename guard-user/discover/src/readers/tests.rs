@@ -4,6 +4,8 @@ use super::literals::Language;
 use super::*;
 
 const PLACES: &str = include_str!("../../tests/secrets.txt");
+/// What people are told is read.
+const PAGE: &str = include_str!("../../../../docs/reference/sources.md");
 
 /// The names of the rows' files.
 fn names() -> impl Iterator<Item = &'static str> {
@@ -129,4 +131,29 @@ fn each_place_of_a_home_has_a_row_of_secrets() {
         .filter(|one| !has(&|row| ends_so(row, one)));
     missing.extend(endings.map(|(dir, ending, _)| format!("{dir}/*{ending}")));
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// What people take for granted is read, or is not, they know by the page alone.
+#[test]
+fn each_place_that_is_read_is_on_its_page() {
+    let mut all: Vec<_> = of_home()
+        .map(|(file, _)| file.display().to_string())
+        .collect();
+    all.extend(dirs_of_home().map(|(dir, _, _)| dir.to_owned()));
+    all.extend(HOME_ENDINGS.map(|(dir, ending, _)| match dir {
+        "" => format!("*{ending}"),
+        dir => format!("{dir}/*{ending}"),
+    }));
+    all.extend(named::NAMED.map(|(variable, _)| variable.to_owned()));
+    all.extend(sources::NAMES.map(|(name, _)| name.to_owned()));
+    all.extend(sources::PLACES.map(|(dir, name, _)| format!("{dir}/{name}")));
+    let page = PAGE.to_ascii_lowercase();
+    let is_there = |place: &String| {
+        let place = place.to_ascii_lowercase();
+        [format!("`{place}`"), format!("`{place}/*")]
+            .iter()
+            .any(|shown| page.contains(shown))
+    };
+    all.retain(|place| !is_there(place));
+    assert_eq!(all, Vec::<String>::new());
 }
