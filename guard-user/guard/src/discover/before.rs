@@ -640,6 +640,40 @@ mod tests {
     }
 
     #[test]
+    fn no_more_lines_are_said_whatever_there_is_to_say() -> Tested {
+        let late = || Unread {
+            one: guard_discover::PassedOver {
+                file: ".".into(),
+                line: None,
+                why: guard_discover::OUT_OF_TIME,
+                sha256: None,
+            },
+            dismissed: None,
+        };
+        let production: String = (0..30)
+            .map(|n| format!("A{n}_URL=postgres://u:p@db{n}.example.net/a\n"))
+            .collect();
+        let may_be: String = (0..30)
+            .map(|n| format!("Host web{n}\nHostName web{n}.example.net\n"))
+            .collect();
+        let may_be = ("~/.ssh/config", may_be.as_str());
+        let settings = (".env", production.as_str());
+        for (files, is_late, lines) in [
+            (&[settings, may_be][..], true, LINES),
+            (&[settings, may_be][..], false, LINES),
+            (&[may_be][..], true, MOST_THAT_MAY_BE + 3),
+            (&[may_be][..], false, MOST_THAT_MAY_BE + 2),
+        ] {
+            let mut all = discovered(files, shipped(), false)?;
+            all.passed_over.extend(is_late.then(late));
+            let text = page(&all, &["db1.example.net".to_owned()]).plain();
+            assert_eq!(text.lines().count(), lines, "{text}");
+            assert!(text.contains(" more.   guard discover"), "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn that_the_time_was_up_is_said() -> Tested {
         let mut all = discovered(&[(".env", SETTINGS)], shipped(), false)?;
         let one = guard_discover::PassedOver {
