@@ -1,6 +1,7 @@
 //! What takes long to make, kept outside of the clone under the hash of all that it is made from: compiled dependencies,
-//! tools, and what machines boot. It may be deleted at any time; several runs may use it at once.
+//! tools, and what machines boot. It may be deleted at any time; several runs may use it at once. What is damaged is made anew.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, syncfs};
 
 use crate::shell::{say, target};
 
@@ -18,6 +19,9 @@ use crate::shell::{say, target};
 const DIR: &str = "GUARD_CACHE";
 /// What nobody used for so long was made from something that is no more.
 const STALE: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// In each entry: the length of each of its files, by which one that is damaged is told.
+const LENGTHS: &str = "lengths.json";
 
 /// The directory of the cache.
 pub(crate) struct Cache(PathBuf);
@@ -42,18 +46,13 @@ impl Cache {
     fn find() -> Result<PathBuf> {
         let dir = env::var_os(DIR).filter(|dir| !dir.is_empty());
         let wanted = dir.map(PathBuf::from).or_else(default);
-        let own = target().join("cache");
-        match wanted.map(|dir| writable(&dir)) {
-            Some(Ok(dir)) => Ok(dir),
-            Some(Err(why)) => {
-                say(&format!(
-                    "{why:#}: caching in {} instead; set {DIR} to another directory",
-                    own.display()
-                ));
-                writable(&own)
-            }
-            None => writable(&own),
-        }
+        find_in(wanted.as_deref(), &target().join("cache"))
+    }
+
+    /// One that tests have for themselves.
+    #[cfg(test)]
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self(dir.to_path_buf())
     }
 
     /// A file or directory of the cache.
@@ -61,7 +60,7 @@ impl Cache {
         self.0.join(name)
     }
 
-    /// The directory `kind-key`. Where it isn't there yet, `make` fills another one, which then gets that name:
+    /// The directory `kind-key`. Where it isn't there yet, or is damaged, `make` fills another one, which then gets that name:
     /// what was begun and not ended is never taken for the whole.
     pub(crate) fn entry(
         &self,
@@ -71,27 +70,84 @@ impl Cache {
     ) -> Result<PathBuf> {
         let entry = self.path(&format!("{kind}-{key}"));
         let _lock = self.lock(kind)?;
-        if !entry.is_dir() {
-            let unfinished = self.path(&format!("{kind}.unfinished"));
-            remove(&unfinished)?;
-            fs::create_dir(&unfinished)?;
-            make(&unfinished)?;
-            fs::rename(&unfinished, &entry)?;
+        // Left by a run that was killed: who holds the lock is the only one who makes this kind.
+        remove(&self.unfinished(kind))?;
+        if !is_there(&entry) {
+            self.make(kind, &entry, make)?;
+        } else if let Some(why) = damage(&entry) {
+            say(&format!(
+                "{} is damaged ({why}): making it anew",
+                entry.display()
+            ));
+            self.make(kind, &entry, make)?;
         }
-        // Its time tells when it was last of use.
-        File::open(&entry)?.set_modified(SystemTime::now())?;
+        touch(&entry)?;
         self.remove_stale(kind, &entry)?;
         Ok(entry)
     }
 
+    /// The same, made anew whatever is there. Who has [`Cache::lock_shared`] sees the old one or the new one, whole.
+    pub(crate) fn replace(
+        &self,
+        kind: &str,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let entry = self.path(&format!("{kind}-{key}"));
+        let _lock = self.lock(kind)?;
+        remove(&self.unfinished(kind))?;
+        self.make(kind, &entry, make)?;
+        self.remove_stale(kind, &entry)?;
+        Ok(entry)
+    }
+
+    /// Removes an entry of which something has shown that it is of no use: whoever wants it next makes it.
+    pub(crate) fn discard(&self, kind: &str, entry: &Path) -> Result<()> {
+        let _lock = self.lock(kind)?;
+        remove(entry)
+    }
+
     /// Lets nobody else in who works on the same kind of thing, until it is dropped.
     pub(crate) fn lock(&self, kind: &str) -> Result<File> {
-        let lock = File::create(self.path(&format!("{kind}.lock")))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            say(&format!("waiting for another run that makes {kind}"));
-            flock(&lock, FlockOperation::LockExclusive)?;
+        let waiting = format!("waiting for another run that makes {kind}");
+        lock_file(&self.path(&format!("{kind}.lock")), &waiting)
+    }
+
+    /// The same, but for others who only read.
+    pub(crate) fn lock_shared(&self, kind: &str) -> Result<File> {
+        locked(
+            &self.path(&format!("{kind}.lock")),
+            &format!("waiting for another run that makes {kind}"),
+            FlockOperation::NonBlockingLockShared,
+            FlockOperation::LockShared,
+        )
+    }
+
+    /// Where one is made.
+    fn unfinished(&self, kind: &str) -> PathBuf {
+        self.path(&format!("{kind}.unfinished"))
+    }
+
+    /// Fills a directory, and puts it in the place of `entry` once it is whole.
+    fn make(&self, kind: &str, entry: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let unfinished = self.unfinished(kind);
+        fs::create_dir(&unfinished)
+            .with_context(|| format!("cannot make {}", unfinished.display()))?;
+        let made = make(&unfinished).and_then(|()| {
+            fs::write(
+                unfinished.join(LENGTHS),
+                serde_json::to_vec(&lengths(&unfinished)?)?,
+            )?;
+            // On the disk before it has its name: what a machine that loses its power leaves would be empty files.
+            syncfs(File::open(&unfinished)?)?;
+            remove(entry)?;
+            Ok(fs::rename(&unfinished, entry)?)
+        });
+        if made.is_err() {
+            // Where the disk is full, this is what fills it.
+            let _ = remove(&unfinished);
         }
-        Ok(lock)
+        made
     }
 
     fn remove_stale(&self, kind: &str, current: &Path) -> Result<()> {
@@ -102,12 +158,34 @@ impl Cache {
                 .strip_prefix(kind)
                 .and_then(|rest| rest.strip_prefix('-'))
                 .is_some_and(|key| key.len() == KEY);
-            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if of_kind && age > STALE && entry.path() != current {
+            // Of another kind: another run may be about to rename it.
+            if !of_kind || entry.path() == current {
+                continue;
+            }
+            // Whoever deletes the cache does that at any time.
+            let Ok(modified) = entry.metadata().and_then(|about| about.modified()) else {
+                continue;
+            };
+            if modified.elapsed().unwrap_or_default() > STALE {
                 remove(&entry.path())?;
             }
         }
         Ok(())
+    }
+}
+
+/// The wanted directory where it can be written to, else `own`, having said so.
+fn find_in(wanted: Option<&Path>, own: &Path) -> Result<PathBuf> {
+    match wanted.map(writable) {
+        Some(Ok(dir)) => Ok(dir),
+        Some(Err(why)) => {
+            say(&format!(
+                "{why:#}: caching in {} instead; set {DIR} to another directory",
+                own.display()
+            ));
+            writable(own)
+        }
+        None => writable(own),
     }
 }
 
@@ -150,12 +228,89 @@ pub(crate) fn key<P: AsRef<[u8]>>(parts: &[P]) -> Result<String> {
     Ok(text.chars().take(KEY).collect())
 }
 
-/// Removes a directory with all that is in it, if it is there.
-pub(crate) fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
+/// Lets nobody else in who locks the same file, until what this gives is dropped; says `waiting` where somebody is.
+pub(crate) fn lock_file(file: &Path, waiting: &str) -> Result<File> {
+    locked(
+        file,
+        waiting,
+        FlockOperation::NonBlockingLockExclusive,
+        FlockOperation::LockExclusive,
+    )
+}
+
+fn locked(file: &Path, waiting: &str, now: FlockOperation, then: FlockOperation) -> Result<File> {
+    let lock = File::create(file).with_context(|| format!("cannot make {}", file.display()))?;
+    if flock(&lock, now).is_err() {
+        say(waiting);
+        flock(&lock, then)?;
+    }
+    Ok(lock)
+}
+
+/// Whether anything has that name.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Its time tells when it was last of use.
+pub(crate) fn touch(entry: &Path) -> Result<()> {
+    Ok(File::open(entry)?.set_modified(SystemTime::now())?)
+}
+
+/// What is wrong with an entry, if anything is.
+fn damage(entry: &Path) -> Option<String> {
+    let now = match lengths(entry) {
+        Ok(now) => now,
+        Err(problem) => return Some(format!("{problem:#}")),
+    };
+    let kept = fs::read(entry.join(LENGTHS)).ok();
+    let kept = kept.and_then(|text| serde_json::from_slice::<BTreeMap<String, u64>>(&text).ok());
+    let Some(kept) = kept else {
+        return Some(format!("it has no {LENGTHS} that can be read"));
+    };
+    kept.iter().find_map(|(file, length)| match now.get(file) {
+        Some(now) if now == length => None,
+        Some(now) => Some(format!("{file} has {now} bytes in place of {length}")),
+        None => Some(format!("{file} is missing")),
+    })
+}
+
+/// How long each file in a directory is.
+fn lengths(dir: &Path) -> Result<BTreeMap<String, u64>> {
+    let mut lengths = BTreeMap::new();
+    add_lengths(dir, dir, &mut lengths)
+        .with_context(|| format!("cannot look through {}", dir.display()))?;
+    Ok(lengths)
+}
+
+fn add_lengths(whole: &Path, dir: &Path, lengths: &mut BTreeMap<String, u64>) -> Result<()> {
+    for file in fs::read_dir(dir)? {
+        let file = file?;
+        let (path, about) = (file.path(), file.metadata()?);
+        if about.is_dir() {
+            add_lengths(whole, &path, lengths)?;
+        } else if about.is_file() {
+            let name = path.strip_prefix(whole).unwrap_or(&path);
+            lengths.insert(name.to_string_lossy().into_owned(), about.len());
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory with all that is in it, or a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(problem) => Err(problem),
+    };
+    match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("cannot remove {}", dir.display()))
+            Err(e).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::build;
 use crate::cache::{self, Cache};
-use crate::shell::{cargo, read, root, run, say, target, which};
+use crate::shell::{cargo, read, root, run, say, target, text, which};
 
 /// The kind of entry in the cache, its archive, and a file that says that what clippy looks at is in it, too.
 const KIND: &str = "dependencies";
@@ -69,15 +69,17 @@ pub(crate) fn restore() -> Result<Dependencies> {
     let key = key(&compiler)?;
     let entry = cache.path(&format!("{KIND}-{key}"));
     let unkept = target().join(UNKEPT);
-    let found = match has_compiled() {
+    let has_compiled = has_compiled();
+    let is_kept = !has_compiled && is_kept(&cache, &entry)?;
+    let found = match has_compiled {
         true => number(&unkept).map_or(Found::Own, |age| Found::Part { age }),
-        false if entry.join(ARCHIVE).is_file() => match take(&entry) {
+        false if is_kept => match take(&cache, &entry, &target()) {
             true => Found::Cached {
                 linted: entry.join(LINTED).exists(),
             },
             false => Found::Part { age: 0 },
         },
-        false => nearest(&cache.path(""), &compiler),
+        false => nearest(&cache, &compiler),
     };
     if let Found::Part { age } = found {
         fs::create_dir_all(target())?;
@@ -91,10 +93,17 @@ pub(crate) fn restore() -> Result<Dependencies> {
     })
 }
 
+/// Whether the cache has an archive; one that another run is about to replace is waited for.
+fn is_kept(cache: &Cache, entry: &Path) -> Result<bool> {
+    let _lock = cache.lock_shared(KIND)?;
+    Ok(entry.join(ARCHIVE).is_file())
+}
+
 /// Takes the newest of those that the same compiler has made from something else: most of what they are is the same.
-fn nearest(cache: &Path, compiler: &str) -> Found {
-    match newest(cache, compiler) {
-        Some((entry, age)) if take(&entry) => {
+fn nearest(cache: &Cache, compiler: &str) -> Found {
+    let dir = cache.path("");
+    match newest(&dir, compiler) {
+        Some((entry, age)) if take(cache, &entry, &target()) => {
             say(
                 "the compiled dependencies in the cache are of another Cargo.lock: compiling what is new",
             );
@@ -103,7 +112,7 @@ fn nearest(cache: &Path, compiler: &str) -> Found {
         _ => {
             say(&format!(
                 "no compiled dependencies in {}: compiling them, which takes some ten minutes on two processors",
-                cache.display()
+                dir.display()
             ));
             Found::Part { age: 0 }
         }
@@ -131,18 +140,48 @@ fn number(file: &Path) -> Option<u32> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Whether an entry of the cache could be put where cargo looks. What is damaged goes.
-fn take(entry: &Path) -> bool {
+/// Whether an entry of the cache could be put where cargo looks, below `target`. What is damaged goes.
+fn take(cache: &Cache, entry: &Path, target: &Path) -> bool {
     let archive = entry.join(ARCHIVE);
-    let taken = unpack(&archive);
-    if let Err(problem) = &taken {
-        say(&format!(
-            "cannot use {} ({problem:#}): compiling the dependencies, and making it anew",
-            archive.display()
-        ));
-        let _ = fs::remove_dir_all(entry);
+    // Nobody replaces it meanwhile.
+    let taken = cache
+        .lock_shared(KIND)
+        .and_then(|_lock| unpack(&archive, target).and_then(|()| cache::touch(entry)));
+    let Err(problem) = taken else {
+        return true;
+    };
+    // What is whole is for other clones, whatever hinders this one: a disk without room, say.
+    let then = match discard_damaged(cache, entry) {
+        Ok(true) => "and making it anew".to_owned(),
+        Ok(false) => "it stays where it is".to_owned(),
+        Err(problem) => format!("it stays where it is ({problem:#})"),
+    };
+    say(&format!(
+        "cannot use {} ({problem:#}): compiling the dependencies, {then}",
+        archive.display()
+    ));
+    false
+}
+
+/// Removes an entry if its archive is damaged. Says whether it was.
+fn discard_damaged(cache: &Cache, entry: &Path) -> Result<bool> {
+    let _lock = cache.lock(KIND)?;
+    // Of now: another run may have made it anew.
+    let is_damaged = is_damaged(&entry.join(ARCHIVE))?;
+    if is_damaged {
+        cache::remove(entry)?;
     }
-    taken.is_ok()
+    Ok(is_damaged)
+}
+
+/// Whether an archive is not what was packed: it has sums in it.
+fn is_damaged(archive: &Path) -> Result<bool> {
+    let mut test = Command::new("zstd");
+    test.args(["--test", "--quiet"]).arg(archive);
+    let tested = test
+        .output()
+        .with_context(|| format!("cannot start {}", text(&test)))?;
+    Ok(!tested.status.success())
 }
 
 impl Dependencies {
@@ -155,13 +194,12 @@ impl Dependencies {
             Found::Cached { .. } => number(&entry.join(AGE)).unwrap_or(OLDEST),
             Found::Part { age } => age,
         };
-        let _ = fs::remove_dir_all(entry);
         let pack = |dir: &Path| {
             fs::write(dir.join(COMPILER), &self.compiler)?;
             fs::write(dir.join(AGE), age.to_string())?;
             pack(dir, linted)
         };
-        if let Err(problem) = self.cache.entry(KIND, &self.key, pack) {
+        if let Err(problem) = self.cache.replace(KIND, &self.key, pack) {
             say(&format!(
                 "the compiled dependencies are not kept for the next clone: {problem:#}"
             ));
@@ -230,13 +268,13 @@ fn of_compiling(manifest: &str) -> String {
 }
 
 /// Unpacks an archive whole, and only then puts what is in it in place.
-fn unpack(archive: &Path) -> Result<()> {
-    let unfinished = target().join(UNFINISHED);
+fn unpack(archive: &Path, target: &Path) -> Result<()> {
+    let unfinished = target.join(UNFINISHED);
     cache::remove(&unfinished)?;
     fs::create_dir_all(&unfinished)?;
     let unpacked = run(&mut compressed("-x", archive, &unfinished)?).and_then(|()| {
         for place in places() {
-            move_into(&unfinished.join(&place), &target().join(&place))?;
+            move_into(&unfinished.join(&place), &target.join(&place))?;
         }
         Ok(())
     });
@@ -312,12 +350,12 @@ fn ours() -> Result<BTreeSet<String>> {
     let metadata = read(cargo().args(["metadata", "--no-deps", "--format-version=1", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name_of = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
     let mut names = BTreeSet::new();
     for package in list(&metadata["packages"]) {
-        names.insert(text(&package["name"]));
+        names.insert(name_of(&package));
         for target in list(&package["targets"]) {
-            let name = text(&target["name"]).replace('-', "_");
+            let name = name_of(&target).replace('-', "_");
             names.insert(format!("lib{name}"));
             names.insert(name);
         }
@@ -384,6 +422,76 @@ mod tests {
         make("tools-5", "new", "0", 6)?;
         let expected = cache.path().join("dependencies-1");
         assert_eq!(newest(cache.path(), "new"), Some((expected, 2)));
+        Ok(())
+    }
+
+    /// Where an archive has one file, and its text.
+    const PLACE: &str = "debug/deps/libserde-0123456789abcdef.rlib";
+    const TEXT: &str = "compiled";
+
+    /// An entry of a cache with an archive, as [`pack`] makes one.
+    fn packed(cache: &Cache) -> Result<PathBuf> {
+        let from = tempfile::tempdir()?;
+        let file = from.path().join(PLACE);
+        fs::create_dir_all(file.parent().context("it is in no directory")?)?;
+        fs::write(&file, TEXT)?;
+        cache.replace(KIND, "0123456789abcdef", |dir| {
+            run(compressed("-c", &dir.join(ARCHIVE), from.path())?.arg(PLACE))
+        })
+    }
+
+    #[test]
+    fn what_is_in_the_cache_is_put_where_cargo_looks_and_was_of_use_now() -> Result<()> {
+        let (dir, target) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let cache = Cache::at(dir.path());
+        let entry = packed(&cache)?;
+        fs::File::open(&entry)?.set_modified(UNIX_EPOCH)?;
+        // A run that was killed has left these.
+        let unfinished = target.path().join(UNFINISHED);
+        let left = unfinished.join("debug/deps/left");
+        fs::create_dir_all(&left)?;
+        assert!(take(&cache, &entry, target.path()));
+        assert_eq!(fs::read_to_string(target.path().join(PLACE))?, TEXT);
+        assert!(!unfinished.exists());
+        assert!(!target.path().join("debug/deps/left").exists());
+        assert_ne!(fs::metadata(&entry)?.modified()?, UNIX_EPOCH);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_archive_is_not_used_and_goes() -> Result<()> {
+        let harms: [fn(&mut Vec<u8>); 3] = [
+            |bytes| bytes.truncate(bytes.len() / 2),
+            |bytes| bytes.clear(),
+            // The sum is at the end.
+            |bytes| *bytes.last_mut().expect("it has bytes") ^= 1,
+        ];
+        for harm in harms {
+            let (dir, target) = (tempfile::tempdir()?, tempfile::tempdir()?);
+            let cache = Cache::at(dir.path());
+            let entry = packed(&cache)?;
+            let archive = entry.join(ARCHIVE);
+            let mut bytes = fs::read(&archive)?;
+            harm(&mut bytes);
+            fs::write(&archive, bytes)?;
+            assert!(!take(&cache, &entry, target.path()));
+            assert!(!entry.exists());
+            assert!(!target.path().join("debug").exists());
+            assert!(!target.path().join(UNFINISHED).exists());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_whole_stays_for_others_where_this_clone_has_no_room() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let cache = Cache::at(dir.path());
+        let entry = packed(&cache)?;
+        // Nothing can be unpacked below a file.
+        let target = dir.path().join("file");
+        fs::write(&target, "")?;
+        assert!(!take(&cache, &entry, &target));
+        assert!(!is_damaged(&entry.join(ARCHIVE))?);
         Ok(())
     }
 

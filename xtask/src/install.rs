@@ -81,7 +81,8 @@ pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> 
         tools.display()
     ));
     run(cargo()
-        .args(["install", "--locked", "--debug", tool])
+        // Whoever calls has found that it does not run: one that is damaged counts as installed otherwise.
+        .args(["install", "--locked", "--debug", "--force", tool])
         .args(["--version", version, "--root"])
         .arg(&tools)
         // What several of them are made of is built once.
@@ -214,6 +215,8 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     ));
     let work = tools.join(format!("{program}.unfinished"));
     let unpack = || {
+        // Left by a run that was killed.
+        cache::remove(&work)?;
         update(&work)?;
         download(&[package.to_owned()], &work)?;
         extract(&work)?;
@@ -270,6 +273,7 @@ fn tree(
     ));
     let work = tools.join(format!("{name}.unfinished"));
     let unpack = || {
+        cache::remove(&work)?;
         update(&work)?;
         let packages = packages.iter().map(|&name| name.to_owned()).collect();
         download(&which_ones(&work, packages)?, &work)?;

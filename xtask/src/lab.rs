@@ -11,7 +11,7 @@ use crate::test::outcome::Outcome;
 use crate::{build, dependencies, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 20] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("dbus-send", "dbus"),
@@ -32,6 +32,8 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("tmux", "tmux"),
     ("wget", "wget"),
     ("zsh", "zsh"),
+    // Without it no compiled dependency comes out of the cache.
+    ("zstd", "zstd"),
 ];
 
 /// Sees to it that the lab can run here, but for the programs.

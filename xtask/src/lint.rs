@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::{cargo, root, run};
+use crate::shell::{cargo, read, root, run};
 use crate::timings::Timings;
 use crate::{build, dependencies, ebpf, install};
 
@@ -58,10 +58,7 @@ fn clippy() -> Result<()> {
 
 fn deny() -> Result<()> {
     let path = install::path_with_tools()?;
-    let version = Command::new("cargo-deny")
-        .arg("--version")
-        .env("PATH", &path)
-        .output();
+    let version = read(Command::new("cargo-deny").arg("--version").env("PATH", &path));
     if version.is_err() {
         let why = "it checks licences and sources of the dependencies";
         install::cargo_install("cargo-deny", DENY_VERSION, why)?;

@@ -1,7 +1,7 @@
 //! When each was last seen true: kept in the cache, so that all clones of a machine know it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Promise, Shown, place};
 use crate::cache::Cache;
-use crate::shell::{read, root};
+use crate::shell::{read, root, say};
 use crate::test::outcome::Outcome;
 
 const FILE: &str = "promises.json";
@@ -30,10 +30,24 @@ struct Once {
 }
 
 impl Last {
-    /// What is kept; nothing where that cannot be read.
+    /// What is kept; nothing where that cannot be read, which is said where it is damaged.
     pub(super) fn read(cache: &Cache) -> Self {
-        let kept = fs::read(cache.path(FILE)).unwrap_or_default();
-        serde_json::from_slice(&kept).unwrap_or_default()
+        let file = cache.path(FILE);
+        let Ok(kept) = fs::read(&file) else {
+            return Self::default();
+        };
+        serde_json::from_slice(&kept).unwrap_or_else(|problem| {
+            say(&format!(
+                "{} is damaged ({problem}): when promises were last seen true is not known any more",
+                file.display()
+            ));
+            Self::default()
+        })
+    }
+
+    /// Lets no other run write it, until it is dropped: who adds to it reads it again first.
+    pub(super) fn lock(cache: &Cache) -> Result<File> {
+        cache.lock("promises")
     }
 
     /// # Errors

@@ -97,17 +97,20 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
         !chosen.is_empty(),
         "no promise has such a name: see `cargo xtask promises --list`"
     );
-    let mut last = Last::read(&Cache::open()?);
+    let cache = Cache::open()?;
+    let mut last = Last::read(&cache);
     let (mut is_false, mut unseen) = (Vec::new(), Vec::new());
     if !args.list {
         let outcome = run(&chosen, args)?;
         outcome.print();
+        let _lock = Last::lock(&cache)?;
+        last = Last::read(&cache);
         is_false = last.take_in(&chosen, &outcome, &commit()?);
         // Without `--all` what takes machines is left out, unless it was named.
         if args.all {
             unseen = not_shown(&chosen, &outcome);
         }
-        last.write(&Cache::open()?)?;
+        last.write(&cache)?;
         write_table(&last)?;
     }
     println!();
@@ -197,6 +200,7 @@ pub(crate) enum RanIn {
 /// That it cannot be kept.
 pub(crate) fn keep(outcome: &Outcome, place: RanIn) -> Result<()> {
     let cache = Cache::open()?;
+    let _lock = Last::lock(&cache)?;
     let mut last = Last::read(&cache);
     let whole: Vec<&Promise> = ALL
         .iter()

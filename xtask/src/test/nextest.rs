@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::outcome::{Flaky, Outcome};
 use crate::build;
+use crate::cache;
 use crate::install;
 use crate::shell::{cargo_by, read, root, say, target, text};
 use crate::timings::Timings;
@@ -307,6 +308,12 @@ impl Test {
 /// Runs some in a profile.
 fn ran(profile: &str, arguments: &[OsString], env: &[(&str, OsString)]) -> Result<Vec<Test>> {
     let report = report(profile);
+    fs::create_dir_all(target())?;
+    // Each run of this clone writes the same report, and reads it.
+    let _lock = cache::lock_file(
+        &target().join("nextest.lock"),
+        "waiting for another run of tests in this clone",
+    )?;
     // An earlier run's says nothing about this one.
     let _ = fs::remove_file(&report);
     let mut nextest = nextest("run", env);

@@ -33,9 +33,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use rustix::fs::{FlockOperation, flock};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::shell::{say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
@@ -513,15 +512,11 @@ fn made(
 /// Lets nobody else in who would write the same logs, until it is dropped.
 fn alone(logs: &Path) -> Result<File> {
     fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
-    let lock = File::create(logs.join("lock"))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        say(&format!(
-            "waiting for another run in this clone, whose logs are in {}",
-            logs.display()
-        ));
-        flock(&lock, FlockOperation::LockExclusive)?;
-    }
-    Ok(lock)
+    let waiting = format!(
+        "waiting for another run in this clone, whose logs are in {}",
+        logs.display()
+    );
+    cache::lock_file(&logs.join("lock"), &waiting)
 }
 
 impl VmArgs {

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use super::disk::Disk;
 use super::suites::Suite;
 use crate::cache;
 use crate::package::{self, ForMachines};
-use crate::shell::{read, run, say, target};
+use crate::shell::{read, run, target};
 use crate::{build, dependencies, nats, shell};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
@@ -235,12 +234,10 @@ fn pack(
 /// Lets nobody else in this clone make packages for machines, until it is dropped.
 fn alone(tree: &Path) -> Result<File> {
     fs::create_dir_all(target())?;
-    let lock = File::create(tree.with_extension("lock"))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        say("waiting for another run in this clone, which makes packages for its machines");
-        flock(&lock, FlockOperation::LockExclusive)?;
-    }
-    Ok(lock)
+    cache::lock_file(
+        &tree.with_extension("lock"),
+        "waiting for another run in this clone, which makes packages for its machines",
+    )
 }
 
 fn pack_packages(which: ForMachines, programs: Programs, into: &Path) -> Result<()> {

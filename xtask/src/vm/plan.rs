@@ -296,8 +296,9 @@ impl Times {
             self.0
                 .insert(key(ran.kernel, ran.kind, &ran.suite), ran.seconds);
         }
-        if let Ok(text) = serde_json::to_vec_pretty(&self.0) {
-            let _ = fs::write(cache.path(TIMES), text);
+        if let Ok(text) = serde_json::to_string_pretty(&self.0) {
+            // Whole: another run may read it.
+            let _ = super::matrix::write(&cache.path(TIMES), &text);
         }
     }
 }
