@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 
 use crate::install::apt_install;
-use crate::shell::{built, read, remapped_paths, run, rust_flags, target, which};
+use crate::shell::{built, ending_with_us, read, remapped_paths, run, rust_flags, target, which};
 use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 
 /// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
@@ -31,7 +31,8 @@ pub(crate) fn build() -> Result<()> {
     obtain_linker()?;
     let compiler = Compiler::obtain()?;
     let mut cargo = compiler.cargo("build")?;
-    run(of_the_kernel_half(&mut cargo, &compiler)?.arg("--release"))?;
+    let build = of_the_kernel_half(&mut cargo, &compiler)?.arg("--release");
+    run(&mut ending_with_us(build))?;
     let built = target()
         .join("bpf")
         .join(BPF_TARGET)
@@ -88,7 +89,8 @@ pub(crate) fn crates() -> Result<BTreeSet<String>> {
 pub(crate) fn lint() -> Result<()> {
     let compiler = Compiler::obtain()?;
     let mut clippy = compiler.clippy()?;
-    run(of_the_kernel_half(&mut clippy, &compiler)?.args(["--", "--deny", "warnings"]))
+    let lint = of_the_kernel_half(&mut clippy, &compiler)?;
+    run(&mut ending_with_us(lint.args(["--", "--deny", "warnings"])))
 }
 
 fn of_the_kernel_half<'a>(cargo: &'a mut Command, compiler: &Compiler) -> Result<&'a mut Command> {

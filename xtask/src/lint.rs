@@ -58,7 +58,11 @@ fn clippy() -> Result<()> {
 
 fn deny() -> Result<()> {
     let path = install::path_with_tools()?;
-    let version = read(Command::new("cargo-deny").arg("--version").env("PATH", &path));
+    let version = read(
+        Command::new("cargo-deny")
+            .arg("--version")
+            .env("PATH", &path),
+    );
     if version.is_err() {
         let why = "it checks licences and sources of the dependencies";
         install::cargo_install("cargo-deny", DENY_VERSION, why)?;

@@ -48,6 +48,30 @@ pub fn cargo_by(program: Command) -> Command {
     program
 }
 
+/// A command as it is, but that it ends with this run, however that ends.
+pub(crate) fn ending_with_us(command: &Command) -> Command {
+    let program = command.get_program();
+    let mut bound = match which("setpriv") {
+        Some(_) => {
+            let mut by = Command::new("setpriv");
+            by.args(["--pdeathsig", "TERM"]).arg(program);
+            by
+        }
+        None => Command::new(program),
+    };
+    bound.args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        bound.current_dir(dir);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    bound
+}
+
 fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
@@ -203,6 +227,9 @@ pub fn text(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -219,6 +246,55 @@ mod tests {
         );
         let alone = Command::new("/bin/true");
         assert_eq!(text(&alone), "true");
+    }
+
+    /// The variable by which this program, started once more, is told that it is another run.
+    const IS_ANOTHER_RUN: &str = "GUARD_TEST_RUN";
+    /// Says that it has begun, and goes on for longer than any test may.
+    const GOES_ON: &str = "echo begun; exec sleep 7200";
+
+    /// What another run does, where this is one.
+    #[test]
+    fn another_run() -> Result<()> {
+        if env::var_os(IS_ANOTHER_RUN).is_none() {
+            return Ok(());
+        }
+        run(&mut ending_with_us(
+            Command::new("sh").args(["-c", GOES_ON]),
+        ))
+    }
+
+    #[test]
+    fn what_a_killed_run_has_started_ends_with_it() -> Result<()> {
+        let mut run = Command::new(env::current_exe()?)
+            .args(["--exact", "shell::tests::another_run"])
+            .env("RUST_TEST_NOCAPTURE", "1")
+            .env(IS_ANOTHER_RUN, "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut said = BufReader::new(run.stdout.take().context("it has no stdout")?);
+        let mut line = String::new();
+        while !line.contains("begun") {
+            line.clear();
+            ensure!(said.read_line(&mut line)? > 0, "it began nothing");
+        }
+        run.kill()?;
+        run.wait()?;
+        // The end comes once nobody has the pipe any more.
+        said.read_to_string(&mut line)?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_ends_with_a_run_is_the_same_command() {
+        let mut command = Command::new("cargo");
+        command.args(["build", "--locked"]).current_dir("/");
+        command.env("SET", "1").env_remove("UNSET");
+        let bound = ending_with_us(&command);
+        assert_eq!(text(&bound), text(&command));
+        assert_eq!(bound.get_current_dir(), command.get_current_dir());
+        assert!(bound.get_envs().eq(command.get_envs()));
     }
 
     #[test]

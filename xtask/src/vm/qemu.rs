@@ -53,7 +53,7 @@ impl Qemu {
             accel,
         };
         let on_path = which(NAME).and_then(|_| qemu.ask_version().ok());
-        if on_path.as_deref().and_then(numbers) < Some(VERSION) {
+        if !is_recent(on_path.as_deref()) {
             qemu.command = unpacked(cache)?;
         }
         qemu.version = qemu.ask_version()?;
@@ -75,12 +75,7 @@ impl Qemu {
     /// Settles for KVM or emulation: a /dev/kvm may be there and abort, or hang.
     pub(super) fn settle(&mut self, cache: &Cache, image: &Image) -> Result<Accel> {
         if self.accel == Accel::Auto {
-            let mut kvm = fs::File::options();
-            let why = match kvm.read(true).write(true).open("/dev/kvm") {
-                Err(why) => Some(format!("/dev/kvm cannot be opened ({why})")),
-                Ok(_) if self.kvm_works(cache, image)? => None,
-                Ok(_) => Some("/dev/kvm is there, but no kernel boots with it".to_owned()),
-            };
+            let why = why_not(Path::new("/dev/kvm"), || self.kvm_works(cache, image))?;
             self.accel = if why.is_none() {
                 Accel::Kvm
             } else {
@@ -105,16 +100,16 @@ impl Qemu {
         let probe = cache.entry("kvm", &key, |dir| {
             Ok(fs::write(
                 dir.join("works"),
-                self.kvm_boots(image)?.to_string(),
+                self.kvm_boots(&image.vmlinuz, PROBE)?.to_string(),
             )?)
         })?;
         Ok(fs::read_to_string(probe.join("works"))? == "true")
     }
 
     /// Whether a kernel gets past its first instructions.
-    fn kvm_boots(&self, image: &Image) -> Result<bool> {
+    fn kvm_boots(&self, vmlinuz: &Path, limit: Duration) -> Result<bool> {
         let said = Disk::new(0)?;
-        let mut probe = self.machine(Accel::Kvm, &image.vmlinuz, 256);
+        let mut probe = self.machine(Accel::Kvm, vmlinuz, 256);
         probe
             .args(["-append", "earlyprintk=ttyS0 panic=-1"])
             .args(["-serial", &format!("file:{}", said.path().display())])
@@ -122,7 +117,7 @@ impl Qemu {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut child = probe.spawn().context("cannot start qemu")?;
-        let deadline = Instant::now() + PROBE;
+        let deadline = Instant::now() + limit;
         let speaks = loop {
             let text = fs::read(said.path())?;
             if String::from_utf8_lossy(&text).contains("Linux version") {
@@ -160,6 +155,22 @@ impl Qemu {
             .arg(vmlinuz);
         command
     }
+}
+
+/// Why machines cannot have that device's processors; none where they can, which `works` tries.
+fn why_not(device: &Path, works: impl FnOnce() -> Result<bool>) -> Result<Option<String>> {
+    let opened = fs::File::options().read(true).write(true).open(device);
+    let device = device.display();
+    Ok(match opened {
+        Err(why) => Some(format!("{device} cannot be opened ({why})")),
+        Ok(_) if works()? => None,
+        Ok(_) => Some(format!("{device} is there, but no kernel boots with it")),
+    })
+}
+
+/// Whether the emulator of this machine, by what it says of its version, can be used; none: there is none.
+fn is_recent(version: Option<&str>) -> bool {
+    version.and_then(numbers) >= Some(VERSION)
 }
 
 fn unpacked(cache: &Cache) -> Result<Vec<OsString>> {
@@ -200,8 +211,54 @@ mod tests {
     fn old_emulators_are_told_from_new_ones() {
         let old = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)";
         let new = "QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)";
-        assert!(numbers(old) < Some(VERSION));
-        assert!(numbers(new) > Some(VERSION));
-        assert!(numbers("") < Some(VERSION));
+        assert!(!is_recent(Some(old)));
+        assert!(is_recent(Some(new)));
+        assert!(is_recent(Some("QEMU emulator version 8.1.0")));
+        // One that says nothing, and none.
+        assert!(!is_recent(Some("")));
+        assert!(!is_recent(None));
+    }
+
+    #[test]
+    fn without_kvm_it_is_said_why() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (none, device) = (dir.path().join("none"), dir.path().join("kvm"));
+        let why = why_not(&none, || panic!("nothing is tried"))?;
+        let why = why.context("there is one")?;
+        assert!(why.contains("none cannot be opened (No such file"), "{why}");
+        fs::write(&device, "")?;
+        let why = why_not(&device, || Ok(false))?.context("it works")?;
+        assert!(
+            why.ends_with("is there, but no kernel boots with it"),
+            "{why}"
+        );
+        assert_eq!(why_not(&device, || Ok(true))?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn kvm_works_where_a_kernel_says_its_first_words() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        // Where its serial port leads is behind `-serial file:`.
+        let find = "for arg; do case $arg in file:*) out=${arg#file:};; esac; done\n";
+        let boots = |does: &str, limit| {
+            let script = dir.path().join("qemu");
+            fs::write(&script, format!("{find}{does}\n"))?;
+            let qemu = Qemu {
+                command: vec!["sh".into(), script.into()],
+                version: String::new(),
+                accel: Accel::Auto,
+            };
+            qemu.kvm_boots(Path::new("vmlinuz"), limit)
+        };
+        let long = Duration::from_secs(600);
+        assert!(boots(
+            "echo 'Linux version 6.12' >\"$out\"; exec sleep 600",
+            long
+        )?);
+        // One that aborts, and one that hangs.
+        assert!(!boots("exit 134", long)?);
+        assert!(!boots("exec sleep 600", Duration::from_millis(50))?);
+        Ok(())
     }
 }

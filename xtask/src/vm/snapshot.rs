@@ -55,9 +55,29 @@ impl Maker<'_> {
         Ok(machine)
     }
 
-    /// The same from a saved machine, which is saved first where there is none.
+    /// The same from a saved machine, which is saved first where there is none. One that does not go on is not tried again.
     pub(super) fn resume(&self, kind: Kind, payload: &Path, console: &Console) -> Result<Machine> {
-        let state = self.saved(kind)?.join("state");
+        let saved = self.saved(kind)?;
+        let resumed = self.resume_from(&saved.join("state"), kind, payload, console);
+        if resumed.is_err() {
+            say(&format!(
+                "the machine in {} does not go on: the next one is saved anew",
+                saved.display()
+            ));
+            self.cache.discard(&self.kind_in_cache(kind), &saved)?;
+        }
+        let mut machine = resumed?;
+        unpack_payload(&mut machine)?;
+        Ok(machine)
+    }
+
+    fn resume_from(
+        &self,
+        state: &Path,
+        kind: Kind,
+        payload: &Path,
+        console: &Console,
+    ) -> Result<Machine> {
         let mut qemu = self.machine(kind, payload);
         qemu.args(["-incoming", &format!("exec:cat '{}'", state.display())]);
         let mut machine = Machine::start(qemu, console)?;
@@ -80,8 +100,12 @@ impl Maker<'_> {
             now.as_secs()
         );
         machine.must(&command, MOVE)?;
-        unpack_payload(&mut machine)?;
         Ok(machine)
+    }
+
+    /// What the cache calls saved machines of a kind.
+    fn kind_in_cache(&self, kind: Kind) -> String {
+        format!("saved-{}-{}", self.image.kernel.name(), kind.name())
     }
 
     /// The directory with the saved machine. It fits the same emulator, processor, memory and devices only.
@@ -96,7 +120,7 @@ impl Maker<'_> {
             disk.as_str(),
             prepare,
         ])?;
-        let entry = format!("saved-{}-{}", self.image.kernel.name(), kind.name());
+        let entry = self.kind_in_cache(kind);
         self.cache.entry(&entry, &key, |dir| {
             say(&format!("saving a booted machine ({entry})"));
             self.save(kind, dir)
@@ -119,9 +143,16 @@ impl Maker<'_> {
             "migrate-set-parameters",
             &json!({ "max-bandwidth": 1_u64 << 34 }),
         )?;
-        let uri = format!("exec:cat >'{}'", dir.join("state").display());
+        // It has its name once all of it is written: qemu may be done before.
+        let (state, part) = (dir.join("state"), dir.join("state.part"));
+        let uri = format!(
+            "exec:cat >'{part}' && mv '{part}' '{state}'",
+            part = part.display(),
+            state = state.display()
+        );
         qmp.ask("migrate", &json!({ "uri": uri }))?;
         wait_for(&mut machine, "query-migrate", &["completed"])?;
+        wait_until_there(&state)?;
         fs::remove_file(&empty)?;
         Ok(())
     }
@@ -152,6 +183,19 @@ fn unpack_payload(machine: &mut Machine) -> Result<()> {
     machine
         .must(command, BOOT)
         .context("the payload cannot be unpacked")
+}
+
+fn wait_until_there(file: &Path) -> Result<()> {
+    let deadline = Instant::now() + MOVE;
+    while !file.exists() {
+        ensure!(
+            Instant::now() < deadline,
+            "{} was not written",
+            file.display()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Asks until the status is one of `wanted`.
