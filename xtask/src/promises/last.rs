@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -134,11 +135,71 @@ impl Last {
 ///
 /// That git does not tell.
 pub(crate) fn commit() -> Result<String> {
-    let git = |args: &[&str]| read(Command::new("git").arg("-C").arg(root()).args(args));
+    commit_in(root())
+}
+
+fn commit_in(dir: &Path) -> Result<String> {
+    let git = |args: &[&str]| read(Command::new("git").arg("-C").arg(dir).args(args));
     let commit = git(&["log", "-1", "--format=%h of %cs"])?;
     let differs = !git(&["status", "--porcelain", "--untracked-files=no"])?
         .trim()
         .is_empty();
     let more = if differs { CHANGED } else { "" };
     Ok(format!("{}{more}", commit.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(dir: &Path, args: &[&str]) -> Result<String> {
+        let mut git = Command::new("git");
+        git.current_dir(dir)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.com"]);
+        read(git.args(args))
+    }
+
+    #[test]
+    fn a_clone_of_depth_1_says_which_commit_it_is() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (whole, shallow) = (dir.path().join("whole"), dir.path().join("shallow"));
+        fs::create_dir(&whole)?;
+        git(&whole, &["init", "--quiet"])?;
+        for text in ["one", "two"] {
+            fs::write(whole.join("file"), text)?;
+            git(&whole, &["add", "file"])?;
+            git(&whole, &["commit", "--quiet", "-m", text])?;
+        }
+        let from = format!("file://{}", whole.display());
+        git(
+            dir.path(),
+            &["clone", "--quiet", "--depth=1", &from, "shallow"],
+        )?;
+        assert_eq!(git(&shallow, &["rev-list", "--count", "HEAD"])?.trim(), "1");
+        assert_eq!(commit_in(&shallow)?, commit_in(&whole)?);
+        fs::write(shallow.join("file"), "three")?;
+        assert!(commit_in(&shallow)?.ends_with(CHANGED));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_known_and_can_be_written_again() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let cache = Cache::at(dir.path());
+        let kept = |last: &Last| last.0.keys().cloned().collect::<Vec<_>>();
+        for damaged in ["", "{", "[]", "{\"a\": 1}"] {
+            fs::write(dir.path().join(FILE), damaged)?;
+            let mut last = Last::read(&cache);
+            assert!(last.0.is_empty(), "{damaged}");
+            let once = Once {
+                seen_true: Some("commit".to_owned()),
+                not_true: None,
+            };
+            last.0.insert("a".to_owned(), once);
+            last.write(&cache)?;
+            assert_eq!(kept(&Last::read(&cache)), ["a"]);
+        }
+        Ok(())
+    }
 }
