@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use guard_datapath::{DatapathError, Object, Start, TornDown, teardown};
 use guard_proto::record::{DaemonStart, DaemonStop};
-use guard_sys::{passed, readiness::Readiness};
+use guard_sys::{passed, readiness::Readiness, threads};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -286,7 +286,7 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
 async fn root_gone(shared: &Shared) {
     shared.root_gone().await;
     let root = shared.with(|state| state.machine.cgroup_root().to_owned());
-    let stands = tokio::task::spawn_blocking(move || slice::stands(&root));
+    let stands = threads::run(move || slice::stands(&root));
     if !matches!(
         tokio::time::timeout(LAST_ANSWERS, stands).await,
         Ok(Ok(Ok(true)))
@@ -304,9 +304,11 @@ async fn begin_anew(shared: &Shared) -> anyhow::Error {
          start it again: guardd makes a new one, and attaches to that",
         root.display()
     );
-    let begun = tokio::task::spawn_blocking(move || slice::begin_anew(&root));
-    if let Ok(Ok(Err(error))) = tokio::time::timeout(LAST_ANSWERS, begun).await {
-        tracing::error!(%error, "units of the slice may start unguarded");
+    let begun = threads::run(move || slice::begin_anew(&root));
+    match tokio::time::timeout(LAST_ANSWERS, begun).await {
+        Ok(Ok(Err(error))) => tracing::error!(%error, "units of the slice may start unguarded"),
+        Ok(Err(error)) => tracing::error!(%error, "units of the slice may start unguarded"),
+        Ok(Ok(Ok(()))) | Err(_) => {}
     }
     tokio::time::sleep(LAST_ANSWERS).await;
     error

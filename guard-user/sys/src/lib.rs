@@ -35,6 +35,7 @@ pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;
 pub mod tcp_listeners;
+pub mod threads;
 pub mod unix_diag;
 pub mod user_namespace;
 #[cfg(test)]

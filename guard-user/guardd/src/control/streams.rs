@@ -3,10 +3,10 @@
 use std::{io, time::Duration};
 
 use guard_proto::{Call, RequestsReply, record::LogLine, varlink};
-use guard_sys::pidfd::Peer;
+use guard_sys::{pidfd::Peer, threads};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
+use tokio::net::unix::OwnedWriteHalf;
 
 use crate::{
     changes::Change,
@@ -361,5 +361,5 @@ pub(super) fn frame<T: serde::Serialize>(
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
+    threads::run(work).await?
 }

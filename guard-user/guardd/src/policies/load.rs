@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    io,
     sync::Arc,
     time::Instant,
 };
@@ -15,8 +16,7 @@ use guard_common::{PolicyId, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::{self as policy, Compiled, Environment};
 use guard_proto::record::PolicyLoad;
-use guard_sys::memory;
-use tokio::task::spawn_blocking;
+use guard_sys::{memory, threads};
 
 use crate::{
     changes::Change,
@@ -176,17 +176,26 @@ async fn compile(
 }
 
 /// Runs long work on a thread of its own, so that guardd goes on answering.
+///
+/// # Errors
+///
+/// The work's own; and `Failed` where no thread can begin.
 pub async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, CallError> {
-    let done = spawn_blocking(work).await;
-    done.unwrap_or_else(|error| {
-        Err(CallError::failed(
-            "cannot compile the policy",
-            error.to_string(),
-            "report it as a bug, with the policy",
-        ))
-    })
+    let done = threads::run(work).await;
+    done.unwrap_or_else(|error| Err(not_done(&error)))
+}
+
+/// The error for work that no thread has done to its end.
+fn not_done(error: &io::Error) -> CallError {
+    let fix = match threads::are_used_up(error) {
+        true => {
+            "let guardd have more threads (TasksMax= of its unit, pids.max of its cgroup), and try again"
+        }
+        false => "report it as a bug, with the policy",
+    };
+    CallError::failed("guardd cannot do that", error.to_string(), fix)
 }
 
 /// Looks up those of `names` that are due.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use guard_common::NetnsCookie;
+use guard_sys::threads;
 
 use super::{
     now,
@@ -33,7 +34,7 @@ pub async fn follow(shared: Rc<Shared>) {
         if !places.is_empty() {
             let at: Vec<_> = places.iter().map(named).collect();
             let look = move || scan::scan_all(&places, &terms);
-            let looked = tokio::task::spawn_blocking(look).await;
+            let looked = threads::run(look).await;
             let looked = looked.inspect_err(|error| {
                 tracing::error!(%error, at = at.join(", "), "cannot look who listens");
             });
@@ -90,8 +91,8 @@ pub async fn scan_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result
         dialed: Vec::new(),
     };
     let terms = shared.with(|state| terms(&state.machine, &state.policies, &state.sessions));
-    let looked = tokio::task::spawn_blocking(move || scan::scan(&place, &terms)).await;
-    let mut found = looked.map_err(io::Error::other)??;
+    let looked = threads::run(move || scan::scan(&place, &terms)).await;
+    let mut found = looked??;
     shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
     Ok(found)
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use guard_sys::{accounts, pidfd::Peer, sock_owner};
+use guard_sys::{accounts, pidfd::Peer, sock_owner, threads};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
 };
 
 use super::{
@@ -296,7 +296,7 @@ async fn written(shared: &Shared, format: MetricsFormat) -> Option<Bytes> {
     let (counters, snapshot) =
         shared.with(|state| (state.recorder.counters().clone(), Snapshot::of(state)));
     // Thousands of sessions are a long text: nothing else waits for it.
-    let rendered = spawn_blocking(move || render(&counters, snapshot, format)).await;
+    let rendered = threads::run(move || render(&counters, snapshot, format)).await;
     rendered.ok()?.ok().map(Bytes::from)
 }
 
