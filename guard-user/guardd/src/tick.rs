@@ -1,5 +1,6 @@
 //! guardd's tick, which does all that is due by time alone, in a fixed order. Each step is in the folder that it is about: `holes`,
-//! `sessions`, `proxy`, `holds`, `workers`, `fleet`, `requests`, `policies`, `record`, `answers`, `flows`.
+//! `sessions`, `proxy`, `holds`, `workers`, `fleet`, `requests`, `policies`, `record`, `answers`, `resolver`,
+//! `flows`.
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ impl State {
         self.requests.keep();
         self.tidy_signed_questions();
         self.write_refused_answers();
+        self.tell_more_names();
         self.policies.keep_names(false);
         self.follow_flows(now);
         self.nap(now)

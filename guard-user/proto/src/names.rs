@@ -184,6 +184,15 @@ pub enum FromResolver {
         /// For how long programs may keep them, in seconds.
         ttl: u32,
     },
+    /// So many more names of a session were refused, or not answered, than were told one by one since this was said last.
+    More {
+        /// The session's number.
+        session: u32,
+        /// Those that were not asked for.
+        refused: u64,
+        /// Those that were, in vain.
+        failed: u64,
+    },
     /// Asks whether a name may be asked for. Answered with [`ToResolver::Answer`]: soon, for programs wait for some seconds only.
     Ask {
         /// Which question this is.

@@ -317,7 +317,7 @@ kinds! {
     Denied {
         cgroup: u64, destination: RecordedDestination, rule: String, policy: String, verdict: String, through: Through, hook: String,
         count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64, tcp: String,
-        searched: bool,
+        searched: bool, names: u64,
     }
     /// A connection waits.
     Held {

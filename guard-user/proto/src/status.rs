@@ -51,6 +51,10 @@ pub struct Status {
     pub events_lost: u64,
     /// Refusals that a count stands for.
     pub events_summed_up: u64,
+    /// Names that the live sessions were refused, or not told, and that a count alone stands for: more came in a second than are
+    /// told one by one.
+    #[serde(default)]
+    pub names_summed_up: u64,
     /// The last record of the audit log; null without a chain.
     #[serde(default)]
     pub audit: Option<AuditStatus>,

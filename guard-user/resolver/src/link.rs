@@ -15,7 +15,7 @@ use guard_sys::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{answer::DnsAnswer, kinds::Kind, name::WireName};
+use super::{answer::DnsAnswer, kinds::Kind, name::WireName, reports::MoreNames};
 
 /// Messages that wait to be sent. Who has one more waits, with its place for a question.
 const QUEUE: usize = 1024;
@@ -123,6 +123,17 @@ impl Link {
     /// That a session has learned more than guardd was told, which lasts so many seconds.
     pub(super) async fn untold(&self, session: u32, ttl: u32) {
         self.say(FromResolver::Untold { session, ttl }).await;
+    }
+
+    /// That so many more names of a session were refused, or not answered, than guardd was told.
+    pub(super) async fn more(&self, session: u32, more: MoreNames) {
+        let MoreNames { refused, failed } = more;
+        self.say(FromResolver::More {
+            session,
+            refused,
+            failed,
+        })
+        .await;
     }
 
     /// Asks guardd whether a name, or what is written so, may be asked for. Whoever asks the same meanwhile waits for the same

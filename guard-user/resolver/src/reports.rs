@@ -11,7 +11,7 @@ use super::{answer::DnsAnswer, kinds::Kind};
 
 const SECOND: u64 = 1_000_000_000;
 /// Refusals that are told of a session in a second, as the kernel half reports as many; and questions that it is asked about.
-/// More are refused all the same.
+/// More are refused all the same, and counted.
 const A_SECOND: u32 = 64;
 /// The same of an outermost session and those inside it.
 const A_SECOND_IN_ALL: u32 = 256;
@@ -34,6 +34,17 @@ pub(super) struct Reports {
     untold: Pace,
     /// The longest that guardd was told of in this second.
     untold_for: u32,
+    /// Names that guardd is to hear the number of.
+    more: MoreNames,
+}
+
+/// Names that guardd is not told one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MoreNames {
+    /// Those that were not asked for.
+    pub(super) refused: u64,
+    /// Those that were, in vain.
+    pub(super) failed: u64,
 }
 
 /// How quickly guardd is told of an outermost session and those inside it.
@@ -107,6 +118,21 @@ impl Reports {
         self.asked.admits_among(&mut shared.asked, now)
     }
 
+    /// Counts a name of which guardd is not told. True where that is the first since it was told their number.
+    pub(super) fn counts_more(&mut self, failed: bool) -> bool {
+        let is_first = self.more == MoreNames::default();
+        match failed {
+            true => self.more.failed += 1,
+            false => self.more.refused += 1,
+        }
+        is_first
+    }
+
+    /// Their number, which guardd is about to be told.
+    pub(super) fn take_more(&mut self) -> MoreNames {
+        std::mem::take(&mut self.more)
+    }
+
     /// What is to be told of an answer. That it lasts shorter each time is no news.
     pub(super) fn telling(
         &mut self,
@@ -162,6 +188,17 @@ mod tests {
         assert_eq!([told(5), told(SECOND), told(2 * SECOND - 1)], [64, 64, 0]);
         let asked = (0..1000).filter(|_| reports.is_question_told(&mut shared, BootTime(5)));
         assert_eq!(asked.count(), 64);
+    }
+
+    #[test]
+    fn what_is_not_told_is_counted_until_its_number_is() {
+        let mut reports = Reports::default();
+        let are_first = [false, true, false].map(|failed| reports.counts_more(failed));
+        assert_eq!(are_first, [true, false, false]);
+        let (refused, failed) = (2, 1);
+        assert_eq!(reports.take_more(), MoreNames { refused, failed });
+        assert_eq!(reports.take_more(), MoreNames::default());
+        assert!(reports.counts_more(true));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! A question's way: judged, asked about, sent to the server that was meant; the answer learned, then given back.
 
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{Origin, SessionId};
 use guard_proto::names::Tgid;
-use tokio::time::timeout;
+use tokio::{
+    task::spawn_local,
+    time::{sleep, timeout},
+};
 
 use super::{
     answer::{self, DnsAnswer},
@@ -16,10 +19,13 @@ use super::{
     networks::Network,
     question::{Question, give_back},
     refusal::Says,
-    reports::ToTell,
+    reports::{Reports, ToTell},
     sessions::Session,
     teach::teach,
 };
+
+/// How long after the first name that it is not told guardd hears how many there were.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What a program gets, and what guardd is told behind it.
 #[derive(Debug)]
@@ -139,6 +145,8 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
                 .is_refusal_told(&mut paces.borrow_mut(), now);
             if is_told {
                 common.link.refused(asker, &why, failed, searched).await;
+            } else if !searched {
+                count_more(common, asker.session, reports, failed);
             }
         }
         ForGuardd::Learned(answer) => {
@@ -153,6 +161,19 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
             }
         }
     }
+}
+
+/// Counts a name of which guardd is not told. In a moment it hears how many there were.
+fn count_more(common: &Common, session: u32, reports: Rc<RefCell<Reports>>, failed: bool) {
+    if !reports.borrow_mut().counts_more(failed) {
+        return;
+    }
+    let link = Rc::clone(&common.link);
+    spawn_local(async move {
+        sleep(MOMENT).await;
+        let more = reports.borrow_mut().take_more();
+        link.more(session, more).await;
+    });
 }
 
 /// What holds for the session, and what that says of the name.
@@ -247,13 +268,15 @@ async fn ask(common: &Common, asker: &Asker, name: String) -> Result<Rc<Awaited>
         sessions.reports(asker.session),
         sessions.paces(asker.session),
     );
+    let (Some(reports), Some(paces)) = (reports, paces) else {
+        return Err(Stopped::silently(Says::NoName));
+    };
     let now = (common.now)();
-    let is_told = reports.zip(paces).is_some_and(|(reports, paces)| {
-        reports
-            .borrow_mut()
-            .is_question_told(&mut paces.borrow_mut(), now)
-    });
+    let is_told = reports
+        .borrow_mut()
+        .is_question_told(&mut paces.borrow_mut(), now);
     if !is_told {
+        count_more(common, asker.session, reports, false);
         return Err(Stopped::silently(Says::NoName));
     }
     let failed = || Stopped::silently(Says::Failed);

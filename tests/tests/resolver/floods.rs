@@ -275,6 +275,36 @@ fn a_flood_of_one_session_loses_no_question_of_another() -> Tested {
     Ok(())
 }
 
+/// One by one no more are told than a log has room for.
+#[test]
+fn of_a_flood_of_refused_names_the_number_is_told() -> Tested {
+    let scene = Flood::new()?;
+    let daemon = &scene.place.daemon;
+    let mut shell = scene.session("names")?;
+    let status = || daemon.root(["status"]).json();
+    assert_eq!(status()?["names_summed_up"], 0);
+    eventually("more are refused in a second than are told", || {
+        scene.send(&mut shell, "40006 200 n%d.evil.example")?;
+        Ok(status()?["names_summed_up"].as_u64() > Some(0))
+    })?;
+    eventually("records have their number", || {
+        let denied = daemon.audited("denied")?;
+        let names: u64 = denied.iter().filter_map(|one| one["names"].as_u64()).sum();
+        Ok(Some(names) == status()?["names_summed_up"].as_u64())
+    })?;
+    let session = ["--session", shell.session()];
+    let log = daemon.root(["log"]).args(session).run()?.stdout;
+    let told = log.lines().filter(|line| line.contains(" more names"));
+    assert!(told.count() > 0, "{log}");
+    let status = daemon.root(["status"]).run()?.stdout;
+    assert!(
+        status.contains("more were refused than are told one by one"),
+        "{status}"
+    );
+    assert!(!scene.place.dns.has_heard(b"evil"));
+    Ok(())
+}
+
 /// The limit is no rate alone, which a slow machine's resolver may not keep up with: here it reads nothing, however long one session goes on.
 #[test]
 fn a_resolver_that_does_not_keep_up_loses_no_question_of_those_who_ask_little() -> Tested {

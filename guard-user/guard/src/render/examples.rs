@@ -245,6 +245,7 @@ pub(crate) fn status() -> Status {
         hooks: vec![hook("connect4", 31), hook("connect6", 32)],
         events_lost: 0,
         events_summed_up: 0,
+        names_summed_up: 0,
         fleet: None,
         fleet_link: None,
         audit: None,

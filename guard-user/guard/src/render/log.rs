@@ -39,6 +39,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
         .styled(style, format_args!("{words:<15}"));
     for part in [
         destination(&mut rest),
+        more_names(record.kind, &mut rest),
         place(record.kind, &mut rest),
         dismissed(record.kind, &mut rest),
         rule(&mut rest),
@@ -139,6 +140,18 @@ fn destination(rest: &mut Map<String, Value>) -> Option<String> {
         Ok(endpoint) => endpoint::words(&endpoint),
         Err(_) => scalar(&value),
     })
+}
+
+/// Names that were refused beyond those with a record of their own: "and 1204 more names".
+fn more_names(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
+    if kind != LogKind::Denied {
+        return None;
+    }
+    let names = rest.remove("names")?.as_u64()?;
+    // It says the same.
+    rest.remove("why");
+    let what = if names == 1 { "name" } else { "names" };
+    Some(format!("and {names} more {what}"))
 }
 
 /// What looks like production: "db.example.net tcp/5432 (postgres), by DATABASE_URL in .env:3".
@@ -394,6 +407,14 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn names_that_have_no_record_of_their_own_are_counted() {
+        let record = json!({"at": "2026-11-20T11:59:57.25Z", "kind": "denied", "session": "s1", "verdict": "deny",
+            "names": 1204, "why": "and 1204 more names than are told one by one"});
+        let line = "2026-11-20 11:59:57  s1    denied           and 1204 more names  deny\n";
+        assert_eq!(shown(record), line);
     }
 
     #[test]

@@ -166,6 +166,15 @@ fn losses(page: &mut Page, status: &Status) {
             ),
         );
     }
+    if status.names_summed_up > 0 {
+        page.field(
+            "names",
+            format_args!(
+                "{} more were refused than are told one by one",
+                status.names_summed_up
+            ),
+        );
+    }
     if status.events_lost > 0 {
         let lost = status.events_lost;
         page.styled(
@@ -316,6 +325,7 @@ mod tests {
         broken.requests = 0;
         broken.events_lost = 3;
         broken.events_summed_up = 1200;
+        broken.names_summed_up = 1204;
         broken.policies[0].error = Some("line 12: \"192.0.2.1/24\" has host bits set".into());
         broken.policies[0].warnings = vec!["db.example.com does not resolve".into()];
         let file = Broken {
@@ -338,6 +348,7 @@ mod tests {
             holes    0
             refused  17
             events   1200 refusals were summed up in counts
+            names    1204 more were refused than are told one by one
             lost     3 refusals were not reported; all were refused
 
         POLICY   SESSIONS  PREFIXES  LOADED     FILE

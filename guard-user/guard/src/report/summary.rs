@@ -81,6 +81,9 @@ pub(crate) struct SessionLine {
     left_out: u64,
     #[serde(skip)]
     may_lack: bool,
+    /// Names that were refused, and have no record of their own.
+    #[serde(skip)]
+    more_names: u64,
 }
 
 /// A destination that was refused.
@@ -531,6 +534,14 @@ impl Report {
     }
 
     fn denied(&mut self, one: Denied, session: Option<&String>, of: Option<usize>) {
+        if let Some(names) = one.names.get() {
+            let is_refused = one.verdict.is(Verdict::Deny.as_str());
+            let session = of.filter(|_| is_refused);
+            if let Some(session) = session.and_then(|at| self.sessions.get_mut(at)) {
+                session.more_names = session.more_names.saturating_add(*names);
+            }
+            return;
+        }
         let (destination, host) = destination(&one.destination);
         let is_nothing = CountsAsNothing::of(&one);
         let count = one.count.take().unwrap_or(0).max(1);
@@ -630,6 +641,7 @@ impl Report {
             is_trial: said.trial.is(&true),
             left_out: 0,
             may_lack: false,
+            more_names: 0,
         });
         Some(at)
     }
@@ -820,6 +832,7 @@ impl Report {
         }
         for session in &self.sessions {
             let counted = of.entry(Some(session.at)).or_default();
+            *counted += session.more_names;
             // The first attempt at each destination is in the log: without one, all that the kernel has refused counts as nothing.
             let has_refused = *counted > 0 || session.left_out > 0 || session.may_lack;
             let refused = session.refused.filter(|_| has_refused);
@@ -1114,6 +1127,17 @@ pub(crate) mod tests {
             {"kind": "session-end", "session": "s1", "denied": 4, "left_out": 1},
         ]);
         assert_eq!(Report::of(&records(all)).refused, 4);
+    }
+
+    #[test]
+    fn names_without_a_record_of_their_own_count() {
+        let refused = |names: u64, verdict: &str| json!({"kind": "denied", "session": "s1", "verdict": verdict, "names": names});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            refused(1200, "deny"), refused(4, "deny"), refused(7, "failed"),
+        ]);
+        let report = Report::of(&records(all));
+        assert_eq!((report.refused, report.stopped.len()), (1204, 0));
     }
 
     #[test]

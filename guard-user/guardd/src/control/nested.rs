@@ -33,7 +33,7 @@ const KINDS: [LogKind; 9] = [
     LogKind::Http,
 ];
 /// Their fields that are told.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "uid",
     "left_out",
     "last",
@@ -42,6 +42,7 @@ const FIELDS: [&str; 25] = [
     "user",
     "parent",
     "denied",
+    "names",
     "destination",
     "rule",
     "verdict",

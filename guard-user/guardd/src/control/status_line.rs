@@ -145,6 +145,7 @@ mod tests {
             hooks: vec![],
             events_lost: 0,
             events_summed_up: 0,
+            names_summed_up: 0,
             fleet: None,
             fleet_link: None,
             audit: None,

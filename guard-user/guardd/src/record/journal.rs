@@ -207,6 +207,9 @@ fn sentence(record: &LogRecord) -> String {
         LogKind::SessionStart => format!("session {} started", session.unwrap_or("-")),
         LogKind::SessionEnd => format!("session {} ended", session.unwrap_or("-")),
         LogKind::StartRefused => "a command was not started".to_owned(),
+        LogKind::Denied if record.fields.contains_key("names") => {
+            format!("names{of} were refused, or not answered")
+        }
         LogKind::Denied => format!("a connection{of} was refused"),
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),

@@ -72,6 +72,13 @@ impl Meters {
         })
     }
 
+    /// Whether a record of such a session would be written now: of an outermost session and those inside it.
+    pub fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
+        let share = self.shares.get(&outermost).copied().unwrap_or_default();
+        let refilled = now.0.saturating_sub(share.at.0) / REFILL;
+        share.used.saturating_sub(refilled) < BURST
+    }
+
     /// So many more records of a session are left out.
     pub fn note_left_out(&mut self, session: SessionId, left_out: u64) {
         if left_out > 0 {
@@ -102,8 +109,11 @@ mod tests {
         let mut all = Meters::default();
         let mut meters = Alone(&mut all);
         let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
+        assert!(meters.0.has_room(SessionId(1), at(0)));
         let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
         assert_eq!(admitted.count() as u64, BURST);
+        let has_room = [0, 1, 2].map(|tenths| meters.0.has_room(SessionId(1), at(tenths)));
+        assert_eq!(has_room, [false, false, true]);
         let all = AdmittedRecord::default();
         assert_eq!(meters.admit(SessionId(2), at(0)), Some(all));
         assert_eq!(meters.0.left_out(SessionId(1)), 1000 - BURST);

@@ -105,6 +105,12 @@ impl Recorder {
         self.meters.admit(session, outermost, now)
     }
 
+    /// Whether a record of an outermost session, or of one inside it, would be written now.
+    #[must_use]
+    pub fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
+        self.meters.has_room(outermost, now)
+    }
+
     /// So many more records of a session are left out.
     pub fn note_left_out(&mut self, session: SessionId, left_out: u64) {
         self.meters.note_left_out(session, left_out);

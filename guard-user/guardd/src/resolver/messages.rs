@@ -108,6 +108,11 @@ impl State {
                 };
                 self.note_unanswered_name(&asked, &why, (failed, searched));
             }
+            FromResolver::More {
+                session,
+                refused,
+                failed,
+            } => self.note_more_names(SessionId(session), refused, failed),
         }
         false
     }

@@ -23,7 +23,11 @@ use std::{
 use guard_common::{PolicyId, SessionId};
 use guard_proto::names::{Names, Number, Pattern, ToResolver};
 
-use self::{asking::HeldQuestions, refused::RefusedNames, soon::Soon};
+use self::{
+    asking::HeldQuestions,
+    refused::{MoreNames, RefusedNames},
+    soon::Soon,
+};
 use crate::{requests::Requests, workers::link::WorkerLink};
 
 /// Owns what guardd knows about its resolver.
@@ -39,6 +43,8 @@ pub struct Resolver {
     refused: RefusedNames,
     /// How often each session was denied one.
     denied: HashMap<SessionId, u64>,
+    /// How many of these names, and of those not answered, each has that were not told one by one.
+    more: HashMap<SessionId, MoreNames>,
     /// Sessions that another policy is about to judge.
     soon: Vec<Soon>,
     /// What the version of a policy says that is about to take its place in its slot.
@@ -91,6 +97,7 @@ impl Resolver {
     /// Forgets what a session was refused, and says how often it was denied a name.
     pub fn forget_refused(&mut self, session: SessionId) -> u64 {
         self.refused.forget(session);
+        self.more.remove(&session);
         self.denied.remove(&session).unwrap_or_default()
     }
 

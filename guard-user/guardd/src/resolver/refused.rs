@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use guard_common::{BootTime, SessionId, Verdict};
-use guard_proto::{Endpoint, Stopped, names::FAILED};
+use guard_proto::{Endpoint, Stopped, names::FAILED, record::Denied};
 use guard_sys::clock::{self, Clocks};
 
 use super::{Resolver, asking::NameQuestion};
 use crate::{
-    control::{advice, inside::refused},
+    control::{advice, ids, inside::refused},
+    record::{audit::LogEntry, meters::AdmittedRecord},
     requests::RequestKey,
     sessions::stops::{Stop, Stops},
     state::State,
@@ -41,7 +42,51 @@ impl NameRefusal {
     }
 }
 
+/// Names of a session that were refused, or not answered, and of which a count alone tells: more came in a second than the resolver
+/// tells one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MoreNames {
+    /// All of them.
+    all: u64,
+    /// Those refused that no record counts yet.
+    refused: u64,
+    /// Those not answered that no record counts yet.
+    failed: u64,
+}
+
+impl MoreNames {
+    fn add(&mut self, refused: u64, failed: u64) {
+        self.all = self.all.saturating_add(refused.saturating_add(failed));
+        self.refused = self.refused.saturating_add(refused);
+        self.failed = self.failed.saturating_add(failed);
+    }
+
+    const fn is_due(&self) -> bool {
+        self.refused > 0 || self.failed > 0
+    }
+
+    /// What the next record counts: of each kind so many.
+    const fn take(&mut self) -> [(&'static str, u64); 2] {
+        let due = [
+            (Verdict::Deny.as_str(), self.refused),
+            (FAILED, self.failed),
+        ];
+        (self.refused, self.failed) = (0, 0);
+        due
+    }
+}
+
 impl Resolver {
+    /// How many names of a session a count alone tells of.
+    pub fn names_summed_up(&self, session: SessionId) -> u64 {
+        self.more.get(&session).map_or(0, |more| more.all)
+    }
+
+    /// The same of all live sessions.
+    pub fn all_names_summed_up(&self) -> u64 {
+        self.more.values().map(|more| more.all).sum()
+    }
+
     /// Notes what a record of the audit log says of a name.
     pub(crate) fn recall_refused(
         &mut self,
@@ -67,6 +112,76 @@ impl Resolver {
 }
 
 impl State {
+    /// So many more names of a session were refused, or not answered, than the resolver has told one by one.
+    pub(super) fn note_more_names(&mut self, session: SessionId, refused: u64, failed: u64) {
+        if self.sessions.live(session).is_some() {
+            let denied = self.resolver.denied.entry(session).or_default();
+            *denied = denied.saturating_add(refused);
+            let more = self.resolver.more.entry(session).or_default();
+            more.add(refused, failed);
+            self.tell_more_names();
+            return;
+        }
+        // It has ended meanwhile.
+        if let Some(admitted) = self.admit(session, clock::now()) {
+            let mut more = MoreNames::default();
+            more.add(refused, failed);
+            self.write_more_names(session, more.take(), Some(admitted));
+        }
+    }
+
+    /// Writes to the audit log how many more names were refused, or not answered, of sessions whose share of it has room; of others
+    /// later.
+    pub(crate) fn tell_more_names(&mut self) {
+        let now = clock::now();
+        let more = self.resolver.more.iter();
+        let due = more.filter(|(_, more)| more.is_due());
+        let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        for id in due {
+            let outermost = self.sessions.outermost_of(id);
+            if self.recorder.has_room(outermost, now) {
+                let admitted = self.recorder.admit(id, outermost, now);
+                self.tell_more_names_of(id, admitted);
+            }
+        }
+    }
+
+    /// The same of a session that ends, whatever room there is.
+    pub(crate) fn tell_last_names(&mut self, id: SessionId) {
+        self.tell_more_names_of(id, None);
+    }
+
+    fn tell_more_names_of(&mut self, id: SessionId, admitted: Option<AdmittedRecord>) {
+        if let Some(more) = self.resolver.more.get_mut(&id) {
+            let due = more.take();
+            self.write_more_names(id, due, admitted);
+        }
+    }
+
+    fn write_more_names(
+        &mut self,
+        id: SessionId,
+        due: [(&'static str, u64); 2],
+        mut admitted: Option<AdmittedRecord>,
+    ) {
+        let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
+            return;
+        };
+        for (verdict, names) in due.into_iter().filter(|(_, names)| *names > 0) {
+            let record = Denied {
+                verdict: verdict.into(),
+                names: names.into(),
+                why: format!("and {names} more names than are told one by one").into(),
+                ..Denied::default()
+            };
+            let entry = LogEntry::of(ids::session(id), owner, record);
+            self.recorder.note(match admitted.take() {
+                Some(admitted) => entry.admitted(admitted),
+                None => entry,
+            });
+        }
+    }
+
     /// The names that a session was not told of lately, in words for it.
     pub(crate) fn stopped_names(&self, id: SessionId, clocks: &Clocks) -> Vec<Stopped> {
         let names = self.resolver.refused.of(id).take(MAX_TOLD);
@@ -114,5 +229,23 @@ impl State {
             refused: answer.and_then(|answer| refused(answer, clocks)),
             ..Stopped::new(at, asked.endpoint(), verdict, advice)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_names_are_counted_in_one_record_and_all_of_them_in_all() {
+        let mut more = MoreNames::default();
+        assert!(!more.is_due());
+        more.add(1200, 0);
+        more.add(4, 7);
+        assert!(more.is_due());
+        assert_eq!(more.take(), [("deny", 1204), ("failed", 7)]);
+        assert!(!more.is_due());
+        more.add(u64::MAX, 1);
+        assert_eq!((more.all, more.refused), (u64::MAX, u64::MAX));
     }
 }

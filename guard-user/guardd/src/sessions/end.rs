@@ -77,6 +77,7 @@ impl State {
         self.requests.end_session(id);
         self.sockets.forget(id);
         self.proxy.forget_closings(id);
+        self.tell_last_names(id);
         let names = self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {

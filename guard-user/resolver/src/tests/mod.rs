@@ -212,6 +212,34 @@ fn nothing_of_a_refused_name_leaves() {
 }
 
 #[test]
+fn of_more_refused_names_than_it_is_told_guardd_hears_the_number() {
+    const ALL: u64 = 200;
+    run(Names::Rules, &[], one_address, async |mut scene| {
+        let client = scene.client(SESSION).await;
+        for number in 0..ALL {
+            let name = asked(&format!("n{number}.example"), A_RECORD, None);
+            assert_eq!(code(&ask(&client, &name).await), ResponseCode::NXDomain);
+        }
+        let mut told = 0;
+        while told < ALL {
+            told += match scene.told.recv().await.unwrap() {
+                FromResolver::Refused { .. } => 1,
+                FromResolver::More {
+                    session,
+                    refused,
+                    failed,
+                } => {
+                    assert_eq!((session, failed), (SESSION.0, 0));
+                    refused
+                }
+                other => panic!("{other:?}"),
+            };
+        }
+        assert_eq!(told, ALL);
+    });
+}
+
+#[test]
 fn what_browsers_ask_to_find_another_resolver_is_refused_where_any_name_passes() {
     run(Names::Any, &[], one_address, async |mut scene| {
         let client = scene.client(SESSION).await;

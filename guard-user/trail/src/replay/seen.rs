@@ -61,6 +61,8 @@ impl SeenRecords {
         let session = &record.session;
         self.left_out += record.common().left_out.take().unwrap_or(0);
         match record.record() {
+            // A count of names alone: what was asked for is not known.
+            Record::Denied(one) if !one.names.is_none() => {}
             Record::Denied(one) => {
                 let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
                 // The kernel's, of all attempts of the session there.

@@ -28,6 +28,7 @@ struct OfSession {
     stats: SessionStats,
     requests: u64,
     holes: u64,
+    names: u64,
 }
 
 /// The values; the default has none, for the names of the metrics alone.
@@ -74,6 +75,7 @@ fn sessions(state: &State) -> Vec<OfSession> {
         stats,
         requests: requests.get(&id).copied().unwrap_or(0),
         holes: holes.get(&id).copied().unwrap_or(0),
+        names: state.resolver.names_summed_up(id),
     };
     let stats = state.datapath.stats().unwrap_or_default();
     stats.into_iter().map(of).collect()
@@ -162,6 +164,20 @@ impl Snapshot {
 
     fn of_sessions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.counted_by_the_kernel(to)?;
+        let mut names = to.encode_descriptor(
+            "guard_names_summed_up",
+            "Names refused or not answered, beyond those told one by one, by session.",
+            None,
+            MetricType::Counter,
+        )?;
+        for OfSession {
+            labels,
+            names: count,
+            ..
+        } in &self.sessions
+        {
+            ConstCounter::new(*count).encode(names.encode_family(labels)?)?;
+        }
         let waiting = "Requests that wait, by session.";
         self.gauges(to, "guard_requests_waiting", waiting, |one| one.requests)?;
         let open = "Open holes, as the kernel has them, by session.";
