@@ -55,6 +55,9 @@ pub struct Status {
     /// told one by one.
     #[serde(default)]
     pub names_summed_up: u64,
+    /// Networks in which questions of sessions to their name servers are refused, some of each session.
+    #[serde(default)]
+    pub unserved_networks: Vec<UnservedNetwork>,
     /// The last record of the audit log; null without a chain.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
@@ -142,6 +145,21 @@ pub struct HookStatus {
     pub attached: bool,
     /// Its id, as bpftool takes it.
     pub program_id: Option<u32>,
+}
+
+/// A network namespace in which guard's resolver cannot listen: there sessions resolve no names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnservedNetwork {
+    /// The outermost session of the process.
+    pub session: String,
+    /// A process in it.
+    pub pid: u32,
+    /// Its inode, as in `net:[4026532281]`.
+    pub network: u64,
+    /// Why.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
 }
 
 /// Answer to [`Call::KernelLog`].

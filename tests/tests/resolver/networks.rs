@@ -159,9 +159,28 @@ fn a_network_in_which_the_resolver_cannot_listen_asks_nobody_until_it_can() -> T
         Ok(refusals()? > 0)
     })?;
     assert_eq!(place.asked(&mut other, &known)?, answered);
+    let unserved = || -> Tested<serde_json::Value> {
+        let mut status = daemon.root(["status"]).json()?;
+        Ok(status["unserved_networks"].take())
+    };
+    // Its loopback may have been looked at before it was up.
+    eventually("the status says so, too", || {
+        assert_eq!(does(&ask)?, "EPERM");
+        Ok(unserved()?[0]["why"] == "no port of its loopback is free")
+    })?;
+    let named = unserved()?;
+    assert_eq!(named[0]["session"], *session, "{named}");
+    let status = daemon.root(["status"]).run()?.stdout;
+    let said = format!(
+        "{session} resolves no names in net:[{}]",
+        named[0]["network"]
+    );
+    assert!(status.contains(&said), "{status}");
+    assert!(status.contains("free a port there"), "{status}");
     assert_eq!(does("free")?, "None");
     // The first that is refused has it tried again.
     eventually("the resolver answers there", || Ok(does(&ask)? == "3"))?;
+    assert_eq!(unserved()?, serde_json::json!([]));
     // What may be asked for comes to the server that was meant.
     assert_eq!(does("ask v1.api.example.com")?, "heard");
     assert!(!place.dns.has_heard(b"secret"));

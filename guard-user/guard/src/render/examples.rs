@@ -246,6 +246,7 @@ pub(crate) fn status() -> Status {
         events_lost: 0,
         events_summed_up: 0,
         names_summed_up: 0,
+        unserved_networks: Vec::new(),
         fleet: None,
         fleet_link: None,
         audit: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use guard_proto::{
     Status,
     fleet::{FleetLink, FleetPolicies},
-    status::PolicyStatus,
+    status::{PolicyStatus, UnservedNetwork},
 };
 
 use serde::Serialize;
@@ -52,6 +52,9 @@ pub(crate) fn page(status: &Status, broken: &[Broken], own: usize, clock: &Clock
         page.styled(WARN, format_args!("    warning  {warning}"))
             .end();
     }
+    for network in &status.unserved_networks {
+        unserved(&mut page, network);
+    }
     page.line("");
     policies(&mut page, &status.policies, clock);
     for one in broken {
@@ -73,6 +76,20 @@ pub(crate) fn page(status: &Status, broken: &[Broken], own: usize, clock: &Clock
         ),
     }
     page
+}
+
+/// A network in which a session resolves no names, and what to do.
+fn unserved(page: &mut Page, one: &UnservedNetwork) {
+    let UnservedNetwork {
+        session,
+        pid,
+        network,
+        why,
+        fix,
+    } = one;
+    let said = format!("{session} resolves no names in net:[{network}] of process {pid}: {why}");
+    page.styled(WARN, format_args!("    network  {said}")).end();
+    page.styled(HEAD, format_args!("             {fix}")).end();
 }
 
 /// A file that is no policy, and who still has its text of before.
@@ -326,6 +343,13 @@ mod tests {
         broken.events_lost = 3;
         broken.events_summed_up = 1200;
         broken.names_summed_up = 1204;
+        broken.unserved_networks = vec![UnservedNetwork {
+            session: "s1".into(),
+            pid: 4711,
+            network: 4026532281,
+            why: "no port of its loopback is free".into(),
+            fix: "free a port there".into(),
+        }];
         broken.policies[0].error = Some("line 12: \"192.0.2.1/24\" has host bits set".into());
         broken.policies[0].warnings = vec!["db.example.com does not resolve".into()];
         let file = Broken {
@@ -350,6 +374,8 @@ mod tests {
             events   1200 refusals were summed up in counts
             names    1204 more were refused than are told one by one
             lost     3 refusals were not reported; all were refused
+            network  s1 resolves no names in net:[4026532281] of process 4711: no port of its loopback is free
+                     free a port there
 
         POLICY   SESSIONS  PREFIXES  LOADED     FILE
         homelab  1         14        3 min ago  /etc/guard/policies/homelab.toml

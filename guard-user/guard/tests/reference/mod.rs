@@ -147,6 +147,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Status", "status"),
             ("PolicyStatus", "`policies`"),
             ("HookStatus", "`hooks`"),
+            ("UnservedNetwork", "`unserved_networks`"),
             ("AuditStatus", "`audit`"),
             ("WhyReport", "`guard why`"),
             ("Stopped", "`stopped`"),

@@ -70,6 +70,7 @@ impl State {
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
             events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
             names_summed_up: self.resolver.all_names_summed_up(),
+            unserved_networks: self.unserved_networks(),
             audit: Some(AuditStatus {
                 path: self.recorder.audit().path().to_owned(),
                 number: self.recorder.audit().head().number,

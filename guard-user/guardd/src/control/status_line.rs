@@ -146,6 +146,7 @@ mod tests {
             events_lost: 0,
             events_summed_up: 0,
             names_summed_up: 0,
+            unserved_networks: Vec::new(),
             fleet: None,
             fleet_link: None,
             audit: None,

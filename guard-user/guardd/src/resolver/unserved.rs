@@ -1,9 +1,14 @@
 //! Why a question got no answer.
 
 use guard_common::SessionId;
+use guard_proto::status::UnservedNetwork;
 
 use super::worker::ResolverWorker;
-use crate::state::State;
+use crate::{
+    control::ids,
+    state::State,
+    workers::networks::{MAX_IN_ALL, MAX_PER_SESSION, Unserved, WhyUnserved},
+};
 
 /// Why questions are refused where the resolver listens nowhere.
 const NOT_YET: &str =
@@ -12,6 +17,13 @@ const NOT_AT_ALL: &str = "guard's resolver does not listen there: its process is
                           loopback, too many networks are served for the session, or its socket is bound to a device";
 
 impl State {
+    /// The networks in which sessions' questions are refused, and what to do.
+    pub(crate) fn unserved_networks(&self) -> Vec<UnservedNetwork> {
+        let all = self.resolver.link.networks.unserved().iter();
+        let all = all.filter(|one| self.sessions.live(one.account).is_some());
+        all.map(shown).collect()
+    }
+
     /// Why a question of a process got no answer. Has its network served from now on, if that can be.
     pub(crate) fn why_unserved(&mut self, session: SessionId, pid: u32) -> String {
         if let Some(warning) = self.resolver_warning() {
@@ -22,5 +34,37 @@ impl State {
             false => NOT_AT_ALL,
         };
         why.to_owned()
+    }
+}
+
+fn shown(one: &Unserved) -> UnservedNetwork {
+    let (why, fix) = match &one.why {
+        WhyUnserved::NoPort => (
+            "no port of its loopback is free".to_owned(),
+            "free a port there, or have more (net.ipv4.ip_local_port_range), and ask again"
+                .to_owned(),
+        ),
+        WhyUnserved::NoLoopback => (
+            "its loopback is down".to_owned(),
+            format!(
+                "where it is to have names: sudo nsenter -t {} -n ip link set lo up",
+                one.pid
+            ),
+        ),
+        WhyUnserved::TooMany => (
+            format!("{MAX_PER_SESSION} networks of the session are served, or {MAX_IN_ALL} in all"),
+            "end what runs in other networks of the session, and ask again".to_owned(),
+        ),
+        WhyUnserved::Other(why) => (
+            why.clone(),
+            "journalctl -u guardd -n 20 may say more; ask again once that is mended".to_owned(),
+        ),
+    };
+    UnservedNetwork {
+        session: ids::session(one.account),
+        pid: one.pid,
+        network: one.inode.number(),
+        why,
+        fix,
     }
 }

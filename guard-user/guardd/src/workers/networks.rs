@@ -13,16 +13,20 @@ use guard_common::{NetnsCookie, SessionId};
 use guard_proto::wire::NetworkId;
 use guard_sys::netns;
 
+use super::sockets::NO_PORT;
 use crate::process::Process;
 
 /// Networks of one outermost session at most, with those of the sessions inside: a session may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;
 /// Networks of all sessions at most: each takes a worker 34 descriptors.
-const MAX_IN_ALL: usize = 128;
+pub const MAX_IN_ALL: usize = 128;
 /// For how long one is not tried again that could not be served, and how many of an outermost session are tried meanwhile: each takes
 /// guardd a thread, and the kernel a search for a port.
 const PAUSE: Duration = Duration::from_millis(250);
 const MAX_FAILED: usize = 4;
+/// Networks that are not served, of an outermost session and of all, that are known by more than their number.
+const MAX_UNSERVED_OF_SESSION: usize = 4;
+const MAX_UNSERVED: usize = 64;
 /// For how long one is served that no process is in: between two commands of a unit there is none, and the next may ask at once.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -35,6 +39,12 @@ impl Inode {
     #[must_use]
     pub fn of(file: &Metadata) -> Self {
         Self(file.dev(), file.ino())
+    }
+
+    /// As in `net:[4026532281]`.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.1
     }
 }
 
@@ -65,6 +75,45 @@ struct Failed {
     at: Instant,
 }
 
+/// Why a network is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyUnserved {
+    /// No port of its loopback is free.
+    NoPort,
+    /// Its loopback is down.
+    NoLoopback,
+    /// As many are served as may be.
+    TooMany,
+    /// The system's error.
+    Other(String),
+}
+
+impl WhyUnserved {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::NoPort,
+            io::ErrorKind::AddrNotAvailable => Self::NoLoopback,
+            _ => match error.to_string() {
+                text if text == NO_PORT => Self::NoPort,
+                text => Self::Other(text),
+            },
+        }
+    }
+}
+
+/// A network that a process of a session is in, and that is not served.
+#[derive(Clone, Debug)]
+pub struct Unserved {
+    /// The outermost session of the process.
+    pub account: SessionId,
+    /// The process by which it was found last.
+    pub pid: u32,
+    /// Its identity.
+    pub inode: Inode,
+    /// Why it is not served.
+    pub why: WhyUnserved,
+}
+
 /// All networks that are served.
 #[derive(Debug, Default)]
 pub struct Networks {
@@ -75,6 +124,8 @@ pub struct Networks {
     told: HashSet<SessionId>,
     /// Those that could not be served a moment ago.
     failed: Vec<Failed>,
+    /// Those that are not served, until they are, or no process is in them.
+    unserved: Vec<Unserved>,
 }
 
 impl Networks {
@@ -87,7 +138,24 @@ impl Networks {
 
     /// Adds a network.
     pub fn add(&mut self, network: Network) {
+        self.unserved.retain(|one| one.inode != network.inode);
         self.all.push(network);
+    }
+
+    /// Those that are not served, although a process is in them that needs it.
+    #[must_use]
+    pub fn unserved(&self) -> &[Unserved] {
+        &self.unserved
+    }
+
+    /// Notes that the network of a process is not served. There is room for a few of each outermost session.
+    fn note_unserved(&mut self, unserved: Unserved) {
+        self.unserved.retain(|one| one.inode != unserved.inode);
+        let own = self.unserved.iter();
+        let own = own.filter(|one| one.account == unserved.account).count();
+        if own < MAX_UNSERVED_OF_SESSION && self.unserved.len() < MAX_UNSERVED {
+            self.unserved.push(unserved);
+        }
     }
 
     /// Whether that network is served.
@@ -126,6 +194,12 @@ impl Networks {
             if self.told.insert(account) {
                 tracing::warn!(session = account.0, "too many networks are served for it");
             }
+            self.note_unserved(Unserved {
+                account,
+                pid,
+                inode: found.0,
+                why: WhyUnserved::TooMany,
+            });
             return None;
         }
         Some(found)
@@ -154,10 +228,21 @@ impl Networks {
         }
     }
 
-    /// Notes that a network of an outermost session could not be served.
-    pub fn note_failed(&mut self, account: SessionId, inode: Inode) {
+    /// Notes that a network of an outermost session, in which that process is, could not be served.
+    pub fn note_failed(
+        &mut self,
+        (account, pid): (SessionId, u32),
+        inode: Inode,
+        error: &io::Error,
+    ) {
         let at = Instant::now();
         self.failed.push(Failed { account, inode, at });
+        self.note_unserved(Unserved {
+            account,
+            pid,
+            inode,
+            why: WhyUnserved::of(error),
+        });
     }
 
     /// Whether one more network of a session's may be served.
@@ -169,6 +254,7 @@ impl Networks {
 
     /// Removes the networks that no process has been in for [`LINGER`], but for guardd's own.
     pub fn take_left(&mut self, now: Instant, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
+        self.unserved.retain(|one| is_in_use(one.inode));
         let is_left = |one: &mut Network| {
             if one.way.is_none() || is_in_use(one.inode) {
                 one.left = None;
@@ -186,6 +272,7 @@ impl Networks {
     /// Removes all. Returns the kernel's numbers for them.
     pub fn take_all(&mut self) -> Vec<NetnsCookie> {
         self.count = 0;
+        self.unserved.clear();
         let all = self.all.drain(..);
         all.map(|one| one.cookie).collect()
     }
@@ -265,7 +352,7 @@ mod tests {
         let inode = Inode::of(&std::fs::metadata("/proc/self/ns/net").unwrap());
         // However long this test takes, the pause is not over.
         let fail = |networks: &mut Networks, inode| {
-            networks.note_failed(one, inode);
+            networks.note_failed((one, own), inode, &io::Error::other(NO_PORT));
             networks.failed.last_mut().unwrap().at += 1000 * PAUSE;
         };
         fail(&mut networks, inode);
@@ -278,6 +365,46 @@ mod tests {
         fail(&mut networks, Inode(0, 0));
         assert!(networks.new_at(one, cgroup, own).is_none());
         assert!(networks.new_at(other, cgroup, own).is_some());
+    }
+
+    #[test]
+    fn what_is_not_served_is_known_until_it_is_or_nobody_is_in_it() {
+        let mut networks = Networks::default();
+        let account = SessionId(1);
+        let fail = |networks: &mut Networks, number, error: io::Error| {
+            networks.note_failed((account, 4711), Inode(0, number), &error);
+        };
+        let known = |networks: &Networks| {
+            let all = networks.unserved().iter();
+            all.map(|one| (one.inode.number(), one.why.clone()))
+                .collect::<Vec<_>>()
+        };
+        fail(&mut networks, 1, io::ErrorKind::AddrNotAvailable.into());
+        fail(&mut networks, 1, io::Error::other(NO_PORT));
+        fail(&mut networks, 2, io::ErrorKind::AddrInUse.into());
+        fail(&mut networks, 3, io::Error::other("odd"));
+        let odd = WhyUnserved::Other("odd".to_owned());
+        let all = [
+            (1, WhyUnserved::NoPort),
+            (2, WhyUnserved::NoPort),
+            (3, odd.clone()),
+        ];
+        assert_eq!(known(&networks), all);
+        let is_in_use = |inode: Inode| inode.number() != 2;
+        networks.take_left(Instant::now(), is_in_use);
+        let served = Network {
+            id: networks.next_id(),
+            inode: Inode(0, 1),
+            cookie: NetnsCookie(1),
+            way: None,
+            session: Some(account),
+            is_dry: false,
+            left: None,
+        };
+        networks.add(served);
+        assert_eq!(known(&networks), [(3, odd)]);
+        (4..100).for_each(|number| fail(&mut networks, number, io::Error::other(NO_PORT)));
+        assert_eq!(networks.unserved().len(), MAX_UNSERVED_OF_SESSION);
     }
 
     #[test]

@@ -28,6 +28,9 @@ const TRIES: usize = 32;
 /// For how long ports are tried.
 const SEARCH: Duration = Duration::from_millis(10);
 
+/// The error where the kernel finds no free port.
+pub(super) const NO_PORT: &str = "no port of its loopback is free";
+
 /// The listeners in a network, all at one port.
 #[derive(Debug)]
 pub struct Listeners {
@@ -99,7 +102,7 @@ fn bound(at: IpAddr, kind: SocketType, port: u16) -> io::Result<OwnedFd> {
         sockopt::set_socket_recv_buffer_size_force(&socket, UNREAD)?;
     }
     bind(&socket, &SocketAddr::new(at, port)).map_err(|error| match (port, error) {
-        (0, Errno::ADDRINUSE) => io::Error::other("no port of its loopback is free"),
+        (0, Errno::ADDRINUSE) => io::Error::other(NO_PORT),
         (_, error) => error.into(),
     })?;
     if kind == SocketType::STREAM {
