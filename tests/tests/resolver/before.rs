@@ -85,6 +85,47 @@ fn sockets_from_before_names_are_judged_ask_for_none() -> Tested {
     Ok(())
 }
 
+/// A socket is connected to the resolver for as long as it is open: what it asks comes to the server that was meant.
+#[test]
+fn a_socket_from_when_names_were_judged_is_answered_where_none_are_any_more() -> Tested {
+    let (free, judged) = (
+        with_resolvers(FREE),
+        with_resolvers(&format!("{FREE}{JUDGED}")),
+    );
+    let (place, mut shell) = Place::under("free", &judged)?;
+    let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
+    shell.tell(&format!("exec /usr/bin/python3 {} {DNS}", file.display()))?;
+    shell.line_with("reads lines")?;
+    assert_eq!(asks(&mut shell, "udp", "v1.api.example.com")?, "0");
+    assert_eq!(asks(&mut shell, "udp", "first.example")?, NXDOMAIN);
+    assert!(!place.dns.has_heard(b"first"));
+    place.daemon.write_policy("free", &free)?;
+    eventually("a new socket asks for any name", || {
+        Ok(asks(&mut shell, "new-udp", "new.second.example")? == "0")
+    })?;
+    eventually("so does the old one", || {
+        Ok(asks(&mut shell, "udp", "old.second.example")? == "0")
+    })?;
+    assert!(place.dns.has_heard(b"old"));
+    // Names are judged again, on the same socket.
+    place.daemon.write_policy("free", &judged)?;
+    eventually("names are judged", || {
+        Ok(asks(&mut shell, "new-udp", "new.third.example")? == NXDOMAIN)
+    })?;
+    place.dns.forget();
+    assert_eq!(asks(&mut shell, "udp", "old.third.example")?, NXDOMAIN);
+    assert!(!place.dns.has_heard(b"third"));
+    // With the session ends what needs a resolver.
+    place.daemon.write_policy("free", &free)?;
+    eventually("a new socket asks for any name again", || {
+        Ok(asks(&mut shell, "new-udp", "new.fourth.example")? == "0")
+    })?;
+    assert!(place.resolver().is_some());
+    drop(shell);
+    eventually("no resolver runs", || place.resolver().is_none())?;
+    Ok(())
+}
+
 /// Who asks again on the same socket, since no answer came, is refused or answered by the next one: nobody else is asked.
 #[test]
 fn a_socket_from_before_a_resolvers_end_asks_nobody_past_the_next_one() -> Tested {

@@ -16,7 +16,7 @@ mod unserved;
 pub mod worker;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -45,6 +45,8 @@ pub struct Resolver {
     denied: HashMap<SessionId, u64>,
     /// How many of these names, and of those not answered, each has that were not told one by one.
     more: HashMap<SessionId, MoreNames>,
+    /// Sessions with sockets that may be connected to this resolver.
+    redirected: HashSet<SessionId>,
     /// Sessions that another policy is about to judge.
     soon: Vec<Soon>,
     /// What the version of a policy says that is about to take its place in its slot.
@@ -155,6 +157,8 @@ impl Resolver {
     /// Records that no resolver runs: no question is held, and what sessions know counts on.
     fn gone(&mut self, requests: &mut Requests) {
         self.knows = ResolverKnows::default();
+        // What they send goes to nobody: the next one has another port.
+        self.redirected.clear();
         for id in self.held.take_all() {
             requests.show_held_until(&id, None);
         }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs::File, mem, os::fd::AsFd as _};
 
 use anyhow::Result;
-use guard_common::NetnsCookie;
+use guard_common::{NetnsCookie, PolicyId};
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{Compiled, DnsNames, NamePattern as PolicyPattern, Policy};
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VERSION};
@@ -54,6 +54,7 @@ impl Serves for ResolverWorker {
 
     fn serves(state: &State, session: &Session) -> bool {
         state.policies.speaks_of_names(&session.chain)
+            || state.resolver.redirected.contains(&session.cgroup.id)
     }
 
     fn redirect(kernel: &mut Datapath, made: &Listeners) -> Result<(), DatapathError> {
@@ -96,7 +97,7 @@ impl Worker for ResolverWorker {
         "the resolver does not run, so sessions whose policies speak of names resolve none";
 
     fn is_needed(state: &State) -> bool {
-        state.policies.needs_resolver()
+        state.policies.needs_resolver() || state.has_redirected()
     }
 
     fn is_ready(state: &State) -> bool {
@@ -127,6 +128,7 @@ impl Worker for ResolverWorker {
     }
 
     fn begin(state: &mut State) {
+        state.note_redirected();
         let now = state.what_resolver_needs();
         state.resolver.tell(now);
     }
@@ -181,15 +183,35 @@ impl State {
         self.worker_warning::<ResolverWorker>()
     }
 
+    /// Notes the sessions whose questions are redirected: a socket that is connected to the resolver asks it for as long as it is open,
+    /// whatever the policies say later.
+    fn note_redirected(&mut self) {
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let redirected = &mut self.resolver.redirected;
+        redirected.retain(|id| sessions.live(*id).is_some());
+        let all = sessions.all_live();
+        let all = all.filter(|session| policies.speaks_of_names(&session.chain));
+        redirected.extend(all.map(|session| session.cgroup.id));
+    }
+
+    /// Whether a live session may have such sockets.
+    fn has_redirected(&self) -> bool {
+        let mut redirected = self.resolver.redirected.iter();
+        redirected.any(|id| self.sessions.live(*id).is_some())
+    }
+
     fn what_resolver_needs(&self) -> ResolverKnows {
         let sessions = self.sessions.all_live();
         let sessions = sessions.map(|session| {
             let slots = self.resolver.slots_of(session.outermost(), &session.chain);
             (session, slots)
         });
-        let sessions: Vec<_> = sessions
-            .filter(|(_, slots)| self.policies.speaks_of_names(slots))
-            .collect();
+        // Where none speaks of names any more, each name passes, to the server that was meant.
+        let is_served = |(session, slots): &(&Session, Vec<PolicyId>)| {
+            let redirected = &self.resolver.redirected;
+            self.policies.speaks_of_names(slots) || redirected.contains(&session.cgroup.id)
+        };
+        let sessions: Vec<_> = sessions.filter(is_served).collect();
         // All of each chain: a session of which one policy is not known gets no answer.
         let chained: HashSet<_> = sessions
             .iter()
