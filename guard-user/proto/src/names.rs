@@ -3,7 +3,7 @@
 //! The resolver has no right to open anything. It notes in the kernel under which patterns of a policy a session has learned an
 //! address; what such a pattern opens, the policy alone says. All that it can ask guardd for is a person's answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,9 @@ pub enum ToResolver {
         addresses: Vec<IpAddr>,
         /// The search list of this machine's resolvers.
         search: Vec<String>,
+        /// On which links those are that have an address of a link alone (`fe80::1%eth0`).
+        #[serde(default)]
+        links: Vec<OnLink>,
     },
     /// Say [`FromResolver::Marked`] now: from then on no program gets an answer by what was said before this.
     Mark {
@@ -114,6 +117,15 @@ pub enum ToResolver {
         /// Whether it may leave.
         yes: bool,
     },
+}
+
+/// On which link of guardd's own network a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnLink {
+    /// Its address, which is of the link alone.
+    pub address: Ipv6Addr,
+    /// The number of the interface.
+    pub link: u32,
 }
 
 /// What holds for a name that no pattern of a policy covers.

@@ -161,6 +161,11 @@ impl Network {
         self.pool.is_none() || (self.is_roots && !server.to_canonical().is_loopback())
     }
 
+    /// Whether it is this process's own, in which guardd knows the links.
+    pub(super) const fn is_own(&self) -> bool {
+        self.pool.is_none()
+    }
+
     /// A socket for datagrams to a server and from nobody else, at a port that the kernel has chosen. It does not block.
     ///
     /// # Errors

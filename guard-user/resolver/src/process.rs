@@ -169,7 +169,14 @@ pub(super) fn obey(
         } => sessions.keep(session, account, policies, &opened),
         ToResolver::ForgetSession { session } => sessions.forget(session),
         ToResolver::ForgetNames { session } => sessions.forget_names(session),
-        ToResolver::Servers { addresses, search } => sessions.trust(&addresses, &search),
+        ToResolver::Servers {
+            addresses,
+            search,
+            links,
+        } => {
+            sessions.trust(&addresses, &search);
+            sessions.keep_links(links);
+        }
         ToResolver::Answer { number, yes } => common.link.answered(number, yes),
         ToResolver::Mark { number } => {
             // Not at once, where guardd is slow to hear: it is heard all the same.

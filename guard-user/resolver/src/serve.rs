@@ -1,6 +1,12 @@
 //! A question's way: judged, asked about, sent to the server that was meant; the answer learned, then given back.
 
-use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    net::{SocketAddr, SocketAddrV6},
+    rc::Rc,
+    time::Duration,
+};
 
 use guard_common::{Origin, SessionId};
 use guard_proto::names::Tgid;
@@ -26,6 +32,10 @@ use super::{
 
 /// How long after the first name that it is not told guardd hears how many there were.
 const MOMENT: Duration = Duration::from_millis(500);
+
+/// Why a server is not asked whose address is one of its link alone: the kernel half does not see the link that a program names.
+const NO_LINK: &str =
+    "on which link that server is no setting and no resolv.conf of this machine says";
 
 /// What a program gets, and what guardd is told behind it.
 #[derive(Debug)]
@@ -79,6 +89,21 @@ impl Stopped {
 /// The server that a question was meant for.
 pub(super) fn server(origin: &Origin) -> SocketAddr {
     SocketAddr::new(origin.destination.to_ip(), origin.port)
+}
+
+/// The same with its link, where its address is one of a link alone: the one on which the machine's own server of that address is.
+fn on_link(common: &Common, network: &Network, server: SocketAddr) -> Result<SocketAddr, Stopped> {
+    let SocketAddr::V6(at) = server else {
+        return Ok(server);
+    };
+    if !at.ip().is_unicast_link_local() {
+        return Ok(server);
+    }
+    let known = common.sessions.link_of(at.ip());
+    match known.filter(|_| network.is_own()) {
+        Some(link) => Ok(SocketAddrV6::new(*at.ip(), at.port(), 0, link).into()),
+        None => Err(Stopped::because(Says::Failed, NO_LINK)),
+    }
 }
 
 /// Who asked it.
@@ -338,7 +363,7 @@ async fn fetch(
     question: &Question,
     is_stream: bool,
 ) -> Result<Reply, Stopped> {
-    let server = server(origin);
+    let server = on_link(common, network, server(origin))?;
     let exchange = exchange::ask(common, network, server, question, is_stream);
     let mut message = exchange.await.map_err(|error| {
         let why = match error.kind() {

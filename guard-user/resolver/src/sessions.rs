@@ -3,13 +3,13 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     rc::Rc,
 };
 
 use guard_common::{BootTime, MAX_TAUGHT, Named, NamedKey, PolicyId, SessionId};
 use guard_policy::DomainName;
-use guard_proto::names::{Names, Pattern};
+use guard_proto::names::{Names, OnLink, Pattern};
 
 use super::{
     budget::Budget,
@@ -83,6 +83,7 @@ pub(super) struct Sessions {
     without_ech: RefCell<HashSet<u32>>,
     servers: RefCell<HashSet<IpAddr>>,
     search: RefCell<Vec<WireName>>,
+    links: RefCell<Vec<OnLink>>,
 }
 
 impl Sessions {
@@ -187,6 +188,18 @@ impl Sessions {
         *self.servers.borrow_mut() = servers;
         let search = search.iter().filter_map(|one| one.parse().ok());
         *self.search.borrow_mut() = search.map(|one: DomainName| WireName::from(&one)).collect();
+    }
+
+    /// On which links servers are.
+    pub(super) fn keep_links(&self, links: Vec<OnLink>) {
+        *self.links.borrow_mut() = links;
+    }
+
+    /// On which link a server is; `None`: guardd has not said so.
+    pub(super) fn link_of(&self, server: &Ipv6Addr) -> Option<u32> {
+        let links = self.links.borrow();
+        let found = links.iter().find(|one| one.address == *server);
+        found.map(|one| one.link)
     }
 
     /// Whether a search list may have made a name.

@@ -132,6 +132,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
         &ToResolver::Servers {
             addresses,
             search: Vec::new(),
+            links: Vec::new(),
         },
         &[],
     )?;

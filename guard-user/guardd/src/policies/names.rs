@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    fs,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use guard_common::{BootTime, DNS_PORT};
+use guard_proto::names::OnLink;
 use hickory_resolver::{
     ResolverBuilder, TokioResolver,
     config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
@@ -421,6 +423,18 @@ impl NameServers {
         }
     }
 
+    /// On which links those are that have an address of a link alone.
+    #[must_use]
+    pub fn on_links(&self) -> Vec<OnLink> {
+        match &self.servers {
+            Some(servers) => servers.iter().filter_map(on_link).collect(),
+            None => {
+                let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+                named_links(&text, number_of_link)
+            }
+        }
+    }
+
     /// The domains of the system's search list.
     #[must_use]
     pub fn search_list(&self) -> Vec<String> {
@@ -472,6 +486,43 @@ impl NameServers {
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         builder.build().map_err(|error| error.to_string())
     }
+}
+
+fn on_link(server: &SocketAddr) -> Option<OnLink> {
+    match server {
+        SocketAddr::V6(at) if at.scope_id() != 0 => Some(OnLink {
+            address: *at.ip(),
+            link: at.scope_id(),
+        }),
+        _ => None,
+    }
+}
+
+/// The name servers of a resolv.conf(5) that are there with their link, as in `nameserver fe80::1%eth0`.
+fn named_links(text: &str, number: impl Fn(&str) -> Option<u32>) -> Vec<OnLink> {
+    let lines = text.lines().map(str::split_whitespace);
+    let servers = lines.filter_map(|mut words| {
+        let is_server = words.next() == Some("nameserver");
+        words.next().filter(|_| is_server)?.split_once('%')
+    });
+    let links = servers.filter_map(|(address, link)| {
+        Some(OnLink {
+            address: address.parse::<Ipv6Addr>().ok()?,
+            link: number(link)?,
+        })
+    });
+    links.collect()
+}
+
+/// The number of an interface of this machine, which is called so or has it.
+fn number_of_link(link: &str) -> Option<u32> {
+    let of_name = || {
+        let file = format!("/sys/class/net/{link}/ifindex");
+        let is_name = !link.contains('/');
+        let text = is_name.then(|| fs::read_to_string(file).ok()).flatten()?;
+        text.trim().parse().ok()
+    };
+    link.parse().ok().or_else(of_name)
 }
 
 /// A builder for servers of our own choice.
@@ -538,6 +589,27 @@ mod tests {
         assert_eq!(servers.addresses().len(), 3);
         let teachers = ["192.0.2.53", "2001:db8::53"].map(|at| at.parse::<IpAddr>().unwrap());
         assert_eq!(servers.teachers(), teachers);
+    }
+
+    #[test]
+    fn servers_of_a_link_alone_are_known_with_it() {
+        let text = "# nameserver fe80::9%eth0\nnameserver 192.0.2.53\nnameserver  fe80::1%eth0 # the router\n\
+                    nameserver fe80::2%7\nnameserver fe80::3%gone\nnameserver fe80::4\nnameservers fe80::5%eth0\n";
+        let number = |link: &str| match link {
+            "eth0" => Some(3),
+            other => other.parse().ok(),
+        };
+        let on_link = |address: &str, link| OnLink {
+            address: address.parse().unwrap(),
+            link,
+        };
+        let both = [on_link("fe80::1", 3), on_link("fe80::2", 7)];
+        assert_eq!(named_links(text, number), both);
+        let servers = ["[fe80::1%3]:53", "[fe80::6]:53", "192.0.2.53:53"];
+        let servers = servers.map(|server| server.parse().unwrap());
+        let servers = NameServers::new(Some(servers.to_vec()));
+        assert_eq!(servers.on_links(), both[..1]);
+        assert_eq!(number_of_link("../lo"), None);
     }
 
     const FLOOR: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use std::{
 };
 
 use guard_common::{PolicyId, SessionId};
-use guard_proto::names::{Names, Number, Pattern, ToResolver};
+use guard_proto::names::{Names, Number, OnLink, Pattern, ToResolver};
 
 use self::{
     asking::HeldQuestions,
@@ -65,6 +65,7 @@ struct ResolverKnows {
     there: BTreeSet<u32>,
     servers: Vec<IpAddr>,
     search: Vec<String>,
+    links: Vec<OnLink>,
 }
 
 /// What a policy says of names.
@@ -111,10 +112,14 @@ impl Resolver {
     fn tell(&mut self, now: ResolverKnows) {
         let before = std::mem::replace(&mut self.knows, now);
         let mut messages = Vec::new();
-        if (&self.knows.servers, &self.knows.search) != (&before.servers, &before.search) {
+        let is_same = self.knows.servers == before.servers
+            && self.knows.search == before.search
+            && self.knows.links == before.links;
+        if !is_same {
             messages.push(ToResolver::Servers {
                 addresses: self.knows.servers.clone(),
                 search: self.knows.search.clone(),
+                links: self.knows.links.clone(),
             });
         }
         for (slot, terms) in &self.knows.policies {
@@ -215,6 +220,7 @@ mod tests {
             there: BTreeSet::from([SESSION.0]),
             servers: vec![IpAddr::from([192, 0, 2, 53])],
             search: Vec::new(),
+            links: Vec::new(),
         }
     }
 

@@ -170,9 +170,11 @@ pub async fn ready(shared: &Shared) -> Option<String> {
 impl State {
     /// Has the resolver told where the machine's name servers, or its search list, are others now: policies need not speak of them.
     pub fn renew_name_servers(&mut self) {
-        let now = (self.policies.teachers(), self.policies.search_list());
         let knows = &self.resolver.knows;
-        if self.resolver.link.is_up() && (&knows.servers, &knows.search) != (&now.0, &now.1) {
+        let is_known = knows.servers == self.policies.teachers()
+            && knows.search == self.policies.search_list()
+            && knows.links == self.policies.servers_on_links();
+        if self.resolver.link.is_up() && !is_known {
             self.resolver.link.renew();
         }
     }
@@ -240,6 +242,7 @@ impl State {
             there: self.sessions.iter().map(|one| one.cgroup.id.0).collect(),
             servers: self.policies.teachers(),
             search: self.policies.search_list(),
+            links: self.policies.servers_on_links(),
         }
     }
 }

@@ -853,6 +853,7 @@ fn only_the_servers_of_the_machine_teach() {
         scene.say(ToResolver::Servers {
             addresses: vec![[192, 0, 2, 53].into()],
             search: Vec::new(),
+            links: Vec::new(),
         });
         let client = scene.client(SESSION).await;
         let got = ask(&client, &asked("example.com", A_RECORD, None)).await;

@@ -123,6 +123,7 @@ pub(super) fn run(
         scene.say(ToResolver::Servers {
             addresses: scene.servers.iter().map(SocketAddr::ip).collect(),
             search: vec!["corp.example".to_owned()],
+            links: Vec::new(),
         });
         test(scene).await;
     });
