@@ -832,7 +832,7 @@ impl Report {
         }
         for session in &self.sessions {
             let counted = of.entry(Some(session.at)).or_default();
-            *counted += session.more_names;
+            *counted = counted.saturating_add(session.more_names);
             // The first attempt at each destination is in the log: without one, all that the kernel has refused counts as nothing.
             let has_refused = *counted > 0 || session.left_out > 0 || session.may_lack;
             let refused = session.refused.filter(|_| has_refused);

@@ -84,7 +84,8 @@ impl Resolver {
 
     /// The same of all live sessions.
     pub fn all_names_summed_up(&self) -> u64 {
-        self.more.values().map(|more| more.all).sum()
+        let all = self.more.values().map(|more| more.all);
+        all.fold(0, u64::saturating_add)
     }
 
     /// Notes what a record of the audit log says of a name.

@@ -82,7 +82,9 @@ impl State {
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
             seconds: lasted.as_secs_f64().into(),
-            denied: denied(&self.datapath, id).map(|calls| calls + names).into(),
+            denied: denied(&self.datapath, id)
+                .map(|calls| calls.saturating_add(names))
+                .into(),
         };
         let left_out = self.recorder.left_out(id);
         match self.shown(id).filter(|_| is_unstarted) {
