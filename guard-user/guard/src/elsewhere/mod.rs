@@ -10,10 +10,10 @@ use guard_proto::{
 };
 use guard_signed::{Document as _, Kind, Question, Signed};
 
-use super::answers::not_an_id;
 use super::args::{AnswerArgs, ApproverVerb, EnrolmentArgs, QuestionArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::ids::not_an_id;
 use super::render::{self, Output};
 
 mod sign;
