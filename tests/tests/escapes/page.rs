@@ -18,13 +18,16 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test by its name (`cargo xtask test escapes::forms` runs a table): a way round, tried without the guard, where it must work
-if the kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and [what
-closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
+Each way round is a test by its name (`cargo xtask test escapes::forms` runs a table): tried without the guard, where it must work if the
+kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and [what closed
+it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
 unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries them on your machine.
 ";
+
+/// What stands between ways of which the same is said.
+const BETWEEN: &str = "; ";
 
 /// What most programs see, which rows do not repeat.
 const USUAL: &str = "EPERM";
@@ -112,25 +115,51 @@ fn table(page: &mut String, family: &Family) {
         "\n## {}\n\n`{suite}`: way | ended\n---|---\n",
         family.title
     );
-    for one in family.ways {
-        row(page, one);
+    for alike in alike(family) {
+        let _ = writeln!(page, "{} | {}", alike.ways.join(BETWEEN), alike.ended);
     }
 }
 
-fn row(page: &mut String, row: &Row) {
+/// Ways beside each other that ended alike, each with its test's name.
+struct Alike {
+    ways: Vec<String>,
+    ended: String,
+}
+
+/// The rows of a family: what several ways end with is said once.
+fn alike(family: &Family) -> Vec<Alike> {
+    let mut rows: Vec<Alike> = Vec::new();
+    for row in family.ways {
+        let (named, ended) = (named(row), ended(&row.way));
+        match rows.last_mut() {
+            Some(last) if last.ended == ended => last.ways.push(named),
+            _ => rows.push(Alike {
+                ways: vec![named],
+                ended,
+            }),
+        }
+    }
+    rows
+}
+
+/// A way with its test's name, and what a kernel may lack.
+fn named(row: &Row) -> String {
     let way = &row.way;
-    let ended = match way.state {
+    let needs = match way.needs {
+        Some(what) if !way.how.contains(what) => format!(" (needs {what})"),
+        _ => String::new(),
+    };
+    format!("`{}` {}{needs}", row.name, way.how)
+}
+
+fn ended(way: &Way) -> String {
+    match way.state {
         State::Closed { seen, by } => match shown(seen).as_str() {
             USUAL => shared(by).to_owned(),
             seen => format!("{seen}: {}", shared(by)),
         },
         State::Open { but } => format!("**open**: {}", brief(but)),
-    };
-    let needs = match way.needs {
-        Some(what) if !way.how.contains(what) => format!(" (needs {what})"),
-        _ => String::new(),
-    };
-    let _ = writeln!(page, "`{}` {}{needs} | {ended}", row.name, way.how);
+    }
 }
 
 /// What to do instead, where that is what it mostly is.
@@ -183,7 +212,7 @@ fn each_way_is_told_once() {
     all.dedup();
     assert_eq!(all.len(), count);
     assert!(
-        all.iter().all(|how| !how.contains(['|', '\n'])),
+        all.iter().all(|how| !how.contains(['|', '\n', ';'])),
         "it would break the table"
     );
 }
