@@ -9,5 +9,6 @@ mod machine;
 mod model;
 mod person;
 mod recording;
+mod size;
 mod typed;
 mod what_happened;

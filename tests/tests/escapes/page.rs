@@ -115,8 +115,8 @@ fn table(page: &mut String, family: &Family) {
         "\n## {}\n\n`{suite}`: way | ended\n---|---\n",
         family.title
     );
-    for alike in alike(family) {
-        let _ = writeln!(page, "{} | {}", alike.ways.join(BETWEEN), alike.ended);
+    for row in alike(family) {
+        let _ = writeln!(page, "{} | {}", row.ways.join(BETWEEN), row.ended);
     }
 }
 
@@ -130,11 +130,11 @@ struct Alike {
 fn alike(family: &Family) -> Vec<Alike> {
     let mut rows: Vec<Alike> = Vec::new();
     for row in family.ways {
-        let (named, ended) = (named(row), ended(&row.way));
+        let (way, ended) = (named(row), ended(&row.way));
         match rows.last_mut() {
-            Some(last) if last.ended == ended => last.ways.push(named),
+            Some(last) if last.ended == ended => last.ways.push(way),
             _ => rows.push(Alike {
-                ways: vec![named],
+                ways: vec![way],
                 ended,
             }),
         }
@@ -184,6 +184,8 @@ fn shown(seen: &str) -> String {
         _ if seen == "Permission denied" => "EACCES".to_owned(),
         _ if seen == "Read-only file system" => "EROFS".to_owned(),
         _ if seen == "No such file" => "ENOENT".to_owned(),
+        // Which call it was, what closed it says.
+        Some((USUAL, _)) => USUAL.to_owned(),
         Some((errno, "")) => errno.to_owned(),
         Some((errno, call)) => format!("{errno} ({call})"),
         None => seen.to_owned(),

@@ -59,9 +59,9 @@ fn the_examples_of_read_only_are_right() {
 #[test]
 fn the_reference_has_every_profile() {
     let reference = include_str!("../../../../docs/read-only.md");
-    // A row is about one, or about several of a kind.
-    let cells = reference.lines().filter_map(|line| line.strip_prefix("| "));
-    let firsts: Vec<_> = cells.filter_map(|cells| cells.split('|').next()).collect();
+    // An item is about one, or about several of a kind.
+    let items = reference.lines().filter_map(|line| line.strip_prefix("- "));
+    let firsts: Vec<_> = items.filter_map(|item| item.split(':').next()).collect();
     for profile in Profile::ALL {
         let name = format!("`{profile}`");
         let has_it = |first: &&str| first.split(", ").any(|one| one.trim() == name);
