@@ -48,25 +48,7 @@ fn verbs(table: &mut String, before: &str, verb: &Command) {
         true => String::new(),
         false => format!(" ({})", aliases.join(", ")),
     };
-    let options = verb.get_arguments();
-    let options = options.filter(|one| is_shown(one) && !one.is_positional());
-    let options = options.filter_map(|one| Some(format!("`--{}`", one.get_long()?)));
-    let options: Vec<_> = options.collect();
-    let options = match options.is_empty() {
-        true => String::new(),
-        false => format!("; {}", options.join(", ")),
-    };
-    let _ = writeln!(
-        table,
-        "- `{name}{operands}`: {}{also}{options}",
-        about(verb)
-    );
-}
-
-/// Not what nobody types, nor what every verb has.
-fn is_shown(option: &Arg) -> bool {
-    !option.is_hide_set()
-        && !["help", "version", "json", "socket"].contains(&option.get_id().as_str())
+    let _ = writeln!(table, "- `{name}{operands}`: {}{also}", about(verb));
 }
 
 /// An operand, as it is typed: `ID`.
