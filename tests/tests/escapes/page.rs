@@ -5,7 +5,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::escapes::way::{Family, Row, State, Way};
+use crate::escapes::way::{Family, State, Way};
 use crate::escapes::{FAMILIES, families, guard, helpers, leaving, names, rooted, sockets, time};
 
 /// The environment variable that names the file to write the page to.
@@ -18,9 +18,9 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each way round is a test by its name (`cargo xtask test escapes::forms` runs a table): tried without the guard, where it must work if the
-kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and [what closed
-it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
+Each way round is a test, whose source has these words (`cargo xtask test escapes::forms` runs a table): tried without the guard, where it must
+work if the kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and
+[what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
 unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries them on your machine.
@@ -120,7 +120,7 @@ fn table(page: &mut String, family: &Family) {
     }
 }
 
-/// Ways beside each other that ended alike, each with its test's name.
+/// Ways beside each other that ended alike.
 struct Alike {
     ways: Vec<String>,
     ended: String,
@@ -130,7 +130,7 @@ struct Alike {
 fn alike(family: &Family) -> Vec<Alike> {
     let mut rows: Vec<Alike> = Vec::new();
     for row in family.ways {
-        let (way, ended) = (named(row), ended(&row.way));
+        let (way, ended) = (told(&row.way), ended(&row.way));
         match rows.last_mut() {
             Some(last) if last.ended == ended => last.ways.push(way),
             _ => rows.push(Alike {
@@ -142,14 +142,12 @@ fn alike(family: &Family) -> Vec<Alike> {
     rows
 }
 
-/// A way with its test's name, and what a kernel may lack.
-fn named(row: &Row) -> String {
-    let way = &row.way;
-    let needs = match way.needs {
-        Some(what) if !way.how.contains(what) => format!(" (needs {what})"),
-        _ => String::new(),
-    };
-    format!("`{}` {}{needs}", row.name, way.how)
+/// A way, and what a kernel may lack. Whoever looks for its test finds these words in the suite that the table names.
+fn told(way: &Way) -> String {
+    match way.needs {
+        Some(what) if !way.how.contains(what) => format!("{} (needs {what})", way.how),
+        _ => way.how.to_owned(),
+    }
 }
 
 fn ended(way: &Way) -> String {
