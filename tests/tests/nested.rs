@@ -355,6 +355,44 @@ fn a_no_to_what_is_inside_holds_for_the_next_session_inside() -> Tested {
     Ok(())
 }
 
+/// The no is kept for the outermost session as well, and would have the session inside refused after the hole.
+#[test]
+fn what_a_person_opens_to_a_session_inside_is_asked_about_again_after_it() -> Tested {
+    let network = Network::new()?;
+    let daemon = daemon(&network)?;
+    let (guard, lab) = (program(&daemon, "guard")?, program(&daemon, "guard-lab")?);
+    let inner = daemon.write_for_agents("staging", BRINGS)?;
+    let inside = format!(
+        "{guard} run --policy {} -- sh -c 'echo told; exec sh'",
+        inner.display()
+    );
+    let mut agent = daemon
+        .agent(["run", "--policy", "asks", "--", "sh"])
+        .spawn()?;
+    let mut tell = |line: &str| -> Tested {
+        agent.write(&format!("{line}\n"))?;
+        agent.line_with("told", PATIENCE)?;
+        Ok(())
+    };
+    let attempt = format!("{lab} probe tcp {V4} 443; echo told");
+    tell(&inside)?;
+    tell(&attempt)?;
+    let asked = daemon.list(["pending"])?;
+    assert_eq!(asked[0]["session"], "s2", "{asked:?}");
+    let id = asked[0]["id"].text()?.to_owned();
+    daemon.ask(["deny", &id, "--for", "8h"])?.success()?;
+    tell(&attempt)?;
+    assert!(daemon.list(["pending"])?.is_empty());
+    let open = ["open", V4, "--ports", "tcp/443", "--session", "s2"];
+    daemon.ask(open)?.success()?;
+    daemon.ask(["close", "--all"])?.success()?;
+    tell(&attempt)?;
+    let asked = daemon.list(["pending"])?;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["session"], "s2", "{asked:?}");
+    Ok(())
+}
+
 #[test]
 fn what_only_a_session_inside_stops_is_shown_as_its_own_words() -> Tested {
     let network = Network::new()?;

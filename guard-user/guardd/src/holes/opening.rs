@@ -145,7 +145,8 @@ impl State {
         let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
-        for key in self.requests.lift_noes(is_covered) {
+        let whose = (session, self.sessions.outermost_of(session));
+        for key in self.requests.lift_noes(whose, is_covered) {
             unrefuse_in_kernel(&mut self.datapath, &key);
         }
     }

@@ -250,10 +250,9 @@ impl State {
             self.requests.take_those(|one, _| is_for.is_for(one));
         }
         // The kernel half has no refusals of these.
-        drop(
-            self.requests
-                .lift_noes(|all| all.iter().all(|one| is_for.is_for(one))),
-        );
+        let whose = (is_for.session, self.sessions.outermost_of(is_for.session));
+        let is_open = |all: &[RequestKey]| all.iter().all(|one| is_for.is_for(one));
+        drop(self.requests.lift_noes(whose, is_open));
         self.apply(Change::Requests);
         self.apply(Change::Holes);
         let now = self.holes.get(id).and_then(Hole::requests);

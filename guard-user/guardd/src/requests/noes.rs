@@ -5,7 +5,7 @@ use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 
 use super::{MAX_NOES, Pending, Requests, bursts::Burst, key::RequestKey};
-use crate::policies::labels;
+use crate::{control::ids, policies::labels};
 
 /// So many times a person is asked about one method, URL and body with different headers: after as many noes the next header
 /// would not change their mind.
@@ -161,19 +161,32 @@ impl Requests {
         self.wide.push(Wide { key, burst, no });
     }
 
-    /// Removes each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole opens all
-    /// of these.
-    pub fn lift_noes(&mut self, is_open: impl Fn(&[RequestKey]) -> bool) -> Vec<RequestKey> {
+    /// Removes each no to what a person has opened for a session since, and returns what it was about. `is_open`: whether one hole
+    /// opens all of these to that session. The outermost session's go too where they were said to a session inside (`keep_no`), or
+    /// that session would never ask again; what was said to the outermost one itself stands.
+    pub fn lift_noes(
+        &mut self,
+        (session, outermost): (SessionId, SessionId),
+        is_open: impl Fn(&[RequestKey]) -> bool,
+    ) -> Vec<RequestKey> {
+        let outermost_as_shown = ids::session(outermost);
+        let is_its = |key: &RequestKey, no: &KeptNo| {
+            let is_from_inside = no.shown.session != outermost_as_shown;
+            key.session == session || (key.session == outermost && is_from_inside)
+        };
+        let opens = |key: &RequestKey| is_open(&[key.of(session)]);
         let open = self
             .noes
-            .extract_if(|key, _| is_open(std::slice::from_ref(key)));
+            .extract_if(|key, no| is_its(key, &*no) && opens(key));
         let mut open: Vec<_> = open.map(|(key, _)| key).collect();
-        for one in &self.wide {
+        for one in self.wide.iter().filter(|one| is_its(&one.key, &one.no)) {
             let tried = one.burst.addresses().map(|to| one.key.at(to));
-            open.extend(tried.filter(|key| is_open(std::slice::from_ref(key))));
+            open.extend(tried.filter(&opens));
         }
-        self.wide
-            .retain(|one| !is_open(&one.key.ends(&one.burst.prefix())));
+        self.wide.retain(|one| {
+            let ends = one.key.of(session).ends(&one.burst.prefix());
+            !(is_its(&one.key, &one.no) && is_open(&ends))
+        });
         open
     }
 

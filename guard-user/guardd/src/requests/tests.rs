@@ -416,11 +416,39 @@ fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
     );
     // A hole for one of them leaves the no to the others.
     let opened = key(1, 2);
-    let lifted = table.lift_noes(|all| all.iter().all(|one| *one == opened));
+    let whose = (SessionId(1), SessionId(1));
+    let lifted = table.lift_noes(whose, |all| all.iter().all(|one| *one == opened));
     assert_eq!(lifted, [opened]);
     assert!(table.is_refused(&key(1, 5), BootTime(99)));
-    table.lift_noes(|all| all.iter().all(|one| one.session == SessionId(1)));
+    table.lift_noes(whose, |all| {
+        all.iter().all(|one| one.session == SessionId(1))
+    });
     assert!(!table.is_refused(&key(1, 5), BootTime(99)));
+}
+
+/// A no to a session inside is kept for the outermost one too (`State::keep_no`).
+#[test]
+fn a_yes_lifts_the_no_of_a_session_inside_wherever_it_is_kept() {
+    let mut table = Requests::without_files(10);
+    let inside = proto::Request {
+        session: "s100".to_owned(),
+        ..shown(1)
+    };
+    for session in [100, 1, 2] {
+        table.note_no(key(session, 1), inside.clone(), BootTime(100));
+    }
+    let whose = (SessionId(100), SessionId(1));
+    let is_open = |all: &[RequestKey]| all.iter().all(|one| *one == key(100, 1));
+    let lifted = table.lift_noes(whose, is_open);
+    assert_eq!(lifted.len(), 2, "{lifted:?}");
+    for (session, is_refused) in [(100, false), (1, false), (2, true)] {
+        let now = table.is_refused(&key(session, 1), BootTime(50));
+        assert_eq!(now, is_refused, "{session}");
+    }
+    // What was said to the outermost session itself holds for all inside it.
+    table.note_no(key(1, 1), shown(2), BootTime(100));
+    assert_eq!(table.lift_noes(whose, is_open), []);
+    assert!(table.is_refused(&key(1, 1), BootTime(50)));
 }
 
 #[test]
