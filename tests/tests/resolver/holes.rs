@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use aya::maps::{HashMap, Map, MapData, MapError};
+use guard_common::MAX_HOLES;
 use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
@@ -777,6 +779,48 @@ fn a_budget_of_a_name_with_several_addresses_outlives_guardd() -> Tested {
 }
 
 /// Each policy of its chain is told to the resolver, also one without names.
+/// How many budgets of holes the kernel has, of all sessions.
+fn budgets(apps: &Apps) -> Tested<usize> {
+    let pin = apps.scene.daemon.pin_dir().join("live/budgets");
+    let map = Map::from_map_data(MapData::from_pin(pin)?)?;
+    let map: HashMap<_, u32, [u8; 8]> = map.try_into()?;
+    let keys: Result<Vec<u32>, MapError> = map.keys().collect();
+    Ok(keys?.len())
+}
+
+#[test]
+fn a_name_that_the_list_of_holes_has_no_room_for_leaves_no_budget() -> Tested {
+    let apps = Apps::new()?;
+    let shell = apps.scene.shell()?;
+    let session = shell.session().to_owned();
+    let other = "v2.app.example.com";
+    apps.scene.server.set(other, &[FIRST, "192.0.2.21"]);
+    for port in 1..MAX_HOLES {
+        let port = format!("tcp/{port}");
+        apps.guard(&[
+            "open",
+            "192.0.2.77",
+            "--ports",
+            &port,
+            "--session",
+            &session,
+        ])?;
+    }
+    let open = ["open", other, "--ports", "tcp/443", "--session", &session];
+    let counted = [&open[..], &["--connections", "1", "--bytes", "1MB"]].concat();
+    // The first of its addresses fits, the second does not.
+    for _ in 0..2 {
+        let refused = apps.scene.daemon.root(&counted).run()?;
+        assert_eq!(refused.code(), Some(2), "{refused:?}");
+        assert_eq!(apps.guard(&["holes"])?.list()?.len(), MAX_HOLES - 1);
+        assert_eq!(budgets(&apps)?, 0);
+    }
+    apps.guard(&["close", "h1"])?;
+    apps.guard(&counted)?;
+    assert_eq!(budgets(&apps)?, 2);
+    Ok(())
+}
+
 #[test]
 fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
     let apps = Apps::new()?;

@@ -239,8 +239,17 @@ impl State {
             tracing::error!(%error, hole = id.0, "cannot be closed; the kernel ends it in its time");
             return;
         }
-        if let Some(known) = self.holes.remove(id) {
-            self.hole_ended(id, &known, HoleEnd::NotWritten, None);
+        match self.holes.remove(id) {
+            Some(known) => self.hole_ended(id, &known, HoleEnd::NotWritten, None),
+            // It was not noted yet: the kernel took one address of its name, and had no room for the next.
+            None => self.forget_budgets(id),
+        }
+    }
+
+    /// Removes the budgets of a hole that nobody was told of: all sessions share the kernel's room for budgets.
+    fn forget_budgets(&mut self, id: HoleId) {
+        if let Err(error) = self.datapath.settle_budgets(id) {
+            tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd starts anew");
         }
     }
 }
