@@ -431,6 +431,16 @@ fn a_name_is_opened_before_it_was_asked_for() -> Tested {
         &session,
     ];
     assert_eq!(apps.scene.daemon.root(open).run()?.code(), Some(2));
+    // A name of this machine resolves, and its address alone is opened: it says so.
+    let own = "own.app.example.com";
+    apps.scene.server.set(own, &["127.0.1.1"]);
+    let open = ["open", own, "--ports", "tcp/443", "--session", &session];
+    let refused = apps.scene.daemon.root(open).args(["--json"]).run()?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("127.0.1.1 (@loopback)"),
+        "{refused:?}"
+    );
     Ok(())
 }
 

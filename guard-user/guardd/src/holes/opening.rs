@@ -58,12 +58,9 @@ impl State {
         }
         let name = self.name_to_open(session, to);
         let prefixes = match &name {
-            Some(name) => self.addresses_to_open(session, name, prefixes),
+            Some(name) => self.addresses_to_open(session, name, prefixes)?,
             None => prefixes,
         };
-        if prefixes.is_empty() {
-            return Err(nowhere(&to.to_string()));
-        }
         let to = ToOpen {
             prefixes,
             ports,

@@ -63,21 +63,23 @@ impl State {
     }
 
     /// The addresses of a name that may be opened: what the session was told, or else what guardd has looked up.
+    ///
+    /// # Errors
+    ///
+    /// That no name opens any of them.
     pub(super) fn addresses_to_open(
         &self,
         session: SessionId,
         name: &str,
         looked_up: Vec<Prefix>,
-    ) -> Vec<Prefix> {
+    ) -> Result<Vec<Prefix>, CallError> {
         let (now, at) = (self.environment(), clock::now());
         let known = self.policies.known_names();
         let known = known.addresses_of(session, name, at);
         let mut told: Vec<_> = known.map(|(address, _)| Prefix::host(address)).collect();
         told.sort_unstable_by_key(Prefix::bits);
-        let mut open = if told.is_empty() { looked_up } else { told };
-        open.retain(|prefix| !Group::any_reached(&Group::LOCAL, prefix.address(), &now));
-        open.truncate(MAX_ADDRESSES);
-        open
+        let all = if told.is_empty() { looked_up } else { told };
+        open_to_names(name, all, &now)
     }
 
     /// Checks that the addresses of a name are one decision: the same rules are about all of them, names left aside, and all are
@@ -291,6 +293,44 @@ impl Holes {
     }
 }
 
+/// Those addresses of a name that a name may open.
+///
+/// # Errors
+///
+/// That it has none of them, and why: the name resolves, so that nothing else says it.
+fn open_to_names(
+    name: &str,
+    addresses: Vec<Prefix>,
+    now: &Environment,
+) -> Result<Vec<Prefix>, CallError> {
+    let is_closed = |prefix: &Prefix| Group::any_reached(&Group::LOCAL, prefix.address(), now);
+    let (closed, mut open): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_closed);
+    if open.is_empty() && !closed.is_empty() {
+        return Err(closed_to_names(name, &closed, now));
+    }
+    open.truncate(MAX_ADDRESSES);
+    Ok(open)
+}
+
+/// The error for a name that has only addresses which no name opens.
+fn closed_to_names(name: &str, closed: &[Prefix], now: &Environment) -> CallError {
+    let shown = closed.iter().take(MAX_ADDRESSES).map(|prefix| {
+        let is_in = |group: &&Group| Group::any_reached(&[**group], prefix.address(), now);
+        let group = Group::LOCAL.iter().find(is_in);
+        let group = group.map(|group| format!(" ({group})"));
+        format!("{}{}", prefix.address().to_ip(), group.unwrap_or_default())
+    });
+    let shown: Vec<_> = shown.collect();
+    CallError::invalid(
+        format!("cannot open {name}"),
+        format!(
+            "no name opens an address like those that it has: {}",
+            shown.join(", ")
+        ),
+        "if that address is meant, open it by itself: guard open ADDRESS --ports SPEC",
+    )
+}
+
 /// The error for a name whose addresses are several decisions.
 fn several(name: &str, kinds: &BTreeMap<(BTreeSet<Lifted>, bool), Vec<Address>>) -> CallError {
     let kinds = kinds.iter().map(|((lifts, _), addresses)| {
@@ -309,4 +349,37 @@ fn several(name: &str, kinds: &BTreeMap<(BTreeSet<Lifted>, bool), Vec<Address>>)
         format!("its addresses are not one decision: {}", kinds.join("; ")),
         "open the address that is meant: guard open ADDRESS --ports SPEC",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(addresses: &[&str]) -> Vec<Prefix> {
+        let parsed = addresses
+            .iter()
+            .map(|address| address.parse::<Prefix>().unwrap());
+        parsed.collect()
+    }
+
+    #[test]
+    fn a_name_of_this_machine_is_refused_by_its_addresses_and_not_as_unknown() {
+        let now = Environment {
+            host: vec!["192.0.2.7".parse().unwrap()],
+            ..Environment::default()
+        };
+        let open = |addresses: &[&str]| open_to_names("box.example", hosts(addresses), &now);
+        let refused = open(&["127.0.1.1", "fe80::1", "192.0.2.7"]).unwrap_err();
+        for said in [
+            "127.0.1.1 (@loopback)",
+            "fe80::1 (@link-local)",
+            "192.0.2.7 (@guarded-host)",
+        ] {
+            assert!(refused.failure.why.contains(said), "{said}: {refused}");
+        }
+        // One that others reach, too, is opened there alone; of one without addresses somebody else says so.
+        let also = open(&["127.0.1.1", "192.0.2.8"]);
+        assert_eq!(also.unwrap(), hosts(&["192.0.2.8"]));
+        assert_eq!(open(&[]).unwrap(), []);
+    }
 }
