@@ -140,6 +140,30 @@ pub enum DatapathError {
     },
 }
 
+/// What the maps of the kernel half have an entry for each of that refuse one more, and for how many they have room. Those that evict the
+/// least recently used one are never full.
+const ROOMS: [(&str, &str, usize); 16] = [
+    ("POLICIES", "policies in the kernel", 4096),
+    ("RANGES", "lists of port ranges", 65_536),
+    ("SESSIONS", "sessions in the kernel", 4096),
+    ("STATS", "sessions in the kernel", 4096),
+    ("OUTERMOST", "nested sessions in the kernel", 4096),
+    ("HOLES", "sessions with holes", 4096),
+    ("BUDGETS", "budgets of holes", 65_536),
+    ("PATIENCE", "sessions whose connections are held", 4096),
+    ("PROXIES", "networks that the proxy serves", 4096),
+    ("RESOLVERS", "networks that the resolver serves", 4096),
+    ("UNIX", "sessions with Unix sockets", 4096),
+    ("UNIX_PATHS", "Unix sockets of all sessions", 256),
+    ("LSM_SESSIONS", "sessions with Unix sockets", 4096),
+    ("LSM_SOCKETS", "Unix sockets of sessions", 16_384),
+    ("LSM_NAMES", "names of Unix sockets", 16_384),
+    ("DIALERS", "processes of listeners", 65_536),
+];
+
+/// How an operation is called that puts an entry into a map.
+const WRITE: &str = "write the map ";
+
 impl DatapathError {
     pub(super) fn file(
         doing: &'static str,
@@ -155,11 +179,21 @@ impl DatapathError {
 
     pub(super) fn ebpf<E: Error + 'static>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
-        move |error| Self::Ebpf {
-            doing,
-            denied: is_denial(&error),
-            why: chain(&error),
+        move |error| {
+            Self::full(&doing, &error).unwrap_or_else(|| Self::Ebpf {
+                doing,
+                denied: is_due_to(io::ErrorKind::PermissionDenied, &error),
+                why: chain(&error),
+            })
         }
+    }
+
+    /// That a map is full, where that is why an entry was refused: a hash map answers E2BIG then (`bpf(2)`), and a program that is too
+    /// long gets the same.
+    fn full(doing: &str, error: &(dyn Error + 'static)) -> Option<Self> {
+        let map = doing.strip_prefix(WRITE)?;
+        let (_, what, limit) = ROOMS.into_iter().find(|(name, ..)| *name == map)?;
+        is_due_to(io::ErrorKind::ArgumentListTooLong, error).then_some(Self::Full { what, limit })
     }
 
     /// What to type or change next.
@@ -267,11 +301,12 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn is_denial(error: &(dyn Error + 'static)) -> bool {
+/// Whether the system said so, as the cause of an error or itself.
+fn is_due_to(kind: io::ErrorKind, error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::PermissionDenied
+            && io.kind() == kind
         {
             return true;
         }
@@ -282,7 +317,10 @@ fn is_denial(error: &(dyn Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aya::{maps::MapError, sys::SyscallError};
+
     use super::*;
+    use crate::Object;
 
     #[test]
     fn an_old_kernel_is_named() {
@@ -296,6 +334,43 @@ mod tests {
         }
         for new in ["6.1.0-17-amd64", "6.12.3", "10.0-rc1", "odd"] {
             assert!(kernel_needed(new).starts_with("report it"), "{new}");
+        }
+    }
+
+    /// As aya tells it: E2BIG below the error of a map.
+    fn refused_entry() -> MapError {
+        MapError::SyscallError(SyscallError {
+            call: "bpf_map_update_elem",
+            io_error: io::ErrorKind::ArgumentListTooLong.into(),
+        })
+    }
+
+    #[test]
+    fn a_full_map_is_a_limit_and_no_bug() {
+        let full = DatapathError::ebpf("write the map STATS")(refused_entry());
+        assert_eq!(
+            full.to_string(),
+            "there is no room for more sessions in the kernel (at most 4096)"
+        );
+        assert!(full.fix().starts_with("close some"), "{}", full.fix());
+        // What is no entry of a hash map says E2BIG for another reason.
+        for other in ["load connect4", "write the map META"] {
+            let failed = DatapathError::ebpf(other)(refused_entry());
+            assert!(matches!(failed, DatapathError::Ebpf { .. }), "{failed}");
+        }
+        let denied: io::Error = io::ErrorKind::PermissionDenied.into();
+        let denied = DatapathError::ebpf("write the map STATS")(denied);
+        assert!(matches!(denied, DatapathError::Ebpf { denied: true, .. }));
+    }
+
+    #[test]
+    fn the_maps_have_the_room_that_people_are_told_of() {
+        let object = Object::built_in();
+        let parsed = aya_obj::Object::parse(object.bytes()).unwrap();
+        for (name, _, limit) in ROOMS {
+            let map = parsed.maps.get(name);
+            let room = map.map(aya_obj::Map::max_entries);
+            assert_eq!(room, u32::try_from(limit).ok(), "{name}");
         }
     }
 }

@@ -37,10 +37,13 @@ use crate::{
 
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
-/// Sessions inside one outermost session at most, however deep, with those that ended in the last minute: they use up neither
-/// the person's share nor the kernel's room, and do not fill the disk with records of sessions. For all other records, those
-/// inside have one share together ([`crate::record::meters::Meters`]).
+/// Sessions inside one outermost session at most, however deep, with those that ended in the last minute: they do not use up the
+/// person's share, and do not fill the disk with records of sessions. For all other records, those inside have one share together
+/// ([`crate::record::meters::Meters`]).
 const MAX_NESTED: usize = 64;
+/// Sessions of one user other than root at most, those inside others included and those that ended in the last minute: the kernel has
+/// room for 4,095, and others are to find some of it.
+const MAX_OF_USER: usize = 2000;
 /// Names in policies from inside one outermost session, beside those in people's policies.
 const MAX_NAMES: usize = 100;
 /// Bytes that are kept of a command line.
@@ -702,6 +705,7 @@ impl Sessions {
                 "leave out --user, or call sudo",
             ));
         }
+        self.has_room_of(own)?;
         let (count, most) = match who {
             Authorised::Approver(_) if own == 0 => return Ok(()),
             Authorised::Approver(_) => {
@@ -727,6 +731,22 @@ impl Sessions {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a user's sessions of all kinds but by `[[assign]]` leave the others of the kernel's room.
+    fn has_room_of(&self, user: u32) -> Result<(), CallError> {
+        let all = self.iter();
+        let theirs = all.filter(|one| one.about.uid == user && one.about.assigned.is_none());
+        match user == 0 || theirs.count() < MAX_OF_USER {
+            true => Ok(()),
+            false => Err(CallError::refused(
+                "no more sessions",
+                format!(
+                    "{MAX_OF_USER} is the most of a user, those inside others and those that ended in the last minute included"
+                ),
+                "guard sessions, and guard stop those that are not needed; or wait",
+            )),
+        }
     }
 
     /// Whether a session may be started inside the caller's: there is a limit to the depth.
@@ -905,6 +925,23 @@ pub fn shortened(command: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sessions::none_but;
+
+    /// 63 outermost ones with all that may be inside them would have been the kernel's room for all users.
+    #[test]
+    fn one_users_sessions_leave_room_for_another_users() {
+        let all = |count: u32| -> Vec<(u32, Option<u32>)> {
+            let inside = |id: u32| (id > 512).then_some(id % 512 + 1);
+            (1..=count).map(|id| (id, inside(id))).collect()
+        };
+        let most = u32::try_from(MAX_OF_USER).unwrap();
+        let user = 1000;
+        assert!(none_but(&all(most - 1)).has_room_of(user).is_ok());
+        let full = none_but(&all(most));
+        let refused = full.has_room_of(user).unwrap_err();
+        assert!(refused.failure.why.contains("2000"), "{refused}");
+        assert!(full.has_room_of(user + 1).is_ok() && full.has_room_of(0).is_ok());
+    }
 
     #[test]
     fn command_lines_are_cut_at_a_character() {
