@@ -104,6 +104,18 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 
+    /// The sessions whose connections are held, or were when they had such terms.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) fn hold_terms(&self) -> Result<Vec<SessionId>> {
+        let sessions = self.holding.terms.keys();
+        let sessions = sessions.map(|id| id.map(SessionId));
+        let sessions = sessions.collect::<std::result::Result<_, _>>();
+        sessions.map_err(DatapathError::ebpf("list the map PATIENCE"))
+    }
+
     /// The held connections.
     ///
     /// # Errors

@@ -57,6 +57,16 @@ impl Maps {
             .insert(of.0, bytes(&SessionStats::default()), 0)
             .map_err(DatapathError::ebpf("write the map STATS"))
     }
+
+    /// Has a session share its reports with no other one.
+    pub(super) fn forget_outermost(&mut self, session: SessionId) -> Result<()> {
+        match &mut self.outermost {
+            Some(map) => {
+                gone(map.remove(&session.0)).map_err(DatapathError::ebpf("write the map OUTERMOST"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Datapath {
@@ -261,10 +271,9 @@ impl Datapath {
         gone(self.maps.sessions.remove(&session.cgroup_id))
             .and_then(|()| gone(self.maps.stats.remove(&session.id.0)))
             .map_err(DatapathError::ebpf("forget a session"))?;
-        if let Some(map) = &mut self.maps.outermost {
-            gone(map.remove(&session.id.0))
-                .map_err(DatapathError::ebpf("write the map OUTERMOST"))?;
-        }
+        // It may have been set by a guardd before this one.
+        self.clear_hold_terms(session.id)?;
+        self.maps.forget_outermost(session.id)?;
         if let Some(map) = &mut self.maps.went_on {
             gone(map.remove(&session.id.0))
                 .map_err(DatapathError::ebpf("write the map WENT_ON"))?;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::PathBuf};
 use guard_common::{AttemptKey, BudgetId, HoleId, HoleList, Session, SessionId};
 
 use super::{
-    Datapath, DatapathError, Result, cgroup, hole_list,
+    Datapath, DatapathError, Result, SessionCgroup, cgroup, hole_list,
     maps::{Maps, gone, read},
 };
 
@@ -33,20 +33,26 @@ impl Datapath {
         let entries = self.maps.sessions()?;
         let (live, dead): (Vec<_>, Vec<_>) = (entries.into_iter())
             .partition(|(cgroup, _)| *cgroup == 0 || standing.contains(cgroup));
-        for (cgroup, session) in &dead {
+        for (cgroup_id, session) in &dead {
             self.close_all_holes(session.id)?;
-            gone(self.maps.sessions.remove(cgroup))
-                .map_err(DatapathError::ebpf("write the map SESSIONS"))?;
+            self.forget_session(&SessionCgroup {
+                id: session.id,
+                cgroup_id: *cgroup_id,
+                path: PathBuf::new(),
+            })?;
         }
         let owned: HashSet<u64> = live.iter().map(|(cgroup, _)| *cgroup).collect();
+        let unowned = remove_unowned(&cgroups, &owned)?;
+        let left = self.root.children()?;
+        let standing: HashSet<u64> = left.iter().map(|(_, id)| *id).collect();
         Ok(Swept {
             sessions: dead.len(),
-            cgroups: remove_unowned(&cgroups, &owned)?,
-            entries: self.sweep_entries(&live)?,
+            cgroups: unowned,
+            entries: self.sweep_entries(&live)? + self.sweep_unix(&standing),
         })
     }
 
-    /// Removes the lists, budgets and counters without a session or hole.
+    /// Removes what is known of sessions, holes and budgets that are gone: a guardd that was killed may have forgotten a session by half.
     fn sweep_entries(&mut self, live: &[(u64, Session)]) -> Result<usize> {
         let live: HashSet<SessionId> = live.iter().map(|(_, session)| session.id).collect();
         let is_stray = |id: u32| id != 0 && !live.contains(&SessionId(id));
@@ -80,6 +86,7 @@ impl Datapath {
                 .map_err(DatapathError::ebpf("write the map STATS"))?;
             swept += 1;
         }
+        swept += self.sweep_terms(is_stray)?;
         let attempts = self
             .maps
             .attempts
@@ -95,9 +102,32 @@ impl Datapath {
         }
         Ok(swept)
     }
+
+    /// Removes with whom such sessions share their reports, and for how long their connections are held.
+    fn sweep_terms(&mut self, is_stray: impl Fn(u32) -> bool) -> Result<usize> {
+        let mut swept = 0;
+        for session in self.maps.nested()?.into_iter().filter(|id| is_stray(*id)) {
+            self.maps.forget_outermost(SessionId(session))?;
+            swept += 1;
+        }
+        for session in self.hold_terms()?.into_iter().filter(|id| is_stray(id.0)) {
+            self.clear_hold_terms(session)?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
 }
 
 impl Maps {
+    /// The sessions that share their reports with an outermost one.
+    fn nested(&self) -> Result<Vec<u32>> {
+        let Some(map) = &self.outermost else {
+            return Ok(Vec::new());
+        };
+        let nested = map.keys().collect::<std::result::Result<_, _>>();
+        nested.map_err(DatapathError::ebpf("list the map OUTERMOST"))
+    }
+
     /// The sessions that have a list of holes.
     fn hole_owners(&self) -> Result<Vec<u32>> {
         let owners = self.holes.keys().collect::<std::result::Result<_, _>>();

@@ -1,7 +1,7 @@
 //! Judges what sessions send to Unix sockets without security hooks: a program at `cgroup/connect_unix` and
 //! `cgroup/sendmsg_unix`, which Linux has from 6.7 on (`guard-ebpf/src/outside.rs`).
 
-use std::{os::unix::ffi::OsStrExt as _, path::Path};
+use std::{collections::HashSet, os::unix::ffi::OsStrExt as _, path::Path};
 
 use aya::{
     Ebpf,
@@ -12,6 +12,7 @@ use guard_sys::bpf::{self, ProgramKind};
 
 use super::{
     DatapathError, Object, Result, instructions,
+    lsm::Lsm,
     maps::{bytes, gone, open},
     pins,
     top::{self, NamedHook, refused},
@@ -78,6 +79,12 @@ impl Unix {
         };
         let put = self.sessions.insert(cgroup, bytes(&session), 0);
         put.map_err(DatapathError::ebpf("write the map UNIX"))
+    }
+
+    /// The cgroups of the sessions that are known.
+    fn cgroups(&self) -> HashSet<u64> {
+        let known = self.sessions.keys();
+        known.filter_map(std::result::Result::ok).collect()
     }
 
     /// Removes a session.
@@ -153,6 +160,18 @@ impl super::Datapath {
         if let Ok(unix) = &mut self.unix {
             unix.forget(cgroup);
         }
+    }
+
+    /// Removes sessions whose cgroup is none of these, which are all that there are. Returns how many there were.
+    pub(super) fn sweep_unix(&mut self, standing: &HashSet<u64>) -> usize {
+        let lsm = self.lsm.iter().flat_map(Lsm::cgroups);
+        let unix = self.unix.iter().flat_map(Unix::cgroups);
+        let is_stray = |cgroup: &u64| *cgroup != ALL_SESSIONS && !standing.contains(cgroup);
+        let strays: HashSet<u64> = lsm.chain(unix).filter(is_stray).collect();
+        for cgroup in &strays {
+            self.forget_unix(*cgroup);
+        }
+        strays.len()
     }
 
     /// Allows all sessions to connect to a socket without a supervisor. Only root may be able to change where the path leads.

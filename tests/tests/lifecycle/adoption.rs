@@ -1,9 +1,12 @@
 //! What a new daemon knows of what an old one left.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use aya::maps::{HashMap, Map, MapData, MapError};
+use guard_common::{LsmSession, Patience, Session, SessionStats, UnixSession};
 use guard_lab::{
     AGENT, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Shell, Tested, Unowned, V4, eventually,
     patience,
@@ -12,6 +15,80 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::lifecycle::started;
+
+/// How many entries of sessions each map of the kernel half has. Key 0 is no session's.
+fn entries(daemon: &Daemon) -> Tested<BTreeMap<&'static str, usize>> {
+    Ok(BTreeMap::from([
+        (
+            "sessions",
+            keys::<u64, { size_of::<Session>() }>(daemon, "sessions")?,
+        ),
+        (
+            "stats",
+            keys::<u32, { size_of::<SessionStats>() }>(daemon, "stats")?,
+        ),
+        ("outermost", keys::<u32, 4>(daemon, "outermost")?),
+        (
+            "patience",
+            keys::<u32, { size_of::<Patience>() }>(daemon, "patience")?,
+        ),
+        (
+            "lsm_sessions",
+            keys::<u64, { size_of::<LsmSession>() }>(daemon, "lsm_sessions")?,
+        ),
+        (
+            "unix",
+            keys::<u64, { size_of::<UnixSession>() }>(daemon, "unix")?,
+        ),
+    ]))
+}
+
+/// Those of one map; none where this kernel has no use for it.
+fn keys<K: aya::Pod + Default + PartialEq, const V: usize>(
+    daemon: &Daemon,
+    name: &str,
+) -> Tested<usize> {
+    let pin = daemon.pin_dir().join("live").join(name);
+    if !pin.exists() {
+        return Ok(0);
+    }
+    let map = Map::from_map_data(MapData::from_pin(pin)?)?;
+    let map: HashMap<_, K, [u8; V]> = map.try_into()?;
+    let keys: Result<Vec<K>, MapError> = map.keys().collect();
+    Ok(keys?.into_iter().filter(|key| *key != K::default()).count())
+}
+
+/// As of a unit that ends while no guardd runs, and of a session that ended in the minute before.
+#[test]
+fn of_a_session_whose_cgroup_is_gone_nothing_is_left_in_the_kernel() -> Tested {
+    let network = Network::new()?;
+    let mut daemon = started(&network);
+    let guard = daemon.program("guard")?;
+    let narrow = daemon.write_for_agents("narrow", "version = 1\ndefault = \"deny\"\n")?;
+    let run = daemon.agent(["run", "--policy", "asks", "--hold", "60s", "--", "sh"]);
+    let mut agent = run.spawn()?;
+    let inside = format!(
+        "{} run --policy {} -- sh -c 'echo inside; exec sh'\n",
+        guard.display(),
+        narrow.display()
+    );
+    agent.write(&inside)?;
+    agent.line_with("inside", PATIENCE)?;
+    let before = entries(&daemon)?;
+    for of in ["sessions", "stats", "outermost", "patience"] {
+        assert!(before[of] > 0, "{of}: {before:?}");
+    }
+    daemon.kill()?;
+    for session in ["s1", "s2"] {
+        let cgroup = daemon.cgroup_root().join(session);
+        fs::write(cgroup.join("cgroup.kill"), "1")?;
+        eventually("its cgroup goes", || Ok(fs::remove_dir(&cgroup).is_ok()))?;
+    }
+    daemon.start()?;
+    let left = entries(&daemon)?;
+    assert!(left.values().all(|count| *count == 0), "{left:?}");
+    Ok(())
+}
 
 /// The records of one kind.
 fn log(daemon: &Daemon, kind: &str) -> Vec<Value> {

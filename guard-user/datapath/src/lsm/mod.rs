@@ -6,6 +6,7 @@ mod place;
 mod trial;
 
 use std::{
+    collections::HashSet,
     io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
@@ -143,6 +144,15 @@ impl Lsm {
         for key in sockets {
             let _ = gone(self.sockets.remove(&key));
         }
+    }
+
+    /// The cgroups that something is known of; 0 stands for all sessions.
+    pub(super) fn cgroups(&self) -> HashSet<u64> {
+        let of = |key: &[u8]| key.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+        let sessions = self.sessions.keys().filter_map(std::result::Result::ok);
+        let sockets = self.sockets.keys().filter_map(|key| of(&key.ok()?));
+        let names = self.names.keys().filter_map(|key| of(&key.ok()?));
+        sessions.chain(sockets).chain(names).collect()
     }
 
     /// Removes a session.
