@@ -88,6 +88,24 @@ fn a_hole_that_ends_by_itself_cuts_what_went_through_it() -> Tested {
     Ok(())
 }
 
+/// What its connections still send makes no request. What goes elsewhere is of none of them.
+#[test]
+fn what_is_refused_elsewhere_just_after_a_hole_has_ended_is_asked_about() -> Tested {
+    let scene = scene()?;
+    let mut shell = scene.shell("asks")?;
+    let other = "192.0.2.77";
+    let hole = scene.daemon.json(["open", V4, "--all-ports"])?;
+    scene.daemon.json(["close", hole["id"].text()?])?;
+    assert!(!shell.reaches(&Attempt::new("ping", other, 0))?);
+    let is_there = |one: &Value| one["destination"]["address"] == other;
+    eventually("a person is asked", || {
+        Ok(scene.daemon.list(["pending"])?.iter().any(is_there))
+    })?;
+    let denied = scene.daemon.logged("denied")?;
+    assert!(denied.iter().any(is_there), "{denied:?}");
+    Ok(())
+}
+
 #[test]
 fn a_budget_of_connections_is_counted_down_in_the_kernel() -> Tested {
     let scene = scene()?;

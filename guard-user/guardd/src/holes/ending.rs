@@ -125,7 +125,7 @@ impl State {
     fn connections_ended(&mut self, id: HoleId, hole: &Hole) -> (HoleClose, usize) {
         let connections = self.datapath.let_through(id);
         let bytes = known::used(granted(hole), bytes_left(&mut self.datapath, id));
-        self.holes.note_end(hole.session, clock::now());
+        self.holes.note_end(hole, clock::now());
         self.apply(Change::Holes);
         let cut = match self.sessions.live(hole.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),

@@ -1,6 +1,6 @@
 //! A hole: what a person has opened to a session for a while, whatever it lets through.
 
-use guard_common::{BootTime, HoleId, SessionId};
+use guard_common::{BootTime, HoleEntry, HoleId, SessionId};
 use guard_datapath::LiveHole;
 use guard_proto as proto;
 use guard_sys::clock::Clocks;
@@ -64,6 +64,8 @@ pub struct Connections {
     pub counts_bytes: bool,
     /// The name that it is for, whatever addresses that has.
     pub name: Option<HoleName>,
+    /// What it covers in the kernel, as far as guardd has read that: the kernel's list has it no more when it has ended.
+    pub covered: Vec<HoleEntry>,
 }
 
 /// The name that a hole for connections is for.
@@ -88,6 +90,7 @@ impl Hole {
                 read_only: kind.reads(),
                 counts_bytes: kind.counts_bytes(),
                 name: None,
+                covered: vec![live.entry],
             }),
         }
     }

@@ -1,11 +1,8 @@
 //! The holes that guardd knows of.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use guard_common::{Address, BootTime, Event, HoleId, Hook, Protocol, SessionId};
+use guard_common::{Address, BootTime, Event, HoleEntry, HoleId, Hook, Protocol, SessionId};
 use guard_datapath::LiveHole;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
@@ -35,8 +32,27 @@ pub struct Holes {
     names: Shelf<StoredName>,
     /// Addresses of names that did not belong in their holes.
     left_out: LeftOut,
-    /// When a session's last hole ended: packets of its connections are no new attempt.
-    ends: HashMap<SessionId, BootTime>,
+    /// Those that ended a moment ago.
+    ended: Vec<EndedHole>,
+}
+
+/// A hole for connections that ended a moment ago.
+#[derive(Debug)]
+struct EndedHole {
+    session: SessionId,
+    at: BootTime,
+    covered: Vec<HoleEntry>,
+}
+
+impl EndedHole {
+    /// Whether it let such a packet through: to its destination, or to a port of this machine behind which that is.
+    fn let_through(&self, event: &Event) -> bool {
+        self.covered.iter().any(|one| {
+            let to = |to: &Address, port| one.covers(to, event.protocol, port);
+            let is_behind = |port| one.prefix.is_loopback() && to(&one.prefix, port);
+            to(&event.destination, event.port) || event.through().is_some_and(is_behind)
+        })
+    }
 }
 
 impl Holes {
@@ -48,7 +64,7 @@ impl Holes {
             files,
             names,
             left_out: LeftOut::default(),
-            ends: HashMap::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -141,22 +157,42 @@ impl Holes {
             .collect()
     }
 
-    /// Notes that a hole of the session has ended.
-    pub fn note_end(&mut self, session: SessionId, now: BootTime) {
-        self.ends.insert(session, now);
+    /// Notes what known holes cover in the kernel.
+    pub(crate) fn note_covered(&mut self, live: &[LiveHole]) {
+        for one in live {
+            let known = self.get_mut(one.entry.id).map(|hole| &mut hole.scope);
+            if let Some(Scope::Connections(connections)) = known
+                && !connections.covered.contains(&one.entry)
+            {
+                connections.covered.push(one.entry);
+            }
+        }
+    }
+
+    /// Notes that a hole for connections has ended.
+    pub fn note_end(&mut self, hole: &Hole, now: BootTime) {
+        if let Some(connections) = hole.connections() {
+            self.ended.push(EndedHole {
+                session: hole.session,
+                at: now,
+                covered: connections.covered.clone(),
+            });
+        }
     }
 
     /// Removes the ends of holes whose connections no longer send.
     pub fn forget_ends(&mut self, now: BootTime) {
-        self.ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
+        self.ended.retain(|one| !is_past(one.at, AFTERMATH, now));
     }
 
-    /// Whether the event is a packet from a connection whose hole has just ended: it makes no request.
+    /// Whether the event may be a packet of a connection whose hole has just ended: it makes no request.
     #[must_use]
     pub fn is_aftermath(&self, event: &Event) -> bool {
-        let ended = self.ends.get(&event.session);
-        let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
-        is_soon && event.hook == Hook::Egress as u8
+        let is_its = |ended: &EndedHole| {
+            let is_soon = !is_past(ended.at, AFTERMATH, event.at);
+            is_soon && ended.session == event.session && ended.let_through(event)
+        };
+        event.hook == Hook::Egress as u8 && self.ended.iter().any(is_its)
     }
 
     /// The hole with that id.
@@ -282,7 +318,8 @@ fn ports(protocol: Protocol, low: u16, high: u16) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use guard_common::HoleEntry;
+    use std::net::IpAddr;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -367,14 +404,61 @@ mod tests {
     fn what_a_connection_still_sends_when_its_hole_has_ended_is_no_attempt_for_a_while() {
         let mut holes = Holes::nowhere();
         let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
+        let own = Address::from(IpAddr::from([192, 0, 2, 10]));
         let sends = |session: u32, hook: Hook, seconds: u64| Event {
             session: SessionId(session),
             hook: hook as u8,
             at: at(seconds),
+            destination: own,
+            port: 443,
+            protocol: Protocol::TCP,
             ..Event::default()
         };
-        holes.note_end(SessionId(1), at(100));
+        let over = |prefix: &str, id: u32| {
+            let prefix: Prefix = prefix.parse().unwrap();
+            let live = LiveHole {
+                session: SessionId(1),
+                entry: HoleEntry {
+                    prefix: prefix.address(),
+                    mask: prefix.mask(),
+                    id: HoleId(id),
+                    low: 443,
+                    high: 443,
+                    protocol: Protocol::TCP,
+                    ..HoleEntry::default()
+                },
+                connections_left: None,
+                bytes_left: None,
+            };
+            Hole::of_kernel(&live, None)
+        };
+        holes.note_end(&over("192.0.2.10", 1), at(100));
         assert!(holes.is_aftermath(&sends(1, Hook::Egress, 101)));
+        // What goes elsewhere is of no connection that it let through.
+        for (to, port, protocol) in [
+            (IpAddr::from([192, 0, 2, 11]).into(), 443, Protocol::TCP),
+            (own, 80, Protocol::TCP),
+            (own, 443, Protocol::UDP),
+        ] {
+            let other = Event {
+                destination: to,
+                port,
+                protocol,
+                ..sends(1, Hook::Egress, 101)
+            };
+            assert!(!holes.is_aftermath(&other), "{to:?} {port} {protocol:?}");
+        }
+        // What is behind a port of this machine goes by the hole for that port.
+        holes.note_end(&over("127.0.0.1", 2), at(100));
+        for (port, is_behind) in [(443_u16, true), (5432, false)] {
+            let behind = Event {
+                destination: IpAddr::from([192, 0, 2, 12]).into(),
+                port: 5432,
+                through: port.to_be_bytes(),
+                ..sends(1, Hook::Egress, 101)
+            };
+            assert_eq!(holes.is_aftermath(&behind), is_behind, "{port}");
+        }
         assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 102)));
         assert!(!holes.is_aftermath(&sends(2, Hook::Egress, 101)));
         assert!(!holes.is_aftermath(&sends(1, Hook::Connect4, 101)));

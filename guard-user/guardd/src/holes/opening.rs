@@ -140,6 +140,7 @@ impl State {
             keys.all(|one| one.session == session && answers(hole, one))
         };
         let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
+        self.holes.note_covered(holes);
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
         let whose = (session, self.sessions.outermost_of(session));
@@ -220,6 +221,8 @@ impl State {
             read_only: checked.read_only,
             counts_bytes: checked.bytes.is_some(),
             name: name.map(|name| self.named(name, checked, spec)),
+            // Once all of it is open (`settle`).
+            covered: Vec::new(),
         };
         let hole = Hole {
             session: checked.session,

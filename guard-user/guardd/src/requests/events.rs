@@ -107,7 +107,11 @@ impl State {
             .recall_names(kernel, subject, event.destination)?;
         self.note_decided(event);
         match self.verdict_on(event) {
-            Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
+            // What a connection still sends that its hole let through is refused, and nobody has tried it anew.
+            Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {
+                self.holds.expect(event);
+                self.note_denial(event, Some(event.session));
+            }
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
             Some(Verdict::Allow) if self.is_by_sni(event) => {
                 if event.hook != Hook::Hello as u8 {

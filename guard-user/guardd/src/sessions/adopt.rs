@@ -222,6 +222,7 @@ impl State {
         let mut open = self.datapath.holes()?;
         // One for a name has an entry for each address, of which some may end before it.
         open.sort_by_key(|hole| (hole.entry.id, Reverse(hole.entry.expires)));
+        let all = open.clone();
         open.dedup_by_key(|hole| hole.entry.id);
         for hole in open {
             let about = known.remove(&ids::hole(hole.entry.id));
@@ -230,6 +231,7 @@ impl State {
             }
             self.holes.add(hole.entry.id, Hole::of_kernel(&hole, about));
         }
+        self.holes.note_covered(&all);
         for (id, about) in known {
             let ended = Hole {
                 session: SessionId(about.session),
