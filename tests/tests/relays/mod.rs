@@ -191,7 +191,37 @@ fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
     Ok(())
 }
 
-/// As through `ssh -L`, which leads to its server and to where that leads: each takes a hole of its own.
+/// As through `ssh -L`, which leads to its server and to where that leads: it waits on for the second after a yes to the first.
+#[test]
+fn a_connection_through_a_relay_waits_for_a_yes_to_each_upstream() -> Tested {
+    let scene = RelayScene::new()?;
+    let _watcher = scene.watcher()?;
+    let also = format!("also={PRODUCTION}:443");
+    let _relay = scene.relay("::1", 5432, PRODUCTION, &["early", &also])?;
+    let mut shell = scene.shell("asks")?;
+    shell.begin(&tcp("::1", 5432).timeout(Duration::from_secs(25)))?;
+    let mut ports = Vec::new();
+    for _ in 0..2 {
+        let mut held = None;
+        eventually("a person is asked", || {
+            let mut pending = scene.pending()?.into_iter();
+            held = pending.find(|one| one["held"] == true);
+            Ok(held.is_some())
+        })?;
+        let held = held.unwrap();
+        assert_eq!(held["destination"]["address"], PRODUCTION, "{held}");
+        ports.push(held["destination"]["port"].as_u64());
+        let id = held["id"].text()?;
+        scene.daemon.root(["approve", id]).run()?.success()?;
+    }
+    ports.sort_unstable();
+    assert_eq!(ports, [Some(443), Some(5432)]);
+    let report = guard_lab::Report::parse(&shell.line_with("\"ok\"")?)?;
+    assert!(report.ok, "{report:?}");
+    Ok(())
+}
+
+/// The same: each takes a hole of its own.
 #[test]
 fn a_connection_through_a_relay_ends_with_the_first_of_its_holes() -> Tested {
     let scene = RelayScene::new()?;

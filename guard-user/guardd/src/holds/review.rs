@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, BootTime, Event, Protocol, SessionId, Verdict};
+use guard_common::{Address, BootTime, Connection, Event, Protocol, SessionId, Verdict};
 use guard_datapath::{Datapath, HeldSocket, LiveHole};
 use guard_proto::{
     moment,
@@ -20,7 +20,7 @@ use crate::{
     control::{failure::CallError, ids},
     process::Process,
     record::audit::LogEntry,
-    relays::{self, Upstreams},
+    relays::{self, Opened, Upstreams},
     requests::{Noted, RequestKey},
     sessions::Sessions,
     state::State,
@@ -38,6 +38,9 @@ const GAVE_UP: &str = "the program gave up before anybody answered";
 
 /// Why held connections end where the next one is redirected to the proxy.
 const READ_IT: &str = "it may be read from: try again";
+
+/// Why connections end that were held until a hole let them through, and sent no packet since.
+const OPEN_BY_NOW: &str = "it is open by now: try again";
 
 /// Why held connections end that a hole lets through where TLS has to show a name: only a new one is looked at from its beginning.
 const SHOW_IT: &str = "it is open, and TLS has to show a name there: try again";
@@ -71,8 +74,10 @@ enum Fate {
 struct HeldFor {
     /// What it is about: what its listener leads to, if that is on the loopback.
     key: RequestKey,
-    /// None: no session has it.
+    /// With the holes that were asked for. None: no session has it.
     verdict: Option<Verdict>,
+    /// A hole made it milder.
+    is_opened: bool,
     /// Whether a listener leads there.
     leads: bool,
 }
@@ -163,13 +168,16 @@ impl State {
         if let Some(change) = self.holds.note_full(&self.sessions, &held) {
             self.apply(change);
         }
+        let holes = self.datapath.holes().unwrap_or_default();
         let gone = self.holds.take_gone(&held);
-        self.write_given_up(&gone, began);
+        self.write_given_up(&gone, began, &holes);
         let (overdue, held): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(_, one)| one.until <= began);
-        let overdue = grouped(&overdue).into_iter();
-        let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
-        let holes = self.datapath.holes().unwrap_or_default();
+        let mut ending = Vec::new();
+        for (key, group) in grouped(&overdue) {
+            let why = self.why_in_vain(&key, &group, &holes);
+            ending.push((group, why.unwrap_or(TOO_LATE)));
+        }
         let mut asked: HashMap<String, BootTime> = HashMap::new();
         let mut looked = Looked::new();
         for (key, group) in grouped(&held) {
@@ -198,38 +206,72 @@ impl State {
             .end_review((began, clock::now()), first_end(&held), appointed);
     }
 
-    /// What a held connection is about, and the verdict on it: on what its listener leads to, if that is on the loopback. Else what
-    /// becomes of it whoever answers.
-    fn judge_held(&mut self, key: &RequestKey, since: BootTime) -> Result<HeldFor, Fate> {
-        const ENDED: &str = "the session has ended";
-        if self.sessions.live(key.session).is_none() {
-            return Err(Fate::Ends(ENDED));
-        }
-        let (key, at_listener) = match relays::is_on_loopback(key) {
-            false => (key.clone(), None),
-            true => match self
-                .relays
-                .strictest_upstream(&self.sessions, &self.policies, key, since)
-            {
-                Upstreams::Own => return Err(Fate::Passes),
-                Upstreams::Unscanned => return Err(Fate::Unscanned),
-                Upstreams::Leads { key, verdict, .. } => (key, Some(verdict)),
-            },
-        };
+    /// What a held connection is about, and the verdict on it with these holes: on what its listener leads to, if that is on the loopback.
+    /// Else what becomes of it whoever answers.
+    fn judge_held(
+        &mut self,
+        key: &RequestKey,
+        since: BootTime,
+        holes: &[LiveHole],
+    ) -> Result<HeldFor, Fate> {
         let Some(session) = self.sessions.live(key.session) else {
-            return Err(Fate::Ends(ENDED));
+            return Err(Fate::Ends("the session has ended"));
         };
-        let by_policy = || {
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        if !relays::is_on_loopback(key) {
             let (to, port) = (key.destination, key.port);
-            self.policies
-                .judge(session.subject(), to, Protocol::TCP, port)
-        };
-        let verdict = at_listener.or_else(|| by_policy().map(|judged| judged.verdict));
-        Ok(HeldFor {
-            key,
-            verdict,
-            leads: at_listener.is_some(),
-        })
+            let judged = policies.judge(session.subject(), to, Protocol::TCP, port);
+            let by_policy = judged.map(|judged| judged.verdict);
+            let to = Connection::new(to, Protocol::TCP, port);
+            let opened = Opened::by(holes, key.session, &to);
+            let verdict = by_policy.map(|verdict| opened.over(verdict));
+            return Ok(HeldFor {
+                key: key.clone(),
+                verdict,
+                is_opened: verdict != by_policy,
+                leads: false,
+            });
+        }
+        match (self.relays).strictest_upstream(sessions, policies, key, since, holes) {
+            Upstreams::Own => Err(Fate::Passes),
+            Upstreams::Unscanned => Err(Fate::Unscanned),
+            Upstreams::Leads {
+                key,
+                verdict,
+                is_opened,
+                ..
+            } => Ok(HeldFor {
+                key,
+                verdict: Some(verdict),
+                is_opened,
+                leads: true,
+            }),
+        }
+    }
+
+    /// Why held connections end that a hole would let through by now; none: nobody has answered.
+    fn why_in_vain(
+        &mut self,
+        key: &RequestKey,
+        group: &Group,
+        holes: &[LiveHole],
+    ) -> Option<&'static str> {
+        let held = self.judge_held(key, first(group), holes).ok()?;
+        match held.verdict.filter(|_| held.is_opened)? {
+            Verdict::Allow => Some(OPEN_BY_NOW),
+            Verdict::ReadOnly => Some(READ_IT),
+            Verdict::Confirm | Verdict::Deny => None,
+        }
+    }
+
+    /// Whether TLS has to show a name there.
+    fn has_to_show_name(&self, key: &RequestKey) -> bool {
+        let live = self.sessions.live(key.session);
+        let rule = live.and_then(|live| {
+            let (to, port) = (key.destination, key.port);
+            self.policies.sni_rule(live.subject(), to, port)
+        });
+        rule.is_some()
     }
 
     fn fate(
@@ -238,25 +280,19 @@ impl State {
         (group, looked): (&Group, &mut Looked),
         holes: &[LiveHole],
     ) -> Fate {
-        let asked = (key.destination, key.port);
-        let held = match self.judge_held(key, first(group)) {
+        let held = match self.judge_held(key, first(group), holes) {
             Ok(held) => held,
             Err(fate) => return fate,
         };
         let key = &held.key;
         match held.verdict {
+            Some(Verdict::Allow) if held.is_opened && self.has_to_show_name(key) => {
+                return Fate::Ends(SHOW_IT);
+            }
             Some(Verdict::Allow) => return Fate::Passes,
             Some(Verdict::Confirm) => {}
             Some(Verdict::ReadOnly) => return Fate::Ends(READ_IT),
             _ => return Fate::Ends("a policy denies it"),
-        }
-        if let Some(fate) = by_holes(key, asked, holes) {
-            let (live, to) = (self.sessions.live(key.session), key.destination);
-            let rule = live.and_then(|live| self.policies.sni_rule(live.subject(), to, key.port));
-            return match (fate, rule) {
-                (Fate::Passes, Some(_)) => Fate::Ends(SHOW_IT),
-                (fate, _) => fate,
-            };
         }
         if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
@@ -271,24 +307,25 @@ impl State {
 
     /// Writes the end of connections that waited at the last review and are gone. Nobody ended them, and none went on: by a hole, as the
     /// kernel notes, or since a policy lets it.
-    fn write_given_up(&mut self, gone: &[HeldSocket], now: BootTime) {
+    fn write_given_up(&mut self, gone: &[HeldSocket], now: BootTime, holes: &[LiveHole]) {
         let mut looked = Looked::new();
         for (key, mut group) in grouped(gone) {
             group.retain(|(cookie, _)| !self.datapath.went_through(*cookie));
             if group.is_empty() {
                 continue;
             }
-            let held = self.judge_held(&key, first(&group));
-            if !held.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
+            let by_policies = self.judge_held(&key, first(&group), &[]);
+            if !by_policies.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
             let process = self.process_held((&group, &mut looked), Look::Logged);
-            let why = if latest(&group) <= now {
+            let unanswered = if latest(&group) <= now {
                 TOO_LATE
             } else {
                 GAVE_UP
             };
-            self.write_end(&group, process, why);
+            let answered = self.why_in_vain(&key, &group, holes);
+            self.write_end(&group, process, answered.unwrap_or(unanswered));
         }
     }
 
@@ -375,24 +412,6 @@ impl State {
         let entry = LogEntry::of(ids::session(first.session), uid, record);
         self.recorder.note(entry.admitted(admitted));
     }
-}
-
-/// What open holes make of held connections; none: an approver has to be asked. `asked`: the address and port that the program gave,
-/// which are those of a listener where `key` is about its upstream.
-fn by_holes(key: &RequestKey, asked: (Address, u16), holes: &[LiveHole]) -> Option<Fate> {
-    let covers = |hole: &&LiveHole| {
-        let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
-        hole.session == key.session && (covers((key.destination, key.port)) || covers(asked))
-    };
-    let over: Vec<_> = holes.iter().filter(covers).collect();
-    let reads = |hole: &&LiveHole| hole.entry.kind.reads();
-    if over
-        .iter()
-        .any(|hole| !reads(hole) && hole.connections_left != Some(0))
-    {
-        return Some(Fate::Passes);
-    }
-    over.iter().any(reads).then_some(Fate::Ends(READ_IT))
 }
 
 /// Closes connections, all of a session at once: to find them the kernel has to list every socket.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use guard_common::{Address, BootTime, Connection, Event, Hook, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
 use guard_proto::wire::{Number, Passing, RedirectTarget, Tgid, ToProxy, UnscannedListener};
 use guard_sys::clock;
 
@@ -139,9 +140,19 @@ impl State {
         let id = SessionId(target.session);
         let (to, now) = (asked(target), clock::now());
         let key = RequestKey::new(id, to.to, to.protocol, to.port);
-        let found = self
-            .relays
-            .strictest_upstream(&self.sessions, &self.policies, &key, now);
+        let holes = self.datapath.holes().unwrap_or_default();
+        let mut strictest = |holes: &[LiveHole]| {
+            let (sessions, policies) = (&self.sessions, &self.policies);
+            self.relays
+                .strictest_upstream(sessions, policies, &key, now, holes)
+        };
+        let found = match strictest(&holes) {
+            // It is not for the holes that it is shut: one may be counted.
+            Upstreams::Leads {
+                is_opened: true, ..
+            } => strictest(&[]),
+            found => found,
+        };
         let Upstreams::Leads { key, verdict, .. } = found else {
             return;
         };

@@ -15,6 +15,7 @@ use guard_proto::{Endpoint, destination::Through};
 use guard_sys::netns;
 
 use super::{
+    Opened,
     past::{ListeningPort, Past, PastProgram},
     scan::ScanResult,
     shown, through,
@@ -99,6 +100,38 @@ pub(super) struct KnownListener {
     /// Ports of this machine that its processes connect to, and below when a new one last caused a scan at once.
     pub(super) dialed: Vec<SocketAddr>,
     hurried: BootTime,
+}
+
+/// The strictest verdict on a connection to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Strictest {
+    pub(super) verdict: Verdict,
+    /// What it is on; none: on what was asked for. That itself stands for upstreams that may be anywhere.
+    pub(super) upstream: Option<Connection>,
+    /// The policies alone are stricter there.
+    pub(super) is_opened: bool,
+}
+
+impl Strictest {
+    /// The same with one more upstream. No proxy is on the way there, so that nothing can be read from it alone.
+    fn and_upstream(self, lead: &Connection, by_policy: Verdict, opened: Opened) -> Self {
+        let stops = matches!(by_policy, Verdict::Confirm | Verdict::ReadOnly);
+        let is_opened = stops && opened == Opened::All;
+        let verdict = match by_policy {
+            _ if is_opened => Verdict::Allow,
+            Verdict::ReadOnly => Verdict::Confirm,
+            other => other,
+        };
+        let (new, old) = (verdict.strictness(), self.verdict.strictness());
+        match new > old || (new == old && is_opened) {
+            true => Self {
+                verdict,
+                upstream: Some(*lead),
+                is_opened,
+            },
+            false => self,
+        }
+    }
 }
 
 /// All known listeners.
@@ -368,26 +401,41 @@ impl Relays {
 }
 
 impl KnownListener {
-    /// The strictest verdict on what was asked for and on the upstreams, and on which of these it is; none: on what was asked for.
+    /// The strictest verdict on what was asked for and on the upstreams, as the kernel half decides (`guard-ebpf/src/case.rs`): a hole for
+    /// an upstream lets nothing through but to that one, and one for what was asked for all. `judge`: what the policies say; `opened`: what
+    /// holes let through there.
     pub(super) fn strictest(
         &self,
         asked: &Connection,
         judge: impl Fn(&Connection) -> Verdict,
-    ) -> (Verdict, Option<Connection>) {
-        let mut strictest = (judge(asked), None);
+        opened: impl Fn(&Connection) -> Opened,
+    ) -> Strictest {
+        let by_policy = judge(asked);
+        let verdict = opened(asked).over(by_policy);
+        let mut strictest = Strictest {
+            verdict,
+            upstream: None,
+            is_opened: verdict != by_policy,
+        };
         for lead in self.leads() {
-            let verdict = match judge(lead) {
-                Verdict::ReadOnly => Verdict::Confirm,
-                verdict => verdict,
+            strictest = strictest.and_upstream(lead, judge(lead), opened(lead));
+        }
+        if self.is_anywhere() && strictest.verdict.strictness() < Verdict::Confirm.strictness() {
+            strictest = Strictest {
+                verdict: Verdict::Confirm,
+                upstream: Some(*asked),
+                is_opened: false,
             };
-            if verdict.strictness() > strictest.0.strictness() {
-                strictest = (verdict, Some(*lead));
-            }
         }
-        if self.is_anywhere() && strictest.0.strictness() < Verdict::Confirm.strictness() {
-            strictest = (Verdict::Confirm, Some(*asked));
+        let asks_behind = strictest.upstream.is_some() && strictest.verdict == Verdict::Confirm;
+        match asks_behind && opened(asked) == Opened::All {
+            true => Strictest {
+                verdict: Verdict::Allow,
+                is_opened: true,
+                ..strictest
+            },
+            false => strictest,
         }
-        strictest
     }
 
     /// One that nobody has scanned.
@@ -826,6 +874,58 @@ mod tests {
         // A session's server under the same name is scanned by itself.
         assert_eq!(leads_of(11, &[found(Some(15), "relay.py")], 7), 0);
         assert_eq!(leads_of(12, &[found(Some(17), "relay.py")], 0), 1);
+    }
+
+    #[test]
+    fn a_hole_lets_through_to_its_own_upstream_and_one_for_the_listener_to_all() {
+        let to = |last: u8, port: u16| {
+            let to = IpAddr::from([192, 0, 2, last]).into();
+            Connection::new(to, Protocol::TCP, port)
+        };
+        let localhost = IpAddr::from([127, 0, 0, 1]).into();
+        let listener = Connection::new(localhost, Protocol::TCP, 5432);
+        let [first, second, denied] = [to(1, 443), to(1, 5432), to(2, 443)];
+        let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
+        let strictest = |known: &KnownListener, open: &[Connection], how: Opened| {
+            let judge = |to: &Connection| match *to {
+                to if to == listener => Verdict::Allow,
+                to if to == first => Verdict::Confirm,
+                to if to == second => Verdict::ReadOnly,
+                _ => Verdict::Deny,
+            };
+            let opened = |to: &Connection| match open.contains(to) {
+                true => how,
+                false => Opened::Nothing,
+            };
+            let found = known.strictest(&listener, judge, opened);
+            (found.verdict, found.upstream, found.is_opened)
+        };
+        let all = Opened::All;
+        assert_eq!(
+            strictest(&known, &[], all),
+            (Verdict::Allow, None, false),
+            "it leads nowhere"
+        );
+        known.add_lead(&first);
+        known.add_lead(&second);
+        let asks = |of| (Verdict::Confirm, Some(of), false);
+        assert_eq!(strictest(&known, &[], all), asks(first));
+        assert_eq!(strictest(&known, &[first], all), asks(second));
+        assert_eq!(strictest(&known, &[second], all), asks(first));
+        let passes = |of| (Verdict::Allow, Some(of), true);
+        assert_eq!(strictest(&known, &[first, second], all), passes(second));
+        assert_eq!(strictest(&known, &[listener], all), passes(first));
+        // No proxy is on the way to an upstream.
+        let reads = strictest(&known, &[first, second, listener], Opened::Reads);
+        assert_eq!(reads, asks(first));
+        // What may be anywhere takes a hole for the listener.
+        known.lead_anywhere();
+        assert_eq!(strictest(&known, &[first, second], all), asks(listener));
+        assert_eq!(strictest(&known, &[listener], all), passes(first));
+        known.add_lead(&denied);
+        let shut = (Verdict::Deny, Some(denied), false);
+        let open = [first, second, denied, listener];
+        assert_eq!(strictest(&known, &open, all), shut);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{collections::HashSet, fs::File, net::SocketAddr};
 use guard_common::{
     Address, BootTime, Connection, Event, Hook, PolicyId, Protocol, SessionId, Ticket, Verdict,
 };
-use guard_datapath::Datapath;
+use guard_datapath::{Datapath, LiveHole};
 use guard_proto::{Endpoint, destination::Through};
 use guard_sys::clock;
 
@@ -39,11 +39,50 @@ pub enum Upstreams {
     Leads {
         /// What a request would be about.
         key: RequestKey,
-        /// The verdict of the policies.
+        /// The verdict of the policies, holes included.
         verdict: Verdict,
+        /// A hole made it milder.
+        is_opened: bool,
         /// The listener that leads there; none if the upstream is not judged more strictly.
         through: Option<Through>,
     },
+}
+
+/// What the open holes of a session let through at a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing.
+    Nothing,
+    /// Reads, by way of the proxy.
+    Reads,
+    /// Everything.
+    All,
+}
+
+impl Opened {
+    /// What some holes open to a session. Those that are used up open nothing new.
+    #[must_use]
+    pub fn by(holes: &[LiveHole], session: SessionId, to: &Connection) -> Self {
+        let over = holes.iter().filter(|hole| {
+            let is_its = hole.session == session && !hole.is_used_up();
+            is_its && hole.entry.covers(&to.to, to.protocol, to.port)
+        });
+        over.fold(Self::Nothing, |opened, hole| {
+            match (opened, hole.entry.kind.reads()) {
+                (Self::All, _) | (_, false) => Self::All,
+                (Self::Nothing | Self::Reads, true) => Self::Reads,
+            }
+        })
+    }
+
+    /// A verdict of policies, with it.
+    pub const fn over(self, verdict: Verdict) -> Verdict {
+        match (verdict, self) {
+            (Verdict::Confirm | Verdict::ReadOnly, Self::All) => Verdict::Allow,
+            (Verdict::Confirm, Self::Reads) => Verdict::ReadOnly,
+            (verdict, _) => verdict,
+        }
+    }
 }
 
 /// Whether what gets a connection to this machine is scanned.
@@ -354,13 +393,15 @@ impl Relays {
         is_new || !was_followed
     }
 
-    /// The strictest upstream of the listener that a request is about. The request was first made at `since`.
+    /// The strictest upstream of the listener that a request is about, and what `holes` change of it: those of the session among them.
+    /// The request was first made at `since`.
     pub(crate) fn strictest_upstream(
         &mut self,
         sessions: &Sessions,
         policies: &Policies,
         key: &RequestKey,
         since: BootTime,
+        holes: &[LiveHole],
     ) -> Upstreams {
         let Some(session) = sessions.live(key.session) else {
             return Upstreams::Unscanned;
@@ -377,9 +418,10 @@ impl Relays {
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
         let asked = Connection::new(key.destination, key.protocol, key.port);
-        let (verdict, upstream) = known.strictest(&asked, judge);
-        let through = upstream.map(|_| known.through());
-        let to = upstream.unwrap_or(asked);
+        let opened = |to: &Connection| Opened::by(holes, key.session, to);
+        let strictest = known.strictest(&asked, judge, opened);
+        let through = strictest.upstream.map(|_| known.through());
+        let to = strictest.upstream.unwrap_or(asked);
         let key = RequestKey {
             destination: to.to,
             protocol: to.protocol,
@@ -391,7 +433,8 @@ impl Relays {
         }
         Upstreams::Leads {
             key,
-            verdict,
+            verdict: strictest.verdict,
+            is_opened: strictest.is_opened,
             through,
         }
     }
