@@ -221,7 +221,7 @@ static FOLLOWED: LruHashMap<u64, u64, 4096> = LruHashMap::new();
 #[btf_map]
 static MULTIPATH: LruHashMap<u64, u8, 4096> = LruHashMap::new();
 
-/// The owner and the ticket of a socket that others may connect to: a local listener, and what it accepts. Written here.
+/// Which session made a TCP or UDP socket, its program and its flow; and a listener's ticket, once a session connects to it. Written here.
 #[btf_map]
 static NEAR: SocketStorage<ListenerState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
 
@@ -446,7 +446,7 @@ pub(crate) struct GateState {
     pub(crate) patterns: tls::Patterns,
 }
 
-/// What is noted of a socket on this machine that others may connect to. See [`crate::relay`].
+/// What is noted of a socket that a session made, or of a listener that one connects to. See [`crate::relay`] and [`crate::flows`].
 #[repr(C)]
 pub(crate) struct ListenerState {
     /// The cgroup of the session that made it; 0 where none did.
