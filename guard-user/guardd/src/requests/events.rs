@@ -41,6 +41,28 @@ fn sends_nothing(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::NothingSent
 }
 
+/// What becomes of a refusal, by the verdict of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handling {
+    /// Nothing: it was refused under a policy that has been replaced since.
+    Outdated,
+    /// The connection is held, and an approver is asked.
+    Held,
+    /// A record: no hole could allow it.
+    Denied,
+    /// A record: it is what a connection still sends whose hole has just ended, and nobody has tried it anew.
+    Aftermath,
+    /// A record: TLS has to show a name there, and the proxy looks at the next connection from that network, if it can.
+    Nameless,
+    /// A record that says why the resolver did not get the question.
+    Unresolved,
+    /// With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now on it does, if
+    /// it can: a record. Else as [`Self::Asked`].
+    Direct,
+    /// A record, and a request.
+    Asked,
+}
+
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
@@ -106,40 +128,59 @@ impl State {
         self.policies
             .recall_names(kernel, subject, event.destination)?;
         self.note_decided(event);
+        self.handle(event, self.handling(event))
+    }
+
+    /// What becomes of a refusal.
+    fn handling(&self, event: &Event) -> Handling {
+        let is_tcp = event.protocol == Protocol::TCP;
         match self.verdict_on(event) {
-            // What a connection still sends that its hole let through is refused, and nobody has tried it anew.
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {
-                self.holds.expect(event);
-                self.note_denial(event, Some(event.session));
+                Handling::Aftermath
             }
-            Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
-            Some(Verdict::Allow) if self.is_by_sni(event) => {
+            Some(Verdict::Confirm) if event.held != 0 => Handling::Held,
+            Some(Verdict::Allow) if self.is_by_sni(event) => Handling::Nameless,
+            Some(Verdict::Allow) if self.is_question(event) => Handling::Unresolved,
+            Some(Verdict::Allow) => Handling::Outdated,
+            Some(_) if is_socket(event) => Handling::Denied,
+            Some(Verdict::ReadOnly) if is_tcp => Handling::Direct,
+            Some(Verdict::Confirm | Verdict::ReadOnly) => Handling::Asked,
+            Some(Verdict::Deny) | None => Handling::Denied,
+        }
+    }
+
+    fn handle(&mut self, event: &Event, handling: Handling) -> Result<(), CallError> {
+        let (session, process) = (event.session, event.tgid);
+        match handling {
+            Handling::Outdated => {}
+            Handling::Held => self.note_held(event)?,
+            Handling::Denied => self.note_denial(event, Some(session)),
+            Handling::Aftermath => {
+                self.holds.expect(event);
+                self.note_denial(event, Some(session));
+            }
+            Handling::Nameless => {
                 if event.hook != Hook::Hello as u8 {
-                    self.notice_network::<ProxyWorker>(event.session, event.tgid);
+                    self.notice_network::<ProxyWorker>(session, process);
                 }
-                self.note_denial(event, Some(event.session));
+                self.note_denial(event, Some(session));
             }
-            Some(Verdict::Allow) if self.is_question(event) => {
-                let why = self.why_unserved(event.session, event.tgid);
-                self.note_refusal(event, Some(event.session), Some(why));
+            Handling::Unresolved => {
+                let why = self.why_unserved(session, process);
+                self.note_refusal(event, Some(session), Some(why));
             }
-            // It was refused under a policy that has been replaced since.
-            Some(Verdict::Allow) => {}
-            // With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now
-            // on it does, if it can.
-            Some(Verdict::ReadOnly)
-                if event.protocol == Protocol::TCP
-                    && (self.notice_network::<ProxyWorker>(event.session, event.tgid)
-                        || !self.proxy.is_up()) =>
-            {
-                self.note_denial(event, Some(event.session));
+            Handling::Direct => {
+                let is_new = self.notice_network::<ProxyWorker>(session, process);
+                match is_new || !self.proxy.is_up() {
+                    true => self.note_denial(event, Some(session)),
+                    false => self.handle(event, Handling::Asked)?,
+                }
             }
-            Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
+            Handling::Asked => {
                 self.holds.expect(event);
-                self.note_denial(event, Some(event.session));
+                self.note_denial(event, Some(session));
                 self.note_request(event)?;
             }
-            _ => self.note_denial(event, Some(event.session)),
         }
         Ok(())
     }
