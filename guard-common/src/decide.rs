@@ -51,6 +51,8 @@ pub trait Tables {
     fn is_whole(&self, holes: &HoleList, of: SessionId, version: u32) -> bool;
     /// Takes one connection from a hole's budget; false when there is none left.
     fn take(&self, budget: BudgetId) -> bool;
+    /// Gives back a connection that was taken.
+    fn give_back(&self, budget: BudgetId);
     /// Whether anything is left in a budget.
     fn has(&self, budget: BudgetId) -> bool;
     /// The time.
@@ -140,11 +142,24 @@ impl Wanted {
         }
     }
 
-    /// Whether a hole that covers a connection is one of these, and has room for it. `granted` as in [`find_hole`].
+    /// Whether a hole that covers a connection is one of these, and has room for it. `granted` and `taking` as in [`find_hole`].
     #[inline(always)]
-    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, granted: HoleId) -> bool {
-        let is_granted = id.0 == granted.0;
-        let has_room = || !kind.is_counted() || tables.take(BudgetId::of(id, kind));
+    fn admits<T: Tables>(
+        self,
+        tables: &T,
+        (id, kind): (HoleId, HoleKind),
+        granted: Granted,
+        taking: Taking,
+    ) -> bool {
+        let is_granted = granted.has(id);
+        let has_room = || {
+            let budget = BudgetId::of(id, kind);
+            !kind.is_counted()
+                || match taking {
+                    Taking::Now => tables.take(budget),
+                    Taking::Later => tables.has(budget),
+                }
+        };
         match (self, kind.reads()) {
             _ if !kind.is_known() => false,
             _ if kind.counts_bytes() && !tables.has(BudgetId::bytes(id)) => false,
@@ -153,6 +168,71 @@ impl Wanted {
             // Nobody counts the bytes of what is redirected.
             (Self::Redirected, _) => is_granted && !kind.counts_bytes(),
             (Self::All, true) => false,
+        }
+    }
+}
+
+/// When a connection is taken from the hole that a search finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Taking {
+    /// At once: the hole lets it through.
+    Now = 0,
+    /// By [`NeededHoles::take`], once all that the connection is judged by lets it through: what is refused takes nothing.
+    Later = 1 << 31,
+}
+
+impl Taking {
+    /// Out of its number, which may have a [`Wanted`]'s beside it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        match value & Self::Later as u32 {
+            0 => Self::Now,
+            _ => Self::Later,
+        }
+    }
+}
+
+/// The holes that a socket has taken a connection from for its destination, each 0 where there is none: it takes no second one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// The hole.
+    pub hole: HoleId,
+    /// Another one, where it needs two.
+    pub other: HoleId,
+}
+
+impl Granted {
+    /// That one alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(hole: HoleId) -> Self {
+        let other = HoleId(0);
+        Self { hole, other }
+    }
+
+    /// Whether it has taken one from that hole.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, hole: HoleId) -> bool {
+        hole.0 == self.hole.0 || hole.0 == self.other.0
+    }
+
+    /// As one number, for functions of the kernel half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        ((self.other.0 as u64) << 32) | self.hole.0 as u64
+    }
+
+    /// Out of [`Self::pack`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(packed: u64) -> Self {
+        Self {
+            hole: HoleId(packed as u32),
+            other: HoleId((packed >> 32) as u32),
         }
     }
 }
@@ -166,6 +246,97 @@ pub struct Passage {
     pub kind: u32,
     /// When it ends.
     pub expires: BootTime,
+}
+
+/// The holes that one connection needs, since it is judged by several destinations: its listener and where that leads.
+///
+/// Its socket remembers [`Self::hole`] and [`Self::other`]. So of those that count bytes it may need one, and of those that count
+/// connections two, or one beside one that counts bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeededHoles {
+    /// The one that counts bytes, else one that ends first, as far as there is room for the others; 0: none is needed.
+    pub hole: HoleId,
+    /// Its [`HoleKind`], and [`Decision::SEVERAL`].
+    pub kind: u32,
+    /// The budget of another one that counts connections, or 0.
+    pub other: BudgetId,
+    /// When the first of all ends.
+    pub expires: BootTime,
+}
+
+impl NeededHoles {
+    /// Takes one more into account. False where that is more than a socket remembers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(&mut self, more: &Passage) -> bool {
+        if self.hole.0 == 0 {
+            self.hole = more.hole;
+            self.kind = more.kind;
+            self.expires = more.expires;
+            return true;
+        }
+        if more.hole.0 == self.hole.0 || more.hole.0 == self.other.hole().0 {
+            return true;
+        }
+        let (own, its) = (HoleKind::from_u32(self.kind), HoleKind::from_u32(more.kind));
+        if own.counts_bytes() && its.counts_bytes() {
+            return false;
+        }
+        let is_first = more.expires.0 < self.expires.0;
+        // A redirect is judged by the one for reads.
+        let replaces = if own.reads() || own.counts_bytes() {
+            false
+        } else if its.counts_bytes() {
+            true
+        } else if self.other.0 == 0 {
+            is_first
+        } else {
+            !own.is_counted() && (is_first || its.is_counted())
+        };
+        let (hole, kind) = if replaces {
+            (self.hole, own)
+        } else {
+            (more.hole, its)
+        };
+        if kind.is_counted() {
+            if self.other.0 != 0 {
+                return false;
+            }
+            self.other = BudgetId::of(hole, kind);
+        }
+        if replaces {
+            self.hole = more.hole;
+            self.kind = more.kind;
+        }
+        self.kind |= Decision::SEVERAL;
+        if is_first {
+            self.expires = more.expires;
+        }
+        true
+    }
+
+    /// Takes a connection from each that counts them, but for those that the socket has taken from before. False where one has none left
+    /// any more: then it takes from none.
+    #[inline(always)]
+    #[must_use]
+    pub fn take<T: Tables>(&self, tables: &T, granted: Granted) -> bool {
+        let kind = HoleKind::from_u32(self.kind);
+        let own = BudgetId::of(self.hole, kind);
+        // Each redirect is one.
+        let is_new = kind.reads() || !granted.has(self.hole);
+        let takes_own = self.hole.0 != 0 && kind.is_counted() && is_new;
+        let takes_other = self.other.0 != 0 && !granted.has(self.other.hole());
+        if takes_own && !tables.take(own) {
+            return false;
+        }
+        if takes_other && !tables.take(self.other) {
+            if takes_own {
+                tables.give_back(own);
+            }
+            return false;
+        }
+        true
+    }
 }
 
 /// A verdict and what gave it.
@@ -547,15 +718,16 @@ impl NamesSaid {
 /// The first hole of a session, of those that are wanted, that covers a connection and still lives: the most specific that
 /// lets all through, else the most specific for reads.
 ///
-/// `granted` is the hole that this very socket has taken a connection from for this destination, or 0:
-/// it is not counted twice.
+/// `granted` is what this very socket has taken a connection from for this destination: it is not counted twice. `taking`: when it
+/// takes one.
 #[inline(always)]
 pub fn find_hole<T: Tables>(
     tables: &T,
     session: SessionId,
     to: &Connection,
-    granted: HoleId,
+    granted: Granted,
     wanted: Wanted,
+    taking: Taking,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;
     let version = tables.version(holes);
@@ -579,7 +751,7 @@ pub fn find_hole<T: Tables>(
             expires,
         };
         wanted
-            .admits(tables, id, kind, granted)
+            .admits(tables, (id, kind), granted, taking)
             .then_some(Some(passage))
     });
     first.flatten()

@@ -10,7 +10,7 @@ number! {
 }
 
 /// The key of a budget in `BUDGETS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BudgetId(pub u32);
 
 impl BudgetId {
@@ -39,6 +39,7 @@ impl BudgetId {
     }
 
     /// Whose it is.
+    #[inline(always)]
     #[must_use]
     pub const fn hole(self) -> HoleId {
         HoleId(self.0 & !(Self::READS_OR_BYTES | Self::BYTES))

@@ -2,16 +2,16 @@
 //! which the strictest counts.
 
 use guard_common::{
-    BootTime, Connection, Decision, HoleId, HoleKind, MAX_LEADS, PolicyId, PolicyVerdict, Session,
-    Verdict, Wanted, relay_flags, with_hole,
+    BootTime, BudgetId, Connection, Decision, Granted, HoleId, MAX_LEADS, NeededHoles, Passage,
+    PolicyId, PolicyVerdict, Session, Tables as _, Taking, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
     began::Began,
     kernel,
-    maps::{self, RELAYS},
+    maps::{self, Kernel, RELAYS},
     relay::Receiver,
-    verdict,
+    socket, verdict,
 };
 
 /// The result of a decision.
@@ -32,9 +32,9 @@ impl Ruling {
 }
 
 /// Flag of [`Case::wanted`]: [`Case::to`] is an upstream of the listener that was asked for.
-const CASE_IS_UPSTREAM: u32 = 1 << 31;
+const CASE_IS_UPSTREAM: u16 = 1 << 15;
 /// Flag of [`Case::wanted`]: the connection begins.
-const CASE_BEGINS: u32 = 1 << 30;
+const CASE_BEGINS: u16 = 1 << 14;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
@@ -46,22 +46,30 @@ pub(crate) struct Case {
     cgroup: u64,
     /// The receiver's number; once that is decided, the generation under which the decision may be cached.
     number: u64,
-    said: u64,
+    /// A [`PolicyVerdict::pack`]ed one.
+    said: u32,
+    /// See [`Granted::other`].
+    other_granted: u32,
     expires: u64,
     /// The destination that decided: an upstream of the listener, or what was asked for.
     pub(crate) to: Connection,
     policy: u32,
     hole: u32,
-    kind: u32,
+    /// See [`NeededHoles::other`].
+    other: u32,
+    kind: u16,
     /// A [`Wanted`], [`CASE_IS_UPSTREAM`] and [`CASE_BEGINS`].
-    wanted: u32,
+    wanted: u16,
     /// [`Began::coarse`].
     began: u32,
 }
 
 // Before Linux 6.1.100 and 6.3 each byte of what a global function gets has to have been written.
-const _: () =
-    assert!(size_of::<Case>() == size_of::<Session>() + size_of::<Connection>() + 4 * 8 + 6 * 4);
+const _: () = assert!(
+    size_of::<Case>() == size_of::<Session>() + size_of::<Connection>() + 3 * 8 + 7 * 4 + 2 * 2
+);
+// Kinds and what is beside them.
+const _: () = assert!(Decision::SEVERAL <= u16::MAX as u32);
 
 impl Case {
     /// A call that begins a connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
@@ -73,7 +81,7 @@ impl Case {
         granted: HoleId,
         wanted: Wanted,
     ) -> Self {
-        let wanted = wanted as u32 | CASE_BEGINS;
+        let wanted = wanted as u16 | CASE_BEGINS;
         Self::new(cgroup, receiver, to, granted, wanted)
     }
 
@@ -86,22 +94,24 @@ impl Case {
         granted: HoleId,
     ) -> Self {
         let begins = if receiver.begins() { CASE_BEGINS } else { 0 };
-        let wanted = Wanted::All as u32 | begins;
+        let wanted = Wanted::All as u16 | begins;
         Self::new(cgroup, receiver, to, granted, wanted)
     }
 
     #[inline(always)]
-    fn new(cgroup: u64, receiver: Receiver, to: &Connection, granted: HoleId, wanted: u32) -> Self {
+    fn new(cgroup: u64, receiver: Receiver, to: &Connection, granted: HoleId, wanted: u16) -> Self {
         Self {
             session: maps::session(cgroup),
             granted: granted.0,
             cgroup,
             number: receiver.number(),
             said: 0,
+            other_granted: 0,
             expires: 0,
             to: Connection::new(to.to, to.protocol, to.port),
             policy: 0,
             hole: 0,
+            other: 0,
             kind: 0,
             wanted,
             began: Began::NOW.coarse(),
@@ -112,6 +122,18 @@ impl Case {
     #[inline(always)]
     pub(crate) fn set_began(&mut self, began: Began) {
         self.began = began.coarse();
+    }
+
+    /// Whether the packet's socket has used a hole.
+    #[inline(always)]
+    pub(crate) fn has_granted(&self) -> bool {
+        self.granted != 0
+    }
+
+    /// The other hole that the packet's socket has used.
+    #[inline(always)]
+    pub(crate) fn set_other_granted(&mut self, hole: HoleId) {
+        self.other_granted = hole.0;
     }
 
     /// The ticket of the listener.
@@ -130,7 +152,7 @@ impl Case {
     #[inline(always)]
     pub(crate) fn decide(&mut self, to: &Connection) -> Ruling {
         if self.number == Receiver::NO_LISTENER {
-            guard_decide(self, to);
+            guard_decide(self, to, Taking::Now as u32);
             return Ruling::Decided;
         }
         match guard_relay(self, to) {
@@ -168,6 +190,15 @@ impl Case {
         self.number
     }
 
+    /// What the socket remembers in place of the generation, where that is none: the other hole that it goes through.
+    #[inline(always)]
+    pub(crate) fn for_socket(&self, generation: u64) -> u64 {
+        match generation {
+            0 => socket::by_no_generation(BudgetId(self.other).hole()),
+            generation => generation,
+        }
+    }
+
     /// The cgroup that is judged.
     #[inline(always)]
     pub(crate) fn cgroup(&self) -> u64 {
@@ -183,9 +214,9 @@ impl Case {
     /// What was decided.
     #[inline(always)]
     pub(crate) fn decision(&self) -> Decision {
-        let mut decision = Decision::by(PolicyId(self.policy), PolicyVerdict::unpack(self.said));
+        let mut decision = Decision::by(PolicyId(self.policy), self.policy_verdict());
         decision.hole = HoleId(self.hole);
-        decision.kind = self.kind;
+        decision.kind = u32::from(self.kind);
         decision.expires = BootTime(self.expires);
         decision
     }
@@ -202,28 +233,61 @@ impl Case {
         HoleId(self.hole)
     }
 
+    /// Gives back the connections that it took from holes.
+    #[inline(always)]
+    pub(crate) fn give_back(&self) {
+        maps::give_back(HoleId(self.hole));
+        if self.other != 0 {
+            Kernel.give_back(BudgetId(self.other));
+        }
+    }
+
     #[inline(always)]
     fn note(&mut self, decision: &Decision) {
-        self.said = decision.said().pack();
+        self.said = decision.said().pack() as u32;
         self.policy = decision.policy.0;
-        self.hole = decision.hole.0;
-        self.kind = decision.kind;
-        self.expires = decision.expires.0;
+        self.note_holes(&NeededHoles {
+            hole: decision.hole,
+            kind: decision.kind,
+            other: BudgetId(0),
+            expires: decision.expires,
+        });
+    }
+
+    #[inline(always)]
+    fn note_holes(&mut self, needed: &NeededHoles) {
+        self.hole = needed.hole.0;
+        self.kind = needed.kind as u16;
+        self.other = needed.other.0;
+        self.expires = needed.expires.0;
+    }
+
+    #[inline(always)]
+    fn needed_holes(&self) -> NeededHoles {
+        NeededHoles {
+            hole: HoleId(self.hole),
+            kind: u32::from(self.kind),
+            other: BudgetId(self.other),
+            expires: BootTime(self.expires),
+        }
     }
 }
 
-/// Decides by the address that was asked for. The verifier checks it by itself.
+/// Decides by the address that was asked for; `taking` is a [`Taking`]. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
+extern "C" fn guard_decide(case: *mut Case, to: *const Connection, taking: u32) -> u64 {
     if case.is_null() || to.is_null() {
         return 0;
     }
-    // SAFETY: not null, and only called from `Case::decide`, with references.
+    // SAFETY: not null, and all callers, in this file, pass references.
     let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !(CASE_IS_UPSTREAM | CASE_BEGINS));
-    let granted = HoleId(case.granted);
-    let decision = verdict::decide(&case.session, to, case.began(), granted, wanted);
+    let said = verdict::packed(&case.session, to, case.began());
+    // Not before, so that less has to be kept meanwhile: the stack is short.
+    let (session, granted) = (case.session.id, case.granted());
+    let decision = with_hole(verdict::unpacked(said), case.wanted(), |wanted| {
+        verdict::find(session, to, granted, wanted, Taking::from_u32(taking))
+    });
     case.note(&decision);
     0
 }
@@ -275,6 +339,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
         case.ask_for_anywhere(to);
     }
     case.allow_by_hole_of_listener(to);
+    case.take_holes();
     Ruling::DECIDED
 }
 
@@ -298,6 +363,34 @@ impl Case {
     }
 
     #[inline(always)]
+    fn granted(&self) -> Granted {
+        Granted {
+            hole: HoleId(self.granted),
+            other: HoleId(self.other_granted),
+        }
+    }
+
+    #[inline(always)]
+    fn wanted(&self) -> Wanted {
+        Wanted::from_u32(u32::from(self.wanted & !(CASE_IS_UPSTREAM | CASE_BEGINS)))
+    }
+
+    #[inline(always)]
+    fn policy_verdict(&self) -> PolicyVerdict {
+        PolicyVerdict::unpack(u64::from(self.said))
+    }
+
+    /// Whether it passes as it is decided by now, be it redirected.
+    #[inline(always)]
+    fn passes(&self) -> bool {
+        match self.verdict() {
+            Verdict::Allow => true,
+            Verdict::ReadOnly => matches!(self.wanted(), Wanted::Any),
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
     fn has_upstream(&self) -> bool {
         self.wanted & CASE_IS_UPSTREAM != 0
     }
@@ -305,16 +398,16 @@ impl Case {
     /// What the policies said, as [`verdict::packed`]; with a hole's allowance in place of the verdict.
     #[inline(always)]
     pub(crate) fn said(&self) -> u64 {
-        verdict::with_policy(PolicyVerdict::unpack(self.said), PolicyId(self.policy))
+        verdict::with_policy(self.policy_verdict(), PolicyId(self.policy))
     }
 
     #[inline(always)]
     pub(crate) fn verdict(&self) -> Verdict {
-        PolicyVerdict::unpack(self.said).verdict
+        self.policy_verdict().verdict
     }
 
     /// Decides by what was asked for, which is the first of the upstreams, and the others: the strictest verdict counts. False where
-    /// not all could be read.
+    /// not all could be read. Nothing is taken from the holes that it needs: a later upstream may refuse.
     #[inline(always)]
     fn decide_by_all(
         &mut self,
@@ -322,7 +415,7 @@ impl Case {
         leads: &[Connection; MAX_LEADS],
         len: u32,
     ) -> bool {
-        guard_decide(self, to);
+        guard_decide(self, to, Taking::Later as u32);
         let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
             let to = leads.get(at)?;
             let said = verdict::packed(&self.session, to, self.began());
@@ -349,16 +442,31 @@ impl Case {
         if !self.has_upstream() || !matches!(self.verdict(), Verdict::Confirm) {
             return;
         }
-        let granted = HoleId(self.granted);
-        if let Some(passage) = verdict::hole(self.session.id, listener, granted, Wanted::All) {
-            self.said = PolicyVerdict {
+        let (session, granted) = (self.session.id, self.granted());
+        let found = verdict::find(session, listener, granted, Wanted::All, Taking::Later);
+        if let Some(passage) = found {
+            let said = PolicyVerdict {
                 verdict: Verdict::Allow,
-                ..PolicyVerdict::unpack(self.said)
-            }
-            .pack();
-            self.hole = passage.hole.0;
-            self.kind = passage.kind;
-            self.expires = passage.expires.0;
+                ..self.policy_verdict()
+            };
+            self.said = said.pack() as u32;
+            self.note_holes(&NeededHoles {
+                hole: passage.hole,
+                kind: passage.kind,
+                other: BudgetId(0),
+                expires: passage.expires,
+            });
+        }
+    }
+
+    /// Takes a connection from each hole that it needs, if it passes: what is refused uses none. Where one has none left any more, an
+    /// approver must be asked again.
+    ///
+    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
+    #[inline(never)]
+    fn take_holes(&mut self) {
+        if self.passes() && !self.needed_holes().take(&Kernel, self.granted()) {
+            self.confirm_again();
         }
     }
 
@@ -367,46 +475,41 @@ impl Case {
     /// A function of its own for the sake of the stack, as [`crate::emit::due`].
     #[inline(never)]
     fn add(&mut self, to: &Connection, said: u64) {
-        let granted = HoleId(self.granted);
+        let (session, granted) = (self.session.id, self.granted());
         let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
-            verdict::hole(self.session.id, to, granted, wanted)
+            verdict::find(session, to, granted, wanted, Taking::Later)
         });
         let decision = without_reads(decision);
-        let (new, old) = (decision.verdict.strictness(), self.verdict().strictness());
-        let (hole, other) = (decision.hole.0, self.hole);
-        if new == old && hole != 0 && other != 0 && hole != other {
-            return self.join(decision.hole, decision.kind, decision.expires);
-        }
-        // With equal verdicts the hole counts, so that the connection ends with it.
-        if new > old || (new == old && decision.hole.0 != 0) {
+        let is_stricter = decision.verdict.strictness() > self.verdict().strictness();
+        let is_first = self.hole == 0 && matches!(self.verdict(), Verdict::Allow);
+        let needs_hole = decision.hole.0 != 0;
+        // With equal verdicts the first hole counts, so that the connection ends with it.
+        if is_stricter || (needs_hole && is_first) {
             self.note(&decision);
             self.to = Connection::new(to.to, to.protocol, to.port);
             self.wanted |= CASE_IS_UPSTREAM;
+        } else if needs_hole && self.passes() {
+            self.join(decision.hole, decision.kind, decision.expires);
         }
     }
 }
 
 impl Case {
-    /// Notes that another hole is needed as well: the connection ends with the first of them. Its socket remembers one, which is the one
-    /// that counts bytes, else connections; two that count bytes let nothing pass, and of two that count connections the other is used up
-    /// packet by packet.
+    /// Notes that this hole is needed as well. Where its socket could not remember it beside the others, nothing passes.
     ///
     /// A function of its own for the sake of the stack, as [`crate::emit::due`].
     #[inline(never)]
     fn join(&mut self, hole: HoleId, kind: u32, expires: BootTime) {
-        let (own, its) = (HoleKind::from_u32(self.kind), HoleKind::from_u32(kind));
-        if own.counts_bytes() && its.counts_bytes() {
-            return self.confirm_again();
-        }
-        let is_first = expires.0 < self.expires;
-        let counts_more = its.counts_bytes() || (its.is_counted() && !own.counts_bytes());
-        if counts_more || (is_first && !own.counts_bytes() && !own.is_counted()) {
-            self.hole = hole.0;
-            self.kind = kind;
-        }
-        self.kind |= Decision::SEVERAL;
-        if is_first {
-            self.expires = expires.0;
+        let mut needed = self.needed_holes();
+        let more = Passage {
+            hole,
+            kind,
+            expires,
+        };
+        if needed.add(&more) {
+            self.note_holes(&needed);
+        } else {
+            self.confirm_again();
         }
     }
 }

@@ -359,6 +359,7 @@ fn judge_call(
     if !decision.allows() || (needs_gate && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
+    let generation = case.for_socket(generation_for_call(&decision, generation));
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
     log::case(
         &case,
@@ -385,7 +386,8 @@ fn is_tcp_connect(to: &Connection, hook: Hook) -> bool {
     matches!(hook, Hook::Connect4 | Hook::Connect6) && to.protocol == Protocol::TCP
 }
 
-/// Allows a call. Where a hole allowed it, the socket must record which one: its packets are judged by that.
+/// Allows a call. Where a hole allowed it, the socket must record which one: its packets are judged by that. `generation`:
+/// [`generation_for_call`].
 #[inline(always)]
 pub(crate) fn allow_call(
     ctx: &SockAddrContext,
@@ -397,7 +399,6 @@ pub(crate) fn allow_call(
     if decision.hole.0 == 0 {
         return ALLOW;
     }
-    let generation = generation_for_call(decision, generation);
     match Socket::new(ctx::socket(ctx)) {
         Some(socket) if socket.remember(to, decision, generation, cgroup, Judge::Task) => {
             maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
@@ -417,7 +418,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     let session = &case.session;
     let is_redirected = redirect::begin(ctx, to, hook, case, Reason::REDIRECTED);
     if decision.hole.0 != 0 {
-        note_hole_used(ctx, decision.hole, is_redirected);
+        note_hole_used(ctx, case, is_redirected);
     }
     if is_redirected {
         log::case(case, to, hook, LogOutcome::Redirected);
@@ -456,7 +457,7 @@ fn redirect_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: 
 /// The generation under which a call's allowance is cached. Where the hole counts bytes, or packets wait for a name, it is never
 /// valid: then only the hole is known again.
 #[inline(always)]
-fn generation_for_call(decision: &Decision, generation: u64) -> u64 {
+pub(crate) fn generation_for_call(decision: &Decision, generation: u64) -> u64 {
     if decision.is_by_packet() || decision.is_by_sni() {
         0
     } else {
@@ -474,14 +475,23 @@ fn generation_for_packet(decision: &Decision, passing: Passing, generation: u64)
     }
 }
 
-/// Records the hole that a redirect used, or gives the connection back to it where there was no redirect.
+/// Records the hole that a redirect used, or gives the connection back to each that it needed where there was no redirect.
 #[inline(always)]
-fn note_hole_used(ctx: &SockAddrContext, hole: HoleId, is_redirected: bool) {
+fn note_hole_used(ctx: &SockAddrContext, case: &Case, is_redirected: bool) {
     if is_redirected {
-        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), hole);
+        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), case.hole());
     } else {
-        maps::give_back(hole);
+        case.give_back();
     }
+}
+
+/// Notes the other hole that a socket has used for that destination.
+///
+/// A function of its own for the sake of the stack, as [`emit::due`].
+#[inline(never)]
+fn note_other_hole(case: &mut Case, sk: *mut bpf_sock, to: &Connection) {
+    let known = recall(sk, to, 0, case.cgroup());
+    case.set_other_granted(known.other);
 }
 
 /// The verdict on a packet, by the session that its socket was made in: cached flows pass; a redirected one is judged by its
@@ -609,6 +619,10 @@ impl Packet<'_> {
             Receiver::NONE
         };
         let mut case = Case::of_packet(cgroup, listener, self.to, granted);
+        // Only where a listener leads on can a connection need two.
+        if listener.is_scanned() && case.has_granted() {
+            note_other_hole(&mut case, self.sk, self.to);
+        }
         if hold::is_of_another(self.sk, case.session.id) {
             log::case(&case, self.to, Hook::Egress, LogOutcome::Refused);
             return REFUSE;
@@ -768,6 +782,7 @@ fn cache_allowed(
             }
         }
         let generation = generation_for_packet(&decision, passing, case.generation());
+        let generation = case.for_socket(generation);
         socket.remember(to, &decision, generation, case.cgroup(), Judge::Packet);
     }
 }

@@ -333,7 +333,7 @@ pub(crate) fn unread(queue: &mut QueueKey, session: SessionId) -> Option<*mut Un
 pub(crate) struct SocketState {
     /// Odd while it is written. Threads may send on one UDP socket at once.
     pub(crate) sequence: u64,
-    /// `META[GENERATION]` when it was allowed; 0 where nothing is.
+    /// `META[GENERATION]` when it was allowed; 0 where nothing is, or by no generation; or [`crate::socket::by_no_generation`].
     pub(crate) generation: u64,
     /// The destination: an [`Address`]'s first two and last two words.
     pub(crate) to: [u64; 2],
@@ -676,14 +676,8 @@ pub(crate) fn count_went_on(session: SessionId) {
 /// TLS has to show its name. It is counted under one of these.
 #[inline(always)]
 pub(crate) fn give_back(hole: HoleId) {
-    let give_to = |kind| {
-        if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, kind).0) {
-            // SAFETY: a live map value, aligned to 8.
-            unsafe { kernel::fetch_add(left.cast(), 1) };
-        }
-    };
-    give_to(HoleKind::COUNTED_READS);
-    give_to(HoleKind::COUNTED);
+    Kernel.give_back(BudgetId::of(hole, HoleKind::COUNTED_READS));
+    Kernel.give_back(BudgetId::of(hole, HoleKind::COUNTED));
 }
 
 /// Takes a packet's bytes from a hole that lets so many through. False where they are more than were left: then
@@ -791,6 +785,14 @@ impl Tables for Kernel {
             kernel::fetch_add(left.cast(), 1);
         }
         false
+    }
+
+    #[inline(always)]
+    fn give_back(&self, budget: BudgetId) {
+        if let Some(left) = BUDGETS.get_ptr_mut(budget.0) {
+            // SAFETY: a live map value, aligned to 8.
+            unsafe { kernel::fetch_add(left.cast(), 1) };
+        }
     }
 
     #[inline(always)]

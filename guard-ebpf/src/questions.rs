@@ -20,7 +20,7 @@ use guard_common::{
 use crate::{
     ALLOW, REFUSE, UNDECIDED, allow_call,
     began::Began,
-    ctx, emit, kernel,
+    ctx, emit, generation_for_call, kernel,
     maps::{self, ListenerState, QUESTIONS, Shared},
     rates, recall,
     redirect::{Proxy, Reason, Redirect},
@@ -113,6 +113,7 @@ fn hole(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, said: u
     let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
         verdict::hole(session, to, granted, wanted)
     });
+    let generation = generation_for_call(&decision, generation);
     if decision.allows() && allow_call(ctx, to, &decision, generation, cgroup) == ALLOW {
         decision.hole
     } else {

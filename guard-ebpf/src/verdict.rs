@@ -5,9 +5,9 @@
 //! for each way in which a program may get there: with each guardd that starts, the verifier is most of what it waits for.
 
 use guard_common::{
-    BootTime, Connection, Decision, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey, NamesSaid,
-    Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Wanted, find_hole, said_of,
-    with_hole,
+    BootTime, Connection, Decision, Granted, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey,
+    NamesSaid, Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Taking, Wanted,
+    find_hole, said_of, with_hole,
 };
 
 use crate::{
@@ -21,7 +21,7 @@ const KIND: u32 = 32;
 /// Where [`guard_chain_verdict`] says which policy decided.
 const POLICY: u32 = 32;
 
-/// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
+/// The verdict for a connection of a session; `granted` and `wanted` as in [`hole`].
 #[inline(always)]
 pub(crate) fn decide(
     session: &Session,
@@ -124,7 +124,8 @@ extern "C" fn guard_both(all: u64, outer: u64) -> u64 {
     with_policy(both.said(), both.policy)
 }
 
-/// [`find_hole`].
+/// The hole that lets a connection through, which takes one from it: [`find_hole`]. `granted`: the one hole that its socket has taken
+/// from before, or 0.
 #[inline(always)]
 pub(crate) fn hole(
     session: SessionId,
@@ -132,9 +133,22 @@ pub(crate) fn hole(
     granted: HoleId,
     wanted: Wanted,
 ) -> Option<Passage> {
+    find(session, to, Granted::of(granted), wanted, Taking::Now)
+}
+
+/// [`find_hole`].
+#[inline(always)]
+pub(crate) fn find(
+    session: SessionId,
+    to: &Connection,
+    granted: Granted,
+    wanted: Wanted,
+    taking: Taking,
+) -> Option<Passage> {
     let mut expires = 0;
-    let (id, granted) = (session.0, granted.0);
-    let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
+    let (id, granted) = (session.0, granted.pack());
+    let wanted = wanted as u32 | taking as u32;
+    let found = guard_find_hole(id, to, granted, &raw mut expires, wanted);
     (found != 0).then_some(Passage {
         hole: HoleId(found as u32),
         kind: (found >> KIND) as u32,
@@ -234,13 +248,14 @@ extern "C" fn guard_said(policy: u32, pattern: u64, to: *const Connection) -> u6
     said_of(&Kernel, PolicyId(policy), NameId(pattern), unsafe { &*to }).pack()
 }
 
-/// [`find_hole`]: the hole's id, or 0, and its kind at [`KIND`]; `expires` gets the moment at which it ends.
+/// [`find_hole`]: the hole's id, or 0, and its kind at [`KIND`]; `expires` gets the moment at which it ends. `wanted`: a [`Wanted`] and a
+/// [`Taking`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_find_hole(
     session: u32,
     to: *const Connection,
-    granted: u32,
+    granted: u64,
     expires: *mut u64,
     wanted: u32,
 ) -> u64 {
@@ -249,8 +264,10 @@ extern "C" fn guard_find_hole(
     }
     // SAFETY: not null, and all callers, in this file, pass references.
     unsafe {
-        let (session, granted) = (SessionId(session), HoleId(granted));
-        match find_hole(&Kernel, session, &*to, granted, Wanted::from_u32(wanted)) {
+        let (session, granted) = (SessionId(session), Granted::unpack(granted));
+        let taking = Taking::from_u32(wanted);
+        let wanted = Wanted::from_u32(wanted & !(Taking::Later as u32));
+        match find_hole(&Kernel, session, &*to, granted, wanted, taking) {
             Some(passage) => {
                 *expires = passage.expires.0;
                 (u64::from(passage.kind) << KIND) | u64::from(passage.hole.0)

@@ -1,11 +1,14 @@
 //! The kernel's search for a hole against the sentences that say which holes help.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use guard_common::{
-    Address, BootTime, BudgetId, Connection, Decision, HoleEntry, HoleId, HoleList, ListId,
-    PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session, SessionId, Tables, Verdict,
-    Wanted, decide, find_hole,
+    Address, BootTime, BudgetId, Connection, Decision, Granted, HoleEntry, HoleId, HoleList,
+    ListId, NeededHoles, PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session,
+    SessionId, Tables, Taking, Verdict, Wanted, decide, find_hole,
 };
 use proptest::prelude::*;
 
@@ -51,9 +54,28 @@ impl Memory {
             ..PolicyVerdict::DENY
         };
         let (granted, wanted) = asks;
+        let granted = Granted::of(granted);
         decide(&session, wanted, says, |wanted| {
-            find_hole(self, SESSION, to, granted, wanted)
+            find_hole(self, SESSION, to, granted, wanted, Taking::Now)
         })
+    }
+
+    /// The holes that a connection to all of these needs; none where one of them has no hole, or these are more than a socket remembers.
+    fn needed(&self, to: &[Connection], granted: Granted) -> Option<NeededHoles> {
+        let mut needed = NeededHoles::default();
+        for to in to {
+            let found = find_hole(self, SESSION, to, granted, Wanted::All, Taking::Later)?;
+            if !needed.add(&found) {
+                return None;
+            }
+        }
+        Some(needed)
+    }
+
+    /// Whether a connection to all of these passes, as `guard-ebpf/src/case.rs` has it: then it takes one from each hole that it needs.
+    fn passes(&self, to: &[Connection], granted: Granted) -> Option<NeededHoles> {
+        let needed = self.needed(to, granted)?;
+        needed.take(self, granted).then_some(needed)
     }
 }
 
@@ -86,6 +108,13 @@ impl Tables for Memory {
         let mut budgets = self.budgets.borrow_mut();
         let left = budgets.get_mut(&budget.0).filter(|left| **left > 0);
         left.map(|left| *left -= 1).is_some()
+    }
+
+    fn give_back(&self, budget: BudgetId) {
+        let mut budgets = self.budgets.borrow_mut();
+        if let Some(left) = budgets.get_mut(&budget.0) {
+            *left += 1;
+        }
     }
 
     fn now(&self) -> BootTime {
@@ -203,6 +232,30 @@ fn naive(
     }
 }
 
+/// The first hole in the list that helps a connection.
+fn first(
+    memory: &Memory,
+    holes: &[NewHole],
+    to: &Connection,
+    granted: Granted,
+) -> Option<(HoleId, HoleEntry)> {
+    let helps = |entry: &&HoleEntry| {
+        let new = &holes[entry.id.0 as usize - 1];
+        let has_connections = new.connections != Some(0) || granted.has(entry.id);
+        let is_there = entry.covers(&to.to, to.protocol, to.port) && new.expires > NOW;
+        is_there && !new.read_only && has_connections && new.bytes != Some(0)
+    };
+    let entry = hole_list::entries(&memory.list).iter().find(helps)?;
+    Some((entry.id, *entry))
+}
+
+/// Whether a socket remembers them: one that counts bytes, and of those that count only connections two, or one beside that.
+fn fits<'e>(holes: impl Iterator<Item = &'e HoleEntry>) -> bool {
+    let (of_bytes, others): (Vec<_>, Vec<_>) = holes.partition(|entry| entry.kind.counts_bytes());
+    let counted = others.iter().filter(|entry| entry.kind.is_counted());
+    of_bytes.len() <= 1 && of_bytes.len() + counted.count() <= 2
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
@@ -238,5 +291,50 @@ proptest! {
             let one = i64::from(taken == Some(BudgetId(key)));
             prop_assert_eq!(memory.left(BudgetId(key)), Some(left - one));
         }
+    }
+
+    /// Through a listener on this machine, which leads to several destinations.
+    #[test]
+    fn a_connection_takes_one_of_each_hole_that_it_needs_or_none(
+        holes in prop::collection::vec(hole(), 0..7),
+        to in prop::collection::vec(connection(), 1..5),
+        granted in [(0..8_u32).prop_map(HoleId), (0..8_u32).prop_map(HoleId)],
+    ) {
+        let [hole, other] = granted;
+        let granted = Granted { hole, other };
+        let memory = Memory::with(&holes);
+        let before = memory.budgets.borrow().clone();
+        let passes = memory.passes(&to, granted);
+        let chosen = to.iter().map(|to| first(&memory, &holes, to, granted));
+        let chosen: Option<BTreeMap<_, _>> = chosen.collect();
+        let chosen = chosen.filter(|chosen| fits(chosen.values()));
+        prop_assert_eq!(passes.is_some(), chosen.is_some(), "{:?}", chosen);
+        let taken = chosen.clone().unwrap_or_default();
+        let is_new = |entry: &&HoleEntry| entry.kind.is_counted() && !granted.has(entry.id);
+        let taken = taken.values().filter(is_new);
+        let taken: BTreeSet<_> = taken.map(|entry| BudgetId::of(entry.id, entry.kind).0).collect();
+        for (key, left) in before {
+            let one = i64::from(taken.contains(&key));
+            prop_assert_eq!(memory.left(BudgetId(key)), Some(left - one));
+        }
+        let (Some(needed), Some(chosen)) = (passes, chosen) else {
+            return Ok(());
+        };
+        // All that count something are remembered, the one that counts bytes as the first; and it ends with the first of all.
+        let remembered = [needed.hole, needed.other.hole()];
+        let counting = |entry: &&HoleEntry| entry.kind.is_counted() || entry.kind.counts_bytes();
+        let mut counting = chosen.values().filter(counting);
+        prop_assert!(counting.all(|entry| remembered.contains(&entry.id)), "{:?}", needed);
+        let mut of_bytes = chosen.values().filter(|entry| entry.kind.counts_bytes());
+        prop_assert!(of_bytes.all(|entry| entry.id == needed.hole), "{:?}", needed);
+        prop_assert!(chosen.contains_key(&needed.hole), "{:?}", needed);
+        let ends = chosen.values().map(|entry| entry.expires).min();
+        prop_assert_eq!(Some(needed.expires), ends);
+        prop_assert_eq!(needed.kind & Decision::SEVERAL != 0, chosen.len() > 1);
+        // Its next packet goes through the same, and takes nothing.
+        let granted = Granted { hole: needed.hole, other: needed.other.hole() };
+        let before = memory.budgets.borrow().clone();
+        prop_assert_eq!(memory.passes(&to, granted), Some(needed));
+        prop_assert_eq!(&*memory.budgets.borrow(), &before);
     }
 }

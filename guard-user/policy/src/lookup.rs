@@ -111,6 +111,8 @@ impl Tables for Lookup<'_> {
         false
     }
 
+    fn give_back(&self, _: BudgetId) {}
+
     fn now(&self) -> BootTime {
         BootTime(0)
     }
