@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use guard_common::{PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{Connection, PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{self as policy, Opening, PortSpec, Prefix};
 use guard_proto::HoleTerms;
 
@@ -215,6 +215,16 @@ impl Checked {
         let mut own = self.ports.iter();
         let is_own = own.any(|own| ports.iter().any(|port| own.intersection(port).is_some()));
         is_own || (self.ports.is_empty() && !ports.is_empty())
+    }
+
+    /// Whether it is for connections to there.
+    pub(crate) fn covers(&self, to: &Connection) -> bool {
+        let is_for = |spec: &PortSpec| {
+            spec.protocol.covers(to.protocol) && (spec.low..=spec.high).contains(&to.port)
+        };
+        let host = Prefix::host(to.to);
+        (self.ports.is_empty() || self.ports.iter().any(is_for))
+            && self.prefixes.iter().any(|prefix| prefix.contains(&host))
     }
 
     /// Whether it is for connections to ports of this machine's loopback.

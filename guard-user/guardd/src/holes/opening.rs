@@ -121,7 +121,9 @@ impl State {
         if let Some(name) = &checked.name {
             self.open_known(checked.session, name);
         }
+        let beside_others = self.counted_beside_others(&checked);
         let mut warnings = checked.warnings;
+        warnings.extend(beside_others);
         if checked.read_only {
             self.survey_networks::<ProxyWorker>();
         } else if checked.can_be_read {
@@ -131,6 +133,23 @@ impl State {
             holes: self.holes.shown(&live).into_values().collect(),
             warnings,
         })
+    }
+
+    /// The warning of a budget, where a connection may need more holes than its socket remembers.
+    fn counted_beside_others(&self, checked: &Checked) -> Option<String> {
+        if checked.connections.is_none() && checked.bytes.is_none() {
+            return None;
+        }
+        let session = self.sessions.live(checked.session)?;
+        let whose = (session.outermost(), session.cgroup.cgroup_id);
+        let several = self
+            .relays
+            .leading_to_several(whose, |to| checked.covers(to));
+        let (at, leads) = several?;
+        Some(format!(
+            "a connection through {at} may need a hole for each of {leads} destinations: two of these may have a budget, and one of them \
+             for bytes; more let nothing pass"
+        ))
     }
 
     /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, BootTime, Connection, DNS_PORT, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay,
-    SessionId, Ticket, Verdict, relay_flags,
+    Address, BootTime, Connection, DNS_PORT, Event, MAX_LEADS, NetnsCookie, PolicyId, Protocol,
+    Relay, SessionId, Ticket, Verdict, relay_flags,
 };
 use guard_proto::{Endpoint, destination::Through};
 use guard_sys::netns;
@@ -355,6 +355,28 @@ impl Relays {
         })
     }
 
+    /// Of the listeners by which connections of a session, inside an outermost one, may get to one of these destinations, the one that leads
+    /// to most, and how many: if that is more than one. Each may need a hole of its own.
+    pub(crate) fn leading_to_several(
+        &self,
+        (outermost, cgroup): (SessionId, u64),
+        is_one: impl Fn(&Connection) -> bool,
+    ) -> Option<(SocketAddr, usize)> {
+        let known = self.known.values().filter(|known| {
+            let relay = &known.relay;
+            let listener = Connection::new(relay.address, Protocol::TCP, relay.port);
+            let is_here = relay.netns == self.own && self.own.0 != 0;
+            (is_here || known.share == outermost)
+                && !known.has_ended
+                && relay.owner != cgroup
+                && known.leads().len() > 1
+                && (is_one(&listener) || known.leads().iter().any(&is_one))
+        });
+        let most = known.max_by_key(|known| known.leads().len())?;
+        let at = SocketAddr::new(most.relay.address.to_ip(), most.relay.port);
+        Some((at, most.leads().len()))
+    }
+
     /// Adds the upstreams that earlier scans found for the same process.
     pub(super) fn add_known(&self, found: &mut ScanResult, address: Address, port: u16) {
         let is_it = |known: &&KnownListener| {
@@ -660,8 +682,6 @@ impl KnownListener {
 mod tests {
     use std::net::IpAddr;
 
-    use guard_common::Protocol;
-
     use super::*;
     use crate::relays::Scanned;
 
@@ -699,6 +719,46 @@ mod tests {
         let others = (SessionId(2), 9);
         let of_others = relays.scanned(others, &to, 5, now);
         assert_eq!(of_others, Scanned::Never);
+    }
+
+    #[test]
+    fn a_listener_that_leads_to_several_is_found_by_each_and_by_its_own_port() {
+        let (mut relays, whose) = (Relays::default(), (SessionId(1), 9));
+        let to = |last, port| {
+            let address = Address::from(IpAddr::from([192, 0, 2, last]));
+            Connection::new(address, Protocol::TCP, port)
+        };
+        let localhost = IpAddr::from([127, 0, 0, 1]);
+        let event = Event {
+            count: 7,
+            session: whose.0,
+            destination: Address::from(localhost),
+            port: 5432,
+            protocol: Protocol::TCP,
+            ..Event::default()
+        };
+        relays.note(&event, (whose.0, &[]), true);
+        let leads_on = |relays: &Relays, is_one: &dyn Fn(&Connection) -> bool| {
+            relays.leading_to_several(whose, is_one)
+        };
+        let add = |relays: &mut Relays, lead| {
+            let known = relays.known.get_mut(&Ticket(7)).unwrap();
+            known.add_lead(&lead);
+        };
+        add(&mut relays, to(10, 5432));
+        assert_eq!(leads_on(&relays, &|_| true), None);
+        add(&mut relays, to(5, 22));
+        let found = Some((SocketAddr::new(localhost, 5432), 2));
+        let listener = Connection::new(Address::from(localhost), Protocol::TCP, 5432);
+        for one in [to(10, 5432), to(5, 22), listener] {
+            assert_eq!(leads_on(&relays, &|to| *to == one), found);
+        }
+        assert_eq!(leads_on(&relays, &|one| *one == to(10, 22)), None);
+        // Not of another's network, nor the session's own.
+        let others = relays.leading_to_several((SessionId(2), 9), |_| true);
+        assert_eq!(others, None);
+        relays.known.get_mut(&Ticket(7)).unwrap().relay.owner = whose.1;
+        assert_eq!(leads_on(&relays, &|_| true), None);
     }
 
     #[test]
