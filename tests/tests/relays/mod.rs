@@ -246,6 +246,138 @@ fn a_connection_through_a_relay_ends_with_the_first_of_its_holes() -> Tested {
     Ok(())
 }
 
+/// As through `ssh -L`, of which each end is allowed for one connection. What is refused in between takes none.
+#[test]
+fn a_connection_through_a_relay_takes_one_of_each_of_its_holes() -> Tested {
+    for at in ["127.0.0.1", "::1"] {
+        let scene = RelayScene::new()?;
+        let also = format!("also={PRODUCTION}:443");
+        let _relay = scene.relay(at, 5432, PRODUCTION, &["early", &also])?;
+        assert!(scene.outside(at, 5432)?);
+        let mut shell = scene.shell("asks")?;
+        let before = scene.reached(PRODUCTION)?;
+        let mut asked = Vec::<String>::new();
+        let no_hole: &[Option<u64>] = &[];
+        for left in [no_hole, &[Some(1)]] {
+            let mut next: Option<String> = None;
+            eventually("it is asked about", || {
+                assert!(!shell.attempt(&tcp(at, 5432)).is_ok_and(|report| report.ok));
+                let pending = scene.pending()?;
+                let mut ids = pending.iter().filter_map(|one| one["id"].as_str());
+                next = ids
+                    .find(|id| !asked.iter().any(|old| old == id))
+                    .map(str::to_owned);
+                Ok(next.is_some())
+            })?;
+            for _ in 0..3 {
+                assert!(!shell.reaches(&tcp(at, 5432))?, "{at}");
+            }
+            assert_eq!(scene.left()?, left, "{at}");
+            let id = next.unwrap();
+            let approve = ["approve", &id, "--connections", "1"];
+            scene.daemon.root(approve).run()?.success()?;
+            asked.push(id);
+        }
+        assert_eq!(scene.reached(PRODUCTION)?, before);
+        assert_eq!(scene.left()?, [Some(1), Some(1)], "{at}");
+        let through = shell.attempt(&tcp(at, 5432))?;
+        assert!(through.ok, "{at}: {through:?}");
+        assert_eq!(scene.left()?, [Some(0), Some(0)], "{at}");
+        assert!(scene.reached(PRODUCTION)? > before);
+        assert!(!shell.reaches(&tcp(at, 5432))?, "{at}");
+    }
+    Ok(())
+}
+
+/// It goes on as long as its holes do, however much it sends, and takes nothing more of them.
+#[test]
+fn a_connection_of_two_counted_holes_takes_none_with_its_packets() -> Tested {
+    let scene = RelayScene::new()?;
+    let also = format!("also={PRODUCTION}:443");
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early", &also])?;
+    let mut shell = scene.shell("asks")?;
+    assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    for ports in ["tcp/5432", "tcp/443"] {
+        let warnings = scene.open_counted(PRODUCTION, ports, "3")?;
+        assert!(warnings.contains("127.0.0.1:5432"), "{warnings}");
+    }
+    for left in [2_u64, 1, 0] {
+        assert!(shell.reaches(&tcp("127.0.0.1", 5432))?, "{left}");
+        assert_eq!(scene.left()?, [Some(left), Some(left)]);
+    }
+    assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    assert_eq!(scene.left()?, [Some(0), Some(0)]);
+    Ok(())
+}
+
+#[test]
+fn a_hole_for_a_port_counts_a_connection_once_wherever_it_leads() -> Tested {
+    for at in ["127.0.0.1", "::1"] {
+        let scene = RelayScene::new()?;
+        let _relay = scene.relay(at, 5432, PRODUCTION, &["early"])?;
+        assert!(scene.outside(at, 5432)?);
+        let mut shell = scene.shell("near")?;
+        assert!(!shell.reaches(&tcp(at, 5432))?);
+        scene.open_counted(at, "tcp/5432", "2")?;
+        for left in [1_u64, 0] {
+            assert!(shell.reaches(&tcp(at, 5432))?, "{at}: {left}");
+            assert_eq!(scene.left()?, [Some(left)], "{at}");
+        }
+        assert!(!shell.reaches(&tcp(at, 5432))?, "{at}");
+        // One for where it leads is not for the port.
+        scene.daemon.json(["close", "--all"])?;
+        scene.open_counted(PRODUCTION, "tcp/5432", "1")?;
+        for _ in 0..3 {
+            assert!(!shell.reaches(&tcp(at, 5432))?, "{at}");
+        }
+        assert_eq!(scene.left()?, [Some(1)], "{at}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_hole_for_all_upstreams_counts_a_connection_once() -> Tested {
+    let scene = RelayScene::new()?;
+    let also = format!("also={PRODUCTION}:443");
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early", &also])?;
+    let mut shell = scene.shell("asks")?;
+    assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    scene.open_counted("192.0.2.0/28", "tcp/1-6000", "2")?;
+    for left in [1_u64, 0] {
+        assert!(shell.reaches(&tcp("127.0.0.1", 5432))?, "{left}");
+        assert_eq!(scene.left()?, [Some(left)]);
+    }
+    assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    assert_eq!(scene.left()?, [Some(0)]);
+    Ok(())
+}
+
+/// A socket remembers two: of a third it could not tell that it has taken one.
+#[test]
+fn a_connection_that_needs_three_counted_holes_takes_none() -> Tested {
+    let scene = RelayScene::new()?;
+    let also = [443, 8080].map(|port| format!("also={PRODUCTION}:{port}"));
+    let more = ["early", also[0].as_str(), also[1].as_str()];
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &more)?;
+    let mut shell = scene.shell("asks")?;
+    assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    for ports in ["tcp/5432", "tcp/443", "tcp/8080"] {
+        let warnings = scene.open_counted(PRODUCTION, ports, "1")?;
+        assert!(warnings.contains("3 destinations"), "{warnings}");
+    }
+    for _ in 0..3 {
+        assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    }
+    assert_eq!(scene.left()?, [Some(1); 3]);
+    scene.daemon.json(["close", "h3"])?;
+    scene
+        .daemon
+        .json(["open", PRODUCTION, "--ports", "tcp/8080"])?;
+    assert!(shell.reaches(&tcp("127.0.0.1", 5432))?);
+    assert_eq!(scene.left()?, [Some(0), Some(0), None]);
+    Ok(())
+}
+
 #[test]
 fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
     let mut scene = RelayScene::new()?;

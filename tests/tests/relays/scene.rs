@@ -39,12 +39,25 @@ ports = ["tcp/7080"]
 action = "read-only"
 "#;
 
+/// That policy, where a port of this machine is to be confirmed.
+pub(crate) const NEAR: &str = r#"
+[[rule]]
+name = "near"
+to = ["127.0.0.1", "::1"]
+ports = ["tcp/5432"]
+action = "confirm"
+"#;
+
 /// What reading 20 times says where each was answered.
 pub(crate) const READ_ALL: &str = "ended: as it wished, after 20";
 
 /// That policy whole.
 fn reads() -> String {
     format!("{POLICY}{READS}").replace("\"asks\"", "\"reads\"")
+}
+
+fn near() -> String {
+    format!("{POLICY}{NEAR}").replace("\"asks\"", "\"near\"")
 }
 
 /// Nothing passes, to the loopback neither.
@@ -68,10 +81,10 @@ holds_scene!(RelayScene);
 
 impl RelayScene {
     pub(crate) fn new() -> Tested<Self> {
-        let reads = reads();
+        let (reads, near) = (reads(), near());
         let scene = Scene::with(|daemon| {
             let daemon = daemon.policy("asks", POLICY).policy("shut", SHUT);
-            daemon.policy("reads", &reads)
+            daemon.policy("reads", &reads).policy("near", &near)
         })?;
         let relay = scene.daemon.dir().join("relay.py");
         std::fs::write(&relay, RELAY)?;
@@ -208,6 +221,20 @@ impl RelayScene {
         Ok(Attempt::tcp(to, port)
             .outside(self.network.dev(), AGENT)?
             .ok)
+    }
+
+    /// Opens a hole with a budget of connections, and gives its warnings.
+    pub(crate) fn open_counted(&self, to: &str, ports: &str, connections: &str) -> Tested<String> {
+        let open = ["open", to, "--ports", ports, "--connections", connections];
+        Ok(self.daemon.root(open).run()?.success()?.stderr)
+    }
+
+    /// How many connections each open hole has left, the oldest first.
+    pub(crate) fn left(&self) -> Tested<Vec<Option<u64>>> {
+        let mut holes = self.daemon.list(["holes"])?;
+        holes.sort_by_key(|hole| hole["id"].to_string());
+        let left = holes.iter().map(|hole| hole["connections_left"].as_u64());
+        Ok(left.collect())
     }
 
     /// How many connections to there production has taken.
