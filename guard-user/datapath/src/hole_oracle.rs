@@ -251,7 +251,7 @@ fn first(
 
 /// Whether a socket remembers them: one that counts bytes, and of those that count only connections two, or one beside that.
 fn fits<'e>(holes: impl Iterator<Item = &'e HoleEntry>) -> bool {
-    let (of_bytes, others): (Vec<_>, Vec<_>) = holes.partition(|entry| entry.kind.counts_bytes());
+    let (of_bytes, others): (Vec<_>, Vec<&HoleEntry>) = holes.partition(|entry| entry.kind.counts_bytes());
     let counted = others.iter().filter(|entry| entry.kind.is_counted());
     of_bytes.len() <= 1 && of_bytes.len() + counted.count() <= 2
 }
