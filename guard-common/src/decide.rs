@@ -142,55 +142,29 @@ impl Wanted {
         }
     }
 
-    /// Whether a hole that covers a connection is one of these, and has room for it. `granted` and `taking` as in [`find_hole`].
+    /// Whether a hole that covers a connection is one of these, and has room for it. `granted` as in [`find_hole`].
     #[inline(always)]
-    fn admits<T: Tables>(
-        self,
-        tables: &T,
-        (id, kind): (HoleId, HoleKind),
-        granted: Granted,
-        taking: Taking,
-    ) -> bool {
+    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, granted: Granted) -> bool {
         let is_granted = granted.has(id);
-        let has_room = || {
-            let budget = BudgetId::of(id, kind);
-            !kind.is_counted()
-                || match taking {
-                    Taking::Now => tables.take(budget),
-                    Taking::Later => tables.has(budget),
-                }
-        };
-        match (self, kind.reads()) {
-            _ if !kind.is_known() => false,
-            _ if kind.counts_bytes() && !tables.has(BudgetId::bytes(id)) => false,
-            (Self::All | Self::Any, false) => is_granted || has_room(),
-            (Self::Any, true) => has_room(),
+        let is_wanted = match self {
+            Self::All => !kind.reads(),
+            Self::Any => true,
             // Nobody counts the bytes of what is redirected.
-            (Self::Redirected, _) => is_granted && !kind.counts_bytes(),
-            (Self::All, true) => false,
-        }
+            Self::Redirected => is_granted && !kind.counts_bytes(),
+        };
+        // Each budget is looked up in one place: the stack is short.
+        let takes = self.takes(kind, is_granted);
+        kind.is_known()
+            && is_wanted
+            && (!kind.counts_bytes() || tables.has(BudgetId::bytes(id)))
+            && (!takes || tables.has(BudgetId::of(id, kind)))
     }
-}
 
-/// When a connection is taken from the hole that a search finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Taking {
-    /// At once: the hole lets it through.
-    Now = 0,
-    /// By [`NeededHoles::take`], once all that the connection is judged by lets it through: what is refused takes nothing.
-    Later = 1 << 31,
-}
-
-impl Taking {
-    /// Out of its number, which may have a [`Wanted`]'s beside it.
+    /// Whether a connection is taken from such a hole. Each redirect is one.
     #[inline(always)]
-    #[must_use]
-    pub const fn from_u32(value: u32) -> Self {
-        match value & Self::Later as u32 {
-            0 => Self::Now,
-            _ => Self::Later,
-        }
+    const fn takes(self, kind: HoleKind, is_granted: bool) -> bool {
+        let is_redirected = matches!(self, Self::Redirected);
+        kind.is_counted() && !is_redirected && (kind.reads() || !is_granted)
     }
 }
 
@@ -246,6 +220,17 @@ pub struct Passage {
     pub kind: u32,
     /// When it ends.
     pub expires: BootTime,
+}
+
+impl Passage {
+    /// Takes a connection from the hole, where it counts them; `wanted` and `granted` as it was found with. False where none is left
+    /// any more.
+    #[inline(always)]
+    #[must_use]
+    pub fn take<T: Tables>(&self, tables: &T, granted: Granted, wanted: Wanted) -> bool {
+        let kind = HoleKind::from_u32(self.kind);
+        !wanted.takes(kind, granted.has(self.hole)) || tables.take(BudgetId::of(self.hole, kind))
+    }
 }
 
 /// The holes that one connection needs, since it is judged by several destinations: its listener and where that leads.
@@ -718,8 +703,8 @@ impl NamesSaid {
 /// The first hole of a session, of those that are wanted, that covers a connection and still lives: the most specific that
 /// lets all through, else the most specific for reads.
 ///
-/// `granted` is what this very socket has taken a connection from for this destination: it is not counted twice. `taking`: when it
-/// takes one.
+/// `granted` is what this very socket has taken a connection from for this destination: it is not counted twice. Nothing is taken yet:
+/// what is refused in the end takes nothing.
 #[inline(always)]
 pub fn find_hole<T: Tables>(
     tables: &T,
@@ -727,7 +712,6 @@ pub fn find_hole<T: Tables>(
     to: &Connection,
     granted: Granted,
     wanted: Wanted,
-    taking: Taking,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;
     let version = tables.version(holes);
@@ -751,7 +735,7 @@ pub fn find_hole<T: Tables>(
             expires,
         };
         wanted
-            .admits(tables, (id, kind), granted, taking)
+            .admits(tables, id, kind, granted)
             .then_some(Some(passage))
     });
     first.flatten()

@@ -40,8 +40,8 @@ pub use address::{Address, Mask};
 pub use answered::{Answered, AnsweredKey, MAX_SENT_NAME, NAME_WORDS};
 pub use decide::{
     Connection, Decision, Granted, NamesSaid, NeededHoles, Passage, PolicyVerdict, Said, Tables,
-    Taking, Wanted, chain_verdict, decide, find_hole, may_show, named_verdict, policy_verdict,
-    said_of, with_hole,
+    Wanted, chain_verdict, decide, find_hole, may_show, named_verdict, policy_verdict, said_of,
+    with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Cause, Event, Hook, SessionStats};
 pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS, Mark};

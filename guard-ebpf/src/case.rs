@@ -3,7 +3,7 @@
 
 use guard_common::{
     BootTime, BudgetId, Connection, Decision, Granted, HoleId, MAX_LEADS, NeededHoles, Passage,
-    PolicyId, PolicyVerdict, Session, Tables as _, Taking, Verdict, Wanted, relay_flags, with_hole,
+    PolicyId, PolicyVerdict, Session, Tables as _, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
@@ -152,7 +152,10 @@ impl Case {
     #[inline(always)]
     pub(crate) fn decide(&mut self, to: &Connection) -> Ruling {
         if self.number == Receiver::NO_LISTENER {
-            guard_decide(self, to, Taking::Now as u32);
+            guard_decide(self, to);
+            if self.hole != 0 {
+                self.take_holes();
+            }
             return Ruling::Decided;
         }
         match guard_relay(self, to) {
@@ -273,10 +276,10 @@ impl Case {
     }
 }
 
-/// Decides by the address that was asked for; `taking` is a [`Taking`]. The verifier checks it by itself.
+/// Decides by the address that was asked for. Nothing is taken from a hole. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn guard_decide(case: *mut Case, to: *const Connection, taking: u32) -> u64 {
+extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     if case.is_null() || to.is_null() {
         return 0;
     }
@@ -286,7 +289,7 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection, taking: u32) 
     // Not before, so that less has to be kept meanwhile: the stack is short.
     let (session, granted) = (case.session.id, case.granted());
     let decision = with_hole(verdict::unpacked(said), case.wanted(), |wanted| {
-        verdict::find(session, to, granted, wanted, Taking::from_u32(taking))
+        verdict::find(session, to, granted, wanted)
     });
     case.note(&decision);
     0
@@ -415,7 +418,7 @@ impl Case {
         leads: &[Connection; MAX_LEADS],
         len: u32,
     ) -> bool {
-        guard_decide(self, to, Taking::Later as u32);
+        guard_decide(self, to);
         let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
             let to = leads.get(at)?;
             let said = verdict::packed(&self.session, to, self.began());
@@ -443,7 +446,7 @@ impl Case {
             return;
         }
         let (session, granted) = (self.session.id, self.granted());
-        let found = verdict::find(session, listener, granted, Wanted::All, Taking::Later);
+        let found = verdict::find(session, listener, granted, Wanted::All);
         if let Some(passage) = found {
             let said = PolicyVerdict {
                 verdict: Verdict::Allow,
@@ -477,7 +480,7 @@ impl Case {
     fn add(&mut self, to: &Connection, said: u64) {
         let (session, granted) = (self.session.id, self.granted());
         let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
-            verdict::find(session, to, granted, wanted, Taking::Later)
+            verdict::find(session, to, granted, wanted)
         });
         let decision = without_reads(decision);
         let is_stricter = decision.verdict.strictness() > self.verdict().strictness();

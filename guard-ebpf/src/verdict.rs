@@ -6,8 +6,8 @@
 
 use guard_common::{
     BootTime, Connection, Decision, Granted, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey,
-    NamesSaid, Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Taking, Wanted,
-    find_hole, said_of, with_hole,
+    NamesSaid, Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Wanted, find_hole,
+    said_of, with_hole,
 };
 
 use crate::{
@@ -124,8 +124,7 @@ extern "C" fn guard_both(all: u64, outer: u64) -> u64 {
     with_policy(both.said(), both.policy)
 }
 
-/// The hole that lets a connection through, which takes one from it: [`find_hole`]. `granted`: the one hole that its socket has taken
-/// from before, or 0.
+/// The hole that lets a connection through, which takes one from it. `granted`: the one hole that its socket has taken from before, or 0.
 #[inline(always)]
 pub(crate) fn hole(
     session: SessionId,
@@ -133,7 +132,9 @@ pub(crate) fn hole(
     granted: HoleId,
     wanted: Wanted,
 ) -> Option<Passage> {
-    find(session, to, Granted::of(granted), wanted, Taking::Now)
+    let granted = Granted::of(granted);
+    let passage = find(session, to, granted, wanted)?;
+    passage.take(&Kernel, granted, wanted).then_some(passage)
 }
 
 /// [`find_hole`].
@@ -143,12 +144,10 @@ pub(crate) fn find(
     to: &Connection,
     granted: Granted,
     wanted: Wanted,
-    taking: Taking,
 ) -> Option<Passage> {
     let mut expires = 0;
     let (id, granted) = (session.0, granted.pack());
-    let wanted = wanted as u32 | taking as u32;
-    let found = guard_find_hole(id, to, granted, &raw mut expires, wanted);
+    let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
     (found != 0).then_some(Passage {
         hole: HoleId(found as u32),
         kind: (found >> KIND) as u32,
@@ -248,8 +247,7 @@ extern "C" fn guard_said(policy: u32, pattern: u64, to: *const Connection) -> u6
     said_of(&Kernel, PolicyId(policy), NameId(pattern), unsafe { &*to }).pack()
 }
 
-/// [`find_hole`]: the hole's id, or 0, and its kind at [`KIND`]; `expires` gets the moment at which it ends. `wanted`: a [`Wanted`] and a
-/// [`Taking`].
+/// [`find_hole`]: the hole's id, or 0, and its kind at [`KIND`]; `expires` gets the moment at which it ends.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_find_hole(
@@ -265,9 +263,7 @@ extern "C" fn guard_find_hole(
     // SAFETY: not null, and all callers, in this file, pass references.
     unsafe {
         let (session, granted) = (SessionId(session), Granted::unpack(granted));
-        let taking = Taking::from_u32(wanted);
-        let wanted = Wanted::from_u32(wanted & !(Taking::Later as u32));
-        match find_hole(&Kernel, session, &*to, granted, wanted, taking) {
+        match find_hole(&Kernel, session, &*to, granted, Wanted::from_u32(wanted)) {
             Some(passage) => {
                 *expires = passage.expires.0;
                 (u64::from(passage.kind) << KIND) | u64::from(passage.hole.0)

@@ -8,7 +8,7 @@ use std::{
 use guard_common::{
     Address, BootTime, BudgetId, Connection, Decision, Granted, HoleEntry, HoleId, HoleList,
     ListId, NeededHoles, PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session,
-    SessionId, Tables, Taking, Verdict, Wanted, decide, find_hole,
+    SessionId, Tables, Verdict, Wanted, decide, find_hole,
 };
 use proptest::prelude::*;
 
@@ -56,7 +56,8 @@ impl Memory {
         let (granted, wanted) = asks;
         let granted = Granted::of(granted);
         decide(&session, wanted, says, |wanted| {
-            find_hole(self, SESSION, to, granted, wanted, Taking::Now)
+            let found = find_hole(self, SESSION, to, granted, wanted)?;
+            found.take(self, granted, wanted).then_some(found)
         })
     }
 
@@ -64,7 +65,7 @@ impl Memory {
     fn needed(&self, to: &[Connection], granted: Granted) -> Option<NeededHoles> {
         let mut needed = NeededHoles::default();
         for to in to {
-            let found = find_hole(self, SESSION, to, granted, Wanted::All, Taking::Later)?;
+            let found = find_hole(self, SESSION, to, granted, Wanted::All)?;
             if !needed.add(&found) {
                 return None;
             }
@@ -251,7 +252,8 @@ fn first(
 
 /// Whether a socket remembers them: one that counts bytes, and of those that count only connections two, or one beside that.
 fn fits<'e>(holes: impl Iterator<Item = &'e HoleEntry>) -> bool {
-    let (of_bytes, others): (Vec<_>, Vec<&HoleEntry>) = holes.partition(|entry| entry.kind.counts_bytes());
+    let (of_bytes, others): (Vec<_>, Vec<&HoleEntry>) =
+        holes.partition(|entry| entry.kind.counts_bytes());
     let counted = others.iter().filter(|entry| entry.kind.is_counted());
     of_bytes.len() <= 1 && of_bytes.len() + counted.count() <= 2
 }
