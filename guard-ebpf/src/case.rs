@@ -154,7 +154,7 @@ impl Case {
         if self.number == Receiver::NO_LISTENER {
             guard_decide(self, to);
             if self.hole != 0 {
-                self.take_holes();
+                guard_take_holes(self);
             }
             return Ruling::Decided;
         }
@@ -342,7 +342,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
         case.ask_for_anywhere(to);
     }
     case.allow_by_hole_of_listener(to);
-    case.take_holes();
+    guard_take_holes(case);
     Ruling::DECIDED
 }
 
@@ -462,17 +462,6 @@ impl Case {
         }
     }
 
-    /// Takes a connection from each hole that it needs, if it passes: what is refused uses none. Where one has none left any more, an
-    /// approver must be asked again.
-    ///
-    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
-    #[inline(never)]
-    fn take_holes(&mut self) {
-        if self.passes() && !self.needed_holes().take(&Kernel, self.granted()) {
-            self.confirm_again();
-        }
-    }
-
     /// Takes an upstream into account.
     ///
     /// A function of its own for the sake of the stack, as [`crate::emit::due`].
@@ -492,29 +481,49 @@ impl Case {
             self.to = Connection::new(to.to, to.protocol, to.port);
             self.wanted |= CASE_IS_UPSTREAM;
         } else if needs_hole && self.passes() {
-            self.join(decision.hole, decision.kind, decision.expires);
+            guard_join(self, decision.hole.0, decision.kind, decision.expires.0);
         }
     }
 }
 
-impl Case {
-    /// Notes that this hole is needed as well. Where its socket could not remember it beside the others, nothing passes.
-    ///
-    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
-    #[inline(never)]
-    fn join(&mut self, hole: HoleId, kind: u32, expires: BootTime) {
-        let mut needed = self.needed_holes();
-        let more = Passage {
-            hole,
-            kind,
-            expires,
-        };
-        if needed.add(&more) {
-            self.note_holes(&needed);
-        } else {
-            self.confirm_again();
-        }
+/// Takes a connection from each hole that it needs, if it passes: what is refused uses none. Where one has none left any more, an
+/// approver must be asked again. The verifier checks it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_take_holes(case: *mut Case) -> u64 {
+    if case.is_null() {
+        return 0;
     }
+    // SAFETY: not null, and all callers, in this file, pass references.
+    let case = unsafe { &mut *case };
+    if case.passes() && !case.needed_holes().take(&Kernel, case.granted()) {
+        case.confirm_again();
+    }
+    0
+}
+
+/// Notes that this hole is needed as well. Where its socket could not remember it beside the others, nothing passes. The verifier checks
+/// it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_join(case: *mut Case, hole: u32, kind: u32, expires: u64) -> u64 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, and only called from `Case::add`, with a reference.
+    let case = unsafe { &mut *case };
+    let mut needed = case.needed_holes();
+    let more = Passage {
+        hole: HoleId(hole),
+        kind,
+        expires: BootTime(expires),
+    };
+    if needed.add(&more) {
+        case.note_holes(&needed);
+    } else {
+        case.confirm_again();
+    }
+    0
 }
 
 /// The proxy cannot connect through a listener: `read-only` becomes `confirm`.
