@@ -103,11 +103,6 @@ const MEASURED: &[Figure] = &[
         "cargo xtask bench --only memory",
     ),
     figure(
-        "docs/admin.md",
-        "guardd enforces 0.2 s after its start",
-        "cargo xtask vm packages::install, which prints it",
-    ),
-    figure(
         "docs/asking.md",
         "`connect` succeeds, within 600 ms in the first minute",
         "cargo xtask bench --only waiting",
