@@ -58,13 +58,16 @@ impl Maker<'_> {
     /// The same from a saved machine, which is saved first where there is none. One that does not go on is not tried again.
     pub(super) fn resume(&self, kind: Kind, payload: &Path, console: &Console) -> Result<Machine> {
         let saved = self.saved(kind)?;
+        let made = cache::made_at(&saved);
         let resumed = self.resume_from(&saved.join("state"), kind, payload, console);
         if resumed.is_err() {
             say(&format!(
                 "the machine in {} does not go on: the next one is saved anew",
                 saved.display()
             ));
-            self.cache.discard(&self.kind_in_cache(kind), &saved)?;
+            // Others resume from it, too: the first whose machine does not go on has it saved anew for all.
+            let of = self.kind_in_cache(kind);
+            self.cache.discard(&of, &saved, made)?;
         }
         let mut machine = resumed?;
         unpack_payload(&mut machine)?;
