@@ -175,7 +175,8 @@ fn in_session(report: &WhyReport) -> Page {
 fn say_production(page: &mut Page, found: Option<&ProductionFound>) {
     let Some(found) = found else {
         page.line(
-            "Nobody has looked for production in reach of this session: take what nothing calls a developer's for production.",
+            "Nobody has looked for production in reach of this session: treat a server or a database as production unless something \
+             says that it is a developer's.",
         );
         return;
     };
