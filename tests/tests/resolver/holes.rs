@@ -788,7 +788,6 @@ fn a_budget_of_a_name_with_several_addresses_outlives_guardd() -> Tested {
     Ok(())
 }
 
-/// Each policy of its chain is told to the resolver, also one without names.
 /// How many budgets of holes the kernel has, of all sessions.
 fn budgets(apps: &Apps) -> Tested<usize> {
     let pin = apps.scene.daemon.pin_dir().join("live/budgets");
@@ -831,6 +830,7 @@ fn a_name_that_the_list_of_holes_has_no_room_for_leaves_no_budget() -> Tested {
     Ok(())
 }
 
+/// Each policy of its chain is told to the resolver, also one without names.
 #[test]
 fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
     let apps = Apps::new()?;
