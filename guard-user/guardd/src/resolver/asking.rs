@@ -287,7 +287,7 @@ impl State {
         let refused = &mut self.resolver.refused;
         let count = refused.note(asked.session, name, refusal, now);
         let denied = self.resolver.denied.entry(asked.session).or_default();
-        *denied += u64::from(!failed && !searched);
+        *denied = denied.saturating_add(u64::from(!failed && !searched));
         let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
         let admitted = self.recorder.admit(asked.session, outermost, now);
         let Some(admitted) = admitted else {

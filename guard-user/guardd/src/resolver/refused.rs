@@ -123,7 +123,10 @@ impl State {
             self.tell_more_names();
             return;
         }
-        // It has ended meanwhile.
+        // It has ended meanwhile. Nothing is kept of one that nobody knows: the resolver parses what is hostile, and may say any number.
+        if self.sessions.get(session).is_none() {
+            return;
+        }
         if let Some(admitted) = self.admit(session, clock::now()) {
             let mut more = MoreNames::default();
             more.add(refused, failed);
