@@ -6,7 +6,7 @@ use guard_proto::{Call, RequestsReply, record::LogLine, varlink};
 use guard_sys::{pidfd::Peer, threads};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::{net::unix::OwnedWriteHalf, sync::Semaphore};
 
 use crate::{
     changes::Change,
@@ -30,6 +30,11 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(50);
 /// Interval of checks that the caller may still see what it sees.
 const RECHECK: Duration = Duration::from_secs(5);
+/// Reads of the audit log at a time, of all callers together: one goes on when its caller has hung up, and guardd has few threads
+/// (`TasksMax=`).
+const READS: usize = 16;
+/// Their permits.
+static READING: Semaphore = Semaphore::const_new(READS);
 
 /// Whom a stream is for.
 #[derive(Clone, Copy)]
@@ -358,8 +363,15 @@ pub(super) fn frame<T: serde::Serialize>(
     Ok(varlink::answer(parameters, continues).map_err(io::Error::from)?)
 }
 
+/// Reads on a thread of its own, when it is its turn. The thread keeps the turn, whoever waits for it.
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    threads::run(work).await?
+    let turn = READING.acquire().await.map_err(io::Error::other)?;
+    let read = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    threads::run(read).await?
 }
