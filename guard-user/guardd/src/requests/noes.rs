@@ -162,17 +162,17 @@ impl Requests {
     }
 
     /// Removes each no to what a person has opened for a session since, and returns what it was about. `is_open`: whether one hole
-    /// opens all of these to that session. The outermost session's go too where they were said to a session inside (`keep_no`), or
-    /// that session would never ask again; what was said to the outermost one itself stands.
+    /// opens all of these to that session. The outermost session's go too where they were said to that very session (`keep_no`), or it
+    /// would never ask again. What was said to the outermost one itself, or to another inside, stands for all the others: holes for
+    /// names leave out what a person has refused.
     pub fn lift_noes(
         &mut self,
         (session, outermost): (SessionId, SessionId),
         is_open: impl Fn(&[RequestKey]) -> bool,
     ) -> Vec<RequestKey> {
-        let outermost_as_shown = ids::session(outermost);
+        let as_shown = ids::session(session);
         let is_its = |key: &RequestKey, no: &KeptNo| {
-            let is_from_inside = no.shown.session != outermost_as_shown;
-            key.session == session || (key.session == outermost && is_from_inside)
+            key.session == session || (key.session == outermost && no.shown.session == as_shown)
         };
         let opens = |key: &RequestKey| is_open(&[key.of(session)]);
         let open = self

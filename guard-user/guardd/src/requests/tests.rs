@@ -445,10 +445,16 @@ fn a_yes_lifts_the_no_of_a_session_inside_wherever_it_is_kept() {
         let now = table.is_refused(&key(session, 1), BootTime(50));
         assert_eq!(now, is_refused, "{session}");
     }
-    // What was said to the outermost session itself holds for all inside it.
-    table.note_no(key(1, 1), shown(2), BootTime(100));
-    assert_eq!(table.lift_noes(whose, is_open), []);
-    assert!(table.is_refused(&key(1, 1), BootTime(50)));
+    // What was said to the outermost session itself, or to another inside, holds for all inside it.
+    let beside = proto::Request {
+        session: "s101".to_owned(),
+        ..shown(2)
+    };
+    for other in [shown(2), beside] {
+        table.note_no(key(1, 1), other, BootTime(100));
+        assert_eq!(table.lift_noes(whose, is_open), []);
+        assert!(table.is_refused(&key(1, 1), BootTime(50)));
+    }
 }
 
 #[test]
