@@ -55,7 +55,7 @@ pub struct Status {
     /// told one by one.
     #[serde(default)]
     pub names_summed_up: u64,
-    /// Networks in which questions of sessions to their name servers are refused, some of each session.
+    /// Networks in which questions of the caller's sessions, of root all, to their name servers are refused: some of each session.
     #[serde(default)]
     pub unserved_networks: Vec<UnservedNetwork>,
     /// The last record of the audit log; null without a chain.

@@ -8,6 +8,7 @@ use guard_proto::{
 use guard_sys::release::release;
 
 use crate::{
+    control::auth::Approver,
     fleet::{heard::HeardAt, offering::look_again},
     sessions::{Session, slice},
     shared::Shared,
@@ -79,6 +80,15 @@ impl State {
             fleet: self.fleet.shown(),
             fleet_link: self.fleet.link().shown(&HeardAt::now()),
         }
+    }
+
+    /// A status as that user is shown it: other users' sessions, and the processes in them, are left out.
+    #[must_use]
+    pub fn status_for(&self, who: Approver, mut status: Status) -> Status {
+        let may = |owner| who.answers_for(owner);
+        let is_its = |session: &str| self.sessions.called(session, may).is_ok();
+        status.unserved_networks.retain(|one| is_its(&one.session));
+        status
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -281,7 +281,10 @@ async fn approver(
         | Call::Dismiss { .. }
         | Call::DismissFile { .. }
         | Call::Trust { .. } => decisions(shared, who, peer, call).await,
-        Call::Status {} => one(&status::status(shared).await),
+        Call::Status {} => {
+            let now = status::status(shared).await;
+            one(&shared.with(|state| state.status_for(who, now)))
+        }
         Call::Presence {} => one(&status::presence(shared).await),
         Call::Doctor {} => one(&doctor::found(shared).await),
         Call::SocketRefused { .. }
