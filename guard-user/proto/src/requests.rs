@@ -89,6 +89,9 @@ pub struct Request {
     /// The session's, where one around it stops it.
     #[serde(default)]
     pub own_policy: Option<String>,
+    /// What else of the outermost session's policies stops it: a yes opens that as well.
+    #[serde(default)]
+    pub beside: Vec<ChainLink>,
 }
 
 impl Request {

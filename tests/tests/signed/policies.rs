@@ -11,7 +11,7 @@ use guard_lab::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::scene::COURIER;
+use super::scene::{COURIER, agent, answer_to};
 use crate::crashes::scene::{Which, at_each_step, behind};
 
 /// Another address of production.
@@ -244,6 +244,78 @@ fn a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(
     );
     after.tell(&inside)?;
     assert!(after.line_with("\"ok\"")?.contains("\"ok\":false"));
+    Ok(())
+}
+
+/// How many have to sign, and who may, the machine's own rule says as well, and whoever signs is shown it.
+#[test]
+fn a_base_that_asks_too_takes_nothing_from_the_machines_own_rule() -> Tested {
+    let mut fleet = Fleet::new("")?;
+    let own = format!(
+        "version = 1\nname = \"prod\"\ndefault = \"allow\"\n\
+         [[rule]]\nname = \"prod-db\"\nto = [\"{OTHER}\"]\naction = \"confirm\"\n"
+    );
+    fleet.daemon.write_policy("prod", &own)?;
+    let config = fs::read_to_string(fleet.daemon.config())?;
+    let two = "approvals = { \"prod-*\" = 2 }\n[fleet]";
+    fleet.daemon.stop()?;
+    fleet.daemon.write_config(&config.replace("[fleet]", two))?;
+    fleet.daemon.start()?;
+    fleet.takes_base(1, &base("allow"))?;
+    let enrolled = |name: &str, policies: &str| -> Tested<SshKey> {
+        let key = SshKey::new(fleet.daemon.dir().join(format!("{name}-key")))?;
+        let add = [
+            "approver",
+            "add",
+            name,
+            "--plain",
+            "--answers-for",
+            &agent(),
+        ];
+        let add = fleet.daemon.root(add).args(["--policy", policies]);
+        let add = add.args(["--ssh-key"]).args([key.public()]);
+        add.run()?.success()?;
+        Ok(key)
+    };
+    let (bob, carol, dave) = (
+        enrolled("bob", "floor")?,
+        enrolled("carol", "*")?,
+        enrolled("dave", "*")?,
+    );
+    let mut shell = Shell::start(&fleet.daemon, "prod")?;
+    assert!(!reaches(&mut shell, OTHER)?);
+    let asked = fleet.daemon.json(["pending"])?[0].take();
+    assert_eq!(
+        (
+            &asked["policy"],
+            &asked["rule"],
+            &asked["beside"][0]["rule"]
+        ),
+        (&json!("floor"), &json!("ask"), &json!("prod-db")),
+        "{asked}"
+    );
+    let question = fleet.daemon.json(["question", asked["id"].text()?])?;
+    let shown = question["question"].text()?;
+    assert!(shown.contains("prod-db"), "{shown}");
+    let hand_in = |key: &SshKey, name: &str| -> Tested<Output> {
+        let signed = key.sign(&answer_to(&question, name, &[]), "answer@guardd.org")?;
+        let answer = ["answer", "--signed", "-", "--json"];
+        let answer = fleet.daemon.user(COURIER, answer).input(signed.to_string());
+        Ok(answer.run()?)
+    };
+    let refused = hand_in(&bob, "bob")?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("the policy prod"), "{refused:?}");
+    let first = hand_in(&carol, "carol")?.success()?.json()?;
+    assert_eq!(
+        (&first["answer"], &first["wanted"]),
+        (&json!("part"), &json!(2)),
+        "{first}"
+    );
+    assert!(fleet.daemon.list(["holes"])?.is_empty());
+    let second = hand_in(&dave, "dave")?.success()?.json()?;
+    assert_eq!(second["answer"], "yes", "{second}");
+    assert!(reaches(&mut shell, OTHER)?);
     Ok(())
 }
 

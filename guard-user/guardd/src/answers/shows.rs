@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use guard_proto::{HttpRequest, Request};
+use guard_proto::{HttpRequest, Request, requests::ChainLink};
 use guard_signed::visible::{self, claimed, command_line, quoted, visible};
 
 /// Characters of a line, and of the one with a body: 2,048 bytes of that are kept.
@@ -53,7 +53,7 @@ impl Shows {
         if let Some(http) = &request.http {
             shows.http(http);
         }
-        shows.rule(request);
+        shows.rules(request);
         for warning in &request.warnings {
             shows.line(format_args!("beware {warning}"));
         }
@@ -73,27 +73,32 @@ impl Shows {
         self.lines.push(visible(text, limit));
     }
 
-    fn rule(&mut self, request: &Request) {
-        for link in request.chain.iter().filter(|link| link.verdict != "allow") {
-            let rule = link
-                .rule
-                .as_deref()
-                .map_or_else(|| "its default".to_owned(), quoted);
-            let reason = link
-                .reason
-                .as_deref()
-                .map(|reason| format!(": {}", quoted(reason)));
-            self.line(format_args!(
-                "stopped by {rule} ({}) of the policy {} of {}{}",
-                link.verdict,
-                quoted(&link.policy),
-                link.session,
-                reason.unwrap_or_default()
-            ));
+    fn rules(&mut self, request: &Request) {
+        let stops = request.chain.iter().filter(|link| link.verdict != "allow");
+        for link in stops.chain(&request.beside) {
+            self.rule(link);
         }
         self.line(format_args!(
             "session {} of {}",
             request.session, request.user
+        ));
+    }
+
+    fn rule(&mut self, link: &ChainLink) {
+        let rule = link
+            .rule
+            .as_deref()
+            .map_or_else(|| "its default".to_owned(), quoted);
+        let reason = link
+            .reason
+            .as_deref()
+            .map(|reason| format!(": {}", quoted(reason)));
+        self.line(format_args!(
+            "stopped by {rule} ({}) of the policy {} of {}{}",
+            link.verdict,
+            quoted(&link.policy),
+            link.session,
+            reason.unwrap_or_default()
         ));
     }
 
@@ -175,7 +180,7 @@ fn target(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::{Burst, requests::ChainLink};
+    use guard_proto::Burst;
     use proptest::prelude::*;
 
     use super::*;
@@ -210,6 +215,12 @@ mod tests {
             exe: Some("/usr/bin/curl".to_owned()),
             pid: Some(4711),
             http: Some(put()),
+            beside: vec![ChainLink {
+                policy: "prod".to_owned(),
+                rule: None,
+                reason: None,
+                ..link.clone()
+            }],
             chain: vec![link],
             note: Some("so that the \"queue\" runs".to_owned()),
             ..shown(1)
@@ -222,6 +233,7 @@ mod tests {
         body sha256 51ab, 14 bytes: {"force":true}
         beware force=true: it may be for good
         stopped by "photos" (confirm) of the policy "homelab" of s1: "production"
+        stopped by its default (confirm) of the policy "prod" of s1
         session s1 of 1000
         it says "so that the \"queue\" runs"
         "#);

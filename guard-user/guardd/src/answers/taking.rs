@@ -25,6 +25,7 @@ use super::{
     asking::{closed, not_kept, switched_off},
     questions::{GivenQuestion, MOST_WRONG, PartialYes},
     refusals,
+    stopping::Stopping,
 };
 use crate::{
     config::{SignedScope, stands_for},
@@ -63,6 +64,8 @@ struct Meant {
     asked: Pending,
     kept: GivenQuestion,
     question: Question,
+    /// What stops it.
+    stopping: Stopping,
     person: Person,
     answer: Answer,
 }
@@ -153,16 +156,19 @@ impl State {
             request: None,
             error,
         })?;
-        let request = Some(asked.shown.id.clone());
-        may_answer(person, &asked).map_err(|error| Doubt {
+        let doubt = |error| Doubt {
             is_forged: false,
-            request,
+            request: Some(asked.shown.id.clone()),
             error,
-        })?;
+        };
+        let stopping = self.stopping(&asked);
+        let stopping = stopping.ok_or_else(|| doubt(refusals::unknown_question()))?;
+        may_answer(person, &asked.shown.user, &stopping).map_err(doubt)?;
         Ok(Meant {
             asked,
             kept,
             question,
+            stopping,
             person: person.clone(),
             answer,
         })
@@ -227,8 +233,10 @@ impl State {
         let lasting = self.is_offered(meant)?;
         self.answers.has_code(meant)?;
         let id = &meant.asked.shown.id;
-        let rule = meant.asked.shown.rule.as_deref().unwrap_or_default();
-        let wanted = self.config.answers.wanted(rule);
+        // Of each policy that it opens: a fleet's base that asks as well takes no rule of the machine's own away.
+        let rules = meant.stopping.rules.iter();
+        let wanted = rules.map(|rule| self.config.answers.wanted(rule)).max();
+        let wanted = wanted.unwrap_or(1);
         let others = self.answers.others_who_said_so(&signed.key, meant)?;
         let approvals = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
         if approvals < wanted {
@@ -397,17 +405,15 @@ fn answering(
     }
 }
 
-/// Condition 3. A session inside another may call its policy what it likes: so the outermost one's counts as well.
-fn may_answer(person: &Person, asked: &Pending) -> Result<(), CallError> {
-    let shown = &asked.shown;
-    if !person.answers_for.contains(&shown.user) {
+/// Condition 3: of all policies that a yes opens.
+fn may_answer(person: &Person, user: &str, stopping: &Stopping) -> Result<(), CallError> {
+    if !person.answers_for.iter().any(|one| one == user) {
         return Err(refusals::not_theirs(
             &person.name,
-            &format!("sessions of {}", shown.user),
+            &format!("sessions of {user}"),
         ));
     }
-    let outermost = shown.chain.first().map(|link| &link.policy);
-    for policy in outermost.into_iter().chain([&shown.policy]) {
+    for policy in &stopping.policies {
         if !answers_under(person, policy) {
             return Err(refusals::not_theirs(
                 &person.name,

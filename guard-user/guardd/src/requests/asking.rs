@@ -67,6 +67,7 @@ impl State {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
             own_policy: own_policy(session, &each, judged),
+            beside: beside(session, &each),
             named,
             opens_name: used.is_opened,
             through: self.relays.way(&key).cloned(),
@@ -215,14 +216,31 @@ fn chain(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::C
     let links = sessions
         .into_iter()
         .zip(outermost.into_iter().chain(inside.iter().rev()));
-    let link = |(session, judged): (u32, &ChainVerdict<'_>)| proto::requests::ChainLink {
-        session: ids::session(SessionId(session)),
+    let link = |(session, judged): (u32, &ChainVerdict<'_>)| link(SessionId(session), judged);
+    links.map(link).collect()
+}
+
+/// What of the outermost session's policies stops it beside the one that the chain has of them, the outermost first. A fleet's base
+/// that asks hides no rule of the machine's own.
+fn beside(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::ChainLink> {
+    let own = own_layers(session, each);
+    let outermost = &each[each.len().saturating_sub(own)..];
+    let named = verdict_to_show(outermost, own);
+    let stops = outermost
+        .iter()
+        .rev()
+        .filter(|one| one.verdict != Verdict::Allow && !std::ptr::eq(*one, named));
+    stops.map(|one| link(session.outermost(), one)).collect()
+}
+
+fn link(session: SessionId, judged: &ChainVerdict<'_>) -> proto::requests::ChainLink {
+    proto::requests::ChainLink {
+        session: ids::session(session),
         policy: judged.policy.policy.name.clone(),
         rule: judged.rule.map(|rule| rule.name.clone()),
         verdict: judged.verdict.as_str().to_owned(),
         reason: judged.reason(),
-    };
-    links.map(link).collect()
+    }
 }
 
 /// A request without its id and its process.
@@ -281,5 +299,6 @@ pub(crate) fn blank(
         through: None,
         code: None,
         own_policy: None,
+        beside: Vec::new(),
     }
 }

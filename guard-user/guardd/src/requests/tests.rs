@@ -71,6 +71,7 @@ pub(crate) fn shown(id: u32) -> proto::Request {
         through: None,
         code: None,
         own_policy: None,
+        beside: vec![],
         offers: vec![],
     }
 }
