@@ -67,6 +67,32 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() -> Tested {
     Ok(())
 }
 
+/// Whoever reaches the page may present keys, the agent too.
+#[test]
+fn made_up_invitations_keep_nobody_from_saying_yes() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    let (alice, mallory) = (Passkey::new("alice"), Passkey::new("mallory"));
+    looked.enrol("alice", &alice)?;
+    let cookie = looked.log_in()?;
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    let (asked, place) = looked.question(&cookie, &id);
+    let signed = alice.sign(&looked.scene.answer(&asked, "alice", &[]), ORIGIN);
+    let made = json!({
+        "invitation": "AAAAAAAAAAAAAAAAAAAAAA", "id": mallory.id(), "public_key": mallory.public(),
+    });
+    for _ in 0..100 {
+        let refused = looked.http.json("/enrol", &made, None);
+        assert_eq!(refused.status, 403, "{}", refused.body);
+        assert!(refused.body.contains("counts no more"), "{}", refused.body);
+    }
+    let taken = looked.hand_in(&cookie, &place, &signed);
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    assert!(looked.scene.log("answer-refused").is_empty());
+    Ok(())
+}
+
 #[test]
 fn without_a_session_there_is_nothing_to_see() -> Tested {
     let network = Network::new()?;

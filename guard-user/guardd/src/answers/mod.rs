@@ -329,6 +329,30 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_invitation_stops_no_answers() {
+        let mut answers = answers(&Config::default());
+        let key = guard_proto::approvers::PresentedKey {
+            ssh: Some(
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKs3ULRy3vxDYvU4qRrWRZLKLbBGZBtO7Y7ZkYqgB8jX"
+                    .to_owned(),
+            ),
+            passkey: None,
+        };
+        let now = clock::now();
+        for _ in 0..=meter::MOST {
+            assert!(answers.present("AAAAAAAAAAAAAAAAAAAAAA", &key).is_err());
+        }
+        assert!(
+            answers
+                .meter
+                .take_untold(after(now, Duration::from_secs(9)))
+                .is_empty()
+        );
+        let token = answers.invite(alice(), INVITED).unwrap();
+        assert!(answers.present(&token, &key).is_ok());
+    }
+
+    #[test]
     fn root_is_no_courier() {
         let config = Config {
             answers: Settings {

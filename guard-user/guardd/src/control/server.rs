@@ -323,7 +323,7 @@ async fn respond(
         Called::Guard(Call::Log { .. } | Call::LogLines { .. }) => {
             error_frame(WireError::expected_more())?
         }
-        Called::Guard(Call::AnswerSigned { .. } | Call::Present { .. })
+        Called::Guard(Call::AnswerSigned { .. })
             if shared.with(|state| state.answers.has_too_many_wrong(peer.uid(), clock::now())) =>
         {
             send(write, error_frame(too_many_wrong().into())?).await?;

@@ -190,9 +190,7 @@ async fn carried(
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
         Call::Invitation { invitation } => one(&state.answers.invitation(&invitation)?),
-        Call::Present { invitation, key } => {
-            one(&state.answers.present(who.uid(), &invitation, &key)?)
-        }
+        Call::Present { invitation, key } => one(&state.answers.present(&invitation, &key)?),
         Call::Deny { id, seconds, by } => one(&state.deny_by(&carrier(by), &id, seconds)?),
         Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
         Call::Sessions {} => one(&state.sessions_carried()),
@@ -239,9 +237,7 @@ fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             one(&state.approvers(may))
         }
         Call::Invitation { invitation } => one(&state.answers.invitation(&invitation)?),
-        Call::Present { invitation, key } => {
-            one(&state.answers.present(by.who.uid(), &invitation, &key)?)
-        }
+        Call::Present { invitation, key } => one(&state.answers.present(&invitation, &key)?),
         Call::Invite { who, seconds } => one(&state.invite(&who, seconds)?),
         Call::Accept {
             name,
