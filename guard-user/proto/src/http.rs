@@ -50,6 +50,17 @@ impl HttpRequest {
     /// Said of a statement whose parameters are not all shown.
     pub const CUT_PARAMETERS: &str = "not all of its parameters are shown";
 
+    /// Said of a statement where not all is shown that its batch executes with it.
+    pub const CUT_BATCH: &str = "not all is shown of what else its batch executes";
+
+    /// Whether a warning says that something of it is not shown: what that does nobody has seen.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let says = [Self::CUT_HEADERS, Self::CUT_PARAMETERS, Self::CUT_BATCH];
+        let is_one = |warning: &String| says.iter().any(|cut| warning.contains(cut));
+        self.warnings.iter().any(is_one)
+    }
+
     /// The pattern that is for its path and no other: a `*` of its own is written `\*`. Of a URL all but the query.
     #[must_use]
     pub fn as_pattern(&self) -> String {

@@ -119,18 +119,13 @@ fn is_cut(request: &Request) -> bool {
     let shown = http.body_preview.as_deref().unwrap_or_default();
     let is_part =
         http.body_form.is_some() || http.bytes.is_none_or(|bytes| bytes > shown.len() as u64);
-    let has_more = |told: &str| http.warnings.iter().any(|one| one == told);
     let is_long_header = |header: &String| is_longer(header, PIECE);
-    match http.is_statement() {
-        true => is_longer(shown, BODY) || has_more(HttpRequest::CUT_PARAMETERS),
-        false => {
-            is_part
-                || is_longer(shown, BODY)
-                || is_longer(&about(request, http), SUMMARY)
-                || http.headers.iter().any(is_long_header)
-                || has_more(HttpRequest::CUT_HEADERS)
-        }
-    }
+    let is_longer_request = || {
+        is_part
+            || is_longer(&about(request, http), SUMMARY)
+            || http.headers.iter().any(is_long_header)
+    };
+    http.is_cut() || is_longer(shown, BODY) || (!http.is_statement() && is_longer_request())
 }
 
 fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {

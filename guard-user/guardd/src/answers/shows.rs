@@ -111,11 +111,9 @@ impl Shows {
         }
         self.body(http);
         for warning in &http.warnings {
-            self.whole &= ![HttpRequest::CUT_HEADERS, HttpRequest::CUT_PARAMETERS]
-                .iter()
-                .any(|cut| warning.contains(cut));
             self.line(format_args!("beware {warning}"));
         }
+        self.whole &= !http.is_cut();
     }
 
     fn body(&mut self, http: &HttpRequest) {
@@ -295,6 +293,14 @@ mod tests {
             Shows::of(&request).whole
         };
         assert!(whole(put()));
+        // A batch may do what a statement of it does that nobody sees.
+        let batch = |warning: &str| HttpRequest {
+            scheme: HttpRequest::POSTGRES.to_owned(),
+            body_preview: Some("insert into t values (1)".to_owned()),
+            warnings: vec![warning.to_owned()],
+            ..put()
+        };
+        assert!(whole(batch("1 more statement in its batch")));
         let long = "x".repeat(2048);
         for http in [
             HttpRequest {
@@ -321,6 +327,8 @@ mod tests {
                 warnings: vec![HttpRequest::CUT_HEADERS.to_owned()],
                 ..put()
             },
+            batch(HttpRequest::CUT_BATCH),
+            batch(HttpRequest::CUT_PARAMETERS),
             HttpRequest {
                 path: format!("/{long}"),
                 ..put()

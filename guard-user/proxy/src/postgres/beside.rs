@@ -4,6 +4,7 @@
 use std::{collections::HashMap, io, rc::Rc};
 
 use bytes::Bytes;
+use guard_proto::HttpRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -105,8 +106,8 @@ impl Beside {
             many => format!("{many} more statements"),
         };
         let unasked = format!("{some} in its batch: what those read by may change something, too");
-        let cut = "not all is shown of what else its batch executes";
-        let warnings = [(self.unasked > 0, unasked), (!is_whole, cut.to_owned())];
+        let cut = HttpRequest::CUT_BATCH.to_owned();
+        let warnings = [(self.unasked > 0, unasked), (!is_whole, cut)];
         let told = warnings.into_iter().filter(|(is_so, _)| *is_so);
         told.map(|(_, warning)| warning).collect()
     }
@@ -356,7 +357,8 @@ mod tests {
         let beside = Beside::of(many.iter());
         let (shown, is_whole) = beside.shown(2000);
         assert!(shown.len() < MAX_SHOWN + 64 && shown.ends_with(" more") && !is_whole);
-        assert_eq!(beside.warnings(is_whole).len(), 2);
+        let told = beside.warnings(is_whole);
+        assert_eq!((told.len(), told[1].as_str()), (2, HttpRequest::CUT_BATCH));
         let (shown, is_whole) = beside.shown(100);
         assert!(shown.len() <= 100 && shown.ends_with('…') && !is_whole);
     }
