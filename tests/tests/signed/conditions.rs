@@ -1,6 +1,8 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
-use guard_lab::{Attempt, Daemon, Json as _, Network, Shell, SshKey, Tested, V4, eventually};
+use guard_lab::{
+    Attempt, Daemon, Json as _, Network, STRANGER, Shell, SshKey, Tested, V4, eventually,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -394,5 +396,52 @@ fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() -> Tes
     let closed = scene.daemon.root(["question", &id]).run()?;
     assert_eq!(closed.code(), Some(2), "{}", closed.stdout);
     scene.daemon.root(["approve", &id]).run()?.success()?;
+    Ok(())
+}
+
+/// Whoever carries the first answer reads its code, and could have somebody else sign with it what is shown as another question.
+#[test]
+fn each_of_several_approvers_has_to_be_told_a_code_of_their_own() -> Tested {
+    let network = Network::new()?;
+    let mut scene = SignedScene::new(&network, "approvals = 2");
+    let told = scene.daemon.dir().join("told");
+    std::fs::create_dir(&told)?;
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&told, everybody)?;
+    let told = told.join("requests");
+    let text = std::fs::read_to_string(scene.daemon.config())?;
+    let text = text.replace("\"never\"", "\"always\"");
+    scene.daemon.stop()?;
+    scene.daemon.write_config(&format!(
+        "on_request = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\non_request_user = \"{STRANGER}\"\n{text}",
+        told.display()
+    ))?;
+    scene.daemon.start()?;
+    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let codes = || -> Tested<Vec<String>> {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let lines = text.lines().map(serde_json::from_str::<Value>);
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        let codes = lines.iter().map(|line| Ok(line["code"].text()?.to_owned()));
+        codes.collect()
+    };
+    let told = |count: usize| -> Tested<String> {
+        eventually("it is told", || Ok(codes()?.len() == count))?;
+        Ok(codes()?.remove(count - 1))
+    };
+    let yes =
+        |key: &SshKey, name: &str, code: &str| scene.yes(key, name, &id, &[("code", json!(code))]);
+    let first = told(1)?;
+    let taken = scene.taken(&yes(&alice, "alice", &first)?)?;
+    assert_eq!(taken["answer"], "part", "{taken}");
+    scene.refused(&yes(&bob, "bob", &first)?, "code")?;
+    let second = told(2)?;
+    assert_ne!(first, second);
+    assert_eq!(scene.daemon.json(["pending"])?[0]["code"], second.as_str());
+    let taken = scene.taken(&yes(&bob, "bob", &second)?)?;
+    assert_eq!(taken["answer"], "yes", "{taken}");
+    assert_eq!(scene.holes(), ["tcp/443"]);
     Ok(())
 }

@@ -92,6 +92,7 @@ impl State {
         let earlier = self.answers.questions.of(&asked.shown.id);
         let kept = GivenQuestion {
             wrong: earlier.map_or(0, |earlier| earlier.wrong),
+            codes: earlier.map_or(0, |earlier| earlier.codes),
             pid: asked.shown.pid,
             ..GivenQuestion::new(bytes, after(clock::now(), LIFE), code)
         };

@@ -265,6 +265,20 @@ pub fn digits() -> io::Result<String> {
     Ok(format!("{:03}", u64::from_ne_bytes(bits) % 1000))
 }
 
+/// Three random digits that are not those.
+///
+/// # Errors
+///
+/// The system's.
+pub fn other_digits(than: &str) -> io::Result<String> {
+    loop {
+        let drawn = digits()?;
+        if drawn != than {
+            return Ok(drawn);
+        }
+    }
+}
+
 fn fill(bits: &mut [u8]) -> io::Result<()> {
     use rustix::rand::{GetRandomFlags, getrandom};
     let length = bits.len();
@@ -371,5 +385,6 @@ mod tests {
         let (one, other) = (random().unwrap(), random().unwrap());
         assert!(one.len() == 22 && one != other);
         assert!((0..100).all(|_| digits().unwrap().len() == 3));
+        assert!((0..5000).all(|_| other_digits("007").unwrap() != "007"));
     }
 }

@@ -25,6 +25,9 @@ pub struct GivenQuestion {
     pub until: u64,
     /// The code that an answer has to say; empty: none.
     pub code: String,
+    /// How many codes answers had to say before this one: each is for one answer.
+    #[serde(default)]
+    pub codes: u32,
     /// How many said another.
     pub wrong: u8,
     /// Those who have said yes, where several have to.
@@ -71,6 +74,7 @@ impl GivenQuestion {
             bytes,
             until: until.0,
             code,
+            codes: 0,
             wrong: 0,
             given: Vec::new(),
             pid: None,

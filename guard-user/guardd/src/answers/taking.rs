@@ -23,6 +23,7 @@ use guard_sys::clock;
 use super::{
     Answers,
     asking::{closed, not_kept, switched_off},
+    no_random, other_digits,
     questions::{GivenQuestion, MOST_WRONG, PartialYes},
     refusals,
     stopping::Stopping,
@@ -112,7 +113,7 @@ impl State {
         from: &DecisionOrigin,
         signed: &Signed,
     ) -> Result<proto::approvers::Taken, Doubt> {
-        let meant = self.meant_by(signed)?;
+        let mut meant = self.meant_by(signed)?;
         let request = meant.asked.shown.id.clone();
         let is_known = [0, meant.asked.owner].contains(&from.uid);
         if !is_known && !self.answers.is_courier(from.uid) {
@@ -124,7 +125,7 @@ impl State {
         }
         let taken = match meant.answer.verdict {
             SignedVerdict::No => self.say_no(from, signed, &meant),
-            SignedVerdict::Yes => self.say_yes(from, signed, &meant),
+            SignedVerdict::Yes => self.say_yes(from, signed, &mut meant),
         };
         taken.map_err(|error| Doubt {
             is_forged: false,
@@ -228,10 +229,13 @@ impl State {
         &mut self,
         from: &DecisionOrigin,
         signed: &Signed,
-        meant: &Meant,
+        meant: &mut Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
         let lasting = self.is_offered(meant)?;
         self.answers.has_code(meant)?;
+        if !meant.kept.code.is_empty() {
+            self.requests.note_signed_question();
+        }
         let id = &meant.asked.shown.id;
         // Of each policy that it opens: a fleet's base that asks as well takes no rule of the machine's own away.
         let rules = meant.stopping.rules.iter();
@@ -447,23 +451,30 @@ impl Answers {
         theirs.filter_map(|person| person.max_for).min()
     }
 
-    /// Condition 5. Each wrong code counts, also over a restart.
-    fn has_code(&mut self, meant: &Meant) -> Result<(), CallError> {
-        let (id, kept) = (&meant.asked.shown.id, &meant.kept);
+    /// Condition 5. Each wrong code counts, also over a restart. The right one counts once: whoever carries an answer reads the code in
+    /// it, so another approver has to be told another.
+    fn has_code(&mut self, meant: &mut Meant) -> Result<(), CallError> {
+        let (id, kept) = (&meant.asked.shown.id, &mut meant.kept);
         if kept.is_closed() {
             return Err(closed(id));
         }
-        if kept.code == meant.answer.code {
+        let is_right = kept.code == meant.answer.code;
+        if is_right && kept.code.is_empty() {
             return Ok(());
         }
-        let mut wrong = kept.clone();
-        wrong.wrong += 1;
-        let (is_closed, left) = (wrong.is_closed(), MOST_WRONG - wrong.wrong);
-        let noted = self.questions.keep(id, wrong);
+        match is_right {
+            true => {
+                kept.code = other_digits(&kept.code).map_err(|error| no_random(&error))?;
+                kept.codes += 1;
+            }
+            false => kept.wrong += 1,
+        }
+        let noted = self.questions.keep(id, kept.clone());
         noted.map_err(|error| not_kept(&error))?;
-        match is_closed {
-            true => Err(closed(id)),
-            false => Err(refusals::wrong_code(id, left)),
+        match (is_right, kept.is_closed()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(closed(id)),
+            (false, false) => Err(refusals::wrong_code(id, MOST_WRONG - kept.wrong)),
         }
     }
 

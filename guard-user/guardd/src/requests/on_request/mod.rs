@@ -73,7 +73,16 @@ impl News {
 pub struct Notified {
     changes: watch::Receiver<u64>,
     appeared: broadcast::Receiver<Arc<LogRecord>>,
-    ids: HashSet<(String, u32)>,
+    ids: HashSet<ToldRequest>,
+}
+
+/// A request as it was told. One that has grown much is told again, and one whose code has been used: the next approver needs the
+/// next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ToldRequest {
+    id: String,
+    size: u32,
+    codes: u32,
 }
 
 impl Notified {
@@ -105,18 +114,25 @@ impl Notified {
         self.changes.mark_unchanged();
         let now = pending(shared);
         let new = now.iter().filter(|one| !self.ids.contains(*one));
-        let new = new.map(|(id, _)| News::Request(id.clone())).collect();
+        let new = new.map(|one| News::Request(one.id.clone())).collect();
         self.ids = now.into_iter().collect();
         new
     }
 }
 
-/// The ids of the pending requests, oldest first, each with its size: one that has grown much is told again.
-fn pending(shared: &Shared) -> Vec<(String, u32)> {
+/// The pending requests, oldest first.
+fn pending(shared: &Shared) -> Vec<ToldRequest> {
     shared.with(|state| {
         let pending = state.requests.pending().iter();
-        let keys = pending.map(|asked| (asked.shown.id.clone(), asked.shown.size()));
-        keys.collect()
+        let told = pending.map(|asked| ToldRequest {
+            id: asked.shown.id.clone(),
+            size: asked.shown.size(),
+            codes: state
+                .answers
+                .question(&asked.shown.id)
+                .map_or(0, |question| question.codes),
+        });
+        told.collect()
     })
 }
 
