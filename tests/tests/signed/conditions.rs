@@ -338,6 +338,21 @@ fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
         scene.taken(&scene.yes(&bob, "bob", &id, &[])?)?["answer"],
         "part"
     );
+    // Nor does whoever may answer for less by now.
+    let narrowed = scene
+        .daemon
+        .root(["approver", "add", "bob", "--plain", "--policy", "lab*"]);
+    let narrowed = narrowed
+        .args(["--ssh-key"])
+        .args([scene.key("bobs-other")?.public()]);
+    narrowed.run()?.success()?;
+    let carol = scene.approver("carol", &[])?;
+    let third = scene.taken(&scene.yes(&carol, "carol", &id, &[])?)?;
+    assert_eq!(
+        (&third["answer"], &third["approvals"]),
+        (&json!("part"), &json!(1)),
+        "{third}"
+    );
     // A signature without a name counts for one person, whosever the key is by now.
     let add = scene.add("carol", &alice);
     let added = add.args(["--answers-for", &super::scene::agent()]).run();

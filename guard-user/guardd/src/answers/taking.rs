@@ -486,9 +486,13 @@ impl Answers {
             return Err(refusals::signed_already(&one.by));
         }
         let people = self.people.known();
+        let user = &meant.asked.shown.user;
+        // Root may have narrowed since then for whom, and under which policies, somebody answers.
         let counts = |one: &&PartialYes| {
             let owner = people.owner_of(&one.signed.key);
-            owner.is_some_and(|(person, _)| person.name == one.signed.by)
+            owner.is_some_and(|(person, _)| {
+                person.name == one.signed.by && may_answer(person, user, &meant.stopping).is_ok()
+            })
         };
         let others: Vec<_> = meant.kept.given.iter().filter(counts).cloned().collect();
         if others.iter().any(|one| one.signed.by == meant.person.name) {
