@@ -64,11 +64,17 @@ impl HttpRequest {
     /// The pattern that is for its path and no other: a `*` of its own is written `\*`. Of a URL all but the query.
     #[must_use]
     pub fn as_pattern(&self) -> String {
-        match (self.is_statement(), self.path.split_once('?')) {
-            (true, _) => self.path.replace('*', r"\*"),
-            (false, Some((path, _))) => path.to_owned(),
-            (false, None) => self.path.clone(),
-        }
+        let path = match (self.is_statement(), self.path.split_once('?')) {
+            (false, Some((path, _))) => path,
+            _ => self.path.as_str(),
+        };
+        Self::literal(path)
+    }
+
+    /// The pattern for a text as it is: who chooses the text may have put a `*` into it.
+    #[must_use]
+    pub fn literal(text: &str) -> String {
+        text.replace('*', r"\*")
     }
 
     /// Whether it is a statement for a database.

@@ -97,3 +97,23 @@ fn what_is_wider_is_offered_by_itself() -> Tested {
     assert_eq!(hole.unwrap()["read_only"], true, "{holes}");
     Ok(())
 }
+
+/// Whoever asks chooses the URL.
+#[test]
+fn a_star_in_a_url_opens_no_other_path() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let scene = SignedScene::new(&network, "scopes = [\"one\", \"path\"]");
+    let alice = scene.approver("alice", &[])?;
+    let mut shell = in_bash(&scene)?;
+    assert!(!post(&mut shell, "/albums/*", "new")?);
+    let id = last(&scene);
+    let asked = scene.question(&id)["question"].text()?.to_owned();
+    let asked: serde_json::Value = serde_json::from_str(&asked)?;
+    let offers = asked["offers"].list()?;
+    assert!(offers.contains(&json!(r"path=/albums/\*")), "{asked}");
+    let path = &[("scope", json!("path")), ("for", json!(60))];
+    scene.taken(&scene.yes(&alice, "alice", &id, path)?)?;
+    assert!(post(&mut shell, "/albums/*", "other")?);
+    assert!(!post(&mut shell, "/albums/7", "new")?);
+    Ok(())
+}

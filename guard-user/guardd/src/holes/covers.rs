@@ -21,7 +21,7 @@ pub enum Covers {
         host: Option<String>,
         /// The method.
         method: String,
-        /// A `*` stands for any text. A pattern without a `?` is about the path alone.
+        /// A `*` stands for any text, `\*` for itself. A pattern without a `?` is about the path alone.
         pattern: String,
         /// The headers of the request that a person saw, as by [`said`].
         headers: Vec<String>,
@@ -122,22 +122,27 @@ fn says(request: &HttpRequest, seen: &[String]) -> bool {
 }
 
 /// Whether a path with its query is like a pattern.
-fn is_like(pattern: &str, target: &str) -> bool {
+pub(super) fn is_like(pattern: &str, target: &str) -> bool {
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
     match pattern.contains('?') {
         _ if !is_plain(path) => false,
-        true => stands_for(pattern, target),
-        false => stands_for(pattern, path),
+        true => is_meant(pattern, target),
+        false => is_meant(pattern, path),
     }
 }
 
 /// The same for a statement, in which a `?` is an operator, and all of which must match. A pattern with several `*` matches
-/// nothing, since each could stand for anything. A literal one is `\*`.
+/// nothing, since each could stand for anything.
 pub(super) fn is_like_statement(pattern: &str, text: &str) -> bool {
+    !text.contains(';') && is_meant(pattern, text)
+}
+
+/// Whether a text is what a pattern stands for, in which a literal `*` is `\*`.
+fn is_meant(pattern: &str, text: &str) -> bool {
     // Stands for the literal ones on both sides. A text that has it in a name matches no pattern.
     const MEANT: &str = "\u{1}";
-    let is_odd = text.contains([';', '\u{1}']);
-    !is_odd && stands_for(&pattern.replace(r"\*", MEANT), &text.replace('*', MEANT))
+    let meant = |pattern: &str| stands_for(pattern, &text.replace('*', MEANT));
+    !text.contains(MEANT) && meant(&pattern.replace(r"\*", MEANT))
 }
 
 /// Whether a path means to every server what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which a pattern

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::{
         holes::{
-            covers::{is_like_statement, said},
+            covers::{is_like, is_like_statement, said},
             hole::HoleOrigin,
         },
         requests::HttpRequestKey,
@@ -367,6 +367,20 @@ mod tests {
         let other = text.replace('*', "secret from vault union select *");
         assert!(!is_like_statement(&pattern, &other), "{pattern}");
         assert!(is_like_statement("insert into log *", &other));
+    }
+
+    #[test]
+    fn a_star_of_the_url_is_no_pattern() {
+        let asked = request("POST", "/api/*?all=*", None);
+        let pattern = asked.as_pattern();
+        assert_eq!(pattern, r"/api/\*");
+        assert!(is_like(&pattern, "/api/*") && is_like(&pattern, "/api/*?now=1"));
+        for other in ["/api/", "/api/users", r"/api/\*", "/api/\u{1}"] {
+            assert!(!is_like(&pattern, other), "{other}");
+        }
+        assert!(is_like("/api/*", "/api/users") && is_like("/api/*", "/api/*"));
+        let both = r"/api/\*/jobs/*";
+        assert!(is_like(both, "/api/*/jobs/7") && !is_like(both, "/api/x/jobs/7"));
     }
 
     #[test]

@@ -56,9 +56,9 @@ impl Widening {
                 scheme: request.scheme.clone(),
                 host: request.host.clone(),
                 method: request.method.clone(),
-                // A statement's full text as the pattern means that text, and no `*` in it is a wildcard.
-                pattern: match request.is_statement() && *pattern == request.path {
-                    true => request.as_pattern(),
+                // Its own text as the pattern means that text: no `*` is a wildcard that an agent has put there.
+                pattern: match *pattern == request.path {
+                    true => HttpRequest::literal(pattern),
                     false => pattern.clone(),
                 },
                 headers: said(request),
