@@ -98,7 +98,7 @@ async fn there(carrier: &Carrier, is_looked: bool) -> Result<There, Refusal> {
 }
 
 /// The first of each user, then the second of each: where it is cut off, nobody has more than others.
-fn in_turn<T>(all: Vec<T>, user: impl Fn(&T) -> &str) -> Vec<T> {
+pub(super) fn in_turn<T>(all: Vec<T>, user: impl Fn(&T) -> &str) -> Vec<T> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut all: Vec<_> = all
         .into_iter()

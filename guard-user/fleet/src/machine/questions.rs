@@ -6,7 +6,7 @@ use guard_courier::Refusal;
 use guard_proto::{Call, ErrorName, Request, RequestsReply, approvers::Asked};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Carrier, PAUSE, presence};
+use super::{Carrier, PAUSE, approvers::in_turn, presence};
 use crate::{
     link::{self, until},
     subjects::SubjectKind,
@@ -153,7 +153,8 @@ impl Published {
             self.open.remove(&id);
             publish(carrier, &id, "").await;
         }
-        for request in requests {
+        // Of many the last come late: no user's are behind all of another's.
+        for request in in_turn(requests, |one| &one.user) {
             let id = request.id.clone();
             let request = request.asks();
             if self

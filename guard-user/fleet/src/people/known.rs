@@ -186,9 +186,8 @@ impl KnownMachines {
             before.looked = looked;
             return None;
         }
-        let is_new = less == 0;
-        let is_one_too_many = is_new && state.questions.len() >= OF_ONE.0;
-        let is_too_much = is_one_too_many || state.bytes - less + bytes > OF_ONE.1;
+        let give_way = state.who_give_way(&request, &asked.question.user, bytes);
+        let is_too_much = give_way.is_none();
         if is_too_much || self.bytes - less + bytes > MOST.1 {
             // What it asked before by that name it does not ask any more.
             let over = state.questions.remove(&request);
@@ -202,6 +201,13 @@ impl KnownMachines {
             self.is_over(over?);
             return None;
         }
+        let give_way = give_way.into_iter().flatten();
+        let gone = give_way.filter_map(|id| state.questions.remove(&id));
+        let gone: Vec<_> = gone.collect();
+        if !gone.is_empty() && state.leave_out(&at.1) {
+            let (group, machine) = at.clone();
+            self.news.push_back(KnownChange::Machine(group, machine));
+        }
         state.bytes = state.bytes - less + bytes;
         self.bytes = self.bytes - less + bytes;
         let (group, machine) = at;
@@ -212,6 +218,9 @@ impl KnownMachines {
             looked,
         };
         state.questions.insert(request, asked.clone());
+        for over in gone {
+            self.is_over(over);
+        }
         self.news.push_back(KnownChange::Asked(Box::new(asked)));
         Some(())
     }
@@ -285,12 +294,69 @@ impl State {
         self.questions.get(request).map(|of| &of.asked)
     }
 
+    /// Which of its questions give way to one about that request, of that user's sessions and of so many bytes. None: that user has as
+    /// much room as any other, for one user's agent could else keep the questions of all others from whoever answers.
+    fn who_give_way(&self, request: &str, user: &str, bytes: usize) -> Option<Vec<String>> {
+        let mut shares: BTreeMap<&str, Share<'_>> = BTreeMap::new();
+        shares.insert(user, Share::default());
+        for (id, of) in self.questions.iter().filter(|(id, _)| *id != request) {
+            let user = of.asked.question.user.as_str();
+            shares.entry(user).or_default().add(id, of);
+        }
+        let mut gone = Vec::new();
+        loop {
+            let all = shares.values();
+            let all = all.fold((0, 0), |(count, sum), one| {
+                (count + one.ids.len(), sum + one.bytes)
+            });
+            let is_too_long = all.1 + bytes > OF_ONE.1;
+            if !is_too_long && all.0 < OF_ONE.0 {
+                return Some(gone);
+            }
+            let weight = |share: &Share<'_>| match is_too_long {
+                true => share.bytes,
+                false => share.ids.len(),
+            };
+            let own = weight(shares.get(user)?) + if is_too_long { bytes } else { 1 };
+            let others = shares.iter_mut().filter(|(name, _)| **name != user);
+            let (_, most) = others.max_by_key(|(_, share)| weight(share))?;
+            gone.push(most.take_longest()?.to_owned());
+            if own > weight(most) {
+                return None;
+            }
+        }
+    }
+
     /// Something of it is left out; whether that is news.
     fn leave_out(&mut self, machine: &Machine) -> bool {
         if !std::mem::replace(&mut self.is_said, true) {
             tracing::warn!(%machine, "asks more than is remembered of one machine");
         }
         !std::mem::replace(&mut self.asks_more, true)
+    }
+}
+
+/// What one user's sessions ask, of a machine.
+#[derive(Debug, Default)]
+struct Share<'s> {
+    /// Each question's bytes, and the request that it is about.
+    ids: Vec<(usize, &'s str)>,
+    bytes: usize,
+}
+
+impl<'s> Share<'s> {
+    fn add(&mut self, id: &'s str, of: &OfMachine) {
+        let bytes = of.asked.bytes.len();
+        self.ids.push((bytes, id));
+        self.bytes += bytes;
+    }
+
+    fn take_longest(&mut self) -> Option<&'s str> {
+        let ids = self.ids.iter().enumerate();
+        let (at, _) = ids.max_by_key(|(_, one)| **one)?;
+        let (bytes, id) = self.ids.swap_remove(at);
+        self.bytes -= bytes;
+        Some(id)
     }
 }
 
@@ -377,7 +443,18 @@ pub(crate) mod tests {
 
     /// A question that shows that many quotes, which JSON writes in two bytes each.
     fn asks(known: &mut KnownMachines, machine: &str, request: &str, quotes: usize) -> Option<()> {
+        asks_for("dev", known, (machine, request), quotes)
+    }
+
+    /// The same, of that user's sessions.
+    fn asks_for(
+        user: &str,
+        known: &mut KnownMachines,
+        (machine, request): (&str, &str),
+        quotes: usize,
+    ) -> Option<()> {
         let mut question = question(machine, request);
+        question.user = user.to_owned();
         question.shows.push("\"".repeat(quotes));
         let bytes = question.to_bytes().ok()?;
         publish(known, machine, request, bytes)
@@ -414,6 +491,35 @@ pub(crate) mod tests {
             );
             assert_eq!(asks(&mut known, HONEST, "r1", 23_000), Some(()));
             assert_eq!(open(&known, HONEST), (1, false));
+        }
+    }
+
+    #[test]
+    fn a_user_who_asks_without_end_takes_no_room_of_the_others() {
+        for quotes in [0, 23_000] {
+            let mut known = flooded(quotes);
+            let of = |known: &KnownMachines, user: &str| {
+                let all = known.questions();
+                all.filter(|one| one.asked.question.user == user).count()
+            };
+            let before = of(&known, "dev");
+            let ask = |known: &mut KnownMachines, number: usize| {
+                asks_for("ops", known, (ROGUE, &format!("r{number}")), quotes)
+            };
+            assert_eq!(ask(&mut known, 9000), Some(()));
+            assert_eq!((of(&known, "dev"), of(&known, "ops")), (before - 1, 1));
+            assert!(open(&known, ROGUE).1, "it asks more");
+            // What the first asks on pushes nothing out, and the other has no more room than the first.
+            assert_eq!(asks(&mut known, ROGUE, "r9999", quotes), None);
+            assert_eq!(of(&known, "ops"), 1);
+            for number in 9001..9400 {
+                ask(&mut known, number);
+            }
+            let (dev, ops) = (of(&known, "dev"), of(&known, "ops"));
+            assert!(dev + ops == before && dev.abs_diff(ops) <= 2, "{dev} {ops}");
+            let bytes: usize = known.questions().map(|one| one.asked.bytes.len()).sum();
+            let at = known.machines().find(|(_, id, _)| id.to_string() == ROGUE);
+            assert_eq!(at.map(|(_, _, state)| state.bytes), Some(bytes));
         }
     }
 
