@@ -35,6 +35,9 @@ pub struct Identity {
     pub(crate) name: String,
     /// Fingerprints. It counts while one of these is enrolled for that name.
     pub(crate) keys: Vec<String>,
+    /// Whether the one key says who it is, by whatever name a machine knows its owner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) by_key: bool,
 }
 
 impl Identity {
@@ -46,7 +49,22 @@ impl Identity {
         Self {
             name: person.name.clone(),
             keys: keys.collect(),
+            by_key: false,
         }
+    }
+
+    /// Whoever has just signed with that key: of many machines each names its owner by itself, and one that names them otherwise
+    /// takes the others from nobody.
+    pub(crate) fn by_key(self) -> Self {
+        Self {
+            by_key: true,
+            ..self
+        }
+    }
+
+    /// Whether that is who somebody is called.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.by_key || self.name == name
     }
 }
 
@@ -237,6 +255,7 @@ mod tests {
         Identity {
             name: "alice".to_owned(),
             keys: vec!["SHA256:a".to_owned()],
+            by_key: false,
         }
     }
 

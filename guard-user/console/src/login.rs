@@ -195,6 +195,7 @@ mod tests {
         let alice = Identity {
             name: "alice".to_owned(),
             keys: vec!["SHA256:k".to_owned()],
+            by_key: false,
         };
         assert_eq!(by(&good), Some(alice));
         assert_eq!(by(&good), None, "it counts once");

@@ -104,7 +104,8 @@ impl Seen {
         let mut people = self.approvers.iter();
         people.find(|one| {
             let mut keys = one.keys.iter();
-            one.name == identity.name && keys.any(|key| identity.keys.contains(&key.fingerprint))
+            identity.is_called(&one.name)
+                && keys.any(|key| identity.keys.contains(&key.fingerprint))
         })
     }
 
@@ -483,6 +484,7 @@ pub(crate) mod tests {
         Identity {
             name: name.to_owned(),
             keys: vec![seen.approvers[0].keys[0].fingerprint.clone()],
+            by_key: false,
         }
     }
 
@@ -500,9 +502,15 @@ pub(crate) mod tests {
         assert_eq!(honest.asks(&mallory).count(), 0);
         assert_eq!(rogue.asks(&mallory).count(), 1);
         assert_eq!(rogue.asks(&alice).count(), 0);
-        // Nor does her key count under another name.
+        // Nor does her key count under another name, where a link has logged somebody in by theirs.
         let other = identity("bob", &honest);
         assert_eq!(honest.asks(&other).count(), 0);
+        // Who has signed with it has it, whatever another machine calls them.
+        let signed = other.by_key();
+        assert_eq!(honest.asks(&signed).count(), 1);
+        let person = honest.person(&signed);
+        assert_eq!(person.map(|one| one.name.as_str()), Some("alice"));
+        assert_eq!(rogue.asks(&signed).count(), 0);
     }
 
     impl Mirror {

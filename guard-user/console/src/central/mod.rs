@@ -1,7 +1,8 @@
 //! The console of many machines: guard-fleet tells what they ask, and carries answers to them.
 //!
 //! Each machine says for itself who may answer there. So somebody who is logged in sees a machine if it lists the key by which
-//! they logged in under their name, and of it what it has them answer for: what one machine says of people counts at no other.
+//! they logged in, or by a link their name with its keys, and of it what it has them answer for: what one machine says of people
+//! counts at no other.
 
 pub(crate) mod events;
 pub(crate) mod mirror;
@@ -85,5 +86,6 @@ pub(crate) async fn enrolled(socket: &Path, name: &str) -> Result<Identity> {
     Ok(Identity {
         name: name.to_owned(),
         keys,
+        by_key: false,
     })
 }

@@ -152,7 +152,7 @@ fn login_by_passkey(console: &Console, central: &Central, body: &[u8]) -> Reply 
     let identity = console
         .logins
         .person(&signed, &known, &console.settings.origin);
-    both::logged_in(console, identity)
+    both::logged_in(console, identity.map(Identity::by_key))
 }
 
 /// One machine, and what there is of those for whom somebody answers there.
@@ -192,11 +192,14 @@ async fn reached(
     let Some(seen) = mirror.machine_of(identity, machine) else {
         return none();
     };
+    let Some(person) = seen.person(identity) else {
+        return none();
+    };
     let call = FleetCall::Reached {
         group: seen.told.group.clone(),
         machine: machine.to_owned(),
         // As that machine names whoever has one of these keys.
-        by: identity.name.clone(),
+        by: person.name.clone(),
         keys: identity.keys.clone(),
     };
     let said = central.fleet.call::<ReachedThere>(&call).await;

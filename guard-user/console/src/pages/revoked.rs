@@ -109,6 +109,7 @@ mod tests {
         let alice = Identity {
             name: "alice".to_owned(),
             keys: vec![left],
+            by_key: false,
         };
         let now = machine("ci", "m-2", &[("alice", 2)], &[&lost]);
         let text = |all: &[Rc<Seen>]| revoked(all, &alice).into_string();
@@ -140,6 +141,7 @@ mod tests {
         let alice = Identity {
             name: "alice".to_owned(),
             keys: vec![lost.clone()],
+            by_key: false,
         };
         let elsewhere = machine("lab", "m-2", &[("alice", 1)], &[&lost]);
         let unknown = machine("ci", "m-3", &[("bob", 3)], &[&lost]);

@@ -510,10 +510,12 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
     let identity = Identity {
         name: t(),
         keys: vec![machines[0].approvers[0].keys[0].fingerprint.clone()],
+        by_key: false,
     };
     let nobody = Identity {
         name: t(),
         keys: vec![],
+        by_key: false,
     };
     let place = |seen| central::AskedQuestion::all(seen, &identity)[0];
     vec![
@@ -585,6 +587,7 @@ fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
     let alice = Identity {
         name: "alice".to_owned(),
         keys: vec![seen.approvers[0].keys[0].fingerprint.clone()],
+        by_key: false,
     };
     let page = central::one_machine(&frame, &seen, &alice, "https://a").into_string();
     for is_there in [

@@ -208,6 +208,7 @@ mod tests {
             identity: Identity {
                 name: of.to_owned(),
                 keys: vec![format!("SHA256:{of}")],
+                by_key: false,
             },
             endpoint: format!("https://push.example.com/{of}/{number}"),
             p256dh: BASE64URL_NOPAD.encode(&[4; POINT]),
