@@ -4,11 +4,12 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use guard_signed::{Bundle, Document as _, SignedBundle, Signers, bundle::Endorsed};
+use tokio::time::Instant;
 
 use crate::{
     link::NatsLink,
@@ -17,8 +18,10 @@ use crate::{
     subjects::{Bundles, Group},
 };
 
-/// One that is wanted by many at once is published so often.
+/// One that is wanted by many at once is published so often, and a long one more rarely: all machines of the group hear it, and one
+/// of them, which says a word each second, has each be sent so many bytes a second at most.
 const EVERY: Duration = Duration::from_secs(1);
+const BYTES_A_SECOND: usize = 4096;
 
 const DAMAGED: &str = "what is kept of a group is damaged, and might be later than this: remove it, and push the last bundle";
 
@@ -29,7 +32,16 @@ pub(super) struct KeptBundles {
     signers: PathBuf,
     /// How many of them have to have signed.
     needed: usize,
-    told: HashMap<Group, Instant>,
+    told: HashMap<Group, ToldBundle>,
+}
+
+/// When a group's was published.
+#[derive(Debug)]
+struct ToldBundle {
+    /// When it may be again.
+    next: Instant,
+    /// Whether somebody has wanted it since.
+    is_wanted: bool,
 }
 
 impl KeptBundles {
@@ -111,22 +123,94 @@ impl KeptBundles {
         }
     }
 
-    /// Publishes a group's for whoever wants it.
+    /// Publishes a group's for whoever wants it, now or once it may be published again.
     ///
     /// # Errors
     ///
     /// That it cannot be read.
     pub(super) async fn tell(&mut self, link: &NatsLink, group: &Group) -> Result<()> {
-        let told = self.told.get(group);
-        if told.is_some_and(|at| at.elapsed() < EVERY) {
+        let now = Instant::now();
+        let told = self.told.get_mut(group);
+        if let Some(told) = told.filter(|told| now < told.next) {
+            told.is_wanted = true;
             return Ok(());
         }
         let Some(kept) = self.kept(group)? else {
             return Ok(());
         };
-        self.told.insert(group.clone(), Instant::now());
-        let subject = Bundles::Policies.of(group);
-        link.publish(subject, messages::bytes(&kept)).await;
+        let bundle = messages::bytes(&kept);
+        let told = ToldBundle {
+            next: now + pause(bundle.len()),
+            is_wanted: false,
+        };
+        self.told.insert(group.clone(), told);
+        link.publish(Bundles::Policies.of(group), bundle).await;
+        Ok(())
+    }
+
+    /// When the next is published that was wanted too soon after the last time.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let wanted = self.told.values().filter(|told| told.is_wanted);
+        wanted.map(|told| told.next).min()
+    }
+
+    /// Publishes what is due.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::tell`].
+    pub(super) async fn tell_due(&mut self, link: &NatsLink) -> Result<()> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (group, told) in &mut self.told {
+            // Also where it cannot be read: it is not tried again until somebody wants it.
+            if told.next <= now && std::mem::take(&mut told.is_wanted) {
+                due.push(group.clone());
+            }
+        }
+        for group in due {
+            self.tell(link, &group).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How long one of so many bytes is not published again.
+fn pause(bytes: usize) -> Duration {
+    let millis = bytes.saturating_mul(1000) / BYTES_A_SECOND;
+    EVERY.max(Duration::from_millis(millis as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::LONGEST;
+
+    #[test]
+    fn a_long_bundle_is_published_more_rarely() {
+        assert_eq!(pause(0), EVERY);
+        assert_eq!(pause(BYTES_A_SECOND), EVERY);
+        assert_eq!(pause(10 * BYTES_A_SECOND), Duration::from_secs(10));
+        // Machines whose policies hold for some minutes hear it in time all the same.
+        assert!(pause(LONGEST) < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn whoever_wants_one_too_soon_is_told_later() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let signers = dir.path().join("signers");
+        fs::write(
+            &signers,
+            "alice ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKs3ULRy3vxDYvU4qRrWRZLKLbBGZBtO7Y7ZkYqgB8jX\n",
+        )?;
+        let mut kept = KeptBundles::new(dir.path(), &signers, 1)?;
+        assert_eq!(kept.due(), None);
+        let next = Instant::now() + Duration::from_secs(9);
+        for (group, is_wanted) in [("ci", false), ("lab", true)] {
+            let group: Group = group.parse().map_err(anyhow::Error::msg)?;
+            kept.told.insert(group, ToldBundle { next, is_wanted });
+        }
+        assert_eq!(kept.due(), Some(next));
         Ok(())
     }
 }

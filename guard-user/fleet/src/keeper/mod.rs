@@ -25,7 +25,7 @@ use crate::{
     VerbOutcome,
     args::KeepArgs,
     key,
-    link::NatsLink,
+    link::{NatsLink, until},
     list::{ListedMachine, LockedList},
     messages::{self, Join, Joined},
     settings::Settings,
@@ -74,6 +74,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<VerbOut
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let due = kept.as_ref().and_then(KeptBundles::due);
         tokio::select! {
             _ = told.recv() => return Ok(VerbOutcome::Done),
             _ = typed.recv() => return Ok(VerbOutcome::Done),
@@ -89,6 +90,7 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<VerbOut
             }
             Some(heard) = policies.next() => keep_policies(&mut kept, &heard, &mut warned),
             Some(heard) = wants.next() => tell_policies(&mut kept, &link, &heard).await,
+            () = until(due) => tell_due_policies(&mut kept, &link).await,
             _ = looks.tick() => server.follow_or_say(&own),
             () = &mut log => {}
         }
@@ -132,6 +134,14 @@ async fn tell_policies(kept: &mut Option<KeptBundles>, link: &NatsLink, heard: &
     let group = group.filter(|_| messages::is_empty(heard));
     if let (Some(kept), Some(group)) = (kept, group)
         && let Err(error) = kept.tell(link, &group).await
+    {
+        tracing::error!("{error:#}");
+    }
+}
+
+async fn tell_due_policies(kept: &mut Option<KeptBundles>, link: &NatsLink) {
+    if let Some(kept) = kept
+        && let Err(error) = kept.tell_due(link).await
     {
         tracing::error!("{error:#}");
     }
