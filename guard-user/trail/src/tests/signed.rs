@@ -252,3 +252,97 @@ fn what_was_signed_for_another_machine_or_before_is_signed_here_no_more() {
     part["kind"] = json!("answered-in-part");
     assert_eq!(why(found(&[added, here, part])), ["", once]);
 }
+
+/// Why the signature in the second record is none, where that says more; empty: it is fine.
+fn terms(change: &dyn Fn(&mut Answer), record: &dyn Fn(&mut Value)) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let question = question_of("m-1");
+    let mut answer = answer_to(&question);
+    change(&mut answer);
+    let [added, mut answered, _] = records_about(dir.path(), &question, &answer);
+    record(&mut answered);
+    let verified = found(&[added, answered]);
+    let mut signatures = verified.signatures.unwrap();
+    signatures.remove(0).why.unwrap_or_default()
+}
+
+#[test]
+fn a_record_says_no_more_than_what_was_signed() {
+    let as_it_was = |_: &mut Answer| {};
+    let said =
+        |field: &'static str, value: Value| move |record: &mut Value| record[field] = value.clone();
+    for (seconds, why) in [
+        (60.0, ""),
+        (900.0, ""),
+        (86_400.0, "the record says 86400 s, and 900 s were signed"),
+    ] {
+        assert_eq!(terms(&as_it_was, &said("seconds", json!(seconds))), why);
+    }
+    let once = |answer: &mut Answer| answer.connections = Some(1);
+    let twice = |answer: &mut Answer| answer.requests = Some(2);
+    let bytes = |answer: &mut Answer| answer.bytes = Some(100);
+    let reads = |answer: &mut Answer| answer.read_only = true;
+    assert_eq!(terms(&once, &said("connections", json!(1))), "");
+    assert_eq!(terms(&twice, &said("connections", json!(1))), "");
+    assert_eq!(terms(&bytes, &said("bytes", json!(100))), "");
+    assert_eq!(terms(&reads, &said("read_only", json!(true))), "");
+    let any = "any number of connections or requests, and 1 were signed";
+    assert!(terms(&once, &said("connections", Value::Null)).contains(any));
+    let three = "3 connections or requests, and 2 were signed";
+    assert!(terms(&twice, &said("connections", json!(3))).contains(three));
+    let more = "101 bytes, and 100 were signed";
+    assert!(terms(&bytes, &said("bytes", json!(101))).contains(more));
+    let all = "more than the reads";
+    assert!(terms(&reads, &said("seconds", json!(60))).contains(all));
+}
+
+#[test]
+fn who_else_said_so_has_signed_it_before() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let question = question_of("m-1");
+    let records = |dir: &Path, name: &str, seconds: u64| {
+        let answer = Answer {
+            by: name.to_owned(),
+            seconds: Some(seconds),
+            ..answer_to(&question)
+        };
+        let [mut added, mut answered, _] = records_about(dir, &question, &answer);
+        added["approver"] = json!(name);
+        answered["by"] = json!(name);
+        answered["signed"]["by"] = json!(name);
+        [added, answered]
+    };
+    let [alice, mut yes] = records(one.path(), "alice", 900);
+    yes["with"] = json!(["bob"]);
+    let mut alone = yes.clone();
+    alone["with"] = Value::Null;
+    let part = |seconds: u64| {
+        let [bob, mut part] = records(other.path(), "bob", seconds);
+        part["kind"] = json!("answered-in-part");
+        (part["approvals"], part["wanted"]) = (json!(1), json!(2));
+        (bob, part)
+    };
+    let (bob, same) = part(900);
+    let why = |records: &[&Value]| {
+        let records = [&alice, &bob].into_iter().chain(records.iter().copied());
+        let records = records.cloned();
+        let records: Vec<_> = records.collect();
+        let mut signatures = found(&records).signatures.unwrap();
+        signatures.pop().unwrap().why.unwrap_or_default()
+    };
+    assert_eq!(why(&[&same, &yes]), "");
+    let unsigned = "says that bob said so, too, and has no signature of theirs";
+    assert!(why(&[&yes]).contains(unsigned));
+    assert!(
+        why(&[&part(60).1, &yes]).contains(unsigned),
+        "it is another"
+    );
+    let few = "record 3 says that 2 people had to say so, and it is by 1";
+    assert_eq!(why(&[&same, &alone]), few);
+    // By other settings, one may be enough.
+    let start = json!({
+        "at": "2026-11-25T12:00:00.500Z", "kind": "daemon-start", "session": null, "version": "0.3.0",
+        "start": "adopted", "sessions": 1,
+    });
+    assert_eq!(why(&[&same, &start, &alone]), "");
+}

@@ -3,6 +3,7 @@
 pub mod collected;
 mod row;
 pub mod signatures;
+mod terms;
 mod walk;
 
 use std::{

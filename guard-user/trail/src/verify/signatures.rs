@@ -14,7 +14,10 @@ use guard_signed::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::row::{AskedRequests, Row, SentStatement};
+use super::{
+    row::{AskedRequests, Row, SentStatement},
+    terms::{PartialYeses, RecordedTerms},
+};
 
 /// A signature that was checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +54,10 @@ struct SignedRecord<'l> {
     said: String,
     /// What it is about, if that is a statement for a database.
     statement: Option<SentStatement>,
+    /// What was opened, and who else said so.
+    terms: RecordedTerms,
+    /// How many have to say so, where it is one of several.
+    wanted: Option<u32>,
 }
 
 impl SignedRecord<'_> {
@@ -80,6 +87,8 @@ pub struct Signatures {
     machine: Option<String>,
     /// The records of those that were given: each counts once.
     given: HashMap<Once, u64>,
+    /// Yeses of which several are wanted.
+    partial: PartialYeses,
     /// What was asked.
     asked: AskedRequests,
     /// The statements that the last record was one of.
@@ -133,6 +142,7 @@ impl Signatures {
             self.end_row();
         }
         self.asked.see(line, &record);
+        self.partial.see(number, line, &record);
         match record {
             Record::ApproverAdded(added) if self.by_log => {
                 let of = added.key_kind.take().zip(added.public_key.take());
@@ -152,6 +162,8 @@ impl Signatures {
                     number,
                     line,
                     statement: SentStatement::answered(&one),
+                    terms: RecordedTerms::of(&one),
+                    wanted: None,
                     request: one.request.take(),
                     said: one.answer.take().unwrap_or_default(),
                 };
@@ -162,6 +174,8 @@ impl Signatures {
                     number,
                     line,
                     statement: None,
+                    terms: RecordedTerms::default(),
+                    wanted: one.wanted.get().copied(),
                     request: one.request.take(),
                     said: "part".to_owned(),
                 };
@@ -174,7 +188,13 @@ impl Signatures {
     fn check(&mut self, record: SignedRecord<'_>, signature: Option<Signature>) {
         let Some(signature) = signature else { return };
         let checked = self.is_signed(&signature, &record);
+        let part = checked.as_ref().ok().filter(|_| record.said == "part");
+        let part = part.map(|(answer, _)| answer.clone());
         let checked = checked.and_then(|answer| self.is_of_this_log(&record, &signature, answer));
+        if let (Ok(_), Some(answer)) = (&checked, part) {
+            self.partial
+                .keep(record.number, &signature.by, answer, record.wanted);
+        }
         let question = Question::from_bytes(signature.question.as_bytes());
         self.found.push(CheckedSignature {
             part_of: checked.as_ref().ok().copied().flatten(),
@@ -229,7 +249,13 @@ impl Signatures {
                 Kind::Passkey => "passkey",
             };
         match (is_kind, answer.verdict, &*record.said) {
-            (true, SignedVerdict::Yes, "yes" | "part") | (true, SignedVerdict::No, "no") => {
+            (true, SignedVerdict::Yes, "yes") => {
+                let (terms, said) = (&record.terms, (&answer, &question));
+                terms.are_within(&answer)?;
+                self.partial.have_said(terms, name, said)?;
+                Ok((answer, question))
+            }
+            (true, SignedVerdict::Yes, "part") | (true, SignedVerdict::No, "no") => {
                 Ok((answer, question))
             }
             _ => Err("the record says something else than what was signed".to_owned()),

@@ -1,0 +1,161 @@
+//! What a record says was opened, and by how many: no more than what was signed. The chain shows that nobody has changed a record
+//! later; whoever is root when it is written writes what they like, but for what somebody signs.
+
+use std::collections::{HashMap, HashSet};
+
+use guard_proto::{
+    LogRecord,
+    record::{Answered, Record},
+};
+use guard_signed::{Answer, Question};
+use jiff::Timestamp;
+
+/// What a record of an answer says of its hole, and who else said so.
+#[derive(Debug, Default)]
+pub(super) struct RecordedTerms {
+    seconds: Option<f64>,
+    connections: Option<u64>,
+    bytes: Option<u64>,
+    read_only: bool,
+    with: Vec<String>,
+}
+
+impl RecordedTerms {
+    pub(super) fn of(one: &Answered) -> Self {
+        Self {
+            seconds: one.seconds.get().copied(),
+            connections: one.connections.get().copied(),
+            bytes: one.bytes.get().copied(),
+            read_only: one.read_only.get().copied().unwrap_or(false),
+            with: one.with.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether that is no more than what was signed.
+    ///
+    /// # Errors
+    ///
+    /// What is more.
+    pub(super) fn are_within(&self, answer: &Answer) -> Result<(), String> {
+        let longest = answer.seconds.map(|seconds| seconds as f64);
+        if let (Some(said), Some(longest)) = (self.seconds, longest)
+            && said > longest
+        {
+            return Err(format!(
+                "the record says {said} s, and {longest} s were signed"
+            ));
+        }
+        let count = answer.connections.or(answer.requests);
+        let counts = [
+            ("connections or requests", self.connections, count),
+            ("bytes", self.bytes, answer.bytes),
+        ];
+        for (what, said, most) in counts {
+            let is_more = |most: u64| said.is_none_or(|said| said > most);
+            if let Some(most) = most.filter(|most| is_more(*most)) {
+                let said = said.map_or_else(|| "any number of".to_owned(), |said| said.to_string());
+                return Err(format!(
+                    "the record says {said} {what}, and {most} were signed"
+                ));
+            }
+        }
+        match answer.read_only && !self.read_only {
+            true => Err("the record is about more than the reads that were signed".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The yeses that alone were not enough, by the hashes of their questions.
+#[derive(Debug, Default)]
+pub(super) struct PartialYeses {
+    of: HashMap<String, Vec<PartialYes>>,
+    /// The first record that there is: its number, and when it was written.
+    first: Option<(u64, Timestamp)>,
+}
+
+/// A yes of somebody, whose signature is one.
+#[derive(Debug)]
+struct PartialYes {
+    by: String,
+    answer: Answer,
+    number: u64,
+    /// How many have to say so; none: that may be another number by now.
+    wanted: Option<u32>,
+}
+
+impl PartialYeses {
+    /// Takes the next record into account.
+    pub(super) fn see(&mut self, number: u64, line: &LogRecord, record: &Record) {
+        self.first.get_or_insert((number, line.at));
+        // By other settings, or other rules, fewer may be enough.
+        if matches!(
+            record,
+            Record::DaemonStart(_) | Record::PolicyLoad(_) | Record::PolicyApplied(_)
+        ) {
+            let all = self.of.values_mut().flatten();
+            all.for_each(|one| one.wanted = None);
+        }
+    }
+
+    /// Keeps one.
+    pub(super) fn keep(&mut self, number: u64, by: &str, answer: Answer, wanted: Option<u32>) {
+        let of = self.of.entry(answer.question.clone()).or_default();
+        of.push(PartialYes {
+            by: by.to_owned(),
+            answer,
+            number,
+            wanted,
+        });
+    }
+
+    /// Whether all have said the same of whom the record of a yes of `by` says so, and no more had to.
+    ///
+    /// # Errors
+    ///
+    /// Who has not, or how many had to.
+    pub(super) fn have_said(
+        &self,
+        terms: &RecordedTerms,
+        by: &str,
+        (answer, question): (&Answer, &Question),
+    ) -> Result<(), String> {
+        let given = self.of.get(&answer.question).map_or(&[][..], Vec::as_slice);
+        let says = |one: &PartialYes| without_signer(&one.answer) == without_signer(answer);
+        for name in &terms.with {
+            let is_given = given.iter().any(|one| one.by == *name && says(one));
+            if name == by || !(is_given || self.may_lack(question)) {
+                return Err(format!(
+                    "the record says that {name} said so, too, and has no signature of theirs before it"
+                ));
+            }
+        }
+        let people: HashSet<_> = terms.with.iter().map(String::as_str).chain([by]).collect();
+        let mut wanted = given
+            .iter()
+            .filter_map(|one| Some((one.number, one.wanted?)));
+        match wanted.next_back() {
+            Some((number, wanted)) if people.len() < wanted as usize => Err(format!(
+                "record {number} says that {wanted} people had to say so, and it is by {}",
+                people.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a yes to that question may be in a record before the first that there is.
+    fn may_lack(&self, question: &Question) -> bool {
+        let asked = i64::try_from(question.asked_at).unwrap_or(i64::MAX);
+        self.first
+            .is_some_and(|(number, at)| number > 1 && at.as_second() >= asked)
+    }
+}
+
+/// What was said, whoever signed it.
+fn without_signer(answer: &Answer) -> Answer {
+    Answer {
+        by: String::new(),
+        code: String::new(),
+        ..answer.clone()
+    }
+}
