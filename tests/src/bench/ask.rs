@@ -12,6 +12,8 @@ use super::{Pool, monotonic};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The same of one that is asked once more: what a resolver had not read when it ended is lost.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 /// After that a session may send more.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Questions under way at once, of those that do not wait for each other.
@@ -143,10 +145,12 @@ pub(super) fn flood(to: &Pool, time: Duration) -> Result<Value> {
 /// Asks until that is answered: when it was.
 pub(super) fn until(to: &Pool, patience: Duration) -> Result<Value> {
     let deadline = Instant::now() + patience;
-    while socket(to)
-        .and_then(|socket| exchange(&socket, 1, USUAL, false))
-        .is_err()
-    {
+    let once = || {
+        let socket = socket(to)?;
+        socket.set_read_timeout(Some(SHORT_TIMEOUT))?;
+        exchange(&socket, 1, USUAL, false)
+    };
+    while once().is_err() {
         if Instant::now() > deadline {
             bail!("nobody answers");
         }
