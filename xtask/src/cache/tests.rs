@@ -129,7 +129,7 @@ impl OtherRun {
         Ok(())
     }
 
-    fn is_killed(mut self) -> Result<()> {
+    fn kill(mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
@@ -146,7 +146,8 @@ impl Drop for OtherRun {
 
 #[test]
 fn what_is_damaged_is_made_anew() -> Result<()> {
-    let harms: [(&str, fn(&Path) -> Result<()>); 5] = [
+    type Harm = (&'static str, fn(&Path) -> Result<()>);
+    let harms: [Harm; 5] = [
         ("below/second has 1 bytes in place of 3", |entry| {
             let file = File::options().write(true).open(entry.join(FILES[1]))?;
             Ok(file.set_len(1)?)
@@ -233,7 +234,7 @@ fn what_a_killed_run_has_begun_goes_with_the_next() -> Result<()> {
     obtain(&cache, OTHER)?;
     let mut killed = OtherRun::start(dir.path(), "make")?;
     killed.says("begun")?;
-    killed.is_killed()?;
+    killed.kill()?;
     assert!(cache.unfinished(KIND).join("half").exists());
     assert!(!entry(&cache, ONE).exists());
     // Also where the next wants nothing that is new.
