@@ -207,6 +207,7 @@ fn of_a_default_that_asks_and_a_projects_rule_a_person_is_shown_the_default() ->
     let pending = pending();
     assert_eq!(pending[0]["rule"], json!(null), "{pending}");
     assert_eq!(pending[0]["policy"], "asks", "{pending}");
+    assert_eq!(pending[0]["beside"], json!([]), "{pending}");
     let told = project.lab.daemon.root(["pending"]).run()?.stdout;
     let explain = ["explain", V4, "--session", "s1", "--json"];
     let explained = project.lab.daemon.root(explain).run()?.stdout;

@@ -221,15 +221,17 @@ fn chain(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::C
 }
 
 /// What of the outermost session's policies stops it beside the one that the chain has of them, the outermost first. A fleet's base
-/// that asks hides no rule of the machine's own.
+/// that asks hides no rule of the machine's own. A project's policy is left out, which an agent may have written: it only narrows, and
+/// has no words beside those of others.
 fn beside(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::ChainLink> {
     let own = own_layers(session, each);
     let outermost = &each[each.len().saturating_sub(own)..];
     let named = verdict_to_show(outermost, own);
-    let stops = outermost
+    let others = outermost
         .iter()
         .rev()
-        .filter(|one| one.verdict != Verdict::Allow && !std::ptr::eq(*one, named));
+        .filter(|one| !std::ptr::eq(*one, named) && !one.policy.source.project);
+    let stops = others.filter(|one| one.verdict != Verdict::Allow);
     stops.map(|one| link(session.outermost(), one)).collect()
 }
 
