@@ -131,6 +131,25 @@ impl Fleet {
         Ok(Shell::start(&self.daemon, "open")?)
     }
 
+    /// A key of somebody who answers for the agent's sessions, under policies of such names.
+    fn approver(&self, name: &str, policies: &str) -> Tested<SshKey> {
+        let key = SshKey::new(self.daemon.dir().join(format!("{name}-key")))?;
+        let user = agent();
+        let add = ["approver", "add", name, "--plain", "--answers-for", &*user];
+        let add = self.daemon.root(add).args(["--policy", policies]);
+        let add = add.args(["--ssh-key"]).args([key.public()]);
+        add.run()?.success()?;
+        Ok(key)
+    }
+
+    /// Has somebody sign a yes to a question, and the courier hand it in.
+    fn says_yes(&self, key: &SshKey, name: &str, question: &Value) -> Tested<Output> {
+        let signed = key.sign(&answer_to(question, name, &[]), "answer@guardd.org")?;
+        let answer = ["answer", "--signed", "-", "--json"];
+        let answer = self.daemon.user(COURIER, answer).input(signed.to_string());
+        Ok(answer.run()?)
+    }
+
     /// A home of the agent's, and a project that has production's address.
     fn home_and_project(&self) -> Tested {
         let [home, project] = ["home", "project"].map(|name| self.daemon.dir().join(name));
@@ -262,25 +281,10 @@ fn a_base_that_asks_too_takes_nothing_from_the_machines_own_rule() -> Tested {
     fleet.daemon.write_config(&config.replace("[fleet]", two))?;
     fleet.daemon.start()?;
     fleet.takes_base(1, &base("allow"))?;
-    let enrolled = |name: &str, policies: &str| -> Tested<SshKey> {
-        let key = SshKey::new(fleet.daemon.dir().join(format!("{name}-key")))?;
-        let add = [
-            "approver",
-            "add",
-            name,
-            "--plain",
-            "--answers-for",
-            &agent(),
-        ];
-        let add = fleet.daemon.root(add).args(["--policy", policies]);
-        let add = add.args(["--ssh-key"]).args([key.public()]);
-        add.run()?.success()?;
-        Ok(key)
-    };
     let (bob, carol, dave) = (
-        enrolled("bob", "floor")?,
-        enrolled("carol", "*")?,
-        enrolled("dave", "*")?,
+        fleet.approver("bob", "floor")?,
+        fleet.approver("carol", "*")?,
+        fleet.approver("dave", "*")?,
     );
     let mut shell = Shell::start(&fleet.daemon, "prod")?;
     assert!(!reaches(&mut shell, OTHER)?);
@@ -297,12 +301,7 @@ fn a_base_that_asks_too_takes_nothing_from_the_machines_own_rule() -> Tested {
     let question = fleet.daemon.json(["question", asked["id"].text()?])?;
     let shown = question["question"].text()?;
     assert!(shown.contains("prod-db"), "{shown}");
-    let hand_in = |key: &SshKey, name: &str| -> Tested<Output> {
-        let signed = key.sign(&answer_to(&question, name, &[]), "answer@guardd.org")?;
-        let answer = ["answer", "--signed", "-", "--json"];
-        let answer = fleet.daemon.user(COURIER, answer).input(signed.to_string());
-        Ok(answer.run()?)
-    };
+    let hand_in = |key: &SshKey, name: &str| fleet.says_yes(key, name, &question);
     let refused = hand_in(&bob, "bob")?;
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("the policy prod"), "{refused:?}");
@@ -315,6 +314,30 @@ fn a_base_that_asks_too_takes_nothing_from_the_machines_own_rule() -> Tested {
     assert!(fleet.daemon.list(["holes"])?.is_empty());
     let second = hand_in(&dave, "dave")?.success()?.json()?;
     assert_eq!(second["answer"], "yes", "{second}");
+    assert!(reaches(&mut shell, OTHER)?);
+    Ok(())
+}
+
+#[test]
+fn what_a_base_alone_asks_about_takes_whoever_answers_for_that() -> Tested {
+    let fleet = Fleet::new("")?;
+    fleet.takes_base(1, &base("allow"))?;
+    let bob = fleet.approver("bob", "floor")?;
+    let carol = fleet.approver("carol", "open")?;
+    let mut shell = fleet.shell()?;
+    assert!(!reaches(&mut shell, OTHER)?);
+    let asked = fleet.daemon.json(["pending"])?[0].take();
+    assert_eq!(
+        (&asked["policy"], &asked["own_policy"], &asked["beside"]),
+        (&json!("floor"), &json!("open"), &json!([])),
+        "{asked}"
+    );
+    let question = fleet.daemon.json(["question", asked["id"].text()?])?;
+    let refused = fleet.says_yes(&carol, "carol", &question)?;
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("the policy floor"), "{refused:?}");
+    let taken = fleet.says_yes(&bob, "bob", &question)?.success()?.json()?;
+    assert_eq!(taken["answer"], "yes", "{taken}");
     assert!(reaches(&mut shell, OTHER)?);
     Ok(())
 }

@@ -55,6 +55,13 @@ pub(super) fn unknown_question() -> CallError {
     )
 }
 
+pub(super) fn not_known(id: &str) -> CallError {
+    refused(
+        format!("what stops {id} cannot be told: the text of a policy of its session is gone"),
+        format!("answer it at the machine: guard approve {id}, or guard deny {id}"),
+    )
+}
+
 pub(super) fn used(id: &str) -> CallError {
     refused(
         format!("the question about {id} was answered already, and a signature counts once"),

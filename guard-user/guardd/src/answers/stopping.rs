@@ -2,6 +2,7 @@
 //! base; a yes opens all of them, so the rules of each say how many people have to sign, and their names who may.
 
 use guard_common::Verdict;
+use guard_proto::{Request, requests::ChainLink};
 
 use crate::{
     policies::ChainVerdict,
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// What an answer is measured by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stopping {
     /// The policies that an approver has to answer for.
     pub policies: Vec<String>,
@@ -19,16 +20,14 @@ pub struct Stopping {
 }
 
 impl Stopping {
-    /// As it was asked. A session inside another may call its policy what it likes: so the outermost one's counts as well.
-    fn shown(asked: &Pending) -> Self {
-        let shown = &asked.shown;
-        let outermost = shown.chain.first().map(|link| link.policy.clone());
+    /// What of the outermost session's stopped it when it was asked.
+    fn shown(shown: &Request) -> Self {
         let mut stopping = Self {
-            policies: outermost.into_iter().collect(),
-            rules: Vec::new(),
+            rules: vec![shown.rule.clone().unwrap_or_default()],
+            ..Self::default()
         };
-        stopping.add(&shown.policy, shown.rule.as_ref());
-        for link in &shown.beside {
+        let outermost = shown.chain.first().filter(|link| stops(link));
+        for link in outermost.into_iter().chain(&shown.beside) {
             stopping.add(&link.policy, link.rule.as_ref());
         }
         stopping
@@ -42,6 +41,23 @@ impl Stopping {
             }
         }
     }
+
+    /// The same, where none of the outermost session's stops it. Whoever answers for a session inside answers for the policy that the
+    /// outermost one runs under as well: an agent may call its own what it likes.
+    fn or_inside(mut self, shown: &Request, own: &str) -> Self {
+        if self.policies.is_empty() {
+            self.policies.push(own.to_owned());
+            // A listener that leads anywhere is asked about where all policies allow it.
+            if shown.chain.is_empty() || shown.chain.iter().any(stops) {
+                self.policies.push(shown.policy.clone());
+            }
+        }
+        self
+    }
+}
+
+fn stops(link: &ChainLink) -> bool {
+    link.verdict != Verdict::Allow.as_str()
 }
 
 impl State {
@@ -49,14 +65,13 @@ impl State {
     pub(super) fn stopping(&self, asked: &Pending) -> Option<Stopping> {
         let session = self.sessions.live(asked.key.session)?;
         let own = self.policies.get(session.asked_for()?)?;
-        let mut stopping = Stopping::shown(asked);
-        stopping.policies.push(own.policy.name.clone());
+        let mut stopping = Stopping::shown(&asked.shown);
         let judged = self.judged_now(asked)?.into_iter();
         for one in judged.filter(|one| one.verdict != Verdict::Allow) {
             let policy = &one.policy.policy.name;
             stopping.add(policy, one.rule.map(|rule| &rule.name));
         }
-        Some(stopping)
+        Some(stopping.or_inside(&asked.shown, &own.policy.name))
     }
 
     /// What the outermost session's policies say of all that a yes may open.
@@ -84,5 +99,73 @@ impl State {
             }));
         }
         Some(judged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use super::*;
+    use crate::requests::tests::shown;
+
+    fn link(policy: &str, rule: Option<&str>, verdict: &str) -> ChainLink {
+        ChainLink {
+            session: "s1".to_owned(),
+            policy: policy.to_owned(),
+            rule: rule.map(str::to_owned),
+            verdict: verdict.to_owned(),
+            reason: None,
+        }
+    }
+
+    /// The policies and rules that count, of a request that names that policy and rule, in a session under `prod`.
+    fn counts(
+        (policy, rule): (&str, Option<&str>),
+        chain: &[ChainLink],
+        beside: &[ChainLink],
+    ) -> (Vec<String>, Vec<String>) {
+        let asked = Request {
+            policy: policy.to_owned(),
+            rule: rule.map(str::to_owned),
+            chain: chain.to_vec(),
+            beside: beside.to_vec(),
+            ..shown(1)
+        };
+        let Stopping { policies, rules } = Stopping::shown(&asked).or_inside(&asked, "prod");
+        (policies, rules)
+    }
+
+    fn said(policies: &[&str], rules: &[&str]) -> (Vec<String>, Vec<String>) {
+        let owned = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect();
+        (owned(policies), owned(rules))
+    }
+
+    #[test]
+    fn each_policy_that_stops_it_counts_and_no_other() {
+        let base = link("floor", Some("ask"), "confirm");
+        let own = link("prod", Some("db"), "read-only");
+        let asked = ("floor", Some("ask"));
+        assert_eq!(
+            counts(asked, from_ref(&base), &[own]),
+            said(&["floor", "prod"], &["ask", "db"])
+        );
+        // What the session's own policy allows takes nobody who answers for it.
+        assert_eq!(counts(asked, &[base], &[]), said(&["floor"], &["ask"]));
+    }
+
+    #[test]
+    fn a_session_inside_chooses_no_approver_by_its_policys_name() {
+        let (base, inside) = (link("floor", None, "allow"), link("mine", None, "confirm"));
+        // Nor is anybody asked for who answers for a base that allows it.
+        assert_eq!(
+            counts(("mine", None), &[base.clone(), inside], &[]),
+            said(&["prod", "mine"], &[""])
+        );
+        let anywhere = counts(("floor", None), &[base], &[]);
+        assert_eq!(anywhere, said(&["prod"], &[""]));
+        // An earlier guardd kept no chain.
+        let earlier = counts(("mine", None), &[], &[]);
+        assert_eq!(earlier, said(&["prod", "mine"], &[""]));
     }
 }

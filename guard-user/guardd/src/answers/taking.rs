@@ -163,7 +163,7 @@ impl State {
             error,
         };
         let stopping = self.stopping(&asked);
-        let stopping = stopping.ok_or_else(|| doubt(refusals::unknown_question()))?;
+        let stopping = stopping.ok_or_else(|| doubt(refusals::not_known(&asked.shown.id)))?;
         may_answer(person, &asked.shown.user, &stopping).map_err(doubt)?;
         Ok(Meant {
             asked,
