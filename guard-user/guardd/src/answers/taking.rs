@@ -452,7 +452,8 @@ impl Answers {
     }
 
     /// Condition 5. Each wrong code counts, also over a restart. The right one counts once: whoever carries an answer reads the code in
-    /// it, so another approver has to be told another.
+    /// it, so another approver has to be told another. An answer that was taken is handed in again where nobody heard what became of
+    /// it: its code was right, and is no guess.
     fn has_code(&mut self, meant: &mut Meant) -> Result<(), CallError> {
         let (id, kept) = (&meant.asked.shown.id, &mut meant.kept);
         if kept.is_closed() {
@@ -461,6 +462,11 @@ impl Answers {
         let is_right = kept.code == meant.answer.code;
         if is_right && kept.code.is_empty() {
             return Ok(());
+        }
+        let person = &meant.person.name;
+        let is_again = |one: &PartialYes| one.signed.by == *person && one.answer == meant.answer;
+        if kept.given.iter().any(is_again) {
+            return Err(refusals::said_already(person));
         }
         match is_right {
             true => {
