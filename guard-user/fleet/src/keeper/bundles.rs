@@ -154,24 +154,15 @@ impl KeptBundles {
         wanted.map(|told| told.next).min()
     }
 
-    /// Publishes what is due.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::tell`].
-    pub(super) async fn tell_due(&mut self, link: &NatsLink) -> Result<()> {
+    /// The groups whose is due.
+    pub(super) fn take_due(&mut self) -> Vec<Group> {
         let now = Instant::now();
-        let mut due = Vec::new();
-        for (group, told) in &mut self.told {
-            // Also where it cannot be read: it is not tried again until somebody wants it.
-            if told.next <= now && std::mem::take(&mut told.is_wanted) {
-                due.push(group.clone());
-            }
-        }
-        for group in due {
-            self.tell(link, &group).await?;
-        }
-        Ok(())
+        // Also where it cannot be read: it is not tried again until somebody wants it.
+        let is_due =
+            |told: &mut ToldBundle| told.next <= now && std::mem::take(&mut told.is_wanted);
+        let due = self.told.iter_mut();
+        let due = due.filter_map(|(group, told)| is_due(told).then(|| group.clone()));
+        due.collect()
     }
 }
 
@@ -211,6 +202,13 @@ mod tests {
             kept.told.insert(group, ToldBundle { next, is_wanted });
         }
         assert_eq!(kept.due(), Some(next));
+        assert!(kept.take_due().is_empty(), "not yet");
+        for told in kept.told.values_mut() {
+            told.next = Instant::now();
+        }
+        let due: Vec<_> = kept.take_due().iter().map(Group::to_string).collect();
+        assert_eq!(due, ["lab"]);
+        assert_eq!(kept.due(), None);
         Ok(())
     }
 }

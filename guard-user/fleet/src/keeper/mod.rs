@@ -140,10 +140,12 @@ async fn tell_policies(kept: &mut Option<KeptBundles>, link: &NatsLink, heard: &
 }
 
 async fn tell_due_policies(kept: &mut Option<KeptBundles>, link: &NatsLink) {
-    if let Some(kept) = kept
-        && let Err(error) = kept.tell_due(link).await
-    {
-        tracing::error!("{error:#}");
+    let Some(kept) = kept else { return };
+    // What is wrong with one group's keeps no other waiting.
+    for group in kept.take_due() {
+        if let Err(error) = kept.tell(link, &group).await {
+            tracing::error!("{error:#}");
+        }
     }
 }
 
