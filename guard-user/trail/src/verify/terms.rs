@@ -70,8 +70,10 @@ impl RecordedTerms {
 #[derive(Debug, Default)]
 pub(super) struct PartialYeses {
     of: HashMap<String, Vec<PartialYes>>,
-    /// The first record that there is: its number, and when it was written.
+    /// The first record behind those that are not here: its number, and when it was written.
     first: Option<(u64, Timestamp)>,
+    /// The number of the last.
+    last: Option<u64>,
 }
 
 /// A yes of somebody, whose signature is one.
@@ -87,12 +89,20 @@ struct PartialYes {
 impl PartialYeses {
     /// Takes the next record into account.
     pub(super) fn see(&mut self, number: u64, line: &LogRecord, record: &Record) {
-        self.first.get_or_insert((number, line.at));
+        // A collected log may lack some between others.
+        let is_behind = self
+            .last
+            .is_some_and(|last| number <= last.saturating_add(1));
+        if !is_behind {
+            self.first = Some((number, line.at));
+        }
+        self.last = Some(number);
         // By other settings, or other rules, fewer may be enough.
-        if matches!(
+        let is_other = matches!(
             record,
             Record::DaemonStart(_) | Record::PolicyLoad(_) | Record::PolicyApplied(_)
-        ) {
+        );
+        if is_other || !is_behind {
             let all = self.of.values_mut().flatten();
             all.for_each(|one| one.wanted = None);
         }
@@ -124,7 +134,7 @@ impl PartialYeses {
         let says = |one: &PartialYes| without_signer(&one.answer) == without_signer(answer);
         for name in &terms.with {
             let is_given = given.iter().any(|one| one.by == *name && says(one));
-            if name == by || !(is_given || self.may_lack(question)) {
+            if name == by || !(is_given || self.may_lack(question.asked_at)) {
                 return Err(format!(
                     "the record says that {name} said so, too, and has no signature of theirs before it"
                 ));
@@ -143,9 +153,9 @@ impl PartialYeses {
         }
     }
 
-    /// Whether a yes to that question may be in a record before the first that there is.
-    fn may_lack(&self, question: &Question) -> bool {
-        let asked = i64::try_from(question.asked_at).unwrap_or(i64::MAX);
+    /// Whether a yes to a question of that time may be in a record that is not here.
+    fn may_lack(&self, asked_at: u64) -> bool {
+        let asked = i64::try_from(asked_at).unwrap_or(i64::MAX);
         self.first
             .is_some_and(|(number, at)| number > 1 && at.as_second() >= asked)
     }
@@ -157,5 +167,33 @@ fn without_signer(answer: &Answer) -> Answer {
         by: String::new(),
         code: String::new(),
         ..answer.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whether a yes to a question of that second may be lacking, where these records are here: their numbers and seconds.
+    fn may_lack(asked_at: u64, records: &[(u64, i64)]) -> bool {
+        let mut partial = PartialYeses::default();
+        for (number, second) in records {
+            let at = Timestamp::from_second(*second).unwrap();
+            let line = json!({ "at": at.to_string(), "kind": "session-end", "session": "s1" });
+            let line: LogRecord = serde_json::from_value(line).unwrap();
+            partial.see(*number, &line, &line.record());
+        }
+        partial.may_lack(asked_at)
+    }
+
+    #[test]
+    fn a_yes_may_be_lacking_where_records_behind_its_question_are_not_here() {
+        assert!(!may_lack(100, &[(1, 100), (2, 150)]), "all are here");
+        assert!(may_lack(100, &[(7, 120), (8, 150)]), "the first are gone");
+        assert!(!may_lack(100, &[(7, 90), (8, 150)]), "it was asked later");
+        assert!(may_lack(100, &[(1, 90), (5, 150)]), "some did not come");
+        assert!(!may_lack(100, &[(1, 50), (5, 90), (6, 150)]));
     }
 }
