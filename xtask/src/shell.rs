@@ -51,7 +51,7 @@ pub fn cargo_by(program: Command) -> Command {
 /// A command as it is, but that it ends with this run, however that ends.
 pub(crate) fn ending_with_us(command: &Command) -> Command {
     let program = command.get_program();
-    let mut bound = match which("setpriv") {
+    let bound = match which("setpriv") {
         Some(_) => {
             let mut by = Command::new("setpriv");
             by.args(["--pdeathsig", "TERM"]).arg(program);
@@ -59,17 +59,22 @@ pub(crate) fn ending_with_us(command: &Command) -> Command {
         }
         None => Command::new(program),
     };
-    bound.args(command.get_args());
+    started_by(command, bound)
+}
+
+/// A command's arguments, after those that `program` has already, environment and directory.
+pub(crate) fn started_by(command: &Command, mut program: Command) -> Command {
+    program.args(command.get_args());
     if let Some(dir) = command.get_current_dir() {
-        bound.current_dir(dir);
+        program.current_dir(dir);
     }
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => bound.env(name, value),
-            None => bound.env_remove(name),
+            Some(value) => program.env(name, value),
+            None => program.env_remove(name),
         };
     }
-    bound
+    program
 }
 
 fn cargo_program() -> OsString {

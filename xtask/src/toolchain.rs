@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::install::{apt_install, cargo_install, path_with_tools};
-use crate::shell::{cargo_alone, read, run, say, which};
+use crate::shell::{cargo_alone, read, run, say, started_by, which};
 
 /// The target of everything that runs in the kernel, on a little-endian machine.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
@@ -73,7 +73,7 @@ impl Compiler {
             Self::Nightly(toolchain) => {
                 // rustup's own cargo on PATH, not the stable one that runs this.
                 let rustup = which("rustup").unwrap_or_else(|| "rustup".into());
-                command = replaced_program(&command, &rustup);
+                command = started_by(&command, Command::new(&rustup));
                 command.args(["run", toolchain, "cargo", verb, "-Zbuild-std=core"]);
             }
             Self::System(rustc) => {
@@ -117,7 +117,7 @@ impl Compiler {
                     apt_install(&[package], "it lints the eBPF half")?;
                 }
                 // It runs the clippy-driver beside it, through the cargo that it is told.
-                let mut command = replaced_program(&cargo, Path::new(clippy));
+                let mut command = started_by(&cargo, Command::new(clippy));
                 command.env("CARGO", cargo.get_program());
                 Ok(command)
             }
@@ -133,22 +133,6 @@ fn obtain_nightly_clippy(toolchain: &str) -> Result<()> {
         "installing clippy for {toolchain}: it lints the eBPF half"
     ));
     run(Command::new("rustup").args(["component", "add", "clippy", "--toolchain", toolchain]))
-}
-
-/// `command` with another program: environment and directory stay.
-fn replaced_program(command: &Command, program: &Path) -> Command {
-    let mut replaced = Command::new(program);
-    replaced.args(command.get_args());
-    if let Some(dir) = command.get_current_dir() {
-        replaced.current_dir(dir);
-    }
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => replaced.env(name, value),
-            None => replaced.env_remove(name),
-        };
-    }
-    replaced
 }
 
 fn nightlies() -> Vec<String> {
