@@ -30,7 +30,14 @@ fn ensure_user() -> Result<()> {
     if exec::output(Command::new("id").arg(&uid))?.status.success() {
         return Ok(());
     }
-    exec::run(Command::new("useradd").args(["--uid", &uid, "--no-create-home", "tools"]))?;
+    // newuidmap serves only who has the group that the workshop's list names.
+    exec::run(Command::new("groupadd").args(["--gid", &uid, "tools"]))?;
+    let ids = ["--uid", &uid, "--gid", &uid];
+    exec::run(
+        Command::new("useradd")
+            .args(ids)
+            .args(["--no-create-home", "tools"]),
+    )?;
     Ok(())
 }
 
