@@ -8,17 +8,23 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use guard_proto::fleet::FleetPolicies;
 use guard_signed::{Bundle, Document as _, SignedBundle};
 use tokio::time::{Instant, timeout_at};
 
-use super::{gather, heard::Fleet, print, show};
+use super::{
+    gather,
+    heard::{Fleet, KnownChange, State},
+    known::At,
+    print, show,
+};
 use crate::{
     VerbOutcome,
     args::PushArgs,
     link::NatsLink,
     messages,
     settings::Settings,
-    subjects::{Bundles, Group, Machine},
+    subjects::{Bundles, Group},
 };
 
 /// `guard-fleet push`
@@ -43,19 +49,35 @@ pub(crate) async fn push(settings: &Settings, args: PushArgs) -> Result<VerbOutc
         .await
         .context("the server has gone")?;
     let deadline = Instant::now() + Duration::try_from(args.lasts)?;
-    let mut pushed = Pushed {
-        hash: Bundle::hash(&signed.bundle),
-        serial: bundle.serial,
-        told: BTreeMap::new(),
-    };
-    loop {
-        pushed.tell(&fleet)?;
-        let is_whole = !pushed.told.is_empty() && pushed.silent(&fleet) == 0;
-        if is_whole || timeout_at(deadline, fleet.next()).await.is_err() {
+    let mut pushed = Pushed::new(&signed, bundle.serial);
+    let there = fleet.machines();
+    let there = there.map(|(group, machine, _)| (group.clone(), machine.clone()));
+    for at in there.collect::<Vec<_>>() {
+        pushed.look_at(&fleet, at)?;
+    }
+    while !pushed.is_whole() {
+        let Ok(news) = timeout_at(deadline, fleet.next()).await else {
             break;
+        };
+        if let Some(at) = whose(news?) {
+            pushed.look_at(&fleet, at)?;
         }
     }
-    pushed.end(&fleet)
+    pushed.end()
+}
+
+/// The machine of which something is known anew.
+fn whose(news: KnownChange) -> Option<At> {
+    match news {
+        KnownChange::Machine(group, machine) | KnownChange::Removed(group, machine) => {
+            Some((group, machine))
+        }
+        KnownChange::Asked(of) => Some((of.group, of.machine)),
+        KnownChange::Over(_)
+        | KnownChange::Receipt(_)
+        | KnownChange::Reached(_)
+        | KnownChange::Link => None,
+    }
 }
 
 fn read(file: &Path) -> Result<(SignedBundle, Bundle)> {
@@ -95,41 +117,66 @@ struct Pushed {
     hash: String,
     serial: u64,
     /// By machine, whether the bundle is in force there.
-    told: BTreeMap<(Group, Machine), bool>,
+    told: BTreeMap<At, bool>,
+    /// Machines that are there, and have not said whether they took it. Counted as each speaks: where thousands do, looking at all of
+    /// them for each takes longer than they do.
+    silent: BTreeSet<At>,
 }
 
 impl Pushed {
-    /// Prints what machines have newly said.
-    fn tell(&mut self, fleet: &Fleet) -> Result<()> {
-        for (group, machine, state) in fleet.machines() {
-            let at = (group.clone(), machine.clone());
-            // What a machine says of another bundle is about that one.
-            let Some(known) = show::policies_of(state) else {
-                continue;
-            };
-            let is_in_force = known.bundle.as_ref() == Some(&self.hash);
-            let is_refused = known.refused.as_ref() == Some(&self.hash);
-            if (is_in_force || is_refused) && self.told.get(&at) != Some(&is_in_force) {
-                print(&show::pushed(machine, known, is_in_force, self.serial))?;
-                self.told.insert(at, is_in_force);
-            }
+    fn new(signed: &SignedBundle, serial: u64) -> Self {
+        Self {
+            hash: Bundle::hash(&signed.bundle),
+            serial,
+            told: BTreeMap::new(),
+            silent: BTreeSet::new(),
         }
-        Ok(())
     }
 
-    /// How many machines are there that have not said whether they took it.
-    fn silent(&self, fleet: &Fleet) -> usize {
-        let is_silent = |group: &Group, machine: &Machine| {
-            !self.told.contains_key(&(group.clone(), machine.clone()))
+    /// Prints what a machine has newly said.
+    fn look_at(&mut self, fleet: &Fleet, at: At) -> Result<()> {
+        let state = fleet.machine(&at.0, &at.1);
+        match self.take(at, state) {
+            Some(text) => print(&text).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what is known of a machine; none: it has gone. Gives what is new of it.
+    fn take(&mut self, at: At, state: Option<&State>) -> Option<String> {
+        let Some(state) = state else {
+            self.silent.remove(&at);
+            return None;
         };
-        let silent = fleet
-            .machines()
-            .filter(|(group, machine, _)| is_silent(group, machine));
-        silent.count()
+        let known = show::policies_of(state);
+        let said = known.and_then(|known| Some((known, self.is_in_force(known)?)));
+        let Some((known, is_in_force)) = said else {
+            if !self.told.contains_key(&at) {
+                self.silent.insert(at);
+            }
+            return None;
+        };
+        self.silent.remove(&at);
+        let is_new = self.told.get(&at) != Some(&is_in_force);
+        let text = is_new.then(|| show::pushed(&at.1, known, is_in_force, self.serial));
+        self.told.insert(at, is_in_force);
+        text
     }
 
-    fn end(&self, fleet: &Fleet) -> Result<VerbOutcome> {
-        let silent = self.silent(fleet);
+    /// Whether the bundle is in force there; none: what the machine says is about another one.
+    fn is_in_force(&self, known: &FleetPolicies) -> Option<bool> {
+        let is_in_force = known.bundle.as_ref() == Some(&self.hash);
+        let is_refused = known.refused.as_ref() == Some(&self.hash);
+        (is_in_force || is_refused).then_some(is_in_force)
+    }
+
+    /// Whether all that are there have said so.
+    fn is_whole(&self) -> bool {
+        !self.told.is_empty() && self.silent.is_empty()
+    }
+
+    fn end(&self) -> Result<VerbOutcome> {
+        let silent = self.silent.len();
         if self.told.is_empty() && silent == 0 {
             print("no machine is there that could say so\n")?;
         } else if silent > 0 {
@@ -142,5 +189,86 @@ impl Pushed {
             true => VerbOutcome::No,
             false => VerbOutcome::Done,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_proto::{Presence, status::AuditHead};
+
+    use super::*;
+    use crate::{messages::MachineHere, subjects::Machine};
+
+    fn at(number: usize) -> Result<At> {
+        let group = "ci".parse::<Group>();
+        let machine = format!("m-{number:020x}").parse::<Machine>();
+        Ok((
+            group.map_err(anyhow::Error::msg)?,
+            machine.map_err(anyhow::Error::msg)?,
+        ))
+    }
+
+    /// A machine that has that bundle in force, or has refused it.
+    fn says(bundle: Option<&str>, refused: Option<&str>) -> State {
+        let policies = FleetPolicies {
+            bundle: bundle.map(str::to_owned),
+            refused: refused.map(str::to_owned),
+            ..FleetPolicies::default()
+        };
+        let mut state = State::default();
+        state.here = Some(MachineHere {
+            version: "0.3.0".to_owned(),
+            leaves: false,
+            guardd: Some(Presence {
+                machine: String::new(),
+                version: "0.3.0".to_owned(),
+                enforcing: true,
+                problem: None,
+                sessions: 0,
+                requests: 0,
+                holes: 0,
+                audit: AuditHead {
+                    number: 0,
+                    hash: String::new(),
+                },
+                fleet: Some(policies),
+            }),
+            log: None,
+        });
+        state
+    }
+
+    #[test]
+    fn each_machine_is_told_of_once_and_none_is_missed() -> Result<()> {
+        let signed = SignedBundle {
+            bundle: "{}".to_owned(),
+            signatures: Vec::new(),
+        };
+        let hash = Bundle::hash(&signed.bundle);
+        let mut pushed = Pushed::new(&signed, 7);
+        assert!(!pushed.is_whole(), "nobody has said anything");
+        for number in 0..100 {
+            assert_eq!(pushed.take(at(number)?, Some(&says(None, None))), None);
+        }
+        assert_eq!(pushed.silent.len(), 100);
+        // One goes, and what one says of another bundle is about that.
+        assert_eq!(pushed.take(at(0)?, None), None);
+        assert_eq!(pushed.take(at(1)?, Some(&says(Some("other"), None))), None);
+        assert_eq!(pushed.silent.len(), 99);
+        for number in 1..100 {
+            let text = pushed.take(at(number)?, Some(&says(Some(&hash), None)));
+            assert!(text.is_some_and(|text| text.ends_with(" has 7 in force\n")));
+            assert_eq!(pushed.is_whole(), number == 99);
+        }
+        // Said again, it is nothing new; refused, it is.
+        let again = pushed.take(at(5)?, Some(&says(Some(&hash), None)));
+        assert_eq!(again, None);
+        let refused = pushed.take(at(5)?, Some(&says(None, Some(&hash))));
+        assert!(refused.is_some_and(|text| text.contains(" has not 7 ")));
+        assert!(pushed.is_whole());
+        // One that comes later is waited for.
+        assert_eq!(pushed.take(at(200)?, Some(&says(None, None))), None);
+        assert!(!pushed.is_whole());
+        Ok(())
     }
 }
