@@ -163,6 +163,8 @@ pub struct AnswersTable {
     pub code: Code,
     /// How many people have to sign a yes: a number, or numbers by the rule's name, as `{ "prod-*" = 2 }`
     pub approvals: Approvals,
+    /// Whether passkeys may say yes that can be on other devices, too, as their owners' accounts copy them
+    pub synced: bool,
     /// Pages that passkeys sign on, as `["https://guard.example.net"]`. Absent: none
     #[serde(deserialize_with = "origins")]
     pub origins: Vec<String>,
@@ -176,6 +178,7 @@ impl Default for AnswersTable {
             scopes: vec![SignedScope::One, SignedScope::Offers],
             code: Code::default(),
             approvals: Approvals::All(PeopleCount(1)),
+            synced: true,
             origins: Vec::new(),
         }
     }
@@ -714,6 +717,7 @@ mod tests {
         let read = Config::read(&file, true).unwrap().answers;
         assert_eq!(read.origins, ["http://guard.localhost:4827"]);
         assert_eq!(read.approvals, Approvals::All(PeopleCount(2)));
+        assert!(read.synced, "as most passkeys are");
     }
 
     #[test]

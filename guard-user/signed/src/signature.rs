@@ -102,6 +102,14 @@ impl Signed {
         webauthn::origin(&client_data)
     }
 
+    /// Whether a passkey has signed it that may be on other devices, too, by its owner's account: its authenticator's word, which the
+    /// signature covers.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        let data = decoded(self.authenticator_data.as_deref());
+        data.is_ok_and(|data| webauthn::is_synced(&data))
+    }
+
     /// The answer, if it was signed by that key; on a page of one of these origins, if it is a passkey.
     ///
     /// # Errors

@@ -21,9 +21,10 @@ const ED: [u8; 12] = [
 /// The authenticator's data: a hash, flags, a counter.
 const HASH: usize = 32;
 const DATA: usize = 37;
-/// Its flags: somebody was there; it was that person; new key data follows; extensions follow.
+/// Its flags: somebody was there; it was that person; the key may be on other devices; new key data follows; extensions follow.
 const PRESENT: u8 = 0x01;
 const VERIFIED: u8 = 0x04;
+const COPIED: u8 = 0x08;
 const ATTESTED: u8 = 0x40;
 const EXTENDED: u8 = 0x80;
 /// Bytes of each part at most.
@@ -162,6 +163,13 @@ fn by_a_person(data: &[u8], origin: &str) -> Result<(), AnswerRefusal> {
         (false, _) => Err(AnswerRefusal::Untouched),
         (true, false) => Err(AnswerRefusal::Unverified),
     }
+}
+
+/// Whether the authenticator says that the key may be on other devices, too: an account keeps it, and whoever gets into that
+/// account has it (`BE`). It says the same each time, for as long as there is that key.
+pub(crate) fn is_synced(authenticator_data: &[u8]) -> bool {
+    let flags = authenticator_data.get(HASH);
+    flags.is_some_and(|flags| flags & COPIED != 0)
 }
 
 /// The host of an origin, which passkeys are made for.

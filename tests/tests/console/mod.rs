@@ -105,6 +105,43 @@ fn a_question_appears_and_a_signed_answer_opens_its_hole_once() -> Tested {
     Ok(())
 }
 
+/// Whether that person's passkey opens what is asked, and what is said of it.
+fn opens(looked: &Looked<'_>, name: &str, key: &Passkey, id: &str) -> Tested<(bool, String)> {
+    let cookie = looked.log_in_as(name)?;
+    let (asked, place) = looked.question(&cookie, id);
+    let answer = looked.scene.answer(&asked, name, &[]);
+    let said = looked.hand_in(&cookie, &place, &key.sign(&answer, ORIGIN));
+    assert_eq!(said.status == 200, !looked.scene.holes().is_empty());
+    Ok((said.status == 200, said.body))
+}
+
+#[test]
+fn a_passkey_that_an_account_copies_says_yes_unless_the_settings_want_none() -> Tested {
+    let (copied, kept) = (Passkey::synced("alice"), Passkey::new("bob"));
+    {
+        let network = Network::new()?;
+        let looked = Looked::new(&network, "")?;
+        looked.enrol("alice", &copied)?;
+        let mut shell = looked.scene.shell();
+        let id = looked.scene.request(&mut shell, 443);
+        let (is_open, said) = opens(&looked, "alice", &copied, &id)?;
+        assert!(is_open, "most passkeys are such: {said}");
+    }
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "synced = false")?;
+    looked.enrol("alice", &copied)?;
+    looked.enrol("bob", &kept)?;
+    let mut shell = looked.scene.shell();
+    let id = looked.scene.request(&mut shell, 443);
+    let (is_open, said) = opens(&looked, "alice", &copied, &id)?;
+    assert!(!is_open && said.contains("on other devices"), "{said}");
+    assert!(looked.scene.log("answered").is_empty());
+    // It was no answer: another's key answers the same question.
+    let (is_open, said) = opens(&looked, "bob", &kept, &id)?;
+    assert!(is_open, "{said}");
+    Ok(())
+}
+
 /// A user who is not the agent's.
 pub(super) const OTHER: &str = "61299";
 

@@ -16,6 +16,8 @@ const SPKI: [u8; 26] = [
 pub(crate) struct Passkey {
     key: EcdsaKeyPair,
     id: String,
+    /// What its authenticator says: somebody was there, and it was that person.
+    flags: u8,
 }
 
 fn sha256(bytes: &[u8]) -> Vec<u8> {
@@ -29,6 +31,15 @@ impl Passkey {
         Self {
             key: EcdsaKeyPair::from_pkcs8(kind, made.as_ref(), &random).unwrap(),
             id: BASE64URL_NOPAD.encode(name.as_bytes()),
+            flags: 0x05,
+        }
+    }
+
+    /// One that an account copies to other devices, and has.
+    pub(crate) fn synced(name: &str) -> Self {
+        Self {
+            flags: 0x05 | 0x08 | 0x10,
+            ..Self::new(name)
         }
     }
 
@@ -73,7 +84,7 @@ impl Passkey {
             .split(':')
             .next()
             .unwrap();
-        let data = [sha256(host.as_bytes()), vec![5, 0, 0, 0, 1]].concat();
+        let data = [sha256(host.as_bytes()), vec![self.flags, 0, 0, 0, 1]].concat();
         let message = [data.clone(), sha256(client.as_bytes())].concat();
         let signature = self.key.sign(&SystemRandom::new(), &message).unwrap();
         json!({

@@ -31,6 +31,13 @@ pub(super) fn not_signed(why: &str) -> CallError {
     refused(why, "sign the question again: guard sign")
 }
 
+pub(super) fn synced() -> CallError {
+    refused(
+        "the passkey may be on other devices, too, and the settings take no yes by such a key",
+        "answer by a key that stays on its device, such as a security key's\nas root, in /etc/guard/guardd.toml, under [answers]: synced = true",
+    )
+}
+
 pub(super) fn another_name(said: &str, owner: &str) -> CallError {
     let said: String = said.chars().take(80).collect();
     refused(

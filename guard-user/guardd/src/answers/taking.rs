@@ -231,6 +231,10 @@ impl State {
         signed: &Signed,
         meant: &mut Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
+        // Its owner's account may be somebody else's by now. A no makes things stricter, whoever says it.
+        if signed.is_synced() && !self.config.answers.synced {
+            return Err(refusals::synced());
+        }
         let lasting = self.is_offered(meant)?;
         self.answers.has_code(meant)?;
         if !meant.kept.code.is_empty() {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::{ORIGIN, PAGE, answer, passkeys, signed, ssh_keys};
+use super::{ORIGIN, PAGE, Page, answer, passkeys, signed, ssh_keys};
 use crate::{
     Signed,
     approvers::{ApproverList, Key, SigningApprover},
@@ -47,6 +47,21 @@ fn what_was_recorded_is_taken() {
         assert!(other.verify(key, &origins).is_err(), "{}", owner.name);
     }
     assert_eq!(names, NAMES);
+}
+
+#[test]
+fn what_an_authenticator_says_of_other_devices_is_read() {
+    for passkey in passkeys() {
+        for (flags, is_synced) in [(0x05, false), (0x0d, true), (0x1d, true)] {
+            let one = passkey.sign(&answer(), &Page { flags, ..PAGE });
+            let taken = one.verify(&passkey.key, &[ORIGIN.to_owned()]);
+            assert_eq!(taken, Ok(answer()), "{flags}");
+            assert_eq!(one.is_synced(), is_synced, "{flags}");
+        }
+    }
+    for key in ssh_keys() {
+        assert!(!signed(&key, &answer()).is_synced());
+    }
 }
 
 #[test]
