@@ -129,6 +129,11 @@ fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Te
     let status: Value = serde_json::from_str(&status)?;
     assert_eq!(status["logs"]["machines"], 1, "{status}");
     assert_eq!(status["logs"]["problems"], 0, "{status}");
+    // A server that may lose them is named.
+    let server = status["server"].as_str().context("no version")?;
+    let text = fleet.said("person", &["status"])?;
+    let is_old = ["2.9.", "2.8."].iter().any(|old| server.starts_with(old));
+    assert!(!is_old || text.contains(&format!("nats-server {server}, which may lose")));
     Ok(())
 }
 

@@ -15,8 +15,12 @@ use crate::{
     subjects::{Group, Machine},
 };
 
-/// Characters of a line that are shown.
+/// Characters of a line that are shown, and of a server's version.
 const LINE: usize = 1024;
+const VERSION: usize = 32;
+
+/// Servers before this one have lost streams that they had said to keep.
+const KEEPS: [u64; 3] = [2, 10, 23];
 
 /// A question: for people what to type and what is asked, for programs all of it.
 pub(super) fn question(of: &OfMachine, json: bool) -> String {
@@ -249,6 +253,7 @@ pub(super) fn status(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> Str
     let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
     let mut requests = 0;
     let mut logs = Logs::default();
+    let server = fleet.link.client.server_info().version;
     for (group, _, state) in fleet.machines() {
         let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
         all += 1;
@@ -277,6 +282,7 @@ pub(super) fn status(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> Str
             "policies_with_problems": wrong,
             "silent": silent.iter().map(|one| &one.id).collect::<Vec<_>>(),
             "logs": {"machines": logs.machines, "behind": logs.behind, "problems": logs.problems},
+            "server": server,
         }));
     }
     let mut text = format!(
@@ -294,7 +300,21 @@ pub(super) fn status(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> Str
         let machines = count(*machines, "has", "have");
         let _ = writeln!(text, "group {group}: {machines} {has}");
     }
+    if logs.machines > 0 && may_lose(&server) {
+        let _ = writeln!(
+            text,
+            "the server is nats-server {}, which may lose records that it has kept: take 2.10.23 or later",
+            visible(&server, VERSION)
+        );
+    }
     text + &amiss(&logs, wrong, silent)
+}
+
+/// Whether a server of that version may lose what it has said to keep. What is no version says nothing.
+fn may_lose(version: &str) -> bool {
+    let parts = version.split(['.', '-']).map(str::parse::<u64>);
+    let parts: Vec<u64> = parts.map_while(Result::ok).collect();
+    parts.len() >= KEEPS.len() && parts[..KEEPS.len()] < KEEPS[..]
 }
 
 /// That more waits than is asked.
@@ -374,6 +394,24 @@ mod tests {
             rest_of(3, 1, 3),
             format!("2 requests wait on the machines, {why} they are answered there alone\n")
         );
+    }
+
+    #[test]
+    fn a_server_that_may_lose_what_it_keeps_is_known_by_its_version() {
+        for (version, may) in [
+            ("2.9.10", true),
+            ("2.10.22", true),
+            ("2.10.22-RC.1", true),
+            ("2.10.23", false),
+            ("2.10.27", false),
+            ("2.11.0", false),
+            ("3.0.0", false),
+            ("", false),
+            ("2.9", false),
+            ("latest", false),
+        ] {
+            assert_eq!(may_lose(version), may, "{version}");
+        }
     }
 
     #[test]
