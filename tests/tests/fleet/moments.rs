@@ -241,5 +241,14 @@ fn of_a_hundred_kills_none_leaves_a_question_unanswered() -> Tested {
         1,
         "the one that nobody has answered: {asked:?}"
     );
+    // What was opened has a signature each, which holds.
+    let verify = fleet.scene.daemon.root(["log", "--verify", "--signatures"]);
+    let audit = fleet.scene.daemon.audit();
+    verify.args([audit]).run()?.success()?;
+    let signed = fleet.scene.log("answered");
+    let signed = signed.iter().filter(|one| one["signed"]["by"] == "alice");
+    let (opened, signed) = (fleet.scene.log("hole-open").len(), signed.count());
+    assert_eq!(opened, usize::from(turns), "each was answered once");
+    assert!(signed >= opened, "{signed} signatures for {opened} holes");
     Ok(())
 }
