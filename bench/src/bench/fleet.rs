@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::Plan;
 use super::client::{Client, sink};
+use super::crowd::cpu_of;
 use super::figure::{Figure, Other, Target, Unit};
 use super::pages::{CONSOLE, PATIENCE, Page};
 use super::prefixes::Prefixes;
@@ -151,7 +152,8 @@ impl<'n> FleetScene<'n> {
         Ok(command)
     }
 
-    /// What consoles take of a processor with so many pages, while nothing happens and while questions come and go.
+    /// What consoles take of a processor with so many pages, and the machine's guard-fleet, while nothing happens and while
+    /// questions come and go.
     fn busy(&mut self, looked: Duration) -> Result<Vec<Figure>> {
         self.pages.iter().try_for_each(Page::fill)?;
         let (idle, _) = self.percent_while(|_| {
@@ -180,16 +182,28 @@ impl<'n> FleetScene<'n> {
                 figure("while it is asked", asked[at], Target::Stated).remark(&*remark),
             ]
         });
-        Ok(figures.collect())
+        let carrier = Samples(vec![idle[2]]);
+        let carrier = Figure::alone(
+            "guard-fleet serve, nothing asked",
+            Unit::Cpu,
+            carrier,
+            Target::AtMost(0.1),
+        )
+        .remark("while a person and a console look: it hears that each five seconds");
+        Ok(figures.chain([carrier]).collect())
     }
 
-    /// The share of a processor that each console has while that goes on, and what comes of that.
+    /// The share of a processor that each console has, and guard-fleet, while that goes on, and what comes of that.
     fn percent_while(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<f64>,
-    ) -> Result<([f64; 2], f64)> {
-        let cpu = |scene: &Self| -> Result<[Duration; 2]> {
-            Ok([scene.pages[0].cpu()?, scene.pages[1].cpu()?])
+    ) -> Result<([f64; 3], f64)> {
+        let cpu = |scene: &Self| -> Result<[Duration; 3]> {
+            Ok([
+                scene.pages[0].cpu()?,
+                scene.pages[1].cpu()?,
+                cpu_of(scene.carrier.pid())?,
+            ])
         };
         let (before, begun) = (cpu(self)?, Instant::now());
         let came = work(self)?;
@@ -198,7 +212,7 @@ impl<'n> FleetScene<'n> {
             let had: Duration = after[at] - before[at];
             had.as_secs_f64() / took.as_secs_f64() * 100.0
         };
-        Ok(([percent(0), percent(1)], came))
+        Ok(([0, 1, 2].map(percent), came))
     }
 
     fn at_the_machine(&self, asked: &Value) -> Result<Command> {
