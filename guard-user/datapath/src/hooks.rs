@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program,
         SockOps, links::FdLink,
@@ -16,7 +16,7 @@ use aya::{
 use guard_proto::HookStatus;
 use guard_sys::{bpf, netns, service::LongStart};
 
-use super::{DatapathError, LogOf, Object, Result, holding, log_of, maps, pins};
+use super::{DatapathError, Object, Result, holding, loader::Loader, log_of, maps, pins};
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
 struct Hook {
@@ -107,27 +107,22 @@ fn hooks(knows_names: bool) -> impl Iterator<Item = &'static Hook> {
 }
 
 /// Loads the programs on the maps that are pinned in `dir`; missing ones are made and pinned.
-pub(super) fn load(
-    object: &Object,
-    dir: &Path,
-    session_level: u32,
-    log: Option<LogOf>,
-) -> Result<Ebpf> {
-    let log = log_of::constants(log);
-    let mut loader = EbpfLoader::new();
-    log_of::prepare(&mut loader, &log);
-    loader.override_global("SESSION_LEVEL", &session_level, true);
+pub(super) fn load(loader: &mut Loader<'_>, object: &Object, dir: &Path) -> Result<Ebpf> {
     let first_probe =
         holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;
-    loader.override_global("FIRST_PROBE", &first_probe, true);
     let network = netns::own().map_err(DatapathError::file("find", "guardd's network"))?;
+    let (told, aya) = loader.parts();
+    log_of::prepare(aya, &told.log);
+    aya.override_global("SESSION_LEVEL", &told.session_level, true);
+    let first_probe = told.first_probe.get_or_init(|| first_probe);
+    aya.override_global("FIRST_PROBE", first_probe, true);
     // An object of an earlier guard has none of this.
-    loader.override_global("OWN_NETWORK", &network.0, false);
+    let network = told.own_network.get_or_init(|| network.0);
+    aya.override_global("OWN_NETWORK", network, false);
     for name in maps::NAMES {
-        loader.map_pin_path(name, pins::map(dir, name));
+        aya.map_pin_path(name, pins::map(dir, name));
     }
-    loader
-        .load(object.bytes())
+    aya.load(object.bytes())
         .map_err(DatapathError::ebpf("load the eBPF programs"))
 }
 

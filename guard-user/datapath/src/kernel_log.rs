@@ -17,7 +17,11 @@ use aya_log::EbpfLogger;
 use guard_common::{HoleId, Hook, LogLines, LogOutcome, PolicyId, Protocol, SessionId, Verdict};
 use log::{Log, Metadata, Record};
 
-use super::{Datapath, DatapathError, LogOf, Result, maps, pins, start};
+use super::{
+    Datapath, DatapathError, LogOf, Result,
+    loader::{Loader, Told},
+    maps, pins, start,
+};
 
 /// A line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +163,10 @@ impl Datapath {
             return Ok(());
         }
         let live = pins::live(&self.places.pin_dir);
-        let mut ebpf = start::replace(&mut self.maps, &live, &self.object, &self.root, of)?;
+        let told = Told::new(&self.root, of);
+        let mut loader = Loader::new(&told);
+        let mut ebpf =
+            start::replace(&mut self.maps, &live, &self.object, &self.root, &mut loader)?;
         self.kernel_log = None;
         if of.is_some() {
             self.kernel_log = Some(KernelLog::of(&mut ebpf)?);

@@ -2,36 +2,32 @@
 
 use std::{io, path::Path};
 
-use aya::{Ebpf, EbpfLoader};
+use aya::Ebpf;
 use guard_common::at;
 use guard_sys::btf::Btf;
 
-use super::{DatapathError, Object, Result, cgroup, log_of, maps, pins, top::refused};
+use super::{DatapathError, Object, Result, loader::Loader, log_of, maps, pins, top::refused};
 
 /// Loads an object for programs that read the kernel's structures. Pinned maps are used, and these others made and pinned if
 /// they are missing.
 pub(super) fn load(
+    loader: &mut Loader<'_>,
     live: &Path,
     object: &Object,
-    root: &cgroup::Root,
     types: &Btf,
-    others: &[&str],
+    others: &[&'static str],
 ) -> Result<Ebpf> {
-    let offsets = offsets(types).map_err(refused("the kernel's types"))?;
-    let (level, id) = (root.session_level(), root.id());
-    // These decide nothing that would be logged.
-    let log = log_of::constants(None);
-    let mut loader = EbpfLoader::new();
-    log_of::prepare(&mut loader, &log);
-    loader.override_global("SESSION_LEVEL", &level, true);
+    let (told, aya) = loader.parts();
+    let offsets = told.offsets(types).map_err(refused("the kernel's types"))?;
+    log_of::prepare(aya, &told.log);
+    aya.override_global("SESSION_LEVEL", &told.session_level, true);
     // An object of an earlier guard has none of these.
-    loader.override_global("ROOT_ID", &id, false);
-    loader.override_global("OFFSETS", &offsets, false);
-    for name in maps::NAMES.iter().chain(others) {
-        loader.map_pin_path(name, pins::map(live, name));
+    aya.override_global("ROOT_ID", &told.root_id, false);
+    aya.override_global("OFFSETS", offsets, false);
+    for name in maps::NAMES.iter().chain(others).copied() {
+        aya.map_pin_path(name, pins::map(live, name));
     }
-    loader
-        .load(object.bytes())
+    aya.load(object.bytes())
         .map_err(DatapathError::ebpf("load the eBPF programs"))
 }
 

@@ -19,6 +19,7 @@ mod hooks;
 mod instructions;
 mod kernel_log;
 mod layout;
+mod loader;
 mod log_of;
 mod lsm;
 mod maps;

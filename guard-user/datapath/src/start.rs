@@ -18,6 +18,7 @@ use super::{
     gate::{self, Gate, TlsBy},
     holding::Holding,
     hooks, layout,
+    loader::{Loader, Told},
     lsm::Lsm,
     maps::Maps,
     outside, pins,
@@ -62,8 +63,10 @@ impl Datapath {
         let pin_lock = pins::lock(&places.pin_dir)?;
         let making = pins::making_root(&places.pin_dir);
         let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root, &making)?;
+        let told = Told::new(&root, None);
+        let mut loader = Loader::new(&told);
         let begun = root.lock().and_then(|root_lock| {
-            let start = begin(places, object, &root, made_root)?;
+            let start = begin(places, object, &root, made_root, &mut loader)?;
             Ok((root_lock, start))
         });
         let (root_lock, start) = begun.inspect_err(|_| {
@@ -78,7 +81,7 @@ impl Datapath {
             false => None,
         };
         let holding = Holding::open(&live)?;
-        let offered = Offered::attach(&live, object, &root, tls);
+        let offered = Offered::attach(&live, object, &root, tls, &mut loader);
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
@@ -118,19 +121,25 @@ struct Offered {
 }
 
 impl Offered {
-    fn attach(live: &Path, object: &Object, root: &cgroup::Root, tls: TlsBy) -> Self {
+    fn attach(
+        live: &Path,
+        object: &Object,
+        root: &cgroup::Root,
+        tls: TlsBy,
+        loader: &mut Loader<'_>,
+    ) -> Self {
         // Reading them takes some milliseconds.
         let types =
             Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
         let with_types = types.as_ref().map_err(Clone::clone);
         let lsm = with_types
             .clone()
-            .and_then(|types| Lsm::attach(live, object, root, types));
-        // Once for all of them: each load reads the kernel's types, some megabytes.
+            .and_then(|types| Lsm::attach(live, object, loader, types));
+        // Once for all of them: each load reads the whole object.
         let mut top = with_types.and_then(|types| {
             let unix = lsm.is_err().then_some(unix::MAPS);
             let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
-            layout::load(live, object, root, types, &others).map_err(|why| why.to_string())
+            layout::load(loader, live, object, types, &others).map_err(|why| why.to_string())
         });
         let unix = match (&lsm, &top) {
             // These are removed when those judge: see `judge_at_security_hooks`.
@@ -165,16 +174,22 @@ impl Offered {
     }
 }
 
-fn begin(places: &Places, object: &Object, root: &cgroup::Root, made_root: bool) -> Result<Start> {
+fn begin(
+    places: &Places,
+    object: &Object,
+    root: &cgroup::Root,
+    made_root: bool,
+    loader: &mut Loader<'_>,
+) -> Result<Start> {
     let live = pins::live(&places.pin_dir);
     pins::clear_away(&places.pin_dir)?;
     if live.exists() && guards_nothing(&live, root, made_root) {
         pins::discard(&places.pin_dir)?;
     }
     if live.exists() {
-        adopt(places, object, root)
+        adopt(places, object, root, loader)
     } else {
-        attach(places, object, root)
+        attach(places, object, root, loader)
     }
 }
 
@@ -193,9 +208,14 @@ fn guards_nothing(live: &Path, root: &cgroup::Root, made_root: bool) -> bool {
     }
 }
 
-fn attach(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start> {
+fn attach(
+    places: &Places,
+    object: &Object,
+    root: &cgroup::Root,
+    loader: &mut Loader<'_>,
+) -> Result<Start> {
     let dir = pins::begin(&places.pin_dir)?;
-    attach_unseen(&dir, object, root)
+    attach_unseen(&dir, object, root, loader)
         .and_then(|()| pins::commit(&places.pin_dir))
         .inspect_err(|_| {
             let _ = pins::remove(&dir);
@@ -203,8 +223,13 @@ fn attach(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start
     Ok(Start::Fresh)
 }
 
-fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
-    let mut ebpf = hooks::load(object, dir, root.session_level(), None)?;
+fn attach_unseen(
+    dir: &Path,
+    object: &Object,
+    root: &cgroup::Root,
+    loader: &mut Loader<'_>,
+) -> Result<()> {
+    let mut ebpf = hooks::load(loader, object, dir)?;
     let mut maps = Maps::open(dir)?;
     for index in [
         meta::GENERATION,
@@ -227,23 +252,28 @@ fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()>
 const HALF_REPLACED: u64 = 0;
 
 /// Replaces the pinned programs by those of an object. If guardd is killed meanwhile, a mark is left, so that no other guardd
-/// takes them for its own. They log the decisions of `log`.
+/// takes them for its own.
 pub(super) fn replace(
     maps: &mut Maps,
     live: &Path,
     object: &Object,
     root: &cgroup::Root,
-    log: Option<LogOf>,
+    loader: &mut Loader<'_>,
 ) -> Result<Ebpf> {
-    let mut ebpf = hooks::load(object, live, root.session_level(), log)?;
+    let mut ebpf = hooks::load(loader, object, live)?;
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
     hooks::attach(&mut ebpf, root.dir(), live)?;
     hooks::remove_strays(live, object.knows_names())?;
-    maps.set_meta(meta::OBJECT, object.attached(log))?;
+    maps.set_meta(meta::OBJECT, object.attached(loader.log_of()))?;
     Ok(ebpf)
 }
 
-fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start> {
+fn adopt(
+    places: &Places,
+    object: &Object,
+    root: &cgroup::Root,
+    loader: &mut Loader<'_>,
+) -> Result<Start> {
     let live = pins::live(&places.pin_dir);
     let mut maps = Maps::open(&live)?;
     let found = maps.get_meta(meta::ABI)?;
@@ -273,7 +303,7 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
     if missing == 0 && build == object.build() && !hooks::has_strays(&live, object.knows_names())? {
         return Ok(Start::Adopted);
     }
-    replace(&mut maps, &live, object, root, None)?;
+    replace(&mut maps, &live, object, root, loader)?;
     match build {
         build if build == object.build() => {
             tracing::info!(missing, "attached programs that were not there any more");

@@ -23,7 +23,8 @@ use zerocopy::FromZeros as _;
 
 pub use self::place::SecurityHooks;
 use super::{
-    DatapathError, Object, Result, cgroup, instructions, layout,
+    DatapathError, Object, Result, instructions, layout,
+    loader::Loader,
     maps::{bytes, gone, open},
     pins,
 };
@@ -59,13 +60,13 @@ impl Lsm {
     pub(super) fn attach(
         live: &Path,
         object: &Object,
-        root: &cgroup::Root,
+        loader: &mut Loader<'_>,
         types: &Btf,
     ) -> std::result::Result<Self, String> {
         let were_there = HOOKS.iter().all(|hook| pin(live, hook).exists());
-        let attach = || -> Result<Self> {
+        let mut attach = || -> Result<Self> {
             let place = SecurityHooks::find(types).map_err(not_asked)?;
-            let ebpf = layout::load(live, object, root, types, &MAPS)?;
+            let ebpf = layout::load(loader, live, object, types, &MAPS)?;
             let programs = load_all(place, object, &ebpf, types)?;
             let mut lsm = Self::open(live)?;
             if were_there {

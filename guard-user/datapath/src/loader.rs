@@ -1,0 +1,69 @@
+//! aya's loader, one for all that a start loads: making one reads the kernel's types, some megabytes, and takes longer than most of what it
+//! is asked for then.
+
+use std::{cell::OnceCell, io};
+
+use aya::EbpfLoader;
+use guard_common::at;
+use guard_sys::btf::Btf;
+
+use super::{LogOf, cgroup, layout, log_of};
+
+/// What programs are told when they are loaded. A loader only borrows it.
+pub(super) struct Told {
+    /// Whose decisions are logged,
+    log_of: Option<LogOf>,
+    /// and the constants that say so.
+    pub(super) log: (u32, u8),
+    pub(super) session_level: u32,
+    pub(super) root_id: u64,
+    /// What is found out where something is loaded that wants it.
+    pub(super) first_probe: OnceCell<u32>,
+    pub(super) own_network: OnceCell<u64>,
+    offsets: OnceCell<[u32; at::LEN]>,
+}
+
+impl Told {
+    pub(super) fn new(root: &cgroup::Root, log_of: Option<LogOf>) -> Self {
+        Self {
+            log_of,
+            log: log_of::constants(log_of),
+            session_level: root.session_level(),
+            root_id: root.id(),
+            first_probe: OnceCell::new(),
+            own_network: OnceCell::new(),
+            offsets: OnceCell::new(),
+        }
+    }
+
+    /// See [`at`].
+    pub(super) fn offsets(&self, types: &Btf) -> io::Result<&[u32; at::LEN]> {
+        if let Some(offsets) = self.offsets.get() {
+            return Ok(offsets);
+        }
+        let found = layout::offsets(types)?;
+        Ok(self.offsets.get_or_init(|| found))
+    }
+}
+
+/// A loader, which is made when something is loaded.
+pub(super) struct Loader<'l> {
+    told: &'l Told,
+    aya: Option<EbpfLoader<'l>>,
+}
+
+impl<'l> Loader<'l> {
+    pub(super) fn new(told: &'l Told) -> Self {
+        Self { told, aya: None }
+    }
+
+    /// What it is told, and aya's own. That keeps what it was told before, of which each object takes what it has.
+    pub(super) fn parts(&mut self) -> (&'l Told, &mut EbpfLoader<'l>) {
+        (self.told, self.aya.get_or_insert_with(EbpfLoader::new))
+    }
+
+    /// Whose decisions are logged by what it loads.
+    pub(super) fn log_of(&self) -> Option<LogOf> {
+        self.told.log_of
+    }
+}
