@@ -11,15 +11,23 @@ use guard_sys::bpf;
 
 use super::{DatapathError, Object, Result};
 
-/// The instructions of each program, by its name, with the functions that it calls. They use the maps that aya has loaded, and
-/// are valid while those are open.
+/// The instructions of these programs, by their names, with the functions that they call; of others there are none. They use the maps
+/// that aya has loaded, and are valid while those are open.
 ///
 /// # Errors
 ///
 /// [`DatapathError::Ebpf`] for an object that cannot be read, or one that uses other maps.
-pub(super) fn of_programs(object: &Object, loaded: &Ebpf) -> Result<HashMap<String, Vec<u64>>> {
+pub(super) fn of_programs(
+    object: &Object,
+    loaded: &Ebpf,
+    wanted: &[&str],
+) -> Result<HashMap<String, Vec<u64>>> {
     let mut parsed =
         aya_obj::Object::parse(object.bytes()).map_err(DatapathError::ebpf("read the object"))?;
+    // Others need not be put together with all that they call.
+    parsed
+        .programs
+        .retain(|name, _| wanted.contains(&name.as_str()));
     let text = parsed.functions.keys().map(|(section, _)| *section);
     let text = text.collect();
     let known = std::mem::take(&mut parsed.maps);

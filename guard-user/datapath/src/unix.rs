@@ -51,7 +51,7 @@ impl Unix {
     ///
     /// What the kernel or the object lacks; then the existing ones stay as they were.
     pub(super) fn attach(live: &Path, object: &Object, ebpf: &Ebpf) -> Result<Self> {
-        let code = instructions::of_programs(object, ebpf)?;
+        let code = instructions::of_programs(object, ebpf, &[PROGRAM])?;
         for hook in HOOKS {
             let (name, attach_type) = hook;
             let kind = ProgramKind::address_hook(attach_type);

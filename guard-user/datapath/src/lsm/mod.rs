@@ -185,7 +185,7 @@ fn load_all(
     ebpf: &Ebpf,
     types: &Btf,
 ) -> Result<Vec<(&'static str, OwnedFd)>> {
-    let code = instructions::of_programs(object, ebpf)?;
+    let code = instructions::of_programs(object, ebpf, &HOOKS)?;
     let load = |hook| {
         let kind = place.kind(types, hook);
         let loaded =
@@ -278,7 +278,7 @@ mod tests {
         loader.override_global("ROOT_ID", &1_u64, true);
         loader.override_global("OFFSETS", &offsets, true);
         let ebpf = loader.load(object.bytes()).unwrap();
-        let code = instructions::of_programs(&object, &ebpf).unwrap();
+        let code = instructions::of_programs(&object, &ebpf, &HOOKS).unwrap();
         for hook in HOOKS {
             let code = instructions::of(&code, hook).unwrap();
             bpf::load_program(ProgramKind::TRACEPOINT, hook, code).unwrap();
