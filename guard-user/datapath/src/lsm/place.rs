@@ -33,15 +33,16 @@ impl SecurityHooks {
     ///
     /// Why there is no way, in words.
     pub fn find(types: &Btf) -> Result<Self, String> {
-        let counted = [Self::Module, Self::Function].map(|place| (place, place.count(types)));
-        if let Some((place, _)) = counted.iter().find(|one| matches!(one.1, Ok(1..))) {
-            return Ok(*place);
+        let mut problems = Vec::new();
+        for place in [Self::Module, Self::Function] {
+            let why = match place.count(types) {
+                Ok(1..) => return Ok(place),
+                Ok(0) => "it is never called".to_owned(),
+                Err(why) => why,
+            };
+            problems.push(format!("{}: {why}", place.as_str()));
         }
-        let why = counted.map(|(place, counted)| match counted {
-            Ok(_) => format!("{}: it is never called", place.as_str()),
-            Err(why) => format!("{}: {why}", place.as_str()),
-        });
-        Err(why.join("; "))
+        Err(problems.join("; "))
     }
 
     /// In words.
