@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::nextest::Selection;
 use super::outcome::Outcome;
-use super::{SAMPLED, ran};
+use super::{SAMPLED, build_and_obtain, ran};
 use crate::promises::RanIn;
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, promises, vm};
@@ -24,12 +24,13 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     if let Err(problem) = lint::checks(timings) {
         outcome.problems.push(format!("lint: {problem:#}"));
     }
-    timings.stage("build", build::build_tests)?;
-    dependencies.keep(true);
     let selection = Selection::default();
     let env = [(SAMPLED, Path::new("1"))];
+    let (built, others) = build_and_obtain(timings, &selection, &env);
+    built?;
+    dependencies.keep(true);
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
-    let mut here = ran(timings, &selection, &env)?;
+    let mut here = ran(timings, &selection, &env, &others?)?;
     let machines = timings.stage("machines", || vm::gate(timings))?;
     let built = || lab::build_ratios().and_then(|()| lab::test_bench());
     let built = timings.stage("what measures, and its tests", || Ok(built()))?;

@@ -4,13 +4,16 @@ mod gate;
 mod nextest;
 pub(crate) mod outcome;
 
+use std::ffi::OsString;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::shell::{root, run};
+use crate::shell::{root, run, say};
 use crate::timings::Timings;
 use crate::{build, clients, dependencies, install, lab, nats, tools};
 use nextest::Selection;
@@ -142,11 +145,62 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
     }
     let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
     timings.stage("the kernel half", build::prepare)?;
-    if is_privileged {
-        timings.stage("build", build::build_tests)?;
+    let others = if is_privileged {
+        let (built, others) = build_and_obtain(timings, selection, env);
+        built?;
         dependencies.keep(false);
-    }
-    ran(timings, selection, env)
+        others
+    } else {
+        obtain_others(timings, selection, env)
+    };
+    ran(timings, selection, env, &others?)
+}
+
+/// Where other programs are that tests want, as variables of their environment.
+type Others = Vec<(&'static str, OsString)>;
+
+/// Builds the tests, while what they want of other programs is obtained: one waits for processors, and the other for the network. Gives
+/// what came of either.
+fn build_and_obtain(
+    timings: &Timings,
+    selection: &Selection,
+    env: &[(&str, &Path)],
+) -> (Result<()>, Result<Others>) {
+    thread::scope(|scope| {
+        let others = scope.spawn(|| obtain_others(timings, selection, env));
+        let built = timings.stage("build", build::build_tests);
+        if !others.is_finished() {
+            say("waiting for what tests want of other programs");
+        }
+        let others = others.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (built, others)
+    })
+}
+
+/// Sees to it that what the tests want of other programs is here.
+fn obtain_others(
+    timings: &Timings,
+    selection: &Selection,
+    env: &[(&str, &Path)],
+) -> Result<Others> {
+    let browsers = obtain_browser(timings, selection)?;
+    let clients = obtain_clients(timings, selection)?;
+    let nats = obtain_nats(timings, selection)?;
+    let kubernetes = obtain_kubernetes(timings, selection)?;
+    let tools = obtain_tools(timings, selection, env)?;
+    let dirs = [
+        (CLIENTS, clients),
+        (BROWSERS, browsers),
+        (NATS, nats),
+        (KUBERNETES, kubernetes),
+    ];
+    let dirs = dirs
+        .into_iter()
+        .filter_map(|(name, dir)| Some((name, dir?.into_os_string())));
+    let tools = tools
+        .into_iter()
+        .map(|(name, dir)| (name, dir.into_os_string()));
+    Ok(dirs.chain(tools).collect())
 }
 
 /// Sees to it that tools that developers use are here where the tests want them, unless whoever calls has seen to that.
@@ -220,27 +274,23 @@ fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<Pat
     timings.stage("real clients", clients::obtain).map(Some)
 }
 
-/// Runs what is built, and sees to it that what the tests want of other programs is here.
-fn ran(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Result<Outcome> {
-    let browsers = obtain_browser(timings, selection)?;
-    let clients = obtain_clients(timings, selection)?;
-    let nats = obtain_nats(timings, selection)?;
-    let kubernetes = obtain_kubernetes(timings, selection)?;
-    let tools = obtain_tools(timings, selection, env)?;
-    let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
+/// Runs what is built, with what tests want of other programs.
+fn ran(
+    timings: &Timings,
+    selection: &Selection,
+    env: &[(&str, &Path)],
+    others: &[(&'static str, OsString)],
+) -> Result<Outcome> {
     if selection.has_suites()? {
         // It tells what this kernel lacks, once and not with each test.
         run(Command::new(build::tested().join("guard-lab")).arg("fit"))?;
     }
-    let all = env.iter().copied().chain(tools);
-    let mut env: Vec<_> = all
-        .map(|(name, value)| (name, value.as_os_str().to_owned()))
+    let mut env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_os_str().to_owned()))
         .collect();
     env.push((PROGRAMS, build::tested().into()));
-    env.extend(clients.map(|dir| (CLIENTS, dir.into())));
-    env.extend(browsers.map(|dir| (BROWSERS, dir.into())));
-    env.extend(nats.map(|dir| (NATS, dir.into())));
-    env.extend(kubernetes.map(|dir| (KUBERNETES, dir.into())));
+    env.extend(others.iter().cloned());
     let mut outcome = timings.stage("tests on this kernel", || {
         nextest::run(timings, selection, &env)
     })?;
