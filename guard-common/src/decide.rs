@@ -312,22 +312,47 @@ impl NeededHoles {
     #[inline(always)]
     #[must_use]
     pub fn take<T: Tables>(&self, tables: &T, granted: Granted) -> bool {
-        let kind = HoleKind::from_u32(self.kind);
-        let own = BudgetId::of(self.hole, kind);
-        // Each redirect is one.
-        let is_new = kind.reads() || !granted.has(self.hole);
-        let takes_own = self.hole.0 != 0 && kind.is_counted() && is_new;
-        let takes_other = self.other.0 != 0 && !granted.has(self.other.hole());
-        if takes_own && !tables.take(own) {
+        let takes_own = self.takes_own(granted);
+        let takes_other = self.takes_other(granted);
+        if takes_own && !tables.take(self.own()) {
             return false;
         }
         if takes_other && !tables.take(self.other) {
             if takes_own {
-                tables.give_back(own);
+                tables.give_back(self.own());
             }
             return false;
         }
         true
+    }
+
+    /// Gives back what [`Self::take`] took with the same `granted`: the connection does not go on.
+    #[inline(always)]
+    pub fn give_back<T: Tables>(&self, tables: &T, granted: Granted) {
+        if self.takes_own(granted) {
+            tables.give_back(self.own());
+        }
+        if self.takes_other(granted) {
+            tables.give_back(self.other);
+        }
+    }
+
+    /// The budget of connections of [`Self::hole`].
+    #[inline(always)]
+    const fn own(&self) -> BudgetId {
+        BudgetId::of(self.hole, HoleKind::from_u32(self.kind))
+    }
+
+    /// Whether a connection is taken from [`Self::hole`], as [`Passage::take`] has it.
+    #[inline(always)]
+    const fn takes_own(&self, granted: Granted) -> bool {
+        let kind = HoleKind::from_u32(self.kind);
+        self.hole.0 != 0 && Wanted::Any.takes(kind, granted.has(self.hole))
+    }
+
+    #[inline(always)]
+    const fn takes_other(&self, granted: Granted) -> bool {
+        self.other.0 != 0 && !granted.has(self.other.hole())
     }
 }
 

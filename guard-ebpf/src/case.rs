@@ -3,7 +3,7 @@
 
 use guard_common::{
     BootTime, BudgetId, Connection, Decision, Granted, HoleId, MAX_LEADS, NeededHoles, Passage,
-    PolicyId, PolicyVerdict, Session, Tables as _, Verdict, Wanted, relay_flags, with_hole,
+    PolicyId, PolicyVerdict, Session, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
@@ -239,10 +239,7 @@ impl Case {
     /// Gives back the connections that it took from holes.
     #[inline(always)]
     pub(crate) fn give_back(&self) {
-        maps::give_back(HoleId(self.hole));
-        if self.other != 0 {
-            Kernel.give_back(BudgetId(self.other));
-        }
+        guard_give_back(self);
     }
 
     #[inline(always)]
@@ -502,8 +499,21 @@ extern "C" fn guard_take_holes(case: *mut Case) -> u64 {
     0
 }
 
-/// Notes that this hole is needed as well. Where its socket could not remember it beside the others, nothing passes. The verifier checks
-/// it by itself.
+/// Gives back what [`guard_take_holes`] took. The verifier checks it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_give_back(case: *const Case) -> u64 {
+    if case.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, and only called from `Case::give_back`, with a reference.
+    let case = unsafe { &*case };
+    case.needed_holes().give_back(&Kernel, case.granted());
+    0
+}
+
+/// Notes that this hole is needed as well. Where its socket could not remember it beside the others, only a hole for the listener helps. The
+/// verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_join(case: *mut Case, hole: u32, kind: u32, expires: u64) -> u64 {

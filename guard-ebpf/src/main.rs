@@ -745,7 +745,8 @@ extern "C" fn guard_conclude(
     if is_spent {
         case.confirm_again();
     } else if passing == Passing::No {
-        // What is allowed is not held.
+        // What is allowed is not held. The next packet would take from its holes again.
+        case.give_back();
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
         cache_allowed(sk, to, case, passing, answers);
         hold::note_passed(skb, sk, &decision);

@@ -16,9 +16,9 @@ use aya_ebpf::{
 };
 use guard_common::{
     Address, Answered, AnsweredKey, AttemptCount, AttemptKey, BootTime, BudgetId, Connection,
-    Event, Flow, FlowCount, FlowKey, Held, HoleId, HoleKind, HoleList, Learned, ListId, MAX_NAMED,
-    NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue,
-    QueueKey, RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
+    Event, Flow, FlowCount, FlowKey, Held, HoleId, HoleList, Learned, ListId, MAX_NAMED, NameId,
+    Named, NamedKey, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue, QueueKey,
+    RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -670,14 +670,6 @@ pub(crate) fn count_went_on(session: SessionId) {
         // SAFETY: a live map value, aligned to 8.
         unsafe { kernel::fetch_add(count, 1) };
     }
-}
-
-/// Gives a connection back to a counted hole, where it could not be redirected: one for reads, or one for all of a destination where
-/// TLS has to show its name. It is counted under one of these.
-#[inline(always)]
-pub(crate) fn give_back(hole: HoleId) {
-    Kernel.give_back(BudgetId::of(hole, HoleKind::COUNTED_READS));
-    Kernel.give_back(BudgetId::of(hole, HoleKind::COUNTED));
 }
 
 /// Takes a packet's bytes from a hole that lets so many through. False where they are more than were left: then

@@ -315,9 +315,9 @@ proptest! {
         let is_new = |entry: &&HoleEntry| entry.kind.is_counted() && !granted.has(entry.id);
         let taken = taken.values().filter(is_new);
         let taken: BTreeSet<_> = taken.map(|entry| BudgetId::of(entry.id, entry.kind).0).collect();
-        for (key, left) in before {
-            let one = i64::from(taken.contains(&key));
-            prop_assert_eq!(memory.left(BudgetId(key)), Some(left - one));
+        for (key, left) in &before {
+            let one = i64::from(taken.contains(key));
+            prop_assert_eq!(memory.left(BudgetId(*key)), Some(left - one));
         }
         let (Some(needed), Some(chosen)) = (passes, chosen) else {
             return Ok(());
@@ -334,9 +334,14 @@ proptest! {
         prop_assert_eq!(Some(needed.expires), ends);
         prop_assert_eq!(needed.kind & Decision::SEVERAL != 0, chosen.len() > 1);
         // Its next packet goes through the same, and takes nothing.
-        let granted = Granted { hole: needed.hole, other: needed.other.hole() };
-        let before = memory.budgets.borrow().clone();
-        prop_assert_eq!(memory.passes(&to, granted), Some(needed));
+        let used = Granted { hole: needed.hole, other: needed.other.hole() };
+        let after = memory.budgets.borrow().clone();
+        prop_assert_eq!(memory.passes(&to, used), Some(needed));
+        prop_assert_eq!(&*memory.budgets.borrow(), &after);
+        // That packet gives nothing back, and the first one what it took.
+        needed.give_back(&memory, used);
+        prop_assert_eq!(&*memory.budgets.borrow(), &after);
+        needed.give_back(&memory, granted);
         prop_assert_eq!(&*memory.budgets.borrow(), &before);
     }
 }

@@ -1,4 +1,4 @@
-use guard_lab::{Attempt, Json as _, Production, Shell, Tested, eventually};
+use guard_lab::{Attempt, Daemon, Json as _, Production, Shell, Tested, eventually};
 
 use super::scene::{
     EVIL, FORGE, Looks, SHARED, SHARED6, SPEAKS, SPEAKS_AT, SharedAddress, WITHOUT, with,
@@ -216,16 +216,10 @@ fn the_proxy_reads_a_hello_however_it_is_sent() -> Tested {
     Ok(())
 }
 
-/// Another policy asks about the address, whatever name is shown there: a yes opens it, and the name still decides.
-fn where_another_policy_asks(looks: Looks) -> Tested {
-    const ASKS: &str = "version = 1\nname = \"asks\"\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.10\"]\naction = \"confirm\"\n";
-    let scene = SharedAddress::new()?;
-    if !scene.can(looks)? {
-        return Ok(());
-    }
-    let daemon = scene.daemon(&with(), looks)?;
-    let asks = daemon.write_for_agents("asks.toml", ASKS)?;
-    let mut shell = Shell::start(&daemon, &asks.display().to_string())?;
+/// A shell that knows the allowed name, in a session under the policy `shared`, inside one under another policy; and the session.
+fn inside(scene: &SharedAddress, daemon: &Daemon, around: &str) -> Tested<(Shell, String)> {
+    let around = daemon.write_for_agents("around.toml", around)?;
+    let mut shell = Shell::start(daemon, &around.display().to_string())?;
     let (guard, socket) = (daemon.program("guard")?, daemon.socket());
     let (guard, socket) = (guard.display(), socket.display());
     // The outer one reads no line that is for the inner one.
@@ -237,7 +231,20 @@ fn where_another_policy_asks(looks: Looks) -> Tested {
     let sessions = daemon.json(["sessions"])?;
     let mut inner = sessions.list()?.iter();
     let inner = inner.find(|one| one["parent"].is_string());
-    let inner = inner.expect("a session inside")["id"].text()?;
+    let inner = inner.expect("a session inside")["id"].text()?.to_owned();
+    Ok((shell, inner))
+}
+
+/// Another policy asks about the address, whatever name is shown there: a yes opens it, and the name still decides.
+fn where_another_policy_asks(looks: Looks) -> Tested {
+    const ASKS: &str = "version = 1\nname = \"asks\"\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.10\"]\naction = \"confirm\"\n";
+    let scene = SharedAddress::new()?;
+    if !scene.can(looks)? {
+        return Ok(());
+    }
+    let daemon = scene.daemon(&with(), looks)?;
+    let (mut shell, inner) = inside(&scene, &daemon, ASKS)?;
+    let inner = inner.as_str();
     let open = |more: &[&str]| {
         let open = ["open", SHARED, "--ports", "tcp/443", "--session", inner];
         daemon.json([&open[..], more].concat())
@@ -295,19 +302,8 @@ action = "allow"
         return Ok(());
     }
     let daemon = scene.daemon(&with(), looks)?;
-    let asks = daemon.write_for_agents("asks.toml", ASKS)?;
-    let mut shell = Shell::start(&daemon, &asks.display().to_string())?;
-    let (guard, socket) = (daemon.program("guard")?, daemon.socket());
-    let (guard, socket) = (guard.display(), socket.display());
-    shell.tell(&format!(
-        "exec {guard} --socket {socket} run -q --policy shared -- sh -c 'echo inside; exec sh'"
-    ))?;
-    shell.line_with("inside")?;
-    scene.asks(&mut shell, FORGE)?;
-    let sessions = daemon.json(["sessions"])?;
-    let mut inner = sessions.list()?.iter();
-    let inner = inner.find(|one| one["parent"].is_string());
-    let inner = inner.expect("a session inside")["id"].text()?;
+    let (mut shell, inner) = inside(&scene, &daemon, ASKS)?;
+    let inner = inner.as_str();
     let open = |connections: &str| {
         let open = ["open", FORGE, "--ports", "tcp/443", "--session", inner];
         daemon.json([&open[..], &["--connections", connections]].concat())
@@ -341,6 +337,77 @@ fn what_shows_another_name_counts_as_a_connection_and_the_kernel_looks() -> Test
 #[test]
 fn what_shows_another_name_counts_as_a_connection_and_the_proxy_looks() -> Tested {
     what_shows_another_name_counts(Looks::Proxy)
+}
+
+/// What began before a policy looked at TLS shows no name: each SYN that it sends again is refused, and takes nothing from the hole that
+/// it finds by then.
+#[test]
+fn what_the_gate_refuses_at_its_first_packet_uses_nothing_up() -> Tested {
+    const ASKS: &str = "version = 1\nname = \"asks\"\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.10\", \"2001:db8:7::10\"]\naction = \"confirm\"\n";
+    /// Of the kernel's tables: the destination, and that its SYN has no answer yet.
+    const BEGINS: [(&str, &str); 2] = [
+        ("tcp", "0A0200C0:01BB 02"),
+        ("tcp6", "B80D0120000007000000000010000000:01BB 02"),
+    ];
+    let scene = SharedAddress::new()?;
+    if !scene.can(Looks::Kernel)? {
+        return Ok(());
+    }
+    let daemon = scene.daemon(WITHOUT, Looks::Kernel)?;
+    let (mut shell, inner) = inside(&scene, &daemon, ASKS)?;
+    let open = |at: &str, more: &[&str]| -> Tested<_> {
+        let open = ["open", at, "--session", &inner];
+        let hole = daemon.json([&open[..], more].concat())?;
+        Ok(hole["id"].text()?.to_owned())
+    };
+    let left = |hole: &str| -> Tested<_> {
+        let holes = daemon.list(["holes"])?;
+        let hole = holes.iter().find(|one| one["id"] == hole);
+        Ok(hole.and_then(|hole| hole["connections_left"].as_u64()))
+    };
+    let refusals = |at: &str| -> Tested<_> {
+        let denied = daemon.logged("denied")?;
+        let of_it = denied.iter().filter(|one| {
+            let why = one["why"].as_str().unwrap_or_default();
+            one["destination"]["address"] == at && why.contains("SNI")
+        });
+        Ok(of_it.count())
+    };
+    let both = [SHARED, SHARED6];
+    for at in both {
+        open(at, &["--all-ports"])?;
+        assert_eq!(scene.says(&mut shell, at, FORGE, "whole")?, "answer");
+    }
+    scene.silence(true)?;
+    let client = scene.file("client.py");
+    let client = client.display();
+    for (at, name) in [(SHARED, "first"), (SHARED6, "second")] {
+        shell.tell(&format!("python3 {client} {at} {FORGE} whole & {name}=$!"))?;
+    }
+    for (table, entry) in BEGINS {
+        eventually("it has sent its SYN", || scene.lists(table, entry))?;
+    }
+    daemon.write_policy("shared", &with())?;
+    for at in both {
+        eventually("it is refused", || Ok(refusals(at)? > 0))?;
+    }
+    let once = ["--ports", "tcp/443", "--connections", "1"];
+    let holes = [open(SHARED, &once)?, open(SHARED6, &once)?];
+    for (at, hole) in both.into_iter().zip(&holes) {
+        let before = refusals(at)?;
+        eventually("it is refused again", || Ok(refusals(at)? > before))?;
+        assert_eq!(left(hole)?, Some(1), "{at}");
+    }
+    shell.tell("kill $first $second; wait; echo gone")?;
+    shell.line_with("gone")?;
+    scene.silence(false)?;
+    // A new one has the hole for itself.
+    scene.asks(&mut shell, FORGE)?;
+    for (at, hole) in both.into_iter().zip(&holes) {
+        assert_eq!(scene.says(&mut shell, at, FORGE, "whole")?, "answer");
+        assert_eq!(left(hole)?, Some(0), "{at}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::{fs, path::PathBuf, process::Child};
 
-use guard_lab::{Company, Daemon, Network, Shell, Tested, eventually};
+use guard_lab::network::{PROD_V4, PROD_V6};
+use guard_lab::{Company, DEV_DEVICE, Daemon, Network, Shell, Tested, eventually};
 use tempfile::TempDir;
 
 use crate::names::server::NameServer;
@@ -134,6 +135,28 @@ impl SharedAddress {
         let config = format!("resolvers = [\"{DNS}:53\"]\n[proxy]\nca = [{ca:?}]\n{gate}");
         let daemon = Daemon::in_network(&self.network).policy("shared", policy);
         Ok(daemon.config(&config).start()?)
+    }
+
+    /// Has what the developer's machine sends get lost on its way, or not any more: it goes to a network card that nobody has.
+    pub(crate) fn silence(&self, is_silent: bool) -> Tested {
+        for router in [PROD_V4.to_string(), PROD_V6.to_string()] {
+            let mut ip = self.network.dev().command("ip");
+            ip.args(["neigh", if is_silent { "replace" } else { "del" }, &router]);
+            ip.args(["dev", DEV_DEVICE]);
+            if is_silent {
+                ip.args(["lladdr", "02:00:00:00:00:01", "nud", "permanent"]);
+            }
+            assert!(ip.status()?.success(), "{ip:?}");
+        }
+        Ok(())
+    }
+
+    /// Whether a table of the developer's machine's kernel lists a connection.
+    pub(crate) fn lists(&self, table: &str, entry: &str) -> Tested<bool> {
+        let mut cat = self.network.dev().command("cat");
+        let table = format!("/proc/thread-self/net/{table}");
+        let listed = cat.arg(table).output()?.stdout;
+        Ok(String::from_utf8_lossy(&listed).contains(entry))
     }
 
     /// Whether this kernel has the gate, where it is to look. Elsewhere the proxy does, which has tests of its own.
