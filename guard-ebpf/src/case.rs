@@ -195,6 +195,16 @@ impl Case {
 
     /// What the socket remembers in place of the generation, where that is none: the other hole that it goes through.
     #[inline(always)]
+    /// The generation under which the allowance of a call may be cached: none where a listener decided. Sockets may share its port, and
+    /// only the packet tells which of them gets the connection.
+    #[inline(always)]
+    pub(crate) fn generation_for_call(&self, generation: u64) -> u64 {
+        match self.number {
+            Receiver::NO_LISTENER => generation,
+            _ => 0,
+        }
+    }
+
     pub(crate) fn for_socket(&self, generation: u64) -> u64 {
         match generation {
             0 => socket::by_no_generation(BudgetId(self.other).hole()),

@@ -359,7 +359,8 @@ fn judge_call(
     if !decision.allows() || (needs_gate && !gate::begin(ctx, to, cgroup)) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
-    let generation = case.for_socket(generation_for_call(&decision, generation));
+    let generation = case.generation_for_call(generation_for_call(&decision, generation));
+    let generation = case.for_socket(generation);
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
     log::case(
         &case,

@@ -378,6 +378,40 @@ fn a_connection_that_needs_three_counted_holes_takes_none() -> Tested {
     Ok(())
 }
 
+/// Which of those that share a port gets a connection is told by its packet: `connect` may have judged another one. The second one comes
+/// while no guardd runs, so nobody has scanned it.
+#[test]
+fn a_hole_for_one_relay_opens_no_other_one_at_the_same_port() -> Tested {
+    let mut scene = RelayScene::new()?;
+    let _known = scene.relay("0.0.0.0", 5432, PRODUCTION, &["early", "shared"])?;
+    let mut shell = scene.shell("asks")?;
+    assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    scene.daemon.json(["open", PRODUCTION, "--all-ports"])?;
+    assert!(shell.reaches(&tcp("127.0.0.1", 5432))?);
+    scene.daemon.kill()?;
+    let _unknown = scene.relay("0.0.0.0", 5432, DENIED, &["shared"])?;
+    eventually("it gets some without the guard", || {
+        scene.outside("127.0.0.1", 5432)?;
+        Ok(scene.reached(DENIED)? > 0)
+    })?;
+    let (known, unknown) = (scene.reached(PRODUCTION)?, scene.reached(DENIED)?);
+    // Each address has `connect` choose anew between the two, and each attempt its packet.
+    let mut attempt = |last: u8| {
+        let attempt = Attempt::tcp(&format!("127.0.0.{last}"), 5432);
+        shell.attempt(&attempt.timeout(patience(Duration::from_millis(250))))
+    };
+    for last in 1..=20 {
+        attempt(last)?;
+    }
+    let mut more = (21..=250).cycle();
+    eventually("the first one gets some", || {
+        attempt(more.next().unwrap())?;
+        Ok(scene.reached(PRODUCTION)? > known)
+    })?;
+    assert_eq!(scene.reached(DENIED)?, unknown);
+    Ok(())
+}
+
 #[test]
 fn a_relay_that_takes_a_servers_place_is_no_server() -> Tested {
     let mut scene = RelayScene::new()?;

@@ -1,5 +1,6 @@
 # A relay that nobody knows: it listens at ADDRESS PORT, and connects to ADDRESS PORT for each that comes, with `early`
-# before, or with `fork` in a process of its own; with `also=ADDRESS:PORT` it keeps a connection to there. Prints `listening`.
+# before, or with `fork` in a process of its own; with `also=ADDRESS:PORT` it keeps a connection to there, and with `shared` it
+# shares its port. Prints `listening`.
 import os, signal, socket, sys, threading
 
 listen, port, to, to_port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -40,6 +41,8 @@ def serve(client, upstream):
 
 server = socket.socket(family(listen), socket.SOCK_STREAM)
 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if "shared" in sys.argv:
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 server.bind((listen, port))
 server.listen(64)
 spare = connected() if early else None
