@@ -16,7 +16,9 @@ fn what_is_read_through_the_proxy_is_listed_as_what_was_asked_for() -> Tested {
     let listed = || flows(&scene.daemon, &[]);
     eventually("its bytes are counted", || {
         let all = listed()?;
-        Ok(find(&all, READ, 80).is_some_and(|flow| flow["bytes_received"].as_u64() > Some(0)))
+        let counts = |flow: &Value, bytes| flow[bytes].as_u64() > Some(0);
+        let is_counted = |flow| counts(flow, "bytes_sent") && counts(flow, "bytes_received");
+        Ok(find(&all, READ, 80).is_some_and(is_counted))
     })?;
     let all = listed()?;
     let flow = find(&all, READ, 80).unwrap();
