@@ -84,6 +84,8 @@ pub enum Cause {
     PastResolver = 2,
     /// It is for that, and nothing was sent: a UDP socket was to be connected.
     NothingSent = 3,
+    /// It is for that, though holes let it pass: more of these have a budget than a socket remembers ([`crate::NeededHoles`]).
+    ManyBudgets = 4,
 }
 
 impl Cause {
@@ -94,6 +96,7 @@ impl Cause {
             1 => Self::ConnectedAgain,
             2 => Self::PastResolver,
             3 => Self::NothingSent,
+            4 => Self::ManyBudgets,
             _ => Self::Policies,
         }
     }
@@ -172,13 +175,15 @@ pub struct AttemptKey {
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// A [`crate::Verdict`], or [`Self::NOTHING_SENT`].
+    /// A [`crate::Verdict`], [`Self::NOTHING_SENT`], or [`Self::MANY_BUDGETS`].
     pub verdict: u8,
 }
 
 impl AttemptKey {
     /// What refusals for [`Cause::NothingSent`] are counted as: what is sent there is reported for itself.
     pub const NOTHING_SENT: u8 = 1;
+    /// What refusals for [`Cause::ManyBudgets`] are counted as: a request does not help there.
+    pub const MANY_BUDGETS: u8 = 2;
 
     /// Whose attempt it is, and where it wanted to go.
     #[must_use]

@@ -35,6 +35,8 @@ impl Ruling {
 const CASE_IS_UPSTREAM: u16 = 1 << 15;
 /// Flag of [`Case::wanted`]: the connection begins.
 const CASE_BEGINS: u16 = 1 << 14;
+/// Flag of [`Case::wanted`]: a socket does not remember all holes that the connection needs.
+const CASE_NEEDS_MORE: u16 = 1 << 13;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
@@ -58,7 +60,7 @@ pub(crate) struct Case {
     /// See [`NeededHoles::other`].
     other: u32,
     kind: u16,
-    /// A [`Wanted`], [`CASE_IS_UPSTREAM`] and [`CASE_BEGINS`].
+    /// A [`Wanted`], and the flags above.
     wanted: u16,
     /// [`Began::coarse`].
     began: u32,
@@ -193,8 +195,6 @@ impl Case {
         self.number
     }
 
-    /// What the socket remembers in place of the generation, where that is none: the other hole that it goes through.
-    #[inline(always)]
     /// The generation under which the allowance of a call may be cached: none where a listener decided. Sockets may share its port, and
     /// only the packet tells which of them gets the connection.
     #[inline(always)]
@@ -205,6 +205,8 @@ impl Case {
         }
     }
 
+    /// What the socket remembers in place of the generation, where that is none: the other hole that it goes through.
+    #[inline(always)]
     pub(crate) fn for_socket(&self, generation: u64) -> u64 {
         match generation {
             0 => socket::by_no_generation(BudgetId(self.other).hole()),
@@ -240,13 +242,19 @@ impl Case {
         self.decision().is_by_sni()
     }
 
+    /// Whether it has to be confirmed since a socket does not remember all holes that it needs: one more does not help.
+    #[inline(always)]
+    pub(crate) fn needs_more(&self) -> bool {
+        self.wanted & CASE_NEEDS_MORE != 0
+    }
+
     /// The hole that it used, or 0.
     #[inline(always)]
     pub(crate) fn hole(&self) -> HoleId {
         HoleId(self.hole)
     }
 
-    /// Gives back the connections that it took from holes.
+    /// Gives back the connections that it took from holes: what is refused in the end uses none.
     #[inline(always)]
     pub(crate) fn give_back(&self) {
         guard_give_back(self);
@@ -382,7 +390,8 @@ impl Case {
 
     #[inline(always)]
     fn wanted(&self) -> Wanted {
-        Wanted::from_u32(u32::from(self.wanted & !(CASE_IS_UPSTREAM | CASE_BEGINS)))
+        const FLAGS: u16 = CASE_IS_UPSTREAM | CASE_BEGINS | CASE_NEEDS_MORE;
+        Wanted::from_u32(u32::from(self.wanted & !FLAGS))
     }
 
     #[inline(always)]
@@ -446,10 +455,12 @@ impl Case {
         }
     }
 
-    /// Allows by a hole for the listener's own address, which covers its upstreams.
+    /// Allows by a hole for the listener's own address, which covers its upstreams: also where these have more holes than a socket
+    /// remembers.
     #[inline(always)]
     fn allow_by_hole_of_listener(&mut self, listener: &Connection) {
-        if !self.has_upstream() || !matches!(self.verdict(), Verdict::Confirm) {
+        let is_behind = self.wanted & (CASE_IS_UPSTREAM | CASE_NEEDS_MORE) != 0;
+        if !is_behind || !matches!(self.verdict(), Verdict::Confirm) {
             return;
         }
         let (session, granted) = (self.session.id, self.granted());
@@ -460,6 +471,7 @@ impl Case {
                 ..self.policy_verdict()
             };
             self.said = said.pack() as u32;
+            self.wanted &= !CASE_NEEDS_MORE;
             self.note_holes(&NeededHoles {
                 hole: passage.hole,
                 kind: passage.kind,
@@ -522,8 +534,8 @@ extern "C" fn guard_give_back(case: *const Case) -> u64 {
     0
 }
 
-/// Notes that this hole is needed as well. Where its socket could not remember it beside the others, only a hole for the listener helps. The
-/// verifier checks it by itself.
+/// Notes that this hole is needed as well. Where its socket could not remember it beside the others, only a hole for the listener
+/// helps. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_join(case: *mut Case, hole: u32, kind: u32, expires: u64) -> u64 {
@@ -542,6 +554,7 @@ extern "C" fn guard_join(case: *mut Case, hole: u32, kind: u32, expires: u64) ->
         case.note_holes(&needed);
     } else {
         case.confirm_again();
+        case.wanted |= CASE_NEEDS_MORE;
     }
     0
 }

@@ -359,6 +359,7 @@ fn cause(case: &Case, hook: Hook) -> Cause {
     let is_udp = case.to.protocol == Protocol::UDP;
     match case.verdict() {
         Verdict::Deny if is_connect && is_udp => Cause::NothingSent,
+        Verdict::Confirm if case.needs_more() => Cause::ManyBudgets,
         _ => Cause::Policies,
     }
 }
@@ -369,6 +370,7 @@ fn cause(case: &Case, hook: Hook) -> Cause {
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
     let counted = match cause(case, hook) {
         Cause::NothingSent => AttemptKey::NOTHING_SENT,
+        Cause::ManyBudgets => AttemptKey::MANY_BUDGETS,
         _ => reported(case.verdict()) as u8,
     };
     let due = due(case.session.id, &case.to, counted, held);

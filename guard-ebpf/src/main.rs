@@ -432,6 +432,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     // `connect` alone can redirect a question: once it is open, it has to begin anew.
     let can_wait = is_tcp_connect(to, hook)
         && matches!(decision.verdict, Verdict::Confirm)
+        && !case.needs_more()
         && !questions::is_judged(to, &decision);
     let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
     log::case(case, to, hook, outcome(held, LogOutcome::Held));

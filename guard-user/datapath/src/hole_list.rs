@@ -57,7 +57,7 @@ pub(super) fn next(
 
 /// Sorts what lets all through before what is for reads, then the longest prefix first, then a protocol before all of
 /// them, then the narrower range; of two alike the one that ends later, then the newer.
-fn order(hole: &HoleEntry) -> impl Ord + use<> {
+pub(super) fn order(hole: &HoleEntry) -> impl Ord + use<> {
     use std::cmp::Reverse;
     (
         hole.kind.reads(),

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::{
     hole_list,
-    holes::{NewHole, budgets, entry},
+    holes::{LiveHole, NewHole, budgets, entry},
 };
 
 const SESSION: SessionId = SessionId(7);
@@ -59,6 +59,23 @@ impl Memory {
             let found = find_hole(self, SESSION, to, granted, wanted)?;
             found.take(self, granted, wanted).then_some(found)
         })
+    }
+
+    /// The holes that have not ended, as guardd reads them, in an order of their own.
+    fn live(&self) -> Vec<LiveHole> {
+        let left = |key| self.left(key).and_then(|left| u64::try_from(left).ok());
+        let entries = hole_list::entries(&self.list).iter();
+        let living = entries.filter(|entry| entry.expires > NOW);
+        let mut live: Vec<_> = living
+            .map(|entry| LiveHole {
+                session: SESSION,
+                entry: *entry,
+                connections_left: left(BudgetId::of(entry.id, entry.kind)),
+                bytes_left: left(BudgetId::bytes(entry.id)),
+            })
+            .collect();
+        live.sort_by_key(|hole| hole.entry.id);
+        live
     }
 
     /// The holes that a connection to all of these needs; none where one of them has no hole, or these are more than a socket remembers.
@@ -343,5 +360,18 @@ proptest! {
         prop_assert_eq!(&*memory.budgets.borrow(), &after);
         needed.give_back(&memory, granted);
         prop_assert_eq!(&*memory.budgets.borrow(), &before);
+    }
+
+    #[test]
+    fn guardd_finds_the_hole_that_the_kernel_finds(
+        holes in prop::collection::vec(hole(), 0..7),
+        to in connection(),
+    ) {
+        let memory = Memory::with(&holes);
+        let found = find_hole(&memory, SESSION, &to, Granted::default(), Wanted::All);
+        let live = memory.live();
+        let first = LiveHole::first(&live, SESSION, &to);
+        prop_assert_eq!(first.map(|one| one.entry.id), found.map(|one| one.hole));
+        prop_assert_eq!(LiveHole::first(&live, SessionId(8), &to), None);
     }
 }

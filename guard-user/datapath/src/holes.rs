@@ -1,7 +1,8 @@
 //! Holes in the kernel.
 
 use guard_common::{
-    Address, BootTime, BudgetId, HoleEntry, HoleId, HoleKind, HoleList, Protocol, SessionId, meta,
+    Address, BootTime, BudgetId, Connection, HoleEntry, HoleId, HoleKind, HoleList, Protocol,
+    SessionId, meta,
 };
 use guard_sys::clock;
 
@@ -51,6 +52,17 @@ impl LiveHole {
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.bytes_left == Some(0)
+    }
+
+    /// Of these, the one by which the kernel half lets everything of a new connection of a session through; none: there is none.
+    #[must_use]
+    pub fn first<'h>(holes: &'h [Self], session: SessionId, to: &Connection) -> Option<&'h Self> {
+        let over = holes.iter().filter(|hole| {
+            let is_for_all = !hole.entry.kind.reads() && !hole.is_used_up();
+            let is_its = hole.session == session && is_for_all;
+            is_its && hole.entry.covers(&to.to, to.protocol, to.port)
+        });
+        over.min_by_key(|hole| hole_list::order(&hole.entry))
     }
 
     /// Whether it lets nothing new through any more.

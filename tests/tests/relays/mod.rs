@@ -361,6 +361,7 @@ fn a_connection_that_needs_three_counted_holes_takes_none() -> Tested {
     let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &more)?;
     let mut shell = scene.shell("asks")?;
     assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
+    eventually("a person is asked", || Ok(!scene.pending()?.is_empty()))?;
     for ports in ["tcp/5432", "tcp/443", "tcp/8080"] {
         let warnings = scene.open_counted(PRODUCTION, ports, "1")?;
         assert!(warnings.contains("3 destinations"), "{warnings}");
@@ -369,12 +370,75 @@ fn a_connection_that_needs_three_counted_holes_takes_none() -> Tested {
         assert!(!shell.reaches(&tcp("127.0.0.1", 5432))?);
     }
     assert_eq!(scene.left()?, [Some(1); 3]);
+    // It is said at once why, and nobody is asked for a fourth.
+    eventually("it says why", || scene.says_many_budgets())?;
+    assert!(scene.pending()?.is_empty());
+    let guard = scene.daemon.program("guard")?;
+    shell.tell(&format!("{} why --json", guard.display()))?;
+    shell.line_with("open one of them without a budget")?;
     scene.daemon.json(["close", "h3"])?;
     scene
         .daemon
         .json(["open", PRODUCTION, "--ports", "tcp/8080"])?;
     assert!(shell.reaches(&tcp("127.0.0.1", 5432))?);
     assert_eq!(scene.left()?, [Some(0), Some(0), None]);
+    Ok(())
+}
+
+/// Nothing waits for a person who has answered all.
+#[test]
+fn a_connection_that_waited_for_three_counted_holes_ends_with_the_last_yes() -> Tested {
+    let scene = RelayScene::new()?;
+    let _watcher = scene.watcher()?;
+    let also = [443, 8080].map(|port| format!("also={PRODUCTION}:{port}"));
+    let more = ["early", also[0].as_str(), also[1].as_str()];
+    let _relay = scene.relay("::1", 5432, PRODUCTION, &more)?;
+    assert!(scene.outside("::1", 5432)?);
+    let mut shell = scene.shell("asks")?;
+    shell.begin(&tcp("::1", 5432).timeout(patience(PATIENCE)))?;
+    for _ in 0..3 {
+        let mut held = None;
+        eventually("a person is asked", || {
+            let mut pending = scene.pending()?.into_iter();
+            held = pending.find(|one| one["held"] == true);
+            Ok(held.is_some())
+        })?;
+        let id = held.unwrap()["id"].text()?.to_owned();
+        let approve = ["approve", &id, "--connections", "1"];
+        scene.daemon.root(approve).run()?.success()?;
+    }
+    let report = guard_lab::Report::parse(&shell.line_with("\"ok\"")?)?;
+    assert_eq!(report.errno.as_deref(), Some("ECONNABORTED"), "{report:?}");
+    assert!(scene.says_many_budgets()?);
+    // The next one is not held.
+    let next = shell.attempt(&tcp("::1", 5432))?;
+    assert_eq!(next.errno.as_deref(), Some("EPERM"), "{next:?}");
+    assert_eq!(scene.left()?, [Some(1); 3]);
+    Ok(())
+}
+
+/// It opens all that the listener leads to, whatever else is open there.
+#[test]
+fn a_hole_for_a_port_is_enough_where_upstreams_have_too_many() -> Tested {
+    for at in ["127.0.0.1", "::1"] {
+        let scene = RelayScene::new()?;
+        let also = format!("also={PRODUCTION}:443");
+        let _relay = scene.relay(at, 5432, PRODUCTION, &["early", &also])?;
+        assert!(scene.outside(at, 5432)?);
+        let mut shell = scene.shell("near")?;
+        assert!(!shell.reaches(&tcp(at, 5432))?);
+        for ports in ["tcp/5432", "tcp/443"] {
+            scene.open_counted(PRODUCTION, ports, "1")?;
+        }
+        assert!(!shell.reaches(&tcp(at, 5432))?, "{at}");
+        assert_eq!(scene.left()?, [Some(1), Some(1)], "{at}");
+        scene.open_counted(at, "tcp/5432", "2")?;
+        for left in [1_u64, 0] {
+            assert!(shell.reaches(&tcp(at, 5432))?, "{at}: {left}");
+            assert_eq!(scene.left()?, [Some(1), Some(1), Some(left)], "{at}");
+        }
+        assert!(!shell.reaches(&tcp(at, 5432))?, "{at}");
+    }
     Ok(())
 }
 

@@ -237,6 +237,13 @@ impl RelayScene {
         Ok(left.collect())
     }
 
+    /// Whether the log says of a refusal that too many of its holes have a budget.
+    pub(crate) fn says_many_budgets(&self) -> Tested<bool> {
+        let denied = self.daemon.logged("denied")?;
+        let mut reasons = denied.iter().filter_map(|one| one["why"].as_str());
+        Ok(reasons.any(|why| why.contains("have a budget")))
+    }
+
     /// How many connections to there production has taken.
     pub(crate) fn reached(&self, to: &str) -> Tested<usize> {
         let all = self.production.reached_at(to, 5432)?;

@@ -171,6 +171,9 @@ impl State {
         let advised = Advised(&destination, &then);
         let advice = match self.passes_by_tcp(attempt) {
             Some(_) => advice::unsent(&destination),
+            None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
+                advice::many_budgets(&destination)
+            }
             None => self.advice((&key, &now), advised, asked, holes),
         };
         let other = (!now.is_by_the_same(&then)).then(|| DecidesNow {

@@ -21,7 +21,7 @@ use crate::{
     process::Process,
     record::audit::LogEntry,
     relays::{self, Opened, Upstreams},
-    requests::{Noted, RequestKey},
+    requests::{Noted, RequestKey, events::MANY_BUDGETS},
     sessions::Sessions,
     state::State,
     times::after,
@@ -235,6 +235,11 @@ impl State {
         match (self.relays).strictest_upstream(sessions, policies, key, since, holes) {
             Upstreams::Own => Err(Fate::Passes),
             Upstreams::Unscanned => Err(Fate::Unscanned),
+            Upstreams::Leads {
+                verdict: Verdict::Allow,
+                is_remembered: false,
+                ..
+            } => Err(Fate::Ends(MANY_BUDGETS)),
             Upstreams::Leads {
                 key,
                 verdict,

@@ -10,7 +10,8 @@ pub mod scan;
 use std::{collections::HashSet, fs::File, net::SocketAddr};
 
 use guard_common::{
-    Address, BootTime, Connection, Event, Hook, PolicyId, Protocol, SessionId, Ticket, Verdict,
+    Address, BootTime, Connection, Event, Hook, NeededHoles, Passage, PolicyId, Protocol,
+    SessionId, Ticket, Verdict,
 };
 use guard_datapath::{Datapath, LiveHole};
 use guard_proto::{Endpoint, destination::Through};
@@ -43,6 +44,8 @@ pub enum Upstreams {
         verdict: Verdict,
         /// A hole made it milder.
         is_opened: bool,
+        /// Whether a socket remembers all holes that the connection needs. One that needs more does not pass.
+        is_remembered: bool,
         /// The listener that leads there; none if the upstream is not judged more strictly.
         through: Option<Through>,
     },
@@ -112,6 +115,23 @@ fn counts(
     };
     let last = (!last.is_empty()).then_some(last);
     chains.iter().map(Vec::as_slice).chain(last).any(judge)
+}
+
+/// Whether a socket remembers the holes of a session that let a connection through at all of these destinations.
+fn are_remembered<'t>(
+    to: impl Iterator<Item = &'t Connection>,
+    holes: &[LiveHole],
+    session: SessionId,
+) -> bool {
+    let mut needed = NeededHoles::default();
+    let mut found = to.filter_map(|to| LiveHole::first(holes, session, to));
+    found.all(|hole| {
+        needed.add(&Passage {
+            hole: hole.entry.id,
+            kind: hole.entry.kind.as_u32(),
+            expires: hole.entry.expires,
+        })
+    })
 }
 
 /// A listener as people see it.
@@ -420,6 +440,11 @@ impl Relays {
         let asked = Connection::new(key.destination, key.protocol, key.port);
         let opened = |to: &Connection| Opened::by(holes, key.session, to);
         let strictest = known.strictest(&asked, judge, opened);
+        let all = std::iter::once(&asked).chain(known.leads());
+        let asking = all.filter(|to| matches!(judge(to), Verdict::Confirm | Verdict::ReadOnly));
+        // A hole for the listener is one for all of them.
+        let is_remembered =
+            opened(&asked) == Opened::All || are_remembered(asking, holes, key.session);
         let through = strictest.upstream.map(|_| known.through());
         let to = strictest.upstream.unwrap_or(asked);
         let key = RequestKey {
@@ -435,6 +460,7 @@ impl Relays {
             key,
             verdict: strictest.verdict,
             is_opened: strictest.is_opened,
+            is_remembered,
             through,
         }
     }

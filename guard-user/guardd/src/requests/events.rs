@@ -31,6 +31,9 @@ use crate::{
 /// Why a connection is refused that a rule allows.
 const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
+/// Why a connection is refused, or one that was held ends, for which holes are open: its socket does not remember them all.
+pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs have a budget, or two of them one of bytes: open one without";
+
 /// More events than the ring buffer holds.
 const MAX_UNREAD: usize = 8192;
 /// For how long events are handled before others get their turn.
@@ -41,11 +44,18 @@ fn sends_nothing(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::NothingSent
 }
 
+/// Whether more of the holes that let it pass have a budget than a socket remembers.
+fn has_many_budgets(event: &Event) -> bool {
+    Cause::from_u8(event.cause) == Cause::ManyBudgets
+}
+
 /// What becomes of a refusal, by the verdict of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handling {
     /// Nothing: it was refused under a policy that has been replaced since.
     Outdated,
+    /// A record: holes let it pass, of which too many have a budget.
+    ManyBudgets,
     /// The connection is held, and an approver is asked.
     Held,
     /// A record: no hole could allow it.
@@ -138,6 +148,9 @@ impl State {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {
                 Handling::Aftermath
             }
+            Some(Verdict::Confirm | Verdict::ReadOnly) if has_many_budgets(event) => {
+                Handling::ManyBudgets
+            }
             Some(Verdict::Confirm) if event.held != 0 => Handling::Held,
             Some(Verdict::Allow) if self.is_by_sni(event) => Handling::Nameless,
             Some(Verdict::Allow) if self.is_question(event) => Handling::Unresolved,
@@ -153,6 +166,9 @@ impl State {
         let (session, process) = (event.session, event.tgid);
         match handling {
             Handling::Outdated => {}
+            Handling::ManyBudgets => {
+                self.note_refusal(event, Some(session), Some(MANY_BUDGETS.to_owned()));
+            }
             Handling::Held => self.note_held(event)?,
             Handling::Denied => self.note_denial(event, Some(session)),
             Handling::Aftermath => {
