@@ -55,6 +55,13 @@ family! { "A helper outside";
         "a port forward on loopback (`ssh -L`), from the second request on",
         "EPERM", "judged by where the listener connects",
     ).without("is answered") => loopback;
+    shared_by_cookie: shared(
+        "such a port, shared with the session (`SO_REUSEPORT`) and handed a connection of its own (SYN cookies)",
+    ).where_there_is("SYN cookies") => || shared_port("cookie", "tcp_syncookies", 1);
+    shared_by_fast_open: shared("the same by its first packet (`TCP_FASTOPEN`)")
+        .where_there_is("`TCP_FASTOPEN`") => || shared_port("fast_open", "tcp_fastopen", FAST_OPEN);
+    shared_by_migration: shared("the same of one that nobody has accepted (`tcp_migrate_req`)")
+        .where_there_is("`tcp_migrate_req`") => || shared_port("migration", "tcp_migrate_req", 1);
     loopback_first: open("the first request there, if no command line tells", PORTS)
         .without("is answered") => loopback_first;
     tmux: unheard("tmux: a command in a server outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
@@ -103,6 +110,11 @@ family! { "A helper outside";
 /// A helper that cannot be asked.
 pub(crate) const fn unheard(how: &'static str) -> Way {
     closed(how, "EPERM (", LISTENERS).by_layers(&[Layer::UnixSockets])
+}
+
+/// A relay that gets a connection to a listener of the session's own, and does not answer it.
+const fn shared(how: &'static str) -> Way {
+    closed(how, "not answered", "judged by where the listener connects").without("is answered")
 }
 
 /// A process that cannot be reached into.
@@ -291,6 +303,40 @@ fn loopback() -> Result<Tried> {
     })?;
     let with = came(shell.attempt(&attempt)?);
     Ok(Tried { without, with })
+}
+
+/// Relays, and what shares their ports.
+const SHARED_PORT: &str = include_str!("shared_port.py");
+
+/// `net.ipv4.tcp_fastopen`: clients and servers do it, both without a cookie of its own (ip-sysctl).
+const FAST_OPEN: u32 = 0x207;
+
+/// A port that a relay outside shares with the session, on a machine with that setting of TCP's.
+fn shared_port(how: &str, setting: &str, value: u32) -> Result<Tried> {
+    let scene = EscapeScene::new()?;
+    let to = "192.0.2.200";
+    let set = format!("echo {value} >/proc/sys/net/ipv4/{setting}");
+    if let Err(missing) = scene.root(&set) {
+        return Ok(Tried::missing(format!("{missing:#}")));
+    }
+    let role = |args: &str| format!("exec python3 - {args} <<'END'\n{SHARED_PORT}\nEND\n");
+    let came = |policy: Option<&str>| -> Result<Came> {
+        // One for each: what chooses between the listeners of a port stays with it.
+        let mut relay =
+            Running::start(&mut scene.bash(&[], None, &role(&format!("relay {to}")))?)?;
+        let port = u16::try_from(line(&mut relay)?["listening"].as_u64().unwrap_or(0))?;
+        if let Some(policy) = policy {
+            // It is known, and judged by where it leads.
+            let alone = Attempt::tcp("127.0.0.1", port).under(&scene.daemon, policy)?;
+            ensure!(!alone.ok, "nobody shares it: {alone:?}");
+        }
+        let report = scene.script(&[], policy, &role(&format!("{how} {port}")))?;
+        Ok(Came::of(&report, report.ok.then(|| report.detail.clone())))
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
 }
 
 /// A forwarded port.
