@@ -21,10 +21,14 @@ const VARIABLES: [(&str, &str); 2] = [
     ("\"$CI_NODE_INDEX/$CI_NODE_TOTAL\"", "1/3"),
 ];
 
-/// What `cargo xtask package` makes of each kind.
-const MADE: [&str; 4] = [
+/// What `cargo xtask package` makes.
+const MADE: [&str; 8] = [
     "guard_0.3.0_amd64.deb",
+    "guard-console_0.3.0_amd64.deb",
+    "guard-fleet_0.3.0_amd64.deb",
     "guard-0.3.0-1.x86_64.rpm",
+    "guard-console-0.3.0-1.x86_64.rpm",
+    "guard-fleet-0.3.0-1.x86_64.rpm",
     "guard-0.3.0-x86_64-linux.tar.xz",
     "guard-0.3.0.cdx.json",
 ];
