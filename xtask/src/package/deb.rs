@@ -255,4 +255,22 @@ mod tests {
         let expected = "  [ Added ]\n\n  * One thing,\n    and more of it.\n  * Another.\n";
         assert_eq!(changes(history), expected);
     }
+
+    /// lintian warns of one.
+    #[test]
+    fn no_script_calls_a_program_by_its_path() -> Result<()> {
+        for folder in [
+            "packaging/deb",
+            "packaging/console/deb",
+            "packaging/fleet/deb",
+        ] {
+            for script in SCRIPTS {
+                let text = fs::read_to_string(root().join(folder).join(script))?;
+                for line in text.lines().filter(|line| !line.starts_with('#')) {
+                    assert!(!line.contains("bin/"), "{folder}/{script}: {line}");
+                }
+            }
+        }
+        Ok(())
+    }
 }
