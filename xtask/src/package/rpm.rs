@@ -22,6 +22,9 @@ pub(super) const FIRST: &str = "1";
 /// That cargo-generate-rpm could not be had, or what it says.
 pub(super) fn make(tree: &Tree, out: &Path, release: &str, epoch: &str) -> Result<PathBuf> {
     tree.add_licences()?;
+    // The tool writes no changelog of rpm's own kind.
+    let changes = format!("{}/CHANGELOG.md", tree.package.doc());
+    tree.add(&root().join("CHANGELOG.md"), &changes)?;
     install::obtain(TOOL, TOOL_VERSION, "it makes the .rpm")?;
     let rpm = out.join(format!(
         "{}-{}-{release}.x86_64.rpm",
