@@ -85,3 +85,87 @@ fn alerts() -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// In two parts, for this is a source as well.
+    const CALL: &str = concat!("libc::", "syscall(");
+
+    /// The arguments of each system call that is made by its number, as they stand in a text.
+    fn arguments(text: &str) -> Vec<String> {
+        text.split(CALL).skip(1).flat_map(of_one).collect()
+    }
+
+    /// Those of one, up to the parenthesis that closes it.
+    fn of_one(behind: &str) -> Vec<String> {
+        let (mut depth, mut all) = (0, vec![String::new()]);
+        for letter in behind.chars() {
+            match letter {
+                ')' if depth == 0 => break,
+                ',' if depth == 0 => {
+                    all.push(String::new());
+                    continue;
+                }
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth -= 1,
+                _ => {}
+            }
+            if let Some(last) = all.last_mut() {
+                last.push(letter);
+            }
+        }
+        all
+    }
+
+    /// Whether it is a number without a type, which is an `i32` then.
+    fn is_bare(argument: &str) -> bool {
+        let number = argument.trim().trim_start_matches('-');
+        let digits = number.strip_prefix("0x").unwrap_or(number);
+        let is_digit = |c: char| c.is_ascii_hexdigit() || c == '_';
+        number.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(is_digit)
+    }
+
+    /// The kernel reads whole registers, and an `i32` fills half of one: the other half of a sixth argument is whatever the
+    /// stack had there.
+    #[test]
+    fn no_number_of_a_system_call_is_half_a_register() -> Result<()> {
+        let mut calls = 0;
+        let mut open = ["guard-user", "tests", "bench", "xtask"]
+            .map(|name| root().join(name))
+            .to_vec();
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                for entry in fs::read_dir(&path)? {
+                    open.push(entry?.path());
+                }
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let arguments = arguments(&fs::read_to_string(&path)?);
+                calls += arguments.len();
+                for argument in &arguments {
+                    let (file, number) = (path.display(), argument.trim());
+                    ensure!(
+                        !is_bare(number),
+                        "{file}: write a type behind {number}, such as {number}_usize"
+                    );
+                }
+            }
+        }
+        ensure!(calls > 20, "only {calls} arguments were found");
+        Ok(())
+    }
+
+    #[test]
+    fn arguments_are_read_as_they_stand() {
+        let text = format!("{CALL}A, f(1, 2), 0);\n{CALL}\n    B,\n    -1,\n    0_usize,\n)");
+        let all = arguments(&text);
+        let all: Vec<_> = all.iter().map(|one| one.trim()).collect();
+        assert_eq!(all, ["A", "f(1, 2)", "0", "B", "-1", "0_usize", ""]);
+        let bare = all.into_iter().filter(|one| is_bare(one));
+        assert_eq!(bare.collect::<Vec<_>>(), ["0", "-1"]);
+        assert!(is_bare("0xff") && !is_bare("0xff_u32") && !is_bare("number - 1"));
+    }
+}
