@@ -7,6 +7,7 @@ pub(crate) const DOCTOR: &str = include_str!("../../../docs/reference/doctor.md"
 pub(crate) const JSON: &str = include_str!("../../../docs/reference/json.md");
 pub(crate) const SERVICES: &str = include_str!("../../../docs/services.md");
 pub(crate) const USE: &str = include_str!("../../../docs/use.md");
+pub(crate) const READ_ONLY: &str = include_str!("../../../docs/read-only.md");
 pub(crate) const CI: &str = include_str!("../../../docs/ci.md");
 pub(crate) const CONSOLE: &str = include_str!("../../../docs/console.md");
 pub(crate) const FLEET: &str = include_str!("../../../docs/fleet.md");

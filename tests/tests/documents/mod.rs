@@ -5,6 +5,7 @@
 
 mod agent;
 pub(crate) mod block;
+mod job;
 mod machine;
 mod model;
 mod person;

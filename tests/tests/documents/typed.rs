@@ -1,8 +1,10 @@
-//! What docs/use.md has people type each day, on this kernel.
+//! What docs/use.md and docs/read-only.md have people type each day, on this kernel.
 
+use anyhow::Context as _;
 use guard_lab::{Attempt, Json as _, Output, PATIENCE, Shell, Tested, eventually};
+use serde_json::Value;
 
-use super::block::{USE, line, text};
+use super::block::{READ_ONLY, USE, block, line, text};
 use crate::names::scene::{API, DNS, NameScene};
 
 /// Where the name leads that is opened.
@@ -84,6 +86,23 @@ fn holes_are_opened_and_closed_as_the_page_says() -> Tested {
     types(&scene, &block, "guard close h1")?;
     let left = scene.daemon.list(["holes"])?;
     assert!(left.iter().all(|hole| hole["id"] != "h1"), "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn reads_are_opened_as_the_page_says() -> Tested {
+    let block = block(READ_ONLY, "guard open db.example.com");
+    let (scene, _shell) = stopped()?;
+    // One of somebody's own accord, and one that was asked for.
+    types(&scene, &block, "guard open")?;
+    types(&scene, &block, "guard approve r1")?;
+    let holes = scene.daemon.list(["holes"])?;
+    for address in [API, DATABASE] {
+        let is_its = |hole: &&Value| hole["destination"] == format!("{address}/32");
+        let hole = holes.iter().find(is_its);
+        let hole = hole.with_context(|| format!("no hole for {address}: {holes:?}"))?;
+        assert_eq!(hole["read_only"], true, "{hole}");
+    }
     Ok(())
 }
 

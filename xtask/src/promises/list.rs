@@ -224,7 +224,10 @@ pub(super) const ALL: &[Promise] = &[
         name: "open-read-only",
         file: "docs/read-only.md",
         says: "guard open db.example.com --read-only --for 10m",
-        shown: Here(&["read_only::holes::"]),
+        shown: Here(&[
+            "read_only::holes::",
+            "documents::typed::reads_are_opened_as_the_page_says",
+        ]),
     },
     Promise {
         name: "watch",
@@ -324,6 +327,7 @@ pub(super) const ALL: &[Promise] = &[
             "flows::learned::a_build_is_observed",
             "flows::learned::rules_hold_while_a_session_is_observed",
             "flows::learned::an_administrator_may_forbid_it",
+            "documents::job::a_job_is_observed_and_then_held_to_that_as_the_page_says",
         ]),
     },
     Promise {
@@ -827,6 +831,12 @@ pub(super) const ALL: &[Promise] = &[
         file: "docs/agents.md",
         says: "after each command; silent unless something was stopped while it ran.",
         shown: Here(&["agents::hook::"]),
+    },
+    Promise {
+        name: "agents-told",
+        file: "docs/agents.md",
+        says: "The hook tells the last three refusals of the command's time",
+        shown: InMachines(&["tools::agents::"]),
     },
     Promise {
         name: "ratios",
