@@ -1,6 +1,6 @@
 //! docs/tools.md, which is made from the tools, and from what is on record of their tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -69,6 +69,12 @@ static PLACES: [KernelWays; 2] = [
 
 /// When each test passed last, by place and name: `tests/tools.json`.
 struct OnRecord(Value);
+
+/// The day of a test's last pass, and its commit.
+struct LastPass {
+    day: String,
+    commit: String,
+}
 
 /// Where a tool stands on the page, so that files sort.
 pub(crate) fn place(name: &str) -> String {
@@ -145,10 +151,13 @@ impl OnRecord {
     }
 
     /// When a test passed last in a place, if it is known to pass there.
-    fn last(&self, at: usize, test: &str) -> Option<String> {
+    fn last(&self, at: usize, test: &str) -> Option<LastPass> {
         let last = &self.0[PLACES[at].recorded][test];
-        let (date, commit) = (last["date"].as_str()?, last["commit"].as_str()?);
-        Some(format!("{date} at {commit}"))
+        let text = |key: &str| last[key].as_str().map(str::to_owned);
+        Some(LastPass {
+            day: text("date")?,
+            commit: text("commit")?,
+        })
     }
 
     /// The places that have a column: those where something has passed.
@@ -157,14 +166,25 @@ impl OnRecord {
         (0..PLACES.len()).filter(has_any).collect()
     }
 
-    /// How many tests have passed in a place, and when the first and the last of them did.
+    /// How many tests have passed in a place, and when the first and the last of them did. Of a day all commits are named: which of
+    /// them was the earlier one is not on record.
     fn runs(&self, at: usize) -> String {
         let tried = tried(at);
         let passed = tried.iter().filter_map(|test| self.last(at, test));
         let passed: Vec<_> = passed.collect();
-        let when = |time: Option<&String>| time.cloned().unwrap_or_else(|| NOT_YET.to_owned());
-        let (first, last) = (when(passed.iter().min()), when(passed.iter().max()));
         let (count, all) = (passed.len(), tried.len());
+        let mut days: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for LastPass { day, commit } in passed {
+            days.entry(day).or_default().insert(commit);
+        }
+        let when = |day: Option<(&String, &BTreeSet<String>)>| match day {
+            None => NOT_YET.to_owned(),
+            Some((day, commits)) => {
+                let commits: Vec<_> = commits.iter().map(String::as_str).collect();
+                format!("{day} at {}", commits.join(", "))
+            }
+        };
+        let (first, last) = (when(days.first_key_value()), when(days.last_key_value()));
         format!(
             "| {} | {count} of {all} | {first} | {last} |",
             PLACES[at].name
@@ -315,6 +335,11 @@ fn a_cell_says_what_came_of_a_tool_once_all_of_its_tests_are_on_record() -> Test
     assert_eq!(record.runs(0), none);
     let two = format!("| 6.12, hooks | 2 of {machine} | 2026-01-01 at aa | 2026-01-02 at aa |");
     assert_eq!(record.runs(1), two);
+    // A commit's name says nothing about its time.
+    record.0["machine"][user.as_str()] = json!({"commit": "bb", "date": "2026-01-02"});
+    let one_day = "2026-01-02 at aa, bb";
+    let both = format!("| 6.12, hooks | 2 of {machine} | {one_day} | {one_day} |");
+    assert_eq!(record.runs(1), both);
     Ok(())
 }
 
