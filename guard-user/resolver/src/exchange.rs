@@ -18,6 +18,16 @@ use super::{
     question::{HEADER, Question, is_answered},
 };
 
+/// What a server has answered.
+#[derive(Debug)]
+pub(super) struct ServersAnswer {
+    /// The message.
+    pub(super) message: Vec<u8>,
+    /// What a datagram came by. To close it takes two system calls, which the program need not wait for: drop it once that has its
+    /// answer.
+    pub(super) socket: Option<Readable>,
+}
+
 /// How often a question is sent by UDP.
 const TRIES: u32 = 2;
 
@@ -36,14 +46,18 @@ pub(super) async fn ask(
     server: SocketAddr,
     question: &Question,
     is_stream: bool,
-) -> io::Result<Vec<u8>> {
+) -> io::Result<ServersAnswer> {
     if !is_stream {
         return by_datagram(common, network, server, question).await;
     }
     let longest = common.times.server * TRIES;
-    timeout(longest, by_stream(common, network, server, question))
+    let message = timeout(longest, by_stream(common, network, server, question))
         .await
-        .map_err(|_| not_answered())?
+        .map_err(|_| not_answered())??;
+    Ok(ServersAnswer {
+        message,
+        socket: None,
+    })
 }
 
 /// Whether an answer is only a part.
@@ -57,7 +71,7 @@ async fn by_datagram(
     network: &Network,
     server: SocketAddr,
     question: &Question,
-) -> io::Result<Vec<u8>> {
+) -> io::Result<ServersAnswer> {
     let socket = network.datagrams(&common.link, server).await?;
     let id = common.ids.next()?;
     let message = question.anew(id);
@@ -67,8 +81,11 @@ async fn by_datagram(
     common.pulse.beat();
     for tries in 1..=TRIES {
         let received = receive(common, &socket, id, question);
-        if let Ok(answer) = timeout(common.times.server, received).await {
-            return answer;
+        if let Ok(received) = timeout(common.times.server, received).await {
+            return Ok(ServersAnswer {
+                message: received?,
+                socket: Some(socket),
+            });
         }
         if tries < TRIES {
             send(&socket, &message, SendFlags::empty())?;

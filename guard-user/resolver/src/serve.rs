@@ -10,6 +10,7 @@ use std::{
 
 use guard_common::{Origin, SessionId};
 use guard_proto::names::Tgid;
+use guard_sys::readiness::Readable;
 use tokio::{
     task::spawn_local,
     time::{sleep, timeout},
@@ -18,7 +19,7 @@ use tokio::{
 use super::{
     answer::{self, DnsAnswer},
     common::Common,
-    exchange,
+    exchange::{self, ServersAnswer},
     judge::{self, Judgement, Verdict},
     link::{Asker, Awaited},
     name::WireName,
@@ -43,6 +44,8 @@ pub(super) struct Reply {
     /// The message.
     pub(super) message: Vec<u8>,
     told: ForGuardd,
+    /// [`ServersAnswer::socket`].
+    socket: Option<Readable>,
 }
 
 /// What guardd is told.
@@ -143,12 +146,14 @@ pub(super) async fn reply(
                 failed: says == Says::Failed,
                 searched,
             }),
+            socket: None,
         },
     }
 }
 
 /// Tells guardd about it, when the program has its answer.
 pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
+    drop(reply.socket);
     let sessions = &common.sessions;
     let (reports, paces) = (
         sessions.reports(asker.session),
@@ -365,7 +370,10 @@ async fn fetch(
 ) -> Result<Reply, Stopped> {
     let server = on_link(common, network, server(origin))?;
     let exchange = exchange::ask(common, network, server, question, is_stream);
-    let mut message = exchange.await.map_err(|error| {
+    let ServersAnswer {
+        mut message,
+        socket,
+    } = exchange.await.map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::TimedOut => error.to_string(),
             _ => format!("the server gave no answer ({error})"),
@@ -399,5 +407,9 @@ async fn fetch(
         true => ForGuardd::Learned(answer),
         false => ForGuardd::Nothing,
     };
-    Ok(Reply { message, told })
+    Ok(Reply {
+        message,
+        told,
+        socket,
+    })
 }
