@@ -75,10 +75,10 @@ async fn by_datagram(
     let socket = network.datagrams(&common.link, server).await?;
     let id = common.ids.next()?;
     let message = question.anew(id);
-    // Sent before it is waited for, and waited for to be read alone: a new socket always has room, and epoll would say so.
+    // A new socket always has room.
     send(&socket, &message, SendFlags::empty())?;
-    let socket = Readable::new(socket)?;
     common.pulse.beat();
+    network.prepare(server);
     for tries in 1..=TRIES {
         let received = receive(common, &socket, id, question);
         if let Ok(received) = timeout(common.times.server, received).await {

@@ -12,7 +12,7 @@ use std::{
 
 use guard_common::NetnsCookie;
 use guard_proto::names::NetworkId;
-use guard_sys::{arrival, packets::MAX_DESCRIPTORS};
+use guard_sys::{arrival, packets::MAX_DESCRIPTORS, readiness::Readable};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
@@ -40,6 +40,8 @@ pub(super) struct Network {
     /// Nobody else is root there.
     is_roots: bool,
     pool: Option<Pool>,
+    /// Where it is this process's own: a socket of IPv4 and one of IPv6, each for the next question.
+    spare: [RefCell<Option<Readable>>; 2],
 }
 
 /// Sockets that were made in a network that this process is not in.
@@ -139,9 +141,15 @@ impl Networks {
     }
 }
 
-fn unbound(family: AddressFamily) -> io::Result<OwnedFd> {
+/// A socket for datagrams to a server, without a port until it is connected: nobody else reaches it at any time.
+fn unbound(to: SocketAddr) -> io::Result<Readable> {
+    let family = if to.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(family, SocketType::DGRAM, flags, None)?)
+    Readable::new(socket_with(family, SocketType::DGRAM, flags, None)?)
 }
 
 impl Network {
@@ -152,6 +160,21 @@ impl Network {
             cookie,
             is_roots,
             pool: (id != NetworkId(0)).then(Pool::default),
+            spare: [RefCell::default(), RefCell::default()],
+        }
+    }
+
+    fn spare(&self, to: SocketAddr) -> &RefCell<Option<Readable>> {
+        let [v4, v6] = &self.spare;
+        if to.is_ipv4() { v4 } else { v6 }
+    }
+
+    /// Makes the socket for the next question to a server of that family, unless it is there: while a server thinks there is time.
+    pub(super) fn prepare(&self, to: SocketAddr) {
+        let mut spare = self.spare(to).borrow_mut();
+        if self.is_own() && spare.is_none() {
+            // Where it cannot be made the next question finds out why.
+            *spare = unbound(to).ok();
         }
     }
 
@@ -171,16 +194,16 @@ impl Network {
     /// # Errors
     ///
     /// The system's; `TimedOut` where guardd has no socket there to give.
-    pub(super) async fn datagrams(&self, link: &Link, to: SocketAddr) -> io::Result<OwnedFd> {
-        let socket = match &self.pool {
-            Some(pool) => {
+    pub(super) async fn datagrams(&self, link: &Link, to: SocketAddr) -> io::Result<Readable> {
+        let spare = self.spare(to).take();
+        let socket = match (&self.pool, spare) {
+            (Some(pool), _) => {
                 let taken = pool.take(self.id, link, Transport::Udp, to).await?;
                 rustix::io::ioctl_fionbio(&taken, true)?;
-                taken
+                Readable::new(taken)?
             }
-            // Without a port until it is connected: nobody else reaches it at any time.
-            None if to.is_ipv4() => unbound(AddressFamily::INET)?,
-            None => unbound(AddressFamily::INET6)?,
+            (None, Some(spare)) => spare,
+            (None, None) => unbound(to)?,
         };
         rustix::net::connect(&socket, &to)?;
         Ok(socket)
@@ -271,7 +294,10 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+
     use guard_proto::names::FromResolver;
+    use rustix::net::SendFlags;
 
     use super::*;
 
@@ -312,7 +338,42 @@ mod tests {
             pool.stock([1, 0, 0, 0], vec![socket.into()]);
         };
         let (socket, ()) = tokio::join!(network.datagrams(&link, to), give);
-        let socket = std::net::UdpSocket::from(socket.unwrap());
-        assert_eq!(socket.peer_addr().unwrap(), to);
+        assert_eq!(peer(&socket.unwrap()), to);
+        // Those are the other network's: none is made here.
+        network.prepare(to);
+        assert!(network.spare(to).borrow().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_socket_for_the_next_question_has_no_port_and_is_used_once() {
+        let link = Link::new();
+        let network = Network::new(NetworkId(0), NetnsCookie(33), true);
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let server = UdpSocket::bind(at).await.unwrap();
+            let to = server.local_addr().unwrap();
+            network.prepare(to);
+            let number = {
+                let spare = network.spare(to).borrow();
+                let spare = spare.as_ref().unwrap();
+                let own = rustix::net::getsockname(spare).unwrap();
+                assert_eq!(SocketAddr::try_from(own).unwrap().port(), 0);
+                spare.as_fd().as_raw_fd()
+            };
+            let first = network.datagrams(&link, to).await.unwrap();
+            let second = network.datagrams(&link, to).await.unwrap();
+            assert_eq!((peer(&first), peer(&second)), (to, to));
+            assert_eq!(first.as_fd().as_raw_fd(), number);
+            assert_ne!(second.as_fd().as_raw_fd(), number);
+            rustix::net::send(&first, b"text", SendFlags::empty()).unwrap();
+            let (length, from) = server.recv_from(&mut [0; 8]).await.unwrap();
+            assert_eq!(length, 4);
+            let own = rustix::net::getsockname(&first).unwrap();
+            assert_eq!(SocketAddr::try_from(own).unwrap(), from);
+        }
+    }
+
+    fn peer(socket: &Readable) -> SocketAddr {
+        let peer = rustix::net::getpeername(socket).unwrap().unwrap();
+        SocketAddr::try_from(peer).unwrap()
     }
 }
