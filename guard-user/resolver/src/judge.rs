@@ -10,7 +10,10 @@ use super::name::WireName;
 
 /// Names that a browser asks for to find out whether it should send its questions to somebody else, and all below them. There
 /// are none here: then it does not (RFC 9462 4, and Mozilla's canary domain).
-const CANARIES: [&str; 2] = ["use-application-dns.net", "_dns.resolver.arpa"];
+const CANARIES: [&[u8]; 2] = [
+    b"\x13use-application-dns\x03net\0",
+    b"\x04_dns\x08resolver\x04arpa\0",
+];
 
 /// What one policy says of names.
 #[derive(Clone, Debug)]
@@ -217,12 +220,7 @@ fn zone(name: &WireName, below: &[u8]) -> WireName {
 /// Whether a name is there to find out who should be asked.
 #[must_use]
 pub(super) fn is_canary(name: &WireName) -> bool {
-    let parsed = CANARIES
-        .iter()
-        .filter_map(|canary| canary.parse::<DomainName>().ok());
-    parsed
-        .map(|canary| WireName::from(&canary))
-        .any(|canary| name.is_within(&canary))
+    name.suffixes().any(|suffix| CANARIES.contains(&suffix))
 }
 
 #[cfg(test)]
@@ -386,7 +384,10 @@ mod tests {
     fn browsers_are_told_to_keep_to_this_resolver() {
         assert!(is_canary(&name("use-application-dns.net")));
         assert!(is_canary(&name("_dns.resolver.arpa")));
+        assert!(is_canary(&name("a.USE-application-dns.net")));
         assert!(!is_canary(&name("resolver.arpa")));
+        assert!(!is_canary(&name("ause-application-dns.net")));
+        assert!(!is_canary(&name("use-application-dns.net.example")));
     }
 
     /// What the patterns say of a name, one after the other: the longest that covers it, an exact one first.

@@ -74,10 +74,19 @@ impl WireName {
     #[must_use]
     pub(super) fn domain(&self) -> Option<DomainName> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let is_plain = self.labels().all(|label| label.iter().all(plain));
-        let name: Option<DomainName> = is_plain.then(|| self.to_string().parse().ok()).flatten();
+        let mut text = String::with_capacity(self.bytes().len());
+        for label in self.labels() {
+            if !label.iter().all(plain) {
+                return None;
+            }
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(std::str::from_utf8(label).ok()?);
+        }
+        let name: DomainName = text.parse().ok()?;
         // What reads as another name is another.
-        name.filter(|name| Self::from(name) == *self)
+        (Self::from(&name) == *self).then_some(name)
     }
 
     /// What it has before that name, which it is below; `None`: it is not below.

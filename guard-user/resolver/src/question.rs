@@ -191,7 +191,8 @@ impl Question {
     /// As the client has spelt it: name, type and class.
     #[must_use]
     pub(super) fn section(&self) -> Vec<u8> {
-        let mut section = self.spelling.to_vec();
+        let mut section = Vec::with_capacity(self.spelling.len() + 4);
+        section.extend_from_slice(&self.spelling);
         section.extend(self.kind.0.to_be_bytes());
         section.extend(self.class.to_be_bytes());
         section
@@ -233,19 +234,19 @@ pub(super) fn is_answered(message: &[u8], id: u16, question: &Question) -> bool 
     let Some(header) = message.first_chunk::<HEADER>() else {
         return false;
     };
-    let mut section = question.name.bytes().to_vec();
-    section.extend(question.kind.0.to_be_bytes());
-    section.extend(question.class.to_be_bytes());
-    let asked = message.get(HEADER..HEADER + section.len());
+    let name = question.name.bytes();
+    let [kind_high, kind_low] = question.kind.0.to_be_bytes();
+    let [class_high, class_low] = question.class.to_be_bytes();
+    let asked = message.get(HEADER..HEADER + name.len() + 4);
     header[..2] == id.to_be_bytes()
         && header[2] & QR != 0
         && header[2] >> 3 & 0xf == 0
         && header[4..6] == [0, 1]
         // Lengths and numbers are the same in both cases, but for type and class.
         && asked.is_some_and(|asked| {
-            let (name, rest) = asked.split_at(question.name.bytes().len());
-            name.eq_ignore_ascii_case(question.name.bytes())
-                && section.ends_with(rest)
+            let (spelling, rest) = asked.split_at(name.len());
+            spelling.eq_ignore_ascii_case(name)
+                && rest == [kind_high, kind_low, class_high, class_low]
         })
 }
 

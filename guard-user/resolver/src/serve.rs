@@ -392,12 +392,14 @@ async fn fetch(
         read => read.map_err(odd)?,
     };
     let asker = asker(origin, question);
-    judge(common, &asker)?;
     let is_trusted = common.sessions.is_trusted(server.ip()) && network.has_machines(server.ip());
     let is_learned = is_trusted && !answer.addresses.is_empty();
+    // Policies may have changed meanwhile.
     if is_learned {
         learn(common, &asker, &answer).await?;
         open(common, &asker, &answer).await?;
+    } else {
+        judge(common, &asker)?;
     }
     if !is_stream && message.len() > question.datagram() {
         return Err(Stopped::silently(Says::TooLong));
