@@ -19,6 +19,7 @@ mod rebinding;
 mod reverse;
 pub(crate) mod server;
 mod spoken;
+mod taken_over;
 mod tunnels;
 mod unheard;
 
