@@ -46,6 +46,17 @@ fn tail(name: &str) -> Option<&str> {
         .map(|(_, tail)| tail)
 }
 
+/// What a name reads as that has labels in ASCII for letters beyond it (`xn--`, RFC 5890). It is shown behind the name and not in its
+/// place: letters of one script look like those of another. None where there is nothing to read.
+pub(crate) fn in_letters(name: &str) -> Option<String> {
+    let has_prefix = |label: &str| label.to_ascii_lowercase().starts_with("xn--");
+    if !name.split('.').any(has_prefix) {
+        return None;
+    }
+    let (read, is_valid) = idna::domain_to_unicode(name);
+    is_valid.ok().map(|()| short(&read))
+}
+
 /// "tcp api.example.com:443 (192.0.2.10)"
 pub(crate) fn reached(to: &Endpoint, told: &NameTold) -> String {
     let port = to.port.map_or_else(String::new, |port| format!(":{port}"));
@@ -65,6 +76,9 @@ pub(crate) fn told(told: &NameTold, clock: &Clock) -> String {
         _ => "a process".to_owned(),
     };
     let mut words = format!("asked for by {asker} {}", clock.ago(told.at));
+    if let Some(read) = in_letters(&told.name) {
+        words += &format!("; in letters: {read}");
+    }
     if let Some(cname) = &told.cname {
         words += &format!("; by CNAME to {}", short(cname));
     }
@@ -110,6 +124,22 @@ mod tests {
             format!("{}… (65 characters)", "x".repeat(15))
         );
         assert!(!short("a\u{1b}[2J.example").contains('\u{1b}'));
+    }
+
+    #[test]
+    fn letters_beyond_ascii_are_read_where_they_are_meant() {
+        let read = in_letters("a.XN--bcher-kva.example");
+        assert_eq!(read.as_deref(), Some("a.bücher.example"));
+        let zone = in_letters("*.xn--bcher-kva.example");
+        assert_eq!(zone.as_deref(), Some("*.bücher.example"));
+        // No labels of these, and one that stands for nothing.
+        for name in [
+            "api.github.com",
+            "axn--bcher-kva.example",
+            "xn--999999999.example",
+        ] {
+            assert_eq!(in_letters(name), None, "{name}");
+        }
     }
 
     proptest! {

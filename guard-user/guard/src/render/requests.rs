@@ -230,9 +230,11 @@ pub(crate) fn name(request: &Request, question: &DnsQuestion) -> String {
         true => format!("; all of it: {}", escaped(&question.name, usize::MAX)),
         false => String::new(),
     };
+    let read = names::in_letters(&question.name);
+    let read = read.map_or_else(String::new, |read| format!("; in letters: {read}"));
     let server = &request.destination.address;
     format!(
-        "nothing of it has left this machine, {} bytes for {server}{whole}",
+        "nothing of it has left this machine, {} bytes for {server}{whole}{read}",
         question.bytes
     )
 }
@@ -736,6 +738,24 @@ mod tests {
         r1 denied: curl (4711) in s1 may not reach tcp/443 in 192.0.2.0/24
             not asked again until 2026-11-20 12:15:00, in 15 min
         ");
+    }
+
+    #[test]
+    fn letters_of_a_name_stand_behind_what_was_sent_of_it() {
+        let name = "xn--bcher-kva.example";
+        let request = Request {
+            question: Some(DnsQuestion {
+                name: name.into(),
+                types: vec!["A".into()],
+                bytes: 22,
+            }),
+            ..request()
+        };
+        let page = one(&request, &clock()).plain();
+        // However its lines are wrapped.
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.contains(&format!("what {name} is (A)")), "{page}");
+        assert!(page.contains("in letters: bücher.example"), "{page}");
     }
 
     #[test]
