@@ -48,13 +48,19 @@ pub(super) async fn teach(
     }
     let keys: Vec<_> = notes.iter().flat_map(|(_, keys)| keys).copied().collect();
     count(common, session, &keys, until, now)?;
+    let mut had_others_turns = false;
     for (patterns, keys) in &notes {
         for some in keys.chunks(AT_ONCE) {
             for key in some {
+                // The session may have ended since, or be judged by other policies.
+                if had_others_turns {
+                    count(common, session, &[*key], until, now)?;
+                }
                 note(common, *key, patterns, until, now)?;
             }
             if some.len() == AT_ONCE {
                 tokio::task::yield_now().await;
+                had_others_turns = true;
             }
         }
     }
@@ -112,8 +118,7 @@ fn is_known(
         })
 }
 
-/// In one write, with what is known already. It is counted once more: the session may have ended, or be judged by other policies, since
-/// others had their turn.
+/// In one write, with what is known already.
 fn note(
     common: &Common,
     key: NamedKey,
@@ -121,7 +126,6 @@ fn note(
     until: BootTime,
     now: BootTime,
 ) -> Result<(), &'static str> {
-    count(common, key.session, &[key], until, now)?;
     let unknown = |error| {
         common.warn_full(&error);
         FULL
