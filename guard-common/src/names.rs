@@ -144,7 +144,7 @@ pub const MAX_PATTERNS: usize = 8;
 pub struct Named {
     /// The mark of its key.
     pub head: u64,
-    /// The patterns; those without one are not used.
+    /// The patterns; those without one are not used, and stand behind all others ([`Named::with`]).
     pub patterns: [Learned; MAX_PATTERNS],
     /// The same mark.
     pub tail: u64,
@@ -229,6 +229,24 @@ mod tests {
         let counted = |at| two.patterns.map(|learned| learned.counts(at))[..2].to_vec();
         assert_eq!(counted(began), [true, true]);
         assert_eq!(counted(now), [false, true]);
+    }
+
+    #[test]
+    fn what_is_not_used_stands_behind_all_others() {
+        let key = NamedKey::default();
+        let most = MAX_PATTERNS as u64;
+        // Where there is no room for one more, those go whose time is over, wherever they stand.
+        let mut named = Named::default();
+        for (nth, until) in [20, 90, 20, 90, 20, 90, 20, 90].into_iter().enumerate() {
+            let more = learned(nth as u64 + 1, until);
+            named = named.with(&key, more, BootTime(10)).unwrap();
+        }
+        named = named
+            .with(&key, learned(most + 1, 90), BootTime(50))
+            .unwrap();
+        let is_used = named.patterns.map(|learned| learned.pattern.0 != 0);
+        assert_eq!(is_used, [true, true, true, true, true, false, false, false]);
+        assert_eq!(named.patterns[4], learned(most + 1, 90));
     }
 
     #[test]

@@ -180,13 +180,16 @@ extern "C" fn guard_policy_verdict(
     };
     let began = Began::at(began).time();
     all = with_pattern(known, 0, (policy, to), all, began);
-    all = with_pattern(known, 1, (policy, to), all, began);
-    all = with_pattern(known, 2, (policy, to), all, began);
-    all = with_pattern(known, 3, (policy, to), all, began);
-    all = with_pattern(known, 4, (policy, to), all, began);
-    all = with_pattern(known, 5, (policy, to), all, began);
-    all = with_pattern(known, 6, (policy, to), all, began);
-    all = with_pattern(known, 7, (policy, to), all, began);
+    // Mostly there is one, and what is not used stands behind all others.
+    if known.learned(1).pattern.0 != 0 {
+        all = with_pattern(known, 1, (policy, to), all, began);
+        all = with_pattern(known, 2, (policy, to), all, began);
+        all = with_pattern(known, 3, (policy, to), all, began);
+        all = with_pattern(known, 4, (policy, to), all, began);
+        all = with_pattern(known, 5, (policy, to), all, began);
+        all = with_pattern(known, 6, (policy, to), all, began);
+        all = with_pattern(known, 7, (policy, to), all, began);
+    }
     const { assert!(MAX_PATTERNS == 8) };
     if !is_of(known, policy, session, to) {
         return PolicyVerdict::DENY.pack();
