@@ -1,6 +1,6 @@
 //! Read-only destinations that are reached by a name: TLS and HTTP may show only names of which the policy says so.
 
-use guard_lab::{Production, Shell, Tested};
+use guard_lab::{AGENT, Production, Shell, Tested};
 
 use super::scene::{EVIL, FORGE, Looks, SHARED, SharedAddress};
 
@@ -22,13 +22,40 @@ to = ["*.asked.forge.example.com"]
 action = "confirm"
 "#;
 
+/// The same with rules for requests.
+const RULED: &str = r#"
+version = 1
+name = "shared"
+default = "allow"
+hold = "0s"
+
+[[rule]]
+name = "forge"
+to = ["forge.example.com", "*.forge.example.com"]
+ports = ["tcp/443", "tcp/80"]
+action = "read-only"
+
+[[rule.http]]
+method = ["POST"]
+path = "/search/*"
+action = "allow"
+
+[[rule.http]]
+path = "/admin/*"
+action = "deny"
+"#;
+
+/// A line of the shell that prints what the answer says, and the status.
+fn line(scheme: &str, name: &str, args: &str) -> String {
+    let port = if scheme == "https" { 443 } else { 80 };
+    format!(
+        "curl -sS -m 10 --resolve {name}:{port}:{SHARED} -w ' status=%{{http_code}}\\n' {args} {scheme}://{name}/ 2>&1 | tr -d '\\n'; echo"
+    )
+}
+
 /// The status, and what the answer says.
 fn curl(shell: &mut Shell, scheme: &str, name: &str, args: &str) -> Tested<(String, String)> {
-    let port = if scheme == "https" { 443 } else { 80 };
-    let line = format!(
-        "curl -sS -m 10 --resolve {name}:{port}:{SHARED} -w ' status=%{{http_code}}\\n' {args} {scheme}://{name}/ 2>&1 | tr -d '\\n'; echo"
-    );
-    shell.tell(&line)?;
+    shell.tell(&line(scheme, name, args))?;
     let said = shell.line_with("status=")?;
     let (body, status) = said.trim().rsplit_once("status=").unwrap();
     Ok((status.to_owned(), body.to_owned()))
@@ -79,5 +106,35 @@ fn fronting_gets_an_answer_of_the_guards_own() -> Tested {
     )?));
     let log = daemon.root(["log", "--session", shell.session()]).run()?;
     assert!(log.stdout.contains(EVIL), "{log:?}");
+    Ok(())
+}
+
+#[test]
+fn rules_for_requests_hold_where_their_rule_has_a_name() -> Tested {
+    const SEARCH: &str = "-X POST --request-target /search/a";
+    const OTHER: &str = "-X POST --request-target /other/a";
+    const ADMIN: &str = "--request-target /admin/a";
+    let scene = SharedAddress::new()?;
+    let _http = Production::launch(&scene.network, &[80], &[], true)?;
+    for args in [SEARCH, OTHER, ADMIN] {
+        let mut outside = scene.network.dev().command_as(AGENT, "sh");
+        let said = outside.args(["-c", &line("http", FORGE, args)]).output()?;
+        let said = String::from_utf8_lossy(&said.stdout);
+        assert!(
+            said.contains("status=200"),
+            "without the guard: {args}: {said}"
+        );
+    }
+    let daemon = scene.daemon(RULED, Looks::Kernel)?;
+    let mut shell = scene.session(&daemon)?;
+    for scheme in ["http", "https"] {
+        for (args, wanted) in [(SEARCH, "200"), (OTHER, "403"), (ADMIN, "403"), ("", "200")] {
+            let (status, words) = curl(&mut shell, scheme, FORGE, args)?;
+            assert_eq!(status, wanted, "{scheme} {args}: {words}");
+        }
+    }
+    // They are no other name's at that address.
+    let (status, words) = curl(&mut shell, "http", EVIL, SEARCH)?;
+    assert_eq!(status, "403", "{words}");
     Ok(())
 }
