@@ -31,12 +31,26 @@ impl State {
         to: &Destination,
         ports: &[PortSpec],
     ) -> Result<Explanations, CallError> {
+        self.explain_with(session, to, ports, &self.datapath.holes()?)
+    }
+
+    /// The same with the kernel's holes, which were read once for several destinations.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::explain`].
+    pub(crate) fn explain_with(
+        &self,
+        session: SessionId,
+        to: &Destination,
+        ports: &[PortSpec],
+        holes: &[LiveHole],
+    ) -> Result<Explanations, CallError> {
         let Some(session) = self.sessions.live(session) else {
             return Err(ids::no_session(&ids::session(session)));
         };
         let now = self.environment();
-        let own = self.datapath.holes()?;
-        let own: Vec<_> = own
+        let own: Vec<_> = holes
             .iter()
             .filter(|hole| hole.session == session.cgroup.id)
             .collect();

@@ -2,6 +2,7 @@
 //! whoever works in a session gets no map to credentials.
 
 use guard_common::SessionId;
+use guard_datapath::LiveHole;
 use guard_policy::strictness;
 use guard_proto::production::{Place, ProductionFound, ProductionPlace, ProductionReply};
 
@@ -44,9 +45,14 @@ impl State {
     pub fn production(&self, agent: Agent) -> ProductionReply {
         let id = agent.session();
         let mut found = self.sessions.production(id);
+        // Once for all places: a session asks as often as it likes, and others wait meanwhile.
+        let holes = found.as_ref().map(|_| self.datapath.holes());
+        let Some(Ok(holes)) = holes else {
+            return ProductionReply { found };
+        };
         let places = found.iter_mut().flat_map(|found| &mut found.places);
         for place in places {
-            if let Some(verdict) = self.loosest(id, place) {
+            if let Some(verdict) = self.loosest(id, place, &holes) {
                 place.verdict = verdict;
             }
         }
@@ -54,13 +60,18 @@ impl State {
     }
 
     /// The least strict verdict for a place; none where the launcher's stands, as no address is known for its name.
-    fn loosest(&self, id: SessionId, place: &ProductionPlace) -> Option<String> {
+    fn loosest(
+        &self,
+        id: SessionId,
+        place: &ProductionPlace,
+        holes: &[LiveHole],
+    ) -> Option<String> {
         let ports = match place.ports.as_str() {
             ANY => Vec::new(),
             ports => vec![ports.to_owned()],
         };
         let (to, ports) = parse(&place.host, &ports).ok()?;
-        let told = self.explain(id, &to, &ports).ok()?;
+        let told = self.explain_with(id, &to, &ports, holes).ok()?;
         let verdicts = told.explanations.into_iter().map(|one| one.verdict);
         verdicts.min_by_key(|verdict| strictness(verdict))
     }
