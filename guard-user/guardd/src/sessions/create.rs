@@ -41,9 +41,10 @@ const MAX_SESSIONS: usize = 512;
 /// person's share, and do not fill the disk with records of sessions. For all other records, those inside have one share together
 /// ([`crate::record::meters::Meters`]).
 const MAX_NESTED: usize = 64;
-/// Sessions of one user other than root at most, those inside others included and those that ended in the last minute: the kernel has
-/// room for 4,095, and others are to find some of it.
-const MAX_OF_USER: usize = 2000;
+/// Sessions of one user other than root at most, those inside others included and those that ended in the last minute: these have an
+/// entry in the kernel still, which has room for 4,095, and others are to find some of it. Of a user with many they go sooner
+/// ([`Sessions::drained`]): else 33 starts a second would leave that user no session for a minute.
+pub(super) const MAX_OF_USER: usize = 2000;
 /// Names in policies from inside one outermost session, beside those in people's policies.
 const MAX_NAMES: usize = 100;
 /// Bytes that are kept of a command line.
@@ -736,7 +737,7 @@ impl Sessions {
     /// Whether a user's sessions of all kinds but by `[[assign]]` leave the others of the kernel's room.
     fn has_room_of(&self, user: u32) -> Result<(), CallError> {
         let all = self.iter();
-        let theirs = all.filter(|one| one.about.uid == user && one.about.assigned.is_none());
+        let theirs = all.filter(|one| one.about.uid == user && one.counts_for_user());
         match user == 0 || theirs.count() < MAX_OF_USER {
             true => Ok(()),
             false => Err(CallError::refused(

@@ -44,6 +44,11 @@ use crate::{
 pub const TIME_TO_ENTER: Duration = Duration::from_secs(30);
 /// How long an ended session's policy still judges what its closed sockets send.
 pub const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
+/// The same of a user who has [`MANY_OF_USER`]: the kernel's room is for all users, so those that ended count, and whoever starts
+/// one after the other is to find room again.
+const TIME_TO_DRAIN_OF_MANY: Duration = Duration::from_secs(10);
+/// Sessions of one user, those that ended included, half of [`create::MAX_OF_USER`].
+const MANY_OF_USER: usize = create::MAX_OF_USER / 2;
 
 /// What guardd keeps about a session beside the kernel's state, in a file that outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -545,12 +550,42 @@ impl Sessions {
     /// Those that ended long enough ago to be removed.
     #[must_use]
     pub fn drained(&self, now: BootTime) -> Vec<SessionId> {
+        let crowded = self.users_with_many();
         let is_drained = |session: &&Session| match session.stage {
-            LifeStage::Ended { at } => is_past(at, TIME_TO_DRAIN, now),
+            LifeStage::Ended { at } => is_past(at, session.time_to_drain(&crowded), now),
             LifeStage::Empty { .. } | LifeStage::Live => false,
         };
         let drained = self.all.values().filter(is_drained);
         drained.map(|session| session.cgroup.id).collect()
+    }
+
+    /// The users who have so many that new ones may soon find no room.
+    fn users_with_many(&self) -> BTreeSet<u32> {
+        let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+        for session in self.iter().filter(|one| one.counts_for_user()) {
+            *counts.entry(session.about.uid).or_default() += 1;
+        }
+        let many = counts
+            .into_iter()
+            .filter(|(_, count)| *count >= MANY_OF_USER);
+        many.map(|(uid, _)| uid).collect()
+    }
+}
+
+impl Session {
+    /// Whether it is one of those of which a user has so many at most: what `[[assign]]` makes has a limit of its own.
+    fn counts_for_user(&self) -> bool {
+        self.about.assigned.is_none()
+    }
+
+    /// How long its closed sockets are judged by its policy. One that was started inside another keeps its time: how many an agent
+    /// may start in a minute is what bounds their records.
+    fn time_to_drain(&self, crowded: &BTreeSet<u32>) -> Duration {
+        let is_outermost = self.about.outermost.is_none();
+        match is_outermost && self.counts_for_user() && crowded.contains(&self.about.uid) {
+            true => TIME_TO_DRAIN_OF_MANY,
+            false => TIME_TO_DRAIN,
+        }
     }
 }
 
@@ -713,5 +748,36 @@ mod tests {
         assert_eq!(sessions.drained(later), [SessionId(2)]);
         sessions.remove(SessionId(2));
         assert!(sessions.share(SessionId(1)) && !sessions.share(SessionId(2)));
+    }
+
+    #[test]
+    fn of_a_user_with_many_those_that_ended_make_room_sooner() {
+        let most = u32::try_from(MANY_OF_USER).unwrap();
+        let ended = |count: u32| {
+            // The last was started inside the first.
+            let all = (1..=count).map(|id| (id, (id == count).then_some(1)));
+            let mut sessions = none_but(&all.collect::<Vec<_>>());
+            for session in sessions.all.values_mut() {
+                session.stage = LifeStage::Ended { at: BootTime(1) };
+            }
+            sessions
+        };
+        let soon = BootTime(1 + TIME_TO_DRAIN_OF_MANY.as_nanos() as u64);
+        assert_eq!(ended(most - 1).drained(soon), []);
+        let many = ended(most);
+        assert_eq!(many.drained(BootTime(soon.0 - 1)), []);
+        assert_eq!(
+            many.drained(soon).len(),
+            MANY_OF_USER - 1,
+            "but the one inside"
+        );
+        assert!(!many.drained(soon).contains(&SessionId(most)));
+        // Another user's count does not matter, nor those by the settings.
+        let mut others = ended(most);
+        others.get_mut(SessionId(2)).unwrap().about.uid = 1001;
+        assert_eq!(others.drained(soon), []);
+        let mut assigned = ended(most);
+        assigned.get_mut(SessionId(2)).unwrap().about.assigned = Some(AssignedBy::Unit);
+        assert_eq!(assigned.drained(soon), []);
     }
 }
