@@ -37,6 +37,8 @@ const CASE_IS_UPSTREAM: u16 = 1 << 15;
 const CASE_BEGINS: u16 = 1 << 14;
 /// Flag of [`Case::wanted`]: a socket does not remember all holes that the connection needs.
 const CASE_NEEDS_MORE: u16 = 1 << 13;
+/// Flag of [`Case::wanted`]: at an upstream TLS has to show a name.
+const CASE_BY_SNI: u16 = 1 << 12;
 
 /// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
 /// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
@@ -353,7 +355,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     if is_own {
         return Ruling::OWN;
     }
-    if flags & relay_flags::ANYWHERE != 0 {
+    if flags & relay_flags::ANYWHERE != 0 || case.wanted & CASE_BY_SNI != 0 {
         case.ask_for_anywhere(to);
     }
     case.allow_by_hole_of_listener(to);
@@ -390,7 +392,7 @@ impl Case {
 
     #[inline(always)]
     fn wanted(&self) -> Wanted {
-        const FLAGS: u16 = CASE_IS_UPSTREAM | CASE_BEGINS | CASE_NEEDS_MORE;
+        const FLAGS: u16 = CASE_IS_UPSTREAM | CASE_BEGINS | CASE_NEEDS_MORE | CASE_BY_SNI;
         Wanted::from_u32(u32::from(self.wanted & !FLAGS))
     }
 
@@ -438,13 +440,20 @@ impl Case {
         let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
             let to = leads.get(at)?;
             let said = verdict::packed(&self.session, to, self.began());
-            self.add(to, said);
+            // The gate looks at what goes to the listener, and nobody at what that sends there: no hole but the listener's lets it
+            // pass.
+            if verdict::asks_for_sni(said) {
+                self.wanted |= CASE_BY_SNI;
+            } else {
+                self.add(to, said);
+            }
             None
         });
         failed.is_none()
     }
 
-    /// Makes the decision `confirm` unless it is stricter: the listener's upstream may be anywhere.
+    /// Makes the decision `confirm` unless it is stricter: the listener's upstream may be anywhere, or nobody looks at the TLS that it
+    /// speaks there.
     #[inline(always)]
     fn ask_for_anywhere(&mut self, listener: &Connection) {
         if self.verdict().strictness() < Verdict::Confirm.strictness() {

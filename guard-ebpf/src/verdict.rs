@@ -6,8 +6,8 @@
 
 use guard_common::{
     BootTime, Connection, Decision, Granted, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey,
-    NamesSaid, Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Wanted, find_hole,
-    said_of, with_hole,
+    NamesSaid, Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Verdict, Wanted,
+    find_hole, said_of, with_hole,
 };
 
 use crate::{
@@ -60,6 +60,13 @@ pub(crate) fn unpacked(packed: u64) -> Decision {
         PolicyId((packed >> POLICY) as u32),
         PolicyVerdict::unpack(packed & u64::from(u32::MAX)),
     )
+}
+
+/// Whether TLS has to show a name there, out of [`packed`].
+#[inline(always)]
+pub(crate) fn asks_for_sni(packed: u64) -> bool {
+    let said = PolicyVerdict::unpack(packed & u64::from(u32::MAX));
+    Decision::by(PolicyId(0), said).is_by_sni() && !matches!(said.verdict, Verdict::Deny)
 }
 
 /// What one policy says, with the names by which the session knows the address.

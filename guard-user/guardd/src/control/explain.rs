@@ -157,7 +157,9 @@ fn by_way_of(
                 (lead.file, lead.line, lead.hole, lead.matched);
         }
     }
-    if found.may_lead_anywhere() && strictness(&one.verdict) < Verdict::Confirm.strictness() {
+    // Nobody looks at what the listener sends to where TLS has to show a name.
+    let asks = found.may_lead_anywhere() || behind.iter().any(|lead| lead.tls.is_some());
+    if asks && strictness(&one.verdict) < Verdict::Confirm.strictness() {
         Verdict::Confirm.as_str().clone_into(&mut one.verdict);
         (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
     }

@@ -165,7 +165,8 @@ impl State {
             let judged = self.policies.judge(subject, to.to, to.protocol, to.port);
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
-        let leads = self.relays.stricter_than_reading(session, &asked, judge);
+        let by_sni = |to: &Connection| self.policies.is_by_sni(subject, to);
+        let leads = (self.relays).stricter_than_reading(session, &asked, judge, by_sni);
         if leads.is_empty() {
             return false;
         }

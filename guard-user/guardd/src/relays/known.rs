@@ -425,11 +425,13 @@ impl Relays {
 impl KnownListener {
     /// The strictest verdict on what was asked for and on the upstreams, as the kernel half decides (`guard-ebpf/src/case.rs`): a hole for
     /// an upstream lets nothing through but to that one, and one for what was asked for all. `judge`: what the policies say; `opened`: what
-    /// holes let through there.
+    /// holes let through there. An upstream that is `by_sni`, at which TLS has to show a name, is asked about where the connection went:
+    /// nobody looks at what the listener sends.
     pub(super) fn strictest(
         &self,
         asked: &Connection,
         judge: impl Fn(&Connection) -> Verdict,
+        by_sni: impl Fn(&Connection) -> bool,
         opened: impl Fn(&Connection) -> Opened,
     ) -> Strictest {
         let by_policy = judge(asked);
@@ -439,10 +441,14 @@ impl KnownListener {
             upstream: None,
             is_opened: verdict != by_policy,
         };
+        let mut asks_at_listener = self.is_anywhere();
         for lead in self.leads() {
-            strictest = strictest.and_upstream(lead, judge(lead), opened(lead));
+            match judge(lead) {
+                by_policy if by_policy != Verdict::Deny && by_sni(lead) => asks_at_listener = true,
+                by_policy => strictest = strictest.and_upstream(lead, by_policy, opened(lead)),
+            }
         }
-        if self.is_anywhere() && strictest.verdict.strictness() < Verdict::Confirm.strictness() {
+        if asks_at_listener && strictest.verdict.strictness() < Verdict::Confirm.strictness() {
             strictest = Strictest {
                 verdict: Verdict::Confirm,
                 upstream: Some(*asked),
@@ -957,7 +963,7 @@ mod tests {
                 true => how,
                 false => Opened::Nothing,
             };
-            let found = known.strictest(&listener, judge, opened);
+            let found = known.strictest(&listener, judge, |_| false, opened);
             (found.verdict, found.upstream, found.is_opened)
         };
         let all = Opened::All;
@@ -986,6 +992,46 @@ mod tests {
         let shut = (Verdict::Deny, Some(denied), false);
         let open = [first, second, denied, listener];
         assert_eq!(strictest(&known, &open, all), shut);
+    }
+
+    #[test]
+    fn where_tls_has_to_show_a_name_the_listener_itself_is_asked_about() {
+        let to = |port: u16| {
+            let to = IpAddr::from([192, 0, 2, 1]).into();
+            Connection::new(to, Protocol::TCP, port)
+        };
+        let localhost = IpAddr::from([127, 0, 0, 1]).into();
+        let listener = Connection::new(localhost, Protocol::TCP, 5432);
+        let [shows, shut] = [to(443), to(22)];
+        let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
+        known.add_lead(&shows);
+        let strictest = |known: &KnownListener, by_policy: Verdict, open: &[Connection]| {
+            let judge = |to: &Connection| match *to {
+                to if to == shows => by_policy,
+                to if to == shut => Verdict::Deny,
+                _ => Verdict::Allow,
+            };
+            let opened = |to: &Connection| match open.contains(to) {
+                true => Opened::All,
+                false => Opened::Nothing,
+            };
+            let found = known.strictest(&listener, judge, |to| *to == shows, opened);
+            (found.verdict, found.upstream, found.is_opened)
+        };
+        // Another policy may ask there, or have it read from.
+        for by_policy in [Verdict::Allow, Verdict::Confirm, Verdict::ReadOnly] {
+            let strictest = |open: &[Connection]| strictest(&known, by_policy, open);
+            let asks = (Verdict::Confirm, Some(listener), false);
+            assert_eq!(strictest(&[]), asks, "{by_policy:?}");
+            assert_eq!(strictest(&[shows]), asks, "{by_policy:?}");
+            let passes = (Verdict::Allow, Some(listener), true);
+            assert_eq!(strictest(&[listener]), passes, "{by_policy:?}");
+        }
+        let denied = (Verdict::Deny, Some(shows), false);
+        assert_eq!(strictest(&known, Verdict::Deny, &[listener]), denied);
+        known.add_lead(&shut);
+        let denied = (Verdict::Deny, Some(shut), false);
+        assert_eq!(strictest(&known, Verdict::Allow, &[listener]), denied);
     }
 
     #[test]

@@ -99,8 +99,8 @@ pub enum Scanned {
     Never,
 }
 
-/// Whether one of these policy chains, or `last`, has a verdict other than allow for the destination. The session that
-/// connected may be gone by now.
+/// Whether one of these policy chains, or `last`, has a verdict other than allow for the destination, or has TLS show a name there. The
+/// session that connected may be gone by now.
 fn counts(
     policies: &Policies,
     chains: &HashSet<Vec<PolicyId>>,
@@ -112,6 +112,7 @@ fn counts(
         // A session may know that address by a name, of which its policy says more.
         judged.is_none_or(|judged| judged.verdict != Verdict::Allow)
             || policies.closes_by_name(chain)
+            || policies.looks_at_sni(chain, to)
     };
     let last = (!last.is_empty()).then_some(last);
     chains.iter().map(Vec::as_slice).chain(last).any(judge)
@@ -437,9 +438,10 @@ impl Relays {
             let judged = policies.judge(subject, to.to, to.protocol, to.port);
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
+        let by_sni = |to: &Connection| policies.is_by_sni(subject, to);
         let asked = Connection::new(key.destination, key.protocol, key.port);
         let opened = |to: &Connection| Opened::by(holes, key.session, to);
-        let strictest = known.strictest(&asked, judge, opened);
+        let strictest = known.strictest(&asked, judge, by_sni, opened);
         let all = std::iter::once(&asked).chain(known.leads());
         let asking = all.filter(|to| matches!(judge(to), Verdict::Confirm | Verdict::ReadOnly));
         // A hole for the listener is one for all of them.
@@ -466,12 +468,13 @@ impl Relays {
     }
 
     /// Where a connection of the session leads that goes through the proxy, where a policy is stricter about that than about reading: the
-    /// upstreams of the listeners that may get it, and itself if one may lead anywhere.
+    /// upstreams of the listeners that may get it, and itself if one may lead anywhere, or to where TLS has to show a name (`by_sni`).
     pub(crate) fn stricter_than_reading(
         &self,
         session: &Session,
         to: &Connection,
         judge: impl Fn(&Connection) -> Verdict,
+        by_sni: impl Fn(&Connection) -> bool,
     ) -> Vec<Connection> {
         let whose = (session.outermost(), session.cgroup.cgroup_id);
         let mut all = Vec::new();
@@ -479,7 +482,8 @@ impl Relays {
             // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
             let is_stricter = |lead: &&Connection| judge(lead) != Verdict::Allow;
             all.extend(known.leads().iter().filter(is_stricter));
-            all.extend(known.is_anywhere().then_some(*to));
+            let asks_here = known.is_anywhere() || known.leads().iter().any(&by_sni);
+            all.extend(asks_here.then_some(*to));
         }
         all
     }
