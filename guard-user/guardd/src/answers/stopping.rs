@@ -1,12 +1,15 @@
 //! What of the outermost session's policies stops a request. A request names the outermost of them that does, which may be a fleet's
-//! base; a yes opens all of them, so the rules of each say how many people have to sign, and their names who may.
+//! base; a yes opens all of them, so the rules of each say how many people have to sign, and their names who may. A yes to a port of the
+//! loopback opens what its listener connects to, so that is measured as well.
 
-use guard_common::Verdict;
+use guard_common::{Connection, Verdict};
+use guard_policy::Rule;
 use guard_proto::{Request, requests::ChainLink};
 
 use crate::{
-    policies::ChainVerdict,
+    policies::{ChainVerdict, InForce},
     requests::{Pending, bursts::Burst},
+    sessions::Session,
     state::State,
 };
 
@@ -85,6 +88,10 @@ impl State {
         for to in std::iter::once(key.destination).chain(tried) {
             let each = policies.judge_each(session.subject(), to, key.protocol, key.port)?;
             judged.extend(each.into_iter().skip(inside));
+            if key.is_connection() {
+                let to = Connection::new(to, key.protocol, key.port);
+                judged.extend(self.judged_behind((session, inside), &to)?);
+            }
         }
         let Some(prefix) = asked.burst.as_ref().map(Burst::prefix) else {
             return Some(judged);
@@ -100,6 +107,59 @@ impl State {
         }
         Some(judged)
     }
+
+    /// The same of what a listener there connects to: a hole for its address opens all of that.
+    fn judged_behind(
+        &self,
+        (session, inside): (&Session, usize),
+        to: &Connection,
+    ) -> Option<Vec<ChainVerdict<'_>>> {
+        let whose = (session.outermost(), session.cgroup.cgroup_id);
+        let behind = self.relays.behind(whose, to);
+        let mut judged = Vec::new();
+        for lead in &behind.leads {
+            let subject = session.subject();
+            let each = (self.policies).judge_each(subject, lead.to, lead.protocol, lead.port)?;
+            let each = each.into_iter().skip(inside);
+            judged.extend(each.map(|one| ChainVerdict {
+                verdict: match one.rule.is_some_and(|rule| shows_name(rule, lead)) {
+                    // Nobody looks at it behind the listener.
+                    true => Verdict::Confirm,
+                    false => one.verdict,
+                },
+                ..one
+            }));
+        }
+        if behind.anywhere {
+            for slot in session.chain.iter().skip(inside) {
+                judged.extend(all_that_stops(self.policies.get(*slot)?));
+            }
+        }
+        Some(judged)
+    }
+}
+
+/// Whether a rule has TLS show a name there.
+fn shows_name(rule: &Rule, to: &Connection) -> bool {
+    let mut ports = rule.sni_ports().into_iter();
+    ports.any(|spec| spec.covers(to.protocol, to.port))
+}
+
+/// All by which a policy stops anything: where connections may get anywhere, a yes may open each of it. A project's, which an agent may
+/// have written, only narrows what the others say.
+fn all_that_stops(policy: &InForce) -> Vec<ChainVerdict<'_>> {
+    let rules = policy.policy.rules.iter().map(Some).chain([None]);
+    let all = rules.map(|rule| ChainVerdict {
+        verdict: match rule {
+            Some(rule) if rule.by_sni => Verdict::Confirm,
+            Some(rule) => rule.action,
+            None => policy.policy.default,
+        },
+        rule,
+        policy,
+    });
+    all.filter(|one| one.verdict != Verdict::Allow && !policy.source.project)
+        .collect()
 }
 
 #[cfg(test)]
@@ -107,7 +167,10 @@ mod tests {
     use std::slice::from_ref;
 
     use super::*;
-    use crate::requests::tests::shown;
+    use crate::{
+        policies::{self, library::PolicyText},
+        requests::tests::shown,
+    };
 
     fn link(policy: &str, rule: Option<&str>, verdict: &str) -> ChainLink {
         ChainLink {
@@ -167,5 +230,33 @@ mod tests {
         // An earlier guardd kept no chain.
         let earlier = counts(("mine", None), &[], &[]);
         assert_eq!(earlier, said(&["prod", "mine"], &[""]));
+    }
+
+    #[test]
+    fn where_a_listener_may_lead_anywhere_all_that_a_policy_stops_counts() {
+        let stops = |default: &str, is_project: bool| {
+            let text = format!(
+                "version = 1\nname = \"floor\"\ndefault = \"{default}\"\n\
+                 [[rule]]\nname = \"open\"\nto = [\"192.0.2.1\"]\naction = \"allow\"\n\
+                 [[rule]]\nname = \"ask\"\nto = [\"192.0.2.2\"]\naction = \"confirm\"\n\
+                 [[rule]]\nname = \"never\"\nto = [\"192.0.2.3\"]\naction = \"deny\"\n\
+                 [[rule]]\nname = \"forge\"\nto = [\"forge.example.com\"]\naction = \"allow\"\ntls = \"name\"\n"
+            );
+            let mut source = PolicyText::brought(None, text);
+            source.project = is_project;
+            let read = policies::parse(&source).unwrap();
+            let environment = guard_policy::Environment {
+                judges_names: true,
+                ..guard_policy::Environment::default()
+            };
+            let compiled = policies::compile(source, read, &environment);
+            let policy: InForce = compiled.unwrap().into();
+            let all = all_that_stops(&policy).into_iter();
+            let named = all.map(|one| one.rule.map_or("", |rule| rule.name.as_str()).to_owned());
+            named.collect::<Vec<_>>()
+        };
+        assert_eq!(stops("allow", false), ["ask", "never", "forge"]);
+        assert_eq!(stops("deny", false), ["ask", "never", "forge", ""]);
+        assert_eq!(stops("deny", true), [""; 0]);
     }
 }

@@ -102,6 +102,15 @@ pub(super) struct KnownListener {
     hurried: BootTime,
 }
 
+/// Where else a hole for a listener's own address lets connections get.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// To these.
+    pub(crate) leads: Vec<Connection>,
+    /// To wherever it likes, as far as anybody knows.
+    pub(crate) anywhere: bool,
+}
+
 /// The strictest verdict on a connection to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Strictest {
@@ -353,6 +362,35 @@ impl Relays {
                 && known.relay.port == to.port
                 && is_there(known.relay.address)
         })
+    }
+
+    /// Where connections of a session, inside an outermost one, get that a hole for this address lets through: where all listeners lead that
+    /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, nor where
+    /// there is none yet at a port of the loopback.
+    pub(crate) fn behind(&self, (outermost, cgroup): (SessionId, u64), to: &Connection) -> Behind {
+        if to.protocol != Protocol::TCP {
+            return Behind::default();
+        }
+        let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
+        let mut there = self.known.values().filter(|known| {
+            let is_here = known.relay.netns == self.own && self.own.0 != 0;
+            (is_here || known.share == outermost)
+                && known.relay.port == to.port
+                && is_there(known.relay.address)
+        });
+        let mut behind = Behind {
+            leads: Vec::new(),
+            anywhere: to.to.is_loopback(),
+        };
+        if let Some(first) = there.next() {
+            behind.anywhere = false;
+            let all = std::iter::once(first).chain(there);
+            for known in all.filter(|known| known.relay.owner != cgroup) {
+                behind.anywhere |= known.is_anywhere() || known.told.is_none();
+                behind.leads.extend(known.leads());
+            }
+        }
+        behind
     }
 
     /// Of the listeners by which connections of a session, inside an outermost one, may get to one of these destinations, the one that leads
@@ -992,6 +1030,66 @@ mod tests {
         let shut = (Verdict::Deny, Some(denied), false);
         let open = [first, second, denied, listener];
         assert_eq!(strictest(&known, &open, all), shut);
+    }
+
+    #[test]
+    fn a_hole_for_a_port_opens_what_all_that_may_listen_there_lead_to() {
+        let at = |last: u8, port: u16| {
+            let to = IpAddr::from([127, 0, 0, last]).into();
+            Connection::new(to, Protocol::TCP, port)
+        };
+        let lead = |last: u8| {
+            let to = IpAddr::from([192, 0, 2, last]).into();
+            Connection::new(to, Protocol::TCP, 5432)
+        };
+        let mut relays = Relays {
+            own: NetnsCookie(1),
+            ..Relays::default()
+        };
+        let mut listens = |ticket: u64, at: &Connection, (netns, share): (u64, u32)| {
+            let event = Event {
+                count: ticket,
+                cgroup: netns,
+                destination: at.to,
+                port: at.port,
+                ..Event::default()
+            };
+            let mut known = KnownListener::new(Ticket(ticket), &event, SessionId(share));
+            known.add_lead(&lead(u8::try_from(ticket).unwrap()));
+            known.told = Some(known.relay);
+            relays.known.insert(Ticket(ticket), known);
+        };
+        listens(1, &at(1, 5432), (1, 7));
+        listens(2, &at(2, 5432), (1, 8));
+        // Of another port, in a network that the session is not known to be in, and in one that it is.
+        listens(3, &at(1, 5433), (1, 7));
+        listens(4, &at(1, 5432), (2, 8));
+        listens(5, &at(1, 5432), (3, 7));
+        let of = |relays: &Relays, to: &Connection| {
+            let Behind {
+                mut leads,
+                anywhere,
+            } = relays.behind((SessionId(7), 42), to);
+            leads.sort_by_key(|lead| lead.to.to_u128());
+            (leads, anywhere)
+        };
+        let all = [1, 2, 5].map(lead).to_vec();
+        assert_eq!(of(&relays, &at(9, 5432)), (all, false));
+        // Where nobody listens yet, somebody may before the connection is made.
+        assert_eq!(of(&relays, &at(1, 5434)), (vec![], true));
+        assert_eq!(of(&relays, &lead(1)), (vec![], false));
+        let datagrams = Connection::new(at(1, 5432).to, Protocol::UDP, 5432);
+        assert_eq!(of(&relays, &datagrams), (vec![], false));
+        let third = relays.known.get_mut(&Ticket(3)).unwrap();
+        third.has_ended = true;
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], false));
+        let third = relays.known.get_mut(&Ticket(3)).unwrap();
+        third.told = None;
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
+        // The session's own servers are its own business.
+        let third = relays.known.get_mut(&Ticket(3)).unwrap();
+        third.relay.owner = 42;
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![], false));
     }
 
     #[test]
