@@ -34,6 +34,7 @@ impl State {
                     .rewrite_names(&mut self.datapath, &sessions, slot);
                 self.resolver.renew();
                 self.requests.settle(&self.sessions, &self.policies);
+                self.review_names_shown();
                 self.relays.scan_again(&mut self.datapath);
                 self.proxy.renew();
                 self.settle_held_questions();

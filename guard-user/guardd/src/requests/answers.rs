@@ -203,10 +203,26 @@ impl State {
     fn named_of(&self, asked: &Pending, extent: BurstExtent) -> Option<String> {
         let told = asked.shown.named.as_ref();
         let told = told.filter(|_| asked.shown.opens_name && asked.burst.is_none())?;
+        (!extent.address && self.opens_its_name(asked)).then(|| told.name.clone())
+    }
+
+    /// Whether a yes would open the name that a request's session was told of its address by.
+    fn opens_its_name(&self, asked: &Pending) -> bool {
         let key = &asked.key;
         let to = [Prefix::host(key.destination)];
-        let opens = self.opens_name(key.session, &told.name, (&to, &[key.ports()]));
-        (!extent.address && opens).then(|| told.name.clone())
+        let told = asked.shown.named.as_ref();
+        told.is_some_and(|told| self.opens_name(key.session, &told.name, (&to, &[key.ports()])))
+    }
+
+    /// Shows that a yes opens the address alone, where it opens the name no more. What was not shown to open a name never does: somebody may
+    /// have read it so.
+    pub(crate) fn review_names_shown(&mut self) {
+        let pending = self.requests.pending().iter();
+        let shut = pending.filter(|one| one.shown.opens_name && !self.opens_its_name(one));
+        let shut: Vec<_> = shut.map(|one| one.shown.id.clone()).collect();
+        for id in shut {
+            self.requests.show_address_alone(&id);
+        }
     }
 
     /// Answers a request with no.

@@ -484,9 +484,27 @@ impl Requests {
                 session
                     .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
             };
+            let each =
+                session.and_then(|live| policies.judge_each(live.subject(), to, protocol, port));
+            let is_read = || {
+                use guard_common::Verdict::ReadOnly;
+                let mut each = each.iter().flatten();
+                each.any(|judged| judged.verdict == ReadOnly)
+            };
+            // What was told to open reads alone would open everything.
+            let is_wider = key.is_connection() && opens_reads_alone(&asked.shown) && !is_read();
             // The offered prefix is no longer one decision: the next attempt makes a new request.
-            is_over || !asked.burst.as_ref().is_none_or(is_one)
+            is_over || is_wider || !asked.burst.as_ref().is_none_or(is_one)
         });
+    }
+
+    /// Shows that a yes opens an address alone, and not whatever the name leads to that it goes by.
+    pub(crate) fn show_address_alone(&mut self, id: &str) {
+        if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
+            known.shown.opens_name = false;
+            self.version += 1;
+            self.grown.insert(id.to_owned());
+        }
     }
 
     /// Shows, for each request about connections, until when some are held for it; for the others, that none is.
@@ -565,6 +583,13 @@ impl Requests {
         self.noes.retain(|_, no| no.until > now);
         self.wide.retain(|one| one.no.until > now);
     }
+}
+
+/// Whether a policy that a person was shown has it read from: a yes leaves that.
+fn opens_reads_alone(shown: &proto::Request) -> bool {
+    let reads = guard_common::Verdict::ReadOnly.as_str();
+    let mut links = shown.chain.iter().chain(&shown.beside);
+    shown.verdict == reads || links.any(|link| link.verdict == reads)
 }
 
 /// Adds a warning where it is new, and there is room for it. Returns whether that is so.

@@ -2,12 +2,13 @@
 
 use std::{convert::Infallible, net::IpAddr, rc::Rc};
 
-use guard_common::Protocol;
+use guard_common::{PolicyId, Protocol, Verdict};
 use guard_policy::PortSpec;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::policies::{self, library::PolicyText};
 
 fn key(session: u32, last: u8) -> RequestKey {
     RequestKey::new(
@@ -99,6 +100,53 @@ fn the_same_request_is_asked_once() {
     assert!(table.take("r1").is_some());
     let anew = Noted::New("r3".to_owned());
     assert_eq!(note(&mut table, key(1, 1), 3, 3), anew);
+}
+
+/// A policy of one rule, in the slot of the session s1.
+fn under(action: Verdict) -> Policies {
+    let text = "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n";
+    let source = PolicyText::brought(None, text.to_owned());
+    let mut read = policies::parse(&source).unwrap();
+    read.policy.rules[0].action = action;
+    let environment = guard_policy::Environment::default();
+    let prepared = policies::compile(source, read, &environment).unwrap();
+    let mut policies = policies::none();
+    policies.put(PolicyId(1), prepared.into());
+    policies
+}
+
+#[test]
+fn what_was_shown_to_open_reads_alone_is_asked_anew_before_it_opens_all() {
+    use Verdict::{Allow, Confirm, ReadOnly};
+    let sessions = crate::sessions::none_but(&[(1, None)]);
+    let is_dropped = |shown_as: Verdict, inside: Verdict, now: Verdict| {
+        let mut table = Requests::without_files(10);
+        let asked = proto::Request {
+            verdict: shown_as.as_str().to_owned(),
+            chain: vec![proto::requests::ChainLink {
+                session: "s1".to_owned(),
+                policy: "homelab".to_owned(),
+                rule: None,
+                verdict: inside.as_str().to_owned(),
+                reason: None,
+            }],
+            ..shown(1)
+        };
+        let whose = (1000, SessionId(1));
+        let Ok(_) = table.note(key(1, 1), whose, BootTime(1), || Ok::<_, Infallible>(asked));
+        table.settle(&sessions, &under(now));
+        table.pending().is_empty()
+    };
+    assert!(is_dropped(ReadOnly, ReadOnly, Confirm));
+    assert!(is_dropped(Confirm, ReadOnly, Confirm), "another policy's");
+    for (asked, now) in [
+        (ReadOnly, ReadOnly),
+        (Confirm, ReadOnly),
+        (Confirm, Confirm),
+    ] {
+        assert!(!is_dropped(asked, asked, now), "{asked:?} {now:?}");
+    }
+    assert!(is_dropped(Confirm, Confirm, Allow));
 }
 
 #[test]
