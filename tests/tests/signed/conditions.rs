@@ -1,5 +1,7 @@
 //! Each condition by itself: what does not meet it is refused, and the same with that one thing right is taken.
 
+use std::path::{Path, PathBuf};
+
 use guard_lab::{
     AGENT, Attempt, Daemon, Json as _, Network, Running, STRANGER, Shell, SshKey, Tested, V4,
     eventually,
@@ -457,11 +459,9 @@ fn a_code_comes_by_another_road_and_three_wrong_ones_close_the_question() -> Tes
     Ok(())
 }
 
-/// Whoever carries the first answer reads its code, and could have somebody else sign with it what is shown as another question.
-#[test]
-fn each_of_several_approvers_has_to_be_told_a_code_of_their_own() -> Tested {
-    let network = Network::new()?;
-    let mut scene = SignedScene::new(&network, "approvals = 2");
+/// One whose program notes what it is told of requests, each of which takes a code.
+fn telling(network: &Network, answers: &str) -> Tested<(SignedScene, PathBuf)> {
+    let mut scene = SignedScene::new(network, answers);
     let told = scene.daemon.dir().join("told");
     std::fs::create_dir(&told)?;
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -475,20 +475,59 @@ fn each_of_several_approvers_has_to_be_told_a_code_of_their_own() -> Tested {
         told.display()
     ))?;
     scene.daemon.start()?;
-    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
-    let mut shell = scene.shell();
-    let id = scene.request(&mut shell, 443);
+    Ok((scene, told))
+}
+
+/// The last code of so many that such a program was told.
+fn told_code(told: &Path, count: usize) -> Tested<String> {
     let codes = || -> Tested<Vec<String>> {
-        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let text = std::fs::read_to_string(told).unwrap_or_default();
         let lines = text.lines().map(serde_json::from_str::<Value>);
         let lines = lines.collect::<Result<Vec<_>, _>>()?;
         let codes = lines.iter().map(|line| Ok(line["code"].text()?.to_owned()));
         codes.collect()
     };
-    let told = |count: usize| -> Tested<String> {
-        eventually("it is told", || Ok(codes()?.len() == count))?;
-        Ok(codes()?.remove(count - 1))
-    };
+    eventually("it is told", || Ok(codes()?.len() == count))?;
+    Ok(codes()?.remove(count - 1))
+}
+
+/// A code is for the bytes that it was told with.
+#[test]
+fn a_request_that_has_changed_is_told_again_with_another_code() -> Tested {
+    let network = Network::new()?;
+    let (scene, told) = telling(&network, "")?;
+    let alice = scene.approver("alice", &[])?;
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let first = told_code(&told, 1)?;
+    let question = scene.question(&id);
+    let socket = scene.daemon.socket();
+    let guard = scene.daemon.program("guard")?;
+    let (socket, guard) = (socket.display(), guard.display());
+    let says =
+        format!("{guard} --socket {socket} request 192.0.2.10:443 --reason queue >/dev/null");
+    assert_eq!(shell.status_of(&says)?, 0);
+    assert_ne!(scene.question(&id)["hash"], question["hash"]);
+    let second = told_code(&told, 2)?;
+    assert_ne!(first, second);
+    let text = std::fs::read_to_string(&told)?;
+    assert!(text.lines().nth(1).unwrap().contains("queue"), "{text}");
+    let yes = |code: &str| scene.yes(&alice, "alice", &id, &[("code", json!(code))]);
+    scene.refused(&yes(&first)?, "code")?;
+    assert_eq!(scene.taken(&yes(&second)?)?["answer"], "yes");
+    assert_eq!(scene.holes(), ["tcp/443"]);
+    Ok(())
+}
+
+/// Whoever carries the first answer reads its code, and could have somebody else sign with it what is shown as another question.
+#[test]
+fn each_of_several_approvers_has_to_be_told_a_code_of_their_own() -> Tested {
+    let network = Network::new()?;
+    let (scene, told) = telling(&network, "approvals = 2")?;
+    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
+    let mut shell = scene.shell();
+    let id = scene.request(&mut shell, 443);
+    let told = |count: usize| told_code(&told, count);
     let yes =
         |key: &SshKey, name: &str, code: &str| scene.yes(key, name, &id, &[("code", json!(code))]);
     let first = told(1)?;

@@ -7,7 +7,7 @@ use guard_proto as proto;
 use guard_signed::{Document as _, Question};
 use guard_sys::clock;
 
-use super::{Answers, digits, no_random, questions::GivenQuestion, random, shows::Shows};
+use super::{Answers, no_random, other_digits, questions::GivenQuestion, random, shows::Shows};
 use crate::{
     config::{Code, Config, SignedScope},
     control::{failure::CallError, ids},
@@ -51,12 +51,13 @@ impl State {
         })
     }
 
-    /// The code of a request's question, if one is wanted; the question is made for that.
-    pub fn code_of(&mut self, id: &str) -> Option<String> {
+    /// The code of a request's question, if one is wanted, for whoever tells it now; the question is made for that.
+    pub fn code_to_tell(&mut self, id: &str) -> Option<String> {
         self.config.answers.couriers.as_ref()?;
         let asked = self.requests.get(id).cloned()?;
         self.config.code_channel(&asked)?;
         let kept = self.asked_elsewhere(&asked).ok()?;
+        self.answers.questions.note_told(&asked.shown.id);
         Some(kept.code).filter(|code| !code.is_empty())
     }
 
@@ -73,8 +74,11 @@ impl State {
             return Ok(kept.clone());
         }
         let content = self.content(asked, asked.shown.pid);
+        let earlier = self.answers.questions.of(&asked.shown.id).cloned();
+        let before = earlier.as_ref().map_or("", |earlier| earlier.code.as_str());
         let code = match content.code_by {
-            Some(_) => digits().map_err(|error| no_random(&error))?,
+            // What was told with other bytes answers none of these.
+            Some(_) => other_digits(before).map_err(|error| no_random(&error))?,
             None => String::new(),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -88,14 +92,12 @@ impl State {
         let bytes = question.to_bytes().ok();
         let bytes = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let bytes = bytes.ok_or_else(|| too_long(&asked.shown.id))?;
-        // Codes are guessed for a request, which may ask something else each time.
-        let earlier = self.answers.questions.of(&asked.shown.id);
+        let now = clock::now();
         let kept = GivenQuestion {
-            wrong: earlier.map_or(0, |earlier| earlier.wrong),
-            codes: earlier.map_or(0, |earlier| earlier.codes),
             pid: asked.shown.pid,
-            ..GivenQuestion::new(bytes, after(clock::now(), LIFE), code)
+            ..GivenQuestion::new(bytes, after(now, LIFE), code)
         };
+        let kept = kept.in_place_of(earlier.as_ref(), now);
         self.answers
             .questions
             .keep(&asked.shown.id, kept.clone())

@@ -13,6 +13,9 @@ use crate::record::shelf::Shelf;
 
 /// Wrong codes after which a question is closed.
 pub const MOST_WRONG: u8 = 3;
+/// How often a request is told again because it asks something else, and so has another code. What changes without end would have
+/// people told without end.
+const MOST_CHANGES: u32 = 8;
 
 /// A question that was given out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,12 @@ pub struct GivenQuestion {
     /// The process that it names.
     #[serde(default)]
     pub pid: Option<u32>,
+    /// Whether `on_request` was told its code.
+    #[serde(default)]
+    pub told: bool,
+    /// How many questions about the same request there were before this one, each in the time of the next.
+    #[serde(default)]
+    pub changes: u32,
 }
 
 /// A yes of somebody, which alone is not enough.
@@ -78,7 +87,34 @@ impl GivenQuestion {
             wrong: 0,
             given: Vec::new(),
             pid: None,
+            told: false,
+            changes: 0,
         }
+    }
+
+    /// The same in place of an earlier one about the same request: codes are guessed for a request, which may ask something else each
+    /// time.
+    #[must_use]
+    pub fn in_place_of(self, earlier: Option<&Self>, now: BootTime) -> Self {
+        let Some(earlier) = earlier else {
+            return self;
+        };
+        let changes = match earlier.is_over(now) {
+            true => 0,
+            false => earlier.changes.saturating_add(1),
+        };
+        Self {
+            wrong: earlier.wrong,
+            codes: earlier.codes,
+            changes,
+            ..self
+        }
+    }
+
+    /// Whether it has a code that `on_request` is to be told yet.
+    #[must_use]
+    pub fn has_code_to_tell(&self) -> bool {
+        !self.code.is_empty() && !self.told && !self.is_closed() && self.changes <= MOST_CHANGES
     }
 
     /// Whether its time is up.
@@ -149,6 +185,14 @@ impl Questions {
         self.files.put(id, &kept)?;
         self.kept.insert(id.to_owned(), kept);
         Ok(())
+    }
+
+    /// Notes that the code of a request's question was told. Where that cannot be kept, the next guardd tells it once more.
+    pub fn note_told(&mut self, id: &str) {
+        if let Some(kept) = self.kept.get_mut(id).filter(|kept| !kept.told) {
+            kept.told = true;
+            self.files.keep(id, kept);
+        }
     }
 
     /// Drops the question about a request.
@@ -226,6 +270,52 @@ pub(crate) mod tests {
         let bytes = question(request, nonce).to_bytes().unwrap();
         let bytes = String::from_utf8(bytes).unwrap();
         GivenQuestion::new(bytes, BootTime(until), String::new())
+    }
+
+    #[test]
+    fn a_code_is_told_once_and_again_with_each_change_up_to_so_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = AnswerFiles {
+            questions: Shelf::open(dir.path().join("q")).unwrap(),
+            used: Shelf::open(dir.path().join("u")).unwrap(),
+            boot: Shelf::open(dir.path().join("b")).unwrap(),
+        };
+        let (mut questions, now) = (Questions::new(&files), BootTime(50));
+        let with_code = |nonce: &str| GivenQuestion {
+            code: "123".to_owned(),
+            ..kept("r1", nonce, 100)
+        };
+        assert!(!kept("r1", "n", 100).has_code_to_tell(), "it has none");
+        questions.keep("r1", with_code("n")).unwrap();
+        let mut told = 0;
+        for change in 1..=20 {
+            if questions.of("r1").unwrap().has_code_to_tell() {
+                questions.note_told("r1");
+                told += 1;
+            }
+            assert!(!questions.of("r1").unwrap().has_code_to_tell());
+            let next = with_code(&format!("n{change}"));
+            let next = next.in_place_of(questions.of("r1"), now);
+            questions.keep("r1", next).unwrap();
+        }
+        assert_eq!(told, 1 + MOST_CHANGES);
+        // One whose time was up is none that the agent has changed.
+        let last = questions.of("r1");
+        let later = with_code("later").in_place_of(last, BootTime(100));
+        assert!(later.has_code_to_tell());
+        let closed = GivenQuestion {
+            wrong: MOST_WRONG,
+            ..with_code("closed")
+        };
+        assert!(!closed.has_code_to_tell());
+        let next = with_code("next").in_place_of(Some(&closed), BootTime(100));
+        assert!(next.is_closed(), "guesses count for the request");
+        // What was told is so after a restart.
+        questions.keep("r1", with_code("again")).unwrap();
+        questions.note_told("r1");
+        let mut after = Questions::new(&files);
+        after.recall("b1", now);
+        assert!(!after.of("r1").unwrap().has_code_to_tell());
     }
 
     #[test]

@@ -476,6 +476,7 @@ impl Answers {
             true => {
                 kept.code = other_digits(&kept.code).map_err(|error| no_random(&error))?;
                 kept.codes += 1;
+                kept.told = false;
             }
             false => kept.wrong += 1,
         }

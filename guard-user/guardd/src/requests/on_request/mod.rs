@@ -27,7 +27,7 @@ use self::{
     hook::{HookEnd, RequestHook},
     waiting::{MOST, WaitingRuns},
 };
-use crate::{control::ids, shared::Shared};
+use crate::{answers::questions::GivenQuestion, control::ids, shared::Shared};
 
 mod hook;
 mod waiting;
@@ -44,22 +44,29 @@ const QUIET: Duration = Duration::from_secs(10);
 enum News {
     /// A request.
     Request(String),
+    /// A request that was told, and has another code since it asks something else.
+    Code(String),
     /// What looks like production and came into reach: its record.
     Appeared(Arc<LogRecord>),
 }
 
 impl News {
     fn is_same_request(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Request(id), Self::Request(other)) => id == other,
-            _ => false,
+        let request = self.request();
+        request.is_some() && request == other.request()
+    }
+
+    fn request(&self) -> Option<&str> {
+        match self {
+            Self::Request(id) | Self::Code(id) => Some(id),
+            Self::Appeared(_) => None,
         }
     }
 
     /// The outermost session that it is of; none where a request does not wait any more.
     fn share(&self, shared: &Shared) -> Option<SessionId> {
         shared.with(|state| match self {
-            Self::Request(id) => Some(state.requests.get(id)?.share),
+            Self::Request(id) | Self::Code(id) => Some(state.requests.get(id)?.share),
             Self::Appeared(record) => {
                 let session = ids::parse_session(record.session.as_deref()?).ok()?;
                 Some(state.sessions.outermost_of(session))
@@ -92,7 +99,7 @@ impl Notified {
         Self {
             changes: shared.changes(),
             appeared: shared.appeared.subscribe(),
-            ids: pending(shared).into_iter().collect(),
+            ids: pending(shared).into_iter().map(|one| one.told).collect(),
         }
     }
 
@@ -113,24 +120,41 @@ impl Notified {
         tokio::time::sleep(GATHER).await;
         self.changes.mark_unchanged();
         let now = pending(shared);
-        let new = now.iter().filter(|one| !self.ids.contains(*one));
-        let new = new.map(|one| News::Request(one.id.clone())).collect();
-        self.ids = now.into_iter().collect();
-        new
+        let news = now.iter().filter_map(|one| {
+            let id = one.told.id.clone();
+            match self.ids.contains(&one.told) {
+                false => Some(News::Request(id)),
+                true => one.has_code_to_tell.then_some(News::Code(id)),
+            }
+        });
+        let news = news.collect();
+        self.ids = now.into_iter().map(|one| one.told).collect();
+        news
     }
 }
 
+/// A pending request.
+#[derive(Debug)]
+struct WaitingRequest {
+    told: ToldRequest,
+    /// Its question has a code that was not told.
+    has_code_to_tell: bool,
+}
+
 /// The pending requests, oldest first.
-fn pending(shared: &Shared) -> Vec<ToldRequest> {
+fn pending(shared: &Shared) -> Vec<WaitingRequest> {
     shared.with(|state| {
         let pending = state.requests.pending().iter();
-        let told = pending.map(|asked| ToldRequest {
-            id: asked.shown.id.clone(),
-            size: asked.shown.size(),
-            codes: state
-                .answers
-                .question(&asked.shown.id)
-                .map_or(0, |question| question.codes),
+        let told = pending.map(|asked| {
+            let question = state.answers.question(&asked.shown.id);
+            WaitingRequest {
+                told: ToldRequest {
+                    id: asked.shown.id.clone(),
+                    size: asked.shown.size(),
+                    codes: question.map_or(0, |question| question.codes),
+                },
+                has_code_to_tell: question.is_some_and(GivenQuestion::has_code_to_tell),
+            }
         });
         told.collect()
     })
@@ -157,8 +181,14 @@ pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
                 let Some(share) = one.share(&shared) else {
                     continue;
                 };
-                let is_taken = queue.waiting.borrow_mut().add(share, one, Instant::now());
-                dropped.add(!is_taken);
+                let mut waiting = queue.waiting.borrow_mut();
+                match one {
+                    // The agent changes what it asks as often as it likes. What is left out is told with the next change.
+                    News::Code(_) => {
+                        waiting.add_again(share, one, Instant::now());
+                    }
+                    one => dropped.add(!waiting.add(share, one, Instant::now())),
+                }
             }
             queue.added.notify_one();
             dropped.say();
@@ -211,9 +241,14 @@ async fn run(shared: &Rc<Shared>, hook: &Rc<RequestHook>, queue: &Queue) {
 /// Runs the command; for a request, if it still waits. Returns what it is to be run again for.
 async fn tell(shared: &Shared, hook: &RequestHook, news: News) -> Option<News> {
     let ran = match &news {
-        News::Request(id) => {
+        News::Request(id) | News::Code(id) => {
+            let is_for_code = matches!(news, News::Code(_));
             let shown = shared.with(|state| {
-                let code = state.code_of(id);
+                let question = state.answers.question(id);
+                if is_for_code && !question.is_some_and(GivenQuestion::has_code_to_tell) {
+                    return None;
+                }
+                let code = state.code_to_tell(id);
                 let shown = state.requests.get(id)?.shown.clone();
                 Some(proto::Request { code, ..shown })
             });
@@ -222,11 +257,11 @@ async fn tell(shared: &Shared, hook: &RequestHook, news: News) -> Option<News> {
         News::Appeared(record) => hook.run(&**record).await,
     };
     match (ran, news) {
-        (Ok(HookEnd::Later), News::Request(id)) => Some(News::Request(id)),
+        (Ok(HookEnd::Later), News::Request(id) | News::Code(id)) => Some(News::Request(id)),
         (Ok(_), _) => None,
         (Err(error), news) => {
             let of = match &news {
-                News::Request(id) => id,
+                News::Request(id) | News::Code(id) => id,
                 News::Appeared(record) => record.session.as_deref().unwrap_or_default(),
             };
             tracing::warn!(of, "on_request: {error:#}");

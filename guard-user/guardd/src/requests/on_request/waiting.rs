@@ -94,7 +94,7 @@ mod tests {
 
     fn id(next: Option<(SessionId, News)>) -> Option<String> {
         match next?.1 {
-            News::Request(id) => Some(id),
+            News::Request(id) | News::Code(id) => Some(id),
             News::Appeared(_) => None,
         }
     }
@@ -132,6 +132,23 @@ mod tests {
         assert!(waiting.add_again(LOUD, request(1), now));
         assert!(waiting.next(|_| 0, now).is_none());
         assert_eq!(waiting.due(), Some(now + LATER));
+        assert_eq!(id(waiting.next(|_| 0, now + LATER)).unwrap(), "r1");
+        assert_eq!(waiting.due(), None);
+    }
+
+    #[test]
+    fn a_request_that_changes_without_end_is_told_now_and_then() {
+        let (mut waiting, now) = (WaitingRuns::default(), Instant::now());
+        let code = || News::Code("r1".to_owned());
+        assert!(waiting.add(LOUD, request(1), now));
+        // It is told as it is when its turn comes, with its code.
+        assert!(waiting.add_again(LOUD, code(), now));
+        assert_eq!(id(waiting.next(|_| 0, now)).unwrap(), "r1");
+        assert_eq!(waiting.due(), None);
+        for _ in 0..100 {
+            assert!(waiting.add_again(LOUD, code(), now));
+        }
+        assert!(waiting.next(|_| 0, now).is_none());
         assert_eq!(id(waiting.next(|_| 0, now + LATER)).unwrap(), "r1");
         assert_eq!(waiting.due(), None);
     }
