@@ -134,6 +134,28 @@ pub(crate) fn login(console: &Console, body: &[u8]) -> Reply {
     }
 }
 
+/// Ends all sessions of whoever is logged in, in whatever browser.
+pub(crate) fn log_out_everywhere(console: &Console, identity: &Identity) -> Reply {
+    match console.files.end_all(|one| one.is_of_same_person(identity)) {
+        Ok(ended) => {
+            tracing::info!(
+                name = identity.name,
+                sessions = ended,
+                "logs out everywhere"
+            );
+            let cookie = gate::set_cookie(&console.settings.origin, None);
+            reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
+        }
+        Err(error) => {
+            tracing::error!(%error, name = identity.name, "not all sessions end");
+            reply::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Not all sessions could be ended: see the console's log.",
+            )
+        }
+    }
+}
+
 /// A session for whose passkey has signed the login.
 pub(crate) fn logged_in(console: &Console, identity: Option<Identity>) -> Reply {
     match identity {

@@ -62,6 +62,18 @@ impl Identity {
         }
     }
 
+    /// Whether both are of one person: by a key of both, or by a name, where no key alone says who it is.
+    pub(crate) fn is_of_same_person(&self, other: &Self) -> bool {
+        let is_by_name = !self.by_key && !other.by_key;
+        self.keys.iter().any(|key| other.keys.contains(key))
+            || (is_by_name && self.name == other.name)
+    }
+
+    /// Whether that is its name, or the fingerprint of one of its keys.
+    pub(crate) fn goes_by(&self, name_or_key: &str) -> bool {
+        self.name == name_or_key || self.keys.iter().any(|key| key == name_or_key)
+    }
+
     /// Whether that is who somebody is called.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.by_key || self.name == name
@@ -137,7 +149,9 @@ impl Files {
         })?;
         if owner.uid() != rustix::process::geteuid().as_raw() {
             let uid = owner.uid();
-            bail!("only the console's own user makes links: sudo -u '#{uid}' guard-console login");
+            bail!(
+                "only the console's own user makes links and ends sessions: sudo -u '#{uid}' guard-console login"
+            );
         }
         Ok(Self {
             dir: dir.to_owned(),
@@ -179,6 +193,34 @@ impl Files {
     /// Ends a session.
     pub(crate) fn end_session(&self, secret: &str) {
         let _ = fs::remove_file(self.path(Shelf::Sessions, secret));
+    }
+
+    /// Ends all sessions that are meant, and takes back links that nobody has used. Returns how many sessions that were.
+    ///
+    /// # Errors
+    ///
+    /// That one of them cannot be ended; all others are.
+    pub(crate) fn end_all(&self, is_meant: impl Fn(&Identity) -> bool) -> io::Result<usize> {
+        // The links first: each may become a session.
+        let links = self.remove_all(Shelf::Logins, &is_meant);
+        let ended = self.remove_all(Shelf::Sessions, &is_meant)?;
+        links.map(|_| ended)
+    }
+
+    fn remove_all(&self, shelf: Shelf, is_meant: impl Fn(&Identity) -> bool) -> io::Result<usize> {
+        let (mut removed, mut failed) = (0, Ok(()));
+        for file in fs::read_dir(self.dir.join(shelf.name()))? {
+            let path = file?.path();
+            if !kept(&path).is_some_and(|kept| is_meant(&kept.identity)) {
+                continue;
+            }
+            match fs::remove_file(&path) {
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed.map(|()| removed)
     }
 
     fn make(&self, shelf: Shelf, identity: Identity) -> io::Result<String> {
@@ -279,6 +321,48 @@ mod tests {
         );
         later.end_session(&session);
         assert_eq!(files.session(&session), None);
+    }
+
+    #[test]
+    fn all_sessions_and_links_of_a_person_end_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let of = |name: &str, keys: &[&str], by_key| Identity {
+            name: name.to_owned(),
+            keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            by_key,
+        };
+        let alices = [
+            alice(),
+            of("alice", &["SHA256:another"], false),
+            // A machine calls the owner of her key as it likes.
+            of("root", &["SHA256:a"], true),
+        ];
+        let others = [
+            of("bob", &["SHA256:b"], false),
+            of("alice", &["SHA256:c"], true),
+        ];
+        let begin = |identity: &Identity| {
+            let link = files.new_login(identity.clone()).unwrap();
+            (files.new_session(identity.clone()).unwrap(), link)
+        };
+        let own: Vec<_> = alices.iter().map(begin).collect();
+        let other: Vec<_> = others.iter().map(begin).collect();
+        let live = |all: &[(String, String)]| {
+            let live = all.iter();
+            let live = live
+                .map(|(session, link)| [files.session(session).is_some(), files.is_login(link)]);
+            live.collect::<Vec<_>>()
+        };
+        let ended = files.end_all(|one| one.is_of_same_person(&alice()));
+        assert_eq!(ended.unwrap(), 3);
+        assert_eq!(live(&own), [[false; 2]; 3]);
+        assert_eq!(live(&other), [[true; 2]; 2]);
+        assert_eq!(files.end_all(|one| one.goes_by("SHA256:c")).unwrap(), 1);
+        assert_eq!(files.end_all(|one| one.goes_by("alice")).unwrap(), 0);
+        assert_eq!(live(&other), [[true; 2], [false; 2]]);
+        assert_eq!(files.end_all(|_| true).unwrap(), 1);
+        assert_eq!(live(&other), [[false; 2]; 2]);
     }
 
     #[test]

@@ -113,6 +113,20 @@ pub fn login_link(settings: &Settings, name: &str) -> Result<String> {
     Ok(format!("{}/login/{token}", settings.origin))
 }
 
+/// Logs whoever goes by that name, or by that key's fingerprint, out of all browsers; none: everybody. Returns of how many.
+///
+/// # Errors
+///
+/// That the caller is another user than the console, or a session cannot be ended.
+pub fn logout(settings: &Settings, whose: Option<&str>) -> Result<usize> {
+    let files = Files::of_the_console(&settings.state_dir)?;
+    let is_meant = |one: &Identity| whose.is_none_or(|whose| one.goes_by(whose));
+    files.end_all(is_meant).with_context(|| {
+        let dir = settings.state_dir.display();
+        format!("not all sessions in {dir} could be ended")
+    })
+}
+
 /// An approver, as guardd knows it now, or all machines.
 fn enrolled(settings: &Settings, name: &str) -> Result<Identity> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -39,6 +39,15 @@ enum Verb {
         /// The approver, as guard approver list has it
         name: String,
     },
+    /// Log an approver out of all browsers, and take back links that nobody has used
+    Logout {
+        /// The approver's name, or a key's fingerprint
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// Log everybody out
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
     /// Tell devices of approvers by Web Push that sessions ask, until it is told to end
     ///
     /// It takes push = ["webpush"] in the settings. Each device is one of a browser that somebody who is logged in has had told, on
@@ -92,6 +101,13 @@ fn begin(args: ConsoleArgs, serves: bool) -> anyhow::Result<Done> {
             let link = guard_console::login_link(&settings, &name)?;
             print_line(&link)?;
         }
+        // Without a name it is everybody.
+        Some(Verb::Logout { name, all: _ }) => {
+            match guard_console::logout(&settings, name.as_deref())? {
+                1 => print_line("1 session has ended")?,
+                ended => print_line(&format!("{ended} sessions have ended"))?,
+            }
+        }
         Some(Verb::Push) => {
             ensure!(
                 settings.fleet.is_none(),
@@ -104,7 +120,7 @@ fn begin(args: ConsoleArgs, serves: bool) -> anyhow::Result<Done> {
     Ok(Done::Told)
 }
 
-/// Prints the link, and nothing else.
+/// Prints a line, and nothing else.
 fn print_line(line: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     writeln!(std::io::stdout().lock(), "{line}")?;

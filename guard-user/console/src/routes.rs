@@ -86,6 +86,12 @@ async fn route(console: &Console, parts: &Parts, body: Incoming) -> Reply {
         let cookie = gate::set_cookie(&console.settings.origin, None);
         return reply::and(reply::to("/login"), header::SET_COOKIE, &cookie);
     }
+    if is_post && path == ["logout", "everywhere"] {
+        return match visitor.identity() {
+            Some(identity) => both::log_out_everywhere(console, &identity),
+            None => logged_out(console, parts, is_post),
+        };
+    }
     match (visitor.scope().await, is_post) {
         (Ok(None), _) => logged_out(console, parts, is_post),
         // The stream asks guardd itself, and says so where that is away.

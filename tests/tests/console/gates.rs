@@ -185,6 +185,55 @@ fn without_a_session_there_is_nothing_to_see() -> Tested {
 }
 
 #[test]
+fn who_logs_out_everywhere_is_logged_out_of_all_browsers_and_nobody_else_is() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    looked.enrol("alice", &Passkey::new("alice"))?;
+    looked.enrol_for("bob", &Passkey::new("bob"), super::OTHER)?;
+    let (here, there) = (looked.log_in()?, looked.log_in()?);
+    let bob = looked.log_in_as("bob")?;
+    let link = looked.link("alice")?;
+    let sees = |cookie: &str| looked.http.get("/", Some(cookie)).status == 200;
+    let keys = looked.http.get("/approvers", Some(&here));
+    let button = "action=\"/logout/everywhere\"";
+    assert!(keys.body.contains(button), "{}", keys.body);
+    let without = looked.http.form("/logout/everywhere", "", None);
+    assert_eq!(without.status, 401, "{}", without.body);
+    assert!(sees(&here) && sees(&there) && sees(&bob));
+    let mut events = looked.http.events(&there);
+    events.next(|event| event["connected"] == true);
+    let done = looked.http.form("/logout/everywhere", "", Some(&here));
+    assert_eq!(
+        (done.status, done.header("location")),
+        (303, Some("/login"))
+    );
+    assert!(!sees(&here) && !sees(&there) && sees(&bob));
+    let used = looked.http.get(&link, None);
+    assert_eq!(used.status, 403, "nobody had used it: {}", used.body);
+    // What that browser looks at tells nothing more.
+    looked.scene.request(&mut looked.scene.shell(), 1001);
+    assert!(!events.rest().contains("1001"));
+
+    let logout = |args: &[&str]| {
+        let mut command = looked.command(&[&["logout"], args].concat());
+        guard_lab::exec::output(&mut command)
+    };
+    let again = looked.log_in()?;
+    let said = logout(&["bob"])?;
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout),
+        "1 session has ended\n"
+    );
+    assert!(sees(&again) && !sees(&bob));
+    assert_eq!(logout(&[])?.status.code(), Some(2), "it says whose");
+    assert!(sees(&again));
+    assert!(logout(&["--all"])?.status.success());
+    assert!(!sees(&again));
+    Ok(())
+}
+
+#[test]
 fn a_link_logs_in_once_when_somebody_presses_the_button() -> Tested {
     let network = Network::new()?;
     let looked = Looked::new(&network, "")?;

@@ -78,6 +78,7 @@ async fn inside(
             let cookie = gate::set_cookie(&console.settings.origin, None);
             reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
         }
+        (true, ["logout", "everywhere"]) => both::log_out_everywhere(console, identity),
         (true, ["q", machine, id, "no"]) => {
             deny(console, central, identity, machine, id, body).await
         }

@@ -16,7 +16,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    Frame, lists, log, moment, none,
+    Frame, browsers, lists, log, moment, none,
     question::yes,
     questions::{QuestionLine, link, list},
     revoked::revoked,
@@ -343,6 +343,7 @@ pub(crate) fn machines(
                 @if short > 0 { " " (short) " of them list more people than their message has room for: you may be one." }
             }
         }
+        (browsers())
     };
     frame.page("Machines", "machines", &content)
 }

@@ -4,7 +4,7 @@ use guard_proto::{ApproverShown, Flow, Hole, Session, flows::FlowsReply};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Frame, lasting, moment, none, none_of, place, seen};
+use super::{Frame, browsers, lasting, moment, none, none_of, place, seen};
 use crate::{push, scope::Scope};
 
 /// Flows on the page.
@@ -194,6 +194,7 @@ pub(crate) fn approvers(
             @for one in all { (approver(one, seen)) }
         }
         @if let Some(devices) = devices { (devices.markup()) }
+        (browsers())
     };
     frame.page("Keys", "approvers", &content)
 }

@@ -187,6 +187,19 @@ fn bar(now: Tab) -> Markup {
     }
 }
 
+/// Where somebody ends their sessions in all browsers.
+fn browsers() -> Markup {
+    html! {
+        section.devices {
+            h2 { "Your browsers" }
+            p { "This ends your sessions in all browsers, and links that nobody has used. A yes takes a passkey in any case." }
+            form method="post" action="/logout/everywhere" {
+                button.no type="submit" { "Log out everywhere" }
+            }
+        }
+    }
+}
+
 /// Text of somebody's, with what cannot be seen written out.
 pub(crate) fn seen(text: &str) -> String {
     visible(text, SHORT)
