@@ -160,7 +160,7 @@ impl Client {
 
     /// Resolves when the hole that this connection relied on closes; the caller then ends the connection, upgraded and
     /// streaming ones included.
-    pub(super) async fn outlives_hole(&self) {
+    pub(super) async fn hole_closed(&self) {
         self.by_hole.wait().await;
         self.context.link.closes(self.context.target).await;
         self.log(Entry::refused("the hole that it went through has ended"));

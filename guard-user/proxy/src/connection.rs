@@ -180,7 +180,7 @@ async fn greet(
     let client = Rc::new(Client::new(context, upstream, io.watch(), place));
     tokio::select! {
         () = http2(Rc::clone(&client), io) => {}
-        () = client.outlives_hole() => {}
+        () = client.hole_closed() => {}
         () = silent(&watch) => client.log(Entry::refused(SILENT)),
     }
     if let Some(malformed) = watch.refusal() {
@@ -230,13 +230,13 @@ async fn speak(
     match (spoken(&client, &mut io).await, agreed) {
         (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => tokio::select! {
             () = http1(Rc::clone(&client), io) => {}
-            () = client.outlives_hole() => {}
+            () = client.hole_closed() => {}
         },
         (Ok(Some(Protocol::Http2)), None | Some(Version::Http2)) => {
             io.become_opaque();
             tokio::select! {
                 () = http2(Rc::clone(&client), io) => {}
-                () = client.outlives_hole() => {}
+                () = client.hole_closed() => {}
             }
         }
         (Ok(Some(_)), _) => {

@@ -52,7 +52,7 @@ impl Upgrade {
             // Errors of either end are of no interest.
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut client, &mut destination) => {}
-                () = whose.outlives_hole() => {}
+                () = whose.hole_closed() => {}
             }
             // It keeps its slot until now.
             drop(whose);
