@@ -149,8 +149,8 @@ impl State {
         let pending = self.requests.pending().iter();
         let http = pending.filter(|one| one.key.http.is_some());
         let is_closed = |one: &&Pending| {
-            let standing = self.standing(&target(&one.key));
-            matches!(standing, TargetAccess::Closed)
+            let access = self.target_access(&target(&one.key));
+            matches!(access, TargetAccess::Closed)
         };
         let closed: Vec<_> = http
             .filter(is_closed)

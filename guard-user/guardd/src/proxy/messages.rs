@@ -89,7 +89,7 @@ impl State {
             path: cut(entry.path).into(),
             host: cut(entry.host).into(),
             // Of what was closed before a request was read no rule is told.
-            rule: cut(entry.rule.or_else(|| rule_of(self.standing(target)))).into(),
+            rule: cut(entry.rule.or_else(|| rule_of(self.target_access(target)))).into(),
             why: cut(entry.why).into(),
             verdict: denied.map(|deny| deny.as_str().to_owned()).into(),
             status: entry.status.into(),

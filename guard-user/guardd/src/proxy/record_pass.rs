@@ -44,7 +44,7 @@ impl State {
             method: http.map(|http| http.method.clone()).into(),
             path: http.map(shown::path_for_log).into(),
             host: http.and_then(|http| http.host.clone()).into(),
-            rule: rule_of(self.standing(&target(key))).into(),
+            rule: rule_of(self.target_access(&target(key))).into(),
             ..Http::default()
         }
     }
@@ -70,8 +70,8 @@ impl State {
 }
 
 /// The outermost rule that stops it without a person's yes.
-pub(super) fn rule_of(standing: TargetAccess) -> Option<String> {
-    match standing {
+pub(super) fn rule_of(access: TargetAccess) -> Option<String> {
+    match access {
         TargetAccess::Judged { rules, .. } => rules.into_iter().next()?.name,
         TargetAccess::Open | TargetAccess::Closed => None,
     }

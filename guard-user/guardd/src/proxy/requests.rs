@@ -44,7 +44,7 @@ impl State {
         target: &RedirectTarget,
         asked: HttpAttempt,
     ) -> Option<AskAnswer> {
-        let hold = match self.standing(target) {
+        let hold = match self.target_access(target) {
             TargetAccess::Closed => return Some(closed()),
             TargetAccess::Open => None,
             TargetAccess::Judged { hold, .. } => Some(hold),
@@ -142,7 +142,7 @@ impl State {
     fn settled(&mut self, client: &HeldClient, now: BootTime) -> Option<AskAnswer> {
         let key = &client.key;
         let request = Some(client.request.as_str());
-        match self.standing(&target(key)) {
+        match self.target_access(&target(key)) {
             TargetAccess::Closed => return Some(closed()),
             TargetAccess::Open => return Some(self.pass(key, request, None)),
             TargetAccess::Judged { .. } => {}

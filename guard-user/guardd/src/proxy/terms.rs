@@ -17,7 +17,7 @@ use crate::{
     state::State,
 };
 
-/// The verdict of a chain of policies on a target, holes left aside.
+/// What passes at a target.
 #[derive(Debug)]
 pub enum TargetAccess {
     /// Nothing passes.
@@ -36,7 +36,7 @@ pub enum TargetAccess {
 /// The verdict of a chain of policies on a TCP connection. Every policy must allow it. If it `may_read`, a hole makes `confirm`
 /// `read-only`.
 #[must_use]
-pub fn standing<'c>(
+pub fn access_by_policies<'c>(
     policies: &Policies,
     subject: impl Into<VerdictSubject<'c>>,
     (to, port): (Address, u16),
@@ -107,9 +107,9 @@ impl State {
         }
     }
 
-    /// The verdict on a target now, holes included.
+    /// What passes at a target now, by policies and holes.
     #[must_use]
-    pub fn standing(&self, target: &RedirectTarget) -> TargetAccess {
+    pub fn target_access(&self, target: &RedirectTarget) -> TargetAccess {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return TargetAccess::Closed;
         };
@@ -123,11 +123,11 @@ impl State {
             tracing::error!(%error, "cannot read what a session knows an address by");
             return TargetAccess::Closed;
         }
-        if self.is_shut_behind(target) {
+        if self.is_shut_upstream(target) {
             return TargetAccess::Closed;
         }
-        let stands = |may_read| standing(&self.policies, subject, to, may_read);
-        let by_policy = stands(false);
+        let access = |may_read| access_by_policies(&self.policies, subject, to, may_read);
+        let by_policy = access(false);
         if matches!(by_policy, TargetAccess::Open) {
             return TargetAccess::Open;
         }
@@ -145,14 +145,14 @@ impl State {
             return TargetAccess::Open;
         }
         match holes.into_iter().any(HoleKind::reads) {
-            true => stands(true),
+            true => access(true),
             false => by_policy,
         }
     }
 
     /// Whether a target on this machine leads where neither a policy nor a hole lets the session: what its listener connects to may be
     /// known only after the connection was redirected.
-    fn is_shut_behind(&self, target: &RedirectTarget) -> bool {
+    fn is_shut_upstream(&self, target: &RedirectTarget) -> bool {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return true;
         };
@@ -184,12 +184,12 @@ impl State {
         is_denied || (!lets(&asked, false) && !leads.iter().all(passes))
     }
 
-    /// The same, as the proxy gets it; `None` if nothing passes there.
+    /// [`Self::target_access`] as the proxy is told of it, with what else it needs to know of the target; `None` if nothing passes there.
     #[must_use]
     pub fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
         // A hole that ends between this and the next look is gone by then.
         let until = self.first_end(target);
-        let passing = match self.standing(target) {
+        let passing = match self.target_access(target) {
             TargetAccess::Closed => return None,
             TargetAccess::Judged { rules, .. } => Passing::Judged(rules),
             TargetAccess::Open => Passing::Everything,
@@ -277,12 +277,12 @@ mod tests {
             .into()
     }
 
-    fn stands(chain: &[u32], last: u8) -> TargetAccess {
-        stands_with(chain, last, false)
+    fn access(chain: &[u32], last: u8) -> TargetAccess {
+        access_with(chain, last, false)
     }
 
     /// With a hole for reads, if it `may_read`.
-    fn stands_with(chain: &[u32], last: u8, may_read: bool) -> TargetAccess {
+    fn access_with(chain: &[u32], last: u8, may_read: bool) -> TargetAccess {
         let rule = |name: &str, to: &str, action: &str| {
             format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")
         };
@@ -302,12 +302,12 @@ mod tests {
         policies.put(PolicyId(3), policy(&strict, false));
         let chain: Vec<_> = chain.iter().map(|slot| PolicyId(*slot)).collect();
         let to = IpAddr::from([192, 0, 2, last]).into();
-        standing(&policies, &chain, (to, 443), may_read)
+        access_by_policies(&policies, &chain, (to, 443), may_read)
     }
 
     /// The names of the rules that judge.
-    fn judges(stands: TargetAccess) -> Vec<String> {
-        match stands {
+    fn judges(access: TargetAccess) -> Vec<String> {
+        match access {
             TargetAccess::Judged { rules, .. } => {
                 rules.into_iter().filter_map(|rule| rule.name).collect()
             }
@@ -317,45 +317,45 @@ mod tests {
 
     #[test]
     fn every_policy_that_says_read_only_judges() {
-        let TargetAccess::Judged { hold, .. } = stands(&[2, 1, 3], 3) else {
+        let TargetAccess::Judged { hold, .. } = access(&[2, 1, 3], 3) else {
             panic!("no rule judges");
         };
         assert_eq!(hold, Duration::from_secs(10));
         // A chain ends with the outermost.
-        assert_eq!(judges(stands(&[2, 1, 3], 3)), ["outer", "inner"]);
+        assert_eq!(judges(access(&[2, 1, 3], 3)), ["outer", "inner"]);
     }
 
     #[test]
     fn a_hole_for_reads_has_those_rules_judge_that_ask() {
-        assert_eq!(judges(stands_with(&[3], 1, true)), ["asks"]);
-        assert_eq!(judges(stands_with(&[3, 1], 1, true)), ["outer", "asks"]);
-        let TargetAccess::Judged { rules, .. } = stands_with(&[3], 1, true) else {
+        assert_eq!(judges(access_with(&[3], 1, true)), ["asks"]);
+        assert_eq!(judges(access_with(&[3, 1], 1, true)), ["outer", "asks"]);
+        let TargetAccess::Judged { rules, .. } = access_with(&[3], 1, true) else {
             panic!("no rule judges");
         };
         assert!(rules[0].http.is_empty() && rules[0].profiles.is_empty());
         // It opens nothing that is denied, and closes nothing.
-        assert!(matches!(stands_with(&[3], 2, true), TargetAccess::Closed));
+        assert!(matches!(access_with(&[3], 2, true), TargetAccess::Closed));
         assert!(matches!(
-            stands_with(&[1, 3], 2, true),
+            access_with(&[1, 3], 2, true),
             TargetAccess::Closed
         ));
-        assert!(matches!(stands_with(&[3], 99, true), TargetAccess::Open));
+        assert!(matches!(access_with(&[3], 99, true), TargetAccess::Open));
     }
 
     #[test]
     fn what_one_policy_stops_in_another_way_is_closed() {
         for last in [1, 2] {
             assert!(
-                matches!(stands(&[1, 3], last), TargetAccess::Closed),
+                matches!(access(&[1, 3], last), TargetAccess::Closed),
                 "{last}"
             );
         }
         for (chain, last) in [(&[][..], 3), (&[1, 9], 3)] {
             assert!(
-                matches!(stands(chain, last), TargetAccess::Closed),
+                matches!(access(chain, last), TargetAccess::Closed),
                 "{chain:?}"
             );
         }
-        assert!(matches!(stands(&[1, 2], 99), TargetAccess::Open));
+        assert!(matches!(access(&[1, 2], 99), TargetAccess::Open));
     }
 }
