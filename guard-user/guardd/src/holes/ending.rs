@@ -88,7 +88,7 @@ impl State {
             Scope::Requests(requests) => {
                 let used = HoleClose {
                     requests: requests.passed.into(),
-                    bytes: known::used(granted(hole), requests.bytes).into(),
+                    bytes: known::used(byte_budget(hole), requests.bytes).into(),
                     ..HoleClose::default()
                 };
                 (used, 0)
@@ -124,8 +124,9 @@ impl State {
     /// Cuts the connections that an ended hole let through. Returns what was used of it, and how many were cut.
     fn connections_ended(&mut self, id: HoleId, hole: &Hole) -> (HoleClose, usize) {
         let connections = self.datapath.let_through(id);
-        let bytes = known::used(granted(hole), bytes_left(&mut self.datapath, id));
+        let bytes = known::used(byte_budget(hole), bytes_left(&mut self.datapath, id));
         self.holes.note_end(hole, clock::now());
+        // Before they are cut, so that what is tried again at once finds the terms of now.
         self.apply(Change::Holes);
         let cut = match self.sessions.live(hole.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -172,7 +173,7 @@ fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
 }
 
 /// The bytes that a person opened it for.
-fn granted(hole: &Hole) -> Option<u64> {
+fn byte_budget(hole: &Hole) -> Option<u64> {
     hole.about
         .as_ref()
         .and_then(|about: &HoleOrigin| about.bytes)

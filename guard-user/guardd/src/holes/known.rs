@@ -278,8 +278,8 @@ impl Holes {
 
 /// How many of a hole's bytes were used, if they were counted.
 #[must_use]
-pub fn used(granted: Option<u64>, left: Option<u64>) -> Option<u64> {
-    Some(granted?.saturating_sub(left?))
+pub fn used(budget: Option<u64>, left: Option<u64>) -> Option<u64> {
+    Some(budget?.saturating_sub(left?))
 }
 
 /// A hole as `guard holes` shows it.

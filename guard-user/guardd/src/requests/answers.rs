@@ -92,7 +92,7 @@ impl State {
         let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
-        let checked = grant_asked(sessions, policies, asked, opens, terms)?;
+        let checked = checked_hole(sessions, policies, asked, opens, terms)?;
         // A signature is for what its question shows: that address.
         let name = match &by.signed {
             Some(_) => None,
@@ -101,7 +101,7 @@ impl State {
         let checked = Checked { name, ..checked };
         let reads_alone = (checked.read_only && asked.shown.held).then(|| {
             let ports = [asked.key.ports()];
-            begun(&everything(checked.session, &prefixes, &ports))
+            held_ends(&everything(checked.session, &prefixes, &ports))
         });
         self.write_yes(by, asked, (called, &answered), &checked)?;
         let reason = asked.shown.note.clone();
@@ -390,7 +390,7 @@ impl Requests {
 
 /// The hole that a yes opens. It overrides a `confirm` in the chain, but not a `read-only`: else a nested session could remove
 /// that by a `confirm` of its own.
-fn grant_asked(
+fn checked_hole(
     sessions: &Sessions,
     policies: &Policies,
     asked: &Pending,
@@ -398,11 +398,11 @@ fn grant_asked(
     terms: &HoleTerms,
 ) -> Result<Checked, CallError> {
     let session = asked.key.session;
-    let granted = |terms: &HoleTerms| {
+    let checked_for = |terms: &HoleTerms| {
         let (prefixes, ports) = (prefixes.clone(), ports.clone());
         Checked::of(sessions, policies, session, prefixes, ports, terms)
     };
-    let checked = granted(terms)?;
+    let checked = checked_for(terms)?;
     if terms.read_only || !checked.can_be_read {
         return Ok(checked);
     }
@@ -411,7 +411,7 @@ fn grant_asked(
         ..*terms
     };
     let everything = everything(session, &prefixes, &ports);
-    let mut checked = granted(&reads).map_err(|refusal| only_reads(refusal, &everything))?;
+    let mut checked = checked_for(&reads).map_err(|refusal| only_reads(refusal, &everything))?;
     checked.warnings.push(format!(
         "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
          everything: {everything}",
@@ -420,8 +420,8 @@ fn grant_asked(
     Ok(checked)
 }
 
-/// What becomes of a connection that waits where reads alone are opened.
-fn begun(everything: &str) -> String {
+/// The warning that a held connection ends where reads alone are opened.
+fn held_ends(everything: &str) -> String {
     format!(
         "the connection that waited ends: requests are judged of those alone that begin from now on. What connects again may read \
          over HTTP, and do nothing else; to open everything: {everything}"
