@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::host::Host;
+use crate::label::Label;
 use crate::named::Places;
 use crate::open::{Content, Tree};
 use crate::readers::{
@@ -19,7 +20,7 @@ use crate::readers::{
     is_platform, of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
-use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
+use crate::score::{Clue, Judged, Reason, Seen, find_siblings, judge};
 use crate::service::{Proposal, Service, is_cloud, is_shared, others, propose};
 use crate::walk::walk;
 

@@ -7,6 +7,7 @@
 mod discovery;
 mod dsn;
 mod host;
+mod label;
 mod named;
 mod network;
 mod open;
@@ -23,9 +24,10 @@ pub use discovery::{
     PassedOver, discover,
 };
 pub use host::Host;
+pub use label::Label;
 pub use readers::{MORE, is_platform};
 pub use routes::{Changes, ROUTES, Routes, Tunnel};
-pub use score::{Clue, Judged, Label, Reason, Seen, judge};
+pub use score::{Clue, Judged, Reason, Seen, judge};
 pub use service::{Proposal, Service, Transport, propose};
 pub use tokens::{Said, Stage, said};
 pub use walk::DIRS;

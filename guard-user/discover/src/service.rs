@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::host::Host;
-use crate::score::Label;
+use crate::label::Label;
 
 /// What answers there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
