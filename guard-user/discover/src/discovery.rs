@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use serde::Serialize;
 
+use crate::bounds::{Bounds, IN_DIRECTORY, MORE_FILES, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::label::Label;
 use crate::named::Places;
@@ -20,51 +20,18 @@ use crate::readers::{
     is_platform, of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
-use crate::score::{Clue, Judged, Reason, Seen, find_siblings, judge};
+use crate::score::{Clue, Judged, KeyAlone, Reason, Seen, find_siblings, judge};
 use crate::service::{Proposal, Service, is_cloud, is_shared, others, propose};
 use crate::walk::walk;
 
 /// What stands in place of a file's name for what the environment has.
 pub const ENVIRONMENT: &str = "the environment";
-/// Why a link was passed over that may lead to a directory elsewhere.
-pub const LINK: &str = "a link to elsewhere";
-/// Why something was passed over that there was no time for.
-pub const OUT_OF_TIME: &str = "out of time";
-/// The same where there was more to read than is read.
-pub(crate) const MORE_FILES: &str = "more files than are read";
-
 /// Why something was passed over that nobody reads without its key.
 const ENCRYPTED: &str = "encrypted";
 /// Why something is told that is called so, and anybody can read.
 pub const PLAIN: &str = "named encrypted, but plain";
 
-/// How much is read. What is beyond it is said.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Files of the project.
-    pub files: usize,
-    /// Directories below each other.
-    pub depth: usize,
-    /// In all; none: as long as it takes.
-    pub time: Option<Duration>,
-    /// Whether what is written for people, as Markdown, is read, too.
-    pub deep: bool,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            files: 2_000,
-            depth: 12,
-            time: Some(Duration::from_secs(5)),
-            deep: false,
-        }
-    }
-}
-
-/// Limit of the files that are read of one directory in a home.
-pub(crate) const IN_DIRECTORY: usize = 256;
-/// Limit of the entries of one that are looked at by their names.
+/// Limit of the entries of such a directory that are looked at by their names.
 const ENTRIES: usize = 20_000;
 
 /// What is looked at.
@@ -84,30 +51,6 @@ pub struct Inputs<'i> {
     pub uid: u32,
     /// How much.
     pub bounds: Bounds,
-}
-
-/// A key to what no file here says the host of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyAlone {
-    /// Which kind.
-    pub what: &'static str,
-    /// Where it is.
-    #[serde(flatten)]
-    pub seen: Seen,
-}
-
-/// What was not read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PassedOver {
-    /// The file, or the directory.
-    pub file: String,
-    /// Where in it.
-    pub line: Option<usize>,
-    /// Why, in guard's own words.
-    pub why: &'static str,
-    /// SHA-256 of the whole file, where somebody has encrypted it, or called it so, or of where a link leads: what is there cannot be
-    /// known here, and it may be said that that is right.
-    pub sha256: Option<String>,
 }
 
 /// One place that is in reach.

@@ -4,6 +4,7 @@
 //! Nothing here connects, resolves, runs, or writes. No secret is in what is returned: readers drop passwords, keys and tokens where
 //! they parse, and [`Clue`] has no field for one.
 
+mod bounds;
 mod discovery;
 mod dsn;
 mod host;
@@ -19,15 +20,13 @@ mod tokens;
 mod walk;
 mod watched;
 
-pub use discovery::{
-    Bounds, Discovery, ENVIRONMENT, Finding, Inputs, KeyAlone, LINK, OUT_OF_TIME, PLAIN,
-    PassedOver, discover,
-};
+pub use bounds::{Bounds, LINK, OUT_OF_TIME, PassedOver};
+pub use discovery::{Discovery, ENVIRONMENT, Finding, Inputs, PLAIN, discover};
 pub use host::Host;
 pub use label::Label;
 pub use readers::{MORE, is_platform};
 pub use routes::{Changes, ROUTES, Routes, Tunnel};
-pub use score::{Clue, Judged, Reason, Seen, judge};
+pub use score::{Clue, Judged, KeyAlone, Reason, Seen, judge};
 pub use service::{Proposal, Service, Transport, propose};
 pub use tokens::{Said, Stage, said};
 pub use walk::DIRS;

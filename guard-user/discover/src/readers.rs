@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::discovery::{KeyAlone, OUT_OF_TIME, PassedOver};
+use crate::bounds::{OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::label::Label;
 use crate::open::Content;
-use crate::score::{Clue, READ_ONLY, Seen, is_hidden, judge, shown_key};
+use crate::score::{Clue, KeyAlone, READ_ONLY, Seen, is_hidden, judge, shown_key};
 use crate::service::{self, Service};
 use crate::tokens::{Said, said};
 

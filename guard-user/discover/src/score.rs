@@ -53,6 +53,16 @@ pub struct Clue {
     pub is_own: bool,
 }
 
+/// A key to what no file here says the host of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyAlone {
+    /// Which kind.
+    pub what: &'static str,
+    /// Where it is.
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
 /// What stands for what no name of a setting has: it may be a token.
 const HIDDEN: &str = "--";
 /// A word so long is no name's, and with digits in it one that is shorter.

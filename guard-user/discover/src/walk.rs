@@ -13,7 +13,7 @@ use data_encoding::HEXLOWER;
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use sha2::{Digest as _, Sha256};
 
-use crate::discovery::{Bounds, LINK, MORE_FILES, OUT_OF_TIME};
+use crate::bounds::{Bounds, LINK, MORE_FILES, OUT_OF_TIME};
 use crate::readers::Format;
 
 /// What tools fill, and nobody configures a project in.

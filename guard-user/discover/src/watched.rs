@@ -6,7 +6,7 @@ use std::fs::{canonicalize, read_dir, read_link};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use crate::discovery::IN_DIRECTORY;
+use crate::bounds::IN_DIRECTORY;
 use crate::readers::{EACH, Format, HOME_ENDINGS, dirs_of_home, of_home};
 use crate::walk::is_entered;
 

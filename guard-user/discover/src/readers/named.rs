@@ -2,7 +2,7 @@
 
 use super::settings::Variable;
 use super::{Format, Sink, Source};
-use crate::discovery::MORE_FILES;
+use crate::bounds::MORE_FILES;
 
 /// What a variable names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
