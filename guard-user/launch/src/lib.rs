@@ -21,7 +21,7 @@ pub use identity::CommandIdentity;
 pub use launch::{Command, CommandStatus, Entered, ToldRoot, launch};
 pub use sockets::{Ask, Listening, RefusedSocket, SessionSockets, named};
 pub use trust::Trust;
-pub use worker::{GuarddConnection, become_nobody, first_message};
+pub use worker::{GuarddConnection, become_nobody, exchange_versions, first_message};
 
 /// Why a command was not run, and the exit status that says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

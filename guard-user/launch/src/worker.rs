@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use guard_proto::wire::VERSION;
 use guard_sys::{
     accounts::Account,
     packets::{Packet, Packets},
@@ -17,7 +18,7 @@ use rustix::{
         set_parent_process_death_signal, setrlimit, setsid,
     },
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CommandIdentity, give_up};
 
@@ -60,6 +61,26 @@ pub async fn first_message<M: DeserializeOwned>(packets: &Packets) -> Result<(M,
     };
     let message = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
     Ok((message, descriptors))
+}
+
+/// Tells guardd the version of `program` by its first message, `own`, and holds guardd to the same one. `theirs`: what guardd says of
+/// itself, which one before 0.3.0 did not. guardd is told in any case: people ask guardd.
+///
+/// # Errors
+///
+/// That guardd is of another version, or that it cannot be told.
+pub async fn exchange_versions<M: Serialize>(
+    packets: &Packets,
+    program: &str,
+    own: &M,
+    theirs: Option<&str>,
+) -> Result<()> {
+    let sent = packets.send(&serde_json::to_vec(own)?, &[]).await;
+    if theirs != Some(VERSION) {
+        let theirs = theirs.unwrap_or("earlier than 0.3.0");
+        bail!("guardd is of version {theirs}, and {program} of {VERSION}: restart guardd");
+    }
+    sent.context("cannot speak with guardd")
 }
 
 /// Gives up all rights that the start gave, and returns the connection to guardd: standard input where `fd` is 0, or `socket`.

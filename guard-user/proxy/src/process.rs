@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
-use guard_launch::{GuarddConnection, first_message};
+use guard_launch::{GuarddConnection, exchange_versions, first_message};
 use guard_sys::{bpf::Origins, packets::Packets};
 use tokio::task::LocalSet;
 
@@ -67,16 +67,10 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     else {
         bail!("guardd said something else first: it is of another version");
     };
-    // guardd is told in any case: people ask guardd.
     let own = ToDaemon::Hello {
         version: VERSION.to_owned(),
     };
-    let sent = packets.send(&serde_json::to_vec(&own)?, &[]).await;
-    if version.as_deref() != Some(VERSION) {
-        let theirs = version.as_deref().unwrap_or("earlier than 0.3.0");
-        bail!("guardd is of version {theirs}, and guard-proxy of {VERSION}: restart guardd");
-    }
-    sent.context("cannot speak with guardd")?;
+    exchange_versions(packets, "guard-proxy", &own, version.as_deref()).await?;
     Ok(Hello {
         origins,
         key,

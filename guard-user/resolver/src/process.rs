@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
-use guard_launch::{GuarddConnection, first_message};
+use guard_launch::{GuarddConnection, exchange_versions, first_message};
 use guard_proto::names::{FromResolver, ToResolver, VERSION};
 use guard_sys::{
     bpf::{NamedMap, Origins, Queues},
@@ -92,15 +92,10 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     else {
         bail!("guardd said something else first: it is of another version");
     };
-    // guardd is told in any case: it is guardd that people ask.
     let own = FromResolver::Hello {
         version: VERSION.to_owned(),
     };
-    let sent = packets.send(&serde_json::to_vec(&own)?, &[]).await;
-    if version != VERSION {
-        bail!("guardd is of version {version}, and guard-resolver of {VERSION}: restart guardd");
-    }
-    sent.context("cannot speak with guardd")?;
+    exchange_versions(packets, "guard-resolver", &own, Some(version.as_str())).await?;
     Ok(Hello {
         origins,
         questions,
