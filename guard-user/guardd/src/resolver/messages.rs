@@ -19,8 +19,14 @@ const SHORTEST: u64 = 60;
 const GRACE: u64 = 30;
 const SECOND: u64 = 1_000_000_000;
 
+/// Until when an answer with that TTL counts.
+fn counts_until(ttl: u32) -> BootTime {
+    let time = u64::from(ttl).max(SHORTEST) + GRACE;
+    BootTime(clock::now().0 + time * SECOND)
+}
+
 impl State {
-    /// Takes note of it. True where policies are to be compiled again for what it says of names.
+    /// Handles a message of the resolver. True where policies are to be compiled again for what it says of names.
     pub(super) fn resolver_says(&mut self, said: FromResolver) -> bool {
         match said {
             FromResolver::Hello { .. } => {}
@@ -42,24 +48,21 @@ impl State {
                 at,
                 tgid,
             } => {
-                let time = u64::from(ttl).max(SHORTEST) + GRACE;
                 let answered = NameAnswer {
                     session: SessionId(session),
                     asked: asked.as_deref().unwrap_or(&name),
                     name: &name,
                     addresses: addresses.into_iter().map(Address::from).collect(),
                     at: BootTime(at.min(clock::now().0)),
-                    until: BootTime(clock::now().0 + time * SECOND),
+                    until: counts_until(ttl),
                     asker: self.asker(SessionId(session), tgid.0),
                 };
                 return self.session_learns(&answered);
             }
             FromResolver::Untold { session, ttl } => {
-                let time = u64::from(ttl).max(SHORTEST) + GRACE;
-                let until = BootTime(clock::now().0 + time * SECOND);
                 let session = SessionId(session);
                 if self.sessions.live(session).is_some() {
-                    self.policies.miss_answers(session, until);
+                    self.policies.miss_answers(session, counts_until(ttl));
                 }
             }
             FromResolver::Opens {
