@@ -33,7 +33,8 @@ impl State {
                 self.policies
                     .rewrite_names(&mut self.datapath, &sessions, slot);
                 self.resolver.renew();
-                self.requests.settle(&self.sessions, &self.policies);
+                self.requests
+                    .settle_by_policies(&self.sessions, &self.policies);
                 self.review_names_shown();
                 self.relays.scan_again(&mut self.datapath);
                 self.proxy.renew();

@@ -117,7 +117,7 @@ impl State {
         let live: Vec<LiveHole> = live
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
-        self.settle(checked.session, &live);
+        self.settle_by_holes(checked.session, &live);
         if let Some(name) = &checked.name {
             self.open_known(checked.session, name);
         }
@@ -153,7 +153,7 @@ impl State {
     }
 
     /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
-    pub(crate) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
+    pub(crate) fn settle_by_holes(&mut self, session: SessionId, holes: &[LiveHole]) {
         let by = |hole: &LiveHole, keys: &[RequestKey]| {
             let mut keys = keys.iter();
             keys.all(|one| one.session == session && answers(hole, one))
@@ -240,7 +240,7 @@ impl State {
             read_only: checked.read_only,
             counts_bytes: checked.bytes.is_some(),
             name: name.map(|name| self.named(name, checked, spec)),
-            // Once all of it is open (`settle`).
+            // Once all of it is open (`settle_by_holes`).
             covered: Vec::new(),
         };
         let hole = Hole {

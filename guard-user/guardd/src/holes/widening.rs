@@ -175,7 +175,7 @@ impl State {
         if !widened.is_empty() {
             let live = self.datapath.holes().unwrap_or_default().into_iter();
             let live: Vec<_> = live.filter(|one| widened.contains(&one.entry.id)).collect();
-            self.settle(session, &live);
+            self.settle_by_holes(session, &live);
         }
     }
 

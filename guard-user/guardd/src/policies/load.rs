@@ -292,7 +292,7 @@ pub async fn slot_for(
             Ok((slot, state.policies.warnings_of(slot)))
         });
     };
-    let refused = renew(shared, slot, source, ahead).await.err();
+    let refused = put_newer(shared, slot, source, ahead).await.err();
     let mut warnings = shared.with(|state| state.policies.warnings_of(slot));
     if let Some(refused) = refused {
         let why = &refused.failure;
@@ -305,7 +305,7 @@ pub async fn slot_for(
 }
 
 /// Puts a newer text of a policy into its slot, if it differs. `ahead`: its names, where they were looked up before.
-async fn renew<'s>(
+async fn put_newer<'s>(
     shared: &'s Shared,
     slot: PolicyId,
     source: PolicyText,
@@ -349,7 +349,7 @@ pub async fn narrow(
         policy.source.narrowed(name, rule)
     });
     match source {
-        Some(source) => renew(shared, slot, source, None).await,
+        Some(source) => put_newer(shared, slot, source, None).await,
         None => Ok(()),
     }
 }
@@ -397,7 +397,7 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
     // The file read before may have changed, and the policy been put in place, since.
     match find() {
         // An error is in guardd's log, the audit log and `guard status` by now.
-        Ok(source) => drop(renew(shared, slot, source, ahead).await),
+        Ok(source) => drop(put_newer(shared, slot, source, ahead).await),
         // Nothing newer was refused: it is not known what any name means, which the fleet's own warning says.
         Err(_) if shared.with(|state| !state.policies.library().is_known()) => {}
         Err(refusal) => shared.with(|state| {

@@ -465,7 +465,7 @@ impl Requests {
     }
 
     /// Drops the requests that the current policies answer.
-    pub fn settle(&mut self, sessions: &Sessions, policies: &Policies) {
+    pub fn settle_by_policies(&mut self, sessions: &Sessions, policies: &Policies) {
         self.take_all(|asked| {
             let key = &asked.key;
             let (to, protocol, port) = (key.destination, key.protocol, key.port);

@@ -134,7 +134,7 @@ fn what_was_shown_to_open_reads_alone_is_asked_anew_before_it_opens_all() {
         };
         let whose = (1000, SessionId(1));
         let Ok(_) = table.note(key(1, 1), whose, BootTime(1), || Ok::<_, Infallible>(asked));
-        table.settle(&sessions, &under(now));
+        table.settle_by_policies(&sessions, &under(now));
         table.pending().is_empty()
     };
     assert!(is_dropped(ReadOnly, ReadOnly, Confirm));

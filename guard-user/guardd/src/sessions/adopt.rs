@@ -123,9 +123,10 @@ impl State {
         let holes = self.datapath.holes()?.into_iter();
         // What is used up answers nothing: a request that came since waits, and a no since holds.
         for hole in holes.filter(|hole| !hole.is_used_up()) {
-            self.settle(hole.session, &[hole]);
+            self.settle_by_holes(hole.session, &[hole]);
         }
-        self.requests.settle(&self.sessions, &self.policies);
+        self.requests
+            .settle_by_policies(&self.sessions, &self.policies);
         self.requests.keep();
         Ok(())
     }
