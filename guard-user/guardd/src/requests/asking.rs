@@ -1,4 +1,7 @@
 //! How a refusal becomes a request, or one more attempt of a request.
+//!
+//! In this order: `ask` judges it by each policy of the session and drafts what people are shown; `put` merges it with what is pending;
+//! `note_new` merges a new one into a burst, and writes it to the audit log.
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_proto::{
@@ -10,7 +13,7 @@ use guard_sys::clock::Clocks;
 use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
 use crate::{
     control::{failure::CallError, ids},
-    policies::{ChainVerdict, NameAsker, Policies},
+    policies::{ChainVerdict, NameAsker, Policies, UsedName},
     process::Process,
     record::audit::LogEntry,
     sessions::Session,
@@ -33,7 +36,6 @@ impl State {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        let to = key.destination;
         let each = each_says(&self.policies, session, &key)?;
         // A no to the outermost session is a no to all inside it.
         let outermost = RequestKey {
@@ -46,19 +48,10 @@ impl State {
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = verdict_to_show(&each, own_layers(session, &each));
         let who = NameAsker::of(pid, process.comm.as_deref());
-        let policies = &self.policies;
-        let used = match typed {
-            Some(typed) => policies.typed_name(key.session, to, judged.rule, typed),
-            None => policies.used_name(key.session, to, judged.rule, &who),
-        };
-        let used = used.opened_where(|name| {
-            let now = policies.environment(self.machine.host());
-            let to = (key.destination, &[key.ports()][..]);
-            key.is_connection() && policies.opens_name(session.subject(), to, name, &now)
-        });
+        let used = self.name_used(session, &key, judged, &who, typed);
         let (named, beware) = (used.told, used.beware);
         let host = named.as_ref().map(|named| named.name.clone());
-        let host = host.or_else(|| policies.host_of(key.session, to, judged));
+        let host = host.or_else(|| self.policies.host_of(key.session, key.destination, judged));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self
             .relays
@@ -81,6 +74,27 @@ impl State {
         };
         let warnings = process.warning.into_iter().chain(beware).collect();
         self.put(key, (owner, share), at, (draft, warnings))
+    }
+
+    /// By which name the session is likely to have gone there, or the one that was `typed`; and whether a yes opens it.
+    fn name_used(
+        &self,
+        session: &Session,
+        key: &RequestKey,
+        judged: &ChainVerdict<'_>,
+        who: &NameAsker,
+        typed: Option<&str>,
+    ) -> UsedName {
+        let (policies, to) = (&self.policies, key.destination);
+        let used = match typed {
+            Some(typed) => policies.typed_name(key.session, to, judged.rule, typed),
+            None => policies.used_name(key.session, to, judged.rule, who),
+        };
+        used.opened_where(|name| {
+            let now = policies.environment(self.machine.host());
+            let to = (to, &[key.ports()][..]);
+            key.is_connection() && policies.opens_name(session.subject(), to, name, &now)
+        })
     }
 
     /// Makes a request of a draft, or counts one more attempt for the one that is pending.
