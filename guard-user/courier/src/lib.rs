@@ -26,7 +26,7 @@ use tokio::{
 /// An answer is at most this long.
 pub const LONGEST: u64 = 16 * 1024 * 1024;
 /// How long guardd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where guardd listens.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Guardd {
     ///
     /// guardd's, or that it was not reached.
     pub async fn call<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Refusal> {
-        self.0.call(call, PATIENCE, LONGEST).await
+        self.0.call(call, TIMEOUT, LONGEST).await
     }
 
     /// The same of a caller that has little memory: an answer of more bytes is not read to its end.
@@ -85,7 +85,7 @@ impl Guardd {
         call: &Call,
         longest: u64,
     ) -> Result<T, Refusal> {
-        self.0.call(call, PATIENCE, longest).await
+        self.0.call(call, TIMEOUT, longest).await
     }
 
     /// Makes a call that has several.
@@ -115,7 +115,7 @@ impl FleetSocket {
     ///
     /// guardd's there, or guard-fleet's, or that it was not reached.
     pub async fn call<T: DeserializeOwned>(&self, call: &FleetCall) -> Result<T, Refusal> {
-        self.0.call(call, PATIENCE * 2, LONGEST).await
+        self.0.call(call, TIMEOUT * 2, LONGEST).await
     }
 
     /// Makes a call that has several.
@@ -135,7 +135,7 @@ impl KnownSocket {
     async fn call<C: Serialize, T: DeserializeOwned>(
         &self,
         call: &C,
-        patience: Duration,
+        within: Duration,
         longest: u64,
     ) -> Result<T, Refusal> {
         let answer = async {
@@ -143,7 +143,7 @@ impl KnownSocket {
             replies.longest = longest;
             replies.next().await
         };
-        let answer = timeout(patience, answer).await;
+        let answer = timeout(within, answer).await;
         answer
             .unwrap_or_else(|_| Err(self.away("it takes too long to answer")))?
             .ok_or_else(|| self.away("it ended without an answer"))
@@ -153,7 +153,7 @@ impl KnownSocket {
         &self,
         call: &C,
     ) -> Result<CourierReplies<T>, Refusal> {
-        let begun = timeout(PATIENCE, self.begin(call, true)).await;
+        let begun = timeout(TIMEOUT, self.begin(call, true)).await;
         begun.unwrap_or_else(|_| Err(self.away("it takes too long to answer")))
     }
 

@@ -86,7 +86,7 @@ const TRIES: usize = 3;
 /// Changes that are taken at once.
 const AT_ONCE: usize = 16_384;
 /// The kernel answers at once, or something else is wrong.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the kernel said.
 #[derive(Clone, Debug, Default)]
@@ -313,7 +313,7 @@ impl Dump {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;
         send(&socket, &request(kind, family), SendFlags::empty())?;
         let mut dump = Self {
             bytes: Vec::new(),

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{key, settings::Settings, stream};
 
 /// How long a server may take to take a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a server is asked whether it is there: one that hangs is left after two of these.
 const PING: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause before a server is tried again.
@@ -206,7 +206,7 @@ fn options(pair: &KeyPair, name: &str) -> Result<ConnectOptions> {
 fn patient(options: ConnectOptions, events: Events) -> ConnectOptions {
     let is_first = AtomicBool::new(true);
     options
-        .connection_timeout(PATIENCE)
+        .connection_timeout(TIMEOUT)
         .ping_interval(PING)
         // Settings say which servers there are, and no server does.
         .ignore_discovered_servers()

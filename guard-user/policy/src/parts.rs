@@ -24,7 +24,7 @@ pub(super) struct Part {
 
 impl Compiled {
     /// The prefixes that decide for some address of `within`, wider ones first. The first is
-    /// `within` itself in place of the one around it.
+    /// `within` itself in place of the one that covers it.
     pub(super) fn deciding(&self, within: &Prefix) -> Vec<(Prefix, &Value)> {
         let around = self.longest(within).map(|(_, value)| (*within, value));
         let after = |(prefix, _): &(Prefix, Value)| prefix <= within;

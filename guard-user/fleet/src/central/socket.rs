@@ -41,7 +41,7 @@ use crate::{link::LONGEST, messages::No};
 /// Connections at once: what is one too many waits.
 const MOST: usize = 128;
 /// How long a call may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -206,7 +206,7 @@ fn not_understood() -> Failure {
 async fn read(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>> {
     let mut frame = Vec::new();
     let mut some = from.take(LONGEST as u64);
-    timeout(PATIENCE, some.read_until(0, &mut frame)).await??;
+    timeout(TIMEOUT, some.read_until(0, &mut frame)).await??;
     Ok((frame.pop() == Some(0)).then_some(frame))
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long whoever keeps the list may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is asked again.
 const REPEATED: Duration = Duration::from_secs(1);
 /// How long a server may take to know an invitation, and then the key.
@@ -92,7 +92,7 @@ async fn answer(
     let mut answers = link.client.subscribe(answered).await;
     let answers = answers.as_mut().map_err(|error| anyhow!("{error}"))?;
     let subject = Joining::Join.of(&settings.group, invitation);
-    let latest = Instant::now() + PATIENCE;
+    let latest = Instant::now() + TIMEOUT;
     loop {
         // They may have much to do.
         link.publish(subject.clone(), messages::bytes(join)).await;

@@ -33,7 +33,7 @@ use crate::{
 /// Characters that tell a machine from others: `m-` and four digits.
 pub(crate) const SHORTEST: usize = 6;
 /// How long a machine may take to say what it asks.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a receipt, and after which time the answer is published again.
 const RECEIPT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1));
 
@@ -95,7 +95,7 @@ async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
         // Another that begins so may come later.
         gather(fleet).await?;
     }
-    let latest = Instant::now() + PATIENCE;
+    let latest = Instant::now() + TIMEOUT;
     loop {
         let is_it = |one: &&OfMachine| {
             one.machine.begins(&args.machine) && one.asked.question.request == args.request

@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// How long a server may take to answer, and to send the next of what it has.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of a line that are shown.
 const LINE: usize = 1024;
 /// Records that are checked at once: of each some sixty bytes stay in memory.
@@ -135,7 +135,7 @@ fn approvers(args: &LogArgs) -> Result<Option<ApproverList>> {
 impl Reader {
     fn new(link: &NatsLink, args: LogArgs, approvers: Option<ApproverList>) -> Self {
         let servers = jetstream::ContextBuilder::new()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .build(link.client.clone());
         let since = args
             .since
@@ -381,7 +381,7 @@ async fn read(
     }
     let mut messages = messages(consumer).await?;
     for _ in 0..waiting {
-        let message = timeout(PATIENCE, messages.next()).await;
+        let message = timeout(TIMEOUT, messages.next()).await;
         let message = message.context("the server sends no more of what it has")?;
         let message = message.context("the connection has ended")?;
         let message = message.map_err(|error| anyhow!("the server has gone: {error}"))?;

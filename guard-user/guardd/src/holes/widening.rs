@@ -268,7 +268,7 @@ impl State {
         Checked::of_name(sessions, policies, hole.session, opened, &terms).ok()
     }
 
-    /// Whether a person has said no to that session about an address, or to the one around it.
+    /// Whether a person has said no to that session about an address, or to its outermost session.
     fn is_refused_at(&self, session: SessionId, to: Address, spec: &PortSpec) -> bool {
         let now = clock::now();
         let outermost = self.sessions.outermost(session);
