@@ -8,6 +8,8 @@
 //! - `socket` of AF_NETLINK for NETLINK_USERSOCK: EPERM. It reaches other processes, and no service of the kernel's.
 //! - `setsockopt` IP_FREEBIND and IPV6_FREEBIND: EPERM. What is sent to this machine itself from an address of production's
 //!   is answered to production, by the kernel or by a server here.
+//! - `setsockopt` TCP_ULP: EPERM. The kernel would encrypt (kTLS) what `[tls] gate = "kernel"` has read, or turn the connection into one
+//!   without packets (SMC). TLS libraries encrypt by themselves then.
 //! - `setns`: EPERM. A network namespace of the same user's that was made outside, as a container's, forwards packets that
 //!   no hook judges. A session may still make a namespace of its own.
 //! - `open_by_handle_at`: EPERM. It opens a namespace, and a process, by a number that anybody can guess, where Landlock
@@ -30,10 +32,10 @@
 use std::collections::BTreeMap;
 
 use guard_sys::abi::{
-    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPV6_FREEBIND,
-    NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup, SYS_ioctl,
-    SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt, SYS_socket,
-    SYS_socketpair, TIOCLINUX, TIOCSTI, TUNSETIFF, UI_DEV_CREATE,
+    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP,
+    IPV6_FREEBIND, NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup,
+    SYS_ioctl, SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt,
+    SYS_socket, SYS_socketpair, TCP_ULP, TIOCLINUX, TIOCSTI, TUNSETIFF, UI_DEV_CREATE,
 };
 use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
@@ -78,6 +80,7 @@ fn program() -> Result<BpfProgram, BackendError> {
     let options = vec![
         both([(1, IPPROTO_IP), (2, IP_FREEBIND)])?,
         both([(1, IPPROTO_IPV6), (2, IPV6_FREEBIND)])?,
+        both([(1, IPPROTO_TCP), (2, TCP_ULP)])?,
     ];
     // A call without rules is refused whatever its arguments.
     let refused = BTreeMap::from_iter([
@@ -133,6 +136,6 @@ mod tests {
     #[test]
     fn the_filter_is_small_enough_to_pass_each_call_quickly() {
         let length = program().unwrap().len();
-        assert!(length < 190, "{length} instructions");
+        assert!(length < 200, "{length} instructions");
     }
 }
