@@ -1,6 +1,7 @@
 //! The listeners on loopback outside of every session: each may be a relay to somewhere else.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use guard_proto::Row;
@@ -16,6 +17,16 @@ const LISTENERS: Check = Check::way(
 )
 .optional();
 
+/// A connection to a session's own listener, which nobody has accepted yet, goes to a relay that shares its port: the socket stays the
+/// session's, and no hook sees that its program is another.
+const MIGRATION: Check = Check::way(
+    Family::Helper,
+    "connections change hands",
+    "sudo sysctl net.ipv4.tcp_migrate_req=0",
+);
+/// Of the network of whoever reads it.
+const MIGRATES: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+
 /// Limit of the listeners that are named.
 const NAMED: usize = 8;
 
@@ -24,6 +35,24 @@ const NAMED: usize = 8;
 pub fn row() -> Row {
     LISTENERS.row(match tcp_listeners() {
         Ok(all) => told(&all),
+        Err(error) => ProbeResult::unclear(errno(&error)),
+    })
+}
+
+/// Whether connections stay with the listener that they came to.
+#[must_use]
+pub fn migration() -> Row {
+    MIGRATION.row(match fs::read_to_string(MIGRATES) {
+        Ok(value) if value.trim() == "0" => {
+            ProbeResult::yes("net.ipv4.tcp_migrate_req is 0: each stays with its listener")
+        }
+        Ok(value) => ProbeResult::no(format!(
+            "net.ipv4.tcp_migrate_req is {}: what a listener leaves goes to others that share its port (SO_REUSEPORT)",
+            value.trim()
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            ProbeResult::yes("this kernel has no net.ipv4.tcp_migrate_req")
+        }
         Err(error) => ProbeResult::unclear(errno(&error)),
     })
 }

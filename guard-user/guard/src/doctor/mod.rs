@@ -123,6 +123,7 @@ fn examine(identity: &CommandIdentity, socket: &Path) -> Result<Vec<Row>, CliErr
     rows.extend(tried);
     rows.extend(helpers::rows(&user.helpers, &closed));
     rows.push(loopback::row());
+    rows.push(loopback::migration());
     // Of another user's home root reads nothing.
     if identity.account().is_none() {
         rows.push(looks::row(&Person::own()));

@@ -177,6 +177,7 @@ pub const GROUPS: [RowGroup; 9] = [
             optional("user namespaces for all", ""),
             optional("spools of cron and at", "not claimed"),
             optional("listeners on loopback", "any may lead elsewhere"),
+            row("connections change hands", "`net.ipv4.tcp_migrate_req`"),
             row("what the user may", ""),
         ],
     },
