@@ -311,6 +311,22 @@ impl Segment {
     pub(crate) fn begins(&self) -> bool {
         self.flags & (SYN | ACK) == SYN
     }
+
+    /// Whether it says at which number its sender begins to count.
+    #[inline(always)]
+    pub(crate) fn has_syn(&self) -> bool {
+        self.flags & SYN != 0
+    }
+
+    /// Its bytes that are not headers, of all segments that the packet is cut into. Only of a TCP segment.
+    #[inline(always)]
+    pub(crate) fn payload(&self, skb: *mut __sk_buff) -> u32 {
+        let ip = if self.from.is_v4() { 20 } else { 40 };
+        let headers = ip + u32::from(self.flags >> 12) * 4;
+        // SAFETY: the kernel's context.
+        let length = unsafe { (&raw const (*skb).len).read_volatile() };
+        length.saturating_sub(headers)
+    }
 }
 
 /// The TCP segment right after the IP header of a packet; false if there is none, as after extension headers.
@@ -354,12 +370,8 @@ pub(crate) fn payload(skb: *mut __sk_buff) -> Option<Payload> {
     }
     // SAFETY: `segment` wrote it.
     let read = unsafe { read.assume_init_ref() };
-    let ip = if read.from.is_v4() { 20 } else { 40 };
-    let headers = ip + u32::from(read.flags >> 12) * 4;
-    // SAFETY: the kernel's context.
-    let length = unsafe { (&raw const (*skb).len).read_volatile() };
     Some(Payload {
-        length: length.saturating_sub(headers),
+        length: read.payload(skb),
         begins: read.begins(),
     })
 }

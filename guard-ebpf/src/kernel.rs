@@ -6,10 +6,16 @@ use core::{
 };
 
 use aya_ebpf::{
+    Global,
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated as raw,
 };
 use guard_common::{Address, BootTime, NetnsCookie};
+
+/// Which bit of a socket says that others may share its port (`sock_common.skc_reuseport`); 0 where this kernel does not say, or may not
+/// be read. Set by guardd when it loads the programs.
+#[unsafe(no_mangle)]
+static REUSEPORT: Global<u32> = Global::new(0);
 
 /// `BPF_RB_AVAIL_DATA` in linux/bpf.h.
 const AVAILABLE_DATA: u64 = 0;
@@ -255,6 +261,47 @@ pub(crate) fn socket_ancestor_cgroup(sk: *mut bpf_sock, level: u32) -> u64 {
     unsafe { raw::bpf_sk_ancestor_cgroup_id(sk.cast(), level as i32) }
 }
 
+/// A socket's state (`BPF_TCP_*`), also of one that is no full socket.
+#[inline(always)]
+pub(crate) fn state(sk: *mut bpf_sock) -> u32 {
+    // SAFETY: a socket that was looked up.
+    unsafe { (&raw const (*sk).state).read_volatile() }
+}
+
+/// The listener that a request for a connection came to. Egress may call this.
+#[inline(always)]
+pub(crate) fn listener_of(request: *mut bpf_sock) -> Option<*mut bpf_sock> {
+    // SAFETY: a socket that was looked up.
+    let listener = unsafe { raw::bpf_get_listener_sock(request) };
+    if listener.is_null() {
+        None
+    } else {
+        Some(listener)
+    }
+}
+
+/// Whether others may share a full socket's port (`SO_REUSEPORT`); true where that cannot be read. Then a look-up, which shows the kernel no
+/// packet, may find another one than a packet gets to: a program of theirs chooses.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn may_share_port(sk: *mut bpf_sock) -> bool {
+    const BITS: u32 = u8::BITS;
+    let bit = REUSEPORT.load();
+    if bit == 0 {
+        return true;
+    }
+    // The verifier lets nobody calculate with a socket's address. On the stack it is bytes like others.
+    let (own, mut address, mut byte) = (sk, 0_u64, 0_u8);
+    let (of, to, at) = (&raw const own, &raw mut address, &raw mut byte);
+    // SAFETY: the pointers are to as many writable bytes as the lengths say.
+    let is_read = unsafe {
+        copy(to.cast(), 8, of as u64) && copy(at, 1, to.read_volatile() + u64::from(bit / BITS))
+    };
+    // SAFETY: a pointer to it.
+    !is_read || unsafe { at.read_volatile() } & (1 << (bit % BITS)) != 0
+}
+
 /// An unpredictable number.
 #[inline(always)]
 pub(crate) fn random() -> u64 {
@@ -272,7 +319,19 @@ pub(crate) fn with_receiver<R>(
     to: (&Address, u16),
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
-    with_socket(context, false, from, to, work)
+    with_socket(context, Kind::Tcp, from, to, work)
+}
+
+/// Calls `work` with what gets a packet of TCP's: also with a request for a connection, or the rest of one that was closed, which are no full
+/// sockets. Egress may call this.
+#[inline(always)]
+pub(crate) fn with_any_receiver<R>(
+    skb: *mut __sk_buff,
+    from: (&Address, u16),
+    to: (&Address, u16),
+    work: impl FnOnce(*mut bpf_sock) -> R,
+) -> Option<R> {
+    with_socket(skb.cast(), Kind::AnyTcp, from, to, work)
 }
 
 /// The same of a UDP socket. Connect and sendmsg hooks and egress may ask.
@@ -283,13 +342,23 @@ pub(crate) fn with_udp_receiver<R>(
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
     let localhost = to.0.localhost();
-    with_socket(context, true, (&localhost, 0), to, work)
+    with_socket(context, Kind::Udp, (&localhost, 0), to, work)
+}
+
+/// What is looked up.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A full socket of TCP's: in place of a request, its listener.
+    Tcp,
+    /// Any of TCP's.
+    AnyTcp,
+    Udp,
 }
 
 #[inline(always)]
 fn with_socket<R>(
     context: *mut c_void,
-    is_udp: bool,
+    kind: Kind,
     (from, from_port): (&Address, u16),
     (to, to_port): (&Address, u16),
     work: impl FnOnce(*mut bpf_sock) -> R,
@@ -321,11 +390,13 @@ fn with_socket<R>(
     let at = at.cast();
     // SAFETY: the pointer is to as many bytes as the length says, all of them written, and the context is the program's.
     let found = unsafe {
-        match (is_udp, length) {
-            (false, 12) => raw::bpf_sk_lookup_tcp(context, at, 12, HERE, 0),
-            (false, _) => raw::bpf_sk_lookup_tcp(context, at, 36, HERE, 0),
-            (true, 12) => raw::bpf_sk_lookup_udp(context, at, 12, HERE, 0),
-            (true, _) => raw::bpf_sk_lookup_udp(context, at, 36, HERE, 0),
+        match (kind, length) {
+            (Kind::Tcp, 12) => raw::bpf_sk_lookup_tcp(context, at, 12, HERE, 0),
+            (Kind::Tcp, _) => raw::bpf_sk_lookup_tcp(context, at, 36, HERE, 0),
+            (Kind::AnyTcp, 12) => raw::bpf_skc_lookup_tcp(context, at, 12, HERE, 0),
+            (Kind::AnyTcp, _) => raw::bpf_skc_lookup_tcp(context, at, 36, HERE, 0),
+            (Kind::Udp, 12) => raw::bpf_sk_lookup_udp(context, at, 12, HERE, 0),
+            (Kind::Udp, _) => raw::bpf_sk_lookup_udp(context, at, 36, HERE, 0),
         }
     };
     if found.is_null() {

@@ -541,7 +541,14 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     }
     let answers = answers(sk, to, &known);
     let receiver = relay::of_packet(skb, to, cgroup);
-    if receiver.begins() {
+    if receiver.is_refused() {
+        return packet.refuse(LogOutcome::Refused);
+    }
+    if receiver.is_nobody() {
+        // It decides nothing, and is not logged for the sake of the stack.
+        return ALLOW;
+    }
+    if receiver.is_once() {
         // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
         packet.generation = 0;
     }

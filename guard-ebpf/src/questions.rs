@@ -171,7 +171,9 @@ pub(crate) fn goes_past(
     decision: &Decision,
     cgroup: u64,
 ) -> bool {
-    decision.allows() && is_judged(to, decision) && !is_own(skb.cast(), to, cgroup)
+    // By TCP what goes to the session's own servers does not come here.
+    let is_own = || to.protocol == Protocol::UDP && is_own(skb.cast(), to, cgroup);
+    decision.allows() && is_judged(to, decision) && !is_own()
 }
 
 /// Whether one more datagram of a session may go to the resolver now, from that address.
@@ -367,7 +369,8 @@ fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {
     is_resolvers(ctx.as_ptr(), (&localhost, port))
 }
 
-/// Whether a socket of the session itself receives it.
+/// Whether a socket of the session itself receives it. By TCP egress asks once more, and for each packet; by UDP nobody does, so that a port
+/// counts only where no other socket can share it.
 #[inline(never)]
 fn is_own(context: *mut c_void, to: &Connection, cgroup: u64) -> bool {
     if !to.to.is_loopback() || cgroup == 0 {
@@ -383,7 +386,8 @@ fn is_own(context: *mut c_void, to: &Connection, cgroup: u64) -> bool {
     let found = if to.protocol == Protocol::TCP {
         kernel::with_receiver(context, own, at, is_own)
     } else {
-        kernel::with_udp_receiver(context, at, is_own)
+        let is_own_alone = |found| is_own(found) && !kernel::may_share_port(found);
+        kernel::with_udp_receiver(context, at, is_own_alone)
     };
     found.unwrap_or(false)
 }

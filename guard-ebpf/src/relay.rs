@@ -4,12 +4,20 @@
 //! A session's own servers are known by the cgroup that made their sockets; the session always reaches them. Any other
 //! listener gets a ticket when a session first connects to it, and guardd writes its upstreams under that ticket. Until
 //! guardd has scanned the listener, the connection is held: egress drops its SYN, which TCP sends again within milliseconds.
+//!
+//! Which of the listeners that share a port (`SO_REUSEPORT`) gets a packet, nobody can tell before it arrives: what looks them up goes by
+//! a hash, the kernel by a program of theirs (`SO_ATTACH_REUSEPORT_CBPF`), and one may end meanwhile. So nothing that carries data goes to
+//! a listener there: not with a SYN (`TCP_FASTOPEN`, which TCP repeats without), and not behind one (SYN cookies). What carries none opens
+//! a connection at most, whose own socket is judged with the next packet.
 
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
+    bindings::{
+        __sk_buff, BPF_TCP_LISTEN, BPF_TCP_NEW_SYN_RECV, BPF_TCP_SYN_SENT, BPF_TCP_TIME_WAIT,
+        bpf_sock, bpf_sock_addr,
+    },
     programs::SockAddrContext,
 };
 use guard_common::{Connection, Protocol};
@@ -21,7 +29,8 @@ use crate::{
     rates,
 };
 
-/// The listener that receives a connection: [`Self::NO_LISTENER`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags.
+/// The listener that receives a connection: [`Self::NO_LISTENER`], [`Self::OWN`], or a [`guard_common::Ticket`]; and three flags. Or
+/// another of these numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct Receiver(u64);
 
@@ -32,12 +41,18 @@ impl Receiver {
     const OWN: u64 = 1;
     /// Memory is short, or the packet cannot be parsed: no listener has this ticket.
     const IN_DOUBT: u64 = 2;
+    /// The packet may get to another socket than the one that was found, with its data.
+    const REFUSED: u64 = 3;
+    /// What is left of a closed connection gets the packet, and no program does.
+    const NOBODY: u64 = 4;
     /// The lowest ticket that is given.
-    const FIRST_TICKET: u64 = 4;
+    const FIRST_TICKET: u64 = 8;
     /// The packet begins a connection.
     const BEGINS: u64 = 1 << 63;
     /// A report to guardd that a session connects to the listener is due.
     const REPORT: u64 = 1 << 62;
+    /// Another socket may get the next packet.
+    const ANEW: u64 = 1 << 61;
 
     /// No listener, where only the address counts.
     pub(crate) const NONE: Self = Self(Self::NO_LISTENER);
@@ -45,7 +60,19 @@ impl Receiver {
     /// Without the flags.
     #[inline(always)]
     pub(crate) const fn number(self) -> u64 {
-        self.0 & !(Self::BEGINS | Self::REPORT)
+        self.0 & !(Self::BEGINS | Self::REPORT | Self::ANEW)
+    }
+
+    /// Whether the packet may not pass, whatever the policies say.
+    #[inline(always)]
+    pub(crate) const fn is_refused(self) -> bool {
+        self.number() == Self::REFUSED
+    }
+
+    /// Whether no program gets the packet.
+    #[inline(always)]
+    pub(crate) const fn is_nobody(self) -> bool {
+        self.number() == Self::NOBODY
     }
 
     /// Whether it is a server of the session's own.
@@ -63,6 +90,12 @@ impl Receiver {
     #[inline(always)]
     pub(crate) const fn begins(self) -> bool {
         self.0 & Self::BEGINS != 0
+    }
+
+    /// Whether the verdict is one on this packet alone.
+    #[inline(always)]
+    pub(crate) const fn is_once(self) -> bool {
+        self.0 & (Self::BEGINS | Self::ANEW) != 0
     }
 
     #[inline(always)]
@@ -132,26 +165,69 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     }
     // SAFETY: `segment` wrote it.
     let segment = unsafe { segment.assume_init_ref() };
-    let begins = if segment.begins() {
-        Receiver::BEGINS
-    } else {
-        0
+    let arriving = Arriving {
+        begins: segment.begins(),
+        has_syn: segment.has_syn(),
+        has_data: segment.payload(skb) != 0,
     };
-    let found = kernel::with_receiver(
-        skb.cast(),
+    if arriving.begins && arriving.has_data {
+        return Receiver::REFUSED;
+    }
+    let found = kernel::with_any_receiver(
+        skb,
         (&segment.from, segment.port),
         (&to.to, to.port),
-        |receiver| {
-            let made_in = kernel::socket_ancestor_cgroup(receiver, maps::SESSION_LEVEL.load());
-            let number = receiver_of(receiver, cgroup, made_in);
-            if begins == 0 {
-                number
-            } else {
-                with_report(number, receiver, cgroup)
-            }
-        },
+        |receiver| receiver_of_packet(receiver, arriving, cgroup),
     );
-    found.unwrap_or(Receiver::NO_LISTENER) | begins
+    let begins = if arriving.begins { Receiver::BEGINS } else { 0 };
+    found.unwrap_or(Receiver::NO_LISTENER | Receiver::ANEW) | begins
+}
+
+/// What counts of a segment where it arrives.
+#[derive(Clone, Copy)]
+struct Arriving {
+    begins: bool,
+    has_syn: bool,
+    has_data: bool,
+}
+
+/// A [`Receiver`]'s number with flags, of what was found for a packet.
+#[inline(always)]
+fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) -> u64 {
+    let state = kernel::state(receiver);
+    let lasts = match state {
+        // A listener may take it.
+        BPF_TCP_TIME_WAIT if packet.begins => return Receiver::NO_LISTENER,
+        BPF_TCP_TIME_WAIT => return Receiver::NOBODY,
+        // It waits for no such packet, and may have been made only to be found here: a listener gets what comes after its end.
+        BPF_TCP_SYN_SENT if !packet.has_syn => return Receiver::REFUSED,
+        BPF_TCP_SYN_SENT | BPF_TCP_NEW_SYN_RECV => false,
+        BPF_TCP_LISTEN if !packet.has_data => false,
+        BPF_TCP_LISTEN if kernel::may_share_port(receiver) => return Receiver::REFUSED,
+        BPF_TCP_LISTEN => false,
+        // Once it is gone, too.
+        _ => !kernel::may_share_port(receiver),
+    };
+    let anew = if lasts { 0 } else { Receiver::ANEW };
+    let made_in = kernel::socket_ancestor_cgroup(receiver, maps::SESSION_LEVEL.load());
+    if cgroup != 0 && made_in == cgroup {
+        return Receiver::OWN | anew;
+    }
+    // What a listener's request becomes is that listener's.
+    let full = if state == BPF_TCP_NEW_SYN_RECV {
+        match kernel::listener_of(receiver) {
+            Some(listener) => listener,
+            None => return Receiver::IN_DOUBT,
+        }
+    } else {
+        receiver
+    };
+    let number = receiver_of(full, cgroup, made_in);
+    if packet.begins {
+        with_report(number, full, cgroup)
+    } else {
+        number | anew
+    }
 }
 
 /// The receiver of a packet of a socket of that cgroup's.
@@ -198,7 +274,7 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if ticket != 0 {
         return ticket;
     }
-    let new = (kernel::random() >> 2) | Receiver::FIRST_TICKET;
+    let new = (kernel::random() >> 3) | Receiver::FIRST_TICKET;
     // SAFETY: a live map value, aligned to 8.
     match unsafe { kernel::compare_exchange(&raw mut (*state).ticket, 0, new) } {
         0 => new,

@@ -16,7 +16,7 @@ use aya::{
 use guard_proto::HookStatus;
 use guard_sys::{bpf, netns, service::LongStart};
 
-use super::{DatapathError, Object, Result, holding, loader::Loader, log_of, maps, pins};
+use super::{DatapathError, Object, Result, holding, layout, loader::Loader, log_of, maps, pins};
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
 struct Hook {
@@ -119,6 +119,8 @@ pub(super) fn load(loader: &mut Loader<'_>, object: &Object, dir: &Path) -> Resu
     // An object of an earlier guard has none of this.
     let network = told.own_network.get_or_init(|| network.0);
     aya.override_global("OWN_NETWORK", network, false);
+    let reuseport = told.reuseport.get_or_init(|| layout::reuseport(told));
+    aya.override_global("REUSEPORT", reuseport, false);
     for name in maps::NAMES {
         aya.map_pin_path(name, pins::map(dir, name));
     }

@@ -4,9 +4,17 @@ use std::{io, path::Path};
 
 use aya::Ebpf;
 use guard_common::at;
-use guard_sys::btf::Btf;
+use guard_sys::{
+    bpf::{self, ProgramKind},
+    btf::Btf,
+};
 
-use super::{DatapathError, Object, Result, loader::Loader, log_of, maps, pins, top::refused};
+use super::{
+    DatapathError, Object, Result,
+    loader::{Loader, Told},
+    log_of, maps, pins,
+    top::refused,
+};
 
 /// Loads an object for programs that read the kernel's structures. Pinned maps are used, and these others made and pinned if
 /// they are missing.
@@ -79,6 +87,21 @@ pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
         }
     }
     Ok(offsets)
+}
+
+/// The number of the bit of a socket that says whether others may share its port; 0 where nobody says which that is, or no program may
+/// read it. Those that judge packets do without then.
+pub(super) fn reuseport(told: &Told) -> u32 {
+    let bit = |types: &Btf| -> io::Result<u32> {
+        bpf::load_program(
+            ProgramKind::SOCKET_FILTER,
+            "guard_reads",
+            &bpf::READS_KERNEL,
+        )?;
+        Ok(types.bit("sock", "__sk_common")? + types.bit("sock_common", "skc_reuseport")?)
+    };
+    let types = told.types().ok();
+    types.and_then(|types| bit(types).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ pub(super) struct Told {
     /// What is found out where something is loaded that wants it.
     pub(super) first_probe: OnceCell<u32>,
     pub(super) own_network: OnceCell<u64>,
+    pub(super) reuseport: OnceCell<u32>,
     offsets: OnceCell<[u32; at::LEN]>,
+    types: OnceCell<Result<Btf, String>>,
 }
 
 impl Told {
@@ -32,8 +34,20 @@ impl Told {
             root_id: root.id(),
             first_probe: OnceCell::new(),
             own_network: OnceCell::new(),
+            reuseport: OnceCell::new(),
             offsets: OnceCell::new(),
+            types: OnceCell::new(),
         }
+    }
+
+    /// The kernel's types. Reading them takes some milliseconds, once for all that is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read.
+    pub(super) fn types(&self) -> Result<&Btf, String> {
+        let read = || Btf::of_kernel().map_err(|why| why.to_string());
+        self.types.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     /// See [`at`].
@@ -60,6 +74,11 @@ impl<'l> Loader<'l> {
     /// What it is told, and aya's own. That keeps what it was told before, of which each object takes what it has.
     pub(super) fn parts(&mut self) -> (&'l Told, &mut EbpfLoader<'l>) {
         (self.told, self.aya.get_or_insert_with(EbpfLoader::new))
+    }
+
+    /// What it is told.
+    pub(super) fn told(&self) -> &'l Told {
+        self.told
     }
 
     /// Whose decisions are logged by what it loads.

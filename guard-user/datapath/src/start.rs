@@ -9,7 +9,6 @@ use std::{
 
 use aya::Ebpf;
 use guard_common::meta;
-use guard_sys::btf::Btf;
 
 use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
@@ -128,10 +127,8 @@ impl Offered {
         tls: TlsBy,
         loader: &mut Loader<'_>,
     ) -> Self {
-        // Reading them takes some milliseconds.
-        let types =
-            Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
-        let with_types = types.as_ref().map_err(Clone::clone);
+        let types = loader.told().types();
+        let with_types = types.map_err(|why| format!("cannot judge what sockets lead to: {why}"));
         let lsm = with_types
             .clone()
             .and_then(|types| Lsm::attach(live, object, loader, types));

@@ -67,14 +67,23 @@ impl Btf {
     ///
     /// `NotFound` where there is no such structure, or it has no such member.
     pub fn member(&self, structure: &str, member: &str) -> io::Result<i32> {
+        let bits = self.bit(structure, member)?;
+        i32::try_from(bits / 8).map_err(|_| absent(&format!("{structure}.{member}")))
+    }
+
+    /// The same in bits: where a bit field begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::member`].
+    pub fn bit(&self, structure: &str, member: &str) -> io::Result<u32> {
         let is_it = |at: &&usize| self.is_named(**at, structure);
         let found = self.structures.iter().find(is_it).and_then(|at| {
             let count = (word(&self.bytes, at + 4)? & 0xffff) as usize;
             let members = (0..count).map(|index| at + TYPE_SIZE + index * MEMBER_SIZE);
             let mut named = members.filter(|at| self.is_named(*at, member));
             // In the upper byte a bit field has its size.
-            let bits = word(&self.bytes, named.next()? + 8)? & 0x00ff_ffff;
-            i32::try_from(bits / 8).ok()
+            Some(word(&self.bytes, named.next()? + 8)? & 0x00ff_ffff)
         });
         found.ok_or_else(|| absent(&format!("{structure}.{member}")))
     }
@@ -145,6 +154,11 @@ mod tests {
         let btf = Btf::of_kernel().unwrap();
         assert_eq!(btf.member("list_head", "next").unwrap(), 0);
         assert_eq!(btf.member("list_head", "prev").unwrap(), 8);
+        assert_eq!(btf.bit("list_head", "prev").unwrap(), 64);
+        // Behind four bits for the option beside it.
+        let reuse = btf.bit("sock_common", "skc_reuse").unwrap();
+        let reuseport = btf.bit("sock_common", "skc_reuseport").unwrap();
+        assert_eq!((reuse % 8, reuseport), (0, reuse + 4));
         assert!(btf.function("tcp_v4_connect").unwrap() > 0);
         for absent in [
             btf.member("list_head", "ne"),

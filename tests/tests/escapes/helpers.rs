@@ -20,6 +20,8 @@ pub(super) const LISTENERS: &str =
     "unix sockets reach only the session's own, and what its policy names";
 pub(super) const DOMAIN: &str = "the session's Landlock domain";
 pub(super) const SIGNALS: &str = "that domain, or a security hook";
+const MIGRATION: &str = "`sysctl net.ipv4.tcp_migrate_req=0`, as kernels have it";
+const SHARED: &str = "egress lets no data go to a listener at a port that is shared";
 const PORTS: &str = "allow only the ports of loopback that the agent needs";
 
 family! { "A helper outside";
@@ -60,8 +62,10 @@ family! { "A helper outside";
     ).where_there_is("SYN cookies") => || shared_port("cookie", "tcp_syncookies", 1);
     shared_by_fast_open: shared("the same by its first packet (`TCP_FASTOPEN`)")
         .where_there_is("`TCP_FASTOPEN`") => || shared_port("fast_open", "tcp_fastopen", FAST_OPEN);
-    shared_by_migration: shared("the same of one that nobody has accepted (`tcp_migrate_req`)")
-        .where_there_is("`tcp_migrate_req`") => || shared_port("migration", "tcp_migrate_req", 1);
+    shared_by_migration: open(
+        "such a connection that nobody has accepted yet, where `net.ipv4.tcp_migrate_req` is 1", MIGRATION,
+    ).without("is answered").where_there_is("`net.ipv4.tcp_migrate_req`")
+        => || shared_port("migration", "tcp_migrate_req", 1);
     loopback_first: open("the first request there, if no command line tells", PORTS)
         .without("is answered") => loopback_first;
     tmux: unheard("tmux: a command in a server outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
@@ -114,7 +118,7 @@ pub(crate) const fn unheard(how: &'static str) -> Way {
 
 /// A relay that gets a connection to a listener of the session's own, and does not answer it.
 const fn shared(how: &'static str) -> Way {
-    closed(how, "not answered", "judged by where the listener connects").without("is answered")
+    closed(how, "not answered", SHARED).without("is answered")
 }
 
 /// A process that cannot be reached into.

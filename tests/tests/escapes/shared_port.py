@@ -1,6 +1,7 @@
 # A port of this machine that a relay shares with others (SO_REUSEPORT). `relay TO` is that relay: it tells its port, and connects to
 # TO once for itself, and once for each that says something. The others share the port of such a relay, and have it get a connection that
-# a listener of their own was asked for: `cookie PORT`, `fast_open PORT` and `migration PORT`. They tell whether the relay has answered.
+# a listener of their own was asked for: `cookie PORT`, `fast_open PORT` and `migration PORT`. They tell whether the relay
+# has answered.
 import ctypes, json, socket, struct, sys, threading
 
 TCP = socket.IPPROTO_TCP
@@ -49,12 +50,16 @@ def keep_all(one):
         kept.append(one.accept()[0])
 
 
+def attach(one, option, steps):
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+    one.setsockopt(socket.SOL_SOCKET, option, program)
+
+
 def hand_over(one):
     # What has no payload goes to the second listener of the port, and all else to the first: the relay.
     steps = [(0x80, 0, 0, 0), (0x15, 0, 1, 0), (0x06, 0, 0, 1), (0x06, 0, 0, 0)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
-    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
-    one.setsockopt(socket.SOL_SOCKET, ATTACH_REUSEPORT_CBPF, program)
+    attach(one, ATTACH_REUSEPORT_CBPF, steps)
 
 
 def sharing(port):
@@ -77,11 +82,15 @@ def fill(to):
 
 # The listener of the session's own sends a cookie and forgets it. What comes back with it, and the first data, goes to the relay.
 def cookie(one, to):
+    connect(one, to)
+    one.sendall(LINE)
+
+
+def connect(one, to):
     for _ in range(4):
         fill(to)
     one.setsockopt(TCP, socket.TCP_DEFER_ACCEPT, 1)
     one.connect(to)
-    one.sendall(LINE)
 
 
 # The first packet has data, and goes to the relay.
@@ -105,10 +114,10 @@ def tell(how, port):
         sharing(port)
     problem = None
     # Of each address the hash is another.
-    for last in range(1, 17):
+    for last in range(1, 49):
         at = f"127.0.0.{last}"
         with socket.socket() as one:
-            one.settimeout(1)
+            one.settimeout(0.5)
             try:
                 how(one, (at, port))
                 answer = one.recv(4096)

@@ -111,6 +111,19 @@ impl ProgramKind {
 /// `mov64 r0, 0; exit`: refuses, where 0 means no.
 pub const ANSWER_0: [u64; 2] = [encode(0xb7, 0, 0, 0, 0), encode(0x95, 0, 0, 0, 0)];
 
+/// Reads the kernel's memory (`bpf_probe_read_kernel`): lockdown(7) may forbid that.
+pub const READS_KERNEL: [u64; 8] = [
+    // Eight bytes of the stack, for what is read.
+    encode(0x7a, 10, 0, -8, 0),
+    encode(0xbf, 1, 10, 0, 0),
+    encode(0x07, 1, 0, 0, -8),
+    encode(0xb7, 2, 0, 0, 8),
+    encode(0xb7, 3, 0, 0, 0),
+    encode(0x85, 0, 0, 0, 113),
+    ANSWER_0[0],
+    ANSWER_0[1],
+];
+
 /// Adds 1 to the first element of an array of `u64`, and lets what is asked about pass.
 #[must_use]
 pub fn counting(array: BorrowedFd<'_>) -> Vec<u64> {
