@@ -389,7 +389,7 @@ impl Requests {
 }
 
 /// The hole that a yes opens. It overrides a `confirm` in the chain, but not a `read-only`: else a nested session could remove
-/// that by a `confirm` of its own.
+/// that by a `confirm` of its own. Nor does it open more than reads where a person was shown one.
 fn checked_hole(
     sessions: &Sessions,
     policies: &Policies,
@@ -403,7 +403,9 @@ fn checked_hole(
         Checked::of(sessions, policies, session, prefixes, ports, terms)
     };
     let checked = checked_for(terms)?;
-    if terms.read_only || !checked.can_be_read {
+    // What a session knows an address by changes without another policy: its names end, and it asks for more of them.
+    let reads_alone = checked.can_be_read || super::opens_reads_alone(&asked.shown);
+    if terms.read_only || !reads_alone {
         return Ok(checked);
     }
     let reads = HoleTerms {
