@@ -393,6 +393,18 @@ impl Mirror {
         ids.into_iter().map(str::to_owned).collect()
     }
 
+    /// Somebody with the other keys that machines know them by. A machine may name another's key so: then that one logs in again.
+    pub(crate) fn with_all_keys(&self, identity: &Identity) -> Identity {
+        let machines = self.machines();
+        let people = machines.iter().filter_map(|seen| seen.person(identity));
+        let keys = people.flat_map(|one| &one.keys);
+        let keys = keys.map(|key| key.fingerprint.clone());
+        Identity {
+            keys: identity.keys.iter().cloned().chain(keys).collect(),
+            ..identity.clone()
+        }
+    }
+
     /// Who has a passkey of that id, as machines say; who most of them say comes first.
     pub(crate) fn people_with(&self, id: &str) -> Approvers {
         let machines = self.machines();
@@ -516,6 +528,31 @@ pub(crate) mod tests {
     impl Mirror {
         fn add(&self, machine: HeardMachine) -> bool {
             add(&mut self.machines.borrow_mut(), machine)
+        }
+    }
+
+    #[test]
+    fn whoever_has_logged_in_by_one_key_is_found_by_their_others() {
+        let (phone, laptop) = (key(1, ""), key(2, ""));
+        let mirror = mirror();
+        let mut alice = approver("alice", phone.clone());
+        alice.keys.push(laptop);
+        let bob = approver("bob", key(3, ""));
+        mirror.add(machine("m-1", vec![alice, bob]));
+        mirror.add(machine("m-2", vec![approver("root", phone)]));
+        let seen = mirror.machines();
+        let [alice, bob] = [0, 1].map(|at| &seen[0].approvers[at].keys);
+        let by = |key: &KeyShown| Identity {
+            name: "alice".to_owned(),
+            keys: vec![key.fingerprint.clone()],
+            by_key: true,
+        };
+        let [phone, laptop, other] = [&alice[0], &alice[1], &bob[0]].map(by);
+        assert!(!phone.is_of_same_person(&laptop));
+        for one in [&phone, &laptop] {
+            let all = mirror.with_all_keys(one);
+            assert!(phone.is_of_same_person(&all) && laptop.is_of_same_person(&all));
+            assert!(!other.is_of_same_person(&all));
         }
     }
 

@@ -78,7 +78,10 @@ async fn inside(
             let cookie = gate::set_cookie(&console.settings.origin, None);
             reply::and(reply::to("/login"), header::SET_COOKIE, &cookie)
         }
-        (true, ["logout", "everywhere"]) => both::log_out_everywhere(console, identity),
+        (true, ["logout", "everywhere"]) => {
+            // Each of their passkeys has sessions of its own here.
+            both::log_out_everywhere(console, &central.mirror.with_all_keys(identity))
+        }
         (true, ["q", machine, id, "no"]) => {
             deny(console, central, identity, machine, id, body).await
         }
