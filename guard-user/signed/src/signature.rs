@@ -106,8 +106,7 @@ impl Signed {
     /// signature covers.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        let data = decoded(self.authenticator_data.as_deref());
-        data.is_ok_and(|data| webauthn::is_synced(&data))
+        is_synced(self.authenticator_data.as_deref())
     }
 
     /// The answer, if it was signed by that key; on a page of one of these origins, if it is a passkey.
@@ -143,6 +142,12 @@ impl Signed {
         }
         Ok(answer)
     }
+}
+
+/// The same by what its authenticator says, as [`Signed`] has it.
+#[must_use]
+pub fn is_synced(authenticator_data: Option<&str>) -> bool {
+    decoded(authenticator_data).is_ok_and(|data| webauthn::is_synced(&data))
 }
 
 pub(crate) fn decoded(text: Option<&str>) -> Result<Vec<u8>, AnswerRefusal> {

@@ -17,6 +17,7 @@ use guard_proto::{
 };
 use guard_signed::{
     Answer, Kind, Question, Signed, SignedVerdict, approvers::SigningApprover as Person,
+    signature::is_synced,
 };
 use guard_sys::clock;
 
@@ -245,7 +246,10 @@ impl State {
         let rules = meant.stopping.rules.iter();
         let wanted = rules.map(|rule| self.config.answers.wanted(rule)).max();
         let wanted = wanted.unwrap_or(1);
-        let others = self.answers.others_who_said_so(&signed.key, meant)?;
+        let is_wanted = |one: &Signature| {
+            self.config.answers.synced || !is_synced(one.authenticator_data.as_deref())
+        };
+        let others = (self.answers).others_who_said_so(&signed.key, meant, is_wanted)?;
         let approvals = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
         if approvals < wanted {
             self.keep_in_part(from, signed, meant, (approvals, wanted))?;
@@ -489,8 +493,13 @@ impl Answers {
         }
     }
 
-    /// The others who have said the same, and may still.
-    fn others_who_said_so(&self, key: &str, meant: &Meant) -> Result<Vec<PartialYes>, CallError> {
+    /// The others who have said the same, and may still; `is_wanted`: by a key that the settings take a yes by.
+    fn others_who_said_so(
+        &self,
+        key: &str,
+        meant: &Meant,
+        is_wanted: impl Fn(&Signature) -> bool,
+    ) -> Result<Vec<PartialYes>, CallError> {
         // Whoever had it then: one signature is one yes.
         let mut given = meant.kept.given.iter().map(|one| &one.signed);
         if let Some(one) = given.find(|one| one.key == key && one.by != meant.person.name) {
@@ -503,7 +512,7 @@ impl Answers {
             let owner = people.owner_of(&one.signed.key);
             owner.is_some_and(|(person, _)| {
                 person.name == one.signed.by && may_answer(person, user, &meant.stopping).is_ok()
-            })
+            }) && is_wanted(&one.signed)
         };
         let others: Vec<_> = meant.kept.given.iter().filter(counts).cloned().collect();
         if others.iter().any(|one| one.signed.by == meant.person.name) {
