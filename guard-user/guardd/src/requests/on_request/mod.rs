@@ -249,6 +249,10 @@ async fn tell(shared: &Shared, hook: &RequestHook, news: News) -> Option<News> {
                     return None;
                 }
                 let code = state.code_to_tell(id);
+                // Where its question cannot be made anew, each change would tell nothing once more.
+                if is_for_code && code.is_none() {
+                    return None;
+                }
                 let shown = state.requests.get(id)?.shown.clone();
                 Some(proto::Request { code, ..shown })
             });
