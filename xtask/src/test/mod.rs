@@ -160,7 +160,7 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
 type Others = Vec<(&'static str, OsString)>;
 
 /// Builds the tests, while what they want of other programs is obtained: one waits for processors, and the other for the network. Gives
-/// what came of either.
+/// what came of either. What came of the build is said before the other is waited for, which may take long, or for ever.
 fn build_and_obtain(
     timings: &Timings,
     selection: &Selection,
@@ -170,9 +170,16 @@ fn build_and_obtain(
         let others = scope.spawn(|| obtain_others(timings, selection, env));
         let built = timings.stage("build", build::build_tests);
         if !others.is_finished() {
+            if let Err(problem) = &built {
+                say(&format!("{problem:#}"));
+            }
             say("waiting for what tests want of other programs");
         }
         let others = others.join().unwrap_or_else(|panic| resume_unwind(panic));
+        if let (Err(_), Err(problem)) = (&built, &others) {
+            // Whoever calls tells of the build.
+            say(&format!("{problem:#}"));
+        }
         (built, others)
     })
 }
