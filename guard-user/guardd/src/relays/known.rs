@@ -366,13 +366,13 @@ impl Relays {
 
     /// Where connections of a session, inside an outermost one, get that a hole for this address lets through: where all listeners lead that
     /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, nor where
-    /// there is none yet at a port of the loopback.
+    /// there is none yet at a port of the loopback, or sessions' own servers alone: these end when an agent likes, and another listens there.
     pub(crate) fn behind(&self, (outermost, cgroup): (SessionId, u64), to: &Connection) -> Behind {
         if to.protocol != Protocol::TCP {
             return Behind::default();
         }
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
-        let mut there = self.known.values().filter(|known| {
+        let there = self.known.values().filter(|known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
             (is_here || known.share == outermost)
                 && known.relay.port == to.port
@@ -380,15 +380,11 @@ impl Relays {
         });
         let mut behind = Behind {
             leads: Vec::new(),
-            anywhere: to.to.is_loopback(),
+            anywhere: to.to.is_loopback() && there.clone().all(|known| known.relay.owner != 0),
         };
-        if let Some(first) = there.next() {
-            behind.anywhere = false;
-            let all = std::iter::once(first).chain(there);
-            for known in all.filter(|known| known.relay.owner != cgroup) {
-                behind.anywhere |= known.is_anywhere() || known.told.is_none();
-                behind.leads.extend(known.leads());
-            }
+        for known in there.filter(|known| known.relay.owner != cgroup) {
+            behind.anywhere |= known.is_anywhere() || known.told.is_none();
+            behind.leads.extend(known.leads());
         }
         behind
     }
@@ -1086,10 +1082,13 @@ mod tests {
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         third.told = None;
         assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
-        // The session's own servers are its own business.
+        // The session's own servers are its own business, and say nothing of who listens there next; nor do those of another one.
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         third.relay.owner = 42;
-        assert_eq!(of(&relays, &at(1, 5433)), (vec![], false));
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![], true));
+        let third = relays.known.get_mut(&Ticket(3)).unwrap();
+        (third.relay.owner, third.told) = (43, Some(third.relay));
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
     }
 
     #[test]
