@@ -179,6 +179,7 @@ impl State {
     /// The longest hole that a signed yes may open there; none: nothing can be opened.
     pub(super) fn longest_signed(&self, asked: &Pending) -> Option<Duration> {
         let longest = longest_yes(&self.sessions, &self.policies, asked)?;
+        let longest = self.longest_by_rules(asked).unwrap_or(longest).min(longest);
         Some(longest.min(self.config.answers.max_for.0))
     }
 

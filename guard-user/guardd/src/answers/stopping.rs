@@ -2,6 +2,8 @@
 //! base; a yes opens all of them, so the rules of each say how many people have to sign, and their names who may. A yes to a port of the
 //! loopback opens what its listener connects to, so that is measured as well.
 
+use std::time::Duration;
+
 use guard_common::{Connection, Verdict};
 use guard_policy::Rule;
 use guard_proto::{Request, requests::ChainLink};
@@ -75,6 +77,20 @@ impl State {
             stopping.add(policy, one.rule.map(|rule| &rule.name));
         }
         Some(stopping.or_inside(&asked.shown, &own.policy.name))
+    }
+
+    /// The shortest `max_hole` of all rules by which something is asked about that a yes to connections opens, where a listener leads
+    /// as well; none: nothing is, or that cannot be told.
+    pub(super) fn longest_by_rules(&self, asked: &Pending) -> Option<Duration> {
+        let judged = self
+            .judged_now(asked)
+            .filter(|_| asked.key.is_connection())?;
+        let asks =
+            |one: &ChainVerdict<'_>| matches!(one.verdict, Verdict::Confirm | Verdict::ReadOnly);
+        let asking = judged.into_iter().filter(asks);
+        asking
+            .map(|one| one.policy.policy.longest_hole(one.rule))
+            .min()
     }
 
     /// What the outermost session's policies say of all that a yes may open.
