@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use guard_common::Protocol;
 use guard_policy::{Opening, Prefix};
 use guard_proto::{self as proto, HoleTerms, Offer};
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,10 @@ pub(crate) fn longest_yes(
         };
         longest = Some(longest.map_or(most, |so_far| so_far.min(most)));
     }
-    longest
+    // As for what is opened at the machine: a listener there may lead to what the policies do not allow.
+    let is_port = key.is_connection() && key.protocol == Protocol::TCP && asked.burst.is_none();
+    let is_listener = is_port && key.destination.is_loopback();
+    longest.or_else(|| is_listener.then(|| policies.longest_hole(&session.chain)))
 }
 
 #[cfg(test)]
