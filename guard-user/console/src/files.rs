@@ -150,7 +150,7 @@ impl Files {
         if owner.uid() != rustix::process::geteuid().as_raw() {
             let uid = owner.uid();
             bail!(
-                "only the console's own user makes links and ends sessions: sudo -u '#{uid}' guard-console login"
+                "only the console's own user makes links and ends sessions: sudo -u '#{uid}' guard-console"
             );
         }
         Ok(Self {

@@ -743,7 +743,7 @@ impl Sessions {
             false => Err(CallError::refused(
                 "no more sessions",
                 format!(
-                    "{MAX_OF_USER} is the most of a user, those inside others and those that ended in the last minute included"
+                    "{MAX_OF_USER} is the most of a user, those inside others and those that have just ended included"
                 ),
                 "guard sessions, and guard stop those that are not needed; or wait",
             )),
