@@ -62,7 +62,7 @@ fn typed(operand: &Arg) -> String {
     }
 }
 
-/// Without its exit status, of which the page has a table.
+/// Without its exit status, of which the page has a list.
 fn about(verb: &Command) -> String {
     let about = verb.get_about().map(ToString::to_string);
     let about = about.unwrap_or_default();
