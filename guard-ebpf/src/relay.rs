@@ -29,8 +29,8 @@ use crate::{
     rates,
 };
 
-/// The listener that receives a connection: [`Self::NO_LISTENER`], [`Self::OWN`], or a [`guard_common::Ticket`]; and three flags. Or
-/// another of these numbers.
+/// The listener that receives a connection: [`Self::NO_LISTENER`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags, three in
+/// meaning. Or another of these numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct Receiver(u64);
 
@@ -47,12 +47,14 @@ impl Receiver {
     const NOBODY: u64 = 4;
     /// The lowest ticket that is given.
     const FIRST_TICKET: u64 = 8;
-    /// The packet begins a connection.
+    /// The call or packet begins a connection.
     const BEGINS: u64 = 1 << 63;
-    /// A report to guardd that a session connects to the listener is due.
-    const REPORT: u64 = 1 << 62;
-    /// Another socket may get the next packet.
-    const ANEW: u64 = 1 << 61;
+    /// Of what begins one: a report to guardd that a session connects to the listener is due.
+    const REPORT: u64 = Self::BEGINS | Self::MORE;
+    /// Of what does not: another socket may get the next packet.
+    const ANEW: u64 = Self::MORE;
+    /// One bit for both: tickets that an earlier guard gave, which sockets keep, have all others.
+    const MORE: u64 = 1 << 62;
 
     /// No listener, where only the address counts.
     pub(crate) const NONE: Self = Self(Self::NO_LISTENER);
@@ -60,7 +62,7 @@ impl Receiver {
     /// Without the flags.
     #[inline(always)]
     pub(crate) const fn number(self) -> u64 {
-        self.0 & !(Self::BEGINS | Self::REPORT | Self::ANEW)
+        self.0 & !(Self::BEGINS | Self::MORE)
     }
 
     /// Whether the packet may not pass, whatever the policies say.
@@ -95,12 +97,12 @@ impl Receiver {
     /// Whether the verdict is one on this packet alone.
     #[inline(always)]
     pub(crate) const fn is_once(self) -> bool {
-        self.0 & (Self::BEGINS | Self::ANEW) != 0
+        self.0 & (Self::BEGINS | Self::MORE) != 0
     }
 
     #[inline(always)]
     pub(crate) const fn is_report_due(self) -> bool {
-        self.0 & Self::REPORT != 0
+        self.0 & Self::REPORT == Self::REPORT
     }
 }
 
@@ -179,8 +181,12 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
         (&to.to, to.port),
         |receiver| receiver_of_packet(receiver, arriving, cgroup),
     );
-    let begins = if arriving.begins { Receiver::BEGINS } else { 0 };
-    found.unwrap_or(Receiver::NO_LISTENER | Receiver::ANEW) | begins
+    let (begins, nobody) = if arriving.begins {
+        (Receiver::BEGINS, Receiver::NO_LISTENER)
+    } else {
+        (0, Receiver::NO_LISTENER | Receiver::ANEW)
+    };
+    found.unwrap_or(nobody) | begins
 }
 
 /// What counts of a segment where it arrives.
@@ -208,7 +214,11 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         // Once it is gone, too.
         _ => !kernel::may_share_port(receiver),
     };
-    let anew = if lasts { 0 } else { Receiver::ANEW };
+    let anew = if lasts || packet.begins {
+        0
+    } else {
+        Receiver::ANEW
+    };
     let made_in = kernel::socket_ancestor_cgroup(receiver, maps::SESSION_LEVEL.load());
     if cgroup != 0 && made_in == cgroup {
         return Receiver::OWN | anew;
@@ -274,7 +284,7 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if ticket != 0 {
         return ticket;
     }
-    let new = (kernel::random() >> 3) | Receiver::FIRST_TICKET;
+    let new = (kernel::random() >> 2) | Receiver::FIRST_TICKET;
     // SAFETY: a live map value, aligned to 8.
     match unsafe { kernel::compare_exchange(&raw mut (*state).ticket, 0, new) } {
         0 => new,
