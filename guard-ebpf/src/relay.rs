@@ -214,14 +214,12 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         // Once it is gone, too.
         _ => !kernel::may_share_port(receiver),
     };
-    let anew = if lasts || packet.begins {
-        0
-    } else {
-        Receiver::ANEW
-    };
+    let once = if packet.begins { 0 } else { Receiver::ANEW };
+    let anew = if lasts { 0 } else { once };
     let made_in = kernel::socket_ancestor_cgroup(receiver, maps::SESSION_LEVEL.load());
     if cgroup != 0 && made_in == cgroup {
-        return Receiver::OWN | anew;
+        // Whatever it says: a session may take that from its own socket (`setsockopt`), also from what was accepted, and end it then.
+        return Receiver::OWN | once;
     }
     // What a listener's request becomes is that listener's.
     let full = if state == BPF_TCP_NEW_SYN_RECV {
@@ -233,10 +231,10 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         receiver
     };
     let number = receiver_of(full, cgroup, made_in);
-    if packet.begins {
-        with_report(number, full, cgroup)
-    } else {
-        number | anew
+    match number {
+        _ if packet.begins => with_report(number, full, cgroup),
+        Receiver::OWN => number | once,
+        _ => number | anew,
     }
 }
 
