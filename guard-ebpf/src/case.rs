@@ -3,7 +3,7 @@
 
 use guard_common::{
     BootTime, BudgetId, Connection, Decision, Granted, HoleId, MAX_LEADS, NeededHoles, Passage,
-    PolicyId, PolicyVerdict, Session, Verdict, Wanted, relay_flags, with_hole,
+    PolicyId, PolicyVerdict, Protocol, Session, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
@@ -197,13 +197,13 @@ impl Case {
         self.number
     }
 
-    /// The generation under which the allowance of a call may be cached: none where a listener decided. Sockets may share its port, and
-    /// only the packet tells which of them gets the connection.
+    /// The generation under which the allowance of a call may be cached: none by TCP. Only the packet tells which listener on this machine
+    /// gets the connection, by another address than the loopback's, too; and its SYN may come much later (`TCP_FASTOPEN_CONNECT`).
     #[inline(always)]
     pub(crate) fn generation_for_call(&self, generation: u64) -> u64 {
-        match self.number {
-            Receiver::NO_LISTENER => generation,
-            _ => 0,
+        match self.to.protocol {
+            Protocol::TCP => 0,
+            _ => generation,
         }
     }
 
