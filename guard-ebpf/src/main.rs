@@ -739,6 +739,7 @@ extern "C" fn guard_conclude(
     let answers = Answers::from_u32(answers);
     let decision = case.decision();
     if answers == Answers::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
+        case.give_back();
         log::case(case, to, Hook::Egress, LogOutcome::Refused);
         emit::past_resolver(case, to);
         return REFUSE;
