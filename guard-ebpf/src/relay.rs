@@ -215,10 +215,13 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         _ => !kernel::may_share_port(receiver),
     };
     let once = if packet.begins { 0 } else { Receiver::ANEW };
-    let anew = if lasts { 0 } else { once };
+    let anew = if lasts && !is_made_inside(receiver) {
+        0
+    } else {
+        once
+    };
     let made_in = kernel::socket_ancestor_cgroup(receiver, maps::SESSION_LEVEL.load());
     if cgroup != 0 && made_in == cgroup {
-        // Whatever it says: a session may take that from its own socket (`setsockopt`), also from what was accepted, and end it then.
         return Receiver::OWN | once;
     }
     // What a listener's request becomes is that listener's.
@@ -231,11 +234,20 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         receiver
     };
     let number = receiver_of(full, cgroup, made_in);
-    match number {
-        _ if packet.begins => with_report(number, full, cgroup),
-        Receiver::OWN => number | once,
-        _ => number | anew,
+    if packet.begins {
+        with_report(number, full, cgroup)
+    } else {
+        number | anew
     }
+}
+
+/// Whether a session has made a socket, or the listener that it was accepted from. Nobody believes what that says of its port: the session
+/// may have it say so (`setsockopt`), and end it whenever it likes.
+#[inline(always)]
+fn is_made_inside(sk: *mut bpf_sock) -> bool {
+    let state = kernel::socket_storage::<ListenerState>(maps::listener_states(), sk);
+    // SAFETY: a live map value; one aligned word.
+    state.is_some_and(|state| unsafe { (&raw const (*state).owner).read_volatile() } != 0)
 }
 
 /// The receiver of a packet of a socket of that cgroup's.
