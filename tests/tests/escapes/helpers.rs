@@ -60,9 +60,6 @@ family! { "A helper outside";
     shared_by_cookie: shared(
         "such a port, shared with the session (`SO_REUSEPORT`) and handed a connection of its own (SYN cookies)",
     ).where_there_is("SYN cookies") => || shared_port("cookie", "tcp_syncookies", 1);
-    shared_by_cleared: shared(
-        "the same (SYN cookies) past one that it accepted and that says it shares nothing",
-    ).where_there_is("SYN cookies") => || shared_port("cleared", "tcp_syncookies", 1);
     shared_by_fast_open: shared("the same by its first packet (`TCP_FASTOPEN`)")
         .where_there_is("`TCP_FASTOPEN`") => || shared_port("fast_open", "tcp_fastopen", FAST_OPEN);
     shared_by_migration: open(

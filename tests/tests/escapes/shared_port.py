@@ -1,12 +1,11 @@
 # A port of this machine that a relay shares with others (SO_REUSEPORT). `relay TO` is that relay: it tells its port, and connects to
 # TO once for itself, and once for each that says something. The others share the port of such a relay, and have it get a connection that
-# a listener of their own was asked for: `cookie PORT`, `cleared PORT`, `fast_open PORT` and `migration PORT`. They
+# a listener of their own was asked for: `cookie PORT`, `fast_open PORT` and `migration PORT`. They
 # tell whether the relay has answered.
-import ctypes, json, socket, struct, sys, threading, time
+import ctypes, json, socket, struct, sys, threading
 
 TCP = socket.IPPROTO_TCP
 # Of asm-generic/socket.h and linux/socket.h.
-ATTACH_FILTER = 26
 ATTACH_REUSEPORT_CBPF = 51
 FAST_OPEN = 0x20000000
 LINE = b"guard-lab probe\n"
@@ -94,36 +93,6 @@ def connect(one, to):
     one.connect(to)
 
 
-# The data goes to what a listener of the session's own has accepted, which says that its port is not shared, and ends. Nobody hears of the
-# end, and what is sent then goes to the relay: both sides have said as much, so that the cookie still counts.
-def cleared(one, to):
-    for _ in range(4):
-        fill(to)
-    one.connect(to)
-    own, until = None, time.monotonic() + 0.5
-    while own is None and time.monotonic() < until:
-        own = next((other for other in list(kept) if is_other_end(other, one)), None)
-    if own is None:
-        raise OSError("nobody has accepted it")
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-    one.sendall(b"x")
-    own.recv(1)
-    own.sendall(b"y")
-    one.recv(1)
-    # Neither FIN nor RST.
-    attach(one, ATTACH_FILTER, [(0x30, 0, 0, 13), (0x45, 0, 1, 5), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)])
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    own.close()
-    one.sendall(LINE)
-
-
-def is_other_end(other, one):
-    try:
-        return other.getpeername() == one.getsockname()
-    except (AttributeError, OSError):
-        return False
-
-
 # The first packet has data, and goes to the relay.
 def fast_open(one, to):
     one.sendto(LINE, FAST_OPEN, to)
@@ -160,7 +129,7 @@ def tell(how, port):
     return {"ok": False, "detail": f"not answered: {problem}"}
 
 
-ROLES = {"cookie": cookie, "cleared": cleared, "fast_open": fast_open, "migration": migration}
+ROLES = {"cookie": cookie, "fast_open": fast_open, "migration": migration}
 if sys.argv[1] == "relay":
     relay(sys.argv[2])
 else:
