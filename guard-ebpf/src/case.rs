@@ -364,10 +364,14 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
 }
 
 /// The ruling on a listener that guardd has not scanned, or no longer traces: a connection that the policies deny for any
-/// listener need not be held.
+/// listener need not be held. Nor need one to the guard's own proxy.
 #[inline(always)]
 fn unscanned(case: &mut Case, to: &Connection) -> u64 {
     let said = verdict::of_policies(&case.session, to, case.began());
+    if case.number == Receiver::REFUSED {
+        case.note(&Decision::by(said.policy, PolicyVerdict::DENY));
+        return Ruling::DECIDED;
+    }
     case.note(&said);
     match said.verdict {
         // For an MPTCP server only the packet tells that it is the session's own.

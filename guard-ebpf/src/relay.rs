@@ -41,8 +41,8 @@ impl Receiver {
     const OWN: u64 = 1;
     /// Memory is short, or the packet cannot be parsed: no listener has this ticket.
     const IN_DOUBT: u64 = 2;
-    /// The packet may get to another socket than the one that was found, with its data.
-    const REFUSED: u64 = 3;
+    /// The packet may get to another socket than the one that was found, with its data. Of a call: the guard's own proxy would get it.
+    pub(crate) const REFUSED: u64 = 3;
     /// What is left of a closed connection gets the packet, and no program does.
     const NOBODY: u64 = 4;
     /// The lowest ticket that is given.
@@ -142,7 +142,12 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
     }
     let localhost = to.to.localhost();
     let found = kernel::with_receiver(ctx.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
-        with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
+        // Who asks for the proxy itself would wait for ever: see `receiver_of`.
+        if is_proxy(listener) {
+            Receiver::REFUSED
+        } else {
+            with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
+        }
     });
     found.unwrap_or(Receiver::NO_LISTENER)
 }
@@ -273,7 +278,7 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     }
     // The guard's own proxy gets redirected connections. A direct one gets no further: its first packet behind the SYN goes to a socket
     // without the mark, which nobody has scanned.
-    if kernel::socket_storage::<u64>(maps::listeners(), receiver).is_some() {
+    if is_proxy(receiver) {
         return Receiver::NO_LISTENER;
     }
     let Some(state) =
@@ -300,6 +305,12 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
         0 => new,
         other => other,
     }
+}
+
+/// Whether it is a listener of the guard's own proxy.
+#[inline(always)]
+fn is_proxy(listener: *mut bpf_sock) -> bool {
+    kernel::socket_storage::<u64>(maps::listeners(), listener).is_some()
 }
 
 /// Whether a report that a session connects to that listener is due. A session whose share is used up takes nothing from
