@@ -23,3 +23,7 @@ if [ -d /run/systemd/system ]; then
         fi
     fi
 fi
+# Whoever upgrades knows it.
+if [ "$1" -eq 1 ]; then
+    echo "guard: next, as yourself: guard doctor, then in your project: guard setup"
+fi

@@ -8,7 +8,7 @@ use guard_lab::{NEVER, Network, OPEN, Tested, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, files, guard, property, quiet, said, succeeds};
-use crate::packages::{ENABLED, KERNEL, POLICY, STATIC};
+use crate::packages::{BEGIN, ENABLED, KERNEL, POLICY, STATIC};
 
 fn microseconds(unit: &str, name: &str) -> Duration {
     Duration::from_micros(property(unit, name).parse().unwrap())
@@ -19,7 +19,11 @@ fn microseconds(unit: &str, name: &str) -> Duration {
 fn an_installation_enforces_and_a_purge_takes_all_away() -> Tested {
     let machine = Machine::without_guard();
     let before = files();
-    succeeds(&mut machine::install(&machine.first));
+    let told = succeeds(&mut machine::install(&machine.first));
+    let mut told_last = told.lines().skip_while(|line| *line != BEGIN);
+    assert_eq!(told_last.next(), Some(BEGIN), "{told}");
+    let of_others = |line: &str| line.starts_with("Processing triggers for ");
+    assert!(told_last.all(of_others), "{told}");
     assert_eq!(machine::state(), "installed");
     assert_enforces()?;
 

@@ -22,6 +22,9 @@ const EDITED: &str = "# An administrator's\nmax_requests = 77\n";
 /// How the later version's end.
 const NEXT: &str = "\n# As of the next version.\n";
 
+/// The last that the package says where it is new.
+const BEGIN: &str = "guard: next, as yourself: guard doctor, then in your project: guard setup";
+
 /// What the presets enable, and so every package.
 const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
 /// What others start that need it.

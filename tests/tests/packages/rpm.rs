@@ -15,7 +15,7 @@ use crate::packages::machine::{
     self, Machine, files, guard, is_shared, property, quiet, said, succeeds, unit_that_tries,
 };
 use crate::packages::upgrade::assert_disabled;
-use crate::packages::{EDITED, ENABLED, KERNEL, NEXT, POLICY, SETTINGS};
+use crate::packages::{BEGIN, EDITED, ENABLED, KERNEL, NEXT, POLICY, SETTINGS};
 
 /// What the scriptlets of an erasure are about to do when rpm is killed: two of %preun, two of %postun. Each erasure goes
 /// on from what the one before has left.
@@ -94,9 +94,9 @@ fn killed(killer: &Killer, mut command: Command, at: &str) {
     eprintln!("killed at {at}: {}", said(&query()).trim());
 }
 
-fn install(how: &[&str], file: &Path) {
-    let said = succeeds(command(how).arg(file));
-    assert_eq!(said, "", "its scripts said something");
+/// Installs it; `told` is all that its scripts say.
+fn install(how: &[&str], file: &Path, told: &str) {
+    assert_eq!(succeeds(command(how).arg(file)), told);
 }
 
 /// That each file is there as it was packed.
@@ -118,7 +118,7 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() -> Tested
     let before = files();
     // As an earlier erasure leaves it.
     succeeds(quiet("systemctl").args(["mask", "guard.slice"]));
-    install(&["--install"], &packages.first);
+    install(&["--install"], &packages.first, &format!("{BEGIN}\n"));
     verify(&[]);
     assert_enforces()?;
 
@@ -147,7 +147,7 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() -> Tested
     );
     goes_on();
     assert_eq!(property("guardd.service", "MainPID"), guardd);
-    install(&["--upgrade", "--replacepkgs"], &packages.next);
+    install(&["--upgrade", "--replacepkgs"], &packages.next, "");
     assert_ne!(property("guardd.service", "MainPID"), guardd);
     assert_eq!(said(&query()).lines().count(), 1, "{}", said(&query()));
     assert_enforces()?;
@@ -162,7 +162,7 @@ fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() -> Tested
     succeeds(quiet("systemctl").args(["disable", "--now", "guardd.socket"]));
     succeeds(quiet("systemctl").args(["restart", "guardd.service"]));
     let guardd = property("guardd.service", "MainPID");
-    install(&["--upgrade", "--oldpackage"], &packages.first);
+    install(&["--upgrade", "--oldpackage"], &packages.first, "");
     assert_ne!(property("guardd.service", "MainPID"), guardd);
     assert_disabled("guardd.socket");
     goes_on();

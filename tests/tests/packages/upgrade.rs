@@ -10,7 +10,7 @@ use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{
     self, Machine, guard, installed, property, quiet, said, succeeds, version_of,
 };
-use crate::packages::{EDITED, NEXT, POLICY, SETTINGS};
+use crate::packages::{BEGIN, EDITED, NEXT, POLICY, SETTINGS};
 
 const OWN: &str = "/etc/guard/policies/asks.toml";
 const SHIPPED: &str = "/usr/share/guard/policies/homelab.toml";
@@ -68,7 +68,8 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled()
     succeeds(quiet("systemctl").args(["disable", "--now", "guardd.socket"]));
     succeeds(quiet("systemctl").args(["restart", "guardd.service"]));
     let before = property("guardd.service", "MainPID");
-    succeeds(&mut machine::install(&machine.next));
+    let told = succeeds(&mut machine::install(&machine.next));
+    assert!(!told.contains(BEGIN), "{told}");
     assert_eq!(installed(), version_of(&machine.next));
     assert_ne!(
         property("guardd.service", "MainPID"),

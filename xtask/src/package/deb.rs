@@ -256,6 +256,20 @@ mod tests {
         assert_eq!(changes(history), expected);
     }
 
+    /// Whoever has read nothing knows what to type then; on Fedora, too.
+    #[test]
+    fn an_installation_ends_with_what_to_type_next() -> Result<()> {
+        const BEGIN: &str =
+            "echo \"guard: next, as yourself: guard doctor, then in your project: guard setup\"";
+        for script in ["packaging/deb/postinst", "packaging/rpm/post.sh"] {
+            let text = fs::read_to_string(root().join(script))?;
+            let lines = text.lines().map(str::trim);
+            let mut said = lines.filter(|line| line.starts_with("echo "));
+            assert_eq!(said.next_back(), Some(BEGIN), "{script}");
+        }
+        Ok(())
+    }
+
     /// lintian warns of one.
     #[test]
     fn no_script_calls_a_program_by_its_path() -> Result<()> {
