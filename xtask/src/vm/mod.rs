@@ -103,7 +103,8 @@ pub(crate) struct VmArgs {
     /// Only one of N parts, which are about as long as each other: 1/3
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
-    /// Only open a shell in a machine that has guard installed
+    /// Only open a shell in a machine that has guard installed: you are root, with no user account beside (`useradd
+    /// --create-home NAME` makes one) and no network; the package is /payload/packages/guard.deb
     #[arg(long, conflicts_with_all = ["tests", "missing", "resume", "write", "shard"])]
     shell: bool,
     /// Only measure this group of figures of `cargo xtask bench` in a machine; may be given more than once
@@ -595,6 +596,18 @@ fn verdict(outcome: &Outcome) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever opens a shell knows as whom it is, and what there is.
+    #[test]
+    fn the_help_says_what_a_shell_has() {
+        let command = VmArgs::augment_args(clap::Command::new("vm"));
+        let shell = command.get_arguments().find(|arg| arg.get_id() == "shell");
+        let help = shell.and_then(clap::Arg::get_help).unwrap().to_string();
+        let deb = format!("{}/guard.deb", payload::PACKAGES);
+        for said in ["you are root", "no user account", "no network", &*deb] {
+            assert!(help.contains(said), "{said}: {help}");
+        }
+    }
 
     #[test]
     fn what_is_not_known_is_no_success() {

@@ -64,7 +64,9 @@ pub(super) fn open(
     saved: bool,
 ) -> Result<ExitCode> {
     let mut machine = start(maker, payload, kind, saved, &Console::Terminal)?;
-    say("a shell in the machine; `exit` ends both");
+    say(
+        "root's shell in the machine, without a network; `exit` ends both; its package is /payload/packages/guard.deb",
+    );
     let size = Command::new("stty")
         .arg("size")
         .stdin(Stdio::inherit())
