@@ -215,16 +215,14 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
     let verb = verb(arguments);
     let meant = words::meant(arguments, error)
         .or_else(|| misplaced::command_for_verb(arguments, error))
-        .or_else(|| meant::meant(arguments, error));
+        .or_else(|| meant::meant(arguments, error))
+        .or_else(|| misplaced::no_verb(arguments, error));
     if let Some(failure) = meant {
         Output::new(wants_json(arguments)).failure(&failure);
     } else if wants_json(arguments) {
         Output::new(true).failure(&usage_failure(verb, error));
     } else {
         let _ = error.print();
-        if let Some(command) = misplaced::may_be_a_command(arguments, error) {
-            let _ = writeln!(anstream::stderr(), "\nto run a command: {command}");
-        }
     }
     if verb == Some(OsStr::new("run")) {
         Exit::NOT_STARTED

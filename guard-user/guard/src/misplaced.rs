@@ -35,8 +35,47 @@ pub(super) fn command_for_verb(arguments: &[OsString], error: &clap::Error) -> O
     })
 }
 
+/// A word in the place of a verb that is none: the line with each verb that it is like, and where all are listed. clap offers to
+/// take it for a value besides, which no verb has there.
+pub(super) fn no_verb(arguments: &[OsString], error: &clap::Error) -> Option<Failure> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let words = arguments.get(1..)?;
+    let at = words.iter().position(|one| one == word.as_str())?;
+    let suggested: &[String] = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(suggested)) => suggested,
+        _ => &[],
+    };
+    let distance = |verb: &str| strsim::damerau_levenshtein(word, verb);
+    let least = suggested.iter().map(|verb| distance(verb)).min();
+    let like = suggested.iter().map(String::as_str);
+    let like: Vec<_> = like.filter(|verb| Some(distance(verb)) == least).collect();
+    // `policy` and the like, which have verbs of their own.
+    let group = words[..at].iter().filter(|one| is_verb(one));
+    let group: Vec<_> = group.cloned().collect();
+    let of_group = |last: &str| typed(&[&group[..], &[OsString::from(last)]].concat());
+    let help = format!("guard {}", of_group("--help"));
+    let meant = like.iter().map(|verb| {
+        let meant = [&words[..at], &[OsString::from(verb)], &words[at + 1..]].concat();
+        format!("guard {}", typed(&meant))
+    });
+    let fix = match may_be_a_command(arguments, error) {
+        Some(command) => format!("{help}\nor, to run a command:\n{command}"),
+        None => meant.chain([help.clone()]).collect::<Vec<_>>().join("\n"),
+    };
+    Some(Failure {
+        what: format!("{} is no verb of guard's", of_group(word)),
+        why: match like.is_empty() {
+            true => format!("{help} lists them"),
+            false => format!("did you mean {}?", like.join(" or ")),
+        },
+        fix,
+    })
+}
+
 /// The command that a word may be that is neither a verb nor like one, and no program of this PATH.
-pub(super) fn may_be_a_command(arguments: &[OsString], error: &clap::Error) -> Option<String> {
+fn may_be_a_command(arguments: &[OsString], error: &clap::Error) -> Option<String> {
     let words = arguments.get(1..).filter(|words| !words.is_empty())?;
     let is_option = words[0].as_encoded_bytes().starts_with(b"-");
     let is_like_one = error.get(ContextKind::SuggestedSubcommand).is_some();
@@ -307,6 +346,47 @@ mod tests {
         ] {
             assert_eq!(told(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_word_that_is_no_verb_leads_to_those_that_are() {
+        let told = |line: &str| {
+            let words = words(line);
+            let mut error = Cli::try_parse_from(&words).unwrap_err();
+            nearest_first(&mut error);
+            no_verb(&words, &error)
+        };
+        for (line, what, why, fix) in [
+            (
+                "guard aprove r1",
+                "aprove is no verb of guard's",
+                "did you mean approve?",
+                "guard approve r1\nguard --help",
+            ),
+            (
+                "guard --json policy shwo ci",
+                "policy shwo is no verb of guard's",
+                "did you mean show?",
+                "guard --json policy show ci\nguard policy --help",
+            ),
+            (
+                "guard policy frob",
+                "policy frob is no verb of guard's",
+                "guard policy --help lists them",
+                "guard policy --help",
+            ),
+            (
+                "guard no-such-claude -p hello",
+                "no-such-claude is no verb of guard's",
+                "guard --help lists them",
+                "guard --help\nor, to run a command:\nguard run -- no-such-claude -p hello",
+            ),
+        ] {
+            let told = told(line).unwrap();
+            let told = (&*told.what, &*told.why, &*told.fix);
+            assert_eq!(told, (what, why, fix), "{line}");
+        }
+        assert!(told("guard --frob").is_none());
     }
 
     #[test]

@@ -26,16 +26,42 @@ const ROWS: &[Row] = &[
         2,
         &["/bin/sh is no verb", "guard run -- /bin/sh"],
     ),
-    (User, "guard appove r1", 2, &["'appove'", "'approve'"]),
+    (
+        User,
+        "guard appove r1",
+        2,
+        &[
+            "appove is no verb",
+            "did you mean approve?",
+            "guard approve r1",
+            "guard --help",
+        ],
+    ),
+    // clap's own tips: to take a word for a value, and what else is like it.
+    (
+        User,
+        "for word in appove no-such-verb 'policy shwo' 'help aprove'; do guard $word; done 2>&1 | grep -c -e tip: -e 'as a value'",
+        1,
+        &["0\n"],
+    ),
+    (
+        User,
+        "guard appove r1 --json",
+        2,
+        &[
+            "\"why\":\"did you mean approve?\"",
+            "guard approve r1 --json",
+        ],
+    ),
     (
         User,
         "guard no-such-verb",
         2,
         &[
-            "'no-such-verb'",
-            "Usage: guard [OPTIONS] <COMMAND>",
-            "--help",
-            "to run a command: guard run -- no-such-verb",
+            "no-such-verb is no verb",
+            "guard --help",
+            "to run a command:",
+            "guard run -- no-such-verb",
         ],
     ),
     (
@@ -79,7 +105,16 @@ const ROWS: &[Row] = &[
         &["'--verbose'", "--help"],
     ),
     (User, "guard policy", 2, &["list", "show", "edit"]),
-    (User, "guard policy shwo default", 2, &["'shwo'", "'show'"]),
+    (
+        User,
+        "guard policy shwo default",
+        2,
+        &[
+            "policy shwo is no verb",
+            "did you mean show?",
+            "guard policy show default",
+        ],
+    ),
     (
         User,
         "guard explain-error nonsense",
@@ -360,7 +395,12 @@ const ROWS: &[Row] = &[
 
 const TAKEN: &[Row] = &[
     (User, "guard help", 0, &["Usage: guard", "Examples:"]),
-    (User, "guard help aprove", 2, &["'aprove'", "'approve'"]),
+    (
+        User,
+        "guard help aprove",
+        2,
+        &["aprove is no verb", "did you mean approve?"],
+    ),
     (User, "guard help run", 0, &["Usage: guard run", "--policy"]),
     (
         User,
