@@ -49,7 +49,13 @@ const ROWS: &[Row] = &[
         User,
         "guard run --policy nope -- true",
         125,
-        &["no policy", "nope", "asks, aws-prod"],
+        &[
+            "no policy",
+            "nope",
+            "guard policy list",
+            "asks, aws-prod",
+            "more: guard explain-error no-policy",
+        ],
     ),
     (
         User,

@@ -59,7 +59,7 @@ pub const MESSAGES: [MessageHelp; 19] = [
     message(
         "no-policy",
         "there is no policy …",
-        "Files need a slash or `.toml`.",
+        "`guard policy list` lists them. Files need a slash or `.toml`: `guard run --policy ./agent.toml -- CMD`.",
     ),
     message(
         "no-address",
@@ -215,6 +215,17 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), all().count());
         assert_eq!(find("NotFound").map(|one| one.code), Some("not-found"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_policy_that_is_not_there_can_be_typed() {
+        let text = find("no-policy").unwrap().text;
+        for typed in [
+            "`guard policy list`",
+            "`guard run --policy ./agent.toml -- CMD`",
+        ] {
+            assert!(text.contains(typed), "{text}");
+        }
     }
 
     #[test]

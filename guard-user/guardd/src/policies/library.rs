@@ -288,10 +288,11 @@ impl Library {
             .collect();
         let names = self.names();
         let all: Vec<_> = names.iter().map(String::as_str).collect();
-        let one_of = format!("use one of: {}", names.join(", "));
+        // A person's own names are added at its end.
+        let list = format!("guard policy list\nor use one of: {}", names.join(", "));
         let fix = match nearest(name, &all) {
-            Some(meant) => format!("did you mean {meant}? Or {one_of}"),
-            None => one_of,
+            Some(meant) => format!("did you mean {meant}?\n{list}"),
+            None => list,
         };
         CallError::not_found(
             format!("there is no policy {name:?}"),
