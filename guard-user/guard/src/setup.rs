@@ -34,7 +34,7 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
     let name = args.name.clone().unwrap_or_else(of_the_directory);
 
     steps.head(1, "This machine", "guard doctor")?;
-    let machine = doctor::problems(None, global, output)?;
+    let machine = doctor::problems(global, output)?;
 
     steps.head(
         2,

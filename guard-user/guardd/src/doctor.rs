@@ -35,8 +35,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const HOOK: Check = Check::part(
     Family::Guard,
     layers::HOOK,
-    "sudo systemctl restart guardd: it attaches what is missing; and find out who removed it",
+    "sudo systemctl restart guardd, and find out who removed it",
 );
+/// One without which nothing more is open.
+const HELPER_HOOK: Check = HOOK.optional();
 const MAPS: Check = Check::part(Family::Guard, "maps", "sudo systemctl restart guardd");
 const OWNER: Check = Check::part(
     Family::Leaving,
@@ -46,7 +48,7 @@ const OWNER: Check = Check::part(
 const SLICE: Check = Check::part(
     Family::Guard,
     "the slice's unit",
-    "install guard.slice again, then: sudo systemctl daemon-reload",
+    "install guard.slice again; sudo systemctl daemon-reload",
 )
 .optional();
 const UNIX: Check = Check::part(
@@ -63,25 +65,25 @@ const UNITS: Check = Check::way(
 const PROXY: Check = Check::part(
     Family::Guard,
     "the proxy",
-    "journalctl -u guard-proxy -n 20; until it runs, read-only destinations are closed",
+    "journalctl -u guard-proxy -n 20 says why",
 )
 .optional();
 const RESOLVER: Check = Check::part(
     Family::Guard,
     "the resolver",
-    "journalctl -u guard-resolver -n 20; until it runs, sessions whose policies speak of names resolve none",
+    "journalctl -u guard-resolver -n 20 says why",
 )
 .optional();
 const FLEET: Check = Check::part(
     Family::Guard,
     "the fleet's policies",
-    "see to it as it says; docs/fleet.md has what a machine needs",
+    "guard doctor --all says what, docs/fleet.md what to do",
 )
 .optional();
 const POLKIT: Check = Check::way(
     Family::Guard,
     "a yes costs a password",
-    "[approve] polkit = true in /etc/guard/guardd.toml: else a program outside, led to type guard approve as you, can",
+    "[approve] polkit = true in /etc/guard/guardd.toml",
 )
 .optional();
 
@@ -320,7 +322,7 @@ fn judges_unix(datapath: &Datapath) -> ProbeResult {
 
 fn hook_row(hook: &HookStatus) -> Row {
     let check = match HELPERS.contains(&hook.name.as_str()) {
-        true => HOOK.optional(),
+        true => HELPER_HOOK,
         false => HOOK,
     };
     let name = format!("{} {}", HOOK.name, hook.name);

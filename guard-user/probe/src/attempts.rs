@@ -95,6 +95,7 @@ const FIX_LAUNCH: &str =
     "start commands with guard run of this version, and see what it warns of: it takes this away";
 const FIX_SAME_USER: &str = "run agents as a user of their own: sudo guard run --user agent -- CMD; where the row Landlock \
                              is missing: boot with landlock in lsm=";
+const FIX_SIGNALS: &str = "sudo guard run --user agent -- CMD, or boot Linux 6.12";
 const FIX_UNIX: &str = "run agents as a user of their own: sudo guard run --user agent -- CMD; this kernel or this \
                         version of guard judges no unix sockets: boot Linux 6.7 or later, or a kernel \
                         with CONFIG_FUNCTION_TRACER=y and BTF";
@@ -128,7 +129,7 @@ pub const CHECKS: [Check; 19] = [
     way(Family::Helper, "ptrace", FIX_SAME_USER),
     way(Family::Helper, "process_vm_readv", FIX_SAME_USER),
     way(Family::Helper, "/proc/PID/mem", FIX_SAME_USER),
-    way(Family::Helper, "signals to outside", FIX_SAME_USER).optional(),
+    way(Family::Helper, "signals to outside", FIX_SIGNALS).optional(),
     way(Family::Guard, "TIOCSTI", FIX_LAUNCH),
     way(Family::Guard, CONTROL, FIX_CONTROL),
 ];

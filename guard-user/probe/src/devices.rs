@@ -16,7 +16,7 @@ const NETWORK: Check = Check::way(
 const SPOOLS: Check = Check::way(
     Family::Leaving,
     "spools of cron and at",
-    "sudo chmod o-w DIRECTORY: what is put there runs outside, as you",
+    "sudo chmod o-w DIRECTORY (guard doctor --all names it)",
 )
 .optional();
 

@@ -27,12 +27,8 @@ const COMPILER: Check = Check::part(
     "programs are compiled",
     "sudo sysctl net.core.bpf_jit_enable=1",
 );
-const RING_BUFFER: Check = Check::part(
-    Family::Guard,
-    "ring buffer",
-    "boot Linux 6.1 or later: without it nobody is told what was refused",
-)
-.optional();
+const RING_BUFFER: Check =
+    Check::part(Family::Guard, "ring buffer", "boot Linux 6.1 or later").optional();
 const TYPES: Check = Check::part(
     Family::Helper,
     "the kernel's types (BTF)",
@@ -43,8 +39,7 @@ const TYPES: Check = Check::part(
 pub const SECURITY_HOOKS: Check = Check::part(
     Family::Helper,
     "programs at security hooks",
-    "boot a kernel with CONFIG_FUNCTION_TRACER=y and CONFIG_DEBUG_INFO_BTF=y, as distributions do, or with bpf in the list \
-     lsm= on its command line (CONFIG_BPF_LSM=y); where that is so already, nothing: the next two do its work",
+    "boot a kernel of docs/kernels.md#security-hooks",
 )
 .optional();
 /// A program at `cgroup/connect_unix`.
@@ -64,7 +59,7 @@ pub const SENDMSG_UNIX: Check = Check::part(
 const CUTTING: Check = Check::part(
     Family::Time,
     "connections are cut",
-    "boot a kernel with CONFIG_INET_DIAG_DESTROY=y: without it a closed hole's connections hang, and send nothing",
+    "boot a kernel with CONFIG_INET_DIAG_DESTROY=y",
 )
 .optional();
 const SCRATCH: Check = Check::part(

@@ -106,8 +106,16 @@ impl Check {
     }
 
     /// The same, where the claim holds without it.
+    ///
+    /// # Panics
+    ///
+    /// Where its name and its fix are too long for one line of `guard doctor`: in a constant, that does not compile.
     #[must_use]
     pub const fn optional(self) -> Self {
+        assert!(
+            self.name.len() + self.fix.len() <= ONE_LINE,
+            "what is not required has its fix in one line"
+        );
         Self {
             required: false,
             ..self
@@ -191,6 +199,9 @@ impl ProbeResult {
     }
 }
 
+/// How long the name and the fix of an optional row may be together: `guard doctor` has both in one line of 80 columns, with two
+/// blanks before the name, and a colon and a blank behind it.
+pub const ONE_LINE: usize = 80 - 4;
 /// How the detail of a row begins whose answer is unclear.
 pub const UNCLEAR: &str = "could not tell: ";
 
@@ -284,6 +295,13 @@ mod tests {
         assert_eq!(row.fix.as_deref(), Some("close it"));
         let row = WAY.row(ProbeResult::yes("EPERM"));
         assert_eq!((row.ok, row.fix), (true, None));
+    }
+
+    #[test]
+    #[should_panic(expected = "in one line")]
+    fn what_is_optional_has_a_short_fix() {
+        let fix: &'static str = "a word ".repeat(20).leak();
+        let _ = Check::way(Family::Helper, "unix", fix).optional();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{Check, Family, ProbeResult, errno};
 const LISTENERS: Check = Check::way(
     Family::Helper,
     "listeners on loopback",
-    "name loopback's ports in the policy, allow those that the agent needs, and confirm or deny @loopback otherwise",
+    "in the policy: deny @loopback, allow the ports needed",
 )
 .optional();
 

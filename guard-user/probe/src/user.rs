@@ -35,27 +35,27 @@ const SECOND: Timespec = Timespec {
 const LANDLOCK: Check = Check::part(
     Family::Helper,
     "Landlock",
-    "boot with landlock in the list lsm= on the kernel's command line (CONFIG_SECURITY_LANDLOCK=y)",
+    "boot with landlock in lsm= (CONFIG_SECURITY_LANDLOCK=y)",
 )
 .optional();
 /// What a domain keeps a process from besides: signals, and abstract names.
 pub const SCOPES: Check = Check::part(
     Family::Helper,
     "Landlock's scopes",
-    "boot Linux 6.12 or later: before, and without programs at security hooks, a session may signal your other processes",
+    "boot Linux 6.12 or later",
 )
 .optional();
 /// seccomp's user notification.
 pub const NOTIFICATION: Check = Check::part(
     Family::Helper,
     "seccomp asks a supervisor",
-    "boot a kernel with CONFIG_SECCOMP_FILTER=y, Linux 5.14 or later",
+    "boot Linux 5.14 or later, CONFIG_SECCOMP_FILTER=y",
 )
 .optional();
 const YAMA: Check = Check::part(
     Family::Helper,
     "Yama",
-    "sudo sysctl kernel.yama.ptrace_scope=1; where there is no such setting, boot with yama in lsm=",
+    "sudo sysctl kernel.yama.ptrace_scope=1, else boot with yama in lsm=",
 )
 .optional();
 const NAMESPACES: Check = Check::part(
@@ -73,7 +73,7 @@ const BPF: Check = Check::way(
 const TYPING: Check = Check::way(
     Family::Guard,
     "typing into terminals",
-    "sudo sysctl dev.tty.legacy_tiocsti=0; in a session it is refused all the same",
+    "sudo sysctl dev.tty.legacy_tiocsti=0",
 )
 .optional();
 

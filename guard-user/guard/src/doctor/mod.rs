@@ -32,7 +32,7 @@ const RUNS: Check = Check::part(
 const VERSIONS: Check = Check::part(
     Family::Guard,
     "one version",
-    "install guard and guardd of one version, then: sudo systemctl restart guardd",
+    "install one version of both; sudo systemctl restart guardd",
 )
 .optional();
 /// `guard doctor`: yes only if every required row is ok.
@@ -44,23 +44,20 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Resu
         return scratch::attempt(targets, &global.socket());
     }
     let user = args.user.as_deref();
-    match args.all {
-        true => say(user, render::doctor::all, global, output),
-        false => problems(user, global, output),
-    }
+    let page: fn(&[Row]) -> Page = match args.all {
+        true => render::doctor::all,
+        false => render::doctor::page,
+    };
+    say(user, page, global, output)
 }
 
-/// What is wrong, for the commands of `user`: also the first step of `guard setup`.
+/// What is wrong for one's own commands: the first step of `guard setup`.
 ///
 /// # Errors
 ///
 /// Those of [`doctor`].
-pub(crate) fn problems(
-    user: Option<&str>,
-    global: &Global,
-    output: Output,
-) -> Result<Exit, CliError> {
-    say(user, render::doctor::page, global, output)
+pub(crate) fn problems(global: &Global, output: Output) -> Result<Exit, CliError> {
+    say(None, render::doctor::brief, global, output)
 }
 
 fn say(

@@ -64,7 +64,10 @@ pub const GROUPS: [RowGroup; 9] = [
                 "without `CAP_NET_RAW` and `CAP_NET_ADMIN`, in the slice",
             ),
             row("root owns the cgroups", ""),
-            optional("a yes costs a password", "polkit asks"),
+            optional(
+                "a yes costs a password",
+                "polkit asks, else a program outside, led to type `guard approve` as you, can answer",
+            ),
         ],
     },
     RowGroup {
@@ -169,13 +172,19 @@ pub const GROUPS: [RowGroup; 9] = [
                 "access(2) to macvtap, RDMA, vhost",
             ),
             optional("Landlock", ""),
-            optional("Landlock's scopes", ""),
+            optional(
+                "Landlock's scopes",
+                "else, without security hooks, a session may signal your other processes",
+            ),
             optional("Yama", ""),
             optional("the kernel's types (BTF)", ""),
             optional("bpf() by ordinary users", ""),
             optional("typing into terminals", ""),
             optional("user namespaces for all", ""),
-            optional("spools of cron and at", "not claimed"),
+            optional(
+                "spools of cron and at",
+                "not claimed, though what is put there runs outside, as you",
+            ),
             optional("listeners on loopback", "any may lead elsewhere"),
             row("connections change hands", "`net.ipv4.tcp_migrate_req`"),
             row("what the user may", ""),

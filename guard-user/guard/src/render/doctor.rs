@@ -1,6 +1,6 @@
 //! What this machine can enforce.
 
-use guard_probe::{Family, UNCLEAR};
+use guard_probe::{Family, ONE_LINE, UNCLEAR};
 use guard_proto::Row;
 
 use super::page::{BAD, COMMAND, GOOD, HEAD, Page, STRONG, WARN};
@@ -12,49 +12,92 @@ const WIDTH: usize = 80 - DETAIL;
 const FIX: usize = 11;
 const BELOW: usize = 9;
 
-/// What is wrong, with what to do about it, and how much is well.
+/// Each row with what was seen.
+const ALL: &str = "guard doctor --all";
+
+/// What is wrong, and what could be better, each with what to do about it.
 pub(crate) fn page(rows: &[Row]) -> Page {
     let mut page = Page::default();
-    let required = rows.iter().filter(|row| !row.ok && row.required);
-    let required: Vec<&Row> = required.collect();
-    // Without a guardd most cannot be looked at: that is one problem, and not twenty.
-    let is_blind = required.iter().any(|row| row.check == "guardd");
-    let (unseen, required): (Vec<_>, Vec<_>) = required
-        .into_iter()
-        .partition(|row| is_blind && row.detail.starts_with(UNCLEAR));
-    for (fix, rows) in by_fix(&required) {
-        problem(&mut page, &rows, fix);
+    let not_ok = NotOk::of(rows);
+    not_ok.problems(&mut page);
+    page.line(if not_ok.others.is_empty() { "." } else { ":" });
+    for row in &not_ok.others {
+        other(&mut page, row);
     }
-    match unseen.len() {
-        0 => {
-            verdict(&mut page, rows);
-            if required.is_empty() {
-                others(&mut page, rows);
-            }
-        }
-        unseen => {
-            page.styled(BAD, count(required.len())).line(format_args!(
-                "; {unseen} more could not be looked at without a guardd."
-            ));
-        }
-    }
-    page.text("Each with what was seen: ");
-    page.styled(COMMAND, "guard doctor --all").end();
+    said_more(&mut page);
     page
 }
 
-/// A line with the names of rows that are not ok, and need not be.
-fn others(page: &mut Page, rows: &[Row]) {
-    const MORE: &str = " …";
-    let others = rows.iter().filter(|row| !row.ok && !row.required);
-    let names: Vec<_> = others.map(|row| &*row.check).collect();
-    if names.is_empty() {
-        return;
+/// What is wrong, with what to do about it; of what could be better how much it is, and who says more.
+pub(crate) fn brief(rows: &[Row]) -> Page {
+    let mut page = Page::default();
+    let not_ok = NotOk::of(rows);
+    not_ok.problems(&mut page);
+    match not_ok.others.is_empty() {
+        true => page.line("."),
+        false => page.text(": ").styled(COMMAND, "guard doctor").end(),
+    };
+    said_more(&mut page);
+    page
+}
+
+fn said_more(page: &mut Page) {
+    page.text("Each with what was seen: ");
+    page.styled(COMMAND, ALL).end();
+}
+
+/// Rows that are not ok.
+struct NotOk<'r> {
+    required: Vec<&'r Row>,
+    /// Those that need not be.
+    others: Vec<&'r Row>,
+    /// How many could not be looked at, for want of a guardd: that is one problem, and not twenty.
+    unseen: usize,
+}
+
+impl<'r> NotOk<'r> {
+    fn of(rows: &'r [Row]) -> Self {
+        let all: Vec<&Row> = rows.iter().filter(|row| !row.ok).collect();
+        let is_blind = all.iter().any(|row| row.required && row.check == "guardd");
+        let (unseen, seen): (Vec<&Row>, Vec<&Row>) = all
+            .into_iter()
+            .partition(|row| is_blind && row.detail.starts_with(UNCLEAR));
+        let (required, others) = seen.into_iter().partition(|row| row.required);
+        Self {
+            required,
+            others,
+            unseen: unseen.len(),
+        }
     }
-    let names = names.join(", ");
-    let lines = broken(&names, 80 - MORE.chars().count());
-    let more = if lines.len() > 1 { MORE } else { "" };
-    page.line(format_args!("{}{more}", lines[0]));
+
+    /// The required ones, each with what to do about it, and how much is well: a line that is not ended.
+    fn problems(&self, page: &mut Page) {
+        for (fix, rows) in by_fix(&self.required) {
+            problem(page, &rows, fix);
+        }
+        let (open, others) = (self.required.len(), self.others.len());
+        if self.unseen == 0 {
+            verdict(page, open, others);
+            return;
+        }
+        page.styled(BAD, count(open)).text(format_args!(
+            "; {} more could not be looked at without a guardd",
+            self.unseen
+        ));
+        if others > 0 {
+            page.line(".").text(better(others));
+        }
+    }
+}
+
+/// One line of a row that need not be ok: what to do for it, or where that stands.
+fn other(page: &mut Page, row: &Row) {
+    let room = ONE_LINE.saturating_sub(row.check.chars().count());
+    // One of another version of guardd, or of what could not be looked at, may be long.
+    let fix = row.fix.as_deref();
+    let fix = fix.filter(|fix| fix.chars().count() <= room);
+    page.text("  ").styled(WARN, &row.check).text(": ");
+    page.styled(COMMAND, fix.unwrap_or(ALL)).end();
 }
 
 /// Rows with the same fix are one problem. In the order of the first of each.
@@ -124,8 +167,15 @@ pub(crate) fn all(rows: &[Row]) -> Page {
             one(&mut page, row);
         }
     }
+    let not_ok = |required: bool| {
+        let rows = rows
+            .iter()
+            .filter(|row| !row.ok && row.required == required);
+        rows.count()
+    };
     page.line("");
-    verdict(&mut page, rows);
+    verdict(&mut page, not_ok(true), not_ok(false));
+    page.line(".");
     page
 }
 
@@ -159,29 +209,23 @@ fn one(page: &mut Page, row: &Row) {
     }
 }
 
-fn verdict(page: &mut Page, rows: &[Row]) {
-    let not_ok = |required| {
-        let rows = rows
-            .iter()
-            .filter(|row| !row.ok && row.required == required);
-        rows.count()
+/// How much is well, in a line that is not ended.
+fn verdict(page: &mut Page, open: usize, others: usize) {
+    match (open, others) {
+        (0, 0) => page.styled(GOOD, "All rows are ok"),
+        (0, _) => page.styled(GOOD, "Every required row is ok"),
+        (open, _) => page.styled(BAD, count(open)),
     };
-    let others = match not_ok(false) {
-        0 => String::new(),
-        1 => ", and 1 other".to_owned(),
-        more => format!(", and {more} others"),
-    };
-    match (not_ok(true), others.as_str()) {
-        (0, "") => page.styled(GOOD, "All rows are ok").line("."),
-        (0, _) => {
-            let others = others.trim_start_matches(", and ");
-            page.styled(GOOD, "Every required row is ok")
-                .line(format_args!("; {others} not."))
-        }
-        (open, _) => page
-            .styled(BAD, count(open))
-            .line(format_args!("{others}.")),
-    };
+    if others > 0 {
+        page.text(format_args!("; {}", better(others)));
+    }
+}
+
+fn better(others: usize) -> String {
+    match others {
+        1 => "1 other could be better".to_owned(),
+        others => format!("{others} others could be better"),
+    }
 }
 
 fn capital(text: &str) -> String {
@@ -261,13 +305,14 @@ mod tests {
                                               xxxxxxxxx is long
                    fix: close it
 
-        1 required row is not ok, and 1 other.
+        1 required row is not ok; 1 other could be better.
         ");
         insta::assert_snapshot!(page(&rows).plain(), @r"
         open     unix sockets by path
                  fix: run agents as a user of their own: sudo guard run --user agent --
                       CMD
-        1 required row is not ok, and 1 other.
+        1 required row is not ok; 1 other could be better:
+          a helper outside: somebody's: close it
         Each with what was seen: guard doctor --all
         ");
         insta::assert_snapshot!(page(&rows[..1]).plain(), @r"
@@ -277,14 +322,39 @@ mod tests {
     }
 
     #[test]
-    fn three_lines_at_most_say_that_all_that_is_required_is_well() {
-        let mut rows = vec![CONNECT.row(ProbeResult::yes("read back: program 31"))];
-        rows.extend((0..9).map(|_| LONG.row(ProbeResult::no("it is there"))));
+    fn three_lines_at_most_say_that_all_is_well() {
+        let well = [CONNECT.row(ProbeResult::yes("read back: program 31"))];
+        assert!(page(&well).plain().lines().count() <= 3);
+        let rows = [&well[..], &[LONG.row(ProbeResult::no("it is there"))]].concat();
+        insta::assert_snapshot!(brief(&rows).plain(), @r"
+        Every required row is ok; 1 other could be better: guard doctor
+        Each with what was seen: guard doctor --all
+        ");
+        assert_eq!(brief(&well).plain(), page(&well).plain());
+    }
+
+    #[test]
+    fn what_could_be_better_is_a_line_each_with_its_fix() {
+        const POLKIT: Check = Check::way(
+            Family::Guard,
+            "a yes costs a password",
+            "[approve] polkit = true in /etc/guard/guardd.toml",
+        )
+        .optional();
+        let rows = [
+            CONNECT.row(ProbeResult::yes("read back: program 31")),
+            POLKIT.row(ProbeResult::no("polkit is not asked")),
+            LONG.unseen("no guardd", &"sudo guard doctor, or another ".repeat(3)),
+        ];
         let text = page(&rows).plain();
-        assert!(text.lines().count() <= 3, "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
         insta::assert_snapshot!(text, @r"
-        Every required row is ok; 9 others not.
-        a helper outside: somebody's, a helper outside: somebody's, a helper outside: …
+        Every required row is ok; 2 others could be better:
+          a yes costs a password: [approve] polkit = true in /etc/guard/guardd.toml
+          a helper outside: somebody's: guard doctor --all
         Each with what was seen: guard doctor --all
         ");
     }
@@ -318,7 +388,15 @@ mod tests {
         ];
         insta::assert_snapshot!(page(&rows).plain(), @r"
         missing  guardd  fix: sudo systemctl start guardd
-        1 required row is not ok; 2 more could not be looked at without a guardd.
+        1 required row is not ok; 3 more could not be looked at without a guardd.
+        Each with what was seen: guard doctor --all
+        ");
+        let seen = [&rows[..], &[LONG.row(ProbeResult::no("it is there"))]].concat();
+        insta::assert_snapshot!(page(&seen).plain(), @r"
+        missing  guardd  fix: sudo systemctl start guardd
+        1 required row is not ok; 3 more could not be looked at without a guardd.
+        1 other could be better:
+          a helper outside: somebody's: close it
         Each with what was seen: guard doctor --all
         ");
     }
