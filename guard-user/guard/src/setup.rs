@@ -9,14 +9,15 @@ use clap::ValueEnum as _;
 use guard_proto::Failure;
 
 use super::args::{AgentKind, Global, SetupArgs};
+use super::client::Client;
 use super::discover;
 use super::doctor;
 use super::error::{CliError, Exit};
 use super::init;
 use super::person::Person;
-use super::policy_file::{is_machines, personal};
-use super::render::Output;
+use super::policy_file::{is_machines, or_default, personal};
 use super::render::page::{COMMAND, HEAD, Page};
+use super::render::{Output, command_line};
 
 /// Looks at the machine, finds production, writes a policy and enters guard into the agents' settings.
 ///
@@ -75,23 +76,51 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
         init::offer(*agent, args.print, output)?;
     }
 
-    let first = agents.first().map_or("CMD", |agent| agent.program());
-    output.print(&(), |(), _| last_words(used.as_deref(), first))?;
+    let first = FirstCommand {
+        // Named in any case: guardd knows none of a person's own policies, of which the settings may name one.
+        policy: or_default(used.as_deref()),
+        program: steps.program(&agents),
+        is_to_be_written: args.print && used.as_ref() == Some(&name) && own.is_none(),
+        starts: match Client::connect(&socket) {
+            Err(CliError::NoDaemon(none)) => Some(none.fix),
+            _ => None,
+        },
+    };
+    output.print(&(), |(), _| first.page())?;
     Ok(machine)
 }
 
 /// What to type once all is set up.
-fn last_words(policy: Option<&str>, program: &str) -> Page {
-    let policy = policy.map_or_else(String::new, |name| format!("--policy {name} "));
-    let mut page = Page::default();
-    page.end();
-    page.styled(
-        HEAD,
-        "The first guarded command; `guard watch` in another terminal answers its requests:",
-    );
-    page.end()
-        .commands(format_args!("guard run {policy}-- {program}\nguard watch"));
-    page
+struct FirstCommand<'a> {
+    policy: &'a str,
+    program: &'a str,
+    /// Whether there is no such policy yet.
+    is_to_be_written: bool,
+    /// What starts guardd, where none runs.
+    starts: Option<String>,
+}
+
+impl FirstCommand<'_> {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        page.end();
+        if let Some(starts) = &self.starts {
+            page.styled(HEAD, "Before, as no guardd runs:").end();
+            page.commands(starts);
+        }
+        if self.is_to_be_written {
+            page.styled(HEAD, "Once guard setup, without --print, has written that:")
+                .end();
+        }
+        page.styled(
+            HEAD,
+            "The first guarded command; `guard watch` in another terminal answers its requests:",
+        );
+        let run = ["guard", "run", "--policy", self.policy, "--", self.program];
+        let run = command_line(&run.map(str::to_owned));
+        page.end().commands(format_args!("{run}\nguard watch"));
+        page
+    }
 }
 
 /// Each step asks a person, unless nothing is to be changed.
@@ -142,6 +171,16 @@ impl Steps<'_> {
             .copied()
             .collect()
     }
+
+    /// What to start: the agent that was named; else one that is installed; else what every machine has.
+    fn program(&self, agents: &[AgentKind]) -> &'static str {
+        let is_one =
+            |agent: &&AgentKind| !self.args.agent.is_empty() || is_installed(agent.program());
+        agents
+            .iter()
+            .find(is_one)
+            .map_or("sh", |agent| agent.program())
+    }
 }
 
 fn is_installed(program: &str) -> bool {
@@ -182,5 +221,45 @@ mod tests {
         // Built in: that one would be taken in its place.
         assert_eq!(named_after("homelab"), "my-homelab");
         assert_eq!(named_after("…"), "my-project");
+    }
+
+    fn first(policy: &str) -> FirstCommand<'_> {
+        FirstCommand {
+            policy,
+            program: "claude",
+            is_to_be_written: false,
+            starts: None,
+        }
+    }
+
+    #[test]
+    fn the_first_command_is_told_as_it_works() {
+        let told = first("shop").page().plain();
+        insta::assert_snapshot!(told.trim_start(), @r"
+        The first guarded command; `guard watch` in another terminal answers its requests:
+            guard run --policy shop -- claude
+            guard watch
+        ");
+        let file = first("./my shop.toml").page().plain();
+        assert!(file.contains("    guard run --policy './my shop.toml' -- claude\n"));
+    }
+
+    #[test]
+    fn what_the_first_command_needs_before_is_said_before() {
+        let first = FirstCommand {
+            is_to_be_written: true,
+            starts: Some("start it:\nsudo systemctl start guardd".into()),
+            ..first("shop")
+        };
+        let told = first.page().plain();
+        insta::assert_snapshot!(told.trim_start(), @r"
+        Before, as no guardd runs:
+            start it:
+            sudo systemctl start guardd
+        Once guard setup, without --print, has written that:
+        The first guarded command; `guard watch` in another terminal answers its requests:
+            guard run --policy shop -- claude
+            guard watch
+        ");
     }
 }

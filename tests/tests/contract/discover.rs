@@ -1012,6 +1012,28 @@ fn what_is_open_is_what_the_policy_leaves_open_that_commands_get() -> Tested {
 }
 
 #[test]
+fn the_first_command_of_a_setup_works_where_the_settings_name_a_policy_of_ones_own() -> Tested {
+    let project = Project::new("default_policy = \"mine\"\n")?;
+    let own = project.home.join(".config/guard/policies");
+    fs::create_dir_all(&own)?;
+    fs::write(
+        own.join("mine.toml"),
+        "version = 1\ndefault = \"confirm\"\n",
+    )?;
+    let run = |policy: &[&str]| {
+        let args = [&["run"], policy, &["--", "true"]].concat();
+        project.guard(&args).code()
+    };
+    // guardd has none of that name.
+    assert_eq!(run(&[]), Some(125));
+    assert_eq!(run(&["--policy", "mine"]), Some(0));
+    let setup = project.guard(&["setup", "--agent", "claude-code", "--print"]);
+    let told = "    guard run --policy mine -- claude\n";
+    assert!(setup.stdout.contains(told), "{setup:?}");
+    Ok(())
+}
+
+#[test]
 fn a_policy_that_is_there_already_is_not_built_on_unseen() -> Tested {
     let project = Project::new("")?;
     let own = project.home.join(".config/guard/policies");
@@ -1508,6 +1530,7 @@ fn setup_takes_a_person_to_a_policy_and_an_agent_that_knows_guard() -> Tested {
     for text in [
         "action = \"confirm\"",
         "mcpServers",
+        "Once guard setup, without --print, has written that:",
         "guard run --policy project -- claude",
     ] {
         assert!(shown.stdout.contains(text), "{shown:?}");
