@@ -5,7 +5,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::{
+    Parser as _,
+    error::{ContextKind, ErrorKind},
+};
 use guard_datapath::Object;
 use guardd::{
     args::{Cli, Verb},
@@ -13,7 +16,11 @@ use guardd::{
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
+    let cli = Cli::try_parse().unwrap_or_else(|mut error| {
+        // The tip to take a word for a value: guardd takes none.
+        error.remove(ContextKind::Suggested);
+        refuse(&error)
+    });
     guard_log::begin(matches!(cli.verb, Some(Verb::Teardown { .. })));
     service::main(&cli, &Object::built_in())
 }

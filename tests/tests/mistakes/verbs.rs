@@ -313,6 +313,13 @@ const ROWS: &[Row] = &[
         ],
     ),
     (User, "guardd status", 2, &["'status'", "guard status"]),
+    (User, "guardd teardwon", 2, &["'teardwon'", "'teardown'"]),
+    (
+        User,
+        "guardd teardwon 2>&1 | grep -c 'as a value'",
+        1,
+        &["0\n"],
+    ),
     (
         User,
         "guardd reload",
