@@ -16,14 +16,14 @@ use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, Terms
 use super::ask::yes;
 use super::client::{Client, ReplyStream};
 use super::error::{CliError, Exit, read_or_not};
+use super::gone;
 use super::ids::{are_ids, with_a_port};
 use super::render::ended::EndedRequest;
 use super::render::endpoint;
 use super::render::page::Page;
-use super::render::requests::Gone;
 use super::render::seen::Seen;
+use super::render::time::Clock;
 use super::render::{self, Output, command_line};
-use super::report::summary::Report;
 use super::sessions::{is_carried, seen};
 
 /// What is written down at one moment, and shown at another.
@@ -31,9 +31,6 @@ const MOMENT: Duration = Duration::from_secs(5);
 
 /// A guardd that is gone is looked for this often.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// What went with its session in this time is told where nothing waits.
-const LATELY: Duration = Duration::from_secs(3600);
 
 /// `guard pending`
 pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Result<Exit, CliError> {
@@ -55,38 +52,11 @@ pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Resu
     )?;
     if answer.requests.is_empty() && !output.is_json() {
         // What has gone is worth a word, and no error.
-        if let Ok(gone) = gone(client) {
+        if let Ok(gone) = gone::lately(client) {
             output.print(&gone, render::requests::gone)?;
         }
     }
     Ok(Exit::DONE)
-}
-
-/// The sessions that have ended lately and took requests with them.
-fn gone(client: Client) -> Result<Vec<Gone>, CliError> {
-    let call = Call::Log {
-        follow: false,
-        session: None,
-        since: Some(LATELY.as_secs_f64()),
-    };
-    let records = client.stream::<LogRecord>(&call)?;
-    let records = records.collect::<Result<Vec<_>, CliError>>()?;
-    let report = Report::of(&records);
-    let ended = report.sessions.iter().filter(|one| one.ended_at.is_some());
-    let gone = ended.filter_map(|session| {
-        let its = report
-            .requests
-            .iter()
-            .filter(|one| one.answer.is_none() && one.session.as_deref() == Some(&session.id));
-        let its: Vec<_> = its.collect();
-        let last = its.last()?;
-        Some(Gone {
-            session: session.id.clone(),
-            ids: its.iter().map(|one| one.id.clone()).collect(),
-            argument: last.argument.clone(),
-        })
-    });
-    Ok(gone.collect())
 }
 
 /// Prints each request when it comes up: a script may answer what it reads. A guardd that is gone, as for an upgrade, is waited for:
@@ -256,15 +226,15 @@ pub(crate) fn approve(
                 if reads && failure.fix.contains(LEAVE_OUT) =>
             {
                 failure.fix.push_str(&format!(":\nguard approve {id}"));
-                failed.push(CliError::Answer { name, failure });
+                failed.push((id, CliError::Answer { name, failure }));
             }
-            Err(error) => failed.push(error),
+            Err(error) => failed.push((id, error)),
         }
     }
     if !all.holes.is_empty() || failed.is_empty() {
         read_or_not(opened(&all, output).map(drop))?;
     }
-    all_said(failed, output)
+    all_said(gone::explained(client, failed), output)
 }
 
 /// Tells of each that has failed: the last one is what the command ends with.
@@ -289,14 +259,18 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
         if all.requests.iter().any(|one| one.id == id) {
             continue;
         }
-        let by = None;
-        match client.call::<Denied>(&Call::Deny { id, seconds, by }) {
+        let call = Call::Deny {
+            id: id.clone(),
+            seconds,
+            by: None,
+        };
+        match client.call::<Denied>(&call) {
             Ok(answer) => {
                 all.requests.extend(answer.requests);
                 all.until = answer.until;
                 below.extend(answer.below);
             }
-            Err(error) => failed.push(error),
+            Err(error) => failed.push((id, error)),
         }
     }
     if !all.requests.is_empty() || failed.is_empty() {
@@ -310,7 +284,7 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
             "after these noes no name below {zone} is asked about: all of them are refused"
         ));
     }
-    all_said(failed, output)
+    all_said(gone::explained(client, failed), output)
 }
 
 /// The requests that are meant: a session stands for all that wait of it now.
@@ -382,7 +356,14 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
         }
         other => other,
     });
-    opened(&answer?, output)
+    let answer = answer?;
+    let exit = opened(&answer, output)?;
+    // What is open is open, whether or not the others are told.
+    if let Ok(open) = client.call::<HolesReply>(&Call::Holes {}) {
+        let told = render::holes::open_before(&answer.holes, &open.holes, &Clock::system());
+        output.warnings(&told);
+    }
+    Ok(exit)
 }
 
 /// How guardd says that a hole is wider than most are.

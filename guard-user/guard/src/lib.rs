@@ -33,6 +33,8 @@ mod explain;
 mod fleet;
 mod flows;
 mod generate;
+mod gone;
+mod held;
 mod hook;
 mod ids;
 mod init;

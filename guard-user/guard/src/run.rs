@@ -26,6 +26,7 @@ use super::discover::drift::Drift;
 use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
+use super::held::HeldTeller;
 use super::person::Person;
 use super::policy_file::{PolicyFile, none_of_that_name, personal, policy_ref};
 use super::project::{Project, project};
@@ -130,9 +131,11 @@ pub(super) fn in_session(
     let started: Started = started?;
     warn(&started, output);
     let by_root = answered_by_root(sudo::caller(), &started.session);
-    if let Some(by_root) = by_root.filter(|_| is_told) {
-        output.note(&by_root);
+    if let Some(by_root) = by_root.as_ref().filter(|_| is_told) {
+        output.note(by_root);
     }
+    let held = HeldTeller::of(&started.session, &socket, by_root.is_some());
+    let held = held.filter(|_| is_told);
     let before = Before {
         identity: &identity,
         quiet: args.quiet,
@@ -141,7 +144,7 @@ pub(super) fn in_session(
     let told = (text.as_deref(), narrows);
     let drift = ready(before, &started, told, &socket, is_scratch)
         .inspect_err(|why| abandon(&socket, &started.session.id, why))?;
-    let ended = launch(args, global, output, (identity, drift), &started);
+    let ended = launch(args, global, output, (identity, drift, held), &started);
     if ended.is_ok() && !args.quiet {
         sum_up(&socket, &started.session, embedded.is_some(), output);
     }
@@ -264,7 +267,7 @@ fn launch(
     args: &RunArgs,
     global: &Global,
     output: Output,
-    (identity, drift): (CommandIdentity, Option<Drift>),
+    (identity, drift, held): (CommandIdentity, Option<Drift>, Option<HeldTeller>),
     started: &Started,
 ) -> Result<Exit, CliError> {
     let socket = global.socket();
@@ -292,7 +295,10 @@ fn launch(
         })
     };
     let tell = teller(socket.clone(), session.id.clone());
-    let launched = session::launch(&command, &mut enter, tell, || {
+    let launched = session::launch(&command, &mut enter, tell, |notes| {
+        if let (Some(held), Some(notes)) = (held, notes) {
+            held.begin(notes);
+        }
         if let Some(Err(why)) = drift.map(Drift::begin) {
             // Nobody would be asked who is to be.
             output.warnings(&[why.to_string()]);

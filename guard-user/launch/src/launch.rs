@@ -24,6 +24,8 @@ use guard_sys::process::{Fork, fork};
 use guard_sys::signal::Signals;
 use handing::Serving;
 
+pub use pty::TerminalNotes;
+
 /// A command, and the user that it runs as.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -88,7 +90,7 @@ const FIX: &str = "guard doctor says what this machine lacks; where it is about 
 /// `enter` is called in the new process, which still has the caller's privileges: it moves that process into the session's
 /// cgroup and returns that cgroup. The command is executed only when the process is seen to be there, and contained. `told` is
 /// called, on another thread, for connections to Unix sockets that were refused. `beside` is called in this process once there are
-/// two, and may start threads.
+/// two, and may start threads; where standard error is the terminal that the command has, it gets what says lines there.
 ///
 /// The caller must have one thread only: no runtime that starts others, and no resolver in the background.
 ///
@@ -99,14 +101,14 @@ pub fn launch(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     told: impl FnMut(&RefusedSocket) + Send + 'static,
-    beside: impl FnOnce(),
+    beside: impl FnOnce(Option<TerminalNotes>),
 ) -> Result<CommandStatus, LaunchError> {
     // A guarded process of the same user must not be able to take over the parent or the supervisor, from its first instruction
     // on. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
     let (server, to_hand) = handing::start(command).map_err(not_started)?;
-    let serve = || {
-        beside();
+    let serve = |notes| {
+        beside(notes);
         Serving::begin(server, told)
     };
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
@@ -131,7 +133,7 @@ pub fn launch(
         }
         Fork::Parent(child) => {
             drop((to_parent, to_hand));
-            let serving = serve();
+            let serving = serve(None);
             let outcome = parent::stand_in(child, signals, report.into());
             serving.finish();
             outcome

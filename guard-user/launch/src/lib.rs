@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use contain::give_up;
 pub use identity::CommandIdentity;
-pub use launch::{Command, CommandStatus, Entered, ToldRoot, launch};
+pub use launch::{Command, CommandStatus, Entered, TerminalNotes, ToldRoot, launch};
 pub use sockets::{Ask, Listening, RefusedSocket, SessionSockets, named};
 pub use trust::Trust;
 pub use worker::{GuarddConnection, become_nobody, exchange_versions, first_message};

@@ -111,7 +111,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<CommandStatus, Launc
             told_root: Box::new(|| Ok(())),
         })
     };
-    let outcome = launch(&command, &mut enter, |_| {}, || {});
+    let outcome = launch(&command, &mut enter, |_| {}, |_| {});
     if let Some(trust) = trust {
         // There is no session's cgroup, so nothing is left in it.
         trust.finish(&std::env::temp_dir());

@@ -203,9 +203,59 @@ fn what_went_with_its_session_is_told_where_nothing_waits() -> Tested {
     let listed = lab.root(&["pending"])?;
     let gone = format!("{} went with {session}, which has ended.", id(&request));
     assert!(listed.stdout.contains(&gone), "{}", listed.stdout);
+    let wanted = format!("    {}: tcp 192.0.2.10:443", id(&request));
     let next = "guard open 192.0.2.10:443";
-    assert!(listed.stdout.contains(next), "{}", listed.stdout);
+    for said in [&*wanted, next] {
+        assert!(listed.stdout.contains(said), "{}", listed.stdout);
+    }
     assert_eq!(lab.daemon.json(["pending"])?, serde_json::json!([]));
+    // Who answers after all is told the same.
+    for verb in ["approve", "deny"] {
+        let late = lab.root(&[verb, id(&request)])?;
+        assert_eq!(late.code(), Some(2), "{late:?}");
+        for said in ["it went with s1, which ended", next] {
+            assert!(late.stderr.contains(said), "{}", late.stderr);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn opening_again_says_what_is_open_already() -> Tested {
+    let lab = Lab::new()?;
+    let _shell = lab.shell()?;
+    let open = ["open", "192.0.2.10:443"];
+    let first = lab.root(&open)?.success()?;
+    assert!(!first.stderr.contains("already"), "{}", first.stderr);
+    let again = lab.root(&open)?.success()?;
+    let said = "h1 was open for 192.0.2.10/32 tcp/443 already";
+    assert!(again.stderr.contains(said), "{}", again.stderr);
+    let json = lab.root(&[&open[..], &["--json"]].concat())?.success()?;
+    assert_eq!(json.json()?["id"], "h3");
+    Ok(())
+}
+
+/// A program that has the terminal for itself is left alone: it reads keys, or draws.
+#[test]
+fn what_waits_is_told_at_the_terminal_of_its_command_alone() -> Tested {
+    let lab = Lab::new()?;
+    let _watcher = lab.watcher()?;
+    let tmux = Tmux::start(lab.daemon.dir());
+    let window = tmux.window_of("run", 200, 50);
+    let (raw, plain) = (lab.tcp(V4)?, lab.tcp(V6)?);
+    let script = format!("stty -icanon -echo; {raw}; stty icanon echo; {plain}");
+    let run = ["run", "--policy", "asks", "--", "sh", "-c", &script];
+    window.guard(&lab.daemon.agent(run));
+    eventually("the first waits", || {
+        Ok(lab.daemon.json(["pending"])?[0]["held"] == true)
+    })?;
+    assert_eq!(lab.root(&["deny", "r1"])?.code(), Some(0));
+    // What is told comes in the order in which it was asked.
+    let words = "(request r2): guard approve r2, in another terminal";
+    window.expect(&format!("guard: waits for a yes to tcp [{V6}]:443 {words}"));
+    assert_eq!(lab.root(&["deny", "r2"])?.code(), Some(0));
+    let screen = window.expect("guard report --session s1");
+    assert_eq!(screen.matches("waits for a yes").count(), 1, "{screen}");
     Ok(())
 }
 

@@ -95,6 +95,33 @@ pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
     page
 }
 
+/// That others let the same through already, which no new one has changed.
+pub(crate) fn open_before(opened: &[Hole], all: &[Hole], clock: &Clock) -> Vec<String> {
+    let is_new = |hole: &Hole| opened.iter().any(|new| new.id == hole.id);
+    let before = all.iter().filter(|hole| !is_new(hole));
+    let pairs = before.filter_map(|hole| {
+        let new = opened.iter().find(|new| lets_through(hole, new))?;
+        Some(format!(
+            "{} was open for {} {} already, and ends {} ({}): {} is beside it, and each ends by itself",
+            hole.id,
+            hole.destination,
+            ports(hole),
+            clock.until(hole.expires_at),
+            clock.at(hole.expires_at),
+            new.id,
+        ))
+    });
+    pairs.collect()
+}
+
+/// Whether a hole lets through all that another one of the same destination is for.
+fn lets_through(hole: &Hole, other: &Hole) -> bool {
+    let is_same = (&hole.session, &hole.destination) == (&other.session, &other.destination);
+    let has_ports = hole.ports.is_none() || hole.ports == other.ports;
+    let has_scope = hole.http.is_none() && (other.read_only || !hole.read_only);
+    is_same && has_ports && has_scope && hole.shut_by.is_none() && !hole.is_used_up()
+}
+
 /// All that were open, which have just been closed.
 pub(crate) fn all_closed(holes: &[Hole]) -> Page {
     let mut page = Page::default();
@@ -382,6 +409,48 @@ mod tests {
         h1 open for s1: 192.0.2.10/32 tcp/443, 1 connection, ends in 14 min (2026-11-20 12:14:58)
             guard close h1
         ");
+    }
+
+    #[test]
+    fn opening_again_says_what_is_open_already() {
+        let named = |id: &str| Hole {
+            id: id.into(),
+            ..hole()
+        };
+        let new = [named("h2")];
+        let told = |before: Hole| open_before(&new, &[before, named("h2")], &clock());
+        insta::assert_snapshot!(told(hole()).join("\n"), @"h1 was open for 192.0.2.10/32 tcp/443 already, and ends in 14 min (2026-11-20 12:14:58): h2 is beside it, and each ends by itself");
+        let all_ports = Hole {
+            ports: None,
+            ..hole()
+        };
+        assert_eq!(told(all_ports).len(), 1);
+        let others = [
+            Hole {
+                session: "s2".into(),
+                ..hole()
+            },
+            Hole {
+                ports: Some("tcp/80".into()),
+                ..hole()
+            },
+            Hole {
+                read_only: true,
+                ..hole()
+            },
+            Hole {
+                connections_left: Some(0),
+                ..hole()
+            },
+            Hole {
+                shut_by: Some("rule never of floor".into()),
+                ..hole()
+            },
+            http_hole(None),
+        ];
+        for other in others {
+            assert_eq!(told(other.clone()), Vec::<String>::new(), "{other:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What waits for an answer.
 
-use super::escape::{self, claimed, escaped, quoted};
+use super::escape::{self, claimed, escaped, quoted, visible};
 use super::page::{Page, STRONG, WARN};
 use super::seen::Seen;
 use super::time::Clock;
@@ -8,7 +8,7 @@ use super::{command_line, endpoint, names};
 use guard_common::Verdict;
 use guard_policy::format_duration;
 use guard_proto::{
-    Burst, DnsQuestion, HttpRequest, Offer, Request,
+    Burst, DnsQuestion, Failure, HttpRequest, Offer, Request,
     destination::{NameTold, Through},
     requests::ChainLink,
 };
@@ -43,6 +43,8 @@ pub(crate) fn none(seen: Seen) -> Page {
 pub(crate) struct Gone {
     pub(crate) session: String,
     pub(crate) ids: Vec<String>,
+    /// Where the last few wanted to go, in words.
+    pub(crate) wanted: Vec<String>,
     /// Where the last of them wanted to go, as `guard open` takes it.
     pub(crate) argument: Option<String>,
 }
@@ -67,6 +69,9 @@ pub(crate) fn gone(all: &Vec<Gone>, _clock: &Clock) -> Page {
     for gone in all {
         let (ids, session) = (in_short(&gone.ids), &gone.session);
         page.line(format_args!("{ids} went with {session}, which has ended."));
+        for wanted in &gone.wanted {
+            page.text("    ").line(wanted);
+        }
     }
     if let Some(last) = all.last() {
         page.line("The next time, while it runs:");
@@ -78,12 +83,45 @@ pub(crate) fn gone(all: &Vec<Gone>, _clock: &Clock) -> Page {
     page
 }
 
+/// That one cannot be answered any more, and how to be quicker the next time. `argument`: where it wanted to go.
+pub(crate) fn went(
+    (id, argument): (&str, Option<&str>),
+    (session, ended_at): (&str, Timestamp),
+    clock: &Clock,
+) -> Failure {
+    let open = argument.map_or_else(String::new, |argument| format!("guard open {argument}\n"));
+    let (ago, at) = (clock.ago(ended_at), clock.at(ended_at));
+    Failure {
+        what: format!("there is no request {id}"),
+        why: format!(
+            "it went with {session}, which ended {ago} ({at}) before anybody had answered"
+        ),
+        fix: format!("the next time, while it runs:\n{open}guard watch"),
+    }
+}
+
 /// One that has just come up.
 pub(crate) fn one(request: &Request, clock: &Clock) -> Page {
     let mut page = Page::default();
     block(&mut page, request, clock);
     page.commands(answers(request));
     page
+}
+
+/// Characters of where it wants to go that are shown in a line beside what a command says.
+const BESIDE: usize = 160;
+
+/// That one waits, in a line beside what its command says. `sudo` stands before what is to be typed.
+pub(crate) fn waits(request: &Request, sudo: &str) -> String {
+    let wanted = match (&request.http, &request.question) {
+        (Some(http), _) => line(http),
+        (None, Some(_)) => format!("ask {}", target(request)),
+        (None, None) => target(request),
+    };
+    let (wanted, id) = (visible(wanted, BESIDE), &request.id);
+    format!(
+        "guard: waits for a yes to {wanted} (request {id}): {sudo}guard approve {id}, in another terminal"
+    )
 }
 
 /// One that was answered with no.
@@ -657,6 +695,27 @@ mod tests {
     }
 
     #[test]
+    fn what_went_with_its_session_is_named() {
+        let gone = Gone {
+            session: "s1".into(),
+            ids: ["r3", "r7", "r8", "r9"].map(str::to_owned).into(),
+            wanted: vec!["r9: tcp 192.0.2.10:443 (photos.example.com)".into()],
+            argument: Some("192.0.2.10:443".into()),
+        };
+        insta::assert_snapshot!(super::gone(&vec![gone], &clock()).plain(), @r"
+        r3, r7 to r9 went with s1, which has ended.
+            r9: tcp 192.0.2.10:443 (photos.example.com)
+        The next time, while it runs:
+            guard open 192.0.2.10:443
+            guard watch
+        ");
+        let ended = clock().now - Duration::from_mins(3);
+        let told = went(("r9", None), ("s1", ended), &clock());
+        insta::assert_snapshot!(told, @"there is no request r9: it went with s1, which ended 3 min ago (2026-11-20 11:57:00) before anybody had answered");
+        assert_eq!(told.fix, "the next time, while it runs:\nguard watch");
+    }
+
+    #[test]
     fn requests_end_with_what_to_type() {
         let plain = Request {
             id: "r2".into(),
@@ -901,6 +960,42 @@ mod tests {
         ] {
             assert_eq!(rounded(bytes), said);
         }
+    }
+
+    #[test]
+    fn a_line_beside_a_command_says_what_waits_and_what_to_type() {
+        let write = Request {
+            http: Some(http()),
+            ..request()
+        };
+        insta::assert_snapshot!(waits(&write, "sudo "), @"guard: waits for a yes to DELETE https://photos.example.com/api/jobs/7?now=1 (request r1): sudo guard approve r1, in another terminal");
+        let asks = Request {
+            question: Some(DnsQuestion {
+                name: "x.example".into(),
+                types: vec!["TXT".into()],
+                bytes: 14,
+            }),
+            ..request()
+        };
+        let said = waits(&asks, "");
+        assert!(
+            said.contains("yes to ask what x.example is (TXT) (request r1): guard approve r1,"),
+            "{said}"
+        );
+        // What a program has chosen begins no line, and leaves room for what is to be typed.
+        let hostile = Request {
+            http: Some(HttpRequest {
+                path: format!("/\n\u{1b}[2J{}", "x".repeat(2000)),
+                ..http()
+            }),
+            ..request()
+        };
+        let said = waits(&hostile, "");
+        assert!(!said.chars().any(super::super::escape::is_unseen), "{said}");
+        assert!(
+            said.ends_with("… (request r1): guard approve r1, in another terminal"),
+            "{said}"
+        );
     }
 
     #[test]

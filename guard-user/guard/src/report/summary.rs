@@ -304,6 +304,16 @@ impl Report {
         report
     }
 
+    /// The requests of a session that nobody had answered when it ended, oldest first.
+    pub(crate) fn unanswered(&self, session: &SessionLine) -> Vec<&RequestLine> {
+        let has_ended = session.ended_at.is_some();
+        let its = self.requests.iter().filter(|one| {
+            let is_its = one.of == Some(session.at);
+            has_ended && is_its && one.answer.is_none()
+        });
+        its.collect()
+    }
+
     /// Completes sessions that live, and began before the records.
     pub(crate) fn know(&mut self, live: &[Session]) {
         for known in live {

@@ -68,7 +68,9 @@ pub fn no_session(text: &str) -> CallError {
 #[must_use]
 pub fn no_request(text: &str) -> CallError {
     let why = match number(text, 'r') {
-        Some(_) => "no request of yours that waits has that id; it may have been answered",
+        Some(_) => {
+            "no request of yours that waits has that id; it may have been answered, or have gone with its session"
+        }
         // Nobody is to believe that this was: `guard deny 10.0.0.0/8` denies nothing.
         None => "no request of yours that waits has that id",
     };

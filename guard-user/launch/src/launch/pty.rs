@@ -16,6 +16,7 @@
 mod channel;
 mod flow;
 mod monitor;
+mod notes;
 mod relay;
 mod terminal;
 
@@ -28,6 +29,7 @@ use rustix::process::Uid;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, tcsetattr, tcsetwinsize};
 
+pub use notes::TerminalNotes;
 pub(super) use terminal::Terminal;
 
 use super::handing::{Serving, ToHand};
@@ -39,6 +41,7 @@ use guard_proto::Failure;
 use guard_sys::process::{Fork, fork};
 use guard_sys::signal::Signals;
 use monitor::Start;
+use notes::Notes;
 use relay::Relay;
 
 /// Runs a command on a pseudo-terminal that stands for `terminal`. The ends of `report` are as in [`super::launch`]; `serve`
@@ -50,7 +53,7 @@ pub(super) fn launch(
     signals: Signals,
     [report, to_parent]: [OwnedFd; 2],
     to_hand: Option<ToHand>,
-    serve: impl FnOnce() -> Serving,
+    serve: impl FnOnce(Option<TerminalNotes>) -> Serving,
 ) -> Result<CommandStatus, LaunchError> {
     let pty = Pty::open(&terminal, command.identity.seen()).map_err(no_pty)?;
     let streams = terminal.streams();
@@ -76,9 +79,11 @@ pub(super) fn launch(
         }
         Fork::Parent(monitor) => {
             drop((pty.inner, theirs, to_parent, to_hand));
-            let serving = serve();
+            // Where errors go elsewhere, a person does not read them here.
+            let (notes, theirs) = streams[2].then(Notes::pair).flatten().unzip();
+            let serving = serve(theirs);
             let relay = Relay::new(monitor, terminal, pty.outer, signals, ours);
-            let outcome = relay.run();
+            let outcome = relay.with_notes(notes).run();
             serving.finish();
             let outcome = outcome.map_err(not_started)?;
             verdict(File::from(report), outcome)

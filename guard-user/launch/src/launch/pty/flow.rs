@@ -59,9 +59,19 @@ impl Flow {
         }
     }
 
+    /// What is still to be written.
+    pub(super) fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
     /// Adds a byte after those that are still to be written.
     pub(super) fn put(&mut self, byte: u8) {
         self.bytes.push(byte);
+    }
+
+    /// The same of several.
+    pub(super) fn put_all(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Writes as much as there is room for.

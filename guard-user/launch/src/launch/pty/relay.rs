@@ -11,6 +11,7 @@ use rustix::termios::tcsetwinsize;
 
 use super::channel::{Channel, Message};
 use super::flow::{Filled, Flow};
+use super::notes::{Notes, Screen, takes_lines};
 use super::terminal::Terminal;
 use crate::CommandStatus;
 use crate::launch::{parent::ended, parent::has_job_control};
@@ -28,6 +29,10 @@ pub(super) struct Relay {
     channel: Channel,
     keys: Flow,
     output: Flow,
+    /// What the output has made of the screen.
+    screen: Screen,
+    /// Lines of guard's own; `None` if there will be none.
+    notes: Option<Notes>,
     /// Whether the person's terminal is there.
     is_connected: bool,
     /// Whether more may be typed there.
@@ -38,6 +43,7 @@ pub(super) struct Relay {
 struct Ready {
     signals: bool,
     channel: bool,
+    notes: bool,
     terminal: PollFlags,
     pty: PollFlags,
 }
@@ -58,9 +64,16 @@ impl Relay {
             channel,
             keys: Flow::default(),
             output: Flow::default(),
+            screen: Screen::default(),
+            notes: None,
             is_connected: true,
             is_typed_at: true,
         }
+    }
+
+    /// The same, which shows lines of guard's own between the command's output.
+    pub(super) fn with_notes(self, notes: Option<Notes>) -> Self {
+        Self { notes, ..self }
     }
 
     /// Relays until the command has ended, and restores the terminal.
@@ -100,6 +113,9 @@ impl Relay {
                     None => return Ok(None),
                 }
             }
+            if ready.notes {
+                self.show_notes();
+            }
             self.carry_output(&ready);
             self.carry_keys(&ready);
         }
@@ -123,6 +139,11 @@ impl Relay {
         if let Some(fd) = &self.pty {
             polled.push(PollFd::new(fd, pty));
         }
+        // Between two pieces of the command's output.
+        let notes = self.notes.as_ref().filter(|_| self.output.is_empty());
+        if let Some(notes) = notes {
+            polled.push(PollFd::new(notes, PollFlags::IN));
+        }
         match poll(&mut polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -137,11 +158,38 @@ impl Relay {
             channel: !next(true).is_empty(),
             terminal: next(self.is_connected),
             pty: next(self.pty.is_some()),
+            notes: !next(notes.is_some()).is_empty(),
         })
+    }
+
+    /// From guard to the person, where it disturbs nothing; else it is left out.
+    fn show_notes(&mut self) {
+        let Some(lines) = self.notes.as_ref().and_then(Notes::take) else {
+            self.notes = None;
+            return;
+        };
+        if lines.is_empty() || !self.may_say() {
+            return;
+        }
+        if self.screen.in_line() {
+            self.output.put_all(b"\r\n");
+        }
+        self.output.put_all(&lines);
+        self.screen.show(&lines);
+    }
+
+    /// Whether the command leaves lines to the terminal, and nobody else has changed that, such as a pager behind it or the shell that
+    /// it is in the background of.
+    fn may_say(&self) -> bool {
+        let is_plain = self.terminal.is_raw() || takes_lines(&self.terminal);
+        let is_there = self.is_connected && self.terminal.is_foreground();
+        let pty = self.pty.as_ref();
+        is_there && is_plain && !self.screen.is_alternate() && pty.is_some_and(takes_lines)
     }
 
     /// From the command to the person.
     fn carry_output(&mut self, ready: &Ready) {
+        let is_new = self.output.is_empty();
         if let Some(pty) = &self.pty
             && ready
                 .pty
@@ -149,6 +197,9 @@ impl Relay {
             && !matches!(self.output.fill(pty), Ok(Filled::Some | Filled::Nothing))
         {
             self.pty = None;
+        }
+        if is_new {
+            self.screen.show(self.output.unwritten());
         }
         let gone = ready.terminal.intersects(PollFlags::HUP | PollFlags::ERR);
         if gone || self.output.drain(&self.terminal).is_err() {
@@ -282,6 +333,7 @@ impl Relay {
                     return Ok(());
                 }
                 shown += self.output.len();
+                self.screen.show(self.output.unwritten());
             }
             let mut ready = [
                 PollFd::new(&self.terminal, PollFlags::OUT),
@@ -316,7 +368,7 @@ mod tests {
     use rustix::io::read;
     use rustix::process::getpid;
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-    use rustix::termios::tcgetattr;
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
     use super::*;
 
@@ -335,11 +387,56 @@ mod tests {
         relay.carry_keys(&Ready {
             signals: false,
             channel: false,
+            notes: false,
             terminal: PollFlags::IN,
             pty: PollFlags::empty(),
         });
         assert!(relay.is_connected && relay.pty.is_some());
         assert!(!relay.terminal.is_raw());
         assert_eq!(read(&inner, &mut [0; 8]), Ok(0));
+    }
+
+    #[test]
+    fn a_line_of_guards_is_shown_where_the_command_leaves_lines_to_the_terminal() {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let outer = openpt(flags).unwrap();
+        unlockpt(&outer).unwrap();
+        let inner = ioctl_tiocgptpeer(&outer, flags).unwrap();
+        let before = tcgetattr(&inner).unwrap();
+        let silent = open("/dev/null", OFlags::RDWR, Mode::empty()).unwrap();
+        let terminal = Terminal::raw(silent, before.clone());
+        let (ours, _theirs) = Channel::pair().unwrap();
+        let (notes, saying) = Notes::pair().unwrap();
+        let signals = Signals::hold().unwrap();
+        let relay = Relay::new(getpid(), terminal, outer, signals, ours);
+        let mut relay = relay.with_notes(Some(notes));
+        let shown = |relay: &mut Relay| {
+            saying.say("it waits");
+            relay.show_notes();
+            let shown = relay.output.unwritten().to_vec();
+            relay.output = Flow::default();
+            String::from_utf8(shown).unwrap()
+        };
+        assert_eq!(shown(&mut relay), "it waits\r\n");
+        relay.screen.show(b"  0  100");
+        assert_eq!(shown(&mut relay), "\r\nit waits\r\n");
+        // An editor, and then a program that draws below its prompt.
+        relay.screen.show(b"\x1b[?1049h");
+        assert_eq!(shown(&mut relay), "");
+        relay.screen.show(b"\x1b[?1049l\n");
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(&inner, OptionalActions::Now, &raw).unwrap();
+        assert_eq!(shown(&mut relay), "");
+        // A password is typed.
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&inner, OptionalActions::Now, &silent).unwrap();
+        assert_eq!(shown(&mut relay), "");
+        tcsetattr(&inner, OptionalActions::Now, &before).unwrap();
+        assert_eq!(shown(&mut relay), "it waits\r\n");
+        // What reads behind the command, such as a pager, has the terminal.
+        relay.terminal.leave();
+        assert_eq!(shown(&mut relay), "");
     }
 }

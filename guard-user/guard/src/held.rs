@@ -1,0 +1,136 @@
+//! While a command runs at a terminal: what of it waits for an answer, in a line each.
+//!
+//! The audit log is followed, not the requests: who follows those is an approver who is there, and connections would be held for one.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use guard_launch::TerminalNotes;
+use guard_proto::{Call, LogKind, LogRecord, Request, RequestsReply, Session};
+use jiff::Timestamp;
+
+use super::client::Client;
+use super::error::CliError;
+use super::render::requests::waits;
+
+/// A guardd that is gone is looked for this often.
+const RETRY: Duration = Duration::from_secs(2);
+/// Between two looks at what waits, however much is asked.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What is written down at one moment, and read at another.
+const MOMENT: Duration = Duration::from_secs(5);
+
+/// Says what of a session is held.
+pub(super) struct HeldTeller {
+    socket: PathBuf,
+    session: String,
+    /// Of the last record that was read.
+    at: Timestamp,
+    /// Before what is to be typed.
+    sudo: &'static str,
+    /// By their ids.
+    said: HashSet<String>,
+}
+
+impl HeldTeller {
+    /// None inside of a session: nobody answers there. Where root has to answer, `is_roots`.
+    pub(super) fn of(session: &Session, socket: &Path, is_roots: bool) -> Option<Self> {
+        session.parent.is_none().then(|| Self {
+            socket: socket.to_owned(),
+            session: session.id.clone(),
+            at: session.started_at,
+            sudo: if is_roots { "sudo " } else { "" },
+            said: HashSet::new(),
+        })
+    }
+
+    /// Goes on beside the command, on a thread of its own, and ends with this process. Without a thread nothing is said.
+    pub(super) fn begin(mut self, notes: TerminalNotes) {
+        let thread = thread::Builder::new().name("guard-held".to_owned());
+        let _ = thread.spawn(move || {
+            // Whoever is refused once is refused again.
+            while !matches!(self.follow(&notes), Err(CliError::Answer { .. })) {
+                thread::sleep(RETRY);
+            }
+        });
+    }
+
+    fn follow(&mut self, notes: &TerminalNotes) -> Result<(), CliError> {
+        let ago = Timestamp::now().duration_since(self.at).as_secs_f64();
+        let call = Call::Log {
+            follow: true,
+            session: None,
+            since: Some(ago.max(0.0) + MOMENT.as_secs_f64()),
+        };
+        for record in Client::connect(&self.socket)?.stream::<LogRecord>(&call)? {
+            let record = record?;
+            self.at = record.at;
+            if self.may_be_held(&record) {
+                self.look(notes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn may_be_held(&self, record: &LogRecord) -> bool {
+        let is_its = record.session.as_ref() == Some(&self.session);
+        is_its && matches!(record.kind, LogKind::Request | LogKind::Held)
+    }
+
+    fn look(&mut self, notes: &TerminalNotes) -> Result<(), CliError> {
+        let all: RequestsReply = Client::connect(&self.socket)?.call(&Call::Pending {})?;
+        for line in self.newly_held(&all.requests) {
+            notes.say(&line);
+        }
+        thread::sleep(PAUSE);
+        Ok(())
+    }
+
+    /// A line for each that is held and was not told.
+    fn newly_held(&mut self, all: &[Request]) -> Vec<String> {
+        let held = all.iter();
+        let held = held.filter(|one| one.held && one.session == self.session);
+        let new = held.filter(|one| self.said.insert(one.id.clone()));
+        new.map(|one| waits(one, self.sudo)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples::{request, session};
+
+    #[test]
+    fn what_is_held_is_told_once() {
+        let socket = Path::new("/run/guard/guardd.sock");
+        let mut teller = HeldTeller::of(&session(), socket, false).unwrap();
+        let held = Request {
+            held: true,
+            ..request()
+        };
+        let other = Request {
+            session: "s2".into(),
+            id: "r2".into(),
+            ..held.clone()
+        };
+        assert_eq!(teller.newly_held(&[request(), other]), Vec::<String>::new());
+        let lines = teller.newly_held(std::slice::from_ref(&held));
+        insta::assert_snapshot!(lines.join("\n"), @"guard: waits for a yes to tcp 192.0.2.10:443 (photos.example.com) (request r1): guard approve r1, in another terminal");
+        assert_eq!(teller.newly_held(&[held]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn root_is_told_how_root_answers_and_nobody_inside_of_a_session_is_told() {
+        let socket = Path::new("/run/guard/guardd.sock");
+        let inner = Session {
+            parent: Some("s1".into()),
+            ..session()
+        };
+        assert!(HeldTeller::of(&inner, socket, false).is_none());
+        let teller = HeldTeller::of(&session(), socket, true).unwrap();
+        assert_eq!(teller.sudo, "sudo ");
+        assert!(teller.said.is_empty());
+    }
+}
