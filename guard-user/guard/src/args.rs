@@ -118,7 +118,7 @@ pub enum Verb {
     Stop(StopArgs),
     /// Show what is enforced, read back from the kernel; 1 if nothing is
     #[command(after_help = examples::STATUS)]
-    Status,
+    Status(StatusArgs),
     /// Show what this machine can enforce, what it cannot, and how to fix it; 1 if a required row is not ok
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
@@ -840,6 +840,14 @@ pub struct WatchArgs {
     pub no_bell: bool,
 }
 
+/// `guard status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Also each hook, each policy's prefixes, and the cgroup that they are for
+    #[arg(long, short)]
+    pub all: bool,
+}
+
 /// `guard log`
 #[derive(Debug, Args)]
 pub struct LogArgs {
@@ -852,6 +860,10 @@ pub struct LogArgs {
     /// Not older than this, such as 10m, yesterday or 14:30
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
+    /// The last N of these records only
+    #[arg(long, short = 'n', aliases = ["tail", "lines"], value_name = "N", conflicts_with_all = ["follow", "verify"],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub last: Option<u32>,
     /// Check that the audit log is whole: no record edited, missing, moved or put in; 1 if it is not
     #[arg(long, conflicts_with_all = ["follow", "session", "since"])]
     pub verify: bool,

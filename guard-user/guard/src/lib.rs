@@ -122,7 +122,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Flows(args) => flows::flows(connect()?, args, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
-        Verb::Status => status::status(connect()?, output),
+        Verb::Status(args) => status::status(connect()?, &args, output),
         Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect, &socket, args, output),
         Verb::Replay(args) => replay::replay(connect, args, output),

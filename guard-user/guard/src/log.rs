@@ -1,5 +1,6 @@
 //! The audit log.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -31,9 +32,9 @@ pub(crate) fn log(
         false => match Teller::at(socket, output)? {
             Teller::Guardd(client) => followed(client, args, output),
             files => {
-                let of_one = args.session.is_some();
+                let which = RecordsWanted::of(&args);
                 let records = files.records(args.session, args.since)?;
-                shown(records.into_iter().map(Ok), of_one, output)
+                shown(records.into_iter().map(Ok), which, output)
             }
         },
     }
@@ -56,36 +57,69 @@ fn only_to_verify(args: &LogArgs) -> Result<(), Failure> {
 }
 
 fn followed(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError> {
-    let of_one = args.session.is_some();
+    let which = RecordsWanted::of(&args);
     let call = Call::Log {
         follow: args.follow,
         session: args.session,
         since: args.since.map(|duration| duration.as_secs_f64()),
     };
-    shown(client.stream::<LogRecord>(&call)?, of_one, output)
+    shown(client.stream::<LogRecord>(&call)?, which, output)
 }
 
-/// Each record is printed as it comes, so that a reader of a pipe has it at once. People are not told what `guard doctor` has had
-/// refused, unless they ask for that session.
+/// Which of the records that come.
+#[derive(Clone, Copy, Debug)]
+struct RecordsWanted {
+    /// A session was named.
+    of_one: bool,
+    /// So many, the last ones.
+    last: Option<u32>,
+}
+
+impl RecordsWanted {
+    fn of(args: &LogArgs) -> Self {
+        Self {
+            of_one: args.session.is_some(),
+            last: args.last,
+        }
+    }
+}
+
+/// Each record is printed as it comes, so that a reader of a pipe has it at once; the last ones once all have come. People are not told
+/// what `guard doctor` has had refused, unless they ask for that session.
 fn shown(
     records: impl Iterator<Item = Result<LogRecord, CliError>>,
-    of_one: bool,
+    which: RecordsWanted,
     output: Output,
 ) -> Result<Exit, CliError> {
     let mut any = false;
     let mut trials = Trials::default();
+    let mut kept = VecDeque::new();
     for record in records {
         let record = record?;
-        if trials.has(&record) && !of_one && !output.is_json() {
+        if trials.has(&record) && !which.of_one && !output.is_json() {
             continue;
         }
-        output.print(&record, render::log::line)?;
         any = true;
+        match which.last {
+            Some(most) => keep(&mut kept, record, most),
+            None => output.print(&record, render::log::line)?,
+        }
+    }
+    for record in &kept {
+        output.print(record, render::log::line)?;
     }
     if !any && !output.is_json() {
         output.print("", |_, _| render::log::none())?;
     }
     Ok(Exit::DONE)
+}
+
+/// Keeps one more, and so many at most.
+fn keep<T>(kept: &mut VecDeque<T>, one: T, most: u32) {
+    kept.push_back(one);
+    if kept.len() > most as usize {
+        kept.pop_front();
+    }
 }
 
 /// Reads the files itself: what guardd says of them is no proof. Only the path and the head are guardd's, where it runs.
@@ -179,4 +213,16 @@ fn unreadable(error: &io::Error) -> CliError {
         why: error.to_string(),
         fix: fix.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_are_kept_in_order() {
+        let mut kept = VecDeque::new();
+        (1..=5).for_each(|one| keep(&mut kept, one, 2));
+        assert_eq!(kept, [4, 5]);
+    }
 }

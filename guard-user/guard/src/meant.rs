@@ -411,11 +411,6 @@ fn of_an_option(words: &[&str], verb: &str, wrong: &str) -> Option<Failure> {
             let session = at.and_then(|at| words.get(at + 1));
             of_one_session(verb, session.unwrap_or(&"s1"))
         }
-        ("log", "-n" | "--lines" | "--tail") => failure(
-            format!("guard log has no {wrong}"),
-            "it prints all records, or those since a time",
-            "guard log | tail -n 10\nguard log --since 1h".to_owned(),
-        ),
         ("log", "--grep" | "--kind" | "--type") => failure(
             format!("guard log has no {wrong}"),
             "its records are chosen by their fields, in JSON",
@@ -526,7 +521,6 @@ mod tests {
             ("guard ps s1", "guard log --session s1"),
             ("guard stop --all", "guard stop ID…"),
             ("guard yes --all", "guard approve r1 r2"),
-            ("guard log -n 10", "guard log | tail"),
             ("guard log --kind denied", "jq"),
             ("guard completions --shell bash", "guard completions bash"),
             ("guard log --since -5m", "guard log --since 5m"),

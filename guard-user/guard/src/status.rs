@@ -5,11 +5,12 @@ use std::path::Path;
 use guard_proto::{Call, RequestsReply, SessionsReply, Status};
 use serde::Serialize;
 
+use super::args::StatusArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::policy::apply::note;
 use super::policy::library::broken;
-use super::render::status::Broken;
+use super::render::status::{Broken, OwnView};
 use super::render::{self, Output};
 
 /// What guardd says, and what it will find where it looks for policies.
@@ -22,7 +23,11 @@ pub(crate) struct WithFiles {
 }
 
 /// `guard status`: yes only if all of it is enforced.
-pub(crate) fn status(mut client: Client, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn status(
+    mut client: Client,
+    args: &StatusArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
     let status: Status = client.call(&Call::Status {})?;
     let mut broken = broken(&status.policy_dirs);
     // Of those in force, guardd has said it.
@@ -39,6 +44,7 @@ pub(crate) fn status(mut client: Client, output: Output) -> Result<Exit, CliErro
     let own = client.call::<RequestsReply>(&Call::Pending {});
     let own = own.map_or(0, |own| own.requests.len());
     let told = output.print(&WithFiles { status, broken }, |all, clock| {
+        let own = OwnView { own, all: args.all };
         let mut page = render::status::page(&all.status, &all.broken, own, clock);
         note(&mut page, &sessions.unwrap_or_default().sessions);
         page

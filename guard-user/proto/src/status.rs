@@ -67,6 +67,9 @@ pub struct Status {
     /// Whether the fleet's servers are reached; null: nobody carries to any.
     #[serde(default)]
     pub fleet_link: Option<FleetLink>,
+    /// When guardd started; null: unknown.
+    #[serde(serialize_with = "moment::write_some", default)]
+    pub since: Option<Timestamp>,
 }
 
 /// The last record of the audit log: what to note elsewhere, so that `guard log --verify --head` can look for it.

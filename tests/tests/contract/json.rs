@@ -354,6 +354,8 @@ fn the_log_has_a_record_of_every_kind() -> Tested {
     // The audit log is the same, in its file.
     let file = std::fs::read_to_string(lab.daemon.audit())?;
     assert_eq!(file.lines().count(), records.len());
+    let last = lab.root(&["log", "-n", "2", "--json"])?.json_lines()?;
+    assert_eq!(last, records[records.len() - 2..]);
     Ok(())
 }
 

@@ -188,6 +188,7 @@ Examples:
 pub(super) const STATUS: &str = "\
 Examples:
   guard status
+  guard status --all
   guard status --json | jq .enforcing";
 
 pub(super) const DEBUG: &str = "\
@@ -399,6 +400,7 @@ needs a terminal of 40x10 or more: where there is none, use `guard approve`,
 pub(super) const LOG: &str = "\
 Examples:
   guard log --since 1h
+  guard log -n 20
   guard log --follow --session s1
   guard log --json | jq 'select(.kind == \"hole-open\")'
   sudo guard log --verify                 is it whole? and its head, to be

@@ -250,6 +250,7 @@ pub(crate) fn status() -> Status {
         unserved_networks: Vec::new(),
         fleet: None,
         fleet_link: None,
+        since: Some("2026-11-20T09:00:00Z".parse().unwrap()),
         audit: None,
     }
 }

@@ -67,6 +67,7 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
         LogKind::SessionStart => (GOOD, "session starts"),
         LogKind::SessionEnd => (HEAD, "session ends"),
         LogKind::StartRefused => (BAD, "not started"),
+        LogKind::Denied if lacks_a_yes(rest) => (BAD, "not approved"),
         LogKind::Denied => (BAD, "denied"),
         LogKind::Held => (WARN, "waits"),
         LogKind::Request => (WARN, "asks"),
@@ -92,6 +93,14 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
         LogKind::DaemonStart => (HEAD, "guardd starts"),
         LogKind::DaemonStop => (HEAD, "guardd stops"),
     }
+}
+
+/// Whether a person may let pass what was refused: nobody was there to be asked, nobody answered in time, or the answer was no.
+fn lacks_a_yes(rest: &Map<String, Value>) -> bool {
+    let text = |key: &str| rest.get(key).and_then(Value::as_str);
+    let may_be_opened = matches!(text("verdict"), Some("confirm" | "read-only"));
+    // Other reasons are those of a connection that has its yes.
+    may_be_opened && text("why").is_none_or(|why| why.contains("answer"))
 }
 
 fn answered(rest: &mut Map<String, Value>) -> (Style, &'static str) {
@@ -415,6 +424,26 @@ mod tests {
             "names": 1204, "why": "and 1204 more names than are told one by one"});
         let line = "2026-11-20 11:59:57  s1    denied           and 1204 more names  deny\n";
         assert_eq!(shown(record), line);
+    }
+
+    #[test]
+    fn what_a_person_may_still_let_pass_is_not_called_denied() {
+        let line = |verdict: &str, why: Option<&str>| {
+            shown(
+                json!({"at": "2026-11-20T11:59:57Z", "kind": "denied", "session": "s1", "rule": "photos", "verdict": verdict, "why": why}),
+            )
+        };
+        let asked = "s1    not approved     rule photos (confirm)";
+        assert!(line("confirm", None).contains(asked));
+        let late = line("confirm", Some("nobody answered in time"));
+        assert!(
+            late.contains(&format!("{asked}  why=\"nobody answered")),
+            "{late}"
+        );
+        assert!(line("read-only", None).contains("  not approved  "));
+        assert!(line("deny", None).contains("s1    denied           rule photos (deny)"));
+        let has_holes = line("confirm", Some("more than two of the holes have a budget"));
+        assert!(has_holes.contains("  denied  "), "{has_holes}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use guard_proto::{
 
 use serde::Serialize;
 
-use super::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::page::{BAD, COMMAND, GOOD, HEAD, Page, WARN};
 use super::path_word;
 use super::time::Clock;
 
@@ -28,19 +28,33 @@ pub(crate) struct Broken {
 /// The file, as guardd has it, of what judges one session alone beside its policy.
 const BESIDE: &str = "(for this session)/";
 
-/// All of it: the verdict first, then what it rests on. Of the requests that wait, `own` are the caller's to answer.
-pub(crate) fn page(status: &Status, broken: &[Broken], own: usize, clock: &Clock) -> Page {
+/// What the caller sees of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnView {
+    /// How many of the requests that wait are the caller's to answer.
+    pub(crate) own: usize,
+    /// Also what it rests on, hook by hook.
+    pub(crate) all: bool,
+}
+
+/// The verdict first, then what a person looks for.
+pub(crate) fn page(status: &Status, broken: &[Broken], view: OwnView, clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, status);
+    let since = status.since.map_or_else(String::new, |since| {
+        format!(", since {} ({})", clock.at(since), clock.ago(since))
+    });
     page.field(
         "guardd",
-        format_args!("{} on Linux {}", status.version, status.kernel),
-    )
-    .field("cgroup", status.cgroup_root.display())
-    .field("sessions", status.sessions)
-    .field("requests", status.requests)
-    .field("holes", status.holes)
-    .field("refused", status.refused);
+        format_args!("{} on Linux {}{since}", status.version, status.kernel),
+    );
+    if view.all {
+        page.field("cgroup", status.cgroup_root.display());
+    }
+    page.field("sessions", status.sessions)
+        .field("requests", status.requests)
+        .field("holes", status.holes)
+        .field("refused", status.refused);
     if let Some(of_fleet) = &status.fleet {
         fleet(&mut page, of_fleet, clock);
     }
@@ -56,13 +70,12 @@ pub(crate) fn page(status: &Status, broken: &[Broken], own: usize, clock: &Clock
         unserved(&mut page, network);
     }
     page.line("");
-    policies(&mut page, &status.policies, clock);
+    policies(&mut page, &status.policies, view.all, clock);
     for one in broken {
         self::broken(&mut page, one, &status.policies);
     }
-    page.line("");
-    hooks(&mut page, status);
-    match (status.requests, own) {
+    hooks(&mut page, status, view.all);
+    match (status.requests, view.own) {
         (0, _) => {}
         (_, 0) => drop(
             page.line("")
@@ -112,7 +125,19 @@ fn broken(page: &mut Page, one: &Broken, known: &[PolicyStatus]) {
     page.commands(format_args!("guard check {}", path_word(&one.file)));
 }
 
-fn hooks(page: &mut Page, status: &Status) {
+/// In a line, unless one is missing or each is wanted.
+fn hooks(page: &mut Page, status: &Status, all: bool) {
+    if status.hooks.is_empty() {
+        return;
+    }
+    page.line("");
+    if !all && status.hooks.iter().all(|hook| hook.attached) {
+        let count = status.hooks.len();
+        page.text(format_args!("All {count} hooks are attached: "))
+            .styled(COMMAND, "guard status --all")
+            .end();
+        return;
+    }
     let hooks = status.hooks.iter().map(|hook| {
         let program = hook
             .program_id
@@ -202,7 +227,7 @@ fn losses(page: &mut Page, status: &Status) {
     }
 }
 
-fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
+fn policies(page: &mut Page, policies: &[PolicyStatus], all: bool, clock: &Clock) {
     if policies.is_empty() {
         page.line("No policy is in force: nothing runs under the guard.");
         return;
@@ -225,7 +250,13 @@ fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
             },
         ]
     });
-    page.table(["POLICY", "SESSIONS", "PREFIXES", "LOADED", "FILE"], rows);
+    match all {
+        true => page.table(["POLICY", "SESSIONS", "PREFIXES", "LOADED", "FILE"], rows),
+        false => {
+            let rows = rows.map(|[name, sessions, _, loaded, file]| [name, sessions, loaded, file]);
+            page.table(["POLICY", "SESSIONS", "LOADED", "FILE"], rows);
+        }
+    }
     for policy in policies {
         if let Some(error) = &policy.error {
             page.styled(BAD, format_args!("{}: ", policy.name))
@@ -261,14 +292,45 @@ mod tests {
     use super::super::examples::{clock, status};
     use super::*;
 
+    /// Of whoever answers for so many.
+    fn short(own: usize) -> OwnView {
+        OwnView { own, all: false }
+    }
+
     #[test]
     fn a_sound_guard_says_so_first() {
-        insta::assert_snapshot!(page(&status(), &[], 1, &clock()).plain(), @r"
+        insta::assert_snapshot!(page(&status(), &[], short(1), &clock()).plain(), @r"
+        Enforcing: every hook is attached and every map is loaded.
+            guardd   0.1.0 on Linux 6.12.0, since 2026-11-20 09:00:00 (3 h ago)
+            sessions 1
+            requests 1
+            holes    0
+            refused  17
+
+        POLICY   SESSIONS  LOADED     FILE
+        homelab  1         3 min ago  /etc/guard/policies/homelab.toml
+
+        All 2 hooks are attached: guard status --all
+
+        Requests wait for an answer:
+            guard pending
+        ");
+        let others = page(&status(), &[], short(0), &clock()).plain();
+        let hint = "\n\nRequests of other users wait; root answers all:\n    sudo guard pending\n";
+        assert!(others.ends_with(hint), "{others}");
+    }
+
+    #[test]
+    fn what_it_rests_on_is_shown_to_who_asks() {
+        let mut status = status();
+        (status.requests, status.since) = (0, None);
+        let all = OwnView { own: 0, all: true };
+        insta::assert_snapshot!(page(&status, &[], all, &clock()).plain(), @r"
         Enforcing: every hook is attached and every map is loaded.
             guardd   0.1.0 on Linux 6.12.0
             cgroup   /sys/fs/cgroup/guard
             sessions 1
-            requests 1
+            requests 0
             holes    0
             refused  17
 
@@ -278,13 +340,7 @@ mod tests {
         HOOK      ATTACHED  PROGRAM
         connect4  yes       31
         connect6  yes       32
-
-        Requests wait for an answer:
-            guard pending
         ");
-        let others = page(&status(), &[], 0, &clock()).plain();
-        let hint = "\n\nRequests of other users wait; root answers all:\n    sudo guard pending\n";
-        assert!(others.ends_with(hint), "{others}");
     }
 
     #[test]
@@ -317,8 +373,9 @@ mod tests {
             ..status.policies[0].clone()
         };
         status.policies.push(beside);
-        let text = page(&status, &[], 1, &clock()).plain();
-        let row = "beside homelab  1         1         3 min ago  asks one session about what came into reach";
+        let text = page(&status, &[], short(1), &clock()).plain();
+        let row =
+            "beside homelab  1         3 min ago  asks one session about what came into reach";
         assert!(text.contains(row), "{text}");
     }
 
@@ -362,11 +419,10 @@ mod tests {
             file: "/etc/guard/policies/homelab.toml".into(),
             error: "line 6: invalid basic string".into(),
         };
-        insta::assert_snapshot!(page(&broken, &[file, kept], 1, &clock()).plain(), @r#"
+        insta::assert_snapshot!(page(&broken, &[file, kept], short(1), &clock()).plain(), @r#"
         NOT enforcing: connect6 is not attached to /sys/fs/cgroup/guard
             journalctl -u guardd -n 20
-            guardd   0.1.0 on Linux 6.12.0
-            cgroup   /sys/fs/cgroup/guard
+            guardd   0.1.0 on Linux 6.12.0, since 2026-11-20 09:00:00 (3 h ago)
             sessions 1
             requests 0
             holes    0
@@ -377,8 +433,8 @@ mod tests {
             network  s1 resolves no names in net:[4026532281] of process 4711: no port of its loopback is free
                      free a port there
 
-        POLICY   SESSIONS  PREFIXES  LOADED     FILE
-        homelab  1         14        3 min ago  /etc/guard/policies/homelab.toml
+        POLICY   SESSIONS  LOADED     FILE
+        homelab  1         3 min ago  /etc/guard/policies/homelab.toml
         homelab: its newer text was refused, and the one before stands:
             line 12: "192.0.2.1/24" has host bits set
             guard check /etc/guard/policies/homelab.toml

@@ -79,6 +79,7 @@ impl State {
             }),
             fleet: self.fleet.shown(),
             fleet_link: self.fleet.link().shown(&HeardAt::now()),
+            since: Some(self.recorder.began()),
         }
     }
 

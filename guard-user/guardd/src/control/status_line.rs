@@ -149,6 +149,7 @@ mod tests {
             unserved_networks: Vec::new(),
             fleet: None,
             fleet_link: None,
+            since: None,
             audit: None,
         }
     }

@@ -14,6 +14,7 @@ pub mod shelf;
 pub mod times;
 
 use guard_common::{BootTime, SessionId};
+use jiff::Timestamp;
 
 use self::{
     audit::{Audit, AuditError, LogEntry},
@@ -31,6 +32,8 @@ pub struct Recorder {
     counters: Counters,
     /// Why metrics are not served, if they should be.
     metrics_problem: Option<String>,
+    /// When guardd began to record.
+    began: Timestamp,
 }
 
 impl Recorder {
@@ -42,7 +45,14 @@ impl Recorder {
             meters: Meters::default(),
             counters: Counters::default(),
             metrics_problem: None,
+            began: Timestamp::now(),
         }
+    }
+
+    /// When guardd started.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// The audit log, to be read.
