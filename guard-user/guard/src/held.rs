@@ -15,8 +15,6 @@ use super::client::Client;
 use super::error::CliError;
 use super::render::requests::waits;
 
-/// A guardd that is gone is looked for this often.
-const RETRY: Duration = Duration::from_secs(2);
 /// Between two looks at what waits, however much is asked.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What is written down at one moment, and read at another.
@@ -26,8 +24,7 @@ const MOMENT: Duration = Duration::from_secs(5);
 pub(super) struct HeldTeller {
     socket: PathBuf,
     session: String,
-    /// Of the last record that was read.
-    at: Timestamp,
+    started_at: Timestamp,
     /// Before what is to be typed.
     sudo: &'static str,
     /// By their ids.
@@ -40,34 +37,28 @@ impl HeldTeller {
         session.parent.is_none().then(|| Self {
             socket: socket.to_owned(),
             session: session.id.clone(),
-            at: session.started_at,
+            started_at: session.started_at,
             sudo: if is_roots { "sudo " } else { "" },
             said: HashSet::new(),
         })
     }
 
-    /// Goes on beside the command, on a thread of its own, and ends with this process. Without a thread nothing is said.
+    /// Goes on beside the command, on a thread of its own, and ends with this process. Without a thread nothing is said, nor once guardd
+    /// has gone: who looks for it again would start one that somebody has stopped, where systemd listens for it.
     pub(super) fn begin(mut self, notes: TerminalNotes) {
         let thread = thread::Builder::new().name("guard-held".to_owned());
-        let _ = thread.spawn(move || {
-            // Whoever is refused once is refused again.
-            while !matches!(self.follow(&notes), Err(CliError::Answer { .. })) {
-                thread::sleep(RETRY);
-            }
-        });
+        let _ = thread.spawn(move || self.follow(&notes));
     }
 
     fn follow(&mut self, notes: &TerminalNotes) -> Result<(), CliError> {
-        let ago = Timestamp::now().duration_since(self.at).as_secs_f64();
+        let ago = Timestamp::now().duration_since(self.started_at);
         let call = Call::Log {
             follow: true,
             session: None,
-            since: Some(ago.max(0.0) + MOMENT.as_secs_f64()),
+            since: Some(ago.as_secs_f64().max(0.0) + MOMENT.as_secs_f64()),
         };
         for record in Client::connect(&self.socket)?.stream::<LogRecord>(&call)? {
-            let record = record?;
-            self.at = record.at;
-            if self.may_be_held(&record) {
+            if self.may_be_held(&record?) {
                 self.look(notes)?;
             }
         }
@@ -75,8 +66,11 @@ impl HeldTeller {
     }
 
     fn may_be_held(&self, record: &LogRecord) -> bool {
+        // The id may have been another session's before a reboot.
         let is_its = record.session.as_ref() == Some(&self.session);
-        is_its && matches!(record.kind, LogKind::Request | LogKind::Held)
+        is_its
+            && record.at >= self.started_at
+            && matches!(record.kind, LogKind::Request | LogKind::Held)
     }
 
     fn look(&mut self, notes: &TerminalNotes) -> Result<(), CliError> {
