@@ -130,6 +130,7 @@ pub(crate) mod tests {
                 fingerprint: key.to_owned(),
                 fido: true,
                 public_key: String::new(),
+                synced: None,
             }],
         }
     }

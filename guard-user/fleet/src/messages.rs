@@ -339,6 +339,7 @@ pub(crate) mod tests {
                 fingerprint: fingerprint.to_owned(),
                 fido: true,
                 public_key: String::new(),
+                synced: None,
             }],
         }
     }

@@ -116,6 +116,9 @@ pub struct KeyShown {
     pub fido: bool,
     /// The line of an SSH key, or a passkey's `SubjectPublicKeyInfo` in base64url.
     pub public_key: String,
+    /// Whether its owner's account copies a passkey to other devices, as its authenticator has signed; null until its first answer, and of
+    /// SSH keys.
+    pub synced: Option<bool>,
 }
 
 /// Answer to [`Call::Invite`].

@@ -61,6 +61,7 @@ pub struct Key {
     pub fingerprint: String,
     kind: Kind,
     is_fido: bool,
+    synced: Option<bool>,
 }
 
 /// A key as its file has it.
@@ -71,17 +72,23 @@ struct StoredKey {
     #[serde(default)]
     id: Option<String>,
     public: String,
+    #[serde(default)]
+    synced: Option<bool>,
 }
 
 impl TryFrom<StoredKey> for Key {
     type Error = AnswerRefusal;
 
     fn try_from(stored: StoredKey) -> Result<Self, AnswerRefusal> {
-        match (stored.kind, stored.id) {
-            (Kind::Ssh, None) => Self::ssh(&stored.public),
-            (Kind::Passkey, Some(id)) => Self::passkey(&id, &stored.public),
-            _ => Err(AnswerRefusal::Malformed("enrolled key")),
-        }
+        let key = match (stored.kind, stored.id, stored.synced) {
+            (Kind::Ssh, None, None) => Self::ssh(&stored.public)?,
+            (Kind::Passkey, Some(id), _) => Self::passkey(&id, &stored.public)?,
+            _ => return Err(AnswerRefusal::Malformed("enrolled key")),
+        };
+        Ok(Self {
+            synced: stored.synced,
+            ..key
+        })
     }
 }
 
@@ -99,6 +106,7 @@ impl Key {
             is_fido: public.is_fido(),
             public: public.line(),
             kind: Kind::Ssh,
+            synced: None,
         })
     }
 
@@ -125,6 +133,7 @@ impl Key {
             fingerprint: format!("SHA256:{}", BASE64URL_NOPAD.encode(&sha256(&spki))),
             kind: Kind::Passkey,
             is_fido: true,
+            synced: None,
         })
     }
 
@@ -152,6 +161,19 @@ impl Key {
     #[must_use]
     pub fn is_fido(&self) -> bool {
         self.is_fido
+    }
+
+    /// Whether a passkey may be on other devices, too, as its authenticator has said with an answer; none: it has not yet, or the key is
+    /// of SSH. What a page gives when the key is made says so as well, but nobody has signed that.
+    #[must_use]
+    pub fn is_synced(&self) -> Option<bool> {
+        self.synced
+    }
+
+    /// Whether it would be news that its authenticator says so. Once it has said yes, that stays: a copy may be anywhere by now.
+    fn learns(&self, is_synced: bool) -> bool {
+        let is_known = self.synced == Some(true) || self.synced == Some(is_synced);
+        self.kind == Kind::Passkey && !is_known
     }
 
     /// Whether somebody means it by its id or fingerprint.
@@ -222,6 +244,9 @@ impl ApproverList {
                     Kind::Passkey => writeln!(text, "\"passkey\"\nid = {}", quoted(&key.id)),
                 };
                 let _ = writeln!(text, "public = {}", quoted(&key.public));
+                if let Some(is_synced) = key.synced {
+                    let _ = writeln!(text, "synced = {is_synced}");
+                }
             }
         }
         text
@@ -274,6 +299,21 @@ impl ApproverList {
         }
         self.all.retain(|one| !one.keys.is_empty());
         gone
+    }
+
+    /// All of them, where a passkey's authenticator has said with an answer whether that may be on other devices, too; none: that is
+    /// known already.
+    #[must_use]
+    pub fn learned(&self, id: &str, is_synced: bool) -> Option<Self> {
+        let (_, key) = self.owner_of(id)?;
+        key.learns(is_synced).then(|| {
+            let mut now = self.clone();
+            let mut keys = now.all.iter_mut().flat_map(|one| &mut one.keys);
+            if let Some(key) = keys.find(|key| key.id == id) {
+                key.synced = Some(is_synced);
+            }
+            now
+        })
     }
 
     /// The person who has that key, and the key.

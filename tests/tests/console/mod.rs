@@ -115,17 +115,39 @@ fn opens(looked: &Looked<'_>, name: &str, key: &Passkey, id: &str) -> Tested<(bo
     Ok((said.status == 200, said.body))
 }
 
+/// What is listed of each approver's only key: whether it is synced.
+fn synced(looked: &Looked<'_>) -> Tested<Vec<Value>> {
+    let listed = looked.scene.daemon.root(["approver", "list"]).json()?;
+    let all = listed.list()?.iter();
+    Ok(all.map(|one| one["keys"][0]["synced"].clone()).collect())
+}
+
 #[test]
 fn a_passkey_that_an_account_copies_says_yes_unless_the_settings_want_none() -> Tested {
     let (copied, kept) = (Passkey::synced("alice"), Passkey::new("bob"));
     {
         let network = Network::new()?;
-        let looked = Looked::new(&network, "")?;
+        let mut looked = Looked::new(&network, "")?;
         looked.enrol("alice", &copied)?;
+        assert_eq!(
+            synced(&looked)?,
+            [Value::Null],
+            "nobody has signed that yet"
+        );
         let mut shell = looked.scene.shell();
         let id = looked.scene.request(&mut shell, 443);
         let (is_open, said) = opens(&looked, "alice", &copied, &id)?;
         assert!(is_open, "most passkeys are such: {said}");
+        assert_eq!(synced(&looked)?, [json!(true)]);
+        let cookie = looked.log_in()?;
+        let page = looked.http.get("/approvers", Some(&cookie)).body;
+        assert!(page.contains("may be on other devices"), "{page}");
+        looked.scene.daemon.kill()?;
+        looked.scene.daemon.start()?;
+        assert_eq!(synced(&looked)?, [json!(true)], "it is kept");
+        let listed = looked.scene.daemon.root(["approver", "list"]).run()?;
+        let listed = listed.success()?.stdout;
+        assert!(listed.contains("may be on other devices"), "{listed}");
     }
     let network = Network::new()?;
     let looked = Looked::new(&network, "synced = false")?;
@@ -139,6 +161,8 @@ fn a_passkey_that_an_account_copies_says_yes_unless_the_settings_want_none() -> 
     // It was no answer: another's key answers the same question.
     let (is_open, said) = opens(&looked, "bob", &kept, &id)?;
     assert!(is_open, "{said}");
+    // What its authenticator said is known of the one that was refused, too.
+    assert_eq!(synced(&looked)?, [json!(true), json!(false)]);
     Ok(())
 }
 

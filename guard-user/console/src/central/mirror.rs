@@ -468,6 +468,7 @@ pub(crate) mod tests {
             fingerprint: claims.to_owned(),
             fido: true,
             public_key: public,
+            synced: None,
         }
     }
 

@@ -215,6 +215,7 @@ pub(super) fn approver(one: &ApproverShown, shown: fn(&str) -> String) -> Markup
                         span.id { (shown(&key.kind)) }
                         code { (shown(&key.fingerprint)) }
                         @if !key.fido { span.warn { "a program that reaches it can sign" } }
+                        @if key.synced == Some(true) { span.of { "synced: it may be on other devices" } }
                     }
                 }
             }

@@ -157,6 +157,7 @@ fn approver(text: &str) -> ApproverShown {
             fingerprint: text.to_owned(),
             fido: false,
             public_key: text.to_owned(),
+            synced: Some(true),
         }],
     }
 }
@@ -425,6 +426,7 @@ fn person_for_dev(name: &str) -> ApproverShown {
         fingerprint: name.to_owned(),
         fido: true,
         public_key: "MCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        synced: None,
     };
     ApproverShown {
         answers_for: vec!["dev".to_owned()],

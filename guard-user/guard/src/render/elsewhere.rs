@@ -37,6 +37,9 @@ pub(crate) fn list(all: &[ApproverShown], _clock: &Clock) -> Page {
             if !key.fido {
                 page.styled(WARN, "  a program that reaches it can sign with it");
             }
+            if key.synced == Some(true) {
+                page.text("  synced: it may be on other devices");
+            }
             page.end();
         }
     }

@@ -393,6 +393,7 @@ fn key_shown(key: &Key) -> proto::approvers::KeyShown {
         fingerprint: key.fingerprint.clone(),
         fido: key.is_fido(),
         public_key: key.public.clone(),
+        synced: key.is_synced(),
     }
 }
 

@@ -128,11 +128,24 @@ impl State {
             SignedVerdict::No => self.say_no(from, signed, &meant),
             SignedVerdict::Yes => self.say_yes(from, signed, &mut meant),
         };
+        self.learn(signed);
         taken.map_err(|error| Doubt {
             is_forged: false,
             request: Some(request),
             error,
         })
+    }
+
+    /// Keeps with a passkey what its authenticator says of it in an answer that was verified. It is for people to see: the answer counts
+    /// by itself, whatever comes of this.
+    fn learn(&mut self, signed: &Signed) {
+        let known = self.answers.people.known();
+        let Some(now) = known.learned(&signed.key, signed.is_synced()) else {
+            return;
+        };
+        if let Err(error) = self.answers.people.replace(now) {
+            tracing::warn!(%error, "whether a passkey is synced cannot be kept");
+        }
     }
 
     /// Conditions 1 to 3.

@@ -104,3 +104,32 @@ fn people_and_keys_are_removed() {
     assert_eq!(approvers.remove("alice").len(), 1);
     assert!(approvers.all.is_empty());
 }
+
+#[test]
+fn what_a_passkey_s_authenticator_has_said_is_kept_and_a_copy_is_never_forgotten() {
+    let mut approvers = ApproverList::default();
+    let (passkey, ssh) = (
+        passkeys()[0].key.clone(),
+        Key::ssh(&ssh_keys()[0].line()).unwrap(),
+    );
+    for key in [&passkey, &ssh] {
+        approvers.add(&alice(), key).unwrap();
+    }
+    let is_synced = |all: &ApproverList| all.owner_of(&passkey.id).unwrap().1.is_synced();
+    assert_eq!(is_synced(&approvers), None);
+    assert!(approvers.learned(&ssh.id, false).is_none());
+    assert!(approvers.learned("another", true).is_none());
+    for (said, now) in [(false, false), (true, true)] {
+        approvers = approvers.learned(&passkey.id, said).unwrap();
+        assert_eq!(is_synced(&approvers), Some(now));
+        assert!(approvers.learned(&passkey.id, said).is_none(), "no news");
+        let text = approvers.to_toml();
+        assert_eq!(ApproverList::parse(&text).unwrap(), approvers, "{text}");
+    }
+    assert!(approvers.learned(&passkey.id, false).is_none());
+    let of_ssh = approvers.to_toml().replace(
+        "[[approver.key]]\nkind = \"ssh\"\n",
+        "[[approver.key]]\nkind = \"ssh\"\nsynced = true\n",
+    );
+    assert!(ApproverList::parse(&of_ssh).is_err(), "{of_ssh}");
+}
