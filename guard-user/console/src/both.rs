@@ -1,6 +1,8 @@
 //! What both lists of routes answer alike: that of one machine's console ([`crate::routes`]), and that of many machines'
 //! ([`crate::central`]).
 
+use std::io;
+
 use guard_courier::Refusal;
 use guard_proto::approvers::Taken;
 use guard_signed::{Answer, Document as _};
@@ -11,11 +13,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
-    Console,
-    files::Identity,
+    Console, Settings,
+    files::{Files, Identity},
     gate,
     pages::{self, Frame, Tab},
-    push,
+    push::{self, Devices},
     reply::{self, Reply},
 };
 
@@ -136,7 +138,8 @@ pub(crate) fn login(console: &Console, body: &[u8]) -> Reply {
 
 /// Ends all sessions of whoever is logged in, in whatever browser.
 pub(crate) fn log_out_everywhere(console: &Console, identity: &Identity) -> Reply {
-    match console.files.end_all(|one| one.is_of_same_person(identity)) {
+    let is_meant = |one: &Identity| one.is_of_same_person(identity);
+    match log_out(&console.files, &console.settings, is_meant) {
         Ok(ended) => {
             tracing::info!(
                 name = identity.name,
@@ -154,6 +157,23 @@ pub(crate) fn log_out_everywhere(console: &Console, identity: &Identity) -> Repl
             )
         }
     }
+}
+
+/// Ends all sessions that are meant, takes back links, and has the devices of the same people told nothing more. Returns how many
+/// sessions that were.
+///
+/// # Errors
+///
+/// That one of them, or a device, cannot be removed; all others are.
+pub(crate) fn log_out(
+    files: &Files,
+    settings: &Settings,
+    is_meant: impl Fn(&Identity) -> bool,
+) -> io::Result<usize> {
+    // The sessions first: one of them could have another device told.
+    let ended = files.end_all(&is_meant);
+    let told = Devices::at(&settings.state_dir).remove_all(is_meant);
+    ended.and_then(|ended| told.map(|()| ended))
 }
 
 /// A session for whose passkey has signed the login.

@@ -113,7 +113,8 @@ pub fn login_link(settings: &Settings, name: &str) -> Result<String> {
     Ok(format!("{}/login/{token}", settings.origin))
 }
 
-/// Logs whoever goes by that name, or by that key's fingerprint, out of all browsers; none: everybody. Returns of how many.
+/// Logs whoever goes by that name, or by that key's fingerprint, out of all browsers; none: everybody. Their devices are told nothing
+/// more. Returns of how many browsers.
 ///
 /// # Errors
 ///
@@ -121,9 +122,9 @@ pub fn login_link(settings: &Settings, name: &str) -> Result<String> {
 pub fn logout(settings: &Settings, whose: Option<&str>) -> Result<usize> {
     let files = Files::of_the_console(&settings.state_dir)?;
     let is_meant = |one: &Identity| whose.is_none_or(|whose| one.goes_by(whose));
-    files.end_all(is_meant).with_context(|| {
+    both::log_out(&files, settings, is_meant).with_context(|| {
         let dir = settings.state_dir.display();
-        format!("not all sessions in {dir} could be ended")
+        format!("not all sessions and devices in {dir} could be ended")
     })
 }
 

@@ -39,7 +39,7 @@ enum Verb {
         /// The approver, as guard approver list has it
         name: String,
     },
-    /// Log an approver out of all browsers, and take back links that nobody has used
+    /// Log an approver out of all browsers, take back links that nobody has used, and tell its devices nothing more
     Logout {
         /// The approver's name, or a key's fingerprint
         #[arg(required_unless_present = "all")]

@@ -417,7 +417,10 @@ async fn add_device(console: &Console, visitor: &Visitor, parts: &Parts, body: &
     let agent = parts.headers.get(header::USER_AGENT);
     let agent = agent.and_then(|agent| agent.to_str().ok());
     match visitor.identity() {
-        Some(identity) => push::pages::add(console, identity, agent, body).await,
+        Some(identity) => {
+            let is_logged_in = || visitor.identity().is_some();
+            push::pages::add(console, (identity, is_logged_in), agent, body).await
+        }
         None => logged_out(console, parts, true),
     }
 }

@@ -322,6 +322,44 @@ fn a_browser_that_has_gone_is_removed_and_so_is_one_whose_owners_key_is() -> Tes
 }
 
 #[test]
+fn who_logs_out_everywhere_has_no_device_told_and_takes_nobody_elses() -> Tested {
+    let network = Network::new()?;
+    let services = Services::new(&network)?;
+    let (own, other) = (services.start()?, services.start()?);
+    let looked = Looked::with(&network, "", &settings(&[&own, &other], ""))?;
+    for name in ["alice", "carol"] {
+        looked.enrol(name, &Passkey::new(name))?;
+    }
+    let [alice, carol] = ["alice", "carol"].map(|name| looked.log_in_as(name).unwrap());
+    for (service, cookie) in [(&own, &alice), (&other, &carol)] {
+        let added = Device::at(service, "x")?.add(&looked, cookie)?;
+        assert_eq!(added.status, 200, "{}", added.body);
+    }
+    let _told = services.tell(&looked)?;
+    let mut shell = looked.scene.shell();
+    looked.scene.request(&mut shell, 443);
+    eventually("both are told", || {
+        own.got().len() == 1 && other.got().len() == 1
+    })?;
+
+    let done = looked.http.form("/logout/everywhere", "", Some(&alice));
+    assert_eq!(done.status, 303, "{}", done.body);
+    assert_eq!(count(&looked), 1);
+    assert!(keys_page(&looked, &carol).body.contains("<li data-id="));
+    looked.scene.request(&mut shell, 1000);
+    eventually("carol is told", || other.got().len() == 2)?;
+    assert_eq!(own.got().len(), 1, "alice is not");
+
+    // So it is where the machine logs somebody out.
+    for (name, left) in [("alice", 1), ("carol", 0)] {
+        let mut logout = looked.command(&["logout", name]);
+        assert!(guard_lab::exec::output(&mut logout)?.status.success());
+        assert_eq!(count(&looked), left, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_browser_that_has_another_subscription_is_told_in_place_of_the_one_before() -> Tested {
     let network = Network::new()?;
     let one = Told::begin(&network, "")?;

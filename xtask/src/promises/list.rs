@@ -600,8 +600,11 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "console-web-push-ends",
         file: "docs/console.md",
-        says: "It is told no more once it is removed there, its push service has lost it, or its approver's key is removed.",
-        shown: Here(&["console::push::a_browser_that_has_gone"]),
+        says: "It is told no more once it is removed there, its push service has lost it, its approver's key is removed, or they log out everywhere.",
+        shown: Here(&[
+            "console::push::a_browser_that_has_gone",
+            "console::push::who_logs_out_everywhere",
+        ]),
     },
     Promise {
         name: "console-web-push-inside",

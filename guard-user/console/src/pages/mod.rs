@@ -192,7 +192,7 @@ fn browsers() -> Markup {
     html! {
         section.devices {
             h2 { "Your browsers" }
-            p { "This ends your sessions in all browsers, and links that nobody has used. A yes takes a passkey in any case." }
+            p { "This ends your sessions in all browsers, and links that nobody has used, and devices are told nothing more. A yes takes a passkey in any case." }
             form method="post" action="/logout/everywhere" {
                 button.no type="submit" { "Log out everywhere" }
             }

@@ -78,10 +78,18 @@ impl Devices {
     /// The system's.
     pub(crate) fn open(state: &Path) -> Result<(Self, PathBuf)> {
         let of_all = state.join("push");
-        let dir = of_all.join("devices");
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        let there = Self::at(state);
+        let dir = &there.dir;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok((Self { dir }, of_all))
+        Ok((there, of_all))
+    }
+
+    /// Those that are kept, if any ever were: nothing is made.
+    pub(crate) fn at(state: &Path) -> Self {
+        Self {
+            dir: state.join("push").join("devices"),
+        }
     }
 
     /// The oldest first. What cannot be understood is none.
@@ -153,14 +161,31 @@ impl Devices {
 
     /// Removes one, if it is there.
     pub(super) fn remove(&self, id: &str) {
+        if let Err(error) = self.try_remove(id) {
+            tracing::warn!(%error, "a device cannot be removed");
+        }
+    }
+
+    /// Removes all of those who are meant.
+    ///
+    /// # Errors
+    ///
+    /// That one of them cannot be removed; all others are.
+    pub(crate) fn remove_all(&self, is_meant: impl Fn(&Identity) -> bool) -> io::Result<()> {
+        let mut removed = Ok(());
+        for one in self.all().iter().filter(|one| is_meant(&one.identity)) {
+            removed = removed.and(self.try_remove(&one.id()));
+        }
+        removed
+    }
+
+    fn try_remove(&self, id: &str) -> io::Result<()> {
         if !is_id(id) {
-            return;
+            return Ok(());
         }
         match fs::remove_file(self.dir.join(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "a device cannot be removed");
-            }
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 }
@@ -328,6 +353,29 @@ mod tests {
         let left = devices.enrolled(&known);
         assert_eq!(left, devices.all());
         assert_eq!((left.len(), &*left[0].identity.name), (1, "alice"));
+    }
+
+    #[test]
+    fn those_of_whom_is_meant_are_removed_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Devices::at(dir.path());
+        none.remove_all(|_| true).unwrap();
+        assert!(!dir.path().join("push").exists(), "nothing is made");
+        let (devices, _) = Devices::open(dir.path()).unwrap();
+        for (of, number) in [("alice", 0), ("alice", 1), ("bob", 0)] {
+            devices.add(&device(of, number)).unwrap();
+        }
+        devices.remove_all(|one| one.goes_by("carol")).unwrap();
+        assert_eq!(devices.all().len(), 3);
+        devices
+            .remove_all(|one| one.goes_by("SHA256:alice"))
+            .unwrap();
+        let left: Vec<_> = devices
+            .all()
+            .into_iter()
+            .map(|one| one.identity.name)
+            .collect();
+        assert_eq!(left, ["bob"]);
     }
 
     #[test]

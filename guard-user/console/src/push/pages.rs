@@ -133,10 +133,10 @@ fn host(device: &Device) -> &str {
         .unwrap_or_default()
 }
 
-/// Has a browser of somebody's told.
+/// Has a browser of somebody's told, who is logged in still once that is done.
 pub(crate) async fn add(
     console: &Console,
-    identity: Identity,
+    (identity, is_logged_in): (Identity, impl Fn() -> bool),
     agent: Option<&str>,
     body: &[u8],
 ) -> Reply {
@@ -170,9 +170,15 @@ pub(crate) async fn add(
         seal(b"", &key, &auth)?;
         let (devices, _) = Devices::open(&settings.state_dir)?;
         match &said.replaces {
-            Some(before) => devices.replace(&id_of(before), &device),
-            None => devices.add(&device),
+            Some(before) => devices.replace(&id_of(before), &device)?,
+            None => devices.add(&device)?,
         }
+        // Whoever has logged out everywhere meanwhile has removed those that were there.
+        if !is_logged_in() {
+            devices.remove(&device.id());
+            anyhow::bail!("this browser's session has ended");
+        }
+        anyhow::Ok(())
     };
     match added() {
         Ok(()) => reply::json(StatusCode::OK, &json!({ "id": device.id() })),
