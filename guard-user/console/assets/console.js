@@ -1,4 +1,4 @@
-// The console's one script. It shows what is asked as that changes, and has a passkey sign answers.
+// The console's script. It shows what is asked as that changes, and has a passkey sign answers. Keys are in another, which signs nothing.
 // Text of agents is only ever assigned to textContent.
 
 const find = (what, from = document) => from.querySelector(what);

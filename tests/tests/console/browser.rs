@@ -1,6 +1,6 @@
 //! A real browser with a passkey: enrol, be asked, look, answer, at a desk and on a phone.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use guard_lab::{Attempt, Json as _, Network, PATIENCE, Production, Shell, Tested, V4, eventually};
 use serde_json::{Value, json};
 
@@ -16,6 +16,13 @@ use crate::{
 /// Widths and heights.
 pub(crate) const DESK: (u32, u32) = (1180, 860);
 const PHONE: (u32, u32) = (390, 844);
+
+/// Keys, as WebDriver names them; a question mark takes two.
+const ASKS: [&str; 2] = ["\u{e008}", "?"];
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+const UP: &str = "\u{e013}";
+const DOWN: &str = "\u{e015}";
 
 /// As WCAG 1.4.10 has it.
 const NARROWEST: u32 = 320;
@@ -239,6 +246,106 @@ fn somebody_enrols_is_asked_looks_and_answers() -> Tested {
             .script("return document.body.dataset.live")
             .is_ok_and(|live| live == "on")
     })?;
+    Ok(())
+}
+
+/// What has the focus: the question whose link it is, or an element's id, classes or name.
+fn focused(browser: &Browser<'_>) -> Result<String> {
+    let said = browser.script(
+        "const one = document.activeElement;
+        if (one === document.body) return 'nothing';
+        return one.closest('#questions > li')?.dataset.id || one.id || one.className || one.tagName",
+    )?;
+    Ok(said.text()?.to_owned())
+}
+
+fn has_focus(browser: &Browser<'_>, what: &str) -> Tested {
+    eventually(&format!("{what} has the focus"), || {
+        focused(browser).is_ok_and(|now| now == what)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn keys_go_through_what_is_asked_while_the_focus_is_there_and_none_says_yes() -> Tested {
+    let network = Network::new()?;
+    let looked = Looked::new(&network, "")?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    enrol(&looked.scene, &browser)?;
+    let mut shell = looked.scene.shell();
+    for port in [443, 1000] {
+        looked.scene.request(&mut shell, port);
+    }
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
+    browser.expect("192.0.2.10:1000");
+    let ids = browser.script(
+        "return [...document.querySelectorAll('#questions > li')].map((one) => one.dataset.id)",
+    )?;
+    let [first, second] = &ids.list()?[..] else {
+        panic!("{ids}");
+    };
+    let (first, second) = (first.text()?, second.text()?);
+    let explains = || browser.script("return document.querySelector('#keyboard').open");
+
+    // Elsewhere on the page they are the browser's own.
+    for keys in [&["j"][..], &["n"], &ASKS] {
+        browser.keys(keys)?;
+        assert_eq!(
+            (focused(&browser)?, explains()?),
+            ("nothing".to_owned(), json!(false))
+        );
+    }
+    for _ in 0..20 {
+        if focused(&browser)? == first {
+            break;
+        }
+        browser.keys(&[TAB])?;
+    }
+    for (key, now) in [
+        ("k", first),
+        ("j", second),
+        ("j", second),
+        ("k", first),
+        (DOWN, second),
+        (UP, first),
+    ] {
+        browser.keys(&[key])?;
+        assert_eq!(focused(&browser)?, now, "{key:?}");
+    }
+    for is_open in [true, false] {
+        browser.keys(&ASKS)?;
+        assert_eq!(explains()?, is_open);
+    }
+
+    browser.keys(&[ENTER])?;
+    browser.expect("Yes, sign with passkey");
+    has_focus(&browser, "asking")?;
+    eventually("the yes is reached", || {
+        browser.keys(&["y"]).is_ok() && focused(&browser).is_ok_and(|now| now == "main yes")
+    })?;
+    assert!(looked.scene.holes().is_empty());
+    assert!(looked.scene.log("answered").is_empty());
+    browser.keys(&[ENTER])?;
+    browser.expect("Yes, by alice");
+    assert_eq!(looked.scene.holes().len(), 1);
+
+    // A no takes a press on the page of its question, by key or by button.
+    browser.go(&format!("{ORIGIN}/"))?;
+    browser.expect("192.0.2.10:");
+    browser.script("document.querySelector('#questions a').focus()")?;
+    assert_eq!(focused(&browser)?, second);
+    browser.keys(&["n"])?;
+    browser.expect("Yes, sign with passkey");
+    has_focus(&browser, "no")?;
+    assert_eq!(looked.scene.log("answered").len(), 1, "the yes alone");
+    eventually("it is said", || {
+        browser.keys(&["n"]).is_ok() && looked.scene.log("answered").len() == 2
+    })?;
+    browser.expect("Nothing is asked.");
+    let no = looked.scene.log("answered").pop().context("no answer")?;
+    assert_eq!((&no["answer"], &no["signed"]), (&json!("no"), &Value::Null));
     Ok(())
 }
 

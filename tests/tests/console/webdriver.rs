@@ -149,6 +149,17 @@ impl<'n> Browser<'n> {
             .map(drop)
     }
 
+    /// Presses keys at once, wherever the focus is: each by its letter, or as WebDriver names it.
+    pub(crate) fn keys(&self, keys: &[&str]) -> Result<()> {
+        let action = |kind: &str, key: &&str| json!({ "type": kind, "value": *key });
+        let down = keys.iter().map(|key| action("keyDown", key));
+        let up = keys.iter().rev().map(|key| action("keyUp", key));
+        let pressed: Vec<_> = down.chain(up).collect();
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": pressed });
+        self.ask("/actions", &json!({ "actions": [keyboard] }))
+            .map(drop)
+    }
+
     /// Waits until the page's text has that.
     pub(crate) fn expect(&self, text: &str) -> String {
         let mut shown = String::new();

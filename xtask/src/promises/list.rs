@@ -607,6 +607,12 @@ pub(super) const ALL: &[Promise] = &[
         ]),
     },
     Promise {
+        name: "console-keys",
+        file: "docs/console.md",
+        says: "While the focus is on a question, keys are as in `guard watch`: `?` shows them.",
+        shown: Here(&["console::browser::keys_go_through"]),
+    },
+    Promise {
         name: "console-web-push-inside",
         file: "docs/threat-model.md",
         says: "https to public addresses alone, looked up for each message",

@@ -16,7 +16,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    Frame, browsers, lists, log, moment, none,
+    Frame, browsers, keyboard_of_one, lists, log, moment, none,
     question::yes,
     questions::{QuestionLine, link, list},
     revoked::revoked,
@@ -176,7 +176,7 @@ pub(crate) fn question(
     let over = place.seen.over(&place.open.asked.hash);
     let content = html! {
         p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (seen(place.machine())) span aria-hidden="true" { "/" } (seen(&question.request)) }
-        article.asking id="asking" data-id={ (place.machine()) "/" (question.request) } data-asks=(place.open.asked.hash) {
+        article.asking id="asking" tabindex="-1" data-id={ (place.machine()) "/" (question.request) } data-asks=(place.open.asked.hash) {
             p.asks {
                 b { (seen(asks.who)) } " in " (seen(&question.session)) " of " b { (seen(&question.user)) } " on "
                 b { (seen(place.machine())) } " wants"
@@ -193,6 +193,7 @@ pub(crate) fn question(
             }
             @if let Some(over) = over { p.note { (over.approvals) " of " (over.wanted) " have said yes, the last of them " (seen(&over.by)) } }
             (answer(place, identity, origin))
+            (keyboard_of_one())
         }
     };
     frame.page(

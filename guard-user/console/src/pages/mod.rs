@@ -35,13 +35,15 @@ const LONG: usize = 4096;
 
 const STYLE: &[u8] = include_bytes!("../../assets/console.css");
 const SCRIPT: &[u8] = include_bytes!("../../assets/console.js");
+const KEYS: &[u8] = include_bytes!("../../assets/keys.js");
 const ICON: &[u8] = include_bytes!("../../assets/icon.svg");
 
-/// The style, the script and the icon, under names that have their hashes.
+/// The style, the scripts and the icon, under names that have their hashes.
 #[derive(Debug)]
 pub(crate) struct Assets {
     style: String,
     script: String,
+    keys: String,
     icon: String,
 }
 
@@ -54,6 +56,7 @@ impl Assets {
         Self {
             style: named("console", STYLE, "css"),
             script: named("console", SCRIPT, "js"),
+            keys: named("keys", KEYS, "js"),
             icon: named("icon", ICON, "svg"),
         }
     }
@@ -69,6 +72,7 @@ impl Assets {
             name if name == self.script => {
                 Some(reply::asset("text/javascript; charset=utf-8", SCRIPT))
             }
+            name if name == self.keys => Some(reply::asset("text/javascript; charset=utf-8", KEYS)),
             name if name == self.icon => Some(reply::asset("image/svg+xml", ICON)),
             _ => None,
         }
@@ -158,6 +162,9 @@ impl Frame<'_> {
                     link rel="manifest" href="/manifest.webmanifest";
                     link rel="stylesheet" href={ "/assets/" (self.assets.style) };
                     script type="module" src={ "/assets/" (self.assets.script) } {}
+                    @if matches!(kind, "questions" | "question") {
+                        script type="module" src={ "/assets/" (self.assets.keys) } {}
+                    }
                 }
                 body class=(kind) data-page=(kind) {
                     a.skip href="#main" { "Skip to the content" }
@@ -185,6 +192,28 @@ fn bar(now: Tab) -> Markup {
             form method="post" action="/logout" { button.quiet type="submit" { "Log out" } }
         }
     }
+}
+
+/// The keys that are taken while the focus is there, and what each does. Without script there are none.
+fn keyboard(keys: &[(&str, &str)]) -> Markup {
+    html! {
+        details.keyboard id="keyboard" hidden {
+            summary { "Keyboard" }
+            p {
+                "While the focus is on a question: "
+                @for (key, does) in keys { span { kbd { (key) } " " (does) } " " }
+            }
+        }
+    }
+}
+
+/// Those of one question.
+fn keyboard_of_one() -> Markup {
+    keyboard(&[
+        ("y", "goes to the yes, which your passkey signs"),
+        ("n", "says no"),
+        ("?", "shows this"),
+    ])
 }
 
 /// Where somebody ends their sessions in all browsers.

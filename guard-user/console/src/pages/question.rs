@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{
-    Frame, asker, moment, place, program,
+    Frame, asker, keyboard_of_one, moment, place, program,
     questions::{asks, link},
     seen, seen_long,
 };
@@ -37,13 +37,14 @@ pub(crate) fn page(frame: &Frame<'_>, asking: &Asking<'_>) -> Markup {
     let hash = asking.asked.ok().map(|asked| &asked.hash);
     let content = html! {
         p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (request.id) }
-        article.asking id="asking" data-id=(request.id) data-asks=(asks(request)) data-hash=[hash] {
+        article.asking id="asking" tabindex="-1" data-id=(request.id) data-asks=(asks(request)) data-hash=[hash] {
             (headline(request))
             (warnings(request))
             @if let Some(http) = &request.http { (body(http)) }
             (facts(asking))
             (answer(asking))
             @if let Ok(asked) = asking.asked { (bytes(asked)) }
+            (keyboard_of_one())
         }
     };
     frame.page(&format!("{}?", request.id), "question", &content)

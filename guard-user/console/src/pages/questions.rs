@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{Frame, asker, moment, none_of, place, seen};
+use super::{Frame, asker, keyboard, moment, none_of, place, seen};
 use crate::scope::Scope;
 
 /// A question in a list, for the page and for the script.
@@ -114,6 +114,15 @@ pub(crate) fn page(
     list(frame, &lines, &none, day.unwrap_or(&html! {}))
 }
 
+/// The keys of the list.
+const KEYS: [(&str, &str); 5] = [
+    ("j or \u{2193}", "the next"),
+    ("k or \u{2191}", "the one before"),
+    ("Enter", "opens it"),
+    ("n", "opens it at its no"),
+    ("?", "shows this"),
+];
+
 /// The page of these; `none`: what it says where there are none, and `more` in any case.
 pub(super) fn list(
     frame: &Frame<'_>,
@@ -126,6 +135,7 @@ pub(super) fn list(
         ul.questions id="questions" {
             @for line in lines { (entry(line)) }
         }
+        (keyboard(&KEYS))
         div id="none" hidden[!lines.is_empty()] {
             (none)
         }

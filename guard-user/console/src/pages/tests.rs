@@ -650,12 +650,14 @@ proptest! {
 /// Of 60 KiB a phone has all in a second, also by 3G; and what signs is short enough to be read.
 #[test]
 fn what_a_phone_loads_is_small() {
-    let assets = [super::STYLE, super::SCRIPT, super::ICON].map(<[u8]>::len);
+    let assets = [super::STYLE, super::SCRIPT, super::KEYS, super::ICON].map(<[u8]>::len);
     let longest = pages("plain").iter().map(String::len).max();
     let all = assets.iter().sum::<usize>() + longest.unwrap_or_default();
     assert!(all <= 60 * 1024, "{all} bytes");
     let script = String::from_utf8_lossy(super::SCRIPT);
     assert!(script.lines().count() <= 400);
+    let keys = String::from_utf8_lossy(super::KEYS);
+    assert!(!keys.contains("credentials"), "what is read signs alone");
 }
 
 #[test]
