@@ -45,6 +45,7 @@ impl Unit {
             Self::Time => format!("{:.2} s", number / 1e9),
             Self::Memory if size < MIB => format!("{:.1} KiB", number / 1024.0),
             Self::Memory => format!("{:.1} MiB", number / MIB),
+            Self::Throughput if size < 1e6 => format!("{number:.1} B/s"),
             Self::Throughput => format!("{:.2} GB/s", number / 1e9),
             Self::Requests | Self::Transactions if size < 1e4 => format!("{number:.0}/s"),
             Self::Packets | Self::Requests | Self::Transactions => {

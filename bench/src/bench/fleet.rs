@@ -1,5 +1,8 @@
 //! Questions and answers over three servers of NATS: from a connection to the question in front of a person, in a terminal and on
-//! the page of all machines, and from the signed answer to the connection; beside the same at the machine.
+//! the page of all machines, and from the signed answer to the connection; beside the same at the machine. And what a machine's
+//! guard-fleet takes while nothing happens.
+
+mod failover;
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,6 +29,10 @@ const MIB: f64 = 1024.0 * 1024.0;
 const SERVERS: u16 = 3;
 /// For how long consoles are looked at whose pages are open: two streams of each page; and where that is to be quick.
 const LOOKED: [Duration; 2] = [Duration::from_secs(41), Duration::from_secs(5)];
+/// For how long guard-fleet is looked at while nobody looks, which says every thirty seconds that it is there; and quickly.
+const IDLE: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(30)];
+/// After so long it counts no more that somebody has looked, and a little longer.
+const UNLOOKED: Duration = Duration::from_secs(20);
 /// Where the page of all machines is, and that of one.
 const ALL: u16 = 4827;
 const ONE: u16 = 4828;
@@ -44,8 +51,20 @@ struct FleetScene<'n> {
     config: PathBuf,
     key: SshKey,
     daemon: Daemon,
-    _nats: Nats<'n>,
+    nats: Nats<'n>,
+    /// The request that the person saw last.
+    last: Value,
     _sink: Running,
+}
+
+/// A connection that waits, and that somebody is asked about.
+struct SeenQuestion {
+    /// When it began.
+    at: u64,
+    /// When it was seen at the machine, over the servers, on the page of all machines and on that of this one.
+    seen: [u64; 4],
+    /// As the person sees it.
+    asked: Value,
 }
 
 impl<'n> FleetScene<'n> {
@@ -95,13 +114,21 @@ impl<'n> FleetScene<'n> {
             config,
             key,
             daemon,
-            _nats: nats,
+            nats,
+            last: Value::Null,
             _sink: sink,
         })
     }
 
-    /// When a connection was seen here and there, and on both pages; and its question.
+    /// After how long a connection was seen here and there, and on both pages; and its question.
     fn asked(&mut self) -> Result<([f64; 4], Value)> {
+        let SeenQuestion { at, seen, asked } = self.question()?;
+        let since = |moment: u64| moment.saturating_sub(at) as f64;
+        Ok((seen.map(since), asked))
+    }
+
+    /// Has a connection wait until it is seen.
+    fn question(&mut self) -> Result<SeenQuestion> {
         for page in &self.pages {
             while page.events.try_recv().is_ok() {}
         }
@@ -112,25 +139,46 @@ impl<'n> FleetScene<'n> {
             .context("no moment")?;
         self.here.line_with("\"held\":true", PATIENCE)?;
         let here = monotonic();
-        let line = self.there.line_with("\"state\":\"open\"", PATIENCE)?;
+        let asked = self.next_open()?;
         let there = monotonic();
         let [all, one] = [&self.pages[0], &self.pages[1]].map(|page| page.asked_since(at));
-        let since = |moment: u64| moment.saturating_sub(at) as f64;
-        let seen = [here, there, all?, one?].map(since);
-        Ok((seen, serde_json::from_str(&line)?))
+        Ok(SeenQuestion {
+            at,
+            seen: [here, there, all?, one?],
+            asked,
+        })
+    }
+
+    /// The next question that the person sees. One that comes again, as a server has gone, is not the next.
+    fn next_open(&mut self) -> Result<Value> {
+        loop {
+            let line = self.there.line_with("\"state\":\"open\"", PATIENCE)?;
+            let asked: Value = serde_json::from_str(&line)?;
+            if asked["request"] != self.last {
+                self.last = asked["request"].clone();
+                return Ok(asked);
+            }
+        }
     }
 
     /// From the answer to the connection.
     fn answered(&mut self, command: &mut Command) -> Result<f64> {
+        let [yes, _, at] = self.answered_at(command)?;
+        Ok(at.saturating_sub(yes) as f64)
+    }
+
+    /// When the answer was given, when its command had heard that it was taken, and when the connection was there.
+    fn answered_at(&mut self, command: &mut Command) -> Result<[u64; 3]> {
         self.client.tell(&json!({"do": "wait-end", "ms": 20_000}))?;
         let yes = monotonic();
         let status = command.stdout(Stdio::null()).status()?;
+        let taken = monotonic();
         ensure!(status.success(), "{command:?}: {status}");
         let ended = self.client.answer()?;
         let at = ended["at"][0].as_u64().filter(|at| *at != 0);
         let at = at.context("a connection failed that was approved")?;
         self.daemon.ask(["close", "--all"])?.success()?;
-        Ok(at.saturating_sub(yes) as f64)
+        Ok([yes, taken, at])
     }
 
     /// The person's command, with an answer that is signed already.
@@ -215,6 +263,50 @@ impl<'n> FleetScene<'n> {
         Ok(([0, 1, 2].map(percent), came))
     }
 
+    /// What guard-fleet takes of a processor and sends and hears while nobody looks at anything.
+    fn idle(self, network: &Network, looked: Duration) -> Result<Vec<Figure>> {
+        // The last of these ends first.
+        let Self {
+            nats: _nats,
+            daemon: _daemon,
+            carrier,
+            here: _here,
+            client: _client,
+            there,
+            pages,
+            _beside: beside,
+            ..
+        } = self;
+        drop((there, pages, beside));
+        thread::sleep(UNLOOKED);
+        let pid = carrier.pid();
+        let taken = || -> Result<(f64, f64)> {
+            Ok((cpu_of(pid)?.as_secs_f64(), carried_by(network, pid)?))
+        };
+        let (before, begun) = (taken()?, Instant::now());
+        thread::sleep(looked);
+        let (after, took) = (taken()?, begun.elapsed().as_secs_f64());
+        let figure = |what: &str, unit, number: f64, target| {
+            let name = format!("guard-fleet serve, {what}nobody looks");
+            Figure::alone(&name, unit, Samples(vec![number]), target)
+        };
+        Ok(vec![
+            figure(
+                "",
+                Unit::Cpu,
+                (after.0 - before.0) / took * 100.0,
+                Target::AtMost(0.1),
+            ),
+            figure(
+                "bytes while ",
+                Unit::Throughput,
+                (after.1 - before.1) / took,
+                Target::AtMost(20.0),
+            )
+            .remark("both ways, with what TLS adds: that it is there, and whether the server is"),
+        ])
+    }
+
     fn at_the_machine(&self, asked: &Value) -> Result<Command> {
         let request = asked["request"].as_str().context("no request")?;
         let mut command = self.daemon.on_machine(0, bins::find("guard")?);
@@ -222,6 +314,24 @@ impl<'n> FleetScene<'n> {
         command.env("GUARD_SOCKET", self.daemon.socket());
         Ok(command)
     }
+}
+
+/// Bytes that a process has sent and heard over TCP, as the kernel counts them: with those of TLS.
+fn carried_by(network: &Network, pid: u32) -> Result<f64> {
+    let mut list = network.dev().command("ss");
+    let listed = exec::run(list.args(["-tinpHO", "state", "established"]))?;
+    let own = format!("pid={pid},");
+    let own: Vec<_> = listed.lines().filter(|line| line.contains(&own)).collect();
+    ensure!(
+        !own.is_empty(),
+        "ss lists no connection of guard-fleet: {listed}"
+    );
+    let words = own.iter().flat_map(|line| line.split_whitespace());
+    let counts = words.filter_map(|word| match word.split_once(':')? {
+        ("bytes_sent" | "bytes_received", count) => count.parse::<f64>().ok(),
+        _ => None,
+    });
+    Ok(counts.sum())
 }
 
 /// One that has connections wait.
@@ -295,5 +405,7 @@ pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
         console("guard-console of a machine, 200 pages", of_one?),
     ];
     figures.extend(scene.busy(LOOKED[usize::from(plan.quick)])?);
+    figures.extend(scene.idle(&network, IDLE[usize::from(plan.quick)])?);
+    figures.extend(failover::failover(plan)?);
     Ok(figures)
 }
