@@ -17,6 +17,7 @@ pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup 
 const WRITER: &str = "only the connecting process is answered";
 
 family! { "The guard itself";
+    alone: other_guardd, kill, unpin, steering, long_reason, flood, deaf;
     open: closed("`guard open` for its own session", "EPERM", INSIDE) => || opened(|scene, _| {
         Ok(format!("{} open $to --all-ports --session $GUARD_SESSION", guard(scene)?))
     });

@@ -25,6 +25,7 @@ const SHARED: &str = "egress lets no data go to a listener at a port that is sha
 const PORTS: &str = "allow only the ports of loopback that the agent needs";
 
 family! { "A helper outside";
+    alone: shared_by_cookie, shared_by_fast_open, shared_by_migration;
     path: unheard("a unix socket by path (Docker, an IDE, a build daemon)")
         => || helper("relay", false);
     abstract_name: unheard("an abstract unix socket").by_layers(&[Layer::UnixSockets, Layer::Scopes])

@@ -19,6 +19,7 @@ const INHERITED: &str = "a cgroup is inherited";
 pub(super) const NO_NEW_PRIVS: &str = "it runs with the rights of the agent";
 
 family! { "Leaving the cgroup";
+    alone: others_network, forwarded;
     procs: closed("itself into a delegated cgroup (`cgroup.procs`)", "EPERM", ROOTS)
         => || moving("echo $$ >$other/cgroup.procs");
     threads: closed("a thread of it (`cgroup.threads`)", "EPERM", ROOTS) => threads;

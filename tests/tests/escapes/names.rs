@@ -45,6 +45,7 @@
 //! | 40 glibc's connects to port 0 | `datagrams::nobody_is_asked_about_a_socket_that_sends_nothing` |
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 use guard_lab::{AGENT, Attempt, PATIENCE, Reached, Report, Running, Shell, bins};
@@ -62,7 +63,7 @@ use hickory_proto::{
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 use crate::names::scene::with_resolvers;
 use crate::resolver::place::{self, API, DB, DNS, DNS_V6, PUBLIC, Place};
-use crate::resolver::server;
+use crate::resolver::server::{self, OwnServer};
 
 pub(super) const JUDGED: &str = "the resolver refuses names that no rule names";
 pub(super) const ANEW: &str = "the resolver sends a new question of name and type";
@@ -87,6 +88,9 @@ const fn asked(how: &'static str, seen: &'static str, by: &'static str) -> Way {
 }
 
 family! { "Round the names";
+    alone: by_device_v6, by_device_v6_stream, many_in_one, straight, straight_stream, tunnel, case, number, bits, options, over_tls,
+        over_quic, multicast_name, address, other_port, liar, own_server, cname, alias, shared_address, nested, private, mapped, nat64,
+        metadata, loopback, loopback_v6, any_address, rebound_later;
     plain: asked("data in the labels of an unlisted name", "NXDOMAIN", JUDGED) => || leaves("udp", SECRET);
     connected: asked("the same from a connected socket", "NXDOMAIN", JUDGED) => || leaves("connected", SECRET);
     stream: asked("the same by TCP", "NXDOMAIN", JUDGED) => || leaves("tcp", SECRET);
@@ -208,7 +212,16 @@ fn leaves_by(way: &str, words: &[&str], server: Server) -> Result<Tried> {
         "udp-PTR" => b"115".to_vec(),
         _ => b"secret".to_vec(),
     };
-    tried(way, words, server, move |heard| contains(heard, &mark))
+    let is_it = move |heard: &[u8]| contains(heard, &mark);
+    match server {
+        Server::Own | Server::Public => Asked::shared().tried(way, words, server, is_it),
+        Server::OwnV6 => Asked::new(server).tried(way, words, server, is_it),
+    }
+}
+
+/// What is allowed, or is asked before all else: by a test of its own, for an answer that another way got may be known still.
+fn alone(way: &str, words: &[&str], is_it: impl Fn(&[u8]) -> bool) -> Result<Tried> {
+    Asked::new(Server::Own).tried(way, words, Server::Own, is_it)
 }
 
 fn contains(heard: &[u8], part: &[u8]) -> bool {
@@ -222,47 +235,69 @@ fn carries(way: &str, bytes: &'static [u8]) -> Result<Tried> {
         _ => [DNS, "v1.api.example.com"],
     };
     let mark = if way == "option" { b"secret" } else { bytes };
-    tried(way, &words, Server::Own, move |heard| contains(heard, mark))
+    alone(way, &words, |heard| contains(heard, mark))
 }
 
 fn begins_with(way: &str, bytes: &'static [u8]) -> Result<Tried> {
     let words = [DNS, "v1.api.example.com"];
-    tried(way, &words, Server::Own, |heard| heard.starts_with(bytes))
+    alone(way, &words, |heard| heard.starts_with(bytes))
 }
 
 fn has_bits(way: &str, bits: u8) -> Result<Tried> {
     let words = [DNS, "v1.api.example.com"];
-    tried(way, &words, Server::Own, |heard| {
+    alone(way, &words, |heard| {
         heard.get(3).is_some_and(|byte| byte & bits == bits)
     })
 }
 
-/// The program with the guard, and then without: what a server heard of it tells whether it came through.
-fn tried(
-    way: &str,
-    words: &[&str],
-    server: Server,
-    is_it: impl Fn(&[u8]) -> bool,
-) -> Result<Tried> {
-    let place = Place::new().unwrap();
-    let at = beside(&place, server);
-    let other = server::OwnServer::start(place.network.prod(), &at, place::usual).unwrap();
-    let words: Vec<_> = std::iter::once(way).chain(words.iter().copied()).collect();
-    let heard = || {
-        let all = match server {
-            Server::Own => place.dns.heard(),
-            Server::OwnV6 | Server::Public => other.heard(),
+/// A place, and a name server beside the machine's own.
+struct Asked {
+    place: Place,
+    other: OwnServer,
+}
+
+impl Asked {
+    fn new(server: Server) -> Self {
+        let place = Place::new().unwrap();
+        let at = beside(&place, server);
+        let other = OwnServer::start(place.network.prod(), &at, place::usual).unwrap();
+        Self { place, other }
+    }
+
+    /// The one of all whose questions the guard lets nobody answer: each in a session of its own, so that none knows another's. What the
+    /// one before sent without the guard was heard before it was answered.
+    fn shared() -> &'static Self {
+        static SHARED: LazyLock<Asked> = LazyLock::new(|| Asked::new(Server::Own));
+        &SHARED
+    }
+
+    /// The program with the guard, and then without: what a server heard of it tells whether it came through.
+    fn tried(
+        &self,
+        way: &str,
+        words: &[&str],
+        server: Server,
+        is_it: impl Fn(&[u8]) -> bool,
+    ) -> Result<Tried> {
+        let Self { place, other } = self;
+        let words: Vec<_> = std::iter::once(way).chain(words.iter().copied()).collect();
+        let heard = || {
+            let all = match server {
+                Server::Own => place.dns.heard(),
+                Server::OwnV6 | Server::Public => other.heard(),
+            };
+            all.iter().filter(|message| is_it(message)).count()
         };
-        all.iter().filter(|message| is_it(message)).count()
-    };
-    let came = |before: usize, said: String| match heard() > before {
-        true => Came::Through(format!("the server heard it, {said}")),
-        false => Came::not_through(said),
-    };
-    let with = came(0, place.within("names", &words));
-    let before = heard();
-    let without = came(before, place.outside(&words).unwrap());
-    Ok(Tried { without, with })
+        let came = |before: usize, said: String| match heard() > before {
+            true => Came::Through(format!("the server heard it, {said}")),
+            false => Came::not_through(said),
+        };
+        let before = heard();
+        let with = came(before, place.within("names", &words));
+        let before = heard();
+        let without = came(before, place.outside(&words).unwrap());
+        Ok(Tried { without, with })
+    }
 }
 
 /// Where a server listens beside the machine's own of IPv4.

@@ -18,7 +18,7 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each way round is a test, whose source has these words (`cargo xtask test escapes::forms` runs a table): tried without the guard, where it must
+A test tries each way round, whose source has these words (`cargo xtask test escapes::forms` runs a table): without the guard, where it must
 work if the kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and
 [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
 

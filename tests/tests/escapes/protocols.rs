@@ -20,6 +20,7 @@ const SOCKET: &str = "`sock_create`";
 const RIGHTS: &str = "no capability; `sock_create`";
 
 family! { "Another protocol, another road";
+    alone: subflow, tun, tunnel, extensions;
     dns: closed("DNS over TCP, to a name server not allowed", "EPERM", "`connect`") => || both("tcp", 53);
     udp_lite: closed("UDP-Lite", "EPERM (socket", SOCKET).where_there_is("UDP-Lite") => || both("udplite", 53);
     echo: closed("ICMP echo (`ping`)", "", "egress") => || both("ping", 0);

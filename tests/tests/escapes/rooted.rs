@@ -18,6 +18,7 @@ const OWN: &str =
     "own() { if [ -n \"$GUARD_SESSION\" ]; then \"$@\"; else unshare --mount \"$@\"; fi; };";
 
 family! { "Root of a session (`--user root`)";
+    alone: detach, unpin, uncover;
     detach: closed("detaching guard's program (`BPF_LINK_DETACH`) by its pin", "ENOENT", COVERED).without("is taken off") => || {
         let scene = EscapeScene::with_root()?;
         let pin = scene.daemon.pin_dir().join("live/link_connect4");

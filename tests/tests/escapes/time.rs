@@ -12,6 +12,7 @@ use crate::escapes::way::{Came, Tried, closed, family};
 pub(super) const CLOCK: &str = "the kernel compares with its own clock, for each packet";
 
 family! { "Time, and the ends of holes";
+    alone: connection, datagrams, many, killed, killed_connection, closed_hole, stopped, sendfile, splice;
     connection: closed("a connection that outlives its hole", "nothing arrives", CLOCK)
         .without("goes on") => || outliving("hold-open", 443, ended);
     datagrams: closed("datagrams past the hole's end", "nothing arrives", CLOCK)

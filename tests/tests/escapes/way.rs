@@ -3,19 +3,27 @@
 //! A new way is a line of its family: a name, what is said of it, and a function that tries it twice. Whoever closes one that
 //! was open turns `open(how, what to do)` into `closed(how, what the program sees, what closes it)`, and writes the page with
 //! `cargo xtask escapes --write`. Where it is closed on some kernels only, it names what those have: `by_layers`.
+//!
+//! The ways of a family are tried one after the other by one test, in the scene that they share: a guardd takes longer to start than a
+//! way takes. What changes its scene, or is told by what another way may have left, is named behind `alone`, and has a test of its own.
 
+use std::any::Any;
 use std::env;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail, ensure};
 use guard_lab::Report;
 use serde_json::json;
 
+use crate::escapes::families;
 use crate::escapes::layer::Layer;
 
 /// The environment variable that names a directory into which each way's outcome is written.
 const SAID: &str = "GUARD_ESCAPES";
+/// The same that names the one way that is tried, without the others of its family.
+const ONE: &str = "GUARD_ESCAPES_WAY";
 
 /// Ways of one kind, in the order in which the page has them.
 pub(crate) struct Family {
@@ -23,6 +31,8 @@ pub(crate) struct Family {
     /// Where its tests are.
     pub(crate) module: &'static str,
     pub(crate) ways: &'static [Row],
+    /// Those that have a test of their own.
+    pub(crate) alone: &'static [&'static str],
 }
 
 /// A way, what its test is called, and how it is tried.
@@ -33,18 +43,66 @@ pub(crate) struct Row {
 }
 
 impl Family {
-    /// Tries one of its ways, and holds what came of it against what is said of it.
-    pub(crate) fn try_it(&self, name: &str) {
-        let row = self.ways.iter().find(|row| row.name == name).unwrap();
-        let told = |error: anyhow::Error| -> ! { panic!("{}: {error:#}", row.way.how) };
-        let tried = (row.run)().unwrap_or_else(|error| told(error));
-        let way = row.way.here().unwrap_or_else(|error| told(error));
-        // The same kernels have both.
-        let has_mounts = Layer::Scopes.is_there();
-        let has_mounts = has_mounts.unwrap_or_else(|error| told(error));
-        let state = verdict(&way, &tried, has_mounts);
-        write_down(self.title, name, &way, &tried, state);
+    /// Tries the way that has a test of its own.
+    pub(crate) fn try_alone(&self, name: &str) {
+        let is_there = self.ways.iter().any(|row| row.name == name);
+        assert!(is_there, "{} has no way {name}", self.title);
+        self.try_each(|row| row.name == name);
     }
+
+    /// Tries the others, one after the other, and tells of all that end otherwise than is said of them.
+    pub(crate) fn try_together(&self) {
+        self.try_each(|row| !self.alone.contains(&row.name));
+    }
+
+    fn try_each(&self, is_meant: impl Fn(&Row) -> bool) {
+        let one = one_way();
+        let is_asked_for = |row: &&Row| one.as_deref().is_none_or(|one| one == row.name);
+        let meant = self.ways.iter().filter(|row| is_meant(row));
+        let (mut tried, mut failed) = (0, Vec::new());
+        for row in meant.filter(is_asked_for) {
+            tried += 1;
+            // A way whose helper panics is no reason to leave out those behind it.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.try_one(row)));
+            let outcome = outcome.unwrap_or_else(|panic| Err(anyhow!(said_by(&*panic))));
+            match outcome {
+                Ok(state) => println!("{}: {state}", row.name),
+                Err(problem) => failed.push(format!("{}: {problem:#}", row.name)),
+            }
+        }
+        let (count, failed) = (failed.len(), failed.join("\n"));
+        assert!(count == 0, "{count} of {tried} ways failed:\n{failed}");
+    }
+
+    /// Tries one of its ways, and holds what came of it against what is said of it.
+    fn try_one(&self, row: &Row) -> Result<&'static str> {
+        let told = |error: anyhow::Error| error.context(row.way.how);
+        let tried = (row.run)().map_err(told)?;
+        let way = row.way.here().map_err(told)?;
+        // The same kernels have both.
+        let has_mounts = Layer::Scopes.is_there().map_err(told)?;
+        let state = verdict(&way, &tried, has_mounts)?;
+        write_down(self.title, row.name, &way, &tried, state);
+        Ok(state)
+    }
+}
+
+/// The one way that is asked for, which some family has.
+fn one_way() -> Option<String> {
+    let one = env::var(ONE).ok()?;
+    let mut all = families().flat_map(|family| family.ways);
+    assert!(
+        all.any(|row| row.name == one),
+        "{ONE}={one}: no way has that name"
+    );
+    Some(one)
+}
+
+/// What a panic said.
+fn said_by(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+    text.unwrap_or_else(|| "it panicked".to_owned())
 }
 
 /// A way round. Without the guard it works; that is tried, too.
@@ -229,50 +287,39 @@ impl Tried {
 /// one does not come to anything else.
 const NO_MOUNTS: &str = "cannot change root filesystem propagation";
 
-fn verdict(way: &Way, tried: &Tried, has_mounts: bool) -> &'static str {
-    match (&tried.without, &tried.with, way.state) {
+fn verdict(way: &Way, tried: &Tried, has_mounts: bool) -> Result<&'static str> {
+    let how = way.how;
+    Ok(match (&tried.without, &tried.with, way.state) {
         (Came::Missing(why), Came::Through(with), _) => {
-            panic!(
-                "{}: not here ({why}), and yet it works with the guard: {with}",
-                way.how
-            )
+            bail!("{how}: not here ({why}), and yet it works with the guard: {with}")
         }
         (Came::Missing(why), _, _) => {
-            assert!(
-                way.needs.is_some(),
-                "{}: this kernel has no such way: {why}",
-                way.how
-            );
+            let may_lack = way.needs.is_some();
+            ensure!(may_lack, "{how}: this kernel has no such way: {why}");
             "not here"
         }
         (Came::Stopped(why), ..) => {
-            panic!(
-                "{}: without the guard it {}, and here it does not: {why}",
-                way.how, way.without
-            )
+            let without = way.without;
+            bail!("{how}: without the guard it {without}, and here it does not: {why}")
         }
         (_, Came::Through(evidence), State::Closed { .. }) => {
-            panic!("{}: it works with the guard: {evidence}", way.how)
+            bail!("{how}: it works with the guard: {evidence}")
         }
         (_, Came::Stopped(why), _) if why.contains(NO_MOUNTS) && !has_mounts => "closed",
         (_, with, State::Closed { seen, .. }) => {
-            assert!(
-                with.text().contains(seen),
-                "{}: not {seen:?} but {with:?}",
-                way.how
-            );
+            let is_seen = with.text().contains(seen);
+            ensure!(is_seen, "{how}: not {seen:?} but {with:?}");
             "closed"
         }
         (_, with, State::Open { .. }) => {
             let is_open = matches!(with, Came::Through(_));
-            assert!(
+            ensure!(
                 is_open,
-                "{}: it is said to be open here, and it is not: {with:?}",
-                way.how
+                "{how}: it is said to be open here, and it is not: {with:?}"
             );
             "open"
         }
-    }
+    })
 }
 
 /// For `cargo xtask escapes`, which prints what came of each on this machine.
@@ -304,22 +351,30 @@ impl Way {
     }
 }
 
-/// Names ways, and makes a test of each.
+/// Names ways, and makes tests of them: one of each behind `alone`, and one of all others.
 macro_rules! family {
-    ($title:literal; $($name:ident: $way:expr => $run:expr;)+) => {
+    ($title:literal; alone: $($alone:ident),*; $($name:ident: $way:expr => $run:expr;)+) => {
         pub(crate) const FAMILY: $crate::escapes::way::Family = $crate::escapes::way::Family {
             title: $title,
             module: module_path!(),
             ways: &[$($crate::escapes::way::Row { name: stringify!($name), way: $way, run: $run }),+],
+            alone: &[$(stringify!($alone)),*],
         };
         mod tried {
+            #[test]
+            fn together() {
+                super::FAMILY.try_together();
+            }
             $(
                 #[test]
-                fn $name() {
-                    super::FAMILY.try_it(stringify!($name));
+                fn $alone() {
+                    super::FAMILY.try_alone(stringify!($alone));
                 }
-            )+
+            )*
         }
+    };
+    ($title:literal; $($name:ident: $way:expr => $run:expr;)+) => {
+        $crate::escapes::way::family! { $title; alone: ; $($name: $way => $run;)+ }
     };
 }
 pub(crate) use family;
