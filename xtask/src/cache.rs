@@ -20,7 +20,7 @@ const DIR: &str = "GUARD_CACHE";
 /// What nobody used for so long was made from something that is no more.
 const STALE: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// In each entry: the length of each of its files, by which one that is damaged is told.
+/// In each entry and each directory of tools: the length of each of its files, by which one that is damaged is told.
 const LENGTHS: &str = "lengths.json";
 
 /// The directory of the cache.
@@ -138,10 +138,7 @@ impl Cache {
         fs::create_dir(&unfinished)
             .with_context(|| format!("cannot make {}", unfinished.display()))?;
         let made = make(&unfinished).and_then(|()| {
-            fs::write(
-                unfinished.join(LENGTHS),
-                serde_json::to_vec(&lengths(&unfinished)?)?,
-            )?;
+            seal(&unfinished)?;
             // On the disk before it has its name: what a machine that loses its power leaves would be empty files.
             syncfs(File::open(&unfinished)?)?;
             remove(entry)?;
@@ -268,19 +265,41 @@ pub(crate) fn made_at(entry: &Path) -> Option<SystemTime> {
         .ok()
 }
 
+/// Writes down how long each file in a directory is, by which it is told later whether it is whole.
+pub(crate) fn seal(dir: &Path) -> Result<()> {
+    let mut lengths = lengths(dir)?;
+    lengths.remove(LENGTHS);
+    Ok(fs::write(dir.join(LENGTHS), serde_json::to_vec(&lengths)?)?)
+}
+
 /// What is wrong with an entry, if anything is.
 fn damage(entry: &Path) -> Option<String> {
-    let now = match lengths(entry) {
+    difference(entry, |kept, now| now == kept)
+}
+
+/// What a directory has lost into which programs may write: a file that is missing, or shorter than it was. One from before lengths were
+/// kept is believed, and they are from now on.
+pub(crate) fn loss(dir: &Path) -> Result<Option<String>> {
+    if is_there(&dir.join(LENGTHS)) {
+        return Ok(difference(dir, |kept, now| now >= kept));
+    }
+    seal(dir)?;
+    Ok(None)
+}
+
+/// In what a directory differs from what is written down of it.
+fn difference(dir: &Path, is_alike: impl Fn(u64, u64) -> bool) -> Option<String> {
+    let now = match lengths(dir) {
         Ok(now) => now,
         Err(problem) => return Some(format!("{problem:#}")),
     };
-    let kept = fs::read(entry.join(LENGTHS)).ok();
+    let kept = fs::read(dir.join(LENGTHS)).ok();
     let kept = kept.and_then(|text| serde_json::from_slice::<BTreeMap<String, u64>>(&text).ok());
     let Some(kept) = kept else {
         return Some(format!("it has no {LENGTHS} that can be read"));
     };
     kept.iter().find_map(|(file, length)| match now.get(file) {
-        Some(now) if now == length => None,
+        Some(now) if is_alike(*length, *now) => None,
         Some(now) => Some(format!("{file} has {now} bytes in place of {length}")),
         None => Some(format!("{file} is missing")),
     })

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{root, run, target};
+use crate::shell::{ending_with_us, root, run, target};
 use crate::{install, lab};
 
 /// The suite that wants them.
@@ -123,14 +123,15 @@ fn build_in_go(tree: &Path) -> Result<()> {
     let sources = root().join("tests/tests/clients/programs");
     for name in IN_GO {
         // Debian's packages are laid out as before there were modules. What was built is built again only where it changed.
-        run(Command::new("go")
-            .args(["build", "-p", "2", "-o"])
+        let mut go = Command::new("go");
+        go.args(["build", "-p", "2", "-o"])
             .arg(tree.join("usr/bin").join(name))
             .arg(sources.join(name).with_extension("go"))
             .env("GO111MODULE", "off")
             .env("GOPATH", tree.join("usr/share/gocode"))
             .env("GOCACHE", install::tools()?.join("go"))
-            .env("CGO_ENABLED", "0"))?;
+            .env("CGO_ENABLED", "0");
+        run(&mut ending_with_us(&go))?;
     }
     Ok(())
 }

@@ -9,10 +9,17 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::{self, Cache};
-use crate::shell::{cargo, is_root, read, run, say, which};
+use crate::shell::{cargo, ending_with_us, is_root, read, run, say, which};
 
 /// Where apt keeps what it knows; locked for as long as it works for us.
 const APT: &str = "/var/lib/apt";
+/// In a directory of tools, once all of them are in it: which they are.
+const STAMP: &str = "packages";
+
+/// Runs a command that installs into the cache: it ends with this run, however that ends, and what it has begun is made anew.
+fn run_bound(command: &mut Command) -> Result<()> {
+    run(&mut ending_with_us(command))
+}
 
 /// Installs packages of Debian or Ubuntu, having said which and why.
 ///
@@ -29,7 +36,7 @@ pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     }
     say(&format!("installing {list} with apt: {why}"));
     let apt = || {
-        // One run at a time; apt itself gives up at once where another updates the lists.
+        // It goes on where this run is killed: a system on which an installation was broken off has to be mended by hand. One run at a time; apt itself gives up at once where another updates the lists.
         let mut apt = Command::new("flock");
         apt.args(["--timeout", "600", APT, "apt-get", "-q"])
             .args(["-o", "DPkg::Lock::Timeout=600"])
@@ -132,7 +139,7 @@ pub(crate) fn obtain_of_npm_and(
 ) -> Result<PathBuf> {
     let list = [packages, options].concat().join(" ");
     obtain_by("npm", name, (&list, why), |dir| {
-        run(npm_install(options).arg("--prefix").arg(dir).args(packages))?;
+        run_bound(npm_install(options).arg("--prefix").arg(dir).args(packages))?;
         then(dir)
     })
 }
@@ -150,11 +157,13 @@ pub(crate) fn obtain_of_pip(name: &str, packages: &[&str], why: &str) -> Result<
     let version = read(python().arg("--version"))?;
     let list = format!("{} for {}", packages.join(" "), version.trim());
     obtain_by("pip", name, (&list, why), |dir| {
-        run(python()
-            .args(["-m", "pip", "install", "--quiet", "--no-compile"])
-            .args(["--root-user-action", "ignore", "--target"])
-            .arg(dir)
-            .args(packages))
+        run_bound(
+            python()
+                .args(["-m", "pip", "install", "--quiet", "--no-compile"])
+                .args(["--root-user-action", "ignore", "--target"])
+                .arg(dir)
+                .args(packages),
+        )
     })
 }
 
@@ -167,8 +176,7 @@ fn obtain_by(
 ) -> Result<PathBuf> {
     let (_lock, tools) = tools_alone()?;
     let dir = tools.join(name);
-    let stamp = dir.join("packages");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == list) {
+    if has_whole(&dir, list)? {
         return Ok(dir);
     }
     say(&format!(
@@ -179,8 +187,28 @@ fn obtain_by(
     cache::remove(&dir)?;
     fs::create_dir_all(&dir)?;
     install(&dir)?;
-    fs::write(stamp, list)?;
+    stamp(&dir, list)?;
     Ok(dir)
+}
+
+/// Whether a directory of tools has those of that list, and nothing of them has gone.
+fn has_whole(dir: &Path, list: &str) -> Result<bool> {
+    let is_it = fs::read_to_string(dir.join(STAMP)).is_ok_and(|installed| installed == list);
+    if !is_it {
+        return Ok(false);
+    }
+    let loss = cache::loss(dir)?;
+    if let Some(why) = &loss {
+        let dir = dir.display();
+        say(&format!("{dir} is damaged ({why}): making it anew"));
+    }
+    Ok(loss.is_none())
+}
+
+/// Says that a directory has those of that list, and what belongs to them.
+fn stamp(dir: &Path, list: &str) -> Result<()> {
+    cache::seal(dir)?;
+    Ok(fs::write(dir.join(STAMP), list)?)
 }
 
 /// `npm install`, which says nothing but errors.
@@ -203,7 +231,8 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     }
     let (_lock, tools) = tools_alone()?;
     let unpacked = tools.join("bin").join(program);
-    if unpacked.exists() {
+    let length = tools.join(format!("{program}.length"));
+    if is_as_long(&unpacked, &length) {
         return Ok(unpacked);
     }
     if which("apt-get").is_none() || which("dpkg-deb").is_none() {
@@ -222,12 +251,22 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
         extract(&work)?;
         let found = work.join("usr/bin").join(program);
         fs::create_dir_all(tools.join("bin"))?;
+        fs::write(&length, fs::metadata(&found)?.len().to_string())?;
         Ok(fs::rename(found, &unpacked)?)
     };
     let done: Result<()> = unpack();
     let _ = fs::remove_dir_all(&work);
     done.with_context(|| format!("cannot have {program} of the package {package}"))?;
     Ok(unpacked)
+}
+
+/// Whether a program is there, as long as was written down when it was unpacked. One from before that was done is believed.
+fn is_as_long(program: &Path, length: &Path) -> bool {
+    let Ok(about) = fs::metadata(program) else {
+        return false;
+    };
+    let kept = fs::read_to_string(length).ok();
+    kept.is_none_or(|kept| kept == about.len().to_string())
 }
 
 /// A directory of the cache into which packages of Debian or Ubuntu are unpacked: nothing of them is installed, or
@@ -258,8 +297,7 @@ fn tree(
     let (_lock, tools) = tools_alone()?;
     let tree = tools.join(name);
     let list = packages.join(" ");
-    let stamp = tree.join("packages");
-    if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == list) {
+    if has_whole(&tree, &list)? {
         return Ok(tree);
     }
     if which("apt-get").is_none() || which("dpkg-deb").is_none() {
@@ -285,7 +323,7 @@ fn tree(
         }
         fs::create_dir_all(&tree)?;
         fs::rename(work.join("usr"), tree.join("usr"))?;
-        Ok(fs::write(&stamp, &list)?)
+        stamp(&tree, &list)
     };
     let done: Result<()> = unpack();
     let _ = fs::remove_dir_all(&work);
@@ -296,7 +334,7 @@ fn tree(
 /// Makes lists of a directory's own: those of the machine are old, or not there.
 fn update(into: &Path) -> Result<()> {
     fs::create_dir_all(into.join("lists/partial"))?;
-    run(apt_in(into).args(["update", "--error-on=any"]))
+    run_bound(apt_in(into).args(["update", "--error-on=any"]))
 }
 
 /// What would be installed with some packages, themselves included.
@@ -315,7 +353,7 @@ fn with_dependencies(lists: &Path, packages: Vec<String>) -> Result<Vec<String>>
 fn download(packages: &[String], into: &Path) -> Result<()> {
     match packages.is_empty() {
         true => Ok(()),
-        false => run(apt_in(into).arg("download").args(packages)),
+        false => run_bound(apt_in(into).arg("download").args(packages)),
     }
 }
 
@@ -335,9 +373,11 @@ fn extract(dir: &Path) -> Result<()> {
     let files = fs::read_dir(dir)?.flatten().map(|file| file.path());
     let debs = files.filter(|file| file.extension().is_some_and(|kind| kind == "deb"));
     for deb in debs {
-        run(Command::new("dpkg-deb")
-            .arg("--extract")
-            .args([deb.as_path(), dir]))?;
+        run_bound(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([deb.as_path(), dir]),
+        )?;
     }
     Ok(())
 }
@@ -368,4 +408,62 @@ pub(crate) fn path_with_tools() -> Result<OsString> {
         .into_iter()
         .chain(env::split_paths(&path));
     Ok(env::join_paths(dirs)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is lost of one tool among others.
+    type Harm = fn(&Path) -> std::io::Result<()>;
+
+    #[test]
+    fn what_has_lost_a_file_is_made_anew() -> Result<()> {
+        let harms: [Harm; 3] = [
+            |file| fs::remove_file(file),
+            |file| fs::write(file, ""),
+            |file| fs::write(file, "too"),
+        ];
+        for harm in harms {
+            let dir = tempfile::tempdir()?;
+            let file = dir.path().join("bin/tool");
+            fs::create_dir(dir.path().join("bin"))?;
+            fs::write(&file, "tool")?;
+            stamp(dir.path(), "tool 1")?;
+            assert!(has_whole(dir.path(), "tool 1")?);
+            assert!(!has_whole(dir.path(), "tool 2")?);
+            // What tools write beside themselves is no harm.
+            fs::write(dir.path().join("bin/cached"), "")?;
+            assert!(has_whole(dir.path(), "tool 1")?);
+            harm(&file)?;
+            assert!(!has_whole(dir.path(), "tool 1")?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_made_before_lengths_were_kept_is_believed_once() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("tool");
+        fs::write(&file, "tool")?;
+        fs::write(dir.path().join(STAMP), "tool 1")?;
+        assert!(has_whole(dir.path(), "tool 1")?);
+        fs::remove_file(&file)?;
+        assert!(!has_whole(dir.path(), "tool 1")?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_is_cut_off_is_unpacked_again() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (program, length) = (dir.path().join("tool"), dir.path().join("tool.length"));
+        assert!(!is_as_long(&program, &length));
+        fs::write(&program, "tool")?;
+        assert!(is_as_long(&program, &length));
+        fs::write(&length, "4")?;
+        assert!(is_as_long(&program, &length));
+        fs::write(&program, "to")?;
+        assert!(!is_as_long(&program, &length));
+        Ok(())
+    }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use crate::shell::{read, run, say};
+use crate::shell::{ending_with_us, read, run, say};
 use crate::test::outcome::Outcome;
 use crate::{clients, install, lab, test, vm};
 pub(crate) use page::FILE as PAGE_FILE;
@@ -329,7 +329,9 @@ pub(crate) fn of_machines() -> Vec<String> {
 /// VS Code's server, as its own script would install it, but for what is compiled.
 fn obtain_vscode() -> Result<PathBuf> {
     install::obtain_of_npm_and("vscode", &OF_VSCODE, WHY, &NO_SCRIPTS, |dir| {
-        run(install::npm_install(&NO_SCRIPTS).current_dir(dir.join(HALF)))?;
+        let mut npm = install::npm_install(&NO_SCRIPTS);
+        npm.current_dir(dir.join(HALF));
+        run(&mut ending_with_us(&npm))?;
         for large in LEFT_OUT {
             let large = dir.join(large);
             fs::remove_dir_all(&large)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cache::Cache;
-use crate::shell::{read, run, say};
+use crate::shell::{ending_with_us, read, run, say};
 
 /// Signs Debian's releases.
 pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -89,14 +89,12 @@ impl Debian {
             let mut apt = self.apt(&["-qq", "-y", "--no-install-recommends", "--download-only"]);
             apt.arg("-o")
                 .arg(format!("Dir::Cache::archives={}", debs.display()));
-            run(apt
-                .args(["install", package])
-                .stdout(std::process::Stdio::null()))?;
+            apt.args(["install", package]);
+            run(ending_with_us(&apt).stdout(std::process::Stdio::null()))?;
         } else {
-            run(self
-                .apt(&["-qq", "download", package])
-                .current_dir(&debs)
-                .stdout(std::process::Stdio::null()))?;
+            let mut apt = self.apt(&["-qq", "download", package]);
+            apt.current_dir(&debs);
+            run(ending_with_us(&apt).stdout(std::process::Stdio::null()))?;
         }
         for deb in fs::read_dir(&debs)? {
             let deb = deb?.path();

@@ -16,7 +16,7 @@ use super::debian::{self, Debian};
 use super::kernels::Kernel;
 use super::suites::Contents;
 use crate::cache::{self, Cache};
-use crate::shell::{read, run, say};
+use crate::shell::{ending_with_us, read, run, say};
 use crate::{lab, tools};
 
 /// What the guest has beside Debian's essential packages.
@@ -462,10 +462,11 @@ fn agent_archive(dir: &Path) -> Result<()> {
     say(&format!("fetching {package} {version} with npm"));
     let made = dir.join("npm");
     fs::create_dir(&made)?;
-    run(Command::new("npm")
-        .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
         .arg(&made)
-        .arg(format!("{package}@{version}")))?;
+        .arg(format!("{package}@{version}"));
+    run(&mut ending_with_us(&npm))?;
     let program = made.join("node_modules").join(package);
     let tree = dir.join("tree");
     let to = tree.join(AGENT_PROGRAM.1);
