@@ -1,6 +1,6 @@
 //! Two network namespaces: a developer's machine, and production behind it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -45,15 +45,23 @@ const PRODUCTION: [&str; 4] = [
     "2001:db8::/33",
 ];
 
+/// Settings below `/proc/sys/net`, and their values.
+type Settings<'s> = &'s [(&'s str, &'s str)];
 /// Ping sockets for every user, as distributions have it; link-local addresses that are there at once.
-const DEV_SYSCTLS: &str = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
-for f in all default; do echo 0 >/proc/sys/net/ipv6/conf/$f/accept_dad; done";
+const DEV_SETTINGS: Settings<'_> = &[
+    ("ipv4/ping_group_range", "0 2147483647"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+];
 /// Segment routing and source routes work, so that a refusal is the guard's doing.
-const PROD_SYSCTLS: &str = "for f in all default; do
-echo 0 >/proc/sys/net/ipv6/conf/$f/accept_dad
-echo 1 >/proc/sys/net/ipv6/conf/$f/seg6_enabled
-echo 1 >/proc/sys/net/ipv4/conf/$f/accept_source_route
-done";
+const PROD_SETTINGS: Settings<'_> = &[
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/all/seg6_enabled", "1"),
+    ("ipv6/conf/default/seg6_enabled", "1"),
+    ("ipv4/conf/all/accept_source_route", "1"),
+    ("ipv4/conf/default/accept_source_route", "1"),
+];
 
 /// A network that lives as long as this value, and each copy of it. Nothing in it reaches the machine's own.
 #[derive(Clone, Debug)]
@@ -89,8 +97,8 @@ impl Network {
             prod,
             _reaper: reaper,
         }));
-        network.dev().shell(DEV_SYSCTLS)?;
-        network.prod().shell(PROD_SYSCTLS)?;
+        network.dev().set(DEV_SETTINGS)?;
+        network.prod().set(PROD_SETTINGS)?;
         network.link()?;
         Ok(network)
     }
@@ -121,13 +129,14 @@ link set {DEV_DEVICE} up",
 addr add {PROD_V4}/30 dev dev0
 addr add {PROD_V6}/64 dev dev0 nodad
 link set dev0 up
-route add {DEV_V4}/32 dev dev0 table local"
+route add {DEV_V4}/32 dev dev0 table local
+{}",
+            answering(&PRODUCTION)
         ))?;
         self.dev().ip(&format!(
             "route add default via {PROD_V4}
 route add default via {PROD_V6}"
-        ))?;
-        self.answer_for(&PRODUCTION)
+        ))
     }
 
     /// Makes production answer at each address of more prefixes.
@@ -136,9 +145,7 @@ route add default via {PROD_V6}"
     ///
     /// What `ip` said.
     pub fn answer_for(&self, prefixes: &[&str]) -> Result<()> {
-        let route = |prefix| format!("route add local {prefix} dev lo\n");
-        let lines: String = prefixes.iter().map(route).collect();
-        self.prod().ip(&lines)
+        self.prod().ip(&answering(prefixes))
     }
 
     /// Connects from an address of production's to the developer's machine, and waits for a byte's echo.
@@ -294,9 +301,23 @@ impl Side {
         exec::run_with(&mut ip, lines).map(drop)
     }
 
-    fn shell(&self, script: &str) -> Result<()> {
-        exec::run(self.command("sh").args(["-ec", script])).map(drop)
+    /// Each test makes networks: a thread in one costs less than a shell there.
+    fn set(&self, settings: Settings<'_>) -> Result<()> {
+        self.enter(|| {
+            for (name, value) in settings {
+                let file = Path::new("/proc/sys/net").join(name);
+                fs::write(&file, value)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            Ok(())
+        })
     }
+}
+
+/// What has production answer at each address of some prefixes, as `ip` has it.
+fn answering(prefixes: &[&str]) -> String {
+    let route = |prefix| format!("route add local {prefix} dev lo\n");
+    prefixes.iter().map(route).collect()
 }
 
 /// Has this thread be in a network namespace.

@@ -36,7 +36,8 @@ pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     }
     say(&format!("installing {list} with apt: {why}"));
     let apt = || {
-        // It goes on where this run is killed: a system on which an installation was broken off has to be mended by hand. One run at a time; apt itself gives up at once where another updates the lists.
+        // It goes on where this run is killed: a system on which an installation was broken off has to be mended by hand.
+        // One run at a time; apt itself gives up at once where another updates the lists.
         let mut apt = Command::new("flock");
         apt.args(["--timeout", "600", APT, "apt-get", "-q"])
             .args(["-o", "DPkg::Lock::Timeout=600"])

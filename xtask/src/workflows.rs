@@ -14,6 +14,7 @@ use crate::{package, promises};
 const CI: &str = ".github/workflows/ci.yml";
 const RELEASE: &str = ".github/workflows/release.yml";
 const GITLAB: &str = ".gitlab-ci.yml";
+const ON_PURPOSE: &str = ".ci/on-purpose";
 
 /// Variables of theirs, and what they may be.
 const VARIABLES: [(&str, &str); 2] = [
@@ -65,7 +66,7 @@ fn run(script: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Output> {
 #[test]
 fn each_command_of_ci_is_one_that_there_is() -> Result<()> {
     let mut count = 0;
-    for file in [CI, RELEASE, GITLAB] {
+    for file in [CI, RELEASE, GITLAB, ON_PURPOSE] {
         for line in lines(&text(file)?) {
             let Some((_, rest)) = line.split_once("cargo xtask ") else {
                 continue;
@@ -209,6 +210,63 @@ fn each_night_what_takes_minutes_is_run() -> Result<()> {
             let is_run = named.iter().any(|name| test.starts_with(*name));
             ensure!(is_run, "{file}: no night runs {test}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_night_it_is_shown_that_a_run_can_fail() -> Result<()> {
+    for file in [CI, GITLAB] {
+        let text = text(file)?;
+        let is_run = lines(job(file, &text, "long")?).any(|line| line.ends_with(ON_PURPOSE));
+        ensure!(is_run, "{file}: no night runs {ON_PURPOSE}");
+    }
+    let names = ["fails_each_time", "fails_one_time_in_three"];
+    let (script, tests) = (text(ON_PURPOSE)?, text("tests/tests/lab.rs")?);
+    for name in names {
+        ensure!(
+            script.contains(&format!("lab::on_purpose::{name}")),
+            "{name}"
+        );
+        ensure!(tests.contains(&format!("fn {name}(")), "{name}");
+    }
+    Ok(())
+}
+
+/// What the script that shows it says of a run, whose cargo says these lines and ends so.
+fn on_purpose(said: &[&str], status: u8) -> Result<bool> {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    for made in [".ci", "bin"] {
+        fs::create_dir(at(made))?;
+    }
+    fs::copy(root().join(ON_PURPOSE), at(ON_PURPOSE))?;
+    fs::write(at("said"), said.join("\n") + "\n")?;
+    fs::write(
+        at("bin/cargo"),
+        format!("#!/bin/sh\ncat said\nexit {status}\n"),
+    )?;
+    fs::set_permissions(at("bin/cargo"), fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", at("bin").display(), std::env::var("PATH")?);
+    let output = run(ON_PURPOSE, dir.path(), &[("PATH", &path)])?;
+    Ok(output.status.success())
+}
+
+#[test]
+fn a_run_that_does_not_fail_where_it_has_to_is_told() -> Result<()> {
+    const SAID: [&str; 3] = [
+        "failed twice: guard-lab::suites lab::on_purpose::fails_each_time",
+        "1 flaky: guard-lab::suites lab::on_purpose::fails_one_time_in_three",
+        "1 passed, 1 failed, 0 skipped",
+    ];
+    ensure!(on_purpose(&SAID, 1)?, "what fails as it has to is refused");
+    ensure!(
+        !on_purpose(&SAID, 0)?,
+        "a run that ends well is what it has to be"
+    );
+    for left_out in SAID {
+        let said: Vec<_> = SAID.into_iter().filter(|line| *line != left_out).collect();
+        ensure!(!on_purpose(&said, 1)?, "nobody misses {left_out:?}");
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::Output;
 
-use guard_lab::{AGENT, Tested, exec};
+use guard_lab::{AGENT, Tested, exec, mounts};
 
 use super::block::{CI, block};
 use crate::names::scene::{API, DNS, NameScene};
@@ -45,12 +45,14 @@ impl Job {
         let path = std::env::var("PATH")?;
         let mut bash = daemon.on_machine(AGENT, "bash");
         bash.args(["-c", &format!("ID=1\n{lines}")])
-            .current_dir(&self.dir)
             .env_remove("SUDO_UID")
             .env("GUARD_SOCKET", daemon.socket())
             .env("HOME", &self.dir)
             .env("PATH", format!("{}:{path}", self.dir.join("bin").display()));
-        Ok(exec::output(&mut bash)?)
+        // It knows none of the names that `ci` has, and says so: the machine's own is out of reach here, and each name would be waited for.
+        let servers = daemon.write_for_agents("resolv.conf", &format!("nameserver {DNS}\n"))?;
+        let mut bash = mounts::with_file(&bash, &servers, "/etc/resolv.conf");
+        Ok(exec::output(bash.current_dir(&self.dir))?)
     }
 
     /// Whether the job succeeds under a policy.
