@@ -353,6 +353,12 @@ impl Way {
 
 /// Names ways, and makes tests of them: one of each behind `alone`, and one of all others.
 macro_rules! family {
+    (@test $name:ident $does:expr) => {
+        #[test]
+        fn $name() {
+            $does;
+        }
+    };
     ($title:literal; alone: $($alone:ident),*; $($name:ident: $way:expr => $run:expr;)+) => {
         pub(crate) const FAMILY: $crate::escapes::way::Family = $crate::escapes::way::Family {
             title: $title,
@@ -361,15 +367,9 @@ macro_rules! family {
             alone: &[$(stringify!($alone)),*],
         };
         mod tried {
-            #[test]
-            fn together() {
-                super::FAMILY.try_together();
-            }
+            $crate::escapes::way::family! { @test together super::FAMILY.try_together() }
             $(
-                #[test]
-                fn $alone() {
-                    super::FAMILY.try_alone(stringify!($alone));
-                }
+                $crate::escapes::way::family! { @test $alone super::FAMILY.try_alone(stringify!($alone)) }
             )*
         }
     };

@@ -47,7 +47,7 @@ fn add_file(file: &Path, module: &str, tests: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The function behind each `#[test]`, and each row of a `family!`, which makes a test of it, or of a `tools!`, which makes two.
+/// The function behind each `#[test]`, what a `family!` makes, and each row of a `tools!`, which makes two tests of it.
 fn names(text: &str) -> impl Iterator<Item = String> {
     let functions = text.split("#[test]").skip(1).filter_map(|behind| {
         let mut lines = behind.lines().map(str::trim_start);
@@ -60,10 +60,21 @@ fn names(text: &str) -> impl Iterator<Item = String> {
     });
     // That of a macro has no name yet.
     let functions = functions.filter(|name| !name.starts_with('$'));
-    let families = rows(text, "family").map(|name| format!("tried::{name}"));
+    let families = of_families(text).map(|name| format!("tried::{name}"));
     let tools = rows(text, "tools")
         .flat_map(|name| ["tried", "units"].map(|kind| format!("{kind}::{name}")));
     functions.map(str::to_owned).chain(families).chain(tools)
+}
+
+/// The tests of each `family!`: of each way that is named behind `alone`, and one of all others.
+fn of_families(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\nfamily! {").skip(1).flat_map(|behind| {
+        let rows = behind.split("\n}").next().unwrap_or(behind);
+        let alone = rows.split_once("\n    alone: ");
+        let alone = alone.and_then(|(_, rows)| rows.split(';').next());
+        let names = alone.into_iter().flat_map(|names| names.split(','));
+        ["together"].into_iter().chain(names.map(str::trim))
+    })
 }
 
 /// The names of the rows of a macro.
@@ -99,10 +110,13 @@ fn one() {}
 #[test]
 pub(crate) fn two() -> Result<()> {}
 family! { \"title\";
+    alone: three,
+        four;
     three: closed(
         \"a: b\",
     ) => || run();
     four: open() => || run();
+    fifth: open() => || run();
 }
     five: 5,
 tools! { \"title\";
@@ -115,9 +129,17 @@ macro_rules! family { () => {
 } }
 ";
         let names: Vec<_> = names(text).collect();
-        let rows = ["tried::three", "tried::four", "tried::six", "units::six"];
         assert_eq!(names[..2], ["one", "two"]);
-        assert_eq!(names[2..], rows);
+        assert_eq!(
+            names[2..],
+            [
+                "tried::together",
+                "tried::three",
+                "tried::four",
+                "tried::six",
+                "units::six"
+            ]
+        );
     }
 
     #[test]
