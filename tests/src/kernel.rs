@@ -152,6 +152,15 @@ fn key(index: u32) -> [u8; KEY] {
     key
 }
 
+/// What is pinned there.
+///
+/// # Errors
+///
+/// That nothing is.
+pub fn pinned(at: &Path) -> Result<OwnedFd> {
+    bpf::open_pin(at).with_context(|| format!("cannot open what is pinned at {}", at.display()))
+}
+
 /// Bytes of kernel memory of the maps that a process holds open.
 ///
 /// # Errors
