@@ -126,6 +126,18 @@ fn cut(name: &str) -> String {
     }
 }
 
+/// What a host name reads as that has labels in ASCII for letters beyond it (`xn--`, RFC 5890). It is shown behind the name and not in
+/// its place: letters of one script look like those of another. None where there is nothing to read.
+#[must_use]
+pub fn in_letters(name: &str) -> Option<String> {
+    let has_prefix = |label: &str| label.to_ascii_lowercase().starts_with("xn--");
+    if !name.split('.').any(has_prefix) {
+        return None;
+    }
+    let (read, is_valid) = idna::domain_to_unicode(name);
+    is_valid.ok().map(|()| read)
+}
+
 /// Whether `c` moves the cursor, reorders the line, or shows nothing where something is.
 #[must_use]
 pub const fn is_unseen(c: char) -> bool {

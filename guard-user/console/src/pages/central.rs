@@ -16,7 +16,7 @@ use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    Frame, browsers, keyboard_of_one, lists, log, moment, none,
+    Frame, browsers, keyboard_of_one, letters, lists, log, moment, none,
     question::yes,
     questions::{QuestionLine, link, list},
     revoked::revoked,
@@ -105,6 +105,15 @@ impl<'q> Asks<'q> {
     }
 }
 
+/// The names behind that: of a URL, and in brackets behind an address. Other words have nothing to read.
+fn names(what: &str) -> impl Iterator<Item = &str> {
+    what.split(' ').map(|word| {
+        let place = word.split_once("://").map_or(word, |(_, place)| place);
+        let place = place.trim_matches(['(', ')']);
+        place.split_once('/').map_or(place, |(host, _)| host)
+    })
+}
+
 /// Where a program's name ends that stands in quotes: it may have the word in it.
 fn name_end(line: &str) -> usize {
     let Some(quoted) = line.strip_prefix('"') else {
@@ -182,6 +191,7 @@ pub(crate) fn question(
                 b { (seen(place.machine())) } " wants"
             }
             h1 { span.verb { (seen(asks.verb)) } " " span.what { (seen_long(asks.what)) } }
+            (letters(names(asks.what)))
             @let all: Vec<_> = warnings(question).collect();
             @if !all.is_empty() {
                 ul.beware aria-label="Beware" { @for one in all { li { (seen_long(one)) } } }
@@ -646,6 +656,20 @@ mod tests {
         );
         assert_eq!(asks("odd"), ["A process", "odd", ""]);
         assert_eq!(asks(""), ["A process", "", ""]);
+    }
+
+    #[test]
+    fn names_are_found_in_a_first_line() {
+        let found = |what: &str, name: &str| names(what).any(|one| one == name);
+        assert!(found(
+            "http://photos.example/api at tcp/443 at 192.0.2.1",
+            "photos.example"
+        ));
+        assert!(found("at 192.0.2.1 (photos.example)", "photos.example"));
+        assert!(!found(
+            "http://photos.example/other.example at tcp/443",
+            "other.example"
+        ));
     }
 
     #[test]

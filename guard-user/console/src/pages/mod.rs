@@ -234,6 +234,17 @@ pub(crate) fn seen(text: &str) -> String {
     visible(text, SHORT)
 }
 
+/// What names read as that have labels in ASCII for letters beyond it, each behind the name as it is.
+fn letters<'n>(names: impl IntoIterator<Item = &'n str>) -> Markup {
+    let names = names.into_iter();
+    let read = names.filter_map(|name| Some((name, visible::in_letters(name)?)));
+    html! {
+        @for (name, letters) in read {
+            p.to { span.host { (seen(name)) } " in letters: " span.host { (seen(&letters)) } }
+        }
+    }
+}
+
 /// What asks: its file's name, else what it calls itself, in quotes as `guard pending` shows that.
 pub(crate) fn asker(request: &Request, unknown: &str) -> String {
     match (&request.comm, &request.exe) {

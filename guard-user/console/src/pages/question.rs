@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{
-    Frame, asker, keyboard_of_one, moment, place, program,
+    Frame, asker, keyboard_of_one, letters, moment, place, program,
     questions::{asks, link},
     seen, seen_long,
 };
@@ -72,6 +72,7 @@ fn headline(request: &Request) -> Markup {
             }
             (None, None) => { (connection(request)) }
         }
+        (letters(names(request)))
         @if let Some(through) = &request.through {
             p.to {
                 "through " (seen(&program(through.comm.as_deref(), "a process"))) " at "
@@ -79,6 +80,16 @@ fn headline(request: &Request) -> Markup {
             }
         }
     }
+}
+
+/// What it names, each once.
+fn names(request: &Request) -> Vec<&str> {
+    let http = request.http.as_ref().and_then(|http| http.host.as_deref());
+    let asked = request.question.as_ref().map(|asked| &*asked.name);
+    let host = request.destination.host.as_deref();
+    let mut names: Vec<_> = [http, asked, host].into_iter().flatten().collect();
+    names.dedup();
+    names
 }
 
 fn connection(request: &Request) -> Markup {

@@ -647,6 +647,23 @@ proptest! {
     }
 }
 
+#[test]
+fn letters_beyond_ascii_stand_behind_the_name() {
+    const NAME: &str = "xn--bcher-kva.example";
+    let of_questions = |text: &str| -> Vec<_> {
+        let is_one = |page: &String| page.contains("data-page=\"question\"");
+        pages(text).into_iter().filter(is_one).collect()
+    };
+    let all = of_questions(NAME);
+    assert_eq!(all.len(), 4, "a machine's own, and those of many machines");
+    for page in all {
+        let (before, _) = page.split_once("bücher.example").unwrap();
+        assert!(before.contains(NAME), "{page}");
+    }
+    let plain = of_questions("books.example");
+    assert!(plain.iter().all(|page| !page.contains("in letters")));
+}
+
 /// Of 60 KiB a phone has all in a second, also by 3G; and what signs is short enough to be read.
 #[test]
 fn what_a_phone_loads_is_small() {

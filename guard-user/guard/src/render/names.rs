@@ -2,6 +2,7 @@
 //! the middle.
 
 use guard_proto::{DnsQuestion, Endpoint, destination::NameTold};
+use guard_signed::visible;
 
 use super::{
     escape::{escaped, program},
@@ -46,15 +47,9 @@ fn tail(name: &str) -> Option<&str> {
         .map(|(_, tail)| tail)
 }
 
-/// What a name reads as that has labels in ASCII for letters beyond it (`xn--`, RFC 5890). It is shown behind the name and not in its
-/// place: letters of one script look like those of another. None where there is nothing to read.
+/// [`visible::in_letters`], as long as a name in a line is.
 pub(crate) fn in_letters(name: &str) -> Option<String> {
-    let has_prefix = |label: &str| label.to_ascii_lowercase().starts_with("xn--");
-    if !name.split('.').any(has_prefix) {
-        return None;
-    }
-    let (read, is_valid) = idna::domain_to_unicode(name);
-    is_valid.ok().map(|()| short(&read))
+    visible::in_letters(name).map(|read| short(&read))
 }
 
 /// "tcp api.example.com:443 (192.0.2.10)"
