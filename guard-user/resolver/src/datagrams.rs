@@ -36,6 +36,12 @@ const BEGUN_AT_ONCE: usize = 8;
 /// Questions of an account that wait for their turn: as many as the kernel half lets through at once.
 const MOST_OF_ACCOUNT: usize = 256;
 
+/// So many datagrams may be read before the kernel half is told that none is left, and for so long: that is a system call. It takes
+/// them for unread, of which a session may have [`MOST_OF_ACCOUNT`], and so lets it send an eighth less at worst.
+pub(super) const UNTOLD: usize = 32;
+/// In nanoseconds.
+const UNTOLD_FOR: u64 = 100_000_000;
+
 /// A datagram that asks something.
 #[derive(Debug)]
 struct Asked {
@@ -57,6 +63,9 @@ struct Listening {
     queue: QueueKey,
     buffer: Vec<u8>,
     turns: Turns<Asked>,
+    /// Datagrams that were read since the kernel half was told that none is left, and when that was.
+    untold: usize,
+    told: BootTime,
 }
 
 /// Answers what comes to a socket, which is bound to that address.
@@ -73,6 +82,8 @@ pub(super) async fn serve(
         socket: Rc::new(socket),
         buffer: vec![0; usize::from(u16::MAX)],
         turns: Turns::new(MOST_OF_ACCOUNT),
+        untold: 0,
+        told: BootTime(0),
     };
     // What another resolver has not read is lost.
     listening.tell_drained();
@@ -123,16 +134,21 @@ impl Listening {
         Ok(())
     }
 
-    /// Tells the kernel half that nothing is left to read: sessions may send as much again.
-    fn tell_drained(&self) {
-        let drained = self.common.maps.drained(&self.queue, (self.common.now)());
-        if let Err(error) = drained {
+    /// Tells the kernel half that nothing is left to read, where that is due: sessions may send as much again.
+    fn tell_drained(&mut self) {
+        let now = (self.common.now)();
+        if self.untold < UNTOLD && now.0 < self.told.0 + UNTOLD_FOR {
+            return;
+        }
+        (self.untold, self.told) = (0, now);
+        if let Err(error) = self.common.maps.drained(&self.queue, now) {
             tracing::warn!(%error, "cannot say that all questions are read");
         }
     }
 
     /// Has a datagram wait for its turn. One that the kernel half has not redirected gets nothing.
     fn take(&mut self, datagram: &Datagram) {
+        self.untold += 1;
         let (message, peer) = (&self.buffer[..datagram.length], datagram.from);
         let Some(origin) = origin(&self.common, &self.network, datagram) else {
             return;
