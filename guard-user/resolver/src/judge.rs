@@ -128,10 +128,9 @@ impl Policy {
     /// Names that no host has are covered by what denies, and by nothing else.
     #[must_use]
     pub(super) fn rule(&self, name: &WireName) -> Option<Rule> {
-        let is_odd = || name.domain().is_none();
         self.find(name)
             .map(|found| found.rule)
-            .filter(|rule| rule.denied || !is_odd())
+            .filter(|rule| rule.denied || name.is_host())
     }
 
     fn find<'a>(&self, name: &'a WireName) -> Option<Found<'a>> {
@@ -173,7 +172,7 @@ pub(super) fn judge<'a>(
     policies: impl IntoIterator<Item = &'a Policy>,
     name: &WireName,
 ) -> Judgement {
-    let is_odd = name.domain().is_none();
+    let is_odd = !name.is_host();
     let mut verdict = None;
     let (mut is_free, mut is_exact, mut is_silent) = (true, false, false);
     let mut below: &[u8] = &[];

@@ -70,23 +70,17 @@ impl WireName {
             .filter_map(|suffix| suffix.get(1..=usize::from(suffix[0])))
     }
 
-    /// The same as policies have names, where it is one of a host.
+    /// Whether a policy could have it: whether it is a [`DomainName`], as a test compares. Each question is judged by it three times,
+    /// so it makes no text.
     #[must_use]
-    pub(super) fn domain(&self) -> Option<DomainName> {
-        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let mut text = String::with_capacity(self.bytes().len());
-        for label in self.labels() {
-            if !label.iter().all(plain) {
-                return None;
-            }
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(std::str::from_utf8(label).ok()?);
-        }
-        let name: DomainName = text.parse().ok()?;
-        // What reads as another name is another.
-        (Self::from(&name) == *self).then_some(name)
+    pub(super) fn is_host(&self) -> bool {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_label = |label: &[u8]| {
+            label.iter().all(is_plain) && !label.starts_with(b"-") && !label.ends_with(b"-")
+        };
+        let top = self.labels().last().and_then(<[u8]>::first);
+        // No top-level domain begins with a digit: it would be an address.
+        top.is_some_and(|first| !first.is_ascii_digit()) && self.labels().all(is_label)
     }
 
     /// What it has before that name, which it is below; `None`: it is not below.
@@ -149,7 +143,38 @@ pub(crate) fn name(text: &str) -> WireName {
 
 #[cfg(test)]
 mod tests {
+    use guard_rounds::rounds;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The same name as policies have it, by way of its text.
+    fn domain(name: &WireName) -> Option<DomainName> {
+        let labels = name.labels().map(|label| std::str::from_utf8(label).ok());
+        let labels: Option<Vec<_>> = labels.collect();
+        let text = labels?.join(".");
+        let parsed: DomainName = text.parse().ok()?;
+        // What reads as another name is another.
+        (WireName::from(&parsed) == *name).then_some(parsed)
+    }
+
+    fn odd_labels() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let byte = prop_oneof![
+            8 => prop::sample::select(&b"ab09-_.AZ"[..]),
+            1 => any::<u8>(),
+        ];
+        prop::collection::vec(prop::collection::vec(byte, 1..4), 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(rounds(1024))]
+
+        #[test]
+        fn a_host_is_what_policies_can_name(labels in odd_labels()) {
+            let name = WireName::of_labels(labels.iter().map(Vec::as_slice)).unwrap();
+            prop_assert_eq!(name.is_host(), domain(&name).is_some(), "{}", name);
+        }
+    }
 
     #[test]
     fn a_name_is_read_to_its_end_and_in_lower_case() {
@@ -181,7 +206,7 @@ mod tests {
     fn odd_bytes_are_escaped_and_make_no_name_of_a_policy() {
         let odd = WireName::read(b"\x04a.\x1b[\x06github\x03com\0").unwrap();
         assert_eq!(odd.to_string(), r"a\.\027[.github.com");
-        assert_eq!(odd.domain(), None);
+        assert!(!odd.is_host());
         assert!(odd.is_within(&name("github.com")));
         for bytes in [
             &b"\x02-a\x03com\0"[..],
@@ -189,9 +214,9 @@ mod tests {
             b"\x02a \x03com\0",
             b"\0",
         ] {
-            assert_eq!(WireName::read(bytes).unwrap().domain(), None);
+            assert!(!WireName::read(bytes).unwrap().is_host());
         }
-        assert_eq!(name("a.example").domain(), "a.example".parse().ok());
+        assert!(name("a.example").is_host());
     }
 
     #[test]
