@@ -16,6 +16,7 @@ mod networks;
 mod past;
 pub(crate) mod place;
 mod rebinding;
+mod resolved;
 mod reverse;
 pub(crate) mod server;
 mod spoken;

@@ -6,13 +6,13 @@ use super::{ASK, place};
 use crate::names::scene::{self, API, NameScene, reaches};
 
 /// The machine's name server, as systemd-resolved listens.
-const STUB: &str = "127.0.0.53";
-const NAME: &str = "v1.api.example.com";
+pub(super) const STUB: &str = "127.0.0.53";
+pub(super) const NAME: &str = "v1.api.example.com";
 /// Of no name.
 const ELSEWHERE: &str = "192.0.2.99";
 
 /// As the policy `ci` that ships.
-const POLICY: &str = r#"
+pub(super) const POLICY: &str = r#"
 version = 1
 name = "listed"
 default = "deny"

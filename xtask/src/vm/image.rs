@@ -59,6 +59,7 @@ const TOOLS: &[&str] = &[
     "gnupg",
     "kubernetes-client",
     "libc6-dev",
+    "libnss-resolve",
     "nodejs",
     "openssh-server",
     "podman",
@@ -72,6 +73,7 @@ const TOOLS: &[&str] = &[
     "sqlite3",
     "strace",
     "sudo",
+    "systemd-resolved",
     "uidmap",
 ];
 /// Documents, a Perl that nothing here runs, and what engines for containers have for other occasions: a third of
@@ -94,6 +96,9 @@ const LEFT_OUT: &[&str] = &[
 /// What nothing here needs at boot, devices and consoles above all: half of the work of a boot, and of each reload of
 /// the units, which takes an emulated machine most of a second.
 const UNITS_LEFT_OUT: &[&str] = &[
+    // It starts where a test wants it.
+    "etc/systemd/system/*.wants/systemd-resolved*",
+    "etc/systemd/system/dbus-org.freedesktop.resolve1.service",
     "etc/systemd/system/getty.target.wants",
     "etc/systemd/system/timers.target.wants",
     "usr/lib/systemd/system/apt-daily*",
@@ -102,6 +107,7 @@ const UNITS_LEFT_OUT: &[&str] = &[
     "usr/lib/systemd/system/fstrim*",
     "usr/lib/systemd/system/initrd*",
     "usr/lib/systemd/system/multi-user.target.wants/getty.target",
+    "usr/lib/systemd/system/sockets.target.wants/systemd-resolved*",
     "usr/lib/systemd/system/sockets.target.wants/systemd-udevd-*",
     "usr/lib/systemd/system/sysinit.target.wants/dev-*",
     "usr/lib/systemd/system/sysinit.target.wants/kmod-*",

@@ -183,7 +183,7 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
     (Kind::Agent, &["documents"]),
-    (Kind::Tools, &["sockets", "tools"]),
+    (Kind::Tools, &["resolver", "sockets", "tools"]),
 ];
 /// What cannot run in a plain machine: `clients`, `completions`, `console` and `fleet` want programs that no machine has, `agents` a bus and
 /// a polkit of its own, and `watch` types keys in time, which
@@ -208,17 +208,21 @@ const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::",
 const WITHIN: &[(Kind, &str, &[&str])] = &[
     (Kind::Plain, "documents", &["machine::", "what_happened::"]),
     (Kind::Agent, "documents", &["agent::"]),
+    (Kind::Tools, "resolver", RESOLVED),
     (Kind::Tools, "sockets", KEYS),
 ];
 
 /// The parts that cannot, for want of programs.
 const WITHOUT: &[(Kind, &str, &[&str])] = &[
+    (Kind::Plain, "resolver", RESOLVED),
     (Kind::Plain, "sockets", KEYS),
     (Kind::FmodRet, "sockets", KEYS),
 ];
 
 /// What wants git, ssh and gpg.
 const KEYS: &[&str] = &["keys::"];
+/// What wants systemd-resolved.
+const RESOLVED: &[&str] = &["resolved::"];
 
 /// What the gate runs, in machines with the newest kernel: what no other place can tell. `cargo xtask test` says the rest on its own
 /// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it.
@@ -361,19 +365,27 @@ mod tests {
 
     #[test]
     fn what_wants_programs_runs_where_they_are_and_is_left_out_elsewhere() {
-        let sockets = Suite {
-            name: "sockets".to_owned(),
-            filters: Vec::new(),
-            within: &[],
-            without: &[],
-        };
-        let (keys, other) = ("sockets::keys::agents_sign", "sockets::others");
-        for kind in kinds("sockets") {
-            let part = part(kind, &sockets);
-            let is_equipped = kind.contents() == Contents::Tools;
-            assert_eq!(part.has(keys), is_equipped, "{kind:?}");
-            assert_eq!(part.has(other), !is_equipped, "{kind:?}");
+        for (name, equipped, other) in [
+            (
+                "resolver",
+                "resolver::resolved::programs_ask_its_stub",
+                "resolver::others",
+            ),
+            ("sockets", "sockets::keys::agents_sign", "sockets::others"),
+        ] {
+            let suite = Suite {
+                name: name.to_owned(),
+                filters: Vec::new(),
+                within: &[],
+                without: &[],
+            };
+            for kind in kinds(name) {
+                let part = part(kind, &suite);
+                let is_equipped = kind.contents() == Contents::Tools;
+                assert_eq!(part.has(equipped), is_equipped, "{name} {kind:?}");
+                assert_eq!(part.has(other), !is_equipped, "{name} {kind:?}");
+            }
+            assert!(kinds(name).contains(&Kind::Tools), "{name}");
         }
-        assert!(kinds("sockets").contains(&Kind::Tools));
     }
 }
