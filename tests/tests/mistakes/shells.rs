@@ -123,7 +123,7 @@ const ROWS: &[Row] = &[
         2,
         &[
             "{\"error\":{",
-            "cannot understand the command line",
+            "nonsense is no verb",
             "guard --help",
         ],
     ),
