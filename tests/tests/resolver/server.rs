@@ -198,6 +198,8 @@ pub(crate) fn alias(owner: &str, target: &str, ttl: u32) -> Record {
     Record::from_rdata(absolute(owner), ttl, to)
 }
 
+/// Of labels of whatever bytes: a way may have asked for odd ones.
 fn absolute(name: &str) -> Name {
-    Name::from_ascii(format!("{name}.")).unwrap()
+    let labels = name.split('.').filter(|label| !label.is_empty());
+    Name::from_labels(labels.map(str::as_bytes)).unwrap()
 }
