@@ -52,6 +52,8 @@ function listen(box, keys) {
     const work = isOther ? undefined : keys.get(event.key);
     if (!work) return;
     event.preventDefault();
+    // One that is held down goes through the list; it opens and says nothing, or it would go through all questions.
+    if (event.repeat && work !== next && work !== before) return;
     work(event.target.closest("li"));
   });
 }

@@ -318,6 +318,13 @@ fn keys_go_through_what_is_asked_while_the_focus_is_there_and_none_says_yes() ->
         browser.keys(&ASKS)?;
         assert_eq!(explains()?, is_open);
     }
+    // A key that is held down opens nothing: what it would open is kept first.
+    let opened = browser.script(
+        "const held = (key) => new KeyboardEvent('keydown', { key, repeat: true, bubbles: true });
+        for (const key of ['n', 'Enter']) document.activeElement.dispatchEvent(held(key));
+        return sessionStorage.getItem('keys')",
+    )?;
+    assert_eq!(opened, Value::Null);
 
     browser.keys(&[ENTER])?;
     browser.expect("Yes, sign with passkey");
