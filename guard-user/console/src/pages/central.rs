@@ -105,13 +105,21 @@ impl<'q> Asks<'q> {
     }
 }
 
-/// The names behind that: of a URL, and in brackets behind an address. Other words have nothing to read.
+/// The names behind that, each once: of the URL that it begins with, and in brackets at its end. The words between may be a statement's,
+/// which a program has written: a line for each would take the place of what looks dangerous.
 fn names(what: &str) -> impl Iterator<Item = &str> {
-    what.split(' ').map(|word| {
-        let place = word.split_once("://").map_or(word, |(_, place)| place);
-        let place = place.trim_matches(['(', ')']);
-        place.split_once('/').map_or(place, |(host, _)| host)
-    })
+    let url = what
+        .split(' ')
+        .next()
+        .and_then(|word| word.split_once("://"));
+    let of_url = url.map(|(_, place)| place.split_once('/').map_or(place, |(host, _)| host));
+    let last = what
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.strip_prefix('('));
+    let of_address = last.and_then(|word| word.strip_suffix(')'));
+    let other = of_address.filter(|name| of_url != Some(*name));
+    of_url.into_iter().chain(other)
 }
 
 /// Where a program's name ends that stands in quotes: it may have the word in it.
@@ -670,6 +678,10 @@ mod tests {
             "http://photos.example/other.example at tcp/443",
             "other.example"
         ));
+        let both = "http://photos.example/ at tcp/443 at 192.0.2.1 (photos.example)";
+        assert_eq!(names(both).collect::<Vec<_>>(), ["photos.example"]);
+        let written = "a.example (b.example) (postgres://db) at tcp/5432 at 192.0.2.1";
+        assert_eq!(names(written).count(), 0);
     }
 
     #[test]

@@ -442,7 +442,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
     let mut question = Question::from_bytes(asked.question.as_bytes()).unwrap();
     question.user = "dev".to_owned();
     question.shows = [
-        format!("{text} wants {text} {text}"),
+        format!("{text} wants {text} {text} ({text})"),
         format!("beware {text}"),
         t(),
     ]
