@@ -170,13 +170,33 @@ impl Devices {
     ///
     /// # Errors
     ///
-    /// That one of them cannot be removed; all others are.
+    /// That one of them cannot be removed, or nobody can say whose one is; all others are.
     pub(crate) fn remove_all(&self, is_meant: impl Fn(&Identity) -> bool) -> io::Result<()> {
+        let files = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            files => files?,
+        };
         let mut removed = Ok(());
-        for one in self.all().iter().filter(|one| is_meant(&one.identity)) {
-            removed = removed.and(self.try_remove(&one.id()));
+        for file in files {
+            let id = file.map(|file| file.file_name().to_string_lossy().into_owned());
+            removed = removed.and(id.and_then(|id| self.remove_if(&id, &is_meant)));
         }
         removed
+    }
+
+    fn remove_if(&self, id: &str, is_meant: impl Fn(&Identity) -> bool) -> io::Result<()> {
+        if !is_id(id) {
+            return Ok(());
+        }
+        let text = match fs::read(self.dir.join(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            text => text?,
+        };
+        // What cannot be understood is none.
+        match serde_json::from_slice::<Device>(&text) {
+            Ok(one) if is_meant(&one.identity) => self.try_remove(id),
+            _ => Ok(()),
+        }
     }
 
     fn try_remove(&self, id: &str) -> io::Result<()> {
@@ -376,6 +396,11 @@ mod tests {
             .map(|one| one.identity.name)
             .collect();
         assert_eq!(left, ["bob"]);
+        // One that cannot be read, also by root.
+        let unread = dir.path().join("push/devices").join("A".repeat(43));
+        fs::create_dir(unread).unwrap();
+        assert!(devices.remove_all(|_| true).is_err());
+        assert!(devices.all().is_empty(), "the others are gone");
     }
 
     #[test]

@@ -478,6 +478,8 @@ impl Sender {
     ) -> BTreeSet<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs();
+        // Some of them may have been removed meanwhile.
+        let kept: BTreeSet<_> = self.devices.all().iter().map(Device::id).collect();
         let mut sending = JoinSet::new();
         for (name, lines) in untold.iter().filter(|(_, lines)| !lines.is_empty()) {
             let Message { title, text, link } =
@@ -485,7 +487,8 @@ impl Sender {
             let text: Rc<str> = json!({ "title": title, "text": text, "link": link })
                 .to_string()
                 .into();
-            for device in people[*name].devices.clone() {
+            let devices = people[*name].devices.iter();
+            for device in devices.filter(|one| kept.contains(&one.id())).cloned() {
                 let (name, text) = ((*name).to_owned(), Rc::clone(&text));
                 let (vapid, settings) = (Rc::clone(&self.vapid), Rc::clone(&self.settings));
                 sending.spawn_local(async move {
