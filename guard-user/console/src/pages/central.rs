@@ -362,7 +362,7 @@ pub(crate) fn machines(
                 @if short > 0 { " " (short) " of them list more people than their message has room for: you may be one." }
             }
         }
-        (browsers())
+        (browsers(false))
     };
     frame.page("Machines", "machines", &content)
 }

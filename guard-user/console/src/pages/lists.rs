@@ -194,7 +194,7 @@ pub(crate) fn approvers(
             @for one in all { (approver(one, seen)) }
         }
         @if let Some(devices) = devices { (devices.markup()) }
-        (browsers())
+        (browsers(devices.is_some()))
     };
     frame.page("Keys", "approvers", &content)
 }

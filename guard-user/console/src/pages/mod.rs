@@ -216,12 +216,16 @@ fn keyboard_of_one() -> Markup {
     ])
 }
 
-/// Where somebody ends their sessions in all browsers.
-fn browsers() -> Markup {
+/// Where somebody ends their sessions in all browsers. Only a machine's own console has devices told.
+fn browsers(tells_devices: bool) -> Markup {
     html! {
         section.devices {
             h2 { "Your browsers" }
-            p { "This ends your sessions in all browsers, and links that nobody has used, and devices are told nothing more. A yes takes a passkey in any case." }
+            p {
+                "This ends your sessions in all browsers, and links that nobody has used"
+                @if tells_devices { ", and devices are told nothing more" }
+                ". A yes takes a passkey in any case."
+            }
             form method="post" action="/logout/everywhere" {
                 button.no type="submit" { "Log out everywhere" }
             }
