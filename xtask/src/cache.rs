@@ -305,7 +305,7 @@ fn difference(dir: &Path, is_alike: impl Fn(u64, u64) -> bool) -> Option<String>
     })
 }
 
-/// How long each file in a directory is.
+/// How long each file in a directory is. Programs may be writing there: what goes meanwhile is not there.
 fn lengths(dir: &Path) -> Result<BTreeMap<String, u64>> {
     let mut lengths = BTreeMap::new();
     add_lengths(dir, dir, &mut lengths)
@@ -314,9 +314,18 @@ fn lengths(dir: &Path) -> Result<BTreeMap<String, u64>> {
 }
 
 fn add_lengths(whole: &Path, dir: &Path, lengths: &mut BTreeMap<String, u64>) -> Result<()> {
-    for file in fs::read_dir(dir)? {
+    let has_gone = |problem: &std::io::Error| problem.kind() == std::io::ErrorKind::NotFound;
+    let files = match fs::read_dir(dir) {
+        Err(problem) if has_gone(&problem) && dir != whole => return Ok(()),
+        files => files?,
+    };
+    for file in files {
         let file = file?;
-        let (path, about) = (file.path(), file.metadata()?);
+        let about = match file.metadata() {
+            Err(problem) if has_gone(&problem) => continue,
+            about => about?,
+        };
+        let path = file.path();
         if about.is_dir() {
             add_lengths(whole, &path, lengths)?;
         } else if about.is_file() {

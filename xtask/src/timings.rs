@@ -167,7 +167,10 @@ fn keep(dir: &Path, run: &Value) -> Result<()> {
     let before = before.and_then(|text| serde_json::from_slice::<Vec<Value>>(&text).ok());
     let mut runs = before.unwrap_or_default();
     runs.push(run.clone());
-    Ok(fs::write(file, serde_json::to_vec_pretty(&runs)?)?)
+    // In one step: one that ends here, or has no room, loses none of those before.
+    let half = file.with_extension("json.new");
+    fs::write(&half, serde_json::to_vec_pretty(&runs)?)?;
+    Ok(fs::rename(half, file)?)
 }
 
 #[cfg(test)]
