@@ -121,11 +121,7 @@ const ROWS: &[Row] = &[
         User,
         "guard --json nonsense",
         2,
-        &[
-            "{\"error\":{",
-            "nonsense is no verb",
-            "guard --help",
-        ],
+        &["{\"error\":{", "nonsense is no verb", "guard --help"],
     ),
     (
         User,
