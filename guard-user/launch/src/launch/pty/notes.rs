@@ -16,6 +16,10 @@ const ALTERNATE: [&[u8]; 3] = [b"47", b"1047", b"1049"];
 /// A control sequence that is longer is none of ours.
 const LONGEST_SEQUENCE: usize = 32;
 const ESCAPE: u8 = 0x1b;
+/// What begins a string behind an escape: OSC, DCS, SOS, PM and APC.
+const STRINGS: &[u8] = b"]PX^_";
+/// What ends one beside an escape: BEL, CAN and SUB.
+const ENDS: [u8; 3] = [0x07, 0x18, 0x1a];
 
 /// Says lines on the terminal of a command, from any thread.
 #[derive(Debug)]
@@ -43,17 +47,22 @@ impl Notes {
         Some((Self(ours), TerminalNotes(theirs)))
     }
 
-    /// The lines that have come, as a terminal takes them that changes nothing; none: there will be no more.
+    /// The lines that have come, as a terminal takes them that changes nothing; none: there will be no more. All are read, so that none
+    /// is shown in part: each was written at once.
     pub(super) fn take(&self) -> Option<Vec<u8>> {
-        let mut bytes = [0_u8; LONGEST];
-        let count = match read(&self.0, &mut bytes[..]) {
-            Ok(0) => return None,
-            Ok(count) => count,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
-            Err(_) => return None,
+        let (mut bytes, mut come) = ([0_u8; LONGEST], Vec::new());
+        let has_ended = loop {
+            match read(&self.0, &mut bytes[..]) {
+                Ok(0) => break true,
+                Ok(count) => come.extend_from_slice(&bytes[..count]),
+                Err(Errno::INTR) => {}
+                Err(error) => break error != Errno::AGAIN,
+            }
         };
-        let lines = bytes[..count].iter();
-        let lines = lines.flat_map(|byte| match byte {
+        if has_ended && come.is_empty() {
+            return None;
+        }
+        let lines = come.iter().flat_map(|byte| match byte {
             b'\n' => &b"\r\n"[..],
             other => std::slice::from_ref(other),
         });
@@ -84,6 +93,8 @@ pub(super) struct Screen {
     in_line: bool,
     /// A control sequence that has begun, without its escape.
     sequence: Option<Vec<u8>>,
+    /// A string has begun that a terminal does not show, such as a title.
+    is_in_string: bool,
 }
 
 impl Screen {
@@ -97,20 +108,30 @@ impl Screen {
         self.in_line
     }
 
+    /// Whether the terminal takes what comes for the rest of what was begun, and does not show it.
+    pub(super) fn is_within(&self) -> bool {
+        self.sequence.is_some() || self.is_in_string
+    }
+
     /// Notes output.
     pub(super) fn show(&mut self, bytes: &[u8]) {
         let Some(last) = bytes.last() else {
             return;
         };
         self.in_line = *last != b'\n';
-        if self.sequence.is_some() || bytes.contains(&ESCAPE) {
+        if self.is_within() || bytes.contains(&ESCAPE) {
             bytes.iter().for_each(|byte| self.step(*byte));
         }
     }
 
     fn step(&mut self, byte: u8) {
         if byte == ESCAPE {
-            self.sequence = Some(Vec::new());
+            // It ends a string, too.
+            (self.sequence, self.is_in_string) = (Some(Vec::new()), false);
+            return;
+        }
+        if self.is_in_string {
+            self.is_in_string = !ENDS.contains(&byte);
             return;
         }
         let Some(sequence) = &mut self.sequence else {
@@ -118,9 +139,12 @@ impl Screen {
         };
         match (&sequence[..], byte) {
             ([], b'[') => sequence.push(byte),
-            // RIS: all is as at the beginning.
-            ([], b'c') => *self = Self::default(),
-            ([], _) => self.sequence = None,
+            ([], other) => {
+                // RIS: the screen is as at the beginning.
+                self.is_alternate &= other != b'c';
+                self.is_in_string = STRINGS.contains(&other);
+                self.sequence = None;
+            }
             (_, 0x40..=0x7e) => {
                 let is_alternate = switches(sequence, byte);
                 self.is_alternate = is_alternate.unwrap_or(self.is_alternate);
@@ -158,6 +182,46 @@ mod tests {
         assert_eq!(ours.take(), Some(b"one\r\ntwo\r\n".to_vec()));
         drop(theirs);
         assert_eq!(ours.take(), None);
+    }
+
+    #[test]
+    fn no_line_comes_in_part() {
+        let (ours, theirs) = Notes::pair().unwrap();
+        let line = "x".repeat(LONGEST / 3);
+        (0..4).for_each(|_| theirs.say(&line));
+        drop(theirs);
+        let all = format!("{line}\r\n").repeat(4);
+        assert_eq!(ours.take(), Some(all.into_bytes()));
+        assert_eq!(ours.take(), None);
+    }
+
+    #[test]
+    fn it_is_known_whether_a_sequence_or_a_string_has_begun() {
+        let is_within = |text: &[u8]| {
+            let mut screen = Screen::default();
+            screen.show(text);
+            screen.is_within()
+        };
+        for begun in [
+            &b"\x1b"[..],
+            b"red \x1b[31",
+            b"\x1b]0;a title",
+            b"\x1bPq#0;2;0;0;0",
+            b"\x1b[31mred\x1b]8;;https://example.com",
+        ] {
+            assert!(is_within(begun), "{begun:?}");
+        }
+        for whole in [
+            &b"plain"[..],
+            b"\x1b[31m",
+            b"\x1b(B",
+            b"\x1bc",
+            b"\x1b]0;a title\x07",
+            b"\x1b]0;a title\x1b\\",
+            b"\x1b]0;a title\x18",
+        ] {
+            assert!(!is_within(whole), "{whole:?}");
+        }
     }
 
     #[test]

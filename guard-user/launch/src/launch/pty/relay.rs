@@ -139,8 +139,9 @@ impl Relay {
         if let Some(fd) = &self.pty {
             polled.push(PollFd::new(fd, pty));
         }
-        // Between two pieces of the command's output.
-        let notes = self.notes.as_ref().filter(|_| self.output.is_empty());
+        // Between two pieces of the command's output, of which the first may end within a control sequence.
+        let is_between = self.output.is_empty() && !self.screen.is_within();
+        let notes = self.notes.as_ref().filter(|_| is_between);
         if let Some(notes) = notes {
             polled.push(PollFd::new(notes, PollFlags::IN));
         }
