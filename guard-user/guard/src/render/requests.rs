@@ -114,13 +114,22 @@ const BESIDE: usize = 160;
 /// That one waits, in a line beside what its command says. `sudo` stands before what is to be typed.
 pub(crate) fn waits(request: &Request, sudo: &str) -> String {
     let wanted = match (&request.http, &request.question) {
+        // Where it really goes stands first: the rest may be left out.
+        (Some(http), _) if goes_elsewhere(request) => {
+            format!("{}: {}", target(request), line(http))
+        }
         (Some(http), _) => line(http),
         (None, Some(_)) => format!("ask {}", target(request)),
         (None, None) => target(request),
     };
     let (wanted, id) = (visible(wanted, BESIDE), &request.id);
+    // Without it, a yes is to one of many.
+    let extent = match request.burst {
+        Some(_) if request.http.is_none() => " --prefix",
+        _ => "",
+    };
     format!(
-        "guard: waits for a yes to {wanted} (request {id}): {sudo}guard approve {id}, in another terminal"
+        "guard: waits for a yes to {wanted} (request {id}): {sudo}guard approve {id}{extent}, in another terminal"
     )
 }
 
@@ -982,6 +991,29 @@ mod tests {
             said.contains("yes to ask what x.example is (TXT) (request r1): guard approve r1,"),
             "{said}"
         );
+        let elsewhere = Request {
+            http: Some(HttpRequest {
+                host: Some("trusted.example".into()),
+                ..http()
+            }),
+            ..request()
+        };
+        let said = waits(&elsewhere, "");
+        let wanted =
+            "yes to tcp 192.0.2.10:443 (photos.example.com): DELETE https://trusted.example/";
+        assert!(said.contains(wanted), "{said}");
+        let many = Request {
+            burst: Some(Burst {
+                prefix: "192.0.2.0/24".into(),
+                count: 3,
+                addresses: Vec::new(),
+            }),
+            ..request()
+        };
+        let said = waits(&many, "");
+        let typed =
+            "tcp/443 at 3 addresses of 192.0.2.0/24 (request r1): guard approve r1 --prefix,";
+        assert!(said.contains(typed), "{said}");
         // What a program has chosen begins no line, and leaves room for what is to be typed.
         let hostile = Request {
             http: Some(HttpRequest {
