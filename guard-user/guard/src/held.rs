@@ -10,6 +10,7 @@ use std::time::Duration;
 use guard_launch::TerminalNotes;
 use guard_proto::{Call, LogKind, LogRecord, Request, RequestsReply, Session};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::client::Client;
 use super::error::CliError;
@@ -29,6 +30,8 @@ pub(super) struct HeldTeller {
     sudo: &'static str,
     /// By their ids.
     said: HashSet<String>,
+    /// The ids of all that were seen to wait, held or not.
+    seen: HashSet<String>,
 }
 
 impl HeldTeller {
@@ -40,6 +43,7 @@ impl HeldTeller {
             started_at: session.started_at,
             sudo: if is_roots { "sudo " } else { "" },
             said: HashSet::new(),
+            seen: HashSet::new(),
         })
     }
 
@@ -65,12 +69,19 @@ impl HeldTeller {
         Ok(())
     }
 
+    /// Whether it is worth a look: what asks often is written down more often than it is looked at, and a look behind the last record would
+    /// start a guardd that has stopped.
     fn may_be_held(&self, record: &LogRecord) -> bool {
+        let known = match record.kind {
+            LogKind::Request => &self.seen,
+            LogKind::Held => &self.said,
+            _ => return false,
+        };
+        let request = record.fields.get("request").and_then(Value::as_str);
+        let is_new = request.is_none_or(|id| !known.contains(id));
         // The id may have been another session's before a reboot.
         let is_its = record.session.as_ref() == Some(&self.session);
-        is_its
-            && record.at >= self.started_at
-            && matches!(record.kind, LogKind::Request | LogKind::Held)
+        is_new && is_its && record.at >= self.started_at
     }
 
     fn look(&mut self, notes: &TerminalNotes) -> Result<(), CliError> {
@@ -84,8 +95,9 @@ impl HeldTeller {
 
     /// A line for each that is held and was not told.
     fn newly_held(&mut self, all: &[Request]) -> Vec<String> {
-        let held = all.iter();
-        let held = held.filter(|one| one.held && one.session == self.session);
+        let own = all.iter().filter(|one| one.session == self.session);
+        self.seen.extend(own.clone().map(|one| one.id.clone()));
+        let held = own.filter(|one| one.held);
         let new = held.filter(|one| self.said.insert(one.id.clone()));
         new.map(|one| waits(one, self.sudo)).collect()
     }
@@ -93,6 +105,8 @@ impl HeldTeller {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::render::examples::{request, session};
 
@@ -113,6 +127,33 @@ mod tests {
         let lines = teller.newly_held(std::slice::from_ref(&held));
         insta::assert_snapshot!(lines.join("\n"), @"guard: waits for a yes to tcp 192.0.2.10:443 (photos.example.com) (request r1): guard approve r1, in another terminal");
         assert_eq!(teller.newly_held(&[held]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_known_is_not_looked_for_again() {
+        let socket = Path::new("/run/guard/guardd.sock");
+        let mut teller = HeldTeller::of(&session(), socket, false).unwrap();
+        let record = |kind, of: &str| LogRecord {
+            at: session().started_at,
+            kind,
+            session: Some(of.into()),
+            fields: Map::from_iter([("request".to_owned(), "r1".into())]),
+        };
+        let is_worth = |teller: &HeldTeller| {
+            let kinds = [LogKind::Request, LogKind::Held, LogKind::Denied];
+            kinds.map(|kind| teller.may_be_held(&record(kind, &session().id)))
+        };
+        assert_eq!(is_worth(&teller), [true, true, false]);
+        assert!(!teller.may_be_held(&record(LogKind::Held, "s9")));
+        // It may come to be held.
+        teller.newly_held(&[request()]);
+        assert_eq!(is_worth(&teller), [false, true, false]);
+        let held = Request {
+            held: true,
+            ..request()
+        };
+        teller.newly_held(&[held]);
+        assert_eq!(is_worth(&teller), [false, false, false]);
     }
 
     #[test]
