@@ -100,7 +100,12 @@ fn lacks_a_yes(rest: &Map<String, Value>) -> bool {
     let text = |key: &str| rest.get(key).and_then(Value::as_str);
     let may_be_opened = matches!(text("verdict"), Some("confirm" | "read-only"));
     // Other reasons are those of a connection that has its yes.
-    may_be_opened && text("why").is_none_or(|why| why.contains("answer"))
+    let lacks = |why: &str| {
+        ["answer", "nobody follows"]
+            .iter()
+            .any(|words| why.contains(words))
+    };
+    may_be_opened && text("why").is_none_or(lacks)
 }
 
 fn answered(rest: &mut Map<String, Value>) -> (Style, &'static str) {
@@ -440,6 +445,11 @@ mod tests {
             late.contains(&format!("{asked}  why=\"nobody answered")),
             "{late}"
         );
+        let alone = line(
+            "confirm",
+            Some("a person has to be asked, and nobody follows"),
+        );
+        assert!(alone.contains(asked), "{alone}");
         assert!(line("read-only", None).contains("  not approved  "));
         assert!(line("deny", None).contains("s1    denied           rule photos (deny)"));
         let has_holes = line("confirm", Some("more than two of the holes have a budget"));
