@@ -86,6 +86,8 @@ pub enum Cause {
     NothingSent = 3,
     /// It is for that, though holes let it pass: more of these have a budget than a socket remembers ([`crate::NeededHoles`]).
     ManyBudgets = 4,
+    /// The guard's own proxy listens there: it serves what is redirected to it, and nobody who asks for it.
+    OwnProxy = 5,
 }
 
 impl Cause {
@@ -97,6 +99,7 @@ impl Cause {
             2 => Self::PastResolver,
             3 => Self::NothingSent,
             4 => Self::ManyBudgets,
+            5 => Self::OwnProxy,
             _ => Self::Policies,
         }
     }

@@ -146,6 +146,12 @@ impl Case {
         self.number
     }
 
+    /// Whether a call goes to the guard's own proxy.
+    #[inline(always)]
+    pub(crate) fn is_own_proxy(&self) -> bool {
+        self.number == Receiver::REFUSED
+    }
+
     /// [`crate::emit::RefusalReport::through`], where an upstream decided.
     #[inline(always)]
     pub(crate) fn through(&self, asked: &Connection) -> u16 {
@@ -368,7 +374,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
 #[inline(always)]
 fn unscanned(case: &mut Case, to: &Connection) -> u64 {
     let said = verdict::of_policies(&case.session, to, case.began());
-    if case.number == Receiver::REFUSED {
+    if case.is_own_proxy() {
         case.note(&Decision::by(said.policy, PolicyVerdict::DENY));
         return Ruling::DECIDED;
     }

@@ -359,6 +359,7 @@ fn cause(case: &Case, hook: Hook) -> Cause {
     let is_udp = case.to.protocol == Protocol::UDP;
     match case.verdict() {
         Verdict::Deny if is_connect && is_udp => Cause::NothingSent,
+        Verdict::Deny if case.is_own_proxy() => Cause::OwnProxy,
         Verdict::Confirm if case.needs_more() => Cause::ManyBudgets,
         _ => Cause::Policies,
     }

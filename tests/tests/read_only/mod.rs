@@ -7,8 +7,13 @@ mod learned;
 mod same;
 mod scene;
 
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+
 use guard_lab::{Attempt, Json as _, OPEN, Tested, eventually};
-use scene::{JOB, PATIENCE, PHOTOS, PHOTOS_V6, PhotoScene, START, url};
+use scene::{JOB, PATIENCE, PHOTOS, PHOTOS_V6, PhotoScene, RULES, START, url};
+
+use crate::https::scene::POLICY;
 
 #[test]
 fn the_incident_does_not_happen_again() -> Tested {
@@ -393,5 +398,43 @@ fn what_was_closed_or_refused_again_is_told_inside_and_written_down() -> Tested 
     });
     let log = scene.daemon.root(["log", "--json"]).run()?.stdout;
     assert!(is_told.is_ok(), "{said}\n{log}");
+    Ok(())
+}
+
+#[test]
+fn who_asks_for_the_proxy_itself_is_refused_at_once_and_told_why() -> Tested {
+    const LOOPBACK: &str = "\n[[rule]]\nname = \"here\"\nto = [\"127.0.0.0/8\"]\naction = ";
+    for action in ["allow", "confirm", "read-only"] {
+        let scene = PhotoScene::with(&format!("{POLICY}{RULES}{LOOPBACK}\"{action}\"\n"))?;
+        assert_eq!(scene.inside(&[&url(PHOTOS, "/api/jobs")])?.status, 200);
+        let listening =
+            (scene.network.dev()).enter(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+        let ports = listening.lines().filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let port = fields.next()?.strip_prefix("0100007F:")?;
+            (fields.nth(1)? == "0A").then(|| u16::from_str_radix(port, 16))
+        });
+        let ports = ports.collect::<Result<Vec<_>, _>>()?;
+        let &[port] = ports.as_slice() else {
+            panic!("{listening}");
+        };
+        // Without the guard it takes whoever comes.
+        let open = || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+        scene.network.dev().enter(open)?;
+        let report = Attempt::tcp("127.0.0.1", port).under(&scene.daemon, "photos")?;
+        assert_eq!(
+            report.errno.as_deref(),
+            Some("EPERM"),
+            "{action}: {report:?}"
+        );
+        eventually("the refusal is written down", || {
+            let denied = scene.daemon.audited("denied")?;
+            Ok(denied.iter().any(|one| {
+                let why = one["why"].as_str().unwrap_or_default();
+                one["destination"]["port"] == port && why.starts_with("guard's own proxy listens")
+            }))
+        })?;
+        assert!(scene.pending()?.is_empty(), "no yes helps: {action}");
+    }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(crate) use crate::https::scene::{JOB, PHOTOS, START};
 pub(crate) const PHOTOS_V6: &str = "2001:db8:7::10";
 
 /// Rules for some of its requests.
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [[rule.http]]
 method = ["POST"]
 path = "/api/search/*"

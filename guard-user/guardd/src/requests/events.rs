@@ -34,6 +34,9 @@ const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the po
 /// Why a connection is refused, or one that was held ends, for which holes are open: its socket does not remember them all.
 pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs have a budget, or two of them one of bytes: open one without";
 
+/// Why a connection to the guard's own proxy is refused.
+const OWN_PROXY: &str = "guard's own proxy listens there, for what guard redirects to it alone: connect to the destination itself";
+
 /// More events than the ring buffer holds.
 const MAX_UNREAD: usize = 8192;
 /// For how long events are handled before others get their turn.
@@ -49,6 +52,11 @@ fn has_many_budgets(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::ManyBudgets
 }
 
+/// Whether it asked for the guard's own proxy.
+fn is_own_proxy(event: &Event) -> bool {
+    Cause::from_u8(event.cause) == Cause::OwnProxy
+}
+
 /// What becomes of a refusal, by the verdict of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handling {
@@ -56,6 +64,8 @@ enum Handling {
     Outdated,
     /// A record: holes let it pass, of which too many have a budget.
     ManyBudgets,
+    /// A record: the guard's own proxy listens there, and no hole helps.
+    OwnProxy,
     /// The connection is held, and an approver is asked.
     Held,
     /// A record: no hole could allow it.
@@ -145,6 +155,7 @@ impl State {
     fn handling(&self, event: &Event) -> Handling {
         let is_tcp = event.protocol == Protocol::TCP;
         match self.verdict_on(event) {
+            _ if is_own_proxy(event) => Handling::OwnProxy,
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {
                 Handling::Aftermath
             }
@@ -168,6 +179,9 @@ impl State {
             Handling::Outdated => {}
             Handling::ManyBudgets => {
                 self.note_refusal(event, Some(session), Some(MANY_BUDGETS.to_owned()));
+            }
+            Handling::OwnProxy => {
+                self.note_refusal(event, Some(session), Some(OWN_PROXY.to_owned()));
             }
             Handling::Held => self.note_held(event)?,
             Handling::Denied => self.note_denial(event, Some(session)),
