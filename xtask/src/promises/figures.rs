@@ -79,6 +79,16 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
+        "| server killed, to the next question |",
+        "cargo xtask bench --only fleet",
+    ),
+    figure(
+        "docs/performance.md",
+        "| guard-fleet serve, nobody looks |",
+        "cargo xtask bench --only fleet",
+    ),
+    figure(
+        "docs/performance.md",
         "| presence of 10,000 machines, nats-server |",
         "cargo xtask bench --only machines",
     ),
