@@ -39,7 +39,7 @@ pub(crate) fn build() -> Result<()> {
         .join("release/guard-ebpf");
     let stripped = built.with_extension("stripped");
     run(strip()?.arg(&built).arg(&stripped))?;
-    publish(&stripped, &object())
+    publish(&stripped, modified(&built)?, &object())
 }
 
 /// Takes DWARF out of an object: BTF has been made of it, and five sixths of the object are in every `guardd` otherwise. GNU's
@@ -106,8 +106,10 @@ fn of_the_kernel_half<'a>(cargo: &'a mut Command, compiler: &Compiler) -> Result
         .env(flags, value))
 }
 
-fn publish(built: &Path, object: &Path) -> Result<()> {
-    let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+/// `built`: when cargo has built it last. What is stripped is written each time.
+fn publish(stripped: &Path, built: SystemTime, object: &Path) -> Result<()> {
+    let bytes =
+        fs::read(stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     if fs::read(object).is_ok_and(|old| old == bytes) {
         return mark_fresh(built, object)
             .with_context(|| format!("cannot touch {}", object.display()));
@@ -117,10 +119,45 @@ fn publish(built: &Path, object: &Path) -> Result<()> {
 
 /// Makes the object newer than its sources, as guard-datapath's build script wants it, where those have only
 /// been touched: cargo has built it again then.
-fn mark_fresh(built: &Path, object: &Path) -> io::Result<()> {
-    if fs::metadata(built)?.modified()? <= fs::metadata(object)?.modified()? {
+fn mark_fresh(built: SystemTime, object: &Path) -> io::Result<()> {
+    if built <= fs::metadata(object)?.modified()? {
         return Ok(());
     }
     let object = File::options().append(true).open(object)?;
     object.set_modified(SystemTime::now())
+}
+
+fn modified(file: &Path) -> Result<SystemTime> {
+    let modified = fs::metadata(file).and_then(|meta| meta.modified());
+    modified.with_context(|| format!("cannot see when {} was written", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_is_written_or_touched_only_where_it_was_built_again() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (stripped, object) = (dir.path().join("stripped"), dir.path().join("object"));
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        fs::write(&stripped, "the same")?;
+        publish(&stripped, long_ago, &object)?;
+        let written = long_ago + Duration::from_secs(60);
+        File::options()
+            .append(true)
+            .open(&object)?
+            .set_modified(written)?;
+        fs::write(&stripped, "the same")?;
+        publish(&stripped, long_ago, &object)?;
+        assert_eq!(modified(&object)?, written);
+        publish(&stripped, written + Duration::from_secs(1), &object)?;
+        assert!(modified(&object)? > written);
+        fs::write(&stripped, "another")?;
+        publish(&stripped, long_ago, &object)?;
+        assert_eq!(fs::read(&object)?, b"another");
+        Ok(())
+    }
 }
