@@ -382,6 +382,10 @@ fn sum_up(socket: &Path, session: &Session, is_alone: bool, output: Output) {
         records.retain(is_its);
         let goes_on = goes_on(session);
         let summary = RunSummary::of(&records, goes_on);
+        let summary = match answered_by_root(sudo::caller(), session) {
+            Some(_) => summary.answered_by_root(),
+            None => summary,
+        };
         let summary = match session.parent {
             Some(_) => summary.inside(),
             None if is_alone && !goes_on => summary.left_to_root(),

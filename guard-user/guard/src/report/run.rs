@@ -47,6 +47,8 @@ pub(crate) struct RunSummary {
     is_inside: bool,
     /// guardd has ended with the session: its audit log is left, for root.
     is_left: bool,
+    /// The session is of another user than whoever typed the command, who may see and answer it as root alone.
+    is_anothers: bool,
 }
 
 impl RunSummary {
@@ -94,6 +96,15 @@ impl RunSummary {
             goes_on,
             is_inside: false,
             is_left: false,
+            is_anothers: false,
+        }
+    }
+
+    /// The same, where whoever typed the command answers as root alone.
+    pub(crate) fn answered_by_root(self) -> Self {
+        Self {
+            is_anothers: true,
+            ..self
         }
     }
 
@@ -199,7 +210,15 @@ impl RunSummary {
 
     /// Before a command that reads the audit log.
     fn sudo(&self) -> &'static str {
-        match self.is_left {
+        match self.is_left || self.is_anothers {
+            true => "sudo ",
+            false => "",
+        }
+    }
+
+    /// Before a command that answers.
+    fn sudo_to_answer(&self) -> &'static str {
+        match self.is_anothers {
             true => "sudo ",
             false => "",
         }
@@ -213,18 +232,19 @@ impl RunSummary {
             .iter()
             .any(|one| one.answer.as_deref() == Some("yes"));
         let opened = open.and_then(|one| one.argument.as_deref());
+        let sudo = self.sudo_to_answer();
         let (words, command) = match (open, opened) {
             (Some(one), _) if self.goes_on => (
                 format!("{session} goes on, so {} can be answered", one.id),
-                format!("guard approve {}", one.id),
+                format!("{sudo}guard approve {}", one.id),
             ),
             (Some(_), Some(argument)) => (
                 "next time, while it runs".to_owned(),
-                format!("guard open {argument}"),
+                format!("{sudo}guard open {argument}"),
             ),
             (Some(_), None) => (
                 "next time, answer while it waits".to_owned(),
-                "guard watch".to_owned(),
+                format!("{sudo}guard watch"),
             ),
             _ if said_yes => (
                 "to make the answers permanent".to_owned(),
@@ -519,6 +539,28 @@ mod tests {
             sudo guard report --session s1
             to make the answers permanent: sudo guard suggest --session s1
         ");
+    }
+
+    #[test]
+    fn who_started_it_for_another_user_is_told_what_root_types() {
+        let to = json!({"address": "192.0.2.1", "port": 443, "protocol": "tcp", "host": null});
+        let all = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "production", "verdict": "confirm", "count": 1},
+            {"kind": "request", "session": "s1", "request": "r1", "destination": to},
+        ]);
+        for (goes_on, last) in [
+            (true, "so r1 can be answered: sudo guard approve r1\n"),
+            (false, "while it runs: sudo guard open 192.0.2.1:443\n"),
+        ] {
+            let summary = RunSummary::of(&records(all.clone()), goes_on).answered_by_root();
+            let said = summary.page().plain();
+            assert!(
+                said.contains("    sudo guard report --session s1\n"),
+                "{said}"
+            );
+            assert!(said.ends_with(last), "{said}");
+        }
     }
 
     #[test]
