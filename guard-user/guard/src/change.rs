@@ -258,7 +258,8 @@ fn not_understood(file: &Path, why: String) -> CliError {
     CliError::Local(Failure {
         what: format!("{} was left as it is", file.display()),
         why,
-        fix: "mend it, or enter guard by hand: docs/agents.md has the lines".into(),
+        fix: "mend it, or enter guard by hand: /usr/share/doc/guard/docs/agents.md has the lines"
+            .into(),
     })
 }
 

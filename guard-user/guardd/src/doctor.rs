@@ -77,7 +77,7 @@ const RESOLVER: Check = Check::part(
 const FLEET: Check = Check::part(
     Family::Guard,
     "the fleet's policies",
-    "guard doctor --all says what, docs/fleet.md what to do",
+    "guard doctor --all; /usr/share/doc/guard/docs/fleet.md",
 )
 .optional();
 const POLKIT: Check = Check::way(

@@ -39,7 +39,7 @@ const TYPES: Check = Check::part(
 pub const SECURITY_HOOKS: Check = Check::part(
     Family::Helper,
     "programs at security hooks",
-    "boot a kernel of docs/kernels.md#security-hooks",
+    "boot as /usr/share/doc/guard/docs/kernels.md says",
 )
 .optional();
 /// A program at `cgroup/connect_unix`.

@@ -387,9 +387,12 @@ Examples:
 
 Keys: f, y, h  yes, for 5 min, 15 min, 1 h
       n, N  no, for 1 min, 8 h
-      c  yes to some connections     p, w  HTTP: yes to a path, to all writes
+      o  yes as the last time, for the same rule
+      c  yes to some connections     s  yes to some bytes
+      p, w  HTTP: yes to a path, to all writes
       r  yes to reads alone     i  yes to the address alone, not its name
-      x  close a hole     Enter  details     /  filter     b  bell
+      Space, a  mark one, all of its session     x  close a hole
+      Enter  details     /  filter     b  bell
       ?  help     q  quit
       Tab  the next list: requests, holes, sessions, log, what was reached
 
