@@ -232,7 +232,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "watch",
         file: "README.md",
-        says: "`guard watch` shows what waits, and takes each answer by a key",
+        says: "`guard watch` shows what waits, and one key answers it",
         shown: Here(&["watch::answers::", "watch::shown::"]),
     },
     Promise {
@@ -277,7 +277,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "init",
         file: "README.md",
-        says: "`guard init claude-code` (or `codex`, `gemini`) has [it told by itself]",
+        says: "`guard init claude-code` (or `codex`, `gemini`) has [it told automatically]",
         shown: Here(&["agents::init::", "agents::hook::"]),
     },
     Promise {
@@ -292,7 +292,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "not-root",
         file: "README.md",
-        says: "`guard run` refuses to start one.",
+        says: "`guard run` runs no command as root.",
         shown: Here(&["launch::identity::root_is_told_to_name_a_user"]),
     },
     Promise {
