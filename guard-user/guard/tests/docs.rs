@@ -94,6 +94,7 @@ fn the_guardd_toml_that_ships_shows_every_key_with_its_default() {
     assert!(shown.answers.couriers.take().is_some());
     assert!(!std::mem::take(&mut shown.answers.origins).is_empty());
     assert!(shown.fleet.group.take().is_some() && shown.fleet.lasts.take().is_some());
+    assert!(shown.fleet.log.take().is_some());
     assert!(!std::mem::take(&mut shown.proxy.ca).is_empty());
     assert!(!std::mem::take(&mut shown.assign).is_empty());
     assert_eq!(shown, Config::default(), "it shows other defaults");
