@@ -71,6 +71,7 @@ impl State {
         for (id, hole) in self.holes.take_session(session) {
             self.hole_ended(id, &hole, HoleEnd::SessionEnded, None);
         }
+        // Also where it had none: its terms are no more.
         self.apply(Change::Holes);
     }
 
@@ -115,6 +116,7 @@ impl State {
             });
         // In this order: if guardd is killed in between, the end is written twice, not never.
         self.holes.remove_files(id);
+        // Once, and after connections are cut: it only marks what the workers know as outdated, and they are told when this is done.
         self.apply(Change::Holes);
         if hole.connections().is_some_and(|of| of.read_only) {
             self.drop_closed_http();
@@ -126,8 +128,6 @@ impl State {
         let connections = self.datapath.let_through(id);
         let bytes = known::used(byte_budget(hole), bytes_left(&mut self.datapath, id));
         self.holes.note_end(hole, clock::now());
-        // Before they are cut, so that what is tried again at once finds the terms of now.
-        self.apply(Change::Holes);
         let cut = match self.sessions.live(hole.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
             None => Ok(0),
