@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Scans the listeners that are due, for ever.
 pub async fn follow(shared: Rc<Shared>) {
-    let stir = shared.with(|state| Rc::clone(&state.relays.stir));
+    let stir = shared.with(|state| state.relays.stirs());
     loop {
         let (due, terms) = shared.with(|state| {
             let (kernel, sessions) = (&state.datapath, &state.sessions);

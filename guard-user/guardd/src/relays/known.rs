@@ -1,11 +1,6 @@
 //! The listeners that guardd knows, and when each is scanned.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{
     Address, BootTime, Connection, DNS_PORT, Event, MAX_LEADS, NetnsCookie, PolicyId, Protocol,
@@ -13,9 +8,10 @@ use guard_common::{
 };
 use guard_proto::{Endpoint, destination::Through};
 use guard_sys::netns;
+use tokio::sync::Notify;
 
 use super::{
-    Opened,
+    Opened, Relays,
     past::{ListeningPort, Past, PastProgram},
     scan::ScanResult,
     shown, through,
@@ -97,6 +93,8 @@ pub(super) struct KnownListener {
     pub(super) has_ended: bool,
     /// The listener counts as leading anywhere only because something could not be read.
     pub(super) unread: bool,
+    /// It was not scanned since policies changed: an upstream that was simply allowed before them is not among those that are known.
+    pub(super) is_outdated: bool,
     /// Ports of this machine that its processes connect to, and below when a new one last caused a scan at once.
     pub(super) dialed: Vec<SocketAddr>,
     hurried: BootTime,
@@ -143,22 +141,6 @@ impl Strictest {
     }
 }
 
-/// All known listeners.
-#[derive(Debug, Default)]
-pub struct Relays {
-    pub(super) known: HashMap<Ticket, KnownListener>,
-    /// Upstreams of programs that may be started again, even if another program has listened there in between.
-    pub(super) past: Past,
-    /// When this guardd began to scan.
-    pub(super) began: BootTime,
-    /// The network namespace that guardd is in; 0 if that is unknown.
-    pub(super) own: NetnsCookie,
-    /// The listeners by which destinations were tried, the latest last.
-    pub(super) ways: VecDeque<(SessionId, Connection, Through)>,
-    /// Wakes the task that scans.
-    pub(super) stir: std::rc::Rc<tokio::sync::Notify>,
-}
-
 impl Relays {
     /// The listeners that an earlier guardd wrote to the kernel map.
     #[must_use]
@@ -177,6 +159,7 @@ impl Relays {
                 step: 0,
                 told: Some(relay),
                 unread: false,
+                is_outdated: false,
                 has_ended: false,
                 dialed: Vec::new(),
                 hurried: BootTime(0),
@@ -189,6 +172,31 @@ impl Relays {
             own: netns::own().unwrap_or_default(),
             ..Self::default()
         }
+    }
+
+    /// Wakes the task that scans.
+    pub(super) fn stirs(&self) -> Rc<Notify> {
+        Rc::clone(&self.stir)
+    }
+
+    /// Notes that policies or sessions have changed: what is known of each listener counts no more, and those that are scanned from time
+    /// to time are due. Returns the tickets of those to which connections began without a scan.
+    pub(super) fn outdate(&mut self, now: BootTime) -> Vec<Ticket> {
+        let mut followed = Vec::new();
+        for (ticket, known) in &mut self.known {
+            known.is_outdated = true;
+            let was_followed = now < known.followed;
+            if was_followed {
+                known.followed = BootTime(0);
+                followed.push(*ticket);
+            }
+            // One that nobody has used for long is scanned when somebody does.
+            if was_followed || known.due.is_some() {
+                known.due = Some(known.due.map_or(now, |due| due.min(now)));
+            }
+        }
+        self.stir.notify_one();
+        followed
     }
 
     /// Deadline of the next scan.
@@ -365,8 +373,8 @@ impl Relays {
     }
 
     /// Where connections of a session, inside an outermost one, get that a hole for this address lets through: where all listeners lead that
-    /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, nor where
-    /// there is none yet at a port of the loopback, or sessions' own servers alone: these end when an agent likes, and another listens there.
+    /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, or not since
+    /// policies changed, nor where there is none yet at a port of the loopback, or sessions' own servers alone: these end when an agent likes, and another listens there.
     pub(crate) fn behind(&self, (outermost, cgroup): (SessionId, u64), to: &Connection) -> Behind {
         if to.protocol != Protocol::TCP {
             return Behind::default();
@@ -383,7 +391,7 @@ impl Relays {
             anywhere: to.to.is_loopback() && there.clone().all(|known| known.relay.owner != 0),
         };
         for known in there.filter(|known| known.relay.owner != cgroup) {
-            behind.anywhere |= known.is_anywhere() || known.told.is_none();
+            behind.anywhere |= known.is_anywhere() || known.told.is_none() || known.is_outdated;
             behind.leads.extend(known.leads());
         }
         behind
@@ -516,6 +524,7 @@ impl KnownListener {
             step: 0,
             told: None,
             unread: false,
+            is_outdated: false,
             has_ended: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
@@ -1089,6 +1098,50 @@ mod tests {
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         (third.relay.owner, third.told) = (43, Some(third.relay));
         assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
+    }
+
+    #[test]
+    fn what_was_scanned_before_policies_changed_may_lead_anywhere_until_it_is_scanned_again() {
+        let localhost: Address = IpAddr::from([127, 0, 0, 1]).into();
+        let mut relays = Relays {
+            own: NetnsCookie(1),
+            ..Relays::default()
+        };
+        let mut listens = |port: u16, followed: u64, due: Option<u64>| {
+            let event = Event {
+                count: u64::from(port),
+                cgroup: 1,
+                destination: localhost,
+                port,
+                ..Event::default()
+            };
+            let ticket = Ticket(u64::from(port));
+            let mut known = KnownListener::new(ticket, &event, SessionId(7));
+            known.told = Some(known.relay);
+            (known.followed, known.due) = (BootTime(followed), due.map(BootTime));
+            relays.known.insert(ticket, known);
+        };
+        // One that is admitted to, one that is scanned from time to time, and one that nobody has used for long.
+        listens(1, 60, Some(70));
+        listens(2, 0, Some(70));
+        listens(3, 0, None);
+        let are_anywhere = |relays: &Relays| {
+            [1, 2, 3].map(|port| {
+                let to = Connection::new(localhost, Protocol::TCP, port);
+                relays.behind((SessionId(7), 42), &to).anywhere
+            })
+        };
+        assert_eq!(are_anywhere(&relays), [false; 3]);
+        assert_eq!(relays.outdate(BootTime(50)), [Ticket(1)]);
+        assert_eq!(are_anywhere(&relays), [true; 3]);
+        let due = [1, 2, 3].map(|port| relays.known[&Ticket(port)].due);
+        assert_eq!(due, [Some(BootTime(50)), Some(BootTime(50)), None]);
+        assert_eq!(relays.known[&Ticket(1)].followed, BootTime(0));
+        // As a scan leaves it.
+        let first = relays.known.get_mut(&Ticket(1)).unwrap();
+        first.is_outdated = false;
+        assert_eq!(are_anywhere(&relays), [false, true, true]);
+        assert_eq!(relays.outdate(BootTime(51)), []);
     }
 
     #[test]

@@ -7,15 +7,21 @@ mod known;
 mod past;
 pub mod scan;
 
-use std::{collections::HashSet, fs::File, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fs::File,
+    net::SocketAddr,
+    rc::Rc,
+};
 
 use guard_common::{
-    Address, BootTime, Connection, Event, Hook, NeededHoles, Passage, PolicyId, Protocol,
-    SessionId, Ticket, Verdict,
+    Address, BootTime, Connection, Event, Hook, NeededHoles, NetnsCookie, Passage, PolicyId,
+    Protocol, SessionId, Ticket, Verdict,
 };
 use guard_datapath::{Datapath, LiveHole};
 use guard_proto::{Endpoint, destination::Through};
 use guard_sys::clock;
+use tokio::sync::Notify;
 
 use crate::{
     changes::Change,
@@ -25,9 +31,26 @@ use crate::{
     sessions::{Session, Sessions},
     times::after,
 };
-pub use known::Relays;
 use known::{Client, FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS};
+use past::Past;
 use scan::{Listener, ScanContext, ScanResult};
+
+/// Owns what guardd knows of listeners: those that sessions connect to, and their upstreams.
+#[derive(Debug, Default)]
+pub struct Relays {
+    /// By their tickets.
+    known: HashMap<Ticket, KnownListener>,
+    /// Upstreams of programs that may be started again, even if another program has listened there in between.
+    past: Past,
+    /// When this guardd began to scan.
+    began: BootTime,
+    /// The network namespace that guardd is in; 0 if that is unknown.
+    own: NetnsCookie,
+    /// The listeners by which destinations were tried, the latest last.
+    ways: VecDeque<(SessionId, Connection, Through)>,
+    /// Wakes the task that scans.
+    stir: Rc<Notify>,
+}
 
 /// The upstream of a connection to this machine.
 #[derive(Debug)]
@@ -220,18 +243,13 @@ impl Relays {
         (news.count() > 0).then_some(Change::Listeners)
     }
 
-    /// Has all listeners scanned again, after policies or sessions changed and before another connection to one begins.
+    /// Has listeners scanned again, after policies or sessions changed and before another connection to one begins.
     pub(crate) fn scan_again(&mut self, kernel: &mut Datapath) {
-        let now = now();
-        for (ticket, known) in &mut self.known {
-            if now < known.followed {
-                (known.followed, known.due) = (BootTime(0), Some(now));
-                if let Err(error) = kernel.let_begin(*ticket, BootTime(0)) {
-                    tracing::warn!(%error, "a listener counts as it did");
-                }
+        for ticket in self.outdate(now()) {
+            if let Err(error) = kernel.let_begin(ticket, BootTime(0)) {
+                tracing::warn!(%error, "a listener counts as it did");
             }
         }
-        self.stir.notify_one();
     }
 
     /// Writes what is known of a listener to the kernel map. True if the map had less.
@@ -344,6 +362,7 @@ impl Relays {
             known.keep_whoever_ends(&mut found);
             known.take_over(&found, owner, &mut self.past);
             known.learn(found, owner);
+            known.is_outdated = false;
         }
         self.follow(kernel, sessions, ticket, now)
     }
