@@ -232,6 +232,13 @@ fn strays(dir: &Path, knows_names: bool) -> Result<Vec<PathBuf>> {
     Ok(links)
 }
 
+/// The ids of the programs whose links are pinned, those of other versions among them.
+pub(super) fn programs(dir: &Path) -> Result<Vec<u32>> {
+    let links = pins::links(dir)?.into_iter();
+    let links = links.filter_map(|pin| bpf::link_info(&pin).ok());
+    Ok(links.map(|link| link.prog_id).collect())
+}
+
 /// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.
 pub(super) fn read_back(dir: &Path, root_id: u64, knows_names: bool) -> Vec<HookStatus> {
     hooks(knows_names)

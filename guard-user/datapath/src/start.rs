@@ -9,6 +9,7 @@ use std::{
 
 use aya::Ebpf;
 use guard_common::meta;
+use guard_sys::bpf;
 
 use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
@@ -28,7 +29,7 @@ use super::{
     unix::{self, Unix},
 };
 
-/// How long the kernel may take to release the links to a removed cgroup.
+/// How long the kernel may take to release the links to a removed cgroup, or a program whose link was replaced.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// How a datapath began.
@@ -258,11 +259,27 @@ pub(super) fn replace(
     loader: &mut Loader<'_>,
 ) -> Result<Ebpf> {
     let mut ebpf = hooks::load(loader, object, live)?;
+    let replaced = hooks::programs(live)?;
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
     hooks::attach(&mut ebpf, root.dir(), live)?;
     hooks::remove_strays(live, object.knows_names())?;
+    await_end(&replaced);
+    // The map of sockets stays, so these programs would take over what the replaced ones have allowed under the generation of now, for as
+    // long as it stands: an open connection would go on as an older guard has judged it. Before the object is named: whoever comes after
+    // a kill here replaces them once more, and comes here.
+    maps.bump_generation()?;
     maps.set_meta(meta::OBJECT, object.attached(loader.log_of()))?;
     Ok(ebpf)
+}
+
+/// Waits until programs judge nothing any more: the kernel detaches them a moment after their pins have gone. Whoever else holds one, as
+/// a debugger may, is not waited for.
+fn await_end(programs: &[u32]) {
+    let deadline = Instant::now() + LETTING_GO;
+    let is_there = |id: &u32| bpf::program_of(*id).is_ok();
+    while programs.iter().any(is_there) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn adopt(
@@ -292,7 +309,8 @@ fn adopt(
     // refused. Before any program is replaced, so that no connection is judged by one and redirected by another.
     Proxies::clear(&live)?;
     Resolvers::clear(&live)?;
-    // Whoever was killed over a change may not have come to say that it holds for what is remembered, too.
+    // Whoever was killed over a change may not have come to say that it holds for what is remembered, too. If programs are replaced, it is
+    // raised again behind that: until then the old ones allow under this one.
     maps.bump_generation()?;
     let hooks = hooks::read_back(&live, root.id(), object.knows_names());
     let missing = hooks.iter().filter(|hook| !hook.attached).count();

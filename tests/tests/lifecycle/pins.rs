@@ -91,6 +91,47 @@ fn links_that_are_gone_are_attached_again() -> Tested {
     Ok(())
 }
 
+/// What the replaced programs allow until they are gone would count for the new ones, which may know better.
+#[test]
+fn what_replaced_programs_have_allowed_counts_for_nothing() -> Tested {
+    let network = Network::new()?;
+    let mut daemon = started(&network);
+    // A start puts things in place that a later one finds there.
+    daemon.kill()?;
+    daemon.start()?;
+    let first = generation(&daemon)?;
+    daemon.kill()?;
+    daemon.start()?;
+    let adopted = generation(&daemon)?;
+    daemon.kill()?;
+    let hook = pin(&daemon, "link_connect4");
+    let old = FdLink::from(PinnedLink::from_pin(pin(&daemon, "link_egress"))?)
+        .info()?
+        .program_id();
+    fs::remove_file(&hook)?;
+    daemon.start()?;
+    assert!(hook.exists(), "the programs were not replaced");
+    let replaced = generation(&daemon)?;
+    assert!(first < adopted, "{first} {adopted}");
+    assert!(
+        replaced - adopted > adopted - first,
+        "it was not raised once more behind the replaced programs: {first} {adopted} {replaced}"
+    );
+    let mut all = loaded_programs().filter_map(Result::ok);
+    assert!(
+        !all.any(|one| one.id() == old),
+        "the old program was there when the generation was raised"
+    );
+    Ok(())
+}
+
+/// That under which verdicts are cached at sockets.
+fn generation(daemon: &Daemon) -> Tested<u64> {
+    let map = MapData::from_pin(pin(daemon, "meta"))?;
+    let meta: Array<_, u64> = Map::from_map_data(map)?.try_into()?;
+    Ok(meta.get(&guard_common::meta::GENERATION, 0)?)
+}
+
 #[test]
 fn a_place_that_somebody_else_made_is_not_taken() -> Tested {
     let network = Network::new()?;
