@@ -30,7 +30,7 @@ use crate::{
     doctor,
     policies::load,
     proxy::worker::ProxyWorker,
-    record::{kernel_log, metrics},
+    record::{audit::LogEntry, kernel_log, metrics},
     relays,
     requests::on_request,
     resolver::worker::ResolverWorker,
@@ -340,10 +340,13 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
             .as_ref()
             .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
-        state.recorder.note(DaemonStop {
+        let stop = LogEntry::from(DaemonStop {
             sessions: sessions.into(),
             error: error.map(|error| format!("{error:#}")).into(),
         });
+        // The next guardd does not know of them.
+        let left_out = state.recorder.take_all_starts_left_out();
+        state.recorder.note(stop.starts_left_out(left_out));
         if let Err(error) = state.recorder.sync() {
             tracing::warn!(%error);
         }

@@ -300,7 +300,7 @@ macro_rules! kinds {
 
 fields! {
     /// What records of any kind may say.
-    Common { uid: u32, left_out: u64, last: bool, noticed: String, lost: u64, torn: u64, }
+    Common { uid: u32, left_out: u64, last: bool, starts_left_out: u64, noticed: String, lost: u64, torn: u64, }
 }
 
 kinds! {

@@ -127,6 +127,20 @@ fn headline(page: &mut Page, report: &Report) {
         )
         .end();
     }
+    if report.starts_left_out > 0 {
+        page.styled(
+            WARN,
+            format_args!(
+                "{} starts and ends were left out of the audit log",
+                report.starts_left_out
+            ),
+        )
+        .styled(
+            HEAD,
+            ", of sessions of which it has nothing else: a user may start 1,000 at once and 5 a second after that.",
+        )
+        .end();
+    }
 }
 
 fn table<const N: usize>(
@@ -170,6 +184,17 @@ mod tests {
         HOLE  DESTINATION    PORTS                    BY     ENDED    CUT
         h1    192.0.2.11/32  tcp/5432, 2 connections  alice  expired  2
         "#);
+    }
+
+    #[test]
+    fn starts_and_ends_that_are_left_out_are_told() {
+        let report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s9", "name": "make", "starts_left_out": 14},
+        ])));
+        let said = page(&report, &clock()).plain();
+        let told = "14 starts and ends were left out of the audit log, of sessions of which it has nothing else";
+        assert!(said.contains(told), "{said}");
+        assert!(!said.contains("records were left out"), "{said}");
     }
 
     #[test]

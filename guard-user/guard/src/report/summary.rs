@@ -46,6 +46,8 @@ pub(crate) struct Report {
     pub(crate) closed: u64,
     /// Records that the audit log left out, since their session had too many.
     pub(crate) left_out: u64,
+    /// Starts and ends that the audit log left out, of sessions of which it has nothing else.
+    pub(crate) starts_left_out: u64,
     /// Whether a session had so many records that others may have been left out, uncounted ones among them.
     pub(crate) may_lack: bool,
     /// Connections that were held, each with its request.
@@ -503,6 +505,8 @@ impl Report {
             })
         };
         self.reached.retain(is_its);
+        // These may be anybody's.
+        self.starts_left_out = 0;
         self.count();
         self.may_lack |= may_be_its;
     }
@@ -518,8 +522,10 @@ impl Report {
 
     fn add(&mut self, record: &LogRecord, current: &mut HashMap<String, usize>) {
         let of = self.session(record, current);
+        let common = record.common();
+        // Of other sessions.
+        self.starts_left_out += common.starts_left_out.take().unwrap_or(0);
         if let Some(session) = of.and_then(|at| self.sessions.get_mut(at)) {
-            let common = record.common();
             session.left_out += common.left_out.take().unwrap_or(0);
             session.may_lack |= common.last.is(&true);
         }
@@ -1137,6 +1143,21 @@ pub(crate) mod tests {
             {"kind": "session-end", "session": "s1", "denied": 4, "left_out": 1},
         ]);
         assert_eq!(Report::of(&records(all)).refused, 4);
+    }
+
+    /// They have no refusal, so what a job is to fail for is all there.
+    #[test]
+    fn starts_and_ends_that_are_left_out_hide_nothing_of_a_session() {
+        let mut report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "session-start", "session": "s9", "name": "make", "starts_left_out": 14},
+            {"kind": "session-end", "session": "s1", "denied": 0, "left_out": 0, "starts_left_out": 2},
+            {"kind": "daemon-stop", "session": null, "starts_left_out": 4},
+        ])));
+        let told = |report: &Report| (report.left_out, report.starts_left_out, report.may_lack);
+        assert_eq!(told(&report), (0, 20, false));
+        report.keep(Some("s9"), None);
+        assert_eq!(told(&report), (0, 0, false));
     }
 
     #[test]

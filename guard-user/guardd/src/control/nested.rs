@@ -85,9 +85,12 @@ async fn send_all(
     session: String,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let own = shared.with(|state| {
+    let (own, started) = shared.with(|state| {
         let own = state.sessions.live(who.session());
-        own.map(|own| (ids::session(own.cgroup.id), own.about.clone()))
+        let own = own.map(|own| (ids::session(own.cgroup.id), own.about.clone()));
+        let started = ids::parse_session(&session).ok();
+        let started = started.and_then(|id| state.sessions.get(id));
+        (own, started.and_then(|session| session.about.parent))
     });
     let Some((parent, about)) = own else {
         return send(write, error_frame(auth::inside().into())?).await;
@@ -99,7 +102,8 @@ async fn send_all(
         uids: Some(vec![about.uid]),
     };
     let (mut reader, _) = opened(shared, filter)?;
-    let mut is_its = false;
+    // Of one of which nothing is written, the log does not say who started it.
+    let mut is_its = started == Some(who.session().0);
     loop {
         let batch;
         (batch, reader) = next_batch(reader).await?;

@@ -74,6 +74,12 @@ impl LogEntry {
         entry
     }
 
+    /// The session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
     /// With the number of records left out before it, and whether those that follow may be left out.
     #[must_use]
     pub fn admitted(mut self, admitted: AdmittedRecord) -> Self {
@@ -86,6 +92,16 @@ impl LogEntry {
     #[must_use]
     pub fn left_out(mut self, count: u64) -> Self {
         self.common.left_out = count.into();
+        self
+    }
+
+    /// With the number of starts and ends left out before it, of sessions that have no other record; 0 is not said.
+    #[must_use]
+    pub fn starts_left_out(mut self, count: u64) -> Self {
+        self.common.starts_left_out = match count {
+            0 => Field::Absent,
+            count => count.into(),
+        };
         self
     }
 

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod reader;
 pub mod recent;
 pub mod shelf;
+pub mod starts;
 pub mod times;
 
 use guard_common::{BootTime, SessionId};
@@ -20,6 +21,7 @@ use self::{
     audit::{Audit, AuditError, LogEntry},
     meters::{AdmittedRecord, Meters},
     metrics::Counters,
+    starts::{Starter, Starts},
 };
 
 /// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
@@ -28,6 +30,8 @@ pub struct Recorder {
     audit: Audit,
     /// How much each session has written to the audit log lately.
     meters: Meters,
+    /// The starts of sessions that are written, and those that are not yet.
+    starts: Starts,
     /// The counters of events.
     counters: Counters,
     /// Why metrics are not served, if they should be.
@@ -43,6 +47,7 @@ impl Recorder {
         Self {
             audit,
             meters: Meters::default(),
+            starts: Starts::default(),
             counters: Counters::default(),
             metrics_problem: None,
             began: Timestamp::now(),
@@ -73,12 +78,57 @@ impl Recorder {
     ///
     /// [`AuditError`] if it does not fit; the log is then as it was.
     pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
+        let entry = entry.into();
+        self.note_start_before(&entry);
         self.audit.write(entry)
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
     pub fn note(&mut self, entry: impl Into<LogEntry>) {
+        let entry = entry.into();
+        self.note_start_before(&entry);
         self.audit.note(entry);
+    }
+
+    /// Adds a session's start, or that there was none. Where its starter has had too many lately, it is added before the first other record
+    /// of the session; false then.
+    pub fn note_start(&mut self, by: Starter, entry: LogEntry, now: BootTime) -> bool {
+        match self.starts.admit(by, now) {
+            Some(count) => self.audit.note(entry.starts_left_out(count)),
+            None => {
+                self.starts.defer(by, entry);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Adds a session's end; but not if it `is_quiet` and there is no record of the session.
+    pub fn note_end(&mut self, entry: LogEntry, is_quiet: bool) {
+        let session = entry.session().filter(|_| is_quiet);
+        let is_left_out = session.is_some_and(|session| self.starts.leave_out(session));
+        if !is_left_out {
+            self.note(entry);
+        }
+    }
+
+    /// A session's start stands before all else of it.
+    fn note_start_before(&mut self, entry: &LogEntry) {
+        let session = entry.session();
+        let start = session.and_then(|session| self.starts.take_deferred(session));
+        if let Some(start) = start {
+            self.audit.note(start);
+        }
+    }
+
+    /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
+    pub fn take_starts_left_out(&mut self, by: Starter) -> u64 {
+        self.starts.take_left_out(by)
+    }
+
+    /// The same of all starters.
+    pub fn take_all_starts_left_out(&mut self) -> u64 {
+        self.starts.take_all_left_out()
     }
 
     /// Checks that there is room for all records of one decision, before any of it takes effect.
@@ -135,6 +185,9 @@ impl Recorder {
     /// Removes a session, and its share if no other session has a part in it.
     pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.meters.forget(session, outermost, is_shared);
+        if !is_shared {
+            self.starts.forget(outermost);
+        }
     }
 
     /// Why metrics are not served, if they should be.
@@ -153,7 +206,12 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::record::SessionEnd;
+    use std::fs;
+
+    use guard_proto::{
+        LogKind, LogRecord,
+        record::{Denied, SessionEnd, SessionStart},
+    };
 
     use super::*;
 
@@ -185,5 +243,67 @@ mod tests {
         assert_eq!(recorder.audit().head().number, 1);
         recorder.forget(one, one, false);
         assert_eq!(recorder.left_out(one), 0);
+    }
+
+    fn start(session: &str) -> LogEntry {
+        LogEntry::of(session, 1000, SessionStart::default())
+    }
+
+    fn end(session: &str) -> LogEntry {
+        LogEntry::of(session, 1000, SessionEnd::default())
+    }
+
+    /// Each record's kind, session, and how many it says were left out.
+    fn written(recorder: &Recorder) -> Vec<(LogKind, Option<String>, Option<u64>)> {
+        let text = fs::read_to_string(recorder.audit().path()).unwrap();
+        let records = text.lines().map(|line| {
+            let record: LogRecord = serde_json::from_str(line).unwrap();
+            let left_out = record.common().starts_left_out.take();
+            (record.kind, record.session, left_out)
+        });
+        records.collect()
+    }
+
+    #[test]
+    fn of_a_loop_of_starts_those_are_written_of_which_anything_else_is() {
+        let (mut recorder, _dir) = recorder();
+        let (by, now) = (Starter::User(1000), BootTime(1_000_000_000_000));
+        let loops = (0..).map(|number| format!("s{number}"));
+        let first = loops.take_while(|id| {
+            let is_written = recorder.note_start(by, start(id), now);
+            recorder.note_end(end(id), true);
+            is_written
+        });
+        let count = first.count();
+        let both = written(&recorder);
+        assert_eq!(both.len(), 2 * count, "of each start there is the end");
+        assert!(both.iter().all(|(.., left_out)| left_out.is_none()));
+        // Beyond the allowance: one that is refused something, one that has only an end to tell of, and two of which there is nothing.
+        for id in ["a", "b", "c", "d"] {
+            assert!(!recorder.note_start(by, start(id), now), "{id}");
+        }
+        recorder.note(LogEntry::of("a", 1000, Denied::default()));
+        recorder
+            .write(LogEntry::of("a", 1000, Denied::default()))
+            .unwrap();
+        recorder.note_end(end("a"), true);
+        recorder.note_end(end("b"), false);
+        recorder.note_end(end("c"), true);
+        recorder.note_end(end("d"), true);
+        let later = BootTime(now.0 + 1_000_000_000);
+        assert!(recorder.note_start(by, start("e"), later));
+        let of = |kind, session: &str, left_out| (kind, Some(session.to_owned()), left_out);
+        let expected = [
+            of(LogKind::SessionStart, "a", None),
+            of(LogKind::Denied, "a", None),
+            of(LogKind::Denied, "a", None),
+            of(LogKind::SessionEnd, "a", None),
+            of(LogKind::SessionStart, "b", None),
+            of(LogKind::SessionEnd, "b", None),
+            // Of the last of the loop, and of the two.
+            of(LogKind::SessionStart, "e", Some(6)),
+        ];
+        assert_eq!(written(&recorder)[2 * count..], expected);
+        assert_eq!(recorder.take_all_starts_left_out(), 0);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     record::{audit::LogEntry, given},
     requests::{RequestKey, StoredRequest, stored::RequestTimes},
     sessions::{
-        self, LifeStage, Session, create::share_with_outermost, end::not_started,
+        self, LifeStage, Session, Sessions, create::share_with_outermost, end::not_started,
         launchers::stands_in,
     },
     state::{Shelves, State},
@@ -63,6 +63,7 @@ impl State {
         self.adopt_policies()?;
         self.adopt_named();
         self.adopt_requests()?;
+        self.note_unrecorded();
         self.recall();
         self.adopt_flows()?;
         self.relays.follow_none(&mut self.datapath);
@@ -164,6 +165,19 @@ impl State {
             self.sessions.remove_file(&id);
         }
         Ok(())
+    }
+
+    /// Writes the starts that an earlier guardd was to write with another record of the session: which of them it came to is not known.
+    fn note_unrecorded(&mut self) {
+        for id in self.sessions.unrecorded() {
+            let Some(session) = self.shown(id) else {
+                continue;
+            };
+            let entry = self.start_entry(id, &session);
+            self.recorder.note(entry.noticed(AFTER_RESTART));
+            self.sessions.set_unrecorded(id, false);
+            self.sessions.keep(id);
+        }
     }
 
     fn adopt_session(
@@ -294,6 +308,14 @@ impl State {
         }
         self.sessions.note_base(self.policies.base_slot());
         Ok(())
+    }
+}
+
+impl Sessions {
+    /// The live ones whose start is written only with another record of theirs.
+    fn unrecorded(&self) -> Vec<SessionId> {
+        let live = self.all_live().filter(|session| session.about.unrecorded);
+        live.map(|session| session.cgroup.id).collect()
     }
 }
 

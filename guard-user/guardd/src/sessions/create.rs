@@ -27,7 +27,7 @@ use crate::{
     doctor,
     policies::{Policies, library::PolicyText, load},
     proxy::{self, worker::ProxyWorker},
-    record::audit::LogEntry,
+    record::{audit::LogEntry, starts::Starter},
     resolver::{self, worker::ResolverWorker},
     sessions::{LifeStage, Session, SessionFacts, Sessions, launchers::stands_in},
     shared::Shared,
@@ -38,8 +38,8 @@ use crate::{
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
 /// Sessions inside one outermost session at most, however deep, with those that ended in the last minute: they do not use up the
-/// person's share, and do not fill the disk with records of sessions. For all other records, those inside have one share together
-/// ([`crate::record::meters::Meters`]).
+/// person's share. For their starts and ends in the audit log those inside have one allowance together
+/// ([`crate::record::starts::Starts`]), and one share for all other records ([`crate::record::meters::Meters`]).
 const MAX_NESTED: usize = 64;
 /// Sessions of one user other than root at most, those inside others included and those that ended in the last minute: these have an
 /// entry in the kernel still, which has room for 4,095, and others are to find some of it. Of a user with many they go sooner
@@ -634,7 +634,7 @@ impl State {
         if !self.sessions.is_unstarted(id) {
             self.write_start(id, &session);
         }
-        // In this order, so that a session which the next guardd finds here is in the audit log.
+        // In this order, so that a session which the next guardd finds here is in the audit log, or is known not to be.
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
@@ -651,7 +651,21 @@ impl State {
         }
     }
 
+    /// Writes a session's start, unless its starter had too many.
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
+        let live = self.sessions.live(id);
+        let by = live.map_or(Starter::User(session.uid), Session::starter);
+        let entry = self.start_entry(id, session);
+        if !self.recorder.note_start(by, entry, clock::now()) {
+            self.sessions.set_unrecorded(id, true);
+        }
+        self.recorder.counters().session_started();
+        let (policy, name) = (&session.policy, &session.name);
+        tracing::info!(session = session.id, policy, name, "started");
+    }
+
+    /// The record of a session's start.
+    pub(super) fn start_entry(&self, id: SessionId, session: &proto::Session) -> LogEntry {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
@@ -672,11 +686,7 @@ impl State {
                 false => Field::Absent,
             },
         };
-        self.recorder
-            .note(LogEntry::of(&session.id, session.uid, record));
-        self.recorder.counters().session_started();
-        let (policy, name) = (&session.policy, &session.name);
-        tracing::info!(session = session.id, policy, name, "started");
+        LogEntry::of(&session.id, session.uid, record)
     }
 }
 
@@ -870,6 +880,13 @@ impl Sessions {
     fn note_begun(&mut self, id: SessionId) {
         if let Some(session) = self.get_mut(id) {
             session.about.unstarted = false;
+        }
+    }
+
+    /// Notes whether its start is written only with another record of it.
+    pub(super) fn set_unrecorded(&mut self, id: SessionId, is_so: bool) {
+        if let Some(session) = self.get_mut(id) {
+            session.about.unrecorded = is_so;
         }
     }
 

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    record::audit::LogEntry,
+    record::{audit::LogEntry, starts::Starter},
     sessions::{LifeStage, Session, Sessions, TIME_TO_ENTER},
     state::State,
     times::is_past,
@@ -87,11 +87,16 @@ impl State {
                 .into(),
         };
         let left_out = self.recorder.left_out(id);
+        let inside = self.recorder.take_starts_left_out(Starter::Outermost(id));
+        let says_nothing = record.denied.is(&0_u64) && left_out == 0 && inside == 0;
+        let is_quiet = says_nothing && self.sessions.may_be_left_out(id);
         match self.shown(id).filter(|_| is_unstarted) {
-            Some(session) => self.write_refused(id, session),
-            None => self
-                .recorder
-                .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out)),
+            Some(session) => self.write_refused(id, session, now),
+            None => {
+                let entry = LogEntry::of(ids::session(id), uid, record);
+                let entry = entry.left_out(left_out).starts_left_out(inside);
+                self.recorder.note_end(entry, is_quiet);
+            }
         }
         self.sessions.remove_file(&ids::session(id));
         self.end_flows(now);
@@ -100,7 +105,7 @@ impl State {
     }
 
     /// No session began, so the record is of none.
-    fn write_refused(&mut self, id: SessionId, session: proto::Session) {
+    fn write_refused(&mut self, id: SessionId, session: proto::Session, now: BootTime) {
         let refused = self.sessions.get(id);
         let refused = refused.and_then(|one| one.about.refused.clone());
         let record = StartRefused {
@@ -108,7 +113,9 @@ impl State {
             user: session.user.into(),
             ..not_started(session.name, session.command, refused)
         };
-        self.recorder.note(LogEntry::of_user(session.uid, record));
+        let entry = LogEntry::of_user(session.uid, record);
+        self.recorder
+            .note_start(Starter::User(session.uid), entry, now);
     }
 
     /// Removes the kernel's entry of a session that ended a while ago.
@@ -175,6 +182,13 @@ impl Sessions {
         session.stage = LifeStage::Ended { at: now };
         let about = &session.about;
         Some((about.uid, about.started_at.duration_until(Timestamp::now())))
+    }
+
+    /// Whether somebody says later that records of a session are left out: the user's next start does, or the outermost session around it,
+    /// while that lives.
+    fn may_be_left_out(&self, id: SessionId) -> bool {
+        let around = self.get(id).and_then(|session| session.about.outermost);
+        around.is_none_or(|outermost| self.live(SessionId(outermost)).is_some())
     }
 
     /// The sessions that have ended since.

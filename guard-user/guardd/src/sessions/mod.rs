@@ -36,7 +36,7 @@ use self::{
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::VerdictSubject,
-    record::shelf::Shelf,
+    record::{shelf::Shelf, starts::Starter},
     times::is_past,
 };
 
@@ -122,6 +122,9 @@ pub struct SessionFacts {
     /// Why its command was not started.
     #[serde(default)]
     pub refused: Option<String>,
+    /// Its starter had too many: no record says that it began until another is written of it.
+    #[serde(default)]
+    pub unrecorded: bool,
     /// When its command was seen to have ended, with processes left.
     #[serde(default)]
     pub command_ended_at: Option<Timestamp>,
@@ -157,6 +160,7 @@ impl SessionFacts {
             production: None,
             unstarted: false,
             refused: None,
+            unrecorded: false,
             command_ended_at: None,
         }
     }
@@ -268,6 +272,15 @@ impl Session {
     #[must_use]
     pub fn outermost(&self) -> SessionId {
         SessionId(self.about.outermost.unwrap_or(self.cgroup.id.0))
+    }
+
+    /// Whose starts its own counts with.
+    #[must_use]
+    pub fn starter(&self) -> Starter {
+        match self.about.outermost {
+            Some(outermost) => Starter::Outermost(SessionId(outermost)),
+            None => Starter::User(self.about.uid),
+        }
     }
 
     /// It and all its parent sessions, the outermost first.
