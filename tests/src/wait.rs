@@ -42,8 +42,10 @@ static SLOWER: LazyLock<u32> = LazyLock::new(|| {
     slower.unwrap_or(1).max(1)
 });
 
-/// How often to look.
-const PACE: Duration = Duration::from_millis(20);
+/// How often to look, at first and at the most seldom: many a look runs programs, which take the processor from what is waited for.
+const PACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+/// Between two looks there is so small a part of the time that it has taken already.
+const PART: u32 = 16;
 
 /// What [`eventually`] looks at: whether it is so, or why nobody can tell.
 pub trait Looked {
@@ -73,12 +75,13 @@ impl Looked for Tested<bool> {
 ///
 /// That it is not after [`PATIENCE`], or what that is on this machine; or that a look failed.
 pub fn eventually<L: Looked>(what: &str, mut look: impl FnMut() -> L) -> Result<()> {
-    let deadline = Instant::now() + patience(PATIENCE);
+    let begun = Instant::now();
+    let deadline = begun + patience(PATIENCE);
     // A machine that stood still until the deadline looks once more.
     let mut is_over = false;
     while !look().seen()? {
         ensure!(!is_over, "it did not come to this: {what}");
-        thread::sleep(PACE);
+        thread::sleep((begun.elapsed() / PART).clamp(PACE.0, PACE.1));
         is_over = Instant::now() > deadline;
     }
     Ok(())

@@ -10,6 +10,8 @@
 )]
 
 mod half;
+#[macro_use]
+mod turns;
 
 mod agents;
 mod assign;

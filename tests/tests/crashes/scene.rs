@@ -211,6 +211,8 @@ pub(crate) enum Which {
     All,
     /// Some of the first and the last of each call.
     OfEachKind,
+    /// Fewer of all: what each takes is a matter of seconds on any machine.
+    Few,
 }
 
 /// Has an operation done once, and then killed after its steps, one after the other. It is told which turn this is,
@@ -236,18 +238,20 @@ pub(crate) fn at_each_step(
     Ok(whole.steps)
 }
 
-/// So many in an emulated machine, and in the gate.
+/// So many in an emulated machine, and in the gate; and of those that take seconds there.
 const EMULATED: usize = 6;
 const SAMPLED: usize = 20;
+const FEW: usize = 8;
 
 fn chosen(which: Which, whole: &Ended) -> Vec<usize> {
     let kinds = whole.kinds();
     let at_most = match (is_slow(), is_sampled()) {
         (true, _) => EMULATED,
+        (false, true) if which == Which::Few => FEW,
         (false, true) => SAMPLED,
         (false, false) => return (1..=kinds.len()).collect(),
     };
-    let all = which == Which::All;
+    let all = which != Which::OfEachKind;
     let is_edge =
         |at: usize| !kinds[..at].contains(&kinds[at]) || !kinds[at + 1..].contains(&kinds[at]);
     let steps = (0..kinds.len()).filter(|at| all || is_edge(*at));

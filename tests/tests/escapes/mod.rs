@@ -15,7 +15,7 @@ mod rooted;
 mod scene;
 mod sockets;
 mod time;
-mod way;
+pub(crate) mod way;
 
 use way::Family;
 

@@ -99,7 +99,7 @@ fn one_way() -> Option<String> {
 }
 
 /// What a panic said.
-fn said_by(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn said_by(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
     text.unwrap_or_else(|| "it panicked".to_owned())

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::Range,
     os::unix::fs::chown,
     path::PathBuf,
     process::{Command, Stdio},
@@ -425,12 +426,61 @@ fn a_question_of_one_machine_is_answered_on_the_page_of_all_and_opens_nothing_el
     Ok(())
 }
 
+/// A page of two machines that some people look at.
+struct Known<'h> {
+    central: Central<'h>,
+    /// The machines' networks.
+    guarded: &'h [Network],
+    /// The cookie of her whom both machines list.
+    alice: String,
+    /// Of him whom the first does.
+    bob: String,
+    /// Of her who is one of the second's, and answers for somebody else.
+    carol: String,
+    key_of_carol: Passkey,
+}
+
+impl<'h> Known<'h> {
+    fn start(guarded: &'h [Network], colleague: &'h Network, hub: &'h Hub) -> Tested<Self> {
+        let central = Central::start(guarded, colleague, hub)?;
+        let [alice, bob] = central.alice_and_bob()?;
+        let key_of_carol = Passkey::new("carol");
+        let line = line_of(&key_of_carol);
+        central.enrol_for(1, "carol", &line, &CONSOLE.to_string())?;
+        let carol = central.log_in("carol")?;
+        central.sees(&carol, "1 there")?;
+        Ok(Self {
+            central,
+            guarded,
+            alice,
+            bob,
+            carol,
+            key_of_carol,
+        })
+    }
+}
+
+/// Each leaves the page to the next; the last takes one of the machines away.
 #[test]
-fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more() -> Tested {
+fn with_a_cookie_people_look_say_no_close_holes_and_read_for_whom_each_machine_lists() -> Tested {
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
-    let central = Central::start(&guarded, &colleague, &hub)?;
-    let [cookie, theirs] = central.alice_and_bob()?;
+    let mut known = Known::start(&guarded, &colleague, &hub)?;
+    in_turn!(
+        &mut known;
+        a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more,
+        whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_else_does,
+        what_a_machine_has_reached_is_on_its_page_for_whoever_answers_for_that_and_for_nobody_else,
+        a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_there,
+        a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed,
+    )
+}
+
+fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more(
+    known: &mut Known<'_>,
+) -> Tested {
+    let central = &mut known.central;
+    let (cookie, theirs) = (known.alice.clone(), known.bob.clone());
     central.sees(&theirs, "1 more machines do not list your key")?;
     let own = central.asked(&cookie, 0, 443)?;
     let place = central.asked(&cookie, 1, 443)?;
@@ -511,12 +561,11 @@ fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more() -> Teste
     Ok(())
 }
 
-#[test]
-fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Tested {
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let central = Central::start(&guarded, &colleague, &hub)?;
-    let [cookie, theirs] = central.alice_and_bob()?;
+fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed(
+    known: &mut Known<'_>,
+) -> Tested {
+    let central = &mut known.central;
+    let (cookie, theirs) = (known.alice.clone(), known.bob.clone());
 
     let place = format!("/machines/{}", central.id(1));
     let list = central.http.get("/machines", Some(&cookie));
@@ -529,7 +578,11 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Teste
     let session = machine.shell.session().to_owned();
     central.open(1, "tcp/1000")?;
     let sees = |text: &str| central.shows(&cookie, &place, text);
-    for text in [&*session, "tcp/1000", &format!("h1 for {session}"), "asks"] {
+    let open = machine.scene.daemon.list(["holes"])?;
+    let open = open.iter().find(|one| one["ports"] == "tcp/1000");
+    let hole = open.context("no hole")?["id"].as_str().context("no id")?;
+    let of_session = format!("{hole} for {session}");
+    for text in [&*session, "tcp/1000", &of_session, "asks"] {
         sees(text)?;
     }
     let page = central.http.get(&place, Some(&cookie)).body;
@@ -558,18 +611,12 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed() -> Teste
     Ok(())
 }
 
-#[test]
-fn whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_else_does() -> Tested
-{
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let central = Central::start(&guarded, &colleague, &hub)?;
-    let [cookie, theirs] = central.alice_and_bob()?;
-    // carol is one of that machine's, and answers for somebody else.
-    let carol = line_of(&Passkey::new("carol"));
-    central.enrol_for(1, "carol", &carol, &CONSOLE.to_string())?;
-    let hers = central.log_in("carol")?;
-    central.sees(&hers, "1 there")?;
+fn whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_else_does(
+    known: &mut Known<'_>,
+) -> Tested {
+    let central = &mut known.central;
+    let (cookie, theirs) = (known.alice.clone(), known.bob.clone());
+    let hers = known.carol.clone();
     central.open(1, "tcp/1000")?;
     central.open(1, "tcp/1500")?;
     let ports = ["tcp/1000", "tcp/1500"];
@@ -600,7 +647,7 @@ fn whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_e
         assert_eq!(central.holes(1), ports, "{place} {body}");
     }
     // Whoever has the console's key says it by hand: guardd looks at whom it is said for.
-    let mut console = by_hand(&central, "console", CARRIER)?;
+    let mut console = by_hand(central, "console", CARRIER)?;
     assert_eq!(console.subscribe("guard.ci.receipt.*.*")?, None);
     let mut receipt = |hole: &str, said: &str| -> Tested<String> {
         let name = HEXLOWER.encode(digest(&SHA256, said.as_bytes()).as_ref());
@@ -695,19 +742,13 @@ fn counted(page: &Answer) -> Option<[usize; 3]> {
     Some([count("reached")?, count("asked")?, count("stopped")?])
 }
 
-#[test]
-fn what_a_machine_has_reached_is_on_its_page_for_whoever_answers_for_that_and_for_nobody_else()
--> Tested {
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
-    let [cookie, theirs] = central.alice_and_bob()?;
-    // carol is one of that machine's, and answers for somebody else.
-    let carol = line_of(&Passkey::new("carol"));
-    central.enrol_for(1, "carol", &carol, &CONSOLE.to_string())?;
-    let hers = central.log_in("carol")?;
-    central.sees(&hers, "1 there")?;
-    reach(&mut central, &guarded[1])?;
+fn what_a_machine_has_reached_is_on_its_page_for_whoever_answers_for_that_and_for_nobody_else(
+    known: &mut Known<'_>,
+) -> Tested {
+    let central = &mut known.central;
+    let (cookie, theirs) = (known.alice.clone(), known.bob.clone());
+    let hers = known.carol.clone();
+    reach(central, &known.guarded[1])?;
     let own = format!("/machines/{}", central.id(1));
     let page = format!("{own}/flows");
     let shown = central.http.get(&own, Some(&cookie)).body;
@@ -767,21 +808,18 @@ fn what_a_machine_has_reached_is_on_its_page_for_whoever_answers_for_that_and_fo
 }
 
 /// Who has a console's key may ask as it does, and what comes of it is of those for whom that approver answers.
-#[test]
-fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_there() -> Tested {
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
-    let [cookie, _] = central.alice_and_bob()?;
-    let carol = Passkey::new("carol");
-    central.enrol_for(1, "carol", &line_of(&carol), &CONSOLE.to_string())?;
-    reach(&mut central, &guarded[1])?;
+fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_there(
+    known: &mut Known<'_>,
+) -> Tested {
+    let central = &mut known.central;
+    let (cookie, carols) = (known.alice.clone(), known.key_of_carol.fingerprint());
+    reach(central, &known.guarded[1])?;
     let alices = central.fingerprint(1, "alice")?;
     let at = |what: &str| format!("guard.ci.{what}.{}", central.id(1));
     let (ask, told) = (at("no") + ".flows", at("approvers"));
 
     for (name, user) in [("colleague", PERSON), ("machine0", COURIER)] {
-        let mut other = by_hand(&central, name, user)?;
+        let mut other = by_hand(central, name, user)?;
         assert!(other.publish(&ask, "", "{}")?.is_some(), "{name} asks");
         for subject in [&ask, &told] {
             assert!(other.subscribe(subject)?.is_some(), "{name}: {subject}");
@@ -789,7 +827,7 @@ fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_
         assert!(other.publish(&told, "", "{}")?.is_some(), "{name} answers");
     }
 
-    let mut console = by_hand(&central, "console", CARRIER)?;
+    let mut console = by_hand(central, "console", CARRIER)?;
     assert_eq!(console.subscribe(&told)?, None);
     let name = |said: &str| HEXLOWER.encode(digest(&SHA256, said.as_bytes()).as_ref());
     let mut all = String::new();
@@ -826,10 +864,10 @@ fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_
     let flows = own["reached"]["flows"].as_array().context("no flows")?;
     let is_it = |flow: &Value| flow["address"] == "192.0.2.10" && flow["port"] == 1500;
     assert!(flows.iter().any(is_it), "{own}");
-    let hers = answer(&mut console, "carol", &carol.fingerprint())?;
+    let hers = answer(&mut console, "carol", &carols)?;
     assert_eq!(hers["reached"]["flows"], json!([]), "{hers}");
     // Nor is somebody else who has that name told what is hers.
-    for (by, key) in [("mallory", &alices), ("alice", &carol.fingerprint())] {
+    for (by, key) in [("mallory", &alices), ("alice", &carols)] {
         let nobodys = answer(&mut console, by, key)?;
         assert!(nobodys["reached"].is_null(), "{nobodys}");
         let why = nobodys["refused"]["why"].as_str().unwrap_or_default();
@@ -839,7 +877,7 @@ fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_
     assert!(odd.iter().all(|odd| !all.contains(&name(odd))), "{all}");
 
     // A machine that answers a page what that has not asked: nobody has it. What it says to what was asked is its own word.
-    let mut rogue = by_hand(&central, "machine1", COURIER)?;
+    let mut rogue = by_hand(central, "machine1", COURIER)?;
     assert_eq!(rogue.subscribe(&ask)?, None);
     central.fleet.all[1].carrier.signal(Signal::STOP)?;
     let place = format!("/machines/{}/flows", central.id(1));
@@ -866,23 +904,59 @@ fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_
     central.shows(&cookie, &place, "192.0.2.10:1500")
 }
 
-/// What is published may name a subject for the server's acknowledgement, whosever that subject is.
+/// A page of two machines that alice looks at.
+struct Looked<'h> {
+    central: Central<'h>,
+    alice: Passkey,
+    cookie: String,
+}
+
+impl<'h> Looked<'h> {
+    /// One where these machines know her passkey.
+    fn start(
+        guarded: &[Network],
+        colleague: &'h Network,
+        hub: &'h Hub,
+        where_known: Range<usize>,
+    ) -> Tested<Self> {
+        let central = Central::start(guarded, colleague, hub)?;
+        let alice = Passkey::new("alice");
+        for number in where_known {
+            central.enrol(number, "alice", &line_of(&alice))?;
+        }
+        let cookie = central.log_in("alice")?;
+        central.sees(&cookie, "2 there")?;
+        Ok(Self {
+            central,
+            alice,
+            cookie,
+        })
+    }
+}
+
+/// Whoever has taken a machine has its key, and may publish by it.
 #[test]
-fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges() -> Tested {
+fn a_machine_that_was_taken_has_no_other_one_forgotten_or_hidden() -> Tested {
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
+    let mut looked = Looked::start(&guarded, &colleague, &hub, 0..2)?;
+    in_turn!(
+        &mut looked;
+        a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges,
+        a_machine_that_asks_without_end_hides_nothing_that_others_ask,
+    )
+}
+
+/// What is published may name a subject for the server's acknowledgement, whosever that subject is.
+fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges(
+    looked: &mut Looked<'_>,
+) -> Tested {
+    let (central, cookie) = (&mut looked.central, looked.cookie.clone());
     let _keepers = central.fleet.keep_with(&["--log", "1h"])?;
-    let alice = Passkey::new("alice");
-    for number in 0..2 {
-        central.enrol(number, "alice", &line_of(&alice))?;
-    }
-    let cookie = central.log_in("alice")?;
-    central.sees(&cookie, "2 there")?;
     let place = central.asked(&cookie, 1, 443)?;
-    let mut console = by_hand(&central, "console", CARRIER)?;
+    let mut console = by_hand(central, "console", CARRIER)?;
     assert_eq!(console.subscribe("guard.ci.removed.*")?, None);
-    let mut machine = by_hand(&central, "machine0", COURIER)?;
+    let mut machine = by_hand(central, "machine0", COURIER)?;
     let log = format!("guard.ci.log.{}", central.id(0));
     let removed = format!("guard.ci.removed.{}", central.id(1));
     eventually("the server says so on the other's subject", || {
@@ -898,17 +972,15 @@ fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges() -> Teste
 }
 
 /// Whoever has taken a machine has its key, and so may publish what they like in its name.
-#[test]
-fn a_machine_that_asks_without_end_hides_nothing_that_others_ask() -> Tested {
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
-    let alice = Passkey::new("alice");
-    for number in 0..2 {
-        central.enrol(number, "alice", &line_of(&alice))?;
-    }
-    let cookie = central.log_in("alice")?;
-    central.sees(&cookie, "2 there")?;
+fn a_machine_that_asks_without_end_hides_nothing_that_others_ask(
+    looked: &mut Looked<'_>,
+) -> Tested {
+    let Looked {
+        central,
+        alice,
+        cookie,
+    } = looked;
+    let cookie = cookie.clone();
     let mut events = central.http.events(&cookie);
     events.next(|event| event["connected"] == true);
     let mut look = central.fleet.look()?;
@@ -918,7 +990,7 @@ fn a_machine_that_asks_without_end_hides_nothing_that_others_ask() -> Tested {
     let question = scene.question(request);
     let mut question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;
     question["shows"] = json!(["curl wants tcp/443", "\"".repeat(20_000)]);
-    let mut rogue = by_hand(&central, "machine0", COURIER)?;
+    let mut rogue = by_hand(central, "machine0", COURIER)?;
     let id = central.id(0).to_owned();
     for number in 1000..1800 {
         question["request"] = json!(format!("r{number}"));
@@ -948,13 +1020,24 @@ fn a_machine_that_asks_without_end_hides_nothing_that_others_ask() -> Tested {
 }
 
 #[test]
-fn without_a_server_the_page_says_so_and_carries_nothing() -> Tested {
+fn of_servers_that_hang_or_are_gone_the_page_says_so_and_it_carries_nothing() -> Tested {
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
-    let alice = Passkey::new("alice");
-    central.enrol(1, "alice", &line_of(&alice))?;
-    let cookie = central.log_in("alice")?;
+    let mut looked = Looked::start(&guarded, &colleague, &hub, 1..2)?;
+    in_turn!(
+        &mut looked;
+        of_servers_that_hang_the_page_says_that_it_is_not_connected,
+        without_a_server_the_page_says_so_and_carries_nothing,
+    )
+}
+
+fn without_a_server_the_page_says_so_and_carries_nothing(looked: &mut Looked<'_>) -> Tested {
+    let Looked {
+        central,
+        alice,
+        cookie,
+    } = looked;
+    let cookie = cookie.clone();
     let place = central.asked(&cookie, 1, 443)?;
     let (question, place) = central.question(&cookie, &place)?;
     let answer = central.fleet.all[1].scene.answer(&question, "alice", &[]);
@@ -990,14 +1073,8 @@ fn without_a_server_the_page_says_so_and_carries_nothing() -> Tested {
 }
 
 /// They take what is written to them, and say nothing any more.
-#[test]
-fn of_servers_that_hang_the_page_says_that_it_is_not_connected() -> Tested {
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
-    let alice = Passkey::new("alice");
-    central.enrol(1, "alice", &line_of(&alice))?;
-    let cookie = central.log_in("alice")?;
+fn of_servers_that_hang_the_page_says_that_it_is_not_connected(looked: &mut Looked<'_>) -> Tested {
+    let (central, cookie) = (&mut looked.central, looked.cookie.clone());
     central.asked(&cookie, 1, 443)?;
     let mut events = central.http.events(&cookie);
     events.next(|event| event["connected"] == true);

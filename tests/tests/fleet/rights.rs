@@ -133,10 +133,23 @@ const MACHINES: &[&str] = &["machine", "another"];
 const PEOPLE: &[&str] = &["person", "console", "bringer", "reader"];
 const NOBODY: &[&str] = &[];
 
+/// By one server that all of them know: the last takes away what it keeps.
 #[test]
-fn each_publishes_what_is_its_own_and_the_server_carries_nothing_else() -> Tested {
+fn each_does_by_a_server_what_its_rights_say_and_nothing_else() -> Tested {
     let network = Network::new()?;
     let all = Everybody::new(&network)?;
+    in_turn!(
+        &all;
+        who_is_not_listed_or_cannot_prove_it_is_not_let_in,
+        each_publishes_what_is_its_own_and_the_server_carries_nothing_else,
+        each_reads_what_is_for_it_and_the_server_sends_it_nothing_else,
+        of_the_stream_of_logs_each_group_is_read_by_who_may_and_nobody_takes_any_away,
+    )
+}
+
+fn each_publishes_what_is_its_own_and_the_server_carries_nothing_else(
+    all: &Everybody<'_>,
+) -> Tested {
     let id = all.fleet.machine.clone();
     let of = |what: &str| format!("guard.ci.{what}.{id}");
     let invited = all.key("invited");
@@ -330,11 +343,8 @@ fn read(all: &Everybody<'_>) -> Vec<Row> {
     ]
 }
 
-#[test]
-fn each_reads_what_is_for_it_and_the_server_sends_it_nothing_else() -> Tested {
-    let network = Network::new()?;
-    let all = Everybody::new(&network)?;
-    let rows = read(&all);
+fn each_reads_what_is_for_it_and_the_server_sends_it_nothing_else(all: &Everybody<'_>) -> Tested {
+    let rows = read(all);
     let mut witness = all.client("witness")?;
     for (name, mut client) in all.clients()? {
         for (subject, example, may) in &rows {
@@ -369,11 +379,8 @@ fn each_reads_what_is_for_it_and_the_server_sends_it_nothing_else() -> Tested {
     Ok(())
 }
 
-#[test]
-fn who_is_not_listed_or_cannot_prove_it_is_not_let_in() -> Tested {
-    let network = Network::new()?;
-    let all = Everybody::new(&network)?;
-    let side = network.dev();
+fn who_is_not_listed_or_cannot_prove_it_is_not_let_in(all: &Everybody<'_>) -> Tested {
+    let side = all.network.dev();
     let nats = &all.fleet.nats;
     assert!(all.client("machine").is_ok(), "who is listed is let in");
     let stranger = pair(&fs::read_to_string(&all.known["stranger"].file)?)?;
@@ -524,10 +531,9 @@ fn read_by_who_may(
     Ok(())
 }
 
-#[test]
-fn of_the_stream_of_logs_each_group_is_read_by_who_may_and_nobody_takes_any_away() -> Tested {
-    let network = Network::new()?;
-    let all = Everybody::new(&network)?;
+fn of_the_stream_of_logs_each_group_is_read_by_who_may_and_nobody_takes_any_away(
+    all: &Everybody<'_>,
+) -> Tested {
     let id = all.fleet.machine.clone();
     let mut witness = all.client("witness")?;
     witness.subscribe("_INBOX.witness.*")?;
@@ -552,7 +558,7 @@ fn of_the_stream_of_logs_each_group_is_read_by_who_may_and_nobody_takes_any_away
     assert_eq!(after["state"]["messages"], kept, "{after}");
     assert_eq!(after["config"], before["config"], "{after}");
 
-    read_by_who_may(&all, &mut asked)?;
+    read_by_who_may(all, &mut asked)?;
 
     // Who may all does with the same words what nobody else could; but that one the stream itself refuses everybody.
     let purged = asked("STREAM.PURGE.GUARD_LOG", "")?;

@@ -668,7 +668,7 @@ pub(super) const ALL: &[Promise] = &[
         file: "docs/fleet.md",
         says: "a machine speaks for itself alone, and a person for none.",
         shown: Here(&[
-            "fleet::a_server_gives_each_its_own_rights_alone",
+            "fleet::a_machine_at_a_server_has_its_own_rights_alone",
             "rights::tests::",
         ]),
     },
@@ -692,14 +692,14 @@ pub(super) const ALL: &[Promise] = &[
         name: "fleet-console-keys",
         file: "docs/fleet.md",
         says: "You see the machines that list your key, and of each what you answer for.",
-        shown: Here(&["fleet::central::a_cookie_looks", "central::mirror::"]),
+        shown: Here(&["fleet::central::with_a_cookie", "central::mirror::"]),
     },
     Promise {
         name: "fleet-console-closes",
         file: "docs/fleet.md",
         says: "A machine's page closes holes, unsigned, as a no is",
         shown: Here(&[
-            "fleet::central::whoever_answers_for_a_session",
+            "fleet::central::with_a_cookie",
             "messages::tests::only_the_hole",
         ]),
     },
@@ -720,7 +720,7 @@ pub(super) const ALL: &[Promise] = &[
         file: "docs/fleet.md",
         says: "its thief can lie about that machine and who answers there, and asks 256 questions at most.",
         shown: Here(&[
-            "fleet::central::a_machine_that_asks_without_end",
+            "fleet::central::a_machine_that_was_taken",
             "people::known::tests::",
             "central::desk::tests::",
         ]),
@@ -737,7 +737,7 @@ pub(super) const ALL: &[Promise] = &[
         says: "`guard-fleet remove` takes it out of the list.",
         shown: Here(&[
             "fleet::a_machine_that_is_removed_is_known_to_no_server_until_it_joins_anew",
-            "fleet::central::a_machines_page",
+            "fleet::central::with_a_cookie",
         ]),
     },
     Promise {
