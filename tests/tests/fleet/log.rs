@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
 use anyhow::Context as _;
-use guard_lab::{Attempt, Network, PATIENCE, Tested, V4, eventually, exec};
+use guard_lab::{Attempt, Network, PATIENCE, Running, Tested, V4, eventually, exec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -89,12 +89,34 @@ fn findings(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {
     Ok(found["findings"].as_array().unwrap().clone())
 }
 
+/// A machine whose log one server keeps, and who keeps the list beside it.
+struct Kept<'n> {
+    fleet: Fleet<'n>,
+    keeper: Running,
+}
+
+/// All of them leave a whole log but for the last.
 #[test]
-fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Tested {
+fn each_record_is_kept_once_whatever_is_killed_or_lost_and_what_is_gone_is_told() -> Tested {
     let network = Network::new()?;
-    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
-    is_all_kept(&fleet)?;
-    is_whole(&fleet)?;
+    let (fleet, keeper) = Fleet::keeping(&network, 1)?;
+    let mut kept = Kept { fleet, keeper };
+    in_turn!(
+        &mut kept;
+        each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed,
+        a_machine_that_is_listed_and_has_sent_nothing_is_told,
+        what_servers_lose_is_sent_again,
+        a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again,
+        while_servers_are_away_nothing_is_lost_and_what_is_gone_is_told,
+    )
+}
+
+fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed(
+    of: &mut Kept<'_>,
+) -> Tested {
+    let fleet = &mut of.fleet;
+    is_all_kept(fleet)?;
+    is_whole(fleet)?;
     let cursor = fleet.dir().join("machine/log.cursor");
     // It is written once the server has answered.
     eventually("it knows what is kept", || Ok(cursor.exists()))?;
@@ -102,9 +124,9 @@ fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Te
 
     // While it is away, it all goes on.
     fleet.kill();
-    write(&fleet)?;
+    write(fleet)?;
     fleet.start()?;
-    is_all_kept(&fleet)?;
+    is_all_kept(fleet)?;
 
     // As if it was killed after the server had kept records, and before that was written down.
     for at in [Some(early), None] {
@@ -113,18 +135,18 @@ fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Te
             Some(early) => fs::write(&cursor, early)?,
             None => fs::remove_file(&cursor)?,
         }
-        write(&fleet)?;
+        write(fleet)?;
         fleet.start()?;
-        is_all_kept(&fleet)?;
+        is_all_kept(fleet)?;
     }
-    is_whole(&fleet)?;
+    is_whole(fleet)?;
 
     // guardd may be started anew.
     fleet.scene.daemon.kill()?;
     fleet.scene.daemon.start()?;
-    write(&fleet)?;
-    is_all_kept(&fleet)?;
-    is_whole(&fleet)?;
+    write(fleet)?;
+    is_all_kept(fleet)?;
+    is_whole(fleet)?;
     let status = fleet.said("person", &["status", "--json"])?;
     let status: Value = serde_json::from_str(&status)?;
     assert_eq!(status["logs"]["machines"], 1, "{status}");
@@ -137,47 +159,43 @@ fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed() -> Te
     Ok(())
 }
 
-#[test]
-fn what_servers_lose_is_sent_again() -> Tested {
-    let network = Network::new()?;
-    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
-    write(&fleet)?;
-    is_all_kept(&fleet)?;
+fn what_servers_lose_is_sent_again(of: &mut Kept<'_>) -> Tested {
+    let fleet = &mut of.fleet;
+    write(fleet)?;
+    is_all_kept(fleet)?;
     fleet.nats.kill(0);
     fleet.nats.lose(0)?;
-    write(&fleet)?;
+    write(fleet)?;
     fleet.nats.start_again(0)?;
-    is_all_kept(&fleet)?;
-    is_whole(&fleet)
+    is_all_kept(fleet)?;
+    is_whole(fleet)
 }
 
-#[test]
-fn while_servers_are_away_nothing_is_lost_and_what_is_gone_is_told() -> Tested {
-    let network = Network::new()?;
-    let (mut fleet, _keeper) = Fleet::keeping(&network, 1)?;
-    is_all_kept(&fleet)?;
+fn while_servers_are_away_nothing_is_lost_and_what_is_gone_is_told(of: &mut Kept<'_>) -> Tested {
+    let fleet = &mut of.fleet;
+    is_all_kept(fleet)?;
     fleet.nats.kill(0);
-    write(&fleet)?;
-    rotate(&fleet)?;
-    write(&fleet)?;
+    write(fleet)?;
+    rotate(fleet)?;
+    write(fleet)?;
     fleet.nats.start_again(0)?;
-    is_all_kept(&fleet)?;
-    is_whole(&fleet)?;
+    is_all_kept(fleet)?;
+    is_whole(fleet)?;
 
     // A file that was removed before it was sent.
     fleet.stop()?;
-    let before = kept(&fleet)?.len();
-    write(&fleet)?;
-    rotate(&fleet)?;
-    let gone = lines(&fs::read_to_string(aside(&fleet))?)?;
-    fs::remove_file(aside(&fleet))?;
-    write(&fleet)?;
-    let last = written(&fleet)?.pop().unwrap();
+    let before = kept(fleet)?.len();
+    write(fleet)?;
+    rotate(fleet)?;
+    let gone = lines(&fs::read_to_string(aside(fleet))?)?;
+    fs::remove_file(aside(fleet))?;
+    write(fleet)?;
+    let last = written(fleet)?.pop().unwrap();
     fleet.start()?;
     eventually("the rest is kept", || {
-        kept(&fleet).is_ok_and(|kept| kept.contains(&last))
+        kept(fleet).is_ok_and(|kept| kept.contains(&last))
     })?;
-    let found = findings(&fleet)?;
+    let found = findings(fleet)?;
     assert_eq!(found.len(), 1, "{found:?}");
     let gap = &found[0];
     assert_eq!(gap["kind"], "gap");
@@ -301,11 +319,9 @@ fn signatures_are_checked_by_keys_that_were_kept_elsewhere() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_machine_that_is_listed_and_has_sent_nothing_is_told() -> Tested {
-    let network = Network::new()?;
-    let (fleet, _keeper) = Fleet::keeping(&network, 1)?;
-    is_all_kept(&fleet)?;
+fn a_machine_that_is_listed_and_has_sent_nothing_is_told(of: &mut Kept<'_>) -> Tested {
+    let fleet = &of.fleet;
+    is_all_kept(fleet)?;
     let silent = format!("m-{}", "0".repeat(20));
     let listed = fs::read_to_string(fleet.list())?;
     let key = fleet.key("keeper")?;
@@ -323,7 +339,7 @@ fn a_machine_that_is_listed_and_has_sent_nothing_is_told() -> Tested {
         (more("other"), 0, vec![fleet.machine.clone()]),
     ] {
         fs::write(&file, text)?;
-        let (ended, found, said) = checked(&fleet, &["--list", name])?;
+        let (ended, found, said) = checked(fleet, &["--list", name])?;
         assert_eq!(
             (ended, ids(&found)),
             (Some(code), machines.into_iter().map(Value::from).collect()),
@@ -336,7 +352,7 @@ fn a_machine_that_is_listed_and_has_sent_nothing_is_told() -> Tested {
     assert!(said.contains("nothing that it has sent is kept"), "{said}");
     let own = &fleet.machine[..8];
     assert_eq!(
-        checked(&fleet, &["--list", name, "--machine", own])?.0,
+        checked(fleet, &["--list", name, "--machine", own])?.0,
         Some(0)
     );
     Ok(())
@@ -474,11 +490,9 @@ fn while_two_of_three_servers_are_away_nothing_is_kept_and_all_goes_on() -> Test
     Ok(())
 }
 
-#[test]
-fn a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again() -> Tested {
-    let network = Network::new()?;
-    let (mut fleet, mut keeper) = Fleet::keeping(&network, 1)?;
-    is_all_kept(&fleet)?;
+fn a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again(of: &mut Kept<'_>) -> Tested {
+    let Kept { fleet, keeper } = of;
+    is_all_kept(fleet)?;
     // No key that guard-fleet gives rights may: one of the server's own settings does.
     fleet.home("witness")?;
     let key = fleet.key("witness")?;
@@ -486,11 +500,12 @@ fn a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again() -> Tested {
     keeper.signal(Signal::STOP)?;
     let users = fs::read_to_string(fleet.nats.users(0))?;
     fleet.nats.reload(&with_witness(&users, &key))?;
+    let side = fleet.scene.network.dev();
     let mut witness = None;
     eventually("the server knows the witness", || {
         // A server that reads its settings once more may drop it.
         let subscribed = || -> Tested<Client> {
-            let mut client = Client::new(network.dev(), &fleet.nats, &key, &file)?;
+            let mut client = Client::new(side, &fleet.nats, &key, &file)?;
             client.subscribe("_INBOX.witness.*")?;
             Ok(client)
         };
@@ -517,10 +532,10 @@ fn a_stream_that_is_deleted_is_made_anew_and_all_is_sent_again() -> Tested {
     // It may have been done by an earlier try.
     asked("DELETE")?;
     assert!(asked("INFO")?["error"].is_object(), "it is gone");
-    write(&fleet)?;
+    write(fleet)?;
     keeper.signal(Signal::CONT)?;
-    is_all_kept(&fleet)?;
-    is_whole(&fleet)
+    is_all_kept(fleet)?;
+    is_whole(fleet)
 }
 
 /// What the machine says of its log.

@@ -755,7 +755,7 @@ pub(super) const ALL: &[Promise] = &[
         says: "machines say so and send it again; what is gone is told as missing.",
         shown: Here(&[
             "fleet::log::a_server_whose_disk_is_full",
-            "fleet::log::what_servers_lose",
+            "fleet::log::each_record_is_kept_once",
         ]),
     },
     Promise {
