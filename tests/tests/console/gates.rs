@@ -9,11 +9,31 @@ use super::{
     scene::{HOST, Looked, ORIGIN},
 };
 
+/// A console, and her who is enrolled by the first that is tried.
+struct Gate<'n> {
+    looked: Looked<'n>,
+    alice: Passkey,
+}
+
 #[test]
-fn a_page_of_another_name_or_origin_sees_and_does_nothing() -> Tested {
+fn the_console_lets_nobody_do_what_is_not_theirs_to_do() -> Tested {
     let network = Network::new()?;
     let looked = Looked::new(&network, "")?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
+    let alice = Passkey::new("alice");
+    let gate = Gate { looked, alice };
+    in_turn!(
+        &gate;
+        a_link_logs_in_once_when_somebody_presses_the_button,
+        there_is_an_end_to_what_it_takes,
+        it_does_not_serve_as_root,
+        a_page_of_another_name_or_origin_sees_and_does_nothing,
+        who_logs_out_everywhere_is_logged_out_of_all_browsers_and_nobody_else_is,
+        made_up_invitations_keep_nobody_from_saying_yes,
+    )
+}
+
+fn a_page_of_another_name_or_origin_sees_and_does_nothing(gate: &Gate<'_>) -> Tested {
+    let looked = &gate.looked;
     let cookie = looked.log_in()?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
@@ -68,12 +88,9 @@ fn a_page_of_another_name_or_origin_sees_and_does_nothing() -> Tested {
 }
 
 /// Whoever reaches the page may present keys, the agent too.
-#[test]
-fn made_up_invitations_keep_nobody_from_saying_yes() -> Tested {
-    let network = Network::new()?;
-    let looked = Looked::new(&network, "")?;
-    let (alice, mallory) = (Passkey::new("alice"), Passkey::new("mallory"));
-    looked.enrol("alice", &alice)?;
+fn made_up_invitations_keep_nobody_from_saying_yes(gate: &Gate<'_>) -> Tested {
+    let Gate { looked, alice } = gate;
+    let mallory = Passkey::new("mallory");
     let cookie = looked.log_in()?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
@@ -184,11 +201,10 @@ fn without_a_session_there_is_nothing_to_see() -> Tested {
     Ok(())
 }
 
-#[test]
-fn who_logs_out_everywhere_is_logged_out_of_all_browsers_and_nobody_else_is() -> Tested {
-    let network = Network::new()?;
-    let looked = Looked::new(&network, "")?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
+fn who_logs_out_everywhere_is_logged_out_of_all_browsers_and_nobody_else_is(
+    gate: &Gate<'_>,
+) -> Tested {
+    let looked = &gate.looked;
     looked.enrol_for("bob", &Passkey::new("bob"), super::OTHER)?;
     let (here, there) = (looked.log_in()?, looked.log_in()?);
     let bob = looked.log_in_as("bob")?;
@@ -233,12 +249,10 @@ fn who_logs_out_everywhere_is_logged_out_of_all_browsers_and_nobody_else_is() ->
     Ok(())
 }
 
-#[test]
-fn a_link_logs_in_once_when_somebody_presses_the_button() -> Tested {
-    let network = Network::new()?;
-    let looked = Looked::new(&network, "")?;
+fn a_link_logs_in_once_when_somebody_presses_the_button(gate: &Gate<'_>) -> Tested {
+    let Gate { looked, alice } = gate;
     assert!(!looked.may_link(&["alice"]), "she is not enrolled");
-    looked.enrol("alice", &Passkey::new("alice"))?;
+    looked.enrol("alice", alice)?;
     assert!(looked.may_link(&["alice"]) && !looked.may_link(&[]));
     let link = looked.link("alice")?;
     for _ in 0..2 {
@@ -264,11 +278,8 @@ fn a_link_logs_in_once_when_somebody_presses_the_button() -> Tested {
     Ok(())
 }
 
-#[test]
-fn there_is_an_end_to_what_it_takes() -> Tested {
-    let network = Network::new()?;
-    let looked = Looked::new(&network, "")?;
-    looked.enrol("alice", &Passkey::new("alice"))?;
+fn there_is_an_end_to_what_it_takes(gate: &Gate<'_>) -> Tested {
+    let looked = &gate.looked;
     let long = json!({ "answer": "x".repeat(70_000) });
     assert_eq!(looked.http.json("/enrol", &long, None).status, 413);
     assert_eq!(
@@ -301,10 +312,8 @@ fn two_hundred_pages_look_at_once() -> Tested {
     Ok(())
 }
 
-#[test]
-fn it_does_not_serve_as_root() -> Tested {
-    let network = Network::new()?;
-    let looked = Looked::new(&network, "")?;
+fn it_does_not_serve_as_root(gate: &Gate<'_>) -> Tested {
+    let looked = &gate.looked;
     let program = guard_lab::bins::find("guard-console")?;
     let socket = looked.scene.daemon.socket();
     for verb in [&[][..], &["push"]] {

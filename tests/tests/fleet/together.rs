@@ -37,13 +37,24 @@ fn let_witness_in(central: &mut Central<'_>) -> Tested {
         .reload(&with_witness(&users, key.trim()))?)
 }
 
-/// Both have been published before the machine hears either.
+/// Each is about another of two machines.
 #[test]
-fn of_two_people_who_answer_at_once_by_two_servers_one_opens_and_the_other_is_told_who() -> Tested {
+fn on_the_page_of_all_a_code_is_typed_and_two_people_answer_at_once() -> Tested {
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
     let mut central = Central::start(&guarded, &colleague, &hub)?;
-    let_witness_in(&mut central)?;
+    in_turn!(
+        &mut central;
+        a_code_is_read_at_one_machine_and_typed_on_the_page_of_all,
+        of_two_people_who_answer_at_once_by_two_servers_one_opens_and_the_other_is_told_who,
+    )
+}
+
+/// Both have been published before the machine hears either.
+fn of_two_people_who_answer_at_once_by_two_servers_one_opens_and_the_other_is_told_who(
+    central: &mut Central<'_>,
+) -> Tested {
+    let_witness_in(central)?;
     let bob = Passkey::new("bob");
     central.enrol(0, "bob", &line_of(&bob))?;
     // The page is at the second server, and alice at the first.
@@ -58,9 +69,9 @@ fn of_two_people_who_answer_at_once_by_two_servers_one_opens_and_the_other_is_to
     let alices = central.fleet.signed(&question, "yes")?;
     let request = place.rsplit('/').next().context("no request")?;
     let subject = format!("guard.ci.answer.{}.{request}", central.id(0));
-    let mut witness = by_hand(&central, "witness", COURIER)?;
+    let mut witness = by_hand(central, "witness", COURIER)?;
     assert_eq!(witness.subscribe(&subject)?, None);
-    let mut alice = by_hand(&central, "colleague", PERSON)?;
+    let mut alice = by_hand(central, "colleague", PERSON)?;
     assert_eq!(alice.subscribe("guard.ci.receipt.*.*")?, None);
 
     central.fleet.all[0].carrier.signal(Signal::STOP)?;
@@ -106,11 +117,7 @@ fn sha256(text: &str) -> String {
     data_encoding::HEXLOWER.encode(hash.as_ref())
 }
 
-#[test]
-fn a_code_is_read_at_one_machine_and_typed_on_the_page_of_all() -> Tested {
-    let (guarded, colleague) = places()?;
-    let hub = hub_of(&guarded, &colleague)?;
-    let mut central = Central::start(&guarded, &colleague, &hub)?;
+fn a_code_is_read_at_one_machine_and_typed_on_the_page_of_all(central: &mut Central<'_>) -> Tested {
     let alice = Passkey::new("alice");
     central.enrol(1, "alice", &line_of(&alice))?;
     let daemon = &mut central.fleet.all[1].scene.daemon;
