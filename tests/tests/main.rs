@@ -10,8 +10,9 @@
 )]
 
 mod half;
+
 #[macro_use]
-mod turns;
+mod cases;
 
 mod agents;
 mod assign;

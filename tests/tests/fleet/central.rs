@@ -905,13 +905,13 @@ fn a_machine_tells_what_was_reached_to_consoles_and_to_nobody_who_is_not_listed_
 }
 
 /// A page of two machines that alice looks at.
-struct Looked<'h> {
+struct WithAlice<'h> {
     central: Central<'h>,
     alice: Passkey,
     cookie: String,
 }
 
-impl<'h> Looked<'h> {
+impl<'h> WithAlice<'h> {
     /// One where these machines know her passkey.
     fn start(
         guarded: &[Network],
@@ -939,7 +939,7 @@ impl<'h> Looked<'h> {
 fn a_machine_that_was_taken_has_no_other_one_forgotten_or_hidden() -> Tested {
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
-    let mut looked = Looked::start(&guarded, &colleague, &hub, 0..2)?;
+    let mut looked = WithAlice::start(&guarded, &colleague, &hub, 0..2)?;
     in_turn!(
         &mut looked;
         a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges,
@@ -949,7 +949,7 @@ fn a_machine_that_was_taken_has_no_other_one_forgotten_or_hidden() -> Tested {
 
 /// What is published may name a subject for the server's acknowledgement, whosever that subject is.
 fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges(
-    looked: &mut Looked<'_>,
+    looked: &mut WithAlice<'_>,
 ) -> Tested {
     let (central, cookie) = (&mut looked.central, looked.cookie.clone());
     let _keepers = central.fleet.keep_with(&["--log", "1h"])?;
@@ -973,9 +973,9 @@ fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges(
 
 /// Whoever has taken a machine has its key, and so may publish what they like in its name.
 fn a_machine_that_asks_without_end_hides_nothing_that_others_ask(
-    looked: &mut Looked<'_>,
+    looked: &mut WithAlice<'_>,
 ) -> Tested {
-    let Looked {
+    let WithAlice {
         central,
         alice,
         cookie,
@@ -1023,7 +1023,7 @@ fn a_machine_that_asks_without_end_hides_nothing_that_others_ask(
 fn of_servers_that_hang_or_are_gone_the_page_says_so_and_it_carries_nothing() -> Tested {
     let (guarded, colleague) = places()?;
     let hub = hub_of(&guarded, &colleague)?;
-    let mut looked = Looked::start(&guarded, &colleague, &hub, 1..2)?;
+    let mut looked = WithAlice::start(&guarded, &colleague, &hub, 1..2)?;
     in_turn!(
         &mut looked;
         of_servers_that_hang_the_page_says_that_it_is_not_connected,
@@ -1031,8 +1031,8 @@ fn of_servers_that_hang_or_are_gone_the_page_says_so_and_it_carries_nothing() ->
     )
 }
 
-fn without_a_server_the_page_says_so_and_carries_nothing(looked: &mut Looked<'_>) -> Tested {
-    let Looked {
+fn without_a_server_the_page_says_so_and_carries_nothing(looked: &mut WithAlice<'_>) -> Tested {
+    let WithAlice {
         central,
         alice,
         cookie,
@@ -1073,7 +1073,9 @@ fn without_a_server_the_page_says_so_and_carries_nothing(looked: &mut Looked<'_>
 }
 
 /// They take what is written to them, and say nothing any more.
-fn of_servers_that_hang_the_page_says_that_it_is_not_connected(looked: &mut Looked<'_>) -> Tested {
+fn of_servers_that_hang_the_page_says_that_it_is_not_connected(
+    looked: &mut WithAlice<'_>,
+) -> Tested {
     let (central, cookie) = (&mut looked.central, looked.cookie.clone());
     central.asked(&cookie, 1, 443)?;
     let mut events = central.http.events(&cookie);

@@ -12,12 +12,12 @@ use crate::escapes::way::said_by;
 
 /// What came of those that were tried.
 #[derive(Default)]
-pub(crate) struct Turns {
+pub(crate) struct Cases {
     tried: usize,
     failed: Vec<String>,
 }
 
-impl Turns {
+impl Cases {
     /// Tries one of that name.
     pub(crate) fn take(&mut self, name: &str, case: impl FnOnce() -> Tested) {
         self.tried += 1;
@@ -45,8 +45,8 @@ impl Turns {
 /// Tries functions of a scene in turn, and gives what came of all.
 macro_rules! in_turn {
     ($scene:expr; $($case:ident),+ $(,)?) => {{
-        let mut turns = $crate::turns::Turns::default();
-        $(turns.take(stringify!($case), || $case($scene));)+
-        turns.over()
+        let mut cases = $crate::cases::Cases::default();
+        $(cases.take(stringify!($case), || $case($scene));)+
+        cases.over()
     }};
 }
