@@ -10,6 +10,7 @@
 )]
 
 mod half;
+mod together;
 
 #[macro_use]
 mod cases;

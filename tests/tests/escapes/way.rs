@@ -7,7 +7,6 @@
 //! The ways of a family are tried one after the other by one test, in the scene that they share: a guardd takes longer to start than a
 //! way takes. What changes its scene, or is told by what another way may have left, is named behind `alone`, and has a test of its own.
 
-use std::any::Any;
 use std::env;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +18,7 @@ use serde_json::json;
 
 use crate::escapes::families;
 use crate::escapes::layer::Layer;
+use crate::together::said_by;
 
 /// The environment variable that names a directory into which each way's outcome is written.
 const SAID: &str = "GUARD_ESCAPES";
@@ -96,13 +96,6 @@ fn one_way() -> Option<String> {
         "{ONE}={one}: no way has that name"
     );
     Some(one)
-}
-
-/// What a panic said.
-pub(crate) fn said_by(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-    text.unwrap_or_else(|| "it panicked".to_owned())
 }
 
 /// A way round. Without the guard it works; that is tried, too.

@@ -2,8 +2,9 @@
 
 use guard_lab::{Json as _, Tested};
 
-use super::{Database, everything, migrations::the_one};
+use super::{each_in_a_new_shop, everything, migrations::the_one};
 use crate::clients::scene::ClientScene;
+use crate::together::cases;
 
 const DELETE: &str = "delete from people where id = 1001";
 /// It changes something by a function, which no text shows.
@@ -23,14 +24,12 @@ fn approve(scene: &ClientScene, more: &[&str]) -> Tested {
     scene.answer(&[&["approve", id], more].concat())
 }
 
-#[test]
-fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let before = everything(&scene)?;
+fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that(scene: &ClientScene) -> Tested {
+    let before = everything(scene)?;
     let mut agent = scene.agent()?;
     let both = batch(&[DELETE, SNEAKY]);
     assert_eq!(agent.run(&both)?.text, "25006\n");
-    let http = &the_one(&scene)?["http"];
+    let http = &the_one(scene)?["http"];
     let text = http["body_preview"].text()?;
     assert!(text.starts_with(DELETE), "{text}");
     assert!(
@@ -42,22 +41,20 @@ fn a_person_sees_all_that_a_batch_executes_and_says_yes_to_that() -> Tested {
         warnings.contains("1 more statement in its batch"),
         "{warnings}"
     );
-    assert_eq!(everything(&scene)?, before);
+    assert_eq!(everything(scene)?, before);
     // What was seen is what passes.
-    approve(&scene, &[])?;
+    approve(scene, &[])?;
     assert_eq!(agent.run(&both)?.text, "0\n");
-    assert_ne!(everything(&scene)?, before);
+    assert_ne!(everything(scene)?, before);
     Ok(())
 }
 
-#[test]
-fn a_yes_for_a_statement_alone_is_for_no_batch() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let before = everything(&scene)?;
+fn a_yes_for_a_statement_alone_is_for_no_batch(scene: &ClientScene) -> Tested {
+    let before = everything(scene)?;
     let mut agent = scene.agent()?;
     let (alone, both) = (batch(&[DELETE]), batch(&[DELETE, SNEAKY]));
     assert_eq!(agent.run(&alone)?.text, "25006\n");
-    approve(&scene, &[])?;
+    approve(scene, &[])?;
     assert_eq!(agent.run(&both)?.text, "25006\n");
     assert_eq!(agent.run(&alone)?.text, "done\n");
     // Nor is one for others like it, but for what is asked about itself, and what begins a transaction.
@@ -71,9 +68,17 @@ fn a_yes_for_a_statement_alone_is_for_no_batch() -> Tested {
     scene.answer(&["approve", id, "--path", like_it, "--for", "5m"])?;
     assert_eq!(agent.run(&both)?.text, "25006\n");
     assert_eq!(agent.run(&batch(&[DELETE, DELETE]))?.text, "done\n");
-    assert_eq!(everything(&scene)?, before);
+    assert_eq!(everything(scene)?, before);
     // Without the guard it changes something.
     scene.unguarded()?.run(&both)?;
-    assert_ne!(everything(&scene)?, before);
+    assert_ne!(everything(scene)?, before);
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        a_person_sees_all_that_a_batch_executes_and_says_yes_to_that,
+        a_yes_for_a_statement_alone_is_for_no_batch,
+    ])
 }

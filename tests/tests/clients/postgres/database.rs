@@ -5,14 +5,17 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 
 use guard_lab::postgres::{self, Cluster, SUPERUSER};
-use guard_lab::{Tested, eventually};
+use guard_lab::{Json as _, Tested, eventually};
 
 use crate::clients::scene::{ClientScene, HOST, NAME};
 use crate::clients::server::Server;
+use crate::together::{Case, each_from};
 
 pub(crate) const PORT: u16 = 5432;
 /// The name of the database, of who owns it, and their password, which no audit log may have.
 const SHOP: &str = "shop";
+/// What the shop is made anew from.
+const KEPT: &str = "kept";
 const APP: &str = "app";
 pub(crate) const PASSWORD: &str = "hunter2-of-the-shop";
 
@@ -110,17 +113,57 @@ impl Database {
         fill(&cluster)?;
         Ok(database)
     }
-
-    /// All that was sent to it, and what it says of that.
-    pub(crate) fn log(&self) -> Tested<String> {
-        self.server.log()
-    }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         postgres::stop(&mut self.server.lines);
     }
+}
+
+/// All that was sent to the server of a scene, and what it says of that.
+pub(crate) fn log(scene: &ClientScene) -> Tested<String> {
+    let log = fs::read(scene.dir().join(format!("{PORT}.log")))?;
+    Ok(String::from_utf8_lossy(&log).into_owned())
+}
+
+/// Tries each of these in one scene with one server, and each with the shop as it is at first.
+pub(crate) fn each_in_a_new_shop(cases: &[Case<ClientScene>]) -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    keep(&scene)?;
+    each_from(&scene, cases, renew)
+}
+
+/// Keeps the shop as it is now, for [`renew`] to make it anew.
+pub(crate) fn keep(scene: &ClientScene) -> Tested {
+    as_superuser(scene, &[&format!("alter database {SHOP} rename to {KEPT}")])
+}
+
+/// Makes the shop as it was when it was kept. Whoever was there is gone, with all that they were asked about and let do.
+pub(crate) fn renew(scene: &ClientScene) -> Tested {
+    for session in scene.daemon.list(["sessions"])? {
+        // It may have ended by itself.
+        scene.daemon.ask(["stop", session["id"].text()?])?;
+    }
+    eventually("nobody is there", || {
+        Ok(scene.daemon.list(["sessions"])?.is_empty())
+    })?;
+    as_superuser(
+        scene,
+        &[
+            &format!("drop database if exists {SHOP} with (force)"),
+            &format!("create database {SHOP} template {KEPT} owner {APP}"),
+            &format!("alter role {APP} reset all"),
+        ],
+    )
+}
+
+/// Has the server do these, one after the other and each in a transaction of its own.
+fn as_superuser(scene: &ClientScene, texts: &[&str]) -> Tested {
+    let texts: String = texts.iter().map(|text| format!(" -c \"{text}\"")).collect();
+    let psql = format!("psql -qX -v ON_ERROR_STOP=1 -h {HOST} -U {SUPERUSER} -d postgres{texts}");
+    scene.unguarded()?.run(&psql)?.ok();
+    Ok(())
 }
 
 /// The certificate with its key, in a file that the server takes.

@@ -1,7 +1,7 @@
 //! What people have lost databases by, done again.
 
 use super::database::psql;
-use super::{Database, everything, query};
+use super::{Database, everything, keep, query, renew};
 use guard_lab::Tested;
 
 /// A schema that is pushed by force: many definitions at once, over everything that is there.
@@ -13,8 +13,10 @@ const TRUNCATE: &str = "truncate people, orders restart identity cascade";
 
 #[test]
 fn what_people_have_lost_databases_by_waits_for_a_person() -> Tested {
+    let (scene, _database) = Database::with_scene()?;
+    keep(&scene)?;
     for text in [PUSH, TIDY, TRUNCATE] {
-        let (scene, _database) = Database::with_scene()?;
+        renew(&scene)?;
         let mut agent = scene.agent()?;
         let before = everything(&scene)?;
         agent.run(&query(text))?.refused();

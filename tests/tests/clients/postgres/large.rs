@@ -1,16 +1,16 @@
 //! Large objects: they are read by functions that are called by their numbers, and written by others of those.
 
-use super::database::{Database, psql};
-use super::query;
+use super::database::psql;
+use super::{each_in_a_new_shop, query};
 use crate::clients::scene::ClientScene;
+use crate::together::cases;
 use guard_lab::Tested;
 
-/// A scene, and a server with one of them.
-fn with_an_object() -> Tested<(ClientScene, Database)> {
-    let (scene, database) = Database::with_scene()?;
+/// Makes one of them.
+fn make_an_object(scene: &ClientScene) -> Tested {
     let made = query("select lo_from_bytea(0, 'large object')");
     scene.unguarded()?.run(&made)?.ok();
-    Ok((scene, database))
+    Ok(())
 }
 
 fn wire(what: &str) -> String {
@@ -23,9 +23,8 @@ fn objects(scene: &ClientScene) -> Tested<String> {
     Ok(scene.unguarded()?.run(&all)?.ok())
 }
 
-#[test]
-fn a_dump_has_large_objects_in_it() -> Tested {
-    let (scene, _database) = with_an_object()?;
+fn a_dump_has_large_objects_in_it(scene: &ClientScene) -> Tested {
+    make_an_object(scene)?;
     let dump = psql("")
         .replace("psql -X", "pg_dump")
         .replace("PGPASSWORD", "TZ=UTC PGPASSWORD");
@@ -38,9 +37,8 @@ fn a_dump_has_large_objects_in_it() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_large_object_is_read_as_without_the_guard() -> Tested {
-    let (scene, _database) = with_an_object()?;
+fn a_large_object_is_read_as_without_the_guard(scene: &ClientScene) -> Tested {
+    make_an_object(scene)?;
     let expected = scene.unguarded()?.run(&wire("reads_large_object"))?.ok();
     assert_eq!(expected, "larg 4 1 1 5  object 0 2\n");
     let mut agent = scene.agent()?;
@@ -54,29 +52,37 @@ fn a_large_object_is_read_as_without_the_guard() -> Tested {
     Ok(())
 }
 
-#[test]
-fn no_other_function_is_called_by_its_number() -> Tested {
-    let (scene, _database) = with_an_object()?;
-    let before = objects(&scene)?;
+fn no_other_function_is_called_by_its_number(scene: &ClientScene) -> Tested {
+    make_an_object(scene)?;
+    let before = objects(scene)?;
     let mut agent = scene.agent()?;
     let refused = agent.run(&wire("calls"))?.ok();
     assert_eq!(refused.trim(), ["25006"; 10].join(" "));
     agent.run(&wire("writes_large_object"))?;
-    assert_eq!(objects(&scene)?, before);
+    assert_eq!(objects(scene)?, before);
     // Without the guard it would.
     scene.unguarded()?.run(&wire("writes_large_object"))?;
-    assert_ne!(objects(&scene)?, before);
+    assert_ne!(objects(scene)?, before);
     Ok(())
 }
 
 /// What reads by its number has the server hold the client to reading again, as what reads by its text does.
-#[test]
-fn a_write_that_is_allowed_lets_no_call_write() -> Tested {
-    let (scene, _database) = with_an_object()?;
+fn a_write_that_is_allowed_lets_no_call_write(scene: &ClientScene) -> Tested {
+    make_an_object(scene)?;
     let mut agent = scene.agent()?;
     agent.run(&wire("reads_behind_a_write"))?.ok();
     scene.say_yes()?;
     let done = agent.run(&wire("reads_behind_a_write"))?.ok();
     assert_eq!(done.trim(), "larg 25006 on");
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        a_dump_has_large_objects_in_it,
+        a_large_object_is_read_as_without_the_guard,
+        no_other_function_is_called_by_its_number,
+        a_write_that_is_allowed_lets_no_call_write,
+    ])
 }

@@ -3,9 +3,10 @@
 use guard_lab::{Json as _, Tested};
 use serde_json::Value;
 
-use super::{Database, everything, query};
+use super::{each_in_a_new_shop, everything, query};
 use crate::clients::agent::Agent;
 use crate::clients::scene::ClientScene;
+use crate::together::cases;
 
 /// A table of the same name elsewhere, and one that depends on how dates are read.
 const ELSEWHERE: &str = "create schema archive; create table archive.people as select * from people; \
@@ -61,10 +62,8 @@ fn set(options: &str, text: &str) -> String {
     format!("PGOPTIONS='{options}' {}", query(text))
 }
 
-#[test]
-fn a_yes_is_for_the_tables_that_its_names_meant() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn a_yes_is_for_the_tables_that_its_names_meant(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let delete = "delete from people where id = 9";
     let elsewhere = set("-c search_path=archive", delete);
     shop.agent.run(&elsewhere)?.refused();
@@ -103,10 +102,8 @@ fn a_yes_is_for_the_tables_that_its_names_meant() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_yes_is_for_the_role_that_it_would_have_been_done_by() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn a_yes_is_for_the_role_that_it_would_have_been_done_by(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let delete = |id: u32| query(&format!("delete from people where id = {id}"));
     shop.sees("grant delete, select on people to clerk")?;
     shop.agent.run(&delete(70))?.refused();
@@ -127,10 +124,8 @@ fn a_yes_is_for_the_role_that_it_would_have_been_done_by() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_yes_is_for_the_dates_that_its_constants_meant() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn a_yes_is_for_the_dates_that_its_constants_meant(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let delete = "delete from days where day = '01/02/2026'";
     shop.agent.run(&query(delete))?.refused();
     shop.approve(&[])?;
@@ -142,10 +137,8 @@ fn a_yes_is_for_the_dates_that_its_constants_meant() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_star_of_a_statement_stands_for_itself_in_a_yes() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn a_star_of_a_statement_stands_for_itself_in_a_yes(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let insert = |what: &str| query(&format!("insert into archive.people select {what}"));
     shop.agent
         .run(&insert("* from people where id = 1"))?
@@ -158,20 +151,16 @@ fn a_star_of_a_statement_stands_for_itself_in_a_yes() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_executed_is_shown() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn what_is_executed_is_shown(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     assert_eq!(shop.wire("table_as_execute")?, "25006");
     let text = shop.asked()?["http"]["body_preview"].to_string();
     assert!(text.contains("delete from orders"), "{text}");
     Ok(())
 }
 
-#[test]
-fn the_row_of_a_cursor_is_nobodys_to_know_again() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn the_row_of_a_cursor_is_nobodys_to_know_again(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     assert_eq!(shop.wire("current_of asc")?, "1 25006");
     let asked = shop.asked()?;
     assert!(asked["http"]["warnings"].to_string().contains("CURRENT OF"));
@@ -184,13 +173,11 @@ fn the_row_of_a_cursor_is_nobodys_to_know_again() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_drivers_send_in_several_batches_is_done_as_by_a_server() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
-    let before = everything(&scene)?;
+fn what_drivers_send_in_several_batches_is_done_as_by_a_server(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
+    let before = everything(scene)?;
     assert_eq!(shop.wire("unnamed")?, "25006");
-    assert_eq!(everything(&scene)?, before);
+    assert_eq!(everything(scene)?, before);
     shop.approve(&[])?;
     assert_eq!(shop.wire("unnamed")?, "");
     assert_eq!(
@@ -204,10 +191,8 @@ fn what_drivers_send_in_several_batches_is_done_as_by_a_server() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_yes_to_what_executes_is_for_all_of_it() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn a_yes_to_what_executes_is_for_all_of_it(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     assert_eq!(shop.wire("long_execute 70")?, "25006");
     let text = shop.asked()?["http"]["body_preview"].to_string();
     assert!(text.contains("x', 70) -- executes: delete"), "{text}");
@@ -219,10 +204,8 @@ fn a_yes_to_what_executes_is_for_all_of_it() -> Tested {
     Ok(())
 }
 
-#[test]
-fn constants_mean_what_they_meant_when_they_were_read() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn constants_mean_what_they_meant_when_they_were_read(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     assert_eq!(shop.wire("dates MDY")?, "25006");
     shop.approve(&[])?;
     assert_eq!(shop.wire("dates DMY")?, "25006");
@@ -239,10 +222,8 @@ fn constants_mean_what_they_meant_when_they_were_read() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let text = |set: &str, id: u32| query(&format!("{set}; delete from people where id = {id}"));
     shop.agent
         .run(&text("set search_path = archive", 1))?
@@ -260,10 +241,8 @@ fn what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell() -> Tested 
     Ok(())
 }
 
-#[test]
-fn what_sql_has_prepared_is_executed_after_a_yes_to_each() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn what_sql_has_prepared_is_executed_after_a_yes_to_each(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     // What was not prepared nobody knows.
     let answer = || -> Tested {
         for one in scene.pending()? {
@@ -284,10 +263,10 @@ fn what_sql_has_prepared_is_executed_after_a_yes_to_each() -> Tested {
     Ok(())
 }
 
-#[test]
-fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead(
+    scene: &ClientScene,
+) -> Tested {
+    let mut shop = Shop::new(scene)?;
     for what in [
         "fetches_a_setting 9",
         "executes_a_setting 10",
@@ -301,10 +280,8 @@ fn where_something_is_set_by_a_name_nobody_can_tell_where_names_lead() -> Tested
     Ok(())
 }
 
-#[test]
-fn what_looks_like_a_space_is_none() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn what_looks_like_a_space_is_none(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let insert = "insert into archive.people select * from people where active";
     shop.agent.run(&query(insert))?.refused();
     let shown = shop.asked()?["http"]["path"].text()?.to_owned();
@@ -318,10 +295,8 @@ fn what_looks_like_a_space_is_none() -> Tested {
     Ok(())
 }
 
-#[test]
-fn where_a_transaction_may_write_nothing_is_planned_unasked() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut shop = Shop::new(&scene)?;
+fn where_a_transaction_may_write_nothing_is_planned_unasked(scene: &ClientScene) -> Tested {
+    let mut shop = Shop::new(scene)?;
     let function = "create function stably() returns int language plpgsql stable as 'begin return sneak(); end'";
     scene.unguarded()?.run(&query(function))?.ok();
     let sneaked = "select count(*) from people where id = 0";
@@ -346,4 +321,24 @@ fn where_a_transaction_may_write_nothing_is_planned_unasked() -> Tested {
         }
     }
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        a_yes_is_for_the_tables_that_its_names_meant,
+        a_yes_is_for_the_role_that_it_would_have_been_done_by,
+        a_yes_is_for_the_dates_that_its_constants_meant,
+        a_star_of_a_statement_stands_for_itself_in_a_yes,
+        what_is_executed_is_shown,
+        the_row_of_a_cursor_is_nobodys_to_know_again,
+        what_drivers_send_in_several_batches_is_done_as_by_a_server,
+        a_yes_to_what_executes_is_for_all_of_it,
+        constants_mean_what_they_meant_when_they_were_read,
+        what_is_set_in_front_of_a_change_is_part_of_what_nobody_can_tell,
+        what_sql_has_prepared_is_executed_after_a_yes_to_each,
+        where_something_is_set_by_a_name_nobody_can_tell_where_names_lead,
+        what_looks_like_a_space_is_none,
+        where_a_transaction_may_write_nothing_is_planned_unasked,
+    ])
 }

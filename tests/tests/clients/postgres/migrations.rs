@@ -6,10 +6,11 @@ use guard_lab::{Json as _, SshKey, Tested};
 use serde_json::Value;
 
 use super::database::psql;
-use super::{Database, everything};
+use super::{Database, each_in_a_new_shop, everything};
 use crate::clients::agent::Agent;
 use crate::clients::scene::ClientScene;
 use crate::signed::scene::{COURIER, agent, answer_to};
+use crate::together::cases;
 
 const MIGRATION: &str = "create table parts (id int primary key, name text);
 create index parts_by_name on parts (name);
@@ -29,16 +30,14 @@ pub(super) fn the_one(scene: &ClientScene) -> Tested<Value> {
     Ok(pending.remove(0))
 }
 
-#[test]
-fn many_definitions_in_a_row_are_one_request() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn many_definitions_in_a_row_are_one_request(scene: &ClientScene) -> Tested {
     scene.write("migration", MIGRATION.as_bytes())?;
     let mut agent = scene.agent()?;
-    let before = everything(&scene)?;
+    let before = everything(scene)?;
     let said = all(&mut agent)?;
     assert_eq!(said.matches("stopped by guard").count(), 4, "{said}");
-    assert_eq!(everything(&scene)?, before);
-    let asked = the_one(&scene)?;
+    assert_eq!(everything(scene)?, before);
+    let asked = the_one(scene)?;
     let shown = asked["http"]["body_preview"].text()?;
     for text in MIGRATION.trim().lines() {
         assert!(shown.contains(text.trim_end_matches(';')), "{shown}");
@@ -49,8 +48,8 @@ fn many_definitions_in_a_row_are_one_request() -> Tested {
     agent.run(&psql("-c 'create table late (id int)'"))?;
     scene.answer(&["approve", id])?;
     assert_eq!(all(&mut agent)?, "");
-    assert_ne!(everything(&scene)?, before);
-    let late = the_one(&scene)?;
+    assert_ne!(everything(scene)?, before);
+    let late = the_one(scene)?;
     assert_eq!(late["http"]["path"], "create table late (id int)");
     agent
         .run(&psql("-c 'create table late (id int)'"))?
@@ -58,21 +57,19 @@ fn many_definitions_in_a_row_are_one_request() -> Tested {
 
     // And each of them was for once.
     assert_eq!(all(&mut agent)?.matches("stopped by guard").count(), 4);
-    scene.answer(&["deny", the_one(&scene)?["id"].text()?])?;
+    scene.answer(&["deny", the_one(scene)?["id"].text()?])?;
     assert_eq!(scene.pending()?, [""; 0]);
     let said = all(&mut agent)?;
     assert_eq!(said.matches("said no").count(), 4, "{said}");
     Ok(())
 }
 
-#[test]
-fn a_migration_that_stops_at_the_first_error_passes_after_one_yes() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn a_migration_that_stops_at_the_first_error_passes_after_one_yes(scene: &ClientScene) -> Tested {
     scene.write("migration", MIGRATION.as_bytes())?;
     let mut agent = scene.agent()?;
     let migrate = psql("-q -1 -v ON_ERROR_STOP=1 -f ~/migration");
     agent.run(&migrate)?.refused();
-    let asked = the_one(&scene)?;
+    let asked = the_one(scene)?;
     let warnings = asked["http"]["warnings"].to_string();
     assert!(warnings.contains("--writes --for 5m"), "{warnings}");
     let id = asked["id"].text()?;
@@ -123,4 +120,12 @@ fn a_signed_yes_to_many_definitions_is_one_in_the_audit_log() -> Tested {
         "{verified}"
     );
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        many_definitions_in_a_row_are_one_request,
+        a_migration_that_stops_at_the_first_error_passes_after_one_yes,
+    ])
 }

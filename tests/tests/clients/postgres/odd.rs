@@ -3,10 +3,11 @@
 use guard_lab::{Json as _, Tested, eventually};
 use serde_json::Value;
 
-use super::database::psql;
-use super::{Database, everything, query};
+use super::database::{log, psql};
+use super::{each_in_a_new_shop, everything, query, renew};
 use crate::clients::agent::Agent;
 use crate::clients::scene::ClientScene;
+use crate::together::cases;
 
 /// What `wire.py` does, and what it is to see of it.
 const ODD: &[(&str, &str)] = &[
@@ -71,22 +72,19 @@ const ODD: &[(&str, &str)] = &[
     ("shapes", "3 4 25006 25006 25006 25006"),
 ];
 
-#[test]
-fn what_is_odd_is_refused_or_asked_and_nothing_changes() -> Tested {
-    let (scene, database) = Database::with_scene()?;
+fn what_is_odd_is_refused_or_asked_and_nothing_changes(scene: &ClientScene) -> Tested {
     let mut agent = scene.agent()?;
-    let before = everything(&scene)?;
+    let before = everything(scene)?;
     for (what, expected) in ODD {
         let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what} 9"))?;
-        assert_eq!(done.text.trim(), *expected, "{what}: {}", database.log()?);
-        assert_eq!(everything(&scene)?, before, "{what}");
+        assert_eq!(done.text.trim(), *expected, "{what}: {}", log(scene)?);
+        assert_eq!(everything(scene)?, before, "{what}");
     }
     Ok(())
 }
 
 /// The same without the guard does change something, or is what a server answers.
-#[test]
-fn without_the_guard_it_would() -> Tested {
+fn without_the_guard_it_would(scene: &ClientScene) -> Tested {
     for what in [
         "unlocked_by_options",
         "renamed",
@@ -95,19 +93,17 @@ fn without_the_guard_it_would() -> Tested {
         "after_flush",
         "split",
     ] {
-        let (scene, _database) = Database::with_scene()?;
-        let before = everything(&scene)?;
+        renew(scene)?;
+        let before = everything(scene)?;
         scene
             .unguarded()?
             .run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"))?;
-        assert_ne!(everything(&scene)?, before, "{what}");
+        assert_ne!(everything(scene)?, before, "{what}");
     }
     Ok(())
 }
 
-#[test]
-fn a_thousand_names_take_no_memory_that_stays() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn a_thousand_names_take_no_memory_that_stays(scene: &ClientScene) -> Tested {
     let mut agent = scene.agent()?;
     let done = agent.run("/usr/bin/python3 $PROGRAMS/wire.py many_names")?;
     assert_eq!(done.text.trim(), "25006");
@@ -124,19 +120,17 @@ fn asked(scene: &ClientScene, agent: &mut Agent<'_>, what: &str) -> Tested<Value
     Ok(scene.pending()?.pop().unwrap()["http"].take())
 }
 
-#[test]
-fn a_yes_is_for_what_a_person_has_seen() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn a_yes_is_for_what_a_person_has_seen(scene: &ClientScene) -> Tested {
     let mut agent = scene.agent()?;
-    let both = asked(&scene, &mut agent, "two_at_once")?;
+    let both = asked(scene, &mut agent, "two_at_once")?;
     let text = both["body_preview"].text()?;
     assert!(
         text.contains("update people") && text.contains("delete from orders"),
         "{text}"
     );
 
-    let before = everything(&scene)?;
-    let one = asked(&scene, &mut agent, "bound 9")?;
+    let before = everything(scene)?;
+    let one = asked(scene, &mut agent, "bound 9")?;
     let text = one["body_preview"].text()?;
     assert!(text.ends_with("$1 = '9'"), "{text}");
     scene.say_yes()?;
@@ -145,14 +139,12 @@ fn a_yes_is_for_what_a_person_has_seen() -> Tested {
     assert!(again.text.starts_with("25006"), "{again:?}");
     assert_eq!(scene.pending()?, [""; 0]);
     // Of another parameter nobody has said yes.
-    asked(&scene, &mut agent, "bound 15")?;
-    assert_eq!(everything(&scene)?, before);
+    asked(scene, &mut agent, "bound 15")?;
+    assert_eq!(everything(scene)?, before);
     Ok(())
 }
 
-#[test]
-fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn one_yes_lets_one_transaction_write_and_no_other(scene: &ClientScene) -> Tested {
     let mut agent = scene.agent()?;
     let lines = |texts: &[&str]| {
         let texts = texts.iter().map(|text| format!("-c \"{text}\""));
@@ -197,4 +189,15 @@ fn one_yes_lets_one_transaction_write_and_no_other() -> Tested {
         assert_eq!(done.text.trim(), expected, "{what}");
     }
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        what_is_odd_is_refused_or_asked_and_nothing_changes,
+        without_the_guard_it_would,
+        a_thousand_names_take_no_memory_that_stays,
+        a_yes_is_for_what_a_person_has_seen,
+        one_yes_lets_one_transaction_write_and_no_other,
+    ])
 }

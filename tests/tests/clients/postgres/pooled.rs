@@ -1,9 +1,10 @@
 //! A server with something in front of it that drops what the start-up packet says: guard holds it to reading all the same.
 
 use super::database::{PORT, psql};
-use super::{Database, everything};
+use super::{each_in_a_new_shop, everything};
 use crate::clients::scene::ClientScene;
 use crate::clients::server::Server;
+use crate::together::cases;
 use guard_lab::{Json as _, Tested};
 
 const POOLER: u16 = 6432;
@@ -25,14 +26,12 @@ fn queries(texts: &[&str]) -> String {
     ))
 }
 
-#[test]
-fn the_server_is_held_to_reading_and_nothing_takes_that_back() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let _pooler = pooler(&scene)?;
+fn the_server_is_held_to_reading_and_nothing_takes_that_back(scene: &ClientScene) -> Tested {
+    let _pooler = pooler(scene)?;
     let mut agent = scene.agent()?;
     let count = agent.run(&queries(&["select count(*) from people"]))?;
     assert_eq!(count.ok(), "100\n");
-    let before = everything(&scene)?;
+    let before = everything(scene)?;
     let sneaky = "select * from sneaky";
     for texts in [
         &[sneaky][..],
@@ -49,17 +48,15 @@ fn the_server_is_held_to_reading_and_nothing_takes_that_back() -> Tested {
         };
         assert!(done.text.contains(why), "{texts:?}: {done:?}");
     }
-    assert_eq!(everything(&scene)?, before);
+    assert_eq!(everything(scene)?, before);
     // So it is without the guard.
     scene.unguarded()?.run(&queries(&[sneaky]))?.ok();
-    assert_ne!(everything(&scene)?, before);
+    assert_ne!(everything(scene)?, before);
     Ok(())
 }
 
-#[test]
-fn what_a_person_has_allowed_is_done() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let _pooler = pooler(&scene)?;
+fn what_a_person_has_allowed_is_done(scene: &ClientScene) -> Tested {
+    let _pooler = pooler(scene)?;
     let mut agent = scene.agent()?;
     let create = ["create table made (i int)"];
     agent.run(&queries(&create))?.refused();
@@ -79,10 +76,10 @@ fn what_a_person_has_allowed_is_done() -> Tested {
     Ok(())
 }
 
-#[test]
-fn an_older_server_behind_it_is_asked_nothing_that_only_a_later_one_has() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let _pooler = pooler(&scene)?;
+fn an_older_server_behind_it_is_asked_nothing_that_only_a_later_one_has(
+    scene: &ClientScene,
+) -> Tested {
+    let _pooler = pooler(scene)?;
     let mut agent = scene.agent()?;
     let (call, older) = ("select gcd(4, 6)", "set application_name = older");
     let (prepare, execute) = ("prepare p as select gcd(4, 6)", "execute p");
@@ -96,4 +93,13 @@ fn an_older_server_behind_it_is_asked_nothing_that_only_a_later_one_has() -> Tes
         .run(&queries(&[older, "select lower(name) from people limit 1"]))?
         .ok();
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        the_server_is_held_to_reading_and_nothing_takes_that_back,
+        what_a_person_has_allowed_is_done,
+        an_older_server_behind_it_is_asked_nothing_that_only_a_later_one_has,
+    ])
 }

@@ -1,8 +1,9 @@
 //! What reads is the same with the guard and without.
 
 use super::database::psql;
-use super::{Database, query};
+use super::{Database, each_in_a_new_shop, query};
 use crate::clients::scene::ClientScene;
+use crate::together::cases;
 use guard_lab::Tested;
 
 /// Texts, as an agent would send them with psql.
@@ -80,9 +81,7 @@ const COMMANDS: &[&str] = &[
     "z",
 ];
 
-#[test]
-fn what_reads_is_the_same_with_the_guard() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn what_reads_is_the_same_with_the_guard(scene: &ClientScene) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     for text in READS {
         let line = query(text);
@@ -98,9 +97,7 @@ fn what_reads_is_the_same_with_the_guard() -> Tested {
     Ok(())
 }
 
-#[test]
-fn pg_dump_works() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn pg_dump_works(scene: &ClientScene) -> Tested {
     let dump = psql("")
         .replace("psql -X", "pg_dump")
         .replace("PGPASSWORD", "TZ=UTC PGPASSWORD");
@@ -114,9 +111,7 @@ fn pg_dump_works() -> Tested {
 }
 
 /// Many at once, and much of it.
-#[test]
-fn long_answers_and_many_statements_pass() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn long_answers_and_many_statements_pass(scene: &ClientScene) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let long =
         query("copy (select i, repeat('x', 1000) from generate_series(1, 50000) i) to stdout")
@@ -156,9 +151,7 @@ const LATER: &[(&str, &str, &str, u32)] = &[
     ("json_query", "text, text", "'a', 'b'", 17),
 ];
 
-#[test]
-fn what_the_server_has_not_yet_is_a_function_of_anybodys() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn what_the_server_has_not_yet_is_a_function_of_anybodys(scene: &ClientScene) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     let release = without.run(&query("show server_version_num"))?.ok();
     let release = release.trim().parse::<u32>()? / 10_000;
@@ -188,4 +181,14 @@ fn what_the_server_has_not_yet_is_a_function_of_anybodys() -> Tested {
         without.run(&query(passes))?.ok()
     );
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        what_reads_is_the_same_with_the_guard,
+        pg_dump_works,
+        long_answers_and_many_statements_pass,
+        what_the_server_has_not_yet_is_a_function_of_anybodys,
+    ])
 }

@@ -4,10 +4,11 @@ use std::thread;
 
 use guard_lab::{Json as _, Tested, eventually};
 
-use super::database::psql;
-use super::{A_WHILE, Database, everything, query};
+use super::database::{log, psql};
+use super::{A_WHILE, Database, each_in_a_new_shop, everything, query, renew};
 use crate::clients::agent::Agent;
 use crate::clients::scene::ClientScene;
+use crate::together::cases;
 
 /// What changes something, what a person is asked about it, and what is to be seen of it.
 const WRITES: &[(&str, &str)] = &[
@@ -49,15 +50,14 @@ const WRITES: &[(&str, &str)] = &[
     ),
 ];
 
-#[test]
-fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
+fn a_write_waits_for_a_person_and_happens_after_a_yes(scene: &ClientScene) -> Tested {
     for chunk in WRITES.chunks(7) {
-        let (scene, _database) = Database::with_scene()?;
+        renew(scene)?;
         let mut agent = scene.agent()?;
         for (text, command) in chunk {
-            let before = everything(&scene)?;
+            let before = everything(scene)?;
             agent.run(&query(text))?.refused();
-            assert_eq!(everything(&scene)?, before, "{text}");
+            assert_eq!(everything(scene)?, before, "{text}");
             let asked = scene.pending()?;
             assert_eq!(asked.len(), 1, "{text}: {asked:?}");
             let http = &asked[0]["http"];
@@ -77,10 +77,10 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() -> Tested {
             }
             scene.say_yes()?;
             agent.run(&query(text))?.ok();
-            assert_ne!(everything(&scene)?, before, "{text} did nothing");
+            assert_ne!(everything(scene)?, before, "{text} did nothing");
             // Once, and what comes after it only reads again.
             agent.run(&query("delete from people"))?.refused();
-            say_no(&scene)?;
+            say_no(scene)?;
         }
     }
     Ok(())
@@ -131,7 +131,7 @@ const OTHERS: &[&str] = &[
 
 #[test]
 fn what_changes_other_things_waits_as_well() -> Tested {
-    let (scene, database) = Database::with_scene()?;
+    let (scene, _database) = Database::with_scene()?;
     let mut agent = scene.agent()?;
     for text in OTHERS {
         let line = query(text) + " </dev/null";
@@ -140,23 +140,21 @@ fn what_changes_other_things_waits_as_well() -> Tested {
         done.refused();
         // Nothing of it has arrived.
         assert!(
-            !database.log()?.contains(&format!("statement: {text}")),
+            !log(&scene)?.contains(&format!("statement: {text}")),
             "{text}: {}",
-            database.log()?
+            log(&scene)?
         );
         say_no(&scene)?;
     }
     Ok(())
 }
 
-#[test]
-fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
-    let mut agent = Agent::holding(&scene, "5m", "holding");
-    let before = everything(&scene)?;
+fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no(scene: &ClientScene) -> Tested {
+    let mut agent = Agent::holding(scene, "5m", "holding");
+    let before = everything(scene)?;
     agent.begin(&query("delete from orders where id = 3"))?;
     thread::sleep(A_WHILE);
-    assert_eq!(everything(&scene)?, before);
+    assert_eq!(everything(scene)?, before);
     scene.say_yes_to("DELETE")?;
     assert_eq!(agent.end()?.ok(), "DELETE 1\n");
 
@@ -177,9 +175,7 @@ fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_transaction_that_has_read_is_done_again_after_a_yes() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn a_transaction_that_has_read_is_done_again_after_a_yes(scene: &ClientScene) -> Tested {
     let mut agent = scene.agent()?;
     let text = query("begin").replace(
         "\"begin\"",
@@ -201,9 +197,7 @@ fn a_transaction_that_has_read_is_done_again_after_a_yes() -> Tested {
     Ok(())
 }
 
-#[test]
-fn while_all_writes_pass_a_transaction_may_read_first() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn while_all_writes_pass_a_transaction_may_read_first(scene: &ClientScene) -> Tested {
     let mut agent = scene.agent()?;
     let of = |texts: &[&str]| {
         let options: Vec<_> = texts.iter().map(|text| format!("-c \"{text}\"")).collect();
@@ -234,9 +228,9 @@ fn while_all_writes_pass_a_transaction_may_read_first() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail(
+    scene: &ClientScene,
+) -> Tested {
     let mut agent = scene.agent()?;
     let update = |secret: &str, id: u32| {
         query(&format!(
@@ -269,9 +263,9 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() ->
     Ok(())
 }
 
-#[test]
-fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end() -> Tested {
-    let (scene, _database) = Database::with_scene()?;
+fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end(
+    scene: &ClientScene,
+) -> Tested {
     let mut agent = scene.agent()?;
     let rows = || -> Tested<_> {
         scene
@@ -293,7 +287,7 @@ fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end()
         goes_on("head")?;
         waits("body")?;
         if !said.is_empty() {
-            eventually("the hole ends", || Ok(holes(&scene)? == 0))?;
+            eventually("the hole ends", || Ok(holes(scene)? == 0))?;
         }
         goes_on("body")?;
         assert_eq!(agent.end()?.text.trim(), said);
@@ -307,4 +301,16 @@ fn holes(scene: &ClientScene) -> Tested<usize> {
     let list = scene.daemon.root(["holes", "--json"]).run()?.stdout;
     let list: serde_json::Value = serde_json::from_str(&list)?;
     Ok(list.list()?.len())
+}
+
+#[test]
+fn together() -> Tested {
+    each_in_a_new_shop(cases![
+        a_write_waits_for_a_person_and_happens_after_a_yes,
+        a_client_that_waits_goes_on_after_a_yes_and_after_a_no,
+        a_transaction_that_has_read_is_done_again_after_a_yes,
+        while_all_writes_pass_a_transaction_may_read_first,
+        a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail,
+        what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end,
+    ])
 }
