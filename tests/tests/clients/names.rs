@@ -27,6 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::names::scene::with_resolvers;
 use crate::resolver::churn::{self, Churn};
 use crate::resolver::place::{Place, usual};
+use crate::together::{cases, each_from};
 
 /// Where the name server and all others are.
 const DNS: [&str; 3] = ["192.0.2.53", "192.0.2.54", "2001:db8:7::53"];
@@ -216,6 +217,11 @@ impl RegistryScene {
 
     fn was_asked(&self, name: &str) -> bool {
         self.queries().contains(name)
+    }
+
+    /// The name server writes behind what is there.
+    fn forget_queries(&self) -> Tested {
+        Ok(fs::write(self.dir.join("queries"), "")?)
     }
 }
 
@@ -509,12 +515,20 @@ fn musl() -> Tested {
     Ok(())
 }
 
+/// Each of these in the one scene, with what the name server was asked by those before it left out.
 #[test]
-fn go() -> Tested {
+fn together() -> Tested {
+    each_from(
+        &RegistryScene::new()?,
+        cases![go, node, dnspython, dig, curl, git, npm, pip, cargo, apt],
+        RegistryScene::forget_queries,
+    )
+}
+
+fn go(scene: &RegistryScene) -> Tested {
     if !has("go")? {
         return Ok(());
     }
-    let scene = RegistryScene::new()?;
     let mut go = Command::new("go");
     go.args(["build", "-o", "names-go", "names.go"])
         .current_dir(&scene.dir)
@@ -529,9 +543,7 @@ fn go() -> Tested {
     Ok(())
 }
 
-#[test]
-fn node() -> Tested {
-    let scene = RegistryScene::new()?;
+fn node(scene: &RegistryScene) -> Tested {
     let by_c_ares =
         format!("require('dns').resolve4('{NAME}', (error, all) => console.log(error || all[0]))");
     scene.works(&format!("node -e \"{by_c_ares}\""), HOST)?;
@@ -544,9 +556,7 @@ fn node() -> Tested {
     Ok(())
 }
 
-#[test]
-fn dnspython() -> Tested {
-    let scene = RegistryScene::new()?;
+fn dnspython(scene: &RegistryScene) -> Tested {
     if scene.without("/usr/bin/python3 -c 'import dns'")?.code != Some(0) {
         is_left_out("dnspython");
         return Ok(());
@@ -563,12 +573,10 @@ fn dnspython() -> Tested {
     Ok(())
 }
 
-#[test]
-fn dig() -> Tested {
+fn dig(scene: &RegistryScene) -> Tested {
     if !has("dig")? {
         return Ok(());
     }
-    let scene = RegistryScene::new()?;
     for options in [
         "",
         "+tcp",
@@ -583,9 +591,7 @@ fn dig() -> Tested {
     Ok(())
 }
 
-#[test]
-fn curl() -> Tested {
-    let scene = RegistryScene::new()?;
+fn curl(scene: &RegistryScene) -> Tested {
     scene.works(
         &format!("curl -sS http://{NAME}:8080/version"),
         "gitVersion",
@@ -599,9 +605,7 @@ fn curl() -> Tested {
     Ok(())
 }
 
-#[test]
-fn git() -> Tested {
-    let scene = RegistryScene::new()?;
+fn git(scene: &RegistryScene) -> Tested {
     let makes = "cd $DIR/files && git init -q -b main work && cd work && echo text >file && git add file && \
                  git -c user.name=a -c user.email=a@example.com commit -qm first && cd .. && \
                  git clone -q --bare work photos.git && git -C photos.git update-server-info";
@@ -615,12 +619,10 @@ fn git() -> Tested {
     Ok(())
 }
 
-#[test]
-fn npm() -> Tested {
+fn npm(scene: &RegistryScene) -> Tested {
     if !has("npm")? {
         return Ok(());
     }
-    let scene = RegistryScene::new()?;
     let install = |name: &str| {
         format!(
             "rm -rf app && mkdir app && cd app && echo '{{}}' >package.json && npm install --no-audit --no-fund \
@@ -632,9 +634,7 @@ fn npm() -> Tested {
     Ok(())
 }
 
-#[test]
-fn pip() -> Tested {
-    let scene = RegistryScene::new()?;
+fn pip(scene: &RegistryScene) -> Tested {
     if scene.without("/usr/bin/python3 -m pip --version")?.code != Some(0) {
         is_left_out("pip");
         return Ok(());
@@ -651,11 +651,9 @@ fn pip() -> Tested {
 }
 
 /// Rust's tools are where no agent may go: they are seen at another place.
-#[test]
-fn cargo() -> Tested {
+fn cargo(scene: &RegistryScene) -> Tested {
     let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    let scene = RegistryScene::new()?;
     let rust = scene.dir.join("rust");
     fs::create_dir(&rust)?;
     let fetch = |name: &str| {
@@ -683,12 +681,10 @@ fn cargo() -> Tested {
     Ok(())
 }
 
-#[test]
-fn apt() -> Tested {
+fn apt(scene: &RegistryScene) -> Tested {
     if !has("dpkg-deb")? || !has("apt-get")? {
         return Ok(());
     }
-    let scene = RegistryScene::new()?;
     let makes = "cd $DIR/files && mkdir -p tiny/DEBIAN && printf 'Package: tiny\\nVersion: 1.0\\nArchitecture: all\\n\
                  Maintainer: a <a@example.com>\\nDescription: tiny\\n' >tiny/DEBIAN/control && \
                  dpkg-deb -b tiny tiny.deb >/dev/null && { cat tiny/DEBIAN/control; echo Filename: ./tiny.deb; \
