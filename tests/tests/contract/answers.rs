@@ -4,6 +4,7 @@ use guard_lab::{Json as _, NEVER, OPEN, Tested, V6, eventually};
 use serde_json::{Value, json};
 
 use super::{Lab, V4, id, say};
+use crate::together::{cases, each_from};
 use crate::{holes::seconds, watch::terminal::Tmux};
 
 #[test]
@@ -51,9 +52,7 @@ fn for_and_connections_bound_a_hole() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_no_also_stops_the_asking() -> Tested {
-    let lab = Lab::new()?;
+fn a_no_also_stops_the_asking(lab: &Lab) -> Tested {
     let mut shell = lab.shell()?;
     let request = lab.asked(&mut shell)?;
     let denied = lab.daemon.json(["deny", id(&request), "--for", "1h"])?;
@@ -63,9 +62,7 @@ fn a_no_also_stops_the_asking() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_hole_is_for_ports_that_somebody_named() -> Tested {
-    let lab = Lab::new()?;
+fn a_hole_is_for_ports_that_somebody_named(lab: &Lab) -> Tested {
     let _shell = lab.shell()?;
     for (destination, offer) in [
         (V4, "guard open 192.0.2.10:443"),
@@ -87,9 +84,7 @@ fn a_hole_is_for_ports_that_somebody_named() -> Tested {
     Ok(())
 }
 
-#[test]
-fn an_ipv6_address_and_a_port_without_brackets_open_nothing() -> Tested {
-    let lab = Lab::new()?;
+fn an_ipv6_address_and_a_port_without_brackets_open_nothing(lab: &Lab) -> Tested {
     let _shell = lab.shell()?;
     for args in [
         &["open", "2001:db8:7::1:443", "--all-ports"][..],
@@ -108,9 +103,7 @@ fn an_ipv6_address_and_a_port_without_brackets_open_nothing() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_number_alone_is_told_which_id_it_is_near() -> Tested {
-    let lab = Lab::new()?;
+fn a_number_alone_is_told_which_id_it_is_near(lab: &Lab) -> Tested {
     for (args, meant) in [
         (["approve", "1"], "r1"),
         (["deny", "1"], "r1"),
@@ -306,9 +299,7 @@ fn every_form_of_a_destination_can_be_opened() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_group_can_be_opened() -> Tested {
-    let lab = Lab::new()?;
+fn a_group_can_be_opened(lab: &Lab) -> Tested {
     let policy =
         "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"@private\"]\naction = \"confirm\"\n";
     let file = lab.file("private.toml", policy)?;
@@ -335,9 +326,7 @@ fn a_group_can_be_opened() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_cannot_be_opened_says_so() -> Tested {
-    let lab = Lab::new()?;
+fn what_cannot_be_opened_says_so(lab: &Lab) -> Tested {
     let _shell = lab.shell()?;
     for args in [
         &[NEVER][..],
@@ -462,9 +451,7 @@ fn a_session_is_stopped_with_all_its_processes() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_not_there_cannot_be_answered() -> Tested {
-    let lab = Lab::new()?;
+fn what_is_not_there_cannot_be_answered(lab: &Lab) -> Tested {
     for args in [
         &["approve", "r1"][..],
         &["approve", "h1"],
@@ -519,4 +506,21 @@ fn a_hole_as_wide_as_the_internet_is_asked_about_at_a_terminal() -> Tested {
     asked("yes", "y").expect("open for s1: 0.0.0.0/0 tcp/443");
     assert_eq!(lab.daemon.json(["holes"])?[0]["id"], "h1");
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Lab::new()?,
+        cases![
+            what_is_not_there_cannot_be_answered,
+            a_number_alone_is_told_which_id_it_is_near,
+            a_no_also_stops_the_asking,
+            a_hole_is_for_ports_that_somebody_named,
+            an_ipv6_address_and_a_port_without_brackets_open_nothing,
+            a_group_can_be_opened,
+            what_cannot_be_opened_says_so,
+        ],
+        Lab::end_sessions,
+    )
 }

@@ -4,10 +4,9 @@ use guard_lab::{Json as _, NEVER, OPEN, Tested};
 use serde_json::{Value, json};
 
 use super::{Lab, V4};
+use crate::together::{cases, each_from};
 
-#[test]
-fn one_answer_is_one_object() -> Tested {
-    let lab = Lab::new()?;
+fn one_answer_is_one_object(lab: &Lab) -> Tested {
     let asks = lab.daemon.policy_dir().join("asks.toml");
     for (to, verdict, rule, line, matched) in [
         (V4, "confirm", json!("production"), 5, json!("192.0.2.0/24")),
@@ -47,9 +46,7 @@ fn one_answer_is_one_object() -> Tested {
     Ok(())
 }
 
-#[test]
-fn several_answers_are_a_list() -> Tested {
-    let lab = Lab::new()?;
+fn several_answers_are_a_list(lab: &Lab) -> Tested {
     let text = "version = 1\nname = \"web\"\ndefault = \"allow\"\n[[rule]]\nname = \"web\"\nto = [\"192.0.2.10\"]\n\
         ports = [\"tcp/443\", \"udp/53\"]\naction = \"confirm\"\n";
     let file = lab.file("web.toml", text)?;
@@ -77,9 +74,7 @@ fn several_answers_are_a_list() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_group_or_name_with_one_answer_is_one_object() -> Tested {
-    let lab = Lab::new()?;
+fn a_group_or_name_with_one_answer_is_one_object(lab: &Lab) -> Tested {
     let metadata = lab
         .daemon
         .json(["explain", "@metadata", "--policy", "default"])?;
@@ -120,9 +115,7 @@ fn a_file_needs_no_daemon() -> Tested {
     Ok(())
 }
 
-#[test]
-fn an_open_hole_is_part_of_a_sessions_answer() -> Tested {
-    let lab = Lab::new()?;
+fn an_open_hole_is_part_of_a_sessions_answer(lab: &Lab) -> Tested {
     let _shell = lab.shell()?;
     let explain = |to: &str| lab.daemon.json(["explain", to, "--session", "s1"]);
     assert_eq!(explain(V4)?["verdict"], "confirm");
@@ -145,9 +138,7 @@ fn an_open_hole_is_part_of_a_sessions_answer() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_cannot_be_explained_says_so() -> Tested {
-    let lab = Lab::new()?;
+fn what_cannot_be_explained_says_so(lab: &Lab) -> Tested {
     for args in [
         &[V4, "--policy", "no-such-policy"][..],
         &[V4, "--session", "s99"],
@@ -161,4 +152,19 @@ fn what_cannot_be_explained_says_so() -> Tested {
         assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
     }
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Lab::new()?,
+        cases![
+            an_open_hole_is_part_of_a_sessions_answer,
+            one_answer_is_one_object,
+            several_answers_are_a_list,
+            a_group_or_name_with_one_answer_is_one_object,
+            what_cannot_be_explained_says_so,
+        ],
+        Lab::end_sessions,
+    )
 }

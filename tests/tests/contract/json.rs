@@ -8,6 +8,7 @@ use guard_lab::{AGENT, Daemon, Json as _, NEVER, Running, Tested, V6, eventually
 use serde_json::{Value, json};
 
 use super::{Lab, PATIENCE, V4, id};
+use crate::together::{cases, each_from};
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +54,7 @@ fn has(object: &Value, fields: &[(&str, Kind)]) {
     }
 }
 
-#[test]
-fn sessions() -> Tested {
-    let lab = Lab::new()?;
+fn sessions(lab: &Lab) -> Tested {
     assert_eq!(lab.daemon.json(["sessions"])?, json!([]));
     let _shell = lab.shell()?;
     let sessions = lab.daemon.json(["sessions"])?;
@@ -103,9 +102,7 @@ const REQUEST: &[(&str, Kind)] = &[
     ("note", Kind::MaybeText),
 ];
 
-#[test]
-fn requests() -> Tested {
-    let lab = Lab::new()?;
+fn requests(lab: &Lab) -> Tested {
     let mut shell = lab.shell()?;
     lab.asked(&mut shell)?;
     let request = lab.asked(&mut shell)?;
@@ -208,9 +205,7 @@ fn whoever_follows_goes_on_with_the_next_guardd() -> Tested {
     Ok(())
 }
 
-#[test]
-fn holes() -> Tested {
-    let lab = Lab::new()?;
+fn holes(lab: &Lab) -> Tested {
     let _shell = lab.shell()?;
     assert_eq!(lab.daemon.json(["holes"])?, json!([]));
     let open = [
@@ -254,9 +249,7 @@ fn holes() -> Tested {
     Ok(())
 }
 
-#[test]
-fn explanations() -> Tested {
-    let lab = Lab::new()?;
+fn explanations(lab: &Lab) -> Tested {
     has(
         &lab.daemon.json(["explain", V4, "--policy", "asks"])?,
         &[
@@ -273,9 +266,7 @@ fn explanations() -> Tested {
     Ok(())
 }
 
-#[test]
-fn status() -> Tested {
-    let lab = Lab::new()?;
+fn status(lab: &Lab) -> Tested {
     let mut shell = lab.shell()?;
     lab.asked(&mut shell)?;
     lab.daemon.json(["open", V6, "--all-ports"])?;
@@ -407,9 +398,7 @@ fn the_log_is_narrowed_and_followed() -> Tested {
     Ok(())
 }
 
-#[test]
-fn checks() -> Tested {
-    let lab = Lab::new()?;
+fn checks(lab: &Lab) -> Tested {
     let good = lab.daemon.policy_dir().join("asks.toml");
     let bad = lab.file("bad.toml", "version = 1\ncolour = \"red\"\n")?;
     let files = [good.to_str().unwrap(), bad.to_str().unwrap()];
@@ -427,9 +416,7 @@ fn checks() -> Tested {
     Ok(())
 }
 
-#[test]
-fn errors() -> Tested {
-    let lab = Lab::new()?;
+fn errors(lab: &Lab) -> Tested {
     let nowhere = ["--socket", "/no/such/guardd.sock"];
     for (args, status) in [
         (&["approve", "r1", "--json"][..], 2),
@@ -455,4 +442,21 @@ fn errors() -> Tested {
         has(&told["error"], &fields);
     }
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Lab::new()?,
+        cases![
+            sessions,
+            requests,
+            holes,
+            explanations,
+            status,
+            checks,
+            errors,
+        ],
+        Lab::end_sessions,
+    )
 }

@@ -24,7 +24,7 @@ mod unwatched;
 
 use std::path::PathBuf;
 
-use guard_lab::{Output, PATIENCE, Running, Scene, Tested, V4, holds_scene};
+use guard_lab::{Output, PATIENCE, Running, Scene, Tested, V4, eventually, holds_scene};
 use serde_json::Value;
 
 pub(crate) const POLICY: &str = r#"version = 1
@@ -114,6 +114,18 @@ impl Lab {
         let mut pending = self.pending()?;
         assert_eq!(pending.len(), 1, "{pending:?}");
         Ok(pending.remove(0))
+    }
+
+    /// Ends all sessions, with what was asked about and opened for them.
+    fn end_sessions(&self) -> Tested {
+        for session in self.daemon.list(["sessions"])? {
+            // It may have ended by itself.
+            self.daemon.ask(["stop", id(&session)])?;
+        }
+        eventually("nobody is there", || {
+            Ok(self.daemon.list(["sessions"])?.is_empty())
+        })?;
+        Ok(())
     }
 
     fn program(&self, name: &str) -> Tested<String> {

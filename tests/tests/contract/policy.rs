@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Lab, POLICY, V4};
+use crate::together::{cases, each_from};
 use crate::watch::terminal::Tmux;
 
 /// No daemon, and no network: only files.
@@ -42,9 +43,8 @@ fn rule(name: &str, to: &str, more: &str, action: &str) -> String {
     format!("[[rule]]\nname = \"{name}\"\nto = {to}\n{more}\naction = \"{action}\"\n")
 }
 
-#[test]
-fn a_policy_of_guardds_own_directory_is_found_by_its_name() -> Tested {
-    let lab = Lab::new()?;
+fn a_policy_of_guardds_own_directory_is_found_by_its_name(files: &Files) -> Tested {
+    let lab = &files.lab;
     let dir = lab.daemon.policy_dir().display().to_string();
     let checked = lab.daemon.json(["check", "asks"])?;
     assert_eq!(checked[0]["valid"], true, "{checked}");
@@ -73,9 +73,8 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name() -> Tested {
 }
 
 /// Policies that are built in, without a guardd, and beside files that are called like them.
-#[test]
-fn what_is_built_in_is_checked_by_its_name_where_no_guardd_runs() -> Tested {
-    let lab = Lab::new()?;
+fn what_is_built_in_is_checked_by_its_name_where_no_guardd_runs(files: &Files) -> Tested {
+    let lab = &files.lab;
     let dir = lab.daemon.dir().join("here");
     std::fs::create_dir(&dir)?;
     let guard = |args: &[&str]| -> Tested<Output> {
@@ -118,9 +117,7 @@ fn what_is_built_in_is_checked_by_its_name_where_no_guardd_runs() -> Tested {
     Ok(())
 }
 
-#[test]
-fn the_whole_of_it_is_valid() -> Tested {
-    let files = Files::new()?;
+fn the_whole_of_it_is_valid(files: &Files) -> Tested {
     let text = r#"version = 1
 name = "homelab"
 default = "allow"
@@ -206,9 +203,7 @@ fn an_error_has_its_place_and_what_was_expected() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() -> Tested {
-    let files = Files::new()?;
+fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name(files: &Files) -> Tested {
     let lab = &files.lab;
     let checked = lab.daemon.json(["check", "default", "homelab"])?;
     for (at, name) in ["default", "homelab"].iter().enumerate() {
@@ -276,9 +271,7 @@ fn a_file_that_is_no_policy_is_listed_as_broken() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_built_in_is_not_named_as_a_file() -> Tested {
-    let files = Files::new()?;
+fn what_is_built_in_is_not_named_as_a_file(files: &Files) -> Tested {
     let lab = &files.lab;
     let said = |args: &[&str]| {
         let output = lab.agent(args)?;
@@ -306,9 +299,7 @@ fn what_is_built_in_is_not_named_as_a_file() -> Tested {
     Ok(())
 }
 
-#[test]
-fn where_there_is_no_policy_of_a_name_ones_own_are_offered_too() -> Tested {
-    let files = Files::new()?;
+fn where_there_is_no_policy_of_a_name_ones_own_are_offered_too(files: &Files) -> Tested {
     let home = files.lab.daemon.dir().join("home");
     let own = home.join(".config/guard/policies");
     std::fs::create_dir_all(&own)?;
@@ -352,10 +343,8 @@ fn a_command_that_runs_under_a_policy_of_ones_own_says_so() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_policy_of_ones_own_is_edited_where_it_is() -> Tested {
-    let files = Files::new()?;
-    let home = files.lab.daemon.dir().join("home");
+fn a_policy_of_ones_own_is_edited_where_it_is(files: &Files) -> Tested {
+    let home = files.lab.daemon.dir().join("home-of-editor");
     let own = home.join(".config/guard/policies");
     std::fs::create_dir_all(&own)?;
     let file = own.join("shop.toml");
@@ -450,9 +439,7 @@ fn a_policy_is_copied_once_to_be_edited() -> Tested {
     Ok(())
 }
 
-#[test]
-fn an_ipv6_address_that_ends_like_a_port_is_warned_of() -> Tested {
-    let files = Files::new()?;
+fn an_ipv6_address_that_ends_like_a_port_is_warned_of(files: &Files) -> Tested {
     let text = |to: &str| {
         let rule = rule("db", &format!("[\"{to}\"]"), "", "deny");
         format!("version = 1\nname = \"x\"\ndefault = \"deny\"\n{rule}")
@@ -471,9 +458,7 @@ fn an_ipv6_address_that_ends_like_a_port_is_warned_of() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_file_that_cannot_be_read_is_no_answer() -> Tested {
-    let files = Files::new()?;
+fn a_file_that_cannot_be_read_is_no_answer(files: &Files) -> Tested {
     assert_eq!(
         files.lab.agent(&["check", "/no/such/file.toml"])?.code(),
         Some(2)
@@ -482,9 +467,7 @@ fn a_file_that_cannot_be_read_is_no_answer() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_read_only_may_have_rules_about_requests() -> Tested {
-    let files = Files::new()?;
+fn what_is_read_only_may_have_rules_about_requests(files: &Files) -> Tested {
     let rule = |action| {
         rule("a", "[\"192.0.2.10\"]", "", action)
             + "[[rule.http]]\nmethod = [\"PUT\"]\npath = \"/api/jobs/*\"\naction = \"deny\"\n"
@@ -496,9 +479,7 @@ fn what_is_read_only_may_have_rules_about_requests() -> Tested {
     Ok(())
 }
 
-#[test]
-fn the_most_specific_prefix_wins_in_any_order() -> Tested {
-    let files = Files::new()?;
+fn the_most_specific_prefix_wins_in_any_order(files: &Files) -> Tested {
     let wide = rule("wide", "[\"192.0.2.0/24\"]", "", "deny");
     let narrow = rule("narrow", "[\"192.0.2.64/26\"]", "", "confirm");
     let host = rule("host", "[\"192.0.2.70\"]", "", "allow");
@@ -524,9 +505,7 @@ fn the_most_specific_prefix_wins_in_any_order() -> Tested {
     Ok(())
 }
 
-#[test]
-fn then_the_narrower_ports_and_then_the_stricter_action() -> Tested {
-    let files = Files::new()?;
+fn then_the_narrower_ports_and_then_the_stricter_action(files: &Files) -> Tested {
     let to = "[\"192.0.2.10\"]";
     let rules = [
         rule("all", to, "", "deny"),
@@ -551,9 +530,7 @@ fn then_the_narrower_ports_and_then_the_stricter_action() -> Tested {
     Ok(())
 }
 
-#[test]
-fn the_stricter_of_two_equal_rules_wins() -> Tested {
-    let files = Files::new()?;
+fn the_stricter_of_two_equal_rules_wins(files: &Files) -> Tested {
     let order = ["allow", "confirm", "deny"];
     for (weak, strong) in [(0, 1), (0, 2), (1, 2)] {
         let [weak, strong] = [order[weak], order[strong]];
@@ -567,9 +544,7 @@ fn the_stricter_of_two_equal_rules_wins() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_no_rule_matches_has_the_default() -> Tested {
-    let files = Files::new()?;
+fn what_no_rule_matches_has_the_default(files: &Files) -> Tested {
     // Doubt is denial.
     assert_eq!(files.explain("version = 1\n", &["192.0.2.1"])?.0, "deny");
     for default in ["allow", "deny", "confirm"] {
@@ -581,9 +556,7 @@ fn what_no_rule_matches_has_the_default() -> Tested {
     Ok(())
 }
 
-#[test]
-fn groups_stand_for_what_they_are_called() -> Tested {
-    let files = Files::new()?;
+fn groups_stand_for_what_they_are_called(files: &Files) -> Tested {
     for (group, inside, outside) in [
         ("loopback", &["127.0.0.1", "::1"][..], "192.0.2.1"),
         (
@@ -678,4 +651,29 @@ fn a_bad_file_is_reported_and_the_old_policy_stands() -> Tested {
         Ok(lab.daemon.json(["explain", V4, "--session", "s1"])?["verdict"] == "deny")
     })?;
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Files::new()?,
+        cases![
+            a_policy_of_guardds_own_directory_is_found_by_its_name,
+            what_is_built_in_is_checked_by_its_name_where_no_guardd_runs,
+            the_whole_of_it_is_valid,
+            a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name,
+            what_is_built_in_is_not_named_as_a_file,
+            where_there_is_no_policy_of_a_name_ones_own_are_offered_too,
+            a_policy_of_ones_own_is_edited_where_it_is,
+            an_ipv6_address_that_ends_like_a_port_is_warned_of,
+            a_file_that_cannot_be_read_is_no_answer,
+            what_is_read_only_may_have_rules_about_requests,
+            the_most_specific_prefix_wins_in_any_order,
+            then_the_narrower_ports_and_then_the_stricter_action,
+            the_stricter_of_two_equal_rules_wins,
+            what_no_rule_matches_has_the_default,
+            groups_stand_for_what_they_are_called,
+        ],
+        |files| files.lab.end_sessions(),
+    )
 }

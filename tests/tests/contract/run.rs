@@ -9,14 +9,13 @@ use guard_lab::{AGENT, Cgroup, Running, STRANGER, Tested, exec};
 use rustix::process::Signal;
 
 use super::{Lab, PATIENCE, POLICY, V4};
+use crate::together::{cases, each_from};
 
 fn run<'a>(command: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--policy", "asks"], command].concat()
 }
 
-#[test]
-fn its_exit_status_is_the_commands() -> Tested {
-    let lab = Lab::new()?;
+fn its_exit_status_is_the_commands(lab: &Lab) -> Tested {
     for (command, status) in [
         (&["--", "true"][..], 0),
         (&["--", "sh", "-c", "exit 7"], 7),
@@ -68,9 +67,7 @@ fn what_it_cannot_start_never_runs() -> Tested {
 }
 
 /// Who sets the environment of a shell, as an `.envrc` does, names another socket to it.
-#[test]
-fn a_program_that_only_says_that_it_guards_is_not_believed() -> Tested {
-    let lab = Lab::new()?;
+fn a_program_that_only_says_that_it_guards_is_not_believed(lab: &Lab) -> Tested {
     // Commands stay where they are, and are told that this is their session's.
     let cgroup = Cgroup::new()?;
     let dir = lab.daemon.open_place("")?;
@@ -126,9 +123,7 @@ fn a_program_that_only_says_that_it_guards_is_not_believed() -> Tested {
     Ok(())
 }
 
-#[test]
-fn nothing_waits_for_ever() -> Tested {
-    let lab = Lab::new()?;
+fn nothing_waits_for_ever(lab: &Lab) -> Tested {
     for hold in ["0", "0s", "5s", "5m"] {
         let output = lab.agent(&run(&["--hold", hold, "--", "true"]))?;
         assert_eq!(output.code(), Some(0), "{output:?}");
@@ -139,9 +134,7 @@ fn nothing_waits_for_ever() -> Tested {
     Ok(())
 }
 
-#[test]
-fn the_commands_own_options_are_its_own() -> Tested {
-    let lab = Lab::new()?;
+fn the_commands_own_options_are_its_own(lab: &Lab) -> Tested {
     let script = "printf '%s|' \"$@\"";
     let options = [
         "--json",
@@ -160,9 +153,7 @@ fn the_commands_own_options_are_its_own() -> Tested {
     Ok(())
 }
 
-#[test]
-fn input_environment_and_directory_are_inherited() -> Tested {
-    let lab = Lab::new()?;
+fn input_environment_and_directory_are_inherited(lab: &Lab) -> Tested {
     let piped = lab
         .daemon
         .agent(run(&["--", "cat"]))
@@ -179,9 +170,7 @@ fn input_environment_and_directory_are_inherited() -> Tested {
     Ok(())
 }
 
-#[test]
-fn no_descriptor_but_the_first_three_is_inherited() -> Tested {
-    let lab = Lab::new()?;
+fn no_descriptor_but_the_first_three_is_inherited(lab: &Lab) -> Tested {
     let list = lab
         .daemon
         .agent(run(&["--", "sh", "-c", "ls /proc/$$/fd; true"]));
@@ -199,9 +188,7 @@ fn no_descriptor_but_the_first_three_is_inherited() -> Tested {
     Ok(())
 }
 
-#[test]
-fn signals_are_passed_on() -> Tested {
-    let lab = Lab::new()?;
+fn signals_are_passed_on(lab: &Lab) -> Tested {
     let script = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
     let guard = lab.daemon.agent(run(&["--", "sh", "-c", script]));
     let mut command = guard.command()?;
@@ -213,9 +200,7 @@ fn signals_are_passed_on() -> Tested {
     Ok(())
 }
 
-#[test]
-fn under_sudo_it_is_whoever_called_sudo() -> Tested {
-    let lab = Lab::new()?;
+fn under_sudo_it_is_whoever_called_sudo(lab: &Lab) -> Tested {
     let who = run(&["--", "sh", "-c", "id -u; id -g; echo $SUDO_UID"]);
     for (uid, gid) in [(65534, 65534), (AGENT, STRANGER)] {
         let sudo = lab.daemon.root(&who).env("SUDO_UID", uid.to_string());
@@ -236,9 +221,7 @@ fn under_sudo_it_is_whoever_called_sudo() -> Tested {
     Ok(())
 }
 
-#[test]
-fn root_is_never_the_one_who_runs_it() -> Tested {
-    let lab = Lab::new()?;
+fn root_is_never_the_one_who_runs_it(lab: &Lab) -> Tested {
     for options in [&[][..], &["--user", "root"], &["--user", "0"]] {
         let output = lab.root(&run(&[options, &["--", "true"]].concat()))?;
         assert_eq!(output.code(), Some(125), "{options:?}");
@@ -247,9 +230,7 @@ fn root_is_never_the_one_who_runs_it() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
-    let lab = Lab::new()?;
+fn a_policy_file_is_read_by_the_command_as_its_user(lab: &Lab) -> Tested {
     let private = lab.daemon.dir().join("private");
     fs::create_dir(&private)?;
     let file = private.join("mine.toml");
@@ -280,9 +261,7 @@ fn a_policy_file_is_read_by_the_command_as_its_user() -> Tested {
     Ok(())
 }
 
-#[test]
-fn names_and_command_lines_are_shown_as_they_are() -> Tested {
-    let lab = Lab::new()?;
+fn names_and_command_lines_are_shown_as_they_are(lab: &Lab) -> Tested {
     let long = "x".repeat(100_000);
     let name = "Größe der 日本 🦀";
     let command = [
@@ -302,9 +281,7 @@ fn names_and_command_lines_are_shown_as_they_are() -> Tested {
     Ok(())
 }
 
-#[test]
-fn without_a_daemon_there_are_two_commands_to_choose_from() -> Tested {
-    let lab = Lab::new()?;
+fn without_a_daemon_there_are_two_commands_to_choose_from(lab: &Lab) -> Tested {
     let run = ["run", "--socket", "/no/such/dir/guardd.sock", "--", "true"];
     let output = lab.agent(&run)?;
     assert_eq!(output.code(), Some(125));
@@ -319,4 +296,26 @@ fn without_a_daemon_there_are_two_commands_to_choose_from() -> Tested {
     assert_eq!(other.code(), Some(2));
     assert!(!other.stderr.contains("guard run"), "{other:?}");
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Lab::new()?,
+        cases![
+            its_exit_status_is_the_commands,
+            a_program_that_only_says_that_it_guards_is_not_believed,
+            nothing_waits_for_ever,
+            the_commands_own_options_are_its_own,
+            input_environment_and_directory_are_inherited,
+            no_descriptor_but_the_first_three_is_inherited,
+            signals_are_passed_on,
+            under_sudo_it_is_whoever_called_sudo,
+            root_is_never_the_one_who_runs_it,
+            a_policy_file_is_read_by_the_command_as_its_user,
+            names_and_command_lines_are_shown_as_they_are,
+            without_a_daemon_there_are_two_commands_to_choose_from,
+        ],
+        Lab::end_sessions,
+    )
 }

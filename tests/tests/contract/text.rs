@@ -6,6 +6,7 @@ use std::process::Command;
 use guard_lab::{NEVER, Output, Tested};
 
 use super::{Lab, V4};
+use crate::together::{cases, each_from};
 
 const VERBS: [&str; 18] = [
     "run", "pending", "approve", "deny", "open", "holes", "close", "sessions", "stop", "status",
@@ -34,9 +35,7 @@ fn at_a_terminal(lab: &Lab, verb: &str) -> Tested<Command> {
 }
 
 /// What runs as a person may write the person's own policies, a session too.
-#[test]
-fn a_policys_comments_steer_no_terminal() -> Tested {
-    let lab = Lab::new()?;
+fn a_policys_comments_steer_no_terminal(lab: &Lab) -> Tested {
     let home = lab.daemon.dir().join("home");
     let policies = home.join(".config/guard/policies");
     fs::create_dir_all(&policies)?;
@@ -49,19 +48,17 @@ fn a_policys_comments_steer_no_terminal() -> Tested {
     let mut plain = Command::new(lab.guard()?);
     plain.args(["policy", "show", "odd"]);
     assert_eq!(show(plain)?, text);
-    let shown = show(at_a_terminal(&lab, "policy show odd")?)?;
+    let shown = show(at_a_terminal(lab, "policy show odd")?)?;
     let expected = "version = 1\r\n# \\u{1b}]0;x\\u{7} \\u{9b}2J\r\n";
     assert!(shown.starts_with(expected), "{shown:?}");
     assert!(shown.ends_with("# größer\r\n"), "{shown:?}");
     Ok(())
 }
 
-#[test]
-fn colours_are_for_terminals_and_for_those_who_want_them() -> Tested {
-    let lab = Lab::new()?;
+fn colours_are_for_terminals_and_for_those_who_want_them(lab: &Lab) -> Tested {
     assert!(!lab.root(&["status"])?.stdout.contains('\x1b'));
-    assert!(on_a_terminal(&lab, "")?.contains("\x1b["));
-    let plain = on_a_terminal(&lab, "NO_COLOR")?;
+    assert!(on_a_terminal(lab, "")?.contains("\x1b["));
+    let plain = on_a_terminal(lab, "NO_COLOR")?;
     assert!(
         plain.contains("Enforcing") && !plain.contains('\x1b'),
         "{plain:?}"
@@ -69,9 +66,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() -> Tested {
     Ok(())
 }
 
-#[test]
-fn every_refusal_ends_with_what_to_type_next() -> Tested {
-    let lab = Lab::new()?;
+fn every_refusal_ends_with_what_to_type_next(lab: &Lab) -> Tested {
     let _shell = lab.shell()?;
     for args in [
         &["approve", "r9"][..],
@@ -91,9 +86,7 @@ fn every_refusal_ends_with_what_to_type_next() -> Tested {
     Ok(())
 }
 
-#[test]
-fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() -> Tested {
-    let lab = Lab::new()?;
+fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not(lab: &Lab) -> Tested {
     for list in ["pending", "holes", "sessions"] {
         let text = lab.root(&[list])?.success()?.stdout;
         assert!(text.starts_with("No"), "{list}: {text}");
@@ -113,18 +106,14 @@ fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() -> Tested {
     Ok(())
 }
 
-#[test]
-fn without_a_verb_there_is_help() -> Tested {
-    let lab = Lab::new()?;
+fn without_a_verb_there_is_help(lab: &Lab) -> Tested {
     let output = lab.agent(&[])?;
     assert_eq!(output.code(), Some(2));
     assert!(output.stderr.contains("Examples:"), "{output:?}");
     Ok(())
 }
 
-#[test]
-fn every_verb_has_help_with_examples_and_a_manual_page() -> Tested {
-    let lab = Lab::new()?;
+fn every_verb_has_help_with_examples_and_a_manual_page(lab: &Lab) -> Tested {
     let man = lab.daemon.dir().join("man");
     std::fs::create_dir(&man)?;
     let success = |output: Output| Tested::Ok(output.success()?.stdout);
@@ -157,4 +146,20 @@ fn every_verb_has_help_with_examples_and_a_manual_page() -> Tested {
         }
     }
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Lab::new()?,
+        cases![
+            lists_say_so_when_they_are_empty_and_how_to_go_on_when_not,
+            a_policys_comments_steer_no_terminal,
+            colours_are_for_terminals_and_for_those_who_want_them,
+            every_refusal_ends_with_what_to_type_next,
+            without_a_verb_there_is_help,
+            every_verb_has_help_with_examples_and_a_manual_page,
+        ],
+        Lab::end_sessions,
+    )
 }
