@@ -12,9 +12,6 @@
 mod half;
 mod together;
 
-#[macro_use]
-mod cases;
-
 mod agents;
 mod assign;
 mod bad_input;

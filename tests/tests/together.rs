@@ -1,11 +1,14 @@
 //! Cases that one test tries one after the other, in a scene that is made once: a guardd takes longer to start than most cases take.
 //!
-//! What changes the machine or guardd's settings, kills guardd, or wants numbers that begin at 1, is a test of its own.
+//! Each is a function of its own, which takes the scene and begins with what those before it leave. All are tried, whatever becomes of
+//! one, and those that fail are told by their names. What changes the machine or guardd's settings, kills guardd, or wants numbers that
+//! begin at 1, comes last or is a test of its own.
 
 use std::any::Any;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use anyhow::anyhow;
 use guard_lab::Tested;
 
 /// The environment variable that names the one case that is tried, without those beside it.
@@ -25,6 +28,16 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
+/// Tries functions in turn in a scene that they may change, and gives what came of all.
+macro_rules! in_turn {
+    ($scene:expr; $($case:ident),+ $(,)?) => {{
+        let mut tried = $crate::together::Cases::default();
+        $(tried.take(stringify!($case), || $case($scene));)+
+        tried.over()
+    }};
+}
+pub(crate) use in_turn;
+
 /// Tries each in a scene, and tells of all that fail.
 pub(crate) fn each<S>(scene: &S, cases: &[Case<S>]) -> Tested {
     each_from(scene, cases, |_| Ok(()))
@@ -32,25 +45,50 @@ pub(crate) fn each<S>(scene: &S, cases: &[Case<S>]) -> Tested {
 
 /// The same; before each of them `begin` makes the scene what it is at first.
 pub(crate) fn each_from<S>(scene: &S, cases: &[Case<S>], begin: impl Fn(&S) -> Tested) -> Tested {
-    let one = env::var(ONE).ok();
-    let is_meant = |case: &&Case<S>| one.as_deref().is_none_or(|one| one == case.name);
-    let (mut tried, mut failed) = (0, Vec::new());
-    for case in cases.iter().filter(is_meant) {
-        tried += 1;
-        // One that panics is no reason to leave out those behind it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| -> Tested {
+    let mut tried = Cases::default();
+    for case in cases {
+        tried.take(case.name, || {
             begin(scene)?;
             (case.tries)(scene)
-        }));
-        match outcome {
-            Ok(Ok(())) => println!("{}: as it should be", case.name),
-            Ok(Err(why)) => failed.push(format!("{}: {why:?}", case.name)),
-            Err(panic) => failed.push(format!("{}: {}", case.name, said_by(&*panic))),
+        });
+    }
+    tried.over()
+}
+
+/// What came of those that were tried.
+#[derive(Default)]
+pub(crate) struct Cases {
+    tried: usize,
+    failed: Vec<String>,
+}
+
+impl Cases {
+    /// Tries one of that name.
+    pub(crate) fn take(&mut self, name: &str, case: impl FnOnce() -> Tested) {
+        if env::var(ONE).is_ok_and(|one| one != name) {
+            return;
+        }
+        self.tried += 1;
+        // One that panics is no reason to leave out those behind it.
+        let problem = match catch_unwind(AssertUnwindSafe(case)) {
+            Ok(Ok(())) => return println!("{name}: as it should be"),
+            Ok(Err(why)) => format!("{name}: {why:?}"),
+            Err(panic) => format!("{name}: {}", said_by(&*panic)),
+        };
+        // At once: what is tried next may not come to its end.
+        eprintln!("{problem}");
+        self.failed.push(problem);
+    }
+
+    /// That some were tried, and none of them failed.
+    pub(crate) fn over(self) -> Tested {
+        assert!(self.tried > 0, "{ONE} names a case of this test");
+        let (count, failed) = (self.failed.len(), self.failed.join("\n"));
+        match count {
+            0 => Ok(()),
+            _ => Err(anyhow!("{count} of {} cases failed:\n{failed}", self.tried).into()),
         }
     }
-    let (count, failed) = (failed.len(), failed.join("\n"));
-    assert!(count == 0, "{count} of {tried} cases failed:\n{failed}");
-    Ok(())
 }
 
 /// What a panic said.

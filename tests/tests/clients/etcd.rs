@@ -3,6 +3,7 @@
 use crate::clients::agent::Agent;
 use crate::clients::scene::{ClientScene, HOST, url};
 use crate::clients::server::Server;
+use crate::together::{cases, each_from};
 use guard_lab::Tested;
 
 pub(crate) const PORT: u16 = 2379;
@@ -61,10 +62,7 @@ const KEY: &str = r#"{"key": "Zm9v"}"#;
 const BAR: &str = r#"{"key": "Zm9v", "value": "YmFy"}"#;
 const BAZ: &str = r#"{"key": "Zm9v", "value": "YmF6"}"#;
 
-#[test]
-fn its_gateway_reads_by_post_and_a_put_waits() -> Tested {
-    let scene = ClientScene::new(RULE)?;
-    let _server = start(&scene)?;
+fn its_gateway_reads_by_post_and_a_put_waits(scene: &ClientScene) -> Tested {
     let (mut without, mut agent) = (scene.unguarded()?, scene.agent()?);
     assert!(
         without
@@ -91,12 +89,9 @@ fn its_gateway_reads_by_post_and_a_put_waits() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_reads_by_grpc_passes_and_a_put_waits() -> Tested {
-    let scene = ClientScene::new(RULE)?;
-    let _server = start(&scene)?;
+fn what_reads_by_grpc_passes_and_a_put_waits(scene: &ClientScene) -> Tested {
     let get = etcdctl("get foo");
-    let (mut without, mut agent) = both_read(&scene, etcdctl)?;
+    let (mut without, mut agent) = both_read(scene, etcdctl)?;
     // With a scheme it names that in :authority, which is none (RFC 3986 3.2).
     agent
         .run(&format!(
@@ -150,9 +145,21 @@ pub(crate) fn assert_streams(scene: &ClientScene, etcdctl: fn(&str) -> String) -
     agent.tell("kill $!")
 }
 
+fn streams_of_grpc_go_both_ways(scene: &ClientScene) -> Tested {
+    assert_streams(scene, etcdctl)
+}
+
 #[test]
-fn streams_of_grpc_go_both_ways() -> Tested {
+fn together() -> Tested {
     let scene = ClientScene::new(RULE)?;
     let _server = start(&scene)?;
-    assert_streams(&scene, etcdctl)
+    each_from(
+        &scene,
+        cases![
+            its_gateway_reads_by_post_and_a_put_waits,
+            what_reads_by_grpc_passes_and_a_put_waits,
+            streams_of_grpc_go_both_ways,
+        ],
+        ClientScene::end_sessions,
+    )
 }

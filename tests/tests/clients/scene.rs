@@ -13,6 +13,7 @@ use guard_lab::{
 use serde_json::Value;
 
 use crate::clients::agent::Agent;
+use crate::together::end_sessions;
 
 /// Where production is, whatever it serves.
 pub(crate) const HOST: &str = "192.0.2.10";
@@ -256,6 +257,11 @@ impl ClientScene {
         let answered = self.daemon.agent(words.iter().copied()).run();
         answered?.success()?;
         Ok(())
+    }
+
+    /// Ends all sessions, with all that they were asked about and let do.
+    pub(crate) fn end_sessions(&self) -> Tested {
+        end_sessions(&self.daemon)
     }
 
     /// A command on production.

@@ -1,5 +1,6 @@
 //! What does not come from the console's own pages, or from somebody who is logged in, sees and does nothing.
 
+use crate::together::in_turn;
 use anyhow::Context as _;
 use guard_lab::{Network, Tested};
 use serde_json::json;

@@ -24,8 +24,10 @@ mod unwatched;
 
 use std::path::PathBuf;
 
-use guard_lab::{Output, PATIENCE, Running, Scene, Tested, V4, eventually, holds_scene};
+use guard_lab::{Output, PATIENCE, Running, Scene, Tested, V4, holds_scene};
 use serde_json::Value;
+
+use crate::together::end_sessions;
 
 pub(crate) const POLICY: &str = r#"version = 1
 name = "asks"
@@ -118,14 +120,7 @@ impl Lab {
 
     /// Ends all sessions, with what was asked about and opened for them.
     fn end_sessions(&self) -> Tested {
-        for session in self.daemon.list(["sessions"])? {
-            // It may have ended by itself.
-            self.daemon.ask(["stop", id(&session)])?;
-        }
-        eventually("nobody is there", || {
-            Ok(self.daemon.list(["sessions"])?.is_empty())
-        })?;
-        Ok(())
+        end_sessions(&self.daemon)
     }
 
     fn program(&self, name: &str) -> Tested<String> {

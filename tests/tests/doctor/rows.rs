@@ -5,10 +5,11 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::thread;
 
-use guard_lab::{AGENT, Json as _, Output, Shell, Tested};
+use guard_lab::{AGENT, Daemon, Json as _, Output, Shell, Tested};
 use serde_json::Value;
 
 use crate::doctor::{Rows, started};
+use crate::together::{cases, each};
 
 /// What has to be so for any other test of this project to work.
 const SURE: [&str; 18] = [
@@ -74,10 +75,8 @@ fn what_it_tries_is_in_no_report() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_holds_is_ok_and_was_tried() -> Tested {
-    let (_network, daemon) = started()?;
-    for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
+fn what_holds_is_ok_and_was_tried(daemon: &Daemon) -> Tested {
+    for rows in [Rows::by_root(daemon), Rows::by_agent(daemon)] {
         for check in SURE {
             rows.ok(check);
         }
@@ -102,10 +101,8 @@ fn what_holds_is_ok_and_was_tried() -> Tested {
     Ok(())
 }
 
-#[test]
-fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() -> Tested {
-    let (_network, daemon) = started()?;
-    let rows = Rows::by_root(&daemon);
+fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok(daemon: &Daemon) -> Tested {
+    let rows = Rows::by_root(daemon);
     let fields = [
         "check", "detail", "family", "fix", "ok", "required", "state",
     ];
@@ -135,10 +132,8 @@ fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() -> Tested {
     Ok(())
 }
 
-#[test]
-fn each_row_is_explained() -> Tested {
-    let (_network, daemon) = started()?;
-    for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
+fn each_row_is_explained(daemon: &Daemon) -> Tested {
+    for rows in [Rows::by_root(daemon), Rows::by_agent(daemon)] {
         for row in &rows.all {
             let check = row["check"].text()?;
             let told = daemon.agent(["doctor", "--explain", check]).json()?;
@@ -201,10 +196,8 @@ fn it_says_when_production_was_looked_for() -> Tested {
     Ok(())
 }
 
-#[test]
-fn the_text_fits_a_terminal_and_says_all_that_the_json_does() -> Tested {
-    let (_network, daemon) = started()?;
-    let rows = Rows::by_agent(&daemon);
+fn the_text_fits_a_terminal_and_says_all_that_the_json_does(daemon: &Daemon) -> Tested {
+    let rows = Rows::by_agent(daemon);
     let short = daemon.agent(["doctor"]).run()?;
     assert_eq!(short.code(), rows.code);
     let text = daemon.agent(["doctor", "--all"]).run()?;
@@ -265,10 +258,8 @@ fn the_text_fits_a_terminal_and_says_all_that_the_json_does() -> Tested {
     Ok(())
 }
 
-#[test]
-fn whoever_is_inside_is_told_nothing() -> Tested {
-    let (_network, daemon) = started()?;
-    let mut shell = Shell::start(&daemon, "asks")?;
+fn whoever_is_inside_is_told_nothing(daemon: &Daemon) -> Tested {
+    let mut shell = Shell::start(daemon, "asks")?;
     let guard = daemon.program("guard")?;
     let said = daemon.dir().join("said");
     std::fs::write(&said, "")?;
@@ -304,4 +295,19 @@ fn several_may_ask_at_once() -> Tested {
         }
     }
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    let (_network, daemon) = started()?;
+    each(
+        &daemon,
+        cases![
+            what_holds_is_ok_and_was_tried,
+            each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok,
+            each_row_is_explained,
+            the_text_fits_a_terminal_and_says_all_that_the_json_does,
+            whoever_is_inside_is_told_nothing,
+        ],
+    )
 }

@@ -22,6 +22,7 @@ use super::{
     machines::{Machine, Machines, is_about},
     scene::PERSON,
 };
+use crate::together::in_turn;
 use crate::{
     console::{
         browser::{DESK, both, fits, is_named},

@@ -13,6 +13,7 @@ use super::{
     shown,
 };
 use crate::signed::scene::COURIER;
+use crate::together::in_turn;
 
 /// What the machine has written, in all files, the oldest first.
 fn written(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {

@@ -18,6 +18,7 @@ mod scene;
 mod together;
 mod told;
 
+use crate::together::in_turn;
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
 use anyhow::Context as _;

@@ -173,7 +173,7 @@ fn guard_fleet_may_be_killed_behind_any_word_of_it() -> Tested {
     let mut look = fleet.look()?;
     look.until(|line| line["state"] == "open")?;
     fleet.stop()?;
-    let steps = at_each_step(Which::Few, |_, step| {
+    let steps = at_each_step(Which::All, |_, step| {
         let serve = fleet.command("machine", &["serve"])?;
         let mut stepped = Stepped::start_one_that_tells(&fleet.scene.daemon, &serve)?;
         fleet.is_there()?;

@@ -1,5 +1,6 @@
 //! What a real server lets each do with the rights that guard-fleet writes: each tries all of it, by hand.
 
+use crate::together::in_turn;
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::Context as _;

@@ -13,6 +13,7 @@ use super::{
     machines::Machine,
     scene::{PERSON, with_witness},
 };
+use crate::together::in_turn;
 use crate::{
     console::{passkey::Passkey, scene::ORIGIN},
     signed::scene::COURIER,

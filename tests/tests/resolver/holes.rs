@@ -8,6 +8,7 @@ use guard_lab::{Json as _, Shell, Tested, eventually};
 use serde_json::{Value, json};
 
 use crate::names::scene::{DNS, NameScene, reaches, with_resolvers};
+use crate::together::{cases, each_from, end_sessions};
 
 const POLICY: &str = r#"
 version = 1
@@ -50,6 +51,13 @@ impl Apps {
     fn under(policy: &str) -> Tested<Self> {
         let scene = NameScene::new("apps", policy, &[(NAME, &[FIRST])])?;
         Ok(Self { scene })
+    }
+
+    /// Ends all sessions, with all that is asked about and open, and has the name stand for what it does at first.
+    fn end_sessions(&self) -> Tested {
+        end_sessions(&self.scene.daemon)?;
+        self.scene.server.set(NAME, &[FIRST]);
+        Ok(())
     }
 
     /// Has a name stand for an address, and a session be told so.
@@ -142,9 +150,7 @@ fn requests_and_flows_under_the_policy_that_ships_say_names() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_request_says_by_which_alias_the_name_led_there() -> Tested {
-    let apps = Apps::new()?;
+fn a_request_says_by_which_alias_the_name_led_there(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     let alias = "gh.app.example.com";
     apps.scene.server.alias(alias, "edge.example.net");
@@ -234,9 +240,7 @@ fn a_yes_to_a_name_is_for_whatever_addresses_it_gets() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_yes_to_an_address_is_for_that_alone() -> Tested {
-    let apps = Apps::new()?;
+fn a_yes_to_an_address_is_for_that_alone(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     apps.tell(&mut shell, NAME, FIRST)?;
     assert!(!apps.tries(&mut shell, FIRST)?);
@@ -251,9 +255,7 @@ fn a_yes_to_an_address_is_for_that_alone() -> Tested {
 }
 
 /// A program that goes by the address has not asked for the name, whoever else in the session has.
-#[test]
-fn a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address() -> Tested {
-    let apps = Apps::new()?;
+fn a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     // It lives on: of one that has ended guardd may not know any more what it was.
     let ask = apps.scene.ask.display();
@@ -341,9 +343,9 @@ fn names_that_no_policy_speaks_of_hide_none_that_one_does() -> Tested {
     Ok(())
 }
 
-#[test]
-fn where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address() -> Tested {
-    let apps = Apps::new()?;
+fn where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address(
+    apps: &Apps,
+) -> Tested {
     let mut shell = apps.scene.shell()?;
     apps.crowd(&mut shell)?;
     assert!(!apps.tries(&mut shell, FIRST)?);
@@ -362,9 +364,9 @@ fn where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address() 
 }
 
 /// It may ask for the name whose owner adds addresses, and the names that a person would be told beside it are missing.
-#[test]
-fn where_names_are_missing_a_yes_to_a_name_that_a_program_types_is_for_the_address() -> Tested {
-    let apps = Apps::new()?;
+fn where_names_are_missing_a_yes_to_a_name_that_a_program_types_is_for_the_address(
+    apps: &Apps,
+) -> Tested {
     let (mut shell, mut other) = (apps.scene.shell()?, apps.scene.shell()?);
     apps.tell(&mut other, NAME, FIRST)?;
     let request = apps.typed(&mut other, NAME)?;
@@ -382,9 +384,7 @@ fn where_names_are_missing_a_yes_to_a_name_that_a_program_types_is_for_the_addre
     Ok(())
 }
 
-#[test]
-fn a_name_is_opened_without_a_request() -> Tested {
-    let apps = Apps::new()?;
+fn a_name_is_opened_without_a_request(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     apps.tell(&mut shell, NAME, FIRST)?;
     let session = shell.session().to_owned();
@@ -398,9 +398,7 @@ fn a_name_is_opened_without_a_request() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_name_is_opened_before_it_was_asked_for() -> Tested {
-    let apps = Apps::new()?;
+fn a_name_is_opened_before_it_was_asked_for(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let other = "v2.app.example.com";
@@ -444,9 +442,7 @@ fn a_name_is_opened_before_it_was_asked_for() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_no_at_any_port_is_not_lifted_by_a_name() -> Tested {
-    let apps = Apps::new()?;
+fn a_no_at_any_port_is_not_lifted_by_a_name(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let refused = "192.0.2.30";
@@ -462,9 +458,7 @@ fn a_no_at_any_port_is_not_lifted_by_a_name() -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_explained_of_a_session_is_what_the_kernel_does() -> Tested {
-    let apps = Apps::new()?;
+fn what_is_explained_of_a_session_is_what_the_kernel_does(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     let session = shell.session().to_owned();
     let explain = |to: &str| apps.guard(&["explain", to, "--session", &session]);
@@ -513,9 +507,7 @@ to = ["*.db.example.com"]
 action = "confirm"
 "#;
 
-#[test]
-fn a_name_lifts_no_rule_but_the_one_that_was_shown() -> Tested {
-    let apps = Apps::new()?;
+fn a_name_lifts_no_rule_but_the_one_that_was_shown(apps: &Apps) -> Tested {
     apps.scene
         .daemon
         .write_policy("kinds", &with_resolvers(KINDS))?;
@@ -587,9 +579,7 @@ impl Apps {
     }
 }
 
-#[test]
-fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
-    let apps = Apps::new()?;
+fn a_name_lifts_no_read_only_rule_and_no_persons_no(apps: &Apps) -> Tested {
     let mut shell = apps.shell_under("asked", ASKED)?;
     const EVIL: &str = "app.evil.example";
     const REFUSED: &str = "192.0.2.71";
@@ -615,9 +605,7 @@ fn a_name_lifts_no_read_only_rule_and_no_persons_no() -> Tested {
 }
 
 /// A rule that has a name and a prefix is about the prefix where the name leads into it.
-#[test]
-fn a_name_opens_nothing_that_a_rule_has_by_its_address() -> Tested {
-    let apps = Apps::new()?;
+fn a_name_opens_nothing_that_a_rule_has_by_its_address(apps: &Apps) -> Tested {
     let mut shell = apps.shell_under("asked", ASKED)?;
     const MINE: &str = "mine.site.example";
     apps.tell(&mut shell, MINE, FIRST)?;
@@ -640,9 +628,9 @@ fn a_name_opens_nothing_that_a_rule_has_by_its_address() -> Tested {
     Ok(())
 }
 
-#[test]
-fn a_name_that_a_person_types_is_for_its_addresses_where_a_rule_is_about_these() -> Tested {
-    let apps = Apps::new()?;
+fn a_name_that_a_person_types_is_for_its_addresses_where_a_rule_is_about_these(
+    apps: &Apps,
+) -> Tested {
     let mut shell = apps.shell_under("mixed", MIXED)?;
     let session = shell.session().to_owned();
     const EVIL: &str = "app.evil.example";
@@ -655,9 +643,7 @@ fn a_name_that_a_person_types_is_for_its_addresses_where_a_rule_is_about_these()
 }
 
 /// Whoever owns a name chooses its next address: where a rule is about addresses, a yes is for the one that a person saw.
-#[test]
-fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name() -> Tested {
-    let apps = Apps::new()?;
+fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name(apps: &Apps) -> Tested {
     let mut shell = apps.shell_under("mixed", MIXED)?;
     const EVIL: &str = "app.evil.example";
     apps.tell(&mut shell, EVIL, FIRST)?;
@@ -677,9 +663,7 @@ fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name() -> Te
 }
 
 /// A name that only leads to one of the rule's leads elsewhere tomorrow.
-#[test]
-fn a_yes_to_a_rules_name_opens_no_other_that_leads_there() -> Tested {
-    let apps = Apps::new()?;
+fn a_yes_to_a_rules_name_opens_no_other_that_leads_there(apps: &Apps) -> Tested {
     let any = format!("{POLICY}\n[dns]\nnames = \"any\"\n").replace("\"apps\"", "\"aliased\"");
     let mut shell = apps.shell_under("aliased", &any)?;
     const EVIL: &str = "cdn.evil.example";
@@ -716,9 +700,7 @@ to = ["@private"]
 action = "confirm"
 "#;
 
-#[test]
-fn where_all_of_the_internet_is_asked_about_a_yes_opens_the_name() -> Tested {
-    let apps = Apps::new()?;
+fn where_all_of_the_internet_is_asked_about_a_yes_opens_the_name(apps: &Apps) -> Tested {
     let mut shell = apps.shell_under("internet", INTERNET)?;
     const SITE: &str = "docs.site.example";
     apps.tell(&mut shell, SITE, FIRST)?;
@@ -831,9 +813,7 @@ fn a_name_that_the_list_of_holes_has_no_room_for_leaves_no_budget() -> Tested {
 }
 
 /// Each policy of its chain is told to the resolver, also one without names.
-#[test]
-fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
-    let apps = Apps::new()?;
+fn a_session_inside_one_whose_policy_has_no_names_is_answered(apps: &Apps) -> Tested {
     let plain = "version = 1\nname = \"plain\"\ndefault = \"allow\"\n";
     let outer = apps.scene.daemon.write_for_agents("plain.toml", plain)?;
     let inner = apps
@@ -849,4 +829,31 @@ fn a_session_inside_one_whose_policy_has_no_names_is_answered() -> Tested {
     let told = shell.line_with("answer ")?;
     assert!(told.contains(&format!("answer 0 {DNS} {FIRST}")), "{told}");
     Ok(())
+}
+
+#[test]
+fn together() -> Tested {
+    each_from(
+        &Apps::new()?,
+        cases![
+            what_is_explained_of_a_session_is_what_the_kernel_does,
+            a_name_is_opened_without_a_request,
+            a_name_is_opened_before_it_was_asked_for,
+            a_request_says_by_which_alias_the_name_led_there,
+            a_yes_to_an_address_is_for_that_alone,
+            a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address,
+            where_a_policy_speaks_of_more_names_than_are_kept_a_yes_is_for_the_address,
+            where_names_are_missing_a_yes_to_a_name_that_a_program_types_is_for_the_address,
+            a_name_lifts_no_rule_but_the_one_that_was_shown,
+            a_name_lifts_no_read_only_rule_and_no_persons_no,
+            a_name_opens_nothing_that_a_rule_has_by_its_address,
+            a_name_that_a_person_types_is_for_its_addresses_where_a_rule_is_about_these,
+            a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name,
+            a_yes_to_a_rules_name_opens_no_other_that_leads_there,
+            where_all_of_the_internet_is_asked_about_a_yes_opens_the_name,
+            a_session_inside_one_whose_policy_has_no_names_is_answered,
+            a_no_at_any_port_is_not_lifted_by_a_name,
+        ],
+        Apps::end_sessions,
+    )
 }

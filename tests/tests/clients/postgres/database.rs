@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 
 use guard_lab::postgres::{self, Cluster, SUPERUSER};
-use guard_lab::{Json as _, Tested, eventually};
+use guard_lab::{Tested, eventually};
 
 use crate::clients::scene::{ClientScene, HOST, NAME};
 use crate::clients::server::Server;
@@ -141,13 +141,7 @@ pub(crate) fn keep(scene: &ClientScene) -> Tested {
 
 /// Makes the shop as it was when it was kept. Whoever was there is gone, with all that they were asked about and let do.
 pub(crate) fn renew(scene: &ClientScene) -> Tested {
-    for session in scene.daemon.list(["sessions"])? {
-        // It may have ended by itself.
-        scene.daemon.ask(["stop", session["id"].text()?])?;
-    }
-    eventually("nobody is there", || {
-        Ok(scene.daemon.list(["sessions"])?.is_empty())
-    })?;
+    scene.end_sessions()?;
     as_superuser(
         scene,
         &[

@@ -20,9 +20,7 @@ mod writes;
 use guard_lab::Tested;
 use std::time::Duration;
 
-pub(crate) use database::{
-    Database, RULE, each_in_a_new_shop, identity, keep, query, renew,
-};
+pub(crate) use database::{Database, RULE, each_in_a_new_shop, identity, keep, query, renew};
 
 use crate::clients::agent::Done;
 use crate::clients::scene::ClientScene;
