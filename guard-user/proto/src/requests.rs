@@ -177,7 +177,7 @@ pub struct Offer {
     pub connections: Option<u32>,
 }
 
-/// Answer to [`Call::Pending`].
+/// Answer to [`Call::Pending`] and [`Call::Held`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RequestsReply {
     /// Oldest first.

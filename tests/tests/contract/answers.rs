@@ -253,6 +253,27 @@ fn what_waits_is_told_at_the_terminal_of_its_command_alone() -> Tested {
 }
 
 #[test]
+fn what_was_refused_first_and_is_held_later_is_told_at_the_terminal_too() -> Tested {
+    let lab = Lab::new()?;
+    let tmux = Tmux::start(lab.daemon.dir());
+    let window = tmux.window_of("run", 200, 50);
+    let tcp = lab.tcp(V4)?;
+    let script = format!("{tcp}; read line; {tcp}");
+    let run = ["run", "--policy", "asks", "--", "sh", "-c", &script];
+    window.guard(&lab.daemon.agent(run));
+    eventually("the first is refused", || Ok(lab.pending()?.len() == 1))?;
+    assert_eq!(lab.pending()?[0]["held"], false);
+    let _watcher = lab.watcher()?;
+    window.press(&["Enter"]);
+    let words = "(request r1): guard approve r1, in another terminal";
+    window.expect(&format!("guard: waits for a yes to tcp {V4}:443 {words}"));
+    assert_eq!(lab.root(&["deny", "r1"])?.code(), Some(0));
+    let screen = window.expect("guard report --session s1");
+    assert_eq!(screen.matches("waits for a yes").count(), 1, "{screen}");
+    Ok(())
+}
+
+#[test]
 fn every_form_of_a_destination_can_be_opened() -> Tested {
     let lab = Lab::new()?;
     let _shell = lab.shell()?;

@@ -1,5 +1,7 @@
 //! Reads pass; what changes something waits for a person.
 
+use std::fs;
+
 use guard_lab::PATIENCE;
 use guard_lab::{Json as _, Production, Tested, V4, eventually};
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use crate::proxy::{
     POLICY, PORT,
     scene::{ProxyScene, sending},
 };
+use crate::watch::terminal::Tmux;
 
 /// The methods of the requests that production was sent.
 fn served(production: &Production) -> Tested<Vec<String>> {
@@ -177,6 +180,38 @@ fn whoever_does_not_wait_any_more_is_not_waited_for() -> Tested {
     shell.tell("exec 3>&-")?;
     eventually("nobody waits", || scene.request().unwrap()["held"] == false)?;
     assert_eq!(scene.request()?["waits_until"], json!(null));
+    Ok(())
+}
+
+/// A second attempt is no new request, and of one over HTTP nothing is written to the audit log while it is held.
+#[test]
+fn what_was_refused_first_and_is_held_later_is_told_at_the_terminal() -> Tested {
+    let scene = ProxyScene::with(&patient(), "")?;
+    let _production = scene.production()?;
+    let script = scene.daemon.dir().join("writes");
+    let put = sending("PUT", "/a", "1");
+    fs::write(&script, format!("{put}; read line; {put}"))?;
+    let tmux = Tmux::start(scene.daemon.dir());
+    let window = tmux.window_of("run", 250, 50);
+    let run = scene
+        .daemon
+        .agent(["run", "--policy", "reads", "--", "bash"])
+        .args([&script]);
+    window.guard(&run);
+    let first = scene.request()?;
+    assert_eq!(first["held"], false);
+    window.expect("ended");
+    let _watcher = scene.watcher()?;
+    window.press(&["Enter"]);
+    let screen = window.expect("(request r1): guard approve r1, in another terminal");
+    assert!(screen.contains("guard: waits for a yes to"), "{screen}");
+    let second = scene.request()?;
+    assert_eq!(
+        (&second["id"], &second["held"]),
+        (&first["id"], &json!(true))
+    );
+    scene.daemon.json(["approve", "r1"])?;
+    window.expect("HTTP/1.1 200");
     Ok(())
 }
 

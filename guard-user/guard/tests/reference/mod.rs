@@ -292,6 +292,7 @@ fn lower(says: &str) -> String {
 const INTERNAL: [&str; 13] = [
     "Run",
     "Enter",
+    "Held",
     "NameSockets",
     "SocketAddress",
     "HasSocket",

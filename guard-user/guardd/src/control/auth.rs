@@ -161,6 +161,7 @@ fn audience(call: &Call) -> Audience {
             Audience::Root
         }
         Call::Pending {}
+        | Call::Held { .. }
         | Call::Approve { .. }
         | Call::Deny { .. }
         | Call::Open { .. }
@@ -448,6 +449,7 @@ mod tests {
         };
         vec![
             Call::Pending {},
+            Call::Held { session: text() },
             Call::PolicyText { session: text() },
             Call::Apply(Apply {
                 session: text(),

@@ -320,7 +320,7 @@ async fn respond(
         Called::Guard(call) if incoming.more && is_stream(&call) => {
             return streams::stream(shared, peer, call, frames, write).await;
         }
-        Called::Guard(Call::Log { .. } | Call::LogLines { .. }) => {
+        Called::Guard(Call::Held { .. } | Call::Log { .. } | Call::LogLines { .. }) => {
             error_frame(WireError::expected_more())?
         }
         Called::Guard(Call::AnswerSigned { .. })
@@ -364,7 +364,7 @@ fn too_many_wrong() -> CallError {
 fn is_stream(call: &Call) -> bool {
     matches!(
         call,
-        Call::Pending {} | Call::Log { .. } | Call::LogLines { .. }
+        Call::Pending {} | Call::Held { .. } | Call::Log { .. } | Call::LogLines { .. }
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use guard_proto::{Call, RequestsReply, record::LogLine, varlink};
+use guard_proto::{Call, Request, RequestsReply, record::LogLine, varlink};
 use guard_sys::{pidfd::Peer, threads};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -67,6 +67,19 @@ impl Viewer {
         }
     }
 
+    /// The requests of a session that something is held for.
+    fn held(self, state: &mut State, session: &str) -> Result<RequestsReply, CallError> {
+        let is_held = |one: &Request| one.held && one.session == session;
+        // It is asked at each change, of whatever session: mostly nothing is held, and the kernel need not count.
+        let mut all = state.requests.pending().iter();
+        if !all.any(|one| is_held(&one.shown)) {
+            return Ok(RequestsReply::default());
+        }
+        let mut listed = self.pending(state)?;
+        listed.requests.retain(is_held);
+        Ok(listed)
+    }
+
     /// Has connections wait for the answers of whoever looks at this.
     fn follow(self, state: &State) -> Vec<Following> {
         let who = match self {
@@ -116,6 +129,7 @@ pub async fn stream(
                 true => lines(shared, from, follow, write).await,
                 false => send(write, error_frame(not_its_log().into())?).await,
             },
+            Call::Held { ref session } => held(shared, peer, (&call, session), write).await,
             _ => pending(shared, peer, &call, who, write).await,
         }
     };
@@ -201,6 +215,36 @@ async fn pending(
         if matches!(who, Viewer::Courier(_)) {
             let now = shared.with(|state| who.follow(state));
             drop(std::mem::replace(&mut following, now));
+        }
+    }
+}
+
+/// The requests of a session that something is held for, now and at each change. Nothing is held for whoever looks so: a launcher has no
+/// answer.
+async fn held(
+    shared: &Shared,
+    peer: &Peer,
+    (call, session): (&Call, &str),
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let mut changes = shared.changes();
+    let mut told = None;
+    loop {
+        changes.mark_unchanged();
+        let now = viewer(shared, peer, call);
+        let now = now.and_then(|who| shared.with(|state| who.held(state, session)));
+        let now = match now {
+            Ok(now) => now,
+            Err(refusal) => return send(write, error_frame(refusal.into())?).await,
+        };
+        let seen = gist(&now);
+        if told.as_ref() != Some(&seen) {
+            send(write, frame(&now, true)?).await?;
+            told = Some(seen);
+            tokio::time::sleep(GATHER).await;
+        }
+        if changes.changed().await.is_err() {
+            return send(write, frame(&now, false)?).await;
         }
     }
 }

@@ -208,6 +208,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Enter { .. } => "Enter",
         Call::Assign(_) => "Assign",
         Call::Pending {} => "Pending",
+        Call::Held { .. } => "Held",
         Call::Approve { .. } => "Approve",
         Call::Deny { .. } => "Deny",
         Call::Open { .. } => "Open",
