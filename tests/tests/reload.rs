@@ -63,6 +63,29 @@ fn a_file_that_is_saved_holds_at_once() -> Tested {
     Ok(())
 }
 
+/// Its session goes on: it did not go with one.
+#[test]
+fn who_answers_what_a_policy_has_settled_is_told_which_did() -> Tested {
+    let (_production, daemon, mut shell) = asks()?;
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);
+    let asked = daemon.list(["pending"])?;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    daemon.write_policy("asks", &opened())?;
+    eventually("settled", || Ok(daemon.list(["pending"])?.is_empty()))?;
+    let settled = daemon.audited("settled")?;
+    assert_eq!(settled[0]["request"], asked[0]["id"]);
+    assert_eq!(settled[0]["verdict"], "allow");
+    for verb in ["approve", "deny"] {
+        let late = daemon.ask([verb, asked[0]["id"].text()?])?;
+        assert_eq!(late.code(), Some(2), "{late:?}");
+        for said in ["waits no more", "allowed it", "before anybody had answered"] {
+            assert!(late.stderr.contains(said), "{}", late.stderr);
+        }
+        assert!(!late.stderr.contains("went with"), "{}", late.stderr);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_file_that_is_deleted_leaves_the_policy_standing() -> Tested {
     let (production, mut daemon, mut shell) = asks()?;

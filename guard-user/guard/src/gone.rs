@@ -52,7 +52,7 @@ fn of(report: &Report) -> Vec<Gone> {
     gone.collect()
 }
 
-/// What could not be answered, each with its id: of a request that went with its session that is said.
+/// What could not be answered, each with its id: what ended a request that nobody answered is said.
 pub(super) fn explained(client: Client, failed: Vec<(String, CliError)>) -> Vec<CliError> {
     let is_unknown = |error: &CliError| error.name() == Some(ErrorName::NotFound);
     let report = failed
@@ -65,7 +65,7 @@ pub(super) fn explained(client: Client, failed: Vec<(String, CliError)>) -> Vec<
         .into_iter()
         .map(|(id, error)| match (&report, error) {
             (Some(report), CliError::Answer { name, failure }) if name == ErrorName::NotFound => {
-                let failure = went(report, &id, &clock).unwrap_or(failure);
+                let failure = ended(report, &id, &clock).unwrap_or(failure);
                 CliError::Answer { name, failure }
             }
             (_, error) => error,
@@ -73,20 +73,17 @@ pub(super) fn explained(client: Client, failed: Vec<(String, CliError)>) -> Vec<
     all.collect()
 }
 
-/// That the request went with its session, if it did.
-fn went(report: &Report, id: &str, clock: &Clock) -> Option<Failure> {
-    // After a reboot others have the same ids.
-    let gone = report.sessions.iter().rev().find_map(|session| {
-        let its = report.unanswered(session);
-        let one = its.into_iter().find(|one| one.id == id)?;
-        Some((session, one))
-    });
-    let (session, one) = gone?;
-    Some(requests::went(
-        (id, one.argument.as_deref()),
-        (&session.id, session.ended_at?),
-        clock,
-    ))
+/// What ended a request that nobody has answered, if anything did: a policy, or the end of its session.
+fn ended(report: &Report, id: &str, clock: &Clock) -> Option<Failure> {
+    let (one, session) = report.request_called(id)?;
+    let is_answered = one.answer.is_some();
+    let wanted = (id, one.argument.as_deref());
+    if let Some(by) = one.settled.as_ref().filter(|_| !is_answered) {
+        let of = (session.id.as_str(), session.ended_at.is_some());
+        return Some(requests::settled(wanted, of, by, clock));
+    }
+    let ended_at = session.ended_at.filter(|_| !is_answered)?;
+    Some(requests::went(wanted, (&session.id, ended_at), clock))
 }
 
 #[cfg(test)]
@@ -106,6 +103,8 @@ mod tests {
             {"kind": "answered", "session": "s1", "request": "r5", "answer": "no", "by": "alice"},
             {"kind": "session-start", "session": "s2", "name": "other"},
             {"kind": "request", "session": "s2", "request": "r6", "destination": to(6), "verdict": "confirm"},
+            asked("r8", 8), asked("r9", 9),
+            {"kind": "settled", "session": "s1", "request": "r8", "parts": ["r9"], "policy": "ci", "rule": null, "verdict": "allow"},
             {"kind": "session-end", "session": "s1", "denied": 4},
         ]))
     }
@@ -129,7 +128,7 @@ mod tests {
     #[test]
     fn an_answer_that_comes_after_the_session_is_told_so() {
         let report = Report::of(&log());
-        let failure = went(&report, "r2", &clock()).unwrap();
+        let failure = ended(&report, "r2", &clock()).unwrap();
         assert!(
             failure.why.contains("it went with s1, which ended"),
             "{failure}"
@@ -140,7 +139,18 @@ mod tests {
         );
         // What was answered, what still waits, and what never was.
         for id in ["r5", "r6", "r7"] {
-            assert!(went(&report, id, &clock()).is_none(), "{id}");
+            assert!(ended(&report, id, &clock()).is_none(), "{id}");
         }
+    }
+
+    #[test]
+    fn what_a_policy_settled_did_not_go_with_its_session() {
+        let report = Report::of(&log());
+        for id in ["r8", "r9"] {
+            let failure = ended(&report, id, &clock()).unwrap();
+            assert!(failure.why.starts_with("policy ci allowed it"), "{failure}");
+        }
+        let mut ids = of(&report).into_iter().flat_map(|gone| gone.ids);
+        assert!(!ids.any(|id| id == "r8" || id == "r9"));
     }
 }

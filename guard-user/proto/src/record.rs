@@ -329,6 +329,8 @@ kinds! {
         request: String, destination: RecordedDestination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
         warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: DnsQuestion, burst: Gathered,
     }
+    /// A change of policy settled a request that nobody had answered.
+    Settled { request: String, parts: Vec<String>, policy: String, rule: String, verdict: String, }
     /// An agent said what a request is for that had been made without a word.
     Noted { request: String, note: String, }
     /// Something that looks like production has come into reach.

@@ -109,6 +109,7 @@ fn words(record: &LogRecord) -> (&'static str, &'static str) {
         LogKind::Held => ("asked", "waits"),
         LogKind::Request => ("asked", "asks"),
         LogKind::Noted => ("asked", "says why"),
+        LogKind::Settled => ("plain", "settled"),
         LogKind::Appeared => ("asked", "in reach"),
         LogKind::Answered if says("answer", "yes") => ("good", "yes"),
         LogKind::Answered => ("stopped", "no"),

@@ -72,6 +72,7 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
         LogKind::Held => (WARN, "waits"),
         LogKind::Request => (WARN, "asks"),
         LogKind::Noted => (WARN, "says why"),
+        LogKind::Settled => (HEAD, "settled"),
         LogKind::Appeared => (WARN, "appeared"),
         LogKind::Answered => answered(rest),
         LogKind::AnsweredInPart => (WARN, "yes of one"),
@@ -489,6 +490,7 @@ mod tests {
             json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r2", "http": {"method": "PUT", "path": "/api/jobs/1", "digest": "ab", "headers": ["x-cascade: true"], "warnings": ["`jobs` in the path", "force=true"]}}),
             json!({"at": at, "kind": "hole-open", "session": "s1", "hole": "h2", "http": {"method": null, "path": null, "requests_left": null, "digest": null}}),
             json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "warned", "host": "app@shop", "why": "it has dblink"}),
+            json!({"at": at, "kind": "settled", "session": "s1", "request": "r2", "policy": "homelab", "rule": null, "verdict": "deny"}),
             json!({"at": at, "kind": "session-end", "session": "s1", "status": 0}),
             json!({"at": at, "kind": "daemon-stop", "session": null}),
         ];
@@ -509,6 +511,7 @@ mod tests {
         2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  x-cascade: true  beware `jobs` in the path; force=true  request=r2
         2026-11-20 11:59:57  s1    hole opened      any write  hole=h2
         2026-11-20 11:59:57  s1    warns            tcp 192.0.2.10:443  host=app@shop why="it has dblink"
+        2026-11-20 11:59:57  s1    settled          default of homelab (deny)  request=r2
         2026-11-20 11:59:57  s1    session ends     status=0
         2026-11-20 11:59:57  -     guardd stops
         "#);

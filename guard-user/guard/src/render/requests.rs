@@ -5,6 +5,7 @@ use super::page::{Page, STRONG, WARN};
 use super::seen::Seen;
 use super::time::Clock;
 use super::{command_line, endpoint, names};
+use crate::report::summary::SettledByPolicy;
 use guard_common::Verdict;
 use guard_policy::format_duration;
 use guard_proto::{
@@ -97,6 +98,32 @@ pub(crate) fn went(
             "it went with {session}, which ended {ago} ({at}) before anybody had answered"
         ),
         fix: format!("the next time, while it runs:\n{open}guard watch"),
+    }
+}
+
+/// That a changed policy has settled one, before anybody did. `session`: its own, and whether that has ended.
+pub(crate) fn settled(
+    (id, argument): (&str, Option<&str>),
+    (session, has_ended): (&str, bool),
+    by: &SettledByPolicy,
+    clock: &Clock,
+) -> Failure {
+    let policy = by.policy.as_ref();
+    let policy = policy.map_or_else(|| "its policy".to_owned(), |name| format!("policy {name}"));
+    let (ago, at) = (clock.ago(by.at), clock.at(by.at));
+    let (did, since) = match by.verdict.as_deref() {
+        Some("allow") => ("allowed it", ""),
+        Some("deny") => ("denied it", ""),
+        Some(_) => ("was changed", ": trying again makes another request"),
+        None => ("was changed", ", and asks nobody about it any more"),
+    };
+    Failure {
+        what: format!("{id} waits no more"),
+        why: format!("{policy} {did} {ago} ({at}), before anybody had answered{since}"),
+        fix: match argument.filter(|_| !has_ended) {
+            Some(argument) => format!("guard explain {argument} --session {session}"),
+            None => format!("guard log --session {session}"),
+        },
     }
 }
 
@@ -722,6 +749,29 @@ mod tests {
         let told = went(("r9", None), ("s1", ended), &clock());
         insta::assert_snapshot!(told, @"there is no request r9: it went with s1, which ended 3 min ago (2026-11-20 11:57:00) before anybody had answered");
         assert_eq!(told.fix, "the next time, while it runs:\nguard watch");
+    }
+
+    #[test]
+    fn what_a_policy_settled_is_said_so_and_not_that_it_went_with_its_session() {
+        let by = |policy: Option<&str>, verdict: Option<&str>| SettledByPolicy {
+            at: clock().now - Duration::from_mins(3),
+            policy: policy.map(str::to_owned),
+            verdict: verdict.map(str::to_owned),
+        };
+        let told = |by: &SettledByPolicy| settled(("r9", None), ("s1", true), by, &clock());
+        let homelab = Some("homelab");
+        insta::assert_snapshot!(told(&by(homelab, Some("allow"))), @"r9 waits no more: policy homelab allowed it 3 min ago (2026-11-20 11:57:00), before anybody had answered");
+        insta::assert_snapshot!(told(&by(homelab, Some("deny"))), @"r9 waits no more: policy homelab denied it 3 min ago (2026-11-20 11:57:00), before anybody had answered");
+        insta::assert_snapshot!(told(&by(homelab, Some("confirm"))), @"r9 waits no more: policy homelab was changed 3 min ago (2026-11-20 11:57:00), before anybody had answered: trying again makes another request");
+        insta::assert_snapshot!(told(&by(None, None)), @"r9 waits no more: its policy was changed 3 min ago (2026-11-20 11:57:00), before anybody had answered, and asks nobody about it any more");
+        assert_eq!(told(&by(None, None)).fix, "guard log --session s1");
+        let lives = settled(
+            ("r9", Some("192.0.2.10:443")),
+            ("s1", false),
+            &by(homelab, Some("deny")),
+            &clock(),
+        );
+        assert_eq!(lives.fix, "guard explain 192.0.2.10:443 --session s1");
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl RunSummary {
     /// What to type, by what has become of the requests.
     fn next(&self, page: &mut Page, session: &str) {
         let requests = &self.report.requests;
-        let open = requests.iter().find(|one| one.answer.is_none());
+        let open = requests.iter().find(|one| one.is_open());
         let said_yes = requests
             .iter()
             .any(|one| one.answer.as_deref() == Some("yes"));

@@ -9,7 +9,7 @@ use guard_proto::{
     names::FAILED,
     record::{
         Answered, Denied, Field, Held, HoleClose, HoleOpen, Http, Noted, Record,
-        RecordedDestination, Request,
+        RecordedDestination, Request, Settled,
     },
 };
 use jiff::Timestamp;
@@ -175,6 +175,9 @@ pub(crate) struct RequestLine {
     /// `yes`, `no`, or null: none.
     pub(crate) answer: Option<String>,
     pub(crate) by: Option<String>,
+    /// What ended it where nobody has answered it, and its session goes on.
+    #[serde(skip)]
+    pub(crate) settled: Option<SettledByPolicy>,
     /// The destination as `guard open` takes it, where that opens no more than was asked for.
     #[serde(skip)]
     pub(crate) argument: Option<String>,
@@ -186,6 +189,15 @@ pub(crate) struct RequestLine {
     program: Option<String>,
     #[serde(skip)]
     of: Option<usize>,
+}
+
+/// What a policy says since it was changed of what a request asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct SettledByPolicy {
+    pub(crate) at: Timestamp,
+    pub(crate) policy: Option<String>,
+    /// None: the record does not say it.
+    pub(crate) verdict: Option<String>,
 }
 
 /// A hole.
@@ -278,6 +290,11 @@ impl RequestLine {
         }
     }
 
+    /// Whether it waits for as long as its session lasts: neither a person nor a policy has settled it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.answer.is_none() && self.settled.is_none()
+    }
+
     /// Where to, by which name, and what it would send there.
     pub(crate) fn words(&self) -> Option<String> {
         let to = self.destination.as_ref()?;
@@ -311,9 +328,17 @@ impl Report {
         let has_ended = session.ended_at.is_some();
         let its = self.requests.iter().filter(|one| {
             let is_its = one.of == Some(session.at);
-            has_ended && is_its && one.answer.is_none()
+            has_ended && is_its && one.is_open()
         });
         its.collect()
+    }
+
+    /// The last request of that id, and its session: after a reboot others have the same ids.
+    pub(crate) fn request_called(&self, id: &str) -> Option<(&RequestLine, &SessionLine)> {
+        self.sessions.iter().rev().find_map(|session| {
+            let is_it = |one: &&RequestLine| one.id == id && one.of == Some(session.at);
+            Some((self.requests.iter().find(is_it)?, session))
+        })
     }
 
     /// Completes sessions that live, and began before the records.
@@ -542,6 +567,7 @@ impl Report {
             Record::Held(one) => self.held(*one, id, of),
             Record::Request(one) => self.request(*one, id, of),
             Record::Noted(one) => self.noted(&one, of),
+            Record::Settled(one) => self.settled(&one, record.at, of),
             Record::Answered(one) => self.answered(&one, id, of),
             Record::HoleOpen(one) => self.opened(*one, id, of),
             Record::HoleClose(one) => self.closed(*one, id, of),
@@ -760,6 +786,21 @@ impl Report {
         let its = |line: &&mut RequestLine| line.of == of && Some(&line.id) == id;
         if let Some(line) = self.requests.iter_mut().find(its) {
             line.note = one.note.get().cloned();
+        }
+    }
+
+    fn settled(&mut self, one: &Settled, at: Timestamp, of: Option<usize>) {
+        let parts = one.parts.get().map_or(&[][..], Vec::as_slice);
+        let id = one.request.get();
+        let its = |line: &&mut RequestLine| {
+            line.of == of && (Some(&line.id) == id || parts.contains(&line.id))
+        };
+        for line in self.requests.iter_mut().filter(its) {
+            line.settled = Some(SettledByPolicy {
+                at,
+                policy: one.policy.get().cloned(),
+                verdict: one.verdict.get().cloned(),
+            });
         }
     }
 

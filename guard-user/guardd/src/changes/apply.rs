@@ -33,8 +33,7 @@ impl State {
                 self.policies
                     .rewrite_names(&mut self.datapath, &sessions, slot);
                 self.resolver.renew();
-                self.requests
-                    .settle_by_policies(&self.sessions, &self.policies);
+                self.settle_by_policies();
                 self.review_names_shown();
                 self.relays.scan_again(&mut self.datapath);
                 self.proxy.renew();

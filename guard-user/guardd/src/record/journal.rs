@@ -214,6 +214,7 @@ fn sentence(record: &LogRecord) -> String {
         LogKind::Held => format!("a connection{of} waits for an answer"),
         LogKind::Request => format!("a process{of} asks a person"),
         LogKind::Noted => format!("a process{of} said what a request is for"),
+        LogKind::Settled => format!("a change of policy settled a request{of}"),
         LogKind::Appeared => appeared(record, &of),
         LogKind::Answered => format!("a person answered a request{of}"),
         LogKind::AnsweredInPart => {
@@ -417,6 +418,11 @@ mod tests {
                 json!({"kind": "noted", "session": "s1", "request": "r1", "note": "to migrate"}),
                 "6",
                 "a process of session s1 said what a request is for: request r1",
+            ),
+            case(
+                json!({"kind": "settled", "session": "s1", "request": "r1", "policy": "ci", "rule": null, "verdict": "deny"}),
+                "6",
+                "a change of policy settled a request of session s1: policy ci, request r1",
             ),
         ]
     }

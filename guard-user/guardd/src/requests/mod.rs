@@ -23,6 +23,7 @@ pub mod questions;
 mod recalled;
 pub mod refused_sockets;
 pub mod series;
+mod settled;
 pub mod shown;
 pub mod stored;
 pub mod tries;
@@ -464,8 +465,8 @@ impl Requests {
         }
     }
 
-    /// Drops the requests that the current policies answer.
-    pub fn settle_by_policies(&mut self, sessions: &Sessions, policies: &Policies) {
+    /// Drops the requests that the current policies answer, and returns them.
+    pub fn settle_by_policies(&mut self, sessions: &Sessions, policies: &Policies) -> Vec<Pending> {
         self.take_all(|asked| {
             let key = &asked.key;
             let (to, protocol, port) = (key.destination, key.protocol, key.port);
@@ -495,7 +496,7 @@ impl Requests {
             let is_wider = key.is_connection() && opens_reads_alone(&asked.shown) && !is_read();
             // The offered prefix is no longer one decision: the next attempt makes a new request.
             is_over || is_wider || !asked.burst.as_ref().is_none_or(is_one)
-        });
+        })
     }
 
     /// Shows that a yes opens an address alone, and not whatever the name leads to that it goes by.

@@ -126,8 +126,7 @@ impl State {
         for hole in holes.filter(|hole| !hole.is_used_up()) {
             self.settle_by_holes(hole.session, &[hole]);
         }
-        self.requests
-            .settle_by_policies(&self.sessions, &self.policies);
+        self.settle_by_policies();
         self.requests.keep();
         Ok(())
     }
