@@ -17,7 +17,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::person::Person;
 use super::policy::called_as_another;
-use super::render::{Output, is_new, path_word};
+use super::render::{Output, command_line, is_new, path_word};
 use super::size;
 use super::sudo;
 
@@ -155,6 +155,47 @@ pub(crate) fn none_of_that_name(unknown: CliError, policy: &str, person: &Person
             CliError::Answer { name, failure }
         }
         unknown => unknown,
+    }
+}
+
+/// guardd's word that it has no policy of the `name` that its settings have for commands without one. One of the person's own that is
+/// called so is named, and not taken: the settings mean the machine's, and whatever runs as that person may have written theirs.
+pub(crate) fn none_by_settings(
+    unknown: CliError,
+    name: &str,
+    command: &[String],
+    person: &Person,
+) -> CliError {
+    let CliError::Answer {
+        name: kind,
+        failure,
+    } = unknown
+    else {
+        return unknown;
+    };
+    let own = personal(name, person);
+    let policy = own.as_ref().map_or("default", |_| name);
+    let run = ["guard", "run", "--policy", policy, "--"].map(str::to_owned);
+    let run = command_line(&[&run[..], command].concat());
+    let of_ones_own = own.map_or_else(String::new, |file| {
+        format!(
+            "; {} is your own, which --policy alone means",
+            file.display()
+        )
+    });
+    let failure = Failure {
+        what: failure.what,
+        why: format!(
+            "guardd's settings name it for commands without --policy (default_policy), and {}{of_ones_own}",
+            failure.why
+        ),
+        fix: format!(
+            "{run}\nor have root correct default_policy in /etc/guard/guardd.toml, and then:\nsudo systemctl restart guardd"
+        ),
+    };
+    CliError::Answer {
+        name: kind,
+        failure,
     }
 }
 
@@ -650,6 +691,40 @@ mod tests {
         fs::remove_dir_all(&policies).unwrap();
         let person = Person::of_home(home.path());
         assert_eq!(fix(person), "use one of: ci, default");
+    }
+
+    #[test]
+    fn where_the_settings_name_no_policy_of_the_machines_it_is_said_what_to_type() {
+        let home = tempfile::tempdir().unwrap();
+        let policies = home.path().join(".config/guard/policies");
+        fs::create_dir_all(&policies).unwrap();
+        let told = || {
+            let unknown = CliError::Answer {
+                name: ErrorName::NotFound,
+                failure: Failure {
+                    what: "there is no policy \"mine\"".to_owned(),
+                    why: "none of that name is in /etc/guard/policies or built in".to_owned(),
+                    fix: "guard policy list".to_owned(),
+                },
+            };
+            let command = ["make", "a b"].map(str::to_owned);
+            let person = Person::of_home(home.path());
+            none_by_settings(unknown, "mine", &command, &person)
+        };
+        let none = told();
+        let failure = none.failure().unwrap();
+        assert!(failure.why.contains("(default_policy)"), "{failure}");
+        assert!(!failure.why.contains("your own"), "{failure}");
+        let other = "guard run --policy default -- make 'a b'\n";
+        assert!(failure.fix.starts_with(other), "{}", failure.fix);
+        let file = policies.join("mine.toml");
+        fs::write(&file, "version = 1\n").unwrap();
+        let own = told();
+        let failure = own.failure().unwrap();
+        let words = format!("{} is your own, which --policy alone means", file.display());
+        assert!(failure.why.ends_with(&words), "{failure}");
+        let named = "guard run --policy mine -- make 'a b'\n";
+        assert!(failure.fix.starts_with(named), "{}", failure.fix);
     }
 
     #[test]

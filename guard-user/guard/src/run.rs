@@ -28,7 +28,9 @@ use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::held::HeldTeller;
 use super::person::Person;
-use super::policy_file::{PolicyFile, none_of_that_name, personal, policy_ref};
+use super::policy_file::{
+    PolicyFile, none_by_settings, none_of_that_name, or_default, personal, policy_ref,
+};
 use super::project::{Project, project};
 use super::records::Teller;
 use super::render::Output;
@@ -212,6 +214,11 @@ fn start(
         Err(error) if error.name() == Some(ErrorName::NotFound) => error,
         answer => return answer,
     };
+    if run.policy.is_none() && has_no_policy(&unknown) {
+        let person = Person::of(identity);
+        let name = or_default(None);
+        return Err(none_by_settings(unknown, name, &run.command, &person));
+    }
     let named = run.policy.as_ref().filter(|policy| policy.text.is_none());
     let Some(name) = named.and_then(|policy| policy.name.as_deref()) else {
         return Err(unknown);
@@ -229,6 +236,12 @@ fn start(
     }
     let policy = Some(file.to_wire(&file.parse(output)?));
     client.call(&Call::Run(Run { policy, ..run }))
+}
+
+/// Whether it is a policy that guardd has none of that name of.
+fn has_no_policy(unknown: &CliError) -> bool {
+    let failure = unknown.failure();
+    failure.is_some_and(|failure| failure.what.starts_with("there is no policy"))
 }
 
 /// At the security hooks a session is let connect to abstract names that its policy allows, and its Landlock domain would not.

@@ -1022,11 +1022,15 @@ fn the_first_command_of_a_setup_works_where_the_settings_name_a_policy_of_ones_o
     )?;
     let run = |policy: &[&str]| {
         let args = [&["run"], policy, &["--", "true"]].concat();
-        project.guard(&args).code()
+        project.guard(&args)
     };
-    // guardd has none of that name.
-    assert_eq!(run(&[]), Some(125));
-    assert_eq!(run(&["--policy", "mine"]), Some(0));
+    // guardd has none of that name, and an agent may have written this one.
+    let refused = run(&[]);
+    assert_eq!(refused.code(), Some(125));
+    for said in ["(default_policy)", "    guard run --policy mine -- true\n"] {
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    assert_eq!(run(&["--policy", "mine"]).code(), Some(0));
     let setup = project.guard(&["setup", "--agent", "claude-code", "--print"]);
     let told = "    guard run --policy mine -- claude\n";
     assert!(setup.stdout.contains(told), "{setup:?}");
