@@ -552,7 +552,7 @@ pub struct DoctorArgs {
     /// Each row with what was seen, and not only what is wrong
     #[arg(long)]
     pub all: bool,
-    /// Say what a row is about, and look at nothing; without ROW, list the rows
+    /// Say what a row is about and what mends it, and look at nothing; without ROW, list the rows
     #[arg(
         long,
         value_name = "ROW",

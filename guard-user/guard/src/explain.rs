@@ -93,6 +93,7 @@ fn check(one: &Explained) -> Page {
             false => "what guard claims holds without it",
         },
     );
+    page.paragraph("fix", one.fix);
     page.field("here", "guard doctor --all");
     page
 }
@@ -119,6 +120,8 @@ mod tests {
         cgroup.procs
             about    done by a session to what is outside: leaving the cgroup.
             not ok   traffic can escape: `guard doctor` exits with 1
+            fix      let root own the guard's cgroup and all above it: sudo chown -R
+                     root: the directory that the row names
             here     guard doctor --all
         ");
     }

@@ -11,7 +11,9 @@ use std::{
 
 use guard_datapath::{Datapath, DatapathError};
 use guard_probe::{
-    self as probe, Check, Family, ProbeResult, UNIX_LAYER, UnixLayer, kernel, layers,
+    self as probe, ProbeResult, UNIX_LAYER, UnixLayer,
+    daemon::{FLEET, HELPER_HOOK, HOOK, MAPS, OWNER, POLKIT, PROXY, RESOLVER, SLICE, UNITS, UNIX},
+    kernel,
 };
 use guard_proto::{HookStatus, Row, doctor::Found};
 use tokio::{
@@ -31,61 +33,6 @@ const KNOWN: Duration = Duration::from_secs(600);
 const LATER: Duration = Duration::from_secs(1);
 /// All probes together take a tenth of a second.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-const HOOK: Check = Check::part(
-    Family::Guard,
-    layers::HOOK,
-    "sudo systemctl restart guardd, and find out who removed it",
-);
-/// One without which nothing more is open.
-const HELPER_HOOK: Check = HOOK.optional();
-const MAPS: Check = Check::part(Family::Guard, "maps", "sudo systemctl restart guardd");
-const OWNER: Check = Check::part(
-    Family::Leaving,
-    "root owns the cgroups",
-    "sudo guardd teardown, and start guardd with a --cgroup-root that is delegated to nobody",
-);
-const SLICE: Check = Check::part(
-    Family::Guard,
-    "the slice's unit",
-    "install guard.slice again; sudo systemctl daemon-reload",
-)
-.optional();
-const UNIX: Check = Check::part(
-    Family::Helper,
-    "unix sockets are judged",
-    "sudo systemctl restart guardd, and journalctl -u guardd -n 20; where the row \"unix sockets can be judged\" is missing: \
-     what it says",
-);
-const UNITS: Check = Check::way(
-    Family::Protocol,
-    "units and containers",
-    "as guard status says of each: CapabilityBoundingSet= without CAP_NET_RAW and CAP_NET_ADMIN, --cap-drop=NET_RAW,NET_ADMIN, no PAMName=",
-);
-const PROXY: Check = Check::part(
-    Family::Guard,
-    "the proxy",
-    "journalctl -u guard-proxy -n 20 says why",
-)
-.optional();
-const RESOLVER: Check = Check::part(
-    Family::Guard,
-    "the resolver",
-    "journalctl -u guard-resolver -n 20 says why",
-)
-.optional();
-const FLEET: Check = Check::part(
-    Family::Guard,
-    "the fleet's policies",
-    "guard doctor --all; /usr/share/doc/guard/docs/fleet.md",
-)
-.optional();
-const POLKIT: Check = Check::way(
-    Family::Guard,
-    "a yes costs a password",
-    "[approve] polkit = true in /etc/guard/guardd.toml",
-)
-.optional();
 
 /// Hooks without which nothing more is open: programs get wrong addresses, wait longer, or are refused.
 const HELPERS: [&str; 11] = [

@@ -20,6 +20,9 @@ const SPOOLS: Check = Check::way(
 )
 .optional();
 
+/// What each row is.
+pub const CHECKS: [Check; 2] = [NETWORK, SPOOLS];
+
 /// macvtap, RDMA, and what virtual machines send by: nothing in a session judges these.
 const DEVICES: [(&str, &str); 4] = [
     ("/dev", "tap"),

@@ -25,7 +25,8 @@ pub struct Helper {
     pub sockets: Vec<PathBuf>,
 }
 
-const HELPER: Check = Check::way(
+/// Each kind of helper has a row, with its name behind this.
+pub const HELPER: Check = Check::way(
     Family::Helper,
     "a helper outside",
     "run agents as a user of their own, who may not open it: sudo guard run --user agent -- CMD",

@@ -73,6 +73,19 @@ const INET4_CONNECT: u32 = 10;
 const UNIX_CONNECT: u32 = 49;
 const UNIX_SENDMSG: u32 = 50;
 
+/// What each is.
+pub const CHECKS: [Check; 9] = [
+    CONNECT4,
+    COMPILER,
+    RING_BUFFER,
+    SCRATCH,
+    SECURITY_HOOKS,
+    CONNECT_UNIX,
+    SENDMSG_UNIX,
+    TYPES,
+    CUTTING,
+];
+
 /// All of them. To be called by root, in a process with one thread.
 #[must_use]
 pub fn rows() -> Vec<Row> {
@@ -101,19 +114,8 @@ pub fn rows() -> Vec<Row> {
 /// The same rows, where nobody could look.
 #[must_use]
 pub fn unseen(why: &str) -> Vec<Row> {
-    let checks = [
-        CONNECT4,
-        COMPILER,
-        RING_BUFFER,
-        SCRATCH,
-        SECURITY_HOOKS,
-        CONNECT_UNIX,
-        SENDMSG_UNIX,
-        TYPES,
-        CUTTING,
-    ];
     let fix = "sudo guard doctor, or with a guardd that runs: sudo systemctl start guardd";
-    let rows = checks.iter().map(|check| check.unseen(why, fix));
+    let rows = CHECKS.iter().map(|check| check.unseen(why, fix));
     rows.collect()
 }
 

@@ -5,6 +5,7 @@
 
 pub mod attempts;
 pub mod child;
+pub mod daemon;
 pub mod devices;
 pub mod helpers;
 pub mod kernel;
@@ -246,6 +247,20 @@ impl UnixLayer {
             false => Self::None,
         }
     }
+}
+
+/// What each row is that guardd answers with, or that is made here.
+pub fn checks() -> impl Iterator<Item = Check> {
+    let tried = kernel::CHECKS.into_iter().chain(attempts::CHECKS);
+    let looked = user::CHECKS.into_iter().chain(devices::CHECKS);
+    let others = loopback::CHECKS
+        .into_iter()
+        .chain([helpers::HELPER, UNIX_LAYER]);
+    daemon::CHECKS
+        .into_iter()
+        .chain(tried)
+        .chain(looked)
+        .chain(others)
 }
 
 fn is_ok(rows: &[Row], check: Check) -> bool {

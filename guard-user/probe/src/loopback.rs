@@ -27,6 +27,9 @@ const MIGRATION: Check = Check::way(
 /// Of the network of whoever reads it.
 const MIGRATES: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
 
+/// What each row is.
+pub const CHECKS: [Check; 2] = [LISTENERS, MIGRATION];
+
 /// Limit of the listeners that are named.
 const NAMED: usize = 8;
 

@@ -77,6 +77,17 @@ const TYPING: Check = Check::way(
 )
 .optional();
 
+/// What each is.
+pub const CHECKS: [Check; 7] = [
+    LANDLOCK,
+    SCOPES,
+    NOTIFICATION,
+    YAMA,
+    NAMESPACES,
+    BPF,
+    TYPING,
+];
+
 /// All of them, for the user of this process, which has one thread.
 #[must_use]
 pub fn rows() -> Vec<Row> {

@@ -141,6 +141,12 @@ fn each_row_is_explained(daemon: &Daemon) -> Tested {
             assert_eq!(check.split(": ").next(), Some(name), "{row}");
             assert_eq!(told["required"], row["required"], "{row}");
             assert!(told["text"].text()?.ends_with('.'), "{told}");
+            // What nobody could look at takes somebody who can.
+            let is_seen = !row["detail"].text()?.starts_with("could not tell: ");
+            if is_seen && !row["fix"].is_null() {
+                assert_eq!(told["fix"], row["fix"], "{row}");
+            }
+            assert!(told["fix"].text()?.len() > 5, "{told}");
         }
     }
     let unknown = daemon.agent(["doctor", "--explain", "no such row"]);

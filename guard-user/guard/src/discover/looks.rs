@@ -17,7 +17,8 @@ use crate::project::top;
 use crate::render::escape::visible;
 use crate::render::time::Clock;
 
-const LOOKED: Check = Check::part(
+/// Its row.
+pub(crate) const LOOKED: Check = Check::part(
     Family::Guard,
     "production was looked for",
     "guard discover, in the directory of each project",

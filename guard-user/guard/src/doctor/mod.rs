@@ -24,17 +24,23 @@ use super::render::{self, Output};
 mod scratch;
 mod user;
 
+/// Whether guardd answers.
 const RUNS: Check = Check::part(
     Family::Guard,
     "guardd",
     "sudo systemctl start guardd; where no systemd runs: sudo guardd",
 );
+/// Whether it is of the same version.
 const VERSIONS: Check = Check::part(
     Family::Guard,
     "one version",
     "install one version of both; sudo systemctl restart guardd",
 )
 .optional();
+
+/// What each row is that is made of what guard itself sees.
+pub(super) const CHECKS: [Check; 4] = [RUNS, VERSIONS, user::LOOKED, looks::LOOKED];
+
 /// `guard doctor`: yes only if every required row is ok.
 pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
     if let Some(row) = &args.explain {

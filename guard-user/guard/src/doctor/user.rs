@@ -13,7 +13,7 @@ use guard_probe::{
 };
 use guard_proto::Row;
 
-const LOOKED: Check = Check::part(
+pub(super) const LOOKED: Check = Check::part(
     Family::Helper,
     "what the user may",
     "guard doctor, as the user whose commands are to be guarded",

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+use guard_probe::daemon::HOOK;
 use serde::Serialize;
+
+use crate::doctor::CHECKS;
 
 /// Rows that are tried alike.
 #[derive(Debug)]
@@ -208,6 +211,8 @@ pub struct Explained {
     pub text: String,
     /// Whether traffic can escape where it is not ok.
     pub required: bool,
+    /// What to do where it is not ok.
+    pub fix: &'static str,
 }
 
 /// All of them, in order.
@@ -220,8 +225,19 @@ pub fn all() -> impl Iterator<Item = Explained> {
                 says => format!("{}: {says}.", group.about),
             },
             required: row.required,
+            fix: fix(row.name),
         })
     })
+}
+
+/// What guard doctor says is to be done about a row that is not ok.
+fn fix(name: &str) -> &'static str {
+    // Each hook has a row of its own.
+    let is_hook = name.starts_with("hook ");
+    let name = if is_hook { HOOK.name } else { name };
+    let mut checks = guard_probe::checks().chain(CHECKS);
+    let found = checks.find(|check| check.name == name);
+    found.map_or("", |check| check.fix)
 }
 
 /// A row that guard doctor prints one of for each of a kind, each with a name of its own.
@@ -288,7 +304,7 @@ mod tests {
     fn each_row_is_found_and_says_something() {
         for row in all() {
             assert_eq!(find(row.check), Some(row.clone()));
-            assert!(row.text.len() > 5, "{row:?}");
+            assert!(row.text.len() > 5 && !row.fix.is_empty(), "{row:?}");
         }
         let mut names: Vec<_> = all().map(|row| row.check).collect();
         names.sort_unstable();
