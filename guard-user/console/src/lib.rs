@@ -9,6 +9,7 @@
 //! A request passes `gate.rs` first (host, origin, size), then `routes.rs`. What an agent wrote is put into pages by maud's
 //! escaping alone (`pages/`), and the one script writes it as text.
 
+mod args;
 mod both;
 mod central;
 mod events;
@@ -37,6 +38,7 @@ use anyhow::{Context as _, Result, anyhow};
 use guard_courier::Guardd;
 use guard_proto::{Call, approvers::Approvers};
 
+pub use args::{ConsoleArgs, SYNONYMS, Verb};
 pub use files::{Files, Identity};
 pub use notify::{Done, LATER, NotifyArgs, notify};
 pub use push::push;

@@ -3,9 +3,59 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use guard_cli::Synonym;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::subjects::{Group, Machine};
+
+/// Words in the place of a verb, as other programs have them.
+pub const SYNONYMS: [Synonym; 9] = [
+    (
+        &["list", "ls", "nodes", "hosts", "machine"],
+        "machines are listed by machines, and what they ask by pending",
+        "guard-fleet machines\nguard-fleet pending",
+    ),
+    (
+        &["approve", "deny", "sign"],
+        "an answer is signed with a key of yours, once you have seen what is asked",
+        "guard-fleet pending\nguard-fleet answer MACHINE REQUEST",
+    ),
+    (
+        &["watch", "follow", "tail"],
+        "what is listed or shown goes on with --follow",
+        "guard-fleet pending --follow\nguard-fleet log --follow",
+    ),
+    (
+        &["enable", "start", "up", "run"],
+        "it is a service on each machine, and serve is what that runs",
+        "sudo systemctl enable --now guard-fleet",
+    ),
+    (
+        &["disable", "stop", "down"],
+        "it is a service on each machine; without it nobody there is asked from elsewhere",
+        "sudo systemctl disable --now guard-fleet",
+    ),
+    (
+        &["restart", "reload"],
+        "it is a service on each machine",
+        "sudo systemctl restart guard-fleet",
+    ),
+    (
+        &["add", "enroll", "enrol", "register", "token"],
+        "a machine joins by a token, once",
+        "guard-fleet invite FILE > token\nand on that machine:\nsudo -u guard-fleet guard-fleet join < token",
+    ),
+    (
+        &["rm", "delete", "del", "leave", "kick"],
+        "a machine is taken out of the list beside a server",
+        "guard-fleet remove MACHINE FILE",
+    ),
+    (
+        &["policy", "policies", "deploy", "publish", "apply"],
+        "policies are signed as one bundle, which push brings to machines",
+        "guard policy sign --group GROUP --base base policies/ > bundle && guard-fleet push bundle",
+    ),
+];
 
 /// Carry what sessions ask from many machines to the people who answer, over NATS
 #[derive(Clone, Debug, Parser)]
@@ -272,6 +322,7 @@ impl Args {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use std::ffi::OsString;
 
     #[test]
     fn help_has_what_people_look_for() {
@@ -282,6 +333,39 @@ mod tests {
             "guard-fleet status",
         ] {
             assert!(help.contains(wanted), "{wanted}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_verb_leads_to_those_that_are() {
+        let told = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            let mut error = Args::try_parse_from(&words).unwrap_err();
+            guard_cli::meant(&Args::command(), &words, &mut error, &SYNONYMS).unwrap()
+        };
+        let misspelt = told("guard-fleet --socket /x pendign --json");
+        assert_eq!(misspelt.why, "did you mean pending?");
+        assert!(
+            misspelt
+                .fix
+                .starts_with("guard-fleet --socket /x pending --json\n")
+        );
+        for (line, fix) in [
+            ("guard-fleet ls", "guard-fleet machines\n"),
+            ("guard-fleet approve r7", "guard-fleet answer"),
+            ("guard-fleet restart", "sudo systemctl restart guard-fleet"),
+            ("guard-fleet frobnicate", "guard-fleet --help"),
+        ] {
+            let told = told(line);
+            assert!(told.fix.contains(fix), "{line}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn no_word_of_others_is_a_verb_by_itself() {
+        let command = Args::command();
+        for word in SYNONYMS.iter().flat_map(|(words, ..)| words.iter()) {
+            assert!(command.find_subcommand(word).is_none(), "{word}");
         }
     }
 

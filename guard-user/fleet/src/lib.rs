@@ -25,7 +25,7 @@ mod subjects;
 
 use anyhow::{Context as _, Result};
 
-pub use args::{Args, Verb};
+pub use args::{Args, SYNONYMS, Verb};
 pub use settings::Settings;
 
 /// How a verb ended.

@@ -1,12 +1,15 @@
 //! `guard-fleet`: reads its settings, and does what it is told.
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, process::ExitCode};
 
-use clap::Parser as _;
-use guard_fleet::{Args, VerbOutcome};
+use guard_fleet::{Args, SYNONYMS, VerbOutcome};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let args: Args = match guard_cli::parse(&arguments, &SYNONYMS) {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
     let serves = args.serves();
     guard_log::begin(!serves);
     match guard_fleet::run(args) {

@@ -88,7 +88,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             let (arguments, mut error) = misplaced::asked_about(arguments, error);
             misplaced::nearest_first(&mut error);
-            meant::no_value(&mut error);
+            guard_cli::no_value(&mut error);
             usage(&arguments, &error)
         }
     }

@@ -5,12 +5,13 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use guard_cli::typed;
 use guard_policy::{Destination, Target, parse_duration};
 use guard_proto::Failure;
 
 use super::args::{Cli, RunArgs};
 use super::ids::{one_by_one, stop_all};
-use super::misplaced::{is_escaped, is_like, is_program, typed};
+use super::misplaced::{is_escaped, is_program};
 
 /// Options that take a time.
 const TIMES: [&str; 4] = ["--for", "--hold", "--max-for", "--since"];
@@ -60,26 +61,6 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
         .or_else(|| of_an_option(&words, &verb, wrong))
         .or_else(|| of_run(&words, &verb, wrong))
         .or_else(|| of_a_yes(&words, &verb, wrong))
-}
-
-/// clap offers to take an unknown option for a value, which would have it run as a program; and any option that is alike in some
-/// letters, whatever that does.
-pub(super) fn no_value(error: &mut clap::Error) {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return;
-    }
-    error.remove(ContextKind::Suggested);
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.trim_start_matches('-').to_owned(),
-        _ => String::new(),
-    };
-    let (typed, known) = (
-        text(ContextKind::InvalidArg),
-        text(ContextKind::SuggestedArg),
-    );
-    if !is_like(&typed, &known) {
-        error.remove(ContextKind::SuggestedArg);
-    }
 }
 
 /// That a word which is no program stands before the command, where guard's own options do.
@@ -641,7 +622,7 @@ mod tests {
     fn an_unknown_option_is_offered_as_nothing_that_it_is_not_like() {
         let told = |line: &str| {
             let mut error = Cli::try_parse_from(words(line)).unwrap_err();
-            no_value(&mut error);
+            guard_cli::no_value(&mut error);
             error.to_string()
         };
         for line in [

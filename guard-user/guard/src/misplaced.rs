@@ -4,12 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, RunArgs};
 use super::error::CliError;
-use super::render::command_line;
+use guard_cli::typed;
 use guard_proto::Failure;
 
 /// What `guard claude` and `guard -- claude` were meant to be, where there is such a program.
@@ -35,43 +35,11 @@ pub(super) fn command_for_verb(arguments: &[OsString], error: &clap::Error) -> O
     })
 }
 
-/// A word in the place of a verb that is none: the line with each verb that it is like, and where all are listed. clap offers to
-/// take it for a value besides, which no verb has there.
+/// A word in the place of a verb that is none: the line with each verb that it is like, or the command that it may be.
 pub(super) fn no_verb(arguments: &[OsString], error: &clap::Error) -> Option<Failure> {
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
-        return None;
-    };
-    let words = arguments.get(1..)?;
-    let at = words.iter().position(|one| one == word.as_str())?;
-    let suggested: &[String] = match error.get(ContextKind::SuggestedSubcommand) {
-        Some(ContextValue::Strings(suggested)) => suggested,
-        _ => &[],
-    };
-    let distance = |verb: &str| strsim::damerau_levenshtein(word, verb);
-    let least = suggested.iter().map(|verb| distance(verb)).min();
-    let like = suggested.iter().map(String::as_str);
-    let like: Vec<_> = like.filter(|verb| Some(distance(verb)) == least).collect();
-    // `policy` and the like, which have verbs of their own.
-    let group = words[..at].iter().filter(|one| is_verb(one));
-    let group: Vec<_> = group.cloned().collect();
-    let of_group = |last: &str| typed(&[&group[..], &[OsString::from(last)]].concat());
-    let help = format!("guard {}", of_group("--help"));
-    let meant = like.iter().map(|verb| {
-        let meant = [&words[..at], &[OsString::from(verb)], &words[at + 1..]].concat();
-        format!("guard {}", typed(&meant))
-    });
-    let fix = match may_be_a_command(arguments, error) {
-        Some(command) => format!("{help}\nor, to run a command:\n{command}"),
-        None => meant.chain([help.clone()]).collect::<Vec<_>>().join("\n"),
-    };
-    Some(Failure {
-        what: format!("{} is no verb of guard's", of_group(word)),
-        why: match like.is_empty() {
-            true => format!("{help} lists them"),
-            false => format!("did you mean {}?", like.join(" or ")),
-        },
-        fix,
-    })
+    let command = may_be_a_command(arguments, error);
+    let command = command.map(|command| format!("or, to run a command:\n{command}"));
+    guard_cli::no_verb(&Cli::command(), arguments, error, command)
 }
 
 /// The command that a word may be that is neither a verb nor like one, and no program of this PATH.
@@ -83,52 +51,13 @@ fn may_be_a_command(arguments: &[OsString], error: &clap::Error) -> Option<Strin
     (is_unknown && !is_option && !is_like_one).then(|| format!("guard run -- {}", typed(words)))
 }
 
-/// The verb that was probably meant comes first, and each verb once: clap has the likeliest last, a name and its other names
-/// each by itself, and words that are alike in little but their letters.
+/// The verb that was probably meant comes first, and each verb once.
 pub(super) fn nearest_first(error: &mut clap::Error) {
-    let text = |value: Option<&ContextValue>| match value {
-        Some(ContextValue::String(typed)) => Some(typed.clone()),
-        _ => None,
-    };
-    let typed = text(error.get(ContextKind::InvalidSubcommand));
-    let (Some(typed), Some(ContextValue::Strings(suggested))) =
-        (typed, error.get(ContextKind::SuggestedSubcommand))
-    else {
-        return;
-    };
-    let mut suggested = suggested.clone();
-    suggested.sort_by_key(|verb| strsim::damerau_levenshtein(&typed, verb));
-    let command = Cli::command();
-    let mut known = Vec::new();
-    suggested.retain(|verb| {
-        let found = command.find_subcommand(verb);
-        let name = found.map_or_else(|| verb.clone(), |found| found.get_name().to_owned());
-        let is_new = !known.contains(&name);
-        known.push(name);
-        is_new && is_like(&typed, verb)
-    });
-    if suggested.is_empty() {
-        error.remove(ContextKind::SuggestedSubcommand);
-        // It has none of its own, and a blank line before them.
-        error.remove(ContextKind::Suggested);
-        return;
-    }
-    error.insert(
-        ContextKind::SuggestedSubcommand,
-        ContextValue::Strings(suggested),
-    );
-}
-
-/// Whether one word is the other one misspelt, or its beginning.
-pub(super) fn is_like(typed: &str, known: &str) -> bool {
-    let longest = typed.chars().count().max(known.chars().count());
-    let begins = typed.len() > 1 && known.starts_with(typed);
-    begins || strsim::damerau_levenshtein(typed, known) * 3 <= longest
+    guard_cli::nearest_first(&Cli::command(), error);
 }
 
 fn is_verb(word: &OsStr) -> bool {
-    let word = word.to_str().unwrap_or_default();
-    Cli::command().find_subcommand(word).is_some()
+    guard_cli::is_verb(&Cli::command(), word)
 }
 
 /// Whether it is one that can be run: of PATH, or by its path.
@@ -263,15 +192,6 @@ pub(super) fn policy_behind_command(arguments: &[OsString], args: &RunArgs) -> R
 pub(super) fn is_escaped(arguments: &[OsString], args: &RunArgs) -> bool {
     let begin = arguments.len().saturating_sub(args.command.len());
     begin > 0 && arguments.get(begin - 1).is_some_and(|word| word == "--")
-}
-
-/// Words as they are typed.
-pub(super) fn typed(words: &[OsString]) -> String {
-    let words: Vec<_> = words
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    command_line(&words)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use guard_cli::{Synonym, synonym};
 use guard_policy::Destination;
 use guard_proto::Failure;
 
@@ -11,12 +12,8 @@ use super::args::Cli;
 use super::policy_file::{is_policy, or_default};
 use super::render::command_line;
 
-/// Words, what is to be known about them, and what to type. `WORD` is the word, `POLICY` the policy of `guard run`, `DEST` the
-/// destination behind it, `NAME` the policy behind it.
-type Known = (&'static [&'static str], &'static str, &'static str);
-
-/// In the place of a verb, whatever stands behind them.
-const VERBS: [Known; 9] = [
+/// In the place of a verb, whatever stands behind them: `POLICY` is the policy of `guard run`, `DEST` the destination behind it.
+const VERBS: [Synonym; 9] = [
     (
         &["enable", "start", "up"],
         "guardd is a service, and a command is run by the verb run",
@@ -64,8 +61,8 @@ const VERBS: [Known; 9] = [
     ),
 ];
 
-/// Below `guard policy`.
-const OF_POLICIES: [Known; 7] = [
+/// Below `guard policy`: `NAME` is the policy behind it.
+const OF_POLICIES: [Synonym; 7] = [
     (&["ls"], "policies are listed by list", "guard policy list"),
     (
         &["cat", "get"],
@@ -119,10 +116,6 @@ pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failu
     }
 }
 
-fn known<'k>(all: &'k [Known], word: &str) -> Option<&'k Known> {
-    all.iter().find(|(words, ..)| words.contains(&word))
-}
-
 fn failure(word: &str, why: &str, fix: String) -> Failure {
     Failure {
         what: format!("{word} is no verb of guard's"),
@@ -132,7 +125,7 @@ fn failure(word: &str, why: &str, fix: String) -> Failure {
 }
 
 fn of_verbs(word: &str, behind: &[&str]) -> Option<Failure> {
-    let (_, why, fix) = known(&VERBS, word)?;
+    let (_, why, fix) = synonym(&VERBS, word)?;
     // A word alone may be anything.
     let is_place =
         |one: &&&str| one.contains(['.', ':', '/', '@']) && one.parse::<Destination>().is_ok();
@@ -183,7 +176,7 @@ fn of_one_thing(word: &str, behind: &[&str]) -> Option<Failure> {
 }
 
 fn of_policies(word: &str, behind: &[&str]) -> Option<Failure> {
-    let (_, why, fix) = known(&OF_POLICIES, word)?;
+    let (_, why, fix) = synonym(&OF_POLICIES, word)?;
     let name = behind.iter().find(|one| is_policy(one));
     let fix = match name {
         Some(name) => fix.replace("NAME", name),

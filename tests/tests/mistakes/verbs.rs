@@ -1,7 +1,9 @@
 //! Words in the wrong order, of other programs, and misspelt.
 
+use std::process::Command;
+
 use super::{Root, Row, User, check};
-use guard_lab::Tested;
+use guard_lab::{Tested, bins, exec};
 
 const ROWS: &[Row] = &[
     (
@@ -428,5 +430,27 @@ fn of_verbs_options_and_commands() -> Tested {
 #[test]
 fn help_and_version_are_words_too() -> Tested {
     check(TAKEN)?;
+    Ok(())
+}
+
+#[test]
+fn of_the_programs_beside_guard() -> Tested {
+    for (program, typed, said) in [
+        ("guard-fleet", "pendign", "guard-fleet pending"),
+        ("guard-fleet", "ls", "guard-fleet machines"),
+        ("guard-console", "lgoin", "guard-console login"),
+        (
+            "guard-console",
+            "up",
+            "sudo systemctl enable --now guard-console",
+        ),
+    ] {
+        let told = exec::output(Command::new(bins::find(program)?).arg(typed))?;
+        assert_eq!(told.status.code(), Some(2), "{told:?}");
+        let stderr = String::from_utf8_lossy(&told.stderr);
+        let first = format!("{program}: {typed} is no verb of {program}'s: ");
+        assert!(stderr.starts_with(&first), "{stderr}");
+        assert!(stderr.contains(&format!("    {said}\n")), "{stderr}");
+    }
     Ok(())
 }
