@@ -6,13 +6,14 @@ use std::time::Duration;
 use guard_policy::{PortSpec, Prefix, format_duration, protocol_number};
 use guard_proto::{
     HttpRequest, LogRecord, Request,
-    record::{Answered, Field, HoleOpen, Record},
+    record::{Answered, Field, HoleOpen, Record, Settled},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::holes::HoleScope;
 use super::page::{Page, STRONG};
+use super::requests::policy_did;
 use super::time::Clock;
 
 /// A request that does not wait any more.
@@ -36,10 +37,13 @@ pub(crate) struct How {
     /// What of it a yes lets pass, in words; empty: all.
     #[serde(skip)]
     pub(crate) scope: String,
-    /// `answered`, `joined`, `opened`, `session-end` or `expired`; null: not known.
+    /// `answered`, `joined`, `opened`, `settled`, `session-end` or `expired`; null: not known.
     pub(crate) why: Option<&'static str>,
     /// `r9` or `h5`; what it is part of now, or what covers it.
     pub(crate) other: Option<String>,
+    /// What a policy did that has settled it.
+    #[serde(skip)]
+    pub(crate) policy_did: Option<String>,
     /// The other request to which a yes has opened that hole.
     #[serde(skip)]
     pub(crate) yes_to: Option<String>,
@@ -101,6 +105,15 @@ impl How {
                     why: Some("opened"),
                     other: one.hole.take(),
                     yes_to: one.request.take(),
+                    ..Self::default()
+                };
+            }
+            Record::Settled(one) if !is_answered && is_settled(&one, &request.id) => {
+                let (policy, verdict) = (one.policy.get(), one.verdict.get());
+                let did = policy_did(policy.map(String::as_str), verdict.map(String::as_str));
+                *self = Self {
+                    why: Some("settled"),
+                    policy_did: Some(did),
                     ..Self::default()
                 };
             }
@@ -186,6 +199,17 @@ fn is_of(answered: &Answered, id: &str) -> bool {
         .any(|one| one == id)
 }
 
+/// Whether a policy has settled that request, or one that it had become a part of.
+fn is_settled(settled: &Settled, id: &str) -> bool {
+    let parts = settled.parts.get().into_iter().flatten();
+    settled
+        .request
+        .get()
+        .into_iter()
+        .chain(parts)
+        .any(|one| one == id)
+}
+
 /// How it ended, in a line.
 pub(crate) fn line(all: &EndedRequest, _clock: &Clock) -> Page {
     let (request, how) = (&all.request, &all.ended);
@@ -199,6 +223,10 @@ pub(crate) fn line(all: &EndedRequest, _clock: &Clock) -> Page {
         (Some(answer), Some(by), _) => page.line(format_args!("{answer}, by {by}{time}")),
         (Some(answer), None, _) => page.line(format_args!("{answer}{time}")),
         (None, _, Some("opened")) => page.line(opened(how)),
+        (None, _, Some("settled")) => {
+            let did = how.policy_did.as_deref().unwrap_or("a policy was changed");
+            page.line(format_args!("{did}, before anybody had answered"))
+        }
         (None, _, Some("joined")) => page.line(format_args!(
             "it is a part of {} now",
             how.other.as_deref().unwrap_or("another")
@@ -304,6 +332,12 @@ mod tests {
         part["parts"] = json!(["r3", "r1"]);
         assert_eq!(said(json!([part])), "r1: no, by alice\n");
         assert_eq!(said(json!([end])), "r1: not answered, and s1 has ended\n");
+        // What settled it was no end of its session.
+        let settled = json!({"kind": "settled", "session": "s1", "request": "r7", "parts": ["r1"], "policy": "ci", "rule": null, "verdict": "deny"});
+        assert_eq!(
+            said(json!([settled, end])),
+            "r1: policy ci denied it, before anybody had answered\n"
+        );
         assert_eq!(
             given_up(&request(), &clock()).plain(),
             "r1: not answered in time, and its connection gave up; for the next one: guard approve r1\n"

@@ -101,6 +101,17 @@ pub(crate) fn went(
     }
 }
 
+/// What a changed policy, whose verdict that is now, has done about a request; without a verdict it was about a name.
+pub(super) fn policy_did(policy: Option<&str>, verdict: Option<&str>) -> String {
+    let policy = policy.map_or_else(|| "its policy".to_owned(), |name| format!("policy {name}"));
+    let did = match verdict {
+        Some("allow") => "allowed it",
+        Some("deny") => "denied it",
+        _ => "was changed",
+    };
+    format!("{policy} {did}")
+}
+
 /// That a changed policy has settled one, before anybody did. `session`: its own, and whether that has ended.
 pub(crate) fn settled(
     (id, argument): (&str, Option<&str>),
@@ -108,18 +119,17 @@ pub(crate) fn settled(
     by: &SettledByPolicy,
     clock: &Clock,
 ) -> Failure {
-    let policy = by.policy.as_ref();
-    let policy = policy.map_or_else(|| "its policy".to_owned(), |name| format!("policy {name}"));
+    let verdict = by.verdict.as_deref();
+    let did = policy_did(by.policy.as_deref(), verdict);
     let (ago, at) = (clock.ago(by.at), clock.at(by.at));
-    let (did, since) = match by.verdict.as_deref() {
-        Some("allow") => ("allowed it", ""),
-        Some("deny") => ("denied it", ""),
-        Some(_) => ("was changed", ": trying again makes another request"),
-        None => ("was changed", ", and asks nobody about it any more"),
+    let since = match verdict {
+        Some("allow" | "deny") => "",
+        Some(_) => ": trying again makes another request",
+        None => ", and asks nobody about it any more",
     };
     Failure {
         what: format!("{id} waits no more"),
-        why: format!("{policy} {did} {ago} ({at}), before anybody had answered{since}"),
+        why: format!("{did} {ago} ({at}), before anybody had answered{since}"),
         fix: match argument.filter(|_| !has_ended) {
             Some(argument) => format!("guard explain {argument} --session {session}"),
             None => format!("guard log --session {session}"),
