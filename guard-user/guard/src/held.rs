@@ -83,7 +83,7 @@ mod tests {
         };
         assert_eq!(teller.newly_held(&[request(), other]), Vec::<String>::new());
         let lines = teller.newly_held(std::slice::from_ref(&held));
-        insta::assert_snapshot!(lines.join("\n"), @"guard: waits for a yes to tcp 192.0.2.10:443 (photos.example.com) (request r1): guard approve r1, in another terminal");
+        insta::assert_snapshot!(lines.join("\n"), @"guard: waits for a yes to tcp 192.0.2.10:443 (photos.example.com) (request r1): guard watch, in another terminal");
         assert_eq!(teller.newly_held(&[held]), Vec::<String>::new());
     }
 

@@ -244,7 +244,7 @@ fn what_waits_is_told_at_the_terminal_of_its_command_alone() -> Tested {
     })?;
     assert_eq!(lab.root(&["deny", "r1"])?.code(), Some(0));
     // What is told comes in the order in which it was asked.
-    let words = "(request r2): guard approve r2, in another terminal";
+    let words = "(request r2): guard watch, in another terminal";
     window.expect(&format!("guard: waits for a yes to tcp [{V6}]:443 {words}"));
     assert_eq!(lab.root(&["deny", "r2"])?.code(), Some(0));
     let screen = window.expect("guard report --session s1");

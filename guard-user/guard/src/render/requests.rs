@@ -148,7 +148,8 @@ pub(crate) fn one(request: &Request, clock: &Clock) -> Page {
 /// Characters of where it wants to go that are shown in a line beside what a command says.
 const BESIDE: usize = 160;
 
-/// That one waits, in a line beside what its command says. `sudo` stands before what is to be typed.
+/// That one waits, in a line beside what its command says. `sudo` stands before what is to be typed, which answers nothing: a command can
+/// write such a line itself, with another request's id, and there is no room for all that a person is to see.
 pub(crate) fn waits(request: &Request, sudo: &str) -> String {
     let wanted = match (&request.http, &request.question) {
         // Where it really goes stands first: the rest may be left out.
@@ -160,13 +161,8 @@ pub(crate) fn waits(request: &Request, sudo: &str) -> String {
         (None, None) => target(request),
     };
     let (wanted, id) = (visible(wanted, BESIDE), &request.id);
-    // Without it, a yes is to one of many.
-    let extent = match request.burst {
-        Some(_) if request.http.is_none() => " --prefix",
-        _ => "",
-    };
     format!(
-        "guard: waits for a yes to {wanted} (request {id}): {sudo}guard approve {id}{extent}, in another terminal"
+        "guard: waits for a yes to {wanted} (request {id}): {sudo}guard watch, in another terminal"
     )
 }
 
@@ -1032,12 +1028,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_beside_a_command_says_what_waits_and_what_to_type() {
+    fn a_line_beside_a_command_says_what_waits_and_where_it_is_seen() {
         let write = Request {
             http: Some(http()),
             ..request()
         };
-        insta::assert_snapshot!(waits(&write, "sudo "), @"guard: waits for a yes to DELETE https://photos.example.com/api/jobs/7?now=1 (request r1): sudo guard approve r1, in another terminal");
+        insta::assert_snapshot!(waits(&write, "sudo "), @"guard: waits for a yes to DELETE https://photos.example.com/api/jobs/7?now=1 (request r1): sudo guard watch, in another terminal");
         let asks = Request {
             question: Some(DnsQuestion {
                 name: "x.example".into(),
@@ -1048,7 +1044,7 @@ mod tests {
         };
         let said = waits(&asks, "");
         assert!(
-            said.contains("yes to ask what x.example is (TXT) (request r1): guard approve r1,"),
+            said.contains("yes to ask what x.example is (TXT) (request r1): guard watch,"),
             "{said}"
         );
         let elsewhere = Request {
@@ -1071,9 +1067,8 @@ mod tests {
             ..request()
         };
         let said = waits(&many, "");
-        let typed =
-            "tcp/443 at 3 addresses of 192.0.2.0/24 (request r1): guard approve r1 --prefix,";
-        assert!(said.contains(typed), "{said}");
+        let wanted = "tcp/443 at 3 addresses of 192.0.2.0/24 (request r1): guard watch,";
+        assert!(said.contains(wanted), "{said}");
         // What a program has chosen begins no line, and leaves room for what is to be typed.
         let hostile = Request {
             http: Some(HttpRequest {
@@ -1085,7 +1080,7 @@ mod tests {
         let said = waits(&hostile, "");
         assert!(!said.chars().any(super::super::escape::is_unseen), "{said}");
         assert!(
-            said.ends_with("… (request r1): guard approve r1, in another terminal"),
+            said.ends_with("… (request r1): guard watch, in another terminal"),
             "{said}"
         );
     }
