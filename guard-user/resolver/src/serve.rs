@@ -151,7 +151,7 @@ pub(super) async fn reply(
     }
 }
 
-/// Tells guardd about it, when the program has its answer.
+/// Tells guardd about it, when the program has its answer, or by TCP is sent it.
 pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
     drop(reply.socket);
     let sessions = &common.sessions;

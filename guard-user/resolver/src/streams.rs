@@ -201,7 +201,9 @@ async fn answer(
     writer: &Writer,
     (origin, question): (&Origin, &Question),
 ) {
-    let reply = serve::reply(common, network, origin, question, true).await;
-    writer.write(&reply.message).await;
-    serve::tell(common, &serve::asker(origin, question), reply).await;
+    let mut reply = serve::reply(common, network, origin, question, true).await;
+    let message = std::mem::take(&mut reply.message);
+    let asker = serve::asker(origin, question);
+    // Not behind it: a program that takes none of its answers ends the connection, and with it whatever waits to be written there.
+    tokio::join!(writer.write(&message), serve::tell(common, &asker, reply));
 }

@@ -444,6 +444,30 @@ fn most_addresses(question: Message, is_stream: bool) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn what_is_refused_is_told_where_the_program_takes_no_answer() {
+    let patterns = &[("a.example.com", false)];
+    run(Names::Rules, patterns, most_addresses, async |mut scene| {
+        let mut stream = scene.stalled_stream(SESSION).await;
+        send_framed(&mut stream, &asked("a.example.com", A_RECORD, None)).await;
+        let learned = scene.told.recv().await.unwrap();
+        assert!(
+            matches!(learned, FromResolver::Learned { .. }),
+            "{learned:?}"
+        );
+        // Its answer is behind one that is never written whole.
+        send_framed(&mut stream, &asked("secret.example", A_RECORD, None)).await;
+        let name = loop {
+            match scene.told.recv().await.unwrap() {
+                FromResolver::Learned { .. } => {}
+                FromResolver::Refused { name, .. } => break name,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(name, "secret.example");
+    });
+}
+
+#[test]
 fn sessions_that_end_one_after_the_other_leave_no_more_than_the_share_of_one() {
     let patterns = &[("*.example.com", false)];
     run(Names::Rules, patterns, most_addresses, async |scene| {

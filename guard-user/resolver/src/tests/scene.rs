@@ -16,6 +16,7 @@ use guard_common::{
 };
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver};
 use hickory_proto::op::Message;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
@@ -103,6 +104,8 @@ pub(super) struct Scene {
     /// Of IPv4 and of IPv6, as the resolver's own ends.
     pub(super) servers: [SocketAddr; 2],
     resolvers: [SocketAddr; 2],
+    /// Of IPv4, which the resolver accepts from.
+    listener: std::net::TcpListener,
 }
 
 /// Runs a test in a scene with a server, of which the session is `SESSION` under one policy.
@@ -169,9 +172,11 @@ impl Scene {
         let (udp4, tcp4) = both("127.0.0.1").await;
         let (udp6, tcp6) = both("::1").await;
         let resolvers = [udp4.local_addr().unwrap(), udp6.local_addr().unwrap()];
+        let tcp4 = tcp4.into_std().unwrap();
+        let listener = tcp4.try_clone().unwrap();
         let sockets: Vec<OwnedFd> = vec![
             udp4.into_std().unwrap().into(),
-            tcp4.into_std().unwrap().into(),
+            tcp4.into(),
             udp6.into_std().unwrap().into(),
             tcp6.into_std().unwrap().into(),
         ];
@@ -200,6 +205,7 @@ impl Scene {
             peers,
             servers,
             resolvers,
+            listener,
         }
     }
 
@@ -259,6 +265,16 @@ impl Scene {
     /// A connection of a program's, which was going to the server.
     pub(super) async fn stream(&self, session: SessionId) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        self.connect(socket, session, 0).await
+    }
+
+    /// The same of a program that takes no answers: a long one does not fit into what the kernel keeps of them.
+    pub(super) async fn stalled_stream(&self, session: SessionId) -> TcpStream {
+        // Both take the least there is. What is accepted has the listener's.
+        set_socket_send_buffer_size(&self.listener, 1).unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         self.connect(socket, session, 0).await
     }
