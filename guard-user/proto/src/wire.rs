@@ -171,6 +171,9 @@ pub enum ToProxy {
         number: Number,
         /// Why it may not: a clause without a full stop; none if it may.
         why: Option<String>,
+        /// What the policies' rules for that name say of requests: they judge these beside the terms of the target.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rules: Vec<Rules>,
     },
     /// The answer to [`ToDaemon::Ask`].
     Answer {

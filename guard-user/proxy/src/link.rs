@@ -17,9 +17,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::wire::{
-    AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
-    UnscannedListener,
+use super::{
+    judge::Rules,
+    wire::{
+        AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
+        UnscannedListener,
+    },
 };
 
 /// Targets whose terms are cached at once. For more, guardd is asked each time.
@@ -51,12 +54,30 @@ enum Waiting {
     Name {
         shown: Shown,
         epoch: u64,
-        tell: oneshot::Sender<Option<Rc<str>>>,
+        tell: oneshot::Sender<NameTerms>,
     },
 }
 
 /// A name that a client shows at a target.
 type Shown = (RedirectTarget, Box<str>);
+
+/// What guardd says of one.
+#[derive(Clone, Debug)]
+pub(super) struct NameTerms {
+    /// Why it may not be shown; none: it may.
+    pub(super) why: Option<Rc<str>>,
+    /// What its own rules say of requests, which they judge beside the target's terms.
+    pub(super) rules: Rc<[Rules]>,
+}
+
+impl NameTerms {
+    fn refused(why: &str) -> Self {
+        Self {
+            why: Some(why.into()),
+            rules: Rc::default(),
+        }
+    }
+}
 
 /// Bytes of the longest name of a host. What is longer is none.
 const LONGEST_NAME: usize = 255;
@@ -84,8 +105,8 @@ pub(super) struct GuarddLink {
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
     known: RefCell<HashMap<RedirectTarget, Option<Rc<TargetTerms>>>>,
-    /// Why names may not be shown, or that they may.
-    names: RefCell<HashMap<Shown, Option<Rc<str>>>>,
+    /// What is said of names.
+    names: RefCell<HashMap<Shown, NameTerms>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
     /// Records of the audit log that are not sent yet: how many, and by session.
     unsent_records: Cell<usize>,
@@ -203,8 +224,13 @@ impl GuarddLink {
         let _ = tell.send(terms);
     }
 
-    /// Why a client may not show a name at a target, from the cache or from guardd; `None` if it may. An empty name is none.
+    /// Why a client may not show a name at a target; `None` if it may. As [`Self::name_terms`].
     pub(super) async fn refuses_name(&self, target: RedirectTarget, name: &str) -> Option<Rc<str>> {
+        self.name_terms(target, name).await.why
+    }
+
+    /// What holds for a name that a client shows at a target, from the cache or from guardd. An empty name is none.
+    pub(super) async fn name_terms(&self, target: RedirectTarget, name: &str) -> NameTerms {
         let name = if name.len() > LONGEST_NAME { "" } else { name };
         let shown: Shown = (target, name.to_ascii_lowercase().into());
         if let Some(known) = self.names.borrow().get(&shown) {
@@ -221,25 +247,28 @@ impl GuarddLink {
             name,
         });
         let told = told.await;
-        told.unwrap_or_else(|_| Some("guardd has ended".into()))
+        told.unwrap_or_else(|_| NameTerms::refused("guardd has ended"))
     }
 
     /// guardd's answer about a name.
-    pub(super) fn named(&self, number: Number, why: Option<String>) {
+    pub(super) fn named(&self, number: Number, why: Option<String>, rules: Vec<Rules>) {
         let Some(Waiting::Name { shown, epoch, tell }) = self.waiting.borrow_mut().remove(&number)
         else {
             return;
         };
-        let why = why.map(Rc::from);
+        let terms = NameTerms {
+            why: why.map(Rc::from),
+            rules: rules.into(),
+        };
         if epoch == *self.epoch.borrow() {
             let mut names = self.names.borrow_mut();
             if names.len() >= MAX_KNOWN {
                 names.clear();
             }
-            names.insert(shown, why.clone());
+            names.insert(shown, terms.clone());
         }
         // The waiter may be gone.
-        let _ = tell.send(why);
+        let _ = tell.send(terms);
     }
 
     /// Clears the cache: policies, sessions or holes have changed.

@@ -1,6 +1,7 @@
 //! Whether an HTTP request may pass: reads pass, and an approver is asked about the rest (`confirmed`).
 
 use std::{
+    borrow::Cow,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -67,13 +68,16 @@ impl Client {
         if let Some(misdirected) = self.misdirected(parts) {
             return Ok(Err(misdirected.under(&terms)));
         }
-        if let Some(misnamed) = self.misnamed(parts, &terms).await {
-            unwanted(
-                parts,
-                BegunBody::new(body, self.context.room.taken(terms.account)),
-            );
-            return Ok(Err(misnamed));
-        }
+        let rules = match self.judging(parts, &terms).await {
+            Ok(rules) => rules,
+            Err(misnamed) => {
+                unwanted(
+                    parts,
+                    BegunBody::new(body, self.context.room.taken(terms.account)),
+                );
+                return Ok(Err(misnamed));
+            }
+        };
         let request = judge::RequestHead {
             method: &parts.method,
             uri: &parts.uri,
@@ -82,7 +86,8 @@ impl Client {
             is_secure: self.context.secure.is_some() || self.context.target.address.is_loopback(),
         };
         let turn = self.context.room.turn(terms.account).await;
-        let mut judgement = judge::judge_all(terms.rules(), &request, None);
+        let mut judgement = judge::judge_all(&rules, &request, None);
+        drop(rules);
         turn.end().await;
         if let Judgement::Read { .. } = judgement {
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
@@ -99,12 +104,16 @@ impl Client {
                 self.goes_by_hole();
                 return Ok(Ok(Passed::unasked(body::outgoing(body))));
             }
-            if let Some(misnamed) = self.misnamed(parts, &terms).await {
-                unwanted(parts, body);
-                return Ok(Err(misnamed));
-            }
+            let rules = match self.judging(parts, &terms).await {
+                Ok(rules) => rules,
+                Err(misnamed) => {
+                    unwanted(parts, body);
+                    return Ok(Err(misnamed));
+                }
+            };
             let turn = self.context.room.turn(terms.account).await;
-            judgement = with_body(terms.rules(), &request, &body);
+            judgement = with_body(&rules, &request, &body);
+            drop(rules);
             turn.end().await;
         }
         match judgement {
@@ -128,23 +137,39 @@ impl Client {
         (!is_for).then(|| self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, why))
     }
 
-    /// The problem of a request for a host that is none of the names by which the policies let the destination be reached.
-    async fn misnamed(&self, parts: &Parts, terms: &Rc<TargetTerms>) -> Option<Problem> {
+    /// The rules that judge a request: those of the destination, and those for the host that it names, where these are others. Names share
+    /// addresses, and what one of them may be asked is not what another may.
+    ///
+    /// # Errors
+    ///
+    /// The problem where that host is none of the names by which the policies let the destination be reached.
+    async fn judging<'t>(
+        &self,
+        parts: &Parts,
+        terms: &'t Rc<TargetTerms>,
+    ) -> Result<Cow<'t, [Rules]>, Problem> {
         if !terms.names {
-            return None;
+            return Ok(Cow::Borrowed(terms.rules()));
         }
         let host = host(parts).unwrap_or_default();
         let host = host.parse().map_or_else(
             |_| String::new(),
             |host: Authority| host.host().trim_end_matches('.').to_owned(),
         );
-        let why = self
-            .context
-            .link
-            .refuses_name(self.context.target, &host)
-            .await?;
-        let why = format!("its host may not be named there: {why}");
-        Some(self.denied(terms, parts, &why))
+        let link = &self.context.link;
+        let named = link.name_terms(self.context.target, &host).await;
+        if let Some(why) = named.why {
+            let why = format!("its host may not be named there: {why}");
+            return Err(self.denied(terms, parts, &why));
+        }
+        let mut rules = Cow::Borrowed(terms.rules());
+        for own in named.rules.iter() {
+            // Mostly it is the one that decides about the destination.
+            if !rules.contains(own) {
+                rules.to_mut().push(own.clone());
+            }
+        }
+        Ok(rules)
     }
 
     fn crowded(&self, parts: &Parts, body: BegunBody) -> Problem {
@@ -238,10 +263,11 @@ impl Client {
             self.goes_by_hole();
         }
         if !Rc::ptr_eq(before, &terms) && !terms.is_open() {
-            if let Some(misnamed) = self.misnamed(parts, &terms).await {
-                return Ok(Err(misnamed));
-            }
-            let now = with_body(terms.rules(), request, &body);
+            let rules = match self.judging(parts, &terms).await {
+                Ok(rules) => rules,
+                Err(misnamed) => return Ok(Err(misnamed)),
+            };
+            let now = with_body(&rules, request, &body);
             if let Judgement::Denied { because } = now {
                 return Ok(Err(self.denied(&terms, parts, &because)));
             }

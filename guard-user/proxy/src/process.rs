@@ -93,7 +93,7 @@ async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &T
             }
             ToProxy::Forget { network } => networks.forget(network),
             ToProxy::Renew => link.renew(),
-            ToProxy::Name { number, why } => link.named(number, why),
+            ToProxy::Name { number, why, rules } => link.named(number, why, rules),
             ToProxy::Vouch { number, scope } => match tls.vouch(&scope) {
                 Ok(certificate) => link.vouch(number, certificate),
                 Err(error) => tracing::error!("no certificate for a session: {error:#}"),

@@ -45,6 +45,15 @@ path = "/admin/*"
 action = "deny"
 "#;
 
+/// A rule for the other name, which says nothing of requests.
+const OTHER_NAMES: &str = r#"
+[[rule]]
+name = "evil"
+to = ["evil.example.com"]
+ports = ["tcp/443", "tcp/80"]
+action = "read-only"
+"#;
+
 /// A line of the shell that prints what the answer says, and the status.
 fn line(scheme: &str, name: &str, args: &str) -> String {
     let port = if scheme == "https" { 443 } else { 80 };
@@ -136,5 +145,37 @@ fn rules_for_requests_hold_where_their_rule_has_a_name() -> Tested {
     // They are no other name's at that address.
     let (status, words) = curl(&mut shell, "http", EVIL, SEARCH)?;
     assert_eq!(status, "403", "{words}");
+    Ok(())
+}
+
+#[test]
+fn what_one_name_may_be_asked_another_at_its_address_may_not() -> Tested {
+    const SEARCH: &str = "-X POST --request-target /search/a";
+    const ADMIN: &str = "--request-target /admin/a";
+    let (head, rules) = RULED.split_once("\n[[rule]]").unwrap();
+    let others_first = format!("{head}{OTHER_NAMES}\n[[rule]]{rules}");
+    // Whichever of them decides about the address.
+    for policy in [format!("{RULED}{OTHER_NAMES}"), others_first] {
+        let scene = SharedAddress::new()?;
+        let _http = Production::launch(&scene.network, &[80], &[], true)?;
+        let mut outside = scene.network.dev().command_as(AGENT, "sh");
+        let said = outside.args(["-c", &line("http", EVIL, SEARCH)]).output()?;
+        let said = String::from_utf8_lossy(&said.stdout);
+        assert!(said.contains("status=200"), "without the guard: {said}");
+        let daemon = scene.daemon(&policy, Looks::Kernel)?;
+        // It has asked for the name alone of which a rule lets something pass.
+        let mut shell = scene.session(&daemon)?;
+        for scheme in ["http", "https"] {
+            for (name, args, wanted) in [
+                (EVIL, SEARCH, "403"),
+                (EVIL, "", "200"),
+                (FORGE, ADMIN, "403"),
+                (FORGE, "", "200"),
+            ] {
+                let (status, words) = curl(&mut shell, scheme, name, args)?;
+                assert_eq!(status, wanted, "{scheme} {name} {args}: {words}");
+            }
+        }
+    }
     Ok(())
 }

@@ -67,6 +67,29 @@ impl Policies {
         refusals.find_map(|refusal| refusal)
     }
 
+    /// The rules for a name that a client shows at a TCP port of an address, the outermost policy's first. Names share addresses, and a session
+    /// chooses which of them it asks for: another of them may decide about the address.
+    #[must_use]
+    pub fn rules_of_name(
+        &self,
+        chain: &[PolicyId],
+        (to, port): (Address, u16),
+        name: &str,
+    ) -> Vec<&Rule> {
+        let to = Connection::new(to, Protocol::TCP, port);
+        let Ok(name) = name.parse::<DomainName>() else {
+            return Vec::new();
+        };
+        let rules = chain.iter().rev().filter_map(|slot| {
+            let policy = self.slots.get(slot)?;
+            let pattern = policy.compiled.pattern_of(&name)?;
+            let said = said_of(&policy.compiled.lookup(), *slot, pattern.id(), &to);
+            let rule = policy.policy.rule(said.verdict.rule);
+            rule.filter(|_| said.is_of_pattern())
+        });
+        rules.collect()
+    }
+
     fn refuses(
         &self,
         subject: VerdictSubject<'_>,
@@ -320,5 +343,27 @@ action = "read-only"
         assert_eq!(refuses(1, 443, "a.api.example.com"), None);
         let why = refuses(1, 443, "shut.api.example.com").unwrap();
         assert!(why.contains("`shut`") && why.contains("`net`"), "{why}");
+    }
+
+    #[test]
+    fn a_names_own_rules_are_those_of_its_port_whatever_decides_about_the_address() {
+        let policies = in_force();
+        let rules = |last: u8, port, name: &str| -> Vec<String> {
+            let to = IpAddr::from([192, 0, 2, last]).into();
+            let rules = policies.rules_of_name(&[PolicyId(1)], (to, port), name);
+            rules.into_iter().map(|rule| rule.name.clone()).collect()
+        };
+        for last in [1, 40, 99] {
+            assert_eq!(rules(last, 443, "A.api.example.com"), ["api"]);
+            assert_eq!(rules(last, 443, "forge.example.com"), ["forge"]);
+            for (port, name) in [
+                (22, "a.api.example.com"),
+                (443, "other.example.com"),
+                (443, ""),
+            ] {
+                let none: [&str; 0] = [];
+                assert_eq!(rules(last, port, name), none, "{last} {port} {name}");
+            }
+        }
     }
 }

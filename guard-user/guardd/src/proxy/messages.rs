@@ -5,7 +5,7 @@ use guard_proto::record::{Http, RecordedDestination};
 use guard_proto::wire::{Entry, RedirectTarget, ToDaemon, ToProxy};
 use guard_sys::clock;
 
-use super::{closings::Closing, record_pass::rule_of};
+use super::{closings::Closing, record_pass::rule_of, terms::ShownName};
 use crate::{control::ids, record::audit::LogEntry, requests::RequestKey, state::State};
 
 /// Bytes that the audit log keeps of each text.
@@ -27,8 +27,8 @@ impl State {
                 target,
                 name,
             } => {
-                let why = self.proxy_name(&target, &name);
-                self.proxy.say(ToProxy::Name { number, why });
+                let ShownName { why, rules } = self.proxy_name(&target, &name);
+                self.proxy.say(ToProxy::Name { number, why, rules });
             }
             ToDaemon::Ask {
                 number,

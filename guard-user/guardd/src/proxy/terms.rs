@@ -7,6 +7,7 @@ use guard_common::{
 };
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
+use guard_policy::Rule;
 use guard_proto::wire::{Passing, RedirectTarget, TargetTerms};
 use guard_sys::clock;
 
@@ -31,6 +32,33 @@ pub enum TargetAccess {
     },
     /// Everything passes.
     Open,
+}
+
+/// What the policies say of a name that a client shows.
+#[derive(Debug, Default)]
+pub struct ShownName {
+    /// Why it may not; none if it may.
+    pub why: Option<String>,
+    /// What its own rules say of requests, which they judge beside the target's terms.
+    pub rules: Vec<Rules>,
+}
+
+impl ShownName {
+    fn refused(why: String) -> Self {
+        Self {
+            why: Some(why),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// What a rule says of requests; none where all pass.
+fn of_requests(rule: &Rule) -> Option<Rules> {
+    match rule.action {
+        Verdict::Allow => None,
+        Verdict::ReadOnly => Some(Rules::of(rule)),
+        _ => Some(Rules::plain(Some(rule))),
+    }
 }
 
 /// The verdict of a chain of policies on a TCP connection. Every policy must allow it. If it `may_read`, a hole makes `confirm`
@@ -88,22 +116,27 @@ impl State {
         Ok(())
     }
 
-    /// Why a client may not show a name there, in TLS or HTTP; none if it may.
+    /// What is said of a name that a client shows there, in TLS or HTTP.
     #[must_use]
-    pub fn proxy_name(&self, target: &RedirectTarget, name: &str) -> Option<String> {
+    pub fn proxy_name(&self, target: &RedirectTarget, name: &str) -> ShownName {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
-            return Some("its session has ended".to_owned());
+            return ShownName::refused("its session has ended".to_owned());
         };
         let to = Address::from(target.address);
         let subject = VerdictSubject {
             stands: true,
             ..session.subject()
         };
-        match self.policies.recall_names(&self.datapath, subject, to) {
-            Ok(()) => self.policies.refuses_name(subject, (to, target.port), name),
-            Err(error) => Some(format!(
+        if let Err(error) = self.policies.recall_names(&self.datapath, subject, to) {
+            return ShownName::refused(format!(
                 "it cannot be read what the session knows the address by: {error}"
-            )),
+            ));
+        }
+        let at = (to, target.port);
+        let rules = self.policies.rules_of_name(subject.chain, at, name);
+        ShownName {
+            why: self.policies.refuses_name(subject, at, name),
+            rules: rules.into_iter().filter_map(of_requests).collect(),
         }
     }
 

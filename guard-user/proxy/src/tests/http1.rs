@@ -449,6 +449,38 @@ async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
 }
 
 #[tokio::test]
+async fn the_rules_for_its_host_judge_a_request_too() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let mut terms = read_only();
+        if let Some(terms) = &mut terms {
+            terms.names = true;
+            rules_of(terms)[0].http.push(guard_policy::HttpRule {
+                method: vec!["POST".to_owned()],
+                path: None,
+                query: None,
+                content_type: None,
+                action: guard_policy::HttpAction::Allow,
+            });
+        }
+        let lab = Lab::new(terms, no(), to.at).await;
+        let post = b"POST /x HTTP/1.1\r\nContent-Length: 0\r\nHost: photos.example\r\nConnection: close\r\n\r\n";
+        let passes = lab.exchange(post).await;
+        assert!(passes.starts_with("HTTP/1.1 200 "), "{passes}");
+        let plain = Rules {
+            name: Some("production".to_owned()),
+            ..Rules::default()
+        };
+        *lab.guardd.of_names.borrow_mut() = vec![plain];
+        lab.link.renew();
+        let stopped = lab.exchange(post).await;
+        assert!(stopped.starts_with("HTTP/1.1 403 "), "{stopped}");
+        assert_eq!(lab.guardd.asked.borrow().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_upgrade_to_nothing_is_none() {
     here(async {
         for fields in [

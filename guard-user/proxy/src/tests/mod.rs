@@ -48,6 +48,8 @@ struct Guardd {
     terms: RefCell<Option<TargetTerms>>,
     /// The answer to each question; where there is none they wait.
     answer: RefCell<Option<AskAnswer>>,
+    /// What judges requests for a name beside the terms.
+    of_names: RefCell<Vec<Rules>>,
     asked: RefCell<Vec<HttpAttempt>>,
     logged: RefCell<Vec<Entry>>,
     gone: RefCell<usize>,
@@ -214,7 +216,8 @@ async fn speak(link: Rc<GuarddLink>, guardd: Rc<Guardd>) {
             }
             ToDaemon::Name { number, name, .. } => {
                 let is_allowed = name.ends_with("photos.example");
-                link.named(number, (!is_allowed).then(|| format!("{name} is none")));
+                let why = (!is_allowed).then(|| format!("{name} is none"));
+                link.named(number, why, guardd.of_names.borrow().clone());
             }
             ToDaemon::Gone { .. } => *guardd.gone.borrow_mut() += 1,
             ToDaemon::Log { entry, .. } => guardd.logged.borrow_mut().push(entry),
