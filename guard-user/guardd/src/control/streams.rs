@@ -241,8 +241,9 @@ async fn held(
         if told.as_ref() != Some(&seen) {
             send(write, frame(&now, true)?).await?;
             told = Some(seen);
-            tokio::time::sleep(GATHER).await;
         }
+        // Each session may have one who looks so, whom all changes wake.
+        tokio::time::sleep(GATHER).await;
         if changes.changed().await.is_err() {
             return send(write, frame(&now, false)?).await;
         }
