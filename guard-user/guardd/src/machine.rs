@@ -23,7 +23,7 @@ use crate::{
         failure::CallError,
         users::Users,
     },
-    process::Process,
+    process::{Process, Thread},
     sessions::{Session, Sessions},
     watch::{self, Watches},
 };
@@ -228,30 +228,37 @@ impl Machine {
         session: Option<&Session>,
         event: &Event,
     ) -> (Option<u32>, Process) {
-        self.thread_behind(session, (event.tgid, event.pid), &event.comm)
+        self.thread_behind(session, thread_of(event), &event.comm)
     }
 
     /// The same with its command line, for a person who is asked.
     #[must_use]
     pub fn asker_behind(&self, session: Option<&Session>, event: &Event) -> (Option<u32>, Process) {
         let (pid, process) = self.asker_of(session, event.tgid);
-        (pid, called(process, (event.tgid, event.pid), &event.comm))
+        (pid, called(process, thread_of(event), &event.comm))
     }
 
-    /// The process of a thread (tgid and tid) of that name.
+    /// The process of a thread of that name.
     #[must_use]
     pub fn thread_behind(
         &self,
         session: Option<&Session>,
-        thread: (u32, u32),
+        thread: Thread,
         comm: &[u8],
     ) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(session, thread.0);
+        let (pid, process) = self.process_of(session, thread.tgid);
         (pid, called(process, thread, comm))
     }
 }
 
-fn called(process: Process, thread: (u32, u32), comm: &[u8]) -> Process {
+fn thread_of(event: &Event) -> Thread {
+    Thread {
+        tgid: event.tgid,
+        tid: event.pid,
+    }
+}
+
+fn called(process: Process, thread: Thread, comm: &[u8]) -> Process {
     let name = comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
     process.called(thread, &String::from_utf8_lossy(name))
 }
@@ -355,10 +362,10 @@ mod tests {
     async fn of_a_process_outside_of_the_session_only_the_name_in_the_event_counts() {
         let machine = machine(Path::new("/nonexistent"));
         let own = std::process::id();
-        let (pid, process) = machine.thread_behind(None, (own, own), b"curl\0\0\0\0");
+        let (pid, process) = machine.thread_behind(None, Thread::main(own), b"curl\0\0\0\0");
         assert_eq!((pid, process.comm.as_deref()), (Some(own), Some("curl")));
         assert_eq!(process.exe, None);
-        let (pid, process) = machine.thread_behind(None, (0, 0), b"\0");
+        let (pid, process) = machine.thread_behind(None, Thread::main(0), b"\0");
         assert_eq!((pid, process), (None, Process::default()));
     }
 }

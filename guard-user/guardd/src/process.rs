@@ -25,6 +25,26 @@ pub struct Process {
     pub warning: Option<String>,
 }
 
+/// A thread of a process, by their ids.
+#[derive(Clone, Copy, Debug)]
+pub struct Thread {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+}
+
+impl Thread {
+    /// The first thread of a process.
+    #[must_use]
+    pub const fn main(pid: u32) -> Self {
+        Self {
+            tgid: pid,
+            tid: pid,
+        }
+    }
+}
+
 impl Process {
     /// The process of that id, if it is (still) in `cgroup`, as `/proc/PID/cgroup` names it.
     ///
@@ -58,10 +78,10 @@ impl Process {
         is_inside.then_some(Self { comm, ..found })
     }
 
-    /// The same, if the kernel reported a thread (tgid and tid) of that name. The process may run another program by now: then
+    /// The same, if the kernel reported a thread of that name. The process may run another program by now: then
     /// a warning gives the reported name, which any process may give itself.
     #[must_use]
-    pub fn called(self, thread: (u32, u32), name: &str) -> Self {
+    pub fn called(self, thread: Thread, name: &str) -> Self {
         if name.is_empty() {
             return self;
         }
@@ -100,7 +120,8 @@ fn is_thread_name(comm: &str, name: &str) -> bool {
 
 /// What a thread calls itself now, where it has not ended.
 #[must_use]
-pub fn name_of_thread((tgid, tid): (u32, u32)) -> Option<String> {
+pub fn name_of_thread(thread: Thread) -> Option<String> {
+    let Thread { tgid, tid } = thread;
     let name = fs::read(format!("/proc/{tgid}/task/{tid}/comm")).ok()?;
     Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
 }
@@ -174,7 +195,7 @@ mod tests {
             ..Process::default()
         };
         let pid = std::process::id();
-        let main = (pid, pid);
+        let main = Thread::main(pid);
         let same = |comm: &str, name: &str| process(Some(comm)).called(main, name);
         for (comm, name) in [
             ("curl", "curl"),
@@ -189,14 +210,14 @@ mod tests {
                 .as_raw_nonzero()
                 .get()
                 .unsigned_abs();
-            process(Some("curl")).called((pid, tid), "lookup")
+            process(Some("curl")).called(Thread { tgid: pid, tid }, "lookup")
         });
         assert_eq!(named.unwrap().join().unwrap(), process(Some("curl")));
         let other = same("bash", "curl");
         assert_eq!(other.comm.as_deref(), Some("bash"));
         insta::assert_snapshot!(other.warning.unwrap(), @"curl asked, and its process is bash now: the program was exchanged meanwhile, or renamed");
         assert_eq!(process(None).called(main, "curl"), process(Some("curl")));
-        let ended = process(Some("bash")).called((pid, 1), "curl");
+        let ended = process(Some("bash")).called(Thread { tgid: pid, tid: 1 }, "curl");
         assert_eq!((ended.comm.as_deref(), ended.warning), (Some("bash"), None));
     }
 

@@ -172,7 +172,13 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     ready(&shared, start, &socket)?;
     let listening = shared.with(|state| Readiness::of(&state.events));
     let listening = listening.context("cannot wait for events")?;
-    let mut tasks = tasks(cli, &shared, (listener, listening), (watching, attending));
+    let sources = Sources {
+        listener,
+        listening,
+        watching,
+        attending,
+    };
+    let mut tasks = tasks(cli, &shared, sources);
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
@@ -197,13 +203,26 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     }
 }
 
+/// Where work comes from that the kernel tells of.
+struct Sources {
+    /// The control socket.
+    listener: tokio::net::UnixListener,
+    /// The kernel half's events.
+    listening: Readiness,
+    /// Files that have changed.
+    watching: Readiness,
+    /// Launchers that have ended.
+    attending: Readiness,
+}
+
 /// The tasks, one for each source of work. None ends by itself.
-fn tasks(
-    cli: &Cli,
-    shared: &Rc<Shared>,
-    (listener, listening): (tokio::net::UnixListener, Readiness),
-    (watching, attending): (Readiness, Readiness),
-) -> JoinSet<()> {
+fn tasks(cli: &Cli, shared: &Rc<Shared>, sources: Sources) -> JoinSet<()> {
+    let Sources {
+        listener,
+        listening,
+        watching,
+        attending,
+    } = sources;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(server::serve(Rc::clone(shared), listener));
     tasks.spawn_local(hear(Rc::clone(shared), listening));

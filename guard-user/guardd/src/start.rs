@@ -197,14 +197,14 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = library(paths, &mut watches);
     let machine = Machine::new(places, hierarchy, watches);
-    let mut state = owners(
-        paths,
-        config,
-        &shelves,
-        (datapath, machine),
-        (library, launchers),
+    let opened = OpenedAtStart {
+        datapath,
+        machine,
+        library,
+        launchers,
         audit,
-    )?;
+    };
+    let mut state = owners(paths, config, &shelves, opened)?;
     state.take_up(start, &shelves, &paths.socket())?;
     // The kernel's types were read, some ten megabytes.
     memory::give_back();
@@ -218,15 +218,29 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     })
 }
 
+/// What of the kernel's and the disk's is open before guardd's state is there.
+struct OpenedAtStart {
+    datapath: Datapath,
+    machine: Machine,
+    library: Library,
+    launchers: Launchers,
+    audit: Audit,
+}
+
 /// All owners of guardd's state, with what is on the disk beside the kernel's.
 fn owners(
     paths: &Paths,
     config: Config,
     shelves: &Shelves,
-    (datapath, machine): (Datapath, Machine),
-    (library, launchers): (Library, Launchers),
-    audit: Audit,
+    opened: OpenedAtStart,
 ) -> Result<State> {
+    let OpenedAtStart {
+        datapath,
+        machine,
+        library,
+        launchers,
+        audit,
+    } = opened;
     let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
     Ok(State {
         events: datapath.events()?,

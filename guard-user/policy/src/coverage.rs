@@ -2,10 +2,11 @@
 
 use std::{cmp::Reverse, collections::HashSet, time::Duration};
 
-use guard_common::{BootTime, Named, Verdict};
+use guard_common::Verdict;
 
 use super::{
     compile::Compiled,
+    known::NamedAt,
     model::{Policy, Rule},
     parts::Part,
     ports::PortSpec,
@@ -77,10 +78,9 @@ pub fn over_known<'p>(
     compiled: &Compiled,
     address: &Prefix,
     ports: &[PortSpec],
-    known: (&Named, BootTime),
+    known: NamedAt<'_>,
 ) -> Coverage<'p> {
-    let (named, now) = known;
-    let parts = compiled.parts_known(address, named, now, ports);
+    let parts = compiled.parts_known(address, known, ports);
     Coverage::of(policy, parts.into_iter())
 }
 

@@ -5,12 +5,12 @@ use std::{
     net::IpAddr,
 };
 
-use guard_common::{BootTime, Connection, DNS_PORT, Named, Protocol, Verdict};
+use guard_common::{BootTime, Connection, DNS_PORT, Protocol, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{
     compile::Compiled,
-    known::{UNNAMED, barred, by_pattern},
+    known::{NamedAt, UNNAMED, barred, by_pattern},
     lookup::longest,
     model::{DnsNames, Environment, Policy, Rule},
     name::{DomainName, NamePattern},
@@ -87,7 +87,8 @@ pub fn explain(
                 &mut explainer,
                 compiled,
                 to,
-                (&address, &asked),
+                &address,
+                &asked,
                 pattern.as_ref(),
             ) {
                 None => addresses.push(address.to_short()),
@@ -120,12 +121,16 @@ fn apart(
     explainer: &mut Explainer<'_>,
     compiled: &Compiled,
     to: &Destination,
-    (address, asked): (&Prefix, &[PortSpec]),
+    address: &Prefix,
+    asked: &[PortSpec],
     pattern: Option<&NamePattern>,
 ) -> Option<Vec<ExplainedVerdict>> {
     let named = by_pattern(pattern?.id());
-    let known = (&named, BootTime(0));
-    let parts = compiled.parts_known(address, &named, BootTime(0), asked);
+    let known = NamedAt {
+        named: &named,
+        now: BootTime(0),
+    };
+    let parts = compiled.parts_known(address, known, asked);
     let policy = explainer.policy;
     let by_name = compiled.parts_of_name(pattern, policy.default, asked);
     let is_anothers = |part: &Part| {
@@ -160,9 +165,9 @@ pub fn explain_known(
     environment: &Environment,
     to: &Destination,
     ports: &[PortSpec],
-    known: (&Named, BootTime),
+    known: NamedAt<'_>,
 ) -> Vec<ExplainedVerdict> {
-    let (named, now) = known;
+    let NamedAt { named, now } = known;
     let Target::Prefix(address) = &to.target else {
         return Vec::new();
     };
@@ -172,7 +177,7 @@ pub fn explain_known(
         targets: HashMap::new(),
     };
     let asked = to.ports(ports);
-    let parts = compiled.parts_known(address, named, now, &asked);
+    let parts = compiled.parts_known(address, known, &asked);
     let told = parts.into_iter().map(|part| {
         let at = place(address, &part, &asked);
         let barred = barred(policy, compiled, &at, known);

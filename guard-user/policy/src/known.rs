@@ -14,6 +14,15 @@ use super::{
 /// Before all: what is known by names counts then, also that whose time is over.
 const EVER: BootTime = BootTime(0);
 
+/// By which names a session knows an address, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedAt<'a> {
+    /// The patterns of the names, each with the time until which it counts.
+    pub named: &'a Named,
+    /// The moment.
+    pub now: BootTime,
+}
+
 /// A rule that has a name by which a session knows an address, where it opens nothing at that address, and why: in words. None where
 /// it would open nothing more.
 #[must_use]
@@ -21,8 +30,9 @@ pub fn barred(
     policy: &Policy,
     compiled: &Compiled,
     to: &Connection,
-    (named, now): (&Named, BootTime),
+    known: NamedAt<'_>,
 ) -> Option<String> {
+    let NamedAt { named, now } = known;
     let lookup = compiled.lookup();
     let says = |pattern| said_of(&lookup, PolicyId(0), pattern, to);
     let base = says(NameId(0)).verdict;
@@ -74,10 +84,10 @@ impl Compiled {
     pub(super) fn parts_known(
         &self,
         address: &Prefix,
-        named: &Named,
-        now: BootTime,
+        known: NamedAt<'_>,
         ports: &[PortSpec],
     ) -> Vec<Part> {
+        let NamedAt { named, now } = known;
         let lookup = self.lookup();
         let judged = |protocol, port| {
             let to = Connection::new(address.address(), protocol, port);

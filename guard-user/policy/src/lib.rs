@@ -57,7 +57,7 @@ pub use explain::{
 pub use group::Group;
 pub use invalid::Invalid;
 pub use invalid::{nearest, quoted};
-pub use known::barred;
+pub use known::{NamedAt, barred};
 pub use lookup::{Lookup, range_list};
 pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule,

@@ -198,7 +198,7 @@ impl State {
             return Err(nobody(called));
         }
         let (name, from) = self.machine.told_by(Some(by));
-        self.take_back(now, &gone, (name, from))?;
+        self.take_back(now, &gone, name, from)?;
         let synced = self.recorder.sync().err();
         let warnings = synced.map(|error| format!("removed, but: {error}"));
         let mut people: Vec<proto::ApproverShown> = Vec::new();
@@ -240,7 +240,7 @@ impl State {
             revoking.by.join(", ")
         );
         tracing::warn!(by, keys = gone.len(), "keys of approvers are revoked");
-        self.take_back(now, &gone, (by.into(), Field::Absent))
+        self.take_back(now, &gone, by.into(), Field::Absent)
     }
 
     /// The same of those in force: an older file of approvers may have brought a key back.
@@ -258,7 +258,8 @@ impl State {
         &mut self,
         now: ApproverList,
         gone: &[(String, Key)],
-        (by, from): (Field<String>, Field<DecisionOrigin>),
+        by: Field<String>,
+        from: Field<DecisionOrigin>,
     ) -> Result<(), CallError> {
         // The key first: what is not written down is gone all the same.
         let replaced = self.answers.people.replace(now);

@@ -97,8 +97,8 @@ impl State {
         };
         let inside = session.with_those_around().len().saturating_sub(1);
         let chain = session.chain.get(inside..).unwrap_or_default();
-        let at = (asked.key.destination, asked.key.port);
-        let mut rules = self.policies.rules_of_name(chain, at, name_of(host));
+        let (to, port) = (asked.key.destination, asked.key.port);
+        let mut rules = self.policies.rules_of_name(chain, to, port, name_of(host));
         rules.retain(|rule| rule.action != Verdict::Allow);
         rules
     }
@@ -130,7 +130,7 @@ impl State {
             judged.extend(each.into_iter().skip(inside));
             if key.is_connection() {
                 let to = Connection::new(to, key.protocol, key.port);
-                judged.extend(self.judged_behind((session, inside), &to)?);
+                judged.extend(self.judged_behind(session, inside, &to)?);
             }
         }
         let Some(prefix) = asked.burst.as_ref().map(Burst::prefix) else {
@@ -151,7 +151,8 @@ impl State {
     /// The same of what a listener there connects to: a hole for its address opens all of that.
     fn judged_behind(
         &self,
-        (session, inside): (&Session, usize),
+        session: &Session,
+        inside: usize,
         to: &Connection,
     ) -> Option<Vec<ChainVerdict<'_>>> {
         let whose = (session.outermost(), session.cgroup.cgroup_id);

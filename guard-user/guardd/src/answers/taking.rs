@@ -235,7 +235,8 @@ impl State {
             .seconds
             .map(|seconds| Duration::from_secs(seconds).as_secs_f64());
         self.deny(&by, &meant.asked.shown.id, seconds)?;
-        Ok(taken(meant, "no", (0, 0), proto::HolesReply::default()))
+        let nothing = proto::HolesReply::default();
+        Ok(taken(meant, "no", Approvals::default(), nothing))
     }
 
     /// Conditions 4 to 6, and the hole.
@@ -263,15 +264,12 @@ impl State {
             self.config.answers.synced || !is_synced(one.authenticator_data.as_deref())
         };
         let others = (self.answers).others_who_said_so(&signed.key, meant, is_wanted)?;
-        let approvals = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
-        if approvals < wanted {
-            self.keep_in_part(from, signed, meant, (approvals, wanted))?;
-            return Ok(taken(
-                meant,
-                "part",
-                (approvals, wanted),
-                proto::HolesReply::default(),
-            ));
+        let given = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+        let approvals = Approvals { given, wanted };
+        if given < wanted {
+            self.keep_in_part(from, signed, meant, approvals)?;
+            let nothing = proto::HolesReply::default();
+            return Ok(taken(meant, "part", approvals, nothing));
         }
         let lasting = self
             .answers
@@ -286,10 +284,10 @@ impl State {
         } = WantedHole::of(&meant.answer, &meant.question, lasting);
         self.recorder.reserve()?;
         self.answers.spend(meant)?;
-        let opened = self.approve(&by, id, (&widening, extent), &terms);
+        let opened = self.approve(&by, id, &widening, extent, &terms);
         // Whatever came of it: the next question has other bytes.
         self.answers.questions.drop_of(id);
-        Ok(taken(meant, "yes", (approvals, wanted), opened?))
+        Ok(taken(meant, "yes", approvals, opened?))
     }
 
     /// Condition 4. Returns for how long it opens.
@@ -356,13 +354,13 @@ impl State {
         from: &DecisionOrigin,
         signed: &Signed,
         meant: &Meant,
-        (approvals, wanted): (u32, u32),
+        approvals: Approvals,
     ) -> Result<(), CallError> {
         let signature = signature(signed, meant);
         let record = AnsweredInPart {
             request: meant.asked.shown.id.clone().into(),
-            approvals: approvals.into(),
-            wanted: wanted.into(),
+            approvals: approvals.given.into(),
+            wanted: approvals.wanted.into(),
             by: meant.person.name.clone().into(),
             from: by_signature(from).into(),
             signed: signature.clone().into(),
@@ -410,6 +408,13 @@ impl State {
             self.recorder.note(record);
         }
     }
+}
+
+/// How many approvers have said yes, and how many have to.
+#[derive(Clone, Copy, Default)]
+struct Approvals {
+    given: u32,
+    wanted: u32,
 }
 
 fn answering(
@@ -603,15 +608,15 @@ fn by_signature(from: &DecisionOrigin) -> DecisionOrigin {
 fn taken(
     meant: &Meant,
     answer: &str,
-    (approvals, wanted): (u32, u32),
+    approvals: Approvals,
     opened: proto::HolesReply,
 ) -> proto::approvers::Taken {
     proto::approvers::Taken {
         request: meant.asked.shown.id.clone(),
         answer: answer.to_owned(),
         by: meant.person.name.clone(),
-        approvals,
-        wanted,
+        approvals: approvals.given,
+        wanted: approvals.wanted,
         holes: opened.holes,
         warnings: opened.warnings,
     }

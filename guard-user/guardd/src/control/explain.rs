@@ -174,8 +174,7 @@ async fn by_address(
     match under {
         Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
         Under::Policy { policy, beside } => {
-            let asked = (policy.clone(), beside.clone());
-            under_policies(shared, asked, to, ports).await
+            under_policies(shared, policy.clone(), beside.clone(), to, ports).await
         }
     }
 }
@@ -183,7 +182,8 @@ async fn by_address(
 /// Under a policy, and a project's that judges beside it.
 async fn under_policies(
     shared: &Shared,
-    (policy, project): (PolicyRef, Option<PolicyRef>),
+    policy: PolicyRef,
+    project: Option<PolicyRef>,
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {

@@ -3,7 +3,7 @@
 use guard_common::{BootTime, NamedKey, PolicyId, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{
-    self as policy, Destination, DnsNames, DomainName, Environment, PortSpec, Prefix,
+    self as policy, Destination, DnsNames, DomainName, Environment, NamedAt, PortSpec, Prefix,
 };
 use guard_proto::explain::{Explanation, Explanations, KnownAddress};
 use guard_sys::clock::{self, Clocks};
@@ -75,7 +75,7 @@ impl State {
             let known =
                 self.policies
                     .addresses_told(session, name.as_str(), &to.ports(ports), &own);
-            self.tell_of_name((session, name), &now, &known, &mut told.explanations);
+            self.tell_of_name(session, name, &now, &known, &mut told.explanations);
         }
         Ok(told)
     }
@@ -83,7 +83,8 @@ impl State {
     /// Has answers say which addresses a session knows of a name, and what becomes of its question.
     fn tell_of_name(
         &self,
-        (session, name): (&Session, &DomainName),
+        session: &Session,
+        name: &DomainName,
         now: &Environment,
         known: &[KnownAddress],
         all: &mut [Explanation],
@@ -161,7 +162,8 @@ impl Policies {
         subject: VerdictSubject<'_>,
         slot: PolicyId,
         now: &Environment,
-        (to, ports): (&Destination, &[PortSpec]),
+        to: &Destination,
+        ports: &[PortSpec],
     ) -> Option<Vec<policy::ExplainedVerdict>> {
         let policy = self.get(slot)?;
         let policy::Target::Prefix(prefix) = &to.target else {
@@ -170,7 +172,10 @@ impl Policies {
         let address = Some(prefix.address()).filter(|_| prefix.is_host())?;
         let key = NamedKey::new(subject.session?, slot, address);
         let named = self.known_names().patterns(&key)?;
-        let known = (&named, clock::now());
+        let known = NamedAt {
+            named: &named,
+            now: clock::now(),
+        };
         let (text, compiled) = (&policy.policy, &policy.compiled);
         let said = policy::explain_known(text, compiled, now, to, ports, known);
         Some(told_by(&policy.source, said))
@@ -218,7 +223,7 @@ impl Policies {
         ports: &[PortSpec],
     ) -> Vec<policy::ExplainedVerdict> {
         let of = |slot: &PolicyId| {
-            let known = self.explained_known(subject, *slot, now, (to, ports));
+            let known = self.explained_known(subject, *slot, now, to, ports);
             known.or_else(|| Some(explained(self.get(*slot)?, now, to, ports)))
         };
         let is_project = |slot: &&PolicyId| {

@@ -20,6 +20,7 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         Noted, RequestKey,
+        asking::AskersWords,
         decided::Matter,
         given::{OpenedByYes, PersonsAnswer, YesOrNo},
     },
@@ -58,6 +59,16 @@ impl Advised<'_> {
     fn askable(&self) -> String {
         advice::askable(self.0, self.1.by())
     }
+}
+
+/// What an approver was asked about a destination before.
+#[derive(Clone, Copy)]
+enum AskedBefore<'r> {
+    /// The request with this id is pending.
+    Pending(&'r str),
+    /// An approver opened it, and that is over.
+    WasOpen,
+    No,
 }
 
 /// An answer without a request.
@@ -157,24 +168,25 @@ impl State {
         let request = request.map(|asked| asked.shown.id.clone());
         let answer = self.last_answer(&key);
         let outcome = answer.and_then(|answer| {
-            outcome(
-                &self.datapath,
-                (&key, answer),
-                (attempt, tried),
-                holes,
-                clocks,
-            )
+            let opened = answer.hole(&key)?;
+            let again = !answer.is_last(attempt, tried);
+            let yes = came_of(answer, opened, clocks);
+            outcome(&self.datapath, opened, again, holes, yes)
         });
         let refused = answer.and_then(|answer| refused(answer, clocks));
         let destination = key.endpoint(then.host.clone());
-        let asked = (request.as_deref(), outcome.is_some());
+        let asked = match &request {
+            Some(request) => AskedBefore::Pending(request),
+            None if outcome.is_some() => AskedBefore::WasOpen,
+            None => AskedBefore::No,
+        };
         let advised = Advised(&destination, &then);
         let advice = match self.passes_by_tcp(attempt) {
             Some(_) => advice::unsent(&destination),
             None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
                 advice::many_budgets(&destination)
             }
-            None => self.advice((&key, &now), advised, asked, holes),
+            None => self.advice(&key, &now, advised, asked, holes),
         };
         let other = (!now.is_by_the_same(&then)).then(|| DecidesNow {
             verdict: now.verdict.as_str().to_owned(),
@@ -193,12 +205,13 @@ impl State {
         })
     }
 
-    /// What to do about a destination by what decides now, and by what decided then; `was_open`: a person opened it, and that is over.
+    /// What to do about a destination by what decides now, and by what decided then.
     fn advice(
         &self,
-        (key, now): (&RequestKey, &Matter),
+        key: &RequestKey,
+        now: &Matter,
         advised: Advised<'_>,
-        (request, was_open): (Option<&str>, bool),
+        asked: AskedBefore<'_>,
         holes: &[LiveHole],
     ) -> String {
         let Advised(destination, _) = advised;
@@ -211,13 +224,13 @@ impl State {
         }
         let is_open = holes.iter().any(|hole| lets_through(hole, key));
         let reads = holes.iter().any(|hole| lets_read(hole, key));
-        match request {
+        match asked {
             _ if is_open => advice::opened(destination),
             _ if reads && now.verdict == Verdict::Confirm => advice::opened_for_reads(destination),
-            Some(id) => advised.asked(id),
-            None if self.is_refused_to(key) => advice::answered_no(destination),
-            None if was_open => advice::was_open(destination),
-            None => advised.askable(),
+            AskedBefore::Pending(id) => advised.asked(id),
+            _ if self.is_refused_to(key) => advice::answered_no(destination),
+            AskedBefore::WasOpen => advice::was_open(destination),
+            AskedBefore::No => advised.askable(),
         }
     }
 
@@ -278,8 +291,11 @@ impl State {
         if holes.iter().any(|hole| lets_through(hole, &key)) {
             return Ok(told(Verdict::Allow, advice::allowed(&to)));
         }
-        let note = reason.map(|reason| shown_note(&reason));
-        match self.put_request(key, pid, (note, typed.as_deref()))? {
+        let words = AskersWords {
+            note: reason.map(|reason| shown_note(&reason)),
+            typed: typed.as_deref(),
+        };
+        match self.put_request(key, pid, words)? {
             Noted::New(id) | Noted::Again(id) => Ok(Requested {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
                 ..told(about.verdict, advised.asked(&id))
@@ -294,18 +310,20 @@ impl State {
         &mut self,
         key: RequestKey,
         pid: u32,
-        (note, typed): (Option<String>, Option<&str>),
+        words: AskersWords<'_>,
     ) -> Result<Noted, CallError> {
         let session = self.sessions.live(key.session);
         let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         // Who was stopped is shown, and not the call that asks for it.
         let pending = self.requests.find(&key);
-        let process = match pending.is_some_and(|one| one.shown.comm.is_some()) {
-            true => (None, Process::default()),
-            false => (Some(pid), process.unwrap_or_default()),
+        let (pid, process) = if pending.is_some_and(|one| one.shown.comm.is_some()) {
+            (None, Process::default())
+        } else {
+            (Some(pid), process.unwrap_or_default())
         };
-        let noted = self.ask(key.clone(), clock::now(), process, (note.clone(), typed))?;
+        let note = words.note.clone();
+        let noted = self.ask(key.clone(), clock::now(), pid, process, words)?;
         if let (Noted::Again(id), Some(note)) = (&noted, note)
             && self.requests.annotate(&key, note.clone())
         {
@@ -331,16 +349,14 @@ impl State {
     }
 }
 
-/// What came of a person's yes: to the last attempt that was refused or held, or to one before, where what it opened is over.
+/// What came of a person's yes: to the last attempt that was refused or held, or to one before (`again`), where what it opened is over.
 fn outcome(
     datapath: &Datapath,
-    (key, answer): (&RequestKey, &PersonsAnswer),
-    (attempt, tried): (&AttemptKey, &AttemptCount),
+    opened: &OpenedByYes,
+    again: bool,
     holes: &[LiveHole],
-    clocks: &Clocks,
+    yes: Outcome,
 ) -> Option<Outcome> {
-    let opened = answer.hole(key)?;
-    let again = !answer.is_last(attempt, tried);
     let (ended, passed) = match &opened.ended {
         Some((why, passed)) => (Some(why.clone()), *passed),
         None => (None, datapath.let_through(opened.hole)),
@@ -350,11 +366,12 @@ fn outcome(
     let used_up = again && used_up.any(LiveHole::is_used_up);
     let ended = ended.or_else(|| used_up.then(|| USED_UP.to_owned()));
     // What is refused while it is open, is so for another reason.
-    (!again || ended.is_some()).then(|| Outcome {
+    let is_told = !again || ended.is_some();
+    is_told.then_some(Outcome {
         passed,
         ended,
         again,
-        ..came_of(answer, opened, clocks)
+        ..yes
     })
 }
 

@@ -75,7 +75,7 @@ pub async fn check(
             prefix,
             address,
             ..
-        } => shared.with(|state| asked_for(state, who, id, (*prefix, *address))),
+        } => shared.with(|state| asked_for(state, who, id, *prefix, *address)),
         Call::Apply(call) if call.widen => {
             format!("what another policy for {} lets through", call.session)
         }
@@ -103,7 +103,8 @@ fn asked_for(
     state: &crate::state::State,
     who: Approver,
     id: &str,
-    (prefix, address): (bool, bool),
+    prefix: bool,
+    address: bool,
 ) -> String {
     let asked = state
         .requests

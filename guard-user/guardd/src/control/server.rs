@@ -241,7 +241,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     };
     let shared = Rc::clone(shared);
     open.tasks.spawn_local(async move {
-        let ended = converse(&shared, stream, (&peer, caller.pid), account).await;
+        let ended = converse(&shared, stream, &peer, caller.pid, account).await;
         admitted.leave();
         if let Err(error) = ended {
             tracing::debug!(%error, ?account, "a connection was closed");
@@ -281,7 +281,8 @@ fn too_many() -> CallError {
 async fn converse(
     shared: &Shared,
     stream: UnixStream,
-    (peer, pid): (&Peer, u32),
+    peer: &Peer,
+    pid: u32,
     account: Account,
 ) -> Result<(), FrameError> {
     let (read, mut write) = stream.into_split();

@@ -123,7 +123,7 @@ pub async fn stream(
                     .filter(|id| !shared.with(|state| is_live(state, who, id)));
                 let owners = shared.with(|state| who.owners(state));
                 let filter = filter(owners, session, since);
-                log(shared, filter, (follow, sought), write).await
+                log(shared, filter, follow, sought, write).await
             }
             Call::LogLines { from, follow } => match who.keeps_log(shared) {
                 true => lines(shared, from, follow, write).await,
@@ -278,7 +278,8 @@ fn unknown(session: &str) -> CallError {
 async fn log(
     shared: &Shared,
     filter: Filter,
-    (follow, mut sought): (bool, Option<String>),
+    follow: bool,
+    mut sought: Option<String>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let mut reached = shared.with(|state| state.recorder.audit().reached());

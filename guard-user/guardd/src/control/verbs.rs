@@ -22,10 +22,10 @@ use crate::{
         failure::CallError,
         ids, polkit, status,
     },
-    decisions::deciding::EncryptedFile,
+    decisions::deciding::{EncryptedFile, NamedPlace},
     doctor,
     fleet::{heard::HeardAt, offering::offer},
-    holes::closing::open_holes,
+    holes::{closing::open_holes, opening::WantedByHand},
     policies::load,
     proxy::{approve::Widening, worker},
     record::kernel_log,
@@ -33,7 +33,7 @@ use crate::{
     sessions::{appeared::appeared, apply, assign, create},
     shared::Shared,
     state::State,
-    unix::{self, Withheld},
+    unix::{self, UnixRefusal, Withheld},
 };
 
 /// A call that takes less of guardd's time causes no pause.
@@ -181,7 +181,7 @@ async fn carried(
         return one(&status::presence(shared).await);
     }
     if let Call::OfferPolicies { bundle, signatures } = call {
-        return one(&offer(shared, false, (bundle, signatures)).await?);
+        return one(&offer(shared, false, bundle, signatures).await?);
     }
     let carrier = |by| Carrier { who, peer, by };
     let answer = shared.with(|state| match call {
@@ -303,7 +303,7 @@ async fn approver(
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             let beside = beside.map(|beside| *beside);
-            let under = shared.with(|state| state.under(who, (policy, beside), session))?;
+            let under = shared.with(|state| state.under(who, policy, beside, session))?;
             look_up(shared, &to).await;
             one(&explain::explain(shared, &under, &to, &ports).await?)
         }
@@ -313,7 +313,7 @@ async fn approver(
             one(&proto::status::KernelLog { of })
         }
         Call::OfferPolicies { bundle, signatures } => {
-            one(&offer(shared, true, (bundle, signatures)).await?)
+            one(&offer(shared, true, bundle, signatures).await?)
         }
         Call::Linked { connected } => shared.with(|state| linked(state, who.uid(), connected)),
         Call::FleetTexts {} => one(&shared.with(|state| state.fleet.texts())),
@@ -359,7 +359,15 @@ async fn decisions(
             label,
             dir,
             withdraw,
-        } => one(&state.dismiss(&by, (host, port), (label, dir), withdraw)?),
+        } => {
+            let place = NamedPlace {
+                host,
+                port,
+                label,
+                dir,
+            };
+            one(&state.dismiss(&by, place, withdraw)?)
+        }
         Call::DismissFile {
             file,
             sha256,
@@ -399,8 +407,13 @@ async fn of_supervisor(
                 true => Withheld::Unknown,
                 false => Withheld::Socket,
             };
-            let by = (pid, comm.as_deref().unwrap_or_default());
-            shared.with(|state| state.socket_refused(who, &session, (kept, &socket), by))?;
+            let refused = UnixRefusal {
+                kept,
+                socket: &socket,
+                pid,
+                comm: comm.as_deref().unwrap_or_default(),
+            };
+            shared.with(|state| state.socket_refused(who, &session, refused))?;
             one(&serde_json::json!({}))
         }
         Call::NameSockets { session, sockets } => {
@@ -466,8 +479,7 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
                 tried,
                 address,
             };
-            let opened =
-                shared.with(|state| state.approve(by, &id, (&widening, extent), &terms))?;
+            let opened = shared.with(|state| state.approve(by, &id, &widening, extent, &terms))?;
             one(&reached(shared, opened).await)
         }
         Call::Deny { id, seconds, .. } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
@@ -483,9 +495,16 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
+            let wanted = WantedByHand {
+                to: &to,
+                ports: &ports,
+                terms: &terms,
+                is_wide: wide,
+                reason,
+            };
             let opened = shared.with(|state| {
                 let session = state.meant(by.who, session.as_deref())?;
-                state.open(by, session, &to, &ports, (&terms, wide), reason)
+                state.open(by, session, wanted)
             })?;
             one(&reached(shared, opened).await)
         }
@@ -534,7 +553,8 @@ impl State {
     fn under(
         &self,
         who: Approver,
-        (policy, beside): (Option<PolicyRef>, Option<PolicyRef>),
+        policy: Option<PolicyRef>,
+        beside: Option<PolicyRef>,
         session: Option<String>,
     ) -> Result<Under, CallError> {
         let usual = || PolicyRef {

@@ -33,6 +33,19 @@ pub struct EncryptedFile {
     pub dir: Option<String>,
 }
 
+/// A place, as a call names it: [`Dismissal`] says what each field is.
+#[derive(Debug)]
+pub struct NamedPlace {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// What it looks like.
+    pub label: String,
+    /// The project that it is in.
+    pub dir: Option<String>,
+}
+
 impl State {
     /// Keeps that a place is not what it looks like to the caller, or is after all.
     ///
@@ -42,10 +55,15 @@ impl State {
     pub fn dismiss(
         &mut self,
         by: &Answering,
-        (host, port): (String, u16),
-        (label, dir): (String, Option<String>),
+        place: NamedPlace,
         withdraw: bool,
     ) -> Result<proto::decisions::DecisionsReply, CallError> {
+        let NamedPlace {
+            host,
+            port,
+            label,
+            dir,
+        } = place;
         let uid = by.who.uid();
         let (name, from) = self.machine.told_by(Some(by));
         let record = Dismissed {

@@ -30,7 +30,8 @@ enum Offered {
 pub async fn offer(
     shared: &Shared,
     by_root: bool,
-    (bundle, signatures): (String, Vec<String>),
+    bundle: String,
+    signatures: Vec<String>,
 ) -> Result<FleetPolicies, CallError> {
     let signed = SignedBundle { bundle, signatures };
     let _one_at_a_time = shared.offering.lock().await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use guard_common::{
-    BootTime, Flow, FlowKey, PolicyId, PolicyVerdict, Protocol, SessionId, Verdict,
+    AnsweredKey, BootTime, Flow, FlowKey, PolicyId, PolicyVerdict, Protocol, SessionId, Verdict,
 };
 use guard_datapath::{Datapath, DatapathError};
 use guard_proto::Endpoint;
@@ -143,10 +143,14 @@ impl Flows {
                 let names = known.policies.known_names();
                 kept.name(|address, program, then| {
                     let asked = names.name_then(*id, address, program, then);
-                    let of = (*id, address);
+                    let key = AnsweredKey {
+                        session: *id,
+                        address,
+                    };
                     let answered = || {
-                        let when = (program, then);
-                        known.policies.answered_then(kernel, of, when, &servers)
+                        known
+                            .policies
+                            .answered_then(kernel, key, program, then, &servers)
                     };
                     asked.map(str::to_owned).or_else(answered)
                 });

@@ -91,7 +91,8 @@ impl Holds {
     /// reaches its deadline at `first_end`, and at the time `appointed`.
     fn end_review(
         &mut self,
-        (began, ended): (BootTime, BootTime),
+        began: BootTime,
+        ended: BootTime,
         first_end: Option<BootTime>,
         appointed: Option<BootTime>,
     ) {
@@ -299,14 +300,14 @@ mod tests {
         let at = |seconds: u64| BootTime(seconds * SECOND);
         assert_eq!(holds.begin_review(at(100)), None);
         // It took a second, so there is none in the twenty that follow, whatever gives up.
-        holds.end_review((at(100), at(101)), Some(at(102)), None);
+        holds.end_review(at(100), at(101), Some(at(102)), None);
         assert_eq!(holds.next_review(), Some(at(121)));
         // What was to be reviewed later still is.
         holds.review_by(at(400));
-        holds.end_review((at(200), at(200)), None, Some(at(300)));
+        holds.end_review(at(200), at(200), None, Some(at(300)));
         assert_eq!(holds.next_review(), Some(at(121)));
         assert_eq!(holds.begin_review(at(122)), None);
-        holds.end_review((at(122), at(122)), None, Some(at(300)));
+        holds.end_review(at(122), at(122), None, Some(at(300)));
         assert_eq!(holds.begin_review(at(123)), Some(at(300)));
     }
 
@@ -315,7 +316,7 @@ mod tests {
         let mut holds = Holds::default();
         assert_eq!(holds.next_review(), Some(BootTime(0)));
         holds.begin_review(BootTime(1));
-        holds.end_review((BootTime(1), BootTime(1)), None, None);
+        holds.end_review(BootTime(1), BootTime(1), None, None);
         assert_eq!(holds.next_review(), None);
         assert!(!holds.may_hold(SessionId(1)));
     }

@@ -21,7 +21,7 @@ use crate::{
     process::Process,
     record::audit::LogEntry,
     relays::{self, Opened, Upstreams},
-    requests::{Noted, RequestKey, events::MANY_BUDGETS},
+    requests::{Noted, RequestKey, asking::AskersWords, events::MANY_BUDGETS},
     sessions::Sessions,
     state::State,
     times::after,
@@ -99,11 +99,11 @@ impl State {
         let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
         let until = after(event.at, self.holds.time_for(event.session));
         self.holds.review_by(after(event.at, REVIEWS));
-        let process = self
+        let (pid, process) = self
             .machine
             .asker_behind(self.sessions.live(event.session), event);
-        let (comm, exe) = (process.1.comm.clone(), process.1.exe.clone());
-        let noted = self.ask(key.clone(), event.at, process, (None, None))?;
+        let (asker, words) = (process.clone(), AskersWords::default());
+        let noted = self.ask(key.clone(), event.at, pid, asker, words)?;
         if noted == Noted::SaidNo {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.review_by(event.at);
@@ -112,15 +112,17 @@ impl State {
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.show_held_until(&id, Some(shown));
-            self.write_held((&key, event, &id), (comm, exe), shown);
+            self.write_held(&key, event, &id, process, shown);
         }
         Ok(())
     }
 
     fn write_held(
         &mut self,
-        (key, event, id): (&RequestKey, &Event, &str),
-        (comm, exe): (Option<String>, Option<String>),
+        key: &RequestKey,
+        event: &Event,
+        id: &str,
+        process: Process,
         until: Timestamp,
     ) {
         let Some(admitted) = self.admit(event.session, event.at) else {
@@ -144,8 +146,8 @@ impl State {
             verdict: Verdict::Confirm.as_str().into(),
             count: event.count.into(),
             pid: (event.tgid != 0).then_some(event.tgid).into(),
-            comm: comm.into(),
-            exe: exe.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
             waits_until: moment::text(until).into(),
         };
         debug_assert!(key.http.is_none());
@@ -181,7 +183,7 @@ impl State {
         let mut asked: HashMap<String, BootTime> = HashMap::new();
         let mut looked = Looked::new();
         for (key, group) in grouped(&held) {
-            match self.fate(&key, (&group, &mut looked), &holes) {
+            match self.fate(&key, &group, &mut looked, &holes) {
                 Fate::Passes | Fate::Unscanned => {}
                 Fate::Held(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
@@ -194,16 +196,16 @@ impl State {
         // Before they hear of it, and end.
         let behind: Vec<_> = ending
             .iter()
-            .map(|(group, _)| self.process_held((group, &mut looked), Look::Logged))
+            .map(|(group, _)| self.process_held(group, &mut looked, Look::Logged))
             .collect();
         end_groups(&mut self.datapath, &self.sessions, &ending);
-        for ((group, why), process) in ending.iter().zip(behind) {
-            self.write_end(group, process, why);
+        for ((group, why), (pid, process)) in ending.iter().zip(behind) {
+            self.write_end(group, pid, process, why);
         }
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         self.holds
-            .end_review((began, clock::now()), first_end(&held), appointed);
+            .end_review(began, clock::now(), first_end(&held), appointed);
     }
 
     /// What a held connection is about, and the verdict on it with these holes: on what its listener leads to, if that is on the loopback.
@@ -282,7 +284,8 @@ impl State {
     fn fate(
         &mut self,
         key: &RequestKey,
-        (group, looked): (&Group, &mut Looked),
+        group: &Group,
+        looked: &mut Looked,
         holes: &[LiveHole],
     ) -> Fate {
         let held = match self.judge_held(key, first(group), holes) {
@@ -302,7 +305,7 @@ impl State {
         if self.requests.is_refused(key, clock::now()) {
             return Fate::Ends("a person said no");
         }
-        let fate = self.request_for(key, (group, looked));
+        let fate = self.request_for(key, group, looked);
         match (fate, self.holds.may_hold(key.session)) {
             // It was held for a scan, and no approver will follow.
             (Fate::Held(_), false) if held.leads => Fate::Ends(NOBODY),
@@ -323,24 +326,25 @@ impl State {
             if !by_policies.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
-            let process = self.process_held((&group, &mut looked), Look::Logged);
+            let (pid, process) = self.process_held(&group, &mut looked, Look::Logged);
             let unanswered = if latest(&group) <= now {
                 TOO_LATE
             } else {
                 GAVE_UP
             };
             let answered = self.why_in_vain(&key, &group, holes);
-            self.write_end(&group, process, answered.unwrap_or(unanswered));
+            self.write_end(&group, pid, process, answered.unwrap_or(unanswered));
         }
     }
 
     /// The request of held connections; a new one if there is none, as after a hole for one of them.
-    fn request_for(&mut self, key: &RequestKey, (group, looked): (&Group, &mut Looked)) -> Fate {
+    fn request_for(&mut self, key: &RequestKey, group: &Group, looked: &mut Looked) -> Fate {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
-        let process = self.process_held((group, looked), Look::Asked);
-        match self.ask(key.clone(), clock::now(), process, (None, None)) {
+        let (pid, process) = self.process_held(group, looked, Look::Asked);
+        let words = AskersWords::default();
+        match self.ask(key.clone(), clock::now(), pid, process, words) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));
@@ -359,7 +363,8 @@ impl State {
     /// The process of the first of them.
     fn process_held(
         &self,
-        (group, looked): (&Group, &mut Looked),
+        group: &Group,
+        looked: &mut Looked,
         look: Look,
     ) -> (Option<u32>, Process) {
         let Some((_, first)) = group.first() else {
@@ -376,12 +381,7 @@ impl State {
         seen.clone()
     }
 
-    fn write_end(
-        &mut self,
-        group: &Group,
-        (pid, process): (Option<u32>, Process),
-        why: &'static str,
-    ) {
+    fn write_end(&mut self, group: &Group, pid: Option<u32>, process: Process, why: &'static str) {
         let Some((_, first)) = group.first() else {
             return;
         };

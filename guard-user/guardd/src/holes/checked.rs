@@ -134,7 +134,7 @@ impl Checked {
         let mut longest: Option<Duration> = None;
         for slot in chain {
             let most = match policies.get(*slot) {
-                Some(policy) => match self.covered(policies, subject, (*slot, policy)) {
+                Some(policy) => match self.covered(policies, subject, *slot, policy) {
                     Some(covered) => self.under(&covered, policy)?,
                     None => None,
                 },
@@ -160,12 +160,13 @@ impl Checked {
         &self,
         policies: &'p Policies,
         subject: VerdictSubject<'_>,
-        (slot, policy): (PolicyId, &'p InForce),
+        slot: PolicyId,
+        policy: &'p InForce,
     ) -> Option<policy::Coverage<'p>> {
         let name = self.name.as_deref();
         let is_alone = self.prefixes.len() == 1 && !self.ports.is_empty();
         let of = |prefix: &Prefix| {
-            let by_names = || policies.over_known(subject, slot, (prefix, name), &self.ports);
+            let by_names = || policies.over_known(subject, slot, prefix, name, &self.ports);
             let known = (prefix.is_host() && (is_alone || name.is_some())).then(by_names);
             known
                 .flatten()

@@ -33,6 +33,29 @@ use crate::{
 const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one goes everything, and nobody is asked \
                              about what changes something";
 
+/// What an approver opens without a request.
+#[derive(Debug)]
+pub struct WantedByHand<'a> {
+    /// Where to.
+    pub to: &'a Destination,
+    /// Its ports; empty: all.
+    pub ports: &'a [PortSpec],
+    /// How long, and what passes.
+    pub terms: &'a HoleTerms,
+    /// Also where that is wide.
+    pub is_wide: bool,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// The addresses and ports that one hole of the kernel is for.
+struct OneHole<'a> {
+    prefix: &'a Prefix,
+    /// Beside the prefix.
+    others: &'a [Prefix],
+    spec: &'a PortSpec,
+}
+
 impl State {
     /// Opens holes without a request.
     ///
@@ -43,11 +66,15 @@ impl State {
         &mut self,
         by: &Answering,
         session: SessionId,
-        to: &Destination,
-        ports: &[PortSpec],
-        (terms, is_wide): (&HoleTerms, bool),
-        reason: Option<String>,
+        wanted: WantedByHand<'_>,
     ) -> Result<proto::HolesReply, CallError> {
+        let WantedByHand {
+            to,
+            ports,
+            terms,
+            is_wide,
+            reason,
+        } = wanted;
         let prefixes = to.target.prefixes(&self.environment());
         if prefixes.is_empty() {
             return Err(nowhere(&to.to_string()));
@@ -69,8 +96,9 @@ impl State {
         self.is_one(session, &to)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
         let mut checked = Checked::of_name(sessions, policies, session, to, terms)?;
-        let of_name = (&checked.prefixes[..], &checked.ports[..]);
-        checked.name = (checked.name).filter(|name| self.opens_name(session, name, of_name));
+        let (prefixes, ports) = (&checked.prefixes, &checked.ports);
+        checked.name =
+            (checked.name).filter(|name| self.opens_name(session, name, prefixes, ports));
         wide::may_open(&checked, is_wide)?;
         let opened = self.open_all(by, checked, reason, None)?;
         self.note_by_hand(by, session, &opened);
@@ -162,8 +190,8 @@ impl State {
         self.holes.note_covered(holes);
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
-        let whose = (session, self.sessions.outermost_of(session));
-        for key in self.requests.lift_noes(whose, is_covered) {
+        let outermost = self.sessions.outermost_of(session);
+        for key in self.requests.lift_noes(session, outermost, is_covered) {
             unrefuse_in_kernel(&mut self.datapath, &key);
         }
     }
@@ -207,10 +235,14 @@ impl State {
         };
         for prefix in first {
             for spec in every_port_or(&checked.ports) {
-                let to = (prefix, others, &spec);
-                let id = open_in_kernel(&mut self.datapath, checked, to, expires, opened)?;
+                let hole = OneHole {
+                    prefix,
+                    others,
+                    spec: &spec,
+                };
+                let id = open_in_kernel(&mut self.datapath, checked, &hole, expires, opened)?;
                 self.recorder.counters().hole_opened();
-                self.note_opened(id, (checked, &spec), &about, expires);
+                self.note_opened(id, checked, &spec, &about, expires);
                 let record = HoleOpen {
                     hole: ids::hole(id).into(),
                     destination: prefix.to_string().into(),
@@ -231,7 +263,8 @@ impl State {
     fn note_opened(
         &mut self,
         id: HoleId,
-        (checked, spec): (&Checked, &PortSpec),
+        checked: &Checked,
+        spec: &PortSpec,
         about: &HoleOrigin,
         expires: BootTime,
     ) {
@@ -277,18 +310,18 @@ impl State {
 fn open_in_kernel(
     datapath: &mut Datapath,
     checked: &Checked,
-    (prefix, others, spec): (&Prefix, &[Prefix], &PortSpec),
+    hole: &OneHole<'_>,
     expires: BootTime,
     opened: &mut Vec<HoleId>,
 ) -> Result<HoleId, CallError> {
     let new = NewHole {
         read_only: checked.read_only,
         bytes: checked.bytes,
-        ..new_hole(prefix, spec, expires, checked.connections)
+        ..new_hole(hole.prefix, hole.spec, expires, checked.connections)
     };
     let id = datapath.open_hole(checked.session, new)?;
     opened.push(id);
-    for other in others {
+    for other in hole.others {
         let prefix = other.address();
         let new = NewHole { prefix, ..new };
         datapath.widen_hole(checked.session, id, new)?;

@@ -135,11 +135,12 @@ impl Holes {
     pub fn ends_of_requests(
         &self,
         session: SessionId,
-        at: (Address, u16),
+        to: Address,
+        port: u16,
         now: BootTime,
     ) -> impl Iterator<Item = BootTime> {
         let open = self.all().filter(move |(_, hole)| {
-            let is_there = |one: &RequestScope| (one.to, one.port) == at;
+            let is_there = |one: &RequestScope| (one.to, one.port) == (to, port);
             hole.session == session && hole.expires > now && hole.requests().is_some_and(is_there)
         });
         open.map(|(_, hole)| hole.expires)

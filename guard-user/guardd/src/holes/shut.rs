@@ -29,8 +29,8 @@ impl State {
             let in_force = self.policies.get(*slot)?;
             let of = |prefix: &Prefix| {
                 let known = (prefix.is_host() && !ports.is_empty()).then(|| {
-                    let at = (prefix, None);
-                    self.policies.over_known(subject, *slot, at, &ports)
+                    self.policies
+                        .over_known(subject, *slot, prefix, None, &ports)
                 });
                 known
                     .flatten()

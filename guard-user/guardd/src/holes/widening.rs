@@ -50,15 +50,16 @@ impl State {
         &self,
         session: SessionId,
         name: &str,
-        (addresses, ports): (&[Prefix], &[PortSpec]),
+        addresses: &[Prefix],
+        ports: &[PortSpec],
     ) -> bool {
         let Some(live) = self.sessions.live(session) else {
             return false;
         };
         let now = self.environment();
         addresses.iter().all(|prefix| {
-            let to = (prefix.address(), ports);
-            self.policies.opens_name(live.subject(), to, name, &now)
+            self.policies
+                .opens_name(live.subject(), prefix.address(), ports, name, &now)
         })
     }
 
@@ -230,8 +231,7 @@ impl State {
             return None;
         }
         let (subject, name) = (self.sessions.live(hole.session)?.subject(), checked.name?);
-        let of = (to, &ports[..]);
-        if !self.policies.opens_name(subject, of, &name, now) {
+        if !self.policies.opens_name(subject, to, &ports, &name, now) {
             return None;
         }
         let expires = hole.expires.min(after(clock::now(), checked.time));

@@ -105,7 +105,8 @@ impl AnsweredNames {
         &self,
         kernel: &Datapath,
         key: AnsweredKey,
-        (program, then): (&str, BootTime),
+        program: &str,
+        then: BootTime,
         servers: &[IpAddr],
     ) -> Option<String> {
         let found = AnsweredName::of(&kernel.answered(&key).ok()??, servers)?;

@@ -67,7 +67,8 @@ impl Carried {
     pub(super) fn add(
         &mut self,
         there: Named,
-        (key, known): (&NamedKey, &Named),
+        key: &NamedKey,
+        known: &Named,
         names: &[String],
         now: BootTime,
     ) -> Named {

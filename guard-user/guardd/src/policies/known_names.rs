@@ -190,7 +190,7 @@ impl KnownNames {
         address: Address,
         is_meant: impl Fn(&str) -> bool,
     ) -> Option<KnownName<'_>> {
-        self.name_by((session, address), is_meant, |_| true, clock::now())
+        self.name_by(session, address, is_meant, |_| true, clock::now())
     }
 
     /// The same of those alone by which that process is likely to have gone there.
@@ -200,15 +200,17 @@ impl KnownNames {
         session: SessionId,
         address: Address,
         is_meant: impl Fn(&str) -> bool,
-        (who, now): (&NameAsker, BootTime),
+        who: &NameAsker,
+        now: BootTime,
     ) -> Option<KnownName<'_>> {
         let is_likely = |told: &LearnedAddress| told.is_likely_by(who, now);
-        self.name_by((session, address), is_meant, is_likely, now)
+        self.name_by(session, address, is_meant, is_likely, now)
     }
 
     fn name_by(
         &self,
-        (session, address): (SessionId, Address),
+        session: SessionId,
+        address: Address,
         is_meant: impl Fn(&str) -> bool,
         is_likely: impl Fn(&LearnedAddress) -> bool,
         now: BootTime,
@@ -402,7 +404,8 @@ impl KnownNames {
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
-        (slot, compiled): (PolicyId, &Compiled),
+        slot: PolicyId,
+        compiled: &Compiled,
         now: BootTime,
     ) -> Result<(), DatapathError> {
         let mut patterns = PatternsOfNames::of(compiled);
@@ -422,7 +425,8 @@ impl KnownNames {
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
-        (slot, compiled): (PolicyId, &Compiled),
+        slot: PolicyId,
+        compiled: &Compiled,
         now: BootTime,
     ) {
         let named = sessions.iter().flat_map(|session| {
@@ -452,7 +456,7 @@ impl KnownNames {
             let key = NamedKey::new(key.session, new, key.address);
             // The resolver may have written something meanwhile.
             let there = kernel.named(&key)?.unwrap_or_default();
-            let wanted = carried.add(there, (&key, &named), &names, now);
+            let wanted = carried.add(there, &key, &named, &names, now);
             if wanted.patterns != there.patterns {
                 kernel.set_named(&key, &wanted)?;
             }
@@ -577,7 +581,7 @@ mod tests {
         let (session, to) = (SessionId(1), IpAddr::from([192, 0, 2, 1]).into());
         let may_be_another = |known: &KnownNames, now| {
             let name = known
-                .name_by((session, to), |_| false, |_| true, BootTime(now))
+                .name_by(session, to, |_| false, |_| true, BootTime(now))
                 .unwrap();
             let both = [
                 name.may_be_another,
@@ -644,7 +648,7 @@ mod tests {
         let to = Address::from(IpAddr::from([192, 0, 2, 1]));
         let used = |pid: Option<u32>, comm: Option<&str>, now| {
             let who = NameAsker::of(pid, comm);
-            let known = known.name_used_by(SessionId(1), to, |_| false, (&who, BootTime(now)));
+            let known = known.name_used_by(SessionId(1), to, |_| false, &who, BootTime(now));
             known.is_some()
         };
         assert!(used(Some(7), Some("node"), 500), "itself, at any time");

@@ -209,7 +209,7 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
         let of_people = state.sessions.peoples_slots();
         let machine = state.environment();
         let (policies, config) = (&mut state.policies, &state.config);
-        policies.learn(found, names, &of_people, (config, &machine));
+        policies.learn(found, names, &of_people, config, &machine);
     });
 }
 
@@ -462,8 +462,7 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), CallError> {
     .await?;
     shared.with(|state| {
         let (policies, kernel) = (&mut state.policies, &mut state.datapath);
-        let changed =
-            policies.refit(kernel, state.recorder.counters(), slot, (compiled, fitted))?;
+        let changed = policies.refit(kernel, state.recorder.counters(), slot, compiled, fitted)?;
         if let Some(change) = changed {
             state.apply(change);
         }
@@ -537,7 +536,7 @@ impl Policies {
         let policy = InForce::from(prepared);
         let began = Instant::now();
         let slot = match stands {
-            Some((slot, sessions)) => self.replace(kernel, (slot, &sessions), &policy)?,
+            Some((slot, sessions)) => self.replace(kernel, slot, &sessions, &policy)?,
             None => {
                 let slot = kernel.install_policy(None, &policy.compiled)?;
                 self.keep_text(slot, &policy.source);
@@ -562,14 +561,15 @@ impl Policies {
     fn replace(
         &mut self,
         kernel: &mut Datapath,
-        (slot, sessions): (PolicyId, &HashSet<SessionId>),
+        slot: PolicyId,
+        sessions: &HashSet<SessionId>,
         policy: &InForce,
     ) -> Result<PolicyId, CallError> {
         // The text first: if guardd is killed in between, the next one goes on from the new text, not the old one.
         self.keep_text(slot, &policy.source);
         // Then the names: by patterns that it has and the old one has not, an address would be known by too little until they are written.
         // Before that the old one denies what it has no such pattern for.
-        let written = self.write_names_ahead(kernel, sessions, (slot, policy));
+        let written = self.write_names_ahead(kernel, sessions, slot, policy);
         let installed = written.and_then(|()| kernel.install_policy(Some(slot), &policy.compiled));
         if installed.is_err() {
             if let Some(stands) = self.slots.get(&slot) {
@@ -594,7 +594,8 @@ impl Policies {
         kernel: &mut Datapath,
         counters: &Counters,
         slot: PolicyId,
-        (compiled, fitted): (Compiled, Environment),
+        compiled: Compiled,
+        fitted: Environment,
     ) -> Result<Option<Change>, CallError> {
         let Some(policy) = self.slots.get_mut(&slot) else {
             return Ok(None);

@@ -414,8 +414,9 @@ impl Policies {
         slot: PolicyId,
     ) {
         if let Some(policy) = self.slots.get(&slot) {
-            let table = (slot, policy.compiled.as_ref());
-            self.known.rewrite(kernel, sessions, table, clock::now());
+            let compiled = policy.compiled.as_ref();
+            self.known
+                .rewrite(kernel, sessions, slot, compiled, clock::now());
         }
     }
 
@@ -429,7 +430,8 @@ impl Policies {
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
-        (slot, new): (PolicyId, &InForce),
+        slot: PolicyId,
+        new: &InForce,
     ) -> Result<(), DatapathError> {
         let Some(stands) = self.slots.get(&slot) else {
             return Ok(());
@@ -438,8 +440,9 @@ impl Policies {
         let mut carried = Carried::between(stands, new);
         self.known
             .carry(kernel, sessions, (slot, slot), &mut carried, now)?;
-        let table = (slot, new.compiled.as_ref());
-        self.known.write_ahead(kernel, sessions, table, now)
+        let compiled = new.compiled.as_ref();
+        self.known
+            .write_ahead(kernel, sessions, slot, compiled, now)
     }
 
     /// Has the kernel know for sessions under `new` what they know under `old`, so that the one may judge them in place of the other.
@@ -491,8 +494,9 @@ impl Policies {
             }
         }
         let sessions = chains.keys().copied().collect();
-        let table = (base, is.compiled.as_ref());
-        self.known.write_ahead(kernel, &sessions, table, now)
+        let compiled = is.compiled.as_ref();
+        self.known
+            .write_ahead(kernel, &sessions, base, compiled, now)
     }
 
     /// Removes what sessions know under a policy that judges them no more, or not yet.

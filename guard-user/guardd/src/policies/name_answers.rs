@@ -158,12 +158,13 @@ impl Policies {
         rule: Option<&Rule>,
         typed: Option<&str>,
     ) -> Option<NameTold> {
-        self.known_by((session, to), rule, typed).map(shown)
+        self.known_by(session, to, rule, typed).map(shown)
     }
 
     fn known_by(
         &self,
-        (session, to): (SessionId, Address),
+        session: SessionId,
+        to: Address,
         rule: Option<&Rule>,
         typed: Option<&str>,
     ) -> Option<KnownName<'_>> {
@@ -186,8 +187,8 @@ impl Policies {
     ) -> UsedName {
         let is_meant = |name: &str| is_of(rule, name);
         let now = clock::now();
-        let known = self.known.name_used_by(session, to, is_meant, (who, now));
-        let used = self.unless_another((session, to), known, now);
+        let known = self.known.name_used_by(session, to, is_meant, who, now);
+        let used = self.unless_another(session, to, known, now);
         if used.told.is_some() || used.beware.is_some() {
             return used;
         }
@@ -212,12 +213,12 @@ impl Policies {
     pub fn answered_then(
         &self,
         kernel: &Datapath,
-        (session, address): (SessionId, Address),
-        when: (&str, BootTime),
+        key: AnsweredKey,
+        program: &str,
+        then: BootTime,
         servers: &[IpAddr],
     ) -> Option<String> {
-        let key = AnsweredKey { session, address };
-        self.answered.name_then(kernel, key, when, servers)
+        self.answered.name_then(kernel, key, program, then, servers)
     }
 
     /// The same of a process that says by which name it wants to go there. It may have chosen one whose owner adds addresses: where
@@ -230,8 +231,8 @@ impl Policies {
         rule: Option<&Rule>,
         typed: &str,
     ) -> UsedName {
-        let known = self.known_by((session, to), rule, Some(typed));
-        self.unless_another((session, to), known, clock::now())
+        let known = self.known_by(session, to, rule, Some(typed));
+        self.unless_another(session, to, known, clock::now())
     }
 
     /// Whether a yes about a destination is for the name that its session was told of it, whatever its addresses become: each policy that
@@ -241,7 +242,8 @@ impl Policies {
     pub fn opens_name(
         &self,
         subject: VerdictSubject<'_>,
-        (to, ports): (Address, &[PortSpec]),
+        to: Address,
+        ports: &[PortSpec],
         name: &str,
         now: &Environment,
     ) -> bool {
@@ -262,7 +264,7 @@ impl Policies {
                 return false;
             };
             let of_address = policy.over(&host, ports);
-            let of_names = self.over_known(subject, *slot, (&host, Some(name)), ports);
+            let of_names = self.over_known(subject, *slot, &host, Some(name), ports);
             let decides = of_names.as_ref().unwrap_or(&of_address);
             let mut rules = of_address.met.iter().filter(stops);
             let mut decides = decides.met.iter().filter(stops);
@@ -275,7 +277,8 @@ impl Policies {
     /// A name, unless it may be another one that there was no room for.
     fn unless_another(
         &self,
-        (session, to): (SessionId, Address),
+        session: SessionId,
+        to: Address,
         known: Option<KnownName<'_>>,
         now: BootTime,
     ) -> UsedName {
@@ -416,7 +419,8 @@ impl Policies {
         found: LookedUp,
         names: &BTreeSet<String>,
         of_people: &HashSet<PolicyId>,
-        (config, machine): (&Config, &Environment),
+        config: &Config,
+        machine: &Environment,
     ) {
         let (floor, grace) = (config.refresh_floor(), config.grace());
         let people = self.peoples_names(of_people).into_iter();

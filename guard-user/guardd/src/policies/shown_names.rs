@@ -52,7 +52,8 @@ impl Policies {
     pub fn refuses_name(
         &self,
         subject: VerdictSubject<'_>,
-        (to, port): (Address, u16),
+        to: Address,
+        port: u16,
         name: &str,
     ) -> Option<String> {
         let to = Connection::new(to, Protocol::TCP, port);
@@ -62,7 +63,7 @@ impl Policies {
             let Some(policy) = self.slots.get(slot) else {
                 return Some("a policy of its session is not in force".to_owned());
             };
-            self.refuses(subject, (*slot, policy), &to, name.as_ref())
+            self.refuses(subject, *slot, policy, &to, name.as_ref())
         });
         refusals.find_map(|refusal| refusal)
     }
@@ -73,7 +74,8 @@ impl Policies {
     pub fn rules_of_name(
         &self,
         chain: &[PolicyId],
-        (to, port): (Address, u16),
+        to: Address,
+        port: u16,
         name: &str,
     ) -> Vec<&Rule> {
         let to = Connection::new(to, Protocol::TCP, port);
@@ -93,7 +95,8 @@ impl Policies {
     fn refuses(
         &self,
         subject: VerdictSubject<'_>,
-        (slot, policy): (PolicyId, &InForce),
+        slot: PolicyId,
+        policy: &InForce,
         to: &Connection,
         name: Option<&DomainName>,
     ) -> Option<String> {
@@ -322,7 +325,7 @@ action = "read-only"
         let chain = [PolicyId(1)];
         let refuses = |last: u8, port, name: &str| {
             let to = IpAddr::from([192, 0, 2, last]).into();
-            policies.refuses_name(VerdictSubject::from(&chain[..]), (to, port), name)
+            policies.refuses_name(VerdictSubject::from(&chain[..]), to, port, name)
         };
         // Of an exact name by its address, and of an address beside one.
         for last in [40, 41] {
@@ -350,7 +353,7 @@ action = "read-only"
         let policies = in_force();
         let rules = |last: u8, port, name: &str| -> Vec<String> {
             let to = IpAddr::from([192, 0, 2, last]).into();
-            let rules = policies.rules_of_name(&[PolicyId(1)], (to, port), name);
+            let rules = policies.rules_of_name(&[PolicyId(1)], to, port, name);
             rules.into_iter().map(|rule| rule.name.clone()).collect()
         };
         for last in [1, 40, 99] {

@@ -5,7 +5,7 @@ use guard_common::{
     Address, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId, PolicyVerdict,
     Protocol, Said, SessionId, Verdict, named_verdict, prefix_flags, said_of,
 };
-use guard_policy::{self as policy, Coverage, Met, PortSpec, Prefix, Rule};
+use guard_policy::{self as policy, Coverage, Met, NamedAt, PortSpec, Prefix, Rule};
 use guard_sys::clock;
 
 use super::{InForce, Policies, known_names};
@@ -139,10 +139,10 @@ impl Policies {
     ) -> Option<Vec<ChainVerdict<'_>>> {
         let subject = subject.into();
         let ports = [PortSpec::one(protocol, port)];
+        let connection = Connection::new(to, protocol, port);
         let judged = subject.chain.iter().map(|slot| {
             let policy = self.slots.get(slot)?;
-            if let Some(judged) = self.judge_by_names(subject, (*slot, policy), to, protocol, port)
-            {
+            if let Some(judged) = self.judge_by_names(subject, *slot, policy, &connection) {
                 return Some(judged);
             }
             let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
@@ -162,7 +162,8 @@ impl Policies {
         &self,
         subject: VerdictSubject<'_>,
         slot: PolicyId,
-        (to, name): (&Prefix, Option<&str>),
+        to: &Prefix,
+        name: Option<&str>,
         ports: &[PortSpec],
     ) -> Option<Coverage<'_>> {
         let policy = self.slots.get(&slot)?;
@@ -180,13 +181,8 @@ impl Policies {
             }
         };
         let (policy, compiled) = (&policy.policy, &policy.compiled);
-        Some(policy::over_known(
-            policy,
-            compiled,
-            to,
-            ports,
-            (&named, now),
-        ))
+        let known = NamedAt { named: &named, now };
+        Some(policy::over_known(policy, compiled, to, ports, known))
     }
 
     /// A rule of a session's policies that has a name of an address and opens nothing there, and why.
@@ -202,7 +198,10 @@ impl Policies {
         subject.chain.iter().find_map(|slot| {
             let policy = self.slots.get(slot)?;
             let key = NamedKey::new(subject.session?, *slot, to.to);
-            let known = (&self.known.patterns(&key)?, clock::now());
+            let known = NamedAt {
+                named: &self.known.patterns(&key)?,
+                now: clock::now(),
+            };
             policy::barred(&policy.policy, &policy.compiled, &to, known)
         })
     }
@@ -211,17 +210,15 @@ impl Policies {
     fn judge_by_names<'p>(
         &self,
         subject: VerdictSubject<'_>,
-        (slot, policy): (PolicyId, &'p InForce),
-        to: Address,
-        protocol: Protocol,
-        port: u16,
+        slot: PolicyId,
+        policy: &'p InForce,
+        to: &Connection,
     ) -> Option<ChainVerdict<'p>> {
         let named = self
             .known
-            .patterns(&NamedKey::new(subject.session?, slot, to))?;
-        let to = Connection::new(to, protocol, port);
+            .patterns(&NamedKey::new(subject.session?, slot, to.to))?;
         let lookup = policy.compiled.lookup();
-        let says = |pattern| said_of(&lookup, slot, pattern, &to);
+        let says = |pattern| said_of(&lookup, slot, pattern, to);
         let said = subject.by_names(says, Some(&named));
         Some(ChainVerdict {
             verdict: said.verdict,

@@ -24,6 +24,7 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         HttpRequestKey, Pending, RequestKey,
+        answers::CalledRequest,
         given::{self, AnsweredRequest, OpenedByYes, YesOrNo},
         shown,
     },
@@ -82,6 +83,12 @@ impl Widening {
     }
 }
 
+/// A hole that a yes opens, and the request as the person saw it.
+struct HoleOfYes<'a> {
+    hole: Hole,
+    shown: &'a proto::Request,
+}
+
 impl State {
     /// Answers an HTTP request with yes, or the statements of a series up to the id that it was `called` by.
     ///
@@ -91,11 +98,12 @@ impl State {
     pub fn approve_http(
         &mut self,
         by: &Answering,
-        (called, asked): (&str, &Pending),
+        called: CalledRequest<'_>,
         widening: &Widening,
         terms: &HoleTerms,
     ) -> Result<proto::HolesReply, CallError> {
-        let wanted = self.proxy.wanted((called, asked), widening)?;
+        let wanted = self.proxy.wanted(called, widening)?;
+        let CalledRequest { id: called, asked } = called;
         let key = &asked.key;
         let prefixes = vec![Prefix::host(key.destination)];
         let ports = vec![key.ports()];
@@ -110,10 +118,11 @@ impl State {
                 (_, true) => Some(requests.unwrap_or(1)),
                 (_, false) => requests,
             };
-            let hole = hole_for((key, shown), (covers, left), &checked, &opened_by)?;
-            open.push((hole, shown));
+            let scope = scope_for(key, shown, covers, left, checked.bytes)?;
+            let hole = hole_for(shown, scope, &checked, &opened_by);
+            open.push(HoleOfYes { hole, shown });
         }
-        let is_covered = |key: &RequestKey| open.iter().any(|(one, _)| one.is_for(key));
+        let is_covered = |key: &RequestKey| open.iter().any(|one| one.hole.is_for(key));
         let answered = asked.each_up_to(called);
         let answered = answered.filter(|(key, _)| is_covered(key));
         let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
@@ -121,16 +130,16 @@ impl State {
         if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
             answered.drain(..answered.len().saturating_sub(left.max(open.len())));
         }
-        let ids = self.write_holes(by, &checked, (&open, &answered))?;
-        self.note_http_yes(by, (&ids, &open), (asked, &answered));
+        let ids = self.write_holes(by, &checked, &open, &answered)?;
+        self.note_http_yes(by, &ids, &open, asked, &answered);
         self.requests
             .take_those(|_, id| answered.iter().any(|one| one == id));
         for id in &answered {
             self.requests
-                .answered_by(&opened_by, (id, asked.owner), "yes");
+                .answered_by(&opened_by, id, asked.owner, "yes");
         }
         let mut holes = Vec::new();
-        for (id, (hole, shown)) in ids.into_iter().zip(open) {
+        for (id, HoleOfYes { hole, shown }) in ids.into_iter().zip(open) {
             holes.extend(self.put_hole(id, hole, shown));
         }
         Ok(proto::HolesReply {
@@ -143,11 +152,13 @@ impl State {
     fn note_http_yes(
         &mut self,
         by: &Answering,
-        (ids, holes): (&[HoleId], &[(Hole, &proto::Request)]),
-        (asked, answered): (&Pending, &[String]),
+        ids: &[HoleId],
+        holes: &[HoleOfYes<'_>],
+        asked: &Pending,
+        answered: &[String],
     ) {
         let is_answered = |shown: &proto::Request| answered.contains(&shown.id);
-        for (id, (hole, _)) in ids.iter().zip(holes) {
+        for (id, HoleOfYes { hole, .. }) in ids.iter().zip(holes) {
             let its = asked.each().filter(|(key, _)| hole.is_for(key));
             for (key, shown) in its.filter(|(_, shown)| is_answered(shown)) {
                 let opened = OpenedByYes {
@@ -155,7 +166,7 @@ impl State {
                     covers: given::HoleCoverage::Asked,
                     ended: None,
                 };
-                let request = AnsweredRequest::of(asked, &shown.id, (key.clone(), shown));
+                let request = AnsweredRequest::of(asked, &shown.id, key.clone(), shown);
                 let said = YesOrNo::Yes(vec![opened]);
                 self.note_given(by, key.session, said, Some(request));
             }
@@ -167,16 +178,17 @@ impl State {
         &mut self,
         by: &Answering,
         checked: &Checked,
-        (holes, answered): (&[(Hole, &proto::Request)], &[String]),
+        holes: &[HoleOfYes<'_>],
+        answered: &[String],
     ) -> Result<Vec<HoleId>, CallError> {
         let mut written = Vec::new();
-        for (hole, shown) in holes {
+        for HoleOfYes { hole, shown } in holes {
             let is_part = |id: &&String| holes.len() == 1 && **id != shown.id;
             let parts: Vec<_> = answered.iter().filter(is_part).cloned().collect();
-            match self.write_hole(by, checked, (hole, &parts), shown) {
+            match self.write_hole(by, checked, hole, &parts, shown) {
                 Ok(id) => written.push(id),
                 Err(refusal) => {
-                    for (id, (hole, _)) in written.into_iter().zip(holes) {
+                    for (id, HoleOfYes { hole, .. }) in written.into_iter().zip(holes) {
                         self.hole_ended(id, hole, HoleEnd::NotWritten, None);
                     }
                     return Err(refusal);
@@ -191,7 +203,8 @@ impl State {
         &mut self,
         by: &Answering,
         checked: &Checked,
-        (hole, parts): (&Hole, &[String]),
+        hole: &Hole,
+        parts: &[String],
         asked: &proto::Request,
     ) -> Result<HoleId, CallError> {
         let left = hole.requests().and_then(|requests| requests.left);
@@ -250,9 +263,9 @@ impl State {
             self.requests.take_those(|one, _| is_for.is_for(one));
         }
         // The kernel half has no refusals of these.
-        let whose = (is_for.session, self.sessions.outermost_of(is_for.session));
+        let (session, outermost) = (is_for.session, self.sessions.outermost_of(is_for.session));
         let is_open = |all: &[RequestKey]| all.iter().all(|one| is_for.is_for(one));
-        drop(self.requests.lift_noes(whose, is_open));
+        drop(self.requests.lift_noes(session, outermost, is_open));
         self.apply(Change::Requests);
         self.apply(Change::Holes);
         let now = self.holes.get(id).and_then(Hole::requests);
@@ -312,7 +325,7 @@ impl Proxy {
     /// What a yes lets through, and the request as people see it.
     fn wanted<'a>(
         &self,
-        (called, asked): (&str, &'a Pending),
+        CalledRequest { id: called, asked }: CalledRequest<'a>,
         widening: &Widening,
     ) -> Result<Vec<(Covers, &'a proto::Request)>, CallError> {
         let mut wanted = Vec::new();
@@ -331,41 +344,52 @@ impl Proxy {
     }
 }
 
-/// The hole that lets `left` of these requests through, at the destination of the one that a person saw.
-fn hole_for(
-    (key, shown): (&RequestKey, &proto::Request),
-    (covers, left): (Covers, Option<u32>),
-    checked: &Checked,
-    opened_by: &str,
-) -> Result<Hole, CallError> {
+/// What a hole lets through: `left` of these requests, at the destination of the one that a person saw.
+fn scope_for(
+    key: &RequestKey,
+    shown: &proto::Request,
+    covers: Covers,
+    left: Option<u32>,
+    bytes: Option<u64>,
+) -> Result<RequestScope, CallError> {
     let scope = RequestScope {
         to: key.destination,
         port: key.port,
         request: shown.id.clone(),
         covers,
         left: left.map(u64::from),
-        bytes: checked.bytes,
+        bytes,
         passed: 0,
     };
     let http = shown.http.as_ref();
-    if let Some(http) = http.filter(|http| !scope.has_room_for(http)) {
-        return Err(no_room(http));
+    match http.filter(|http| !scope.has_room_for(http)) {
+        Some(http) => Err(no_room(http)),
+        None => Ok(scope),
     }
+}
+
+/// The hole for that, as its policies were checked.
+fn hole_for(
+    shown: &proto::Request,
+    scope: RequestScope,
+    checked: &Checked,
+    opened_by: &str,
+) -> Hole {
     let clocks = Clocks::read();
     let about = HoleOrigin {
-        session: key.session.0,
+        session: checked.session.0,
         owner: checked.owner,
         opened_by: opened_by.to_owned(),
         reason: shown.note.clone(),
         opened_at: clocks.present(),
         bytes: checked.bytes,
     };
-    Ok(Hole {
-        session: key.session,
+    Hole {
+        session: checked.session,
         expires: after(clocks.now(), checked.time),
         about: Some(about),
         scope: Scope::Requests(Box::new(scope)),
-    })
+    }
 }
 
 /// A hole for the audit log, without values in a query that may be credentials.

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::{
         proxy::held::HeldClient,
-        requests::{RequestKey, tests::shown},
+        requests::{RequestKey, RequestOwner, tests::shown},
     };
 
     const SESSION: SessionId = SessionId(1);
@@ -193,8 +193,12 @@ mod tests {
         let mut requests = Requests::without_files(10);
         let key = RequestKey::new(SESSION, Address::default(), Protocol::TCP, 443);
         let asked = || Ok::<_, Infallible>(shown(1));
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SESSION,
+        };
         requests
-            .note(key.clone(), (1000, SESSION), BootTime(1), asked)
+            .note(key.clone(), owner, BootTime(1), asked)
             .unwrap();
         requests.show_held_until("r1", Some(Timestamp::UNIX_EPOCH));
         let mut proxy = Proxy::default();

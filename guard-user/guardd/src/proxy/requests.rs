@@ -16,7 +16,7 @@ use super::{Proxy, held::HeldClient, record_pass::target, terms::TargetAccess};
 use crate::{
     changes::Change,
     control::advice,
-    requests::{HttpRequestKey, Noted, RequestKey, Requests},
+    requests::{HttpRequestKey, Noted, RequestKey, Requests, asking::AskersWords},
     sessions::Session,
     state::State,
     times::after,
@@ -84,12 +84,13 @@ impl State {
             // The terms have changed since the proxy got them.
             return Some(self.pass(&key, None, None));
         }
-        self.put_write((number, tgid), key, hold)
+        self.put_write(number, tgid, key, hold)
     }
 
     fn put_write(
         &mut self,
-        (number, tgid): (Number, Tgid),
+        number: Number,
+        tgid: Tgid,
         key: RequestKey,
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
@@ -104,15 +105,19 @@ impl State {
         }
         let live = self.sessions.live(key.session);
         // Without its command line: headers with secrets may be in it.
-        let process = self.machine.process_of(live, tgid.0);
-        match self.ask(key.clone(), now, process, (None, None)) {
+        let (pid, process) = self.machine.process_of(live, tgid.0);
+        match self.ask(key.clone(), now, pid, process, AskersWords::default()) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
                 match hold {
                     Some(hold) => {
-                        let (who, until) = ((number, tgid), after(now, hold));
-                        self.proxy
-                            .hold_client(&mut self.requests, who, key, id, until);
+                        let client = HeldClient {
+                            tgid,
+                            key,
+                            request: id,
+                            until: after(now, hold),
+                        };
+                        self.proxy.hold_client(&mut self.requests, number, client);
                     }
                     None => return Some(ask_a_person(id)),
                 }
@@ -170,8 +175,7 @@ impl State {
             let left = client.until.0.saturating_sub(clock::now().0);
             self.proxy.held.remove(number);
             let hold = Some(Duration::from_nanos(left));
-            let asker = (number, client.tgid);
-            if let Some(answer) = self.put_write(asker, client.key, hold) {
+            if let Some(answer) = self.put_write(number, client.tgid, client.key, hold) {
                 self.proxy.answer(number, answer);
             }
         }
@@ -208,22 +212,10 @@ impl Proxy {
         (may_hold && has_room && !hold.is_zero()).then_some(hold)
     }
 
-    fn hold_client(
-        &mut self,
-        requests: &mut Requests,
-        (number, tgid): (Number, Tgid),
-        key: RequestKey,
-        id: String,
-        until: BootTime,
-    ) {
-        let client = HeldClient {
-            tgid,
-            key,
-            request: id.clone(),
-            until,
-        };
+    fn hold_client(&mut self, requests: &mut Requests, number: Number, client: HeldClient) {
+        let request = client.request.clone();
         self.held.add(number, client);
-        self.show_held(requests, &id);
+        self.show_held(requests, &request);
     }
 
     /// Shows on a request whether, and until when, a client is held for its answer.

@@ -67,7 +67,8 @@ fn of_requests(rule: &Rule) -> Option<Rules> {
 pub fn access_by_policies<'c>(
     policies: &Policies,
     subject: impl Into<VerdictSubject<'c>>,
-    (to, port): (Address, u16),
+    to: Address,
+    port: u16,
     may_read: bool,
 ) -> TargetAccess {
     let subject = VerdictSubject {
@@ -132,10 +133,10 @@ impl State {
                 "it cannot be read what the session knows the address by: {error}"
             ));
         }
-        let at = (to, target.port);
-        let rules = self.policies.rules_of_name(subject.chain, at, name);
+        let port = target.port;
+        let rules = self.policies.rules_of_name(subject.chain, to, port, name);
         ShownName {
-            why: self.policies.refuses_name(subject, at, name),
+            why: self.policies.refuses_name(subject, to, port, name),
             rules: rules.into_iter().filter_map(of_requests).collect(),
         }
     }
@@ -146,20 +147,21 @@ impl State {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return TargetAccess::Closed;
         };
-        let to = (Address::from(target.address), target.port);
+        let to = Address::from(target.address);
         let subject = VerdictSubject {
             stands: true,
             ..session.subject()
         };
         // The connection may be here before the resolver has told by which name it was made.
-        if let Err(error) = self.policies.recall_names(&self.datapath, subject, to.0) {
+        if let Err(error) = self.policies.recall_names(&self.datapath, subject, to) {
             tracing::error!(%error, "cannot read what a session knows an address by");
             return TargetAccess::Closed;
         }
         if self.is_shut_upstream(target) {
             return TargetAccess::Closed;
         }
-        let access = |may_read| access_by_policies(&self.policies, subject, to, may_read);
+        let access =
+            |may_read| access_by_policies(&self.policies, subject, to, target.port, may_read);
         let by_policy = access(false);
         if matches!(by_policy, TargetAccess::Open) {
             return TargetAccess::Open;
@@ -167,7 +169,7 @@ impl State {
         let holes = holes_over(&self.datapath, &self.sessions, &self.policies, target);
         // Where TLS has to show a name, the kernel half redirects what a hole lets through, too. Nothing but such a hole, which it has
         // counted, can have let the connection come here: one that is used up lets in no other.
-        let shows_name = self.policies.sni_rule(subject, to.0, to.1).is_some();
+        let shows_name = self.policies.sni_rule(subject, to, target.port).is_some();
         let is_by_counted = shows_name
             && matches!(by_policy, TargetAccess::Closed)
             && !holes.iter().any(|kind| kind.reads());
@@ -254,8 +256,9 @@ impl State {
             let covers = |hole: &HoleEntry| hole.covers(&to, Protocol::TCP, target.port);
             hole.session == session && (to.is_loopback() || covers(&hole.entry))
         });
-        let requests = (to, target.port);
-        let requests = self.holes.ends_of_requests(session, requests, clock::now());
+        let requests = self
+            .holes
+            .ends_of_requests(session, to, target.port, clock::now());
         let ends = connections.map(|hole| hole.entry.expires).chain(requests);
         ends.min_by_key(|end| end.0)
     }
@@ -335,7 +338,7 @@ mod tests {
         policies.put(PolicyId(3), policy(&strict, false));
         let chain: Vec<_> = chain.iter().map(|slot| PolicyId(*slot)).collect();
         let to = IpAddr::from([192, 0, 2, last]).into();
-        access_by_policies(&policies, &chain, (to, 443), may_read)
+        access_by_policies(&policies, &chain, to, 443, may_read)
     }
 
     /// The names of the rules that judge.

@@ -35,6 +35,39 @@ use crate::{
     times::after,
 };
 
+/// A request that an approver answers, and the id by which they called it: its own, or that of one of its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct CalledRequest<'a> {
+    /// The id.
+    pub id: &'a str,
+    /// The request.
+    pub asked: &'a Pending,
+}
+
+/// The ids that an answer answers: first the one of its record, then those of its parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnsweredIds<'a> {
+    /// The id by which the approver called the request.
+    pub(crate) called: &'a str,
+    pub(crate) all: &'a [String],
+}
+
+impl<'a> AnsweredIds<'a> {
+    /// The id of the record.
+    pub(crate) fn first(self) -> &'a str {
+        &self.all[0]
+    }
+
+    pub(crate) fn parts(self) -> &'a [String] {
+        &self.all[1..]
+    }
+
+    /// The id by which the approver called the request, if the record has another.
+    pub(crate) fn called_otherwise(self) -> Option<&'a str> {
+        (self.called != self.first()).then_some(self.called)
+    }
+}
+
 impl State {
     /// Answers a request with yes.
     ///
@@ -45,10 +78,12 @@ impl State {
         &mut self,
         by: &Answering,
         id: &str,
-        (widening, extent): (&Widening, BurstExtent),
+        widening: &Widening,
+        extent: BurstExtent,
         terms: &HoleTerms,
     ) -> Result<proto::HolesReply, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
+        let called = CalledRequest { id, asked: &asked };
         if asked.key.http.is_some() {
             if !extent.is_none() {
                 return Err(bursts::no_burst(id));
@@ -56,25 +91,25 @@ impl State {
             if terms.read_only {
                 return Err(no_read(id));
             }
-            return self.approve_http(by, (id, &asked), widening, terms);
+            return self.approve_http(by, called, widening, terms);
         }
         if !widening.is_none() {
             return Err(no_http(id));
         }
         if asked.key.question.is_some() {
-            return self.approve_question(by, (id, &asked), extent, terms);
+            return self.approve_question(by, called, extent, terms);
         }
         if terms.requests.is_some() {
             return Err(checked::no_requests());
         }
-        self.approve_connections(by, (id, &asked), extent, terms)
+        self.approve_connections(by, called, extent, terms)
     }
 
     /// The same for a request about connections.
     fn approve_connections(
         &mut self,
         by: &Answering,
-        (called, asked): (&str, &Pending),
+        CalledRequest { id: called, asked }: CalledRequest<'_>,
         extent: BurstExtent,
         terms: &HoleTerms,
     ) -> Result<proto::HolesReply, CallError> {
@@ -89,10 +124,8 @@ impl State {
         let new = left.as_ref().map(|_| self.datapath.next_request());
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
-        let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let opens = (prefixes.clone(), ports);
-        let checked = checked_hole(sessions, policies, asked, opens, terms)?;
+        let checked = checked_hole(sessions, policies, asked, &prefixes, terms)?;
         // A signature is for what its question shows: that address.
         let name = match &by.signed {
             Some(_) => None,
@@ -103,7 +136,11 @@ impl State {
             let ports = [asked.key.ports()];
             held_ends(&everything(checked.session, &prefixes, &ports))
         });
-        self.write_yes(by, asked, (called, &answered), &checked)?;
+        let ids = AnsweredIds {
+            called,
+            all: &answered,
+        };
+        self.write_yes(by, asked, ids, &checked)?;
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, checked, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
@@ -136,13 +173,13 @@ impl State {
         &mut self,
         by: &Answering,
         asked: &Pending,
-        (called, answered): (&str, &[String]),
+        ids: AnsweredIds<'_>,
         checked: &Checked,
     ) -> Result<(), CallError> {
         let by_whom = self.machine.answered_by(by);
         let record = Answered {
             count: tried_by_now(&self.datapath, &asked.key),
-            ..yes(by_whom, asked, (called, answered), checked)
+            ..yes(by_whom, asked, ids, checked)
         };
         self.recorder.reserve()?;
         let entry = LogEntry::of(ids::session(checked.session), checked.owner, record);
@@ -169,7 +206,7 @@ impl State {
         });
         let said = YesOrNo::Yes(opened.collect());
         let key = asked.key.clone();
-        let request = AnsweredRequest::of(asked, request, (key, &asked.shown));
+        let request = AnsweredRequest::of(asked, request, key, &asked.shown);
         self.note_given(by, asked.key.session, said, Some(request));
     }
 
@@ -211,7 +248,7 @@ impl State {
         let key = &asked.key;
         let to = [Prefix::host(key.destination)];
         let told = asked.shown.named.as_ref();
-        told.is_some_and(|told| self.opens_name(key.session, &told.name, (&to, &[key.ports()])))
+        told.is_some_and(|told| self.opens_name(key.session, &told.name, &to, &[key.ports()]))
     }
 
     /// Shows that a yes opens the address alone, where it opens the name no more. What was not shown to open a name never does: somebody may
@@ -242,10 +279,14 @@ impl State {
         let with = self.requests.refused_with(&asked, clock::now());
         let mut answered = refused(&asked, &prefixes);
         answered.extend(with.iter().map(|one| one.shown.id.clone()));
+        let ids = AnsweredIds {
+            called: id,
+            all: &answered,
+        };
         let record = Answered {
             seconds: time.as_secs_f64().into(),
             count: tried_by_now(&self.datapath, &asked.key),
-            ..no(self.machine.answered_by(by), &asked, (id, &answered))
+            ..no(self.machine.answered_by(by), &asked, ids)
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
         self.recorder.write(entry)?;
@@ -292,7 +333,7 @@ impl State {
                 };
                 let burst = asked.burst.clone();
                 let prefixes = burst.iter().map(Burst::prefix).collect();
-                let request = AnsweredRequest::of(asked, &shown.id, (key.clone(), shown));
+                let request = AnsweredRequest::of(asked, &shown.id, key.clone(), shown);
                 self.requests.refuse(key, burst, shown.clone(), until);
                 let no = YesOrNo::No { prefixes, until };
                 self.note_given(by, session, no, Some(request));
@@ -362,8 +403,8 @@ impl Requests {
         let chosen = extent.of(burst, own, called)?;
         let now = clock::now();
         if extent.prefix && self.has_refused_in(&asked.key, &prefix, now) {
-            let all = (&prefix, asked.key.ports());
-            return Err(bursts::has_refused(all, own, asked.key.session));
+            let (ports, session) = (asked.key.ports(), asked.key.session);
+            return Err(bursts::has_refused(&prefix, ports, own, session));
         }
         Ok(chosen)
     }
@@ -373,13 +414,13 @@ impl Requests {
         let [id, parts @ ..] = ids else { return };
         for part in parts {
             let answer = format!("{answer} as a part of {id}");
-            self.answered_by(by, (part, owner), &answer);
+            self.answered_by(by, part, owner, &answer);
         }
-        self.answered_by(by, (id, owner), answer);
+        self.answered_by(by, id, owner, answer);
     }
 
     /// Keeps that approver's answer, for approvers who come later.
-    pub(crate) fn answered_by(&mut self, by: &str, (id, owner): (&str, u32), answer: &str) {
+    pub(crate) fn answered_by(&mut self, by: &str, id: &str, owner: u32, answer: &str) {
         let by = proto::requests::who(by);
         // As `guard` tells people times; whoever reads it may be elsewhere.
         let at = Zoned::now().strftime("%F %T %Z");
@@ -394,12 +435,13 @@ fn checked_hole(
     sessions: &Sessions,
     policies: &Policies,
     asked: &Pending,
-    (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
+    prefixes: &[Prefix],
     terms: &HoleTerms,
 ) -> Result<Checked, CallError> {
     let session = asked.key.session;
+    let ports = [asked.key.ports()];
     let checked_for = |terms: &HoleTerms| {
-        let (prefixes, ports) = (prefixes.clone(), ports.clone());
+        let (prefixes, ports) = (prefixes.to_vec(), ports.to_vec());
         Checked::of(sessions, policies, session, prefixes, ports, terms)
     };
     let checked = checked_for(terms)?;
@@ -412,7 +454,7 @@ fn checked_hole(
         read_only: true,
         ..*terms
     };
-    let everything = everything(session, &prefixes, &ports);
+    let everything = everything(session, prefixes, &ports);
     let mut checked = checked_for(&reads).map_err(|refusal| only_reads(refusal, &everything))?;
     checked.warnings.push(format!(
         "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
@@ -468,18 +510,13 @@ fn only_reads(refusal: CallError, everything: &str) -> CallError {
 }
 
 /// The audit record of a yes to a request about connections, under one of the ids that it answers.
-fn yes(
-    by_whom: Answered,
-    asked: &Pending,
-    (called, answered): (&str, &[String]),
-    checked: &Checked,
-) -> Answered {
+fn yes(by_whom: Answered, asked: &Pending, ids: AnsweredIds<'_>, checked: &Checked) -> Answered {
     let is_burst = asked.burst.is_some();
     let opens = is_burst.then(|| shown_prefixes(&checked.prefixes));
     Answered {
-        request: answered[0].clone().into(),
-        called: (called != answered[0]).then_some(called).into(),
-        parts: is_burst.then(|| answered[1..].to_vec()).into(),
+        request: ids.first().into(),
+        called: ids.called_otherwise().into(),
+        parts: is_burst.then(|| ids.parts().to_vec()).into(),
         answer: "yes".into(),
         opens: opens.into(),
         seconds: checked.time.as_secs_f64().into(),
@@ -492,16 +529,16 @@ fn yes(
 }
 
 /// The audit record of a no to a request, called by that id, and to others with it.
-fn no(by_whom: Answered, asked: &Pending, (called, answered): (&str, &[String])) -> Answered {
+fn no(by_whom: Answered, asked: &Pending, ids: AnsweredIds<'_>) -> Answered {
     let prefixes: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
     let refuses = match &asked.names {
         Some(names) => Some(vec![names.pattern()]),
         None => asked.burst.is_some().then(|| shown_prefixes(&prefixes)),
     };
-    let (request, parts) = (&answered[0], &answered[1..]);
+    let parts = ids.parts();
     Answered {
-        request: request.clone().into(),
-        called: (called != request).then_some(called).into(),
+        request: ids.first().into(),
+        called: ids.called_otherwise().into(),
         parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
         answer: "no".into(),
         refuses: refuses.into(),

@@ -10,7 +10,9 @@ use guard_proto::{
 };
 use guard_sys::clock::Clocks;
 
-use super::{Noted, Pending, RequestKey, questions::AskingProgram, shown::for_log, tries};
+use super::{
+    Noted, Pending, RequestKey, RequestOwner, questions::AskingProgram, shown::for_log, tries,
+};
 use crate::{
     control::{failure::CallError, ids},
     policies::{ChainVerdict, NameAsker, Policies, UsedName},
@@ -19,6 +21,15 @@ use crate::{
     sessions::Session,
     state::State,
 };
+
+/// What a program says when it asks by itself; nothing where its connection was refused or held.
+#[derive(Clone, Debug, Default)]
+pub struct AskersWords<'a> {
+    /// For the approver.
+    pub note: Option<String>,
+    /// The name by which it wants to go there.
+    pub typed: Option<&'a str>,
+}
 
 impl State {
     /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log.
@@ -30,8 +41,9 @@ impl State {
         &mut self,
         key: RequestKey,
         at: BootTime,
-        (pid, process): (Option<u32>, Process),
-        (note, typed): (Option<String>, Option<&str>),
+        pid: Option<u32>,
+        process: Process,
+        words: AskersWords<'_>,
     ) -> Result<Noted, CallError> {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
@@ -45,10 +57,10 @@ impl State {
         if outermost != key && self.requests.is_refused(&outermost, at) {
             return Ok(Noted::SaidNo);
         }
-        let (owner, share) = (session.about.uid, session.outermost());
+        let owner = RequestOwner::of(session);
         let judged = verdict_to_show(&each, own_layers(session, &each));
         let who = NameAsker::of(pid, process.comm.as_deref());
-        let used = self.name_used(session, &key, judged, &who, typed);
+        let used = self.name_used(session, &key, judged, &who, words.typed);
         let (named, beware) = (used.told, used.beware);
         let host = named.as_ref().map(|named| named.name.clone());
         let host = host.or_else(|| self.policies.host_of(key.session, key.destination, judged));
@@ -64,16 +76,16 @@ impl State {
             named,
             opens_name: used.is_opened,
             through: self.relays.way(&key).cloned(),
-            user: self.machine.user(owner),
+            user: self.machine.user(owner.uid),
             pid,
             comm: process.comm,
             exe: process.exe,
             command: process.command,
-            note,
+            note: words.note,
             ..draft(&key, at, host, judged)
         };
         let warnings = process.warning.into_iter().chain(beware).collect();
-        self.put(key, (owner, share), at, (draft, warnings))
+        self.put(key, owner, at, draft, warnings)
     }
 
     /// By which name the session is likely to have gone there, or the one that was `typed`; and whether a yes opens it.
@@ -92,8 +104,8 @@ impl State {
         };
         used.opened_where(|name| {
             let now = policies.environment(self.machine.host());
-            let to = (to, &[key.ports()][..]);
-            key.is_connection() && policies.opens_name(session.subject(), to, name, &now)
+            let (subject, ports) = (session.subject(), [key.ports()]);
+            key.is_connection() && policies.opens_name(subject, to, &ports, name, &now)
         })
     }
 
@@ -101,9 +113,10 @@ impl State {
     pub(crate) fn put(
         &mut self,
         key: RequestKey,
-        (owner, share): (u32, SessionId),
+        owner: RequestOwner,
         at: BootTime,
-        (draft, warnings): (proto::Request, Vec<String>),
+        draft: proto::Request,
+        warnings: Vec<String>,
     ) -> Result<Noted, CallError> {
         let asker = AskingProgram::of(&draft);
         let ways = match key.question {
@@ -112,13 +125,13 @@ impl State {
         };
         let datapath = &mut self.datapath;
         let asked = key.clone();
-        let noted = self.requests.note(key, (owner, share), at, || {
+        let noted = self.requests.note(key, owner, at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
             let ways = tries::warning(ways);
-            self.requests.note_attempt(id, asker, (ways, warnings));
+            self.requests.note_attempt(id, asker, ways, warnings);
         }
         match &noted {
             Noted::New(id) => Ok(self.note_new(id, &asked, at).unwrap_or(noted)),

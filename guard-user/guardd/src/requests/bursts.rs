@@ -231,7 +231,8 @@ fn is_in(member: &TriedAddress, prefixes: &[Prefix]) -> bool {
 
 /// The error if a person has said no to a part of the burst since it was offered.
 pub(crate) fn has_refused(
-    (prefix, ports): (&Prefix, PortSpec),
+    prefix: &Prefix,
+    ports: PortSpec,
     id: &str,
     session: SessionId,
 ) -> CallError {
@@ -356,8 +357,8 @@ mod tests {
     #[test]
     fn all_of_it_is_no_more_than_was_asked_about() {
         let prefix = "192.0.2.0/26".parse().unwrap();
-        let asked = (&prefix, PortSpec::one(Protocol::TCP, 443));
-        let refusal = has_refused(asked, "r1", SessionId(2));
+        let ports = PortSpec::one(Protocol::TCP, 443);
+        let refusal = has_refused(&prefix, ports, "r1", SessionId(2));
         let typed = refusal.failure.fix.lines().last();
         let all = "guard open 192.0.2.0/26 --ports tcp/443 --session s2";
         assert_eq!(typed, Some(all));

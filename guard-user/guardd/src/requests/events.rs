@@ -21,6 +21,7 @@ use crate::{
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
+        asking::AskersWords,
         decided::counted_as,
         refused_sockets::{self, SocketRefusals},
     },
@@ -295,10 +296,11 @@ impl State {
 
     /// Makes a request for a refusal, unless there is one.
     fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
-        let process = self
+        let (pid, process) = self
             .machine
             .asker_behind(self.sessions.live(event.session), event);
-        let noted = self.ask(key(event), event.at, process, (None, None))?;
+        let words = AskersWords::default();
+        let noted = self.ask(key(event), event.at, pid, process, words)?;
         if noted == Noted::Full {
             tracing::warn!(
                 session = event.session.0,

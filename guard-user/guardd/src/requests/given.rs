@@ -85,11 +85,7 @@ pub struct Given(VecDeque<PersonsAnswer>);
 
 impl AnsweredRequest {
     /// A request by the id under which it was answered; `shown`: what people saw of that part of it.
-    pub(crate) fn of(
-        asked: &Pending,
-        id: &str,
-        (key, shown): (RequestKey, &proto::Request),
-    ) -> Self {
+    pub(crate) fn of(asked: &Pending, id: &str, key: RequestKey, shown: &proto::Request) -> Self {
         let shown = proto::Request {
             count: asked.tried,
             last_at: Clocks::read().calendar(asked.last),

@@ -60,7 +60,7 @@ use crate::{
     control::auth::Approver,
     policies::{NameAsker, Policies, UsedName},
     record::shelf::Shelf,
-    sessions::Sessions,
+    sessions::{Session, Sessions},
 };
 
 /// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
@@ -89,6 +89,24 @@ pub enum Noted {
     SaidNo,
     /// The limit of pending requests, or of noes, is reached.
     Full,
+}
+
+/// Whose a request is.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestOwner {
+    /// The user.
+    pub uid: u32,
+    /// The outermost session: its share of all pending requests counts.
+    pub share: SessionId,
+}
+
+impl RequestOwner {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            uid: session.about.uid,
+            share: session.outermost(),
+        }
+    }
 }
 
 /// Owns the requests: those that are pending, the answers, and the followers.
@@ -214,8 +232,7 @@ impl Requests {
         self.version += 1;
     }
 
-    /// Adds an attempt to its pending request, or makes a new one; `ask` makes what people see of a new one. `share`: the
-    /// outermost session.
+    /// Adds an attempt to its pending request, or makes a new one; `ask` makes what people see of a new one.
     ///
     /// # Errors
     ///
@@ -223,7 +240,7 @@ impl Requests {
     pub fn note<E>(
         &mut self,
         key: RequestKey,
-        (owner, share): (u32, SessionId),
+        owner: RequestOwner,
         now: BootTime,
         ask: impl FnOnce() -> Result<proto::Request, E>,
     ) -> Result<Noted, E> {
@@ -241,7 +258,7 @@ impl Requests {
         if let Some(id) = self.join(&key) {
             return Ok(Noted::Again(id));
         }
-        if self.has_all_noes(key.session, now) || !self.has_room(key.session, share) {
+        if self.has_all_noes(key.session, now) || !self.has_room(key.session, owner.share) {
             return Ok(Noted::Full);
         }
         let shown = ask()?;
@@ -257,8 +274,8 @@ impl Requests {
             burst: None,
             names: None,
             series: Series::default(),
-            owner,
-            share,
+            owner: owner.uid,
+            share: owner.share,
             asked: now,
             last: now,
             tried: 1,
@@ -362,7 +379,8 @@ impl Requests {
         &mut self,
         id: &str,
         asker: AskingProgram,
-        (ways, warnings): (Option<String>, Vec<String>),
+        ways: Option<String>,
+        warnings: Vec<String>,
     ) {
         let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) else {
             return;
@@ -414,7 +432,8 @@ impl Requests {
     pub fn show_name(
         &mut self,
         session: SessionId,
-        (to, at): (Address, BootTime),
+        to: Address,
+        at: BootTime,
         told: impl Fn(&RequestKey, &NameAsker) -> UsedName,
     ) {
         let about = |one: &&mut Pending| {

@@ -167,7 +167,8 @@ impl Requests {
     /// names leave out what a person has refused.
     pub fn lift_noes(
         &mut self,
-        (session, outermost): (SessionId, SessionId),
+        session: SessionId,
+        outermost: SessionId,
         is_open: impl Fn(&[RequestKey]) -> bool,
     ) -> Vec<RequestKey> {
         let as_shown = ids::session(session);

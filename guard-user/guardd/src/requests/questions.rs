@@ -427,7 +427,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{MAX_PER_SESSION, Noted, tests::shown},
+        super::{MAX_PER_SESSION, Noted, RequestOwner, tests::shown},
         *,
     };
 
@@ -436,8 +436,11 @@ mod tests {
     /// Notes it, and gathers what is a burst then, as guardd does.
     fn ask(table: &mut Requests, session: u32, name: &str, now: u64, id: u32) -> Noted {
         let key = RequestKey::of_name(SessionId(session), name);
-        let whose = (1000, SessionId(session));
-        let Ok(noted) = table.note(key.clone(), whose, BootTime(now), || {
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SessionId(session),
+        };
+        let Ok(noted) = table.note(key.clone(), owner, BootTime(now), || {
             Ok::<_, Infallible>(proto::Request {
                 question: Some(question(name, "A")),
                 ..shown(id)
@@ -513,8 +516,11 @@ mod tests {
         let mut table = Requests::without_files(100);
         for id in 1..=5 {
             let key = RequestKey::of_name(SessionId(1), &host(id));
-            let whose = (1000, SessionId(1));
-            let Ok(_) = table.note(key.clone(), whose, BootTime(SECOND), || {
+            let owner = RequestOwner {
+                uid: 1000,
+                share: SessionId(1),
+            };
+            let Ok(_) = table.note(key.clone(), owner, BootTime(SECOND), || {
                 Ok::<_, Infallible>(proto::Request {
                     question: Some(question(&host(id), "A")),
                     pid: Some(id),

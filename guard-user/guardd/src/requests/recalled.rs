@@ -71,16 +71,16 @@ impl State {
                     let hole = one.hole.get().and_then(|id| ids::parse_hole(id).ok());
                     *passed.entry(hole.unwrap_or_default()).or_default() += 1;
                 }
-                Record::Answered(one) => self.recall_answer((session, at), &one, &attempts),
-                other => self.recall_other((session, at), other),
+                Record::Answered(one) => self.recall_answer(session, at, &one, &attempts),
+                other => self.recall_other(session, at, other),
             }
         }
         self.end_lost_holes(&passed);
     }
 
-    fn recall_other(&mut self, (session, at): (SessionId, BootTime), record: Record) {
+    fn recall_other(&mut self, session: SessionId, at: BootTime, record: Record) {
         match record {
-            Record::Denied(one) => self.recall_denied((session, at), &one),
+            Record::Denied(one) => self.recall_denied(session, at, &one),
             Record::Held(one) => {
                 let refusal = RecordedRefusal {
                     destination: one
@@ -91,15 +91,15 @@ impl State {
                     rule: one.rule.get(),
                     policy: one.policy.get(),
                 };
-                self.recall_decided((session, at), &refusal);
+                self.recall_decided(session, at, &refusal);
             }
-            Record::HoleOpen(one) => self.requests.recall_hole((session, at), &one),
+            Record::HoleOpen(one) => self.requests.recall_hole(session, at, &one),
             Record::HoleClose(one) => self.requests.recall_end(&one),
             _ => {}
         }
     }
 
-    fn recall_denied(&mut self, (session, at): (SessionId, BootTime), one: &Denied) {
+    fn recall_denied(&mut self, session: SessionId, at: BootTime, one: &Denied) {
         let Some(to) = one
             .destination
             .get()
@@ -111,9 +111,9 @@ impl State {
         match to.protocol.as_str() {
             "dns" => {
                 let failed = one.verdict.is(FAILED);
-                self.resolver.recall_refused((session, at), to, why, failed);
+                self.resolver.recall_refused(session, at, to, why, failed);
             }
-            "unix" | "handed" | "signal" => self.sockets.recall_stop((session, at), to, why),
+            "unix" | "handed" | "signal" => self.sockets.recall_stop(session, at, to, why),
             // Where it says why, no rule refused it; what waited was noted when it began to.
             _ if why.is_some() => {}
             _ => {
@@ -123,12 +123,12 @@ impl State {
                     rule: one.rule.get(),
                     policy: one.policy.get(),
                 };
-                self.recall_decided((session, at), &refusal);
+                self.recall_decided(session, at, &refusal);
             }
         }
     }
 
-    fn recall_decided(&mut self, (id, at): (SessionId, BootTime), refusal: &RecordedRefusal<'_>) {
+    fn recall_decided(&mut self, id: SessionId, at: BootTime, refusal: &RecordedRefusal<'_>) {
         let session = self.sessions.live(id);
         let about = session.and_then(|session| self.recalled_matter(session, refusal));
         let key = refusal.destination.and_then(|to| key_there(id, to));
@@ -184,7 +184,8 @@ impl State {
 
     fn recall_answer(
         &mut self,
-        (session, at): (SessionId, BootTime),
+        session: SessionId,
+        at: BootTime,
         one: &Answered,
         attempts: &Attempts,
     ) {
@@ -201,7 +202,7 @@ impl State {
             session,
             by: one.by.get().cloned().unwrap_or_default(),
             at,
-            tried: tried_by_then(attempts, &request.key, (at, one.count.get())),
+            tried: tried_by_then(attempts, &request.key, at, one.count.get()),
             held: request.shown.held,
             request: Some(request),
             said,
@@ -230,7 +231,7 @@ impl State {
 }
 
 impl Requests {
-    fn recall_hole(&mut self, (session, at): (SessionId, BootTime), one: &HoleOpen) {
+    fn recall_hole(&mut self, session: SessionId, at: BootTime, one: &HoleOpen) {
         let Some(hole) = one.hole.get().and_then(|id| ids::parse_hole(id).ok()) else {
             return;
         };
@@ -273,7 +274,8 @@ impl Requests {
 fn tried_by_then(
     attempts: &[(AttemptKey, AttemptCount)],
     asked: &RequestKey,
-    (at, count): (BootTime, Option<&u64>),
+    at: BootTime,
+    count: Option<&u64>,
 ) -> Vec<(AttemptKey, u64)> {
     let all = attempts.iter().copied();
     let (its, others): (Vec<_>, Vec<_>) = all.partition(|(key, _)| asked.is_tried_by(key));
@@ -435,7 +437,7 @@ mod tests {
         // The second came too soon after the first to be reported.
         let all = [attempt(443, 2, 5), attempt(80, 7, 5), attempt(81, 7, 11)];
         let counts = |count: Option<u64>| {
-            let tried = tried_by_then(&all, &request.key, (BootTime(10), count.as_ref()));
+            let tried = tried_by_then(&all, &request.key, BootTime(10), count.as_ref());
             let tried = tried.iter().map(|(key, count)| (key.port, *count));
             tried.collect::<Vec<_>>()
         };

@@ -183,9 +183,13 @@ mod tests {
     use guard_common::{Protocol, SessionId};
 
     use super::*;
-    use crate::requests::{HttpRequestKey, Noted, Requests, tests};
+    use crate::requests::{HttpRequestKey, Noted, RequestOwner, Requests, tests};
 
     const SECOND: u64 = 1_000_000_000;
+    const OWNER: RequestOwner = RequestOwner {
+        uid: 1000,
+        share: SessionId(1),
+    };
 
     fn definition(text: &str) -> HttpRequest {
         HttpRequest {
@@ -204,13 +208,14 @@ mod tests {
     }
 
     fn note(table: &mut Requests, request: &HttpRequest, series: bool, now: u64, id: u32) -> Noted {
-        note_by("psql", table, (request, series), now, id)
+        note_by("psql", table, request, series, now, id)
     }
 
     fn note_by(
         program: &str,
         table: &mut Requests,
-        (request, series): (&HttpRequest, bool),
+        request: &HttpRequest,
+        series: bool,
         now: u64,
         id: u32,
     ) -> Noted {
@@ -233,9 +238,7 @@ mod tests {
             comm: Some(program.to_owned()),
             ..tests::shown(id)
         };
-        let Ok(noted) = table.note(key, (1000, SessionId(1)), BootTime(now), || {
-            Ok::<_, Infallible>(shown)
-        });
+        let Ok(noted) = table.note(key, OWNER, BootTime(now), || Ok::<_, Infallible>(shown));
         noted
     }
 
@@ -366,9 +369,7 @@ mod tests {
         for (id, asked) in table.to_keep() {
             assert_eq!(asked.shown.id, id);
             let (key, shown) = (asked.key(), asked.shown);
-            let Ok(_) = next.note(key, (1000, SessionId(1)), BootTime(SECOND), || {
-                Ok::<_, Infallible>(shown)
-            });
+            let Ok(_) = next.note(key, OWNER, BootTime(SECOND), || Ok::<_, Infallible>(shown));
         }
         assert_eq!(ids(&next), ["r2"]);
         let [one, other] = [&table, &next].map(|table| table.get("r2").unwrap());

@@ -83,8 +83,8 @@ fn note(table: &mut Requests, key: RequestKey, now: u64, id: u32) -> Noted {
         100.. => SessionId(1),
         session => SessionId(session),
     };
-    let whose = (1000, share);
-    let Ok(noted) = table.note(key, whose, BootTime(now), || Ok::<_, Infallible>(shown(id)));
+    let owner = RequestOwner { uid: 1000, share };
+    let Ok(noted) = table.note(key, owner, BootTime(now), || Ok::<_, Infallible>(shown(id)));
     noted
 }
 
@@ -132,8 +132,11 @@ fn what_was_shown_to_open_reads_alone_is_asked_anew_before_it_opens_all() {
             }],
             ..shown(1)
         };
-        let whose = (1000, SessionId(1));
-        let Ok(_) = table.note(key(1, 1), whose, BootTime(1), || Ok::<_, Infallible>(asked));
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SessionId(1),
+        };
+        let Ok(_) = table.note(key(1, 1), owner, BootTime(1), || Ok::<_, Infallible>(asked));
         table.settle_by_policies(&sessions, &under(now));
         table.pending().is_empty()
     };
@@ -163,7 +166,7 @@ fn what_asks_by_now_is_shown_and_not_what_asked_first() {
     let mut table = Requests::without_files(10);
     note(&mut table, key(1, 1), 1, 1);
     let tried = |table: &mut Requests, asker| {
-        table.note_attempt("r1", asker, (None, Vec::new()));
+        table.note_attempt("r1", asker, None, Vec::new());
         table.version()
     };
     let before = tried(&mut table, by(Some(7), &["curl", "http://192.0.2.1/"]));
@@ -465,11 +468,11 @@ fn a_burst_is_one_request_and_a_no_to_it_is_for_all_of_it() {
     );
     // A hole for one of them leaves the no to the others.
     let opened = key(1, 2);
-    let whose = (SessionId(1), SessionId(1));
-    let lifted = table.lift_noes(whose, |all| all.iter().all(|one| *one == opened));
+    let session = SessionId(1);
+    let lifted = table.lift_noes(session, session, |all| all.iter().all(|one| *one == opened));
     assert_eq!(lifted, [opened]);
     assert!(table.is_refused(&key(1, 5), BootTime(99)));
-    table.lift_noes(whose, |all| {
+    table.lift_noes(session, session, |all| {
         all.iter().all(|one| one.session == SessionId(1))
     });
     assert!(!table.is_refused(&key(1, 5), BootTime(99)));
@@ -486,9 +489,9 @@ fn a_yes_lifts_the_no_of_a_session_inside_wherever_it_is_kept() {
     for session in [100, 1, 2] {
         table.note_no(key(session, 1), inside.clone(), BootTime(100));
     }
-    let whose = (SessionId(100), SessionId(1));
+    let (inner, outermost) = (SessionId(100), SessionId(1));
     let is_open = |all: &[RequestKey]| all.iter().all(|one| *one == key(100, 1));
-    let lifted = table.lift_noes(whose, is_open);
+    let lifted = table.lift_noes(inner, outermost, is_open);
     assert_eq!(lifted.len(), 2, "{lifted:?}");
     for (session, is_refused) in [(100, false), (1, false), (2, true)] {
         let now = table.is_refused(&key(session, 1), BootTime(50));
@@ -501,7 +504,7 @@ fn a_yes_lifts_the_no_of_a_session_inside_wherever_it_is_kept() {
     };
     for other in [shown(2), beside] {
         table.note_no(key(1, 1), other, BootTime(100));
-        assert_eq!(table.lift_noes(whose, is_open), []);
+        assert_eq!(table.lift_noes(inner, outermost, is_open), []);
         assert!(table.is_refused(&key(1, 1), BootTime(50)));
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     record::{Recorder, audit::LogEntry},
     requests::{
         Pending, RequestKey,
-        answers::own_first,
+        answers::{AnsweredIds, CalledRequest, own_first},
         bursts,
         bursts::BurstExtent,
         given::{AnsweredRequest, HoleCoverage, OpenedByYes, YesOrNo},
@@ -39,7 +39,7 @@ impl State {
     pub fn approve_question(
         &mut self,
         by: &Answering,
-        (called, asked): (&str, &Pending),
+        CalledRequest { id: called, asked }: CalledRequest<'_>,
         extent: BurstExtent,
         terms: &HoleTerms,
     ) -> Result<proto::HolesReply, CallError> {
@@ -58,8 +58,11 @@ impl State {
             seconds: time.as_secs_f64().into(),
             ..self.machine.answered_by(by)
         };
-        self.recorder
-            .write_question_yes(asked, (called, &answered), record)?;
+        let ids = AnsweredIds {
+            called,
+            all: &answered,
+        };
+        self.recorder.write_question_yes(asked, ids, record)?;
         let clocks = Clocks::read();
         let about = HoleOrigin {
             session: asked.key.session.0,
@@ -77,7 +80,7 @@ impl State {
             scope: Scope::Questions(pattern.clone()),
         });
         let holes = self.open_names(by, holes.collect(), &answered[0])?;
-        self.note_question_yes(by, asked, (&answered[0], &patterns), &holes);
+        self.note_question_yes(by, asked, &answered[0], &patterns, &holes);
         self.count_yes(by, asked, &answered);
         let new = new.map(|number| format!("r{number}"));
         self.requests.take_names(called, &patterns, new);
@@ -93,7 +96,8 @@ impl State {
         &mut self,
         by: &Answering,
         asked: &Pending,
-        (id, patterns): (&str, &[String]),
+        id: &str,
+        patterns: &[String],
         holes: &[proto::Hole],
     ) {
         for (pattern, hole) in patterns.iter().zip(holes) {
@@ -106,7 +110,7 @@ impl State {
                 ended: None,
             };
             let key = RequestKey::of_name(asked.key.session, pattern);
-            let request = AnsweredRequest::of(asked, id, (key, &asked.shown));
+            let request = AnsweredRequest::of(asked, id, key, &asked.shown);
             let said = YesOrNo::Yes(vec![opened]);
             self.note_given(by, asked.key.session, said, Some(request));
         }
@@ -207,14 +211,14 @@ impl Recorder {
     fn write_question_yes(
         &mut self,
         asked: &Pending,
-        (called, answered): (&str, &[String]),
+        ids: AnsweredIds<'_>,
         record: Answered,
     ) -> Result<(), CallError> {
         self.reserve()?;
         let record = Answered {
-            request: answered[0].clone().into(),
-            called: (called != answered[0]).then_some(called).into(),
-            parts: asked.names.is_some().then(|| answered[1..].to_vec()).into(),
+            request: ids.first().into(),
+            called: ids.called_otherwise().into(),
+            parts: asked.names.is_some().then(|| ids.parts().to_vec()).into(),
             answer: "yes".into(),
             shown: shown::as_shown(&asked.shown).into(),
             ..record

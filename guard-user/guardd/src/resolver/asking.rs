@@ -16,7 +16,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     record::audit::LogEntry,
-    requests::{Noted, RequestKey, asking, questions::question},
+    requests::{Noted, RequestKey, RequestOwner, asking, questions::question},
     state::State,
     times::after,
 };
@@ -157,7 +157,7 @@ impl State {
         if outermost != *key && self.requests.is_refused(&outermost, at) {
             return Ok(Noted::SaidNo);
         }
-        let (owner, share) = (session.about.uid, session.outermost());
+        let owner = RequestOwner::of(session);
         let chain = self.name_chain(key.session, &asked.name);
         let stops = chain
             .iter()
@@ -168,7 +168,7 @@ impl State {
         let beware = question.zone().map(|_| FLOOD.to_owned());
         let draft = proto::Request {
             chain,
-            user: self.machine.user(owner),
+            user: self.machine.user(owner.uid),
             pid,
             comm: process.comm,
             exe: process.exe,
@@ -177,7 +177,7 @@ impl State {
             ..asking::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
         };
         let warnings = process.warning.or(beware).into_iter().collect();
-        let noted = self.put(key.clone(), (owner, share), at, (draft, warnings))?;
+        let noted = self.put(key.clone(), owner, at, draft, warnings)?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
             self.requests.note_type(id, &asked.kind);
         }
@@ -267,7 +267,7 @@ impl State {
     }
 
     fn note_refused_name(&mut self, asked: &NameQuestion, why: &str) {
-        self.note_unanswered_name(asked, why, (false, false));
+        self.note_unanswered_name(asked, why, false, false);
     }
 
     /// Writes to the audit log that a session was not told of a name, as a `denied` record; `failed`: though it was asked for;
@@ -276,7 +276,8 @@ impl State {
         &mut self,
         asked: &NameQuestion,
         why: &str,
-        (failed, searched): (bool, bool),
+        failed: bool,
+        searched: bool,
     ) {
         let Some(session) = self.sessions.live(asked.session) else {
             return;

@@ -9,7 +9,7 @@ use guard_sys::clock;
 use super::asking::NameQuestion;
 use crate::{
     policies::{NameAnswer, NameAsker, UsedName},
-    process::name_of_thread,
+    process::{Thread, name_of_thread},
     requests::RequestKey,
     state::State,
 };
@@ -109,7 +109,7 @@ impl State {
                     kind,
                     server,
                 };
-                self.note_unanswered_name(&asked, &why, (failed, searched));
+                self.note_unanswered_name(&asked, &why, failed, searched);
             }
             FromResolver::More {
                 session,
@@ -138,12 +138,11 @@ impl State {
             let used = policies.used_name(id, to, judged.rule, who);
             let now = || now.get_or_init(|| policies.environment(machine.host()));
             used.opened_where(|name| {
-                key.is_connection()
-                    && policies.opens_name(subject, (to, &[key.ports()]), name, now())
+                key.is_connection() && policies.opens_name(subject, to, &[key.ports()], name, now())
             })
         };
         for to in &answered.addresses {
-            self.requests.show_name(id, (*to, answered.at), told);
+            self.requests.show_name(id, *to, answered.at, told);
         }
         let session = id;
         // Where the resolver did not know of the hole yet.
@@ -169,7 +168,7 @@ impl State {
         NameAsker {
             pid,
             comm,
-            thread: thread.and_then(|pid| name_of_thread((pid, pid))),
+            thread: thread.and_then(|pid| name_of_thread(Thread::main(pid))),
         }
     }
 }

@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        requests::{RequestKey, tests::shown},
+        requests::{RequestKey, RequestOwner, tests::shown},
         resolver::{
             asking::{HeldQuestion, NameQuestion},
             refused::NameRefusal,
@@ -279,8 +279,12 @@ mod tests {
         let mut requests = Requests::without_files(10);
         let key = RequestKey::of_name(SESSION, "db.example.com");
         let asked = || Ok::<_, std::convert::Infallible>(shown(1));
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SESSION,
+        };
         requests
-            .note(key.clone(), (1000, SESSION), BootTime(1), asked)
+            .note(key.clone(), owner, BootTime(1), asked)
             .unwrap();
         requests.show_held_until("r1", Some(Timestamp::UNIX_EPOCH));
         assert!(requests.get("r1").unwrap().shown.held);

@@ -91,7 +91,8 @@ impl Resolver {
     /// Notes what a record of the audit log says of a name.
     pub(crate) fn recall_refused(
         &mut self,
-        (session, at): (SessionId, BootTime),
+        session: SessionId,
+        at: BootTime,
         to: &Endpoint,
         why: Option<&str>,
         failed: bool,

@@ -5,9 +5,23 @@ use guard_sys::clock;
 use super::{LONGEST, Members, UNNAMED, Withheld};
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
+    process::Thread,
     record::audit::LogEntry,
     state::State,
 };
+
+/// A socket that a supervisor did not connect.
+#[derive(Clone, Copy, Debug)]
+pub struct UnixRefusal<'a> {
+    /// Why not.
+    pub kept: Withheld,
+    /// Its name; none of one without.
+    pub socket: &'a str,
+    /// The process that wanted to connect, as guardd sees it.
+    pub pid: u32,
+    /// What that calls itself.
+    pub comm: &'a str,
+}
 
 impl State {
     /// Records that a session was refused a socket.
@@ -19,9 +33,14 @@ impl State {
         &mut self,
         who: Approver,
         session: &str,
-        (kept, socket): (Withheld, &str),
-        (pid, comm): (u32, &str),
+        refused: UnixRefusal<'_>,
     ) -> Result<(), CallError> {
+        let UnixRefusal {
+            kept,
+            socket,
+            pid,
+            comm,
+        } = refused;
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
@@ -39,8 +58,8 @@ impl State {
         let main = pid.unwrap_or_default();
         // It has its answer, and may have ended.
         let comm: String = comm.chars().take(LONGEST).collect();
-        let process = process.called((main, main), &comm);
-        let record = kept.denied(&socket, "connect_unix", (pid, process));
+        let process = process.called(Thread::main(main), &comm);
+        let record = kept.denied(&socket, "connect_unix", pid, process);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
         Ok(())

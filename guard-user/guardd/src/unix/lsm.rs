@@ -11,6 +11,7 @@ use rustix::net::sockopt::socket_cookie;
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::Policies,
+    process::Thread,
     record::audit::LogEntry,
     sessions::{LifeStage, Session, Sessions},
     state::State,
@@ -74,12 +75,13 @@ impl State {
         let Some(admitted) = self.admit(id, event.at) else {
             return;
         };
-        let process = self.machine.thread_behind(
-            self.sessions.live(id),
-            (event.tgid, event.pid),
-            &event.comm,
-        );
-        let record = kept.denied(&from, hook.as_str(), process);
+        let thread = Thread {
+            tgid: event.tgid,
+            tid: event.pid,
+        };
+        let live = self.sessions.live(id);
+        let (pid, process) = self.machine.thread_behind(live, thread, &event.comm);
+        let record = kept.denied(&from, hook.as_str(), pid, process);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
     }

@@ -31,6 +31,7 @@ use guard_sys::{
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
+pub use self::calls::UnixRefusal;
 use crate::{
     control::{advice, failure::CallError, ids},
     policies::Policies,
@@ -107,7 +108,7 @@ impl Withheld {
     }
 
     /// The record of a refusal to a process.
-    fn denied(self, from: &str, hook: &str, (pid, process): (Option<u32>, Process)) -> Denied {
+    fn denied(self, from: &str, hook: &str, pid: Option<u32>, process: Process) -> Denied {
         let why = match self {
             Self::Unknown if from == UNNAMED => "if it was a Unix socket, it was refused".into(),
             Self::Unknown => "it could not be told who listens there".into(),
@@ -152,7 +153,8 @@ impl Sockets {
     /// Notes what a record of the audit log says of a refusal.
     pub(crate) fn recall_stop(
         &mut self,
-        (session, at): (SessionId, BootTime),
+        session: SessionId,
+        at: BootTime,
         to: &Endpoint,
         why: Option<&str>,
     ) {

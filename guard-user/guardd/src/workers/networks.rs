@@ -229,12 +229,7 @@ impl Networks {
     }
 
     /// Notes that a network of an outermost session, in which that process is, could not be served.
-    pub fn note_failed(
-        &mut self,
-        (account, pid): (SessionId, u32),
-        inode: Inode,
-        error: &io::Error,
-    ) {
+    pub fn note_failed(&mut self, account: SessionId, pid: u32, inode: Inode, error: &io::Error) {
         let at = Instant::now();
         self.failed.push(Failed { account, inode, at });
         self.note_unserved(Unserved {
@@ -352,7 +347,7 @@ mod tests {
         let inode = Inode::of(&std::fs::metadata("/proc/self/ns/net").unwrap());
         // However long this test takes, the pause is not over.
         let fail = |networks: &mut Networks, inode| {
-            networks.note_failed((one, own), inode, &io::Error::other(NO_PORT));
+            networks.note_failed(one, own, inode, &io::Error::other(NO_PORT));
             networks.failed.last_mut().unwrap().at += 1000 * PAUSE;
         };
         fail(&mut networks, inode);
@@ -372,7 +367,7 @@ mod tests {
         let mut networks = Networks::default();
         let account = SessionId(1);
         let fail = |networks: &mut Networks, number, error: io::Error| {
-            networks.note_failed((account, 4711), Inode(0, number), &error);
+            networks.note_failed(account, 4711, Inode(0, number), &error);
         };
         let known = |networks: &Networks| {
             let all = networks.unserved().iter();

@@ -112,7 +112,7 @@ impl State {
         let served = self.serve::<W>(inode, Some(way), Some(account));
         if let Err(error) = &served {
             let networks = &mut W::link_mut(self).networks;
-            networks.note_failed((account, pid), inode, error);
+            networks.note_failed(account, pid, inode, error);
             // Its loopback may be down. A refusal there has this tried again, a moment later.
             tracing::debug!(%error, worker = W::NAME, session = account.0, pid, "its network is not served");
         }

@@ -13,6 +13,7 @@ use super::{
         diff::{AddressChange, Opens, Side, diff, diff_by_name, diff_names},
         explain::{explain, explain_known},
         group::Group,
+        known::NamedAt,
         model::{DnsNames, Environment, Policy, Rule},
         name::{DomainName, NamePattern},
         ports::PortSpec,
@@ -173,7 +174,10 @@ fn what_is_explained_of_a_known_address_is_what_the_kernel_half_does() {
             let named = known(&compiled, names);
             let explained = |now, ports: &[PortSpec]| {
                 let to = at.parse().unwrap();
-                let known = (&named, BootTime(now));
+                let known = NamedAt {
+                    named: &named,
+                    now: BootTime(now),
+                };
                 explain_known(&policy, &compiled, &judging(), &to, ports, known)
             };
             for (now, protocol, port) in [1, 11].into_iter().flat_map(|now| {
@@ -206,7 +210,10 @@ fn what_is_explained_of_a_known_address_is_what_the_kernel_half_does() {
     // A name says by which of its patterns.
     let named = known(&compiled, &["api.forge.example"]);
     let to = "203.0.113.7:443".parse().unwrap();
-    let known = (&named, BootTime(1));
+    let known = NamedAt {
+        named: &named,
+        now: BootTime(1),
+    };
     let told = explain_known(&policy, &compiled, &judging(), &to, &[], known);
     assert_eq!(told[0].destination, "203.0.113.7:443");
     assert_eq!(told[0].matched.as_deref(), Some("*.forge.example"));
@@ -360,7 +367,10 @@ fn a_name_counts_until_its_time_is_over() {
     assert_eq!(stands.verdict, Verdict::Allow);
     // Whoever begins then hears why not.
     let why = |now| {
-        let known = (&known, BootTime(now));
+        let known = NamedAt {
+            named: &known,
+            now: BootTime(now),
+        };
         crate::barred(&policy(LIST), &compiled, &connection, known)
     };
     assert_eq!(why(9), None);
