@@ -209,7 +209,7 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
         [""] => {
             let (asked, day) = tokio::join!(asked_of(console, scope), glance(console, scope));
             shown(console, Tab::Questions, asked, |frame, asked| {
-                pages::questions::page(frame, &asked.requests, scope, (machine(), day.as_ref()))
+                pages::questions::page(frame, &asked.requests, scope, machine(), day.as_ref())
             })
         }
         ["q", here, id] if *here == machine() => question(console, scope, id).await,
@@ -419,7 +419,7 @@ async fn add_device(console: &Console, visitor: &Visitor, parts: &Parts, body: &
     match visitor.identity() {
         Some(identity) => {
             let is_logged_in = || visitor.identity().is_some();
-            push::pages::add(console, (identity, is_logged_in), agent, body).await
+            push::pages::add(console, identity, is_logged_in, agent, body).await
         }
         None => logged_out(console, parts, true),
     }

@@ -213,10 +213,10 @@ fn of_the_home(
         .map(|(path, format)| (path.to_owned(), format))
         .collect();
     for (dir, inner, format) in dirs_of_home() {
-        files.extend(in_dir(sink, &home, Path::new(dir), (inner, format)));
+        files.extend(in_dir(sink, &home, Path::new(dir), inner, format));
     }
     for (dir, ending, format) in HOME_ENDINGS {
-        let found = ending_so(sink, &home, (dir, ending)).into_iter();
+        let found = ending_so(sink, &home, dir, ending).into_iter();
         // What has a reader of its own is no other's: `.pg_service.conf`.
         let found = found.filter(|file| !of_home().any(|(own, _)| own == file));
         files.extend(found.map(|file| (file, format)));
@@ -232,10 +232,11 @@ pub(crate) fn in_dir(
     sink: &mut Sink,
     tree: &Tree,
     dir: &Path,
-    (inner, format): (&str, Format),
+    inner: &str,
+    format: Format,
 ) -> Vec<(PathBuf, Format)> {
     if let Some(inner) = inner.strip_prefix(EACH) {
-        return in_each(sink, tree, dir, (inner, format));
+        return in_each(sink, tree, dir, inner, format);
     }
     let Some(entries) = entries(sink, tree, dir) else {
         return Vec::new();
@@ -266,7 +267,8 @@ fn in_each(
     sink: &mut Sink,
     tree: &Tree,
     dir: &Path,
-    inner: (&str, Format),
+    inner: &str,
+    format: Format,
 ) -> Vec<(PathBuf, Format)> {
     let Some(entries) = entries(sink, tree, dir) else {
         return Vec::new();
@@ -280,7 +282,7 @@ fn in_each(
     dirs.sort();
     let mut found = Vec::new();
     for one in &dirs {
-        found.extend(in_dir(sink, tree, one, inner));
+        found.extend(in_dir(sink, tree, one, inner, format));
         if found.len() > IN_DIRECTORY {
             break;
         }
@@ -407,7 +409,7 @@ fn matching(home: &Tree, path: &Path) -> Result<Vec<PathBuf>, &'static str> {
 }
 
 /// The files of a directory of the home whose names end so.
-fn ending_so(sink: &mut Sink, home: &Tree, (dir, ending): (&str, &str)) -> Vec<PathBuf> {
+fn ending_so(sink: &mut Sink, home: &Tree, dir: &str, ending: &str) -> Vec<PathBuf> {
     let Some(entries) = entries(sink, home, Path::new(dir)) else {
         return Vec::new();
     };
@@ -464,7 +466,7 @@ pub(crate) fn read(
         }
         match tree.read(path, format.limit()) {
             Ok(None) => {}
-            Ok(Some(content)) => count += usize::from(read_one(sink, (path, *format), &content)),
+            Ok(Some(content)) => count += usize::from(read_one(sink, path, *format, &content)),
             Err(why) => sink.pass_over(None, why),
         }
     }
@@ -472,7 +474,7 @@ pub(crate) fn read(
 }
 
 /// Whether it is a text that could be read.
-fn read_one(sink: &mut Sink, (path, format): (&Path, Format), content: &Content) -> bool {
+fn read_one(sink: &mut Sink, path: &Path, format: Format, content: &Content) -> bool {
     let is_named = format == Format::Encrypted;
     if is_named && content.is_opaque() {
         sink.seal(ENCRYPTED, content);

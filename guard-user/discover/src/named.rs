@@ -226,7 +226,7 @@ fn files(sink: &mut Sink, tree: &Tree, path: &Path, names: Names) -> Vec<(PathBu
         .collect();
     for (dir, inner, format) in dirs_of_home() {
         if let Ok(below) = Path::new(dir).strip_prefix(usual) {
-            files.extend(in_dir(sink, tree, &path.join(below), (inner, format)));
+            files.extend(in_dir(sink, tree, &path.join(below), inner, format));
         }
     }
     files

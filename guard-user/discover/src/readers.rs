@@ -113,7 +113,7 @@ impl Format {
         if dir == b".git" {
             return (name == "config").then_some(Self::Git);
         }
-        Self::by_directories((dirs.next(), dir), name)
+        Self::by_directories(dirs.next(), dir, name)
             .or_else(|| links::Link::of(dir, name).map(Self::Link))
             .or_else(|| Self::by_name(name))
             .or_else(|| vpn::is_client(dir, name).then_some(Self::Vpn))
@@ -130,7 +130,7 @@ impl Format {
     }
 
     /// The reader for what has to lie in a certain place, by the last two directories.
-    fn by_directories((above, dir): (Option<&[u8]>, &[u8]), name: &str) -> Option<Self> {
+    fn by_directories(above: Option<&[u8]>, dir: &[u8], name: &str) -> Option<Self> {
         match (dir, name) {
             (b"workflows", _) if is_yaml(name) && above == Some(&b".github"[..]) => {
                 Some(Self::Pipeline)

@@ -193,7 +193,7 @@ fn ended(socket: &Path, requests: Vec<Request>, waiting: &[Request]) -> Vec<Ende
     });
     let records = records.unwrap_or_default();
     let all = requests.into_iter();
-    all.map(|request| EndedRequest::of(request, &records, (waiting, now)))
+    all.map(|request| EndedRequest::of(request, &records, waiting, now))
         .collect()
 }
 

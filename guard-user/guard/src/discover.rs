@@ -81,7 +81,7 @@ pub(crate) fn discover(
         output.print(&written, write::ended)?;
         return Ok(Exit::DONE);
     }
-    let judging = Judging::of((args.policy.as_deref(), &dir), socket, output)?;
+    let judging = Judging::of(args.policy.as_deref(), &dir, socket, output)?;
     let discovered = judging.judge(found, &dismissals, args.all, output)?;
     if let Some(which) = &args.why {
         let is_around = discovered.around.is_some();
@@ -119,7 +119,7 @@ pub(crate) fn list(
         ..Wish::default()
     };
     let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket, wish)?;
-    let judging = Judging::of((policy, Path::new(".")), socket, output)?;
+    let judging = Judging::of(policy, Path::new("."), socket, output)?;
     let discovered = judging.judge(found, &dismissals, false, output)?;
     output.print(&discovered, |discovered, _| page::list(discovered))?;
     let missing = discovered.items.iter().filter(|one| one.is_missing());
@@ -153,18 +153,29 @@ fn offering(print: bool) -> write::Mode {
     }
 }
 
-/// A step of `guard setup`: shows the policy that would be written, and writes it after a yes; `agreed` is what one says that was taken
-/// over. Its name where it is there then.
+/// A policy that `guard setup` would write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfferedPolicy<'p> {
+    /// Its name.
+    pub(crate) name: &'p str,
+    /// The policy that it is written beside.
+    pub(crate) base: Option<&'p str>,
+    /// What one says that was taken over.
+    pub(crate) agreed: Option<&'p str>,
+}
+
+/// A step of `guard setup`: shows the policy that would be written, and writes it after a yes. Its name where it is there then.
 ///
 /// # Errors
 ///
 /// Those of [`discover`].
 pub(crate) fn offer(
-    (name, agreed): (&str, Option<&str>),
-    base: Option<&str>,
+    policy: OfferedPolicy<'_>,
     print: bool,
-    (socket, output): (&Path, Output),
+    socket: &Path,
+    output: Output,
 ) -> Result<Option<String>, CliError> {
+    let OfferedPolicy { name, base, agreed } = policy;
     let Findings { found, dismissals } =
         looked(Path::new("."), &Person::own(), socket, Wish::default())?;
     let wanted = write::Wanted {
@@ -190,7 +201,8 @@ struct Judging {
 impl Judging {
     /// A person is told of the project's policy. Without guardd, nobody has agreed to what widens.
     fn of(
-        (policy, dir): (Option<&str>, &Path),
+        policy: Option<&str>,
+        dir: &Path,
         socket: &Path,
         output: Output,
     ) -> Result<Self, CliError> {
@@ -337,14 +349,15 @@ fn listed<'d>(
 ) -> Result<Vec<&'d InReach>, Failure> {
     match which {
         Listed::Number(number) => Ok(vec![numbered(all, *number, verb)?]),
-        Listed::Place(host, port) => placed(all, (host, *port), verb),
+        Listed::Place(host, port) => placed(all, host, *port, verb),
     }
 }
 
 /// The places of that name; without a port, the only one there.
 fn placed<'d>(
     all: &'d Discovered,
-    (host, port): (&str, u16),
+    host: &str,
+    port: u16,
     verb: &str,
 ) -> Result<Vec<&'d InReach>, Failure> {
     let known = Host::parse(host);
@@ -436,7 +449,7 @@ impl Keeping<'_> {
                 output.print_things(&self.withdrawn(places, all)?, withdrawn_page)?;
             }
             (places, _, false) => {
-                let dismissed = self.dismissed(places, all, (args.yes, output))?;
+                let dismissed = self.dismissed(places, all, args.yes, output)?;
                 if dismissed.is_empty() {
                     output.print(&(), |(), _| Page::of("Nothing is dismissed."))?;
                     return Ok(Some(Exit::answer(false)));
@@ -451,7 +464,8 @@ impl Keeping<'_> {
         &self,
         which: &[Listed],
         all: &Discovered,
-        (is_sure, output): (bool, Output),
+        is_sure: bool,
+        output: Output,
     ) -> Result<Vec<DismissedNow>, CliError> {
         let mut found = Vec::new();
         for which in which {
@@ -554,7 +568,7 @@ impl Keeping<'_> {
         let (host, port) = place.host_and_port();
         let at = items::at(host, port);
         let anywhere = matches!(place, TakenBack::Gone { .. });
-        let said = self.dismissals.said((host, port), anywhere);
+        let said = self.dismissals.said(host, port, anywhere);
         if said.is_empty() {
             return Err(CliError::Local(Failure {
                 what: format!("nothing is withdrawn of {at}"),

@@ -77,13 +77,13 @@ pub(super) fn explained(client: Client, failed: Vec<(String, CliError)>) -> Vec<
 fn ended(report: &Report, id: &str, clock: &Clock) -> Option<Failure> {
     let (one, session) = report.request_called(id)?;
     let is_answered = one.answer.is_some();
-    let wanted = (id, one.argument.as_deref());
+    let argument = one.argument.as_deref();
     if let Some(by) = one.settled.as_ref().filter(|_| !is_answered) {
-        let of = (session.id.as_str(), session.ended_at.is_some());
-        return Some(requests::settled(wanted, of, by, clock));
+        let again = argument.filter(|_| session.ended_at.is_none());
+        return Some(requests::settled(id, again, &session.id, by, clock));
     }
     let ended_at = session.ended_at.filter(|_| !is_answered)?;
-    Some(requests::went(wanted, (&session.id, ended_at), clock))
+    Some(requests::went(id, argument, &session.id, ended_at, clock))
 }
 
 #[cfg(test)]

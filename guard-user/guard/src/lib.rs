@@ -128,13 +128,13 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Replay(args) => replay::replay(connect, args, output),
         Verb::Report(args) => report::report(Teller::at(&socket, output)?, &args, output),
         Verb::Suggest(args) if !args.files.is_empty() => {
-            suggest::from_files(&args, (&socket, output))
+            suggest::from_files(&args, &socket, output)
         }
         Verb::Suggest(args) if args.from_flows => {
-            suggest::from_flows(connect()?, args, (&socket, output))
+            suggest::from_flows(connect()?, args, &socket, output)
         }
         Verb::Suggest(args) => {
-            suggest::suggest(Teller::at(&socket, output)?, args, (&socket, output))
+            suggest::suggest(Teller::at(&socket, output)?, args, &socket, output)
         }
         Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
         Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),

@@ -127,7 +127,7 @@ pub(super) fn in_session(
         ..wanted(args, &identity)
     };
     let is_told = !is_scratch && is_told(args, output);
-    let started = start(&mut client, run, &identity, (output, is_told));
+    let started = start(&mut client, run, &identity, output, is_told);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
     drop(client);
     let started: Started = started?;
@@ -143,10 +143,14 @@ pub(super) fn in_session(
         quiet: args.quiet,
         output,
     };
-    let told = (text.as_deref(), narrows);
-    let drift = ready(before, &started, told, &socket, is_scratch)
+    let policies = JudgingTexts {
+        text: text.as_deref(),
+        beside: narrows,
+    };
+    let drift = ready(before, &started, policies, &socket, is_scratch)
         .inspect_err(|why| abandon(&socket, &started.session.id, why))?;
-    let ended = launch(args, global, output, (identity, drift, held), &started);
+    let beside = BesideCommand { drift, held };
+    let ended = launch(args, global, output, identity, beside, &started);
     if ended.is_ok() && !args.quiet {
         sum_up(&socket, &started.session, embedded.is_some(), output);
     }
@@ -184,11 +188,19 @@ fn warn(started: &Started, output: Output) {
     }
 }
 
+/// The policies of a session, as far as they are not guardd's.
+struct JudgingTexts<'t> {
+    /// The text that the client brought.
+    text: Option<&'t str>,
+    /// The project's.
+    beside: Option<Parsed>,
+}
+
 /// Sees that all is as the settings want it before the command starts, and gives what watches for more meanwhile.
 fn ready(
     before: Before<'_>,
     started: &Started,
-    policies: (Option<&str>, Option<Parsed>),
+    policies: JudgingTexts<'_>,
     socket: &Path,
     is_scratch: bool,
 ) -> Result<Option<Drift>, CliError> {
@@ -199,7 +211,7 @@ fn ready(
     if is_scratch {
         return Ok(None);
     }
-    before.tell(started, policies, socket)
+    before.tell(started, policies.text, policies.beside, socket)
 }
 
 /// Has guardd make the session. A name that it has no policy of may be one of the person's own: whatever runs as them may have written
@@ -208,7 +220,8 @@ fn start(
     client: &mut Client,
     run: Run,
     identity: &CommandIdentity,
-    (output, is_told): (Output, bool),
+    output: Output,
+    is_told: bool,
 ) -> Result<Started, CliError> {
     let unknown = match client.call(&Call::Run(run.clone())) {
         Err(error) if error.name() == Some(ErrorName::NotFound) => error,
@@ -275,12 +288,19 @@ fn name_sockets(
     Client::connect(socket)?.call::<Moved>(&call).map(drop)
 }
 
+/// What goes on beside a command, on threads of its own.
+struct BesideCommand {
+    drift: Option<Drift>,
+    held: Option<HeldTeller>,
+}
+
 /// Starts the command in its session, and waits for it.
 fn launch(
     args: &RunArgs,
     global: &Global,
     output: Output,
-    (identity, drift, held): (CommandIdentity, Option<Drift>, Option<HeldTeller>),
+    identity: CommandIdentity,
+    BesideCommand { drift, held }: BesideCommand,
     started: &Started,
 ) -> Result<Exit, CliError> {
     let socket = global.socket();

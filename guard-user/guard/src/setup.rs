@@ -59,8 +59,12 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
             measured.map(str::to_owned)
         }
         _ => {
-            let own = (&*name, taken.as_deref());
-            let offered = discover::offer(own, policy, args.print, (&socket, output))?;
+            let own = discover::OfferedPolicy {
+                name: &name,
+                base: policy,
+                agreed: taken.as_deref(),
+            };
+            let offered = discover::offer(own, args.print, &socket, output)?;
             offered.or(measured.map(str::to_owned))
         }
     };

@@ -31,14 +31,15 @@ const HEAD: &str = "\
 pub(crate) fn suggest(
     teller: Teller,
     args: SuggestArgs,
-    (socket, output): (&Path, Output),
+    socket: &Path,
+    output: Output,
 ) -> Result<Exit, CliError> {
     let records = teller.records(args.session, args.since)?;
     let suggestion = suggest::by_policy(&records);
     let rules = suggestion
         .rules
         .iter()
-        .map(|one| Offered::of(&one.name, (&one.to, &one.ports), one.action));
+        .map(|one| Offered::of(&one.name, &one.to, &one.ports, one.action));
     output.warnings(&suggested::remarks(socket, rules));
     if output.is_json() {
         output.print(&suggestion, |_, _| Page::default())?;
@@ -52,7 +53,8 @@ pub(crate) fn suggest(
 pub(crate) fn from_flows(
     mut client: Client,
     args: SuggestArgs,
-    (socket, output): (&Path, Output),
+    socket: &Path,
+    output: Output,
 ) -> Result<Exit, CliError> {
     let mut answer = flows::reached(&mut client, args.session)?;
     output.warnings(&answer.warnings);
@@ -63,13 +65,14 @@ pub(crate) fn from_flows(
     output.warnings(&remarks(&flows, args.name.is_some()));
     let mut environment = environment_with(BTreeMap::new());
     environment.dns.extend(answer.name_servers);
-    tell(&flows, &environment, (socket, output))
+    tell(&flows, &environment, socket, output)
 }
 
 /// The same of what `guard flows --json` wrote: runners of CI that are thrown away leave nothing else.
 pub(crate) fn from_files(
     args: &SuggestArgs,
-    (socket, output): (&Path, Output),
+    socket: &Path,
+    output: Output,
 ) -> Result<Exit, CliError> {
     let mut flows = Vec::new();
     for file in &args.files {
@@ -78,7 +81,7 @@ pub(crate) fn from_files(
     let flows = flows::lately(flows, args.since, Timestamp::now());
     // Each machine counts its sessions anew.
     output.warnings(&remarks(&flows, true));
-    tell(&flows, &environment_with(BTreeMap::new()), (socket, output))
+    tell(&flows, &environment_with(BTreeMap::new()), socket, output)
 }
 
 fn read(file: &Path) -> Result<Vec<Flow>, CliError> {
@@ -98,13 +101,14 @@ fn unread(file: &Path, why: &str) -> CliError {
 fn tell(
     flows: &[Flow],
     environment: &Environment,
-    (socket, output): (&Path, Output),
+    socket: &Path,
+    output: Output,
 ) -> Result<Exit, CliError> {
     let learned = learn(flows, environment);
     let rules = learned
         .rules
         .iter()
-        .map(|one| Offered::of(&one.name, (&one.to, &one.ports), one.action));
+        .map(|one| Offered::of(&one.name, &one.to, &one.ports, one.action));
     output.warnings(&suggested::remarks(socket, rules));
     match output.is_json() {
         true => output.print(&learned, |_, _| Page::default())?,

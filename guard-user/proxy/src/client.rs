@@ -36,6 +36,13 @@ use super::{
 /// Why a connection is broken off instead of answered.
 pub(super) type Abort = Box<dyn Error + Send + Sync>;
 
+/// A connection that was redirected: where it was going, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Redirected {
+    pub(super) target: RedirectTarget,
+    pub(super) tgid: Tgid,
+}
+
 /// The context of a connection: its session, process, original destination and network namespace, and whom to ask (guardd).
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
@@ -58,15 +65,15 @@ impl ConnectionContext {
     #[must_use]
     pub(super) fn new(
         link: Rc<GuarddLink>,
-        (target, tgid): (RedirectTarget, Tgid),
+        redirected: Redirected,
         network: Rc<Network>,
         room: Arc<Room>,
         again: Rc<Again>,
     ) -> Self {
         Self {
             link,
-            target,
-            tgid,
+            target: redirected.target,
+            tgid: redirected.tgid,
             network,
             room,
             again,

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     answers::Problem,
-    client::{Client, ConnectionContext},
+    client::{Client, ConnectionContext, Redirected},
     greeted::FirstWord,
     networks::{Common, ConnectionSlot, Network},
     origin, postgres,
@@ -58,7 +58,10 @@ pub(super) async fn serve(
             let (target, link) = (origin.target, &common.link);
             let context = ConnectionContext::new(
                 Rc::clone(link),
-                (target, origin.tgid),
+                Redirected {
+                    target,
+                    tgid: origin.tgid,
+                },
                 network,
                 Arc::clone(&common.room),
                 Rc::clone(&common.again),

@@ -231,7 +231,11 @@ impl Client {
             &self.context,
             request,
             &body,
-            (write, said, preview),
+            WriteToShow {
+                write,
+                said,
+                preview,
+            },
         );
         turn.end().await;
         let began = Instant::now();
@@ -330,13 +334,24 @@ fn shown(
     (said, preview)
 }
 
+/// What an approver is shown of a request that changes something.
+struct WriteToShow {
+    write: HttpWrite,
+    said: ShownHeaders,
+    preview: Preview,
+}
+
 fn asked(
     terms: &TargetTerms,
     parts: &Parts,
     context: &ConnectionContext,
     request: &judge::RequestHead<'_>,
     body: &BegunBody,
-    (write, said, preview): (HttpWrite, ShownHeaders, Preview),
+    WriteToShow {
+        write,
+        said,
+        preview,
+    }: WriteToShow,
 ) -> HttpAttempt {
     let server = context.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));

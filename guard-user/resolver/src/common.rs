@@ -122,7 +122,8 @@ impl Common {
     pub(super) fn begin(
         self: &Rc<Self>,
         network: NetworkId,
-        (peer, server): (SocketAddr, SocketAddr),
+        peer: SocketAddr,
+        server: SocketAddr,
         question: &Question,
     ) -> Option<UnderWay> {
         let sent = Sent {

@@ -191,8 +191,8 @@ impl Listening {
     fn begin(&self, account: u32, asked: &Asked) {
         let (question, peer) = (&asked.question, asked.peer);
         for origin in origins(&self.common, &self.network, asked) {
-            let ends = (peer, serve::server(&origin));
-            let Some(under_way) = self.common.begin(self.network.id, ends, question) else {
+            let (network, server) = (self.network.id, serve::server(&origin));
+            let Some(under_way) = self.common.begin(network, peer, server, question) else {
                 continue;
             };
             let Some(slot) = self.common.exchanges.take(account) else {

@@ -138,7 +138,8 @@ impl Reports {
         &mut self,
         answer: &DnsAnswer,
         kind: Kind,
-        (shared, now): (&mut SharedPaces, BootTime),
+        shared: &mut SharedPaces,
+        now: BootTime,
     ) -> ToTell {
         let what = (&answer.names, &answer.addresses, kind);
         let hash = self.hasher.hash_one(what);
@@ -232,8 +233,8 @@ mod tests {
             addresses: vec![[192, 0, 2, 1].into()],
             ttl: 60,
         };
-        let now = (&mut shared, BootTime(2 * SECOND - 1));
-        let told = Reports::default().telling(&answer, Kind(1), now);
+        let now = BootTime(2 * SECOND - 1);
+        let told = Reports::default().telling(&answer, Kind(1), &mut shared, now);
         assert_eq!(told, ToTell::Answer);
     }
 
@@ -248,8 +249,8 @@ mod tests {
         };
         let mut shared = SharedPaces::default();
         let mut told = |last, ttl, now| {
-            let now = (&mut shared, BootTime(now));
-            reports.telling(&answer(last, ttl), Kind(1), now) == ToTell::Answer
+            let now = BootTime(now);
+            reports.telling(&answer(last, ttl), Kind(1), &mut shared, now) == ToTell::Answer
         };
         assert!(told(1, 60, 1) && !told(1, 59, SECOND) && told(2, 60, SECOND));
         assert!(told(1, 49, 1 + NEWS) && !told(1, 48, 2 + NEWS));
@@ -269,7 +270,7 @@ mod tests {
         };
         let (mut whole, mut untold) = (0, Vec::new());
         for number in 0..1000 {
-            match reports.telling(&answer(number, 60), Kind(1), (&mut shared, BootTime(5))) {
+            match reports.telling(&answer(number, 60), Kind(1), &mut shared, BootTime(5)) {
                 ToTell::Nothing => {}
                 ToTell::Answer => whole += 1,
                 ToTell::Untold(lasts) => untold.push(lasts),
@@ -277,15 +278,14 @@ mod tests {
         }
         assert_eq!((whole, untold), (ADDRESSES_A_SECOND / 100, vec![64]));
         // A session inside it has no share of its own, and one that lasts longer is told of.
-        let now = (&mut shared, BootTime(6));
-        let told = other.telling(&answer(2000, 60), Kind(1), now);
+        let now = BootTime(6);
+        let told = other.telling(&answer(2000, 60), Kind(1), &mut shared, now);
         assert_eq!(told, ToTell::Untold(64));
-        let now = (&mut shared, BootTime(6));
-        let told = reports.telling(&answer(2000, 600), Kind(1), now);
+        let told = reports.telling(&answer(2000, 600), Kind(1), &mut shared, now);
         assert_eq!(told, ToTell::Untold(1024));
         // What there was no room for is told when there is.
-        let now = (&mut shared, BootTime(SECOND));
-        let told = reports.telling(&answer(2000, 60), Kind(1), now);
+        let now = BootTime(SECOND);
+        let told = reports.telling(&answer(2000, 60), Kind(1), &mut shared, now);
         assert_eq!(told, ToTell::Answer);
     }
 }

@@ -183,7 +183,7 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
             let to_tell =
                 reports
                     .borrow_mut()
-                    .telling(&answer, asker.kind, (&mut paces.borrow_mut(), now));
+                    .telling(&answer, asker.kind, &mut paces.borrow_mut(), now);
             match to_tell {
                 ToTell::Nothing => {}
                 ToTell::Answer => common.link.learned(asker, &answer).await,

@@ -159,7 +159,7 @@ async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer
         let shared = (Rc::clone(&common), Rc::clone(&network), Rc::clone(&writer));
         answering.spawn_local(async move {
             let (common, network, writer) = shared;
-            answer(&common, &network, &writer, (&origin, &question)).await;
+            answer(&common, &network, &writer, &origin, &question).await;
             drop(slot);
         });
     }
@@ -199,7 +199,8 @@ async fn answer(
     common: &Common,
     network: &Network,
     writer: &Writer,
-    (origin, question): (&Origin, &Question),
+    origin: &Origin,
+    question: &Question,
 ) {
     let mut reply = serve::reply(common, network, origin, question, true).await;
     let message = std::mem::take(&mut reply.message);

@@ -54,25 +54,31 @@ pub(crate) async fn route(
     let Some((identity, visitor)) = known else {
         return both::logged_out(console, parts, is_post);
     };
-    inside(
-        console,
-        central,
-        (&identity, visitor),
-        (is_post, path),
-        &body,
-    )
-    .await
+    let visit = Visit {
+        is_post,
+        path,
+        body: &body,
+    };
+    inside(console, central, &identity, visitor, visit).await
+}
+
+/// What a browser asks for.
+struct Visit<'v> {
+    is_post: bool,
+    path: &'v [&'v str],
+    body: &'v [u8],
 }
 
 /// The same for somebody who is logged in.
 async fn inside(
     console: &Console,
     central: &Central,
-    (identity, visitor): (&Identity, Browser),
-    (is_post, path): (bool, &[&str]),
-    body: &[u8],
+    identity: &Identity,
+    visitor: Browser,
+    visit: Visit<'_>,
 ) -> Reply {
-    match (is_post, path) {
+    let body = visit.body;
+    match (visit.is_post, visit.path) {
         (true, ["logout"]) => {
             console.files.end_session(&visitor.secret);
             let cookie = gate::set_cookie(&console.settings.origin, None);
@@ -87,7 +93,12 @@ async fn inside(
         }
         (true, ["q", machine, id, "answer"]) => hand_in(central, machine, id, body).await,
         (true, ["machines", machine, "holes", hole, "close"]) => {
-            close(console, central, identity, (machine, hole), body).await
+            let hole = HoleOfMachine {
+                machine,
+                hole,
+                session: field(body, "session"),
+            };
+            close(console, central, identity, hole).await
         }
         // Whoever tries again what was refused.
         (false, ["machines", machine, "holes", _, "close"]) => {
@@ -334,15 +345,24 @@ fn field(body: &[u8], name: &str) -> String {
     found.map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
+/// A hole that a page has listed.
+struct HoleOfMachine<'h> {
+    machine: &'h str,
+    hole: &'h str,
+    session: String,
+}
+
 /// Has a machine close a hole for somebody who is logged in, and may see it. What came of it, the next page says.
 async fn close(
     console: &Console,
     central: &Central,
     identity: &Identity,
-    (machine, hole): (&str, &str),
-    body: &[u8],
+    HoleOfMachine {
+        machine,
+        hole,
+        session,
+    }: HoleOfMachine<'_>,
 ) -> Reply {
-    let session = field(body, "session");
     let mirror = &central.mirror;
     let seen = || mirror.machine_of(identity, machine);
     let is_open = |seen: &Seen| {

@@ -100,7 +100,8 @@ pub(crate) fn page(
     frame: &Frame<'_>,
     requests: &[Request],
     scope: &Scope,
-    (machine, day): (&str, Option<&Markup>),
+    machine: &str,
+    day: Option<&Markup>,
 ) -> Markup {
     let lines: Vec<_> = requests
         .iter()

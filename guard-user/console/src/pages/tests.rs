@@ -249,16 +249,15 @@ fn pages(text: &str) -> Vec<String> {
             &frame,
             &[http.clone(), connection.clone()],
             scope,
-            ("m", None),
+            "m",
+            None,
         ),
         questions::page(
             &frame,
             &[],
             scope,
-            (
-                "m",
-                Some(&log::glance(&day, std::slice::from_ref(&flow), None)),
-            ),
+            "m",
+            Some(&log::glance(&day, std::slice::from_ref(&flow), None)),
         ),
         question::page(&frame, &asking(&http, Ok(&asked))),
         question::page(&frame, &asking(&connection, Err(&failure))),
@@ -404,7 +403,7 @@ fn what_a_program_calls_itself_stands_in_quotes() {
             machine: "m",
         };
         let one = question::page(&frame, &asking).into_string();
-        let all = questions::page(&frame, std::slice::from_ref(&request), &scope, ("m", None));
+        let all = questions::page(&frame, std::slice::from_ref(&request), &scope, "m", None);
         [one, all.into_string()]
     };
     for page in pages(Some("/usr/bin/pg_dump")) {

@@ -136,7 +136,8 @@ fn host(device: &Device) -> &str {
 /// Has a browser of somebody's told, who is logged in still once that is done.
 pub(crate) async fn add(
     console: &Console,
-    (identity, is_logged_in): (Identity, impl Fn() -> bool),
+    identity: Identity,
+    is_logged_in: impl Fn() -> bool,
     agent: Option<&str>,
     body: &[u8],
 ) -> Reply {

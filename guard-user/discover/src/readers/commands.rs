@@ -260,15 +260,33 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> 
     if ["echo", "printf"].contains(&program) {
         return false;
     }
-    over_ssh(sink, line, (program, words), script);
+    let command = ProgramWords { program, words };
+    over_ssh(sink, line, command, script);
     if let Some(client) = CLIENTS
         .iter()
         .find(|(name, _, _)| program == *name || words.contains(name))
     {
         database(sink, line, (client.1, client.2), words, script);
     }
-    contexts(sink, line, (program, words), script);
+    contexts(sink, line, command, script);
     true
+}
+
+/// A program that a command runs, and the command's words.
+#[derive(Clone, Copy)]
+struct ProgramWords<'c, 'w> {
+    program: &'c str,
+    words: &'c [&'w str],
+}
+
+impl<'c, 'w> ProgramWords<'c, 'w> {
+    /// The program at that word, with the words behind it.
+    fn run_at(self, program: &'c str, at: usize) -> Self {
+        Self {
+            program,
+            words: &self.words[at + 1..],
+        }
+    }
 }
 
 /// Whether a word may stand before a command.
@@ -284,25 +302,27 @@ fn is_before(word: &str) -> bool {
 }
 
 /// Where a command goes by ssh, if it does.
-fn over_ssh(sink: &mut Sink, line: usize, (program, words): (&str, &[&str]), script: Script<'_>) {
+fn over_ssh(sink: &mut Sink, line: usize, command: ProgramWords<'_, '_>, script: Script<'_>) {
+    let ProgramWords { program, words } = command;
     let by_ssh = words.iter().position(|word| SSH.contains(word));
     // `sshpass -p word ssh host`: what is no program here is none of theirs.
     let is_ssh = |at: usize| at == 0 || program == "sshpass" || program == "timeout";
     let (ssh, is_sure) = match by_ssh {
-        _ if SSH.contains(&program) => ((program, &words[1..]), true),
-        Some(at) => ((words[at], &words[at + 1..]), is_ssh(at)),
+        _ if SSH.contains(&program) => (command.run_at(program, 0), true),
+        Some(at) => (command.run_at(words[at], at), is_ssh(at)),
         None => return,
     };
     for (at, port) in destinations(ssh) {
         // Whatever runs it, `user@host` is where it goes.
         if is_sure || at.contains('@') {
-            place(sink, line, (at, port), script);
+            place(sink, line, at, port, script);
         }
     }
 }
 
 /// The contexts of kubectl and Docker that a command uses.
-fn contexts(sink: &mut Sink, line: usize, (program, words): (&str, &[&str]), script: Script<'_>) {
+fn contexts(sink: &mut Sink, line: usize, command: ProgramWords<'_, '_>, script: Script<'_>) {
+    let ProgramWords { program, words } = command;
     for (name, service, options) in CONTEXTS {
         if program == name {
             for context in values(words, options) {
@@ -337,7 +357,8 @@ fn values<'w>(words: &[&'w str], options: &[&str]) -> Vec<&'w str> {
 }
 
 /// `ssh [options] host`, and `host:path` of what copies, each with its port: what stands behind the host of ssh is run there.
-fn destinations<'w>((program, words): (&str, &[&'w str])) -> Vec<(&'w str, u16)> {
+fn destinations<'w>(command: ProgramWords<'_, 'w>) -> Vec<(&'w str, u16)> {
+    let ProgramWords { program, words } = command;
     let copies = ["scp", "rsync"].contains(&program);
     let (mut all, mut port) = (Vec::new(), 22);
     let mut words = words.iter().copied();
@@ -378,7 +399,7 @@ fn with_word<'w>(program: &str, options: &'w str) -> Option<(bool, &'w str)> {
 }
 
 /// `user@host`, where `host` may be what `~/.ssh/config` calls another.
-fn place(sink: &mut Sink, line: usize, (word, port): (&str, u16), script: Script<'_>) {
+fn place(sink: &mut Sink, line: usize, word: &str, port: u16, script: Script<'_>) {
     let (word, port) = match word.strip_prefix("ssh://") {
         Some(rest) => {
             let rest = rest.split('/').next().unwrap_or_default();

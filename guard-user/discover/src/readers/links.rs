@@ -242,7 +242,7 @@ fn supabase_project(sink: &mut Sink, text: &str) {
     }
     own(sink, 1, "project-ref", SUPABASE, Said::default());
     let host = Host::parse(&format!("db.{project}.supabase.co"));
-    supabase_database(sink, "project-ref", (host, 5432));
+    supabase_database(sink, "project-ref", host, 5432);
 }
 
 /// What `supabase link` noted of the way to the project's database. A placeholder stands for the password.
@@ -250,12 +250,12 @@ fn supabase_pooler(sink: &mut Sink, text: &str) {
     let (_, after) = text.trim().rsplit_once('@').unwrap_or_default();
     let at = after.split(['/', '?']).next().unwrap_or_default();
     match host_and_port(at, 5432) {
-        Some(at) => supabase_database(sink, "pooler-url", at),
+        Some((host, port)) => supabase_database(sink, "pooler-url", host, port),
         None => sink.pass_over(Some(1), "an unreadable address"),
     }
 }
 
-fn supabase_database(sink: &mut Sink, key: &str, (host, port): (Option<Host>, u16)) {
+fn supabase_database(sink: &mut Sink, key: &str, host: Option<Host>, port: u16) {
     let seen = sink.seen(Some(1), key);
     sink.push(Clue {
         host,

@@ -103,18 +103,18 @@ impl Sink {
         }
         let paths = one.value.split(|c| c == ':' && matches!(names, Files(_)));
         for path in paths.filter(|path| !path.is_empty()) {
-            self.follow(one.line, key, (path, *names));
+            self.follow(one.line, key, path, *names);
         }
     }
 
     /// Keeps a file of variables that another names.
     pub(super) fn name_file(&mut self, line: usize, key: &str, path: &str) {
         if !path.is_empty() {
-            self.follow(Some(line), key, (path, File(Format::Dotenv)));
+            self.follow(Some(line), key, path, File(Format::Dotenv));
         }
     }
 
-    fn follow(&mut self, line: Option<usize>, key: &str, (path, names): (&str, Names)) {
+    fn follow(&mut self, line: Option<usize>, key: &str, path: &str, names: Names) {
         if self.named.len() == FOLLOWED {
             return self.pass_over(line, MORE_FILES);
         }

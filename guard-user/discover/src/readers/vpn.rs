@@ -100,7 +100,7 @@ fn wireguard(sink: &mut Sink, text: &str) {
         }
         if let Some(end) = value(pairs, &["endpoint"]) {
             let at = host_and_port(bare(end), 51820);
-            server(sink, *line, (at, Transport::Udp), key);
+            server(sink, *line, at, Transport::Udp, key);
         } else {
             // Who connects to this machine is behind it as well; there is nowhere to go for it.
             sink.key("WireGuard peer without an endpoint", Some(*line), "peer");
@@ -169,7 +169,7 @@ fn openvpn(sink: &mut Sink, text: &str) {
         let port = rest.first().and_then(|port| port.parse().ok());
         let own = rest.get(1).map(|name| Transport::of(name));
         let at = host_alone(host, port.unwrap_or(usual));
-        server(sink, line, (at, own.unwrap_or(transport)), Some("login"));
+        server(sink, line, at, own.unwrap_or(transport), Some("login"));
     }
     behind(sink, "route", &networks, Some("login"));
 }
@@ -191,7 +191,8 @@ fn route(network: &str, rest: &[&str]) -> Option<Network> {
 fn server(
     sink: &mut Sink,
     line: usize,
-    (at, transport): (Option<(Option<Host>, u16)>, Transport),
+    at: Option<(Option<Host>, u16)>,
+    transport: Transport,
     credential: Option<&'static str>,
 ) {
     let clue = sink.named(

@@ -101,7 +101,7 @@ impl OpenAnswers {
             }
             Handed::No(no) => (no.question.clone(), true, messages::bytes(no)),
             Handed::Close { by, session } => {
-                return closing(fleet, machine, (request, session), by);
+                return closing(fleet, machine, request, session, by);
             }
         };
         let (group, machine, asked) = asked(fleet, machine, request)
@@ -156,7 +156,8 @@ fn asked<'f>(
 fn closing(
     fleet: &Fleet,
     id: &str,
-    (hole, session): (&str, &str),
+    hole: &str,
+    session: &str,
     by: &str,
 ) -> Reply<Outgoing<Subject>> {
     let mut all = fleet.machines();

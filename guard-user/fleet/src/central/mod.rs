@@ -62,7 +62,7 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<V
     let served = tokio::task::spawn_local(socket::serve(listener, user, Rc::clone(&desk), to));
     // Nobody may have asked for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let outcome = attend(&desk, fleet, (handed, asked), [told, typed]).await;
+    let outcome = attend(&desk, fleet, handed, asked, [told, typed]).await;
     served.abort();
     Ok(outcome)
 }
@@ -71,7 +71,8 @@ pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<V
 async fn attend(
     desk: &Desk,
     mut fleet: Fleet,
-    (mut handed, mut asked): (mpsc::Receiver<Handing>, mpsc::Receiver<Asking>),
+    mut handed: mpsc::Receiver<Handing>,
+    mut asked: mpsc::Receiver<Asking>,
     [mut told, mut typed]: [Signal; 2],
 ) -> VerbOutcome {
     let (mut carried, mut asks) = (OpenAnswers::default(), OpenAsks::default());
@@ -85,7 +86,7 @@ async fn attend(
                     if matches!(news, KnownChange::Link) && fleet.link.stands() {
                         again = Some(Instant::now() + AGAIN);
                     }
-                    hear(desk, &fleet, (&mut carried, &mut asks), news);
+                    hear(desk, &fleet, &mut carried, &mut asks, news);
                 }
                 Err(error) => {
                     tracing::error!("{error:#}");
@@ -121,7 +122,8 @@ async fn attend(
 fn hear(
     desk: &Desk,
     fleet: &Fleet,
-    (carried, asks): (&mut OpenAnswers, &mut OpenAsks),
+    carried: &mut OpenAnswers,
+    asks: &mut OpenAsks,
     news: KnownChange,
 ) {
     match news {

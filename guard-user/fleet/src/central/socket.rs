@@ -188,10 +188,11 @@ async fn answer(stream: UnixStream, desk: &Rc<Desk>, to: &ToMachines) -> io::Res
                 keys,
                 reply,
             };
-            return ask((asking, said), &mut out, &to.ask).await;
+            return ask(asking, said, &mut out, &to.ask).await;
         }
     };
-    hand(handing, &mut out, &to.hand).await
+    let (handing, said) = handing;
+    hand(handing, said, &mut out, &to.hand).await
 }
 
 fn not_understood() -> Failure {
@@ -212,7 +213,8 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec<u8>>
 
 /// Hands an answer, or what is to be closed, on to its machine, and replies with what came of it.
 async fn hand(
-    (handing, said): (Handing, oneshot::Receiver<Reply<Taken>>),
+    handing: Handing,
+    said: oneshot::Receiver<Reply<Taken>>,
     out: &mut OwnedWriteHalf,
     to: &mpsc::Sender<Handing>,
 ) -> io::Result<()> {
@@ -228,7 +230,8 @@ async fn hand(
 
 /// Asks a machine what sessions have reached, and replies with what it says.
 async fn ask(
-    (asking, said): (Asking, oneshot::Receiver<Reply<central::ReachedThere>>),
+    asking: Asking,
+    said: oneshot::Receiver<Reply<central::ReachedThere>>,
     out: &mut OwnedWriteHalf,
     to: &mpsc::Sender<Asking>,
 ) -> io::Result<()> {

@@ -54,7 +54,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
         let is_new = known.is_none();
         let receipt = match known {
             Some((_, known)) => known.clone(),
-            None => receipt(carrier, (subject.what, &request), name, &heard.payload).await,
+            None => receipt(carrier, subject.what, &request, name, &heard.payload).await,
         };
         // What was not taken may be another time.
         if is_new && receipt.taken.is_some() {
@@ -81,7 +81,8 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
 /// What comes of an answer, of a no, or of closing a hole.
 async fn receipt(
     carrier: &Carrier,
-    (what, request): (SubjectKind, &str),
+    what: SubjectKind,
+    request: &str,
     answer: String,
     payload: &[u8],
 ) -> Receipt {

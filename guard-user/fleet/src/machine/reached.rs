@@ -218,7 +218,7 @@ impl Reader {
             let Some(person) = known.get(at) else {
                 continue;
             };
-            let reached = self.reached(guardd, person, (&known[..], glance));
+            let reached = self.reached(guardd, person, &known, glance);
             let reached = timeout_at(deadline, reached).await;
             let reached = reached.unwrap_or_else(|_| Err(too_slow()));
             if reached.as_ref().is_ok_and(|there| there.is_reading) {
@@ -235,7 +235,8 @@ impl Reader {
         &mut self,
         guardd: &Guardd,
         person: &ApproverShown,
-        (known, glance): (&[ApproverShown], Duration),
+        known: &[ApproverShown],
+        glance: Duration,
     ) -> Result<ReachedThere, Failure> {
         self.kept.retain(|one| one.at.elapsed() < FRESH);
         // Whoever answers for others by now sees others'.

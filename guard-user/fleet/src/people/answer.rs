@@ -133,7 +133,7 @@ fn not_asked(fleet: &Fleet, args: &AnswerArgs) -> String {
             asked: asked.collect(),
         }
     });
-    why_not_asked(heard, (&args.machine, &args.request))
+    why_not_asked(heard, &args.machine, &args.request)
 }
 
 /// What a machine has said of its requests.
@@ -145,7 +145,7 @@ struct HeardAsking {
     asked: Vec<String>,
 }
 
-fn why_not_asked(heard: Option<HeardAsking>, (machine, request): (&str, &str)) -> String {
+fn why_not_asked(heard: Option<HeardAsking>, machine: &str, request: &str) -> String {
     let Some(HeardAsking { id, waiting, asked }) = heard else {
         return format!(
             "{machine} was not heard, so it is not known whether it asks {request}: guard-fleet machines lists who is there"
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_answered_says_as_much_as_is_known() {
-        let said = |heard| why_not_asked(heard, ("m-0123", "r6"));
+        let said = |heard| why_not_asked(heard, "m-0123", "r6");
         let of = |waiting, asked: &[&str]| {
             let asked = asked.iter().map(|one| (*one).to_owned());
             Some(HeardAsking {

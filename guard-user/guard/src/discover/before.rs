@@ -17,7 +17,7 @@ use rustix::process::geteuid;
 use serde_json::Value;
 
 use super::dismissals::Dismissals;
-use super::drift::{Audience, Drift, Unseen};
+use super::drift::{Audience, Drift, SessionToWatch, Unseen};
 use super::items::{Discovered, InReach, seen};
 use super::look;
 use super::unless;
@@ -59,7 +59,8 @@ impl Before<'_> {
     pub(crate) fn tell(
         self,
         started: &Started,
-        (text, beside): (Option<&str>, Option<Parsed>),
+        text: Option<&str>,
+        beside: Option<Parsed>,
         socket: &Path,
     ) -> Result<Option<Drift>, CliError> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
@@ -69,7 +70,7 @@ impl Before<'_> {
             return Ok(None);
         }
         let since = SystemTime::now();
-        let judging = self.judging(started, (text, beside));
+        let judging = self.judging(started, text, beside);
         match judging.and_then(|judging| self.judged(started, judging, socket)) {
             Ok((all, judging)) => {
                 let page = page(&all, &started.unresolved);
@@ -86,9 +87,12 @@ impl Before<'_> {
                     asks: started.asks,
                     output: self.output,
                 };
-                let identity = self.identity.clone();
-                let session = (socket, started.session.id.as_str());
-                Drift::new((identity, audience), session, (&all, judging), since)
+                let session = SessionToWatch {
+                    identity: self.identity.clone(),
+                    socket,
+                    id: &started.session.id,
+                };
+                Drift::new(session, audience, &all, judging, since)
             }
             Err(why) if started.covered => Err(not_known(why).into()),
             Err(why) if started.asks => Err(Unseen::of(why).failure().into()),
@@ -105,7 +109,8 @@ impl Before<'_> {
     fn judging(
         self,
         started: &Started,
-        (text, beside): (Option<&str>, Option<Parsed>),
+        text: Option<&str>,
+        beside: Option<Parsed>,
     ) -> Result<Judging, String> {
         let name = started.session.policy.as_str();
         let text = match text.or(started.text.as_deref()) {

@@ -288,7 +288,7 @@ impl Dismissals {
     }
 
     /// What was said of a place, whatever it looks like by now: here, or `anywhere`.
-    pub(super) fn said(&self, (host, port): (&str, u16), anywhere: bool) -> Vec<Dismissal> {
+    pub(super) fn said(&self, host: &str, port: u16, anywhere: bool) -> Vec<Dismissal> {
         let all = [&self.dismissed, &self.unkept].into_iter().flatten();
         let said = all.filter(|one| (one.host.as_str(), one.port) == (host, port));
         let mut said: Vec<_> = said
@@ -528,12 +528,12 @@ mod tests {
         assert!(is_so("/home/dev/shop"));
         assert!(!is_so("/home/dev/bank") && !is_so("/home/dev/shop/inside"));
         // Taken back there it says nothing of this.
-        assert_eq!(of("/home/dev/bank").said((DB, 5432), false), []);
-        assert_eq!(of("/home/dev/bank").said((DB, 5432), true).len(), 1);
+        assert_eq!(of("/home/dev/bank").said(DB, 5432, false), []);
+        assert_eq!(of("/home/dev/bank").said(DB, 5432, true).len(), 1);
         // What the home says is the same everywhere.
         Dismissals::add(file.clone(), looks, None).unwrap();
         assert!(is_so("/home/dev/bank"));
-        assert_eq!(of("/home/dev/shop").said((DB, 5432), false).len(), 2);
+        assert_eq!(of("/home/dev/shop").said(DB, 5432, false).len(), 2);
     }
 
     #[test]
@@ -577,13 +577,13 @@ mod tests {
             Dismissals::add(file.clone(), (DB, port, label), None).unwrap();
         }
         let all = Dismissals::read(&file).unwrap();
-        let said = all.said((DB, 5432), false);
+        let said = all.said(DB, 5432, false);
         assert_eq!(said.len(), 2);
         assert_eq!(all.apart_from(&[(DB, 5432)]).len(), 1);
         Dismissals::remove(file.clone(), &said).unwrap();
         let left = Dismissals::read(&file).unwrap();
-        assert_eq!(left.said((DB, 5432), true), []);
-        assert_eq!(left.said((DB, 22), true).len(), 1);
+        assert_eq!(left.said(DB, 5432, true), []);
+        assert_eq!(left.said(DB, 22, true).len(), 1);
     }
 
     #[test]

@@ -109,6 +109,16 @@ pub(super) struct Audience {
     pub(super) output: Output,
 }
 
+/// The session of the command beside which it is watched.
+pub(super) struct SessionToWatch<'s> {
+    /// As whom the command runs.
+    pub(super) identity: CommandIdentity,
+    /// guardd's.
+    pub(super) socket: &'s Path,
+    /// The session's id.
+    pub(super) id: &'s str,
+}
+
 impl Audience {
     /// That nothing of what comes into reach is seen. Where it is to be asked about, nothing may start then.
     fn unseen(self, unseen: Unseen) -> Result<(), CliError> {
@@ -205,11 +215,17 @@ impl Drift {
     ///
     /// The same where somebody is.
     pub(super) fn new(
-        (identity, audience): (CommandIdentity, Audience),
-        (socket, session): (&Path, &str),
-        (all, judging): (&Discovered, Judging),
+        session: SessionToWatch<'_>,
+        audience: Audience,
+        all: &Discovered,
+        judging: Judging,
         since: SystemTime,
     ) -> Result<Option<Self>, CliError> {
+        let SessionToWatch {
+            identity,
+            socket,
+            id,
+        } = session;
         // A thread that cannot be had now is none to be had beside the command.
         let watched = Watched::new(&Person::of(&identity)).and_then(|watched| {
             let before = threads();
@@ -228,7 +244,7 @@ impl Drift {
             audience,
             watched,
             socket: socket.to_owned(),
-            session: session.to_owned(),
+            session: id.to_owned(),
             judging,
             known: production.map(place).collect(),
             count: 0,

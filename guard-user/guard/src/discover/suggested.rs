@@ -76,7 +76,8 @@ impl<'r> Offered<'r> {
     /// One for names, groups, addresses and prefixes, at these ports; none: all.
     pub(crate) const fn of(
         name: &'r str,
-        (to, ports): (&'r [String], &'r [String]),
+        to: &'r [String],
+        ports: &'r [String],
         action: &'r str,
     ) -> Self {
         Self {
@@ -143,7 +144,7 @@ mod tests {
             .collect();
         let rules = lists
             .iter()
-            .map(|(to, ports, action)| Offered::of("one", (to, ports), action));
+            .map(|(to, ports, action)| Offered::of("one", to, ports, action));
         Ok(open(&found, rules))
     }
 

@@ -184,13 +184,13 @@ fn nothing() -> Answer {
 /// What may be answered, in words.
 fn choices(offers: &[String], is_once: bool) -> Vec<(String, Answer)> {
     let first = offers.iter().find_map(|offer| time(offer)).unwrap_or(ONCE);
-    let choice = |offer: &String| choice(offer, (first, is_once));
+    let choice = |offer: &String| choice(offer, first, is_once);
     offers.iter().filter_map(choice).collect()
 }
 
 /// An offer in words, and the answer that takes it; `usual` is for how many seconds a yes is where the offer does not say so. An HTTP
 /// request or a statement `is_once`, however long a yes is for.
-fn choice(offer: &str, (usual, is_once): (u64, bool)) -> Option<(String, Answer)> {
+fn choice(offer: &str, usual: u64, is_once: bool) -> Option<(String, Answer)> {
     let lasting = |seconds| format_duration(Duration::from_secs(seconds));
     let for_a_while = lasting(usual);
     let mut answer = Answer {

@@ -478,7 +478,7 @@ fn rules(item: Option<Item>) -> Vec<InlineTable> {
 /// A rule's table.
 trait RuleTable {
     fn get(&self, key: &str) -> Option<&Value>;
-    fn insert(&mut self, key: (&str, Value));
+    fn insert(&mut self, key: &str, to: Value);
 }
 
 impl RuleTable for Table {
@@ -486,7 +486,7 @@ impl RuleTable for Table {
         Self::get(self, key).and_then(Item::as_value)
     }
 
-    fn insert(&mut self, (key, to): (&str, Value)) {
+    fn insert(&mut self, key: &str, to: Value) {
         Self::insert(self, key, Item::Value(to));
     }
 }
@@ -496,7 +496,7 @@ impl RuleTable for InlineTable {
         Self::get(self, key)
     }
 
-    fn insert(&mut self, (key, to): (&str, Value)) {
+    fn insert(&mut self, key: &str, to: Value) {
         Self::insert(self, key, to);
     }
 }

@@ -59,7 +59,8 @@ impl EndedRequest {
     pub(crate) fn of(
         request: Request,
         records: &[LogRecord],
-        (waiting, now): (&[Request], Timestamp),
+        waiting: &[Request],
+        now: Timestamp,
     ) -> Self {
         let joined = waiting.iter().find(|one| is_part(&request, one));
         let is_old = now.duration_since(request.last_at) >= KEPT;
@@ -292,7 +293,7 @@ mod tests {
     #[test]
     fn a_request_that_waits_no_more_says_how_it_ended() {
         let now = clock().now;
-        let ended = |all| EndedRequest::of(request(), &records(all), (&[], now));
+        let ended = |all| EndedRequest::of(request(), &records(all), &[], now);
         let said = |all| line(&ended(all), &clock()).plain();
         let answered = |session: &str, request: &str, answer: &str, by: serde_json::Value| json!({"kind": "answered", "session": session, "request": request, "answer": answer, "by": by});
         let yes = answered("s1", "r1", "yes", json!("alice"));
@@ -355,7 +356,7 @@ mod tests {
             given_up(&early, &clock()).plain(),
             "r1: the program gave up before anybody answered; for the next one: guard approve r1\n"
         );
-        let late = EndedRequest::of(request(), &[], (&[], now + KEPT));
+        let late = EndedRequest::of(request(), &[], &[], now + KEPT);
         assert_eq!(
             line(&late, &clock()).plain(),
             "r1: not answered, and nobody has tried it for an hour\n"
@@ -380,7 +381,7 @@ mod tests {
                 json!({"kind": "hole-open", "session": "s1", "hole": "h5", "by": "alice"});
             let fields = record.as_object_mut().unwrap();
             fields.extend(hole.as_object().unwrap().clone());
-            let ended = EndedRequest::of(one, &records(json!([record])), (&[], clock().now));
+            let ended = EndedRequest::of(one, &records(json!([record])), &[], clock().now);
             line(&ended, &clock()).plain()
         };
         let unknown = "r1: it does not wait any more\n";
@@ -411,7 +412,7 @@ mod tests {
     #[test]
     fn what_has_become_a_part_of_another_names_it() {
         let said = |of: &Request| {
-            let ended = EndedRequest::of(request(), &[], (std::slice::from_ref(of), clock().now));
+            let ended = EndedRequest::of(request(), &[], std::slice::from_ref(of), clock().now);
             line(&ended, &clock()).plain()
         };
         let burst = |prefix: &str| Request {

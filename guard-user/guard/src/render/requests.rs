@@ -86,8 +86,10 @@ pub(crate) fn gone(all: &Vec<Gone>, _clock: &Clock) -> Page {
 
 /// That one cannot be answered any more, and how to be quicker the next time. `argument`: where it wanted to go.
 pub(crate) fn went(
-    (id, argument): (&str, Option<&str>),
-    (session, ended_at): (&str, Timestamp),
+    id: &str,
+    argument: Option<&str>,
+    session: &str,
+    ended_at: Timestamp,
     clock: &Clock,
 ) -> Failure {
     let open = argument.map_or_else(String::new, |argument| format!("guard open {argument}\n"));
@@ -114,8 +116,9 @@ pub(super) fn policy_did(policy: Option<&str>, verdict: Option<&str>) -> String 
 
 /// That a changed policy has settled one, before anybody did. `session`: its own, and whether that has ended.
 pub(crate) fn settled(
-    (id, argument): (&str, Option<&str>),
-    (session, has_ended): (&str, bool),
+    id: &str,
+    again: Option<&str>,
+    session: &str,
     by: &SettledByPolicy,
     clock: &Clock,
 ) -> Failure {
@@ -130,7 +133,7 @@ pub(crate) fn settled(
     Failure {
         what: format!("{id} waits no more"),
         why: format!("{did} {ago} ({at}), before anybody had answered{since}"),
-        fix: match argument.filter(|_| !has_ended) {
+        fix: match again {
             Some(argument) => format!("guard explain {argument} --session {session}"),
             None => format!("guard log --session {session}"),
         },
@@ -752,7 +755,7 @@ mod tests {
             guard watch
         ");
         let ended = clock().now - Duration::from_mins(3);
-        let told = went(("r9", None), ("s1", ended), &clock());
+        let told = went("r9", None, "s1", ended, &clock());
         insta::assert_snapshot!(told, @"there is no request r9: it went with s1, which ended 3 min ago (2026-11-20 11:57:00) before anybody had answered");
         assert_eq!(told.fix, "the next time, while it runs:\nguard watch");
     }
@@ -764,7 +767,7 @@ mod tests {
             policy: policy.map(str::to_owned),
             verdict: verdict.map(str::to_owned),
         };
-        let told = |by: &SettledByPolicy| settled(("r9", None), ("s1", true), by, &clock());
+        let told = |by: &SettledByPolicy| settled("r9", None, "s1", by, &clock());
         let homelab = Some("homelab");
         insta::assert_snapshot!(told(&by(homelab, Some("allow"))), @"r9 waits no more: policy homelab allowed it 3 min ago (2026-11-20 11:57:00), before anybody had answered");
         insta::assert_snapshot!(told(&by(homelab, Some("deny"))), @"r9 waits no more: policy homelab denied it 3 min ago (2026-11-20 11:57:00), before anybody had answered");

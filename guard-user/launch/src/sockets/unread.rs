@@ -53,7 +53,7 @@ impl Unread {
             Some(SocketAddress {
                 socket: Some(socket),
                 same_root,
-            }) => self.lead(call, listener, (socket, same_root)),
+            }) => self.lead(call, listener, socket, same_root),
             Some(SocketAddress { socket: None, .. }) => NotifyResponse::Goes,
             None => {
                 // It is about a Unix socket or not: the kernel knows. One that waits no more was not refused.
@@ -69,7 +69,8 @@ impl Unread {
         &self,
         call: &WaitingCall,
         listener: &NotifyListener,
-        (socket, same_root): (String, bool),
+        socket: String,
+        same_root: bool,
     ) -> NotifyResponse {
         if let Some(name) = socket.strip_prefix('@') {
             return match self.judge.allows_name(call.thread, name.as_bytes()) {

@@ -126,7 +126,8 @@ where
     pub(super) fn new(
         context: &'a ConnectionContext,
         login: Login,
-        (from, to): (Reader<R>, W),
+        from: Reader<R>,
+        to: W,
         shared: &'a BothDirections,
     ) -> Self {
         Self {

@@ -86,8 +86,8 @@ async fn speak(context: &ConnectionContext, started: Started) {
     let shared = BothDirections::new();
     let (from_client, mut to_client) = split(started.client);
     let (from_server, to_server) = split(started.server);
-    let ends = (Reader::new(from_client), to_server);
-    let mut client = PostgresClient::new(context, started.login, ends, &shared);
+    let from_client = Reader::new(from_client);
+    let mut client = PostgresClient::new(context, started.login, from_client, to_server, &shared);
     if started.replicates {
         match client.may_replicate().await {
             Ok(None) => shared.ledger.borrow_mut().replicates = true,

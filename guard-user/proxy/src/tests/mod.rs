@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    client::ConnectionContext,
+    client::{ConnectionContext, Redirected},
     connection::serve_to,
     judge::Rules,
     link::GuarddLink,
@@ -168,7 +168,10 @@ impl Lab {
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
                 let context = ConnectionContext::new(
                     Rc::clone(&proxy),
-                    (target, Tgid::default()),
+                    Redirected {
+                        target,
+                        tgid: Tgid::default(),
+                    },
                     network,
                     Arc::clone(&rooms),
                     Rc::default(),
