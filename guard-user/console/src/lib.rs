@@ -99,7 +99,7 @@ pub fn run(settings: Settings) -> Result<()> {
     })
 }
 
-/// A link that logs an approver in once, for whoever may write where the console keeps such.
+/// A link that logs an approver in once, for a user who may write where the console keeps such.
 ///
 /// # Errors
 ///

@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use tokio::{sync::Notify, time::timeout};
 
-/// How long somebody counts after their last page has gone: one that only comes anew is back sooner.
+/// How long somebody counts after their last page has gone: one that is only loaded again is back sooner.
 const LINGER: Duration = Duration::from_secs(3);
 
 /// How many look.

@@ -38,7 +38,7 @@ fn begin(args: ConsoleArgs, serves: bool) -> anyhow::Result<Done> {
         return guard_console::notify(notify, &settings, args.state_dir);
     }
     settings.state_dir = args.state_dir.unwrap_or(settings.state_dir);
-    // guardd takes root for whoever may answer for everybody, and what serves pages parses what browsers send.
+    // guardd takes root for an approver of everybody, and what serves pages parses what browsers send.
     ensure!(
         !(serves && guard_console::is_machines_root()),
         "guard-console does not serve as root: it is to be a user without rights, whom guardd's settings name as a courier. \

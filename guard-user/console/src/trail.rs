@@ -279,7 +279,7 @@ mod tests {
         let (since, ids, asked) = read(&[two, three]).await;
         assert!(since < 60.0, "{since}");
         assert_eq!((ids.len(), asked), (3, 3));
-        // Another log begins anew with its numbers.
+        // Another log has numbers of its own.
         tokio::time::sleep(Duration::from_millis(2)).await;
         let (_, ids, asked) = read(&[numbered(1)]).await;
         assert_eq!((&ids[0], asked), (&"1".into(), 4));

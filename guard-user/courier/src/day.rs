@@ -173,7 +173,7 @@ impl<D: DayOfLog> ReadDay<D> {
     fn add(&mut self, record: LogRecord, before: Option<(u64, Timestamp)>) {
         let number = record.fields.get("number").and_then(Value::as_u64);
         let number = number.unwrap_or_default();
-        // In another log than before the numbers begin anew, and the times do not.
+        // In another log than before the numbers begin again, and the times do not.
         if before.is_some_and(|(last, latest)| number <= last && record.at <= latest) {
             return;
         }

@@ -1,7 +1,7 @@
 //! The kernel log: the kernel half logs what decided each decision, to debug a verdict.
 //!
 //! Whether it does is a constant of the programs, by which the verifier prunes: a program that logs nothing has no instructions
-//! for it. So switching it loads the programs anew and replaces the attached ones, as for another build. The log ends with
+//! for it. So switching it loads the programs again and replaces the attached ones, as for another build. The log ends with
 //! guardd: the next one finds programs that are not of its own build, and replaces them.
 
 use std::{

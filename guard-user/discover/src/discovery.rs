@@ -20,7 +20,7 @@ use crate::readers::{
     is_platform, of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
-use crate::score::{Clue, Judged, KeyAlone, Reason, Seen, find_siblings, judge};
+use crate::score::{Clue, Judged, KeyAlone, Reason, Sighting, find_siblings, judge};
 use crate::service::{Proposal, Service, is_cloud, is_shared, others, propose};
 use crate::walk::walk;
 
@@ -73,7 +73,7 @@ pub struct Finding {
     /// Whether others, of another stage perhaps, have the same address.
     pub is_shared: bool,
     /// Where it was found, the weightiest first.
-    pub found: Vec<Seen>,
+    pub found: Vec<Sighting>,
     /// Which kind of credential is beside it.
     pub credential: Option<&'static str>,
     /// Names of the other APIs that the same credential opens, which the rule is for as well. A `*` stands for what is below.
@@ -88,7 +88,7 @@ impl Finding {
         let is_platforms = self.service == Service::Platform && is_platform(&self.host);
         // A cloud's names are those of much that no credential of the person's is for.
         let is_account = is_platforms && !is_cloud(&self.host);
-        let is_persons = |seen: &Seen| !seen.is_projects && seen.file.starts_with("~/");
+        let is_persons = |seen: &Sighting| !seen.is_projects && seen.file.starts_with("~/");
         match &self.found[..] {
             _ if self.label != Label::Production || self.is_shared => None,
             found if found.iter().all(|seen| seen.dormant) => Some("commented out wherever it is"),
@@ -106,7 +106,7 @@ pub struct Discovery {
     /// The gravest first.
     pub findings: Vec<Finding>,
     /// Where a placeholder stands in place of a host.
-    pub placeholders: Vec<Seen>,
+    pub placeholders: Vec<Sighting>,
     /// Keys to elsewhere.
     pub keys: Vec<KeyAlone>,
     /// Tunnels that connections may be routed through.

@@ -1,10 +1,10 @@
-//! Where a connection string leads. One that may be read in two ways is unreadable, and nothing of it is kept: a wrong reading takes
+//! Where a connection string leads. An ambiguous one is unreadable, and nothing of it is kept: a wrong reading takes
 //! a piece of the password for the host.
 
 use crate::host::{Host, is_crosses, is_yours, stands_for};
 use crate::score::has_token;
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 /// No connection string is longer.
 const LONGEST: usize = 4_096;
@@ -16,7 +16,7 @@ pub(crate) struct Target {
     pub(crate) host: Option<Host>,
     pub(crate) port: u16,
     pub(crate) service: Service,
-    pub(crate) data: Said,
+    pub(crate) data: StageWords,
     pub(crate) has_password: bool,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Target {
 pub(crate) enum Dsn {
     /// None, or of a kind that is not looked for.
     Other,
-    /// One that may be read in two ways, or in none.
+    /// An ambiguous one, or one that cannot be parsed.
     Unreadable,
     Targets(Vec<Target>),
 }
@@ -120,7 +120,7 @@ fn is_cut(host: &Host) -> bool {
     !host.contains(['.', ':']) && has_token(host)
 }
 
-/// User and hosts, and what is behind; nothing where it may be read in two ways.
+/// User and hosts, and what is behind; nothing where it is ambiguous.
 fn authority(rest: &str, is_ado: bool) -> Option<(&str, &str)> {
     let ends: &[char] = match is_ado {
         true => &[';', '/', '?', '#'],

@@ -9,9 +9,9 @@ use crate::bounds::{OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::label::Label;
 use crate::open::Content;
-use crate::score::{Clue, KeyAlone, READ_ONLY, Seen, is_hidden, judge, shown_key};
+use crate::score::{Clue, KeyAlone, READ_ONLY, Sighting, is_hidden, judge, shown_key};
 use crate::service::{self, Service};
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 mod ansible;
 mod ci;
@@ -299,19 +299,19 @@ pub(crate) struct Sink {
     /// What is called by a name that another file may say more of.
     mentions: Vec<(String, Clue)>,
     /// Where a token of Vault's is, of which a variable says the address.
-    vault: Option<Seen>,
+    vault: Option<Sighting>,
     /// What the project is linked to, and whether it was on this machine.
     links: Vec<(bool, Clue)>,
     /// Inventories that a file names, and that file.
     inventories: Vec<(String, String)>,
     /// What Terraform's workspaces are called, and the directory that each is chosen in; none: wherever it runs.
-    workspaces: Vec<(Option<String>, Said)>,
+    workspaces: Vec<(Option<String>, StageWords)>,
     /// The contexts of Docker that are used.
     chosen: Vec<String>,
     /// Contexts of Kubernetes by where k9s keeps what it knows of them, and which clue each is.
     contexts: Vec<(String, usize)>,
     /// Those in which a person has k9s change nothing, and where that is said.
-    read_only: Vec<(String, Seen)>,
+    read_only: Vec<(String, Sighting)>,
     /// Files that variables name.
     pub(crate) named: Vec<Named>,
     /// What settings of ssh include.
@@ -398,9 +398,9 @@ impl Sink {
         }
     }
 
-    fn seen(&self, line: Option<usize>, key: &str) -> Seen {
+    fn seen(&self, line: Option<usize>, key: &str) -> Sighting {
         let key = shown_key(key);
-        Seen {
+        Sighting {
             file: self.file.clone(),
             line,
             key,
@@ -414,7 +414,7 @@ impl Sink {
         self.key_seen(what, seen);
     }
 
-    fn key_seen(&mut self, what: &'static str, seen: Seen) {
+    fn key_seen(&mut self, what: &'static str, seen: Sighting) {
         if self.keys.len() < IN_ALL {
             self.keys.push(KeyAlone { what, seen });
         } else {
@@ -439,7 +439,14 @@ impl Sink {
     }
 
     /// A link to a platform, which opens nothing by itself.
-    fn link(&mut self, line: usize, key: &str, host: Option<Host>, data: Said, is_here: bool) {
+    fn link(
+        &mut self,
+        line: usize,
+        key: &str,
+        host: Option<Host>,
+        data: StageWords,
+        is_here: bool,
+    ) {
         self.in_file += 1;
         if self.is_full() || self.links.len() >= IN_ALL {
             self.pass_over(None, MORE);
@@ -513,7 +520,7 @@ impl Sink {
         key: &str,
         service: Service,
         at: Option<(Option<Host>, u16)>,
-        data: Said,
+        data: StageWords,
     ) -> Option<&mut Clue> {
         let Some((host, port)) = at else {
             self.pass_over(Some(line), "an unreadable host");
@@ -671,11 +678,11 @@ impl Sink {
             let meant = named.filter_map(|(_, at)| self.clues.get(*at));
             let meant: Vec<_> = meant.cloned().collect();
             for clue in meant {
-                let data = Said {
+                let data = StageWords {
                     production: Some(READ_ONLY),
                     ..clue.data
                 };
-                let seen = Seen {
+                let seen = Sighting {
                     key: clue.seen.key.clone(),
                     is_projects: seen.is_projects || clue.seen.is_projects,
                     ..seen.clone()
@@ -778,7 +785,7 @@ impl Sink {
             port: 443,
             service: Service::Platform,
             seen,
-            data: Said::default(),
+            data: StageWords::default(),
             credential: Some("login"),
             has_sibling: false,
             is_own: false,
@@ -993,7 +1000,7 @@ fn value<'t>(pairs: &[(String, &'t str)], keys: &[&str]) -> Option<&'t str> {
     found.map(|(_, value)| *value)
 }
 
-fn words_of(all: &[&str]) -> Said {
+fn words_of(all: &[&str]) -> StageWords {
     said(&all.join(" "))
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::host::Host;
 use crate::label::Label;
 use crate::service::{Service, is_managed, is_tool};
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 /// What a person has k9s know of a cluster of production. It weighs as much as a name.
 pub(crate) const READ_ONLY: &str = "readOnly";
@@ -18,7 +18,7 @@ const MAYBE: u8 = 30;
 
 /// Where something was found. Never has more of the file than a key of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Seen {
+pub struct Sighting {
     /// The file: below the project as `a/b`, below the home as `~/a`; or `the environment`.
     pub file: String,
     /// Its line, from 1, where that is known.
@@ -42,9 +42,9 @@ pub struct Clue {
     /// What answers there.
     pub service: Service,
     /// Where it was found.
-    pub seen: Seen,
+    pub seen: Sighting,
     /// What the names of databases, namespaces and tags beside it say.
-    pub data: Said,
+    pub data: StageWords,
     /// Which kind of credential is beside it, if any.
     pub credential: Option<&'static str>,
     /// Whether others stand beside it under names of their own (hosts of ssh, contexts), or one of development has the same key.
@@ -60,7 +60,7 @@ pub struct KeyAlone {
     pub what: &'static str,
     /// Where it is.
     #[serde(flatten)]
-    pub seen: Seen,
+    pub seen: Sighting,
 }
 
 /// What stands for what no name of a setting has: it may be a token.
@@ -304,7 +304,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
 }
 
 /// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to; nor do an agent's own settings.
-fn file_says(file: &str) -> Said {
+fn file_says(file: &str) -> StageWords {
     // Programs keep there what is theirs, wherever it leads.
     let file = file.strip_prefix("~/.local/").unwrap_or(file);
     let (before, name) = file
@@ -325,7 +325,7 @@ fn file_says(file: &str) -> Said {
     // What a pipeline's file is called says that it is one, and not what its jobs reach.
     let is_pipeline = name == ".gitlab-ci.yml" || before.ends_with(".github/workflows");
     match is_pipeline && said.development == Some("ci") {
-        true => Said {
+        true => StageWords {
             development: None,
             ..said
         },

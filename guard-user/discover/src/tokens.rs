@@ -73,7 +73,7 @@ const JOINED: [(&str, &str, &str); 8] = [
 
 /// The words of one text that say a stage. They are this program's own, never the text's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct StageWords {
     /// The first that says production.
     pub production: Option<&'static str>,
     /// The first that says staging.
@@ -82,7 +82,7 @@ pub struct Said {
     pub development: Option<&'static str>,
 }
 
-impl Said {
+impl StageWords {
     /// What either says.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -96,8 +96,8 @@ impl Said {
 
 /// What a text says.
 #[must_use]
-pub fn said(text: &str) -> Said {
-    let mut said = Said::default();
+pub fn said(text: &str) -> StageWords {
+    let mut said = StageWords::default();
     for (stage, word) in stages(&words(text)) {
         let at = match stage {
             Stage::Production => &mut said.production,

@@ -21,7 +21,7 @@ use super::ids::{are_ids, with_a_port};
 use super::render::ended::EndedRequest;
 use super::render::endpoint;
 use super::render::page::Page;
-use super::render::seen::Seen;
+use super::render::seen::ListScope;
 use super::render::time::Clock;
 use super::render::{self, Output, command_line};
 use super::sessions::{is_carried, seen};
@@ -60,7 +60,7 @@ pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Resu
 }
 
 /// Prints each request when it comes up: a script may answer what it reads. A guardd that is gone, as for an upgrade, is waited for:
-/// whoever follows is who connections wait for.
+/// connections are held for the approver who follows.
 fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<Exit, CliError> {
     let mut followed = Followed {
         known: HashSet::new(),
@@ -430,7 +430,7 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
         let answer = close(Vec::new(), true)?;
         output.warnings(&answer.warnings);
         output.print(answer.holes.as_slice(), |holes, _| match holes {
-            [] => render::holes::none(Seen::here(|| 0)),
+            [] => render::holes::none(ListScope::here(|| 0)),
             holes => render::holes::all_closed(holes),
         })?;
         return Ok(Exit::DONE);

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use guard_discover::{Bounds, Discovery, Finding, Host, Inputs, Label, Routes, Seen};
+use guard_discover::{Bounds, Discovery, Finding, Host, Inputs, Label, Routes, Sighting};
 use guard_policy::{Destination, Parsed, Prefix, Target};
 use guard_proto::Failure;
 use rustix::process::geteuid;
@@ -686,7 +686,7 @@ pub(crate) fn is_persons(socket: &Path) -> Result<(), Failure> {
 pub(crate) struct FoundAt {
     label: Label,
     #[serde(flatten)]
-    seen: Seen,
+    seen: Sighting,
 }
 
 impl FoundAt {

@@ -87,7 +87,7 @@ fn is_told(args: &RunArgs, output: Output) -> bool {
     !args.quiet && !output.is_json() && io::stderr().is_terminal()
 }
 
-/// That whoever typed the command may not answer what its session asks: that is for its own user, and root.
+/// That the user who typed the command may not answer what its session asks: that is for its own user, and root.
 fn answered_by_root(typed: Option<u32>, session: &Session) -> Option<String> {
     let is_own = typed.is_none_or(|typed| typed == session.uid);
     (!is_own).then(|| {

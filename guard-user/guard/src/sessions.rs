@@ -7,7 +7,7 @@ use super::client::Client;
 use super::error::{CliError, Exit, read_or_not};
 use super::ids::not_an_id;
 use super::policy::apply::note;
-use super::render::seen::Seen;
+use super::render::seen::ListScope;
 use super::render::{self, Output};
 
 /// `guard sessions`
@@ -27,8 +27,8 @@ pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliEr
 }
 
 /// What a list of so many has of all there is. Whoever sees none may believe that there are none.
-pub(crate) fn seen(client: &mut Client, listed: usize, count: fn(&Status) -> usize) -> Seen {
-    Seen::here(|| {
+pub(crate) fn seen(client: &mut Client, listed: usize, count: fn(&Status) -> usize) -> ListScope {
+    ListScope::here(|| {
         let status = (listed == 0).then(|| client.call::<Status>(&Call::Status {}));
         // A courier is not told.
         let status = status.and_then(Result::ok);

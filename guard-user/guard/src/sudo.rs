@@ -24,7 +24,7 @@ fn of_person(uid: &str) -> Option<u32> {
     uid.parse().ok().filter(|uid| *uid != 0)
 }
 
-/// What root is to type where something is whoever's who starts the agent.
+/// What root is to type where something belongs to the user who starts the agent.
 pub(crate) fn as_that_person() -> String {
     let typed: Vec<_> = env::args_os().collect();
     same_as_person(caller().is_some(), &typed)

@@ -79,7 +79,7 @@ pub(crate) fn from_files(
         flows.extend(read(file)?);
     }
     let flows = flows::lately(flows, args.since, Timestamp::now());
-    // Each machine counts its sessions anew.
+    // Each machine has numbers of its own for its sessions.
     output.warnings(&remarks(&flows, true));
     tell(&flows, &environment_with(BTreeMap::new()), socket, output)
 }

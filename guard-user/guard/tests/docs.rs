@@ -398,7 +398,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Names that several public types may have: what several layers know of one thing, and what each program has of its own.
-const SHARED_NAMES: [(&str, &str); 11] = [
+const SHARED_NAMES: [(&str, &str); 10] = [
     ("AnswerArgs", "clap's options of a program's verb"),
     ("Burst", "as a request shows it, and as guardd collects it"),
     ("Cli", "clap's command line of a program"),
@@ -406,7 +406,6 @@ const SHARED_NAMES: [(&str, &str); 11] = [
     ("Hole", "as guardd shows it, and as it keeps it"),
     ("LogArgs", "clap's options of a program's verb"),
     ("NotifyArgs", "clap's options of a program's verb"),
-    ("Said", "of an address by a trie, and of a stage by a text"),
     ("Session", "the value of a map, as shown, and as kept"),
     ("Settings", "a program's own"),
     ("Verb", "clap's verbs of a program"),

@@ -487,7 +487,7 @@ impl Config {
         self.default_policy.as_deref().unwrap_or("default")
     }
 
-    /// Whether whoever launches a command looks first if it may start.
+    /// Whether the launcher of a command looks first if it may start.
     #[must_use]
     pub fn may_refuse_starts(&self) -> bool {
         self.strict || self.discover.require == Require::Covered

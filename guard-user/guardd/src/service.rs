@@ -181,7 +181,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let mut tasks = tasks(cli, &shared, sources);
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
-        // The programs went with it. The next start attaches them anew.
+        // The programs went with it. The next start attaches them again.
         () = root_gone(&shared) => Err(begin_anew(&shared).await),
         // No task ends by itself. Without one the daemon does half its work: a restart is better.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),

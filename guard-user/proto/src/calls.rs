@@ -461,7 +461,7 @@ pub struct Run {
     pub command: Vec<String>,
     /// Under which uid the command will run. Another than the caller's for root only.
     pub uid: u32,
-    /// Whoever starts the command connects its Unix sockets for it, where guardd wants that.
+    /// The launcher connects the command's Unix sockets for it, where guardd wants that.
     #[serde(default)]
     pub connects: bool,
     /// Landlock keeps the command from abstract Unix sockets of others.

@@ -28,15 +28,15 @@ pub struct Started {
     /// guardd cannot see.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// guardd's settings say that nothing runs while something that looks like production is open: whoever launches the command
+    /// guardd's settings say that nothing runs while something that looks like production is open: the launcher
     /// looks first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub covered: bool,
-    /// guardd's settings say that what looks like production and comes into reach is asked about: whoever launches the command looks
+    /// guardd's settings say that what looks like production and comes into reach is asked about: the launcher looks
     /// for it, and starts nothing where that is not possible.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asks: bool,
-    /// The policy's text, for whoever launches the command to say what it leaves open; absent where it is long.
+    /// The policy's text, for the launcher to say what it leaves open; absent where it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// What the fleet has around it, as it is now.

@@ -17,7 +17,7 @@ pub(super) trait Maps: fmt::Debug {
     fn put_named(&self, key: &NamedKey, named: &Named) -> io::Result<()>;
     /// Has the kernel know nothing of these.
     fn remove_named(&self, keys: &[NamedKey]) -> io::Result<()>;
-    /// Has the kernel count anew what is sent to a socket: nothing was left to read there at that time.
+    /// Has the kernel count from zero what is sent to a socket: nothing was left to read there at that time.
     fn drained(&self, queue: &QueueKey, at: BootTime) -> io::Result<()>;
 }
 

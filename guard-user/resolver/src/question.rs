@@ -1,5 +1,5 @@
-//! One reading of a question: what could be read in two ways, or says more than a question does, is not read at all. What
-//! leaves is written anew, so that of a program's bytes nothing leaves but a name and a type.
+//! One reading of a question: what is ambiguous, or says more than a question does, is rejected. What
+//! leaves is written by guard, so that of a program's bytes nothing leaves but a name and a type.
 
 use super::{
     kinds::{self, Kind},

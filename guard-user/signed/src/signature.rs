@@ -16,7 +16,7 @@ pub enum AnswerRefusal {
     /// It cannot be read.
     #[error("it is no {0}")]
     Malformed(&'static str),
-    /// It could be read in two ways.
+    /// It is ambiguous.
     #[error("its {0} is not in the canonical form of RFC 8785")]
     NotCanonical(&'static str),
     /// A kind of key that is not understood.

@@ -55,7 +55,7 @@ impl Reading {
 
 /// The two clocks read at one moment, to convert between them.
 ///
-/// Read them anew for each use: the calendar's clock is set now and then, boot time never is. As long as nobody sets it, a moment is
+/// Read them again for each use: the calendar's clock is set now and then, boot time never is. As long as nobody sets it, a moment is
 /// the same one on the calendar each time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {

@@ -32,7 +32,7 @@ const TOLD: Duration = Duration::from_millis(800);
 const BEGUN: Duration = Duration::from_secs(2);
 
 /// Machines by their ids, and by the groups that they are in: one that was moved is in two for a while.
-type Machines = BTreeMap<(String, String), Rc<Seen>>;
+type Machines = BTreeMap<(String, String), Rc<MirroredMachine>>;
 
 /// All of it.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(crate) struct Now {
 
 /// A machine.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct MirroredMachine {
     /// Its own words.
     pub(crate) told: HeardMachine,
     /// Who may answer there. The fingerprints are of the keys, whatever the machine says they are.
@@ -75,7 +75,7 @@ pub(crate) struct Open {
     pub(crate) question: Question,
 }
 
-impl Seen {
+impl MirroredMachine {
     /// What a machine has told.
     pub(crate) fn of(told: HeardMachine) -> Self {
         let questions = told.questions.iter();
@@ -179,7 +179,7 @@ fn checked(told: &ApproverShown) -> ApproverShown {
 /// What of a message in many parts has come.
 #[derive(Debug, Default)]
 struct Telling {
-    /// All machines, if they are told anew.
+    /// All machines, if they are told again.
     anew: Option<Machines>,
     /// Whether something is news beside what machines ask.
     is_news: bool,
@@ -187,11 +187,11 @@ struct Telling {
 
 /// Adds a machine, or has it be as it is now; whether that is news beside what it asks.
 fn add(machines: &mut Machines, machine: HeardMachine) -> bool {
-    let seen = Seen::of(machine);
+    let seen = MirroredMachine::of(machine);
     let at = (seen.told.machine.clone(), seen.told.group.clone());
     let before = machines.insert(at, Rc::new(seen.clone()));
     before.is_none_or(|before| {
-        let alone = |seen: &Seen| HeardMachine {
+        let alone = |seen: &MirroredMachine| HeardMachine {
             questions: Vec::new(),
             over: Vec::new(),
             ..seen.told.clone()
@@ -237,7 +237,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Part of what is told: what is told anew counts once all of it has come, and what was known stands until then.
+    /// Part of what is told: what is told again counts once all of it has come, and what was known stands until then.
     fn hear(&self, telling: &mut Telling, told: FleetUpdate) {
         if told.anew {
             telling.anew = Some(Machines::new());
@@ -322,8 +322,8 @@ impl Mirror {
     }
 
     /// All machines, each once.
-    pub(crate) fn machines(&self) -> Vec<Rc<Seen>> {
-        let mut each: Vec<Rc<Seen>> = Vec::new();
+    pub(crate) fn machines(&self) -> Vec<Rc<MirroredMachine>> {
+        let mut each: Vec<Rc<MirroredMachine>> = Vec::new();
         for seen in self.machines.borrow().values() {
             match each.last_mut() {
                 Some(other) if other.told.machine == seen.told.machine => {
@@ -338,13 +338,13 @@ impl Mirror {
     }
 
     /// One of them, if that person answers there.
-    pub(crate) fn machine_of(&self, identity: &Identity, id: &str) -> Option<Rc<Seen>> {
+    pub(crate) fn machine_of(&self, identity: &Identity, id: &str) -> Option<Rc<MirroredMachine>> {
         self.machine(id)
             .filter(|seen| seen.person(identity).is_some())
     }
 
     /// One of them.
-    pub(crate) fn machine(&self, id: &str) -> Option<Rc<Seen>> {
+    pub(crate) fn machine(&self, id: &str) -> Option<Rc<MirroredMachine>> {
         let machines = self.machines.borrow();
         let first = (id.to_owned(), String::new());
         let own = machines.range(first..).map(|(_, seen)| seen);
@@ -493,7 +493,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn identity(name: &str, seen: &Seen) -> Identity {
+    fn identity(name: &str, seen: &MirroredMachine) -> Identity {
         Identity {
             name: name.to_owned(),
             keys: vec![seen.approvers[0].keys[0].fingerprint.clone()],
@@ -503,13 +503,14 @@ pub(crate) mod tests {
 
     #[test]
     fn what_one_machine_says_of_people_counts_at_no_other() {
-        let honest = Seen::of(machine("m-1", vec![approver("alice", key(1, "SHA256:x"))]));
+        let honest =
+            MirroredMachine::of(machine("m-1", vec![approver("alice", key(1, "SHA256:x"))]));
         let alice = identity("alice", &honest);
         assert_ne!(alice.keys, ["SHA256:x"], "it is that of the key");
         assert_eq!(honest.asks(&alice).count(), 1);
         // A machine that says another key is hers: it is worth nothing elsewhere.
         let claims = alice.keys[0].clone();
-        let rogue = Seen::of(machine("m-2", vec![approver("alice", key(2, &claims))]));
+        let rogue = MirroredMachine::of(machine("m-2", vec![approver("alice", key(2, &claims))]));
         let mallory = identity("alice", &rogue);
         assert_ne!(mallory, alice);
         assert_eq!(honest.asks(&mallory).count(), 0);
@@ -700,7 +701,7 @@ pub(crate) mod tests {
         let other = machine("m-2", vec![]).questions;
         told.questions.extend(other);
         told.questions.push("{}".to_owned());
-        let seen = Seen::of(told.clone());
+        let seen = MirroredMachine::of(told.clone());
         assert_eq!(seen.questions.len(), 1);
         let alice = identity("alice", &seen);
         let mut over = Over {
@@ -715,9 +716,9 @@ pub(crate) mod tests {
             at: jiff::Timestamp::UNIX_EPOCH,
         };
         told.over.push(over.clone());
-        assert_eq!(Seen::of(told.clone()).asks(&alice).count(), 1);
+        assert_eq!(MirroredMachine::of(told.clone()).asks(&alice).count(), 1);
         over.answer = "yes".to_owned();
         told.over = vec![over];
-        assert_eq!(Seen::of(told).asks(&alice).count(), 0);
+        assert_eq!(MirroredMachine::of(told).asks(&alice).count(), 0);
     }
 }

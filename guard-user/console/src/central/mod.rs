@@ -15,7 +15,7 @@ use guard_courier::FleetSocket;
 use guard_proto::central::{FleetCall, FleetUpdate};
 
 use crate::files::{Files, Identity};
-use mirror::{Mirror, Seen};
+use mirror::{Mirror, MirroredMachine};
 
 /// A browser with a session.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub(crate) async fn enrolled(socket: &Path, name: &str) -> Result<Identity> {
     while let Some(told) = told.next().await.map_err(said)? {
         if let Some(machine) = told.machine {
             machines += 1;
-            let seen = Seen::of(machine);
+            let seen = MirroredMachine::of(machine);
             let people = seen.approvers.iter().filter(|one| one.name == name);
             let known = people.flat_map(|one| &one.keys);
             keys.extend(known.map(|key| key.fingerprint.clone()));

@@ -11,7 +11,7 @@ use http::{StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
-use super::{Browser, Central, events, mirror::Seen};
+use super::{Browser, Central, events, mirror::MirroredMachine};
 use crate::{
     Console,
     both::{self, AnswerSigned, frame, nothing_here, parsed, refused, refused_page},
@@ -179,7 +179,8 @@ async fn one_machine(
 ) -> Reply {
     let mirror = &central.mirror;
     let seen = || mirror.machine_of(identity, machine);
-    let is_told = |seen: Rc<Seen>| seen.told.away_since.is_some() || seen.told.sessions.is_some();
+    let is_told =
+        |seen: Rc<MirroredMachine>| seen.told.away_since.is_some() || seen.told.sessions.is_some();
     let _looker = mirror.look_at(|_| seen().is_some_and(is_told)).await;
     let frame = frame(console, Some(Tab::Machines));
     match seen() {
@@ -305,7 +306,7 @@ async fn deny(
 ) -> Reply {
     let meant = field(body, "question");
     let mirror = &central.mirror;
-    let asks = |seen: &Seen| {
+    let asks = |seen: &MirroredMachine| {
         let mut asks = seen.asks(identity);
         asks.any(|open| open.asked.request == id && open.asked.hash == meant)
     };
@@ -365,7 +366,7 @@ async fn close(
 ) -> Reply {
     let mirror = &central.mirror;
     let seen = || mirror.machine_of(identity, machine);
-    let is_open = |seen: &Seen| {
+    let is_open = |seen: &MirroredMachine| {
         let mut holes = seen.holes(identity);
         holes.any(|one| one.id == hole && one.session == session)
     };

@@ -17,7 +17,7 @@ const NOES: usize = 2;
 const MUTED: u64 = 900;
 /// Seconds that somebody who gathers and sends may take; one that was killed holds up nobody for longer.
 const BUSY: u64 = 20;
-/// Seconds that a request is known for. guardd runs the command for it anew within less.
+/// Seconds that a request is known for. guardd runs the command for it again within less.
 const KNOWN: u64 = 900;
 /// Requests that are kept.
 const MOST: usize = 256;

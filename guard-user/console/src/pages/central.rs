@@ -23,7 +23,7 @@ use super::{
     shown as seen, shown_long as seen_long,
 };
 use crate::{
-    central::mirror::{Open, Seen},
+    central::mirror::{MirroredMachine, Open},
     files::Identity,
 };
 
@@ -33,13 +33,13 @@ const MOST: usize = 500;
 /// A question, and where it is asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AskedQuestion<'s> {
-    pub(crate) seen: &'s Seen,
+    pub(crate) seen: &'s MirroredMachine,
     pub(crate) open: &'s Open,
 }
 
 impl<'s> AskedQuestion<'s> {
     /// All that somebody is asked, the oldest first.
-    pub(crate) fn all(machines: &'s [Rc<Seen>], identity: &Identity) -> Vec<Self> {
+    pub(crate) fn all(machines: &'s [Rc<MirroredMachine>], identity: &Identity) -> Vec<Self> {
         let machines = machines.iter();
         let all = machines.flat_map(|seen| {
             let open = seen.asks(identity);
@@ -148,7 +148,11 @@ fn asked_at(question: &Question) -> Timestamp {
 }
 
 /// All that is asked.
-pub(crate) fn questions(frame: &Frame<'_>, machines: &[Rc<Seen>], identity: &Identity) -> Markup {
+pub(crate) fn questions(
+    frame: &Frame<'_>,
+    machines: &[Rc<MirroredMachine>],
+    identity: &Identity,
+) -> Markup {
     let is_known = machines.iter().any(|one| one.person(identity).is_some());
     let nothing = match is_known {
         true => none(
@@ -168,7 +172,7 @@ pub(crate) fn questions(frame: &Frame<'_>, machines: &[Rc<Seen>], identity: &Ide
 }
 
 /// That not all of what a machine asks is here.
-fn asks_more(one: &Seen) -> Markup {
+fn asks_more(one: &MirroredMachine) -> Markup {
     html! { p.note { (seen(&one.told.machine)) " asks more than is shown of one machine. On it: " code { "guard pending" } } }
 }
 
@@ -259,7 +263,12 @@ fn may(one: &ApproverShown, question: &Question) -> bool {
 }
 
 /// What became of a question that waits no more: the machine's receipt, if there was one.
-pub(crate) fn over(frame: &Frame<'_>, at: &Seen, id: &str, over: Option<&Over>) -> Markup {
+pub(crate) fn over(
+    frame: &Frame<'_>,
+    at: &MirroredMachine,
+    id: &str,
+    over: Option<&Over>,
+) -> Markup {
     let content = html! {
         p.crumbs { a href="/" { "Questions" } span aria-hidden="true" { "/" } (seen(&at.told.machine)) span aria-hidden="true" { "/" } (seen(id)) }
         @match over {
@@ -319,14 +328,14 @@ pub(crate) fn no_question(frame: &Frame<'_>, id: &str) -> Markup {
 /// All machines that know who looks; what is wrong comes first.
 pub(crate) fn machines(
     frame: &Frame<'_>,
-    all: &[Rc<Seen>],
+    all: &[Rc<MirroredMachine>],
     identity: &Identity,
     origin: &str,
 ) -> Markup {
     let (mut own, other): (Vec<_>, Vec<_>) =
         all.iter().partition(|one| one.person(identity).is_some());
     own.sort_by_key(|one| (rank(one), one.told.machine.clone()));
-    let count = |rank: fn(&Seen) -> bool| own.iter().filter(|one| rank(one)).count();
+    let count = |rank: fn(&MirroredMachine) -> bool| own.iter().filter(|one| rank(one)).count();
     let here = count(|one| one.told.away_since.is_none());
     let enforce = count(enforces);
     let asked = AskedQuestion::all(all, identity).len();
@@ -367,7 +376,7 @@ pub(crate) fn machines(
     frame.page("Machines", "machines", &content)
 }
 
-fn machine(one: &Seen, identity: &Identity, origin: &str) -> Markup {
+fn machine(one: &MirroredMachine, identity: &Identity, origin: &str) -> Markup {
     let (told, state) = (&one.told, one.told.state.as_ref());
     let number = |count: Option<usize>| count.map_or_else(|| "–".to_owned(), |n| n.to_string());
     html! {
@@ -390,7 +399,7 @@ fn machine(one: &Seen, identity: &Identity, origin: &str) -> Markup {
 /// One of them: how it is, and the sessions and holes of those for whom somebody answers there.
 pub(crate) fn one_machine(
     frame: &Frame<'_>,
-    one: &Seen,
+    one: &MirroredMachine,
     identity: &Identity,
     origin: &str,
 ) -> Markup {
@@ -440,7 +449,7 @@ pub(crate) fn one_machine(
 }
 
 /// What was reached there by those for whom somebody answers, and their last day, as the machine has just said.
-pub(crate) fn reached(frame: &Frame<'_>, at: &Seen, there: &ReachedThere) -> Markup {
+pub(crate) fn reached(frame: &Frame<'_>, at: &MirroredMachine, there: &ReachedThere) -> Markup {
     let hours = there.hours.as_deref();
     let hours = hours.and_then(|all| <[Hour; HOURS]>::try_from(all).ok());
     let flows: Vec<_> = there.flows.iter().collect();
@@ -495,7 +504,7 @@ fn session(one: &SessionThere) -> Markup {
 }
 
 /// Who answers there for the same users, and with what; nobody is made one from here.
-fn keys(one: &Seen, identity: &Identity) -> Markup {
+fn keys(one: &MirroredMachine, identity: &Identity) -> Markup {
     let person = one.person(identity);
     let meets = |other: &&ApproverShown| {
         let mut users = other.answers_for.iter();
@@ -535,7 +544,7 @@ fn hole_card(at: &HeardMachine, one: &HoleThere) -> Markup {
 }
 
 /// That a machine has closed a hole, as it says, and what it says to that.
-pub(crate) fn closed(frame: &Frame<'_>, at: &Seen, hole: &str, taken: &Taken) -> Markup {
+pub(crate) fn closed(frame: &Frame<'_>, at: &MirroredMachine, hole: &str, taken: &Taken) -> Markup {
     let content = html! {
         (crumbs_of(at, hole))
         h1 { (seen(hole)) " is closed" }
@@ -547,7 +556,7 @@ pub(crate) fn closed(frame: &Frame<'_>, at: &Seen, hole: &str, taken: &Taken) ->
 }
 
 /// That no such hole of those for whom somebody answers is open.
-pub(crate) fn no_hole(frame: &Frame<'_>, at: &Seen, hole: &str) -> Markup {
+pub(crate) fn no_hole(frame: &Frame<'_>, at: &MirroredMachine, hole: &str) -> Markup {
     let content = html! {
         (crumbs_of(at, hole))
         h1 { "No such hole is open" }
@@ -557,7 +566,7 @@ pub(crate) fn no_hole(frame: &Frame<'_>, at: &Seen, hole: &str) -> Markup {
     frame.page("No such hole is open", "over", &content)
 }
 
-fn crumbs_of(at: &Seen, hole: &str) -> Markup {
+fn crumbs_of(at: &MirroredMachine, hole: &str) -> Markup {
     html! {
         p.crumbs {
             a href="/machines" { "Machines" } span aria-hidden="true" { "/" }
@@ -571,7 +580,7 @@ pub(super) fn shut(by: Option<&str>) -> Markup {
     html! { @if let Some(by) = by { p.note { "Lets nothing through now: " (seen(by)) " denies it." } } }
 }
 
-fn enforcing(one: &Seen) -> Markup {
+fn enforcing(one: &MirroredMachine) -> Markup {
     html! {
         @if let Some(since) = one.told.away_since {
             span.wrong { "away" } " since " (moment(since))
@@ -598,13 +607,13 @@ fn policies(state: Option<&MachineState>) -> Markup {
     }
 }
 
-fn enforces(one: &Seen) -> bool {
+fn enforces(one: &MirroredMachine) -> bool {
     let state = one.told.state.as_ref();
     one.told.away_since.is_none() && state.is_some_and(|state| state.enforcing)
 }
 
 /// What has to be looked at first.
-fn rank(one: &Seen) -> u8 {
+fn rank(one: &MirroredMachine) -> u8 {
     match (enforces(one), one.told.away_since) {
         (false, None) => 0,
         (false, Some(_)) => 1,

@@ -57,7 +57,7 @@ pub(super) fn chart_of(hours: &[Hour; HOURS], until: Timestamp, late: Option<Tim
     }
 }
 
-/// In its place where it is not there yet. The script has the page loaded anew.
+/// In its place where it is not there yet. The script reloads the page.
 pub(crate) fn reading() -> Markup {
     html! {
         section.glance data-reading {

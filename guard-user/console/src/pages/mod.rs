@@ -323,7 +323,7 @@ pub(crate) fn refused(frame: &Frame<'_>, refusal: &Refusal) -> Markup {
         }
         p { a href="" { "Try again" } }
     };
-    // The script asks for a page anew once guardd is back.
+    // The script reloads the page once guardd is back.
     let kind = match refusal.name {
         Some(_) => "refused",
         None => "away",

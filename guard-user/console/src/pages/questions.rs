@@ -31,7 +31,7 @@ pub(crate) struct QuestionLine {
     pub(crate) waits_until: Option<String>,
     /// Since when.
     pub(crate) asked_at: String,
-    /// What is another where it asks something else: the page of the question is loaded anew then.
+    /// What is another where it asks something else: the page of the question is reloaded then.
     pub(crate) asks: String,
 }
 
@@ -75,7 +75,7 @@ impl QuestionLine {
     }
 }
 
-/// What is another where a request asks something else: no secret, and no proof. A page that is loaded anew too seldom has its answer
+/// What is another where a request asks something else: no secret, and no proof. A page that is reloaded too seldom has its answer
 /// refused.
 pub(crate) fn asks(request: &Request) -> String {
     let mut hasher = DefaultHasher::new();

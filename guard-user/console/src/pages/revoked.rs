@@ -8,7 +8,7 @@ use std::{
 use maud::{Markup, html};
 
 use super::seen;
-use crate::{central::mirror::Seen, files::Identity};
+use crate::{central::mirror::MirroredMachine, files::Identity};
 
 /// Machines that are named.
 const MOST: usize = 50;
@@ -25,8 +25,11 @@ struct Taken<'s> {
 }
 
 /// By the key's fingerprint. A machine says for its own group what is revoked there, and decides nothing for the others.
-fn still_taken<'s>(all: &'s [Rc<Seen>], identity: &Identity) -> BTreeMap<&'s str, Taken<'s>> {
-    let is_own = |seen: &Seen| seen.person(identity).is_some();
+fn still_taken<'s>(
+    all: &'s [Rc<MirroredMachine>],
+    identity: &Identity,
+) -> BTreeMap<&'s str, Taken<'s>> {
+    let is_own = |seen: &MirroredMachine| seen.person(identity).is_some();
     let own = all.iter().filter(|seen| is_own(seen));
     let revoked = own.flat_map(|seen| {
         let keys = seen.told.revoked.iter();
@@ -56,7 +59,7 @@ fn still_taken<'s>(all: &'s [Rc<Seen>], identity: &Identity) -> BTreeMap<&'s str
 }
 
 /// Which of them still take one.
-pub(super) fn revoked(all: &[Rc<Seen>], identity: &Identity) -> Markup {
+pub(super) fn revoked(all: &[Rc<MirroredMachine>], identity: &Identity) -> Markup {
     html! {
         @for (key, taken) in still_taken(all, identity) {
             p.note {
@@ -88,9 +91,14 @@ mod tests {
     use crate::central::mirror::tests::{approver, key};
 
     /// A machine of a group that lists these people's keys, and revokes these fingerprints.
-    fn machine(group: &str, id: &str, people: &[(&str, u8)], revoked: &[&str]) -> Rc<Seen> {
+    fn machine(
+        group: &str,
+        id: &str,
+        people: &[(&str, u8)],
+        revoked: &[&str],
+    ) -> Rc<MirroredMachine> {
         let people = people.iter();
-        Rc::new(Seen::of(HeardMachine {
+        Rc::new(MirroredMachine::of(HeardMachine {
             group: group.to_owned(),
             machine: id.to_owned(),
             approvers: people
@@ -112,7 +120,7 @@ mod tests {
             by_key: false,
         };
         let now = machine("ci", "m-2", &[("alice", 2)], &[&lost]);
-        let text = |all: &[Rc<Seen>]| revoked(all, &alice).into_string();
+        let text = |all: &[Rc<MirroredMachine>]| revoked(all, &alice).into_string();
         assert_eq!(text(&[Rc::clone(&now)]), "", "nobody takes it");
         assert_eq!(text(&[Rc::clone(&here)]), "", "nobody revokes it");
         let said = format!(

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Assets, Frame, Tab, central, lists, log, login, question, questions};
-use crate::{central::mirror::Seen, files::Identity, scope::Scope, trail::Day};
+use crate::{central::mirror::MirroredMachine, files::Identity, scope::Scope, trail::Day};
 
 /// The tags of a page with the names of their attributes, and values left out; `Err` where it is not as maud writes pages.
 fn skeleton(page: &str) -> Result<Vec<String>, String> {
@@ -335,7 +335,7 @@ fn a_machine_counts_as_it_likes_and_its_page_is_as_others_are() {
         assets: &assets,
         tab: Some(Tab::Machines),
     };
-    let seen = Seen::of(HeardMachine {
+    let seen = MirroredMachine::of(HeardMachine {
         machine: "m-1".to_owned(),
         ..HeardMachine::default()
     });
@@ -477,7 +477,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         holes: vec![],
         warnings: vec![t()],
     };
-    let lists = Seen::of(HeardMachine {
+    let lists = MirroredMachine::of(HeardMachine {
         approvers: vec![person.clone()],
         ..HeardMachine::default()
     });
@@ -507,7 +507,7 @@ fn of_machines(frame: &Frame<'_>, text: &str) -> Vec<maud::Markup> {
         origins: Some(vec![t()]),
         ..told.clone()
     };
-    let machines = [told, away].map(|told| Rc::new(Seen::of(told)));
+    let machines = [told, away].map(|told| Rc::new(MirroredMachine::of(told)));
     let identity = Identity {
         name: t(),
         keys: vec![machines[0].approvers[0].keys[0].fingerprint.clone()],
@@ -575,7 +575,7 @@ fn of_a_machine_somebody_sees_what_is_of_those_for_whom_they_answer_there() {
         answers_for: vec!["prod".to_owned()],
         ..approver("bob")
     };
-    let seen = Seen::of(HeardMachine {
+    let seen = MirroredMachine::of(HeardMachine {
         machine: "m-1".to_owned(),
         approvers: vec![person_for_dev("alice"), other],
         sessions: Some(vec![

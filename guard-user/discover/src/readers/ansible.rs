@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::dsn::{host_alone, host_and_port};
 use crate::open::Tree;
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::frameworks::flatten;
 use super::settings::{Around, Variable, told, variables_in};
@@ -168,7 +168,7 @@ fn within(file: &Path, named: &Path) -> Option<PathBuf> {
 #[derive(Default)]
 struct Group<'t> {
     parents: Vec<&'t str>,
-    said: Said,
+    said: StageWords,
 }
 
 /// A host's line.
@@ -322,7 +322,7 @@ pub(super) fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(all)
 }
 
-fn host_line(sink: &mut Sink, line: &HostLine<'_>, data: Said) {
+fn host_line(sink: &mut Sink, line: &HostLine<'_>, data: StageWords) {
     let Some((pattern, rest)) = line.words.split_first() else {
         return;
     };
@@ -353,7 +353,7 @@ struct About<'t> {
     connection: Option<&'t str>,
 }
 
-fn host(sink: &mut Sink, line: usize, name: &str, about: &About<'_>, data: Said) {
+fn host(sink: &mut Sink, line: usize, name: &str, about: &About<'_>, data: StageWords) {
     let connection = about.connection.unwrap_or("ssh");
     if HERE.contains(&connection) {
         return;
@@ -433,12 +433,12 @@ fn inventory_yaml(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
         // What a plugin is told has none.
         for (name, group) in pairs(document) {
-            self::group(sink, group, name, Said::default(), DEPTH);
+            self::group(sink, group, name, StageWords::default(), DEPTH);
         }
     }
 }
 
-fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: Said, depth: usize) {
+fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: StageWords, depth: usize) {
     let Some(depth) = depth.checked_sub(1) else {
         sink.pass_over(Some(node.span.start.line()), "too deep");
         return;
@@ -484,17 +484,23 @@ fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: Said, depth: usiz
 
 fn vars(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
-        names(sink, document, Said::default());
+        names(sink, document, StageWords::default());
         if let Some(address) = get(document, "ansible_host").and_then(scalar) {
             let line = get(document, "ansible_host").map_or(1, |node| node.span.start.line());
             let at = host_alone(&address, 22);
-            sink.named(line, "ansible_host", Service::Ssh, at, Said::default());
+            sink.named(
+                line,
+                "ansible_host",
+                Service::Ssh,
+                at,
+                StageWords::default(),
+            );
         }
     }
 }
 
 /// Variables by their names in names.
-fn names(sink: &mut Sink, node: &Node<'_>, data: Said) {
+fn names(sink: &mut Sink, node: &Node<'_>, data: StageWords) {
     let mut all = Vec::new();
     flatten(sink, node, "", DEPTH, &mut all);
     told(sink, &all, data);

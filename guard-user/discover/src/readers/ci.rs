@@ -2,7 +2,7 @@
 
 use crate::dsn::{host_alone, is_placeholder};
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::Sink;
 use super::commands::{self, Script};
@@ -25,7 +25,7 @@ const SCRIPTS: [&str; 6] = [
 struct Job<'n> {
     /// Its name, or that of the environment that it deploys to.
     name: &'n str,
-    data: Said,
+    data: StageWords,
 }
 
 impl<'n> Job<'n> {
@@ -50,7 +50,7 @@ pub(super) fn pipeline(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
         let job = Job {
             name: "-",
-            data: Said::default(),
+            data: StageWords::default(),
         };
         walk(sink, document, job, &[], DEPTH);
     }

@@ -4,7 +4,7 @@ use crate::dsn::{Dsn, host_alone, is_placeholder, scan};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::settings::{Around, TOGETHER, Variable, unquoted, variables_in};
 use super::{LINE, Sink, lines};
@@ -88,7 +88,7 @@ pub(super) struct Script<'n> {
     /// The key that is shown.
     pub(super) name: &'n str,
     /// What is said of where it goes.
-    pub(super) data: Said,
+    pub(super) data: StageWords,
     /// Services that run beside it.
     pub(super) own: &'n [&'n str],
 }
@@ -493,7 +493,7 @@ fn clue(
     sink: &Sink,
     line: usize,
     (host, port): (Option<Host>, u16),
-    (service, data): (Service, Said),
+    (service, data): (Service, StageWords),
     script: Script<'_>,
 ) -> Clue {
     Clue {
@@ -600,7 +600,7 @@ pub(super) fn shell(sink: &mut Sink, text: &str) {
         }
         if !bare.starts_with('#') {
             let script = Script {
-                data: Said::default(),
+                data: StageWords::default(),
                 ..of_target("-")
             };
             self::line(sink, *number, bare, script);

@@ -228,7 +228,7 @@ fn leads(
     key: &str,
     service: Service,
     url: &str,
-    data: crate::tokens::Said,
+    data: crate::tokens::StageWords,
 ) {
     match scan(url) {
         Dsn::Targets(targets) => {

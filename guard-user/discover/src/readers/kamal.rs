@@ -2,7 +2,7 @@
 
 use crate::dsn::host_alone;
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::Sink;
 use super::kubernetes::pairs_told;
@@ -23,7 +23,7 @@ pub(super) fn deploy(sink: &mut Sink, source: &str) {
             }
         }
         let clear = get(document, "env").map(|env| get(env, "clear").unwrap_or(env));
-        pairs_told(sink, clear, Said::default());
+        pairs_told(sink, clear, StageWords::default());
     }
 }
 

@@ -9,7 +9,7 @@ use crate::dsn::{Dsn, host_alone, scan};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::Sink;
 use super::settings::{Setting, by_driver, told};
@@ -100,9 +100,9 @@ fn values(sink: &mut Sink, document: &Node<'_>) {
     if !is_whole {
         sink.pass_over(None, "too deep");
     }
-    told(sink, &all, Said::default());
+    told(sink, &all, StageWords::default());
     for (line, key, name) in hosts {
-        website(sink, line, &key, &name, Said::default());
+        website(sink, line, &key, &name, StageWords::default());
     }
 }
 
@@ -156,7 +156,7 @@ fn named<'n>(item: &'n Node<'_>) -> Option<(&'n str, Cow<'n, str>)> {
 }
 
 /// Where others find what runs in the cluster.
-fn website(sink: &mut Sink, line: usize, key: &str, name: &str, data: Said) {
+fn website(sink: &mut Sink, line: usize, key: &str, name: &str, data: StageWords) {
     // `*.example.com` is for what is below.
     let Some((host, port)) = host_alone(name.strip_prefix("*.").unwrap_or(name), 443) else {
         if !name.is_empty() {
@@ -236,7 +236,7 @@ fn cluster(sink: &mut Sink, server: &Node<'_>, name: &str) {
 }
 
 /// A service that is a name elsewhere.
-fn elsewhere(sink: &mut Sink, spec: &Node<'_>, name: &str, data: Said) {
+fn elsewhere(sink: &mut Sink, spec: &Node<'_>, name: &str, data: StageWords) {
     let Some(external) = get(spec, "externalName") else {
         return;
     };
@@ -251,7 +251,7 @@ fn elsewhere(sink: &mut Sink, spec: &Node<'_>, name: &str, data: Said) {
 }
 
 /// Settings that are a mapping of names and texts.
-pub(super) fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: Said) {
+pub(super) fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: StageWords) {
     let all: Vec<_> = node
         .into_iter()
         .flat_map(pairs)
@@ -261,7 +261,7 @@ pub(super) fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: Said) {
 }
 
 /// The environments of containers, wherever a workload has them. Whether all of it was there to be read.
-fn containers(sink: &mut Sink, node: &Node<'_>, data: Said, depth: usize) -> bool {
+fn containers(sink: &mut Sink, node: &Node<'_>, data: StageWords, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else {
         return false;
     };

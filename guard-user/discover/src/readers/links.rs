@@ -7,7 +7,7 @@ use crate::dsn::host_and_port;
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::{AWS, AZURE, GOOGLE, Service};
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::json::{Lines, get as json_get, object, string, with_root};
 use super::yaml::{self, get, items, load, pairs, scalar};
@@ -99,17 +99,17 @@ impl Link {
             Self::Fly => toml_name(sink, text, "app", FLY),
             Self::HerokuApp => heroku_app(sink, text),
             Self::HerokuProcesses => {
-                shared(sink, 1, "app", HEROKU, Said::default());
+                shared(sink, 1, "app", HEROKU, StageWords::default());
                 commands::procfile(sink, text);
             }
-            Self::Netlify => shared(sink, 1, "site", NETLIFY, Said::default()),
+            Self::Netlify => shared(sink, 1, "site", NETLIFY, StageWords::default()),
             Self::NetlifySite => with_root(sink, text, |sink, root| {
                 if !string(json_get(root, "siteId")).is_empty() {
-                    own(sink, 1, "site", NETLIFY, Said::default());
+                    own(sink, 1, "site", NETLIFY, StageWords::default());
                 }
             }),
             Self::Pulumi => pulumi(sink, text),
-            Self::Railway => shared(sink, 1, "project", RAILWAY, Said::default()),
+            Self::Railway => shared(sink, 1, "project", RAILWAY, StageWords::default()),
             Self::Render => render(sink, text),
             Self::Sam => sam(sink, text),
             Self::Serverless => serverless(sink, text),
@@ -129,19 +129,19 @@ impl Link {
 }
 
 /// A link that whoever has the project has.
-fn shared(sink: &mut Sink, line: usize, key: &str, host: &str, data: Said) {
+fn shared(sink: &mut Sink, line: usize, key: &str, host: &str, data: StageWords) {
     sink.link(line, key, Host::parse(host), data, false);
 }
 
 /// A link that a platform's command made on this machine: somebody was logged in.
-fn own(sink: &mut Sink, line: usize, key: &str, host: &str, data: Said) {
+fn own(sink: &mut Sink, line: usize, key: &str, host: &str, data: StageWords) {
     sink.link(line, key, Host::parse(host), data, true);
 }
 
 /// A remote of git by which Heroku deploys.
 pub(super) fn heroku_remote(sink: &mut Sink, line: usize, name: &str, host: &Host) {
     if ["git.heroku.com", "heroku.com"].contains(&host.as_str()) {
-        own(sink, line, name, HEROKU, Said::default());
+        own(sink, line, name, HEROKU, StageWords::default());
     }
 }
 
@@ -176,7 +176,7 @@ fn render(sink: &mut Sink, text: &str) {
             for one in items(get(document, kind)) {
                 let name = yaml::string(get(one, "name"));
                 let line = one.span.start.line();
-                shared(sink, line, name, RENDER, Said::default());
+                shared(sink, line, name, RENDER, StageWords::default());
             }
         }
     }
@@ -205,7 +205,7 @@ fn serverless(sink: &mut Sink, text: &str) {
 /// A stack's settings. Which one it is its file's name says.
 fn pulumi(sink: &mut Sink, text: &str) {
     let documents = load(sink, text);
-    shared(sink, 1, "stack", PULUMI, Said::default());
+    shared(sink, 1, "stack", PULUMI, StageWords::default());
     for document in &documents {
         let Some(config) = get(document, "config") else {
             continue;
@@ -225,10 +225,10 @@ fn pulumi(sink: &mut Sink, text: &str) {
     }
 }
 
-fn project_of(key: &str, value: &str) -> Said {
+fn project_of(key: &str, value: &str) -> StageWords {
     match key {
         "gcp:project" => said(value),
-        _ => Said::default(),
+        _ => StageWords::default(),
     }
 }
 
@@ -240,7 +240,7 @@ fn supabase_project(sink: &mut Sink, text: &str) {
         sink.pass_over(Some(1), "an unreadable project");
         return;
     }
-    own(sink, 1, "project-ref", SUPABASE, Said::default());
+    own(sink, 1, "project-ref", SUPABASE, StageWords::default());
     let host = Host::parse(&format!("db.{project}.supabase.co"));
     supabase_database(sink, "project-ref", host, 5432);
 }
@@ -262,7 +262,7 @@ fn supabase_database(sink: &mut Sink, key: &str, host: Option<Host>, port: u16) 
         port,
         service: Service::Postgres,
         seen,
-        data: Said::default(),
+        data: StageWords::default(),
         credential: None,
         has_sibling: true,
         is_own: false,
@@ -291,7 +291,7 @@ fn wrangler(sink: &mut Sink, text: &str) {
                 shared(sink, one.line, "name", CLOUDFLARE, said(one.value));
             }
             (_, Some(name)) if known.insert(name) => {
-                shared(sink, one.line, name, CLOUDFLARE, Said::default());
+                shared(sink, one.line, name, CLOUDFLARE, StageWords::default());
             }
             _ => {}
         }
@@ -308,7 +308,13 @@ fn wrangler_json(sink: &mut Sink, text: &str) {
         let environments = object(json_get(root, "env"));
         for one in environments.map_or(&[][..], |all| &all.properties) {
             let line = source.of(one.range.start);
-            shared(sink, line, one.name.as_str(), CLOUDFLARE, Said::default());
+            shared(
+                sink,
+                line,
+                one.name.as_str(),
+                CLOUDFLARE,
+                StageWords::default(),
+            );
         }
     });
 }

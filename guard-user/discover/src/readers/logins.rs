@@ -6,7 +6,7 @@ use saphyr::{Scalar, YamlData};
 use crate::dsn::{Dsn, host_and_port, scan};
 use crate::score::Clue;
 use crate::service::{self, Service};
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::json::{Lines, get, object, string, with_root};
 use super::yaml::{self, Node, items, load, pairs, text};
@@ -14,7 +14,13 @@ use super::{Sink, lines, sections, value};
 
 impl Sink {
     /// A login at a host: it reaches all that its account owns there.
-    fn login_at(&mut self, line: usize, key: &str, host: &str, (service, data): (Service, Said)) {
+    fn login_at(
+        &mut self,
+        line: usize,
+        key: &str,
+        host: &str,
+        (service, data): (Service, StageWords),
+    ) {
         let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
         let bare = bare.split('/').next().unwrap_or_default();
         let Some((host, port)) = host_and_port(bare.rsplit('@').next().unwrap_or_default(), 443)
@@ -78,9 +84,9 @@ pub(super) fn is_in(text: &str) -> bool {
     false
 }
 
-const PLATFORM: (Service, Said) = (
+const PLATFORM: (Service, StageWords) = (
     Service::Platform,
-    Said {
+    StageWords {
         production: None,
         staging: None,
         development: None,

@@ -1,6 +1,6 @@
 //! What is written for people, where that is wanted: the commands in its code, and connection strings wherever they stand.
 
-use crate::tokens::Said;
+use crate::tokens::StageWords;
 
 use super::Sink;
 use super::commands::{Script, address, joined, line};
@@ -12,7 +12,7 @@ const PROMPTS: [&str; 2] = ["$ ", "% "];
 
 const SCRIPT: Script<'_> = Script {
     name: "-",
-    data: Said {
+    data: StageWords {
         production: None,
         staging: None,
         development: None,

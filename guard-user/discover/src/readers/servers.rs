@@ -4,7 +4,7 @@ use crate::dsn::{Dsn, Target, host_alone, host_and_port, scan};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::Service;
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::settings::{Around, Variable, by_driver, is_database, kind, variables_in};
 use super::{KEY, Sink};
@@ -139,7 +139,7 @@ pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
 }
 
 /// What connection strings lead to, each of which is told.
-fn urls(sink: &mut Sink, block: &ServerBlock, about: Said) -> Vec<At> {
+fn urls(sink: &mut Sink, block: &ServerBlock, about: StageWords) -> Vec<At> {
     let credential = block.credential();
     let mut known = Vec::new();
     for pair in &block.pairs {
@@ -222,7 +222,7 @@ fn lead(
     sink: &mut Sink,
     (block, pair): (&ServerBlock, &ServerSetting),
     (host, port): At,
-    (service, data, credential): (Service, Said, Option<&'static str>),
+    (service, data, credential): (Service, StageWords, Option<&'static str>),
 ) {
     let key = block.key(&pair.key);
     let seen = sink.seen(Some(pair.line), &key);

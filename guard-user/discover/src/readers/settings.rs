@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use crate::dsn::{Dsn, host_and_port, is_placeholder, scan};
-use crate::score::{Clue, Seen};
+use crate::score::{Clue, Sighting};
 use crate::service::{self, Service, home};
-use crate::tokens::{Said, said};
+use crate::tokens::{StageWords, said};
 
 use super::{MORE, Sink, lines, words_of};
 
@@ -135,7 +135,7 @@ pub(super) struct Around<'t> {
     /// The services of the same file, which run here.
     pub(super) own: &'t [&'t str],
     /// What is said of all of them.
-    pub(super) data: Said,
+    pub(super) data: StageWords,
 }
 
 /// `KEY=value` lines; of a shell's file those that are exported.
@@ -244,7 +244,7 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
 pub(super) type Setting<'n> = (usize, String, Cow<'n, str>);
 
 /// Clues of settings that stand together, with what is known of all.
-pub(super) fn told(sink: &mut Sink, all: &[Setting<'_>], data: Said) {
+pub(super) fn told(sink: &mut Sink, all: &[Setting<'_>], data: StageWords) {
     let all: Vec<_> = all
         .iter()
         .map(|(line, key, value)| Variable {
@@ -293,7 +293,7 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             let is_own = host
                 .as_ref()
                 .is_some_and(|host| around.own.contains(&host.as_str()));
-            let seen = Seen {
+            let seen = Sighting {
                 dormant: one.dormant,
                 ..sink.seen(one.line, one.key)
             };
@@ -321,7 +321,7 @@ const REFERENCES: [&str; 3] = ["op://", "ref+", "doppler://"];
 type Lead = (
     (Option<crate::Host>, u16),
     Service,
-    Said,
+    StageWords,
     Option<&'static str>,
 );
 
@@ -348,7 +348,7 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
         }
         for at in all.split(',').map(str::trim) {
             match host_and_port(at.split('/').next().unwrap_or_default(), port) {
-                Some(at) => leads.push((at, service, Said::default(), Some("login"))),
+                Some(at) => leads.push((at, service, StageWords::default(), Some("login"))),
                 None => sink.pass_over(one.line, "an unreadable address"),
             }
         }
@@ -418,13 +418,13 @@ fn is_called(one: &Variable<'_>, key: &str) -> bool {
 }
 
 /// The host of a platform's token, by the variable's name or what the value begins with; the token itself goes no further.
-fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<(&'static str, Said)> {
+fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<(&'static str, StageWords)> {
     let by_value = VALUES
         .iter()
         .find(|(begin, _)| one.value.starts_with(begin));
     let (begin, host) = match by_value {
         Some((begin, host)) => (*begin, *host),
-        None if is_google_key(one.value) => return Some((service::GOOGLE, Said::default())),
+        None if is_google_key(one.value) => return Some((service::GOOGLE, StageWords::default())),
         None => {
             let (_, host) = TOKENS.iter().find(|(key, _)| is_called(one, key))?;
             ("", *host)
@@ -458,7 +458,7 @@ fn terraform(one: &Variable<'_>) -> Option<Lead> {
     let name = one.key.strip_prefix("TF_TOKEN_")?;
     let host = name.replace("__", "-").replace('_', ".");
     let at = host_and_port(&host, 443).filter(|_| !is_placeholder(one.value))?;
-    Some((at, Service::Platform, Said::default(), Some("token")))
+    Some((at, Service::Platform, StageWords::default(), Some("token")))
 }
 
 /// A key of AWS, or the name of one.
@@ -533,7 +533,7 @@ fn kafka(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead>
     for broker in one.value.split(',').map(str::trim) {
         let at = broker.split_once("://").map_or(broker, |(_, at)| at);
         match host_and_port(at, 9092) {
-            Some(at) => leads.push((at, Service::Kafka, Said::default(), credential)),
+            Some(at) => leads.push((at, Service::Kafka, StageWords::default(), credential)),
             None => sink.pass_over(one.line, "an unreadable host"),
         }
     }

@@ -9,7 +9,7 @@ use crate::network::{Network, places};
 use crate::routes::{ROUTES, Routes, Tunnel};
 use crate::score::Clue;
 use crate::service::{Service, Transport};
-use crate::tokens::Said;
+use crate::tokens::StageWords;
 
 use super::{Sink, lines, sections, value};
 
@@ -41,7 +41,7 @@ fn place(
         port: 0,
         service: Service::Network,
         seen,
-        data: Said::default(),
+        data: StageWords::default(),
         credential,
         has_sibling: true,
         is_own: false,
@@ -200,7 +200,7 @@ fn server(
         "endpoint",
         Service::Vpn(transport),
         at,
-        Said::default(),
+        StageWords::default(),
     );
     if let Some(clue) = clue {
         clue.credential = credential;

@@ -53,7 +53,7 @@ fn example(line: &'static str) -> Example {
         host: network.map_or_else(|| Host::parse(host), |one| Some(one.host())),
         port: 1,
         service: service(name),
-        seen: Seen {
+        seen: Sighting {
             file: file.to_owned(),
             line: number.parse().ok(),
             key: key.to_owned(),

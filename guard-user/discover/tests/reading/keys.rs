@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use guard_discover::Seen;
+use guard_discover::Sighting;
 
 use super::formats::has;
 use super::*;
@@ -20,7 +20,7 @@ fn keys(found: &Discovery) -> Vec<String> {
             .seen
             .line
             .map_or_else(String::new, |line| format!(":{line}"));
-        let Seen {
+        let Sighting {
             key: name, file, ..
         } = &key.seen;
         format!("{}: {name} {file}{line}", key.what)

@@ -85,7 +85,7 @@ impl Desk {
         self.update(fleet, at, Some(Instant::now()), |_| {});
     }
 
-    /// All are shown anew.
+    /// All are shown again.
     pub(super) fn hear_all(&self, fleet: &Fleet) {
         let all: Vec<_> = self.known.borrow().machines.keys().cloned().collect();
         for at in all {

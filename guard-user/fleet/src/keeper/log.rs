@@ -64,7 +64,7 @@ pub(super) async fn keep(first: &NatsLink, settings: &Settings, args: &KeepArgs)
                 }
                 said = None;
                 let was = std::mem::replace(&mut is_as_said, is_there);
-                // It was removed: it is made anew at once.
+                // It was removed: it is made again at once.
                 match was && !is_there {
                     true => continue,
                     false => LOOKS,

@@ -127,7 +127,7 @@ fn hole_there(hole: Hole, sessions: &[Session]) -> Option<HoleThere> {
     let session = sessions.iter().find(|one| one.id == hole.session)?;
     Some(HoleThere {
         user: session.user.clone(),
-        // Each look makes the time anew of the kernel's.
+        // Each scan computes the time again from the kernel's.
         expires_at: hole
             .expires_at
             .round(jiff::Unit::Second)

@@ -297,7 +297,7 @@ impl<'c> Sender<'c> {
         }
         Ok(Item {
             head,
-            // A log that was begun anew has the same numbers.
+            // A log that was begun again has the same numbers.
             id: format!("{}-{}-{}", self.carrier.machine, head.number, short(&head)),
             payload: line.into(),
             is_record: true,
@@ -493,7 +493,7 @@ impl Cursor {
     fn advance(&mut self, item: &Item, kept: &PublishAck) -> Result<(), Stopped> {
         let sequence = kept.sequence;
         if !kept.duplicate && sequence <= self.sequence {
-            // They count anew: the stream was removed a moment ago.
+            // They count from one: the stream was removed a moment ago.
             *self = Self {
                 sequence,
                 ..Self::default()

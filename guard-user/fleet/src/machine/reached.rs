@@ -239,7 +239,7 @@ impl Reader {
         glance: Duration,
     ) -> Result<ReachedThere, Failure> {
         self.kept.retain(|one| one.at.elapsed() < FRESH);
-        // Whoever answers for others by now sees others'.
+        // An approver who answers for others by now sees others'.
         if let Some(kept) = self.kept.iter().find(|one| one.person == *person) {
             return Ok(kept.there.clone());
         }
@@ -680,7 +680,7 @@ mod tests {
         assert_eq!(told, [(texts(&["0"]), false)]);
         assert_eq!(fake.called(), ["Approvers"]);
 
-        // Whoever answers for others by now is read for anew, and so is the day, of which these were no part.
+        // An approver who answers for others by now is read for again, and so is the day, of which these were no part.
         *fake.known.borrow_mut() = vec![approver("alice", a, &["61240", "61241"]), bob];
         let (told, _) = fake.answer(&mut reader, &[("alice", a)]).await;
         assert_eq!(told, [(texts(&["0"]), true)]);

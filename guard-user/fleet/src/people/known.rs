@@ -295,7 +295,7 @@ impl State {
     }
 
     /// Which of its questions give way to one about that request, of that user's sessions and of so many bytes. None: that user has as
-    /// much room as any other, for one user's agent could else keep the questions of all others from whoever answers.
+    /// much room as any other, for one user's agent could else keep the questions of all others from the approvers.
     fn who_give_way(&self, request: &str, user: &str, bytes: usize) -> Option<Vec<String>> {
         let mut shares: BTreeMap<&str, Share<'_>> = BTreeMap::new();
         shares.insert(user, Share::default());

@@ -66,7 +66,7 @@ pub(crate) async fn push(settings: &Settings, args: PushArgs) -> Result<VerbOutc
     pushed.end()
 }
 
-/// The machine of which something is known anew.
+/// The machine of which something has changed.
 fn whose(news: KnownChange) -> Option<At> {
     match news {
         KnownChange::Machine(group, machine) | KnownChange::Removed(group, machine) => {

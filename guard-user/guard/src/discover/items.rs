@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use guard_common::Verdict;
 use guard_discover::{
-    Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Seen, Service, Tunnel,
-    is_platform,
+    Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Service, Sighting,
+    Tunnel, is_platform,
 };
 use guard_policy::{Diagnostic, ExplainedVerdict, HttpAction, HttpRule, Parsed, PortSpec};
 use guard_proto::decisions::Dismissal;
@@ -28,7 +28,7 @@ pub(super) struct Discovered {
     /// How many places are not among them, as they do not look like production.
     pub(super) unlisted: usize,
     /// Where a placeholder stands in place of a host.
-    pub(super) placeholders: Vec<Seen>,
+    pub(super) placeholders: Vec<Sighting>,
     /// Credentials whose host no file here says.
     pub(super) keys: Vec<KeyAlone>,
     /// `device`, `kind`, `networks`, `default`.
@@ -106,7 +106,7 @@ pub(super) struct InReach {
     /// Whether places of another stage may have its address.
     pub(super) shared: bool,
     /// `file`, `line`, `key`, `dormant` (commented out).
-    pub(super) found: Vec<Seen>,
+    pub(super) found: Vec<Sighting>,
     /// The kind of credential beside it; null: none.
     pub(super) credential: Option<String>,
     /// What the policy does.
@@ -522,7 +522,7 @@ fn explained(
 }
 
 /// "DATABASE_URL  .env:3"
-pub(super) fn seen(seen: &Seen) -> String {
+pub(super) fn seen(seen: &Sighting) -> String {
     let line = seen
         .line
         .map_or_else(String::new, |line| format!(":{line}"));

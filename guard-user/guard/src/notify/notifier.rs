@@ -26,7 +26,7 @@ use crate::render::time::Clock;
 const MAX_SHOWN: usize = 5;
 /// A server that does not answer is tried again after this long,
 const RETRY: Duration = Duration::from_secs(2);
-/// and for so long. Whoever cannot show a request does not count as somebody who would answer it.
+/// and for so long. A notifier that cannot show a request does not count as an approver.
 const GIVE_UP: Duration = Duration::from_secs(20);
 /// A request that is, or was, on the desktop.
 #[derive(Debug)]
@@ -407,7 +407,7 @@ impl Notifier {
         }
     }
 
-    /// Where to show what came of a pressed button. Where nothing did, the request waits: it can be shown anew.
+    /// Where to show what came of a pressed button. Where nothing did, the request waits: it can be shown again.
     fn answered(&mut self, request: &str, is_done: bool) -> Option<u32> {
         match is_done {
             true => {

@@ -3,7 +3,7 @@
 use guard_proto::{DnsQuestion, Hole, HttpHole, record::HoleOpen};
 
 use super::page::{Page, STRONG, WARN};
-use super::seen::Seen;
+use super::seen::ListScope;
 use super::time::Clock;
 use crate::size;
 
@@ -57,7 +57,7 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
 const NONE: &str = "No holes are open.";
 
 /// None of them.
-pub(crate) fn none(seen: Seen) -> Page {
+pub(crate) fn none(seen: ListScope) -> Page {
     let mut page = seen.none("holes", "are open.");
     seen.others(&mut page, "holes");
     page
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn no_holes_say_so() {
-        assert_eq!(none(Seen::All).plain(), "No holes are open.\n");
-        insta::assert_snapshot!(none(Seen::Own(2)).plain(), @r"
+        assert_eq!(none(ListScope::All).plain(), "No holes are open.\n");
+        insta::assert_snapshot!(none(ListScope::Own(2)).plain(), @r"
         No holes of yours are open.
         Other users have 2; root is shown all:
             sudo guard holes

@@ -2,7 +2,7 @@
 
 use super::escape::{self, claimed, escaped, quoted, visible};
 use super::page::{Page, STRONG, WARN};
-use super::seen::Seen;
+use super::seen::ListScope;
 use super::time::Clock;
 use super::{command_line, endpoint, names};
 use crate::report::summary::SettledByPolicy;
@@ -22,7 +22,7 @@ pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
     let held = requests.iter().filter(|one| one.held);
     let urgent = held.min_by_key(|one| one.waits_until);
     let Some(first) = urgent.or(requests.first()) else {
-        return none(Seen::All);
+        return none(ListScope::All);
     };
     let mut page = Page::default();
     for request in requests {
@@ -33,7 +33,7 @@ pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
 }
 
 /// None of them.
-pub(crate) fn none(seen: Seen) -> Page {
+pub(crate) fn none(seen: ListScope) -> Page {
     let mut page = seen.none("requests", "wait for an answer.");
     seen.others(&mut page, "pending");
     page
@@ -114,7 +114,7 @@ pub(super) fn policy_did(policy: Option<&str>, verdict: Option<&str>) -> String 
     format!("{policy} {did}")
 }
 
-/// That a changed policy has settled one, before anybody did. `session`: its own, and whether that has ended.
+/// That a changed policy has settled one, before anybody did. `again`: what to ask about, while its session lives.
 pub(crate) fn settled(
     id: &str,
     again: Option<&str>,
@@ -729,10 +729,10 @@ mod tests {
             "No requests wait for an answer.\n"
         );
         assert_eq!(
-            none(Seen::Own(0)).plain(),
+            none(ListScope::Own(0)).plain(),
             "No requests of yours wait for an answer.\n"
         );
-        insta::assert_snapshot!(none(Seen::Own(3)).plain(), @r"
+        insta::assert_snapshot!(none(ListScope::Own(3)).plain(), @r"
         No requests of yours wait for an answer.
         Other users have 3; root is shown all:
             sudo guard pending
@@ -774,12 +774,8 @@ mod tests {
         insta::assert_snapshot!(told(&by(homelab, Some("confirm"))), @"r9 waits no more: policy homelab was changed 3 min ago (2026-11-20 11:57:00), before anybody had answered: trying again makes another request");
         insta::assert_snapshot!(told(&by(None, None)), @"r9 waits no more: its policy was changed 3 min ago (2026-11-20 11:57:00), before anybody had answered, and asks nobody about it any more");
         assert_eq!(told(&by(None, None)).fix, "guard log --session s1");
-        let lives = settled(
-            ("r9", Some("192.0.2.10:443")),
-            ("s1", false),
-            &by(homelab, Some("deny")),
-            &clock(),
-        );
+        let denied = by(homelab, Some("deny"));
+        let lives = settled("r9", Some("192.0.2.10:443"), "s1", &denied, &clock());
         assert_eq!(lives.fix, "guard explain 192.0.2.10:443 --session s1");
     }
 

@@ -6,14 +6,14 @@ use super::page::Page;
 
 /// See above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum ListScope {
     /// All there is.
     All,
     /// What is the caller's own. So many are other users'.
     Own(usize),
 }
 
-impl Seen {
+impl ListScope {
     /// What this user sees. `others` says how many there are of other users, where nothing is the caller's.
     pub(crate) fn here(others: impl FnOnce() -> usize) -> Self {
         match geteuid().is_root() {

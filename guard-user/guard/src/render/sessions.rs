@@ -5,13 +5,13 @@ use guard_proto::Session;
 use super::command_line;
 use super::escape::program;
 use super::page::{Page, STRONG};
-use super::seen::Seen;
+use super::seen::ListScope;
 use super::time::Clock;
 
 /// All of them.
 pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
     if sessions.is_empty() {
-        return none(Seen::All);
+        return none(ListScope::All);
     }
     let mut page = Page::default();
     let heads = ["ID", "NAME", "POLICY", "USER", "PID", "STARTED", "COMMAND"];
@@ -32,7 +32,7 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
 }
 
 /// None of them.
-pub(crate) fn none(seen: Seen) -> Page {
+pub(crate) fn none(seen: ListScope) -> Page {
     let mut page = seen.none("sessions", "run. Start one with:");
     page.commands("guard run -- CMD");
     seen.others(&mut page, "sessions");
@@ -114,7 +114,7 @@ mod tests {
         No sessions run. Start one with:
             guard run -- CMD
         ");
-        insta::assert_snapshot!(none(Seen::Own(1)).plain(), @r"
+        insta::assert_snapshot!(none(ListScope::Own(1)).plain(), @r"
         No sessions of yours run. Start one with:
             guard run -- CMD
         Other users have 1; root is shown all:

@@ -292,7 +292,7 @@ mod tests {
     use super::super::examples::{clock, status};
     use super::*;
 
-    /// Of whoever answers for so many.
+    /// Of an approver of so many.
     fn short(own: usize) -> OwnView {
         OwnView { own, all: false }
     }

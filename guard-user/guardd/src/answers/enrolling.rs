@@ -16,7 +16,7 @@ use guard_signed::{
 };
 use guard_sys::{accounts::Account, clock::Clocks};
 
-use super::{Answers, INVITED, asking::switched_off};
+use super::{Answers, INVITED, question_bytes::switched_off};
 use crate::{
     control::{answering::Answering, failure::CallError},
     holes::checked,
@@ -222,7 +222,7 @@ impl State {
     }
 
     /// Takes back the keys that the fleet's policies revoke, as those say who are known to have signed them. Whatever comes of the
-    /// policies, and later: whose key that is, root has to enrol anew.
+    /// policies, and later: whose key that is, root has to enrol again.
     ///
     /// # Errors
     ///
@@ -358,7 +358,7 @@ fn are_users(about: &Person) -> Result<(), CallError> {
     unknown.map_or(Ok(()), |why| Err(no_user(&about.name, why)))
 }
 
-/// The warning for whoever is to answer for root.
+/// The warning for an approver who is to answer for root.
 fn not_carried(about: &Person) -> Option<String> {
     let is_for_root = |user: &String| matches!(Account::uid_of(user), Ok(Some(0)));
     about.answers_for.iter().any(is_for_root).then(|| {

@@ -1,15 +1,15 @@
-//! Answers from elsewhere: a yes that somebody has signed over the bytes of guardd's question, whoever brings it.
+//! Answers from elsewhere: a yes that somebody has signed over the bytes of guardd's question, whichever courier hands it in.
 //!
-//! `asking.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one
+//! `question_bytes.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one
 //! condition after the other, and notes on the disk that it is used before anything opens; `stopping.rs` says what a yes opens, by
 //! whose rules several have to sign. `enrolling.rs` is who may sign.
 //! guardd reads signatures with `guard-signed`, and opens by the same functions as for a yes at the machine.
 
-pub mod asking;
 pub mod couriers;
 pub mod enrolling;
 pub mod meter;
 pub mod people;
+pub mod question_bytes;
 pub mod questions;
 mod refusals;
 pub mod shows;

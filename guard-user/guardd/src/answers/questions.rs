@@ -149,7 +149,7 @@ impl Questions {
         }
     }
 
-    /// Takes over those of an earlier guardd: none of another boot, and none that is used, for such a request is asked anew.
+    /// Takes over those of an earlier guardd: none of another boot, and none that is used, for such a request is asked again.
     pub fn recall(&mut self, boot: &str, now: BootTime) {
         self.forget_used(now);
         for (id, kept) in self.files.all() {

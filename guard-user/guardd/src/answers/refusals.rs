@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{asking::lasting, questions::PartialYes};
+use super::{question_bytes::lasting, questions::PartialYes};
 use crate::control::failure::CallError;
 
 /// What every refusal says first.

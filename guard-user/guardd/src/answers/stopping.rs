@@ -54,7 +54,7 @@ impl Stopping {
         }
     }
 
-    /// The same, where none of the outermost session's stops it. Whoever answers for a session inside answers for the policy that the
+    /// The same, where none of the outermost session's stops it. The approvers of a session inside answer for the policy that the
     /// outermost one runs under as well: an agent may call its own what it likes.
     fn or_inside(mut self, shown: &Request, own: &str) -> Self {
         if self.policies.is_empty() {

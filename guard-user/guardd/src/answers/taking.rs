@@ -22,9 +22,8 @@ use guard_signed::{
 use guard_sys::clock;
 
 use super::{
-    Answers,
-    asking::{closed, not_kept, switched_off},
-    no_random, other_digits,
+    Answers, no_random, other_digits,
+    question_bytes::{closed, not_kept, switched_off},
     questions::{GivenQuestion, MOST_WRONG, PartialYes},
     refusals,
     stopping::Stopping,

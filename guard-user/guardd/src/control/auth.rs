@@ -46,7 +46,7 @@ impl Approver {
         self.uid
     }
 
-    /// Whoever has signed an answer about that user's sessions, once `answers/` has checked that it may; and a courier, for what it
+    /// The approver who has signed an answer about that user's sessions, once `answers/` has checked that it may; and a courier, for what it
     /// may see of that user's, and say no to.
     #[must_use]
     pub(crate) fn on_behalf_of(owner: u32) -> Self {

@@ -20,8 +20,8 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         Noted, RequestKey,
-        asking::AskersWords,
         decided::Matter,
+        drafts::AskersWords,
         given::{OpenedByYes, PersonsAnswer, YesOrNo},
     },
     sessions::{Sessions, stops::Stop},

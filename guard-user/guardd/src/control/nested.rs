@@ -95,7 +95,7 @@ async fn send_all(
     let Some((parent, about)) = own else {
         return send(write, error_frame(auth::inside().into())?).await;
     };
-    // Before that the ids were those of others: they begin anew at each boot.
+    // Before that the ids were those of others: they begin at one with each boot.
     let filter = Filter {
         session: Some(session),
         since: Some(about.started_at),

@@ -80,7 +80,7 @@ impl Viewer {
         Ok(listed)
     }
 
-    /// Has connections wait for the answers of whoever looks at this.
+    /// Holds connections for the answers of the approver who follows this.
     fn follow(self, state: &State) -> Vec<Following> {
         let who = match self {
             Self::Approver(who) => vec![who],

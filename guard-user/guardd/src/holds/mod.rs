@@ -235,7 +235,7 @@ impl Holds {
     fn take_gone(&mut self, held: &[HeldSocket]) -> Vec<HeldSocket> {
         let mut gone = std::mem::take(&mut self.waiting);
         for (cookie, one) in held {
-            // A socket that is connected again is held anew.
+            // A socket that is connected again is held again.
             if gone.get(cookie).is_some_and(|was| was.since == one.since) {
                 gone.remove(cookie);
             }

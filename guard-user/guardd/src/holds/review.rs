@@ -21,7 +21,7 @@ use crate::{
     process::Process,
     record::audit::LogEntry,
     relays::{self, Opened, Upstreams},
-    requests::{Noted, RequestKey, asking::AskersWords, events::MANY_BUDGETS},
+    requests::{Noted, RequestKey, drafts::AskersWords, events::MANY_BUDGETS},
     sessions::Sessions,
     state::State,
     times::after,

@@ -22,7 +22,7 @@ const MAX_AT_ONCE: usize = 16;
 
 /// What is to be opened, and what a person should know about it.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckedHole {
     pub(crate) session: SessionId,
     pub(crate) owner: u32,
     pub(crate) prefixes: Vec<Prefix>,
@@ -55,7 +55,7 @@ pub struct ToOpen {
     pub(crate) name: Option<String>,
 }
 
-impl Checked {
+impl CheckedHole {
     /// Checks what is to be opened against the session's policies.
     ///
     /// # Errors

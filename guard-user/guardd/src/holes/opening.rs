@@ -14,7 +14,7 @@ use crate::{
     control::{answering::Answering, failure::CallError, ids},
     holds::unrefuse_in_kernel,
     holes::{
-        checked::{Checked, ToOpen, no_requests},
+        checked::{CheckedHole, ToOpen, no_requests},
         ending::HoleEnd,
         hole::{Connections, Hole, HoleOrigin, Scope},
         wide,
@@ -95,7 +95,7 @@ impl State {
         };
         self.is_one(session, &to)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let mut checked = Checked::of_name(sessions, policies, session, to, terms)?;
+        let mut checked = CheckedHole::of_name(sessions, policies, session, to, terms)?;
         let (prefixes, ports) = (&checked.prefixes, &checked.ports);
         checked.name =
             (checked.name).filter(|name| self.opens_name(session, name, prefixes, ports));
@@ -126,7 +126,7 @@ impl State {
     pub(crate) fn open_all(
         &mut self,
         by: &Answering,
-        checked: Checked,
+        checked: CheckedHole,
         reason: Option<String>,
         request: Option<&str>,
     ) -> Result<proto::HolesReply, CallError> {
@@ -164,7 +164,7 @@ impl State {
     }
 
     /// The warning of a budget, where a connection may need more holes than its socket remembers.
-    fn counted_beside_others(&self, checked: &Checked) -> Option<String> {
+    fn counted_beside_others(&self, checked: &CheckedHole) -> Option<String> {
         if checked.connections.is_none() && checked.bytes.is_none() {
             return None;
         }
@@ -200,7 +200,7 @@ impl State {
     fn try_open(
         &mut self,
         by: &Answering,
-        checked: &Checked,
+        checked: &CheckedHole,
         reason: Option<String>,
         request: Option<&str>,
         opened: &mut Vec<HoleId>,
@@ -263,7 +263,7 @@ impl State {
     fn note_opened(
         &mut self,
         id: HoleId,
-        checked: &Checked,
+        checked: &CheckedHole,
         spec: &PortSpec,
         about: &HoleOrigin,
         expires: BootTime,
@@ -309,7 +309,7 @@ impl State {
 /// Opens one hole in the kernel, and has it be for other addresses, too.
 fn open_in_kernel(
     datapath: &mut Datapath,
-    checked: &Checked,
+    checked: &CheckedHole,
     hole: &OneHole<'_>,
     expires: BootTime,
     opened: &mut Vec<HoleId>,

@@ -3,7 +3,7 @@
 
 use guard_policy::Prefix;
 
-use super::{checked::Checked, names::Lifted};
+use super::{checked::CheckedHole, names::Lifted};
 use crate::control::failure::CallError;
 
 /// Shorter prefixes are wide, in IPv6 bits: those of IPv4, and others.
@@ -17,7 +17,7 @@ const NAMED: usize = 4;
 /// # Errors
 ///
 /// How many addresses it has and which rules it lifts, and what to add.
-pub(super) fn may_open(checked: &Checked, wide: bool) -> Result<(), CallError> {
+pub(super) fn may_open(checked: &CheckedHole, wide: bool) -> Result<(), CallError> {
     let widest = checked.prefixes.iter().filter(|prefix| is_wide(prefix));
     let Some(widest) = widest
         .min_by_key(|prefix| prefix.length())
@@ -106,7 +106,7 @@ mod tests {
         };
         let reads = ["api", "db", "mail", "nas"].map(rule);
         let confirms = BTreeSet::from(["private", "public"].map(rule));
-        let checked = Checked {
+        let checked = CheckedHole {
             session: SessionId(1),
             owner: 0,
             prefixes: vec![Prefix::IPV4],

@@ -11,7 +11,7 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{failure::CallError, ids},
     holes::{
-        checked::{Checked, ToOpen},
+        checked::{CheckedHole, ToOpen},
         hole::{Hole, HoleName},
         known::Holes,
         names::{HoleByName, Lifted, Reaches},
@@ -120,7 +120,7 @@ impl State {
     }
 
     /// What a hole is for: the kernel has the addresses alone.
-    pub(super) fn named(&self, name: &str, checked: &Checked, spec: &PortSpec) -> HoleName {
+    pub(super) fn named(&self, name: &str, checked: &CheckedHole, spec: &PortSpec) -> HoleName {
         let now = self.environment();
         let is_inner = |prefix: &Prefix| Group::any_reached(&Group::INNER, prefix.address(), &now);
         HoleName {
@@ -249,7 +249,7 @@ impl State {
         reaches: &Reaches,
         ports: &[PortSpec],
         to: Address,
-    ) -> Option<Checked> {
+    ) -> Option<CheckedHole> {
         let live = self.sessions.live(hole.session)?;
         // guardd may not have heard of the answer yet.
         self.policies
@@ -265,7 +265,7 @@ impl State {
             name: hole.named().map(|named| named.name.clone()),
         };
         let (sessions, policies) = (&self.sessions, &self.policies);
-        Checked::of_name(sessions, policies, hole.session, opened, &terms).ok()
+        CheckedHole::of_name(sessions, policies, hole.session, opened, &terms).ok()
     }
 
     /// Whether a person has said no to that session about an address, or to its outermost session.

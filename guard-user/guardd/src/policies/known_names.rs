@@ -420,7 +420,7 @@ impl KnownNames {
         Ok(())
     }
 
-    /// Writes all anew that sessions know under a policy which has changed.
+    /// Writes again all that sessions know under a policy which has changed.
     pub(super) fn rewrite(
         &self,
         kernel: &mut Datapath,

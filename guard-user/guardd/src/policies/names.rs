@@ -449,7 +449,7 @@ impl NameServers {
         domains.into_iter().collect()
     }
 
-    /// Looks all `names` up at once. The system's settings are read anew each time.
+    /// Looks all `names` up at once. The system's settings are read each time.
     pub async fn look_up(
         &self,
         names: Vec<String>,

@@ -15,7 +15,7 @@ use crate::{
     changes::Change,
     control::{answering::Answering, failure::CallError, ids},
     holes::{
-        checked::Checked,
+        checked::CheckedHole,
         covers::{Covers, said},
         ending::HoleEnd,
         hole::{Hole, HoleOrigin, Scope},
@@ -108,7 +108,7 @@ impl State {
         let prefixes = vec![Prefix::host(key.destination)];
         let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let checked = Checked::of(sessions, policies, key.session, prefixes, ports, terms)?;
+        let checked = CheckedHole::of(sessions, policies, key.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.name_of(by);
         let mut open = Vec::new();
@@ -177,7 +177,7 @@ impl State {
     fn write_holes(
         &mut self,
         by: &Answering,
-        checked: &Checked,
+        checked: &CheckedHole,
         holes: &[HoleOfYes<'_>],
         answered: &[String],
     ) -> Result<Vec<HoleId>, CallError> {
@@ -202,7 +202,7 @@ impl State {
     fn write_hole(
         &mut self,
         by: &Answering,
-        checked: &Checked,
+        checked: &CheckedHole,
         hole: &Hole,
         parts: &[String],
         asked: &proto::Request,
@@ -372,7 +372,7 @@ fn scope_for(
 fn hole_for(
     shown: &proto::Request,
     scope: RequestScope,
-    checked: &Checked,
+    checked: &CheckedHole,
     opened_by: &str,
 ) -> Hole {
     let clocks = Clocks::read();
@@ -436,10 +436,7 @@ fn unknown_again() -> CallError {
 fn not_like_that(id: &str, pattern: &str, request: &HttpRequest) -> CallError {
     let (is, but) = match request.is_statement() {
         true => ("it is", ""),
-        false => (
-            "its path is",
-            ", and no pattern is for a path that a server may read in two ways",
-        ),
+        false => ("its path is", ", and no pattern is for an ambiguous path"),
     };
     CallError::invalid(
         format!("{pattern:?} is not for this request"),

@@ -16,7 +16,7 @@ use super::{Proxy, held::HeldClient, record_pass::target, terms::TargetAccess};
 use crate::{
     changes::Change,
     control::advice,
-    requests::{HttpRequestKey, Noted, RequestKey, Requests, asking::AskersWords},
+    requests::{HttpRequestKey, Noted, RequestKey, Requests, drafts::AskersWords},
     sessions::Session,
     state::State,
     times::after,

@@ -2,7 +2,7 @@
 //! written to the audit log and synced before they take effect. A yes about connections is written (`answered`), then its holes are
 //! opened in the kernel and written (`hole_open`), and the log is synced before the caller hears; else none stays open.
 //!
-//! A yes about connections becomes a `Checked`, which is checked against the policies, and then holes (`holes/opening.rs`). A
+//! A yes about connections becomes a `CheckedHole`, which is checked against the policies, and then holes (`holes/opening.rs`). A
 //! yes to an HTTP request or SQL statement opens a hole (`proxy/approve.rs`).
 
 use guard_common::{BootTime, SessionId, Verdict};
@@ -19,7 +19,7 @@ use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
     holds::refuse_in_kernel,
-    holes::checked::{self, Checked},
+    holes::checked::{self, CheckedHole},
     policies::Policies,
     proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
@@ -131,7 +131,7 @@ impl State {
             Some(_) => None,
             None => self.named_of(asked, extent),
         };
-        let checked = Checked { name, ..checked };
+        let checked = CheckedHole { name, ..checked };
         let reads_alone = (checked.read_only && asked.shown.held).then(|| {
             let ports = [asked.key.ports()];
             held_ends(&everything(checked.session, &prefixes, &ports))
@@ -174,7 +174,7 @@ impl State {
         by: &Answering,
         asked: &Pending,
         ids: AnsweredIds<'_>,
-        checked: &Checked,
+        checked: &CheckedHole,
     ) -> Result<(), CallError> {
         let by_whom = self.machine.answered_by(by);
         let record = Answered {
@@ -437,12 +437,12 @@ fn checked_hole(
     asked: &Pending,
     prefixes: &[Prefix],
     terms: &HoleTerms,
-) -> Result<Checked, CallError> {
+) -> Result<CheckedHole, CallError> {
     let session = asked.key.session;
     let ports = [asked.key.ports()];
     let checked_for = |terms: &HoleTerms| {
         let (prefixes, ports) = (prefixes.to_vec(), ports.to_vec());
-        Checked::of(sessions, policies, session, prefixes, ports, terms)
+        CheckedHole::of(sessions, policies, session, prefixes, ports, terms)
     };
     let checked = checked_for(terms)?;
     // What a session knows an address by changes without another policy: its names end, and it asks for more of them.
@@ -510,7 +510,12 @@ fn only_reads(refusal: CallError, everything: &str) -> CallError {
 }
 
 /// The audit record of a yes to a request about connections, under one of the ids that it answers.
-fn yes(by_whom: Answered, asked: &Pending, ids: AnsweredIds<'_>, checked: &Checked) -> Answered {
+fn yes(
+    by_whom: Answered,
+    asked: &Pending,
+    ids: AnsweredIds<'_>,
+    checked: &CheckedHole,
+) -> Answered {
     let is_burst = asked.burst.is_some();
     let opens = is_burst.then(|| shown_prefixes(&checked.prefixes));
     Answered {

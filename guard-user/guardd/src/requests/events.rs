@@ -2,7 +2,7 @@
 //!
 //! `State::read_events` takes each event out of the ring buffer. A listener or a dial goes to `relays`. A refusal is judged again, by
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
-//! (`asking.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
+//! (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ use crate::{
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
-        asking::AskersWords,
         decided::counted_as,
+        drafts::AskersWords,
         refused_sockets::{self, SocketRefusals},
     },
     sessions::Sessions,
@@ -71,7 +71,7 @@ enum Handling {
     Held,
     /// A record: no hole could allow it.
     Denied,
-    /// A record: it is what a connection still sends whose hole has just ended, and nobody has tried it anew.
+    /// A record: it is what a connection still sends whose hole has just ended, and nobody has tried it again.
     Aftermath,
     /// A record: TLS has to show a name there, and the proxy looks at the next connection from that network, if it can.
     Nameless,

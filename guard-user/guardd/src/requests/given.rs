@@ -274,7 +274,7 @@ mod tests {
     use guard_common::Protocol;
 
     use super::*;
-    use crate::requests::asking::blank;
+    use crate::requests::drafts::blank;
 
     fn key(session: u32, last: u8, port: u16) -> RequestKey {
         let to = IpAddr::from([192, 0, 2, last]).into();

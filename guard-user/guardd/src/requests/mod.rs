@@ -2,14 +2,14 @@
 //! request or SQL statement.
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
-//! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, `asking.rs` makes requests of
+//! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, `drafts.rs` makes requests of
 //! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `noes.rs` keeps each no. For `guard why`,
 //! `decided.rs` keeps what decided and `given.rs` what approvers said; `recalled.rs` reads both from the audit log.
 
 pub mod answers;
-pub mod asking;
 pub mod bursts;
 pub(crate) mod decided;
+pub mod drafts;
 pub mod events;
 pub mod followers;
 pub mod gathering;

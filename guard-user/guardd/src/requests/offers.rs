@@ -223,7 +223,7 @@ mod tests {
         );
         let to = key.endpoint(None);
         let at = guard_common::BootTime(1);
-        let asked = crate::requests::asking::blank(&key, at, to, "homelab".to_owned());
+        let asked = crate::requests::drafts::blank(&key, at, to, "homelab".to_owned());
         let who = Approver::on_behalf_of(1000);
         for (seconds, offered) in [(300.0, 300.0), (20.0, 300.0), (60.0, 60.0)] {
             let terms = HoleTerms {

@@ -376,7 +376,7 @@ mod tests {
     use guard_proto::record::Field;
 
     use super::*;
-    use crate::requests::{asking::blank, shown::as_shown};
+    use crate::requests::{drafts::blank, shown::as_shown};
 
     fn shown(http: Option<proto::HttpRequest>) -> proto::Request {
         let to = Endpoint {

@@ -6,7 +6,7 @@ use guard_common::{Address, BootTime, SessionId};
 use guard_proto::names::FromResolver;
 use guard_sys::clock;
 
-use super::asking::NameQuestion;
+use super::held_questions::NameQuestion;
 use crate::{
     policies::{NameAnswer, NameAsker, UsedName},
     process::{Thread, name_of_thread},

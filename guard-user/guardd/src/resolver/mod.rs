@@ -2,13 +2,13 @@
 //!
 //! `workers` has one run and listen in network namespaces while a policy in force speaks of names (`worker.rs`). It gets what
 //! policies say of names and whose sessions they are for, and tells what sessions have learned (`messages.rs`). A person is asked
-//! about names in `asking.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer. `soon.rs` has it know of a
+//! about names in `held_questions.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer. `soon.rs` has it know of a
 //! policy that is about to take another's place.
 //!
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
 pub mod answers;
-pub mod asking;
+pub mod held_questions;
 pub mod messages;
 mod refused;
 pub mod soon;
@@ -24,7 +24,7 @@ use guard_common::{PolicyId, SessionId};
 use guard_proto::names::{Names, Number, OnLink, Pattern, ToResolver};
 
 use self::{
-    asking::HeldQuestions,
+    held_questions::HeldQuestions,
     refused::{MoreNames, RefusedNames},
     soon::Soon,
 };
@@ -179,7 +179,7 @@ mod tests {
     use crate::{
         requests::{RequestKey, RequestOwner, tests::shown},
         resolver::{
-            asking::{HeldQuestion, NameQuestion},
+            held_questions::{HeldQuestion, NameQuestion},
             refused::NameRefusal,
         },
     };

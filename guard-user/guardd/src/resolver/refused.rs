@@ -6,7 +6,7 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_proto::{Endpoint, Stopped, names::FAILED, record::Denied};
 use guard_sys::clock::{self, Clocks};
 
-use super::{Resolver, asking::NameQuestion};
+use super::{Resolver, held_questions::NameQuestion};
 use crate::{
     control::{advice, ids, inside::refused},
     record::{audit::LogEntry, meters::AdmittedRecord},

@@ -24,7 +24,7 @@ const SIGNED: [(&str, &[&str]); 5] = [
 ];
 
 /// The headers that may change what a request does, which are those that a person is shown: by name and value, sorted by name;
-/// those of one name in their order. A value that is signed anew for each try is its identity.
+/// those of one name in their order. A value that is signed again for each try is its identity.
 #[must_use]
 pub fn counting(headers: &HeaderMap) -> Vec<(&str, Cow<'_, [u8]>)> {
     let counting = headers

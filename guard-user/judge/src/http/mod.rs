@@ -1,6 +1,6 @@
 //! The judge: whether an HTTP request is a read. Pure, without I/O.
 //!
-//! Doubt makes a write: what cannot be read, or can be read in two ways, a person is asked about. A
+//! Doubt makes a write: what cannot be parsed, or is ambiguous, a person is asked about. A
 //! server may read a path, a query or a method in another way than this code does. So each has several
 //! readings: whatever lets a request through must hold for all of them, and whatever stops it for any.
 

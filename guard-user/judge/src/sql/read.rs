@@ -3,7 +3,7 @@
 use super::{LIMIT, Unread};
 use pg_query::NodeEnum;
 
-/// The longest run of characters of operators. PostgreSQL's scanner reads a run anew from each place in it where a
+/// The longest run of characters of operators. PostgreSQL's scanner reads a run again from each place in it where a
 /// comment or an operator may begin: 64 KiB of `/*/*/*…` take it seconds.
 const LONGEST_RUN: usize = 512;
 

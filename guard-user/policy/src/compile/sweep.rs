@@ -80,7 +80,7 @@ pub(super) fn sweep(
     swept
 }
 
-/// What holds at a prefix before the rules for it, worked out anew: without the rules that have an exception there or
+/// What holds at a prefix before the rules for it, worked out from scratch: without the rules that have an exception there or
 /// around it, and with the wide ones after those for all of the internet, before what is narrower.
 fn base(
     is_exception: bool,

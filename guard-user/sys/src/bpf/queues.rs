@@ -22,7 +22,7 @@ impl Queues {
         Ok(Self(map))
     }
 
-    /// Has the kernel half count anew what is sent to a socket, in which nothing was left to read at that time.
+    /// Has the kernel half count from zero what is sent to a socket, in which nothing was left to read at that time.
     ///
     /// # Errors
     ///

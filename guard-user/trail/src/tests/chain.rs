@@ -124,7 +124,7 @@ fn a_noted_head_finds_what_no_chain_can_show() {
     let found = check(&[files[0].concat()], &heads);
     assert!(!found.whole && found.broken.is_none());
     assert_eq!(found.noted.iter().filter(|noted| noted.found).count(), 3);
-    // Written anew from the second record on, which whoever is root can do.
+    // Rewritten from the second record on, which root can do.
     let other = LogRecord {
         kind: LogKind::Held,
         ..record(1)

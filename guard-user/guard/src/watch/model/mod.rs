@@ -221,7 +221,7 @@ pub(crate) enum Effect {
     Refresh,
     /// Ring.
     Bell,
-    /// Draw everything anew.
+    /// Redraw everything.
     Repaint,
     /// Give the terminal back until somebody goes on with this.
     Suspend,

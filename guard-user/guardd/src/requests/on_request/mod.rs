@@ -249,7 +249,7 @@ async fn tell(shared: &Shared, hook: &RequestHook, news: News) -> Option<News> {
                     return None;
                 }
                 let code = state.code_to_tell(id);
-                // Where its question cannot be made anew, each change would tell nothing once more.
+                // Where its question cannot be made again, each change would tell nothing once more.
                 if is_for_code && code.is_none() {
                     return None;
                 }

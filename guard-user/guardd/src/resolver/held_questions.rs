@@ -16,7 +16,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     record::audit::LogEntry,
-    requests::{Noted, RequestKey, RequestOwner, asking, questions::question},
+    requests::{Noted, RequestKey, RequestOwner, drafts, questions::question},
     state::State,
     times::after,
 };
@@ -174,7 +174,7 @@ impl State {
             exe: process.exe,
             command: process.command,
             question: Some(question),
-            ..asking::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
+            ..drafts::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
         };
         let warnings = process.warning.or(beware).into_iter().collect();
         let noted = self.put(key.clone(), owner, at, draft, warnings)?;

@@ -1,4 +1,4 @@
-//! A question's bytes: made once for what a request is about, and made anew where that has changed.
+//! A question's bytes: made once for what a request is about, and again where that has changed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,7 @@ const LIFE: Duration = crate::requests::MAX_AGE;
 const TIMES: [u64; 3] = [900, 300, 3600];
 
 impl State {
-    /// The question about a request, for whoever `may` know of its owner.
+    /// The question about a request, for an approver who `may` know of its owner.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl State {
         })
     }
 
-    /// The code of a request's question, if one is wanted, for whoever tells it now; the question is made for that.
+    /// The code of a request's question, if one is wanted, for the channel that tells it now; the question is made for that.
     pub fn code_to_tell(&mut self, id: &str) -> Option<String> {
         self.config.answers.couriers.as_ref()?;
         let asked = self.requests.get(id).cloned()?;
