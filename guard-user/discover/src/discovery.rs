@@ -370,9 +370,10 @@ fn within(home: &Tree, path: &str) -> Result<PathBuf, &'static str> {
         (None, false) if path.starts_with('~') => return Err("an Include that is not followed"),
         (None, false) => Path::new(".ssh").join(path),
     };
-    match is_steps(&below) && !path.contains(['%', '$', '[', '\\']) {
-        true => Ok(below),
-        false => Err("an Include that is not followed"),
+    if is_steps(&below) && !path.contains(['%', '$', '[', '\\']) {
+        Ok(below)
+    } else {
+        Err("an Include that is not followed")
     }
 }
 
@@ -481,9 +482,10 @@ fn read_one(sink: &mut Sink, path: &Path, format: Format, content: &Content) -> 
         return false;
     }
     // A name encrypts nothing.
-    let format = match is_named {
-        true => Format::within_seal(path),
-        false => format,
+    let format = if is_named {
+        Format::within_seal(path)
+    } else {
+        format
     };
     let is_sealed = content.is_sealed();
     if is_sealed {

@@ -44,9 +44,10 @@ pub(crate) fn scan(value: &str) -> Dsn {
             Dsn::Targets(targets) => all.extend(targets),
         }
     }
-    match all.is_empty() {
-        true => Dsn::Other,
-        false => Dsn::Targets(all),
+    if all.is_empty() {
+        Dsn::Other
+    } else {
+        Dsn::Targets(all)
     }
 }
 

@@ -311,10 +311,7 @@ fn file_says(file: &str) -> StageWords {
         .rsplit_once('/')
         .map_or(("", file), |(before, name)| (before, name));
     // Where else on the machine it lies says nothing: `/tmp`, `/srv/test`.
-    let before = match file.starts_with('/') {
-        true => "",
-        false => before,
-    };
+    let before = if file.starts_with('/') { "" } else { before };
     let is_private = name.starts_with(".env") && name.ends_with(".local");
     let name = match name {
         "settings.local.json" => "settings.json",

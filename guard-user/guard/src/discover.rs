@@ -147,9 +147,10 @@ pub(crate) fn take_over(
 }
 
 fn offering(print: bool) -> write::Mode {
-    match print {
-        true => write::Mode::Print,
-        false => write::Mode::Offer,
+    if print {
+        write::Mode::Print
+    } else {
+        write::Mode::Offer
     }
 }
 

@@ -260,9 +260,10 @@ fn has_no_policy(unknown: &CliError) -> bool {
 /// At the security hooks a session is let connect to abstract names that its policy allows, and its Landlock domain would not.
 fn names(started: &Started) -> AbstractNames {
     let is_abstract = |name: &SocketName| matches!(name, SocketName::Abstract(_));
-    match started.name_sockets.iter().any(is_abstract) {
-        true => AbstractNames::Judged,
-        false => AbstractNames::Scoped,
+    if started.name_sockets.iter().any(is_abstract) {
+        AbstractNames::Judged
+    } else {
+        AbstractNames::Scoped
     }
 }
 

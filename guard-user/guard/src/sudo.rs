@@ -31,9 +31,10 @@ pub(crate) fn as_that_person() -> String {
 }
 
 fn same_as_person(is_known: bool, typed: &[OsString]) -> String {
-    match is_known {
-        true => format!("as yourself, without sudo:\n{}", again("", typed)),
-        false => format!("as that user:\n{}", again("sudo -u USER ", typed)),
+    if is_known {
+        format!("as yourself, without sudo:\n{}", again("", typed))
+    } else {
+        format!("as that user:\n{}", again("sudo -u USER ", typed))
     }
 }
 

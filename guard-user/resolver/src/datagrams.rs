@@ -248,10 +248,7 @@ fn origins(common: &Common, network: &Network, asked: &Asked) -> Vec<Origin> {
     let own = own.filter(|at| *at <= arrived).max();
     let from_own_on = |kept: &Origin| kept.at.0 >= own.unwrap_or_default();
     let found: Vec<_> = kept.into_iter().filter(from_own_on).collect();
-    match found.is_empty() {
-        true => vec![last],
-        false => found,
-    }
+    if found.is_empty() { vec![last] } else { found }
 }
 
 /// Where a datagram was going; `None`: it was not redirected, or what is known of its port is of a datagram that came later. The

@@ -405,9 +405,10 @@ async fn fetch(
         return Err(Stopped::silently(Says::TooLong));
     }
     give_back(&mut message, question);
-    let told = match is_learned {
-        true => ForGuardd::Learned(answer),
-        false => ForGuardd::Nothing,
+    let told = if is_learned {
+        ForGuardd::Learned(answer)
+    } else {
+        ForGuardd::Nothing
     };
     Ok(Reply {
         message,

@@ -139,9 +139,10 @@ pub(crate) fn inventories(
             }
             let is_yaml =
                 [Some("yml"), Some("yaml")].contains(&file.extension().and_then(OsStr::to_str));
-            let kind = match is_yaml {
-                true => AnsibleFile::InventoryYaml,
-                false => AnsibleFile::Inventory,
+            let kind = if is_yaml {
+                AnsibleFile::InventoryYaml
+            } else {
+                AnsibleFile::Inventory
             };
             all.push((file, Format::Ansible(kind)));
         }

@@ -422,9 +422,10 @@ fn batch(first: LogLine, lines: &mut CourierReplies<LogLine>) -> Result<Vec<Stri
     while let Some(LogLine { line }) = next {
         bytes += line.len();
         some.push(line);
-        next = match some.len() >= MOST.0 || bytes >= MOST.1 {
-            true => None,
-            false => more(lines)?,
+        next = if some.len() >= MOST.0 || bytes >= MOST.1 {
+            None
+        } else {
+            more(lines)?
         };
     }
     Ok(some)

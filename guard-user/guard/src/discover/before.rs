@@ -435,9 +435,10 @@ fn open(all: &Discovered) -> Failure {
         (None, None) => "the settings say so while production is open".to_owned(),
     };
     let sealed = all.unread().any(|one| one.sha256.is_some());
-    let sealed = match sealed {
-        true => "\nguard discover --dismiss-file FILE",
-        false => "",
+    let sealed = if sealed {
+        "\nguard discover --dismiss-file FILE"
+    } else {
+        ""
     };
     Failure {
         what: "the command was not started".into(),

@@ -201,9 +201,10 @@ fn choice(offer: &str, usual: u64, is_once: bool) -> Option<(String, Answer)> {
         Some(("for", _)) => {
             let seconds = time(offer)?;
             answer.seconds = Some(seconds);
-            match is_once {
-                true => format!("yes, once within {}", lasting(seconds)),
-                false => format!("yes, for {}", lasting(seconds)),
+            if is_once {
+                format!("yes, once within {}", lasting(seconds))
+            } else {
+                format!("yes, for {}", lasting(seconds))
             }
         }
         Some(("connections", count)) => {

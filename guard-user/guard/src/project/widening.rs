@@ -274,9 +274,10 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(WiderByRule, ShownReach), 
                     None => continue,
                 },
             };
-            let place = match change.ports.is_empty() {
-                true => change.destination.clone(),
-                false => format!("{} {}", change.destination, change.ports.join(" ")),
+            let place = if change.ports.is_empty() {
+                change.destination.clone()
+            } else {
+                format!("{} {}", change.destination, change.ports.join(" "))
             };
             found
                 .entry(number)

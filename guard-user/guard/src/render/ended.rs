@@ -259,9 +259,10 @@ pub(crate) fn given_up(request: &Request, clock: &Clock) -> Page {
     let is_early = request
         .waits_until
         .is_some_and(|until| until > clock.now + MOMENT);
-    let why = match is_early {
-        true => "the program gave up before anybody answered",
-        false => "not answered in time, and its connection gave up",
+    let why = if is_early {
+        "the program gave up before anybody answered"
+    } else {
+        "not answered in time, and its connection gave up"
     };
     waits_no_more(request, why)
 }

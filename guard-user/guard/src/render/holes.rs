@@ -43,9 +43,10 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
         ));
     }
     if let Some(first) = open.first().or(used_up.first()) {
-        let words = match open.is_empty() {
-            true => "End what it has open with:",
-            false => "Close one with:",
+        let words = if open.is_empty() {
+            "End what it has open with:"
+        } else {
+            "Close one with:"
         };
         page.line("")
             .line(words)
@@ -154,9 +155,10 @@ fn close(page: &mut Page, hole: &Hole) {
 
 /// What a name that is opened stands for now.
 fn addresses(hole: &Hole) -> String {
-    match hole.addresses.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", hole.addresses.join(", ")),
+    if hole.addresses.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", hole.addresses.join(", "))
     }
 }
 

@@ -299,9 +299,10 @@ pub(crate) const fn wants(request: &Request) -> &'static str {
 /// How the session came to know the address, and whether a yes is for the name.
 pub(crate) fn named(request: &Request, told: &NameTold, clock: &Clock) -> String {
     let is_connection = request.http.is_none() && request.question.is_none();
-    let alone = match is_connection && !request.opens_name {
-        true => "; a yes opens this address alone",
-        false => "",
+    let alone = if is_connection && !request.opens_name {
+        "; a yes opens this address alone"
+    } else {
+        ""
     };
     format!("{}{alone}", names::told(told, clock))
 }
@@ -333,9 +334,10 @@ fn service(request: &Request) -> String {
 
 /// "127.0.0.1:5432 (ssh, pid 4711)"
 pub(crate) fn through(way: &Through) -> String {
-    let at = match way.address.contains(':') {
-        true => format!("[{}]:{}", way.address, way.port),
-        false => format!("{}:{}", way.address, way.port),
+    let at = if way.address.contains(':') {
+        format!("[{}]:{}", way.address, way.port)
+    } else {
+        format!("{}:{}", way.address, way.port)
     };
     match (&way.comm, way.pid) {
         (Some(comm), Some(pid)) => format!("{at} ({}, pid {pid})", escape::program(comm)),

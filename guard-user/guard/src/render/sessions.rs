@@ -89,9 +89,10 @@ fn row(session: &Session, clock: &Clock) -> [String; 7] {
     [
         place(session),
         session.name.clone(),
-        match session.observed {
-            true => format!("{} (observed)", session.policy),
-            false => session.policy.clone(),
+        if session.observed {
+            format!("{} (observed)", session.policy)
+        } else {
+            session.policy.clone()
         },
         session.user.clone(),
         session

@@ -487,9 +487,10 @@ fn one_port(to: &Destination, ports: &[PortSpec]) -> Result<PortSpec, CallError>
 }
 
 fn not_one_port(to: &Destination, ports: &[PortSpec]) -> CallError {
-    let what = match ports.iter().all(is_every_port) {
-        true => format!("cannot ask for every port of {to}"),
-        false => format!("cannot ask for several ports of {to} at once"),
+    let what = if ports.iter().all(is_every_port) {
+        format!("cannot ask for every port of {to}")
+    } else {
+        format!("cannot ask for several ports of {to} at once")
     };
     let meant: &[PortSpec] = if ports.is_empty() { &USUAL } else { ports };
     let mut commands = meant.iter().flat_map(|spec| each_port(to, *spec));

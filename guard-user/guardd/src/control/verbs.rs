@@ -403,9 +403,10 @@ async fn of_supervisor(
             comm,
             unknown,
         } => {
-            let kept = match unknown {
-                true => Withheld::Unknown,
-                false => Withheld::Socket,
+            let kept = if unknown {
+                Withheld::Unknown
+            } else {
+                Withheld::Socket
             };
             let refused = UnixRefusal {
                 kept,

@@ -94,9 +94,10 @@ impl CheckedHole {
             ports,
             name,
         } = to;
-        let ports = match terms.read_only {
-            true => for_reads(ports)?,
-            false => ports,
+        let ports = if terms.read_only {
+            for_reads(ports)?
+        } else {
+            ports
         };
         if prefixes.len() * ports.len().max(1) > MAX_AT_ONCE {
             return Err(too_many(prefixes.len(), ports.len().max(1)));
@@ -241,9 +242,10 @@ impl CheckedHole {
 
     /// The error if the hole would change nothing.
     fn nothing_to_open(&self) -> CallError {
-        match self.read_only && self.can_be_read {
-            true => already_read(),
-            false => already_allowed(),
+        if self.read_only && self.can_be_read {
+            already_read()
+        } else {
+            already_allowed()
         }
     }
 

@@ -45,9 +45,10 @@ pub(super) fn may_open(checked: &CheckedHole, wide: bool) -> Result<(), CallErro
 }
 
 fn is_wide(prefix: &Prefix) -> bool {
-    let shortest = match Prefix::IPV4.contains(prefix) {
-        true => OF_IPV4,
-        false => OF_IPV6,
+    let shortest = if Prefix::IPV4.contains(prefix) {
+        OF_IPV4
+    } else {
+        OF_IPV6
     };
     prefix.length() < shortest
 }

@@ -58,9 +58,10 @@ impl Widening {
                 host: request.host.clone(),
                 method: request.method.clone(),
                 // Its own text as the pattern means that text: no `*` is a wildcard that an agent has put there.
-                pattern: match *pattern == request.path {
-                    true => HttpRequest::literal(pattern),
-                    false => pattern.clone(),
+                pattern: if *pattern == request.path {
+                    HttpRequest::literal(pattern)
+                } else {
+                    pattern.clone()
                 },
                 headers: said(request),
             },

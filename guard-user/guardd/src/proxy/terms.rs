@@ -179,9 +179,10 @@ impl State {
         if holes.iter().any(lets_all) {
             return TargetAccess::Open;
         }
-        match holes.into_iter().any(HoleKind::reads) {
-            true => access(true),
-            false => by_policy,
+        if holes.into_iter().any(HoleKind::reads) {
+            access(true)
+        } else {
+            by_policy
         }
     }
 
