@@ -48,19 +48,19 @@ use crate::{
 };
 
 /// A daemon that has begun, but does not answer yet.
-pub struct Begun {
+pub(crate) struct Begun {
     /// Its state.
-    pub state: State,
+    pub(crate) state: State,
     /// The files beside the kernel's state.
-    pub shelves: Shelves,
+    pub(crate) shelves: Shelves,
     /// Becomes ready when inotify has events.
-    pub watching: Readiness,
+    pub(crate) watching: Readiness,
     /// Becomes ready when a launcher has ended.
-    pub attending: Readiness,
+    pub(crate) attending: Readiness,
     /// Whether it attached the kernel half or adopted it.
-    pub start: Start,
+    pub(crate) start: Start,
     /// Held for as long as it runs.
-    pub lock: OwnedFd,
+    pub(crate) lock: OwnedFd,
 }
 
 /// Descriptors for all connections and sessions at their limits, and some more.
@@ -89,7 +89,7 @@ fn raise_descriptors() {
 /// # Errors
 ///
 /// What prevents the start. What was enforced before still is.
-pub fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
+pub(crate) fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
     as_root()?;
     let run_dir = paths.run_dir();
     let is_new = !run_dir.exists();
@@ -315,7 +315,7 @@ fn cannot_use(dir: &Path) -> String {
 /// # Errors
 ///
 /// If this is not root.
-pub fn as_root() -> Result<()> {
+pub(crate) fn as_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "guardd puts programs into the kernel, and so needs root\nrun it with sudo, or as a service"

@@ -6,7 +6,7 @@
 //! guardd reads signatures with `guard-signed`, and opens by the same functions as for a yes at the machine.
 
 pub mod couriers;
-pub mod enrolling;
+mod enrolling;
 pub mod meter;
 pub mod people;
 pub mod question_bytes;
@@ -14,7 +14,7 @@ pub mod questions;
 mod refusals;
 pub mod shows;
 pub mod stopping;
-pub mod taking;
+mod taking;
 
 use std::{fs, io, time::Duration};
 

@@ -2,7 +2,7 @@
 //! sessions know the addresses are added, and what a session has reached is kept after it has ended.
 
 pub mod kept;
-pub mod listing;
+mod listing;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

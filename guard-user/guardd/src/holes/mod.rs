@@ -17,4 +17,4 @@ pub mod opening;
 pub mod requests;
 mod shut;
 mod wide;
-pub mod widening;
+mod widening;

@@ -11,7 +11,7 @@ pub mod approve;
 pub mod authority;
 pub mod closings;
 pub mod held;
-pub mod messages;
+mod messages;
 pub mod record_pass;
 pub mod requests;
 pub mod terms;

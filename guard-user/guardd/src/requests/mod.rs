@@ -12,7 +12,7 @@ pub(crate) mod decided;
 pub mod drafts;
 pub mod events;
 pub mod followers;
-pub mod gathering;
+mod gathering;
 pub mod given;
 pub mod key;
 pub mod noes;

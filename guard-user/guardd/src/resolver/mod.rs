@@ -7,9 +7,9 @@
 //!
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
-pub mod answers;
+mod answers;
 pub mod held_questions;
-pub mod messages;
+mod messages;
 mod refused;
 pub mod soon;
 mod unserved;
