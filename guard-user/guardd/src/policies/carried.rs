@@ -245,11 +245,11 @@ mod tests {
             until: BootTime(9),
         };
         let known = Named::default().with(&key, learned, BootTime(0)).unwrap();
-        let added = many.add(Named::default(), (&key, &known), &[], BootTime(1));
+        let added = many.add(Named::default(), &key, &known, &[], BootTime(1));
         assert!(added.patterns.iter().any(|one| one.pattern == UNKNOWN));
         let mut few = carried(&OLD, &OLD);
         for _ in 0..2 {
-            let added = few.add(Named::default(), (&key, &known), &[], BootTime(1));
+            let added = few.add(Named::default(), &key, &known, &[], BootTime(1));
             assert_eq!(added, known);
         }
     }

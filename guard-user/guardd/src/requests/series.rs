@@ -341,7 +341,7 @@ mod tests {
             assert_eq!(ids(&table), ["r1", "r2"]);
         }
         let mut table = of(&["create a"]);
-        note_by("other", &mut table, (&other, true), SECOND, 2);
+        note_by("other", &mut table, &other, true, SECOND, 2);
         assert_eq!(ids(&table), ["r1", "r2"]);
         // Whoever waits for the answer to the first is told that.
         let mut table = of(&["create a"]);
