@@ -9,7 +9,7 @@ use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::anyhow;
-use guard_lab::Tested;
+use guard_lab::{Daemon, Json as _, Tested, eventually};
 
 /// The environment variable that names the one case that is tried, without those beside it.
 const ONE: &str = "GUARD_LAB_CASE";
@@ -53,6 +53,21 @@ pub(crate) fn each_from<S>(scene: &S, cases: &[Case<S>], begin: impl Fn(&S) -> T
         });
     }
     tried.over()
+}
+
+/// Ends all sessions, with all that is asked about and open for them: what a scene begins with anew.
+pub(crate) fn end_sessions(daemon: &Daemon) -> Tested {
+    for session in daemon.list(["sessions"])? {
+        // It may have ended by itself.
+        daemon.ask(["stop", session["id"].text()?])?;
+    }
+    let is_over = || -> Tested<_> {
+        let lists = ["sessions", "pending", "holes"].map(|list| daemon.list([list]));
+        let [sessions, pending, holes] = lists;
+        Ok(sessions?.is_empty() && pending?.is_empty() && holes?.is_empty())
+    };
+    eventually("nothing of them is left", is_over)?;
+    Ok(())
 }
 
 /// What came of those that were tried.

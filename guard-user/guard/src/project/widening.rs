@@ -342,7 +342,7 @@ pub(super) fn beside(project: &str, base: &Policy) -> Result<String, String> {
     for_each_rule(&mut document, &mut |rule| {
         let number = names.next().unwrap_or_default();
         let name = named(number, rule.get("name"));
-        rule.insert(name);
+        rule.insert("name", name);
     });
     document.insert("name", value(base.name.as_str()));
     let unix = (!base.unix.is_empty()).then(|| {
@@ -426,8 +426,8 @@ pub(super) fn merged(
     let mut rules = rules(document.remove("rule"));
     for (number, mut rule) in self::rules(project.remove("rule")).into_iter().enumerate() {
         if widens.rules.contains(&number) {
-            let (key, name) = named(number, rule.get("name"));
-            rule.insert(key, name);
+            let name = named(number, rule.get("name"));
+            rule.insert("name", name);
             if let Some(least) = least {
                 rule.insert("max_hole", format_duration(least).into());
             }
@@ -450,13 +450,13 @@ pub(super) fn merged(
 
 /// A rule's name, by which a person sees whose rule it is. No two are the same, here and in a policy. One of several words is in quotes:
 /// what stands behind a name says what the rule does.
-fn named(number: usize, name: Option<&Value>) -> (&'static str, Value) {
+fn named(number: usize, name: Option<&Value>) -> Value {
     let name = match name.and_then(Value::as_str) {
         Some(name) if escape::is_word(name) => cut(name),
         Some(name) => escape::quoted(&cut(name)),
         None => format!("rule {}", number + 1),
     };
-    ("name", format!(".guard.toml: {name}").into())
+    format!(".guard.toml: {name}").into()
 }
 
 fn cut(name: &str) -> String {

@@ -289,7 +289,7 @@ fn lower(says: &str) -> String {
 }
 
 /// Methods for `guard run`, of which the page says no more.
-const INTERNAL: [&str; 13] = [
+const INTERNAL: [&str; 14] = [
     "Run",
     "Enter",
     "Held",

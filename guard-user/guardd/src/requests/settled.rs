@@ -21,7 +21,7 @@ impl State {
 
     /// Not of a session that has ended: the request went with it.
     fn write_settled(&mut self, asked: &Pending, now: BootTime) {
-        let Some(record) = self.settled(asked) else {
+        let Some(record) = self.settlement(asked) else {
             return;
         };
         let Some(admitted) = self.admit(asked.key.session, now) else {
@@ -31,7 +31,7 @@ impl State {
         self.recorder.note(entry.admitted(admitted));
     }
 
-    fn settled(&self, asked: &Pending) -> Option<Settled> {
+    fn settlement(&self, asked: &Pending) -> Option<Settled> {
         let key = &asked.key;
         let live = self.sessions.live(key.session)?;
         let ids = asked.ids();

@@ -18,7 +18,7 @@ use crate::{
         known,
     },
     record::{audit::LogEntry, given},
-    requests::{RequestKey, StoredRequest, stored::RequestTimes},
+    requests::{RequestKey, RequestOwner, StoredRequest, stored::RequestTimes},
     sessions::{
         self, LifeStage, Session, Sessions, create::share_with_outermost, end::not_started,
         launchers::stands_in,
@@ -98,7 +98,7 @@ impl State {
         for (file, asked) in kept {
             let key = asked.key();
             let owner = self.sessions.live(key.session);
-            let owner = owner.map(|session| (session.about.uid, session.outermost()));
+            let owner = owner.map(RequestOwner::of);
             // A no holds while a session is left for which it holds.
             let holds = self.sessions.share(key.session);
             match (owner, asked.refused_until) {
