@@ -1,6 +1,7 @@
 //! Read-only destinations that are reached by a name: TLS and HTTP may show only names of which the policy says so.
 
-use guard_lab::{AGENT, Production, Shell, Tested};
+use anyhow::Context as _;
+use guard_lab::{AGENT, Json as _, Production, Shell, Tested};
 
 use super::scene::{EVIL, FORGE, Looks, SHARED, SharedAddress};
 
@@ -176,6 +177,36 @@ fn what_one_name_may_be_asked_another_at_its_address_may_not() -> Tested {
                 assert_eq!(status, wanted, "{scheme} {name} {args}: {words}");
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_person_reads_the_reason_for_the_host_that_is_named() -> Tested {
+    let with = |name: &str, reason: &str| format!("name = \"{name}\"\nreason = \"{reason}\"");
+    let policy = format!("{READS}{OTHER_NAMES}")
+        .replace("name = \"forge\"", &with("forge", "nobody uses it"))
+        .replace("name = \"evil\"", &with("evil", "customers use it"));
+    let scene = SharedAddress::new()?;
+    let _http = Production::launch(&scene.network, &[80], &[], true)?;
+    let daemon = scene.daemon(&policy, Looks::Kernel)?;
+    let mut shell = scene.session(&daemon)?;
+    for (name, rule, reason) in [
+        (FORGE, "forge", "nobody uses it"),
+        (EVIL, "evil", "customers use it"),
+    ] {
+        let (status, words) = curl(&mut shell, "http", name, "-X POST")?;
+        assert_eq!(status, "403", "{name}: {words}");
+        let pending = daemon.json(["pending"])?;
+        let mut pending = pending.list()?.iter();
+        let asked = pending.find(|one| one["http"]["host"] == name);
+        let asked = asked.context(name)?;
+        assert_eq!(asked["rule"], rule, "{asked}");
+        assert_eq!(asked["reason"], reason, "{asked}");
+        let besides = asked["beside"].list()?.iter();
+        let besides: Vec<_> = besides.map(|one| one["rule"].clone()).collect();
+        let expected: &[&str] = if name == EVIL { &["forge"] } else { &[] };
+        assert_eq!(besides, expected, "{asked}");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Requests to a read-only destination: a signed yes is for one of them, and for one that was shown whole.
 
-use guard_lab::{Json as _, Network, Shell, Tested};
+use guard_lab::{Json as _, Network, Shell, Tested, V4};
 use serde_json::json;
 
 use super::scene::SignedScene;
@@ -8,7 +8,10 @@ use crate::proxy::scene::sending;
 
 /// A session's shell that can send requests.
 fn in_bash(scene: &SignedScene) -> Tested<Shell> {
-    let mut shell = scene.shell();
+    bash(scene.shell())
+}
+
+fn bash(mut shell: Shell) -> Tested<Shell> {
     shell.tell("exec bash -c 'echo in bash; exec bash'")?;
     shell.line_with("in bash")?;
     Ok(shell)
@@ -16,7 +19,11 @@ fn in_bash(scene: &SignedScene) -> Tested<Shell> {
 
 /// Whether a write passes.
 fn post(shell: &mut Shell, path: &str, body: &str) -> Tested<bool> {
-    shell.tell(&sending("POST", path, body))?;
+    passes(shell, &sending("POST", path, body))
+}
+
+fn passes(shell: &mut Shell, sent: &str) -> Tested<bool> {
+    shell.tell(sent)?;
     let status = shell.line_with("HTTP/1.1")?;
     shell.line_with("ended")?;
     Ok(status.contains(" 200 "))
@@ -115,5 +122,51 @@ fn a_star_in_a_url_opens_no_other_path() -> Tested {
     scene.taken(&scene.yes(&alice, "alice", &id, path)?)?;
     assert!(post(&mut shell, "/albums/*", "other")?);
     assert!(!post(&mut shell, "/albums/7", "new")?);
+    Ok(())
+}
+
+/// What two names share, of which the address is the first's.
+fn shared() -> String {
+    format!(
+        "version = 1\nname = \"shared\"\ndefault = \"allow\"\nhold = \"0s\"\n\
+         [[rule]]\nname = \"staging\"\nto = [\"*.staging.example.com\", \"{V4}\"]\nports = [\"tcp/80\"]\n\
+         action = \"read-only\"\nreason = \"nobody uses it\"\n\
+         [[rule]]\nname = \"production\"\nto = [\"*.production.example.com\"]\nports = [\"tcp/80\"]\n\
+         action = \"read-only\"\nreason = \"customers use it\"\n"
+    )
+}
+
+/// Names share addresses: another rule may decide about the address, and take fewer.
+#[test]
+fn a_write_takes_as_many_people_as_the_rule_for_its_host() -> Tested {
+    let (network, _production) = Network::with_production()?;
+    let answers = "scopes = [\"one\", \"path\"]\napprovals = { \"prod*\" = 2 }";
+    let scene = SignedScene::new(&network, answers);
+    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
+    scene.daemon.write_policy("shared", &shared())?;
+    let mut shell = bash(Shell::start(&scene.daemon, "shared")?)?;
+    let mut post = |name: &str| {
+        let sent = sending("POST", "/albums", "new").replace("photos.example.com", name);
+        passes(&mut shell, &sent)
+    };
+    let staging = "a.staging.example.com";
+    assert!(!post(staging)?);
+    let one = scene.taken(&scene.yes(&alice, "alice", &last(&scene), &[])?)?;
+    assert_eq!(one["answer"], "yes", "{one}");
+    assert!(post(staging)?);
+
+    let production = "a.production.example.com";
+    assert!(!post(production)?);
+    let id = last(&scene);
+    let question = scene.question(&id)["question"].text()?.to_owned();
+    for rule in ["production", "customers use it", "staging"] {
+        assert!(question.contains(rule), "{rule}: {question}");
+    }
+    let part = scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
+    let wanted = (&json!("part"), &json!(2));
+    assert_eq!((&part["answer"], &part["wanted"]), wanted, "{part}");
+    let both = scene.taken(&scene.yes(&bob, "bob", &id, &[])?)?;
+    assert_eq!(both["answer"], "yes", "{both}");
+    assert!(post(production)?);
     Ok(())
 }

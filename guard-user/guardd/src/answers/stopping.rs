@@ -10,7 +10,7 @@ use guard_proto::{Request, requests::ChainLink};
 
 use crate::{
     policies::{ChainVerdict, InForce},
-    requests::{Pending, bursts::Burst},
+    requests::{Pending, bursts::Burst, hosts},
     sessions::Session,
     state::State,
 };
@@ -47,13 +47,6 @@ impl Stopping {
         }
     }
 
-    /// A rule that stops it as well.
-    fn add_rule(&mut self, rule: &str) {
-        if !self.rules.iter().any(|known| known == rule) {
-            self.rules.push(rule.to_owned());
-        }
-    }
-
     /// The same, where none of the outermost session's stops it. The approvers of a session inside answer for the policy that the
     /// outermost one runs under as well: an agent may call its own what it likes.
     fn or_inside(mut self, shown: &Request, own: &str) -> Self {
@@ -83,24 +76,20 @@ impl State {
             let policy = &one.policy.policy.name;
             stopping.add(policy, one.rule.map(|rule| &rule.name));
         }
-        for rule in self.rules_of_host(session, asked) {
-            stopping.add_rule(&rule.name);
+        for one in self.judged_by_host(session, asked) {
+            stopping.add(&one.policy.policy.name, one.rule.map(|rule| &rule.name));
         }
         Some(stopping.or_inside(&asked.shown, &own.policy.name))
     }
 
-    /// The outermost session's rules for the host that a request names, which judge it beside what decides about the address.
-    fn rules_of_host(&self, session: &Session, asked: &Pending) -> Vec<&Rule> {
-        let http = asked.key.http.as_deref();
-        let Some(host) = http.and_then(|http| http.request.host.as_deref()) else {
-            return Vec::new();
-        };
+    /// What stops a request by the outermost session's rules for the host that it names, which judge it beside what decides about the
+    /// address.
+    fn judged_by_host(&self, session: &Session, asked: &Pending) -> Vec<ChainVerdict<'_>> {
         let inside = session.with_those_around().len().saturating_sub(1);
         let chain = session.chain.get(inside..).unwrap_or_default();
-        let (to, port) = (asked.key.destination, asked.key.port);
-        let mut rules = self.policies.rules_of_name(chain, to, port, name_of(host));
-        rules.retain(|rule| rule.action != Verdict::Allow);
-        rules
+        let judged = hosts::judged(&self.policies, chain, &asked.key);
+        let judged = judged.into_iter().flatten();
+        judged.filter(|one| one.verdict != Verdict::Allow).collect()
     }
 
     /// The shortest `max_hole` of all rules by which something is asked about that a yes to connections opens, where a listener leads
@@ -180,16 +169,6 @@ impl State {
     }
 }
 
-/// A host's name: without its port, and the dot at its end.
-fn name_of(host: &str) -> &str {
-    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if is_port(port) => name,
-        _ => host,
-    };
-    name.trim_end_matches('.')
-}
-
 /// Whether a rule has TLS show a name there.
 fn shows_name(rule: &Rule, to: &Connection) -> bool {
     let mut ports = rule.sni_ports().into_iter();
@@ -253,19 +232,6 @@ mod tests {
     fn said(policies: &[&str], rules: &[&str]) -> (Vec<String>, Vec<String>) {
         let owned = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect();
         (owned(policies), owned(rules))
-    }
-
-    #[test]
-    fn a_host_is_a_name_whatever_stands_behind_it() {
-        for host in [
-            "db.example",
-            "db.example.",
-            "db.example:8443",
-            "db.example.:",
-        ] {
-            assert_eq!(name_of(host), "db.example", "{host}");
-        }
-        assert_eq!(name_of("app@shop"), "app@shop");
     }
 
     #[test]

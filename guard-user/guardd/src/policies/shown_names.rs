@@ -6,7 +6,7 @@ use guard_common::{
 };
 use guard_policy::{DomainName, NamePattern, Rule, Target};
 
-use super::{InForce, Policies, VerdictSubject};
+use super::{ChainVerdict, InForce, Policies, VerdictSubject};
 
 impl Policies {
     /// Whether the proxy looks at TLS, and not the kernel half.
@@ -68,28 +68,34 @@ impl Policies {
         refusals.find_map(|refusal| refusal)
     }
 
-    /// The rules for a name that a client shows at a TCP port of an address, the outermost policy's first. Names share addresses, and a session
-    /// chooses which of them it asks for: another of them may decide about the address.
+    /// What each policy of a chain says by its rule for a name that a client shows at a TCP port of an address; none where it has no such
+    /// rule. Names share addresses, and a session chooses which of them it asks for: another of them may decide about the address.
+    /// Nothing at all where it is no host's name.
     #[must_use]
-    pub fn rules_of_name(
+    pub fn judge_name(
         &self,
         chain: &[PolicyId],
         to: Address,
         port: u16,
         name: &str,
-    ) -> Vec<&Rule> {
+    ) -> Vec<Option<ChainVerdict<'_>>> {
         let to = Connection::new(to, Protocol::TCP, port);
         let Ok(name) = name.parse::<DomainName>() else {
             return Vec::new();
         };
-        let rules = chain.iter().rev().filter_map(|slot| {
+        let judged = chain.iter().map(|slot| {
             let policy = self.slots.get(slot)?;
             let pattern = policy.compiled.pattern_of(&name)?;
             let said = said_of(&policy.compiled.lookup(), *slot, pattern.id(), &to);
             let rule = policy.policy.rule(said.verdict.rule);
-            rule.filter(|_| said.is_of_pattern())
+            let rule = rule.filter(|_| said.is_of_pattern())?;
+            Some(ChainVerdict {
+                verdict: rule.action,
+                rule: Some(rule),
+                policy,
+            })
         });
-        rules.collect()
+        judged.collect()
     }
 
     fn refuses(
@@ -353,8 +359,9 @@ action = "read-only"
         let policies = in_force();
         let rules = |last: u8, port, name: &str| -> Vec<String> {
             let to = IpAddr::from([192, 0, 2, last]).into();
-            let rules = policies.rules_of_name(&[PolicyId(1)], to, port, name);
-            rules.into_iter().map(|rule| rule.name.clone()).collect()
+            let judged = policies.judge_name(&[PolicyId(1)], to, port, name);
+            let rules = judged.into_iter().flatten().filter_map(|one| one.rule);
+            rules.map(|rule| rule.name.clone()).collect()
         };
         for last in [1, 40, 99] {
             assert_eq!(rules(last, 443, "A.api.example.com"), ["api"]);

@@ -24,6 +24,8 @@ use crate::{
 
 /// Characters that are kept of other texts.
 const MAX_WORD: usize = 256;
+/// The same of a host: a statement's has a user's name (189, escaped), a server's (253), and then a database's.
+const MAX_HOST: usize = 512;
 /// Warnings that are shown.
 const MAX_WARNINGS: usize = 8;
 /// Hexadecimal digits of a SHA-256.
@@ -53,7 +55,7 @@ impl State {
         let is_cut = asked
             .host
             .as_ref()
-            .is_some_and(|host| host.len() > MAX_WORD)
+            .is_some_and(|host| host.len() > MAX_HOST)
             || asked.headers.len() > MAX_HEADERS
             || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
         // A cut text could be that of another request.
@@ -281,7 +283,7 @@ fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
         method: asked.method,
         scheme: cut(&asked.scheme, MAX_WORD),
         path: asked.path,
-        host: asked.host.map(|host| cut(&host, MAX_WORD)),
+        host: asked.host.map(|host| cut(&host, MAX_HOST)),
         bytes: asked.bytes,
         body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
         body_form: asked.body_form.map(|form| cut(&form, MAX_WORD)),

@@ -134,10 +134,13 @@ impl State {
             ));
         }
         let port = target.port;
-        let rules = self.policies.rules_of_name(subject.chain, to, port, name);
+        let judged = self.policies.judge_name(subject.chain, to, port, name);
+        // The outermost policy's first.
+        let rules = judged.into_iter().rev().flatten();
+        let rules = rules.filter_map(|one| of_requests(one.rule?));
         ShownName {
             why: self.policies.refuses_name(subject, to, port, name),
-            rules: rules.into_iter().filter_map(of_requests).collect(),
+            rules: rules.collect(),
         }
     }
 

@@ -11,7 +11,7 @@ use guard_proto::{
 use guard_sys::clock::Clocks;
 
 use super::{
-    Noted, Pending, RequestKey, RequestOwner, questions::AskingProgram, shown::for_log, tries,
+    Noted, Pending, RequestKey, RequestOwner, hosts, questions::AskingProgram, shown::for_log, tries,
 };
 use crate::{
     control::{failure::CallError, ids},
@@ -48,7 +48,9 @@ impl State {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        let each = each_says(&self.policies, session, &key)?;
+        let mut each = each_says(&self.policies, session, &key)?;
+        let of_host = hosts::judged(&self.policies, &session.chain, &key);
+        let besides = hosts::put_first(&mut each, of_host);
         // A no to the outermost session is a no to all inside it.
         let outermost = RequestKey {
             session: session.outermost(),
@@ -72,7 +74,7 @@ impl State {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
             own_policy: own_policy(session, &each, judged),
-            beside: beside(session, &each),
+            beside: beside(session, &each, &besides),
             named,
             opens_name: used.is_opened,
             through: self.relays.way(&key).cloned(),
@@ -249,16 +251,24 @@ fn chain(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::C
 
 /// What of the outermost session's policies stops it beside the one that the chain has of them, the outermost first. A fleet's base
 /// that asks hides no rule of the machine's own. A project's policy is left out, which an agent may have written: it only narrows, and
-/// has no words beside those of others.
-fn beside(session: &Session, each: &[ChainVerdict<'_>]) -> Vec<proto::requests::ChainLink> {
+/// has no words beside those of others. `besides`: what each says of it by another rule, [`hosts::put_first`].
+fn beside(
+    session: &Session,
+    each: &[ChainVerdict<'_>],
+    besides: &[Option<ChainVerdict<'_>>],
+) -> Vec<proto::requests::ChainLink> {
     let own = own_layers(session, each);
-    let outermost = &each[each.len().saturating_sub(own)..];
+    let inside = each.len().saturating_sub(own);
+    let outermost = &each[inside..];
     let named = verdict_to_show(outermost, own);
     let others = outermost
         .iter()
         .rev()
-        .filter(|one| !std::ptr::eq(*one, named) && !one.policy.source.project);
-    let stops = others.filter(|one| one.verdict != Verdict::Allow);
+        .filter(|one| !std::ptr::eq(*one, named));
+    let by_others = besides.iter().skip(inside).rev().flatten();
+    let stops = others
+        .chain(by_others)
+        .filter(|one| one.verdict != Verdict::Allow && !one.policy.source.project);
     stops.map(|one| link(session.outermost(), one)).collect()
 }
 

@@ -14,6 +14,7 @@ pub mod events;
 pub mod followers;
 mod gathering;
 pub mod given;
+pub mod hosts;
 pub mod key;
 pub mod noes;
 pub mod offers;
