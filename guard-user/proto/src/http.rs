@@ -14,7 +14,7 @@ pub struct HttpRequest {
     pub scheme: String,
     /// Path and query; of a statement its text without constants.
     pub path: String,
-    /// The Host, or a statement's user and database.
+    /// The Host, or a statement's user and database, and the server that TLS has named where rules for names count.
     pub host: Option<String>,
     /// Body length; null: not known yet.
     pub bytes: Option<u64>,

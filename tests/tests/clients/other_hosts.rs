@@ -107,16 +107,45 @@ fn a_host_that_http2_names_is_held_to_the_names() -> Tested {
     Ok(())
 }
 
+/// The same database under two names, one of which lists a function.
+const TWO_DATABASES: &str = r#"
+version = 1
+name = "shared"
+default = "allow"
+hold = "0s"
+
+[[rule]]
+name = "staging"
+to = ["forge.example.com"]
+ports = ["tcp/5432"]
+action = "read-only"
+profile = "postgres"
+postgres_functions = ["total"]
+reason = "nobody uses it"
+
+[[rule]]
+name = "production"
+to = ["evil.example.com"]
+ports = ["tcp/5432"]
+action = "read-only"
+profile = "postgres"
+reason = "customers use it"
+"#;
+
 /// What psql says that shows that name in TLS.
 fn psql(name: &str) -> String {
+    saying(name, "select 'answered'")
+}
+
+/// The same of a statement.
+fn saying(name: &str, text: &str) -> String {
     format!(
-        "HOME=/ psql 'host={name} hostaddr={SHARED} user=postgres sslmode=require connect_timeout=10' -XAtc \"select 'answered'\""
+        "HOME=/ psql 'host={name} hostaddr={SHARED} user=postgres sslmode=require connect_timeout=10' -XAtc \"{text}\""
     )
 }
 
-#[test]
-fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
-    let scene = SharedAddress::new()?;
+/// PostgreSQL, which answers whatever name it is shown.
+fn database(scene: &SharedAddress) -> Tested<(Cluster<'_>, Running)> {
     let cluster = Cluster::new(scene.network.prod(), scene.file("postgres"))?;
     cluster.admit("hostssl all all all trust")?;
     let pem = cluster.dir().join("server.pem");
@@ -128,12 +157,19 @@ fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
     for file in ["ssl_cert_file", "ssl_key_file"] {
         server.args(["-c", &format!("{file}={}", pem.display())]);
     }
-    let mut server = Running::start(&mut server)?;
+    let server = Running::start(&mut server)?;
     for name in [FORGE, EVIL] {
         eventually("it answers, whatever name it is shown", || {
-            Ok(outside(&scene, &psql(name))? == "answered")
+            Ok(outside(scene, &psql(name))? == "answered")
         })?;
     }
+    Ok((cluster, server))
+}
+
+#[test]
+fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
+    let scene = SharedAddress::new()?;
+    let (_cluster, mut server) = database(&scene)?;
 
     let daemon = scene.daemon(POLICY, Looks::Proxy)?;
     let mut shell = scene.session(&daemon)?;
@@ -143,6 +179,32 @@ fn a_name_that_postgresql_shows_in_tls_is_held_to_the_names() -> Tested {
         refused.contains("may not be shown there") && refused.contains(EVIL),
         "{refused}"
     );
+    postgres::stop(&mut server);
+    Ok(())
+}
+
+#[test]
+fn a_statement_is_judged_by_the_rule_for_the_name_that_tls_shows() -> Tested {
+    let scene = SharedAddress::new()?;
+    let (_cluster, mut server) = database(&scene)?;
+    let make = "create function total() returns int language sql as 'select 42'";
+    outside(&scene, &saying(FORGE, make))?;
+    let total = "select total()";
+    assert_eq!(outside(&scene, &saying(EVIL, total))?, "42");
+
+    let daemon = scene.daemon(TWO_DATABASES, Looks::Proxy)?;
+    // It has asked for the name alone whose rule lists the function.
+    let mut shell = scene.session(&daemon)?;
+    assert_eq!(inside(&mut shell, &saying(FORGE, total))?, "42");
+    assert_eq!(inside(&mut shell, &psql(EVIL))?, "answered");
+    let refused = inside(&mut shell, &saying(EVIL, total))?;
+    assert!(refused.contains("stopped by guard"), "{refused}");
+    let asked = daemon.json(["pending"])?[0].take();
+    assert_eq!(asked["rule"], "production", "{asked}");
+    assert_eq!(asked["reason"], "customers use it", "{asked}");
+    assert_eq!(asked["beside"][0]["rule"], "staging", "{asked}");
+    let host = "postgres@evil.example.com/postgres";
+    assert_eq!(asked["http"]["host"], host, "{asked}");
     postgres::stop(&mut server);
     Ok(())
 }

@@ -16,17 +16,23 @@ use super::{
     unit::Unit,
 };
 
-/// A user and a database.
+/// A user and a database, and at which of the servers that share an address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Login {
     pub(super) user: String,
     pub(super) database: String,
+    /// The name shown in TLS, where rules for names count: servers that share an address may go by it.
+    pub(super) server: Option<String>,
 }
 
 impl Login {
-    /// As in a URL, without the host.
+    /// As in a URL, without a host where the client has named none.
     pub(super) fn at(&self) -> String {
-        format!("{}@{}", escaped(&self.user), escaped(&self.database))
+        let (user, database) = (escaped(&self.user), escaped(&self.database));
+        match &self.server {
+            Some(server) => format!("{user}@{}/{database}", escaped(server)),
+            None => format!("{user}@{database}"),
+        }
     }
 }
 

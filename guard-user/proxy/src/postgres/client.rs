@@ -27,6 +27,7 @@ use super::{
     refusal::{Refusal, failing_query},
     replication,
     server::BothDirections,
+    server_name::NamedTerms,
     unit::Unit,
 };
 
@@ -57,6 +58,8 @@ pub(super) struct PostgresClient<'a, R, W> {
     pub(super) again: Rc<Again>,
     /// The terms by which the cached texts were judged.
     terms: Option<Rc<TargetTerms>>,
+    /// Those with the rules for the name that the client has shown.
+    pub(super) named: Option<NamedTerms>,
     /// The last terms that did not let everything pass: what was prepared under them stays prepared.
     rules: Option<Rc<TargetTerms>>,
     /// The release for which they were judged.
@@ -138,6 +141,7 @@ where
             shared,
             again: Rc::clone(&context.again),
             terms: None,
+            named: None,
             rules: None,
             release: Release::default(),
             known: HashMap::new(),
@@ -289,6 +293,7 @@ where
     pub(super) async fn terms(&mut self) -> io::Result<Rc<TargetTerms>> {
         let terms = self.context.link.terms(self.context.target).await;
         let terms = terms.ok_or_else(|| forbidden(NOTHING_PASSES))?;
+        let terms = self.with_name(terms).await?;
         let is_same = |known: &Rc<TargetTerms>| Rc::ptr_eq(known, &terms);
         if !self.terms.as_ref().is_some_and(is_same) {
             self.known.clear();

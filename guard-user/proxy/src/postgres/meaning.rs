@@ -147,6 +147,7 @@ mod tests {
         Login {
             user: "app".to_owned(),
             database: "shop".to_owned(),
+            server: None,
         }
     }
 
@@ -208,5 +209,20 @@ mod tests {
         assert_ne!(of(&one), of(&dates));
         assert_ne!(of(&one), of(&path));
         assert_eq!(of(&Meaning::default()), None);
+    }
+
+    #[test]
+    fn a_yes_is_for_the_server_that_was_named() {
+        let text = Bytes::from_static(b"delete from t");
+        let usual = Meaning::usual();
+        let named = |server: &str| Login {
+            server: Some(server.to_owned()),
+            ..login()
+        };
+        let [staging, production] = ["staging.example", "db.example"].map(named);
+        assert_eq!(usual.at(&production), "app@db.example/shop");
+        let of = |login: &Login| usual.digest(login, &[&text]);
+        assert_ne!(of(&staging), of(&production));
+        assert_ne!(of(&login()), of(&production));
     }
 }

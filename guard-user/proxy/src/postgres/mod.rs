@@ -22,6 +22,7 @@ mod refusal;
 mod replication;
 mod rows;
 mod server;
+mod server_name;
 mod start;
 mod sum;
 mod unit;

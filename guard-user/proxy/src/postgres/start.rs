@@ -309,6 +309,7 @@ fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unst
     let login = Login {
         database: database.unwrap_or_else(|| user.clone()),
         user,
+        server: None,
     };
     for (name, value) in &pairs {
         let judged = match name.starts_with("_pq_.") {

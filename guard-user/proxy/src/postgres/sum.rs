@@ -18,12 +18,14 @@ pub(super) fn sum<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Bytes {
     Bytes::copy_from_slice(&sum.finalize())
 }
 
-/// The digest of a statement: of user, database, and every byte of it. In hex.
+/// The digest of a statement: of user, database, server, and every byte of it. In hex.
 pub(super) fn digest(login: &Login, parts: &[&Bytes]) -> String {
+    let server = login.server.as_deref().map(str::as_bytes);
     let who = [login.user.as_bytes(), login.database.as_bytes()];
+    let who = who.into_iter().chain(server);
     let mut text = String::new();
     let parts = parts.iter().map(|part| &part[..]);
-    for byte in sum(who.into_iter().chain(parts)) {
+    for byte in sum(who.chain(parts)) {
         let _ = write!(text, "{byte:02x}");
     }
     text

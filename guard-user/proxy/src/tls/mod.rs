@@ -313,6 +313,11 @@ impl Secure {
         asks.then(|| explain::certificate_asked(&self.name.to_str()))
     }
 
+    /// The name that the client has shown; none where it goes by the address.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.is_shown.then(|| self.name())
+    }
+
     /// The name that the client asked for.
     pub(super) fn name(&self) -> String {
         self.name.to_str().into_owned()

@@ -1,0 +1,138 @@
+//! The name that a client has shown in TLS. Servers share addresses and go by it, so its own rules judge statements beside those of the
+//! address.
+
+use std::{io, rc::Rc};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    super::{
+        judge::Rules,
+        link::NameTerms,
+        wire::{Passing, TargetTerms},
+    },
+    client::PostgresClient,
+    is_spoken,
+};
+
+/// Terms, the rules for a name, and both together, so that these are the same for as long as the two are.
+#[derive(Debug)]
+pub(super) struct NamedTerms {
+    terms: Rc<TargetTerms>,
+    rules: Rc<[Rules]>,
+    both: Rc<TargetTerms>,
+}
+
+impl NamedTerms {
+    fn is_of(&self, terms: &Rc<TargetTerms>, rules: &Rc<[Rules]>) -> bool {
+        Rc::ptr_eq(&self.terms, terms) && Rc::ptr_eq(&self.rules, rules)
+    }
+}
+
+impl<R, W> PostgresClient<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// These terms with the rules for the name that the client has shown, where there are any.
+    ///
+    /// # Errors
+    ///
+    /// That it may not be shown there any more, or that its rules are about another protocol.
+    pub(super) async fn with_name(
+        &mut self,
+        terms: Rc<TargetTerms>,
+    ) -> io::Result<Rc<TargetTerms>> {
+        let context = self.context;
+        let shown = context.secure.as_ref().and_then(|secure| secure.shown());
+        let Some(name) = shown.filter(|_| terms.names && !terms.is_open()) else {
+            return Ok(terms);
+        };
+        let NameTerms { why, rules } = context.link.name_terms(context.target, &name).await;
+        if let Some(why) = why {
+            let why = format!("the name in TLS (SNI) may not be shown there: {why}");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        self.login.server = Some(name);
+        if rules.is_empty() {
+            return Ok(terms);
+        }
+        if let Some(known) = &self.named
+            && known.is_of(&terms, &rules)
+        {
+            return Ok(Rc::clone(&known.both));
+        }
+        let both = Rc::new(together(&terms, &rules));
+        if is_spoken(&both) != Some(true) {
+            let why = "the rules for the name in TLS (SNI) disagree about whether PostgreSQL is spoken there";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        self.named = Some(NamedTerms {
+            terms,
+            rules,
+            both: Rc::clone(&both),
+        });
+        Ok(both)
+    }
+}
+
+/// Terms with a name's own rules, which come first: of equally strict ones they are what a client is told of.
+fn together(terms: &TargetTerms, own: &[Rules]) -> TargetTerms {
+    let others = terms.rules().iter().filter(|one| !own.contains(one));
+    let rules = own.iter().chain(others).cloned();
+    TargetTerms {
+        passing: Passing::Judged(rules.collect()),
+        ..terms.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use guard_policy::{Profile, ProfileLists};
+
+    use super::{
+        super::{judge::Release, unit::Unit},
+        *,
+    };
+
+    fn rules(name: &str, functions: &[&str]) -> Rules {
+        Rules {
+            name: Some(name.to_owned()),
+            profiles: vec![Profile::Postgres],
+            lists: ProfileLists {
+                postgres_functions: functions.iter().map(|&one| one.to_owned()).collect(),
+                ..ProfileLists::default()
+            },
+            ..Rules::default()
+        }
+    }
+
+    #[test]
+    fn what_the_address_lists_passes_where_the_name_lists_it_too() {
+        let of_address = rules("staging", &["total"]);
+        let terms = TargetTerms {
+            passing: Passing::Judged(vec![of_address.clone()]),
+            account: 1,
+            writes: false,
+            by_sni: false,
+            names: true,
+            until: None,
+        };
+        let text = Bytes::from_static(b"select total()");
+        let reads = |own: &[Rules]| {
+            let both = together(&terms, own);
+            Unit::of(&text, both.rules(), Release::default()).reads()
+        };
+        assert!(reads(&[]));
+        assert!(reads(&[rules("production", &["total"])]));
+        assert!(!reads(&[rules("production", &[])]));
+        assert_eq!(together(&terms, &[of_address]), terms);
+        let both = together(&terms, &[rules("production", &[])]);
+        let names = both.rules().iter().map(|one| one.name.as_deref());
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [Some("production"), Some("staging")]
+        );
+    }
+}
