@@ -4,7 +4,9 @@ use guard_proto::{Call, Request};
 
 use super::choice::{DraftYes, Typed, YesFor};
 use super::cursor::is_settled;
-use super::{Detail, Effect, GuarddReach, Mode, Model, Moment, Notice, OpenedRequest, Tone};
+use super::{
+    Detail, Effect, GuarddReach, Mode, Model, Moment, Notice, OpenedRequest, Tone, bewares,
+};
 use crate::watch::answer::Decision;
 
 /// A no that is for now: what is tried again after that is asked again.
@@ -31,7 +33,7 @@ impl Model {
     }
 
     pub(super) fn say_yes(&mut self, what: &YesFor, seconds: f64, at: Moment) -> Vec<Effect> {
-        let Some(subject) = self.answerable(at) else {
+        let Some(subject) = self.approvable(at) else {
             return Vec::new();
         };
         let Ok(tried) = self.seen_of_burst(&subject.request, at) else {
@@ -99,7 +101,7 @@ impl Model {
 
     /// Begins a yes to more, or less, than was asked.
     fn choose(&mut self, c: char, at: Moment) {
-        let Some(subject) = self.answerable(at) else {
+        let Some(subject) = self.approvable(at) else {
             return;
         };
         if subject.request.question.is_some() && "csri".contains(c) {
@@ -132,6 +134,23 @@ impl Model {
     fn tell_why(&mut self, subject: &OpenedRequest, is: &str) {
         let text = format!("{} is {is}: that key is not for it", subject.request.id);
         self.notice = Some(Notice::new(Tone::Warn, text));
+    }
+
+    /// The same for a yes: nobody gives one before the screen has shown all that they should beware of.
+    fn approvable(&mut self, at: Moment) -> Option<OpenedRequest> {
+        let subject = self.answerable(at)?;
+        if subject.read || bewares(&subject.request).next().is_none() {
+            return Some(subject);
+        }
+        let id = &subject.request.id;
+        let look = match self.mode {
+            Mode::Lists => "press Enter, and look",
+            Mode::Choose(_) => "press Esc, then Enter, and look",
+            _ => "look further down",
+        };
+        let text = format!("not all to beware of in {id} is in view: {look} before a yes");
+        self.notice = Some(Notice::new(Tone::Warn, text));
+        None
     }
 
     /// The request that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
@@ -176,7 +195,12 @@ impl Model {
                 let request = self.requests.iter().find(|one| one.id == id)?;
                 let request = Box::new(request.clone());
                 let seen = self.asked.seen();
-                Some(OpenedRequest { request, seen })
+                let read = self.read.as_deref() == Some(id);
+                Some(OpenedRequest {
+                    request,
+                    seen,
+                    read,
+                })
             }
             _ => None,
         }

@@ -99,6 +99,8 @@ pub(crate) struct Model {
     quiet: Option<Moment>,
     /// Nothing of the lists could be seen when the screen was drawn last.
     blind: bool,
+    /// The request of which it showed all then that a person should beware of.
+    read: Option<String>,
 }
 
 /// Whether guardd can be asked.
@@ -157,6 +159,8 @@ pub(crate) struct OpenedRequest {
     pub(crate) request: Box<Request>,
     /// Since when it has been on the screen.
     pub(crate) seen: Option<Moment>,
+    /// Whether all that a person should beware of has been on the screen.
+    pub(crate) read: bool,
 }
 
 /// How something is told.
@@ -334,6 +338,7 @@ impl Model {
             .iter()
             .find(|one| one.id == subject.request.id)
         {
+            subject.read &= bewares(known).eq(bewares(&subject.request));
             *subject.request = known.clone();
         }
     }
@@ -394,13 +399,15 @@ impl Model {
             _ => &mut self.scrolled,
         };
         *scrolled = (*scrolled).min(shown.scroll);
+        self.read = shown.read;
         let subject = match &mut self.mode {
-            Mode::Details(Detail::Request(subject), _) => Some(&mut subject.seen),
-            Mode::Choose(choice) => Some(&mut choice.subject.seen),
+            Mode::Details(Detail::Request(subject), _) => Some(subject),
+            Mode::Choose(choice) => Some(&mut choice.subject),
             _ => None,
         };
-        if let Some(seen) = subject {
-            seen.get_or_insert(now);
+        if let Some(subject) = subject {
+            subject.seen.get_or_insert(now);
+            subject.read |= self.read.as_ref() == Some(&subject.request.id);
         }
         if let Mode::Together(together) = &mut self.mode {
             let requests = self.requests.iter();
@@ -424,6 +431,14 @@ pub(crate) struct VisibleRows {
     pub(crate) together: Vec<String>,
     /// Limit of the lines by which the overlay, or else the pane in use, can be scrolled.
     pub(crate) scroll: usize,
+    /// The id of the request that is meant, where it shows all that a person should beware of.
+    pub(crate) read: Option<String>,
+}
+
+/// What a person should beware of in a request.
+fn bewares(request: &Request) -> impl Iterator<Item = &String> {
+    let http = request.http.iter().flat_map(|http| &http.warnings);
+    request.warnings.iter().chain(http)
 }
 
 impl Notice {

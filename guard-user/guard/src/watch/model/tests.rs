@@ -62,6 +62,7 @@ fn draw_of(model: &mut Model, together: Vec<String>, now: u64) {
         holes: Some(0..10),
         together,
         scroll: 100,
+        read: model.subject().map(|subject| subject.request.id),
     };
     model.drawn(Some(shown), at(now));
 }
@@ -254,6 +255,31 @@ fn a_yes_to_some_connections_takes_a_number() {
         panic!("it is a yes")
     };
     assert_eq!((terms.connections, terms.seconds), (Some(7), Some(300.0)));
+}
+
+#[test]
+fn a_yes_takes_that_all_to_beware_of_was_shown_and_a_no_does_not() {
+    let cut = || VisibleRows {
+        requests: Some(0..10),
+        ..VisibleRows::default()
+    };
+    for c in ['y', 'w', 'n'] {
+        let mut model = showing(&[http("r1")]);
+        model.drawn(Some(cut()), at(0));
+        let called = call(press(&mut model, c, 1000));
+        assert_eq!(called.is_some(), c == 'n', "{c}");
+        assert!(matches!(model.mode, Mode::Lists), "{c}");
+    }
+    // What comes to it later has to be shown, too.
+    let mut model = showing(&[http("r1")]);
+    key(&mut model, KeyCode::Enter, 1000);
+    let mut more = http("r1");
+    more.warnings.push("other programs have tried it".into());
+    model.update(Event::Requests(vec![more]), at(1001));
+    assert!(call(press(&mut model, 'y', 2000)).is_none());
+    assert!(told(&model).contains("further down"), "{}", told(&model));
+    draw(&mut model, 2001);
+    assert!(call(press(&mut model, 'y', 3000)).is_some());
 }
 
 #[test]

@@ -14,7 +14,12 @@ const LABEL: usize = 12;
 const BRIEF: usize = 3;
 
 impl View<'_> {
-    pub(super) fn about_request(&self, request: &Request, area: Rect) -> Vec<Line<'static>> {
+    /// All about a request, and how many lines of it have to be in view for all to be read that a person should beware of.
+    pub(super) fn about_request(
+        &self,
+        request: &Request,
+        area: Rect,
+    ) -> (Vec<Line<'static>>, usize) {
         let mut lines = Vec::new();
         let state = if self.model.waits(&request.id) {
             String::new()
@@ -25,8 +30,10 @@ impl View<'_> {
         for line in wrap(&piece(&heading), area.width.into()) {
             lines.push(Line::styled(line, self.look.of(Tone::Strong)));
         }
-        lines.extend(self.fields(&rows::request_fields(request, self.clock), area, usize::MAX));
-        lines
+        let fields = rows::request_fields(request, self.clock);
+        let bewares = lines.len() + bewares(&fields, area, usize::MAX);
+        lines.extend(self.fields(&fields, area, usize::MAX));
+        (lines, bewares)
     }
 
     pub(super) fn about_hole(&self, hole: &Hole, area: Rect) -> Vec<Line<'static>> {
@@ -88,24 +95,23 @@ impl View<'_> {
         lines
     }
 
-    /// The request under the cursor beside the list, as much of it as has room.
-    pub(super) fn draw_brief(&self, frame: &mut Frame<'_>, area: Rect) {
-        let Some(subject) = self.model.subject().filter(|_| area.height > 0) else {
-            return;
-        };
-        let mut lines = self.fields(
-            &rows::request_below(&subject.request, self.clock),
-            area,
-            BRIEF,
-        );
+    /// The request under the cursor beside the list, as much of it as has room. Its id, where that is all that a person should beware of.
+    pub(super) fn draw_brief(&self, frame: &mut Frame<'_>, area: Rect) -> Option<String> {
+        let subject = self.model.subject().filter(|_| area.height > 0)?;
+        let fields = rows::request_below(&subject.request, self.clock);
+        let bewares = bewares(&fields, area, BRIEF);
+        let mut lines = self.fields(&fields, area, BRIEF);
         let room = usize::from(area.height);
+        let mut shown = lines.len();
         if lines.len() > room {
-            let more = lines.len() - room + 1;
-            lines.truncate(room - 1);
+            shown = room - 1;
+            let more = lines.len() - shown;
+            lines.truncate(shown);
             let text = format!("{:LABEL$}… {more} more lines: Enter", "");
             lines.push(Line::styled(text, self.look.of(Tone::Strong)));
         }
         self.draw_page(frame, area, &lines, 0);
+        (bewares <= shown).then_some(subject.request.id)
     }
 
     /// Labels with what stands beside them, each at most `most` lines.
@@ -157,4 +163,21 @@ impl View<'_> {
             ..super::VisibleRows::default()
         }
     }
+}
+
+/// How many lines of fields go down to the end of the last thing to beware of; more than any page has where one of these is cut. As
+/// [`View::fields`] lays them out.
+fn bewares(fields: &[LabelledText], area: Rect, most: usize) -> usize {
+    let cells = usize::from(area.width).saturating_sub(LABEL);
+    let (mut lines, mut last) = (0, 0);
+    for (label, text, _) in fields {
+        let length = wrap(&paragraph(text), cells).len();
+        lines += length.min(most);
+        match *label {
+            "beware" if length > most => return usize::MAX,
+            "beware" => last = lines,
+            _ => {}
+        }
+    }
+    last
 }

@@ -17,7 +17,7 @@ impl View<'_> {
         let model = self.model;
         let is_narrow = parts.title.width < 70;
         let requests = self.draw_requests(frame, parts.requests, is_narrow);
-        self.draw_brief(frame, parts.detail);
+        let read = self.draw_brief(frame, parts.detail);
         let holes = self.draw_holes(frame, parts.holes);
         let sessions = self.draw_sessions(frame, parts.sessions);
         let log = match model.pane {
@@ -34,6 +34,7 @@ impl View<'_> {
             holes,
             scroll,
             together: Vec::new(),
+            read,
         }
     }
 

@@ -60,25 +60,32 @@ impl View<'_> {
             height: parts.notice.y - top,
             ..parts.title
         };
-        let over = match &self.model.mode {
+        let (lines, bewares, scroll) = match &self.model.mode {
             Mode::Details(Detail::Request(subject), scroll) => {
-                Some((self.about_request(&subject.request, middle), scroll))
+                let (lines, bewares) = self.about_request(&subject.request, middle);
+                (lines, bewares, *scroll)
             }
             Mode::Details(Detail::Hole(hole), scroll) => {
-                Some((self.about_hole(hole, middle), scroll))
+                (self.about_hole(hole, middle), 0, *scroll)
             }
-            Mode::Help(scroll) => Some((self.help(middle), scroll)),
+            Mode::Help(scroll) => (self.help(middle), 0, *scroll),
             Mode::Choose(choice) => {
                 let mut lines = self.choice(&choice.what, middle);
-                lines.extend(self.about_request(&choice.subject.request, middle));
-                Some((lines, &0))
+                let (about, bewares) = self.about_request(&choice.subject.request, middle);
+                let bewares = lines.len() + bewares;
+                lines.extend(about);
+                (lines, bewares, 0)
             }
             Mode::Together(together) => return self.draw_together(frame, middle, together),
-            Mode::Lists | Mode::Filter => None,
+            Mode::Lists | Mode::Filter => return self.draw_lists(frame, parts),
         };
-        match over {
-            Some((lines, scroll)) => self.draw_page(frame, middle, &lines, *scroll),
-            None => self.draw_lists(frame, parts),
+        let shown = self.draw_page(frame, middle, &lines, scroll);
+        // A long notice takes a line from what is above it.
+        let end = scroll.min(shown.scroll) + usize::from(middle.height.saturating_sub(1));
+        let subject = self.model.subject().filter(|_| bewares <= end);
+        VisibleRows {
+            read: subject.map(|subject| subject.request.id),
+            ..shown
         }
     }
 

@@ -249,6 +249,47 @@ fn details_say_all() {
 }
 
 #[test]
+fn nothing_to_beware_of_lies_out_of_view_of_who_says_yes() {
+    let says_yes = |model: &mut Model| {
+        let now = std::time::Duration::from_secs(1);
+        let key = KeyEvent::new(KeyCode::Char('y'), KeyModifiers::NONE);
+        !model.update(Event::Key(key, now), now).is_empty()
+    };
+    let told = |model: &Model| model.notice.as_ref().map(|notice| notice.text.clone());
+    let long = || {
+        let http = HttpRequest {
+            path: format!("/api/{}", "a".repeat(300)),
+            ..examples::http()
+        };
+        let long = Request {
+            id: "r2".into(),
+            http: Some(http),
+            ..examples::request()
+        };
+        let mut model = model();
+        let requests = vec![examples::request(), long];
+        model.update(Event::Requests(requests), std::time::Duration::ZERO);
+        press(&mut model, KeyCode::Down);
+        model
+    };
+    let mut model = long();
+    assert!(!screen(&mut model, 40, 10).contains("cannot be undone"));
+    assert!(!says_yes(&mut model));
+    assert!(told(&model).is_some_and(|text| text.contains("press Enter")));
+    press(&mut model, KeyCode::Enter);
+    assert!(!screen(&mut model, 40, 10).contains("cannot be undone"));
+    assert!(!says_yes(&mut model));
+    assert!(told(&model).is_some_and(|text| text.contains("further down")));
+    press(&mut model, KeyCode::End);
+    screen(&mut model, 40, 10);
+    assert!(says_yes(&mut model));
+    // Where it has room, nobody has to look further.
+    let mut model = long();
+    assert!(screen(&mut model, 80, 24).contains("cannot be undone"));
+    assert!(says_yes(&mut model));
+}
+
+#[test]
 fn a_choice_shows_what_it_would_be_for() {
     let mut model = model();
     press(&mut model, KeyCode::Char('c'));
