@@ -116,8 +116,7 @@ function show({ connected, questions, machines }) {
 function live(isOn) {
   document.body.dataset.live = isOn ? "on" : "off";
   find("#live").textContent = isOn ? "" : "not connected";
-  const yes = find("button.yes");
-  if (yes) yes.disabled = !isOn || isBusy || !mayPress;
+  offerYes();
 }
 
 // A stream ends by itself every twenty seconds, and is asked for anew while somebody looks at the page.
@@ -246,7 +245,7 @@ async function sign(form) {
     if (isStale) sessionStorage.setItem("said", "Nothing is open: it had changed since it was shown. Look again.");
   } finally {
     isBusy = false;
-    yes.disabled = document.body.dataset.live === "off";
+    offerYes();
     if (isStale) location.reload();
   }
 }
@@ -260,9 +259,23 @@ if (left && find("#said")) find("#said").textContent = left;
 let mayPress = false;
 setTimeout(() => {
   mayPress = true;
-  const yes = find("button.yes");
-  if (yes) yes.disabled = document.body.dataset.live === "off";
+  offerYes();
 }, 300);
+
+// A phone has the answer at hand wherever it is scrolled: no yes before the end of what to beware of was above that.
+const bewares = find("ul.beware");
+let isRead = !bewares;
+
+function offerYes() {
+  const yes = find("button.yes");
+  if (!yes) return;
+  const box = yes.closest(".answer");
+  const covered = box && getComputedStyle(box).position === "sticky" ? box.offsetHeight : 0;
+  isRead ||= bewares.getBoundingClientRect().bottom <= window.innerHeight - covered + 1;
+  yes.disabled = document.body.dataset.live === "off" || isBusy || !mayPress || !isRead;
+}
+
+for (const moved of ["scroll", "resize"]) window.addEventListener(moved, offerYes, { passive: true });
 
 const people = find("#yes select");
 const own = [...(people?.options ?? [])].find((one) => one.value === localStorage.getItem("by"));
