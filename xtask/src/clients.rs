@@ -106,7 +106,10 @@ pub fn obtain() -> Result<PathBuf> {
         let _ = fs::remove_dir_all(&here);
         run(Command::new("cp").arg("-rT").args([&tree, &here]))
     })?;
-    run(Command::new("cp").arg("-rT").args([&names, &here]))?;
+    // What is linked is the tree's own: written to, it would change there.
+    run(Command::new("cp")
+        .args(["-rT", "--remove-destination"])
+        .args([&names, &here]))?;
     Ok(here)
 }
 

@@ -133,7 +133,7 @@ pub enum Verb {
     #[command(
         after_help = "Example:\n  guard-fleet --config /etc/guard/fleet-console.toml console\n\nguard-console shows them with fleet = \"/run/guard-fleet/console.sock\" in its settings."
     )]
-    Console(ConsoleArgs),
+    Console(ConsoleSocketArgs),
     /// Show the audit logs that machines have sent to the servers, or check that they are whole
     #[command(
         after_help = "Examples:\n  guard-fleet log --machine m-1f2e --since 1h --follow\n  guard-fleet log --verify --signatures --approvers approvers.toml --list fleet.list"
@@ -279,7 +279,7 @@ pub struct PushArgs {
 
 /// Of `console`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ConsoleArgs {
+pub struct ConsoleSocketArgs {
     /// Where the console finds it
     #[arg(
         long,

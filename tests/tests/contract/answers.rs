@@ -265,7 +265,7 @@ fn what_was_refused_first_and_is_held_later_is_told_at_the_terminal_too() -> Tes
     assert_eq!(lab.pending()?[0]["held"], false);
     let _watcher = lab.watcher()?;
     window.press(&["Enter"]);
-    let words = "(request r1): guard approve r1, in another terminal";
+    let words = "(request r1): guard watch, in another terminal";
     window.expect(&format!("guard: waits for a yes to tcp {V4}:443 {words}"));
     assert_eq!(lab.root(&["deny", "r1"])?.code(), Some(0));
     let screen = window.expect("guard report --session s1");

@@ -203,7 +203,7 @@ fn what_was_refused_first_and_is_held_later_is_told_at_the_terminal() -> Tested 
     window.expect("ended");
     let _watcher = scene.watcher()?;
     window.press(&["Enter"]);
-    let screen = window.expect("(request r1): guard approve r1, in another terminal");
+    let screen = window.expect("(request r1): guard watch, in another terminal");
     assert!(screen.contains("guard: waits for a yes to"), "{screen}");
     let second = scene.request()?;
     assert_eq!(

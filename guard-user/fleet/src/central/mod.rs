@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     VerbOutcome,
-    args::ConsoleArgs,
+    args::ConsoleSocketArgs,
     key,
     link::{NatsLink, until},
     people::heard::{Fleet, KnownChange},
@@ -44,7 +44,7 @@ const WAITING: usize = 16;
 /// # Errors
 ///
 /// That there is no key, or nowhere to listen.
-pub(crate) async fn console(settings: &Settings, args: &ConsoleArgs) -> Result<VerbOutcome> {
+pub(crate) async fn console(settings: &Settings, args: &ConsoleSocketArgs) -> Result<VerbOutcome> {
     let told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let key = key::public(&settings.key)?;

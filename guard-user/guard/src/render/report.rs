@@ -9,6 +9,7 @@ use crate::report::summary::{HoleLine, Report, RequestLine, SessionLine, Stopped
 pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
     let mut page = Page::default();
     headline(&mut page, report);
+    left_out(&mut page, report);
     for not_counted in report.not_counted() {
         page.styled(HEAD, not_counted).end();
     }
@@ -116,6 +117,10 @@ fn headline(page: &mut Page, report: &Report) {
         page.styled(BAD, bad).text(more);
     }
     page.line(format_args!(", in {sessions}."));
+}
+
+/// What the audit log lacks: also where nothing else was stopped.
+fn left_out(page: &mut Page, report: &Report) {
     if report.left_out > 0 {
         page.styled(
             WARN,

@@ -21,7 +21,7 @@ use self::{
     audit::{Audit, AuditError, LogEntry},
     meters::{AdmittedRecord, Meters},
     metrics::Counters,
-    starts::{Starter, Starts},
+    starts::{Starts, StartsOf},
 };
 
 /// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
@@ -92,7 +92,7 @@ impl Recorder {
 
     /// Adds a session's start, or that there was none. Where its starter has had too many lately, it is added before the first other record
     /// of the session; false then.
-    pub fn note_start(&mut self, by: Starter, entry: LogEntry, now: BootTime) -> bool {
+    pub fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
         match self.starts.admit(by, now) {
             Some(count) => self.audit.note(entry.starts_left_out(count)),
             None => {
@@ -122,7 +122,7 @@ impl Recorder {
     }
 
     /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
-    pub fn take_starts_left_out(&mut self, by: Starter) -> u64 {
+    pub fn take_starts_left_out(&mut self, by: StartsOf) -> u64 {
         self.starts.take_left_out(by)
     }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn of_a_loop_of_starts_those_are_written_of_which_anything_else_is() {
         let (mut recorder, _dir) = recorder();
-        let (by, now) = (Starter::User(1000), BootTime(1_000_000_000_000));
+        let (by, now) = (StartsOf::User(1000), BootTime(1_000_000_000_000));
         let loops = (0..).map(|number| format!("s{number}"));
         let first = loops.take_while(|id| {
             let is_written = recorder.note_start(by, start(id), now);

@@ -14,14 +14,14 @@ const BOTH: u64 = 2;
 
 /// Whose sessions are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Starter {
+pub enum StartsOf {
     /// A user, for outermost sessions.
     User(u32),
     /// An outermost session, for all inside it, however deep.
     Outermost(SessionId),
 }
 
-impl Starter {
+impl StartsOf {
     const fn allowance(self) -> Allowance {
         match self {
             Self::User(_) => Allowance {
@@ -66,21 +66,21 @@ impl StartShare {
 /// A start that is not written yet.
 #[derive(Debug)]
 struct DeferredStart {
-    by: Starter,
+    by: StartsOf,
     entry: LogEntry,
 }
 
 /// The starts of all sessions.
 #[derive(Debug, Default)]
 pub struct Starts {
-    shares: HashMap<Starter, StartShare>,
+    shares: HashMap<StartsOf, StartShare>,
     /// By the sessions' ids.
     deferred: HashMap<String, DeferredStart>,
 }
 
 impl Starts {
     /// Whether a start is to be written now, and how many records its starter's sessions lack since the last one.
-    pub fn admit(&mut self, by: Starter, now: BootTime) -> Option<u64> {
+    pub fn admit(&mut self, by: StartsOf, now: BootTime) -> Option<u64> {
         self.make_room(now);
         let allowance = by.allowance();
         let share = self.shares.entry(by).or_default();
@@ -93,7 +93,7 @@ impl Starts {
     }
 
     /// Keeps a start that is not written, in case that something else is written of its session. One of no session is left out.
-    pub fn defer(&mut self, by: Starter, entry: LogEntry) {
+    pub fn defer(&mut self, by: StartsOf, entry: LogEntry) {
         match entry.session().map(str::to_owned) {
             Some(session) => {
                 self.deferred.insert(session, DeferredStart { by, entry });
@@ -117,7 +117,7 @@ impl Starts {
     }
 
     /// How many records of a starter's sessions were left out since the last that said so, which the caller says.
-    pub fn take_left_out(&mut self, by: Starter) -> u64 {
+    pub fn take_left_out(&mut self, by: StartsOf) -> u64 {
         let share = self.shares.get_mut(&by);
         share.map_or(0, |share| mem::take(&mut share.left_out))
     }
@@ -130,10 +130,10 @@ impl Starts {
 
     /// Removes what is counted of an outermost session that is gone, with all inside it.
     pub fn forget(&mut self, outermost: SessionId) {
-        self.shares.remove(&Starter::Outermost(outermost));
+        self.shares.remove(&StartsOf::Outermost(outermost));
     }
 
-    fn note_left_out(&mut self, by: Starter, count: u64) {
+    fn note_left_out(&mut self, by: StartsOf, count: u64) {
         self.shares.entry(by).or_default().left_out += count;
     }
 
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const USER: Starter = Starter::User(1000);
+    const USER: StartsOf = StartsOf::User(1000);
 
     fn at(millis: u64) -> BootTime {
         BootTime(1000 * SECOND + millis * 1_000_000)
@@ -173,8 +173,8 @@ mod tests {
         let admitted = (0..3 * most).map_while(|_| starts.admit(USER, at(0)));
         assert_eq!(admitted.collect::<Vec<_>>(), vec![0; most as usize]);
         // Another user, and what is started inside a session, have their own.
-        let inside = Starter::Outermost(SessionId(1));
-        for by in [Starter::User(1001), inside] {
+        let inside = StartsOf::Outermost(SessionId(1));
+        for by in [StartsOf::User(1001), inside] {
             assert_eq!(starts.admit(by, at(0)), Some(0), "{by:?}");
         }
         // 5 a second; what is left over of a moment is not lost.
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_agent_uses_up_its_own_allowance() {
         let mut starts = Starts::default();
-        let inside = Starter::Outermost(SessionId(1));
+        let inside = StartsOf::Outermost(SessionId(1));
         let admitted = (0..1000).map_while(|_| starts.admit(inside, at(0)));
         assert_eq!(admitted.count() as u64, inside.allowance().at_once);
         assert_eq!(starts.admit(inside, at(4999)), None);
@@ -224,11 +224,11 @@ mod tests {
     fn who_has_all_of_the_allowance_is_not_counted_for_ever() {
         let mut starts = Starts::default();
         for user in 0..u32::try_from(MAX_STARTERS).unwrap() {
-            starts.admit(Starter::User(user), at(0));
+            starts.admit(StartsOf::User(user), at(0));
         }
-        starts.note_left_out(Starter::User(7), BOTH);
-        starts.admit(Starter::User(u32::MAX), at(1000));
+        starts.note_left_out(StartsOf::User(7), BOTH);
+        starts.admit(StartsOf::User(u32::MAX), at(1000));
         assert_eq!(starts.shares.len(), 2);
-        assert_eq!(starts.take_left_out(Starter::User(7)), BOTH);
+        assert_eq!(starts.take_left_out(StartsOf::User(7)), BOTH);
     }
 }

@@ -11,7 +11,8 @@ use guard_proto::{
 use guard_sys::clock::Clocks;
 
 use super::{
-    Noted, Pending, RequestKey, RequestOwner, hosts, questions::AskingProgram, shown::for_log, tries,
+    Noted, Pending, RequestKey, RequestOwner, hosts, questions::AskingProgram, shown::for_log,
+    tries,
 };
 use crate::{
     control::{failure::CallError, ids},

@@ -27,7 +27,7 @@ use crate::{
     doctor,
     policies::{Policies, library::PolicyText, load},
     proxy::{self, worker::ProxyWorker},
-    record::{audit::LogEntry, starts::Starter},
+    record::{audit::LogEntry, starts::StartsOf},
     resolver::{self, worker::ResolverWorker},
     sessions::{LifeStage, Session, SessionFacts, Sessions, launchers::stands_in},
     shared::Shared,
@@ -654,7 +654,7 @@ impl State {
     /// Writes a session's start, unless its starter had too many.
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
         let live = self.sessions.live(id);
-        let by = live.map_or(Starter::User(session.uid), Session::starter);
+        let by = live.map_or(StartsOf::User(session.uid), Session::starter);
         let entry = self.start_entry(id, session);
         if !self.recorder.note_start(by, entry, clock::now()) {
             self.sessions.set_unrecorded(id, true);

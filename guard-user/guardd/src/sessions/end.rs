@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    record::{audit::LogEntry, starts::Starter},
+    record::{audit::LogEntry, starts::StartsOf},
     sessions::{LifeStage, Session, Sessions, TIME_TO_ENTER},
     state::State,
     times::is_past,
@@ -87,7 +87,7 @@ impl State {
                 .into(),
         };
         let left_out = self.recorder.left_out(id);
-        let inside = self.recorder.take_starts_left_out(Starter::Outermost(id));
+        let inside = self.recorder.take_starts_left_out(StartsOf::Outermost(id));
         let says_nothing = record.denied.is(&0_u64) && left_out == 0 && inside == 0;
         let is_quiet = says_nothing && self.sessions.may_be_left_out(id);
         match self.shown(id).filter(|_| is_unstarted) {
@@ -115,7 +115,7 @@ impl State {
         };
         let entry = LogEntry::of_user(session.uid, record);
         self.recorder
-            .note_start(Starter::User(session.uid), entry, now);
+            .note_start(StartsOf::User(session.uid), entry, now);
     }
 
     /// Removes the kernel's entry of a session that ended a while ago.

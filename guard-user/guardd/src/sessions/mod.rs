@@ -36,7 +36,7 @@ use self::{
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::VerdictSubject,
-    record::{shelf::Shelf, starts::Starter},
+    record::{shelf::Shelf, starts::StartsOf},
     times::is_past,
 };
 
@@ -276,10 +276,10 @@ impl Session {
 
     /// Whose starts its own counts with.
     #[must_use]
-    pub fn starter(&self) -> Starter {
+    pub fn starter(&self) -> StartsOf {
         match self.about.outermost {
-            Some(outermost) => Starter::Outermost(SessionId(outermost)),
-            None => Starter::User(self.about.uid),
+            Some(outermost) => StartsOf::Outermost(SessionId(outermost)),
+            None => StartsOf::User(self.about.uid),
         }
     }
 
