@@ -5,7 +5,8 @@ use guard_proto::{Call, Request};
 use super::choice::{DraftYes, Typed, YesFor};
 use super::cursor::is_settled;
 use super::{
-    Detail, Effect, GuarddReach, Mode, Model, Moment, Notice, OpenedRequest, Tone, bewares,
+    Detail, Effect, GuarddReach, Mode, Model, Moment, Notice, OpenedRequest, SeenBewares, Tone,
+    bewares,
 };
 use crate::watch::answer::Decision;
 
@@ -146,7 +147,7 @@ impl Model {
         let look = match self.mode {
             Mode::Lists => "press Enter, and look",
             Mode::Choose(_) => "press Esc, then Enter, and look",
-            _ => "look further down",
+            _ => "scroll to the rest",
         };
         let text = format!("not all to beware of in {id} is in view: {look} before a yes");
         self.notice = Some(Notice::new(Tone::Warn, text));
@@ -200,6 +201,7 @@ impl Model {
                     request,
                     seen,
                     read,
+                    bewares: SeenBewares::default(),
                 })
             }
             _ => None,

@@ -1,6 +1,6 @@
 //! What the screen knows, and what becomes of it with each thing that happens. Pure: no terminal, no socket, no clock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -161,6 +161,28 @@ pub(crate) struct OpenedRequest {
     pub(crate) seen: Option<Moment>,
     /// Whether all that a person should beware of has been on the screen.
     pub(crate) read: bool,
+    /// What of it has.
+    pub(crate) bewares: SeenBewares,
+}
+
+/// Which of the lines that say what to beware of have been on the screen, each by its place among these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SeenBewares {
+    /// Of the screen: on another they are other lines.
+    width: u16,
+    seen: BTreeSet<usize>,
+}
+
+impl SeenBewares {
+    pub(crate) const fn new(width: u16, seen: BTreeSet<usize>) -> Self {
+        Self { width, seen }
+    }
+
+    /// Those of a screen of that width.
+    pub(crate) fn at(&self, width: u16) -> impl Iterator<Item = usize> {
+        let is_it = self.width == width;
+        self.seen.iter().copied().filter(move |_| is_it)
+    }
 }
 
 /// How something is told.
@@ -284,6 +306,7 @@ impl Model {
         // What was there before anybody looked is no news.
         let is_new = self.has_asked && requests.iter().any(|one| !self.waits(&one.id));
         self.has_asked = true;
+        self.keep_read(&requests);
         self.requests = requests;
         self.follow();
         let mut effects = Vec::new();
@@ -307,6 +330,7 @@ impl Model {
 
     /// Takes in lists. Which requests wait the stream says, and only that: a list may be older than it.
     fn list(&mut self, lists: Lists) {
+        self.keep_read(&lists.requests);
         for newer in lists.requests {
             if let Some(known) = self.requests.iter_mut().find(|one| one.id == newer.id) {
                 *known = newer;
@@ -319,6 +343,18 @@ impl Model {
             self.reached = reached;
         }
         self.follow();
+    }
+
+    /// That all to beware of in a request was on the screen counts as long as it is the same.
+    fn keep_read(&mut self, newer: &[Request]) {
+        let is_read = |one: &&Request| self.read.as_ref() == Some(&one.id);
+        let known = self.requests.iter().find(is_read);
+        let now = newer.iter().find(is_read);
+        if let (Some(known), Some(now)) = (known, now)
+            && !bewares(known).eq(bewares(now))
+        {
+            self.read = None;
+        }
     }
 
     /// Has the cursors follow what has changed.
@@ -338,7 +374,10 @@ impl Model {
             .iter()
             .find(|one| one.id == subject.request.id)
         {
-            subject.read &= bewares(known).eq(bewares(&subject.request));
+            if !bewares(known).eq(bewares(&subject.request)) {
+                subject.read = false;
+                subject.bewares = SeenBewares::default();
+            }
             *subject.request = known.clone();
         }
     }
@@ -408,6 +447,7 @@ impl Model {
         if let Some(subject) = subject {
             subject.seen.get_or_insert(now);
             subject.read |= self.read.as_ref() == Some(&subject.request.id);
+            subject.bewares = shown.bewares;
         }
         if let Mode::Together(together) = &mut self.mode {
             let requests = self.requests.iter();
@@ -431,8 +471,10 @@ pub(crate) struct VisibleRows {
     pub(crate) together: Vec<String>,
     /// Limit of the lines by which the overlay, or else the pane in use, can be scrolled.
     pub(crate) scroll: usize,
-    /// The id of the request that is meant, where it shows all that a person should beware of.
+    /// The id of the request that is meant, where it has shown all that a person should beware of.
     pub(crate) read: Option<String>,
+    /// What of that it has shown of the request that lies over the lists.
+    pub(crate) bewares: SeenBewares,
 }
 
 /// What a person should beware of in a request.

@@ -63,6 +63,7 @@ fn draw_of(model: &mut Model, together: Vec<String>, now: u64) {
         together,
         scroll: 100,
         read: model.subject().map(|subject| subject.request.id),
+        bewares: SeenBewares::default(),
     };
     model.drawn(Some(shown), at(now));
 }
@@ -277,9 +278,34 @@ fn a_yes_takes_that_all_to_beware_of_was_shown_and_a_no_does_not() {
     more.warnings.push("other programs have tried it".into());
     model.update(Event::Requests(vec![more]), at(1001));
     assert!(call(press(&mut model, 'y', 2000)).is_none());
-    assert!(told(&model).contains("further down"), "{}", told(&model));
+    assert!(
+        told(&model).contains("scroll to the rest"),
+        "{}",
+        told(&model)
+    );
     draw(&mut model, 2001);
     assert!(call(press(&mut model, 'y', 3000)).is_some());
+}
+
+#[test]
+fn what_there_is_more_to_beware_of_in_a_list_has_to_be_drawn_before_a_yes() {
+    let mut more = http("r1");
+    more.warnings.push("other programs have tried it".into());
+    for lists in [false, true] {
+        let mut model = showing(&[http("r1")]);
+        let event = if lists {
+            Event::Lists(Lists {
+                requests: vec![more.clone()],
+                ..Lists::default()
+            })
+        } else {
+            Event::Requests(vec![more.clone()])
+        };
+        model.update(event, at(999));
+        assert!(call(press(&mut model, 'y', 1000)).is_none());
+        draw(&mut model, 1001);
+        assert!(call(press(&mut model, 'y', 2000)).is_some());
+    }
 }
 
 #[test]

@@ -14,12 +14,12 @@ const LABEL: usize = 12;
 const BRIEF: usize = 3;
 
 impl View<'_> {
-    /// All about a request, and how many lines of it have to be in view for all to be read that a person should beware of.
+    /// All about a request, and which lines of it say what a person should beware of.
     pub(super) fn about_request(
         &self,
         request: &Request,
         area: Rect,
-    ) -> (Vec<Line<'static>>, usize) {
+    ) -> (Vec<Line<'static>>, Vec<usize>) {
         let mut lines = Vec::new();
         let state = if self.model.waits(&request.id) {
             String::new()
@@ -31,7 +31,9 @@ impl View<'_> {
             lines.push(Line::styled(line, self.look.of(Tone::Strong)));
         }
         let fields = rows::request_fields(request, self.clock);
-        let bewares = lines.len() + bewares(&fields, area, usize::MAX);
+        let heading = lines.len();
+        let bewares = bewares(&fields, area, usize::MAX).into_iter();
+        let bewares = bewares.map(|line| heading.saturating_add(line)).collect();
         lines.extend(self.fields(&fields, area, usize::MAX));
         (lines, bewares)
     }
@@ -111,7 +113,8 @@ impl View<'_> {
             lines.push(Line::styled(text, self.look.of(Tone::Strong)));
         }
         self.draw_page(frame, area, &lines, 0);
-        (bewares <= shown).then_some(subject.request.id)
+        let is_read = bewares.iter().all(|line| *line < shown);
+        is_read.then_some(subject.request.id)
     }
 
     /// Labels with what stands beside them, each at most `most` lines.
@@ -165,19 +168,18 @@ impl View<'_> {
     }
 }
 
-/// How many lines of fields go down to the end of the last thing to beware of; more than any page has where one of these is cut. As
-/// [`View::fields`] lays them out.
-fn bewares(fields: &[LabelledText], area: Rect, most: usize) -> usize {
+/// Which lines of fields say what to beware of, as [`View::fields`] lays them out; where that is cut, also one that no page has.
+fn bewares(fields: &[LabelledText], area: Rect, most: usize) -> Vec<usize> {
     let cells = usize::from(area.width).saturating_sub(LABEL);
-    let (mut lines, mut last) = (0, 0);
+    let (mut first, mut found) = (0, Vec::new());
     for (label, text, _) in fields {
         let length = wrap(&paragraph(text), cells).len();
-        lines += length.min(most);
-        match *label {
-            "beware" if length > most => return usize::MAX,
-            "beware" => last = lines,
-            _ => {}
+        let end = first + length.min(most);
+        if *label == "beware" {
+            found.extend(first..end);
+            found.extend((length > most).then_some(usize::MAX));
         }
+        first = end;
     }
-    last
+    found
 }

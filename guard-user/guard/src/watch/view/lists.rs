@@ -33,8 +33,8 @@ impl View<'_> {
             requests,
             holes,
             scroll,
-            together: Vec::new(),
             read,
+            ..VisibleRows::default()
         }
     }
 

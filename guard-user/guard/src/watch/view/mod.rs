@@ -1,5 +1,7 @@
 //! The screen, drawn from the model and nothing else.
 
+use std::collections::BTreeSet;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -7,7 +9,7 @@ use ratatui::widgets::Clear;
 
 pub(crate) use self::look::Palette;
 use super::model::choice::YesFor;
-use super::model::{Detail, GuarddReach, Mode, Model, Pane, Tone, VisibleRows};
+use super::model::{Detail, GuarddReach, Mode, Model, Pane, SeenBewares, Tone, VisibleRows};
 use super::rows;
 use super::words::{cut, paragraph, piece, width, wrap};
 use crate::render::time::Clock;
@@ -66,13 +68,15 @@ impl View<'_> {
                 (lines, bewares, *scroll)
             }
             Mode::Details(Detail::Hole(hole), scroll) => {
-                (self.about_hole(hole, middle), 0, *scroll)
+                (self.about_hole(hole, middle), Vec::new(), *scroll)
             }
-            Mode::Help(scroll) => (self.help(middle), 0, *scroll),
+            Mode::Help(scroll) => (self.help(middle), Vec::new(), *scroll),
             Mode::Choose(choice) => {
                 let mut lines = self.choice(&choice.what, middle);
                 let (about, bewares) = self.about_request(&choice.subject.request, middle);
-                let bewares = lines.len() + bewares;
+                let above = lines.len();
+                let bewares = bewares.into_iter();
+                let bewares = bewares.map(|line| above.saturating_add(line)).collect();
                 lines.extend(about);
                 (lines, bewares, 0)
             }
@@ -80,11 +84,20 @@ impl View<'_> {
             Mode::Lists | Mode::Filter => return self.draw_lists(frame, parts),
         };
         let shown = self.draw_page(frame, middle, &lines, scroll);
+        let Some(subject) = self.model.subject() else {
+            return shown;
+        };
+        let first = scroll.min(shown.scroll);
         // A long notice takes a line from what is above it.
-        let end = scroll.min(shown.scroll) + usize::from(middle.height.saturating_sub(1));
-        let subject = self.model.subject().filter(|_| bewares <= end);
+        let window = first..first + usize::from(middle.height.saturating_sub(1));
+        let before = subject.bewares.at(middle.width);
+        let in_view = bewares.iter().enumerate();
+        let in_view = in_view.filter(|(_, line)| window.contains(*line));
+        let seen: BTreeSet<_> = in_view.map(|(number, _)| number).chain(before).collect();
+        let is_read = (0..bewares.len()).all(|number| seen.contains(&number));
         VisibleRows {
-            read: subject.map(|subject| subject.request.id),
+            read: is_read.then_some(subject.request.id),
+            bewares: SeenBewares::new(middle.width, seen),
             ..shown
         }
     }

@@ -279,7 +279,22 @@ fn nothing_to_beware_of_lies_out_of_view_of_who_says_yes() {
     press(&mut model, KeyCode::Enter);
     assert!(!screen(&mut model, 40, 10).contains("cannot be undone"));
     assert!(!says_yes(&mut model));
-    assert!(told(&model).is_some_and(|text| text.contains("further down")));
+    assert!(told(&model).is_some_and(|text| text.contains("scroll to the rest")));
+    // Its end is behind that.
+    press(&mut model, KeyCode::End);
+    assert!(!screen(&mut model, 40, 10).contains("cannot be undone"));
+    assert!(!says_yes(&mut model));
+    press(&mut model, KeyCode::Home);
+    let down = (0..100).find(|_| {
+        let is_shown = screen(&mut model, 40, 10).contains("cannot be undone");
+        if !is_shown {
+            assert!(!says_yes(&mut model));
+            press(&mut model, KeyCode::Down);
+        }
+        is_shown
+    });
+    assert!(down.is_some());
+    // Once seen it may be out of view again.
     press(&mut model, KeyCode::End);
     screen(&mut model, 40, 10);
     assert!(says_yes(&mut model));
