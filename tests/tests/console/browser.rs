@@ -446,6 +446,46 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() -> Tested
     Ok(())
 }
 
+/// There the answer stays in view, whatever is below it. A small screen is one where little has room.
+#[test]
+fn on_a_phone_no_yes_is_pressed_before_all_to_beware_of_was_in_view() -> Tested {
+    let network = Network::new()?;
+    let _production = Production::start(&network)?;
+    let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]")?;
+    let browser = Browser::start(&network)?;
+    browser.add_authenticator()?;
+    enrol(&looked.scene, &browser)?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
+    browser.expect("Nothing is asked.");
+    browser.resize(PHONE.0, 320, true)?;
+    let mut shell = looked.scene.shell();
+    let path = "/api/jobs/thumbnailGeneration";
+    shell.tell(&sending(
+        "PUT",
+        path,
+        "{\"command\":\"start\",\"force\":true}",
+    ))?;
+    browser.expect(path);
+    browser.press("#questions a")?;
+    browser.expect("Yes, sign with passkey");
+    let is = |what: &str| Tested::Ok(browser.script(&format!("return {what}"))? == true);
+    eventually("the page is connected", || {
+        is("document.body.dataset.live === 'on'")
+    })?;
+    // In which it would be offered, as it is below.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let yes = "document.querySelector('button.yes')";
+    assert!(is(&format!("{yes}.disabled"))?);
+    assert!(!is("document.querySelector('form.no button').disabled")?);
+    browser.script("window.scrollTo(0, document.documentElement.scrollHeight)")?;
+    eventually("a yes is offered", || is(&format!("!{yes}.disabled")))?;
+    // It has been seen.
+    browser.script("window.scrollTo(0, 0)")?;
+    assert!(is(&format!("!{yes}.disabled"))?);
+    Ok(())
+}
+
 #[test]
 fn an_open_page_asks_what_is_asked_now_also_while_a_passkey_is_used() -> Tested {
     let network = Network::new()?;
