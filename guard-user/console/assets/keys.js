@@ -39,11 +39,18 @@ function explain() {
   if (help.open) help.scrollIntoView({ block: "nearest" });
 }
 
+// A button that cannot be pressed takes no focus: what has to be in view before comes there.
+function lead() {
+  const yes = find("button.yes");
+  if (yes?.disabled) find("ul.beware")?.scrollIntoView({ block: "nearest" });
+  yes?.focus();
+}
+
 const inList = new Map([
   ["j", next], ["ArrowDown", next], ["k", before], ["ArrowUp", before], ["?", explain],
   ["Enter", (li) => open(li, "#asking")], ["n", (li) => open(li, "form.no button")],
 ]);
-const inQuestion = new Map([["y", () => find("button.yes")?.focus()], ["n", no], ["?", explain]]);
+const inQuestion = new Map([["y", lead], ["n", no], ["?", explain]]);
 
 function listen(box, keys) {
   box?.addEventListener("keydown", (event) => {
