@@ -256,17 +256,23 @@ impl GuarddLink {
         else {
             return;
         };
+        let mut names = self.names.borrow_mut();
+        // A wildcard's are the same for each name below it, and may be long: as many names as a client likes have them once.
+        let same = names.values().find(|known| known.rules[..] == rules[..]);
         let terms = NameTerms {
             why: why.map(Rc::from),
-            rules: rules.into(),
+            rules: match same {
+                Some(known) => Rc::clone(&known.rules),
+                None => rules.into(),
+            },
         };
         if epoch == *self.epoch.borrow() {
-            let mut names = self.names.borrow_mut();
             if names.len() >= MAX_KNOWN {
                 names.clear();
             }
             names.insert(shown, terms.clone());
         }
+        drop(names);
         // The waiter may be gone.
         let _ = tell.send(terms);
     }
@@ -550,6 +556,29 @@ mod tests {
         };
         tokio::join!(link.terms(target(1)), tell);
         assert!(link.known.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn names_with_the_same_rules_have_them_once() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let mut rules = Vec::new();
+        for (name, rule) in [("a", "api"), ("b", "api"), ("c", "other")] {
+            let tell = async {
+                let ToDaemon::Name { number, .. } = said(&mut unsent) else {
+                    panic!("asked for something else");
+                };
+                let own = Rules {
+                    name: Some(rule.to_owned()),
+                    ..Rules::default()
+                };
+                link.named(number, None, vec![own]);
+            };
+            let (told, ()) = tokio::join!(link.name_terms(target(1), name), tell);
+            rules.push(told.rules);
+        }
+        assert!(Rc::ptr_eq(&rules[0], &rules[1]));
+        assert_eq!(rules[2][0].name.as_deref(), Some("other"));
     }
 
     #[tokio::test]

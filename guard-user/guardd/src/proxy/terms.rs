@@ -134,12 +134,15 @@ impl State {
             ));
         }
         let port = target.port;
+        if let Some(why) = self.policies.refuses_name(subject, to, port, name) {
+            return ShownName::refused(why);
+        }
         let judged = self.policies.judge_name(subject.chain, to, port, name);
         // The outermost policy's first.
         let rules = judged.into_iter().rev().flatten();
         let rules = rules.filter_map(|one| of_requests(one.rule?));
         ShownName {
-            why: self.policies.refuses_name(subject, to, port, name),
+            why: None,
             rules: rules.collect(),
         }
     }

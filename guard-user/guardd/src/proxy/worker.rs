@@ -28,6 +28,10 @@ const KINDS: [(AddressFamily, SocketType); 2] = [
     (AddressFamily::INET6, SocketType::STREAM),
 ];
 
+/// Why a name may not be shown whose rules are longer than a message.
+const TOO_MANY_RULES: &str =
+    "the policies have more HTTP rules for it than the proxy can be told of";
+
 /// guard-proxy.
 #[derive(Debug)]
 pub struct ProxyWorker;
@@ -109,14 +113,10 @@ impl Worker for ProxyWorker {
 
     fn encode(message: &ToProxy) -> serde_json::Result<Vec<u8>> {
         let bytes = serde_json::to_vec(message)?;
-        let (ToProxy::Terms { number, .. }, true) = (message, bytes.len() > MAX_MESSAGE) else {
+        if bytes.len() <= MAX_MESSAGE {
             return Ok(bytes);
-        };
-        tracing::error!(
-            "a policy has more HTTP rules than the proxy can be told of: it stays closed"
-        );
-        let (number, terms) = (*number, None);
-        serde_json::to_vec(&ToProxy::Terms { number, terms })
+        }
+        closing(message).map_or(Ok(bytes), |instead| serde_json::to_vec(&instead))
     }
 
     fn refresh(state: &mut State) {
@@ -132,6 +132,29 @@ impl Worker for ProxyWorker {
 
     fn gone(state: &mut State) {
         state.proxy.gone(&mut state.requests);
+    }
+}
+
+/// What the proxy is told in place of an answer that is too long for a message: that nothing passes there. An agent may have chosen it,
+/// and a message that cannot be sent would end the proxy's connection, and with it those of all sessions.
+fn closing(message: &ToProxy) -> Option<ToProxy> {
+    match message {
+        ToProxy::Terms { number, .. } => {
+            tracing::error!(
+                "a policy has more HTTP rules than the proxy can be told of: it stays closed"
+            );
+            Some(ToProxy::Terms {
+                number: *number,
+                terms: None,
+            })
+        }
+        // The audit log has why.
+        ToProxy::Name { number, .. } => Some(ToProxy::Name {
+            number: *number,
+            why: Some(TOO_MANY_RULES.to_owned()),
+            rules: Vec::new(),
+        }),
+        _ => None,
     }
 }
 
@@ -175,5 +198,60 @@ impl Proxy {
         };
         self.link
             .say(sockets, ipv4.into_iter().chain(ipv6).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_judge::http::Rules;
+    use guard_proto::wire::{Number, Passing, TargetTerms};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_no_message_has_room_for_closes_what_it_is_about_alone() -> Result<()> {
+        let long = Rules {
+            reason: Some("x".repeat(MAX_MESSAGE)),
+            ..Rules::default()
+        };
+        let number = Number(7);
+        let terms = TargetTerms {
+            passing: Passing::Judged(vec![long.clone()]),
+            account: 1,
+            writes: false,
+            by_sni: false,
+            names: true,
+            until: None,
+        };
+        let all = [
+            ToProxy::Terms {
+                number,
+                terms: Some(terms),
+            },
+            ToProxy::Name {
+                number,
+                why: None,
+                rules: vec![long],
+            },
+        ];
+        let mut closed = 0;
+        for message in &all {
+            let sent = ProxyWorker::encode(message)?;
+            assert!(sent.len() <= MAX_MESSAGE, "{}", sent.len());
+            closed += match serde_json::from_slice(&sent)? {
+                ToProxy::Terms {
+                    number: Number(7),
+                    terms: None,
+                } => 1,
+                ToProxy::Name {
+                    number: Number(7),
+                    why: Some(_),
+                    rules,
+                } if rules.is_empty() => 1,
+                _ => 0,
+            };
+        }
+        assert_eq!(closed, all.len());
+        Ok(())
     }
 }
