@@ -659,10 +659,11 @@ impl Report {
     ) -> Option<usize> {
         let id = record.session.as_ref()?;
         let start = match record.record() {
-            Record::SessionStart(one) if record.common().noticed.is_none() => Some(one),
+            Record::SessionStart(one) => Some(one),
             _ => None,
         };
-        let starts = start.is_some();
+        // One that was noticed later says what began before, where nothing else does.
+        let starts = start.is_some() && record.common().noticed.is_none();
         if let Some(at) = current.get(id).filter(|_| !starts) {
             return Some(*at);
         }
@@ -1102,6 +1103,17 @@ pub(crate) mod tests {
         assert_eq!(kept(known, None, Some("s1")), (1, false));
         let harmless = json!([start("s1", None), {"kind": "session-end", "session": "s2"}]);
         assert_eq!(kept(harmless, None, Some("s1")), (0, false));
+    }
+
+    #[test]
+    fn a_start_that_was_noticed_later_says_what_began_before() {
+        let start = |name: &str| json!({"kind": "session-start", "session": "s1", "name": name, "noticed": "after a restart of guardd"});
+        let report = Report::of(&records(json!([start("make"), start("again")])));
+        let sessions = report.sessions.iter();
+        let told: Vec<_> = sessions
+            .map(|one| (one.name.as_deref(), one.started_at))
+            .collect();
+        assert_eq!(told, [(Some("make"), None)]);
     }
 
     #[test]

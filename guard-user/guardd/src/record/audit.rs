@@ -80,6 +80,15 @@ impl LogEntry {
         self.session.as_deref()
     }
 
+    /// Of a start: the session in which that one was started, if it was in one.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        match &self.record {
+            Record::SessionStart(start) => start.parent.get().map(String::as_str),
+            _ => None,
+        }
+    }
+
     /// With the number of records left out before it, and whether those that follow may be left out.
     #[must_use]
     pub fn admitted(mut self, admitted: AdmittedRecord) -> Self {

@@ -79,20 +79,25 @@ impl Recorder {
     /// [`AuditError`] if it does not fit; the log is then as it was.
     pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
         let entry = entry.into();
-        self.note_start_before(&entry);
+        self.note_starts_before(&entry);
         self.audit.write(entry)
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
     pub fn note(&mut self, entry: impl Into<LogEntry>) {
         let entry = entry.into();
-        self.note_start_before(&entry);
+        self.note_starts_before(&entry);
         self.audit.note(entry);
     }
 
-    /// Adds a session's start, or that there was none. Where its starter has had too many lately, it is added before the first other record
-    /// of the session; false then.
+    /// Adds a session's start, or that there was none. Where its starter has had too many lately, or the start of its parent session is not
+    /// written, it is added before the first other record of the session; false then.
     pub fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
+        let parent = entry.parent();
+        if let Some(by) = parent.and_then(|parent| self.starts.deferred_by(parent)) {
+            self.starts.defer(by, entry);
+            return false;
+        }
         match self.starts.admit(by, now) {
             Some(count) => self.audit.note(entry.starts_left_out(count)),
             None => {
@@ -112,11 +117,15 @@ impl Recorder {
         }
     }
 
-    /// A session's start stands before all else of it.
-    fn note_start_before(&mut self, entry: &LogEntry) {
-        let session = entry.session();
-        let start = session.and_then(|session| self.starts.take_deferred(session));
-        if let Some(start) = start {
+    /// A session's start stands before all else of it, and behind those of its parent sessions.
+    fn note_starts_before(&mut self, entry: &LogEntry) {
+        let mut starts = Vec::new();
+        let mut session = entry.session().map(str::to_owned);
+        while let Some(start) = session.and_then(|id| self.starts.take_deferred(&id)) {
+            session = start.parent().map(str::to_owned);
+            starts.push(start);
+        }
+        for start in starts.into_iter().rev() {
             self.audit.note(start);
         }
     }
@@ -305,5 +314,45 @@ mod tests {
         ];
         assert_eq!(written(&recorder)[2 * count..], expected);
         assert_eq!(recorder.take_all_starts_left_out(), 0);
+    }
+
+    #[test]
+    fn no_session_is_in_the_log_without_those_around_it() {
+        let (mut recorder, _dir) = recorder();
+        let (by, now) = (StartsOf::User(1000), BootTime(1_000_000_000_000));
+        let first = (0..).map(|number| start(&format!("s{number}")));
+        let first = first.take_while(|entry| recorder.note_start(by, entry.clone(), now));
+        let count = first.count();
+        let inside = StartsOf::Outermost(SessionId(1));
+        let start_in = |session: &str, parent: &str| {
+            let record = SessionStart {
+                parent: parent.into(),
+                ..SessionStart::default()
+            };
+            LogEntry::of(session, 1000, record)
+        };
+        assert!(!recorder.note_start(by, start("outer"), now));
+        // Of the allowance inside nothing is used up.
+        for (session, parent) in [
+            ("middle", "outer"),
+            ("inner", "middle"),
+            ("quiet", "middle"),
+        ] {
+            let is_written = recorder.note_start(inside, start_in(session, parent), now);
+            assert!(!is_written, "{session}");
+        }
+        recorder.note(LogEntry::of("inner", 1000, Denied::default()));
+        recorder.note_end(end("quiet"), true);
+        assert!(recorder.note_start(inside, start_in("later", "outer"), now));
+        let of = |kind, session: &str| (kind, Some(session.to_owned()), None::<u64>);
+        let expected = [
+            of(LogKind::SessionStart, "outer"),
+            of(LogKind::SessionStart, "middle"),
+            of(LogKind::SessionStart, "inner"),
+            of(LogKind::Denied, "inner"),
+            of(LogKind::SessionStart, "later"),
+        ];
+        assert_eq!(written(&recorder)[count..], expected);
+        assert_eq!(recorder.take_starts_left_out(by), 2);
     }
 }

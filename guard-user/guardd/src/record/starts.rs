@@ -102,6 +102,11 @@ impl Starts {
         }
     }
 
+    /// Whose sessions a start counts with that is not written.
+    pub fn deferred_by(&self, session: &str) -> Option<StartsOf> {
+        Some(self.deferred.get(session)?.by)
+    }
+
     /// The start that is to be written before anything else of a session.
     pub fn take_deferred(&mut self, session: &str) -> Option<LogEntry> {
         Some(self.deferred.remove(session)?.entry)

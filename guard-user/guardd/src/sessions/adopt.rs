@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 use guard_datapath::{Datapath, LiveHole, SessionCgroup, Start, Swept};
-use guard_proto::record::{HoleOpen, SessionEnd, SessionStart};
+use guard_proto::record::{Field, HoleOpen, SessionEnd, SessionStart};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     record::{audit::LogEntry, given},
     requests::{RequestKey, RequestOwner, StoredRequest, stored::RequestTimes},
     sessions::{
-        self, LifeStage, Session, Sessions, create::share_with_outermost, end::not_started,
+        LifeStage, Session, SessionFacts, Sessions, create::share_with_outermost, end::not_started,
         launchers::stands_in,
     },
     state::{Shelves, State},
@@ -62,8 +62,9 @@ impl State {
         self.adopt_names()?;
         self.adopt_policies()?;
         self.adopt_named();
-        self.adopt_requests()?;
+        // Before the records of requests that a policy has settled meanwhile.
         self.note_unrecorded();
+        self.adopt_requests()?;
         self.recall();
         self.adopt_flows()?;
         self.relays.follow_none(&mut self.datapath);
@@ -145,6 +146,10 @@ impl State {
             self.adopt_session(cgroup, &kernel, about);
         }
         for (id, about) in known {
+            if about.unrecorded {
+                let entry = LogEntry::of(&id, about.uid, start_of(&about));
+                self.recorder.note(entry.noticed(AFTER_RESTART));
+            }
             let entry = match about.unstarted {
                 true => {
                     let (name, command) = (about.name.clone(), about.command.clone());
@@ -183,14 +188,14 @@ impl State {
         &mut self,
         cgroup: SessionCgroup,
         kernel: &KernelSession,
-        about: Option<sessions::SessionFacts>,
+        about: Option<SessionFacts>,
     ) {
         let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
         if about.is_none() {
             let entry = LogEntry::of(ids::session(cgroup.id), 0, SessionStart::default());
             self.recorder.note(entry.noticed(AFTER_RESTART));
         }
-        let mut about = about.unwrap_or_else(|| sessions::SessionFacts::unknown(&cgroup));
+        let mut about = about.unwrap_or_else(|| SessionFacts::unknown(&cgroup));
         // 0.2.0 wrote these two only.
         if about.around.is_empty() {
             let known = [about.outermost, about.parent];
@@ -315,6 +320,25 @@ impl Sessions {
     fn unrecorded(&self) -> Vec<SessionId> {
         let live = self.all_live().filter(|session| session.about.unrecorded);
         live.map(|session| session.cgroup.id).collect()
+    }
+}
+
+/// The start of a session that has ended since, as its file has it.
+fn start_of(about: &SessionFacts) -> SessionStart {
+    let parent = about.parent.map(|id| ids::session(SessionId(id)));
+    SessionStart {
+        name: about.name.clone().into(),
+        parent: parent.into(),
+        command: about.command.clone().into(),
+        assigned: about
+            .assigned
+            .map_or(Field::Absent, |by| by.as_str().into()),
+        observed: if about.observed {
+            true.into()
+        } else {
+            Field::Absent
+        },
+        ..SessionStart::default()
     }
 }
 

@@ -184,11 +184,13 @@ impl Sessions {
         Some((about.uid, about.started_at.duration_until(Timestamp::now())))
     }
 
-    /// Whether somebody says later that records of a session are left out: the user's next start does, or the outermost session around it,
-    /// while that lives.
+    /// Whether records of a session may be left out: somebody says so later (the user's next start, or the outermost session around it,
+    /// while that lives), and no session inside it lives, of which anything may be written yet.
     fn may_be_left_out(&self, id: SessionId) -> bool {
         let around = self.get(id).and_then(|session| session.about.outermost);
-        around.is_none_or(|outermost| self.live(SessionId(outermost)).is_some())
+        let is_said = around.is_none_or(|outermost| self.live(SessionId(outermost)).is_some());
+        let is_inside = |session: &Session| session.about.around.contains(&id.0);
+        is_said && !self.all_live().any(is_inside)
     }
 
     /// The sessions that have ended since.
