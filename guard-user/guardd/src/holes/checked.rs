@@ -250,7 +250,7 @@ impl CheckedHole {
     }
 
     /// Shortens it to what the policies allow, and warns of that.
-    fn cap(&mut self, longest: Duration) {
+    pub(crate) fn cap(&mut self, longest: Duration) {
         if self.time <= longest {
             return;
         }

@@ -26,7 +26,7 @@ use crate::{
         HttpRequestKey, Pending, RequestKey,
         answers::CalledRequest,
         given::{self, AnsweredRequest, OpenedByYes, YesOrNo},
-        shown,
+        hosts, shown,
     },
     state::State,
     times::after,
@@ -109,7 +109,13 @@ impl State {
         let prefixes = vec![Prefix::host(key.destination)];
         let ports = vec![key.ports()];
         let (sessions, policies) = (&self.sessions, &self.policies);
-        let checked = CheckedHole::of(sessions, policies, key.session, prefixes, ports, terms)?;
+        let mut checked = CheckedHole::of(sessions, policies, key.session, prefixes, ports, terms)?;
+        // That was by what decides about the address alone.
+        if let Some(live) = sessions.live(key.session)
+            && let Some(longest) = hosts::longest_hole(policies, &live.chain, key)
+        {
+            checked.cap(longest);
+        }
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.name_of(by);
         let mut open = Vec::new();

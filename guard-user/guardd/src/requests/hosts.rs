@@ -1,6 +1,8 @@
 //! What the policies say of the host that a request names. Names share addresses: beside what decides about the address, the host's own
 //! rules judge a request ([`guard_proto::wire::ToProxy::Name`]), so people are told of these.
 
+use std::time::Duration;
+
 use guard_common::{PolicyId, Verdict};
 use guard_proto::HttpRequest;
 
@@ -19,6 +21,14 @@ pub fn judged<'p>(
         return Vec::new();
     };
     policies.judge_name(chain, key.destination, key.port, name)
+}
+
+/// How long a yes to a request holds at most by the rules for the host that it names; none where no such rule stops anything.
+pub fn longest_hole(policies: &Policies, chain: &[PolicyId], key: &RequestKey) -> Option<Duration> {
+    let judged = judged(policies, chain, key).into_iter().flatten();
+    let stops = judged.filter(|one| one.verdict != Verdict::Allow);
+    let longest = stops.map(|one| one.policy.policy.longest_hole(one.rule));
+    longest.min()
 }
 
 /// Puts each verdict on the host in the place of the same policy's on the address, where that is no stricter: who is asked about a host
@@ -88,6 +98,7 @@ reason = "nobody uses it"
 name = "production"
 to = ["production.example.com"]
 action = "read-only"
+max_hole = "5m"
 reason = "customers use it"
 
 [[rule]]
@@ -118,10 +129,8 @@ tls = "name"
         }
     }
 
-    /// The rules that a person is told of, of a write to a host at the last address: first and besides.
-    fn told(last: u8, host: &str) -> (Option<String>, Vec<String>) {
-        let policies = in_force();
-        let chain = [PolicyId(1)];
+    /// A write to a host at the last address.
+    fn write(last: u8, host: &str) -> RequestKey {
         let http = HttpRequestKey {
             request: request("https", host),
             alone: None,
@@ -130,7 +139,15 @@ tls = "name"
             matter: None,
         };
         let to = IpAddr::from([192, 0, 2, last]).into();
-        let key = RequestKey::of_http(SessionId(1), to, 443, Rc::new(http));
+        RequestKey::of_http(SessionId(1), to, 443, Rc::new(http))
+    }
+
+    /// The rules that a person is told of one: first and besides.
+    fn told(last: u8, host: &str) -> (Option<String>, Vec<String>) {
+        let policies = in_force();
+        let chain = [PolicyId(1)];
+        let key = write(last, host);
+        let to = key.destination;
         let each = policies.judge_each(&chain[..], to, Protocol::TCP, 443);
         let mut each = each.unwrap();
         let others = put_first(&mut each, judged(&policies, &chain, &key));
@@ -159,6 +176,18 @@ tls = "name"
         // A connection that only a yes lets through is stopped by more than what lets its reads through.
         let besides = ["production".to_owned()].to_vec();
         assert_eq!(told(2, "production.example.com:443"), (None, besides));
+    }
+
+    #[test]
+    fn a_yes_holds_no_longer_than_the_rule_for_the_host_lets_it() {
+        let policies = in_force();
+        let longest = |host: &str| longest_hole(&policies, &[PolicyId(1)], &write(1, host));
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        assert_eq!(longest("production.example.com"), minutes(5));
+        assert_eq!(longest("staging.example.com"), minutes(60));
+        for host in ["open.example.com", "other.example.com", "192.0.2.1"] {
+            assert_eq!(longest(host), None, "{host}");
+        }
     }
 
     #[test]
