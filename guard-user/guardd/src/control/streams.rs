@@ -69,14 +69,12 @@ impl Viewer {
 
     /// The requests of a session that something is held for.
     fn held(self, state: &mut State, session: &str) -> Result<RequestsReply, CallError> {
-        let is_held = |one: &Request| one.held && one.session == session;
-        // It is asked at each change, of whatever session: mostly nothing is held, and the kernel need not count.
-        let mut all = state.requests.pending().iter();
-        if !all.any(|one| is_held(&one.shown)) {
+        // The kernel need not count where nothing is.
+        if !is_any_held(state, session) {
             return Ok(RequestsReply::default());
         }
         let mut listed = self.pending(state)?;
-        listed.requests.retain(is_held);
+        listed.requests.retain(|one| is_held(one, session));
         Ok(listed)
     }
 
@@ -228,26 +226,41 @@ async fn held(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let mut changes = shared.changes();
-    let mut told = None;
+    let mut now = RequestsReply::default();
+    let mut told: Option<Vec<(String, bool)>> = None;
     loop {
         changes.mark_unchanged();
-        let now = viewer(shared, peer, call);
-        let now = now.and_then(|who| shared.with(|state| who.held(state, session)));
-        let now = match now {
-            Ok(now) => now,
-            Err(refusal) => return send(write, error_frame(refusal.into())?).await,
-        };
-        let seen = gist(&now);
-        if told.as_ref() != Some(&seen) {
-            send(write, frame(&now, true)?).await?;
-            told = Some(seen);
+        // Each session may have one who looks so, whom all changes wake, of whatever session. Mostly nothing is held, nor was before: there
+        // is nothing to say, and nobody need be asked who looks.
+        let said_none = told.as_ref().is_some_and(Vec::is_empty);
+        if !said_none || shared.with(|state| is_any_held(state, session)) {
+            let held = viewer(shared, peer, call);
+            let held = held.and_then(|who| shared.with(|state| who.held(state, session)));
+            now = match held {
+                Ok(held) => held,
+                Err(refusal) => return send(write, error_frame(refusal.into())?).await,
+            };
+            let seen = gist(&now);
+            if told.as_ref() != Some(&seen) {
+                send(write, frame(&now, true)?).await?;
+                told = Some(seen);
+            }
         }
-        // Each session may have one who looks so, whom all changes wake.
         tokio::time::sleep(GATHER).await;
         if changes.changed().await.is_err() {
             return send(write, frame(&now, false)?).await;
         }
     }
+}
+
+/// Whether something of a session is held for any request.
+fn is_any_held(state: &State, session: &str) -> bool {
+    let mut all = state.requests.pending().iter();
+    all.any(|one| is_held(&one.shown, session))
+}
+
+fn is_held(one: &Request, session: &str) -> bool {
+    one.held && one.session == session
 }
 
 /// What of the requests is worth an answer where it changes: what each asks, and whether a connection waits for it.
