@@ -460,6 +460,8 @@ fn on_a_phone_no_yes_is_pressed_before_all_to_beware_of_was_in_view() -> Tested 
     browser.expect("Nothing is asked.");
     browser.resize(PHONE.0, 320, true)?;
     let mut shell = looked.scene.shell();
+    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+    shell.line_with("in bash")?;
     let path = "/api/jobs/thumbnailGeneration";
     shell.tell(&sending(
         "PUT",
@@ -473,8 +475,8 @@ fn on_a_phone_no_yes_is_pressed_before_all_to_beware_of_was_in_view() -> Tested 
     eventually("the page is connected", || {
         is("document.body.dataset.live === 'on'")
     })?;
-    // In which it would be offered, as it is below.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // The page's own timer, by which it would be offered, is older and shorter.
+    browser.script("return new Promise((over) => setTimeout(() => over(1), 400))")?;
     let yes = "document.querySelector('button.yes')";
     assert!(is(&format!("{yes}.disabled"))?);
     assert!(!is("document.querySelector('form.no button').disabled")?);
