@@ -288,7 +288,12 @@ impl Tree {
         for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
             self.add(&root().join(name), &format!("{}/{name}", GUARD.doc()))?;
         }
-        self.add_tree(&root().join("docs"), &format!("{}/docs", GUARD.doc()))?;
+        let docs = format!("{}/docs", GUARD.doc());
+        self.add_tree(&root().join("docs"), &docs)?;
+        // A terminal shows none, and they weigh as much as a program does.
+        let pictures = self.root.join(docs).join("pictures");
+        fs::remove_dir_all(&pictures)
+            .with_context(|| format!("cannot remove {}", pictures.display()))?;
         self.made_of(sbom)
     }
 
