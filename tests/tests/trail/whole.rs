@@ -72,6 +72,7 @@ fn a_trail_is_whole_whatever_happens_to_guardd() -> Tested {
     scene.daemon.start()?;
     rotate(&scene.daemon);
     scene.daemon.stop()?;
+    scene.daemon.wait_for_log(" audit=")?;
     let log = scene.daemon.log();
     let stopped = log.rsplit_once("audit=").unwrap().1;
     let stopped: String = stopped.chars().take_while(|c| !c.is_whitespace()).collect();
