@@ -52,6 +52,23 @@ pub(crate) fn enrol(scene: &SignedScene, browser: &Browser<'_>) -> Tested {
     accepted(scene, browser)
 }
 
+/// The same, and has them log in, while nothing is asked.
+fn enrol_and_log_in(scene: &SignedScene, browser: &Browser<'_>) -> Tested {
+    enrol(scene, browser)?;
+    browser.go(&format!("{ORIGIN}/login"))?;
+    browser.press("#login button")?;
+    browser.expect("Nothing is asked.");
+    Ok(())
+}
+
+/// A shell of the session's that can send what a script of bash does.
+fn bash(scene: &SignedScene) -> Tested<Shell> {
+    let mut shell = scene.shell();
+    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
+    shell.line_with("in bash")?;
+    Ok(shell)
+}
+
 /// The link that root makes for somebody.
 fn invited(scene: &SignedScene) -> Tested<String> {
     let invite = ["approver", "invite", "alice", "--answers-for", &agent()];
@@ -396,14 +413,9 @@ fn a_write_is_answered_on_a_phone_and_what_an_agent_wrote_stays_text() -> Tested
     let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]")?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked.scene, &browser)?;
-    browser.go(&format!("{ORIGIN}/login"))?;
-    browser.press("#login button")?;
-    browser.expect("Nothing is asked.");
+    enrol_and_log_in(&looked.scene, &browser)?;
     browser.resize(PHONE.0, PHONE.1, true)?;
-    let mut shell = looked.scene.shell();
-    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
-    shell.line_with("in bash")?;
+    let mut shell = bash(&looked.scene)?;
     let send = |shell: &mut Shell, body: &str| {
         let path = "/api/jobs/thumbnailGeneration";
         shell.tell(&sending("PUT", path, body)).unwrap();
@@ -454,14 +466,9 @@ fn on_a_phone_no_yes_is_pressed_before_all_to_beware_of_was_in_view() -> Tested 
     let looked = Looked::new(&network, "scopes = [\"one\", \"offers\", \"path\"]")?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked.scene, &browser)?;
-    browser.go(&format!("{ORIGIN}/login"))?;
-    browser.press("#login button")?;
-    browser.expect("Nothing is asked.");
+    enrol_and_log_in(&looked.scene, &browser)?;
     browser.resize(PHONE.0, 320, true)?;
-    let mut shell = looked.scene.shell();
-    shell.tell("exec bash -c 'echo in bash; exec bash'")?;
-    shell.line_with("in bash")?;
+    let mut shell = bash(&looked.scene)?;
     let path = "/api/jobs/thumbnailGeneration";
     shell.tell(&sending(
         "PUT",
@@ -494,10 +501,7 @@ fn an_open_page_asks_what_is_asked_now_also_while_a_passkey_is_used() -> Tested 
     let mut looked = Looked::new(&network, "")?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked.scene, &browser)?;
-    browser.go(&format!("{ORIGIN}/login"))?;
-    browser.press("#login button")?;
-    browser.expect("Nothing is asked.");
+    enrol_and_log_in(&looked.scene, &browser)?;
     let mut shell = looked.scene.shell();
     let id = looked.scene.request(&mut shell, 443);
     browser.press("#questions a")?;
@@ -559,10 +563,7 @@ fn a_code_is_read_at_the_machine_and_typed_on_the_page() -> Tested {
     looked.scene.daemon.start()?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked.scene, &browser)?;
-    browser.go(&format!("{ORIGIN}/login"))?;
-    browser.press("#login button")?;
-    browser.expect("Nothing is asked.");
+    enrol_and_log_in(&looked.scene, &browser)?;
     let mut shell = looked.scene.shell();
     assert!(!shell.reaches(&Attempt::tcp(V4, 1000))?);
     browser.press("#questions a")?;
@@ -591,10 +592,7 @@ fn a_push_is_shown_while_no_page_asks_for_it() -> Tested {
     let looked = Looked::with(&network, "", "push = [\"webpush\"]\n")?;
     let browser = Browser::start(&network)?;
     browser.add_authenticator()?;
-    enrol(&looked.scene, &browser)?;
-    browser.go(&format!("{ORIGIN}/login"))?;
-    browser.press("#login button")?;
-    browser.expect("Nothing is asked.");
+    enrol_and_log_in(&looked.scene, &browser)?;
     let granted = json!({ "permissions": ["notifications"], "origin": ORIGIN });
     browser.developer("Browser.grantPermissions", &granted)?;
     browser.go(&format!("{ORIGIN}/approvers"))?;
