@@ -107,6 +107,7 @@ impl Shared {
         let mut state = self.state.borrow_mut();
         let before = state.requests.version();
         let done = work(&mut state);
+        state.note_late_starts();
         let after = state.requests.version();
         if after != before {
             self.changed.send_replace(after);

@@ -307,7 +307,7 @@ kinds! {
     /// A session was made.
     SessionStart {
         name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
-        observed: bool, trial: bool,
+        observed: bool, trial: bool, started: String,
     }
     /// A command was not started, as the settings say: no session began.
     StartRefused { name: String, policy: String, user: String, command: Vec<String>, why: String, }

@@ -89,6 +89,15 @@ impl LogEntry {
         }
     }
 
+    /// Of a start that is written as it happens: the record's own time says when. One that is written later keeps `started`.
+    #[must_use]
+    pub fn in_time(mut self) -> Self {
+        if let Record::SessionStart(start) = &mut self.record {
+            start.started = Field::Absent;
+        }
+        self
+    }
+
     /// With the number of records left out before it, and whether those that follow may be left out.
     #[must_use]
     pub fn admitted(mut self, admitted: AdmittedRecord) -> Self {
@@ -353,13 +362,15 @@ impl Audit {
         self.failures
     }
 
-    /// Adds a record about something that has happened and cannot be refused any more.
-    pub fn note(&mut self, entry: impl Into<LogEntry>) {
+    /// Adds a record about something that has happened and cannot be refused any more. False: the audit log did not take it.
+    pub fn note(&mut self, entry: impl Into<LogEntry>) -> bool {
         let entry = entry.into();
         let kind = entry.record.kind();
-        if let Err(error) = self.write(entry) {
+        let written = self.write(entry);
+        if let Err(error) = &written {
             tracing::error!(%error, ?kind, "not in the audit log");
         }
+        written.is_ok()
     }
 
     /// Waits until all records are on the disk.

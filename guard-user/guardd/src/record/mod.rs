@@ -14,6 +14,8 @@ pub mod shelf;
 pub mod starts;
 pub mod times;
 
+use std::mem;
+
 use guard_common::{BootTime, SessionId};
 use jiff::Timestamp;
 
@@ -32,6 +34,8 @@ pub struct Recorder {
     meters: Meters,
     /// The starts of sessions that are written, and those that are not yet.
     starts: Starts,
+    /// The sessions whose starts were written later, since these were last taken.
+    late_starts: Vec<String>,
     /// The counters of events.
     counters: Counters,
     /// Why metrics are not served, if they should be.
@@ -48,6 +52,7 @@ impl Recorder {
             audit,
             meters: Meters::default(),
             starts: Starts::default(),
+            late_starts: Vec::new(),
             counters: Counters::default(),
             metrics_problem: None,
             began: Timestamp::now(),
@@ -91,20 +96,19 @@ impl Recorder {
     }
 
     /// Adds a session's start, or that there was none. Where its starter has had too many lately, or the start of its parent session is not
-    /// written, it is added before the first other record of the session; false then.
+    /// written, it is added before the first other record of the session; false then. Its `at` is the time of its writing: whoever reads
+    /// what came since a time would miss a start from before it, with the session's name, policy and parent. `started` says when it began.
     pub fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
         let parent = entry.parent();
         if let Some(by) = parent.and_then(|parent| self.starts.deferred_by(parent)) {
             self.starts.defer(by, entry);
             return false;
         }
-        match self.starts.admit(by, now) {
-            Some(count) => self.audit.note(entry.starts_left_out(count)),
-            None => {
-                self.starts.defer(by, entry);
-                return false;
-            }
-        }
+        let Some(count) = self.starts.admit(by, now) else {
+            self.starts.defer(by, entry);
+            return false;
+        };
+        self.audit.note(entry.in_time().starts_left_out(count));
         true
     }
 
@@ -126,8 +130,17 @@ impl Recorder {
             starts.push(start);
         }
         for start in starts.into_iter().rev() {
-            self.audit.note(start);
+            let session = start.session().map(str::to_owned);
+            // One that the audit log does not take is left to the next guardd.
+            if self.audit.note(start) {
+                self.late_starts.extend(session);
+            }
         }
+    }
+
+    /// The sessions whose starts were written later than they began, since the last call: the next guardd need not write them.
+    pub fn take_late_starts(&mut self) -> Vec<String> {
+        mem::take(&mut self.late_starts)
     }
 
     /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
@@ -215,12 +228,13 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{error::Error, fs, path::Path};
 
     use guard_proto::{
         LogKind, LogRecord,
         record::{Denied, SessionEnd, SessionStart},
     };
+    use serde_json::json;
 
     use super::*;
 
@@ -314,6 +328,46 @@ mod tests {
         ];
         assert_eq!(written(&recorder)[2 * count..], expected);
         assert_eq!(recorder.take_all_starts_left_out(), 0);
+    }
+
+    #[test]
+    fn a_start_that_is_written_later_says_when_it_was_and_others_need_not()
+    -> Result<(), Box<dyn Error>> {
+        let (mut recorder, _dir) = recorder();
+        let (by, now) = (StartsOf::User(1000), BootTime(1_000_000_000_000));
+        let began = "2026-11-20T12:00:00.000Z";
+        let start = |session: &str| {
+            let record = SessionStart {
+                started: began.into(),
+                ..SessionStart::default()
+            };
+            LogEntry::of(session, 1000, record)
+        };
+        let loops = (0..).map(|number| format!("s{number}"));
+        let first = loops.take_while(|id| recorder.note_start(by, start(id), now));
+        let later = format!("s{}", first.count());
+        assert!(recorder.take_late_starts().is_empty());
+        recorder.write(LogEntry::of(&later, 1000, Denied::default()))?;
+        assert_eq!(recorder.take_late_starts(), [later.clone()]);
+        assert!(recorder.take_late_starts().is_empty(), "that is said once");
+        let text = fs::read_to_string(recorder.audit().path())?;
+        let mut said = Vec::new();
+        for line in text.lines() {
+            let record: LogRecord = serde_json::from_str(line)?;
+            said.extend(record.fields.get("started").cloned().zip(record.session));
+        }
+        assert_eq!(said, [(json!(began), later)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_start_that_the_log_does_not_take_is_left_to_the_next_guardd() -> Result<(), AuditError> {
+        let mut recorder = Recorder::new(Audit::open(Path::new("/dev/full"))?);
+        recorder.starts.defer(StartsOf::User(1000), start("s1"));
+        recorder.note(LogEntry::of("s1", 1000, Denied::default()));
+        assert_eq!(recorder.audit().failures(), 2);
+        assert!(recorder.take_late_starts().is_empty());
+        Ok(())
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl StartShare {
     }
 }
 
-/// A start that is not written yet.
+/// A start that is not written yet; its record has the time at which the session began.
 #[derive(Debug)]
 struct DeferredStart {
     by: StartsOf,

@@ -7,7 +7,10 @@ use std::{cmp::Reverse, collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 use guard_datapath::{Datapath, LiveHole, SessionCgroup, Start, Swept};
-use guard_proto::record::{Field, HoleOpen, SessionEnd, SessionStart};
+use guard_proto::{
+    moment,
+    record::{Field, HoleOpen, SessionEnd, SessionStart},
+};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
@@ -338,6 +341,7 @@ fn start_of(about: &SessionFacts) -> SessionStart {
         } else {
             Field::Absent
         },
+        started: moment::text(about.started_at).into(),
         ..SessionStart::default()
     }
 }
@@ -359,5 +363,21 @@ fn times_of(datapath: &Datapath, key: &RequestKey, asked: &StoredRequest) -> Req
     RequestTimes {
         last: last.unwrap_or(0).max(known.last),
         ..known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_the_next_guardd_writes_says_when_it_was() -> Result<(), jiff::Error> {
+        let about = SessionFacts {
+            started_at: "2026-11-20T12:00:00.5Z".parse()?,
+            ..SessionFacts::new("make".to_owned(), 1000, Vec::new())
+        };
+        let start = start_of(&about);
+        assert!(start.started.is("2026-11-20T12:00:00.500Z"), "{start:?}");
+        Ok(())
     }
 }

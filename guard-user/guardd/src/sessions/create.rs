@@ -664,6 +664,14 @@ impl State {
         tracing::info!(session = session.id, policy, name, "started");
     }
 
+    /// Keeps of sessions that their starts are written by now, so that the next guardd does not write them again. `Shared::with` calls it
+    /// behind all work, since any record of a session may have had its start written.
+    pub(crate) fn note_late_starts(&mut self) {
+        for id in self.recorder.take_late_starts() {
+            self.sessions.note_recorded(&id);
+        }
+    }
+
     /// The record of a session's start.
     pub(super) fn start_entry(&self, id: SessionId, session: &proto::Session) -> LogEntry {
         let live = self.sessions.live(id);
@@ -685,6 +693,7 @@ impl State {
                 true => true.into(),
                 false => Field::Absent,
             },
+            started: proto::moment::text(session.started_at).into(),
         };
         LogEntry::of(&session.id, session.uid, record)
     }
@@ -890,6 +899,15 @@ impl Sessions {
         }
     }
 
+    /// Notes that its start is written. One that has ended has no file any more, and gets none.
+    fn note_recorded(&mut self, id: &str) {
+        let id = ids::parse_session(id).ok();
+        if let Some(id) = id.filter(|id| self.live(*id).is_some()) {
+            self.set_unrecorded(id, false);
+            self.keep(id);
+        }
+    }
+
     /// Notes why a command was not started, where it was not.
     fn refuse_start(&mut self, id: SessionId, why: &str) {
         if let Some(session) = self.get_mut(id).filter(|one| one.about.unstarted) {
@@ -942,8 +960,38 @@ pub fn shortened(command: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use guard_common::BootTime;
+
     use super::*;
-    use crate::sessions::none_but;
+    use crate::{record::shelf::Shelf, sessions::none_but};
+
+    #[test]
+    fn a_start_that_is_written_later_is_not_written_again_by_the_next_guardd() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut sessions = none_but(&[(1, None), (2, None), (3, None)]);
+        sessions.files = Shelf::open(dir.path().to_owned())?;
+        for id in [1, 2, 3].map(SessionId) {
+            sessions.set_unrecorded(id, true);
+            sessions.keep(id);
+        }
+        // With its end, before which its start had to stand.
+        let at = BootTime(1_000_000_000_000);
+        if let Some(ended) = sessions.get_mut(SessionId(2)) {
+            ended.stage = LifeStage::Ended { at };
+        }
+        sessions.remove_file("s2");
+        for id in ["s1", "s2", "s9", "of another kind"] {
+            sessions.note_recorded(id);
+        }
+        let kept = sessions.kept().into_iter();
+        let mut kept: Vec<_> = kept.map(|(id, about)| (id, about.unrecorded)).collect();
+        kept.sort();
+        let expected = [("s1", false), ("s3", true)].map(|(id, is_so)| (id.to_owned(), is_so));
+        assert_eq!(kept, expected);
+        Ok(())
+    }
 
     /// 63 outermost ones with all that may be inside them would have been the kernel's room for all users.
     #[test]

@@ -122,7 +122,7 @@ pub struct SessionFacts {
     /// Why its command was not started.
     #[serde(default)]
     pub refused: Option<String>,
-    /// Its starter had too many: no record says that it began until another is written of it.
+    /// Its starter had too many: no record says that it began until another is written of it. The next guardd writes one then.
     #[serde(default)]
     pub unrecorded: bool,
     /// When its command was seen to have ended, with processes left.
