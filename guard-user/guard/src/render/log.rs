@@ -3,6 +3,7 @@
 use anstyle::Style;
 use guard_proto::record::{Field, Record};
 use guard_proto::{LogKind, LogRecord};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::escape::{self, claimed, quoted};
@@ -40,6 +41,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     for part in [
         destination(&mut rest),
         more_names(record.kind, &mut rest),
+        began(record.kind, &mut rest, clock),
         place(record.kind, &mut rest),
         dismissed(record.kind, &mut rest),
         rule(&mut rest),
@@ -167,6 +169,16 @@ fn more_names(kind: LogKind, rest: &mut Map<String, Value>) -> Option<String> {
     rest.remove("why");
     let what = if names == 1 { "name" } else { "names" };
     Some(format!("and {names} more {what}"))
+}
+
+/// When a session began whose start was written later: "began 2026-11-20 11:59:40".
+fn began(kind: LogKind, rest: &mut Map<String, Value>, clock: &Clock) -> Option<String> {
+    if kind != LogKind::SessionStart {
+        return None;
+    }
+    let started: Timestamp = rest.get("started")?.as_str()?.parse().ok()?;
+    rest.remove("started");
+    Some(format!("began {}", clock.at(started)))
 }
 
 /// What looks like production: "db.example.net tcp/5432 (postgres), by DATABASE_URL in .env:3".
@@ -527,6 +539,22 @@ mod tests {
         let shown = shown(record);
         assert_eq!(shown.lines().count(), 1);
         assert!(!shown.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_start_that_was_written_later_says_when_it_was() {
+        let start = |started: &str| {
+            shown(json!({
+                "at": "2026-11-20T11:59:57.25Z", "kind": "session-start", "session": "s1", "user": "alice", "started": started,
+            }))
+        };
+        assert_eq!(
+            start("2026-11-20T11:59:40.000Z"),
+            "2026-11-20 11:59:57  s1    session starts   began 2026-11-20 11:59:40  by alice\n"
+        );
+        // What is no time is shown as it stands.
+        let other = start("then");
+        assert!(other.contains("by alice  started=then"), "{other}");
     }
 
     #[test]

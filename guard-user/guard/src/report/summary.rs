@@ -669,6 +669,11 @@ impl Report {
         }
         let at = self.sessions.len();
         let said = start.unwrap_or_default();
+        // Beside the time of the record where that was written later.
+        let started = said
+            .started
+            .get()
+            .and_then(|at| at.parse::<Timestamp>().ok());
         current.insert(id.clone(), at);
         self.sessions.push(SessionLine {
             id: id.clone(),
@@ -676,7 +681,7 @@ impl Report {
             policy: said.policy.take(),
             user: said.user.take(),
             parent: said.parent.take(),
-            started_at: starts.then_some(record.at),
+            started_at: started.or(starts.then_some(record.at)),
             ended_at: None,
             refused: None,
             at,
@@ -1114,6 +1119,29 @@ pub(crate) mod tests {
             .map(|one| (one.name.as_deref(), one.started_at))
             .collect();
         assert_eq!(told, [(Some("make"), None)]);
+    }
+
+    #[test]
+    fn a_session_began_when_its_start_says_whenever_that_was_written() -> Result<(), jiff::Error> {
+        let began = "2026-11-20T11:00:00.000Z";
+        let report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s1"},
+            {"kind": "session-start", "session": "s2", "started": began},
+            {"kind": "session-start", "session": "s3", "started": began, "noticed": "after a restart of guardd"},
+        ])));
+        let sessions = report.sessions.iter();
+        let told: Vec<_> = sessions
+            .map(|one| (one.id.as_str(), one.started_at))
+            .collect();
+        let written: Timestamp = "2026-11-20T12:00:00Z".parse()?;
+        let began: Timestamp = began.parse()?;
+        let expected = [
+            ("s1", Some(written)),
+            ("s2", Some(began)),
+            ("s3", Some(began)),
+        ];
+        assert_eq!(told, expected);
+        Ok(())
     }
 
     #[test]
