@@ -20,7 +20,8 @@ use log::{Log, Metadata, Record};
 use super::{
     Datapath, DatapathError, LogOf, Result,
     loader::{Loader, Told},
-    maps, pins, start,
+    maps, pins,
+    start::{self, OldPrograms},
 };
 
 /// A line of the log.
@@ -153,7 +154,8 @@ fn parse(line: &str) -> Option<DecisionLine> {
 }
 
 impl Datapath {
-    /// Has the kernel half log the decisions of `of`, or none. The programs are replaced for that.
+    /// Has the kernel half log the decisions of `of`, or none. The programs are replaced for that; those before may judge for a moment more,
+    /// as these do, and nobody reads what they log.
     ///
     /// # Errors
     ///
@@ -165,8 +167,14 @@ impl Datapath {
         let live = pins::live(&self.places.pin_dir);
         let told = Told::new(&self.root, of);
         let mut loader = Loader::new(&told);
-        let mut ebpf =
-            start::replace(&mut self.maps, &live, &self.object, &self.root, &mut loader)?;
+        let mut ebpf = start::replace(
+            &mut self.maps,
+            &live,
+            &self.object,
+            &self.root,
+            &mut loader,
+            OldPrograms::Own,
+        )?;
         self.kernel_log = None;
         if of.is_some() {
             self.kernel_log = Some(KernelLog::of(&mut ebpf)?);

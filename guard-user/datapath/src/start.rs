@@ -249,6 +249,25 @@ fn attach_unseen(
 /// No object has this number: the pinned programs may be of two objects.
 const HALF_REPLACED: u64 = 0;
 
+/// The programs that are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OldPrograms {
+    /// Perhaps another object's: they may have allowed what these would not.
+    Unknown,
+    /// The same object's, which this guardd has attached or adopted: they judge as these do, by the same maps.
+    Own,
+}
+
+impl OldPrograms {
+    /// Those of them that have to have judged for the last time before what they have allowed is voided.
+    fn awaited(self, replaced: Vec<u32>) -> Vec<u32> {
+        match self {
+            Self::Unknown => replaced,
+            Self::Own => Vec::new(),
+        }
+    }
+}
+
 /// Replaces the pinned programs by those of an object. If guardd is killed meanwhile, a mark is left, so that no other guardd
 /// takes them for its own.
 pub(super) fn replace(
@@ -257,13 +276,14 @@ pub(super) fn replace(
     object: &Object,
     root: &cgroup::Root,
     loader: &mut Loader<'_>,
+    old: OldPrograms,
 ) -> Result<Ebpf> {
     let mut ebpf = hooks::load(loader, object, live)?;
-    let replaced = hooks::programs(live)?;
+    let awaited = old.awaited(hooks::programs(live)?);
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
     hooks::attach(&mut ebpf, root.dir(), live)?;
     hooks::remove_strays(live, object.knows_names())?;
-    await_end(&replaced);
+    await_end(&awaited);
     // The map of sockets stays, so these programs would take over what the replaced ones have allowed under the generation of now, for as
     // long as it stands: an open connection would go on as an older guard has judged it. Before the object is named: whoever comes after
     // a kill here replaces them once more, and comes here.
@@ -273,7 +293,8 @@ pub(super) fn replace(
 }
 
 /// Waits until programs judge nothing any more: the kernel detaches them a moment after their pins have gone. Whoever else holds one, as
-/// a debugger may, is not waited for.
+/// a debugger may, is not waited for any longer than [`LETTING_GO`]. This stops guardd's one thread, with all that it does for sessions, so
+/// only a start comes here with any: nothing is served yet, what is pinned judges, and whoever connects waits in the socket's queue.
 fn await_end(programs: &[u32]) {
     let deadline = Instant::now() + LETTING_GO;
     let is_there = |id: &u32| bpf::program_of(*id).is_ok();
@@ -318,7 +339,7 @@ fn adopt(
     if missing == 0 && build == object.build() && !hooks::has_strays(&live, object.knows_names())? {
         return Ok(Start::Adopted);
     }
-    replace(&mut maps, &live, object, root, loader)?;
+    replace(&mut maps, &live, object, root, loader, OldPrograms::Unknown)?;
     match build {
         build if build == object.build() => {
             tracing::info!(missing, "attached programs that were not there any more");
@@ -332,4 +353,16 @@ fn adopt(
         build => tracing::info!("replaced the programs of build {build:016x} by {object:?}"),
     }
     Ok(Start::Replaced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guardd_that_serves_waits_for_no_program_of_its_own() {
+        let replaced = vec![7, 9];
+        assert!(OldPrograms::Own.awaited(replaced.clone()).is_empty());
+        assert_eq!(OldPrograms::Unknown.awaited(replaced.clone()), replaced);
+    }
 }
