@@ -232,9 +232,6 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     }
     let answer = judge_call(ctx, to, hook, cgroup, HoleId(0));
     if answer == ALLOW {
-        if !redirect::note_direct(ctx, to) {
-            return REFUSE;
-        }
         answers::expect(ctx, to);
     }
     answer
@@ -814,11 +811,6 @@ extern "C" fn guard_redirected(skb: *mut __sk_buff, to: *const Connection) -> i3
     let Some(redirect) = redirect::of_packet(sk, to) else {
         return UNDECIDED;
     };
-    match redirect::is_direct(skb, redirect) {
-        Some(true) => return UNDECIDED,
-        Some(false) => {}
-        None => return REFUSE,
-    }
     let session = maps::session(kernel::packet_ancestor_cgroup(
         skb,
         maps::SESSION_LEVEL.load(),

@@ -4,27 +4,22 @@
 //! `connect` rewrites the address and records the original destination; egress judges each packet by that destination, and
 //! tells the proxy about it; `getpeername` returns it to the program.
 
-use core::mem::MaybeUninit;
-
-use aya_ebpf::{
-    EbpfContext as _,
-    bindings::{__sk_buff, bpf_sock},
-    programs::SockAddrContext,
-};
+use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
 use guard_common::{
-    Connection, Decision, HoleId, Hook, NetnsCookie, OriginKey, PolicyVerdict, Protocol, Session,
-    SessionId, Verdict, Wanted,
+    Connection, Decision, HoleId, Hook, NetnsCookie, PolicyVerdict, Protocol, Session, SessionId,
+    Verdict, Wanted,
 };
 
 use crate::{
     began::Began,
     case::Case,
     ctx, kernel,
-    maps::{self, ORIGINS, RedirectState},
+    maps::{self, RedirectState},
     verdict,
 };
 
-/// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`].
+/// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`]. Sockets may keep a 2, by which an earlier kernel half noted
+/// that they had asked for the proxy's own address: it counts as none.
 pub(crate) struct Reason;
 
 impl Reason {
@@ -32,8 +27,6 @@ impl Reason {
     pub(crate) const NONE: u32 = 0;
     /// It asked for another destination, and was redirected.
     pub(crate) const REDIRECTED: u32 = 1;
-    /// It asked for the proxy's own address.
-    pub(crate) const DIRECT: u32 = 2;
     /// It asked a DNS server, and was redirected to the resolver.
     pub(crate) const QUESTION: u32 = 3;
     /// As [`Self::REDIRECTED`], before guardd had scanned what listens at the other destination.
@@ -188,7 +181,10 @@ impl Proxy {
 
     #[inline(always)]
     fn is_at(&self, to: &Connection) -> bool {
-        self.port != 0 && may_be_for_proxy(to) && to.port == self.port
+        self.port != 0
+            && to.protocol == Protocol::TCP
+            && to.to.is_localhost()
+            && to.port == self.port
     }
 }
 
@@ -214,7 +210,7 @@ pub(crate) fn begin(
         return false;
     }
     let proxy = Proxy::local(ctx);
-    // The proxy would have to connect to itself.
+    // The proxy would have to connect to itself. `connect` refuses that, unless the proxy has begun to listen since its look-up.
     if proxy.port == 0 || proxy.is_at(asked) {
         return false;
     }
@@ -242,48 +238,17 @@ pub(crate) fn is_question(ctx: &SockAddrContext, to: &Connection) -> bool {
     Redirect::of(ctx::socket(ctx)).is_some_and(|redirect| redirect.asks(to.port))
 }
 
-/// Records whether an allowed connection goes to the proxy itself, to tell it from redirected ones. False if that cannot be
-/// recorded.
-#[inline(always)]
-pub(crate) fn note_direct(ctx: &SockAddrContext, asked: &Connection) -> bool {
-    if !may_be_for_proxy(asked) {
-        return true;
-    }
-    let proxy = Proxy::local(ctx);
-    if !proxy.is_at(asked) {
-        return true;
-    }
-    match kernel::new_socket_storage(maps::redirects(), ctx::socket(ctx)).map(Redirect) {
-        Some(redirect) => {
-            redirect.note(
-                (Reason::DIRECT, HoleId(0)),
-                asked,
-                (SessionId(0), 0),
-                &proxy,
-            );
-            true
-        }
-        None => false,
-    }
-}
-
-/// Whether a proxy may listen at that destination.
-#[inline(always)]
-fn may_be_for_proxy(to: &Connection) -> bool {
-    to.protocol == Protocol::TCP && to.to.is_localhost()
-}
-
 /// Whether a proxy or a resolver may listen at that destination.
 #[inline(always)]
 pub(crate) fn may_be_redirected(to: &Connection) -> bool {
     to.to.is_localhost() && matches!(to.protocol, Protocol::TCP | Protocol::UDP)
 }
 
-/// The record of a packet's socket, where the packet goes to the proxy that this socket is connected to.
+/// The record of a packet's socket, where the packet goes to the proxy that this socket was redirected to.
 #[inline(always)]
 pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> {
     let redirect = Redirect::of(sk)?;
-    let is_connected = redirect.reason().0 != Reason::NONE && redirect.proxy().port == to.port;
+    let is_connected = redirect.is_redirected() && redirect.proxy().port == to.port;
     if is_connected { Some(redirect) } else { None }
 }
 
@@ -314,27 +279,6 @@ pub(crate) fn decide(
         return decision;
     }
     Decision::by(session.policies[0], PolicyVerdict::DENY)
-}
-
-/// Whether a packet goes to the proxy because its program asked for the proxy's address. Where it begins a connection, the
-/// origin of an earlier one with the same source port is removed. `None` where the packet cannot be parsed.
-#[inline(always)]
-pub(crate) fn is_direct(skb: *mut __sk_buff, redirect: Redirect) -> Option<bool> {
-    if redirect.reason().0 != Reason::DIRECT {
-        return Some(false);
-    }
-    let mut segment = MaybeUninit::uninit();
-    if !ctx::segment(skb, &mut segment) {
-        return None;
-    }
-    // SAFETY: `segment` wrote it.
-    let segment = unsafe { segment.assume_init_ref() };
-    if segment.begins() {
-        // There may be none.
-        let key = OriginKey::new(redirect.proxy().netns, segment.from, segment.port);
-        let _ = ORIGINS.remove(key);
-    }
-    Some(true)
 }
 
 /// The original destination of a redirected socket that is connected to the proxy.

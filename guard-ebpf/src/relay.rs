@@ -41,7 +41,7 @@ impl Receiver {
     const OWN: u64 = 1;
     /// Memory is short, or the packet cannot be parsed: no listener has this ticket.
     const IN_DOUBT: u64 = 2;
-    /// The packet may get to another socket than the one that was found, with its data. Of a call: the guard's own proxy would get it.
+    /// The packet may get to another socket than the one that was found, with its data. Of a call too: the guard's own proxy would get it.
     pub(crate) const REFUSED: u64 = 3;
     /// What is left of a closed connection gets the packet, and no program does.
     const NOBODY: u64 = 4;
@@ -142,7 +142,7 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
     }
     let localhost = to.to.localhost();
     let found = kernel::with_receiver(ctx.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
-        // Who asks for the proxy itself would wait for ever: see `receiver_of`.
+        // What would be sent there is refused: see `receiver_of_packet`.
         if is_proxy(listener) {
             Receiver::REFUSED
         } else {
@@ -238,6 +238,10 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
     } else {
         receiver
     };
+    // What was redirected there was judged before. Its SYN may come long after `connect` (TCP_FASTOPEN_CONNECT), when the port was anybody's.
+    if is_proxy(full) {
+        return Receiver::REFUSED;
+    }
     let number = receiver_of(full, cgroup, made_in);
     if packet.begins {
         with_report(number, full, cgroup)
@@ -270,16 +274,12 @@ fn with_report(number: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
     }
 }
 
-/// A [`Receiver`]'s number. `made_in`: the receiving socket's cgroup at the level of sessions, if the hook can tell, else 0.
+/// A [`Receiver`]'s number, where it is not the guard's own proxy. `made_in`: the receiving socket's cgroup at the level of sessions, if the
+/// hook can tell, else 0.
 #[inline(always)]
 fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if cgroup != 0 && made_in == cgroup {
         return Receiver::OWN;
-    }
-    // The guard's own proxy gets redirected connections. A direct one gets no further: its first packet behind the SYN goes to a socket
-    // without the mark, which nobody has scanned.
-    if is_proxy(receiver) {
-        return Receiver::NO_LISTENER;
     }
     let Some(state) =
         kernel::new_socket_storage::<ListenerState>(maps::listener_states(), receiver)
