@@ -45,6 +45,8 @@ impl Receiver {
     pub(crate) const REFUSED: u64 = 3;
     /// What is left of a closed connection gets the packet, and no program does.
     const NOBODY: u64 = 4;
+    /// The same is found, but the packet begins a connection: a listener takes it, which [`of_packet`] finds.
+    const TAKEN_OVER: u64 = 5;
     /// The lowest ticket that is given.
     const FIRST_TICKET: u64 = 8;
     /// The call or packet begins a connection.
@@ -207,8 +209,7 @@ struct Arriving {
 fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) -> u64 {
     let state = kernel::state(receiver);
     let lasts = match state {
-        // A listener may take it.
-        BPF_TCP_TIME_WAIT if packet.begins => return Receiver::NO_LISTENER,
+        BPF_TCP_TIME_WAIT if packet.begins => return Receiver::TAKEN_OVER,
         BPF_TCP_TIME_WAIT => return Receiver::NOBODY,
         // It waits for no such packet, and may have been made only to be found here: a listener gets what comes after its end.
         BPF_TCP_SYN_SENT if !packet.has_syn => return Receiver::REFUSED,
@@ -262,7 +263,36 @@ fn is_made_inside(sk: *mut bpf_sock) -> bool {
 /// The receiver of a packet of a socket of that cgroup's.
 #[inline(always)]
 pub(crate) fn of_packet(skb: *mut __sk_buff, to: &Connection, cgroup: u64) -> Receiver {
-    Receiver(guard_receiver(skb, to, cgroup))
+    let receiver = Receiver(guard_receiver(skb, to, cgroup));
+    if receiver.number() == Receiver::TAKEN_OVER {
+        Receiver(guard_taking_over(skb, to, cgroup))
+    } else {
+        receiver
+    }
+}
+
+/// The listener that takes a SYN at whose place [`guard_receiver`] found what is left of a closed connection: the port that it comes from
+/// was used just before, and the other end was closed first. The kernel looks for a listener then, too (`TCP_TW_SYN`).
+///
+/// Beside [`guard_receiver`] and not within it, for the sake of the stack. The verifier checks it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_taking_over(skb: *mut __sk_buff, to: *const Connection, cgroup: u64) -> u64 {
+    if to.is_null() {
+        return Receiver::IN_DOUBT;
+    }
+    // SAFETY: not null, and only called from `of_packet`, with a reference.
+    let to = unsafe { &*to };
+    let localhost = to.to.localhost();
+    let found = kernel::with_receiver(skb.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
+        // As in `receiver_of_packet`.
+        if is_proxy(listener) {
+            return Receiver::REFUSED;
+        }
+        let made_in = kernel::socket_ancestor_cgroup(listener, maps::SESSION_LEVEL.load());
+        with_report(receiver_of(listener, cgroup, made_in), listener, cgroup)
+    });
+    found.unwrap_or(Receiver::NO_LISTENER) | Receiver::BEGINS
 }
 
 #[inline(always)]

@@ -105,6 +105,15 @@ fn a_server_of_the_sessions_own_is_always_reached() -> Tested {
     Ok(())
 }
 
+/// What is left of the connection before (TIME_WAIT) is at the server's end, where the SYN finds it in place of the listener.
+#[test]
+fn a_server_of_the_sessions_own_is_reached_again_from_the_same_port() -> Tested {
+    let scene = RelayScene::new()?;
+    let mut shell = scene.shell("shut")?;
+    assert_eq!(scene.reach_again(&mut shell)?, "ended: reached");
+    Ok(())
+}
+
 #[test]
 fn what_listens_in_another_session_is_judged_like_anybody() -> Tested {
     let scene = RelayScene::new()?;

@@ -67,6 +67,7 @@ const RELAY: &str = include_str!("relay.py");
 const SERVER: &str = include_str!("server.py");
 const REVERSE: &str = include_str!("reverse.py");
 const READER: &str = include_str!("reader.py");
+const AGAIN: &str = include_str!("again.py");
 const PYTHON: &str = "/usr/bin/python3";
 
 /// One with production, and programs that listen.
@@ -180,6 +181,14 @@ impl RelayScene {
         let reader = self.daemon.dir().join("reader.py");
         std::fs::write(&reader, READER)?;
         shell.tell(&format!("{PYTHON} {} {what}", reader.display()))?;
+        Ok(shell.line_with("ended")?.trim().to_owned())
+    }
+
+    /// How it ends that a session's client comes to its own server over and over, from one port.
+    pub(crate) fn reach_again(&self, shell: &mut Shell) -> Tested<String> {
+        let again = self.daemon.dir().join("again.py");
+        std::fs::write(&again, AGAIN)?;
+        shell.tell(&format!("{PYTHON} {}", again.display()))?;
         Ok(shell.line_with("ended")?.trim().to_owned())
     }
 
