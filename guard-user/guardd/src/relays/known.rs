@@ -39,7 +39,10 @@ pub(super) const LATER_SCANS: Duration = Duration::from_secs(30);
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
 /// Ports of this machine that one listener's processes connect to.
 const MAX_DIALED: usize = 64;
-/// Listeners that are known at once. The kernel map has room for twice as many, so it evicts none.
+/// Listeners that are known at once. The kernel map has room for twice as many: for those, too, that are known no more, but may still have
+/// connections (another one listens at their port by now). Of these it evicts the least recently used ones, whose connections are cut for
+/// good once they are judged anew; what it evicts of the others the next scan writes again, at the latest when a session connects. Before
+/// Linux 6.16 it may do so with fewer, since each processor keeps up to 128 free entries to itself.
 const MAX_KNOWN: usize = 2048;
 /// Listeners not yet scanned, of one outermost session and those inside it.
 const MAX_WAITING: usize = 256;
@@ -76,6 +79,8 @@ pub(super) struct KnownListener {
     pub(super) by: Client,
     /// The outermost session of that session, or itself.
     share: SessionId,
+    /// Another outermost session has connected as well, as far as this guardd knows.
+    is_shared: bool,
     /// The policies that judge that session.
     pub(super) chain: Vec<PolicyId>,
     /// Until when the kernel reports what the listener's processes connect to.
@@ -151,6 +156,7 @@ impl Relays {
                 who: None,
                 by: Client::default(),
                 share: SessionId(0),
+                is_shared: false,
                 chain: Vec::new(),
                 followed: BootTime(0),
                 used: BootTime(0),
@@ -249,6 +255,7 @@ impl Relays {
         let known = self.known.entry(ticket).or_insert_with(new);
         // One listener may serve many addresses: the scan uses the one that was asked for last.
         known.relay.address = event.destination;
+        known.is_shared |= ![SessionId(0), outermost].contains(&known.share);
         if netns.0 != 0 {
             known.relay.netns = netns;
             known.by = Client::of(event);
@@ -304,7 +311,8 @@ impl Relays {
     }
 
     /// Evicts a listener if there are too many: of those that can be found again by a scan, the least recently used one of the
-    /// session that has most. Returns its ticket, if nothing is lost with it.
+    /// session that has most, and of that session's one that nobody else uses, as connections to it may wait until somebody connects there
+    /// anew. Where a client stays connected, it is in use. Returns its ticket, if nothing is lost with it.
     fn make_room(&mut self) -> Option<Ticket> {
         if self.known.len() < MAX_KNOWN {
             return None;
@@ -314,9 +322,10 @@ impl Relays {
             *shares.entry(known.share).or_default() += 1;
         }
         let most = |known: &KnownListener| Reverse(shares.get(&known.share).copied());
-        let oldest = self.known.iter();
-        let oldest =
-            oldest.min_by_key(|(_, known)| (known.leads_somewhere(), most(known), known.used));
+        let oldest = self.known.iter().min_by_key(|(_, known)| {
+            let last = known.used.max(known.busy);
+            (known.leads_somewhere(), most(known), known.is_shared, last)
+        });
         let ticket = oldest.map(|(ticket, _)| *ticket)?;
         let known = self.known.remove(&ticket)?;
         (!known.leads_somewhere()).then_some(ticket)
@@ -516,6 +525,7 @@ impl KnownListener {
             who: None,
             by: Client::of(event),
             share: outermost,
+            is_shared: false,
             chain: Vec::new(),
             followed: BootTime(0),
             used: event.at,
@@ -853,6 +863,37 @@ mod tests {
             .values()
             .filter(|known| known.by.session == SessionId(1));
         assert_eq!(of_first.count(), 11);
+    }
+
+    #[test]
+    fn who_connects_to_very_many_cuts_nothing_that_others_use() {
+        let mut relays = Relays::default();
+        let (others, busy) = (1, 2);
+        let mut note = |ticket: u64, session| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                cgroup: 1,
+                port: u16::try_from(ticket).unwrap(),
+                session: SessionId(session),
+                ..Event::default()
+            };
+            let gone = relays.note(&event, (event.session, &[]), true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.told = Some(known.relay);
+            if ticket == busy {
+                known.busy = BootTime(u64::MAX);
+            }
+            gone
+        };
+        assert_eq!(note(others, 2), None);
+        let all = MAX_KNOWN as u64;
+        for ticket in 1..=all {
+            assert_eq!(note(ticket, 1), None);
+        }
+        for more in 1..=100 {
+            assert_eq!(note(all + more, 1), Some(Ticket(busy + more)));
+        }
     }
 
     #[test]
