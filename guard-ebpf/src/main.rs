@@ -536,7 +536,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         log::plain(cgroup, to, Hook::Egress, known.granted, LogOutcome::Cached);
         return ALLOW;
     }
-    let answers = answers(sk, to, &known);
+    let inbound = inbound(sk, to, &known);
     let receiver = relay::of_packet(skb, to, cgroup);
     if receiver.is_refused() {
         return packet.refuse(LogOutcome::Refused);
@@ -552,7 +552,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     if receiver.is_own() {
         return packet.pass_to_own_server();
     }
-    packet.judge_by_policies(cgroup, known.granted, receiver, answers)
+    packet.judge_by_policies(cgroup, known.granted, receiver, inbound)
 }
 
 /// A packet of a flow that is not cached. [`judge_packet`] takes it through the stages below.
@@ -617,9 +617,9 @@ impl Packet<'_> {
         cgroup: u64,
         granted: HoleId,
         receiver: Receiver,
-        answers: Answers,
+        inbound: Inbound,
     ) -> i32 {
-        let listener = if receiver.is_scanned() && matches!(answers, Answers::No) {
+        let listener = if receiver.is_scanned() && matches!(inbound, Inbound::No) {
             receiver
         } else {
             Receiver::NONE
@@ -642,7 +642,7 @@ impl Packet<'_> {
             return self.hold_unscanned(&case);
         }
         case.set_generation(self.generation);
-        conclude(self.skb, self.to, &mut case, answers)
+        conclude(self.skb, self.to, &mut case, inbound)
     }
 
     /// Holds a packet to a listener that guardd has not scanned, or refuses it.
@@ -667,17 +667,17 @@ fn is_cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock, generation: u64) -> bo
     }
 }
 
-/// Whether a packet answers a peer. A held connection was begun here: its mark may be left from the listener that its socket was
-/// before.
+/// Whether a packet answers a peer that has connected from outside. A held connection was begun here: its mark may be left from the
+/// listener that its socket was before.
 #[inline(always)]
-fn answers(sk: *mut bpf_sock, to: &Connection, known: &Remembered) -> Answers {
+fn inbound(sk: *mut bpf_sock, to: &Connection, known: &Remembered) -> Inbound {
     let listens = to.protocol == Protocol::TCP && listens(sk);
     if !(listens || known.inbound) || hold::waits(sk) {
-        Answers::No
+        Inbound::No
     } else if listens {
-        Answers::Listens
+        Inbound::Listener
     } else {
-        Answers::Replies
+        Inbound::Accepted
     }
 }
 
@@ -690,21 +690,21 @@ fn listens(sk: *mut bpf_sock) -> bool {
 /// Whether a packet is on a connection that came in from outside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-enum Answers {
+enum Inbound {
     No = 0,
-    /// It is, of a connection that was accepted.
-    Replies = 1,
-    /// It is, a listener's.
-    Listens = 2,
+    /// It is, and its socket was accepted.
+    Accepted = 1,
+    /// It is, and its socket is the listener.
+    Listener = 2,
 }
 
-impl Answers {
+impl Inbound {
     /// Back from `as u32`.
     #[inline(always)]
     const fn from_u32(number: u32) -> Self {
         match number {
-            1 => Self::Replies,
-            2 => Self::Listens,
+            1 => Self::Accepted,
+            2 => Self::Listener,
             _ => Self::No,
         }
     }
@@ -712,8 +712,8 @@ impl Answers {
 
 /// Applies the decision on a packet: it passes, is held, or is refused.
 #[inline(always)]
-fn conclude(skb: *mut __sk_buff, to: &Connection, case: &mut Case, answers: Answers) -> i32 {
-    guard_conclude(skb, to, case, answers as u32)
+fn conclude(skb: *mut __sk_buff, to: &Connection, case: &mut Case, inbound: Inbound) -> i32 {
+    guard_conclude(skb, to, case, inbound as u32)
 }
 
 /// [`conclude`].
@@ -723,7 +723,7 @@ extern "C" fn guard_conclude(
     skb: *mut __sk_buff,
     to: *const Connection,
     case: *mut Case,
-    answers: u32,
+    inbound: u32,
 ) -> i32 {
     let Some(sk) = kernel::packet_socket(skb) else {
         return REFUSE;
@@ -733,15 +733,15 @@ extern "C" fn guard_conclude(
     }
     // SAFETY: not null, and only called from `conclude`, with references.
     let (to, case) = unsafe { (&*to, &mut *case) };
-    let answers = Answers::from_u32(answers);
+    let inbound = Inbound::from_u32(inbound);
     let decision = case.decision();
-    if answers == Answers::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
+    if inbound == Inbound::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
         case.give_back();
         log::case(case, to, Hook::Egress, LogOutcome::Refused);
         emit::past_resolver(case, to);
         return REFUSE;
     }
-    let passing = if decision.allows() && decision.is_by_sni() && answers == Answers::No {
+    let passing = if decision.allows() && decision.is_by_sni() && inbound == Inbound::No {
         gate::judge(skb, sk, case.cgroup())
     } else {
         Passing::Yes
@@ -754,11 +754,11 @@ extern "C" fn guard_conclude(
     } else if passing == Passing::No {
         // What is allowed is not held. The next packet would take from its holes again.
         case.give_back();
-    } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
-        cache_allowed(sk, to, case, passing, answers);
+    } else if decision.allows() || (inbound != Inbound::No && decision.allows_reply()) {
+        cache_allowed(sk, to, case, passing, inbound);
         hold::note_passed(skb, sk, &decision);
         log::case(case, to, Hook::Egress, LogOutcome::Allowed);
-        if answers == Answers::No {
+        if inbound == Inbound::No {
             flows::note_packet(sk, to, case.session.id, case.said());
         }
         return ALLOW;
@@ -778,11 +778,11 @@ fn cache_allowed(
     to: &Connection,
     case: &Case,
     passing: Passing,
-    answers: Answers,
+    inbound: Inbound,
 ) {
     let decision = case.decision();
     if let Some(socket) = Socket::new(sk) {
-        if answers == Answers::Listens {
+        if inbound == Inbound::Listener {
             socket.mark_inbound();
             // It may have been closed and connected outwards since its state was read. Once it stands, `hold` unmarks it in any case.
             if !listens(sk) {
