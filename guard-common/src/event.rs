@@ -72,19 +72,20 @@ impl Hook {
     }
 }
 
-/// Why a refusal is one, where it is not for what the policies say of the destination.
+/// Why something is refused: for what the policies say of the destination, or for what else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Cause {
-    /// It is for that.
+    /// For what the policies say.
     Policies = 0,
     /// A UDP socket was connected again before what it was connected to was judged.
     ConnectedAgain = 1,
     /// A socket asks a name server past the guard's resolver: it was connected before a policy had rules for names.
     PastResolver = 2,
-    /// It is for that, and nothing was sent: a UDP socket was to be connected.
+    /// For what the policies say, and nothing was sent: a UDP socket was to be connected.
     NothingSent = 3,
-    /// It is for that, though holes let it pass: more of these have a budget than a socket remembers ([`crate::NeededHoles`]).
+    /// For what the policies say, though holes let it pass: more of these have a budget than a socket remembers
+    /// ([`crate::NeededHoles`]).
     ManyBudgets = 4,
     /// The guard's own proxy listens there: it serves what is redirected to it, and nobody who asks for it.
     OwnProxy = 5,

@@ -23,7 +23,7 @@ pub enum Verdict {
     Deny = 0x00,
     /// Refused until a person opens a hole.
     Confirm = 0x33,
-    /// Reads pass through the daemon's proxy; until there is one, refused until a person opens a hole.
+    /// Reads pass through guard-proxy. What cannot be redirected there is refused until a person opens a hole.
     ReadOnly = 0x55,
     /// Allowed.
     Allow = 0xaa,

@@ -9,7 +9,7 @@ number! {
     SessionId(u32)
 }
 
-/// How deep sessions nest.
+/// Policies that judge a session at most, and so how deep sessions nest.
 pub const MAX_CHAIN: usize = 4;
 
 /// The value of `SESSIONS`, keyed by the id of the session's cgroup. Key 0 holds what an unowned
@@ -23,7 +23,7 @@ pub const MAX_CHAIN: usize = 4;
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// Its policy, then those of the sessions that it was started in. The strictest verdict wins, so
-    /// that a nested session can only narrow. Unused ones are 0.
+    /// The policies that judge it, the innermost first: what narrows it alone, its own, those of the sessions that it was
+    /// started in, and a fleet's. The strictest verdict wins, so that a nested session can only narrow. Unused ones are 0.
     pub policies: [PolicyId; MAX_CHAIN],
 }

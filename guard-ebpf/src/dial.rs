@@ -22,7 +22,7 @@ const PAUSE: u64 = 100_000_000;
 /// Reports in a second for one process and its descendants. Those in sessions also count on the share of their outermost
 /// session.
 const TOLD_A_SECOND: u64 = 256;
-/// Generations between a process and the ancestor that guardd knows: a relay may start processes for each connection.
+/// Processes that are looked at, the one that connects first and then its ancestors: a relay may start processes for each connection.
 const GENERATIONS: u32 = 5;
 
 /// The processes, by their ids. Written by guardd.

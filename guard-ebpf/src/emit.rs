@@ -27,6 +27,7 @@ const EVENTS_TOGETHER: u64 = 256;
 /// Added to a session's count of a second when others have used up their common share, and one of its refusals is reported
 /// nevertheless: guardd must know that there are more.
 const TOLD_ALL_THE_SAME: u64 = 1 << 32;
+
 /// A refused or held call or packet, as it is reported.
 pub(crate) struct RefusalReport<'a> {
     pub(crate) hook: Hook,
@@ -266,8 +267,8 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
     .tell(policy >> 32);
 }
 
-/// What refusals are counted as that are not for what the policies say: what these refuse at the same destination is reported for
-/// itself.
+/// The verdict under which refusals are counted that no policy is the reason for: what policies refuse at the same destination is
+/// counted, and so reported, for itself.
 const NOT_FOR_POLICIES: u8 = Verdict::Allow as u8;
 
 /// The refusal of what a UDP socket is connected to, when it sends something; reported if that is due, as one of `connect`. `said`

@@ -96,12 +96,12 @@ fn sendmsg6(ctx: SockAddrContext) -> i32 {
     send(&ctx, &ctx::connection6(&ctx), Hook::Sendmsg6)
 }
 
-/// A packet on its way out: the backstop for whatever did not come through the others.
+/// A packet on its way out: each is judged, also of what the others let pass.
 #[cgroup_skb(egress)]
 fn egress(ctx: SkBuffContext) -> i32 {
     let answer = judge_packet(&ctx);
-    // The compiler knows what `judge_packet` returns and would drop this match, which the verifier, who does not, wants. The volatile
-    // read keeps it.
+    // The verifier has to see that nothing else is answered. The compiler knows that already, and would drop the match; the volatile read
+    // keeps it.
     // SAFETY: a reference to it.
     match unsafe { (&raw const answer).read_volatile() } {
         ALLOW => ALLOW,
@@ -172,8 +172,8 @@ fn listen(ctx: SockOpsContext) -> u32 {
     ALLOW as u32
 }
 
-/// Callbacks of TCP (`sock_ops`): of a socket whose connection is held they pace its SYNs and note its end, and of each they count
-/// what it reached. What other programs replied stays as it is.
+/// Callbacks of TCP (`sock_ops`): they pace the SYNs of a held connection and note its end (`hold.rs`), keep a socket from the mark or
+/// the hole of what it was before, and count what each reaches (`flows.rs`). What other programs replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
@@ -863,7 +863,7 @@ extern "C" fn guard_cache_plain(
     0
 }
 
-/// Kinds of sockets that the hooks above judge may be made, and ping ones where a policy allows any
+/// Kinds of sockets that the hooks above judge may be made, and ping ones where the innermost policy allows any
 /// echo; raw, UDP-Lite, SCTP, DCCP, L2TP and whatever comes may not.
 #[inline(always)]
 fn judge_creation(ctx: &SockContext) -> i32 {

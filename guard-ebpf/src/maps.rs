@@ -1,4 +1,4 @@
-//! Every map, with its size and who writes it.
+//! The maps, with their sizes and who writes them. Those that one file alone uses are there: `dial.rs`, `log.rs`, `lsm.rs`, `outside.rs`.
 
 use core::{
     ffi::c_void,
@@ -347,7 +347,7 @@ pub(crate) struct SocketState {
     pub(crate) inbound: u64,
 }
 
-/// The original destination of a TCP socket that is connected to a proxy. See [`crate::redirect`].
+/// The original destination of a socket that is connected to a proxy or a resolver. See [`crate::redirect`].
 #[repr(C)]
 pub(crate) struct RedirectState {
     /// Its network namespace.
@@ -487,7 +487,7 @@ impl<T, const FLAGS: usize> SocketStorage<T, FLAGS> {
     }
 }
 
-/// The map of [`SocketState`] that [`kernel::socket_storage`] takes.
+/// [`SOCKETS`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn sockets() -> *mut c_void {
     ptr::from_ref(&SOCKETS).cast_mut().cast()
@@ -505,25 +505,25 @@ pub(crate) fn events() -> *mut c_void {
     ptr::from_ref(&EVENTS).cast_mut().cast()
 }
 
-/// The map of [`RedirectState`] that [`kernel::socket_storage`] takes.
+/// [`TURNED`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn redirects() -> *mut c_void {
     ptr::from_ref(&TURNED).cast_mut().cast()
 }
 
-/// The map of [`HoldState`] that [`kernel::socket_storage`] takes.
+/// [`HOLDS`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn holding() -> *mut c_void {
     ptr::from_ref(&HOLDS).cast_mut().cast()
 }
 
-/// The map of [`UnsentState`] that [`kernel::socket_storage`] takes.
+/// [`UNSENT`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn unsent() -> *mut c_void {
     ptr::from_ref(&UNSENT).cast_mut().cast()
 }
 
-/// The map of [`AskedState`] that [`kernel::socket_storage`] takes.
+/// [`ASKED`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn asked() -> *mut c_void {
     ptr::from_ref(&ASKED).cast_mut().cast()
@@ -535,7 +535,7 @@ pub(crate) fn answer() -> Option<*mut Answered> {
     ANSWER.get_ptr_mut(0)
 }
 
-/// The map of [`GateState`] that [`kernel::socket_storage`] takes.
+/// [`GATE_STATES`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn gate_states() -> *mut c_void {
     ptr::from_ref(&GATE_STATES).cast_mut().cast()
@@ -577,7 +577,7 @@ pub(crate) fn is_followed(ticket: u64) -> bool {
         .is_some_and(|until| kernel::boot_time().0 < unsafe { until.read_volatile() })
 }
 
-/// The map of [`ListenerState`] that [`kernel::socket_storage`] takes.
+/// [`NEAR`] as [`kernel::socket_storage`] takes it.
 #[inline(always)]
 pub(crate) fn listener_states() -> *mut c_void {
     ptr::from_ref(&NEAR).cast_mut().cast()
@@ -610,7 +610,7 @@ fn is_refused(session: SessionId, to: &Connection, now: BootTime) -> bool {
         .is_some_and(|until| now.0 < unsafe { until.read_volatile() })
 }
 
-/// The map of the listeners that [`kernel::is_listening`] takes.
+/// [`LISTENERS`] as [`kernel::is_listening`] takes it.
 #[inline(always)]
 pub(crate) fn listeners() -> *mut c_void {
     ptr::from_ref(&LISTENERS).cast_mut().cast()

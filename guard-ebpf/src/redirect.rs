@@ -18,8 +18,8 @@ use crate::{
     verdict,
 };
 
-/// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`]. Sockets may keep a 2, by which an earlier kernel half noted
-/// that they had asked for the proxy's own address: it counts as none.
+/// Why a socket is connected to the proxy, or to the resolver. Zeroed memory is [`Self::NONE`]. Sockets may keep a 2, by which an earlier
+/// kernel half noted that they had asked for the proxy's own address: it counts as none.
 pub(crate) struct Reason;
 
 impl Reason {

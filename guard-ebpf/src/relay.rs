@@ -29,8 +29,8 @@ use crate::{
     rates,
 };
 
-/// The listener that receives a connection: [`Self::NO_LISTENER`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags, three in
-/// meaning. Or another of these numbers.
+/// The listener that receives a connection: one of the numbers below [`Self::FIRST_TICKET`], or its [`guard_common::Ticket`]; with two
+/// flags, of which [`Self::MORE`] means one thing beside [`Self::BEGINS`] and another without.
 #[derive(Clone, Copy)]
 pub(crate) struct Receiver(u64);
 
