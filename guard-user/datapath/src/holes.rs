@@ -112,8 +112,8 @@ impl Datapath {
         })
     }
 
-    /// Closes a hole: when this returns, nothing new passes, and no packet of an earlier connection. Its budgets stay until
-    /// [`Self::settle_budgets`].
+    /// Closes a hole: when this returns, nothing new passes, and no packet of an earlier connection. Its connections hang until
+    /// [`Self::cut`], and its budgets stay until [`Self::settle_budgets`].
     ///
     /// # Errors
     ///

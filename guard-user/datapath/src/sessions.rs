@@ -1,4 +1,5 @@
-//! Sessions: a cgroup right below the root, and the kernel's entry for it.
+//! Sessions: a cgroup right below the root, and the kernel's entry for it. Their connections that a hole let through are cut here when it
+//! has ended (`THROUGH`), in each network that they are in.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -74,6 +74,7 @@ impl Client {
         let stream = connect(socket, trust)?;
         Ok(Self::over(stream, socket, trust))
     }
+
     fn over(stream: UnixStream, socket: &Path, trust: TrustedPeer) -> Self {
         Self {
             stream: BufReader::new(stream),

@@ -1,6 +1,6 @@
 //! guardd: sessions, policies, requests, holes, the control socket and the audit log.
 //!
-//! `service.rs` runs one thread with a task for each source of work: the kernel half's events (`State::read_events`), inotify, the
+//! `service.rs` runs one thread with a task for each source of work: the kernel half's events (`requests/events.rs`), inotify, the
 //! control socket (`control/server.rs`), the clock (`State::tick`), host names, and the workers (`workers/life.rs`). A task
 //! borrows the [`state::State`] out of [`shared::Shared`] for a moment. What an operation changed is a [`changes::Change`],
 //! and `State::apply` does what follows.

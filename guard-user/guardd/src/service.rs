@@ -401,7 +401,7 @@ async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
     Ok(())
 }
 
-/// Handles the kernel half's events as they come: `State::read_events` in `requests/events.rs`.
+/// Handles the kernel half's events as they come: `State::read_some_events` in `requests/events.rs`.
 async fn hear(shared: Rc<Shared>, listening: Readiness) {
     loop {
         let mut is_empty = false;

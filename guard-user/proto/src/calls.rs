@@ -14,6 +14,7 @@ use crate::{
     inside::{Requested, WhyReport},
     production::{Appeared, ProductionReply},
     record::LogLine,
+    requests::Denied,
     sockets::{HasSocket, SocketAddress},
     status::KernelLog,
 };
@@ -74,7 +75,7 @@ pub enum Call {
         #[serde(flatten)]
         terms: HoleTerms,
     },
-    /// Answer a request with no. Answer: [`RequestsReply`] with that one request.
+    /// Answer a request with no. Answer: [`Denied`], with that request and those that the no answers with it.
     #[serde(rename = "org.guardd.Control.Deny")]
     Deny {
         /// Which request.

@@ -21,8 +21,8 @@ pub const DEFAULT_SOCKET: &str = "/run/guard/guardd.sock";
 /// their frames.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// A frame of [`Call::Run`], [`Call::Assign`] or [`Call::Explain`] carries a policy's text and may be this long. Anything
-/// longer belongs in the daemon's policy directory.
+/// A frame of [`Call::Run`], [`Call::Assign`], [`Call::Explain`] or [`Call::Apply`] carries a policy's text and may be this long.
+/// Anything longer belongs in the daemon's policy directory.
 pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
 
 /// The interface's description, as `GetInterfaceDescription` gives it.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The version that the programs of one build have in common.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Which message an answer is for. The sender of the first counts them.
+/// Which message an answer is for. Whoever asks counts its own questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Number(pub u64);

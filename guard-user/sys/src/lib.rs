@@ -1,6 +1,6 @@
 //! What the kernel offers and the standard library does not.
 //!
-//! The only room with `unsafe` or libc. Whatever rustix wraps is called through rustix; each
+//! The only room with `unsafe`, or that calls libc. Whatever rustix wraps is called through rustix; each
 //! `unsafe` block here stands for a call that it lacks.
 
 pub mod abi;

@@ -1,5 +1,5 @@
-//! The follow-ups of changes. An owner's operation returns what it changed, and no caller runs the follow-ups by hand. What is due by
-//! time alone is in `tick.rs`. Followers of requests learn of others from `Shared::with`, which compares `Requests::version`.
+//! The follow-ups of changes. An owner's operation that has some returns what it changed, a method of `State` names it itself, and
+//! `State::apply` does what follows: no caller does that by hand. What is due by time alone is in `tick.rs`. Followers of requests learn of others from `Shared::with`, which compares `Requests::version`.
 
 mod apply;
 

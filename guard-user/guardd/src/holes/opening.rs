@@ -121,7 +121,7 @@ impl State {
         self.note_given(by, session, said, None);
     }
 
-    /// Opens what was checked: in the kernel first, then in the audit log (`hole_open`), then the answer. Where one
+    /// Opens what was checked: in the kernel first, then in the audit log (`hole-open`), then the answer. Where one
     /// cannot be opened or written to the audit log, none stays open.
     pub(crate) fn open_all(
         &mut self,

@@ -3,6 +3,11 @@
 //! In the order of a policy's way: `library.rs` finds its text, `prepared.rs` parses and compiles it, `names.rs` resolves the host names
 //! in it, `load.rs` puts it in place, and `verdict.rs` says what a chain of them decides. In code a slot is a `PolicyId`, [`Prepared`] is a
 //! policy that is ready to be put in place, and [`InForce`] one that is.
+//!
+//! Names are of three kinds: those in policies, whose addresses guardd looks up (`names.rs`); those by which sessions know addresses, as
+//! the guard's resolver told (`known_names.rs`, and of one address `address_names.rs`) or, under policies that speak of none, as name
+//! servers answered (`answered_names.rs`); and those that clients show (`shown_names.rs`). `name_answers.rs` is what others ask of the
+//! first two.
 
 mod address_names;
 mod answered_names;

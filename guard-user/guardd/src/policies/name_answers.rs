@@ -1,4 +1,5 @@
-//! The addresses of the host names in policies, and whether a session may have more looked up. `names.rs` is the cache itself.
+//! What others ask of names: the addresses of those in policies, and whether a session may have more looked up (`names.rs` is the cache
+//! itself); and by which name a process went somewhere (`known_names.rs`, `answered_names.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

@@ -77,8 +77,8 @@ enum Handling {
     Nameless,
     /// A record that says why the resolver did not get the question.
     Unresolved,
-    /// With a running proxy such connections are redirected, unless the proxy does not serve that network yet. From now on it does, if
-    /// it can: a record. Else as [`Self::Asked`].
+    /// It could have been redirected to the proxy, and was not. Where no proxy runs, or it serves that network only from now on: a record,
+    /// and the next one may be. Else as [`Self::Asked`].
     Direct,
     /// A record, and a request.
     Asked,

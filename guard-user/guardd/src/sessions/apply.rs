@@ -1,5 +1,6 @@
 //! Another text of the policy that a person brought, for a session that runs under it. The file is read outside of the session by
-//! whoever asks for it, and never by guardd: whatever runs as that person may write there, the session too.
+//! whoever asks for it, and never by guardd: whatever runs as that person may write there, the session too. guardd's own policies follow
+//! their files (`policies/load.rs`).
 
 use std::collections::HashSet;
 
