@@ -266,12 +266,21 @@ setTimeout(() => {
 const bewares = find("ul.beware");
 let isRead = !bewares;
 
+// Beside the button, which screen readers are told it is described by.
+function sayWhy(yes, words) {
+  const why = find("#why");
+  if (why.textContent === words) return;
+  why.textContent = words;
+  yes.title = words;
+}
+
 function offerYes() {
   const yes = find("button.yes");
   if (!yes) return;
   const box = yes.closest(".answer");
   const covered = box && getComputedStyle(box).position === "sticky" ? box.offsetHeight : 0;
   isRead ||= bewares.getBoundingClientRect().bottom <= window.innerHeight - covered + 1;
+  sayWhy(yes, isRead ? "" : "Read all warnings first: scroll down.");
   yes.disabled = document.body.dataset.live === "off" || isBusy || !mayPress || !isRead;
 }
 

@@ -485,13 +485,23 @@ fn on_a_phone_no_yes_is_pressed_before_all_to_beware_of_was_in_view() -> Tested 
     // The page's own timer, by which it would be offered, is older and shorter.
     browser.script("return new Promise((over) => setTimeout(() => over(1), 400))")?;
     let yes = "document.querySelector('button.yes')";
+    // What is seen beside it, what describes it to a screen reader, and what a mouse that rests on it shows.
+    let why = format!("document.getElementById({yes}.getAttribute('aria-describedby')).innerText");
+    let says = |words: &str| {
+        Tested::Ok(
+            is(&format!("{why} === '{words}'"))? && is(&format!("{yes}.title === '{words}'"))?,
+        )
+    };
     assert!(is(&format!("{yes}.disabled"))?);
+    assert!(says("Read all warnings first: scroll down.")?);
     assert!(!is("document.querySelector('form.no button').disabled")?);
     browser.script("window.scrollTo(0, document.documentElement.scrollHeight)")?;
     eventually("a yes is offered", || is(&format!("!{yes}.disabled")))?;
+    assert!(says("")?);
     // It has been seen.
     browser.script("window.scrollTo(0, 0)")?;
     assert!(is(&format!("!{yes}.disabled"))?);
+    assert!(says("")?);
     Ok(())
 }
 

@@ -255,7 +255,9 @@ pub(super) fn yes(
                     }
                 }
             }
-            button.main.yes type="submit" disabled { "Yes, sign with passkey" }
+            // Why the button cannot be pressed yet, in the script's words.
+            p.why id="why" {}
+            button.main.yes type="submit" aria-describedby="why" disabled { "Yes, sign with passkey" }
             noscript { p.note { "A yes is signed by your passkey, which takes script. No works without." } }
         }
     }

@@ -725,6 +725,8 @@ fn a_question_shows_what_is_dangerous_and_what_a_yes_signs() {
         "id=\"shows\"",
         "data-question=",
         "class=\"no\"",
+        "aria-describedby=\"why\"",
+        "id=\"why\"",
         "Yes, sign with passkey",
         "/q/m/r1/no",
     ] {
