@@ -54,6 +54,7 @@ pub(crate) fn request() -> Request {
         named: None,
         opens_name: false,
         through: None,
+        leads_to: Vec::new(),
         code: None,
         own_policy: None,
         beside: Vec::new(),

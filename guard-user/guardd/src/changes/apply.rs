@@ -46,6 +46,7 @@ impl State {
             }
             Change::Listeners => {
                 self.proxy.renew();
+                self.review_leads_shown();
                 self.review_held();
             }
             Change::Approvers => self.renew_holds(),

@@ -263,6 +263,16 @@ impl State {
         }
     }
 
+    /// Shows of requests where listeners lead, once that is known: a yes opens that, too.
+    pub(crate) fn review_leads_shown(&mut self) {
+        let (relays, sessions) = (&self.relays, &self.sessions);
+        self.requests.show_leads(|key, before| {
+            let session = sessions.live(key.session)?;
+            let whose = (session.outermost(), session.cgroup.cgroup_id);
+            Some(relays.leads_beside(whose, key, before))
+        });
+    }
+
     /// Answers a request with no.
     ///
     /// # Errors

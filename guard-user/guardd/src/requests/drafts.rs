@@ -71,6 +71,7 @@ impl State {
         let verdict = self
             .relays
             .verdict_at_listener(&key, strictest.unwrap_or(judged));
+        let whose = (session.outermost(), session.cgroup.cgroup_id);
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
@@ -79,6 +80,7 @@ impl State {
             named,
             opens_name: used.is_opened,
             through: self.relays.way(&key).cloned(),
+            leads_to: self.relays.leads_beside(whose, &key, &[]),
             user: self.machine.user(owner.uid),
             pid,
             comm: process.comm,
@@ -337,6 +339,7 @@ pub(crate) fn blank(
         burst: None,
         offers: Vec::new(),
         through: None,
+        leads_to: Vec::new(),
         code: None,
         own_policy: None,
         beside: Vec::new(),
