@@ -171,9 +171,14 @@ pub enum ToProxy {
         number: Number,
         /// Why it may not: a clause without a full stop; none if it may.
         why: Option<String>,
-        /// What the policies' rules for that name say of requests: they judge these beside the terms of the target.
+        /// What the policies' rules for that name say of requests: they judge these beside the terms of the target. Where it may not, the
+        /// rule by which.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         rules: Vec<Rules>,
+        /// Where it may not because its session shows new names too fast: until when guardd judges no other of them, in nanoseconds of boot
+        /// time. Until then the proxy refuses those by itself, and counts them ([`ToDaemon::LeftOut`]).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
     },
     /// The answer to [`ToDaemon::Ask`].
     Answer {

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{body, body::Body, judge::Rules, wire::TargetTerms};
+use super::{body, body::Body, judge::Rules};
 use guard_policy::Profile;
 
 /// Why a request does not get the destination's answer.
@@ -37,6 +37,33 @@ pub(super) struct Problem {
     pub words: Option<Profile>,
 }
 
+/// The rule that stops a request, as its client is told of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoppingRule {
+    pub(super) name: Option<String>,
+    reason: Option<String>,
+    /// The profile whose error fields the client understands.
+    words: Option<Profile>,
+}
+
+impl StoppingRule {
+    /// The one that decided, of all that have judged: these know, too, what the client speaks.
+    #[must_use]
+    pub(super) fn of(by: Option<&Rules>, all: &[Rules]) -> Self {
+        Self {
+            name: by.and_then(|rules| rules.name.clone()),
+            reason: by.and_then(|rules| rules.reason.clone()),
+            words: by.and_then(words).or_else(|| all.iter().find_map(words)),
+        }
+    }
+
+    /// The first of the destination's rules, where none has judged.
+    #[must_use]
+    pub(super) fn first(all: &[Rules]) -> Self {
+        Self::of(all.first(), all)
+    }
+}
+
 impl Problem {
     /// The guard stops the request.
     #[must_use]
@@ -54,14 +81,13 @@ impl Problem {
         }
     }
 
-    /// With the rule of these terms.
+    /// With the rule that stops the request.
     #[must_use]
-    pub(super) fn under(self, terms: &TargetTerms) -> Self {
-        let rules = terms.rules().first();
+    pub(super) fn under(self, rule: StoppingRule) -> Self {
         Self {
-            rule: rules.and_then(|rules| rules.name.clone()),
-            reason: rules.and_then(|rules| rules.reason.clone()),
-            words: rules.and_then(words),
+            rule: rule.name,
+            reason: rule.reason,
+            words: rule.words,
             ..self
         }
     }

@@ -21,6 +21,7 @@ use super::{
     body::{Attended, Body, Busy},
     headers,
     link::GuarddLink,
+    name_cache::RefusedBy,
     networks::{ConnectionSlot, Network},
     passing::{Passed, entry},
     postgres::Again,
@@ -106,6 +107,14 @@ impl ConnectionContext {
         let host = self.secure.as_ref().map(|secure| secure.name());
         let host = entry.host.or(host);
         self.link.log(self.target, Entry { host, ..entry });
+    }
+
+    /// Writes an entry about a refused name to the audit log, or counts it where it gets none.
+    pub(super) fn log_name(&self, by: RefusedBy, entry: Entry) {
+        match by {
+            RefusedBy::Policies | RefusedBy::Pace => self.log(entry),
+            RefusedBy::Pause => self.link.leave_out(self.target.session),
+        }
     }
 }
 

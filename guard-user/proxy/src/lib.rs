@@ -17,6 +17,7 @@ mod headers;
 mod lanes;
 mod link;
 mod mended;
+mod name_cache;
 mod networks;
 mod origin;
 mod passing;

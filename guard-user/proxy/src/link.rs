@@ -14,11 +14,13 @@ use guard_sys::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    task::spawn_local,
+    time::{sleep, timeout},
 };
 
 use super::{
     judge::Rules,
+    name_cache::{NameCache, NameRefusal, NameTerms, RefusedBy, Shown},
     wire::{
         AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
         UnscannedListener,
@@ -58,27 +60,6 @@ enum Waiting {
     },
 }
 
-/// A name that a client shows at a target.
-type Shown = (RedirectTarget, Box<str>);
-
-/// What guardd says of one.
-#[derive(Clone, Debug)]
-pub(super) struct NameTerms {
-    /// Why it may not be shown; none: it may.
-    pub(super) why: Option<Rc<str>>,
-    /// What its own rules say of requests, which they judge beside the target's terms.
-    pub(super) rules: Rc<[Rules]>,
-}
-
-impl NameTerms {
-    fn refused(why: &str) -> Self {
-        Self {
-            why: Some(why.into()),
-            rules: Rc::default(),
-        }
-    }
-}
-
 /// Bytes of the longest name of a host. What is longer is none.
 const LONGEST_NAME: usize = 255;
 
@@ -106,7 +87,7 @@ pub(super) struct GuarddLink {
     waiting: RefCell<HashMap<Number, Waiting>>,
     known: RefCell<HashMap<RedirectTarget, Option<Rc<TargetTerms>>>>,
     /// What is said of names.
-    names: RefCell<HashMap<Shown, NameTerms>>,
+    names: RefCell<NameCache>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
     /// Records of the audit log that are not sent yet: how many, and by session.
     unsent_records: Cell<usize>,
@@ -225,16 +206,20 @@ impl GuarddLink {
     }
 
     /// Why a client may not show a name at a target; `None` if it may. As [`Self::name_terms`].
-    pub(super) async fn refuses_name(&self, target: RedirectTarget, name: &str) -> Option<Rc<str>> {
-        self.name_terms(target, name).await.why
+    pub(super) async fn refuses_name(
+        &self,
+        target: RedirectTarget,
+        name: &str,
+    ) -> Option<NameRefusal> {
+        self.name_terms(target, name).await.refusal
     }
 
     /// What holds for a name that a client shows at a target, from the cache or from guardd. An empty name is none.
     pub(super) async fn name_terms(&self, target: RedirectTarget, name: &str) -> NameTerms {
         let name = if name.len() > LONGEST_NAME { "" } else { name };
         let shown: Shown = (target, name.to_ascii_lowercase().into());
-        if let Some(known) = self.names.borrow().get(&shown) {
-            return known.clone();
+        if let Some(known) = self.known_name(&shown) {
+            return known;
         }
         let (tell, told) = oneshot::channel();
         let (number, name) = (self.number(), shown.1.to_string());
@@ -246,35 +231,71 @@ impl GuarddLink {
             target,
             name,
         });
-        let told = told.await;
-        told.unwrap_or_else(|_| NameTerms::refused("guardd has ended"))
+        told.await.unwrap_or_else(|_| {
+            NameTerms::refused(NameRefusal {
+                why: "guardd has ended".into(),
+                by: RefusedBy::Policies,
+            })
+        })
     }
 
-    /// guardd's answer about a name.
-    pub(super) fn named(&self, number: Number, why: Option<String>, rules: Vec<Rules>) {
+    /// What is cached of a name; or that the session may show no new one now.
+    fn known_name(&self, shown: &Shown) -> Option<NameTerms> {
+        let names = self.names.borrow();
+        let paused = || names.paused(shown.0.session, clock::now().0);
+        names
+            .get(shown)
+            .or_else(|| paused().map(NameTerms::refused))
+    }
+
+    /// guardd's answer about a name. `until`: it judges no other new one of the session before.
+    pub(super) fn named(
+        &self,
+        number: Number,
+        why: Option<String>,
+        rules: Vec<Rules>,
+        until: Option<u64>,
+    ) {
         let Some(Waiting::Name { shown, epoch, tell }) = self.waiting.borrow_mut().remove(&number)
         else {
             return;
         };
         let mut names = self.names.borrow_mut();
-        // A wildcard's are the same for each name below it, and may be long: as many names as a client likes have them once.
-        let same = names.values().find(|known| known.rules[..] == rules[..]);
-        let terms = NameTerms {
-            why: why.map(Rc::from),
-            rules: match same {
-                Some(known) => Rc::clone(&known.rules),
-                None => rules.into(),
-            },
-        };
-        if epoch == *self.epoch.borrow() {
-            if names.len() >= MAX_KNOWN {
-                names.clear();
+        let session = shown.0.session;
+        let terms = match (why, until) {
+            (Some(why), Some(until)) => {
+                let now = clock::now().0;
+                NameTerms::refused(names.pause(session, until, why.into(), now))
             }
-            names.insert(shown, terms.clone());
-        }
+            (why, _) => {
+                let refusal = why.map(|why| NameRefusal {
+                    why: why.into(),
+                    by: RefusedBy::Policies,
+                });
+                let rules = names.shared(session, rules);
+                let terms = NameTerms { refusal, rules };
+                if epoch == *self.epoch.borrow() {
+                    names.keep(shown, terms.clone());
+                }
+                terms
+            }
+        };
         drop(names);
         // The waiter may be gone.
         let _ = tell.send(terms);
+    }
+
+    /// Counts a refused name that gets no record: guardd hears the number once it judges names of the session again.
+    pub(super) fn leave_out(self: &Rc<Self>, session: u32) {
+        let Some(until) = self.names.borrow_mut().leave_out(session) else {
+            return;
+        };
+        let link = Rc::clone(self);
+        spawn_local(async move {
+            sleep(left(until)).await;
+            let count = link.names.borrow_mut().take_left_out(session);
+            link.say(ToDaemon::LeftOut { session, count });
+        });
     }
 
     /// Clears the cache: policies, sessions or holes have changed.
@@ -450,6 +471,8 @@ fn too_much() -> AskAnswer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::LocalSet;
+
     use super::{
         super::wire::{Passing, Tgid},
         *,
@@ -572,13 +595,87 @@ mod tests {
                     name: Some(rule.to_owned()),
                     ..Rules::default()
                 };
-                link.named(number, None, vec![own]);
+                link.named(number, None, vec![own], None);
             };
             let (told, ()) = tokio::join!(link.name_terms(target(1), name), tell);
             rules.push(told.rules);
         }
         assert!(Rc::ptr_eq(&rules[0], &rules[1]));
         assert_eq!(rules[2][0].name.as_deref(), Some("other"));
+    }
+
+    /// The next name that guardd is asked about.
+    fn asked_name(unsent: &mut mpsc::UnboundedReceiver<ToDaemon>) -> Number {
+        match said(unsent) {
+            ToDaemon::Name { number, .. } => number,
+            other => panic!("it says {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_shows_names_too_fast_asks_no_more_for_a_while() {
+        let work = async {
+            let link = Rc::new(GuarddLink::new());
+            let mut unsent = link.take_unsent();
+            let tell = async { link.named(asked_name(&mut unsent), None, Vec::new(), None) };
+            let (known, ()) = tokio::join!(link.name_terms(target(1), "known"), tell);
+            assert!(known.refusal.is_none());
+            let until = clock::now().0 + 60_000_000_000;
+            let too_many = || Some("too many".to_owned());
+            // Both are asked about before there is an answer.
+            let tell = async {
+                for _ in 0..2 {
+                    link.named(asked_name(&mut unsent), too_many(), Vec::new(), Some(until));
+                }
+            };
+            let [first, second] = ["a", "b"].map(|name| link.refuses_name(target(1), name));
+            let (first, second, ()) = tokio::join!(first, second, tell);
+            let by = [first, second].map(|refusal| refusal.map(|one| one.by));
+            assert_eq!(by, [Some(RefusedBy::Pace), Some(RefusedBy::Pause)]);
+            // The pause outlasts what is cached.
+            link.renew();
+            for name in ["a", "c", "known"] {
+                let refusal = link.refuses_name(target(1), name).await;
+                assert_eq!(refusal.map(|one| one.by), Some(RefusedBy::Pause), "{name}");
+            }
+            assert!(unsent.try_recv().is_err(), "asked again");
+            // Others are judged as ever.
+            let other = RedirectTarget {
+                session: 2,
+                ..target(1)
+            };
+            let tell = async { link.named(asked_name(&mut unsent), None, Vec::new(), None) };
+            let (of_other, ()) = tokio::join!(link.refuses_name(other, "a"), tell);
+            assert!(of_other.is_none());
+        };
+        LocalSet::new().run_until(work).await;
+    }
+
+    #[tokio::test]
+    async fn guardd_hears_how_many_names_were_left_out() {
+        let work = async {
+            let link = Rc::new(GuarddLink::new());
+            let mut unsent = link.take_unsent();
+            let until = clock::now().0 + 1;
+            let too_many = Some("too many".to_owned());
+            let tell = async {
+                link.named(asked_name(&mut unsent), too_many, Vec::new(), Some(until));
+            };
+            tokio::join!(link.name_terms(target(1), "a"), tell);
+            for _ in 0..3 {
+                link.leave_out(1);
+            }
+            let told = unsent.recv().await;
+            let is_all = matches!(
+                told,
+                Some(ToDaemon::LeftOut {
+                    session: 1,
+                    count: 3
+                })
+            );
+            assert!(is_all, "{told:?}");
+        };
+        LocalSet::new().run_until(work).await;
     }
 
     #[tokio::test]

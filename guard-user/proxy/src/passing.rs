@@ -15,11 +15,12 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 
 use super::{
-    answers::Problem,
+    answers::{Problem, StoppingRule},
     body::{self, BegunBody, Body},
     client::{Abort, Client, ConnectionContext},
     digest,
-    judge::{self, HttpWrite, Judgement, Rules, ShownHeaders},
+    judge::{self, HttpWrite, Judgement, RuledJudgement, Rules, ShownHeaders},
+    name_cache::{NameTerms, RefusedBy},
     preview::{self, Preview},
     wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms},
 };
@@ -50,6 +51,26 @@ impl Passed {
     }
 }
 
+/// A judgement, and the rule by which it stops a request.
+struct OwnedJudgement {
+    judgement: Judgement,
+    rule: StoppingRule,
+}
+
+impl OwnedJudgement {
+    /// `all`: the rules that have judged.
+    fn of(ruled: RuledJudgement<'_>, all: &[Rules]) -> Self {
+        let rule = match &ruled.judgement {
+            Judgement::Read { .. } | Judgement::NeedsBody { .. } => StoppingRule::default(),
+            Judgement::Write(_) | Judgement::Denied { .. } => StoppingRule::of(ruled.by, all),
+        };
+        Self {
+            judgement: ruled.judgement,
+            rule,
+        }
+    }
+}
+
 /// A request that may pass, or the problem for the client.
 type Judged = Result<Passed, Problem>;
 
@@ -66,7 +87,7 @@ impl Client {
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
         }
         if let Some(misdirected) = self.misdirected(parts) {
-            return Ok(Err(misdirected.under(&terms)));
+            return Ok(Err(misdirected.under(StoppingRule::first(terms.rules()))));
         }
         let rules = match self.judging(parts, &terms).await {
             Ok(rules) => rules,
@@ -86,14 +107,14 @@ impl Client {
             is_secure: self.context.secure.is_some() || self.context.target.address.is_loopback(),
         };
         let turn = self.context.room.turn(terms.account).await;
-        let mut judgement = judge::judge_all(&rules, &request, None);
+        let mut judged = OwnedJudgement::of(judge::judge_all(&rules, &request, None), &rules);
         drop(rules);
         turn.end().await;
-        if let Judgement::Read { .. } = judgement {
+        if let Judgement::Read { .. } = judged.judgement {
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
         }
         let mut body = BegunBody::new(body, self.context.room.taken(terms.account));
-        if let Judgement::NeedsBody { limit } = judgement {
+        if let Judgement::NeedsBody { limit } = judged.judgement {
             body.read(limit, ALL).await?;
             if body.is_crowded() {
                 return Ok(Err(self.crowded(parts, body)));
@@ -112,19 +133,20 @@ impl Client {
                 }
             };
             let turn = self.context.room.turn(terms.account).await;
-            judgement = with_body(&rules, &request, &body);
+            judged = OwnedJudgement::of(with_body(&rules, &request, &body), &rules);
             drop(rules);
             turn.end().await;
         }
+        let OwnedJudgement { judgement, rule } = judged;
         match judgement {
             Judgement::Read { .. } => Ok(Ok(Passed::unasked(body::outgoing(body)))),
             Judgement::Write(write) => {
                 // Boxed: else its room would be in every connection.
-                Box::pin(self.confirmed(&terms, parts, &request, body, write)).await
+                Box::pin(self.confirmed(&terms, parts, &request, body, write, rule)).await
             }
             denied => {
                 unwanted(parts, body);
-                Ok(Err(self.denied(&terms, parts, denied.because())))
+                Ok(Err(self.denied(rule, parts, denied.because())))
             }
         }
     }
@@ -138,7 +160,8 @@ impl Client {
     }
 
     /// The rules that judge a request: those of the destination, and those for the host that it names, where these are others. Names share
-    /// addresses, and what one of them may be asked is not what another may.
+    /// addresses, and what one of them may be asked is not what another may. The host's come first: of equally strict ones they are what a
+    /// client is told of.
     ///
     /// # Errors
     ///
@@ -158,18 +181,30 @@ impl Client {
         );
         let link = &self.context.link;
         let named = link.name_terms(self.context.target, &host).await;
-        if let Some(why) = named.why {
-            let why = format!("its host may not be named there: {why}");
-            return Err(self.denied(terms, parts, &why));
+        if let Some(misnamed) = self.misnamed(terms, parts, &named) {
+            return Err(misnamed);
         }
-        let mut rules = Cow::Borrowed(terms.rules());
-        for own in named.rules.iter() {
-            // Mostly it is the one that decides about the destination.
-            if !rules.contains(own) {
-                rules.to_mut().push(own.clone());
-            }
+        let (own, all) = (&named.rules, terms.rules());
+        // Mostly it is the one that decides about the destination.
+        if own.iter().all(|one| all.contains(one)) {
+            return Ok(Cow::Borrowed(all));
         }
-        Ok(rules)
+        let others = all.iter().filter(|one| !own.contains(one));
+        Ok(Cow::Owned(own.iter().chain(others).cloned().collect()))
+    }
+
+    /// The problem of a request whose host may not be named there, or not now.
+    fn misnamed(&self, terms: &TargetTerms, parts: &Parts, named: &NameTerms) -> Option<Problem> {
+        let refusal = named.refusal.as_ref()?;
+        let why = format!("its host may not be named there: {}", refusal.why);
+        let rule = StoppingRule::of(named.rules.first(), terms.rules());
+        if refusal.by == RefusedBy::Policies {
+            return Some(self.denied(rule, parts, &why));
+        }
+        let fix = "name fewer hosts, and send this one again in a while";
+        let problem = Problem::stopped(why, fix.to_owned()).under(rule);
+        self.context.log_name(refusal.by, refused(parts, &problem));
+        Some(problem)
     }
 
     fn crowded(&self, parts: &Parts, body: BegunBody) -> Problem {
@@ -182,9 +217,9 @@ impl Client {
         terms.ok_or_else(|| "nothing passes there any more".into())
     }
 
-    fn denied(&self, terms: &TargetTerms, parts: &Parts, because: &str) -> Problem {
+    fn denied(&self, rule: StoppingRule, parts: &Parts, because: &str) -> Problem {
         let fix = "nobody can allow it but by changing the policy";
-        let problem = Problem::stopped(because.to_owned(), fix.to_owned()).under(terms);
+        let problem = Problem::stopped(because.to_owned(), fix.to_owned()).under(rule);
         let denied = true;
         self.log(Entry {
             denied,
@@ -207,6 +242,7 @@ impl Client {
         request: &judge::RequestHead<'_>,
         mut body: BegunBody,
         mut write: HttpWrite,
+        rule: StoppingRule,
     ) -> Result<Judged, Abort> {
         // No person is asked about what cannot be sent.
         if let Some(why) = self.upstream().distrusted() {
@@ -216,7 +252,7 @@ impl Client {
         if path(&parts.uri).len() > MAX_PATH {
             let status = StatusCode::URI_TOO_LONG;
             let why = "its path is longer than what a person is shown";
-            return Ok(Err(self.unreadable(parts, status, why).under(terms)));
+            return Ok(Err(self.unreadable(parts, status, why).under(rule)));
         }
         body.read(MAX_DIGESTED, MORE).await?;
         if body.is_crowded() {
@@ -226,13 +262,13 @@ impl Client {
         let (said, preview) = shown(parts, request, &body, &mut write.warnings);
         let because = write.because.clone();
         let asked = asked(
-            terms,
             parts,
             &self.context,
             request,
             &body,
             WriteToShow {
                 write,
+                rule: rule.name.clone(),
                 said,
                 preview,
             },
@@ -247,7 +283,7 @@ impl Client {
             AskAnswer::Yes => self.still_may(terms, parts, request, body, began).await,
             AskAnswer::No { request, why, fix } => {
                 unwanted(parts, body);
-                let problem = Problem::stopped(format!("{because}; {why}"), fix).under(terms);
+                let problem = Problem::stopped(format!("{because}; {why}"), fix).under(rule);
                 Ok(Err(self.refused(parts, Problem { request, ..problem })))
             }
         }
@@ -272,8 +308,9 @@ impl Client {
                 Err(misnamed) => return Ok(Err(misnamed)),
             };
             let now = with_body(&rules, request, &body);
-            if let Judgement::Denied { because } = now {
-                return Ok(Err(self.denied(&terms, parts, &because)));
+            if let Judgement::Denied { because } = &now.judgement {
+                let rule = StoppingRule::of(now.by, &rules);
+                return Ok(Err(self.denied(rule, parts, because)));
             }
         }
         if began.elapsed() > STALE {
@@ -303,7 +340,11 @@ fn left() -> AskAnswer {
 }
 
 /// The judgement on a request whose body was read, as far as that is limited.
-fn with_body(rules: &[Rules], request: &judge::RequestHead<'_>, body: &BegunBody) -> Judgement {
+fn with_body<'r>(
+    rules: &'r [Rules],
+    request: &judge::RequestHead<'_>,
+    body: &BegunBody,
+) -> RuledJudgement<'r> {
     match body.is_whole() {
         true => judge::judge_all(rules, request, Some(body.so_far())),
         false => judge::judge_too_long(rules, request),
@@ -337,18 +378,20 @@ fn shown(
 /// What an approver is shown of a request that changes something.
 struct WriteToShow {
     write: HttpWrite,
+    /// The rule that stops it.
+    rule: Option<String>,
     said: ShownHeaders,
     preview: Preview,
 }
 
 fn asked(
-    terms: &TargetTerms,
     parts: &Parts,
     context: &ConnectionContext,
     request: &judge::RequestHead<'_>,
     body: &BegunBody,
     WriteToShow {
         write,
+        rule,
         said,
         preview,
     }: WriteToShow,
@@ -366,7 +409,6 @@ fn asked(
         digest::of(parts, &url, body)
     });
     let (digest, matter) = identity.map(|one| (one.digest, one.matter)).unzip();
-    let rule = terms.rules().first().and_then(|rules| rules.name.clone());
     HttpAttempt {
         tgid: context.tgid,
         method: parts.method.to_string(),

@@ -93,7 +93,12 @@ async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &T
             }
             ToProxy::Forget { network } => networks.forget(network),
             ToProxy::Renew => link.renew(),
-            ToProxy::Name { number, why, rules } => link.named(number, why, rules),
+            ToProxy::Name {
+                number,
+                why,
+                rules,
+                until,
+            } => link.named(number, why, rules, until),
             ToProxy::Vouch { number, scope } => match tls.vouch(&scope) {
                 Ok(certificate) => link.vouch(number, certificate),
                 Err(error) => tracing::error!("no certificate for a session: {error:#}"),

@@ -57,9 +57,10 @@ async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Ve
             Ok(Heard::More(wanted)) => wanted,
             Ok(Heard::Name(name)) => {
                 return match context.link.refuses_name(context.target, name).await {
-                    Some(why) => Err(Entry::denied(&format!(
-                        "the name that TLS shows (SNI): {why}"
-                    ))),
+                    Some(refusal) => {
+                        let why = format!("the name that TLS shows (SNI): {}", refusal.why);
+                        Err(refusal.entry(&why))
+                    }
                     None => Ok(begun),
                 };
             }

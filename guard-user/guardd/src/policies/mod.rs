@@ -47,6 +47,7 @@ pub use self::{
     known_names::NameAnswer,
     name_answers::UsedName,
     prepared::{ParsedPolicy, Prepared, compile, parse, relevant},
+    shown_names::RefusedName,
     verdict::{ChainVerdict, VerdictSubject},
 };
 use self::{

@@ -8,6 +8,15 @@ use guard_policy::{DomainName, NamePattern, Rule, Target};
 
 use super::{ChainVerdict, InForce, Policies, VerdictSubject};
 
+/// Why a client may not show a name.
+#[derive(Debug)]
+pub struct RefusedName<'p> {
+    /// A clause without a full stop.
+    pub why: String,
+    /// The rule by which; none where a default decides.
+    pub rule: Option<&'p Rule>,
+}
+
 impl Policies {
     /// Whether the proxy looks at TLS, and not the kernel half.
     #[must_use]
@@ -55,13 +64,16 @@ impl Policies {
         to: Address,
         port: u16,
         name: &str,
-    ) -> Option<String> {
+    ) -> Option<RefusedName<'_>> {
         let to = Connection::new(to, Protocol::TCP, port);
         let name: Result<DomainName, _> = name.parse();
         let name = name.ok();
         let mut refusals = subject.chain.iter().map(|slot| {
             let Some(policy) = self.slots.get(slot) else {
-                return Some("a policy of its session is not in force".to_owned());
+                return Some(RefusedName {
+                    why: "a policy of its session is not in force".to_owned(),
+                    rule: None,
+                });
             };
             self.refuses(subject, *slot, policy, &to, name.as_ref())
         });
@@ -98,14 +110,14 @@ impl Policies {
         judged.collect()
     }
 
-    fn refuses(
-        &self,
+    fn refuses<'p>(
+        &'p self,
         subject: VerdictSubject<'_>,
         slot: PolicyId,
-        policy: &InForce,
+        policy: &'p InForce,
         to: &Connection,
         name: Option<&DomainName>,
-    ) -> Option<String> {
+    ) -> Option<RefusedName<'p>> {
         let lookup = policy.compiled.lookup();
         let says = |pattern| said_of(&lookup, slot, pattern, to);
         let known = subject.session.map(|id| NamedKey::new(id, slot, to.to));
@@ -124,26 +136,27 @@ impl Policies {
             || "what the client names".to_owned(),
             |name| name.as_str().to_owned(),
         );
-        let rule = policy.policy.rule(decided.rule);
-        let rule = rule.map_or("the default", |rule| rule.name.as_str());
+        let of_address = policy.policy.rule(decided.rule);
+        let of_name = said.and_then(|said| policy.policy.rule(said.verdict.rule));
+        let rule = of_address.map_or("the default", |rule| rule.name.as_str());
         let policy = &policy.policy.name;
         Some(match (is_stricter, pattern) {
             (true, Some(pattern)) => {
-                let by = said.and_then(|said| self.rule_name(slot, said.verdict.rule));
-                let by = by.unwrap_or_default();
-                format!(
-                    "the rule `{by}` of the policy {policy} is stricter about {shown} (by {pattern}) than `{rule}` is about this address"
-                )
+                let by = of_name.map_or("", |rule| rule.name.as_str());
+                RefusedName {
+                    why: format!(
+                        "the rule `{by}` of the policy {policy} is stricter about {shown} (by {pattern}) than `{rule}` is about this address"
+                    ),
+                    rule: of_name,
+                }
             }
-            _ => format!(
-                "the rule `{rule}` of the policy {policy} is about this address by its names, and {shown} is none of those that the policy has there"
-            ),
+            _ => RefusedName {
+                why: format!(
+                    "the rule `{rule}` of the policy {policy} is about this address by its names, and {shown} is none of those that the policy has there"
+                ),
+                rule: of_address,
+            },
         })
-    }
-
-    fn rule_name(&self, slot: PolicyId, rule: u16) -> Option<String> {
-        let rule = self.slots.get(&slot)?.policy.rule(rule)?;
-        Some(rule.name.clone())
     }
 }
 
@@ -331,7 +344,10 @@ action = "read-only"
         let chain = [PolicyId(1)];
         let refuses = |last: u8, port, name: &str| {
             let to = IpAddr::from([192, 0, 2, last]).into();
-            policies.refuses_name(VerdictSubject::from(&chain[..]), to, port, name)
+            let refused =
+                policies.refuses_name(VerdictSubject::from(&chain[..]), to, port, name)?;
+            let rule = refused.rule.map(|rule| rule.name.clone());
+            Some((rule.unwrap_or_default(), refused.why))
         };
         // Of an exact name by its address, and of an address beside one.
         for last in [40, 41] {
@@ -343,14 +359,21 @@ action = "read-only"
                 "",
                 "192.0.2.41",
             ] {
-                assert!(refuses(last, 443, other).is_some(), "{other}");
+                let (rule, _) = refuses(last, 443, other).unwrap();
+                let by = match other {
+                    "shut.api.example.com" => "shut",
+                    "a.api.example.com" => "api",
+                    _ => "forge",
+                };
+                assert_eq!(rule, by, "{other}");
             }
             assert_eq!(refuses(last, 22, "forge.example.com"), None);
         }
         // Where the address decides, only what is stricter is refused.
         assert_eq!(refuses(1, 443, "other.example.com"), None);
         assert_eq!(refuses(1, 443, "a.api.example.com"), None);
-        let why = refuses(1, 443, "shut.api.example.com").unwrap();
+        let (rule, why) = refuses(1, 443, "shut.api.example.com").unwrap();
+        assert_eq!(rule, "shut");
         assert!(why.contains("`shut`") && why.contains("`net`"), "{why}");
     }
 

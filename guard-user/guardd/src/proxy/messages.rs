@@ -27,8 +27,14 @@ impl State {
                 target,
                 name,
             } => {
-                let ShownName { why, rules } = self.proxy_name(&target, &name);
-                self.proxy.say(ToProxy::Name { number, why, rules });
+                let ShownName { why, rules, until } = self.name_in_time(&target, &name);
+                let until = until.map(|end| end.0);
+                self.proxy.say(ToProxy::Name {
+                    number,
+                    why,
+                    rules,
+                    until,
+                });
             }
             ToDaemon::Ask {
                 number,

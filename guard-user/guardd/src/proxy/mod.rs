@@ -1,9 +1,9 @@
 //! guardd's side of the proxy.
 //!
 //! `workers` has one run and listen in network namespaces while something in force needs it (`worker.rs`). Its messages
-//! (`messages.rs`) go to `terms.rs` (how a target is judged), `requests.rs` (whether a request may pass) and the audit log. A request
-//! that may not is held in `held.rs`, or refused. A person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and
-//! `record_pass.rs` records each use.
+//! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` (how fast new names are judged), `requests.rs` (whether a
+//! request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A person's yes to it (`approve.rs`) is a
+//! hole for it (`holes/requests.rs`), and `record_pass.rs` records each use.
 //!
 //! Without a proxy, the kernel half refuses connections to read-only destinations.
 
@@ -12,6 +12,7 @@ pub mod authority;
 pub mod closings;
 pub mod held;
 mod messages;
+mod name_pace;
 pub mod record_pass;
 pub mod requests;
 pub mod terms;
@@ -37,6 +38,7 @@ use crate::{
 use authority::Vouching;
 use closings::{Closing, Closings};
 use held::HeldClients;
+use name_pace::NamePace;
 use unscanned::UnscannedClients;
 
 /// The interval between two scans of all processes of sessions.
@@ -56,6 +58,8 @@ pub struct Proxy {
     closings: Closings,
     /// How many requests each session has made lately: no approver reads those of a flood.
     pace: Meters,
+    /// The new names that each session has shown lately.
+    names: NamePace,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
     /// The file for the key of the certificate authority. Only the proxy reads it.
@@ -112,9 +116,10 @@ impl Proxy {
         self.closings.forget(session);
     }
 
-    /// Removes the count of a session's requests.
+    /// Removes the counts of a session's requests and names.
     pub fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.pace.forget(session, outermost, is_shared);
+        self.names.forget(session, outermost, is_shared);
     }
 
     /// When the time of the next client is up that is held, or waits for a scan.

@@ -39,15 +39,17 @@ pub enum TargetAccess {
 pub struct ShownName {
     /// Why it may not; none if it may.
     pub why: Option<String>,
-    /// What its own rules say of requests, which they judge beside the target's terms.
+    /// What its own rules say of requests, which they judge beside the target's terms. Where it may not, the rule by which.
     pub rules: Vec<Rules>,
+    /// Until when no other new name of the session is judged, where it shows these too fast.
+    pub until: Option<BootTime>,
 }
 
 impl ShownName {
     fn refused(why: String) -> Self {
         Self {
             why: Some(why),
-            rules: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -134,16 +136,20 @@ impl State {
             ));
         }
         let port = target.port;
-        if let Some(why) = self.policies.refuses_name(subject, to, port, name) {
-            return ShownName::refused(why);
+        if let Some(refused) = self.policies.refuses_name(subject, to, port, name) {
+            let by = refused.rule.map(|rule| Rules::plain(Some(rule)));
+            return ShownName {
+                rules: by.into_iter().collect(),
+                ..ShownName::refused(refused.why)
+            };
         }
         let judged = self.policies.judge_name(subject.chain, to, port, name);
         // The outermost policy's first.
         let rules = judged.into_iter().rev().flatten();
         let rules = rules.filter_map(|one| of_requests(one.rule?));
         ShownName {
-            why: None,
             rules: rules.collect(),
+            ..ShownName::default()
         }
     }
 

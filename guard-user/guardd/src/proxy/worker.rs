@@ -153,6 +153,7 @@ fn closing(message: &ToProxy) -> Option<ToProxy> {
             number: *number,
             why: Some(TOO_MANY_RULES.to_owned()),
             rules: Vec::new(),
+            until: None,
         }),
         _ => None,
     }
@@ -232,6 +233,7 @@ mod tests {
                 number,
                 why: None,
                 rules: vec![long],
+                until: None,
             },
         ];
         let mut closed = 0;
@@ -247,6 +249,7 @@ mod tests {
                     number: Number(7),
                     why: Some(_),
                     rules,
+                    until: None,
                 } if rules.is_empty() => 1,
                 _ => 0,
             };

@@ -1,4 +1,4 @@
-//! How much of the audit log each session may fill.
+//! How much of the audit log each session may fill, or of something else at another pace.
 
 use std::collections::HashMap;
 
@@ -8,6 +8,15 @@ use guard_common::{BootTime, SessionId};
 const BURST: u64 = 60;
 /// Nanoseconds after which they may cause one more.
 const REFILL: u64 = 200_000_000;
+
+/// How much an outermost session and those inside it may cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// At once.
+    pub burst: u64,
+    /// Nanoseconds after which they may cause one more.
+    pub refill: u64,
+}
 
 /// How much of the audit log an outermost session, and those inside it, have used up lately.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,13 +43,34 @@ pub struct AdmittedRecord {
 }
 
 /// All sessions' shares of the audit log: neither a loop in a session nor many sessions inside one fill the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meters {
+    pace: Pace,
     shares: HashMap<SessionId, Share>,
     gaps: HashMap<SessionId, Gap>,
 }
 
+/// At the pace of records of refusals.
+impl Default for Meters {
+    fn default() -> Self {
+        Self::at(Pace {
+            burst: BURST,
+            refill: REFILL,
+        })
+    }
+}
+
 impl Meters {
+    /// At that pace, with nothing used up.
+    #[must_use]
+    pub fn at(pace: Pace) -> Self {
+        Self {
+            pace,
+            shares: HashMap::new(),
+            gaps: HashMap::new(),
+        }
+    }
+
     /// Whether the session may cause a record now, and what the record says of missing ones. `outermost`: the session whose
     /// share that is.
     pub fn admit(
@@ -49,15 +79,16 @@ impl Meters {
         outermost: SessionId,
         now: BootTime,
     ) -> Option<AdmittedRecord> {
+        let Pace { burst, refill } = self.pace;
         let share = self.shares.entry(outermost).or_default();
         let gap = self.gaps.entry(session).or_default();
-        let refilled = now.0.saturating_sub(share.at.0) / REFILL;
+        let refilled = now.0.saturating_sub(share.at.0) / refill;
         if refilled > 0 {
             share.used = share.used.saturating_sub(refilled);
             share.at = now;
         }
         // If others have used the share up, one record of the session says that it lacks some; it is paid for later.
-        if share.used >= BURST && gap.is_told {
+        if share.used >= burst && gap.is_told {
             gap.left_out += 1;
             return None;
         }
@@ -65,7 +96,7 @@ impl Meters {
         // The kernel half reports 64 in a second, in which less than five are refilled: what it leaves out comes after the last
         // but one. If it leaves out more, since others have used up the reports for all of them, it reports one of each session
         // after those.
-        gap.is_told = share.used + 1 >= BURST;
+        gap.is_told = share.used + 1 >= burst;
         Some(AdmittedRecord {
             left_out: std::mem::take(&mut gap.left_out),
             is_last: gap.is_told,
@@ -74,9 +105,10 @@ impl Meters {
 
     /// Whether a record of such a session would be written now: of an outermost session and those inside it.
     pub fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
+        let Pace { burst, refill } = self.pace;
         let share = self.shares.get(&outermost).copied().unwrap_or_default();
-        let refilled = now.0.saturating_sub(share.at.0) / REFILL;
-        share.used.saturating_sub(refilled) < BURST
+        let refilled = now.0.saturating_sub(share.at.0) / refill;
+        share.used.saturating_sub(refilled) < burst
     }
 
     /// So many more records of a session are left out.

@@ -88,6 +88,16 @@ pub struct HttpWrite {
     pub because: String,
 }
 
+/// What several policies' rules together make of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct RuledJudgement<'r> {
+    /// What happens to it.
+    pub judgement: Judgement,
+    /// The rules that say so; none where nothing is in force.
+    pub by: Option<&'r Rules>,
+}
+
 impl Judgement {
     /// Why, in one sentence.
     #[must_use]
@@ -111,17 +121,21 @@ impl Judgement {
 
 /// Judges a request. `body` is the whole body where it has been read, never a part of it.
 pub fn judge(rules: &Rules, request: &RequestHead<'_>, body: Option<&[u8]>) -> Judgement {
-    judge_all(std::slice::from_ref(rules), request, body)
+    judge_all(std::slice::from_ref(rules), request, body).judgement
 }
 
 /// Judges a request by the rules of several policies, the outermost first. The strictest judgement
 /// counts, and of equally strict ones the outermost. No rules at all stop everything.
-pub fn judge_all(rules: &[Rules], request: &RequestHead<'_>, body: Option<&[u8]>) -> Judgement {
+pub fn judge_all<'r>(
+    rules: &'r [Rules],
+    request: &RequestHead<'_>,
+    body: Option<&[u8]>,
+) -> RuledJudgement<'r> {
     strictest(rules, &Facts::of(request, body::Body::of(request, body)))
 }
 
 /// [`judge_all`] for a request with a body that is longer than [`BODY_LIMIT`]. Never `NeedsBody`.
-pub fn judge_too_long(rules: &[Rules], request: &RequestHead<'_>) -> Judgement {
+pub fn judge_too_long<'r>(rules: &'r [Rules], request: &RequestHead<'_>) -> RuledJudgement<'r> {
     strictest(rules, &Facts::of(request, body::Body::TooLong))
 }
 
@@ -176,16 +190,24 @@ pub fn elsewhere(request: &RequestHead<'_>) -> Vec<String> {
     shown
 }
 
-fn strictest(rules: &[Rules], facts: &Facts<'_>) -> Judgement {
-    let mut strictest: Option<Judgement> = None;
+fn strictest<'r>(rules: &'r [Rules], facts: &Facts<'_>) -> RuledJudgement<'r> {
+    let mut strictest: Option<RuledJudgement<'r>> = None;
     for rules in rules {
         let judgement = decide::decide(rules, facts);
         match &strictest {
-            Some(so_far) if so_far.strictness() >= judgement.strictness() => {}
-            _ => strictest = Some(judgement),
+            Some(so_far) if so_far.judgement.strictness() >= judgement.strictness() => {}
+            _ => {
+                strictest = Some(RuledJudgement {
+                    judgement,
+                    by: Some(rules),
+                });
+            }
         }
     }
-    strictest.unwrap_or_else(|| Judgement::Denied {
-        because: "no read-only rule is in force".to_owned(),
+    strictest.unwrap_or_else(|| RuledJudgement {
+        judgement: Judgement::Denied {
+            because: "no read-only rule is in force".to_owned(),
+        },
+        by: None,
     })
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     super::{
         judge::Rules,
-        link::NameTerms,
+        name_cache::NameTerms,
         wire::{Passing, TargetTerms},
     },
     client::PostgresClient,
@@ -48,9 +48,12 @@ where
         let Some(name) = shown.filter(|_| terms.names && !terms.is_open()) else {
             return Ok(terms);
         };
-        let NameTerms { why, rules } = context.link.name_terms(context.target, &name).await;
-        if let Some(why) = why {
-            let why = format!("the name in TLS (SNI) may not be shown there: {why}");
+        let NameTerms { refusal, rules } = context.link.name_terms(context.target, &name).await;
+        if let Some(refusal) = refusal {
+            let why = format!(
+                "the name in TLS (SNI) may not be shown there: {}",
+                refusal.why
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
         self.login.server = Some(name);

@@ -475,7 +475,76 @@ async fn the_rules_for_its_host_judge_a_request_too() {
         lab.link.renew();
         let stopped = lab.exchange(post).await;
         assert!(stopped.starts_with("HTTP/1.1 403 "), "{stopped}");
+        assert_eq!(rule(&stopped), "production");
         assert_eq!(lab.guardd.asked.borrow().len(), 1);
+        assert_eq!(lab.guardd.asked.borrow()[0].rule, "production");
+        // Of equally strict ones, too, the rule for the host is told of.
+        let put = b"PUT /x HTTP/1.1\r\nContent-Length: 0\r\nHost: photos.example\r\nConnection: close\r\n\r\n";
+        let stopped = lab.exchange(put).await;
+        assert_eq!(rule(&stopped), "production");
+        // And that of the address where it is the stricter one.
+        if let Some(terms) = lab.guardd.terms.borrow_mut().as_mut() {
+            rules_of(terms)[0].http.push(guard_policy::HttpRule {
+                method: vec!["PUT".to_owned()],
+                path: None,
+                query: None,
+                content_type: None,
+                action: guard_policy::HttpAction::Deny,
+            });
+        }
+        lab.link.renew();
+        let denied = lab.exchange(put).await;
+        assert_eq!(rule(&denied), "photos");
+        let logged = || -> Vec<_> {
+            let logged = lab.guardd.logged.borrow();
+            logged.iter().filter_map(|one| one.rule.clone()).collect()
+        };
+        lab.guardd
+            .until("all three are logged", |_| logged().len() == 3)
+            .await;
+        assert_eq!(logged(), ["production", "production", "photos"]);
+    })
+    .await;
+}
+
+/// The rule that an answer names.
+fn rule(answer: &str) -> String {
+    let (_, problem) = answer.split_once("\r\n\r\n").unwrap();
+    let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
+    problem["rule"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn hosts_that_are_named_too_fast_are_refused_with_one_record() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let mut terms = read_only().unwrap();
+        terms.names = true;
+        let lab = Lab::new(Some(terms), no(), to.at).await;
+        let get = |host: &str| {
+            format!("GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
+        };
+        let passes = lab.exchange(&get("photos.example")).await;
+        assert!(passes.starts_with("HTTP/1.1 200 "), "{passes}");
+        // Longer than this test.
+        let until = guard_sys::clock::now().0 + 600_000_000_000;
+        *lab.guardd.judges_again.borrow_mut() = Some(until);
+        for number in 0..5 {
+            let refused = lab.exchange(&get(&format!("n{number}.example"))).await;
+            assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+            assert!(refused.contains("name fewer hosts"), "{refused}");
+            assert_eq!(rule(&refused), "");
+        }
+        let passes = lab.exchange(&get("photos.example")).await;
+        assert!(passes.starts_with("HTTP/1.1 200 "), "{passes}");
+        lab.guardd
+            .until("logged", |guardd| !guardd.logged.borrow().is_empty())
+            .await;
+        let logged = lab.guardd.logged.borrow();
+        assert_eq!((logged.len(), logged[0].denied), (1, false));
+        assert_eq!(logged[0].host.as_deref(), Some("n0.example"));
+        // Of the one that is known, and of the first.
+        assert_eq!(*lab.guardd.names.borrow(), 2);
     })
     .await;
 }

@@ -50,6 +50,10 @@ struct Guardd {
     answer: RefCell<Option<AskAnswer>>,
     /// What judges requests for a name beside the terms.
     of_names: RefCell<Vec<Rules>>,
+    /// Until when no other new name is judged, in nanoseconds of boot time.
+    judges_again: RefCell<Option<u64>>,
+    /// Names that it was asked about.
+    names: RefCell<usize>,
     asked: RefCell<Vec<HttpAttempt>>,
     logged: RefCell<Vec<Entry>>,
     gone: RefCell<usize>,
@@ -220,7 +224,9 @@ async fn speak(link: Rc<GuarddLink>, guardd: Rc<Guardd>) {
             ToDaemon::Name { number, name, .. } => {
                 let is_allowed = name.ends_with("photos.example");
                 let why = (!is_allowed).then(|| format!("{name} is none"));
-                link.named(number, why, guardd.of_names.borrow().clone());
+                let rules = guardd.of_names.borrow().clone();
+                *guardd.names.borrow_mut() += 1;
+                link.named(number, why, rules, *guardd.judges_again.borrow());
             }
             ToDaemon::Gone { .. } => *guardd.gone.borrow_mut() += 1,
             ToDaemon::Log { entry, .. } => guardd.logged.borrow_mut().push(entry),

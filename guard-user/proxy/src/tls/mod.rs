@@ -36,7 +36,7 @@ use self::{
     authority::Authority,
     dial::{Dialer, Dialled},
 };
-use super::{client::ConnectionContext, stream::Stream, upstream::Version, wire::Entry};
+use super::{client::ConnectionContext, stream::Stream, upstream::Version};
 
 pub(super) use explain::GONE;
 
@@ -296,14 +296,14 @@ impl Secure {
         if !self.is_shown || terms.is_some_and(|terms| !terms.names || terms.is_open()) {
             return;
         }
-        if let Some(why) = context
+        if let Some(refusal) = context
             .link
             .refuses_name(context.target, &self.name())
             .await
         {
-            context.log(Entry::denied(&why));
+            context.log_name(refusal.by, refusal.entry(&refusal.why));
             // It is held once.
-            let _ = self.refused.set(why);
+            let _ = self.refused.set(refusal.why);
         }
     }
 

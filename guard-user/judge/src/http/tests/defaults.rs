@@ -222,7 +222,7 @@ fn what_is_too_long_is_never_asked_for_again() {
     assert_eq!(first, Judgement::NeedsBody { limit: BODY_LIMIT });
     let all = [graphql.clone()];
     assert!(matches!(
-        judge_too_long(&all, &wire.request()),
+        judge_too_long(&all, &wire.request()).judgement,
         Judgement::Write(_)
     ));
     let long = vec![b' '; BODY_LIMIT + 1];

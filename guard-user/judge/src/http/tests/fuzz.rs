@@ -48,11 +48,11 @@ fn from_bytes(rules: &[Rules], bytes: &[u8]) {
         has_body: !body.is_empty(),
         is_secure: true,
     };
-    let without = judge_all(rules, &request, None);
-    let with = judge_all(rules, &request, Some(body));
+    let without = judge_all(rules, &request, None).judgement;
+    let with = judge_all(rules, &request, Some(body)).judgement;
     assert!(!matches!(with, Judgement::NeedsBody { .. }));
     assert!(!matches!(
-        judge_too_long(rules, &request),
+        judge_too_long(rules, &request).judgement,
         Judgement::NeedsBody { .. }
     ));
     assert!(warnings(&request, body).len() <= 8);

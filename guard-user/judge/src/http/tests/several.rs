@@ -48,17 +48,18 @@ proptest! {
         let together = judge_all(&chosen, &wire.request(), body);
         let each: Vec<_> = chosen.iter().map(|rules| judge(rules, &wire.request(), body)).collect();
         let strictest = each.iter().map(rank).max().unwrap();
-        let first = each.into_iter().find(|judgement| rank(judgement) == strictest).unwrap();
-        prop_assert_eq!(together, first);
+        let first = each.iter().position(|judgement| rank(judgement) == strictest).unwrap();
+        prop_assert_eq!(&together.judgement, &each[first]);
+        prop_assert_eq!(together.by, Some(&chosen[first]));
     }
 }
 
 #[test]
 fn no_rules_let_nothing_through() {
-    assert!(matches!(
-        judge_all(&[], &Wire::of("GET /").request(), None),
-        Judgement::Denied { .. }
-    ));
+    let wire = Wire::of("GET /");
+    let none = judge_all(&[], &wire.request(), None);
+    assert!(matches!(none.judgement, Judgement::Denied { .. }));
+    assert_eq!(none.by, None);
 }
 
 #[test]
