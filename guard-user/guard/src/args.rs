@@ -291,7 +291,7 @@ pub struct ApproveArgs {
     /// Of an HTTP request: let through all with its method and a path like this, in which * stands for any text
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["writes", "read_only"])]
     pub path: Option<String>,
-    /// Of an HTTP request: let through all that change something at its destination
+    /// Of an HTTP request: let through all that change something at its host
     #[arg(long, conflicts_with = "read_only")]
     pub writes: bool,
     /// Of a burst: open all of the prefix that is offered, as one hole [default: the one address that ID asked about alone]

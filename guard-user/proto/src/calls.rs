@@ -59,7 +59,7 @@ pub enum Call {
         /// Of an HTTP request: all with its method whose paths match this pattern, in which `*` stands for any text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
-        /// Of an HTTP request: all that change something at its destination.
+        /// Of an HTTP request: all that change something at its host; of a statement, at its destination.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         writes: bool,
         /// Of a burst: all of [`Burst::prefix`].

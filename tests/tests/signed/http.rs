@@ -140,7 +140,7 @@ fn shared() -> String {
 #[test]
 fn a_write_takes_as_many_people_as_the_rule_for_its_host() -> Tested {
     let (network, _production) = Network::with_production()?;
-    let answers = "scopes = [\"one\", \"path\"]\napprovals = { \"prod*\" = 2 }";
+    let answers = "scopes = [\"one\", \"path\", \"writes\"]\napprovals = { \"prod*\" = 2 }";
     let scene = SignedScene::new(&network, answers);
     let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
     scene.daemon.write_policy("shared", &shared())?;
@@ -154,6 +154,13 @@ fn a_write_takes_as_many_people_as_the_rule_for_its_host() -> Tested {
     let one = scene.taken(&scene.yes(&alice, "alice", &last(&scene), &[])?)?;
     assert_eq!(one["answer"], "yes", "{one}");
     assert!(post(staging)?);
+    // All that one host may be sent is not all that another may.
+    assert!(!post(staging)?);
+    let writes = &[("scope", json!("writes"))];
+    scene.taken(&scene.yes(&alice, "alice", &last(&scene), writes)?)?;
+    assert!(post(staging)? && post(staging)?);
+    let hole = scene.daemon.json(["holes"])?[0].clone();
+    assert_eq!(hole["http"]["host"], staging, "{hole}");
 
     let production = "a.production.example.com";
     assert!(!post(production)?);

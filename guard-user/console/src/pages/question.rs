@@ -309,7 +309,10 @@ fn offers(question: &Question) -> Vec<(String, String)> {
             Some(("connections" | "requests", "1")) => "once".to_owned(),
             Some((what @ ("connections" | "requests"), count)) => format!("{count} {what}"),
             Some(("scope", "prefix")) => "all of the prefix".to_owned(),
-            Some(("scope", "writes")) => "all that change something there".to_owned(),
+            Some(("scope", "writes")) => match question.kind.as_str() {
+                "sql" => "all that change something there".to_owned(),
+                _ => "all that change something at its host".to_owned(),
+            },
             Some(("path", path)) => format!("all with the path {}", seen(path)),
             None if offer == "read-only" => "reads alone".to_owned(),
             _ => return None,

@@ -61,7 +61,7 @@ Examples:
                                           tried, and no others
   guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not
                                           that one only
-  guard approve r2 --writes --for 5m      HTTP: all that change something there";
+  guard approve r2 --writes --for 5m      HTTP: all writes to its host";
 
 pub(super) const DENY: &str = "\
 Examples:

@@ -126,7 +126,7 @@ impl Terminal {
         }
         self.say("")?;
         let choices = match question.shown_whole {
-            true => choices(&question.offers, question.kind != "connect"),
+            true => choices(&question.offers, &question.kind),
             false => {
                 self.say("Not all of it is shown: a yes has to be given at the machine.")?;
                 Vec::new()
@@ -182,15 +182,15 @@ fn nothing() -> Answer {
 }
 
 /// What may be answered, in words.
-fn choices(offers: &[String], is_once: bool) -> Vec<(String, Answer)> {
+fn choices(offers: &[String], kind: &str) -> Vec<(String, Answer)> {
     let first = offers.iter().find_map(|offer| time(offer)).unwrap_or(ONCE);
-    let choice = |offer: &String| choice(offer, first, is_once);
+    let choice = |offer: &String| choice(offer, first, kind);
     offers.iter().filter_map(choice).collect()
 }
 
-/// An offer in words, and the answer that takes it; `usual` is for how many seconds a yes is where the offer does not say so. An HTTP
-/// request or a statement `is_once`, however long a yes is for.
-fn choice(offer: &str, usual: u64, is_once: bool) -> Option<(String, Answer)> {
+/// An offer in words, and the answer that takes it; `usual` is for how many seconds a yes is where the offer does not say so. `kind`: what
+/// is asked; an HTTP request or a statement passes once, however long a yes is for.
+fn choice(offer: &str, usual: u64, kind: &str) -> Option<(String, Answer)> {
     let lasting = |seconds| format_duration(Duration::from_secs(seconds));
     let for_a_while = lasting(usual);
     let mut answer = Answer {
@@ -201,7 +201,7 @@ fn choice(offer: &str, usual: u64, is_once: bool) -> Option<(String, Answer)> {
         Some(("for", _)) => {
             let seconds = time(offer)?;
             answer.seconds = Some(seconds);
-            if is_once {
+            if kind != "connect" {
                 format!("yes, once within {}", lasting(seconds))
             } else {
                 format!("yes, for {}", lasting(seconds))
@@ -217,9 +217,10 @@ fn choice(offer: &str, usual: u64, is_once: bool) -> Option<(String, Answer)> {
         }
         Some(("scope", scope @ ("prefix" | "writes"))) => {
             scope.clone_into(&mut answer.scope);
-            let what = match scope {
-                "prefix" => "all of the prefix",
-                _ => "all that change something there",
+            let what = match (scope, kind) {
+                ("prefix", _) => "all of the prefix",
+                (_, "sql") => "all that change something there",
+                _ => "all that change something at its host",
             };
             format!("yes, to {what}, for {for_a_while}")
         }
@@ -445,9 +446,19 @@ mod tests {
             "?",
         ];
         let offers = offers.map(str::to_owned);
-        let of_request = super::choices(&offers[..2], true);
+        let of_request = super::choices(&offers[..2], "http");
         assert_eq!(of_request[1].0, "yes, once within 5m");
-        let choices = choices(&offers, false);
+        for (kind, words) in [
+            (
+                "http",
+                "yes, to all that change something at its host, for 1m",
+            ),
+            ("sql", "yes, to all that change something there, for 1m"),
+        ] {
+            let writes = super::choices(&["scope=writes".to_owned()], kind);
+            assert_eq!(writes[0].0, words);
+        }
+        let choices = choices(&offers, "connect");
         let words: Vec<_> = choices.iter().map(|(words, _)| words.as_str()).collect();
         insta::assert_snapshot!(words.join("\n"), @r"
         yes, for 10m

@@ -205,7 +205,10 @@ pub(crate) fn requests(http: &HttpHole) -> String {
             let blank = if path.starts_with('/') { "" } else { " " };
             format!("{method} {host}{blank}{path}")
         }
-        _ => "all writes".to_owned(),
+        _ => match &http.host {
+            Some(host) => format!("all writes for {host}"),
+            None => "all writes".to_owned(),
+        },
     }
 }
 
@@ -393,6 +396,11 @@ mod tests {
             requests(&statement),
             "DELETE app@shop delete from people where id = $1"
         );
+        let of_host = HttpHole {
+            host: Some("photos".into()),
+            ..writes.http.clone().unwrap()
+        };
+        assert_eq!(requests(&of_host), "all writes for photos");
         insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 through it any more");
     }
 

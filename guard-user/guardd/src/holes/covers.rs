@@ -27,10 +27,21 @@ pub enum Covers {
         headers: Vec<String>,
     },
     /// All writes.
-    Writes,
+    Writes {
+        /// To this host: behind one address there may be several. None for requests that name none, and for statements, wherever they go.
+        host: Option<String>,
+    },
 }
 
 impl Covers {
+    /// All that change something at the host of a request.
+    #[must_use]
+    pub fn writes_to_host_of(request: &HttpRequest) -> Self {
+        Self::Writes {
+            host: host_of(request).map(str::to_owned),
+        }
+    }
+
     /// Whether that request is covered.
     #[must_use]
     pub fn covers(&self, http: &HttpRequestKey) -> bool {
@@ -55,7 +66,7 @@ impl Covers {
                 let is_one = is_there && is_method && says_so;
                 http.plain && is_one && is_like(pattern, &request.path)
             }
-            Self::Writes => true,
+            Self::Writes { host } => host.as_deref() == host_of(request),
         }
     }
 
@@ -91,9 +102,17 @@ impl Covers {
                 path: Some(pattern.clone()),
                 ..none
             },
-            Self::Writes => none,
+            Self::Writes { host } => HttpHole {
+                host: host.clone(),
+                ..none
+            },
         }
     }
+}
+
+/// The host of a request. What stands in its place in a statement is a login.
+fn host_of(request: &HttpRequest) -> Option<&str> {
+    request.host.as_deref().filter(|_| !request.is_statement())
 }
 
 /// The headers of a request that say what it does, without what its client says each time. A condition's header counts by its

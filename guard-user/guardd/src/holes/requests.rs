@@ -75,7 +75,7 @@ impl RequestScope {
             Covers::Waiting(..) => 0,
             Covers::Digest(_) => 1,
             Covers::Path { .. } => 2,
-            Covers::Writes => 3,
+            Covers::Writes { .. } => 3,
         }
     }
 }
@@ -118,7 +118,7 @@ impl Holes {
         usable.min_by_key(|(id, requests)| (requests.breadth(), *id))
     }
 
-    /// Whether every write passes there: a counted hole does not count, since other requests may use it up.
+    /// Whether every statement that writes passes there: a counted hole does not count, since others may use it up.
     #[must_use]
     pub fn all_writes(&self, session: SessionId, to: Address, port: u16, now: BootTime) -> bool {
         self.all().any(|(_, hole)| {
@@ -126,7 +126,8 @@ impl Holes {
             is_open
                 && hole.requests().is_some_and(|one| {
                     let is_there = (one.to, one.port) == (to, port);
-                    is_there && one.covers == Covers::Writes && !one.is_counted()
+                    let is_for_all = one.covers == Covers::Writes { host: None };
+                    is_there && is_for_all && !one.is_counted()
                 })
         })
     }
@@ -209,6 +210,13 @@ mod tests {
 
     fn hole(covers: Covers, left: Option<u64>) -> Hole {
         counted(covers, left, None)
+    }
+
+    /// All writes to a host.
+    fn writes(host: Option<&str>) -> Covers {
+        Covers::Writes {
+            host: host.map(str::to_owned),
+        }
     }
 
     fn counted(covers: Covers, left: Option<u64>, bytes: Option<u64>) -> Hole {
@@ -412,7 +420,7 @@ mod tests {
     fn the_narrowest_is_used_first_and_all_end() {
         let mut holes = Holes::nowhere();
         let put = request("PUT", "/a", Some("d1"));
-        holes.add(HoleId(1), hole(Covers::Writes, None));
+        holes.add(HoleId(1), hole(writes(None), None));
         holes.add(HoleId(2), hole(Covers::Digest(put.clone()), Some(2)));
         let key = asked(1, 443, put, None);
         assert_eq!(used(&holes, &key, None), Some(HoleId(2)));
@@ -436,13 +444,41 @@ mod tests {
                 holes.all_writes(SessionId(session), to, port, now)
             }
         };
-        let writes = all(Covers::Writes, None, NOW);
-        assert!(writes(1, 1, 443));
-        assert!(!writes(2, 1, 443) && !writes(1, 2, 443) && !writes(1, 1, 80));
-        assert!(!all(Covers::Writes, Some(9), NOW)(1, 1, 443));
-        assert!(!all(Covers::Writes, None, BootTime(100))(1, 1, 443));
+        let open = all(writes(None), None, NOW);
+        assert!(open(1, 1, 443));
+        assert!(!open(2, 1, 443) && !open(1, 2, 443) && !open(1, 1, 80));
+        assert!(!all(writes(None), Some(9), NOW)(1, 1, 443));
+        assert!(!all(writes(None), None, BootTime(100))(1, 1, 443));
         let one = Covers::Digest(request("PUT", "/a", Some("d1")));
         assert!(!all(one, None, NOW)(1, 1, 443));
+        assert!(!all(writes(Some("staging")), None, NOW)(1, 1, 443));
+    }
+
+    #[test]
+    fn all_writes_are_those_to_the_host_that_was_asked_about() {
+        let to = |host: Option<&str>, scheme: &str| {
+            let request = HttpRequest {
+                host: host.map(str::to_owned),
+                scheme: scheme.to_owned(),
+                ..request("DELETE", "/x", None)
+            };
+            asked(1, 443, request, None)
+        };
+        for (host, wanted) in [
+            (Some("staging"), [true, false, false, false]),
+            (None, [false, false, true, true]),
+        ] {
+            let mut holes = Holes::nowhere();
+            holes.add(HoleId(1), hole(writes(host), None));
+            let passes = [
+                to(Some("staging"), "https"),
+                to(Some("production"), "https"),
+                to(None, "https"),
+                to(Some("app@shop"), HttpRequest::POSTGRES),
+            ]
+            .map(|key| used(&holes, &key, None).is_some());
+            assert_eq!(passes, wanted, "{host:?}");
+        }
     }
 
     #[test]
@@ -492,7 +528,7 @@ mod tests {
         let key = asked(1, 443, put.clone(), None);
         for (covers, left, other) in [
             (like(), Some(1), None),
-            (Covers::Writes, Some(2), None),
+            (writes(None), Some(2), None),
             (like(), None, Some(HoleId(1))),
             (Covers::Digest(put), Some(1), Some(HoleId(1))),
         ] {
@@ -515,10 +551,11 @@ mod tests {
         let http = shown.http.unwrap();
         assert_eq!(http.digest.as_deref(), Some("d1"));
         assert_eq!(http.requests_left, Some(1));
-        let all = hole(Covers::Writes, None)
+        let all = hole(writes(Some("photos")), None)
             .shown(HoleId(4), &Clocks::read())
             .unwrap();
         let all = all.http.unwrap();
+        assert_eq!(all.host.as_deref(), Some("photos"));
         assert_eq!(
             (all.method, all.path, all.requests_left),
             (None, None, None)
@@ -528,7 +565,7 @@ mod tests {
     #[test]
     fn bodies_are_counted_and_none_of_unknown_length_passes() {
         let mut holes = Holes::nowhere();
-        holes.add(HoleId(1), counted(Covers::Writes, None, Some(10)));
+        holes.add(HoleId(1), counted(writes(None), None, Some(10)));
         let of = |bytes| {
             let request = HttpRequest {
                 bytes,

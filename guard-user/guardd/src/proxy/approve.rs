@@ -37,7 +37,7 @@ use crate::{
 pub struct Widening {
     /// All requests with its method and a path like this.
     pub path: Option<String>,
-    /// All requests that change something there.
+    /// All requests that change something there, at its host.
     pub writes: bool,
 }
 
@@ -65,7 +65,7 @@ impl Widening {
                 },
                 headers: said(request),
             },
-            (None, true) => Covers::Writes,
+            (None, true) => Covers::writes_to_host_of(request),
             (None, false) => match (alone, &request.digest) {
                 (Some(number), _) => Covers::Waiting(request.clone(), number),
                 (None, Some(_)) => Covers::Digest(request.clone()),
@@ -464,7 +464,7 @@ fn not_plain() -> CallError {
     CallError::invalid(
         "no pattern is for this request",
         "a header or its query names more than its method and path, or may have the server take it for others",
-        "approve it alone, or all that change something there with --writes",
+        "approve it alone, or all that change something at its host with --writes",
     )
 }
 
@@ -531,7 +531,19 @@ mod tests {
             path: None,
             writes: true,
         };
-        assert_eq!(writes.covers("r3", &one, false).unwrap(), Covers::Writes);
+        let all = |host: Option<&str>| Covers::Writes {
+            host: host.map(str::to_owned),
+        };
+        assert_eq!(writes.covers("r3", &one, false).unwrap(), all(None));
+        let mut named = one.clone();
+        named.request.host = Some("photos".to_owned());
+        assert_eq!(
+            writes.covers("r3", &named, false).unwrap(),
+            all(Some("photos"))
+        );
+        // Of a statement that is a login.
+        named.request.scheme = HttpRequest::POSTGRES.to_owned();
+        assert_eq!(writes.covers("r3", &named, false).unwrap(), all(None));
         let two = Widening {
             writes: true,
             ..path("*")

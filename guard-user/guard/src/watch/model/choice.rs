@@ -32,7 +32,7 @@ pub(crate) enum YesFor {
         /// Whether it is still being typed.
         typing: bool,
     },
-    /// All that change something at the destination.
+    /// All that change something at its host, or of statements at the destination.
     Writes,
     /// All of a burst's prefix.
     Prefix,

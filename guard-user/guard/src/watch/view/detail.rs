@@ -81,7 +81,14 @@ impl View<'_> {
                 pattern,
                 typing: false,
             } => format!("all with this method and a path like {pattern}"),
-            YesFor::Writes => "ALL that change something at this destination".to_owned(),
+            YesFor::Writes => {
+                let http = self.model.subject().and_then(|one| one.request.http);
+                let at = match http.is_some_and(|http| !http.is_statement()) {
+                    true => "its host",
+                    false => "this destination",
+                };
+                format!("ALL that change something at {at}")
+            }
             YesFor::Prefix => match self.model.subject().and_then(|one| one.request.burst) {
                 Some(burst) => format!(
                     "ALL of {}, not the addresses alone that were tried",
