@@ -18,7 +18,7 @@ mod scene;
 mod together;
 mod told;
 
-use crate::together::in_turn;
+use crate::{mistakes::suggests, together::in_turn};
 use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
 use anyhow::Context as _;
@@ -173,6 +173,12 @@ fn a_server_gives_each_its_own_rights_alone(fleet: &mut Fleet<'_>) -> Tested {
     assert!(why.contains("does not know the key"), "{why}");
     fleet.nats.reload(&users)?;
     fleet.is_there()
+}
+
+#[test]
+fn what_is_no_verb_of_its_is_answered_with_the_command_that_was_meant() -> Tested {
+    suggests("guard-fleet", "pendign", "guard-fleet pending")?;
+    suggests("guard-fleet", "ls", "guard-fleet machines")
 }
 
 /// Three servers, a machine that asks, and somebody who looks and answers.

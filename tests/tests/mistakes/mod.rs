@@ -17,6 +17,7 @@ mod verbs;
 use guard_lab::Tested;
 use scene::MistakeScene;
 pub(crate) use scene::number_one_of_each;
+pub(crate) use verbs::suggests;
 
 /// Who types it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

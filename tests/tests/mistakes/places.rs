@@ -145,7 +145,7 @@ const ROWS: &[Row] = &[
     ),
     (
         Root,
-        "guardd --state-dir mine --cgroup-root /tmp/none",
+        "guardd --state-dir mine --pin-dir $PINS --cgroup-root /tmp/none",
         2,
         &[
             "/tmp/none",
@@ -155,19 +155,19 @@ const ROWS: &[Row] = &[
     ),
     (
         Root,
-        "guardd --state-dir mine --cgroup-root none",
+        "guardd --state-dir mine --pin-dir $PINS --cgroup-root none",
         2,
         &["none", "not in a cgroup v2 hierarchy", "findmnt -t cgroup2"],
     ),
     (
         Root,
-        "unshare --mount sh -c 'for d in $(findmnt -n -t cgroup2 -o TARGET); do umount -l $d; done; exec guardd --state-dir mine'",
+        "unshare --mount sh -c 'for d in $(findmnt -n -t cgroup2 -o TARGET); do umount -l $d; done; exec guardd --state-dir mine --pin-dir $PINS'",
         2,
         &["cgroup v2", "mount -t cgroup2"],
     ),
     (
         Root,
-        "setpriv --bounding-set=-all --inh-caps=-all -- guardd --state-dir mine",
+        "setpriv --bounding-set=-all --inh-caps=-all -- guardd --state-dir mine --pin-dir $PINS",
         2,
         &["guardd:", "capabilities"],
     ),

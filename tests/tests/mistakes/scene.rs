@@ -121,8 +121,14 @@ impl MistakeScene {
             .current_dir(self.home())
             .env("GUARD_SOCKET", self.daemon.socket())
             .env("STATE", self.daemon.state_dir())
+            .env("PINS", self.other_pins())
             .env("PATH", format!("{}:{path}", self.bin().display()))
             .env("HOME", self.home())
+    }
+
+    /// Where no guardd has pins, also where one of this machine's runs.
+    fn other_pins(&self) -> std::path::PathBuf {
+        self.daemon.pin_dir().with_added_extension("other")
     }
 
     fn bin(&self) -> std::path::PathBuf {

@@ -435,22 +435,18 @@ fn help_and_version_are_words_too() -> Tested {
 
 #[test]
 fn of_the_programs_beside_guard() -> Tested {
-    for (program, typed, said) in [
-        ("guard-fleet", "pendign", "guard-fleet pending"),
-        ("guard-fleet", "ls", "guard-fleet machines"),
-        ("guard-console", "lgoin", "guard-console login"),
-        (
-            "guard-console",
-            "up",
-            "sudo systemctl enable --now guard-console",
-        ),
-    ] {
-        let told = exec::output(Command::new(bins::find(program)?).arg(typed))?;
-        assert_eq!(told.status.code(), Some(2), "{told:?}");
-        let stderr = String::from_utf8_lossy(&told.stderr);
-        let first = format!("{program}: {typed} is no verb of {program}'s: ");
-        assert!(stderr.starts_with(&first), "{stderr}");
-        assert!(stderr.contains(&format!("    {said}\n")), "{stderr}");
-    }
+    suggests("guard-console", "lgoin", "guard-console login")?;
+    let enable = "sudo systemctl enable --now guard-console";
+    suggests("guard-console", "up", enable)
+}
+
+/// The program says which command was meant by a word that is no verb of its.
+pub(crate) fn suggests(program: &str, typed: &str, command: &str) -> Tested {
+    let told = exec::output(Command::new(bins::find(program)?).arg(typed))?;
+    assert_eq!(told.status.code(), Some(2), "{told:?}");
+    let stderr = String::from_utf8_lossy(&told.stderr);
+    let first = format!("{program}: {typed} is no verb of {program}'s: ");
+    assert!(stderr.starts_with(&first), "{stderr}");
+    assert!(stderr.contains(&format!("    {command}\n")), "{stderr}");
     Ok(())
 }
