@@ -186,7 +186,7 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
         each: None,
     };
     let makers = made.makers(&cache);
-    let queue = plan::Queue::new(&makers, &cells, &plan::Times::default());
+    let queue = plan::Queue::new(&makers, &cells, &plan::Times::of_the_gate(newest));
     let all = timings.stage("machine: tests", || Ok(runner.run(&queue, GATE_MACHINES)))?;
     for ran in &all {
         for (name, seconds) in ran.tests.iter().flat_map(|tests| &tests.passed) {

@@ -230,11 +230,13 @@ pub(super) const GATE: &[GateSuite] = &[
     // Whether a boot enforces before anything else runs: nothing else boots. The power is cut in the matrix.
     GateSuite {
         suite: "reboot",
+        seconds: 75,
         tests: &[],
     },
     // What a user does with the package; killed scripts, other kinds and other versions are the matrix's.
     GateSuite {
         suite: "packages",
+        seconds: 92,
         tests: &[
             "install::an_installation_enforces_and_a_purge_takes_all_away",
             "upgrade::",
@@ -243,12 +245,14 @@ pub(super) const GATE: &[GateSuite] = &[
     // What docs/start.md has a newcomer type: each other block of the documents is the matrix's.
     GateSuite {
         suite: "documents",
+        seconds: 41,
         tests: &["machine::getting_started"],
     },
     // The units that ship: their order, their sandbox, and what systemd says of them. A test takes ten seconds of an
     // emulated processor: each way to stop them, and to break a machine under them, is the matrix's.
     GateSuite {
         suite: "systemd",
+        seconds: 77,
         tests: &[
             "order::a_unit_of_the_slice_waits_for_an_enforcing_guardd",
             "sandbox::",
@@ -260,11 +264,13 @@ pub(super) const GATE: &[GateSuite] = &[
     // That a service is a session from its first instruction, and that guardd's programs are at the security hooks by then.
     GateSuite {
         suite: "services",
+        seconds: 17,
         tests: &["begins::"],
     },
     // Security hooks judge Unix sockets, sockets that are handed in and signals: this machine's kernel may take none there.
     GateSuite {
         suite: "sockets",
+        seconds: 44,
         tests: &[
             "listeners_outside_are_out_of_reach_of_every_kind",
             "network_sockets_that_are_handed_in_serve_nobody",
@@ -274,16 +280,19 @@ pub(super) const GATE: &[GateSuite] = &[
     },
     GateSuite {
         suite: "nested",
+        seconds: 4,
         tests: &["a_socket_that_sessions_pass_on_reaches_what_both_may"],
     },
     // What guardd shows as a service, and to Prometheus.
     GateSuite {
         suite: "observed",
+        seconds: 6,
         tests: &[],
     },
     // Whether this kernel takes the programs at all, and they decide as on others.
     GateSuite {
         suite: "enforcement",
+        seconds: 15,
         tests: &[
             "a_denied_destination_cannot_be_reached_by_tcp_or_udp_in_any_form",
             "a_cgroup_that_no_session_owns_is_denied_everything",
@@ -294,6 +303,8 @@ pub(super) const GATE: &[GateSuite] = &[
 /// Of a suite, what the gate runs.
 pub(super) struct GateSuite {
     pub(super) suite: &'static str,
+    /// About how long it takes in an emulated machine: what takes longest begins, so that both machines have work to the end.
+    pub(super) seconds: u32,
     /// Parts of their names; none: all.
     pub(super) tests: &'static [&'static str],
 }
