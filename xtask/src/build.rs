@@ -76,6 +76,15 @@ pub(crate) fn build_tests() -> Result<()> {
     run(workspace(&["build"]).args(["--exclude", "guard-bench", "--all-targets"]))
 }
 
+/// The same, and what measures: what either depends on has the same features.
+///
+/// # Errors
+///
+/// That something does not compile.
+pub(crate) fn build_all() -> Result<()> {
+    run(workspace(&["build"]).arg("--all-targets"))
+}
+
 /// Builds the programs that people install, and the lab's, as [`build_tests`] does, and nothing that is a test.
 ///
 /// # Errors

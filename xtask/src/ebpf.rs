@@ -22,6 +22,17 @@ pub(crate) fn object() -> PathBuf {
     target().join("bpf/guard-ebpf.o")
 }
 
+/// Sees to it that what it is built and linted with is here.
+///
+/// # Errors
+///
+/// That what it is built with could not be had; of the other its lint tells.
+pub(crate) fn obtain() -> Result<()> {
+    obtain_linker()?;
+    let _ = Compiler::obtain()?.clippy();
+    Ok(())
+}
+
 /// Builds the object. It is written only where it changes, so that what embeds it is built again only then.
 ///
 /// # Errors

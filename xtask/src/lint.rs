@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::{cargo, read, root, run};
+use crate::shell::{beside, cargo, read, root, run};
 use crate::timings::Timings;
 use crate::{build, dependencies, ebpf, install};
 
@@ -19,33 +19,47 @@ const DENY_VERSION: &str = "0.20.2";
 pub(crate) fn lint() -> Result<()> {
     let timings = Timings::begin();
     dependencies::restore()?;
-    timings.stage("the kernel half", build::prepare)?;
-    checks(&timings)
+    let found = checks(&timings)?;
+    ensure!(found.is_empty(), "{}", found.join("\nxtask: "));
+    Ok(())
 }
 
-/// One of them.
-type Check = fn() -> Result<()>;
+/// One of them, and what the table of stages calls it.
+type Check = (&'static str, fn() -> Result<()>);
 
-/// The same of what is prepared.
+/// What looks at sources alone.
+const OF_SOURCES: [Check; 4] = [
+    ("format", format),
+    ("licences and sources of dependencies", deny),
+    ("alerts for Prometheus", alerts),
+    ("clippy of the kernel half", ebpf::lint),
+];
+/// What wants the kernel half, for the user half has it in it.
+const OF_BOTH_HALVES: [Check; 1] = [("clippy", clippy)];
+
+/// Builds the kernel half, and gives what each check found.
 ///
 /// # Errors
 ///
-/// As [`lint`].
-pub(crate) fn checks(timings: &Timings) -> Result<()> {
-    let checks: [(&str, Check); 5] = [
-        ("format", format),
-        ("licences and sources of dependencies", deny),
-        ("alerts for Prometheus", alerts),
-        ("clippy of the kernel half", ebpf::lint),
-        ("clippy", clippy),
-    ];
-    let failed: Vec<_> = checks
+/// That the kernel half cannot be built.
+pub(crate) fn checks(timings: &Timings) -> Result<Vec<String>> {
+    // Before two look for it: no two may install it at once.
+    timings.stage("what the kernel half is made with", ebpf::obtain)?;
+    // Beside each other: the one is compiled crate after crate, and the others run one after the other.
+    let (built, mut found) = beside(
+        || timings.stage("the kernel half", build::prepare),
+        || failures(timings, &OF_SOURCES),
+    );
+    built?;
+    found.extend(failures(timings, &OF_BOTH_HALVES));
+    Ok(found)
+}
+
+fn failures(timings: &Timings, checks: &[Check]) -> Vec<String> {
+    let failed = checks
         .iter()
-        .filter_map(|(name, check)| timings.stage(name, check).err())
-        .map(|error| format!("{error:#}"))
-        .collect();
-    ensure!(failed.is_empty(), "{}", failed.join("\nxtask: "));
-    Ok(())
+        .filter_map(|(name, check)| timings.stage(name, check).err());
+    failed.map(|error| format!("{error:#}")).collect()
 }
 
 fn format() -> Result<()> {

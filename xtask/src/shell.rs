@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -131,6 +133,19 @@ pub fn remapped_paths(rustc: &mut Command) -> Result<Vec<String>> {
     ];
     let flag = |(path, name): (&Path, _)| format!("--remap-path-prefix={}={name}", path.display());
     Ok(paths.map(flag).to_vec())
+}
+
+/// Does two things beside each other, and gives what came of either.
+pub(crate) fn beside<A, B: Send>(
+    one: impl FnOnce() -> A,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        let other = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (one, other)
+    })
 }
 
 /// Runs `command`, whose output goes to the terminal.

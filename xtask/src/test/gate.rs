@@ -6,8 +6,9 @@ use anyhow::Result;
 
 use super::nextest::Selection;
 use super::outcome::Outcome;
-use super::{SAMPLED, build_and_obtain, ran};
+use super::{SAMPLED, build_and_obtain, documents, ran};
 use crate::promises::RanIn;
+use crate::shell::beside;
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, promises, vm};
 
@@ -19,19 +20,26 @@ use crate::{build, dependencies, lab, lint, promises, vm};
 pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     timings.stage("what the lab needs", lab::equip)?;
     let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
-    timings.stage("the kernel half", build::prepare)?;
-    let mut outcome = Outcome::default();
-    if let Err(problem) = lint::checks(timings) {
-        outcome.problems.push(format!("lint: {problem:#}"));
-    }
+    let found = lint::checks(timings)?;
+    let mut outcome = Outcome {
+        problems: found.iter().map(|found| format!("lint: {found}")).collect(),
+        ..Outcome::default()
+    };
     let selection = Selection::default();
     let env = [(SAMPLED, Path::new("1"))];
-    let (built, others) = build_and_obtain(timings, &selection, &env);
+    // With what measures: by itself it would be compiled one program after the other.
+    let (built, others) = build_and_obtain(timings, &selection, &env, build::build_all);
     built?;
     dependencies.keep(true);
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
     let mut here = ran(timings, &selection, &env, &others?)?;
-    let machines = timings.stage("machines", || vm::gate(timings))?;
+    // But these: one after the other, they are compiled and run while the machines' package is made.
+    let (machines, examples) = beside(
+        || timings.stage("machines", || vm::gate(timings)),
+        || documents(timings),
+    );
+    here += examples?;
+    let machines = machines?;
     let built = || lab::build_ratios().and_then(|()| lab::test_bench());
     let built = timings.stage("what measures, and its tests", || Ok(built()))?;
     // Alone, for it measures.

@@ -146,29 +146,35 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
     let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
     timings.stage("the kernel half", build::prepare)?;
     let others = if is_privileged {
-        let (built, others) = build_and_obtain(timings, selection, env);
+        let (built, others) = build_and_obtain(timings, selection, env, build::build_tests);
         built?;
         dependencies.keep(false);
         others
     } else {
         obtain_others(timings, selection, env)
     };
-    ran(timings, selection, env, &others?)
+    let mut outcome = ran(timings, selection, env, &others?)?;
+    if selection.is_all() {
+        outcome += documents(timings)?;
+    }
+    ensure!(outcome.ran() > 0, "no test has such a name");
+    Ok(outcome)
 }
 
 /// Where other programs are that tests want, as variables of their environment.
 type Others = Vec<(&'static str, OsString)>;
 
-/// Builds the tests, while what they want of other programs is obtained: one waits for processors, and the other for the network. Gives
-/// what came of either. What came of the build is said before the other is waited for, which may take long, or for ever.
+/// Builds the tests by `build`, while what they want of other programs is obtained: one waits for processors, and the other for the
+/// network. Gives what came of either. What came of the build is said before the other is waited for, which may take long, or for ever.
 fn build_and_obtain(
     timings: &Timings,
     selection: &Selection,
     env: &[(&str, &Path)],
+    build: fn() -> Result<()>,
 ) -> (Result<()>, Result<Others>) {
     thread::scope(|scope| {
         let others = scope.spawn(|| obtain_others(timings, selection, env));
-        let built = timings.stage("build", build::build_tests);
+        let built = timings.stage("build", build);
         if !others.is_finished() {
             if let Err(problem) = &built {
                 say(&format!("{problem:#}"));
@@ -298,14 +304,14 @@ fn ran(
         .collect();
     env.push((PROGRAMS, build::tested().into()));
     env.extend(others.iter().cloned());
-    let mut outcome = timings.stage("tests on this kernel", || {
+    timings.stage("tests on this kernel", || {
         nextest::run(timings, selection, &env)
-    })?;
-    if selection.is_all() {
-        outcome += timings.stage("tests in documents of the code", nextest::documents)?;
-    }
-    ensure!(outcome.ran() > 0, "no test has such a name");
-    Ok(outcome)
+    })
+}
+
+/// Runs what documents of the code show.
+fn documents(timings: &Timings) -> Result<Outcome> {
+    timings.stage("tests in documents of the code", nextest::documents)
 }
 
 /// The names of the suites: the modules of the one program that they are.

@@ -25,17 +25,15 @@ mod sources;
 mod suites;
 
 use std::fs::{self, File};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::cache::{self, Cache};
-use crate::shell::{say, target};
+use crate::shell::{beside, say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
 use crate::{build, dependencies, install, lab, promises, room};
@@ -502,12 +500,11 @@ fn made(
     wanted.sort_unstable();
     wanted.dedup();
     let suites: Vec<Suite> = cells.iter().map(|cell| cell.suite.clone()).collect();
-    thread::scope(|scope| {
-        let made = scope.spawn(|| Made::obtain(cache, accel, &wanted));
-        let payload = tests.pack(&suites, programs);
-        let made = made.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok((made?, payload?))
-    })
+    let (payload, made) = beside(
+        || tests.pack(&suites, programs),
+        || Made::obtain(cache, accel, &wanted),
+    );
+    Ok((made?, payload?))
 }
 
 /// Lets nobody else in who would write the same logs, until it is dropped.
