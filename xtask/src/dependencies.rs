@@ -39,6 +39,9 @@ const UNFINISHED: &str = "dependencies.unfinished";
 /// another.
 const UNKEPT: &str = "dependencies.unkept";
 
+/// A file below `target` in which `.ci/restore` says which entry it has put in place, before this program was compiled.
+const TAKEN: &str = "dependencies.taken";
+
 /// What is to be done about them.
 pub(crate) struct Dependencies {
     cache: Cache,
@@ -142,6 +145,11 @@ fn number(file: &Path) -> Option<u32> {
 
 /// Whether an entry of the cache could be put where cargo looks, below `target`. What is damaged goes.
 fn take(cache: &Cache, entry: &Path, target: &Path) -> bool {
+    if was_taken(entry, target) {
+        // It is in place already. Where it is not known that it was of use now, it goes sooner.
+        let _ = cache::touch(entry);
+        return true;
+    }
     let archive = entry.join(ARCHIVE);
     // Nobody replaces it meanwhile.
     let taken = cache
@@ -161,6 +169,17 @@ fn take(cache: &Cache, entry: &Path, target: &Path) -> bool {
         archive.display()
     ));
     false
+}
+
+/// Whether an entry was put in place before this program was compiled. It is said once: what is removed after that comes out of the
+/// cache again.
+fn was_taken(entry: &Path, target: &Path) -> bool {
+    let taken = target.join(TAKEN);
+    let name = fs::read_to_string(&taken).unwrap_or_default();
+    let _ = fs::remove_file(taken);
+    entry
+        .file_name()
+        .is_some_and(|entry| entry == name.trim_end())
 }
 
 /// Removes an entry if its archive is damaged. Says whether it was.
@@ -455,6 +474,39 @@ mod tests {
         assert!(!unfinished.exists());
         assert!(!target.path().join("debug/deps/left").exists());
         assert_ne!(fs::metadata(&entry)?.modified()?, UNIX_EPOCH);
+        Ok(())
+    }
+
+    #[test]
+    fn what_ci_has_put_in_place_is_not_unpacked_again_while_it_is_there() -> Result<()> {
+        const RESTORE: &str = ".ci/restore";
+        let (dir, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let cache = Cache::at(dir.path());
+        let entry = packed(&cache)?;
+        fs::create_dir(clone.path().join(".ci"))?;
+        let script = clone.path().join(RESTORE);
+        fs::copy(root().join(RESTORE), &script)?;
+        let restore = || {
+            read(
+                Command::new("bash")
+                    .arg(&script)
+                    .env("GUARD_CACHE", dir.path()),
+            )
+        };
+        let target = clone.path().join("target");
+        let place = target.join(PLACE);
+        // Nobody knows what made it.
+        restore()?;
+        assert!(!place.exists());
+        fs::write(entry.join(COMPILER), compiler()?)?;
+        restore()?;
+        assert_eq!(fs::read_to_string(&place)?, TEXT);
+        fs::write(&place, "used")?;
+        assert!(take(&cache, &entry, &target));
+        assert_eq!(fs::read_to_string(&place)?, "used");
+        fs::remove_dir_all(target.join("debug"))?;
+        assert!(take(&cache, &entry, &target));
+        assert_eq!(fs::read_to_string(&place)?, TEXT);
         Ok(())
     }
 
