@@ -214,6 +214,35 @@ fn each_night_what_takes_minutes_is_run() -> Result<()> {
     Ok(())
 }
 
+/// The number behind some words.
+fn number(text: &str, behind: &str) -> Result<u32> {
+    let (_, rest) = text
+        .split_once(behind)
+        .with_context(|| format!("{behind:?} is not in {text}"))?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    Ok(digits.unwrap_or_default().parse()?)
+}
+
+#[test]
+fn what_does_not_end_at_night_is_ended_by_its_own_limit() -> Result<()> {
+    /// As long as all of it may be compiled for, where the cache has nothing.
+    const BUILD: u32 = 40;
+    let config = text(".config/nextest.toml")?;
+    let (_, crashes) = config
+        .split_once("filter = 'test(/^crashes::/)'")
+        .context("no limit is theirs")?;
+    // Minutes, each of them a period.
+    ensure!(number(crashes, "period = \"")? == 60, "{crashes}");
+    let each = number(crashes, "terminate-after = ")?;
+    for (file, behind) in [(CI, "timeout-minutes: "), (GITLAB, "timeout: ")] {
+        let text = text(file)?;
+        let limit = number(job(file, &text, "crashes")?, behind)?;
+        // What fails runs once more.
+        ensure!(limit >= BUILD + 2 * each, "{file}: {limit} minutes");
+    }
+    Ok(())
+}
+
 #[test]
 fn each_night_it_is_shown_that_a_run_can_fail() -> Result<()> {
     for file in [CI, GITLAB] {
