@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use guard_lab::{PATIENCE, Production, Running, Tested, V4, eventually};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use super::block::{ADMIN, CI, DOCTOR, START, block, line, text};
-use super::person::{Person, add_user, clock};
+use super::person::{Person, add_user, clock, follower};
 use crate::packages::SETTINGS;
 use crate::packages::install::assert_enforces;
 use crate::packages::machine::{guard, quiet, said, succeeds};
@@ -30,8 +30,7 @@ fn getting_started_ends_with_a_request_answered() -> Tested {
     let seen = production.reached_at(ROUTER, 80)?.len();
 
     let begun = Instant::now();
-    let mut first = person.begins(&block(START, "sudo apt install"));
-    person.is_watching()?;
+    let mut first = person.watches(&block(START, "sudo apt install"))?;
     let installed = begun.elapsed();
     let mut second = person.begins(&run);
     let request = first.line_with("r1", PATIENCE)?;
@@ -48,11 +47,7 @@ fn getting_started_ends_with_a_request_answered() -> Tested {
 
 /// Ends `guard pending --follow`, which goes on until somebody ends it: what is around it hands no signal on.
 fn end(mut running: Running) {
-    let mut follows = quiet("pgrep");
-    follows.args(["--exact", "--full", "guard pending --follow"]);
-    let pid: i32 = succeeds(&mut follows).trim().parse().unwrap();
-    let pid = Pid::from_raw(pid).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
+    kill_process(follower().unwrap(), Signal::INT).unwrap();
     running.wait().unwrap();
 }
 

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use guard_lab::{Network, Running, Tested, eventually, is_slow};
+use guard_lab::{Network, PATIENCE, Running, Tested, eventually, is_slow};
+use rustix::process::Pid;
 
 use crate::packages::machine::{Machine, quiet, said, succeeds, version_of};
+
+/// The line by which somebody follows the requests.
+const FOLLOWS: &str = "guard pending --follow";
 
 /// An ordinary user, who may use sudo.
 pub(super) const NAME: &str = "developer";
@@ -94,13 +98,21 @@ impl Person {
         Running::start(&mut self.shell(lines)).unwrap()
     }
 
-    /// Waits until guardd has somebody who follows the requests: `guard` does not say when that is.
-    pub(super) fn is_watching(&self) -> Tested {
-        eventually("somebody follows", || {
-            let mut follows = quiet("pgrep");
-            follows.args(["--exact", "--full", "guard pending --follow"]);
-            follows.output().unwrap().status.success()
-        })?;
+    /// Types lines of which the last follows the requests, and waits until guardd has somebody who does: `guard` does not say when that
+    /// is. What is said before is repeated: a line that does not succeed is the last one.
+    pub(super) fn watches(&self, lines: &str) -> Tested<Running> {
+        // The shell says each line before it runs it.
+        let mut shell = self.begins(&format!("exec 2>&1\n{lines}"));
+        let last = format!("+ {FOLLOWS}");
+        loop {
+            // Each line of it has its own time: a package is installed before, and a machine looked at.
+            let line = shell.line(PATIENCE)?;
+            eprintln!("{line}");
+            if line == last {
+                break;
+            }
+        }
+        eventually("somebody follows", || follower().is_some())?;
         eventually("and is connected to guardd", || {
             // Where the caller is: an accepted socket is of its network.
             let mut ss = self.network.dev().command("ss");
@@ -108,8 +120,16 @@ impl Person {
         })?;
         // What it is asked after that is answered after that.
         succeeds(quiet("guard").arg("status"));
-        Ok(())
+        Ok(shell)
     }
+}
+
+/// The process that follows the requests.
+pub(super) fn follower() -> Option<Pid> {
+    let mut follows = quiet("pgrep");
+    follows.args(["--exact", "--full", FOLLOWS]);
+    let found = follows.output().unwrap();
+    Pid::from_raw(String::from_utf8_lossy(&found.stdout).trim().parse().ok()?)
 }
 
 /// Tells whoever watches how long something took from the package on, also where the test passes.
