@@ -243,6 +243,11 @@ const SAMPLED: usize = 10;
 /// The environment variable with a number that is another one in each run, and the same where what failed runs again.
 const SEED: &str = "PROPTEST_RNG_SEED";
 
+/// False where an operation is killed after some of its steps, others in each run.
+pub(crate) fn tries_all_steps() -> bool {
+    !is_slow() && !is_sampled()
+}
+
 fn chosen(which: Which, whole: &Ended) -> Vec<usize> {
     let kinds = whole.kinds();
     let at_most = match (is_slow(), is_sampled()) {

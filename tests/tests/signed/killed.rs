@@ -4,7 +4,7 @@ use guard_lab::{Network, Stepped, Tested};
 use serde_json::Value;
 
 use super::scene::SignedScene;
-use crate::crashes::scene::{Which, at_each_step, behind};
+use crate::crashes::scene::{Which, at_each_step, behind, tries_all_steps};
 
 #[test]
 fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
@@ -58,7 +58,7 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
         "{steps:?}"
     );
     assert!(
-        spent_in_vain > 0,
+        spent_in_vain > 0 || !tries_all_steps(),
         "it was killed between the nonce and the hole"
     );
     Ok(())

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     io,
+    os::fd::AsFd as _,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use guard_proto::{
     Call,
     varlink::{self, Called, Incoming, WireError},
 };
-use guard_sys::{clock, pidfd::Peer};
+use guard_sys::{clock, packets, pidfd::Peer};
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::Semaphore,
@@ -249,11 +250,12 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     });
 }
 
-/// Sends an error reply if the socket has room for it, and does not wait for the peer to read it.
+/// Sends an error reply if the socket has room for it, and does not wait for the peer to read it. Tokio's own `try_write` sends nothing
+/// before its driver has looked at the socket.
 fn turn_away(stream: &UnixStream, refusal: CallError) {
     if let Ok(mut frame) = error_frame(refusal.into()) {
         frame.push(0);
-        let _ = stream.try_write(&frame);
+        let _ = packets::try_send(stream.as_fd(), &frame);
     }
 }
 
