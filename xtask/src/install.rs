@@ -139,7 +139,7 @@ pub(crate) fn obtain_of_npm_and(
     then: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let list = [packages, options].concat().join(" ");
-    obtain_by("npm", name, (&list, why), |dir| {
+    obtain_by("npm", name, &list, why, |dir| {
         run_bound(npm_install(options).arg("--prefix").arg(dir).args(packages))?;
         then(dir)
     })
@@ -157,7 +157,7 @@ pub(crate) fn obtain_of_pip(name: &str, packages: &[&str], why: &str) -> Result<
     }
     let version = read(python().arg("--version"))?;
     let list = format!("{} for {}", packages.join(" "), version.trim());
-    obtain_by("pip", name, (&list, why), |dir| {
+    obtain_by("pip", name, &list, why, |dir| {
         run_bound(
             python()
                 .args(["-m", "pip", "install", "--quiet", "--no-compile"])
@@ -172,7 +172,8 @@ pub(crate) fn obtain_of_pip(name: &str, packages: &[&str], why: &str) -> Result<
 fn obtain_by(
     installer: &str,
     name: &str,
-    (list, why): (&str, &str),
+    list: &str,
+    why: &str,
     install: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let (_lock, tools) = tools_alone()?;

@@ -20,6 +20,20 @@ pub(crate) struct Target {
     pub(crate) has_password: bool,
 }
 
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    /// None where a placeholder stands there.
+    pub(crate) host: Option<Host>,
+    pub(crate) port: u16,
+}
+
+impl HostPort {
+    pub(crate) fn new(host: Option<Host>, port: u16) -> Self {
+        Self { host, port }
+    }
+}
+
 /// What a value is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Dsn {
@@ -98,7 +112,7 @@ fn scan_one(value: &str) -> Dsn {
     let has_password = word.is_some_and(|(_, word)| !word.is_empty());
     let data = said(data_of(tail, service, is_ado));
     let targets = hosts.split(',').map(|text| {
-        let (host, port) = host_and_port(text, port)?;
+        let HostPort { host, port } = host_and_port(text, port)?;
         if host.as_ref().is_some_and(is_cut) {
             return None;
         }
@@ -147,17 +161,17 @@ fn data_of(tail: &str, service: Service, is_ado: bool) -> &str {
 }
 
 /// A host without a port beside it, or none for a placeholder: a colon there is an IPv6 address.
-pub(crate) fn host_alone(text: &str, port: u16) -> Option<(Option<Host>, u16)> {
+pub(crate) fn host_alone(text: &str, port: u16) -> Option<HostPort> {
     if is_placeholder(text) || is_sealed(text) {
-        return Some((None, port));
+        return Some(HostPort::new(None, port));
     }
-    Some((Some(Host::parse(text)?), port))
+    Some(HostPort::new(Some(Host::parse(text)?), port))
 }
 
 /// A host, or none for a placeholder, and its port; nothing where it is neither.
-pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u16)> {
+pub(crate) fn host_and_port(text: &str, default: u16) -> Option<HostPort> {
     if is_placeholder(text) || is_sealed(text) {
-        return Some((None, default));
+        return Some(HostPort::new(None, default));
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -173,7 +187,7 @@ pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u
         "" => default,
         port => port.parse().ok().filter(|port| *port != 0)?,
     };
-    Some((Some(Host::parse(host)?), port))
+    Some(HostPort::new(Some(Host::parse(host)?), port))
 }
 
 /// Whether sops or dotenvx has encrypted it, which is said of its whole file.
@@ -275,7 +289,7 @@ fn keywords(text: &str) -> Dsn {
     }
     let has_password = !of(&["password", "pwd"]).is_empty();
     let found = host_and_port(&host.replacen(',', ":", 1), port.unwrap_or(default));
-    found.map_or(Dsn::Unreadable, |(host, port)| {
+    found.map_or(Dsn::Unreadable, |HostPort { host, port }| {
         Dsn::Targets(vec![Target {
             host,
             port,

@@ -132,11 +132,13 @@ impl Network {
 
     /// The number of the private range that has it.
     fn private(&self) -> Option<usize> {
-        PRIVATE.iter().position(|range| is_in(self, range))
+        let is_its = |(address, length): &(IpAddr, u8)| is_in(self, *address, *length);
+        PRIVATE.iter().position(is_its)
     }
 
     fn is_near(&self) -> bool {
-        NEAR.iter().any(|range| is_in(self, range))
+        let mut all = NEAR.iter();
+        all.any(|(address, length)| is_in(self, *address, *length))
     }
 
     /// Whether it is so much of the internet that it is no place.
@@ -146,8 +148,8 @@ impl Network {
     }
 }
 
-fn is_in(network: &Network, (address, length): &(IpAddr, u8)) -> bool {
-    Network::new(*address, *length).is_some_and(|range| range.contains(network))
+fn is_in(network: &Network, address: IpAddr, length: u8) -> bool {
+    Network::new(address, length).is_some_and(|range| range.contains(network))
 }
 
 /// The networks of one way that are places, none in another; and whether it is the way to the internet as well. Then what is public

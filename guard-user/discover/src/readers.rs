@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::bounds::{OUT_OF_TIME, PassedOver};
+use crate::dsn::HostPort;
 use crate::host::Host;
 use crate::label::Label;
 use crate::open::Content;
@@ -519,10 +520,10 @@ impl Sink {
         line: usize,
         key: &str,
         service: Service,
-        at: Option<(Option<Host>, u16)>,
+        at: Option<HostPort>,
         data: StageWords,
     ) -> Option<&mut Clue> {
-        let Some((host, port)) = at else {
+        let Some(HostPort { host, port }) = at else {
             self.pass_over(Some(line), "an unreadable host");
             return None;
         };

@@ -10,7 +10,7 @@ use guard_proto::Failure;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use self::dismissals::Dismissals;
+use self::dismissals::{Dismissals, LabelledPlace};
 use self::items::{Discovered, InReach};
 use self::looks::Looks;
 use super::args::{DiscoverArgs, Listed};
@@ -492,7 +492,11 @@ impl Keeping<'_> {
             (one.dismissed, one.unkept) = (dismissed, None);
             DismissedNow { one, kept }
         };
-        let place = (one.host.as_str(), one.port(), one.label);
+        let place = LabelledPlace {
+            host: &one.host,
+            port: one.port(),
+            label: one.label,
+        };
         let dir = match one.is_everywhere() {
             true => None,
             false => Some(self.project(&one.at())?),
@@ -582,9 +586,9 @@ impl Keeping<'_> {
             let Some(label) = KNOWN.into_iter().find(|known| known.as_str() == one.label) else {
                 continue;
             };
-            let looks = (host, port, label);
-            self.dismissals
-                .keep(self.socket, looks, one.dir.as_deref(), true)?;
+            let place = LabelledPlace { host, port, label };
+            let dir = one.dir.as_deref();
+            self.dismissals.keep(self.socket, place, dir, true)?;
             labels.push(label);
         }
         if let Some(file) = self.person.dismissals() {

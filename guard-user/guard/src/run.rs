@@ -394,7 +394,7 @@ fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> Option<
     answer.ok().map(|HasSocket { open }| open)
 }
 
-fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool {
+fn has_bound(guardd: &Path, session: &str, inode: u64, device: u64) -> bool {
     let call = Call::HasBound {
         session: session.to_owned(),
         inode,

@@ -118,10 +118,19 @@ struct At {
     is: Holds,
 }
 
-/// What held, and what holds: verdicts, or how long a hole lasts.
-type Shift<T> = (T, T);
-/// Addresses from one to another.
-type Run<T> = (u128, u128, Shifts<T>);
+/// What held, and what holds: verdicts, rules, or how long a hole lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shift<T> {
+    was: T,
+    is: T,
+}
+
+/// Addresses from one to another where the same changes.
+struct AddressRun<T> {
+    first: u128,
+    last: u128,
+    shifts: Shifts<T>,
+}
 
 /// What changes for some addresses.
 #[derive(Clone, Debug)]
@@ -140,10 +149,10 @@ impl<T: Copy + Ord> Shifts<T> {
         }
     }
 
-    fn add(&mut self, spec: PortSpec, shift: Shift<T>, (was, is): (u16, u16)) {
+    fn add(&mut self, spec: PortSpec, shift: Shift<T>, rules: Shift<u16>) {
         let [before, after] = self.rules.entry(shift).or_default();
-        before.insert(was);
-        after.insert(is);
+        before.insert(rules.was);
+        after.insert(rules.is);
         match self.ports.last_mut() {
             Some((last, same)) if *same == shift && touches(last, &spec) => last.high = spec.high,
             _ => self.ports.push((spec, shift)),
@@ -170,7 +179,10 @@ fn touches(last: &PortSpec, next: &PortSpec) -> bool {
 pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
     let shift = |At { was, is, .. }: At| {
         let changes = changes_at(old, new, was, is);
-        changes.then_some((Told(was.verdict), Told(is.verdict)))
+        changes.then_some(Shift {
+            was: OrderedVerdict(was.verdict),
+            is: OrderedVerdict(is.verdict),
+        })
     };
     by_verdict(old, new, &[], shift)
 }
@@ -189,8 +201,8 @@ pub fn diff_replies(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
     };
     let shift = |At { was, is, .. }: At| {
         let denied = [was, is].iter().all(|one| one.verdict == Verdict::Deny);
-        let shift = (Told(replies(was)), Told(replies(is)));
-        (denied && shift.0 != shift.1).then_some(shift)
+        let (was, is) = (OrderedVerdict(replies(was)), OrderedVerdict(replies(is)));
+        (denied && was != is).then_some(Shift { was, is })
     };
     by_verdict(old, new, &[], shift)
 }
@@ -200,11 +212,10 @@ fn by_verdict(
     old: Side<'_>,
     new: Side<'_>,
     borders: &[RangeEntry],
-    shift: impl Fn(At) -> Option<Shift<Told>>,
+    shift: impl Fn(At) -> Option<Shift<OrderedVerdict>>,
 ) -> Vec<AddressChange> {
     let runs = runs(old, new, borders, shift).into_iter();
-    let changes = runs.flat_map(|(first, last, shifts)| changes(old, new, (first, last), &shifts));
-    changes.collect()
+    runs.flat_map(|run| changes(old, new, &run)).collect()
 }
 
 /// Where a hole may last otherwise than before: at all that a connection is stopped by on both sides. What is let through, or
@@ -216,17 +227,17 @@ pub fn diff_holes(old: Side<'_>, new: Side<'_>) -> Vec<HoleChange> {
         stops.then(|| side.policy.longest_hole(side.policy.rule(holds.rule)))
     };
     let shift = |At { was, is, .. }: At| {
-        let shift = longest(old, was).zip(longest(new, is));
-        shift.filter(|(before, after)| before != after)
+        let (was, is) = (longest(old, was)?, longest(new, is)?);
+        (was != is).then_some(Shift { was, is })
     };
     let runs = runs(old, new, &[], shift).into_iter();
-    let changes = runs.flat_map(|(first, last, shifts)| {
-        let ways = by_way(&shifts).into_iter();
-        ways.map(move |((before, after), specs)| HoleChange {
-            destination: range(first, last),
+    let changes = runs.flat_map(|run| {
+        let ways = by_way(&run.shifts).into_iter();
+        ways.map(move |(shift, specs)| HoleChange {
+            destination: range(run.first, run.last),
             ports: ports(&specs),
-            before,
-            after,
+            before: shift.was,
+            after: shift.is,
         })
     });
     changes.collect()
@@ -241,15 +252,18 @@ pub fn diff_words(old: Side<'_>, new: Side<'_>) -> Vec<WordChange> {
             .all(|verdict| matches!(verdict, Verdict::Confirm | Verdict::ReadOnly));
         let [before, after] = [(old, was.rule), (new, is.rule)]
             .map(|(side, rule)| side.policy.rule(rule).map(Rule::words));
-        (is_asked && before != after).then_some((was.rule, is.rule))
+        (is_asked && before != after).then_some(Shift {
+            was: was.rule,
+            is: is.rule,
+        })
     };
     let runs = runs(old, new, &[], shift).into_iter();
-    let changes = runs.flat_map(|(first, last, shifts)| {
-        let ways = by_way(&shifts).into_iter();
-        ways.map(move |((was, is), _)| WordChange {
-            destination: range(first, last),
-            before: old.policy.rule(was).map(|rule| rule.name.clone()),
-            after: new.policy.rule(is).map(|rule| rule.name.clone()),
+    let changes = runs.flat_map(|run| {
+        let ways = by_way(&run.shifts).into_iter();
+        ways.map(move |(rules, _)| WordChange {
+            destination: range(run.first, run.last),
+            before: old.policy.rule(rules.was).map(|rule| rule.name.clone()),
+            after: new.policy.rule(rules.is).map(|rule| rule.name.clone()),
         })
     });
     changes.collect()
@@ -257,15 +271,15 @@ pub fn diff_words(old: Side<'_>, new: Side<'_>) -> Vec<WordChange> {
 
 /// A verdict, told apart from others in maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told(Verdict);
+struct OrderedVerdict(Verdict);
 
-impl Ord for Told {
+impl Ord for OrderedVerdict {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.0 as u8).cmp(&(other.0 as u8))
     }
 }
 
-impl PartialOrd for Told {
+impl PartialOrd for OrderedVerdict {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -278,25 +292,38 @@ fn runs<T: Copy + Ord>(
     new: Side<'_>,
     borders: &[RangeEntry],
     shift: impl Fn(At) -> Option<Shift<T>>,
-) -> Vec<Run<T>> {
-    let mut runs: Vec<Run<T>> = Vec::new();
+) -> Vec<AddressRun<T>> {
+    let mut runs: Vec<AddressRun<T>> = Vec::new();
     for (first, last) in intervals(old.compiled, new.compiled) {
         let at = Prefix::new(first, 128);
         let values = [old, new].map(|side| side.compiled.longest(&at).map(|(_, value)| *value));
         let [Some(before), Some(after)] = values else {
             continue;
         };
-        let shifts = shifts([(old, &before), (new, &after)], borders, &shift);
-        let same_before = |run: &&mut Run<T>| {
-            run.1.checked_add(1) == Some(first) && run.2.ports == shifts.ports && !is_border(first)
+        let was = SideValue {
+            side: old,
+            value: &before,
+        };
+        let is = SideValue {
+            side: new,
+            value: &after,
+        };
+        let shifts = shifts(was, is, borders, &shift);
+        let same_before = |run: &&mut AddressRun<T>| {
+            let is_next = run.last.checked_add(1) == Some(first) && !is_border(first);
+            is_next && run.shifts.ports == shifts.ports
         };
         match runs.last_mut().filter(same_before) {
             Some(run) => {
-                run.1 = last;
-                run.2.and(&shifts);
+                run.last = last;
+                run.shifts.and(&shifts);
             }
             None if shifts.ports.is_empty() => {}
-            None => runs.push((first, last, shifts)),
+            None => runs.push(AddressRun {
+                first,
+                last,
+                shifts,
+            }),
         }
     }
     runs
@@ -326,22 +353,37 @@ fn intervals(old: &Compiled, new: &Compiled) -> Vec<(u128, u128)> {
 /// The protocols that policies tell apart, and one that stands for all others.
 const PROTOCOLS: [Protocol; 4] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ANY];
 
+/// What a side says of an address.
+#[derive(Clone, Copy)]
+struct SideValue<'v> {
+    side: Side<'v>,
+    value: &'v Value,
+}
+
+impl SideValue<'_> {
+    fn holds(self, protocol: Protocol, port: u16) -> Holds {
+        holds(self.side.compiled, self.value, protocol, port)
+    }
+}
+
 /// What changes for an address that one value held for and another one holds for.
 fn shifts<T: Copy + Ord>(
-    [(old, before), (new, after)]: [(Side<'_>, &Value); 2],
+    old: SideValue<'_>,
+    new: SideValue<'_>,
     borders: &[RangeEntry],
     shift: impl Fn(At) -> Option<Shift<T>>,
 ) -> Shifts<T> {
     let mut shifts = Shifts::none();
     for protocol in PROTOCOLS {
-        let ranges = old.compiled.ranges(before).iter();
-        let ranges = ranges.chain(new.compiled.ranges(after)).chain(borders);
+        let ranges = old.side.compiled.ranges(old.value).iter();
+        let ranges = ranges.chain(new.side.compiled.ranges(new.value));
+        let ranges = ranges.chain(borders);
         for (low, high) in pieces(protocol, starts(ranges, protocol)) {
             let at = At {
                 protocol,
                 port: low,
-                was: holds(old.compiled, before, protocol, low),
-                is: holds(new.compiled, after, protocol, low),
+                was: old.holds(protocol, low),
+                is: new.holds(protocol, low),
             };
             if let Some(shift) = shift(at) {
                 let spec = PortSpec {
@@ -349,7 +391,11 @@ fn shifts<T: Copy + Ord>(
                     low,
                     high,
                 };
-                shifts.add(spec, shift, (at.was.rule, at.is.rule));
+                let rules = Shift {
+                    was: at.was.rule,
+                    is: at.is.rule,
+                };
+                shifts.add(spec, shift, rules);
             }
         }
     }
@@ -381,7 +427,7 @@ fn starts<'r>(
 /// What a value says of a port, as the kernel reads it: the first range that covers it, else the verdict.
 fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> Holds {
     let (verdict, rule, is_own) = match range_at(compiled, value, protocol, port) {
-        Some((range, is_own)) => (range.verdict(), range.rule, is_own),
+        Some(CoveringRange { range, is_own }) => (range.verdict(), range.rule, is_own),
         None => {
             let is_own = value.flags & prefix_flags::HOST != 0;
             (value.verdict, value.rule, is_own)
@@ -401,13 +447,20 @@ fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> H
     }
 }
 
-/// The range that covers a port, and whether it is of a rule for that very address.
+/// The range that covers a port.
+struct CoveringRange<'c> {
+    range: &'c RangeEntry,
+    /// Whether it is of a rule for that very address.
+    is_own: bool,
+}
+
+/// The range that covers a port, if one does.
 fn range_at<'c>(
     compiled: &'c Compiled,
     value: &Value,
     protocol: Protocol,
     port: u16,
-) -> Option<(&'c RangeEntry, bool)> {
+) -> Option<CoveringRange<'c>> {
     let own = value.list.and_then(|list| compiled.lists.get(list.get()));
     let own = own.map_or(0, |list| usize::from(list.own));
     let covers = |range: &RangeEntry| match protocol {
@@ -417,7 +470,10 @@ fn range_at<'c>(
     };
     let mut ranges = compiled.ranges(value).iter().enumerate();
     let found = ranges.find(|(_, range)| covers(range));
-    found.map(|(at, range)| (range, at < own))
+    found.map(|(at, range)| CoveringRange {
+        range,
+        is_own: at < own,
+    })
 }
 
 fn changes_at(old: Side<'_>, new: Side<'_>, was: Holds, is: Holds) -> bool {
@@ -436,18 +492,13 @@ fn judge_alike(old: Side<'_>, new: Side<'_>, was: u16, is: u16) -> bool {
 }
 
 /// What changes from one address to another: one for each way in which it does.
-fn changes(
-    old: Side<'_>,
-    new: Side<'_>,
-    (first, last): (u128, u128),
-    shifts: &Shifts<Told>,
-) -> Vec<AddressChange> {
-    let change = |(shift, specs): (Shift<Told>, Vec<PortSpec>)| {
-        let [before, after] = shifts.rules.get(&shift).cloned().unwrap_or_default();
-        let (Told(was), Told(is)) = shift;
+fn changes(old: Side<'_>, new: Side<'_>, run: &AddressRun<OrderedVerdict>) -> Vec<AddressChange> {
+    let change = |(shift, specs): (Shift<OrderedVerdict>, Vec<PortSpec>)| {
+        let [before, after] = run.shifts.rules.get(&shift).cloned().unwrap_or_default();
+        let (was, is) = (shift.was.0, shift.is.0);
         AddressChange {
-            destination: range(first, last),
-            prefixes: prefixes(first, last),
+            destination: range(run.first, run.last),
+            prefixes: prefixes(run.first, run.last),
             ports: ports(&specs),
             opens: opens(was, is),
             before: was.as_str(),
@@ -456,7 +507,7 @@ fn changes(
             after_rules: names(new, &after),
         }
     };
-    by_way(shifts).into_iter().map(change).collect()
+    by_way(&run.shifts).into_iter().map(change).collect()
 }
 
 /// The ports of each shift.

@@ -90,26 +90,21 @@ impl Compiled {
                 continue;
             };
             if covered.add(both.protocol, both.low, both.high) {
-                let holds = (range.verdict(), range.is_by_sni());
-                add(parts, holds, range.rule, Some(both));
+                let (verdict, by_sni) = (range.verdict(), range.is_by_sni());
+                add(parts, verdict, by_sni, range.rule, Some(both));
             }
         }
         let any = asked.protocol == Protocol::ANY;
         if any || !covered.has_all(asked.protocol, asked.low, asked.high) {
             let spec = (!any).then_some(*asked);
-            add(parts, (value.verdict, false), value.rule, spec);
+            add(parts, value.verdict, false, value.rule, spec);
         }
     }
 }
 
 /// Adds ports to the part of which the same rule says the same, or a new part. No port means the rest: no range comes from the
 /// rule that decides that, since it has no ports, but what it says of ports where TLS has to show a name; nor from the default.
-fn add(
-    parts: &mut Vec<Part>,
-    (verdict, by_sni): (Verdict, bool),
-    rule: u16,
-    spec: Option<PortSpec>,
-) {
+fn add(parts: &mut Vec<Part>, verdict: Verdict, by_sni: bool, rule: u16, spec: Option<PortSpec>) {
     let rule = (rule != DEFAULT_RULE).then_some(rule);
     let is_same =
         |part: &&mut Part| (part.rule, part.verdict, part.by_sni) == (rule, verdict, by_sni);

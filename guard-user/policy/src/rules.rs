@@ -80,7 +80,7 @@ impl<'s> Reader<'s> {
                 .source
                 .optional(table, "name", "a name", rule_name)
                 .unwrap_or_else(|| format!("rule {number}")),
-            by_sni: self.by_sni(table, action, (&to, &ports)),
+            by_sni: self.by_sni(table, action, &to, &ports),
             to,
             ports,
             action,
@@ -114,7 +114,8 @@ impl<'s> Reader<'s> {
         &mut self,
         table: &Table<'_, 's>,
         action: Action,
-        (to, ports): (&[Target], &[PortSpec]),
+        to: &[Target],
+        ports: &[PortSpec],
     ) -> bool {
         let Some(value) = table.get("tls") else {
             return false;
@@ -197,7 +198,7 @@ impl<'s> Reader<'s> {
         slips::tell(&mut self.source, value);
         warnings::wildcards(&mut self.source, value, action, default);
         warnings::zones_of_strangers(&mut self.source, value, action, default);
-        warnings::denied_names(&mut self.source, value, (&to, action), default);
+        warnings::denied_names(&mut self.source, value, &to, action, default);
         warnings::both_families(&mut self.source, value, &to);
         warnings::ports_without_brackets(&mut self.source, value);
         to

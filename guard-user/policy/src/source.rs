@@ -106,7 +106,7 @@ impl<'s> Source<'s> {
             return;
         }
         let around = self.lines.around(&span);
-        let help = match self.other_header(error, (around, line)) {
+        let help = match self.other_header(error, around, line) {
             Some(other) => Some(format!(
                 "the other one is on line {other}: write these keys there"
             )),
@@ -118,11 +118,7 @@ impl<'s> Source<'s> {
     }
 
     /// The line of another table with the header that is said to be there twice.
-    fn other_header(
-        &self,
-        error: &toml::de::Error,
-        (around, line): (&str, usize),
-    ) -> Option<usize> {
+    fn other_header(&self, error: &toml::de::Error, around: &str, line: usize) -> Option<usize> {
         let header = around.trim_start();
         let is_table = header.starts_with('[') && !header.starts_with("[[");
         if !is_table || error.message() != "duplicate key" {

@@ -104,7 +104,7 @@ pub(super) fn host_of(rest: &str) -> &str {
 }
 
 /// The same of what a person aims at: the scheme says which port.
-fn no_url_with_port(text: &str, (scheme, rest): (&str, &str)) -> Invalid {
+fn no_url_with_port(text: &str, scheme: &str, rest: &str) -> Invalid {
     let host = host_of(rest);
     let has_port = split_port(host).is_ok_and(|(_, port)| port.is_some());
     let meant = match well_known(scheme).filter(|_| !has_port) {
@@ -179,8 +179,8 @@ impl FromStr for Destination {
         if let Some(ambiguous) = Ambiguous::of(text) {
             return Err(ambiguous.on_a_command_line());
         }
-        if let Some(parts) = text.split_once("://") {
-            return Err(no_url_with_port(text, parts));
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(no_url_with_port(text, scheme, rest));
         }
         if let Some(invalid) = blanks(text) {
             return Err(invalid);

@@ -96,7 +96,8 @@ pub(super) fn zones_of_strangers<'s>(
 pub(super) fn denied_names<'s>(
     source: &mut Source<'s>,
     value: &TomlValue<'s>,
-    (to, action): (&[Target], Action),
+    to: &[Target],
+    action: Action,
     default: Action,
 ) {
     let by_address = |target: &Target| matches!(target, Target::Prefix(_) | Target::Group(_));

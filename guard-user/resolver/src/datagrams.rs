@@ -202,7 +202,7 @@ impl Listening {
             let (network, socket) = (Rc::clone(&self.network), Rc::clone(&self.socket));
             let question = question.clone();
             spawn_local(async move {
-                answer(&common, &network, &socket, (&origin, &question), peer).await;
+                answer(&common, &network, &socket, &origin, &question, peer).await;
                 drop((under_way, slot));
             });
         }
@@ -274,7 +274,8 @@ async fn answer(
     common: &Common,
     network: &Network,
     socket: &UdpSocket,
-    (origin, question): (&Origin, &Question),
+    origin: &Origin,
+    question: &Question,
     peer: SocketAddr,
 ) {
     let reply = serve::reply(common, network, origin, question, false).await;

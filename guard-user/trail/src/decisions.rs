@@ -97,8 +97,15 @@ fn about_name(name: &str, yes: bool) -> String {
     format!("it was about asking for {name}, and nothing else: {what}")
 }
 
-/// What was asked, by session and request.
-type Asked = HashMap<(Option<String>, String), Request>;
+/// Which request of which session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct LoggedRequest {
+    session: Option<String>,
+    request: String,
+}
+
+/// What was asked.
+type Asked = HashMap<LoggedRequest, Request>;
 
 impl LoggedDecisions {
     /// What the records tell of.
@@ -113,7 +120,12 @@ impl LoggedDecisions {
 
     /// Takes one into account; `from`: that and what follows it.
     fn add(&mut self, record: &LogRecord, from: &[LogRecord], asked: &mut Asked) {
-        let key = |request: Option<&String>| Some((record.session.clone(), request?.clone()));
+        let key = |request: Option<&String>| {
+            Some(LoggedRequest {
+                session: record.session.clone(),
+                request: request?.clone(),
+            })
+        };
         match record.record() {
             // After a reboot the same id is of another request.
             Record::Request(one) => {
@@ -245,7 +257,7 @@ impl LoggedDecisions {
             }
             (Some(_), _, Some(_)) if asked.is_some_and(HttpRequest::is_statement) => {}
             (Some(to), Ok(Some(ports)), Some(http)) => {
-                self.http.push(opened_for(http, asked, (to, ports), why));
+                self.http.push(opened_for(http, asked, to, ports, why));
             }
             _ => self.unsaid.push(format!("{why}: no policy can say it")),
         }
@@ -256,7 +268,8 @@ impl LoggedDecisions {
 fn opened_for(
     http: &HttpHole,
     asked: Option<&HttpRequest>,
-    (to, ports): (Prefix, PortSpec),
+    to: Prefix,
+    ports: PortSpec,
     why: String,
 ) -> HttpDecision {
     // A hole for one request names its digest, or its very path where it had none.
@@ -276,10 +289,12 @@ fn opened_for(
 }
 
 /// Whether the yes to a request, the first of these records, opened a name and not the address that was asked for.
-fn opens_name(from: &[LogRecord], (session, request): &(Option<String>, String)) -> bool {
-    let of_session = from.iter().filter(|record| record.session == *session);
+fn opens_name(from: &[LogRecord], key: &LoggedRequest) -> bool {
+    let of_session = from.iter().filter(|record| record.session == key.session);
     let mut holes = of_session.filter_map(|record| match record.record() {
-        Record::HoleOpen(one) if one.request.is(request.as_str()) => Some(one.name.get().is_some()),
+        Record::HoleOpen(one) if one.request.is(key.request.as_str()) => {
+            Some(one.name.get().is_some())
+        }
         _ => None,
     });
     holes.next() == Some(true)

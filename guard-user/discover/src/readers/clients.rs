@@ -1,6 +1,6 @@
 //! What command line clients keep: git, netrc, npm, gcloud, Immich's.
 
-use crate::dsn::{Dsn, host_alone, scan};
+use crate::dsn::{Dsn, HostPort, host_alone, scan};
 use crate::host::Host;
 use crate::service::{self, Service};
 use crate::tokens::said;
@@ -49,7 +49,7 @@ fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
                     false => Service::Ssh,
                 };
                 match host_alone(host, 22) {
-                    Some((host, port)) => (host, port, service, false),
+                    Some(HostPort { host, port }) => (host, port, service, false),
                     None => return sink.pass_over(Some(line), "an unreadable host"),
                 }
             }
@@ -59,7 +59,8 @@ fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
     if let Some(host) = &host {
         heroku_remote(sink, line, name, host);
     }
-    let clue = sink.named(line, name, service, Some((host, port)), said(""));
+    let at = Some(HostPort::new(host, port));
+    let clue = sink.named(line, name, service, at, said(""));
     if let Some(clue) = clue
         && service == Service::Git
     {
@@ -104,7 +105,7 @@ pub(super) fn netrc(sink: &mut Sink, text: &str) {
                     "api.heroku.com" => Service::Platform,
                     _ => Service::Http,
                 };
-                let at = Some((Some(host), 443));
+                let at = Some(HostPort::new(Some(host), 443));
                 sink.named(line, "machine", service, at, said(""));
             }
             // What follows is somebody's secret, whatever it says.
@@ -151,7 +152,7 @@ pub(super) fn registry(sink: &mut Sink, line: usize, key: &str, url: &str) {
                     Service::Http => Service::Http,
                     _ => Service::Git,
                 };
-                let at = Some((target.host, target.port));
+                let at = Some(HostPort::new(target.host, target.port));
                 let clue = sink.named(line, key, service, at, target.data);
                 if let Some(clue) = clue {
                     clue.credential = target.has_password.then_some("password");
@@ -219,7 +220,7 @@ pub(super) fn home_assistant(sink: &mut Sink, text: &str) {
         match scan(value) {
             Dsn::Targets(targets) => {
                 for target in targets {
-                    let at = Some((target.host, target.port));
+                    let at = Some(HostPort::new(target.host, target.port));
                     let service = if is_own { service } else { target.service };
                     let clue = sink.named(line, key, service, at, target.data);
                     if let Some(clue) = clue {
@@ -242,7 +243,7 @@ pub(super) fn gcloud(sink: &mut Sink, text: &str) {
             continue;
         }
         let data = said(value(&pairs, &["project"]).unwrap_or_default());
-        let at = Some((Host::parse(service::GOOGLE), 443));
+        let at = Some(HostPort::new(Host::parse(service::GOOGLE), 443));
         let clue = sink.named(line, "project", Service::Platform, at, data);
         if let Some(clue) = clue {
             clue.has_sibling = false;
@@ -260,7 +261,7 @@ pub(super) fn immich(sink: &mut Sink, text: &str) {
         match scan(url.trim().trim_matches(['"', '\''])) {
             Dsn::Targets(targets) => {
                 for target in targets {
-                    let at = Some((target.host, target.port));
+                    let at = Some(HostPort::new(target.host, target.port));
                     let clue = sink.named(line, "url", Service::Home("immich"), at, target.data);
                     if let Some(clue) = clue {
                         // It is the only one: there is no list of them.

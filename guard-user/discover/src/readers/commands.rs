@@ -1,6 +1,6 @@
 //! Commands as people type them: in pipelines, Makefiles, scripts. Words are read, and no shell: what a variable stands for says nothing.
 
-use crate::dsn::{Dsn, host_alone, is_placeholder, scan};
+use crate::dsn::{Dsn, HostPort, host_alone, is_placeholder, scan};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::Service;
@@ -95,7 +95,7 @@ pub(super) struct Script<'n> {
 
 /// Where a line of commands goes: by ssh, by a client of a database, by a connection string, or to what has a name elsewhere.
 pub(super) fn line(sink: &mut Sink, line: usize, commands: &str, script: Script<'_>) {
-    read(sink, line, commands, script, (QUOTES, false));
+    read(sink, line, commands, script, QUOTES, false);
 }
 
 /// The same within quotes, which may be a command of what is run here, or only said.
@@ -104,7 +104,8 @@ fn read(
     line: usize,
     text: &str,
     script: Script<'_>,
-    (depth, is_only_said): (usize, bool),
+    depth: usize,
+    is_only_said: bool,
 ) {
     let commands = split(text);
     let mut all: Vec<&str> = Vec::new();
@@ -121,7 +122,7 @@ fn read(
             let set = word.split_once('=').filter(|(key, _)| is_variable(key));
             let inner = set.map_or(*word, |(_, value)| value);
             if let Some(depth) = depth.checked_sub(1) {
-                read(sink, line, inner, script, (depth, is_said));
+                read(sink, line, inner, script, depth, is_said);
             }
         }
         all.extend(words);
@@ -262,11 +263,11 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> 
     }
     let command = ProgramWords { program, words };
     over_ssh(sink, line, command, script);
-    if let Some(client) = CLIENTS
+    if let Some(&(_, service, usual)) = CLIENTS
         .iter()
         .find(|(name, _, _)| program == *name || words.contains(name))
     {
-        database(sink, line, (client.1, client.2), words, script);
+        database(sink, line, service, usual, words, script);
     }
     contexts(sink, line, command, script);
     true
@@ -418,14 +419,13 @@ fn place(sink: &mut Sink, line: usize, word: &str, port: u16, script: Script<'_>
     // A word alone may be any: it has to be what somebody has named.
     let is_sure = !user.is_empty() || host.as_str().contains(['.', ':']);
     let host = is_sure.then_some(host);
-    let at_port = (host, port);
-    let clue = clue(sink, line, at_port, (Service::Ssh, script.data), script);
+    let clue = clue(sink, line, HostPort::new(host, port), Service::Ssh, script);
     sink.mention(at, clue);
 }
 
 fn context_of(sink: &mut Sink, line: usize, service: Service, name: &str, script: Script<'_>) {
     if !is_placeholder(name) {
-        let clue = clue(sink, line, (None, 0), (service, script.data), script);
+        let clue = clue(sink, line, HostPort::new(None, 0), service, script);
         sink.mention(name, clue);
     }
 }
@@ -434,7 +434,8 @@ fn context_of(sink: &mut Sink, line: usize, service: Service, name: &str, script
 fn database(
     sink: &mut Sink,
     line: usize,
-    (service, usual): (Service, u16),
+    service: Service,
+    usual: u16,
     words: &[&str],
     script: Script<'_>,
 ) {
@@ -481,7 +482,7 @@ pub(super) fn address(sink: &mut Sink, line: usize, word: &str, script: Script<'
             .host
             .as_ref()
             .is_some_and(|host| script.own.contains(&host.as_str()));
-        let at = Some((target.host, target.port));
+        let at = Some(HostPort::new(target.host, target.port));
         let data = script.data.and(target.data);
         if let Some(clue) = sink.named(line, script.name, target.service, at, data) {
             clue.is_own = is_own;
@@ -489,19 +490,13 @@ pub(super) fn address(sink: &mut Sink, line: usize, word: &str, script: Script<'
     }
 }
 
-fn clue(
-    sink: &Sink,
-    line: usize,
-    (host, port): (Option<Host>, u16),
-    (service, data): (Service, StageWords),
-    script: Script<'_>,
-) -> Clue {
+fn clue(sink: &Sink, line: usize, at: HostPort, service: Service, script: Script<'_>) -> Clue {
     Clue {
-        host,
-        port,
+        host: at.host,
+        port: at.port,
         service,
         seen: sink.seen(Some(line), script.name),
-        data,
+        data: script.data,
         credential: Some("login"),
         has_sibling: true,
         is_own: false,

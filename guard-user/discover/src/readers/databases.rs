@@ -1,6 +1,6 @@
 //! What the clients of databases and of AWS keep: hosts and names, and never the column of the password.
 
-use crate::dsn::{Dsn, host_alone, scan};
+use crate::dsn::{Dsn, HostPort, host_alone, scan};
 use crate::host::Host;
 use crate::service::{self, Service};
 use crate::tokens::said;
@@ -93,7 +93,7 @@ pub(super) fn aws(sink: &mut Sink, text: &str) {
         if value(&pairs, &keys).is_some() {
             let role = value(&pairs, &["role_arn"]).unwrap_or_default();
             let role = said(role.rsplit('/').next().unwrap_or_default());
-            let at = Some((Host::parse(service::AWS), 443));
+            let at = Some(HostPort::new(Host::parse(service::AWS), 443));
             sink.named(line, name, Service::Platform, at, role);
         }
         let Some(url) = value(&pairs, &["endpoint_url"]) else {
@@ -102,7 +102,7 @@ pub(super) fn aws(sink: &mut Sink, text: &str) {
         match scan(url) {
             Dsn::Targets(targets) => {
                 for target in targets {
-                    let at = Some((target.host, target.port));
+                    let at = Some(HostPort::new(target.host, target.port));
                     sink.named(line, name, Service::S3, at, said(""));
                 }
             }

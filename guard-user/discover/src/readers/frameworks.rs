@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::dsn::{Dsn, host_and_port, scan};
+use crate::dsn::{Dsn, HostPort, host_and_port, scan};
 use crate::tokens::said;
 
-use super::settings::{Setting, by_driver, told};
+use super::settings::{ServicePort, Setting, by_driver, told};
 use super::yaml::{Node, load, pairs, scalar};
 use super::{Sink, lines};
 
@@ -89,7 +89,7 @@ fn server(sink: &mut Sink, section: &YamlSection<'_>, anchors: &HashMap<&str, &Y
         match scan(url) {
             Dsn::Targets(targets) => {
                 for target in targets {
-                    let at = Some((target.host, target.port));
+                    let at = Some(HostPort::new(target.host, target.port));
                     sink.named(line, key, target.service, at, target.data);
                 }
             }
@@ -102,7 +102,7 @@ fn server(sink: &mut Sink, section: &YamlSection<'_>, anchors: &HashMap<&str, &Y
         return;
     }
     let port: Option<u16> = value(&["port"]).parse().ok();
-    let (service, usual) = by_driver(value(&["adapter"]), port);
+    let ServicePort { service, usual } = by_driver(value(&["adapter"]), port);
     let at = host_and_port(host, port.unwrap_or(usual));
     sink.named(line, key, service, at, said(value(&["database"])));
 }
@@ -114,10 +114,10 @@ pub(super) fn spring(sink: &mut Sink, source: &str) {
         flatten(sink, document, "", DEPTH, &mut all);
         let profiles: String = all
             .iter()
-            .filter(|(_, key, _)| {
-                ["spring.config.activate.on-profile", "spring.profiles"].contains(&key.as_str())
+            .filter(|one| {
+                ["spring.config.activate.on-profile", "spring.profiles"].contains(&one.key.as_str())
             })
-            .map(|(_, _, value)| format!("{value} "))
+            .map(|one| format!("{} ", one.value))
             .collect();
         told(sink, &all, said(&profiles));
     }
@@ -142,7 +142,11 @@ pub(super) fn flatten<'n>(
             continue;
         };
         match scalar(value) {
-            Some(text) => all.push((value.span.start.line(), path, text)),
+            Some(text) => all.push(Setting {
+                line: value.span.start.line(),
+                key: path,
+                value: text,
+            }),
             None => flatten(sink, value, &path, depth, all),
         }
     }

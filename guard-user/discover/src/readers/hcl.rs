@@ -1,7 +1,7 @@
 //! Terraform's files, and Prisma's: `key = "value"` in blocks. Lines are read and not the language, so that each has its number and
 //! nothing is evaluated: what is no literal says nothing here.
 
-use crate::dsn::{Dsn, host_alone, scan};
+use crate::dsn::{Dsn, HostPort, host_alone, scan};
 use crate::service::Service;
 use crate::tokens::said;
 
@@ -233,7 +233,7 @@ fn leads(
     match scan(url) {
         Dsn::Targets(targets) => {
             for target in targets {
-                let at = Some((target.host, target.port));
+                let at = Some(HostPort::new(target.host, target.port));
                 sink.named(line, key, service, at, data);
             }
         }

@@ -3,13 +3,13 @@
 use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::{ParseOptions, parse_to_ast};
 
-use crate::dsn::host_and_port;
+use crate::dsn::{HostPort, host_and_port};
 use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
 
 use super::Sink;
-use super::settings::{Variable, by_driver, variables};
+use super::settings::{ServicePort, Variable, by_driver, variables};
 
 /// Objects in each other.
 const DEPTH: usize = 64;
@@ -106,7 +106,7 @@ pub(super) fn settings(sink: &mut Sink, text: &str) {
     let source = Lines::of_text(text);
     with_root(sink, text, |sink, root| {
         let mut all = Vec::new();
-        flatten(sink, &source, root, ("", DEPTH), &mut all);
+        flatten(sink, &source, root, "", DEPTH, &mut all);
         let all: Vec<_> = all
             .iter()
             .map(|(at, key, value)| Variable {
@@ -124,7 +124,8 @@ fn flatten<'v>(
     sink: &mut Sink,
     source: &Lines,
     object: &'v Object<'_>,
-    (path, depth): (&str, usize),
+    path: &str,
+    depth: usize,
     all: &mut Vec<(usize, String, &'v str)>,
 ) {
     let Some(depth) = depth.checked_sub(1) else {
@@ -139,7 +140,7 @@ fn flatten<'v>(
         match &property.value {
             Value::StringLit(text) => all.push((property.range.start, path, &text.value)),
             Value::NumberLit(number) => all.push((property.range.start, path, number.value)),
-            Value::Object(inner) => flatten(sink, source, inner, (&path, depth), all),
+            Value::Object(inner) => flatten(sink, source, inner, &path, depth, all),
             _ => {}
         }
     }
@@ -156,7 +157,7 @@ pub(super) fn azure(sink: &mut Sink, text: &str) {
             let name = string(get(subscription, "name"));
             let is_used =
                 matches!(get(subscription, "isDefault"), Some(Value::BooleanLit(lit)) if lit.value);
-            let at = Some((Host::parse("management.azure.com"), 443));
+            let at = Some(HostPort::new(Host::parse("management.azure.com"), 443));
             let line = source.of(subscription.range.start);
             let clue = sink.named(line, name, Service::Platform, at, said(name));
             if let Some(clue) = clue {
@@ -173,8 +174,10 @@ fn array<'v, 't>(value: Option<&'v Value<'t>>) -> &'v [Value<'t>] {
     }
 }
 
-/// What kinds of resources are, and which of their attributes say where.
-const RESOURCES: [(&str, Service, u16, &[&str]); 22] = [
+/// A kind of resource, what it is, its usual port, and which of its attributes say where.
+type ResourceKind = (&'static str, Service, u16, &'static [&'static str]);
+
+const RESOURCES: [ResourceKind; 22] = [
     ("aws_db_instance", Service::Database, 0, &["address"]),
     ("aws_rds_cluster", Service::Database, 0, &["endpoint"]),
     (
@@ -292,7 +295,7 @@ pub(super) fn state(sink: &mut Sink, text: &str) {
                 let attributes =
                     object(Some(instance)).and_then(|one| object(get(one, "attributes")));
                 if let Some(attributes) = attributes {
-                    self::resource(sink, &source, &key, *known, attributes);
+                    self::resource(sink, &source, &key, known, attributes);
                 }
             }
         }
@@ -303,9 +306,10 @@ fn resource(
     sink: &mut Sink,
     source: &Lines,
     key: &str,
-    (_, service, port, hosts): (&str, Service, u16, &[&str]),
+    kind: &ResourceKind,
     attributes: &Object<'_>,
 ) {
+    let (_, service, port, hosts) = *kind;
     let of = |key: &str| string(get(attributes, key));
     let host = hosts
         .iter()
@@ -318,7 +322,7 @@ fn resource(
     };
     let (service, port) = match service {
         Service::Database => {
-            let (service, usual) = by_driver(
+            let ServicePort { service, usual } = by_driver(
                 &format!("{} {}", of("engine"), of("database_version")),
                 told,
             );

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::dsn::{Dsn, host_alone, scan};
+use crate::dsn::{Dsn, HostPort, host_alone, scan};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::Service;
 use crate::tokens::{StageWords, said};
 
 use super::Sink;
-use super::settings::{Setting, by_driver, told};
+use super::settings::{ServicePort, Setting, by_driver, told};
 use super::yaml::{Node, get, items, load, pairs, scalar, string, text};
 
 /// A kind of file.
@@ -95,15 +95,24 @@ fn is_the_clusters(host: &Host) -> bool {
 
 /// Names in names; lists of `name` and `value`, as environments have them, by the first.
 fn values(sink: &mut Sink, document: &Node<'_>) {
-    let (mut all, mut hosts) = (Vec::new(), Vec::new());
-    let is_whole = flatten(sink, document, "", DEPTH, (&mut all, &mut hosts));
+    let mut values = ChartValues::default();
+    let is_whole = flatten(sink, document, "", DEPTH, &mut values);
     if !is_whole {
         sink.pass_over(None, "too deep");
     }
-    told(sink, &all, StageWords::default());
-    for (line, key, name) in hosts {
-        website(sink, line, &key, &name, StageWords::default());
+    told(sink, &values.settings, StageWords::default());
+    for host in values.websites {
+        let Setting { line, key, value } = host;
+        website(sink, line, &key, &value, StageWords::default());
     }
+}
+
+/// What a chart's values hold.
+#[derive(Default)]
+struct ChartValues<'n> {
+    settings: Vec<Setting<'n>>,
+    /// The hosts by which others find what runs in the cluster.
+    websites: Vec<Setting<'n>>,
 }
 
 /// Whether all of it was there to be read.
@@ -112,21 +121,25 @@ fn flatten<'n>(
     node: &'n Node<'_>,
     path: &str,
     depth: usize,
-    (all, hosts): (&mut Vec<Setting<'n>>, &mut Vec<Setting<'n>>),
+    values: &mut ChartValues<'n>,
 ) -> bool {
     let Some(depth) = depth.checked_sub(1) else {
         return false;
     };
     let mut is_whole = true;
     for item in items(Some(node)) {
-        if let Some((key, value)) = named(item) {
-            all.push((item.span.start.line(), key.to_owned(), value));
+        if let Some(setting) = setting(item) {
+            values.settings.push(setting);
         } else {
-            is_whole &= flatten(sink, item, path, depth, (all, hosts));
+            is_whole &= flatten(sink, item, path, depth, values);
         }
         let is_website = path.ends_with("ingress.hosts");
         if let (true, Some(host)) = (is_website, text(item)) {
-            hosts.push((item.span.start.line(), path.to_owned(), Cow::Borrowed(host)));
+            values.websites.push(Setting {
+                line: item.span.start.line(),
+                key: path.to_owned(),
+                value: Cow::Borrowed(host),
+            });
         }
     }
     for (key, value) in pairs(node) {
@@ -137,28 +150,28 @@ fn flatten<'n>(
             Some(text) => {
                 let line = value.span.start.line();
                 let ends = ["ingress.host", "ingress.hostname", "ingress.hosts.host"];
-                let found = match ends.iter().any(|end| path.ends_with(end)) {
-                    true => &mut *hosts,
-                    false => &mut *all,
+                let found = if ends.iter().any(|end| path.ends_with(end)) {
+                    &mut values.websites
+                } else {
+                    &mut values.settings
                 };
-                found.push((line, path, text));
+                found.push(Setting {
+                    line,
+                    key: path,
+                    value: text,
+                });
             }
-            None => is_whole &= flatten(sink, value, &path, depth, (all, hosts)),
+            None => is_whole &= flatten(sink, value, &path, depth, values),
         }
     }
     is_whole
 }
 
-/// `name` and `value` of an environment's list.
-fn named<'n>(item: &'n Node<'_>) -> Option<(&'n str, Cow<'n, str>)> {
-    let name = text(get(item, "name")?)?;
-    Some((name, scalar(get(item, "value")?)?))
-}
-
 /// Where others find what runs in the cluster.
 fn website(sink: &mut Sink, line: usize, key: &str, name: &str, data: StageWords) {
     // `*.example.com` is for what is below.
-    let Some((host, port)) = host_alone(name.strip_prefix("*.").unwrap_or(name), 443) else {
+    let Some(HostPort { host, port }) = host_alone(name.strip_prefix("*.").unwrap_or(name), 443)
+    else {
         if !name.is_empty() {
             sink.pass_over(Some(line), "an unreadable host");
         }
@@ -223,7 +236,7 @@ fn cluster(sink: &mut Sink, server: &Node<'_>, name: &str) {
     match scan(string(Some(server))) {
         Dsn::Targets(targets) => {
             for target in targets {
-                let at = Some((target.host, target.port));
+                let at = Some(HostPort::new(target.host, target.port));
                 let clue = sink.named(line, name, Service::Kubernetes, at, said(name));
                 // What opens it is Argo CD's.
                 if let Some(clue) = clue {
@@ -242,7 +255,7 @@ fn elsewhere(sink: &mut Sink, spec: &Node<'_>, name: &str, data: StageWords) {
     };
     let port = items(get(spec, "ports")).first();
     let port = port.and_then(|one| scalar(get(one, "port")?)?.parse().ok());
-    let (service, usual) = by_driver(name, port);
+    let ServicePort { service, usual } = by_driver(name, port);
     let at = host_alone(string(Some(external)), port.unwrap_or(usual));
     let clue = sink.named(external.span.start.line(), name, service, at, data);
     if let Some(clue) = clue {
@@ -255,7 +268,13 @@ pub(super) fn pairs_told(sink: &mut Sink, node: Option<&Node<'_>>, data: StageWo
     let all: Vec<_> = node
         .into_iter()
         .flat_map(pairs)
-        .filter_map(|(key, value)| Some((value.span.start.line(), key.to_owned(), scalar(value)?)))
+        .filter_map(|(key, value)| {
+            Some(Setting {
+                line: value.span.start.line(),
+                key: key.to_owned(),
+                value: scalar(value)?,
+            })
+        })
         .collect();
     told(sink, &all, data);
 }
@@ -285,9 +304,14 @@ fn containers(sink: &mut Sink, node: &Node<'_>, data: StageWords, depth: usize) 
     is_whole
 }
 
+/// `name` and `value` of an environment's list.
 fn setting<'n>(item: &'n Node<'_>) -> Option<Setting<'n>> {
-    let (key, value) = named(item)?;
-    Some((item.span.start.line(), key.to_owned(), value))
+    let name = text(get(item, "name")?)?;
+    Some(Setting {
+        line: item.span.start.line(),
+        key: name.to_owned(),
+        value: scalar(get(item, "value")?)?,
+    })
 }
 
 /// What ConfigMaps and Secrets are made of.
@@ -299,8 +323,11 @@ fn kustomization(sink: &mut Sink, document: &Node<'_>) {
                 .iter()
                 .filter_map(|literal| {
                     let (key, value) = text(literal)?.split_once('=')?;
-                    let value = Cow::Borrowed(value.trim_matches(['"', '\'']));
-                    Some((literal.span.start.line(), key.to_owned(), value))
+                    Some(Setting {
+                        line: literal.span.start.line(),
+                        key: key.to_owned(),
+                        value: Cow::Borrowed(value.trim_matches(['"', '\''])),
+                    })
                 })
                 .collect();
             told(sink, &all, data);

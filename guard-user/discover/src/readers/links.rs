@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::dsn::host_and_port;
+use crate::dsn::{HostPort, host_and_port};
 use crate::host::Host;
 use crate::score::Clue;
 use crate::service::{AWS, AZURE, GOOGLE, Service};
@@ -242,7 +242,7 @@ fn supabase_project(sink: &mut Sink, text: &str) {
     }
     own(sink, 1, "project-ref", SUPABASE, StageWords::default());
     let host = Host::parse(&format!("db.{project}.supabase.co"));
-    supabase_database(sink, "project-ref", host, 5432);
+    supabase_database(sink, "project-ref", HostPort::new(host, 5432));
 }
 
 /// What `supabase link` noted of the way to the project's database. A placeholder stands for the password.
@@ -250,16 +250,16 @@ fn supabase_pooler(sink: &mut Sink, text: &str) {
     let (_, after) = text.trim().rsplit_once('@').unwrap_or_default();
     let at = after.split(['/', '?']).next().unwrap_or_default();
     match host_and_port(at, 5432) {
-        Some((host, port)) => supabase_database(sink, "pooler-url", host, port),
+        Some(at) => supabase_database(sink, "pooler-url", at),
         None => sink.pass_over(Some(1), "an unreadable address"),
     }
 }
 
-fn supabase_database(sink: &mut Sink, key: &str, host: Option<Host>, port: u16) {
+fn supabase_database(sink: &mut Sink, key: &str, at: HostPort) {
     let seen = sink.seen(Some(1), key);
     sink.push(Clue {
-        host,
-        port,
+        host: at.host,
+        port: at.port,
         service: Service::Postgres,
         seen,
         data: StageWords::default(),

@@ -3,7 +3,7 @@
 use jsonc_parser::ast::Value;
 use saphyr::{Scalar, YamlData};
 
-use crate::dsn::{Dsn, host_and_port, scan};
+use crate::dsn::{Dsn, HostPort, host_and_port, scan};
 use crate::score::Clue;
 use crate::service::{self, Service};
 use crate::tokens::{StageWords, said};
@@ -14,24 +14,18 @@ use super::{Sink, lines, sections, value};
 
 impl Sink {
     /// A login at a host: it reaches all that its account owns there.
-    fn login_at(
-        &mut self,
-        line: usize,
-        key: &str,
-        host: &str,
-        (service, data): (Service, StageWords),
-    ) {
+    fn login_at(&mut self, line: usize, key: &str, host: &str, data: StageWords) {
         let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
         let bare = bare.split('/').next().unwrap_or_default();
-        let Some((host, port)) = host_and_port(bare.rsplit('@').next().unwrap_or_default(), 443)
-        else {
+        let bare = bare.rsplit('@').next().unwrap_or_default();
+        let Some(HostPort { host, port }) = host_and_port(bare, 443) else {
             return self.pass_over(Some(line), "an unreadable host");
         };
         let seen = self.seen(Some(line), key);
         self.push(Clue {
             host,
             port,
-            service,
+            service: Service::Platform,
             seen,
             data,
             credential: Some("login"),
@@ -84,14 +78,11 @@ pub(super) fn is_in(text: &str) -> bool {
     false
 }
 
-const PLATFORM: (Service, StageWords) = (
-    Service::Platform,
-    StageWords {
-        production: None,
-        staging: None,
-        development: None,
-    },
-);
+const NOTHING_SAID: StageWords = StageWords {
+    production: None,
+    staging: None,
+    development: None,
+};
 
 fn line(node: &Node<'_>) -> usize {
     node.span.start.line()
@@ -120,7 +111,7 @@ pub(super) fn gh(sink: &mut Sink, source: &str) {
                 true => format!("api.{host}"),
                 false => host.to_owned(),
             };
-            sink.login_at(line(login), "gh", &api, PLATFORM);
+            sink.login_at(line(login), "gh", &api, NOTHING_SAID);
         }
     }
 }
@@ -135,7 +126,7 @@ pub(super) fn glab(sink: &mut Sink, source: &str) {
             if is_in {
                 let api = yaml::get(login, "api_host").and_then(text);
                 let api = api.filter(|api| !api.is_empty()).unwrap_or(host);
-                sink.login_at(line(login), "glab", api, PLATFORM);
+                sink.login_at(line(login), "glab", api, NOTHING_SAID);
             }
         }
     }
@@ -148,8 +139,7 @@ pub(super) fn argocd(sink: &mut Sink, source: &str) {
             let name = yaml::string(yaml::get(context, "name"));
             let server = yaml::string(yaml::get(context, "server"));
             if !server.is_empty() {
-                let told = (Service::Platform, said(name));
-                sink.login_at(line(context), name, server, told);
+                sink.login_at(line(context), name, server, said(name));
             }
         }
     }
@@ -191,7 +181,7 @@ pub(super) fn terraform(sink: &mut Sink, source: &str) {
         let all = object(get(root, "credentials"));
         for login in all.map_or(&[][..], |all| &all.properties) {
             let line = lines.of(login.range.start);
-            sink.login_at(line, "credentials", login.name.as_str(), PLATFORM);
+            sink.login_at(line, "credentials", login.name.as_str(), NOTHING_SAID);
         }
     });
 }
@@ -201,7 +191,7 @@ pub(super) fn terraformrc(sink: &mut Sink, source: &str) {
     for (line, text) in lines(sink, source) {
         let host = text.trim().strip_prefix("credentials \"");
         if let Some((host, _)) = host.and_then(|rest| rest.split_once('"')) {
-            sink.login_at(line, "credentials", host, PLATFORM);
+            sink.login_at(line, "credentials", host, NOTHING_SAID);
         }
     }
 }
@@ -216,7 +206,7 @@ pub(super) fn pulumi(sink: &mut Sink, source: &str) {
             let is_in = matches!(&login.value, Value::StringLit(text) if !text.value.is_empty());
             if is_in && address.starts_with("http") {
                 let line = lines.of(login.range.start);
-                sink.login_at(line, "accessTokens", address, PLATFORM);
+                sink.login_at(line, "accessTokens", address, NOTHING_SAID);
             }
         }
     });
@@ -241,7 +231,7 @@ pub(super) fn minio(sink: &mut Sink, source: &str) {
             match scan(url) {
                 Dsn::Targets(targets) => {
                     for target in targets {
-                        let at = Some((target.host, target.port));
+                        let at = Some(HostPort::new(target.host, target.port));
                         sink.named(line, name, Service::S3, at, said(name));
                     }
                 }
@@ -264,8 +254,7 @@ pub(super) fn stripe(sink: &mut Sink, source: &str) {
             (false, true) => "test",
             (false, false) => continue,
         };
-        let told = (Service::Platform, said(stage));
-        sink.login_at(line, name, "api.stripe.com", told);
+        sink.login_at(line, name, "api.stripe.com", said(stage));
     }
 }
 
@@ -273,7 +262,7 @@ pub(super) fn stripe(sink: &mut Sink, source: &str) {
 pub(super) fn databricks(sink: &mut Sink, source: &str) {
     for (line, name, pairs) in sections(sink, source) {
         if let Some(host) = value(&pairs, &["host"]).filter(|host| !host.is_empty()) {
-            sink.login_at(line, name, host, (Service::Platform, said(name)));
+            sink.login_at(line, name, host, said(name));
         }
     }
 }
@@ -291,7 +280,7 @@ pub(super) fn boto(sink: &mut Sink, source: &str) {
             (&["aws_access_key_id"], service::AWS),
         ] {
             if value(&pairs, keys).is_some_and(|value| !value.is_empty()) {
-                sink.login_at(line, name, host, PLATFORM);
+                sink.login_at(line, name, host, NOTHING_SAID);
             }
         }
     }
@@ -305,11 +294,6 @@ pub(super) fn google_key(sink: &mut Sink, source: &str) {
             return;
         }
         let projects = ["project_id", "quota_project_id"].map(of).join(" ");
-        sink.login_at(
-            1,
-            "key",
-            service::GOOGLE,
-            (Service::Platform, said(&projects)),
-        );
+        sink.login_at(1, "key", service::GOOGLE, said(&projects));
     });
 }

@@ -1,12 +1,13 @@
 //! Settings that stand together and are a server's, whatever they are written in: `host`, `port`, `database`, and what it speaks.
 
-use crate::dsn::{Dsn, Target, host_alone, host_and_port, scan};
-use crate::host::Host;
+use crate::dsn::{Dsn, HostPort, Target, host_alone, host_and_port, scan};
 use crate::score::Clue;
 use crate::service::Service;
 use crate::tokens::{StageWords, said};
 
-use super::settings::{Around, Variable, by_driver, is_database, kind, variables_in};
+use super::settings::{
+    Around, Lead, ServicePort, Variable, by_driver, is_database, kind, variables_in,
+};
 use super::{KEY, Sink};
 
 /// One setting.
@@ -127,11 +128,19 @@ pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
     }
     let host = block.find(&HOSTS);
     let server = host.and_then(|pair| server(block, pair.value.as_deref()?));
-    if let (Some(pair), Some((service, at))) = (host, server) {
+    if let (Some(pair), Some(BlockServer { service, at })) = (host, server) {
         match at {
             // Where an address beside it says the same.
             Some(at) if known.contains(&at) => {}
-            Some(at) => lead(sink, (block, pair), at, (service, about, credential)),
+            Some(at) => {
+                let to = Lead {
+                    at,
+                    service,
+                    data: about,
+                    credential,
+                };
+                lead(sink, block, pair, to);
+            }
             None => sink.pass_over(Some(pair.line), "an unreadable host"),
         }
     }
@@ -139,7 +148,7 @@ pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
 }
 
 /// What connection strings lead to, each of which is told.
-fn urls(sink: &mut Sink, block: &ServerBlock, about: StageWords) -> Vec<At> {
+fn urls(sink: &mut Sink, block: &ServerBlock, about: StageWords) -> Vec<HostPort> {
     let credential = block.credential();
     let mut known = Vec::new();
     for pair in &block.pairs {
@@ -150,14 +159,19 @@ fn urls(sink: &mut Sink, block: &ServerBlock, about: StageWords) -> Vec<At> {
             continue;
         };
         for target in url(sink, pair, value) {
-            known.push((target.host.clone(), target.port));
+            let at = HostPort::new(target.host, target.port);
+            known.push(at.clone());
             let own = target.has_password.then_some("password");
             if target.service == Service::Smtp && own.or(credential).is_none() {
                 continue;
             }
-            let data = target.data.and(about);
-            let told = (target.service, data, own.or(credential));
-            lead(sink, (block, pair), (target.host, target.port), told);
+            let to = Lead {
+                at,
+                service: target.service,
+                data: target.data.and(about),
+                credential: own.or(credential),
+            };
+            lead(sink, block, pair, to);
         }
     }
     known
@@ -185,10 +199,15 @@ fn named(sink: &mut Sink, block: &ServerBlock) {
     variables_in(sink, &all, &around);
 }
 
-type At = (Option<Host>, u16);
+/// What a block's host is the host of.
+struct BlockServer {
+    service: Service,
+    /// None where the host cannot be read.
+    at: Option<HostPort>,
+}
 
-/// What that is the host of, where it is that of a database: without a place where it cannot be read.
-fn server(block: &ServerBlock, host: &str) -> Option<(Service, Option<At>)> {
+/// The server that a host is of, where it is that of a database.
+fn server(block: &ServerBlock, host: &str) -> Option<BlockServer> {
     // A socket's directory, or nothing.
     if host.is_empty() || host.contains('/') {
         return None;
@@ -201,9 +220,9 @@ fn server(block: &ServerBlock, host: &str) -> Option<(Service, Option<At>)> {
         driver => (driver, false),
     };
     let told = by_driver(&driver, port);
-    let (service, usual) = match told {
-        (Service::Database, _) => kind(&block.path.to_ascii_lowercase()).unwrap_or(told),
-        told => told,
+    let ServicePort { service, usual } = match told.service {
+        Service::Database => kind(&block.path.to_ascii_lowercase()).unwrap_or(told),
+        _ => told,
     };
     let has_password = block.find(&PASSWORDS).is_some();
     let is_sure = !is_around && service != Service::Smtp;
@@ -215,29 +234,24 @@ fn server(block: &ServerBlock, host: &str) -> Option<(Service, Option<At>)> {
     }
     let port = port.unwrap_or(usual);
     let at = host_alone(host, port).or_else(|| host_and_port(host, port));
-    Some((service, at))
+    Some(BlockServer { service, at })
 }
 
-fn lead(
-    sink: &mut Sink,
-    (block, pair): (&ServerBlock, &ServerSetting),
-    (host, port): At,
-    (service, data, credential): (Service, StageWords, Option<&'static str>),
-) {
+fn lead(sink: &mut Sink, block: &ServerBlock, pair: &ServerSetting, to: Lead) {
     let key = block.key(&pair.key);
     let seen = sink.seen(Some(pair.line), &key);
     // What may not be shown says what it says all the same.
     let data = match seen.key.as_str() {
-        "-" => data.and(said(&key)),
-        _ => data,
+        "-" => to.data.and(said(&key)),
+        _ => to.data,
     };
     sink.push(Clue {
-        host,
-        port,
-        service,
+        host: to.at.host,
+        port: to.at.port,
+        service: to.service,
         seen,
         data,
-        credential,
+        credential: to.credential,
         has_sibling: false,
         is_own: false,
     });

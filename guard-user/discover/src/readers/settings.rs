@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::dsn::{Dsn, host_and_port, is_placeholder, scan};
+use crate::dsn::{Dsn, HostPort, host_and_port, is_placeholder, scan};
 use crate::score::{Clue, Sighting};
 use crate::service::{self, Service, home};
 use crate::tokens::{StageWords, said};
@@ -126,8 +126,18 @@ const HOSTS: [(&str, Service, u16); 19] = [
     ("smtps", Service::Smtp, 465),
 ];
 
+/// A service, and the port that it has where none is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ServicePort {
+    pub(super) service: Service,
+    pub(super) usual: u16,
+}
+
 /// Something that holds data, of which it is not said what it speaks, nor at which port.
-const UNKNOWN: (Service, u16) = (Service::Database, 0);
+const UNKNOWN: ServicePort = ServicePort {
+    service: Service::Database,
+    usual: 0,
+};
 
 /// What holds for variables that stand together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -208,7 +218,9 @@ pub(super) fn unquoted(value: &str) -> &str {
             return within_quotes(rest, quote);
         }
     }
-    let kept = value.split_once(" #").filter(|kept| !is_in_two(*kept));
+    let kept = value
+        .split_once(" #")
+        .filter(|(kept, behind)| !is_in_two(kept, behind));
     kept.map_or(value, |(value, _)| value).trim_end()
 }
 
@@ -218,14 +230,14 @@ fn within_quotes(rest: &str, quote: char) -> &str {
         return if rest.contains("://") { "" } else { rest };
     };
     let is_comment = behind.trim_start().starts_with('#');
-    match is_in_two((kept, behind)) && !is_comment {
+    match is_in_two(kept, behind) && !is_comment {
         true => rest.rsplit_once(quote).map_or(rest, |(all, _)| all),
         false => kept,
     }
 }
 
 /// Whether an address may go on behind what ends it: a password may have anything in it, and what stands before that is no host.
-pub(super) fn is_in_two((address, behind): (&str, &str)) -> bool {
+pub(super) fn is_in_two(address: &str, behind: &str) -> bool {
     let begins = behind.split_whitespace().next().unwrap_or_default();
     address.contains("://")
         && (begins.contains('@') || (behind.contains('@') && address.contains('@')))
@@ -240,17 +252,21 @@ pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
     variables_in(sink, all, &around);
 }
 
-/// The line, name and text of a setting that is a name in names.
-pub(super) type Setting<'n> = (usize, String, Cow<'n, str>);
+/// A setting that is a name in names.
+pub(super) struct Setting<'n> {
+    pub(super) line: usize,
+    pub(super) key: String,
+    pub(super) value: Cow<'n, str>,
+}
 
 /// Clues of settings that stand together, with what is known of all.
 pub(super) fn told(sink: &mut Sink, all: &[Setting<'_>], data: StageWords) {
     let all: Vec<_> = all
         .iter()
-        .map(|(line, key, value)| Variable {
-            line: Some(*line),
-            key,
-            value,
+        .map(|one| Variable {
+            line: Some(one.line),
+            key: &one.key,
+            value: &one.value,
             dormant: false,
         })
         .collect();
@@ -278,8 +294,12 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
         sink.name(one);
         let clues = match token(one, all) {
             Some((host, data)) => {
-                let at = (crate::Host::parse(host), 443);
-                vec![(at, Service::Platform, data, Some("token"))]
+                vec![Lead {
+                    at: HostPort::new(crate::Host::parse(host), 443),
+                    service: Service::Platform,
+                    data,
+                    credential: Some("token"),
+                }]
             }
             None if is_aws(one) => vec![aws(one)],
             None if is_host(one.key) && !one.value.contains("://") => {
@@ -289,7 +309,8 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
         };
         let is_opened = is_opened(one, all);
-        for ((host, port), service, data, credential) in clues {
+        for lead in clues {
+            let HostPort { host, port } = lead.at;
             let is_own = host
                 .as_ref()
                 .is_some_and(|host| around.own.contains(&host.as_str()));
@@ -299,14 +320,14 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             };
             let (service, credential) = match is_opened {
                 true => (Service::Platform, Some("token")),
-                false => (service, credential),
+                false => (lead.service, lead.credential),
             };
             sink.push(Clue {
                 host,
                 port,
                 service,
                 seen,
-                data: data.and(around.data),
+                data: lead.data.and(around.data),
                 credential,
                 has_sibling: false,
                 is_own,
@@ -318,12 +339,13 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
 /// What values begin with that are kept elsewhere: 1Password's, and those of vals and of Doppler.
 const REFERENCES: [&str; 3] = ["op://", "ref+", "doppler://"];
 
-type Lead = (
-    (Option<crate::Host>, u16),
-    Service,
-    StageWords,
-    Option<&'static str>,
-);
+/// Where a setting leads.
+pub(super) struct Lead {
+    pub(super) at: HostPort,
+    pub(super) service: Service,
+    pub(super) data: StageWords,
+    pub(super) credential: Option<&'static str>,
+}
 
 fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
     let engine = one
@@ -348,7 +370,12 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
         }
         for at in all.split(',').map(str::trim) {
             match host_and_port(at.split('/').next().unwrap_or_default(), port) {
-                Some(at) => leads.push((at, service, StageWords::default(), Some("login"))),
+                Some(at) => leads.push(Lead {
+                    at,
+                    service,
+                    data: StageWords::default(),
+                    credential: Some("login"),
+                }),
                 None => sink.pass_over(one.line, "an unreadable address"),
             }
         }
@@ -372,12 +399,18 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
                     Service::Http => home(one.key, target.port).unwrap_or(Service::Http),
                     service => service,
                 };
-                let credential = target.has_password.then_some("password").or(beside);
-                ((target.host, target.port), service, target.data, credential)
+                Lead {
+                    at: HostPort::new(target.host, target.port),
+                    service,
+                    data: target.data,
+                    credential: target.has_password.then_some("password").or(beside),
+                }
             });
             // What takes mail of anybody is a developer's.
-            let is_place =
-                |lead: &Lead| lead.1 != Service::Smtp || lead.3.is_some() || lead.0.0.is_none();
+            let is_place = |lead: &Lead| {
+                let is_smtp = lead.service == Service::Smtp;
+                !is_smtp || lead.credential.is_some() || lead.at.host.is_none()
+            };
             leads.filter(is_place).collect()
         }
     }
@@ -458,14 +491,23 @@ fn terraform(one: &Variable<'_>) -> Option<Lead> {
     let name = one.key.strip_prefix("TF_TOKEN_")?;
     let host = name.replace("__", "-").replace('_', ".");
     let at = host_and_port(&host, 443).filter(|_| !is_placeholder(one.value))?;
-    Some((at, Service::Platform, StageWords::default(), Some("token")))
+    Some(Lead {
+        at,
+        service: Service::Platform,
+        data: StageWords::default(),
+        credential: Some("token"),
+    })
 }
 
 /// A key of AWS, or the name of one.
 fn aws(one: &Variable<'_>) -> Lead {
-    let at = (crate::Host::parse(service::AWS), 443);
-    // A profile and a role have names, and what a local copy of AWS takes for a key is often the word for it.
-    (at, Service::Platform, said(one.value), Some("key"))
+    Lead {
+        at: HostPort::new(crate::Host::parse(service::AWS), 443),
+        service: Service::Platform,
+        // A profile and a role have names, and what a local copy of AWS takes for a key is often the word for it.
+        data: said(one.value),
+        credential: Some("key"),
+    }
 }
 
 /// What says that there is a key of AWS, or a role that is taken without one.
@@ -486,7 +528,7 @@ fn is_aws(one: &Variable<'_>) -> bool {
 fn is_host(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
-    let service = kind(&key).map(|(service, _)| service);
+    let service = kind(&key).map(|known| known.service);
     // `EMAIL_ADDRESS` is somebody's.
     let is_server = service == Some(Service::Smtp) && ends(&["_server", "smtp_address"]);
     let is_host =
@@ -533,7 +575,12 @@ fn kafka(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead>
     for broker in one.value.split(',').map(str::trim) {
         let at = broker.split_once("://").map_or(broker, |(_, at)| at);
         match host_and_port(at, 9092) {
-            Some(at) => leads.push((at, Service::Kafka, StageWords::default(), credential)),
+            Some(at) => leads.push(Lead {
+                at,
+                service: Service::Kafka,
+                data: StageWords::default(),
+                credential,
+            }),
             None => sink.pass_over(one.line, "an unreadable host"),
         }
     }
@@ -559,7 +606,7 @@ pub(super) fn is_database(key: &str) -> bool {
 }
 
 /// What a key's words say that it is of.
-pub(super) fn kind(key: &str) -> Option<(Service, u16)> {
+pub(super) fn kind(key: &str) -> Option<ServicePort> {
     let key = key.strip_prefix("pghost").map_or(key, |_| "pg");
     let mut words = key.split(['_', '.', '-']);
     words
@@ -568,11 +615,11 @@ pub(super) fn kind(key: &str) -> Option<(Service, u16)> {
             let word = word.strip_prefix("external").unwrap_or(word);
             HOSTS.iter().find(|(known, _, _)| *known == word)
         })
-        .map(|(_, service, port)| (*service, *port))
+        .map(|&(_, service, usual)| ServicePort { service, usual })
 }
 
 /// What a driver's name says, or else a port.
-pub(super) fn by_driver(driver: &str, port: Option<u16>) -> (Service, u16) {
+pub(super) fn by_driver(driver: &str, port: Option<u16>) -> ServicePort {
     let driver = driver.to_ascii_lowercase();
     let by_driver = HOSTS
         .iter()
@@ -580,16 +627,19 @@ pub(super) fn by_driver(driver: &str, port: Option<u16>) -> (Service, u16) {
     let by_port = || port.and_then(|port| HOSTS.iter().find(|(_, _, own)| *own == port));
     by_driver
         .or_else(by_port)
-        .map_or(UNKNOWN, |(_, service, port)| (*service, *port))
+        .map_or(UNKNOWN, |&(_, service, usual)| ServicePort {
+            service,
+            usual,
+        })
 }
 
 /// What the other keys speak of, where that is one thing: `MYSQL_ROOT_PASSWORD` beside `DB_HOST`.
-fn by_others(all: &[Variable<'_>]) -> Option<(Service, u16)> {
+fn by_others(all: &[Variable<'_>]) -> Option<ServicePort> {
     let databases = [Service::Postgres, Service::Mysql, Service::Sqlserver];
     let mut found = all
         .iter()
         .filter_map(|other| kind(&other.key.to_ascii_lowercase()))
-        .filter(|(service, _)| databases.contains(service));
+        .filter(|known| databases.contains(&known.service));
     let first = found.next()?;
     found.all(|other| other == first).then_some(first)
 }
@@ -630,7 +680,7 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
     ])
     .to_ascii_lowercase();
     let told = by_driver(&driver, port);
-    let (service, default) = kind(&key)
+    let ServicePort { service, usual } = kind(&key)
         .or_else(|| (told != UNKNOWN).then_some(told))
         .or_else(|| by_others(all))
         .unwrap_or(UNKNOWN);
@@ -641,13 +691,17 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
     if service == Service::Smtp && secret.is_none() {
         return None;
     }
-    let Some((host, default)) = host_and_port(one.value, port.unwrap_or(default)) else {
+    let Some(at) = host_and_port(one.value, port.unwrap_or(usual)) else {
         // A socket's directory is none of these.
         if !one.value.starts_with('/') {
             sink.pass_over(one.line, "an unreadable host");
         }
         return None;
     };
-    let data = words_of(&[beside(&["name", "database", "db", "dbname"])]);
-    Some(((host, default), service, data, secret))
+    Some(Lead {
+        at,
+        service,
+        data: words_of(&[beside(&["name", "database", "db", "dbname"])]),
+        credential: secret,
+    })
 }

@@ -1,6 +1,6 @@
 //! `ssh_config(5)`: the hosts that somebody has named. `Match` depends on what only ssh knows, and counts for none.
 
-use crate::dsn::{host_alone, host_and_port, is_placeholder};
+use crate::dsn::{HostPort, host_alone, host_and_port, is_placeholder};
 use crate::host::Host;
 use crate::service::Service;
 use crate::tokens::said;
@@ -64,7 +64,7 @@ fn name_of<'t>(block: &HostBlock<'t>) -> Option<&'t str> {
 }
 
 /// Where a name leads, as the first value that holds for it says.
-fn place(blocks: &[HostBlock<'_>], name: &str) -> Option<(Option<Host>, u16)> {
+fn place(blocks: &[HostBlock<'_>], name: &str) -> Option<HostPort> {
     let first = |key: &str| {
         let holding = blocks.iter().filter(|block| holds(&block.patterns, name));
         let mut options = holding.flat_map(|block| &block.options);
@@ -93,14 +93,14 @@ fn forward(sink: &mut Sink, blocks: &[HostBlock<'_>], block: &HostBlock<'_>, lin
         return sink.pass_over(Some(line.number), "an unreadable host");
     };
     let name = name_of(block);
-    let at = host_alone(host, port).map(|(to, port)| {
-        let is_there = to.as_ref().is_some_and(Host::is_local);
+    let at = host_alone(host, port).map(|to| {
+        let is_there = to.host.as_ref().is_some_and(Host::is_local);
         let on = name
             .filter(|_| is_there)
             .and_then(|name| place(blocks, name));
-        (on.map_or(to, |(on, _)| on), port)
+        HostPort::new(on.map_or(to.host, |on| on.host), to.port)
     });
-    let service = match (by_driver("", Some(port)).0, port) {
+    let service = match (by_driver("", Some(port)).service, port) {
         (_, 22) => Service::Ssh,
         (_, 6443) => Service::Kubernetes,
         (_, 9200) => Service::Elasticsearch,

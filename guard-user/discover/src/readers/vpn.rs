@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::dsn::{host_alone, host_and_port, is_placeholder};
+use crate::dsn::{HostPort, host_alone, host_and_port, is_placeholder};
 use crate::host::Host;
 use crate::network::{Network, places};
 use crate::routes::{ROUTES, Routes, Tunnel};
@@ -191,7 +191,7 @@ fn route(network: &str, rest: &[&str]) -> Option<Network> {
 fn server(
     sink: &mut Sink,
     line: usize,
-    at: Option<(Option<Host>, u16)>,
+    at: Option<HostPort>,
     transport: Transport,
     credential: Option<&'static str>,
 ) {

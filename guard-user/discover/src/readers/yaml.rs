@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use crate::dsn::{Dsn, scan};
+use crate::dsn::{Dsn, HostPort, scan};
 use crate::service::Service;
 use crate::tokens::said;
 
@@ -139,7 +139,7 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
             match scan(server) {
                 Dsn::Targets(targets) => {
                     for target in targets {
-                        let at = Some((target.host, target.port));
+                        let at = Some(HostPort::new(target.host, target.port));
                         let clue = sink.named(line, name, Service::Kubernetes, at, data);
                         if let Some(clue) = clue {
                             clue.has_sibling &= name != current;

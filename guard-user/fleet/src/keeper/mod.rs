@@ -182,7 +182,7 @@ async fn answer(link: &NatsLink, args: &KeepArgs, own: &Key, tries: &mut Tries, 
     }
     let join = messages::read(&heard.payload);
     let used = tries.used.contains(&invitation);
-    let refused = match admit(args, own, &group, (&invitation, used), join) {
+    let refused = match admit(args, own, &group, &invitation, used, join) {
         Ok(machine) => {
             tries.used.insert(invitation.clone());
             tracing::info!(machine = %machine.id, %group, key = %machine.key, %invitation, "has joined");
@@ -206,7 +206,8 @@ fn admit(
     args: &KeepArgs,
     own: &Key,
     group: &Group,
-    (invitation, is_used): (&Key, bool),
+    invitation: &Key,
+    is_used: bool,
     join: Option<Join>,
 ) -> Result<ListedMachine, NotAdmitted> {
     let refused = |why: &str| NotAdmitted(why.to_owned());

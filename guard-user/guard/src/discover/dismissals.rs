@@ -83,11 +83,21 @@ impl DismissedSeal {
     }
 }
 
-/// An encrypted file, and the SHA-256 of its bytes.
-pub(super) type Sealed<'f> = (&'f str, &'f str);
+/// An encrypted file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SealedFile<'f> {
+    pub(super) file: &'f str,
+    /// Of its bytes.
+    pub(super) sha256: &'f str,
+}
 
 /// A place, and what it looks like.
-pub(super) type Looks<'p> = (&'p str, u16, Label);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LabelledPlace<'p> {
+    pub(super) host: &'p str,
+    pub(super) port: u16,
+    pub(super) label: Label,
+}
 
 impl Dismissed {
     /// The day.
@@ -156,7 +166,7 @@ impl Dismissals {
     pub(super) fn keep(
         &self,
         socket: &Path,
-        (host, port, label): Looks<'_>,
+        place: LabelledPlace<'_>,
         dir: Option<&str>,
         withdraw: bool,
     ) -> Result<Option<Option<Dismissed>>, CliError> {
@@ -166,13 +176,13 @@ impl Dismissals {
             Err(error) => return Err(error),
         };
         let decided: DecisionsReply = client.call(&Call::Dismiss {
-            host: host.to_owned(),
-            port,
-            label: label.as_str().to_owned(),
+            host: place.host.to_owned(),
+            port: place.port,
+            label: place.label.as_str().to_owned(),
             dir: dir.map(str::to_owned),
             withdraw,
         })?;
-        Ok(Some(self.find(&decided.dismissed, (host, port, label))))
+        Ok(Some(self.find(&decided.dismissed, place)))
     }
 
     /// Has guardd keep that nobody has to know what is in an encrypted file with those bytes, or that somebody has to, after all;
@@ -184,7 +194,7 @@ impl Dismissals {
     pub(super) fn keep_file(
         &self,
         socket: &Path,
-        (file, sha256): Sealed<'_>,
+        sealed: SealedFile<'_>,
         dir: Option<&str>,
         withdraw: bool,
     ) -> Result<Option<Option<DismissedSeal>>, CliError> {
@@ -194,12 +204,12 @@ impl Dismissals {
             Err(error) => return Err(error),
         };
         let decided: DecisionsReply = client.call(&Call::DismissFile {
-            file: file.to_owned(),
-            sha256: sha256.to_owned(),
+            file: sealed.file.to_owned(),
+            sha256: sealed.sha256.to_owned(),
             dir: dir.map(str::to_owned),
             withdraw,
         })?;
-        Ok(Some(self.find_file(&decided.files, (file, sha256))))
+        Ok(Some(self.find_file(&decided.files, sealed)))
     }
 
     /// What a file is called from the project's top on; a home's by its own name.
@@ -211,12 +221,14 @@ impl Dismissals {
     }
 
     /// Whether a person has said that nobody has to know what is in an encrypted file with those bytes.
-    pub(super) fn of_file(&self, (file, sha256): Sealed<'_>) -> Option<DismissedSeal> {
-        self.find_file(&self.files, (&self.key(file), sha256))
+    pub(super) fn of_file(&self, sealed: SealedFile<'_>) -> Option<DismissedSeal> {
+        let key = self.key(sealed.file);
+        let file = &key;
+        self.find_file(&self.files, SealedFile { file, ..sealed })
     }
 
-    fn find_file(&self, all: &[DismissedFile], file: Sealed<'_>) -> Option<DismissedSeal> {
-        let is_it = |one: &&DismissedFile| (&*one.file, &*one.sha256) == file;
+    fn find_file(&self, all: &[DismissedFile], sealed: SealedFile<'_>) -> Option<DismissedSeal> {
+        let is_it = |one: &&DismissedFile| one.file == sealed.file && one.sha256 == sealed.sha256;
         let mut all = all.iter().filter(is_it);
         let found = all.find(|one| self.holds_for(one.dir.as_deref()))?;
         Some(DismissedSeal {
@@ -256,19 +268,20 @@ impl Dismissals {
 
     /// Whether a place was dismissed as what it looks like.
     pub(super) fn of(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
-        self.find(&self.dismissed, (host, port, label))
+        self.find(&self.dismissed, LabelledPlace { host, port, label })
     }
 
     /// Whether it was while no guardd ran, and the one that runs knows nothing of it.
     pub(super) fn unkept(&self, host: &str, port: u16, label: Label) -> Option<Dismissed> {
         let kept = self.of(host, port, label);
-        let unkept = self.find(&self.unkept, (host, port, label));
+        let unkept = self.find(&self.unkept, LabelledPlace { host, port, label });
         unkept.filter(|_| kept.is_none())
     }
 
-    fn find(&self, all: &[Dismissal], (host, port, label): Looks<'_>) -> Option<Dismissed> {
+    fn find(&self, all: &[Dismissal], place: LabelledPlace<'_>) -> Option<Dismissed> {
         let is_it = |one: &&Dismissal| {
-            (one.host.as_str(), one.port, one.label.as_str()) == (host, port, label.as_str())
+            let is_there = one.host == place.host && one.port == place.port;
+            is_there && one.label == place.label.as_str()
         };
         let found = all.iter().find(|one| is_it(one) && self.holds(one))?;
         Some(Dismissed {
@@ -328,14 +341,14 @@ impl Dismissals {
     /// As [`Self::read`], and where it cannot be written.
     pub(super) fn add(
         file: PathBuf,
-        (host, port, label): Looks<'_>,
+        place: LabelledPlace<'_>,
         dir: Option<&str>,
     ) -> Result<Dismissed, CliError> {
         let mut all = Self::read(&file)?;
         let new = Dismissal {
-            host: host.to_owned(),
-            port,
-            label: label.as_str().to_owned(),
+            host: place.host.to_owned(),
+            port: place.port,
+            label: place.label.as_str().to_owned(),
             dir: dir.map(str::to_owned),
             at: now(),
             by: user(),
@@ -361,13 +374,13 @@ impl Dismissals {
     /// As [`Self::add`].
     pub(super) fn add_file(
         file: PathBuf,
-        (path, sha256): Sealed<'_>,
+        sealed: SealedFile<'_>,
         dir: Option<&str>,
     ) -> Result<DismissedSeal, CliError> {
         let mut all = Self::read(&file)?;
         let new = DismissedFile {
-            file: path.to_owned(),
-            sha256: sha256.to_owned(),
+            file: sealed.file.to_owned(),
+            sha256: sealed.sha256.to_owned(),
             dir: dir.map(str::to_owned),
             at: now(),
             by: user(),
@@ -485,6 +498,14 @@ mod tests {
 
     const DB: &str = "db.example.net";
 
+    fn labelled(host: &str, port: u16, label: Label) -> LabelledPlace<'_> {
+        LabelledPlace { host, port, label }
+    }
+
+    fn sealed<'f>(file: &'f str, sha256: &'f str) -> SealedFile<'f> {
+        SealedFile { file, sha256 }
+    }
+
     #[test]
     fn the_home_of_another_user_is_named() {
         let [file, root, own] = ["/root/.local/x.json", "/root", "/home/a"].map(Path::new);
@@ -503,9 +524,9 @@ mod tests {
         let file = dir.path().join("guard/discover.json");
         assert_eq!(Dismissals::read(&file).unwrap(), Dismissals::default());
         let add = |looks| Dismissals::add(file.clone(), looks, None).unwrap();
-        let first = add((DB, 5432, Label::Maybe));
-        assert_eq!(add((DB, 5432, Label::Maybe)), first);
-        add(("2001:db8::1", 22, Label::Production));
+        let first = add(labelled(DB, 5432, Label::Maybe));
+        assert_eq!(add(labelled(DB, 5432, Label::Maybe)), first);
+        add(labelled("2001:db8::1", 22, Label::Production));
         let all = Dismissals::read(&file).unwrap();
         assert_eq!(all.dismissed.len(), 2);
         assert_eq!(all.of(DB, 5432, Label::Maybe), Some(first));
@@ -518,7 +539,7 @@ mod tests {
     fn what_is_dismissed_in_a_project_is_so_in_that_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("discover.json");
-        let looks = (DB, 5432, Label::Production);
+        let looks = labelled(DB, 5432, Label::Production);
         Dismissals::add(file.clone(), looks, Some("/home/dev/shop")).unwrap();
         let of = |project: &str| Dismissals {
             project: Some(project.to_owned()),
@@ -540,7 +561,7 @@ mod tests {
     fn what_is_said_of_an_encrypted_file_is_so_of_its_bytes_in_its_project() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("discover.json");
-        let own = (".env.vault", "0a");
+        let own = sealed(".env.vault", "0a");
         let said = Dismissals::add_file(file.clone(), own, Some("/home/dev/shop")).unwrap();
         assert!(said.says.contains("not known"), "{said:?}");
         let of = |project: &str| Dismissals {
@@ -549,13 +570,17 @@ mod tests {
         };
         let shop = of("/home/dev/shop");
         assert_eq!(shop.of_file(own), Some(said));
-        for other in [(".env.vault", "0b"), ("other/.env.vault", "0a")] {
+        for other in [sealed(".env.vault", "0b"), sealed("other/.env.vault", "0a")] {
             assert_eq!(shop.of_file(other), None, "{other:?}");
         }
         assert_eq!(of("/home/dev/bank").of_file(own), None);
         assert_eq!(of("/home/dev/bank").said_of_file(".env.vault"), []);
-        Dismissals::add_file(file.clone(), ("~/.env", "0c"), None).unwrap();
-        assert!(of("/home/dev/bank").of_file(("~/.env", "0c")).is_some());
+        Dismissals::add_file(file.clone(), sealed("~/.env", "0c"), None).unwrap();
+        assert!(
+            of("/home/dev/bank")
+                .of_file(sealed("~/.env", "0c"))
+                .is_some()
+        );
         // The file has other bytes by now: what was said of it is taken back all the same.
         let said = shop.said_of_file(".env.vault");
         assert_eq!(said.len(), 1);
@@ -574,7 +599,7 @@ mod tests {
             (5432, Label::Production),
             (22, Label::Maybe),
         ] {
-            Dismissals::add(file.clone(), (DB, port, label), None).unwrap();
+            Dismissals::add(file.clone(), labelled(DB, port, label), None).unwrap();
         }
         let all = Dismissals::read(&file).unwrap();
         let said = all.said(DB, 5432, false);
@@ -614,7 +639,7 @@ mod tests {
         for text in ["", "{}", "{\"dismissed\": [], \"more\": 1}", "[]"] {
             fs::write(&file, text).unwrap();
             assert!(Dismissals::read(&file).is_err(), "{text}");
-            assert!(Dismissals::add(file.clone(), ("a", 1, Label::Maybe), None).is_err());
+            assert!(Dismissals::add(file.clone(), labelled("a", 1, Label::Maybe), None).is_err());
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, "{\"dismissed\": []}").unwrap();

@@ -7,7 +7,7 @@ use guard_discover::LINK;
 use serde::Serialize;
 
 use super::Keeping;
-use super::dismissals::{Dismissals, DismissedSeal};
+use super::dismissals::{Dismissals, DismissedSeal, SealedFile};
 use super::items::{Discovered, Unread};
 use crate::error::CliError;
 use crate::render::page::{Page, STRONG};
@@ -42,7 +42,8 @@ impl Keeping<'_> {
         let sealed = which.iter().map(|file| self.sealed(file, all));
         // All of them are there before any is kept.
         let sealed: Vec<_> = sealed.collect::<Result<_, _>>()?;
-        let kept = sealed.into_iter().map(|one| self.dismiss_file(one));
+        let kept = sealed.into_iter();
+        let kept = kept.map(|(unread, sha256)| self.dismiss_file(unread, sha256));
         kept.collect()
     }
 
@@ -77,10 +78,7 @@ impl Keeping<'_> {
         })
     }
 
-    fn dismiss_file(
-        &self,
-        (unread, sha256): (&Unread, &str),
-    ) -> Result<DismissedFileNow, CliError> {
+    fn dismiss_file(&self, unread: &Unread, sha256: &str) -> Result<DismissedFileNow, CliError> {
         let file = unread.one.file.as_str();
         let dir = match file.starts_with("~/") {
             true => None,
@@ -91,7 +89,7 @@ impl Keeping<'_> {
             kept,
         };
         let key = self.dismissals.key(file);
-        let sealed = (&*key, sha256);
+        let sealed = SealedFile { file: &key, sha256 };
         let kept = self.dismissals.keep_file(self.socket, sealed, dir, false)?;
         if let Some(dismissed) = kept {
             return Ok(said(dismissed, "guardd keeps that".to_owned()));
@@ -125,7 +123,10 @@ impl Keeping<'_> {
             fix: "list what is:\nguard discover".into(),
         })?;
         for one in &said {
-            let sealed = (&*one.file, &*one.sha256);
+            let sealed = SealedFile {
+                file: &one.file,
+                sha256: &one.sha256,
+            };
             let dir = one.dir.as_deref();
             self.dismissals.keep_file(self.socket, sealed, dir, true)?;
         }

@@ -12,7 +12,7 @@ use guard_policy::{Diagnostic, ExplainedVerdict, HttpAction, HttpRule, Parsed, P
 use guard_proto::decisions::Dismissal;
 use serde::{Serialize, Serializer};
 
-use super::dismissals::{Dismissals, Dismissed, DismissedSeal};
+use super::dismissals::{Dismissals, Dismissed, DismissedSeal, SealedFile};
 use super::judge::{Judge, verdict};
 use super::unless::{RuleByName, Unless};
 use crate::around::Base;
@@ -65,8 +65,9 @@ pub(super) struct Unread {
 
 impl Unread {
     fn of(one: PassedOver, dismissals: &Dismissals) -> Self {
+        let file = &one.file;
         let sha256 = one.sha256.as_deref();
-        let dismissed = sha256.and_then(|sha256| dismissals.of_file((&one.file, sha256)));
+        let dismissed = sha256.and_then(|sha256| dismissals.of_file(SealedFile { file, sha256 }));
         Self::with(one, dismissed)
     }
 
@@ -366,8 +367,8 @@ impl InReach {
         let proposed = one.proposed.filter(|_| may_have_another);
         let beats = proposed.and_then(|proposed| {
             let ports = ports.parse::<PortSpec>().ok();
-            let by = (verdict(proposed.action), one.host.as_str());
-            RuleByName::beaten(judge.policy(), by, ports.iter())
+            let (by, host) = (verdict(proposed.action), one.host.as_str());
+            RuleByName::beaten(judge.policy(), by, host, ports.iter())
         });
         Self {
             id: format!("p{number}"),

@@ -3,6 +3,7 @@ use std::fs;
 use guard_policy as policy;
 use serde_json::json;
 
+use super::dismissals::SealedFile;
 use super::page::{page, toml, why};
 use super::*;
 
@@ -20,6 +21,10 @@ pub(super) fn discovered(files: &[(&str, &str)], policy: &str, all: bool) -> Tes
     let parsed = policy::parse("agent.toml", policy).map_err(|all| format!("{all:?}"))?;
     let dismissals = Dismissals::default();
     Ok(Discovered::of(found, &parsed, &dismissals, all).map_err(|all| format!("{all:?}"))?)
+}
+
+fn sealed<'f>(file: &'f str, sha256: &'f str) -> SealedFile<'f> {
+    SealedFile { file, sha256 }
 }
 
 /// What is found with these files, and the variables of `env`.
@@ -385,7 +390,7 @@ fn an_encrypted_file_that_is_dismissed_leaves_the_rest_complete_until_it_has_oth
         text.contains("guard discover --dismiss-file .env.vault\n"),
         "{text}"
     );
-    Dismissals::add_file(own.clone(), (".env.vault", &sha256), None)?;
+    Dismissals::add_file(own.clone(), sealed(".env.vault", &sha256), None)?;
     let dismissals = Dismissals::read(&own)?;
     let after = looked("DOTENV_VAULT=hunter2", &dismissals)?;
     assert!(after.complete && after.is_clean());
@@ -423,7 +428,7 @@ fn a_link_out_of_the_project_is_dismissed_until_it_leads_elsewhere() -> Tested {
         "{text}"
     );
     let sha256 = before.passed_over[0].one.sha256.clone().ok_or("no hash")?;
-    Dismissals::add_file(own.clone(), ("settings", &sha256), None)?;
+    Dismissals::add_file(own.clone(), sealed("settings", &sha256), None)?;
     let dismissals = Dismissals::read(&own)?;
     assert!(looked("/srv/shop", &dismissals)?.is_clean());
     assert!(!looked("/srv/other", &dismissals)?.complete);

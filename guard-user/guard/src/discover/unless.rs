@@ -93,7 +93,8 @@ impl RuleByName {
     /// The strictest of them for a rule that does this, for that host, at these ports; none: all.
     pub(crate) fn beaten<'p>(
         policy: &Policy,
-        (by, host): (Verdict, &str),
+        by: Verdict,
+        host: &str,
         ports: impl Iterator<Item = &'p PortSpec> + Clone,
     ) -> Option<Self> {
         // Of two that meet, the one with the narrower ports decides.

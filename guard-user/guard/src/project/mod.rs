@@ -89,7 +89,7 @@ pub(crate) fn project(
     };
     let read = |path: &Path| PolicyFile::read_as(path, identity);
     let person = Person::of(identity);
-    let compared = Compared::of(found, policy, (&mut client, &person, &read), output)?;
+    let compared = Compared::of(found, policy, &mut client, &person, &read, output)?;
     let is_agreed = match compared.widens.is_empty() {
         true => true,
         false => compared.is_agreed(&mut client, uid(identity), policy, output)?,
@@ -120,7 +120,7 @@ pub(crate) fn judging(
         return Ok(None);
     }
     let read = |path: &Path| whose.read(path);
-    let compared = Compared::of(found, policy, (client, &whose.person(), &read), output)?;
+    let compared = Compared::of(found, policy, client, &whose.person(), &read, output)?;
     let is_known = compared.widens.is_empty() || {
         let uid = whose.0.as_ref().and_then(uid);
         let known: DecisionsReply = client.call(&Call::Decisions { uid })?;
@@ -251,7 +251,7 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
     let found = file::read(&path)?;
     let mut client = Client::connect(socket)?;
     let (policy, read) = (args.policy.as_deref(), PolicyFile::read);
-    let compared = Compared::of(found, policy, (&mut client, &Person::own(), &read), output)?;
+    let compared = Compared::of(found, policy, &mut client, &Person::own(), &read, output)?;
     if compared.widens.is_empty() {
         return compared.say_that_it_narrows(output);
     }
@@ -331,7 +331,9 @@ impl Compared {
     fn of(
         found: ReadFile,
         policy: Option<&str>,
-        (client, person, read): (&mut Client, &Person, PolicyReader<'_>),
+        client: &mut Client,
+        person: &Person,
+        read: PolicyReader<'_>,
         output: Output,
     ) -> Result<Self, CliError> {
         let base = base(policy, client, person, read)?;

@@ -64,8 +64,15 @@ impl Widens {
     }
 }
 
-/// What is let through, where, and what held there.
-type WiderByRule = BTreeMap<Option<usize>, Vec<(String, &'static str)>>;
+/// A place where more is let through.
+struct WiderPlace {
+    to: String,
+    /// The verdict that held there.
+    before: &'static str,
+}
+
+/// Where each rule lets more through; none: the default.
+type WiderByRule = BTreeMap<Option<usize>, Vec<WiderPlace>>;
 /// Where a rule does so.
 type ShownReach = BTreeMap<usize, Vec<Reach>>;
 
@@ -90,9 +97,13 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
     if let Some(line) = own.default_line {
         let places = found.remove(&None).unwrap_or_default();
         widens.default = !places.is_empty();
-        let says = format!("default {}", own.default.as_str());
-        let opens = own.default == Action::Allow;
-        widens.add((line, opens), (&says, ""), &places, PLACES);
+        let line = OwnLine {
+            number: line,
+            says: format!("default {}", own.default.as_str()),
+            end: String::new(),
+            opens: own.default == Action::Allow,
+        };
+        widens.add(&line, &places, PLACES);
     }
     for (number, rule) in own.rules.iter().enumerate() {
         let places = found.remove(&Some(number)).unwrap_or_default();
@@ -102,37 +113,49 @@ pub(super) fn widens(base: &Parsed, project: &Parsed) -> Result<Widens, String> 
                 .map_err(|why| format!("rule {} lets more through, {why}", rule.name))?;
             widens.rules.insert(number);
         }
-        let says = format!("rule {}: {}", rule.name, rule.action.as_str());
-        let opens = rule.action == Action::Allow && rule.http.is_empty() && !rule.by_sni;
-        let beats = beats(base_policy, rule);
-        widens.add((rule.line, opens), (&says, &beats), &places, MOST_PLACES);
+        let line = OwnLine {
+            number: rule.line,
+            says: format!("rule {}: {}", rule.name, rule.action.as_str()),
+            end: beats(base_policy, rule),
+            opens: rule.action == Action::Allow && rule.http.is_empty() && !rule.by_sni,
+        };
+        widens.add(&line, &places, MOST_PLACES);
     }
     widens.lines.sort_by_key(|line| line.number);
     Ok(widens)
 }
 
+/// A line of the project's policy: a rule, or the default.
+struct OwnLine {
+    number: usize,
+    /// What it does.
+    says: String,
+    /// What stands at its end.
+    end: String,
+    /// Whether it could do nothing but let through.
+    opens: bool,
+}
+
 impl Widens {
-    /// One line for each verdict that held before, the strictest first; `opens`: it could do nothing else; `end`: what stands at its end.
-    fn add(
-        &mut self,
-        (number, opens): (usize, bool),
-        (says, end): (&str, &str),
-        places: &[(String, &'static str)],
-        most: usize,
-    ) {
+    /// One line for each verdict that held before, the strictest first, with so many places at most.
+    fn add(&mut self, line: &OwnLine, places: &[WiderPlace], most: usize) {
+        let OwnLine {
+            number, says, end, ..
+        } = line;
         if places.is_empty() {
-            let lines = match opens {
-                true => &mut self.neither,
-                false => &mut self.narrow,
+            let lines = if line.opens {
+                &mut self.neither
+            } else {
+                &mut self.narrow
             };
             lines.push(format!("{number}  {says}"));
             return;
         }
         let mut by_verdict: BTreeMap<_, Vec<&str>> = BTreeMap::new();
-        for (place, before) in places {
-            let strictness = verdict(before).strictness();
-            let places = by_verdict.entry((Reverse(strictness), *before));
-            places.or_default().push(place);
+        for place in places {
+            let strictness = verdict(place.before).strictness();
+            let places = by_verdict.entry((Reverse(strictness), place.before));
+            places.or_default().push(&place.to);
         }
         for ((_, before), places) in by_verdict {
             let shown = places[..places.len().min(most)].join(", ");
@@ -145,7 +168,10 @@ impl Widens {
                 places.join(", ")
             );
             let says = format!("{says} in place of {before} for {shown}{more}{end}");
-            self.lines.push(WideningLine { number, says });
+            self.lines.push(WideningLine {
+                number: *number,
+                says,
+            });
         }
     }
 }
@@ -153,7 +179,7 @@ impl Widens {
 /// What is to be said of a rule for addresses that a stricter one by name may be for: nobody looked that name up.
 fn beats(base: &Policy, rule: &Rule) -> String {
     let is_address = |to: &Target| matches!(to, Target::Prefix(prefix) if prefix.is_host());
-    let beats = RuleByName::beaten(base, (rule.action, ""), rule.ports.iter());
+    let beats = RuleByName::beaten(base, rule.action, "", rule.ports.iter());
     let beats = beats.filter(|_| rule.to.iter().any(is_address));
     beats.map_or_else(String::new, |by| format!("; {}", by.words()))
 }
@@ -274,15 +300,15 @@ fn by_address(base: &Policy, own: &Policy) -> Result<(WiderByRule, ShownReach), 
                     None => continue,
                 },
             };
-            let place = if change.ports.is_empty() {
+            let to = if change.ports.is_empty() {
                 change.destination.clone()
             } else {
                 format!("{} {}", change.destination, change.ports.join(" "))
             };
-            found
-                .entry(number)
-                .or_default()
-                .push((place, change.before));
+            found.entry(number).or_default().push(WiderPlace {
+                to,
+                before: change.before,
+            });
             if let Some(number) = number {
                 shown.entry(number).or_default().push(Reach {
                     prefixes: change.prefixes.clone(),
@@ -323,8 +349,10 @@ fn by_name(base: &Parsed, own: &Policy) -> Result<WiderByRule, String> {
         let strictest = strictest.max_by_key(|verdict| verdict.strictness());
         let stricter = strictest.filter(|was| was.strictness() > rule.action.strictness());
         if let Some(was) = stricter {
-            let place = (shown.clone(), was.as_str());
-            found.entry(Some(*number)).or_default().push(place);
+            found.entry(Some(*number)).or_default().push(WiderPlace {
+                to: shown.clone(),
+                before: was.as_str(),
+            });
         }
     }
     Ok(found)

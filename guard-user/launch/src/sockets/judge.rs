@@ -149,7 +149,7 @@ impl SocketJudge {
     fn is_bound_elsewhere(&self, session: &str, at: SocketFile) -> bool {
         at.is_sure
             && self.sessions.has_networks(session)
-            && (self.ask.has_bound)(&self.guardd, session, (at.inode, at.device))
+            && (self.ask.has_bound)(&self.guardd, session, at.inode, at.device)
     }
 
     fn remembers(&self, id: FileId, session: &str) -> bool {

@@ -97,7 +97,7 @@ pub struct Ask {
     /// Whether one of them has a socket open, by its number and its cookie. None where that cannot be known.
     pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> Option<bool>,
     /// Whether one of them has the socket open that is bound at a file, by the file's number and the device of its file system.
-    pub has_bound: fn(guardd: &Path, session: &str, (u64, u64)) -> bool,
+    pub has_bound: fn(guardd: &Path, session: &str, inode: u64, device: u64) -> bool,
 }
 
 impl SessionSockets {

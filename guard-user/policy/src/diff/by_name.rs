@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use guard_common::{Protocol, RangeEntry, Verdict};
 
 use super::{
-    AddressChange, Holds, Lifted, PROTOCOLS, Side, Told, by_verdict,
+    AddressChange, Holds, Lifted, OrderedVerdict, PROTOCOLS, Shift, Side, by_verdict,
     names::{FromPort, PortValue, bounds},
 };
 
@@ -70,7 +70,8 @@ pub fn diff_by_name(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
         }
         let was = names[0].over(at.was, at.protocol, at.port);
         let is = names[1].over(at.is, at.protocol, at.port);
-        (was != is).then_some((Told(was), Told(is)))
+        let (was, is) = (OrderedVerdict(was), OrderedVerdict(is));
+        (was != is).then_some(Shift { was, is })
     })
 }
 

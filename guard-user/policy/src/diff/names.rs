@@ -13,7 +13,7 @@ use super::{
         name::NamePattern,
         prefix::Prefix,
     },
-    Opens, PROTOCOLS, Side, judge_alike, pieces, range_at, starts,
+    CoveringRange, Opens, PROTOCOLS, Side, judge_alike, pieces, range_at, starts,
 };
 
 /// A name, or all names below one, of which two policies say something else.
@@ -301,7 +301,7 @@ pub(super) fn bounds(
 /// As [`super::holds`], and whether TLS is looked at.
 fn holds(compiled: &Compiled, value: &Value, protocol: Protocol, port: u16) -> PortValue {
     match range_at(compiled, value, protocol, port) {
-        Some((range, _)) => PortValue {
+        Some(CoveringRange { range, .. }) => PortValue {
             verdict: range.verdict(),
             by_sni: range.is_by_sni(),
             rule: range.rule,
@@ -350,7 +350,7 @@ fn change(sides: &[ByName<'_>; 2], pattern: NamePattern) -> Option<PatternChange
                 _ => {}
             }
             ways.extend(way([old.side, new.side], &was, &is));
-            led = led.or_else(|| led_to([old, new], (protocol, port), (&was, &is)));
+            led = led.or_else(|| led_to([old, new], protocol, port, &was, &is));
         }
     }
     let opens = ways.first().copied().or(led)?;
@@ -400,10 +400,12 @@ fn way([old, new]: [Side<'_>; 2], was: &Decides, is: &Decides) -> Vec<Opens> {
 /// Which way a port changes for another name that leads to this one, of which a rule speaks on one side alone.
 fn led_to(
     [old, new]: [&ByName<'_>; 2],
-    (protocol, port): (Protocol, u16),
-    ways: (&Decides, &Decides),
+    protocol: Protocol,
+    port: u16,
+    was: &Decides,
+    is: &Decides,
 ) -> Option<Opens> {
-    let (side, rule, opens) = match ways {
+    let (side, rule, opens) = match (was, is) {
         (Decides::Address(_), Decides::Rule(held)) => (new, held.rank(), Opens::Less),
         (Decides::Rule(held), Decides::Address(_)) => (old, held.rank(), Opens::More),
         _ => return None,

@@ -10,15 +10,17 @@ use guard_policy::{DomainName, PortSpec, Prefix, Rule, over, protocol_number};
 
 use super::{
     JudgedRecord, RecordedKind, ReplayPolicy,
-    seen::{ConnectionKey, Hole, HttpKey, Tried},
+    seen::{ConnectionKey, Hole, HoleKey, HttpKey, Tried},
 };
 
 impl ReplayPolicy<'_> {
-    pub(super) fn connection(
-        &self,
-        (address, protocol, port, before): &ConnectionKey,
-        tried: &Tried,
-    ) -> Option<JudgedRecord> {
+    pub(super) fn connection(&self, key: &ConnectionKey, tried: &Tried) -> Option<JudgedRecord> {
+        let ConnectionKey {
+            address,
+            protocol,
+            port,
+            said: before,
+        } = key;
         let (number, port_number) = (protocol_number(protocol)?, port.unwrap_or(0));
         let (verdict, rule) = self.verdict(address, number, port_number, tried)?;
         let port = port.map_or_else(String::new, |port| format!("/{port}"));
@@ -64,11 +66,14 @@ impl ReplayPolicy<'_> {
         Named::default().with(&NamedKey::default(), learned, BootTime(0))
     }
 
-    pub(super) fn http(
-        &self,
-        (address, port, method, path, before): &HttpKey,
-        tried: &Tried,
-    ) -> Option<JudgedRecord> {
+    pub(super) fn http(&self, key: &HttpKey, tried: &Tried) -> Option<JudgedRecord> {
+        let HttpKey {
+            address,
+            port,
+            method,
+            path,
+            outcome: before,
+        } = key;
         let (verdict, rule) = self.verdict(address, Protocol::TCP, *port, tried)?;
         let after = match verdict {
             Verdict::Allow => "read",
@@ -133,11 +138,8 @@ impl ReplayPolicy<'_> {
         }
     }
 
-    pub(super) fn hole(
-        &self,
-        (to, ports): &(String, Option<String>),
-        hole: &Hole,
-    ) -> Option<JudgedRecord> {
+    pub(super) fn hole(&self, key: &HoleKey, hole: &Hole) -> Option<JudgedRecord> {
+        let HoleKey { to, ports } = key;
         let prefix: Prefix = to.parse().ok()?;
         let specs = ports
             .as_ref()

@@ -8,19 +8,44 @@ use guard_proto::{
 };
 
 /// Where something wanted to go, and what was said.
-pub(super) type ConnectionKey = (String, String, Option<u16>, String);
-/// Where a request wanted to go, its method and path, and what became of it.
-pub(super) type HttpKey = (String, u16, String, String, String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ConnectionKey {
+    pub(super) address: String,
+    pub(super) protocol: String,
+    pub(super) port: Option<u16>,
+    /// The verdict.
+    pub(super) said: String,
+}
 
-/// Where to, and the rule that stopped it.
-type Stopped = (Field<RecordedDestination>, Field<String>);
+/// Where a request wanted to go, its method and path, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HttpKey {
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) outcome: String,
+}
+
+/// What a hole is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HoleKey {
+    pub(super) to: String,
+    pub(super) ports: Option<String>,
+}
+
+/// Where something was stopped.
+struct StoppedBy {
+    to: Field<RecordedDestination>,
+    rule: Field<String>,
+}
 
 /// What the records tell of, each once.
 #[derive(Debug, Default)]
 pub(super) struct SeenRecords {
     pub(super) connections: BTreeMap<ConnectionKey, Tried>,
     pub(super) http: BTreeMap<HttpKey, Tried>,
-    pub(super) holes: BTreeMap<(String, Option<String>), Hole>,
+    pub(super) holes: BTreeMap<HoleKey, Hole>,
     /// Refusals that the kernel counted, and those that records tell of, by session and start.
     counted: u64,
     left_out: u64,
@@ -67,17 +92,29 @@ impl SeenRecords {
                 let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
                 // The kernel's, of all attempts of the session there.
                 let count = one.count.take().unwrap_or(1);
-                self.stopped(session, (one.destination, one.rule), verdict, count);
+                let by = StoppedBy {
+                    to: one.destination,
+                    rule: one.rule,
+                };
+                self.stopped(session, by, verdict, count);
             }
             Record::Held(one) => {
                 let verdict = one.verdict.take().unwrap_or_else(|| "confirm".to_owned());
-                self.stopped(session, (one.destination, one.rule), verdict, 1);
+                let by = StoppedBy {
+                    to: one.destination,
+                    rule: one.rule,
+                };
+                self.stopped(session, by, verdict, 1);
             }
             Record::Request(one) => self.asked(session, *one),
             Record::Http(one) => {
                 let request = one.method.take().zip(one.path.take());
                 let outcome = one.outcome.take().unwrap_or_default();
-                self.http_request((one.destination, one.rule), request, outcome);
+                let by = StoppedBy {
+                    to: one.destination,
+                    rule: one.rule,
+                };
+                self.http_request(by, request, outcome);
             }
             Record::HoleOpen(one) => self.opened(session, *one),
             Record::HoleClose(one) => {
@@ -100,35 +137,37 @@ impl SeenRecords {
     }
 
     fn asked(&mut self, session: &Option<String>, one: Request) {
-        let asked = (one.destination, one.rule);
+        let by = StoppedBy {
+            to: one.destination,
+            rule: one.rule,
+        };
         match one.http.take() {
             Some(http) => {
                 let request = Some((http.method, http.path));
-                self.http_request(asked, request, "asked".to_owned());
+                self.http_request(by, request, "asked".to_owned());
             }
             // A question of `guard request` comes without a refusal.
             None => {
                 let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
-                self.stopped(session, asked, verdict, 0);
+                self.stopped(session, by, verdict, 0);
             }
         }
     }
 
     /// The highest `count` is all of them.
-    fn stopped(
-        &mut self,
-        session: &Option<String>,
-        (to, rule): Stopped,
-        verdict: String,
-        count: u64,
-    ) {
-        let Some(to) = to.get().and_then(RecordedDestination::endpoint) else {
+    fn stopped(&mut self, session: &Option<String>, by: StoppedBy, verdict: String, count: u64) {
+        let Some(to) = by.to.get().and_then(RecordedDestination::endpoint) else {
             self.sockets += 1;
             return;
         };
-        let key = (to.address.clone(), to.protocol.clone(), to.port, verdict);
+        let key = ConnectionKey {
+            address: to.address.clone(),
+            protocol: to.protocol.clone(),
+            port: to.port,
+            said: verdict,
+        };
         let tried = self.connections.entry(key.clone()).or_default();
-        tried.rule = rule.take().or(tried.rule.take());
+        tried.rule = by.rule.take().or(tried.rule.take());
         tried.host = to.host.clone().or(tried.host.take());
         let of_session = self.open.entry(session.clone()).or_default();
         let times = of_session.entry(key).or_default();
@@ -142,21 +181,21 @@ impl SeenRecords {
         }
     }
 
-    fn http_request(
-        &mut self,
-        (to, rule): Stopped,
-        request: Option<(String, String)>,
-        outcome: String,
-    ) {
-        let to = to.get().and_then(RecordedDestination::endpoint);
+    fn http_request(&mut self, by: StoppedBy, request: Option<(String, String)>, outcome: String) {
+        let to = by.to.get().and_then(RecordedDestination::endpoint);
         let (Some(to), Some((method, path))) = (to, request) else {
             return;
         };
-        let port = to.port.unwrap_or(0);
-        let key = (to.address.clone(), port, method, path, outcome);
+        let key = HttpKey {
+            address: to.address.clone(),
+            port: to.port.unwrap_or(0),
+            method,
+            path,
+            outcome,
+        };
         let tried = self.http.entry(key).or_default();
         tried.times += 1;
-        tried.rule = rule.take().or(tried.rule.take());
+        tried.rule = by.rule.take().or(tried.rule.take());
     }
 
     fn opened(&mut self, session: &Option<String>, one: HoleOpen) {
@@ -164,7 +203,11 @@ impl SeenRecords {
         let (Some(to), true) = (one.destination.take(), is_for_connections) else {
             return;
         };
-        let hole = self.holes.entry((to, one.ports.take())).or_default();
+        let key = HoleKey {
+            to,
+            ports: one.ports.take(),
+        };
+        let hole = self.holes.entry(key).or_default();
         hole.by.extend(one.by.take());
         let id = one.hole.take().unwrap_or_default();
         hole.ids.insert((session.clone(), id));

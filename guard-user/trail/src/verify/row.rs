@@ -118,11 +118,19 @@ pub(super) struct Row {
     signature: Signature,
     /// What was asked.
     question: Question,
-    /// The requests that have a record so far, and what each is about.
-    parts: Vec<(String, Option<SentStatement>)>,
+    /// The requests that have a record so far.
+    parts: Vec<RowPart>,
     /// The first record, and where the row begins in what was found.
     pub(super) number: u64,
     pub(super) at: usize,
+}
+
+/// One of the requests of a row.
+#[derive(Debug)]
+pub(super) struct RowPart {
+    pub(super) request: String,
+    /// What it is about.
+    pub(super) statement: Option<SentStatement>,
 }
 
 impl Row {
@@ -130,8 +138,9 @@ impl Row {
     pub(super) fn new(
         signature: &Signature,
         question: Question,
-        part: (String, Option<SentStatement>),
-        (number, at): (u64, usize),
+        part: RowPart,
+        number: u64,
+        at: usize,
     ) -> Self {
         Self {
             signature: signature.clone(),
@@ -148,19 +157,23 @@ impl Row {
     }
 
     /// The next record of it.
-    pub(super) fn push(&mut self, part: (String, Option<SentStatement>)) {
+    pub(super) fn push(&mut self, part: RowPart) {
         self.parts.push(part);
     }
 
     /// Whether a record stands where the next of the row stands.
     pub(super) fn has(&self, line: &LogRecord, record: &Record, asked: &AskedRequests) -> bool {
-        let Some((last, Some(statement))) = self.parts.last() else {
+        let Some(RowPart {
+            request: last,
+            statement: Some(statement),
+        }) = self.parts.last()
+        else {
             return false;
         };
         let session = &self.question.session;
         let is_next = |one: &Answered| {
             let (id, next) = one.request.get().zip(SentStatement::answered(one))?;
-            let is_new = self.parts.iter().all(|(known, _)| known != id);
+            let is_new = self.parts.iter().all(|known| known.request != *id);
             Some(is_new && next.is_at(statement) && asked.fits(id, session, &next))
         };
         let has = match record {
@@ -181,12 +194,12 @@ impl Row {
     pub(super) fn wrong(self) -> Option<String> {
         let own = &self.question.request;
         let is_alone = self.len() == 1;
-        if self.parts.last().is_none_or(|(last, _)| last != own) {
+        if self.parts.last().is_none_or(|last| last.request != *own) {
             return Some(format!(
                 "the record of {own}, which was signed, is missing behind it"
             ));
         }
-        let statements = self.parts.into_iter().map(|(_, statement)| statement);
+        let statements = self.parts.into_iter().map(|part| part.statement);
         let all: Option<Vec<_>> = statements.collect();
         let all = all.and_then(|all| all.into_iter().reduce(|one, next| one.and(&next)));
         let is_shown = is_alone || all.is_some_and(|all| all.is_shown(&self.question));

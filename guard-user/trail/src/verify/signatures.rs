@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    row::{AskedRequests, Row, SentStatement},
+    row::{AskedRequests, Row, RowPart, SentStatement},
     terms::{PartialYeses, RecordedTerms},
 };
 
@@ -65,6 +65,12 @@ impl SignedRecord<'_> {
     fn request_or<'r>(&'r self, question: &'r Question) -> &'r str {
         self.request.as_ref().unwrap_or(&question.request)
     }
+}
+
+/// What a signature is of, once it is known to be one.
+struct VerifiedSignature {
+    answer: Answer,
+    question: Question,
 }
 
 /// What somebody says once: guardd takes no key's yes to a question twice.
@@ -189,8 +195,9 @@ impl Signatures {
         let Some(signature) = signature else { return };
         let checked = self.is_signed(&signature, &record);
         let part = checked.as_ref().ok().filter(|_| record.said == "part");
-        let part = part.map(|(answer, _)| answer.clone());
-        let checked = checked.and_then(|answer| self.is_of_this_log(&record, &signature, answer));
+        let part = part.map(|verified| verified.answer.clone());
+        let checked =
+            checked.and_then(|verified| self.is_of_this_log(&record, &signature, verified));
         if let (Ok(_), Some(answer)) = (&checked, part) {
             self.partial
                 .keep(record.number, &signature.by, answer, record.wanted);
@@ -214,7 +221,7 @@ impl Signatures {
         &self,
         signature: &Signature,
         record: &SignedRecord<'_>,
-    ) -> Result<(Answer, Question), String> {
+    ) -> Result<VerifiedSignature, String> {
         let found = self.keys.get(&signature.key);
         let (name, key) = found.ok_or("nobody is known to have that key at that time")?;
         let signed = Signed {
@@ -250,13 +257,13 @@ impl Signatures {
             };
         match (is_kind, answer.verdict, &*record.said) {
             (true, SignedVerdict::Yes, "yes") => {
-                let (terms, said) = (&record.terms, (&answer, &question));
+                let terms = &record.terms;
                 terms.are_within(&answer)?;
-                self.partial.have_said(terms, name, said)?;
-                Ok((answer, question))
+                self.partial.have_said(terms, name, &answer, &question)?;
+                Ok(VerifiedSignature { answer, question })
             }
             (true, SignedVerdict::Yes, "part") | (true, SignedVerdict::No, "no") => {
-                Ok((answer, question))
+                Ok(VerifiedSignature { answer, question })
             }
             _ => Err("the record says something else than what was signed".to_owned()),
         }
@@ -277,8 +284,9 @@ impl Signatures {
         &mut self,
         record: &SignedRecord<'_>,
         signature: &Signature,
-        (answer, question): (Answer, Question),
+        verified: VerifiedSignature,
     ) -> Result<Option<u64>, String> {
+        let VerifiedSignature { answer, question } = verified;
         let machine = self.machine.get_or_insert_with(|| question.machine.clone());
         if *machine != question.machine {
             return Err(format!(
@@ -286,8 +294,10 @@ impl Signatures {
                 question.machine
             ));
         }
-        let part = record.request_or(&question).to_owned();
-        let part = (part, record.statement.clone());
+        let part = RowPart {
+            request: record.request_or(&question).to_owned(),
+            statement: record.statement.clone(),
+        };
         if let Some(row) = &mut self.row {
             row.push(part);
             return Ok(Some(row.number));
@@ -305,8 +315,8 @@ impl Signatures {
             }
         };
         if is_row(&question, record) {
-            let at = (record.number, self.found.len());
-            self.row = Some(Row::new(signature, question, part, at));
+            let (number, at) = (record.number, self.found.len());
+            self.row = Some(Row::new(signature, question, part, number, at));
         }
         Ok(None)
     }

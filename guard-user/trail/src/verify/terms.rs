@@ -128,7 +128,8 @@ impl PartialYeses {
         &self,
         terms: &RecordedTerms,
         by: &str,
-        (answer, question): (&Answer, &Question),
+        answer: &Answer,
+        question: &Question,
     ) -> Result<(), String> {
         let given = self.of.get(&answer.question).map_or(&[][..], Vec::as_slice);
         let says = |one: &PartialYes| without_signer(&one.answer) == without_signer(answer);

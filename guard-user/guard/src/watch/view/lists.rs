@@ -58,8 +58,8 @@ impl View<'_> {
         let requests: Vec<ListRow> = requests.collect();
         let hidden = self.hidden(requests.len(), model.requests.len());
         let heading = format!("Requests{hidden}");
-        let head = (heading.as_str(), Pane::Requests);
-        self.draw_chosen(frame, area, head, &requests, &model.asked)
+        let pane = Pane::Requests;
+        self.draw_chosen(frame, area, &heading, pane, &requests, &model.asked)
     }
 
     fn draw_holes(&self, frame: &mut Frame<'_>, area: Rect) -> Option<Range<usize>> {
@@ -70,8 +70,8 @@ impl View<'_> {
         let holes: Vec<ListRow> = holes.collect();
         let hidden = self.hidden(holes.len(), model.holes.len());
         let heading = format!("Holes{hidden}");
-        let head = (heading.as_str(), Pane::Holes);
-        self.draw_chosen(frame, area, head, &holes, &model.opened)
+        let pane = Pane::Holes;
+        self.draw_chosen(frame, area, &heading, pane, &holes, &model.opened)
     }
 
     /// That a filter hides some.
@@ -87,7 +87,8 @@ impl View<'_> {
         &self,
         frame: &mut Frame<'_>,
         area: Rect,
-        head: (&str, Pane),
+        heading: &str,
+        pane: Pane,
         list: &[ListRow],
         cursor: &Cursor,
     ) -> Option<Range<usize>> {
@@ -100,13 +101,13 @@ impl View<'_> {
             true => String::new(),
             false => format!(", {} to {} of {}", first + 1, window.end, list.len()),
         };
-        let lines = self.draw_heading(frame, area, (&format!("{}{part}", head.0), head.1))?;
+        let lines = self.draw_heading(frame, area, &format!("{heading}{part}"), pane)?;
         for (at, y) in window.clone().zip(lines.y..) {
             let (text, tone) = &list[at];
             let is_meant = at == cursor.at();
             let text = format!("{}{}", if is_meant { ">" } else { " " }, piece(text));
             let mut style = self.look.of(*tone);
-            if is_meant && self.model.pane == head.1 {
+            if is_meant && self.model.pane == pane {
                 style = style.patch(self.look.under_cursor());
             }
             let text = cut(&text, lines.width.into());
@@ -130,7 +131,8 @@ impl View<'_> {
         &self,
         frame: &mut Frame<'_>,
         area: Rect,
-        (text, pane): (&str, Pane),
+        text: &str,
+        pane: Pane,
     ) -> Option<Rect> {
         if area.height == 0 {
             return None;
@@ -150,7 +152,7 @@ impl View<'_> {
 
     /// How far down it can be scrolled.
     fn draw_sessions(&self, frame: &mut Frame<'_>, area: Rect) -> usize {
-        let Some(lines) = self.draw_heading(frame, area, ("Sessions", Pane::Sessions)) else {
+        let Some(lines) = self.draw_heading(frame, area, "Sessions", Pane::Sessions) else {
             return 0;
         };
         let all = self
@@ -173,7 +175,7 @@ impl View<'_> {
 
     /// What sessions have reached, in place of the log. How far down it can be scrolled.
     fn draw_reached(&self, frame: &mut Frame<'_>, area: Rect) -> usize {
-        let Some(lines) = self.draw_heading(frame, area, ("Reached", Pane::Reached)) else {
+        let Some(lines) = self.draw_heading(frame, area, "Reached", Pane::Reached) else {
             return 0;
         };
         let all = self.model.reached.iter();
@@ -188,7 +190,7 @@ impl View<'_> {
 
     /// The end of it, or so far up from there as it is scrolled. How far that can be.
     fn draw_log(&self, frame: &mut Frame<'_>, area: Rect) -> usize {
-        let Some(lines) = self.draw_heading(frame, area, ("Log", Pane::Log)) else {
+        let Some(lines) = self.draw_heading(frame, area, "Log", Pane::Log) else {
             return 0;
         };
         let room = usize::from(lines.height);
