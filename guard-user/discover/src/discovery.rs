@@ -14,7 +14,7 @@ use crate::bounds::{Bounds, IN_DIRECTORY, MORE_FILES, OUT_OF_TIME, PassedOver};
 use crate::host::Host;
 use crate::label::Label;
 use crate::named::Places;
-use crate::open::{Content, Tree};
+use crate::open::{Content, ContentText, Tree};
 use crate::readers::{
     EACH, Format, HOME_ENDINGS, MORE, Sink, Source, dirs_of_home, has_seals, inventories, is_match,
     is_platform, of_environment, of_home, routes,
@@ -495,7 +495,7 @@ fn read_one(sink: &mut Sink, path: &Path, format: Format, content: &Content) -> 
             return false;
         }
     }
-    let (text, is_cut) = match content.text(format.limit()) {
+    let ContentText { text, is_cut } = match content.text(format.limit()) {
         Ok(text) => text,
         Err(_) if is_sealed => return false,
         Err(why) => {

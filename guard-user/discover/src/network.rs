@@ -152,22 +152,33 @@ fn is_in(network: &Network, address: IpAddr, length: u8) -> bool {
     Network::new(address, length).is_some_and(|range| range.contains(network))
 }
 
-/// The networks of one way that are places, none in another; and whether it is the way to the internet as well. Then what is public
-/// is a part of that: who leaves a network out of all has to write down all the rest.
-pub(crate) fn places(all: impl IntoIterator<Item = Network>) -> (Vec<Network>, bool) {
+/// What one way leads to.
+pub(crate) struct WayPlaces {
+    /// None is in another.
+    pub(crate) networks: Vec<Network>,
+    /// Whether it is the way to the internet as well.
+    pub(crate) is_default: bool,
+}
+
+/// The networks of one way that are places. Of the way to the internet as well, what is public is a part of that: who leaves a
+/// network out of all has to write down all the rest.
+pub(crate) fn places(all: impl IntoIterator<Item = Network>) -> WayPlaces {
     let all: BTreeSet<_> = all.into_iter().filter(|one| !one.is_near()).collect();
     let is_default = all.iter().any(Network::is_everything);
     let kept = all
         .into_iter()
         .filter(|one| !is_default || one.private().is_some());
-    let mut places: Vec<Network> = Vec::new();
+    let mut networks: Vec<Network> = Vec::new();
     for one in folded(kept.collect()) {
         // In their order, what has it comes right before it.
-        if !places.last().is_some_and(|last| last.contains(&one)) {
-            places.push(one);
+        if !networks.last().is_some_and(|last| last.contains(&one)) {
+            networks.push(one);
         }
     }
-    (places, is_default)
+    WayPlaces {
+        networks,
+        is_default,
+    }
 }
 
 /// Many machines of one range, each with a route of its own, as the network that has them.
@@ -193,9 +204,9 @@ mod tests {
 
     fn of(all: &[&str]) -> (Vec<String>, bool) {
         let all = all.iter().map(|one| Network::parse(one).unwrap());
-        let (places, is_default) = places(all);
-        let places = places.iter().map(|one| one.host().to_string());
-        (places.collect(), is_default)
+        let found = places(all);
+        let networks = found.networks.iter().map(|one| one.host().to_string());
+        (networks.collect(), found.is_default)
     }
 
     /// What is routed, the places among it, and whether it is the internet as well.
@@ -291,7 +302,7 @@ mod tests {
         /// Nothing private that is reached is left out, and what is told has no other of them in it.
         #[test]
         fn what_is_private_is_in_a_place(all in prop::collection::vec(any_network(), 0..40)) {
-            let (places, _) = places(all.iter().copied());
+            let places = places(all.iter().copied()).networks;
             for one in all.iter().filter(|one| one.private().is_some() && !one.is_near()) {
                 prop_assert!(places.iter().any(|place| place.contains(one)), "{one:?}: {places:?}");
             }

@@ -61,12 +61,12 @@ impl Content {
         is_noise(&bytes) || from_base64(&bytes).is_some_and(|bytes| is_noise(&bytes))
     }
 
-    /// At most so many bytes of the text, and whether it goes on.
+    /// At most so many bytes of the text.
     ///
     /// # Errors
     ///
     /// Where it is none.
-    pub(crate) fn text(&self, limit: u64) -> Result<(Cow<'_, str>, bool), &'static str> {
+    pub(crate) fn text(&self, limit: u64) -> Result<ContentText<'_>, &'static str> {
         if self.bytes.contains(&0) {
             return Err("not text");
         }
@@ -74,13 +74,23 @@ impl Content {
         let bytes = &self.bytes[..self.bytes.len().min(limit)];
         let bare = bytes.strip_prefix("\u{feff}".as_bytes());
         let is_cut = self.is_cut || self.bytes.len() > limit;
-        Ok((String::from_utf8_lossy(bare.unwrap_or(bytes)), is_cut))
+        Ok(ContentText {
+            text: String::from_utf8_lossy(bare.unwrap_or(bytes)),
+            is_cut,
+        })
     }
 
     /// SHA-256 of all of it, in hexadecimal; none where there is more.
     pub(crate) fn sha256(&self) -> Option<String> {
         (!self.is_cut).then(|| HEXLOWER.encode(&Sha256::digest(&self.bytes)))
     }
+}
+
+/// The text of a file, as far as it is read.
+pub(crate) struct ContentText<'c> {
+    pub(crate) text: Cow<'c, str>,
+    /// Whether it goes on.
+    pub(crate) is_cut: bool,
 }
 
 /// Whether that is recipients, and a cipher behind them: <https://age-encryption.org/v1>.

@@ -232,12 +232,12 @@ impl Routes {
             }
         }
         let tunnels = found.into_iter().map(|((name, kind), networks)| {
-            let (networks, default) = places(networks);
+            let found = places(networks);
             Tunnel {
                 device: crate::score::shown_key(name),
                 kind,
-                networks: networks.iter().map(Network::host).collect(),
-                default,
+                networks: found.networks.iter().map(Network::host).collect(),
+                default: found.is_default,
             }
         });
         tunnels

@@ -39,6 +39,12 @@ pub(super) struct Switch {
     pub(super) groups: Vec<u32>,
 }
 
+/// Whom root of a user namespace is outside of it.
+pub(super) struct OutsideIds {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
 /// The caller of `guard`.
 #[derive(Clone, Debug)]
 struct Caller {
@@ -193,9 +199,12 @@ impl CommandIdentity {
     }
 
     /// The uid and gid, outside of its user namespace, of root inside.
-    pub(super) fn outside(&self) -> (u32, u32) {
+    pub(super) fn outside(&self) -> OutsideIds {
         let gid = self.switch.as_ref().map(|switch| switch.account.gid);
-        (self.uid, gid.unwrap_or_else(|| getgid().as_raw()))
+        OutsideIds {
+            uid: self.uid,
+            gid: gid.unwrap_or_else(|| getgid().as_raw()),
+        }
     }
 
     /// The user that root becomes, with all its groups; `None` if the caller is that user already.

@@ -20,7 +20,7 @@ use guard_sys::{mounts, user_namespace};
 use rustix::fs::statfs;
 
 use super::failure;
-use super::identity::CommandIdentity;
+use super::identity::{CommandIdentity, OutsideIds};
 
 /// The capabilities that root keeps there: over files, and to change users. None over the kernel, devices, networks, mounts,
 /// other processes or the root directory.
@@ -40,7 +40,7 @@ const BPF: u32 = 0xcafe_4a11;
 
 /// Makes this process root of a user namespace of its own, with every capability there until they are given up.
 pub(super) fn become_root(identity: &CommandIdentity) -> Result<(), Failure> {
-    let (uid, gid) = identity.outside();
+    let OutsideIds { uid, gid } = identity.outside();
     user_namespace::become_root(uid, gid).map_err(|why| no_root(&why))?;
     let shut = mounts::of_types(&["cgroup", "cgroup2", "bpf"])
         .and_then(|found| found.iter().try_for_each(|(at, _)| shut(at)));

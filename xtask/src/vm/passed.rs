@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::matrix;
-use super::plan::Cell;
+use super::plan::{Cell, MachineName};
 use super::report::{self, PassedSuite, Ran, SuiteStatus};
 use crate::checkout::Checkout;
 use crate::shell::say;
@@ -88,7 +88,7 @@ impl PassedRecord {
     }
 
     /// All of it as a table.
-    pub(super) fn table(&self, machines: &[(&str, &str)]) -> String {
+    pub(super) fn table(&self, machines: &[MachineName]) -> String {
         report::table(machines, &self.kept().passed)
     }
 

@@ -103,13 +103,23 @@ pub(super) fn cells(suites: &[Suite], kernels: &[Kernel], only: Option<Kind>) ->
     cells
 }
 
-/// The kinds of machines, in order, each by its names.
-pub(super) fn machines(cells: &[Cell]) -> Vec<(&'static str, &'static str)> {
+/// What a machine is called.
+#[derive(Clone, Copy)]
+pub(super) struct MachineName {
+    pub(super) kernel: &'static str,
+    pub(super) kind: &'static str,
+}
+
+/// The kinds of machines, in order.
+pub(super) fn machines(cells: &[Cell]) -> Vec<MachineName> {
     let mut machines: Vec<_> = cells.iter().map(|cell| (cell.kernel, cell.kind)).collect();
     machines.sort_unstable();
     machines.dedup();
-    let names = |(kernel, kind): (Kernel, Kind)| (kernel.name(), kind.name());
-    machines.into_iter().map(names).collect()
+    let name = |(kernel, kind): (Kernel, Kind)| MachineName {
+        kernel: kernel.name(),
+        kind: kind.name(),
+    };
+    machines.into_iter().map(name).collect()
 }
 
 /// How many tests of these suites do not run in any of these places.

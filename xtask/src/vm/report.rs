@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Cell;
+use super::plan::{Cell, MachineName};
 use super::suites::Kind;
 use crate::test::outcome::{Flaky, Outcome};
 
@@ -171,14 +171,14 @@ impl PassedSuite {
 }
 
 /// A list for the documents: the suites that each kind of machine passes. A suite that is not known to pass is not in it.
-pub(super) fn table(machines: &[(&str, &str)], passed: &[PassedSuite]) -> String {
+pub(super) fn table(machines: &[MachineName], passed: &[PassedSuite]) -> String {
     let mut suites: Vec<_> = passed.iter().map(|one| one.suite.as_str()).collect();
     suites.sort_unstable();
     suites.dedup();
     let mut kinds: Vec<&str> = Vec::new();
-    for (_, kind) in machines {
-        if !kinds.contains(kind) {
-            kinds.push(kind);
+    for machine in machines {
+        if !kinds.contains(&machine.kind) {
+            kinds.push(machine.kind);
         }
     }
     let mut list = String::new();
@@ -196,8 +196,8 @@ pub(super) fn table(machines: &[(&str, &str)], passed: &[PassedSuite]) -> String
 }
 
 /// On which kernels a suite passed in such machines; nothing where that is all of them.
-fn kernels(machines: &[(&str, &str)], passed: &[&PassedSuite], kind: &str) -> Option<String> {
-    let mut all: Vec<_> = machines.iter().map(|(kernel, _)| *kernel).collect();
+fn kernels(machines: &[MachineName], passed: &[&PassedSuite], kind: &str) -> Option<String> {
+    let mut all: Vec<_> = machines.iter().map(|machine| machine.kernel).collect();
     all.dedup();
     let has = |kernel: &&str| {
         passed
@@ -269,7 +269,8 @@ mod tests {
             ("6.1", "reboot"),
             ("6.12", "plain"),
             ("6.12", "reboot"),
-        ];
+        ]
+        .map(|(kernel, kind)| MachineName { kernel, kind });
         let passed = [
             one("6.1", "plain", "b", 2),
             one("6.1", "hybrid", "b", 2),

@@ -47,15 +47,22 @@ impl Device {
     /// # Errors
     ///
     /// That they are none.
-    pub(super) fn keys(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn keys(&self) -> Result<DeviceKeys> {
         let bytes = |text: &str| BASE64URL_NOPAD.decode(text.trim_end_matches('=').as_bytes());
         let (key, auth) = (bytes(&self.p256dh)?, bytes(&self.auth)?);
         ensure!(
             key.len() == POINT && auth.len() == AUTH,
             "these are no keys of a browser"
         );
-        Ok((key, auth))
+        Ok(DeviceKeys { key, auth })
     }
+}
+
+/// What is sent to a browser is sealed with.
+pub(super) struct DeviceKeys {
+    pub(super) key: Vec<u8>,
+    /// Its secret.
+    pub(super) auth: Vec<u8>,
 }
 
 /// As files and pages have the one at that endpoint.

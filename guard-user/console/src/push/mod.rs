@@ -261,6 +261,13 @@ impl Person {
     }
 }
 
+/// Whom it is time to tell.
+struct DuePeople {
+    names: Vec<String>,
+    /// Whether there is more for later.
+    is_left: bool,
+}
+
 /// What a look has found.
 struct Found {
     waits: bool,
@@ -317,7 +324,10 @@ impl Sender {
             return Ok(nobody);
         }
         let asked = self.asked().await?;
-        let (due, is_left) = self.due(&people, &asked)?;
+        let DuePeople {
+            names: due,
+            is_left,
+        } = self.due(&people, &asked)?;
         if !due.is_empty() {
             sleep(GATHER).await;
             let asked = self.asked().await?;
@@ -388,16 +398,12 @@ impl Sender {
         people
     }
 
-    /// Whom it is time to tell, and whether there is more for later.
-    fn due(
-        &self,
-        people: &BTreeMap<String, Person>,
-        asked: &[Request],
-    ) -> Result<(Vec<String>, bool)> {
+    /// Whom it is time to tell.
+    fn due(&self, people: &BTreeMap<String, Person>, asked: &[Request]) -> Result<DuePeople> {
         let now = seconds();
         self.kept.change(|all| {
             all.retain(|name, _| people.contains_key(name));
-            let (mut due, is_left) = (Vec::new(), Cell::new(false));
+            let (mut names, is_left) = (Vec::new(), Cell::new(false));
             for (name, person) in people {
                 let told = all.entry(name.clone()).or_default();
                 let lines = person.lines(asked, self.settings.push_address);
@@ -412,10 +418,13 @@ impl Sender {
                     turn == Turn::Now
                 };
                 if turns.map(is_due).fold(false, |is, one| is | one) {
-                    due.push(name.clone());
+                    names.push(name.clone());
                 }
             }
-            (due, is_left.get())
+            DuePeople {
+                names,
+                is_left: is_left.get(),
+            }
         })
     }
 

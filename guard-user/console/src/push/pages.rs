@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Devices, Vapid,
-    devices::{Device, id_of, named},
+    devices::{Device, DeviceKeys, id_of, named},
     endpoint::Endpoint,
     is_told,
     seal::seal,
@@ -166,7 +166,7 @@ pub(crate) async fn add(
         since: Timestamp::now(),
     };
     let added = || {
-        let (key, auth) = device.keys()?;
+        let DeviceKeys { key, auth } = device.keys()?;
         // Its key has to be one.
         seal(b"", &key, &auth)?;
         let (devices, _) = Devices::open(&settings.state_dir)?;

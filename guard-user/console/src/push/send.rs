@@ -11,7 +11,12 @@ use http::{
 use http_body_util::Full;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{devices::Device, endpoint::Endpoint, seal::seal, vapid::Vapid};
+use super::{
+    devices::{Device, DeviceKeys},
+    endpoint::Endpoint,
+    seal::seal,
+    vapid::Vapid,
+};
 use crate::{Settings, outgoing};
 
 /// How long it may take to tell.
@@ -41,7 +46,7 @@ pub(super) async fn send(
     now: u64,
 ) -> Result<PushOutcome> {
     let endpoint = Endpoint::of(&device.endpoint, &settings.push_hosts)?;
-    let (key, auth) = device.keys()?;
+    let DeviceKeys { key, auth } = device.keys()?;
     let audience = endpoint.origin();
     let request = Request::post(endpoint.path())
         .header(HOST, audience.trim_start_matches("https://"))

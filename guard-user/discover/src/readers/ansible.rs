@@ -338,7 +338,7 @@ fn host_line(sink: &mut Sink, line: &HostLine<'_>, data: StageWords) {
         port: of(["ansible_port", "ansible_ssh_port"]),
         connection: of(["ansible_connection", ""]),
     };
-    let (names, is_cut) = expanded(pattern);
+    let Expanded { names, is_cut } = expanded(pattern);
     if is_cut {
         sink.pass_over(Some(line.number), "more hosts than are read");
     }
@@ -379,8 +379,16 @@ fn host(sink: &mut Sink, line: usize, name: &str, about: &About<'_>, data: Stage
     sink.named(line, name, Service::Ssh, at, data);
 }
 
-/// `web[01:20].example.com` and `db-[a:c]` are many; as many as are read, and whether there are more.
-fn expanded(pattern: &str) -> (Vec<String>, bool) {
+/// The hosts of a pattern.
+struct Expanded {
+    /// As many as are read.
+    names: Vec<String>,
+    /// Whether there are more.
+    is_cut: bool,
+}
+
+/// `web[01:20].example.com` and `db-[a:c]` are many.
+fn expanded(pattern: &str) -> Expanded {
     let (mut all, mut is_cut) = (vec![String::new()], false);
     let mut rest = pattern;
     // What is longer is the name of no host, whatever is put in.
@@ -397,7 +405,7 @@ fn expanded(pattern: &str) -> (Vec<String>, bool) {
         one.push_str(rest);
     }
     all.sort();
-    (all, is_cut)
+    Expanded { names: all, is_cut }
 }
 
 /// The first range of a pattern, and what stands around it. At most one part more than is read.
@@ -467,7 +475,7 @@ fn group(sink: &mut Sink, node: &Node<'_>, name: &str, around: StageWords, depth
             connection: connection.as_deref(),
         };
         let line = vars.span.start.line();
-        let (names, is_cut) = expanded(name);
+        let Expanded { names, is_cut } = expanded(name);
         if is_cut {
             sink.pass_over(Some(line), "more hosts than are read");
         }

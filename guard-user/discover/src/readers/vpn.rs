@@ -50,8 +50,8 @@ fn place(
 
 /// Networks of a file with the line that each is in; one that lies in another has that one's.
 fn behind(sink: &mut Sink, key: &str, all: &[(usize, Network)], credential: Option<&'static str>) {
-    let (networks, _) = places(all.iter().map(|(_, network)| *network));
-    for network in networks {
+    let found = places(all.iter().map(|(_, network)| *network));
+    for network in found.networks {
         if sink.is_full() {
             return;
         }

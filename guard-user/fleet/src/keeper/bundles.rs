@@ -44,6 +44,14 @@ struct ToldBundle {
     is_wanted: bool,
 }
 
+/// Which of two bundles takes the other's place: of one serial, that which more people have signed.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct BundleRank {
+    serial: u64,
+    /// How many have signed it who may.
+    signers: usize,
+}
+
 impl KeptBundles {
     /// In that directory, what those have signed.
     ///
@@ -89,10 +97,13 @@ impl KeptBundles {
         let Endorsed { bundle: new, by } = self.verified(&signed)?;
         let is_its = new.groups.iter().any(|one| *one == group.to_string());
         ensure!(is_its, "it is for other groups");
-        // Of one serial, that which more people have signed.
-        let known = self.kept(group)?.map(|kept| self.standing(&kept));
+        let known = self.kept(group)?.map(|kept| self.rank_of(&kept));
         let known = known.transpose()?;
-        if known.is_some_and(|known| known >= (new.serial, by.len())) {
+        let offered = BundleRank {
+            serial: new.serial,
+            signers: by.len(),
+        };
+        if known.is_some_and(|known| known >= offered) {
             return Ok(());
         }
         replace(&self.file(group), &String::from_utf8_lossy(payload), None)?;
@@ -100,12 +111,15 @@ impl KeptBundles {
         Ok(())
     }
 
-    /// Its serial, and how many have signed it who may. Where too few may any more, nothing older takes its place all the same:
+    /// What it counts against another. Where too few may any more, nothing older takes its place all the same:
     /// a machine that comes later would be given that.
-    fn standing(&self, kept: &SignedBundle) -> Result<(u64, usize)> {
-        let by = self.verified(kept).map_or(0, |kept| kept.by.len());
+    fn rank_of(&self, kept: &SignedBundle) -> Result<BundleRank> {
+        let signers = self.verified(kept).map_or(0, |kept| kept.by.len());
         let bundle = Bundle::from_bytes(kept.bundle.as_bytes());
-        Ok((bundle.context(DAMAGED)?.serial, by))
+        Ok(BundleRank {
+            serial: bundle.context(DAMAGED)?.serial,
+            signers,
+        })
     }
 
     fn kept(&self, group: &Group) -> Result<Option<SignedBundle>> {

@@ -52,7 +52,7 @@ fn error_name(name: &str) -> Option<ErrorName> {
 
 pub(super) fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
     let what = format!("cannot reach guardd at {}", socket.display());
-    if let Some((why, fix)) = no_socket(socket) {
+    if let Some(NotASocket { why, fix }) = NotASocket::at(socket) {
         return CliError::Local(Failure { what, why, fix });
     }
     match error.kind() {
@@ -75,16 +75,27 @@ pub(super) fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
 }
 
 /// What is wrong with a path at which there is something, and no socket.
-fn no_socket(socket: &Path) -> Option<(String, String)> {
-    let kind = socket.metadata().ok()?.file_type();
-    let own = "or the machine's own, without --socket and GUARD_SOCKET";
-    if kind.is_dir() {
-        let there = socket.join("guardd.sock");
-        let fix = format!("the socket in it would be:\n{}\n{own}", there.display());
-        return Some(("it is a directory".into(), fix));
+struct NotASocket {
+    why: String,
+    fix: String,
+}
+
+impl NotASocket {
+    fn at(socket: &Path) -> Option<Self> {
+        let kind = socket.metadata().ok()?.file_type();
+        let own = "or the machine's own, without --socket and GUARD_SOCKET";
+        if kind.is_dir() {
+            let there = socket.join("guardd.sock");
+            return Some(Self {
+                why: "it is a directory".into(),
+                fix: format!("the socket in it would be:\n{}\n{own}", there.display()),
+            });
+        }
+        (!kind.is_socket()).then(|| Self {
+            why: "it is no socket".into(),
+            fix: format!("name the socket of a guardd: guardd.sock in its --state-dir,\n{own}"),
+        })
     }
-    let fix = format!("name the socket of a guardd: guardd.sock in its --state-dir,\n{own}");
-    (!kind.is_socket()).then(|| ("it is no socket".into(), fix))
 }
 
 /// The two ways to start the guardd that would listen at `socket`.

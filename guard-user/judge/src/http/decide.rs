@@ -7,7 +7,7 @@ use super::{
     facts::Facts,
     http_rule, method,
     obstacle::{self, Form, Obstacle},
-    profiles::{self, Opinion},
+    profiles::{self, JointOpinion, Opinion},
     warnings,
 };
 
@@ -46,7 +46,10 @@ pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Judgement {
 
 /// What a request is that no HTTP rule is about.
 fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
-    let (opinion, body_has_use) = profiles::opinion(rules, facts);
+    let JointOpinion {
+        opinion,
+        body_has_use,
+    } = profiles::opinion(rules, facts);
     let obstacle = obstacle::find(facts);
     let body = obstacle::body(facts).filter(|_| !body_has_use);
     match (opinion, obstacle.or(body)) {
@@ -87,7 +90,10 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
 /// What a request does, by what knows it best.
 fn kind(rules: &Rules, facts: &Facts<'_>) -> String {
     let strictest = facts.strictest_method().map_or(facts.method, |m| &m.name);
-    match (profiles::opinion(rules, facts).0, obstacle::find(facts)) {
+    match (
+        profiles::opinion(rules, facts).opinion,
+        obstacle::find(facts),
+    ) {
         (Opinion::Write { kind, .. }, _) | (_, Some(Obstacle { kind, .. })) => kind,
         _ => method::kind(strictest),
     }

@@ -55,7 +55,7 @@ enum Framing {
 pub(super) fn mend(section: &[u8], asked: SentRequest) -> Option<Head> {
     let mut lines = section.split_inclusive(|&byte| byte == b'\n').map(content);
     let start = lines.next()?;
-    let (status, is_old) = status(start)?;
+    let StatusLine { status, is_old } = StatusLine::parse(start)?;
     let fields = fields(lines)?;
     let is_interim = matches!(status, 100..200) && status != 101;
     let framing = match status {
@@ -121,17 +121,25 @@ pub(super) fn mend_trailers(section: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// The status, and whether it is HTTP/1.0.
-fn status(line: &[u8]) -> Option<(u16, bool)> {
-    let is_old = match line.get(..9)? {
-        b"HTTP/1.1 " => false,
-        b"HTTP/1.0 " => true,
-        _ => return None,
-    };
-    let digits = line.get(9..12)?;
-    let plain = digits.iter().all(u8::is_ascii_digit);
-    let status = str::from_utf8(digits).ok()?.parse().ok()?;
-    plain.then_some((status, is_old))
+/// What a status line says.
+struct StatusLine {
+    status: u16,
+    /// Whether it is HTTP/1.0.
+    is_old: bool,
+}
+
+impl StatusLine {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let is_old = match line.get(..9)? {
+            b"HTTP/1.1 " => false,
+            b"HTTP/1.0 " => true,
+            _ => return None,
+        };
+        let digits = line.get(9..12)?;
+        let plain = digits.iter().all(u8::is_ascii_digit);
+        let status = str::from_utf8(digits).ok()?.parse().ok()?;
+        plain.then_some(Self { status, is_old })
+    }
 }
 
 /// The fields up to an empty line. One that continues in a second line (RFC 9112 5.2) gets a space there.

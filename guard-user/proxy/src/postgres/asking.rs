@@ -139,14 +139,14 @@ impl AskedStatement<'_> {
         };
         let text = String::from_utf8_lossy(&self.unit.text);
         let room = MAX_PREVIEW.saturating_sub(parameters.len() + "…".len());
-        let (beside, is_all_beside) = self.beside.shown(room / 2);
-        let room = room - beside.len();
+        let beside = self.beside.shown(room / 2);
+        let room = room - beside.text.len();
         let cut = &text[..text.floor_char_boundary(room)];
         let more = if cut.len() < text.len() { "…" } else { "" };
         StatementPreview {
-            text: format!("{cut}{more}{parameters}{beside}"),
+            text: format!("{cut}{more}{parameters}{}", beside.text),
             bytes: cut.len(),
-            is_all_beside,
+            is_all_beside: beside.is_whole,
         }
     }
 

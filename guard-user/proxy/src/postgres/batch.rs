@@ -9,7 +9,7 @@ use super::{
     super::wire::TargetTerms,
     beside::{Beside, NamesBefore},
     client::{About, Comes, PostgresClient, Verdict, empty, too_long},
-    frame::{MAX_READ, MessageHead, invalid},
+    frame::{KeptMessage, MAX_READ, MessageHead, invalid},
     ledger::{Bound, Expected, MAX_KEPT, NamedObject},
     lock::Lock,
     meaning::Meaning,
@@ -45,12 +45,12 @@ where
         };
         self.size += message.len();
         // A slice keeps the whole buffer.
-        let message = match message.len() < SHORT {
+        let bytes = match message.len() < SHORT {
             true => Bytes::copy_from_slice(&message),
             false => message,
         };
         let is_full = self.size > MAX_BATCH || self.batch.len() >= MAX_PARTS;
-        self.batch.push((head, message));
+        self.batch.push(KeptMessage { head, bytes });
         match matches!(head.tag, b'S' | b'H') || is_full {
             true => self.run().await,
             false => Ok(()),
@@ -70,9 +70,9 @@ where
             batch: &batch,
             ..Planned::default()
         };
-        for (at, (head, message)) in batch.iter().enumerate() {
+        for (at, message) in batch.iter().enumerate() {
             planned.at = at;
-            if let Some(refused) = self.plan(&terms, *head, message, end, &mut planned).await? {
+            if let Some(refused) = self.plan(&terms, message, end, &mut planned).await? {
                 planned.verdict = Verdict::Refused(refused);
                 break;
             }
@@ -101,14 +101,16 @@ where
     }
 
     /// The batch so far, and what it ends with.
-    fn take_batch(&mut self) -> (Vec<(MessageHead, Bytes)>, End) {
+    fn take_batch(&mut self) -> (Vec<KeptMessage>, End) {
         let mut batch = std::mem::take(&mut self.batch);
         self.size = 0;
-        let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
-        let end = match last.map(|(head, _)| head.tag) {
+        let last = batch.pop_if(|last| matches!(last.head.tag, b'S' | b'H'));
+        let end = match last.map(|last| last.head.tag) {
             Some(b'S') => End::Sync,
             // Preparing alone must not keep a transaction open.
-            Some(_) if !self.is_open && !batch.iter().any(does_something) => End::Quiet,
+            Some(_) if !self.is_open && !batch.iter().any(|one| does_something(one.head)) => {
+                End::Quiet
+            }
             Some(_) => End::Flush,
             None => End::Full,
         };
@@ -131,11 +133,11 @@ where
     /// Whether a name in the batch is ambiguous until the server has answered.
     fn is_ambiguous(&self) -> io::Result<bool> {
         let ledger = self.shared.ledger.borrow();
-        for (head, message) in &self.batch {
-            if message.is_empty() || !does_something(&(*head, Bytes::new())) {
+        for KeptMessage { head, bytes } in &self.batch {
+            if bytes.is_empty() || !does_something(*head) {
                 continue;
             }
-            let many = match Part::of(head.tag, message)? {
+            let many = match Part::of(head.tag, bytes)? {
                 Part::Bind { statement, .. } => ledger.statements(&statement).len(),
                 Part::Execute { portal } => ledger.portals(&portal).len(),
                 _ => 0,
@@ -151,15 +153,15 @@ where
     async fn plan(
         &mut self,
         terms: &Rc<TargetTerms>,
-        head: MessageHead,
-        message: &Bytes,
+        message: &KeptMessage,
         end: End,
         planned: &mut Planned<'_>,
     ) -> io::Result<Option<Refusal>> {
-        if message.is_empty() {
+        let KeptMessage { head, bytes } = message;
+        if bytes.is_empty() {
             return Ok(Some(too_long(terms)));
         }
-        let part = Part::of(head.tag, message)?;
+        let part = Part::of(head.tag, bytes)?;
         if part.gives_a_name() && self.has_no_room(planned) {
             let why = "too many names are in use at once";
             return Ok(Some(Refusal::stopped(terms, why, "Close some.")));
@@ -184,7 +186,7 @@ where
         }
         planned.binds |= matches!(head.tag, b'P' | b'B');
         let expected = self.expected(terms, part, planned).await?;
-        planned.messages.push((message.clone(), expected));
+        planned.messages.push((bytes.clone(), expected));
         Ok(None)
     }
 
@@ -379,7 +381,7 @@ enum End {
 #[derive(Default)]
 struct Planned<'b> {
     /// The whole batch, and below the index of the current message.
-    batch: &'b [(MessageHead, Bytes)],
+    batch: &'b [KeptMessage],
     at: usize,
     /// The meaning of names before it.
     before: NamesBefore,
@@ -438,6 +440,6 @@ impl Planned<'_> {
     }
 }
 
-fn does_something((head, _): &(MessageHead, Bytes)) -> bool {
+fn does_something(head: MessageHead) -> bool {
     matches!(head.tag, b'B' | b'E')
 }

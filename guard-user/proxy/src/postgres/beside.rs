@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     super::wire::TargetTerms,
     client::PostgresClient,
-    frame::MessageHead,
+    frame::KeptMessage,
     ledger::{Bound, Parameters},
-    parts::Part,
+    parts::{Part, ShownText},
     sum::sum,
     unit::Unit,
 };
@@ -70,14 +70,15 @@ impl Beside {
                 (sums, _) => *sums = None,
             }
             beside.unasked += usize::from(!other.is_told_by_its_text());
-            let (shown, is_whole) = other.shown();
-            beside.is_cut |= !is_whole;
-            if more > 0 || beside.shown.len() + shown.len() > MAX_SHOWN {
+            let shown = other.shown();
+            beside.is_cut |= !shown.is_whole;
+            if more > 0 || beside.shown.len() + shown.text.len() > MAX_SHOWN {
                 more += 1;
                 continue;
             }
             let between = if beside.shown.is_empty() { "" } else { "; " };
-            beside.shown.push_str(&format!("{between}{shown}"));
+            beside.shown.push_str(between);
+            beside.shown.push_str(&shown.text);
         }
         if more > 0 {
             beside.is_cut = true;
@@ -86,17 +87,21 @@ impl Beside {
         beside
     }
 
-    /// The text to show after the statement's own, of at most `room` bytes, and whether it is complete.
-    pub(super) fn shown(&self, room: usize) -> (String, bool) {
-        let mut shown = match &*self.shown {
+    /// The text to show after the statement's own, of at most `room` bytes.
+    pub(super) fn shown(&self, room: usize) -> ShownText {
+        let mut text = match &*self.shown {
             "" => String::new(),
             shown => format!(" -- its batch executes as well: {shown}"),
         };
-        if shown.len() <= room {
-            return (shown, !self.is_cut);
+        let has_room = text.len() <= room;
+        if !has_room {
+            text.truncate(text.floor_char_boundary(room.saturating_sub("…".len())));
+            text.push('…');
         }
-        shown.truncate(shown.floor_char_boundary(room.saturating_sub("…".len())));
-        (shown + "…", false)
+        ShownText {
+            text,
+            is_whole: has_room && !self.is_cut,
+        }
     }
 
     /// The warnings, by whether all is shown.
@@ -133,8 +138,8 @@ impl Executed {
         !unit.reads() || unit.only_controls() || unit.only_sets()
     }
 
-    /// The text to show, and whether it is complete.
-    fn shown(&self) -> (String, bool) {
+    /// The text to show.
+    fn shown(&self) -> ShownText {
         let text = String::from_utf8_lossy(&self.text);
         let cut = &text[..text.floor_char_boundary(MAX_STATEMENT)];
         let is_whole = self.is_whole && cut.len() == text.len();
@@ -143,8 +148,10 @@ impl Executed {
             "" => String::new(),
             parameters => format!(" ({parameters})"),
         };
-        let shown = format!("{cut}{more}{with}");
-        (shown, is_whole && !self.parameters.is_cut)
+        ShownText {
+            text: format!("{cut}{more}{with}"),
+            is_whole: is_whole && !self.parameters.is_cut,
+        }
     }
 
     /// The meaning of a name since an earlier batch.
@@ -177,8 +184,8 @@ where
     W: AsyncWrite + Unpin,
 {
     /// The meaning of names before a batch, if that executes several statements.
-    pub(super) fn before(&self, batch: &[(MessageHead, Bytes)]) -> NamesBefore {
-        let executes = batch.iter().filter(|(head, _)| head.tag == b'E');
+    pub(super) fn before(&self, batch: &[KeptMessage]) -> NamesBefore {
+        let executes = batch.iter().filter(|one| one.head.tag == b'E');
         match executes.count() {
             0 | 1 => NamesBefore::default(),
             _ => NamesBefore {
@@ -197,17 +204,17 @@ where
         &mut self,
         terms: &TargetTerms,
         before: &NamesBefore,
-        batch: &[(MessageHead, Bytes)],
+        batch: &[KeptMessage],
         at: usize,
     ) -> io::Result<Beside> {
         let (mut prepared, mut bound) = (HashMap::new(), HashMap::new());
         let mut executed = Vec::new();
-        for (index, (head, message)) in batch.iter().enumerate() {
+        for (index, KeptMessage { head, bytes }) in batch.iter().enumerate() {
             // A message that is too long is refused, with all of the batch.
-            if message.is_empty() || !matches!(head.tag, b'P' | b'B' | b'E') {
+            if bytes.is_empty() || !matches!(head.tag, b'P' | b'B' | b'E') {
                 continue;
             }
-            match Part::of(head.tag, message)? {
+            match Part::of(head.tag, bytes)? {
                 Part::Parse { name, text, types } => {
                     let one = Executed {
                         unit: self.judged(terms, &text),
@@ -284,7 +291,7 @@ mod tests {
         ];
         let beside = Beside::of(all.iter());
         assert_eq!(
-            beside.shown(1000).0,
+            beside.shown(1000).text,
             " -- its batch executes as well: begin; select * from sneaky; \
              select * from v where id = $1 ($1 = '7'); commit"
         );
@@ -294,7 +301,8 @@ mod tests {
         );
         assert!(!beside.is_plain());
         let nothing = Beside::nothing();
-        assert_eq!(nothing.shown(0), (String::new(), true));
+        let shown = nothing.shown(0);
+        assert!(shown.text.is_empty() && shown.is_whole, "{shown:?}");
         assert_eq!(nothing.warnings(true), [""; 0]);
         assert!(nothing.is_plain() && nothing.sum() == Some(Bytes::new()));
     }
@@ -355,11 +363,11 @@ mod tests {
             .map(|_| executed("select * from sneaky", ""))
             .collect();
         let beside = Beside::of(many.iter());
-        let (shown, is_whole) = beside.shown(2000);
-        assert!(shown.len() < MAX_SHOWN + 64 && shown.ends_with(" more") && !is_whole);
+        let ShownText { text, is_whole } = beside.shown(2000);
+        assert!(text.len() < MAX_SHOWN + 64 && text.ends_with(" more") && !is_whole);
         let told = beside.warnings(is_whole);
         assert_eq!((told.len(), told[1].as_str()), (2, HttpRequest::CUT_BATCH));
-        let (shown, is_whole) = beside.shown(100);
-        assert!(shown.len() <= 100 && shown.ends_with('…') && !is_whole);
+        let ShownText { text, is_whole } = beside.shown(100);
+        assert!(text.len() <= 100 && text.ends_with('…') && !is_whole);
     }
 }

@@ -18,7 +18,7 @@ use super::{
     again::Again,
     asking::{AskedStatement, Login},
     beside::Beside,
-    frame::{HEAD, MAX_READ, MessageHead, Reader, invalid},
+    frame::{HEAD, KeptMessage, MAX_READ, MessageHead, Reader, invalid},
     judge::{self, Control, Extra, Release},
     large,
     ledger::{Bound, Expected, OwnReply, Parameters},
@@ -66,7 +66,7 @@ pub(super) struct PostgresClient<'a, R, W> {
     release: Release,
     /// By shape, if a text has one and only reads; else by its full text.
     known: HashMap<Vec<u8>, Rc<Unit>>,
-    pub(super) batch: Vec<(MessageHead, Bytes)>,
+    pub(super) batch: Vec<KeptMessage>,
     /// Whether something was sent of a batch that has not ended.
     pub(super) is_open: bool,
     /// Whether it is open to the client, and has ended to the server (a quiet end).

@@ -23,6 +23,14 @@ pub(super) struct MessageHead {
     pub(super) body: usize,
 }
 
+/// A message of a batch, which is kept until its end.
+#[derive(Debug)]
+pub(super) struct KeptMessage {
+    pub(super) head: MessageHead,
+    /// All of it; empty where it was too long to be read.
+    pub(super) bytes: Bytes,
+}
+
 /// Reads messages.
 #[derive(Debug)]
 pub(super) struct Reader<R> {

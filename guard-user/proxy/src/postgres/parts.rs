@@ -132,10 +132,10 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
         if parameters.len() >= MAX_SHOWN {
             more += 1;
         } else {
-            let (shown, is_whole) = shown(value.as_ref(), format.copied().unwrap_or(0));
-            is_cut |= !is_whole;
+            let shown = shown(value.as_ref(), format.copied().unwrap_or(0));
+            is_cut |= !shown.is_whole;
             let comma = if at == 0 { "" } else { ", " };
-            parameters.push_str(&format!("{comma}${} = {shown}", at + 1));
+            parameters.push_str(&format!("{comma}${} = {}", at + 1, shown.text));
         }
     }
     if more > 0 {
@@ -155,42 +155,56 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
     })
 }
 
-/// A parameter, for a person, and whether it is complete. In binary its meaning depends on its type, which only the server
-/// knows: a text has the same bytes either way.
-fn shown(value: Option<&Bytes>, format: usize) -> (String, bool) {
+/// What a person is shown.
+#[derive(Debug)]
+pub(super) struct ShownText {
+    pub(super) text: String,
+    /// Whether nothing was cut off.
+    pub(super) is_whole: bool,
+}
+
+/// A parameter, for a person. In binary its meaning depends on its type, which only the server knows: a text has the same bytes
+/// either way.
+fn shown(value: Option<&Bytes>, format: usize) -> ShownText {
     let Some(value) = value else {
-        return ("NULL".to_owned(), true);
+        return ShownText {
+            text: "NULL".to_owned(),
+            is_whole: true,
+        };
     };
     let is_printable = |text: &&str| format == 0 || !text.contains(char::is_control);
     let text = std::str::from_utf8(value).ok().filter(is_printable);
-    let (mut shown, is_whole) = match text {
+    let mut shown = match text {
         Some(text) => {
             let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
             let more = if cut.len() < text.len() { "…" } else { "" };
             // Escaped, so that nothing in it looks like the next parameter.
-            (format!("'{}{more}'", cut.escape_debug()), more.is_empty())
+            ShownText {
+                text: format!("'{}{more}'", cut.escape_debug()),
+                is_whole: more.is_empty(),
+            }
         }
         None => in_digits(value),
     };
     if format != 0 {
-        shown.push_str(" in binary");
+        shown.text.push_str(" in binary");
         if let Some(number) = whole_number(value) {
-            let _ = write!(shown, " ({number}, if it is a whole number)");
+            let _ = write!(shown.text, " ({number}, if it is a whole number)");
         }
     }
-    (shown, is_whole)
+    shown
 }
 
-fn in_digits(value: &[u8]) -> (String, bool) {
-    let mut shown = "0x".to_owned();
+fn in_digits(value: &[u8]) -> ShownText {
+    let mut text = "0x".to_owned();
     for byte in value.iter().take(MAX_PARAMETER / 2) {
-        let _ = write!(shown, "{byte:02x}");
+        let _ = write!(text, "{byte:02x}");
     }
     let is_whole = value.len() <= MAX_PARAMETER / 2;
     if !is_whole {
-        shown.push('…');
+        text.push('…');
     }
-    (shown, is_whole)
+    ShownText { text, is_whole }
 }
 
 /// As `int2`, `int4` and `int8` are sent in binary.

@@ -109,9 +109,16 @@ impl Opinion {
     }
 }
 
-/// What the profiles of a rule say together, the strictest of them, and whether one of them has a use
-/// for a body with any method.
-pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> (Opinion, bool) {
+/// What the profiles of a rule say together.
+pub(super) struct JointOpinion {
+    /// The strictest.
+    pub(super) opinion: Opinion,
+    /// Whether one of them has a use for a body with any method.
+    pub(super) body_has_use: bool,
+}
+
+/// What the profiles of a rule say together.
+pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> JointOpinion {
     let mut together = Opinion::None;
     let mut body_has_use = false;
     for profile in &rules.profiles {
@@ -120,7 +127,10 @@ pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> (Opinion, bool) {
         body_has_use |= may_read && *profile == Profile::Elasticsearch;
         together = together.stricter(opinion);
     }
-    (together, body_has_use)
+    JointOpinion {
+        opinion: together,
+        body_has_use,
+    }
 }
 
 /// What a person is warned of, as the profiles of a rule know it.
