@@ -393,18 +393,7 @@ fn asked(policy: &Policy) -> &'static str {
 fn page(found: &Differences, _: &Clock) -> Page {
     let mut page = Page::default();
     if found.equal {
-        page.styled(GOOD, "Equal").line(format_args!(
-            ": {} and {} let the same through.",
-            found.old, found.new
-        ));
-        for (rules, word) in [(&found.idle_new, "New"), (&found.idle_gone, "Gone")] {
-            if !rules.is_empty() {
-                page.line(format_args!(
-                    "{word}, and without effect: {}",
-                    rules.join(", ")
-                ));
-            }
-        }
+        equal(&mut page, found);
         return page;
     }
     for (opens, style, title) in [
@@ -444,6 +433,22 @@ fn page(found: &Differences, _: &Clock) -> Page {
     }
     elsewhere(&mut page, found);
     page
+}
+
+/// That nothing is let through otherwise, and what is new or gone all the same.
+fn equal(page: &mut Page, found: &Differences) {
+    page.styled(GOOD, "Equal").line(format_args!(
+        ": {} and {} let the same through.",
+        found.old, found.new
+    ));
+    for (rules, word) in [(&found.idle_new, "New"), (&found.idle_gone, "Gone")] {
+        if !rules.is_empty() {
+            page.line(format_args!(
+                "{word}, and without effect: {}",
+                rules.join(", ")
+            ));
+        }
+    }
 }
 
 /// "api.example.com: nothing -> allow tcp/443"

@@ -66,18 +66,7 @@ pub(crate) fn discover(
     };
     let Findings { found, dismissals } = looked(&dir, &person, socket, wish)?;
     if let Some(name) = &args.write {
-        let wanted = write::Wanted {
-            name,
-            base: args.policy.as_deref(),
-            agreed: None,
-            here: args.here,
-            mode: match (args.print, args.yes) {
-                (true, _) => write::Mode::Print,
-                (false, true) => write::Mode::Narrow,
-                (false, false) => write::Mode::Ask,
-            },
-        };
-        let written = wanted.write(&dir, found, &dismissals, output)?;
+        let written = wanted(args, name).write(&dir, found, &dismissals, output)?;
         output.print(&written, write::ended)?;
         return Ok(Exit::DONE);
     }
@@ -101,6 +90,21 @@ pub(crate) fn discover(
     }
     let told = output.print(&discovered, |discovered, _| page::page(discovered));
     Exit::answer(!args.check || discovered.is_clean()).once_told(told)
+}
+
+/// The policy that is to be written.
+fn wanted<'a>(args: &'a DiscoverArgs, name: &'a str) -> write::Wanted<'a> {
+    write::Wanted {
+        name,
+        base: args.policy.as_deref(),
+        agreed: None,
+        here: args.here,
+        mode: match (args.print, args.yes) {
+            (true, _) => write::Mode::Print,
+            (false, true) => write::Mode::Narrow,
+            (false, false) => write::Mode::Ask,
+        },
+    }
 }
 
 /// A step of `guard setup`: shows what is in reach from here. How many places have no rule that a policy could have.

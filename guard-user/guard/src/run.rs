@@ -113,19 +113,7 @@ pub(super) fn in_session(
     } else {
         projects(args, &socket, &identity, output)?
     };
-    let (changed, beside, narrows) = match project {
-        Some(project) => (project.policy, Some(project.beside), Some(project.parsed)),
-        None => (None, None, None),
-    };
-    let agreed = changed.is_some();
-    let policy = changed.or(policy);
-    let text = policy.as_ref().and_then(|policy| policy.text.clone());
-    let run = Run {
-        policy,
-        beside: beside.map(Box::new),
-        agreed,
-        ..wanted(args, &identity)
-    };
+    let (run, policies) = with_policies(wanted(args, &identity), policy, project);
     let is_told = !is_scratch && is_told(args, output);
     let started = start(&mut client, run, &identity, output, is_told);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
@@ -142,10 +130,6 @@ pub(super) fn in_session(
         identity: &identity,
         quiet: args.quiet,
         output,
-    };
-    let policies = JudgingTexts {
-        text: text.as_deref(),
-        beside: narrows,
     };
     let drift = ready(before, &started, policies, &socket, is_scratch)
         .inspect_err(|why| abandon(&socket, &started.session.id, why))?;
@@ -177,6 +161,31 @@ fn wanted(args: &RunArgs, identity: &CommandIdentity) -> Run {
     }
 }
 
+/// The same under a policy, as the project changes that or lies beside it.
+fn with_policies(
+    run: Run,
+    policy: Option<PolicyRef>,
+    project: Option<Project>,
+) -> (Run, JudgingTexts) {
+    let (changed, beside, narrows) = match project {
+        Some(project) => (project.policy, Some(project.beside), Some(project.parsed)),
+        None => (None, None, None),
+    };
+    let agreed = changed.is_some();
+    let policy = changed.or(policy);
+    let policies = JudgingTexts {
+        text: policy.as_ref().and_then(|policy| policy.text.clone()),
+        beside: narrows,
+    };
+    let run = Run {
+        policy,
+        beside: beside.map(Box::new),
+        agreed,
+        ..run
+    };
+    (run, policies)
+}
+
 /// Tells what guardd warns of, and that the session is not refused what no rule names.
 fn warn(started: &Started, output: Output) {
     output.warnings(&started.warnings);
@@ -189,9 +198,9 @@ fn warn(started: &Started, output: Output) {
 }
 
 /// The policies of a session, as far as they are not guardd's.
-struct JudgingTexts<'t> {
+struct JudgingTexts {
     /// The text that the client brought.
-    text: Option<&'t str>,
+    text: Option<String>,
     /// The project's.
     beside: Option<Parsed>,
 }
@@ -200,7 +209,7 @@ struct JudgingTexts<'t> {
 fn ready(
     before: Before<'_>,
     started: &Started,
-    policies: JudgingTexts<'_>,
+    policies: JudgingTexts,
     socket: &Path,
     is_scratch: bool,
 ) -> Result<Option<Drift>, CliError> {
@@ -211,7 +220,7 @@ fn ready(
     if is_scratch {
         return Ok(None);
     }
-    before.tell(started, policies.text, policies.beside, socket)
+    before.tell(started, policies.text.as_deref(), policies.beside, socket)
 }
 
 /// Has guardd make the session. A name that it has no policy of may be one of the person's own: whatever runs as them may have written
@@ -295,6 +304,27 @@ struct BesideCommand {
     held: Option<HeldTeller>,
 }
 
+/// What is started, and as whom.
+fn command(
+    args: &RunArgs,
+    global: &Global,
+    identity: CommandIdentity,
+    started: &Started,
+) -> session::Command {
+    let (socket, session) = (global.socket(), &started.session);
+    session::Command {
+        argv: args.command.clone(),
+        sockets: started.sockets.clone().map(|terms| {
+            let guardd = std::path::absolute(&socket).unwrap_or_else(|_| socket.clone());
+            SessionSockets::of(session.cgroup.clone(), terms, &identity, guardd)
+        }),
+        ask: ASK,
+        names: names(started),
+        identity,
+        environment: environment(global, &session.id),
+    }
+}
+
 /// Starts the command in its session, and waits for it.
 fn launch(
     args: &RunArgs,
@@ -307,17 +337,7 @@ fn launch(
     let socket = global.socket();
     let session = &started.session;
     let trust = trust(started, &identity, &socket, output);
-    let command = session::Command {
-        argv: args.command.clone(),
-        sockets: started.sockets.clone().map(|terms| {
-            let guardd = std::path::absolute(&socket).unwrap_or_else(|_| socket.clone());
-            SessionSockets::of(session.cgroup.clone(), terms, &identity, guardd)
-        }),
-        ask: ASK,
-        names: names(started),
-        identity,
-        environment: environment(global, &session.id),
-    };
+    let command = command(args, global, identity, started);
     let mut enter = || {
         let told_root = enter(&socket, session)?;
         let effect = trust.as_ref().map(Trust::take_effect).unwrap_or_default();

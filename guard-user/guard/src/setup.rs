@@ -37,54 +37,15 @@ pub(crate) fn setup(args: &SetupArgs, global: &Global, output: Output) -> Result
     steps.head(1, "This machine", "guard doctor")?;
     let machine = doctor::problems(global, output)?;
 
-    steps.head(
-        2,
-        "Production in reach of what you start here",
-        "guard discover",
-    )?;
-    let policy = args.policy.as_deref();
-    // One that is there is what the person uses here, once they know what it says: whatever runs as them may have written it.
-    let own = personal(&name, &Person::own()).filter(|_| policy.is_none());
-    let taken = own.as_ref();
-    let taken = taken.map(|file| discover::take_over(&name, file, args.print, output));
-    let taken = taken.transpose()?;
-    let measured = policy.or(own.as_ref().map(|_| name.as_str()));
-    let missing = discover::list(measured, args.print, &socket, output)?;
-
-    let write = format!("guard discover --write {name}");
-    steps.head(3, "A policy for it", &write)?;
-    let used = match missing {
-        0 => {
-            steps.say("Nothing is left open that looks like production: no rule is missing.")?;
-            measured.map(str::to_owned)
-        }
-        _ => {
-            let own = discover::OfferedPolicy {
-                name: &name,
-                base: policy,
-                agreed: taken.as_deref(),
-            };
-            let offered = discover::offer(own, args.print, &socket, output)?;
-            offered.or(measured.map(str::to_owned))
-        }
-    };
-
-    steps.head(4, "Your agent's settings", "guard init AGENT")?;
-    let agents = steps.agents();
-    if agents.is_empty() {
-        steps.say(
-            "No agent is installed that has settings for guard: any command can be guarded.",
-        )?;
-    }
-    for agent in &agents {
-        init::offer(*agent, args.print, output)?;
-    }
+    let found = steps.production(&name, &socket)?;
+    let used = steps.policy(&name, &found, &socket)?;
+    let agents = steps.settings()?;
 
     let first = FirstCommand {
         // Named in any case: guardd knows none of a person's own policies, of which the settings may name one.
         policy: or_default(used.as_deref()),
         program: steps.program(&agents),
-        is_to_be_written: args.print && used.as_ref() == Some(&name) && own.is_none(),
+        is_to_be_written: args.print && used.as_ref() == Some(&name) && found.own.is_none(),
         starts: match Client::connect(&socket) {
             Err(CliError::NoDaemon(none)) => Some(none.fix),
             _ => None,
@@ -146,6 +107,14 @@ struct Steps<'a> {
     output: Output,
 }
 
+/// What the second step has found.
+struct FoundOpen {
+    /// The text of the person's own policy of that name, where there is one: they use it here.
+    own: Option<String>,
+    /// How many places have no rule.
+    missing: usize,
+}
+
 impl Steps<'_> {
     fn head(&self, number: u8, title: &str, command: &str) -> Result<(), CliError> {
         let mut page = Page::default();
@@ -159,6 +128,63 @@ impl Steps<'_> {
 
     fn say(&self, text: &str) -> Result<(), CliError> {
         self.output.print(&(), |(), _| Page::of(text))
+    }
+
+    /// Shows what is in reach.
+    fn production(&self, name: &str, socket: &Path) -> Result<FoundOpen, CliError> {
+        self.head(
+            2,
+            "Production in reach of what you start here",
+            "guard discover",
+        )?;
+        let policy = self.args.policy.as_deref();
+        // One that is there is what the person uses here, once they know what it says: whatever runs as them may have written it.
+        let own = personal(name, &Person::own()).filter(|_| policy.is_none());
+        let own = own.map(|file| discover::take_over(name, &file, self.args.print, self.output));
+        let own = own.transpose()?;
+        let measured = policy.or(own.as_ref().map(|_| name));
+        let missing = discover::list(measured, self.args.print, socket, self.output)?;
+        Ok(FoundOpen { own, missing })
+    }
+
+    /// Offers a policy for it. The name of the one that is used then; none: that of the settings.
+    fn policy(
+        &self,
+        name: &str,
+        found: &FoundOpen,
+        socket: &Path,
+    ) -> Result<Option<String>, CliError> {
+        let write = format!("guard discover --write {name}");
+        self.head(3, "A policy for it", &write)?;
+        let base = self.args.policy.as_deref();
+        let measured = base.or(found.own.as_ref().map(|_| name));
+        let measured = measured.map(str::to_owned);
+        if found.missing == 0 {
+            self.say("Nothing is left open that looks like production: no rule is missing.")?;
+            return Ok(measured);
+        }
+        let offered = discover::OfferedPolicy {
+            name,
+            base,
+            agreed: found.own.as_deref(),
+        };
+        let offered = discover::offer(offered, self.args.print, socket, self.output)?;
+        Ok(offered.or(measured))
+    }
+
+    /// Enters guard into the settings of agents; those.
+    fn settings(&self) -> Result<Vec<AgentKind>, CliError> {
+        self.head(4, "Your agent's settings", "guard init AGENT")?;
+        let agents = self.agents();
+        if agents.is_empty() {
+            self.say(
+                "No agent is installed that has settings for guard: any command can be guarded.",
+            )?;
+        }
+        for agent in &agents {
+            init::offer(*agent, self.args.print, self.output)?;
+        }
+        Ok(agents)
     }
 
     /// The agents that were named; else those that are installed, or have settings in this directory.

@@ -72,7 +72,6 @@ pub fn explain(
         environment,
         targets: HashMap::new(),
     };
-    let mut explanations = Vec::new();
     // What no rule names gets what is said of its addresses.
     let by_name = |name: &DomainName| {
         compiled.pattern_of(name).is_some() || environment.resolved(name).next().is_none()
@@ -80,31 +79,9 @@ pub fn explain(
     if let (Target::Name(name), true) = (&to.target, compiled.judges_names())
         && by_name(name)
     {
-        let pattern = compiled.pattern_of(name);
-        let mut addresses = Vec::new();
-        for address in environment.resolved(name) {
-            match apart(
-                &mut explainer,
-                compiled,
-                to,
-                &address,
-                &asked,
-                pattern.as_ref(),
-            ) {
-                None => addresses.push(address.to_short()),
-                Some(apart) => explanations.extend(apart),
-            }
-        }
-        if addresses.is_empty() && !explanations.is_empty() {
-            return explanations;
-        }
-        let parts = compiled.parts_of_name(pattern.as_ref(), policy.default, &asked);
-        let by_name = parts.into_iter().map(|part| ExplainedVerdict {
-            addresses: addresses.clone(),
-            ..explainer.explain_name(to, pattern.as_ref(), part)
-        });
-        return by_name.chain(explanations).collect();
+        return of_name(&mut explainer, compiled, to, name, &asked);
     }
+    let mut explanations = Vec::new();
     for within in to.target.prefixes(environment) {
         for (prefix, value) in compiled.deciding(&within) {
             for part in compiled.parts(value, &asked) {
@@ -113,6 +90,35 @@ pub fn explain(
         }
     }
     explanations
+}
+
+/// What holds for a name: together for those of its addresses that are as the name, and apart for each other one.
+fn of_name(
+    explainer: &mut Explainer<'_>,
+    compiled: &Compiled,
+    to: &Destination,
+    name: &DomainName,
+    asked: &[PortSpec],
+) -> Vec<ExplainedVerdict> {
+    let (policy, environment) = (explainer.policy, explainer.environment);
+    let pattern = compiled.pattern_of(name);
+    let pattern = pattern.as_ref();
+    let (mut addresses, mut explanations) = (Vec::new(), Vec::new());
+    for address in environment.resolved(name) {
+        match apart(explainer, compiled, to, &address, asked, pattern) {
+            None => addresses.push(address.to_short()),
+            Some(apart) => explanations.extend(apart),
+        }
+    }
+    if addresses.is_empty() && !explanations.is_empty() {
+        return explanations;
+    }
+    let parts = compiled.parts_of_name(pattern, policy.default, asked);
+    let by_name = parts.into_iter().map(|part| ExplainedVerdict {
+        addresses: addresses.clone(),
+        ..explainer.explain_name(to, pattern, part)
+    });
+    by_name.chain(explanations).collect()
 }
 
 /// What holds for an address of a name at which the rule that has the name opens nothing, or another one decides; none where it decides as at

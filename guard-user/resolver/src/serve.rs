@@ -360,6 +360,15 @@ async fn open(common: &Common, asker: &Asker, answer: &DnsAnswer) -> Result<(), 
     told.map(drop).map_err(|_| failed())
 }
 
+/// Why there is no answer of the server's.
+fn unanswered(error: &io::Error) -> Stopped {
+    let why = match error.kind() {
+        io::ErrorKind::TimedOut => error.to_string(),
+        _ => format!("the server gave no answer ({error})"),
+    };
+    Stopped::because(Says::Failed, why)
+}
+
 /// Has the server answer, and the session learn.
 async fn fetch(
     common: &Common,
@@ -373,13 +382,7 @@ async fn fetch(
     let ServersAnswer {
         mut message,
         socket,
-    } = exchange.await.map_err(|error| {
-        let why = match error.kind() {
-            io::ErrorKind::TimedOut => error.to_string(),
-            _ => format!("the server gave no answer ({error})"),
-        };
-        Stopped::because(Says::Failed, why)
-    })?;
+    } = exchange.await.map_err(|error| unanswered(&error))?;
     let odd = |odd| Stopped::because(Says::Failed, odd);
     let session = common.sessions.get(origin.session.0);
     if common.without_ech || session.is_some_and(|session| session.without_ech) {

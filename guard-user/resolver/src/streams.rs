@@ -59,6 +59,13 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(half: OwnedWriteHalf) -> Self {
+        Self {
+            half: Mutex::new(half),
+            broken: Notify::new(),
+        }
+    }
+
     /// Writes an answer, whole.
     async fn write(&self, message: &[u8]) {
         let length = message.len() as u16;
@@ -129,10 +136,7 @@ async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer
     // Only slower without.
     let _ = stream.set_nodelay(true);
     let (mut reader, half) = stream.into_split();
-    let writer = Rc::new(Writer {
-        half: Mutex::new(half),
-        broken: Notify::new(),
-    });
+    let writer = Rc::new(Writer::new(half));
     let mut answering = JoinSet::new();
     loop {
         have_room(&mut answering).await;
@@ -163,7 +167,11 @@ async fn serve(common: Rc<Common>, network: Rc<Network>, stream: TcpStream, peer
             drop(slot);
         });
     }
-    // Whoever has only stopped asking still gets its answers.
+    finish(&mut answering, &writer).await;
+}
+
+/// Lets what is under way end: a client that has only stopped asking still gets its answers.
+async fn finish(answering: &mut JoinSet<()>, writer: &Writer) {
     tokio::select! {
         () = async { while answering.join_next().await.is_some() {} } => {}
         () = writer.broken.notified() => {}

@@ -175,22 +175,7 @@ impl LoggedDecisions {
             return;
         };
         match shown.and_then(|shown| shown.http.get()) {
-            None => {
-                let said = match (yes, one.read_only.is(&true)) {
-                    (false, _) => DecisionKind::No,
-                    (true, true) => DecisionKind::Reads,
-                    (true, false) => DecisionKind::Yes,
-                };
-                let ports = Some(ports);
-                let all = about(one).unwrap_or_else(|| vec![to]);
-                self.answers
-                    .extend(all.into_iter().map(|to| ConnectionDecision {
-                        to,
-                        ports,
-                        said,
-                        why: why.clone(),
-                    }));
-            }
+            None => self.answered_connections(one, to, ports, &why),
             Some(http) if http.is_statement() => {
                 self.unsaid.push(format!("{why}: {OF_STATEMENTS}"));
             }
@@ -206,6 +191,21 @@ impl LoggedDecisions {
             }),
             Some(_) => {}
         }
+    }
+
+    fn answered_connections(&mut self, one: &Answered, to: Prefix, ports: PortSpec, why: &str) {
+        let said = match (one.answer.is("yes"), one.read_only.is(&true)) {
+            (false, _) => DecisionKind::No,
+            (true, true) => DecisionKind::Reads,
+            (true, false) => DecisionKind::Yes,
+        };
+        let all = about(one).unwrap_or_else(|| vec![to]).into_iter();
+        self.answers.extend(all.map(|to| ConnectionDecision {
+            to,
+            ports: Some(ports),
+            said,
+            why: why.to_owned(),
+        }));
     }
 
     fn opened(&mut self, record: &LogRecord, one: &HoleOpen, shown: Option<&Request>) {
@@ -224,17 +224,7 @@ impl LoggedDecisions {
         };
         let why = why(record, one.by.get(), &what, shown, one.reason.get());
         if let Some(name) = one.name.get() {
-            let ports = one.ports.get().map(|ports| ports.parse::<PortSpec>());
-            match ports.transpose() {
-                Ok(ports) => self.names.push(NameDecision {
-                    name: name.clone(),
-                    ports,
-                    reads: one.read_only.is(&true),
-                    why,
-                }),
-                Err(_) => self.unsaid.push(format!("{why}: no policy can say it")),
-            }
-            return;
+            return self.opened_name(one, name, why);
         }
         let to = one.destination.get();
         let to = to.and_then(|to| to.parse::<Prefix>().ok());
@@ -260,6 +250,19 @@ impl LoggedDecisions {
                 self.http.push(opened_for(http, asked, to, ports, why));
             }
             _ => self.unsaid.push(format!("{why}: no policy can say it")),
+        }
+    }
+
+    fn opened_name(&mut self, one: &HoleOpen, name: &str, why: String) {
+        let ports = one.ports.get().map(|ports| ports.parse::<PortSpec>());
+        match ports.transpose() {
+            Ok(ports) => self.names.push(NameDecision {
+                name: name.to_owned(),
+                ports,
+                reads: one.read_only.is(&true),
+                why,
+            }),
+            Err(_) => self.unsaid.push(format!("{why}: no policy can say it")),
         }
     }
 }

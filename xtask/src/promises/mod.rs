@@ -84,19 +84,7 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
         ensure!(recorded == ExitCode::SUCCESS, "{RECORDINGS} failed");
         return pictures::write();
     }
-    let begins = |promise: &&Promise| {
-        args.names
-            .iter()
-            .any(|name| promise.name.starts_with(&**name))
-    };
-    let chosen = ALL
-        .iter()
-        .filter(|promise| args.names.is_empty() || begins(promise));
-    let chosen: Vec<&Promise> = chosen.collect();
-    ensure!(
-        !chosen.is_empty(),
-        "no promise has such a name: see `cargo xtask promises --list`"
-    );
+    let chosen = chosen(args)?;
     let cache = Cache::open()?;
     let mut last = Last::read(&cache);
     let (mut is_false, mut unseen) = (Vec::new(), Vec::new());
@@ -118,20 +106,43 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
         println!("{}", last.row(promise)?);
     }
     if args.list && args.names.is_empty() {
-        println!("\nBlocks of commands:\n");
-        for row in blocks::rows() {
-            println!("{row}");
-        }
-        println!("\nFigures:\n");
-        for row in figures::rows() {
-            println!("{row}");
-        }
+        print_others();
     }
     let wrong = [blocks::problems()?, figures::problems()?].concat();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(is_false.is_empty(), "not true: {}", is_false.join(", "));
     ensure!(unseen.is_empty(), "nothing showed: {}", unseen.join(", "));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those whose names begin as they were named; all where none was.
+fn chosen(args: &PromisesArgs) -> Result<Vec<&'static Promise>> {
+    let begins = |promise: &&Promise| {
+        args.names
+            .iter()
+            .any(|name| promise.name.starts_with(&**name))
+    };
+    let chosen = ALL
+        .iter()
+        .filter(|promise| args.names.is_empty() || begins(promise));
+    let chosen: Vec<&Promise> = chosen.collect();
+    ensure!(
+        !chosen.is_empty(),
+        "no promise has such a name: see `cargo xtask promises --list`"
+    );
+    Ok(chosen)
+}
+
+/// The rows of what is promised beside sentences.
+fn print_others() {
+    println!("\nBlocks of commands:\n");
+    for row in blocks::rows() {
+        println!("{row}");
+    }
+    println!("\nFigures:\n");
+    for row in figures::rows() {
+        println!("{row}");
+    }
 }
 
 /// Those of which nothing ran that shows them.

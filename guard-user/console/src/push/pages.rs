@@ -165,29 +165,36 @@ pub(crate) async fn add(
         name: named(&agent),
         since: Timestamp::now(),
     };
-    let added = || {
-        let DeviceKeys { key, auth } = device.keys()?;
-        // Its key has to be one.
-        seal(b"", &key, &auth)?;
-        let (devices, _) = Devices::open(&settings.state_dir)?;
-        match &said.replaces {
-            Some(before) => devices.replace(&id_of(before), &device)?,
-            None => devices.add(&device)?,
-        }
-        // Whoever has logged out everywhere meanwhile has removed those that were there.
-        if !is_logged_in() {
-            devices.remove(&device.id());
-            anyhow::bail!("this browser's session has ended");
-        }
-        anyhow::Ok(())
-    };
-    match added() {
+    match keep(settings, &device, said.replaces.as_deref(), is_logged_in) {
         Ok(()) => reply::json(StatusCode::OK, &json!({ "id": device.id() })),
         Err(error) => {
             tracing::info!("a device is not added: {error:#}");
             refused(&format!("Not told: {error}."))
         }
     }
+}
+
+/// Keeps a device, in place of the one at that endpoint, if it replaces one.
+fn keep(
+    settings: &Settings,
+    device: &Device,
+    replaces: Option<&str>,
+    is_logged_in: impl Fn() -> bool,
+) -> anyhow::Result<()> {
+    let DeviceKeys { key, auth } = device.keys()?;
+    // Its key has to be one.
+    seal(b"", &key, &auth)?;
+    let (devices, _) = Devices::open(&settings.state_dir)?;
+    match replaces {
+        Some(before) => devices.replace(&id_of(before), device)?,
+        None => devices.add(device)?,
+    }
+    // Who has logged out everywhere meanwhile has removed those that were there.
+    if !is_logged_in() {
+        devices.remove(&device.id());
+        anyhow::bail!("this browser's session has ended");
+    }
+    Ok(())
 }
 
 /// How long it may take to look where a name leads.

@@ -292,24 +292,8 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
             return;
         }
         sink.name(one);
-        let clues = match token(one, all) {
-            Some((host, data)) => {
-                vec![Lead {
-                    at: HostPort::new(crate::Host::parse(host), 443),
-                    service: Service::Platform,
-                    data,
-                    credential: Some("token"),
-                }]
-            }
-            None if is_aws(one) => vec![aws(one)],
-            None if is_host(one.key) && !one.value.contains("://") => {
-                host(sink, one, all).into_iter().collect()
-            }
-            None if is_kafka(one.key) => kafka(sink, one, all),
-            None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
-        };
         let is_opened = is_opened(one, all);
-        for lead in clues {
+        for lead in leads(sink, one, all) {
             let HostPort { host, port } = lead.at;
             let is_own = host
                 .as_ref()
@@ -336,6 +320,19 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
     }
 }
 
+/// Where a variable leads, with what is beside it.
+fn leads(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
+    match token(one, all) {
+        Some(lead) => vec![lead],
+        None if is_aws(one) => vec![aws(one)],
+        None if is_host(one.key) && !one.value.contains("://") => {
+            host(sink, one, all).into_iter().collect()
+        }
+        None if is_kafka(one.key) => kafka(sink, one, all),
+        None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
+    }
+}
+
 /// What values begin with that are kept elsewhere: 1Password's, and those of vals and of Doppler.
 const REFERENCES: [&str; 3] = ["op://", "ref+", "doppler://"];
 
@@ -348,11 +345,8 @@ pub(super) struct Lead {
 }
 
 fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
-    let engine = one
-        .key
-        .ends_with("DOCKER_HOST")
-        .then(|| one.value.strip_prefix("tcp://"))
-        .flatten();
+    let engine = one.value.strip_prefix("tcp://");
+    let engine = engine.filter(|_| one.key.ends_with("DOCKER_HOST"));
     let known = ADDRESSES.iter().find(|(key, _, _)| *key == one.key);
     let found = match (engine, known) {
         (Some(at), _) => Some((at, Service::Docker, 2375)),
@@ -361,25 +355,8 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
         }
         _ => None,
     };
-    if let Some((all, service, port)) = found {
-        let mut leads = Vec::new();
-        // What stands before one may be a piece of a password.
-        if all.contains(',') && all.contains('@') {
-            sink.pass_over(one.line, "an unreadable address");
-            return leads;
-        }
-        for at in all.split(',').map(str::trim) {
-            match host_and_port(at.split('/').next().unwrap_or_default(), port) {
-                Some(at) => leads.push(Lead {
-                    at,
-                    service,
-                    data: StageWords::default(),
-                    credential: Some("login"),
-                }),
-                None => sink.pass_over(one.line, "an unreadable address"),
-            }
-        }
-        return leads;
+    if let Some((addresses, service, port)) = found {
+        return listed(sink, one.line, addresses, service, port);
     }
     match scan(one.value) {
         Dsn::Other => {
@@ -414,6 +391,34 @@ fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
             leads.filter(is_place).collect()
         }
     }
+}
+
+/// A list of addresses without a scheme, all of one service.
+fn listed(
+    sink: &mut Sink,
+    line: Option<usize>,
+    addresses: &str,
+    service: Service,
+    port: u16,
+) -> Vec<Lead> {
+    let mut leads = Vec::new();
+    // What stands before one may be a piece of a password.
+    if addresses.contains(',') && addresses.contains('@') {
+        sink.pass_over(line, "an unreadable address");
+        return leads;
+    }
+    for at in addresses.split(',').map(str::trim) {
+        match host_and_port(at.split('/').next().unwrap_or_default(), port) {
+            Some(at) => leads.push(Lead {
+                at,
+                service,
+                data: StageWords::default(),
+                credential: Some("login"),
+            }),
+            None => sink.pass_over(line, "an unreadable address"),
+        }
+    }
+    leads
 }
 
 /// Whether one whose name begins alike holds a secret: `IMMICH_API_KEY` beside `IMMICH_URL`.
@@ -451,13 +456,21 @@ fn is_called(one: &Variable<'_>, key: &str) -> bool {
 }
 
 /// The host of a platform's token, by the variable's name or what the value begins with; the token itself goes no further.
-fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<(&'static str, StageWords)> {
+fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
+    let to = |host: &str, data| Lead {
+        at: HostPort::new(crate::Host::parse(host), 443),
+        service: Service::Platform,
+        data,
+        credential: Some("token"),
+    };
     let by_value = VALUES
         .iter()
         .find(|(begin, _)| one.value.starts_with(begin));
     let (begin, host) = match by_value {
         Some((begin, host)) => (*begin, *host),
-        None if is_google_key(one.value) => return Some((service::GOOGLE, StageWords::default())),
+        None if is_google_key(one.value) => {
+            return Some(to(service::GOOGLE, StageWords::default()));
+        }
         None => {
             let (_, host) = TOKENS.iter().find(|(key, _)| is_called(one, key))?;
             ("", *host)
@@ -469,7 +482,7 @@ fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<(&'static str, Stag
     }
     // It is for a GitLab of one's own.
     let is_elsewhere = host == GITLAB && all.iter().any(|other| other.key == "GITLAB_HOST");
-    (!is_elsewhere).then(|| (host, said(begin)))
+    (!is_elsewhere).then(|| to(host, said(begin)))
 }
 
 /// Whether it is a key of Google's, and not where one lies.
@@ -644,10 +657,9 @@ fn by_others(all: &[Variable<'_>]) -> Option<ServicePort> {
     found.all(|other| other == first).then_some(first)
 }
 
-/// `DB_HOST`, with what `DB_PORT`, `DB_CONNECTION` and `DB_NAME` beside it say.
-fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
-    let key = one.key.to_ascii_lowercase();
-    let stem = [
+/// What the name of a host's variable begins with, and that of its port's as well.
+fn stem_of(key: &str) -> &str {
+    let ends = [
         "_hostname",
         "_host",
         ".host",
@@ -655,10 +667,16 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
         "host",
         "_server",
         "_address",
-    ]
-    .iter()
-    .find_map(|end| key.strip_suffix(end))
-    .unwrap_or("");
+    ];
+    let mut ends = ends.iter();
+    ends.find_map(|end| key.strip_suffix(end))
+        .unwrap_or_default()
+}
+
+/// `DB_HOST`, with what `DB_PORT`, `DB_CONNECTION` and `DB_NAME` beside it say.
+fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
+    let key = one.key.to_ascii_lowercase();
+    let stem = stem_of(&key);
     let beside = |names: &[&str]| {
         let found = all.iter().find(|other| {
             let rest = other.key.to_ascii_lowercase();

@@ -109,48 +109,58 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
         for one in items(get(document, "clusters")) {
             clusters.entry(string(get(one, "name"))).or_insert(one);
         }
-        for context in items(get(document, "contexts")) {
+        for one in items(get(document, "contexts")) {
             if sink.is_full() {
                 return;
             }
-            let name = string(get(context, "name"));
-            let line = context.span.start.line();
-            let Some(inner) = get(context, "context") else {
-                continue;
-            };
-            let cluster = string(get(inner, "cluster"));
-            let at = clusters.get(cluster).and_then(|one| get(one, "cluster"));
-            let told = |key: &str| at.map_or("", |at| string(get(at, key)));
-            let server = told("server");
-            let names = [
-                string(get(inner, "namespace")),
-                cluster,
-                told("tls-server-name"),
-            ];
-            let data = said(&names.join(" "));
-            if !told("proxy-url").is_empty() {
-                // A rule for the server would stop nothing.
-                sink.key(
-                    "a proxy before that server: a rule for it is what counts",
-                    Some(line),
-                    name,
-                );
-            }
-            match scan(server) {
-                Dsn::Targets(targets) => {
-                    for target in targets {
-                        let at = Some(HostPort::new(target.host, target.port));
-                        let clue = sink.named(line, name, Service::Kubernetes, at, data);
-                        if let Some(clue) = clue {
-                            clue.has_sibling &= name != current;
-                            sink.context(cluster, name);
-                        }
-                    }
+            context(sink, one, &clusters, current);
+        }
+    }
+}
+
+/// A context, with the clusters of its file and the context that is used now.
+fn context(
+    sink: &mut Sink,
+    context: &Node<'_>,
+    clusters: &HashMap<&str, &Node<'_>>,
+    current: &str,
+) {
+    let name = string(get(context, "name"));
+    let line = context.span.start.line();
+    let Some(inner) = get(context, "context") else {
+        return;
+    };
+    let cluster = string(get(inner, "cluster"));
+    let at = clusters.get(cluster).and_then(|one| get(one, "cluster"));
+    let value = |key: &str| at.map_or("", |at| string(get(at, key)));
+    let server = value("server");
+    let names = [
+        string(get(inner, "namespace")),
+        cluster,
+        value("tls-server-name"),
+    ];
+    let data = said(&names.join(" "));
+    if !value("proxy-url").is_empty() {
+        // A rule for the server would stop nothing.
+        sink.key(
+            "a proxy before that server: a rule for it is what counts",
+            Some(line),
+            name,
+        );
+    }
+    match scan(server) {
+        Dsn::Targets(targets) => {
+            for target in targets {
+                let at = Some(HostPort::new(target.host, target.port));
+                let clue = sink.named(line, name, Service::Kubernetes, at, data);
+                if let Some(clue) = clue {
+                    clue.has_sibling &= name != current;
+                    sink.context(cluster, name);
                 }
-                Dsn::Other if server.is_empty() => {}
-                _ => sink.pass_over(Some(line), "an unreadable server"),
             }
         }
+        Dsn::Other if server.is_empty() => {}
+        _ => sink.pass_over(Some(line), "an unreadable server"),
     }
 }
 

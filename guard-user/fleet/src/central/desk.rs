@@ -79,6 +79,18 @@ struct Entry {
     gone: VecDeque<(String, String)>,
 }
 
+impl Entry {
+    fn new() -> Self {
+        Self {
+            told: Rc::default(),
+            version: 0,
+            heard: Instant::now(),
+            has_left: false,
+            gone: VecDeque::new(),
+        }
+    }
+}
+
 impl Desk {
     /// A machine has said something.
     pub(super) fn hear(&self, fleet: &Fleet, at: At) {
@@ -233,13 +245,7 @@ impl Desk {
             changed.retain(|_, at| machines.contains_key(at));
             self.now.send_modify(|now| now.generation += 1);
         }
-        let entry = machines.entry(at.clone()).or_insert_with(|| Entry {
-            told: Rc::default(),
-            version: 0,
-            heard: Instant::now(),
-            has_left: false,
-            gone: VecDeque::new(),
-        });
+        let entry = machines.entry(at.clone()).or_insert_with(Entry::new);
         let before = Rc::clone(&entry.told);
         entry.heard = heard.unwrap_or(entry.heard);
         entry.has_left = state.is_none();
@@ -249,15 +255,7 @@ impl Desk {
         let now = shown(&at, &entry.told, state, fleet.is_looked());
         entry.told = Rc::new(match is_away {
             false => now,
-            true => central::HeardMachine {
-                away_since: before.away_since.or_else(|| ago(silence)),
-                questions: Vec::new(),
-                asks_more: false,
-                sessions: None,
-                holes: None,
-                left_out: Vec::new(),
-                ..now
-            },
+            true => away(now, before.away_since.or_else(|| ago(silence))),
         });
         if !is_new && entry.told == before {
             return;
@@ -315,6 +313,19 @@ impl Drop for DeskLooker {
 fn ago(time: Duration) -> Option<Timestamp> {
     let time = SignedDuration::try_from(time).ok()?;
     Timestamp::now().checked_sub(time).ok()
+}
+
+/// A machine of which nothing is heard any more: what it said last that may still be so.
+fn away(now: central::HeardMachine, since: Option<Timestamp>) -> central::HeardMachine {
+    central::HeardMachine {
+        away_since: since,
+        questions: Vec::new(),
+        asks_more: false,
+        sessions: None,
+        holes: None,
+        left_out: Vec::new(),
+        ..now
+    }
 }
 
 /// A machine, in words of its own that steer nothing; of one that has gone what was known.

@@ -95,11 +95,16 @@ pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<VerbOut
             () = &mut log => {}
         }
         if link.stands() {
-            for subject in server.take_removed() {
-                tracing::info!(subject, "is in the list no more");
-                link.publish(subject, Vec::new()).await;
-            }
+            tell_removed(&link, &mut server).await;
         }
+    }
+}
+
+/// Has those heard of that the list has no more.
+async fn tell_removed(link: &NatsLink, server: &mut Server) {
+    for subject in server.take_removed() {
+        tracing::info!(subject, "is in the list no more");
+        link.publish(subject, Vec::new()).await;
     }
 }
 

@@ -62,11 +62,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             kept.push_front((subject, receipt.clone()));
         }
         let is_taken = receipt.taken.is_some();
-        // An answer may come as one to another request.
-        let of = receipt
-            .taken
-            .as_ref()
-            .map_or(&request, |taken| &taken.request);
+        let of = request_of(&receipt, &request);
         let subject = carrier.subject(SubjectKind::Receipt, Some(of));
         carrier
             .link
@@ -76,6 +72,12 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             sleep(PAUSE).await;
         }
     }
+}
+
+/// The request that a receipt is for: an answer may come as one to another.
+fn request_of<'r>(receipt: &'r Receipt, asked: &'r str) -> &'r str {
+    let taken = receipt.taken.as_ref();
+    taken.map_or(asked, |taken| taken.request.as_str())
 }
 
 /// What comes of an answer, of a no, or of closing a hole.

@@ -163,6 +163,31 @@ struct ReadFor {
     there: ReachedThere,
 }
 
+/// What there is of the last day.
+struct GlancedDay {
+    day: Option<Rc<HoursByUser>>,
+    /// When it was as it is told, where that is not now.
+    late: Option<Timestamp>,
+    /// Whether it is still read.
+    is_reading: bool,
+}
+
+impl GlancedDay {
+    fn of(glance: Glance<HoursByUser>) -> Self {
+        let (day, late, is_reading) = match glance {
+            Glance::Day(day) => (Some(day), None, false),
+            Glance::Late(Some((day, at))) => (Some(day), Some(at), true),
+            Glance::Late(None) => (None, None, true),
+            Glance::None => (None, None, false),
+        };
+        Self {
+            day,
+            late,
+            is_reading,
+        }
+    }
+}
+
 /// Users by name, as far as they could be looked up.
 type FoundUsers = Vec<(String, io::Result<Option<u32>>)>;
 
@@ -257,16 +282,12 @@ impl Reader {
         };
         let listed = guardd.call_at_most::<FlowsReply>(&call, LONGEST_READ).await;
         let listed = listed.map_err(|refusal| refusal.failure)?;
-        let (day, late, is_reading) = match self.day.glance(guardd, glance).await {
-            Glance::Day(day) => (Some(day), None, false),
-            Glance::Late(Some((day, at))) => (Some(day), Some(at), true),
-            Glance::Late(None) => (None, None, true),
-            Glance::None => (None, None, false),
-        };
+        let glanced = GlancedDay::of(self.day.glance(guardd, glance).await);
         let own = person.answers_for.iter();
         let own = own.filter_map(|name| self.users.get(name)).copied();
         let own: BTreeSet<u32> = own.collect();
         let now = Timestamp::now();
+        let day = glanced.day;
         let hours = day.map(|day| day.of(&own, &listed.first_reached, now).to_vec());
         let there = short(ReachedThere {
             at: now,
@@ -274,8 +295,8 @@ impl Reader {
             left_out: listed.left_out,
             warnings: listed.warnings,
             hours,
-            is_reading,
-            late,
+            is_reading: glanced.is_reading,
+            late: glanced.late,
         });
         self.kept.truncate(KEPT - 1);
         self.kept.push_front(ReadFor {

@@ -249,65 +249,96 @@ impl Logs {
 
 /// All machines in a few lines, and those that should be there.
 pub(super) fn status(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> String {
-    let mut serials: BTreeMap<(Group, Option<u64>), usize> = BTreeMap::new();
-    let (mut all, mut enforce, mut asked, mut wrong) = (0, 0, 0, 0);
-    let mut requests = 0;
-    let mut logs = Logs::default();
-    let server = fleet.link.client.server_info().version;
-    for (group, _, state) in fleet.machines() {
-        let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
-        all += 1;
-        enforce += usize::from(guardd.is_some_and(|guardd| guardd.enforcing));
-        asked += state.open();
-        requests += of_all(state);
-        logs.add(state);
-        let policies = policies_of(state);
-        wrong += usize::from(policies.is_some_and(|of| of.problem.is_some()));
-        let serial = policies.and_then(|of| of.serial);
-        *serials.entry((group.clone(), serial)).or_default() += 1;
+    let counts = FleetCounts::of(fleet);
+    match json {
+        true => counts.json(silent),
+        false => counts.text(silent),
     }
-    if json {
-        let policies: Vec<_> = serials
-            .iter()
-            .map(|((group, serial), machines)| {
-                json!({"group": group, "serial": serial, "machines": machines})
-            })
-            .collect();
-        return line(&json!({
-            "machines": all,
-            "enforcing": enforce,
-            "questions": asked,
-            "requests": requests,
-            "policies": policies,
-            "policies_with_problems": wrong,
+}
+
+/// What all machines have together.
+#[derive(Default)]
+struct FleetCounts {
+    all: usize,
+    enforce: usize,
+    /// Questions that wait.
+    asked: usize,
+    /// Requests, whether anybody is asked here or not.
+    requests: usize,
+    /// Machines whose policies have problems.
+    wrong: usize,
+    /// How many machines of a group have the policies of that serial.
+    serials: BTreeMap<(Group, Option<u64>), usize>,
+    logs: Logs,
+    /// The server's version.
+    server: String,
+}
+
+impl FleetCounts {
+    fn of(fleet: &Fleet) -> Self {
+        let mut counts = Self {
+            server: fleet.link.client.server_info().version,
+            ..Self::default()
+        };
+        for (group, _, state) in fleet.machines() {
+            let guardd = state.here.as_ref().and_then(|here| here.guardd.as_ref());
+            counts.all += 1;
+            counts.enforce += usize::from(guardd.is_some_and(|guardd| guardd.enforcing));
+            counts.asked += state.open();
+            counts.requests += of_all(state);
+            counts.logs.add(state);
+            let policies = policies_of(state);
+            counts.wrong += usize::from(policies.is_some_and(|of| of.problem.is_some()));
+            let serial = policies.and_then(|of| of.serial);
+            *counts.serials.entry((group.clone(), serial)).or_default() += 1;
+        }
+        counts
+    }
+
+    fn json(&self, silent: &[ListedMachine]) -> String {
+        let serials = self.serials.iter();
+        let policies = serials.map(|((group, serial), machines)| {
+            json!({"group": group, "serial": serial, "machines": machines})
+        });
+        let logs = &self.logs;
+        line(&json!({
+            "machines": self.all,
+            "enforcing": self.enforce,
+            "questions": self.asked,
+            "requests": self.requests,
+            "policies": policies.collect::<Vec<_>>(),
+            "policies_with_problems": self.wrong,
             "silent": silent.iter().map(|one| &one.id).collect::<Vec<_>>(),
             "logs": {"machines": logs.machines, "behind": logs.behind, "problems": logs.problems},
-            "server": server,
-        }));
+            "server": self.server,
+        }))
     }
-    let mut text = format!(
-        "{}, {}; {}\n",
-        count(all, "machine is there", "machines are there"),
-        count(enforce, "of them enforces", "of them enforce"),
-        count(asked, "question waits", "questions wait")
-    );
-    text += &unasked(requests, asked);
-    for ((group, serial), machines) in &serials {
-        let has = match serial {
-            Some(serial) => format!("policies {serial}"),
-            None => "no policies of the fleet".to_owned(),
-        };
-        let machines = count(*machines, "has", "have");
-        let _ = writeln!(text, "group {group}: {machines} {has}");
-    }
-    if logs.machines > 0 && may_lose(&server) {
-        let _ = writeln!(
-            text,
-            "the server is nats-server {}, which may lose records that it has kept: take 2.10.23 or later",
-            visible(&server, VERSION)
+
+    fn text(&self, silent: &[ListedMachine]) -> String {
+        let mut text = format!(
+            "{}, {}; {}\n",
+            count(self.all, "machine is there", "machines are there"),
+            count(self.enforce, "of them enforces", "of them enforce"),
+            count(self.asked, "question waits", "questions wait")
         );
+        text += &unasked(self.requests, self.asked);
+        for ((group, serial), machines) in &self.serials {
+            let has = match serial {
+                Some(serial) => format!("policies {serial}"),
+                None => "no policies of the fleet".to_owned(),
+            };
+            let machines = count(*machines, "has", "have");
+            let _ = writeln!(text, "group {group}: {machines} {has}");
+        }
+        if self.logs.machines > 0 && may_lose(&self.server) {
+            let _ = writeln!(
+                text,
+                "the server is nats-server {}, which may lose records that it has kept: take 2.10.23 or later",
+                visible(&self.server, VERSION)
+            );
+        }
+        text + &amiss(&self.logs, self.wrong, silent)
     }
-    text + &amiss(&logs, wrong, silent)
 }
 
 /// Whether a server of that version may lose what it has said to keep. What is no version says nothing.

@@ -348,6 +348,13 @@ fn effect(explained: &[ExplainedVerdict], action: &str) -> &'static str {
     }
 }
 
+/// The rule by name that beats the proposed one, where the name has that address as well.
+fn beats(one: &Finding, judge: &Judge<'_>, ports: &str) -> Option<RuleByName> {
+    let by = verdict(one.proposed?.action);
+    let ports = ports.parse::<PortSpec>().ok();
+    RuleByName::beaten(judge.policy(), by, one.host.as_str(), ports.iter())
+}
+
 impl InReach {
     fn of(number: usize, one: Finding, judge: &Judge<'_>, dismissals: &Dismissals) -> Self {
         let ports = one.service.ports(one.port);
@@ -364,12 +371,8 @@ impl InReach {
         }
         // A network has no name, and a platform's API no other.
         let may_have_another = !one.host.as_str().contains('/') && !is_known;
-        let proposed = one.proposed.filter(|_| may_have_another);
-        let beats = proposed.and_then(|proposed| {
-            let ports = ports.parse::<PortSpec>().ok();
-            let (by, host) = (verdict(proposed.action), one.host.as_str());
-            RuleByName::beaten(judge.policy(), by, host, ports.iter())
-        });
+        let beats = may_have_another.then(|| beats(&one, judge, &ports));
+        let beats = beats.flatten();
         Self {
             id: format!("p{number}"),
             number,

@@ -124,12 +124,7 @@ impl Wanted<'_> {
         let file = file(self.name, dir, self.here)?;
         let target = Target::of(self.name, file, self.base)?;
         let parsed = target.base.parse(output)?;
-        if let Some(beside) = &target.beside {
-            let called = [&*target.base_name, self.name];
-            if self.agreed != Some(target.base.text.as_str()) {
-                build_on([beside, &target.base], called, self.mode, output)?;
-            }
-        }
+        self.is_built_on_agreed(&target, output)?;
         let all = Discovered::of(found, &parsed, dismissals, false)
             .map_err(|diagnostics| target.base.invalid(&diagnostics, output))?;
         let is_asked = self.mode.is_asked(output);
@@ -151,12 +146,7 @@ impl Wanted<'_> {
         if !lines.is_empty() {
             target.is_as_agreed(&change, &parsed.policy, &lines, output)?;
         }
-        let is_written = match self.mode {
-            _ if lines.is_empty() => false,
-            Mode::Print => false,
-            _ if is_asked => yes("Write this?")?,
-            Mode::Ask | Mode::Offer | Mode::Narrow => true,
-        };
+        let is_written = !lines.is_empty() && self.is_meant(is_asked)?;
         if is_written {
             change.write()?;
         }
@@ -169,6 +159,26 @@ impl Wanted<'_> {
             rules: lines.iter().map(|line| line.item.number).collect(),
             left_out,
         })
+    }
+
+    /// Where a policy of that name is there already, whether a person has agreed to build on it, or does now.
+    fn is_built_on_agreed(self, target: &Target, output: Output) -> Result<(), CliError> {
+        if let Some(beside) = &target.beside
+            && self.agreed != Some(target.base.text.as_str())
+        {
+            let called = [&*target.base_name, self.name];
+            build_on([beside, &target.base], called, self.mode, output)?;
+        }
+        Ok(())
+    }
+
+    /// Whether what was shown is to be written.
+    fn is_meant(self, is_asked: bool) -> Result<bool, CliError> {
+        match self.mode {
+            Mode::Print => Ok(false),
+            _ if is_asked => yes("Write this?"),
+            Mode::Ask | Mode::Offer | Mode::Narrow => Ok(true),
+        }
     }
 
     /// The lines that narrow, without anybody who is asked about the others.

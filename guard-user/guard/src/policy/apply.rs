@@ -347,12 +347,7 @@ fn show(
         let ids = sessions
             .iter()
             .map(|one| format!("{} ({})", one.id, one.name));
-        let ids: Vec<_> = ids.collect();
-        let mut heading = Page::default();
-        heading.styled(STRONG, ids.join(", ")).line(format_args!(
-            ": {called} as it is now, beside what judges {} so far:",
-            if ids.len() == 1 { "it" } else { "them" }
-        ));
+        let heading = heading(&ids.collect::<Vec<_>>(), called);
         let old = PolicyFile {
             name: old.file.or(old.name).unwrap_or_else(|| called.to_owned()),
             text: old.text.unwrap_or_default(),
@@ -363,13 +358,7 @@ fn show(
         };
         let texts = change::unified([&old.text, &new.text], ["the one before", called]);
         let changes = diff::between(old, new, ["the one before", called], output)?;
-        let mut judged = Page::default();
-        match looked.widens {
-            None => judged.styled(GOOD, "It only narrows").line("."),
-            Some(what) => judged
-                .styled(WARN, "It may let more through")
-                .rest_of_line(format_args!(": {what}."), 4),
-        };
+        let judged = judged(looked);
         // Names and reasons are what a person reads at each question: a session may have written them.
         let mut lines = Page::default();
         lines.diff(texts.lines());
@@ -378,6 +367,28 @@ fn show(
         }
     }
     Ok(())
+}
+
+/// Of which sessions it is, by their ids.
+fn heading(ids: &[String], called: &str) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, ids.join(", ")).line(format_args!(
+        ": {called} as it is now, beside what judges {} so far:",
+        if ids.len() == 1 { "it" } else { "them" }
+    ));
+    page
+}
+
+/// Whether it may let more through.
+fn judged(looked: Applied) -> Page {
+    let mut page = Page::default();
+    match looked.widens {
+        None => page.styled(GOOD, "It only narrows").line("."),
+        Some(what) => page
+            .styled(WARN, "It may let more through")
+            .rest_of_line(format_args!(": {what}."), 4),
+    };
+    page
 }
 
 /// What judges sessions of one text so far, and what the newer one may let through: by the first that has not ended meanwhile.

@@ -169,22 +169,7 @@ fn alone(
     args: &ExplainArgs,
     output: Output,
 ) -> Result<Vec<proto::explain::Explanation>, CliError> {
-    let to: Destination = args
-        .to
-        .destination
-        .parse()
-        .map_err(|invalid| not_valid("the destination", &invalid))?;
-    let ports: Vec<PortSpec> = args
-        .to
-        .ports
-        .iter()
-        .map(|spec| {
-            spec.parse()
-                .map_err(|invalid| not_valid("the ports", &invalid))
-        })
-        .collect::<Result<_, Failure>>()?;
-    to.agree(&ports)
-        .map_err(|invalid| not_valid("the ports", &invalid))?;
+    let (to, ports) = asked_about(args)?;
     let by = |parsed: &Parsed, asks: bool| {
         // Whoever answers for a name reads it.
         let names = parsed.policy.names().filter(|_| asks);
@@ -201,11 +186,6 @@ fn alone(
     let project = project::narrowing(Path::new("."), file, args.policy.as_deref(), output);
     let project = project::said(project, output)?.map(|project| project.parsed);
     let base = Fleet::known().base(output)?.map(|base| base.parsed);
-    let may_ask = |parsed: &Parsed| {
-        let (policy, environment) = (&parsed.policy, environment_with(BTreeMap::new()));
-        let compiled = policy::compile(policy, &environment);
-        compiled.is_ok_and(|compiled| policy::may_ask_for_names(policy, &compiled, &environment))
-    };
     let asks_for_project = may_ask(parsed) && base.as_ref().is_none_or(may_ask);
     let mut explanations = by(parsed, true)?;
     if let Some(base) = base {
@@ -222,6 +202,28 @@ fn alone(
         }
     }
     Ok(all)
+}
+
+/// Where to, and at which ports.
+fn asked_about(args: &ExplainArgs) -> Result<(Destination, Vec<PortSpec>), Failure> {
+    let to: Destination = args
+        .to
+        .destination
+        .parse()
+        .map_err(|invalid| not_valid("the destination", &invalid))?;
+    let wrong_ports = |invalid: Invalid| not_valid("the ports", &invalid);
+    let ports = args.to.ports.iter();
+    let ports = ports.map(|spec| spec.parse::<PortSpec>().map_err(wrong_ports));
+    let ports: Vec<_> = ports.collect::<Result<_, Failure>>()?;
+    to.agree(&ports).map_err(wrong_ports)?;
+    Ok((to, ports))
+}
+
+/// Whether a session under that policy may ask for some name.
+fn may_ask(parsed: &Parsed) -> bool {
+    let (policy, environment) = (&parsed.policy, environment_with(BTreeMap::new()));
+    let compiled = policy::compile(policy, &environment);
+    compiled.is_ok_and(|compiled| policy::may_ask_for_names(policy, &compiled, &environment))
 }
 
 /// The one with the stricter part, as guardd has it of two policies that both have to allow.

@@ -234,76 +234,103 @@ fn on_terminal(text: &str) -> String {
 fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliError> {
     check_name(name, "policy edit", "open it in your editor:")?;
     is_not_fleets(name, Fleet::known())?;
-    let usual = dirs()
-        .first()
-        .map_or(Path::new(INSTALLED[0]), PathBuf::as_path);
-    let dir = named.unwrap_or(usual);
-    let is_usual = dir == usual;
-    // What a person wrote for themselves is changed where it is.
-    let own = (is_usual && !is_machines(name)).then(|| personal(name, &Person::own()));
-    let own = own.flatten();
-    let is_own = own.is_some();
-    let again = again(name, dir);
-    let fix = match own {
-        Some(_) => again.clone(),
-        None if is_usual => format!(
-            "change it for everybody, or have a file of your own:\nsudo {again}\n{}",
-            own_copy(name)
-        ),
-        None => format!("sudo {again}"),
-    };
-    let file = own.unwrap_or_else(|| dir.join(format!("{name}.toml")));
+    let place = PlaceToEdit::of(name, named);
+    let file = &place.file;
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let is_edited = is_terminal && !output.is_json();
     let copied = match is_edited || file.exists() {
-        true => make_writable(&file, name, dir, &fix)?,
-        false => return Err(uncopied(&file, name, &again)?.into()),
+        true => make_writable(file, name, place.dir, &place.fix)?,
+        false => return Err(uncopied(file, name, &place.again)?.into()),
     };
     let begun = Instant::now();
-    let opened = is_edited.then(|| open(&file)).transpose();
+    let opened = is_edited.then(|| open(file)).transpose();
     let is_back_at_once = matches!(opened, Ok(Some(true))) && begun.elapsed() < AT_ONCE;
-    if is_back_at_once
-        && copied
-            .as_ref()
-            .is_some_and(|copied| copied.is_as_made(&file))
-    {
-        let page = gone_on(name, &file, &again);
-        output.print(&(), |(), _| page)?;
-        return Ok(Exit::DONE);
-    }
-    if copied
-        .as_ref()
-        .is_some_and(|copied| copied.is_taken_back(&file))
-    {
-        let opened = opened.map_err(|failure| Failure {
-            fix: format!("set EDITOR to another, or {}", by_hand(&file, name)),
-            ..failure
-        });
-        let page = unchanged(name, &file, opened?.unwrap_or_default());
-        output.print(&(), |(), _| page)?;
-        return Ok(Exit::DONE);
+    if let Some(copied) = &copied {
+        if is_back_at_once && copied.is_as_made(file) {
+            let page = gone_on(name, file, &place.again);
+            output.print(&(), |(), _| page)?;
+            return Ok(Exit::DONE);
+        }
+        if copied.is_taken_back(file) {
+            let opened = opened.map_err(|failure| Failure {
+                fix: format!("set EDITOR to another, or {}", by_hand(file, name)),
+                ..failure
+            });
+            let page = unchanged(name, file, opened?.unwrap_or_default());
+            output.print(&(), |(), _| page)?;
+            return Ok(Exit::DONE);
+        }
     }
     let opened = opened?.unwrap_or_default();
-    if opened {
-        PolicyFile::read(&file)?
-            .parse(output)
-            .map_err(|error| retry(error, &again))?;
+    place.keep(copied.is_some(), opened, output)
+}
+
+/// Where a policy is changed.
+struct PlaceToEdit<'p> {
+    name: &'p str,
+    dir: &'p Path,
+    file: PathBuf,
+    /// Whether it is the person's own.
+    is_own: bool,
+    /// What was typed.
+    again: String,
+    /// What to type where it cannot be written.
+    fix: String,
+}
+
+impl<'p> PlaceToEdit<'p> {
+    /// In the directory that was named, else where policies usually are.
+    fn of(name: &'p str, named: Option<&'p Path>) -> Self {
+        let usual = dirs()
+            .first()
+            .map_or(Path::new(INSTALLED[0]), PathBuf::as_path);
+        let dir = named.unwrap_or(usual);
+        let is_usual = dir == usual;
+        // What a person wrote for themselves is changed where it is.
+        let own = (is_usual && !is_machines(name)).then(|| personal(name, &Person::own()));
+        let own = own.flatten();
+        let again = again(name, dir);
+        let fix = match own {
+            Some(_) => again.clone(),
+            None if is_usual => format!(
+                "change it for everybody, or have a file of your own:\nsudo {again}\n{}",
+                own_copy(name)
+            ),
+            None => format!("sudo {again}"),
+        };
+        Self {
+            name,
+            dir,
+            is_own: own.is_some(),
+            file: own.unwrap_or_else(|| dir.join(format!("{name}.toml"))),
+            again,
+            fix,
+        }
     }
-    let read = dirs_of_guardd().filter(|_| !is_own);
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    let edited = Edited {
-        name: name.to_owned(),
-        file,
-        copied: copied.is_some(),
-        opened,
-        read: read.map(|dirs| dirs.contains(&dir)),
-        own: is_own,
-    };
-    output.print(&edited, next)?;
-    if is_own && opened {
-        apply::offer(&edited.file, name, output)?;
+
+    /// Checks what an editor has left, and says what follows from it.
+    fn keep(self, is_copied: bool, is_opened: bool, output: Output) -> Result<Exit, CliError> {
+        if is_opened {
+            PolicyFile::read(&self.file)?
+                .parse(output)
+                .map_err(|error| retry(error, &self.again))?;
+        }
+        let read = dirs_of_guardd().filter(|_| !self.is_own);
+        let dir = std::path::absolute(self.dir).unwrap_or_else(|_| self.dir.to_owned());
+        let edited = Edited {
+            name: self.name.to_owned(),
+            file: self.file,
+            copied: is_copied,
+            opened: is_opened,
+            read: read.map(|dirs| dirs.contains(&dir)),
+            own: self.is_own,
+        };
+        output.print(&edited, next)?;
+        if edited.own && is_opened {
+            apply::offer(&edited.file, self.name, output)?;
+        }
+        Ok(Exit::DONE)
     }
-    Ok(Exit::DONE)
 }
 
 /// An editor that is back sooner has left its window to the person, as `code` does without `--wait`.

@@ -75,7 +75,13 @@ pub(crate) fn page(status: &Status, broken: &[Broken], view: OwnView, clock: &Cl
         self::broken(&mut page, one, &status.policies);
     }
     hooks(&mut page, status, view.all);
-    match (status.requests, view.own) {
+    waiting(&mut page, status, view.own);
+    page
+}
+
+/// That requests wait, and how they are answered.
+fn waiting(page: &mut Page, status: &Status, own: usize) {
+    match (status.requests, own) {
         (0, _) => {}
         (_, 0) => drop(
             page.line("")
@@ -88,7 +94,6 @@ pub(crate) fn page(status: &Status, broken: &[Broken], view: OwnView, clock: &Cl
                 .commands("guard pending"),
         ),
     }
-    page
 }
 
 /// A network in which a session resolves no names, and what to do.

@@ -200,19 +200,7 @@ fn hear(
     let mut ledger = ledger.borrow_mut();
     match head.tag {
         // Only rows of the guard's own query come here.
-        b'D' => {
-            if let Ok(rows) = heard
-                && rows.len() < MAX_ROWS
-            {
-                let column = first_column(message)?;
-                let kept: usize = rows.iter().map(Bytes::len).sum();
-                match kept + column.len() <= MAX_KEPT {
-                    // Not as a part of what was read, which would stay.
-                    true => rows.push(Bytes::copy_from_slice(&column)),
-                    false => *heard = Err("the server answers with too much".to_owned()),
-                }
-            }
-        }
+        b'D' => keep_row(message, heard)?,
         b'1' | b'2' | b'3' if ledger.is_own() => {}
         b'1' => ledger.parsed()?,
         b'2' => ledger.bound()?,
@@ -246,6 +234,22 @@ fn hear(
         _ => {}
     }
     Ok(Some(message.clone()))
+}
+
+/// Keeps what a row of the guard's own query says, as far as there is room.
+fn keep_row(message: &Bytes, heard: &mut OwnReply) -> io::Result<()> {
+    if let Ok(rows) = heard
+        && rows.len() < MAX_ROWS
+    {
+        let column = first_column(message)?;
+        let kept: usize = rows.iter().map(Bytes::len).sum();
+        match kept + column.len() <= MAX_KEPT {
+            // Not as a part of what was read, which would stay.
+            true => rows.push(Bytes::copy_from_slice(&column)),
+            false => *heard = Err("the server answers with too much".to_owned()),
+        }
+    }
+    Ok(())
 }
 
 /// The text of an error: the field `M`.

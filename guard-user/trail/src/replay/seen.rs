@@ -40,6 +40,12 @@ struct StoppedBy {
     rule: Field<String>,
 }
 
+impl StoppedBy {
+    fn of(to: Field<RecordedDestination>, rule: Field<String>) -> Self {
+        Self { to, rule }
+    }
+}
+
 /// What the records tell of, each once.
 #[derive(Debug, Default)]
 pub(super) struct SeenRecords {
@@ -92,28 +98,19 @@ impl SeenRecords {
                 let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
                 // The kernel's, of all attempts of the session there.
                 let count = one.count.take().unwrap_or(1);
-                let by = StoppedBy {
-                    to: one.destination,
-                    rule: one.rule,
-                };
+                let by = StoppedBy::of(one.destination, one.rule);
                 self.stopped(session, by, verdict, count);
             }
             Record::Held(one) => {
                 let verdict = one.verdict.take().unwrap_or_else(|| "confirm".to_owned());
-                let by = StoppedBy {
-                    to: one.destination,
-                    rule: one.rule,
-                };
+                let by = StoppedBy::of(one.destination, one.rule);
                 self.stopped(session, by, verdict, 1);
             }
             Record::Request(one) => self.asked(session, *one),
             Record::Http(one) => {
                 let request = one.method.take().zip(one.path.take());
                 let outcome = one.outcome.take().unwrap_or_default();
-                let by = StoppedBy {
-                    to: one.destination,
-                    rule: one.rule,
-                };
+                let by = StoppedBy::of(one.destination, one.rule);
                 self.http_request(by, request, outcome);
             }
             Record::HoleOpen(one) => self.opened(session, *one),
@@ -137,10 +134,7 @@ impl SeenRecords {
     }
 
     fn asked(&mut self, session: &Option<String>, one: Request) {
-        let by = StoppedBy {
-            to: one.destination,
-            rule: one.rule,
-        };
+        let by = StoppedBy::of(one.destination, one.rule);
         match one.http.take() {
             Some(http) => {
                 let request = Some((http.method, http.path));

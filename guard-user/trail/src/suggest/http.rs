@@ -28,54 +28,70 @@ pub(super) fn agreeing_http(
     left_out: &mut Vec<String>,
 ) -> Http {
     let mut http = Http::default();
-    let mut others = Vec::new();
-    for one in all {
-        let is_against = |other: &&&ConnectionDecision| (other.said == DecisionKind::No) == one.yes;
-        let there = there(one, answers);
-        let against: Vec<_> = there.iter().filter(is_against).collect();
-        match against.first() {
-            Some(first) => left_out.push(format!("{}: but {}", one.why, first.why)),
-            None => others.push(one),
-        }
-        for other in against {
-            let refuted = http.refuted.entry(said_there(other));
-            refuted.or_insert_with(|| one.why.clone());
-        }
-    }
+    let others = http.unrefuted(all, answers, left_out);
     for one in others {
         // What is left out itself has nothing in a rule.
-        let there = there(one, answers).into_iter();
-        let mut there = there.filter(|other| !http.refuted.contains_key(&said_there(other)));
+        let mut there = there(one, answers).into_iter();
+        let wider = there.find(|other| !http.refuted.contains_key(&said_there(other)));
         let other_way = all
             .iter()
             .find(|other| other.yes != one.yes && is_same(one, other));
         if let Some(other) = other_way {
             left_out.push(format!("{}: but {}", one.why, other.why));
-        } else if let Some(wider) = there.next() {
+        } else if let Some(wider) = wider {
             left_out.push(format!(
                 "{}: the rule for connections there has it, as {}",
                 one.why, wider.why
             ));
-        } else {
-            match suggested(one) {
-                Ok(rule) => {
-                    let rules = http.by_place.entry((one.to, one.ports)).or_default();
-                    let is_known = |known: &SuggestedHttp| {
-                        let same = (known.is_allowed, &known.method, &known.path, &known.query);
-                        same == (rule.is_allowed, &rule.method, &rule.path, &rule.query)
-                    };
-                    if !rules.iter().any(is_known) {
-                        rules.push(rule);
-                    }
-                }
-                Err(why) => left_out.push(format!("{}: {why}", one.why)),
-            }
+        } else if let Err(why) = http.add(one) {
+            left_out.push(format!("{}: {why}", one.why));
         }
     }
     for rules in http.by_place.values_mut() {
         rules.sort();
     }
     http
+}
+
+impl Http {
+    /// The answers that none about connections there contradicts; notes those that they contradict.
+    fn unrefuted<'a>(
+        &mut self,
+        all: &'a [HttpDecision],
+        answers: &[ConnectionDecision],
+        left_out: &mut Vec<String>,
+    ) -> Vec<&'a HttpDecision> {
+        let mut others = Vec::new();
+        for one in all {
+            let is_against =
+                |other: &&&ConnectionDecision| (other.said == DecisionKind::No) == one.yes;
+            let there = there(one, answers);
+            let against: Vec<_> = there.iter().filter(is_against).collect();
+            match against.first() {
+                Some(first) => left_out.push(format!("{}: but {}", one.why, first.why)),
+                None => others.push(one),
+            }
+            for other in against {
+                let refuted = self.refuted.entry(said_there(other));
+                refuted.or_insert_with(|| one.why.clone());
+            }
+        }
+        others
+    }
+
+    /// Adds what an answer says as a rule, once; or says why no rule can say it.
+    fn add(&mut self, one: &HttpDecision) -> Result<(), &'static str> {
+        let rule = suggested(one)?;
+        let rules = self.by_place.entry((one.to, one.ports)).or_default();
+        let is_known = |known: &SuggestedHttp| {
+            let same = (known.is_allowed, &known.method, &known.path, &known.query);
+            same == (rule.is_allowed, &rule.method, &rule.path, &rule.query)
+        };
+        if !rules.iter().any(is_known) {
+            rules.push(rule);
+        }
+        Ok(())
+    }
 }
 
 /// The answers about connections to where a request went, but for those to reads alone.

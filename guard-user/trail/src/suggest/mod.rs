@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::{
     area::{Area, NO_PORT, areas},
-    http::agreeing_http,
+    http::{Http, agreeing_http},
     text::{comment, toml},
 };
 
@@ -140,18 +140,54 @@ pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
     let mut left_out = decisions.unsaid.clone();
     let answers = agreeing(&decisions.answers, &mut left_out);
     let http = agreeing_http(&decisions.http, &answers, &mut left_out);
-    // Whoever contradicts an HTTP answer is left out with it, and each is named.
-    let against = |one: &ConnectionDecision| http.refuted.get(&said_there(one));
-    let refuted = answers.iter().filter_map(|one| Some((one, against(one)?)));
-    left_out.extend(refuted.map(|(one, other)| format!("{}: but {other}", one.why)));
-    let is_meant = |one: &ConnectionDecision| against(one).is_none();
-    let answers: Vec<_> = answers
-        .iter()
-        .filter(|one| is_meant(one))
-        .cloned()
-        .collect();
+    let answers = unrefuted(answers, &http, &mut left_out);
     let mut rules = Vec::new();
     let yes = areas(answers.iter().filter(|one| one.said == DecisionKind::Yes));
+    let reads = reads_alone(&answers, &yes, &http, &mut left_out);
+    let no = areas(answers.iter().filter(|one| one.said == DecisionKind::No));
+    for (areas, said) in [
+        (no, DecisionKind::No),
+        (yes, DecisionKind::Yes),
+        (reads, DecisionKind::Reads),
+    ] {
+        rules.extend(joined(areas, said));
+    }
+    rules.extend(named(&decisions.names, &mut left_out));
+    for ((to, ports), requests) in http.by_place {
+        rules.push(http_rule(to, ports, requests));
+    }
+    let toml = toml(&rules);
+    left_out.extend(problem(&toml));
+    Suggestion {
+        toml,
+        rules,
+        left_out,
+    }
+}
+
+/// The answers that no HTTP answer contradicts: whoever contradicts one is left out with it, and each is named.
+fn unrefuted(
+    answers: Vec<ConnectionDecision>,
+    http: &Http,
+    left_out: &mut Vec<String>,
+) -> Vec<ConnectionDecision> {
+    let mut kept = Vec::new();
+    for one in answers {
+        match http.refuted.get(&said_there(&one)) {
+            Some(other) => left_out.push(format!("{}: but {other}", one.why)),
+            None => kept.push(one),
+        }
+    }
+    kept
+}
+
+/// Where reads alone were allowed, and no other rule has them.
+fn reads_alone(
+    answers: &[ConnectionDecision],
+    yes: &[Area],
+    http: &Http,
+    left_out: &mut Vec<String>,
+) -> Vec<Area> {
     let is_needed = |one: &&ConnectionDecision| {
         let is_read = http
             .by_place
@@ -172,25 +208,7 @@ pub fn suggest(decisions: &LoggedDecisions) -> Suggestion {
             "{why}: reads alone, where another yes says everything"
         ));
     }
-    let no = areas(answers.iter().filter(|one| one.said == DecisionKind::No));
-    for (areas, said) in [
-        (no, DecisionKind::No),
-        (yes, DecisionKind::Yes),
-        (reads, DecisionKind::Reads),
-    ] {
-        rules.extend(joined(areas, said));
-    }
-    rules.extend(named(&decisions.names, &mut left_out));
-    for ((to, ports), requests) in http.by_place {
-        rules.push(http_rule(to, ports, requests));
-    }
-    let toml = toml(&rules);
-    left_out.extend(problem(&toml));
-    Suggestion {
-        toml,
-        rules,
-        left_out,
-    }
+    reads
 }
 
 /// Why the rules are no policy, as where an address has more ports than a policy can tell apart.

@@ -224,14 +224,7 @@ impl Signatures {
     ) -> Result<VerifiedSignature, String> {
         let found = self.keys.get(&signature.key);
         let (name, key) = found.ok_or("nobody is known to have that key at that time")?;
-        let signed = Signed {
-            answer: signature.answer.clone(),
-            key: signature.key.clone(),
-            kind: key.kind(),
-            signature: signature.signature.clone(),
-            authenticator_data: signature.authenticator_data.clone(),
-            client_data: signature.client_data.clone(),
-        };
+        let signed = signed_by(signature, key);
         let origins: Vec<_> = signed.origin().into_iter().collect();
         let answer = signed
             .verify(key, &origins)
@@ -331,6 +324,18 @@ impl Signatures {
             one.part_of = None;
             one.why = Some(wrong.clone());
         }
+    }
+}
+
+/// As approvers hand it in.
+fn signed_by(signature: &Signature, key: &Key) -> Signed {
+    Signed {
+        answer: signature.answer.clone(),
+        key: signature.key.clone(),
+        kind: key.kind(),
+        signature: signature.signature.clone(),
+        authenticator_data: signature.authenticator_data.clone(),
+        client_data: signature.client_data.clone(),
     }
 }
 
