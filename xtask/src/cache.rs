@@ -1,5 +1,5 @@
 //! What takes long to make, kept outside of the clone under the hash of all that it is made from: compiled dependencies,
-//! tools, and what machines boot. It may be deleted at any time; several runs may use it at once. What is damaged is made anew.
+//! tools, and what machines boot. It may be deleted at any time; several runs may use it at once. What is damaged is made again.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,7 +20,7 @@ const DIR: &str = "GUARD_CACHE";
 /// What nobody used for so long was made from something that is no more.
 const STALE: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// In each entry and each directory of tools: the length of each of its files, by which one that is damaged is told.
+/// In each entry and each directory of tools: the length of each of its files, which shows one that is damaged.
 const LENGTHS: &str = "lengths.json";
 
 /// The directory of the cache.
@@ -265,7 +265,7 @@ pub(crate) fn made_at(entry: &Path) -> Option<SystemTime> {
         .ok()
 }
 
-/// Writes down how long each file in a directory is, by which it is told later whether it is whole.
+/// Writes down how long each file in a directory is, which shows later whether it is whole.
 pub(crate) fn seal(dir: &Path) -> Result<()> {
     let mut lengths = lengths(dir)?;
     lengths.remove(LENGTHS);

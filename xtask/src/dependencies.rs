@@ -185,7 +185,7 @@ fn was_taken(entry: &Path, target: &Path) -> bool {
 /// Removes an entry if its archive is damaged. Says whether it was.
 fn discard_damaged(cache: &Cache, entry: &Path) -> Result<bool> {
     let _lock = cache.lock(KIND)?;
-    // Of now: another run may have made it anew.
+    // Of now: another run may have made it again.
     let is_damaged = is_damaged(&entry.join(ARCHIVE))?;
     if is_damaged {
         cache::remove(entry)?;

@@ -168,7 +168,7 @@ pub(crate) fn obtain_of_pip(name: &str, packages: &[&str], why: &str) -> Result<
     })
 }
 
-/// A directory of the cache, made anew where it has something else than that list.
+/// A directory of the cache, made again where it has something else than that list.
 fn obtain_by(
     installer: &str,
     name: &str,

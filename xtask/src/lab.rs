@@ -115,7 +115,7 @@ pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// That it does not compile, or which step did not go as told.
+/// That it does not compile, or which step failed.
 pub(crate) fn demo(fleet: bool) -> Result<()> {
     let which: &[String] = match fleet {
         true => &["--fleet".to_owned()],

@@ -83,7 +83,7 @@ fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// In the root of the workspace, and without what would have it build anew what is there.
+/// In the root of the workspace, and without what would have it rebuild what is there.
 fn forget_cargo(mut command: Command) -> Command {
     command.current_dir(root());
     for name in inherited_from_cargo() {

@@ -77,7 +77,7 @@ impl Compiler {
                 command.args(["run", toolchain, "cargo", verb, "-Zbuild-std=core"]);
             }
             Self::System(rustc) => {
-                // A stable compiler lets nobody use what the BPF target needs (E0554) unless told so.
+                // A stable compiler lets nobody use what the BPF target needs (E0554) without a flag.
                 command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
                 command.arg(verb);
             }

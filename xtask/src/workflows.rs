@@ -394,7 +394,7 @@ fn a_draft_says_what_has_changed_since_the_last_one() -> Result<()> {
     fs::write(at("CHANGELOG.md"), log)?;
     fs::create_dir(at("packages"))?;
     fs::write(at("packages/guard.deb"), "")?;
-    // In the place of GitHub's: what it is told is written down.
+    // In the place of GitHub's: its arguments are written down.
     fs::create_dir(at("bin"))?;
     fs::write(at("bin/gh"), "#!/bin/sh\nprintf '%s\\n' \"$@\" > told\n")?;
     fs::set_permissions(at("bin/gh"), fs::Permissions::from_mode(0o755))?;

@@ -25,7 +25,7 @@ use crate::{
 const LONGEST: usize = 64 * 1024;
 
 /// How long a body may take to come.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// A signed answer, as the script has it. Bytes are base64url.
 #[derive(Debug, Deserialize)]
@@ -76,7 +76,7 @@ pub(crate) async fn body_of(is_post: bool, body: Incoming) -> Result<Vec<u8>, Re
 
 /// A body, if it is no longer than bodies are.
 async fn read(body: Incoming) -> Result<Vec<u8>, Reply> {
-    let whole = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
+    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, LONGEST).collect()).await;
     match whole {
         Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
         Ok(Err(_)) => Err(reply::text(
@@ -101,7 +101,7 @@ pub(crate) fn frame(console: &Console, tab: Option<Tab>) -> Frame<'_> {
     }
 }
 
-/// The way in, for whoever has no session. A browser keeps the cookie back where a link of another site leads here, and brings
+/// The way in, for a visitor without a session. A browser keeps the cookie back where a link of another site leads here, and brings
 /// it when the page itself asks again.
 pub(crate) fn logged_out(console: &Console, parts: &Parts, is_post: bool) -> Reply {
     match (is_post, gate::is_visit(&parts.headers)) {
@@ -136,7 +136,7 @@ pub(crate) fn login(console: &Console, body: &[u8]) -> Reply {
     }
 }
 
-/// Ends all sessions of whoever is logged in, in whatever browser.
+/// Ends all sessions of the approver who is logged in, in whatever browser.
 pub(crate) fn log_out_everywhere(console: &Console, identity: &Identity) -> Reply {
     let is_meant = |one: &Identity| one.is_of_same_person(identity);
     match log_out(&console.files, &console.settings, is_meant) {
@@ -159,7 +159,7 @@ pub(crate) fn log_out_everywhere(console: &Console, identity: &Identity) -> Repl
     }
 }
 
-/// Ends all sessions that are meant, takes back links, and has the devices of the same people told nothing more. Returns how many
+/// Ends all sessions that are meant, takes back links, and has the devices of the same people notified no more. Returns how many
 /// sessions that were.
 ///
 /// # Errors
@@ -170,7 +170,7 @@ pub(crate) fn log_out(
     settings: &Settings,
     is_meant: impl Fn(&Identity) -> bool,
 ) -> io::Result<usize> {
-    // The sessions first: one of them could have another device told.
+    // The sessions first: one of them could have another device notified.
     let ended = files.end_all(&is_meant);
     let told = Devices::at(&settings.state_dir).remove_all(is_meant);
     ended.and_then(|ended| told.map(|()| ended))

@@ -39,7 +39,7 @@ pub(crate) enum NextEvent {
     Event(Bytes),
     /// Nothing is known yet.
     Nothing,
-    /// Whoever looks may not any more.
+    /// The visitor may not look any more.
     Ended,
 }
 

@@ -81,7 +81,7 @@ impl Hub {
 
     fn tell(&self, is_connected: bool, requests: Rc<Vec<Request>>) {
         self.live.send_if_modified(|live| {
-            // Nothing is told twice of a guardd that is away.
+            // Nothing is reported twice of a guardd that is away.
             let is_news = is_connected || live.is_connected;
             *live = Live {
                 is_connected,

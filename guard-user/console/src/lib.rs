@@ -64,7 +64,7 @@ pub fn is_machines_root() -> bool {
     rustix::process::geteuid().is_root() && guard_sys::user_namespace::root_is().is_none()
 }
 
-/// Serves until it is told to end.
+/// Serves until it is stopped.
 ///
 /// # Errors
 ///
@@ -115,7 +115,7 @@ pub fn login_link(settings: &Settings, name: &str) -> Result<String> {
     Ok(format!("{}/login/{token}", settings.origin))
 }
 
-/// Logs whoever goes by that name, or by that key's fingerprint, out of all browsers; none: everybody. Their devices are told nothing
+/// Logs the approver of that name, or of that key's fingerprint, out of all browsers; none: everybody. Their devices are sent nothing
 /// more. Returns of how many browsers.
 ///
 /// # Errors

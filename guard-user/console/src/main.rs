@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, process::ExitCode};
 use anyhow::ensure;
 use guard_console::{ConsoleArgs, Done, LATER, SYNONYMS, Settings, Verb};
 
-/// Serves until it is told to end.
+/// Serves until it is stopped.
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     let args: ConsoleArgs = match guard_cli::parse(&arguments, &SYNONYMS) {

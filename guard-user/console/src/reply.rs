@@ -18,7 +18,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
     require-trusted-types-for 'script'; trusted-types guard";
 
 /// `Referrer-Policy` is `same-origin`: with `no-referrer` a browser says `Origin: null` of the console's own forms, and the gate
-/// could not tell them from others'. Other sites are told nothing by either.
+/// could not tell them from others'. Other sites learn nothing by either.
 const HEADERS: [(&str, &str); 7] = [
     ("content-security-policy", POLICY),
     ("x-content-type-options", "nosniff"),
@@ -55,7 +55,7 @@ pub(crate) fn page(status: StatusCode, page: Markup) -> Reply {
     with(status, "text/html; charset=utf-8", page.into_string())
 }
 
-/// A word for whoever asks without a browser.
+/// A word for a client that is no browser.
 pub(crate) fn text(status: StatusCode, text: &str) -> Reply {
     with(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }

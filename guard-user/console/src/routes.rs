@@ -236,7 +236,7 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
         ["approvers"] => {
             let known = console.guardd.call::<Approvers>(&Call::Approvers {}).await;
             let known = known.map(|mut known| {
-                push::forget(console, &known);
+                push::remove_unenrolled(console, &known);
                 known.approvers.retain(|one| scope.meets(one));
                 known
             });
@@ -412,7 +412,7 @@ async fn post(console: &Console, scope: &Scope, path: &[&str], body: &[u8]) -> R
     }
 }
 
-/// Has the browser told that asks for it.
+/// Has the browser notified that asks for it.
 async fn add_device(console: &Console, visitor: &Visitor, parts: &Parts, body: &[u8]) -> Reply {
     let agent = parts.headers.get(header::USER_AGENT);
     let agent = agent.and_then(|agent| agent.to_str().ok());

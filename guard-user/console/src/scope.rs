@@ -70,7 +70,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// Whoever has that secret; none: it is none of a session.
+    /// The visitor who has that secret; none: it is none of a session.
     pub(crate) fn of(console: &Console, secret: &str) -> Option<Self> {
         console.files.session(secret)?;
         Some(Self {

@@ -27,7 +27,7 @@ const LAST: Duration = Duration::from_secs(30);
 /// Pause after an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Serves until it is told to end.
+/// Serves until it is stopped.
 pub(crate) async fn serve(console: Rc<Console>, listeners: Listeners) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let places = Arc::new(Semaphore::new(MOST));

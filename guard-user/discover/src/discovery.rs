@@ -28,7 +28,7 @@ use crate::walk::walk;
 pub const ENVIRONMENT: &str = "the environment";
 /// Why something was passed over that nobody reads without its key.
 const ENCRYPTED: &str = "encrypted";
-/// Why something is told that is called so, and anybody can read.
+/// Why something is listed that is called so, and anybody can read.
 pub const PLAIN: &str = "named encrypted, but plain";
 
 /// Limit of the entries of such a directory that are looked at by their names.
@@ -39,7 +39,7 @@ const ENTRIES: usize = 20_000;
 pub struct Inputs<'i> {
     /// Where the agent is to work.
     pub project: &'i Path,
-    /// The home of whoever starts it.
+    /// The home of the user who starts it.
     pub home: Option<&'i Path>,
     /// Which names are which addresses here, as in `/etc/hosts`.
     pub hosts: Option<&'i Path>,
@@ -119,7 +119,7 @@ pub struct Discovery {
     pub project_files: usize,
     /// How long it took.
     pub took: Duration,
-    /// The directories of the project that were looked through; beyond the first thousand they are not told.
+    /// The directories of the project that were looked through; beyond the first thousand they are not listed.
     pub dirs: Vec<PathBuf>,
 }
 

@@ -11,7 +11,7 @@ const V6: u8 = 128;
 /// A public network that is no longer than this is a part of the internet rather than a place in it.
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
-/// More addresses than these by themselves, of one private range, are told as the network that has them all.
+/// More addresses than these by themselves, of one private range, are listed as the network that has them all.
 const ALONE: usize = 4;
 
 /// Addresses that begin alike.
@@ -299,7 +299,7 @@ mod tests {
     proptest! {
         #![proptest_config(rounds(256))]
 
-        /// Nothing private that is reached is left out, and what is told has no other of them in it.
+        /// Nothing private that is reached is left out, and what is listed has no other of them in it.
         #[test]
         fn what_is_private_is_in_a_place(all in prop::collection::vec(any_network(), 0..40)) {
             let places = places(all.iter().copied()).networks;

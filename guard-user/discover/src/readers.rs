@@ -197,7 +197,7 @@ impl Format {
         match self {
             // What an agent keeps beside its servers grows.
             Self::Kubeconfig | Self::Mcp => 2 << 20,
-            // What is encrypted is told apart by all of its bytes.
+            // What is encrypted differs by all of its bytes.
             Self::TerraformState | Self::Encrypted => 8 << 20,
             _ => 256 << 10,
         }
@@ -358,7 +358,7 @@ impl Sink {
         self.leave_out(line, why, None);
     }
 
-    /// A key below a path of keys; none where that is too long, which is told of.
+    /// A key below a path of keys; none where that is too long, which is listed.
     fn path_below(
         &mut self,
         path: &str,

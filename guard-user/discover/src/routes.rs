@@ -1,7 +1,7 @@
 //! Which networks are reached through tunnels, by what the kernel says of its devices and routes (rtnetlink(7)).
 //!
 //! All tables are in that: WireGuard and Tailscale have theirs beside the main one, which alone is in `/proc/net/route`. The socket
-//! leads to the kernel and nowhere else, and what a device leads to is told by its kind, never tried.
+//! leads to the kernel and nowhere else, and what a device leads to follows from its kind, and is never tried.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -267,7 +267,7 @@ const MANAGED: [&str; 34] = [
     "instaclustr.com",
 ];
 
-/// Shared doors: what they lead to is told by who knocks, so a rule for one holds for all.
+/// Shared doors: what they lead to depends on who knocks, so a rule for one holds for all.
 const SHARED: [&str; 6] = [
     AWS,
     "googleapis.com",

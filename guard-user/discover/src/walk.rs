@@ -77,13 +77,13 @@ const NOTICES: [&str; 26] = [
     "WORKSPACE",
 ];
 
-/// So many links are told.
+/// So many links are listed.
 const LINKS: usize = 64;
 
 /// Directories in which the files at the top alone say something.
 const SHALLOW: [&str; 2] = [".git", ".terraform"];
 
-/// No more directories are told to whoever watches them.
+/// No more directories are handed to the watcher.
 pub const DIRS: usize = 1_024;
 
 /// Whether the files in a directory may say something.

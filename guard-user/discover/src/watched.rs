@@ -1,4 +1,4 @@
-//! What whoever watches the files has to know: where they are, and whether a change may be of one that is read.
+//! What a watcher of the files has to know: where they are, and whether a change may be of one that is read.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};

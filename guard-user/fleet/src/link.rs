@@ -260,7 +260,7 @@ struct Events {
     is_machine: bool,
     /// Whether another one says how it goes.
     is_beside: bool,
-    /// Told where a server will not let something be heard.
+    /// Notified where a server will not let something be heard.
     unheard: Arc<Notify>,
     /// When each kind was last said.
     said: Mutex<Vec<(Discriminant<Event>, Instant)>>,
@@ -332,7 +332,7 @@ impl Events {
     }
 }
 
-/// Asks for all that is to be heard anew, by another connection, where a server has refused or taken away some of it: once its rights are
+/// Asks again for all that is to be heard, by another connection, where a server has refused or taken away some of it: once its rights are
 /// mended, it says nothing.
 async fn connect_anew(client: Client, unheard: Arc<Notify>) {
     for attempt in 1.. {

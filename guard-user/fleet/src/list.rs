@@ -57,7 +57,7 @@ pub(crate) struct ListedPerson {
     pub(crate) log: bool,
 }
 
-/// One machine may join, whoever has the other half of the key.
+/// One machine may join: the one that has the other half of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Invitation {
@@ -334,7 +334,7 @@ pub(crate) fn replace(path: &Path, text: &str, old: Option<&str>) -> Result<()> 
             fchown(file, Some(old.uid()), Some(old.gid())).with_context(wrong)?;
         }
     } else {
-        // Public keys: whoever runs the server is to read it.
+        // Public keys: the server's user is to read it.
         let readable = fs::Permissions::from_mode(0o644);
         file.set_permissions(readable).with_context(wrong)?;
     }

@@ -1,4 +1,4 @@
-//! `guard-fleet`: reads its settings, and does what it is told.
+//! `guard-fleet`: reads its settings, and runs a verb.
 
 use std::{env, ffi::OsString, process::ExitCode};
 

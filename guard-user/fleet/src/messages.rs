@@ -32,7 +32,7 @@ pub(crate) struct PublishAgain {
 pub(crate) struct MachineHere {
     /// guard-fleet's version.
     pub(crate) version: String,
-    /// Whether the machine goes: it says so when it is told to end.
+    /// Whether the machine goes: it says so when it is stopped.
     #[serde(default)]
     pub(crate) leaves: bool,
     /// guardd's own words; none: it does not answer.
@@ -95,7 +95,7 @@ pub(crate) struct No {
 pub(crate) struct Close {
     /// The approver, as the machine knows them.
     pub(crate) by: String,
-    /// What the machine has told of it: another hole of that name is not meant.
+    /// What the machine has reported of it: another hole of that name is not meant.
     session: String,
     destination: String,
     ports: Option<String>,
@@ -111,7 +111,7 @@ impl Close {
         }
     }
 
-    /// Whether a hole is still what was told of it.
+    /// Whether a hole is still what was reported of it.
     pub(crate) fn means(&self, hole: &Hole) -> bool {
         (&self.session, &self.destination, &self.ports)
             == (&hole.session, &hole.destination, &hole.ports)

@@ -12,7 +12,7 @@ use crate::{
     subjects::{Bundles, Group, Joining, Key, SubjectKind},
 };
 
-/// The rights of those that a file lists. Invitations are for whoever keeps the list: without them, they have none.
+/// The rights of those that a file lists. Invitations are for the keeper: without them, they have none.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub(crate) fn of(file: &Path) -> Result<String> {
     Ok(written(&users_of(&list)))
 }
 
-/// The same for whoever keeps the list, who is let in as well, as are those who are invited now.
+/// The same for the keeper, who is let in as well, as are those who are invited now.
 ///
 /// # Errors
 ///

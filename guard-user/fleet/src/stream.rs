@@ -1,7 +1,7 @@
 //! What servers keep: one stream (JetStream) of all machines' audit logs, and who may do what with it.
 //!
 //! Machines publish into it by their own subjects, and have no right to its interface: where a machine wants to know what there is of its
-//! own, it publishes what cannot be kept, and is told why not. For whoever may ask a server for a message says where it is sent
+//! own, it publishes what cannot be kept, and hears why not. For whoever may ask a server for a message says where it is sent
 //! to, which is a subject of anybody's: see [`crate::messages::is_published`].
 
 use crate::subjects::{Group, Key, SubjectKind};
@@ -19,7 +19,7 @@ pub(crate) fn inbox_of(key: &str) -> String {
     format!("_INBOX.{key}")
 }
 
-/// What whoever keeps the list may have a server do: make it, and say how long it keeps what.
+/// What the keeper may have a server do: make it, and say how long it keeps what.
 pub(crate) fn kept_by() -> [String; 3] {
     ["INFO", "CREATE", "UPDATE"].map(|what| format!("$JS.API.STREAM.{what}.{NAME}"))
 }

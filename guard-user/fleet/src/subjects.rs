@@ -39,7 +39,7 @@ pub(crate) struct Group(String);
 #[serde(try_from = "String")]
 pub(crate) struct Machine(String);
 
-/// Something that a machine says, or is told.
+/// Something that a machine says, or hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubjectKind {
     Here,

@@ -103,7 +103,7 @@ fn again(socket: &Path) -> Result<ReplyStream<RequestsReply>, CliError> {
     }
 }
 
-/// The requests that were told.
+/// The requests that were shown.
 struct Followed<'s> {
     known: HashSet<(String, String, u32, Option<String>)>,
     waiting: Vec<Request>,
@@ -115,7 +115,7 @@ struct Followed<'s> {
 }
 
 impl Followed<'_> {
-    /// Whoever has become a courier is not told of what still waits.
+    /// A client that has become a courier does not get what still waits.
     fn is_carried(&mut self, carried: bool) {
         if carried && !self.carried {
             is_carried(carried, self.output);
@@ -125,7 +125,7 @@ impl Followed<'_> {
     }
 
     /// What its proxy or its resolver held has failed. The kernel holds connections on: the next guardd finds out only then that they
-    /// wait, so that it has not said so is no end, and what does is told once more.
+    /// wait, so that it has not said so is no end, and what does is shown once more.
     fn loses_guardd(&mut self) -> Result<(), CliError> {
         for one in &mut self.waiting {
             let is_connection = one.http.is_none() && one.question.is_none();
@@ -358,7 +358,7 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
     });
     let answer = answer?;
     let exit = opened(&answer, output)?;
-    // What is open is open, whether or not the others are told.
+    // What is open is open, whether or not the others are shown.
     if let Ok(open) = client.call::<HolesReply>(&Call::Holes {}) {
         let told = render::holes::open_before(&answer.holes, &open.holes, &Clock::system());
         output.warnings(&told);

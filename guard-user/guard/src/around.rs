@@ -20,7 +20,7 @@ const SETTINGS: &str = "/etc/guard/guardd.toml";
 
 /// What guardd says of them, once that was wanted.
 static SAID: OnceLock<Fleet> = OnceLock::new();
-/// Whether it was told that they are not known.
+/// Whether it was said that they are not known.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// What is known of a fleet.
@@ -137,7 +137,7 @@ impl Fleet {
         }
     }
 
-    /// The same; a person is told where it is not known.
+    /// The same; warns where it is not known.
     ///
     /// # Errors
     ///

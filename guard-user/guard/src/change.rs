@@ -292,7 +292,7 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-        // Whoever decides sees which file it really is, and where the link leads by then does not matter.
+        // The person who decides sees which file it really is, and where the link leads by then does not matter.
         assert_eq!(change.file, fs::canonicalize(&real).unwrap());
     }
 

@@ -141,7 +141,7 @@ impl Client {
         stream.set_read_timeout(timeout)?;
         stream.set_write_timeout(Some(write_within))?;
         match stream.write_all(frame) {
-            // Whoever turns callers away has said why before it closes.
+            // A guardd that turns callers away has said why before it closes.
             Err(error) if is_unread(&error) => match self.wait() {
                 Ok(true) => Ok(()),
                 _ => Err(error),

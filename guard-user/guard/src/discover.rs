@@ -130,7 +130,7 @@ pub(crate) fn list(
     Ok(missing.count())
 }
 
-/// A step of `guard setup`: shows what a policy of the person's that is there lets through more than one that begins anew, and asks
+/// A step of `guard setup`: shows what a policy of the person's that is there lets through more than a new one, and asks
 /// whether they want it. What it says.
 ///
 /// # Errors
@@ -204,7 +204,7 @@ struct Judging {
 }
 
 impl Judging {
-    /// A person is told of the project's policy. Without guardd, nobody has agreed to what widens.
+    /// Says that the project's policy judges, too. Without guardd, nobody has agreed to what widens.
     fn of(
         policy: Option<&str>,
         dir: &Path,
@@ -254,7 +254,7 @@ impl Judging {
     }
 }
 
-/// With what the fleet has around each session; a person is told where that is not known.
+/// With what the fleet has around each session; warns where that is not known.
 fn within(discovered: Discovered, output: Output) -> Result<Discovered, CliError> {
     let Some(base) = Fleet::known().base(output)? else {
         return Ok(discovered);

@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(2);
 
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// A running guardd that this process started. Dropped before it had a session, it is told to end.
+/// A running guardd that this process started. Dropped before it had a session, it is stopped.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     daemon: Child,
@@ -101,7 +101,7 @@ impl Embedded {
         }
     }
 
-    /// Waits until guardd has ended by itself, as it does after its last session. One that had none is told to end.
+    /// Waits until guardd has ended by itself, as it does after its last session. One that had none is stopped.
     pub(crate) fn end(mut self) {
         let deadline = Instant::now() + IDLE;
         while self.is_running() && Instant::now() < deadline {

@@ -24,7 +24,7 @@ impl Exit {
         if yes { Self::DONE } else { Self::NO }
     }
 
-    /// The status of a verb that has told its answer: a reader that is gone makes no yes of a no.
+    /// The status of a verb that has printed its answer: a reader that is gone makes no yes of a no.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a verb has told, where more is to be done than to tell it: that nobody reads it any more ends nothing then.
+/// What a verb has printed, where more is to be done than to print it: that nobody reads it any more ends nothing then.
 ///
 /// # Errors
 ///

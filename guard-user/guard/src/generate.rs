@@ -14,7 +14,7 @@ use super::args::Cli;
 use super::complete;
 use super::error::{CliError, Exit};
 
-/// How the exit statuses of a verb are told behind its help, and those of verbs that tell nothing.
+/// How the exit statuses of a verb are listed behind its help, and those of verbs that list none.
 const STATUS: &str = "Exit status:";
 const USUAL: &str = "0 done or yes; 1 the answer is no; 2 it could not be done.";
 

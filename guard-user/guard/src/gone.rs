@@ -10,7 +10,7 @@ use super::render::requests::{self, Gone};
 use super::render::time::Clock;
 use super::report::summary::Report;
 
-/// What went with its session in this time is told where nothing waits.
+/// What went with its session in this time is named where nothing waits.
 const LATELY: Duration = Duration::from_hours(1);
 /// In this time somebody may still type the id.
 const TYPED: Duration = Duration::from_hours(24);

@@ -19,7 +19,7 @@ pub(super) struct HeldTeller {
     session: String,
     /// Before what is to be typed.
     sudo: &'static str,
-    /// By their ids: a program that gives up soon and tries again is told of once.
+    /// By their ids: a program that gives up soon and tries again is reported once.
     said: HashSet<String>,
 }
 
@@ -53,7 +53,7 @@ impl HeldTeller {
         Ok(())
     }
 
-    /// A line for each that is held and was not told.
+    /// A line for each that is held and was not reported.
     fn newly_held(&mut self, all: &[Request]) -> Vec<String> {
         let own = all.iter().filter(|one| one.session == self.session);
         let held = own.filter(|one| one.held);
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::render::examples::{request, session};
 
-    /// Whatever came of it before: whoever was refused tries again.
+    /// Whatever came of it before: what was refused tries again.
     #[test]
     fn what_is_held_is_told_once() {
         let socket = Path::new("/run/guard/guardd.sock");

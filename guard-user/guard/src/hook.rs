@@ -16,9 +16,9 @@ use super::render::{endpoint, escape};
 const MAX_INPUT: u64 = 16 * 1024 * 1024;
 /// Where the agent does not say how long its command took, it is taken for this long.
 const COMMAND: Duration = Duration::from_secs(30);
-/// A refusal may be told so much later than it was.
+/// A refusal may be reported so much later than it was.
 const LATE: Duration = Duration::from_secs(3);
-/// Limit of the refusals that are told: a model reads all of it after each command.
+/// Limit of the refusals that are reported: a model reads all of it after each command.
 const MAX_TOLD: usize = 3;
 /// Characters of each.
 const MAX_ADVICE: usize = 1000;
@@ -89,7 +89,7 @@ fn read() -> Input {
     said.unwrap_or_default()
 }
 
-/// What a model is told; none where nothing was stopped.
+/// What a model reads; none where nothing was stopped.
 fn words(report: &WhyReport) -> Option<String> {
     // What waited for an answer and then passed was not stopped.
     let stopped: Vec<_> = report

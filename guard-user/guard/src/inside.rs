@@ -28,7 +28,7 @@ pub(super) fn is_known_inside(client: &mut Client) -> bool {
     client.call::<WhyReport>(&Call::Why {}).is_ok()
 }
 
-/// The same, and by guardd's word where there is one: only who is inside is told what was stopped there.
+/// The same, and by guardd's word where there is one: only a process inside learns what was stopped there.
 pub(super) fn is_inside_of(socket: &Path) -> bool {
     let is_known = || {
         let mut client = Client::connect_inside(socket).ok()?.within(TIMEOUT);

@@ -18,7 +18,7 @@ const TIMES: [&str; 4] = ["--for", "--hold", "--max-for", "--since"];
 /// Verbs that can be asked about one session, by an option.
 const OF_A_SESSION: [&str; 5] = ["flows", "log", "replay", "report", "suggest"];
 
-/// What it was meant to be, where that can be told.
+/// What it was meant to be, where that is clear.
 pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failure> {
     let kinds = [
         ErrorKind::InvalidValue,

@@ -351,7 +351,7 @@ impl PolicyFile {
         }
     }
 
-    /// Reads `path` with the rights of whoever the command will run as, to whom root may be lending its own. It is called by its
+    /// Reads `path` with the rights of the user that the command will run as, who may have root's for the moment. It is called by its
     /// whole path: wherever somebody looks at the session later, that is the file.
     ///
     /// # Errors
@@ -444,7 +444,7 @@ pub(crate) fn whole(path: &Path) -> PathBuf {
     real.unwrap_or(whole)
 }
 
-/// Without warnings that were told, in the words that guardd has for them.
+/// Without warnings that were printed, in the words that guardd has for them.
 fn untold(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
     let is_untold = |one: &&Diagnostic| {
         let place = policy::place(&one.file, Some(one.line));

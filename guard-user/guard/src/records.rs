@@ -1,4 +1,4 @@
-//! The records of the audit log: by guardd's word, and where none runs, as whoever may read them finds them in its files. A guardd that
+//! The records of the audit log: by guardd's word, and where none runs, as a user who may read them finds them in its files. A guardd that
 //! `guard run` has started for one command ends with it, and what it says at the end names commands that still have to work.
 
 use std::io;

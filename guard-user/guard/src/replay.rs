@@ -28,7 +28,7 @@ pub(crate) fn replay(
     }
     let mut environment = environment_of(&[&read.parsed.policy]);
     environment.judges_names = true;
-    replay::remember(&mut environment, &records);
+    replay::add_recorded_names(&mut environment, &records);
     let compiled = read.compile(&environment, output)?;
     let judge = ReplayPolicy {
         policy: &read.parsed.policy,
@@ -176,7 +176,7 @@ mod tests {
         environment
             .names
             .insert("db.example.com".into(), Vec::new());
-        replay::remember(&mut environment, &records);
+        replay::add_recorded_names(&mut environment, &records);
         let compiled = compile(&policy, &environment).unwrap();
         let replay = replay::replay(
             &records,

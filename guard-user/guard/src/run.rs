@@ -38,14 +38,14 @@ use super::render::page::Page;
 use super::report::run::RunSummary;
 use super::sudo;
 
-/// Limit of the command line's bytes that guardd is told. It is shown to people, and never run.
+/// Limit of the command line's bytes that guardd gets. It is shown to people, and never run.
 const SHOWN: usize = 4096;
 
 /// Answer to [`Call::Enter`].
 #[derive(Deserialize)]
 struct Moved {}
 
-/// The same refusal is told once in this time.
+/// The same refusal is reported once in this time.
 const SAME: Duration = Duration::from_secs(10);
 /// Different ones in that time, at most.
 const MOST_TOLD: usize = 32;
@@ -82,7 +82,7 @@ fn tell(line: impl Display) {
     let _ = anstream::stderr().write_all(line.as_str().as_bytes());
 }
 
-/// Whether a person at this terminal is told what is no warning.
+/// Whether a person at this terminal is shown what is no warning.
 fn is_told(args: &RunArgs, output: Output) -> bool {
     !args.quiet && !output.is_json() && io::stderr().is_terminal()
 }
@@ -224,7 +224,7 @@ fn ready(
 }
 
 /// Has guardd make the session. A name that it has no policy of may be one of the person's own: whatever runs as them may have written
-/// that, so a person is told.
+/// that, so it is said.
 fn start(
     client: &mut Client,
     run: Run,
@@ -368,7 +368,7 @@ fn launch(
         .inspect_err(|error| abandon(&socket, &session.id, error))
 }
 
-/// Has guardd write down that a connection to a Unix socket was refused, where it was not told of the same a moment ago.
+/// Has guardd write down that a connection to a Unix socket was refused, unless the same was reported a moment ago.
 fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send + 'static {
     let mut told: HashMap<RefusedSocket, Instant> = HashMap::new();
     move |refused| {
@@ -470,7 +470,7 @@ fn trust(
     trust
 }
 
-/// Called by the process that is about to become the command: guardd moves whoever asks. Gives what to do when it has become
+/// Called by the process that is about to become the command: guardd moves the caller. Gives what to do when it has become
 /// root: the same call once more, over the same connection, for there it could make none yet.
 fn enter(socket: &Path, session: &Session) -> Result<ToldRoot, Failure> {
     let call = Call::Enter {

@@ -30,7 +30,7 @@ pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliEr
 pub(crate) fn seen(client: &mut Client, listed: usize, count: fn(&Status) -> usize) -> ListScope {
     ListScope::here(|| {
         let status = (listed == 0).then(|| client.call::<Status>(&Call::Status {}));
-        // A courier is not told.
+        // A courier does not learn it.
         let status = status.and_then(Result::ok);
         status.map_or(0, |status| count(&status))
     })

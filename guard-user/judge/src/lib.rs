@@ -1,5 +1,5 @@
 //! What judges requests and statements, pure: whether bytes have one reading as HTTP/1 ([`sieve`]), whether an HTTP request is a
-//! read ([`http`]), and, with the feature `sql`, whether what PostgreSQL is told is ([`sql`]).
+//! read ([`http`]), and, with the feature `sql`, whether a statement for PostgreSQL is ([`sql`]).
 
 /// Implements [`AsyncWrite`](tokio::io::AsyncWrite) for a wrapper: its field `io` gets what is written, unchanged.
 #[macro_export]

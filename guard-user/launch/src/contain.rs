@@ -8,7 +8,7 @@
 //! 3. All other descriptors close when the command is executed, for the same reason.
 //! 4. Capabilities leave the bounding set while there is `CAP_SETPCAP` to do so.
 //! 5. Groups, then gid, then uid: each needs privileges that the next takes away. Then the session keyring, which gives its
-//!    caller's keys to whoever has it.
+//!    caller's keys to each process that has it.
 //! 6. All other capability sets are emptied; that neither they nor uid 0 nor gid 0 can be had back is
 //!    tried out.
 //! 7. Where the command is to be root, it becomes that of a user namespace, and gives up there all capabilities but a few:
@@ -179,7 +179,7 @@ fn become_user(switch: &Switch) -> io::Result<()> {
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
-    // The keys of whoever starts it are not that user's.
+    // The launcher's keys are not that user's.
     leave_session_keyring()
         .map_err(|why| io::Error::new(why.kind(), format!("its session keyring stays: {why}")))
 }

@@ -64,11 +64,11 @@ pub async fn first_message<M: DeserializeOwned>(packets: &Packets) -> Result<(M,
 }
 
 /// Tells guardd the version of `program` by its first message, `own`, and holds guardd to the same one. `theirs`: what guardd says of
-/// itself, which one before 0.3.0 did not. guardd is told in any case: people ask guardd.
+/// itself, which one before 0.3.0 did not. guardd hears it in any case: people ask guardd.
 ///
 /// # Errors
 ///
-/// That guardd is of another version, or that it cannot be told.
+/// That guardd is of another version, or cannot be reached.
 pub async fn exchange_versions<M: Serialize>(
     packets: &Packets,
     program: &str,

@@ -192,7 +192,7 @@ pub fn diff(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
 #[must_use]
 pub fn diff_replies(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
     if !old.policy.inbound || !new.policy.inbound {
-        // None pass on either side, or the setting is told.
+        // None pass on either side, or the setting's own change is listed.
         return Vec::new();
     }
     let replies = |holds: Holds| match holds.rule {
@@ -269,7 +269,7 @@ pub fn diff_words(old: Side<'_>, new: Side<'_>) -> Vec<WordChange> {
     changes.collect()
 }
 
-/// A verdict, told apart from others in maps.
+/// A verdict, ordered for maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OrderedVerdict(Verdict);
 

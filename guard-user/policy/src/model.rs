@@ -38,7 +38,7 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(300);
 pub struct Policy {
     /// Its name: what the file says, else the file's own name without its extension.
     pub name: String,
-    /// The file, as whoever gave it named it.
+    /// The file, as it was named when it was given.
     pub file: String,
     /// What holds where no rule matches; `deny` where the file does not say.
     pub default: Action,
@@ -79,7 +79,7 @@ pub struct Rule {
     pub http: Vec<HttpRule>,
     /// The protocols that are spoken there, under `read-only`.
     pub profiles: Vec<Profile>,
-    /// What those profiles have to be told.
+    /// What those profiles have to know.
     pub lists: ProfileLists,
     /// The names in `to` may have addresses of `@private` and `@on-link`, whatever they had at first.
     pub private: bool,
@@ -264,7 +264,7 @@ impl Rule {
         })
     }
 
-    /// What it says to whoever is asked: its name and its reason.
+    /// What it says to the approver: its name and its reason.
     #[must_use]
     pub fn words(&self) -> (&str, Option<&str>) {
         (&self.name, self.reason.as_deref())
@@ -293,7 +293,7 @@ pub struct Environment {
     pub host: Vec<IpAddr>,
     /// The networks that this machine has a global address in: `@on-link`.
     pub on_link: Vec<Prefix>,
-    /// The guard's resolver judges names: wildcards hold, and a name counts for what a session was told of it.
+    /// The guard's resolver judges names: wildcards hold, and a name counts for the addresses that a session learned of it.
     pub judges_names: bool,
 }
 

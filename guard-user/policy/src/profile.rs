@@ -77,7 +77,7 @@ pub enum Profile {
     Webdav,
 }
 
-/// What some profiles have to be told. Empty where the rule does not say.
+/// What some profiles have to know. Empty where the rule does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileLists {

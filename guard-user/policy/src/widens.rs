@@ -18,7 +18,7 @@ use super::{
     target::Target,
 };
 
-/// Names and groups of a rule that are told with it.
+/// Names and groups of a rule that are listed with it.
 const TARGETS: usize = 3;
 
 /// What it may let through that the other one does not, each in words; empty: it only narrows. Both sides are compiled for a machine
@@ -137,7 +137,7 @@ fn by_replies(old: Side<'_>, new: Side<'_>) -> Vec<String> {
 /// What names get that no rule for them has been added to or taken from, or by a rule that denies and leaves more to others.
 fn by_names(old: Side<'_>, new: Side<'_>, environment: &Environment) -> Vec<String> {
     let names = diff_names(old, new, environment).into_iter();
-    // How long holes last is told by itself, where they last longer.
+    // How long holes last is listed by itself, where they last longer.
     let is_of_holes = |one: &PatternChange| {
         let [before, after] = [&one.before, &one.after].map(|words| {
             let words = words.iter().map(|words| words.split(" max_hole=").next());

@@ -158,7 +158,7 @@ pub struct Targets {
 /// The servers that the attempts reach, until this is dropped.
 #[derive(Debug)]
 pub struct AttemptServers {
-    /// What the attempts are told.
+    /// What the attempts know.
     pub targets: Targets,
     _listeners: Vec<OwnedFd>,
     _victim: Victim,

@@ -155,7 +155,7 @@ fn kept_from(
     attack: impl FnOnce(u32) -> io::Result<()>,
 ) -> io::Result<Result<(), io::Error>> {
     let pid = victim.pid();
-    // What fails before the attack is told by another code than the attack's.
+    // What fails before the attack has another code than the attack's.
     let done = asked(|| match hold() {
         Err(error) => Some((false, error.raw_os_error().unwrap_or(libc::EIO))),
         Ok(()) => attack(pid)
@@ -304,7 +304,7 @@ fn typing() -> ProbeResult {
         setsid()?;
         attempt::control(&inner)?;
         let typed = attempt::type_into(&inner);
-        // Closed, it would hang up on this process before that has told.
+        // Closed, it would hang up on this process before that has reported.
         std::mem::forget(outer);
         typed
     });

@@ -18,7 +18,7 @@ pub(super) struct Origin {
     pub(super) unscanned: Option<UnscannedListener>,
 }
 
-/// Takes what is told of a connection out of `ORIGINS`. `None`: it was not redirected, or it is
+/// Takes a connection's entry out of `ORIGINS`. `None`: it was not redirected, or it is
 /// closed already, so that the entry may be about a later one from the same port.
 ///
 /// # Errors

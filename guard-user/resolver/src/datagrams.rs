@@ -36,7 +36,7 @@ const BEGUN_AT_ONCE: usize = 8;
 /// Questions of an account that wait for their turn: as many as the kernel half lets through at once.
 const MOST_OF_ACCOUNT: usize = 256;
 
-/// So many datagrams may be read before the kernel half is told that none is left, and for so long: that is a system call. It takes
+/// So many datagrams may be read before the kernel half learns that none is left, and for so long: that is a system call. It takes
 /// them for unread, of which a session may have [`MOST_OF_ACCOUNT`], and so lets it send an eighth less at worst.
 pub(super) const UNTOLD: usize = 32;
 /// In nanoseconds.
@@ -63,7 +63,7 @@ struct Listening {
     queue: QueueKey,
     buffer: Vec<u8>,
     turns: Turns<Asked>,
-    /// Datagrams that were read since the kernel half was told that none is left, and when that was.
+    /// Datagrams that were read since the kernel half learned that none is left, and when that was.
     untold: usize,
     told: BootTime,
 }
@@ -107,7 +107,7 @@ impl Listening {
             let mut receive = || arrival::receive(&**socket, buffer);
             let received = socket.async_io(Interest::READABLE, &mut receive).await?;
             self.take(&received);
-            // It leaves before there is a look at whether others came, and that is told: while the server thinks there is time.
+            // It leaves before there is a look at whether others came, and that is written: while the server thinks there is time.
             self.begin_some();
             let_others_begin().await;
         }

@@ -120,12 +120,12 @@ impl Link {
         }
     }
 
-    /// That a session has learned more than guardd was told, which lasts so many seconds.
+    /// That a session has learned more than was reported to guardd, which lasts so many seconds.
     pub(super) async fn untold(&self, session: u32, ttl: u32) {
         self.say(FromResolver::Untold { session, ttl }).await;
     }
 
-    /// That so many more names of a session were refused, or not answered, than guardd was told.
+    /// That so many more names of a session were refused, or not answered, than were reported to guardd.
     pub(super) async fn more(&self, session: u32, more: MoreNames) {
         let MoreNames { refused, failed } = more;
         self.say(FromResolver::More {
@@ -158,7 +158,7 @@ impl Link {
     }
 
     /// Tells guardd of addresses that a hole for their name is to cover, and waits for its word. `None`: guardd hears too slowly,
-    /// or the answer has more than it can be told at once.
+    /// or the answer has more than can be reported at once.
     pub(super) fn opens(
         self: &Rc<Self>,
         asker: &Asker,

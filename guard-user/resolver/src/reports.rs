@@ -1,4 +1,4 @@
-//! What of a session guardd is told, so that no program keeps it busy by asking the same again and again.
+//! What of a session is reported to guardd, so that no program keeps it busy by asking the same again and again.
 
 use std::{
     collections::HashMap,
@@ -10,15 +10,15 @@ use guard_common::BootTime;
 use super::{answer::DnsAnswer, kinds::Kind};
 
 const SECOND: u64 = 1_000_000_000;
-/// Refusals that are told of a session in a second, as the kernel half reports as many; and questions that it is asked about.
+/// Refusals that are reported of a session in a second, as the kernel half reports as many; and questions that it is asked about.
 /// More are refused all the same, and counted.
 const A_SECOND: u32 = 64;
 /// The same of an outermost session and those inside it.
 const A_SECOND_IN_ALL: u32 = 256;
-/// Addresses that are told of an outermost session and those inside it in a second, once for each name. Of more it is told that there
-/// were. As many are told that an open hole is to cover.
+/// Addresses that are reported of an outermost session and those inside it in a second, once for each name. Of more it is reported that there
+/// were. As many are reported that an open hole is to cover.
 const ADDRESSES_A_SECOND: u32 = 4096;
-/// An answer that came a moment ago is not told again. What is told counts for 90 seconds at least.
+/// An answer that came a moment ago is not reported again. A report counts for 90 seconds at least.
 const NEWS: u64 = 10 * SECOND;
 /// Answers that are known again.
 const MAX_TOLD: usize = 4096;
@@ -27,18 +27,18 @@ const MAX_TOLD: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     hasher: RandomState,
-    /// Answers, as hashes, and when each was told.
+    /// Answers, as hashes, and when each was reported.
     learned: HashMap<u64, u64>,
     refused: Pace,
     asked: Pace,
     untold: Pace,
-    /// The longest that guardd was told of in this second.
+    /// The longest that was reported in this second.
     untold_for: u32,
     /// Names that guardd is to hear the number of.
     more: MoreNames,
 }
 
-/// Names that guardd is not told one by one.
+/// Names that are not reported one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MoreNames {
     /// Those that were not asked for.
@@ -47,7 +47,7 @@ pub(super) struct MoreNames {
     pub(super) failed: u64,
 }
 
-/// How quickly guardd is told of an outermost session and those inside it.
+/// How quickly an outermost session and those inside it are reported to guardd.
 #[derive(Debug, Default)]
 pub(super) struct SharedPaces {
     addresses: Pace,
@@ -90,13 +90,13 @@ impl Pace {
 }
 
 impl SharedPaces {
-    /// Whether so many addresses more are told that holes for their name are to cover.
+    /// Whether so many addresses more are reported that holes for their name are to cover.
     pub(super) fn admits_opened(&mut self, addresses: usize, now: BootTime) -> bool {
         self.opened.admits(addresses, ADDRESSES_A_SECOND, now)
     }
 }
 
-/// What guardd is told of an answer.
+/// What is reported of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ToTell {
     /// It knows.
@@ -108,7 +108,7 @@ pub(super) enum ToTell {
 }
 
 impl Reports {
-    /// Whether one more refusal is to be told.
+    /// Whether one more refusal is to be reported.
     pub(super) fn is_refusal_told(&mut self, shared: &mut SharedPaces, now: BootTime) -> bool {
         self.refused.admits_among(&mut shared.refused, now)
     }
@@ -118,7 +118,7 @@ impl Reports {
         self.asked.admits_among(&mut shared.asked, now)
     }
 
-    /// Counts a name of which guardd is not told. True where that is the first since it was told their number.
+    /// Counts a name that is not reported. True where it is the first since their number was.
     pub(super) fn counts_more(&mut self, failed: bool) -> bool {
         let is_first = self.more == MoreNames::default();
         match failed {
@@ -128,12 +128,12 @@ impl Reports {
         is_first
     }
 
-    /// Their number, which guardd is about to be told.
+    /// Their number, which is about to be reported.
     pub(super) fn take_more(&mut self) -> MoreNames {
         std::mem::take(&mut self.more)
     }
 
-    /// What is to be told of an answer. That it lasts shorter each time is no news.
+    /// What is to be reported of an answer. That it lasts shorter each time is no news.
     pub(super) fn telling(
         &mut self,
         answer: &DnsAnswer,
@@ -163,7 +163,7 @@ impl Reports {
         ToTell::Answer
     }
 
-    /// Once a second; or where it lasts twice as long as what was told of in this one.
+    /// Once a second; or where it lasts twice as long as what was reported in this one.
     fn untold(&mut self, ttl: u32, now: BootTime) -> ToTell {
         let lasts = ttl.checked_next_power_of_two().unwrap_or(u32::MAX);
         let is_first = self.untold.admits(1, 1, now);

@@ -31,14 +31,14 @@ use super::{
     teach::teach,
 };
 
-/// How long after the first name that it is not told guardd hears how many there were.
+/// How long after the first name that is not reported guardd hears how many there were.
 const MOMENT: Duration = Duration::from_millis(500);
 
 /// Why a server is not asked whose address is one of its link alone: the kernel half does not see the link that a program names.
 const NO_LINK: &str =
     "on which link that server is no setting and no resolv.conf of this machine says";
 
-/// What a program gets, and what guardd is told behind it.
+/// What a program gets, and what is reported to guardd behind it.
 #[derive(Debug)]
 pub(super) struct Reply {
     /// The message.
@@ -48,7 +48,7 @@ pub(super) struct Reply {
     socket: Option<Readable>,
 }
 
-/// What guardd is told.
+/// What is reported to guardd.
 #[derive(Debug)]
 enum ForGuardd {
     Nothing,
@@ -193,7 +193,7 @@ pub(super) async fn tell(common: &Common, asker: &Asker, reply: Reply) {
     }
 }
 
-/// Counts a name of which guardd is not told. In a moment it hears how many there were.
+/// Counts a name that is not reported to guardd. In a moment it hears how many there were.
 fn count_more(common: &Common, session: u32, reports: Rc<RefCell<Reports>>, failed: bool) {
     if !reports.borrow_mut().counts_more(failed) {
         return;

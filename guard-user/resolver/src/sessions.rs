@@ -252,13 +252,13 @@ impl Sessions {
         sessions.get(&session).map(|kept| Rc::clone(&kept.budget))
     }
 
-    /// What of it guardd was told.
+    /// What of it was reported to guardd.
     pub(super) fn reports(&self, session: u32) -> Option<Rc<RefCell<Reports>>> {
         let sessions = self.sessions.borrow();
         sessions.get(&session).map(|kept| Rc::clone(&kept.reports))
     }
 
-    /// How quickly guardd is told of its answers.
+    /// How quickly its answers are reported to guardd.
     pub(super) fn paces(&self, session: u32) -> Option<Rc<RefCell<SharedPaces>>> {
         let sessions = self.sessions.borrow();
         sessions.get(&session).map(|kept| Rc::clone(&kept.paces))
@@ -300,7 +300,7 @@ impl Learned {
         self.change(|known| known.extend(more));
     }
 
-    /// Under other policies a session knows nothing any more: guardd has the kernel forget that.
+    /// Under other policies a session knows nothing any more: guardd removes that from the kernel's maps.
     fn keep(&mut self, session: SessionId, slots: &[u32]) {
         let is_kept = |key: &NamedKey| key.session != session || slots.contains(&key.policy.0);
         self.change(|known| known.retain(|key, _| is_kept(key)));

@@ -23,7 +23,7 @@ pub struct Question {
     pub asked_at: u64,
     /// A number of the machine's state, which ends with it: at a reboot at the latest.
     pub boot: String,
-    /// The road by which a code is told; none: no code is wanted.
+    /// The channel by which a code comes; none: no code is wanted.
     pub code_by: Option<String>,
     /// When it ends, in seconds since 1970. guardd's own clock decides.
     pub expires_at: u64,
@@ -61,7 +61,7 @@ pub struct Answer {
     pub by: String,
     /// How many bytes may be sent.
     pub bytes: Option<u64>,
-    /// The code that was told by another road; empty: none.
+    /// The code that came by another channel; empty: none.
     pub code: String,
     /// How many connections may be made.
     pub connections: Option<u64>,

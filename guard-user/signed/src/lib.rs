@@ -33,7 +33,7 @@ pub const NAMESPACE: &str = "answer@guardd.org";
 #[must_use]
 pub fn machine(id: &str) -> String {
     let kept = match id.trim() {
-        // A question of a machine without one is told apart by its nonce and the boot alone.
+        // A question of a machine without one differs by its nonce and the boot alone.
         "" => return "m-unknown".to_owned(),
         id => hash_of("guard machine v1", id.as_bytes()),
     };

@@ -159,7 +159,7 @@ pub const fn is_unseen(c: char) -> bool {
     )
 }
 
-/// A command line as a shell would read it: blanks in a word are told from those between words.
+/// A command line as a shell would read it: blanks in a word differ from those between words.
 #[must_use]
 pub fn command_line(words: &[String]) -> String {
     let words: Vec<_> = words.iter().map(|word| shell_word(word)).collect();

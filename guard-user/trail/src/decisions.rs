@@ -153,7 +153,7 @@ impl LoggedDecisions {
         }
     }
 
-    /// A yes about HTTP requests is told by the hole that it opened: it says for which.
+    /// A yes about HTTP requests is read from the hole that it opened: it says for which.
     fn answered(&mut self, record: &LogRecord, one: &Answered, shown: Option<&Request>) {
         let yes = one.answer.is("yes");
         let request = one.request.get().map_or("-", String::as_str);

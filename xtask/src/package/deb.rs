@@ -16,7 +16,7 @@ use crate::shell::{read, root, run};
 const MAINTAINER: &str = "The guard authors <guard@users.noreply.invalid>";
 /// What dpkg runs when it installs and removes the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
-/// Where dpkg-deb looks for what it is told, among the package's files.
+/// Where dpkg-deb looks for its instructions, among the package's files.
 const TOLD: &str = "DEBIAN";
 
 /// How hard it is packed.
@@ -45,7 +45,7 @@ pub(super) fn make(
         "they make the .deb",
     )?;
     complete(tree, version, epoch)?;
-    // dpkg-deb takes what it is told from a directory among the files.
+    // dpkg-deb takes its instructions from a directory among the files.
     let whole = work().join("deb");
     empty(&whole)?;
     run(Command::new("cp")
@@ -71,7 +71,7 @@ pub(super) fn make(
     Ok(deb)
 }
 
-/// Packs what is in a package with xz's filter for machine code, which dpkg-deb cannot be told of and reads: 6 % less.
+/// Packs what is in a package with xz's filter for machine code, which dpkg-deb has no option for, and reads: 6 % less.
 fn compress(deb: &Path, epoch: &str) -> Result<()> {
     lab::obtain(&[("xz", "xz-utils")], "the .deb is packed with it")?;
     let place = work().join("members");
@@ -117,7 +117,7 @@ fn archive(members: &[(String, Vec<u8>)], epoch: &str) -> Vec<u8> {
     archive
 }
 
-/// Writes what dpkg is told of the package.
+/// Writes what dpkg reads of the package.
 fn tell(tree: &Tree, whole: &Path, version: &str) -> Result<()> {
     let told = whole.join(TOLD);
     let write = |name: &str, text: &str, mode| {

@@ -23,7 +23,7 @@ const FILE: &str = "guard-sbom";
 const MEMBERS: [&str; 5] = ["bench", "guard-common", "guard-ebpf", "tests", "xtask"];
 const USER: &str = "guard-user";
 
-/// How cargo's own crates are told from others.
+/// How cargo's own crates differ from others.
 const OF_CARGO: &str = "pkg:cargo/";
 
 /// A list of components, and what depends on what.
@@ -212,7 +212,7 @@ fn take(member: &str) -> Result<Value> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = text.replace(&format!("path+file://{}/", root().display()), "");
     let mut sbom: Value = serde_json::from_str(&text)?;
-    forget_places(&mut sbom);
+    remove_places(&mut sbom);
     if let Some(about) = sbom["metadata"].as_object_mut() {
         about.remove("timestamp");
     }
@@ -220,13 +220,13 @@ fn take(member: &str) -> Result<Value> {
 }
 
 /// `pkg:cargo/guardd@0.1.0?download_url=file://.#src/lib.rs` says nothing to others after the `?`.
-fn forget_places(value: &mut Value) {
+fn remove_places(value: &mut Value) {
     match value {
         Value::String(text) if text.contains("?download_url=file:") => {
             text.truncate(text.find('?').unwrap_or(text.len()));
         }
-        Value::Array(all) => all.iter_mut().for_each(forget_places),
-        Value::Object(fields) => fields.values_mut().for_each(forget_places),
+        Value::Array(all) => all.iter_mut().for_each(remove_places),
+        Value::Object(fields) => fields.values_mut().for_each(remove_places),
         _ => {}
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Package {
     pub(super) name: &'static str,
     /// Where its programs belong.
     pub(super) programs: &'static [&'static str],
-    /// What each kind of package is told of it, and runs when it is installed and removed.
+    /// What each kind of package says of it, and runs when it is installed and removed.
     pub(super) deb: &'static str,
     /// The directory of the crate whose manifest tells cargo-generate-rpm of it.
     pub(super) rpm: &'static str,

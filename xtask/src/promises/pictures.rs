@@ -29,7 +29,7 @@ const DIRECTORY: &str = "GUARD_LAB_PICTURES";
 /// In a document, where a picture goes once it is made: its name and what it shows are behind this.
 const PLACE: &str = "<!-- picture ";
 
-/// Takes them anew, and puts those into documents that had only their place there.
+/// Takes them again, and puts those into documents that had only their place there.
 ///
 /// # Errors
 ///

@@ -210,7 +210,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// From the cache, or made anew: about a minute.
+    /// From the cache, or made: about a minute.
     pub(super) fn obtain(cache: &Cache, kernel: Kernel, contents: Contents) -> Result<Self> {
         let debian = Debian::open(cache, kernel.codename())?;
         let release = debian.release()?;

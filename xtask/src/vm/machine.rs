@@ -1,4 +1,4 @@
-//! A machine that runs: it is told what to do line by line, and says what came of it.
+//! A machine that runs: it takes commands line by line, and says what came of each.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -87,7 +87,7 @@ impl Machine {
         })
     }
 
-    /// Waits until it can be told something.
+    /// Waits until it takes commands.
     pub(super) fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + BOOT;
         while !self
@@ -125,7 +125,7 @@ impl Machine {
         }
     }
 
-    /// The same of something that has to succeed; what it says is told where it does not.
+    /// The same of something that has to succeed; what it says is reported where it does not.
     pub(super) fn must(&mut self, command: &str, limit: Duration) -> Result<()> {
         let mut said = String::new();
         let status = self.tell(command, limit, |line| {

@@ -99,7 +99,7 @@ impl fmt::Display for Ran {
     }
 }
 
-/// All of it, as it is told of tests anywhere.
+/// All of it, as it is reported of tests anywhere.
 pub(super) fn sum(all: Vec<Ran>) -> Outcome {
     let mut outcome = Outcome::default();
     for ran in all {

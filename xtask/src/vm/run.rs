@@ -67,7 +67,7 @@ pub(crate) trait TestRecord: Sync {
     fn add(&self, test: &str, passed: bool);
 }
 
-/// What whoever watches is told, beside what came of each suite.
+/// What a person who watches reads, beside what came of each suite.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Talk {
     /// Every line.
@@ -106,7 +106,7 @@ impl Runner<'_> {
         outcomes
     }
 
-    /// One suite. A machine that breaks is made anew, and the suite begun again.
+    /// One suite. A machine that breaks is made again, and the suite begun again.
     fn with_retries(
         &self,
         place: MachineSpec<'_>,
@@ -329,7 +329,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Keeps what the machine's journal says, for whoever looks for the reason.
+    /// Keeps what the machine's journal says, for who looks for the reason.
     pub(super) fn journal(&self, machine: &mut Machine, log: &mut Log) -> Result<()> {
         const LINES: u32 = 3000;
         let path = log.path.with_extension("journal");
@@ -368,7 +368,7 @@ pub(super) fn install(machine: &mut Machine) -> Result<()> {
         .context("the package cannot be installed")
 }
 
-/// What is said of a suite: to whoever watches, and with the seconds since it began to a file.
+/// What is said of a suite: to a person who watches, and with the seconds since it began to a file.
 pub(super) struct Log {
     prefix: Option<String>,
     file: Option<File>,

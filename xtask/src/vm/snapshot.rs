@@ -29,7 +29,7 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Starts a machine of a kind that reads `payload`, and waits until it can be told something. A disk is one
+    /// Starts a machine of a kind that reads `payload`, and waits until it takes commands. A disk is one
     /// that is to outlive it.
     pub(super) fn boot(
         &self,
@@ -65,7 +65,7 @@ impl Maker<'_> {
                 "the machine in {} does not go on: the next one is saved anew",
                 saved.display()
             ));
-            // Others resume from it, too: the first whose machine does not go on has it saved anew for all.
+            // Others resume from it, too: the first whose machine does not go on has it saved again for all.
             let of = self.kind_in_cache(kind);
             self.cache.discard(&of, &saved, made)?;
         }

@@ -21,7 +21,7 @@ struct Fleet {
     mirror: Rc<Mirror>,
     now: watch::Receiver<Now>,
     visitor: Browser,
-    /// What was told last.
+    /// What was sent last.
     last: Option<Value>,
     _looker: Looker,
 }

@@ -1,4 +1,4 @@
-//! What guard-fleet has told of all machines.
+//! What guard-fleet has reported of all machines.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,7 +27,7 @@ use crate::{
 
 /// How long to wait before guard-fleet is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// In which time machines have told what they ask, since they heard that somebody looks; and how long that may take to begin.
+/// In which time machines have reported what they ask, since they heard that somebody looks; and how long that may take to begin.
 const TOLD: Duration = Duration::from_millis(800);
 const BEGUN: Duration = Duration::from_secs(2);
 
@@ -40,7 +40,7 @@ pub(crate) struct Mirror {
     machines: RefCell<Machines>,
     now: watch::Sender<Now>,
     lookers: Rc<Lookers>,
-    /// Since when machines are told that somebody looks.
+    /// Since when machines hear that somebody looks.
     looked: Cell<Option<Instant>>,
 }
 
@@ -49,9 +49,9 @@ pub(crate) struct Mirror {
 pub(crate) struct Now {
     /// Whether guard-fleet tells, and reaches a server.
     pub(crate) is_connected: bool,
-    /// Counts what was told.
+    /// Counts the reports.
     pub(crate) version: u64,
-    /// Counts what was told of machines themselves.
+    /// Counts the reports of machines themselves.
     pub(crate) machines: u64,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Open {
 }
 
 impl MirroredMachine {
-    /// What a machine has told.
+    /// What a machine has reported.
     pub(crate) fn of(told: HeardMachine) -> Self {
         let questions = told.questions.iter();
         let questions = questions.filter_map(|bytes| {
@@ -179,7 +179,7 @@ fn checked(told: &ApproverShown) -> ApproverShown {
 /// What of a message in many parts has come.
 #[derive(Debug, Default)]
 struct Telling {
-    /// All machines, if they are told again.
+    /// All machines, if they are reported again.
     anew: Option<Machines>,
     /// Whether something is news beside what machines ask.
     is_news: bool,
@@ -221,7 +221,7 @@ impl Mirror {
                 tracing::debug!(why = refusal.failure.why, "guard-fleet is away");
             }
             self.now.send_if_modified(|now| {
-                // Nothing is told twice of one that is away.
+                // Nothing is reported twice of one that is away.
                 std::mem::replace(&mut now.is_connected, false)
             });
             sleep(PAUSE).await;
@@ -237,7 +237,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Part of what is told: what is told again counts once all of it has come, and what was known stands until then.
+    /// Part of a report: what is reported again counts once all of it has come, and what was known stands until then.
     fn hear(&self, telling: &mut Telling, told: FleetUpdate) {
         if told.anew {
             telling.anew = Some(Machines::new());
@@ -295,7 +295,7 @@ impl Mirror {
         self.lookers.look()
     }
 
-    /// Somebody looks from now on: waits until machines have told what they ask, or what was meant has come.
+    /// Somebody looks from now on: waits until machines have reported what they ask, or what was meant has come.
     pub(crate) async fn look_at(&self, is_there: impl Fn(&Self) -> bool) -> Looker {
         let looker = self.look();
         let mut now = self.now.subscribe();
@@ -356,7 +356,7 @@ impl Mirror {
         latest.map(Rc::clone)
     }
 
-    /// guard-fleet has just said what became of an answer: pages need not wait until it is told to all.
+    /// guard-fleet has just said what became of an answer: pages need not wait until it is sent to all.
     pub(crate) fn note(&self, machine: &str, over: Over) {
         let mut machines = self.machines.borrow_mut();
         let own = machines.values_mut();

@@ -100,7 +100,7 @@ async fn inside(
             };
             close(console, central, identity, hole).await
         }
-        // Whoever tries again what was refused.
+        // A visitor who tries again what was refused.
         (false, ["machines", machine, "holes", _, "close"]) => {
             reply::to(&format!("/machines/{machine}"))
         }

@@ -1,4 +1,4 @@
-//! What is told: the number of a request, the machine, and a link.
+//! What is sent: the number of a request, the machine, and a link.
 
 use guard_proto::Request;
 use serde::{Deserialize, Serialize};
@@ -11,18 +11,18 @@ use crate::{
 /// Requests that are named; the others are counted.
 const NAMED: usize = 5;
 
-/// A request, as it is told.
+/// A request, as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestLine {
     /// What it is known by: one about many more destinations is another, as it is to guardd.
     pub(crate) key: String,
     /// `r1`
     pub(crate) id: String,
-    /// The outermost session: one that starts others inside is told of no more often for that.
+    /// The outermost session: one that starts others inside is notified of no more often for that.
     pub(crate) session: String,
     /// Whether a signed yes takes a code.
     pub(crate) has_code: bool,
-    /// Protocol, address and port, where they are to be told. A name would be the agent's words.
+    /// Protocol, address and port, where they are to be sent. A name would be the agent's words.
     pub(crate) to: Option<String>,
 }
 

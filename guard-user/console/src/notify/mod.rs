@@ -2,7 +2,7 @@
 //! request (`on_request`), and again a little later while that waits, where it ends with [`LATER`].
 //!
 //! What it tells is the request's number, the machine and the link: all else is an agent's words, or is nobody's business on the
-//! way. It never carries a yes, nor a code. Whoever asks and asks is told of once ([`told`]).
+//! way. It never carries a yes, nor a code. A session that asks and asks is notified of once ([`told`]).
 
 pub(crate) mod message;
 mod send;
@@ -146,7 +146,7 @@ pub(crate) fn seconds() -> u64 {
     clock::now().0 / 1_000_000_000
 }
 
-/// Where it is kept what was told: several of these may run at once.
+/// Where it is kept what was sent: several of these may run at once.
 pub(crate) struct StateFile<T> {
     dir: PathBuf,
     of: PhantomData<T>,
@@ -180,7 +180,7 @@ impl<T: Default + Clone + PartialEq + Serialize + DeserializeOwned> StateFile<T>
     }
 }
 
-/// What cannot be understood was told by another version, and counts for nothing.
+/// What cannot be parsed was written by another version, and counts for nothing.
 fn read<T: Default + DeserializeOwned>(file: &Path) -> io::Result<T> {
     match fs::read(file) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),

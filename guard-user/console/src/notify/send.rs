@@ -18,9 +18,9 @@ use super::{NotifyArgs, Text, message::Message};
 use crate::outgoing;
 
 /// How long it may take to tell.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who is told.
+/// Where messages go.
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     kind: Kind,
@@ -77,11 +77,10 @@ impl Service {
             .enable_all()
             .build()
             .context("cannot begin")?;
-        let sent =
-            runtime.block_on(async { timeout(PATIENCE, exchange(&self.url, request)).await });
+        let sent = runtime.block_on(async { timeout(TIMEOUT, exchange(&self.url, request)).await });
         match sent {
             Ok(sent) => sent.with_context(|| host),
-            Err(_) => bail!("{host} did not answer within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("{host} did not answer within {} s", TIMEOUT.as_secs()),
         }
     }
 
@@ -144,7 +143,7 @@ fn escaped(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// What is told goes to whom it is for: over TLS, or to this machine.
+/// A message goes to whom it is for: over TLS, or to this machine.
 fn url_of(Text(text): &Text) -> Result<Uri> {
     let url: Uri = text.parse().ok().context("that is no URL")?;
     let host = url.host().unwrap_or_default();
@@ -171,7 +170,7 @@ async fn exchange(url: &Uri, request: Request<Full<Bytes>>) -> Result<()> {
         true => outgoing::over_tls(host, stream, request).await?,
         false => outgoing::over(stream, request).await?,
     };
-    // A redirection is no answer: what is told is for that place alone.
+    // A redirection is no answer: the message is for that place alone.
     ensure!(status.is_success(), "it answered {status}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What was told, and when there may be more: an agent that asks and asks is not to have a person press yes for peace.
+//! What was sent, and when there may be more: an agent that asks and asks is not to have a person press yes for peace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ const GAP: u64 = 15;
 const OF_ONE: usize = 3;
 const OF_ALL: usize = 10;
 const WINDOW: u64 = 300;
-/// How many no's to one session within so many seconds have nobody told of it any more, for as many.
+/// How many no's to one session within so many seconds have nobody notified of it any more, for as many.
 const NOES: usize = 2;
 const MUTED: u64 = 900;
 /// Seconds that somebody who gathers and sends may take; one that was killed holds up nobody for longer.
@@ -33,7 +33,7 @@ pub(crate) struct Notices {
     /// No's, by the request: to which outermost session, and when.
     #[serde(default)]
     noes: BTreeMap<String, (String, u64)>,
-    /// Outermost sessions that were told no too often, and since when nobody is told of them.
+    /// Outermost sessions that got no too often, and since when nobody is notified of them.
     #[serde(default)]
     muted: BTreeMap<String, u64>,
     /// When somebody began to gather.
@@ -51,9 +51,9 @@ struct SentMessage {
 /// What to do about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// It was told.
+    /// It was sent.
     Known,
-    /// Others were told of a moment ago, or too often. The next message is about it, too.
+    /// Others were sent a moment ago, or too often. The next message is about it, too.
     NotYet,
     /// Gather and tell.
     Now,
@@ -62,7 +62,7 @@ pub(crate) enum Turn {
 impl Notices {
     /// Whether it is time to tell of a request.
     pub(crate) fn is_due(&mut self, line: &RequestLine, now: u64) -> Turn {
-        self.forget(now);
+        self.expire(now);
         if self.told.contains_key(&line.key) {
             return Turn::Known;
         }
@@ -83,7 +83,7 @@ impl Notices {
         Turn::Now
     }
 
-    /// Only what waits still is waited for: nobody is told of what was answered meanwhile, and of nothing twice.
+    /// Only what waits still is waited for: nobody is notified of what was answered meanwhile, and of nothing twice.
     pub(crate) fn keep(&mut self, open: &BTreeSet<&str>, now: u64) {
         self.waiting.retain(|key, _| open.contains(&**key));
         for (key, at) in &mut self.told {
@@ -93,7 +93,7 @@ impl Notices {
         }
     }
 
-    /// Forgets the oldest of the session that has the most: whoever floods loses its own.
+    /// Evicts the oldest of the session that has the most: a session that floods loses its own.
     fn make_room(&mut self) {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (line, _) in self.waiting.values() {
@@ -131,7 +131,7 @@ impl Notices {
 
     /// Somebody has said no to a request of that outermost session, at that time.
     pub(crate) fn note_no(&mut self, request: &str, session: &str, at: u64, now: u64) {
-        self.forget(now);
+        self.expire(now);
         if at > now || now - at >= MUTED || self.noes.contains_key(request) {
             return;
         }
@@ -154,7 +154,7 @@ impl Notices {
         self.busy = None;
     }
 
-    fn forget(&mut self, now: u64) {
+    fn expire(&mut self, now: u64) {
         let is_since = |at: u64, age: u64| at <= now && now < at + age;
         self.told.retain(|_, at| is_since(*at, KNOWN));
         self.waiting.retain(|_, (_, at)| is_since(*at, KNOWN));
@@ -263,7 +263,7 @@ mod tests {
     fn whoever_floods_pushes_out_its_own_oldest() {
         let mut told = Notices::default();
         assert_eq!(run(&mut told, "r1", "s1", 1000), Some(1));
-        // Nobody is told of another so soon, and they wait.
+        // Nobody is notified of another so soon, and they wait.
         told.is_due(&line("r2", "s2"), 1001);
         let flood = 2 * MOST;
         for number in 0..flood {

@@ -475,7 +475,7 @@ pub(crate) fn reached(frame: &Frame<'_>, at: &MirroredMachine, there: &ReachedTh
     frame.page("Flows", "reached", &content)
 }
 
-/// How many sessions and holes are not told.
+/// How many sessions and holes are not listed.
 fn left_out<'a>(of: impl Iterator<Item = &'a Untold>) -> [usize; 2] {
     of.fold([0, 0], |[sessions, holes]: [usize; 2], one| {
         [
@@ -621,7 +621,7 @@ fn rank(one: &MirroredMachine) -> u8 {
     }
 }
 
-/// Whoever has no passkey of this page yet.
+/// A visitor without a passkey of this page.
 pub(crate) fn enrol(frame: &Frame<'_>) -> Markup {
     let content = html! {
         h1 { "Make a passkey for guard" }

@@ -27,7 +27,7 @@ pub(crate) fn used(frame: &Frame<'_>) -> Markup {
     frame.page("Log in", "enter", &content)
 }
 
-/// Whoever has no session.
+/// A visitor without a session.
 pub(crate) fn choose(frame: &Frame<'_>, nonce: &str, keys: &[String]) -> Markup {
     let content = html! {
         h1 { "Log in to guard" }
@@ -55,7 +55,7 @@ pub(crate) fn again(frame: &Frame<'_>, place: &str) -> Markup {
     frame.page("guard", "enter", &content)
 }
 
-/// Whoever was invited.
+/// A visitor who was invited.
 pub(crate) fn enrol(frame: &Frame<'_>, invitation: &str) -> Markup {
     let content = html! {
         h1 { "Make a passkey for guard" }

@@ -142,7 +142,7 @@ impl Tab {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) assets: &'a Assets,
-    /// The page; none: whoever sees it has no session.
+    /// The page; none: its visitor has no session.
     pub(crate) tab: Option<Tab>,
 }
 
@@ -216,7 +216,7 @@ fn keyboard_of_one() -> Markup {
     ])
 }
 
-/// Where somebody ends their sessions in all browsers. Only a machine's own console has devices told.
+/// Where somebody ends their sessions in all browsers. Only a machine's own console notifies devices.
 fn browsers(tells_devices: bool) -> Markup {
     html! {
         section.devices {

@@ -1,4 +1,4 @@
-//! Browsers that are told, each a file: of whom it is, and where and with what it is told.
+//! Browsers that are notified, each a file: of whom it is, and where and with what it is notified.
 
 use std::{
     fs::{self, DirBuilder},
@@ -25,7 +25,7 @@ pub(super) const OF_ALL: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Device {
-    /// Whoever had it told. It is while one of these keys is enrolled.
+    /// Who had it added. It is notified while one of these keys is enrolled.
     pub(super) identity: Identity,
     pub(super) endpoint: String,
     /// Its key and its secret, as browsers have them.

@@ -1,4 +1,4 @@
-//! Where a device is told. A browser says it, so it may be any URL: it must not have the console reach what only this network
+//! Where a device is notified. A browser says it, so it may be any URL: it must not have the console reach what only this network
 //! reaches.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,7 +21,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// That URL, where devices may be told: of a public host at the usual port, or one that the settings name.
+    /// That URL, where devices may be notified: of a public host at the usual port, or one that the settings name.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// That it is nowhere, or where nobody is told.
+    /// That it is nowhere, or where nobody is notified.
     pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>> {
         let host = self.host().trim_matches(['[', ']']);
         let found = lookup_host((host, self.port())).await;
@@ -69,7 +69,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// That it leads where nobody is told.
+    /// That it leads where nobody is notified.
     pub(super) async fn check(&self) -> Result<()> {
         let host = self.host().trim_matches(['[', ']']);
         match lookup_host((host, self.port())).await {

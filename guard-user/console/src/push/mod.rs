@@ -1,4 +1,4 @@
-//! Web Push: a device of an approver's is told that a session asks, whether or not a page is open.
+//! Web Push: a device of an approver's is notified that a session asks, whether or not a page is open.
 //!
 //! Two processes of one user do it. The console, which browsers reach, keeps devices and speaks to this machine alone.
 //! `guard-console push`, which nobody reaches, speaks to push services. What they share is files.
@@ -51,11 +51,11 @@ use crate::{
     scope::Scope,
 };
 
-/// How soon it is looked again: where something is to be told later, while something waits, and otherwise.
+/// How soon it is looked again: where something is to be sent later, while something waits, and otherwise.
 const SOON: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
-/// Where no device is told.
+/// Where no device is notified.
 const NOBODY: Duration = Duration::from_secs(5);
 /// From when on the log is read, and no's that are kept until the next look.
 const SINCE: Duration = Duration::from_secs(900);
@@ -66,7 +66,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const RETRY: u64 = 15;
 const RETRIES: u32 = 6;
 
-/// Tells devices until it is told to end.
+/// Notifies devices until it is stopped.
 ///
 /// # Errors
 ///
@@ -108,10 +108,10 @@ pub fn push(settings: Settings) -> Result<()> {
     })
 }
 
-/// The file that is locked while devices are told.
+/// The file that is locked while devices are notified.
 const LOCK: &str = "sender";
 
-/// Nobody else tells them while this is there: each would be told twice.
+/// Nobody else notifies them while this is there: each would be notified twice.
 fn alone(dir: &Path) -> Result<File> {
     let file = File::create(dir.join(LOCK)).context("cannot keep what is told")?;
     // A page may be looking whether it is locked.
@@ -131,7 +131,7 @@ pub(crate) fn is_told(dir: &Path) -> bool {
 }
 
 /// Removes devices of those who are enrolled no more.
-pub(crate) fn forget(console: &Console, known: &Approvers) {
+pub(crate) fn remove_unenrolled(console: &Console, known: &Approvers) {
     if !console.settings.pushes() {
         return;
     }
@@ -236,13 +236,13 @@ async fn log(guardd: &Guardd, news: &News) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whoever tells.
+/// Sends to devices.
 struct Sender {
     settings: Rc<Settings>,
     guardd: Guardd,
     devices: Devices,
     vapid: Rc<Vapid>,
-    /// By approver: what one is told another does not miss.
+    /// By approver: what one gets another does not miss.
     kept: StateFile<BTreeMap<String, Notices>>,
     /// How often no device of an approver's was reached, and until when none is tried.
     failed: BTreeMap<String, (u32, u64)>,
@@ -300,7 +300,7 @@ impl Sender {
         }
     }
 
-    /// Looks what is asked, and tells what is to be told.
+    /// Looks what is asked, and sends what is due.
     async fn look(&mut self, news: &News) -> Result<Found> {
         let nobody = Found {
             waits: false,
@@ -342,7 +342,7 @@ impl Sender {
         Ok(Found { waits, next })
     }
 
-    /// Who said no twice is not told more of that session for a while: nor are the others.
+    /// Who said no twice gets no more of that session for a while: nor do the others.
     async fn note_noes(
         &self,
         people: &BTreeMap<String, Person>,
@@ -428,7 +428,7 @@ impl Sender {
         })
     }
 
-    /// Tells approvers' devices what is asked and was not told. All at once: none waits for another's that do not answer.
+    /// Notifies approvers' devices of what is asked and was not sent. All at once: none waits for another's that do not answer.
     async fn tell(
         &mut self,
         due: &[String],
@@ -479,7 +479,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The names of those of whom a device was told. Devices that have gone are removed.
+    /// The names of those of whom a device was notified. Devices that have gone are removed.
     async fn send(
         &self,
         people: &BTreeMap<String, Person>,

@@ -133,7 +133,7 @@ fn host(device: &Device) -> &str {
         .unwrap_or_default()
 }
 
-/// Has a browser of somebody's told, who is logged in still once that is done.
+/// Has a browser of somebody's notified, who is logged in still once that is done.
 pub(crate) async fn add(
     console: &Console,
     identity: Identity,

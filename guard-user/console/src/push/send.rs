@@ -20,7 +20,7 @@ use super::{
 use crate::{Settings, outgoing};
 
 /// How long it may take to tell.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds that a service keeps it for a device that is away. The page has what waits longer.
 const KEPT: &str = "900";
 
@@ -67,7 +67,7 @@ pub(super) async fn send(
         let host = endpoint.host().trim_matches(['[', ']']);
         outgoing::over_tls(host, stream, request).await
     };
-    let status = timeout(PATIENCE, exchange).await;
+    let status = timeout(TIMEOUT, exchange).await;
     let status = status
         .context("it does not answer")
         .and_then(|status| status);

@@ -30,7 +30,7 @@ impl Vapid {
     ///
     /// # Errors
     ///
-    /// That it cannot be read or made. One that is broken is not replaced: each device would have to be told again, by its owner.
+    /// That it cannot be read or made. One that is broken is not replaced: each device would have to be added again, by its owner.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let file = dir.join("vapid.key");
         let broken = || format!("{} is no key", file.display());

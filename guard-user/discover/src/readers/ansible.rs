@@ -440,7 +440,7 @@ fn range(pattern: &str) -> Option<(&str, Vec<String>, &str)> {
 
 fn inventory_yaml(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
-        // What a plugin is told has none.
+        // What configures a plugin has none.
         for (name, group) in pairs(document) {
             self::group(sink, group, name, StageWords::default(), DEPTH);
         }

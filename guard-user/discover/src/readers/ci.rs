@@ -1,4 +1,4 @@
-//! What pipelines are told: GitHub's workflows and GitLab's file, and the tasks of a Taskfile. Which environment a job deploys to is said by a person.
+//! What pipelines run: GitHub's workflows and GitLab's file, and the tasks of a Taskfile. Which environment a job deploys to is said by a person.
 
 use crate::dsn::{host_alone, is_placeholder};
 use crate::service::Service;

@@ -68,7 +68,7 @@ const RSYNC_WITH_WORD: [&str; 12] = [
 /// Quotes in quotes.
 const QUOTES: usize = 3;
 
-/// What is told a context by its name.
+/// Programs that take a context by its name.
 const CONTEXTS: [(&str, Service, &[&str]); 6] = [
     (
         "kubectl",
@@ -430,7 +430,7 @@ fn context_of(sink: &mut Sink, line: usize, service: Service, name: &str, script
     }
 }
 
-/// The host that a client is told, with the port and the database.
+/// The host that a client gets, with the port and the database.
 fn database(
     sink: &mut Sink,
     line: usize,

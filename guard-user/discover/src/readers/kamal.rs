@@ -1,4 +1,4 @@
-//! `config/deploy.yml` of Kamal: the servers that a project is put on, and what is told to it there.
+//! `config/deploy.yml` of Kamal: the servers that a project is put on, and its variables there.
 
 use crate::dsn::host_alone;
 use crate::service::Service;

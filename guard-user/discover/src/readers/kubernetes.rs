@@ -61,7 +61,7 @@ impl KubernetesFile {
                 Some(Self::Values)
             }
             _ if is_below(&MANIFESTS) => Some(Self::Manifest),
-            // What App Engine is told has variables as charts' values have.
+            // App Engine's files have variables as charts' values have.
             "app" if name.ends_with(".yaml") => Some(Self::Values),
             _ => None,
         }

@@ -434,7 +434,7 @@ impl Reading {
         &mut self.open[last]
     }
 
-    /// The blocks, each told what it speaks by what it is in.
+    /// The blocks, each with what it speaks by what it is in.
     fn with_drivers(self) -> Vec<ServerBlock> {
         let drivers: Vec<_> = self
             .blocks

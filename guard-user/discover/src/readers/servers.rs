@@ -86,7 +86,7 @@ impl ServerBlock {
         names.collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether a password is beside it, as far as it can be told: what is no literal is one, too.
+    /// Whether a password is beside it, as far as it can be known: what is no literal is one, too.
     fn credential(&self) -> Option<&'static str> {
         let found = self.find(&PASSWORDS)?;
         (found.value.as_deref() != Some("")).then_some("password")
@@ -147,7 +147,7 @@ pub(super) fn block(sink: &mut Sink, block: &ServerBlock) {
     named(sink, block);
 }
 
-/// What connection strings lead to, each of which is told.
+/// What connection strings lead to, each of which is a clue.
 fn urls(sink: &mut Sink, block: &ServerBlock, about: StageWords) -> Vec<HostPort> {
     let credential = block.credential();
     let mut known = Vec::new();

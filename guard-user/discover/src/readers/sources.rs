@@ -42,7 +42,7 @@ pub(crate) enum Source {
     /// Of `gsutil`, and of what came before boto3.
     Boto,
     GitCredentials,
-    /// What opens Google Cloud, as its library is told of it.
+    /// What opens Google Cloud, as its library takes it.
     GoogleKey,
     /// Docker's own settings.
     Docker,
@@ -51,7 +51,7 @@ pub(crate) enum Source {
     /// Maven's own settings.
     Maven,
     HomeAssistant,
-    /// Where Terraform keeps its state, as it is told of it apart.
+    /// Where Terraform keeps its state, as its backend's file says.
     Backend,
     /// Which workspace Terraform is in.
     Workspace,

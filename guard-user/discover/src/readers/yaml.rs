@@ -172,7 +172,7 @@ fn files<'n, 't>(node: Option<&'n Node<'t>>) -> impl Iterator<Item = &'n Node<'t
         .chain(listed.map(|item| get(item, "path").unwrap_or(item)))
 }
 
-/// What services are told by variables; the services of the same file are here.
+/// What variables say to services; the services of the same file are here.
 pub(super) fn compose(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
         let Some(services) = get(document, "services") else {

@@ -152,7 +152,7 @@ fn asked<'f>(
     })
 }
 
-/// What has a machine close a hole that it has told of.
+/// What has a machine close a hole that it has reported.
 fn closing(
     fleet: &Fleet,
     id: &str,

@@ -36,7 +36,7 @@ const LISTED: (Duration, Duration) = (
 );
 /// Sessions, and holes, of a machine.
 const MOST: usize = 100;
-/// What became of so many questions of a machine is remembered.
+/// What became of so many questions of a machine is kept.
 const OVER: usize = 16;
 /// Characters of a text of guardd's.
 const LINE: usize = 512;
@@ -121,7 +121,7 @@ impl Desk {
     }
 
     /// A machine is in the fleet no more.
-    pub(super) fn forget(&self, at: &At) {
+    pub(super) fn remove(&self, at: &At) {
         let mut known = self.known.borrow_mut();
         let Some(gone) = known.machines.remove(at) else {
             return;

@@ -2,7 +2,7 @@
 //!
 //! The console talks to a socket (`socket.rs`), and so has no part in NATS or its keys. What it shows comes from `desk.rs`, what
 //! it hands in goes to `carried.rs`, and what it asks one machine alone to `reached.rs`; both are published until there is an answer
-//! (`unanswered.rs`). Machines are told that somebody looks while somebody looks at its pages, and no longer.
+//! (`unanswered.rs`). Machines hear that somebody looks while somebody looks at its pages, and no longer.
 
 mod carried;
 mod desk;
@@ -39,7 +39,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What consoles hand in, and is not taken yet.
 const WAITING: usize = 16;
 
-/// Serves until it is told to end.
+/// Serves until it is stopped.
 ///
 /// # Errors
 ///
@@ -129,7 +129,7 @@ fn hear(
     match news {
         KnownChange::Link => desk.link(fleet),
         KnownChange::Machine(group, machine) => desk.hear(fleet, (group, machine)),
-        KnownChange::Removed(group, machine) => desk.forget(&(group, machine)),
+        KnownChange::Removed(group, machine) => desk.remove(&(group, machine)),
         KnownChange::Asked(of) => desk.hear(fleet, (of.group, of.machine)),
         KnownChange::Over(of) => desk.over(fleet, *of),
         KnownChange::Receipt(receipt) => {

@@ -12,7 +12,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// At once.
 pub(super) const MOST: usize = 64;
 
-/// What a console is told in the end.
+/// What a console hears in the end.
 pub(super) type Reply<A> = Result<A, (ErrorName, Failure)>;
 
 /// Where a message goes.

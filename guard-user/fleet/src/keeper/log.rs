@@ -1,4 +1,4 @@
-//! The stream of audit logs, which is made where there is none, and keeps what whoever keeps the list says.
+//! The stream of audit logs, which is made where there is none, and keeps what the keeper says.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn config(age: Duration, args: &KeepArgs) -> Config {
         description: Some("audit logs of machines under guardd".to_owned()),
         subjects: vec![Group::every(SubjectKind::Log)],
         max_age: age,
-        // A machine that sends more is told so. What it has sent stays: else whoever has taken it could push out what tells on them.
+        // A machine that sends more hears so. What it has sent stays: else an attacker who has taken it could push out the evidence.
         discard_new_per_subject: true,
         max_messages_per_subject: i64::from(args.log_records),
         // Not so many bytes of all: nats-server 2.9 counts less of a new message than it keeps, and then drops the oldest to keep to

@@ -1,4 +1,4 @@
-//! The side of whoever keeps the list: its rights are the server's, and a machine that was invited is written into it.
+//! The keeper's side: its rights are the server's, and a machine that was invited is written into it.
 
 mod bundles;
 mod invite;
@@ -45,7 +45,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 const TRIES: u32 = 10;
 const MOST: usize = 100_000;
 
-/// `guard-fleet keep`: until it is told to end.
+/// `guard-fleet keep`: until it is stopped.
 ///
 /// # Errors
 ///
@@ -202,7 +202,7 @@ async fn answer(link: &NatsLink, args: &KeepArgs, own: &Key, tries: &mut Tries, 
     let subject = Joining::Joined.of(&group, &invitation);
     link.publish(subject, messages::bytes(&Joined { refused }))
         .await;
-    // The server forgets the invitation next.
+    // The server drops the invitation next.
     let _ = timeout(LOOKS, link.client.flush()).await;
 }
 
@@ -221,7 +221,7 @@ fn admit(
     if !is_its {
         return Err(refused("the machine's key is not one of its own"));
     }
-    // What is wrong with the list is for whoever keeps it.
+    // What is wrong with the list is for the keeper.
     let failed = |error: anyhow::Error| {
         tracing::error!("{error:#}");
         refused("the list cannot be changed now: the log of guard-fleet keep has why")

@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::{VerbOutcome, args::RemoveArgs, list::LockedList, people, subjects::Machine};
 
-/// Takes it out of the list. Whoever keeps that has servers forget its key, and consoles forget the machine.
+/// Takes it out of the list. The keeper has servers drop its key, and consoles drop the machine.
 ///
 /// # Errors
 ///

@@ -22,7 +22,7 @@ use crate::{
 const NAME: &str = "nats-server";
 /// A number's file is shorter.
 const LONGEST: u64 = 64;
-/// How often a server is told again: it may have refused to read, for what else is in its settings.
+/// How often a server is notified again: it may have refused to read, for what else is in its settings.
 const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -30,11 +30,11 @@ pub(super) struct Server {
     list: PathBuf,
     rights: PathBuf,
     pid: PathBuf,
-    /// Which was told of what is written, and when.
+    /// Which was notified of what is written, and when.
     told: Option<(Pid, Instant)>,
     /// What was said to be wrong, so that it is said once.
     said: Option<String>,
-    /// Machines that are in the list no more: their subjects, until somebody has been told.
+    /// Machines that are in the list no more: their subjects, until somebody has been notified.
     removed: BTreeSet<String>,
 }
 
@@ -50,7 +50,7 @@ impl Server {
         }
     }
 
-    /// The subjects by which consoles are told of machines that are in the list no more.
+    /// The subjects by which consoles hear of machines that are in the list no more.
     pub(super) fn take_removed(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.removed)
     }
@@ -59,7 +59,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// That the list is wrong, and all stays as it was, nothing can be written, or the server cannot be told.
+    /// That the list is wrong, and all stays as it was, nothing can be written, or the server cannot be notified.
     pub(super) fn follow(&mut self, keeper: &Key) -> Result<()> {
         let now = Timestamp::now();
         let mut held = LockedList::open(&self.list)?;

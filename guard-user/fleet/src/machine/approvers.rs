@@ -31,7 +31,7 @@ const EVERY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 const SPREAD: Duration = Duration::from_millis(500);
 /// Bytes of a message; what is longer nobody reads.
 const LONGEST: usize = 96 * 1024;
-/// Sessions, and holes, that are told.
+/// Sessions, and holes, that are published.
 const MOST: usize = 100;
 
 /// Tells it when a console asks, when the server has come, and when it has changed.

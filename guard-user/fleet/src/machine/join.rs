@@ -1,4 +1,4 @@
-//! `guard-fleet join`: has whoever keeps the list write this machine into it.
+//! `guard-fleet join`: has the keeper write this machine into the list.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
     subjects::{Joining, Key, Machine},
 };
 
-/// How long whoever keeps the list may take to answer.
+/// How long the keeper may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is asked again.
 const REPEATED: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ fn token(settings: &Settings) -> Result<KeyPair> {
     Ok(token)
 }
 
-/// What whoever keeps the list says.
+/// What the keeper says.
 async fn answer(
     link: &NatsLink,
     settings: &Settings,

@@ -2,7 +2,7 @@
 //!
 //! The truth is the machine's own log: what the servers have of it is a copy, and a cursor on the disk says up to where. It moves when
 //! a server has said that it keeps a record, and moves back to what the servers still have where they lost some. So a record may be
-//! sent twice, which is told by its number and hash, and none is left out silently.
+//! sent twice, which its number and hash show, and none is left out silently.
 
 use std::{
     fs, io,
@@ -48,9 +48,9 @@ const ASKED: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_secs(1);
 /// Beside a record, a message has a subject and headers.
 const BESIDE: usize = 1024;
-/// Places that are remembered, and the least number of records between two of them.
+/// Places that are cached, and the least number of records between two of them.
 const MARKS: (usize, u64) = (256, 64);
-/// No message has this number: whoever publishes behind it is told which the last one is.
+/// No message has this number: what publishes behind it hears which the last one is.
 const NEVER: u64 = i64::MAX as u64;
 /// Characters of what a server says that are shown.
 const LINE: usize = 256;
@@ -185,7 +185,7 @@ impl<'c> Sender<'c> {
         sender
     }
 
-    /// What others are told of it.
+    /// What others hear of it.
     fn tell(&self, problem: Option<&str>) {
         let sent = LogSent {
             number: self.cursor.head.map_or(0, |head| head.number),
@@ -395,7 +395,7 @@ impl<'c> Sender<'c> {
             let from = self.cursor.head.map_or(0, |head| head.number);
             tracing::warn!(from, "the servers have lost records: they are sent again");
         } else {
-            // An earlier one has sent more than it could write down: what is sent twice is told by its name.
+            // An earlier one has sent more than it could write down: its name shows what is sent twice.
             self.cursor.sequence = last;
         }
         self.save();
@@ -406,7 +406,7 @@ impl<'c> Sender<'c> {
         let text = String::from_utf8(messages::bytes(&self.cursor)).unwrap_or_default();
         match replace(&self.file, &text, None) {
             Ok(()) => self.is_unwritten = false,
-            // It goes on: what is sent again after a restart is told from what is new.
+            // It goes on: what is sent again after a restart differs from what is new.
             Err(error) if !std::mem::replace(&mut self.is_unwritten, true) => {
                 tracing::error!("how far the audit log has come is not written down: {error:#}");
             }

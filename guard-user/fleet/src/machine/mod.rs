@@ -54,11 +54,11 @@ struct Carrier {
     log: RefCell<Option<LogSent>>,
     /// Somebody has just come, or the server: publish all that is open again.
     anew: Notify,
-    /// Policies have come, which may revoke keys, or a hole was closed: look again at what consoles are told.
+    /// Policies have come, which may revoke keys, or a hole was closed: look again at what consoles hear.
     look_again: Notify,
 }
 
-/// Carries until it is told to end.
+/// Carries until it is stopped.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Policies in: a bundle that somebody pushes, or that whoever keeps the list has for who comes later. guardd says whether it is one.
+//! Policies in: a bundle that somebody pushes, or that the keeper has for machines that come later. guardd says whether it is one.
 
 use std::time::Duration;
 

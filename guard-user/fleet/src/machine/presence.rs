@@ -17,7 +17,7 @@ use crate::{
 /// How often, in the mean: a third sooner or later, so that a fleet does not speak all at once.
 pub(crate) const EVERY: Duration = Duration::from_secs(30);
 
-/// A server that comes and goes has this machine's own guardd told no sooner.
+/// For a server that comes and goes this machine's own guardd is notified no sooner.
 const PACE: Duration = Duration::from_secs(1);
 
 /// Of who signed policies, and characters of what is wrong with them.

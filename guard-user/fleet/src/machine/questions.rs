@@ -47,7 +47,7 @@ enum Said {
 
 /// Publishes what is asked.
 pub(super) async fn carry(carrier: &Carrier) {
-    // Also while guardd is away: what has gone meanwhile is told when it is back.
+    // Also while guardd is away: what has gone meanwhile is published when it is back.
     let mut published = Published::default();
     loop {
         somebody_looks(carrier).await;

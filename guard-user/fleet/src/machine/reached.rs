@@ -49,7 +49,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 const SHARE: u32 = 20;
 /// Bytes of an answer, without what says what it answers; what is longer nobody reads.
 const LONGEST: usize = 92 * 1024;
-/// Flows, and warnings, that are told.
+/// Flows, and warnings, that are sent.
 const MOST: (usize, usize) = (500, 8);
 /// The same flows, as guardd is asked for them; and the bytes of what it answers, which has warnings, too.
 const LATEST: u32 = 500;
@@ -271,7 +271,7 @@ impl Reader {
         self.look_up(known).await;
         let owners: BTreeSet<u32> = self.users.values().copied().collect();
         if owners != self.owners {
-            // Of whom nobody answered for before nothing was told.
+            // Of whom nobody answered for before nothing was reported.
             self.day = Rc::new(LastDay::new(HoursByUser::default()));
             self.owners = owners;
         }

@@ -55,7 +55,7 @@ pub(crate) async fn answer(settings: &Settings, args: AnswerArgs) -> Result<Verb
     let signed = match signed {
         Some(signed) => Some(signed),
         None => {
-            // Machines go on to be told that somebody looks: their connections wait for this.
+            // Machines go on hearing that somebody looks: their connections wait for this.
             let signing = sign(&args, &of);
             tokio::pin!(signing);
             loop {

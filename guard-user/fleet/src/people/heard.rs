@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) use super::known::{KnownChange, OfMachine, State};
 
-/// How often machines are told that somebody looks.
+/// How often machines hear that somebody looks.
 const LOOKS: Duration = Duration::from_secs(5);
 /// When machines are asked again for all that is open, after the first time: servers tell each other a moment late who listens.
 const AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
@@ -92,7 +92,7 @@ impl Fleet {
         })
     }
 
-    /// Whether somebody looks now. What machines do not ask any more, nobody has told meanwhile: what they do not ask again is
+    /// Whether somebody looks now. What machines do not ask any more, nobody has reported meanwhile: what they do not ask again is
     /// over.
     pub(crate) async fn set_looked(&mut self, is_looked: bool) {
         self.is_looked = is_looked;

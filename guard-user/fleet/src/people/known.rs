@@ -9,7 +9,7 @@ use crate::{
     subjects::{Group, Machine, Subject, SubjectKind},
 };
 
-/// Machines that are remembered at most: more come from nobody honest.
+/// Machines that are kept at most: more come from nobody honest.
 pub(crate) const MACHINES: usize = 20_000;
 /// The same, and bytes of what they ask and who answers.
 const MOST: (usize, usize) = (MACHINES, 64 * 1024 * 1024);
@@ -42,7 +42,7 @@ pub(crate) struct State {
     questions: BTreeMap<String, OfMachine>,
     /// Bytes of these.
     bytes: usize,
-    /// Whether it asks more than is remembered of one.
+    /// Whether it asks more than is kept of one.
     asks_more: bool,
     /// Whether that was said.
     is_said: bool,
@@ -68,7 +68,7 @@ pub(crate) enum KnownChange {
     /// It is in the fleet no more.
     Removed(Group, Machine),
     Receipt(Box<(Subject, Receipt)>),
-    /// What sessions have reached, for whoever has asked.
+    /// What sessions have reached, for the console that asked.
     Reached(Box<(Subject, HeardReached)>),
     /// A server has come, or gone.
     Link,
@@ -115,7 +115,7 @@ impl KnownMachines {
         match (subject.what, subject.request.clone()) {
             (SubjectKind::Here, _) => self.take_here(at, MachineHere::read(&heard.payload)?),
             (SubjectKind::Removed, _) if messages::is_empty(heard) => {
-                self.forget(&at);
+                self.remove(&at);
                 self.news.push_back(KnownChange::Removed(at.0, at.1));
                 Some(())
             }
@@ -152,7 +152,7 @@ impl KnownMachines {
     fn take_here(&mut self, at: At, here: MachineHere) -> Option<()> {
         if here.leaves {
             self.machines.get(&at)?;
-            self.forget(&at);
+            self.remove(&at);
         } else {
             self.machines.entry(at.clone()).or_default().here = Some(here);
         }
@@ -225,7 +225,7 @@ impl KnownMachines {
         Some(())
     }
 
-    fn forget(&mut self, at: &At) {
+    fn remove(&mut self, at: &At) {
         let Some(gone) = self.machines.remove(at) else {
             return;
         };
@@ -544,7 +544,7 @@ pub(crate) mod tests {
         // It goes.
         let at = known.machines().next();
         let at = at.map(|(group, machine, _)| (group.clone(), machine.clone()));
-        at.iter().for_each(|at| known.forget(at));
+        at.iter().for_each(|at| known.remove(at));
         assert_eq!(known.bytes, 0);
     }
 

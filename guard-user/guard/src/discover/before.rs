@@ -43,9 +43,9 @@ const LINES: usize = 8;
 pub(crate) struct Before<'r> {
     /// The identity that the command runs as.
     pub(crate) identity: &'r CommandIdentity,
-    /// Whether the person wants to be told little.
+    /// Whether the person wants little output.
     pub(crate) quiet: bool,
-    /// How the person is told.
+    /// How it is printed.
     pub(crate) output: Output,
 }
 
@@ -64,7 +64,7 @@ impl Before<'_> {
         socket: &Path,
     ) -> Result<Option<Drift>, CliError> {
         let is_shown = !self.quiet && !self.output.is_json() && io::stderr().is_terminal();
-        // The outermost session's command was told.
+        // The outermost session's command has shown it.
         let is_inner = started.session.parent.is_some();
         if is_inner || !(is_shown || started.covered || started.asks) {
             return Ok(None);
@@ -159,8 +159,8 @@ impl Before<'_> {
     }
 }
 
-/// Has guardd know what is in reach, for the session's own processes that ask. That it cannot be told, as it is older, keeps no command
-/// from running: who asks is told then that nobody has looked.
+/// Has guardd know what is in reach, for the session's own processes that ask. That an older one takes no such call keeps no command
+/// from running: it answers then that nobody has looked.
 fn tell_guardd(all: &Discovered, session: &str, socket: &Path) {
     let call = Call::InReach {
         session: session.to_owned(),
@@ -487,7 +487,7 @@ mod tests {
         Ok(())
     }
 
-    /// An agent is told of it: no map to credentials.
+    /// An agent sees it: no map to credentials.
     #[test]
     fn what_guardd_is_told_has_neither_file_nor_key_nor_secret() -> Tested {
         let all = discovered(&[(".env", SETTINGS)], shipped(), false)?;

@@ -77,7 +77,7 @@ pub(crate) struct Drift {
     socket: PathBuf,
     session: String,
     judging: Judging,
-    /// Host and ports of what was told.
+    /// Host and ports of what was reported.
     known: HashSet<(String, String)>,
     count: usize,
     /// Files with more places than are kept.
@@ -98,14 +98,14 @@ enum Beyond {
     Told,
 }
 
-/// Who is told, and whether that is all.
+/// Who gets the report, and whether that is all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Audience {
     /// Whether a person is, on the terminal.
     pub(super) is_shown: bool,
     /// Whether it is asked about, too.
     pub(super) asks: bool,
-    /// How the person is told.
+    /// How it is printed.
     pub(super) output: Output,
 }
 
@@ -298,7 +298,7 @@ impl Drift {
         let Ok(Some((has_new, found))) = found else {
             return false;
         };
-        // While guardd cannot be asked, nothing counts as dismissed: it may be told in vain, and nothing is left out.
+        // While guardd cannot be asked, nothing counts as dismissed: it may be reported in vain, and nothing is left out.
         let dismissals = self.judging.dismissals(&self.socket, &person);
         let Some(all) = self.judging.judge(found, &dismissals.unwrap_or_default()) else {
             return has_new;

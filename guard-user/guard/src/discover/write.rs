@@ -392,7 +392,7 @@ fn file(name: &str, dir: &Path, here: bool) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Whether a file is, or would be, below a directory or the one that this runs in. What cannot be told counts as below.
+/// Whether a file is, or would be, below a directory or the one that this runs in. What is not known counts as below.
 pub(super) fn is_below(file: &Path, dir: &Path) -> bool {
     let Some(file) = real(file) else { return true };
     let dirs = [dir.canonicalize(), std::env::current_dir()];

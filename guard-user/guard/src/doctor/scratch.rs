@@ -124,7 +124,7 @@ fn run_in_session(identity: &CommandIdentity, command: Vec<OsString>, socket: &P
     })
 }
 
-/// This very program, told what to try.
+/// This very program, with what it is to try.
 fn command(targets: &Targets) -> io::Result<Vec<OsString>> {
     let targets = serde_json::to_string(targets)?;
     let own = std::env::current_exe()?;

@@ -177,7 +177,7 @@ fn ended(
     Ok(Exit::DONE)
 }
 
-/// Says something to a person. Programs are told by the values.
+/// Says something to a person. Programs read the values.
 fn say(output: Output, page: Page) -> Result<(), CliError> {
     match output.is_json() {
         true => Ok(()),

@@ -15,7 +15,7 @@ const EVENT: &str = "PostToolUse";
 const MATCHER: &str = "^Bash$";
 /// In seconds.
 const TIMEOUT: i64 = 10;
-/// Codex hands a server no variable that it is not told to.
+/// Codex hands a server only variables that are named.
 const VARIABLES: [&str; 1] = ["GUARD_SOCKET"];
 
 /// What shall stand there, or no more.

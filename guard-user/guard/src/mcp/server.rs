@@ -1,4 +1,4 @@
-//! What an MCP client is told.
+//! What an MCP client reads.
 
 use std::path::PathBuf;
 use std::sync::Arc;

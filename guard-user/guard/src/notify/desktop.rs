@@ -145,12 +145,12 @@ impl Desktop {
             .await
     }
 
-    /// Whether whoever sent a signal may press buttons: no process in a guarded cgroup may, whatever name it has taken
+    /// Whether the sender of a signal may press buttons: no process in a guarded cgroup may, whatever name it has taken
     /// on the bus.
     ///
     /// # Errors
     ///
-    /// Where it cannot be told who that is; then it may not.
+    /// Where it is not known who that is; then it may not.
     pub(super) async fn is_outside(&self, sender: &UniqueName<'_>) -> io::Result<bool> {
         // A bus says of each sender what it likes, and a session may put its own where the person's was.
         if !is_outside(self.bus.peer_creds().await?)? {

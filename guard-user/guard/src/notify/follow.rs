@@ -78,7 +78,7 @@ fn places(socket: &Path, news: &Sender<GuarddNews>) -> Result<(), Stop> {
 /// The notifier is gone, or the stream has ended.
 struct Stop;
 
-/// Follows one guardd to its end. Whether it has told anything.
+/// Follows one guardd to its end. Whether anything came of it.
 fn until_lost(socket: &Path, news: &Sender<GuarddNews>) -> Result<bool, Stop> {
     let mut told = false;
     let answers = Client::connect(socket)

@@ -22,7 +22,7 @@ mod follow;
 mod notifier;
 mod words;
 
-/// `guard notify`: until it is ended, or nobody can be told any more.
+/// `guard notify`: until it is ended, or there is no desktop any more.
 ///
 /// # Errors
 ///

@@ -252,7 +252,7 @@ fn names(session: &Session, file: &Path) -> bool {
     path == file || (is_own && leads_there().unwrap_or(false))
 }
 
-/// Whether it may be the file of a session whose client has told guardd no whole path.
+/// Whether it may be the file of a session whose client gave guardd no whole path.
 fn may_name(session: &Session, file: &Path) -> bool {
     let path = session.policy_file.as_deref().map(Path::new);
     path.is_some_and(|path| path.is_relative() && path.file_name() == file.file_name())

@@ -131,7 +131,7 @@ struct Judging {
 }
 
 impl Judging {
-    /// A person is told of it.
+    /// Says that the project's policy judges, too.
     fn of(client: &mut Client, args: &ExplainArgs, output: Output) -> Result<Self, CliError> {
         if args.session.is_some() {
             return Ok(Self::default());
@@ -310,7 +310,7 @@ fn resolve(name: &DomainName) -> (String, Vec<IpAddr>) {
     (name.as_str().to_owned(), addresses.unwrap_or_default())
 }
 
-/// Names that are told of; of more it is said how many.
+/// Names that are listed; of more only the number.
 const NAMES: usize = 7;
 
 /// What may make guardd's answer another one.

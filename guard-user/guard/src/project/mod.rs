@@ -47,7 +47,7 @@ pub(crate) struct Project {
     pub(crate) beside: PolicyRef,
     /// The same, parsed.
     pub(crate) parsed: Parsed,
-    /// What a person is told.
+    /// What is printed for a person.
     pub(crate) says: String,
     /// What it would open is left out, since nobody has agreed to that.
     pub(crate) lacks: bool,
@@ -153,7 +153,7 @@ pub(crate) fn narrowing(
     }
 }
 
-/// The project's policy, once a person is told of it. `guard run` starts nothing where it is not taken.
+/// The project's policy, once that is printed. `guard run` starts nothing where it is not taken.
 ///
 /// # Errors
 ///

@@ -49,7 +49,7 @@ pub(crate) struct How {
     pub(crate) yes_to: Option<String>,
 }
 
-/// What is told of a time may be a moment late.
+/// What is reported of a time may be a moment late.
 const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 /// guardd keeps a request that nobody tries any more so long.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);

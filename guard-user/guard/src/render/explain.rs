@@ -155,7 +155,7 @@ fn addresses(explanation: &Explanation) -> Option<String> {
     })
 }
 
-/// The addresses that a session was told of a name, a line each.
+/// The addresses that a session learned of a name, a line each.
 fn known(explanation: &Explanation) -> Vec<String> {
     let told = explanation.known.iter();
     let told = told.filter_map(|one| {

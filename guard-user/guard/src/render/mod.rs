@@ -137,7 +137,7 @@ impl Output {
         }
     }
 
-    /// Tells one, whether or not it was told before.
+    /// Prints one, whether or not it was printed before.
     pub(crate) fn warn(self, warning: &str) {
         let _ = if self.json {
             writeln!(std::io::stderr(), "{}", failure::warning_json(warning))
@@ -147,10 +147,10 @@ impl Output {
     }
 }
 
-/// What was told as a warning.
+/// What was printed as a warning.
 static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Whether that was told as a warning by nobody yet: what is found here in a policy, guardd finds as well.
+/// Whether that was not printed as a warning yet: what is found here in a policy, guardd finds as well.
 pub(crate) fn is_new(warning: &str) -> bool {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     told.insert(warning.to_owned())

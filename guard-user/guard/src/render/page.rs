@@ -138,7 +138,7 @@ impl Page {
         self.end()
     }
 
-    /// Adds an indented label, and several sentences beside it: broken between words, and told to their end.
+    /// Adds an indented label, and several sentences beside it: broken between words, and printed to their end.
     pub(crate) fn paragraph(&mut self, label: &str, text: impl Display) -> &mut Self {
         self.styled(HEAD, format_args!("{INDENT}{label:<8} "));
         self.broken(&escaped(text, PARAGRAPH), INDENT.len() + 9)

@@ -430,7 +430,7 @@ fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
 }
 
 fn http_fields(page: &mut Page, http: &HttpRequest) {
-    // Whoever decides sees all of it.
+    // The approver sees all of it.
     let names = names(http);
     page.paragraph(names.line, format_args!("{}{}", line(http), size(http)));
     if !http.kind.is_empty() {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The moment and the place that relative and absolute times are told from.
+/// The moment and the time zone that relative and absolute times are shown for.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     /// What "ago" and "in" count from.

@@ -37,7 +37,7 @@ pub(crate) struct RunSummary {
     closed: u64,
     /// What looks like production and came into reach meanwhile: host and ports.
     appeared: BTreeSet<(String, String)>,
-    /// What came into reach is more than is told, and each connection was asked about from then on.
+    /// What came into reach is more than is listed, and each connection was asked about from then on.
     all_asked: bool,
     /// Each once.
     warnings: BTreeSet<Warning>,
@@ -47,7 +47,7 @@ pub(crate) struct RunSummary {
     is_inside: bool,
     /// guardd has ended with the session: its audit log is left, for root.
     is_left: bool,
-    /// The session is of another user than whoever typed the command, who may see and answer it as root alone.
+    /// The session is of another user than the one who typed the command, who may see and answer it as root alone.
     is_anothers: bool,
 }
 
@@ -100,7 +100,7 @@ impl RunSummary {
         }
     }
 
-    /// The same, where whoever typed the command answers as root alone.
+    /// The same, where the user who typed the command answers as root alone.
     pub(crate) fn answered_by_root(self) -> Self {
         Self {
             is_anothers: true,

@@ -222,7 +222,7 @@ pub(crate) struct HoleLine {
     of: Option<usize>,
 }
 
-/// Why a name was not told, as it is written: "nobody answered in time (AAAA)", without the type.
+/// Why a name was not resolved, as it is written: "nobody answered in time (AAAA)", without the type.
 fn without_type(why: String) -> String {
     match why.rsplit_once(" (") {
         Some((why, _)) => why.to_owned(),
@@ -428,7 +428,7 @@ impl Report {
         !self.stopped.is_empty() || nothing.any(|one| one.is_nothing == asked)
     }
 
-    /// What is told of and counts as nothing, in words.
+    /// What is listed and counts as nothing, in words.
     pub(crate) fn not_counted(&self) -> Vec<String> {
         let all = CountsAsNothing::ALL.into_iter().filter_map(|why| {
             let its = self
@@ -632,7 +632,7 @@ impl Report {
     fn held(&mut self, one: Held, session: Option<&String>, of: Option<usize>) {
         let (destination, host) = destination(&one.destination);
         let program = one.exe.take().or_else(|| one.comm.take());
-        // guardd 0.3.0 told it with the request alone.
+        // guardd 0.3.0 recorded it with the request alone.
         let program = program.or_else(|| self.program_of(of, destination.as_deref()));
         let line = StoppedLine {
             rule: one.rule.take(),
@@ -1065,7 +1065,7 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(report.refused, 2);
-        // One whose end is told counts while the session lives, and those whose end is not by the kernel's count.
+        // One whose end is recorded counts while the session lives, and those whose end is not by the kernel's count.
         let mut lives = all.clone();
         lives.as_array_mut().unwrap().pop();
         assert_eq!(Report::of(&records(lives)).refused, 1);

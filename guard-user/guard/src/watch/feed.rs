@@ -82,7 +82,7 @@ impl FeedSender {
 
 impl Drop for FeedSender {
     fn drop(&mut self) {
-        // A screen that is not told of requests any more must not look as if there were none.
+        // A screen that gets no requests any more must not look as if there were none.
         if thread::panicking() {
             self.is_broken.store(true, Ordering::SeqCst);
             self.ring();
@@ -121,7 +121,7 @@ pub(crate) fn keys(tell: FeedSender, start: Instant) {
     });
 }
 
-/// Follows the requests that wait: whoever does so is who connections wait for.
+/// Follows the requests that wait: connections are held for an approver who does.
 pub(crate) fn requests(tell: FeedSender, socket: &Path) {
     let socket = socket.to_owned();
     thread::spawn(move || {

@@ -76,7 +76,7 @@ fn at(request: &Request) -> String {
     }
 }
 
-/// What a request is about, as a heading: in words of ours, and of whoever wrote the policy.
+/// What a request is about, as a heading: in words of ours, and of the policy's author.
 pub(crate) fn request_title(request: &Request) -> String {
     let wants = requests::wants(request);
     let (id, session) = (&request.id, &request.session);

@@ -22,7 +22,7 @@ use crate::args::WatchArgs;
 use crate::error::{CliError, Exit};
 use crate::render::time::Clock;
 
-/// Times that are told change this often.
+/// Times that are shown change this often.
 const TICK: Duration = Duration::from_secs(1);
 /// Shortest interval between two frames: nobody reads faster.
 const FRAME: Duration = Duration::from_millis(20);
@@ -109,7 +109,7 @@ impl Watch<'_> {
     fn wait(&mut self, time: Duration) -> io::Result<bool> {
         let stdin = io::stdin();
         let mut fds = [
-            // Keys have a thread of their own; that there will be none any more is always told.
+            // Keys have a thread of their own; that there will be none any more is always sent.
             PollFd::new(&stdin, PollFlags::empty()),
             PollFd::new(&self.signals, PollFlags::IN),
             PollFd::new(&self.told, PollFlags::IN),
@@ -139,7 +139,7 @@ impl Watch<'_> {
             if is(Signal::TSTP) {
                 self.suspend()?;
             } else if is(Signal::CONT) {
-                self.screen.forget()?;
+                self.screen.invalidate()?;
             }
             self.draw_soon();
         }
@@ -175,7 +175,7 @@ impl Watch<'_> {
                         let _ = self.nudge.try_send(is_seen);
                     }
                     Effect::Bell => self.screen.ring(),
-                    Effect::Repaint => self.screen.forget()?,
+                    Effect::Repaint => self.screen.invalidate()?,
                     Effect::Suspend => self.suspend()?,
                     Effect::Quit => return Ok(Some(Exit::DONE)),
                 }

@@ -74,7 +74,7 @@ impl Screen {
     /// # Errors
     ///
     /// The system's.
-    pub(crate) fn forget(&mut self) -> io::Result<()> {
+    pub(crate) fn invalidate(&mut self) -> io::Result<()> {
         // `Terminal::clear` would ask the terminal for its cursor, by keys that another thread reads.
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
@@ -99,7 +99,7 @@ impl Screen {
             thread::sleep(LOOK_AGAIN);
         }
         self.held.take()?;
-        self.forget()
+        self.invalidate()
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) enum Form {
     Plain,
     /// It has to be read first.
     Unread,
-    /// Another one, or it cannot be told.
+    /// Another one, or an unknown one.
     Names(Obstacle),
 }
 

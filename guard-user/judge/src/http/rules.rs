@@ -15,7 +15,7 @@ pub struct Rules {
     pub http: Vec<HttpRule>,
     /// The protocols that are spoken there.
     pub profiles: Vec<Profile>,
-    /// What those profiles have to be told.
+    /// What those profiles have to know.
     pub lists: ProfileLists,
 }
 

@@ -11,7 +11,7 @@ use words::{WordPosition, means};
 /// How much of a body is looked at, in bytes.
 pub const HEAD: usize = 4_096;
 
-/// More than are worth telling of: a person is told how many there are beside the first few.
+/// Past these a person sees the first few, and how many more there are.
 const MOST: usize = 64;
 
 /// A longer value is a text, and what it says is no command.

@@ -7,7 +7,7 @@ pub struct Limits {
     pub start_line: usize,
     /// A head: start line, fields, and the empty line.
     pub head: usize,
-    /// The fields of a head, and those of a trailer section. hyper reads no more than 100 unless told to.
+    /// The fields of a head, and those of a trailer section. hyper reads no more than 100 by default.
     pub fields: usize,
     /// A trailer section. hyper reads less than 16 KiB.
     pub trailers: usize,

@@ -33,8 +33,8 @@ impl Octets {
 /// `tchar`, RFC 9110 5.6.2: what methods and field names are made of.
 pub(super) static TOKEN: Octets = Octets::visible_without(b"\"(),/:;<=>?@[\\]{}");
 
-/// What a path may have. Wider than RFC 3986 3.3 by `[`, `]`, `{`, `|` and `}`, which programs send and nobody reads
-/// in two ways. A backslash is a slash to some.
+/// What a path may have. Wider than RFC 3986 3.3 by `[`, `]`, `{`, `|` and `}`, which programs send and which are
+/// ambiguous to nobody. A backslash is a slash to some.
 pub(super) static PATH: Octets = Octets::visible_without(b"\"#<>?\\^`");
 
 /// What a query may have: wider than RFC 3986 3.4 by what the URL standard of the browsers leaves as it is.

@@ -44,7 +44,7 @@ enum Direction {
 }
 
 /// A sieve for one direction of one connection. It has no buffer: heads and trailer sections stay with its owner until
-/// they are whole, and it remembers how far it has read them.
+/// they are whole, and it keeps how far it has read them.
 #[derive(Debug)]
 pub struct Sieve {
     limits: Limits,
@@ -96,7 +96,7 @@ impl Sieve {
         self.encoded.take()
     }
 
-    /// The same, where the client has been told that HTTP/2 is spoken: its preface passes, and all that follows it;
+    /// The same, where the client has heard that HTTP/2 is spoken: its preface passes, and all that follows it;
     /// nothing else does.
     #[must_use]
     pub fn only_http2(self) -> Self {

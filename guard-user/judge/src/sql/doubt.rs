@@ -180,7 +180,7 @@ fn of_sample(node: &Node) -> Option<Doubt> {
     }
 }
 
-/// What a person is told of a doubt in a statement that would only read without it.
+/// What a person reads of a doubt in a statement that would only read without it.
 pub(super) fn write(doubt: Doubt, tree: &Tree) -> SqlWrite {
     let write = match doubt {
         Doubt::Lock => SqlWrite::new("SELECT FOR UPDATE", "locks rows")

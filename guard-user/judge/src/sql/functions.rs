@@ -224,7 +224,7 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ("pg_current_xact_id", "takes a transaction number", None),
 ];
 
-/// What a person is told of a call of a function that is not on the list.
+/// What a person reads of a call of a function that is not on the list.
 pub(super) fn write(name: &str) -> SqlWrite {
     let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
     let known = KNOWN.iter().find(|(start, ..)| bare.starts_with(start));

@@ -42,7 +42,7 @@ pub use shape::shape;
 pub use startup::startup;
 pub use write::SqlWrite;
 
-/// A longer text is not parsed, in bytes: whoever sends one is asked about.
+/// In bytes: a longer text is not parsed, and an approver is asked about it.
 pub const LIMIT: usize = 64 * 1024;
 /// So much stack is enough where [`judge`] is called, in bytes; the proxy's one thread is its first, which has twice that.
 /// It is twice what a build without optimisations takes, and eight times what others take. The parser takes what there is,
@@ -56,7 +56,7 @@ pub struct JudgedQuery {
     /// Its statements, in order. None where there are only blanks and comments.
     pub statements: Vec<Statement>,
     /// The text without comments, constants as `$n`: nothing secret is left in it. At most 2 KiB. Empty where all of it
-    /// reads and means nothing for what comes after it: nobody is told of that.
+    /// reads and means nothing for what comes after it: nobody sees that.
     pub normalised: String,
 }
 

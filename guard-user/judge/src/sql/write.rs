@@ -1,4 +1,4 @@
-//! What a person is told of a statement that writes.
+//! What a person reads of a statement that writes.
 
 /// Bytes of what is said of several in a word, and the warnings of all of them.
 const MAX_KIND: usize = 256;
@@ -75,7 +75,7 @@ impl SqlWrite {
         }
     }
 
-    /// Both, as one: the first one's command, and what is told of either.
+    /// Both, as one: the first one's command, and what is said of either.
     pub fn and(mut self, other: Self) -> Self {
         if self.kind.len() < MAX_KIND {
             self.kind.push_str(", ");

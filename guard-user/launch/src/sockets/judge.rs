@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Files that are kept.
-const REMEMBERED: usize = 256;
+const CACHED: usize = 256;
 
 /// A file, identified while it is held open: its number is no other file's then.
 type FileId = (u64, u64);
@@ -114,14 +114,14 @@ impl SocketJudge {
         if self.allowed.contains(&id) && session == self.session {
             return Word::Connect;
         }
-        if self.remembers(id, &session) {
+        if self.is_cached(id, &session) {
             return Word::Connect;
         }
         let found = SocketFile::of(file).and_then(|at| Ok((at, socket_at(at)?)));
         let socket = match found {
             Ok((_, Some(socket))) => socket,
             Ok((at, None)) if self.is_bound_elsewhere(&session, at) => {
-                self.remember(id, file, session);
+                self.cache(id, file, session);
                 return Word::Connect;
             }
             Ok((_, None)) => return Word::Nobody,
@@ -135,7 +135,7 @@ impl SocketJudge {
         };
         let word = word(found, hidden);
         if word == Word::Connect {
-            self.remember(id, file, session);
+            self.cache(id, file, session);
         }
         word
     }
@@ -152,16 +152,16 @@ impl SocketJudge {
             && (self.ask.has_bound)(&self.guardd, session, at.inode, at.device)
     }
 
-    fn remembers(&self, id: FileId, session: &str) -> bool {
+    fn is_cached(&self, id: FileId, session: &str) -> bool {
         let own = self.own.lock();
         own.is_ok_and(|own| own.get(&id).is_some_and(|(_, of)| of == session))
     }
 
-    fn remember(&self, id: FileId, file: &OwnedFd, session: String) {
+    fn cache(&self, id: FileId, file: &OwnedFd, session: String) {
         let (Ok(file), Ok(mut own)) = (file.try_clone(), self.own.lock()) else {
             return;
         };
-        if own.len() >= REMEMBERED {
+        if own.len() >= CACHED {
             own.clear();
         }
         own.insert(id, (file, session));

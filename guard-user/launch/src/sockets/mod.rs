@@ -85,7 +85,7 @@ pub struct RefusedSocket {
 pub enum Listening {
     /// Somebody outside of the session.
     Outside,
-    /// It could not be told.
+    /// It is not known.
     Unknown,
 }
 

@@ -6,7 +6,7 @@
 //! SHA-1 of the password as UTF-16, "Mighty Aphrodite" and all of the above
 //! ```
 //!
-//! Every Java reads it, whatever its default: the format is told from the first bytes (JEP 229). Java checks the
+//! Every Java reads it, whatever its default: the format follows from the first bytes (JEP 229). Java checks the
 //! digest only where it has the password.
 
 use sha1::{Digest, Sha1};

@@ -58,13 +58,13 @@ pub fn diff_by_name(old: Side<'_>, new: Side<'_>) -> Vec<AddressChange> {
         .iter()
         .any(|side| side.compiled.patterns.is_empty())
     {
-        // There no name lifts anything, and those of the other side are told.
+        // There no name lifts anything, and those of the other side are listed.
         return Vec::new();
     }
     let names = [old, new].map(MostOpen::new);
     by_verdict(old, new, &borders([old, new]), |at| {
         let is_told = at.was.verdict != at.is.verdict;
-        // What a name's own rules change is told of the name.
+        // What a name's own rules change is listed under the name.
         if is_told || at.was.lifted == at.is.lifted {
             return None;
         }

@@ -249,7 +249,7 @@ impl<'p> ByName<'p> {
         })
     }
 
-    /// The rules that decide for some port, in words; `private`: those of which it is told that they hold for private addresses.
+    /// The rules that decide for some port, in words; `private`: those that are listed as holding for private addresses.
     fn words(&self, said: Said<'_>, private: &BTreeSet<u16>) -> Vec<String> {
         let Some(value) = said.value else {
             return Vec::new();
@@ -389,7 +389,7 @@ fn way([old, new]: [Side<'_>; 2], was: &Decides, is: &Decides) -> Vec<Opens> {
         && !judge_alike(old, new, was.rule(), is.rule());
     let longest = |side: Side<'_>, rule| side.policy.longest_hole(side.policy.rule(rule));
     let (before, after) = (longest(old, was.rule()), longest(new, is.rule()));
-    // Where the policy itself says otherwise, its setting is told.
+    // Where the policy itself says otherwise, its setting is listed.
     let by_rule = (before, after) != (longest(old, DEFAULT_RULE), longest(new, DEFAULT_RULE));
     let stops = [Verdict::Confirm, Verdict::ReadOnly].map(|verdict| rank(verdict, false));
     let lasts = by_rule && before != after && stops.contains(&was.bounds().low);

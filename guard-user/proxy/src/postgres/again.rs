@@ -34,7 +34,7 @@ struct Kept {
 impl Again {
     pub(super) fn keep(&self, target: RedirectTarget, login: String, digest: &str) {
         let mut all = self.kept.borrow_mut();
-        forget(&mut all);
+        expire(&mut all);
         if all.len() < MAX {
             let (digest, until) = (digest.to_owned(), Instant::now() + TIME);
             all.push(Kept {
@@ -50,7 +50,7 @@ impl Again {
     /// drivers begin some of their own before.
     pub(super) fn begins(&self, target: RedirectTarget, login: &str) -> bool {
         let mut all = self.kept.borrow_mut();
-        forget(&mut all);
+        expire(&mut all);
         let is_for = |kept: &Kept| kept.target == target && kept.login == login;
         all.iter().any(is_for)
     }
@@ -67,7 +67,7 @@ impl Again {
     /// Uses up a kept statement, if it was kept.
     pub(super) fn take(&self, target: RedirectTarget, digest: &str) -> bool {
         let mut all = self.kept.borrow_mut();
-        forget(&mut all);
+        expire(&mut all);
         let found = all
             .iter()
             .position(|kept| kept.target == target && kept.digest == digest);
@@ -75,7 +75,7 @@ impl Again {
     }
 }
 
-fn forget(all: &mut Vec<Kept>) {
+fn expire(all: &mut Vec<Kept>) {
     let now = Instant::now();
     all.retain(|kept| kept.until > now);
 }

@@ -1,7 +1,7 @@
 //! PostgreSQL, read only: statements that read pass, and a person is asked about the rest.
 //!
 //! Two locks hold a client to reading. Each text that it sends is parsed with PostgreSQL's own grammar ([`judge`]) before the
-//! server sees it; and the server is told to begin all transactions as `READ ONLY`, except for what a person has allowed. A
+//! server sees it; and the server has to begin all transactions as `READ ONLY`, except for what a person has allowed. A
 //! refused statement fails at the server as well, by an invalid one in its place, so that both sides agree on what was done, in
 //! whatever order clients send ([`ledger`]).
 

@@ -289,7 +289,7 @@ impl Ends {
     }
 }
 
-/// The user, the database and the settings of the client; the server is told to hold it to reading.
+/// The user, the database and the settings of the client; with the setting that holds it to reading.
 fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unstarted> {
     let pairs = pairs(packet)?;
     let value = |name: &str| {

@@ -56,7 +56,7 @@ impl ReplayPolicy<'_> {
         Some((said.verdict, self.policy.rule(said.rule)))
     }
 
-    /// What a session knows an address by that it was told for a name: the narrowest pattern of the policy that covers the name.
+    /// What a session knows an address by that it learned for a name: the narrowest pattern of the policy that covers the name.
     fn known_as(&self, host: &str) -> Option<Named> {
         let name = host.parse::<DomainName>().ok()?;
         let learned = Learned {

@@ -99,7 +99,7 @@ pub fn replay(records: &[LogRecord], judge: ReplayPolicy<'_>) -> Replay {
 }
 
 /// What names stood for then: the audit log says it of each destination that had one.
-pub fn remember(environment: &mut Environment, records: &[LogRecord]) {
+pub fn add_recorded_names(environment: &mut Environment, records: &[LogRecord]) {
     for record in records {
         let Some(Endpoint {
             address,

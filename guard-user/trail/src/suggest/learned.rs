@@ -13,7 +13,7 @@ use super::{
     text::{comment, string},
 };
 
-/// Of one destination no more ports are told apart: then it is all of a protocol that has more than half as many.
+/// Of one destination no more ports are listed: then it is all of a protocol that has more than half as many.
 const MAX_PORTS: usize = 32;
 /// Programs that are named beside a destination.
 const PROGRAMS: usize = 8;

@@ -1,6 +1,6 @@
 //! Whether what was kept elsewhere of a trail is whole: record by record, in whatever order and however often they came.
 //!
-//! Where a trail's own files are read, the first break ends it. What was sent away is told apart further: a record that is there
+//! Where a trail's own files are read, the first break ends it. What was sent away is checked further: a record that is there
 //! twice was sent twice, one that is missing was lost on the way, or is older than what is kept.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::{
 
 /// Lines that came before those that they follow are held back for so many.
 const AHEAD: usize = 512;
-/// Findings that are told one by one.
+/// Findings that are listed one by one.
 const TOLD: usize = 1000;
 /// No record has this number, or a higher one: they are numbers of JSON. Whoever sends them says what they like.
 const NUMBERS: u64 = 1 << 53;

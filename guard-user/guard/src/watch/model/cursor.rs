@@ -1,10 +1,10 @@
-//! Which line of a list keys are for, and since when whoever presses them has seen it there.
+//! Which line of a list keys are for, and since when the person who presses them has seen it there.
 
 use std::ops::Range;
 
 use super::Moment;
 
-/// Whoever presses a key sooner after a line has changed meant what was there before: that long a hand takes to stop.
+/// A person who presses a key sooner after a line has changed meant what was there before: that long a hand takes to stop.
 pub(crate) const SETTLES: Moment = Moment::from_millis(300);
 
 /// A place in a list that sticks to an id, wherever that moves.

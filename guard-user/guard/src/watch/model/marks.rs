@@ -243,7 +243,7 @@ impl Model {
     }
 
     /// What is marked is what waits, of the guardd that told of it.
-    pub(super) fn forget_marks(&mut self) {
+    pub(super) fn clear_marks(&mut self) {
         self.marked.clear();
         if matches!(self.mode, Mode::Together(_)) {
             self.mode = Mode::Lists;

@@ -34,13 +34,13 @@ const GONE: usize = 200;
 /// The bell rings at most so often: whoever asks a lot is not to make a din.
 const BELL_EVERY: Moment = Moment::from_secs(2);
 
-/// What is told goes away after so long: an old answer is not to be taken for that to the next request.
+/// A message goes away after so long: an old answer is not to be taken for that to the next request.
 const LASTS: Moment = Moment::from_secs(10);
 /// What went wrong may say what to type.
 const BAD_LASTS: Moment = Moment::from_mins(1);
 /// Keys so soon after a suspension was asked for, or has ended, may be meant for a shell: `fg` is no yes.
 const QUIET: Moment = Moment::from_secs(1);
-/// What somebody is told who asks for one in vain.
+/// The message for who asks for one in vain.
 const NO_SUSPEND: &str = "cannot suspend here: no shell with job control has started this, and fg would not bring it back";
 
 /// The state of the screen.
@@ -214,7 +214,7 @@ pub(crate) enum Event {
     Requests(Vec<Request>),
     /// What there is, as it was asked for.
     Lists(Lists),
-    /// The audit log begins anew, and what it says from then on is news.
+    /// The audit log begins again, and what it says from then on is news.
     AuditLog(Timestamp),
     /// A record of it.
     Record(Box<LogRecord>),
@@ -273,7 +273,7 @@ impl Model {
             Event::AuditLog(from) => {
                 self.records.clear();
                 // It may be another guardd's, which counts from the beginning.
-                self.forget_marks();
+                self.clear_marks();
                 self.answered.clear();
                 self.gone.clear();
                 self.mine.clear();
@@ -283,7 +283,7 @@ impl Model {
             Event::Record(record) => return self.learn(*record, now),
             Event::Lost(failure) => {
                 self.link = GuarddReach::Down(failure);
-                self.forget_marks();
+                self.clear_marks();
             }
             Event::Outcome(id, outcome) => return self.settle(&id, outcome),
             Event::Resumed => self.quiet(now),
@@ -299,7 +299,7 @@ impl Model {
     fn ask(&mut self, requests: Vec<Request>, now: Moment) -> Vec<Effect> {
         let was_down = !matches!(self.link, GuarddReach::Up);
         if matches!(self.link, GuarddReach::Down(_)) {
-            // What was told before may have been that it cannot be reached.
+            // The message before may have been that it cannot be reached.
             self.notice = Some(Notice::new(Tone::Good, "guardd answers again"));
         }
         self.link = GuarddReach::Up;
@@ -412,7 +412,7 @@ impl Model {
         )
     }
 
-    /// What has been told for a while is news no more.
+    /// What has been shown for a while is news no more.
     fn age_notice(&mut self, now: Moment) {
         let Some(notice) = &mut self.notice else {
             return;

@@ -10,7 +10,7 @@ use crate::render::escape::escaped;
 use crate::render::log::appeared;
 use crate::watch::{answer::AnswerOutcome, answer::told};
 
-/// Characters of what is told of a place.
+/// Characters of what is shown of a place.
 const NOTICE: usize = 400;
 
 impl Model {

@@ -48,7 +48,7 @@ const QUESTIONS: &[&str] = &["codewhisperer.", "q."];
 /// `GetFileUploadURL` and `GetAttachmentUploadLinks` such as take a file; `GetActivityTask` of Step Functions takes a task from its
 /// queue; EC2's `GetFlowLogsIntegrationTemplate` writes to a bucket; `GetScalingConfigurationRecommendation` starts a job;
 /// `GetParametersFor…` and `GetCertificateSigningRequest` begin what brings keys in or out; `GetShippingLabel` orders one;
-/// `GetConsoleScreenshot` presses a key where it is told to (`WakeUp`).
+/// `GetConsoleScreenshot` presses a key where it is asked to (`WakeUp`).
 const MAKE: &[&str] = &[
     "GetActivityTask",
     "GetAttachmentUploadLinks",

@@ -58,9 +58,9 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     }
 }
 
-/// What keeps its result in an index where it is told to: as `_async_search` does.
+/// What keeps its result in an index where it is asked to: as `_async_search` does.
 const KEEP: &[&[&str]] = &[&["_sql"], &["_eql", "search"]];
-/// By what it is told so, in the body; `source` in the query stands for a body.
+/// What asks for that in the body; `source` in the query stands for a body.
 const TOLD: &[&str] = &["keep_on_completion", "wait_for_completion_timeout"];
 
 /// JSON, also as Elasticsearch's own clients say it since version 8.
