@@ -11,7 +11,7 @@ const LONGEST: usize = 4_096;
 
 /// One of the hosts of a connection string.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct DsnTarget {
     /// None where a placeholder stands there.
     pub(crate) host: Option<Host>,
     pub(crate) port: u16,
@@ -41,7 +41,7 @@ pub(crate) enum Dsn {
     Other,
     /// An ambiguous one, or one that cannot be parsed.
     Unreadable,
-    Targets(Vec<Target>),
+    Targets(Vec<DsnTarget>),
 }
 
 /// Reads a value: one connection string, or a list of them.
@@ -116,7 +116,7 @@ fn scan_one(value: &str) -> Dsn {
         if host.as_ref().is_some_and(is_cut) {
             return None;
         }
-        Some(Target {
+        Some(DsnTarget {
             host,
             port,
             service,
@@ -290,7 +290,7 @@ fn keywords(text: &str) -> Dsn {
     let has_password = !of(&["password", "pwd"]).is_empty();
     let found = host_and_port(&host.replacen(',', ":", 1), port.unwrap_or(default));
     found.map_or(Dsn::Unreadable, |HostPort { host, port }| {
-        Dsn::Targets(vec![Target {
+        Dsn::Targets(vec![DsnTarget {
             host,
             port,
             service,

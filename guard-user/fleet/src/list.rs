@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::Deserialize;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use crate::subjects::{Group, Key, Machine};
+use crate::subjects::{Group, Machine, NatsKey};
 
 /// A list is shorter.
 pub(crate) const LONGEST: u64 = 16 * 1024 * 1024;
@@ -36,7 +36,7 @@ pub(crate) struct List {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListedMachine {
     pub(crate) id: Machine,
-    pub(crate) key: Key,
+    pub(crate) key: NatsKey,
     #[serde(default)]
     pub(crate) group: Group,
 }
@@ -44,7 +44,7 @@ pub(crate) struct ListedMachine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListedPerson {
-    pub(crate) key: Key,
+    pub(crate) key: NatsKey,
     pub(crate) groups: Vec<Group>,
     /// Whether they bring policies, which others may have signed.
     #[serde(default)]
@@ -61,7 +61,7 @@ pub(crate) struct ListedPerson {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Invitation {
-    pub(crate) key: Key,
+    pub(crate) key: NatsKey,
     #[serde(default)]
     pub(crate) group: Group,
     pub(crate) until: Until,
@@ -184,7 +184,7 @@ impl LockedList {
     /// # Errors
     ///
     /// That it cannot be written.
-    pub(crate) fn admit(self, invitation: &Key, machine: &ListedMachine) -> Result<()> {
+    pub(crate) fn admit(self, invitation: &NatsKey, machine: &ListedMachine) -> Result<()> {
         self.change(|document| {
             let is_it = |table: &Table| {
                 let key = table.get("key").and_then(Item::as_str);
@@ -357,7 +357,7 @@ mod tests {
 
     use super::*;
 
-    fn key() -> Key {
+    fn key() -> NatsKey {
         let made = KeyPair::new_user().public_key();
         made.parse().unwrap_or_else(|why| panic!("{why}"))
     }

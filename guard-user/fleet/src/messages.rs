@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     link::LONGEST,
-    subjects::{Key, Machine, Subject, SubjectKind},
+    subjects::{Machine, NatsKey, Subject, SubjectKind},
 };
 
 /// That somebody looks.
@@ -201,7 +201,7 @@ impl MachineHere {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Join {
     pub(crate) id: Machine,
-    pub(crate) key: Key,
+    pub(crate) key: NatsKey,
     /// That it has the other half of the key: base64 of what that signs.
     proof: String,
 }
@@ -212,7 +212,12 @@ impl Join {
     /// # Errors
     ///
     /// That the key cannot sign.
-    pub(crate) fn signed(invitation: &Key, id: Machine, key: Key, pair: &KeyPair) -> Result<Self> {
+    pub(crate) fn signed(
+        invitation: &NatsKey,
+        id: Machine,
+        key: NatsKey,
+        pair: &KeyPair,
+    ) -> Result<Self> {
         let signature = pair.sign(&Self::bytes(invitation, &id, &key));
         let signature = signature.context("the machine's key cannot sign")?;
         let proof = data_encoding::BASE64.encode(&signature);
@@ -220,7 +225,7 @@ impl Join {
     }
 
     /// Whether whoever has its key has signed it for this invitation.
-    pub(crate) fn is_signed(&self, invitation: &Key) -> bool {
+    pub(crate) fn is_signed(&self, invitation: &NatsKey) -> bool {
         let signature = data_encoding::BASE64.decode(self.proof.as_bytes());
         let pair = KeyPair::from_public_key(self.key.as_str());
         let (Ok(signature), Ok(pair)) = (signature, pair) else {
@@ -230,7 +235,7 @@ impl Join {
         pair.verify(&bytes, &signature).is_ok()
     }
 
-    fn bytes(invitation: &Key, id: &Machine, key: &Key) -> Vec<u8> {
+    fn bytes(invitation: &NatsKey, id: &Machine, key: &NatsKey) -> Vec<u8> {
         format!("guard-fleet join 1\n{invitation}\n{id}\n{key}\n").into_bytes()
     }
 }
@@ -369,7 +374,7 @@ pub(crate) mod tests {
 
     #[test]
     fn who_joins_has_the_key_and_that_invitation() -> Result<()> {
-        let parse = |pair: &KeyPair| pair.public_key().parse::<Key>();
+        let parse = |pair: &KeyPair| pair.public_key().parse::<NatsKey>();
         let wrong = |why: String| anyhow::anyhow!(why);
         let [machine, one, other] = [(); 3].map(|()| KeyPair::new_user());
         let (key, one) = (parse(&machine).map_err(wrong)?, parse(&one).map_err(wrong)?);

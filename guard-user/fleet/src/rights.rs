@@ -9,7 +9,7 @@ use crate::{
     list::{List, ListedMachine, ListedPerson},
     settings::text_of,
     stream,
-    subjects::{Bundles, Group, Joining, Key, SubjectKind},
+    subjects::{Bundles, Group, Joining, NatsKey, SubjectKind},
 };
 
 /// The rights of those that a file lists. Invitations are for the keeper: without them, they have none.
@@ -33,7 +33,7 @@ pub(crate) fn of(file: &Path) -> Result<String> {
 /// # Errors
 ///
 /// That the keeper is listed as somebody else.
-pub(crate) fn kept_by(keeper: &Key, list: &List, now: Timestamp) -> Result<String> {
+pub(crate) fn kept_by(keeper: &NatsKey, list: &List, now: Timestamp) -> Result<String> {
     let machines = list.machine.iter().map(|one| &one.key);
     let mut listed = machines.chain(list.person.iter().map(|one| &one.key));
     ensure!(
@@ -126,7 +126,7 @@ fn written(users: &str) -> String {
     format!("authorization {{\n  users = [\n{users}  ]\n}}\n")
 }
 
-fn user(users: &mut String, key: &Key, publishes: &[String], reads: &[String]) {
+fn user(users: &mut String, key: &NatsKey, publishes: &[String], reads: &[String]) {
     let list = |subjects: &[String]| {
         let quoted: Vec<_> = subjects.iter().map(|one| format!("\"{one}\"")).collect();
         quoted.join(", ")
@@ -159,7 +159,7 @@ mod tests {
             "[[invitation]]\nkey = \"{invited}\"\ngroup = \"ci\"\nuntil = 2026-11-26T10:00:01Z\n[[invitation]]\nkey = \"{late}\"\nuntil = 2026-11-26T10:00:00Z\n"
         );
         let (now, parsed) = ("2026-11-26T10:00:00Z".parse()?, List::parse(&list)?);
-        let key: Key = keeper.parse().map_err(|why: String| anyhow::anyhow!(why))?;
+        let key: NatsKey = keeper.parse().map_err(|why: String| anyhow::anyhow!(why))?;
         assert_eq!(
             kept_by(&key, &parsed, now)?,
             format!(

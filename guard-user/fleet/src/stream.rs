@@ -4,13 +4,13 @@
 //! own, it publishes what cannot be kept, and hears why not. For whoever may ask a server for a message says where it is sent
 //! to, which is a subject of anybody's: see [`crate::messages::is_published`].
 
-use crate::subjects::{Group, Key, SubjectKind};
+use crate::subjects::{Group, NatsKey, SubjectKind};
 
 /// What it is called.
 pub(crate) const NAME: &str = "GUARD_LOG";
 
 /// Where a server answers whoever has that key, and nobody else hears it.
-pub(crate) fn inbox(key: &Key) -> String {
+pub(crate) fn inbox(key: &NatsKey) -> String {
     format!("{}.>", inbox_of(key.as_str()))
 }
 

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 /// The public key of a user of NATS: a machine, a person, or an invitation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Key(String);
+pub(crate) struct NatsKey(String);
 
 /// Machines that the same people look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -161,19 +161,19 @@ fn is_id(letter: char, text: &str) -> bool {
     })
 }
 
-impl Key {
+impl NatsKey {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for NatsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl FromStr for Key {
+impl FromStr for NatsKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -186,7 +186,7 @@ impl FromStr for Key {
     }
 }
 
-impl TryFrom<String> for Key {
+impl TryFrom<String> for NatsKey {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -203,7 +203,7 @@ pub(crate) enum Joining {
 
 impl Joining {
     /// The subject for an invitation.
-    pub(crate) fn of(self, group: &Group, invitation: &Key) -> String {
+    pub(crate) fn of(self, group: &Group, invitation: &NatsKey) -> String {
         self.subject(&group.0, &invitation.0)
     }
 
@@ -221,10 +221,10 @@ impl Joining {
     }
 
     /// Of which invitation a subject is, and of which group; none: it is another.
-    pub(crate) fn parse(self, subject: &str) -> Option<(Group, Key)> {
+    pub(crate) fn parse(self, subject: &str) -> Option<(Group, NatsKey)> {
         let mut parts = subject.split('.').skip(1);
         let group: Group = parts.next()?.parse().ok()?;
-        let invitation: Key = parts.nth(1)?.parse().ok()?;
+        let invitation: NatsKey = parts.nth(1)?.parse().ok()?;
         (self.of(&group, &invitation) == subject).then_some((group, invitation))
     }
 }
@@ -433,7 +433,8 @@ mod tests {
 
     #[test]
     fn who_would_join_says_with_which_invitation() -> Result<(), String> {
-        let (group, key): (Group, Key) = ("ci".parse()?, KeyPair::new_user().public_key().parse()?);
+        let (group, key): (Group, NatsKey) =
+            ("ci".parse()?, KeyPair::new_user().public_key().parse()?);
         let subject = Joining::Join.of(&group, &key);
         assert_eq!(Joining::Join.parse(&subject), Some((group, key.clone())));
         assert_eq!(Joining::Joined.parse(&subject), None);

@@ -95,7 +95,7 @@ struct SettingChange {
 
 /// Compares two policies. No where they differ, as diff(1) does.
 pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
-    let [old, new] = [&args.old, &args.new].map(|name| NamedPolicy::of(name, output));
+    let [old, new] = [&args.old, &args.new].map(|name| ReadPolicy::of(name, output));
     let (mut old, new) = (old?, new?);
     if args.observed {
         old.parsed.policy.observe();
@@ -173,7 +173,7 @@ fn compared<T>(
 ) -> Result<T, CliError> {
     let read = |file: PolicyFile| {
         let parsed = valid(&file).map_err(|wrong| file.invalid(&wrong, output))?;
-        Ok::<_, CliError>(NamedPolicy { file, parsed })
+        Ok::<_, CliError>(ReadPolicy { file, parsed })
     };
     let (old, new) = (read(old)?, read(new)?);
     let environment = environment(&[&old.parsed.policy, &new.parsed.policy]);
@@ -199,12 +199,12 @@ fn judging(policies: &[&Policy]) -> Environment {
 }
 
 /// A policy that was named.
-pub(super) struct NamedPolicy {
+pub(super) struct ReadPolicy {
     file: PolicyFile,
     pub(super) parsed: Parsed,
 }
 
-impl NamedPolicy {
+impl ReadPolicy {
     /// Reads a policy, given by file or by name.
     pub(super) fn of(name: &str, output: Output) -> Result<Self, CliError> {
         let file = PolicyFile::named(name)?;
@@ -563,10 +563,10 @@ mod tests {
                 )),
         );
         let output = Output::new(false);
-        let [old_read, new_read] = [&old, &new].map(|name| NamedPolicy::of(name, output).unwrap());
+        let [old_read, new_read] = [&old, &new].map(|name| ReadPolicy::of(name, output).unwrap());
         let environment = resolving(&[]);
         let [a, b] = [&old_read, &new_read].map(|read| read.compile(&environment, output).unwrap());
-        fn side<'p>(read: &'p NamedPolicy, compiled: &'p Compiled) -> Side<'p> {
+        fn side<'p>(read: &'p ReadPolicy, compiled: &'p Compiled) -> Side<'p> {
             Side {
                 policy: &read.parsed.policy,
                 compiled,

@@ -70,7 +70,7 @@ pub(crate) fn discover(
         output.print(&written, write::ended)?;
         return Ok(Exit::DONE);
     }
-    let judging = Judging::of(args.policy.as_deref(), &dir, socket, output)?;
+    let judging = PolicyJudge::of(args.policy.as_deref(), &dir, socket, output)?;
     let discovered = judging.judge(found, &dismissals, args.all, output)?;
     if let Some(which) = &args.why {
         let is_around = discovered.around.is_some();
@@ -123,7 +123,7 @@ pub(crate) fn list(
         ..Wish::default()
     };
     let Findings { found, dismissals } = looked(Path::new("."), &Person::own(), socket, wish)?;
-    let judging = Judging::of(policy, Path::new("."), socket, output)?;
+    let judging = PolicyJudge::of(policy, Path::new("."), socket, output)?;
     let discovered = judging.judge(found, &dismissals, false, output)?;
     output.print(&discovered, |discovered, _| page::list(discovered))?;
     let missing = discovered.items.iter().filter(|one| one.is_missing());
@@ -196,14 +196,14 @@ pub(crate) fn offer(
 }
 
 /// What judges a session that a person starts in a directory: as `guard run` has it, so that both say the same.
-struct Judging {
+struct PolicyJudge {
     file: PolicyFile,
     parsed: Parsed,
     /// The project's policy.
     beside: Option<Parsed>,
 }
 
-impl Judging {
+impl PolicyJudge {
     /// Says that the project's policy judges, too. Without guardd, nobody has agreed to what widens.
     fn of(
         policy: Option<&str>,

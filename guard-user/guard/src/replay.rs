@@ -6,7 +6,7 @@ use guard_trail::trials::Trials;
 
 use super::args::ReplayArgs;
 use super::client::Client;
-use super::diff::NamedPolicy;
+use super::diff::ReadPolicy;
 use super::error::{CliError, Exit};
 use super::policy::explain::environment_of;
 use super::records::Teller;
@@ -20,7 +20,7 @@ pub(crate) fn replay(
     args: ReplayArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let read = NamedPolicy::of(&args.policy, output)?;
+    let read = ReadPolicy::of(&args.policy, output)?;
     let is_one = args.session.is_some();
     let mut records = Teller::Guardd(connect()?).records(args.session, args.since)?;
     if !is_one {

@@ -193,8 +193,8 @@ fn by_rules(old: &Policy, new: &Policy, less: &BTreeSet<String>) -> Vec<String> 
     let mut all: Vec<_> = gone
         .map(|gone| format!("what {} says is gone", gone.words))
         .collect();
-    let is_open = |one: &&Said| one.action != Verdict::Deny.as_str();
-    let is_less = |one: &&Said| one.name.as_ref().is_some_and(|name| less.contains(name));
+    let is_open = |one: &&RuleForTarget| one.action != Verdict::Deny.as_str();
+    let is_less = |one: &&RuleForTarget| one.name.as_ref().is_some_and(|name| less.contains(name));
     let added = is.difference(&was).filter(is_open);
     let added = added.filter(|one| !is_less(one));
     all.extend(added.map(|added| format!("{} is new", added.words)));
@@ -215,7 +215,7 @@ fn by_rules(old: &Policy, new: &Policy, less: &BTreeSet<String>) -> Vec<String> 
 
 /// A rule for one target.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Said {
+struct RuleForTarget {
     /// What it does.
     action: &'static str,
     /// For a person.
@@ -227,12 +227,12 @@ struct Said {
 }
 
 /// The rules for names, or for what this machine's networks decide, each target by itself.
-fn moving(policy: &Policy) -> BTreeSet<Said> {
+fn moving(policy: &Policy) -> BTreeSet<RuleForTarget> {
     said(policy, |rule, target| rule.by_sni || moves(target))
 }
 
 /// The others.
-fn fixed(policy: &Policy) -> BTreeSet<Said> {
+fn fixed(policy: &Policy) -> BTreeSet<RuleForTarget> {
     said(policy, |rule, target| !rule.by_sni && !moves(target))
 }
 
@@ -258,11 +258,11 @@ fn moves(target: &Target) -> bool {
     }
 }
 
-fn said(policy: &Policy, is_meant: impl Fn(&Rule, &Target) -> bool) -> BTreeSet<Said> {
+fn said(policy: &Policy, is_meant: impl Fn(&Rule, &Target) -> bool) -> BTreeSet<RuleForTarget> {
     let all = policy.rules.iter().flat_map(|rule| {
         let targets = rule.to.iter();
         let meant = targets.filter(|target| is_meant(rule, target));
-        meant.map(|target| Said {
+        meant.map(|target| RuleForTarget {
             action: rule.action.as_str(),
             words: in_words(rule, target),
             requests: format!("{:?} {:?} {:?}", rule.http, rule.profiles, rule.lists),

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::wire::{RedirectTarget, Tgid, UnscannedListener};
 
 /// What the kernel half tells of a redirected connection.
-pub(super) struct Origin {
+pub(super) struct ConnectionOrigin {
     /// The original destination, and whose connection it is.
     pub(super) target: RedirectTarget,
     /// The process that asked.
@@ -29,11 +29,11 @@ pub(super) fn of(
     network: NetnsCookie,
     stream: &TcpStream,
     peer: SocketAddr,
-) -> io::Result<Option<Origin>> {
+) -> io::Result<Option<ConnectionOrigin>> {
     let key = OriginKey::new(network, peer.ip().into(), peer.port());
     let origin = origins.take(&key)?;
     let origin = origin.filter(|_| tcp::stands(stream).unwrap_or(false));
-    Ok(origin.map(|origin| Origin {
+    Ok(origin.map(|origin| ConnectionOrigin {
         target: RedirectTarget {
             session: origin.session.0,
             address: origin.destination.to_ip(),

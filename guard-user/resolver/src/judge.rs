@@ -17,18 +17,18 @@ const CANARIES: [&[u8]; 2] = [
 
 /// What one policy says of names.
 #[derive(Clone, Debug)]
-pub(super) struct Policy {
+pub(super) struct NamePolicy {
     names: Names,
     silent: bool,
     /// Patterns that are one name, by its bytes.
-    exact: HashMap<WireName, Rule>,
+    exact: HashMap<WireName, NameRule>,
     /// Patterns that are all names below one, by that one's bytes.
-    below: HashMap<Box<[u8]>, Rule>,
+    below: HashMap<Box<[u8]>, NameRule>,
 }
 
 /// What a policy says of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(super) struct NameRule {
     /// The pattern, as the kernel knows it.
     pub(super) pattern: NameId,
     /// It is not asked for.
@@ -37,8 +37,8 @@ pub(super) struct Rule {
 
 /// A pattern that covers a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Found<'a> {
-    rule: Rule,
+struct FoundRule<'a> {
+    rule: NameRule,
     /// The name that the wildcard stands below; `None`: it is the very name.
     below: Option<&'a [u8]>,
 }
@@ -48,7 +48,7 @@ pub(super) const UNNAMED: &str = "no rule names it";
 
 /// Whether a name may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum NameVerdict {
     /// It may.
     Passes,
     /// A person is asked.
@@ -61,7 +61,7 @@ pub(super) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Judgement {
     /// The strictest of them.
-    pub(super) verdict: Verdict,
+    pub(super) verdict: NameVerdict,
     /// Of whose names it is one, as a budget counts them; `None` for a name that a policy has word for word: no program has
     /// chosen its labels.
     pub(super) zone: Option<WireName>,
@@ -71,7 +71,7 @@ pub(super) struct Judgement {
     pub(super) is_silent: bool,
 }
 
-impl Policy {
+impl NamePolicy {
     /// From the patterns of its rules. One that is there twice is denied if it is so once.
     ///
     /// # Errors
@@ -85,11 +85,11 @@ impl Policy {
             below: HashMap::new(),
         };
         for Pattern { pattern, denied } in patterns {
-            let rule = |text: &str| Rule {
+            let rule = |text: &str| NameRule {
                 pattern: NameId::of(text),
                 denied: *denied,
             };
-            let stricter = |rule: &mut Rule| rule.denied |= denied;
+            let stricter = |rule: &mut NameRule| rule.denied |= denied;
             if pattern.starts_with('*') {
                 let wildcard: Wildcard = pattern.parse()?;
                 let below = WireName::from(wildcard.below()).bytes().into();
@@ -127,15 +127,15 @@ impl Policy {
     /// The most specific pattern that covers a name: the name itself before a wildcard, a longer wildcard before a shorter one.
     /// Names that no host has are covered by what denies, and by nothing else.
     #[must_use]
-    pub(super) fn rule(&self, name: &WireName) -> Option<Rule> {
+    pub(super) fn rule(&self, name: &WireName) -> Option<NameRule> {
         self.find(name)
             .map(|found| found.rule)
             .filter(|rule| rule.denied || name.is_host())
     }
 
-    fn find<'a>(&self, name: &'a WireName) -> Option<Found<'a>> {
+    fn find<'a>(&self, name: &'a WireName) -> Option<FoundRule<'a>> {
         if let Some(rule) = self.exact.get(name) {
-            return Some(Found {
+            return Some(FoundRule {
                 rule: *rule,
                 below: None,
             });
@@ -145,7 +145,7 @@ impl Policy {
         }
         name.suffixes().skip(1).find_map(|suffix| {
             let rule = self.below.get(suffix)?;
-            Some(Found {
+            Some(FoundRule {
                 rule: *rule,
                 below: Some(suffix),
             })
@@ -153,14 +153,18 @@ impl Policy {
     }
 
     /// What it says of a name, and the pattern that covers it.
-    fn verdict<'a>(&self, name: &'a WireName, is_odd: bool) -> (Verdict, Option<Found<'a>>) {
+    fn verdict<'a>(
+        &self,
+        name: &'a WireName,
+        is_odd: bool,
+    ) -> (NameVerdict, Option<FoundRule<'a>>) {
         let found = self.find(name).filter(|found| found.rule.denied || !is_odd);
         let verdict = match (&found, self.names) {
-            (Some(found), _) if found.rule.denied => Verdict::Refused("a rule denies the name"),
-            (Some(_), _) | (None, Names::Any) => Verdict::Passes,
-            (None, _) if is_odd => Verdict::Refused("no host has such a name"),
-            (None, Names::Ask) => Verdict::Ask,
-            (None, Names::Rules) => Verdict::Refused(UNNAMED),
+            (Some(found), _) if found.rule.denied => NameVerdict::Refused("a rule denies the name"),
+            (Some(_), _) | (None, Names::Any) => NameVerdict::Passes,
+            (None, _) if is_odd => NameVerdict::Refused("no host has such a name"),
+            (None, Names::Ask) => NameVerdict::Ask,
+            (None, Names::Rules) => NameVerdict::Refused(UNNAMED),
         };
         (verdict, found)
     }
@@ -169,7 +173,7 @@ impl Policy {
 /// What a session's policies say of a name. None of them: it is refused.
 #[must_use]
 pub(super) fn judge<'a>(
-    policies: impl IntoIterator<Item = &'a Policy>,
+    policies: impl IntoIterator<Item = &'a NamePolicy>,
     name: &WireName,
 ) -> Judgement {
     let is_odd = !name.is_host();
@@ -178,8 +182,8 @@ pub(super) fn judge<'a>(
     let mut below: &[u8] = &[];
     for policy in policies {
         let (its, found) = policy.verdict(name, is_odd);
-        is_free &= found.is_none() && its == Verdict::Passes;
-        is_silent |= its == Verdict::Ask && policy.silent;
+        is_free &= found.is_none() && its == NameVerdict::Passes;
+        is_silent |= its == NameVerdict::Ask && policy.silent;
         // The outermost, which comes last, says how names are counted: one inside may spell out as many as it likes.
         (is_exact, below) = match found.map(|found| found.below) {
             Some(None) => (true, &[][..]),
@@ -189,18 +193,18 @@ pub(super) fn judge<'a>(
         verdict = Some(verdict.map_or(its, |so_far| stricter(so_far, its)));
     }
     Judgement {
-        verdict: verdict.unwrap_or(Verdict::Refused("no policy is in force")),
+        verdict: verdict.unwrap_or(NameVerdict::Refused("no policy is in force")),
         zone: (!is_exact).then(|| zone(name, below)),
         is_free,
         is_silent,
     }
 }
 
-fn stricter(one: Verdict, other: Verdict) -> Verdict {
+fn stricter(one: NameVerdict, other: NameVerdict) -> NameVerdict {
     match (one, other) {
-        (refused @ Verdict::Refused(_), _) | (_, refused @ Verdict::Refused(_)) => refused,
-        (Verdict::Ask, _) | (_, Verdict::Ask) => Verdict::Ask,
-        (Verdict::Passes, Verdict::Passes) => Verdict::Passes,
+        (refused @ NameVerdict::Refused(_), _) | (_, refused @ NameVerdict::Refused(_)) => refused,
+        (NameVerdict::Ask, _) | (_, NameVerdict::Ask) => NameVerdict::Ask,
+        (NameVerdict::Passes, NameVerdict::Passes) => NameVerdict::Passes,
     }
 }
 
@@ -229,7 +233,7 @@ mod tests {
 
     use super::{super::name::name, *};
 
-    fn policy(names: Names, patterns: &[(&str, bool)]) -> Policy {
+    fn policy(names: Names, patterns: &[(&str, bool)]) -> NamePolicy {
         let patterns: Vec<_> = patterns
             .iter()
             .map(|(pattern, denied)| Pattern {
@@ -237,16 +241,16 @@ mod tests {
                 denied: *denied,
             })
             .collect();
-        Policy::new(names, &patterns, false).unwrap()
+        NamePolicy::new(names, &patterns, false).unwrap()
     }
 
-    fn verdict(policies: &[&Policy], text: &str) -> Verdict {
+    fn verdict(policies: &[&NamePolicy], text: &str) -> NameVerdict {
         judge(policies.iter().copied(), &name(text)).verdict
     }
 
-    const DENIED: Verdict = Verdict::Refused("a rule denies the name");
-    const UNNAMED: Verdict = Verdict::Refused(super::UNNAMED);
-    const ODD: Verdict = Verdict::Refused("no host has such a name");
+    const DENIED: NameVerdict = NameVerdict::Refused("a rule denies the name");
+    const UNNAMED: NameVerdict = NameVerdict::Refused(super::UNNAMED);
+    const ODD: NameVerdict = NameVerdict::Refused("no host has such a name");
 
     #[test]
     fn the_most_specific_pattern_decides() {
@@ -262,19 +266,19 @@ mod tests {
             ],
         );
         for (text, wanted) in [
-            ("example.com", Verdict::Passes),
+            ("example.com", NameVerdict::Passes),
             ("a.example.com", DENIED),
             ("open.example.com", DENIED),
-            ("a.b.open.example.com", Verdict::Passes),
+            ("a.b.open.example.com", NameVerdict::Passes),
             ("SECRET.open.example.com", DENIED),
-            ("a.secret.open.example.com", Verdict::Passes),
-            ("aexample.com", Verdict::Passes),
-            ("example.com.evil.test", Verdict::Passes),
+            ("a.secret.open.example.com", NameVerdict::Passes),
+            ("aexample.com", NameVerdict::Passes),
+            ("example.com.evil.test", NameVerdict::Passes),
             ("github.com", DENIED),
             ("github.com.", DENIED),
-            ("github.com.evil.test", Verdict::Passes),
+            ("github.com.evil.test", NameVerdict::Passes),
             ("XN--bcher-KVA.example", DENIED),
-            ("bcher-kva.example", Verdict::Passes),
+            ("bcher-kva.example", NameVerdict::Passes),
         ] {
             assert_eq!(verdict(&[&policy], text), wanted, "{text}");
         }
@@ -291,13 +295,13 @@ mod tests {
     fn a_name_without_a_pattern_is_judged_by_what_the_policy_says_of_such() {
         let patterns = &[("*.example.com", false)];
         for (names, wanted) in [
-            (Names::Any, Verdict::Passes),
-            (Names::Ask, Verdict::Ask),
+            (Names::Any, NameVerdict::Passes),
+            (Names::Ask, NameVerdict::Ask),
             (Names::Rules, UNNAMED),
         ] {
             let policy = policy(names, patterns);
             assert_eq!(verdict(&[&policy], "example.net"), wanted);
-            assert_eq!(verdict(&[&policy], "a.example.com"), Verdict::Passes);
+            assert_eq!(verdict(&[&policy], "a.example.com"), NameVerdict::Passes);
         }
     }
 
@@ -305,11 +309,20 @@ mod tests {
     fn of_several_policies_the_strictest_decides_and_of_none_none_passes() {
         let (any, ask) = (policy(Names::Any, &[]), policy(Names::Ask, &[]));
         let rules = policy(Names::Rules, &[("*.example.com", false)]);
-        assert_eq!(verdict(&[&any, &ask], "example.net"), Verdict::Ask);
+        assert_eq!(verdict(&[&any, &ask], "example.net"), NameVerdict::Ask);
         assert_eq!(verdict(&[&ask, &any, &rules], "example.net"), UNNAMED);
-        assert_eq!(verdict(&[&any, &rules], "a.example.com"), Verdict::Passes);
-        assert!(matches!(verdict(&[], "example.com"), Verdict::Refused(_)));
-        assert_eq!(verdict(&[&any, &Policy::closed()], "example.net"), UNNAMED);
+        assert_eq!(
+            verdict(&[&any, &rules], "a.example.com"),
+            NameVerdict::Passes
+        );
+        assert!(matches!(
+            verdict(&[], "example.com"),
+            NameVerdict::Refused(_)
+        ));
+        assert_eq!(
+            verdict(&[&any, &NamePolicy::closed()], "example.net"),
+            UNNAMED
+        );
     }
 
     #[test]
@@ -319,7 +332,7 @@ mod tests {
         let denied = odd(b"\x02-a\x04evil\x07example\0");
         let patterns = &[("*.example.com", false), ("*.evil.example", true)];
         for (names, wanted) in [
-            (Names::Any, Verdict::Passes),
+            (Names::Any, NameVerdict::Passes),
             (Names::Ask, ODD),
             (Names::Rules, ODD),
         ] {
@@ -376,7 +389,7 @@ mod tests {
             pattern: "*".to_owned(),
             denied: false,
         };
-        assert!(Policy::new(Names::Any, &[odd], false).is_err());
+        assert!(NamePolicy::new(Names::Any, &[odd], false).is_err());
     }
 
     #[test]
@@ -390,7 +403,7 @@ mod tests {
     }
 
     /// What the patterns say of a name, one after the other: the longest that covers it, an exact one first.
-    fn plainly(names: Names, patterns: &[(String, bool)], text: &str) -> Verdict {
+    fn plainly(names: Names, patterns: &[(String, bool)], text: &str) -> NameVerdict {
         let name: DomainName = text.parse().unwrap();
         let covers = |pattern: &str| match pattern.parse::<Wildcard>() {
             Ok(wildcard) => wildcard.covers(&name),
@@ -401,8 +414,8 @@ mod tests {
         let best = covering.max_by_key(|(pattern, denied)| (rank(pattern), *denied));
         match (best, names) {
             (Some((_, true)), _) => DENIED,
-            (Some((_, false)), _) | (None, Names::Any) => Verdict::Passes,
-            (None, Names::Ask) => Verdict::Ask,
+            (Some((_, false)), _) | (None, Names::Any) => NameVerdict::Passes,
+            (None, Names::Ask) => NameVerdict::Ask,
             (None, Names::Rules) => UNNAMED,
         }
     }

@@ -20,7 +20,7 @@ use super::{
     answer::{self, DnsAnswer},
     common::Common,
     exchange::{self, ServersAnswer},
-    judge::{self, Judgement, Verdict},
+    judge::{self, Judgement, NameVerdict},
     link::{Asker, Awaited},
     name::WireName,
     networks::Network,
@@ -214,11 +214,11 @@ fn judge(common: &Common, asker: &Asker) -> Result<(Session, Judgement), Stopped
     let policies = policies.iter().map(|(_, policy)| &**policy);
     let judgement = judge::judge(policies, &asker.name);
     match judgement.verdict {
-        Verdict::Refused(why) => Err(Stopped {
+        NameVerdict::Refused(why) => Err(Stopped {
             searched: why == judge::UNNAMED && is_made(common, &session, &asker.name),
             ..Stopped::because(Says::NoName, why)
         }),
-        Verdict::Passes | Verdict::Ask => Ok((session, judgement)),
+        NameVerdict::Passes | NameVerdict::Ask => Ok((session, judgement)),
     }
 }
 
@@ -233,7 +233,7 @@ fn is_made(common: &Common, session: &Session, name: &WireName) -> bool {
     };
     let before = common.sessions.before_search(name);
     let mut judged = before.iter().map(|own| judge::judge(policies(), own));
-    judged.any(|judged| judged.verdict == Verdict::Passes)
+    judged.any(|judged| judged.verdict == NameVerdict::Passes)
 }
 
 /// Whether the question may leave: as policies and budget say, or a person.
@@ -242,7 +242,7 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
         return Err(Stopped::silently(Says::NoName));
     }
     let (session, judgement) = judge(common, asker)?;
-    if judgement.verdict == Verdict::Ask
+    if judgement.verdict == NameVerdict::Ask
         && judgement.is_silent
         && common.sessions.is_searched(&asker.name)
     {
@@ -267,7 +267,7 @@ async fn admit(common: &Common, asker: &Asker) -> Result<(), Stopped> {
         if !spend(common, asker, zone, judgement.is_free) {
             return Err(Stopped::silently(Says::Failed));
         }
-    } else if judgement.verdict == Verdict::Ask {
+    } else if judgement.verdict == NameVerdict::Ask {
         ask(common, asker, asker.name.to_string()).await?;
     }
     Ok(())

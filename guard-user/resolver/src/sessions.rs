@@ -13,7 +13,7 @@ use guard_proto::names::{Names, OnLink, Pattern};
 
 use super::{
     budget::Budget,
-    judge::Policy,
+    judge::NamePolicy,
     name::WireName,
     reports::{Reports, SharedPaces},
 };
@@ -30,7 +30,7 @@ const ALL: &str = "all sessions together know as many addresses as are kept of t
 #[derive(Debug)]
 pub(super) struct Session {
     /// Its policies, its own first. `None` where guardd has said nothing of one: then nothing can be said of any name.
-    pub(super) policies: Option<Vec<(PolicyId, Rc<Policy>)>>,
+    pub(super) policies: Option<Vec<(PolicyId, Rc<NamePolicy>)>>,
     /// One of them has what hides names from TLS's first record taken out of answers.
     pub(super) without_ech: bool,
 }
@@ -67,7 +67,7 @@ struct Ended {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     sessions: RefCell<HashMap<u32, Kept>>,
-    policies: RefCell<HashMap<u32, Rc<Policy>>>,
+    policies: RefCell<HashMap<u32, Rc<NamePolicy>>>,
     /// Of an outermost session and those inside it.
     budgets: RefCell<HashMap<u32, Rc<RefCell<Budget>>>>,
     /// Likewise.
@@ -166,12 +166,12 @@ impl Sessions {
             true => self.without_ech.borrow_mut().insert(slot),
             false => self.without_ech.borrow_mut().remove(&slot),
         };
-        let policy = Policy::new(names, patterns, switches.silent).unwrap_or_else(|invalid| {
+        let policy = NamePolicy::new(names, patterns, switches.silent).unwrap_or_else(|invalid| {
             tracing::error!(
                 slot,
                 "guardd has sent an odd pattern, so the policy lets no name pass: {invalid}"
             );
-            Policy::closed()
+            NamePolicy::closed()
         });
         self.policies.borrow_mut().insert(slot, Rc::new(policy));
     }

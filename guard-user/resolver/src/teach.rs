@@ -7,7 +7,7 @@ use guard_common::{BootTime, Learned, MAX_PATTERNS, NameId, Named, NamedKey, Pol
 use super::{
     answer::DnsAnswer,
     common::{Common, Times},
-    judge::Policy,
+    judge::NamePolicy,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -28,7 +28,7 @@ const FULL: &str = "the kernel keeps no more addresses";
 pub(super) async fn teach(
     common: &Common,
     session: SessionId,
-    policies: &[(PolicyId, Rc<Policy>)],
+    policies: &[(PolicyId, Rc<NamePolicy>)],
     answer: &DnsAnswer,
 ) -> Result<(), &'static str> {
     let now = (common.now)();
@@ -92,7 +92,7 @@ fn key_of(address: IpAddr) -> guard_common::Address {
 
 /// Those that cover the name that was asked for, or one that it leads to by `CNAME`; and of those that cover a name that it
 /// leads to otherwise, what is denied.
-fn patterns(policy: &Policy, answer: &DnsAnswer) -> BTreeSet<NameId> {
+fn patterns(policy: &NamePolicy, answer: &DnsAnswer) -> BTreeSet<NameId> {
     let rules = answer.names.iter().filter_map(|name| policy.rule(name));
     let targets = answer.targets.iter().filter_map(|name| policy.rule(name));
     rules

@@ -269,7 +269,7 @@ struct DuePeople {
 }
 
 /// What a look has found.
-struct Found {
+struct NextLook {
     waits: bool,
     next: Duration,
 }
@@ -284,7 +284,7 @@ impl Sender {
                 if !is_said {
                     tracing::warn!("no device is told: {error:#}");
                 }
-                Found {
+                NextLook {
                     waits: *news.waits.borrow(),
                     next: SOON,
                 }
@@ -301,8 +301,8 @@ impl Sender {
     }
 
     /// Looks what is asked, and sends what is due.
-    async fn look(&mut self, news: &News) -> Result<Found> {
-        let nobody = Found {
+    async fn look(&mut self, news: &News) -> Result<NextLook> {
+        let nobody = NextLook {
             waits: false,
             next: NOBODY,
         };
@@ -339,7 +339,7 @@ impl Sender {
             false => LATER,
         };
         let waits = self.settings.push_waits;
-        Ok(Found { waits, next })
+        Ok(NextLook { waits, next })
     }
 
     /// Who said no twice gets no more of that session for a while: nor do the others.

@@ -1,6 +1,6 @@
 //! Settings that stand together and are a server's, whatever they are written in: `host`, `port`, `database`, and what it speaks.
 
-use crate::dsn::{Dsn, HostPort, Target, host_alone, host_and_port, scan};
+use crate::dsn::{Dsn, DsnTarget, HostPort, host_alone, host_and_port, scan};
 use crate::score::Clue;
 use crate::service::Service;
 use crate::tokens::{StageWords, said};
@@ -258,7 +258,7 @@ fn lead(sink: &mut Sink, block: &ServerBlock, pair: &ServerSetting, to: Lead) {
 }
 
 /// Where a text leads, if it is a connection string.
-fn url(sink: &mut Sink, pair: &ServerSetting, value: &str) -> Vec<Target> {
+fn url(sink: &mut Sink, pair: &ServerSetting, value: &str) -> Vec<DsnTarget> {
     let to = |service| !matches!(service, Service::Http | Service::Ssh | Service::Git);
     match scan(value) {
         Dsn::Targets(targets) => {

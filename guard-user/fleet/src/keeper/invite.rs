@@ -9,7 +9,7 @@ use crate::{
     args::InviteArgs,
     list::{Invitation, LockedList, Until},
     people::print,
-    subjects::Key,
+    subjects::NatsKey,
 };
 
 /// Writes the invitation into the list, and prints its token.
@@ -19,7 +19,7 @@ use crate::{
 /// That the list is wrong, or cannot be written.
 pub(crate) fn invite(args: &InviteArgs) -> Result<VerbOutcome> {
     let token = KeyPair::new_user();
-    let key: Key = token
+    let key: NatsKey = token
         .public_key()
         .parse()
         .map_err(|why: String| anyhow::anyhow!(why))?;

@@ -29,7 +29,7 @@ use crate::{
     list::{ListedMachine, LockedList},
     messages::{self, Join, Joined},
     settings::Settings,
-    subjects::{Bundles, Group, Joining, Key},
+    subjects::{Bundles, Group, Joining, NatsKey},
 };
 
 use bundles::KeptBundles;
@@ -53,7 +53,7 @@ const MOST: usize = 100_000;
 pub(crate) async fn keep(settings: &Settings, args: &KeepArgs) -> Result<VerbOutcome> {
     let mut told = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut typed = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-    let own: Key = key::public(&settings.key)?
+    let own: NatsKey = key::public(&settings.key)?
         .parse()
         .map_err(|why: String| anyhow!(why))?;
     let (mut server, mut tries) = (Server::new(args), Tries::default());
@@ -157,14 +157,14 @@ async fn tell_due_policies(kept: &mut Option<KeptBundles>, link: &NatsLink) {
 /// Which invitations were tried while this runs.
 #[derive(Debug, Default)]
 struct Tries {
-    in_vain: HashMap<Key, u32>,
+    in_vain: HashMap<NatsKey, u32>,
     /// A list that somebody saves from an hour ago brings none of these back.
-    used: HashSet<Key>,
+    used: HashSet<NatsKey>,
 }
 
 impl Tries {
     /// Whether an invitation may be tried once more: one that was refused too often counts no more while this runs.
-    fn may(&self, invitation: &Key) -> bool {
+    fn may(&self, invitation: &NatsKey) -> bool {
         self.in_vain.len() < MOST
             && self
                 .in_vain
@@ -178,7 +178,13 @@ impl Tries {
 struct NotAdmitted(String);
 
 /// Lets a machine in, or says why not.
-async fn answer(link: &NatsLink, args: &KeepArgs, own: &Key, tries: &mut Tries, heard: &Message) {
+async fn answer(
+    link: &NatsLink,
+    args: &KeepArgs,
+    own: &NatsKey,
+    tries: &mut Tries,
+    heard: &Message,
+) {
     let Some((group, invitation)) = Joining::Join.parse(&heard.subject) else {
         return;
     };
@@ -209,9 +215,9 @@ async fn answer(link: &NatsLink, args: &KeepArgs, own: &Key, tries: &mut Tries, 
 /// Writes it into the list, once.
 fn admit(
     args: &KeepArgs,
-    own: &Key,
+    own: &NatsKey,
     group: &Group,
-    invitation: &Key,
+    invitation: &NatsKey,
     is_used: bool,
     join: Option<Join>,
 ) -> Result<ListedMachine, NotAdmitted> {

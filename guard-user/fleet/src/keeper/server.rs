@@ -15,7 +15,7 @@ use crate::{
     args::KeepArgs,
     list::{LockedList, read_plain, replace},
     rights,
-    subjects::{Key, Subject, SubjectKind},
+    subjects::{NatsKey, Subject, SubjectKind},
 };
 
 /// A server's name, as the kernel has it: a number in a file may be that of another process by now.
@@ -60,7 +60,7 @@ impl Server {
     /// # Errors
     ///
     /// That the list is wrong, and all stays as it was, nothing can be written, or the server cannot be notified.
-    pub(super) fn follow(&mut self, keeper: &Key) -> Result<()> {
+    pub(super) fn follow(&mut self, keeper: &NatsKey) -> Result<()> {
         let now = Timestamp::now();
         let mut held = LockedList::open(&self.list)?;
         let mut dropped = Ok(());
@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// The same later, when there is a server that goes on with what it knows.
-    pub(super) fn follow_or_say(&mut self, keeper: &Key) {
+    pub(super) fn follow_or_say(&mut self, keeper: &NatsKey) {
         let problem = self.follow(keeper).err().map(|error| format!("{error:#}"));
         if problem != self.said
             && let Some(problem) = &problem
@@ -142,7 +142,7 @@ mod tests {
         let list = format!(
             "[[machine]]\nid = \"m-0123456789abcdef0123\"\nkey = \"{machine}\"\ngroup = \"ci\"\n[[person]]\nkey = \"{person}\"\ngroups = [\"ci\"]\nconsole = true\n"
         );
-        let keeper: Key = keeper.parse().map_err(anyhow::Error::msg)?;
+        let keeper: NatsKey = keeper.parse().map_err(anyhow::Error::msg)?;
         let rights = rights::kept_by(&keeper, &List::parse(&list)?, Timestamp::now())?;
         let machines = machines_in(&rights).into_iter();
         assert_eq!(

@@ -18,7 +18,7 @@ use crate::{
     messages::{self, Join, Joined},
     people::print,
     settings::Settings,
-    subjects::{Joining, Key, Machine},
+    subjects::{Joining, Machine, NatsKey},
 };
 
 /// How long the keeper may take to answer.
@@ -38,7 +38,7 @@ const AGAIN: Duration = Duration::from_millis(300);
 /// That it is none, or counts no more, or nobody keeps a list, and guardd's.
 pub(crate) async fn join(settings: &Settings) -> Result<VerbOutcome> {
     let token = token(settings)?;
-    let parse = |public: String| public.parse::<Key>().map_err(|why| anyhow!(why));
+    let parse = |public: String| public.parse::<NatsKey>().map_err(|why| anyhow!(why));
     let invitation = parse(token.public_key())?;
     let own = parse(key::public(&settings.key)?)?;
     let machine = id_of_this_machine(settings).await?;
@@ -85,7 +85,7 @@ fn token(settings: &Settings) -> Result<KeyPair> {
 async fn answer(
     link: &NatsLink,
     settings: &Settings,
-    invitation: &Key,
+    invitation: &NatsKey,
     join: &Join,
 ) -> Result<Joined> {
     let answered = Joining::Joined.of(&settings.group, invitation);

@@ -122,7 +122,7 @@ impl Wanted<'_> {
         output: Output,
     ) -> Result<Written, CliError> {
         let file = file(self.name, dir, self.here)?;
-        let target = Target::of(self.name, file, self.base)?;
+        let target = WriteTarget::of(self.name, file, self.base)?;
         let parsed = target.base.parse(output)?;
         self.is_built_on_agreed(&target, output)?;
         let all = Discovered::of(found, &parsed, dismissals, false)
@@ -162,7 +162,7 @@ impl Wanted<'_> {
     }
 
     /// Where a policy of that name is there already, whether a person has agreed to build on it, or does now.
-    fn is_built_on_agreed(self, target: &Target, output: Output) -> Result<(), CliError> {
+    fn is_built_on_agreed(self, target: &WriteTarget, output: Output) -> Result<(), CliError> {
         if let Some(beside) = &target.beside
             && self.agreed != Some(target.base.text.as_str())
         {
@@ -429,7 +429,7 @@ fn incomparable(name: &str, base: &str) -> Failure {
 }
 
 /// The file that is written, and the policy that it begins with.
-struct Target {
+struct WriteTarget {
     name: String,
     file: PathBuf,
     base: PolicyFile,
@@ -438,7 +438,7 @@ struct Target {
     beside: Option<PolicyFile>,
 }
 
-impl Target {
+impl WriteTarget {
     fn of(name: &str, file: PathBuf, base: Option<&str>) -> Result<Self, CliError> {
         let base_name = or_default(base).to_owned();
         let base = PolicyFile::named(&base_name)?;

@@ -75,7 +75,7 @@ fn explained(
                     file: None,
                     text: None,
                 };
-                let judging = Judging::of(&mut client, args, output)?;
+                let judging = ProjectPolicies::of(&mut client, args, output)?;
                 let answer = judging.clone().ask(&mut client, args, Some(named));
                 let person = Person::own();
                 match (answer, personal(name, &person)) {
@@ -100,7 +100,7 @@ fn explained(
         },
         None => {
             let mut client = connect()?;
-            Judging::of(&mut client, args, output)?.ask(&mut client, args, None)?
+            ProjectPolicies::of(&mut client, args, output)?.ask(&mut client, args, None)?
         }
     })
 }
@@ -114,7 +114,7 @@ fn of_file(
     let parsed = file.parse(output)?;
     match connect() {
         Ok(mut client) => {
-            let judging = Judging::of(&mut client, args, output)?;
+            let judging = ProjectPolicies::of(&mut client, args, output)?;
             judging.ask(&mut client, args, Some(file.to_wire(&parsed)))
         }
         Err(CliError::NoDaemon(_)) => alone(file, &parsed, args, output),
@@ -124,13 +124,13 @@ fn of_file(
 
 /// What judges here because of the project.
 #[derive(Clone, Default)]
-struct Judging {
+struct ProjectPolicies {
     /// In the policy's place: what a person has agreed to.
     in_place: Option<PolicyRef>,
     beside: Option<Box<PolicyRef>>,
 }
 
-impl Judging {
+impl ProjectPolicies {
     /// Says that the project's policy judges, too.
     fn of(client: &mut Client, args: &ExplainArgs, output: Output) -> Result<Self, CliError> {
         if args.session.is_some() {

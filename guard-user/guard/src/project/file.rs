@@ -23,7 +23,7 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
-enum Unread {
+enum WhyUnread {
     /// Neither its reader owns it nor root.
     #[error("it is another user's")]
     Anothers,
@@ -72,8 +72,8 @@ pub(super) fn look(dir: &Path) -> Result<Option<ReadFile>, Failure> {
                 steps => PathBuf::from("../".repeat(steps)).join(NAME),
             };
             let bytes = bytes(&path).map_err(|why| match why {
-                Unread::Anothers => anothers(&shown, dir),
-                Unread::Other(why) => unreadable(&shown, &why),
+                WhyUnread::Anothers => anothers(&shown, dir),
+                WhyUnread::Other(why) => unreadable(&shown, &why),
             })?;
             return Ok(Some(ReadFile { path, shown, bytes }));
         }
@@ -142,9 +142,9 @@ pub(super) fn read(path: &Path) -> Result<ReadFile, Failure> {
 }
 
 /// Its bytes.
-fn bytes(path: &Path) -> Result<Vec<u8>, Unread> {
-    let other = |why: &str| Unread::Other(why.to_owned());
-    let failed = |error: io::Error| Unread::Other(error.to_string());
+fn bytes(path: &Path) -> Result<Vec<u8>, WhyUnread> {
+    let other = |why: &str| WhyUnread::Other(why.to_owned());
+    let failed = |error: io::Error| WhyUnread::Other(error.to_string());
     // Without waiting for whoever writes to a FIFO.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = OpenOptions::new()
@@ -160,7 +160,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Unread> {
     let is_own = is_own(&about);
     let refused = match () {
         () if !about.is_file() => Some(other("it is no file")),
-        () if !is_own => Some(Unread::Anothers),
+        () if !is_own => Some(WhyUnread::Anothers),
         () if about.mode() & WRITABLE_BY_ALL != 0 => Some(other("everybody may write to it")),
         () if about.len() > LONGEST => Some(other("it is too long")),
         () => None,
@@ -214,7 +214,7 @@ fn anothers(shown: &Path, dir: &Path) -> Failure {
     let both = [dir, &file].map(|path| path.to_string_lossy().into_owned());
     Failure {
         what: format!("the project's policy {} is not taken", shown.display()),
-        why: format!("{}, in {}", Unread::Anothers, dir.display()),
+        why: format!("{}, in {}", WhyUnread::Anothers, dir.display()),
         fix: format!(
             "have its owner or root take it away, or start in a directory of yours that is not below; whose they are:\nls -ld {}",
             command_line(&both)
@@ -347,7 +347,7 @@ mod tests {
         give(&own, OTHER);
         give(&git, OTHER);
         let failure = shown(&own).unwrap_err();
-        let anothers = Unread::Anothers.to_string();
+        let anothers = WhyUnread::Anothers.to_string();
         assert!(failure.why.starts_with(&anothers), "{failure}");
         fs::remove_dir(&git).unwrap();
         assert_eq!(shown(&own).unwrap(), None, "no repository");

@@ -91,7 +91,7 @@ struct ByName<'p> {
 
 /// What a policy says of a pattern.
 #[derive(Clone, Copy)]
-struct Said<'p> {
+struct SaidOfName<'p> {
     /// That of the narrowest of the policy's patterns that covers it.
     value: Option<&'p Value>,
     /// Whether it may be asked for.
@@ -188,7 +188,7 @@ impl<'p> ByName<'p> {
         }
     }
 
-    fn said(&self, pattern: &NamePattern) -> Said<'p> {
+    fn said(&self, pattern: &NamePattern) -> SaidOfName<'p> {
         let Side { policy, compiled } = self.side;
         let mut all = std::iter::once(pattern.clone()).chain(pattern.around());
         let named = all.find(|one| compiled.has_pattern(one));
@@ -197,7 +197,7 @@ impl<'p> ByName<'p> {
             Some(_) => DnsNames::Any,
             None => policy.names_asked(),
         };
-        Said {
+        SaidOfName {
             value: named.and_then(|one| compiled.value_of(one.id())),
             asked,
         }
@@ -216,7 +216,7 @@ impl<'p> ByName<'p> {
     }
 
     /// The ports from which on something else may hold.
-    fn starts(&self, said: Said<'_>, protocol: Protocol) -> impl Iterator<Item = u16> {
+    fn starts(&self, said: SaidOfName<'_>, protocol: Protocol) -> impl Iterator<Item = u16> {
         let ranges = said.value.map(|value| self.side.compiled.ranges(value));
         let own = starts(ranges.into_iter().flatten(), protocol);
         let all = self.addresses.iter().chain([&self.named]).flatten();
@@ -225,7 +225,7 @@ impl<'p> ByName<'p> {
     }
 
     /// The rule for names that decides, if any does.
-    fn rule_for(&self, said: Said<'_>, protocol: Protocol, port: u16) -> Option<PortValue> {
+    fn rule_for(&self, said: SaidOfName<'_>, protocol: Protocol, port: u16) -> Option<PortValue> {
         let held = said
             .value
             .map(|value| holds(self.side.compiled, value, protocol, port));
@@ -234,7 +234,7 @@ impl<'p> ByName<'p> {
 
     fn decides(
         &self,
-        said: Said<'_>,
+        said: SaidOfName<'_>,
         protocol: Protocol,
         port: u16,
         may_be_private: bool,
@@ -250,7 +250,7 @@ impl<'p> ByName<'p> {
     }
 
     /// The rules that decide for some port, in words; `private`: those that are listed as holding for private addresses.
-    fn words(&self, said: Said<'_>, private: &BTreeSet<u16>) -> Vec<String> {
+    fn words(&self, said: SaidOfName<'_>, private: &BTreeSet<u16>) -> Vec<String> {
         let Some(value) = said.value else {
             return Vec::new();
         };

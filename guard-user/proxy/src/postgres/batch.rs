@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use super::{
     super::wire::TargetTerms,
     beside::{Beside, NamesBefore},
-    client::{About, Comes, PostgresClient, Verdict, empty, too_long},
+    client::{About, Comes, PostgresClient, StatementVerdict, empty, too_long},
     frame::{KeptMessage, MAX_READ, MessageHead, invalid},
     ledger::{Bound, Expected, MAX_KEPT, NamedObject},
     lock::Lock,
@@ -73,25 +73,25 @@ where
         for (at, message) in batch.iter().enumerate() {
             planned.at = at;
             if let Some(refused) = self.plan(&terms, message, end, &mut planned).await? {
-                planned.verdict = Verdict::Refused(refused);
+                planned.verdict = StatementVerdict::Refused(refused);
                 break;
             }
         }
         let together = Unit::all(&planned.units);
-        let is_allowed = matches!(planned.verdict, Verdict::Allowed);
+        let is_allowed = matches!(planned.verdict, StatementVerdict::Allowed);
         let may_write = is_allowed || self.lock == Lock::Off || self.may_write();
         if may_write || together.begins() {
             planned.leave_out_unasked(&terms);
         }
-        let was_refused = matches!(planned.verdict, Verdict::Refused(_));
+        let was_refused = matches!(planned.verdict, StatementVerdict::Refused(_));
         if may_write && !was_refused && together.ends_and_goes_on() {
             let why = "a batch that ends a transaction that may write, and goes on";
             let fix = "Send what follows by itself.";
-            planned.verdict = Verdict::Refused(Refusal::stopped(&terms, why, fix));
+            planned.verdict = StatementVerdict::Refused(Refusal::stopped(&terms, why, fix));
         }
         self.end_turn().await;
         planned.verdict = self.readied(planned.verdict, &together).await?;
-        if matches!(planned.verdict, Verdict::Refused(_)) && !was_refused {
+        if matches!(planned.verdict, StatementVerdict::Refused(_)) && !was_refused {
             // Nothing of a refused batch is done.
             planned.messages.clear();
             planned.units.clear();
@@ -228,7 +228,7 @@ where
                 beside: &beside,
             };
             match self.decide(&asked, about, digest).await? {
-                Verdict::Refused(refusal) => return Ok(Some(refusal)),
+                StatementVerdict::Refused(refusal) => return Ok(Some(refusal)),
                 allowed => planned.verdict = allowed,
             }
         }
@@ -289,7 +289,7 @@ where
                     ledger.expect(expected);
                 }
             }
-            if let Verdict::Refused(refusal) = planned.verdict {
+            if let StatementVerdict::Refused(refusal) = planned.verdict {
                 bytes.extend_from_slice(&failing_parse());
                 ledger.expect(Expected::Refused(refusal));
             }
@@ -396,7 +396,7 @@ struct Planned<'b> {
     unasked: Vec<Unasked>,
     /// The settings by which the server reads it, if these were asked for.
     meaning: Option<Meaning>,
-    verdict: Verdict,
+    verdict: StatementVerdict,
 }
 
 /// A portal about which no person was asked.
@@ -431,11 +431,11 @@ impl Planned<'_> {
         };
         self.messages.truncate(first.messages);
         self.units.truncate(first.units);
-        if !matches!(self.verdict, Verdict::Refused(_)) {
+        if !matches!(self.verdict, StatementVerdict::Refused(_)) {
             let why =
                 "it binds what does not only read and does not execute it, where it may write";
             let fix = "Bind it in the batch that executes it.";
-            self.verdict = Verdict::Refused(Refusal::stopped(terms, why, fix));
+            self.verdict = StatementVerdict::Refused(Refusal::stopped(terms, why, fix));
         }
     }
 }

@@ -113,7 +113,7 @@ pub(super) enum Comes {
 
 /// The verdict on something that the client wants done.
 #[derive(Default)]
-pub(super) enum Verdict {
+pub(super) enum StatementVerdict {
     #[default]
     Passes,
     /// After a person's yes.
@@ -371,14 +371,14 @@ where
             unit = self.judged(&terms, &text);
         }
         let verdict = match (self.forbidden(&unit, Comes::Alone), self.needs(&unit)) {
-            (Some(why), _) => Verdict::Refused(self.never(&terms, why)),
-            (None, None) => Verdict::Passes,
+            (Some(why), _) => StatementVerdict::Refused(self.never(&terms, why)),
+            (None, None) => StatementVerdict::Passes,
             (None, Some(asked)) => self.decide_query(&mut unit, &asked, &text).await?,
         };
         self.end_turn().await;
         match self.readied(verdict, &unit).await? {
-            Verdict::Refused(refusal) => self.refuse_query(refusal).await,
-            Verdict::Passes | Verdict::Allowed => {
+            StatementVerdict::Refused(refusal) => self.refuse_query(refusal).await,
+            StatementVerdict::Passes | StatementVerdict::Allowed => {
                 self.note(&unit);
                 self.shared.ledger.borrow_mut().expect(Expected::Query);
                 self.to.write_all(&message).await
@@ -392,7 +392,7 @@ where
         unit: &mut Rc<Unit>,
         asked: &Unit,
         text: &Bytes,
-    ) -> io::Result<Verdict> {
+    ) -> io::Result<StatementVerdict> {
         let is_set = asked.is_by_cursor() || unit.sets_first || self.sets_by_a_name(unit);
         let meaning = self.meaning(is_set).await?;
         self.note_reading(unit, &meaning);
@@ -442,7 +442,9 @@ where
         };
         // A reading call has no text, so the judgement is that of an empty one.
         let nothing = Unit::of(&Bytes::new(), &[], Release::default());
-        if let Verdict::Refused(refusal) = self.readied(Verdict::Passes, &nothing).await? {
+        if let StatementVerdict::Refused(refusal) =
+            self.readied(StatementVerdict::Passes, &nothing).await?
+        {
             return self.refuse_query(refusal).await;
         }
         self.is_fresh = false;
@@ -509,9 +511,9 @@ where
         unit: &Unit,
         about: About<'_>,
         digest: Option<String>,
-    ) -> io::Result<Verdict> {
+    ) -> io::Result<StatementVerdict> {
         let Some(write) = &unit.write else {
-            return Ok(Verdict::Passes);
+            return Ok(StatementVerdict::Passes);
         };
         // Whatever is under way: the terms may be stricter after that.
         self.idle().await?;
@@ -519,7 +521,7 @@ where
         let digest = digest.as_deref();
         let is_kept = |digest| self.again.take(self.context.target, digest);
         if terms.is_open() || digest.is_some_and(is_kept) {
-            return Ok(Verdict::Allowed);
+            return Ok(StatementVerdict::Allowed);
         }
         let mut write = self.described(terms, unit, write).await?;
         write.warnings.splice(..0, about.meaning.warnings());
@@ -551,9 +553,9 @@ where
         answer: AskAnswer,
         statement: &AskedStatement<'_>,
         terms: &TargetTerms,
-    ) -> Verdict {
+    ) -> StatementVerdict {
         match answer {
-            AskAnswer::Yes if self.can_write() => Verdict::Allowed,
+            AskAnswer::Yes if self.can_write() => StatementVerdict::Allowed,
             AskAnswer::Yes => {
                 if let Some(digest) = statement.digest {
                     self.again
@@ -562,12 +564,12 @@ where
                 let why = "it may pass, but its transaction has begun as one that only reads";
                 let fix = "Roll back, and do the whole transaction again within a minute: it may write then.";
                 self.context.log(statement.entry("failed", terms, why));
-                Verdict::Refused(Refusal::stopped(terms, why, fix))
+                StatementVerdict::Refused(Refusal::stopped(terms, why, fix))
             }
             AskAnswer::No { why, fix, .. } => {
                 let why = format!("{}; {why}", statement.write.because);
                 self.context.log(statement.entry("refused", terms, &why));
-                Verdict::Refused(Refusal::stopped(terms, &why, &fix))
+                StatementVerdict::Refused(Refusal::stopped(terms, &why, &fix))
             }
         }
     }

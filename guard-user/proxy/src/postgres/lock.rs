@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     super::wire::TargetTerms,
-    client::{PostgresClient, Verdict},
+    client::{PostgresClient, StatementVerdict},
     frame::invalid,
     ledger::{Expected, OwnReply},
     refusal::{Refusal, batch, query},
@@ -36,7 +36,11 @@ where
     W: AsyncWrite + Unpin,
 {
     /// Has the server hold the client to reading, except for what a person has allowed.
-    pub(super) async fn readied(&mut self, verdict: Verdict, unit: &Unit) -> io::Result<Verdict> {
+    pub(super) async fn readied(
+        &mut self,
+        verdict: StatementVerdict,
+        unit: &Unit,
+    ) -> io::Result<StatementVerdict> {
         let mut terms = self.terms().await?;
         if self.is_open || self.lock == Lock::On && !self.is_allowed(&terms, &verdict, unit) {
             return Ok(verdict);
@@ -59,16 +63,16 @@ where
             Ok(()) => verdict,
             Err(why) => {
                 let fix = "Roll back, and do the whole transaction again.";
-                Verdict::Refused(Refusal::stopped(&terms, &why, fix))
+                StatementVerdict::Refused(Refusal::stopped(&terms, &why, fix))
             }
         })
     }
 
     /// Whether it may write: a person has allowed it, or it begins an allowed transaction.
-    fn is_allowed(&self, terms: &TargetTerms, verdict: &Verdict, unit: &Unit) -> bool {
+    fn is_allowed(&self, terms: &TargetTerms, verdict: &StatementVerdict, unit: &Unit) -> bool {
         let all_may = terms.writes || terms.is_open();
         let may_begin = || all_may || self.again.begins(self.context.target, &self.login.at());
-        matches!(verdict, Verdict::Allowed) || (unit.begins() && may_begin())
+        matches!(verdict, StatementVerdict::Allowed) || (unit.begins() && may_begin())
     }
 
     /// Servers before 14 do not report the start-up packet's settings, and a pooler may have dropped them.

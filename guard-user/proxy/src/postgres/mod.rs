@@ -53,7 +53,7 @@ use frame::Reader;
 use guard_policy::Profile;
 use refusal::Refusal;
 use server::BothDirections;
-use start::{Started, Unstarted};
+use start::{StartedConnection, Unstarted};
 
 /// Whether the destination speaks PostgreSQL's protocol; `None` if policies disagree.
 pub(super) fn is_spoken(terms: &TargetTerms) -> Option<bool> {
@@ -83,7 +83,7 @@ pub(super) async fn serve(
 }
 
 /// Relays in both directions.
-async fn speak(context: &ConnectionContext, started: Started) {
+async fn speak(context: &ConnectionContext, started: StartedConnection) {
     let shared = BothDirections::new();
     let (from_client, mut to_client) = split(started.client);
     let (from_server, to_server) = split(started.server);

@@ -38,7 +38,7 @@ const MAJOR: u32 = 3;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Both ends of a connection, and the client's start-up packet.
-pub(super) struct Started {
+pub(super) struct StartedConnection {
     pub(super) client: Stream,
     pub(super) server: Stream,
     pub(super) login: Login,
@@ -85,7 +85,7 @@ pub(super) async fn start(
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
-) -> Result<Started, Unstarted> {
+) -> Result<StartedConnection, Unstarted> {
     let starting = Box::pin(begin(context, tls, stream, upstream));
     match tokio::time::timeout(SILENCE, starting).await {
         Ok(started) => started,
@@ -98,7 +98,7 @@ async fn begin(
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
-) -> Result<Started, Unstarted> {
+) -> Result<StartedConnection, Unstarted> {
     let mut ends = open(context, tls, stream, upstream).await?;
     let packet = match ends.packet().await? {
         Some(packet) => packet,
@@ -290,7 +290,7 @@ impl Ends {
 }
 
 /// The user, the database and the settings of the client; with the setting that holds it to reading.
-fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unstarted> {
+fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<StartedConnection, Unstarted> {
     let pairs = pairs(packet)?;
     let value = |name: &str| {
         let found = pairs.iter().find(|(known, _)| known == name);
@@ -323,7 +323,7 @@ fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unst
             return Err(Unstarted::Refused(client.into(), refusal));
         }
     }
-    Ok(Started {
+    Ok(StartedConnection {
         client,
         server,
         login,

@@ -10,7 +10,7 @@ use guard_policy::{DomainName, PortSpec, Prefix, Rule, over, protocol_number};
 
 use super::{
     JudgedRecord, RecordedKind, ReplayPolicy,
-    seen::{ConnectionKey, Hole, HoleKey, HttpKey, Tried},
+    seen::{ConnectionKey, HoleKey, HttpKey, SeenHole, Tried},
 };
 
 impl ReplayPolicy<'_> {
@@ -138,7 +138,7 @@ impl ReplayPolicy<'_> {
         }
     }
 
-    pub(super) fn hole(&self, key: &HoleKey, hole: &Hole) -> Option<JudgedRecord> {
+    pub(super) fn hole(&self, key: &HoleKey, hole: &SeenHole) -> Option<JudgedRecord> {
         let HoleKey { to, ports } = key;
         let prefix: Prefix = to.parse().ok()?;
         let specs = ports

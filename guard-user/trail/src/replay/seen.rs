@@ -51,7 +51,7 @@ impl StoppedBy {
 pub(super) struct SeenRecords {
     pub(super) connections: BTreeMap<ConnectionKey, Tried>,
     pub(super) http: BTreeMap<HttpKey, Tried>,
-    pub(super) holes: BTreeMap<HoleKey, Hole>,
+    pub(super) holes: BTreeMap<HoleKey, SeenHole>,
     /// Refusals that the kernel counted, and those that records tell of, by session and start.
     counted: u64,
     left_out: u64,
@@ -69,7 +69,7 @@ pub(super) struct Tried {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Hole {
+pub(super) struct SeenHole {
     pub(super) by: BTreeSet<String>,
     pub(super) times: u64,
     ids: BTreeSet<(Option<String>, String)>,

@@ -46,13 +46,13 @@ pub struct LearnedRule {
 
 /// What a rule is for. Rules are sorted so.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Target {
+enum LearnedTarget {
     Name(String),
     Group(&'static str),
     Address(Prefix),
 }
 
-impl Target {
+impl LearnedTarget {
     fn kind(&self) -> &'static str {
         match self {
             Self::Name(_) => "names",
@@ -93,7 +93,7 @@ struct Use {
 /// Everything that went to anywhere.
 #[derive(Debug, Default)]
 struct Uses {
-    all: BTreeMap<(&'static str, Target), Use>,
+    all: BTreeMap<(&'static str, LearnedTarget), Use>,
     left_out: BTreeSet<String>,
 }
 
@@ -147,7 +147,7 @@ impl Uses {
             };
             let one = self
                 .all
-                .entry((action, Target::Address(address.into())))
+                .entry((action, LearnedTarget::Address(address.into())))
                 .or_default();
             one.ports.push(ports);
             one.by_way_of.insert(words(flow));
@@ -181,18 +181,18 @@ fn targets(
     address: IpAddr,
     ports: PortSpec,
     environment: &Environment,
-) -> Vec<Target> {
+) -> Vec<LearnedTarget> {
     let to = Prefix::from(address);
     if ports.low == DNS_PORT && ports.high == DNS_PORT && environment.dns.contains(&address) {
-        return vec![Target::Group(Group::Dns.as_str())];
+        return vec![LearnedTarget::Group(Group::Dns.as_str())];
     }
     let names = flow.names.iter().map(|name| name.trim_end_matches('.'));
     let names: Vec<_> = names
         .filter(|name| name.parse::<policy::DomainName>().is_ok())
-        .map(|name| Target::Name(name.to_ascii_lowercase()))
+        .map(|name| LearnedTarget::Name(name.to_ascii_lowercase()))
         .collect();
     match names.is_empty() || is_local(&to, environment) {
-        true => vec![Target::Address(to)],
+        true => vec![LearnedTarget::Address(to)],
         false => names,
     }
 }
@@ -207,10 +207,10 @@ fn is_local(to: &Prefix, environment: &Environment) -> bool {
 
 /// Where one port of a destination was judged in several ways, as under several policies, the strictest counts.
 fn strictest(
-    mut all: BTreeMap<(&'static str, Target), Use>,
-) -> BTreeMap<(&'static str, Target), Use> {
+    mut all: BTreeMap<(&'static str, LearnedTarget), Use>,
+) -> BTreeMap<(&'static str, LearnedTarget), Use> {
     let order = [Verdict::Confirm, Verdict::ReadOnly, Verdict::Allow];
-    let mut decided: BTreeSet<(Target, PortSpec)> = BTreeSet::new();
+    let mut decided: BTreeSet<(LearnedTarget, PortSpec)> = BTreeSet::new();
     for action in order.map(Verdict::as_str) {
         let of_it = all.iter_mut().filter(|((one, _), _)| *one == action);
         let mut new = Vec::new();
@@ -226,8 +226,8 @@ fn strictest(
 }
 
 /// One rule for all of a kind that has the same ports.
-fn rules(all: BTreeMap<(&'static str, Target), Use>) -> Vec<LearnedRule> {
-    let mut grouped: BTreeMap<_, Vec<(Target, Use)>> = BTreeMap::new();
+fn rules(all: BTreeMap<(&'static str, LearnedTarget), Use>) -> Vec<LearnedRule> {
+    let mut grouped: BTreeMap<_, Vec<(LearnedTarget, Use)>> = BTreeMap::new();
     for ((action, target), one) in all {
         let ports = few(touching(one.ports.clone()));
         let at = (target.order(), target.kind(), action, ports);
@@ -262,7 +262,7 @@ fn few(ports: Vec<PortSpec>) -> Vec<PortSpec> {
 
 impl Use {
     /// "pypi.org: pip 12, curl 1"
-    fn why(&self, target: &Target) -> String {
+    fn why(&self, target: &LearnedTarget) -> String {
         let mut programs: Vec<_> = self.programs.iter().collect();
         programs.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let more = programs.len().saturating_sub(PROGRAMS);
@@ -287,7 +287,7 @@ impl Use {
     }
 }
 
-fn name(kind: &str, action: &str, uses: &[(Target, Use)], ports: &[String]) -> String {
+fn name(kind: &str, action: &str, uses: &[(LearnedTarget, Use)], ports: &[String]) -> String {
     let what = match uses {
         [(only, _)] => only.text(),
         _ => format!("{} {kind}", uses.len()),

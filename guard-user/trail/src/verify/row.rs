@@ -114,7 +114,7 @@ impl AskedRequests {
 /// Statements in a row: each has a record with the one signature and its own request, behind which come the records of what was
 /// opened for it; the last has the request that was signed. Together they are what the person was shown.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct StatementRow {
     signature: Signature,
     /// What was asked.
     question: Question,
@@ -133,7 +133,7 @@ pub(super) struct RowPart {
     pub(super) statement: Option<SentStatement>,
 }
 
-impl Row {
+impl StatementRow {
     /// Of which nothing has come but the first record.
     pub(super) fn new(
         signature: &Signature,

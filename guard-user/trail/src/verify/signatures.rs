@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    row::{AskedRequests, Row, RowPart, SentStatement},
+    row::{AskedRequests, RowPart, SentStatement, StatementRow},
     terms::{PartialYeses, RecordedTerms},
 };
 
@@ -98,7 +98,7 @@ pub struct Signatures {
     /// What was asked.
     asked: AskedRequests,
     /// The statements that the last record was one of.
-    row: Option<Row>,
+    row: Option<StatementRow>,
     found: Vec<CheckedSignature>,
 }
 
@@ -143,7 +143,7 @@ impl Signatures {
     /// Looks at the next record of the chain.
     pub(super) fn see(&mut self, number: u64, line: &LogRecord) {
         let record = line.record();
-        let is_next = |row: &Row| row.has(line, &record, &self.asked);
+        let is_next = |row: &StatementRow| row.has(line, &record, &self.asked);
         if !self.row.as_ref().is_none_or(is_next) {
             self.end_row();
         }
@@ -309,7 +309,7 @@ impl Signatures {
         };
         if is_row(&question, record) {
             let (number, at) = (record.number, self.found.len());
-            self.row = Some(Row::new(signature, question, part, number, at));
+            self.row = Some(StatementRow::new(signature, question, part, number, at));
         }
         Ok(None)
     }

@@ -3,7 +3,7 @@ use std::fs;
 use super::super::tests::{SETTINGS, Tested, discovered, look_at, shipped};
 use super::*;
 
-fn target(dir: &Path, text: Option<&str>) -> Tested<Target> {
+fn target(dir: &Path, text: Option<&str>) -> Tested<WriteTarget> {
     let file = dir.join("shop.toml");
     if let Some(text) = text {
         fs::write(&file, text)?;
@@ -12,7 +12,7 @@ fn target(dir: &Path, text: Option<&str>) -> Tested<Target> {
         name: "default.toml".into(),
         text: text.into(),
     };
-    Ok(Target {
+    Ok(WriteTarget {
         name: "shop".into(),
         file,
         base: policy(text.unwrap_or(shipped())),
@@ -22,7 +22,7 @@ fn target(dir: &Path, text: Option<&str>) -> Tested<Target> {
 }
 
 /// Writes what is found with these files, and gives the file's text.
-fn written(target: &Target, files: &[(&str, &str)], is_asked: bool) -> Tested<String> {
+fn written(target: &WriteTarget, files: &[(&str, &str)], is_asked: bool) -> Tested<String> {
     let all = discovered(files, &target.base.text, false)?;
     let parsed = policy::parse("shop.toml", &target.base.text).map_err(|all| format!("{all:?}"))?;
     let mut lines = lines(&all, &parsed.policy, is_asked);
