@@ -455,7 +455,7 @@ fn is_called(one: &Variable<'_>, key: &str) -> bool {
     before.is_some_and(|before| before.is_empty() || before.ends_with('_'))
 }
 
-/// The host of a platform's token, by the variable's name or what the value begins with; the token itself goes no further.
+/// Where a platform's token leads, by the variable's name or what the value begins with; the token itself goes no further.
 fn token(one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
     let to = |host: &str, data| Lead {
         at: HostPort::new(crate::Host::parse(host), 443),
