@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::{Network, Side, sys};
+use crate::{Network, Side, exec, sys};
 
 /// The developer's address in it, and production's.
 const DEV: &str = "10.66.0.2";
@@ -61,11 +63,13 @@ impl Tunnel {
 }
 
 fn device(side: &Side, name: &str) -> Result<File> {
+    const DEVICES: &str = "/dev/net/tun";
+    // The file is there once the module is, where nothing has made it at boot.
+    if !Path::new(DEVICES).exists() {
+        exec::run(Command::new("modprobe").arg("tun"))?;
+    }
     side.enter(|| {
-        let tun = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/net/tun")?;
+        let tun = File::options().read(true).write(true).open(DEVICES)?;
         sys::attach_tun(&tun, name)?;
         Ok(tun)
     })

@@ -307,10 +307,18 @@ fn by_number(
     };
     let is_it = effective_uid(&proc)? == peer.uid.as_raw()
         && callers.has_open(&proc, other_end(socket, &proc)?)?;
-    match is_it && is_running(&pidfd)? {
-        true => Ok(pidfd),
+    match is_running(&pidfd)? {
+        true if is_it => Ok(pidfd),
+        true => Err(not_found_open()),
         false => Err(gone()),
     }
+}
+
+fn not_found_open() -> io::Error {
+    let why = format!(
+        "the process has not this connection among its first {MAX_OPEN} open files, by which kernels before 6.5 tell whose it is"
+    );
+    io::Error::new(io::ErrorKind::NotFound, why)
 }
 
 /// The number of the socket at the other end, which is of this network namespace or of that process'.

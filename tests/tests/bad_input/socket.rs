@@ -205,7 +205,10 @@ fn idle_and_slow_connections_of_one_user_shut_out_no_other() -> Tested {
         });
         stranger.join().unwrap()
     });
-    is_well(&scene.daemon, "500 connections")?;
+    // Asked by a process with few files open: before Linux 6.5 one with many is not known by its connection.
+    assert_eq!(scene.daemon.json(["status"])?["enforcing"], true);
+    let resident = resident(&scene.daemon)?;
+    assert!(resident < BOUND, "{resident} KiB");
     let agent = scene.daemon.agent(["sessions", "--json"]).run()?;
     assert_eq!(agent.code(), Some(0), "{agent:?}");
     assert_eq!(held.len(), 500);

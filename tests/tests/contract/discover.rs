@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4, eventually};
 use serde_json::{Value, json};
@@ -1474,7 +1474,10 @@ impl Project {
     fn mcp(&self) -> Tested<Mcp> {
         let guard = self.lab.program("guard")?;
         let run = ["run", "--policy", "open", "--", &guard, "mcp"];
-        let mut mcp = Mcp::over(Running::start(&mut self.command(&self.project, &run))?);
+        let mut run = self.command(&self.project, &run);
+        // Where it is a terminal, guard looks for production of itself.
+        run.stderr(Stdio::piped());
+        let mut mcp = Mcp::over(Running::start(&mut run)?);
         mcp.begin()?;
         Ok(mcp)
     }

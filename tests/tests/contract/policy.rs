@@ -66,8 +66,14 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name(files: &Files) -> Test
     assert!(listed.contains("asks"), "{listed}");
     let unknown = lab.root(&["check", "no-such-policy"])?;
     assert!(unknown.stderr.contains(&dir), "{unknown:?}");
-    // Without a guardd there is no such directory.
-    let without = lab.root(&["check", "asks", "--socket", "/no/such/guardd.sock"])?;
+    // Without a guardd there is no such directory, and the machine's has none of that name.
+    let policies = lab.daemon.policy_dir();
+    let alone = policies.join("of-one-guardd.toml");
+    std::fs::copy(policies.join("asks.toml"), &alone)?;
+    assert_eq!(lab.root(&["check", "of-one-guardd"])?.code(), Some(0));
+    let without = ["check", "of-one-guardd", "--socket", "/no/such/guardd.sock"];
+    let without = lab.root(&without)?;
+    std::fs::remove_file(alone)?;
     assert_eq!(without.code(), Some(2), "{without:?}");
     Ok(())
 }
