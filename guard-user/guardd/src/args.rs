@@ -82,7 +82,7 @@ pub struct Paths {
 impl Paths {
     /// The settings' file, and whether it may be absent.
     #[must_use]
-    pub fn config(&self) -> (PathBuf, bool) {
+    pub(crate) fn config(&self) -> (PathBuf, bool) {
         match &self.config {
             Some(file) => (file.clone(), false),
             None => ("/etc/guard/guardd.toml".into(), true),
@@ -91,13 +91,13 @@ impl Paths {
 
     /// The directory of the socket and the files beside the kernel's state.
     #[must_use]
-    pub fn run_dir(&self) -> &Path {
+    pub(crate) fn run_dir(&self) -> &Path {
         self.state_dir.as_deref().unwrap_or(Path::new("/run/guard"))
     }
 
     /// The audit log.
     #[must_use]
-    pub fn audit(&self) -> PathBuf {
+    pub(crate) fn audit(&self) -> PathBuf {
         let dir = self.state_dir.as_deref();
         dir.unwrap_or(Path::new("/var/log/guard"))
             .join("audit.jsonl")
@@ -105,7 +105,7 @@ impl Paths {
 
     /// Who may answer from elsewhere. It outlives the boot.
     #[must_use]
-    pub fn approvers(&self) -> PathBuf {
+    pub(crate) fn approvers(&self) -> PathBuf {
         let dir = self.state_dir.as_deref();
         dir.unwrap_or(Path::new("/var/lib/guard"))
             .join("approvers.toml")
@@ -113,7 +113,7 @@ impl Paths {
 
     /// What people have decided about what is not production, and about the policies of projects. It outlives the boot.
     #[must_use]
-    pub fn decisions(&self) -> PathBuf {
+    pub(crate) fn decisions(&self) -> PathBuf {
         let dir = self.state_dir.as_deref();
         dir.unwrap_or(Path::new("/var/lib/guard"))
             .join("decisions.json")
@@ -121,7 +121,7 @@ impl Paths {
 
     /// The policies of the machine's fleet, as they were signed. They outlive the boot.
     #[must_use]
-    pub fn fleet(&self) -> PathBuf {
+    pub(crate) fn fleet(&self) -> PathBuf {
         let dir = self.state_dir.as_deref();
         dir.unwrap_or(Path::new("/var/lib/guard"))
             .join("fleet.json")
@@ -129,25 +129,25 @@ impl Paths {
 
     /// The control socket.
     #[must_use]
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.run_dir().join("guardd.sock")
     }
 
     /// Where a proxy comes that a service manager has started.
     #[must_use]
-    pub fn proxy_socket(&self) -> PathBuf {
+    pub(crate) fn proxy_socket(&self) -> PathBuf {
         self.run_dir().join("proxy.sock")
     }
 
     /// Where a resolver comes that a service manager has started.
     #[must_use]
-    pub fn resolver_socket(&self) -> PathBuf {
+    pub(crate) fn resolver_socket(&self) -> PathBuf {
         self.run_dir().join("resolver.sock")
     }
 
     /// The policy directories, the first of them first.
     #[must_use]
-    pub fn policy_dirs(&self) -> Vec<PathBuf> {
+    pub(crate) fn policy_dirs(&self) -> Vec<PathBuf> {
         if self.policy_dir.is_empty() {
             return vec![
                 "/etc/guard/policies".into(),
@@ -162,7 +162,7 @@ impl Paths {
     /// # Errors
     ///
     /// Where no cgroup v2 hierarchy is mounted.
-    pub fn places(&self) -> std::io::Result<Places> {
+    pub(crate) fn places(&self) -> std::io::Result<Places> {
         Ok(Places {
             pin_dir: self.pin_dir.clone(),
             cgroup_root: match &self.cgroup_root {

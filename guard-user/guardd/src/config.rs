@@ -283,7 +283,7 @@ impl TryFrom<u32> for PeopleCount {
 impl AnswersTable {
     /// How many people have to say yes where that rule decides; of a policy's default the name is empty.
     #[must_use]
-    pub fn wanted(&self, rule: &str) -> u32 {
+    pub(crate) fn wanted(&self, rule: &str) -> u32 {
         match &self.approvals {
             Approvals::All(count) => count.0,
             Approvals::ByRule(counts) => {
@@ -368,7 +368,7 @@ pub enum GateBy {
 }
 
 /// Files in [`ProxyTable::ca`] at most.
-pub const MAX_CA: usize = 16;
+pub(crate) const MAX_CA: usize = 16;
 
 /// A policy for units of some name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -404,14 +404,14 @@ impl TryFrom<String> for UnitPattern {
 impl UnitPattern {
     /// Whether it stands for that name.
     #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         stands_for(&self.0, name)
     }
 }
 
 /// Whether that is what the pattern stands for, each `*` of which is any text, or none.
 #[must_use]
-pub fn stands_for(pattern: &str, text: &str) -> bool {
+pub(crate) fn stands_for(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;
@@ -483,32 +483,32 @@ pub enum ConfigError {
 impl Config {
     /// The policy that a session has that names none.
     #[must_use]
-    pub fn session_policy(&self) -> &str {
+    pub(crate) fn session_policy(&self) -> &str {
         self.default_policy.as_deref().unwrap_or("default")
     }
 
     /// Whether the launcher of a command looks first if it may start.
     #[must_use]
-    pub fn may_refuse_starts(&self) -> bool {
+    pub(crate) fn may_refuse_starts(&self) -> bool {
         self.strict || self.discover.require == Require::Covered
     }
 
     /// What it has for a unit of that name.
     #[must_use]
-    pub fn rule_for(&self, unit: &str) -> Option<AssignRule> {
+    pub(crate) fn rule_for(&self, unit: &str) -> Option<AssignRule> {
         let mut rules = self.assign.iter();
         rules.find(|rule| rule.unit.matches(unit)).cloned()
     }
 
     /// [`Self::name_refresh_floor`], at least a second.
     #[must_use]
-    pub fn refresh_floor(&self) -> Duration {
+    pub(crate) fn refresh_floor(&self) -> Duration {
         Duration::from_secs(self.name_refresh_floor.max(1))
     }
 
     /// [`Self::name_grace`].
     #[must_use]
-    pub fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         Duration::from_secs(self.name_grace)
     }
 

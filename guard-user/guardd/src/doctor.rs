@@ -51,7 +51,7 @@ const HELPERS: [&str; 11] = [
 
 /// The last result of the probes.
 #[derive(Debug, Default)]
-pub struct Doctor {
+pub(crate) struct Doctor {
     /// Held while the probes run: one run at a time.
     looked: Mutex<Option<(Instant, Vec<Row>)>>,
     /// Wakes the task that probes.
@@ -60,14 +60,14 @@ pub struct Doctor {
 
 impl Doctor {
     /// Has the machine probed, unless that was done lately.
-    pub fn want(&self) {
+    pub(crate) fn want(&self) {
         self.wanted.notify_one();
     }
 }
 
 /// `guardd probe`: what takes root, and a process with one thread, as JSON on standard output.
 #[must_use]
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match serde_json::to_string(&kernel::rows()) {
         Ok(text) => println!("{text}"),
         Err(_) => return ExitCode::from(2),
@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
 }
 
 /// What guardd finds.
-pub async fn found(shared: &Shared) -> Found {
+pub(crate) async fn found(shared: &Shared) -> Found {
     fleet::offering::look_again(shared).await;
     Found {
         rows: rows(shared, FRESH).await,
@@ -138,7 +138,7 @@ async fn probe() -> Vec<Row> {
 /// # Errors
 ///
 /// Which, and what to do about each.
-pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
+pub(crate) async fn is_closed(shared: &Shared) -> Result<(), CallError> {
     if !shared.with(|state| state.config.strict) {
         return Ok(());
     }
@@ -153,7 +153,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
 }
 
 /// Probes again, as at a start, for a guardd whose settings are strict. Logs what is open.
-pub async fn probe_again(shared: &Shared) {
+pub(crate) async fn probe_again(shared: &Shared) {
     if !shared.with(|state| state.config.strict) {
         return;
     }
@@ -168,7 +168,7 @@ pub async fn probe_again(shared: &Shared) {
 }
 
 /// Probes the machine on demand, and at the start if the settings are strict.
-pub async fn follow(shared: Rc<Shared>) {
+pub(crate) async fn follow(shared: Rc<Shared>) {
     probe_again(&shared).await;
     loop {
         shared.doctor.wanted.notified().await;
@@ -179,7 +179,7 @@ pub async fn follow(shared: Rc<Shared>) {
 
 impl State {
     /// The open rows, for `guard status`.
-    pub fn doctor_warning(&self) -> Option<String> {
+    pub(crate) fn doctor_warning(&self) -> Option<String> {
         // The status says these in words of its own.
         let is_said = |row: &&String| row.starts_with(HOOK.name) || *row == UNITS.name;
         let open: Vec<_> = self

@@ -30,7 +30,7 @@ use crate::{
 
 /// Owns what guardd knows of the machine, and where it is read.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// The pin directory and the cgroup root.
     places: Places,
     hierarchy: Hierarchy,
@@ -47,7 +47,7 @@ pub struct Machine {
 impl Machine {
     /// A machine with these places.
     #[must_use]
-    pub fn new(places: Places, hierarchy: Hierarchy, watches: Watches) -> Self {
+    pub(crate) fn new(places: Places, hierarchy: Hierarchy, watches: Watches) -> Self {
         Self {
             places,
             hierarchy,
@@ -60,19 +60,19 @@ impl Machine {
 
     /// The root of the guarded cgroups.
     #[must_use]
-    pub fn cgroup_root(&self) -> &Path {
+    pub(crate) fn cgroup_root(&self) -> &Path {
         &self.places.cgroup_root
     }
 
     /// A cgroup's path as `/proc/PID/cgroup` has it.
     #[must_use]
-    pub fn kernel_path(&self, cgroup: &Path) -> Option<PathBuf> {
+    pub(crate) fn kernel_path(&self, cgroup: &Path) -> Option<PathBuf> {
         self.hierarchy.path(cgroup)
     }
 
     /// This machine's addresses and networks; those that were read last where they cannot be for now.
     #[must_use]
-    pub fn host(&self) -> HostAddresses {
+    pub(crate) fn host(&self) -> HostAddresses {
         let mut last = self.host.borrow_mut();
         match HostAddresses::look() {
             Ok(host) => *last = host,
@@ -84,12 +84,12 @@ impl Machine {
     }
 
     /// A user's name.
-    pub fn user(&mut self, uid: u32) -> String {
+    pub(crate) fn user(&mut self, uid: u32) -> String {
         self.users.name(uid)
     }
 
     /// The name of who decides something.
-    pub fn name_of(&mut self, by: &Answering) -> String {
+    pub(crate) fn name_of(&mut self, by: &Answering) -> String {
         let named = by.name.clone();
         named.unwrap_or_else(|| self.users.name(by.who.uid()))
     }
@@ -117,12 +117,12 @@ impl Machine {
     }
 
     /// The file changes that inotify has reported since the last call.
-    pub fn file_changes(&mut self) -> Vec<watch::FileChange> {
+    pub(crate) fn file_changes(&mut self) -> Vec<watch::FileChange> {
         self.watches.changes()
     }
 
     /// Has the kernel report when a session of guardd's own has no process left. For others the cgroup root is watched.
-    pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
+    pub(crate) fn watch_session(&mut self, cgroup: &SessionCgroup) {
         if !cgroup.is_ours() {
             return;
         }
@@ -132,13 +132,13 @@ impl Machine {
     }
 
     /// Takes note of the required rows of `guard doctor` that are not ok.
-    pub fn note_open_rows(&mut self, rows: Vec<String>) {
+    pub(crate) fn note_open_rows(&mut self, rows: Vec<String>) {
         self.open_rows = rows;
     }
 
     /// Those that were not ok in the last run.
     #[must_use]
-    pub fn open_rows(&self) -> &[String] {
+    pub(crate) fn open_rows(&self) -> &[String] {
         &self.open_rows
     }
 
@@ -147,7 +147,7 @@ impl Machine {
     /// # Errors
     ///
     /// As for [`Peer::of`].
-    pub fn peer(&self, socket: &impl AsFd) -> io::Result<Peer> {
+    pub(crate) fn peer(&self, socket: &impl AsFd) -> io::Result<Peer> {
         Peer::of(socket, |cgroup| {
             self.hierarchy.is_guarded(cgroup).unwrap_or(true)
         })
@@ -158,7 +158,7 @@ impl Machine {
     /// # Errors
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
-    pub fn caller(&self, sessions: &Sessions, peer: &Peer) -> Result<Caller, CallError> {
+    pub(crate) fn caller(&self, sessions: &Sessions, peer: &Peer) -> Result<Caller, CallError> {
         let told = peer.pid().and_then(|pid| Ok((pid, peer.cgroup()?)));
         let (pid, cgroup) = told.map_err(|error| in_doubt(&error.to_string()))?;
         let root = self.kernel_path(&self.places.cgroup_root);
@@ -198,13 +198,17 @@ impl Machine {
 
     /// The process of that id, if it is (still) in the session; its id is 0 if unknown.
     #[must_use]
-    pub fn process_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
+    pub(crate) fn process_of(
+        &self,
+        session: Option<&Session>,
+        tgid: u32,
+    ) -> (Option<u32>, Process) {
         self.seen(session, tgid, Process::look)
     }
 
     /// The same with its command line, for a person who is asked.
     #[must_use]
-    pub fn asker_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
+    pub(crate) fn asker_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
         self.seen(session, tgid, Process::look_closely)
     }
 
@@ -223,7 +227,7 @@ impl Machine {
 
     /// The process of a session's event. If it has ended, or runs another program by now, only its thread's name is known.
     #[must_use]
-    pub fn process_behind(
+    pub(crate) fn process_behind(
         &self,
         session: Option<&Session>,
         event: &Event,
@@ -233,14 +237,18 @@ impl Machine {
 
     /// The same with its command line, for a person who is asked.
     #[must_use]
-    pub fn asker_behind(&self, session: Option<&Session>, event: &Event) -> (Option<u32>, Process) {
+    pub(crate) fn asker_behind(
+        &self,
+        session: Option<&Session>,
+        event: &Event,
+    ) -> (Option<u32>, Process) {
         let (pid, process) = self.asker_of(session, event.tgid);
         (pid, called(process, thread_of(event), &event.comm))
     }
 
     /// The process of a thread of that name.
     #[must_use]
-    pub fn thread_behind(
+    pub(crate) fn thread_behind(
         &self,
         session: Option<&Session>,
         thread: Thread,

@@ -14,30 +14,30 @@ const MAX_COMM: usize = 15;
 
 /// A process of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// The name of its executable's file.
-    pub comm: Option<String>,
+    pub(crate) comm: Option<String>,
     /// Its executable.
-    pub exe: Option<String>,
+    pub(crate) exe: Option<String>,
     /// Its command line, for those who are asked; else empty. The process chose it.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// A warning about the process, to be shown.
-    pub warning: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
 /// A thread of a process, by their ids.
 #[derive(Clone, Copy, Debug)]
-pub struct Thread {
+pub(crate) struct Thread {
     /// The process.
-    pub tgid: u32,
+    pub(crate) tgid: u32,
     /// The thread.
-    pub tid: u32,
+    pub(crate) tid: u32,
 }
 
 impl Thread {
     /// The first thread of a process.
     #[must_use]
-    pub const fn main(pid: u32) -> Self {
+    pub(crate) const fn main(pid: u32) -> Self {
         Self {
             tgid: pid,
             tid: pid,
@@ -50,14 +50,14 @@ impl Process {
     ///
     /// The id may be another process's by now: one outside of the session does not count.
     #[must_use]
-    pub fn look(pid: u32, cgroup: &Path) -> Option<Self> {
+    pub(crate) fn look(pid: u32, cgroup: &Path) -> Option<Self> {
         Self::seen(pid, cgroup, |_| Vec::new())
     }
 
     /// The same with its command line, which another thread reads: that takes two changes of threads, and where processes wait for a
     /// CPU those take long.
     #[must_use]
-    pub fn look_closely(pid: u32, cgroup: &Path) -> Option<Self> {
+    pub(crate) fn look_closely(pid: u32, cgroup: &Path) -> Option<Self> {
         Self::seen(pid, cgroup, command)
     }
 
@@ -81,7 +81,7 @@ impl Process {
     /// The same, if the kernel reported a thread of that name. The process may run another program by now: then
     /// a warning gives the reported name, which any process may give itself.
     #[must_use]
-    pub fn called(self, thread: Thread, name: &str) -> Self {
+    pub(crate) fn called(self, thread: Thread, name: &str) -> Self {
         if name.is_empty() {
             return self;
         }
@@ -100,7 +100,7 @@ impl Process {
 
     /// Whether the process of that id is in `cgroup` now, or below it.
     #[must_use]
-    pub fn is_in(pid: u32, cgroup: &Path) -> bool {
+    pub(crate) fn is_in(pid: u32, cgroup: &Path) -> bool {
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
         cgroups.is_ok_and(|cgroups| is_inside(&cgroups, cgroup))
     }
@@ -108,7 +108,7 @@ impl Process {
 
 /// Whether this process can start a process of another user.
 #[must_use]
-pub fn may_start() -> bool {
+pub(crate) fn may_start() -> bool {
     let of = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     of(Capability::CAP_SETUID) && of(Capability::CAP_SETGID)
 }
@@ -120,7 +120,7 @@ fn is_thread_name(comm: &str, name: &str) -> bool {
 
 /// What a thread calls itself now, where it has not ended.
 #[must_use]
-pub fn name_of_thread(thread: Thread) -> Option<String> {
+pub(crate) fn name_of_thread(thread: Thread) -> Option<String> {
     let Thread { tgid, tid } = thread;
     let name = fs::read(format!("/proc/{tgid}/task/{tid}/comm")).ok()?;
     Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
@@ -156,7 +156,7 @@ fn command(proc: &Path) -> Vec<String> {
 
 /// The words of a command line as in `/proc/PID/cmdline`.
 #[must_use]
-pub fn words(line: &[u8]) -> Vec<String> {
+pub(crate) fn words(line: &[u8]) -> Vec<String> {
     let end = line.iter().rposition(|byte| *byte != 0);
     let Some(end) = end else {
         return Vec::new();

@@ -32,51 +32,51 @@ const APPEARED: usize = 64;
 
 /// The state, and what wakes the tasks that wait for changes.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     state: RefCell<State>,
     changed: watch::Sender<u64>,
     wake: Notify,
     gone: Notify,
     /// There may be cgroups that the settings have a policy for.
-    pub arrivals: Notify,
+    pub(crate) arrivals: Notify,
     /// What is known of names has changed, other than by a look-up that was due.
-    pub names_moved: Notify,
+    pub(crate) names_moved: Notify,
     /// New cgroups have their policy, or none; there may be more to report.
-    pub settled: Notify,
+    pub(crate) settled: Notify,
     /// The kernel half may log its decisions now, or no more.
-    pub log_switched: Notify,
+    pub(crate) log_switched: Notify,
     /// What came into reach, for the command that tells people.
-    pub appeared: broadcast::Sender<Arc<LogRecord>>,
+    pub(crate) appeared: broadcast::Sender<Arc<LogRecord>>,
     /// The service manager, asked what units are.
-    pub manager: Manager,
+    pub(crate) manager: Manager,
     /// Held while policies are put in place: one at a time.
-    pub loading: Mutex<()>,
+    pub(crate) loading: Mutex<()>,
     /// Held while the fleet's policies are put in force.
-    pub offering: Mutex<()>,
+    pub(crate) offering: Mutex<()>,
     /// Held before `loading` by callers in a session or those inside it, by its outermost session.
     turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Held by callers from inside a session, in the same way.
     asking: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Whose decision is kept now.
-    pub deciders: Deciders,
+    pub(crate) deciders: Deciders,
     /// Permits to read a long frame.
-    pub long_frames: LongFrames,
+    pub(crate) long_frames: LongFrames,
     /// Permits to compile a policy: only callers with many compilations wait.
-    pub compiling: Semaphore,
+    pub(crate) compiling: Semaphore,
     /// The results of the probes.
-    pub doctor: Doctor,
+    pub(crate) doctor: Doctor,
     /// What is enforced, for however many ask.
-    pub status: Fresh<Status>,
+    pub(crate) status: Fresh<Status>,
     /// What may be told of this machine, for however many ask.
-    pub presence: Fresh<Presence>,
+    pub(crate) presence: Fresh<Presence>,
     /// When the daemon was started.
-    pub started: Instant,
+    pub(crate) started: Instant,
 }
 
 impl Shared {
     /// The owner of `state`.
     #[must_use]
-    pub fn new(state: State) -> Self {
+    pub(crate) fn new(state: State) -> Self {
         Self {
             state: RefCell::new(state),
             changed: watch::Sender::new(0),
@@ -103,7 +103,7 @@ impl Shared {
     }
 
     /// Does something with the state. It cannot wait for anything meanwhile, nor call this again.
-    pub fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.borrow_mut();
         let before = state.requests.version();
         let done = work(&mut state);
@@ -117,41 +117,41 @@ impl Shared {
 
     /// Becomes ready when the pending requests have changed.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     /// Held while policies are put in place for a session, one at a time.
     #[must_use]
-    pub fn turn_of(&self, session: SessionId) -> Arc<Mutex<()>> {
+    pub(crate) fn turn_of(&self, session: SessionId) -> Arc<Mutex<()>> {
         turn_in(&mut self.turns.borrow_mut(), session)
     }
 
     /// Held by callers from inside a session, one at a time.
     #[must_use]
-    pub fn asking_of(&self, session: SessionId) -> Arc<Mutex<()>> {
+    pub(crate) fn asking_of(&self, session: SessionId) -> Arc<Mutex<()>> {
         turn_in(&mut self.asking.borrow_mut(), session)
     }
 
     /// Checks whether the cgroup root is there, and opens it so that it stays.
-    pub fn check_root(&self) {
+    pub(crate) fn check_root(&self) {
         if self.with(|state| state.datapath.keep_root()).is_err() {
             self.gone.notify_one();
         }
     }
 
     /// Waits until the cgroup root is gone.
-    pub async fn root_gone(&self) {
+    pub(crate) async fn root_gone(&self) {
         self.gone.notified().await;
     }
 
     /// Wakes the ticking task: something is due at another time than the last tick said.
-    pub fn reschedule(&self) {
+    pub(crate) fn reschedule(&self) {
         self.wake.notify_one();
     }
 
     /// Waits for [`Self::reschedule`], but not longer than `longest`.
-    pub async fn wait(&self, longest: Duration) {
+    pub(crate) async fn wait(&self, longest: Duration) {
         // A timeout is as good as a call.
         let _ = tokio::time::timeout(longest, self.wake.notified()).await;
     }
@@ -159,14 +159,14 @@ impl Shared {
 
 /// Decisions are kept one at a time, since the disk takes its time, and one of each user in turn.
 #[derive(Debug, Default)]
-pub struct Deciders {
+pub(crate) struct Deciders {
     all: Arc<Mutex<()>>,
     by_user: RefCell<HashMap<u32, Weak<Mutex<()>>>>,
 }
 
 impl Deciders {
     /// A user's turn, for as long as it is held.
-    pub async fn turn_of(&self, uid: u32) -> [OwnedMutexGuard<()>; 2] {
+    pub(crate) async fn turn_of(&self, uid: u32) -> [OwnedMutexGuard<()>; 2] {
         let own = turn_in(&mut self.by_user.borrow_mut(), uid);
         let own = own.lock_owned().await;
         [own, Arc::clone(&self.all).lock_owned().await]

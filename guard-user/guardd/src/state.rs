@@ -41,32 +41,32 @@ use crate::{
 
 /// The files beside the kernel's state.
 #[derive(Debug)]
-pub struct Shelves {
+pub(crate) struct Shelves {
     /// By a session's id.
-    pub sessions: Shelf<sessions::SessionFacts>,
+    pub(crate) sessions: Shelf<sessions::SessionFacts>,
     /// By a hole's id.
-    pub holes: Shelf<HoleOrigin>,
+    pub(crate) holes: Shelf<HoleOrigin>,
     /// By a request's id.
-    pub requests: Shelf<StoredRequest>,
+    pub(crate) requests: Shelf<StoredRequest>,
     /// Holes for names, by their ids.
-    pub named: Shelf<StoredName>,
+    pub(crate) named: Shelf<StoredName>,
     /// By the number of a slot.
-    pub policies: Shelf<PolicyText>,
+    pub(crate) policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
-    pub names: Shelf<PolicyNames>,
+    pub(crate) names: Shelf<PolicyNames>,
     /// What sessions have reached, by session.
-    pub flows: Shelf<KeptFlows>,
+    pub(crate) flows: Shelf<KeptFlows>,
     /// What people chose last, by uid.
-    pub choices: Shelf<VecDeque<LastYes>>,
+    pub(crate) choices: Shelf<VecDeque<LastYes>>,
     /// Of answers from elsewhere.
-    pub answers: answers::AnswerFiles,
+    pub(crate) answers: answers::AnswerFiles,
     /// The file for the key of the certificate authority. Only the proxy reads it.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Shelves {
     /// The directories of all of them.
-    pub const DIRS: [&str; 11] = [
+    pub(crate) const DIRS: [&str; 11] = [
         "sessions",
         "holes",
         "requests",
@@ -85,7 +85,7 @@ impl Shelves {
     /// # Errors
     ///
     /// What the file system says.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let [
             sessions,
             holes,
@@ -118,7 +118,7 @@ impl Shelves {
     }
 
     /// Removes temporary files that a killed guardd left. Returns how many.
-    pub fn sweep(&self) -> usize {
+    pub(crate) fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
         let answers = &self.answers;
         let answers = answers.questions.sweep() + answers.used.sweep() + answers.boot.sweep();
@@ -127,7 +127,7 @@ impl Shelves {
     }
 
     /// Removes all of them: nothing is enforced any more.
-    pub fn destroy(self) {
+    pub(crate) fn destroy(self) {
         self.sessions.destroy();
         self.holes.destroy();
         self.requests.destroy();
@@ -144,7 +144,7 @@ impl Shelves {
     }
 
     /// Removes the files of kernel state that is gone.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.sessions.clear();
         self.holes.clear();
         self.requests.clear();
@@ -158,7 +158,7 @@ impl Shelves {
 
 /// Everything the daemon knows.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     /// The kernel half.
     pub(crate) datapath: Datapath,
     /// The kernel half's events.
@@ -200,7 +200,7 @@ pub struct State {
 impl State {
     /// What names and groups stand for now.
     #[must_use]
-    pub fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         self.policies.environment(self.machine.host())
     }
 
@@ -209,7 +209,7 @@ impl State {
     /// # Errors
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
-    pub fn caller(&self, peer: &Peer) -> Result<Caller, CallError> {
+    pub(crate) fn caller(&self, peer: &Peer) -> Result<Caller, CallError> {
         let caller = self.machine.caller(&self.sessions, peer)?;
         let is_courier = self.answers.is_courier(caller.uid);
         Ok(match (caller.place, is_courier) {
@@ -222,7 +222,7 @@ impl State {
     }
 
     /// A session as people see it.
-    pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
+    pub(crate) fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
         let session = self.sessions.get(id)?;
         let user = self.machine.user(session.about.uid);
         let mut shown = session.shown(self.policies.name_of(&session.chain), user);

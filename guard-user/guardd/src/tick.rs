@@ -15,7 +15,7 @@ const SHORTEST_NAP: Duration = Duration::from_millis(5);
 
 impl State {
     /// Does all that is due now, whatever folder it belongs to. Returns the time after which something is due again.
-    pub fn tick(&mut self) -> Duration {
+    pub(crate) fn tick(&mut self) -> Duration {
         let now = clock::now();
         self.end_holes(now);
         self.end_spent_holes(None);

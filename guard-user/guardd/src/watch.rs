@@ -14,7 +14,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 /// What has changed in the file system. [`crate::changes::Change`] is another: what an operation of guardd's has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FileChange {
+pub(crate) enum FileChange {
     /// Something in a policy directory.
     Policies,
     /// Whether a session's cgroup has processes.
@@ -25,7 +25,7 @@ pub enum FileChange {
 
 /// The watches that are set.
 #[derive(Debug)]
-pub struct Watches {
+pub(crate) struct Watches {
     inotify: OwnedFd,
     what: HashMap<i32, FileChange>,
     /// The policy directories. For one that does not exist, the nearest existing parent is watched.
@@ -54,7 +54,7 @@ impl Watches {
     /// # Errors
     ///
     /// Where the kernel has no inotify instance left.
-    pub fn new() -> io::Result<(Self, Readiness)> {
+    pub(crate) fn new() -> io::Result<(Self, Readiness)> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let readable = Readiness::of(&inotify)?;
         let watches = Self {
@@ -70,7 +70,7 @@ impl Watches {
     /// # Errors
     ///
     /// Where the kernel takes no more watches or the cgroup is gone.
-    pub fn session(&mut self, session: SessionId, cgroup: &Path) -> io::Result<()> {
+    pub(crate) fn session(&mut self, session: SessionId, cgroup: &Path) -> io::Result<()> {
         let events = cgroup.join("cgroup.events");
         let id = inotify::add_watch(&self.inotify, events, WatchFlags::MODIFY)?;
         self.what.insert(id, FileChange::Session(session));
@@ -83,7 +83,7 @@ impl Watches {
     /// # Errors
     ///
     /// Where the kernel takes no more watches or the cgroup is gone.
-    pub fn root(&mut self, root: &Path) -> io::Result<()> {
+    pub(crate) fn root(&mut self, root: &Path) -> io::Result<()> {
         let inside = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
         let id = inotify::add_watch(&self.inotify, root, inside)?;
         self.what.insert(id, FileChange::Root);
@@ -99,7 +99,7 @@ impl Watches {
     /// # Errors
     ///
     /// Where the kernel takes no more watches.
-    pub fn policies(&mut self, dir: &Path) -> io::Result<()> {
+    pub(crate) fn policies(&mut self, dir: &Path) -> io::Result<()> {
         if !self.policies.iter().any(|known| known == dir) {
             self.policies.push(dir.to_owned());
         }
@@ -129,7 +129,7 @@ impl Watches {
     }
 
     /// What has changed since the last time, each once.
-    pub fn changes(&mut self) -> Vec<FileChange> {
+    pub(crate) fn changes(&mut self) -> Vec<FileChange> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
         let mut changes: Vec<FileChange> = Vec::new();

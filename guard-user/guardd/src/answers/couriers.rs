@@ -17,13 +17,13 @@ use crate::{
 
 /// A courier's call that changes something.
 #[derive(Debug)]
-pub struct Carrier<'p> {
+pub(crate) struct Carrier<'p> {
     /// The courier.
-    pub who: Courier,
+    pub(crate) who: Courier,
     /// Its process.
-    pub peer: &'p Peer,
+    pub(crate) peer: &'p Peer,
     /// The approver who is logged in there, by the courier's word: it makes what the call may do less, and never more.
-    pub by: Option<String>,
+    pub(crate) by: Option<String>,
 }
 
 impl State {
@@ -39,7 +39,7 @@ impl State {
     }
 
     /// The live sessions that a courier may show.
-    pub fn sessions_carried(&mut self) -> proto::SessionsReply {
+    pub(crate) fn sessions_carried(&mut self) -> proto::SessionsReply {
         let owners = self.answers.courier_approvers().into_iter();
         let sessions = owners.flat_map(|who| self.sessions_of(who).sessions);
         proto::SessionsReply {
@@ -53,7 +53,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn holes_carried(&self) -> Result<proto::HolesReply, CallError> {
+    pub(crate) fn holes_carried(&self) -> Result<proto::HolesReply, CallError> {
         self.holes_by(None)
     }
 
@@ -70,7 +70,7 @@ impl State {
     /// # Errors
     ///
     /// As for [`State::flows_of_all`].
-    pub fn flows_carried(
+    pub(crate) fn flows_carried(
         &mut self,
         session: Option<&str>,
         by: Option<&str>,
@@ -86,7 +86,7 @@ impl State {
     /// # Errors
     ///
     /// As for [`State::close`].
-    pub fn close_by(
+    pub(crate) fn close_by(
         &mut self,
         carrier: &Carrier<'_>,
         ids: &[String],
@@ -144,7 +144,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending_to(&mut self, who: Courier) -> Result<proto::RequestsReply, CallError> {
+    pub(crate) fn pending_to(&mut self, who: Courier) -> Result<proto::RequestsReply, CallError> {
         let owners = self.owners_in_scope(None);
         let may = |owner| owners.contains(&owner);
         let listed = self.pending_of(Approver::on_behalf_of(who.uid()), may)?;
@@ -159,7 +159,7 @@ impl State {
     /// # Errors
     ///
     /// As for [`State::question`].
-    pub fn question_to(&mut self, id: &str) -> Result<proto::approvers::Asked, CallError> {
+    pub(crate) fn question_to(&mut self, id: &str) -> Result<proto::approvers::Asked, CallError> {
         let owners = self.owners_in_scope(None);
         self.question(id, |owner| owners.contains(&owner))
     }
@@ -169,7 +169,7 @@ impl State {
     /// # Errors
     ///
     /// As for [`State::deny`].
-    pub fn deny_by(
+    pub(crate) fn deny_by(
         &mut self,
         carrier: &Carrier<'_>,
         id: &str,
@@ -195,7 +195,7 @@ impl Answers {
 
     /// The users for whom somebody is enrolled, without root: its right would be one to all.
     #[must_use]
-    pub fn courier_owners(&self) -> Vec<u32> {
+    pub(crate) fn courier_owners(&self) -> Vec<u32> {
         self.owners_of(None)
     }
 
@@ -211,7 +211,7 @@ impl Answers {
 
     /// The same, as those who may see what is theirs.
     #[must_use]
-    pub fn courier_approvers(&self) -> Vec<Approver> {
+    pub(crate) fn courier_approvers(&self) -> Vec<Approver> {
         self.courier_approvers_by(None)
     }
 
@@ -223,7 +223,7 @@ impl Answers {
 
 /// The calling process of a courier, for the audit log.
 #[must_use]
-pub fn courier(uid: u32, peer: &Peer) -> DecisionOrigin {
+pub(crate) fn courier(uid: u32, peer: &Peer) -> DecisionOrigin {
     let answering = Answering::of(Approver::on_behalf_of(uid), peer);
     DecisionOrigin {
         uid,
@@ -237,7 +237,7 @@ pub fn courier(uid: u32, peer: &Peer) -> DecisionOrigin {
 /// # Errors
 ///
 /// That it is none.
-pub fn handed_in(call: Call) -> Result<Signed, CallError> {
+pub(crate) fn handed_in(call: Call) -> Result<Signed, CallError> {
     let Call::AnswerSigned {
         answer,
         key,

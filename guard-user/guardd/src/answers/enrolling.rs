@@ -27,7 +27,7 @@ use crate::{
 impl State {
     /// Those who may answer from elsewhere, as `may` says by a person's list of users.
     #[must_use]
-    pub fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::approvers::Approvers {
+    pub(crate) fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::approvers::Approvers {
         let people = self.answers.people.known().all.iter();
         let people = people.filter(|one| may(&one.answers_for));
         let is_off = self.config.answers.couriers.is_none();
@@ -48,7 +48,7 @@ impl State {
     /// # Errors
     ///
     /// That the invitation cannot be for such a person.
-    pub fn invite(
+    pub(crate) fn invite(
         &mut self,
         who: &Enrolment,
         seconds: Option<f64>,
@@ -89,7 +89,7 @@ impl State {
     /// # Errors
     ///
     /// That nobody has, or another one.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         by: &Answering,
         name: &str,
@@ -113,7 +113,7 @@ impl State {
     /// # Errors
     ///
     /// That it is none, or may not be enrolled.
-    pub fn enrol(
+    pub(crate) fn enrol(
         &mut self,
         by: &Answering,
         who: &Enrolment,
@@ -186,7 +186,7 @@ impl State {
     /// # Errors
     ///
     /// That there is none, or the file cannot be written.
-    pub fn remove_approver(
+    pub(crate) fn remove_approver(
         &mut self,
         by: &Answering,
         called: &str,
@@ -227,7 +227,7 @@ impl State {
     /// # Errors
     ///
     /// That the file cannot be written.
-    pub fn revoke(&mut self, revoking: &Endorsed) -> Result<(), CallError> {
+    pub(crate) fn revoke(&mut self, revoking: &Endorsed) -> Result<(), CallError> {
         let mut now = self.answers.people.known().clone();
         let revoked = revoking.bundle.revoked.iter();
         let gone: Vec<_> = revoked.flat_map(|key| now.remove(key)).collect();
@@ -248,7 +248,7 @@ impl State {
     /// # Errors
     ///
     /// As for [`Self::revoke`].
-    pub fn revoke_again(&mut self) -> Result<(), CallError> {
+    pub(crate) fn revoke_again(&mut self) -> Result<(), CallError> {
         let in_force = self.fleet.verified().cloned();
         in_force.map_or(Ok(()), |revoking| self.revoke(&revoking))
     }
@@ -285,7 +285,10 @@ impl Answers {
     /// # Errors
     ///
     /// That it counts no more, or never did.
-    pub fn invitation(&mut self, text: &str) -> Result<proto::approvers::Invitation, CallError> {
+    pub(crate) fn invitation(
+        &mut self,
+        text: &str,
+    ) -> Result<proto::approvers::Invitation, CallError> {
         let invited = self.invited_by(text).ok_or_else(not_invited)?;
         let name = invited.about.name.clone();
         Ok(proto::approvers::Invitation { name })
@@ -297,7 +300,7 @@ impl Answers {
     /// # Errors
     ///
     /// That nobody was, or that it is no key.
-    pub fn present(
+    pub(crate) fn present(
         &mut self,
         invitation: &str,
         key: &PresentedKey,

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use guard_common::BootTime;
 
 /// Wrong signatures of one user in a second, before nothing of that user is read for the rest of it.
-pub const MOST: u32 = 20;
+pub(crate) const MOST: u32 = 20;
 /// Users that are counted at once.
 const MAX_USERS: usize = 1024;
 const SECOND: u64 = 1_000_000_000;
 
 /// The counts of each user.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     of: HashMap<u32, Count>,
 }
 
@@ -29,13 +29,13 @@ struct Count {
 impl Meter {
     /// Whether a user has tried too many signatures in this second.
     #[must_use]
-    pub fn is_over(&self, uid: u32, now: BootTime) -> bool {
+    pub(crate) fn is_over(&self, uid: u32, now: BootTime) -> bool {
         let count = self.of.get(&uid);
         count.is_some_and(|one| one.is_now(now) && one.wrong >= MOST)
     }
 
     /// Counts an answer that was refused. Returns how many a record about it stands for, if there is to be one: one a second.
-    pub fn refused(&mut self, uid: u32, is_forged: bool, now: BootTime) -> Option<u64> {
+    pub(crate) fn refused(&mut self, uid: u32, is_forged: bool, now: BootTime) -> Option<u64> {
         if self.of.len() >= MAX_USERS {
             self.of.retain(|_, one| one.is_now(now));
         }
@@ -55,7 +55,7 @@ impl Meter {
     }
 
     /// What no record stands for yet and a second has passed for, by user.
-    pub fn take_untold(&mut self, now: BootTime) -> Vec<(u32, u64)> {
+    pub(crate) fn take_untold(&mut self, now: BootTime) -> Vec<(u32, u64)> {
         let due = self.of.iter_mut().filter(|(_, one)| {
             one.untold > 0
                 && one

@@ -6,15 +6,15 @@
 //! whose rules several have to sign. `enrolling.rs` is who may sign.
 //! guardd reads signatures with `guard-signed`, and opens by the same functions as for a yes at the machine.
 
-pub mod couriers;
+pub(crate) mod couriers;
 mod enrolling;
-pub mod meter;
-pub mod people;
-pub mod question_bytes;
-pub mod questions;
+pub(crate) mod meter;
+pub(crate) mod people;
+pub(crate) mod question_bytes;
+pub(crate) mod questions;
 mod refusals;
-pub mod shows;
-pub mod stopping;
+pub(crate) mod shows;
+pub(crate) mod stopping;
 mod taking;
 
 use std::{fs, io, time::Duration};
@@ -37,13 +37,13 @@ use crate::{
 };
 
 /// How long an invitation counts at most, and if nobody says for how long.
-pub const INVITED: Duration = Duration::from_secs(600);
+pub(crate) const INVITED: Duration = Duration::from_secs(600);
 /// Invitations at once.
 const MAX_INVITED: usize = 16;
 
 /// Owns who may sign answers, the questions that were made, and what is used.
 #[derive(Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// Who may answer.
     people: People,
     /// The questions whose bytes were given out.
@@ -61,25 +61,25 @@ pub struct Answers {
 
 /// The files that outlive guardd, but not the kernel's state.
 #[derive(Clone, Debug)]
-pub struct AnswerFiles {
+pub(crate) struct AnswerFiles {
     /// Questions, by the request's id.
-    pub questions: Shelf<GivenQuestion>,
+    pub(crate) questions: Shelf<GivenQuestion>,
     /// Used nonces, and until when their questions were open.
-    pub used: Shelf<u64>,
+    pub(crate) used: Shelf<u64>,
     /// The number of the kernel's state.
-    pub boot: Shelf<String>,
+    pub(crate) boot: Shelf<String>,
 }
 
 /// Somebody who may present a key.
 #[derive(Clone, Debug)]
-pub struct OpenInvitation {
+pub(crate) struct OpenInvitation {
     /// What is to be said of that person.
-    pub about: SigningApprover,
+    pub(crate) about: SigningApprover,
     /// The hash of the invitation.
     token: [u8; 32],
     until: BootTime,
     /// The key, once it was presented.
-    pub key: Option<Key>,
+    pub(crate) key: Option<Key>,
 }
 
 /// The number of the kernel's state, made where there is none yet.
@@ -96,7 +96,7 @@ fn number(files: &AnswerFiles) -> io::Result<String> {
 impl Answers {
     /// With what is on the disk of people; of the rest nothing, until [`Self::begin`].
     #[must_use]
-    pub fn new(people: People, files: &AnswerFiles, config: &Config) -> Self {
+    pub(crate) fn new(people: People, files: &AnswerFiles, config: &Config) -> Self {
         Self {
             people,
             questions: Questions::new(files),
@@ -111,7 +111,7 @@ impl Answers {
 
     /// Takes over what an earlier guardd has kept, once it is known whether the kernel's state is the same: a question ends
     /// with that at the latest. Where the number of the state cannot be kept, no question is made: an answer could count twice.
-    pub fn begin(&mut self, files: &AnswerFiles) {
+    pub(crate) fn begin(&mut self, files: &AnswerFiles) {
         match number(files) {
             Ok(boot) => {
                 self.questions.recall(&boot, clock::now());
@@ -125,13 +125,13 @@ impl Answers {
 
     /// The question about a request, if its bytes were given out.
     #[must_use]
-    pub fn question(&self, request: &str) -> Option<&GivenQuestion> {
+    pub(crate) fn question(&self, request: &str) -> Option<&GivenQuestion> {
         self.questions.of(request)
     }
 
     /// Whether a user has tried too many signatures in this second.
     #[must_use]
-    pub fn has_too_many_wrong(&self, uid: u32, now: BootTime) -> bool {
+    pub(crate) fn has_too_many_wrong(&self, uid: u32, now: BootTime) -> bool {
         self.meter.is_over(uid, now)
     }
 
@@ -143,25 +143,25 @@ impl Answers {
 
     /// What this machine is called in questions.
     #[must_use]
-    pub fn machine(&self) -> &str {
+    pub(crate) fn machine(&self) -> &str {
         &self.machine
     }
 
     /// The number of the kernel's state; empty: it could not be kept.
     #[must_use]
-    pub fn boot(&self) -> &str {
+    pub(crate) fn boot(&self) -> &str {
         &self.boot
     }
 
     /// Whether that user is a courier.
     #[must_use]
-    pub fn is_courier(&self, uid: u32) -> bool {
+    pub(crate) fn is_courier(&self, uid: u32) -> bool {
         self.couriers.contains(&uid)
     }
 
     /// Whether that courier may read all of the audit log, whoever's sessions it is about.
     #[must_use]
-    pub fn keeps_log(&self, who: Courier) -> bool {
+    pub(crate) fn keeps_log(&self, who: Courier) -> bool {
         self.keeps_log == Some(who.uid())
     }
 
@@ -170,7 +170,11 @@ impl Answers {
     /// # Errors
     ///
     /// That there are too many, or no random numbers.
-    pub fn invite(&mut self, about: SigningApprover, time: Duration) -> Result<String, CallError> {
+    pub(crate) fn invite(
+        &mut self,
+        about: SigningApprover,
+        time: Duration,
+    ) -> Result<String, CallError> {
         let now = clock::now();
         self.invited
             .retain(|one| one.until > now && one.about.name != about.name);
@@ -192,7 +196,7 @@ impl Answers {
     }
 
     /// The invitation with that text, for which no key was presented yet.
-    pub fn invited_by(&mut self, token: &str) -> Option<&mut OpenInvitation> {
+    pub(crate) fn invited_by(&mut self, token: &str) -> Option<&mut OpenInvitation> {
         let (now, token) = (clock::now(), hash(token));
         let mut invited = self.invited.iter_mut();
         invited.find(|one| one.token == token && one.until > now && one.key.is_none())
@@ -200,14 +204,14 @@ impl Answers {
 
     /// The person of that name, with the key that was presented.
     #[must_use]
-    pub fn presented(&self, name: &str) -> Option<&OpenInvitation> {
+    pub(crate) fn presented(&self, name: &str) -> Option<&OpenInvitation> {
         let now = clock::now();
         let mut invited = self.invited.iter();
         invited.find(|one| one.about.name == name && one.until > now && one.key.is_some())
     }
 
     /// Ends a person's invitation.
-    pub fn end_invitation(&mut self, name: &str) {
+    pub(crate) fn end_invitation(&mut self, name: &str) {
         self.invited.retain(|one| one.about.name != name);
     }
 }
@@ -248,7 +252,7 @@ fn hash(text: &str) -> [u8; 32] {
 /// # Errors
 ///
 /// The system's.
-pub fn random() -> io::Result<String> {
+pub(crate) fn random() -> io::Result<String> {
     let mut bits = [0_u8; 16];
     fill(&mut bits)?;
     Ok(data_encoding::BASE64URL_NOPAD.encode(&bits))
@@ -259,7 +263,7 @@ pub fn random() -> io::Result<String> {
 /// # Errors
 ///
 /// The system's.
-pub fn digits() -> io::Result<String> {
+pub(crate) fn digits() -> io::Result<String> {
     let mut bits = [0_u8; 8];
     fill(&mut bits)?;
     // Of 64 bits, each of a thousand is as likely as another.
@@ -271,7 +275,7 @@ pub fn digits() -> io::Result<String> {
 /// # Errors
 ///
 /// The system's.
-pub fn other_digits(than: &str) -> io::Result<String> {
+pub(crate) fn other_digits(than: &str) -> io::Result<String> {
     loop {
         let drawn = digits()?;
         if drawn != than {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Owns `approvers.toml`.
-pub type People = KeptFile<ApproverList>;
+pub(crate) type People = KeptFile<ApproverList>;
 
 impl FileState for ApproverList {
     const WITHOUT: &'static str = "nobody may answer from elsewhere";

@@ -27,7 +27,7 @@ impl State {
     /// # Errors
     ///
     /// That no signed answers are taken, or there is no such request, or its question is closed.
-    pub fn question(
+    pub(crate) fn question(
         &mut self,
         id: &str,
         may: impl Fn(u32) -> bool,
@@ -52,7 +52,7 @@ impl State {
     }
 
     /// The code of a request's question, if one is wanted, for the channel that tells it now; the question is made for that.
-    pub fn code_to_tell(&mut self, id: &str) -> Option<String> {
+    pub(crate) fn code_to_tell(&mut self, id: &str) -> Option<String> {
         self.config.answers.couriers.as_ref()?;
         let asked = self.requests.get(id).cloned()?;
         self.config.code_channel(&asked)?;

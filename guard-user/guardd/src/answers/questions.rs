@@ -12,53 +12,53 @@ use super::AnswerFiles;
 use crate::record::shelf::Shelf;
 
 /// Wrong codes after which a question is closed.
-pub const MOST_WRONG: u8 = 3;
+pub(crate) const MOST_WRONG: u8 = 3;
 /// How often a request is told again because it asks something else, and so has another code. What changes without end would have
 /// people told without end.
 const MOST_CHANGES: u32 = 8;
 
 /// A question that was given out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GivenQuestion {
+pub(crate) struct GivenQuestion {
     /// Its bytes, as text.
-    pub bytes: String,
+    pub(crate) bytes: String,
     /// Their hash, as answers have it.
-    pub hash: String,
+    pub(crate) hash: String,
     /// Until when it counts, in nanoseconds of boot time.
-    pub until: u64,
+    pub(crate) until: u64,
     /// The code that an answer has to say; empty: none.
-    pub code: String,
+    pub(crate) code: String,
     /// How many codes answers had to say before this one: each is for one answer.
     #[serde(default)]
-    pub codes: u32,
+    pub(crate) codes: u32,
     /// How many said another.
-    pub wrong: u8,
+    pub(crate) wrong: u8,
     /// Those who have said yes, where several have to.
-    pub given: Vec<PartialYes>,
+    pub(crate) given: Vec<PartialYes>,
     /// The process that it names.
     #[serde(default)]
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// Whether `on_request` was told its code.
     #[serde(default)]
-    pub told: bool,
+    pub(crate) told: bool,
     /// How many questions about the same request there were before this one, each in the time of the next.
     #[serde(default)]
-    pub changes: u32,
+    pub(crate) changes: u32,
 }
 
 /// A yes of somebody, which alone is not enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartialYes {
+pub(crate) struct PartialYes {
     /// What was said.
-    pub answer: Answer,
+    pub(crate) answer: Answer,
     /// The signature under it.
-    pub signed: Signature,
+    pub(crate) signed: Signature,
 }
 
 impl PartialYes {
     /// Whether another answer says the same.
     #[must_use]
-    pub fn says(&self, other: &Answer) -> bool {
+    pub(crate) fn says(&self, other: &Answer) -> bool {
         let what = |one: &Answer| Answer {
             by: String::new(),
             code: String::new(),
@@ -71,13 +71,13 @@ impl PartialYes {
 impl GivenQuestion {
     /// What it asks. These are guardd's own bytes.
     #[must_use]
-    pub fn question(&self) -> Option<Question> {
+    pub(crate) fn question(&self) -> Option<Question> {
         Question::from_bytes(self.bytes.as_bytes()).ok()
     }
 
     /// A question with these bytes that nobody has answered.
     #[must_use]
-    pub fn new(bytes: String, until: BootTime, code: String) -> Self {
+    pub(crate) fn new(bytes: String, until: BootTime, code: String) -> Self {
         Self {
             hash: Question::hash(bytes.as_bytes()),
             bytes,
@@ -95,7 +95,7 @@ impl GivenQuestion {
     /// The same in place of an earlier one about the same request: codes are guessed for a request, which may ask something else each
     /// time.
     #[must_use]
-    pub fn in_place_of(self, earlier: Option<&Self>, now: BootTime) -> Self {
+    pub(crate) fn in_place_of(self, earlier: Option<&Self>, now: BootTime) -> Self {
         let Some(earlier) = earlier else {
             return self;
         };
@@ -113,26 +113,26 @@ impl GivenQuestion {
 
     /// Whether it has a code that `on_request` is to be told yet.
     #[must_use]
-    pub fn has_code_to_tell(&self) -> bool {
+    pub(crate) fn has_code_to_tell(&self) -> bool {
         !self.code.is_empty() && !self.told && !self.is_closed() && self.changes <= MOST_CHANGES
     }
 
     /// Whether its time is up.
     #[must_use]
-    pub fn is_over(&self, now: BootTime) -> bool {
+    pub(crate) fn is_over(&self, now: BootTime) -> bool {
         self.until <= now.0
     }
 
     /// Whether too many said a wrong code.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.wrong >= MOST_WRONG
     }
 }
 
 /// Owns the questions, by the ids of their requests.
 #[derive(Debug)]
-pub struct Questions {
+pub(crate) struct Questions {
     kept: HashMap<String, GivenQuestion>,
     files: Shelf<GivenQuestion>,
     used: Shelf<u64>,
@@ -141,7 +141,7 @@ pub struct Questions {
 impl Questions {
     /// None yet.
     #[must_use]
-    pub fn new(files: &AnswerFiles) -> Self {
+    pub(crate) fn new(files: &AnswerFiles) -> Self {
         Self {
             kept: HashMap::new(),
             files: files.questions.clone(),
@@ -150,7 +150,7 @@ impl Questions {
     }
 
     /// Takes over those of an earlier guardd: none of another boot, and none that is used, for such a request is asked again.
-    pub fn recall(&mut self, boot: &str, now: BootTime) {
+    pub(crate) fn recall(&mut self, boot: &str, now: BootTime) {
         self.forget_used(now);
         for (id, kept) in self.files.all() {
             let question = kept.question();
@@ -164,13 +164,13 @@ impl Questions {
 
     /// The question about a request.
     #[must_use]
-    pub fn of(&self, id: &str) -> Option<&GivenQuestion> {
+    pub(crate) fn of(&self, id: &str) -> Option<&GivenQuestion> {
         self.kept.get(id)
     }
 
     /// The question with that hash, and its request.
     #[must_use]
-    pub fn with_hash(&self, hash: &str) -> Option<(&str, &GivenQuestion)> {
+    pub(crate) fn with_hash(&self, hash: &str) -> Option<(&str, &GivenQuestion)> {
         let mut kept = self.kept.iter();
         let found = kept.find(|(_, kept)| kept.hash == hash);
         found.map(|(id, kept)| (id.as_str(), kept))
@@ -181,14 +181,14 @@ impl Questions {
     /// # Errors
     ///
     /// That its file cannot be written; then it is not kept.
-    pub fn keep(&mut self, id: &str, kept: GivenQuestion) -> io::Result<()> {
+    pub(crate) fn keep(&mut self, id: &str, kept: GivenQuestion) -> io::Result<()> {
         self.files.put(id, &kept)?;
         self.kept.insert(id.to_owned(), kept);
         Ok(())
     }
 
     /// Notes that the code of a request's question was told. Where that cannot be kept, the next guardd tells it once more.
-    pub fn note_told(&mut self, id: &str) {
+    pub(crate) fn note_told(&mut self, id: &str) {
         if let Some(kept) = self.kept.get_mut(id).filter(|kept| !kept.told) {
             kept.told = true;
             self.files.keep(id, kept);
@@ -196,14 +196,14 @@ impl Questions {
     }
 
     /// Drops the question about a request.
-    pub fn drop_of(&mut self, id: &str) {
+    pub(crate) fn drop_of(&mut self, id: &str) {
         if self.kept.remove(id).is_some() {
             self.files.remove(id);
         }
     }
 
     /// Drops those whose requests are gone, and those whose time is up.
-    pub fn retain(&mut self, now: BootTime, is_open: impl Fn(&str) -> bool) {
+    pub(crate) fn retain(&mut self, now: BootTime, is_open: impl Fn(&str) -> bool) {
         let gone = self
             .kept
             .extract_if(|id, kept| kept.is_over(now) || !is_open(id));
@@ -218,7 +218,7 @@ impl Questions {
 
     /// Whether that nonce is used; also where it cannot be told.
     #[must_use]
-    pub fn is_used(&self, nonce: &str) -> bool {
+    pub(crate) fn is_used(&self, nonce: &str) -> bool {
         self.used.has(nonce)
     }
 
@@ -227,7 +227,7 @@ impl Questions {
     /// # Errors
     ///
     /// That it cannot be noted: then nothing may open.
-    pub fn spend(&self, nonce: &str, until: u64) -> io::Result<()> {
+    pub(crate) fn spend(&self, nonce: &str, until: u64) -> io::Result<()> {
         self.used.put_synced(nonce, &until)
     }
 

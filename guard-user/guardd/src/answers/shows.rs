@@ -11,17 +11,17 @@ const BODY: usize = 4096;
 
 /// The lines, and whether they show all of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shows {
+pub(crate) struct Shows {
     /// Line by line.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Whether nothing is left out, but for the end of a program's long name.
-    pub whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Shows {
     /// What is shown of a request.
     #[must_use]
-    pub fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         let mut shows = Self {
             lines: Vec::new(),
             whole: true,

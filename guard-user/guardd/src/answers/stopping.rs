@@ -17,11 +17,11 @@ use crate::{
 
 /// What an answer is measured by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stopping {
+pub(crate) struct Stopping {
     /// The policies that an approver has to answer for.
-    pub policies: Vec<String>,
+    pub(crate) policies: Vec<String>,
     /// The rules by which several people may have to sign; of a policy's default it is empty.
-    pub rules: Vec<String>,
+    pub(crate) rules: Vec<String>,
 }
 
 impl Stopping {

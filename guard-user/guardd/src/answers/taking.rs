@@ -91,7 +91,7 @@ impl State {
     /// # Errors
     ///
     /// Which condition does not hold; then the request still waits.
-    pub fn answer_signed(
+    pub(crate) fn answer_signed(
         &mut self,
         from: &DecisionOrigin,
         signed: &Signed,

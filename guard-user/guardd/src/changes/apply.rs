@@ -5,7 +5,7 @@ use crate::state::State;
 
 impl State {
     /// Does what follows from a change. The only place that does.
-    pub fn apply(&mut self, change: Change) {
+    pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Requests => {
                 self.requests.keep();

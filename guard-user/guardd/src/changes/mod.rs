@@ -7,7 +7,7 @@ use guard_common::PolicyId;
 
 /// What an operation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// There are new requests, or some were dropped.
     Requests,
     /// A person answered requests: connections and HTTP requests that are held for the answer go on, or end.

@@ -12,13 +12,13 @@ const NO_DETOUR_BY_PROXY: &str = "Do not retry in a loop and do not look for ano
                                   refuses every one, and each attempt is written down.";
 
 /// For a request that changes something at a read-only destination, about which a person has been asked.
-pub const HTTP_ASKED: &str = "go on with something else, and send the very same request once more when the person has \
+pub(crate) const HTTP_ASKED: &str = "go on with something else, and send the very same request once more when the person has \
                               said yes; guard why tells what became of it; do not retry in a loop, and do not look \
                               for another way to change it";
 
 /// As people type it.
 #[must_use]
-pub fn destination(to: &Endpoint) -> String {
+pub(crate) fn destination(to: &Endpoint) -> String {
     match (to.port, to.address.contains(':')) {
         (Some(port), true) => format!("[{}]:{port}", to.address),
         (Some(port), false) => format!("{}:{port}", to.address),
@@ -31,7 +31,7 @@ const MAX_SAID_BACK: usize = 200;
 
 /// The beginning of a long text.
 #[must_use]
-pub fn short(what: &str) -> String {
+pub(crate) fn short(what: &str) -> String {
     match what.char_indices().nth(MAX_SAID_BACK) {
         Some((at, _)) => format!("{}…", &what[..at]),
         None => what.to_owned(),
@@ -40,13 +40,13 @@ pub fn short(what: &str) -> String {
 
 /// What decides: a rule and its reason, in the words of its author; without one the policy's default.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct DecidingRule<'m> {
+pub(crate) struct DecidingRule<'m> {
     /// Its name.
-    pub name: Option<&'m str>,
+    pub(crate) name: Option<&'m str>,
     /// Its reason.
-    pub reason: Option<&'m str>,
+    pub(crate) reason: Option<&'m str>,
     /// Whether guardd added it, for what came into reach of the session.
-    pub is_own: bool,
+    pub(crate) is_own: bool,
 }
 
 impl Display for DecidingRule<'_> {
@@ -66,7 +66,7 @@ impl Display for DecidingRule<'_> {
 
 /// For a UDP socket that was to be connected, where TCP may pass.
 #[must_use]
-pub fn unsent(to: &Endpoint) -> String {
+pub(crate) fn unsent(to: &Endpoint) -> String {
     format!(
         "By UDP {} is denied, and nothing was sent: a UDP socket was to be connected, as a C library does to sort the addresses of a \
          name. If the program came through by TCP, nothing is wrong.",
@@ -76,7 +76,7 @@ pub fn unsent(to: &Endpoint) -> String {
 
 /// For a connection through a listener, for which more holes with a budget are open than it can have.
 #[must_use]
-pub fn many_budgets(to: &Endpoint) -> String {
+pub(crate) fn many_budgets(to: &Endpoint) -> String {
     format!(
         "A person has opened {} and what else the connection leads to, but more than two of these holes have a budget, or two of \
          them one of bytes: a connection can have no more. Nothing was used up. Ask the person to open one of them without a budget, or \
@@ -87,7 +87,7 @@ pub fn many_budgets(to: &Endpoint) -> String {
 
 /// For something that a `deny` rule refused.
 #[must_use]
-pub fn denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
+pub(crate) fn denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
     format!(
         "{} is denied by {by}. Nobody can open it for this session. {NO_DETOUR} Go on without it, and \
          say in your answer that it was denied.",
@@ -97,7 +97,7 @@ pub fn denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
 
 /// For a name server of this machine that the policy denies.
 #[must_use]
-pub fn name_server_denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
+pub(crate) fn name_server_denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
     format!(
         "{} is a name server, and denied by {by}: no name can be looked up in this session. Nobody can open it for this session. \
          {NO_DETOUR} Say in your answer that the policy lacks a rule for name servers, for a person to weigh: to = [\"@dns\"], \
@@ -108,7 +108,7 @@ pub fn name_server_denied(to: &Endpoint, by: DecidingRule<'_>) -> String {
 
 /// For a Unix socket whose listener is outside of the session.
 #[must_use]
-pub fn socket_refused(path: &str) -> String {
+pub(crate) fn socket_refused(path: &str) -> String {
     format!(
         "Somebody outside of this session listens at {path}, and could act for it without the guard. Nobody can open it while \
          the session runs. {NO_DETOUR} Go on without it, or say in your answer that it would take `allow = [\"{}\"]` \
@@ -128,7 +128,7 @@ fn allowed_by(path: &str) -> &str {
 
 /// For a Unix socket of which it could not be told who listens there.
 #[must_use]
-pub fn socket_unknown(path: &str) -> String {
+pub(crate) fn socket_unknown(path: &str) -> String {
     format!(
         "It could not be told who listens at {path}: this session or somebody outside. {NO_DETOUR} Go on without it. If it is a \
          server of this session's own, have it and its clients see the same files, and try once more; else say in your answer \
@@ -139,7 +139,7 @@ pub fn socket_unknown(path: &str) -> String {
 
 /// For a connection that the proxy closed for what came first on it.
 #[must_use]
-pub fn closed(to: &Endpoint, why: &str) -> String {
+pub(crate) fn closed(to: &Endpoint, why: &str) -> String {
     format!(
         "The guard looks into what goes to {}, and closed the connection: {why}. {NO_DETOUR_BY_PROXY} Speak what the policy looks for there, \
          or say in your answer what you wanted to send, for a person to weigh.",
@@ -149,7 +149,7 @@ pub fn closed(to: &Endpoint, why: &str) -> String {
 
 /// For a socket that is refused for how it was connected.
 #[must_use]
-pub fn refused_socket(to: &Endpoint, why: &str) -> String {
+pub(crate) fn refused_socket(to: &Endpoint, why: &str) -> String {
     format!(
         "Nothing of what a socket sent to {} left, whatever the rules say: {why}. Open a new socket and send it once more: the \
          rules judge that one.",
@@ -159,7 +159,7 @@ pub fn refused_socket(to: &Endpoint, why: &str) -> String {
 
 /// For a connection of which nothing could be told.
 #[must_use]
-pub fn unnamed_refused() -> String {
+pub(crate) fn unnamed_refused() -> String {
     format!(
         "A program that keeps others from looking at it was about to connect, and it could not be told where. If that was a \
          Unix socket, it was refused; anything else was judged as ever. {NO_DETOUR} Try once more when this machine is less \
@@ -169,7 +169,7 @@ pub fn unnamed_refused() -> String {
 
 /// For a socket that somebody outside made and handed over.
 #[must_use]
-pub fn handed_refused() -> String {
+pub(crate) fn handed_refused() -> String {
     format!(
         "Somebody outside of this session made a socket for the network and handed it over: it would serve without the guard. \
          {NO_DETOUR} Make the connection in here, where the policy says what may be reached.",
@@ -178,7 +178,7 @@ pub fn handed_refused() -> String {
 
 /// For a signal to a process outside of the session.
 #[must_use]
-pub fn signal_refused(process: &str) -> String {
+pub(crate) fn signal_refused(process: &str) -> String {
     format!(
         "The {process} is none of this session's, and only these can be signalled. {NO_DETOUR} If it must be, say so in your \
          answer, for a person to do it.",
@@ -187,7 +187,7 @@ pub fn signal_refused(process: &str) -> String {
 
 /// For a destination that a person may open, and about which the request `request` waits.
 #[must_use]
-pub fn asked(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> String {
+pub(crate) fn asked(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> String {
     format!(
         "{} was stopped by {by}. A person has been asked (request {request}). {NO_DETOUR} Go on with \
          something else, or say that you wait for the answer; when it is yes, the same command works.",
@@ -197,7 +197,7 @@ pub fn asked(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> String {
 
 /// For an HTTP request about which the request `request` waits.
 #[must_use]
-pub fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
+pub(crate) fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
     format!(
         "{what} would change something, and was stopped by {by}. Reading there is allowed. A person has been asked about \
          this very request ({request}). {NO_DETOUR_BY_PROXY} Go on with something else, or say that you wait for the answer; when \
@@ -207,7 +207,7 @@ pub fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
 
 /// For an HTTP request to which a person has said no.
 #[must_use]
-pub fn http_answered_no(what: &str) -> String {
+pub(crate) fn http_answered_no(what: &str) -> String {
     format!(
         "A person was asked about {what} lately and said no. {NO_DETOUR_BY_PROXY} Go on without it, and say in your answer that it \
          was refused.",
@@ -216,7 +216,7 @@ pub fn http_answered_no(what: &str) -> String {
 
 /// For an HTTP request to which a person said no, which is over.
 #[must_use]
-pub fn http_may_be_asked(what: &str) -> String {
+pub(crate) fn http_may_be_asked(what: &str) -> String {
     format!(
         "A person was asked about {what} and said no; that is over. The same request asks once more: send it if it must be, and not \
          in a loop."
@@ -225,7 +225,7 @@ pub fn http_may_be_asked(what: &str) -> String {
 
 /// For an HTTP request to which a person has said yes; `ended`: why that is over.
 #[must_use]
-pub fn http_answered_yes(what: &str, passed: u64, ended: Option<&str>) -> String {
+pub(crate) fn http_answered_yes(what: &str, passed: u64, ended: Option<&str>) -> String {
     match (passed, ended) {
         (_, None) => {
             format!("A person has said yes to {what}: the same request works until that ends.")
@@ -241,7 +241,7 @@ pub fn http_answered_yes(what: &str, passed: u64, ended: Option<&str>) -> String
 
 /// For a destination that a person may open, but about which no request waits.
 #[must_use]
-pub fn askable(to: &Endpoint, by: DecidingRule<'_>) -> String {
+pub(crate) fn askable(to: &Endpoint, by: DecidingRule<'_>) -> String {
     format!(
         "{} was stopped by {by}. To ask a person for it, run: guard request {}{} --reason \
          'why you need it'. {NO_DETOUR}",
@@ -253,7 +253,7 @@ pub fn askable(to: &Endpoint, by: DecidingRule<'_>) -> String {
 
 /// For a destination that a person has opened since.
 #[must_use]
-pub fn opened(to: &Endpoint) -> String {
+pub(crate) fn opened(to: &Endpoint) -> String {
     format!(
         "A person has opened {} for now: the same command works until that ends.",
         destination(to),
@@ -262,7 +262,7 @@ pub fn opened(to: &Endpoint) -> String {
 
 /// For a destination that a person had opened since, until that ended.
 #[must_use]
-pub fn was_open(to: &Endpoint) -> String {
+pub(crate) fn was_open(to: &Endpoint) -> String {
     format!(
         "A person had opened {0}, and that has ended or is used up. To ask for it again, run: guard request {0}{1} --reason 'why you \
          need it'.",
@@ -282,7 +282,7 @@ fn ports(to: &Endpoint) -> String {
 
 /// For a destination that a person has opened for reads alone since.
 #[must_use]
-pub fn opened_for_reads(to: &Endpoint) -> String {
+pub(crate) fn opened_for_reads(to: &Endpoint) -> String {
     format!(
         "A person has opened {} for now, for reads over HTTP: the same command works if it only reads. A request that \
          changes something there is stopped, and a person is asked about it.",
@@ -292,7 +292,7 @@ pub fn opened_for_reads(to: &Endpoint) -> String {
 
 /// For a destination to which a person has said no.
 #[must_use]
-pub fn answered_no(to: &Endpoint) -> String {
+pub(crate) fn answered_no(to: &Endpoint) -> String {
     format!(
         "A person was asked about {} lately and said no. {NO_DETOUR} Go on without it, and say in \
          your answer that it was refused.",
@@ -302,7 +302,7 @@ pub fn answered_no(to: &Endpoint) -> String {
 
 /// For a name that a session was not told of.
 #[must_use]
-pub fn name_refused(name: &str, why: &str) -> String {
+pub(crate) fn name_refused(name: &str, why: &str) -> String {
     format!(
         "{} was not asked for: {why}. The program hears that there is no such name. {NO_DETOUR} Go on without it, and say in \
          your answer that it was refused.",
@@ -312,7 +312,7 @@ pub fn name_refused(name: &str, why: &str) -> String {
 
 /// For a name that was asked for in vain.
 #[must_use]
-pub fn name_failed(name: &str, why: &str) -> String {
+pub(crate) fn name_failed(name: &str, why: &str) -> String {
     format!(
         "{} was asked for, and no answer was passed on: {why}. The program hears that this has failed (SERVFAIL). No rule refuses \
          the name. Try again once; if it fails again, say so in your answer.",
@@ -322,7 +322,7 @@ pub fn name_failed(name: &str, why: &str) -> String {
 
 /// For a name about which a request waits.
 #[must_use]
-pub fn name_asked(name: &str, request: &str) -> String {
+pub(crate) fn name_asked(name: &str, request: &str) -> String {
     format!(
         "Nothing of {} has left this machine. A person has been asked whether it may be asked for (request {request}). \
          {NO_DETOUR} Go on with something else, or say that you wait for the answer; when it is yes, the same command works.",
@@ -332,7 +332,7 @@ pub fn name_asked(name: &str, request: &str) -> String {
 
 /// For a name to which a person has said no.
 #[must_use]
-pub fn name_answered_no(name: &str) -> String {
+pub(crate) fn name_answered_no(name: &str) -> String {
     format!(
         "A person was asked about {} lately and said no. {NO_DETOUR} Go on without it, and say in your answer that it was \
          refused.",
@@ -342,7 +342,7 @@ pub fn name_answered_no(name: &str) -> String {
 
 /// For a name that a person has let be asked for since.
 #[must_use]
-pub fn name_opened(name: &str) -> String {
+pub(crate) fn name_opened(name: &str) -> String {
     format!(
         "A person has let {} be asked for now: the same command works until that ends.",
         short(name),
@@ -351,7 +351,7 @@ pub fn name_opened(name: &str) -> String {
 
 /// For something that is allowed now.
 #[must_use]
-pub fn allowed(to: &str) -> String {
+pub(crate) fn allowed(to: &str) -> String {
     format!("{to} is allowed: nothing to ask. If it fails, the guard is not the reason.")
 }
 

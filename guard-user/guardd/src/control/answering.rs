@@ -10,31 +10,31 @@ use crate::{control::auth::Approver, process};
 
 /// An approver who decides something, and the calling process.
 #[derive(Clone, Debug)]
-pub struct Answering {
+pub(crate) struct Answering {
     /// The approver.
-    pub who: Approver,
+    pub(crate) who: Approver,
     /// The process that called.
-    pub from: DecisionOrigin,
+    pub(crate) from: DecisionOrigin,
     /// The name to say, if it is not that of a user: of who signed, or whose word it is.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// What was signed, if anything was.
-    pub signed: Option<Rc<SignedBy>>,
+    pub(crate) signed: Option<Rc<SignedBy>>,
 }
 
 /// A signed answer, for the audit log.
 #[derive(Clone, Debug)]
-pub struct SignedBy {
+pub(crate) struct SignedBy {
     /// The signature.
-    pub signature: Signature,
+    pub(crate) signature: Signature,
     /// The others who said so before.
-    pub with: Vec<String>,
+    pub(crate) with: Vec<String>,
 }
 
 impl Answering {
     /// The process at the other end of a connection. Its pidfd shows that all this is of that process, and not of a later one
     /// with its number.
     #[must_use]
-    pub fn of(who: Approver, peer: &Peer) -> Self {
+    pub(crate) fn of(who: Approver, peer: &Peer) -> Self {
         let exe = peer.exe().ok();
         let comm = exe.as_deref().and_then(|exe| exe.file_name());
         let from = DecisionOrigin {
@@ -59,14 +59,14 @@ impl Answering {
 
     /// The signature, for a record; absent where there is none.
     #[must_use]
-    pub fn signature(&self) -> Field<Signature> {
+    pub(crate) fn signature(&self) -> Field<Signature> {
         let signed = self.signed.as_ref();
         signed.map_or(Field::Absent, |one| one.signature.clone().into())
     }
 
     /// The others who said so, for a record; absent where there are none.
     #[must_use]
-    pub fn with(&self) -> Field<Vec<String>> {
+    pub(crate) fn with(&self) -> Field<Vec<String>> {
         let others = self.signed.as_ref().map(|one| &one.with);
         let others = others.filter(|others| !others.is_empty());
         others.map_or(Field::Absent, |others| others.clone().into())

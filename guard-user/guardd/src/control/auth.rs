@@ -11,7 +11,7 @@ use crate::control::failure::CallError;
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallerPlace {
+pub(crate) enum CallerPlace {
     /// Outside the guard's root cgroup.
     Outside,
     /// There, too, and a user that the settings name as a courier: it carries what others ask and sign, and is nobody's owner.
@@ -24,25 +24,25 @@ pub enum CallerPlace {
 
 /// What the kernel says of a peer, at the moment of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Its user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Where it is.
-    pub place: CallerPlace,
+    pub(crate) place: CallerPlace,
 }
 
 /// A caller outside every guarded cgroup: it answers for its own sessions, root for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Approver {
+pub(crate) struct Approver {
     uid: u32,
 }
 
 impl Approver {
     /// Its user.
     #[must_use]
-    pub fn uid(self) -> u32 {
+    pub(crate) fn uid(self) -> u32 {
         self.uid
     }
 
@@ -55,20 +55,20 @@ impl Approver {
 
     /// Whether it answers for all sessions.
     #[must_use]
-    pub fn is_root(self) -> bool {
+    pub(crate) fn is_root(self) -> bool {
         self.uid == 0
     }
 
     /// Whether it answers for the sessions of `owner`.
     #[must_use]
-    pub fn answers_for(self, owner: u32) -> bool {
+    pub(crate) fn answers_for(self, owner: u32) -> bool {
         self.is_root() || self.uid == owner
     }
 }
 
 /// A process in a session's cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Agent {
+pub(crate) struct Agent {
     uid: u32,
     session: SessionId,
 }
@@ -76,27 +76,27 @@ pub struct Agent {
 impl Agent {
     /// Its user.
     #[must_use]
-    pub fn uid(self) -> u32 {
+    pub(crate) fn uid(self) -> u32 {
         self.uid
     }
 
     /// The session that it is in.
     #[must_use]
-    pub fn session(self) -> SessionId {
+    pub(crate) fn session(self) -> SessionId {
         self.session
     }
 }
 
 /// A user that carries questions and signed answers, shows what there is, and says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Courier {
+pub(crate) struct Courier {
     uid: u32,
 }
 
 impl Courier {
     /// Its user.
     #[must_use]
-    pub fn uid(self) -> u32 {
+    pub(crate) fn uid(self) -> u32 {
         self.uid
     }
 }
@@ -104,21 +104,21 @@ impl Courier {
 /// A process of root's in a cgroup right below the root that no session owns. It claims to prepare a unit; the service manager
 /// is asked whether it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Starter {
+pub(crate) struct Starter {
     cgroup: u64,
 }
 
 impl Starter {
     /// The id of that cgroup.
     #[must_use]
-    pub fn cgroup(self) -> u64 {
+    pub(crate) fn cgroup(self) -> u64 {
         self.cgroup
     }
 }
 
 /// The caller of an authorised call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authorised {
+pub(crate) enum Authorised {
     /// A caller outside.
     Approver(Approver),
     /// A process inside.
@@ -127,7 +127,7 @@ pub enum Authorised {
 
 /// A caller that may make a session of an existing cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assigner {
+pub(crate) enum Assigner {
     /// Root outside: of any cgroup.
     Root,
     /// A process that prepares a unit, if that is true: of its own cgroup.
@@ -201,7 +201,7 @@ fn audience(call: &Call) -> Audience {
 ///
 /// `Refused` for other callers, and for processes inside that are in no live session; `Invalid` for a caller outside if only a
 /// process inside makes sense.
-pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> {
+pub(crate) fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> {
     match (caller.place, audience(call)) {
         (CallerPlace::Outside, Audience::Root) if caller.uid != 0 => Err(for_root()),
         (CallerPlace::Outside, Audience::Agents) => Err(outside()),
@@ -220,7 +220,7 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> 
 /// # Errors
 ///
 /// `Refused` for what a courier may not do: all but to carry, to look, and to say no.
-pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallError> {
+pub(crate) fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallError> {
     if caller.place != CallerPlace::Courier {
         return Ok(None);
     }
@@ -250,7 +250,7 @@ pub fn courier(caller: &Caller, call: &Call) -> Result<Option<Courier>, CallErro
 /// # Errors
 ///
 /// `Refused` for all but root, and for processes inside that are neither in a session nor in a cgroup that could become one.
-pub fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
+pub(crate) fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
     match caller.place {
         CallerPlace::Outside if caller.uid == 0 => Ok(Assigner::Root),
         CallerPlace::Outside | CallerPlace::Courier => Err(for_root()),

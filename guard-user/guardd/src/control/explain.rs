@@ -30,7 +30,7 @@ const WHAT_TO_WRITE: &str =
 /// # Errors
 ///
 /// `Invalid`, with what was expected.
-pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), CallError> {
+pub(crate) fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), CallError> {
     let wrong = |what: &str, why: policy::Invalid| {
         // The error's own help is about what was typed.
         let fix = why.help.unwrap_or_else(|| WHAT_TO_WRITE.to_owned());
@@ -55,7 +55,7 @@ pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>),
 
 /// The name that must be looked up for a destination, if there is one.
 #[must_use]
-pub fn name_in(to: &Destination) -> Option<String> {
+pub(crate) fn name_in(to: &Destination) -> Option<String> {
     match &to.target {
         policy::Target::Name(name) => Some(name.as_str().to_owned()),
         _ => None,
@@ -64,7 +64,7 @@ pub fn name_in(to: &Destination) -> Option<String> {
 
 /// The policies that explain a verdict.
 #[derive(Clone, Debug)]
-pub enum Under {
+pub(crate) enum Under {
     /// A session's policies and holes.
     Session(SessionId),
     /// A policy of guardd's, or one that the client brings, without a session and holes, and a project's that judges beside it.
@@ -81,7 +81,7 @@ pub enum Under {
 /// # Errors
 ///
 /// `NotFound` or `Invalid`.
-pub async fn explain(
+pub(crate) async fn explain(
     shared: &Shared,
     under: &Under,
     to: &Destination,

@@ -25,7 +25,7 @@ impl State {
     /// # Errors
     ///
     /// `Invalid` if no address is known for the destination.
-    pub fn explain(
+    pub(crate) fn explain(
         &self,
         session: SessionId,
         to: &Destination,

@@ -12,16 +12,16 @@ use crate::record::{audit::AuditError, kept::UnreadableFile};
 /// A [`Failure`] under the Varlink error that a client branches on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}")]
-pub struct CallError {
+pub(crate) struct CallError {
     /// The error's name in the interface.
-    pub name: ErrorName,
+    pub(crate) name: ErrorName,
     /// The text for people.
-    pub failure: Failure,
+    pub(crate) failure: Failure,
 }
 
 impl CallError {
     /// An error of one kind, from its three sentences.
-    pub fn new(
+    pub(crate) fn new(
         name: ErrorName,
         what: impl Into<String>,
         why: impl Into<String>,
@@ -38,7 +38,7 @@ impl CallError {
     }
 
     /// The caller may not do this.
-    pub fn refused(
+    pub(crate) fn refused(
         what: impl Into<String>,
         why: impl Into<String>,
         fix: impl Into<String>,
@@ -47,7 +47,7 @@ impl CallError {
     }
 
     /// The named thing does not exist.
-    pub fn not_found(
+    pub(crate) fn not_found(
         what: impl Into<String>,
         why: impl Into<String>,
         fix: impl Into<String>,
@@ -56,7 +56,7 @@ impl CallError {
     }
 
     /// The call's parameters are wrong.
-    pub fn invalid(
+    pub(crate) fn invalid(
         what: impl Into<String>,
         why: impl Into<String>,
         fix: impl Into<String>,
@@ -65,7 +65,11 @@ impl CallError {
     }
 
     /// The call failed.
-    pub fn failed(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn failed(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self::new(ErrorName::Failed, what, why, fix)
     }
 

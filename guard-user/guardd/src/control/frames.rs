@@ -22,7 +22,7 @@ const TAKEN: Duration = Duration::from_secs(5);
 
 /// Why a connection ends, other than by its peer.
 #[derive(Debug, thiserror::Error)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// Longer than the limit.
     #[error("the call is longer than {limit} bytes")]
     TooLong {
@@ -47,7 +47,7 @@ pub enum FrameError {
 }
 
 /// The reading half of a connection.
-pub struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     codec: AnyDelimiterCodec,
@@ -58,7 +58,7 @@ pub struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `stream`; a long frame is read under a permit of `long` only.
-    pub fn new(stream: R, long: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(stream: R, long: Arc<Semaphore>) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
@@ -69,7 +69,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Waits until the peer sends something or closes the connection, however long that takes.
-    pub async fn stirs(&mut self) {
+    pub(crate) async fn stirs(&mut self) {
         if self.buffer.is_empty() {
             // A failure counts as closed.
             let _ = self.stream.read_buf(&mut self.buffer).await;
@@ -81,7 +81,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     ///
     /// [`FrameError`]; the stream cannot be read after any of them.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         let mut deadline = Instant::now() + IDLE;
         if !self.buffer.is_empty() {
             deadline = Instant::now() + WHOLE;
@@ -135,7 +135,7 @@ fn codec(limit: usize) -> AnyDelimiterCodec {
 /// # Errors
 ///
 /// [`FrameError::Slow`] if the peer does not read it in time, and the socket's errors.
-pub async fn send<W: AsyncWrite + Unpin>(
+pub(crate) async fn send<W: AsyncWrite + Unpin>(
     stream: &mut W,
     mut frame: Vec<u8>,
 ) -> Result<(), FrameError> {
@@ -151,7 +151,7 @@ pub async fn send<W: AsyncWrite + Unpin>(
 /// # Errors
 ///
 /// If it has no JSON form.
-pub fn error_frame(error: WireError) -> Result<Vec<u8>, FrameError> {
+pub(crate) fn error_frame(error: WireError) -> Result<Vec<u8>, FrameError> {
     Ok(serde_json::to_vec(&error).map_err(io::Error::from)?)
 }
 

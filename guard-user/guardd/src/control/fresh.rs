@@ -10,7 +10,7 @@ use tokio::{
 /// Each caller gets an answer that is not older than its call. Callers that wait share one, so that a crowd costs no more than
 /// the pause allows, and no caller waits longer than the others.
 #[derive(Debug)]
-pub struct Fresh<T> {
+pub(crate) struct Fresh<T> {
     pause: Duration,
     last: Mutex<Option<(Instant, T)>>,
 }
@@ -18,13 +18,13 @@ pub struct Fresh<T> {
 impl<T: Clone> Fresh<T> {
     /// No answer yet; `pause` is the shortest time between two.
     #[must_use]
-    pub fn new(pause: Duration) -> Self {
+    pub(crate) fn new(pause: Duration) -> Self {
         let last = Mutex::new(None);
         Self { pause, last }
     }
 
     /// The answer: from `ask`, or from another caller's call made meanwhile.
-    pub async fn get(&self, ask: impl Future<Output = T>) -> T {
+    pub(crate) async fn get(&self, ask: impl Future<Output = T>) -> T {
         let came = Instant::now();
         let mut last = self.last.lock().await;
         if let Some((asked, answer)) = &*last {
@@ -41,7 +41,7 @@ impl<T: Clone> Fresh<T> {
 
     /// Whether the pause is over.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let last = self.last.try_lock();
         last.is_ok_and(|last| {
             last.as_ref()

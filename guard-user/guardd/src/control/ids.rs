@@ -6,13 +6,13 @@ use crate::control::failure::CallError;
 
 /// Formats a session's id.
 #[must_use]
-pub fn session(id: SessionId) -> String {
+pub(crate) fn session(id: SessionId) -> String {
     format!("s{}", id.0)
 }
 
 /// Formats a hole's id.
 #[must_use]
-pub fn hole(id: HoleId) -> String {
+pub(crate) fn hole(id: HoleId) -> String {
     format!("h{}", id.0)
 }
 
@@ -21,7 +21,7 @@ pub fn hole(id: HoleId) -> String {
 /// # Errors
 ///
 /// `NotFound`: a text that is no id names no session.
-pub fn parse_session(text: &str) -> Result<SessionId, CallError> {
+pub(crate) fn parse_session(text: &str) -> Result<SessionId, CallError> {
     let id = number(text, 's').map(SessionId);
     id.ok_or_else(|| no_session(text))
 }
@@ -31,7 +31,7 @@ pub fn parse_session(text: &str) -> Result<SessionId, CallError> {
 /// # Errors
 ///
 /// `NotFound`: a text that is no id names no hole.
-pub fn parse_hole(text: &str) -> Result<HoleId, CallError> {
+pub(crate) fn parse_hole(text: &str) -> Result<HoleId, CallError> {
     let id = number(text, 'h').map(HoleId);
     id.ok_or_else(|| no_hole(text))
 }
@@ -44,7 +44,7 @@ fn number(text: &str, letter: char) -> Option<u32> {
 
 /// What has an id like that, where it is no session.
 #[must_use]
-pub fn other_kind(text: &str) -> Option<&'static str> {
+pub(crate) fn other_kind(text: &str) -> Option<&'static str> {
     let kinds = [('r', "request"), ('h', "hole")];
     let mut like = kinds
         .into_iter()
@@ -54,7 +54,7 @@ pub fn other_kind(text: &str) -> Option<&'static str> {
 
 /// The error if there is no such session, or it is another user's.
 #[must_use]
-pub fn no_session(text: &str) -> CallError {
+pub(crate) fn no_session(text: &str) -> CallError {
     let why = match other_kind(text) {
         Some(kind) => {
             format!("that is the id of a {kind}, and no live session of yours has it for a name")
@@ -66,7 +66,7 @@ pub fn no_session(text: &str) -> CallError {
 
 /// The error if there is no such request, or it is another user's.
 #[must_use]
-pub fn no_request(text: &str) -> CallError {
+pub(crate) fn no_request(text: &str) -> CallError {
     let why = match number(text, 'r') {
         Some(_) => {
             "no request of yours that waits has that id; it may have been answered, or have gone with its session"
@@ -79,7 +79,7 @@ pub fn no_request(text: &str) -> CallError {
 
 /// The error if there is no such hole, or it is another user's.
 #[must_use]
-pub fn no_hole(text: &str) -> CallError {
+pub(crate) fn no_hole(text: &str) -> CallError {
     CallError::not_found(
         format!("there is no hole {text}"),
         "no open hole of yours has that id; it may have ended",

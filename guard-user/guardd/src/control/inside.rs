@@ -94,7 +94,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn why(&mut self, agent: Agent) -> Result<WhyReport, CallError> {
+    pub(crate) fn why(&mut self, agent: Agent) -> Result<WhyReport, CallError> {
         let id = agent.session();
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
@@ -258,7 +258,7 @@ impl State {
     /// # Errors
     ///
     /// `Invalid` if it does not name one address and port; the kernel's.
-    pub fn request(
+    pub(crate) fn request(
         &mut self,
         agent: Agent,
         pid: u32,

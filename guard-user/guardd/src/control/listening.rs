@@ -34,7 +34,7 @@ const TIMEOUT_OF_ALL: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// The system's.
-pub fn listen(path: &Path, passed: Option<UnixListener>) -> Result<UnixListener> {
+pub(crate) fn listen(path: &Path, passed: Option<UnixListener>) -> Result<UnixListener> {
     let listener = match passed {
         Some(passed) => take(passed),
         None => bind(path),
@@ -71,7 +71,7 @@ fn take(listener: UnixListener) -> io::Result<UnixListener> {
 
 /// Tells the callers that wait at a passed socket why guardd does not start: they called, or it would not have been started.
 /// Else they would wait for a later attempt.
-pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
+pub(crate) fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
     let why = error.to_string();
     let refusal = CallError::failed(
         "guardd cannot start",
@@ -118,7 +118,7 @@ fn hear_out(caller: &UnixStream, until: Instant) -> io::Result<()> {
 }
 
 /// Removes the socket, unless another process listens there.
-pub fn unlisten(path: &Path) {
+pub(crate) fn unlisten(path: &Path) {
     let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     if is_listened_at(&sockets, path) {
         return tracing::info!(path = %path.display(), "stays: somebody listens there, such as guardd.socket");

@@ -62,7 +62,7 @@ trait Authority {
 /// # Errors
 ///
 /// `Refused` if polkit says no, cannot be asked, or does not answer in time; and if the caller is inside by now.
-pub async fn check(
+pub(crate) async fn check(
     shared: &Shared,
     who: Approver,
     peer: &Peer,

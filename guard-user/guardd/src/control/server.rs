@@ -62,7 +62,7 @@ enum Account {
 
 /// Long frames that are read at once. What is inside keeps nobody outside from sending one, and no user keeps root from it.
 #[derive(Debug)]
-pub struct LongFrames {
+pub(crate) struct LongFrames {
     root: Arc<Semaphore>,
     users: Arc<Semaphore>,
     inside: Arc<Semaphore>,
@@ -184,7 +184,7 @@ impl Drop for ConnectionPlace {
 }
 
 /// Accepts connections and answers their calls, for ever.
-pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
+pub(crate) async fn serve(shared: Rc<Shared>, listener: UnixListener) {
     let mut open = Open::default();
     loop {
         tokio::select! {

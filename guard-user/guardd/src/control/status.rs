@@ -18,7 +18,7 @@ use crate::{
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a courier may tell others of this machine, as it is now. Callers that come together are told the same.
-pub async fn presence(shared: &Shared) -> Presence {
+pub(crate) async fn presence(shared: &Shared) -> Presence {
     let ask = async {
         look_again(shared).await;
         shared.with(|state| state.presence())
@@ -28,7 +28,7 @@ pub async fn presence(shared: &Shared) -> Presence {
 
 /// guardd's status, as it is now. Callers that come together are told the same: it is read back from the kernel, and while
 /// somebody asks for it all the time, others are heard.
-pub async fn status(shared: &Shared) -> Status {
+pub(crate) async fn status(shared: &Shared) -> Status {
     shared.doctor.want();
     let ask = async {
         look_again(shared).await;
@@ -40,7 +40,7 @@ pub async fn status(shared: &Shared) -> Status {
 impl State {
     /// guardd's status. Nothing in it about enforcement is from memory.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let (hooks, problem) = read_back(&self.datapath);
         // What `guard doctor` tries is nothing that happened to anybody's sessions.
         let of_trial = |id| {
@@ -85,7 +85,7 @@ impl State {
 
     /// A status as that user is shown it: other users' sessions, and the processes in them, are left out.
     #[must_use]
-    pub fn status_for(&self, who: Approver, mut status: Status) -> Status {
+    pub(crate) fn status_for(&self, who: Approver, mut status: Status) -> Status {
         let may = |owner| who.answers_for(owner);
         let is_its = |session: &str| self.sessions.called(session, may).is_ok();
         status.unserved_networks.retain(|one| is_its(&one.session));

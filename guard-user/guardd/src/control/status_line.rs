@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the service manager's line up to date, if there is one.
-pub async fn tell(shared: Rc<Shared>) {
+pub(crate) async fn tell(shared: Rc<Shared>) {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return std::future::pending().await;
     }
@@ -41,13 +41,13 @@ pub async fn tell(shared: Rc<Shared>) {
 
 /// The current line, made of what `guard status` shows.
 #[must_use]
-pub fn status_line(state: &State) -> String {
+pub(crate) fn status_line(state: &State) -> String {
     line(&state.status())
 }
 
 /// A status as a line: the verdict first, then the numbers, then other problems.
 #[must_use]
-pub fn line(status: &Status) -> String {
+fn line(status: &Status) -> String {
     if !status.enforcing {
         let problem = status.problem.as_deref();
         let problem = problem.unwrap_or("it is not known why");
@@ -96,7 +96,7 @@ fn place(error: &str) -> Option<&str> {
 
 /// A text as one line: the service manager's protocol ends at a newline, and control characters are dropped.
 #[must_use]
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c == ' ');
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
@@ -107,7 +107,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Notifies the service manager, if there is one.
-pub fn notify(state: &[NotifyState<'_>]) {
+pub(crate) fn notify(state: &[NotifyState<'_>]) {
     has_told(state);
 }
 

@@ -94,7 +94,7 @@ impl Viewer {
 /// # Errors
 ///
 /// If the connection fails.
-pub async fn stream(
+pub(crate) async fn stream(
     shared: &Shared,
     peer: &Peer,
     call: Call,

@@ -12,14 +12,14 @@ const NAMELESS: Duration = Duration::from_secs(10);
 
 /// The names that were looked up.
 #[derive(Debug, Default)]
-pub struct Users {
+pub(crate) struct Users {
     names: HashMap<u32, String>,
     nameless: HashMap<u32, Instant>,
 }
 
 impl Users {
     /// The user's name, or the uid where there is none.
-    pub fn name(&mut self, uid: u32) -> String {
+    pub(crate) fn name(&mut self, uid: u32) -> String {
         if let Some(name) = self.names.get(&uid) {
             return name.clone();
         }

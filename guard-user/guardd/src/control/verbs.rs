@@ -48,7 +48,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// Why the call is not done.
-pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
+pub(crate) async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     if let Call::Assign(call) = call {
         let who = assigner(&caller)?;
@@ -593,7 +593,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending(&mut self, who: Approver) -> Result<RequestsReply, CallError> {
+    pub(crate) fn pending(&mut self, who: Approver) -> Result<RequestsReply, CallError> {
         let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
         for one in &mut listed.requests {
             let kept = self.answers.question(&one.id);
@@ -608,7 +608,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending_of(
+    pub(crate) fn pending_of(
         &self,
         who: Approver,
         may: impl Fn(u32) -> bool,
@@ -642,7 +642,7 @@ impl State {
     }
 
     /// The live sessions of those whom the caller answers for.
-    pub fn sessions_of(&mut self, who: Approver) -> SessionsReply {
+    pub(crate) fn sessions_of(&mut self, who: Approver) -> SessionsReply {
         let live = self.sessions.all_live();
         let mine = live.filter(|session| who.answers_for(session.about.uid));
         let mine: Vec<_> = mine.map(|session| session.cgroup.id).collect();
@@ -658,7 +658,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn holes_of(&self, who: Approver) -> Result<HolesReply, CallError> {
+    pub(crate) fn holes_of(&self, who: Approver) -> Result<HolesReply, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.holes.shown(&open);
         listed.extend(self.holes.shown_to(who));

@@ -18,7 +18,7 @@ use tokio::{
 
 /// The bytes that the connecting process has written.
 #[derive(Debug)]
-pub struct Written {
+pub(crate) struct Written {
     stream: OwnedReadHalf,
     peer: u32,
 }
@@ -26,7 +26,7 @@ pub struct Written {
 impl Written {
     /// Those of process `peer`, from a socket that has `SO_PASSCRED`.
     #[must_use]
-    pub fn by(peer: u32, stream: OwnedReadHalf) -> Self {
+    pub(crate) fn by(peer: u32, stream: OwnedReadHalf) -> Self {
         Self { stream, peer }
     }
 

@@ -24,26 +24,26 @@ const LABELS: [&str; 2] = [PRODUCTION, "maybe"];
 
 /// An encrypted file, as a call names it: [`DismissedFile`] says what each field is.
 #[derive(Debug)]
-pub struct EncryptedFile {
+pub(crate) struct EncryptedFile {
     /// Its path.
-    pub file: String,
+    pub(crate) file: String,
     /// SHA-256 of its bytes.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// The project that it is in.
-    pub dir: Option<String>,
+    pub(crate) dir: Option<String>,
 }
 
 /// A place, as a call names it: [`Dismissal`] says what each field is.
 #[derive(Debug)]
-pub struct NamedPlace {
+pub(crate) struct NamedPlace {
     /// Its host.
-    pub host: String,
+    pub(crate) host: String,
     /// Its port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// What it looks like.
-    pub label: String,
+    pub(crate) label: String,
     /// The project that it is in.
-    pub dir: Option<String>,
+    pub(crate) dir: Option<String>,
 }
 
 impl State {
@@ -52,7 +52,7 @@ impl State {
     /// # Errors
     ///
     /// That it is none, or it cannot be kept.
-    pub fn dismiss(
+    pub(crate) fn dismiss(
         &mut self,
         by: &Answering,
         place: NamedPlace,
@@ -99,7 +99,7 @@ impl State {
     /// # Errors
     ///
     /// That it is none, or it cannot be kept.
-    pub fn dismiss_file(
+    pub(crate) fn dismiss_file(
         &mut self,
         by: &Answering,
         encrypted: EncryptedFile,
@@ -139,7 +139,7 @@ impl State {
     /// # Errors
     ///
     /// `Refused` for another user's; `Invalid` where it has no hashes; or it cannot be kept.
-    pub fn trust(
+    pub(crate) fn trust(
         &mut self,
         by: &Answering,
         uid: Option<u32>,
@@ -205,7 +205,7 @@ impl Decisions {
     /// # Errors
     ///
     /// `Refused` for another user's.
-    pub fn decided_by(
+    pub(crate) fn decided_by(
         &self,
         who: Approver,
         uid: Option<u32>,

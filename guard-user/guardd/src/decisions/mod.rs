@@ -1,7 +1,7 @@
 //! What people have decided about places that look like production, and about the policies of projects. guardd keeps it: whatever
 //! runs as that person, a session too, may write to the files in the home.
 
-pub mod deciding;
+pub(crate) mod deciding;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
@@ -44,7 +44,7 @@ impl FileState for ByUser {
 
 /// Owns `decisions.json`.
 #[derive(Debug)]
-pub struct Decisions(KeptFile<ByUser>);
+pub(crate) struct Decisions(KeptFile<ByUser>);
 
 /// What becomes of the file: nothing, where it says so already.
 type Changed = Option<ByUser>;
@@ -52,20 +52,20 @@ type Changed = Option<ByUser>;
 impl Decisions {
     /// Those in the file. It may be absent.
     #[must_use]
-    pub fn read(file: PathBuf) -> Self {
+    pub(crate) fn read(file: PathBuf) -> Self {
         Self(KeptFile::read(file))
     }
 
     /// What a user has decided.
     #[must_use]
-    pub fn of(&self, uid: u32) -> proto::decisions::DecisionsReply {
+    pub(crate) fn of(&self, uid: u32) -> proto::decisions::DecisionsReply {
         self.0.known().0.get(&uid).cloned().unwrap_or_default()
     }
 
     /// Whether a user has said of a place that it is no production, wherever it is found. What was said for one project alone, whoever
     /// looks there knows.
     #[must_use]
-    pub fn dismisses(&self, uid: u32, place: &Place) -> bool {
+    pub(crate) fn dismisses(&self, uid: u32, place: &Place) -> bool {
         let port = place.ports.split_once('/').map_or("0", |(_, port)| port);
         let own = self.0.known().0.get(&uid);
         own.is_some_and(|own| {

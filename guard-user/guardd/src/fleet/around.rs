@@ -15,7 +15,7 @@ use crate::{
 impl State {
     /// Has the base be as the fleet has it, at the start and where time alone changes it. Where that is not known, what the kernel has
     /// stands.
-    pub fn set_base(&mut self) {
+    pub(crate) fn set_base(&mut self) {
         let Ok(source) = self.fleet.base() else {
             return;
         };
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// Tries again what did not succeed, and turns to [`super::SILENT`] in time.
-    pub fn keep_base(&mut self) {
+    pub(crate) fn keep_base(&mut self) {
         self.fleet.write_owed();
         if self.fleet.turns_silent() || self.fleet.unlaid.is_some() {
             self.set_base();
@@ -119,7 +119,7 @@ impl State {
     /// # Errors
     ///
     /// That it is not.
-    pub fn has_base(&self, chain: &[PolicyId]) -> Result<(), CallError> {
+    pub(crate) fn has_base(&self, chain: &[PolicyId]) -> Result<(), CallError> {
         let is_wanted = self.fleet.base()?.is_some();
         let base = self.policies.base_slot();
         let has_one = base.is_some() && chain.last() == base.as_ref();

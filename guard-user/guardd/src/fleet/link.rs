@@ -15,7 +15,7 @@ const SILENT: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is known of it.
 #[derive(Debug)]
-pub struct CourierLink {
+pub(crate) struct CourierLink {
     /// Whether the settings want a courier to be there: they name the one that carries the audit log to them.
     pub(crate) is_wanted: bool,
     /// When guardd began to listen.

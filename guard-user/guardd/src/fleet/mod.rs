@@ -6,8 +6,8 @@
 
 mod around;
 pub(crate) mod heard;
-pub mod link;
-pub mod offering;
+pub(crate) mod link;
+pub(crate) mod offering;
 
 use std::{
     collections::BTreeMap,
@@ -85,7 +85,7 @@ impl FileState for KeptBundle {
 
 /// Owns `fleet.json`, and knows what of it is in force.
 #[derive(Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     settings: config::FleetTable,
     file: KeptFile<KeptBundle>,
     /// What the file should say, where it could not be written: it has a bundle that is not in force.
@@ -133,18 +133,18 @@ struct BundleBefore {
 impl Fleet {
     /// Whether its servers are reached.
     #[must_use]
-    pub fn link(&self) -> &CourierLink {
+    pub(crate) fn link(&self) -> &CourierLink {
         &self.link
     }
 
     /// The same, to note what a courier says of them.
-    pub fn link_mut(&mut self) -> &mut CourierLink {
+    pub(crate) fn link_mut(&mut self) -> &mut CourierLink {
         &mut self.link
     }
 
     /// With what is on the disk, verified again.
     #[must_use]
-    pub fn new(file: PathBuf, settings: config::FleetTable) -> Self {
+    pub(crate) fn new(file: PathBuf, settings: config::FleetTable) -> Self {
         let file: KeptFile<KeptBundle> = KeptFile::read(file);
         let mut fleet = Self {
             link: CourierLink::new(settings.log.is_some()),
@@ -188,13 +188,13 @@ impl Fleet {
 
     /// Whether the settings name a group.
     #[must_use]
-    pub fn is_named(&self) -> bool {
+    pub(crate) fn is_named(&self) -> bool {
         self.settings.group.is_some()
     }
 
     /// Why what was kept is not in force.
     #[must_use]
-    pub fn broken(&self) -> Option<&str> {
+    pub(crate) fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
 
@@ -240,20 +240,20 @@ impl Fleet {
 
     /// The fleet's policies, by name.
     #[must_use]
-    pub fn policies(&self) -> BTreeMap<String, String> {
+    pub(crate) fn policies(&self) -> BTreeMap<String, String> {
         self.bundle()
             .map_or_else(BTreeMap::new, |bundle| bundle.policies.clone())
     }
 
     /// The fingerprints of keys by which nobody may answer.
     #[must_use]
-    pub fn revoked(&self) -> &[String] {
+    pub(crate) fn revoked(&self) -> &[String] {
         self.bundle().map_or(&[][..], |bundle| &bundle.revoked)
     }
 
     /// What is in force, with who has signed it.
     #[must_use]
-    pub fn verified(&self) -> Option<&Endorsed> {
+    pub(crate) fn verified(&self) -> Option<&Endorsed> {
         self.verified.as_ref()
     }
 
@@ -262,7 +262,7 @@ impl Fleet {
     /// # Errors
     ///
     /// Where it is not known whether one does: then no session may start.
-    pub fn base(&self) -> Result<Option<PolicyText>, CallError> {
+    pub(crate) fn base(&self) -> Result<Option<PolicyText>, CallError> {
         if let Some(why) = &self.broken {
             return Err(CallError::failed(
                 "no session starts",
@@ -283,7 +283,7 @@ impl Fleet {
 
     /// The texts of the fleet's policies, for whoever judges by them.
     #[must_use]
-    pub fn texts(&self) -> FleetTexts {
+    pub(crate) fn texts(&self) -> FleetTexts {
         let base = self.base().ok().flatten();
         let all = self.bundle().into_iter().flat_map(|one| &one.policies);
         FleetTexts {
@@ -307,14 +307,14 @@ impl Fleet {
     }
 
     /// Whether [`Self::base`] is another one now because of the time alone.
-    pub fn turns_silent(&mut self) -> bool {
+    pub(crate) fn turns_silent(&mut self) -> bool {
         let is_now = self.is_overdue();
         std::mem::replace(&mut self.is_silent, is_now) != is_now
     }
 
     /// What the machine says of it; none: it is in no fleet.
     #[must_use]
-    pub fn shown(&self) -> Option<FleetPolicies> {
+    pub(crate) fn shown(&self) -> Option<FleetPolicies> {
         let group = self.settings.group.clone()?;
         let silent = self.is_silent.then(|| {
             "it was not offered for longer than the settings let it last: all is denied".to_owned()
@@ -358,7 +358,7 @@ impl Fleet {
 
     /// A warning for `guard status`.
     #[must_use]
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let problem = self.shown().and_then(|shown| shown.problem);
         let problem = problem.or(self.unready.clone())?;
         let refused = self.refused.as_ref();
@@ -508,7 +508,7 @@ fn base_of(bundle: &Bundle) -> Option<PolicyText> {
 }
 
 /// Bytes of what is offered at most, with its signatures.
-pub const MAX_OFFERED: usize = 2 * LONGEST;
+pub(crate) const MAX_OFFERED: usize = 2 * LONGEST;
 
 #[cfg(test)]
 mod tests {

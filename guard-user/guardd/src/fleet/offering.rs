@@ -27,7 +27,7 @@ enum Offered {
 /// # Errors
 ///
 /// Why it stays out; then what was in force before still is.
-pub async fn offer(
+pub(crate) async fn offer(
     shared: &Shared,
     by_root: bool,
     bundle: String,
@@ -59,7 +59,7 @@ pub async fn offer(
 }
 
 /// Looks again at who may sign, beside guardd's one thread.
-pub async fn look_again(shared: &Shared) {
+pub(crate) async fn look_again(shared: &Shared) {
     let settings = shared.with(|state| state.fleet.settings.clone());
     let looked = load::in_background(move || Ok(readiness(&settings))).await;
     if let Ok(unready) = looked {
@@ -214,7 +214,7 @@ impl State {
     }
 
     /// Has the names of policies mean what the fleet's are now.
-    pub fn tell_library(&mut self) {
+    pub(crate) fn tell_library(&mut self) {
         let policies = match self.fleet.broken() {
             Some(why) => Err(why.to_owned()),
             None => Ok(self.fleet.policies()),

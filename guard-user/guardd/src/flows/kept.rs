@@ -13,25 +13,25 @@ use crate::sessions::SessionFacts;
 const MAX_NAMES: usize = 16;
 
 /// A session: when it began, and its id, which another one has after a reboot.
-pub type Began = (Timestamp, u32);
+pub(crate) type Began = (Timestamp, u32);
 
 /// A destination of a program's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProgramTarget {
+pub(crate) struct ProgramTarget {
     /// Where to.
-    pub address: IpAddr,
+    pub(crate) address: IpAddr,
     /// IANA's number.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// 0 if the protocol has none.
-    pub port: u16,
+    pub(crate) port: u16,
     /// What the thread called itself; empty: unknown.
-    pub program: String,
+    pub(crate) program: String,
 }
 
 impl ProgramTarget {
     /// That of the kernel's key.
     #[must_use]
-    pub fn of(key: &FlowKey) -> Self {
+    pub(crate) fn of(key: &FlowKey) -> Self {
         let bytes: Vec<u8> = key
             .program
             .iter()
@@ -49,49 +49,49 @@ impl ProgramTarget {
 
 /// What went there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowTotals {
+pub(crate) struct FlowTotals {
     /// When the first connection was established.
-    pub first_at: Timestamp,
+    pub(crate) first_at: Timestamp,
     /// When the last one was, or one was closed.
-    pub last_at: Timestamp,
+    pub(crate) last_at: Timestamp,
     /// How many there were.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Bytes.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Bytes.
-    pub received: u64,
+    pub(crate) received: u64,
     /// What the policies said.
-    pub verdict: String,
+    pub(crate) verdict: String,
     /// By which rule; none: by default.
-    pub rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// `last_at` by the kernel's clock: what has changed since is another.
-    pub boot: u64,
+    pub(crate) boot: u64,
     /// `first_at` by that clock.
     #[serde(default)]
-    pub first: u64,
+    pub(crate) first: u64,
     /// The names by which the program is likely to have known the address when it connected, the latest first.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// How many connections there were when a name was looked for last.
     #[serde(default)]
     pub(super) named: u64,
     /// Where a listener on this machine leads.
     #[serde(default)]
-    pub leads: Vec<Endpoint>,
+    pub(crate) leads: Vec<Endpoint>,
 }
 
 /// What a session has reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeptFlows {
+pub(crate) struct KeptFlows {
     /// The session.
     session: u32,
     /// When it began.
     started_at: Timestamp,
     /// Who answers for it.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The sessions around it.
-    pub around: Vec<u32>,
+    pub(crate) around: Vec<u32>,
     /// Connections that there was no room to add up.
-    pub left_out: u64,
+    pub(crate) left_out: u64,
     /// By destination.
     #[serde(with = "as_list")]
     flows: BTreeMap<ProgramTarget, FlowTotals>,
@@ -103,7 +103,7 @@ pub struct KeptFlows {
 impl KeptFlows {
     /// Of a session that has reached nothing yet.
     #[must_use]
-    pub fn of(id: SessionId, about: &SessionFacts) -> Self {
+    pub(crate) fn of(id: SessionId, about: &SessionFacts) -> Self {
         Self {
             session: id.0,
             started_at: about.started_at,
@@ -117,48 +117,48 @@ impl KeptFlows {
 
     /// The session's id.
     #[must_use]
-    pub fn id(&self) -> SessionId {
+    pub(crate) fn id(&self) -> SessionId {
         SessionId(self.session)
     }
 
     /// The id of the outermost session around it, or its own.
     #[must_use]
-    pub fn outermost(&self) -> u32 {
+    pub(crate) fn outermost(&self) -> u32 {
         self.around.first().copied().unwrap_or(self.session)
     }
 
     /// What tells it from other sessions.
     #[must_use]
-    pub fn began(&self) -> Began {
+    pub(crate) fn began(&self) -> Began {
         (self.started_at, self.session)
     }
 
     /// The name of its file.
     #[must_use]
-    pub fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         format!("s{}-{}", self.session, self.started_at.as_millisecond())
     }
 
     /// How many flows there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.flows.len()
     }
 
     /// Whether it has reached nothing.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
     /// Its flows.
-    pub fn iter(&self) -> impl Iterator<Item = (&ProgramTarget, &FlowTotals)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ProgramTarget, &FlowTotals)> {
         self.flows.iter()
     }
 
     /// Whether it is that session, or inside it.
     #[must_use]
-    pub fn belongs_to(&self, id: SessionId) -> bool {
+    pub(crate) fn belongs_to(&self, id: SessionId) -> bool {
         self.session == id.0 || self.around.contains(&id.0)
     }
 

@@ -41,22 +41,22 @@ impl State {
     }
 
     /// Reads what sessions reach, if that is due.
-    pub fn follow_flows(&mut self, now: guard_common::BootTime) {
+    pub(crate) fn follow_flows(&mut self, now: guard_common::BootTime) {
         self.with_flows(|flows, kernel, known| flows.follow(kernel, known, now));
     }
 
     /// Reads it now, and writes it down: guardd is about to end.
-    pub fn keep_flows(&mut self) {
+    pub(crate) fn keep_flows(&mut self) {
         self.with_flows(|flows, kernel, known| flows.read_and_keep(kernel, known));
     }
 
     /// The same: a session has ended.
-    pub fn end_flows(&mut self, now: guard_common::BootTime) {
+    pub(crate) fn end_flows(&mut self, now: guard_common::BootTime) {
         self.with_flows(|flows, kernel, known| flows.end(kernel, known, now));
     }
 
     /// Writes down what ended sessions have reached, and removes it from the kernel.
-    pub fn forget_flows(&mut self, ended: &[SessionId]) {
+    pub(crate) fn forget_flows(&mut self, ended: &[SessionId]) {
         let forgotten = self.with_flows(|flows, kernel, known| flows.forget(kernel, known, ended));
         if let Err(error) = forgotten {
             tracing::warn!(%error, "what ended sessions have reached stays in the kernel");
@@ -68,7 +68,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn adopt_flows(&mut self) -> Result<(), CallError> {
+    pub(crate) fn adopt_flows(&mut self) -> Result<(), CallError> {
         self.with_flows(Flows::adopt)?;
         Ok(())
     }
@@ -78,7 +78,11 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session of which nothing is known; the kernel's.
-    pub fn flows_of(&mut self, who: Approver, session: Option<&str>) -> Result<Listed, CallError> {
+    pub(crate) fn flows_of(
+        &mut self,
+        who: Approver,
+        session: Option<&str>,
+    ) -> Result<Listed, CallError> {
         self.read_flows()?;
         let mine = self.flows_kept_for(who, session)?;
         Ok(Listed {
@@ -94,7 +98,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session of which nothing is known that one of them answers for; the kernel's.
-    pub fn flows_of_all(
+    pub(crate) fn flows_of_all(
         &mut self,
         who: &[Approver],
         session: Option<&str>,
@@ -165,7 +169,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn own_flows(&mut self, who: Agent) -> Result<Listed, CallError> {
+    pub(crate) fn own_flows(&mut self, who: Agent) -> Result<Listed, CallError> {
         self.with_flows(|flows, kernel, known| flows.read(kernel, known))?;
         let began = self.flows.current.get(&who.session());
         let own = began.and_then(|began| self.flows.all.get(began));

@@ -1,7 +1,7 @@
 //! What sessions have reached. The kernel half adds it up; it is read from there with each tick and each call, the names by which
 //! sessions know the addresses are added, and what a session has reached is kept after it has ended.
 
-pub mod kept;
+pub(crate) mod kept;
 mod listing;
 
 use std::{
@@ -38,7 +38,7 @@ const MAX_SESSIONS: usize = 1024;
 
 /// Owns what sessions have reached.
 #[derive(Debug)]
-pub struct Flows {
+pub(crate) struct Flows {
     all: BTreeMap<Began, KeptFlows>,
     /// Those of the kernel's sessions.
     current: HashMap<SessionId, Began>,
@@ -52,19 +52,19 @@ pub struct Flows {
 
 /// What it takes to say what a flow is.
 #[derive(Clone, Copy, Debug)]
-pub struct Knowledge<'a> {
+pub(crate) struct Knowledge<'a> {
     /// The sessions.
-    pub sessions: &'a Sessions,
+    pub(crate) sessions: &'a Sessions,
     /// Their policies, and the names that they know.
-    pub policies: &'a Policies,
+    pub(crate) policies: &'a Policies,
     /// Listeners on this machine.
-    pub relays: &'a Relays,
+    pub(crate) relays: &'a Relays,
 }
 
 impl Flows {
     /// What earlier guardds have kept.
     #[must_use]
-    pub fn new(files: Shelf<KeptFlows>) -> Self {
+    pub(crate) fn new(files: Shelf<KeptFlows>) -> Self {
         let kept = files.all().into_iter().map(|(_, kept)| kept);
         Self {
             all: kept.map(|kept| (kept.began(), kept)).collect(),
@@ -77,7 +77,7 @@ impl Flows {
     }
 
     /// Takes note of a session that the kernel has.
-    pub fn add(&mut self, id: SessionId, about: &SessionFacts) {
+    pub(crate) fn add(&mut self, id: SessionId, about: &SessionFacts) {
         let new = KeptFlows::of(id, about);
         let began = new.began();
         self.current.insert(id, began);
@@ -85,7 +85,7 @@ impl Flows {
     }
 
     /// Reads from the kernel what sessions have reached by now, if that is due, and writes it down.
-    pub fn follow(&mut self, kernel: &Datapath, known: Knowledge<'_>, now: BootTime) {
+    pub(crate) fn follow(&mut self, kernel: &Datapath, known: Knowledge<'_>, now: BootTime) {
         if now < self.due {
             return;
         }
@@ -94,7 +94,7 @@ impl Flows {
     }
 
     /// A session has ended: reads it now, unless that takes long; then soon.
-    pub fn end(&mut self, kernel: &Datapath, known: Knowledge<'_>, now: BootTime) {
+    pub(crate) fn end(&mut self, kernel: &Datapath, known: Knowledge<'_>, now: BootTime) {
         if self.took < LONG {
             self.read_and_keep(kernel, known);
         } else {
@@ -103,7 +103,7 @@ impl Flows {
     }
 
     /// Reads it now, and writes it down.
-    pub fn read_and_keep(&mut self, kernel: &Datapath, known: Knowledge<'_>) {
+    pub(crate) fn read_and_keep(&mut self, kernel: &Datapath, known: Knowledge<'_>) {
         let began = Instant::now();
         if let Err(error) = self.read(kernel, known) {
             tracing::error!(%error, "what sessions reach cannot be read");
@@ -122,7 +122,11 @@ impl Flows {
     /// # Errors
     ///
     /// The kernel's; then it is what it was when it was last read.
-    pub fn read(&mut self, kernel: &Datapath, known: Knowledge<'_>) -> Result<(), DatapathError> {
+    pub(crate) fn read(
+        &mut self,
+        kernel: &Datapath,
+        known: Knowledge<'_>,
+    ) -> Result<(), DatapathError> {
         let clocks = Clocks::read();
         for (key, flow) in kernel.flows()? {
             let Some(began) = self.current.get(&key.session) else {
@@ -164,7 +168,7 @@ impl Flows {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn forget(
+    pub(crate) fn forget(
         &mut self,
         kernel: &mut Datapath,
         known: Knowledge<'_>,
@@ -187,7 +191,7 @@ impl Flows {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         kernel: &mut Datapath,
         known: Knowledge<'_>,

@@ -37,7 +37,7 @@ const MOST_OF_SESSION: usize = 16_384;
 
 /// Owns whose connections may be held, and when those that are held are reviewed.
 #[derive(Debug)]
-pub struct Holds {
+pub(crate) struct Holds {
     /// When the held connections are next reviewed; none where none are held.
     next: Option<BootTime>,
     /// No review begins before this, except after an answer: a review takes its time.
@@ -66,7 +66,7 @@ impl Default for Holds {
 impl Holds {
     /// When the next review is due.
     #[must_use]
-    pub fn next_review(&self) -> Option<BootTime> {
+    pub(crate) fn next_review(&self) -> Option<BootTime> {
         self.next
     }
 
@@ -111,7 +111,7 @@ impl Holds {
     }
 
     /// Renews in the kernel whose connections are held: of sessions whose approvers follow, or that run with `--hold`.
-    pub fn renew(
+    pub(crate) fn renew(
         &mut self,
         kernel: &mut Datapath,
         sessions: &Sessions,
@@ -138,7 +138,7 @@ impl Holds {
     }
 
     /// The same for one new session.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         kernel: &mut Datapath,
         session: &Session,
@@ -151,7 +151,7 @@ impl Holds {
     }
 
     /// Has no further connection held: guardd is about to stop, and nobody would ask about it.
-    pub fn stop_all(&mut self, kernel: &mut Datapath) {
+    pub(crate) fn stop_all(&mut self, kernel: &mut Datapath) {
         let all: Vec<_> = self.held_for.keys().copied().collect();
         for session in all {
             self.stop(kernel, session);
@@ -218,7 +218,7 @@ impl Holds {
 
     /// Whether a review is due.
     #[must_use]
-    pub fn is_due(&self, kernel: &Datapath, now: BootTime) -> bool {
+    pub(crate) fn is_due(&self, kernel: &Datapath, now: BootTime) -> bool {
         match self.next {
             Some(at) => at <= now,
             // Of a flood the kernel half does not report all.

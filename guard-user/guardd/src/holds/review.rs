@@ -84,7 +84,7 @@ struct HeldFor {
 
 impl State {
     /// Renews in the kernel whose connections are held.
-    pub fn renew_holds(&mut self) {
+    pub(crate) fn renew_holds(&mut self) {
         let (policies, requests) = (&self.policies, &self.requests);
         self.holds
             .renew(&mut self.datapath, &self.sessions, policies, requests);
@@ -156,7 +156,7 @@ impl State {
     }
 
     /// Reviews the held connections now.
-    pub fn review_held(&mut self) {
+    pub(crate) fn review_held(&mut self) {
         let began = clock::now();
         let appointed = self.holds.begin_review(began);
         let held = match self.datapath.held() {

@@ -22,7 +22,7 @@ const MAX_AT_ONCE: usize = 16;
 
 /// What is to be opened, and what a person should know about it.
 #[derive(Debug)]
-pub struct CheckedHole {
+pub(crate) struct CheckedHole {
     pub(crate) session: SessionId,
     pub(crate) owner: u32,
     pub(crate) prefixes: Vec<Prefix>,
@@ -47,7 +47,7 @@ pub struct CheckedHole {
 
 /// What is to be opened.
 #[derive(Clone, Debug)]
-pub struct ToOpen {
+pub(crate) struct ToOpen {
     pub(crate) prefixes: Vec<Prefix>,
     /// Empty: all.
     pub(crate) ports: Vec<PortSpec>,

@@ -18,7 +18,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` if an id is not that of an open hole of the caller's; then none is closed.
-    pub fn close(
+    pub(crate) fn close(
         &mut self,
         by: &Answering,
         ids: &[String],
@@ -116,7 +116,7 @@ fn still_open(closed: &LiveHole, left: &[LiveHole]) -> Option<String> {
 /// # Errors
 ///
 /// The kernel's.
-pub fn open_holes(
+pub(crate) fn open_holes(
     kernel: &Datapath,
     sessions: &Sessions,
     who: Approver,

@@ -7,7 +7,7 @@ use crate::{config::stands_for, requests::HttpRequestKey};
 
 /// The requests that a hole is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Covers {
+pub(crate) enum Covers {
     /// Exactly this one, by its digest.
     Digest(HttpRequest),
     /// This one, whose client is held, and which nothing else tells from others.
@@ -44,7 +44,7 @@ impl Covers {
 
     /// Whether that request is covered.
     #[must_use]
-    pub fn covers(&self, http: &HttpRequestKey) -> bool {
+    pub(crate) fn covers(&self, http: &HttpRequestKey) -> bool {
         let request = &http.request;
         match self {
             Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
@@ -117,7 +117,7 @@ fn host_of(request: &HttpRequest) -> Option<&str> {
 
 /// The headers of a request that say what it does, without what its client says each time. A condition's header counts by its
 /// name alone, since its value differs each time; but a `*` stays.
-pub fn said(request: &HttpRequest) -> Vec<String> {
+pub(crate) fn said(request: &HttpRequest) -> Vec<String> {
     let is_usual = |header: &&String| {
         let name = header.split(": ").next();
         name.is_some_and(judge::is_of_a_client)

@@ -15,38 +15,38 @@ use crate::control::ids;
 
 /// Who opened a hole, when, and why. Kept in a file, which outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HoleOrigin {
+pub(crate) struct HoleOrigin {
     /// For which session.
-    pub session: u32,
+    pub(crate) session: u32,
     /// The session's user.
-    pub owner: u32,
+    pub(crate) owner: u32,
     /// The name of the user who opened it.
-    pub opened_by: String,
+    pub(crate) opened_by: String,
     /// Why.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// When.
-    pub opened_at: Timestamp,
+    pub(crate) opened_at: Timestamp,
     /// For how many bytes; none: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
 }
 
 /// A hole that has not ended.
 #[derive(Clone, Debug)]
-pub struct Hole {
+pub(crate) struct Hole {
     /// For which session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// When it ends.
-    pub expires: BootTime,
+    pub(crate) expires: BootTime,
     /// Who opened it; none if that file is gone.
-    pub about: Option<HoleOrigin>,
+    pub(crate) about: Option<HoleOrigin>,
     /// What it lets through.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
 }
 
 /// What a hole lets through.
 #[derive(Clone, Debug)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Connections. The kernel half has the addresses and ports, judges by them, and ends the hole by its own clock.
     Connections(Connections),
     /// Questions for a name, or for all names below one (`*.zone.example`). guardd judges them.
@@ -57,30 +57,30 @@ pub enum Scope {
 
 /// What guardd keeps about a hole for connections.
 #[derive(Clone, Debug, Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// Whether it is for reads alone.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// Whether the bytes sent through it are counted, so that it may end early.
-    pub counts_bytes: bool,
+    pub(crate) counts_bytes: bool,
     /// The name that it is for, whatever addresses that has.
-    pub name: Option<HoleName>,
+    pub(crate) name: Option<HoleName>,
     /// What it covers in the kernel, as far as guardd has read that: the kernel's list has it no more when it has ended.
-    pub covered: Vec<HoleEntry>,
+    pub(crate) covered: Vec<HoleEntry>,
 }
 
 /// The name that a hole for connections is for.
 #[derive(Clone, Debug)]
-pub struct HoleName {
+pub(crate) struct HoleName {
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// What is reached there.
-    pub reaches: Reaches,
+    pub(crate) reaches: Reaches,
 }
 
 impl Hole {
     /// One for connections, as the kernel has it.
     #[must_use]
-    pub fn of_kernel(live: &LiveHole, about: Option<HoleOrigin>) -> Self {
+    pub(crate) fn of_kernel(live: &LiveHole, about: Option<HoleOrigin>) -> Self {
         let kind = live.entry.kind;
         Self {
             session: live.session,
@@ -97,7 +97,7 @@ impl Hole {
 
     /// The connections that it is for, if it is.
     #[must_use]
-    pub const fn connections(&self) -> Option<&Connections> {
+    pub(crate) const fn connections(&self) -> Option<&Connections> {
         match &self.scope {
             Scope::Connections(connections) => Some(connections),
             Scope::Questions(_) | Scope::Requests(_) => None,
@@ -106,7 +106,7 @@ impl Hole {
 
     /// As `guard holes` shows it; none of one for connections: of that the kernel knows more.
     #[must_use]
-    pub fn shown(&self, id: HoleId, clocks: &Clocks) -> Option<proto::Hole> {
+    pub(crate) fn shown(&self, id: HoleId, clocks: &Clocks) -> Option<proto::Hole> {
         let about = self.about.as_ref();
         let (destination, ports, bytes_left, http) = match &self.scope {
             Scope::Connections(_) => return None,

@@ -24,7 +24,7 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 /// Owns what guardd knows of holes: those for connections that were open when last read from the kernel, and those that guardd
 /// itself judges.
 #[derive(Debug)]
-pub struct Holes {
+pub(crate) struct Holes {
     all: BTreeMap<HoleId, Hole>,
     /// Who opened each hole for connections, by its id.
     files: Shelf<HoleOrigin>,
@@ -58,7 +58,7 @@ impl EndedHole {
 impl Holes {
     /// None yet.
     #[must_use]
-    pub fn new(files: Shelf<HoleOrigin>, names: Shelf<StoredName>) -> Self {
+    pub(crate) fn new(files: Shelf<HoleOrigin>, names: Shelf<StoredName>) -> Self {
         Self {
             all: BTreeMap::new(),
             files,
@@ -75,25 +75,25 @@ impl Holes {
 
     /// Who opened the holes for connections that an earlier guardd has kept, by their ids.
     #[must_use]
-    pub fn kept(&self) -> BTreeMap<String, HoleOrigin> {
+    pub(crate) fn kept(&self) -> BTreeMap<String, HoleOrigin> {
         self.files.all().into_iter().collect()
     }
 
     /// The holes for names that an earlier guardd has kept.
     #[must_use]
-    pub fn kept_names(&self) -> Vec<(HoleId, StoredName)> {
+    pub(crate) fn kept_names(&self) -> Vec<(HoleId, StoredName)> {
         let kept = self.names.all().into_iter();
         let kept = kept.filter_map(|(id, hole)| Some((ids::parse_hole(&id).ok()?, hole)));
         kept.collect()
     }
 
     /// Adds an open hole.
-    pub fn add(&mut self, id: HoleId, hole: Hole) {
+    pub(crate) fn add(&mut self, id: HoleId, hole: Hole) {
         self.all.insert(id, hole);
     }
 
     /// Keeps a hole's files, so that it outlives guardd. Those for requests have none.
-    pub fn keep(&self, id: HoleId) {
+    pub(crate) fn keep(&self, id: HoleId) {
         let Some(hole) = self.get(id) else {
             return;
         };
@@ -106,13 +106,13 @@ impl Holes {
     }
 
     /// Removes the files of a hole that has ended.
-    pub fn remove_files(&self, id: HoleId) {
+    pub(crate) fn remove_files(&self, id: HoleId) {
         self.files.remove(&ids::hole(id));
         self.names.remove(&ids::hole(id));
     }
 
     /// Notes the name that a hole for connections is for.
-    pub fn set_name(&mut self, id: HoleId, named: HoleName) {
+    pub(crate) fn set_name(&mut self, id: HoleId, named: HoleName) {
         if let Some(Scope::Connections(connections)) = self.get_mut(id).map(|hole| &mut hole.scope)
         {
             connections.name = Some(named);
@@ -130,23 +130,23 @@ impl Holes {
     }
 
     /// Has each tried again: policies may say something else of it.
-    pub fn try_left_out(&mut self) {
+    pub(crate) fn try_left_out(&mut self) {
         self.left_out.clear();
     }
 
     /// All of them, the oldest first.
-    pub fn all(&self) -> impl Iterator<Item = (HoleId, &Hole)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (HoleId, &Hole)> {
         self.all.iter().map(|(id, hole)| (*id, hole))
     }
 
     /// Those that the kernel half does not know of: guardd judges what they are for.
-    pub fn judged_here(&self) -> impl Iterator<Item = (HoleId, &Hole)> {
+    pub(crate) fn judged_here(&self) -> impl Iterator<Item = (HoleId, &Hole)> {
         self.all().filter(|(_, hole)| hole.connections().is_none())
     }
 
     /// Those of [`Self::judged_here`] of the sessions that the caller answers for, as people see them.
     #[must_use]
-    pub fn shown_to(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
+    pub(crate) fn shown_to(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
         let clocks = Clocks::read();
         let answers = |hole: &Hole| {
             let about = hole.about.as_ref();
@@ -170,7 +170,7 @@ impl Holes {
     }
 
     /// Notes that a hole for connections has ended.
-    pub fn note_end(&mut self, hole: &Hole, now: BootTime) {
+    pub(crate) fn note_end(&mut self, hole: &Hole, now: BootTime) {
         if let Some(connections) = hole.connections() {
             self.ended.push(EndedHole {
                 session: hole.session,
@@ -181,13 +181,13 @@ impl Holes {
     }
 
     /// Removes the ends of holes whose connections no longer send.
-    pub fn forget_ends(&mut self, now: BootTime) {
+    pub(crate) fn forget_ends(&mut self, now: BootTime) {
         self.ended.retain(|one| !is_past(one.at, AFTERMATH, now));
     }
 
     /// Whether the event may be a packet of a connection whose hole has just ended: it makes no request.
     #[must_use]
-    pub fn is_aftermath(&self, event: &Event) -> bool {
+    pub(crate) fn is_aftermath(&self, event: &Event) -> bool {
         let is_its = |ended: &EndedHole| {
             let is_soon = !is_past(ended.at, AFTERMATH, event.at);
             is_soon && ended.session == event.session && ended.let_through(event)
@@ -197,7 +197,7 @@ impl Holes {
 
     /// The hole with that id.
     #[must_use]
-    pub fn get(&self, id: HoleId) -> Option<&Hole> {
+    pub(crate) fn get(&self, id: HoleId) -> Option<&Hole> {
         self.all.get(&id)
     }
 
@@ -207,25 +207,25 @@ impl Holes {
 
     /// The number of known holes.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
     /// Whether no hole is known.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
     /// Whether a hole is for reads alone: of that session, or of any.
     #[must_use]
-    pub fn any_for_reads(&self, session: Option<SessionId>) -> bool {
+    pub(crate) fn any_for_reads(&self, session: Option<SessionId>) -> bool {
         self.any_of(session, |connections| connections.read_only)
     }
 
     /// Whether a hole counts bytes: of that session, or of any.
     #[must_use]
-    pub fn any_counts_bytes(&self, session: Option<SessionId>) -> bool {
+    pub(crate) fn any_counts_bytes(&self, session: Option<SessionId>) -> bool {
         self.any_of(session, |connections| connections.counts_bytes)
     }
 
@@ -238,13 +238,17 @@ impl Holes {
 
     /// Who opened the hole, and why.
     #[must_use]
-    pub fn about(&self, id: HoleId) -> Option<&HoleOrigin> {
+    pub(crate) fn about(&self, id: HoleId) -> Option<&HoleOrigin> {
         self.all.get(&id)?.about.as_ref()
     }
 
     /// The holes that the kernel has (`live`), as people see them, each under its own id: a known one may have ended.
     #[must_use]
-    pub fn listed(&self, live: &[LiveHole], clocks: &Clocks) -> BTreeMap<HoleId, proto::Hole> {
+    pub(crate) fn listed(
+        &self,
+        live: &[LiveHole],
+        clocks: &Clocks,
+    ) -> BTreeMap<HoleId, proto::Hole> {
         let listed = live.iter().map(|hole| {
             let id = hole.entry.id;
             (id, shown(hole, self.about(id), clocks))
@@ -253,38 +257,38 @@ impl Holes {
     }
 
     /// Removes a hole that is closed. Its files stay until [`Self::remove_files`].
-    pub fn remove(&mut self, id: HoleId) -> Option<Hole> {
+    pub(crate) fn remove(&mut self, id: HoleId) -> Option<Hole> {
         self.all.remove(&id)
     }
 
     /// Removes the holes that have expired by now, and returns them.
-    pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Hole)> {
+    pub(crate) fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Hole)> {
         let is_over = |_: &HoleId, hole: &mut Hole| hole.expires <= now;
         self.all.extract_if(.., is_over).collect()
     }
 
     /// Removes the holes of a session, and returns them.
-    pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Hole)> {
+    pub(crate) fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Hole)> {
         let is_of = |_: &HoleId, hole: &mut Hole| hole.session == session;
         self.all.extract_if(.., is_of).collect()
     }
 
     /// When the next hole ends.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.all.values().map(|hole| hole.expires).min()
     }
 }
 
 /// How many of a hole's bytes were used, if they were counted.
 #[must_use]
-pub fn used(budget: Option<u64>, left: Option<u64>) -> Option<u64> {
+pub(crate) fn used(budget: Option<u64>, left: Option<u64>) -> Option<u64> {
     Some(budget?.saturating_sub(left?))
 }
 
 /// A hole as `guard holes` shows it.
 #[must_use]
-pub fn shown(hole: &LiveHole, about: Option<&HoleOrigin>, clocks: &Clocks) -> proto::Hole {
+pub(crate) fn shown(hole: &LiveHole, about: Option<&HoleOrigin>, clocks: &Clocks) -> proto::Hole {
     let entry = &hole.entry;
     proto::Hole {
         id: ids::hole(entry.id),

@@ -6,15 +6,15 @@
 //! (`resolver/answers.rs`, `proxy/approve.rs`). A person closes any (`closing.rs`), `ending.rs` tidies up after each,
 //! and `shut.rs` says through which nothing passes any more.
 
-pub mod checked;
-pub mod closing;
-pub mod covers;
-pub mod ending;
-pub mod hole;
-pub mod known;
-pub mod names;
-pub mod opening;
-pub mod requests;
+pub(crate) mod checked;
+pub(crate) mod closing;
+pub(crate) mod covers;
+pub(crate) mod ending;
+pub(crate) mod hole;
+pub(crate) mod known;
+pub(crate) mod names;
+pub(crate) mod opening;
+pub(crate) mod requests;
 mod shut;
 mod wide;
 mod widening;

@@ -16,48 +16,48 @@ use super::{
 use crate::{policies::labels, times::is_past};
 
 /// The ports of a hole through which nothing but questions pass.
-pub const QUESTIONS: &str = "dns";
+pub(crate) const QUESTIONS: &str = "dns";
 /// For how long an address that did not belong in a hole is not tried again, and how many of them are kept.
 const LEFT_OUT: Duration = Duration::from_secs(10);
 const MAX_LEFT_OUT: usize = 4096;
 
 /// The file of a hole for a name, or for all names below one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredName {
+pub(crate) struct StoredName {
     /// The name, or `*.zone.example`.
-    pub pattern: String,
+    pub(crate) pattern: String,
     /// When it ends, in nanoseconds of boot time. These files do not outlive the boot.
-    pub expires: u64,
+    pub(crate) expires: u64,
     /// Who opened it, for whom, and why.
-    pub about: HoleOrigin,
+    pub(crate) about: HoleOrigin,
     /// What is reached through it; none: nothing but questions pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reaches: Option<Reaches>,
+    pub(crate) reaches: Option<Reaches>,
 }
 
 /// What is reached through a hole for a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reaches {
+pub(crate) struct Reaches {
     /// A port specification, or all ports.
-    pub ports: Option<String>,
+    pub(crate) ports: Option<String>,
     /// For reads alone.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// How many connections, of all addresses together.
-    pub connections: Option<u32>,
+    pub(crate) connections: Option<u32>,
     /// It had an address of this machine's own networks, or a private one, when a person opened it: it may have others.
-    pub private: bool,
+    pub(crate) private: bool,
     /// The rules that stopped connections when a person opened it; none: an older guardd kept none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lifts: Option<BTreeSet<Lifted>>,
+    pub(crate) lifts: Option<BTreeSet<Lifted>>,
 }
 
 /// A rule that a hole lets connections past.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Lifted {
+pub(crate) struct Lifted {
     /// The policy.
-    pub policy: String,
+    pub(crate) policy: String,
     /// The rule; none: its default.
-    pub rule: Option<String>,
+    pub(crate) rule: Option<String>,
 }
 
 /// Addresses that did not belong in a hole for their name, and since when: a program may ask for the name again and again.
@@ -88,7 +88,7 @@ impl LeftOut {
 impl StoredName {
     /// The hole, where nothing but questions pass: of one for connections the kernel knows whether it is open.
     #[must_use]
-    pub fn question(self) -> Hole {
+    pub(crate) fn question(self) -> Hole {
         Hole {
             session: SessionId(self.about.session),
             expires: BootTime(self.expires),
@@ -101,7 +101,7 @@ impl StoredName {
 impl Hole {
     /// The name whose addresses it opens.
     #[must_use]
-    pub fn named(&self) -> Option<&HoleName> {
+    pub(crate) fn named(&self) -> Option<&HoleName> {
         self.connections()?.name.as_ref()
     }
 
@@ -126,19 +126,19 @@ impl Hole {
 
 /// A hole that is for the addresses of a name.
 #[derive(Debug)]
-pub struct HoleByName {
+pub(crate) struct HoleByName {
     /// Its id.
-    pub id: HoleId,
+    pub(crate) id: HoleId,
     /// The hole.
-    pub hole: Hole,
+    pub(crate) hole: Hole,
     /// Which of these addresses it is for.
-    pub reaches: Reaches,
+    pub(crate) reaches: Reaches,
 }
 
 impl Holes {
     /// The names of a session whose addresses are open.
     #[must_use]
-    pub fn opened_names(&self, session: SessionId) -> Vec<String> {
+    pub(crate) fn opened_names(&self, session: SessionId) -> Vec<String> {
         let own = self.all().filter(|(_, hole)| hole.session == session);
         let mut names: Vec<_> = own
             .filter_map(|(_, hole)| Some(hole.named()?.name.clone()))
@@ -150,7 +150,12 @@ impl Holes {
 
     /// The holes through which a session reaches what a name has for addresses.
     #[must_use]
-    pub fn reaching(&self, session: SessionId, name: &str, now: BootTime) -> Vec<HoleByName> {
+    pub(crate) fn reaching(
+        &self,
+        session: SessionId,
+        name: &str,
+        now: BootTime,
+    ) -> Vec<HoleByName> {
         let open = self
             .all()
             .filter(|(_, hole)| hole.session == session && hole.expires > now);
@@ -167,7 +172,7 @@ impl Holes {
 
     /// Whether a session may ask for a name, or for all of a pattern of names.
     #[must_use]
-    pub fn lets_ask(&self, session: SessionId, name: &str, now: BootTime) -> bool {
+    pub(crate) fn lets_ask(&self, session: SessionId, name: &str, now: BootTime) -> bool {
         self.all().any(|(_, hole)| {
             let pattern = match &hole.scope {
                 Scope::Questions(pattern) => Some(pattern),

@@ -35,17 +35,17 @@ const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one g
 
 /// What an approver opens without a request.
 #[derive(Debug)]
-pub struct WantedByHand<'a> {
+pub(crate) struct WantedByHand<'a> {
     /// Where to.
-    pub to: &'a Destination,
+    pub(crate) to: &'a Destination,
     /// Its ports; empty: all.
-    pub ports: &'a [PortSpec],
+    pub(crate) ports: &'a [PortSpec],
     /// How long, and what passes.
-    pub terms: &'a HoleTerms,
+    pub(crate) terms: &'a HoleTerms,
     /// Also where that is wide.
-    pub is_wide: bool,
+    pub(crate) is_wide: bool,
     /// Why.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// The addresses and ports that one hole of the kernel is for.
@@ -62,7 +62,7 @@ impl State {
     /// # Errors
     ///
     /// Why none can be opened there.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         by: &Answering,
         session: SessionId,

@@ -13,39 +13,39 @@ use crate::requests::RequestKey;
 
 /// What a hole for requests lets through, and how often.
 #[derive(Clone, Debug)]
-pub struct RequestScope {
+pub(crate) struct RequestScope {
     /// The address.
-    pub to: Address,
+    pub(crate) to: Address,
     /// The TCP port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The request that a person saw when they opened it: `r1`.
-    pub request: String,
+    pub(crate) request: String,
     /// The requests that it covers.
-    pub covers: Covers,
+    pub(crate) covers: Covers,
     /// How many more requests may pass; `None`: any number.
-    pub left: Option<u64>,
+    pub(crate) left: Option<u64>,
     /// Bytes that their bodies may still have; `None`: any number.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// How many requests have passed.
-    pub passed: u64,
+    pub(crate) passed: u64,
 }
 
 impl RequestScope {
     /// The destination, as people see it.
     #[must_use]
-    pub fn destination(&self) -> String {
+    pub(crate) fn destination(&self) -> String {
         Prefix::host(self.to).to_string()
     }
 
     /// Which requests, as people see it.
     #[must_use]
-    pub fn shown(&self) -> HttpHole {
+    pub(crate) fn shown(&self) -> HttpHole {
         self.covers.shown(self.left)
     }
 
     /// Whether a number of requests or bytes is counted, so that one may use up what another needs.
     #[must_use]
-    pub fn is_counted(&self) -> bool {
+    pub(crate) fn is_counted(&self) -> bool {
         self.left.is_some() || self.bytes.is_some()
     }
 
@@ -64,7 +64,7 @@ impl RequestScope {
 
     /// Whether it has room for a body of that length. A body of unknown length does not fit.
     #[must_use]
-    pub fn has_room_for(&self, request: &HttpRequest) -> bool {
+    pub(crate) fn has_room_for(&self, request: &HttpRequest) -> bool {
         let fits = |left| request.bytes.is_some_and(|bytes| bytes <= left);
         self.bytes.is_none_or(fits)
     }
@@ -83,7 +83,7 @@ impl RequestScope {
 impl Hole {
     /// What requests it is for, if it is.
     #[must_use]
-    pub fn requests(&self) -> Option<&RequestScope> {
+    pub(crate) fn requests(&self) -> Option<&RequestScope> {
         match &self.scope {
             Scope::Requests(requests) => Some(requests),
             Scope::Connections(_) | Scope::Questions(_) => None,
@@ -92,7 +92,7 @@ impl Hole {
 
     /// Whether it is for that request, leaving aside when and how often.
     #[must_use]
-    pub fn is_for(&self, key: &RequestKey) -> bool {
+    pub(crate) fn is_for(&self, key: &RequestKey) -> bool {
         self.session == key.session && self.requests().is_some_and(|one| one.is_for(key))
     }
 }
@@ -101,7 +101,7 @@ impl Holes {
     /// The hole that a request would use: of several the most specific, so that wider ones are left for other requests.
     /// `held_for`: the request for whose answer its client is held, if it is.
     #[must_use]
-    pub fn for_request(
+    pub(crate) fn for_request(
         &self,
         key: &RequestKey,
         held_for: Option<&str>,
@@ -120,7 +120,13 @@ impl Holes {
 
     /// Whether every statement that writes passes there: a counted hole does not count, since others may use it up.
     #[must_use]
-    pub fn all_writes(&self, session: SessionId, to: Address, port: u16, now: BootTime) -> bool {
+    pub(crate) fn all_writes(
+        &self,
+        session: SessionId,
+        to: Address,
+        port: u16,
+        now: BootTime,
+    ) -> bool {
         self.all().any(|(_, hole)| {
             let is_open = hole.session == session && hole.expires > now;
             is_open
@@ -133,7 +139,7 @@ impl Holes {
     }
 
     /// When those of a session that are open there end.
-    pub fn ends_of_requests(
+    pub(crate) fn ends_of_requests(
         &self,
         session: SessionId,
         to: Address,
@@ -148,7 +154,7 @@ impl Holes {
     }
 
     /// Counts a request with a body of that length. True if it was the last.
-    pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
+    pub(crate) fn spend(&mut self, id: HoleId, length: u64) -> bool {
         let Some(Scope::Requests(one)) = self.get_mut(id).map(|hole| &mut hole.scope) else {
             return false;
         };

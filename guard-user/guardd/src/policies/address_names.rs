@@ -29,13 +29,13 @@ pub(super) struct LearnedAddress {
 
 /// The process that asked for a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NameAsker {
+pub(crate) struct NameAsker {
     /// Its id.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// Its executable's name.
-    pub comm: Option<String>,
+    pub(crate) comm: Option<String>,
     /// What it called itself then: of a script, where its executable is an interpreter, the script's name.
-    pub thread: Option<String>,
+    pub(crate) thread: Option<String>,
 }
 
 /// The names of an address.
@@ -55,7 +55,7 @@ struct DroppedNames {
 impl NameAsker {
     /// That process, as far as it is known.
     #[must_use]
-    pub fn of(pid: Option<u32>, comm: Option<&str>) -> Self {
+    pub(crate) fn of(pid: Option<u32>, comm: Option<&str>) -> Self {
         let comm = comm.map(str::to_owned);
         Self {
             pid,

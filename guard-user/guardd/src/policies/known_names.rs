@@ -26,7 +26,7 @@ const MAX_ADDRESSES: usize = 16_384;
 
 /// What sessions know.
 #[derive(Debug, Default)]
-pub struct KnownNames {
+pub(crate) struct KnownNames {
     /// As the kernel has it, or had it when it was last read.
     patterns: RefCell<HashMap<NamedKey, Named>>,
     /// The names of each address.
@@ -52,21 +52,21 @@ impl SessionNames {
 
 /// An answer of a name server that a session got.
 #[derive(Clone, Debug)]
-pub struct NameAnswer<'a> {
+pub(crate) struct NameAnswer<'a> {
     /// The session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// The name that it asked for.
-    pub asked: &'a str,
+    pub(crate) asked: &'a str,
     /// The name that has the addresses: the same, or one that CNAME led to.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The addresses.
-    pub addresses: Vec<Address>,
+    pub(crate) addresses: Vec<Address>,
     /// When it was told.
-    pub at: BootTime,
+    pub(crate) at: BootTime,
     /// Until when they count.
-    pub until: BootTime,
+    pub(crate) until: BootTime,
     /// Who asked.
-    pub asker: NameAsker,
+    pub(crate) asker: NameAsker,
 }
 
 impl<'a> NameAnswer<'a> {
@@ -124,19 +124,19 @@ impl<'p> PatternsOfNames<'p> {
 
 /// How a session knows an address by a name that it asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownName<'a> {
+pub(crate) struct KnownName<'a> {
     /// The name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The name that has the address, where CNAME led to another.
-    pub cname: Option<&'a str>,
+    pub(crate) cname: Option<&'a str>,
     /// Who asked.
-    pub asker: &'a NameAsker,
+    pub(crate) asker: &'a NameAsker,
     /// When it was last told.
-    pub at: BootTime,
+    pub(crate) at: BootTime,
     /// Other names that it asked for.
-    pub also: Vec<&'a str>,
+    pub(crate) also: Vec<&'a str>,
     /// There may be others that a policy speaks of as much, and that there was no room for: it may have meant one of those.
-    pub may_be_another: bool,
+    pub(crate) may_be_another: bool,
 }
 
 /// A program may connect before the resolver has looked at the clock.
@@ -153,7 +153,7 @@ pub(super) fn pattern_of(compiled: &Compiled, name: &str) -> Option<NameId> {
 impl KnownNames {
     /// What a session knows an address by, for one of its policies.
     #[must_use]
-    pub fn patterns(&self, key: &NamedKey) -> Option<Named> {
+    pub(crate) fn patterns(&self, key: &NamedKey) -> Option<Named> {
         self.patterns.borrow().get(key).copied()
     }
 
@@ -184,7 +184,7 @@ impl KnownNames {
     /// The name that a session asked for last of those that it knows an address by; before all others, of those that are
     /// meant.
     #[must_use]
-    pub fn name_of(
+    pub(crate) fn name_of(
         &self,
         session: SessionId,
         address: Address,
@@ -195,7 +195,7 @@ impl KnownNames {
 
     /// The same of those alone by which that process is likely to have gone there.
     #[must_use]
-    pub fn name_used_by(
+    pub(crate) fn name_used_by(
         &self,
         session: SessionId,
         address: Address,
@@ -241,7 +241,7 @@ impl KnownNames {
 
     /// Whether a session may know an address by names that there was no room for.
     #[must_use]
-    pub fn misses_names(&self, session: SessionId, address: Address, now: BootTime) -> bool {
+    pub(crate) fn misses_names(&self, session: SessionId, address: Address, now: BootTime) -> bool {
         let names = self.names_of(session, address);
         names.is_some_and(|names| names.may_miss(0, now)) || self.is_untold(session, now)
     }
@@ -264,7 +264,7 @@ impl KnownNames {
     /// The name by which a program is likely to have known an address when it connected: the last one that the session had
     /// asked for by then; before all others, of those that a program of that name asked for.
     #[must_use]
-    pub fn name_then(
+    pub(crate) fn name_then(
         &self,
         session: SessionId,
         address: Address,
@@ -285,7 +285,7 @@ impl KnownNames {
     }
 
     /// The addresses that a session knows of a name and that count after that moment, each with the time until which it does.
-    pub fn addresses_of(
+    pub(crate) fn addresses_of(
         &self,
         session: SessionId,
         name: &str,

@@ -9,7 +9,7 @@ const COUNTRY: usize = 2;
 
 /// Whether a pattern is for a name, or for all names of another pattern.
 #[must_use]
-pub fn covers(pattern: &str, name: &str) -> bool {
+pub(crate) fn covers(pattern: &str, name: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(zone) => name == pattern || is_below(name, zone),
         None => name == pattern,
@@ -18,7 +18,7 @@ pub fn covers(pattern: &str, name: &str) -> bool {
 
 /// Whether a name has a label, or more, in front of another's.
 #[must_use]
-pub fn is_below(name: &str, zone: &str) -> bool {
+pub(crate) fn is_below(name: &str, zone: &str) -> bool {
     let own = name
         .strip_suffix(zone)
         .and_then(|own| own.strip_suffix('.'));
@@ -28,7 +28,7 @@ pub fn is_below(name: &str, zone: &str) -> bool {
 /// The zone that a name is asked about in, together with others: its last two labels, or three where two are a country's shared
 /// ending. `None` where it has no label of its own in front of that.
 #[must_use]
-pub fn zone_of(name: &str) -> Option<&str> {
+pub(crate) fn zone_of(name: &str) -> Option<&str> {
     let zone = last(name, 2)?;
     let is_shared = zone
         .split_once('.')

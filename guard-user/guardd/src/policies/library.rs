@@ -22,25 +22,25 @@ const MAX_FILE: usize = 256;
 
 /// A policy's text, and its source. It is kept in a file, which outlives guardd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyText {
+pub(crate) struct PolicyText {
     /// guardd's name for it; none if a session brought its own text.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its file, as it is shown; none if it is built in.
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// The text.
-    pub text: String,
+    pub(crate) text: String,
     /// It lets pass what no rule of it names.
     #[serde(default)]
-    pub observe: bool,
+    pub(crate) observe: bool,
     /// It is the fleet's, and lies around each session.
     #[serde(default)]
-    pub base: bool,
+    pub(crate) base: bool,
     /// It is a project's, which judges beside a policy: an agent may have written it.
     #[serde(default)]
-    pub project: bool,
+    pub(crate) project: bool,
     /// Its names are not looked up: whoever answers for a name reads it.
     #[serde(default)]
-    pub unasked: bool,
+    pub(crate) unasked: bool,
 }
 
 impl PolicyText {
@@ -59,7 +59,7 @@ impl PolicyText {
 
     /// A text that a session brought. The name of its file is shown, and never opened.
     #[must_use]
-    pub fn brought(file: Option<String>, text: String) -> Self {
+    pub(crate) fn brought(file: Option<String>, text: String) -> Self {
         let file = file.unwrap_or_else(|| "policy.toml".to_owned());
         let file = file.chars().take(MAX_FILE).collect();
         Self::new(None, Some(file), text)
@@ -67,14 +67,14 @@ impl PolicyText {
 
     /// One of the fleet's.
     #[must_use]
-    pub fn of_fleet(name: &str, text: &str) -> Self {
+    pub(crate) fn of_fleet(name: &str, text: &str) -> Self {
         let file = format!("{FLEET}/{name}.toml");
         Self::new(Some(name), Some(file), text.to_owned())
     }
 
     /// The same as a project's beside others, which let every name be asked for, or do not: then guardd asks for none of it.
     #[must_use]
-    pub fn of_project(self, may_ask: bool) -> Self {
+    pub(crate) fn of_project(self, may_ask: bool) -> Self {
         Self {
             project: true,
             unasked: !may_ask,
@@ -84,7 +84,7 @@ impl PolicyText {
 
     /// A reason of one of its rules, for whoever is asked about it. What a project says is told as its words.
     #[must_use]
-    pub fn told(&self, reason: String) -> String {
+    pub(crate) fn told(&self, reason: String) -> String {
         match self.project {
             true => format!("the project says {reason:?}"),
             false => reason,
@@ -93,7 +93,7 @@ impl PolicyText {
 
     /// The same policy, which lies around each session. It has no name of guardd's: a session is not started under it by that.
     #[must_use]
-    pub fn around(self) -> Self {
+    pub(crate) fn around(self) -> Self {
         Self {
             name: None,
             base: true,
@@ -103,7 +103,7 @@ impl PolicyText {
 
     /// The same policy, which lets pass what no rule of it names.
     #[must_use]
-    pub fn observing(self) -> Self {
+    pub(crate) fn observing(self) -> Self {
         Self {
             observe: true,
             ..self
@@ -115,7 +115,7 @@ impl PolicyText {
     /// wide a rule is that is added, the machine itself and its name servers are left to the policy. An agent may have written the names
     /// in these rules: where what judges the session does not let it ask for every name (`may_ask`), guardd asks for none of them.
     #[must_use]
-    pub fn apart(policy: &Policy, nonce: &str, may_ask: bool) -> Self {
+    pub(crate) fn apart(policy: &Policy, nonce: &str, may_ask: bool) -> Self {
         let max_hole = policy.max_hole.map_or_else(String::new, |most| {
             format!("max_hole = \"{}\"\n", format_duration(most))
         });
@@ -145,7 +145,7 @@ impl PolicyText {
 
     /// With one more rule, unless it has one of that name already.
     #[must_use]
-    pub fn narrowed(&self, name: &str, rule: &str) -> Option<Self> {
+    pub(crate) fn narrowed(&self, name: &str, rule: &str) -> Option<Self> {
         let text = format!("{}\n[[rule]]\nname = \"{name}\"\n{rule}", self.text);
         let is_new = !self.text.contains(&format!("\nname = \"{name}\"\n"));
         is_new.then(|| Self {
@@ -156,7 +156,7 @@ impl PolicyText {
 
     /// The text with what it is called, for whoever judges by it.
     #[must_use]
-    pub fn shown(self) -> PolicyRef {
+    pub(crate) fn shown(self) -> PolicyRef {
         let stem = self.file.as_deref().map(Path::new);
         let stem = stem.and_then(Path::file_stem);
         let called = stem.map(|stem| stem.to_string_lossy().into_owned());
@@ -169,7 +169,7 @@ impl PolicyText {
 
     /// The name of its file in messages.
     #[must_use]
-    pub fn shown_file(&self) -> String {
+    pub(crate) fn shown_file(&self) -> String {
         match (&self.file, &self.name) {
             (Some(file), _) => file.clone(),
             (None, Some(name)) => format!("{name}.toml"),
@@ -180,7 +180,7 @@ impl PolicyText {
 
 /// The directories with guardd's policies, the first of them first.
 #[derive(Clone, Debug)]
-pub struct Library {
+pub(crate) struct Library {
     dirs: Vec<PathBuf>,
     /// The fleet's policies, by name, which come first; or why they are not known. Then no name means anything: it might be one of
     /// those.
@@ -190,7 +190,7 @@ pub struct Library {
 impl Library {
     /// A library of these directories; built-in policies come last.
     #[must_use]
-    pub fn new(dirs: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(dirs: Vec<PathBuf>) -> Self {
         Self {
             dirs,
             fleet: Ok(BTreeMap::new()),
@@ -198,19 +198,19 @@ impl Library {
     }
 
     /// Has the fleet's policies be these, or not be known.
-    pub fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
+    pub(crate) fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
         self.fleet = policies;
     }
 
     /// Whether it is known what names mean.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.fleet.is_ok()
     }
 
     /// The directories.
     #[must_use]
-    pub fn dirs(&self) -> &[PathBuf] {
+    pub(crate) fn dirs(&self) -> &[PathBuf] {
         &self.dirs
     }
 
@@ -219,7 +219,7 @@ impl Library {
     /// # Errors
     ///
     /// `NotFound`, or `Invalid` if it names none or the text cannot be a name.
-    pub fn resolve(&self, asked: PolicyRef) -> Result<PolicyText, CallError> {
+    pub(crate) fn resolve(&self, asked: PolicyRef) -> Result<PolicyText, CallError> {
         match asked {
             PolicyRef {
                 text: Some(text),
@@ -242,7 +242,7 @@ impl Library {
     /// # Errors
     ///
     /// `NotFound` if there is none, `Invalid` if the text cannot be a name, `Failed` if its file cannot be read.
-    pub fn find(&self, name: &str) -> Result<PolicyText, CallError> {
+    pub(crate) fn find(&self, name: &str) -> Result<PolicyText, CallError> {
         if !is_name(name) {
             return Err(CallError::invalid(
                 format!("{name:?} is no policy's name"),
@@ -303,7 +303,7 @@ impl Library {
 
     /// The names of all policies there are.
     #[must_use]
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let files = self.dirs.iter().filter_map(|dir| fs::read_dir(dir).ok());
         let found = files.flatten().flatten().filter_map(|entry| {
             let file = entry.file_name();
@@ -323,7 +323,7 @@ impl Library {
 
 /// The file that a policy of the fleet was signed from, if that is one of the fleet's as it is shown.
 #[must_use]
-pub fn fleets(file: &str) -> Option<&str> {
+pub(crate) fn fleets(file: &str) -> Option<&str> {
     file.strip_prefix(FLEET)?.strip_prefix('/')
 }
 

@@ -33,7 +33,7 @@ use crate::{
 /// # Errors
 ///
 /// `Invalid`, with all that is wrong with it.
-pub async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, CallError> {
+pub(crate) async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, CallError> {
     let by = Bringer::of(&source, None);
     let ahead = look_ahead(shared, &source, by).await;
     let (prepared, _) = prepare_known(shared, source, by, ahead).await?;
@@ -180,7 +180,7 @@ async fn compile(
 /// # Errors
 ///
 /// The work's own; and `Failed` where no thread can begin.
-pub async fn in_background<T: Send + 'static>(
+pub(crate) async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, CallError> {
     let done = threads::run(work).await;
@@ -199,7 +199,7 @@ fn not_done(error: &io::Error) -> CallError {
 }
 
 /// Looks up those of `names` that are due.
-pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
+pub(crate) async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
     let (name_servers, due) = shared.with(|state| state.policies.due(names));
     if due.is_empty() {
         return;
@@ -218,7 +218,7 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
 /// # Errors
 ///
 /// `Refused` if too many names were looked up for that session.
-pub async fn look_up_in_passing(
+pub(crate) async fn look_up_in_passing(
     shared: &Shared,
     agent: Agent,
     names: &BTreeSet<String>,
@@ -244,7 +244,7 @@ pub async fn look_up_in_passing(
 /// # Errors
 ///
 /// `Invalid` if it is no policy; `Refused`, with what to do instead.
-pub async fn may_look_up(
+pub(crate) async fn may_look_up(
     shared: &Shared,
     agent: Agent,
     source: &PolicyText,
@@ -267,7 +267,7 @@ pub async fn may_look_up(
 /// # Errors
 ///
 /// If the policy is invalid and none of that name is in force, or the kernel refuses it.
-pub async fn slot_for(
+pub(crate) async fn slot_for(
     shared: &Shared,
     source: PolicyText,
     inside: Option<SessionId>,
@@ -338,7 +338,7 @@ async fn put_newer<'s>(
 /// # Errors
 ///
 /// Why it cannot be; then the policy stands as it was.
-pub async fn narrow(
+pub(crate) async fn narrow(
     shared: &Shared,
     slot: PolicyId,
     (name, rule): (&str, &str),
@@ -356,7 +356,7 @@ pub async fn narrow(
 
 /// Reads guardd's own policies that are in force again. Invalid ones are reported, and the old ones stay in force. Also checks
 /// whether the audit log's file was renamed. Runs at SIGHUP, at a change that inotify reports, and once at the start.
-pub async fn reload(shared: &Shared) {
+pub(crate) async fn reload(shared: &Shared) {
     let named = shared.with(|state| {
         state.recorder.follow_path();
         let slots = state.policies.iter();
@@ -409,7 +409,7 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
 }
 
 /// Looks up the names that are due, and compiles the policies that depend on a changed one.
-pub async fn refresh(shared: &Shared) {
+pub(crate) async fn refresh(shared: &Shared) {
     // Groups are known at once, and names may not resolve just when the network has changed.
     shared.with(|state| state.renew_name_servers());
     refit_all(shared).await;
@@ -476,7 +476,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's; the policy that was in force still is.
-    pub fn install(
+    pub(crate) fn install(
         &mut self,
         slot: Option<PolicyId>,
         prepared: Prepared,
@@ -490,7 +490,7 @@ impl State {
     }
 
     /// Empties the slots that judge nothing any more.
-    pub fn collect_slots(&mut self) {
+    pub(crate) fn collect_slots(&mut self) {
         let mut used = self.sessions.slots();
         used.extend(self.resolver.slots_soon());
         let unused = self.policies.unused(&used);
@@ -498,7 +498,7 @@ impl State {
     }
 
     /// Empties slots that judge nothing.
-    pub fn empty_slots(&mut self, unused: &[PolicyId]) {
+    pub(crate) fn empty_slots(&mut self, unused: &[PolicyId]) {
         self.relays.forget_slots(unused);
         if let Some(change) = self.policies.empty(&mut self.datapath, unused) {
             self.apply(change);
@@ -509,14 +509,14 @@ impl State {
 impl Policies {
     /// Whether some slot has exactly that text.
     #[must_use]
-    pub fn is_in_force(&self, source: &PolicyText) -> bool {
+    fn is_in_force(&self, source: &PolicyText) -> bool {
         let slot = self.same(source);
         slot.is_some_and(|slot| self.is_same(slot, source))
     }
 
     /// Whether a slot has exactly that text.
     #[must_use]
-    pub fn is_same(&self, slot: PolicyId, source: &PolicyText) -> bool {
+    pub(crate) fn is_same(&self, slot: PolicyId, source: &PolicyText) -> bool {
         let policy = self.slots.get(&slot);
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
     }
@@ -526,7 +526,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's; the policy that was in force still is.
-    pub fn install(
+    pub(crate) fn install(
         &mut self,
         kernel: &mut Datapath,
         recorder: &mut Recorder,
@@ -589,7 +589,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's; the policy that was in force still is.
-    pub fn refit(
+    fn refit(
         &mut self,
         kernel: &mut Datapath,
         counters: &Counters,
@@ -617,7 +617,7 @@ impl Policies {
     }
 
     /// Records why a newer text of a policy is not put in place: the old one stays in force.
-    pub fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         recorder: &mut Recorder,
         slot: PolicyId,
@@ -649,7 +649,7 @@ impl Policies {
 
     /// The slots that are not in `used` and do not judge unowned cgroups.
     #[must_use]
-    pub fn unused(&self, used: &HashSet<PolicyId>) -> Vec<PolicyId> {
+    pub(crate) fn unused(&self, used: &HashSet<PolicyId>) -> Vec<PolicyId> {
         let slots = self.slots.keys();
         let of_default = self.default_chain().unwrap_or_default();
         let is_unused = |slot: &&PolicyId| !used.contains(slot) && !of_default.contains(slot);
@@ -657,7 +657,7 @@ impl Policies {
     }
 
     /// Empties slots that judge nothing any more.
-    pub fn empty(&mut self, kernel: &mut Datapath, unused: &[PolicyId]) -> Option<Change> {
+    pub(crate) fn empty(&mut self, kernel: &mut Datapath, unused: &[PolicyId]) -> Option<Change> {
         let mut emptied = None;
         for slot in unused {
             if let Err(error) = kernel.remove_policy(*slot) {
@@ -680,7 +680,7 @@ impl Policies {
     /// # Errors
     ///
     /// Why it cannot; then it stays as it is in the kernel.
-    pub fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         kernel: &mut Datapath,
         slot: PolicyId,
@@ -718,7 +718,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn drop_stray(
+    pub(crate) fn drop_stray(
         &mut self,
         kernel: &mut Datapath,
         used: &HashSet<PolicyId>,

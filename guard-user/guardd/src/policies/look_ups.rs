@@ -13,7 +13,7 @@ const EACH: u64 = 1_000_000_000;
 
 /// When the share of each outermost session is full again: sessions inside have no share of their own.
 #[derive(Debug, Default)]
-pub struct LookUps(HashMap<SessionId, BootTime>);
+pub(crate) struct LookUps(HashMap<SessionId, BootTime>);
 
 impl LookUps {
     /// Takes `names` from a session's share. A policy's names are looked up all at once, so it may have more than are left, and
@@ -22,7 +22,7 @@ impl LookUps {
     /// # Errors
     ///
     /// How long to wait, if nothing is left.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         session: SessionId,
         names: usize,
@@ -44,7 +44,7 @@ impl LookUps {
 
 /// The error for a session whose share is used up.
 #[must_use]
-pub fn too_many(wait: Duration) -> CallError {
+pub(crate) fn too_many(wait: Duration) -> CallError {
     let seconds = wait.as_millis().div_ceil(1000);
     CallError::refused(
         "too many names were looked up for this session",

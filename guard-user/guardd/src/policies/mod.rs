@@ -13,17 +13,17 @@ mod address_names;
 mod answered_names;
 mod carried;
 mod known_names;
-pub mod labels;
-pub mod library;
-pub mod load;
-pub mod look_ups;
+pub(crate) mod labels;
+pub(crate) mod library;
+pub(crate) mod load;
+pub(crate) mod look_ups;
 mod name_answers;
-pub mod names;
+pub(crate) mod names;
 mod prepared;
 mod shown_names;
-pub mod unusable;
+pub(crate) mod unusable;
 mod verdict;
-pub mod widens;
+pub(crate) mod widens;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -42,7 +42,7 @@ use guard_sys::clock;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
-pub use self::{
+pub(crate) use self::{
     address_names::NameAsker,
     known_names::NameAnswer,
     name_answers::UsedName,
@@ -63,21 +63,21 @@ use crate::{control::failure::CallError, record::shelf::Shelf, times::DEFAULT_TE
 
 /// A policy in a slot of the kernel.
 #[derive(Clone, Debug)]
-pub struct InForce {
+pub(crate) struct InForce {
     /// Its source.
-    pub source: PolicyText,
+    pub(crate) source: PolicyText,
     /// SHA-256 of its text, in hexadecimal.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// Its parsed text.
-    pub policy: Arc<Policy>,
+    pub(crate) policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
-    pub compiled: Arc<Compiled>,
+    pub(crate) compiled: Arc<Compiled>,
     /// The addresses of its names and groups when its tables were compiled.
-    pub fitted: Environment,
+    pub(crate) fitted: Environment,
     /// When this version was put in place.
-    pub loaded_at: Timestamp,
+    pub(crate) loaded_at: Timestamp,
     /// Why a newer version was refused.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -101,24 +101,24 @@ impl From<Prepared> for InForce {
 impl InForce {
     /// Whether it has rules for names that the resolver judges.
     #[must_use]
-    pub fn speaks_of_names(&self) -> bool {
+    pub(crate) fn speaks_of_names(&self) -> bool {
         self.compiled.judges_names()
     }
 
     /// The names in its rules.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.policy.names().map(policy::DomainName::as_str)
     }
 
     /// Every verdict of the policy inside a prefix, and the rules that give them.
     #[must_use]
-    pub fn over(&self, within: &Prefix, ports: &[PortSpec]) -> Coverage<'_> {
+    pub(crate) fn over(&self, within: &Prefix, ports: &[PortSpec]) -> Coverage<'_> {
         policy::over(&self.policy, &self.compiled, within, ports)
     }
 
     /// As `guard status` shows it.
     #[must_use]
-    pub fn status(&self, sessions: usize, unresolved: Vec<String>) -> PolicyStatus {
+    pub(crate) fn status(&self, sessions: usize, unresolved: Vec<String>) -> PolicyStatus {
         PolicyStatus {
             name: self.policy.name.clone(),
             file: self.source.file.clone(),
@@ -149,7 +149,7 @@ const KNOWN_NAMES: &str = "known";
 
 /// Owns the policies: the kernel's slots, their source texts, and the addresses of their names.
 #[derive(Debug)]
-pub struct Policies {
+pub(crate) struct Policies {
     /// All slots in use.
     slots: BTreeMap<PolicyId, InForce>,
     /// The slot that judges unowned cgroups.
@@ -178,7 +178,7 @@ pub struct Policies {
 impl Policies {
     /// No policy in force yet. The names' addresses are read from their file.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         library: Library,
         name_servers: NameServers,
         texts: Shelf<PolicyText>,
@@ -203,18 +203,18 @@ impl Policies {
 
     /// Where policies come from.
     #[must_use]
-    pub fn library(&self) -> &Library {
+    pub(crate) fn library(&self) -> &Library {
         &self.library
     }
 
     /// Has the fleet's policies be these, or not be known.
-    pub fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
+    pub(crate) fn set_fleet(&mut self, policies: Result<BTreeMap<String, String>, String>) {
         self.library.set_fleet(policies);
     }
 
     /// The longest hole that a session may have, if no rule says more.
     #[must_use]
-    pub fn longest_hole(&self, chain: &[PolicyId]) -> Duration {
+    pub(crate) fn longest_hole(&self, chain: &[PolicyId]) -> Duration {
         let policies = chain.iter().filter_map(|slot| self.get(*slot));
         let longest = policies.map(|policy| policy.policy.longest_hole(None));
         longest.min().unwrap_or(DEFAULT_TERM)
@@ -222,7 +222,7 @@ impl Policies {
 
     /// The policy in a slot.
     #[must_use]
-    pub fn get(&self, slot: PolicyId) -> Option<&InForce> {
+    pub(crate) fn get(&self, slot: PolicyId) -> Option<&InForce> {
         self.slots.get(&slot)
     }
 
@@ -233,7 +233,7 @@ impl Policies {
 
     /// The slot that judges unowned cgroups.
     #[must_use]
-    pub fn default_slot(&self) -> Option<PolicyId> {
+    pub(crate) fn default_slot(&self) -> Option<PolicyId> {
         self.default_slot
     }
 
@@ -242,7 +242,11 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn set_default(&mut self, kernel: &mut Datapath, slot: PolicyId) -> Result<(), CallError> {
+    pub(crate) fn set_default(
+        &mut self,
+        kernel: &mut Datapath,
+        slot: PolicyId,
+    ) -> Result<(), CallError> {
         self.chain_default(kernel, Some(slot), self.base_slot())?;
         self.default_slot = Some(slot);
         Ok(())
@@ -253,7 +257,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn chain_default(
+    pub(crate) fn chain_default(
         &self,
         kernel: &mut Datapath,
         slot: Option<PolicyId>,
@@ -268,19 +272,19 @@ impl Policies {
 
     /// The policies that judge unowned cgroups.
     #[must_use]
-    pub fn default_chain(&self) -> Option<Vec<PolicyId>> {
+    pub(crate) fn default_chain(&self) -> Option<Vec<PolicyId>> {
         let own = self.default_slot?;
         Some([own].into_iter().chain(self.base_slot()).collect())
     }
 
     /// The slots with what they hold.
-    pub fn iter(&self) -> impl Iterator<Item = (PolicyId, &InForce)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PolicyId, &InForce)> {
         self.slots.iter().map(|(slot, policy)| (*slot, policy))
     }
 
     /// The slot of the same policy: guardd's own of that name, or a session's with the same text.
     #[must_use]
-    pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
+    pub(crate) fn same(&self, source: &PolicyText) -> Option<PolicyId> {
         if source.base {
             return self.base_slot();
         }
@@ -294,7 +298,7 @@ impl Policies {
 
     /// The slot of guardd's policy of that name, as it is or so that it lets pass what no rule names.
     #[must_use]
-    pub fn named(&self, name: &str, observe: bool) -> Option<PolicyId> {
+    pub(crate) fn named(&self, name: &str, observe: bool) -> Option<PolicyId> {
         let mut slots = self.slots.iter();
         let is_it =
             |source: &PolicyText| source.name.as_deref() == Some(name) && source.observe == observe;
@@ -304,13 +308,13 @@ impl Policies {
 
     /// The slot of the fleet's policy that lies around each session.
     #[must_use]
-    pub fn base_slot(&self) -> Option<PolicyId> {
+    pub(crate) fn base_slot(&self) -> Option<PolicyId> {
         self.bases().first().copied()
     }
 
     /// The slots of such policies: one, or none.
     #[must_use]
-    pub fn bases(&self) -> Vec<PolicyId> {
+    pub(crate) fn bases(&self) -> Vec<PolicyId> {
         let slots = self.slots.iter();
         let bases = slots.filter(|(_, policy)| policy.source.base);
         bases.map(|(slot, _)| *slot).collect()
@@ -318,7 +322,7 @@ impl Policies {
 
     /// All names in all policies.
     #[must_use]
-    pub fn names(&self) -> BTreeSet<String> {
+    pub(crate) fn names(&self) -> BTreeSet<String> {
         let policies = self.slots.values();
         policies
             .flat_map(|policy| policy.names().map(str::to_owned))
@@ -327,14 +331,14 @@ impl Policies {
 
     /// Whether a policy of a chain has rules for names.
     #[must_use]
-    pub fn speaks_of_names(&self, chain: &[PolicyId]) -> bool {
+    pub(crate) fn speaks_of_names(&self, chain: &[PolicyId]) -> bool {
         let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
         policies.any(InForce::speaks_of_names)
     }
 
     /// Whether a policy of a chain has a rule for names that is stricter than `allow`.
     #[must_use]
-    pub fn closes_by_name(&self, chain: &[PolicyId]) -> bool {
+    pub(crate) fn closes_by_name(&self, chain: &[PolicyId]) -> bool {
         let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
         policies.any(|of| {
             let mut rules = of.policy.rules.iter();
@@ -348,31 +352,31 @@ impl Policies {
 
     /// The name servers of this machine: `@dns`.
     #[must_use]
-    pub fn name_servers(&self) -> Vec<IpAddr> {
+    pub(crate) fn name_servers(&self) -> Vec<IpAddr> {
         self.name_servers.addresses()
     }
 
     /// Those whose answers to sessions count.
     #[must_use]
-    pub fn teachers(&self) -> Vec<IpAddr> {
+    pub(crate) fn teachers(&self) -> Vec<IpAddr> {
         self.name_servers.teachers()
     }
 
     /// On which links of this machine name servers are.
     #[must_use]
-    pub fn servers_on_links(&self) -> Vec<OnLink> {
+    pub(crate) fn servers_on_links(&self) -> Vec<OnLink> {
         self.name_servers.on_links()
     }
 
     /// The search list of this machine's resolvers.
     #[must_use]
-    pub fn search_list(&self) -> Vec<String> {
+    pub(crate) fn search_list(&self) -> Vec<String> {
         self.name_servers.search_list()
     }
 
     /// Whether a policy has a person asked before a name leaves; `None` if its slot is not known.
     #[must_use]
-    pub fn asks_about(&self, slot: PolicyId, name: &str) -> Option<bool> {
+    pub(crate) fn asks_about(&self, slot: PolicyId, name: &str) -> Option<bool> {
         let policy = self.slots.get(&slot)?;
         let is_named = || known_names::pattern_of(&policy.compiled, name).is_some();
         Some(policy.policy.names_asked() == DnsNames::Ask && !is_named())
@@ -381,7 +385,7 @@ impl Policies {
     /// Whether sessions of a chain may be asked about for a name, or for one that a pattern of names has: so many new names below a
     /// zone are asked about under any policy that speaks of names.
     #[must_use]
-    pub fn asks_any(&self, chain: &[PolicyId], pattern: &str) -> bool {
+    pub(crate) fn asks_any(&self, chain: &[PolicyId], pattern: &str) -> bool {
         match pattern.starts_with("*.") {
             true => self.speaks_of_names(chain),
             false => chain
@@ -392,12 +396,12 @@ impl Policies {
 
     /// The names by which sessions know addresses.
     #[must_use]
-    pub fn known_names(&self) -> &KnownNames {
+    pub(crate) fn known_names(&self) -> &KnownNames {
         &self.known
     }
 
     /// Records an answer that a session with that chain of policies got.
-    pub fn learn_answer(
+    pub(crate) fn learn_answer(
         &mut self,
         kernel: &mut Datapath,
         answered: &NameAnswer<'_>,
@@ -408,12 +412,12 @@ impl Policies {
     }
 
     /// Records that a session got answers that are not known here, which count until then.
-    pub fn miss_answers(&mut self, session: SessionId, until: BootTime) {
+    pub(crate) fn miss_answers(&mut self, session: SessionId, until: BootTime) {
         self.known.miss(session, until);
     }
 
     /// Writes to the kernel again by which patterns sessions know addresses that the policy in a slot judges: it has changed.
-    pub fn rewrite_names(
+    pub(crate) fn rewrite_names(
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
@@ -456,7 +460,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's, as where there is no room: then some of it is there.
-    pub fn carry_names(
+    pub(crate) fn carry_names(
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
@@ -476,7 +480,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's, as where there is no room: then some of it is there.
-    pub fn carry_names_around(
+    pub(crate) fn carry_names_around(
         &self,
         kernel: &mut Datapath,
         chains: &HashMap<SessionId, Vec<PolicyId>>,
@@ -506,7 +510,7 @@ impl Policies {
     }
 
     /// Removes what sessions know under a policy that judges them no more, or not yet.
-    pub fn forget_names_under(
+    pub(crate) fn forget_names_under(
         &mut self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
@@ -520,7 +524,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's: then nothing can be said of the address.
-    pub fn recall_names(
+    pub(crate) fn recall_names(
         &self,
         kernel: &Datapath,
         subject: VerdictSubject<'_>,
@@ -545,7 +549,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn adopt_names(
+    pub(crate) fn adopt_names(
         &mut self,
         kernel: &mut Datapath,
         is_there: impl Fn(SessionId) -> bool,
@@ -556,20 +560,24 @@ impl Policies {
     }
 
     /// Removes what sessions knew that are not there any more.
-    pub fn keep_names_of(&mut self, kernel: &mut Datapath, is_there: impl Fn(SessionId) -> bool) {
+    pub(crate) fn keep_names_of(
+        &mut self,
+        kernel: &mut Datapath,
+        is_there: impl Fn(SessionId) -> bool,
+    ) {
         if let Err(error) = self.known.keep_alone(kernel, is_there) {
             tracing::error!(%error, "cannot forget what sessions knew that have ended");
         }
     }
 
     /// Sets whether the guard's resolver judges names. The policies in force must be compiled again then.
-    pub fn set_judges_names(&mut self, judges: bool) {
+    pub(crate) fn set_judges_names(&mut self, judges: bool) {
         self.judges_names = judges;
     }
 
     /// The Unix sockets that all policies of a chain allow, but for a fleet's around it.
     #[must_use]
-    pub fn allowed_sockets(&self, chain: &[PolicyId]) -> Vec<SocketName> {
+    pub(crate) fn allowed_sockets(&self, chain: &[PolicyId]) -> Vec<SocketName> {
         let base = self.base_slot();
         let chain = chain.iter().filter(|slot| base != Some(**slot));
         let mut policies = chain.map(|slot| self.slots.get(slot));
@@ -585,7 +593,7 @@ impl Policies {
 
     /// The name of the first policy of a chain: the innermost.
     #[must_use]
-    pub fn name_of(&self, chain: &[PolicyId]) -> String {
+    pub(crate) fn name_of(&self, chain: &[PolicyId]) -> String {
         let policy = chain.first().and_then(|slot| self.slots.get(slot));
         policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
     }
@@ -593,14 +601,14 @@ impl Policies {
     /// The name of the policy that has judged, where that is not a chain's first: the fleet's around a session, or that of a session
     /// around it.
     #[must_use]
-    pub fn around(&self, chain: &[PolicyId], judged: &ChainVerdict<'_>) -> Option<String> {
+    pub(crate) fn around(&self, chain: &[PolicyId], judged: &ChainVerdict<'_>) -> Option<String> {
         let name = &judged.policy.policy.name;
         (*name != self.name_of(chain)).then(|| name.clone())
     }
 
     /// Each as `guard status` shows it; `used`: how many live sessions a slot judges.
     #[must_use]
-    pub fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {
+    pub(crate) fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {
         let statuses = self.slots.iter().filter_map(|(slot, policy)| {
             let sessions = used(*slot);
             if sessions == 0 && policy.source.text == guard_probe::attempts::POLICY {
@@ -613,7 +621,7 @@ impl Policies {
 
     /// Names in the rules of a slot's policy that have no address.
     #[must_use]
-    pub fn unresolved(&self, slot: PolicyId) -> Vec<String> {
+    pub(crate) fn unresolved(&self, slot: PolicyId) -> Vec<String> {
         let policy = self.slots.get(&slot);
         policy.map_or_else(Vec::new, |policy| {
             self.names.without_address(policy.names())
@@ -622,7 +630,7 @@ impl Policies {
 
     /// The warnings about a slot's policy.
     #[must_use]
-    pub fn warnings_of(&self, slot: PolicyId) -> Vec<String> {
+    pub(crate) fn warnings_of(&self, slot: PolicyId) -> Vec<String> {
         let Some(policy) = self.slots.get(&slot) else {
             return Vec::new();
         };

@@ -36,21 +36,21 @@ const TOO_MANY: &str = "the session has asked for more names of this address tha
 
 /// The name by which a process went somewhere, as far as that can be told.
 #[derive(Clone, Debug, Default)]
-pub struct UsedName {
+pub(crate) struct UsedName {
     /// The name.
-    pub told: Option<NameTold>,
+    pub(crate) told: Option<NameTold>,
     /// Whether a yes opens it ([`Policies::opens_name`]).
-    pub is_opened: bool,
+    pub(crate) is_opened: bool,
     /// Whether it is what a name server answered to a session whose policies speak of no names: a yes never opens it.
-    pub is_only_shown: bool,
+    pub(crate) is_only_shown: bool,
     /// What a person has to know where there is none.
-    pub beware: Option<String>,
+    pub(crate) beware: Option<String>,
 }
 
 impl UsedName {
     /// The same, with whether a yes opens the name.
     #[must_use]
-    pub fn opened_where(self, opens: impl FnOnce(&str) -> bool) -> Self {
+    pub(crate) fn opened_where(self, opens: impl FnOnce(&str) -> bool) -> Self {
         let told = self.told.as_ref().filter(|_| !self.is_only_shown);
         let is_opened = told.is_some_and(|told| opens(&told.name));
         Self { is_opened, ..self }
@@ -108,7 +108,7 @@ fn shown(known: KnownName<'_>) -> NameTold {
 impl Policies {
     /// What names and groups stand for now, on a machine with these addresses and networks.
     #[must_use]
-    pub fn environment(&self, host: HostAddresses) -> Environment {
+    pub(crate) fn environment(&self, host: HostAddresses) -> Environment {
         Environment {
             names: self.names.addresses(),
             public: self.names.public(),
@@ -121,20 +121,20 @@ impl Policies {
 
     /// Whether a name was ever asked about, with or without an answer.
     #[must_use]
-    pub fn knows(&self, name: &str) -> bool {
+    pub(crate) fn knows(&self, name: &str) -> bool {
         self.names.has(name)
     }
 
     /// The addresses of a name as they were last answered, also where only a call from inside has asked.
     #[must_use]
-    pub fn latest(&self, name: &str) -> Vec<IpAddr> {
+    pub(crate) fn latest(&self, name: &str) -> Vec<IpAddr> {
         self.names.latest(name)
     }
 
     /// The name that a session asked for and was told that address of, else the one in the deciding rule that stands for it. None where
     /// it may have meant another, unless the rule is about it.
     #[must_use]
-    pub fn host_of(
+    pub(crate) fn host_of(
         &self,
         session: SessionId,
         to: Address,
@@ -152,7 +152,7 @@ impl Policies {
 
     /// How a session came to know an address, as people see it: by the name that is `typed`, else by one of the deciding rule.
     #[must_use]
-    pub fn told_of(
+    pub(crate) fn told_of(
         &self,
         session: SessionId,
         to: Address,
@@ -179,7 +179,7 @@ impl Policies {
     /// The same of a process that goes there: by a name that it is likely to have used. By none where it asked for none, or where it may
     /// have used another: what a person says yes to is the address then.
     #[must_use]
-    pub fn used_name(
+    pub(crate) fn used_name(
         &self,
         session: SessionId,
         to: Address,
@@ -203,7 +203,12 @@ impl Policies {
 
     /// The name by which a process is likely to have gone there, where the policies of its session speak of none.
     #[must_use]
-    pub fn answered_to(&self, session: SessionId, to: Address, who: &NameAsker) -> Option<String> {
+    pub(crate) fn answered_to(
+        &self,
+        session: SessionId,
+        to: Address,
+        who: &NameAsker,
+    ) -> Option<String> {
         let told = self.answered.told(session, to, who, clock::now())?;
         Some(told.name)
     }
@@ -211,7 +216,7 @@ impl Policies {
     /// The name by which a program has connected to an address then, where the policies of its session speak of none; `servers`: those
     /// of [`NameServers::teachers`].
     #[must_use]
-    pub fn answered_then(
+    pub(crate) fn answered_then(
         &self,
         kernel: &Datapath,
         key: AnsweredKey,
@@ -225,7 +230,7 @@ impl Policies {
     /// The same of a process that says by which name it wants to go there. It may have chosen one whose owner adds addresses: where
     /// names are missing that a person would be told beside it, a yes is for the address, too.
     #[must_use]
-    pub fn typed_name(
+    pub(crate) fn typed_name(
         &self,
         session: SessionId,
         to: Address,
@@ -240,7 +245,7 @@ impl Policies {
     /// stops it does so by a rule that has this name, or as it does with all of the internet, and no rule for some addresses stops it, too.
     /// Such a rule is about these, and whoever owns a name chooses to which of them it leads next.
     #[must_use]
-    pub fn opens_name(
+    pub(crate) fn opens_name(
         &self,
         subject: VerdictSubject<'_>,
         to: Address,
@@ -296,7 +301,7 @@ impl Policies {
     /// The names that are looked up. Where the resolver tells sessions of theirs, those of policies that a session brought are not:
     /// to ask for a name would send what a session wrote to whoever owns the name.
     #[must_use]
-    pub fn names_to_look_up(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<String> {
+    pub(crate) fn names_to_look_up(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<String> {
         match self.judges_names {
             true => {
                 let names = self.peoples_names(of_people).into_iter();
@@ -314,14 +319,14 @@ impl Policies {
 
     /// Whether the names of a policy that a session brings are looked up.
     #[must_use]
-    pub const fn looks_up_brought(&self) -> bool {
+    pub(crate) const fn looks_up_brought(&self) -> bool {
         !self.judges_names
     }
 
     /// The names in policies that people have put in force: those of these slots, and of what judges unowned cgroups. Without those of
     /// projects that nobody is asked for.
     #[must_use]
-    pub fn peoples_names(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<&str> {
+    fn peoples_names(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<&str> {
         let slots = of_people.iter().chain(&self.default_slot);
         let policies = slots.filter_map(|slot| self.slots.get(slot));
         let policies = policies.filter(|policy| !policy.source.unasked);
@@ -331,7 +336,7 @@ impl Policies {
     /// What those names stand for. What a session has had looked up says nothing of where a listener outside leads: to that
     /// one, the name may stand for another address.
     #[must_use]
-    pub fn peoples_addresses(
+    pub(crate) fn peoples_addresses(
         &self,
         of_people: &HashSet<PolicyId>,
     ) -> BTreeMap<String, Vec<IpAddr>> {
@@ -343,7 +348,7 @@ impl Policies {
 
     /// How many names only policies have that sessions brought, in these slots, and none of people's.
     #[must_use]
-    pub fn names_brought<'s>(
+    pub(crate) fn names_brought<'s>(
         &self,
         slots: impl Iterator<Item = &'s PolicyId>,
         of_people: &HashSet<PolicyId>,
@@ -359,7 +364,7 @@ impl Policies {
     /// Whether what is judged by a chain may ask the name servers itself. guardd asks none on behalf of one that may not: a
     /// name is data, and whoever answers for it reads it.
     #[must_use]
-    pub fn may_ask_name_servers(&self, chain: &[PolicyId]) -> bool {
+    pub(crate) fn may_ask_name_servers(&self, chain: &[PolicyId]) -> bool {
         // Under these a question needs a rule or a person, and guardd's own would have neither.
         let is_free = |slot: &PolicyId| {
             let policy = self.slots.get(slot);
@@ -381,7 +386,7 @@ impl Policies {
     /// # Errors
     ///
     /// `Refused` where nothing is left of it.
-    pub fn pay_for(&mut self, outermost: SessionId, names: usize) -> Result<(), CallError> {
+    pub(crate) fn pay_for(&mut self, outermost: SessionId, names: usize) -> Result<(), CallError> {
         let paid = self.look_ups.take(outermost, names, clock::now());
         paid.map_err(look_ups::too_many)
     }
@@ -401,14 +406,14 @@ impl Policies {
 
     /// Which of these are to be looked up now, and who is to be asked.
     #[must_use]
-    pub fn due(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
+    pub(crate) fn due(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
         let due = self.names.due(names, Timestamp::now());
         (self.name_servers.clone(), due)
     }
 
     /// The same for a call that nothing else needs them for.
     #[must_use]
-    pub fn due_in_passing(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
+    pub(crate) fn due_in_passing(&self, names: &BTreeSet<String>) -> (NameServers, Vec<String>) {
         let due = self.names.due_in_passing(names, Timestamp::now());
         (self.name_servers.clone(), due)
     }
@@ -499,7 +504,7 @@ impl Policies {
 
     /// How long until a name is to be looked up, of those that are.
     #[must_use]
-    pub fn names_due(&self, of_people: &HashSet<PolicyId>) -> Duration {
+    pub(crate) fn names_due(&self, of_people: &HashSet<PolicyId>) -> Duration {
         const SOONEST: Duration = Duration::from_millis(100);
         let next = self.names.next_due(&self.names_to_look_up(of_people));
         let left = next.map(|at| Timestamp::now().duration_until(at));

@@ -40,11 +40,11 @@ const MAX_WITHOUT: usize = 256;
 
 /// What a name server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundAddresses {
+pub(crate) struct FoundAddresses {
     /// The addresses.
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// For how long.
-    pub ttl: Duration,
+    pub(crate) ttl: Duration,
 }
 
 /// What is known of a name.
@@ -65,7 +65,7 @@ struct RefreshedName {
 
 /// All names, with what was last known of each. A name that no longer resolves keeps its addresses.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct PolicyNames {
+pub(crate) struct PolicyNames {
     known: BTreeMap<String, RefreshedName>,
     /// Those that policies are about to be compiled by, and how many.
     #[serde(skip)]
@@ -86,7 +86,7 @@ pub struct PolicyNames {
 impl PolicyNames {
     /// The addresses of each name.
     #[must_use]
-    pub fn addresses(&self) -> BTreeMap<String, Vec<IpAddr>> {
+    pub(crate) fn addresses(&self) -> BTreeMap<String, Vec<IpAddr>> {
         let names = self.known.iter();
         names
             .map(|(name, known)| (name.clone(), known.addresses.keys().copied().collect()))
@@ -95,20 +95,20 @@ impl PolicyNames {
 
     /// The names that had a public address among their first.
     #[must_use]
-    pub fn public(&self) -> BTreeSet<String> {
+    pub(crate) fn public(&self) -> BTreeSet<String> {
         let names = self.known.iter().filter(|(_, known)| known.public);
         names.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether it was ever answered, or is known to have public addresses.
     #[must_use]
-    pub fn is_answered(&self, name: &str) -> bool {
+    pub(crate) fn is_answered(&self, name: &str) -> bool {
         let known = self.known.get(name);
         known.is_some_and(|known| known.answered.is_some() || known.public)
     }
 
     /// Takes note that a name has a public address, if nothing was known of it before. True where that is new.
-    pub fn note_public(&mut self, name: &str) -> bool {
+    pub(crate) fn note_public(&mut self, name: &str) -> bool {
         if self.is_answered(name) {
             return false;
         }
@@ -119,13 +119,13 @@ impl PolicyNames {
 
     /// Whether it was ever asked about, with or without an answer.
     #[must_use]
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.known.contains_key(name)
     }
 
     /// The name among `names` that stands for an address.
     #[must_use]
-    pub fn name_of<'n>(
+    pub(crate) fn name_of<'n>(
         &self,
         address: IpAddr,
         mut names: impl Iterator<Item = &'n str>,
@@ -138,7 +138,7 @@ impl PolicyNames {
 
     /// Which of `wanted` are to be looked up now.
     #[must_use]
-    pub fn due(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
+    pub(crate) fn due(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
         let is_due = |name: &&String| {
             let due = self.known.get(*name).and_then(|known| known.due);
             due.is_none_or(|due| due <= now)
@@ -148,7 +148,7 @@ impl PolicyNames {
 
     /// When the first of `wanted` is to be looked up.
     #[must_use]
-    pub fn next_due(&self, wanted: &BTreeSet<String>) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self, wanted: &BTreeSet<String>) -> Option<Timestamp> {
         let due = wanted.iter().map(|name| {
             let known = self.known.get(name).and_then(|known| known.due);
             known.unwrap_or(Timestamp::MIN)
@@ -157,7 +157,7 @@ impl PolicyNames {
     }
 
     /// Takes note of an answer, or of there being none; true where the addresses are others now.
-    pub fn learn(
+    pub(crate) fn learn(
         &mut self,
         name: &str,
         answer: Result<FoundAddresses, String>,
@@ -185,14 +185,14 @@ impl PolicyNames {
     }
 
     /// Forgets none of these until [`Self::await_no_more`] is called as often.
-    pub fn await_all(&mut self, names: &BTreeSet<String>) {
+    pub(crate) fn await_all(&mut self, names: &BTreeSet<String>) {
         for name in names {
             *self.awaited.entry(name.clone()).or_default() += 1;
         }
     }
 
     /// They are in force now, or nobody waits for them any more.
-    pub fn await_no_more(&mut self, names: &BTreeSet<String>) {
+    pub(crate) fn await_no_more(&mut self, names: &BTreeSet<String>) {
         for name in names {
             if let Some(count) = self.awaited.get_mut(name) {
                 *count = count.saturating_sub(1);
@@ -205,25 +205,25 @@ impl PolicyNames {
 
     /// Whether a policy is about to be compiled by it.
     #[must_use]
-    pub fn is_awaited(&self, name: &str) -> bool {
+    pub(crate) fn is_awaited(&self, name: &str) -> bool {
         self.awaited.contains_key(name)
     }
 
     /// Takes note that a policy from inside has brought these. Those that others know of stay as they are.
-    pub fn bring(&mut self, names: &BTreeSet<String>) {
+    pub(crate) fn bring(&mut self, names: &BTreeSet<String>) {
         let new = names.iter().filter(|name| !self.known.contains_key(*name));
         self.brought.extend(new.cloned());
     }
 
     /// Why a name was not answered when it was last looked up.
     #[must_use]
-    pub fn problem(&self, name: &str) -> Option<&String> {
+    pub(crate) fn problem(&self, name: &str) -> Option<&String> {
         self.known.get(name)?.problem.as_ref()
     }
 
     /// Which of `wanted` are to be looked up now for a call that nothing else needs them for.
     #[must_use]
-    pub fn due_in_passing(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
+    pub(crate) fn due_in_passing(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
         let is_due = |name: &String| {
             let known = self.passing.get(name).and_then(|known| known.due);
             known.is_none_or(|due| due <= now)
@@ -234,7 +234,7 @@ impl PolicyNames {
     }
 
     /// Takes note of an answer, or of there being none, for such a call.
-    pub fn learn_in_passing(
+    pub(crate) fn learn_in_passing(
         &mut self,
         name: String,
         answer: Result<FoundAddresses, String>,
@@ -267,7 +267,7 @@ impl PolicyNames {
 
     /// The addresses of a name as they were last answered, also where only a call from inside has asked.
     #[must_use]
-    pub fn latest(&self, name: &str) -> Vec<IpAddr> {
+    pub(crate) fn latest(&self, name: &str) -> Vec<IpAddr> {
         let known = self.passing.get(name).into_iter();
         let known = known.chain(self.known.get(name));
         let latest = known.max_by_key(|known| known.answered);
@@ -275,7 +275,7 @@ impl PolicyNames {
     }
 
     /// Whether they are to be written down now; then whoever asks does it.
-    pub fn take_unwritten(&mut self, is_urgent: bool, now: BootTime) -> bool {
+    pub(crate) fn take_unwritten(&mut self, is_urgent: bool, now: BootTime) -> bool {
         let is_due = is_urgent || now.0.saturating_sub(self.written.0) >= PAUSE;
         if !self.is_unwritten || !is_due {
             return false;
@@ -285,7 +285,7 @@ impl PolicyNames {
     }
 
     /// Forgets what is too much, and never what is `needed`, or awaited: rules hold by it.
-    pub fn make_room(&mut self, needed: impl Fn(&str) -> bool) {
+    pub(crate) fn make_room(&mut self, needed: impl Fn(&str) -> bool) {
         let (known, awaited) = (&mut self.known, &self.awaited);
         self.brought.retain(|name| {
             let stays = needed(name) || awaited.contains_key(name);
@@ -311,7 +311,7 @@ impl PolicyNames {
 
     /// What a person should know about `names`: those that do not resolve, by what that means.
     #[must_use]
-    pub fn warnings<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    pub(crate) fn warnings<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
         let (mut kept, mut empty) = (BTreeMap::new(), BTreeMap::new());
         for name in names {
             let (of, why) = match self.known.get(name) {
@@ -342,7 +342,7 @@ impl PolicyNames {
     }
 
     /// Those without an address, which no rule covers yet; not more than a person has in reach.
-    pub fn without_address<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    pub(crate) fn without_address<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
         let has = |name: &str| {
             let known = self.known.get(name);
             known.is_some_and(|known| !known.addresses.is_empty())
@@ -385,7 +385,7 @@ fn after(now: Timestamp, time: Duration) -> Timestamp {
 
 /// Asks the name servers.
 #[derive(Clone, Debug, Default)]
-pub struct NameServers {
+pub(crate) struct NameServers {
     /// Those of `guardd.toml`; else the system's.
     servers: Option<Vec<SocketAddr>>,
 }
@@ -393,13 +393,13 @@ pub struct NameServers {
 impl NameServers {
     /// A resolver that asks `servers`, or where the system asks.
     #[must_use]
-    pub fn new(servers: Option<Vec<SocketAddr>>) -> Self {
+    pub(crate) fn new(servers: Option<Vec<SocketAddr>>) -> Self {
         Self { servers }
     }
 
     /// The addresses of the name servers: what `@dns` stands for.
     #[must_use]
-    pub fn addresses(&self) -> Vec<IpAddr> {
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let addresses: BTreeSet<IpAddr> = match &self.servers {
             Some(servers) => servers.iter().map(SocketAddr::ip).collect(),
             None => match read_system_conf() {
@@ -413,7 +413,7 @@ impl NameServers {
     /// Those at the port from which questions are redirected, so that their answers teach. At another port of an address than the
     /// settings say may be anybody.
     #[must_use]
-    pub fn teachers(&self) -> Vec<IpAddr> {
+    pub(crate) fn teachers(&self) -> Vec<IpAddr> {
         match &self.servers {
             Some(servers) => {
                 let servers = servers.iter().filter(|server| server.port() == DNS_PORT);
@@ -425,7 +425,7 @@ impl NameServers {
 
     /// On which links those are that have an address of a link alone.
     #[must_use]
-    pub fn on_links(&self) -> Vec<OnLink> {
+    pub(crate) fn on_links(&self) -> Vec<OnLink> {
         match &self.servers {
             Some(servers) => servers.iter().filter_map(on_link).collect(),
             None => {
@@ -437,7 +437,7 @@ impl NameServers {
 
     /// The domains of the system's search list.
     #[must_use]
-    pub fn search_list(&self) -> Vec<String> {
+    pub(crate) fn search_list(&self) -> Vec<String> {
         let Ok((config, _)) = read_system_conf() else {
             return Vec::new();
         };
@@ -450,7 +450,7 @@ impl NameServers {
     }
 
     /// Looks all `names` up at once. The system's settings are read each time.
-    pub async fn look_up(
+    pub(crate) async fn look_up(
         &self,
         names: Vec<String>,
     ) -> Vec<(String, Result<FoundAddresses, String>)> {

@@ -9,26 +9,26 @@ use crate::control::failure::CallError;
 
 /// A policy that is ready to be put in place: parsed, resolved and compiled.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Its source.
-    pub source: PolicyText,
+    pub(crate) source: PolicyText,
     /// Its parsed text.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Its tables.
-    pub compiled: Compiled,
+    pub(crate) compiled: Compiled,
     /// Warnings for its author.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// The addresses of its names and groups when it was compiled.
     pub(super) fitted: Environment,
 }
 
 /// A policy that is parsed, and not compiled yet.
 #[derive(Clone, Debug)]
-pub struct ParsedPolicy {
+pub(crate) struct ParsedPolicy {
     /// Its parsed text.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Warnings for its author.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Parses a policy's text.
@@ -36,7 +36,7 @@ pub struct ParsedPolicy {
 /// # Errors
 ///
 /// `Invalid`, with where and what is wrong.
-pub fn parse(source: &PolicyText) -> Result<ParsedPolicy, CallError> {
+pub(crate) fn parse(source: &PolicyText) -> Result<ParsedPolicy, CallError> {
     let file = source.shown_file();
     let mut parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
     if source.observe {
@@ -62,7 +62,7 @@ pub fn parse(source: &PolicyText) -> Result<ParsedPolicy, CallError> {
 /// # Errors
 ///
 /// `Invalid` if it does not fit into the kernel's tables, or has a wildcard that nothing could hold sessions to.
-pub fn compile(
+pub(crate) fn compile(
     source: PolicyText,
     read: ParsedPolicy,
     now: &Environment,
@@ -130,7 +130,7 @@ fn unjudged(policy: &Policy, now: &Environment) -> Vec<String> {
 
 /// The part of an environment that a policy's tables depend on: its own names and groups.
 #[must_use]
-pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
+pub(crate) fn relevant(policy: &Policy, known: &Environment) -> Environment {
     let uses = |group: Group| {
         let mut targets = policy.rules.iter().flat_map(|rule| &rule.to);
         targets.any(|target| *target == Target::Group(group))

@@ -20,18 +20,23 @@ pub struct RefusedName<'p> {
 impl Policies {
     /// Whether the proxy looks at TLS, and not the kernel half.
     #[must_use]
-    pub fn is_sni_for_proxy(&self) -> bool {
+    pub(crate) fn is_sni_for_proxy(&self) -> bool {
         self.is_sni_for_proxy
     }
 
     /// Sets that.
-    pub fn set_sni_for_proxy(&mut self, is_for_proxy: bool) {
+    pub(crate) fn set_sni_for_proxy(&mut self, is_for_proxy: bool) {
         self.is_sni_for_proxy = is_for_proxy;
     }
 
     /// The rule by which TLS has to show a name at a TCP port of an address, the outermost policy's.
     #[must_use]
-    pub fn sni_rule(&self, subject: VerdictSubject<'_>, to: Address, port: u16) -> Option<&Rule> {
+    pub(crate) fn sni_rule(
+        &self,
+        subject: VerdictSubject<'_>,
+        to: Address,
+        port: u16,
+    ) -> Option<&Rule> {
         let each = self.judge_each(subject, to, Protocol::TCP, port)?;
         let rules = each.into_iter().rev().filter_map(|judged| judged.rule);
         let looks = |spec: &guard_policy::PortSpec| spec.covers(Protocol::TCP, port);
@@ -42,13 +47,13 @@ impl Policies {
 
     /// Whether TLS has to show a name there.
     #[must_use]
-    pub fn is_by_sni(&self, subject: VerdictSubject<'_>, to: &Connection) -> bool {
+    pub(crate) fn is_by_sni(&self, subject: VerdictSubject<'_>, to: &Connection) -> bool {
         to.protocol == Protocol::TCP && self.sni_rule(subject, to.to, to.port).is_some()
     }
 
     /// Whether a policy of a chain may have TLS show a name there, whatever the address is known by.
     #[must_use]
-    pub fn looks_at_sni(&self, chain: &[PolicyId], to: &Connection) -> bool {
+    pub(crate) fn looks_at_sni(&self, chain: &[PolicyId], to: &Connection) -> bool {
         let looks = |spec: &guard_policy::PortSpec| spec.covers(to.protocol, to.port);
         let policies = chain.iter().filter_map(|slot| self.get(*slot));
         let mut rules = policies.flat_map(|of| &of.policy.rules);
@@ -58,7 +63,7 @@ impl Policies {
     /// Why a client may not show a name at a TCP port of an address; none if it may. What is no host's name is none that a rule
     /// has.
     #[must_use]
-    pub fn refuses_name(
+    pub(crate) fn refuses_name(
         &self,
         subject: VerdictSubject<'_>,
         to: Address,
@@ -84,7 +89,7 @@ impl Policies {
     /// rule. Names share addresses, and a session chooses which of them it asks for: another of them may decide about the address.
     /// Nothing at all where it is no host's name.
     #[must_use]
-    pub fn judge_name(
+    pub(crate) fn judge_name(
         &self,
         chain: &[PolicyId],
         to: Address,

@@ -16,10 +16,10 @@ use crate::{
 const MAX_TEXT: usize = 1024 * 1024;
 
 /// The error, by the policy's name.
-pub type Unusable = BTreeMap<String, String>;
+pub(crate) type Unusable = BTreeMap<String, String>;
 
 /// Reads the policies that are not in force.
-pub async fn check(shared: &Shared) {
+pub(crate) async fn check(shared: &Shared) {
     let mut unusable = Unusable::new();
     if !shared.with(|state| state.policies.library().is_known()) {
         // No name means anything, and that is the fleet's matter.
@@ -68,12 +68,12 @@ impl Policies {
 
     /// The number of policies with errors.
     #[must_use]
-    pub fn unusable_count(&self) -> usize {
+    pub(crate) fn unusable_count(&self) -> usize {
         self.unusable.len()
     }
 
     /// Warnings about policies with errors that are not in force.
-    pub fn unusable_warnings(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn unusable_warnings(&self) -> impl Iterator<Item = String> {
         let said = self.unusable.iter();
         said.map(|(name, error)| format!("the policy {name} cannot be used: {error}"))
     }

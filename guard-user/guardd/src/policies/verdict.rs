@@ -12,15 +12,15 @@ use super::{InForce, Policies, known_names};
 
 /// Whose destinations are judged: by a chain of policies, and the names by which a session knows addresses.
 #[derive(Clone, Copy, Debug)]
-pub struct VerdictSubject<'c> {
+pub(crate) struct VerdictSubject<'c> {
     /// The slots of its policies.
-    pub chain: &'c [PolicyId],
+    pub(crate) chain: &'c [PolicyId],
     /// The session, if it is one.
-    pub session: Option<SessionId>,
+    pub(crate) session: Option<SessionId>,
     /// The connections in question were allowed when they began, and came to the proxy.
-    pub stands: bool,
+    pub(crate) stands: bool,
     /// A hole for reads is there, which has what waits for a yes come to the proxy.
-    pub may_read: bool,
+    pub(crate) may_read: bool,
 }
 
 impl VerdictSubject<'_> {
@@ -78,27 +78,27 @@ impl<'c> From<&'c Vec<PolicyId>> for VerdictSubject<'c> {
 
 /// A verdict of a chain of policies, with the rule that gave it.
 #[derive(Clone, Copy, Debug)]
-pub struct ChainVerdict<'p> {
+pub(crate) struct ChainVerdict<'p> {
     /// The verdict, holes left aside.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The rule; none: the policy's default.
-    pub rule: Option<&'p Rule>,
+    pub(crate) rule: Option<&'p Rule>,
     /// The policy.
-    pub policy: &'p InForce,
+    pub(crate) policy: &'p InForce,
 }
 
 impl ChainVerdict<'_> {
     /// Whether it says more than a default. A project's rule, which an agent may have written, is never named in the place of another
     /// policy's default.
     #[must_use]
-    pub fn says_more(&self) -> bool {
+    pub(crate) fn says_more(&self) -> bool {
         self.rule.is_some() && !self.policy.source.project
     }
 
     /// Why the rule is there. What a project says is told as its words, and that its default decides, as it goes by its policy's
     /// name.
     #[must_use]
-    pub fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         let source = &self.policy.source;
         match self.rule {
             Some(rule) => Some(source.told(rule.reason.clone()?)),
@@ -115,7 +115,7 @@ impl Policies {
     /// is the last. The kernel takes the outermost, so the two may name different rules.
     /// `None` if a slot is not known: the kernel half denies then.
     #[must_use]
-    pub fn judge<'c>(
+    pub(crate) fn judge<'c>(
         &self,
         subject: impl Into<VerdictSubject<'c>>,
         to: Address,
@@ -130,7 +130,7 @@ impl Policies {
 
     /// The verdict of each policy of a chain on one destination, in the chain's order. `None` as for [`Self::judge`].
     #[must_use]
-    pub fn judge_each<'c>(
+    pub(crate) fn judge_each<'c>(
         &self,
         subject: impl Into<VerdictSubject<'c>>,
         to: Address,
@@ -158,7 +158,7 @@ impl Policies {
     /// Every verdict of the policy in a slot on an address that the session knows by names, or would know by `name` if it
     /// asked for that; `None` if there are no names.
     #[must_use]
-    pub fn over_known(
+    pub(crate) fn over_known(
         &self,
         subject: VerdictSubject<'_>,
         slot: PolicyId,
@@ -187,7 +187,7 @@ impl Policies {
 
     /// A rule of a session's policies that has a name of an address and opens nothing there, and why.
     #[must_use]
-    pub fn barred(
+    pub(crate) fn barred(
         &self,
         subject: VerdictSubject<'_>,
         to: Address,
@@ -230,7 +230,7 @@ impl Policies {
     /// Whether a prefix is one decision: each policy of the chain has one answer for all of it, by one rule, and the strictest
     /// is `confirm`.
     #[must_use]
-    pub fn confirm_all(&self, chain: &[PolicyId], within: &Prefix, ports: PortSpec) -> bool {
+    pub(crate) fn confirm_all(&self, chain: &[PolicyId], within: &Prefix, ports: PortSpec) -> bool {
         let mut strictest = Verdict::Allow;
         for slot in chain {
             let Some(policy) = self.slots.get(slot) else {

@@ -9,7 +9,7 @@ const MOST: usize = 6;
 
 /// What it may let through that the other one does not, in words; none: it only narrows.
 #[must_use]
-pub fn widens(old: &InForce, new: &InForce) -> Option<String> {
+pub(crate) fn widens(old: &InForce, new: &InForce) -> Option<String> {
     let mut all = policy::widens(side(old), side(new), &new.fitted);
     let more = match all.len().saturating_sub(MOST) {
         0 => String::new(),

@@ -34,17 +34,17 @@ use crate::{
 
 /// What a person lets through beside the request itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Widening {
+pub(crate) struct Widening {
     /// All requests with its method and a path like this.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// All requests that change something there, at its host.
-    pub writes: bool,
+    pub(crate) writes: bool,
 }
 
 impl Widening {
     /// Whether it is nothing more.
     #[must_use]
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
@@ -96,7 +96,7 @@ impl State {
     /// # Errors
     ///
     /// Why it cannot be let through; then it still waits.
-    pub fn approve_http(
+    pub(crate) fn approve_http(
         &mut self,
         by: &Answering,
         called: CalledRequest<'_>,
@@ -470,7 +470,7 @@ fn not_plain() -> CallError {
 
 /// The error for `--path` and `--writes` where they have no meaning.
 #[must_use]
-pub fn no_http(id: &str) -> CallError {
+pub(crate) fn no_http(id: &str) -> CallError {
     CallError::invalid(
         format!("{id} is about a connection"),
         "--path and --writes are for HTTP requests",

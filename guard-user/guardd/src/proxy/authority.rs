@@ -38,14 +38,14 @@ const MAPPED: u8 = 96;
 
 /// Sessions that wait for a certificate.
 #[derive(Debug, Default)]
-pub struct Vouching {
+pub(crate) struct Vouching {
     serial: u64,
     waiting: HashMap<Number, oneshot::Sender<String>>,
 }
 
 impl Vouching {
     /// The proxy has signed a certificate.
-    pub fn told(&mut self, number: Number, certificate: String) {
+    pub(crate) fn told(&mut self, number: Number, certificate: String) {
         if let Some(tell) = self.waiting.remove(&number) {
             // The start that waited may be gone.
             let _ = tell.send(certificate);
@@ -53,13 +53,13 @@ impl Vouching {
     }
 
     /// The proxy has gone.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.waiting.clear();
     }
 }
 
 /// The certificate that a new session is to trust, if it has read-only destinations; a warning if it should have one.
-pub async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<String>) {
+pub(crate) async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<String>) {
     let told = shared.with(|state| {
         let id = ids::parse_session(session).ok()?;
         let chain = &state.sessions.live(id)?.chain;

@@ -5,15 +5,15 @@ use guard_common::Address;
 use crate::sessions::stops::Stops;
 
 /// What the proxy closed of each session.
-pub type Closings = Stops<16, Closing>;
+pub(crate) type Closings = Stops<16, Closing>;
 
 /// Connections to one destination that were closed for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closing {
+pub(crate) struct Closing {
     /// Where to.
-    pub to: Address,
+    pub(crate) to: Address,
     /// The TCP port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Why.
-    pub why: String,
+    pub(crate) why: String,
 }

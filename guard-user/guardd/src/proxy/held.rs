@@ -8,54 +8,54 @@ use guard_proto::wire::{Number, Tgid};
 use crate::requests::RequestKey;
 
 /// Clients of one session that are held at once; more are refused.
-pub const MAX_HELD: usize = 64;
+const MAX_HELD: usize = 64;
 
 /// A client that is held.
 #[derive(Clone, Debug)]
-pub struct HeldClient {
+pub(crate) struct HeldClient {
     /// Its process.
-    pub tgid: Tgid,
+    pub(crate) tgid: Tgid,
     /// What its request is about.
-    pub key: RequestKey,
+    pub(crate) key: RequestKey,
     /// The id of the request that an approver sees.
-    pub request: String,
+    pub(crate) request: String,
     /// The deadline.
-    pub until: BootTime,
+    pub(crate) until: BootTime,
 }
 
 /// All held clients, by the number of the proxy's message: in the order in which they came.
 #[derive(Debug, Default)]
-pub struct HeldClients {
+pub(crate) struct HeldClients {
     all: BTreeMap<u64, HeldClient>,
     serial: u64,
 }
 
 impl HeldClients {
     /// A number that no other client has, of this proxy's or a later one's.
-    pub fn next_serial(&mut self) -> u64 {
+    pub(crate) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
     /// Whether a client is held for that request.
     #[must_use]
-    pub fn is_asking(&self, key: &RequestKey) -> bool {
+    pub(crate) fn is_asking(&self, key: &RequestKey) -> bool {
         self.all.values().any(|client| client.key == *key)
     }
 
     /// Adds a client.
-    pub fn add(&mut self, number: Number, client: HeldClient) {
+    pub(crate) fn add(&mut self, number: Number, client: HeldClient) {
         self.all.insert(number.0, client);
     }
 
     /// Removes a client.
-    pub fn remove(&mut self, number: Number) -> Option<HeldClient> {
+    pub(crate) fn remove(&mut self, number: Number) -> Option<HeldClient> {
         self.all.remove(&number.0)
     }
 
     /// The held clients, in the order in which they came.
     #[must_use]
-    pub fn all(&self) -> Vec<(Number, HeldClient)> {
+    pub(crate) fn all(&self) -> Vec<(Number, HeldClient)> {
         let all = self.all.iter();
         all.map(|(number, client)| (Number(*number), client.clone()))
             .collect()
@@ -63,39 +63,39 @@ impl HeldClients {
 
     /// Whether that client is held.
     #[must_use]
-    pub fn has(&self, number: Number) -> bool {
+    pub(crate) fn has(&self, number: Number) -> bool {
         self.all.contains_key(&number.0)
     }
 
     /// Whether a session may have one more.
     #[must_use]
-    pub fn has_room(&self, session: SessionId) -> bool {
+    pub(crate) fn has_room(&self, session: SessionId) -> bool {
         let of = |client: &&HeldClient| client.key.session == session;
         self.all.values().filter(of).count() < MAX_HELD
     }
 
     /// The last deadline of the clients held for a request.
     #[must_use]
-    pub fn until(&self, request: &str) -> Option<BootTime> {
+    pub(crate) fn until(&self, request: &str) -> Option<BootTime> {
         let of = self.all.values().filter(|client| client.request == request);
         of.map(|client| client.until).max()
     }
 
     /// The last deadline of the clients held for requests with that key.
     #[must_use]
-    pub fn until_of(&self, key: &RequestKey) -> Option<BootTime> {
+    pub(crate) fn until_of(&self, key: &RequestKey) -> Option<BootTime> {
         let of = self.all.values().filter(|one| one.key == *key);
         of.map(|client| client.until).max()
     }
 
     /// The first deadline.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.all.values().map(|client| client.until).min()
     }
 
     /// Removes all; returns the requests for which they were held.
-    pub fn take_all(&mut self) -> Vec<String> {
+    pub(crate) fn take_all(&mut self) -> Vec<String> {
         let all = std::mem::take(&mut self.all).into_values();
         all.map(|client| client.request).collect()
     }

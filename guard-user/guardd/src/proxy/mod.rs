@@ -7,17 +7,17 @@
 //!
 //! Without a proxy, the kernel half refuses connections to read-only destinations.
 
-pub mod approve;
-pub mod authority;
-pub mod closings;
-pub mod held;
+pub(crate) mod approve;
+pub(crate) mod authority;
+pub(crate) mod closings;
+pub(crate) mod held;
 mod messages;
 mod name_pace;
-pub mod record_pass;
-pub mod requests;
-pub mod terms;
-pub mod unscanned;
-pub mod worker;
+pub(crate) mod record_pass;
+pub(crate) mod requests;
+pub(crate) mod terms;
+pub(crate) mod unscanned;
+pub(crate) mod worker;
 
 use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 
@@ -46,7 +46,7 @@ const SURVEYS: Duration = Duration::from_secs(5);
 
 /// Owns what guardd knows about its proxy.
 #[derive(Debug, Default)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     link: WorkerLink<ToProxy>,
     /// When the processes of all sessions were last scanned for their network namespaces.
     surveyed: BootTime,
@@ -69,7 +69,7 @@ pub struct Proxy {
 impl Proxy {
     /// No proxy yet; `key` is the file of its certificate authority's key.
     #[must_use]
-    pub fn new(key: PathBuf) -> Self {
+    pub(crate) fn new(key: PathBuf) -> Self {
         Self {
             key,
             ..Self::default()
@@ -77,7 +77,7 @@ impl Proxy {
     }
 
     /// Has the proxy renew its cached terms: policies, sessions or holes have changed.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.link.renew();
     }
 
@@ -91,7 +91,7 @@ impl Proxy {
     /// # Errors
     ///
     /// The kernel's; then there is no proxy.
-    pub fn files(&self, kernel: &Datapath, config: &Config) -> anyhow::Result<Vec<OwnedFd>> {
+    pub(crate) fn files(&self, kernel: &Datapath, config: &Config) -> anyhow::Result<Vec<OwnedFd>> {
         let mut files = vec![kernel.origins()?];
         files.extend(self.authority_files(config)?);
         Ok(files)
@@ -107,36 +107,36 @@ impl Proxy {
     }
 
     /// What was closed of a session without asking anybody, the latest first.
-    pub fn closings(&self, session: SessionId) -> impl Iterator<Item = &Stop<Closing>> {
+    pub(crate) fn closings(&self, session: SessionId) -> impl Iterator<Item = &Stop<Closing>> {
         self.closings.of(session)
     }
 
     /// Forgets what was closed of a session that has ended.
-    pub fn forget_closings(&mut self, session: SessionId) {
+    pub(crate) fn forget_closings(&mut self, session: SessionId) {
         self.closings.forget(session);
     }
 
     /// Removes the counts of a session's requests and names.
-    pub fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+    pub(crate) fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.pace.forget(session, outermost, is_shared);
         self.names.forget(session, outermost, is_shared);
     }
 
     /// When the time of the next client is up that is held, or waits for a scan.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         let unscanned = self.unscanned.next_expiry().into_iter();
         unscanned.chain(self.held.next_expiry()).min()
     }
 
     /// Whether a proxy runs, and is connected.
     #[must_use]
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.link.is_up()
     }
 
     /// Whether the processes of all sessions are due to be scanned. If so, that counts as done.
-    pub fn takes_survey(&mut self, now: BootTime) -> bool {
+    pub(crate) fn takes_survey(&mut self, now: BootTime) -> bool {
         let is_due = is_past(self.surveyed, SURVEYS, now);
         if is_due {
             self.surveyed = now;
@@ -147,7 +147,7 @@ impl Proxy {
 
 /// Whether a policy makes some destination read-only.
 #[must_use]
-pub fn is_read_only(policy: &InForce) -> bool {
+pub(crate) fn is_read_only(policy: &InForce) -> bool {
     let policy = &policy.policy;
     let mut actions = policy.rules.iter().map(|rule| rule.action);
     policy.default == Verdict::ReadOnly || actions.any(|action| action == Verdict::ReadOnly)

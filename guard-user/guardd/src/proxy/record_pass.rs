@@ -79,7 +79,7 @@ pub(super) fn rule_of(access: TargetAccess) -> Option<String> {
 
 /// The target of a request.
 #[must_use]
-pub fn target(key: &RequestKey) -> RedirectTarget {
+pub(crate) fn target(key: &RequestKey) -> RedirectTarget {
     RedirectTarget {
         session: key.session.0,
         address: key.destination.to_ip(),

@@ -33,7 +33,12 @@ const DIGEST: usize = 64;
 
 impl State {
     /// Answers the proxy whether a request may pass: now, or by [`Self::settle_held_clients`] later.
-    pub fn proxy_asks(&mut self, number: Number, target: &RedirectTarget, asked: HttpAttempt) {
+    pub(crate) fn proxy_asks(
+        &mut self,
+        number: Number,
+        target: &RedirectTarget,
+        asked: HttpAttempt,
+    ) {
         if let Some(answer) = self.answer_now(number, target, asked) {
             self.proxy.answer(number, answer);
         }
@@ -135,7 +140,7 @@ impl State {
     }
 
     /// Answers the held clients whose requests were answered, or whose time is up.
-    pub fn settle_held_clients(&mut self) {
+    pub(crate) fn settle_held_clients(&mut self) {
         let now = clock::now();
         for (number, client) in self.proxy.held.all() {
             if let Some(answer) = self.settled(&client, now) {
@@ -371,7 +376,7 @@ fn too_late(id: String) -> AskAnswer {
 
 /// A request in one line, as in `DELETE photos.example.com/api/jobs/7`.
 #[must_use]
-pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
+pub(crate) fn in_words(http: &proto::HttpRequest, address: &str) -> String {
     let host = http.host.as_deref().unwrap_or(address);
     let blank = if http.is_statement() { " " } else { "" };
     format!("{} {host}{blank}{}", http.method, http.path)

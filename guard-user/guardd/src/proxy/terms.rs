@@ -20,7 +20,7 @@ use crate::{
 
 /// What passes at a target.
 #[derive(Debug)]
-pub enum TargetAccess {
+pub(crate) enum TargetAccess {
     /// Nothing passes.
     Closed,
     /// Requests are judged by these rules, and a client may be held that long for an answer.
@@ -36,13 +36,13 @@ pub enum TargetAccess {
 
 /// What the policies say of a name that a client shows.
 #[derive(Debug, Default)]
-pub struct ShownName {
+pub(crate) struct ShownName {
     /// Why it may not; none if it may.
-    pub why: Option<String>,
+    pub(crate) why: Option<String>,
     /// What its own rules say of requests, which they judge beside the target's terms. Where it may not, the rule by which.
-    pub rules: Vec<Rules>,
+    pub(crate) rules: Vec<Rules>,
     /// Until when no other new name of the session is judged, where it shows these too fast.
-    pub until: Option<BootTime>,
+    pub(crate) until: Option<BootTime>,
 }
 
 impl ShownName {
@@ -66,7 +66,7 @@ fn of_requests(rule: &Rule) -> Option<Rules> {
 /// The verdict of a chain of policies on a TCP connection. Every policy must allow it. If it `may_read`, a hole makes `confirm`
 /// `read-only`.
 #[must_use]
-pub fn access_by_policies<'c>(
+fn access_by_policies<'c>(
     policies: &Policies,
     subject: impl Into<VerdictSubject<'c>>,
     to: Address,
@@ -108,7 +108,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn set_gate(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn set_gate(&mut self) -> anyhow::Result<()> {
         let problem = self.datapath.gate_problem();
         if let (GateBy::Kernel, Some(problem)) = (self.config.tls.gate, problem) {
             tracing::warn!("the kernel does not look at TLS, so the proxy does: {problem}");
@@ -121,7 +121,7 @@ impl State {
 
     /// What is said of a name that a client shows there, in TLS or HTTP.
     #[must_use]
-    pub fn proxy_name(&self, target: &RedirectTarget, name: &str) -> ShownName {
+    pub(crate) fn proxy_name(&self, target: &RedirectTarget, name: &str) -> ShownName {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return ShownName::refused("its session has ended".to_owned());
         };
@@ -155,7 +155,7 @@ impl State {
 
     /// What passes at a target now, by policies and holes.
     #[must_use]
-    pub fn target_access(&self, target: &RedirectTarget) -> TargetAccess {
+    pub(crate) fn target_access(&self, target: &RedirectTarget) -> TargetAccess {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return TargetAccess::Closed;
         };
@@ -234,7 +234,7 @@ impl State {
 
     /// [`Self::target_access`] as the proxy is told of it, with what else it needs to know of the target; `None` if nothing passes there.
     #[must_use]
-    pub fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
+    pub(crate) fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
         // A hole that ends between this and the next look is gone by then.
         let until = self.first_end(target);
         let passing = match self.target_access(target) {

@@ -32,17 +32,17 @@ struct Unscanned {
 
 /// All connections that wait for a scan, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct UnscannedClients(Vec<Unscanned>);
+pub(crate) struct UnscannedClients(Vec<Unscanned>);
 
 impl UnscannedClients {
     /// The first deadline.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<BootTime> {
+    pub(crate) fn next_expiry(&self) -> Option<BootTime> {
         self.0.iter().map(|one| one.until).min()
     }
 
     /// Forgets all: no proxy runs any more.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Tells the proxy the terms of targets that have been scanned since. What waits too long is closed.
-    pub fn tell_scanned(&mut self) {
+    pub(crate) fn tell_scanned(&mut self) {
         let now = clock::now();
         for one in std::mem::take(&mut self.proxy.unscanned.0) {
             match self.tell_if_scanned(&one, now) {

@@ -34,7 +34,7 @@ const TOO_MANY_RULES: &str =
 
 /// guard-proxy.
 #[derive(Debug)]
-pub struct ProxyWorker;
+pub(crate) struct ProxyWorker;
 
 impl Serves for ProxyWorker {
     type Message = ToProxy;
@@ -160,14 +160,14 @@ fn closing(message: &ToProxy) -> Option<ToProxy> {
 }
 
 /// Waits a while for the proxy, if a new policy needs one. Returns why there is none.
-pub async fn ready(shared: &Shared) -> Option<String> {
+pub(crate) async fn ready(shared: &Shared) -> Option<String> {
     workers::ready::<ProxyWorker>(shared).await
 }
 
 impl State {
     /// Whether anything in force needs a proxy.
     #[must_use]
-    pub fn needs_proxy(&self) -> bool {
+    fn needs_proxy(&self) -> bool {
         let mut policies = self.policies.iter();
         self.holes.any_for_reads(None)
             || policies.any(|(_, policy)| is_proxied(&self.policies, policy))
@@ -175,7 +175,7 @@ impl State {
 
     /// Whether the session with that id has read-only destinations.
     #[must_use]
-    pub fn is_read_only(&self, session: &str) -> bool {
+    pub(crate) fn is_read_only(&self, session: &str) -> bool {
         let live = ids::parse_session(session).ok();
         let live = live.and_then(|id| self.sessions.live(id));
         live.is_some_and(|session| reads_only(&self.holes, &self.policies, session))
@@ -183,7 +183,7 @@ impl State {
 
     /// The warning that read-only destinations are closed, if they should not be.
     #[must_use]
-    pub fn proxy_warning(&self) -> Option<String> {
+    pub(crate) fn proxy_warning(&self) -> Option<String> {
         self.worker_warning::<ProxyWorker>()
     }
 }

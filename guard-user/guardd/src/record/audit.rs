@@ -33,7 +33,7 @@ use crate::record::{journal::Journal, meters::AdmittedRecord, times::Times};
 /// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit log {path} takes no record: {why}")]
-pub struct AuditError {
+pub(crate) struct AuditError {
     path: PathBuf,
     why: io::Error,
 }
@@ -50,7 +50,7 @@ impl From<AuditError> for Failure {
 
 /// A record, with its session.
 #[derive(Clone, Debug)]
-pub struct LogEntry {
+pub(crate) struct LogEntry {
     session: Option<String>,
     common: Common,
     record: Record,
@@ -59,7 +59,7 @@ pub struct LogEntry {
 impl LogEntry {
     /// A record about a session of a user.
     #[must_use]
-    pub fn of(session: impl ToString, uid: u32, record: impl Into<Record>) -> Self {
+    pub(crate) fn of(session: impl ToString, uid: u32, record: impl Into<Record>) -> Self {
         Self {
             session: Some(session.to_string()),
             ..Self::of_user(uid, record)
@@ -68,7 +68,7 @@ impl LogEntry {
 
     /// A record about what holds for a user, in all sessions.
     #[must_use]
-    pub fn of_user(uid: u32, record: impl Into<Record>) -> Self {
+    pub(crate) fn of_user(uid: u32, record: impl Into<Record>) -> Self {
         let mut entry = Self::from(record);
         entry.common.uid = uid.into();
         entry
@@ -76,13 +76,13 @@ impl LogEntry {
 
     /// The session that it is about.
     #[must_use]
-    pub fn session(&self) -> Option<&str> {
+    pub(crate) fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
     /// Of a start: the session in which that one was started, if it was in one.
     #[must_use]
-    pub fn parent(&self) -> Option<&str> {
+    pub(crate) fn parent(&self) -> Option<&str> {
         match &self.record {
             Record::SessionStart(start) => start.parent.get().map(String::as_str),
             _ => None,
@@ -100,7 +100,7 @@ impl LogEntry {
 
     /// With the number of records left out before it, and whether those that follow may be left out.
     #[must_use]
-    pub fn admitted(mut self, admitted: AdmittedRecord) -> Self {
+    pub(crate) fn admitted(mut self, admitted: AdmittedRecord) -> Self {
         self.common.left_out = admitted.left_out.into();
         self.common.last = admitted.is_last.then_some(true).into();
         self
@@ -108,14 +108,14 @@ impl LogEntry {
 
     /// With the number of records left out in all.
     #[must_use]
-    pub fn left_out(mut self, count: u64) -> Self {
+    pub(crate) fn left_out(mut self, count: u64) -> Self {
         self.common.left_out = count.into();
         self
     }
 
     /// With the number of starts and ends left out before it, of sessions that have no other record; 0 is not said.
     #[must_use]
-    pub fn starts_left_out(mut self, count: u64) -> Self {
+    pub(crate) fn starts_left_out(mut self, count: u64) -> Self {
         self.common.starts_left_out = match count {
             0 => Field::Absent,
             count => count.into(),
@@ -125,7 +125,7 @@ impl LogEntry {
 
     /// With the reason, if it happened at another time than now.
     #[must_use]
-    pub fn noticed(mut self, when: &str) -> Self {
+    pub(crate) fn noticed(mut self, when: &str) -> Self {
         self.common.noticed = when.into();
         self
     }
@@ -146,16 +146,16 @@ const ONE_DECISION: u64 = 64 * 1024;
 
 /// A position in the audit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogPosition {
+pub(crate) struct LogPosition {
     /// The number of the file, since guardd's start.
-    pub part: u64,
+    pub(crate) part: u64,
     /// The length of that file.
-    pub length: u64,
+    pub(crate) length: u64,
 }
 
 /// The audit log, open for writing.
 #[derive(Debug)]
-pub struct Audit {
+pub(crate) struct Audit {
     path: PathBuf,
     file: File,
     /// Why the last record is not in it.
@@ -191,7 +191,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditError`] if that fails.
-    pub fn open(path: &Path) -> Result<Self, AuditError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, AuditError> {
         let RepairedFile { file, length, torn } = open(path)?;
         let head = head_of(path, &file, length).map_err(|why| AuditError {
             path: path.to_owned(),
@@ -213,18 +213,18 @@ impl Audit {
 
     /// When the records of its files were.
     #[must_use]
-    pub fn times(&self) -> Arc<Times> {
+    pub(crate) fn times(&self) -> Arc<Times> {
         Arc::clone(&self.times)
     }
 
     /// The last record of the chain.
     #[must_use]
-    pub fn head(&self) -> ChainHead {
+    pub(crate) fn head(&self) -> ChainHead {
         self.head
     }
 
     /// Goes on in a new file, if the one in use is no longer at its path.
-    pub fn follow_path(&mut self) {
+    pub(crate) fn follow_path(&mut self) {
         if self.is_at_its_path() {
             self.stuck = None;
             return;
@@ -264,7 +264,7 @@ impl Audit {
     /// # Errors
     ///
     /// The system's.
-    pub fn current(&self) -> io::Result<(File, u64)> {
+    pub(crate) fn current(&self) -> io::Result<(File, u64)> {
         // By its descriptor: another file may be at its path by now.
         let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
         Ok((file, self.reached.borrow().part))
@@ -272,7 +272,7 @@ impl Audit {
 
     /// The file before the one in use, if there is one that is not compressed.
     #[must_use]
-    pub fn previous(&self) -> Option<File> {
+    pub(crate) fn previous(&self) -> Option<File> {
         let mut path = self.path.clone().into_os_string();
         path.push(".1");
         let file = File::open(path).ok()?;
@@ -282,13 +282,13 @@ impl Audit {
 
     /// The path of the audit log.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The position in the audit log, as it grows.
     #[must_use]
-    pub fn reached(&self) -> watch::Receiver<LogPosition> {
+    pub(crate) fn reached(&self) -> watch::Receiver<LogPosition> {
         self.reached.subscribe()
     }
 
@@ -297,7 +297,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditError`] if it does not fit; the audit log is then as it was.
-    pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
+    pub(crate) fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
         let LogEntry {
             session,
             mut common,
@@ -340,7 +340,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditError`] if it has none.
-    pub fn reserve(&self) -> Result<(), AuditError> {
+    pub(crate) fn reserve(&self) -> Result<(), AuditError> {
         use rustix::{fs::FallocateFlags, io::Errno};
         let end = self.file.metadata().map_err(|why| self.fail(why))?;
         let end = end.len();
@@ -352,18 +352,18 @@ impl Audit {
 
     /// Why the last record is not in the audit log, if it is not; or why the log is not where it should be.
     #[must_use]
-    pub fn problem(&self) -> Option<&str> {
+    pub(crate) fn problem(&self) -> Option<&str> {
         self.problem.as_deref().or(self.stuck.as_deref())
     }
 
     /// How many records the audit log did not take.
     #[must_use]
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failures
     }
 
     /// Adds a record about something that has happened and cannot be refused any more. False: the audit log did not take it.
-    pub fn note(&mut self, entry: impl Into<LogEntry>) -> bool {
+    pub(crate) fn note(&mut self, entry: impl Into<LogEntry>) -> bool {
         let entry = entry.into();
         let kind = entry.record.kind();
         let written = self.write(entry);
@@ -378,7 +378,7 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditError`] if the disk did not take them.
-    pub fn sync(&self) -> Result<(), AuditError> {
+    pub(crate) fn sync(&self) -> Result<(), AuditError> {
         self.file.sync_data().map_err(|why| self.fail(why))
     }
 

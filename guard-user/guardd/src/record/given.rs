@@ -24,7 +24,7 @@ const KINDS: [&[u8]; 3] = [
 /// # Errors
 ///
 /// The system's.
-pub fn last_in(path: &Path) -> io::Result<LastIds> {
+pub(crate) fn last_in(path: &Path) -> io::Result<LastIds> {
     let mut last = LastIds::default();
     for file in files::of(path)?.read.iter().rev() {
         add(&mut last, files::open(file)?.as_mut())?;

@@ -20,12 +20,12 @@ const MOST: usize = 4096;
 
 /// The journal, if guardd's own log goes there too.
 #[derive(Debug)]
-pub struct Journal(Option<UnixDatagram>);
+pub(crate) struct Journal(Option<UnixDatagram>);
 
 impl Journal {
     /// journald's, if standard error goes there (systemd.exec(5), `JOURNAL_STREAM`); else none.
     #[must_use]
-    pub fn of_stderr() -> Self {
+    pub(crate) fn of_stderr() -> Self {
         if !has_stderr() {
             return Self(None);
         }
@@ -40,7 +40,7 @@ impl Journal {
     /// # Errors
     ///
     /// The system's.
-    pub fn at(path: &Path) -> io::Result<Self> {
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
         // A journald that does not read delays nothing: the audit log is what counts.
@@ -49,7 +49,7 @@ impl Journal {
     }
 
     /// Sends a record. One that journald does not take is in the audit log all the same.
-    pub fn tell(&self, record: &LogRecord) {
+    pub(crate) fn tell(&self, record: &LogRecord) {
         if let Some(socket) = &self.0 {
             let _ = socket.send(&entry(record));
         }

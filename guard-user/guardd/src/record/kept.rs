@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// What such a file says.
-pub trait FileState: Default {
+pub(crate) trait FileState: Default {
     /// What it means that the file cannot be read, for guardd's log.
     const WITHOUT: &'static str;
 
@@ -36,7 +36,7 @@ pub trait FileState: Default {
 /// Why a file may not be changed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} cannot be read: {why}", file.display())]
-pub struct UnreadableFile {
+pub(crate) struct UnreadableFile {
     file: PathBuf,
     why: String,
 }
@@ -44,14 +44,14 @@ pub struct UnreadableFile {
 impl UnreadableFile {
     /// The file.
     #[must_use]
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 }
 
 /// Owns one file.
 #[derive(Debug)]
-pub struct KeptFile<T> {
+pub(crate) struct KeptFile<T> {
     file: PathBuf,
     known: T,
     unread: Option<UnreadableFile>,
@@ -60,7 +60,7 @@ pub struct KeptFile<T> {
 impl<T: FileState> KeptFile<T> {
     /// What the file says. It may be absent.
     #[must_use]
-    pub fn read(file: PathBuf) -> Self {
+    pub(crate) fn read(file: PathBuf) -> Self {
         let read = match text_of(&file) {
             Ok(Some(text)) => T::parse(&text),
             Ok(None) => Ok(T::default()),
@@ -86,13 +86,13 @@ impl<T: FileState> KeptFile<T> {
 
     /// What it says.
     #[must_use]
-    pub fn known(&self) -> &T {
+    pub(crate) fn known(&self) -> &T {
         &self.known
     }
 
     /// The file.
     #[must_use]
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
@@ -101,7 +101,7 @@ impl<T: FileState> KeptFile<T> {
     /// # Errors
     ///
     /// Why not.
-    pub fn is_whole(&self) -> Result<(), UnreadableFile> {
+    pub(crate) fn is_whole(&self) -> Result<(), UnreadableFile> {
         self.unread.clone().map_or(Ok(()), Err)
     }
 
@@ -110,7 +110,7 @@ impl<T: FileState> KeptFile<T> {
     /// # Errors
     ///
     /// The system's; all stays as it was then.
-    pub fn replace(&mut self, now: T) -> io::Result<()> {
+    pub(crate) fn replace(&mut self, now: T) -> io::Result<()> {
         let dir = self.file.parent().unwrap_or(&self.file);
         fs::DirBuilder::new()
             .recursive(true)

@@ -25,7 +25,7 @@ const ALL: &str = "all";
 /// # Errors
 ///
 /// `NotFound` if there is no such session; the kernel's.
-pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, CallError> {
+pub(crate) fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, CallError> {
     let wanted = match of.as_deref() {
         None => None,
         Some(ALL) => Some(LogOf::All),
@@ -57,7 +57,7 @@ impl Sessions {
 }
 
 /// Writes what the kernel half logs, while it does.
-pub async fn follow(shared: Rc<Shared>) {
+pub(crate) async fn follow(shared: Rc<Shared>) {
     loop {
         match shared.with(write) {
             true => tokio::time::sleep(INTERVAL).await,

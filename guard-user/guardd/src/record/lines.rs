@@ -14,7 +14,7 @@ use guard_trail::{chain::Line, files};
 const MOST: (usize, usize) = (256, 1024 * 1024);
 
 /// A position among the records.
-pub struct LineReader {
+pub(crate) struct LineReader {
     /// Files that were put aside, the oldest first, opened when their turn comes: their names change meanwhile, they do not.
     aside: VecDeque<Box<dyn BufRead + Send>>,
     current: BufReader<File>,
@@ -28,11 +28,11 @@ pub struct LineReader {
 
 /// Some records, and whether they are the last for now.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// Without their newlines.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Whether none follows yet.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 impl LineReader {
@@ -41,7 +41,7 @@ impl LineReader {
     /// # Errors
     ///
     /// The system's.
-    pub fn open(path: &Path, mut current: File, from: u64) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, mut current: File, from: u64) -> io::Result<Self> {
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         let own = current.metadata().map(id).ok();
         let is_current = |other: &PathBuf| {
@@ -85,7 +85,7 @@ impl LineReader {
 
     /// The number of the next record that is wanted.
     #[must_use]
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
@@ -95,7 +95,7 @@ impl LineReader {
     /// # Errors
     ///
     /// If the audit log cannot be read.
-    pub fn next_some(&mut self) -> io::Result<Lines> {
+    pub(crate) fn next_some(&mut self) -> io::Result<Lines> {
         let (mut some, mut bytes) = (Lines::default(), 0);
         let mut line = Vec::new();
         while some.lines.len() < MOST.0 && bytes < MOST.1 {

@@ -35,16 +35,16 @@ struct Gap {
 
 /// What a record says of missing ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AdmittedRecord {
+pub(crate) struct AdmittedRecord {
     /// How many were left out since the last one.
-    pub left_out: u64,
+    pub(crate) left_out: u64,
     /// Whether those that follow may be left out.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 /// All sessions' shares of the audit log: neither a loop in a session nor many sessions inside one fill the disk.
 #[derive(Debug)]
-pub struct Meters {
+pub(crate) struct Meters {
     pace: Pace,
     shares: HashMap<SessionId, Share>,
     gaps: HashMap<SessionId, Gap>,
@@ -73,7 +73,7 @@ impl Meters {
 
     /// Whether the session may cause a record now, and what the record says of missing ones. `outermost`: the session whose
     /// share that is.
-    pub fn admit(
+    pub(crate) fn admit(
         &mut self,
         session: SessionId,
         outermost: SessionId,
@@ -104,7 +104,7 @@ impl Meters {
     }
 
     /// Whether a record of such a session would be written now: of an outermost session and those inside it.
-    pub fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
+    pub(crate) fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
         let Pace { burst, refill } = self.pace;
         let share = self.shares.get(&outermost).copied().unwrap_or_default();
         let refilled = now.0.saturating_sub(share.at.0) / refill;
@@ -112,19 +112,19 @@ impl Meters {
     }
 
     /// So many more records of a session are left out.
-    pub fn note_left_out(&mut self, session: SessionId, left_out: u64) {
+    pub(crate) fn note_left_out(&mut self, session: SessionId, left_out: u64) {
         if left_out > 0 {
             self.gaps.entry(session).or_default().left_out += left_out;
         }
     }
 
     /// How many records of a session were left out since the last one.
-    pub fn left_out(&self, session: SessionId) -> u64 {
+    pub(crate) fn left_out(&self, session: SessionId) -> u64 {
         self.gaps.get(&session).map_or(0, |gap| gap.left_out)
     }
 
     /// Removes a session, and its share if no other session has a part in it.
-    pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+    pub(crate) fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.gaps.remove(&session);
         if !is_shared {
             self.shares.remove(&outermost);

@@ -1,18 +1,18 @@
 //! guardd's records: the audit log, the journal, metrics, and the files beside the kernel's state.
 
-pub mod audit;
-pub mod given;
-pub mod journal;
-pub mod kept;
-pub mod kernel_log;
-pub mod lines;
-pub mod meters;
+pub(crate) mod audit;
+pub(crate) mod given;
+pub(crate) mod journal;
+pub(crate) mod kept;
+pub(crate) mod kernel_log;
+pub(crate) mod lines;
+pub(crate) mod meters;
 pub mod metrics;
-pub mod reader;
-pub mod recent;
-pub mod shelf;
-pub mod starts;
-pub mod times;
+pub(crate) mod reader;
+pub(crate) mod recent;
+pub(crate) mod shelf;
+pub(crate) mod starts;
+pub(crate) mod times;
 
 use std::mem;
 
@@ -28,7 +28,7 @@ use self::{
 
 /// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     audit: Audit,
     /// How much each session has written to the audit log lately.
     meters: Meters,
@@ -47,7 +47,7 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that writes to that audit log, and has counted nothing.
     #[must_use]
-    pub fn new(audit: Audit) -> Self {
+    pub(crate) fn new(audit: Audit) -> Self {
         Self {
             audit,
             meters: Meters::default(),
@@ -61,19 +61,19 @@ impl Recorder {
 
     /// When guardd started.
     #[must_use]
-    pub fn began(&self) -> Timestamp {
+    pub(crate) fn began(&self) -> Timestamp {
         self.began
     }
 
     /// The audit log, to be read.
     #[must_use]
-    pub fn audit(&self) -> &Audit {
+    pub(crate) fn audit(&self) -> &Audit {
         &self.audit
     }
 
     /// The counters of events.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
 
@@ -82,14 +82,14 @@ impl Recorder {
     /// # Errors
     ///
     /// [`AuditError`] if it does not fit; the log is then as it was.
-    pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
+    pub(crate) fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
         let entry = entry.into();
         self.note_starts_before(&entry);
         self.audit.write(entry)
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
-    pub fn note(&mut self, entry: impl Into<LogEntry>) {
+    pub(crate) fn note(&mut self, entry: impl Into<LogEntry>) {
         let entry = entry.into();
         self.note_starts_before(&entry);
         self.audit.note(entry);
@@ -98,7 +98,7 @@ impl Recorder {
     /// Adds a session's start, or that there was none. Where its starter has had too many lately, or the start of its parent session is not
     /// written, it is added before the first other record of the session; false then. Its `at` is the time of its writing: whoever reads
     /// what came since a time would miss a start from before it, with the session's name, policy and parent. `started` says when it began.
-    pub fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
+    pub(crate) fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
         let parent = entry.parent();
         if let Some(by) = parent.and_then(|parent| self.starts.deferred_by(parent)) {
             self.starts.defer(by, entry);
@@ -113,7 +113,7 @@ impl Recorder {
     }
 
     /// Adds a session's end; but not if it `is_quiet` and there is no record of the session.
-    pub fn note_end(&mut self, entry: LogEntry, is_quiet: bool) {
+    pub(crate) fn note_end(&mut self, entry: LogEntry, is_quiet: bool) {
         let session = entry.session().filter(|_| is_quiet);
         let is_left_out = session.is_some_and(|session| self.starts.leave_out(session));
         if !is_left_out {
@@ -144,12 +144,12 @@ impl Recorder {
     }
 
     /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
-    pub fn take_starts_left_out(&mut self, by: StartsOf) -> u64 {
+    pub(crate) fn take_starts_left_out(&mut self, by: StartsOf) -> u64 {
         self.starts.take_left_out(by)
     }
 
     /// The same of all starters.
-    pub fn take_all_starts_left_out(&mut self) -> u64 {
+    pub(crate) fn take_all_starts_left_out(&mut self) -> u64 {
         self.starts.take_all_left_out()
     }
 
@@ -158,7 +158,7 @@ impl Recorder {
     /// # Errors
     ///
     /// [`AuditError`] if there is none.
-    pub fn reserve(&self) -> Result<(), AuditError> {
+    pub(crate) fn reserve(&self) -> Result<(), AuditError> {
         self.audit.reserve()
     }
 
@@ -167,18 +167,18 @@ impl Recorder {
     /// # Errors
     ///
     /// [`AuditError`] if the disk did not take them.
-    pub fn sync(&self) -> Result<(), AuditError> {
+    pub(crate) fn sync(&self) -> Result<(), AuditError> {
         self.audit.sync()
     }
 
     /// Goes on in a new file, if the one in use is no longer at its path.
-    pub fn follow_path(&mut self) {
+    pub(crate) fn follow_path(&mut self) {
         self.audit.follow_path();
     }
 
     /// Whether a session may cause a record now, and what the record says of missing ones. `outermost`: the session whose share
     /// that is.
-    pub fn admit(
+    pub(crate) fn admit(
         &mut self,
         session: SessionId,
         outermost: SessionId,
@@ -189,23 +189,23 @@ impl Recorder {
 
     /// Whether a record of an outermost session, or of one inside it, would be written now.
     #[must_use]
-    pub fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
+    pub(crate) fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
         self.meters.has_room(outermost, now)
     }
 
     /// So many more records of a session are left out.
-    pub fn note_left_out(&mut self, session: SessionId, left_out: u64) {
+    pub(crate) fn note_left_out(&mut self, session: SessionId, left_out: u64) {
         self.meters.note_left_out(session, left_out);
     }
 
     /// How many records of a session were left out since the last one.
     #[must_use]
-    pub fn left_out(&self, session: SessionId) -> u64 {
+    pub(crate) fn left_out(&self, session: SessionId) -> u64 {
         self.meters.left_out(session)
     }
 
     /// Removes a session, and its share if no other session has a part in it.
-    pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+    pub(crate) fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
         self.meters.forget(session, outermost, is_shared);
         if !is_shared {
             self.starts.forget(outermost);
@@ -214,12 +214,12 @@ impl Recorder {
 
     /// Why metrics are not served, if they should be.
     #[must_use]
-    pub fn metrics_problem(&self) -> Option<&str> {
+    pub(crate) fn metrics_problem(&self) -> Option<&str> {
         self.metrics_problem.as_deref()
     }
 
     /// Notes why metrics are not served, or that they are. True if that is a new problem.
-    pub fn note_metrics(&mut self, problem: Option<String>) -> bool {
+    pub(crate) fn note_metrics(&mut self, problem: Option<String>) -> bool {
         let is_new = problem.is_some() && self.metrics_problem != problem;
         self.metrics_problem = problem;
         is_new

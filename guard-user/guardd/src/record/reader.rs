@@ -17,13 +17,13 @@ const BATCH: usize = 256;
 
 /// The records that are asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Only those of this session.
-    pub session: Option<String>,
+    pub(crate) session: Option<String>,
     /// None older than this.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// Only those of these users' sessions.
-    pub uids: Option<Vec<u32>>,
+    pub(crate) uids: Option<Vec<u32>>,
 }
 
 impl Filter {
@@ -74,7 +74,7 @@ impl Filter {
 
 /// A reader's position in the audit log.
 #[derive(Debug)]
-pub struct AuditReader {
+pub(crate) struct AuditReader {
     file: BufReader<File>,
     /// The offset of the next whole line.
     offset: u64,
@@ -91,17 +91,17 @@ pub struct AuditReader {
 
 /// Some records, and whether they are the last for now.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The records, in order.
-    pub records: Vec<LogRecord>,
+    pub(crate) records: Vec<LogRecord>,
     /// Whether no record follows yet.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 impl AuditReader {
     /// At the beginning of a file.
     #[must_use]
-    pub fn new(file: File, filter: Filter) -> Self {
+    pub(crate) fn new(file: File, filter: Filter) -> Self {
         Self {
             file: BufReader::new(file),
             offset: 0,
@@ -115,19 +115,19 @@ impl AuditReader {
 
     /// Leaves out what is older than what is asked for, by what is known of the files.
     #[must_use]
-    pub fn by(mut self, times: Arc<Times>) -> Self {
+    pub(crate) fn by(mut self, times: Arc<Times>) -> Self {
         self.times = Some(times);
         self
     }
 
     /// Whether a record until here, perhaps one that is older than what is asked for, is of the session that is asked for.
     #[must_use]
-    pub fn knows_session(&self) -> bool {
+    pub(crate) fn knows_session(&self) -> bool {
         self.knows_session
     }
 
     /// Goes on with another file after this one.
-    pub fn then(&mut self, next: File) {
+    pub(crate) fn then(&mut self, next: File) {
         self.rest.push_back(next);
     }
 
@@ -136,7 +136,7 @@ impl AuditReader {
     /// # Errors
     ///
     /// If the audit log cannot be read.
-    pub fn next_batch(&mut self) -> io::Result<Batch> {
+    pub(crate) fn next_batch(&mut self) -> io::Result<Batch> {
         let mut batch = Batch::default();
         let mut line = Vec::new();
         while batch.records.len() < BATCH {

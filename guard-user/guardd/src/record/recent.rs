@@ -25,7 +25,7 @@ const KINDS: [&[u8]; 6] = [
 /// # Errors
 ///
 /// The system's.
-pub fn recent(audit: &Audit, bytes: u64) -> io::Result<Vec<LogRecord>> {
+pub(crate) fn recent(audit: &Audit, bytes: u64) -> io::Result<Vec<LogRecord>> {
     let (current, _) = audit.current()?;
     let left = bytes.saturating_sub(current.metadata()?.len());
     let mut records = Vec::new();

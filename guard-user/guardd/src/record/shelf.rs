@@ -18,7 +18,7 @@ const HALF: &str = ".tmp";
 
 /// A directory of values, each in a file `KEY.json`.
 #[derive(Clone, Debug)]
-pub struct Shelf<T> {
+pub(crate) struct Shelf<T> {
     dir: PathBuf,
     of: PhantomData<T>,
 }
@@ -29,7 +29,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     /// # Errors
     ///
     /// What the file system says.
-    pub fn open(dir: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -48,7 +48,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     }
 
     /// Removes the incomplete files of a guardd that was killed. Returns how many.
-    pub fn sweep(&self) -> usize {
+    pub(crate) fn sweep(&self) -> usize {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let half = files.filter(|file| file.file_name().to_string_lossy().starts_with(HALF));
         half.filter(|file| fs::remove_file(file.path()).is_ok())
@@ -60,7 +60,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     /// # Errors
     ///
     /// What the file system says; the old value stays then.
-    pub fn put(&self, key: &str, value: &T) -> io::Result<()> {
+    pub(crate) fn put(&self, key: &str, value: &T) -> io::Result<()> {
         self.half(value)?.persist(self.file(key))?;
         Ok(())
     }
@@ -70,7 +70,7 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     /// # Errors
     ///
     /// What the file system says; the value may be there or not then.
-    pub fn put_synced(&self, key: &str, value: &T) -> io::Result<()> {
+    pub(crate) fn put_synced(&self, key: &str, value: &T) -> io::Result<()> {
         let half = self.half(value)?;
         half.as_file().sync_all()?;
         half.persist(self.file(key))?;
@@ -88,33 +88,33 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     }
 
     /// As [`Self::put`], if going on without is better than stopping.
-    pub fn keep(&self, key: &str, value: &T) {
+    pub(crate) fn keep(&self, key: &str, value: &T) {
         if let Err(error) = self.put(key, value) {
             tracing::warn!(%error, file = %self.file(key).display(), "cannot be written");
         }
     }
 
     /// Removes a value.
-    pub fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         // A leftover is overwritten or removed later; it grants nothing.
         let _ = fs::remove_file(self.file(key));
     }
 
     /// The value of that key, if it can be read.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<T> {
+    pub(crate) fn get(&self, key: &str) -> Option<T> {
         read(&self.file(key))
     }
 
     /// Whether there is a value of that key, or it cannot be told.
     #[must_use]
-    pub fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.file(key).try_exists().unwrap_or(true)
     }
 
     /// All keys.
     #[must_use]
-    pub fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let keys = files.filter_map(|entry| {
             let file = entry.file_name();
@@ -125,21 +125,21 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
 
     /// All keys with their values. Unreadable ones are left out, and logged.
     #[must_use]
-    pub fn all(&self) -> Vec<(String, T)> {
+    pub(crate) fn all(&self) -> Vec<(String, T)> {
         let keys = self.keys().into_iter();
         keys.filter_map(|key| Some((key.clone(), self.get(&key)?)))
             .collect()
     }
 
     /// Removes everything: the kernel state that it belonged to is gone.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
     }
 
     /// Removes everything, and the directory.
-    pub fn destroy(self) {
+    pub(crate) fn destroy(self) {
         self.clear();
         // A file of another program keeps it.
         let _ = fs::remove_dir(&self.dir);

@@ -14,7 +14,7 @@ const BOTH: u64 = 2;
 
 /// Whose sessions are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StartsOf {
+pub(crate) enum StartsOf {
     /// A user, for outermost sessions.
     User(u32),
     /// An outermost session, for all inside it, however deep.
@@ -72,7 +72,7 @@ struct DeferredStart {
 
 /// The starts of all sessions.
 #[derive(Debug, Default)]
-pub struct Starts {
+pub(crate) struct Starts {
     shares: HashMap<StartsOf, StartShare>,
     /// By the sessions' ids.
     deferred: HashMap<String, DeferredStart>,
@@ -80,7 +80,7 @@ pub struct Starts {
 
 impl Starts {
     /// Whether a start is to be written now, and how many records its starter's sessions lack since the last one.
-    pub fn admit(&mut self, by: StartsOf, now: BootTime) -> Option<u64> {
+    pub(crate) fn admit(&mut self, by: StartsOf, now: BootTime) -> Option<u64> {
         self.make_room(now);
         let allowance = by.allowance();
         let share = self.shares.entry(by).or_default();
@@ -93,7 +93,7 @@ impl Starts {
     }
 
     /// Keeps a start that is not written, in case that something else is written of its session. One of no session is left out.
-    pub fn defer(&mut self, by: StartsOf, entry: LogEntry) {
+    pub(crate) fn defer(&mut self, by: StartsOf, entry: LogEntry) {
         match entry.session().map(str::to_owned) {
             Some(session) => {
                 self.deferred.insert(session, DeferredStart { by, entry });
@@ -103,17 +103,17 @@ impl Starts {
     }
 
     /// Whose sessions a start counts with that is not written.
-    pub fn deferred_by(&self, session: &str) -> Option<StartsOf> {
+    pub(crate) fn deferred_by(&self, session: &str) -> Option<StartsOf> {
         Some(self.deferred.get(session)?.by)
     }
 
     /// The start that is to be written before anything else of a session.
-    pub fn take_deferred(&mut self, session: &str) -> Option<LogEntry> {
+    pub(crate) fn take_deferred(&mut self, session: &str) -> Option<LogEntry> {
         Some(self.deferred.remove(session)?.entry)
     }
 
     /// Leaves out both records of a session that has ended. False: its start is written.
-    pub fn leave_out(&mut self, session: &str) -> bool {
+    pub(crate) fn leave_out(&mut self, session: &str) -> bool {
         let Some(start) = self.deferred.remove(session) else {
             return false;
         };
@@ -122,19 +122,19 @@ impl Starts {
     }
 
     /// How many records of a starter's sessions were left out since the last that said so, which the caller says.
-    pub fn take_left_out(&mut self, by: StartsOf) -> u64 {
+    pub(crate) fn take_left_out(&mut self, by: StartsOf) -> u64 {
         let share = self.shares.get_mut(&by);
         share.map_or(0, |share| mem::take(&mut share.left_out))
     }
 
     /// The same of all starters.
-    pub fn take_all_left_out(&mut self) -> u64 {
+    pub(crate) fn take_all_left_out(&mut self) -> u64 {
         let shares = self.shares.values_mut();
         shares.map(|share| mem::take(&mut share.left_out)).sum()
     }
 
     /// Removes what is counted of an outermost session that is gone, with all inside it.
-    pub fn forget(&mut self, outermost: SessionId) {
+    pub(crate) fn forget(&mut self, outermost: SessionId) {
         self.shares.remove(&StartsOf::Outermost(outermost));
     }
 

@@ -58,7 +58,7 @@ impl RecordTime {
 
 /// What is known of the files.
 #[derive(Debug, Default)]
-pub struct Times {
+pub(crate) struct Times {
     files: Mutex<VecDeque<FileTimes>>,
 }
 

@@ -2,7 +2,7 @@
 
 /// The upstream that a command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lead {
+pub(crate) enum Lead {
     /// To a host, by its name or address, and a port.
     To(String, u16),
     /// To a port of the host that it is connected to.
@@ -52,7 +52,7 @@ const BY_CONNECTIONS: [&str; 6] = [
 /// The upstreams of a process that listens at `port`, by its program and its command line. `is_connected`: it has outbound
 /// connections, which show the upstream.
 #[must_use]
-pub fn leads(program: &str, command: &[String], port: u16, is_connected: bool) -> Vec<Lead> {
+pub(crate) fn leads(program: &str, command: &[String], port: u16, is_connected: bool) -> Vec<Lead> {
     let words: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
     match program {
         "ssh" => of_ssh(&words, port),

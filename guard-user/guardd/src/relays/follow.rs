@@ -21,7 +21,7 @@ use crate::{changes::Change, shared::Shared};
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Scans the listeners that are due, for ever.
-pub async fn follow(shared: Rc<Shared>) {
+pub(crate) async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| state.relays.stirs());
     loop {
         let (due, terms) = shared.with(|state| {
@@ -82,7 +82,11 @@ fn named(place: &Listener) -> String {
 /// # Errors
 ///
 /// The system's.
-pub async fn scan_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<ScanResult> {
+pub(crate) async fn scan_now(
+    shared: &Shared,
+    address: IpAddr,
+    port: u16,
+) -> io::Result<ScanResult> {
     let place = Listener {
         way: None,
         netns: NetnsCookie(0),

@@ -149,7 +149,7 @@ impl Strictest {
 impl Relays {
     /// The listeners that an earlier guardd wrote to the kernel map.
     #[must_use]
-    pub fn recalled(relays: Vec<Relay>, now: BootTime) -> Self {
+    pub(crate) fn recalled(relays: Vec<Relay>, now: BootTime) -> Self {
         let known = relays.into_iter().map(|relay| {
             let known = KnownListener {
                 relay,
@@ -207,7 +207,7 @@ impl Relays {
 
     /// Deadline of the next scan.
     #[must_use]
-    pub fn next_scan(&self) -> Option<BootTime> {
+    pub(crate) fn next_scan(&self) -> Option<BootTime> {
         self.known.values().filter_map(|known| known.due).min()
     }
 

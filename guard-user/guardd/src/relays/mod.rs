@@ -1,11 +1,11 @@
 //! Listeners on this machine that sessions connect to, and their upstreams. The kernel half reports a listener and holds its
 //! connection; guardd scans it and writes its upstreams to the map `RELAYS`, by which the kernel half decides.
 
-pub mod command;
-pub mod follow;
+pub(crate) mod command;
+pub(crate) mod follow;
 mod known;
 mod past;
-pub mod scan;
+pub(crate) mod scan;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -37,7 +37,7 @@ use scan::{Listener, ScanContext, ScanResult};
 
 /// Owns what guardd knows of listeners: those that sessions connect to, and their upstreams.
 #[derive(Debug, Default)]
-pub struct Relays {
+pub(crate) struct Relays {
     /// By their tickets.
     known: HashMap<Ticket, KnownListener>,
     /// Upstreams of programs that may be started again, even if another program has listened there in between.
@@ -54,7 +54,7 @@ pub struct Relays {
 
 /// The upstream of a connection to this machine.
 #[derive(Debug)]
-pub enum Upstreams {
+pub(crate) enum Upstreams {
     /// The listener was not scanned yet, or never reported.
     Unscanned,
     /// To one of the session's own.
@@ -76,7 +76,7 @@ pub enum Upstreams {
 
 /// What the open holes of a session let through at a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub(crate) enum Opened {
     /// Nothing.
     Nothing,
     /// Reads, by way of the proxy.
@@ -88,7 +88,7 @@ pub enum Opened {
 impl Opened {
     /// What some holes open to a session. Those that are used up open nothing new.
     #[must_use]
-    pub fn by(holes: &[LiveHole], session: SessionId, to: &Connection) -> Self {
+    pub(crate) fn by(holes: &[LiveHole], session: SessionId, to: &Connection) -> Self {
         let over = holes.iter().filter(|hole| {
             let is_its = hole.session == session && !hole.is_used_up();
             is_its && hole.entry.covers(&to.to, to.protocol, to.port)
@@ -102,7 +102,7 @@ impl Opened {
     }
 
     /// A verdict of policies, with it.
-    pub const fn over(self, verdict: Verdict) -> Verdict {
+    pub(crate) const fn over(self, verdict: Verdict) -> Verdict {
         match (verdict, self) {
             (Verdict::Confirm | Verdict::ReadOnly, Self::All) => Verdict::Allow,
             (Verdict::Confirm, Self::Reads) => Verdict::ReadOnly,
@@ -113,7 +113,7 @@ impl Opened {
 
 /// Whether what gets a connection to this machine is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scanned {
+pub(crate) enum Scanned {
     /// It is, and what it connects to is reported.
     Done,
     /// It is about to be.
@@ -160,7 +160,7 @@ fn are_remembered<'t>(
 
 /// A listener as people see it.
 #[must_use]
-pub fn through(address: Address, port: u16, who: &ScanResult) -> Through {
+pub(crate) fn through(address: Address, port: u16, who: &ScanResult) -> Through {
     Through {
         address: address.to_ip().to_string(),
         port,
@@ -172,7 +172,7 @@ pub fn through(address: Address, port: u16, who: &ScanResult) -> Through {
 
 /// An upstream as people see it.
 #[must_use]
-pub fn shown(lead: &Connection) -> Endpoint {
+pub(crate) fn shown(lead: &Connection) -> Endpoint {
     let key = RequestKey::new(SessionId(0), lead.to, lead.protocol, lead.port);
     key.endpoint(None)
 }

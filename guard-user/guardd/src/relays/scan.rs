@@ -53,66 +53,66 @@ impl ScanContext {
 
 /// A listener to scan.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// The descriptor of its network namespace; none: guardd's own.
-    pub way: Option<File>,
+    pub(crate) way: Option<File>,
     /// The expected namespace; 0 if unknown.
-    pub netns: NetnsCookie,
+    pub(crate) netns: NetnsCookie,
     /// The address that was connected to.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Ports of this machine that its processes were seen to connect to.
-    pub dialed: Vec<SocketAddr>,
+    pub(crate) dialed: Vec<SocketAddr>,
 }
 
 /// What each scan needs to know beforehand.
 #[derive(Clone, Debug, Default)]
-pub struct ScanContext {
+pub(crate) struct ScanContext {
     /// Where guarded cgroups are, as `/proc/PID/cgroup` names them.
-    pub guarded: Option<PathBuf>,
+    pub(crate) guarded: Option<PathBuf>,
     /// The same, as guardd sees it.
-    pub cgroup_root: PathBuf,
+    pub(crate) cgroup_root: PathBuf,
     /// The addresses of the names in policies.
-    pub names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScanResult {
+pub(crate) struct ScanResult {
     /// A process listens there.
-    pub listens: bool,
+    pub(crate) listens: bool,
     /// A client is connected there.
-    pub is_connected: bool,
+    pub(crate) is_connected: bool,
     /// The process; none if even root cannot find it.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// Its executable's name.
-    pub comm: Option<String>,
+    pub(crate) comm: Option<String>,
     /// Its command line.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// The cgroups that the listeners were made in.
-    pub cgroups: Vec<u64>,
+    pub(crate) cgroups: Vec<u64>,
     /// The processes that serve the listener, and those of the listeners of this machine that it leads to, each with the cgroup
     /// of its session, 0 for none.
-    pub processes: Vec<(u32, u64)>,
+    pub(crate) processes: Vec<(u32, u64)>,
     /// [`Listener::dialed`], and those of them at which another process listens.
-    pub dialed: Vec<SocketAddr>,
+    pub(crate) dialed: Vec<SocketAddr>,
     /// See [`Self::dialed`].
-    pub near: Vec<SocketAddr>,
+    pub(crate) near: Vec<SocketAddr>,
     /// The addresses of this machine besides the loopback's, where it listens.
-    pub here: Arc<BTreeSet<IpAddr>>,
+    pub(crate) here: Arc<BTreeSet<IpAddr>>,
     /// Its upstreams.
-    pub leads: Vec<Connection>,
+    pub(crate) leads: Vec<Connection>,
     /// It leads anywhere, or its upstreams cannot be known.
-    pub anywhere: bool,
+    pub(crate) anywhere: bool,
     /// Something that tells the upstreams could not be read this time: they may be anything.
-    pub unread: bool,
+    pub(crate) unread: bool,
 }
 
 impl ScanResult {
     /// Whether it may lead anywhere, as far as is known now.
     #[must_use]
-    pub fn may_lead_anywhere(&self) -> bool {
+    pub(crate) fn may_lead_anywhere(&self) -> bool {
         self.anywhere || self.unread
     }
 }
@@ -122,7 +122,7 @@ impl ScanResult {
 /// # Errors
 ///
 /// The system's, and that the namespace is no longer the expected one.
-pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<ScanResult> {
+pub(crate) fn scan(place: &Listener, terms: &ScanContext) -> io::Result<ScanResult> {
     let network = ScannedNetwork::of(place)?;
     let processes = Processes::all(terms);
     Ok(find(place, &network, &processes))
@@ -134,7 +134,7 @@ pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<ScanResult> {
 ///
 /// As [`scan`], for each.
 #[must_use]
-pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<ScanResult>> {
+pub(crate) fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<ScanResult>> {
     let mut networks: HashMap<NetnsCookie, Rc<ScannedNetwork>> = HashMap::new();
     let listed: Vec<io::Result<Rc<ScannedNetwork>>> = places
         .iter()

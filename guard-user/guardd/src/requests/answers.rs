@@ -38,11 +38,11 @@ use crate::{
 
 /// A request that an approver answers, and the id by which they called it: its own, or that of one of its parts.
 #[derive(Clone, Copy, Debug)]
-pub struct CalledRequest<'a> {
+pub(crate) struct CalledRequest<'a> {
     /// The id.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
     /// The request.
-    pub asked: &'a Pending,
+    pub(crate) asked: &'a Pending,
 }
 
 /// The ids that an answer answers: first the one of its record, then those of its parts.
@@ -75,7 +75,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound`, or why no hole can be opened; then the request still waits.
-    pub fn approve(
+    pub(crate) fn approve(
         &mut self,
         by: &Answering,
         id: &str,
@@ -278,7 +278,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound`, or that the answer cannot be written down; then the request still waits.
-    pub fn deny(
+    pub(crate) fn deny(
         &mut self,
         by: &Answering,
         id: &str,
@@ -421,7 +421,7 @@ impl Requests {
     }
 
     /// Keeps an answer under each of a request's ids.
-    pub(crate) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
+    fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
         let [id, parts @ ..] = ids else { return };
         for part in parts {
             let answer = format!("{answer} as a part of {id}");

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::control::{failure::CallError, ids};
 
 /// Requests that become a burst.
-pub const MANY: usize = 4;
+pub(crate) const MANY: usize = 4;
 /// The time within which they must have been made.
-pub const WINDOW: Duration = Duration::from_secs(20);
+pub(crate) const WINDOW: Duration = Duration::from_secs(20);
 /// Addresses that are kept of a burst. The prefix covers those beyond, too.
 pub(super) const MOST: usize = 256;
 /// Addresses of a burst that are shown, and that one answer opens without the prefix: each takes a hole of its own.
-pub const MOST_SHOWN: usize = 16;
+pub(crate) const MOST_SHOWN: usize = 16;
 
 /// An address that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ struct TriedAddress {
 
 /// A burst: addresses with one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Burst {
+pub(crate) struct Burst {
     prefix: Prefix,
     /// Oldest first. Under one id addresses are only added: a person's yes is for the first so many.
     members: Vec<TriedAddress>,
@@ -38,7 +38,7 @@ pub struct Burst {
 impl Burst {
     /// An empty burst over `prefix`.
     #[must_use]
-    pub fn over(prefix: Prefix) -> Self {
+    pub(crate) fn over(prefix: Prefix) -> Self {
         Self {
             prefix,
             members: Vec::new(),
@@ -46,7 +46,7 @@ impl Burst {
     }
 
     /// The ids of the earlier requests about addresses in these prefixes.
-    pub fn ids_in(&self, prefixes: &[Prefix]) -> impl Iterator<Item = &str> {
+    pub(crate) fn ids_in(&self, prefixes: &[Prefix]) -> impl Iterator<Item = &str> {
         let within = self.members.iter();
         let within = within.filter(|one| is_in(one, prefixes));
         within.filter_map(|one| one.id.as_deref())
@@ -54,7 +54,7 @@ impl Burst {
 
     /// The part of the burst outside of these prefixes; `None` if nothing is left.
     #[must_use]
-    pub fn without(&self, prefixes: &[Prefix]) -> Option<Self> {
+    pub(crate) fn without(&self, prefixes: &[Prefix]) -> Option<Self> {
         let members = self.members.iter();
         let members: Vec<_> = members
             .filter(|one| !is_in(one, prefixes))
@@ -65,18 +65,18 @@ impl Burst {
 
     /// The id of the earlier request about its first address alone.
     #[must_use]
-    pub fn first_id(&self) -> Option<&str> {
+    pub(crate) fn first_id(&self) -> Option<&str> {
         self.members.first()?.id.as_deref()
     }
 
     /// The widest prefix that a yes may open.
     #[must_use]
-    pub fn prefix(&self) -> Prefix {
+    pub(crate) fn prefix(&self) -> Prefix {
         self.prefix
     }
 
     /// Adds an address, and the id of the request about it. Returns whether it is new.
-    pub fn add(&mut self, address: Address, id: Option<String>) -> bool {
+    pub(crate) fn add(&mut self, address: Address, id: Option<String>) -> bool {
         let address = address.to_ip();
         let is_known = self.members.iter().any(|member| member.address == address);
         let is_new = !is_known && self.members.len() < MOST;
@@ -87,24 +87,24 @@ impl Burst {
     }
 
     /// The addresses that were tried, oldest first.
-    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> {
         self.members.iter().map(|member| member.address.into())
     }
 
     /// How many those are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.members.len()
     }
 
     /// Whether there may be more addresses than are kept.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.members.len() >= MOST
     }
 
     /// The ids of the requests that became this one.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.members
             .iter()
             .filter_map(|member| member.id.as_deref())
@@ -112,7 +112,7 @@ impl Burst {
 
     /// As people see it.
     #[must_use]
-    pub fn to_shown(&self) -> proto::Burst {
+    pub(crate) fn to_shown(&self) -> proto::Burst {
         let addresses = self.members.iter().take(MOST_SHOWN);
         proto::Burst {
             prefix: self.prefix.to_string(),
@@ -138,19 +138,19 @@ impl Burst {
 
 /// How much of a burst a yes is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BurstExtent {
+pub(crate) struct BurstExtent {
     /// All of the burst's prefix.
-    pub prefix: bool,
+    pub(crate) prefix: bool,
     /// The first so many addresses.
-    pub tried: Option<u32>,
+    pub(crate) tried: Option<u32>,
     /// Of a request with a name: its address alone.
-    pub address: bool,
+    pub(crate) address: bool,
 }
 
 impl BurstExtent {
     /// Whether no extent is given: the request may be no burst.
     #[must_use]
-    pub fn is_none(self) -> bool {
+    pub(crate) fn is_none(self) -> bool {
         self == Self::default()
     }
 
@@ -160,7 +160,7 @@ impl BurstExtent {
     ///
     /// `Invalid` if that is nothing, or takes more holes than one answer opens; if `id` is that of a part, under which only one
     /// address was shown.
-    pub fn of(self, burst: &Burst, own: &str, id: &str) -> Result<Vec<Prefix>, CallError> {
+    pub(crate) fn of(self, burst: &Burst, own: &str, id: &str) -> Result<Vec<Prefix>, CallError> {
         if own != id && !self.is_none() {
             return Err(only_a_part(own, id));
         }
@@ -189,7 +189,7 @@ const HOLD_IPV4: [(u128, u8); 3] = [
 
 /// The network in which requests may be one burst: a /24 of IPv4 and of what holds it, a /64 of IPv6.
 #[must_use]
-pub fn neighbourhood(address: Address) -> Prefix {
+pub(crate) fn neighbourhood(address: Address) -> Prefix {
     let host = Prefix::host(address);
     let holds_ipv4 = |(bits, length): &(u128, u8)| Prefix::new(*bits, *length).contains(&host);
     let length = match HOLD_IPV4.iter().any(holds_ipv4) {
@@ -202,7 +202,7 @@ pub fn neighbourhood(address: Address) -> Prefix {
 /// The widest prefix around an address, within its neighbourhood, that has enough requests and that `is_one` decision; `None`
 /// if only the address itself is.
 #[must_use]
-pub fn widest(
+pub(crate) fn widest(
     address: Address,
     is_enough: impl Fn(&Prefix) -> bool,
     is_one: impl Fn(&Prefix) -> bool,

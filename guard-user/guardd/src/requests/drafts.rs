@@ -25,11 +25,11 @@ use crate::{
 
 /// What a program says when it asks by itself; nothing where its connection was refused or held.
 #[derive(Clone, Debug, Default)]
-pub struct AskersWords<'a> {
+pub(crate) struct AskersWords<'a> {
     /// For the approver.
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     /// The name by which it wants to go there.
-    pub typed: Option<&'a str>,
+    pub(crate) typed: Option<&'a str>,
 }
 
 impl State {
@@ -38,7 +38,7 @@ impl State {
     /// # Errors
     ///
     /// If the kernel's counter of ids cannot be read.
-    pub fn ask(
+    pub(crate) fn ask(
         &mut self,
         key: RequestKey,
         at: BootTime,

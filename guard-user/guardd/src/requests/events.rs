@@ -92,12 +92,12 @@ impl State {
     }
 
     /// Handles the events that are unread in the ring buffer: as many as it holds, however many come meanwhile.
-    pub fn read_events(&mut self) {
+    pub(crate) fn read_events(&mut self) {
         self.read_events_until(None);
     }
 
     /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
-    pub fn read_some_events(&mut self) -> bool {
+    pub(crate) fn read_some_events(&mut self) -> bool {
         self.read_events_until(Some(Instant::now() + TURN))
     }
 

@@ -6,7 +6,7 @@ use crate::control::auth::Approver;
 
 /// The approvers' connections that follow the pending requests, and whether an approver is told in another way.
 #[derive(Clone, Debug, Default)]
-pub struct Followers {
+pub(crate) struct Followers {
     present: Rc<RefCell<Vec<Approver>>>,
     is_told: bool,
 }
@@ -14,7 +14,7 @@ pub struct Followers {
 impl Followers {
     /// None yet. With `is_told` an approver learns of every request by other means.
     #[must_use]
-    pub fn new(is_told: bool) -> Self {
+    pub(crate) fn new(is_told: bool) -> Self {
         Self {
             is_told,
             ..Self::default()
@@ -23,7 +23,7 @@ impl Followers {
 
     /// Adds an approver, until what this returns is dropped.
     #[must_use]
-    pub fn join(&self, who: Approver) -> Following {
+    pub(crate) fn join(&self, who: Approver) -> Following {
         self.present.borrow_mut().push(who);
         let all = self.clone();
         Following { all, who }
@@ -31,7 +31,7 @@ impl Followers {
 
     /// Whether an approver for that user follows.
     #[must_use]
-    pub fn any_for(&self, owner: u32) -> bool {
+    pub(crate) fn any_for(&self, owner: u32) -> bool {
         self.is_told
             || self
                 .present
@@ -43,7 +43,7 @@ impl Followers {
 
 /// An approver who follows.
 #[derive(Debug)]
-pub struct Following {
+pub(crate) struct Following {
     all: Followers,
     who: Approver,
 }

@@ -16,7 +16,7 @@ impl Requests {
     /// The prefix around a destination with so many recent requests that they become one burst. `is_one`: whether one rule says
     /// `confirm` for all of a prefix.
     #[must_use]
-    pub fn burst_around(
+    pub(crate) fn burst_around(
         &self,
         key: &RequestKey,
         now: BootTime,
@@ -54,7 +54,7 @@ impl Requests {
     }
 
     /// Makes a burst of the pending requests around this one, if there are enough of them.
-    pub fn gather_around(
+    pub(crate) fn gather_around(
         &mut self,
         session: &Session,
         policies: &Policies,
@@ -71,7 +71,7 @@ impl Requests {
     }
 
     /// Makes a burst of the requests beside this one and in that prefix: the oldest takes in the others.
-    pub fn gather(&mut self, key: &RequestKey, prefix: Prefix) -> Option<Gathered> {
+    pub(crate) fn gather(&mut self, key: &RequestKey, prefix: Prefix) -> Option<Gathered> {
         let of_burst: HashSet<_> = self
             .ordinary_beside(key)
             .filter(|one| prefix.covers(&one.key.destination))
@@ -104,7 +104,7 @@ impl Requests {
     }
 
     /// Restores the burst of a request that is adopted after a restart.
-    pub fn put_burst(&mut self, id: &str, burst: Option<Burst>) {
+    pub(crate) fn put_burst(&mut self, id: &str, burst: Option<Burst>) {
         if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
             known.shown.burst = burst.as_ref().map(Burst::to_shown);
             known.burst = burst;

@@ -15,26 +15,26 @@ const MOST: usize = 256;
 
 /// An answer to a request, or a hole that a person opened without one.
 #[derive(Clone, Debug)]
-pub struct PersonsAnswer {
+pub(crate) struct PersonsAnswer {
     /// Whose session.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// The request.
-    pub request: Option<AnsweredRequest>,
+    pub(crate) request: Option<AnsweredRequest>,
     /// The approver.
-    pub by: String,
+    pub(crate) by: String,
     /// When.
-    pub at: BootTime,
+    pub(crate) at: BootTime,
     /// How often the session had been refused or held there by then, as the kernel counts.
-    pub tried: Vec<(AttemptKey, u64)>,
+    pub(crate) tried: Vec<(AttemptKey, u64)>,
     /// Whether connections or a client were held for the answer.
-    pub held: bool,
+    pub(crate) held: bool,
     /// The answer.
-    pub said: YesOrNo,
+    pub(crate) said: YesOrNo,
 }
 
 /// What the answer was.
 #[derive(Clone, Debug)]
-pub enum YesOrNo {
+pub(crate) enum YesOrNo {
     /// It opened these.
     Yes(Vec<OpenedByYes>),
     /// It refuses what the request was about, and more.
@@ -48,29 +48,29 @@ pub enum YesOrNo {
 
 /// A request with an answer.
 #[derive(Clone, Debug)]
-pub struct AnsweredRequest {
+pub(crate) struct AnsweredRequest {
     /// Its id: `r1`.
-    pub id: String,
+    pub(crate) id: String,
     /// What it was about; of a burst at first.
-    pub key: RequestKey,
+    pub(crate) key: RequestKey,
     /// What people saw of it, with its attempts by then.
-    pub shown: proto::Request,
+    pub(crate) shown: proto::Request,
 }
 
 /// A hole that a yes opened.
 #[derive(Clone, Debug)]
-pub struct OpenedByYes {
+pub(crate) struct OpenedByYes {
     /// The hole.
-    pub hole: HoleId,
+    pub(crate) hole: HoleId,
     /// What it covers.
-    pub covers: HoleCoverage,
+    pub(crate) covers: HoleCoverage,
     /// Why it has ended, and how many connections it let through; none: it has not.
-    pub ended: Option<(String, u64)>,
+    pub(crate) ended: Option<(String, u64)>,
 }
 
 /// What a hole covers.
 #[derive(Clone, Debug)]
-pub enum HoleCoverage {
+pub(crate) enum HoleCoverage {
     /// What the request was about, by whatever name.
     Asked,
     /// Beside what the request was about: these addresses.
@@ -81,7 +81,7 @@ pub enum HoleCoverage {
 
 /// All of them, the oldest first.
 #[derive(Debug, Default)]
-pub struct Given(VecDeque<PersonsAnswer>);
+pub(crate) struct Given(VecDeque<PersonsAnswer>);
 
 impl AnsweredRequest {
     /// A request by the id under which it was answered; `shown`: what people saw of that part of it.
@@ -137,7 +137,7 @@ impl PersonsAnswer {
 
     /// The hole for that, of those that it opened.
     #[must_use]
-    pub fn hole(&self, key: &RequestKey) -> Option<&OpenedByYes> {
+    pub(crate) fn hole(&self, key: &RequestKey) -> Option<&OpenedByYes> {
         match &self.said {
             YesOrNo::Yes(opened) => opened.iter().find(|one| self.opens(one, key)),
             YesOrNo::No { .. } => None,
@@ -146,7 +146,7 @@ impl PersonsAnswer {
 
     /// The same for another session.
     #[must_use]
-    pub fn of(&self, session: SessionId) -> Self {
+    pub(crate) fn of(&self, session: SessionId) -> Self {
         let request = self.request.clone().map(|asked| AnsweredRequest {
             key: asked.key.of(session),
             ..asked
@@ -160,13 +160,13 @@ impl PersonsAnswer {
 
     /// Whether it is a no.
     #[must_use]
-    pub const fn is_no(&self) -> bool {
+    pub(crate) const fn is_no(&self) -> bool {
         matches!(self.said, YesOrNo::No { .. })
     }
 
     /// Whether it answers that.
     #[must_use]
-    pub fn is_to(&self, key: &RequestKey) -> bool {
+    fn is_to(&self, key: &RequestKey) -> bool {
         match &self.said {
             YesOrNo::Yes(_) => self.hole(key).is_some(),
             YesOrNo::No { prefixes, .. } => self.refuses(prefixes, key),
@@ -175,14 +175,14 @@ impl PersonsAnswer {
 
     /// Whether nothing has been refused or held there since.
     #[must_use]
-    pub fn is_last(&self, attempt: &AttemptKey, tried: &AttemptCount) -> bool {
+    pub(crate) fn is_last(&self, attempt: &AttemptKey, tried: &AttemptCount) -> bool {
         self.tried.contains(&(*attempt, tried.count))
     }
 }
 
 impl Given {
     /// Keeps one.
-    pub fn note(&mut self, answer: PersonsAnswer) {
+    pub(crate) fn note(&mut self, answer: PersonsAnswer) {
         if self.0.len() >= MOST {
             self.0.pop_front();
         }
@@ -190,7 +190,7 @@ impl Given {
     }
 
     /// Adds a hole to the yes that opened it.
-    pub fn add(&mut self, session: SessionId, request: &str, hole: OpenedByYes) {
+    pub(crate) fn add(&mut self, session: SessionId, request: &str, hole: OpenedByYes) {
         let is_its = |answer: &&mut PersonsAnswer| {
             let asked = answer.request.as_ref();
             answer.session == session && asked.is_some_and(|asked| asked.id == request)
@@ -202,7 +202,7 @@ impl Given {
     }
 
     /// The holes for HTTP requests and statements of which no end is known.
-    pub fn open_for_http(&self) -> impl Iterator<Item = HoleId> {
+    pub(crate) fn open_for_http(&self) -> impl Iterator<Item = HoleId> {
         let is_http = |answer: &&PersonsAnswer| {
             let asked = answer.request.as_ref();
             asked.is_some_and(|asked| asked.key.http.is_some())
@@ -217,7 +217,7 @@ impl Given {
     }
 
     /// Notes that a hole has ended, and how many connections or requests it let through.
-    pub fn note_end(&mut self, hole: HoleId, why: &str, passed: u64) {
+    pub(crate) fn note_end(&mut self, hole: HoleId, why: &str, passed: u64) {
         let said = self.0.iter_mut().map(|answer| &mut answer.said);
         let opened = said.flat_map(|said| match said {
             YesOrNo::Yes(opened) => opened.as_mut_slice(),
@@ -230,12 +230,12 @@ impl Given {
 
     /// The last one to that.
     #[must_use]
-    pub fn to(&self, key: &RequestKey) -> Option<&PersonsAnswer> {
+    pub(crate) fn to(&self, key: &RequestKey) -> Option<&PersonsAnswer> {
         self.0.iter().rev().find(|answer| answer.is_to(key))
     }
 
     /// Those to HTTP requests and statements of a session, the last first; of several to the same one the last.
-    pub fn to_http(
+    pub(crate) fn to_http(
         &self,
         session: SessionId,
     ) -> impl Iterator<Item = (&PersonsAnswer, &AnsweredRequest)> {
@@ -250,7 +250,7 @@ impl Given {
 
     /// How often there had been attempts like that when a person last answered: a request since is not about these.
     #[must_use]
-    pub fn tried_before(&self, key: &RequestKey) -> u64 {
+    pub(crate) fn tried_before(&self, key: &RequestKey) -> u64 {
         let of = |attempt: &AttemptKey| (attempt.destination, attempt.protocol, attempt.port);
         let is_its =
             |attempt: &AttemptKey| of(attempt) == (key.destination, key.protocol, key.port);
@@ -262,7 +262,7 @@ impl Given {
     }
 
     /// Removes those of a session that has ended.
-    pub fn forget(&mut self, session: SessionId) {
+    pub(crate) fn forget(&mut self, session: SessionId) {
         self.0.retain(|answer| answer.session != session);
     }
 }

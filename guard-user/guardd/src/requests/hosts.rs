@@ -11,7 +11,7 @@ use crate::policies::{ChainVerdict, Policies};
 
 /// What each policy of a chain says of the host that a request names; none where it has no rule for that name, and nothing at all where
 /// no host is named.
-pub fn judged<'p>(
+pub(crate) fn judged<'p>(
     policies: &'p Policies,
     chain: &[PolicyId],
     key: &RequestKey,
@@ -24,7 +24,11 @@ pub fn judged<'p>(
 }
 
 /// How long a yes to a request holds at most by the rules for the host that it names; none where no such rule stops anything.
-pub fn longest_hole(policies: &Policies, chain: &[PolicyId], key: &RequestKey) -> Option<Duration> {
+pub(crate) fn longest_hole(
+    policies: &Policies,
+    chain: &[PolicyId],
+    key: &RequestKey,
+) -> Option<Duration> {
     let judged = judged(policies, chain, key).into_iter().flatten();
     let stops = judged.filter(|one| one.verdict != Verdict::Allow);
     let longest = stops.map(|one| one.policy.policy.longest_hole(one.rule));

@@ -8,37 +8,37 @@ use guard_proto::{self as proto, Endpoint};
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestKey {
+pub(crate) struct RequestKey {
     /// The session of the attempt.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// Where to.
-    pub destination: Address,
+    pub(crate) destination: Address,
     /// The protocol.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// The port in host byte order, 0 where the protocol has none.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The HTTP request or SQL statement that was stopped; none where the connection was.
-    pub http: Option<Rc<HttpRequestKey>>,
+    pub(crate) http: Option<Rc<HttpRequestKey>>,
     /// The name that was asked for, or a pattern of names; none where it is about a connection. The destination stands for it.
-    pub question: Option<Rc<str>>,
+    pub(crate) question: Option<Rc<str>>,
 }
 
 /// An HTTP request or SQL statement that an approver is asked about. Two with the same digest are equal, whatever else
 /// differs: the number of rows that a statement would change differs from one time to the next.
 #[derive(Clone, Debug)]
-pub struct HttpRequestKey {
+pub(crate) struct HttpRequestKey {
     /// The request.
-    pub request: proto::HttpRequest,
+    pub(crate) request: proto::HttpRequest,
     /// A number of its own, if it is held and has no digest: requests that look like this may differ in the rest of their
     /// bodies.
-    pub alone: Option<u64>,
+    pub(crate) alone: Option<u64>,
     /// Whether method and path say all: no header and nothing in the query names another object or action.
-    pub plain: bool,
+    pub(crate) plain: bool,
     /// Whether it is asked about together with those that follow it: it is a definition, no client is held for the answer, and
     /// a migration has many.
-    pub series: bool,
+    pub(crate) series: bool,
     /// A digest of what is done to what: [`guard_proto::wire::HttpAttempt::matter`].
-    pub matter: Option<String>,
+    pub(crate) matter: Option<String>,
 }
 
 impl HttpRequestKey {
@@ -65,7 +65,12 @@ impl std::hash::Hash for HttpRequestKey {
 impl RequestKey {
     /// About connections there.
     #[must_use]
-    pub const fn new(session: SessionId, to: Address, protocol: Protocol, port: u16) -> Self {
+    pub(crate) const fn new(
+        session: SessionId,
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Self {
         Self {
             session,
             destination: to,
@@ -78,7 +83,12 @@ impl RequestKey {
 
     /// About an HTTP request or SQL statement there.
     #[must_use]
-    pub fn of_http(session: SessionId, to: Address, port: u16, http: Rc<HttpRequestKey>) -> Self {
+    pub(crate) fn of_http(
+        session: SessionId,
+        to: Address,
+        port: u16,
+        http: Rc<HttpRequestKey>,
+    ) -> Self {
         Self {
             http: Some(http),
             ..Self::new(session, to, Protocol::TCP, port)
@@ -93,26 +103,26 @@ impl RequestKey {
 
     /// Whether it is about connections: neither about what is sent through one, nor a question for a name.
     #[must_use]
-    pub fn is_connection(&self) -> bool {
+    pub(crate) fn is_connection(&self) -> bool {
         self.http.is_none() && self.question.is_none()
     }
 
     /// Whether another one is about the same session and destination.
     #[must_use]
-    pub fn is_there(&self, other: &Self) -> bool {
+    pub(crate) fn is_there(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
         of(self) == of(other)
     }
 
     /// Whether that is an attempt to connect there.
     #[must_use]
-    pub fn is_tried_by(&self, attempt: &AttemptKey) -> bool {
+    pub(crate) fn is_tried_by(&self, attempt: &AttemptKey) -> bool {
         attempt.there() == (self.session, self.destination, self.protocol, self.port)
     }
 
     /// Whether another one asks for the same to be done to the same there, though some header is another.
     #[must_use]
-    pub fn has_matter_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_matter_of(&self, other: &Self) -> bool {
         let own = self.matter();
         own.is_some() && own == other.matter() && self.is_there(other)
     }
@@ -123,7 +133,7 @@ impl RequestKey {
 
     /// The same for another session.
     #[must_use]
-    pub fn of(&self, session: SessionId) -> Self {
+    pub(crate) fn of(&self, session: SessionId) -> Self {
         Self {
             session,
             ..self.clone()
@@ -132,7 +142,7 @@ impl RequestKey {
 
     /// The same about another address.
     #[must_use]
-    pub fn at(&self, destination: Address) -> Self {
+    pub(crate) fn at(&self, destination: Address) -> Self {
         Self {
             destination,
             ..self.clone()
@@ -146,7 +156,7 @@ impl RequestKey {
 
     /// The same without its own number ([`HttpRequestKey::alone`]): equal to all that look like this.
     #[must_use]
-    pub fn alike(&self) -> Self {
+    pub(crate) fn alike(&self) -> Self {
         let http = self.http.as_deref().map(|http| {
             Rc::new(HttpRequestKey {
                 alone: None,
@@ -161,7 +171,7 @@ impl RequestKey {
 
     /// The destination as people see it.
     #[must_use]
-    pub fn endpoint(&self, host: Option<String>) -> Endpoint {
+    pub(crate) fn endpoint(&self, host: Option<String>) -> Endpoint {
         let has_ports = matches!(self.protocol, Protocol::TCP | Protocol::UDP);
         Endpoint {
             address: self.destination.to_ip().to_string(),
@@ -173,7 +183,7 @@ impl RequestKey {
 
     /// The ports of a hole that answers it.
     #[must_use]
-    pub fn ports(&self) -> PortSpec {
+    pub(crate) fn ports(&self) -> PortSpec {
         match self.protocol {
             Protocol::TCP | Protocol::UDP => PortSpec::one(self.protocol, self.port),
             other => PortSpec::all(other),

@@ -6,28 +6,28 @@
 //! them, `gathering.rs` one of many, `answers.rs` takes the answers, and `noes.rs` keeps each no. For `guard why`,
 //! `decided.rs` keeps what decided and `given.rs` what approvers said; `recalled.rs` reads both from the audit log.
 
-pub mod answers;
-pub mod bursts;
+pub(crate) mod answers;
+pub(crate) mod bursts;
 pub(crate) mod decided;
-pub mod drafts;
-pub mod events;
-pub mod followers;
+pub(crate) mod drafts;
+pub(crate) mod events;
+pub(crate) mod followers;
 mod gathering;
-pub mod given;
-pub mod hosts;
-pub mod key;
-pub mod noes;
-pub mod offers;
-pub mod on_request;
-pub mod pending;
-pub mod questions;
+pub(crate) mod given;
+pub(crate) mod hosts;
+pub(crate) mod key;
+pub(crate) mod noes;
+pub(crate) mod offers;
+pub(crate) mod on_request;
+pub(crate) mod pending;
+pub(crate) mod questions;
 mod recalled;
-pub mod refused_sockets;
-pub mod series;
+pub(crate) mod refused_sockets;
+pub(crate) mod series;
 mod settled;
-pub mod shown;
-pub mod stored;
-pub mod tries;
+pub(crate) mod shown;
+pub(crate) mod stored;
+pub(crate) mod tries;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -52,7 +52,7 @@ use self::{
     series::Series,
     tries::Tries,
 };
-pub use self::{
+pub(crate) use self::{
     key::{HttpRequestKey, RequestKey},
     pending::Pending,
     stored::StoredRequest,
@@ -65,9 +65,9 @@ use crate::{
 };
 
 /// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
-pub const MAX_PER_SESSION: usize = 64;
+pub(crate) const MAX_PER_SESSION: usize = 64;
 /// How long a request without an attempt is kept.
-pub const MAX_AGE: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(3600);
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 /// Programs that one request names at most.
@@ -81,7 +81,7 @@ const MAX_NOES: usize = 256;
 
 /// The effect of an attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Noted {
+pub(crate) enum Noted {
     /// It made a new request, with this id.
     New(String),
     /// It is part of a pending request, with this id.
@@ -94,11 +94,11 @@ pub enum Noted {
 
 /// Whose a request is.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestOwner {
+pub(crate) struct RequestOwner {
     /// The user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The outermost session: its share of all pending requests counts.
-    pub share: SessionId,
+    pub(crate) share: SessionId,
 }
 
 impl RequestOwner {
@@ -112,7 +112,7 @@ impl RequestOwner {
 
 /// Owns the requests: those that are pending, the answers, and the followers.
 #[derive(Debug)]
-pub struct Requests {
+pub(crate) struct Requests {
     max: usize,
     version: u64,
     /// Oldest first.
@@ -152,7 +152,7 @@ struct GivenAnswer {
 impl Requests {
     /// No requests yet, and never more than `max`. People's last choices are read from their files.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         max: usize,
         followers: Followers,
         files: Shelf<StoredRequest>,
@@ -186,7 +186,7 @@ impl Requests {
 
     /// Adds an approver who sees new requests at once, until what this returns is dropped.
     #[must_use]
-    pub fn follow(&self, who: Approver) -> Following {
+    pub(crate) fn follow(&self, who: Approver) -> Following {
         self.followers.join(who)
     }
 
@@ -207,29 +207,29 @@ impl Requests {
 
     /// Whether an approver for that user follows, and so would see a new request at once.
     #[must_use]
-    pub fn is_followed(&self, owner: u32) -> bool {
+    pub(crate) fn is_followed(&self, owner: u32) -> bool {
         self.followers.any_for(owner)
     }
 
     /// What an earlier guardd has kept, by the names of its files.
     #[must_use]
-    pub fn kept(&self) -> Vec<(String, StoredRequest)> {
+    pub(crate) fn kept(&self) -> Vec<(String, StoredRequest)> {
         self.files.all()
     }
 
     /// Notes that a request has a file.
-    pub fn note_file(&mut self, key: String) {
+    pub(crate) fn note_file(&mut self, key: String) {
         self.kept.insert(key);
     }
 
     /// A number that rises with each change of the pending requests, except of the time of their last attempt.
     #[must_use]
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     /// Has followers look again: a question was made, and may have a code.
-    pub fn note_signed_question(&mut self) {
+    pub(crate) fn note_signed_question(&mut self) {
         self.version += 1;
     }
 
@@ -238,7 +238,7 @@ impl Requests {
     /// # Errors
     ///
     /// Those of `ask`; nothing has changed then.
-    pub fn note<E>(
+    pub(crate) fn note<E>(
         &mut self,
         key: RequestKey,
         owner: RequestOwner,
@@ -286,7 +286,7 @@ impl Requests {
     }
 
     /// The id of the pending request with that key. A burst takes in the address.
-    pub fn join(&mut self, key: &RequestKey) -> Option<String> {
+    pub(crate) fn join(&mut self, key: &RequestKey) -> Option<String> {
         let known = self.find_mut(key)?;
         let id = known.shown.id.clone();
         if known.add(key.destination, None) || known.add_name(key, None, None) {
@@ -337,19 +337,19 @@ impl Requests {
 
     /// All pending requests, oldest first.
     #[must_use]
-    pub fn pending(&self) -> &[Pending] {
+    pub(crate) fn pending(&self) -> &[Pending] {
         &self.pending
     }
 
     /// The pending request with that id, also if that is now part of it.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Pending> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_called(id))
     }
 
     /// The pending request about that key.
     #[must_use]
-    pub fn find(&self, key: &RequestKey) -> Option<&Pending> {
+    pub(crate) fn find(&self, key: &RequestKey) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_about(key))
     }
 
@@ -361,12 +361,17 @@ impl Requests {
     }
 
     /// Notes an attempt by that program, and returns in how many ways the destination was tried.
-    pub fn note_way(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
+    pub(crate) fn note_way(
+        &mut self,
+        key: &RequestKey,
+        program: Option<&str>,
+        at: BootTime,
+    ) -> usize {
         self.tries.note(key, program, at)
     }
 
     /// The ids of requests that have grown since the last call.
-    pub fn take_grown(&mut self) -> HashSet<String> {
+    pub(crate) fn take_grown(&mut self) -> HashSet<String> {
         std::mem::take(&mut self.grown)
     }
 
@@ -413,7 +418,7 @@ impl Requests {
     }
 
     /// Keeps who answered a request, and how, in words.
-    pub fn note_answer(&mut self, id: &str, owner: u32, how: String) {
+    pub(crate) fn note_answer(&mut self, id: &str, owner: u32, how: String) {
         if self.answered.len() >= MAX_ANSWERED {
             self.answered.pop_front();
         }
@@ -422,7 +427,7 @@ impl Requests {
     }
 
     /// Who answered a request, and how, if the caller `may` know about its user.
-    pub fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
+    pub(crate) fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
         let mut answered = self.answered.iter().rev();
         let found = answered.find(|one| one.id == id && may(one.owner));
         found.map(|one| one.how.as_str())
@@ -430,7 +435,7 @@ impl Requests {
 
     /// Shows on a request about an address by which name its process is likely to have gone there: guardd may hear of that later. What was
     /// told only after the attempt says nothing of it: a yes must not open more than a person was shown.
-    pub fn show_name(
+    pub(crate) fn show_name(
         &mut self,
         session: SessionId,
         to: Address,
@@ -461,7 +466,7 @@ impl Requests {
     }
 
     /// Adds the agent's note to a pending request, if it is another one.
-    pub fn annotate(&mut self, key: &RequestKey, note: String) -> bool {
+    pub(crate) fn annotate(&mut self, key: &RequestKey, note: String) -> bool {
         let Some(known) = self.find_mut(key) else {
             return false;
         };
@@ -476,7 +481,7 @@ impl Requests {
     }
 
     /// Shows until when a connection or client is held for the answer; `None`: none is.
-    pub fn show_held_until(&mut self, id: &str, until: Option<Timestamp>) {
+    pub(crate) fn show_held_until(&mut self, id: &str, until: Option<Timestamp>) {
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
             known.shown.held = until.is_some();
@@ -486,7 +491,11 @@ impl Requests {
     }
 
     /// Drops the requests that the current policies answer, and returns them.
-    pub fn settle_by_policies(&mut self, sessions: &Sessions, policies: &Policies) -> Vec<Pending> {
+    pub(crate) fn settle_by_policies(
+        &mut self,
+        sessions: &Sessions,
+        policies: &Policies,
+    ) -> Vec<Pending> {
         self.take_all(|asked| {
             let key = &asked.key;
             let (to, protocol, port) = (key.destination, key.protocol, key.port);
@@ -546,7 +555,7 @@ impl Requests {
     }
 
     /// Shows, for each request about connections, until when some are held for it; for the others, that none is.
-    pub fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
+    pub(crate) fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
         let clocks = Clocks::read();
         let pending = self.pending().iter();
         let connections = pending.filter(|one| one.key.is_connection());
@@ -561,14 +570,17 @@ impl Requests {
     }
 
     /// Removes a request that is answered.
-    pub fn take(&mut self, id: &str) -> Option<Pending> {
+    pub(crate) fn take(&mut self, id: &str) -> Option<Pending> {
         let at = self.pending.iter().position(|one| one.is_called(id))?;
         self.version += 1;
         Some(self.pending.remove(at))
     }
 
     /// Removes what was answered, each statement of a series by itself. Returns their ids.
-    pub fn take_those(&mut self, is_answered: impl Fn(&RequestKey, &str) -> bool) -> Vec<String> {
+    pub(crate) fn take_those(
+        &mut self,
+        is_answered: impl Fn(&RequestKey, &str) -> bool,
+    ) -> Vec<String> {
         let mut ids = Vec::new();
         let pending = std::mem::take(&mut self.pending);
         let left = pending
@@ -583,7 +595,7 @@ impl Requests {
 
     /// Removes what a yes for these prefixes answers of a request. The rest stays pending, with the id `new` if it has no id of
     /// its own.
-    pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
+    pub(crate) fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
         let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
             return;
         };
@@ -596,7 +608,7 @@ impl Requests {
     }
 
     /// Removes all requests that `is_settled`.
-    pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+    pub(crate) fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
         let (settled, waiting): (Vec<_>, _) =
             self.pending.drain(..).partition(|one| is_settled(one));
         self.pending = waiting;
@@ -607,7 +619,7 @@ impl Requests {
     }
 
     /// Drops the requests of a session that has ended.
-    pub fn end_session(&mut self, session: SessionId) {
+    pub(crate) fn end_session(&mut self, session: SessionId) {
         self.take_all(|one| one.key.session == session);
         self.tries.forget(session);
         self.refused_sockets.forget(session);
@@ -615,7 +627,7 @@ impl Requests {
     }
 
     /// Drops requests without an attempt for [`MAX_AGE`].
-    pub fn expire(&mut self, now: BootTime) {
+    pub(crate) fn expire(&mut self, now: BootTime) {
         let age = MAX_AGE.as_nanos() as u64;
         self.take_all(|one| one.last.0.saturating_add(age) <= now.0);
         self.noes.retain(|_, no| no.until > now);

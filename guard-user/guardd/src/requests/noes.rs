@@ -38,7 +38,7 @@ impl Wide {
 impl Requests {
     /// Whether a person said no to that, and the no still holds.
     #[must_use]
-    pub fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
+    pub(crate) fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
         let no = self.noes.get(&key.alike());
         no.is_some_and(|no| no.until > now) || self.is_refused_beside(key, now)
     }
@@ -95,7 +95,7 @@ impl Requests {
 
     /// Whether a person has said no to a part of that prefix: then it is not offered.
     #[must_use]
-    pub fn has_refused_in(&self, key: &RequestKey, prefix: &Prefix, now: BootTime) -> bool {
+    pub(crate) fn has_refused_in(&self, key: &RequestKey, prefix: &Prefix, now: BootTime) -> bool {
         let counts = |other: &RequestKey, no: &KeptNo| no.until > now && other.is_beside(key);
         let mut noes = self.noes.iter();
         let mut wide = self.wide.iter();
@@ -105,7 +105,7 @@ impl Requests {
 
     /// Whether a person has said no to a session about connections to an address by any of some ports.
     #[must_use]
-    pub fn has_refused_at(
+    pub(crate) fn has_refused_at(
         &self,
         session: SessionId,
         to: Address,
@@ -124,7 +124,7 @@ impl Requests {
     }
 
     /// The HTTP requests of a session to which a person has said no, while the no holds.
-    pub fn refused_http(
+    pub(crate) fn refused_http(
         &self,
         session: SessionId,
         now: BootTime,
@@ -145,12 +145,12 @@ impl Requests {
     }
 
     /// Notes a person's no: until then attempts like `key` make no request. `shown` is the request that was answered.
-    pub fn note_no(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
+    pub(crate) fn note_no(&mut self, key: RequestKey, shown: proto::Request, until: BootTime) {
         self.noes.insert(key.alike(), KeptNo { until, shown });
     }
 
     /// The same for all of a burst.
-    pub fn note_no_to_all(
+    pub(crate) fn note_no_to_all(
         &mut self,
         key: RequestKey,
         burst: Burst,
@@ -165,7 +165,7 @@ impl Requests {
     /// opens all of these to that session. The outermost session's go too where they were said to that very session (`keep_no`), or it
     /// would never ask again. What was said to the outermost one itself, or to another inside, stands for all the others: holes for
     /// names leave out what a person has refused.
-    pub fn lift_noes(
+    pub(crate) fn lift_noes(
         &mut self,
         session: SessionId,
         outermost: SessionId,
@@ -192,7 +192,7 @@ impl Requests {
     }
 
     /// Removes each no of a session that has ended, if no session inside it is left.
-    pub fn forget_answers(&mut self, session: SessionId) {
+    pub(crate) fn forget_answers(&mut self, session: SessionId) {
         self.noes.retain(|one, _| one.session != session);
         self.wide.retain(|one| one.key.session != session);
         self.given.forget(session);

@@ -30,7 +30,7 @@ const HABIT: f64 = 60.0;
 
 /// The terms of a person's last yes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LastYes {
+pub(crate) struct LastYes {
     policy: String,
     /// None: the policy's default.
     rule: Option<String>,
@@ -40,7 +40,7 @@ pub struct LastYes {
 
 /// Each user's last choices, latest first.
 #[derive(Debug)]
-pub struct Choices {
+pub(crate) struct Choices {
     of: HashMap<u32, VecDeque<LastYes>>,
     files: Shelf<VecDeque<LastYes>>,
 }
@@ -57,7 +57,7 @@ impl Choices {
 
     /// The choices that an earlier guardd has kept.
     #[must_use]
-    pub fn kept_on(files: Shelf<VecDeque<LastYes>>) -> Self {
+    pub(crate) fn kept_on(files: Shelf<VecDeque<LastYes>>) -> Self {
         let kept = files.all().into_iter();
         let kept = kept.filter_map(|(uid, known)| Some((uid.parse().ok()?, known)));
         Self {

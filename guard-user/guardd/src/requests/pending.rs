@@ -14,33 +14,33 @@ use super::{
 
 /// A request that is pending: it waits for an approver's answer.
 #[derive(Clone, Debug)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// What it is about.
-    pub key: RequestKey,
+    pub(crate) key: RequestKey,
     /// The burst, if it is about several addresses.
-    pub burst: Option<Burst>,
+    pub(crate) burst: Option<Burst>,
     /// The names, if it is about several questions.
-    pub names: Option<NameBurst>,
+    pub(crate) names: Option<NameBurst>,
     /// The statements, if it is about several: `key` is about the first, and each has an id.
-    pub series: Series,
+    pub(crate) series: Series,
     /// The session's user.
-    pub owner: u32,
+    pub(crate) owner: u32,
     /// The outermost session around its session, or that session itself.
-    pub share: SessionId,
+    pub(crate) share: SessionId,
     /// The time of the first attempt.
-    pub asked: BootTime,
+    pub(crate) asked: BootTime,
     /// The time of the last attempt.
-    pub last: BootTime,
+    pub(crate) last: BootTime,
     /// The attempts that guardd has seen. The kernel half counts those of connections by itself.
-    pub tried: u64,
+    pub(crate) tried: u64,
     /// What people see of it.
-    pub shown: proto::Request,
+    pub(crate) shown: proto::Request,
 }
 
 impl Pending {
     /// Whether an attempt with that key is part of this request.
     #[must_use]
-    pub fn is_about(&self, key: &RequestKey) -> bool {
+    pub(crate) fn is_about(&self, key: &RequestKey) -> bool {
         let covers =
             |burst: &Burst| burst.prefix().covers(&key.destination) && self.key.is_beside(key);
         let is_own =
@@ -50,7 +50,7 @@ impl Pending {
 
     /// Whether it has that id, or had it before it became part of a burst.
     #[must_use]
-    pub fn is_called(&self, id: &str) -> bool {
+    pub(crate) fn is_called(&self, id: &str) -> bool {
         let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
         let is_name = |names: &NameBurst| names.ids().any(|one| one == id);
         let is_own = self.shown.id == id
@@ -61,7 +61,7 @@ impl Pending {
 
     /// Whether what is open leaves nothing of it to answer. `is_open`: whether one hole opens all of these.
     #[must_use]
-    pub fn is_settled(&self, is_open: impl Fn(&[RequestKey]) -> bool) -> bool {
+    pub(crate) fn is_settled(&self, is_open: impl Fn(&[RequestKey]) -> bool) -> bool {
         let Some(burst) = &self.burst else {
             let is_open = |one: &RequestKey| is_open(std::slice::from_ref(one));
             return is_open(&self.key) && self.series.keys().all(is_open);

@@ -57,7 +57,7 @@ impl AskingProgram {
 
 /// Many names below one zone that are asked about together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameBurst {
+pub(crate) struct NameBurst {
     zone: String,
     members: Vec<AskedName>,
 }
@@ -72,13 +72,13 @@ impl NameBurst {
 
     /// The pattern for all of it.
     #[must_use]
-    pub fn pattern(&self) -> String {
+    pub(crate) fn pattern(&self) -> String {
         format!("*.{}", self.zone)
     }
 
     /// Whether a name is part of it.
     #[must_use]
-    pub fn covers(&self, name: &str) -> bool {
+    pub(crate) fn covers(&self, name: &str) -> bool {
         labels::is_below(name, &self.zone)
     }
 
@@ -94,13 +94,13 @@ impl NameBurst {
     }
 
     /// The ids of the requests that became this one.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         let members = self.members.iter();
         members.filter_map(|member| member.id.as_deref())
     }
 
     /// The ids of those that one of these patterns is for.
-    pub fn ids_in(&self, patterns: &[String]) -> impl Iterator<Item = &str> {
+    pub(crate) fn ids_in(&self, patterns: &[String]) -> impl Iterator<Item = &str> {
         let members = self.members.iter();
         let meant = members.filter(|member| is_in(member, patterns));
         meant.filter_map(|member| member.id.as_deref())
@@ -124,7 +124,7 @@ impl NameBurst {
     /// # Errors
     ///
     /// As [`BurstExtent::of`].
-    pub fn chosen(
+    pub(crate) fn chosen(
         &self,
         extent: BurstExtent,
         own: &str,
@@ -184,7 +184,7 @@ fn cannot_open(count: usize, id: &str, all: &str) -> CallError {
 impl RequestKey {
     /// That a session asks for a name, or for all below a zone.
     #[must_use]
-    pub fn of_name(session: SessionId, pattern: &str) -> Self {
+    pub(crate) fn of_name(session: SessionId, pattern: &str) -> Self {
         Self {
             session,
             destination: NameId::of(pattern).key(),
@@ -197,7 +197,7 @@ impl RequestKey {
 
     /// Whether a pattern is for the name that it is about.
     #[must_use]
-    pub fn is_asked_by(&self, pattern: &str) -> bool {
+    fn is_asked_by(&self, pattern: &str) -> bool {
         let name = self.question.as_deref();
         name.is_some_and(|name| labels::covers(pattern, name))
     }
@@ -296,7 +296,7 @@ impl Pending {
 
 impl Requests {
     /// Notes another type that a name was asked for by.
-    pub fn note_type(&mut self, id: &str, kind: &str) {
+    pub(crate) fn note_type(&mut self, id: &str, kind: &str) {
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if found.is_some_and(|known| known.add_types(&[kind.to_owned()])) {
             self.version += 1;
@@ -304,7 +304,7 @@ impl Requests {
     }
 
     /// Makes a burst of the questions around this one, if there are enough of them: the oldest takes in the others.
-    pub fn gather_names(&mut self, key: &RequestKey, now: BootTime) -> Option<Gathered> {
+    pub(crate) fn gather_names(&mut self, key: &RequestKey, now: BootTime) -> Option<Gathered> {
         let zone = labels::zone_of(key.question.as_deref()?)?;
         let beside = self.pending.iter().filter(|one| {
             let is_there = one
@@ -375,7 +375,7 @@ impl Requests {
     }
 
     /// Restores the burst of names of a request that is adopted after a restart.
-    pub fn put_names(&mut self, id: &str, names: Option<NameBurst>) {
+    pub(crate) fn put_names(&mut self, id: &str, names: Option<NameBurst>) {
         if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
             known.names = names;
             known.show_names();
@@ -383,7 +383,7 @@ impl Requests {
     }
 
     /// Removes what a yes for these patterns answers of a request.
-    pub fn take_names(&mut self, id: &str, opened: &[String], new: Option<String>) {
+    pub(crate) fn take_names(&mut self, id: &str, opened: &[String], new: Option<String>) {
         let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
             return;
         };
@@ -397,7 +397,7 @@ impl Requests {
     }
 
     /// Drops the questions of a session that a pattern is for, and each no to them.
-    pub fn settle_names(&mut self, session: SessionId, pattern: &str) {
+    pub(crate) fn settle_names(&mut self, session: SessionId, pattern: &str) {
         self.take_all(|one| {
             let is_covered = match &one.names {
                 Some(names) => labels::covers(pattern, &names.pattern()),
@@ -412,7 +412,7 @@ impl Requests {
 
 /// What people see of a question for a name.
 #[must_use]
-pub fn question(name: &str, kind: &str) -> DnsQuestion {
+pub(crate) fn question(name: &str, kind: &str) -> DnsQuestion {
     DnsQuestion {
         name: name.to_owned(),
         types: vec![kind.to_owned()],

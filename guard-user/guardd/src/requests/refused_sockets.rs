@@ -11,20 +11,20 @@ use crate::{
 };
 
 /// The sockets of each session that were refused lately.
-pub type RefusedSockets = Stops<16, SocketRefusals>;
+pub(crate) type RefusedSockets = Stops<16, SocketRefusals>;
 
 /// Sockets to one destination that were refused for one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketRefusals {
+pub(crate) struct SocketRefusals {
     /// Where they go.
-    pub to: RequestKey,
+    pub(crate) to: RequestKey,
     /// Why they are refused.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 /// Why a socket is refused; none where it is for what the policies say.
 #[must_use]
-pub const fn cause(event: &Event) -> Option<&'static str> {
+pub(crate) const fn cause(event: &Event) -> Option<&'static str> {
     match Cause::from_u8(event.cause) {
         Cause::Policies | Cause::NothingSent | Cause::ManyBudgets | Cause::OwnProxy => None,
         Cause::ConnectedAgain => {

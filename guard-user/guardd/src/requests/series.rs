@@ -23,16 +23,16 @@ const BETWEEN_TEXTS: &str = ";\n";
 
 /// The statements of one request, oldest first, if there are several.
 #[derive(Clone, Debug, Default)]
-pub struct Series(Vec<(RequestKey, proto::Request)>);
+pub(crate) struct Series(Vec<(RequestKey, proto::Request)>);
 
 impl Series {
     /// The key of each statement.
-    pub fn keys(&self) -> impl Iterator<Item = &RequestKey> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &RequestKey> {
         self.0.iter().map(|(key, _)| key)
     }
 
     /// The id of each statement.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(_, shown)| shown.id.as_str())
     }
 
@@ -63,7 +63,12 @@ impl Series {
 impl Pending {
     /// Whether an attempt continues this series: it follows in time, by the same program, and a person sees all of both.
     #[must_use]
-    pub fn is_followed_by(&self, key: &RequestKey, shown: &proto::Request, now: BootTime) -> bool {
+    pub(crate) fn is_followed_by(
+        &self,
+        key: &RequestKey,
+        shown: &proto::Request,
+        now: BootTime,
+    ) -> bool {
         let (Some(own), Some(other)) = (&self.shown.http, &shown.http) else {
             return false;
         };
@@ -87,7 +92,7 @@ impl Pending {
     }
 
     /// Adds a statement.
-    pub fn follow(&mut self, key: RequestKey, shown: proto::Request, now: BootTime) {
+    pub(crate) fn follow(&mut self, key: RequestKey, shown: proto::Request, now: BootTime) {
         if self.series.0.is_empty() {
             self.series.0.push((self.key.clone(), self.shown.clone()));
         }
@@ -98,7 +103,7 @@ impl Pending {
     }
 
     /// Each statement's key, with its own request as people would see it.
-    pub fn each(&self) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let own = self.series.0.is_empty();
         let own = own.then_some((&self.key, &self.shown));
         let series = self.series.0.iter().map(|(key, shown)| (key, shown));
@@ -106,14 +111,17 @@ impl Pending {
     }
 
     /// The statements that an answer by that id is for; none if the id is not one of theirs.
-    pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
+    pub(crate) fn each_up_to(
+        &self,
+        id: &str,
+    ) -> impl Iterator<Item = (&RequestKey, &proto::Request)> {
         let up_to = self.each().position(|(_, shown)| shown.id == id);
         self.each().take(up_to.map_or(0, |at| at + 1))
     }
 
     /// The request as if it were about one of them alone.
     #[must_use]
-    pub fn alone(mut self, id: &str) -> Self {
+    pub(crate) fn alone(mut self, id: &str) -> Self {
         let mut series = std::mem::take(&mut self.series).0.into_iter();
         if let Some((key, shown)) = series.find(|(_, shown)| shown.id == id) {
             (self.key, self.shown) = (key, shown);
@@ -123,7 +131,7 @@ impl Pending {
 
     /// What is left when some have been answered; their ids are added to `ids`.
     #[must_use]
-    pub fn unless(
+    pub(crate) fn unless(
         mut self,
         is_answered: impl Fn(&RequestKey, &str) -> bool,
         ids: &mut Vec<String>,

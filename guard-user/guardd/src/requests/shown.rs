@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// A request as it was shown to the approver, for the audit log: without the body of an HTTP request, which may hold anything.
 #[must_use]
-pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
+pub(crate) fn as_shown(request: &proto::Request) -> Map<String, Value> {
     let shown = proto::Request {
         http: request.http.as_ref().map(for_log),
         ..request.clone()
@@ -45,7 +45,7 @@ pub(super) fn for_log(http: &proto::HttpRequest) -> proto::HttpRequest {
 
 /// Its path and query as the audit log may have them. A statement has no query: its `?` is an operator.
 #[must_use]
-pub fn path_for_log(http: &proto::HttpRequest) -> String {
+pub(crate) fn path_for_log(http: &proto::HttpRequest) -> String {
     match http.is_statement() {
         true => http.path.clone(),
         false => http_judge::without_secrets(&http.path),

@@ -17,52 +17,52 @@ use crate::control::ids;
 
 /// A request in a file, so that it outlives guardd: pending, or answered with no.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StoredRequest {
+pub(crate) struct StoredRequest {
     /// The session.
-    pub session: u32,
+    pub(crate) session: u32,
     /// The destination.
-    pub destination: IpAddr,
+    pub(crate) destination: IpAddr,
     /// The number of the protocol.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// The port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// What people see of it.
-    pub shown: proto::Request,
+    pub(crate) shown: proto::Request,
     /// [`HttpRequestKey::plain`].
     #[serde(default)]
-    pub plain: bool,
+    pub(crate) plain: bool,
     /// [`HttpRequestKey::series`].
     #[serde(default)]
-    pub series: bool,
+    pub(crate) series: bool,
     /// [`HttpRequestKey::matter`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matter: Option<String>,
+    pub(crate) matter: Option<String>,
     /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused_until: Option<u64>,
+    pub(crate) refused_until: Option<u64>,
     /// The burst, if it is about several addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<Burst>,
+    pub(crate) burst: Option<Burst>,
     /// [`RequestKey::question`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub question: Option<String>,
+    pub(crate) question: Option<String>,
     /// The names, if it is about several questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub names: Option<NameBurst>,
+    pub(crate) names: Option<NameBurst>,
     /// When it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub times: Option<RequestTimes>,
+    pub(crate) times: Option<RequestTimes>,
 }
 
 /// When a request was asked, in nanoseconds of boot time, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestTimes {
+pub(crate) struct RequestTimes {
     /// [`Pending::asked`](super::Pending::asked).
-    pub asked: u64,
+    pub(crate) asked: u64,
     /// [`Pending::last`](super::Pending::last).
-    pub last: u64,
+    pub(crate) last: u64,
     /// [`Pending::tried`](super::Pending::tried).
-    pub tried: u64,
+    pub(crate) tried: u64,
 }
 
 impl StoredRequest {
@@ -109,7 +109,7 @@ impl StoredRequest {
 
     /// What the request is about.
     #[must_use]
-    pub fn key(&self) -> RequestKey {
+    pub(crate) fn key(&self) -> RequestKey {
         RequestKey {
             session: SessionId(self.session),
             destination: self.destination.into(),
@@ -131,7 +131,7 @@ impl StoredRequest {
 
 impl Requests {
     /// Takes over when an adopted request was asked.
-    pub fn put_times(&mut self, id: &str, times: &RequestTimes) {
+    pub(crate) fn put_times(&mut self, id: &str, times: &RequestTimes) {
         if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
             known.asked = BootTime(times.asked);
             known.last = BootTime(times.last);
@@ -140,7 +140,7 @@ impl Requests {
     }
 
     /// Writes and removes files so that they match the pending requests and each no that holds.
-    pub fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         let mut kept = HashSet::new();
         let grown = self.take_grown();
         for (key, asked) in self.to_keep() {
@@ -158,7 +158,7 @@ impl Requests {
     /// What outlives guardd, by file name. A no has another file than the request that it answers, so that it is there before
     /// the request's file goes.
     #[must_use]
-    pub fn to_keep(&self) -> Vec<(String, StoredRequest)> {
+    pub(crate) fn to_keep(&self) -> Vec<(String, StoredRequest)> {
         let waiting = self.pending.iter().flat_map(|one| {
             let keep = |(key, shown): (&RequestKey, &proto::Request)| {
                 let asked = StoredRequest::of(key, shown, None);

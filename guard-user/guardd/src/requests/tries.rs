@@ -11,9 +11,9 @@ use guard_common::{Address, BootTime, Protocol, SessionId};
 use crate::{requests::RequestKey, times::is_past};
 
 /// Ways from which on a person is warned.
-pub const MANY: usize = 4;
+pub(crate) const MANY: usize = 4;
 /// The time within which they are counted.
-pub const WINDOW: Duration = Duration::from_secs(20);
+pub(crate) const WINDOW: Duration = Duration::from_secs(20);
 /// Tries that are kept of one destination.
 const MOST_OF_ONE: usize = 32;
 /// Destinations that are kept; the least recently tried one is evicted.
@@ -29,11 +29,11 @@ struct Way {
 
 /// The recent tries.
 #[derive(Debug, Default)]
-pub struct Tries(HashMap<(SessionId, Address), VecDeque<(BootTime, Way)>>);
+pub(crate) struct Tries(HashMap<(SessionId, Address), VecDeque<(BootTime, Way)>>);
 
 impl Tries {
     /// Notes a try by that program, and returns in how many ways the destination was tried.
-    pub fn note(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
+    pub(crate) fn note(&mut self, key: &RequestKey, program: Option<&str>, at: BootTime) -> usize {
         let way_to = (key.session, key.destination);
         if !self.0.contains_key(&way_to) && self.0.len() >= MOST {
             self.drop_oldest();
@@ -62,7 +62,7 @@ impl Tries {
     }
 
     /// Forgets a session that has ended.
-    pub fn forget(&mut self, session: SessionId) {
+    pub(crate) fn forget(&mut self, session: SessionId) {
         self.0.retain(|(of, _), _| *of != session);
     }
 }
@@ -72,7 +72,7 @@ const TRIED: &str = "tried in ";
 
 /// The warning for that many ways, if they are enough for one.
 #[must_use]
-pub fn warning(ways: usize) -> Option<String> {
+pub(crate) fn warning(ways: usize) -> Option<String> {
     let seconds = WINDOW.as_secs();
     (ways >= MANY)
         .then(|| format!("{TRIED}{ways} ways within {seconds} s: ports, protocols or programs"))
@@ -80,7 +80,7 @@ pub fn warning(ways: usize) -> Option<String> {
 
 /// The number of ways in such a warning; none if it is another warning.
 #[must_use]
-pub fn ways(warning: &str) -> Option<usize> {
+pub(crate) fn ways(warning: &str) -> Option<usize> {
     let (number, _) = warning.strip_prefix(TRIED)?.split_once(' ')?;
     number.parse().ok()
 }

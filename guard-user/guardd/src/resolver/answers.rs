@@ -36,7 +36,7 @@ impl State {
     /// # Errors
     ///
     /// Why no hole can be opened; then the request still waits.
-    pub fn approve_question(
+    pub(crate) fn approve_question(
         &mut self,
         by: &Answering,
         CalledRequest { id: called, asked }: CalledRequest<'_>,

@@ -30,17 +30,17 @@ const FLOOD: &str = "so many new names below it carry data to whoever owns the z
 
 /// A question as the resolver tells of it.
 #[derive(Clone, Debug)]
-pub struct NameQuestion {
+pub(crate) struct NameQuestion {
     /// Whose.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// The process.
-    pub tgid: Tgid,
+    pub(crate) tgid: Tgid,
     /// The name, or `*.zone.example`.
-    pub name: String,
+    pub(crate) name: String,
     /// The type.
-    pub kind: String,
+    pub(crate) kind: String,
     /// The server that was meant.
-    pub server: IpAddr,
+    pub(crate) server: IpAddr,
 }
 
 impl NameQuestion {
@@ -224,7 +224,7 @@ impl State {
     }
 
     /// Answers the held questions that a person has answered.
-    pub fn settle_held_questions(&mut self) {
+    pub(crate) fn settle_held_questions(&mut self) {
         let now = clock::now();
         let all: Vec<_> = self
             .resolver

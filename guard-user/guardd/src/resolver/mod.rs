@@ -8,12 +8,12 @@
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
 mod answers;
-pub mod held_questions;
+pub(crate) mod held_questions;
 mod messages;
 mod refused;
-pub mod soon;
+pub(crate) mod soon;
 mod unserved;
-pub mod worker;
+pub(crate) mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -32,7 +32,7 @@ use crate::{requests::Requests, workers::link::WorkerLink};
 
 /// Owns what guardd knows about its resolver.
 #[derive(Debug, Default)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     link: WorkerLink<ToResolver>,
     /// Other networks may have to be served.
     needs_survey: bool,
@@ -87,18 +87,18 @@ struct Whose {
 
 impl Resolver {
     /// Has it told again what has changed of policies and sessions.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.needs_survey = true;
         self.renew_names();
     }
 
     /// The same where that means no other networks: of names that are open, and of what sessions knew that are gone.
-    pub fn renew_names(&mut self) {
+    pub(crate) fn renew_names(&mut self) {
         self.link.renew();
     }
 
     /// Forgets what a session was refused, and says how often it was denied a name.
-    pub fn forget_refused(&mut self, session: SessionId) -> u64 {
+    pub(crate) fn forget_refused(&mut self, session: SessionId) -> u64 {
         self.refused.forget(session);
         self.more.remove(&session);
         self.denied.remove(&session).unwrap_or_default()

@@ -78,12 +78,12 @@ impl MoreNames {
 
 impl Resolver {
     /// How many names of a session a count alone tells of.
-    pub fn names_summed_up(&self, session: SessionId) -> u64 {
+    pub(crate) fn names_summed_up(&self, session: SessionId) -> u64 {
         self.more.get(&session).map_or(0, |more| more.all)
     }
 
     /// The same of all live sessions.
-    pub fn all_names_summed_up(&self) -> u64 {
+    pub(crate) fn all_names_summed_up(&self) -> u64 {
         let all = self.more.values().map(|more| more.all);
         all.fold(0, u64::saturating_add)
     }

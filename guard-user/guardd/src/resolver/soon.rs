@@ -24,13 +24,13 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 /// A session, with all inside it, and the slots of the policy that judges it and of the one that is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Soon {
+pub(crate) struct Soon {
     /// The session.
-    pub outermost: SessionId,
+    pub(crate) outermost: SessionId,
     /// The policy that judges it.
-    pub old: PolicyId,
+    pub(crate) old: PolicyId,
     /// The policy that is about to.
-    pub new: PolicyId,
+    pub(crate) new: PolicyId,
 }
 
 impl Resolver {
@@ -45,7 +45,7 @@ impl Resolver {
     }
 
     /// The slots of policies that are about to judge a session.
-    pub fn slots_soon(&self) -> impl Iterator<Item = PolicyId> {
+    pub(crate) fn slots_soon(&self) -> impl Iterator<Item = PolicyId> {
         self.soon.iter().map(|soon| soon.new)
     }
 
@@ -72,7 +72,7 @@ impl Resolver {
 /// # Errors
 ///
 /// It does not answer.
-pub async fn taught(shared: &Shared, soon: Soon) -> Result<(), CallError> {
+pub(crate) async fn taught(shared: &Shared, soon: Soon) -> Result<(), CallError> {
     let is_heard = hears(shared, |resolver| resolver.soon.push(soon)).await;
     is_heard.then_some(()).ok_or_else(|| {
         CallError::failed(
@@ -102,14 +102,14 @@ async fn hears(shared: &Shared, change: impl FnOnce(&mut Resolver)) -> bool {
 
 /// That the resolver judges names, and teaches sessions, by the version of a policy that is about to take its place, until it is dropped.
 #[derive(Debug)]
-pub struct TaughtAhead<'s> {
+pub(crate) struct TaughtAhead<'s> {
     shared: &'s Shared,
     slot: PolicyId,
 }
 
 /// Has the resolver do so. What it told before is written by guardd, so that between them nothing is missing. One that does not hear in
 /// time tells nobody anything, and holds nothing up.
-pub async fn taught_ahead<'s>(
+pub(crate) async fn taught_ahead<'s>(
     shared: &'s Shared,
     slot: PolicyId,
     new: &Prepared,
@@ -146,7 +146,7 @@ impl Drop for TaughtAhead<'_> {
 
 impl Resolver {
     /// It judges the session now, or does not come to.
-    pub fn not_soon(&mut self, soon: Soon) {
+    pub(crate) fn not_soon(&mut self, soon: Soon) {
         self.soon.retain(|one| *one != soon);
         self.renew();
     }

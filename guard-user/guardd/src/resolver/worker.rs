@@ -37,7 +37,7 @@ const MAX_POOL: usize = max_pool(KINDS.len());
 
 /// guard-resolver.
 #[derive(Debug)]
-pub struct ResolverWorker;
+pub(crate) struct ResolverWorker;
 
 impl Serves for ResolverWorker {
     type Message = ToResolver;
@@ -158,18 +158,18 @@ fn is_roots(network: &File) -> bool {
 
 /// Whether a resolver could run on this machine: where none can, names are looked up by guardd alone, as policies are compiled.
 #[must_use]
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     Program::find(ResolverWorker::NAME).is_ok()
 }
 
 /// Waits a while for the resolver to know of a new session, if its policies speak of names. Returns why it does not.
-pub async fn ready(shared: &Shared) -> Option<String> {
+pub(crate) async fn ready(shared: &Shared) -> Option<String> {
     workers::ready::<ResolverWorker>(shared).await
 }
 
 impl State {
     /// Has the resolver told where the machine's name servers, or its search list, are others now: policies need not speak of them.
-    pub fn renew_name_servers(&mut self) {
+    pub(crate) fn renew_name_servers(&mut self) {
         let knows = &self.resolver.knows;
         let is_known = knows.servers == self.policies.teachers()
             && knows.search == self.policies.search_list()
@@ -181,7 +181,7 @@ impl State {
 
     /// That names are not resolved, where they should be.
     #[must_use]
-    pub fn resolver_warning(&self) -> Option<String> {
+    pub(crate) fn resolver_warning(&self) -> Option<String> {
         self.worker_warning::<ResolverWorker>()
     }
 
@@ -250,7 +250,7 @@ impl State {
 impl Policies {
     /// Whether anything in force needs a resolver.
     #[must_use]
-    pub fn needs_resolver(&self) -> bool {
+    fn needs_resolver(&self) -> bool {
         let mut policies = self.iter();
         policies.any(|(_, policy)| policy.speaks_of_names())
     }

@@ -39,7 +39,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's. What is enforced stays as it was.
-    pub fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), CallError> {
+    pub(crate) fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), CallError> {
         if start == Start::Fresh {
             self.skip_known_ids()?;
             // What an earlier guardd knew has ended with the kernel's state.

@@ -30,7 +30,7 @@ const LONGEST: usize = 256;
 /// # Errors
 ///
 /// `NotFound` for a session that the caller does not answer for; else why its policy could not be narrowed.
-pub async fn appeared(
+pub(crate) async fn appeared(
     shared: &Shared,
     who: Approver,
     session: &str,

@@ -37,7 +37,11 @@ const TRIES: usize = 3;
 /// # Errors
 ///
 /// Why it is not: then it is judged as before.
-pub async fn apply(shared: &Shared, by: &Answering, call: Apply) -> Result<Applied, CallError> {
+pub(crate) async fn apply(
+    shared: &Shared,
+    by: &Answering,
+    call: Apply,
+) -> Result<Applied, CallError> {
     let (id, old) = shared.with(|state| state.may_apply(by.who, &call.session))?;
     if call.policy.text.is_none() {
         return Err(CallError::invalid(
@@ -134,7 +138,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session that the caller does not answer for; that its text is gone, or too long to be told.
-    pub fn policy_text(&self, who: Approver, session: &str) -> Result<PolicyRef, CallError> {
+    pub(crate) fn policy_text(&self, who: Approver, session: &str) -> Result<PolicyRef, CallError> {
         let session = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
@@ -391,7 +395,7 @@ impl Sessions {
 impl Session {
     /// The policy that a person gave it by a file, whose text it has and nothing else.
     #[must_use]
-    pub fn file_of<'p>(&self, policies: &'p Policies) -> Option<&'p InForce> {
+    pub(crate) fn file_of<'p>(&self, policies: &'p Policies) -> Option<&'p InForce> {
         let is_files = self.about.outermost.is_none() && !self.about.agreed;
         let policy = policies.get(self.asked_for().filter(|_| is_files)?)?;
         (policy.source.name.is_none() && policy.source.file.is_some()).then_some(policy)

@@ -34,10 +34,10 @@ const MOST: usize = 2048;
 const MOST_NAMED: usize = 16;
 
 /// The reason, by the unit's name.
-pub type Unassigned = BTreeMap<String, String>;
+pub(crate) type Unassigned = BTreeMap<String, String>;
 
 /// Assigns policies to cgroups as they appear, for ever; first to those that appeared while no guardd ran.
-pub async fn follow(shared: Rc<Shared>) {
+pub(crate) async fn follow(shared: Rc<Shared>) {
     loop {
         settle(&shared).await;
         shared.settled.notify_one();
@@ -75,7 +75,7 @@ async fn settle(shared: &Shared) {
 /// # Errors
 ///
 /// If that fails; then the cgroup is as it was.
-pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), CallError> {
+pub(crate) async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), CallError> {
     match shared.with(|state| state.config.rule_for(&cgroup.unit())) {
         Some(rule) => give(shared, cgroup, rule).await,
         None => Ok(()),
@@ -135,7 +135,7 @@ impl Sessions {
     }
 
     /// Units and containers that may send packets past every hook. `guard run` removes those rights by itself.
-    pub fn packet_warnings(&self, kernel: &Datapath) -> Vec<String> {
+    pub(crate) fn packet_warnings(&self, kernel: &Datapath) -> Vec<String> {
         let live = self.all_live();
         let others = live.filter(|one| !one.cgroup.is_ours());
         let may = others.filter_map(|one| {
@@ -147,7 +147,11 @@ impl Sessions {
     }
 
     /// Cgroups without a policy of their own, and why.
-    pub fn unassigned_warnings(&self, kernel: &Datapath, default: Option<PolicyId>) -> Vec<String> {
+    pub(crate) fn unassigned_warnings(
+        &self,
+        kernel: &Datapath,
+        default: Option<PolicyId>,
+    ) -> Vec<String> {
         let mut unowned = self.unowned(kernel).into_iter();
         let is_used = |cgroup: &Cgroup| kernel.has_processes(&cgroup.path);
         let named = unowned.by_ref().filter(is_used).take(MOST_NAMED);

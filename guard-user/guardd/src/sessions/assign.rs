@@ -36,7 +36,7 @@ use crate::{
 /// Who assigned a unit's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AssignedBy {
+pub(crate) enum AssignedBy {
     /// The unit, before it started.
     Unit,
     /// Root, from outside.
@@ -48,7 +48,7 @@ pub enum AssignedBy {
 impl AssignedBy {
     /// As in the audit log.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Unit => "unit",
             Self::Root => "root",
@@ -59,30 +59,30 @@ impl AssignedBy {
 
 /// A cgroup right below the root that guardd did not make.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     /// Its directory.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The id that the kernel gives it.
-    pub id: u64,
+    pub(crate) id: u64,
 }
 
 impl Cgroup {
     /// The unit that it belongs to, if any.
     #[must_use]
-    pub fn unit(&self) -> String {
+    pub(crate) fn unit(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         unit_of(&name).to_owned()
     }
 
     /// Whether that very cgroup still exists: a unit that starts again has a new one under the old name.
     #[must_use]
-    pub fn stands(&self) -> bool {
+    pub(crate) fn stands(&self) -> bool {
         cgroup2::id(&self.path).is_ok_and(|id| id == self.id)
     }
 
     /// The session's name.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         short(&self.unit())
     }
 }
@@ -93,7 +93,7 @@ const SHOWN: usize = 12;
 
 /// A unit's name, with a container's id as short as engines show it.
 #[must_use]
-pub fn short(unit: &str) -> String {
+pub(crate) fn short(unit: &str) -> String {
     let is_digit = |c: char| c.is_ascii_hexdigit();
     let mut ids = unit.split(|c| !is_digit(c));
     match ids.find(|digits| digits.len() == ID) {
@@ -104,19 +104,19 @@ pub fn short(unit: &str) -> String {
 
 /// The session that a cgroup is to become.
 #[derive(Clone, Debug)]
-pub struct WantedSession {
+pub(crate) struct WantedSession {
     /// The session's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The call says so itself.
-    pub is_name_given: bool,
+    pub(crate) is_name_given: bool,
     /// Who answers for it.
-    pub owner: u32,
+    pub(crate) owner: u32,
     /// The call says so itself.
-    pub is_owner_named: bool,
+    pub(crate) is_owner_named: bool,
     /// The command that people are shown.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// Who wants it.
-    pub by: AssignedBy,
+    pub(crate) by: AssignedBy,
 }
 
 /// Makes a session of a unit's cgroup.
@@ -124,7 +124,7 @@ pub struct WantedSession {
 /// # Errors
 ///
 /// Why there is none; then no session owns it, as before.
-pub async fn assign(
+pub(crate) async fn assign(
     shared: &Shared,
     who: Assigner,
     peer: &Peer,
@@ -232,7 +232,7 @@ async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, CallE
 /// # Errors
 ///
 /// If its session is another one, the policy is bad, or the kernel has no room.
-pub async fn make(
+pub(crate) async fn make(
     shared: &Shared,
     cgroup: Cgroup,
     policy: PolicyRef,
@@ -378,7 +378,7 @@ impl State {
 impl Sessions {
     /// The cgroups right below the root that others made and no session owns.
     #[must_use]
-    pub fn unowned(&self, kernel: &Datapath) -> Vec<Cgroup> {
+    pub(crate) fn unowned(&self, kernel: &Datapath) -> Vec<Cgroup> {
         let others = kernel.others().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot see which units there are");
             Vec::new()

@@ -79,7 +79,7 @@ fn no_such_hold(seconds: f64) -> CallError {
 /// # Errors
 ///
 /// Why there is no new session; then nothing of it is left.
-pub async fn run(
+pub(crate) async fn run(
     shared: &Shared,
     who: Authorised,
     launcher: u32,
@@ -282,7 +282,7 @@ async fn apart(
 /// # Errors
 ///
 /// `NotFound` for sessions that it may not enter; or why it is not inside.
-pub fn enter(
+pub(crate) fn enter(
     state: &mut State,
     who: Authorised,
     peer: &Peer,
@@ -349,7 +349,7 @@ fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, CallError> {
 /// # Errors
 ///
 /// `NotFound`, or that its processes did not end.
-pub async fn stop(
+pub(crate) async fn stop(
     shared: &Shared,
     who: Approver,
     id: &str,
@@ -466,7 +466,7 @@ fn may_observe(who: Authorised, is_allowed: bool) -> Result<(), CallError> {
 /// # Errors
 ///
 /// If it does not.
-pub fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
+pub(crate) fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
     match (peer.is_alive(), peer.pid()) {
         (Ok(true), Ok(now)) if now == pid => Ok(()),
         _ => Err(CallError::refused(
@@ -593,7 +593,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound`, never.
-    pub fn register(
+    pub(crate) fn register(
         &mut self,
         cgroup: SessionCgroup,
         chain: Vec<PolicyId>,
@@ -936,14 +936,14 @@ pub(super) fn share_with_outermost(kernel: &mut Datapath, id: SessionId, about: 
 
 /// A name of bounded length that a terminal can show.
 #[must_use]
-pub fn shown_name(name: &str) -> String {
+pub(crate) fn shown_name(name: &str) -> String {
     let is_shown = |c: &char| !c.is_control();
     name.chars().filter(is_shown).take(MAX_NAME).collect()
 }
 
 /// A command line of bounded length.
 #[must_use]
-pub fn shortened(command: Vec<String>) -> Vec<String> {
+pub(crate) fn shortened(command: Vec<String>) -> Vec<String> {
     let mut left = MAX_COMMAND;
     let mut kept = Vec::new();
     for mut word in command {

@@ -20,7 +20,7 @@ use crate::{
 
 impl State {
     /// Ends a session that has no process left.
-    pub fn check_session(&mut self, id: SessionId) {
+    pub(crate) fn check_session(&mut self, id: SessionId) {
         let now = clock::now();
         let has_ended = self
             .sessions
@@ -32,7 +32,7 @@ impl State {
     }
 
     /// Checks which units have gone: the kernel reports the removal of a cgroup in its parent directory.
-    pub fn check_units(&mut self) {
+    pub(crate) fn check_units(&mut self) {
         for id in self.sessions.units() {
             self.check_session(id);
         }
@@ -146,7 +146,7 @@ impl State {
 impl Session {
     /// A unit may have no process between two of its commands, or for longer: its session lasts as long as its cgroup.
     #[must_use]
-    pub fn has_ended(&self, kernel: &Datapath, now: BootTime) -> bool {
+    pub(crate) fn has_ended(&self, kernel: &Datapath, now: BootTime) -> bool {
         if !self.cgroup.is_ours() {
             return self.is_live() && !self.cgroup.stands();
         }
@@ -166,7 +166,7 @@ impl Session {
 impl Sessions {
     /// Removes the cgroup of a session without processes. Returns its owner and its duration; none if a cgroup below it still
     /// exists: the next tick tries again.
-    pub fn end(
+    pub(crate) fn end(
         &mut self,
         kernel: &mut Datapath,
         id: SessionId,
@@ -195,7 +195,7 @@ impl Sessions {
 
     /// The sessions that have ended since.
     #[must_use]
-    pub fn ended(&self, kernel: &Datapath, now: BootTime) -> Vec<SessionId> {
+    pub(crate) fn ended(&self, kernel: &Datapath, now: BootTime) -> Vec<SessionId> {
         let live = self.all_live();
         let ended = live.filter(|session| session.has_ended(kernel, now));
         ended.map(|session| session.cgroup.id).collect()
@@ -203,14 +203,14 @@ impl Sessions {
 
     /// The sessions of units and containers.
     #[must_use]
-    pub fn units(&self) -> Vec<SessionId> {
+    pub(crate) fn units(&self) -> Vec<SessionId> {
         let live = self.all_live();
         let units = live.filter(|session| !session.cgroup.is_ours());
         units.map(|session| session.cgroup.id).collect()
     }
 
     /// Stops watching the session's launcher, and ends the sessions inside it that nothing else would end.
-    pub fn let_go(&mut self, kernel: &mut Datapath, id: SessionId) {
+    fn let_go(&mut self, kernel: &mut Datapath, id: SessionId) {
         self.launchers.forget(id);
         self.end_those_inside(kernel, id);
     }
@@ -224,7 +224,11 @@ impl Sessions {
     }
 
     /// Ends all sessions inside that one, at any depth. Returns their ids.
-    pub fn end_all_inside(&mut self, kernel: &mut Datapath, id: SessionId) -> Vec<SessionId> {
+    pub(crate) fn end_all_inside(
+        &mut self,
+        kernel: &mut Datapath,
+        id: SessionId,
+    ) -> Vec<SessionId> {
         let inside = self.all_live();
         let inside = inside.filter(|session| session.about.around.contains(&id.0));
         let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
@@ -241,7 +245,7 @@ impl Sessions {
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), CallError> {
+    pub(crate) fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), CallError> {
         if let Some(session) = self.get_mut(id) {
             session.stage = match session.stage {
                 LifeStage::Empty { .. } => LifeStage::Live,

@@ -26,7 +26,7 @@ const MOST_LEFT: usize = 16;
 
 /// The launchers that are watched.
 #[derive(Debug)]
-pub struct Launchers {
+pub(crate) struct Launchers {
     epoll: OwnedFd,
     watched: HashMap<SessionId, OwnedFd>,
 }
@@ -37,7 +37,7 @@ impl Launchers {
     /// # Errors
     ///
     /// The system's.
-    pub fn new() -> io::Result<(Self, Readiness)> {
+    pub(crate) fn new() -> io::Result<(Self, Readiness)> {
         let none = Self::unheard()?;
         let readable = Readiness::of(&none.epoll)?;
         Ok((none, readable))
@@ -60,7 +60,7 @@ impl Launchers {
     }
 
     /// Stops watching a session's launcher.
-    pub fn forget(&mut self, session: SessionId) {
+    pub(crate) fn forget(&mut self, session: SessionId) {
         self.watched.remove(&session);
     }
 
@@ -84,7 +84,7 @@ impl Launchers {
 }
 
 /// Ends sessions whose launchers are killed, for ever.
-pub async fn follow(shared: Rc<Shared>, readable: Readiness) {
+pub(crate) async fn follow(shared: Rc<Shared>, readable: Readiness) {
     loop {
         let noticed = readable.drained(|| {
             shared.with(|state| {
@@ -99,7 +99,7 @@ pub async fn follow(shared: Rc<Shared>, readable: Readiness) {
 
 impl Sessions {
     /// Watches the launcher of a session's command while the command runs. If the launcher is gone, the session is ended.
-    pub fn attend(&mut self, kernel: &mut Datapath, id: SessionId) {
+    pub(crate) fn attend(&mut self, kernel: &mut Datapath, id: SessionId) {
         let Some(session) = self.live(id) else {
             return;
         };
@@ -122,7 +122,7 @@ impl Sessions {
     }
 
     /// Ends the sessions whose launchers were killed since the last call.
-    pub fn end_unattended(&mut self, kernel: &mut Datapath) {
+    fn end_unattended(&mut self, kernel: &mut Datapath) {
         for id in self.launchers.ended() {
             self.end_if_unattended(kernel, id);
         }
@@ -155,7 +155,7 @@ impl Sessions {
 impl Session {
     /// Whether a session has outlived its command. An assigned cgroup has no command.
     #[must_use]
-    pub fn lost_command(&self, kernel: &Datapath) -> bool {
+    pub(crate) fn lost_command(&self, kernel: &Datapath) -> bool {
         self.cgroup.is_ours() && self.about.pid.is_some() && !self.has_command(kernel)
     }
 
@@ -184,7 +184,7 @@ impl Session {
 /// Whether a process is the launcher of a command: its parent, or at a terminal the parent of the monitor, which leads the
 /// command's terminal session and ends with it.
 #[must_use]
-pub fn stands_in(launcher: u32, command: u32) -> bool {
+pub(crate) fn stands_in(launcher: u32, command: u32) -> bool {
     let Ok(parent) = parent_of(command) else {
         return false;
     };

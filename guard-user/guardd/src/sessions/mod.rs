@@ -1,19 +1,19 @@
 //! The sessions: what the kernel knows of them, and what guardd keeps for people.
 
-pub mod adopt;
-pub mod appeared;
-pub mod apply;
-pub mod arrivals;
-pub mod assign;
-pub mod create;
-pub mod end;
-pub mod launchers;
+pub(crate) mod adopt;
+pub(crate) mod appeared;
+pub(crate) mod apply;
+pub(crate) mod arrivals;
+pub(crate) mod assign;
+pub(crate) mod create;
+pub(crate) mod end;
+pub(crate) mod launchers;
 mod named;
-pub mod production;
-pub mod slice;
-pub mod stops;
-pub mod systemd;
-pub mod units;
+pub(crate) mod production;
+pub(crate) mod slice;
+pub(crate) mod stops;
+pub(crate) mod systemd;
+pub(crate) mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -41,9 +41,9 @@ use crate::{
 };
 
 /// How long a new session may stay without a process.
-pub const TIME_TO_ENTER: Duration = Duration::from_secs(30);
+pub(crate) const TIME_TO_ENTER: Duration = Duration::from_secs(30);
 /// How long an ended session's policy still judges what its closed sockets send.
-pub const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
+const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
 /// The same of a user who has [`MANY_OF_USER`]: the kernel's room is for all users, so those that ended count, and whoever starts
 /// one after the other is to find room again.
 const TIME_TO_DRAIN_OF_MANY: Duration = Duration::from_secs(10);
@@ -52,88 +52,88 @@ const MANY_OF_USER: usize = create::MAX_OF_USER / 2;
 
 /// What guardd keeps about a session beside the kernel's state, in a file that outlives guardd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SessionFacts {
+pub(crate) struct SessionFacts {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The user who answers for it.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The command line.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// When it was made.
-    pub started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     /// The first process; none until it has entered.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// The launcher, which is the parent of the first process; none without one.
     #[serde(default)]
-    pub launcher: Option<u32>,
+    pub(crate) launcher: Option<u32>,
     /// The session that it was started in.
-    pub parent: Option<u32>,
+    pub(crate) parent: Option<u32>,
     /// All parent sessions, the outermost first, even if they have ended.
     #[serde(default)]
-    pub around: Vec<u32>,
+    pub(crate) around: Vec<u32>,
     /// The outermost session; none if it is this one.
     #[serde(default)]
-    pub outermost: Option<u32>,
+    pub(crate) outermost: Option<u32>,
     /// Who assigned its cgroup; none if guardd made the cgroup.
     #[serde(default)]
-    pub assigned: Option<AssignedBy>,
+    pub(crate) assigned: Option<AssignedBy>,
     /// Its connections are never held: it, or its parent session, was started with `--hold 0s`.
     #[serde(default)]
-    pub never_waits: bool,
+    pub(crate) never_waits: bool,
     /// How long its connections are held even if no approver is there, in seconds; none: as the policy says.
     #[serde(default)]
-    pub waits: Option<f64>,
+    pub(crate) waits: Option<f64>,
     /// Its launcher's supervisor connects its Unix sockets.
     #[serde(default)]
-    pub connects: bool,
+    pub(crate) connects: bool,
     /// Landlock keeps it from the abstract Unix sockets of others.
     #[serde(default)]
-    pub scoped: bool,
+    pub(crate) scoped: bool,
     /// A person started it as root of a user namespace of its own.
     #[serde(default)]
-    pub root: bool,
+    pub(crate) root: bool,
     /// The number of that namespace, for sessions inside too; none until it is made.
     #[serde(default)]
-    pub user_namespace: Option<u32>,
+    pub(crate) user_namespace: Option<u32>,
     /// Its policy lets pass what no rule names.
     #[serde(default)]
-    pub observed: bool,
+    pub(crate) observed: bool,
     /// A project's policy is in its chain, before its own.
     #[serde(default)]
-    pub beside: bool,
+    pub(crate) beside: bool,
     /// The user who brought its policy's text: may bring another. None: guardd's own policy, or an older guardd kept none.
     #[serde(default)]
-    pub brought_by: Option<u32>,
+    pub(crate) brought_by: Option<u32>,
     /// The text has more in it than its file: what a person agreed to of the project's.
     #[serde(default)]
-    pub agreed: bool,
+    pub(crate) agreed: bool,
     /// How many places came into reach that look like production.
     #[serde(default)]
-    pub appeared: u32,
+    pub(crate) appeared: u32,
     /// More came than are told: each new connection is asked about.
     #[serde(default)]
-    pub all_asked: bool,
+    pub(crate) all_asked: bool,
     /// What looks like production and is in reach; none where nobody has looked.
     #[serde(default)]
-    pub production: Option<ProductionFound>,
+    pub(crate) production: Option<ProductionFound>,
     /// Whoever launches its command looks first whether the settings let it start: no record says that it began.
     #[serde(default)]
-    pub unstarted: bool,
+    pub(crate) unstarted: bool,
     /// Why its command was not started.
     #[serde(default)]
-    pub refused: Option<String>,
+    pub(crate) refused: Option<String>,
     /// Its starter had too many: no record says that it began until another is written of it. The next guardd writes one then.
     #[serde(default)]
-    pub unrecorded: bool,
+    pub(crate) unrecorded: bool,
     /// When its command was seen to have ended, with processes left.
     #[serde(default)]
-    pub command_ended_at: Option<Timestamp>,
+    pub(crate) command_ended_at: Option<Timestamp>,
 }
 
 impl SessionFacts {
     /// Of a session of that name that begins now, for that user: an outermost one, without a launcher.
     #[must_use]
-    pub fn new(name: String, uid: u32, command: Vec<String>) -> Self {
+    pub(crate) fn new(name: String, uid: u32, command: Vec<String>) -> Self {
         Self {
             name,
             uid,
@@ -167,7 +167,7 @@ impl SessionFacts {
 
     /// How long its connections are held, if its start said so.
     #[must_use]
-    pub fn hold(&self) -> Option<Duration> {
+    pub(crate) fn hold(&self) -> Option<Duration> {
         match self.never_waits {
             true => Some(Duration::ZERO),
             false => self
@@ -178,7 +178,7 @@ impl SessionFacts {
 
     /// For a session whose file is gone: only root answers for it. If the cgroup is not guardd's, the name is the unit's.
     #[must_use]
-    pub fn unknown(cgroup: &SessionCgroup) -> Self {
+    pub(crate) fn unknown(cgroup: &SessionCgroup) -> Self {
         let unit = cgroup.path.file_name().filter(|_| !cgroup.is_ours());
         let unit = unit.map(OsStr::to_string_lossy);
         let name = unit.map_or_else(|| "unknown".to_owned(), |unit| short(unit_of(&unit)));
@@ -192,7 +192,7 @@ impl SessionFacts {
 
 /// The stage of a session's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LifeStage {
+pub(crate) enum LifeStage {
     /// No process has entered it yet.
     Empty {
         /// Since when.
@@ -209,23 +209,23 @@ pub enum LifeStage {
 
 /// A session.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// Its cgroup.
-    pub cgroup: SessionCgroup,
+    pub(crate) cgroup: SessionCgroup,
     /// Its policy, then those of its parent sessions, then the fleet's, where that lies around it.
-    pub chain: Vec<PolicyId>,
+    pub(crate) chain: Vec<PolicyId>,
     /// The fleet's policy, if it is the last of them.
-    pub base: Option<PolicyId>,
+    pub(crate) base: Option<PolicyId>,
     /// What people know of it.
-    pub about: SessionFacts,
+    pub(crate) about: SessionFacts,
     /// Its stage.
-    pub stage: LifeStage,
+    pub(crate) stage: LifeStage,
 }
 
 impl Session {
     /// As `guard sessions` shows it.
     #[must_use]
-    pub fn shown(&self, policy: String, user: String) -> proto::Session {
+    pub(crate) fn shown(&self, policy: String, user: String) -> proto::Session {
         proto::Session {
             id: ids::session(self.cgroup.id),
             name: self.about.name.clone(),
@@ -249,19 +249,19 @@ impl Session {
 
     /// The slot of the policy that was asked for: before it is what narrows it.
     #[must_use]
-    pub fn asked_for(&self) -> Option<PolicyId> {
+    pub(crate) fn asked_for(&self) -> Option<PolicyId> {
         self.own_chain().last().copied()
     }
 
     /// The chain without the fleet's policy.
     #[must_use]
-    pub fn own_chain(&self) -> &[PolicyId] {
+    pub(crate) fn own_chain(&self) -> &[PolicyId] {
         &self.chain[..self.chain.len() - usize::from(self.base.is_some())]
     }
 
     /// Whose destinations are judged.
     #[must_use]
-    pub fn subject(&self) -> VerdictSubject<'_> {
+    pub(crate) fn subject(&self) -> VerdictSubject<'_> {
         VerdictSubject {
             session: Some(self.cgroup.id),
             ..VerdictSubject::from(&self.chain)
@@ -270,13 +270,13 @@ impl Session {
 
     /// The outermost session around it, or itself.
     #[must_use]
-    pub fn outermost(&self) -> SessionId {
+    pub(crate) fn outermost(&self) -> SessionId {
         SessionId(self.about.outermost.unwrap_or(self.cgroup.id.0))
     }
 
     /// Whose starts its own counts with.
     #[must_use]
-    pub fn starter(&self) -> StartsOf {
+    pub(crate) fn starter(&self) -> StartsOf {
         match self.about.outermost {
             Some(outermost) => StartsOf::Outermost(SessionId(outermost)),
             None => StartsOf::User(self.about.uid),
@@ -285,21 +285,21 @@ impl Session {
 
     /// It and all its parent sessions, the outermost first.
     #[must_use]
-    pub fn with_those_around(&self) -> Vec<u32> {
+    pub(crate) fn with_those_around(&self) -> Vec<u32> {
         let around = self.about.around.iter().copied();
         around.chain([self.cgroup.id.0]).collect()
     }
 
     /// Whether processes may be in it.
     #[must_use]
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         !matches!(self.stage, LifeStage::Ended { .. })
     }
 }
 
 /// Owns the sessions: all that the kernel knows, also those that have just ended, and what else is in the slice.
 #[derive(Debug)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     all: BTreeMap<SessionId, Session>,
     /// What is kept about each, by its id.
     files: Shelf<SessionFacts>,
@@ -316,7 +316,7 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     #[must_use]
-    pub fn new(files: Shelf<SessionFacts>, launchers: Launchers) -> Self {
+    pub(crate) fn new(files: Shelf<SessionFacts>, launchers: Launchers) -> Self {
         Self {
             all: BTreeMap::new(),
             files,
@@ -328,19 +328,19 @@ impl Sessions {
     }
 
     /// Adds a new session.
-    pub fn add(&mut self, session: Session) {
+    pub(crate) fn add(&mut self, session: Session) {
         self.had_any = true;
         self.all.insert(session.cgroup.id, session);
     }
 
     /// Whether this guardd has made or adopted a session.
     #[must_use]
-    pub fn had_any(&self) -> bool {
+    pub(crate) fn had_any(&self) -> bool {
         self.had_any
     }
 
     /// Writes a session's file.
-    pub fn keep(&self, id: SessionId) {
+    pub(crate) fn keep(&self, id: SessionId) {
         if let Some(session) = self.all.get(&id) {
             self.files.keep(&ids::session(id), &session.about);
         }
@@ -348,23 +348,23 @@ impl Sessions {
 
     /// What an earlier guardd has kept, by the sessions' ids.
     #[must_use]
-    pub fn kept(&self) -> Vec<(String, SessionFacts)> {
+    pub(crate) fn kept(&self) -> Vec<(String, SessionFacts)> {
         self.files.all()
     }
 
     /// Removes the file of a session that has ended.
-    pub fn remove_file(&self, id: &str) {
+    pub(crate) fn remove_file(&self, id: &str) {
         self.files.remove(id);
     }
 
     /// Removes a session.
-    pub fn remove(&mut self, id: SessionId) {
+    pub(crate) fn remove(&mut self, id: SessionId) {
         self.all.remove(&id);
     }
 
     /// The session of that id, live or ended.
     #[must_use]
-    pub fn get(&self, id: SessionId) -> Option<&Session> {
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
         self.all.get(&id)
     }
 
@@ -375,7 +375,7 @@ impl Sessions {
 
     /// The live session of that id.
     #[must_use]
-    pub fn live(&self, id: SessionId) -> Option<&Session> {
+    pub(crate) fn live(&self, id: SessionId) -> Option<&Session> {
         self.get(id).filter(|session| session.is_live())
     }
 
@@ -384,7 +384,11 @@ impl Sessions {
     /// # Errors
     ///
     /// `NotFound`, also for sessions that may not be seen. `Invalid` if several have that name.
-    pub fn called(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, CallError> {
+    pub(crate) fn called(
+        &self,
+        id: &str,
+        may: impl Fn(u32) -> bool,
+    ) -> Result<&Session, CallError> {
         if let Ok(parsed) = ids::parse_session(id) {
             let found = self.live(parsed);
             let found = found.filter(|session| may(session.about.uid));
@@ -419,50 +423,50 @@ impl Sessions {
 
     /// The live session that owns the cgroup of that id.
     #[must_use]
-    pub fn of_cgroup(&self, cgroup: u64) -> Option<&Session> {
+    pub(crate) fn of_cgroup(&self, cgroup: u64) -> Option<&Session> {
         self.all_live()
             .find(|session| session.cgroup.cgroup_id == cgroup)
     }
 
     /// All live sessions, oldest first.
-    pub fn all_live(&self) -> impl Iterator<Item = &Session> {
+    pub(crate) fn all_live(&self) -> impl Iterator<Item = &Session> {
         self.all.values().filter(|session| session.is_live())
     }
 
     /// All of them, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.all.values()
     }
 
     /// Those that the policy in a slot judges, those included whose sockets may still send something.
     #[must_use]
-    pub fn judged_under(&self, slot: PolicyId) -> HashSet<SessionId> {
+    pub(crate) fn judged_under(&self, slot: PolicyId) -> HashSet<SessionId> {
         let judged = self.iter().filter(|one| one.chain.contains(&slot));
         judged.map(|one| one.cgroup.id).collect()
     }
 
     /// Whether a session with that id, or inside it, is left: what is counted for these together must be kept.
     #[must_use]
-    pub fn share(&self, outermost: SessionId) -> bool {
+    pub(crate) fn share(&self, outermost: SessionId) -> bool {
         self.iter().any(|session| session.outermost() == outermost)
     }
 
     /// The outermost session around a live one, or itself.
     #[must_use]
-    pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
+    pub(crate) fn outermost(&self, id: SessionId) -> Option<SessionId> {
         self.live(id).map(Session::outermost)
     }
 
     /// The same for any session that the kernel knows, or the id itself if it is unknown: the key by which all sessions inside
     /// one are counted.
     #[must_use]
-    pub fn outermost_of(&self, id: SessionId) -> SessionId {
+    pub(crate) fn outermost_of(&self, id: SessionId) -> SessionId {
         self.get(id).map_or(id, Session::outermost)
     }
 
     /// The slots of the policies of sessions that people have started.
     #[must_use]
-    pub fn peoples_slots(&self) -> HashSet<PolicyId> {
+    pub(crate) fn peoples_slots(&self) -> HashSet<PolicyId> {
         let outer = self.all_live();
         let outer = outer.filter(|session| session.about.outermost.is_none());
         outer
@@ -471,7 +475,10 @@ impl Sessions {
     }
 
     /// The slots of the policies that sessions inside that one have brought.
-    pub fn brought_into(&self, outermost: Option<SessionId>) -> impl Iterator<Item = &PolicyId> {
+    pub(crate) fn brought_into(
+        &self,
+        outermost: Option<SessionId>,
+    ) -> impl Iterator<Item = &PolicyId> {
         let inside = self.iter();
         let inside = inside.filter(move |session| Some(session.outermost()) == outermost);
         let own = outermost.and_then(|id| self.get(id));
@@ -482,7 +489,7 @@ impl Sessions {
 
     /// The slot of the policy that narrows that session alone, where it has one: see [`create::run`].
     #[must_use]
-    pub fn slot_apart(&self, id: SessionId) -> Option<PolicyId> {
+    pub(crate) fn slot_apart(&self, id: SessionId) -> Option<PolicyId> {
         let session = self.live(id)?;
         let own = usize::from(session.about.beside) + 1;
         let is_outermost = session.about.outermost.is_none();
@@ -495,7 +502,7 @@ impl Sessions {
     /// # Errors
     ///
     /// The kernel's: that session, and those after it, are judged as before.
-    pub fn chain_base(
+    pub(crate) fn chain_base(
         &mut self,
         kernel: &mut Datapath,
         base: Option<PolicyId>,
@@ -521,7 +528,7 @@ impl Sessions {
     }
 
     /// Which of an adopted session's policies is the fleet's, once those are adopted.
-    pub fn note_base(&mut self, base: Option<PolicyId>) {
+    pub(crate) fn note_base(&mut self, base: Option<PolicyId>) {
         for session in self.all.values_mut() {
             session.base = base.filter(|base| session.chain.last() == Some(base));
         }
@@ -529,21 +536,21 @@ impl Sessions {
 
     /// The slots by which some session's packets are still judged.
     #[must_use]
-    pub fn slots(&self) -> HashSet<PolicyId> {
+    pub(crate) fn slots(&self) -> HashSet<PolicyId> {
         let chains = self.all.values().flat_map(|session| &session.chain);
         chains.copied().collect()
     }
 
     /// The policy chains in use, the outermost last; `default` is the one for cgroups that no session owns.
     #[must_use]
-    pub fn chains(&self, default: Option<Vec<PolicyId>>) -> HashSet<Vec<PolicyId>> {
+    pub(crate) fn chains(&self, default: Option<Vec<PolicyId>>) -> HashSet<Vec<PolicyId>> {
         let live = self.all_live().map(|session| session.chain.clone());
         live.chain(default).collect()
     }
 
     /// The cgroup of the session that owns all of these cgroups; 0 if none does, or several.
     #[must_use]
-    pub fn owner_of(&self, cgroups: &[u64]) -> u64 {
+    pub(crate) fn owner_of(&self, cgroups: &[u64]) -> u64 {
         let mut owners = cgroups
             .iter()
             .map(|id| self.of_cgroup(*id).map_or(0, |_| *id));
@@ -555,14 +562,14 @@ impl Sessions {
 
     /// Whether all of these cgroups are a live session's own.
     #[must_use]
-    pub fn is_own(&self, id: SessionId, cgroups: &[u64]) -> bool {
+    pub(crate) fn is_own(&self, id: SessionId, cgroups: &[u64]) -> bool {
         let own = self.live(id).map(|session| session.cgroup.cgroup_id);
         own.is_some_and(|own| self.owner_of(cgroups) == own)
     }
 
     /// Those that ended long enough ago to be removed.
     #[must_use]
-    pub fn drained(&self, now: BootTime) -> Vec<SessionId> {
+    pub(crate) fn drained(&self, now: BootTime) -> Vec<SessionId> {
         let crowded = self.users_with_many();
         let is_drained = |session: &&Session| match session.stage {
             LifeStage::Ended { at } => is_past(at, session.time_to_drain(&crowded), now),
@@ -608,7 +615,7 @@ impl Sessions {
     /// # Errors
     ///
     /// `Invalid` if there are several, `NotFound` if there is none.
-    pub fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, CallError> {
+    pub(crate) fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, CallError> {
         let mine = self.all_live();
         let mine = mine.filter(|session| who.answers_for(session.about.uid));
         // A session inside another was started by that one.

@@ -27,7 +27,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session that the caller does not answer for.
-    pub fn keep_production(
+    pub(crate) fn keep_production(
         &mut self,
         who: Approver,
         session: &str,
@@ -42,7 +42,7 @@ impl State {
     }
 
     /// What was found in reach of the caller's session, with what its policies and holes say now.
-    pub fn production(&self, agent: Agent) -> ProductionReply {
+    pub(crate) fn production(&self, agent: Agent) -> ProductionReply {
         let id = agent.session();
         let mut found = self.sessions.production(id);
         // Once for all places: a session asks as often as it likes, and others wait meanwhile.

@@ -11,7 +11,7 @@ const SLICE: &str = "guard.slice";
 
 /// The slice whose cgroup `root` is, if it is one of systemd's.
 #[must_use]
-pub fn at(root: &Path) -> Option<&'static str> {
+pub(crate) fn at(root: &Path) -> Option<&'static str> {
     let is_slice = root.ends_with(SLICE) && default_root().is_ok_and(|default| default == root);
     is_slice.then_some(SLICE)
 }
@@ -28,7 +28,7 @@ const UNITS: [&str; 5] = [
 /// The warning if guardd is a service and the slice of `root` no longer has a unit file: systemd then makes one up that waits
 /// for nothing.
 #[must_use]
-pub fn without_unit(root: &Path) -> Option<String> {
+pub(crate) fn without_unit(root: &Path) -> Option<String> {
     env::var_os("NOTIFY_SOCKET")?;
     let slice = at(root)?;
     // A masked one is there: it is a link.
@@ -47,7 +47,7 @@ pub fn without_unit(root: &Path) -> Option<String> {
 /// # Errors
 ///
 /// [`DatapathError::SliceStands`] if systemd cannot be asked.
-pub fn stands(root: &Path) -> Result<bool, DatapathError> {
+pub(crate) fn stands(root: &Path) -> Result<bool, DatapathError> {
     at(root).map_or(Ok(false), is_active)
 }
 
@@ -57,7 +57,7 @@ pub fn stands(root: &Path) -> Result<bool, DatapathError> {
 /// # Errors
 ///
 /// [`DatapathError::SliceStands`] with what systemctl says.
-pub fn stop(root: &Path) -> Result<(), DatapathError> {
+pub(crate) fn stop(root: &Path) -> Result<(), DatapathError> {
     tell(root, &["stop"])
 }
 
@@ -67,7 +67,7 @@ pub fn stop(root: &Path) -> Result<(), DatapathError> {
 /// # Errors
 ///
 /// [`DatapathError::SliceStands`] with what systemctl says.
-pub fn begin_anew(root: &Path) -> Result<(), DatapathError> {
+pub(crate) fn begin_anew(root: &Path) -> Result<(), DatapathError> {
     // guardd is part of the slice, and would wait for its own end.
     tell(root, &["--no-block", "restart"])
 }

@@ -7,19 +7,19 @@ use guard_common::{BootTime, SessionId};
 /// What sessions were kept from, at most `LIMIT` things of each: of too many the one that was last stopped longest ago is
 /// evicted. `D` is what counts of the last stop alone.
 #[derive(Debug)]
-pub struct Stops<const LIMIT: usize, K, D = ()>(HashMap<SessionId, Vec<Stop<K, D>>>);
+pub(crate) struct Stops<const LIMIT: usize, K, D = ()>(HashMap<SessionId, Vec<Stop<K, D>>>);
 
 /// One thing that a session was kept from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop<K, D = ()> {
+pub(crate) struct Stop<K, D = ()> {
     /// What.
-    pub what: K,
+    pub(crate) what: K,
     /// About the last time.
-    pub details: D,
+    pub(crate) details: D,
     /// When that was.
-    pub last: BootTime,
+    pub(crate) last: BootTime,
     /// How often.
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 impl<const LIMIT: usize, K, D> Default for Stops<LIMIT, K, D> {
@@ -30,7 +30,7 @@ impl<const LIMIT: usize, K, D> Default for Stops<LIMIT, K, D> {
 
 impl<const LIMIT: usize, K: PartialEq, D> Stops<LIMIT, K, D> {
     /// Adds a stop, and returns how often that was, with this one.
-    pub fn note(&mut self, session: SessionId, what: K, details: D, now: BootTime) -> u64 {
+    pub(crate) fn note(&mut self, session: SessionId, what: K, details: D, now: BootTime) -> u64 {
         let all = self.0.entry(session).or_default();
         let known = all.iter().position(|one| one.what == what);
         let count = known.map_or(0, |at| all.remove(at).count) + 1;
@@ -50,12 +50,12 @@ impl<const LIMIT: usize, K: PartialEq, D> Stops<LIMIT, K, D> {
     }
 
     /// Those of a session, the latest first.
-    pub fn of(&self, session: SessionId) -> impl Iterator<Item = &Stop<K, D>> {
+    pub(crate) fn of(&self, session: SessionId) -> impl Iterator<Item = &Stop<K, D>> {
         self.0.get(&session).into_iter().flatten().rev()
     }
 
     /// Removes those of a session that has ended.
-    pub fn forget(&mut self, session: SessionId) {
+    pub(crate) fn forget(&mut self, session: SessionId) {
         self.0.remove(&session);
     }
 }

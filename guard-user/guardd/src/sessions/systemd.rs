@@ -19,7 +19,7 @@ use tokio::{process::Command, sync::Semaphore, time::timeout};
 use crate::control::{failure::CallError, fresh::Fresh};
 
 /// How long the manager may take to answer. While it reloads its units it answers nobody.
-pub const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Calls to the manager at once, of all callers.
 const AT_ONCE: usize = 2;
 /// Interval before the manager is asked about the same unit again.
@@ -35,7 +35,7 @@ const PROPERTIES: &str =
 /// Limits the calls to the manager. Root in a unit may call as often as it likes: answers are cached for a moment and calls
 /// take turns, so that neither this machine nor a unit that is starting is delayed much.
 #[derive(Debug)]
-pub struct Manager {
+pub(crate) struct Manager {
     turns: Semaphore,
     units: RefCell<BTreeMap<String, Rc<KnownUnit>>>,
 }
@@ -58,7 +58,7 @@ impl Manager {
     /// # Errors
     ///
     /// As those of [`ask`].
-    pub async fn ask(&self, unit: &str) -> Result<Unit, CallError> {
+    pub(crate) async fn ask(&self, unit: &str) -> Result<Unit, CallError> {
         let about = self.about(unit);
         let in_turn = async {
             // The semaphore is never closed.
@@ -79,15 +79,15 @@ impl Manager {
 
 /// A unit, as the manager knows it at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// What it is called; an alias stands for this name.
-    pub id: String,
+    pub(crate) id: String,
     /// What it is for.
-    pub description: String,
+    pub(crate) description: String,
     /// The user that its commands run as; none is root, or not set by the unit.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Its commands run as root, as far as it says: the manager may make up a user.
-    pub is_roots: bool,
+    pub(crate) is_roots: bool,
     /// The PAM service that its commands start through; empty where none does.
     pam_name: String,
     /// The control process, as of `ExecStartPre=`; 0 if there is none.
@@ -100,7 +100,7 @@ pub struct Unit {
 
 /// Whether a service manager runs that can be asked.
 #[must_use]
-pub fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
@@ -109,7 +109,7 @@ pub fn is_there() -> bool {
 /// # Errors
 ///
 /// If it cannot be asked, or does not answer in time.
-pub async fn ask(unit: &str) -> Result<Unit, CallError> {
+pub(crate) async fn ask(unit: &str) -> Result<Unit, CallError> {
     let unknown = |why: String| {
         CallError::refused(
             format!("cannot tell what {unit} is"),
@@ -151,11 +151,11 @@ async fn show(properties: &str, units: &[&str]) -> Result<String, String> {
 
 /// The main process of a service, and where the manager has put the unit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Main {
+pub(crate) struct Main {
     /// The service.
-    pub unit: String,
+    pub(crate) unit: String,
     /// The process.
-    pub pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// The main processes of the services that belong in a slice or in one below it, as their units say, wherever they are.
@@ -163,7 +163,7 @@ pub struct Main {
 /// # Errors
 ///
 /// Why the manager cannot be asked.
-pub async fn mains_of(slice: &str) -> Result<Vec<Main>, String> {
+pub(crate) async fn mains_of(slice: &str) -> Result<Vec<Main>, String> {
     let below = format!("{}-*.slice", slice.strip_suffix(".slice").unwrap_or(slice));
     let said = show("--property=SliceOf", &[slice, &below]).await?;
     let units = said
@@ -191,21 +191,21 @@ fn read_mains(said: &str) -> Vec<Main> {
 
 /// Whether a unit may be called so, by the characters of systemd.unit(5): no pattern for several units is one of them.
 #[must_use]
-pub fn is_unit_name(name: &str) -> bool {
+pub(crate) fn is_unit_name(name: &str) -> bool {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     name.contains('.') && name.chars().all(is_fine)
 }
 
 /// Whether only units with a cgroup should have such a name.
 #[must_use]
-pub fn is_kept_for_units(name: &str) -> bool {
+pub(crate) fn is_kept_for_units(name: &str) -> bool {
     let kinds = [".service", ".scope", ".slice"];
     is_unit_name(name) && kinds.iter().any(|kind| name.ends_with(kind))
 }
 
 /// The unit whose cgroup is called `name`: systemd puts a `_` before names that the kernel has another use for.
 #[must_use]
-pub fn unit_of(name: &str) -> &str {
+pub(crate) fn unit_of(name: &str) -> &str {
     name.strip_prefix('_').unwrap_or(name)
 }
 
@@ -214,7 +214,7 @@ pub fn unit_of(name: &str) -> &str {
 /// # Errors
 ///
 /// `NotFound` if there is none, `Failed` if the accounts cannot be read.
-pub fn uid_of(user: &str) -> Result<u32, CallError> {
+pub(crate) fn uid_of(user: &str) -> Result<u32, CallError> {
     let nobody = |why: String| {
         CallError::not_found(
             format!("there is no user {user}"),
@@ -258,7 +258,7 @@ impl Unit {
 
     /// Whether the unit has that cgroup.
     #[must_use]
-    pub fn is_at(&self, cgroup: &Path) -> bool {
+    pub(crate) fn is_at(&self, cgroup: &Path) -> bool {
         self.control_group == cgroup
     }
 
@@ -267,7 +267,7 @@ impl Unit {
     /// # Errors
     ///
     /// `Refused`: only its name is the unit's.
-    pub fn is_not_elsewhere(&self, cgroup: &Path) -> Result<(), CallError> {
+    pub(crate) fn is_not_elsewhere(&self, cgroup: &Path) -> Result<(), CallError> {
         let at = &self.control_group;
         if at.as_os_str().is_empty() || self.is_at(cgroup) {
             return Ok(());
@@ -288,7 +288,7 @@ impl Unit {
     /// # Errors
     ///
     /// `Refused`: it is not.
-    pub fn vouch_for(&self, pid: u32, cgroup: &Path) -> Result<(), CallError> {
+    pub(crate) fn vouch_for(&self, pid: u32, cgroup: &Path) -> Result<(), CallError> {
         let unit = &self.id;
         let no = |why: String| {
             Err(CallError::refused(
@@ -325,7 +325,7 @@ impl Unit {
     /// # Errors
     ///
     /// `Refused`: PAM moves it.
-    pub fn is_kept(&self) -> Result<(), CallError> {
+    pub(crate) fn is_kept(&self) -> Result<(), CallError> {
         if self.pam_name.is_empty() {
             return Ok(());
         }

@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Asks the manager, for ever.
-pub async fn follow(shared: Rc<Shared>) {
+pub(crate) async fn follow(shared: Rc<Shared>) {
     loop {
         // A timeout is as good as a call.
         let _ = timeout(INTERVAL, shared.settled.notified()).await;
@@ -124,7 +124,7 @@ impl Sessions {
 
     /// The units that their slice does not guard, and what to do about each.
     #[must_use]
-    pub fn astray_warnings(&self) -> Vec<String> {
+    pub(crate) fn astray_warnings(&self) -> Vec<String> {
         let warnings = self.astray.iter().map(|Main { unit, pid }| {
             format!(
                 "{unit} belongs in the slice, but its main process {pid} runs elsewhere, guarded by nothing: leave \

@@ -12,15 +12,15 @@ use crate::{
 
 /// A socket that a supervisor did not connect.
 #[derive(Clone, Copy, Debug)]
-pub struct UnixRefusal<'a> {
+pub(crate) struct UnixRefusal<'a> {
     /// Why not.
-    pub kept: Withheld,
+    pub(crate) kept: Withheld,
     /// Its name; none of one without.
-    pub socket: &'a str,
+    pub(crate) socket: &'a str,
     /// The process that wanted to connect, as guardd sees it.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// What that calls itself.
-    pub comm: &'a str,
+    pub(crate) comm: &'a str,
 }
 
 impl State {
@@ -29,7 +29,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session that the caller does not answer for.
-    pub fn socket_refused(
+    pub(crate) fn socket_refused(
         &mut self,
         who: Approver,
         session: &str,

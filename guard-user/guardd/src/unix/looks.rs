@@ -15,15 +15,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The permits of each outermost session.
 #[derive(Debug, Default)]
-pub struct SessionTurns(HashMap<SessionId, Arc<Semaphore>>);
+pub(crate) struct SessionTurns(HashMap<SessionId, Arc<Semaphore>>);
 
 /// The permits of one outermost session.
 #[derive(Clone, Debug)]
-pub struct Turns(Arc<Semaphore>);
+pub(crate) struct Turns(Arc<Semaphore>);
 
 impl SessionTurns {
     /// The permits of that session, and of those inside it.
-    pub fn of(&mut self, outermost: SessionId) -> Turns {
+    pub(crate) fn of(&mut self, outermost: SessionId) -> Turns {
         // Those of reads that run, or are about to.
         self.0.retain(|_, turns| Arc::strong_count(turns) > 1);
         let new = || Arc::new(Semaphore::new(AT_ONCE));
@@ -33,7 +33,7 @@ impl SessionTurns {
 
 impl Turns {
     /// The result of `look`; none if it takes too long.
-    pub async fn look<T: Send + 'static>(
+    pub(crate) async fn look<T: Send + 'static>(
         self,
         look: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {

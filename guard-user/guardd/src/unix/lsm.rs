@@ -28,7 +28,7 @@ impl State {
     ///
     /// `NotFound` for a session that the caller does not answer for; `Refused` if its command has started, or the policy does
     /// not name them.
-    pub fn name_sockets(
+    pub(crate) fn name_sockets(
         &mut self,
         who: Approver,
         session: &str,
@@ -88,7 +88,7 @@ impl State {
 }
 
 /// Allows every session to connect to the control socket, at whatever path.
-pub fn allow_control(kernel: &mut Datapath, control: &impl AsFd) {
+pub(crate) fn allow_control(kernel: &mut Datapath, control: &impl AsFd) {
     let allowed = socket_cookie(control)
         .map_err(|why| why.to_string())
         .and_then(|cookie| {

@@ -1,10 +1,10 @@
 //! Which Unix sockets sessions may connect to.
 
 mod calls;
-pub mod looks;
+pub(crate) mod looks;
 mod lsm;
 
-pub use lsm::allow_control;
+pub(crate) use lsm::allow_control;
 
 use std::{
     collections::HashSet,
@@ -31,7 +31,7 @@ use guard_sys::{
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
-pub use self::calls::UnixRefusal;
+pub(crate) use self::calls::UnixRefusal;
 use crate::{
     control::{advice, failure::CallError, ids},
     policies::Policies,
@@ -69,7 +69,7 @@ const UNNAMED: &str = "a socket whose name could not be told";
 
 /// What a session was kept from that is not a network destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withheld {
+pub(crate) enum Withheld {
     /// Connecting to a Unix socket of a process outside.
     Socket,
     /// A Unix socket of which it could not be told who listens there.
@@ -82,7 +82,7 @@ pub enum Withheld {
 
 /// Owns what guardd knows of sessions' Unix sockets.
 #[derive(Debug, Default)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     /// By the name of the socket or process.
     stops: Stops<64, (Withheld, String)>,
     /// The sockets that sessions may connect to without a supervisor.
@@ -168,12 +168,12 @@ impl Sockets {
     }
 
     /// Removes a session that has ended.
-    pub fn forget(&mut self, session: SessionId) {
+    pub(crate) fn forget(&mut self, session: SessionId) {
         self.stops.forget(session);
     }
 
     /// The permits to read the processes of an outermost session and those inside it.
-    pub fn turns_of(&mut self, outermost: SessionId) -> Turns {
+    pub(crate) fn turns_of(&mut self, outermost: SessionId) -> Turns {
         self.looks.of(outermost)
     }
 
@@ -191,7 +191,7 @@ impl Sockets {
     }
 
     /// Sets the sockets that sessions connect to without a supervisor: the harmless ones, and `control`, for an agent's calls.
-    pub fn allow(&mut self, kernel: &mut Datapath, control: &Path) {
+    pub(crate) fn allow(&mut self, kernel: &mut Datapath, control: &Path) {
         let control = std::path::absolute(control).unwrap_or_else(|_| control.to_owned());
         let harmless = HARMLESS.iter().map(PathBuf::from);
         let mut paths: Vec<_> = harmless.filter(|path| is_roots(path)).collect();
@@ -279,7 +279,7 @@ impl Sockets {
 /// # Errors
 ///
 /// The kernel's.
-pub fn judge_unix(
+pub(crate) fn judge_unix(
     kernel: &mut Datapath,
     sessions: &Sessions,
     id: SessionId,
@@ -376,7 +376,7 @@ fn path_of(path: &[u8], thread: u32) -> Option<String> {
 
 /// The processes of a session.
 #[derive(Debug)]
-pub struct Members {
+pub(crate) struct Members {
     /// Its cgroup, as `/proc/PID/cgroup` names it, and as a directory.
     cgroup: Option<PathBuf>,
     dir: PathBuf,
@@ -387,7 +387,7 @@ impl Members {
     /// The address in a thread's connect(2), for the supervisor that connects for it and may not read its memory; none if it
     /// does not wait in connect(2), or reading takes too long. `/proc` gives the arguments, so that nothing else of its memory
     /// is revealed.
-    pub async fn address_of(self, caller: u32, thread: u32) -> Option<SocketAddress> {
+    pub(crate) async fn address_of(self, caller: u32, thread: u32) -> Option<SocketAddress> {
         let cgroup = self.cgroup?;
         let look = move || {
             let is_its = || Process::is_in(thread, &cgroup);
@@ -402,7 +402,7 @@ impl Members {
     }
 
     /// Whether one of them has a socket open, by its number and its cookie; none where that takes too long.
-    pub async fn have_socket(self, number: u64, cookie: u64) -> Option<HasSocket> {
+    pub(crate) async fn have_socket(self, number: u64, cookie: u64) -> Option<HasSocket> {
         let turns = self.turns.clone();
         let open = turns.look(move || self.have_open(number, cookie)).await?;
         Some(HasSocket { open })
@@ -420,7 +420,7 @@ impl Members {
 
     /// Whether one of them has the socket open that is bound at a file. The kernel lists sockets by network namespace, so
     /// guardd enters each, which takes a while.
-    pub async fn have_bound(self, inode: u64, device: u64) -> HasSocket {
+    pub(crate) async fn have_bound(self, inode: u64, device: u64) -> HasSocket {
         // The kernel gives half of the file's number: with more it may be another file.
         let file = u32::try_from(inode).map(|_| SocketFile {
             inode,

@@ -21,7 +21,7 @@ const STEADY: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// Has a worker run whenever one is needed, for ever. `door`: the socket for one that guardd may not start itself.
-pub async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
+pub(crate) async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
     let mut pause = SHORTEST_PAUSE;
     // If it is not found, it is searched for again when it is needed.
     let mut program = Program::find(W::NAME).unwrap_or_else(|_| Program::missing(W::NAME));

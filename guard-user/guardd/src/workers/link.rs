@@ -9,16 +9,16 @@ use super::networks::Networks;
 
 /// A message on its way to a worker.
 #[derive(Debug)]
-pub struct Outgoing<M> {
+pub(crate) struct Outgoing<M> {
     /// The message.
-    pub message: M,
+    pub(crate) message: M,
     /// The descriptors that go with it.
-    pub descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 /// guardd's end of the connection to a worker, whether one is there or not. `M`: the messages to it.
 #[derive(Debug)]
-pub struct WorkerLink<M> {
+pub(crate) struct WorkerLink<M> {
     /// Whether one runs and is connected.
     is_up: bool,
     /// Why none does, if that is known.
@@ -49,30 +49,30 @@ impl<M> Default for WorkerLink<M> {
 impl<M> WorkerLink<M> {
     /// Whether a worker runs, and is connected.
     #[must_use]
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.is_up
     }
 
     /// Whether it runs and has been sent all there is to say.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub(crate) fn is_told(&self) -> bool {
         self.is_up && !self.is_stale && self.unsaid.is_empty()
     }
 
     /// Why none runs.
     #[must_use]
-    pub fn problem(&self) -> &str {
+    pub(crate) fn problem(&self) -> &str {
         self.problem.as_deref().unwrap_or("it has not started yet")
     }
 
     /// Notified when there is something to say, or when a worker may be needed or not needed any more.
     #[must_use]
-    pub fn stirs(&self) -> Rc<Notify> {
+    pub(crate) fn stirs(&self) -> Rc<Notify> {
         Rc::clone(&self.stir)
     }
 
     /// Queues a message, if a worker runs.
-    pub fn say(&mut self, message: M, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn say(&mut self, message: M, descriptors: Vec<OwnedFd>) {
         if self.is_up {
             self.unsaid.push_back(Outgoing {
                 message,
@@ -83,7 +83,7 @@ impl<M> WorkerLink<M> {
     }
 
     /// Policies, sessions or holes have changed: it is to be told.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();
     }

@@ -5,14 +5,14 @@
 //! and `sockets.rs` have it listen in network namespaces. What is said to each is in `proxy` and `resolver`.
 
 mod converse;
-pub mod life;
-pub mod link;
-pub mod networks;
-pub mod process;
-pub mod program;
-pub mod serving;
-pub mod socket;
-pub mod sockets;
+pub(crate) mod life;
+pub(crate) mod link;
+pub(crate) mod networks;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod serving;
+pub(crate) mod socket;
+pub(crate) mod sockets;
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// One of them.
-pub trait Worker: Serves<Message: Serialize> {
+pub(crate) trait Worker: Serves<Message: Serialize> {
     /// Its messages.
     type Said: DeserializeOwned;
 
@@ -80,7 +80,7 @@ pub trait Worker: Serves<Message: Serialize> {
 }
 
 /// Waits a while for a worker, if a new session needs one. Returns why there is none.
-pub async fn ready<W: Worker>(shared: &Shared) -> Option<String> {
+pub(crate) async fn ready<W: Worker>(shared: &Shared) -> Option<String> {
     let is_there = async {
         while shared.with(|state| W::is_needed(state) && !W::is_ready(state)) {
             tokio::time::sleep(GLANCE).await;

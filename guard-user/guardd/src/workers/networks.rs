@@ -17,9 +17,9 @@ use super::sockets::NO_PORT;
 use crate::process::Process;
 
 /// Networks of one outermost session at most, with those of the sessions inside: a session may make as many as it likes.
-pub const MAX_PER_SESSION: usize = 16;
+pub(crate) const MAX_PER_SESSION: usize = 16;
 /// Networks of all sessions at most: each takes a worker 34 descriptors.
-pub const MAX_IN_ALL: usize = 128;
+pub(crate) const MAX_IN_ALL: usize = 128;
 /// For how long one is not tried again that could not be served, and how many of an outermost session are tried meanwhile: each takes
 /// guardd a thread, and the kernel a search for a port.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -32,39 +32,39 @@ const LINGER: Duration = Duration::from_secs(10);
 
 /// The identity of a network namespace: the inode of `/proc/PID/ns/net`, for as long as it is held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Inode(u64, u64);
+pub(crate) struct Inode(u64, u64);
 
 impl Inode {
     /// That of an open `/proc/PID/ns/net`.
     #[must_use]
-    pub fn of(file: &Metadata) -> Self {
+    pub(crate) fn of(file: &Metadata) -> Self {
         Self(file.dev(), file.ino())
     }
 
     /// As in `net:[4026532281]`.
     #[must_use]
-    pub const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         self.1
     }
 }
 
 /// A network that is served.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     /// Its number between guardd and the worker.
-    pub id: NetworkId,
+    pub(crate) id: NetworkId,
     /// Its identity.
-    pub inode: Inode,
+    pub(crate) inode: Inode,
     /// The kernel's number for it.
-    pub cookie: NetnsCookie,
+    pub(crate) cookie: NetnsCookie,
     /// Its open namespace file; none if it is guardd's own. It keeps the namespace alive, so unused networks are dropped.
-    pub way: Option<File>,
+    pub(crate) way: Option<File>,
     /// The outermost session of the process by which it was found first; none if it is guardd's own.
-    pub session: Option<SessionId>,
+    pub(crate) session: Option<SessionId>,
     /// No sockets could be made there, and that was reported.
-    pub is_dry: bool,
+    pub(crate) is_dry: bool,
     /// Since when no process is in it.
-    pub left: Option<Instant>,
+    pub(crate) left: Option<Instant>,
 }
 
 /// A network that could not be served.
@@ -77,7 +77,7 @@ struct Failed {
 
 /// Why a network is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WhyUnserved {
+pub(crate) enum WhyUnserved {
     /// No port of its loopback is free.
     NoPort,
     /// Its loopback is down.
@@ -103,20 +103,20 @@ impl WhyUnserved {
 
 /// A network that a process of a session is in, and that is not served.
 #[derive(Clone, Debug)]
-pub struct Unserved {
+pub(crate) struct Unserved {
     /// The outermost session of the process.
-    pub account: SessionId,
+    pub(crate) account: SessionId,
     /// The process by which it was found last.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its identity.
-    pub inode: Inode,
+    pub(crate) inode: Inode,
     /// Why it is not served.
-    pub why: WhyUnserved,
+    pub(crate) why: WhyUnserved,
 }
 
 /// All networks that are served.
 #[derive(Debug, Default)]
-pub struct Networks {
+pub(crate) struct Networks {
     all: Vec<Network>,
     /// How many there have been with this worker.
     count: u32,
@@ -130,21 +130,21 @@ pub struct Networks {
 
 impl Networks {
     /// The number of the next network. guardd's own has the first.
-    pub fn next_id(&mut self) -> NetworkId {
+    pub(crate) fn next_id(&mut self) -> NetworkId {
         let id = NetworkId(self.count);
         self.count += 1;
         id
     }
 
     /// Adds a network.
-    pub fn add(&mut self, network: Network) {
+    pub(crate) fn add(&mut self, network: Network) {
         self.unserved.retain(|one| one.inode != network.inode);
         self.all.push(network);
     }
 
     /// Those that are not served, although a process is in them that needs it.
     #[must_use]
-    pub fn unserved(&self) -> &[Unserved] {
+    pub(crate) fn unserved(&self) -> &[Unserved] {
         &self.unserved
     }
 
@@ -160,18 +160,18 @@ impl Networks {
 
     /// Whether that network is served.
     #[must_use]
-    pub fn has(&self, inode: Inode) -> bool {
+    pub(crate) fn has(&self, inode: Inode) -> bool {
         self.all.iter().any(|one| one.inode == inode)
     }
 
     /// The network with that number.
     #[must_use]
-    pub fn get(&self, id: NetworkId) -> Option<&Network> {
+    pub(crate) fn get(&self, id: NetworkId) -> Option<&Network> {
         self.all.iter().find(|one| one.id == id)
     }
 
     /// Notes whether no sockets can be made there. True if that is new, and bad.
-    pub fn runs_dry(&mut self, id: NetworkId, is_dry: bool) -> bool {
+    fn runs_dry(&mut self, id: NetworkId, is_dry: bool) -> bool {
         let Some(network) = self.all.iter_mut().find(|one| one.id == id) else {
             return false;
         };
@@ -181,7 +181,12 @@ impl Networks {
 
     /// The network of a process in that cgroup, if it is to be served from now on; `account`: the outermost session of the process.
     #[must_use]
-    pub fn new_at(&mut self, account: SessionId, cgroup: &Path, pid: u32) -> Option<(Inode, File)> {
+    pub(crate) fn new_at(
+        &mut self,
+        account: SessionId,
+        cgroup: &Path,
+        pid: u32,
+    ) -> Option<(Inode, File)> {
         self.failed.retain(|one| one.at.elapsed() < PAUSE);
         let failed = self.failed.iter().filter(|one| one.account == account);
         if failed.count() >= MAX_FAILED {
@@ -207,7 +212,7 @@ impl Networks {
 
     /// What `make` makes in a network that is not guardd's own; nothing if it cannot, which is reported once as no sockets for
     /// `whom`.
-    pub fn sockets<T: Default + Send>(
+    pub(crate) fn sockets<T: Default + Send>(
         &mut self,
         id: NetworkId,
         whom: &str,
@@ -229,7 +234,13 @@ impl Networks {
     }
 
     /// Notes that a network of an outermost session, in which that process is, could not be served.
-    pub fn note_failed(&mut self, account: SessionId, pid: u32, inode: Inode, error: &io::Error) {
+    pub(crate) fn note_failed(
+        &mut self,
+        account: SessionId,
+        pid: u32,
+        inode: Inode,
+        error: &io::Error,
+    ) {
         let at = Instant::now();
         self.failed.push(Failed { account, inode, at });
         self.note_unserved(Unserved {
@@ -242,13 +253,17 @@ impl Networks {
 
     /// Whether one more network of a session's may be served.
     #[must_use]
-    pub fn has_room(&self, session: SessionId) -> bool {
+    pub(crate) fn has_room(&self, session: SessionId) -> bool {
         let of = |one: &&Network| one.session == Some(session);
         self.all.len() < MAX_IN_ALL && self.all.iter().filter(of).count() < MAX_PER_SESSION
     }
 
     /// Removes the networks that no process has been in for [`LINGER`], but for guardd's own.
-    pub fn take_left(&mut self, now: Instant, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
+    pub(crate) fn take_left(
+        &mut self,
+        now: Instant,
+        is_in_use: impl Fn(Inode) -> bool,
+    ) -> Vec<Network> {
         self.unserved.retain(|one| is_in_use(one.inode));
         let is_left = |one: &mut Network| {
             if one.way.is_none() || is_in_use(one.inode) {
@@ -265,7 +280,7 @@ impl Networks {
     }
 
     /// Removes all. Returns the kernel's numbers for them.
-    pub fn take_all(&mut self) -> Vec<NetnsCookie> {
+    pub(crate) fn take_all(&mut self) -> Vec<NetnsCookie> {
         self.count = 0;
         self.unserved.clear();
         let all = self.all.drain(..);
@@ -291,7 +306,7 @@ fn way_into(pid: u32, cgroup: &Path) -> Option<(Inode, File)> {
 /// # Errors
 ///
 /// The system's.
-pub fn there<T: Send>(
+pub(crate) fn there<T: Send>(
     way: Option<&File>,
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {

@@ -19,7 +19,7 @@ const NOBODY: &str = "nobody";
 /// # Errors
 ///
 /// If there is no such user, or it is root.
-pub fn account(set: Option<&str>, name: &str) -> Result<Account> {
+pub(crate) fn account(set: Option<&str>, name: &str) -> Result<Account> {
     let found = match set {
         Some(name) => Account::named(name)?,
         None => match Account::named(name)? {
@@ -37,16 +37,16 @@ pub fn account(set: Option<&str>, name: &str) -> Result<Account> {
 
 /// A running worker and its connection. It is killed when this is dropped.
 #[derive(Debug)]
-pub struct RunningWorker {
+pub(crate) struct RunningWorker {
     /// The connection.
-    pub packets: Packets,
+    pub(crate) packets: Packets,
     child: Child,
 }
 
 impl RunningWorker {
     /// Its process; none if it has ended.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
@@ -55,7 +55,7 @@ impl RunningWorker {
     /// # Errors
     ///
     /// The system's.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
@@ -64,7 +64,7 @@ impl RunningWorker {
     /// # Errors
     ///
     /// The system's.
-    pub async fn end(mut self) -> io::Result<()> {
+    pub(crate) async fn end(mut self) -> io::Result<()> {
         self.child.kill().await
     }
 }
@@ -77,7 +77,7 @@ impl RunningWorker {
 /// # Errors
 ///
 /// The system's.
-pub fn start(program: &Path, name: &str, account: &Account) -> io::Result<RunningWorker> {
+pub(crate) fn start(program: &Path, name: &str, account: &Account) -> io::Result<RunningWorker> {
     let (packets, theirs): (_, OwnedFd) = Packets::pair()?;
     let mut command = Command::new(program);
     command

@@ -20,7 +20,7 @@ const LIBEXEC: &str = "/usr/libexec/guard";
 
 /// The program, held open: when the files are replaced, guardd goes on with the proxy of its own version.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     name: &'static str,
     file: Option<OwnedFd>,
 }
@@ -31,7 +31,7 @@ impl Program {
     /// # Errors
     ///
     /// If there is none, with the places where it was searched for.
-    pub fn find(name: &'static str) -> Result<Self> {
+    pub(crate) fn find(name: &'static str) -> Result<Self> {
         let (_, file) = find(&places(name)?, name)?;
         Ok(Self {
             name,
@@ -41,7 +41,7 @@ impl Program {
 
     /// One that is to be searched for when it is needed.
     #[must_use]
-    pub const fn missing(name: &'static str) -> Self {
+    pub(crate) const fn missing(name: &'static str) -> Self {
         Self { name, file: None }
     }
 
@@ -50,7 +50,7 @@ impl Program {
     /// # Errors
     ///
     /// As [`Self::find`].
-    pub fn path(&mut self) -> Result<PathBuf> {
+    pub(crate) fn path(&mut self) -> Result<PathBuf> {
         if self.file.is_none() {
             *self = Self::find(self.name)?;
         }
@@ -61,7 +61,7 @@ impl Program {
 
 /// Becomes the proxy, for units that still run `guardd proxy`, as when guardd had the proxy in itself.
 #[must_use]
-pub fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
+pub(crate) fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
     let found = places(PROXY).and_then(|places| find(&places, PROXY));
     let error = match found {
         Ok((path, _)) => Command::new(path).args(arguments).exec().into(),

@@ -22,7 +22,7 @@ use super::{
 use crate::{sessions::Session, state::State};
 
 /// What a worker serves networks with.
-pub trait Serves {
+pub(crate) trait Serves {
     /// The messages to it.
     type Message;
 
@@ -55,7 +55,7 @@ pub trait Serves {
 
 impl State {
     /// Scans all processes of the sessions that need a worker: their networks are served, and no others.
-    pub fn survey_networks<W: Worker>(&mut self) {
+    pub(crate) fn survey_networks<W: Worker>(&mut self) {
         if !W::link(self).is_up() {
             return;
         }
@@ -93,7 +93,7 @@ impl State {
     }
 
     /// Has the network of a session's process served. True if it is now, and was not.
-    pub fn notice_network<W: Worker>(&mut self, session: SessionId, pid: u32) -> bool {
+    pub(crate) fn notice_network<W: Worker>(&mut self, session: SessionId, pid: u32) -> bool {
         if !W::link(self).is_up() {
             return false;
         }

@@ -21,7 +21,7 @@ const SAME: Duration = Duration::from_secs(1);
 
 /// The socket, while a worker is needed.
 #[derive(Debug)]
-pub struct WorkerSocket {
+pub(crate) struct WorkerSocket {
     listener: tokio::io::unix::AsyncFd<OwnedFd>,
     path: PathBuf,
 }
@@ -32,7 +32,7 @@ impl WorkerSocket {
     /// # Errors
     ///
     /// The system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -49,7 +49,7 @@ impl WorkerSocket {
     /// # Errors
     ///
     /// The system's.
-    pub async fn next<W: Worker>(&self, shared: &Shared) -> Result<Packets> {
+    pub(crate) async fn next<W: Worker>(&self, shared: &Shared) -> Result<Packets> {
         let mut said = SaidAt::default();
         loop {
             let mut ready = self.listener.readable().await?;

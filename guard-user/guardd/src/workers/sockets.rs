@@ -33,13 +33,13 @@ pub(super) const NO_PORT: &str = "no port of its loopback is free";
 
 /// The listeners in a network, all at one port.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// The kernel's number for the network.
-    pub cookie: NetnsCookie,
+    pub(crate) cookie: NetnsCookie,
     /// Their port.
-    pub port: NonZeroU16,
+    pub(crate) port: NonZeroU16,
     /// One of each kind on 127.0.0.1, then on ::1 if there is IPv6.
-    pub sockets: Vec<OwnedFd>,
+    pub(crate) sockets: Vec<OwnedFd>,
 }
 
 /// Listens on the loopback of this thread's network with one socket of each kind, at one random port.
@@ -47,7 +47,7 @@ pub struct Listeners {
 /// # Errors
 ///
 /// The system's, as if the loopback is down.
-pub fn listeners(kinds: &[SocketType]) -> io::Result<Listeners> {
+pub(crate) fn listeners(kinds: &[SocketType]) -> io::Result<Listeners> {
     let (mut tries, begun) = (0, Instant::now());
     let may_try = |tries| tries < TRIES && begun.elapsed() < SEARCH;
     loop {
@@ -124,7 +124,7 @@ fn port_of(socket: &OwnedFd) -> io::Result<NonZeroU16> {
 
 /// Sockets of one kind that a worker is given at once: those of all kinds go into one message.
 #[must_use]
-pub const fn max_pool(kinds: usize) -> usize {
+pub(crate) const fn max_pool(kinds: usize) -> usize {
     MAX_DESCRIPTORS / kinds
 }
 
@@ -133,7 +133,7 @@ pub const fn max_pool(kinds: usize) -> usize {
 /// # Errors
 ///
 /// The system's.
-pub fn pool<const N: usize>(
+pub(crate) fn pool<const N: usize>(
     kinds: [(AddressFamily, SocketType); N],
     wanted: [usize; N],
 ) -> io::Result<[Vec<OwnedFd>; N]> {

@@ -82,31 +82,31 @@ impl Default for Counters {
 
 impl Counters {
     /// A request was made.
-    pub fn asked(&self) {
+    pub(crate) fn asked(&self) {
         self.requests.inc();
     }
 
     /// A person answered a request that was made at `asked_at`.
-    pub fn answered(&self, answer: &'static str, asked_at: Timestamp) {
+    pub(crate) fn answered(&self, answer: &'static str, asked_at: Timestamp) {
         self.answers.get_or_create(&[("answer", answer)]).inc();
         let waited = asked_at.duration_until(Timestamp::now()).as_secs_f64();
         self.answer_delay.observe(waited.max(0.0));
     }
 
     /// A hole was opened.
-    pub fn hole_opened(&self) {
+    pub(crate) fn hole_opened(&self) {
         self.holes_opened.inc();
     }
 
     /// A hole ended for that reason, and so many connections were cut.
-    pub fn hole_closed(&self, why: &'static str, cut: usize) {
+    pub(crate) fn hole_closed(&self, why: &'static str, cut: usize) {
         self.holes_closed.get_or_create(&[("why", why)]).inc();
         self.cut.inc_by(cut as u64);
     }
 
     /// The outcome of a request to a read-only destination that is no read, as the audit log names it; or a person was asked
     /// about it.
-    pub fn http(&self, outcome: &str) {
+    pub(crate) fn http(&self, outcome: &str) {
         let outcome = match outcome {
             "passed" => "passed",
             "asked" => "asked",
@@ -119,29 +119,29 @@ impl Counters {
     }
 
     /// A session was made.
-    pub fn session_started(&self) {
+    pub(crate) fn session_started(&self) {
         self.sessions_started.inc();
     }
 
     /// A session ended.
-    pub fn session_ended(&self) {
+    pub(crate) fn session_ended(&self) {
         self.sessions_ended.inc();
     }
 
     /// A policy was put in place.
-    pub fn policy_loaded(&self) {
+    pub(crate) fn policy_loaded(&self) {
         self.policy_loads.get_or_create(&[("result", "ok")]).inc();
     }
 
     /// A policy was refused.
-    pub fn policy_refused(&self) {
+    pub(crate) fn policy_refused(&self) {
         self.policy_loads
             .get_or_create(&[("result", "failed")])
             .inc();
     }
 
     /// The kernel has taken a policy; the time since `began` is counted.
-    pub fn policy_applied(&self, began: Instant) {
+    pub(crate) fn policy_applied(&self, began: Instant) {
         self.policy_apply.observe(began.elapsed().as_secs_f64());
     }
 
@@ -202,7 +202,7 @@ impl Counters {
 
 /// A call's method, as a label.
 #[must_use]
-pub fn method(call: &Call) -> &'static str {
+pub(crate) fn method(call: &Call) -> &'static str {
     match call {
         Call::Run(_) => "Run",
         Call::Enter { .. } => "Enter",

@@ -10,8 +10,9 @@ mod serve;
 mod snapshot;
 mod text;
 
-pub use counters::{Counters, method};
+pub use counters::Counters;
+pub(crate) use counters::method;
 pub use listen::MetricsListen;
-pub use serve::{serve, unlisten};
+pub(crate) use serve::{serve, unlisten};
 pub use snapshot::Snapshot;
 pub use text::{MetricsFormat, render};

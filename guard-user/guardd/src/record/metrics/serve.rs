@@ -57,7 +57,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves metrics for ever, if the settings say so. A failure to listen is a warning, and tried again: it does not stop the
 /// guard.
-pub async fn serve(shared: Rc<Shared>) {
+pub(crate) async fn serve(shared: Rc<Shared>) {
     let Some(listen) = shared.with(|state| state.config.metrics.listen.clone()) else {
         return std::future::pending().await;
     };
@@ -81,7 +81,7 @@ pub async fn serve(shared: Rc<Shared>) {
 }
 
 /// Removes the socket, if it is a file.
-pub fn unlisten(listen: &MetricsListen) {
+pub(crate) fn unlisten(listen: &MetricsListen) {
     if let MetricsListen::Unix(path) = listen
         && is_socket(path)
         && let Err(error) = fs::remove_file(path)

@@ -46,7 +46,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The current values: enforcement is read back, and the kernel's counters are read.
     #[must_use]
-    pub fn of(state: &State) -> Self {
+    pub(crate) fn of(state: &State) -> Self {
         let status = state.status();
         let in_force = status.policies.iter();
         Self {

@@ -18,7 +18,7 @@ pub enum MetricsFormat {
 impl MetricsFormat {
     /// The format for a scraper that sends this `Accept` header.
     #[must_use]
-    pub fn accepted(header: &str) -> Self {
+    pub(crate) fn accepted(header: &str) -> Self {
         match header.contains("application/openmetrics-text") {
             true => Self::OpenMetrics,
             false => Self::Plain,
@@ -27,7 +27,7 @@ impl MetricsFormat {
 
     /// Its name in a header.
     #[must_use]
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Plain => "text/plain; version=0.0.4; charset=utf-8",

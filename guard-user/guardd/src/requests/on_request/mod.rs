@@ -77,7 +77,7 @@ impl News {
 
 /// The requests for which the command has run.
 #[derive(Debug)]
-pub struct Notified {
+pub(crate) struct Notified {
     changes: watch::Receiver<u64>,
     appeared: broadcast::Receiver<Arc<LogRecord>>,
     ids: HashSet<ToldRequest>,
@@ -95,7 +95,7 @@ struct ToldRequest {
 impl Notified {
     /// The pending requests: for these an earlier guardd has run the command.
     #[must_use]
-    pub fn until_now(shared: &Shared) -> Self {
+    pub(crate) fn until_now(shared: &Shared) -> Self {
         Self {
             changes: shared.changes(),
             appeared: shared.appeared.subscribe(),
@@ -161,7 +161,7 @@ fn pending(shared: &Shared) -> Vec<WaitingRequest> {
 }
 
 /// Runs the command for each new request, for ever.
-pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
+pub(crate) async fn follow(shared: Rc<Shared>, mut told: Notified) {
     let hook = shared.with(|state| RequestHook::of(&state.config));
     let hook = match hook {
         Ok(Some(hook)) => Rc::new(hook),
