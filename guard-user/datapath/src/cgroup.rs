@@ -19,6 +19,15 @@ use super::{DatapathError, Result};
 /// programs with it.
 const KEEPER: &str = "guardd";
 
+/// A cgroup right below the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildCgroup {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its inode, the id by which programs know it.
+    pub id: u64,
+}
+
 /// The root of the guarded cgroups. Root owns it, so that no agent can move out of it.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -123,22 +132,22 @@ impl Root {
         taken(bpf::lock_file(&self.path.join(KILL)), &self.path)
     }
 
-    /// Makes a cgroup right below; its path and id.
-    pub(super) fn create(&self, name: &str) -> Result<(PathBuf, u64)> {
+    /// Makes a cgroup right below.
+    pub(super) fn create(&self, name: &str) -> Result<ChildCgroup> {
         let path = self.path.join(name);
         self.make(name)
             .map_err(DatapathError::file("create", &path))?;
         let id = id(&path)?;
-        Ok((path, id))
+        Ok(ChildCgroup { path, id })
     }
 
-    /// The cgroups right below, with their ids, but for the [`KEEPER`].
-    pub(super) fn children(&self) -> Result<Vec<(PathBuf, u64)>> {
+    /// The cgroups right below, but for the [`KEEPER`].
+    pub(super) fn children(&self) -> Result<Vec<ChildCgroup>> {
         let mut children = Vec::new();
         let others = subdirectories(&self.path)?.into_iter();
         for path in others.filter(|path| !path.ends_with(KEEPER)) {
             match cgroup2::id(&path) {
-                Ok(id) => children.push((path, id)),
+                Ok(id) => children.push(ChildCgroup { path, id }),
                 // Others may remove theirs at any time.
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(DatapathError::file("look at", path)(error)),

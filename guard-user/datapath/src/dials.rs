@@ -16,10 +16,22 @@ use super::{
 };
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
-pub(super) const HOOKS: [NamedHook; 2] = [("top_dial4", 10), ("top_dial6", 11)];
+pub(super) const HOOKS: [NamedHook; 2] = [
+    NamedHook::new("top_dial4", 10),
+    NamedHook::new("top_dial6", 11),
+];
 
 /// As the eBPF object names them.
 pub(super) const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];
+
+/// A process that serves a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServingProcess {
+    /// Its id.
+    pub pid: u32,
+    /// The cgroup of its session; 0 for none.
+    pub cgroup: u64,
+}
 
 /// The maps of the attached programs.
 pub(super) struct Dials {
@@ -67,17 +79,17 @@ impl Dials {
     /// about one of them.
     pub(super) fn follow(
         &mut self,
-        processes: &[(u32, u64)],
+        processes: &[ServingProcess],
         now: BootTime,
         until: BootTime,
     ) -> Result<bool> {
         let mut all = Ok(true);
-        for (process, cgroup) in processes {
-            let put = self.follow_one(*process, *cgroup, until);
+        for process in processes {
+            let put = self.follow_one(*process, until);
             let put = put.or_else(|_| {
                 // Ended entries take room.
                 self.forget_before(now);
-                self.follow_one(*process, *cgroup, until)
+                self.follow_one(*process, until)
             });
             all = match (all, put) {
                 (Ok(all), Ok(put)) => Ok(all && put),
@@ -90,15 +102,16 @@ impl Dials {
     }
 
     /// The entry's counts go on.
-    fn follow_one(&mut self, process: u32, cgroup: u64, until: BootTime) -> Result<bool> {
-        let before = self.dialers.get(&process, 0);
+    fn follow_one(&mut self, process: ServingProcess, until: BootTime) -> Result<bool> {
+        let ServingProcess { pid, cgroup } = process;
+        let before = self.dialers.get(&pid, 0);
         let before: Dialer = before.map(|value| read(&value)).unwrap_or_default();
         let dialer = bytes(&Dialer {
             until,
             cgroup,
             ..before
         });
-        let put = self.dialers.insert(process, dialer, 0);
+        let put = self.dialers.insert(pid, dialer, 0);
         put.map_err(DatapathError::ebpf("write the map DIALERS"))?;
         Ok(before.lost == 0)
     }
@@ -120,8 +133,7 @@ impl Dials {
 
 impl Datapath {
     /// Has the kernel half report the connections of these processes, and of those that they start, until then
-    /// ([`super::EventReader`]). Each comes with the cgroup of its session, 0 for none. False if reports about one of them were
-    /// lost.
+    /// ([`super::EventReader`]). False if reports about one of them were lost.
     ///
     /// # Errors
     ///
@@ -129,7 +141,7 @@ impl Datapath {
     /// process is.
     pub fn follow_dials(
         &mut self,
-        processes: &[(u32, u64)],
+        processes: &[ServingProcess],
         now: BootTime,
         until: BootTime,
     ) -> Result<bool> {

@@ -45,7 +45,8 @@ use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
 use guard_common::{HoleId, PolicyId, SessionId};
 use guard_proto::HookStatus;
 
-pub use cgroup::default_root;
+pub use cgroup::{ChildCgroup, default_root};
+pub use dials::ServingProcess;
 pub use error::DatapathError;
 pub use events::{EventReader, KernelEvent};
 pub use gate::TlsBy;
@@ -139,14 +140,12 @@ impl Datapath {
             });
         }
         let mut hooks = hooks::read_back(&live, self.root.id(), self.object.knows_names());
-        hooks.extend(top::read_back(
-            &live,
-            &[
-                (&unix::HOOKS, self.unix.is_ok()),
-                (&outside::HOOKS, self.outside.is_ok()),
-                (&dials::HOOKS, self.dials.is_ok()),
-            ],
-        ));
+        let at_the_top = [
+            top::KnownHooks::new(&unix::HOOKS, self.unix.is_ok()),
+            top::KnownHooks::new(&outside::HOOKS, self.outside.is_ok()),
+            top::KnownHooks::new(&dials::HOOKS, self.dials.is_ok()),
+        ];
+        hooks.extend(top::read_back(&live, &at_the_top));
         if self.gate.is_ok() {
             hooks.extend(gate::read_back(&live, self.root.id()));
         }

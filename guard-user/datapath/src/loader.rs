@@ -7,14 +7,17 @@ use aya::EbpfLoader;
 use guard_common::at;
 use guard_sys::btf::Btf;
 
-use super::{LogOf, cgroup, layout, log_of};
+use super::{
+    LogOf, cgroup, layout,
+    log_of::{self, LogConstants},
+};
 
 /// What programs are told when they are loaded. A loader only borrows it.
 pub(super) struct Told {
     /// Whose decisions are logged,
     log_of: Option<LogOf>,
     /// and the constants that say so.
-    pub(super) log: (u32, u8),
+    pub(super) log: LogConstants,
     pub(super) session_level: u32,
     pub(super) root_id: u64,
     /// What is found out where something is loaded that wants it.

@@ -15,25 +15,33 @@ pub enum LogOf {
     All,
 }
 
+/// What the programs' constants are: whose decisions they log, and up to which level.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogConstants {
+    whose: u32,
+    level: u8,
+}
+
 /// Sets in a loader whose decisions the programs log. If none's, the unused ring buffer gets one page.
-pub(super) fn prepare<'l>(loader: &mut EbpfLoader<'l>, of: &'l (u32, u8)) {
+pub(super) fn prepare<'l>(loader: &mut EbpfLoader<'l>, of: &'l LogConstants) {
     const RING: &str = "AYA_LOGS";
     const PAGE: u32 = 4096;
     // An object of an earlier guard has none of these.
-    loader.override_global("KERNEL_LOG", &of.0, false);
-    loader.override_global(aya_log::LEVEL, &of.1, false);
-    if of.0 == kernel_log::OFF {
+    loader.override_global("KERNEL_LOG", &of.whose, false);
+    loader.override_global(aya_log::LEVEL, &of.level, false);
+    if of.whose == kernel_log::OFF {
         loader.map_max_entries(RING, PAGE);
     }
 }
 
 /// The constants that [`prepare`] sets.
-pub(super) fn constants(of: Option<LogOf>) -> (u32, u8) {
-    match of {
+pub(super) fn constants(of: Option<LogOf>) -> LogConstants {
+    let (whose, level) = match of {
         None => (kernel_log::OFF, 0),
         Some(LogOf::All) => (kernel_log::ALL, Level::Info as u8),
         Some(LogOf::Session(session)) => (session.0, Level::Info as u8),
-    }
+    };
+    LogConstants { whose, level }
 }
 
 impl Object {

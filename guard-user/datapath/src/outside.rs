@@ -6,10 +6,10 @@ use super::top::NamedHook;
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
 pub(super) const HOOKS: [NamedHook; 4] = [
-    ("top_connect4", 10),
-    ("top_connect6", 11),
-    ("top_sendmsg4", 14),
-    ("top_sendmsg6", 15),
+    NamedHook::new("top_connect4", 10),
+    NamedHook::new("top_connect6", 11),
+    NamedHook::new("top_sendmsg4", 14),
+    NamedHook::new("top_sendmsg6", 15),
 ];
 
 impl super::Datapath {

@@ -19,7 +19,7 @@ use guard_common::{
 use guard_sys::{netns, sock_destroy};
 
 use super::{
-    Datapath, DatapathError, Result, cgroup,
+    ChildCgroup, Datapath, DatapathError, Result, cgroup,
     maps::{Maps, bytes, gone, read},
 };
 
@@ -79,11 +79,11 @@ impl Datapath {
     pub fn add_session(&mut self, policies: &[PolicyId]) -> Result<SessionCgroup> {
         let chain = chain(policies)?;
         let id = SessionId(self.maps.next_id(meta::NEXT_SESSION)?);
-        let (path, cgroup_id) = self.root.create(&session_name(id))?;
+        let made = self.root.create(&session_name(id))?;
         let session = SessionCgroup {
             id,
-            cgroup_id,
-            path,
+            cgroup_id: made.id,
+            path: made.path,
         };
         self.write_session(
             &session,
@@ -155,14 +155,14 @@ impl Datapath {
         self.maps.bump_generation()
     }
 
-    /// The cgroups right below the root that guardd did not make, with their ids.
+    /// The cgroups right below the root that guardd did not make.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn others(&self) -> Result<Vec<(PathBuf, u64)>> {
+    pub fn others(&self) -> Result<Vec<ChildCgroup>> {
         let mut others = self.root.children()?;
-        others.retain(|(path, _)| !cgroup::is_session_name(path));
+        others.retain(|other| !cgroup::is_session_name(&other.path));
         Ok(others)
     }
 
@@ -181,7 +181,7 @@ impl Datapath {
     /// The system's.
     pub fn sessions(&self) -> Result<Vec<(SessionCgroup, Session)>> {
         let cgroups = self.root.children()?.into_iter();
-        let mut cgroups: HashMap<_, _> = cgroups.map(|(path, id)| (id, path)).collect();
+        let mut cgroups: HashMap<_, _> = cgroups.map(|at| (at.id, at.path)).collect();
         let entries = self.maps.sessions()?.into_iter();
         let mut found: Vec<_> = entries
             .filter_map(|(cgroup_id, session)| {

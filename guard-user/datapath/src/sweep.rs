@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::PathBuf};
 use guard_common::{AttemptKey, BudgetId, HoleId, HoleList, Session, SessionId};
 
 use super::{
-    Datapath, DatapathError, Result, SessionCgroup, cgroup, hole_list,
+    ChildCgroup, Datapath, DatapathError, Result, SessionCgroup, cgroup, hole_list,
     maps::{Maps, gone, read},
 };
 
@@ -29,7 +29,7 @@ impl Datapath {
     /// The system's.
     pub fn sweep(&mut self) -> Result<Swept> {
         let cgroups = self.root.children()?;
-        let standing: HashSet<u64> = cgroups.iter().map(|(_, id)| *id).collect();
+        let standing: HashSet<u64> = cgroups.iter().map(|cgroup| cgroup.id).collect();
         let entries = self.maps.sessions()?;
         let (live, dead): (Vec<_>, Vec<_>) = (entries.into_iter())
             .partition(|(cgroup, _)| *cgroup == 0 || standing.contains(cgroup));
@@ -44,7 +44,7 @@ impl Datapath {
         let owned: HashSet<u64> = live.iter().map(|(cgroup, _)| *cgroup).collect();
         let unowned = remove_unowned(&cgroups, &owned)?;
         let left = self.root.children()?;
-        let standing: HashSet<u64> = left.iter().map(|(_, id)| *id).collect();
+        let standing: HashSet<u64> = left.iter().map(|cgroup| cgroup.id).collect();
         Ok(Swept {
             sessions: dead.len(),
             cgroups: unowned,
@@ -146,9 +146,9 @@ impl Maps {
     }
 }
 
-fn remove_unowned(cgroups: &[(PathBuf, u64)], owned: &HashSet<u64>) -> Result<usize> {
+fn remove_unowned(cgroups: &[ChildCgroup], owned: &HashSet<u64>) -> Result<usize> {
     let mut removed = 0;
-    for (path, id) in cgroups {
+    for ChildCgroup { path, id } in cgroups {
         if cgroup::is_session_name(path) && !owned.contains(id) && !cgroup::is_populated(path)? {
             cgroup::remove(path)?;
             removed += 1;

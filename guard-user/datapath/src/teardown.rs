@@ -10,7 +10,7 @@ use std::{
 use guard_common::meta;
 use guard_sys::cgroup2;
 
-use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
+use super::{ChildCgroup, DatapathError, Places, Result, cgroup, maps::Maps, pins};
 
 /// How long killed processes may take to end.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ fn made_root(places: &Places) -> bool {
 
 fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
     let mut live = Vec::new();
-    for (path, _) in root.children()? {
+    for ChildCgroup { path, .. } in root.children()? {
         if cgroup::is_populated(&path)? {
             live.push(path);
         } else {

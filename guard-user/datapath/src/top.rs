@@ -17,8 +17,31 @@ use guard_sys::{bpf, cgroup2::Hierarchy};
 
 use super::{DatapathError, Result, pins};
 
-/// A hook's name, and its `enum bpf_attach_type`.
-pub(super) type NamedHook = (&'static str, u32);
+/// A hook of the kernel's for which a program is attached at the top.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamedHook {
+    pub(super) name: &'static str,
+    /// `enum bpf_attach_type`
+    pub(super) attach_type: u32,
+}
+
+impl NamedHook {
+    pub(super) const fn new(name: &'static str, attach_type: u32) -> Self {
+        Self { name, attach_type }
+    }
+}
+
+/// Hooks, and whether this guardd has attached their programs.
+pub(super) struct KnownHooks {
+    hooks: &'static [NamedHook],
+    is_attached: bool,
+}
+
+impl KnownHooks {
+    pub(super) const fn new(hooks: &'static [NamedHook], is_attached: bool) -> Self {
+        Self { hooks, is_attached }
+    }
+}
 
 /// Loads an object's programs for some hooks, which have the hooks' names, attaches each, and pins the links in `live`. An
 /// existing one that does the same stays; else the new one is attached before that goes.
@@ -28,11 +51,11 @@ pub(super) type NamedHook = (&'static str, u32);
 /// The system's, as if the kernel has no such hook.
 pub(super) fn attach(live: &Path, hooks: &[NamedHook], ebpf: &mut Ebpf) -> Result<()> {
     for hook in hooks {
-        let failed = || DatapathError::ebpf(format!("load {}", hook.0));
+        let failed = || DatapathError::ebpf(format!("load {}", hook.name));
         let found = ebpf
-            .program_mut(hook.0)
+            .program_mut(hook.name)
             .ok_or_else(|| DatapathError::Absent {
-                what: format!("program {} in the eBPF object", hook.0),
+                what: format!("program {} in the eBPF object", hook.name),
             })?;
         let typed: std::result::Result<&mut CgroupSockAddr, ProgramError> = found.try_into();
         let program = typed.map_err(failed())?;
@@ -47,11 +70,8 @@ pub(super) fn attach(live: &Path, hooks: &[NamedHook], ebpf: &mut Ebpf) -> Resul
 /// # Errors
 ///
 /// The system's.
-pub(super) fn attach_one(
-    live: &Path,
-    &(name, attach_type): &NamedHook,
-    program: &impl AsFd,
-) -> Result<()> {
+pub(super) fn attach_one(live: &Path, hook: &NamedHook, program: &impl AsFd) -> Result<()> {
+    let NamedHook { name, attach_type } = *hook;
     let (top, pin) = (top()?, pin(live, name));
     pins::clear_beside(&pin);
     let cgroup = top
@@ -67,14 +87,14 @@ pub(super) fn attach_one(
 }
 
 /// Whether a program is pinned for a hook.
-pub(super) fn is_pinned(live: &Path, (name, _): &NamedHook) -> bool {
-    pin(live, name).exists()
+pub(super) fn is_pinned(live: &Path, hook: &NamedHook) -> bool {
+    pin(live, hook.name).exists()
 }
 
 /// Removes programs, if they exist.
 pub(super) fn detach(live: &Path, hooks: &[NamedHook]) {
-    for (name, _) in hooks {
-        pins::take_away(&pin(live, name));
+    for hook in hooks {
+        pins::take_away(&pin(live, hook.name));
     }
 }
 
@@ -113,17 +133,17 @@ pub(super) fn is_same(id: u32, program: &impl AsFd) -> io::Result<bool> {
 }
 
 /// Hooks as the kernel has them: those that are said to be attached, and those that an earlier guardd has left.
-pub(super) fn read_back(live: &Path, all: &[(&[NamedHook], bool)]) -> Vec<HookStatus> {
+pub(super) fn read_back(live: &Path, all: &[KnownHooks]) -> Vec<HookStatus> {
     let top = top().and_then(|top| {
         let meta = top.metadata();
         Ok(meta.map_err(refused("the top of the hierarchy"))?.ino())
     });
-    let hooks = all.iter().filter(|(hooks, is_attached)| {
-        *is_attached || hooks.iter().any(|hook| is_pinned(live, hook))
-    });
-    hooks
-        .flat_map(|(hooks, _)| *hooks)
-        .map(|(name, attach_type)| {
+    let known = all
+        .iter()
+        .filter(|known| known.is_attached || known.hooks.iter().any(|hook| is_pinned(live, hook)));
+    known
+        .flat_map(|known| known.hooks)
+        .map(|NamedHook { name, attach_type }| {
             let link = bpf::link_info(&pin(live, name)).ok();
             let is_attached = link.as_ref().is_some_and(|link| {
                 top.as_ref().is_ok_and(|top| link.cgroup_id == *top)

@@ -19,7 +19,10 @@ use super::{
 };
 
 /// `BPF_CGROUP_UNIX_CONNECT` and `BPF_CGROUP_UNIX_SENDMSG`. One program is attached to both.
-pub(super) const HOOKS: [NamedHook; 2] = [("connect_unix", 49), ("sendmsg_unix", 50)];
+pub(super) const HOOKS: [NamedHook; 2] = [
+    NamedHook::new("connect_unix", 49),
+    NamedHook::new("sendmsg_unix", 50),
+];
 
 /// Its name in the eBPF object, and below its maps.
 const PROGRAM: &str = "top_unix";
@@ -53,7 +56,7 @@ impl Unix {
     pub(super) fn attach(live: &Path, object: &Object, ebpf: &Ebpf) -> Result<Self> {
         let code = instructions::of_programs(object, ebpf, &[PROGRAM])?;
         for hook in HOOKS {
-            let (name, attach_type) = hook;
+            let NamedHook { name, attach_type } = hook;
             let kind = ProgramKind::address_hook(attach_type);
             let loaded = instructions::of(&code, PROGRAM)
                 .and_then(|code| bpf::load_program(kind, name, code));

@@ -23,7 +23,7 @@ use crate::{
         failure::CallError,
         users::Users,
     },
-    process::{Process, Thread},
+    process::{Process, SeenProcess, Thread},
     sessions::{Session, Sessions},
     watch::{self, Watches},
 };
@@ -42,6 +42,13 @@ pub(crate) struct Machine {
     host: RefCell<HostAddresses>,
     /// The required rows of `guard doctor` that were not ok in the last run.
     open_rows: Vec<String>,
+}
+
+/// Who decided what a record is about, and how, as the audit log has it.
+#[derive(Clone, Debug)]
+pub(crate) struct DecidedBy {
+    pub(crate) by: Field<String>,
+    pub(crate) from: Field<DecisionOrigin>,
 }
 
 impl Machine {
@@ -106,13 +113,16 @@ impl Machine {
     }
 
     /// Who decided what a record is about, and how; none if nobody did.
-    pub(crate) fn told_by(
-        &mut self,
-        by: Option<&Answering>,
-    ) -> (Field<String>, Field<DecisionOrigin>) {
+    pub(crate) fn decided_by(&mut self, by: Option<&Answering>) -> DecidedBy {
         match by {
-            Some(by) => (self.name_of(by).into(), by.from.clone().into()),
-            None => (Field::Null, Field::Absent),
+            Some(by) => DecidedBy {
+                by: self.name_of(by).into(),
+                from: by.from.clone().into(),
+            },
+            None => DecidedBy {
+                by: Field::Null,
+                from: Field::Absent,
+            },
         }
     }
 
@@ -198,17 +208,13 @@ impl Machine {
 
     /// The process of that id, if it is (still) in the session; its id is 0 if unknown.
     #[must_use]
-    pub(crate) fn process_of(
-        &self,
-        session: Option<&Session>,
-        tgid: u32,
-    ) -> (Option<u32>, Process) {
+    pub(crate) fn process_of(&self, session: Option<&Session>, tgid: u32) -> SeenProcess {
         self.seen(session, tgid, Process::look)
     }
 
     /// The same with its command line, for a person who is asked.
     #[must_use]
-    pub(crate) fn asker_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
+    pub(crate) fn asker_of(&self, session: Option<&Session>, tgid: u32) -> SeenProcess {
         self.seen(session, tgid, Process::look_closely)
     }
 
@@ -217,33 +223,31 @@ impl Machine {
         session: Option<&Session>,
         tgid: u32,
         look: impl Fn(u32, &Path) -> Option<Process>,
-    ) -> (Option<u32>, Process) {
+    ) -> SeenProcess {
         let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
         let known = cgroup
             .filter(|_| tgid != 0)
             .and_then(|cgroup| look(tgid, &cgroup));
-        ((tgid != 0).then_some(tgid), known.unwrap_or_default())
+        SeenProcess {
+            pid: (tgid != 0).then_some(tgid),
+            process: known.unwrap_or_default(),
+        }
     }
 
     /// The process of a session's event. If it has ended, or runs another program by now, only its thread's name is known.
     #[must_use]
-    pub(crate) fn process_behind(
-        &self,
-        session: Option<&Session>,
-        event: &Event,
-    ) -> (Option<u32>, Process) {
+    pub(crate) fn process_behind(&self, session: Option<&Session>, event: &Event) -> SeenProcess {
         self.thread_behind(session, thread_of(event), &event.comm)
     }
 
     /// The same with its command line, for a person who is asked.
     #[must_use]
-    pub(crate) fn asker_behind(
-        &self,
-        session: Option<&Session>,
-        event: &Event,
-    ) -> (Option<u32>, Process) {
-        let (pid, process) = self.asker_of(session, event.tgid);
-        (pid, called(process, thread_of(event), &event.comm))
+    pub(crate) fn asker_behind(&self, session: Option<&Session>, event: &Event) -> SeenProcess {
+        called(
+            self.asker_of(session, event.tgid),
+            thread_of(event),
+            &event.comm,
+        )
     }
 
     /// The process of a thread of that name.
@@ -253,9 +257,8 @@ impl Machine {
         session: Option<&Session>,
         thread: Thread,
         comm: &[u8],
-    ) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(session, thread.tgid);
-        (pid, called(process, thread, comm))
+    ) -> SeenProcess {
+        called(self.process_of(session, thread.tgid), thread, comm)
     }
 }
 
@@ -266,9 +269,12 @@ fn thread_of(event: &Event) -> Thread {
     }
 }
 
-fn called(process: Process, thread: Thread, comm: &[u8]) -> Process {
+fn called(seen: SeenProcess, thread: Thread, comm: &[u8]) -> SeenProcess {
     let name = comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-    process.called(thread, &String::from_utf8_lossy(name))
+    SeenProcess {
+        process: seen.process.called(thread, &String::from_utf8_lossy(name)),
+        ..seen
+    }
 }
 
 fn in_doubt(why: &str) -> CallError {
@@ -358,22 +364,21 @@ mod tests {
             ..by
         };
         assert_eq!(machine.answered_by(&signed).by, "alice".to_owned().into());
-        let (name, from) = machine.told_by(Some(&signed));
-        assert_eq!(
-            (name, from),
-            ("alice".to_owned().into(), signed.from.into())
-        );
-        assert_eq!(machine.told_by(None), (Field::Null, Field::Absent));
+        let DecidedBy { by, from } = machine.decided_by(Some(&signed));
+        assert_eq!((by, from), ("alice".to_owned().into(), signed.from.into()));
+        let nobody = machine.decided_by(None);
+        assert_eq!((nobody.by, nobody.from), (Field::Null, Field::Absent));
     }
 
     #[tokio::test]
     async fn of_a_process_outside_of_the_session_only_the_name_in_the_event_counts() {
         let machine = machine(Path::new("/nonexistent"));
         let own = std::process::id();
-        let (pid, process) = machine.thread_behind(None, Thread::main(own), b"curl\0\0\0\0");
-        assert_eq!((pid, process.comm.as_deref()), (Some(own), Some("curl")));
-        assert_eq!(process.exe, None);
-        let (pid, process) = machine.thread_behind(None, Thread::main(0), b"\0");
-        assert_eq!((pid, process), (None, Process::default()));
+        let seen = machine.thread_behind(None, Thread::main(own), b"curl\0\0\0\0");
+        assert_eq!(seen.pid, Some(own));
+        assert_eq!(seen.process.comm.as_deref(), Some("curl"));
+        assert_eq!(seen.process.exe, None);
+        let seen = machine.thread_behind(None, Thread::main(0), b"\0");
+        assert_eq!(seen, SeenProcess::default());
     }
 }

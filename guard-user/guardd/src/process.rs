@@ -25,6 +25,15 @@ pub(crate) struct Process {
     pub(crate) warning: Option<String>,
 }
 
+/// The process behind an event or a call, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SeenProcess {
+    /// Its id; none if it is unknown.
+    pub(crate) pid: Option<u32>,
+    /// What `/proc` says of it, if it is (still) in the session.
+    pub(crate) process: Process,
+}
+
 /// A thread of a process, by their ids.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Thread {

@@ -25,8 +25,8 @@ pub use named::{NamedMap, all_named, named_keys, remove_named};
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};
 pub use program::{
-    ANSWER_0, ProgramKind, READS_KERNEL, attach_to_cgroup, attach_to_function, code, counting,
-    encode, first_of_array, is_compiled, load_program, message_program, program_of,
+    ANSWER_0, ProgramCode, ProgramKind, READS_KERNEL, attach_to_cgroup, attach_to_function, code,
+    counting, encode, first_of_array, is_compiled, load_program, message_program, program_of,
 };
 pub use queues::Queues;
 pub use socket_storage::store_at_socket;

@@ -24,9 +24,9 @@ const LENGTH: usize = 128;
 pub fn of(proc: &Path, most: usize) -> io::Result<Vec<u64>> {
     let sockets = file_system()?;
     let open = fs::read_dir(proc.join("fdinfo"))?.take(most).flatten();
-    let told = open.filter_map(|one| told(&one.path()).ok());
-    let sockets = told.filter(|(mount, _)| *mount == sockets);
-    Ok(sockets.map(|(_, number)| number).collect())
+    let open = open.filter_map(|one| OpenFile::of(&one.path()).ok());
+    let sockets = open.filter(|file| file.mount == sockets);
+    Ok(sockets.map(|socket| socket.inode).collect())
 }
 
 /// The mount of all sockets: it is the kernel's own, and stays the same.
@@ -36,22 +36,33 @@ fn file_system() -> io::Result<u64> {
         return Ok(*mount);
     }
     let (own, _other) = UnixStream::pair()?;
-    let (mount, _) = told(Path::new(&format!("/proc/self/fdinfo/{}", own.as_raw_fd())))?;
-    Ok(*MOUNT.get_or_init(|| mount))
+    let own = OpenFile::of(Path::new(&format!("/proc/self/fdinfo/{}", own.as_raw_fd())))?;
+    Ok(*MOUNT.get_or_init(|| own.mount))
 }
 
-/// The mount and the number of what a descriptor is of.
-fn told(descriptor: &Path) -> io::Result<(u64, u64)> {
-    let mut text = [0; LENGTH];
-    let length = File::open(descriptor)?.read(&mut text)?;
-    let text = String::from_utf8_lossy(&text[..length]);
-    let field = |name: &str| {
-        let mut lines = text.lines();
-        let value = lines.find_map(|line| line.strip_prefix(name))?;
-        value.trim().parse().ok()
-    };
-    let found = field("mnt_id:").zip(field("ino:"));
-    found.ok_or_else(|| io::ErrorKind::InvalidData.into())
+/// What a descriptor is of: the mount, and the number there.
+struct OpenFile {
+    mount: u64,
+    inode: u64,
+}
+
+impl OpenFile {
+    /// Reads `/proc/PID/fdinfo/FD`.
+    fn of(descriptor: &Path) -> io::Result<Self> {
+        let mut text = [0; LENGTH];
+        let length = File::open(descriptor)?.read(&mut text)?;
+        let text = String::from_utf8_lossy(&text[..length]);
+        let field = |name: &str| {
+            let mut lines = text.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name))?;
+            value.trim().parse().ok()
+        };
+        let missing = || io::Error::from(io::ErrorKind::InvalidData);
+        Ok(Self {
+            mount: field("mnt_id:").ok_or_else(missing)?,
+            inode: field("ino:").ok_or_else(missing)?,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -13,14 +13,22 @@ struct CredentialsRoom([u8; CREDENTIALS]);
 // SAFETY: it only counts.
 const CREDENTIALS: usize = unsafe { libc::CMSG_LEN(size_of::<libc::ucred>() as u32) } as usize;
 
-/// Reads what one process has written, as far as it fits, without waiting; with that process, as this process' pid namespace
-/// counts. The kernel gives no more than one writer's at a time. The process is 0 where it says nothing of it: the socket has
-/// no `SO_PASSCRED`, had none when that was written, or the process is not to be seen from here.
+/// What one process has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenBy {
+    /// Bytes that were read.
+    pub length: usize,
+    /// The process, as this process' pid namespace counts; 0 where the kernel says nothing of it: the socket has no
+    /// `SO_PASSCRED`, had none when that was written, or the process is not to be seen from here.
+    pub process: u32,
+}
+
+/// Reads what one process has written, as far as it fits, without waiting. The kernel gives no more than one writer's at a time.
 ///
 /// # Errors
 ///
 /// The system's; `WouldBlock` where there is nothing to read.
-pub fn read_from(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize, u32)> {
+pub fn read_from(socket: impl AsFd, into: &mut [u8]) -> io::Result<WrittenBy> {
     let mut room = MaybeUninit::<CredentialsRoom>::zeroed();
     let mut part = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),
@@ -35,8 +43,11 @@ pub fn read_from(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize, u32)>
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points to buffers of the lengths that it has, and they outlive the call.
     let read = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) };
-    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
-    Ok((read, writer(&header)))
+    let length = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    Ok(WrittenBy {
+        length,
+        process: writer(&header),
+    })
 }
 
 fn writer(header: &libc::msghdr) -> u32 {
@@ -69,6 +80,10 @@ mod tests {
 
     use super::*;
 
+    fn written(length: usize, process: u32) -> WrittenBy {
+        WrittenBy { length, process }
+    }
+
     #[test]
     fn writers_are_told_apart() {
         let (reader, writer) = UnixStream::pair().unwrap();
@@ -83,19 +98,20 @@ mod tests {
         echo.wait().unwrap();
         let mut buffer = [0; 64];
         let own = std::process::id();
-        assert_eq!(read_from(&reader, &mut buffer).unwrap(), (3, own));
-        assert_eq!(read_from(&reader, &mut buffer).unwrap(), (6, echo.id()));
+        assert_eq!(read_from(&reader, &mut buffer).unwrap(), written(3, own));
+        let echoed = read_from(&reader, &mut buffer).unwrap();
+        assert_eq!(echoed, written(6, echo.id()));
         let nothing = read_from(&reader, &mut buffer).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         drop((writer, echo));
-        assert_eq!(read_from(&reader, &mut buffer).unwrap().0, 0);
+        assert_eq!(read_from(&reader, &mut buffer).unwrap().length, 0);
     }
 
     #[test]
     fn what_nobody_is_known_to_have_written_is_nobodys() {
         let (reader, mut writer) = UnixStream::pair().unwrap();
         writer.write_all(b"early").unwrap();
-        assert_eq!(read_from(&reader, &mut [0; 64]).unwrap(), (5, 0));
+        assert_eq!(read_from(&reader, &mut [0; 64]).unwrap(), written(5, 0));
     }
 
     #[test]
@@ -111,7 +127,7 @@ mod tests {
         let part = [std::io::IoSlice::new(b"x")];
         sendmsg(&writer, &part, &mut rights, SendFlags::empty()).unwrap();
         let own = std::process::id();
-        assert_eq!(read_from(&reader, &mut [0; 64]).unwrap(), (1, own));
+        assert_eq!(read_from(&reader, &mut [0; 64]).unwrap(), written(1, own));
         drop(given);
         // The other end is closed.
         assert_eq!(std::io::read_to_string(watched).unwrap(), "");

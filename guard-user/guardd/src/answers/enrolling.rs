@@ -7,7 +7,7 @@ use guard_policy::format_duration;
 use guard_proto::{
     self as proto,
     approvers::{Enrolment, PresentedKey},
-    record::{ApproverAdded, ApproverRemoved, DecisionOrigin, Field},
+    record::{ApproverAdded, ApproverRemoved, Field},
 };
 use guard_signed::{
     Kind,
@@ -20,6 +20,7 @@ use super::{Answers, INVITED, question_bytes::switched_off};
 use crate::{
     control::{answering::Answering, failure::CallError},
     holes::checked,
+    machine::DecidedBy,
     state::State,
     times::after,
 };
@@ -150,7 +151,7 @@ impl State {
         are_users(about)?;
         let mut now = self.answers.people.known().clone();
         now.add(about, key)?;
-        let (name, from) = self.machine.told_by(Some(by));
+        let DecidedBy { by, from } = self.machine.decided_by(Some(by));
         let record = ApproverAdded {
             approver: about.name.clone().into(),
             key: key.id.clone().into(),
@@ -160,7 +161,7 @@ impl State {
             answers_for: about.answers_for.clone().into(),
             policies: about.policies.clone().into(),
             max_for: about.max_for.map(|most| most.as_secs_f64()).into(),
-            by: name,
+            by,
             from,
         };
         self.recorder.reserve()?;
@@ -197,8 +198,8 @@ impl State {
         if gone.is_empty() {
             return Err(nobody(called));
         }
-        let (name, from) = self.machine.told_by(Some(by));
-        self.take_back(now, &gone, name, from)?;
+        let decided = self.machine.decided_by(Some(by));
+        self.take_back(now, &gone, &decided)?;
         let synced = self.recorder.sync().err();
         let warnings = synced.map(|error| format!("removed, but: {error}"));
         let mut people: Vec<proto::ApproverShown> = Vec::new();
@@ -240,7 +241,11 @@ impl State {
             revoking.by.join(", ")
         );
         tracing::warn!(by, keys = gone.len(), "keys of approvers are revoked");
-        self.take_back(now, &gone, by.into(), Field::Absent)
+        let decided = DecidedBy {
+            by: by.into(),
+            from: Field::Absent,
+        };
+        self.take_back(now, &gone, &decided)
     }
 
     /// The same of those in force: an older file of approvers may have brought a key back.
@@ -258,8 +263,7 @@ impl State {
         &mut self,
         now: ApproverList,
         gone: &[(String, Key)],
-        by: Field<String>,
-        from: Field<DecisionOrigin>,
+        decided: &DecidedBy,
     ) -> Result<(), CallError> {
         // The key first: what is not written down is gone all the same.
         let replaced = self.answers.people.replace(now);
@@ -270,8 +274,8 @@ impl State {
                 key: key.id.clone().into(),
                 key_kind: kind(key).into(),
                 public_key: key.public.clone().into(),
-                by: by.clone(),
-                from: from.clone(),
+                by: decided.by.clone(),
+                from: decided.from.clone(),
             });
         }
         Ok(())

@@ -10,6 +10,7 @@ use guard_proto::{Request, requests::ChainLink};
 
 use crate::{
     policies::{ChainVerdict, InForce},
+    relays::ClientSession,
     requests::{Pending, bursts::Burst, hosts},
     sessions::Session,
     state::State,
@@ -144,8 +145,7 @@ impl State {
         inside: usize,
         to: &Connection,
     ) -> Option<Vec<ChainVerdict<'_>>> {
-        let whose = (session.outermost(), session.cgroup.cgroup_id);
-        let behind = self.relays.behind(whose, to);
+        let behind = self.relays.behind(ClientSession::of(session), to);
         let mut judged = Vec::new();
         for lead in &behind.leads {
             let subject = session.subject();

@@ -455,7 +455,7 @@ fn may_answer(person: &Person, user: &str, stopping: &Stopping) -> Result<(), Ca
 
 impl Answers {
     /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
-    pub(crate) fn newly_answering(&self, user: &str, (old, new): (&str, &str)) -> Vec<String> {
+    pub(crate) fn newly_answering(&self, user: &str, old: &str, new: &str) -> Vec<String> {
         let people = &self.people;
         if old != new && people.is_whole().is_err() {
             let file = people.file().display();

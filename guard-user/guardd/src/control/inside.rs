@@ -15,7 +15,7 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{advice, auth::Agent, explain, explain_session::HTTPS, failure::CallError, ids},
     policies::{InForce, Policies},
-    process::Process,
+    process::{Process, SeenProcess},
     proxy::closings::Closing,
     record::audit::LogEntry,
     requests::{
@@ -317,13 +317,16 @@ impl State {
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         // Who was stopped is shown, and not the call that asks for it.
         let pending = self.requests.find(&key);
-        let (pid, process) = if pending.is_some_and(|one| one.shown.comm.is_some()) {
-            (None, Process::default())
+        let asker = if pending.is_some_and(|one| one.shown.comm.is_some()) {
+            SeenProcess::default()
         } else {
-            (Some(pid), process.unwrap_or_default())
+            SeenProcess {
+                pid: Some(pid),
+                process: process.unwrap_or_default(),
+            }
         };
         let note = words.note.clone();
-        let noted = self.ask(key.clone(), clock::now(), pid, process, words)?;
+        let noted = self.ask(key.clone(), clock::now(), asker, words)?;
         if let (Noted::Again(id), Some(note)) = (&noted, note)
             && self.requests.annotate(&key, note.clone())
         {

@@ -227,6 +227,6 @@ mod tests {
         late.write_all(b"x").unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let read = guard_sys::writer::read_from(&accepted, &mut [0; 8]).unwrap();
-        assert_eq!(read, (1, std::process::id()));
+        assert_eq!((read.length, read.process), (1, std::process::id()));
     }
 }

@@ -127,7 +127,7 @@ pub(crate) async fn stream(
                 true => lines(shared, from, follow, write).await,
                 false => send(write, error_frame(not_its_log().into())?).await,
             },
-            Call::Held { ref session } => held(shared, peer, (&call, session), write).await,
+            Call::Held { ref session } => held(shared, peer, &call, session, write).await,
             _ => pending(shared, peer, &call, who, write).await,
         }
     };
@@ -222,7 +222,8 @@ async fn pending(
 async fn held(
     shared: &Shared,
     peer: &Peer,
-    (call, session): (&Call, &str),
+    call: &Call,
+    session: &str,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let mut changes = shared.changes();

@@ -268,7 +268,7 @@ async fn approver(
             session,
             place,
             more,
-        } => one(&appeared(shared, who, &session, (*place, more)).await?),
+        } => one(&appeared(shared, who, &session, *place, more).await?),
         Call::InReach { session, found } => {
             shared.with(|state| state.keep_production(who, &session, *found))?;
             one(&serde_json::json!({}))

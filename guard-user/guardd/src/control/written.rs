@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use guard_sys::writer::read_from;
+use guard_sys::writer::{WrittenBy, read_from};
 use tokio::{
     io::{AsyncRead, Interest, ReadBuf},
     net::{UnixStream, unix::OwnedReadHalf},
@@ -32,11 +32,11 @@ impl Written {
 
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let stream: &UnixStream = self.stream.as_ref();
-        let (length, writer) =
+        let WrittenBy { length, process } =
             stream.try_io(Interest::READABLE, || read_from(stream.as_fd(), into))?;
-        if length > 0 && writer != self.peer {
+        if length > 0 && process != self.peer {
             let why = format!(
-                "process {writer} wrote it, and process {} connected",
+                "process {process} wrote it, and process {} connected",
                 self.peer
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));

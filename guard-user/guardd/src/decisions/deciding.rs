@@ -65,15 +65,15 @@ impl State {
             dir,
         } = place;
         let uid = by.who.uid();
-        let (name, from) = self.machine.told_by(Some(by));
+        let decided = self.machine.decided_by(Some(by));
         let record = Dismissed {
             host: host.clone().into(),
             port: port.into(),
             label: label.clone().into(),
             dir: dir.clone().map_or(Field::Absent, Field::Is),
             withdrawn: withdraw.into(),
-            by: name,
-            from,
+            by: decided.by,
+            from: decided.from,
             ..Dismissed::default()
         };
         let one = Dismissal {
@@ -107,14 +107,14 @@ impl State {
     ) -> Result<proto::decisions::DecisionsReply, CallError> {
         let EncryptedFile { file, sha256, dir } = encrypted;
         let uid = by.who.uid();
-        let (name, from) = self.machine.told_by(Some(by));
+        let decided = self.machine.decided_by(Some(by));
         let record = Dismissed {
             file: file.clone().into(),
             sha256: sha256.clone().into(),
             dir: dir.clone().map_or(Field::Absent, Field::Is),
             withdrawn: withdraw.into(),
-            by: name,
-            from,
+            by: decided.by,
+            from: decided.from,
             ..Dismissed::default()
         };
         let one = DismissedFile {
@@ -151,7 +151,7 @@ impl State {
             file: file.file.chars().take(MAX_DIR).collect(),
             ..file
         };
-        let (name, from) = self.machine.told_by(Some(by));
+        let decided = self.machine.decided_by(Some(by));
         // What is taken back is so for every policy.
         let said = |hash: &String| match withdraw {
             true => Field::Absent,
@@ -163,8 +163,8 @@ impl State {
             policy_sha256: said(&file.policy),
             shown_sha256: said(&file.shown),
             withdrawn: withdraw.into(),
-            by: name,
-            from,
+            by: decided.by,
+            from: decided.from,
         };
         let changed = if withdraw {
             self.decisions.without_trusted(uid, &file)?

@@ -18,7 +18,7 @@ use super::REVIEWS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    process::Process,
+    process::{Process, SeenProcess},
     record::audit::LogEntry,
     relays::{self, Opened, Upstreams},
     requests::{Noted, RequestKey, drafts::AskersWords, events::MANY_BUDGETS},
@@ -56,7 +56,7 @@ enum Look {
 }
 
 /// The processes of held connections: each is looked at once in a review, as one may have thousands.
-type Looked = HashMap<(SessionId, u32, Look), (Option<u32>, Process)>;
+type Looked = HashMap<(SessionId, u32, Look), SeenProcess>;
 
 /// What becomes of held connections.
 enum Fate {
@@ -99,11 +99,10 @@ impl State {
         let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
         let until = after(event.at, self.holds.time_for(event.session));
         self.holds.review_by(after(event.at, REVIEWS));
-        let (pid, process) = self
-            .machine
-            .asker_behind(self.sessions.live(event.session), event);
-        let (asker, words) = (process.clone(), AskersWords::default());
-        let noted = self.ask(key.clone(), event.at, pid, asker, words)?;
+        let live = self.sessions.live(event.session);
+        let asker = self.machine.asker_behind(live, event);
+        let words = AskersWords::default();
+        let noted = self.ask(key.clone(), event.at, asker.clone(), words)?;
         if noted == Noted::SaidNo {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.review_by(event.at);
@@ -112,7 +111,7 @@ impl State {
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.show_held_until(&id, Some(shown));
-            self.write_held(&key, event, &id, process, shown);
+            self.write_held(&key, event, &id, asker.process, shown);
         }
         Ok(())
     }
@@ -199,8 +198,8 @@ impl State {
             .map(|(group, _)| self.process_held(group, &mut looked, Look::Logged))
             .collect();
         end_groups(&mut self.datapath, &self.sessions, &ending);
-        for ((group, why), (pid, process)) in ending.iter().zip(behind) {
-            self.write_end(group, pid, process, why);
+        for ((group, why), seen) in ending.iter().zip(behind) {
+            self.write_end(group, seen, why);
         }
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
@@ -326,14 +325,14 @@ impl State {
             if !by_policies.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
-            let (pid, process) = self.process_held(&group, &mut looked, Look::Logged);
+            let seen = self.process_held(&group, &mut looked, Look::Logged);
             let unanswered = if latest(&group) <= now {
                 TOO_LATE
             } else {
                 GAVE_UP
             };
             let answered = self.why_in_vain(&key, &group, holes);
-            self.write_end(&group, pid, process, answered.unwrap_or(unanswered));
+            self.write_end(&group, seen, answered.unwrap_or(unanswered));
         }
     }
 
@@ -342,9 +341,8 @@ impl State {
         if let Some(id) = self.requests.join(key) {
             return Fate::Held(id);
         }
-        let (pid, process) = self.process_held(group, looked, Look::Asked);
-        let words = AskersWords::default();
-        match self.ask(key.clone(), clock::now(), pid, process, words) {
+        let asker = self.process_held(group, looked, Look::Asked);
+        match self.ask(key.clone(), clock::now(), asker, AskersWords::default()) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not replace it.
                 let until = Clocks::read().calendar(latest(group));
@@ -361,14 +359,9 @@ impl State {
     }
 
     /// The process of the first of them.
-    fn process_held(
-        &self,
-        group: &Group,
-        looked: &mut Looked,
-        look: Look,
-    ) -> (Option<u32>, Process) {
+    fn process_held(&self, group: &Group, looked: &mut Looked, look: Look) -> SeenProcess {
         let Some((_, first)) = group.first() else {
-            return Default::default();
+            return SeenProcess::default();
         };
         let of = (first.session, first.tgid, look);
         let seen = looked.entry(of).or_insert_with(|| {
@@ -381,7 +374,7 @@ impl State {
         seen.clone()
     }
 
-    fn write_end(&mut self, group: &Group, pid: Option<u32>, process: Process, why: &'static str) {
+    fn write_end(&mut self, group: &Group, seen: SeenProcess, why: &'static str) {
         let Some((_, first)) = group.first() else {
             return;
         };
@@ -409,9 +402,9 @@ impl State {
             why: why.into(),
             connections: group.len().into(),
             waited: waited.as_secs_f64().into(),
-            pid: pid.into(),
-            comm: process.comm.into(),
-            exe: process.exe.into(),
+            pid: seen.pid.into(),
+            comm: seen.process.comm.into(),
+            exe: seen.process.exe.into(),
             ..Denied::default()
         };
         let entry = LogEntry::of(ids::session(first.session), uid, record);

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     changes::Change,
     control::{answering::Answering, ids},
+    machine::DecidedBy,
     proxy::{record_pass::target, terms::TargetAccess},
     record::audit::LogEntry,
     requests::Pending,
@@ -99,7 +100,7 @@ impl State {
         let through = through.copied().unwrap_or(0);
         self.requests.note_end(id, why.as_str(), through);
         self.recorder.counters().hole_closed(why.label(), cut);
-        let (by, from) = self.machine.told_by(by);
+        let DecidedBy { by, from } = self.machine.decided_by(by);
         let record = HoleClose {
             hole: ids::hole(id).into(),
             why: why.as_str().into(),

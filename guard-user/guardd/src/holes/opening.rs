@@ -21,6 +21,7 @@ use crate::{
     },
     proxy::worker::ProxyWorker,
     record::audit::LogEntry,
+    relays::ClientSession,
     requests::{
         RequestKey,
         given::{self, HoleCoverage, YesOrNo},
@@ -169,10 +170,8 @@ impl State {
             return None;
         }
         let session = self.sessions.live(checked.session)?;
-        let whose = (session.outermost(), session.cgroup.cgroup_id);
-        let several = self
-            .relays
-            .leading_to_several(whose, |to| checked.covers(to));
+        let client = ClientSession::of(session);
+        let several = (self.relays).leading_to_several(client, |to| checked.covers(to));
         let (at, leads) = several?;
         Some(format!(
             "a connection through {at} may need a hole for each of {leads} destinations: two of these may have a budget, and one of them \

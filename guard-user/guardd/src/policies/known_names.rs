@@ -16,6 +16,7 @@ use guard_policy::{Compiled, DomainName};
 use guard_sys::clock;
 
 use super::{
+    ReplacedPolicy,
     address_names::{AddressNames, LearnedAddress, NameAsker},
     carried::{Carried, UNKNOWN},
 };
@@ -445,7 +446,7 @@ impl KnownNames {
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
-        (old, new): (PolicyId, PolicyId),
+        ReplacedPolicy { old, new }: ReplacedPolicy,
         carried: &mut Carried,
         now: BootTime,
     ) -> Result<(), DatapathError> {

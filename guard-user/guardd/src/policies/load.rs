@@ -341,7 +341,8 @@ async fn put_newer<'s>(
 pub(crate) async fn narrow(
     shared: &Shared,
     slot: PolicyId,
-    (name, rule): (&str, &str),
+    name: &str,
+    rule: &str,
 ) -> Result<(), CallError> {
     let _one_at_a_time = shared.loading.lock().await;
     let source = shared.with(|state| {

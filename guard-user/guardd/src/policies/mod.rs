@@ -61,6 +61,13 @@ use self::{
 };
 use crate::{control::failure::CallError, record::shelf::Shelf, times::DEFAULT_TERM};
 
+/// The slot of a policy, and that of the one that judges in its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplacedPolicy {
+    pub(crate) old: PolicyId,
+    pub(crate) new: PolicyId,
+}
+
 /// A policy in a slot of the kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct InForce {
@@ -448,8 +455,12 @@ impl Policies {
         };
         let now = clock::now();
         let mut carried = Carried::between(stands, new);
+        let in_place = ReplacedPolicy {
+            old: slot,
+            new: slot,
+        };
         self.known
-            .carry(kernel, sessions, (slot, slot), &mut carried, now)?;
+            .carry(kernel, sessions, in_place, &mut carried, now)?;
         let compiled = new.compiled.as_ref();
         self.known
             .write_ahead(kernel, sessions, slot, compiled, now)
@@ -464,15 +475,16 @@ impl Policies {
         &self,
         kernel: &mut Datapath,
         sessions: &HashSet<SessionId>,
-        (old, new): (PolicyId, PolicyId),
+        replaced: ReplacedPolicy,
     ) -> Result<(), DatapathError> {
+        let ReplacedPolicy { old, new } = replaced;
         let slots = (self.slots.get(&old), self.slots.get(&new));
         let (Some(was), Some(is)) = slots else {
             return Ok(());
         };
         let mut carried = Carried::between(was, is);
         self.known
-            .carry(kernel, sessions, (old, new), &mut carried, clock::now())
+            .carry(kernel, sessions, replaced, &mut carried, clock::now())
     }
 
     /// Has the kernel know under `base` what sessions with these chains know, so that it may judge them as well.
@@ -499,8 +511,12 @@ impl Policies {
             let under = under.map(|(session, _)| *session).collect();
             if let Some(was) = self.slots.get(slot) {
                 let mut carried = Carried::between(was, is);
+                let replaced = ReplacedPolicy {
+                    old: *slot,
+                    new: base,
+                };
                 self.known
-                    .carry(kernel, &under, (*slot, base), &mut carried, now)?;
+                    .carry(kernel, &under, replaced, &mut carried, now)?;
             }
         }
         let sessions = chains.keys().copied().collect();

@@ -36,6 +36,9 @@ const MAX_LIMITS: usize = 64;
 /// Bits before the address in an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2).
 const MAPPED: u8 = 96;
 
+/// The warning to a session that has none.
+const NO_CERTIFICATE: &str = "the proxy has made no certificate for the session to trust, so HTTPS to read-only destinations fails in it";
+
 /// Sessions that wait for a certificate.
 #[derive(Debug, Default)]
 pub(crate) struct Vouching {
@@ -58,23 +61,34 @@ impl Vouching {
     }
 }
 
+/// What a new session is to trust.
+#[derive(Debug, Default)]
+pub(crate) struct SessionTrust {
+    /// The certificate, if it has read-only destinations.
+    pub(crate) certificate: Option<String>,
+    /// The warning, if it should have one and has none.
+    pub(crate) warning: Option<String>,
+}
+
 /// The certificate that a new session is to trust, if it has read-only destinations; a warning if it should have one.
-pub(crate) async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<String>) {
+pub(crate) async fn trusted(shared: &Shared, session: &str) -> SessionTrust {
     let told = shared.with(|state| {
         let id = ids::parse_session(session).ok()?;
         let chain = &state.sessions.live(id)?.chain;
         state.proxy.ask_to_vouch(&state.policies, chain)
     });
     let Some(told) = told else {
-        return (None, None);
+        return SessionTrust::default();
     };
     match tokio::time::timeout(TIMEOUT, told).await {
-        Ok(Ok(certificate)) => (Some(certificate), None),
-        _ => {
-            let warning = "the proxy has made no certificate for the session to trust, so HTTPS to read-only \
-                           destinations fails in it";
-            (None, Some(warning.to_owned()))
-        }
+        Ok(Ok(certificate)) => SessionTrust {
+            certificate: Some(certificate),
+            warning: None,
+        },
+        _ => SessionTrust {
+            certificate: None,
+            warning: Some(NO_CERTIFICATE.to_owned()),
+        },
     }
 }
 

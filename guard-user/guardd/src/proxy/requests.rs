@@ -112,8 +112,8 @@ impl State {
         }
         let live = self.sessions.live(key.session);
         // Without its command line: headers with secrets may be in it.
-        let (pid, process) = self.machine.process_of(live, tgid.0);
-        match self.ask(key.clone(), now, pid, process, AskersWords::default()) {
+        let asker = self.machine.process_of(live, tgid.0);
+        match self.ask(key.clone(), now, asker, AskersWords::default()) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
                 match hold {

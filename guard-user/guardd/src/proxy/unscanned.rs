@@ -9,7 +9,7 @@ use guard_proto::wire::{Number, Passing, RedirectTarget, Tgid, ToProxy, Unscanne
 use guard_sys::clock;
 
 use crate::{
-    relays::{Scanned, Upstreams},
+    relays::{ClientSession, Scanned, Upstreams},
     requests::RequestKey,
     state::State,
     times::after,
@@ -108,8 +108,8 @@ impl State {
         let (target, ticket) = (&one.target, one.listener.ticket);
         let live = self.sessions.live(SessionId(target.session));
         let scanned = live.map_or(Scanned::Never, |session| {
-            let whose = (session.outermost(), session.cgroup.cgroup_id);
-            self.relays.scanned(whose, &asked(target), ticket, now)
+            let client = ClientSession::of(session);
+            self.relays.scanned(client, &asked(target), ticket, now)
         });
         match scanned {
             Scanned::Awaited => {}

@@ -16,7 +16,7 @@ use super::{
     scan::ScanResult,
     shown, through,
 };
-use crate::{requests::RequestKey, times::after};
+use crate::{requests::RequestKey, sessions::Session, times::after};
 
 /// Delays of the scans after a session has connected to a listener: the listener may connect to its upstream late.
 pub(super) const SCANS: [Duration; 5] = [
@@ -49,7 +49,7 @@ const MAX_WAITING: usize = 256;
 /// A listener without connections for this long is no longer scanned.
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
 /// Destinations whose listener is kept, to be shown.
-const MAX_WAYS: usize = 1024;
+const MAX_TRIED: usize = 1024;
 
 /// Who connects to a listener: the session, and its process and thread, or 0 where the kernel reported a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,32 @@ impl Client {
             session: event.session,
             process: event.tgid,
             thread: event.pid,
+        }
+    }
+}
+
+/// The listener by which a session tried a destination.
+#[derive(Debug)]
+pub(super) struct TriedThrough {
+    session: SessionId,
+    to: Connection,
+    through: Through,
+}
+
+/// A session that connects to listeners.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientSession {
+    /// The outermost session around it, or itself.
+    outermost: SessionId,
+    /// The id of its own cgroup.
+    cgroup: u64,
+}
+
+impl ClientSession {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            outermost: session.outermost(),
+            cgroup: session.cgroup.cgroup_id,
         }
     }
 }
@@ -235,12 +261,13 @@ impl Relays {
             .collect()
     }
 
-    /// Notes that a session, judged by `chain`, connects to a listener. `tells`: the kernel reports the listener's own
-    /// connections. Returns the ticket of a listener that was evicted for it.
+    /// Notes that a session, inside `outermost` and judged by `chain`, connects to a listener. `tells`: the kernel reports the
+    /// listener's own connections. Returns the ticket of a listener that was evicted for it.
     pub(super) fn note(
         &mut self,
         event: &Event,
-        (outermost, chain): (SessionId, &[PolicyId]),
+        outermost: SessionId,
+        chain: &[PolicyId],
         tells: bool,
     ) -> Option<Ticket> {
         let ticket = Ticket(event.count);
@@ -357,25 +384,25 @@ impl Relays {
     /// the loopback, and is known by the last that was asked for.
     pub(super) fn reached_by(
         &self,
-        whose: (SessionId, u64),
+        by: ClientSession,
         to: &Connection,
     ) -> impl Iterator<Item = &KnownListener> {
-        let known = self.asked_by(whose, to);
+        let known = self.asked_by(by, to);
         known.filter(|known| known.told.is_some())
     }
 
     /// As [`Self::reached_by`], whether they were scanned or not.
     pub(super) fn asked_by(
         &self,
-        (outermost, cgroup): (SessionId, u64),
+        by: ClientSession,
         to: &Connection,
     ) -> impl Iterator<Item = &KnownListener> {
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
         self.known.values().filter(move |known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
-            (is_here || known.share == outermost)
+            (is_here || known.share == by.outermost)
                 && !known.has_ended
-                && known.relay.owner != cgroup
+                && known.relay.owner != by.cgroup
                 && known.relay.port == to.port
                 && is_there(known.relay.address)
         })
@@ -384,14 +411,14 @@ impl Relays {
     /// Where connections of a session, inside an outermost one, get that a hole for this address lets through: where all listeners lead that
     /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, or not since
     /// policies changed, nor where there is none yet at a port of the loopback, or sessions' own servers alone: these end when an agent likes, and another listens there.
-    pub(crate) fn behind(&self, (outermost, cgroup): (SessionId, u64), to: &Connection) -> Behind {
+    pub(crate) fn behind(&self, by: ClientSession, to: &Connection) -> Behind {
         if to.protocol != Protocol::TCP {
             return Behind::default();
         }
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
         let there = self.known.values().filter(|known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
-            (is_here || known.share == outermost)
+            (is_here || known.share == by.outermost)
                 && known.relay.port == to.port
                 && is_there(known.relay.address)
         });
@@ -399,7 +426,7 @@ impl Relays {
             leads: Vec::new(),
             anywhere: to.to.is_loopback() && there.clone().all(|known| known.relay.owner != 0),
         };
-        for known in there.filter(|known| known.relay.owner != cgroup) {
+        for known in there.filter(|known| known.relay.owner != by.cgroup) {
             behind.anywhere |= known.is_anywhere() || known.told.is_none() || known.is_outdated;
             behind.leads.extend(known.leads());
         }
@@ -410,16 +437,16 @@ impl Relays {
     /// to most, and how many: if that is more than one. Each may need a hole of its own.
     pub(crate) fn leading_to_several(
         &self,
-        (outermost, cgroup): (SessionId, u64),
+        by: ClientSession,
         is_one: impl Fn(&Connection) -> bool,
     ) -> Option<(SocketAddr, usize)> {
         let known = self.known.values().filter(|known| {
             let relay = &known.relay;
             let listener = Connection::new(relay.address, Protocol::TCP, relay.port);
             let is_here = relay.netns == self.own && self.own.0 != 0;
-            (is_here || known.share == outermost)
+            (is_here || known.share == by.outermost)
                 && !known.has_ended
-                && relay.owner != cgroup
+                && relay.owner != by.cgroup
                 && known.leads().len() > 1
                 && (is_one(&listener) || known.leads().iter().any(&is_one))
         });
@@ -443,13 +470,22 @@ impl Relays {
         }
     }
 
-    pub(super) fn note_way(&mut self, session: SessionId, to: Connection, through: Through) {
-        self.ways
-            .retain(|(of, way, _)| (*of, *way) != (session, to));
-        if self.ways.len() >= MAX_WAYS {
-            self.ways.pop_front();
+    pub(super) fn note_tried_through(
+        &mut self,
+        session: SessionId,
+        to: Connection,
+        through: Through,
+    ) {
+        self.tried
+            .retain(|tried| (tried.session, tried.to) != (session, to));
+        if self.tried.len() >= MAX_TRIED {
+            self.tried.pop_front();
         }
-        self.ways.push_back((session, to, through));
+        self.tried.push_back(TriedThrough {
+            session,
+            to,
+            through,
+        });
     }
 
     /// Where the listener leads that sessions reach at an address of the loopback, as far as that is known.
@@ -462,14 +498,12 @@ impl Relays {
         elsewhere.map(shown).collect()
     }
 
-    pub(crate) fn way(&self, key: &RequestKey) -> Option<&Through> {
+    /// The listener by which what a request is about was tried last.
+    pub(crate) fn tried_through(&self, key: &RequestKey) -> Option<&Through> {
         let to = Connection::new(key.destination, key.protocol, key.port);
-        let is_it = |way: &&(SessionId, Connection, Through)| way.0 == key.session && way.1 == to;
-        self.ways
-            .iter()
-            .rev()
-            .find(is_it)
-            .map(|(_, _, through)| through)
+        let mut latest_first = self.tried.iter().rev();
+        let tried = latest_first.find(|tried| (tried.session, tried.to) == (key.session, to))?;
+        Some(&tried.through)
     }
 }
 
@@ -733,7 +767,7 @@ impl KnownListener {
     /// Whether that process serves the listener.
     pub(super) fn is_served_by(&self, process: u32) -> bool {
         let who = self.who.as_ref();
-        who.is_some_and(|who| who.processes.iter().any(|(pid, _)| *pid == process))
+        who.is_some_and(|who| who.processes.iter().any(|one| one.pid == process))
     }
 }
 
@@ -745,44 +779,55 @@ mod tests {
     use crate::relays::Scanned;
 
     /// A session without a parent session.
-    const ALONE: (SessionId, &[PolicyId]) = (SessionId(0), &[]);
+    const ALONE: SessionId = SessionId(0);
+    /// Inside the outermost session 7.
+    const CLIENT: ClientSession = ClientSession {
+        outermost: SessionId(7),
+        cgroup: 42,
+    };
+
+    fn inside(outermost: u32, cgroup: u64) -> ClientSession {
+        ClientSession {
+            outermost: SessionId(outermost),
+            cgroup,
+        }
+    }
 
     /// A harmless one that was scanned says nothing of another one at the same port, which the kernel half could not report.
     #[test]
     fn a_scan_is_for_one_listener_alone() {
         let (mut relays, now) = (Relays::default(), BootTime(10));
-        let whose = (SessionId(1), 9);
+        let client = inside(1, 9);
         for (ticket, last) in [(5, 5), (6, 6)] {
             let event = Event {
                 count: (7 << 32) | ticket,
                 at: now,
-                session: whose.0,
+                session: client.outermost,
                 destination: Address::from(IpAddr::from([127, 0, 0, last])),
                 port: 7080,
                 protocol: Protocol::TCP,
                 ..Event::default()
             };
-            relays.note(&event, (whose.0, &[]), true);
+            relays.note(&event, client.outermost, &[], true);
         }
         let known = relays.known.get_mut(&Ticket((7 << 32) | 5)).unwrap();
         (known.told, known.due) = (Some(known.relay), None);
         known.followed = BootTime(20);
         let localhost = IpAddr::from([127, 0, 0, 1]).into();
         let to = Connection::new(localhost, Protocol::TCP, 7080);
-        let scanned = |ticket, at| relays.scanned(whose, &to, ticket, BootTime(at));
+        let scanned = |ticket, at| relays.scanned(client, &to, ticket, BootTime(at));
         assert_eq!(scanned(5, 10), Scanned::Done);
         assert_eq!(scanned(6, 10), Scanned::Awaited);
         assert_eq!(scanned(4, 10), Scanned::Never);
         // Nothing is reported any more of what it connects to, and nobody scans it.
         assert_eq!(scanned(5, 20), Scanned::Never);
-        let others = (SessionId(2), 9);
-        let of_others = relays.scanned(others, &to, 5, now);
+        let of_others = relays.scanned(inside(2, 9), &to, 5, now);
         assert_eq!(of_others, Scanned::Never);
     }
 
     #[test]
     fn a_listener_that_leads_to_several_is_found_by_each_and_by_its_own_port() {
-        let (mut relays, whose) = (Relays::default(), (SessionId(1), 9));
+        let (mut relays, client) = (Relays::default(), inside(1, 9));
         let to = |last, port| {
             let address = Address::from(IpAddr::from([192, 0, 2, last]));
             Connection::new(address, Protocol::TCP, port)
@@ -790,15 +835,15 @@ mod tests {
         let localhost = IpAddr::from([127, 0, 0, 1]);
         let event = Event {
             count: 7,
-            session: whose.0,
+            session: client.outermost,
             destination: Address::from(localhost),
             port: 5432,
             protocol: Protocol::TCP,
             ..Event::default()
         };
-        relays.note(&event, (whose.0, &[]), true);
+        relays.note(&event, client.outermost, &[], true);
         let leads_on = |relays: &Relays, is_one: &dyn Fn(&Connection) -> bool| {
-            relays.leading_to_several(whose, is_one)
+            relays.leading_to_several(client, is_one)
         };
         let add = |relays: &mut Relays, lead| {
             let known = relays.known.get_mut(&Ticket(7)).unwrap();
@@ -814,9 +859,9 @@ mod tests {
         }
         assert_eq!(leads_on(&relays, &|one| *one == to(10, 22)), None);
         // Not of another's network, nor the session's own.
-        let others = relays.leading_to_several((SessionId(2), 9), |_| true);
+        let others = relays.leading_to_several(inside(2, 9), |_| true);
         assert_eq!(others, None);
-        relays.known.get_mut(&Ticket(7)).unwrap().relay.owner = whose.1;
+        relays.known.get_mut(&Ticket(7)).unwrap().relay.owner = client.cgroup;
         assert_eq!(leads_on(&relays, &|_| true), None);
     }
 
@@ -867,7 +912,7 @@ mod tests {
             };
             // All but the first are inside the second.
             let outermost = SessionId(session.min(2));
-            relays.note(&event, (outermost, &[]), true);
+            relays.note(&event, outermost, &[], true);
             relays.known.len()
         };
         for ticket in 1..=10 {
@@ -888,7 +933,7 @@ mod tests {
                 session: SessionId(2),
                 ..Event::default()
             };
-            relays.note(&event, (SessionId(2), &[]), true);
+            relays.note(&event, SessionId(2), &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.told = Some(known.relay);
         }
@@ -934,7 +979,7 @@ mod tests {
     #[test]
     fn what_could_not_be_read_at_first_is_waited_for() {
         let mut relays = Relays::default();
-        relays.note(&Event::default(), ALONE, true);
+        relays.note(&Event::default(), ALONE, &[], true);
         let known = relays.known.values_mut().next().unwrap();
         let unread = ScanResult {
             unread: true,
@@ -962,7 +1007,7 @@ mod tests {
                 at: BootTime(due),
                 ..Event::default()
             };
-            relays.note(&event, (event.session, &[]), true);
+            relays.note(&event, event.session, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.told = is_told.then_some(known.relay);
             known.due = Some(BootTime(due));
@@ -990,7 +1035,7 @@ mod tests {
                 at: BootTime(ticket),
                 ..Event::default()
             };
-            let gone = relays.note(&event, ALONE, true);
+            let gone = relays.note(&event, ALONE, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.told = Some(known.relay);
             let lead = Connection::new(Address::default(), Protocol::TCP, 5432);
@@ -1027,7 +1072,7 @@ mod tests {
             ..ScanResult::default()
         };
         let mut leads_of = |ticket, found: &[ScanResult], owner| {
-            relays.note(&event(ticket), ALONE, true);
+            relays.note(&event(ticket), ALONE, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             for found in found {
                 let mut found = found.clone();
@@ -1150,7 +1195,7 @@ mod tests {
             let Behind {
                 mut leads,
                 anywhere,
-            } = relays.behind((SessionId(7), 42), to);
+            } = relays.behind(CLIENT, to);
             leads.sort_by_key(|lead| lead.to.to_u128());
             (leads, anywhere)
         };
@@ -1204,7 +1249,7 @@ mod tests {
         let are_anywhere = |relays: &Relays| {
             [1, 2, 3].map(|port| {
                 let to = Connection::new(localhost, Protocol::TCP, port);
-                relays.behind((SessionId(7), 42), &to).anywhere
+                relays.behind(CLIENT, &to).anywhere
             })
         };
         assert_eq!(are_anywhere(&relays), [false; 3]);
@@ -1268,7 +1313,7 @@ mod tests {
             session: SessionId(1),
             ..Event::default()
         };
-        relays.note(&syn, ALONE, true);
+        relays.note(&syn, ALONE, &[], true);
         let served = || ScanResult {
             listens: true,
             cgroups: vec![42],
@@ -1283,7 +1328,7 @@ mod tests {
         };
         assert_eq!(learn(&mut relays), (0, true));
         let connect = Event { cgroup: 5, ..syn };
-        relays.note(&connect, ALONE, true);
+        relays.note(&connect, ALONE, &[], true);
         assert_eq!(learn(&mut relays), (42, false));
     }
 }

@@ -31,7 +31,8 @@ use crate::{
     sessions::{Session, Sessions},
     times::after,
 };
-use known::{Client, FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS};
+pub(crate) use known::ClientSession;
+use known::{Client, FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS, TriedThrough};
 use past::Past;
 use scan::{Listener, ScanContext, ScanResult};
 
@@ -47,7 +48,7 @@ pub(crate) struct Relays {
     /// The network namespace that guardd is in; 0 if that is unknown.
     own: NetnsCookie,
     /// The listeners by which destinations were tried, the latest last.
-    ways: VecDeque<(SessionId, Connection, Through)>,
+    tried: VecDeque<TriedThrough>,
     /// Wakes the task that scans.
     stir: Rc<Notify>,
 }
@@ -190,8 +191,7 @@ impl Relays {
         };
         let tells = kernel.dials_problem().is_none();
         // The kernel map evicts the least recently used entry, which may be one that matters.
-        let who = (session.outermost(), &session.chain[..]);
-        if let Some(gone) = self.note(event, who, tells)
+        if let Some(gone) = self.note(event, session.outermost(), &session.chain, tells)
             && let Err(error) = kernel.forget_relay(gone)
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
@@ -475,7 +475,7 @@ impl Relays {
             ..key.clone()
         };
         if let Some(through) = through.clone() {
-            self.note_way(key.session, to, through);
+            self.note_tried_through(key.session, to, through);
         }
         Upstreams::Leads {
             key,
@@ -518,9 +518,8 @@ impl Relays {
         judge: impl Fn(&Connection) -> Verdict,
         by_sni: impl Fn(&Connection) -> bool,
     ) -> Vec<Connection> {
-        let whose = (session.outermost(), session.cgroup.cgroup_id);
         let mut all = Vec::new();
-        for known in self.reached_by(whose, to) {
+        for known in self.reached_by(ClientSession::of(session), to) {
             // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
             let is_stricter = |lead: &&Connection| judge(lead) != Verdict::Allow;
             all.extend(known.leads().iter().filter(is_stricter));
@@ -533,12 +532,12 @@ impl Relays {
     /// Whether the listener with a ticket, of which that is the low half, is scanned: it gets a session's new connection there.
     pub(crate) fn scanned(
         &self,
-        whose: (SessionId, u64),
+        by: ClientSession,
         to: &Connection,
         ticket: u32,
         now: BootTime,
     ) -> Scanned {
-        let mut all = self.asked_by(whose, to);
+        let mut all = self.asked_by(by, to);
         match all.find(|known| known.relay.ticket.0 as u32 == ticket) {
             Some(known) if known.is_scanned(now) => Scanned::Done,
             Some(known) if known.awaits_scan(now) => Scanned::Awaited,
@@ -561,15 +560,15 @@ impl Relays {
             .max_by_key(|known| known.used)
             .map(KnownListener::through);
         if let Some(through) = known {
-            self.note_way(event.session, to, through);
+            self.note_tried_through(event.session, to, through);
         }
     }
 
     /// Whether a request is about a listener itself that leads anywhere: a rule for its address is not enough.
     pub(crate) fn is_anywhere(&self, key: &RequestKey) -> bool {
-        let way = self.way(key);
         let address = key.destination.to_ip().to_string();
-        way.is_some_and(|way| way.address == address && way.port == key.port)
+        self.tried_through(key)
+            .is_some_and(|through| through.address == address && through.port == key.port)
     }
 
     /// The policies' verdict, but at least `confirm` for a request about a listener.

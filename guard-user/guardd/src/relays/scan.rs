@@ -14,6 +14,7 @@ use std::{
 };
 
 use guard_common::{Address, Connection, DNS_PORT, NetnsCookie, Protocol};
+use guard_datapath::ServingProcess;
 use guard_sys::{
     bounded::{BoundedReader, TIMEOUT},
     cgroup2, host, netns, open_sockets,
@@ -92,9 +93,8 @@ pub(crate) struct ScanResult {
     pub(crate) command: Vec<String>,
     /// The cgroups that the listeners were made in.
     pub(crate) cgroups: Vec<u64>,
-    /// The processes that serve the listener, and those of the listeners of this machine that it leads to, each with the cgroup
-    /// of its session, 0 for none.
-    pub(crate) processes: Vec<(u32, u64)>,
+    /// The processes that serve the listener, and those of the listeners of this machine that it leads to.
+    pub(crate) processes: Vec<ServingProcess>,
     /// [`Listener::dialed`], and those of them at which another process listens.
     pub(crate) dialed: Vec<SocketAddr>,
     /// See [`Self::dialed`].
@@ -492,8 +492,8 @@ impl<'m> Search<'m> {
     fn add_process(&mut self, pid: u32, port: u16, depth: usize) {
         let processes = self.processes;
         if pid != 1 {
-            let session = processes.session_of(pid);
-            self.found.processes.push((pid, session));
+            let cgroup = processes.session_of(pid);
+            self.found.processes.push(ServingProcess { pid, cgroup });
         }
         let own = self.connections(pid, port);
         let command = processes.command_line(pid);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     control::{failure::CallError, ids},
     policies::{ChainVerdict, NameAsker, Policies, UsedName},
-    process::Process,
+    process::SeenProcess,
     record::audit::LogEntry,
     sessions::Session,
     state::State,
@@ -42,8 +42,7 @@ impl State {
         &mut self,
         key: RequestKey,
         at: BootTime,
-        pid: Option<u32>,
-        process: Process,
+        asker: SeenProcess,
         words: AskersWords<'_>,
     ) -> Result<Noted, CallError> {
         let Some(session) = self.sessions.live(key.session) else {
@@ -62,6 +61,7 @@ impl State {
         }
         let owner = RequestOwner::of(session);
         let judged = verdict_to_show(&each, own_layers(session, &each));
+        let SeenProcess { pid, process } = asker;
         let who = NameAsker::of(pid, process.comm.as_deref());
         let used = self.name_used(session, &key, judged, &who, words.typed);
         let (named, beware) = (used.told, used.beware);
@@ -79,7 +79,7 @@ impl State {
             beside: beside(session, &each, &besides),
             named,
             opens_name: used.is_opened,
-            through: self.relays.way(&key).cloned(),
+            through: self.relays.tried_through(&key).cloned(),
             leads_to: self.relays.leads_beside(whose, &key, &[]),
             user: self.machine.user(owner.uid),
             pid,

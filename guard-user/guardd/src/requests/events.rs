@@ -17,6 +17,7 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     policies::{ChainVerdict, NameAsker, Policies},
+    process::SeenProcess,
     proxy::worker::ProxyWorker,
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
@@ -296,11 +297,9 @@ impl State {
 
     /// Makes a request for a refusal, unless there is one.
     fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
-        let (pid, process) = self
-            .machine
-            .asker_behind(self.sessions.live(event.session), event);
-        let words = AskersWords::default();
-        let noted = self.ask(key(event), event.at, pid, process, words)?;
+        let live = self.sessions.live(event.session);
+        let asker = self.machine.asker_behind(live, event);
+        let noted = self.ask(key(event), event.at, asker, AskersWords::default())?;
         if noted == Noted::Full {
             tracing::warn!(
                 session = event.session.0,
@@ -337,9 +336,8 @@ impl State {
             policies.host_of(event.session, event.destination, &judged)
         });
         let live = session.and_then(|id| self.sessions.live(id));
-        let (pid, process) = self
-            .machine
-            .process_behind(self.sessions.live(event.session), event);
+        let seen = (self.machine).process_behind(self.sessions.live(event.session), event);
+        let SeenProcess { pid, process } = seen;
         let who = NameAsker::of(pid, process.comm.as_deref());
         let answered = || {
             let policies = &self.policies;
@@ -353,7 +351,7 @@ impl State {
             rule: rule.into(),
             policy: around.map_or(Field::Absent, Into::into),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
-            through: self.relays.way(&key(event)).cloned().into(),
+            through: self.relays.tried_through(&key(event)).cloned().into(),
             hook: hook.into(),
             why: why.map_or(Field::Absent, Into::into),
             count: event.count.into(),

@@ -15,6 +15,7 @@ use super::{Resolver, refused::NameRefusal};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
+    process::SeenProcess,
     record::audit::LogEntry,
     requests::{Noted, RequestKey, RequestOwner, drafts, questions::question},
     state::State,
@@ -163,7 +164,7 @@ impl State {
             .iter()
             .find(|link| link.verdict != Verdict::Allow.as_str());
         let policy = stops.or(chain.first()).map(|link| link.policy.clone());
-        let (pid, process) = self.machine.asker_of(Some(session), asked.tgid.0);
+        let SeenProcess { pid, process } = self.machine.asker_of(Some(session), asked.tgid.0);
         let question = question(&asked.name, &asked.kind);
         let beware = question.zone().map(|_| FLOOD.to_owned());
         let draft = proto::Request {
@@ -289,7 +290,7 @@ impl State {
         let count = refused.note(asked.session, name, refusal, now);
         let denied = self.resolver.denied.entry(asked.session).or_default();
         *denied = denied.saturating_add(u64::from(!failed && !searched));
-        let (pid, process) = self.machine.process_of(Some(session), asked.tgid.0);
+        let SeenProcess { pid, process } = self.machine.process_of(Some(session), asked.tgid.0);
         let admitted = self.recorder.admit(asked.session, outermost, now);
         let Some(admitted) = admitted else {
             return;

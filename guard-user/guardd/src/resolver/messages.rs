@@ -9,7 +9,7 @@ use guard_sys::clock;
 use super::held_questions::NameQuestion;
 use crate::{
     policies::{NameAnswer, NameAsker, UsedName},
-    process::{Thread, name_of_thread},
+    process::{SeenProcess, Thread, name_of_thread},
     requests::RequestKey,
     state::State,
 };
@@ -160,7 +160,8 @@ impl State {
     }
 
     fn asker(&self, session: SessionId, tgid: u32) -> NameAsker {
-        let (pid, process) = self.machine.process_of(self.sessions.live(session), tgid);
+        let SeenProcess { pid, process } =
+            (self.machine).process_of(self.sessions.live(session), tgid);
         let comm = process.comm;
         // Of a process that is another one by now, it is another's.
         let is_known = comm.is_some();

@@ -34,7 +34,8 @@ pub(crate) async fn appeared(
     shared: &Shared,
     who: Approver,
     session: &str,
-    (place, more): (Place, bool),
+    place: Place,
+    more: bool,
 ) -> Result<Appeared, CallError> {
     let Some(reached) = shared.with(|state| state.comes_into_reach(who, session, &place))? else {
         return Ok(Appeared { asks: false });
@@ -42,7 +43,7 @@ pub(crate) async fn appeared(
     let narrowed = match (reached.slot, more) {
         (Some(slot), true) => all_asked(shared, slot, &reached.reads).await,
         (Some(slot), false) => match rule(&place) {
-            Some((name, rule)) => load::narrow(shared, slot, (&name, &rule))
+            Some((name, rule)) => load::narrow(shared, slot, &name, &rule)
                 .await
                 .map(|()| true),
             None => Ok(false),
@@ -53,7 +54,7 @@ pub(crate) async fn appeared(
         tracing::error!(session, host = place.host, more, %error, "what came into reach is not asked about");
     }
     let asks = narrowed.as_ref().is_ok_and(|asks| *asks);
-    let told = shared.with(|state| state.record_appeared(&reached, place, (asks, more)));
+    let told = shared.with(|state| state.record_appeared(&reached, place, asks, more));
     if let Some(told) = told {
         // That nobody is told by a command is no error.
         let _ = shared.appeared.send(Arc::new(told));
@@ -83,13 +84,10 @@ const EVERYTHING: &str = "to = [\"0.0.0.0/0\", \"::/0\"]\naction = \"confirm\"\n
 /// Has each new connection asked about.
 async fn all_asked(shared: &Shared, slot: PolicyId, reads: &str) -> Result<bool, CallError> {
     let with_reads = format!("{EVERYTHING}{reads}");
-    if load::narrow(shared, slot, (MORE, &with_reads))
-        .await
-        .is_ok()
-    {
+    if load::narrow(shared, slot, MORE, &with_reads).await.is_ok() {
         return Ok(true);
     }
-    let narrowed = load::narrow(shared, slot, (MORE, EVERYTHING)).await;
+    let narrowed = load::narrow(shared, slot, MORE, EVERYTHING).await;
     narrowed.map(|()| true)
 }
 
@@ -188,7 +186,8 @@ impl State {
         &mut self,
         reached: &ReachedSession,
         place: Place,
-        (asks, more): (bool, bool),
+        asks: bool,
+        more: bool,
     ) -> Option<LogRecord> {
         let ReachedSession { id, uid, .. } = *reached;
         self.sessions.add_production(id, &place, more);

@@ -9,7 +9,7 @@ use guard_datapath::{Datapath, DatapathError};
 use guard_proto::{
     PolicyRef,
     calls::Apply,
-    record::{DecisionOrigin, Field, PolicyApplied},
+    record::{Field, PolicyApplied},
     sessions::Applied,
 };
 
@@ -17,7 +17,8 @@ use super::{Session, Sessions, create::MAX_TEXT};
 use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::CallError, ids},
-    policies::{InForce, Policies, library::PolicyText, load, widens::widens},
+    machine::DecidedBy,
+    policies::{InForce, Policies, ReplacedPolicy, library::PolicyText, load, widens::widens},
     proxy::worker::{self, ProxyWorker},
     record::{Recorder, audit::LogEntry},
     resolver::{
@@ -217,20 +218,19 @@ impl State {
             return Err(changed_meanwhile());
         }
         let owner = session.about.uid;
-        let told = self.machine.told_by(Some(by));
+        let decided = self.machine.decided_by(Some(by));
         let user = self.machine.user(owner);
         let (Some(was), Some(is)) = (self.policies.get(old), self.policies.get(new)) else {
             return Ok(None);
         };
-        let by_name = (&*was.policy.name, &*is.policy.name);
-        let more = self.answers.newly_answering(&user, by_name);
-        let (old_name, new_name) = by_name;
+        let (old_name, new_name) = (&*was.policy.name, &*is.policy.name);
+        let more = (self.answers).newly_answering(&user, old_name, new_name);
         let more = more.into_iter().map(|name| {
             format!("{name} may answer under the policy {new_name}, and not under {old_name}")
         });
         let widens = widens(was, is).into_iter().chain(more);
         let widens = widens.reduce(|all, one| format!("{all}; {one}"));
-        let record = record(told, is, widens.clone());
+        let record = record(decided, is, widens.clone());
         if old == new || terms.look {
             self.collect_slots();
             return Ok(Some(Put {
@@ -241,7 +241,7 @@ impl State {
         if let Some(what) = widens.as_ref().filter(|_| !terms.widen) {
             return Err(may_widen(what));
         }
-        self.switch(soon, (owner, record))?;
+        self.switch(soon, owner, record)?;
         self.follow_applied(soon);
         Ok(Some(Put {
             changed: true,
@@ -250,23 +250,16 @@ impl State {
     }
 
     /// Has the kernel know by the new policy what the session knows, and judge it by that: all of it, or nothing.
-    fn switch(
-        &mut self,
-        soon: Soon,
-        (owner, record): (u32, PolicyApplied),
-    ) -> Result<(), CallError> {
-        let Soon {
-            outermost: id,
-            old,
-            new,
-        } = soon;
+    fn switch(&mut self, soon: Soon, owner: u32, record: PolicyApplied) -> Result<(), CallError> {
+        let (id, replaced) = (soon.outermost, soon.replaced());
+        let ReplacedPolicy { old, new } = replaced;
         let sessions = self.sessions.judged_by(id, old);
         let carried = self
             .policies
-            .carry_names(&mut self.datapath, &sessions, (old, new))
+            .carry_names(&mut self.datapath, &sessions, replaced)
             .map_err(|error| not_carried(id, &error, &self.less_named()))
             .and_then(|()| self.recorder.write_applied(id, owner, record.clone()));
-        let switched = carried.and_then(|()| self.rechain_applied(soon, (owner, record)));
+        let switched = carried.and_then(|()| self.rechain_applied(soon, owner, record));
         let (unused, of) = match switched {
             Ok(()) => (old, sessions),
             // What one inside had under its own policy of the same text stays.
@@ -280,14 +273,12 @@ impl State {
     /// Has the sessions be judged by the new policy; where they are not, the log says so.
     fn rechain_applied(
         &mut self,
-        Soon {
-            outermost: id,
-            old,
-            new,
-        }: Soon,
-        (owner, record): (u32, PolicyApplied),
+        soon: Soon,
+        owner: u32,
+        record: PolicyApplied,
     ) -> Result<(), CallError> {
-        if let Err(error) = self.sessions.rechain(&mut self.datapath, id, (old, new)) {
+        let (id, replaced) = (soon.outermost, soon.replaced());
+        if let Err(error) = self.sessions.rechain(&mut self.datapath, id, replaced) {
             let record = PolicyApplied {
                 error: error.to_string().into(),
                 ..record
@@ -312,6 +303,15 @@ impl State {
         self.survey_networks::<ProxyWorker>();
         self.survey_networks::<ResolverWorker>();
         self.collect_slots();
+    }
+}
+
+impl Soon {
+    fn replaced(self) -> ReplacedPolicy {
+        ReplacedPolicy {
+            old: self.old,
+            new: self.new,
+        }
     }
 }
 
@@ -350,7 +350,7 @@ impl Sessions {
         &mut self,
         kernel: &mut Datapath,
         outermost: SessionId,
-        (old, new): (PolicyId, PolicyId),
+        ReplacedPolicy { old, new }: ReplacedPolicy,
     ) -> Result<(), CallError> {
         let its = self.all.values();
         let its = its.filter(|one| one.outermost() == outermost && one.chain.contains(&old));
@@ -410,7 +410,7 @@ impl InForce {
 
 /// What is written down of it.
 fn record(
-    (by, from): (Field<String>, Field<DecisionOrigin>),
+    DecidedBy { by, from }: DecidedBy,
     policy: &InForce,
     widens: Option<String>,
 ) -> PolicyApplied {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use guard_common::{PolicyId, SessionId};
-use guard_datapath::Datapath;
+use guard_datapath::{ChildCgroup, Datapath};
 use guard_proto::{PolicyRef, Started, calls::Assign};
 use guard_sys::{cgroup2, pidfd::Peer};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,12 @@ impl Cgroup {
     #[must_use]
     pub(crate) fn name(&self) -> String {
         short(&self.unit())
+    }
+}
+
+impl From<ChildCgroup> for Cgroup {
+    fn from(ChildCgroup { path, id }: ChildCgroup) -> Self {
+        Self { path, id }
     }
 }
 
@@ -242,7 +248,7 @@ pub(crate) async fn make(
     let source: PolicyText = shared.with(|state| state.policies.library().resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source, None).await?;
     let base = create::base(shared).await?;
-    let started = shared.with(|state| state.assign(cgroup, (slot, base), wanted, warnings));
+    let started = shared.with(|state| state.assign(cgroup, slot, base, wanted, warnings));
     shared.reschedule();
     started
 }
@@ -279,7 +285,8 @@ impl State {
     fn assign(
         &mut self,
         cgroup: Cgroup,
-        (slot, base): (PolicyId, Option<PolicyId>),
+        slot: PolicyId,
+        base: Option<PolicyId>,
         wanted: WantedSession,
         warnings: Vec<String>,
     ) -> Result<Started, CallError> {
@@ -385,8 +392,8 @@ impl Sessions {
         });
         let live = self.all_live();
         let owned: HashSet<_> = live.map(|session| session.cgroup.cgroup_id).collect();
-        let unowned = others.into_iter().filter(|(_, id)| !owned.contains(id));
-        unowned.map(|(path, id)| Cgroup { path, id }).collect()
+        let unowned = others.into_iter().filter(|one| !owned.contains(&one.id));
+        unowned.map(Cgroup::from).collect()
     }
 
     /// The cgroup that a caller starts in, and its path as `/proc/PID/cgroup` has it.
@@ -413,9 +420,9 @@ impl Sessions {
         asked: &str,
     ) -> Result<(Cgroup, PathBuf), CallError> {
         let others = kernel.others()?.into_iter();
-        let others = others.filter_map(|(path, id)| {
-            let in_kernel = machine.kernel_path(&path)?;
-            Some((Cgroup { path, id }, in_kernel))
+        let others = others.filter_map(|cgroup| {
+            let in_kernel = machine.kernel_path(&cgroup.path)?;
+            Some((Cgroup::from(cgroup), in_kernel))
         });
         let is_meant = |(cgroup, in_kernel): &(Cgroup, PathBuf)| {
             let unit = cgroup.unit();

@@ -109,7 +109,7 @@ pub(crate) async fn run(
         false => source,
     };
     let (slots, warnings) = put_in_place(shared, who, &call, source).await?;
-    let started = shared.with(|state| state.start(who, (launcher, call), slots, warnings));
+    let started = shared.with(|state| state.start(who, launcher, call, slots, warnings));
     shared.reschedule();
     let mut started = started?;
     started
@@ -124,9 +124,9 @@ pub(crate) async fn run(
     }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::worker::ready(shared).await);
-        let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
-        started.authority = authority;
-        started.warnings.extend(warning);
+        let trust = proxy::authority::trusted(shared, &started.session.id).await;
+        started.authority = trust.certificate;
+        started.warnings.extend(trust.warning);
     }
     Ok(started)
 }
@@ -533,7 +533,8 @@ impl State {
     fn start(
         &mut self,
         who: Authorised,
-        (launcher, call): (u32, Run),
+        launcher: u32,
+        call: Run,
         Slots {
             own: slot,
             project,

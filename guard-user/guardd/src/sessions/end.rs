@@ -66,7 +66,7 @@ impl State {
     fn end_session(&mut self, id: SessionId, now: BootTime) {
         // Events from while it lived are judged by its policies, which it is about to leave.
         self.read_events();
-        let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
+        let Some(ended) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };
         self.end_holes_of(id);
@@ -81,7 +81,7 @@ impl State {
         let names = self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {
-            seconds: lasted.as_secs_f64().into(),
+            seconds: ended.lasted.as_secs_f64().into(),
             denied: denied(&self.datapath, id)
                 .map(|calls| calls.saturating_add(names))
                 .into(),
@@ -93,7 +93,7 @@ impl State {
         match self.shown(id).filter(|_| is_unstarted) {
             Some(session) => self.write_refused(id, session, now),
             None => {
-                let entry = LogEntry::of(ids::session(id), uid, record);
+                let entry = LogEntry::of(ids::session(id), ended.owner, record);
                 let entry = entry.left_out(left_out).starts_left_out(inside);
                 self.recorder.note_end(entry, is_quiet);
             }
@@ -163,15 +163,15 @@ impl Session {
     }
 }
 
+/// A session that was just ended.
+struct EndedSession {
+    owner: u32,
+    lasted: SignedDuration,
+}
+
 impl Sessions {
-    /// Removes the cgroup of a session without processes. Returns its owner and its duration; none if a cgroup below it still
-    /// exists: the next tick tries again.
-    pub(crate) fn end(
-        &mut self,
-        kernel: &mut Datapath,
-        id: SessionId,
-        now: BootTime,
-    ) -> Option<(u32, SignedDuration)> {
+    /// Removes the cgroup of a session without processes. None if a cgroup below it still exists: the next tick tries again.
+    fn end(&mut self, kernel: &mut Datapath, id: SessionId, now: BootTime) -> Option<EndedSession> {
         let session = self.all.get_mut(&id)?;
         if let Err(error) = kernel.end_session(&session.cgroup)
             && session.cgroup.stands()
@@ -181,7 +181,10 @@ impl Sessions {
         }
         session.stage = LifeStage::Ended { at: now };
         let about = &session.about;
-        Some((about.uid, about.started_at.duration_until(Timestamp::now())))
+        Some(EndedSession {
+            owner: about.uid,
+            lasted: about.started_at.duration_until(Timestamp::now()),
+        })
     }
 
     /// Whether records of a session may be left out: somebody says so later (the user's next start, or the outermost session around it,

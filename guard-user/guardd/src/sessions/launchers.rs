@@ -165,8 +165,7 @@ impl Session {
         pids.sort_unstable();
         pids.truncate(MOST_LEFT);
         let left = pids.into_iter().map(|pid| {
-            let (_, process) = machine.process_of(Some(self), pid);
-            let comm = process.comm;
+            let comm = machine.process_of(Some(self), pid).process.comm;
             LeftProcess { pid, comm }
         });
         left.collect()

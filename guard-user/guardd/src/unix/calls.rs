@@ -5,7 +5,7 @@ use guard_sys::clock;
 use super::{LONGEST, Members, UNNAMED, Withheld};
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
-    process::Thread,
+    process::{SeenProcess, Thread},
     record::audit::LogEntry,
     state::State,
 };
@@ -54,12 +54,15 @@ impl State {
         let Some(admitted) = self.admit(id, now) else {
             return Ok(());
         };
-        let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
-        let main = pid.unwrap_or_default();
+        let seen = self.machine.process_of(self.sessions.live(id), pid);
+        let main = seen.pid.unwrap_or_default();
         // It has its answer, and may have ended.
         let comm: String = comm.chars().take(LONGEST).collect();
-        let process = process.called(Thread::main(main), &comm);
-        let record = kept.denied(&socket, "connect_unix", pid, process);
+        let seen = SeenProcess {
+            process: seen.process.called(Thread::main(main), &comm),
+            ..seen
+        };
+        let record = kept.denied(&socket, "connect_unix", seen);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
         Ok(())

@@ -80,8 +80,8 @@ impl State {
             tid: event.pid,
         };
         let live = self.sessions.live(id);
-        let (pid, process) = self.machine.thread_behind(live, thread, &event.comm);
-        let record = kept.denied(&from, hook.as_str(), pid, process);
+        let seen = self.machine.thread_behind(live, thread, &event.comm);
+        let record = kept.denied(&from, hook.as_str(), seen);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
     }

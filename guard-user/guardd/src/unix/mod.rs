@@ -35,7 +35,7 @@ pub(crate) use self::calls::UnixRefusal;
 use crate::{
     control::{advice, failure::CallError, ids},
     policies::Policies,
-    process::Process,
+    process::{Process, SeenProcess},
     sessions::{Session, Sessions, stops::Stops},
     unix::looks::{SessionTurns, Turns},
     workers::networks::{Inode, there},
@@ -108,7 +108,7 @@ impl Withheld {
     }
 
     /// The record of a refusal to a process.
-    fn denied(self, from: &str, hook: &str, pid: Option<u32>, process: Process) -> Denied {
+    fn denied(self, from: &str, hook: &str, seen: SeenProcess) -> Denied {
         let why = match self {
             Self::Unknown if from == UNNAMED => "if it was a Unix socket, it was refused".into(),
             Self::Unknown => "it could not be told who listens there".into(),
@@ -118,9 +118,9 @@ impl Withheld {
             destination: RecordedDestination::Endpoint(self.endpoint(from)).into(),
             verdict: Verdict::Deny.as_str().into(),
             hook: hook.into(),
-            pid: pid.into(),
-            comm: process.comm.into(),
-            exe: process.exe.into(),
+            pid: seen.pid.into(),
+            comm: seen.process.comm.into(),
+            exe: seen.process.exe.into(),
             why,
             ..Denied::default()
         }

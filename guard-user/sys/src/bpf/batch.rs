@@ -95,7 +95,7 @@ pub(super) fn all_keys(map: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
 
 /// Hands over all keys of a hash table with their values, some at a time.
 fn each_batch(map: BorrowedFd<'_>, mut take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
-    let sizes @ (key_size, value_size) = map_sizes(map)?;
+    let sizes = map_sizes(map)?;
     let (mut bucket, mut room) = (None, BATCH);
     let mut found = Found::with_room(room, sizes);
     loop {
@@ -107,8 +107,8 @@ fn each_batch(map: BorrowedFd<'_>, mut take: impl FnMut(&[u8], &[u8])) -> io::Re
             }
             Err(error) => return Err(error),
             Ok(next) => {
-                let keys = found.keys.get(..found.count * key_size);
-                let values = found.values.get(..found.count * value_size);
+                let keys = found.keys.get(..found.count * sizes.key);
+                let values = found.values.get(..found.count * sizes.value);
                 take(keys.unwrap_or_default(), values.unwrap_or_default());
                 if next.is_none() {
                     return Ok(());
@@ -127,10 +127,10 @@ struct Found {
 }
 
 impl Found {
-    fn with_room(count: usize, (key_size, value_size): (usize, usize)) -> Self {
+    fn with_room(count: usize, sizes: MapSizes) -> Self {
         Self {
-            keys: vec![0; count * key_size],
-            values: vec![0; count * value_size],
+            keys: vec![0; count * sizes.key],
+            values: vec![0; count * sizes.value],
             count,
         }
     }
@@ -224,12 +224,29 @@ fn batch(
 
 /// Whether the map's keys and values have the sizes that the slices were cut by.
 fn fits(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], count: usize) -> io::Result<()> {
-    let (key_size, value_size) = map_sizes(map)?;
-    let values_fit = values.is_empty() || values.len() == count * value_size;
-    if keys.len() == count * key_size && values_fit {
+    let sizes = map_sizes(map)?;
+    let values_fit = values.is_empty() || values.len() == count * sizes.value;
+    if keys.len() == count * sizes.key && values_fit {
         return Ok(());
     }
     Err(invalid("the map's keys or values have another size"))
+}
+
+/// The sizes of a map's keys and values, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MapSizes {
+    pub(super) key: usize,
+    pub(super) value: usize,
+}
+
+impl MapSizes {
+    /// Those of a map from `K` to `V`.
+    pub(super) const fn of<K, V>() -> Self {
+        Self {
+            key: size_of::<K>(),
+            value: size_of::<V>(),
+        }
+    }
 }
 
 /// The beginning of `struct bpf_map_info`.
@@ -245,7 +262,7 @@ struct MapInfo {
 /// `enum bpf_map_type`: the kinds whose values are one for each CPU, so longer than they say.
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
 
-pub(super) fn map_sizes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
+pub(super) fn map_sizes(map: BorrowedFd<'_>) -> io::Result<MapSizes> {
     let mut info = MapInfo::default();
     let mut attr = InfoByFd {
         bpf_fd: map.as_raw_fd().cast_unsigned(),
@@ -257,5 +274,8 @@ pub(super) fn map_sizes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
     if PER_CPU.contains(&info.kind) {
         return Err(invalid("the map has a value for each CPU"));
     }
-    Ok((info.key_size as usize, info.value_size as usize))
+    Ok(MapSizes {
+        key: info.key_size as usize,
+        value: info.value_size as usize,
+    })
 }

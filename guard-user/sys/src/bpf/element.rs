@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::batch::map_sizes;
+use super::batch::{MapSizes, map_sizes};
 use super::{Element, address, bpf};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -17,7 +17,7 @@ const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 ///
 /// `InvalidInput` where they are others. Else the system's, as where it is no map.
 pub(super) fn check_sizes<K, V>(map: &OwnedFd) -> io::Result<()> {
-    if map_sizes(map.as_fd())? == (size_of::<K>(), size_of::<V>()) {
+    if map_sizes(map.as_fd())? == MapSizes::of::<K, V>() {
         return Ok(());
     }
     Err(io::Error::new(

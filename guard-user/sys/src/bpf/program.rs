@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::batch::{MapSizes, map_sizes};
 use super::{BPF_OBJ_GET_INFO_BY_FD, Element, InfoByFd, address, bpf};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -295,14 +296,23 @@ pub fn is_compiled(program: &OwnedFd) -> io::Result<bool> {
     Ok(info(program.as_fd())?.jited_len > 0)
 }
 
-/// What tells a program from others, without its maps: its `enum bpf_prog_type`, and the tag of its instructions.
+/// What tells a program from others, without its maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramCode {
+    /// `enum bpf_prog_type`
+    pub kind: u32,
+    /// The tag of its instructions.
+    pub tag: [u8; 8],
+}
+
+/// The code of a loaded program.
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn code(program: BorrowedFd<'_>) -> io::Result<(u32, [u8; 8])> {
-    let info = info(program)?;
-    Ok((info.kind, info.tag))
+pub fn code(program: BorrowedFd<'_>) -> io::Result<ProgramCode> {
+    let ProgInfo { kind, tag, .. } = info(program)?;
+    Ok(ProgramCode { kind, tag })
 }
 
 fn info(program: BorrowedFd<'_>) -> io::Result<ProgInfo> {
@@ -335,7 +345,7 @@ pub fn program_of(id: u32) -> io::Result<OwnedFd> {
 ///
 /// The system's; `InvalidInput` where it is another map.
 pub fn first_of_array(array: BorrowedFd<'_>) -> io::Result<u64> {
-    if super::batch::map_sizes(array)? != (size_of::<u32>(), size_of::<u64>()) {
+    if map_sizes(array)? != MapSizes::of::<u32, u64>() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "the map's keys or values have another size",

@@ -1,9 +1,9 @@
 //! What BPF programs find at a socket.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, RawFd};
 
-use super::batch::map_sizes;
+use super::batch::{MapSizes, map_sizes};
 use super::{Element, address, bpf};
 
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -15,7 +15,7 @@ const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 /// `InvalidInput` where the map is of other values. Else the system's, as where it is no socket.
 pub fn store_at_socket(map: impl AsFd, socket: impl AsFd, value: u64) -> io::Result<()> {
     let (map, key) = (map.as_fd(), socket.as_fd().as_raw_fd());
-    if map_sizes(map)? != (size_of_val(&key), size_of_val(&value)) {
+    if map_sizes(map)? != MapSizes::of::<RawFd, u64>() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "the map's keys or values have another size",

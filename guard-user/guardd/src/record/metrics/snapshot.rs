@@ -251,16 +251,13 @@ impl Snapshot {
                 of.map(|of| u64::from(of.problem.is_some())),
             ),
         ] {
-            some(to, (name, help, None), value)?;
+            some(to, name, help, None, value)?;
         }
         let heard = of.and_then(|of| of.heard_at);
         let heard = heard.and_then(|at| u64::try_from(at.as_second()).ok());
         let help = "When the fleet's policies were last offered, since 1970.";
-        some(
-            to,
-            ("guard_fleet_offered_timestamp", help, Some(&Unit::Seconds)),
-            heard,
-        )
+        let (name, unit) = ("guard_fleet_offered_timestamp", Some(&Unit::Seconds));
+        some(to, name, help, unit, heard)
     }
 
     fn of_guardd(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -314,7 +311,9 @@ fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> 
 /// A gauge that may have no value.
 fn some(
     to: &mut DescriptorEncoder<'_>,
-    (name, help, unit): (&str, &str, Option<&Unit>),
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
     value: Option<u64>,
 ) -> fmt::Result {
     let encoder = to.encode_descriptor(name, help, unit, MetricType::Gauge)?;
