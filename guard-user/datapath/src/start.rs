@@ -311,21 +311,7 @@ fn adopt(
 ) -> Result<Start> {
     let live = pins::live(&places.pin_dir);
     let mut maps = Maps::open(&live)?;
-    let found = maps.get_meta(meta::ABI)?;
-    if found != guard_common::ABI {
-        return Err(DatapathError::OtherVersion {
-            path: places.pin_dir.clone(),
-            root: places.cgroup_root.clone(),
-            found,
-            ours: guard_common::ABI,
-        });
-    }
-    if hooks::guarded_cgroup(&live).is_some_and(|id| id != root.id()) {
-        return Err(DatapathError::OtherRoot {
-            pins: places.pin_dir.clone(),
-            root: places.cgroup_root.clone(),
-        });
-    }
+    check_pins(places, root, &live, &maps)?;
     // The listeners at the ports of an earlier guardd's proxies are unknown: until there are others, redirected connections are
     // refused. Before any program is replaced, so that no connection is judged by one and redirected by another.
     Proxies::clear(&live)?;
@@ -340,6 +326,32 @@ fn adopt(
         return Ok(Start::Adopted);
     }
     replace(&mut maps, &live, object, root, loader, OldPrograms::Unknown)?;
+    log_replaced(build, object, missing);
+    Ok(Start::Replaced)
+}
+
+/// Whether the pins have this guardd's layout, and are of this root.
+fn check_pins(places: &Places, root: &cgroup::Root, live: &Path, maps: &Maps) -> Result<()> {
+    let found = maps.get_meta(meta::ABI)?;
+    if found != guard_common::ABI {
+        return Err(DatapathError::OtherVersion {
+            path: places.pin_dir.clone(),
+            root: places.cgroup_root.clone(),
+            found,
+            ours: guard_common::ABI,
+        });
+    }
+    if hooks::guarded_cgroup(live).is_some_and(|id| id != root.id()) {
+        return Err(DatapathError::OtherRoot {
+            pins: places.pin_dir.clone(),
+            root: places.cgroup_root.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Logs why programs of that build were replaced, of which `missing` were not attached.
+fn log_replaced(build: u64, object: &Object, missing: usize) {
     match build {
         build if build == object.build() => {
             tracing::info!(missing, "attached programs that were not there any more");
@@ -352,7 +364,6 @@ fn adopt(
         }
         build => tracing::info!("replaced the programs of build {build:016x} by {object:?}"),
     }
-    Ok(Start::Replaced)
 }
 
 #[cfg(test)]

@@ -179,13 +179,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         attending,
     };
     let mut tasks = tasks(cli, &shared, sources);
-    let idle = tokio::select! {
-        idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
-        // The programs went with it. The next start attaches them again.
-        () = root_gone(&shared) => Err(begin_anew(&shared).await),
-        // No task ends by itself. Without one the daemon does half its work: a restart is better.
-        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
-    };
+    let idle = until_end(cli, &shared, &mut signals, &mut tasks).await;
     // Before the proxy's ports can be another process's.
     shared.with(|state| {
         state.worker_down::<ProxyWorker>(None);
@@ -200,6 +194,22 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     match idle? {
         true if cli.until_idle => undo(cli, shared, shelves).await,
         _ => Ok(()),
+    }
+}
+
+/// Waits until guardd has to end: whether that is as no session is left.
+async fn until_end(
+    cli: &Cli,
+    shared: &Shared,
+    signals: &mut Signals,
+    tasks: &mut JoinSet<()>,
+) -> Result<bool> {
+    tokio::select! {
+        idle = end(shared, cli.until_idle, signals) => Ok(idle),
+        // The programs went with it. The next start attaches them again.
+        () = root_gone(shared) => Err(begin_anew(shared).await),
+        // No task ends by itself. Without one the daemon does half its work: a restart is better.
+        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     }
 }
 

@@ -295,21 +295,7 @@ impl State {
         if !question.shown_whole {
             return Err(refusals::not_shown(&question.request));
         }
-        let has = |offer: &str| question.offers.iter().any(|one| one == offer);
-        let prefixed = |begin: &str| {
-            question
-                .offers
-                .iter()
-                .find_map(|one| one.strip_prefix(begin))
-        };
-        let is_scope = match answer.scope.as_str() {
-            "one" => true,
-            "prefix" => has("scope=prefix"),
-            "writes" => has("scope=writes"),
-            "path" => prefixed("path=").is_some(),
-            _ => false,
-        };
-        if !is_scope || (answer.read_only && !has("read-only")) {
+        if !is_scope_offered(meant) {
             return Err(refusals::not_offered(&question.request, &answer.scope));
         }
         let counts = [answer.connections, answer.requests, answer.bytes];
@@ -329,18 +315,23 @@ impl State {
         if !(may(SignedScope::Offers) || is_wider || (may(SignedScope::One) && is_once)) {
             return Err(refusals::not_offered(&question.request, "more than once"));
         }
-        let time = answer.seconds.map(Duration::from_secs);
+        self.signed_term(meant, count == Some(1))
+    }
+
+    /// For how long a signed yes opens; `says_once`: for one connection or request.
+    fn signed_term(&self, meant: &Meant, says_once: bool) -> Result<Duration, CallError> {
+        let time = meant.answer.seconds.map(Duration::from_secs);
         let time = time
             .filter(|time| !time.is_zero())
             .ok_or_else(refusals::no_time)?;
         let longest = self.longest_signed(&meant.asked);
-        let longest = longest.ok_or_else(|| refusals::nothing_to_open(&question.request))?;
+        let longest = longest.ok_or_else(|| refusals::nothing_to_open(&meant.question.request))?;
         let longest = meant
             .person
             .max_for
             .map_or(longest, |most| most.min(longest));
         // Who says "once" has chosen no time: that is the usual one.
-        if time <= longest || count == Some(1) {
+        if time <= longest || says_once {
             Ok(time.min(longest))
         } else {
             Err(refusals::too_long(time, longest))
@@ -619,6 +610,20 @@ fn taken(
         holes: opened.holes,
         warnings: opened.warnings,
     }
+}
+
+/// Whether the question offers what the answer opens.
+fn is_scope_offered(meant: &Meant) -> bool {
+    let (answer, offers) = (&meant.answer, &meant.question.offers);
+    let has = |offer: &str| offers.iter().any(|one| one == offer);
+    let is_scope = match answer.scope.as_str() {
+        "one" => true,
+        "prefix" => has("scope=prefix"),
+        "writes" => has("scope=writes"),
+        "path" => offers.iter().any(|one| one.starts_with("path=")),
+        _ => false,
+    };
+    is_scope && (!answer.read_only || has("read-only"))
 }
 
 /// Whether that person may answer under a policy of that name.

@@ -187,27 +187,7 @@ async fn under_policies(
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
-    let (policies, project) = shared.with(|state| {
-        let library = state.policies.library();
-        let policy = library.resolve(policy)?;
-        let project = project
-            .map(|project| library.resolve(project))
-            .transpose()?;
-        // A session under them would have the fleet's around it.
-        let policies = [policy].into_iter().chain(state.fleet.base()?);
-        Ok::<_, CallError>((policies.collect::<Vec<_>>(), project))
-    })?;
-    let mut chain = Vec::new();
-    for source in policies {
-        chain.push(InForce::from(load::prepare(shared, source).await?));
-    }
-    if let Some(project) = project {
-        let now = shared.with(|state| state.environment());
-        let may_ask = |one: &InForce| policy::may_ask_for_names(&one.policy, &one.compiled, &now);
-        let project = project.of_project(chain.iter().all(may_ask));
-        // As in a session's chain: of equals the policy's own is told of.
-        chain.insert(0, load::prepare(shared, project).await?.into());
-    }
+    let chain = chain_under(shared, policy, project).await?;
     let now = shared.with(|state| state.environment());
     let by_all = |to: &Destination, ports: &[PortSpec]| {
         let each = |project: bool| {
@@ -239,6 +219,36 @@ async fn under_policies(
         one.tell_name(name.as_str());
     }
     Ok(all)
+}
+
+/// The policies that would judge a session under them, compiled.
+async fn chain_under(
+    shared: &Shared,
+    policy: PolicyRef,
+    project: Option<PolicyRef>,
+) -> Result<Vec<InForce>, CallError> {
+    let (policies, project) = shared.with(|state| {
+        let library = state.policies.library();
+        let policy = library.resolve(policy)?;
+        let project = project
+            .map(|project| library.resolve(project))
+            .transpose()?;
+        // A session under them would have the fleet's around it.
+        let policies = [policy].into_iter().chain(state.fleet.base()?);
+        Ok::<_, CallError>((policies.collect::<Vec<_>>(), project))
+    })?;
+    let mut chain = Vec::new();
+    for source in policies {
+        chain.push(InForce::from(load::prepare(shared, source).await?));
+    }
+    if let Some(project) = project {
+        let now = shared.with(|state| state.environment());
+        let may_ask = |one: &InForce| policy::may_ask_for_names(&one.policy, &one.compiled, &now);
+        let project = project.of_project(chain.iter().all(may_ask));
+        // As in a session's chain: of equals the policy's own is told of.
+        chain.insert(0, load::prepare(shared, project).await?.into());
+    }
+    Ok(chain)
 }
 
 /// What becomes of a question for a name that no rule of a policy names.

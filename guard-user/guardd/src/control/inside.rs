@@ -71,6 +71,16 @@ enum AskedBefore<'r> {
     No,
 }
 
+impl<'r> AskedBefore<'r> {
+    const fn of(pending: Option<&'r str>, was_open: bool) -> Self {
+        match pending {
+            Some(request) => Self::Pending(request),
+            None if was_open => Self::WasOpen,
+            None => Self::No,
+        }
+    }
+}
+
 /// An answer without a request.
 fn told(verdict: Verdict, advice: String) -> Requested {
     Requested {
@@ -144,6 +154,7 @@ impl State {
         })
     }
 
+    /// What became of attempts at one destination; none where they would pass now.
     fn stopped(
         &self,
         attempt: &AttemptKey,
@@ -151,12 +162,7 @@ impl State {
         holes: &[LiveHole],
         clocks: &Clocks,
     ) -> Option<Stopped> {
-        let key = RequestKey::new(
-            attempt.session,
-            attempt.destination,
-            attempt.protocol,
-            attempt.port,
-        );
+        let key = tried_key(attempt);
         let now = matter(&self.sessions, &self.policies, &key)?;
         if now.verdict == Verdict::Allow {
             return None;
@@ -175,11 +181,7 @@ impl State {
         });
         let refused = answer.and_then(|answer| refused(answer, clocks));
         let destination = key.endpoint(then.host.clone());
-        let asked = match &request {
-            Some(request) => AskedBefore::Pending(request),
-            None if outcome.is_some() => AskedBefore::WasOpen,
-            None => AskedBefore::No,
-        };
+        let asked = AskedBefore::of(request.as_deref(), outcome.is_some());
         let advised = Advised(&destination, &then);
         let advice = match self.passes_by_tcp(attempt) {
             Some(_) => advice::unsent(&destination),
@@ -188,11 +190,7 @@ impl State {
             }
             None => self.advice(&key, &now, advised, asked, holes),
         };
-        let other = (!now.is_by_the_same(&then)).then(|| DecidesNow {
-            verdict: now.verdict.as_str().to_owned(),
-            rule: now.rule.clone(),
-            policy: now.around.clone(),
-        });
+        let other = decides_now(&now, &then);
         let at = clocks.calendar(tried.reported);
         Some(Stopped {
             count: tried.count,
@@ -399,6 +397,25 @@ fn decided(stopped: Stopped, matter: Matter) -> Stopped {
         barred: matter.barred,
         ..stopped
     }
+}
+
+/// What the attempts were about.
+fn tried_key(attempt: &AttemptKey) -> RequestKey {
+    RequestKey::new(
+        attempt.session,
+        attempt.destination,
+        attempt.protocol,
+        attempt.port,
+    )
+}
+
+/// What decides now, where something else decided then.
+fn decides_now(now: &Matter, then: &Matter) -> Option<DecidesNow> {
+    (!now.is_by_the_same(then)).then(|| DecidesNow {
+        verdict: now.verdict.as_str().to_owned(),
+        rule: now.rule.clone(),
+        policy: now.around.clone(),
+    })
 }
 
 /// A yes as the one inside sees it; what passed is for the caller to tell.

@@ -294,19 +294,7 @@ async fn approver(
         Call::Stop { session, refused } => {
             one(&create::stop(shared, who, &session, refused).await?)
         }
-        Call::Explain {
-            destination,
-            ports,
-            policy,
-            beside,
-            session,
-        } => {
-            let (to, ports) = explain::parse(&destination, &ports)?;
-            let beside = beside.map(|beside| *beside);
-            let under = shared.with(|state| state.under(who, policy, beside, session))?;
-            look_up(shared, &to).await;
-            one(&explain::explain(shared, &under, &to, &ports).await?)
-        }
+        call @ Call::Explain { .. } => explanation(shared, who, call).await,
         Call::KernelLog { of } => {
             let of = shared.with(|state| kernel_log::switch(state, of))?;
             shared.log_switched.notify_one();
@@ -338,6 +326,25 @@ async fn approver(
             answer
         }
     }
+}
+
+/// The verdict for a destination, and what gives it.
+async fn explanation(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, CallError> {
+    let Call::Explain {
+        destination,
+        ports,
+        policy,
+        beside,
+        session,
+    } = call
+    else {
+        return Err(not_here());
+    };
+    let (to, ports) = explain::parse(&destination, &ports)?;
+    let beside = beside.map(|beside| *beside);
+    let under = shared.with(|state| state.under(who, policy, beside, session))?;
+    look_up(shared, &to).await;
+    one(&explain::explain(shared, &under, &to, &ports).await?)
 }
 
 /// A call about the decisions of people that are kept.
@@ -396,27 +403,7 @@ async fn of_supervisor(
     call: Call,
 ) -> Result<Vec<u8>, CallError> {
     match call {
-        Call::SocketRefused {
-            session,
-            socket,
-            pid,
-            comm,
-            unknown,
-        } => {
-            let kept = if unknown {
-                Withheld::Unknown
-            } else {
-                Withheld::Socket
-            };
-            let refused = UnixRefusal {
-                kept,
-                socket: &socket,
-                pid,
-                comm: comm.as_deref().unwrap_or_default(),
-            };
-            shared.with(|state| state.socket_refused(who, &session, refused))?;
-            one(&serde_json::json!({}))
-        }
+        call @ Call::SocketRefused { .. } => socket_refused(shared, who, call),
         Call::NameSockets { session, sockets } => {
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;
             one(&serde_json::json!({}))
@@ -446,6 +433,33 @@ async fn of_supervisor(
         }
         _ => Err(not_here()),
     }
+}
+
+/// A supervisor has refused a socket.
+fn socket_refused(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, CallError> {
+    let Call::SocketRefused {
+        session,
+        socket,
+        pid,
+        comm,
+        unknown,
+    } = call
+    else {
+        return Err(not_here());
+    };
+    let kept = if unknown {
+        Withheld::Unknown
+    } else {
+        Withheld::Socket
+    };
+    let refused = UnixRefusal {
+        kept,
+        socket: &socket,
+        pid,
+        comm: comm.as_deref().unwrap_or_default(),
+    };
+    shared.with(|state| state.socket_refused(who, &session, refused))?;
+    one(&serde_json::json!({}))
 }
 
 /// A signed answer that somebody hands in at the machine: the signature stands for what polkit would ask.

@@ -192,19 +192,24 @@ impl State {
                 Fate::Ends(why) => ending.push((group, why)),
             }
         }
-        // Before they hear of it, and end.
-        let behind: Vec<_> = ending
-            .iter()
-            .map(|(group, _)| self.process_held(group, &mut looked, Look::Logged))
-            .collect();
-        end_groups(&mut self.datapath, &self.sessions, &ending);
-        for ((group, why), seen) in ending.iter().zip(behind) {
-            self.write_end(group, seen, why);
-        }
+        self.end_and_write(&ending, &mut looked);
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         self.holds
             .end_review(began, clock::now(), first_end(&held), appointed);
+    }
+
+    /// Closes connections, and writes that and why to the audit log.
+    fn end_and_write(&mut self, ending: &[(Group, &'static str)], looked: &mut Looked) {
+        // Before they hear of it, and end.
+        let behind: Vec<_> = ending
+            .iter()
+            .map(|(group, _)| self.process_held(group, looked, Look::Logged))
+            .collect();
+        end_groups(&mut self.datapath, &self.sessions, ending);
+        for ((group, why), seen) in ending.iter().zip(behind) {
+            self.write_end(group, seen, why);
+        }
     }
 
     /// What a held connection is about, and the verdict on it with these holes: on what its listener leads to, if that is on the loopback.

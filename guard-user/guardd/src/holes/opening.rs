@@ -216,16 +216,10 @@ impl State {
         };
         let expires = after(clocks.now(), checked.time);
         let record = HoleOpen {
-            name: checked.name.clone().map_or(Field::Absent, Field::Is),
-            reason: about.reason.clone().into(),
             request: request.into(),
             expires_at: moment::text(clocks.calendar(expires)).into(),
-            connections: checked.connections.map(u64::from).into(),
-            bytes: checked.bytes.into(),
-            read_only: checked.read_only.then_some(true).into(),
-            by: about.opened_by.clone().into(),
             from: by.from.clone().into(),
-            ..HoleOpen::default()
+            ..record_of(checked, &about)
         };
         // All addresses of a name are in one hole for each port.
         let (first, others) = match (&checked.name, &checked.prefixes[..]) {
@@ -242,20 +236,31 @@ impl State {
                 let id = open_in_kernel(&mut self.datapath, checked, &hole, expires, opened)?;
                 self.recorder.counters().hole_opened();
                 self.note_opened(id, checked, &spec, &about, expires);
-                let record = HoleOpen {
-                    hole: ids::hole(id).into(),
-                    destination: prefix.to_string().into(),
-                    ports: ports_shown(&spec).into(),
-                    ..record.clone()
-                };
-                let session = ids::session(checked.session);
-                self.recorder
-                    .write(LogEntry::of(session, checked.owner, record))?;
+                self.write_opened(id, checked, &hole, record.clone())?;
                 // In this order, so that a hole which the next guardd knows from here is in the audit log.
                 self.holes.keep(id);
             }
         }
         Ok(self.recorder.sync()?)
+    }
+
+    /// Writes a hole to the audit log; `record` has what all have that are opened with it.
+    fn write_opened(
+        &mut self,
+        id: HoleId,
+        checked: &CheckedHole,
+        hole: &OneHole<'_>,
+        record: HoleOpen,
+    ) -> Result<(), CallError> {
+        let record = HoleOpen {
+            hole: ids::hole(id).into(),
+            destination: hole.prefix.to_string().into(),
+            ports: ports_shown(hole.spec).into(),
+            ..record
+        };
+        let session = ids::session(checked.session);
+        let entry = LogEntry::of(session, checked.owner, record);
+        Ok(self.recorder.write(entry)?)
     }
 
     /// Notes a hole that the kernel has from now on.
@@ -302,6 +307,19 @@ impl State {
         if let Err(error) = self.datapath.settle_budgets(id) {
             tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd starts anew");
         }
+    }
+}
+
+/// What the records of all holes have that are opened at once.
+fn record_of(checked: &CheckedHole, about: &HoleOrigin) -> HoleOpen {
+    HoleOpen {
+        name: checked.name.clone().map_or(Field::Absent, Field::Is),
+        reason: about.reason.clone().into(),
+        connections: checked.connections.map(u64::from).into(),
+        bytes: checked.bytes.into(),
+        read_only: checked.read_only.then_some(true).into(),
+        by: about.opened_by.clone().into(),
+        ..HoleOpen::default()
     }
 }
 

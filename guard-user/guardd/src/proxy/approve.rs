@@ -90,6 +90,33 @@ struct HoleOfYes<'a> {
     shown: &'a proto::Request,
 }
 
+/// For how many requests a hole is; none for any number.
+fn requests_left(covers: &Covers, widening: &Widening, requests: Option<u32>) -> Option<u32> {
+    match (covers, widening.is_none()) {
+        (Covers::Waiting(..), _) => Some(1),
+        (_, true) => Some(requests.unwrap_or(1)),
+        (_, false) => requests,
+    }
+}
+
+/// The requests up to the one that was `called` which these holes answer, by their ids: of `requests` at most.
+fn answered_by_holes(
+    asked: &Pending,
+    called: &str,
+    holes: &[HoleOfYes<'_>],
+    requests: Option<u32>,
+) -> Vec<String> {
+    let is_covered = |key: &RequestKey| holes.iter().any(|one| one.hole.is_for(key));
+    let answered = asked.each_up_to(called);
+    let answered = answered.filter(|(key, _)| is_covered(key));
+    let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
+    // A hole for a number of requests answers only that many: the newest, about which the person was asked last.
+    if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
+        answered.drain(..answered.len().saturating_sub(left.max(holes.len())));
+    }
+    answered
+}
+
 impl State {
     /// Answers an HTTP request with yes, or the statements of a series up to the id that it was `called` by.
     ///
@@ -120,23 +147,12 @@ impl State {
         let opened_by = self.machine.name_of(by);
         let mut open = Vec::new();
         for (covers, shown) in wanted {
-            let left = match (&covers, widening.is_none()) {
-                (Covers::Waiting(..), _) => Some(1),
-                (_, true) => Some(requests.unwrap_or(1)),
-                (_, false) => requests,
-            };
+            let left = requests_left(&covers, widening, requests);
             let scope = scope_for(key, shown, covers, left, checked.bytes)?;
             let hole = hole_for(shown, scope, &checked, &opened_by);
             open.push(HoleOfYes { hole, shown });
         }
-        let is_covered = |key: &RequestKey| open.iter().any(|one| one.hole.is_for(key));
-        let answered = asked.each_up_to(called);
-        let answered = answered.filter(|(key, _)| is_covered(key));
-        let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
-        // A hole for a number of requests answers only that many: the newest, about which the person was asked last.
-        if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
-            answered.drain(..answered.len().saturating_sub(left.max(open.len())));
-        }
+        let answered = answered_by_holes(asked, called, &open, requests);
         let ids = self.write_holes(by, &checked, &open, &answered)?;
         self.note_http_yes(by, &ids, &open, asked, &answered);
         self.requests

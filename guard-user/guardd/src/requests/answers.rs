@@ -125,14 +125,11 @@ impl State {
         let new = left.as_ref().map(|_| self.datapath.next_request());
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
-        let (sessions, policies) = (&self.sessions, &self.policies);
-        let checked = checked_hole(sessions, policies, asked, &prefixes, terms)?;
-        // A signature is for what its question shows: that address.
-        let name = match &by.signed {
-            Some(_) => None,
-            None => self.named_of(asked, extent),
+        let checked = checked_hole(&self.sessions, &self.policies, asked, &prefixes, terms)?;
+        let checked = CheckedHole {
+            name: self.name_opened(by, asked, extent),
+            ..checked
         };
-        let checked = CheckedHole { name, ..checked };
         let reads_alone = (checked.read_only && asked.shown.held).then(|| {
             let ports = [asked.key.ports()];
             held_ends(&everything(checked.session, &prefixes, &ports))
@@ -157,6 +154,15 @@ impl State {
         }
         self.apply(Change::Answers);
         Ok(opened)
+    }
+
+    /// The name whose addresses a yes opens, if it does so.
+    fn name_opened(&self, by: &Answering, asked: &Pending, extent: BurstExtent) -> Option<String> {
+        match &by.signed {
+            // A signature is for what its question shows: that address.
+            Some(_) => None,
+            None => self.named_of(asked, extent),
+        }
     }
 
     /// Counts a yes, and keeps whose it was.

@@ -51,12 +51,7 @@ impl State {
         let mut each = each_says(&self.policies, session, &key)?;
         let of_host = hosts::judged(&self.policies, &session.chain, &key);
         let besides = hosts::put_first(&mut each, of_host);
-        // A no to the outermost session is a no to all inside it.
-        let outermost = RequestKey {
-            session: session.outermost(),
-            ..key.clone()
-        };
-        if outermost != key && self.requests.is_refused(&outermost, at) {
+        if self.is_refused_around(session, &key, at) {
             return Ok(Noted::SaidNo);
         }
         let owner = RequestOwner::of(session);
@@ -91,6 +86,17 @@ impl State {
         };
         let warnings = process.warning.into_iter().chain(beware).collect();
         self.put(key, owner, at, draft, warnings)
+    }
+
+    /// Whether a person said no to that for the session's outermost one: that is a no to all inside it.
+    pub(crate) fn is_refused_around(
+        &self,
+        session: &Session,
+        key: &RequestKey,
+        at: BootTime,
+    ) -> bool {
+        let outermost = key.of(session.outermost());
+        outermost != *key && self.requests.is_refused(&outermost, at)
     }
 
     /// By which name the session is likely to have gone there, or the one that was `typed`; and whether a yes opens it.

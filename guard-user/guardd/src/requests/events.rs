@@ -59,6 +59,15 @@ fn is_own_proxy(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::OwnProxy
 }
 
+/// What refuses a connection, as the audit log has it.
+#[derive(Default)]
+struct RefusedBy {
+    rule: Option<String>,
+    /// The policy of a parent session, if that has the rule.
+    policy: Option<String>,
+    why: Option<String>,
+}
+
 /// What becomes of a refusal, by the verdict of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handling {
@@ -309,6 +318,35 @@ impl State {
         Ok(())
     }
 
+    /// What refuses a connection: `why` where no policy does, the rule whose name TLS has not shown, or what the policies say.
+    fn refused_by(
+        &self,
+        event: &Event,
+        judged: Option<ChainVerdict<'_>>,
+        why: Option<String>,
+    ) -> RefusedBy {
+        match (why, self.sni_rule(event)) {
+            // The rule that is about it may allow it.
+            (Some(why), _) => RefusedBy {
+                why: Some(why),
+                ..RefusedBy::default()
+            },
+            (None, Some(by_sni)) => RefusedBy {
+                rule: Some(by_sni.name.clone()),
+                why: Some(NOT_SHOWN.to_owned()),
+                ..RefusedBy::default()
+            },
+            (None, None) => RefusedBy {
+                rule: judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone())),
+                policy: judged.and_then(|judged| {
+                    let session = self.sessions.live(event.session)?;
+                    self.policies.around(&session.chain, &judged)
+                }),
+                why: None,
+            },
+        }
+    }
+
     /// Writes a refusal to the audit log, as a `denied` record.
     fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
         self.note_refusal(event, session, None);
@@ -320,17 +358,7 @@ impl State {
             return;
         };
         let judged = judge(&self.sessions, &self.policies, event);
-        let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
-        let around = judged.and_then(|judged| {
-            let session = self.sessions.live(event.session)?;
-            self.policies.around(&session.chain, &judged)
-        });
-        let (rule, around, why) = match (why, self.sni_rule(event)) {
-            // The rule that is about it may allow it.
-            (Some(why), _) => (None, None, Some(why)),
-            (None, Some(by_sni)) => (Some(by_sni.name.clone()), None, Some(NOT_SHOWN.to_owned())),
-            (None, None) => (rule, around, None),
-        };
+        let by = self.refused_by(event, judged, why);
         let host = judged.and_then(|judged| {
             let policies = &self.policies;
             policies.host_of(event.session, event.destination, &judged)
@@ -348,12 +376,12 @@ impl State {
         let record = Denied {
             cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
             destination: destination(event, host).into(),
-            rule: rule.into(),
-            policy: around.map_or(Field::Absent, Into::into),
+            rule: by.rule.into(),
+            policy: by.policy.map_or(Field::Absent, Into::into),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
             through: self.relays.tried_through(&key(event)).cloned().into(),
             hook: hook.into(),
-            why: why.map_or(Field::Absent, Into::into),
+            why: by.why.map_or(Field::Absent, Into::into),
             count: event.count.into(),
             pid: pid.into(),
             comm: process.comm.into(),

@@ -30,6 +30,32 @@ use crate::{
     times::after,
 };
 
+/// The holes of a yes, one for each pattern.
+fn holes_for(
+    asked: &Pending,
+    opened_by: String,
+    patterns: &[String],
+    time: std::time::Duration,
+) -> Vec<Hole> {
+    let clocks = Clocks::read();
+    let about = HoleOrigin {
+        session: asked.key.session.0,
+        owner: asked.owner,
+        opened_by,
+        reason: asked.shown.note.clone(),
+        opened_at: clocks.present(),
+        bytes: None,
+    };
+    let expires = after(clocks.now(), time);
+    let holes = patterns.iter().map(|pattern| Hole {
+        session: asked.key.session,
+        expires,
+        about: Some(about.clone()),
+        scope: Scope::Questions(pattern.clone()),
+    });
+    holes.collect()
+}
+
 impl State {
     /// Answers a question with yes.
     ///
@@ -63,23 +89,8 @@ impl State {
             all: &answered,
         };
         self.recorder.write_question_yes(asked, ids, record)?;
-        let clocks = Clocks::read();
-        let about = HoleOrigin {
-            session: asked.key.session.0,
-            owner: asked.owner,
-            opened_by: self.machine.name_of(by),
-            reason: asked.shown.note.clone(),
-            opened_at: clocks.present(),
-            bytes: None,
-        };
-        let expires = after(clocks.now(), time);
-        let holes = patterns.iter().map(|pattern| Hole {
-            session: asked.key.session,
-            expires,
-            about: Some(about.clone()),
-            scope: Scope::Questions(pattern.clone()),
-        });
-        let holes = self.open_names(by, holes.collect(), &answered[0])?;
+        let holes = holes_for(asked, self.machine.name_of(by), &patterns, time);
+        let holes = self.open_names(by, holes, &answered[0])?;
         self.note_question_yes(by, asked, &answered[0], &patterns, &holes);
         self.count_yes(by, asked, &answered);
         let new = new.map(|number| format!("r{number}"));

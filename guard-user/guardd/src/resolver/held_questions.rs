@@ -154,8 +154,7 @@ impl State {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        let outermost = key.of(session.outermost());
-        if outermost != *key && self.requests.is_refused(&outermost, at) {
+        if self.is_refused_around(session, key, at) {
             return Ok(Noted::SaidNo);
         }
         let owner = RequestOwner::of(session);

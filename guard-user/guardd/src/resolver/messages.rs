@@ -39,6 +39,29 @@ impl State {
                 tcp4,
                 tcp6,
             } => self.resolver.stock(network, [udp4, udp6, tcp4, tcp6]),
+            taught @ (FromResolver::Learned { .. } | FromResolver::Untold { .. }) => {
+                return self.note_taught(taught);
+            }
+            FromResolver::Opens {
+                number,
+                session,
+                name,
+                addresses,
+            } => {
+                let addresses = addresses.into_iter().map(Address::from).collect();
+                self.widen_names(SessionId(session), &name, addresses);
+                self.resolver.answer_question(number, true);
+            }
+            question @ (FromResolver::Ask { .. }
+            | FromResolver::Refused { .. }
+            | FromResolver::More { .. }) => self.note_question(question),
+        }
+        false
+    }
+
+    /// A session has learned addresses. True where policies are to be compiled again for that.
+    fn note_taught(&mut self, taught: FromResolver) -> bool {
+        match taught {
             FromResolver::Learned {
                 session,
                 name,
@@ -57,24 +80,22 @@ impl State {
                     until: counts_until(ttl),
                     asker: self.asker(SessionId(session), tgid.0),
                 };
-                return self.session_learns(&answered);
+                self.session_learns(&answered)
             }
             FromResolver::Untold { session, ttl } => {
                 let session = SessionId(session);
                 if self.sessions.live(session).is_some() {
                     self.policies.miss_answers(session, counts_until(ttl));
                 }
+                false
             }
-            FromResolver::Opens {
-                number,
-                session,
-                name,
-                addresses,
-            } => {
-                let addresses = addresses.into_iter().map(Address::from).collect();
-                self.widen_names(SessionId(session), &name, addresses);
-                self.resolver.answer_question(number, true);
-            }
+            _ => false,
+        }
+    }
+
+    /// A question that the policies do not simply let pass: a person is to be asked, or it was refused.
+    fn note_question(&mut self, question: FromResolver) {
+        match question {
             FromResolver::Ask {
                 number,
                 session,
@@ -116,8 +137,8 @@ impl State {
                 refused,
                 failed,
             } => self.note_more_names(SessionId(session), refused, failed),
+            _ => {}
         }
-        false
     }
 
     fn session_learns(&mut self, answered: &NameAnswer<'_>) -> bool {

@@ -187,6 +187,22 @@ impl State {
         }
     }
 
+    /// Adds to the facts of a session what an earlier guardd has not written.
+    fn complete(&self, about: &mut SessionFacts, cgroup: &SessionCgroup, is_populated: bool) {
+        // 0.2.0 wrote these two only.
+        if about.around.is_empty() {
+            let known = [about.outermost, about.parent];
+            about.around.extend(known.into_iter().flatten());
+            // The one may be the other.
+            about.around.dedup();
+        }
+        if let (None, Some(launcher), true) = (about.pid, about.launcher, is_populated) {
+            // guardd was killed after the command had entered, and before it wrote that down.
+            let inside = self.datapath.processes(cgroup).into_iter();
+            about.pid = inside.filter(|pid| stands_in(launcher, *pid)).min();
+        }
+    }
+
     fn adopt_session(
         &mut self,
         cgroup: SessionCgroup,
@@ -199,18 +215,7 @@ impl State {
             self.recorder.note(entry.noticed(AFTER_RESTART));
         }
         let mut about = about.unwrap_or_else(|| SessionFacts::unknown(&cgroup));
-        // 0.2.0 wrote these two only.
-        if about.around.is_empty() {
-            let known = [about.outermost, about.parent];
-            about.around.extend(known.into_iter().flatten());
-            // The one may be the other.
-            about.around.dedup();
-        }
-        if let (None, Some(launcher), true) = (about.pid, about.launcher, is_populated) {
-            // guardd was killed after the command had entered, and before it wrote that down.
-            let inside = self.datapath.processes(&cgroup).into_iter();
-            about.pid = inside.filter(|pid| stands_in(launcher, *pid)).min();
-        }
+        self.complete(&mut about, &cgroup, is_populated);
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
         about.unstarted &= !is_live;
         let stage = match is_live {

@@ -123,12 +123,17 @@ pub(crate) async fn run(
         shared.with(|state| state.tell_person(slots, &mut started));
     }
     if shared.with(|state| state.is_read_only(&started.session.id)) {
-        started.warnings.extend(proxy::worker::ready(shared).await);
-        let trust = proxy::authority::trusted(shared, &started.session.id).await;
-        started.authority = trust.certificate;
-        started.warnings.extend(trust.warning);
+        have_proxy(shared, &mut started).await;
     }
     Ok(started)
+}
+
+/// Waits for the proxy, and for the certificate that the session is to trust.
+async fn have_proxy(shared: &Shared, started: &mut Started) {
+    started.warnings.extend(proxy::worker::ready(shared).await);
+    let trust = proxy::authority::trusted(shared, &started.session.id).await;
+    started.authority = trust.certificate;
+    started.warnings.extend(trust.warning);
 }
 
 /// Whether that caller may have such a session now, whatever its policy.
