@@ -88,7 +88,7 @@ impl Dials {
             let put = self.follow_one(*process, until);
             let put = put.or_else(|_| {
                 // Ended entries take room.
-                self.forget_before(now);
+                self.evict_ended(now);
                 self.follow_one(*process, until)
             });
             all = match (all, put) {
@@ -116,7 +116,7 @@ impl Dials {
         Ok(before.lost == 0)
     }
 
-    fn forget_before(&mut self, now: BootTime) {
+    fn evict_ended(&mut self, now: BootTime) {
         if now.0 < self.swept.0 + SWEEP {
             return;
         }

@@ -111,15 +111,17 @@ pub(super) fn load(loader: &mut Loader<'_>, object: &Object, dir: &Path) -> Resu
     let first_probe =
         holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;
     let network = netns::own().map_err(DatapathError::file("find", "guardd's network"))?;
-    let (told, aya) = loader.parts();
-    log_of::prepare(aya, &told.log);
-    aya.override_global("SESSION_LEVEL", &told.session_level, true);
-    let first_probe = told.first_probe.get_or_init(|| first_probe);
+    let (settings, aya) = loader.parts();
+    log_of::prepare(aya, &settings.log);
+    aya.override_global("SESSION_LEVEL", &settings.session_level, true);
+    let first_probe = settings.first_probe.get_or_init(|| first_probe);
     aya.override_global("FIRST_PROBE", first_probe, true);
     // An object of an earlier guard has none of this.
-    let network = told.own_network.get_or_init(|| network.0);
+    let network = settings.own_network.get_or_init(|| network.0);
     aya.override_global("OWN_NETWORK", network, false);
-    let reuseport = told.reuseport.get_or_init(|| layout::reuseport(told));
+    let reuseport = settings
+        .reuseport
+        .get_or_init(|| layout::reuseport(settings));
     aya.override_global("REUSEPORT", reuseport, false);
     for name in maps::NAMES {
         aya.map_pin_path(name, pins::map(dir, name));

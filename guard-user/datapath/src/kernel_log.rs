@@ -19,7 +19,7 @@ use log::{Log, Metadata, Record};
 
 use super::{
     Datapath, DatapathError, LogOf, Result,
-    loader::{Loader, Told},
+    loader::{LoadSettings, Loader},
     maps, pins,
     start::{self, OldPrograms},
 };
@@ -165,8 +165,8 @@ impl Datapath {
             return Ok(());
         }
         let live = pins::live(&self.places.pin_dir);
-        let told = Told::new(&self.root, of);
-        let mut loader = Loader::new(&told);
+        let settings = LoadSettings::new(&self.root, of);
+        let mut loader = Loader::new(&settings);
         let mut ebpf = start::replace(
             &mut self.maps,
             &live,

@@ -11,7 +11,7 @@ use guard_sys::{
 
 use super::{
     DatapathError, Object, Result,
-    loader::{Loader, Told},
+    loader::{LoadSettings, Loader},
     log_of, maps, pins,
     top::refused,
 };
@@ -25,12 +25,14 @@ pub(super) fn load(
     types: &Btf,
     others: &[&'static str],
 ) -> Result<Ebpf> {
-    let (told, aya) = loader.parts();
-    let offsets = told.offsets(types).map_err(refused("the kernel's types"))?;
-    log_of::prepare(aya, &told.log);
-    aya.override_global("SESSION_LEVEL", &told.session_level, true);
+    let (settings, aya) = loader.parts();
+    let offsets = settings
+        .offsets(types)
+        .map_err(refused("the kernel's types"))?;
+    log_of::prepare(aya, &settings.log);
+    aya.override_global("SESSION_LEVEL", &settings.session_level, true);
     // An object of an earlier guard has none of these.
-    aya.override_global("ROOT_ID", &told.root_id, false);
+    aya.override_global("ROOT_ID", &settings.root_id, false);
     aya.override_global("OFFSETS", offsets, false);
     for name in maps::NAMES.iter().chain(others).copied() {
         aya.map_pin_path(name, pins::map(live, name));
@@ -91,7 +93,7 @@ pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
 
 /// The number of the bit of a socket that says whether others may share its port; 0 where nobody says which that is, or no program may
 /// read it. Those that judge packets do without then.
-pub(super) fn reuseport(told: &Told) -> u32 {
+pub(super) fn reuseport(settings: &LoadSettings) -> u32 {
     let bit = |types: &Btf| -> io::Result<u32> {
         bpf::load_program(
             ProgramKind::SOCKET_FILTER,
@@ -100,7 +102,7 @@ pub(super) fn reuseport(told: &Told) -> u32 {
         )?;
         Ok(types.bit("sock", "__sk_common")? + types.bit("sock_common", "skc_reuseport")?)
     };
-    let types = told.types().ok();
+    let types = settings.types().ok();
     types.and_then(|types| bit(types).ok()).unwrap_or(0)
 }
 

@@ -12,8 +12,8 @@ use super::{
     log_of::{self, LogConstants},
 };
 
-/// What programs are told when they are loaded. A loader only borrows it.
-pub(super) struct Told {
+/// The constants that programs are loaded with. A loader only borrows them.
+pub(super) struct LoadSettings {
     /// Whose decisions are logged,
     log_of: Option<LogOf>,
     /// and the constants that say so.
@@ -28,7 +28,7 @@ pub(super) struct Told {
     types: OnceCell<Result<Btf, String>>,
 }
 
-impl Told {
+impl LoadSettings {
     pub(super) fn new(root: &cgroup::Root, log_of: Option<LogOf>) -> Self {
         Self {
             log_of,
@@ -65,27 +65,30 @@ impl Told {
 
 /// A loader, which is made when something is loaded.
 pub(super) struct Loader<'l> {
-    told: &'l Told,
+    settings: &'l LoadSettings,
     aya: Option<EbpfLoader<'l>>,
 }
 
 impl<'l> Loader<'l> {
-    pub(super) fn new(told: &'l Told) -> Self {
-        Self { told, aya: None }
+    pub(super) fn new(settings: &'l LoadSettings) -> Self {
+        Self {
+            settings,
+            aya: None,
+        }
     }
 
-    /// What it is told, and aya's own. That keeps what it was told before, of which each object takes what it has.
-    pub(super) fn parts(&mut self) -> (&'l Told, &mut EbpfLoader<'l>) {
-        (self.told, self.aya.get_or_insert_with(EbpfLoader::new))
+    /// Its settings, and aya's loader. That keeps the constants that it was given before, of which each object takes what it has.
+    pub(super) fn parts(&mut self) -> (&'l LoadSettings, &mut EbpfLoader<'l>) {
+        (self.settings, self.aya.get_or_insert_with(EbpfLoader::new))
     }
 
-    /// What it is told.
-    pub(super) fn told(&self) -> &'l Told {
-        self.told
+    /// Its settings.
+    pub(super) fn settings(&self) -> &'l LoadSettings {
+        self.settings
     }
 
     /// Whose decisions are logged by what it loads.
     pub(super) fn log_of(&self) -> Option<LogOf> {
-        self.told.log_of
+        self.settings.log_of
     }
 }

@@ -81,12 +81,12 @@ impl Datapath {
         Ok(entries.iter().map(|(_, value)| read(value)).collect())
     }
 
-    /// Removes a listener: a connection to it, if it still exists, is held until it is scanned.
+    /// Evicts a listener: a connection to it, if it still exists, is held until it is scanned.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn forget_relay(&mut self, ticket: Ticket) -> Result<()> {
+    pub fn evict_relay(&mut self, ticket: Ticket) -> Result<()> {
         gone(self.relays()?.known.remove(&ticket.0))
             .map_err(DatapathError::ebpf("write the map RELAYS"))
     }

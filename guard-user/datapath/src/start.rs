@@ -18,7 +18,7 @@ use super::{
     gate::{self, Gate, TlsBy},
     holding::Holding,
     hooks, layout,
-    loader::{Loader, Told},
+    loader::{LoadSettings, Loader},
     lsm::Lsm,
     maps::Maps,
     outside, pins,
@@ -63,8 +63,8 @@ impl Datapath {
         let pin_lock = pins::lock(&places.pin_dir)?;
         let making = pins::making_root(&places.pin_dir);
         let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root, &making)?;
-        let told = Told::new(&root, None);
-        let mut loader = Loader::new(&told);
+        let settings = LoadSettings::new(&root, None);
+        let mut loader = Loader::new(&settings);
         let begun = root.lock().and_then(|root_lock| {
             let start = begin(places, object, &root, made_root, &mut loader)?;
             Ok((root_lock, start))
@@ -128,7 +128,7 @@ impl Offered {
         tls: TlsBy,
         loader: &mut Loader<'_>,
     ) -> Self {
-        let types = loader.told().types();
+        let types = loader.settings().types();
         let with_types = types.map_err(|why| format!("cannot judge what sockets lead to: {why}"));
         let lsm = with_types
             .clone()
@@ -292,8 +292,8 @@ pub(super) fn replace(
     Ok(ebpf)
 }
 
-/// Waits until programs judge nothing any more: the kernel detaches them a moment after their pins have gone. Whoever else holds one, as
-/// a debugger may, is not waited for any longer than [`LETTING_GO`]. This stops guardd's one thread, with all that it does for sessions, so
+/// Waits until programs judge nothing any more: the kernel detaches them a moment after their pins have gone. Another process that holds one,
+/// as a debugger may, is not waited for any longer than [`LETTING_GO`]. This stops guardd's one thread, with all that it does for sessions, so
 /// only a start comes here with any: nothing is served yet, what is pinned judges, and whoever connects waits in the socket's queue.
 fn await_end(programs: &[u32]) {
     let deadline = Instant::now() + LETTING_GO;
@@ -316,7 +316,7 @@ fn adopt(
     // refused. Before any program is replaced, so that no connection is judged by one and redirected by another.
     Proxies::clear(&live)?;
     Resolvers::clear(&live)?;
-    // Whoever was killed over a change may not have come to say that it holds for what is remembered, too. If programs are replaced, it is
+    // A guardd that was killed over a change may not have come to say that it holds for what is remembered, too. If programs are replaced, it is
     // raised again behind that: until then the old ones allow under this one.
     maps.bump_generation()?;
     let hooks = hooks::read_back(&live, root.id(), object.knows_names());

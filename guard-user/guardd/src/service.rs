@@ -90,7 +90,7 @@ fn say(error: &str) {
     let _ = writeln!(io::stderr(), "guardd: {said}");
 }
 
-/// Says that the settings are good, to whoever has changed them and is about to restart guardd.
+/// Says that the settings are good, to the administrator who has changed them and is about to restart guardd.
 fn tell_settings(paths: &Paths) -> Result<()> {
     let said = checked(paths)?;
     // That nobody reads it changes nothing.
@@ -207,7 +207,7 @@ async fn until_end(
     tokio::select! {
         idle = end(shared, cli.until_idle, signals) => Ok(idle),
         // The programs went with it. The next start attaches them again.
-        () = root_gone(shared) => Err(begin_anew(shared).await),
+        () = root_gone(shared) => Err(remake_root(shared).await),
         // No task ends by itself. Without one the daemon does half its work: a restart is better.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     }
@@ -326,14 +326,14 @@ async fn root_gone(shared: &Shared) {
 
 /// Makes the cgroup root again, and waits until clients have got an error reply. Nothing is enforced, and no session is left;
 /// but until guardd is back, the next unit in the slice would run in a cgroup without the hooks.
-async fn begin_anew(shared: &Shared) -> anyhow::Error {
+async fn remake_root(shared: &Shared) -> anyhow::Error {
     let root = shared.with(|state| state.machine.cgroup_root().to_owned());
     let error = anyhow::anyhow!(
         "NOT enforcing: the cgroup {} was removed, and what was attached to it\n\
          start it again: guardd makes a new one, and attaches to that",
         root.display()
     );
-    let begun = threads::run(move || slice::begin_anew(&root));
+    let begun = threads::run(move || slice::restart(&root));
     match tokio::time::timeout(LAST_ANSWERS, begun).await {
         Ok(Ok(Err(error))) => tracing::error!(%error, "units of the slice may start unguarded"),
         Ok(Err(error)) => tracing::error!(%error, "units of the slice may start unguarded"),

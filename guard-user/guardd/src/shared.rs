@@ -22,12 +22,12 @@ use crate::{
 /// Policies that are compiled at once.
 const COMPILING: usize = 2;
 
-/// The shortest time between two readings of what is enforced: whoever asks all the time leaves time for others.
+/// The shortest time between two readings of what is enforced: a caller that asks all the time leaves time for others.
 const STATUSES: Duration = Duration::from_millis(20);
 /// The shortest time between two answers about this machine. Each reads back from the kernel, and a courier may be taken over.
 const PRESENCES: Duration = Duration::from_millis(50);
 
-/// Places that wait for whoever tells of them; the oldest are forgotten.
+/// Places that wait for the stream that shows them; the oldest are evicted.
 const APPEARED: usize = 64;
 
 /// The state, and what wakes the tasks that wait for changes.

@@ -58,7 +58,7 @@ pub enum NotifyResponse {
     Done(i32),
 }
 
-/// Whoever answers.
+/// The supervisor's end: it answers.
 #[derive(Debug)]
 pub struct NotifyListener(OwnedFd);
 

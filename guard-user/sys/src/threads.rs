@@ -39,7 +39,7 @@ async fn run_by<T: Send + 'static>(
 ) -> io::Result<T> {
     let (tell, told) = oneshot::channel();
     begin(Box::new(move || {
-        // Whoever waits may have gone.
+        // The caller that waits may have gone.
         let _ = tell.send(work());
     }))?;
     told.await

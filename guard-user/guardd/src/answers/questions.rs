@@ -13,7 +13,7 @@ use crate::record::shelf::Shelf;
 
 /// Wrong codes after which a question is closed.
 pub(crate) const MOST_WRONG: u8 = 3;
-/// How often a request is told again because it asks something else, and so has another code. What changes without end would have
+/// How often a request is announced again because it asks something else, and so has another code. What changes without end would have
 /// people told without end.
 const MOST_CHANGES: u32 = 8;
 
@@ -38,7 +38,7 @@ pub(crate) struct GivenQuestion {
     /// The process that it names.
     #[serde(default)]
     pub(crate) pid: Option<u32>,
-    /// Whether `on_request` was told its code.
+    /// Whether its code was announced to `on_request`.
     #[serde(default)]
     pub(crate) told: bool,
     /// How many questions about the same request there were before this one, each in the time of the next.
@@ -111,7 +111,7 @@ impl GivenQuestion {
         }
     }
 
-    /// Whether it has a code that `on_request` is to be told yet.
+    /// Whether it has a code that is still to be announced to `on_request`.
     #[must_use]
     pub(crate) fn has_code_to_tell(&self) -> bool {
         !self.code.is_empty() && !self.told && !self.is_closed() && self.changes <= MOST_CHANGES

@@ -86,7 +86,7 @@ struct WantedHole {
 }
 
 impl State {
-    /// Takes an answer that somebody has signed, from whoever hands it in.
+    /// Takes an answer that an approver has signed, from the caller that hands it in.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl State {
         signed: &Signed,
         meant: &mut Meant,
     ) -> Result<proto::approvers::Taken, CallError> {
-        // Its owner's account may be somebody else's by now. A no makes things stricter, whoever says it.
+        // Its owner's account may be somebody else's by now. A no makes things stricter, whichever approver says it.
         if signed.is_synced() && !self.config.answers.synced {
             return Err(refusals::synced());
         }

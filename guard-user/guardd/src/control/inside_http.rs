@@ -18,7 +18,7 @@ use crate::{
     state::State,
 };
 
-/// Of a session's answered requests so many are told.
+/// How many of a session's answered requests are shown.
 const MAX_ANSWERED: usize = 8;
 
 /// A stopped request, as people saw it. None if it is about a connection.

@@ -131,7 +131,7 @@ struct TurnedAway(HashMap<Account, TurnedAwayCount>);
 /// What the log has of one account.
 #[derive(Debug, Default)]
 struct TurnedAwayCount {
-    /// When it was last told; none: never.
+    /// When it was last logged; none: never.
     at: Option<BootTime>,
     /// How often it was turned away since.
     since: u64,
@@ -141,7 +141,7 @@ impl TurnedAway {
     /// Accounts that are kept: more than may have connections.
     const MOST: usize = 2 * MAX_CONNECTIONS;
 
-    /// Notes that one was, and returns how often since it was told, if that is to be told now.
+    /// Notes that one was, and returns how often since it was logged, if that is to be logged now.
     fn note(&mut self, account: Account, now: BootTime) -> Option<u64> {
         let is_due = |told: &TurnedAwayCount| told.at.is_none_or(|at| is_past(at, PAUSE, now));
         if self.0.len() >= Self::MOST {
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(note(other, 6), Some(1));
         assert_eq!(note(one, SECOND + 5), Some(4995));
         assert_eq!(note(one, SECOND + 6), None);
-        // Where there are too many to keep, those go of which nothing was told lately.
+        // Where there are too many to keep, those go of which nothing was logged lately.
         for uid in 0..TurnedAway::MOST {
             note(Account::Unowned(uid as u64), 3 * SECOND);
         }

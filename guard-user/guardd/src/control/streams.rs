@@ -209,7 +209,7 @@ async fn pending(
         if let Err(refusal) = viewer(shared, peer, call) {
             return send(write, error_frame(refusal.into())?).await;
         }
-        // Whoever was enrolled or removed meanwhile changes for whom a courier carries.
+        // Each approver who was enrolled or removed meanwhile changes for whom a courier carries.
         if matches!(who, Viewer::Courier(_)) {
             let now = shared.with(|state| who.follow(state));
             drop(std::mem::replace(&mut following, now));
@@ -217,7 +217,7 @@ async fn pending(
     }
 }
 
-/// The requests of a session that something is held for, now and at each change. Nothing is held for whoever looks so: a launcher has no
+/// The requests of a session that something is held for, now and at each change. Nothing is held for a caller that looks so: a launcher has no
 /// answer.
 async fn held(
     shared: &Shared,

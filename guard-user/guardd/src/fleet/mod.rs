@@ -281,7 +281,7 @@ impl Fleet {
         Ok(self.bundle().and_then(base_of))
     }
 
-    /// The texts of the fleet's policies, for whoever judges by them.
+    /// The texts of the fleet's policies, for those who judge by them.
     #[must_use]
     pub(crate) fn texts(&self) -> FleetTexts {
         let base = self.base().ok().flatten();

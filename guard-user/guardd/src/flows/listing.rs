@@ -1,4 +1,4 @@
-//! What sessions have reached, for whoever may see it.
+//! What sessions have reached, for the approvers who may see it.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 

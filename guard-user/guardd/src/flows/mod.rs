@@ -203,7 +203,7 @@ impl Flows {
         Ok(())
     }
 
-    /// Forgets what the oldest ended sessions of whoever has most have reached, where it is too much.
+    /// Evicts what the oldest ended sessions of the user who has most have reached, where it is too much.
     fn make_room(&mut self) {
         loop {
             let count: usize = self.all.values().map(KeptFlows::len).sum();

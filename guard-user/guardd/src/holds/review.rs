@@ -213,7 +213,7 @@ impl State {
     }
 
     /// What a held connection is about, and the verdict on it with these holes: on what its listener leads to, if that is on the loopback.
-    /// Else what becomes of it whoever answers.
+    /// Else what becomes of it, whatever an approver says.
     fn judge_held(
         &mut self,
         key: &RequestKey,

@@ -302,7 +302,7 @@ impl State {
         }
     }
 
-    /// Removes the budgets of a hole that nobody was told of: all sessions share the kernel's room for budgets.
+    /// Removes the budgets of a hole that was never announced: all sessions share the kernel's room for budgets.
     fn forget_budgets(&mut self, id: HoleId) {
         if let Err(error) = self.datapath.settle_budgets(id) {
             tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd starts anew");

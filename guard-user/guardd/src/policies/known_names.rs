@@ -40,7 +40,7 @@ struct SessionNames {
     of: HashMap<Address, AddressNames>,
     /// Until when names count that are not among these: of addresses that there was no room for, and from before this guardd began.
     unnoted_until: BootTime,
-    /// The same of answers that came more quickly than they were told: of any address.
+    /// The same of answers that came more quickly than they were reported: of any address.
     untold_until: BootTime,
 }
 
@@ -142,7 +142,7 @@ pub(crate) struct KnownName<'a> {
 
 /// A program may connect before the resolver has looked at the clock.
 const MOMENT: Duration = Duration::from_millis(5);
-/// Other names that are told of one address.
+/// Other names that are shown of one address.
 const MAX_ALSO: usize = 8;
 
 /// The narrowest pattern of a policy that covers a name.
@@ -252,7 +252,7 @@ impl KnownNames {
         known.is_some_and(|known| known.untold_until > now)
     }
 
-    /// Takes note that a session got answers that were not told.
+    /// Takes note that a session got answers that were not reported.
     pub(super) fn miss(&mut self, session: SessionId, until: BootTime) {
         let known = self.names.entry(session).or_default();
         known.untold_until = known.untold_until.max(until);

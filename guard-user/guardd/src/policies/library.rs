@@ -82,7 +82,7 @@ impl PolicyText {
         }
     }
 
-    /// A reason of one of its rules, for whoever is asked about it. What a project says is told as its words.
+    /// A reason of one of its rules, for the approver who is asked about it. What a project says is told as its words.
     #[must_use]
     pub(crate) fn told(&self, reason: String) -> String {
         match self.project {
@@ -154,7 +154,7 @@ impl PolicyText {
         })
     }
 
-    /// The text with what it is called, for whoever judges by it.
+    /// The text with what it is called, for those who judge by it.
     #[must_use]
     pub(crate) fn shown(self) -> PolicyRef {
         let stem = self.file.as_deref().map(Path::new);

@@ -35,7 +35,7 @@ const MAX_PASSING_ADDRESSES: usize = 8;
 const PAUSE: u64 = 5_000_000_000;
 /// Names that one warning tells of each reason: it comes with each start.
 const MAX_TOLD: usize = 3;
-/// Names without an address that a launcher is told of.
+/// Names without an address that are shown to a launcher.
 const MAX_WITHOUT: usize = 256;
 
 /// What a name server said.
@@ -274,7 +274,7 @@ impl PolicyNames {
         latest.map_or_else(Vec::new, |known| known.addresses.keys().copied().collect())
     }
 
-    /// Whether they are to be written down now; then whoever asks does it.
+    /// Whether they are to be written down now; then the caller does it.
     pub(crate) fn take_unwritten(&mut self, is_urgent: bool, now: BootTime) -> bool {
         let is_due = is_urgent || now.0.saturating_sub(self.written.0) >= PAUSE;
         if !self.is_unwritten || !is_due {

@@ -4,7 +4,7 @@ use guard_policy::{self as policy, Side};
 
 use super::InForce;
 
-/// Ways in which it may let more through that are told; of more, how many.
+/// Ways in which it may let more through that are listed; of more, how many.
 const MOST: usize = 6;
 
 /// What it may let through that the other one does not, in words; none: it only narrows.

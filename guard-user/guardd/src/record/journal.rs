@@ -141,7 +141,7 @@ fn appeared(record: &LogRecord, of: &str) -> String {
     }
 }
 
-/// Whether what came into reach is more than is told.
+/// Whether what came into reach is more than is shown.
 fn is_more(record: &LogRecord) -> bool {
     record.fields.get("more") == Some(&Value::Bool(true))
 }

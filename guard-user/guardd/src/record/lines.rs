@@ -1,4 +1,4 @@
-//! Reads the audit log as it stands, for whoever keeps it elsewhere: each record's bytes, of all files that are there.
+//! Reads the audit log as it stands, for a courier that keeps it elsewhere: each record's bytes, of all files that are there.
 
 use std::{
     collections::VecDeque,

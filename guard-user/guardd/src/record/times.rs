@@ -31,7 +31,7 @@ const BEGINS: &[u8] = b"{\"at\":\"";
 
 impl RecordTime {
     const FIRST: Self = Self([0; LENGTH]);
-    /// Of a line that says none: whoever asks is to see it.
+    /// Of a line that says none: the caller is to see it.
     const LAST: Self = Self([u8::MAX; LENGTH]);
 
     /// The one in which a time is; none: years of more digits.
@@ -88,7 +88,7 @@ impl Times {
         if first.last() != Some(&b'\n') && (first.len() as u64) < FIRST {
             return Ok(0);
         }
-        // Whoever asks meanwhile waits for what is read, and need not read it again.
+        // A caller that asks meanwhile waits for what is read, and need not read it again.
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let length = file.metadata()?.len();
         files.retain(|one| one.first != first || one.read <= length);

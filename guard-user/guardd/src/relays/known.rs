@@ -33,7 +33,7 @@ const TOGETHER: usize = 64;
 /// How long after a scan the kernel traces the outbound connections of a listener's processes. New connections to the listener
 /// are admitted only meanwhile.
 pub(super) const FOLLOWED: Duration = Duration::from_secs(60);
-/// Interval between scans of a listener without new connections for [`FORGOTTEN`], while a client stays connected.
+/// Interval between scans of a listener without new connections for [`UNUSED`], while a client stays connected.
 pub(super) const LATER_SCANS: Duration = Duration::from_secs(30);
 /// Interval before the scan of a listener whose process has connected to a known port of this machine.
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ const MAX_KNOWN: usize = 2048;
 /// Listeners not yet scanned, of one outermost session and those inside it.
 const MAX_WAITING: usize = 256;
 /// A listener without connections for this long is no longer scanned.
-pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
+pub(super) const UNUSED: Duration = Duration::from_secs(600);
 /// Destinations whose listener is kept, to be shown.
 const MAX_TRIED: usize = 1024;
 
@@ -119,7 +119,7 @@ pub(super) struct KnownListener {
     pub(super) due: Option<BootTime>,
     pub(super) step: usize,
     /// What the kernel map has.
-    pub(super) told: Option<Relay>,
+    pub(super) in_kernel: Option<Relay>,
     /// The last scan found nobody who listens there, nor who is connected.
     pub(super) has_ended: bool,
     /// The listener counts as leading anywhere only because something could not be read.
@@ -189,7 +189,7 @@ impl Relays {
                 busy: now,
                 due: Some(now),
                 step: 0,
-                told: Some(relay),
+                in_kernel: Some(relay),
                 unread: false,
                 is_outdated: false,
                 has_ended: false,
@@ -246,7 +246,7 @@ impl Relays {
     ) -> Vec<(Ticket, Client)> {
         let due = self.known.iter().filter_map(|(ticket, known)| {
             let at = known.due.filter(|at| *at <= now)?;
-            Some((known.told.is_some(), at, *ticket, known.by))
+            Some((known.in_kernel.is_some(), at, *ticket, known.by))
         });
         let mut due: Vec<_> = due.collect();
         due.sort_unstable();
@@ -274,7 +274,7 @@ impl Relays {
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
         let mut gone = None;
         if !self.known.contains_key(&ticket) {
-            self.forget_those_before(netns, event.destination, port);
+            self.evict_those_before(netns, event.destination, port);
             gone = self.make_room();
             self.let_wait(outermost);
         }
@@ -291,7 +291,7 @@ impl Relays {
         known.used = event.at;
         known.has_ended = false;
         known.chain = chain.to_vec();
-        let is_followed = known.told.is_some() && event.at < known.followed;
+        let is_followed = known.in_kernel.is_some() && event.at < known.followed;
         known.step = match is_followed && tells {
             // The kernel reports its connections, and each scan goes through all processes.
             true => known.step.min(SCANS.len() / 2),
@@ -311,13 +311,13 @@ impl Relays {
     /// Evicts earlier listeners at that address and port, but for the upstreams of a program that is started again or also
     /// listens at another address of that port. One whose network namespace is unknown stays: a session may have its own
     /// namespace.
-    fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
+    fn evict_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
         let is_there = |known: &KnownListener| {
             let relay = &known.relay;
             relay.netns == netns && netns.0 != 0 && relay.port == port
         };
         for known in self.known.values().filter(|known| is_there(known)) {
-            if let Some(before) = known.to_remember() {
+            if let Some(before) = known.as_past() {
                 self.past.add(known.spot(), before, known.used);
             }
         }
@@ -327,7 +327,7 @@ impl Relays {
 
     /// Evicts the oldest listeners not yet scanned, if one outermost session has too many; the kernel reports them again.
     fn let_wait(&mut self, outermost: SessionId) {
-        let waits = |known: &KnownListener| known.share == outermost && known.told.is_none();
+        let waits = |known: &KnownListener| known.share == outermost && known.in_kernel.is_none();
         let waiting = || self.known.iter().filter(|(_, known)| waits(known));
         if waiting().count() >= MAX_WAITING {
             let oldest = waiting().min_by_key(|(_, known)| (known.leads_somewhere(), known.used));
@@ -369,7 +369,7 @@ impl Relays {
         let mut at = self.known.values().filter(|known| {
             let is_there = known.relay.address == address && known.relay.port == port;
             let was_seen = known.used.0 != 0 || since.0 < self.began.0;
-            known.told.is_some() && is_there && was_seen
+            known.in_kernel.is_some() && is_there && was_seen
         });
         let first = at.next()?;
         // Of several that listened one after the other, the last counts.
@@ -388,7 +388,7 @@ impl Relays {
         to: &Connection,
     ) -> impl Iterator<Item = &KnownListener> {
         let known = self.asked_by(by, to);
-        known.filter(|known| known.told.is_some())
+        known.filter(|known| known.in_kernel.is_some())
     }
 
     /// As [`Self::reached_by`], whether they were scanned or not.
@@ -427,7 +427,8 @@ impl Relays {
             anywhere: to.to.is_loopback() && there.clone().all(|known| known.relay.owner != 0),
         };
         for known in there.filter(|known| known.relay.owner != by.cgroup) {
-            behind.anywhere |= known.is_anywhere() || known.told.is_none() || known.is_outdated;
+            behind.anywhere |=
+                known.is_anywhere() || known.in_kernel.is_none() || known.is_outdated;
             behind.leads.extend(known.leads());
         }
         behind
@@ -566,7 +567,7 @@ impl KnownListener {
             busy: event.at,
             due: None,
             step: 0,
-            told: None,
+            in_kernel: None,
             unread: false,
             is_outdated: false,
             has_ended: false,
@@ -582,7 +583,7 @@ impl KnownListener {
 
     /// Whether new connections reach it: it was scanned, and what it connects to is reported.
     pub(super) fn is_scanned(&self, now: BootTime) -> bool {
-        now < self.followed && self.told.is_some()
+        now < self.followed && self.in_kernel.is_some()
     }
 
     pub(super) fn leads(&self) -> &[Connection] {
@@ -619,7 +620,7 @@ impl KnownListener {
     /// Whether to write nothing to the kernel map before the next scan, which is soon: connections are held meanwhile. What
     /// could not be read may only have been busy.
     pub(super) fn waits_for_more(&self, found: &ScanResult) -> bool {
-        found.unread && self.told.is_none() && self.step <= SCANS_TO_READ_ALL
+        found.unread && self.in_kernel.is_none() && self.step <= SCANS_TO_READ_ALL
     }
 
     /// Counts what was found as unread if nobody knows in which network namespace the listener is, and returns whose it is then, a cgroup
@@ -634,7 +635,7 @@ impl KnownListener {
     }
 
     /// Keeps what is known if the listener is still there but its process is not, because it is about to end.
-    pub(super) fn keep_whoever_ends(&self, found: &mut ScanResult) {
+    pub(super) fn keep_ending_process(&self, found: &mut ScanResult) {
         let Some(who) = &self.who else { return };
         let ends = found.pid.is_none() || (found.pid == who.pid && found.command.is_empty());
         if ends {
@@ -655,7 +656,7 @@ impl KnownListener {
 
     /// What to keep for when the program is started again. A session's servers are scanned each time, so that they evict
     /// nothing known of others.
-    fn to_remember(&self) -> Option<PastProgram> {
+    fn as_past(&self) -> Option<PastProgram> {
         let who = self.who.as_ref().filter(|_| self.leads_somewhere())?;
         Some(PastProgram {
             comm: who.comm.clone(),
@@ -811,7 +812,7 @@ mod tests {
             relays.note(&event, client.outermost, &[], true);
         }
         let known = relays.known.get_mut(&Ticket((7 << 32) | 5)).unwrap();
-        (known.told, known.due) = (Some(known.relay), None);
+        (known.in_kernel, known.due) = (Some(known.relay), None);
         known.followed = BootTime(20);
         let localhost = IpAddr::from([127, 0, 0, 1]).into();
         let to = Connection::new(localhost, Protocol::TCP, 7080);
@@ -924,7 +925,7 @@ mod tests {
         assert_eq!(note(9_000, 2), 10 + MAX_WAITING);
         assert_eq!(note(9_001, 1), 11 + MAX_WAITING);
         for known in relays.known.values_mut() {
-            known.told = Some(known.relay);
+            known.in_kernel = Some(known.relay);
         }
         for ticket in 10_000..10_100 + MAX_KNOWN as u64 {
             let event = Event {
@@ -935,7 +936,7 @@ mod tests {
             };
             relays.note(&event, SessionId(2), &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
-            known.told = Some(known.relay);
+            known.in_kernel = Some(known.relay);
         }
         assert_eq!(relays.known.len(), MAX_KNOWN);
         let of_first = relays
@@ -993,7 +994,7 @@ mod tests {
         known.step += 1;
         assert!(!known.waits_for_more(&unread));
         // A stricter result is written at once for a listener that the kernel map has.
-        (known.step, known.told) = (1, Some(known.relay));
+        (known.step, known.in_kernel) = (1, Some(known.relay));
         assert!(!known.waits_for_more(&unread));
     }
 
@@ -1009,7 +1010,7 @@ mod tests {
             };
             relays.note(&event, event.session, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
-            known.told = is_told.then_some(known.relay);
+            known.in_kernel = is_told.then_some(known.relay);
             known.due = Some(BootTime(due));
         };
         for ticket in 0..500 {
@@ -1037,7 +1038,7 @@ mod tests {
             };
             let gone = relays.note(&event, ALONE, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
-            known.told = Some(known.relay);
+            known.in_kernel = Some(known.relay);
             let lead = Connection::new(Address::default(), Protocol::TCP, 5432);
             known.relay.owner = owner;
             if ticket < 10 || owner != 0 {
@@ -1076,7 +1077,7 @@ mod tests {
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             for found in found {
                 let mut found = found.clone();
-                known.keep_whoever_ends(&mut found);
+                known.keep_ending_process(&mut found);
                 known.take_over(&found, owner, &mut relays.past);
                 known.learn(found, owner);
             }
@@ -1182,7 +1183,7 @@ mod tests {
             };
             let mut known = KnownListener::new(Ticket(ticket), &event, SessionId(share));
             known.add_lead(&lead(u8::try_from(ticket).unwrap()));
-            known.told = Some(known.relay);
+            known.in_kernel = Some(known.relay);
             relays.known.insert(Ticket(ticket), known);
         };
         listens(1, &at(1, 5432), (1, 7));
@@ -1210,14 +1211,14 @@ mod tests {
         third.has_ended = true;
         assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], false));
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
-        third.told = None;
+        third.in_kernel = None;
         assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
         // The session's own servers are its own business, and say nothing of who listens there next; nor do those of another one.
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         third.relay.owner = 42;
         assert_eq!(of(&relays, &at(1, 5433)), (vec![], true));
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
-        (third.relay.owner, third.told) = (43, Some(third.relay));
+        (third.relay.owner, third.in_kernel) = (43, Some(third.relay));
         assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
     }
 
@@ -1238,7 +1239,7 @@ mod tests {
             };
             let ticket = Ticket(u64::from(port));
             let mut known = KnownListener::new(ticket, &event, SessionId(7));
-            known.told = Some(known.relay);
+            known.in_kernel = Some(known.relay);
             (known.followed, known.due) = (BootTime(followed), due.map(BootTime));
             relays.known.insert(ticket, known);
         };

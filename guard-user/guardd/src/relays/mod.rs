@@ -32,7 +32,7 @@ use crate::{
     times::after,
 };
 pub(crate) use known::ClientSession;
-use known::{Client, FOLLOWED, FORGOTTEN, KnownListener, LATER_SCANS, SCANS, TriedThrough};
+use known::{Client, FOLLOWED, KnownListener, LATER_SCANS, SCANS, TriedThrough, UNUSED};
 use past::Past;
 use scan::{Listener, ScanContext, ScanResult};
 
@@ -192,7 +192,7 @@ impl Relays {
         let tells = kernel.dials_problem().is_none();
         // The kernel map evicts the least recently used entry, which may be one that matters.
         if let Some(gone) = self.note(event, session.outermost(), &session.chain, tells)
-            && let Err(error) = kernel.forget_relay(gone)
+            && let Err(error) = kernel.evict_relay(gone)
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
         }
@@ -257,11 +257,11 @@ impl Relays {
         let Some(known) = self.known.get_mut(&ticket) else {
             return false;
         };
-        if known.told == Some(known.relay) {
+        if known.in_kernel == Some(known.relay) {
             return false;
         }
-        match kernel.set_relay(&known.relay, known.told.is_some()) {
-            Ok(()) => known.told = Some(known.relay),
+        match kernel.set_relay(&known.relay, known.in_kernel.is_some()) {
+            Ok(()) => known.in_kernel = Some(known.relay),
             // The next scan tries again.
             Err(error) => {
                 tracing::warn!(%error, "what a listener leads to stays as it was");
@@ -294,7 +294,7 @@ impl Relays {
                 true => None,
                 false => way_to(kernel, sessions, by),
             };
-            let is_old = |since| after(since, FORGOTTEN).0 <= now.0;
+            let is_old = |since| after(since, UNUSED).0 <= now.0;
             let wait = match SCANS.get(known.step).unwrap_or(&SCANS[SCANS.len() - 1]) {
                 _ if is_old(known.used) => LATER_SCANS,
                 wait => *wait,
@@ -339,10 +339,10 @@ impl Relays {
         }
         match kernel.relay(ticket) {
             // The kernel map may have more, from before the listener was evicted here.
-            Ok(Some(relay)) if known.told.is_none() => known.recall(&relay),
+            Ok(Some(relay)) if known.in_kernel.is_none() => known.recall(&relay),
             Ok(Some(_)) => {}
             // The kernel map evicts entries too.
-            _ => known.told = None,
+            _ => known.in_kernel = None,
         }
         // Upstreams that are simply allowed change no verdict, and there may be many.
         found
@@ -359,7 +359,7 @@ impl Relays {
             known.due = Some(after(now, LATER_SCANS));
         }
         if found.listens || known.who.is_none() {
-            known.keep_whoever_ends(&mut found);
+            known.keep_ending_process(&mut found);
             known.take_over(&found, owner, &mut self.past);
             known.learn(found, owner);
             known.is_outdated = false;
@@ -595,7 +595,7 @@ pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions)
     }
 }
 
-/// The network namespace of whoever connected, else of the session's first process; none if that is gone.
+/// The network namespace of the process that connected, else of the session's first process; none if that is gone.
 fn way_to(kernel: &Datapath, sessions: &Sessions, by: Client) -> Option<File> {
     let session = sessions.live(by.session)?;
     let processes = kernel.processes(&session.cgroup);

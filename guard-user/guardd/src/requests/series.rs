@@ -351,7 +351,7 @@ mod tests {
         let mut table = of(&["create a"]);
         note_by("other", &mut table, &other, true, SECOND, 2);
         assert_eq!(ids(&table), ["r1", "r2"]);
-        // Whoever waits for the answer to the first is told that.
+        // The client that waits for the answer to the first gets it.
         let mut table = of(&["create a"]);
         table.show_held_until("r1", Some(jiff::Timestamp::UNIX_EPOCH));
         note(&mut table, &other, true, SECOND, 2);

@@ -43,7 +43,7 @@ pub(crate) struct Resolver {
     refused: RefusedNames,
     /// How often each session was denied one.
     denied: HashMap<SessionId, u64>,
-    /// How many of these names, and of those not answered, each has that were not told one by one.
+    /// How many of these names, and of those not answered, each has that were not reported one by one.
     more: HashMap<SessionId, MoreNames>,
     /// Sessions with sockets that may be connected to this resolver.
     redirected: HashSet<SessionId>,
@@ -56,7 +56,7 @@ pub(crate) struct Resolver {
     marked: Number,
 }
 
-/// What the resolver was told.
+/// What was sent to the resolver.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ResolverKnows {
     policies: BTreeMap<u32, NameTerms>,
@@ -86,7 +86,7 @@ struct Whose {
 }
 
 impl Resolver {
-    /// Has it told again what has changed of policies and sessions.
+    /// Has what changed of policies and sessions sent to it again.
     pub(crate) fn renew(&mut self) {
         self.needs_survey = true;
         self.renew_names();
@@ -108,7 +108,7 @@ impl Resolver {
         self.link.say(message, Vec::new());
     }
 
-    /// Queues what differs from what it was told.
+    /// Queues what differs from what was sent to it.
     fn tell(&mut self, now: ResolverKnows) {
         let before = std::mem::replace(&mut self.knows, now);
         let mut messages = Vec::new();

@@ -15,7 +15,7 @@ use crate::{
     state::State,
 };
 
-/// Of a session's names so many are told.
+/// How many of a session's names are shown.
 const MAX_TOLD: usize = 8;
 
 /// The names that each session was not told of.

@@ -91,7 +91,7 @@ async fn all_asked(shared: &Shared, slot: PolicyId, reads: &str) -> Result<bool,
     narrowed.map(|()| true)
 }
 
-/// Rules that allow what other policies open to reads alone, as it is left to these: whoever says yes to a connection where all are
+/// Rules that allow what other policies open to reads alone, as it is left to these: an approver who says yes to a connection where all are
 /// asked about says nothing of writes there. None where a wider rule asks about some of it already, and none of a project's policy: an
 /// agent may have written that, with HTTP rules that let all through.
 fn reads<'p>(others: impl Iterator<Item = (&'p PolicyText, &'p Policy)>, apart: &Policy) -> String {

@@ -1,5 +1,5 @@
 //! Another text of the policy that a person brought, for a session that runs under it. The file is read outside of the session by
-//! whoever asks for it, and never by guardd: whatever runs as that person may write there, the session too. guardd's own policies follow
+//! the client that asks for it, and never by guardd: whatever runs as that person may write there, the session too. guardd's own policies follow
 //! their files (`policies/load.rs`).
 
 use std::collections::HashSet;
@@ -189,7 +189,7 @@ impl State {
                 "give the session around it".to_owned(),
             );
         }
-        // Else whoever answers for it could lift what the one who started it denies.
+        // Else any of its approvers could lift what the user denies who started it.
         match who.is_root() || session.about.brought_by == Some(who.uid()) {
             true => Ok((session.cgroup.id, slot)),
             false => refused(

@@ -449,7 +449,7 @@ fn may_be_root(is_allowed: bool) -> Result<(), CallError> {
     }
 }
 
-/// Whether a session may let pass what no rule names: whoever asks from outside could have chosen a policy that does.
+/// Whether a session may let pass what no rule names: a client outside could have chosen a policy that does.
 fn may_observe(who: Authorised, is_allowed: bool) -> Result<(), CallError> {
     match who {
         Authorised::Agent(_) => Err(CallError::refused(

@@ -44,7 +44,7 @@ use crate::{
 pub(crate) const TIME_TO_ENTER: Duration = Duration::from_secs(30);
 /// How long an ended session's policy still judges what its closed sockets send.
 const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
-/// The same of a user who has [`MANY_OF_USER`]: the kernel's room is for all users, so those that ended count, and whoever starts
+/// The same of a user who has [`MANY_OF_USER`]: the kernel's room is for all users, so those that ended count, and a user who starts
 /// one after the other is to find room again.
 const TIME_TO_DRAIN_OF_MANY: Duration = Duration::from_secs(10);
 /// Sessions of one user, those that ended included, half of [`create::MAX_OF_USER`].
@@ -110,13 +110,13 @@ pub(crate) struct SessionFacts {
     /// How many places came into reach that look like production.
     #[serde(default)]
     pub(crate) appeared: u32,
-    /// More came than are told: each new connection is asked about.
+    /// More came than are shown: each new connection is asked about.
     #[serde(default)]
     pub(crate) all_asked: bool,
     /// What looks like production and is in reach; none where nobody has looked.
     #[serde(default)]
     pub(crate) production: Option<ProductionFound>,
-    /// Whoever launches its command looks first whether the settings let it start: no record says that it began.
+    /// Its launcher looks first whether the settings let it start: no record says that it began.
     #[serde(default)]
     pub(crate) unstarted: bool,
     /// Why its command was not started.

@@ -90,7 +90,7 @@ impl Sessions {
         }
     }
 
-    /// Adds what came into reach meanwhile, without writing the session's file. `more`: what follows is not told.
+    /// Adds what came into reach meanwhile, without writing the session's file. `more`: what follows is not shown.
     pub(super) fn add_production(&mut self, id: SessionId, place: &Place, more: bool) {
         let Some(session) = self.get_mut(id) else {
             return;

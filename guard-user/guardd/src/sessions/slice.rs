@@ -67,7 +67,7 @@ pub(crate) fn stop(root: &Path) -> Result<(), DatapathError> {
 /// # Errors
 ///
 /// [`DatapathError::SliceStands`] with what systemctl says.
-pub(crate) fn begin_anew(root: &Path) -> Result<(), DatapathError> {
+pub(crate) fn restart(root: &Path) -> Result<(), DatapathError> {
     // guardd is part of the slice, and would wait for its own end.
     tell(root, &["--no-block", "restart"])
 }

@@ -1,4 +1,4 @@
-//! What guardd knows of one worker: whether it runs, what it is still to be told, and the networks that it serves.
+//! What guardd knows of one worker: whether it runs, what is still to be sent to it, and the networks that it serves.
 
 use std::{collections::VecDeque, mem, os::fd::OwnedFd, rc::Rc};
 
@@ -82,7 +82,7 @@ impl<M> WorkerLink<M> {
         }
     }
 
-    /// Policies, sessions or holes have changed: it is to be told.
+    /// Policies, sessions or holes have changed: that is to be sent to it.
     pub(crate) fn renew(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();

@@ -120,7 +120,7 @@ pub(crate) struct Networks {
     all: Vec<Network>,
     /// How many there have been with this worker.
     count: u32,
-    /// Outermost sessions of which it was told that no more are served: what is inside may ask without end.
+    /// Outermost sessions of which it was logged that no more are served: what is inside may ask without end.
     told: HashSet<SessionId>,
     /// Those that could not be served a moment ago.
     failed: Vec<Failed>,

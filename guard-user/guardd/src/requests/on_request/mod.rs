@@ -44,7 +44,7 @@ const QUIET: Duration = Duration::from_secs(10);
 enum News {
     /// A request.
     Request(String),
-    /// A request that was told, and has another code since it asks something else.
+    /// A request that was announced, and has another code since it asks something else.
     Code(String),
     /// What looks like production and came into reach: its record.
     Appeared(Arc<LogRecord>),
@@ -83,7 +83,7 @@ pub(crate) struct Notified {
     ids: HashSet<ToldRequest>,
 }
 
-/// A request as it was told. One that has grown much is told again, and one whose code has been used: the next approver needs the
+/// A request as it was announced. One that has grown much is announced again, and one whose code has been used: the next approver needs the
 /// next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ToldRequest {
@@ -137,7 +137,7 @@ impl Notified {
 #[derive(Debug)]
 struct WaitingRequest {
     told: ToldRequest,
-    /// Its question has a code that was not told.
+    /// Its question has a code that was not announced.
     has_code_to_tell: bool,
 }
 

@@ -53,7 +53,7 @@ impl WaitingRuns {
     }
 
     fn push(&mut self, new: One, most: usize) -> bool {
-        // A request that has grown is told as it is when its turn comes.
+        // A request that has grown is announced as it is when its turn comes.
         let mut before = self.0.iter().filter(|one| one.at <= new.at);
         if before.any(|one| one.news.is_same_request(&new.news)) {
             return true;
