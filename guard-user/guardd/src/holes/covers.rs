@@ -36,7 +36,7 @@ pub(crate) enum Covers {
 impl Covers {
     /// All that change something at the host of a request.
     #[must_use]
-    pub fn writes_to_host_of(request: &HttpRequest) -> Self {
+    pub(crate) fn writes_to_host_of(request: &HttpRequest) -> Self {
         Self::Writes {
             host: host_of(request).map(str::to_owned),
         }

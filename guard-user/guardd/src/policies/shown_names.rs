@@ -10,11 +10,11 @@ use super::{ChainVerdict, InForce, Policies, VerdictSubject};
 
 /// Why a client may not show a name.
 #[derive(Debug)]
-pub struct RefusedName<'p> {
+pub(crate) struct RefusedName<'p> {
     /// A clause without a full stop.
-    pub why: String,
+    pub(crate) why: String,
     /// The rule by which; none where a default decides.
-    pub rule: Option<&'p Rule>,
+    pub(crate) rule: Option<&'p Rule>,
 }
 
 impl Policies {

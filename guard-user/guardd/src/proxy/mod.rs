@@ -117,7 +117,12 @@ impl Proxy {
     }
 
     /// Removes the counts of a session's requests and names.
-    pub(crate) fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+    pub(crate) fn forget_pace(
+        &mut self,
+        session: SessionId,
+        outermost: SessionId,
+        is_shared: bool,
+    ) {
         self.pace.forget(session, outermost, is_shared);
         self.names.forget(session, outermost, is_shared);
     }

@@ -91,7 +91,7 @@ impl LogEntry {
 
     /// Of a start that is written as it happens: the record's own time says when. One that is written later keeps `started`.
     #[must_use]
-    pub fn in_time(mut self) -> Self {
+    pub(crate) fn in_time(mut self) -> Self {
         if let Record::SessionStart(start) = &mut self.record {
             start.started = Field::Absent;
         }

@@ -11,11 +11,11 @@ const REFILL: u64 = 200_000_000;
 
 /// How much an outermost session and those inside it may cause.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// At once.
-    pub burst: u64,
+    pub(crate) burst: u64,
     /// Nanoseconds after which they may cause one more.
-    pub refill: u64,
+    pub(crate) refill: u64,
 }
 
 /// How much of the audit log an outermost session, and those inside it, have used up lately.
@@ -63,7 +63,7 @@ impl Default for Meters {
 impl Meters {
     /// At that pace, with nothing used up.
     #[must_use]
-    pub fn at(pace: Pace) -> Self {
+    pub(crate) fn at(pace: Pace) -> Self {
         Self {
             pace,
             shares: HashMap::new(),

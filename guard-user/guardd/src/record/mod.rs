@@ -139,7 +139,7 @@ impl Recorder {
     }
 
     /// The sessions whose starts were written later than they began, since the last call: the next guardd need not write them.
-    pub fn take_late_starts(&mut self) -> Vec<String> {
+    pub(crate) fn take_late_starts(&mut self) -> Vec<String> {
         mem::take(&mut self.late_starts)
     }
 
