@@ -97,7 +97,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<CommandStatus, Launc
         ask: Ask {
             address: |_, _, _| None,
             has_open: |_, _, _, _| None,
-            has_bound: |_, _, _| false,
+            has_bound: |_, _, _, _| false,
         },
         names: guard_launch::landlock::AbstractNames::Scoped,
     };

@@ -7,7 +7,9 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{AGENT, Json as _, Running, Tested};
+use guard_lab::{AGENT, Json as _, Running, Tested, is_slow};
+
+use serde_json::Value;
 
 use super::discover::Project;
 use crate::watch::terminal::Tmux;
@@ -159,8 +161,14 @@ impl Planted {
 #[test]
 fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     let mut planted = Planted::new(Project::new("")?);
-    planted.plant(TIMES)?;
-    assert!(planted.secrets.len() > 1_000, "{}", planted.secrets.len());
+    // An emulated processor reads few files in the time that there is.
+    let times = if is_slow() { 1 } else { TIMES };
+    planted.plant(times)?;
+    assert!(
+        planted.secrets.len() > 100 * times,
+        "{}",
+        planted.secrets.len()
+    );
     for args in [
         &["discover", "--all"][..],
         &["discover", "--all", "--deep"],
@@ -178,7 +186,7 @@ fn no_secret_that_is_in_reach_is_said_kept_or_recorded() -> Tested {
     }
     // All of it was read, and not as much as there was time or room for.
     let (_, said) = planted.guard(&["discover", "--all", "--deep", "--json"])?;
-    let found: serde_json::Value = serde_json::from_str(&said)?;
+    let found: Value = serde_json::from_str(&said)?;
     assert_eq!(found["project_files"], planted.files);
     for one in found["passed_over"].list()? {
         let why = one["why"].text()?;
@@ -213,7 +221,9 @@ fn no_secret_is_said_where_nothing_starts_or_something_comes_into_reach() -> Tes
     let mut planted = Planted::new(project);
     planted.plant(1)?;
     guard_lab::eventually("much is recorded", || {
-        Ok(planted.project.appeared()?.len() > 10)
+        let appeared = planted.project.appeared()?;
+        let is_host = |one: &Value| one.to_string().contains("db.example.net");
+        Ok(appeared.len() > 10 && appeared.iter().any(is_host))
     })?;
     let lines = || fs::read_to_string(&file).unwrap_or_default();
     guard_lab::eventually("the command is told", || lines().ends_with('\n'))?;

@@ -211,12 +211,6 @@ impl Holes {
         self.all.len()
     }
 
-    /// Whether no hole is known.
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
     /// Whether a hole is for reads alone: of that session, or of any.
     #[must_use]
     pub(crate) fn any_for_reads(&self, session: Option<SessionId>) -> bool {

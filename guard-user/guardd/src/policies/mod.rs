@@ -47,7 +47,6 @@ pub(crate) use self::{
     known_names::NameAnswer,
     name_answers::UsedName,
     prepared::{ParsedPolicy, Prepared, compile, parse, relevant},
-    shown_names::RefusedName,
     verdict::{ChainVerdict, VerdictSubject},
 };
 use self::{

@@ -348,7 +348,7 @@ mod tests {
         let later = format!("s{}", first.count());
         assert!(recorder.take_late_starts().is_empty());
         recorder.write(LogEntry::of(&later, 1000, Denied::default()))?;
-        assert_eq!(recorder.take_late_starts(), [later.clone()]);
+        assert_eq!(recorder.take_late_starts(), std::slice::from_ref(&later));
         assert!(recorder.take_late_starts().is_empty(), "that is said once");
         let text = fs::read_to_string(recorder.audit().path())?;
         let mut said = Vec::new();

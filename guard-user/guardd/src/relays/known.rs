@@ -868,7 +868,11 @@ mod tests {
 
     #[test]
     fn a_request_about_a_port_has_where_its_listeners_lead() {
-        let (mut relays, whose) = (Relays::default(), (SessionId(1), 9));
+        let mut relays = Relays::default();
+        let by = |outermost| ClientSession {
+            outermost: SessionId(outermost),
+            cgroup: 9,
+        };
         let localhost = Address::from(IpAddr::from([127, 0, 0, 1]));
         let itself = Connection::new(localhost, Protocol::TCP, 5432);
         let lead = |last| {
@@ -878,26 +882,26 @@ mod tests {
         let at = |last| shown(&lead(last));
         let event = Event {
             count: 7,
-            session: whose.0,
+            session: SessionId(1),
             destination: localhost,
             port: 5432,
             protocol: Protocol::TCP,
             ..Event::default()
         };
-        relays.note(&event, (whose.0, &[]), true);
+        relays.note(&event, SessionId(1), &[], true);
         let known = relays.known.get_mut(&Ticket(7)).unwrap();
         for one in [lead(20), itself, lead(10)] {
             known.add_lead(&one);
         }
-        known.told = Some(known.relay);
-        let key = RequestKey::new(whose.0, localhost, Protocol::TCP, 5432);
+        known.in_kernel = Some(known.relay);
+        let key = RequestKey::new(SessionId(1), localhost, Protocol::TCP, 5432);
         let before = [at(10), at(30)];
-        let leads = |relays: &Relays, whose| relays.leads_beside(whose, &key, &before);
-        assert_eq!(leads(&relays, whose), [at(10), at(20)]);
+        let leads = |relays: &Relays| relays.leads_beside(by(1), &key, &before);
+        assert_eq!(leads(&relays), [at(10), at(20)]);
         // Until it is scanned again nobody knows whether it leads there no more.
         relays.known.get_mut(&Ticket(7)).unwrap().is_outdated = true;
-        assert_eq!(leads(&relays, whose), [at(10), at(20), at(30)]);
-        let others = relays.leads_beside((SessionId(2), 9), &key, &[]);
+        assert_eq!(leads(&relays), [at(10), at(20), at(30)]);
+        let others = relays.leads_beside(by(2), &key, &[]);
         assert!(others.is_empty(), "{others:?}");
     }
 
@@ -959,9 +963,9 @@ mod tests {
                 session: SessionId(session),
                 ..Event::default()
             };
-            let gone = relays.note(&event, (event.session, &[]), true);
+            let gone = relays.note(&event, event.session, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
-            known.told = Some(known.relay);
+            known.in_kernel = Some(known.relay);
             if ticket == busy {
                 known.busy = BootTime(u64::MAX);
             }

@@ -70,8 +70,6 @@ pub(crate) enum Upstreams {
         is_opened: bool,
         /// Whether a socket remembers all holes that the connection needs. One that needs more does not pass.
         is_remembered: bool,
-        /// The listener that leads there; none if the upstream is not judged more strictly.
-        through: Option<Through>,
     },
 }
 
@@ -474,7 +472,8 @@ impl Relays {
             port: to.port,
             ..key.clone()
         };
-        if let Some(through) = through.clone() {
+        // The upstream is judged more strictly.
+        if let Some(through) = through {
             self.note_tried_through(key.session, to, through);
         }
         Upstreams::Leads {
@@ -482,7 +481,6 @@ impl Relays {
             verdict: strictest.verdict,
             is_opened: strictest.is_opened,
             is_remembered,
-            through,
         }
     }
 
@@ -490,7 +488,7 @@ impl Relays {
     /// there connect to, in order. While nobody knows all of that, what people were shown `before` is among it.
     pub(crate) fn leads_beside(
         &self,
-        whose: (SessionId, u64),
+        by: ClientSession,
         key: &RequestKey,
         before: &[Endpoint],
     ) -> Vec<Endpoint> {
@@ -498,7 +496,7 @@ impl Relays {
             return Vec::new();
         }
         let to = Connection::new(key.destination, key.protocol, key.port);
-        let behind = self.behind(whose, &to);
+        let behind = self.behind(by, &to);
         let elsewhere = behind.leads.iter().filter(|lead| **lead != to);
         let mut all: Vec<_> = elsewhere.map(shown).collect();
         if behind.anywhere {

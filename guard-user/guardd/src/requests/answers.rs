@@ -24,6 +24,7 @@ use crate::{
     policies::Policies,
     proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
+    relays::ClientSession,
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, BurstExtent},
@@ -274,8 +275,7 @@ impl State {
         let (relays, sessions) = (&self.relays, &self.sessions);
         self.requests.show_leads(|key, before| {
             let session = sessions.live(key.session)?;
-            let whose = (session.outermost(), session.cgroup.cgroup_id);
-            Some(relays.leads_beside(whose, key, before))
+            Some(relays.leads_beside(ClientSession::of(session), key, before))
         });
     }
 

@@ -19,6 +19,7 @@ use crate::{
     policies::{ChainVerdict, NameAsker, Policies, UsedName},
     process::SeenProcess,
     record::audit::LogEntry,
+    relays::ClientSession,
     sessions::Session,
     state::State,
 };
@@ -66,7 +67,7 @@ impl State {
         let verdict = self
             .relays
             .verdict_at_listener(&key, strictest.unwrap_or(judged));
-        let whose = (session.outermost(), session.cgroup.cgroup_id);
+        let by = ClientSession::of(session);
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
@@ -75,7 +76,7 @@ impl State {
             named,
             opens_name: used.is_opened,
             through: self.relays.tried_through(&key).cloned(),
-            leads_to: self.relays.leads_beside(whose, &key, &[]),
+            leads_to: self.relays.leads_beside(by, &key, &[]),
             user: self.machine.user(owner.uid),
             pid,
             comm: process.comm,

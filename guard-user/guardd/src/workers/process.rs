@@ -44,12 +44,6 @@ pub(crate) struct RunningWorker {
 }
 
 impl RunningWorker {
-    /// Its process; none if it has ended.
-    #[must_use]
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// Waits until it has ended.
     ///
     /// # Errors
